@@ -1,0 +1,86 @@
+"""Arrays and devices: which library an array belongs to, and moving data between NumPy and CuPy.
+
+Every function of minivit reads the array library from the arrays it is given (`xp_of`), never from a global
+setting, so one process can use both. Data crosses between devices only in `asarray` and `to_numpy`.
+"""
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from minivit.errors import BackendError
+
+Array = Any  # a numpy.ndarray or a cupy.ndarray; neither library offers a type that covers both
+
+_NAMESPACES: dict[type, Any] = {np.ndarray: np}
+
+
+def register_array_type(array_type: type, namespace: Any) -> None:
+    """Make `xp_of` answer `namespace` for arrays of `array_type` (how CuPy and test doubles join)."""
+    _NAMESPACES[array_type] = namespace
+
+
+def xp_of(x: Array) -> Any:
+    """The array library of `x`: the module numpy or cupy. Python and NumPy scalars count as NumPy."""
+    namespace = _NAMESPACES.get(type(x))
+    if namespace is None:
+        root = type(x).__module__.partition(".")[0]
+        namespace = importlib.import_module("cupy") if root == "cupy" else np
+    return namespace
+
+
+def is_array(x: Any) -> bool:
+    """True for arrays of a known library; False for Python and NumPy scalars, lists and None."""
+    return type(x) in _NAMESPACES or isinstance(x, tuple(_NAMESPACES)) or type(x).__module__.startswith("cupy")
+
+
+def get_namespace(backend: str) -> Any:
+    """The array library called `backend`: "numpy", "cupy" (never falls back), or "auto" (CuPy if it works).
+
+    Raises BackendError, in one line, for an unknown name or a CuPy that cannot be used.
+    """
+    if backend == "numpy":
+        return np
+    if backend == "cupy":
+        return _load_cupy()
+    if backend == "auto":
+        try:
+            return _load_cupy()
+        except BackendError:
+            return np
+    raise BackendError(f'unknown backend "{backend}": choose numpy, cupy or auto')
+
+
+def _load_cupy() -> Any:
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        raise BackendError(
+            "backend cupy: CuPy is not installed; install it for your CUDA version with "
+            '`pip install "minivit[cuda13]"` or `pip install "minivit[cuda12]"`, or use --backend numpy'
+        ) from error
+    try:
+        if cupy.cuda.runtime.getDeviceCount() < 1:
+            raise RuntimeError("no CUDA device is visible")
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BackendError(f"backend cupy: no GPU can be used ({reason}); use --backend numpy") from error
+    register_array_type(cupy.ndarray, cupy)
+    return cupy
+
+
+def asarray(x: Any, backend: str = "numpy", dtype: Any = None) -> Array:
+    """`x` (an array of any library, a list, a number) as an array of `backend`; copies only if it must."""
+    xp = get_namespace(backend)
+    return np.asarray(to_numpy(x), dtype=dtype) if xp is np else xp.asarray(x, dtype=dtype)
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """`x` as a NumPy array: itself if it is one, else copied from its device."""
+    return x.get() if hasattr(x, "get") and is_array(x) else np.asarray(x)
+
+
+def asarray_like(x: Any, like: Array) -> Array:
+    """`x` (a NumPy array or numbers) as an array of the library and dtype of `like`."""
+    return xp_of(like).asarray(x, dtype=like.dtype)

@@ -1,0 +1,113 @@
+"""ViTConfig: the shape of a Vision Transformer, and the variants of the paper by name."""
+
+import dataclasses
+import re
+from typing import Any
+
+from minivit.errors import ConfigError
+
+# name: width, depth, heads, MLP width. Ti and S: Steiner et al. 2021; B, L, H: Dosovitskiy et al. 2020, Table 1.
+VARIANTS = {
+    "Ti": (192, 12, 3, 768),
+    "S": (384, 12, 6, 1536),
+    "B": (768, 12, 12, 3072),
+    "L": (1024, 24, 16, 4096),
+    "H": (1280, 32, 16, 5120),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ViTConfig:
+    """The shape of a Vision Transformer. Raises ConfigError (a ValueError), in one line, for parts that do not fit.
+
+    image_size, patch_size: pixels, an int or (height, width); stored as (height, width).
+    width D, depth L, heads H, mlp_width F (default 4 D), num_classes (0: no head, the model returns features).
+    classifier: "token" (a [class] token is prepended and read) or "gap" (no such token; mean over all tokens).
+    representation_size: width of a tanh layer before the head, None for none.
+    dropout: after the position embedding, the attention's projection, the GELU and the MLP;
+    attention_dropout: on the attention weights; drop_path: stochastic depth, rising linearly to this rate at the last
+    block. gelu: "tanh" (published code) or "erf" (timm, Hugging Face). norm_eps: of every LayerNorm.
+    position: "learned" (1-D, the default), "learned2d" (one table for rows and one for columns, half the width each),
+    "sincos2d" (fixed) or "none": the ablation of the paper's appendix D.4.
+    head_bias: initial bias of the head (-10 in the published multi-label pre-training).
+    """
+
+    image_size: int | tuple[int, int] = 224
+    patch_size: int | tuple[int, int] = 16
+    width: int = 192
+    depth: int = 12
+    heads: int = 3
+    mlp_width: int = 0
+    num_classes: int = 1000
+    channels: int = 3
+    classifier: str = "token"
+    representation_size: int | None = None
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    drop_path: float = 0.0
+    gelu: str = "tanh"
+    norm_eps: float = 1e-6
+    position: str = "learned"
+    head_bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_size", _pair(self.image_size, "image_size"))
+        object.__setattr__(self, "patch_size", _pair(self.patch_size, "patch_size"))
+        object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
+        for name in ("width", "depth", "heads", "mlp_width", "channels"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+        (height, width), (patch_h, patch_w) = self.image_size, self.patch_size  # type: ignore[misc]
+        if height % patch_h or width % patch_w:
+            raise ConfigError(
+                f"patch size {patch_h}x{patch_w} does not divide image size {height}x{width}; "
+                f"the nearest image size that fits is {_nearest(height, patch_h)}x{_nearest(width, patch_w)}"
+            )
+        if self.width % self.heads:
+            raise ConfigError(f"{self.heads} heads do not divide width {self.width}")
+        for name, choices in (
+            ("classifier", ("token", "gap")),
+            ("gelu", ("tanh", "erf")),
+            ("position", ("learned", "learned2d", "sincos2d", "none")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f'{name} is "{getattr(self, name)}", expected one of {", ".join(choices)}')
+        if self.position in ("learned2d", "sincos2d") and self.width % (4 if self.position == "sincos2d" else 2):
+            raise ConfigError(f"position {self.position} cannot split width {self.width} evenly between its axes")
+        for name in ("dropout", "attention_dropout", "drop_path"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")
+
+    @classmethod
+    def variant(cls, name: str, **changes: Any) -> "ViTConfig":
+        """The configuration called "B/16": a variant of `VARIANTS` and a patch size. `changes` replace fields."""
+        match = re.fullmatch(r"(\w+)/(\d+)", name)
+        if not match or match[1] not in VARIANTS:
+            raise ConfigError(
+                f'unknown variant "{name}": expected one of {", ".join(VARIANTS)} and a patch size, as B/16'
+            )
+        width, depth, heads, mlp_width = VARIANTS[match[1]]
+        shape = {"patch_size": int(match[2]), "width": width, "depth": depth, "heads": heads, "mlp_width": mlp_width}
+        return cls(**{**shape, **changes})
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches per column and per row: (height / P, width / P)."""
+        (height, width), (patch_h, patch_w) = self.image_size, self.patch_size  # type: ignore[misc]
+        return height // patch_h, width // patch_w
+
+    @property
+    def num_tokens(self) -> int:
+        """N: patches, and one more for the [class] token."""
+        return self.grid[0] * self.grid[1] + (self.classifier == "token")
+
+
+def _pair(size: Any, name: str) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    if min(height, width) < 1:
+        raise ConfigError(f"{name} is {height}x{width}, expected at least 1x1")
+    return int(height), int(width)
+
+
+def _nearest(size: int, patch: int) -> int:
+    return max(patch, round(size / patch) * patch)

@@ -1,0 +1,168 @@
+"""Published weights to this project's names and back.
+
+The released ViT files (google-research/vision_transformer, .npz) store every kernel as (in, out), as we do; queries,
+keys and values are separate (D, H, K) kernels, which stand side by side in our one (D, 3D) weight. Their submodules
+are numbered by call order within a block: LayerNorm_0, MultiHeadDotProductAttention_1, LayerNorm_2, MlpBlock_3.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivit.errors import CheckpointError
+from minivit.models.archive import read_npz, write_npz
+from minivit.models.config import ViTConfig
+from minivit.models.posemb import resize_posemb
+from minivit.models.vit import ViT
+
+_BLOCK = "Transformer/encoderblock_{}/"
+_ATTENTION = "MultiHeadDotProductAttention_1/"
+_IN_BLOCK = {  # ours -> released, apart from the packed qkv
+    "norm1.scale": "LayerNorm_0/scale",
+    "norm1.bias": "LayerNorm_0/bias",
+    "attention.out.weight": _ATTENTION + "out/kernel",
+    "attention.out.bias": _ATTENTION + "out/bias",
+    "norm2.scale": "LayerNorm_2/scale",
+    "norm2.bias": "LayerNorm_2/bias",
+    "mlp.hidden.weight": "MlpBlock_3/Dense_0/kernel",
+    "mlp.hidden.bias": "MlpBlock_3/Dense_0/bias",
+    "mlp.out.weight": "MlpBlock_3/Dense_1/kernel",
+    "mlp.out.bias": "MlpBlock_3/Dense_1/bias",
+}
+_AROUND = {
+    "patch_embed.projection.weight": "embedding/kernel",
+    "patch_embed.projection.bias": "embedding/bias",
+    "class_token": "cls",
+    "position_embedding": "Transformer/posembed_input/pos_embedding",
+    "norm.scale": "Transformer/encoder_norm/scale",
+    "norm.bias": "Transformer/encoder_norm/bias",
+    "pre_logits.weight": "pre_logits/kernel",
+    "pre_logits.bias": "pre_logits/bias",
+    "head.weight": "head/kernel",
+    "head.bias": "head/bias",
+}
+
+
+def load_pretrained(path: str | Path, **config_changes: Any) -> ViT:
+    """A ViT with the weights of a released .npz file; its shape is read from the arrays.
+
+    config_changes: fields of ViTConfig that the file does not record or that shall differ: `dtype` ("float32" by
+    default), dropout rates, or `image_size`, for which the position embedding is resized by the published convention.
+    A different `num_classes` gives a fresh, zero head; `representation_size=None` drops the file's pre-logits layer
+    and with it the head that belongs to it.
+    Raises CheckpointError for a file that is damaged, of another layout, or that does not fit.
+    """
+    path = Path(path)
+    dtype = config_changes.pop("dtype", "float32")
+    arrays = read_npz(path)
+    config = infer_config(arrays, str(path))
+    changed = dataclasses.replace(config, **config_changes)
+    state = from_official(arrays, config, str(path))
+    model = ViT(changed, seed=None, dtype=dtype)
+    if "position_embedding" in state and changed.grid != config.grid:
+        prefix = int(config.classifier == "token")
+        state["position_embedding"] = resize_posemb(state["position_embedding"], config.grid, changed.grid, prefix)
+    for layer, field in (("head", "num_classes"), ("pre_logits", "representation_size")):
+        if getattr(changed, field) != getattr(config, field):
+            _reset(state, model, ("head",) if layer == "head" else ("pre_logits", "head"))
+    model.load_state_dict(state, str(path))
+    return model
+
+
+def _reset(state: dict[str, np.ndarray], model: ViT, layers: tuple[str, ...]) -> None:
+    """Put the model's own (fresh) arrays of `layers` in place of the file's."""
+    for name in [name for name in state if name.partition(".")[0] in layers]:
+        del state[name]
+    state.update({n: a for n, a in model.state_dict().items() if n.partition(".")[0] in layers})
+
+
+def infer_config(arrays: Mapping[str, np.ndarray], source: str) -> ViTConfig:
+    """The ViTConfig of a released file, from its keys and shapes. Raises CheckpointError for another layout."""
+    query = _BLOCK.format(0) + _ATTENTION + "query/kernel"
+    for key, axes in ((query, 3), ("embedding/kernel", 4)):
+        if key not in arrays or arrays[key].ndim != axes:
+            raise CheckpointError(f"{source} is not a released ViT checkpoint: it has no {key} with {axes} axes")
+    patch_h, patch_w, channels, width = arrays["embedding/kernel"].shape
+    classifier = "token" if "cls" in arrays else "gap"
+    position = arrays.get("Transformer/posembed_input/pos_embedding")
+    patches = 1 if position is None else position.shape[1] - (classifier == "token")
+    side = math.isqrt(patches)
+    if side * side != patches:
+        raise CheckpointError(f"{source}: {patches} position embeddings are not a square grid; pass image_size")
+    return ViTConfig(
+        image_size=(side * patch_h, side * patch_w),
+        patch_size=(patch_h, patch_w),
+        width=width,
+        depth=len({m[1] for key in arrays if (m := re.match(r"Transformer/encoderblock_(\d+)/", key))}),
+        heads=arrays[query].shape[1],
+        mlp_width=arrays[_BLOCK.format(0) + "MlpBlock_3/Dense_0/bias"].shape[0],
+        num_classes=arrays["head/bias"].shape[0] if "head/bias" in arrays else 0,
+        channels=channels,
+        classifier=classifier,
+        representation_size=arrays["pre_logits/bias"].shape[0] if "pre_logits/bias" in arrays else None,
+        position="none" if position is None else "learned",
+    )
+
+
+def from_official(arrays: Mapping[str, np.ndarray], config: ViTConfig, source: str) -> dict[str, np.ndarray]:
+    """Released names and shapes -> ours. Raises CheckpointError listing keys that are missing or unexpected."""
+    left = dict(arrays)
+    missing: list[str] = []
+
+    def take(key: str) -> np.ndarray:
+        if key not in left:
+            missing.append(key)
+            return np.zeros(0)
+        return left.pop(key)
+
+    state = {}
+    for name, array in ViT(config, seed=None).state_dict().items():
+        block = re.match(r"blocks\.(\d+)\.(.*)", name)
+        prefix = _BLOCK.format(block[1]) if block else ""
+        if block and block[2].startswith("attention.qkv."):
+            kind = "kernel" if block[2].endswith("weight") else "bias"
+            parts = [take(f"{prefix}{_ATTENTION}{part}/{kind}") for part in ("query", "key", "value")]
+            if not missing:
+                rows = (config.width,) if kind == "kernel" else ()
+                state[name] = np.concatenate([part.reshape(*rows, -1) for part in parts], axis=-1)
+        else:
+            found = take(prefix + (_IN_BLOCK[block[2]] if block else _AROUND[name]))
+            state[name] = found.reshape(array.shape) if found.size == array.size else found
+    if missing or left:
+        lists = {"missing": missing, "unexpected": sorted(left)}
+        text = "; ".join(f"{title}: {', '.join(keys[:5])}" for title, keys in lists.items() if keys)
+        raise CheckpointError(f"{source} does not fit the released layout: {text}")
+    return state
+
+
+def to_official(state: Mapping[str, np.ndarray], config: ViTConfig) -> dict[str, np.ndarray]:
+    """Our names and shapes -> released; the exact inverse of `from_official`. Works for gradients too."""
+    arrays = {}
+    width, heads, head_dim = config.width, config.heads, config.width // config.heads
+    for name, array in state.items():
+        block = re.match(r"blocks\.(\d+)\.(.*)", name)
+        prefix = _BLOCK.format(block[1]) if block else ""
+        if block and block[2].startswith("attention.qkv."):
+            kind = "kernel" if block[2].endswith("weight") else "bias"
+            rows = (width,) if kind == "kernel" else ()
+            for part, values in zip(("query", "key", "value"), np.split(array, 3, axis=-1), strict=True):
+                arrays[f"{prefix}{_ATTENTION}{part}/{kind}"] = values.reshape(*rows, heads, head_dim)
+        elif block and block[2] == "attention.out.weight":
+            arrays[prefix + _IN_BLOCK[block[2]]] = array.reshape(heads, head_dim, width)
+        elif name == "patch_embed.projection.weight":
+            arrays[_AROUND[name]] = array.reshape(*config.patch_size, config.channels, width)  # type: ignore[misc]
+        else:
+            arrays[prefix + (_IN_BLOCK[block[2]] if block else _AROUND[name])] = array
+    return arrays
+
+
+def export(model: ViT, path: str | Path, layout: str = "official") -> None:
+    """Write the model's weights as a file that the published code loads. layout: "official" (.npz)."""
+    if layout != "official":
+        raise ValueError(f'export: layout is "{layout}", expected "official"')
+    write_npz(Path(path), to_official(model.state_dict(), model.config))

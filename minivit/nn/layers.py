@@ -1,0 +1,183 @@
+"""The layers of a ViT encoder, each a thin owner of parameters around one or two ops.
+
+B batch, N tokens, D width, H heads, F MLP width. Initial values are those of the published code. Random masks come
+from the generator `rng` given to `forward`; it is needed only in training mode with a rate above 0.
+"""
+
+import numpy as np
+
+from minivit import functional as F
+from minivit.backend import Array
+from minivit.nn import initialisers as init
+from minivit.nn.module import Module
+from minivit.ops.attention import attention_weights, split_heads
+from minivit.ops.dropping import keep_mask
+from minivit.tensor import Tensor
+
+Rng = np.random.Generator | None
+Tap = dict[str, "Tensor | Array"] | None
+
+
+class Linear(Module):
+    """y = x W + b.   x: (..., fan_in) -> (..., fan_out); weight: (fan_in, fan_out), bias: (fan_out,)."""
+
+    def __init__(self, fan_in, fan_out, rng: Rng, dtype="float32", weight=init.xavier_uniform, bias_std=0.0):
+        self.weight = init.parameter(weight(rng, fan_in, fan_out), dtype)
+        self.bias = init.parameter(init.normal(rng, (fan_out,), bias_std), dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class LayerNorm(Module):
+    """Normalise every token to mean 0, variance 1, then scale and shift.   x: (..., D) -> (..., D)."""
+
+    def __init__(self, width: int, eps: float = 1e-6, dtype: str = "float32"):
+        self.scale = init.parameter(init.constant(1, (width,)), dtype)
+        self.bias = init.parameter(init.constant(0, (width,)), dtype)
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.scale, self.bias, self.eps)
+
+
+class Dropout(Module):
+    """Set elements to zero with probability `rate` while training.   x: any shape."""
+
+    def __init__(self, rate: float):
+        self.rate = rate
+
+    def forward(self, x: Tensor, rng: Rng = None) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        return F.dropout(x, self.rate, required(rng, "Dropout"))
+
+
+class DropPath(Module):
+    """Leave out a residual branch for whole samples with probability `rate` while training (stochastic depth, Huang
+    et al. 2016).   x: (B, ...)."""
+
+    def __init__(self, rate: float):
+        self.rate = rate
+
+    def forward(self, x: Tensor, rng: Rng = None) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        return F.drop_path(x, self.rate, required(rng, "DropPath"))
+
+
+class MultiHeadAttention(Module):
+    """MSA (Eq. 5-8): project to queries, keys and values, attend per head, project back.   x: (B, N, D) -> (B, N, D).
+
+    The three D x D projections are stored side by side in one (D, 3D) weight, each initialised for itself.
+    """
+
+    def __init__(self, width: int, heads: int, rng: Rng, dtype: str = "float32", dropout: float = 0.0):
+        self.heads = heads
+        self.dropout = dropout
+        self.qkv = Linear(width, 3 * width, rng, dtype, weight=_three_xavier)
+        self.out = Linear(width, width, rng, dtype)
+
+    def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None) -> Tensor:
+        qkv = self.qkv(x)
+        if tap is not None:
+            q, k, _ = split_heads(qkv.data, self.heads)
+            tap["attention_weights"] = attention_weights(q, k)  # (B, H, N, N)
+        if not self.training or self.dropout == 0:
+            return self.out(F.attention(qkv, self.heads))
+        batch, tokens, _ = x.shape
+        mask_shape = (batch, self.heads, tokens, tokens)
+        keep = keep_mask(mask_shape, self.dropout, required(rng, "attention dropout"), x.data)
+        return self.out(F.attention(qkv, self.heads, keep=keep))
+
+
+class MLP(Module):
+    """Two dense layers with a GELU between.   x: (B, N, D) -> (B, N, F) -> (B, N, D)."""
+
+    def __init__(self, width, hidden, rng: Rng, dtype="float32", dropout=0.0, gelu="tanh"):
+        self.hidden = Linear(width, hidden, rng, dtype, bias_std=1e-6)
+        self.out = Linear(hidden, width, rng, dtype, bias_std=1e-6)
+        self.dropout = Dropout(dropout)
+        self.gelu = gelu
+
+    def forward(self, x: Tensor, rng: Rng = None) -> Tensor:
+        x = self.dropout(F.gelu(self.hidden(x), self.gelu), rng)
+        return self.dropout(self.out(x), rng)
+
+
+class EncoderBlock(Module):
+    """One Transformer layer, normalising before each branch (Eq. 2 and 3).   x: (B, N, D) -> (B, N, D).
+
+    z' = MSA(LN(z)) + z,   z'' = MLP(LN(z')) + z'.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_width: int,
+        rng: Rng,
+        dtype: str = "float32",
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        drop_path: float = 0.0,
+        gelu: str = "tanh",
+        norm_eps: float = 1e-6,
+    ):
+        self.norm1 = LayerNorm(width, norm_eps, dtype)
+        self.attention = MultiHeadAttention(width, heads, rng, dtype, attention_dropout)
+        self.norm2 = LayerNorm(width, norm_eps, dtype)
+        self.mlp = MLP(width, mlp_width, rng, dtype, dropout, gelu)
+        self.dropout = Dropout(dropout)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None) -> Tensor:
+        branch = self.dropout(self.attention(self.norm1(x), rng, tap), rng)
+        x = x + self.drop_path(branch, rng)
+        branch = self.mlp(self.norm2(x), rng)
+        x = x + self.drop_path(branch, rng)
+        if tap is not None:
+            tap["output"] = x
+        return x
+
+
+class PatchEmbed(Module):
+    """Cut images into patches and project each (Eq. 1: x_p E).   (B, height, width, C) -> (B, N, D).
+
+    Equal to a convolution with kernel size and stride P; row i of the weight is pixel i of a patch in the order
+    (row, column, channel).
+    """
+
+    def __init__(self, patch: tuple[int, int], channels: int, width: int, rng: Rng, dtype: str = "float32"):
+        self.patch = patch
+        self.projection = Linear(patch[0] * patch[1] * channels, width, rng, dtype, weight=init.lecun_normal)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.projection(patchify(images, self.patch))
+
+
+def patchify(images: Tensor, patch: tuple[int, int]) -> Tensor:
+    """(B, height, width, C) -> (B, N, P_h P_w C): patches row by row, the pixels of each in order (row, column,
+    channel). Raises ValueError if the patches do not tile the image."""
+    batch, height, width, channels = images.shape
+    rows, cols = height // patch[0], width // patch[1]
+    if (rows * patch[0], cols * patch[1]) != (height, width):
+        raise ValueError(f"patchify: patches {patch[0]}x{patch[1]} do not tile images of {height}x{width}")
+    tiles = images.reshape(batch, rows, patch[0], cols, patch[1], channels)
+    return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * cols, patch[0] * patch[1] * channels)
+
+
+def required(rng: Rng, layer: str) -> np.random.Generator:
+    """The generator, or ValueError saying where to pass one."""
+    if rng is None:
+        raise ValueError(
+            f"{layer}: in training mode it draws a mask; pass rng=numpy.random.default_rng(seed), or eval()"
+        )
+    return rng
+
+
+def _three_xavier(rng: Rng, fan_in: int, fan_out: int) -> np.ndarray:
+    """Three (D, D) matrices side by side: one (D, 3D) draw would come out too small by sqrt 2."""
+    if rng is None:
+        return init.constant(0, (fan_in, fan_out))
+    return np.concatenate([init.xavier_uniform(rng, fan_in, fan_out // 3) for _ in range(3)], axis=1)

@@ -1,0 +1,98 @@
+"""Module: a thing that owns parameters and other modules, found by walking its attributes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from minivit.backend import Array, asarray, to_numpy
+from minivit.backend.arrays import asarray_like
+from minivit.errors import CheckpointError
+from minivit.tensor import Tensor
+
+
+class Module:
+    """Base of layers and models. Subclasses set Tensors, Modules and lists of Modules as attributes, in the order in
+    which they are used, and define `forward`."""
+
+    training = True
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """The modules directly inside this one; a list of them under "attribute.0", "attribute.1", ..."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list):
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+
+    def named_parameters(self) -> list[tuple[str, Tensor]]:
+        """Every Tensor that learns, with its path, such as ("blocks.0.attention.qkv.weight", Tensor)."""
+        pairs = [(n, t) for n, t in vars(self).items() if isinstance(t, Tensor) and t.requires_grad]
+        for name, child in self.named_children():
+            pairs += [(f"{name}.{inner}", tensor) for inner, tensor in child.named_parameters()]
+        return pairs
+
+    def parameters(self) -> list[Tensor]:
+        """Every Tensor that learns."""
+        return [tensor for _, tensor in self.named_parameters()]
+
+    def num_parameters(self) -> int:
+        """How many numbers are learned."""
+        return sum(tensor.size for tensor in self.parameters())
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch dropout and stochastic depth on (or off with mode=False), here and in everything inside."""
+        self.training = mode
+        for _, child in self.named_children():
+            child.train(mode)
+        return self
+
+    def eval(self) -> Self:
+        """Switch dropout and stochastic depth off."""
+        return self.train(False)
+
+    def to(self, backend: str) -> Self:
+        """Move the parameters to "numpy" or "cupy". Raises BackendError if that cannot be used."""
+        for tensor in self.parameters():
+            tensor.data = asarray(tensor.data, backend)
+            tensor.grad = None
+        return self
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Every parameter as a NumPy array, by path; a CPU parameter is not copied."""
+        return {name: to_numpy(tensor.data) for name, tensor in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Array], source: str = "the given state") -> None:
+        """Copy arrays into the parameters. Raises CheckpointError with lists of what is missing, unexpected or of
+        another shape; then nothing has been changed."""
+        own = dict(self.named_parameters())
+        check_match({name: tensor.shape for name, tensor in own.items()}, state, source)
+        for name, tensor in own.items():
+            tensor.data[...] = asarray_like(to_numpy(state[name]), tensor.data)
+
+
+def check_match(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Array], source: str) -> None:
+    """Raise CheckpointError unless `found` has exactly the names and shapes of `expected`."""
+    problems = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": [name for name in found if name not in expected],
+        "wrong shape": [
+            f"{name} {tuple(found[name].shape)}, expected {tuple(shape)}"
+            for name, shape in expected.items()
+            if name in found and tuple(found[name].shape) != tuple(shape)
+        ],
+    }
+    if any(problems.values()):
+        lists = "; ".join(f"{title}: {_first(items)}" for title, items in problems.items() if items)
+        raise CheckpointError(f"{source} does not fit the model: {lists}")
+
+
+def _first(items: list[str], limit: int = 5) -> str:
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

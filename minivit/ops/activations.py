@@ -1,0 +1,68 @@
+"""Nonlinearities, element by element. x, y: any shape."""
+
+import math
+
+from minivit.backend import Array, xp_of
+from minivit.ops.elementwise import erf_values
+
+_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+
+
+def gelu(x: Array, form: str = "tanh"):
+    """y = x Phi(x), Phi the normal distribution function (Hendrycks & Gimpel 2016).
+
+    form "tanh" (the published ViT): Phi = (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2;
+    form "erf" (exact; timm, Hugging Face): Phi = (1 + erf(x / sqrt 2)) / 2. They differ by up to 4.7e-4.
+
+    dx = g (Phi + x Phi').
+    """
+    xp = xp_of(x)
+    if form == "tanh":
+        # x * x * x, never x ** 3: the power is 48 times slower
+        t = xp.tanh(_SQRT_2_OVER_PI * (x + 0.044715 * (x * x * x)))
+        cdf = 0.5 * (1 + t)
+    elif form == "erf":
+        cdf = 0.5 * (1 + erf_values(x * math.sqrt(0.5)))
+    else:
+        raise ValueError(f'gelu: form is "{form}", expected "tanh" or "erf"')
+    y = x * cdf
+
+    def vjp(g):
+        if form == "tanh":
+            density = 0.5 * (1 - t * t) * (_SQRT_2_OVER_PI * (1 + 3 * 0.044715 * (x * x)))
+        else:
+            density = xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+        return (g * (cdf + x * density),)
+
+    return y, vjp
+
+
+def relu(x: Array):
+    """y = max(x, 0).   dx = g where x > 0, else 0."""
+    y = xp_of(x).maximum(x, 0)
+
+    def vjp(g):
+        return (g * (x > 0),)
+
+    return y, vjp
+
+
+def sigmoid(x: Array):
+    """y = 1 / (1 + e^-x), computed as (1 + tanh(x/2)) / 2, which cannot overflow.   dx = g y (1 - y)."""
+    y = 0.5 * (1 + xp_of(x).tanh(0.5 * x))
+
+    def vjp(g):
+        return (g * y * (1 - y),)
+
+    return y, vjp
+
+
+def silu(x: Array):
+    """y = x s, s = sigmoid(x) (also called swish).   dx = g (s + y (1 - s))."""
+    s = 0.5 * (1 + xp_of(x).tanh(0.5 * x))
+    y = x * s
+
+    def vjp(g):
+        return (g * (s + y * (1 - s)),)
+
+    return y, vjp

@@ -1,0 +1,58 @@
+"""Scaled dot-product attention, all heads at once (Dosovitskiy et al. 2020, appendix A, Eq. 5-8)."""
+
+import math
+
+from minivit.backend import Array, xp_of
+
+
+def attention(qkv: Array, heads: int, keep: Array | None = None):
+    """y = the heads' A v side by side,  A = softmax(q k^T / sqrt(K)) per head.
+
+    qkv: (B, N, 3D), the packed projection of Eq. 5: queries, keys, values, each with its heads contiguous;
+    y: (B, N, D), K = D / heads. q, k and v are strided views of qkv: nothing is copied or put on the tape.
+    keep: (B, heads, N, N), optional inverted-dropout factors (0 or 1 / keep rate) that multiply A; no gradient.
+
+    dv = A^T g,  dA = g v^T,  dS = A (dA - <dA, A>),  dq = dS k / sqrt(K),  dk = dS^T q / sqrt(K).
+    """
+    q, k, v = split_heads(qkv, heads)
+    scale = 1 / math.sqrt(q.shape[-1])
+    weights = attention_weights(q, k)
+    dropped = weights if keep is None else weights * keep
+    y = merge_heads(dropped @ v)
+
+    def vjp(g):
+        xp = xp_of(qkv)
+        g = g.reshape(*g.shape[:-1], heads, -1).transpose(0, 2, 1, 3)  # (B, H, N, K)
+        dv = dropped.swapaxes(-1, -2) @ g
+        da = g @ v.swapaxes(-1, -2)
+        if keep is not None:
+            da = da * keep
+        ds = weights * (da - (da * weights).sum(axis=-1, keepdims=True)) * scale
+        dq = ds @ k
+        dk = ds.swapaxes(-1, -2) @ q
+        dqkv = xp.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4)  # (B, N, 3, H, K)
+        return (dqkv.reshape(qkv.shape),)
+
+    return y, vjp
+
+
+def split_heads(qkv: Array, heads: int) -> tuple[Array, Array, Array]:
+    """(B, N, 3D) -> q, k, v, each a view (B, H, N, K)."""
+    if qkv.ndim != 3 or qkv.shape[-1] % (3 * heads):
+        raise ValueError(f"attention: qkv {qkv.shape} is not (B, N, 3D) with D divisible by {heads} heads")
+    batch, tokens, packed = qkv.shape
+    parts = qkv.reshape(batch, tokens, 3, heads, packed // (3 * heads)).transpose(2, 0, 3, 1, 4)
+    return parts[0], parts[1], parts[2]
+
+
+def merge_heads(x: Array) -> Array:
+    """(B, H, N, K) -> (B, N, H K): the heads side by side."""
+    batch, heads, tokens, features = x.shape
+    return x.transpose(0, 2, 1, 3).reshape(batch, tokens, heads * features)
+
+
+def attention_weights(q: Array, k: Array) -> Array:
+    """A = softmax(q k^T / sqrt(K)) over the keys (Eq. 6).   q, k: (B, H, N, K), A: (B, H, N, N)."""
+    scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.swapaxes(-1, -2)
+    e = xp_of(q).exp(scores - scores.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)

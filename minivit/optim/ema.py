@@ -1,0 +1,55 @@
+"""Averages of the parameters over training, which often classify better than the last ones."""
+
+import contextlib
+from collections.abc import Iterator
+
+from minivit.backend import Array
+from minivit.backend.arrays import asarray_like
+from minivit.optim.optimizers import Parameters
+
+
+class EMA:
+    """Exponential moving average (Polyak averaging; 0.9999 in the paper's best ImageNet runs).
+
+    average <- d average + (1 - d) p,  with d = min(decay, (1 + t) / (10 + t)) after t updates, so that the start of a
+    short run is forgotten; `warm_up=False` gives the constant `decay`.
+    """
+
+    def __init__(self, parameters: Parameters, decay: float = 0.9999, warm_up: bool = True):
+        pairs = [p if isinstance(p, tuple) else (p.name or "", p) for p in parameters]
+        self.names = [name for name, _ in pairs]
+        self.parameters = [parameter for _, parameter in pairs]
+        self.decay = decay
+        self.warm_up = warm_up
+        self.steps = 0
+        self.averages = [p.data.copy() for p in self.parameters]
+
+    def update(self) -> None:
+        """Move the averages towards the parameters as they are now."""
+        self.steps += 1
+        d = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.warm_up else self.decay
+        for average, parameter in zip(self.averages, self.parameters, strict=True):
+            average += (1 - d) * (parameter.data - average)
+
+    @contextlib.contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Within this context the parameters hold the averages."""
+        originals = [p.data for p in self.parameters]
+        try:
+            for parameter, average in zip(self.parameters, self.averages, strict=True):
+                parameter.data = average
+            yield
+        finally:
+            for parameter, data in zip(self.parameters, originals, strict=True):
+                parameter.data = data
+
+    def state_dict(self) -> dict[str, Array | int]:
+        """The number of updates and the averages by parameter name or number."""
+        keys = [name or str(i) for i, name in enumerate(self.names)]
+        return {"steps": self.steps, **{f"average/{k}": a for k, a in zip(keys, self.averages, strict=True)}}
+
+    def load_state_dict(self, state: dict[str, Array | int]) -> None:
+        """Restore what `state_dict` returned, bit for bit."""
+        self.steps = int(state["steps"])
+        for i, (name, average) in enumerate(zip(self.names, self.averages, strict=True)):
+            average[...] = asarray_like(state[f"average/{name or i}"], average)

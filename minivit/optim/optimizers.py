@@ -1,0 +1,152 @@
+"""AdamW and SGD with momentum: update rules written as in their papers, in place and without temporaries to spare."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from minivit.backend import Array, xp_of
+from minivit.backend.arrays import asarray_like
+from minivit.optim.schedules import Schedule
+from minivit.tensor import Tensor
+
+Parameters = Iterable[Tensor | tuple[str, Tensor]]
+
+
+def is_kernel(name: str, parameter: Tensor) -> bool:
+    """Whether weight decay applies by default: to kernels (matrices called "weight"), as in big_vision and AugReg.
+
+    Biases, LayerNorm scales, the [class] token and position embeddings do not decay. A tensor without a name counts
+    as a kernel if it has two axes or more.
+    """
+    return name.rpartition(".")[2] == "weight" if name else parameter.ndim >= 2
+
+
+class Optimizer:
+    """What AdamW and SGD share: parameters, the learning rate, the step counter, state by name.
+
+    parameters: Tensors, or (name, Tensor) pairs such as `model.named_parameters()`; lr: a number, or a schedule that
+    is called with the number of updates done so far.
+    """
+
+    slots: tuple[str, ...] = ()  # names of the per-parameter state arrays
+
+    def __init__(self, parameters: Parameters, lr: float | Schedule):
+        pairs = [p if isinstance(p, tuple) else (p.name or "", p) for p in parameters]
+        self.names = [name for name, _ in pairs]
+        self.parameters = [parameter for _, parameter in pairs]
+        self.lr = lr
+        self.steps = 0
+        self.state = {slot: [xp_of(p.data).zeros_like(p.data) for p in self.parameters] for slot in self.slots}
+
+    def current_lr(self) -> float:
+        """The learning rate of the next update."""
+        return self.lr(self.steps) if callable(self.lr) else self.lr
+
+    def step(self, grads: Sequence[Array] | None = None) -> None:
+        """Update every parameter in place from `grads` (same order), or from the parameters' `.grad`.
+
+        Raises ValueError if a gradient is missing or has another shape than its parameter.
+        """
+        if grads is None:
+            grads = [p.grad for p in self.parameters]
+        if len(grads) != len(self.parameters):
+            raise ValueError(f"step: {len(grads)} gradients for {len(self.parameters)} parameters")
+        lr = self.current_lr()
+        self.steps += 1
+        for i, (parameter, g) in enumerate(zip(self.parameters, grads, strict=True)):
+            if g is None or g.shape != parameter.shape:
+                found = "none" if g is None else g.shape
+                raise ValueError(f"step: gradient of {self.names[i] or i} is {found}, expected {parameter.shape}")
+            self.update(i, parameter.data, g, lr)
+
+    def update(self, i: int, p: Array, g: Array, lr: float) -> None:
+        """Apply one update to parameter array `p` in place."""
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Forget every `.grad`."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Array | int]:
+        """The step counter and every state array, as "slot/parameter name or number"."""
+        keys = [name or str(i) for i, name in enumerate(self.names)]
+        arrays = {f"{slot}/{key}": a for slot in self.slots for key, a in zip(keys, self.state[slot], strict=True)}
+        return {"steps": self.steps, **arrays}
+
+    def load_state_dict(self, state: dict[str, Array | int]) -> None:
+        """Restore what `state_dict` returned, bit for bit. Raises KeyError for a missing entry."""
+        self.steps = int(state["steps"])
+        for slot in self.slots:
+            for i, name in enumerate(self.names):
+                target = self.state[slot][i]
+                target[...] = asarray_like(state[f"{slot}/{name or i}"], target)
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Kingma & Ba 2015; Loshchilov & Hutter 2019), as torch and optax compute it.
+
+    m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  t = 1, 2, ...
+    p <- p - lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + weight_decay p)
+
+    decay: which parameters decay, as a function of name and Tensor; by default kernels only (`is_kernel`), as in
+    big_vision; `lambda name, p: True` decays everything, as the optimiser of the published 2020 code did.
+    """
+
+    slots = ("m", "v")
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decay: Callable[[str, Tensor], bool] = is_kernel,
+    ):
+        super().__init__(parameters, lr)
+        self.betas = betas
+        self.eps = eps
+        self.decays = [weight_decay * decay(*pair) for pair in zip(self.names, self.parameters, strict=True)]
+
+    def update(self, i: int, p: Array, g: Array, lr: float) -> None:
+        m, v = self.state["m"][i], self.state["v"][i]
+        b1, b2 = self.betas
+        m *= b1
+        m += (1 - b1) * g
+        v *= b2
+        v += (1 - b2) * g * g
+        denominator = xp_of(v).sqrt(v)
+        denominator *= 1 / math.sqrt(1 - b2**self.steps)
+        denominator += self.eps
+        if self.decays[i]:
+            p *= 1 - lr * self.decays[i]  # the decay of the old p, before the step is taken off
+        p -= (lr / (1 - b1**self.steps)) * m / denominator
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum, the fine-tuning optimiser of the paper (appendix B.1.1).
+
+    v <- momentum v + g,  p <- p - lr v.   No Nesterov term. decay as in AdamW (decoupled), off by default.
+    """
+
+    slots = ("v",)
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: float | Schedule = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        decay: Callable[[str, Tensor], bool] = is_kernel,
+    ):
+        super().__init__(parameters, lr)
+        self.momentum = momentum
+        self.decays = [weight_decay * decay(*pair) for pair in zip(self.names, self.parameters, strict=True)]
+
+    def update(self, i: int, p: Array, g: Array, lr: float) -> None:
+        v = self.state["v"][i]
+        v *= self.momentum
+        v += g
+        if self.decays[i]:
+            p *= 1 - lr * self.decays[i]
+        p -= lr * v

@@ -1,0 +1,378 @@
+"""Tensor and the tape: arrays that remember how they were made, so that derivatives can be pulled back through them.
+
+`lift(op)` turns an op on arrays, `(y, vjp)`, into a function of Tensors. When an input wants a gradient, the output
+gets a `Node`: the vjp, and links to the nodes of the inputs. Links only point from later to earlier, so the graph is
+acyclic and plain reference counting frees it. `grad` walks the nodes from the loss backwards, newest first.
+
+State that is not in the graph (grad mode, watchers) is a context variable, so every thread has its own.
+"""
+
+import contextlib
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from minivit import ops
+from minivit.backend import Array, is_array, xp_of
+from minivit.backend.kernels import find
+
+_GRAD_ENABLED: ContextVar[bool] = ContextVar("grad_enabled", default=True)
+_WATCHER: ContextVar[Callable | None] = ContextVar("watcher", default=None)
+_CLOCK = itertools.count()  # numbers the nodes of all threads in the order they were made
+
+
+class Node:
+    """One application of an op on the tape.
+
+    op: its name; inputs: for each array argument the Node or leaf Tensor it came from, or None if no gradient is
+    wanted; input_shapes, output_shape; saved: the arrays its vjp keeps, by name; saved_bytes: their size.
+    """
+
+    __slots__ = ("input_dtypes", "input_shapes", "inputs", "op", "order", "output_shape", "vjp")
+
+    def __init__(self, op: str, vjp: Callable, inputs: tuple, values: Sequence[Any], output: Array):
+        self.op = op
+        self.vjp: Callable | None = vjp
+        self.inputs = inputs
+        self.input_shapes = tuple(getattr(value, "shape", ()) for value in values)
+        self.input_dtypes = tuple(getattr(value, "dtype", None) for value in values)
+        self.output_shape = output.shape
+        self.order = next(_CLOCK)
+
+    @property
+    def saved(self) -> dict[str, Array]:
+        """The arrays that the vjp captured, by the name they have in the op; empty once released."""
+        if self.vjp is None or not inspect.isfunction(self.vjp):
+            return {}
+        return {name: value for name, value in inspect.getclosurevars(self.vjp).nonlocals.items() if is_array(value)}
+
+    @property
+    def saved_bytes(self) -> int:
+        """Bytes of the saved arrays; a view counts as its own size, and an array saved twice counts twice."""
+        return sum(array.nbytes for array in self.saved.values())
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(map(str, self.input_shapes))
+        return f"{self.op}({shapes}) -> {self.output_shape}"
+
+
+class Tensor:
+    """An array with a place on the tape.
+
+    data: the array; requires_grad: True if gradients flow to it; grad: the array that `backward` adds into (leaves
+    only), or None; name: for messages and drawings; node: the Node that made it, None for a leaf.
+
+    Python numbers and lists become float32 arrays; arrays keep their dtype. Raises TypeError for a gradient of
+    anything but floating-point data.
+    """
+
+    __slots__ = ("__weakref__", "data", "grad", "name", "node", "requires_grad")
+    __array_ufunc__ = None  # so that numpy_array * tensor asks Tensor, not NumPy
+
+    def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
+        if isinstance(data, Tensor):
+            data = data.data
+        if not is_array(data):
+            data = np.asarray(data, dtype=None if isinstance(data, np.generic) else np.float32)
+        if requires_grad and data.dtype.kind != "f":
+            raise TypeError(f"Tensor {name or ''}: only floating-point data has gradients, this is {data.dtype}")
+        self.data: Array = data
+        self.requires_grad = requires_grad
+        self.grad: Array | None = None
+        self.name = name
+        self.node: Node | None = None
+
+    shape = property(lambda self: self.data.shape, doc="Length of each axis.")
+    dtype = property(lambda self: self.data.dtype, doc="Type of the elements.")
+    ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
+    size = property(lambda self: self.data.size, doc="Number of elements.")
+
+    @property
+    def T(self) -> "Tensor":
+        """The axes reversed."""
+        return _transpose(self)
+
+    def backward(self, g: Array | None = None) -> None:
+        """Add d(self)/d(leaf), pulled back from cotangent `g` (default 1 for a scalar), into every leaf's `.grad`."""
+        leaves = [node for node in _reachable(self) if isinstance(node, Tensor)]
+        for leaf, gradient in zip(leaves, grad(self, leaves, g), strict=True):
+            leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+
+    def detach(self) -> "Tensor":
+        """The same data as a leaf without gradient."""
+        return Tensor(self.data, name=self.name)
+
+    def item(self) -> float:
+        """The value of a one-element Tensor as a Python number."""
+        return self.data.item()
+
+    def __repr__(self) -> str:
+        name = f", name={self.name!r}" if self.name else ""
+        made_by = f", op={self.node.op}" if self.node else ", requires_grad=True" if self.requires_grad else ""
+        return f"Tensor({self.data}, shape={self.shape}, dtype={self.dtype}{made_by}{name})"
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __add__(self, other):
+        return _add(self, other)
+
+    def __radd__(self, other):  # other + self
+        return _add(other, self)
+
+    def __sub__(self, other):
+        return _sub(self, other)
+
+    def __rsub__(self, other):  # other - self
+        return _sub(other, self)
+
+    def __mul__(self, other):
+        return _mul(self, other)
+
+    def __rmul__(self, other):  # other * self
+        return _mul(other, self)
+
+    def __truediv__(self, other):
+        return _div(self, other)
+
+    def __rtruediv__(self, other):  # other / self
+        return _div(other, self)
+
+    def __pow__(self, exponent):
+        return _pow(self, exponent)
+
+    def __matmul__(self, other):
+        return _matmul(self, other)
+
+    def __rmatmul__(self, other):  # other @ self
+        return _matmul(other, self)
+
+    def __neg__(self):
+        return _neg(self)
+
+    def __getitem__(self, index):
+        return _getitem(self, index)
+
+    def reshape(self, *shape):
+        """As NumPy's: lengths one by one or as one tuple; one may be -1."""
+        return _reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+
+    def transpose(self, *axes):
+        """As NumPy's: axes one by one or as one tuple; none reverses them."""
+        return _transpose(self, (axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes) or None)
+
+    def sum(self, axis=None, keepdims=False):
+        """Sum over `axis`."""
+        return _sum(self, axis, keepdims)
+
+    def mean(self, axis=None, keepdims=False):
+        """Mean over `axis`."""
+        return _mean(self, axis, keepdims)
+
+
+def lift(op: Callable) -> Callable:
+    """The op as a function of Tensors.
+
+    The op's leading parameters annotated `Array`, or with neither annotation nor default, take Tensors, arrays or
+    numbers; the others are passed through. Raises what the op raises, with op, arguments and shapes in the message.
+    """
+    name = op.__name__
+    array_names, limit = _array_parameters(op)
+
+    @functools.wraps(op)
+    def lifted(*args: Any, **params: Any) -> Tensor:
+        if params and any(array_name in params for array_name in array_names):
+            bound = inspect.signature(op).bind(*args, **params)  # an array passed by keyword takes its place
+            args, params = bound.args, bound.kwargs
+        inputs = args[:limit]
+        values = [a.data if isinstance(a, Tensor) else a.item() if isinstance(a, np.generic) else a for a in inputs]
+        function = find(name, type(values[0])) or op
+        try:
+            y, vjp = function(*values, *args[len(values) :], **params)
+        except (ValueError, TypeError, IndexError) as error:
+            raise type(error)(_explain(name, error, array_names, values)) from error
+        if not is_array(y):
+            y = np.asarray(y)  # NumPy's reductions return scalars
+        out = Tensor(y)
+        if _GRAD_ENABLED.get():
+            links = tuple((a.node or a) if isinstance(a, Tensor) and a.requires_grad else None for a in inputs)
+            if any(link is not None for link in links):
+                out.requires_grad = True
+                out.node = Node(name, vjp, links, values, y)
+        watcher = _WATCHER.get()
+        if watcher is not None:
+            watcher(name, inputs, out)
+        return out
+
+    return lifted
+
+
+def grad(loss: Tensor, tensors: Sequence[Tensor], g: Array | None = None) -> list[Array]:
+    """d(loss)/d(tensor) for each of `tensors` (leaves or intermediate results), as arrays of their shape and dtype.
+
+    Changes nothing but the tape, whose saved arrays are released as they are used. A tensor that the loss does not
+    depend on gets zeros. g: the cotangent of `loss`; may be left out if loss has one element.
+    Raises ValueError for a cotangent of the wrong shape, RuntimeError if the tape was used up by an earlier call.
+    """
+    if g is None:
+        if loss.size != 1:
+            raise ValueError(f"grad: loss has shape {loss.shape}; pass g, a cotangent of that shape")
+        g = xp_of(loss.data).ones(loss.shape, dtype=loss.dtype)
+    elif g.shape != loss.shape:
+        raise ValueError(f"grad: the cotangent g has shape {g.shape}, the loss {loss.shape}")
+    wanted = {id(tensor.node or tensor) for tensor in tensors}
+    cotangents = _Cotangents()
+    cotangents.add(loss.node or loss, g)
+    if loss.requires_grad:
+        for node in _reachable(loss):
+            if isinstance(node, Node) and node in cotangents:
+                _pull_back(node, cotangents, keep=id(node) in wanted)
+    return [cotangents.take(t.node or t, t.data) for t in tensors]
+
+
+def _pull_back(node: Node, cotangents: "_Cotangents", keep: bool) -> None:
+    """Run one vjp and hand its gradients to the node's inputs."""
+    if node.vjp is None:
+        raise RuntimeError(f"{node}: its saved arrays were released by an earlier backward pass; run the forward again")
+    g = cotangents.get(node, keep)
+    gradients = node.vjp(g)
+    node.vjp = None
+    if len(gradients) != len(node.inputs):
+        raise ValueError(f"{node}: its vjp returned {len(gradients)} gradients for {len(node.inputs)} arguments")
+    for i, (link, shape, dtype) in enumerate(zip(node.inputs, node.input_shapes, node.input_dtypes, strict=True)):
+        if link is None:
+            continue
+        if gradients[i] is None:
+            raise ValueError(f"{node}: argument {i} has no gradient, but one was asked for")
+        d = unbroadcast(gradients[i], shape)
+        if d.shape != shape:
+            raise ValueError(f"{node}: gradient {i} has shape {gradients[i].shape}, its argument {shape}")
+        fresh = d.base is None and d is not g and sum(d is other for other in gradients) < 2
+        cotangents.add(link, d if d.dtype == dtype else d.astype(dtype), fresh)
+
+
+class _Cotangents:
+    """Gradients on their way back, by node, each with whether it is ours: shared with nobody, free to be added into.
+
+    An op may return its cotangent itself, or a view of it, or one array for two arguments (add returns `g, g`). Such
+    an array is never written to, and a leaf gets a copy of it.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[int, tuple[Array, bool]] = {}
+
+    def __contains__(self, node: "Node | Tensor") -> bool:
+        return id(node) in self._sums
+
+    def add(self, node: "Node | Tensor", d: Array, ours: bool = False) -> None:
+        if id(node) not in self._sums:
+            self._sums[id(node)] = d, ours
+            return
+        total, total_is_ours = self._sums[id(node)]
+        if total_is_ours:
+            total += d
+        else:
+            self._sums[id(node)] = xp_of(total).asarray(total + d), True
+
+    def get(self, node: "Node | Tensor", keep: bool) -> Array:
+        return self._sums[id(node)][0] if keep else self._sums.pop(id(node))[0]
+
+    def take(self, node: "Node | Tensor", like: Array) -> Array:
+        """The finished gradient, shared with nobody."""
+        if id(node) not in self._sums:
+            return xp_of(like).zeros_like(like)
+        total, ours = self._sums[id(node)]
+        if not ours:
+            total = total.copy()
+        self._sums[id(node)] = total, False  # the same tensor asked for twice gets a second array
+        return total
+
+
+def unbroadcast(d: Array, shape: tuple[int, ...]) -> Array:
+    """Sum `d` over the axes along which an argument of `shape` was stretched: the adjoint of broadcasting."""
+    if not is_array(d):
+        d = np.asarray(d)
+    if d.shape == shape:
+        return d
+    if d.ndim > len(shape):
+        d = d.sum(axis=tuple(range(d.ndim - len(shape))))
+    stretched = tuple(a for a, (n, m) in enumerate(zip(d.shape, shape, strict=False)) if m == 1 and n != 1)
+    return xp_of(d).asarray(d.sum(axis=stretched, keepdims=True) if stretched else d)
+
+
+def _reachable(loss: Tensor) -> "list[Node | Tensor]":
+    """Everything `loss` was made from: nodes, newest first (each after all that used it), then leaves. Iterative."""
+    nodes: dict[int, Node] = {}
+    leaves: dict[int, Tensor] = {}
+    stack: list[Node | Tensor] = [loss.node or loss]
+    while stack:
+        link = stack.pop()
+        if isinstance(link, Tensor):
+            leaves[id(link)] = link
+        elif id(link) not in nodes:
+            nodes[id(link)] = link
+            stack.extend(parent for parent in link.inputs if parent is not None)
+    return [*sorted(nodes.values(), key=lambda node: -node.order), *leaves.values()]
+
+
+def tape(loss: Tensor) -> list[Node]:
+    """The nodes that made `loss`, oldest first: the forward pass, to read, draw or step through."""
+    return [node for node in reversed(_reachable(loss)) if isinstance(node, Node)]
+
+
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Within this context (and this thread) nothing is recorded, so no forward array is kept for a backward pass."""
+    token = _GRAD_ENABLED.set(False)
+    try:
+        yield
+    finally:
+        _GRAD_ENABLED.reset(token)
+
+
+@contextlib.contextmanager
+def watch(watcher: Callable[[str, Sequence[Any], Tensor], None]) -> Iterator[None]:
+    """Within this context (and this thread) call `watcher(op name, inputs, output)` after every op."""
+    token = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
+
+
+def _array_parameters(op: Callable) -> tuple[tuple[str, ...], int | None]:
+    """Names of the op's array parameters and their number, or None for the number if the last is of the form *xs.
+
+    They are the leading parameters that are annotated `Array` or `Array | None`, or are bare names (`def op(x, y)`).
+    """
+    names: list[str] = []
+    for parameter in inspect.signature(op).parameters.values():
+        bare = parameter.annotation is parameter.empty and parameter.default is parameter.empty
+        if not bare and parameter.annotation not in (Array, Array | None):
+            break
+        names.append(parameter.name)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return tuple(names), None
+    return tuple(names), len(names)
+
+
+def _explain(op: str, error: Exception, names: tuple[str, ...], values: Sequence[Any]) -> str:
+    message = str(error)
+    if message.startswith(f"{op}: "):
+        return message
+    labels = names if len(names) == len(values) else tuple(map(str, range(len(values))))
+    shapes = ", ".join(
+        f"{label} {getattr(value, 'dtype', type(value).__name__)} {getattr(value, 'shape', '')}".rstrip()
+        for label, value in zip(labels, values, strict=False)
+    )
+    return f"{op}: {message} ({shapes})"
+
+
+_add, _sub, _mul, _div = lift(ops.add), lift(ops.sub), lift(ops.mul), lift(ops.div)
+_neg, _pow, _matmul, _getitem = lift(ops.neg), lift(ops.pow), lift(ops.matmul), lift(ops.getitem)
+_reshape, _transpose, _sum, _mean = lift(ops.reshape), lift(ops.transpose), lift(ops.sum), lift(ops.mean)
