@@ -32,9 +32,9 @@ def check_vjp(
 ) -> float:
     """Check an op `op(*arrays, **params) -> (y, vjp)` on these arguments; return the largest relative error found.
 
-    Floating-point arrays are checked in float64, as they are and as non-contiguous copies. Also checked: gradient
-    shapes, that inputs and cotangent are unmodified, that no gradient is an input itself, and that each of `dtypes`
-    is kept. Stay away from kinks by more than `step`. rng: a generator or seed for cotangent and directions.
+    Floating-point arrays are checked in float64, as they are and as non-contiguous copies (the cotangent as well). Also
+    checked: gradient shapes, that inputs, y and cotangent are unmodified, that no gradient is an input itself, and that
+    each of `dtypes` is kept. Stay away from kinks by more than `step`. rng: a generator or seed for cotangent and directions.
     Raises GradientError with the numbers.
     """
     rng = np.random.default_rng(rng)
@@ -45,9 +45,10 @@ def check_vjp(
         before = [a.copy() if is_array(a) else a for a in variant]
         y, vjp = op(*variant, **params)
         g = _like(rng.standard_normal(np.shape(y)), y)
-        g_before = g.copy()
-        gradients = vjp(g)
-        _check_contract(name, variant, before, gradients, (g, g_before))
+        g = g if variant is wide else _non_contiguous(g)
+        g_before, y_before = g.copy(), y.copy()
+        gradients = _one_per_argument(name, vjp(g), variant)
+        _check_contract(name, variant, before, gradients, ("the cotangent", g, g_before), ("y", y, y_before))
         gradients = [
             None if d is None or not _is_float(a) else unbroadcast(d, a.shape)
             for a, d in zip(variant, gradients, strict=True)
@@ -139,18 +140,34 @@ def _compare(
     return worst
 
 
+def _one_per_argument(name: str, gradients: Any, arrays: Sequence[Any]) -> tuple[Array | None, ...]:
+    """The gradients of `arrays`, without the None for each optional argument that was left out."""
+    n = len(arrays)
+    if not isinstance(gradients, tuple) or len(gradients) < n or any(d is not None for d in gradients[n:]):
+        raise GradientError(f"{name}: its vjp must return a tuple of {n} gradients, one per array argument")
+    return gradients[:n]
+
+
 def _check_contract(
-    name: str, arrays: Sequence[Any], before: Sequence[Any], gradients: Any, cotangent: tuple[Array, Array]
+    name: str,
+    arrays: Sequence[Any],
+    before: Sequence[Any],
+    gradients: Sequence[Array | None],
+    *others: tuple[str, Array, Array],
 ) -> None:
-    if not isinstance(gradients, tuple) or len(gradients) != len(arrays):
-        raise GradientError(f"{name}: its vjp must return a tuple of {len(arrays)} gradients, one per array argument")
+    """Nothing was written to, and no gradient is an argument itself."""
     for i, (now, then) in enumerate(zip(arrays, before, strict=True)):
-        if is_array(now) and not np.array_equal(to_numpy(now), to_numpy(then), equal_nan=now.dtype.kind == "f"):
+        if is_array(now) and not _equal(now, then):
             raise GradientError(f"{name}: argument {i} was modified")
         if any(d is now for d in gradients if d is not None):
             raise GradientError(f"{name}: a gradient is argument {i} itself, not a new array")
-    if not np.array_equal(to_numpy(cotangent[0]), to_numpy(cotangent[1])):
-        raise GradientError(f"{name}: its vjp modified the cotangent")
+    for what, now, then in others:
+        if not _equal(now, then):
+            raise GradientError(f"{name}: its vjp modified {what}")
+
+
+def _equal(x: Array, y: Array) -> bool:
+    return np.array_equal(to_numpy(x), to_numpy(y), equal_nan=x.dtype.kind == "f")
 
 
 def _check_dtype(name: str, op: Callable, arrays: Sequence[Any], params: dict[str, Any], dtype: str) -> None:
@@ -167,16 +184,17 @@ def _is_float(x: Any) -> bool:
 
 
 def _cast(x: Any, dtype: str) -> Any:
-    return x.astype(dtype) if _is_float(x) else x
+    return x.astype(dtype, copy=False) if _is_float(x) else x  # a copy would lose the strides
 
 
 def _non_contiguous(x: Any) -> Any:
-    """The same values behind reversed, padded strides."""
+    """The same values behind column-major, reversed and padded strides."""
     if not is_array(x) or x.ndim == 0:
         return x
-    wide = _like(np.zeros((*x.shape[:-1], 2 * x.shape[-1] + 1)), x)[..., ::-2][..., : x.shape[-1]]
-    wide[...] = x
-    return wide
+    padded = _like(np.zeros((2 * x.shape[-1] + 1, *x.shape[-2::-1])), x).transpose()
+    strided = padded[..., ::-2][..., : x.shape[-1]]
+    strided[...] = x
+    return strided
 
 
 def _like(x: Any, like: Any) -> Array:

@@ -98,7 +98,12 @@ class Tensor:
         return _transpose(self)
 
     def backward(self, g: Array | None = None) -> None:
-        """Add d(self)/d(leaf), pulled back from cotangent `g` (default 1 for a scalar), into every leaf's `.grad`."""
+        """Add d(self)/d(leaf), pulled back from cotangent `g` (default 1 for a scalar), into every leaf's `.grad`.
+
+        Raises RuntimeError if no gradient flows to this Tensor, and what `grad` raises.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("backward: nothing was recorded: no input requires a gradient, or no_grad was on")
         leaves = [node for node in _reachable(self) if isinstance(node, Tensor)]
         for leaf, gradient in zip(leaves, grad(self, leaves, g), strict=True):
             leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
@@ -145,6 +150,9 @@ class Tensor:
 
     def __pow__(self, exponent):
         return _pow(self, exponent)
+
+    def __rpow__(self, base):  # base ** self
+        return _pow(base, self)
 
     def __matmul__(self, other):
         return _matmul(self, other)
@@ -194,8 +202,10 @@ def lift(op: Callable) -> Callable:
         function = find(name, type(values[0])) or op
         try:
             y, vjp = function(*values, *args[len(values) :], **params)
-        except (ValueError, TypeError, IndexError) as error:
-            raise type(error)(_explain(name, error, array_names, values)) from error
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
+            # not type(error): a subclass may be made from other things than a message
+            kind = next(k for k in (ValueError, TypeError, IndexError, AttributeError) if isinstance(error, k))
+            raise kind(_explain(name, error, array_names, values)) from error
         if not is_array(y):
             y = np.asarray(y)  # NumPy's reductions return scalars
         out = Tensor(y)
@@ -242,7 +252,8 @@ def _pull_back(node: Node, cotangents: "_Cotangents", keep: bool) -> None:
     g = cotangents.get(node, keep)
     gradients = node.vjp(g)
     node.vjp = None
-    if len(gradients) != len(node.inputs):
+    extra = gradients[len(node.inputs) :]  # None for each optional argument that was left out
+    if len(gradients) < len(node.inputs) or any(d is not None for d in extra):
         raise ValueError(f"{node}: its vjp returned {len(gradients)} gradients for {len(node.inputs)} arguments")
     for i, (link, shape, dtype) in enumerate(zip(node.inputs, node.input_shapes, node.input_dtypes, strict=True)):
         if link is None:
@@ -252,8 +263,13 @@ def _pull_back(node: Node, cotangents: "_Cotangents", keep: bool) -> None:
         d = unbroadcast(gradients[i], shape)
         if d.shape != shape:
             raise ValueError(f"{node}: gradient {i} has shape {gradients[i].shape}, its argument {shape}")
-        fresh = d.base is None and d is not g and sum(d is other for other in gradients) < 2
-        cotangents.add(link, d if d.dtype == dtype else d.astype(dtype), fresh)
+        ours = d.base is None and d is not g and sum(_shares(other, d) for other in gradients) < 2
+        cotangents.add(link, d if d.dtype == dtype else d.astype(dtype), ours)
+
+
+def _shares(gradient: Array | None, d: Array) -> bool:
+    """Whether a gradient is the array `d` or a view of it."""
+    return gradient is d or getattr(gradient, "base", None) is d
 
 
 class _Cotangents:

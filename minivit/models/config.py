@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from numbers import Integral
 from typing import Any
 
 from minivit.errors import ConfigError
@@ -57,6 +58,9 @@ class ViTConfig:
         for name in ("width", "depth", "heads", "mlp_width", "channels"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("num_classes", "representation_size"):
+            if (getattr(self, name) or 0) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 (for none) or more")
         (height, width), (patch_h, patch_w) = self.image_size, self.patch_size  # type: ignore[misc]
         if height % patch_h or width % patch_w:
             raise ConfigError(
@@ -103,7 +107,9 @@ class ViTConfig:
 
 
 def _pair(size: Any, name: str) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    height, width = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
+    if not isinstance(height, Integral) or not isinstance(width, Integral):
+        raise ConfigError(f"{name} is {size!r}, expected a number of pixels or (height, width)")
     if min(height, width) < 1:
         raise ConfigError(f"{name} is {height}x{width}, expected at least 1x1")
     return int(height), int(width)

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from minivit.errors import CheckpointError
+from minivit.errors import CheckpointError, ConfigError
 from minivit.models.archive import read_npz, write_npz
 from minivit.models.config import ViTConfig
 from minivit.models.posemb import resize_posemb
 from minivit.models.vit import ViT
+from minivit.nn.module import check_match
 
 _BLOCK = "Transformer/encoderblock_{}/"
 _ATTENTION = "MultiHeadDotProductAttention_1/"
@@ -60,10 +61,11 @@ def load_pretrained(path: str | Path, **config_changes: Any) -> ViT:
     path = Path(path)
     dtype = config_changes.pop("dtype", "float32")
     arrays = read_npz(path)
-    config = infer_config(arrays, str(path))
+    config = infer_config(arrays, str(path), config_changes.get("image_size"))
     changed = dataclasses.replace(config, **config_changes)
     state = from_official(arrays, config, str(path))
-    model = ViT(changed, seed=None, dtype=dtype)
+    new_layer = changed.representation_size not in (None, config.representation_size)
+    model = ViT(changed, seed=0 if new_layer else None, dtype=dtype)  # zeros below a zero head would never learn
     if "position_embedding" in state and changed.grid != config.grid:
         prefix = int(config.classifier == "token")
         state["position_embedding"] = resize_posemb(state["position_embedding"], config.grid, changed.grid, prefix)
@@ -81,62 +83,59 @@ def _reset(state: dict[str, np.ndarray], model: ViT, layers: tuple[str, ...]) ->
     state.update({n: a for n, a in model.state_dict().items() if n.partition(".")[0] in layers})
 
 
-def infer_config(arrays: Mapping[str, np.ndarray], source: str) -> ViTConfig:
-    """The ViTConfig of a released file, from its keys and shapes. Raises CheckpointError for another layout."""
-    query = _BLOCK.format(0) + _ATTENTION + "query/kernel"
-    for key, axes in ((query, 3), ("embedding/kernel", 4)):
+def infer_config(arrays: Mapping[str, np.ndarray], source: str, image_size: Any = None) -> ViTConfig:
+    """The ViTConfig of a released file, from its keys and shapes. Raises CheckpointError for another layout.
+
+    The position table is taken for a square grid; if its rows form none, `image_size` says which grid it is.
+    """
+
+    def shape(key: str, axes: int) -> tuple[int, ...]:
         if key not in arrays or arrays[key].ndim != axes:
             raise CheckpointError(f"{source} is not a released ViT checkpoint: it has no {key} with {axes} axes")
-    patch_h, patch_w, channels, width = arrays["embedding/kernel"].shape
+        return arrays[key].shape
+
+    heads = shape(_BLOCK.format(0) + _ATTENTION + "query/kernel", 3)[1]
+    patch_h, patch_w, channels, width = shape("embedding/kernel", 4)
     classifier = "token" if "cls" in arrays else "gap"
-    position = arrays.get("Transformer/posembed_input/pos_embedding")
-    patches = 1 if position is None else position.shape[1] - (classifier == "token")
-    side = math.isqrt(patches)
-    if side * side != patches:
-        raise CheckpointError(f"{source}: {patches} position embeddings are not a square grid; pass image_size")
-    return ViTConfig(
-        image_size=(side * patch_h, side * patch_w),
-        patch_size=(patch_h, patch_w),
-        width=width,
-        depth=len({m[1] for key in arrays if (m := re.match(r"Transformer/encoderblock_(\d+)/", key))}),
-        heads=arrays[query].shape[1],
-        mlp_width=arrays[_BLOCK.format(0) + "MlpBlock_3/Dense_0/bias"].shape[0],
-        num_classes=arrays["head/bias"].shape[0] if "head/bias" in arrays else 0,
-        channels=channels,
-        classifier=classifier,
-        representation_size=arrays["pre_logits/bias"].shape[0] if "pre_logits/bias" in arrays else None,
-        position="none" if position is None else "learned",
-    )
+    learned = _AROUND["position_embedding"] in arrays
+    patches = shape(_AROUND["position_embedding"], 3)[1] - (classifier == "token") if learned else 1
+    side = math.isqrt(max(patches, 0))
+    square = (side * patch_h, side * patch_w)
+    try:
+        config = ViTConfig(
+            image_size=square if side * side == patches else image_size or square,
+            patch_size=(patch_h, patch_w),
+            width=width,
+            depth=len({m[1] for key in arrays if (m := re.match(r"Transformer/encoderblock_(\d+)/", key))}),
+            heads=heads,
+            mlp_width=shape(_BLOCK.format(0) + "MlpBlock_3/Dense_0/kernel", 2)[1],
+            num_classes=shape("head/bias", 1)[0] if "head/bias" in arrays else 0,
+            channels=channels,
+            classifier=classifier,
+            representation_size=shape("pre_logits/bias", 1)[0] if "pre_logits/bias" in arrays else None,
+            position="learned" if learned else "none",
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"{source} is not a released ViT checkpoint: {error}") from error
+    if math.prod(config.grid) != patches:
+        raise CheckpointError(f"{source}: {patches} position embeddings are not a square grid; pass their image_size")
+    return config
 
 
 def from_official(arrays: Mapping[str, np.ndarray], config: ViTConfig, source: str) -> dict[str, np.ndarray]:
-    """Released names and shapes -> ours. Raises CheckpointError listing keys that are missing or unexpected."""
-    left = dict(arrays)
-    missing: list[str] = []
-
-    def take(key: str) -> np.ndarray:
-        if key not in left:
-            missing.append(key)
-            return np.zeros(0)
-        return left.pop(key)
-
+    """Released names and shapes -> ours. Raises CheckpointError listing what is missing, unexpected or misshapen."""
+    blank = ViT(config, seed=None).state_dict()
+    check_match({key: array.shape for key, array in to_official(blank, config).items()}, arrays, source)
     state = {}
-    for name, array in ViT(config, seed=None).state_dict().items():
+    for name, array in blank.items():
         block = re.match(r"blocks\.(\d+)\.(.*)", name)
         prefix = _BLOCK.format(block[1]) if block else ""
         if block and block[2].startswith("attention.qkv."):
             kind = "kernel" if block[2].endswith("weight") else "bias"
-            parts = [take(f"{prefix}{_ATTENTION}{part}/{kind}") for part in ("query", "key", "value")]
-            if not missing:
-                rows = (config.width,) if kind == "kernel" else ()
-                state[name] = np.concatenate([part.reshape(*rows, -1) for part in parts], axis=-1)
+            parts = [arrays[f"{prefix}{_ATTENTION}{part}/{kind}"] for part in ("query", "key", "value")]
+            state[name] = np.concatenate([part.reshape(*array.shape[:-1], -1) for part in parts], axis=-1)
         else:
-            found = take(prefix + (_IN_BLOCK[block[2]] if block else _AROUND[name]))
-            state[name] = found.reshape(array.shape) if found.size == array.size else found
-    if missing or left:
-        lists = {"missing": missing, "unexpected": sorted(left)}
-        text = "; ".join(f"{title}: {', '.join(keys[:5])}" for title, keys in lists.items() if keys)
-        raise CheckpointError(f"{source} does not fit the released layout: {text}")
+            state[name] = arrays[prefix + (_IN_BLOCK[block[2]] if block else _AROUND[name])].reshape(array.shape)
     return state
 
 

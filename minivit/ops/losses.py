@@ -13,8 +13,8 @@ def cross_entropy(logits: Array, labels: Array, label_smoothing: float = 0.0):
     dlogits = g (softmax(logits) sum_k t_k - t) / rows.   Raises ValueError for labels outside 0..K-1.
     """
     xp = xp_of(logits)
-    classes = logits.shape[-1]
     targets = _dense(labels, logits, "cross_entropy")
+    classes = logits.shape[-1]
     if label_smoothing:
         targets = (1 - label_smoothing) * targets + label_smoothing / classes
     log_p, _ = log_softmax(logits)
@@ -50,6 +50,8 @@ def sigmoid_cross_entropy(logits: Array, labels: Array):
 
 def _dense(labels: Array, logits: Array, op: str) -> Array:
     """Labels as probabilities in the dtype of the logits, shape (..., K)."""
+    if not logits.shape or logits.shape[-1] == 0:
+        raise ValueError(f"{op}: logits {logits.shape} have no classes in their last axis")
     classes = logits.shape[-1]
     if labels.shape == logits.shape:
         return labels.astype(logits.dtype)

@@ -31,7 +31,7 @@ def mean(x: Array, axis: Axis = None, keepdims: bool = False):
 
 
 def max(x: Array, axis: Axis = None, keepdims: bool = False):
-    """y = largest x over axis.   g goes to the place of the maximum; equal maxima share it evenly."""
+    """y = largest x over axis.   dx = g at the place of the maximum, else 0; equal maxima share g evenly."""
     top = x.max(axis=axis, keepdims=True)
     y = top if keepdims else top.reshape(reduced_shape(x.shape, axis))
 

@@ -38,8 +38,8 @@ def getitem(x: Array, index: object):
         xp = xp_of(g)
         dx = xp.zeros(shape, dtype=g.dtype)
         parts = index if isinstance(index, tuple) else (index,)
-        if any(is_array(part) or isinstance(part, list) for part in parts):
-            xp.add.at(dx, index, g)  # an array index may name a place twice
+        if any(is_array(part) or isinstance(part, list | tuple | range) for part in parts):
+            xp.add.at(dx, index, g)  # such an index may name a place twice
         else:
             dx[index] = g
         return (dx,)

@@ -4,8 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from minivit.backend import Array
-from minivit.backend.arrays import asarray_like
-from minivit.optim.optimizers import Parameters
+from minivit.optim.optimizers import Parameters, copy_arrays
 
 
 class EMA:
@@ -49,7 +48,11 @@ class EMA:
         return {"steps": self.steps, **{f"average/{k}": a for k, a in zip(keys, self.averages, strict=True)}}
 
     def load_state_dict(self, state: dict[str, Array | int]) -> None:
-        """Restore what `state_dict` returned, bit for bit."""
-        self.steps = int(state["steps"])
-        for i, (name, average) in enumerate(zip(self.names, self.averages, strict=True)):
-            average[...] = asarray_like(state[f"average/{name or i}"], average)
+        """Restore what `state_dict` returned, bit for bit.
+
+        Raises KeyError for a missing entry, ValueError for one of another shape; then nothing has been changed.
+        """
+        keys = [f"average/{name or i}" for i, name in enumerate(self.names)]
+        steps = int(state["steps"])
+        copy_arrays([state[key] for key in keys], self.averages, keys)
+        self.steps = steps

@@ -20,6 +20,15 @@ def is_kernel(name: str, parameter: Tensor) -> bool:
     return name.rpartition(".")[2] == "weight" if name else parameter.ndim >= 2
 
 
+def copy_arrays(sources: Sequence[Array], targets: Sequence[Array], names: Sequence[str]) -> None:
+    """Copy each source into its target. Raises ValueError for another shape; then nothing has been copied."""
+    for source, target, name in zip(sources, targets, names, strict=True):
+        if source.shape != target.shape:
+            raise ValueError(f"load_state_dict: {name} has shape {source.shape}, expected {target.shape}")
+    for source, target in zip(sources, targets, strict=True):
+        target[...] = asarray_like(source, target)
+
+
 class Optimizer:
     """What AdamW and SGD share: parameters, the learning rate, the step counter, state by name.
 
@@ -39,23 +48,24 @@ class Optimizer:
 
     def current_lr(self) -> float:
         """The learning rate of the next update."""
-        return self.lr(self.steps) if callable(self.lr) else self.lr
+        return float(self.lr(self.steps) if callable(self.lr) else self.lr)  # a NumPy scalar would widen float32
 
     def step(self, grads: Sequence[Array] | None = None) -> None:
         """Update every parameter in place from `grads` (same order), or from the parameters' `.grad`.
 
-        Raises ValueError if a gradient is missing or has another shape than its parameter.
+        Raises ValueError if a gradient is missing or has another shape than its parameter; then nothing has changed.
         """
         if grads is None:
             grads = [p.grad for p in self.parameters]
         if len(grads) != len(self.parameters):
             raise ValueError(f"step: {len(grads)} gradients for {len(self.parameters)} parameters")
-        lr = self.current_lr()
-        self.steps += 1
         for i, (parameter, g) in enumerate(zip(self.parameters, grads, strict=True)):
             if g is None or g.shape != parameter.shape:
                 found = "none" if g is None else g.shape
                 raise ValueError(f"step: gradient of {self.names[i] or i} is {found}, expected {parameter.shape}")
+        lr = self.current_lr()
+        self.steps += 1
+        for i, (parameter, g) in enumerate(zip(self.parameters, grads, strict=True)):
             self.update(i, parameter.data, g, lr)
 
     def update(self, i: int, p: Array, g: Array, lr: float) -> None:
@@ -74,12 +84,15 @@ class Optimizer:
         return {"steps": self.steps, **arrays}
 
     def load_state_dict(self, state: dict[str, Array | int]) -> None:
-        """Restore what `state_dict` returned, bit for bit. Raises KeyError for a missing entry."""
-        self.steps = int(state["steps"])
-        for slot in self.slots:
-            for i, name in enumerate(self.names):
-                target = self.state[slot][i]
-                target[...] = asarray_like(state[f"{slot}/{name or i}"], target)
+        """Restore what `state_dict` returned, bit for bit.
+
+        Raises KeyError for a missing entry, ValueError for one of another shape; then nothing has been changed.
+        """
+        keys = [f"{slot}/{name or i}" for slot in self.slots for i, name in enumerate(self.names)]
+        targets = [target for slot in self.slots for target in self.state[slot]]
+        steps = int(state["steps"])
+        copy_arrays([state[key] for key in keys], targets, keys)
+        self.steps = steps
 
 
 class AdamW(Optimizer):

@@ -1,0 +1,51 @@
+"""Worker threads: NumPy's element-wise functions use one core each but release the interpreter lock, so a batch is
+cut into pieces, and each worker runs the whole forward and backward pass of its own."""
+
+import contextvars
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """`count` threads, used as a context manager: `with Workers(2) as workers: workers.map(f, items)`.
+
+    While there are several, the matrix library (BLAS) is held to one thread in each, since its threads and ours
+    would take turns on the same cores; with one worker it uses all cores as usual.
+    """
+
+    def __init__(self, count: int = 1):
+        self.count = count
+        self._pool: ThreadPoolExecutor | None = None
+        self._limits: Any = None
+
+    def __enter__(self) -> Self:
+        if self.count > 1:
+            self._limits = threadpool_limits(1, user_api="blas")
+            self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="minivit-worker")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._limits.restore_original_limits()
+            self._pool = None
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """[function(item) for item in items], spread over the threads; each call sees the caller's context (grad mode,
+        kernels). An exception in any of them is raised here."""
+        if self._pool is None:
+            return [function(item) for item in items]
+        futures = [self._pool.submit(contextvars.copy_context().run, function, item) for item in items]
+        return [future.result() for future in futures]

@@ -1,0 +1,80 @@
+"""What the commands share: one-line errors, one parser style, finding a trained run."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from minivit.data import Dataset, load
+from minivit.errors import MinivitError
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def __init__(self, command: str, **kwargs: Any):
+        super().__init__(
+            prog=f"python -m minivit.{command}",
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **kwargs,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+
+
+def run_command(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
+    """Run a command's main; an expected error becomes one line on standard error and exit status 2."""
+    try:
+        sys.exit(main(None))
+    except MinivitError as error:
+        message = " ".join(str(error).split())
+        sys.exit(_fail(message, 2))
+    except MemoryError:
+        sys.exit(_fail("out of memory: try a smaller --batch-size, or a larger --accumulate", 2))
+    except KeyboardInterrupt:
+        sys.exit(_fail("interrupted", 130))
+    except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return status
+
+
+def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse") -> Dataset:
+    """A data set by name, downloaded with a progress bar if it has to be."""
+    bar: tqdm | None = None
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(desc=f"downloading {name}", total=total, unit="B", unit_scale=True)
+        bar.update(done - bar.n)
+
+    try:
+        return load(name, root, split, bad_images=bad_images, download=True, progress=progress)
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def report_skipped(dataset: Dataset | None) -> None:
+    """Name the images that could not be read and were left out."""
+    for path, reason in (dataset.skipped if dataset else {}).items():
+        print(f"skipped {path}: {reason}", file=sys.stderr)
+
+
+def free_folder(base: Path) -> Path:
+    """`base`, or the first of base-2, base-3, ... that does not exist."""
+    folder, number = base, 1
+    while folder.exists():
+        number += 1
+        folder = base.with_name(f"{base.name}-{number}")
+    return folder

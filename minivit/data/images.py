@@ -1,0 +1,79 @@
+"""Reading an image file and resizing an image: the only places that turn files into pixels."""
+
+import os
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from minivit.errors import DataError
+
+MAX_PIXELS = 89_478_485  # Pillow's own limit: about 9,459 x 9,459 pixels, 0.27 GB as RGB
+MIN_SIDE = 2  # pixels
+
+# Whatever the file is called. Not all that Pillow can open: for EPS it would start another program.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+
+
+def read_image(path: str | os.PathLike[str], min_size: tuple[int, int] | None = None) -> np.ndarray:
+    """The image file as uint8 (height, width, 3), RGB, turned upright as its EXIF orientation says.
+
+    Grayscale, palette and CMYK are converted to RGB, 16-bit grayscale is scaled to 8 bits, transparency is laid over
+    white. min_size: (height, width); a JPEG at least twice as large is decoded at 1/2, 1/4 or 1/8 of its size, which is
+    much faster, so long as neither side gets smaller than either number.
+
+    Raises DataError, naming the file, if it is missing, damaged, truncated, not an image, less than 2 pixels on a
+    side, or has more than MAX_PIXELS pixels (which is checked before any is decoded).
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            _check_size(image.width, image.height)
+            if min_size is not None:
+                image.draft(None, (max(min_size), max(min_size)))  # square, because EXIF may turn the image
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.array(_to_rgb(image))
+    except Exception as error:  # on damaged files decoders raise OSError, SyntaxError, struct.error...
+        raise DataError(f"{os.fspath(path)}: {_reason(error)}") from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise DataError(f"the image is {width} x {height} pixels, each side needs at least {MIN_SIDE}")
+    if width * height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit gray: convert() would clip at 255 instead of scaling
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    """Why a file could not be read, in a few words."""
+    match error:
+        case FileNotFoundError():
+            return "there is no such file"
+        case UnidentifiedImageError():
+            return "not an image in JPEG, PNG, WebP, BMP or GIF format, or a damaged one"
+        case Image.DecompressionBombError() | Image.DecompressionBombWarning():
+            return f"the image has more than {MAX_PIXELS:,} pixels; make it smaller"
+        case OSError() if error.strerror:
+            return f"cannot be read ({error.strerror})"
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The image resampled bilinearly to `size` = (height, width).   image: uint8 (h, w, C), C = 1 or 3.
+
+    The filter is Pillow's. It equals tf.image.resize of the published code when enlarging; when shrinking it averages
+    over all pixels (antialias) where the published code samples. An image that has the size already is returned as is.
+    """
+    height, width = size
+    if image.shape[:2] == size:
+        return image
+    source = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    resized = np.asarray(source.resize((width, height), Image.Resampling.BILINEAR))
+    return resized.reshape(height, width, image.shape[2])

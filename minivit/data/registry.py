@@ -1,0 +1,62 @@
+"""`load`: from a data set's name to the data set."""
+
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from minivit.data.cifar import load_cifar
+from minivit.data.dataset import Dataset
+from minivit.data.digits import load_digits
+from minivit.data.folder import load_folder
+from minivit.errors import DataError
+
+NAMES = ("digits", "cifar10", "cifar100")
+
+
+def load(
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    split: str = "train",
+    *,
+    bad_images: str = "refuse",
+    download: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Dataset:
+    """The "train" or "test" split of the data set called `name`.
+
+    name: "digits" (comes with minivit), "cifar10", "cifar100" (looked for in `root`), or "folder:PATH", a folder with
+    PATH/train/<class>/ and PATH/val/<class>/ or PATH/test/<class>/ of JPEG and PNG images.
+    root: the data folder; None means $MINIVIT_DATA, or ~/.cache/minivit if that is not set.
+    bad_images: what a folder does with an unreadable image: "refuse" raises, "skip" leaves it out (`dataset.skipped`).
+    download: fetch a missing CIFAR archive; progress(done_bytes, total_bytes or None) is called as it arrives.
+    Raises DataError, in one line, for an unknown name or split and for missing or damaged files.
+    """
+    if split not in ("train", "test"):
+        raise DataError(f'split is "{split}", expected "train" or "test"')
+    if bad_images not in ("refuse", "skip"):
+        raise DataError(f'bad_images is "{bad_images}", expected "refuse" or "skip"')
+    kind, _, path = name.partition(":")
+    try:
+        if name == "digits":
+            return load_digits(split)
+        if name in NAMES:
+            return load_cifar(name, data_root(root), split, download, progress)
+        if kind == "folder" and path:
+            return load_folder(Path(path).expanduser(), split, bad_images)
+    except OSError as error:  # a file or folder without permission to read it, a disk that fails
+        raise DataError(f"{error.filename or name}: cannot be read ({error.strerror or error})") from error
+    raise DataError(_unknown(name))
+
+
+def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """The data folder: `root`, else $MINIVIT_DATA, else ~/.cache/minivit. It need not exist."""
+    return Path(root or os.environ.get("MINIVIT_DATA") or "~/.cache/minivit").expanduser()
+
+
+def _unknown(name: str) -> str:
+    if os.path.isdir(name):
+        return f'"{name}" is a folder: to use its images call it "folder:{name}"'
+    nearest = difflib.get_close_matches(name.lower(), [*NAMES, "folder:PATH"], n=1, cutoff=0.4)
+    hint = f'did you mean "{nearest[0]}"?' if nearest else "choose digits, cifar10, cifar100 or folder:PATH"
+    return f'there is no data set called "{name}"; {hint}'

@@ -1,0 +1,111 @@
+"""`Augment`: from fetched uint8 images to the float32 batch a model sees, for training and for evaluation."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from minivit.data.augment import (
+    PerChannel,
+    central_box,
+    normalize,
+    random_crop,
+    random_erasing,
+    random_flip,
+    random_resized_crop,
+)
+from minivit.data.dataset import Images
+from minivit.data.images import resize
+from minivit.data.randaugment import randaugment
+from minivit.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Resize, change at random, normalise: a function of (images, rng).
+
+    With nothing but the image size, mean, std and resize given it is not random and needs no rng: that is the
+    transform for evaluation.
+
+    image_size: (height, width) of the result.
+    flip: mirror half of the images.   crop_padding: pixels to pad before a random crop (CIFAR: 4).
+    resized_crop: (smallest, largest) share of the area for a random resized crop (ImageNet: (0.05, 1)), or None.
+    randaugment: (number of operations, magnitude), or None.   erasing: probability of erasing a random box.
+    mean, std: of the normalisation, on pixels in 0..1; numbers, or one per channel.
+    resize: how images of another size get this one unless `resized_crop` does it: "squash" resizes height and width
+    each on its own, as the published code; "crop" cuts the edges off first: it keeps the central 7/8 (224 of 256
+    pixels) of the largest part that has the result's aspect ratio.
+    Raises ConfigError for values that make no sense.
+    """
+
+    image_size: tuple[int, int]
+    flip: bool = False
+    crop_padding: int = 0
+    resized_crop: tuple[float, float] | None = None
+    randaugment: tuple[int, float] | None = None
+    erasing: float = 0.0
+    mean: PerChannel = 0.5
+    std: PerChannel = 0.5
+    resize: str = "squash"
+
+    def __post_init__(self) -> None:
+        if self.resize not in ("squash", "crop"):
+            raise ConfigError(f'resize is "{self.resize}", expected "squash" or "crop"')
+        if self.crop_padding < 0:
+            raise ConfigError(f"crop_padding is {self.crop_padding}, expected 0 or more pixels")
+        if not 0 <= self.erasing <= 1:
+            raise ConfigError(f"erasing is {self.erasing}, expected a probability")
+        if self.resized_crop is not None and not 0 < self.resized_crop[0] <= self.resized_crop[1] <= 1:
+            raise ConfigError(f"resized_crop is {self.resized_crop}, expected 0 < min <= max <= 1")
+        if self.randaugment is not None and min(self.randaugment) < 0:
+            raise ConfigError(f"randaugment is {self.randaugment}, expected two numbers >= 0")
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the result depends on the generator."""
+        return bool(self.flip or self.crop_padding or self.resized_crop or self.randaugment or self.erasing)
+
+    @property
+    def decode_size(self) -> tuple[int, int] | None:
+        """The size to which `read_image` may shrink large JPEGs, leaving room for a good resize."""
+        if self.resized_crop is not None:
+            return None  # a crop may be a twentieth of the area, and then needs every pixel
+        return 2 * self.image_size[0], 2 * self.image_size[1]
+
+    def evaluation(self) -> Self:
+        """The same image size, resize, mean and std with nothing random."""
+        return replace(self, flip=False, crop_padding=0, resized_crop=None, randaugment=None, erasing=0.0)
+
+    def __call__(self, images: Images, rng: np.random.Generator | None = None) -> np.ndarray:
+        """(B, height, width, C) float32 from uint8 images (B, h, w, C), or a list of B of any sizes."""
+        if not self.is_random:
+            return normalize(self._resize(images), self.mean, self.std)
+        if rng is None:
+            raise ConfigError("this Augment is random and needs a generator: use its evaluation()")
+        if self.resized_crop is not None:
+            x = random_resized_crop(images, self.image_size, rng, self.resized_crop)
+        else:
+            x = self._resize(images)
+        if self.crop_padding:
+            x = random_crop(x, self.crop_padding, rng)
+        if self.flip:
+            x = random_flip(x, rng)
+        if self.randaugment is not None:
+            x = randaugment(x, *self.randaugment, rng)
+        x = normalize(x, self.mean, self.std)
+        return random_erasing(x, self.erasing, rng) if self.erasing else x
+
+    def _resize(self, images: Images) -> np.ndarray:
+        """(B, height, width, C) uint8."""
+        if isinstance(images, np.ndarray) and images.shape[1:3] == self.image_size:
+            return images
+        return np.stack([resize(self._kept(image), self.image_size) for image in images])
+
+    def _kept(self, image: np.ndarray) -> np.ndarray:
+        """The part of an image that `resize` leaves."""
+        height, width = image.shape[:2]
+        if self.resize == "squash" or (height, width) == self.image_size:
+            return image
+        left, top, right, bottom = central_box(height, width, self.image_size[1] / self.image_size[0])
+        dx, dy = (right - left) // 16, (bottom - top) // 16
+        return image[top + dy : bottom - dy, left + dx : right - dx]

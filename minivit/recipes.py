@@ -1,0 +1,206 @@
+"""What a training run is: every choice in one record, and the named presets."""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minivit.data import Augment, Dataset
+from minivit.errors import ConfigError
+from minivit.models import ViTConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Every choice of a training run; `config.json` holds exactly these fields. Lengths of time are in optimiser steps,
+    sizes in pixels. Raises ConfigError for values that make no sense."""
+
+    # data
+    data: str = "digits"
+    data_root: str | None = None
+    limit: int | None = None  # train on this many images only
+    bad_images: str = "refuse"
+    # model
+    model: ViTConfig = dataclasses.field(default_factory=ViTConfig)
+    # optimisation
+    batch_size: int = 128
+    epochs: float = 10
+    steps: int | None = None  # instead of epochs
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    beta2: float = 0.999
+    momentum: float = 0.9
+    schedule: str = "cosine"
+    warmup: float = 0.05  # share of all steps
+    clip_norm: float | None = 1.0
+    ema: float | None = None
+    loss: str = "softmax"
+    label_smoothing: float = 0.0
+    accumulate: int = 1
+    # augmentation
+    flip: bool = False
+    crop_padding: int = 0
+    resized_crop: tuple[float, float] | None = None
+    randaugment: tuple[int, float] | None = None
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mean: float | tuple[float, ...] = 0.5
+    std: float | tuple[float, ...] = 0.5
+    # running
+    seed: int = 0
+    precision: str = "float32"
+    backend: str = "numpy"
+    workers: int | None = None  # None: one per core
+    eval_every: int | None = None  # None: about every epoch
+    checkpoint_every: int | None = None  # None: at every evaluation
+
+    def __post_init__(self) -> None:
+        for field, choices in CHOICES.items():
+            if getattr(self, field) not in choices:
+                raise ConfigError(f'{field} is "{getattr(self, field)}", expected one of {", ".join(choices)}')
+        for field in ("batch_size", "accumulate", "workers", "eval_every", "checkpoint_every", "limit", "steps"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ConfigError(f"{field} is {value}, expected at least 1")
+        for field in ("lr", "epochs", "clip_norm"):
+            value = getattr(self, field)
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigError(f"{field} is {value}, expected a positive number")
+        for field in ("warmup", "label_smoothing", "weight_decay", "momentum", "ema", "mixup", "cutmix"):
+            value = getattr(self, field)
+            if value is not None and not 0 <= value < (float("inf") if field in ("mixup", "cutmix") else 1):
+                raise ConfigError(f"{field} is {value}, expected 0 or more and less than 1")
+        if self.loss == "sigmoid" and self.label_smoothing:
+            raise ConfigError("label smoothing belongs to the softmax loss; the sigmoid loss has none")
+
+    @property
+    def augment(self) -> Augment:
+        """The transform of training images."""
+        return Augment(
+            image_size=self.model.image_size,  # type: ignore[arg-type]
+            flip=self.flip,
+            crop_padding=self.crop_padding,
+            resized_crop=self.resized_crop,
+            randaugment=self.randaugment,
+            erasing=self.erasing,
+            mean=self.mean,
+            std=self.std,
+        )
+
+
+CHOICES = {
+    "optimizer": ("adamw", "sgd"),
+    "schedule": ("cosine", "linear", "constant"),
+    "loss": ("softmax", "sigmoid"),
+    "precision": ("float32", "float64"),
+    "backend": ("numpy", "cupy", "auto"),
+    "bad_images": ("refuse", "skip"),
+}
+
+# Every preset: fields of Recipe, and under "model" fields of ViTConfig; image size, channels and classes come from the
+# data unless given.
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": {
+        "data": "digits",
+        "model": {"patch_size": 2, "width": 64, "depth": 4, "heads": 4, "mlp_width": 128, "dropout": 0.1},
+        "batch_size": 64,
+        "epochs": 40,
+        "lr": 4e-3,
+        "mixup": 0.4,
+        "eval_every": 88,
+    },
+    "cifar10-10min": {
+        "data": "cifar10",
+        "model": {"patch_size": 4, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192, "classifier": "gap"},
+        "batch_size": 128,
+        "epochs": 6,
+        "lr": 2e-3,
+        "flip": True,
+        "crop_padding": 2,
+    },
+    "cifar10": {
+        "data": "cifar10",
+        "model": {"patch_size": 4, "width": 192, "depth": 9, "heads": 3, "mlp_width": 768, "drop_path": 0.1},
+        "batch_size": 256,
+        "epochs": 200,
+        "lr": 1e-3,
+        "flip": True,
+        "crop_padding": 4,
+        "randaugment": (2, 9),
+        "mixup": 0.2,
+        "label_smoothing": 0.1,
+        "ema": 0.9995,
+    },
+    "imagefolder": {
+        "model": {"image_size": 224, "patch_size": 16, "width": 192, "depth": 12, "heads": 3, "mlp_width": 768},
+        "batch_size": 64,
+        "epochs": 100,
+        "lr": 1e-3,
+        "flip": True,
+        "resized_crop": (0.25, 1.0),
+        "randaugment": (2, 10),
+        "mixup": 0.2,
+    },
+}
+
+
+def preset_for(data: str) -> str:
+    """The preset that fits a data set if none is named."""
+    return {"digits": "digits", "cifar10": "cifar10-10min", "cifar100": "cifar10-10min"}.get(data, "imagefolder")
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The choices of a preset. Raises ConfigError with the nearest name."""
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, 1, cutoff=0.3)
+        hint = f'did you mean "{near[0]}"?' if near else f"choose one of {', '.join(PRESETS)}"
+        raise ConfigError(f'unknown preset "{name}"; {hint}')
+    return PRESETS[name]
+
+
+def complete(choices: Mapping[str, Any], train_data: Dataset) -> Recipe:
+    """The Recipe of `choices`; image size, channels and classes of the model come from the data where not given."""
+    found = {"channels": train_data.channels, "num_classes": len(train_data.classes)}
+    if train_data.image_size is not None:
+        found["image_size"] = train_data.image_size  # type: ignore[assignment]
+    return from_mapping({**choices, "model": {**found, **choices.get("model", {})}}, "options")
+
+
+def to_json(recipe: Recipe) -> str:
+    """The text of config.json."""
+    return json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
+
+
+def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
+    """A Recipe from the fields of a JSON file. Raises ConfigError naming fields that do not exist or do not fit."""
+    model = values.get("model", {})
+    for known, given in ((Recipe, values), (ViTConfig, model)):
+        names = {field.name for field in dataclasses.fields(known)}
+        unknown = [name for name in given if name not in names]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], names, 1)
+            hint = f'; did you mean "{near[0]}"?' if near else ""
+            raise ConfigError(f'{source}: unknown field "{unknown[0]}"{hint}')
+    tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
+    sizes = {name: tuple(v) for name, v in model.items() if isinstance(v, list)}
+    try:
+        return Recipe(**{**values, **tuples, "model": ViTConfig(**{**model, **sizes})})
+    except TypeError as error:
+        raise ConfigError(f"{source}: a field has a value of the wrong type ({error})") from error
+
+
+def read_config(path: Path) -> Recipe:
+    """The Recipe in a config.json. Raises ConfigError for a file that is missing or not one."""
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is not a configuration: {error}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("model", {}), dict):
+        raise ConfigError(f"{path} is not a configuration: expected a JSON object")
+    return from_mapping(values, str(path))

@@ -1,0 +1,242 @@
+"""Train a Vision Transformer: `python -m minivit.train`. With no argument it learns to read handwritten digits."""
+
+import argparse
+import dataclasses
+import json
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from minivit import cli, recipes
+from minivit.backend.arrays import get_namespace
+from minivit.backend.workers import available_cores
+from minivit.data import Dataset
+from minivit.errors import CheckpointError, ConfigError
+from minivit.models import VARIANTS, ViTConfig
+from minivit.trainer import Trainer, create_run
+
+EXAMPLES = """examples:
+  python -m minivit.train                                     digits, under a minute
+  python -m minivit.train --data cifar10                      photographs, about ten minutes on two cores
+  python -m minivit.train --data folder:flowers --model Ti/16 --image-size 224
+  python -m minivit.train --config runs/digits/config.json --seed 1
+  python -m minivit.train --resume runs/digits
+"""
+
+
+def pair(text: str) -> tuple[float, ...]:
+    """Numbers separated by commas or an x: "0.05,1", "2,10", "32x48"."""
+    values = [float(part) for part in text.replace("x", ",").split(",")]
+    return tuple(int(value) if value == int(value) else value for value in values)
+
+
+def size(text: str) -> int | tuple[float, ...]:
+    """One number, or two for height and width."""
+    return int(text) if text.isdigit() else pair(text)
+
+
+def numbers(text: str) -> float | tuple[float, ...]:
+    """One number, or one per channel."""
+    return pair(text) if "," in text else float(text)
+
+
+def parser() -> cli.Parser:
+    """The options; only those that are given end up in the namespace."""
+    p = cli.Parser("train", description=__doc__, epilog=EXAMPLES, argument_default=argparse.SUPPRESS)
+    add = p.add_argument_group("run").add_argument
+    add("--preset", metavar="NAME", help=f"start from a named recipe: {', '.join(recipes.PRESETS)}")
+    add("--config", metavar="FILE", help="start from the config.json of an earlier run")
+    add("--resume", metavar="RUN", help="continue the run in this folder exactly where it stopped")
+    add("--out", metavar="DIR", help="run folder to create (default: runs/PRESET, numbered if that exists)")
+    add("--seed", type=int, help="of initial weights, shuffling, augmentation and dropout (default: 0)")
+    add("--backend", help="array library: numpy, cupy (GPU), or auto, which prefers the GPU (default: numpy)")
+    add("--precision", help="float32 or float64 (default: float32)")
+    add("--workers", type=int, help="threads that share each batch (default: one per core)")
+
+    add = p.add_argument_group("data").add_argument
+    add("--data", help="digits, cifar10, cifar100, or folder:PATH with PATH/train/CLASS/*.jpg and PATH/val or test")
+    add("--data-root", metavar="DIR", help="where data sets lie (default: $MINIVIT_DATA or ~/.cache/minivit)")
+    add("--limit", type=int, metavar="N", help="train on N images only, as even over the classes as can be")
+    add("--bad-images", metavar="HOW", help="unreadable images in folders: refuse (stop) or skip (default: refuse)")
+
+    add = p.add_argument_group("model").add_argument
+    add("--model", metavar="NAME", help=f"variant and patch size, such as Ti/4 or B/16 ({', '.join(VARIANTS)})")
+    add("--image-size", type=size, metavar="N", help="pixels, or HEIGHTxWIDTH (default: the data's)")
+    add("--patch-size", type=size, metavar="N", help="pixels, or HEIGHTxWIDTH")
+    for name, text in (
+        ("width", "of the tokens, D"),
+        ("depth", "number of layers, L"),
+        ("heads", "attention heads, H"),
+        ("mlp-width", "hidden width of the MLP"),
+        ("representation-size", "width of a tanh layer before the head"),
+    ):
+        add(f"--{name}", type=int, metavar="N", help=text)
+    add("--classifier", help="token ([class] token) or gap (global average pooling)")
+    add("--position", help="position embedding: learned, learned2d, sincos2d or none")
+    add("--gelu", help="tanh or erf")
+    for name in ("dropout", "attention-dropout", "drop-path"):
+        add(f"--{name}", type=float, metavar="RATE", help=f"rate of {name.replace('-', ' ')}")
+
+    add = p.add_argument_group("optimisation").add_argument
+    add("--epochs", type=float, help="passes over the training data")
+    add("--steps", type=int, help="number of updates, instead of epochs")
+    add("--batch-size", type=int, metavar="N", help="images per update")
+    add("--accumulate", type=int, metavar="N", help="cut each worker's part of a batch into N pieces, to save memory")
+    add("--optimizer", help="adamw or sgd")
+    add("--lr", type=float, help="highest learning rate")
+    add("--schedule", help="cosine, linear or constant, after the warm-up")
+    add("--warmup", type=float, metavar="SHARE", help="share of the steps over which the rate rises from 0")
+    add("--weight-decay", type=float, metavar="W", help="decoupled, on kernels only")
+    add("--momentum", type=float, help="of sgd")
+    add("--beta2", type=float, help="of adamw")
+    add("--clip-norm", type=float, metavar="NORM", help="largest global norm of the gradient")
+    add("--ema", type=float, metavar="DECAY", help="evaluate an exponential moving average of the weights")
+    add("--loss", help="softmax or sigmoid cross-entropy")
+    add("--label-smoothing", type=float, metavar="S", help="share of the target spread over all classes")
+
+    add = p.add_argument_group("augmentation").add_argument
+    add("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the images")
+    add("--crop-padding", type=int, metavar="PIXELS", help="pad and crop at random")
+    add("--resized-crop", type=pair, metavar="MIN,MAX", help="random resized crop of this share of the area")
+    add("--randaugment", type=pair, metavar="N,M", help="N random operations of magnitude M (of 10)")
+    add("--erasing", type=float, metavar="P", help="probability of erasing a random box")
+    add("--mixup", type=float, metavar="ALPHA", help="blend pairs of images")
+    add("--cutmix", type=float, metavar="ALPHA", help="paste boxes between pairs of images")
+    add("--mean", type=numbers, help="of pixels in 0..1, for normalisation: one number or one per channel")
+    add("--std", type=numbers, help="likewise")
+
+    add = p.add_argument_group("bookkeeping (in steps)").add_argument
+    add("--eval-every", type=int, metavar="N", help="evaluate on the test split (default: once an epoch)")
+    add("--checkpoint-every", type=int, metavar="N", help="save a checkpoint (default: at every evaluation)")
+    return p
+
+
+def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The choices of preset or config file with the given options over them, and a name for the run."""
+    given = dict(given)
+    config, name = given.pop("config", None), given.pop("preset", None)
+    if config and name:
+        raise ConfigError("--config and --preset both choose a recipe: give one of them")
+    if config:
+        base = dataclasses.asdict(recipes.read_config(Path(config)))
+        name = Path(config).resolve().parent.name
+        if given.get("data", base["data"]) != base["data"]:
+            raise ConfigError("--config is for one data set; to change it use --preset and options")
+    else:
+        name = name or recipes.preset_for(given.get("data", "digits"))
+        base = dict(recipes.preset(name))
+    model = dict(base.pop("model", {}))
+    if "model" in given:
+        variant = dataclasses.asdict(ViTConfig.variant(given.pop("model"), image_size=10**6, patch_size=1))
+        model |= {key: variant[key] for key in ("width", "depth", "heads", "mlp_width")}
+    names = {field.name for field in dataclasses.fields(ViTConfig)}
+    model |= {key: given.pop(key) for key in list(given) if key in names}
+    return {**base, **given, "model": model}, name
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    given = vars(parser().parse_args(argv))
+    out = given.pop("out", None)
+    resume = given.pop("resume", None)
+    if resume is not None:
+        if given or out:
+            raise ConfigError("--resume takes no other options: the run goes on as its config.json says")
+        folder = Path(resume)
+        if not (folder / "config.json").exists():
+            raise CheckpointError(f"{folder} is not a run folder: it has no config.json")
+        recipe = recipes.read_config(folder / "config.json")
+        train_data, test_data = load_splits(dataclasses.asdict(recipe))
+    else:
+        choices, name = choose(given)
+        if "data" not in choices:
+            raise ConfigError(f"preset {name} needs --data folder:PATH")
+        folder = Path(out) if out else cli.free_folder(Path("runs") / name)
+        if folder.exists():
+            raise CheckpointError(f"{folder} exists already: continue it with --resume {folder}, or choose another --out")
+        choices["backend"] = resolve_backend(choices.get("backend", "numpy"))
+        train_data, test_data = load_splits(choices)
+        recipe = recipes.complete(choices, train_data)
+    trainer = Trainer(recipe, train_data, test_data, folder)
+    if resume is not None:
+        trainer.restore()
+    else:
+        create_run(folder, recipe)
+    return train(trainer)
+
+
+def resolve_backend(name: str) -> str:
+    """ "auto" decided, and said; "cupy" must work."""
+    found = get_namespace(name).__name__
+    if name == "auto":
+        print(f"backend auto: using {found}")
+    return found
+
+
+def load_splits(choices: dict[str, Any]) -> tuple[Dataset, Dataset]:
+    """Training and test data of a run."""
+    args = choices["data"], choices.get("data_root")
+    bad_images = choices.get("bad_images", "refuse")
+    train_data = cli.load_data(*args, "train", bad_images)
+    if choices.get("limit"):
+        train_data = train_data.limit(choices["limit"])
+    return train_data, cli.load_data(*args, "test", bad_images)
+
+
+def train(trainer: Trainer) -> int:
+    """Run with a progress bar; Ctrl-C saves."""
+    recipe, folder = trainer.recipe, trainer.folder
+    model = recipe.model
+    print(
+        f"{recipe.data}: {len(trainer.train_data)} training and {len(trainer.test_data or [])} test images, "
+        f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"  # type: ignore[arg-type]
+        f"ViT: width {model.width}, depth {model.depth}, {model.heads} heads, {model.num_tokens} tokens, "
+        f"{trainer.model.num_parameters():,} parameters; {recipe.backend}, {recipe.precision}, "
+        f"{recipe.workers or available_cores()} workers\n"
+        f"run folder: {folder}"
+    )
+    if trainer.step:
+        print(f"continuing after step {trainer.step} of {trainer.total_steps}")
+
+    def stop(signum: int, frame: Any) -> None:
+        trainer.stop_requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C stops at once
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    begin = time.perf_counter()
+    try:
+        with tqdm(total=trainer.total_steps, initial=trainer.step, unit="step", disable=None) as bar:
+            for progress in trainer.run():
+                bar.set_postfix_str(
+                    f"loss {progress.loss:.3f}, accuracy {progress.accuracy:.1%}, "
+                    f"{progress.images_per_second:.0f} images/s",
+                    refresh=False,
+                )
+                bar.update()
+                if progress.metrics:
+                    bar.write(summary(progress.metrics))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    cli.report_skipped(trainer.train_data)
+    cli.report_skipped(trainer.test_data)
+    if trainer.step < trainer.total_steps:
+        print(f"stopped after step {trainer.step} and saved; go on with: python -m minivit.train --resume {folder}")
+        return 130
+    print(f"trained in {time.perf_counter() - begin:.0f} s; {folder}: config.json, metrics.jsonl, checkpoint.npz, curves.png")
+    return 0
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """One evaluation as a line of text."""
+    text = f"epoch {metrics['epoch']:6.2f}  training loss {metrics['train_loss']:.4f}"
+    if metrics["test_accuracy"] is not None:
+        text += f"  test loss {metrics['test_loss']:.4f}  test accuracy {metrics['test_accuracy']:.2%}"
+    return text + f"  {metrics['images_per_second']:.0f} images/s"
+
+
+if __name__ == "__main__":
+    cli.run_command(main)
