@@ -8,16 +8,18 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from minivit.backend import get_namespace
 from minivit.data import Dataset, load
-from minivit.errors import MinivitError
+from minivit.errors import DataError, MinivitError
 
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line."""
 
-    def __init__(self, command: str, **kwargs: Any):
+    def __init__(self, command: str, usage: str | None = None, **kwargs: Any):
         super().__init__(
             prog=f"python -m minivit.{command}",
+            usage=usage and f"%(prog)s {usage}",
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             **kwargs,
@@ -78,3 +80,20 @@ def free_folder(base: Path) -> Path:
         number += 1
         folder = base.with_name(f"{base.name}-{number}")
     return folder
+
+
+def resolve_backend(name: str) -> str:
+    """The backend called `name`; "auto" is decided here, and said. Raises BackendError if it cannot be used."""
+    found = get_namespace(name).__name__
+    if name == "auto":
+        print(f"backend auto: using {found}")
+    return found
+
+
+def check_classes(data: Dataset, classes: list[str]) -> None:
+    """Raise DataError unless the data set has the classes that the model was trained on."""
+    if data.classes != classes:
+        raise DataError(
+            f"{data.name} has {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...), "
+            f"the model was trained on {len(classes)} ({', '.join(classes[:3])}, ...)"
+        )

@@ -18,7 +18,9 @@ def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -
     left, right = figure.subplots(1, 2)
     epochs = [line["epoch"] for line in metrics]
     marker = "o" if len(epochs) < 25 else ""
-    left.plot(epochs, [line["train_loss"] for line in metrics], color=BLUE, marker=marker, markersize=3, label="training")
+    left.plot(
+        epochs, [line["train_loss"] for line in metrics], color=BLUE, marker=marker, markersize=3, label="training"
+    )
     tested = [line for line in metrics if line["test_loss"] is not None]
     at = [line["epoch"] for line in tested]
     left.plot(at, [line["test_loss"] for line in tested], color=ORANGE, marker=marker, markersize=3, label="test")

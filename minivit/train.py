@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import signal
 import time
 from collections.abc import Sequence
@@ -11,13 +10,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from minivit import cli, recipes
-from minivit.backend.arrays import get_namespace
+from minivit import cli, recipes, runs
 from minivit.backend.workers import available_cores
 from minivit.data import Dataset
 from minivit.errors import CheckpointError, ConfigError
 from minivit.models import VARIANTS, ViTConfig
-from minivit.trainer import Trainer, create_run
+from minivit.models.config import variant_fields
+from minivit.trainer import Trainer
 
 EXAMPLES = """examples:
   python -m minivit.train                                     digits, under a minute
@@ -46,7 +45,7 @@ def numbers(text: str) -> float | tuple[float, ...]:
 
 def parser() -> cli.Parser:
     """The options; only those that are given end up in the namespace."""
-    p = cli.Parser("train", description=__doc__, epilog=EXAMPLES, argument_default=argparse.SUPPRESS)
+    p = cli.Parser("train", "[options]", description=__doc__, epilog=EXAMPLES, argument_default=argparse.SUPPRESS)
     add = p.add_argument_group("run").add_argument
     add("--preset", metavar="NAME", help=f"start from a named recipe: {', '.join(recipes.PRESETS)}")
     add("--config", metavar="FILE", help="start from the config.json of an earlier run")
@@ -131,8 +130,7 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
         base = dict(recipes.preset(name))
     model = dict(base.pop("model", {}))
     if "model" in given:
-        variant = dataclasses.asdict(ViTConfig.variant(given.pop("model"), image_size=10**6, patch_size=1))
-        model |= {key: variant[key] for key in ("width", "depth", "heads", "mlp_width")}
+        model |= variant_fields(given.pop("model"))
     names = {field.name for field in dataclasses.fields(ViTConfig)}
     model |= {key: given.pop(key) for key in list(given) if key in names}
     return {**base, **given, "model": model}, name
@@ -146,9 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given or out:
             raise ConfigError("--resume takes no other options: the run goes on as its config.json says")
         folder = Path(resume)
-        if not (folder / "config.json").exists():
-            raise CheckpointError(f"{folder} is not a run folder: it has no config.json")
-        recipe = recipes.read_config(folder / "config.json")
+        recipe = runs.read_recipe(folder)
         train_data, test_data = load_splits(dataclasses.asdict(recipe))
     else:
         choices, name = choose(given)
@@ -156,24 +152,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(f"preset {name} needs --data folder:PATH")
         folder = Path(out) if out else cli.free_folder(Path("runs") / name)
         if folder.exists():
-            raise CheckpointError(f"{folder} exists already: continue it with --resume {folder}, or choose another --out")
-        choices["backend"] = resolve_backend(choices.get("backend", "numpy"))
+            raise CheckpointError(
+                f"{folder} exists already: continue it with --resume {folder}, or choose another --out"
+            )
+        choices["backend"] = cli.resolve_backend(choices.get("backend", "numpy"))
         train_data, test_data = load_splits(choices)
         recipe = recipes.complete(choices, train_data)
     trainer = Trainer(recipe, train_data, test_data, folder)
     if resume is not None:
         trainer.restore()
     else:
-        create_run(folder, recipe)
+        runs.create(folder, recipe)
     return train(trainer)
-
-
-def resolve_backend(name: str) -> str:
-    """ "auto" decided, and said; "cupy" must work."""
-    found = get_namespace(name).__name__
-    if name == "auto":
-        print(f"backend auto: using {found}")
-    return found
 
 
 def load_splits(choices: dict[str, Any]) -> tuple[Dataset, Dataset]:
@@ -226,7 +216,8 @@ def train(trainer: Trainer) -> int:
     if trainer.step < trainer.total_steps:
         print(f"stopped after step {trainer.step} and saved; go on with: python -m minivit.train --resume {folder}")
         return 130
-    print(f"trained in {time.perf_counter() - begin:.0f} s; {folder}: config.json, metrics.jsonl, checkpoint.npz, curves.png")
+    seconds = time.perf_counter() - begin
+    print(f"trained in {seconds:.0f} s; {folder}: config.json, metrics.jsonl, checkpoint.npz, curves.png")
     return 0
 
 

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 
 from minivit import functional as F
+from minivit import runs
 from minivit.backend import Array, asarray, to_numpy
 from minivit.backend.workers import Workers, available_cores
 from minivit.data import Dataset, Loader, eval_batches
 from minivit.errors import CheckpointError, NonFiniteError
 from minivit.models import ViT
-from minivit.models.archive import read_npz, write_npz
 from minivit.nn import Module
 from minivit.optim import EMA, SGD, AdamW, clip_by_global_norm, warmup_cosine, warmup_linear
 from minivit.optim.schedules import Schedule
 from minivit.plots import learning_curves
-from minivit.recipes import Recipe, to_json
+from minivit.recipes import Recipe
 from minivit.tensor import Tensor, grad, no_grad, watch
 
 LossFunction = Callable[[Tensor, Array], Tensor]
@@ -172,7 +172,7 @@ class Progress:
 class Trainer:
     """A run: model, data, optimiser and run folder of a recipe. `folder=None` writes nothing.
 
-    The folder must hold the run's config.json already (`create_run`). Raises DataError, ConfigError, BackendError or
+    The folder must hold the run's config.json already (`runs.create`). Raises DataError, ConfigError, BackendError or
     CheckpointError, each in one line.
     """
 
@@ -273,21 +273,9 @@ class Trainer:
 
     def save(self) -> None:
         """Write checkpoint.npz, replacing the old one only once the new one is complete."""
-        if self.folder is None:
-            return
-        meta = {
-            "format": "minivit checkpoint 1",
-            "step": self.step,
-            "sums": self._sums,
-            "metrics": self.metrics,
-            "classes": self.train_data.classes,
-        }
-        arrays: dict[str, np.ndarray] = {f"model/{k}": v for k, v in self.model.state_dict().items()}
-        arrays |= {f"optimizer/{k}": to_numpy(v) for k, v in self.optimizer.state_dict().items()}
-        if self.ema:
-            arrays |= {f"ema/{k}": to_numpy(v) for k, v in self.ema.state_dict().items()}
-        arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-        write_npz(self.folder / "checkpoint.npz", arrays)
+        if self.folder is not None:
+            meta = {"step": self.step, "sums": self._sums, "metrics": self.metrics, "classes": self.train_data.classes}
+            runs.write_checkpoint(self.folder, {name: part.state_dict() for name, part in self._parts()}, meta)
 
     def draw(self) -> None:
         """Write curves.png."""
@@ -299,17 +287,20 @@ class Trainer:
         assert self.folder is not None
         path = self.folder / "checkpoint.npz"
         if path.exists():
-            parts, meta = read_checkpoint(path)
-            self.model.load_state_dict(parts["model"], str(path))
-            for name, holder in (("optimizer", self.optimizer), ("ema", self.ema)):
-                if holder is not None:
-                    try:
-                        holder.load_state_dict(parts[name])
-                    except (KeyError, ValueError) as error:
-                        raise CheckpointError(f"{path} does not fit this run: {name} state, {error}") from error
+            states, meta = runs.read_checkpoint(path)
+            for name, part in self._parts():
+                try:
+                    part.load_state_dict(states.get(name, {}))
+                except (KeyError, ValueError) as error:
+                    raise CheckpointError(f"{path} does not fit this run: {name} state, {error}") from error
             self.step, self._sums, self.metrics = meta["step"], meta["sums"], meta["metrics"]
         lines = "".join(json.dumps(line) + "\n" for line in self.metrics)
         (self.folder / "metrics.jsonl").write_text(lines)
+
+    def _parts(self) -> list[tuple[str, Any]]:
+        """What a checkpoint holds the state of."""
+        parts = [("model", self.model), ("optimizer", self.optimizer), ("ema", self.ema)]
+        return [(name, part) for name, part in parts if part is not None]
 
 
 def make_optimizer(recipe: Recipe, model: ViT, total_steps: int) -> AdamW | SGD:
@@ -324,47 +315,3 @@ def make_optimizer(recipe: Recipe, model: ViT, total_steps: int) -> AdamW | SGD:
     if recipe.optimizer == "sgd":
         return SGD(parameters, lr, recipe.momentum, recipe.weight_decay)
     return AdamW(parameters, lr, (0.9, recipe.beta2), weight_decay=recipe.weight_decay)
-
-
-def create_run(folder: Path, recipe: Recipe) -> None:
-    """Make a run folder holding config.json; it appears whole or not at all. Raises CheckpointError if it exists."""
-    if folder.exists():
-        raise CheckpointError(f"{folder} exists already: continue it with --resume {folder}, or choose another --out")
-    partial = folder.with_name(folder.name + ".partial")
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        (partial / "config.json").write_text(to_json(recipe))
-        partial.rename(folder)
-    except OSError as error:
-        raise CheckpointError(f"cannot create the run folder {folder}: {error.strerror or error}") from error
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
-    """The arrays of a checkpoint.npz by part ("model", "optimizer", "ema"), and its other values.
-
-    Raises CheckpointError for a file that is missing, damaged or of another kind.
-    """
-    arrays = read_npz(path)
-    try:
-        meta = json.loads(arrays.pop("meta").tobytes())
-        if meta["format"] != "minivit checkpoint 1":
-            raise ValueError(f'its format is "{meta["format"]}"')
-    except (KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint of a minivit run ({error})") from error
-    parts: dict[str, dict[str, np.ndarray]] = {}
-    for name, array in arrays.items():
-        part, _, rest = name.partition("/")
-        parts.setdefault(part, {})[rest] = array
-    return parts, meta
-
-
-def load_trained(folder: Path, recipe: Recipe) -> tuple[ViT, list[str]]:
-    """The model of a run folder as it is evaluated (averaged weights if the run kept them), and its class names."""
-    path = folder / "checkpoint.npz"
-    parts, meta = read_checkpoint(path)
-    state = parts.get("model", {})
-    if recipe.ema:
-        state = {name.removeprefix("average/"): a for name, a in parts.get("ema", {}).items() if name != "steps"}
-    model = ViT(recipe.model, seed=None, dtype=recipe.precision).eval()
-    model.load_state_dict(state, str(path))
-    return model, meta["classes"]

@@ -85,14 +85,7 @@ class ViTConfig:
     @classmethod
     def variant(cls, name: str, **changes: Any) -> "ViTConfig":
         """The configuration called "B/16": a variant of `VARIANTS` and a patch size. `changes` replace fields."""
-        match = re.fullmatch(r"(\w+)/(\d+)", name)
-        if not match or match[1] not in VARIANTS:
-            raise ConfigError(
-                f'unknown variant "{name}": expected one of {", ".join(VARIANTS)} and a patch size, as B/16'
-            )
-        width, depth, heads, mlp_width = VARIANTS[match[1]]
-        shape = {"patch_size": int(match[2]), "width": width, "depth": depth, "heads": heads, "mlp_width": mlp_width}
-        return cls(**{**shape, **changes})
+        return cls(**{**variant_fields(name), **changes})
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -104,6 +97,15 @@ class ViTConfig:
     def num_tokens(self) -> int:
         """N: patches, and one more for the [class] token."""
         return self.grid[0] * self.grid[1] + (self.classifier == "token")
+
+
+def variant_fields(name: str) -> dict[str, int]:
+    """The fields of ViTConfig that the name of a variant, such as "B/16", stands for."""
+    match = re.fullmatch(r"(\w+)/(\d+)", name)
+    if not match or match[1] not in VARIANTS:
+        raise ConfigError(f'unknown variant "{name}": expected one of {", ".join(VARIANTS)} and a patch size, as B/16')
+    sizes = dict(zip(("width", "depth", "heads", "mlp_width"), VARIANTS[match[1]], strict=True))
+    return {"patch_size": int(match[2]), **sizes}
 
 
 def _pair(size: Any, name: str) -> tuple[int, int]:

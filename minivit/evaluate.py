@@ -1,0 +1,44 @@
+"""Measure a trained model: `python -m minivit.evaluate RUN`."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from minivit import cli, runs
+from minivit.backend.workers import Workers, available_cores
+from minivit.trainer import evaluate
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    p = cli.Parser("evaluate", description=__doc__)
+    p.add_argument("run", type=Path, help="run folder")
+    p.add_argument("--data", help="data set (default: the one the run was trained on)")
+    p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
+    p.add_argument("--split", choices=("train", "test"), default="test")
+    p.add_argument("--bad-images", choices=("refuse", "skip"), default="refuse")
+    p.add_argument("--batch-size", type=int, default=256, metavar="N")
+    p.add_argument("--workers", type=int, default=available_cores(), metavar="N")
+    p.add_argument("--backend", default="numpy", help="numpy, cupy or auto")
+    args = p.parse_args(argv)
+
+    model, recipe, classes = runs.load_trained(args.run)
+    backend = cli.resolve_backend(args.backend)
+    name = args.data or recipe.data
+    data = cli.load_data(name, args.data_root or recipe.data_root, args.split, args.bad_images)
+    cli.check_classes(data, classes)
+    begin = time.perf_counter()
+    with Workers(max(1, args.workers)) as workers:
+        recipe = dataclasses.replace(recipe, backend=backend)
+        result = evaluate(model.to(backend), data, recipe, workers, args.batch_size)
+    cli.report_skipped(data)
+    rate = result["images"] / (time.perf_counter() - begin)
+    print(
+        f"{name} {args.split}: {result['images']} images, accuracy {result['accuracy']:.2%}, "
+        f"loss {result['loss']:.4f}, {rate:.0f} images/s"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

@@ -1,0 +1,42 @@
+"""Classify images with a trained model: `python -m minivit.predict RUN image.jpg ...`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minivit import cli, runs
+from minivit.data import read_image
+from minivit.functional import sigmoid, softmax
+from minivit.tensor import no_grad
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    p = cli.Parser("predict", description=__doc__)
+    p.add_argument("run", type=Path, help="run folder")
+    p.add_argument("images", type=Path, nargs="+", metavar="image", help="image file, any size")
+    p.add_argument("--top", type=int, default=5, metavar="K", help="classes to print per image (default: 5)")
+    args = p.parse_args(argv)
+
+    model, recipe, classes = runs.load_trained(args.run)
+    transform = recipe.augment.evaluation()
+    for path in args.images:
+        image = to_channels(read_image(path), recipe.model.channels)
+        with no_grad():
+            logits = model(transform([image]))
+            scores = (sigmoid if recipe.loss == "sigmoid" else softmax)(logits).data[0]
+        print(path)
+        for k in np.argsort(-scores, kind="stable")[: args.top]:
+            print(f"  {scores[k]:7.2%}  {classes[k]}")
+    return 0
+
+
+def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """An RGB image (height, width, 3) uint8 for a model of 3 channels, or as grey (ITU-R 601 luma) for 1."""
+    if channels == image.shape[-1]:
+        return image
+    return np.rint(image @ [0.299, 0.587, 0.114]).astype(np.uint8)[..., None]
+
+
+if __name__ == "__main__":
+    cli.run_command(main)
