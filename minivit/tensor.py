@@ -199,9 +199,10 @@ def lift(op: Callable) -> Callable:
             args, params = bound.args, bound.kwargs
         inputs = args[:limit]
         values = [a.data if isinstance(a, Tensor) else a.item() if isinstance(a, np.generic) else a for a in inputs]
-        function = find(name, type(values[0])) or op
+        kernel = find(name, type(values[0]))
         try:
-            y, vjp = function(*values, *args[len(values) :], **params)
+            result = kernel(*values, *args[len(values) :], **params) if kernel else NotImplemented
+            y, vjp = op(*values, *args[len(values) :], **params) if result is NotImplemented else result
         except (ValueError, TypeError, IndexError, AttributeError) as error:
             # not type(error): a subclass may be made from other things than a message
             kind = next(k for k in (ValueError, TypeError, IndexError, AttributeError) if isinstance(error, k))

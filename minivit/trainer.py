@@ -17,7 +17,7 @@ import numpy as np
 from minivit import functional as F
 from minivit import runs
 from minivit.backend import Array, asarray, to_numpy
-from minivit.backend.workers import Workers, available_cores
+from minivit.backend.workers import Workers, available_cores, keep_freed_memory
 from minivit.data import Dataset, Loader, eval_batches
 from minivit.errors import CheckpointError, NonFiniteError
 from minivit.models import ViT
@@ -190,6 +190,7 @@ class Trainer:
 
     def run(self) -> Iterator[Progress]:
         """Train to the end, or until `stop_requested`, and save; yields after every step."""
+        keep_freed_memory()
         recipe = self.recipe
         eval_every = recipe.eval_every or self.steps_per_epoch
         smooth = {} if recipe.loss == "sigmoid" else {"label_smoothing": recipe.label_smoothing}

@@ -2,7 +2,8 @@
 
 The op in `minivit.ops` stays the only definition of the mathematics; a kernel is a second, faster function with the
 same arguments and the same `(y, vjp)` result, and one conformance test holds each to its op. `tensor.lift` looks
-the table up at every call, so registering a kernel is all it takes to use it.
+the table up at every call, so registering a kernel is all it takes to use it. A kernel that cannot handle some
+arguments returns NotImplemented for them, and the op runs instead.
 """
 
 import contextlib

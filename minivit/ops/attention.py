@@ -22,7 +22,7 @@ def attention(qkv: Array, heads: int, keep: Array | None = None):
 
     def vjp(g):
         xp = xp_of(qkv)
-        g = g.reshape(*g.shape[:-1], heads, -1).transpose(0, 2, 1, 3)  # (B, H, N, K)
+        g = g.reshape(*g.shape[:-1], heads, q.shape[-1]).transpose(0, 2, 1, 3)  # (B, H, N, K)
         dv = dropped.swapaxes(-1, -2) @ g
         da = g @ v.swapaxes(-1, -2)
         if keep is not None:

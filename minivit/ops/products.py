@@ -44,7 +44,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None):
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     y = rows @ weight
     if bias is not None:
-        y = y + bias
+        y += bias
     y = y.reshape(*x.shape[:-1], weight.shape[1])
 
     def vjp(g):

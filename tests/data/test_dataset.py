@@ -1,0 +1,85 @@
+"""Data sets in memory, subsets and limits."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minivit.data import ArrayDataset, Dataset
+
+
+def dataset(labels, classes="abc"):
+    labels = np.asarray(labels)
+    images = np.arange(len(labels), dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 1), np.uint8)
+    return ArrayDataset(images, labels, list(classes), "toy")
+
+
+def test_fetch_gives_the_images_and_labels_of_the_indices():
+    images, labels = dataset([0, 1, 2, 1]).fetch([3, 0, 3])
+    assert images[:, 0, 0, 0].tolist() == [3, 0, 3]
+    assert (images.dtype, images.shape) == (np.uint8, (3, 2, 3, 1))
+    assert labels.tolist() == [1, 0, 1]
+    assert labels.dtype == np.int64
+
+
+def test_an_index_gives_one_image_and_iteration_ends():
+    toy = dataset([0, 1, 2, 1])
+    image, label = toy[2]
+    assert (image.shape, image[0, 0, 0], label, type(label)) == ((2, 3, 1), 2, 2, int)
+    assert [label for _, label in toy] == [0, 1, 2, 1]
+    assert (toy.image_size, toy.channels, len(toy), toy.skipped) == ((2, 3), 1, 4, {})
+
+
+@pytest.mark.parametrize(("labels", "record", "value"), [([0, 3], 1, 3), ([0, 1, -1], 2, -1)])
+def test_labels_out_of_range_are_refused(refused, labels, record, value):
+    with refused("toy", f"record {record}", f"label {value}", "0 to 2"):
+        dataset(labels)
+
+
+def test_images_of_another_kind_are_refused(refused):
+    with refused("toy", "uint8", "float64"):
+        ArrayDataset(np.zeros((2, 4, 4, 3)), np.zeros(2, int), ["a"], "toy")
+    with refused("(2, 4, 4)"):
+        ArrayDataset(np.zeros((2, 4, 4), np.uint8), np.zeros(2, int), ["a"], "toy")
+    with refused("3 labels"):
+        ArrayDataset(np.zeros((2, 4, 4, 1), np.uint8), np.zeros(3, int), ["a"], "toy")
+
+
+def test_a_subset_keeps_order_and_kind():
+    part = dataset([0, 1, 2, 1]).subset([2, 0])
+    assert part.images[:, 0, 0, 0].tolist() == [2, 0]
+    assert part.labels.tolist() == [2, 0]
+    assert (part.classes, part.name) == (["a", "b", "c"], "toy")
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(1, 50))
+def test_a_limit_is_as_even_as_the_classes_allow(labels, count):
+    limited = dataset(labels).limit(count)
+    assert len(limited) == min(count, len(labels))
+    indices = limited.images[:, 0, 0, 0].tolist()
+    assert indices == sorted(set(indices))
+    available, taken = (np.bincount(x, minlength=3) for x in (labels, limited.labels))
+    for a in range(3):
+        for b in range(3):
+            assert taken[a] + 1 >= taken[b] or taken[a] == available[a]
+
+
+def test_a_limit_is_random_but_always_the_same():
+    toy = dataset([0, 1, 2] * 30)
+    chosen = [toy.limit(30, seed).images[:, 0, 0, 0].tolist() for seed in (0, 0, 1)]
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert chosen[0] != list(range(30))
+    assert set(toy.limit(10).images[:, 0, 0, 0]) < set(chosen[0])
+
+
+def test_a_limit_below_one_is_refused(refused):
+    with refused("toy", "at least 1"):
+        dataset([0]).limit(0)
+
+
+def test_the_base_class_fetches_nothing():
+    with pytest.raises(NotImplementedError):
+        Dataset(np.zeros(1, int), ["a"], "base").fetch([0])
+    with pytest.raises(NotImplementedError):
+        Dataset(np.zeros(1, int), ["a"], "base").subset([0])

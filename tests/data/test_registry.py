@@ -1,0 +1,57 @@
+"""`load`: names, splits, and where data are looked for."""
+
+from pathlib import Path
+
+import pytest
+
+from minivit import data
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("cifar-10", 'did you mean "cifar10"?'),
+        ("CIFAR100", 'did you mean "cifar100"?'),
+        ("digit", 'did you mean "digits"?'),
+        ("folder:", "folder:PATH"),
+        ("xyzzy", "choose digits, cifar10, cifar100 or folder:PATH"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest_one(refused, name, hint):
+    with refused(f'"{name}"', hint):
+        data.load(name)
+
+
+def test_a_bare_folder_gets_its_name(refused, tmp_path):
+    with refused(f'"folder:{tmp_path}"'):
+        data.load(str(tmp_path))
+
+
+def test_unknown_options_are_refused(refused):
+    with refused('split is "val"', "train", "test"):
+        data.load("digits", split="val")
+    with refused('bad_images is "ignore"', "refuse", "skip"):
+        data.load("digits", bad_images="ignore")
+
+
+def test_the_data_folder(monkeypatch, tmp_path, refused):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MINIVIT_DATA", raising=False)
+    assert data.data_root() == tmp_path / "home" / ".cache" / "minivit"
+    assert data.data_root("~/here") == tmp_path / "home" / "here"
+    monkeypatch.setenv("MINIVIT_DATA", str(tmp_path / "there"))
+    assert data.data_root() == tmp_path / "there"
+    assert data.data_root(Path("given")) == Path("given")
+    with refused(str(tmp_path / "there")):
+        data.load("cifar10")
+    with refused(str(tmp_path / "given")):
+        data.load("cifar10", tmp_path / "given")
+
+
+def test_a_file_that_the_disk_refuses_is_one_line(monkeypatch, tmp_path, refused):
+    def fail(*args):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "train"))
+
+    monkeypatch.setattr("minivit.data.registry.load_folder", fail)
+    with refused(str(tmp_path / "train"), "Permission denied"):
+        data.load(f"folder:{tmp_path}")
