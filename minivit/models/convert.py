@@ -69,9 +69,10 @@ def load_pretrained(path: str | Path, **config_changes: Any) -> ViT:
     if "position_embedding" in state and changed.grid != config.grid:
         prefix = int(config.classifier == "token")
         state["position_embedding"] = resize_posemb(state["position_embedding"], config.grid, changed.grid, prefix)
-    for layer, field in (("head", "num_classes"), ("pre_logits", "representation_size")):
-        if getattr(changed, field) != getattr(config, field):
-            _reset(state, model, ("head",) if layer == "head" else ("pre_logits", "head"))
+    if changed.num_classes != config.num_classes:
+        _reset(state, model, ("head",))
+    if changed.representation_size != config.representation_size:
+        _reset(state, model, ("pre_logits", "head"))
     model.load_state_dict(state, str(path))
     return model
 
@@ -164,4 +165,6 @@ def export(model: ViT, path: str | Path, layout: str = "official") -> None:
     """Write the model's weights as a file that the published code loads. layout: "official" (.npz)."""
     if layout != "official":
         raise ValueError(f'export: layout is "{layout}", expected "official"')
+    if model.config.position == "learned2d":
+        raise ValueError('export: the official layout has no place for the tables of position "learned2d"')
     write_npz(Path(path), to_official(model.state_dict(), model.config))

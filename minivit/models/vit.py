@@ -38,11 +38,13 @@ class ViT(Module):
                 config.mlp_width,
                 rng,
                 dtype,
-                config.dropout,
-                config.attention_dropout,
-                config.drop_path * i / max(1, config.depth - 1),  # 0 at the first block, drop_path at the last
-                config.gelu,
-                config.norm_eps,
+                dropout=config.dropout,
+                attention_dropout=config.attention_dropout,
+                drop_path=config.drop_path
+                * i
+                / max(1, config.depth - 1),  # 0 at the first block, drop_path at the last
+                gelu=config.gelu,
+                norm_eps=config.norm_eps,
             )
             for i in range(config.depth)
         ]
@@ -69,8 +71,9 @@ class ViT(Module):
     def forward(self, images: Tensor | Array, tap: Tap = None, rng: Rng = None) -> Tensor:
         """Logits (B, num_classes), or features (B, D or representation_size) if the model has no head.
 
-        images: (B, height, width, C); an array is brought to the parameters' dtype and device.
-        tap: a dict that collects intermediate values by name: "embedded" (B, N, D) after the positions were added,
+        images: (B, height, width, C); an array is brought to the parameters' dtype and device, its
+        values as they are (the published code scales pixels to -1..1, and so does `minivit.data.normalize`).
+        tap: a dict that collects intermediate values by name: "embedded" (B, N, D) after positions and dropout,
         "block0/attention_weights" (B, H, N, N) and "block0/output" (B, N, D) for every block, "encoded" (B, N, D)
         after the last LayerNorm, "features" (B, D or representation_size).
         rng: generator for dropout and stochastic depth; needed in training mode if a rate is above 0.
@@ -101,10 +104,8 @@ class ViT(Module):
         """Eq. 1: z_0 = [x_class; x_p E] + E_pos.   (B, height, width, C) -> (B, N, D)."""
         x = self.patch_embed(images)
         batch, _, width = x.shape
-        if self.config.position in (
-            "sincos2d",
-            "learned2d",
-        ):  # tables of the grid alone: the [class] token, learned anyway, gets no position
+        # A table of the grid alone gives the [class] token, which is itself learned, no position.
+        if self.config.position in ("sincos2d", "learned2d"):
             x = x + self._grid_positions()
         if self.config.classifier == "token":
             x = F.concat(F.broadcast_to(self.class_token, (batch, 1, width)), x, axis=1)

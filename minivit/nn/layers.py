@@ -4,6 +4,8 @@ B batch, N tokens, D width, H heads, F MLP width. Initial values are those of th
 from the generator `rng` given to `forward`; it is needed only in training mode with a rate above 0.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minivit import functional as F
@@ -21,7 +23,15 @@ Tap = dict[str, "Tensor | Array"] | None
 class Linear(Module):
     """y = x W + b.   x: (..., fan_in) -> (..., fan_out); weight: (fan_in, fan_out), bias: (fan_out,)."""
 
-    def __init__(self, fan_in, fan_out, rng: Rng, dtype="float32", weight=init.xavier_uniform, bias_std=0.0):
+    def __init__(
+        self,
+        fan_in: int,
+        fan_out: int,
+        rng: Rng,
+        dtype: str = "float32",
+        weight: Callable[[Rng, int, int], np.ndarray] = init.xavier_uniform,
+        bias_std: float = 0.0,
+    ):
         self.weight = init.parameter(weight(rng, fan_in, fan_out), dtype)
         self.bias = init.parameter(init.normal(rng, (fan_out,), bias_std), dtype)
 
@@ -94,7 +104,9 @@ class MultiHeadAttention(Module):
 class MLP(Module):
     """Two dense layers with a GELU between.   x: (B, N, D) -> (B, N, F) -> (B, N, D)."""
 
-    def __init__(self, width, hidden, rng: Rng, dtype="float32", dropout=0.0, gelu="tanh"):
+    def __init__(
+        self, width: int, hidden: int, rng: Rng, dtype: str = "float32", dropout: float = 0.0, gelu: str = "tanh"
+    ):
         self.hidden = Linear(width, hidden, rng, dtype, bias_std=1e-6)
         self.out = Linear(hidden, width, rng, dtype, bias_std=1e-6)
         self.dropout = Dropout(dropout)

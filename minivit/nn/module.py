@@ -31,12 +31,16 @@ class Module:
             elif isinstance(value, list):
                 yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
 
-    def named_parameters(self) -> list[tuple[str, Tensor]]:
-        """Every Tensor that learns, with its path, such as ("blocks.0.attention.qkv.weight", Tensor)."""
-        pairs = [(n, t) for n, t in vars(self).items() if isinstance(t, Tensor) and t.requires_grad]
+    def named_tensors(self) -> list[tuple[str, Tensor]]:
+        """Every Tensor, frozen ones too, with its path, such as ("blocks.0.attention.qkv.weight", Tensor)."""
+        pairs = [(name, value) for name, value in vars(self).items() if isinstance(value, Tensor)]
         for name, child in self.named_children():
-            pairs += [(f"{name}.{inner}", tensor) for inner, tensor in child.named_parameters()]
+            pairs += [(f"{name}.{inner}", tensor) for inner, tensor in child.named_tensors()]
         return pairs
+
+    def named_parameters(self) -> list[tuple[str, Tensor]]:
+        """Every Tensor that learns (requires_grad), with its path."""
+        return [(name, tensor) for name, tensor in self.named_tensors() if tensor.requires_grad]
 
     def parameters(self) -> list[Tensor]:
         """Every Tensor that learns."""
@@ -58,20 +62,21 @@ class Module:
         return self.train(False)
 
     def to(self, backend: str) -> Self:
-        """Move the parameters to "numpy" or "cupy". Raises BackendError if that cannot be used."""
-        for tensor in self.parameters():
+        """Move every Tensor to "numpy" or "cupy", before an optimiser is made for it. Raises BackendError if that
+        cannot be used."""
+        for _, tensor in self.named_tensors():
             tensor.data = asarray(tensor.data, backend)
             tensor.grad = None
         return self
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Every parameter as a NumPy array, by path; a CPU parameter is not copied."""
-        return {name: to_numpy(tensor.data) for name, tensor in self.named_parameters()}
+        """Every Tensor's data as a NumPy array, by path; data on the CPU is not copied."""
+        return {name: to_numpy(tensor.data) for name, tensor in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Array], source: str = "the given state") -> None:
-        """Copy arrays into the parameters. Raises CheckpointError with lists of what is missing, unexpected or of
+        """Copy arrays into the Tensors. Raises CheckpointError with lists of what is missing, unexpected or of
         another shape; then nothing has been changed."""
-        own = dict(self.named_parameters())
+        own = dict(self.named_tensors())
         check_match({name: tensor.shape for name, tensor in own.items()}, state, source)
         for name, tensor in own.items():
             tensor.data[...] = asarray_like(to_numpy(state[name]), tensor.data)

@@ -1,0 +1,157 @@
+"""Module: finding parameters, modes, moving, saving and loading."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from minivit.errors import BackendError, CheckpointError
+from minivit.nn import Dropout, Linear, Module
+from minivit.tensor import Tensor
+
+
+class Tree(Module):
+    """Parameters of its own, a child, a list of children, and things that are none of these."""
+
+    def __init__(self, dtype="float32"):
+        rng = np.random.default_rng(0)
+        self.first = Linear(2, 3, rng, dtype)
+        self.scale = Tensor(np.ones(2, dtype), requires_grad=True)
+        self.table = Tensor(np.ones(9, dtype))  # does not learn
+        self.branches = [Linear(3, 3, rng, dtype), "a string", Dropout(0.5), Linear(3, 1, rng, dtype)]
+        self.nothing = None
+        self.numbers = [1, 2, 3]
+
+
+NAMES = [
+    "scale",
+    "first.weight",
+    "first.bias",
+    "branches.0.weight",
+    "branches.0.bias",
+    "branches.3.weight",
+    "branches.3.bias",
+]
+
+
+def test_parameters_in_order_with_their_paths():
+    tree = Tree()
+    assert [name for name, _ in tree.named_parameters()] == NAMES
+    assert dict(tree.named_parameters())["branches.3.bias"] is tree.branches[3].bias
+    assert [id(p) for p in tree.parameters()] == [id(p) for _, p in tree.named_parameters()]
+    assert tree.num_parameters() == 2 + (6 + 3) + (9 + 3) + (3 + 1)
+
+
+def test_children_by_name():
+    tree = Tree()
+    names = ["first", "branches.0", "branches.2", "branches.3"]
+    assert [name for name, _ in tree.named_children()] == names
+    assert dict(tree.named_children())["branches.2"] is tree.branches[2]
+
+
+def test_train_and_eval_reach_everything_and_return_the_module():
+    tree = Tree()
+    assert tree.training
+    assert tree.branches[2].training
+    assert tree.eval() is tree
+    assert not any(m.training for m in (tree, tree.first, tree.branches[0], tree.branches[2]))
+    assert tree.train() is tree
+    assert all(m.training for m in (tree, tree.first, tree.branches[0], tree.branches[2]))
+    assert not Tree().eval().branches[2].training
+    assert Tree().training  # another module is not touched
+
+
+def test_forward_is_for_subclasses():
+    with pytest.raises(NotImplementedError):
+        Module()(1)
+
+
+def test_to_numpy_changes_nothing_but_forgets_gradients():
+    tree = Tree()
+    before = tree.state_dict()
+    tree.scale.grad = np.ones(2)
+    assert tree.to("numpy") is tree
+    assert tree.scale.grad is None
+    for name, array in tree.state_dict().items():
+        assert array is before[name]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed")
+def test_to_cupy_without_cupy_says_how_to_install_it():
+    tree = Tree()
+    with pytest.raises(BackendError, match="pip install") as caught:
+        tree.to("cupy")
+    assert "\n" not in str(caught.value)
+    assert all(type(p.data) is np.ndarray for p in tree.parameters())
+
+
+def test_to_an_unknown_backend():
+    with pytest.raises(BackendError, match='unknown backend "tpu"'):
+        Tree().to("tpu")
+
+
+def test_state_round_trip_is_exact_and_copies():
+    source, target = Tree("float64"), Tree("float64")
+    rng = np.random.default_rng(1)
+    for p in source.parameters():
+        p.data[...] = rng.standard_normal(p.shape)
+    arrays = [p.data for p in target.parameters()]
+    target.load_state_dict(source.state_dict())
+    for one, two, array in zip(source.parameters(), target.parameters(), arrays, strict=True):
+        assert one.data.tobytes() == two.data.tobytes()
+        assert two.data is array  # filled in place: optimisers and other holders see it
+        assert two.data is not one.data
+    assert list(source.state_dict()) == [NAMES[0], "table", *NAMES[1:]]  # frozen Tensors are state too
+
+
+def test_loading_keeps_the_models_dtype():
+    target = Tree("float32")
+    state = Tree("float64").state_dict()
+    state["scale"] = np.array([1 / 3, 2.0])
+    target.load_state_dict(state)
+    assert target.scale.dtype == "float32"
+    assert target.scale.data[0] == np.float32(1 / 3)
+
+
+def refused(tree, state):
+    """The message with which `state` is refused; asserts that it is one line and that nothing was changed."""
+    before = {name: array.copy() for name, array in tree.state_dict().items()}
+    with pytest.raises(CheckpointError) as caught:
+        tree.load_state_dict(state, "run/checkpoint.npz")
+    for name, array in tree.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("run/checkpoint.npz does not fit the model: ")
+    return message
+
+
+def test_a_state_that_does_not_fit_is_refused_with_lists():
+    tree = Tree()
+    state = {name: array + 1 for name, array in tree.state_dict().items()}
+    del state["first.bias"], state["branches.3.weight"]
+    state["stranger"] = np.zeros(1)
+    state["scale"] = np.zeros((1, 2))
+    message = refused(tree, state)
+    assert "missing: first.bias, branches.3.weight; unexpected: stranger; " in message
+    assert message.endswith("wrong shape: scale (1, 2), expected (2,)")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale": None}, "missing: scale"),
+        ({"stranger": np.zeros(1)}, "unexpected: stranger"),
+        ({"first.bias": np.zeros(1)}, r"wrong shape: first.bias (1,), expected (3,)"),
+    ],
+)
+def test_each_kind_of_misfit_alone(change, message):
+    tree = Tree()
+    state = {name: array + 1 for name, array in tree.state_dict().items()} | change
+    state = {name: array for name, array in state.items() if array is not None}
+    assert refused(tree, state).endswith("model: " + message)
+
+
+def test_long_lists_are_cut():
+    message = refused(Tree(), {})
+    assert message.endswith(", ".join([NAMES[0], "table", *NAMES[1:4]]) + " and 3 more")
