@@ -43,6 +43,8 @@ def run_command(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:  # a folder that may not be entered, a disk that fails
+        sys.exit(_fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2))
 
 
 def _fail(message: str, status: int) -> int:
@@ -88,6 +90,13 @@ def resolve_backend(name: str) -> str:
     if name == "auto":
         print(f"backend auto: using {found}")
     return found
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}", expected a whole number of at least 1')
+    return int(text)
 
 
 def check_classes(data: Dataset, classes: list[str]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minivit import cli, runs
-from minivit.backend.workers import Workers, available_cores
-from minivit.trainer import evaluate
+from minivit.backend.workers import Workers
+from minivit.trainer import check_fits, evaluate, worker_count
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,9 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
     p.add_argument("--split", choices=("train", "test"), default="test")
     p.add_argument("--bad-images", choices=("refuse", "skip"), default="refuse")
-    p.add_argument("--batch-size", type=int, default=256, metavar="N")
-    p.add_argument("--workers", type=int, default=available_cores(), metavar="N")
-    p.add_argument("--backend", default="numpy", help="numpy, cupy or auto")
+    p.add_argument("--batch-size", type=cli.positive, default=256, metavar="N")
+    p.add_argument("--workers", type=cli.positive, metavar="N", help="threads (default: one per core, one with a GPU)")
+    p.add_argument("--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)")
     args = p.parse_args(argv)
 
     model, recipe, classes = runs.load_trained(args.run)
@@ -27,9 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = args.data or recipe.data
     data = cli.load_data(name, args.data_root or recipe.data_root, args.split, args.bad_images)
     cli.check_classes(data, classes)
+    check_fits(recipe, data)
+    recipe = dataclasses.replace(recipe, backend=backend, workers=args.workers)
     begin = time.perf_counter()
-    with Workers(max(1, args.workers)) as workers:
-        recipe = dataclasses.replace(recipe, backend=backend)
+    with Workers(worker_count(recipe)) as workers:
         result = evaluate(model.to(backend), data, recipe, workers, args.batch_size)
     cli.report_skipped(data)
     rate = result["images"] / (time.perf_counter() - begin)

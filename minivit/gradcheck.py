@@ -32,10 +32,10 @@ def check_vjp(
 ) -> float:
     """Check an op `op(*arrays, **params) -> (y, vjp)` on these arguments; return the largest relative error found.
 
-    Floating-point arrays are checked in float64, as they are and as non-contiguous copies (the cotangent as well). Also
-    checked: gradient shapes, that inputs, y and cotangent are unmodified, that no gradient is an input itself, and that
-    each of `dtypes` is kept. Stay away from kinks by more than `step`. rng: a generator or seed for cotangent and directions.
-    Raises GradientError with the numbers.
+    Floating-point arrays are checked in float64, as they are and as non-contiguous copies (the cotangent as well).
+    Also checked: gradient shapes, that inputs, y and cotangent are unmodified, that no gradient is an input itself, and
+    that each of `dtypes` is kept. Stay away from kinks by more than `step`. rng: a generator or seed for cotangent and
+    directions. Raises GradientError with the numbers.
     """
     rng = np.random.default_rng(rng)
     name = op.__name__
@@ -140,7 +140,7 @@ def _compare(
     return worst
 
 
-def _one_per_argument(name: str, gradients: Any, arrays: Sequence[Any]) -> tuple[Array | None, ...]:
+def _one_per_argument(name: str, gradients: Any, arrays: Sequence[Any]) -> Sequence[Array | None]:
     """The gradients of `arrays`, without the None for each optional argument that was left out."""
     n = len(arrays)
     if not isinstance(gradients, tuple) or len(gradients) < n or any(d is not None for d in gradients[n:]):

@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p = cli.Parser("predict", description=__doc__)
     p.add_argument("run", type=Path, help="run folder")
     p.add_argument("images", type=Path, nargs="+", metavar="image", help="image file, any size")
-    p.add_argument("--top", type=int, default=5, metavar="K", help="classes to print per image (default: 5)")
+    p.add_argument("--top", type=cli.positive, default=5, metavar="K", help="classes to print per image (default: 5)")
     args = p.parse_args(argv)
 
     model, recipe, classes = runs.load_trained(args.run)

@@ -3,9 +3,14 @@
 import dataclasses
 import difflib
 import json
+import math
+import types
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from minivit.data import Augment, Dataset
 from minivit.errors import ConfigError
@@ -35,7 +40,7 @@ class Recipe:
     momentum: float = 0.9
     schedule: str = "cosine"
     warmup: float = 0.05  # share of all steps
-    clip_norm: float | None = 1.0
+    clip_norm: float | None = 1.0  # None or 0: no clipping
     ema: float | None = None
     loss: str = "softmax"
     label_smoothing: float = 0.0
@@ -54,7 +59,7 @@ class Recipe:
     seed: int = 0
     precision: str = "float32"
     backend: str = "numpy"
-    workers: int | None = None  # None: one per core
+    workers: int | None = None  # None: one per core, one with a GPU
     eval_every: int | None = None  # None: about every epoch
     checkpoint_every: int | None = None  # None: at every evaluation
 
@@ -62,20 +67,20 @@ class Recipe:
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ConfigError(f'{field} is "{getattr(self, field)}", expected one of {", ".join(choices)}')
-        for field in ("batch_size", "accumulate", "workers", "eval_every", "checkpoint_every", "limit", "steps"):
+        for fields, fits, expected in RANGES:
+            for field in fields:
+                value = getattr(self, field)
+                if value is not None and not fits(value):
+                    raise ConfigError(f"{field} is {value}, expected {expected}")
+        for field in ("mean", "std"):
             value = getattr(self, field)
-            if value is not None and value < 1:
-                raise ConfigError(f"{field} is {value}, expected at least 1")
-        for field in ("lr", "epochs", "clip_norm"):
-            value = getattr(self, field)
-            if value is not None and not 0 < value < float("inf"):
-                raise ConfigError(f"{field} is {value}, expected a positive number")
-        for field in ("warmup", "label_smoothing", "weight_decay", "momentum", "ema", "mixup", "cutmix"):
-            value = getattr(self, field)
-            if value is not None and not 0 <= value < (float("inf") if field in ("mixup", "cutmix") else 1):
-                raise ConfigError(f"{field} is {value}, expected 0 or more and less than 1")
+            if isinstance(value, tuple) and len(value) != self.model.channels:
+                raise ConfigError(f"{field} has {len(value)} values, the images have {self.model.channels} channels")
+            if field == "std" and np.min(value) <= 0:
+                raise ConfigError(f"std is {value}, expected more than 0")
         if self.loss == "sigmoid" and self.label_smoothing:
             raise ConfigError("label smoothing belongs to the softmax loss; the sigmoid loss has none")
+        _ = self.augment  # raises what it has to say
 
     @property
     def augment(self) -> Augment:
@@ -101,6 +106,17 @@ CHOICES = {
     "bad_images": ("refuse", "skip"),
 }
 
+RANGES: tuple[tuple[tuple[str, ...], typing.Callable[[float], bool], str], ...] = (
+    (
+        ("batch_size", "accumulate", "workers", "eval_every", "checkpoint_every", "limit", "steps"),
+        lambda x: x >= 1,
+        "at least 1",
+    ),
+    (("lr", "epochs"), lambda x: 0 < x < math.inf, "a positive number"),
+    (("clip_norm", "weight_decay", "mixup", "cutmix", "seed"), lambda x: 0 <= x < math.inf, "0 or more"),
+    (("warmup", "label_smoothing", "momentum", "beta2", "ema"), lambda x: 0 <= x < 1, "0 or more and less than 1"),
+)
+
 # Every preset: fields of Recipe, and under "model" fields of ViTConfig; image size, channels and classes come from the
 # data unless given.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -115,12 +131,22 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "cifar10-10min": {
         "data": "cifar10",
-        "model": {"patch_size": 4, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192, "classifier": "gap"},
+        "model": {
+            "patch_size": 4,
+            "width": 96,
+            "depth": 6,
+            "heads": 3,
+            "mlp_width": 192,
+            "classifier": "gap",
+            "position": "sincos2d",
+        },
         "batch_size": 128,
-        "epochs": 6,
-        "lr": 2e-3,
+        "epochs": 5,
+        "lr": 1e-3,
+        "beta2": 0.99,
         "flip": True,
-        "crop_padding": 2,
+        "mean": (0.49, 0.48, 0.45),
+        "std": 0.25,
     },
     "cifar10": {
         "data": "cifar10",
@@ -185,12 +211,28 @@ def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
             near = difflib.get_close_matches(unknown[0], names, 1)
             hint = f'; did you mean "{near[0]}"?' if near else ""
             raise ConfigError(f'{source}: unknown field "{unknown[0]}"{hint}')
+        for name, kind in typing.get_type_hints(known).items():
+            if name in given and name != "model" and not _is_a(given[name], kind):
+                wanted = kind.__name__ if isinstance(kind, type) else kind
+                raise ConfigError(f"{source}: {name} is {json.dumps(given[name])}, expected {wanted}")
     tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
     sizes = {name: tuple(v) for name, v in model.items() if isinstance(v, list)}
-    try:
-        return Recipe(**{**values, **tuples, "model": ViTConfig(**{**model, **sizes})})
-    except TypeError as error:
-        raise ConfigError(f"{source}: a field has a value of the wrong type ({error})") from error
+    return Recipe(**{**values, **tuples, "model": ViTConfig(**{**model, **sizes})})
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether a value read from JSON is of an annotated type. A whole number is also a float; true is no number."""
+    if isinstance(kind, types.UnionType):
+        return any(_is_a(value, option) for option in kind.__args__)
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        if not isinstance(value, list | tuple):
+            return False
+        kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        return len(value) == len(kinds) and all(map(_is_a, value, kinds))
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def read_config(path: Path) -> Recipe:

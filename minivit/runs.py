@@ -1,7 +1,8 @@
 """Run folders: config.json, metrics.jsonl, checkpoint.npz, curves.png. Checkpoints hold arrays only, no pickles."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,21 @@ def read_recipe(folder: Path) -> Recipe:
     return read_config(folder / "config.json")
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """`path`, to be written in this context; an OSError, for a full disk for instance, becomes a CheckpointError."""
+    try:
+        yield path
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_metrics(folder: Path, lines: Sequence[Mapping[str, Any]], append: bool = False) -> None:
+    """Write metrics.jsonl, or add to it. Raises CheckpointError if that fails."""
+    with writing(folder / "metrics.jsonl") as path, open(path, "a" if append else "w") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
 def write_checkpoint(folder: Path, states: Mapping[str, Mapping[str, Any]], meta: Mapping[str, Any]) -> None:
     """Write checkpoint.npz, replacing an older one only once the new one is complete on disk.
 
@@ -57,8 +73,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[
         meta = json.loads(arrays.pop("meta").tobytes())
         if meta["format"] != FORMAT:
             raise ValueError(f'its format is "{meta["format"]}"')
+        meta = {key: meta[key] for key in ("step", "sums", "metrics", "classes", "images")}
     except (KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint of a minivit run ({error})") from error
+        reason = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise CheckpointError(f"{path} is not a checkpoint of a minivit run: {reason}") from error
     states: dict[str, dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
         part, _, rest = name.partition("/")
@@ -70,6 +88,8 @@ def load_trained(folder: Path) -> tuple[ViT, Recipe, list[str]]:
     """The model of a run as it is evaluated (averaged weights if the run keeps them), its recipe and class names."""
     recipe = read_recipe(folder)
     path = folder / "checkpoint.npz"
+    if not path.exists():
+        raise CheckpointError(f"{folder} has no checkpoint yet: train it with --resume {folder}")
     states, meta = read_checkpoint(path)
     state = states.get("model", {})
     if recipe.ema:

@@ -1,4 +1,7 @@
-"""Train a Vision Transformer: `python -m minivit.train`. With no argument it learns to read handwritten digits."""
+"""Train a Vision Transformer: `python -m minivit.train`. With no argument it learns to read handwritten digits.
+
+Ctrl-C saves the run and says how to go on; a second Ctrl-C stops at once, with what was saved last.
+"""
 
 import argparse
 import dataclasses
@@ -11,12 +14,11 @@ from typing import Any
 from tqdm import tqdm
 
 from minivit import cli, recipes, runs
-from minivit.backend.workers import available_cores
 from minivit.data import Dataset
 from minivit.errors import CheckpointError, ConfigError
 from minivit.models import VARIANTS, ViTConfig
 from minivit.models.config import variant_fields
-from minivit.trainer import Trainer
+from minivit.trainer import Trainer, worker_count
 
 EXAMPLES = """examples:
   python -m minivit.train                                     digits, under a minute
@@ -27,20 +29,15 @@ EXAMPLES = """examples:
 """
 
 
-def pair(text: str) -> tuple[float, ...]:
-    """Numbers separated by commas or an x: "0.05,1", "2,10", "32x48"."""
-    values = [float(part) for part in text.replace("x", ",").split(",")]
-    return tuple(int(value) if value == int(value) else value for value in values)
-
-
-def size(text: str) -> int | tuple[float, ...]:
-    """One number, or two for height and width."""
-    return int(text) if text.isdigit() else pair(text)
+def size(text: str) -> int | tuple[int, ...]:
+    """Pixels, "32", or height and width, "24x32"."""
+    return tuple(int(part) for part in text.split("x")) if "x" in text else int(text)
 
 
 def numbers(text: str) -> float | tuple[float, ...]:
-    """One number, or one per channel."""
-    return pair(text) if "," in text else float(text)
+    """One number, "0.5", or several, "2,10" or "0.05,1.0"."""
+    values = tuple(float(part) if "." in part else int(part) for part in text.split(","))
+    return values if "," in text else values[0]
 
 
 def parser() -> cli.Parser:
@@ -51,13 +48,17 @@ def parser() -> cli.Parser:
     add("--config", metavar="FILE", help="start from the config.json of an earlier run")
     add("--resume", metavar="RUN", help="continue the run in this folder exactly where it stopped")
     add("--out", metavar="DIR", help="run folder to create (default: runs/PRESET, numbered if that exists)")
-    add("--seed", type=int, help="of initial weights, shuffling, augmentation and dropout (default: 0)")
-    add("--backend", help="array library: numpy, cupy (GPU), or auto, which prefers the GPU (default: numpy)")
-    add("--precision", help="float32 or float64 (default: float32)")
-    add("--workers", type=int, help="threads that share each batch (default: one per core)")
+    add("--seed", type=int, metavar="N", help="of initial weights, shuffling, augmentation and dropout (default: 0)")
+    add("--backend", metavar="NAME", help="numpy, cupy (GPU), or auto: cupy if it works (default: numpy)")
+    add("--precision", metavar="NAME", help="float32 or float64 (default: float32)")
+    add("--workers", type=int, metavar="N", help="threads that share a batch (default: one per core, one with a GPU)")
 
     add = p.add_argument_group("data").add_argument
-    add("--data", help="digits, cifar10, cifar100, or folder:PATH with PATH/train/CLASS/*.jpg and PATH/val or test")
+    add(
+        "--data",
+        metavar="NAME",
+        help="digits, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and PATH/val",
+    )
     add("--data-root", metavar="DIR", help="where data sets lie (default: $MINIVIT_DATA or ~/.cache/minivit)")
     add("--limit", type=int, metavar="N", help="train on N images only, as even over the classes as can be")
     add("--bad-images", metavar="HOW", help="unreadable images in folders: refuse (stop) or skip (default: refuse)")
@@ -74,39 +75,39 @@ def parser() -> cli.Parser:
         ("representation-size", "width of a tanh layer before the head"),
     ):
         add(f"--{name}", type=int, metavar="N", help=text)
-    add("--classifier", help="token ([class] token) or gap (global average pooling)")
-    add("--position", help="position embedding: learned, learned2d, sincos2d or none")
-    add("--gelu", help="tanh or erf")
+    add("--classifier", metavar="NAME", help="token ([class] token) or gap (global average pooling)")
+    add("--position", metavar="NAME", help="position embedding: learned, learned2d, sincos2d or none")
+    add("--gelu", metavar="NAME", help="tanh or erf")
     for name in ("dropout", "attention-dropout", "drop-path"):
-        add(f"--{name}", type=float, metavar="RATE", help=f"rate of {name.replace('-', ' ')}")
+        add(f"--{name}", type=float, metavar="RATE", help=f"{name.replace('-', ' ')} rate while training")
 
     add = p.add_argument_group("optimisation").add_argument
-    add("--epochs", type=float, help="passes over the training data")
-    add("--steps", type=int, help="number of updates, instead of epochs")
+    add("--epochs", type=float, metavar="N", help="passes over the training data")
+    add("--steps", type=int, metavar="N", help="number of updates, instead of epochs")
     add("--batch-size", type=int, metavar="N", help="images per update")
     add("--accumulate", type=int, metavar="N", help="cut each worker's part of a batch into N pieces, to save memory")
-    add("--optimizer", help="adamw or sgd")
-    add("--lr", type=float, help="highest learning rate")
-    add("--schedule", help="cosine, linear or constant, after the warm-up")
+    add("--optimizer", metavar="NAME", help="adamw or sgd")
+    add("--lr", type=float, metavar="RATE", help="highest learning rate")
+    add("--schedule", metavar="NAME", help="cosine, linear or constant, after the warm-up")
     add("--warmup", type=float, metavar="SHARE", help="share of the steps over which the rate rises from 0")
     add("--weight-decay", type=float, metavar="W", help="decoupled, on kernels only")
-    add("--momentum", type=float, help="of sgd")
-    add("--beta2", type=float, help="of adamw")
-    add("--clip-norm", type=float, metavar="NORM", help="largest global norm of the gradient")
+    add("--momentum", type=float, metavar="M", help="of sgd")
+    add("--beta2", type=float, metavar="B", help="of adamw")
+    add("--clip-norm", type=float, metavar="NORM", help="largest global norm of the gradient (0: any)")
     add("--ema", type=float, metavar="DECAY", help="evaluate an exponential moving average of the weights")
-    add("--loss", help="softmax or sigmoid cross-entropy")
+    add("--loss", metavar="NAME", help="softmax or sigmoid cross-entropy")
     add("--label-smoothing", type=float, metavar="S", help="share of the target spread over all classes")
 
     add = p.add_argument_group("augmentation").add_argument
     add("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the images")
     add("--crop-padding", type=int, metavar="PIXELS", help="pad and crop at random")
-    add("--resized-crop", type=pair, metavar="MIN,MAX", help="random resized crop of this share of the area")
-    add("--randaugment", type=pair, metavar="N,M", help="N random operations of magnitude M (of 10)")
+    add("--resized-crop", type=numbers, metavar="MIN,MAX", help="random resized crop of this share of the area")
+    add("--randaugment", type=numbers, metavar="N,M", help="N random operations of magnitude M (of 10)")
     add("--erasing", type=float, metavar="P", help="probability of erasing a random box")
     add("--mixup", type=float, metavar="ALPHA", help="blend pairs of images")
     add("--cutmix", type=float, metavar="ALPHA", help="paste boxes between pairs of images")
-    add("--mean", type=numbers, help="of pixels in 0..1, for normalisation: one number or one per channel")
-    add("--std", type=numbers, help="likewise")
+    add("--mean", type=numbers, metavar="M", help="of pixels in 0..1, for normalisation: one number or one per channel")
+    add("--std", type=numbers, metavar="S", help="likewise")
 
     add = p.add_argument_group("bookkeeping (in steps)").add_argument
     add("--eval-every", type=int, metavar="N", help="evaluate on the test split (default: once an epoch)")
@@ -128,6 +129,10 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
     else:
         name = name or recipes.preset_for(given.get("data", "digits"))
         base = dict(recipes.preset(name))
+    if "epochs" in given:
+        if "steps" in given:
+            raise ConfigError("--epochs and --steps both choose how long to train: give one of them")
+        base["steps"] = None  # of the config, which would win
     model = dict(base.pop("model", {}))
     if "model" in given:
         model |= variant_fields(given.pop("model"))
@@ -158,6 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices["backend"] = cli.resolve_backend(choices.get("backend", "numpy"))
         train_data, test_data = load_splits(choices)
         recipe = recipes.complete(choices, train_data)
+        recipe = dataclasses.replace(recipe, workers=worker_count(recipe))  # a batch cut otherwise rounds otherwise
     trainer = Trainer(recipe, train_data, test_data, folder)
     if resume is not None:
         trainer.restore()
@@ -185,11 +191,12 @@ def train(trainer: Trainer) -> int:
         f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"  # type: ignore[arg-type]
         f"ViT: width {model.width}, depth {model.depth}, {model.heads} heads, {model.num_tokens} tokens, "
         f"{trainer.model.num_parameters():,} parameters; {recipe.backend}, {recipe.precision}, "
-        f"{recipe.workers or available_cores()} workers\n"
+        f"{recipe.workers} worker{'s' if recipe.workers != 1 else ''}\n"
         f"run folder: {folder}"
     )
     if trainer.step:
-        print(f"continuing after step {trainer.step} of {trainer.total_steps}")
+        done = trainer.step == trainer.total_steps
+        print(f"complete: all {trainer.step} steps are done" if done else f"continuing after step {trainer.step}")
 
     def stop(signum: int, frame: Any) -> None:
         trainer.stop_requested = True
