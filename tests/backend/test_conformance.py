@@ -1,0 +1,184 @@
+"""Every registered kernel does what its op does: value, gradients, dtypes, refusals, over shapes and memory layouts.
+
+A new kernel is tested as soon as it is registered; if its op has no cases here yet, a test says so. CuPy's kernels are
+registered where there is a GPU, and then run here too.
+"""
+
+import contextlib
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from strategies import assert_close, read_only, reversed_layout, run, sliced_layout
+
+from minivit import ops
+from minivit.backend import get_namespace, to_numpy
+from minivit.backend.kernels import registered
+from minivit.errors import BackendError
+from minivit.gradcheck import GradientError, check_vjp
+
+with contextlib.suppress(BackendError):
+    get_namespace("cupy")  # registers its kernels
+KERNELS = registered()
+
+Case = tuple[list[Any], dict[str, Any]]  # arguments, parameters
+LAYOUTS = [np.ascontiguousarray, np.asfortranarray, reversed_layout, sliced_layout, read_only]
+TOLERANCE = {"float64": 1e-12, "float32": 3e-6}
+
+
+def normal(*shape: int, spread: float = 1.0) -> np.ndarray:
+    return np.asarray(spread * np.random.default_rng(len(shape)).standard_normal(shape))
+
+
+def layer_norm_case(*shape: int, **params: Any) -> Case:
+    return [3 + normal(*shape), normal(shape[-1]), normal(shape[-1])], params
+
+
+LOGITS = normal(6, 5)
+NUMBERS = np.arange(6) % 5
+PROBABILITIES = np.random.default_rng(0).dirichlet(np.ones(5), 6)
+KEEP = (np.random.default_rng(0).random((2, 2, 3, 3)) < 0.7) / np.float32(0.7)
+ROWS = [(5,), (1, 2), (3, 4), (0, 3), (2, 3, 4)]
+
+CASES: dict[str, list[Case]] = {
+    "gelu": [
+        *[([normal(*shape, spread=3)], {}) for shape in [(), (1,), (0, 3), (17,), (3, 5, 4)]],
+        *[([normal(*shape, spread=3)], {"form": "erf"}) for shape in [(), (17,)]],
+    ],
+    "layer_norm": [
+        *[layer_norm_case(*shape) for shape in [(8,), (0, 4), (1, 2), (13, 4), (3, 5, 7), (4, 1)]],
+        layer_norm_case(3, 6, eps=0.1),
+    ],
+    "attention": [
+        ([normal(2, 3, 12)], {"heads": 1}),
+        ([normal(7, 5, 12)], {"heads": 4}),
+        ([normal(1, 1, 6)], {"heads": 2}),
+        ([normal(0, 3, 6)], {"heads": 1}),
+        ([normal(2, 3, 12)], {"heads": 2, "keep": KEEP}),
+    ],
+    "linear": [
+        *[([normal(*shape, 4), normal(4, 3), normal(3)], {}) for shape in [(), (5,), (2, 3), (0,)]],
+        ([normal(5, 4), normal(4, 3)], {}),
+        ([normal(5, 4), normal(4, 3), None], {}),
+    ],
+    "softmax": [*[([normal(*shape, spread=4)], {}) for shape in ROWS], ([normal(2, 3, 4, spread=4)], {"axis": 1})],
+    "log_softmax": [*[([normal(*shape, spread=4)], {}) for shape in ROWS], ([normal(2, 3, 4, spread=4)], {"axis": 1})],
+    "cross_entropy": [
+        *[([LOGITS, labels], {}) for labels in (NUMBERS, NUMBERS.astype("uint8"), PROBABILITIES)],
+        *[([LOGITS, labels], {"label_smoothing": 0.1}) for labels in (NUMBERS, PROBABILITIES)],
+    ],
+}
+
+REFUSED: dict[str, list[Case]] = {
+    "gelu": [([normal(3)], {"form": "quick"})],
+    "layer_norm": [
+        ([normal(2, 3), normal(4), normal(3)], {}),
+        ([normal(2, 3), normal(3), normal(4)], {}),
+        ([normal(2, 3), normal(1), normal(1)], {}),
+        ([normal(), normal(), normal()], {}),
+    ],
+    "attention": [
+        ([normal(2, 3, 10)], {"heads": 1}),
+        ([normal(2, 3, 12)], {"heads": 3}),
+        ([normal(3, 12)], {"heads": 2}),
+    ],
+    "linear": [([normal(2, 3), normal(4, 3), normal(3)], {}), ([normal(2, 3), normal(3, 4), normal(3)], {})],
+    "cross_entropy": [([LOGITS, labels], {}) for labels in (NUMBERS + 1, NUMBERS - 1, NUMBERS[1:], LOGITS[:, 0])],
+}
+
+
+@pytest.fixture(params=["tile as it is", "tile of 5"], autouse=True)
+def small_tiles(request, monkeypatch):
+    """Kernels that work tile by tile are tested with many tiles too, the last one not full."""
+    if request.param == "tile of 5":
+        for module in {sys.modules[kernel.__module__] for kernel in KERNELS.values()}:
+            if hasattr(module, "TILE"):
+                monkeypatch.setattr(module, "TILE", 5)
+
+
+def on_device(array_type: type) -> Callable[[Any], Any]:
+    """What brings an argument to the array library of a kernel."""
+    if array_type is np.ndarray:
+        return lambda x: x
+    library = importlib.import_module(array_type.__module__.partition(".")[0])
+    return lambda x: library.asarray(x) if isinstance(x, np.ndarray) else x
+
+
+def attempt(kernel: Callable, op: Callable, case: Case, send: Callable) -> bool:
+    """Hold the kernel to its op on one case; False if it leaves the case to the op."""
+    inputs, params = case
+    params = {name: send(value) for name, value in params.items()}
+    if kernel(*map(send, inputs), **params) is NotImplemented:
+        return False
+    for dtype, tolerance in TOLERANCE.items():
+        typed = [x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in inputs]
+        expected = run(op, typed, case[1])
+        for layout in LAYOUTS:
+            arranged = [send(layout(x.copy())) if np.ndim(x) else send(x) for x in typed]
+            y, gradients = run(kernel, arranged, params)
+            found = to_numpy(y), tuple(None if d is None else to_numpy(d) for d in gradients)
+            assert found[0].dtype == expected[0].dtype == dtype
+            assert_close(found, expected, tolerance)
+    check_vjp(kernel, *map(send, inputs), **params)
+    return True
+
+
+def result_or_refusal(kernel: Callable, *inputs: Any, **params: Any) -> Any:
+    """What the kernel returns, or what its ValueError says."""
+    try:
+        return kernel(*inputs, **params)
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("op_name", sorted({name for name, _ in KERNELS}))
+def test_every_kernel_has_cases(op_name):
+    assert op_name in CASES, f"add cases of {op_name} to this file: a kernel is registered for it"
+
+
+@pytest.mark.parametrize(("op_name", "array_type"), KERNELS, ids=lambda key: getattr(key, "__name__", key))
+class TestKernel:
+    def test_it_does_what_its_op_does(self, op_name, array_type):
+        kernel, op = KERNELS[op_name, array_type], getattr(ops, op_name)
+        done = [attempt(kernel, op, case, on_device(array_type)) for case in CASES[op_name]]
+        assert any(done), f"the kernel of {op_name} handles none of the cases"
+
+    def test_it_refuses_what_its_op_refuses(self, op_name, array_type):
+        send = on_device(array_type)
+        for inputs, params in REFUSED.get(op_name, []):
+            answer = result_or_refusal(KERNELS[op_name, array_type], *map(send, inputs), **params)
+            in_its_own_words = isinstance(answer, str) and answer.startswith(f"{op_name}: ")
+            assert in_its_own_words or answer is NotImplemented, f"{[x.shape for x in inputs]} {params}: {answer}"
+
+
+@pytest.mark.parametrize("op_name", CASES)
+def test_the_op_takes_the_cases_and_refuses_the_refused(op_name):
+    op = getattr(ops, op_name)
+    for inputs, params in CASES[op_name]:
+        assert np.isfinite(run(op, inputs, params)[0]).all()
+    for inputs, params in REFUSED.get(op_name, []):
+        with pytest.raises(ValueError, match=op_name):
+            op(*inputs, **params)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda y, vjp: (y * 1.0001, vjp),
+        lambda y, vjp: (y, lambda g: tuple(d * 1.0001 for d in vjp(g))),
+        lambda y, vjp: (y.astype("float64"), vjp),
+        lambda y, vjp: (y, lambda g: vjp(np.ascontiguousarray(g.T).reshape(g.shape))),
+        lambda y, vjp: (y, lambda g: (np.multiply(g, 2, out=g), *vjp(g / 2))[1:]),
+    ],
+)
+def test_a_wrong_kernel_is_found(spoil):
+    @functools.wraps(ops.gelu)
+    def wrong(x, form="tanh"):
+        return spoil(*ops.gelu(x, form))
+
+    with pytest.raises((AssertionError, GradientError)):
+        attempt(wrong, ops.gelu, ([normal(3, 4)], {}), on_device(np.ndarray))

@@ -1,0 +1,39 @@
+"""Hypothesis profiles and shared fixtures of the whole test set.
+
+The default profile draws the same examples at every run. `pytest --hypothesis-profile explore` draws many new ones.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "default",
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
+)
+settings.register_profile("explore", settings.get_profile("default"), max_examples=500, derandomize=False)
+settings.load_profile("default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "gradient_check(*ops): this test checks the gradients of these ops of minivit.ops with check_vjp"
+    )
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Callable[[str], dict[str, np.ndarray]]:
+    """`recorded("ops")` is the content of tests/data/vectors/ops.npz: recorded outputs of published code."""
+
+    def read(name: str) -> dict[str, np.ndarray]:
+        with np.load(Path(__file__).parent / "data" / "vectors" / f"{name}.npz") as archive:
+            return dict(archive)
+
+    return read

@@ -1,0 +1,74 @@
+"""Figures: that they are there, say what they show, and need no screen."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minivit import plots
+
+
+def records(count, tested=True):
+    return [
+        {
+            "epoch": i + 1.0,
+            "train_loss": 2.0 / (i + 1),
+            "test_loss": 2.5 / (i + 1) if tested else None,
+            "test_accuracy": 1 - 0.5 / (i + 1) if tested else None,
+        }
+        for i in range(count)
+    ]
+
+
+def colours_of(path):
+    """The picture's size, and how many pixels have about the colour of each curve."""
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        image.load()
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    curves = {name: getattr(plots, name) for name in ("BLUE", "ORANGE", "GREEN")}
+    rgb = {name: [int(code[i : i + 2], 16) for i in (1, 3, 5)] for name, code in curves.items()}
+    return pixels.shape[1::-1], {n: int((abs(pixels - c).sum(-1) < 30).sum()) for n, c in rgb.items()}
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 300])
+def test_learning_curves_are_a_picture_of_three_curves(count, tmp_path):
+    plots.learning_curves(records(count), "digits, 880 steps", tmp_path / "curves.png")
+    size, colours = colours_of(tmp_path / "curves.png")
+    assert size == (1080, 432)
+    assert all(pixels > 20 for pixels in colours.values())
+
+
+def test_without_test_data_there_is_one_curve(tmp_path):
+    plots.learning_curves(records(5, tested=False), "no test data", tmp_path / "curves.png")
+    _, colours = colours_of(tmp_path / "curves.png")
+    assert colours["BLUE"] > 100
+    assert colours["GREEN"] == 0
+
+
+def test_what_is_drawn(tmp_path, monkeypatch):
+    """The numbers on the axes are those of the records."""
+    from matplotlib.figure import Figure
+
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: seen.append(self))
+    lines = records(4)
+    lines[2] |= {"test_loss": None, "test_accuracy": None}  # an evaluation without test data
+    plots.learning_curves(lines, "digits, 880 steps", tmp_path / "curves.png")
+    left, right = seen[0].axes
+    training, test = left.lines
+    assert training.get_xydata().tolist() == [[1, 2], [2, 1], [3, 2 / 3], [4, 0.5]]
+    assert test.get_xydata().tolist() == [[1, 2.5], [2, 1.25], [4, 0.625]]
+    assert right.lines[0].get_xydata().tolist() == [[1, 50], [2, 75], [4, 87.5]]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["training", "test"]
+    assert seen[0].get_suptitle() == "digits, 880 steps"
+    assert (left.get_xlabel(), left.get_ylabel(), right.get_ylabel()) == ("epoch", "cross-entropy", "test accuracy (%)")
+    assert "87.50 %" in right.get_title()
+    assert left.get_ylim()[0] == 0
+
+
+def test_no_window_is_opened(tmp_path):
+    plots.learning_curves(records(2), "x", tmp_path / "curves.png")
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or pyplot.get_fignums() == []

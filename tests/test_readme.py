@@ -1,0 +1,35 @@
+"""What the README promises about itself."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_reading_path_of_one_step_is_under_1800_lines():
+    path = re.findall(r"^\d+\. \[`(minivit/[\w/]+\.py)`\]", README, flags=re.M)
+    assert len(path) > 10
+    assert sum((ROOT / file).read_text().count("\n") for file in path) < 1800
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_every_link_to_a_file_resolves(page):
+    file = ROOT / page
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", file.read_text()) if "://" not in link]
+    missing = [link for link in links if not (file.parent / link).exists()]
+    assert not missing
+
+
+def test_the_softmax_shown_is_the_softmax_that_runs():
+    shown = README.split("```python\ndef softmax")[1].split("```")[0]
+    source = (ROOT / "minivit/ops/normalisation.py").read_text()
+
+    def code(text):
+        return [line.split("  #")[0].rstrip() for line in text.splitlines()[1:] if line.strip()]
+
+    assert "\n".join(code(shown)) in "\n".join(code(source))

@@ -1,0 +1,744 @@
+"""The engine: operators, order, release, ownership of gradients, threads, the readable tape, errors."""
+
+import contextlib
+import contextvars
+import functools
+import gc
+import re
+import threading
+import tracemalloc
+import weakref
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+from strategies import arrays, assert_close, nonzero, positive, shape_pairs, shapes
+
+from minivit import functional as F
+from minivit import tensor as engine
+from minivit.backend.kernels import find, kernels, registered
+from minivit.gradcheck import check_gradients
+from minivit.tensor import Node, Tensor, grad, lift, no_grad, tape, unbroadcast, watch
+
+
+@pytest.fixture(autouse=True)
+def readable_ops():
+    """The engine is tested on the ops, whose saved arrays are known, not on kernels."""
+    with kernels("reference"):
+        yield
+
+
+def leaf(*shape, seed=0):
+    return Tensor(np.random.default_rng(seed).standard_normal(shape), requires_grad=True)
+
+
+@contextlib.contextmanager
+def without_garbage_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+class TestTensor:
+    def test_python_data_becomes_float32(self):
+        for data in (1, 2.5, [1, 2], [[1.0, 2.0]], True):
+            assert Tensor(data).dtype == "float32"
+
+    @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "bool"])
+    def test_arrays_keep_their_dtype_and_are_not_copied(self, dtype):
+        data = np.ones(3, dtype)
+        assert Tensor(data).data is data
+        assert Tensor(data[0]).dtype == dtype
+
+    def test_a_tensor_of_a_tensor_shares_its_data_and_not_its_history(self):
+        x = leaf(3)
+        y = Tensor(x * 2.0)
+        assert y.node is None
+        assert not y.requires_grad
+
+    @pytest.mark.parametrize("data", [np.arange(3), np.array([True]), np.array([1j])])
+    def test_only_floating_point_data_has_gradients(self, data):
+        with pytest.raises(TypeError, match=f"Tensor index: only floating-point data has gradients, .* {data.dtype}"):
+            Tensor(data, requires_grad=True, name="index")
+
+    def test_what_it_says_about_itself(self):
+        x = Tensor(np.ones((2, 3), "float32"), requires_grad=True, name="weight")
+        assert (x.shape, x.ndim, x.size, x.dtype, len(x)) == ((2, 3), 2, 6, "float32", 2)
+        assert "requires_grad=True, name='weight'" in repr(x)
+        assert "op=mul" in repr(x * 2.0)
+        assert x.T.shape == (3, 2)
+        assert (x[:1, 0] + 1.0).item() == 2.0
+        assert x.detach().data is x.data
+        assert not x.detach().requires_grad
+
+    def test_iterating_gives_the_rows(self):
+        x = leaf(3, 2)
+        rows = list(x)
+        assert len(rows) == 3
+        np.testing.assert_array_equal(grad(F.sum(rows[1]), [x])[0], [[0, 0], [1, 1], [0, 0]])
+
+
+OPERATORS = {
+    "+": lambda x, y: x + y,
+    "-": lambda x, y: x - y,
+    "*": lambda x, y: x * y,
+    "/": lambda x, y: x / y,
+    "**": lambda x, y: x**y,
+    "@": lambda x, y: x @ y,
+}
+
+
+class TestOperators:
+    @pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
+    def test_between_tensors_and_numpy_arrays_in_either_order(self, operator):
+        x, y = np.random.default_rng(0).uniform(0.5, 2, (2, 3, 3))
+        for left, right in ((Tensor(x), Tensor(y)), (Tensor(x), y), (x, Tensor(y))):
+            z = operator(left, right)
+            assert isinstance(z, Tensor)
+            assert_close(z.data, operator(x, y))
+        check_gradients(operator, x, y)
+        check_gradients(lambda x: operator(x, y), x)
+        check_gradients(lambda y: operator(x, y), y)
+
+    @pytest.mark.parametrize("number", [3, 0.5, np.float64(0.5), np.float32(0.5)], ids=repr)
+    @pytest.mark.parametrize("operator", [f for name, f in OPERATORS.items() if name != "@"])
+    def test_with_numbers_keep_float32(self, operator, number):
+        x = np.array([1, 2, 4], "float32")
+        for f in (lambda t: operator(t, number), lambda t: operator(number, t)):
+            z = f(Tensor(x))
+            assert z.dtype == "float32"
+            np.testing.assert_allclose(z.data, f(x.astype("float64")), rtol=1e-6)
+            check_gradients(f, x)
+
+    def test_negation_indexing_and_methods(self):
+        x = np.random.default_rng(0).standard_normal((2, 3, 4))
+        for f in (
+            lambda x: -x,
+            lambda x: x[1, ::-1],
+            lambda x: x[:, [0, 0, 2]],
+            lambda x: x.T,
+            lambda x: x.reshape(6, 4),
+            lambda x: x.reshape((4, -1)),
+            lambda x: x.transpose(2, 0, 1),
+            lambda x: x.transpose((0, 2, 1)),
+            lambda x: x.transpose(),
+            lambda x: x.sum(),
+            lambda x: x.sum(axis=(0, 2), keepdims=True),
+            lambda x: x.mean(axis=1),
+        ):
+            assert_close(f(Tensor(x)).data, f(x))
+            check_gradients(f, x)
+
+    def test_a_tensor_is_not_changed_in_place(self):
+        x = y = leaf(3)
+        before = x.data.copy()
+        y += 1.0
+        assert y is not x
+        np.testing.assert_array_equal(x.data, before)
+
+
+class TestUnbroadcast:
+    @given(pair=shape_pairs())
+    def test_it_is_the_adjoint_of_broadcasting(self, pair):
+        """<broadcast(x), g> = <x, unbroadcast(g)> for all x and g."""
+        rng = np.random.default_rng(0)
+        shape, result = pair[0], np.broadcast_shapes(*pair)
+        x, g = rng.standard_normal(shape), rng.standard_normal(result)
+        back = unbroadcast(g, shape)
+        assert back.shape == shape
+        assert_close((np.broadcast_to(x, result) * g).sum(), (x * back).sum())
+
+    def test_it_returns_an_array_that_fits_as_it_is(self):
+        g = np.ones((2, 3))
+        assert unbroadcast(g, (2, 3)) is g
+
+    @given(data=st.data(), pair=shape_pairs())
+    def test_gradients_have_the_shape_of_their_argument(self, data, pair):
+        x, y = (Tensor(data.draw(arrays(shape)), requires_grad=True) for shape in pair)
+        z = x * y + x
+        dx, dy = grad(z, [x, y], np.ones(z.shape))
+        assert (dx.shape, dy.shape) == pair
+        check_gradients(lambda x, y: x * y + x, x.data, y.data)
+
+
+class TestOrder:
+    def test_a_node_runs_after_everything_that_used_it(self):
+        a = leaf()
+        b = a + a
+        c = b + b
+        assert grad(c, [a])[0] == 4
+
+    def test_diamonds(self):
+        def diamonds(x):
+            for _ in range(30):  # 2^30 paths: only possible if each node runs once
+                x = x * 0.5 + F.tanh(x) * 0.5
+            return x
+
+        check_gradients(diamonds, np.array([0.5, -1.0]))
+
+    def test_each_vjp_runs_once(self):
+        runs = []
+
+        @lift
+        def counted(x):
+            return x * 1, lambda g: (runs.append(1) or g * 1,)
+
+        x = leaf(2)
+        y = counted(x)
+        grad(F.sum(y * y + y), [x])
+        assert len(runs) == 1
+
+    def test_long_and_short_paths_to_one_tensor(self):
+        def f(x):
+            y = x
+            for _ in range(5):
+                y = F.exp(y * 0.1)
+            return y * x + F.sum(x) * y
+
+        check_gradients(f, np.array([0.3, 1.2]))
+
+    def test_a_chain_of_50_000_ops(self):
+        x = leaf()
+        with without_garbage_collector():
+            y = x
+            for _ in range(50_000):
+                y = y + 1.0
+            first = weakref.ref(y)
+            assert len(tape(y)) == 50_000
+            assert grad(y, [x])[0] == 1
+            del y
+            assert first() is None
+
+    def test_a_chain_of_50_000_ops_is_dropped_without_a_backward_pass(self):
+        y = leaf()
+        for _ in range(50_000):
+            y = y * 1.0
+        del y
+
+    @given(data=st.data())
+    def test_random_expressions(self, data):
+        """Graphs of random ops over two leaves, in which every result may be used any number of times."""
+        unary = [F.tanh, F.exp, F.sigmoid, lambda x: -x, lambda x: x.T, F.softmax, lambda x: F.sum(x, 0, keepdims=True)]
+        binary = [F.add, F.mul, F.sub, lambda x, y: x @ F.tanh(x).T @ x + y, lambda x, y: x / (y * y + 1.0)]
+        steps = data.draw(
+            st.lists(st.tuples(st.sampled_from(unary + binary), st.integers(0, 99), st.integers(0, 99)), max_size=8)
+        )
+
+        def expression(*leaves):
+            results = list(leaves)
+            for op, i, j in steps:
+                x, y = results[i % len(results)], results[j % len(results)]
+                results.append(F.tanh(op(x) if op in unary else op(x, y)))
+            return functools.reduce(lambda total, x: total + F.sum(x), results, Tensor(np.zeros(())))
+
+        inputs = [data.draw(arrays((3, 3), nonzero)) for _ in range(2)]
+        check_gradients(expression, *inputs, rtol=1e-5)
+
+
+class TestRelease:
+    def test_saved_arrays_are_freed_during_the_backward_pass(self):
+        freed = []
+
+        def remember(name):
+            @lift
+            def op(x):
+                big = np.ones(1000)
+                weakref.finalize(big, freed.append, name)
+
+                def vjp(g):
+                    freed.append(f"vjp of {name}")
+                    return (g * big[0],)
+
+                return x * 1, vjp
+
+            return op
+
+        x = leaf()
+        y = remember("third")(remember("second")(remember("first")(x)))
+        nodes = tape(y)
+        with without_garbage_collector():
+            grad(y, [x])
+        assert freed == ["vjp of third", "third", "vjp of second", "second", "vjp of first", "first"]
+        assert all(node.saved == {} and node.saved_bytes == 0 for node in nodes)
+
+    def test_memory_falls_as_the_pass_goes_back(self):
+        x = Tensor(np.ones(100_000), requires_grad=True)  # 0.8 MB an array
+        tracemalloc.start()
+        try:
+            y = x
+            for _ in range(20):
+                y = F.exp(y * 0.1)
+            y = F.sum(y)
+            before, _ = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            grad(y, [x])
+            after, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert before > 15e6
+        assert peak < before + 5e6  # a few cotangents at a time, not one for each op
+        assert after < 2e6
+
+    def test_a_second_backward_pass_is_refused(self):
+        x = leaf(2, 3)
+        y = F.sum(F.exp(x))
+        grad(y, [x])
+        with pytest.raises(RuntimeError, match=r"sum.*released by an earlier backward pass; run the forward again"):
+            grad(y, [x])
+
+    def test_a_graph_that_shares_a_used_part_is_refused(self):
+        x = leaf(2)
+        shared = F.exp(x)
+        grad(F.sum(shared), [x])
+        with pytest.raises(RuntimeError, match=r"exp\(\(2,\)\) -> \(2,\): its saved arrays were released"):
+            grad(F.sum(shared * 2.0), [x])
+
+    def test_the_graph_has_no_cycles(self):
+        x = leaf(3, 3)
+        with without_garbage_collector():
+            hidden = F.layer_norm(F.gelu(x @ x.T), Tensor(np.ones(3), True), Tensor(np.zeros(3), True))
+            loss = F.cross_entropy(hidden[:, ::-1] + x, np.array([0, 1, 2]))
+            watched = [weakref.ref(hidden), weakref.ref(loss), weakref.ref(hidden.data), weakref.ref(loss.data)]
+            watched += [weakref.ref(node.vjp) for node in tape(loss)]
+            del hidden, loss
+            assert [ref() for ref in watched] == [None] * len(watched)
+
+    def test_neither_gradients_nor_errors_keep_the_graph(self):
+        x = leaf(3)
+        with without_garbage_collector():
+            y = F.exp(x)
+            data = weakref.ref(y.data)
+            gradients = grad(F.sum(y), [x])
+            with contextlib.suppress(ValueError):
+                y @ np.ones(4)
+            del y
+            assert data() is None
+            assert gradients[0].shape == (3,)
+
+    def test_nothing_is_recorded_where_no_gradient_is_wanted(self):
+        y = F.exp(Tensor(np.ones(3)))
+        assert y.node is None
+        assert not y.requires_grad
+
+
+def add_both(x, y):
+    """Hands one array to both of its arguments."""
+    return x + y, lambda g: (g, g)
+
+
+def double_both(x, y):
+    """Hands an array of its own to one argument and a view of it to the other."""
+
+    def vjp(g):
+        d = 2 * g
+        return d, d.T
+
+    return 2 * x + 2 * y.T, vjp
+
+
+def overlap(gradients):
+    pairs = [(i, j) for i in range(len(gradients)) for j in range(i)]
+    return [(i, j) for i, j in pairs if np.shares_memory(gradients[i], gradients[j])]
+
+
+class TestOwnership:
+    """A gradient belongs to the one who asked for it."""
+
+    @pytest.mark.parametrize("op", [add_both, double_both])
+    def test_two_leaves_never_share_a_gradient(self, op):
+        x, y, g = leaf(3, 3), leaf(3, 3, seed=1), np.random.default_rng(2).standard_normal((3, 3))
+        gradients = grad(lift(op)(x, y), [x, y], g)
+        assert not overlap([*gradients, g])
+
+    @pytest.mark.parametrize("op", [add_both, double_both])
+    @pytest.mark.parametrize("again_first", [True, False])
+    def test_adding_up_does_not_write_to_what_another_tensor_holds(self, op, again_first):
+        def f(x, y):
+            again = x * 5.0 if again_first else None
+            z = lift(op)(x, y) * np.arange(9.0).reshape(3, 3)
+            return z + (x * 5.0 if again is None else again)
+
+        check_gradients(f, np.ones((3, 3)), np.ones((3, 3)))
+        check_gradients(lambda y, x: f(x, y), np.ones((3, 3)), np.ones((3, 3)))
+
+    @pytest.mark.parametrize(
+        "f",
+        [
+            lambda x: x + x,
+            lambda x: x + x + x,
+            lambda x: (x + x) * 1.0 + x.reshape(9).reshape(3, 3),
+            lambda x: x.T + x,
+            lambda x: F.concat(x, x),
+            lambda x: F.broadcast_to(x, (2, 3, 3)),
+        ],
+    )
+    def test_a_tensor_used_twice(self, f):
+        check_gradients(f, np.random.default_rng(0).standard_normal((3, 3)))
+
+    @pytest.mark.parametrize(
+        "f",
+        [
+            lambda x: x.reshape(9),
+            lambda x: x.T,
+            lambda x: x[::-1],
+            lambda x: F.sum(x),
+            lambda x: F.broadcast_to(x, (3, 3)),
+            lambda x: x,
+        ],
+    )
+    def test_views_of_the_cotangent_are_copied(self, f):
+        x = leaf(3, 3)
+        y = f(x)
+        g = np.ones(y.shape)
+        (dx,) = grad(y, [x], g)
+        dx += 1
+        np.testing.assert_array_equal(dx, np.full((3, 3), 2.0))
+        np.testing.assert_array_equal(g, np.ones(y.shape))
+
+    def test_asking_twice_for_one_gradient_gives_two_arrays(self):
+        x = leaf(3, 3)
+        y = F.exp(x)
+        z = F.sum(y)
+        gradients = grad(z, [x, x, y, y, z, z])
+        assert not overlap(gradients)
+        for first, second in zip(gradients[::2], gradients[1::2], strict=True):
+            np.testing.assert_array_equal(first, second)
+
+    def test_backward_keeps_no_reference_to_the_cotangent(self):
+        x = leaf(3)
+        g = np.ones(3)
+        (x + 0.0).backward(g)
+        g[:] = 7
+        np.testing.assert_array_equal(x.grad, np.ones(3))
+
+    def test_leaves_of_two_backward_passes_share_nothing(self):
+        x, y = leaf(3), leaf(3)
+        (x + y).backward(np.ones(3))
+        first = x.grad
+        (x + y).backward(np.ones(3))
+        np.testing.assert_array_equal(first, np.ones(3))  # what was handed out does not change later
+        np.testing.assert_array_equal(x.grad, np.full(3, 2.0))
+        assert not overlap([x.grad, y.grad, first])
+
+
+class TestGrad:
+    def test_it_mutates_nothing(self):
+        x, constant = leaf(3), Tensor(np.ones(3))
+        data = x.data.copy()
+        grad(F.sum(F.exp(x) * constant), [x])
+        assert x.grad is None
+        assert constant.grad is None
+        np.testing.assert_array_equal(x.data, data)
+
+    def test_intermediate_results_and_the_loss_itself(self):
+        x = leaf(3)
+        y = x * 2.0
+        z = F.exp(y)
+        loss = F.sum(z * z)
+        dloss, dz, dy, dx = grad(loss, [loss, z, y, x])
+        assert_close((dloss, dz, dy, dx), (np.array(1.0), 2 * z.data, 2 * z.data**2, 4 * z.data**2))
+
+    def test_what_the_loss_does_not_depend_on_gets_zeros(self):
+        x, y = leaf(2), leaf(3)
+        constant, unused = Tensor(np.ones((2, 2), "float32")), F.exp(y)
+        later = leaf(2) * 1.0
+        gradients = grad(F.sum(x), [y, constant, unused, later, x])
+        expected = (np.zeros(3), np.zeros((2, 2)), np.zeros(3), np.zeros(2), np.ones(2))
+        assert_close(gradients, list(expected))
+        assert gradients[1].dtype == "float32"
+
+    def test_a_loss_that_depends_on_nothing(self):
+        x = leaf(2)
+        assert_close(grad(Tensor(np.array(3.0)), [x]), [np.zeros(2)])
+        assert_close(grad(x, [x], np.ones(2)), [np.ones(2)])
+
+    @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+    def test_the_cotangent_of_one_element_is_one(self, shape):
+        x = leaf(*shape)
+        assert_close(grad(x * 3.0, [x]), [np.full(shape, 3.0)])
+
+    def test_cotangents_of_a_wrong_shape(self):
+        x = leaf(2, 3)
+        y = x * 1.0
+        with pytest.raises(ValueError, match=r"grad: loss has shape \(2, 3\); pass g, a cotangent of that shape"):
+            grad(y, [x])
+        with pytest.raises(ValueError, match=r"grad: the cotangent g has shape \(3,\), the loss \(2, 3\)"):
+            grad(y, [x], np.ones(3))
+        assert_close(grad(y, [x], np.ones((2, 3))), [np.ones((2, 3))])  # nothing was used up by the refusals
+
+    def test_gradients_have_the_dtype_of_their_tensor(self):
+        x, y = Tensor(np.ones(3, "float32"), requires_grad=True), leaf(3)
+        dx, dy = grad(F.sum(x * y), [x, y])
+        assert (dx.dtype, dy.dtype) == ("float32", "float64")
+
+    def test_gradients_reach_only_those_who_asked(self):
+        x, frozen = leaf(3), Tensor(np.ones(3))
+        y = x * frozen
+        assert tape(y)[0].inputs == (x, None)
+
+    def test_float32_stays_float32_to_the_leaf(self):
+        x = Tensor(np.ones((2, 3), "float32"), requires_grad=True)
+        seen = []
+        with watch(lambda name, inputs, out: seen.append(out.dtype)):
+            y = F.mean(F.gelu(F.softmax(x * 2 + 1.0) / 3.0, "erf") ** 2)
+        assert set(map(str, seen)) == {"float32"}
+        assert grad(y, [x])[0].dtype == "float32"
+
+
+class TestBackward:
+    def test_it_adds_into_the_leaves_alone(self):
+        x, y = leaf(3), leaf(3)
+        hidden = x * y
+        F.sum(hidden).backward()
+        F.sum(x).backward()
+        assert_close((x.grad, y.grad), (y.data + 1, x.data))
+        assert hidden.grad is None
+
+    def test_it_agrees_with_grad(self):
+        x, y = leaf(2, 3), leaf(3, 2)
+        g = np.random.default_rng(5).standard_normal((2, 2))
+        (x @ y).backward(g)
+        assert_close((x.grad, y.grad), tuple(grad(x @ y, [x, y], g)))
+
+    def test_it_refuses_a_tensor_that_nothing_was_recorded_for(self):
+        x = leaf(3)
+        with no_grad():
+            loss = F.sum(x)
+        for tensor in (loss, Tensor(1.0), F.sum(Tensor([1.0, 2.0]))):
+            with pytest.raises(RuntimeError, match="backward: nothing was recorded"):
+                tensor.backward()
+            assert tensor.grad is None
+
+
+def in_thread(function):
+    """What the function returns in a thread of its own."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+class TestThreads:
+    def test_threads_share_parameters(self):
+        weight, bias = leaf(20, 20), leaf(20, seed=1)
+        batches = [np.random.default_rng(i).standard_normal((8, 20)) for i in range(4)]
+
+        def gradients(batch):
+            x = Tensor(batch)
+            for _ in range(10):
+                x = F.tanh(F.linear(x, weight, bias))
+            return grad(F.sum(x * x), [weight, bias])
+
+        expected = [gradients(batch) for batch in batches]
+        found = [None] * len(batches)
+        barrier = threading.Barrier(len(batches))
+
+        def work(i):
+            barrier.wait()
+            for _ in range(10):
+                found[i] = gradients(batches[i])
+
+        context = contextvars.copy_context  # a thread starts in an empty one, here: with kernels
+        threads = [threading.Thread(target=context().run, args=(work, i)) for i in range(len(batches))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one[0], other[0])
+            np.testing.assert_array_equal(one[1], other[1])
+        assert weight.grad is None
+
+    def test_no_grad_is_of_its_thread(self):
+        x = leaf(3)
+        with no_grad():
+            assert (x * 2.0).node is None
+            assert in_thread(lambda: (x * 2.0).node is not None)
+            with no_grad():
+                pass
+            assert (x * 2.0).node is None  # leaving the inner context does not end the outer one
+        assert (x * 2.0).node is not None
+
+    def test_no_grad_ends_with_an_error(self):
+        with contextlib.suppress(ZeroDivisionError), no_grad():
+            raise ZeroDivisionError
+        assert (leaf(3) * 2.0).requires_grad
+
+    def test_watch_is_of_its_thread(self):
+        seen = []
+        with watch(lambda name, inputs, out: seen.append((name, len(inputs), out.shape))):
+            F.concat(leaf(2), leaf(3), leaf(4))
+            in_thread(lambda: F.exp(leaf(2)))
+            with no_grad():
+                F.linear(leaf(2, 3), leaf(3, 4), leaf(4))
+        F.exp(leaf(2))
+        assert seen == [("concat", 3, (9,)), ("linear", 3, (2, 4))]
+
+    def test_the_choice_of_kernels_is_of_its_thread(self):
+        table = registered()
+        assert table
+        for op_name, array_type in table:
+            assert find(op_name, array_type) is None
+            assert in_thread(functools.partial(find, op_name, array_type)) is table[op_name, array_type]
+
+
+class TestTape:
+    def test_it_reads_like_the_forward_pass(self):
+        x, weight, bias = leaf(2, 3), leaf(3, 4), leaf(4)
+        loss = F.sum(F.softmax(F.linear(x, weight, bias)) * 2)
+        nodes = tape(loss)
+        assert [node.op for node in nodes] == ["linear", "softmax", "mul", "sum"]
+        linear, softmax, mul, _ = nodes
+        assert linear.input_shapes == ((2, 3), (3, 4), (4,))
+        assert linear.output_shape == (2, 4)
+        assert linear.inputs == (x, weight, bias)
+        assert softmax.inputs == (linear,)
+        assert mul.inputs == (softmax, None)
+        assert mul.input_shapes == ((2, 4), ())
+        assert repr(linear) == "linear((2, 3), (3, 4), (4,)) -> (2, 4)"
+
+    def test_saved_arrays_have_the_names_of_the_op(self):
+        x = leaf(2, 4)
+        (softmax,) = tape(F.softmax(x))
+        assert list(softmax.saved) == ["y"]
+        assert_close(softmax.saved["y"].sum(axis=-1), np.ones(2))
+        assert softmax.saved_bytes == x.data.nbytes
+        (layer_norm,) = tape(F.layer_norm(x, leaf(4), leaf(4)))
+        assert {"x_hat", "inverse_std", "scale"} <= set(layer_norm.saved)
+        (linear,) = tape(F.linear(x, leaf(4, 2)))
+        assert {"x", "weight"} <= set(linear.saved)
+
+    @pytest.mark.parametrize("op", [F.sum, F.mean, F.reshape, F.transpose, F.getitem, F.concat, F.neg])
+    def test_an_op_that_needs_no_array_saves_none(self, op):
+        x = leaf(2, 3)
+        y = {F.reshape: lambda: op(x, (6,)), F.getitem: lambda: op(x, 0)}.get(op, lambda: op(x))()
+        assert tape(y)[0].saved == {}
+
+    def test_saved_bytes_follow_the_dtype(self):
+        for dtype, bytes_ in (("float32", 24), ("float64", 48)):
+            assert tape(F.exp(Tensor(np.ones((2, 3), dtype), requires_grad=True)))[0].saved_bytes == bytes_
+
+    def test_a_backward_pass_can_be_stepped_through(self):
+        """What the notebooks do: run every vjp by hand and arrive at what `grad` says."""
+        x = leaf(2, 3)
+        loss = F.sum(F.exp(x) * 3.0)
+        g = np.array(1.0)
+        for node in reversed(tape(loss)):
+            assert isinstance(node, Node)
+            g = node.vjp(g)[0]
+        assert_close([g], grad(loss, [x]))
+
+    def test_nothing_is_recorded_under_no_grad(self):
+        with no_grad():
+            assert tape(F.exp(leaf(3))) == []
+
+
+class TestLift:
+    def test_a_bare_op(self):
+        def square(x):
+            return x * x, lambda g: (2 * g * x,)
+
+        assert lift(square).__name__ == "square"
+        check_gradients(lift(square), np.array([1.0, -2.0]))
+
+    def test_a_bare_op_with_parameters(self):
+        def scaled_sum(x, y, weight: float, power=1):
+            return weight * x**power + y, lambda g: (g * weight * power * x ** (power - 1), g)
+
+        check_gradients(lambda x, y: lift(scaled_sum)(x, y, 3.0, power=2), np.array([1.0, 2.0]), np.array([0.5, 0.5]))
+
+    def test_arrays_passed_by_keyword(self):
+        x, weight, bias = leaf(2, 3), leaf(3, 4), leaf(4)
+        expected = grad(F.sum(F.linear(x, weight, bias)), [x, weight, bias])
+        assert_close(grad(F.sum(F.linear(x, bias=bias, weight=weight)), [x, weight, bias]), expected)
+        assert_close(grad(F.sum(F.linear(bias=bias, weight=weight, x=x)), [x, weight, bias]), expected)
+        assert_close(F.sum(x=x, axis=0, keepdims=True).data, x.data.sum(0, keepdims=True))
+
+    def test_an_optional_array_may_be_left_out(self):
+        x, weight = leaf(2, 3), leaf(3, 4)
+        for y in (F.linear(x, weight), F.linear(x, weight, None), F.linear(x, weight=weight)):
+            assert_close(grad(F.sum(y), [weight])[0], np.repeat(x.data.sum(0)[:, None], 4, axis=1))
+
+    def test_values_of_ops_are_arrays(self):
+        for y in (F.sum(leaf(3)), leaf(3)[0], leaf(3) @ leaf(3), leaf() + leaf()):
+            assert isinstance(y.data, np.ndarray)
+            assert y.shape == ()
+
+    def test_it_keeps_the_documentation(self):
+        assert F.softmax.__doc__.startswith("y_i = exp(x_i)")
+        assert F.softmax.__name__ == "softmax"
+
+
+class TestErrors:
+    def test_the_example_of_the_design(self):
+        x, weight = Tensor(np.ones((32, 65, 192), "float32")), Tensor(np.ones((384, 768), "float32"))
+        message = "linear: x has 192 features in its last axis (32, 65, 192), weight expects 384 (384, 768)"
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            F.linear(x, weight)
+
+    @pytest.mark.parametrize(
+        ("call", "kind", "message"),
+        [
+            (lambda x: x + np.ones(4), ValueError, r"add: .*broadcast.* \(x float64 \(2, 3\), y float64 \(4,\)\)"),
+            (lambda x: x @ x, ValueError, r"matmul: x \(2, 3\) and y \(2, 3\) do not agree in the summed axis"),
+            (lambda x: x.reshape(7), ValueError, r"reshape: .* \(x float64 \(2, 3\)\)"),
+            (lambda x: x[5], IndexError, r"getitem: index 5 is out of bounds .* \(x float64 \(2, 3\)\)"),
+            (lambda x: x.sum(axis=2), ValueError, r"sum: axis 2 is out of bounds .* \(x float64 \(2, 3\)\)"),
+            (
+                lambda x: F.concat(x, np.ones((2, 4))),
+                ValueError,
+                r"concat: .* \(0 float64 \(2, 3\), 1 float64 \(2, 4\)\)",
+            ),
+            (lambda x: F.layer_norm(x, np.ones(4), np.ones(3)), ValueError, r"layer_norm: x \(2, 3\), scale \(4,\)"),
+            (lambda x: F.exp(x, 1), TypeError, r"exp: .*positional argument.* \(x float64 \(2, 3\)\)"),
+            (lambda x: x + "text", TypeError, r"add: .* \(x float64 \(2, 3\), y str\)"),
+            (lambda x: F.softmax(np.ones((2, 0))), ValueError, r"softmax: zero-size array .* \(x float64 \(2, 0\)\)"),
+        ],
+    )
+    def test_errors_name_the_op_its_arguments_and_their_shapes(self, call, kind, message):
+        with pytest.raises(kind, match=f"^{message}"):
+            call(leaf(2, 3))
+
+    def test_a_vjp_with_too_few_or_too_many_gradients(self):
+        for gradients in ((), (1, 1, 1)):
+
+            @lift
+            def careless(x, y, gradients=gradients):
+                return x * y, lambda g: tuple(g for _ in gradients)
+
+            x = leaf(3)
+            expected = (
+                rf"careless\(\(3,\), \(3,\)\) -> \(3,\): its vjp returned {len(gradients)} gradients for 2 arguments"
+            )
+            with pytest.raises(ValueError, match=expected):
+                grad(careless(x, x), [x], np.ones(3))
+
+    def test_a_vjp_with_a_gradient_of_a_wrong_shape(self):
+        @lift
+        def careless(x):
+            return x * 1, lambda g: (g[:2],)
+
+        x = leaf(3)
+        with pytest.raises(ValueError, match=r"careless.*: gradient 0 has shape \(2,\), its argument \(3,\)"):
+            grad(careless(x), [x], np.ones(3))
+
+    def test_a_gradient_that_was_asked_for_and_does_not_exist(self):
+        labels = Tensor(np.full((2, 3), 1 / 3), requires_grad=True)
+        loss = F.cross_entropy(leaf(2, 3), labels)
+        with pytest.raises(ValueError, match=r"cross_entropy.*: argument 1 has no gradient, but one was asked for"):
+            grad(loss, [labels])
+
+
+@given(x=arrays(shapes(), positive))
+def test_the_engine_takes_every_memory_layout(x):
+    check_gradients(lambda x: F.log(x) * x + F.sum(x), x)
+
+
+def test_no_global_state_is_left_behind():
+    assert engine._GRAD_ENABLED.get()
+    assert engine._WATCHER.get() is None
