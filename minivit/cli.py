@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from minivit.backend import get_namespace
 from minivit.data import Dataset, load
-from minivit.errors import DataError, MinivitError
+from minivit.errors import BackendError, DataError, MinivitError
 
 
 class Parser(argparse.ArgumentParser):
@@ -86,9 +86,13 @@ def free_folder(base: Path) -> Path:
 
 def resolve_backend(name: str) -> str:
     """The backend called `name`; "auto" is decided here, and said. Raises BackendError if it cannot be used."""
-    found = get_namespace(name).__name__
-    if name == "auto":
-        print(f"backend auto: using {found}")
+    if name != "auto":
+        return get_namespace(name).__name__
+    try:
+        found, reason = get_namespace("cupy").__name__, ""
+    except BackendError as error:
+        found, reason = "numpy", f" ({error})"
+    print(f"backend auto: using {found}{reason}")
     return found
 
 

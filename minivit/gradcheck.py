@@ -85,6 +85,8 @@ def check_gradients(
     name = getattr(f, "__name__", type(f).__name__)
     tensors = [x if isinstance(x, Tensor) else Tensor(_cast(np.asarray(x), "float64"), True) for x in inputs]
     y = f(*tensors)
+    if not y.requires_grad:
+        raise GradientError(f"{name}: its output is not connected to its inputs by the tape")
     g = _like(rng.standard_normal(y.shape), y.data)
     gradients = grad(y, tensors, g)
     for i, (tensor, d) in enumerate(zip(tensors, gradients, strict=True)):

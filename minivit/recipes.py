@@ -51,6 +51,7 @@ class Recipe:
     resized_crop: tuple[float, float] | None = None
     randaugment: tuple[int, float] | None = None
     erasing: float = 0.0
+    resize: str = "squash"
     mixup: float = 0.0
     cutmix: float = 0.0
     mean: float | tuple[float, ...] = 0.5
@@ -92,6 +93,7 @@ class Recipe:
             resized_crop=self.resized_crop,
             randaugment=self.randaugment,
             erasing=self.erasing,
+            resize=self.resize,
             mean=self.mean,
             std=self.std,
         )
@@ -104,6 +106,7 @@ CHOICES = {
     "precision": ("float32", "float64"),
     "backend": ("numpy", "cupy", "auto"),
     "bad_images": ("refuse", "skip"),
+    "resize": ("squash", "crop"),
 }
 
 RANGES: tuple[tuple[tuple[str, ...], typing.Callable[[float], bool], str], ...] = (
@@ -124,10 +127,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": "digits",
         "model": {"patch_size": 2, "width": 64, "depth": 4, "heads": 4, "mlp_width": 128, "dropout": 0.1},
         "batch_size": 64,
-        "epochs": 40,
-        "lr": 4e-3,
+        "epochs": 50,
+        "lr": 3e-3,
+        "ema": 0.99,
         "mixup": 0.4,
-        "eval_every": 88,
+        "eval_every": 110,
     },
     "cifar10-10min": {
         "data": "cifar10",
@@ -141,10 +145,11 @@ PRESETS: dict[str, dict[str, Any]] = {
             "position": "sincos2d",
         },
         "batch_size": 128,
-        "epochs": 5,
+        "epochs": 4.5,
         "lr": 1e-3,
         "beta2": 0.99,
         "flip": True,
+        "eval_every": 585,
         "mean": (0.49, 0.48, 0.45),
         "std": 0.25,
     },

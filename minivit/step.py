@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array, asarray, to_numpy, xp_of
+from minivit.backend import Array, to_numpy, xp_of
 from minivit.backend.workers import Workers
 from minivit.errors import NonFiniteError
 from minivit.nn import Module
@@ -44,8 +44,12 @@ def step(
     images: (B, height, width, C) float; labels: (B,) class numbers or (B, K) probabilities. The batch is cut into
     `accumulate` pieces per worker, whose gradients are added up: the gradient of the mean loss over the whole batch,
     in less memory. seed: of the dropout masks of this step.
-    Raises NonFiniteError, before anything is changed, naming the first tensor that is NaN or infinite.
+    Raises ValueError for an empty batch, and NonFiniteError, before anything is changed, naming the first tensor that
+    is NaN or infinite.
     """
+    if len(images) == 0 or len(images) != len(labels):
+        raise ValueError(f"step: {len(images)} images and {len(labels)} labels, expected as many, and at least one")
+    images, labels = np.asarray(images), np.asarray(labels)
     workers = workers or Workers(1)
     parameters = optimizer.parameters
     pieces = [p for p in np.array_split(np.arange(len(images)), accumulate * workers.count) if len(p)]
@@ -83,7 +87,7 @@ def step(
 
 def like_parameters(x: np.ndarray, parameter: Tensor) -> Array:
     """`x` on the device of the parameters, its dtype kept."""
-    return x if isinstance(parameter.data, np.ndarray) else asarray(x, "cupy")
+    return xp_of(parameter.data).asarray(x)
 
 
 def count_correct(logits: Array, labels: np.ndarray) -> int:

@@ -228,21 +228,27 @@ def grad(loss: Tensor, tensors: Sequence[Tensor], g: Array | None = None) -> lis
 
     Changes nothing but the tape, whose saved arrays are released as they are used. A tensor that the loss does not
     depend on gets zeros. g: the cotangent of `loss`; may be left out if loss has one element.
-    Raises ValueError for a cotangent of the wrong shape, RuntimeError if the tape was used up by an earlier call.
+    Raises ValueError for a cotangent of the wrong shape or a tensor that requires no gradient, RuntimeError if nothing
+    was recorded or the tape was used up by an earlier call.
     """
+    if not loss.requires_grad:
+        raise RuntimeError("grad: nothing was recorded: no input requires a gradient, or no_grad was on")
+    for i, tensor in enumerate(tensors):
+        if not tensor.requires_grad:
+            raise ValueError(f"grad: tensor {tensor.name or i} {tensor.shape} was made without requires_grad=True")
     if g is None:
         if loss.size != 1:
             raise ValueError(f"grad: loss has shape {loss.shape}; pass g, a cotangent of that shape")
         g = xp_of(loss.data).ones(loss.shape, dtype=loss.dtype)
-    elif g.shape != loss.shape:
+    g = xp_of(loss.data).asarray(g)
+    if g.shape != loss.shape:
         raise ValueError(f"grad: the cotangent g has shape {g.shape}, the loss {loss.shape}")
     wanted = {id(tensor.node or tensor) for tensor in tensors}
     cotangents = _Cotangents()
     cotangents.add(loss.node or loss, g)
-    if loss.requires_grad:
-        for node in _reachable(loss):
-            if isinstance(node, Node) and node in cotangents:
-                _pull_back(node, cotangents, keep=id(node) in wanted)
+    for node in _reachable(loss):
+        if isinstance(node, Node) and node in cotangents:
+            _pull_back(node, cotangents, keep=id(node) in wanted)
     return [cotangents.take(t.node or t, t.data) for t in tensors]
 
 
@@ -252,6 +258,7 @@ def _pull_back(node: Node, cotangents: "_Cotangents", keep: bool) -> None:
         raise RuntimeError(f"{node}: its saved arrays were released by an earlier backward pass; run the forward again")
     g = cotangents.get(node, keep)
     gradients = node.vjp(g)
+    captured = _captured(node.vjp)
     node.vjp = None
     extra = gradients[len(node.inputs) :]  # None for each optional argument that was left out
     if len(gradients) < len(node.inputs) or any(d is not None for d in extra):
@@ -264,8 +271,18 @@ def _pull_back(node: Node, cotangents: "_Cotangents", keep: bool) -> None:
         d = unbroadcast(gradients[i], shape)
         if d.shape != shape:
             raise ValueError(f"{node}: gradient {i} has shape {gradients[i].shape}, its argument {shape}")
-        ours = d.base is None and d is not g and sum(_shares(other, d) for other in gradients) < 2
+        known = any(d is array for array in (g, *captured))
+        ours = d.base is None and not known and sum(_shares(other, d) for other in gradients) < 2
         cotangents.add(link, d if d.dtype == dtype else d.astype(dtype), ours)
+
+
+def _captured(vjp: Callable) -> list[Any]:
+    """What a closure holds; variables that were never assigned are left out."""
+    values = []
+    for cell in getattr(vjp, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):
+            values.append(cell.cell_contents)
+    return values
 
 
 def _shares(gradient: Array | None, d: Array) -> bool:
@@ -276,8 +293,8 @@ def _shares(gradient: Array | None, d: Array) -> bool:
 class _Cotangents:
     """Gradients on their way back, by node, each with whether it is ours: shared with nobody, free to be added into.
 
-    An op may return its cotangent itself, or a view of it, or one array for two arguments (add returns `g, g`). Such
-    an array is never written to, and a leaf gets a copy of it.
+    An op may return its cotangent itself, or a view of it, an array its vjp captured, or one array for two arguments
+    (add returns `g, g`). Such an array is never written to, and a leaf gets a copy of it.
     """
 
     def __init__(self) -> None:

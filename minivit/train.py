@@ -103,6 +103,7 @@ def parser() -> cli.Parser:
     add("--crop-padding", type=int, metavar="PIXELS", help="pad and crop at random")
     add("--resized-crop", type=numbers, metavar="MIN,MAX", help="random resized crop of this share of the area")
     add("--randaugment", type=numbers, metavar="N,M", help="N random operations of magnitude M (of 10)")
+    add("--resize", metavar="HOW", help="images of another size: squash them, or crop the edges off (default: squash)")
     add("--erasing", type=float, metavar="P", help="probability of erasing a random box")
     add("--mixup", type=float, metavar="ALPHA", help="blend pairs of images")
     add("--cutmix", type=float, metavar="ALPHA", help="paste boxes between pairs of images")
@@ -146,10 +147,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = given.pop("out", None)
     resume = given.pop("resume", None)
     if resume is not None:
+        bad_images = given.pop("bad_images", None)
         if given or out:
-            raise ConfigError("--resume takes no other options: the run goes on as its config.json says")
+            raise ConfigError(
+                "--resume takes no other options but --bad-images: the run goes on as its config.json says"
+            )
         folder = Path(resume)
         recipe = runs.read_recipe(folder)
+        if bad_images:
+            recipe = dataclasses.replace(recipe, bad_images=bad_images)
         train_data, test_data = load_splits(dataclasses.asdict(recipe))
     else:
         choices, name = choose(given)

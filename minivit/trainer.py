@@ -18,7 +18,7 @@ import numpy as np
 from minivit import functional as F
 from minivit import runs
 from minivit.backend.workers import Workers, available_cores, keep_freed_memory
-from minivit.data import Dataset, Loader, eval_batches
+from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
 from minivit.errors import DataError, NonFiniteError
 from minivit.models import ViT
 from minivit.nn.module import check_match
@@ -34,8 +34,9 @@ from minivit.tensor import no_grad
 def evaluate(model: ViT, dataset: Dataset, recipe: Recipe, workers: Workers, batch_size: int = 256) -> dict[str, float]:
     """Mean loss and accuracy of the model, in evaluation mode, over a data set: {"loss", "accuracy", "images"}.
 
-    The loss is the one of training without label smoothing. The model is left in training mode.
+    The loss is the one of training without label smoothing. Raises DataError if no image could be read.
     """
+    training = model.training
     model.eval()
     loss_function = F.sigmoid_cross_entropy if recipe.loss == "sigmoid" else F.cross_entropy
     total, correct, count = 0.0, 0, 0
@@ -47,14 +48,23 @@ def evaluate(model: ViT, dataset: Dataset, recipe: Recipe, workers: Workers, bat
             loss = loss_function(logits, like_parameters(labels, model.norm.scale))
         return loss.item() * len(images), count_correct(logits.data, labels)
 
-    for images, labels in eval_batches(dataset, batch_size, recipe.augment.evaluation()):
+    for images, labels in eval_batches(
+        dataset, batch_size, recipe.augment.evaluation(), threads=loader_threads(dataset)
+    ):
         parts = min(workers.count, len(images))
         pieces = zip(np.array_split(images, parts), np.array_split(labels, parts), strict=True)
         for loss, right in workers.map(judge, pieces):
             total, correct = total + loss, correct + right
         count += len(images)
-    model.train()
-    return {"loss": total / max(1, count), "accuracy": correct / max(1, count), "images": count}
+    model.train(training)
+    if count == 0:
+        raise DataError(f"{dataset.name}: none of its {len(dataset)} images could be read")
+    return {"loss": total / count, "accuracy": correct / count, "images": count}
+
+
+def loader_threads(dataset: Dataset) -> int:
+    """Threads that prepare batches: one for images in memory, one per core where files must be decoded."""
+    return 1 if isinstance(dataset, ArrayDataset) else available_cores()
 
 
 @dataclasses.dataclass
@@ -78,7 +88,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, train_data: Dataset, test_data: Dataset | None, folder: Path | None):
         self.recipe, self.train_data, self.test_data, self.folder = recipe, train_data, test_data, folder
         check_fits(recipe, train_data)
-        self.steps_per_epoch = max(1, len(train_data) // recipe.batch_size)
+        self.steps_per_epoch = len(train_data) // recipe.batch_size or 1
         self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.steps_per_epoch))
         self.loader = Loader(
             train_data,
@@ -88,6 +98,7 @@ class Trainer:
             total_steps=self.total_steps,
             mixup=recipe.mixup,
             cutmix=recipe.cutmix,
+            threads=loader_threads(train_data),
         )
         self.model = ViT(recipe.model, seed=recipe.seed, dtype=recipe.precision).to(recipe.backend).train()
         self.optimizer = make_optimizer(recipe, self.model, self.total_steps)
@@ -105,7 +116,7 @@ class Trainer:
         self.loader.start_step = self.step
         with Workers(worker_count(self.recipe)) as workers, self.loader:
             begin, seen = time.perf_counter(), 0
-            for images, labels in self.loader:
+            for images, labels in self._batches():
                 lr = self.optimizer.current_lr()
                 result = self._update(images, labels, workers)
                 seen += len(images)
@@ -123,6 +134,18 @@ class Trainer:
                     break
         self.draw()
 
+    def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The loader's batches; if an image cannot be read, the run is saved before the error goes on."""
+        try:
+            yield from self.loader
+        except DataError as error:
+            if self.folder is None:
+                raise
+            self.save()
+            raise DataError(
+                f"{error}; saved after step {self.step}: go on with --resume {self.folder} --bad-images skip"
+            ) from error
+
     def _update(self, images: np.ndarray, labels: np.ndarray, workers: Workers) -> StepResult:
         """One step of model, optimiser and averages."""
         recipe = self.recipe
@@ -136,7 +159,7 @@ class Trainer:
                 recipe.clip_norm,
                 workers,
                 recipe.accumulate,
-                seed=(recipe.seed, 2, self.step),
+                seed=(recipe.seed, self.step, 2),  # the 2 keeps it apart from the generator of the batch
             )
         except NonFiniteError as error:
             raise self._not_finite(str(error), self.step + 1) from None

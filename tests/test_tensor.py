@@ -444,17 +444,40 @@ class TestGrad:
 
     def test_what_the_loss_does_not_depend_on_gets_zeros(self):
         x, y = leaf(2), leaf(3)
-        constant, unused = Tensor(np.ones((2, 2), "float32")), F.exp(y)
+        other, unused = Tensor(np.ones((2, 2), "float32"), requires_grad=True), F.exp(y)
         later = leaf(2) * 1.0
-        gradients = grad(F.sum(x), [y, constant, unused, later, x])
+        gradients = grad(F.sum(x), [y, other, unused, later, x])
         expected = (np.zeros(3), np.zeros((2, 2)), np.zeros(3), np.zeros(2), np.ones(2))
         assert_close(gradients, list(expected))
         assert gradients[1].dtype == "float32"
 
-    def test_a_loss_that_depends_on_nothing(self):
+    def test_a_loss_of_which_nothing_was_recorded(self):
         x = leaf(2)
-        assert_close(grad(Tensor(np.array(3.0)), [x]), [np.zeros(2)])
+        with no_grad():
+            unrecorded = F.sum(x)
+        for loss in (unrecorded, Tensor(np.array(3.0))):
+            with pytest.raises(RuntimeError, match="grad: nothing was recorded"):
+                grad(loss, [x])
         assert_close(grad(x, [x], np.ones(2)), [np.ones(2)])
+
+    def test_a_tensor_that_requires_no_gradient_is_named(self):
+        x, images = leaf(2), Tensor(np.ones(2), name="images")
+        with pytest.raises(ValueError, match=r"grad: tensor images \(2,\) was made without requires_grad=True"):
+            grad(F.sum(x * images), [x, images])
+
+    def test_a_vjp_that_hands_out_what_it_captured_spoils_nothing(self):
+        def dot(x, w):
+            def vjp(g):
+                return w, x
+
+            return (x * w).sum(), vjp
+
+        x, w = leaf(3), leaf(3)
+        before = x.data.copy(), w.data.copy()
+        dx, dw = grad(lift(dot)(x, w) + lift(dot)(x, w) + lift(dot)(x, w), [x, w])
+        assert_close([x.data, w.data, dx, dw], [*before, 3 * before[1], 3 * before[0]])
+        (once,) = grad(lift(dot)(x, w), [x])
+        assert once is not w.data
 
     @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
     def test_the_cotangent_of_one_element_is_one(self, shape):

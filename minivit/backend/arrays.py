@@ -58,7 +58,7 @@ def _load_cupy() -> Any:
     except ImportError as error:
         raise BackendError(
             "backend cupy: CuPy is not installed; install it for your CUDA version with "
-            '`pip install "minivit[cuda13]"` or `pip install "minivit[cuda12]"`, or use --backend numpy'
+            "`pip install cupy-cuda13x` or `pip install cupy-cuda12x`, or use --backend numpy"
         ) from error
     try:
         if cupy.cuda.runtime.getDeviceCount() < 1:

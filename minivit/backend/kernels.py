@@ -32,7 +32,7 @@ def find(op_name: str, array_type: type) -> Callable | None:
 
 
 def registered() -> dict[tuple[str, type], Callable]:
-    """A copy of the table, for the conformance test and for `minivit.doctor`."""
+    """A copy of the table, for the conformance test."""
     return dict(_TABLE)
 
 

@@ -75,7 +75,7 @@ def linear(x, weight, bias=None):
 
 @register("layer_norm", np.ndarray)
 def layer_norm(x, scale, bias, eps=1e-6):
-    if not (x.dtype == scale.dtype == bias.dtype) or x.size == 0:
+    if not (x.dtype == scale.dtype == bias.dtype) or x.dtype.kind != "f" or x.size == 0:
         return NotImplemented
     if x.ndim == 0 or not (scale.shape == bias.shape == x.shape[-1:]):
         return NotImplemented
@@ -120,7 +120,7 @@ def layer_norm(x, scale, bias, eps=1e-6):
 
 @register("attention", np.ndarray)
 def attention(qkv, heads, keep=None):
-    if keep is not None or qkv.ndim != 3 or qkv.shape[-1] % (3 * heads) or qkv.size == 0:
+    if keep is not None or qkv.ndim != 3 or qkv.shape[-1] % (3 * heads) or qkv.size == 0 or qkv.dtype.kind != "f":
         return NotImplemented
     batch, tokens, packed = qkv.shape
     width = packed // 3

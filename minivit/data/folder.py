@@ -40,7 +40,9 @@ class FolderDataset(Dataset):
                 images.append(read_image(path, min_size))
             except DataError as error:
                 if self.bad_images == "refuse":
-                    raise DataError(f'{error} (remove the file, or load with bad_images="skip")') from error
+                    raise DataError(
+                        f'{error} (to leave such images out: --bad-images skip, or bad_images="skip" in Python)'
+                    ) from error
                 self.skipped[path] = str(error).removeprefix(f"{path}: ")
             else:
                 labels.append(self.labels[index])

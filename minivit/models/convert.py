@@ -62,6 +62,9 @@ def load_pretrained(path: str | Path, **config_changes: Any) -> ViT:
     dtype = config_changes.pop("dtype", "float32")
     arrays = read_npz(path)
     config = infer_config(arrays, str(path), config_changes.get("image_size"))
+    names = {field.name for field in dataclasses.fields(ViTConfig)}
+    if unknown := [name for name in config_changes if name not in names]:
+        raise ConfigError(f'load_pretrained: ViTConfig has no field "{unknown[0]}"; it has {", ".join(sorted(names))}')
     changed = dataclasses.replace(config, **config_changes)
     state = from_official(arrays, config, str(path))
     new_layer = changed.representation_size not in (None, config.representation_size)
@@ -165,6 +168,12 @@ def export(model: ViT, path: str | Path, layout: str = "official") -> None:
     """Write the model's weights as a file that the published code loads. layout: "official" (.npz)."""
     if layout != "official":
         raise ValueError(f'export: layout is "{layout}", expected "official"')
-    if model.config.position == "learned2d":
-        raise ValueError('export: the official layout has no place for the tables of position "learned2d"')
+    c = model.config
+    for field, fits in (
+        ("position", ("learned", "none")),
+        ("gelu", ("tanh",)),
+        ("norm_eps", (1e-6,)),
+    ):
+        if getattr(c, field) not in fits:
+            raise ValueError(f"export: the official layout cannot express {field}={getattr(c, field)!r}")
     write_npz(Path(path), to_official(model.state_dict(), model.config))

@@ -20,7 +20,8 @@ class ViT(Module):
     """The model of `config`, initialised as the published code does from `seed`.
 
     At the start the head is zero: all logits equal config.head_bias, and only the head has a gradient.
-    seed=None leaves every weight zero and unallocated, to be counted or loaded. dtype: "float32" or "float64".
+    seed=None draws nothing: kernels and embeddings are zeros that take no memory, to be counted or loaded.
+    dtype: "float32" or "float64".
     """
 
     def __init__(self, config: ViTConfig, seed: int | None = 0, dtype: str = "float32"):

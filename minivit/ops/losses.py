@@ -53,6 +53,7 @@ def _dense(labels: Array, logits: Array, op: str) -> Array:
     if not logits.shape or logits.shape[-1] == 0:
         raise ValueError(f"{op}: logits {logits.shape} have no classes in their last axis")
     classes = logits.shape[-1]
+    labels = xp_of(logits).asarray(labels)
     if labels.shape == logits.shape:
         return labels.astype(logits.dtype)
     if labels.shape != logits.shape[:-1] or labels.dtype.kind not in "iu":

@@ -18,6 +18,6 @@ def clip_by_global_norm(grads: Sequence[Array], max_norm: float) -> tuple[list[A
     fine-tuning (torch adds 1e-6 to the norm). The arrays given are left as they are.
     """
     norm = global_norm(grads)
-    if norm < max_norm:
+    if norm < max_norm or norm == 0:
         return list(grads), norm
     return [g * (max_norm / norm) for g in grads], norm

@@ -78,7 +78,7 @@ class Optimizer:
             parameter.grad = None
 
     def state_dict(self) -> dict[str, Array | int]:
-        """The step counter and every state array, as "slot/parameter name or number"."""
+        """The step counter and every state array (itself, not a copy), as "slot/parameter name or number"."""
         keys = [name or str(i) for i, name in enumerate(self.names)]
         arrays = {f"{slot}/{key}": a for slot in self.slots for key, a in zip(keys, self.state[slot], strict=True)}
         return {"steps": self.steps, **arrays}

@@ -86,7 +86,7 @@ def one_line_refusal(*words):
 
 def test_cupy_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    one_line_refusal("not installed", 'pip install "minivit[cuda13]"', "cuda12")
+    one_line_refusal("not installed", "pip install cupy-cuda13x", "cuda12")
     assert get_namespace("auto") is np
 
 

@@ -246,9 +246,9 @@ def test_batches_with_skipped_images_depend_on_seed_and_step_alone(damaged):
 
 
 def test_a_refused_image_reaches_the_consumer(damaged, refused, data_threads):
-    with refused(".png", "remove the file"):
+    with refused(".png", "--bad-images skip"):
         list(Loader(load(damaged[0]), 4, raw, total_steps=3))
-    with refused(".png", "remove the file"):
+    with refused(".png", "--bad-images skip"):
         list(eval_batches(load(damaged[0]), 4, raw))
     assert data_threads() == []
 

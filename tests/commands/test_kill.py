@@ -1,0 +1,57 @@
+"""Runs that die without a word (SIGKILL, a power cut) and are resumed end bit for bit as if nothing had happened."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+KILL = Path(__file__).with_name("kill.py")
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+
+
+def report_of(*arguments):
+    """What kill.py, run in the working folder, reports in its last line."""
+    argv = [sys.executable, str(KILL), *map(str, arguments)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_killed_again_and_again_at_random_moments(tiny_options, train_tiny, same_bits):
+    options = ("--steps", "90", "--checkpoint-every", "1")
+    report = report_of("random", *tiny_options, *options)
+    assert report["ends"].count(-9) >= 10
+    assert report["ends"][-1] == 0
+    assert report["steps"] == sorted(report["steps"])
+    assert len({step for step in report["steps"] if 0 < step < 90}) >= 2
+    assert train_tiny("--out", "reference", *options).status == 0
+    same_bits("reference", "run")
+
+
+def test_killed_while_a_checkpoint_is_written(tiny_options, tiny_run, same_bits):
+    """The first checkpoint, before there is another to go back to, and the third."""
+    report = report_of("save", *tiny_options)
+    assert len(report) == 10
+    for folder, found in report.items():
+        moment, count = folder.split("-")
+        assert found["ends"] == [99, 0], folder
+        torn = moment in ("middle", "unsynced", "unnamed")
+        assert (f"{folder}/checkpoint.npz.partial" in found["left"]) == torn, folder
+        assert (f"{folder}/checkpoint.npz" in found["left"]) == (count == "3" or moment == "last"), folder
+        same_bits(tiny_run, folder)
+        assert not Path(folder, "checkpoint.npz.partial").exists()
+
+
+def test_killed_while_the_run_folder_is_made(tiny_options, tiny_run, same_bits):
+    report = report_of("create", *tiny_options)
+    assert len(report) == 3
+    for folder, found in report.items():
+        assert found["ends"] == [99, 0], folder
+        config = [] if folder == "mkdir" else [f"{folder}.partial/config.json"]
+        assert found["left"] == config
+        same_bits(tiny_run, folder)
+        assert not Path(f"{folder}.partial").exists()
