@@ -114,9 +114,9 @@ class Trainer:
         eval_every = self.recipe.eval_every or self.steps_per_epoch
         save_every = self.recipe.checkpoint_every or eval_every
         self.loader.start_step = self.step
-        with Workers(worker_count(self.recipe)) as workers, self.loader:
+        with Workers(worker_count(self.recipe)) as workers, self.loader, self._saving_on_bad_data():
             begin, seen = time.perf_counter(), 0
-            for images, labels in self._batches():
+            for images, labels in self.loader:
                 lr = self.optimizer.current_lr()
                 result = self._update(images, labels, workers)
                 seen += len(images)
@@ -134,10 +134,11 @@ class Trainer:
                     break
         self.draw()
 
-    def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The loader's batches; if an image cannot be read, the run is saved before the error goes on."""
+    @contextlib.contextmanager
+    def _saving_on_bad_data(self) -> Iterator[None]:
+        """Within this context an image that cannot be read ends the run saved, not lost."""
         try:
-            yield from self.loader
+            yield
         except DataError as error:
             if self.folder is None:
                 raise

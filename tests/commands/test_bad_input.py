@@ -212,6 +212,19 @@ def test_a_bad_image_is_named_and_refused(how, expected, split, pets, command, s
     assert expected in text
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_run_that_meets_a_bad_image_is_saved_and_goes_on_without_it(split, pets, command, spoil):
+    bad = spoil(pets / split / "dog" / ("1.jpg" if split == "train" else "5.png"), "truncated")
+    text = command("train", "--data", f"folder:{pets}", *FOLDER_RUN).complaint
+    assert "go on with --resume a --bad-images skip" in text
+    saved = int(text.split("saved after step ")[1].split(":")[0])
+    assert runs.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == saved
+    result = command("train", "--resume", "a", "--bad-images", "skip")
+    assert result.status == 0
+    assert f"skipped {bad}: " in result.err
+    assert command("evaluate", "a", "--bad-images", "skip").status == 0
+
+
 def test_predict_refuses_bad_images(tiny_run, pets, command, spoil):
     good = pets / "train" / "cat" / "0.png"
     for how, expected in (("truncated", "truncated"), ("1x1", "1 x 1 pixels"), ("bomb", "89,478,485 pixels")):
