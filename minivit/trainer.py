@@ -115,24 +115,29 @@ class Trainer:
         save_every = self.recipe.checkpoint_every or eval_every
         self.loader.start_step = self.step
         with Workers(worker_count(self.recipe)) as workers, self.loader, self._saving_on_bad_data():
+            if self._sums[1] and self._due(eval_every):  # an unreadable test image ended the run in this evaluation
+                self._evaluate(workers, rate=0.0)
+                self.save()
             begin, seen = time.perf_counter(), 0
             for images, labels in self.loader:
-                lr = self.optimizer.current_lr()
                 result = self._update(images, labels, workers)
                 seen += len(images)
                 rate = seen / (time.perf_counter() - begin)
-                last = self.step == self.total_steps
                 metrics = None
-                if last or self.step % eval_every == 0:
-                    metrics = self._evaluate(workers, lr, rate)
+                if self._due(eval_every):
+                    metrics = self._evaluate(workers, rate)
                     begin, seen = time.perf_counter(), 0
-                if last or self.step % save_every == 0:
+                if self._due(save_every):
                     self.save()
                 yield Progress(self.step, result.loss, result.accuracy, rate, metrics)
                 if self.stop_requested:
                     self.save()
                     break
         self.draw()
+
+    def _due(self, every: int) -> bool:
+        """Whether what happens every so many steps, and at the end, happens now."""
+        return self.step % every == 0 or self.step == self.total_steps
 
     @contextlib.contextmanager
     def _saving_on_bad_data(self) -> Iterator[None]:
@@ -170,7 +175,7 @@ class Trainer:
         self._sums = [self._sums[0] + result.loss, self._sums[1] + 1]
         return result
 
-    def _evaluate(self, workers: Workers, lr: float, rate: float) -> dict[str, Any]:
+    def _evaluate(self, workers: Workers, rate: float) -> dict[str, Any]:
         """Measure, and add a line to metrics.jsonl."""
         test: dict[str, Any] = {"loss": None, "accuracy": None}
         if self.test_data is not None:
@@ -178,13 +183,14 @@ class Trainer:
                 test = evaluate(self.model, self.test_data, self.recipe, workers)
             if not math.isfinite(test["loss"]):
                 raise self._not_finite("the test loss", self.step)
+        lr = self.optimizer.lr
         line = {
             "step": self.step,
             "epoch": round(self.step / self.steps_per_epoch, 4),
             "train_loss": self._sums[0] / max(1, self._sums[1]),
             "test_loss": test["loss"],
             "test_accuracy": test["accuracy"],
-            "lr": lr,
+            "lr": float(lr(self.step - 1) if callable(lr) else lr),
             "images_per_second": round(rate, 1),
         }
         self._sums = [0.0, 0]
