@@ -44,7 +44,7 @@ class Recipe:
     ema: float | None = None
     loss: str = "softmax"
     label_smoothing: float = 0.0
-    accumulate: int = 1
+    accumulate: int | None = None  # None: pieces of about 2,048 tokens, the whole batch on a GPU
     # augmentation
     flip: bool = False
     crop_padding: int = 0

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -11,9 +10,13 @@ from minivit import functional as F
 from minivit.backend import Array, to_numpy, xp_of
 from minivit.backend.workers import Workers
 from minivit.errors import NonFiniteError
+from minivit.finite import first_non_finite
 from minivit.nn import Module
-from minivit.optim import SGD, AdamW, clip_by_global_norm
-from minivit.tensor import Tensor, grad, watch
+from minivit.optim import SGD, AdamW, global_norm
+from minivit.optim.gradients import add_up, clip_scale
+from minivit.tensor import Tensor, grad
+
+PIECE_TOKENS = 2048  # enough rows for fast matrix products, few enough to keep the memory of a step small
 
 LossFunction = Callable[[Tensor, Array], Tensor]
 
@@ -42,8 +45,8 @@ def step(
     """One update of the model on one batch.
 
     images: (B, height, width, C) float; labels: (B,) class numbers or (B, K) probabilities. The batch is cut into
-    `accumulate` pieces per worker, whose gradients are added up: the gradient of the mean loss over the whole batch,
-    in less memory. seed: of the dropout masks of this step.
+    `accumulate` pieces per worker (see `pieces_per_worker`), whose gradients are added up: the gradient of
+    the mean loss over the whole batch, in less memory. seed: of the dropout masks of this step.
     Raises ValueError for an empty batch, and NonFiniteError, before anything is changed, naming the first tensor that
     is NaN or infinite.
     """
@@ -74,15 +77,17 @@ def step(
 
     shares = workers.map(share_of, range(min(workers.count, len(pieces))))
     loss = sum(share[0] for share in shares)
-    gradients = shares[0][2]
-    for _, _, more in shares[1:]:
-        for g, extra in zip(gradients, more, strict=True):
-            g += extra
-    clipped, norm = clip_by_global_norm(gradients, clip_norm or math.inf)
+    gradients = add_up([share[2] for share in shares], workers)
+    norm = global_norm(gradients, workers)
     if not math.isfinite(loss + norm):
-        raise NonFiniteError(first_non_finite(model, optimizer, images, gradients, forward_backward, len(pieces)))
-    optimizer.step(clipped)
+        raise NonFiniteError(first_non_finite(optimizer, images, gradients, forward_backward, len(pieces)))
+    optimizer.step(gradients, clip_scale(norm, clip_norm or math.inf), workers)
     return StepResult(loss, sum(share[1] for share in shares) / len(images), norm)
+
+
+def pieces_per_worker(images: int, tokens: int, workers: int) -> int:
+    """Into how many pieces each worker should cut its share of a batch: about PIECE_TOKENS tokens in each."""
+    return max(1, round(images * tokens / (workers * PIECE_TOKENS)))
 
 
 def like_parameters(x: np.ndarray, parameter: Tensor) -> Array:
@@ -94,40 +99,3 @@ def count_correct(logits: Array, labels: np.ndarray) -> int:
     """How many rows have their largest logit at their (most probable) label."""
     truth = labels if labels.ndim == 1 else labels.argmax(axis=-1)
     return int((to_numpy(logits).argmax(axis=-1) == truth).sum())
-
-
-def first_non_finite(
-    model: Module,
-    optimizer: AdamW | SGD,
-    images: np.ndarray,
-    gradients: list[Array],
-    forward_backward: Callable[[int], Any],
-    pieces: int,
-) -> str:
-    """Where NaN or infinity first appeared in a step: inputs, parameters, a tensor of the forward pass, a gradient."""
-    named = [("the input images", images)]
-    named += [(f"parameter {name}", p.data) for name, p in zip(optimizer.names, optimizer.parameters, strict=True)]
-    for name, array in named:
-        if not is_finite(array):
-            return f"{name} {array.shape}"
-    found: list[str] = []
-    names = [""]  # of the parameters that went into the last op that had any
-
-    def look(op: str, inputs: Any, output: Tensor) -> None:
-        names[0] = ", ".join(x.name for x in inputs if isinstance(x, Tensor) and x.name) or names[0]
-        if not found and not is_finite(output.data):
-            shapes = ", ".join(str(getattr(x, "shape", x)) for x in inputs)
-            found.append(f"the output of {op}({shapes}), at or after {names[0]}")
-
-    with watch(look):
-        for i in range(pieces):
-            forward_backward(i)
-    for name, g in zip(optimizer.names, gradients, strict=True):
-        if not found and not is_finite(g):
-            found.append(f"the gradient of {name} {g.shape}")
-    return found[0] if found else "the sum of loss and gradient norm over the batch"
-
-
-def is_finite(x: Array | int) -> bool:
-    """Whether no element is NaN or infinite."""
-    return bool(xp_of(x).isfinite(x).all())

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import inspect
 import itertools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -23,6 +24,7 @@ from minivit.backend.kernels import find
 
 _GRAD_ENABLED: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 _WATCHER: ContextVar[Callable | None] = ContextVar("watcher", default=None)
+_ORDER = operator.attrgetter("order")
 _CLOCK = itertools.count()  # numbers the nodes of all threads in the order they were made
 
 
@@ -35,12 +37,12 @@ class Node:
 
     __slots__ = ("input_dtypes", "input_shapes", "inputs", "op", "order", "output_shape", "vjp")
 
-    def __init__(self, op: str, vjp: Callable, inputs: tuple, values: Sequence[Any], output: Array):
+    def __init__(self, op: str, vjp: Callable, inputs: Sequence[Any], values: Sequence[Any], output: Array):
         self.op = op
         self.vjp: Callable | None = vjp
         self.inputs = inputs
-        self.input_shapes = tuple(getattr(value, "shape", ()) for value in values)
-        self.input_dtypes = tuple(getattr(value, "dtype", None) for value in values)
+        self.input_shapes = tuple([getattr(value, "shape", ()) for value in values])  # faster than of a generator
+        self.input_dtypes = [getattr(value, "dtype", None) for value in values]
         self.output_shape = output.shape
         self.order = next(_CLOCK)
 
@@ -75,10 +77,12 @@ class Tensor:
     __array_ufunc__ = None  # so that numpy_array * tensor asks Tensor, not NumPy
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
-        if isinstance(data, Tensor):
-            data = data.data
         if not is_array(data):
-            data = np.asarray(data, dtype=None if isinstance(data, np.generic) else np.float32)
+            data = (
+                data.data
+                if isinstance(data, Tensor)
+                else np.asarray(data, dtype=None if isinstance(data, np.generic) else np.float32)
+            )
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor {name or ''}: only floating-point data has gradients, this is {data.dtype}")
         self.data: Array = data
@@ -194,27 +198,25 @@ def lift(op: Callable) -> Callable:
 
     @functools.wraps(op)
     def lifted(*args: Any, **params: Any) -> Tensor:
-        if params and any(array_name in params for array_name in array_names):
+        if params and not params.keys().isdisjoint(array_names):
             bound = inspect.signature(op).bind(*args, **params)  # an array passed by keyword takes its place
             args, params = bound.args, bound.kwargs
-        inputs = args[:limit]
+        inputs, others = args[:limit], args[len(args) if limit is None else limit :]
         values = [a.data if isinstance(a, Tensor) else a.item() if isinstance(a, np.generic) else a for a in inputs]
-        kernel = find(name, type(values[0]))
+        links = [(a.node or a) if isinstance(a, Tensor) and a.requires_grad else None for a in inputs]
+        recording = _GRAD_ENABLED.get() and links.count(None) < len(links)
+        kernel = find(name, type(values[0]), recording)
         try:
-            result = kernel(*values, *args[len(values) :], **params) if kernel else NotImplemented
-            y, vjp = op(*values, *args[len(values) :], **params) if result is NotImplemented else result
+            result = kernel(*values, *others, **params) if kernel else NotImplemented
+            y, vjp = op(*values, *others, **params) if result is NotImplemented else result
         except (ValueError, TypeError, IndexError, AttributeError) as error:
             # not type(error): a subclass may be made from other things than a message
             kind = next(k for k in (ValueError, TypeError, IndexError, AttributeError) if isinstance(error, k))
             raise kind(_explain(name, error, array_names, values)) from error
-        if not is_array(y):
-            y = np.asarray(y)  # NumPy's reductions return scalars
         out = Tensor(y)
-        if _GRAD_ENABLED.get():
-            links = tuple((a.node or a) if isinstance(a, Tensor) and a.requires_grad else None for a in inputs)
-            if any(link is not None for link in links):
-                out.requires_grad = True
-                out.node = Node(name, vjp, links, values, y)
+        if recording:
+            out.requires_grad = True
+            out.node = Node(name, vjp, tuple(links), values, out.data)
         watcher = _WATCHER.get()
         if watcher is not None:
             watcher(name, inputs, out)
@@ -254,40 +256,43 @@ def grad(loss: Tensor, tensors: Sequence[Tensor], g: Array | None = None) -> lis
 
 def _pull_back(node: Node, cotangents: "_Cotangents", keep: bool) -> None:
     """Run one vjp and hand its gradients to the node's inputs."""
-    if node.vjp is None:
+    vjp = node.vjp
+    if vjp is None:
         raise RuntimeError(f"{node}: its saved arrays were released by an earlier backward pass; run the forward again")
     g = cotangents.get(node, keep)
-    gradients = node.vjp(g)
-    captured = _captured(node.vjp)
+    gradients = vjp(g)
     node.vjp = None
-    extra = gradients[len(node.inputs) :]  # None for each optional argument that was left out
-    if len(gradients) < len(node.inputs) or any(d is not None for d in extra):
-        raise ValueError(f"{node}: its vjp returned {len(gradients)} gradients for {len(node.inputs)} arguments")
-    for i, (link, shape, dtype) in enumerate(zip(node.inputs, node.input_shapes, node.input_dtypes, strict=True)):
+    if len(gradients) != len(node.inputs):
+        extra = gradients[len(node.inputs) :]  # None for each optional argument that was left out
+        if len(gradients) < len(node.inputs) or any(d is not None for d in extra):
+            raise ValueError(f"{node}: its vjp returned {len(gradients)} gradients for {len(node.inputs)} arguments")
+    for i, link in enumerate(node.inputs):
         if link is None:
             continue
-        if gradients[i] is None:
+        d = gradients[i]
+        if d is None:
             raise ValueError(f"{node}: argument {i} has no gradient, but one was asked for")
-        d = unbroadcast(gradients[i], shape)
-        if d.shape != shape:
-            raise ValueError(f"{node}: gradient {i} has shape {gradients[i].shape}, its argument {shape}")
-        known = any(d is array for array in (g, *captured))
-        ours = d.base is None and not known and sum(_shares(other, d) for other in gradients) < 2
-        cotangents.add(link, d if d.dtype == dtype else d.astype(dtype), ours)
+        shape, dtype = node.input_shapes[i], node.input_dtypes[i]
+        if type(d) is not np.ndarray or d.shape != shape:
+            d = unbroadcast(d, shape)
+            if d.shape != shape:
+                raise ValueError(f"{node}: gradient {i} has shape {gradients[i].shape}, its argument {shape}")
+        if d.dtype != dtype:
+            d = d.astype(dtype)
+        # Whether an array is shared matters only where it may be written to, or handed out.
+        ours = (link in cotangents or isinstance(link, Tensor)) and not _is_shared(d, g, vjp, gradients)
+        cotangents.add(link, d, ours)
 
 
-def _captured(vjp: Callable) -> list[Any]:
-    """What a closure holds; variables that were never assigned are left out."""
-    values = []
+def _is_shared(d: Array, g: Array, vjp: Callable, gradients: Sequence[Array | None]) -> bool:
+    """Whether a gradient is a view, the cotangent, an array that the vjp captured, or serves two arguments."""
+    if d.base is not None or d is g or sum(x is d or getattr(x, "base", None) is d for x in gradients) > 1:
+        return True
     for cell in getattr(vjp, "__closure__", None) or ():
-        with contextlib.suppress(ValueError):
-            values.append(cell.cell_contents)
-    return values
-
-
-def _shares(gradient: Array | None, d: Array) -> bool:
-    """Whether a gradient is the array `d` or a view of it."""
-    return gradient is d or getattr(gradient, "base", None) is d
+        with contextlib.suppress(ValueError):  # a variable that was never assigned
+            if cell.cell_contents is d:
+                return True
+    return False
 
 
 class _Cotangents:
@@ -310,6 +315,9 @@ class _Cotangents:
         total, total_is_ours = self._sums[id(node)]
         if total_is_ours:
             total += d
+        elif ours:
+            d += total
+            self._sums[id(node)] = d, True
         else:
             self._sums[id(node)] = xp_of(total).asarray(total + d), True
 
@@ -350,8 +358,8 @@ def _reachable(loss: Tensor) -> "list[Node | Tensor]":
             leaves[id(link)] = link
         elif id(link) not in nodes:
             nodes[id(link)] = link
-            stack.extend(parent for parent in link.inputs if parent is not None)
-    return [*sorted(nodes.values(), key=lambda node: -node.order), *leaves.values()]
+            stack += [parent for parent in link.inputs if parent is not None]
+    return [*sorted(nodes.values(), key=_ORDER, reverse=True), *leaves.values()]
 
 
 def tape(loss: Tensor) -> list[Node]:

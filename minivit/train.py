@@ -18,7 +18,7 @@ from minivit.data import Dataset
 from minivit.errors import CheckpointError, ConfigError
 from minivit.models import VARIANTS, ViTConfig
 from minivit.models.config import variant_fields
-from minivit.trainer import Trainer, worker_count
+from minivit.trainer import Trainer, accumulation, worker_count
 
 EXAMPLES = """examples:
   python -m minivit.train                                     digits, under a minute
@@ -85,7 +85,12 @@ def parser() -> cli.Parser:
     add("--epochs", type=float, metavar="N", help="passes over the training data")
     add("--steps", type=int, metavar="N", help="number of updates, instead of epochs")
     add("--batch-size", type=int, metavar="N", help="images per update")
-    add("--accumulate", type=int, metavar="N", help="cut each worker's part of a batch into N pieces, to save memory")
+    add(
+        "--accumulate",
+        type=int,
+        metavar="N",
+        help="pieces of each worker's share of a batch: more save memory (default: 2,048 tokens each)",
+    )
     add("--optimizer", metavar="NAME", help="adamw or sgd")
     add("--lr", type=float, metavar="RATE", help="highest learning rate")
     add("--schedule", metavar="NAME", help="cosine, linear or constant, after the warm-up")
@@ -169,7 +174,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices["backend"] = cli.resolve_backend(choices.get("backend", "numpy"))
         train_data, test_data = load_splits(choices)
         recipe = recipes.complete(choices, train_data)
-        recipe = dataclasses.replace(recipe, workers=worker_count(recipe))  # a batch cut otherwise rounds otherwise
+        # written down, because a batch cut otherwise rounds otherwise
+        recipe = dataclasses.replace(recipe, workers=worker_count(recipe), accumulate=accumulation(recipe))
     trainer = Trainer(recipe, train_data, test_data, folder)
     if resume is not None:
         trainer.restore()

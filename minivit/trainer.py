@@ -20,13 +20,14 @@ from minivit import runs
 from minivit.backend.workers import Workers, available_cores, keep_freed_memory
 from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
 from minivit.errors import DataError, NonFiniteError
+from minivit.finite import is_finite
 from minivit.models import ViT
 from minivit.nn.module import check_match
 from minivit.optim import EMA, SGD, AdamW, warmup_cosine, warmup_linear
 from minivit.optim.schedules import Schedule
 from minivit.plots import learning_curves
 from minivit.recipes import Recipe
-from minivit.step import LossFunction, StepResult, count_correct, is_finite, like_parameters, step
+from minivit.step import LossFunction, StepResult, count_correct, like_parameters, pieces_per_worker, step
 from minivit.tensor import no_grad
 
 
@@ -51,7 +52,8 @@ def evaluate(model: ViT, dataset: Dataset, recipe: Recipe, workers: Workers, bat
     for images, labels in eval_batches(
         dataset, batch_size, recipe.augment.evaluation(), threads=loader_threads(dataset)
     ):
-        parts = min(workers.count, len(images))
+        per_worker = pieces_per_worker(len(images), recipe.model.num_tokens, workers.count)
+        parts = min(workers.count * (per_worker if recipe.backend == "numpy" else 1), len(images))
         pieces = zip(np.array_split(images, parts), np.array_split(labels, parts), strict=True)
         for loss, right in workers.map(judge, pieces):
             total, correct = total + loss, correct + right
@@ -164,7 +166,7 @@ class Trainer:
                 training_loss(recipe),
                 recipe.clip_norm,
                 workers,
-                recipe.accumulate,
+                accumulation(recipe),
                 seed=(recipe.seed, self.step, 2),  # the 2 keeps it apart from the generator of the batch
             )
         except NonFiniteError as error:
@@ -274,6 +276,13 @@ def check_fits(recipe: Recipe, data: Dataset) -> None:
 def worker_count(recipe: Recipe) -> int:
     """Threads that share a batch: as the recipe says, or one per core, or one alone to feed a GPU."""
     return recipe.workers or (available_cores() if recipe.backend == "numpy" else 1)
+
+
+def accumulation(recipe: Recipe) -> int:
+    """Pieces of each worker's share of a batch: as the recipe says, or of a size that suits the CPU's caches."""
+    if recipe.accumulate or recipe.backend != "numpy":
+        return recipe.accumulate or 1
+    return pieces_per_worker(recipe.batch_size, recipe.model.num_tokens, worker_count(recipe))
 
 
 def training_loss(recipe: Recipe) -> LossFunction:

@@ -26,7 +26,7 @@ ROOMS = """
     functional gradcheck optim
     nn
     models
-    recipes plots
+    finite recipes plots
     runs step
     trainer
     cli

@@ -605,9 +605,9 @@ class TestThreads:
     def test_the_choice_of_kernels_is_of_its_thread(self):
         table = registered()
         assert table
-        for op_name, array_type in table:
-            assert find(op_name, array_type) is None
-            assert in_thread(functools.partial(find, op_name, array_type)) is table[op_name, array_type]
+        for key in table:
+            assert find(*key) is None
+            assert in_thread(functools.partial(find, *key)) is table[key]
 
 
 class TestTape:

@@ -1,9 +1,8 @@
 """CPU kernels: the ops that dominate a training step, computed in tiles that stay in the cache.
 
-A chain of NumPy functions over a large array reads and writes main memory once per function. Cut into tiles of
-`TILE` elements, the same chain works inside the L2 cache, with intermediate results in a few small reused buffers.
-Each kernel has the contract and the formula of the op of the same name in `minivit.ops`, where both are explained; one
-that cannot handle its arguments returns NotImplemented, and the op itself runs.
+Each kernel has the contract and the formula of the op of the same name in `minivit.ops`, where both are explained,
+with intermediate results in a few small reused buffers; one that cannot handle its arguments returns NotImplemented,
+and the op itself runs.
 """
 
 import math
@@ -12,45 +11,55 @@ from collections.abc import Iterator
 import numpy as np
 
 from minivit.backend.kernels import register
-
-TILE = 1 << 16  # elements: 256 KiB of float32, an eighth of a common L2 cache
+from minivit.backend.tiles import flat_tiles, row_tiles
 
 
 @register("gelu", np.ndarray)
 def gelu(x, form="tanh"):
     if form != "tanh" or x.dtype.kind != "f":
         return NotImplemented
-    a = math.sqrt(2 / math.pi)
-    b = a * 0.044715
-    flat = x.reshape(-1)
-    y, slope = np.empty_like(flat), np.empty_like(flat)
-    scratch = np.empty(min(TILE, flat.size), flat.dtype)
-    for start in range(0, flat.size, TILE):
-        tile = slice(start, start + TILE)
-        xt, yt, u = flat[tile], y[tile], slope[tile]
-        t = scratch[: xt.size]
-        np.multiply(xt, xt, out=u)
-        np.multiply(u, b, out=t)
-        t += a
-        t *= xt
-        np.tanh(t, out=t)  # t = tanh(a x + b x^3)
-        u *= 3 * b
-        u += a
-        u *= xt  # x times the derivative of the argument
-        np.multiply(t, t, out=yt)
-        np.subtract(1, yt, out=yt)
-        u *= yt
-        t += 1
-        u += t
-        u *= 0.5  # the slope of gelu: all that the backward pass needs
-        np.multiply(xt, t, out=yt)
-        yt *= 0.5
-    slope = slope.reshape(x.shape)
+    y, slope = np.empty_like(x), np.empty_like(x)
+    for xt, yt, st in flat_tiles(x, y, slope):
+        s, dz = _gelu_tanh(xt, out=yt)
+        dz *= 6 * _GELU_B
+        dz += 2 * _GELU_A
+        dz *= yt
+        np.subtract(1, s, out=st)
+        st *= dz
+        st += s  # s + y (1 - s) z'
 
     def vjp(g):
         return (g * slope,)
 
-    return y.reshape(x.shape), vjp
+    return y, vjp
+
+
+@register("gelu", np.ndarray, vjp=False)
+def gelu_value(x, form="tanh"):
+    if form != "tanh" or x.dtype.kind != "f":
+        return NotImplemented
+    y = np.empty_like(x)
+    for xt, yt in flat_tiles(x, y):
+        _gelu_tanh(xt, out=yt)
+    return y, None
+
+
+_GELU_A = math.sqrt(2 / math.pi)
+_GELU_B = 0.044715 * _GELU_A
+
+
+def _gelu_tanh(x: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Put y = x s into `out`, s = (1 + tanh(z / 2)) / 2, z = 2 (a x + b x^3); return s and x^2."""
+    square, s = np.empty_like(x), np.empty_like(x)  # out= keeps arrays of no axes arrays
+    np.square(x, out=square)
+    np.multiply(square, _GELU_B, out=s)
+    s += _GELU_A
+    s *= x
+    np.tanh(s, out=s)
+    s *= 0.5
+    s += 0.5
+    np.multiply(x, s, out=out)
+    return s, square
 
 
 @register("linear", np.ndarray)
@@ -82,18 +91,11 @@ def layer_norm(x, scale, bias, eps=1e-6):
     width = x.shape[-1]
     rows = x.reshape(-1, width)
     y, x_hat = np.empty_like(rows), np.empty_like(rows)
-    inverse_std = np.empty((len(rows), 1), x.dtype)
+    inverse_std = np.empty(len(rows), x.dtype)
     average = np.full(width, 1 / width, x.dtype)  # a product with it is the mean, several times faster than x.mean
     for tile in row_tiles(len(rows), width):
-        c, r = x_hat[tile], inverse_std[tile]
-        np.subtract(rows[tile], (rows[tile] @ average)[:, None], out=c)
-        r[:, 0] = np.vecdot(c, c)
-        r *= 1 / width
-        r += eps
-        np.sqrt(r, out=r)
-        np.divide(1, r, out=r)
-        c *= r
-        np.multiply(c, scale, out=y[tile])
+        inverse_std[tile] = _normalise(rows[tile], average, eps, out=x_hat[tile])
+        np.multiply(x_hat[tile], scale, out=y[tile])
         y[tile] += bias
 
     def vjp(g):
@@ -112,40 +114,67 @@ def layer_norm(x, scale, bias, eps=1e-6):
             np.multiply(xt, mean_hx[:, None], out=product)
             h -= product
             h -= mean_h[:, None]
-            h *= inverse_std[tile]
+            h *= inverse_std[tile, None]
         return dx.reshape(x.shape), dscale, dbias
 
     return y.reshape(x.shape), vjp
 
 
+@register("layer_norm", np.ndarray, vjp=False)
+def layer_norm_value(x, scale, bias, eps=1e-6):
+    if not (x.dtype == scale.dtype == bias.dtype) or x.dtype.kind != "f" or x.size == 0:
+        return NotImplemented
+    if x.ndim == 0 or not (scale.shape == bias.shape == x.shape[-1:]):
+        return NotImplemented
+    rows = x.reshape(-1, x.shape[-1])
+    y = np.empty_like(rows)
+    average = np.full(x.shape[-1], 1 / x.shape[-1], x.dtype)
+    for tile in row_tiles(*rows.shape):
+        _normalise(rows[tile], average, eps, out=y[tile])
+        y[tile] *= scale
+        y[tile] += bias
+    return y.reshape(x.shape), None
+
+
+def _normalise(x: np.ndarray, average: np.ndarray, eps: float, out: np.ndarray) -> np.ndarray:
+    """Put x_hat of the rows of `x` into `out`; return 1 / sqrt(var + eps) of each."""
+    np.subtract(x, (x @ average)[:, None], out=out)
+    inverse_std = np.vecdot(out, out)
+    inverse_std *= 1 / x.shape[-1]
+    inverse_std += eps
+    np.sqrt(inverse_std, out=inverse_std)
+    np.divide(1, inverse_std, out=inverse_std)
+    out *= inverse_std[:, None]
+    return inverse_std
+
+
 @register("attention", np.ndarray)
-def attention(qkv, heads, keep=None):
-    if keep is not None or qkv.ndim != 3 or qkv.shape[-1] % (3 * heads) or qkv.size == 0 or qkv.dtype.kind != "f":
+def attention(qkv, heads, keep=None, queries=None):
+    if keep is not None or not _attention_fits(qkv, heads):
         return NotImplemented
     batch, tokens, packed = qkv.shape
-    width = packed // 3
     q, k, v = _heads_of(qkv, heads, 3)  # each a view (B, H, N, K)
-    scale = 1 / math.sqrt(width // heads)
-    y = np.empty((batch, tokens, width), qkv.dtype)
+    q = q[:, :, :queries]
+    y = np.empty((batch, q.shape[2], packed // 3), qkv.dtype)
     (y_heads,) = _heads_of(y, heads, 1)
-    weights = np.empty((batch, heads, tokens, tokens), qkv.dtype)
-    for tile in row_tiles(batch, heads * tokens * tokens):
-        a = weights[tile]
-        np.matmul(q[tile], k[tile].swapaxes(-1, -2), out=a)
-        a -= a.max(axis=-1, keepdims=True)
-        a *= scale
-        np.exp(a, out=a)
-        a *= 1 / a.sum(axis=-1, keepdims=True)
-        np.matmul(a, v[tile], out=y_heads[tile])
+    weights = np.empty((batch, heads, q.shape[2], tokens), qkv.dtype)
+    scale = 1 / math.sqrt(q.shape[-1])
+    tiles = list(_head_tiles(*weights.shape))
+    for tile in tiles:
+        _attention_weights(q[tile], k[tile], scale, out=weights[tile])
+        np.matmul(weights[tile], v[tile], out=y_heads[tile])
 
     def vjp(g):
         (g_heads,) = _heads_of(g, heads, 1)
         dqkv = np.empty_like(qkv)
         dq, dk, dv = _heads_of(dqkv, heads, 3)
-        for tile in row_tiles(batch, heads * tokens * tokens):
+        dq[:, :, q.shape[2] :] = 0
+        dq = dq[:, :, : q.shape[2]]
+        for tile in tiles:
             a, gt = weights[tile], g_heads[tile]
             np.matmul(a.swapaxes(-1, -2), gt, out=dv[tile])
-            ds = gt @ v[tile].swapaxes(-1, -2)
+            ds = np.empty_like(a)
+            _product_with_transposed(gt, v[tile], out=ds)
             ds -= np.vecdot(ds, a)[..., None]
             ds *= a
             ds *= scale
@@ -156,13 +185,61 @@ def attention(qkv, heads, keep=None):
     return y, vjp
 
 
+@register("attention", np.ndarray, vjp=False)
+def attention_value(qkv, heads, keep=None, queries=None):
+    if keep is not None or not _attention_fits(qkv, heads):
+        return NotImplemented
+    batch, tokens, packed = qkv.shape
+    q, k, v = _heads_of(qkv, heads, 3)
+    q = q[:, :, :queries]
+    y = np.empty((batch, q.shape[2], packed // 3), qkv.dtype)
+    (y_heads,) = _heads_of(y, heads, 1)
+    scale = 1 / math.sqrt(q.shape[-1])
+    for tile in _head_tiles(batch, heads, q.shape[2], tokens):
+        qt = q[tile]
+        weights = np.empty((*qt.shape[:3], tokens), qkv.dtype)
+        _attention_weights(qt, k[tile], scale, out=weights)
+        np.matmul(weights, v[tile], out=y_heads[tile])
+    return y, None
+
+
+def _attention_fits(qkv: np.ndarray, heads: int) -> bool:
+    return qkv.ndim == 3 and qkv.shape[-1] % (3 * heads) == 0 and qkv.size > 0 and qkv.dtype.kind == "f"
+
+
+def _attention_weights(q: np.ndarray, k: np.ndarray, scale: float, out: np.ndarray) -> None:
+    """Put softmax(q k^T scale) into `out`."""
+    _product_with_transposed(q, k, out)
+    out *= scale
+    _softmax(out)
+
+
+def _softmax(a: np.ndarray) -> None:
+    """Softmax of `a` over its last axis, in place.
+
+    Subtracting each row's maximum guards exp against overflow and changes nothing else; it takes two passes in short
+    rows, several times slower than flat ones, and is left out if no element of the whole tile is large.
+    """
+    if not (a.max() < 50 and a.min() > -50):  # exp(50) is 5e21; NaN goes the careful way
+        a -= a.max(axis=-1, keepdims=True)
+    np.exp(a, out=a)
+    a *= 1 / (a @ np.ones((a.shape[-1], 1), a.dtype))  # a product is several times faster than a sum
+
+
+def _product_with_transposed(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+    """x @ y^T for stacks of matrices. For small ones OpenBLAS is slow with a transposed right factor: a copy pays."""
+    y = y.swapaxes(-1, -2)
+    np.matmul(x, y.copy() if y.shape[-1] <= 128 else y, out=out)
+
+
 def _heads_of(packed: np.ndarray, heads: int, parts: int) -> np.ndarray:
     """(B, N, parts H K) as views (parts, B, H, N, K)."""
     batch, tokens, features = packed.shape
     return packed.reshape(batch, tokens, parts, heads, features // (parts * heads)).transpose(2, 0, 3, 1, 4)
 
 
-def row_tiles(rows: int, width: int) -> Iterator[slice]:
-    """Slices of whole rows, about TILE elements each."""
-    step = max(1, TILE // max(1, width))
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+def _head_tiles(batch: int, heads: int, queries: int, tokens: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of images and heads, with about TILE attention weights each."""
+    for images in row_tiles(batch, heads * queries * tokens):
+        for some in row_tiles(heads, (images.stop - images.start) * queries * tokens):
+            yield images, some

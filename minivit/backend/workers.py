@@ -59,9 +59,18 @@ class Workers:
             self._pool = None
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """[function(item) for item in items], spread over the threads; each call sees the caller's context (grad mode,
-        kernels). An exception in any of them is raised here."""
-        if self._pool is None:
+        """[function(item) for item in items]: the first of n threads takes items 0, n, 2 n, the second 1, n + 1, ...
+
+        Each call sees the caller's context (grad mode, kernels). An exception in any of them is raised here.
+        """
+        items = list(items)
+        if self._pool is None or len(items) < 2:
             return [function(item) for item in items]
-        futures = [self._pool.submit(contextvars.copy_context().run, function, item) for item in items]
-        return [future.result() for future in futures]
+
+        def run(share: list[T]) -> list[R]:
+            return [function(item) for item in share]
+
+        shares = [items[first :: self.count] for first in range(min(self.count, len(items)))]
+        futures = [self._pool.submit(contextvars.copy_context().run, run, share) for share in shares]
+        results = [future.result() for future in futures]
+        return [results[i % self.count][i // self.count] for i in range(len(items))]

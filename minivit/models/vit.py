@@ -76,7 +76,8 @@ class ViT(Module):
         values as they are (the published code scales pixels to -1..1, and so does `minivit.data.normalize`).
         tap: a dict that collects intermediate values by name: "embedded" (B, N, D) after positions and dropout,
         "block0/attention_weights" (B, H, N, N) and "block0/output" (B, N, D) for every block, "encoded" (B, N, D)
-        after the last LayerNorm, "features" (B, D or representation_size).
+        after the last LayerNorm, "features" (B, D or representation_size). Without it the last block computes the
+        [class] row alone, if that is all the head reads; the logits are the same to rounding.
         rng: generator for dropout and stochastic depth; needed in training mode if a rate is above 0.
         """
         if not isinstance(images, Tensor):
@@ -90,7 +91,8 @@ class ViT(Module):
             tap["embedded"] = x
         for i, block in enumerate(self.blocks):
             inner: Tap = None if tap is None else {}
-            x = block(x, rng, inner)
+            only_class = self.config.classifier == "token" and i == self.config.depth - 1 and tap is None
+            x = block(x, rng, inner, queries=1 if only_class else None)  # of the last block the head sees one row
             if tap is not None and inner is not None:
                 tap.update({f"block{i}/{name}": value for name, value in inner.items()})
         encoded = self.norm(x)

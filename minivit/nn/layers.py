@@ -88,17 +88,18 @@ class MultiHeadAttention(Module):
         self.qkv = Linear(width, 3 * width, rng, dtype, weight=_three_xavier)
         self.out = Linear(width, width, rng, dtype)
 
-    def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None) -> Tensor:
+    def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None, queries: int | None = None) -> Tensor:
+        """queries: only the first so many tokens ask, and have a row in the result: (B, queries, D)."""
         qkv = self.qkv(x)
         if tap is not None:
             q, k, _ = split_heads(qkv.data, self.heads)
             tap["attention_weights"] = attention_weights(q, k)  # (B, H, N, N)
         if not self.training or self.dropout == 0:
-            return self.out(F.attention(qkv, self.heads))
+            return self.out(F.attention(qkv, self.heads, queries=queries))
         batch, tokens, _ = x.shape
-        mask_shape = (batch, self.heads, tokens, tokens)
+        mask_shape = (batch, self.heads, queries or tokens, tokens)
         keep = keep_mask(mask_shape, self.dropout, required(rng, "attention dropout"), x.data)
-        return self.out(F.attention(qkv, self.heads, keep=keep))
+        return self.out(F.attention(qkv, self.heads, keep=keep, queries=queries))
 
 
 class MLP(Module):
@@ -143,9 +144,10 @@ class EncoderBlock(Module):
         self.dropout = Dropout(dropout)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None) -> Tensor:
-        branch = self.dropout(self.attention(self.norm1(x), rng, tap), rng)
-        x = x + self.drop_path(branch, rng)
+    def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None, queries: int | None = None) -> Tensor:
+        """queries: compute the first so many tokens only: (B, queries, D). The others still give keys and values."""
+        branch = self.dropout(self.attention(self.norm1(x), rng, tap, queries), rng)
+        x = (x if queries is None else x[:, :queries]) + self.drop_path(branch, rng)
         branch = self.mlp(self.norm2(x), rng)
         x = x + self.drop_path(branch, rng)
         if tap is not None:

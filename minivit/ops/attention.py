@@ -5,16 +5,18 @@ import math
 from minivit.backend import Array, xp_of
 
 
-def attention(qkv: Array, heads: int, keep: Array | None = None):
+def attention(qkv: Array, heads: int, keep: Array | None = None, queries: int | None = None):
     """y = the heads' A v side by side,  A = softmax(q k^T / sqrt(K)) per head.
 
     qkv: (B, N, 3D), the packed projection of Eq. 5: queries, keys, values, each with its heads contiguous;
     y: (B, N, D), K = D / heads. q, k and v are strided views of qkv: nothing is copied or put on the tape.
     keep: (B, heads, N, N), optional inverted-dropout factors (0 or 1 / keep rate) that multiply A; no gradient.
+    queries: how many tokens, from the first on, ask; with M of them y is (B, M, D), A and keep (B, heads, M, N).
 
     dv = A^T g,  dA = g v^T,  dS = A (dA - <dA, A>),  dq = dS k / sqrt(K),  dk = dS^T q / sqrt(K).
     """
     q, k, v = split_heads(qkv, heads)
+    q = q[:, :, :queries]
     scale = 1 / math.sqrt(q.shape[-1])
     weights = attention_weights(q, k)
     dropped = weights if keep is None else weights * keep
@@ -28,8 +30,8 @@ def attention(qkv: Array, heads: int, keep: Array | None = None):
         if keep is not None:
             da = da * keep
         ds = weights * (da - (da * weights).sum(axis=-1, keepdims=True)) * scale
-        dq = ds @ k
-        dk = ds.swapaxes(-1, -2) @ q
+        dq, dk = xp.zeros_like(k), ds.swapaxes(-1, -2) @ q
+        dq[:, :, : q.shape[2]] = ds @ k
         dqkv = xp.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4)  # (B, N, 3, H, K)
         return (dqkv.reshape(qkv.shape),)
 

@@ -3,21 +3,44 @@
 import math
 from collections.abc import Sequence
 
-from minivit.backend import Array
+from minivit.backend import Array, xp_of
+from minivit.backend.tiles import flat_tiles
+from minivit.backend.workers import Workers
 
 
-def global_norm(grads: Sequence[Array]) -> float:
-    """Euclidean norm of all gradients taken as one vector, summed in float64 across arrays."""
-    return math.sqrt(sum(float((g * g).sum()) for g in grads))
+def add_up(shares: Sequence[Sequence[Array]], workers: Workers | None = None) -> list[Array]:
+    """The sum over shares of every gradient, in the arrays of the first share.   shares: lists of the same shapes."""
+
+    def add(tile: tuple[Array, ...]) -> None:
+        total, *others = tile
+        for other in others:
+            total += other
+
+    (workers or Workers(1)).map(add, (tile for arrays in zip(*shares, strict=True) for tile in flat_tiles(*arrays)))
+    return list(shares[0])
+
+
+def global_norm(grads: Sequence[Array], workers: Workers | None = None) -> float:
+    """Euclidean norm of all gradients taken as one vector, summed in float64 across tiles of them."""
+
+    def square(tile: tuple[Array]) -> float:
+        (g,) = tile
+        return float(xp_of(g).vdot(g, g))
+
+    return math.sqrt(sum((workers or Workers(1)).map(square, (tile for g in grads for tile in flat_tiles(g)))))
+
+
+def clip_scale(norm: float, max_norm: float) -> float:
+    """What to multiply all gradients by, so that their global norm is at most `max_norm`.
+
+    1 if norm < max_norm, else max_norm / norm, with no epsilon: optax's convention, used by the published fine-tuning
+    (torch adds 1e-6 to the norm).
+    """
+    return 1.0 if norm < max_norm or norm == 0 else max_norm / norm
 
 
 def clip_by_global_norm(grads: Sequence[Array], max_norm: float) -> tuple[list[Array], float]:
-    """Scale all gradients by one factor so that their global norm is at most `max_norm`; return them and the old norm.
-
-    g if norm < max_norm, else g / norm * max_norm, with no epsilon: optax's convention, used by the published
-    fine-tuning (torch adds 1e-6 to the norm). The arrays given are left as they are.
-    """
+    """All gradients times `clip_scale`, and their norm before. The arrays given are left as they are."""
     norm = global_norm(grads)
-    if norm < max_norm or norm == 0:
-        return list(grads), norm
-    return [g * (max_norm / norm) for g in grads], norm
+    scale = clip_scale(norm, max_norm)
+    return [g * scale for g in grads] if scale != 1 else list(grads), norm

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from minivit.backend import Array, xp_of
 from minivit.backend.arrays import asarray_like
+from minivit.backend.tiles import flat_tiles
+from minivit.backend.workers import Workers
 from minivit.optim.schedules import Schedule
 from minivit.tensor import Tensor
 
@@ -38,21 +40,29 @@ class Optimizer:
 
     slots: tuple[str, ...] = ()  # names of the per-parameter state arrays
 
-    def __init__(self, parameters: Parameters, lr: float | Schedule):
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: float | Schedule,
+        weight_decay: float = 0.0,
+        decay: Callable[[str, Tensor], bool] = is_kernel,
+    ):
         pairs = [p if isinstance(p, tuple) else (p.name or "", p) for p in parameters]
         self.names = [name for name, _ in pairs]
         self.parameters = [parameter for _, parameter in pairs]
         self.lr = lr
         self.steps = 0
+        self.decays = [weight_decay * decay(*pair) for pair in zip(self.names, self.parameters, strict=True)]
         self.state = {slot: [xp_of(p.data).zeros_like(p.data) for p in self.parameters] for slot in self.slots}
 
     def current_lr(self) -> float:
         """The learning rate of the next update."""
         return float(self.lr(self.steps) if callable(self.lr) else self.lr)  # a NumPy scalar would widen float32
 
-    def step(self, grads: Sequence[Array] | None = None) -> None:
-        """Update every parameter in place from `grads` (same order), or from the parameters' `.grad`.
+    def step(self, grads: Sequence[Array] | None = None, scale: float = 1.0, workers: Workers | None = None) -> None:
+        """Update every parameter in place from `grads` (same order), or from the parameters' `.grad`, times `scale`.
 
+        workers: threads that share the work, which changes nothing else.
         Raises ValueError if a gradient is missing or has another shape than its parameter; then nothing has changed.
         """
         if grads is None:
@@ -65,11 +75,18 @@ class Optimizer:
                 raise ValueError(f"step: gradient of {self.names[i] or i} is {found}, expected {parameter.shape}")
         lr = self.current_lr()
         self.steps += 1
-        for i, (parameter, g) in enumerate(zip(self.parameters, grads, strict=True)):
-            self.update(i, parameter.data, g, lr)
 
-    def update(self, i: int, p: Array, g: Array, lr: float) -> None:
-        """Apply one update to parameter array `p` in place."""
+        def update(piece: tuple[int, tuple[Array, ...]]) -> None:
+            i, (p, g, *state) = piece
+            self.update(p, g if scale == 1 else g * scale, *state, lr=lr, decay=self.decays[i])
+
+        slots = [self.state[slot] for slot in self.slots]
+        groups = zip([p.data for p in self.parameters], grads, *slots, strict=True)
+        pieces = ((i, tile) for i, arrays in enumerate(groups) for tile in flat_tiles(*arrays))
+        (workers or Workers(1)).map(update, pieces)
+
+    def update(self, p: Array, g: Array, *state: Array, lr: float, decay: float) -> None:
+        """Apply one update in place to (part of) a parameter, its gradient `g` and its state arrays given."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -116,13 +133,11 @@ class AdamW(Optimizer):
         weight_decay: float = 0.0,
         decay: Callable[[str, Tensor], bool] = is_kernel,
     ):
-        super().__init__(parameters, lr)
+        super().__init__(parameters, lr, weight_decay, decay)
         self.betas = betas
         self.eps = eps
-        self.decays = [weight_decay * decay(*pair) for pair in zip(self.names, self.parameters, strict=True)]
 
-    def update(self, i: int, p: Array, g: Array, lr: float) -> None:
-        m, v = self.state["m"][i], self.state["v"][i]
+    def update(self, p: Array, g: Array, m: Array, v: Array, *, lr: float, decay: float) -> None:  # type: ignore[override]
         b1, b2 = self.betas
         m *= b1
         m += (1 - b1) * g
@@ -131,8 +146,8 @@ class AdamW(Optimizer):
         denominator = xp_of(v).sqrt(v)
         denominator *= 1 / math.sqrt(1 - b2**self.steps)
         denominator += self.eps
-        if self.decays[i]:
-            p *= 1 - lr * self.decays[i]  # the decay of the old p, before the step is taken off
+        if decay:
+            p *= 1 - lr * decay  # the decay of the old p, before the step is taken off
         p -= (lr / (1 - b1**self.steps)) * m / denominator
 
 
@@ -152,14 +167,12 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         decay: Callable[[str, Tensor], bool] = is_kernel,
     ):
-        super().__init__(parameters, lr)
+        super().__init__(parameters, lr, weight_decay, decay)
         self.momentum = momentum
-        self.decays = [weight_decay * decay(*pair) for pair in zip(self.names, self.parameters, strict=True)]
 
-    def update(self, i: int, p: Array, g: Array, lr: float) -> None:
-        v = self.state["v"][i]
+    def update(self, p: Array, g: Array, v: Array, *, lr: float, decay: float) -> None:  # type: ignore[override]
         v *= self.momentum
         v += g
-        if self.decays[i]:
-            p *= 1 - lr * self.decays[i]
+        if decay:
+            p *= 1 - lr * decay
         p -= lr * v

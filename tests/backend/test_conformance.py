@@ -7,7 +7,6 @@ registered where there is a GPU, and then run here too.
 import contextlib
 import functools
 import importlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 from strategies import assert_close, read_only, reversed_layout, run, sliced_layout
 
 from minivit import ops
-from minivit.backend import get_namespace, to_numpy
+from minivit.backend import get_namespace, tiles, to_numpy
 from minivit.backend.kernels import registered
 from minivit.errors import BackendError
 from minivit.gradcheck import GradientError, check_vjp
@@ -59,6 +58,10 @@ CASES: dict[str, list[Case]] = {
         ([normal(1, 1, 6)], {"heads": 2}),
         ([normal(0, 3, 6)], {"heads": 1}),
         ([normal(2, 3, 12)], {"heads": 2, "keep": KEEP}),
+        ([normal(7, 5, 12)], {"heads": 2, "queries": 1}),
+        ([normal(2, 5, 12)], {"heads": 2, "queries": 3}),
+        ([normal(2, 5, 12, spread=20)], {"heads": 2}),  # scores in the hundreds
+        ([normal(1, 130, 6)], {"heads": 2}),
     ],
     "linear": [
         *[([normal(*shape, 4), normal(4, 3), normal(3)], {}) for shape in [(), (5,), (2, 3), (0,)]],
@@ -95,9 +98,7 @@ REFUSED: dict[str, list[Case]] = {
 def small_tiles(request, monkeypatch):
     """Kernels that work tile by tile are tested with many tiles too, the last one not full."""
     if request.param == "tile of 5":
-        for module in {sys.modules[kernel.__module__] for kernel in KERNELS.values()}:
-            if hasattr(module, "TILE"):
-                monkeypatch.setattr(module, "TILE", 5)
+        monkeypatch.setattr(tiles, "TILE", 5)
 
 
 def on_device(array_type: type) -> Callable[[Any], Any]:
@@ -108,12 +109,14 @@ def on_device(array_type: type) -> Callable[[Any], Any]:
     return lambda x: library.asarray(x) if isinstance(x, np.ndarray) else x
 
 
-def attempt(kernel: Callable, op: Callable, case: Case, send: Callable) -> bool:
-    """Hold the kernel to its op on one case; False if it leaves the case to the op."""
+def attempt(kernel: Callable, op: Callable, case: Case, send: Callable, vjp: bool = True) -> bool:
+    """Hold the kernel to its op on one case; False if it leaves the case to the op. vjp=False: its value only."""
     inputs, params = case
     params = {name: send(value) for name, value in params.items()}
     if kernel(*map(send, inputs), **params) is NotImplemented:
         return False
+    if not vjp:
+        kernel, op = value_only(kernel), value_only(op)
     for dtype, tolerance in TOLERANCE.items():
         typed = [x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in inputs]
         expected = run(op, typed, case[1])
@@ -123,8 +126,20 @@ def attempt(kernel: Callable, op: Callable, case: Case, send: Callable) -> bool:
             found = to_numpy(y), tuple(None if d is None else to_numpy(d) for d in gradients)
             assert found[0].dtype == expected[0].dtype == dtype
             assert_close(found, expected, tolerance)
-    check_vjp(kernel, *map(send, inputs), **params)
+    if vjp:
+        check_vjp(kernel, *map(send, inputs), **params)
     return True
+
+
+def value_only(function: Callable) -> Callable:
+    """The function with a vjp that gives nothing; a kernel registered with vjp=False must return None for its own."""
+
+    def wrapped(*inputs: Any, **params: Any) -> Any:
+        y, vjp = function(*inputs, **params)
+        assert (vjp is None) == (function in KERNELS.values())
+        return y, lambda g: tuple(None for _ in inputs)
+
+    return wrapped
 
 
 def result_or_refusal(kernel: Callable, *inputs: Any, **params: Any) -> Any:
@@ -135,22 +150,22 @@ def result_or_refusal(kernel: Callable, *inputs: Any, **params: Any) -> Any:
         return str(error)
 
 
-@pytest.mark.parametrize("op_name", sorted({name for name, _ in KERNELS}))
+@pytest.mark.parametrize("op_name", sorted({name for name, *_ in KERNELS}))
 def test_every_kernel_has_cases(op_name):
     assert op_name in CASES, f"add cases of {op_name} to this file: a kernel is registered for it"
 
 
-@pytest.mark.parametrize(("op_name", "array_type"), KERNELS, ids=lambda key: getattr(key, "__name__", key))
+@pytest.mark.parametrize(("op_name", "array_type", "vjp"), KERNELS, ids=lambda key: getattr(key, "__name__", str(key)))
 class TestKernel:
-    def test_it_does_what_its_op_does(self, op_name, array_type):
-        kernel, op = KERNELS[op_name, array_type], getattr(ops, op_name)
-        done = [attempt(kernel, op, case, on_device(array_type)) for case in CASES[op_name]]
+    def test_it_does_what_its_op_does(self, op_name, array_type, vjp):
+        kernel, op = KERNELS[op_name, array_type, vjp], getattr(ops, op_name)
+        done = [attempt(kernel, op, case, on_device(array_type), vjp) for case in CASES[op_name]]
         assert any(done), f"the kernel of {op_name} handles none of the cases"
 
-    def test_it_refuses_what_its_op_refuses(self, op_name, array_type):
+    def test_it_refuses_what_its_op_refuses(self, op_name, array_type, vjp):
         send = on_device(array_type)
         for inputs, params in REFUSED.get(op_name, []):
-            answer = result_or_refusal(KERNELS[op_name, array_type], *map(send, inputs), **params)
+            answer = result_or_refusal(KERNELS[op_name, array_type, vjp], *map(send, inputs), **params)
             in_its_own_words = isinstance(answer, str) and answer.startswith(f"{op_name}: ")
             assert in_its_own_words or answer is NotImplemented, f"{[x.shape for x in inputs]} {params}: {answer}"
 

@@ -9,7 +9,7 @@ from minivit import functional as F
 from minivit import ops
 from minivit.backend import kernels
 from minivit.backend.kernels import find, register, registered
-from minivit.tensor import Tensor, grad, lift
+from minivit.tensor import Tensor, grad, lift, no_grad
 
 kernels_module = sys.modules["minivit.backend.kernels"]  # the package offers a function of that name
 
@@ -45,7 +45,25 @@ def test_register_gives_the_kernel_back_and_find_finds_it(fast_plus_one):
     assert find("plus_one", np.ndarray) is fast_plus_one
     assert find("plus_two", np.ndarray) is None
     assert find("plus_one", float) is None
-    assert registered() == {("plus_one", np.ndarray): fast_plus_one}
+    assert registered() == {("plus_one", np.ndarray, True): fast_plus_one}
+
+
+def test_a_kernel_without_vjp_is_used_where_no_gradient_is_wanted(fast_plus_one):
+    register("plus_one", np.ndarray, vjp=False)(lambda x: (x + 100, None))
+    plus = lift(plus_one)
+    wanted = Tensor(np.zeros(1), requires_grad=True)
+    assert plus(np.zeros(1)).data == 100
+    assert plus(wanted).data == 1
+    with no_grad():
+        assert plus(wanted).data == 100
+    with kernels("reference"):
+        assert plus(np.zeros(1)).data == 1
+    assert slope(wanted.data) == 10
+
+
+def test_a_kernel_with_vjp_serves_where_there_is_none_without(fast_plus_one):
+    assert find("plus_one", np.ndarray, vjp=False) is fast_plus_one
+    assert find("plus_one", float, vjp=False) is None
 
 
 def test_the_table_is_handed_out_as_a_copy(fast_plus_one):
@@ -106,4 +124,4 @@ def test_an_unknown_mode():
 
 
 def test_kernels_are_registered_under_names_of_ops():
-    assert {name for name, _ in registered()} <= set(ops.__all__)
+    assert {name for name, *_ in registered()} <= set(ops.__all__)

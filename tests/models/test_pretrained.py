@@ -131,7 +131,7 @@ def test_no_classes_give_the_features(vectors, plain):
     x, tap = vectors("vit_tok.io")["x"], {}
     load_pretrained(plain)(x, tap=tap)
     features = load_pretrained(plain, num_classes=0)
-    np.testing.assert_array_equal(features(x).data, tap["features"].data)
+    np.testing.assert_allclose(features(x).data, tap["features"].data, atol=3e-6)
 
 
 def test_the_representation_layer_can_be_dropped_and_takes_its_head_along(with_representation):

@@ -1,0 +1,1 @@
+"""Speed and memory, measured: `python -m minivit.bench --help`. No other part of minivit imports this one."""

@@ -1,0 +1,101 @@
+"""Every engine runs in a process of its own, one step at a time on request, so that engines can take turns: the speed
+of a shared machine changes by the minute, and only neighbouring steps can be compared."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from minivit.bench.engines import ENGINES
+from minivit.bench.workload import Workload
+from minivit.errors import MinivitError
+from minivit.models import ViTConfig
+
+
+class EngineProcess:
+    """A child process that runs `engine` on `load`; a context manager.
+
+    run(n): n steps, returns seconds per step.   peak_memory(): most MB of memory that it ever held.
+    Raises MinivitError, with the engine's last words, if it ends.
+    """
+
+    def __init__(self, engine: str, load: Workload, training: bool, **options: Any):
+        self.engine = engine
+        request = {"load": dataclasses.asdict(load), "training": training, "options": options}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "minivit.bench.process", engine, json.dumps(request)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def run(self, steps: int = 1) -> float:
+        return self._ask(str(steps))
+
+    def peak_memory(self) -> float:
+        return self._ask("memory")
+
+    def _ask(self, request: str) -> float:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(request + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            words = self._process.communicate()[1].strip().splitlines() or ["no message"]
+            raise MinivitError(f"{self.engine} ended: {words[-1]}")
+        return json.loads(answer)
+
+
+def peak_memory() -> float:
+    """Most MB of memory that this process ever held; not a number where the system does not tell."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1000
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def serve(engine: str, request: dict[str, Any]) -> None:
+    """Answer requests, one a line, until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what the engine prints must not look like an answer
+    load = Workload(**{**request["load"], "model": ViTConfig(**_sizes(request["load"]["model"]))})
+    step = ENGINES[engine](load, request["training"], **request["options"])
+    for line in sys.stdin:
+        if line.strip() == "memory":
+            answer = peak_memory()
+        else:
+            steps = int(line)
+            begin = time.perf_counter()
+            for _ in range(steps):
+                step()
+            answer = (time.perf_counter() - begin) / steps
+        answers.write(json.dumps(answer) + "\n")
+
+
+def _sizes(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where ViTConfig has tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], json.loads(sys.argv[2]))

@@ -1,0 +1,46 @@
+"""Finding where NaN or infinity came from."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minivit.backend import Array, xp_of
+from minivit.optim import SGD, AdamW
+from minivit.tensor import Tensor, watch
+
+
+def first_non_finite(
+    optimizer: AdamW | SGD,
+    images: np.ndarray,
+    gradients: list[Array],
+    forward_backward: Callable[[int], Any],
+    pieces: int,
+) -> str:
+    """Where NaN or infinity first appeared in a step: inputs, parameters, a tensor of the forward pass, a gradient."""
+    named = [("the input images", images)]
+    named += [(f"parameter {name}", p.data) for name, p in zip(optimizer.names, optimizer.parameters, strict=True)]
+    for name, array in named:
+        if not is_finite(array):
+            return f"{name} {array.shape}"
+    found: list[str] = []
+    names = [""]  # of the parameters that went into the last op that had any
+
+    def look(op: str, inputs: Any, output: Tensor) -> None:
+        names[0] = ", ".join(x.name for x in inputs if isinstance(x, Tensor) and x.name) or names[0]
+        if not found and not is_finite(output.data):
+            shapes = ", ".join(str(getattr(x, "shape", x)) for x in inputs)
+            found.append(f"the output of {op}({shapes}), at or after {names[0]}")
+
+    with watch(look):
+        for i in range(pieces):
+            forward_backward(i)
+    for name, g in zip(optimizer.names, gradients, strict=True):
+        if not found and not is_finite(g):
+            found.append(f"the gradient of {name} {g.shape}")
+    return found[0] if found else "the sum of loss and gradient norm over the batch"
+
+
+def is_finite(x: Array | int) -> bool:
+    """Whether no element is NaN or infinite."""
+    return bool(xp_of(x).isfinite(x).all())
