@@ -4,15 +4,14 @@ import importlib
 import os
 import platform
 import sys
-import time
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 from threadpoolctl import threadpool_info
 
 import minivit
 from minivit import cli
 from minivit.backend import get_namespace
+from minivit.backend.rates import matmul_rate
 from minivit.backend.workers import available_cores
 from minivit.data import data_root, load
 from minivit.errors import BackendError, DataError
@@ -44,17 +43,6 @@ def processor() -> Iterator[tuple[str, str]]:
             details = f"{library['internal_api']} {library['version']}, {library['num_threads']} threads"
             yield "blas", f"{details}, {library.get('architecture', 'unknown')} kernels"
     yield "matmul", f"{matmul_rate():.0f} GFLOP/s in float32 (1024 x 1024)"
-
-
-def matmul_rate(n: int = 1024, repeats: int = 5) -> float:
-    """Best rate of a float32 (n, n) matrix product, in GFLOP/s."""
-    a = np.random.default_rng(0).random((n, n), dtype=np.float32)
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        a @ a
-        times.append(time.perf_counter() - begin)
-    return 2 * n**3 / min(times) / 1e9
 
 
 def gpu() -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Figures. matplotlib is imported here and nowhere else, and only when a figure is drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,4 +35,39 @@ def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     figure.suptitle(title)
+    figure.savefig(path, dpi=120)
+
+
+def roofline(
+    points: Mapping[str, tuple[float, float, float]], peak: float, bandwidth: float, title: str, path: Path
+) -> None:
+    """What each op reaches of what the machine can do (Williams et al. 2009), as a PNG file.
+
+    points: by op, arithmetic intensity in FLOP per byte, GFLOP/s, and seconds, which give the area of the dot.
+    peak: GFLOP/s of matrix products; bandwidth: GB/s of copies.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    low = min([x for x, _, _ in points.values()] + [0.1]) / 3
+    high = 3 * max([x for x, _, _ in points.values()] + [peak / bandwidth])
+    corner = peak / bandwidth
+    axes.plot([low, corner, high], [low * bandwidth, peak, peak], color="black")
+    axes.annotate(f"matrix products {peak:.0f} GFLOP/s", (high, peak), ha="right", va="bottom", fontsize=9)
+    axes.annotate(f"   copies {bandwidth:.0f} GB/s", (low, low * bandwidth), ha="left", va="center", fontsize=9)
+    total = sum(seconds for _, _, seconds in points.values())
+    slowest_first = sorted(points.items(), key=lambda item: item[1][1])
+    for i, (name, (intensity, rate, seconds)) in enumerate(slowest_first):
+        share = seconds / total
+        axes.scatter(intensity, rate, s=30 + 900 * share, color=BLUE, alpha=0.6, linewidths=0)
+        label = f"{name} ({share:.0%})"
+        place = (0, 14 if i % 2 else -20)  # neighbours' labels apart
+        axes.annotate(label, (intensity, rate), place, textcoords="offset points", ha="center", fontsize=9)
+    axes.set(xscale="log", yscale="log", title=title)
+    axes.set(xlabel="arithmetic per memory traffic (FLOP / byte)", ylabel="GFLOP/s")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
     figure.savefig(path, dpi=120)

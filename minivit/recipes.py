@@ -45,6 +45,7 @@ class Recipe:
     loss: str = "softmax"
     label_smoothing: float = 0.0
     accumulate: int | None = None  # None: pieces of about 2,048 tokens, the whole batch on a GPU
+    recompute: bool = False  # blocks' forward pass a second time instead of keeping it
     # augmentation
     flip: bool = False
     crop_padding: int = 0
@@ -60,6 +61,7 @@ class Recipe:
     seed: int = 0
     precision: str = "float32"
     backend: str = "numpy"
+    kernels: str = "fused"
     workers: int | None = None  # None: one per core, one with a GPU
     eval_every: int | None = None  # None: about every epoch
     checkpoint_every: int | None = None  # None: at every evaluation
@@ -105,6 +107,7 @@ CHOICES = {
     "loss": ("softmax", "sigmoid"),
     "precision": ("float32", "float64"),
     "backend": ("numpy", "cupy", "auto"),
+    "kernels": ("fused", "reference"),
     "bad_images": ("refuse", "skip"),
     "resize": ("squash", "crop"),
 }

@@ -368,13 +368,18 @@ def tape(loss: Tensor) -> list[Node]:
 
 
 @contextlib.contextmanager
-def no_grad() -> Iterator[None]:
+def no_grad(enabled: bool = False) -> Iterator[None]:
     """Within this context (and this thread) nothing is recorded, so no forward array is kept for a backward pass."""
-    token = _GRAD_ENABLED.set(False)
+    token = _GRAD_ENABLED.set(enabled)
     try:
         yield
     finally:
         _GRAD_ENABLED.reset(token)
+
+
+def enable_grad() -> contextlib.AbstractContextManager[None]:
+    """Within this context (and this thread) operations are recorded, also inside `no_grad`."""
+    return no_grad(enabled=True)
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ def parser() -> cli.Parser:
     add("--seed", type=int, metavar="N", help="of initial weights, shuffling, augmentation and dropout (default: 0)")
     add("--backend", metavar="NAME", help="numpy, cupy (GPU), or auto: cupy if it works (default: numpy)")
     add("--precision", metavar="NAME", help="float32 or float64 (default: float32)")
+    add("--kernels", metavar="NAME", help="fused, or reference: the readable ops only, slower (default: fused)")
     add("--workers", type=int, metavar="N", help="threads that share a batch (default: one per core, one with a GPU)")
 
     add = p.add_argument_group("data").add_argument
@@ -90,6 +91,11 @@ def parser() -> cli.Parser:
         type=int,
         metavar="N",
         help="pieces of each worker's share of a batch: more save memory (default: 2,048 tokens each)",
+    )
+    add(
+        "--recompute",
+        action=argparse.BooleanOptionalAction,
+        help="compute each block's forward pass again in the backward pass instead of keeping it: less memory, slower",
     )
     add("--optimizer", metavar="NAME", help="adamw or sgd")
     add("--lr", type=float, metavar="RATE", help="highest learning rate")

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import runs
+from minivit.backend import kernels
 from minivit.backend.workers import Workers, available_cores, keep_freed_memory
 from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
 from minivit.errors import DataError, NonFiniteError
@@ -103,6 +104,7 @@ class Trainer:
             threads=loader_threads(train_data),
         )
         self.model = ViT(recipe.model, seed=recipe.seed, dtype=recipe.precision).to(recipe.backend).train()
+        self.model.recompute = recipe.recompute
         self.optimizer = make_optimizer(recipe, self.model, self.total_steps)
         self.ema = EMA(self.model.named_parameters(), recipe.ema) if recipe.ema else None
         self.step = 0
@@ -110,7 +112,7 @@ class Trainer:
         self.stop_requested = False
         self._sums = [0.0, 0]  # training loss since the last evaluation, and over how many steps
 
-    def run(self) -> Iterator[Progress]:
+    def run(self) -> Generator[Progress, None, None]:
         """Train to the end, or until `stop_requested`, and save; yields after every step."""
         keep_freed_memory()
         eval_every = self.recipe.eval_every or self.steps_per_epoch
@@ -158,17 +160,18 @@ class Trainer:
         """One step of model, optimiser and averages."""
         recipe = self.recipe
         try:
-            result = step(
-                self.model,
-                self.optimizer,
-                images,
-                labels,
-                training_loss(recipe),
-                recipe.clip_norm,
-                workers,
-                accumulation(recipe),
-                seed=(recipe.seed, self.step, 2),  # the 2 keeps it apart from the generator of the batch
-            )
+            with kernels(recipe.kernels):
+                result = step(
+                    self.model,
+                    self.optimizer,
+                    images,
+                    labels,
+                    training_loss(recipe),
+                    recipe.clip_norm,
+                    workers,
+                    accumulation(recipe),
+                    seed=(recipe.seed, self.step, 2),  # the 2 keeps it apart from the generator of the batch
+                )
         except NonFiniteError as error:
             raise self._not_finite(str(error), self.step + 1) from None
         if self.ema:
@@ -181,7 +184,7 @@ class Trainer:
         """Measure, and add a line to metrics.jsonl."""
         test: dict[str, Any] = {"loss": None, "accuracy": None}
         if self.test_data is not None:
-            with self.ema.swapped() if self.ema else contextlib.nullcontext():
+            with kernels(self.recipe.kernels), self.ema.swapped() if self.ema else contextlib.nullcontext():
                 test = evaluate(self.model, self.test_data, self.recipe, workers)
             if not math.isfinite(test["loss"]):
                 raise self._not_finite("the test loss", self.step)

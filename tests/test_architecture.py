@@ -23,7 +23,7 @@ ROOMS = """
     backend
     ops data
     tensor
-    functional gradcheck optim
+    functional gradcheck optim recompute
     nn
     models
     finite recipes plots

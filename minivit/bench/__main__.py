@@ -1,68 +1,216 @@
 """Measure speed and memory: `python -m minivit.bench`.
 
-Peers (PyTorch, JAX, HIPS autograd) run in processes of their own, their steps in turns with ours, since the speed of a
-shared machine changes by the minute: the ratio of neighbouring steps is the result, its quartiles the spread.
+By default a training step and inference of the named workloads, in a process of their own. Peers (PyTorch, JAX, HIPS
+autograd) run beside it and their steps take turns with ours, since the speed of a shared machine changes by the
+minute: the ratio of neighbouring steps is the result, its quartiles the spread.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from minivit import cli
-from minivit.bench import workload
-from minivit.bench.compare import Timing, interleave, ratio
+from minivit.backend.rates import copy_rate, matmul_rate
+from minivit.backend.workers import Workers, available_cores
+from minivit.bench import loading, overhead, scaling, workload
+from minivit.bench.compare import Contestant, Timing, interleave, ratio
 from minivit.bench.engines import ENGINES
+from minivit.bench.profile import OpTime, profile
 from minivit.bench.workload import Workload
-from minivit.doctor import matmul_rate
 from minivit.errors import ConfigError
+from minivit.models import ViTConfig
+from minivit.plots import roofline
+
+# Our own engine otherwise, to be named in --against.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "recompute": {"recompute": True},
+    "reference": {"kernels": "reference"},
+    "one-worker": {"workers": 1},
+}
+
+EXAMPLES = """examples:
+  python -m minivit.bench cifar-ti --against torch,torch-compile,jax,autograd
+  python -m minivit.bench cifar-ti --training --against recompute,reference,one-worker
+  python -m minivit.bench --model S/16 --image-size 224 --batch 16
+  python -m minivit.bench cifar-s6 --profile --roofline roofline.png
+  python -m minivit.bench cifar-s6 --scaling
+  python -m minivit.bench --data --overhead
+"""
 
 
 def parser() -> cli.Parser:
-    p = cli.Parser("bench", "[WORKLOAD ...] [options]", description=__doc__)
-    p.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(workload.WORKLOADS))
-    p.add_argument(
-        "--against",
-        metavar="ENGINES",
-        default="",
-        help="torch, torch-compile, jax, autograd: one or several, with commas",
+    """The options."""
+    p = cli.Parser("bench", "[WORKLOAD ...] [options]", description=__doc__, epilog=EXAMPLES)
+    p.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(workload.WORKLOADS)} (default: first)")
+    add = p.add_argument_group("what to time").add_argument
+    add("--model", metavar="NAME", help="variant and patch size, such as Ti/4 or B/16, instead of a workload")
+    add("--image-size", type=cli.positive, metavar="N", help="pixels, with --model (default: 224)")
+    add("--batch", type=cli.positive, metavar="N", help="images per step (default: the workload's; 16 with --model)")
+    add("--training", action="store_true", help="training steps only")
+    add("--inference", action="store_true", help="inference only")
+    add(
+        "--against", metavar="ENGINES", default="", help="one or more of: " + ", ".join([*list(ENGINES)[1:], *VARIANTS])
     )
-    p.add_argument("--training", action="store_true", help="time training steps only")
-    p.add_argument("--inference", action="store_true", help="time inference only")
-    p.add_argument("--rounds", type=cli.positive, default=9, metavar="N")
-    p.add_argument("--workers", type=cli.positive, metavar="N")
-    p.add_argument("--accumulate", type=cli.positive, metavar="N")
-    p.add_argument("--kernels", default="fused")
+    add("--rounds", type=cli.positive, default=9, metavar="N", help="turns of every engine (default: 9)")
+    add = p.add_argument_group("how our engine runs").add_argument
+    add("--workers", type=cli.positive, metavar="N", help="threads (default: one per core)")
+    add(
+        "--accumulate",
+        type=cli.positive,
+        metavar="N",
+        help="pieces of each worker's share (default: 2,048 tokens each)",
+    )
+    add("--recompute", action="store_true", help="compute blocks again in the backward pass: less memory")
+    add("--kernels", choices=("fused", "reference"), default="fused", help="reference: readable ops only")
+    add = p.add_argument_group("other measurements (instead)").add_argument
+    add("--profile", action="store_true", help="time of each op of a training step, forward and backward")
+    add("--roofline", type=Path, metavar="FILE", help="the same as a picture, under what the machine can do")
+    add("--scaling", action="store_true", help="time and memory over batch, depth, width, tokens, workers")
+    add("--data", action="store_true", help="images per second of loader, decoding and augmentation")
+    add("--overhead", action="store_true", help="of the engine per op; import time")
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    engines = ["minivit", *[n for n in args.against.split(",") if n]]
-    for name in engines:
-        if name not in ENGINES:
-            raise ConfigError(f'--against: unknown engine "{name}"')
-    options = {
-        k: v for k, v in dict(workers=args.workers, accumulate=args.accumulate, kernels=args.kernels).items() if v
-    }
-    for name in args.workloads or ["cifar-ti"]:
-        load = workload.find(name)
-        for training in [True] * (args.training or not args.inference) + [False] * (
-            args.inference or not args.training
-        ):
-            report(load, training, interleave(engines, load, training, args.rounds, **options))
+    options = {name: getattr(args, name) for name in ("workers", "accumulate", "recompute", "kernels")}
+    loads = choose(args.workloads, args.model, args.image_size, args.batch)
+    rivals = [name for name in args.against.split(",") if name]
+    for name in rivals:
+        if name not in [*ENGINES, *VARIANTS]:
+            raise ConfigError(f'--against: unknown engine "{name}"; expected one of {", ".join([*ENGINES, *VARIANTS])}')
+    for load in loads:
+        if args.profile or args.roofline:
+            report_profile(load, args.roofline, options)
+        elif args.scaling:
+            report_scaling(load, args.rounds)
+    if args.data:
+        report_data()
+    if args.overhead:
+        report_overhead()
+    if args.profile or args.roofline or args.scaling or args.data or args.overhead:
+        return 0
+    for load in loads:
+        for training in (True, False):
+            if (args.training if training else args.inference) or args.training == args.inference:
+                report_speed(load, training, rivals, options, args.rounds)
     return 0
 
 
-def report(load: Workload, training: bool, timings: dict[str, Timing]) -> None:
+def choose(names: Sequence[str], model: str | None, image_size: int | None, batch: int | None) -> list[Workload]:
+    """The workloads that the options ask for."""
+    if model is None:
+        if image_size:
+            raise ConfigError("--image-size goes with --model; the named workloads have their own")
+        loads = [workload.find(name) for name in names or list(workload.WORKLOADS)[:1]]
+    elif names:
+        raise ConfigError("give workloads by name or --model, not both")
+    else:
+        config = ViTConfig.variant(model, **({"image_size": image_size} if image_size else {}))
+        loads = [Workload(model, config, 16)]
+    return [dataclasses.replace(load, batch=batch) if batch else load for load in loads]
+
+
+def report_speed(
+    load: Workload, training: bool, rivals: Sequence[str], options: Mapping[str, Any], rounds: int
+) -> None:
+    """Time, rate, memory, and the ratio to every rival."""
+    contestants = {"minivit": Contestant("minivit", load, training, options)}
+    for name in rivals:
+        engine = "minivit" if name in VARIANTS else name
+        contestants[name] = Contestant(
+            engine, load, training, {**options, **VARIANTS[name]} if name in VARIANTS else {}
+        )
     rate = matmul_rate()
+    timings = interleave(contestants, rounds)
+    rate = max(rate, matmul_rate())
     work = load.gflop(training)
+    what = "training step" if training else "inference"
     print(
-        f"\n{load.name} {'training' if training else 'inference'}, batch {load.batch}, {work:.0f} GFLOP; matmul {rate:.0f} GFLOP/s"
+        f"\n{load.name} {what}: batch {load.batch}, {load.model.num_tokens} tokens, {work:.0f} GFLOP in matrix "
+        f"products; {available_cores()} cores, {rate:.0f} GFLOP/s at best"
     )
-    ours = timings["minivit"]
-    for name, t in timings.items():
-        line = f"{name:<14} {t.median * 1e3:8.1f} ms {load.batch / t.median:9.1f} images/s {work / t.median:6.0f} GFLOP/s ({work / t.median / rate:.0%}) {t.peak_memory:8.0f} MB"
-        if name != "minivit":
-            line += "   ratio {:.2f} [{:.2f} .. {:.2f}]".format(*ratio(ours, t))
-        print(line, flush=True)
+    print(f"{'':14}{'ms':>9}{'images/s':>10}{'GFLOP/s':>9}{'of best':>9}{'peak MB':>9}   minivit's time / its time")
+    for name, timing in timings.items():
+        print(_speed_row(name, load, work, rate, timing) + _ratio_text(timings["minivit"], timing), flush=True)
+
+
+def _speed_row(name: str, load: Workload, work: float, rate: float, t: Timing) -> str:
+    speed = work / t.median
+    times = f"{name:14}{1e3 * t.median:9.1f}{load.batch / t.median:10.1f}"
+    return f"{times}{speed:9.0f}{speed / rate:9.0%}{t.peak_memory:9.0f}"
+
+
+def _ratio_text(ours: Timing, theirs: Timing) -> str:
+    if ours is theirs:
+        return ""
+    median, low, high = ratio(ours, theirs)
+    return f"   {median:.2f}  (half of {len(ours.seconds)} rounds in {low:.2f} .. {high:.2f})"
+
+
+def report_profile(load: Workload, picture: Path | None, options: Mapping[str, Any]) -> None:
+    """Time of each op, and a picture of their rates."""
+    ops, seconds = profile(load, **options)
+    peak = matmul_rate()
+    with Workers(options["workers"] or available_cores()) as workers:
+        bandwidth = copy_rate(workers)
+    print(f"\n{load.name} training step: {1e3 * seconds:.0f} ms; {peak:.0f} GFLOP/s and {bandwidth:.0f} GB/s at best")
+    print(f"{'op':16}{'calls':>7}{'forward ms':>12}{'backward ms':>13}{'share':>7}{'GFLOP/s':>9}{'GB/s':>7}")
+    rest = seconds
+    for name, op in ops.items():
+        time = op.forward + op.backward
+        rest -= time
+        if time > 0.002 * seconds:
+            print(
+                f"{name:16}{op.calls:7.0f}{1e3 * op.forward:12.1f}{1e3 * op.backward:13.1f}{time / seconds:7.1%}"
+                f"{op.flop / time / 1e9:9.0f}{op.bytes / time / 1e9:7.0f}"
+            )
+    print(f"{'optimiser, rest':16}{'':7}{1e3 * rest:25.1f}{rest / seconds:7.1%}")
+    if picture:
+        roofline(_points(ops), peak, bandwidth, f"{load.name}, training step, batch {load.batch}", picture)
+        print(f"wrote {picture}")
+
+
+def _points(ops: Mapping[str, OpTime]) -> dict[str, tuple[float, float, float]]:
+    """Of the ops that compute: FLOP per byte, GFLOP/s, and seconds."""
+    return {
+        name: (op.flop / op.bytes, op.flop / (op.forward + op.backward) / 1e9, op.forward + op.backward)
+        for name, op in ops.items()
+        if op.flop
+    }
+
+
+def report_scaling(base: Workload, rounds: int) -> None:
+    """Tables of growth."""
+    for sweep in scaling.sweeps(base, rounds):
+        print(f"\n{base.name} training step, batch {base.batch} unless varied")
+        print(f"{sweep.what:>8}{'ms':>10}{'peak MB':>9}   growth of work and of time since the row above")
+        for value, timing, work, time in sweep.rows():
+            growth = "" if timing is next(iter(sweep.results.values())) else f"   {work:6.2f} {time:6.2f}"
+            print(f"{value:8}{1e3 * timing.median:10.1f}{timing.peak_memory:9.0f}{growth}", flush=True)
+
+
+def report_data() -> None:
+    """Whether the loader keeps up."""
+    for threads, rate in loading.jpeg_rates().items():
+        print(f"JPEG folder (500 x 375) to 224 x 224, {threads} thread{'s' * (threads > 1)}: {rate:.0f} images/s")
+    for preset in ("cifar10-10min", "cifar10"):
+        print(
+            f"32 x 32 in memory, augmentation of preset {preset}, one thread: {loading.array_rate(preset):.0f} images/s"
+        )
+    for preset in ("cifar10-10min", "cifar10"):
+        median, low, high = loading.loop_cost(preset)
+        print(f"training loop over bare steps, preset {preset}: {median:.3f}  (quartiles {low:.3f} .. {high:.3f})")
+
+
+def report_overhead() -> None:
+    """What the engine itself costs."""
+    print("per op on 4 numbers, forward and backward: with the engine, the op alone, difference (us)")
+    for name, (engine, alone) in overhead.op_overhead().items():
+        print(f"  {name:10}{engine:8.2f}{alone:8.2f}{engine - alone:8.2f}")
+    for statement, seconds in overhead.import_time().items():
+        print(f"{statement}: {seconds:.3f} s")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from minivit.bench.process import EngineProcess
@@ -15,37 +15,45 @@ BLOCK = 0.5  # seconds: shorter steps are timed several at a time
 
 
 @dataclasses.dataclass(frozen=True)
-class Timing:
-    """What was measured of one engine: seconds per step in each round, most memory held in MB."""
+class Contestant:
+    """What to time: an engine's name in `engines.ENGINES`, its work, and its options."""
 
     engine: str
+    load: Workload
+    training: bool
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """What was measured: seconds per step in each round, most memory held in MB."""
+
     seconds: list[float]
     peak_memory: float
 
     @property
     def median(self) -> float:
+        """Seconds per step."""
         return statistics.median(self.seconds)
 
 
-def interleave(
-    engines: Sequence[str], load: Workload, training: bool, rounds: int = 9, **options: Any
-) -> dict[str, Timing]:
-    """Time each engine `rounds` times, in turns. options: for minivit's engine. Raises MinivitError if one fails."""
+def interleave(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Timing]:
+    """Time each contestant `rounds` times, in turns. Raises MinivitError if one fails."""
     with contextlib.ExitStack() as stack:
         children = {
-            name: stack.enter_context(EngineProcess(name, load, training, **(options if name == "minivit" else {})))
-            for name in engines
+            name: stack.enter_context(EngineProcess(c.engine, c.load, c.training, c.options))
+            for name, c in contestants.items()
         }
-        blocks = {}
+        steps = {}
         for name, child in children.items():
             child.run()  # the first step compiles, allocates, touches memory
-            blocks[name] = max(1, round(BLOCK / child.run()))
-        seconds: dict[str, list[float]] = {name: [] for name in engines}
+            steps[name] = max(1, round(BLOCK / child.run()))
+        seconds: dict[str, list[float]] = {name: [] for name in children}
         for _ in range(rounds):
             for name, child in children.items():
                 time.sleep(PAUSE)
-                seconds[name].append(child.run(blocks[name]))
-        return {name: Timing(name, seconds[name], child.peak_memory()) for name, child in children.items()}
+                seconds[name].append(child.run(steps[name]))
+        return {name: Timing(seconds[name], child.peak_memory()) for name, child in children.items()}
 
 
 def ratio(ours: Timing, theirs: Timing) -> tuple[float, float, float]:

@@ -10,46 +10,53 @@ from typing import Any
 
 import numpy as np
 
+from minivit.backend.kernels import kernels as use_kernels
+from minivit.backend.workers import Workers, available_cores, keep_freed_memory
 from minivit.bench.workload import Workload
+from minivit.models import ViT
+from minivit.optim import AdamW
+from minivit.step import pieces_per_worker, step
+from minivit.tensor import no_grad
 
 Step = Callable[[], object]
 
 
-def minivit(
-    load: Workload, training: bool, workers: int | None = None, accumulate: int | None = None, kernels: str = "fused"
-) -> Step:
-    """This project, as `python -m minivit.train` runs it."""
-    from minivit.backend.kernels import kernels as use_kernels
-    from minivit.backend.workers import Workers, available_cores, keep_freed_memory
-    from minivit.models import ViT
-    from minivit.optim import AdamW
-    from minivit.step import pieces_per_worker, step
-    from minivit.tensor import no_grad
+class Minivit:
+    """This project, as `python -m minivit.train` runs it. The worker threads live until `close` is called."""
 
-    keep_freed_memory()
-    images, labels = load.data()
-    model = ViT(load.model)
-    pool = Workers(workers or available_cores()).__enter__()  # until the process ends
-    accumulate = accumulate or pieces_per_worker(load.batch, load.model.num_tokens, pool.count)
-    if training:
-        optimizer = AdamW(model.named_parameters(), 1e-4, weight_decay=0.05)
+    def __init__(
+        self,
+        load: Workload,
+        training: bool,
+        workers: int | None = None,
+        accumulate: int | None = None,
+        kernels: str = "fused",
+        recompute: bool = False,
+    ):
+        keep_freed_memory()
+        self.images, self.labels = load.data()
+        self.model = ViT(load.model).train(training)
+        self.model.recompute = recompute
+        self.optimizer = AdamW(self.model.named_parameters(), 1e-4, weight_decay=0.05)
+        self.training, self.kernels = training, kernels
+        self.workers = Workers(workers or available_cores()).__enter__()
+        self.accumulate = accumulate or pieces_per_worker(load.batch, load.model.num_tokens, self.workers.count)
 
-        def train() -> object:
-            with use_kernels(kernels):
-                return step(model, optimizer, images, labels, workers=pool, accumulate=accumulate)
+    def __call__(self) -> object:
+        with use_kernels(self.kernels):
+            if self.training:
+                args = self.model, self.optimizer, self.images, self.labels
+                return step(*args, workers=self.workers, accumulate=self.accumulate)
+            pieces = np.array_split(self.images, self.workers.count * self.accumulate)
+            return self.workers.map(self._infer, [piece for piece in pieces if len(piece)])
 
-        return train
-    model.eval()
-
-    def forward(piece: np.ndarray) -> object:
+    def _infer(self, images: np.ndarray) -> np.ndarray:
         with no_grad():
-            return model(piece).data
+            return self.model(images).data
 
-    def infer() -> object:
-        with use_kernels(kernels):
-            return pool.map(forward, np.array_split(images, pool.count * accumulate))
-
-    return infer
+    def close(self) -> None:
+        """Stop the threads."""
+        self.workers.__exit__()
 
 
 def torch(load: Workload, training: bool, compiled: bool = False) -> Step:
@@ -133,7 +140,7 @@ def jax(load: Workload, training: bool) -> Step:
     def update(state: tuple, images: Any, labels: Any) -> tuple:
         parameters, m, v, t = state
         loss, grads = jax.value_and_grad(lambda p: _loss(jnp, p, images, labels, load.model))(parameters)
-        new = jax.tree.map(lambda *args: _adamw(jnp, *args, t + 1), parameters, grads, m, v)
+        new = jax.tree.map(lambda p, g, m, v: _adamw(jnp, p, g, m, v, t + 1), parameters, grads, m, v)
         leaf = lambda x: isinstance(x, tuple)
         return *(jax.tree.map(lambda x, i=i: x[i], new, is_leaf=leaf) for i in range(3)), t + 1, loss
 
@@ -173,7 +180,7 @@ def autograd(load: Workload, training: bool) -> Step:
 
 
 ENGINES: dict[str, Callable[..., Step]] = {
-    "minivit": minivit,
+    "minivit": Minivit,
     "torch": torch,
     "torch-compile": torch_compile,
     "jax": jax,

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,9 +24,9 @@ class EngineProcess:
     Raises MinivitError, with the engine's last words, if it ends.
     """
 
-    def __init__(self, engine: str, load: Workload, training: bool, **options: Any):
+    def __init__(self, engine: str, load: Workload, training: bool, options: Mapping[str, Any]):
         self.engine = engine
-        request = {"load": dataclasses.asdict(load), "training": training, "options": options}
+        request = {"load": dataclasses.asdict(load), "training": training, "options": dict(options)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "minivit.bench.process", engine, json.dumps(request)],
             stdin=subprocess.PIPE,
@@ -42,9 +43,11 @@ class EngineProcess:
         self._process.communicate()
 
     def run(self, steps: int = 1) -> float:
+        """Seconds per step."""
         return self._ask(str(steps))
 
     def peak_memory(self) -> float:
+        """Most MB of memory held so far."""
         return self._ask("memory")
 
     def _ask(self, request: str) -> float:

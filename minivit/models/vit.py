@@ -3,6 +3,8 @@
 B batch, N tokens, D width, C channels; images are (B, height, width, C), channels last.
 """
 
+import functools
+
 import numpy as np
 
 from minivit import functional as F
@@ -13,6 +15,7 @@ from minivit.models.posemb import sincos_2d
 from minivit.nn import Dropout, EncoderBlock, LayerNorm, Linear, Module, PatchEmbed
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
+from minivit.recompute import recompute
 from minivit.tensor import Tensor
 
 
@@ -22,7 +25,11 @@ class ViT(Module):
     At the start the head is zero: all logits equal config.head_bias, and only the head has a gradient.
     seed=None draws nothing: kernels and embeddings are zeros that take no memory, to be counted or loaded.
     dtype: "float32" or "float64".
+    recompute: set to True, blocks keep only their input for the backward pass and are computed again there (activation
+    checkpointing): less memory, more time, the same result. Not with a tap.
     """
+
+    recompute = False
 
     def __init__(self, config: ViTConfig, seed: int | None = 0, dtype: str = "float32"):
         rng = None if seed is None else np.random.default_rng(seed)
@@ -92,7 +99,11 @@ class ViT(Module):
         for i, block in enumerate(self.blocks):
             inner: Tap = None if tap is None else {}
             only_class = self.config.classifier == "token" and i == self.config.depth - 1 and tap is None
-            x = block(x, rng, inner, queries=1 if only_class else None)  # of the last block the head sees one row
+            queries = 1 if only_class else None  # of the last block the head sees one row
+            if self.recompute and tap is None:
+                x = recompute(functools.partial(block, queries=queries), x, block.parameters(), rng)
+            else:
+                x = block(x, rng, inner, queries=queries)
             if tap is not None and inner is not None:
                 tap.update({f"block{i}/{name}": value for name, value in inner.items()})
         encoded = self.norm(x)

@@ -112,6 +112,7 @@ def test_every_option_arrives_in_the_recipe(command):
         "epochs": 0.2,
         "batch_size": 6,
         "accumulate": 2,
+        "kernels": "reference",
         "optimizer": "sgd",
         "lr": 0.0125,
         "schedule": "linear",
@@ -148,17 +149,19 @@ def test_every_option_arrives_in_the_recipe(command):
         "drop_path": 0.05,
     }
     argv = [part for name, value in {**options, **model}.items() for part in (f"--{name.replace('_', '-')}", value)]
-    argv += ["--image-size", "12x8", "--patch-size", "6x4", "--resized-crop", "0.5,1", "--randaugment", "1,3", "--flip"]
+    argv += ["--image-size", "12x8", "--patch-size", "6x4", "--resized-crop", "0.5,1", "--randaugment", "1,3"]
+    argv += ["--flip", "--recompute"]
     assert command("train", *argv, "--out", "a").status == 0
     values = json.loads(Path("a/config.json").read_text())
     found = values.pop("model")
     assert {name: values[name] for name in options} == options
     assert {name: found[name] for name in model} == model
     assert (found["image_size"], found["patch_size"]) == ([12, 8], [6, 4])
-    assert (values["resized_crop"], values["randaugment"], values["flip"]) == ([0.5, 1], [1, 3], True)
+    assert (values["resized_crop"], values["randaugment"]) == ([0.5, 1], [1, 3])
+    assert values["flip"] is values["recompute"] is True
     # and the parser has no option that this test does not know
     elsewhere = {"help", "preset", "config", "resume", "out", "data", "data_root", "model", "image_size", "patch_size"}
-    known = {*options, *model, *elsewhere, "steps", "resized_crop", "randaugment", "flip"}
+    known = {*options, *model, *elsewhere, "steps", "resized_crop", "randaugment", "flip", "recompute"}
     assert {action.dest for action in train.parser()._actions} == known
 
 

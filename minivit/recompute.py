@@ -1,0 +1,38 @@
+"""Activation checkpointing (Chen et al. 2016): a part of the model that keeps nothing for the backward pass, but its
+input, and computes its forward pass a second time there. It saves memory and costs about a third of a step."""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from minivit.backend import Array
+from minivit.tensor import Tensor, enable_grad, grad, lift, no_grad
+
+Rng = np.random.Generator | None
+
+
+def recompute(
+    function: Callable[[Tensor, Rng], Tensor], x: Tensor, parameters: Sequence[Tensor], rng: Rng = None
+) -> Tensor:
+    """function(x, rng), on the tape as one node.
+
+    parameters: all other Tensors of `function` that need a gradient. rng: its state is kept, so that the second forward
+    pass draws the same masks as the first.
+    """
+    inputs = [x, *(p for p in parameters if p.requires_grad)]
+    replay = copy.deepcopy(rng)
+    with no_grad():
+        y = function(x, rng).data
+    data = x.data
+
+    def vjp(g: Array) -> list[Array]:
+        with enable_grad():
+            again = Tensor(data, requires_grad=True)
+            z = function(again, copy.deepcopy(replay))
+            return grad(z, [again, *inputs[1:]], g)
+
+    def recomputed(*arrays):
+        return y, vjp
+
+    return lift(recomputed)(*inputs)
