@@ -92,7 +92,7 @@ def test_peers_run(engine, training):
     step = ENGINES[engine](TINY, training)
     first, second = step(), step()
     if training:
-        assert second < first == pytest.approx(math.log(3), abs=0.2)
+        assert second < first == pytest.approx(math.log(3), abs=0.5)
     else:
         assert np.shape(first) == (4, 3)
 
