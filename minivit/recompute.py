@@ -17,22 +17,25 @@ def recompute(
 ) -> Tensor:
     """function(x, rng), on the tape as one node.
 
-    parameters: all other Tensors of `function` that need a gradient. rng: its state is kept, so that the second forward
-    pass draws the same masks as the first.
+    parameters: all other Tensors of `function` that need a gradient; leaves, or ValueError is raised. rng: its state is
+    kept, so that the second forward pass draws the same masks as the first. The second pass uses the kernels that are
+    chosen then.
     """
-    inputs = [x, *(p for p in parameters if p.requires_grad)]
+    if any(p.node for p in parameters):
+        raise ValueError("recompute: parameters must be leaf Tensors, not results of operations")
+    wanted = [p for p in parameters if p.requires_grad]
     replay = copy.deepcopy(rng)
     with no_grad():
         y = function(x, rng).data
-    data = x.data
+    data, x_wanted = x.data, x.requires_grad
 
-    def vjp(g: Array) -> list[Array]:
+    def vjp(g: Array) -> list[Array | None]:
         with enable_grad():
-            again = Tensor(data, requires_grad=True)
+            again = Tensor(data, requires_grad=x_wanted)
             z = function(again, copy.deepcopy(replay))
-            return grad(z, [again, *inputs[1:]], g)
+            return grad(z, [again, *wanted], g) if x_wanted else [None, *grad(z, wanted, g)]
 
     def recomputed(*arrays):
         return y, vjp
 
-    return lift(recomputed)(*inputs)
+    return lift(recomputed)(x, *wanted)

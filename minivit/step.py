@@ -16,8 +16,6 @@ from minivit.optim import SGD, AdamW, global_norm
 from minivit.optim.gradients import add_up, clip_scale
 from minivit.tensor import Tensor, grad
 
-PIECE_TOKENS = 2048  # enough rows for fast matrix products, few enough to keep the memory of a step small
-
 LossFunction = Callable[[Tensor, Array], Tensor]
 
 
@@ -45,7 +43,7 @@ def step(
     """One update of the model on one batch.
 
     images: (B, height, width, C) float; labels: (B,) class numbers or (B, K) probabilities. The batch is cut into
-    `accumulate` pieces per worker (see `pieces_per_worker`), whose gradients are added up: the gradient of
+    `accumulate` pieces per worker, whose gradients are added up: the gradient of
     the mean loss over the whole batch, in less memory. seed: of the dropout masks of this step.
     Raises ValueError for an empty batch, and NonFiniteError, before anything is changed, naming the first tensor that
     is NaN or infinite.
@@ -83,11 +81,6 @@ def step(
         raise NonFiniteError(first_non_finite(optimizer, images, gradients, forward_backward, len(pieces)))
     optimizer.step(gradients, clip_scale(norm, clip_norm or math.inf), workers)
     return StepResult(loss, sum(share[1] for share in shares) / len(images), norm)
-
-
-def pieces_per_worker(images: int, tokens: int, workers: int) -> int:
-    """Into how many pieces each worker should cut its share of a batch: about PIECE_TOKENS tokens in each."""
-    return max(1, round(images * tokens / (workers * PIECE_TOKENS)))
 
 
 def like_parameters(x: np.ndarray, parameter: Tensor) -> Array:

@@ -368,8 +368,7 @@ def tape(loss: Tensor) -> list[Node]:
 
 
 @contextlib.contextmanager
-def no_grad(enabled: bool = False) -> Iterator[None]:
-    """Within this context (and this thread) nothing is recorded, so no forward array is kept for a backward pass."""
+def _recording(enabled: bool) -> Iterator[None]:
     token = _GRAD_ENABLED.set(enabled)
     try:
         yield
@@ -377,9 +376,14 @@ def no_grad(enabled: bool = False) -> Iterator[None]:
         _GRAD_ENABLED.reset(token)
 
 
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """Within this context (and this thread) nothing is recorded, so no forward array is kept for a backward pass."""
+    return _recording(False)
+
+
 def enable_grad() -> contextlib.AbstractContextManager[None]:
     """Within this context (and this thread) operations are recorded, also inside `no_grad`."""
-    return no_grad(enabled=True)
+    return _recording(True)
 
 
 @contextlib.contextmanager

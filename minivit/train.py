@@ -138,6 +138,10 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
         name = Path(config).resolve().parent.name
         if given.get("data", base["data"]) != base["data"]:
             raise ConfigError("--config is for one data set; to change it use --preset and options")
+        if not {"batch_size", "workers", "backend", "model", "image_size", "patch_size"}.isdisjoint(given):
+            base["accumulate"] = None  # it was chosen for another size
+        if given.get("backend", base["backend"]) != base["backend"]:
+            base["workers"] = None
     else:
         name = name or recipes.preset_for(given.get("data", "digits"))
         base = dict(recipes.preset(name))

@@ -28,8 +28,10 @@ from minivit.optim import EMA, SGD, AdamW, warmup_cosine, warmup_linear
 from minivit.optim.schedules import Schedule
 from minivit.plots import learning_curves
 from minivit.recipes import Recipe
-from minivit.step import LossFunction, StepResult, count_correct, like_parameters, pieces_per_worker, step
+from minivit.step import LossFunction, StepResult, count_correct, like_parameters, step
 from minivit.tensor import no_grad
+
+PIECE_TOKENS = 2048  # enough rows for fast matrix products, few enough to keep the memory of a step small
 
 
 @np.errstate(all="ignore")
@@ -104,7 +106,7 @@ class Trainer:
             threads=loader_threads(train_data),
         )
         self.model = ViT(recipe.model, seed=recipe.seed, dtype=recipe.precision).to(recipe.backend).train()
-        self.model.recompute = recipe.recompute
+        self.model.recompute_blocks = recipe.recompute
         self.optimizer = make_optimizer(recipe, self.model, self.total_steps)
         self.ema = EMA(self.model.named_parameters(), recipe.ema) if recipe.ema else None
         self.step = 0
@@ -279,6 +281,11 @@ def check_fits(recipe: Recipe, data: Dataset) -> None:
 def worker_count(recipe: Recipe) -> int:
     """Threads that share a batch: as the recipe says, or one per core, or one alone to feed a GPU."""
     return recipe.workers or (available_cores() if recipe.backend == "numpy" else 1)
+
+
+def pieces_per_worker(images: int, tokens: int, workers: int) -> int:
+    """Into how many pieces each worker should cut its share of a batch: about PIECE_TOKENS tokens in each."""
+    return max(1, round(images * tokens / (workers * PIECE_TOKENS)))
 
 
 def accumulation(recipe: Recipe) -> int:

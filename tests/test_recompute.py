@@ -33,7 +33,7 @@ def test_a_step_with_recomputed_blocks_is_the_same_step(training, frozen):
     for p in model.parameters():
         p.data += 0.3 * rng.standard_normal(p.shape)
     loss, gradients, next_number = loss_and_gradients(model, frozen)
-    model.recompute = True
+    model.recompute_blocks = True
     again, recomputed, number = loss_and_gradients(model, frozen)
     assert again == loss
     assert number == next_number  # the generator has moved on as far
@@ -58,13 +58,25 @@ def test_memory_of_the_forward_pass_is_that_of_the_inputs_of_the_blocks():
     images = np.zeros((8, 32, 32, 3), "float32")
     kept = {}
     for model in (ViT(config), ViT(config)):
-        model.recompute = bool(kept)
+        model.recompute_blocks = bool(kept)
         tracemalloc.start()
         logits = model(images)
-        kept[model.recompute] = tracemalloc.get_traced_memory()[0]
+        kept[model.recompute_blocks] = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
         del logits
     assert kept[True] < kept[False] / 5
+
+
+def test_an_input_that_takes_no_gradient():
+    w = Tensor(np.full(3, 2.0), requires_grad=True)
+    y = recompute(lambda x, rng: x * w, Tensor(np.arange(3)), [w])
+    np.testing.assert_array_equal(grad(y, [w], np.ones(3))[0], np.arange(3))
+
+
+def test_parameters_that_were_computed_are_refused():
+    w = Tensor(np.ones(3), requires_grad=True) * 3.0
+    with pytest.raises(ValueError, match="leaf"):
+        recompute(lambda x, rng: x * w, Tensor(np.ones(3)), [w])
 
 
 def test_without_gradients_nothing_is_recorded():

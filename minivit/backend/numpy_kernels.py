@@ -16,7 +16,7 @@ from minivit.backend.tiles import flat_tiles, row_tiles
 
 @register("gelu", np.ndarray)
 def gelu(x, form="tanh"):
-    if form != "tanh" or x.dtype.kind != "f":
+    if form != "tanh" or x.dtype.char not in "fd":
         return NotImplemented
     y, slope = np.empty_like(x), np.empty_like(x)
     for xt, yt, st in flat_tiles(x, y, slope):
@@ -36,7 +36,7 @@ def gelu(x, form="tanh"):
 
 @register("gelu", np.ndarray, vjp=False)
 def gelu_value(x, form="tanh"):
-    if form != "tanh" or x.dtype.kind != "f":
+    if form != "tanh" or x.dtype.char not in "fd":
         return NotImplemented
     y = np.empty_like(x)
     for xt, yt in flat_tiles(x, y):
@@ -84,7 +84,7 @@ def linear(x, weight, bias=None):
 
 @register("layer_norm", np.ndarray)
 def layer_norm(x, scale, bias, eps=1e-6):
-    if not (x.dtype == scale.dtype == bias.dtype) or x.dtype.kind != "f" or x.size == 0:
+    if not (x.dtype == scale.dtype == bias.dtype) or x.dtype.char not in "fd" or x.size == 0:
         return NotImplemented
     if x.ndim == 0 or not (scale.shape == bias.shape == x.shape[-1:]):
         return NotImplemented
@@ -122,7 +122,7 @@ def layer_norm(x, scale, bias, eps=1e-6):
 
 @register("layer_norm", np.ndarray, vjp=False)
 def layer_norm_value(x, scale, bias, eps=1e-6):
-    if not (x.dtype == scale.dtype == bias.dtype) or x.dtype.kind != "f" or x.size == 0:
+    if not (x.dtype == scale.dtype == bias.dtype) or x.dtype.char not in "fd" or x.size == 0:
         return NotImplemented
     if x.ndim == 0 or not (scale.shape == bias.shape == x.shape[-1:]):
         return NotImplemented
@@ -150,7 +150,7 @@ def _normalise(x: np.ndarray, average: np.ndarray, eps: float, out: np.ndarray) 
 
 @register("attention", np.ndarray)
 def attention(qkv, heads, keep=None, queries=None):
-    if keep is not None or not _attention_fits(qkv, heads):
+    if keep is not None or not _attention_fits(qkv, heads, queries):
         return NotImplemented
     batch, tokens, packed = qkv.shape
     q, k, v = _heads_of(qkv, heads, 3)  # each a view (B, H, N, K)
@@ -187,7 +187,7 @@ def attention(qkv, heads, keep=None, queries=None):
 
 @register("attention", np.ndarray, vjp=False)
 def attention_value(qkv, heads, keep=None, queries=None):
-    if keep is not None or not _attention_fits(qkv, heads):
+    if keep is not None or not _attention_fits(qkv, heads, queries):
         return NotImplemented
     batch, tokens, packed = qkv.shape
     q, k, v = _heads_of(qkv, heads, 3)
@@ -203,8 +203,10 @@ def attention_value(qkv, heads, keep=None, queries=None):
     return y, None
 
 
-def _attention_fits(qkv: np.ndarray, heads: int) -> bool:
-    return qkv.ndim == 3 and qkv.shape[-1] % (3 * heads) == 0 and qkv.size > 0 and qkv.dtype.kind == "f"
+def _attention_fits(qkv: np.ndarray, heads: int, queries: int | None) -> bool:
+    if queries is not None and queries < 1:
+        return False
+    return qkv.ndim == 3 and qkv.shape[-1] % (3 * heads) == 0 and qkv.size > 0 and qkv.dtype.char in "fd"
 
 
 def _attention_weights(q: np.ndarray, k: np.ndarray, scale: float, out: np.ndarray) -> None:

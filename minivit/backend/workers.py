@@ -5,7 +5,7 @@ import contextvars
 import ctypes
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Self, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -58,10 +58,12 @@ class Workers:
             self._limits.restore_original_limits()
             self._pool = None
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """[function(item) for item in items]: the first of n threads takes items 0, n, 2 n, the second 1, n + 1, ...
+    def map(self, function: Callable[[T], R], items: Iterable[T], size: Callable[[T], float] | None = None) -> list[R]:
+        """[function(item) for item in items]. Which thread takes which items is the same at every call: in turn, or,
+        with `size`, each in order to the thread that has least so far by that measure.
 
-        Each call sees the caller's context (grad mode, kernels). An exception in any of them is raised here.
+        Each call sees the caller's context (grad mode, kernels). When all threads are done, an exception in any of them
+        is raised here. A function must not use the same workers itself.
         """
         items = list(items)
         if self._pool is None or len(items) < 2:
@@ -70,7 +72,16 @@ class Workers:
         def run(share: list[T]) -> list[R]:
             return [function(item) for item in share]
 
-        shares = [items[first :: self.count] for first in range(min(self.count, len(items)))]
-        futures = [self._pool.submit(contextvars.copy_context().run, run, share) for share in shares]
-        results = [future.result() for future in futures]
-        return [results[i % self.count][i // self.count] for i in range(len(items))]
+        shares: list[list[int]] = [[] for _ in range(self.count)]
+        loads = [0.0] * self.count
+        for i, item in enumerate(items):
+            thread = loads.index(min(loads)) if size else i % self.count
+            shares[thread].append(i)
+            loads[thread] += size(item) if size else 0
+        context = contextvars.copy_context
+        futures = [self._pool.submit(context().run, run, [items[i] for i in share]) for share in shares if share]
+        wait(futures)
+        results = dict(
+            zip([i for share in shares for i in share], [r for f in futures for r in f.result()], strict=True)
+        )
+        return [results[i] for i in range(len(items))]

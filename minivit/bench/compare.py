@@ -49,10 +49,10 @@ def interleave(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, 
             child.run()  # the first step compiles, allocates, touches memory
             steps[name] = max(1, round(BLOCK / child.run()))
         seconds: dict[str, list[float]] = {name: [] for name in children}
-        for _ in range(rounds):
-            for name, child in children.items():
+        for i in range(rounds):
+            for name in [*children][i % len(children) :] + [*children][: i % len(children)]:  # another first each round
                 time.sleep(PAUSE)
-                seconds[name].append(child.run(steps[name]))
+                seconds[name].append(children[name].run(steps[name]))
         return {name: Timing(seconds[name], child.peak_memory()) for name, child in children.items()}
 
 

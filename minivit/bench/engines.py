@@ -15,8 +15,9 @@ from minivit.backend.workers import Workers, available_cores, keep_freed_memory
 from minivit.bench.workload import Workload
 from minivit.models import ViT
 from minivit.optim import AdamW
-from minivit.step import pieces_per_worker, step
+from minivit.step import step
 from minivit.tensor import no_grad
+from minivit.trainer import pieces_per_worker
 
 Step = Callable[[], object]
 
@@ -36,9 +37,10 @@ class Minivit:
         keep_freed_memory()
         self.images, self.labels = load.data()
         self.model = ViT(load.model).train(training)
-        self.model.recompute = recompute
-        self.optimizer = AdamW(self.model.named_parameters(), 1e-4, weight_decay=0.05)
+        self.model.recompute_blocks = recompute
         self.training, self.kernels = training, kernels
+        if training:
+            self.optimizer = AdamW(self.model.named_parameters(), 1e-4, weight_decay=0.05)
         self.workers = Workers(workers or available_cores()).__enter__()
         self.accumulate = accumulate or pieces_per_worker(load.batch, load.model.num_tokens, self.workers.count)
 

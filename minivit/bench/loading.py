@@ -13,7 +13,8 @@ from PIL import Image
 from minivit import recipes
 from minivit.backend.workers import Workers, available_cores, keep_freed_memory
 from minivit.data import ArrayDataset, Loader, load
-from minivit.trainer import Trainer, accumulation, step, training_loss, worker_count
+from minivit.step import step
+from minivit.trainer import Trainer, accumulation, training_loss, worker_count
 
 
 def photographs(folder: Path, count: int = 256, size: tuple[int, int] = (500, 375)) -> None:
@@ -58,11 +59,11 @@ def array_rate(preset: str, batches: int = 50) -> float:
     return recipe.batch_size * batches / (time.perf_counter() - begin)
 
 
-def loop_cost(preset: str, rounds: int = 9, steps: int = 10) -> tuple[float, float, float]:
+def loop_cost(preset: str, rounds: int = 7, steps: int = 15, **changes: Any) -> tuple[float, float, float]:
     """Time of the training loop with its loader over that of bare steps on one batch: median and quartiles of
     interleaved rounds."""
     keep_freed_memory()
-    recipe = _recipe(preset, steps=rounds * steps + 2, eval_every=10**6)
+    recipe = _recipe(preset, steps=rounds * (steps + 9), eval_every=10**6, **changes)
     trainer = Trainer(recipe, _images(), None, None)
     loop = trainer.run()
     images, labels = trainer.loader.batch(0)
@@ -70,6 +71,8 @@ def loop_cost(preset: str, rounds: int = 9, steps: int = 10) -> tuple[float, flo
     next(loop)
     with Workers(worker_count(recipe)) as workers:
         for _ in range(rounds):
+            for _ in range(trainer.loader.prefetch + 1):  # use up what was prepared in the pause
+                next(loop)
             begin = time.perf_counter()
             for _ in range(steps):
                 next(loop)

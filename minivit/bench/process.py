@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,11 +28,13 @@ class EngineProcess:
     def __init__(self, engine: str, load: Workload, training: bool, options: Mapping[str, Any]):
         self.engine = engine
         request = {"load": dataclasses.asdict(load), "training": training, "options": dict(options)}
+        # a pipe that nobody reads would block a talkative engine
+        self._words = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "minivit.bench.process", engine, json.dumps(request)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._words,
             text=True,
         )
 
@@ -41,6 +44,7 @@ class EngineProcess:
     def __exit__(self, *exception: object) -> None:
         self._process.kill()
         self._process.communicate()
+        self._words.close()
 
     def run(self, steps: int = 1) -> float:
         """Seconds per step."""
@@ -60,7 +64,9 @@ class EngineProcess:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            words = self._process.communicate()[1].strip().splitlines() or ["no message"]
+            self._process.wait()
+            self._words.seek(0)
+            words = self._words.read().strip().splitlines() or [f"no message, exit status {self._process.returncode}"]
             raise MinivitError(f"{self.engine} ended: {words[-1]}")
         return json.loads(answer)
 
@@ -69,12 +75,12 @@ def peak_memory() -> float:
     """Most MB of memory that this process ever held; not a number where the system does not tell."""
     status = Path("/proc/self/status")
     if status.exists():
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1000
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
     try:
         import resource
     except ImportError:  # Windows
         return float("nan")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
 
 def serve(engine: str, request: dict[str, Any]) -> None:

@@ -1,12 +1,15 @@
 """How the time and memory of a training step grow with its size."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from minivit.backend.workers import available_cores
 from minivit.bench.compare import Contestant, Timing, interleave
 from minivit.bench.workload import Workload
 
-BATCHES, DEPTHS, WIDTHS, IMAGE_SIZES = (32, 64, 128, 256, 512), (3, 6, 12), (64, 128, 256, 512), (16, 32, 64)
+# Heads keep their width; patches are per side of the image.
+BATCHES, DEPTHS, HEADS, PATCHES = (32, 64, 128, 256, 512), (3, 6, 12), (1, 2, 4, 8), (4, 8, 16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,21 +32,27 @@ class Sweep:
             before = work, timing.median
 
 
-def sweeps(base: Workload, rounds: int) -> Iterator[Sweep]:
+def sweeps(base: Workload, rounds: int, options: Mapping[str, Any]) -> Iterator[Sweep]:
     """Batch, depth, width, tokens and workers in turn, the rest as in `base`."""
-    model = base.model
-    changed = dataclasses.replace
-    yield _sweep("batch", {n: changed(base, batch=n) for n in BATCHES}, rounds)
-    yield _sweep("depth", {n: changed(base, model=changed(model, depth=n)) for n in DEPTHS}, rounds)
-    widths = {n: changed(model, width=n, mlp_width=n * model.mlp_width // model.width) for n in WIDTHS}
-    yield _sweep("width", {n: changed(base, model=m) for n, m in widths.items()}, rounds)
-    sizes = [changed(model, image_size=n) for n in IMAGE_SIZES]
-    yield _sweep("tokens", {m.num_tokens: changed(base, model=m) for m in sizes}, rounds)
-    yield _sweep("workers", {1: base, 2: base}, rounds, workers=(1, 2))
+    change, model = dataclasses.replace, base.model
+    head_width, patch = model.width // model.heads, model.patch_size
+    models = {
+        "depth": [change(model, depth=n) for n in DEPTHS],
+        "width": [
+            change(model, heads=n, width=n * head_width, mlp_width=n * model.mlp_width // model.heads) for n in HEADS
+        ],
+        "num_tokens": [change(model, image_size=(n * patch[0], n * patch[1])) for n in PATCHES],  # type: ignore[index]
+    }
+    loads = {"batch": {n: change(base, batch=n) for n in BATCHES}}
+    loads |= {what: {getattr(m, what): change(base, model=m) for m in some} for what, some in models.items()}
+    for what, some in loads.items():
+        contestants = {str(n): Contestant("minivit", load, True, options) for n, load in some.items()}
+        yield _measure(what.replace("num_", ""), some, contestants, rounds)
+    counts = [n for n in (1, 2, 4, 8, 16, 32) if n <= available_cores()]
+    contestants = {str(n): Contestant("minivit", base, True, {**options, "workers": n}) for n in counts}
+    yield _measure("workers", dict.fromkeys(counts, base), contestants, rounds)
 
 
-def _sweep(what: str, loads: dict[int, Workload], rounds: int, workers: Sequence[int] = ()) -> Sweep:
-    options = {value: {"workers": value} if workers else {} for value in loads}
-    contestants = {str(value): Contestant("minivit", load, True, options[value]) for value, load in loads.items()}
+def _measure(what: str, loads: dict[int, Workload], contestants: Mapping[str, Contestant], rounds: int) -> Sweep:
     timings = interleave(contestants, rounds)
     return Sweep(what, loads, {value: timings[str(value)] for value in loads})

@@ -25,11 +25,11 @@ class ViT(Module):
     At the start the head is zero: all logits equal config.head_bias, and only the head has a gradient.
     seed=None draws nothing: kernels and embeddings are zeros that take no memory, to be counted or loaded.
     dtype: "float32" or "float64".
-    recompute: set to True, blocks keep only their input for the backward pass and are computed again there (activation
-    checkpointing): less memory, more time, the same result. Not with a tap.
+    recompute_blocks: set to True, blocks keep only their input for the backward pass and are computed again there
+    (activation checkpointing): less memory, more time, the same result. Not with a tap.
     """
 
-    recompute = False
+    recompute_blocks = False
 
     def __init__(self, config: ViTConfig, seed: int | None = 0, dtype: str = "float32"):
         rng = None if seed is None else np.random.default_rng(seed)
@@ -84,7 +84,7 @@ class ViT(Module):
         tap: a dict that collects intermediate values by name: "embedded" (B, N, D) after positions and dropout,
         "block0/attention_weights" (B, H, N, N) and "block0/output" (B, N, D) for every block, "encoded" (B, N, D)
         after the last LayerNorm, "features" (B, D or representation_size). Without it the last block computes the
-        [class] row alone, if that is all the head reads; the logits are the same to rounding.
+        [class] row alone, if that is all the head reads: the same logits to rounding, with dropout other masks.
         rng: generator for dropout and stochastic depth; needed in training mode if a rate is above 0.
         """
         if not isinstance(images, Tensor):
@@ -100,7 +100,7 @@ class ViT(Module):
             inner: Tap = None if tap is None else {}
             only_class = self.config.classifier == "token" and i == self.config.depth - 1 and tap is None
             queries = 1 if only_class else None  # of the last block the head sees one row
-            if self.recompute and tap is None:
+            if self.recompute_blocks and tap is None:
                 x = recompute(functools.partial(block, queries=queries), x, block.parameters(), rng)
             else:
                 x = block(x, rng, inner, queries=queries)

@@ -1,8 +1,9 @@
 """Calculus on arrays: every op is a function that returns its value and its pullback, `(y, vjp)`.
 
 `vjp(g)` takes the cotangent of y and returns one gradient per array argument. Ops see arrays only, never a Tensor,
-so they can be read, tested and replaced on their own. The arguments annotated `Array` are the ones that take
-gradients; the others are parameters.
+so they can be read, tested and replaced on their own. What `vjp` returns is a new array, g itself, an array that the
+vjp captured, or a view of one of these: anything else might be written to. The arguments annotated `Array` are the
+ones that take gradients; the others are parameters.
 """
 
 from minivit.ops.activations import gelu, relu, sigmoid, silu

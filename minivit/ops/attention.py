@@ -10,15 +10,19 @@ def attention(qkv: Array, heads: int, keep: Array | None = None, queries: int | 
 
     qkv: (B, N, 3D), the packed projection of Eq. 5: queries, keys, values, each with its heads contiguous;
     y: (B, N, D), K = D / heads. q, k and v are strided views of qkv: nothing is copied or put on the tape.
-    keep: (B, heads, N, N), optional inverted-dropout factors (0 or 1 / keep rate) that multiply A; no gradient.
-    queries: how many tokens, from the first on, ask; with M of them y is (B, M, D), A and keep (B, heads, M, N).
+    keep: optional inverted-dropout factors (0 or 1 / keep rate) that multiply A, of its shape (B, heads, N, N); no
+    gradient. queries: how many tokens, from the first on, ask; with M of them y is (B, M, D), A is (B, heads, M, N).
 
     dv = A^T g,  dA = g v^T,  dS = A (dA - <dA, A>),  dq = dS k / sqrt(K),  dk = dS^T q / sqrt(K).
     """
     q, k, v = split_heads(qkv, heads)
+    if queries is not None and queries < 1:
+        raise ValueError(f"attention: queries is {queries}, expected at least 1")
     q = q[:, :, :queries]
     scale = 1 / math.sqrt(q.shape[-1])
     weights = attention_weights(q, k)
+    if keep is not None and keep.shape != weights.shape:
+        raise ValueError(f"attention: keep is {keep.shape}, the attention weights are {weights.shape}")
     dropped = weights if keep is None else weights * keep
     y = merge_heads(dropped @ v)
 

@@ -16,18 +16,20 @@ def add_up(shares: Sequence[Sequence[Array]], workers: Workers | None = None) ->
         for other in others:
             total += other
 
-    (workers or Workers(1)).map(add, (tile for arrays in zip(*shares, strict=True) for tile in flat_tiles(*arrays)))
+    tiles = (tile for arrays in zip(*shares, strict=True) for tile in flat_tiles(*arrays))
+    (workers or Workers(1)).map(add, tiles, size=lambda tile: tile[0].size)
     return list(shares[0])
 
 
 def global_norm(grads: Sequence[Array], workers: Workers | None = None) -> float:
-    """Euclidean norm of all gradients taken as one vector, summed in float64 across tiles of them."""
+    """Euclidean norm of all gradients taken as one vector: tiles in their own precision, their sum in float64."""
 
     def square(tile: tuple[Array]) -> float:
         (g,) = tile
         return float(xp_of(g).vdot(g, g))
 
-    return math.sqrt(sum((workers or Workers(1)).map(square, (tile for g in grads for tile in flat_tiles(g)))))
+    tiles = [tile for g in grads for tile in flat_tiles(g)]
+    return math.sqrt(sum((workers or Workers(1)).map(square, tiles, size=lambda tile: tile[0].size)))
 
 
 def clip_scale(norm: float, max_norm: float) -> float:

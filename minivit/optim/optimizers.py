@@ -83,7 +83,7 @@ class Optimizer:
         slots = [self.state[slot] for slot in self.slots]
         groups = zip([p.data for p in self.parameters], grads, *slots, strict=True)
         pieces = ((i, tile) for i, arrays in enumerate(groups) for tile in flat_tiles(*arrays))
-        (workers or Workers(1)).map(update, pieces)
+        (workers or Workers(1)).map(update, pieces, size=lambda piece: piece[1][0].size)
 
     def update(self, p: Array, g: Array, *state: Array, lr: float, decay: float) -> None:
         """Apply one update in place to (part of) a parameter, its gradient `g` and its state arrays given."""

@@ -88,6 +88,8 @@ REFUSED: dict[str, list[Case]] = {
         ([normal(2, 3, 10)], {"heads": 1}),
         ([normal(2, 3, 12)], {"heads": 3}),
         ([normal(3, 12)], {"heads": 2}),
+        ([normal(2, 3, 12)], {"heads": 2, "queries": 0}),
+        ([normal(2, 3, 12)], {"heads": 2, "keep": KEEP, "queries": 1}),
     ],
     "linear": [([normal(2, 3), normal(4, 3), normal(3)], {}), ([normal(2, 3), normal(3, 4), normal(3)], {})],
     "cross_entropy": [([LOGITS, labels], {}) for labels in (NUMBERS + 1, NUMBERS - 1, NUMBERS[1:], LOGITS[:, 0])],

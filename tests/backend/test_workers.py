@@ -141,6 +141,30 @@ def test_blas_is_held_to_one_thread_and_gets_the_others_back():
 
 
 @pytest.mark.usefixtures("two_blas_threads")
+def test_items_with_a_size_are_shared_evenly():
+    with Workers(2) as workers:
+        sizes = [9, 1, 9, 1, 9, 1, 9, 1]  # as weights and biases alternate
+        names = workers.map(lambda _: (time.sleep(0.01), threading.current_thread().name)[1], sizes, size=float)
+        loads = [sum(s for s, n in zip(sizes, names, strict=True) if n == name) for name in set(names)]
+        assert sorted(loads) == [20, 20]
+        assert workers.map(lambda x: -x, range(9), size=lambda x: x * x) == [-x for x in range(9)]
+
+
+def test_no_thread_works_on_after_an_exception_was_raised():
+    done = []
+
+    def work(i):
+        if i == 0:
+            raise ZeroDivisionError
+        time.sleep(0.02)
+        done.append(i)
+
+    with Workers(2) as workers:
+        with pytest.raises(ZeroDivisionError):
+            workers.map(work, range(4))
+        assert done == [1, 3]
+
+
 def test_workers_can_be_used_again():
     workers = Workers(2)
     for _ in range(2):
