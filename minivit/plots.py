@@ -59,12 +59,12 @@ def roofline(
     axes.annotate(f"matrix products {peak:.0f} GFLOP/s", (high, peak), ha="right", va="bottom", fontsize=9)
     axes.annotate(f"   copies {bandwidth:.0f} GB/s", (low, low * bandwidth), ha="left", va="center", fontsize=9)
     total = sum(seconds for _, _, seconds in points.values())
-    slowest_first = sorted(points.items(), key=lambda item: item[1][1])
-    for i, (name, (intensity, rate, seconds)) in enumerate(slowest_first):
+    for name, (intensity, rate, seconds) in points.items():
         share = seconds / total
         axes.scatter(intensity, rate, s=30 + 900 * share, color=BLUE, alpha=0.6, linewidths=0)
         label = f"{name} ({share:.0%})"
-        place = (0, 14 if i % 2 else -20)  # neighbours' labels apart
+        crowded = any(rate / 2 < other < rate for _, other, _ in points.values())
+        place = (0, 14 if crowded else -24)
         axes.annotate(label, (intensity, rate), place, textcoords="offset points", ha="center", fontsize=9)
     axes.set(xscale="log", yscale="log", title=title)
     axes.set(xlabel="arithmetic per memory traffic (FLOP / byte)", ylabel="GFLOP/s")

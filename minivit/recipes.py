@@ -148,7 +148,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "position": "sincos2d",
         },
         "batch_size": 128,
-        "epochs": 4.5,
+        "epochs": 5.5,
         "lr": 1e-3,
         "beta2": 0.99,
         "flip": True,

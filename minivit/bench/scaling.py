@@ -24,7 +24,7 @@ class Sweep:
         """Value, timing, and the growth of work and of time since the row before."""
         before = None
         for value, load in self.loads.items():
-            work, timing = load.gflop(training=True), self.results[value]
+            work, timing = load.gflop(training=True, class_row_only=True), self.results[value]
             if before is None:
                 yield value, timing, 1.0, 1.0
             else:
