@@ -62,6 +62,8 @@ CASES: dict[str, list[Case]] = {
         ([normal(2, 5, 12)], {"heads": 2, "queries": 3}),
         ([normal(2, 5, 12, spread=20)], {"heads": 2}),  # scores in the hundreds
         ([normal(1, 130, 6)], {"heads": 2}),
+        ([normal(2, 5, 12) + 9], {"heads": 1}),  # scores all above 100: e^100 is no float32
+        ([normal(2, 5, 12) + np.repeat([9, -9, 1], 4)], {"heads": 1}),  # all below -100: e^-100 is 0
     ],
     "linear": [
         *[([normal(*shape, 4), normal(4, 3), normal(3)], {}) for shape in [(), (5,), (2, 3), (0,)]],

@@ -274,3 +274,11 @@ def test_labels_and_loss_close_the_circle(tiny, perturbed, images):
         for p, g in zip(model.parameters(), grad(loss, model.parameters()), strict=True):
             p.data -= 0.1 * g
     assert losses[-1] < 0.2 * losses[0]
+
+
+@pytest.mark.parametrize(("classifier", "rows"), [("token", [7, 1]), ("gap", [6, 6])])
+def test_the_last_block_computes_what_the_head_reads(classifier, rows, tiny, perturbed, images):
+    config, seen = tiny(classifier=classifier), []
+    with watch(lambda op, inputs, output: seen.append(output.shape[1]) if op == "gelu" else None):
+        perturbed(config)(images(config))
+    assert seen == rows
