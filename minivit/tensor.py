@@ -78,11 +78,8 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
         if not is_array(data):
-            data = (
-                data.data
-                if isinstance(data, Tensor)
-                else np.asarray(data, dtype=None if isinstance(data, np.generic) else np.float32)
-            )
+            dtype = None if isinstance(data, np.generic) else np.float32
+            data = data.data if isinstance(data, Tensor) else np.asarray(data, dtype=dtype)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor {name or ''}: only floating-point data has gradients, this is {data.dtype}")
         self.data: Array = data

@@ -126,7 +126,7 @@ class Trainer:
                 self.save()
             begin, seen = time.perf_counter(), 0
             for images, labels in self.loader:
-                result = self._update(images, labels, workers)
+                result = self.update(images, labels, workers)
                 seen += len(images)
                 rate = seen / (time.perf_counter() - begin)
                 metrics = None
@@ -158,7 +158,7 @@ class Trainer:
                 f"{error}; saved after step {self.step}: go on with --resume {self.folder} --bad-images skip"
             ) from error
 
-    def _update(self, images: np.ndarray, labels: np.ndarray, workers: Workers) -> StepResult:
+    def update(self, images: np.ndarray, labels: np.ndarray, workers: Workers) -> StepResult:
         """One step of model, optimiser and averages."""
         recipe = self.recipe
         try:

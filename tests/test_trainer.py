@@ -9,6 +9,7 @@ import pytest
 
 from minivit import functional as F
 from minivit import runs
+from minivit.backend.kernels import _TABLE
 from minivit.backend.workers import Workers
 from minivit.data import ArrayDataset, Loader, load
 from minivit.errors import CheckpointError, DataError, NonFiniteError
@@ -555,3 +556,16 @@ def test_nothing_that_is_not_finite_is_saved(saved):
     assert path.read_bytes() == before
     saved.save()
     assert runs.read_checkpoint(path)[1]["step"] == 3
+
+
+def test_reference_kernels_run_no_kernel_in_steps_and_evaluations(monkeypatch):
+    def forbidden(*args, **kwargs):
+        raise AssertionError("a kernel ran")
+
+    for key in list(_TABLE):
+        monkeypatch.setitem(_TABLE, key, forbidden)
+    data = load("digits").limit(20)
+    recipe = Recipe(model=CONFIG, batch_size=10, steps=2, eval_every=1, kernels="reference")
+    assert len(list(Trainer(recipe, data, data, None).run())) == 2
+    with pytest.raises(AssertionError, match="a kernel ran"):
+        list(Trainer(dataclasses.replace(recipe, kernels="fused"), data, data, None).run())

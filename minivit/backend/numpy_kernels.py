@@ -84,9 +84,7 @@ def linear(x, weight, bias=None):
 
 @register("layer_norm", np.ndarray)
 def layer_norm(x, scale, bias, eps=1e-6):
-    if not (x.dtype == scale.dtype == bias.dtype) or x.dtype.char not in "fd" or x.size == 0:
-        return NotImplemented
-    if x.ndim == 0 or not (scale.shape == bias.shape == x.shape[-1:]):
+    if not _layer_norm_fits(x, scale, bias):
         return NotImplemented
     width = x.shape[-1]
     rows = x.reshape(-1, width)
@@ -122,9 +120,7 @@ def layer_norm(x, scale, bias, eps=1e-6):
 
 @register("layer_norm", np.ndarray, vjp=False)
 def layer_norm_value(x, scale, bias, eps=1e-6):
-    if not (x.dtype == scale.dtype == bias.dtype) or x.dtype.char not in "fd" or x.size == 0:
-        return NotImplemented
-    if x.ndim == 0 or not (scale.shape == bias.shape == x.shape[-1:]):
+    if not _layer_norm_fits(x, scale, bias):
         return NotImplemented
     rows = x.reshape(-1, x.shape[-1])
     y = np.empty_like(rows)
@@ -134,6 +130,12 @@ def layer_norm_value(x, scale, bias, eps=1e-6):
         y[tile] *= scale
         y[tile] += bias
     return y.reshape(x.shape), None
+
+
+def _layer_norm_fits(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> bool:
+    if not (x.dtype == scale.dtype == bias.dtype) or x.dtype.char not in "fd" or x.size == 0:
+        return False
+    return x.ndim > 0 and scale.shape == bias.shape == x.shape[-1:]
 
 
 def _normalise(x: np.ndarray, average: np.ndarray, eps: float, out: np.ndarray) -> np.ndarray:

@@ -13,8 +13,7 @@ from PIL import Image
 from minivit import recipes
 from minivit.backend.workers import Workers, available_cores, keep_freed_memory
 from minivit.data import ArrayDataset, Loader, load
-from minivit.step import step
-from minivit.trainer import Trainer, accumulation, training_loss, worker_count
+from minivit.trainer import Trainer, worker_count
 
 
 def photographs(folder: Path, count: int = 256, size: tuple[int, int] = (500, 375)) -> None:
@@ -80,10 +79,7 @@ def loop_cost(preset: str, rounds: int = 7, steps: int = 15, **changes: Any) -> 
             time.sleep(0.2)  # until the loader, which works ahead, has nothing more to do
             begin = time.perf_counter()
             for _ in range(steps):
-                options: dict[str, Any] = {"clip_norm": recipe.clip_norm, "accumulate": accumulation(recipe)}
-                step(
-                    trainer.model, trainer.optimizer, images, labels, training_loss(recipe), workers=workers, **options
-                )
+                trainer.update(images, labels, workers)
             ratios.append(with_loader / (time.perf_counter() - begin))
     loop.close()
     low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")

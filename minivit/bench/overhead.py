@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from minivit import functional as F
 from minivit import ops
 from minivit.backend import kernels
+from minivit.backend.rates import best_time
 from minivit.tensor import Tensor, grad
 
 CHAIN = 500  # ops in a row
@@ -38,17 +38,8 @@ def op_overhead(repeats: int = 20) -> dict[str, tuple[float, float]]:
                 g = vjp(g)[0]
 
         with kernels("reference"):  # both run the op itself
-            result[name] = _microseconds(engine, repeats), _microseconds(alone, repeats)
+            result[name] = 1e6 * best_time(engine, repeats) / CHAIN, 1e6 * best_time(alone, repeats) / CHAIN
     return result
-
-
-def _microseconds(function: Callable[[], None], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - begin)
-    return min(times) / CHAIN * 1e6
 
 
 def import_time(repeats: int = 7) -> dict[str, float]:

@@ -96,7 +96,7 @@ def stopped_run(train_tiny: Callable[..., Result], monkeypatch: pytest.MonkeyPat
     """stopped_run(4): the folder of a tiny run that was stopped, and saved, after step 4."""
 
     def run(step: int) -> Path:
-        real = Trainer._update
+        real = Trainer.update
 
         def update(self: Trainer, *args: object) -> object:
             result = real(self, *args)  # type: ignore[arg-type]
@@ -104,7 +104,7 @@ def stopped_run(train_tiny: Callable[..., Result], monkeypatch: pytest.MonkeyPat
             return result
 
         with monkeypatch.context() as patch:
-            patch.setattr(Trainer, "_update", update)
+            patch.setattr(Trainer, "update", update)
             assert train_tiny("--out", "stopped").status == 130
         return Path("stopped")
 

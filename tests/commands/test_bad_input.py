@@ -362,14 +362,14 @@ def test_weights_spoilt_by_an_update_are_not_saved(train_tiny):
 
 def test_a_run_that_becomes_nan_keeps_its_last_checkpoint(train_tiny, command, monkeypatch):
     """A planted infinity in a weight, at step 8 of a run that saves every 3."""
-    real = Trainer._update
+    real = Trainer.update
 
     def update(self, *args):
         if self.step == 7:
             dict(self.model.named_parameters())["blocks.1.norm1.scale"].data[2] = np.inf
         return real(self, *args)
 
-    monkeypatch.setattr(Trainer, "_update", update)
+    monkeypatch.setattr(Trainer, "update", update)
     text = train_tiny("--out", "a").complaint
     assert "step 8: NaN or infinity, first in parameter blocks.1.norm1.scale (8,)" in text
     assert "the checkpoint in a is from before" in text

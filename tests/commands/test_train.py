@@ -211,12 +211,12 @@ def test_bad_images_can_be_skipped_and_are_named(pets, command, spoil):
 # Ctrl-C
 
 
-@pytest.mark.parametrize("moment", ["_update", "_evaluate", "save", "yield"])
+@pytest.mark.parametrize("moment", ["update", "_evaluate", "save", "yield"])
 def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(
     moment, tiny_run, train_tiny, command, same_bits, monkeypatch
 ):
     """The signal arrives within step 5, its evaluation, while step 6 is saved, or while the bar shows step 7."""
-    step = {"_update": 4, "_evaluate": 5, "save": 6, "yield": 7}[moment]
+    step = {"update": 4, "_evaluate": 5, "save": 6, "yield": 7}[moment]
     sent = []
 
     def press(trainer):
@@ -242,7 +242,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(
 
         monkeypatch.setattr(Trainer, moment, method)
     result = train_tiny("--out", "a")
-    stopped = 5 if moment in ("_update", "_evaluate") else step
+    stopped = 5 if moment in ("update", "_evaluate") else step
     assert (sent, result.status, result.err) == ([step], 130, "")
     assert f"stopped after step {stopped} and saved; go on with: python -m minivit.train --resume a\n" in result.out
     assert runs.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == stopped
@@ -342,3 +342,14 @@ def test_the_number_of_workers_is_written_down(command):
     """A batch cut into other pieces gives other roundings, so a run on another machine must not cut it otherwise."""
     assert command("train", "--steps", 1, "--out", "a").status == 0
     assert runs.read_recipe(Path("a")).workers == available_cores()
+
+
+def test_how_a_batch_is_cut_is_chosen_anew_for_another_batch(tiny_run):
+    config = tiny_run / "config.json"
+    values = json.loads(config.read_text())
+    assert (values["workers"], values["accumulate"]) == (values["workers"] or 0, 1)  # written down, not left open
+    again, _ = train.choose({"config": str(config), "seed": 5})
+    larger, _ = train.choose({"config": str(config), "batch_size": 1024})
+    moved, _ = train.choose({"config": str(config), "backend": "cupy"})
+    assert (again["accumulate"], larger["accumulate"], moved["accumulate"]) == (1, None, None)
+    assert (larger["workers"], moved["workers"]) == (values["workers"], None)
