@@ -59,13 +59,13 @@ def array_rate(preset: str, batches: int = 50) -> float:
 
 
 def loop_cost(preset: str, rounds: int = 7, steps: int = 15, **changes: Any) -> tuple[float, float, float]:
-    """Time of the training loop with its loader over that of bare steps on one batch: median and quartiles of
+    """Time of the training loop with its loader over that of bare steps on batches at hand: median and quartiles of
     interleaved rounds."""
     keep_freed_memory()
     recipe = _recipe(preset, steps=rounds * (steps + 9), eval_every=10**6, **changes)
     trainer = Trainer(recipe, _images(), None, None)
     loop = trainer.run()
-    images, labels = trainer.loader.batch(0)
+    batches = [trainer.loader.batch(i) for i in range(steps)]
     ratios = []
     next(loop)
     with Workers(worker_count(recipe)) as workers:
@@ -78,7 +78,7 @@ def loop_cost(preset: str, rounds: int = 7, steps: int = 15, **changes: Any) -> 
             with_loader = time.perf_counter() - begin
             time.sleep(0.2)  # until the loader, which works ahead, has nothing more to do
             begin = time.perf_counter()
-            for _ in range(steps):
+            for images, labels in batches:
                 trainer.update(images, labels, workers)
             ratios.append(with_loader / (time.perf_counter() - begin))
     loop.close()
