@@ -278,11 +278,11 @@ def test_the_places_of_noise_in_a_block():
     x = Tensor(tokens())
     assert ops_of(block, x, rng()) == [
         *("layer_norm", "linear", "attention", "linear", "dropout", "drop_path", "add"),
-        *("layer_norm", "linear", "gelu", "dropout", "linear", "dropout", "drop_path", "add"),
+        *("layer_norm", "linear_gelu", "dropout", "linear", "dropout", "drop_path", "add"),
     ]
     assert ops_of(block.eval(), x) == [
         *("layer_norm", "linear", "attention", "linear", "add"),
-        *("layer_norm", "linear", "gelu", "linear", "add"),
+        *("layer_norm", "linear_gelu", "linear", "add"),
     ]
 
 
