@@ -22,8 +22,10 @@ import types
 from collections.abc import Iterator
 
 import numpy as np
+from backend.fake_cublaslt import FakeCublasLt
 
 from minivit.backend.arrays import _NAMESPACES
+from minivit.backend.cupy_kernels import cublaslt
 from minivit.backend.kernels import _TABLE
 from standin_cupy import device
 from standin_cupy.device import forbid_synchronisation
@@ -51,12 +53,17 @@ def synchronisations() -> int:
 def installed() -> Iterator[types.ModuleType]:
     """Within this context `import cupy` gives the stand-in. Afterwards minivit knows nothing of it."""
     modules = {name: sys.modules.get(name) for name in MODULES}
+    # As in CuPy's place, host memory in that of the GPU's: the real library would be given its addresses.
+    product_library = cublaslt.library
+    library = cublaslt.CublasLt(FakeCublasLt(device.is_allocated, device.submit_by_address))
     tables = [(table, dict(table)) for table in (_NAMESPACES, _TABLE)]
     device.reset()
     sys.modules.update(MODULES)
+    cublaslt.library = lambda: library
     try:
         yield cupy
     finally:
+        cublaslt.library = product_library
         for name, module in modules.items():
             if module is None:
                 del sys.modules[name]

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import operator
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from standin_cupy import device
-from standin_cupy.device import POISON, Memory, MemoryPointer
+from standin_cupy.device import Memory, MemoryPointer
 from standin_cupy.snapshot import METHODS, check_keywords
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -31,13 +32,11 @@ class ndarray:
 
     def __init__(self, shape, dtype=float, memptr=None, strides=None, order="C"):
         if memptr is None:
-            self._host = np.empty(shape, dtype, order)
-            self._memory = Memory(self._host)
-            self._memory.bytes.fill(POISON)
-        else:
-            offset = memptr.ptr - memptr.mem.ptr
-            self._host = np.ndarray(shape, dtype, memptr.mem.bytes, offset, strides, order)
-            self._memory = memptr.mem
+            nbytes = math.prod(shape if isinstance(shape, tuple | list) else (shape,)) * np.dtype(dtype).itemsize
+            memory = Memory(nbytes)
+            memptr = MemoryPointer(memory, memory.ptr)
+        self._memory = memptr.mem
+        self._host = np.ndarray(shape, dtype, memptr.mem.bytes, memptr.ptr - memptr.mem.ptr, strides, order)
         self.base = None
 
     shape = property(lambda self: self._host.shape)
@@ -204,12 +203,11 @@ class ndarray:
         return host_index, any(isinstance(part, ndarray) for part in parts)
 
 
-def wrap(host: Any) -> ndarray:
-    """A device array that owns the memory of a new host array (or that of a NumPy scalar)."""
-    array = object.__new__(ndarray)
-    array._host = np.asarray(host)
-    array._memory = Memory(array._host)
-    array.base = None
+def wrap(host: Any, keep_order: bool = False) -> ndarray:
+    """A copy of a host array (or a NumPy scalar) on the device: C-contiguous, or in the order of the host array."""
+    host = np.asarray(host)
+    array = ndarray(host.shape, host.dtype, strides=np.empty_like(host).strides if keep_order else None)
+    array._host[...] = host
     return array
 
 
@@ -228,9 +226,9 @@ def run(compute: Callable[[], Any], sources: Sequence[ndarray], keep_order: bool
     New arrays are C-contiguous, unless keep_order.
     """
 
-    def deliver(result: Any, hosts: list[np.ndarray]) -> Any:
+    def deliver(result: Any, new: list[ndarray]) -> Any:
         if isinstance(result, tuple | list):
-            return type(result)(deliver(one, hosts) for one in result)
+            return type(result)(deliver(one, new) for one in result)
         if not isinstance(result, np.ndarray | np.generic):
             return result
         for source in sources:
@@ -238,15 +236,12 @@ def run(compute: Callable[[], Any], sources: Sequence[ndarray], keep_order: bool
                 return source
             if isinstance(result, np.ndarray) and np.may_share_memory(result, source._host):
                 return view(source, result)
-        if not keep_order or not (result.flags.c_contiguous or result.flags.f_contiguous or result.base is None):
-            result = np.ascontiguousarray(result).reshape(np.shape(result))
-        array = wrap(result)
-        hosts.append(array._host)
-        return array
+        new.append(wrap(result, keep_order))
+        return new[-1]
 
-    def store(result: Any) -> tuple[Any, list[np.ndarray]]:
-        hosts: list[np.ndarray] = []
-        return deliver(result, hosts), hosts
+    def store(result: Any) -> tuple[Any, list[ndarray]]:
+        new: list[ndarray] = []
+        return deliver(result, new), new
 
     return device.run(compute, store)
 
@@ -275,7 +270,7 @@ def to_index_array(part: Any) -> Any:
         part = list(part)
     device.refuse_in_capture("an index from the host")
     host = np.asarray(part)
-    return wrap(host.astype(np.int32) if host.size == 0 and isinstance(part, list | tuple) else host.copy())
+    return wrap(host.astype(np.int32) if host.size == 0 and isinstance(part, list | tuple) else host)
 
 
 def _method(name: str) -> Callable:

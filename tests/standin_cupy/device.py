@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class MemoryPool:
 
     def malloc(self, size: int) -> "MemoryPointer":
         """Memory that belongs to the pool."""
-        memory = Memory(np.empty(size, np.uint8), self)
+        memory = Memory(size, self)
         return MemoryPointer(memory, memory.ptr)
 
     def take(self, size: int) -> None:
@@ -70,22 +70,26 @@ class MemoryPool:
 
 
 class Memory:
-    """One allocation, seen as the bytes of the NumPy array that it is made of. Poisoned when the last user is gone, so
-    that a graph which still reads it is found out."""
+    """One allocation of whole blocks, as CuPy's, poisoned. It is poisoned again when its last user is gone, so that a
+    graph which still reads it is found out."""
 
-    def __init__(self, host: np.ndarray, pool: MemoryPool | None = None):
-        self.bytes = host.ravel(order="K").view(np.uint8)  # of memory without gaps: a view
-        self.ptr = host.__array_interface__["data"][0]
-        self.size = -(-host.nbytes // BLOCK) * BLOCK
-        self.pool = None  # until it is certain that there is room
-        pool = pool or current().pool
-        pool.take(self.size)
-        self.pool = pool
+    live: ClassVar[dict[int, np.ndarray]] = {}  # address -> bytes of every allocation
+
+    def __init__(self, size: int, pool: MemoryPool | None = None):
+        size = -(-size // BLOCK) * BLOCK
+        (pool or current().pool).take(size)
+        self.pool = pool or current().pool
+        room = np.full(size + BLOCK, POISON, np.uint8)
+        start = -room.ctypes.data % BLOCK
+        self.bytes = room[start : start + size]
+        self.ptr = room.ctypes.data + start
+        self.live[self.ptr] = self.bytes
 
     def __del__(self) -> None:
-        if self.pool is not None:
+        if hasattr(self, "ptr"):  # it had been given memory
+            del self.live[self.ptr]
             self.bytes.fill(POISON)
-            self.pool.give_back(self.size)
+            self.pool.give_back(self.bytes.size)
 
 
 class MemoryPointer:
@@ -228,22 +232,23 @@ def refuse_cublas_in_capture() -> None:
 
 
 def run(compute: Callable[[], Any], store: Callable[[Any], Any], targets: Sequence[np.ndarray] = ()) -> Any:
-    """One device operation: `store(compute())` now, and the same at each replay if the stream is capturing.
+    """One device operation: now, or recorded for the replays of a graph if the stream is capturing.
 
-    compute: reads host arrays and returns what is to be stored, or writes into `targets` and returns None.
-    store: makes device arrays of results, and returns (them, the host arrays in which the results of `compute` are).
-    While capturing nothing happens to the data: results hold poison, and targets keep what they held.
+    compute: reads host arrays and returns what is to be stored, or writes into `targets` itself.
+    store: makes device arrays of results, and returns (them, a list of the arrays that are new).
+    While capturing nothing happens to the data: new arrays hold poison, and targets keep what they held.
     """
     recorded = current().stream.recorded
     before = [target.copy() for target in targets] if recorded is not None else []
     with np.errstate(all="ignore"):  # a GPU reports no overflow
-        results, hosts = store(compute())
-    if recorded is None or not (hosts or targets):  # a view is no operation
+        results, new = store(compute())
+    if recorded is None or not (new or targets):  # a view is no operation
         return results
     for target, content in zip(targets, before, strict=True):
         target[...] = content
-    for host in hosts:
-        host.ravel(order="K").view(np.uint8).fill(POISON)
+    for array in new:
+        array._memory.bytes.fill(POISON)
+    hosts = [array._host for array in new]  # not the arrays: what is freed is to be found poisoned
 
     def replay() -> None:
         again = compute()
@@ -252,3 +257,25 @@ def run(compute: Callable[[], Any], store: Callable[[Any], Any], targets: Sequen
 
     recorded.append(replay)
     return results
+
+
+def submit(task: Callable[[], None]) -> None:
+    """Run a launch whose results are where its arguments say, or record it."""
+    recorded = current().stream.recorded
+    if recorded is None:
+        task()
+    else:
+        recorded.append(task)
+
+
+def submit_by_address(stream: int, task: Callable[[], None]) -> None:
+    """`submit` for a library that was given a stream and places in memory as addresses."""
+    if stream != current().stream.ptr:
+        raise ValueError(f"launched on stream {stream}, the current one is {current().stream.ptr}")
+    kept = list(Memory.live.values()) if current().stream.is_capturing() else []
+    submit(lambda: task() if kept is not None else None)  # what is freed is poisoned, but still there
+
+
+def is_allocated(address: int, size: int) -> bool:
+    """Whether these bytes are in one allocation of the device."""
+    return any(start <= address and address + size <= start + len(b) for start, b in Memory.live.items())

@@ -135,11 +135,11 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
     """A new array from a device array, or from the host's."""
     if isinstance(obj, ndarray):
         return obj.astype(dtype or obj.dtype, order=order, copy=copy)
-    host = np.array(obj, dtype=dtype, order=order, ndmin=ndmin)
+    host = np.array(obj, dtype=dtype, copy=None, order=order, ndmin=ndmin)
     if host.dtype.kind not in "biufc" and host.dtype != BFLOAT16:
         raise ValueError(f"Unsupported dtype {host.dtype}")
     device.refuse_in_capture("a copy from the host")
-    return wrap(host)
+    return wrap(host, keep_order=True)
 
 
 def asarray(a, dtype=None, order=None, *, copy=None, blocking=False) -> ndarray:

@@ -58,12 +58,7 @@ class RawKernel:
                 f"max_dynamic_shared_size_bytes is {self._most_shared}"
             )
         values = [_argument(arg, p) for arg, p in zip(args, self.module.kernels[self.name], strict=True)]
-        arrays = [arg._host for arg in args if isinstance(arg, ndarray)]
-        device.run(
-            lambda: self.module.launch(self.name, tuple(grid), tuple(block), values, shared_mem),
-            lambda _: (None, []),
-            arrays,
-        )
+        device.submit(lambda: self.module.launch(self.name, tuple(grid), tuple(block), values, shared_mem))
 
 
 def _argument(x: Any, parameter: Any) -> Any:
