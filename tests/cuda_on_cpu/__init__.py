@@ -32,6 +32,10 @@ def available() -> bool:
     return shutil.which("g++") is not None
 
 
+class CompilationError(RuntimeError):
+    """What g++ says about a source that does not compile."""
+
+
 class Parameter(NamedTuple):
     """A kernel's parameter; for a pointer `type` is what it points to."""
 
@@ -52,7 +56,7 @@ class Parameter(NamedTuple):
 class Module:
     """The kernels of a source text.   options: "-std=..." and "-D..." as for the GPU's compiler.
 
-    Raises RuntimeError with the compiler's messages if it does not compile.
+    Raises CompilationError with the compiler's messages.
     """
 
     def __init__(self, code: str, options: Sequence[str] = ()):
@@ -175,7 +179,7 @@ def _check_limits(name: str, grid: tuple[int, ...], block: tuple[int, ...], shar
 
 
 def _entry(name: str, parameters: Sequence[Parameter], bounds: str | None) -> str:
-    """C++: a function that takes the addresses of the arguments, and the table (most threads, size of each argument)."""
+    """C++: a function that takes the addresses of the arguments, and a table: most threads, size of each argument."""
     types = [f"{'const ' if p.is_const else ''}{p.type}" for p in parameters]
     arguments = ", ".join(
         f"*static_cast<{type_}{'*' if p.is_pointer else ''}*>(a[{i}])"
@@ -205,6 +209,6 @@ def _compiled(text: str, options: Sequence[str]) -> Path:
         )
         if result.returncode:
             os.unlink(unfinished)
-            raise RuntimeError(f"g++ failed:\n{result.stderr}")
+            raise CompilationError(result.stderr)
         os.replace(unfinished, library)  # at once, so that no other process sees half of it
     return library
