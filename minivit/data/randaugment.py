@@ -42,16 +42,16 @@ def draw_operations(shape: tuple[int, ...], n: int, rng: np.random.Generator) ->
     """
     batch, height, width, _ = shape
     names = list(OPERATIONS)
-    operations = np.zeros((batch, n, 3), np.int32)
-    for of_image in operations:
-        of_image[:, 0] = rng.integers(0, len(names), n)
-        for operation in of_image:
-            name = names[operation[0]]
-            if name in SIGNED:
-                operation[1] = 1 if rng.random() < 0.5 else -1
-            elif name == "Cutout":
-                operation[1:] = rng.integers(0, width), rng.integers(0, height)
-    return operations
+    operations = []
+    for _ in range(batch):
+        for number in rng.integers(0, len(names), n).tolist():
+            first = second = 0
+            if names[number] in SIGNED:
+                first = 1 if rng.random() < 0.5 else -1
+            elif names[number] == "Cutout":
+                first, second = int(rng.integers(0, width)), int(rng.integers(0, height))
+            operations.append((number, first, second))
+    return np.array(operations, np.int32).reshape(batch, n, 3)
 
 
 def apply_operations(images: np.ndarray, strength: float, operations: np.ndarray) -> np.ndarray:
