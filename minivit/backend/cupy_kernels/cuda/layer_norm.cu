@@ -7,32 +7,48 @@
 // One warp per row, blocks of 128 threads. Lane l holds the vectors l, l + 32, ... of its row.
 
 constexpr int WARPS = 4;
-constexpr int VECTOR = 8;  // elements that a lane reads at a time, where the rows allow it
+constexpr int VECTOR = WIDTH % 8 == 0 ? 8 : 1;  // neighbours that a lane holds together
+constexpr int VECTORS = (WIDTH + WARP_SIZE * VECTOR - 1) / (WARP_SIZE * VECTOR);  // that it holds of a row
 
-// How many vectors of N neighbours a lane holds of a row, and where each begins.
-template <int N>
-constexpr int VECTORS_PER_LANE = (WIDTH + WARP_SIZE * N - 1) / (WARP_SIZE * N);
-
-template <int N>
 __device__ __forceinline__ int column_of(int vector) {
-    return (vector * WARP_SIZE + static_cast<int>(threadIdx.x) % WARP_SIZE) * N;
+    return (vector * WARP_SIZE + static_cast<int>(threadIdx.x) % WARP_SIZE) * VECTOR;
 }
 
-template <int N>
+// A vector at an address where the hardware allows vector access (ALIGNED), or at any.
+template <bool ALIGNED, class Element>
+__device__ __forceinline__ void load_vector(float (&values)[VECTOR], const Element* source) {
+    if constexpr (ALIGNED) {
+        load(values, source);
+    } else {
+#pragma unroll
+        for (int j = 0; j < VECTOR; j++) values[j] = to_float(source[j]);
+    }
+}
+
+template <bool ALIGNED, class Element>
+__device__ __forceinline__ void store_vector(Element* target, const float (&values)[VECTOR]) {
+    if constexpr (ALIGNED) {
+        store(target, values);
+    } else {
+#pragma unroll
+        for (int j = 0; j < VECTOR; j++) target[j] = from_float<Element>(values[j]);
+    }
+}
+
+template <bool ALIGNED>
 __device__ __forceinline__ void forward_row(
     const X* x, const float* scale, const float* bias, Y* y, float* mean, float* inverse_std, int row, float eps
 ) {
-    constexpr int VECTORS = VECTORS_PER_LANE<N>;
     const X* x_row = x + static_cast<size_t>(row) * WIDTH;
     Y* y_row = y + static_cast<size_t>(row) * WIDTH;
-    float values[VECTORS][N] = {};
+    float values[VECTORS][VECTOR] = {};
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < VECTORS; i++) {
-        int column = column_of<N>(i);
-        if (column < WIDTH) load(values[i], x_row + column);
+        int column = column_of(i);
+        if (column < WIDTH) load_vector<ALIGNED>(values[i], x_row + column);
 #pragma unroll
-        for (int j = 0; j < N; j++) sum += values[i][j];
+        for (int j = 0; j < VECTOR; j++) sum += values[i][j];
     }
     float row_mean = warp_sum(sum) / WIDTH;
 
@@ -40,9 +56,9 @@ __device__ __forceinline__ void forward_row(
     float squares = 0;
 #pragma unroll
     for (int i = 0; i < VECTORS; i++) {
-        if (column_of<N>(i) >= WIDTH) continue;
+        if (column_of(i) >= WIDTH) continue;
 #pragma unroll
-        for (int j = 0; j < N; j++) {
+        for (int j = 0; j < VECTOR; j++) {
             values[i][j] -= row_mean;
             squares += values[i][j] * values[i][j];
         }
@@ -51,14 +67,14 @@ __device__ __forceinline__ void forward_row(
 
 #pragma unroll
     for (int i = 0; i < VECTORS; i++) {
-        int column = column_of<N>(i);
+        int column = column_of(i);
         if (column >= WIDTH) continue;
-        float scales[N], biases[N];
-        load(scales, scale + column);
-        load(biases, bias + column);
+        float scales[VECTOR], biases[VECTOR];
+        load_vector<ALIGNED>(scales, scale + column);
+        load_vector<ALIGNED>(biases, bias + column);
 #pragma unroll
-        for (int j = 0; j < N; j++) values[i][j] = values[i][j] * row_inverse_std * scales[j] + biases[j];
-        store(y_row + column, values[i]);
+        for (int j = 0; j < VECTOR; j++) values[i][j] = values[i][j] * row_inverse_std * scales[j] + biases[j];
+        store_vector<ALIGNED>(y_row + column, values[i]);
     }
     if (threadIdx.x % WARP_SIZE == 0) {
         if (mean) mean[row] = row_mean;
@@ -72,29 +88,28 @@ extern "C" __global__ void __launch_bounds__(128) layer_norm_forward(
 ) {
     int row = blockIdx.x * WARPS + threadIdx.x / WARP_SIZE;
     if (row >= rows) return;
-    bool fits = vectors_fit<VECTOR>(x, WIDTH) && vectors_fit<VECTOR>(y, WIDTH) && vectors_fit<VECTOR>(scale, WIDTH) &&
-                vectors_fit<VECTOR>(bias, WIDTH);
-    if (fits) {
-        forward_row<VECTOR>(x, scale, bias, y, mean, inverse_std, row, eps);
+    bool aligned = vectors_fit<VECTOR>(x, WIDTH) && vectors_fit<VECTOR>(y, WIDTH) && vectors_fit<VECTOR>(scale, WIDTH) &&
+                   vectors_fit<VECTOR>(bias, WIDTH);
+    if (aligned) {
+        forward_row<true>(x, scale, bias, y, mean, inverse_std, row, eps);
     } else {
-        forward_row<1>(x, scale, bias, y, mean, inverse_std, row, eps);
+        forward_row<false>(x, scale, bias, y, mean, inverse_std, row, eps);
     }
 }
 
 // target[column] = the sum over the block's warps of what their lanes hold for the column, always in the same order.
-template <int N>
 __device__ __forceinline__ void write_block_sums(
-    const float (&sums)[VECTORS_PER_LANE<N>][N], float (*shared)[VECTOR * WARP_SIZE], float* target
+    const float (&sums)[VECTORS][VECTOR], float (*shared)[VECTOR * WARP_SIZE], float* target
 ) {
     int lane = threadIdx.x % WARP_SIZE, warp = threadIdx.x / WARP_SIZE;
 #pragma unroll
-    for (int i = 0; i < VECTORS_PER_LANE<N>; i++) {
+    for (int i = 0; i < VECTORS; i++) {
         // Element j of all lanes side by side: 32 neighbours are in 32 different banks.
 #pragma unroll
-        for (int j = 0; j < N; j++) shared[warp][j * WARP_SIZE + lane] = sums[i][j];
+        for (int j = 0; j < VECTOR; j++) shared[warp][j * WARP_SIZE + lane] = sums[i][j];
         __syncthreads();
-        for (int k = threadIdx.x; k < N * WARP_SIZE; k += WARPS * WARP_SIZE) {
-            int column = (i * WARP_SIZE + k % WARP_SIZE) * N + k / WARP_SIZE;
+        for (int k = threadIdx.x; k < VECTOR * WARP_SIZE; k += WARPS * WARP_SIZE) {
+            int column = (i * WARP_SIZE + k % WARP_SIZE) * VECTOR + k / WARP_SIZE;
             float sum = 0;
 #pragma unroll
             for (int w = 0; w < WARPS; w++) sum += shared[w][k];
@@ -104,28 +119,27 @@ __device__ __forceinline__ void write_block_sums(
     }
 }
 
-template <int N>
+template <bool ALIGNED>
 __device__ __forceinline__ void backward_rows(
     const Y* g, const X* x, const float* scale, const float* mean, const float* inverse_std, const X* residual, X* dx,
     float* partial, float (*shared)[VECTOR * WARP_SIZE], int rows
 ) {
-    constexpr int VECTORS = VECTORS_PER_LANE<N>;
-    float scale_sums[VECTORS][N] = {}, bias_sums[VECTORS][N] = {};
+    float scale_sums[VECTORS][VECTOR] = {}, bias_sums[VECTORS][VECTOR] = {};
     for (int row = blockIdx.x * WARPS + threadIdx.x / WARP_SIZE; row < rows; row += gridDim.x * WARPS) {
         size_t start = static_cast<size_t>(row) * WIDTH;
         float row_mean = mean[row], row_inverse_std = inverse_std[row];
-        float h[VECTORS][N] = {}, x_hat[VECTORS][N] = {};
+        float h[VECTORS][VECTOR] = {}, x_hat[VECTORS][VECTOR] = {};
         float sum_h = 0, sum_h_x_hat = 0;
 #pragma unroll
         for (int i = 0; i < VECTORS; i++) {
-            int column = column_of<N>(i);
+            int column = column_of(i);
             if (column >= WIDTH) continue;
-            float scales[N];
-            load(h[i], g + start + column);
-            load(x_hat[i], x + start + column);
-            load(scales, scale + column);
+            float scales[VECTOR];
+            load_vector<ALIGNED>(h[i], g + start + column);
+            load_vector<ALIGNED>(x_hat[i], x + start + column);
+            load_vector<ALIGNED>(scales, scale + column);
 #pragma unroll
-            for (int j = 0; j < N; j++) {
+            for (int j = 0; j < VECTOR; j++) {
                 x_hat[i][j] = (x_hat[i][j] - row_mean) * row_inverse_std;
                 scale_sums[i][j] += h[i][j] * x_hat[i][j];
                 bias_sums[i][j] += h[i][j];
@@ -137,20 +151,20 @@ __device__ __forceinline__ void backward_rows(
         float mean_h = warp_sum(sum_h) / WIDTH, mean_h_x_hat = warp_sum(sum_h_x_hat) / WIDTH;
 #pragma unroll
         for (int i = 0; i < VECTORS; i++) {
-            int column = column_of<N>(i);
+            int column = column_of(i);
             if (column >= WIDTH) continue;
-            float around[N] = {};
-            if (residual) load(around, residual + start + column);
+            float around[VECTOR] = {};
+            if (residual) load_vector<ALIGNED>(around, residual + start + column);
 #pragma unroll
-            for (int j = 0; j < N; j++) {
+            for (int j = 0; j < VECTOR; j++) {
                 around[j] += (h[i][j] - mean_h - x_hat[i][j] * mean_h_x_hat) * row_inverse_std;
             }
-            store(dx + start + column, around);
+            store_vector<ALIGNED>(dx + start + column, around);
         }
     }
     float* block_partial = partial + static_cast<size_t>(blockIdx.x) * 2 * WIDTH;
-    write_block_sums<N>(scale_sums, shared, block_partial);
-    write_block_sums<N>(bias_sums, shared, block_partial + WIDTH);
+    write_block_sums(scale_sums, shared, block_partial);
+    write_block_sums(bias_sums, shared, block_partial + WIDTH);
 }
 
 // dx = LN'(g) + residual: the gradient that reaches x around the branch is added in the same pass over memory.
@@ -162,11 +176,11 @@ extern "C" __global__ void __launch_bounds__(128) layer_norm_backward(
     float* partial, int rows
 ) {
     __shared__ float shared[WARPS][VECTOR * WARP_SIZE];
-    bool fits = vectors_fit<VECTOR>(g, WIDTH) && vectors_fit<VECTOR>(x, WIDTH) && vectors_fit<VECTOR>(scale, WIDTH) &&
-                vectors_fit<VECTOR>(residual, WIDTH) && vectors_fit<VECTOR>(dx, WIDTH);
-    if (fits) {
-        backward_rows<VECTOR>(g, x, scale, mean, inverse_std, residual, dx, partial, shared, rows);
+    bool aligned = vectors_fit<VECTOR>(g, WIDTH) && vectors_fit<VECTOR>(x, WIDTH) && vectors_fit<VECTOR>(scale, WIDTH) &&
+                   vectors_fit<VECTOR>(residual, WIDTH) && vectors_fit<VECTOR>(dx, WIDTH);
+    if (aligned) {
+        backward_rows<true>(g, x, scale, mean, inverse_std, residual, dx, partial, shared, rows);
     } else {
-        backward_rows<1>(g, x, scale, mean, inverse_std, residual, dx, partial, shared, rows);
+        backward_rows<false>(g, x, scale, mean, inverse_std, residual, dx, partial, shared, rows);
     }
 }
