@@ -71,7 +71,7 @@ class MemoryPool:
 
 class Memory:
     """One allocation of whole blocks, as CuPy's, poisoned. It is poisoned again when its last user is gone, so that a
-    graph which still reads it is found out."""
+    graph which still reads it is found out: but not where a graph's own pool gave it, which nobody else is to use."""
 
     live: ClassVar[dict[int, np.ndarray]] = {}  # address -> bytes of every allocation
 
@@ -79,6 +79,7 @@ class Memory:
         size = -(-size // BLOCK) * BLOCK
         (pool or current().pool).take(size)
         self.pool = pool or current().pool
+        self.is_of_graph = current().stream.is_capturing() and self.pool is not default_pool
         room = np.full(size + BLOCK, POISON, np.uint8)
         start = -room.ctypes.data % BLOCK
         self.bytes = room[start : start + size]
@@ -88,7 +89,8 @@ class Memory:
     def __del__(self) -> None:
         if hasattr(self, "ptr"):  # it had been given memory
             del self.live[self.ptr]
-            self.bytes.fill(POISON)
+            if not self.is_of_graph:
+                self.bytes.fill(POISON)
             self.pool.give_back(self.bytes.size)
 
 
@@ -260,20 +262,20 @@ def run(compute: Callable[[], Any], store: Callable[[Any], Any], targets: Sequen
 
 
 def submit(task: Callable[[], None]) -> None:
-    """Run a launch whose results are where its arguments say, or record it."""
+    """Run a launch whose results are where its arguments say, or record it. An argument may hold addresses."""
     recorded = current().stream.recorded
     if recorded is None:
         task()
     else:
-        recorded.append(task)
+        kept = list(Memory.live.values())  # what is freed is poisoned, but still there
+        recorded.append(lambda: task() if kept is not None else None)
 
 
 def submit_by_address(stream: int, task: Callable[[], None]) -> None:
     """`submit` for a library that was given a stream and places in memory as addresses."""
     if stream != current().stream.ptr:
         raise ValueError(f"launched on stream {stream}, the current one is {current().stream.ptr}")
-    kept = list(Memory.live.values()) if current().stream.is_capturing() else []
-    submit(lambda: task() if kept is not None else None)  # what is freed is poisoned, but still there
+    submit(task)
 
 
 def is_allocated(address: int, size: int) -> bool:
