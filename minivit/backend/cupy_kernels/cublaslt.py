@@ -73,7 +73,7 @@ class CublasLt:
         self._workspaces: dict[tuple[int, int], Array] = {}
 
     def call(self, name: str, *arguments: Any, about: object) -> None:
-        """Call a function of the library; BackendError, saying what it was `about`, unless it returns success."""
+        """Call a function of the library; BackendError, with the text of `about`, unless it returns success."""
         status = getattr(self.functions, name)(*arguments)
         if status != api.SUCCESS:
             raise BackendError(f"{name} failed with {self.status_name(status)}: {about}")
@@ -146,7 +146,7 @@ class Matmul:
 
     def _set(self, kind: str, target: c_void_p, attribute: int, value: Any) -> None:
         arguments = (target, attribute, byref(value), ctypes.sizeof(value))
-        self._library.call(f"cublasLt{kind}SetAttribute", *arguments, about=f"attribute {attribute}, {self.problem}")
+        self._library.call(f"cublasLt{kind}SetAttribute", *arguments, about=self.problem)
 
     def _layout(self, matrix: Matrix) -> c_void_p:
         layout = self._create("MatrixLayout", api.DATA_TYPE[matrix.dtype], matrix.rows, matrix.columns, matrix.leading)
