@@ -75,10 +75,14 @@ MAGIC = 0xA16071
 
 
 class FakeCublasLt:
-    """The library. `launches`: of every product that ran, (batch, rows of D, columns of D, k, epilogue, stream).
+    """The library.
+
+    launches: of every product that ran, (batch, rows of D, columns of D, k, epilogue, stream). algorithms_used: their
+    numbers, which count up from 0 over all that were ever proposed.
 
     allowed(address, size): whether a kernel may touch this memory. enqueue(stream, task): runs the task on a stream;
-    a stand-in for CUDA may record it instead. declines: asked with a problem's signature, to refuse it.
+    a stand-in for CUDA may record it instead. To be set: `declines`, asked with a description whether there is no
+    algorithm for it; `starts`, whether a handle can be had; `refused`, numbers of algorithms that fail when run.
     """
 
     def __init__(
@@ -89,9 +93,11 @@ class FakeCublasLt:
         self.allowed, self.enqueue = allowed, enqueue
         self.declines: Callable[[dict[str, Any]], bool] = lambda description: False
         self.starts = True
+        self.refused: set[int] = set()
         self.errors: list[BaseException] = []
         self.launches: list[tuple[int, ...]] = []
         self.objects: dict[int, tuple[str, dict[str, Any]]] = {}
+        self.algorithms_used: list[int] = []
         self.algorithms: dict[int, tuple[Any, tuple[int, ...], int]] = {}
         self.heuristic_calls = 0
         self._addresses = itertools.count(0x7000_0000_0000, 64)
@@ -214,6 +220,8 @@ class FakeCublasLt:
         require(words.magic == MAGIC and words.number in self.algorithms, INVALID_VALUE)
         problem, alignments, need = self.algorithms[words.number]
         require(problem == self._checked(state, layouts), INVALID_VALUE)
+        require(words.number not in self.refused, NOT_SUPPORTED)
+        self.algorithms_used.append(words.number)
         require(size >= need and (not need or workspace) and (workspace or 0) % 16 == 0, INVALID_VALUE)
         addresses = (a, b, c, d, state["bias"] if state["epilogue"] == 4 else 0)
         require(all(addresses[:4]) and (state["epilogue"] != 4 or addresses[4]), INVALID_VALUE)

@@ -9,6 +9,7 @@ from backend.product_checks import (
     BFLOAT16,
     assert_equal,
     check,
+    check_all,
     fake_library,
     numbers,
     product_module,
@@ -122,6 +123,57 @@ def test_a_product_is_captured_in_a_graph():
             a += 1
             graph.launch()
         np.testing.assert_allclose(y.get(), a.get() @ b.get(), rtol=1e-5)
+
+
+# timing its algorithms
+
+
+@pytest.fixture
+def tuned(monkeypatch) -> None:
+    monkeypatch.setenv("MINIVIT_CUBLASLT_TUNE", "1")
+
+
+@pytest.mark.usefixtures("tuned")
+@pytest.mark.parametrize(("times", "best"), [([1.0, 3.0, 1.0, 2.0], 1), ([9.0, 2.0, 1.0, 3.0], 0)])
+def test_the_fastest_algorithm_is_used_from_then_on(monkeypatch, times, best):
+    """times: of each algorithm's first run, which is not counted, and of the runs that are."""
+    with through(functions := fake_library()):
+        elapsed = iter(times)
+        monkeypatch.setattr(cupy.cuda, "get_elapsed_time", lambda start, end: next(elapsed))
+        x = cupy.asarray(numbers(4, 4))
+        product_module.product(x, x)
+        timed = len(functions.algorithms_used) - 1
+        product_module.product(x, x)
+    assert set(functions.algorithms_used[:timed]) == {0, 1}
+    assert functions.algorithms_used[timed:] == [best, best]
+
+
+@pytest.mark.usefixtures("tuned")
+def test_timing_changes_no_result():
+    with through(functions := fake_library()):
+        check_all()  # also of products that add to what is there
+        assert 1 in functions.algorithms_used
+
+
+@pytest.mark.usefixtures("tuned")
+def test_an_algorithm_that_fails_is_not_chosen():
+    with through(functions := fake_library()):
+        functions.refused = {0}
+        check((), 3, 4, 5)
+    assert functions.algorithms_used[-1] == 1
+
+
+@pytest.mark.usefixtures("tuned")
+def test_nothing_is_timed_in_a_capture():
+    with through(functions := fake_library()):
+        x, y = cupy.asarray(numbers(4, 4)), cupy.zeros((4, 4), "float32")
+        with (stream := cupy.cuda.Stream(non_blocking=True)):
+            stream.begin_capture()
+            product_module.product(x, x, out=y)
+            graph = stream.end_capture()
+            assert functions.algorithms_used == [0]
+            graph.launch()
+        np.testing.assert_allclose(y.get(), x.get() @ x.get(), rtol=1e-5)
 
 
 # where cuBLASLt cannot

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from minivit.backend.arrays import Array, xp_of
-from minivit.backend.cupy_kernels import cublaslt
+from minivit.backend.cupy_kernels import cublaslt, tuning
 from minivit.backend.cupy_kernels.cublaslt import CublasLt, Matmul, Matrix, Problem
 from minivit.backend.cupy_kernels.strides import alignment, batch_and_loops, layout, offsets
 from minivit.backend.precision import products
@@ -45,8 +45,9 @@ def product(
     Leading axes that one stride can describe are one launch. Of those that need several, as (B, H) of the heads in a
     packed (B, N, 3, H, K), the longest is a launch's batch, and the others are looped over.
 
-    Where cuBLASLt is missing or declines, CuPy's products are used: not in TF32, nor while a graph is captured, with
-    copies of most views, and in bfloat16 rounded before alpha, bias and `out` are applied.
+    Where cuBLASLt is missing or declines, which is warned of, and with MINIVIT_CUBLASLT=0, CuPy's products are used:
+    not in TF32, nor while a graph is captured, with copies of most views, and in bfloat16 rounded before alpha, bias
+    and `out` are applied.
 
     Raises ValueError for shapes, TypeError for dtypes that do not fit.
     """
@@ -117,17 +118,7 @@ def _by_cublaslt(
     if library.handle(device) is None:
         return False
     bias = None if bias is None else xp.ascontiguousarray(bias)
-    key = (
-        device,
-        products(),
-        _signature(a),
-        _signature(b),
-        _signature(out),
-        None if bias is None else _signature(bias),
-    )
-    plan = library.plans.get(key)
-    if plan is None:
-        plan = library.plans[key] = _plan(library, device, a, b, bias, out)
+    plan, is_new = _planned(library, device, a, b, bias, out)
     if any(plan.copies):
         a, b, target = (
             xp.ascontiguousarray(x) if copy else x for x, copy in zip((a, b, out), plan.copies, strict=True)
@@ -138,16 +129,29 @@ def _by_cublaslt(
         return done
     if plan.matmul is None:
         return False
-    stream = xp.cuda.get_current_stream().ptr
-    workspace = library.workspace(xp, device, stream)
+    stream = xp.cuda.get_current_stream()
+    workspace = library.workspace(xp, device, stream.ptr)
     first_a, first_b, first_out = a.data.ptr, b.data.ptr, out.data.ptr
     epilogue_bias = None if bias is None or plan.bias_afterwards else bias.data.ptr
+    if is_new and tuning.wanted(stream):
+        tuning.choose_fastest(plan.matmul, first_b, first_a, out, epilogue_bias, workspace, stream)
     for start_a, start_b, start_out in plan.starts:
         addresses = (first_b + start_b, first_a + start_a, first_out + start_out, epilogue_bias)
-        plan.matmul.run(*addresses, alpha, float(accumulate), workspace, stream)
+        plan.matmul.run(*addresses, alpha, float(accumulate), workspace, stream.ptr)
     if plan.bias_afterwards:
         xp.add(out, bias, out=out, casting="unsafe")
     return True
+
+
+def _planned(library: CublasLt, device: int, a: Array, b: Array, bias: Array | None, out: Array) -> tuple[_Plan, bool]:
+    """The plan for these arrays, and whether it has only now been made."""
+    added = None if bias is None else _signature(bias)
+    key = (device, products(), _signature(a), _signature(b), _signature(out), added)
+    plan = library.plans.get(key)
+    if plan is not None:
+        return plan, False
+    plan = library.plans[key] = _plan(library, device, a, b, bias, out)
+    return plan, True
 
 
 def _signature(x: Array) -> tuple[Any, ...]:
