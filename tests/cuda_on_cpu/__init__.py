@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 
 HEADER = (Path(__file__).parent / "cuda_on_cpu.h").read_text()
 # Without _FORTIFY_SOURCE, which takes a jump to the stack of another fiber for an attack.
-COMPILE = ["g++", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-x", "c++", "-"]
+COMPILE = ["g++", "-fPIC", "-shared", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-x", "c++", "-"]
 GUARD = 4096  # bytes of 0xFF (NaN) before and behind every array while a kernel runs
 
 SIGNATURE = re.compile(
@@ -28,8 +29,8 @@ SIGNATURE = re.compile(
 
 
 def available() -> bool:
-    """Whether the compiler is there."""
-    return shutil.which("g++") is not None
+    """Whether the compiler is there, and a linker that names the ends of sections as Linux's does."""
+    return sys.platform == "linux" and shutil.which("g++") is not None
 
 
 class CompilationError(RuntimeError):
@@ -56,10 +57,12 @@ class Parameter(NamedTuple):
 class Module:
     """The kernels of a source text.   options: "-std=..." and "-D..." as for the GPU's compiler.
 
+    optimise: False for what is run once and briefly, which then is compiled in half the time.
+
     Raises CompilationError with the compiler's messages.
     """
 
-    def __init__(self, code: str, options: Sequence[str] = ()):
+    def __init__(self, code: str, options: Sequence[str] = (), optimise: bool = True):
         if unknown := [option for option in options if not option.startswith(("-D", "-std="))]:
             raise ValueError(f"options {unknown}: only -D and -std= mean the same to g++")
         self.kernels: dict[str, list[Parameter]] = {}
@@ -68,7 +71,9 @@ class Module:
             parameters = [Parameter.parse(text) for text in match["parameters"].split(",") if text.strip()]
             self.kernels[match["name"]] = parameters
             entries.append(_entry(match["name"], parameters, match["bounds"]))
-        self.library = ctypes.CDLL(str(_compiled("\n".join([HEADER, code, *entries]), options)))
+        self.library = ctypes.CDLL(
+            str(_compiled("\n".join([HEADER, code, *entries]), [*options, "-O1" if optimise else "-O0"]))
+        )
 
     def launch(
         self,

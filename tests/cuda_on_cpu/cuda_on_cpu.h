@@ -7,7 +7,7 @@
 //  - a barrier or shuffle that not all of its threads reach, and a vector access at a crooked address, end the launch
 //    with a message. All of these go unnoticed, or hang, on a GPU.
 // Emulated: barriers, shuffles, ldmatrix, mma.m16n8k16. Not emulated: atomics, and races between lanes of a warp that
-// need another order than ascending or descending.
+// need another order than ascending or descending. A read beyond an array is seen only if it reaches a result.
 #define CUDA_ON_CPU
 
 #include <math.h>
@@ -212,8 +212,8 @@ Type __shfl_xor_sync(unsigned mask, Type value, int distance) {
     return cuda_on_cpu::shuffle(mask, value, (cuda_on_cpu::current & 31) ^ distance);
 }
 
-// Four 8x8 matrices of bfloat16, of which lane l gives the address of row l % 8 of matrix l / 8. In matrix m lane l gets
-// the elements 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 (of column l / 4 if transposed).
+// Four 8x8 matrices of bfloat16, of which lane l gives the address of row l % 8 of matrix l / 8. In matrix m lane l
+// gets the elements 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 (of column l / 4 if transposed).
 template <bool TRANSPOSED>
 void ldmatrix_x4(unsigned (&matrices)[4], const void* row) {
     using namespace cuda_on_cpu;

@@ -54,7 +54,7 @@ def compiled_by_nvcc(text: str, architecture: str, folder: Path) -> str:
 
 
 def compiled_by_nvrtc(text: str, architecture: str) -> bytes:
-    """The machine code. CuPy's public functions ask for a device even where none is needed; this private one does not."""
+    """The machine code. CuPy's public functions ask for a device even to compile; this private one does not."""
     compiler = importlib.import_module("cupy.cuda.compiler")
     program = compiler._NVRTCProgram(text, "all.cu", method="cubin")
     code, _ = program.compile((f"-arch={architecture}", "-std=c++17", "-ftz=true"))

@@ -2,9 +2,9 @@
 //
 // -DHEAD_DIM=<K>   a multiple of 16, at most 128
 //
-// qkv, dqkv: (B, N, 3, H, K), y, g: (B, M, H, K), all bf16 and 16-byte aligned; log_sum: (B H, M), the natural logarithm
-// of each query's sum of exp(scale q k). N = tokens, H = heads; the first M = queries of the tokens ask. Scores never go to
-// memory: the rows of one head lie in shared memory, and the backward pass computes the scores again.
+// qkv, dqkv: (B, N, 3, H, K), y, g: (B, M, H, K), all bf16 and 16-byte aligned; log_sum: (B H, M), the natural
+// logarithm of each query's sum of exp(scale q k). N = tokens, H = heads; the first M = queries of the tokens ask.
+// Scores never go to memory: the rows of one head lie in shared memory, and the backward pass computes them again.
 //
 // Bytes of dynamic shared memory, with up(n) = n rounded up to a multiple of 16:
 //   attention_forward    4 up(N) (K + 8)
@@ -25,8 +25,8 @@ __device__ __forceinline__ int lane_id() { return threadIdx.x % WARP_SIZE; }
 __device__ __forceinline__ int warp_id() { return threadIdx.x / WARP_SIZE; }
 __device__ __forceinline__ int round_up(int rows) { return (rows + TILE - 1) / TILE * TILE; }
 
-// Copy `rows` rows, `stride` elements apart, into shared memory, and zeros up to `padded`: NaN there would spread, since
-// 0 times NaN is NaN.
+// Copy `rows` rows, `stride` elements apart, into shared memory, and zeros up to `padded`: NaN there would spread,
+// since 0 times NaN is NaN.
 __device__ __forceinline__ void copy_rows(bf16* shared, const bf16* source, long long stride, int rows, int padded) {
     constexpr int VECTOR = 8, VECTORS = HEAD_DIM / VECTOR;
     for (int i = threadIdx.x; i < padded * VECTORS; i += blockDim.x) {
@@ -180,7 +180,7 @@ extern "C" __global__ void __launch_bounds__(128) attention_forward(
     DYNAMIC_SHARED(bf16, shared);
     int padded = round_up(tokens), head = blockIdx.y % heads;
     long long batch = blockIdx.y / heads;
-    long long row = static_cast<long long>(heads) * HEAD_DIM;  // elements of one token in y; qkv has three times as many
+    long long row = static_cast<long long>(heads) * HEAD_DIM;  // elements of a token in y; qkv has three times as many
     const bf16* q = qkv + batch * tokens * 3 * row + head * HEAD_DIM;
     bf16 *shared_k = shared, *shared_v = shared + padded * PITCH;
     copy_rows(shared_k, q + row, 3 * row, tokens, padded);
@@ -225,8 +225,8 @@ struct HeadMemory {
     float *log2_sum, *delta;
 };
 
-// log2_sum and delta, a warp for each query. For rows that are no queries they are 0, as are q and g: these rows get some
-// finite weight and add 0 to every gradient.
+// log2_sum and delta, a warp for each query. For rows that are no queries they are 0, as are q and g: these rows get
+// some finite weight and add 0 to every gradient.
 __device__ __forceinline__ void compute_delta(
     const HeadMemory& head, const bf16* y, const bf16* g, const float* log_sum, long long stride, int queries
 ) {

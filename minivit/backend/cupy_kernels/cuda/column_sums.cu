@@ -2,9 +2,9 @@
 //
 // -DT=float|bf16   type of x, (rows, width)
 //
-// A block sums 128 columns over its share of the rows: grid (ceil(width / 128), G), any block of whole warps. Of a block
-// (., j) warp w takes the rows j + G w, then every (G warps)-th: neighbouring blocks read neighbouring rows. Launched a
-// second time on the partial sums, with T=float, G = 1 and blocks of up to 1024 threads, it finishes the sum.
+// A block sums 128 columns over its share of the rows: grid (ceil(width / 128), G), any block of whole warps. Warp w of
+// a block (., j) takes the rows j + G w, then every (G warps)-th: neighbouring blocks read neighbouring rows. Launched
+// a second time on the partial sums, with T=float, G = 1 and blocks of up to 1024 threads, it finishes the sum.
 
 constexpr int COLUMNS = 128, VECTOR = COLUMNS / WARP_SIZE, MAX_WARPS = 32;
 

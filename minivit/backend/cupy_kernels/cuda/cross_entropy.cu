@@ -49,8 +49,8 @@ extern "C" __global__ void cross_entropy_forward(
     }
 }
 
-// dlogits = (p sum_k t_k - t) g / rows, with g the gradient of the mean loss over the rows, in memory: a number that the
-// host need not know.
+// dlogits = (p sum_k t_k - t) g / rows, with g the gradient of the mean loss over the rows, in memory: a number that
+// the host need not know.
 extern "C" __global__ void cross_entropy_backward(
     const T* logits, const LABEL* labels, const float* log_sum, const float* g, T* dlogits, int rows, int classes,
     float smoothing

@@ -1,9 +1,10 @@
 // What all kernels share: bfloat16, vector access to memory, sums over a warp, and the tensor-core instructions.
 //
-// Template parameters have long names: X, Y and T are macros, with which the .cu files are specialised.
+// Template parameters have long names: X, Y and T are macros, with which the .cu files are specialised. They must be
+// defined by lines at the top of the text, not by -D: NVRTC's own header, which comes before it, has a T too.
 //
-// The text of this file and of one .cu file is compiled as one string by NVRTC, without CUDA's headers; hence the inline
-// PTX. For tests a header is put before it that defines CUDA_ON_CPU and emulates what is left out here.
+// The text of this file and of one .cu file is compiled as one string by NVRTC, without CUDA's headers; hence the
+// inline PTX. For tests a header is put before it that defines CUDA_ON_CPU and emulates what is left out here.
 
 struct bf16 {
     unsigned short bits;
@@ -52,8 +53,8 @@ __device__ __forceinline__ unsigned pack_bf16(float low, float high) {
     return packed;
 }
 
-// Four 8x8 matrices from shared memory. Lane l gives the address (16-byte aligned) of row l % 8 of matrix l / 8, and gets
-// in matrices[m] the elements 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 (transposed: of column l / 4) of matrix m.
+// Four 8x8 matrices from shared memory. Lane l gives the address (16-byte aligned) of row l % 8 of matrix l / 8, and
+// gets in matrices[m] the elements 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 (transposed: of column l / 4) of matrix m.
 template <bool TRANSPOSED>
 __device__ __forceinline__ void ldmatrix_x4(unsigned (&matrices)[4], const void* row) {
     unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));

@@ -88,8 +88,8 @@ extern "C" __global__ void __launch_bounds__(128) layer_norm_forward(
 ) {
     int row = blockIdx.x * WARPS + threadIdx.x / WARP_SIZE;
     if (row >= rows) return;
-    bool aligned = vectors_fit<VECTOR>(x, WIDTH) && vectors_fit<VECTOR>(y, WIDTH) && vectors_fit<VECTOR>(scale, WIDTH) &&
-                   vectors_fit<VECTOR>(bias, WIDTH);
+    bool aligned = vectors_fit<VECTOR>(x, WIDTH) && vectors_fit<VECTOR>(y, WIDTH) &&
+                   vectors_fit<VECTOR>(scale, WIDTH) && vectors_fit<VECTOR>(bias, WIDTH);
     if (aligned) {
         forward_row<true>(x, scale, bias, y, mean, inverse_std, row, eps);
     } else {
@@ -169,15 +169,17 @@ __device__ __forceinline__ void backward_rows(
 
 // dx = LN'(g) + residual: the gradient that reaches x around the branch is added in the same pass over memory.
 //
-// g: (rows, WIDTH); x, residual, dx: (rows, WIDTH), residual may be null; partial: (blocks, 2, WIDTH), each block's sums
-// for dscale and dbias. Any grid: block b takes the rows 4 b .. 4 b + 3, then those 4 gridDim.x further on, and so on.
+// g: (rows, WIDTH); x, residual, dx: (rows, WIDTH), residual may be null; partial: (blocks, 2, WIDTH), each block's
+// sums for dscale and dbias. Any grid: block b takes the rows 4 b .. 4 b + 3, then those 4 gridDim.x further on, and
+// so on.
 extern "C" __global__ void __launch_bounds__(128) layer_norm_backward(
     const Y* g, const X* x, const float* scale, const float* mean, const float* inverse_std, const X* residual, X* dx,
     float* partial, int rows
 ) {
     __shared__ float shared[WARPS][VECTOR * WARP_SIZE];
-    bool aligned = vectors_fit<VECTOR>(g, WIDTH) && vectors_fit<VECTOR>(x, WIDTH) && vectors_fit<VECTOR>(scale, WIDTH) &&
-                   vectors_fit<VECTOR>(residual, WIDTH) && vectors_fit<VECTOR>(dx, WIDTH);
+    bool aligned = vectors_fit<VECTOR>(g, WIDTH) && vectors_fit<VECTOR>(x, WIDTH) &&
+                   vectors_fit<VECTOR>(scale, WIDTH) && vectors_fit<VECTOR>(residual, WIDTH) &&
+                   vectors_fit<VECTOR>(dx, WIDTH);
     if (aligned) {
         backward_rows<true>(g, x, scale, mean, inverse_std, residual, dx, partial, shared, rows);
     } else {

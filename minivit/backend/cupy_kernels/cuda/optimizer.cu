@@ -9,17 +9,17 @@
 //   ema    {1 - d}
 // b1 and b2 are rounded to float here: corrections made from the rounded numbers match them best.
 //
-// Any grid, blocks of whole warps. Flat arrays are 16-byte aligned; their first `decayed` elements decay. Where the norm
-// is not finite an update changes nothing.
+// Any grid, blocks of whole warps. Flat arrays are 16-byte aligned; their first `decayed` elements decay. Where the
+// norm is not finite an update changes nothing.
 
 enum Scalar { LR, B1, B2, EPS, WEIGHT_DECAY, CORRECTION_1, CORRECTION_2, CLIP, NORM };
 constexpr int MOMENTUM = B1;
 constexpr int MAX_WARPS = 32;
 constexpr int VECTOR = 4;  // floats in 16 bytes
 
-// Where the gradients are. Tensor i is copied to flat[start[i] : start[i] + size[i]]; the starts, and the end of the flat
-// array at start[count], are multiples of 4. The struct has the layout of C: after `count` it is padded to a multiple of
-// 8 bytes (numpy.dtype(..., align=True)). Passed by value, it may have 4 KiB (32 KiB from CUDA 12.1 on).
+// Where the gradients are. Tensor i is copied to flat[start[i] : start[i] + size[i]]; the starts, and the end of the
+// flat array at start[count], are multiples of 4. The struct has the layout of C: after `count` it is padded to a
+// multiple of 8 bytes (numpy.dtype(..., align=True)). Passed by value, it may have 4 KiB (32 KiB from CUDA 12.1 on).
 struct Table {
     const float* source[MAX_TENSORS];  // 16-byte aligned
     long long start[MAX_TENSORS + 1];
@@ -95,8 +95,8 @@ extern "C" __global__ void gather_gradients(Table table, float* flat, float* par
     if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-// scalars[NORM] = sqrt(sum of partial);  scalars[CLIP] = what to multiply the gradients by, so that their norm is at most
-// max_norm. partial: (count,). One block.
+// scalars[NORM] = sqrt(sum of partial);  scalars[CLIP] = what to multiply the gradients by, so that their norm is at
+// most max_norm. partial: (count,). One block.
 extern "C" __global__ void clip(const float* partial, int count, float* scalars, float max_norm) {
     __shared__ float shared[MAX_WARPS];
     float sum = 0;
