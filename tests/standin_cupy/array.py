@@ -276,7 +276,7 @@ def to_index_array(part: Any) -> Any:
 def _method(name: str) -> Callable:
     def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
         check_keywords(f"ndarray.{name}", METHODS[name], kwargs)
-        if name == "copy" and not args:
+        if name == "copy" and not args and not kwargs:
             args = ("C",)
         args = tuple(operand(a) if isinstance(a, ndarray) else a for a in args)
         out = kwargs.pop("out", None)
