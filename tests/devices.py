@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import standin_cupy
 
+from minivit import gradcheck
 from minivit import ops as minivit_ops
 from minivit.backend import get_namespace, is_array
 from minivit.errors import BackendError
+from minivit.nn import Module
 from minivit.tensor import Tensor
 
 DEVICES = ("numpy", "standin", "cupy")
@@ -80,6 +82,11 @@ def tensor(x: Any, requires_grad: bool = False, name: str | None = None) -> Tens
     return Tensor(to_device(x if isinstance(x, np.ndarray) else np.asarray(x, np.float32)), requires_grad, name)
 
 
+def placed(module: Module) -> Module:
+    """The module, its parameters moved to the device."""
+    return module.to("numpy" if library() is np else "cupy")
+
+
 def on_device(op: Callable) -> Callable:
     """The op `(y, vjp)` as a function of NumPy arrays that computes on the device."""
 
@@ -94,6 +101,11 @@ def on_device(op: Callable) -> Callable:
 
 ORIGINALS: dict[Callable, Callable] = {}  # what `on_device` made -> what it was made from
 ops = SimpleNamespace(**{name: on_device(getattr(minivit_ops, name)) for name in minivit_ops.__all__})
+
+
+def check_gradients(f: Callable, *inputs: Any, **options: Any) -> None:
+    """minivit.gradcheck.check_gradients on the device."""
+    gradcheck.check_gradients(f, *to_device(inputs), **options)
 
 
 def assert_equal(found: Any, expected: Any) -> None:
