@@ -183,8 +183,8 @@ class DeviceStep:
         decays = [decay for decay in optimizer.decays if decay]
         scalars[4] = decays[0] if decays else 0
         if isinstance(optimizer, AdamW):
-            b1, b2 = optimizer.betas
-            scalars[1:4] = b1, b2, optimizer.eps
+            scalars[1:4] = *optimizer.betas, optimizer.eps
+            b1, b2 = map(float, scalars[1:3])  # as the kernel has them: it makes 1 - b2 of a rounded 0.999
             corrections = 1 / (1 - b1**optimizer.steps), (1 - b2**optimizer.steps) ** -0.5
             scalars[CORRECTION_1 : CORRECTION_1 + 2] = corrections
         else:

@@ -172,8 +172,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "flip": True,
         "crop_padding": 4,
         "randaugment": (2, 9),
-        "mixup": 0.2,
+        "mixup": 0.8,
+        "cutmix": 1.0,
         "label_smoothing": 0.1,
+        "eval_every": 1950,
         "ema": 0.9995,
     },
     "imagefolder": {

@@ -16,16 +16,22 @@ from minivit.backend.precision import narrow
 def attention(qkv, heads, keep=None, queries=None):
     if qkv.ndim != 3 or qkv.shape[-1] % (3 * heads) or not fits(qkv) or (queries is not None and queries < 1):
         return NotImplemented
-    batch, tokens, packed = qkv.shape
+    batch, tokens, _ = qkv.shape
     queries = min(queries or tokens, tokens)
     if keep is not None and keep.shape != (batch, heads, queries, tokens):
         return NotImplemented
     qkv = contiguous(narrow(qkv))
-    head_dim = packed // (3 * heads)
-    if keep is None and qkv.dtype.name == "bfloat16" and head_dim % 16 == 0 and head_dim <= 128:
-        if backward_shared_memory(tokens, queries, head_dim) <= most_shared_memory(xp_of(qkv)):
-            return _fused(qkv, heads, queries)
+    if keep is None and _fits_fused(qkv, heads, queries):
+        return _fused(qkv, heads, queries)
     return _general(qkv, heads, keep, queries)
+
+
+def _fits_fused(qkv: Array, heads: int, queries: int) -> bool:
+    batch, tokens, packed = qkv.shape
+    head_dim = packed // (3 * heads)
+    if qkv.dtype.name != "bfloat16" or head_dim % 16 or head_dim > 128 or batch * heads > MOST_HEADS:
+        return False
+    return backward_shared_memory(tokens, queries, head_dim) <= most_shared_memory(xp_of(qkv))
 
 
 def _fused(qkv: Array, heads: int, queries: int) -> tuple:
@@ -44,13 +50,15 @@ def _fused(qkv: Array, heads: int, queries: int) -> tuple:
         backward = kernel("attention.cu", "attention_backward", HEAD_DIM=head_dim)
         g = contiguous(g.astype(qkv.dtype, copy=False))
         shared = backward_shared_memory(tokens, queries, head_dim)
-        backward(batch * heads, BACKWARD_THREADS, qkv, y, g, log_sum, dqkv, *sizes, shared_memory=shared)
+        threads = 32 * min(MOST_WARPS, _padded(tokens) // 16)
+        backward(batch * heads, threads, qkv, y, g, log_sum, dqkv, *sizes, shared_memory=shared)
         return (dqkv,)
 
     return y, vjp
 
 
-BACKWARD_THREADS = 256
+MOST_WARPS = 8  # of the backward kernel; each takes 16 tokens at a time
+MOST_HEADS = 65_535  # of all images, the largest grid
 
 
 def forward_shared_memory(tokens: int, head_dim: int) -> int:

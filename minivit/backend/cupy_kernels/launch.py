@@ -1,7 +1,7 @@
 """Compiling CUDA sources at run time and launching their kernels on CuPy arrays.
 
-A kernel is compiled for the types and widths it is used with (`-D` options), once per process; CuPy keeps the compiled
-code in a cache on disk.
+A kernel is compiled for the types and widths it is used with (preprocessor symbols), once per process; CuPy keeps the
+compiled code in a cache on disk.
 """
 
 import functools
@@ -48,9 +48,10 @@ def _kernel(file: str, name: str, defines: tuple[tuple[str, object], ...], cupy:
 
 @functools.cache
 def _module(file: str, defines: tuple[tuple[str, object], ...], cupy: Any) -> Any:
-    code = "\n".join((SOURCES / part).read_text() for part in ("device.cuh", file))
-    options = ("-std=c++17", *(f"-D{symbol}={value}" for symbol, value in defines))
-    return cupy.RawModule(code=code, options=options)
+    # Not as options: the compiler's own headers come before the code, and they use T as a name.
+    symbols = [f"#define {symbol} {value}" for symbol, value in defines]
+    code = "\n".join([*symbols, *((SOURCES / part).read_text() for part in ("device.cuh", file))])
+    return cupy.RawModule(code=code, options=("-std=c++17",))
 
 
 def _check(argument: Any, kernel_name: str) -> None:

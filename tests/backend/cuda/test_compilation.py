@@ -19,6 +19,8 @@ SPECIALISATIONS = [
     ("optimizer.cu", {"MAX_TENSORS": 170}),
     *[("layer_norm.cu", {"X": x, "Y": y, "WIDTH": 192}) for x in TYPES for y in TYPES],
     *[("layer_norm.cu", {"X": "float", "Y": "bf16", "WIDTH": width}) for width in (50, 768, 1280)],
+    *[("augment.cu", {"CHANNELS": channels}) for channels in (1, 3)],
+    ("mix.cu", {}),
     *[("attention.cu", {"HEAD_DIM": head_dim}) for head_dim in (16, 64, 80, 128)],
 ]
 WITHOUT_SPILLS = ("attention_forward", "attention_backward", "layer_norm_forward", "layer_norm_backward")

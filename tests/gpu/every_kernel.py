@@ -1,0 +1,33 @@
+"""One update of small models that between them launch every kernel: to be run under compute-sanitizer."""
+
+import numpy as np
+
+from minivit import functional as F
+from minivit.backend import get_namespace
+from minivit.backend.precision import precision
+from minivit.data import ArrayDataset
+from minivit.models import ViTConfig
+from minivit.recipes import Recipe
+from minivit.tensor import Tensor, grad
+from minivit.trainer import Trainer
+
+cupy = get_namespace("cupy")
+rng = np.random.default_rng(0)
+for in_precision, width, optimizer, mixing in (
+    ("float32", 50, "sgd", {}),
+    ("bf16", 64, "adamw", {"mixup": 0.5}),
+    ("bf16", 160, "adamw", {"cutmix": 0.5}),
+):
+    model = ViTConfig(image_size=20, patch_size=5, width=width, depth=2, heads=2, mlp_width=70, num_classes=5)
+    recipe = Recipe(
+        model=model, batch_size=3, steps=4, precision=in_precision, backend="cupy", optimizer=optimizer, ema=0.9,
+        flip=True, crop_padding=2, randaugment=(2, 9.0), erasing=0.5, lr=1e-3, workers=1, **mixing,
+    )  # fmt: skip
+    data = ArrayDataset(rng.integers(0, 256, (9, 20, 20, 3), np.uint8), np.arange(9) % 5, list("abcde"), "random")
+    for progress in Trainer(recipe, data, data, None).run():
+        assert np.isfinite(progress.loss)
+    with precision(in_precision):
+        x = Tensor(cupy.asarray(rng.standard_normal((7, 33)), "float32"), requires_grad=True)
+        grad(F.softmax(x), [x], cupy.ones((7, 33), "float32"))
+        grad(F.gelu(x, "erf"), [x], cupy.ones((7, 33), "float32"))
+print("every kernel ran")
