@@ -109,9 +109,8 @@ def violations(source: str, recorded: dict[str, Any], arrays: bool = True) -> It
     `arrays`: every attribute that NumPy's arrays have counts as one of an array."""
     tree = ast.parse(source)
     libraries = aliases(tree)
-    calls = {
-        id(node.func): [k.arg for k in node.keywords if k.arg] for node in ast.walk(tree) if type(node) is ast.Call
-    }
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    keywords_of = {id(call.func): [k.arg for k in call.keywords if k.arg] for call in calls}
     for node in ast.walk(tree):
         start, names = chain(node)
         if not names or names[-1].startswith("__"):

@@ -226,24 +226,25 @@ def run(compute: Callable[[], Any], sources: Sequence[ndarray], keep_order: bool
     New arrays are C-contiguous, unless keep_order.
     """
 
-    def deliver(result: Any, new: list[ndarray]) -> Any:
-        if isinstance(result, tuple | list):
-            return type(result)(deliver(one, new) for one in result)
-        if not isinstance(result, np.ndarray | np.generic):
-            return result
-        for source in sources:
-            if result is source._host:
-                return source
-            if isinstance(result, np.ndarray) and np.may_share_memory(result, source._host):
-                return view(source, result)
-        new.append(wrap(result, keep_order))
-        return new[-1]
-
     def store(result: Any) -> tuple[Any, list[ndarray]]:
         new: list[ndarray] = []
-        return deliver(result, new), new
+        if isinstance(result, tuple | list):
+            return type(result)(_delivered(one, sources, keep_order, new) for one in result), new
+        return _delivered(result, sources, keep_order, new), new
 
     return device.run(compute, store)
+
+
+def _delivered(result: Any, sources: Sequence[ndarray], keep_order: bool, new: list[ndarray]) -> Any:
+    if not isinstance(result, np.ndarray | np.generic):
+        return result
+    for source in sources:
+        if result is source._host:
+            return source
+        if isinstance(result, np.ndarray) and np.may_share_memory(result, source._host):
+            return view(source, result)
+    new.append(wrap(result, keep_order))
+    return new[-1]
 
 
 def write(action: Callable[[], Any], target: ndarray) -> ndarray:
