@@ -54,11 +54,11 @@ def gpu() -> Iterator[tuple[str, str]]:
     """Driver, CuPy, libraries and memory of a GPU, or what is missing and the command that installs it."""
     cuda = driver_cuda_version()
     if cuda is None:
-        yield "gpu driver", "none found: minivit runs on NumPy; for a GPU install NVIDIA's driver first"
+        yield "driver", "none found: minivit runs on NumPy; for a GPU install NVIDIA's driver first"
     else:
-        yield "gpu driver", f"for CUDA {cuda[0]}.{cuda[1]}"
+        yield "driver", f"for CUDA {cuda[0]}.{cuda[1]}"
     wheel = f"cupy-cuda{cuda[0] if cuda else 13}x"
-    if importlib.util.find_spec("cupy") is None:
+    if not is_installed("cupy"):
         yield "cupy", f"not installed (needed for a GPU only): pip install {wheel} ml_dtypes"
         return
     try:
@@ -82,8 +82,13 @@ def gpu() -> Iterator[tuple[str, str]]:
     except Exception as error:
         words = str(error).splitlines() or [type(error).__name__]
         yield "nvrtc", f"CANNOT compile minivit's kernels ({words[0]}): pip install nvidia-cuda-nvrtc"
-    found = importlib.util.find_spec("ml_dtypes") is not None
-    yield "ml_dtypes", "installed" if found else "MISSING (--precision bf16 needs it): pip install ml_dtypes"
+    missing = "MISSING (--precision bf16 needs it): pip install ml_dtypes"
+    yield "ml_dtypes", "installed" if is_installed("ml_dtypes") else missing
+
+
+def is_installed(name: str) -> bool:
+    """Whether a package could be imported."""
+    return sys.modules[name] is not None if name in sys.modules else importlib.util.find_spec(name) is not None
 
 
 def driver_cuda_version() -> tuple[int, int] | None:

@@ -51,9 +51,7 @@ class Node:
     @property
     def saved(self) -> dict[str, Array]:
         """The arrays that the vjp captured, by the name they have in the op; empty once released."""
-        if self.vjp is None or not inspect.isfunction(self.vjp):
-            return {}
-        return {name: value for name, value in inspect.getclosurevars(self.vjp).nonlocals.items() if is_array(value)}
+        return {} if self.vjp is None else _captured(self.vjp)
 
     @property
     def saved_bytes(self) -> int:
@@ -184,6 +182,17 @@ class Tensor:
     def mean(self, axis=None, keepdims=False):
         """Mean over `axis`."""
         return _mean(self, axis, keepdims)
+
+
+def _captured(function: Callable) -> dict[str, Array]:
+    """The arrays a function has captured, also through functions that it has captured."""
+    found: dict[str, Array] = {}
+    for name, value in (inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}).items():
+        if is_array(value):
+            found[name] = value
+        elif inspect.isfunction(value):
+            found |= {f"{name}.{inner}": array for inner, array in _captured(value).items()}
+    return found
 
 
 def lift(op: Callable) -> Callable:

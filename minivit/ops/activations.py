@@ -3,7 +3,7 @@
 import math
 
 from minivit.backend import Array, xp_of
-from minivit.ops.elementwise import erf_values
+from minivit.ops.erf_series import erf_values
 
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import standin_cupy
 from PIL import Image
 
 from minivit import data, doctor, runs
@@ -128,7 +129,7 @@ def test_doctor_names_what_is_here_and_what_is_missing(capsys, monkeypatch):
     assert found["digits"] == "1438 training images"
     assert found["tqdm"].startswith("MISSING")
     assert found["matmul"] == "12 GFLOP/s in float32 (1024 x 1024)"
-    assert "CuPy is not installed" in found["gpu"]
+    assert found["cupy"].startswith("not installed (needed for a GPU only): pip install cupy-cuda1")
     assert "cifar-10-binary.tar.gz" in found["cifar10"]
     assert "(does not exist yet)" in found["data"]
     assert {"minivit", "python", "cores", "blas"} <= found.keys()
@@ -139,3 +140,20 @@ def test_the_matmul_rate_is_flops_over_seconds(monkeypatch):
     ticks = iter([0.0, 3.0, 10.0, 12.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
     assert doctor.matmul_rate(n=100, repeats=2) == 2 * 100**3 / 2.0 / 1e9
+
+
+def test_doctor_says_what_a_gpu_has(capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "matmul_rate", lambda: 12.3)
+    monkeypatch.setattr(doctor, "driver_cuda_version", lambda: (13, 0))
+    with standin_cupy.installed():
+        assert doctor.main([]) == 0
+    found = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert "CUDA runtime 13.0" in found["cupy"]
+    assert found["nvrtc"] == "compiles minivit's kernels"
+    assert found["ml_dtypes"] == "installed"
+    monkeypatch.setattr(doctor, "driver_cuda_version", lambda: (12, 9))
+    with standin_cupy.installed():
+        assert doctor.main([]) == 0
+    assert (
+        "TOO NEW for the driver: pip uninstall cupy-cuda13x, then pip install cupy-cuda12x" in capsys.readouterr().out
+    )

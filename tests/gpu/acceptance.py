@@ -122,7 +122,7 @@ def stages(out: Path) -> list[Stage]:
 
 def gpu_line(output: str) -> tuple[None, str]:
     """What the doctor says about GPU and CuPy."""
-    rows = [line for line in output.splitlines() if line.startswith(("gpu", "cupy", "cublasLt"))]
+    rows = [line for line in output.splitlines() if line.startswith(("driver", "gpu", "cupy", "cublasLt"))]
     return None, "; ".join(" ".join(row.split()) for row in rows)
 
 

@@ -36,7 +36,7 @@ class Ufunc:
         hosts = [operand(arg) for arg in args]
         if out is None:
             sources = [arg for arg in args if isinstance(arg, ndarray)]
-            return run(lambda: self._ufunc(*hosts, order="C", **kwargs), sources)
+            return run(lambda: self._ufunc(*hosts, **kwargs), sources)
         if not isinstance(out, ndarray):
             raise TypeError(f"out must be a cupy.ndarray, not {type(out)}")
         return write(lambda: self._ufunc(*hosts, out=out._host, **kwargs), out)

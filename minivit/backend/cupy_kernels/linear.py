@@ -39,7 +39,7 @@ def linear(x, weight, bias=None):
 def linear_gelu(x, weight, bias, form="tanh"):
     if not _linear_fits(x, weight, bias) or form not in FORMS:
         return NotImplemented
-    rows, narrow_weight = _rows(narrow(x)), narrow(weight)
+    rows, narrow_weight, bias = _rows(narrow(x)), narrow(weight), contiguous(bias)
     h = product(rows, narrow_weight)
     y = _bias_gelu(h, bias, form)
 

@@ -15,7 +15,7 @@ WIDEST = 8192  # of a row that layer_norm keeps in registers
 def layer_norm(x, scale, bias, eps=1e-6):
     if not _layer_norm_fits(x, scale, bias):
         return NotImplemented
-    x = contiguous(x)
+    x, scale = contiguous(x), contiguous(scale)
     y, mean, inverse_std = _layer_norm_forward(x, scale, bias, eps, keep=True)
 
     def vjp(g, residual=None):
