@@ -1,6 +1,5 @@
 """The array of the stand-in: a NumPy array behind CuPy's manners."""
 
-import functools
 import itertools
 import math
 import operator
@@ -12,16 +11,9 @@ import ml_dtypes
 import numpy as np
 
 from standin_cupy import device
-from standin_cupy.device import Memory, MemoryPointer
-from standin_cupy.snapshot import METHODS, check_keywords
+from standin_cupy.memory import MemoryPointer
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-OFFERED = [  # methods that do what NumPy's do
-    "all", "any", "argmax", "argmin", "argsort", "astype", "clip", "conj", "copy", "cumprod", "cumsum", "diagonal",
-    "flatten", "max", "mean", "min", "prod", "ravel", "repeat", "reshape", "round", "squeeze", "std", "sum", "swapaxes",
-    "take", "trace", "transpose", "var", "view",
-]  # fmt: skip
-SUMS = ("sum", "mean", "prod", "var", "std", "cumsum", "cumprod")  # of bfloat16, they are added up in float32
 
 
 class ndarray:
@@ -33,7 +25,7 @@ class ndarray:
     def __init__(self, shape, dtype=float, memptr=None, strides=None, order="C"):
         if memptr is None:
             nbytes = math.prod(shape if isinstance(shape, tuple | list) else (shape,)) * np.dtype(dtype).itemsize
-            memory = Memory(nbytes)
+            memory = device.allocate(nbytes)
             memptr = MemoryPointer(memory, memory.ptr)
         self._memory = memptr.mem
         self._host = np.ndarray(shape, dtype, memptr.mem.bytes, memptr.ptr - memptr.mem.ptr, strides, order)
@@ -124,29 +116,20 @@ class ndarray:
             raise TypeError("iteration over a 0-d array")
         return (self[i] for i in range(len(self)))
 
+    def __copy__(self) -> "ndarray":
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict) -> "ndarray":
+        return self.copy()
+
+    def __reduce__(self):
+        return wrap, (self.get(),)
+
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
             "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array "
             "explicitly."
         )
-
-    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        """NumPy's ufuncs hand over to CuPy's (and so do NumPy's operators, with an array of CuPy on the right)."""
-        import standin_cupy.functions as functions
-
-        if method != "__call__":
-            return NotImplemented
-        if isinstance(kwargs.get("out"), tuple):
-            (kwargs["out"],) = kwargs["out"]
-        return getattr(functions.cupy, ufunc.__name__)(*inputs, **kwargs)
-
-    def __array_function__(self, function, types, args, kwargs):
-        import standin_cupy.functions as functions
-
-        counterpart = getattr(functions.cupy, function.__name__, None)
-        if counterpart is None or not all(issubclass(t, ndarray | np.ndarray) for t in types):
-            return NotImplemented
-        return counterpart(*args, **kwargs)
 
     # elements
 
@@ -274,76 +257,4 @@ def to_index_array(part: Any) -> Any:
     return wrap(host.astype(np.int32) if host.size == 0 and isinstance(part, list | tuple) else host)
 
 
-def _method(name: str) -> Callable:
-    def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
-        check_keywords(f"ndarray.{name}", METHODS[name], kwargs)
-        if name == "copy" and not args and not kwargs:
-            args = ("C",)
-        args = tuple(operand(a) if isinstance(a, ndarray) else a for a in args)
-        out = kwargs.pop("out", None)
-        compute = functools.partial(_apply_method, name, self._host, args, kwargs)
-        if out is None:
-            sources = [] if name in ("copy", "flatten") else [self]
-            return run(compute, sources, keep_order=name in ("astype", "copy"))
-        return write(lambda: np.copyto(out._host, compute()), out)
-
-    method.__name__ = name
-    return method
-
-
-def _apply_method(name: str, host: np.ndarray, args: tuple, kwargs: dict[str, Any]) -> Any:
-    if name in SUMS and host.dtype == BFLOAT16:
-        return np.asarray(getattr(host.astype(np.float32), name)(*args, **kwargs)).astype(BFLOAT16)
-    if name == "astype":
-        kwargs = {key: value for key, value in kwargs.items() if value is not None}  # CuPy's defaults are None
-    return getattr(host, name)(*args, **kwargs)
-
-
-def _operator(name: str, reflected: bool = False) -> Callable:
-    def binary(self: ndarray, other: Any) -> Any:
-        import standin_cupy.functions as functions
-
-        if getattr(other, "__array_ufunc__", True) is None:  # it wants to be asked itself
-            return NotImplemented
-        pair = (other, self) if reflected else (self, other)
-        return getattr(functions.cupy, name)(*pair)
-
-    return binary
-
-
-def _in_place(name: str) -> Callable:
-    def binary(self: ndarray, other: Any) -> ndarray:
-        import standin_cupy.functions as functions
-
-        return getattr(functions.cupy, name)(self, other, out=self)
-
-    return binary
-
-
-def _unary(name: str) -> Callable:
-    def unary(self: ndarray) -> ndarray:
-        import standin_cupy.functions as functions
-
-        return getattr(functions.cupy, name)(self)
-
-    return unary
-
-
 ndarray.__module__ = "cupy"
-for _name in OFFERED:
-    setattr(ndarray, _name, _method(_name))
-for _symbol, _function in {
-    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
-    "mod": "remainder", "pow": "power", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or",
-    "xor": "bitwise_xor", "lshift": "left_shift", "rshift": "right_shift",
-}.items():  # fmt: skip
-    setattr(ndarray, f"__{_symbol}__", _operator(_function))
-    setattr(ndarray, f"__r{_symbol}__", _operator(_function, reflected=True))
-    if _symbol != "matmul":
-        setattr(ndarray, f"__i{_symbol}__", _in_place(_function))
-for _symbol, _function in {
-    "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
-}.items():  # fmt: skip
-    setattr(ndarray, f"__{_symbol}__", _operator(_function))
-for _symbol, _function in {"neg": "negative", "abs": "absolute", "invert": "invert", "pos": "positive"}.items():
-    setattr(ndarray, f"__{_symbol}__", _unary(_function))

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from standin_cupy import device
-from standin_cupy.device import BLOCK, CUDARuntimeError, MemoryPointer, MemoryPool, OutOfMemoryError, Stream, current
+from standin_cupy.device import CUDARuntimeError, Stream, current
+from standin_cupy.memory import BLOCK, TOTAL_MEMORY, MemoryPointer, MemoryPool, OutOfMemoryError
 
 DEVICES = 1  # tests set it to 0 for a machine without a GPU
 
@@ -67,7 +68,7 @@ class Device:
 
 def memory_info() -> tuple[int, int]:
     """(free, total) bytes."""
-    return device.TOTAL_MEMORY - device.default_pool.total_bytes(), device.TOTAL_MEMORY
+    return TOTAL_MEMORY - device.default_pool.total_bytes(), TOTAL_MEMORY
 
 
 def alloc_pinned_memory(size: int) -> bytearray:
@@ -98,7 +99,7 @@ def device_count() -> int:
 def properties(device_id: int) -> dict[str, Any]:
     return {
         "name": b"CPU behind the stand-in for CuPy",
-        "totalGlobalMem": device.TOTAL_MEMORY,
+        "totalGlobalMem": TOTAL_MEMORY,
         "major": 9,
         "minor": 0,
         "multiProcessorCount": 4,

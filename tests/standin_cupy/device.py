@@ -1,105 +1,18 @@
-"""The device behind the stand-in: memory, streams, and operations that are run, or recorded while a graph is captured.
-
-Device memory is ordinary memory whose bytes are 0xFF (NaN, -1) before they are written and after they are freed.
-"""
+"""The device behind the stand-in: streams, and operations that are run, or recorded while a graph is captured."""
 
 import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-BLOCK = 512  # bytes: what the pool rounds up to
-TOTAL_MEMORY = 16 << 30
-POISON = 0xFF
+from standin_cupy.memory import POISON, Memory, MemoryPool
 
 
 class CUDARuntimeError(RuntimeError):
     """An error that the CUDA runtime reports."""
-
-
-class OutOfMemoryError(MemoryError):
-    """size: bytes that were asked for; total: in use before; limit: of the pool, 0 for none."""
-
-    def __init__(self, size: int, total: int, limit: int = 0):
-        super().__init__(
-            f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes, limit {limit:,})"
-        )
-
-
-class MemoryPool:
-    """Counts what is in use (`used_bytes`) and what was taken from the device and not given back (`total_bytes`)."""
-
-    def __init__(self) -> None:
-        self._used = self._total = self._limit = 0
-
-    def malloc(self, size: int) -> "MemoryPointer":
-        """Memory that belongs to the pool."""
-        memory = Memory(size, self)
-        return MemoryPointer(memory, memory.ptr)
-
-    def take(self, size: int) -> None:
-        """Count `size` bytes as used. Raises OutOfMemoryError beyond the limit."""
-        if self._used + size > (self._limit or TOTAL_MEMORY):
-            raise OutOfMemoryError(size, self._used, self._limit)
-        self._used += size
-        self._total = max(self._total, self._used)
-
-    def give_back(self, size: int) -> None:
-        self._used -= size
-
-    def set_limit(self, size: int | None = None, fraction: float | None = None) -> None:
-        self._limit = int(fraction * TOTAL_MEMORY) if fraction is not None else size or 0
-
-    def get_limit(self) -> int:
-        return self._limit
-
-    def used_bytes(self) -> int:
-        return self._used
-
-    def total_bytes(self) -> int:
-        return self._total
-
-    def free_bytes(self) -> int:
-        return self._total - self._used
-
-    def free_all_blocks(self, stream: Any = None) -> None:
-        self._total = self._used
-
-
-class Memory:
-    """One allocation of whole blocks, as CuPy's, poisoned. It is poisoned again when its last user is gone, so that a
-    graph which still reads it is found out: but not where a graph's own pool gave it, which nobody else is to use."""
-
-    live: ClassVar[dict[int, np.ndarray]] = {}  # address -> bytes of every allocation
-
-    def __init__(self, size: int, pool: MemoryPool | None = None):
-        size = -(-size // BLOCK) * BLOCK
-        (pool or current().pool).take(size)
-        self.pool = pool or current().pool
-        self.is_of_graph = current().stream.is_capturing() and self.pool is not default_pool
-        room = np.full(size + BLOCK, POISON, np.uint8)
-        start = -room.ctypes.data % BLOCK
-        self.bytes = room[start : start + size]
-        self.ptr = room.ctypes.data + start
-        self.live[self.ptr] = self.bytes
-
-    def __del__(self) -> None:
-        if hasattr(self, "ptr"):  # it had been given memory
-            del self.live[self.ptr]
-            if not self.is_of_graph:
-                self.bytes.fill(POISON)
-            self.pool.give_back(self.bytes.size)
-
-
-class MemoryPointer:
-    """A place in an allocation: `ptr` is its address."""
-
-    def __init__(self, mem: Memory, ptr: int):
-        self.mem = mem
-        self.ptr = ptr
 
 
 class Stream:
@@ -193,6 +106,12 @@ def current() -> _Thread:
     return _thread
 
 
+def allocate(size: int) -> Memory:
+    """Memory from the pool of this thread."""
+    pool = current().pool
+    return Memory(size, pool, is_of_graph=current().stream.is_capturing() and pool is not default_pool)
+
+
 def reset() -> None:
     """A device as new."""
     global _thread, synchronisations
@@ -267,8 +186,11 @@ def submit(task: Callable[[], None]) -> None:
     if recorded is None:
         task()
     else:
-        kept = list(Memory.live.values())  # what is freed is poisoned, but still there
-        recorded.append(lambda: task() if kept is not None else None)
+
+        def replay(kept: Any = tuple(Memory.live.values())) -> None:  # what is freed is poisoned, but still there
+            task()
+
+        recorded.append(replay)
 
 
 def submit_by_address(stream: int, task: Callable[[], None]) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from standin_cupy import cuda, device
-from standin_cupy.array import BFLOAT16, SUMS, ndarray, operand, run, wrap, write
+from standin_cupy.array import BFLOAT16, ndarray, operand, run, wrap, write
+from standin_cupy.memory import POISON
+from standin_cupy.methods import SUMS, attach
 from standin_cupy.raw import RawModule
 from standin_cupy.snapshot import CONSTANTS, FUNCTIONS, UFUNCS, check_keywords
 
@@ -99,7 +101,7 @@ def _function(name: str, function: Callable) -> Callable:
             return write(lambda: np.copyto(out._host, compute()), out)
         result = run(compute, sources, keep_order=name in KEEP_ORDER)
         if name.startswith("empty"):
-            result._memory.bytes.fill(device.POISON)
+            result._memory.bytes.fill(POISON)
         return result
 
     return on_device
@@ -199,3 +201,4 @@ OWN: dict[str, Any] = {
     "__version__": "14.2.0",
 }
 cupy = Module("cupy", __doc__)
+attach(cupy)
