@@ -10,7 +10,6 @@ from devices import numpy_only
 
 from minivit import functional, ops
 
-
 pytestmark = numpy_only  # nothing is computed here
 
 

@@ -186,8 +186,9 @@ def submit(task: Callable[[], None]) -> None:
     if recorded is None:
         task()
     else:
+        memory = list(Memory.live.values())  # what is freed is poisoned, but must still be there
 
-        def replay(kept: Any = tuple(Memory.live.values())) -> None:  # what is freed is poisoned, but still there
+        def replay(kept: Any = memory) -> None:
             task()
 
         recorded.append(replay)
