@@ -83,6 +83,8 @@ class Recipe:
                 raise ConfigError(f"{field} has {len(value)} values, the images have {self.model.channels} channels")
             if field == "std" and np.min(value) <= 0:
                 raise ConfigError(f"std is {value}, expected more than 0")
+        if self.precision == "tf32" and self.backend == "numpy":
+            raise ConfigError("precision tf32 is one of GPUs' matrix units: choose backend cupy, or float32 or bf16")
         if self.loss == "sigmoid" and self.label_smoothing:
             raise ConfigError("label smoothing belongs to the softmax loss; the sigmoid loss has none")
         _ = self.augment  # raises what it has to say

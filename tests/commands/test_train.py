@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import standin_cupy
 from PIL import Image
 
 from minivit import cli, recipes, runs, train
@@ -150,7 +151,7 @@ def test_every_option_arrives_in_the_recipe(command):
     }
     argv = [part for name, value in {**options, **model}.items() for part in (f"--{name.replace('_', '-')}", value)]
     argv += ["--image-size", "12x8", "--patch-size", "6x4", "--resized-crop", "0.5,1", "--randaugment", "1,3"]
-    argv += ["--flip", "--recompute"]
+    argv += ["--flip", "--recompute", "--no-graph"]
     assert command("train", *argv, "--out", "a").status == 0
     values = json.loads(Path("a/config.json").read_text())
     found = values.pop("model")
@@ -159,9 +160,10 @@ def test_every_option_arrives_in_the_recipe(command):
     assert (found["image_size"], found["patch_size"]) == ([12, 8], [6, 4])
     assert (values["resized_crop"], values["randaugment"]) == ([0.5, 1], [1, 3])
     assert values["flip"] is values["recompute"] is True
+    assert values["graph"] is False
     # and the parser has no option that this test does not know
     elsewhere = {"help", "preset", "config", "resume", "out", "data", "data_root", "model", "image_size", "patch_size"}
-    known = {*options, *model, *elsewhere, "steps", "resized_crop", "randaugment", "flip", "recompute"}
+    known = {*options, *model, *elsewhere, "steps", "resized_crop", "randaugment", "flip", "recompute", "graph"}
     assert {action.dest for action in train.parser()._actions} == known
 
 
@@ -353,3 +355,15 @@ def test_how_a_batch_is_cut_is_chosen_anew_for_another_batch(tiny_run):
     moved, _ = train.choose({"config": str(config), "backend": "cupy"})
     assert (again["accumulate"], larger["accumulate"], moved["accumulate"]) == (1, None, None)
     assert (larger["workers"], moved["workers"]) == (values["workers"], None)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "cupy"])
+def test_mixed_precision_trains_on_both_backends(command, backend):
+    with standin_cupy.installed():
+        small = ["--steps", "3", "--batch-size", "4", "--width", "32", "--heads", "2", "--depth", "1", "--limit", "40"]
+        options = ["--precision", "bf16", "--backend", backend, *small, "--mlp-width", "32", "--out", "a"]
+        answer = command("train", *options)
+        assert answer.status == 0
+        assert f"{backend}, bf16" in answer.out
+        assert json.loads(Path("a/config.json").read_text())["backend"] == backend
+        assert command("evaluate", "a").status == 0
