@@ -179,6 +179,7 @@ def test_a_field_of_the_wrong_type_is_named(path, value):
         {"backend": "jax"},
         {"bad_images": "keep"},
         {"loss": "sigmoid", "label_smoothing": 0.1},
+        {"precision": "tf32"},
     ],
     ids=str,
 )
