@@ -21,7 +21,7 @@ def attention_maps(image: np.ndarray, maps: np.ndarray, title: str, path: Path) 
     image: (height, width, C) in 0..1; maps: (L, H, rows, columns), multiples of uniform attention.
     """
     layers, heads = maps.shape[:2]
-    side = min(1.45, max(0.75, 9 / (heads + 1)))
+    side = max(0.75, min(1.45, 10 / (heads + 1), 11 / layers))
     figure = new_figure(max(5.5, side * (heads + 1) + 1.2), side * layers + 0.9)
     axes = figure.subplots(layers, heads + 1, squeeze=False)
     for layer in range(layers):
@@ -35,7 +35,7 @@ def attention_maps(image: np.ndarray, maps: np.ndarray, title: str, path: Path) 
             axes[0, 0].set_title("image", fontsize=10)
         else:
             picture_axes(axes[layer, 0])
-    _multiples_bar(figure, drawn, axes, "attention / uniform attention (1/N)", fraction=0.03)
+    _multiples_bar(figure, drawn, axes, "attention /\nuniform attention (1/N)", fraction=0.03)
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
 
@@ -56,7 +56,7 @@ def attention_rollout(images: np.ndarray, maps: np.ndarray, captions: Sequence[s
         show_image(axes[2, i], image * _enlarged(heat / heat.max(), image)[..., None])
     for row, label in enumerate(("image", "rollout", "image × rollout")):
         axes[row, 0].set_ylabel(label)
-    _multiples_bar(figure, drawn, axes, "rollout / uniform rollout (1/N)", fraction=0.05)
+    _multiples_bar(figure, drawn, axes, "rollout /\nuniform rollout (1/N)", fraction=0.05)
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
 
