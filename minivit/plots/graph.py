@@ -31,7 +31,7 @@ TINTS = {
 }
 PLAIN = "#ececec"
 
-Places = Mapping[int, tuple[int, int]]  # left and top of the box of the node with this `order`
+Place = tuple[int, int, int]  # left, top and bottom of the box of an op
 
 
 def computation_graph(loss: Tensor, title: str, path: Path) -> None:
@@ -44,16 +44,17 @@ def computation_graph(loss: Tensor, title: str, path: Path) -> None:
     nodes = tape(loss)
     if not nodes:
         raise ValueError("computation_graph: nothing was recorded: no input requires a gradient, or no_grad was on")
-    columns, drawn_as = columns_of(nodes)
+    columns = columns_of(nodes)
     kept = kept_bytes(nodes)
     starts = list(itertools.accumulate(map(_width, columns), initial=10))
-    places = {
-        node.order: (x + LEFT, TOP + row * (BOX_HEIGHT + GAP))
-        for x, column in zip(starts, columns, strict=False)
-        for row, node in enumerate(column.nodes)
-    }
+    places: dict[int, Place] = {}  # by the `order` of the node
+    for x, column in zip(starts, columns, strict=False):
+        y = TOP
+        for node in column.nodes:
+            places[node.order] = x + LEFT, y, y + _height(node)
+            y += _height(node) + GAP
     width = starts[-1] + 4
-    height = max(y for _, y in places.values()) + BOX_HEIGHT + 50
+    height = max(bottom for _, _, bottom in places.values()) + 50
     most = max(kept.values()) or 1
     total = _size(sum(kept.values()))
     subtitle = f"{len(nodes)} ops; bar and size in a box: what it keeps for the backward pass, in all {total}"
@@ -63,9 +64,9 @@ def computation_graph(loss: Tensor, title: str, path: Path) -> None:
     for column, following in itertools.pairwise(columns):
         parts.append(_to_next_column(places[column.nodes[-1].order], places[following.nodes[0].order]))
     for column in columns:
-        parts += _lines_within(column, places, drawn_as)
+        parts += _lines_within(column, places)
         for node in column.nodes:
-            parts += _op(node, *places[node.order], kept[node.order], most)
+            parts += _op(node, places[node.order], kept[node.order], most)
     path.write_text("\n".join([*parts, "</svg>\n"]), encoding="utf-8")
 
 
@@ -88,6 +89,11 @@ def _width(column: Column) -> int:
     return LEFT + BOX_WIDTH + 30 + round(LETTER * longest) + 18
 
 
+def _height(node: Node) -> int:
+    """Of the box of an op, with room for all that it takes."""
+    return max(BOX_HEIGHT, PILL_STEP * len(_from_outside(node)))
+
+
 def _column(x: int, column: Column, height: int) -> Iterator[str]:
     """Its background and title."""
     size = f'width="{_width(column) - 6}" height="{height - 90}"'
@@ -95,9 +101,10 @@ def _column(x: int, column: Column, height: int) -> Iterator[str]:
     yield _text(x + LEFT, 104, column.title, 15, "bold")
 
 
-def _op(node: Node, x: int, y: int, kept: int, most: int) -> Iterator[str]:
+def _op(node: Node, place: Place, kept: int, most: int) -> Iterator[str]:
     """The box of an op and the pills of what it takes from outside the graph."""
-    size = f'width="{BOX_WIDTH}" height="{BOX_HEIGHT}"'
+    x, y, bottom = place
+    size = f'width="{BOX_WIDTH}" height="{bottom - y}"'
     yield f'<rect x="{x}" y="{y}" {size} rx="6" fill="{TINTS.get(node.op, PLAIN)}" stroke="#555"/>'
     yield _text(x + 10, y + 19, node.op, 14, "bold")
     yield _text(x + 10, y + 37, _shape(node.output_shape), 13)
@@ -106,7 +113,7 @@ def _op(node: Node, x: int, y: int, kept: int, most: int) -> Iterator[str]:
         yield f'<rect x="{x + 10}" y="{y + 46}" width="{length}" height="8" fill="#0072B2"/>'
         yield _text(x + BOX_WIDTH - 10, y + 54, _size(kept), 12, anchor="end")
     outside = _from_outside(node)
-    top = y + (BOX_HEIGHT - PILL_STEP * len(outside)) // 2 + 1
+    top = (y + bottom - PILL_STEP * len(outside)) // 2 + 1
     for i, (text, is_data) in enumerate(outside):
         left, above = x + BOX_WIDTH + 14, top + i * PILL_STEP
         size = f'width="{round(LETTER * len(text)) + 18}" height="{PILL_HEIGHT}"'
@@ -128,37 +135,34 @@ def _from_outside(node: Node) -> list[tuple[str, bool]]:
     return taken
 
 
-def _lines_within(column: Column, places: Places, drawn_as: Mapping[int, Node]) -> Iterator[str]:
+def _lines_within(column: Column, places: Mapping[int, Place]) -> Iterator[str]:
     """Lines into the ops of a column: down from the op above, or past others on the left.
 
     What comes from an earlier column enters at its top, where `_to_next_column` ends.
     """
-    x, first = places[column.nodes[0].order]
+    x, first, _ = places[column.nodes[0].order]
     here = {node.order for node in column.nodes}
     lanes: list[int] = []  # down to where each lane on the left is taken
     for node in column.nodes:
-        _, y = places[node.order]
+        y = places[node.order][1]
         for link in node.inputs:
             if not isinstance(link, Node):
                 continue
-            source = drawn_as[link.order].order
-            start = places[source][1] + BOX_HEIGHT if source in here else first - GAP
+            start = places[link.order][2] if link.order in here else first - GAP
             if y - start == GAP:
                 yield _arrow(f"M{x + BOX_WIDTH // 2},{start} V{y}")
                 continue
-            leave = start - BOX_HEIGHT // 3 if source in here else start
+            leave = start - BOX_HEIGHT // 3 if link.order in here else start
             lane = next((i for i, taken in enumerate(lanes) if taken < leave), len(lanes))
             lanes[lane : lane + 1] = [y + BOX_HEIGHT // 3]
             side = x - LANE * (lane + 1)
-            corner = x if source in here else x + BOX_WIDTH // 2
-            yield _arrow(f"M{corner},{leave} H{side} V{y + BOX_HEIGHT // 3} H{x}")
+            yield _arrow(f"M{x},{leave} H{side} V{y + BOX_HEIGHT // 3} H{x}")
 
 
-def _to_next_column(last: tuple[int, int], first: tuple[int, int]) -> str:
+def _to_next_column(last: Place, first: Place) -> str:
     """The line from the last op of a column to the top of the next column."""
-    (x, y), (next_x, next_y) = last, first
-    bottom, gutter = y + BOX_HEIGHT, next_x - LEFT - 3
-    path = f"M{x + BOX_WIDTH // 2},{bottom} v14 H{gutter} V{next_y - GAP} H{next_x + BOX_WIDTH // 2}"
+    middle = BOX_WIDTH // 2
+    path = f"M{last[0] + middle},{last[2]} v14 H{first[0] - LEFT - 3} V{first[1] - GAP} H{first[0] + middle}"
     return f'<path d="{path}" fill="none" stroke="#333" stroke-linejoin="round"/>'
 
 

@@ -19,10 +19,11 @@ class Column:
     repeats: int = 1
 
 
-def columns_of(nodes: list[Node]) -> tuple[list[Column], dict[int, Node]]:
-    """The columns, from the first to the last, and for every node (by its `order`) the node that is drawn for it.
+def columns_of(nodes: list[Node]) -> list[Column]:
+    """The columns to draw, from the first to the last.
 
-    A node belongs to the block whose parameter it takes; one without parameters stays with the node before it.
+    A node belongs to the block whose parameter it takes ("blocks.0. ..."); one without parameters stays with the node
+    before it.
     """
     columns: list[Column] = []
     for node in nodes:
@@ -30,33 +31,31 @@ def columns_of(nodes: list[Node]) -> tuple[list[Column], dict[int, Node]]:
         blocks = [match[1] for name in names if (match := re.match(r"blocks\.(\d+)\.", name))]
         if blocks:
             title = f"block {int(blocks[0]) + 1}"
-        elif columns and (not names or columns[-1].title == "head"):
+        elif columns and not names:
             title = columns[-1].title
         else:
             title = "head" if any(column.title.startswith("block") for column in columns) else "embedding"
         if not columns or columns[-1].title != title:
             columns.append(Column(title, []))
         columns[-1].nodes.append(node)
+    if len(columns) == 1:
+        columns[0].title = "ops"
     return _merged(columns)
 
 
-def _merged(columns: list[Column]) -> tuple[list[Column], dict[int, Node]]:
-    """Neighbouring columns of the same ops on the same shapes become one."""
+def _merged(columns: list[Column]) -> list[Column]:
+    """Neighbouring blocks of the same ops on the same shapes become one column."""
     shown: list[Column] = []
-    drawn_for: dict[int, Node] = {}
     for column in columns:
         if shown and column.title.startswith("block") and _signature(column) == _signature(shown[-1]):
-            first = shown[-1]
-            first.repeats += 1
-            drawn_for.update({n.order: m for n, m in zip(column.nodes, first.nodes, strict=True)})
+            shown[-1].repeats += 1
         else:
             shown.append(column)
-            drawn_for.update({node.order: node for node in column.nodes})
     for column in shown:
         if column.repeats > 1:
             start = int(column.title.split()[1])
             column.title = f"blocks {start} to {start + column.repeats - 1}, alike"
-    return shown, drawn_for
+    return shown
 
 
 def _signature(column: Column) -> list[str]:

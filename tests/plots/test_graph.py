@@ -16,11 +16,12 @@ from minivit.tensor import Tensor, grad, no_grad, tape
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def loss_of(batch=3, **changes):
+def loss_of(batch=3, recompute=False, **changes):
     """The loss of a small model on black images."""
     fields = {"image_size": 8, "patch_size": 4, "width": 8, "heads": 2, "num_classes": 3, "channels": 1}
     config = ViTConfig(**{**fields, "depth": 2, **changes})
     model = ViT(config).train()
+    model.recompute_blocks = recompute  # makes one node of each block, which takes all its parameters
     logits = model(np.zeros((batch, 8, 8, 1), np.float32), rng=np.random.default_rng(0))
     return F.cross_entropy(logits, np.zeros(batch, int))
 
@@ -79,7 +80,25 @@ def test_equal_blocks_share_a_column(draw):
     assert texts(root, **{"font-size": "15"}) == ["embedding", "block 1", "blocks 2 to 5, alike", "head"]
 
 
-@pytest.mark.parametrize("changes", [{"depth": 3}, {"depth": 1, "dropout": 0.1}, {"classifier": "gap"}])
+def test_blocks_of_other_ops_are_not_alike(draw):
+    x = Tensor(np.ones(3), requires_grad=True, name="stem")
+    scale = [Tensor(np.ones(3), requires_grad=True, name=f"blocks.{i}.scale") for i in range(4)]
+    x = F.exp(x)
+    for op, factor in zip((F.tanh, F.tanh, F.exp, F.exp), scale, strict=True):
+        x = op(x * factor)
+    root = draw((x * Tensor(np.ones(3), requires_grad=True, name="last")).sum())
+    titles = ["embedding", "blocks 1 to 2, alike", "blocks 3 to 4, alike", "head"]
+    assert texts(root, **{"font-size": "15"}) == titles
+
+
+def test_a_graph_without_blocks_is_one_column(draw):
+    x = Tensor(np.ones(3), requires_grad=True)
+    assert texts(draw(F.exp(x * x).sum()), **{"font-size": "15"}) == ["ops"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"depth": 3}, {"recompute": True}, {"depth": 1, "dropout": 0.1}, {"classifier": "gap"}]
+)
 def test_no_box_lies_over_another_or_outside_the_page(changes, draw):
     root = draw(loss_of(**changes))
     width, height = float(root.get("width")), float(root.get("height"))
@@ -136,7 +155,7 @@ def test_a_line_leads_from_each_op_to_those_that_use_it(draw):
 def test_the_residual_connections_of_a_block_are_there(draw):
     loss = loss_of(depth=3, classifier="gap")
     root = draw(loss)
-    columns, _ = columns_of(tape(loss))
+    columns = columns_of(tape(loss))
     names = [f"{column.title}/{i}/{node.op}" for column in columns for i, node in enumerate(column.nodes)]
     lines = [(box_at(root, start, names), box_at(root, end, names)) for start, end in ends_of_arrows(root)]
     block = "blocks 1 to 3, alike"
