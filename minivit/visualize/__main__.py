@@ -1,7 +1,7 @@
 """Look inside a trained model: `python -m minivit.visualize RUN_OR_FILE [image ...] --out DIR`.
 
 RUN_OR_FILE is a run folder, its checkpoint.npz, or a file of published weights. Without image files the images are
-test images of the data that the run was trained on.
+test images of the data that the run was trained on; with them no data set is read, unless for the confusion matrix.
 """
 
 import argparse
@@ -26,11 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
 
     subject = load_subject(args)
-    args.out.mkdir(parents=True, exist_ok=True)
-    for name in args.figures or FIGURES:
+    # who brings images may have no data set at hand
+    for name in args.figures or [name for name in FIGURES if not (args.images and name == "confusion")]:
         try:
-            for path in FIGURES[name](subject, args.out):
-                print(path)
+            for file, draw in FIGURES[name](subject):
+                args.out.mkdir(parents=True, exist_ok=True)
+                draw(args.out / file)
+                print(args.out / file)
         except ConfigError as error:
             if args.figures:
                 raise

@@ -96,11 +96,17 @@ def test_a_graph_without_blocks_is_one_column(draw):
     assert texts(draw(F.exp(x * x).sum()), **{"font-size": "15"}) == ["ops"]
 
 
+def many_inputs():
+    """Two ops below one another, each of eight leaves."""
+    leaves = [Tensor(np.ones(2), requires_grad=True, name=f"leaf{i}") for i in range(15)]
+    return F.concat(F.concat(*leaves[:8], axis=0), *leaves[8:], axis=0).sum()
+
+
 @pytest.mark.parametrize(
     "changes", [{"depth": 3}, {"recompute": True}, {"depth": 1, "dropout": 0.1}, {"classifier": "gap"}]
 )
 def test_no_box_lies_over_another_or_outside_the_page(changes, draw):
-    root = draw(loss_of(**changes))
+    root = draw(loss_of(**changes) if changes else many_inputs())
     width, height = float(root.get("width")), float(root.get("height"))
     found = boxes(root)
     for left, top, right, bottom in found:
