@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minivit import plots, runs
 from minivit import functional as F
+from minivit import plots, runs
 from minivit.data import eval_batches
 from minivit.errors import ConfigError
 from minivit.models import inside

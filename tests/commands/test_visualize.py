@@ -95,10 +95,14 @@ def test_image_files_take_the_place_of_test_images(tiny_run, command, shown, tmp
     assert "confusion_matrix" not in shown
 
 
-def test_many_images_make_several_rollouts(tiny_run, command):
+def test_many_images_make_several_rollouts(tiny_run, command, shown):
     index = ",".join(map(str, range(17)))
     out = command("visualize", tiny_run, "--index", index, "--figures", "rollout").out
     assert out.split() == [f"pictures/rollout-{i}.png" for i in (1, 2, 3)]
+    captions = [caption for call in shown["attention_rollout"] for caption in call[2]]
+    assert [caption.split(":")[0] for caption in captions] == [f"image {i}" for i in range(17)]
+    assert [len(call[0]) for call in shown["attention_rollout"]] == [8, 8, 1]
+    assert [len(call[1]) for call in shown["attention_rollout"]] == [8, 8, 1]
 
 
 def test_distance_is_the_mean_over_images_of_all_classes(tiny_run, command, shown):
