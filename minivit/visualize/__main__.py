@@ -19,8 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("run", type=Path, metavar="RUN_OR_FILE", help="run folder, checkpoint.npz or published weights")
     p.add_argument("images", type=Path, nargs="*", metavar="image", help="image file, any size (default: test images)")
     p.add_argument("--out", type=Path, default=Path("pictures"), metavar="DIR", help="(default: pictures)")
-    p.add_argument("--index", type=indices, default=(0, 1, 2, 3), metavar="I,J,...", help="which test images")
-    p.add_argument("--figures", type=figures, metavar="NAME,...", help=f"some of {','.join(FIGURES)} (default: all)")
+    p.add_argument(
+        "--index", type=indices, default=(0, 1, 2, 3), metavar="I,J,...", help="which test images (default: 0,1,2,3)"
+    )
+    p.add_argument("--figures", type=figures, metavar="NAME,...", help=f"some of: {', '.join(FIGURES)}")
     p.add_argument("--data", help="data set of the test images (default: the one the run was trained on)")
     p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
     args = p.parse_args(argv)
