@@ -22,7 +22,7 @@ def attention_maps(image: np.ndarray, maps: np.ndarray, title: str, path: Path) 
     """
     layers, heads = maps.shape[:2]
     side = max(0.75, min(1.45, 10 / (heads + 1), 11 / layers))
-    figure = new_figure(max(5.5, side * (heads + 1) + 1.2), side * layers + 0.9)
+    figure = new_figure(max(5.5, side * (heads + 1) + 1.2), side * _flatness(image) * layers + 0.9)
     axes = figure.subplots(layers, heads + 1, squeeze=False)
     for layer in range(layers):
         axes[layer, 0].set_ylabel(f"layer {layer + 1}")
@@ -47,7 +47,7 @@ def attention_rollout(images: np.ndarray, maps: np.ndarray, captions: Sequence[s
     image.
     """
     count = len(images)
-    figure = new_figure(max(5.0, 1.75 * count + 1.4), 6.2)
+    figure = new_figure(max(5.0, 1.75 * count + 1.4), 5.25 * _flatness(images[0]) + 0.95)
     axes = figure.subplots(3, count, squeeze=False)
     for i, (image, heat) in enumerate(zip(images, maps, strict=True)):
         show_image(axes[0, i], image)
@@ -80,6 +80,11 @@ def attention_distance(distances: np.ndarray, uniform: float, title: str, path: 
     axes.legend(frameon=False, loc="upper left", ncols=3, columnspacing=1.2, handletextpad=0.5)
     open_axes(axes)
     figure.savefig(path, dpi=120)
+
+
+def _flatness(image: np.ndarray) -> float:
+    """Height over width, within what leaves room for the labels."""
+    return min(2.0, max(0.6, image.shape[0] / image.shape[1]))
 
 
 def _shortened(line: str, most: int = 23) -> str:
