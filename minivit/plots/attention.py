@@ -22,7 +22,8 @@ def attention_maps(image: np.ndarray, maps: np.ndarray, title: str, path: Path) 
     """
     layers, heads = maps.shape[:2]
     side = max(0.75, min(1.45, 10 / (heads + 1), 11 / layers))
-    figure = new_figure(max(5.5, side * (heads + 1) + 1.2), side * _flatness(image) * layers + 0.9)
+    high = max(0.65, side * _flatness(image))  # room for the name of a layer
+    figure = new_figure(max(5.5, side * (heads + 1) + 1.2), max(2.4, high * layers + 0.9))
     axes = figure.subplots(layers, heads + 1, squeeze=False)
     for layer in range(layers):
         axes[layer, 0].set_ylabel(f"layer {layer + 1}")
