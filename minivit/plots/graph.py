@@ -23,7 +23,7 @@ TOP = 150  # of the first op of a column
 
 # Tints of Okabe and Ito's palette by the kind of op; grey for those that only move or add arrays.
 TINTS = {
-    **dict.fromkeys(("linear", "matmul", "conv2d"), "#cfe6f5"),
+    **dict.fromkeys(("linear", "linear_gelu", "matmul", "conv2d"), "#cfe6f5"),
     "attention": "#fbe0cc",
     **dict.fromkeys(("layer_norm", "group_norm", "softmax"), "#cdeee2"),
     **dict.fromkeys(("gelu", "tanh", "sigmoid"), "#fbf3c4"),

@@ -4,9 +4,12 @@ A column is a block of the model, or what comes before or after the blocks; equa
 """
 
 import dataclasses
+import inspect
 import re
+from collections.abc import Iterator
+from typing import Any
 
-from minivit.backend import Array
+from minivit.backend import Array, is_array
 from minivit.tensor import Node, Tensor
 
 
@@ -71,10 +74,23 @@ def kept_bytes(nodes: list[Node]) -> dict[int, int]:
     seen = set(parameters)
     kept = {}
     for node in nodes:
-        new = {id(owner): owner for owner in map(_owner, node.saved.values()) if id(owner) not in seen}
+        new = {id(owner): owner for owner in map(_owner, _captured(node.vjp)) if id(owner) not in seen}
         seen |= new.keys()
         kept[node.order] = sum(owner.nbytes for owner in new.values())
     return kept
+
+
+def _captured(vjp: Any) -> Iterator[Array]:
+    """The arrays that a function captured, and those of the functions that it captured: an op made of others calls
+    their vjps in its own."""
+    todo, met = [vjp], set()
+    while todo:
+        value = todo.pop()
+        if is_array(value):
+            yield value
+        elif inspect.isfunction(value) and value not in met:
+            met.add(value)
+            todo += inspect.getclosurevars(value).nonlocals.values()
 
 
 def _owner(array: Array) -> Array:
