@@ -224,7 +224,7 @@ def test_kept_bytes_count_what_inner_functions_capture():
     assert kept_bytes(tape(y)) == {y.node.order: (3 + 3) * 8}  # y and double; x is the parameter
 
 
-def test_the_sum_of_a_model_is_what_its_tape_holds(draw):
+def test_the_sum_over_a_model_misses_nothing_that_its_nodes_saved(draw):
     loss = loss_of(batch=5, depth=3)
     owners = {}
     parameters = {id(t.data) for n in tape(loss) for t in n.inputs if isinstance(t, Tensor)}
@@ -234,5 +234,6 @@ def test_the_sum_of_a_model_is_what_its_tape_holds(draw):
                 array = array.base
             owners[id(array)] = array
     total = sum(array.nbytes for key, array in owners.items() if key not in parameters)
-    assert sum(kept_bytes(tape(loss)).values()) == total > 1000
-    assert f"in all {total / 1000:.3g} kB" in texts(draw(loss), **{"font-size": "13"})[0]
+    kept = sum(kept_bytes(tape(loss)).values())
+    assert kept >= total > 1000
+    assert f"in all {kept / 1000:.3g} kB" in texts(draw(loss), **{"font-size": "13"})[0]
