@@ -1,6 +1,9 @@
 """Tell what this machine has and what is missing: `python -m minivit.doctor`."""
 
+import contextlib
+import ctypes
 import importlib
+import importlib.util
 import os
 import platform
 import sys
@@ -11,6 +14,8 @@ from threadpoolctl import threadpool_info
 import minivit
 from minivit import cli
 from minivit.backend import get_namespace
+from minivit.backend.cupy_kernels import cublaslt
+from minivit.backend.cupy_kernels.launch import kernel
 from minivit.backend.rates import matmul_rate
 from minivit.backend.workers import available_cores
 from minivit.data import data_root, load
@@ -46,17 +51,49 @@ def processor() -> Iterator[tuple[str, str]]:
 
 
 def gpu() -> Iterator[tuple[str, str]]:
-    """CuPy and the device, or what to install."""
+    """Driver, CuPy, libraries and memory of a GPU, or what is missing and the command that installs it."""
+    cuda = driver_cuda_version()
+    if cuda is None:
+        yield "gpu driver", "none found: minivit runs on NumPy; for a GPU install NVIDIA's driver first"
+    else:
+        yield "gpu driver", f"for CUDA {cuda[0]}.{cuda[1]}"
+    wheel = f"cupy-cuda{cuda[0] if cuda else 13}x"
+    if importlib.util.find_spec("cupy") is None:
+        yield "cupy", f"not installed (needed for a GPU only): pip install {wheel} ml_dtypes"
+        return
     try:
         cupy = get_namespace("cupy")
     except BackendError as error:
-        yield "gpu", str(error)
+        yield "cupy", str(error)
         return
     runtime = cupy.cuda.runtime
-    properties = runtime.getDeviceProperties(0)
-    free, total = runtime.memGetInfo()
-    yield "cupy", f"{cupy.__version__}, CUDA runtime {runtime.runtimeGetVersion()}, driver {runtime.driverGetVersion()}"
-    yield "gpu", f"{properties['name'].decode()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    version = runtime.runtimeGetVersion()
+    yield "cupy", f"{cupy.__version__}, CUDA runtime {version // 1000}.{version % 1000 // 10}"
+    if cuda and version // 1000 > cuda[0]:
+        yield "cupy", f"TOO NEW for the driver: pip uninstall cupy-cuda{version // 1000}x, then pip install {wheel}"
+    properties, (free, total) = runtime.getDeviceProperties(0), runtime.memGetInfo()
+    yield "gpu", f"{properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}"
+    yield "gpu memory", f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    without = "MISSING: products are slower, steps cannot be recorded; pip install nvidia-cublas"
+    yield "cublasLt", cublaslt.library_version() or without
+    try:
+        kernel("softmax.cu", "softmax_forward", T="float")
+        yield "nvrtc", "compiles minivit's kernels"
+    except Exception as error:
+        words = str(error).splitlines() or [type(error).__name__]
+        yield "nvrtc", f"CANNOT compile minivit's kernels ({words[0]}): pip install nvidia-cuda-nvrtc"
+    found = importlib.util.find_spec("ml_dtypes") is not None
+    yield "ml_dtypes", "installed" if found else "MISSING (--precision bf16 needs it): pip install ml_dtypes"
+
+
+def driver_cuda_version() -> tuple[int, int] | None:
+    """The newest CUDA (major, minor) that the installed driver supports; None without a driver."""
+    for name in ("libcuda.so.1", "nvcuda.dll"):
+        version = ctypes.c_int()
+        with contextlib.suppress(OSError, AttributeError):
+            if ctypes.CDLL(name).cuDriverGetVersion(ctypes.byref(version)) == 0:
+                return version.value // 1000, version.value % 1000 // 10
+    return None
 
 
 def data() -> Iterator[tuple[str, str]]:

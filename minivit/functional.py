@@ -38,6 +38,7 @@ broadcast_to = lift(ops.broadcast_to)
 # products
 matmul = lift(ops.matmul)
 linear = lift(ops.linear)
+linear_gelu = lift(ops.linear_gelu)
 attention = lift(ops.attention)
 
 # whole rows

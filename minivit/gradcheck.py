@@ -83,7 +83,7 @@ def check_gradients(
     """
     rng = np.random.default_rng(rng)
     name = getattr(f, "__name__", type(f).__name__)
-    tensors = [x if isinstance(x, Tensor) else Tensor(_cast(np.asarray(x), "float64"), True) for x in inputs]
+    tensors = [x if isinstance(x, Tensor) else Tensor(_cast(_as_array(x), "float64"), True) for x in inputs]
     y = f(*tensors)
     if not y.requires_grad:
         raise GradientError(f"{name}: its output is not connected to its inputs by the tape")
@@ -187,6 +187,10 @@ def _is_float(x: Any) -> bool:
 
 def _cast(x: Any, dtype: str) -> Any:
     return x.astype(dtype, copy=False) if _is_float(x) else x  # a copy would lose the strides
+
+
+def _as_array(x: Any) -> Array:
+    return x if is_array(x) else np.asarray(x)
 
 
 def _non_contiguous(x: Any) -> Any:

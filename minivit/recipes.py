@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minivit.backend.precision import PRECISIONS
 from minivit.data import Augment, Dataset
 from minivit.errors import ConfigError
 from minivit.models import ViTConfig
@@ -62,6 +63,7 @@ class Recipe:
     precision: str = "float32"
     backend: str = "numpy"
     kernels: str = "fused"
+    graph: bool = True  # on a GPU: record the step as a CUDA graph
     workers: int | None = None  # None: one per core, one with a GPU
     eval_every: int | None = None  # None: about every epoch
     checkpoint_every: int | None = None  # None: at every evaluation
@@ -86,6 +88,11 @@ class Recipe:
         _ = self.augment  # raises what it has to say
 
     @property
+    def dtype(self) -> str:
+        """Of the parameters: in mixed precision float32."""
+        return "float64" if self.precision == "float64" else "float32"
+
+    @property
     def augment(self) -> Augment:
         """The transform of training images."""
         return Augment(
@@ -105,7 +112,7 @@ CHOICES = {
     "optimizer": ("adamw", "sgd"),
     "schedule": ("cosine", "linear", "constant"),
     "loss": ("softmax", "sigmoid"),
-    "precision": ("float32", "float64"),
+    "precision": PRECISIONS,
     "backend": ("numpy", "cupy", "auto"),
     "kernels": ("fused", "reference"),
     "bad_images": ("refuse", "skip"),

@@ -95,6 +95,6 @@ def load_trained(folder: Path) -> tuple[ViT, Recipe, list[str]]:
     if recipe.ema:
         averages = states.get("ema", {})
         state = {name.removeprefix("average/"): a for name, a in averages.items() if name != "steps"}
-    model = ViT(recipe.model, seed=None, dtype=recipe.precision).eval()
+    model = ViT(recipe.model, seed=None, dtype=recipe.dtype).eval()
     model.load_state_dict(state, str(path))
     return model, recipe, meta["classes"]

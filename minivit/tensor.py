@@ -21,6 +21,8 @@ import numpy as np
 from minivit import ops
 from minivit.backend import Array, is_array, xp_of
 from minivit.backend.kernels import find
+from minivit.backend.precision import products, rounded
+from minivit.ops.signature import array_parameters, explain
 
 _GRAD_ENABLED: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 _WATCHER: ContextVar[Callable | None] = ContextVar("watcher", default=None)
@@ -191,7 +193,7 @@ def lift(op: Callable) -> Callable:
     numbers; the others are passed through. Raises what the op raises, with op, arguments and shapes in the message.
     """
     name = op.__name__
-    array_names, limit = _array_parameters(op)
+    array_names, limit = array_parameters(op)
 
     @functools.wraps(op)
     def lifted(*args: Any, **params: Any) -> Tensor:
@@ -202,14 +204,16 @@ def lift(op: Callable) -> Callable:
         values = [a.data if isinstance(a, Tensor) else a.item() if isinstance(a, np.generic) else a for a in inputs]
         links = [(a.node or a) if isinstance(a, Tensor) and a.requires_grad else None for a in inputs]
         recording = _GRAD_ENABLED.get() and links.count(None) < len(links)
-        kernel = find(name, type(values[0]), recording)
+        kernel, definition = find(name, type(values[0]), recording), op
+        if products() == "bf16" and type(values[0]) is np.ndarray:
+            kernel, definition = kernel and rounded(name, kernel), rounded(name, op)
         try:
             result = kernel(*values, *others, **params) if kernel else NotImplemented
-            y, vjp = op(*values, *others, **params) if result is NotImplemented else result
+            y, vjp = definition(*values, *others, **params) if result is NotImplemented else result
         except (ValueError, TypeError, IndexError, AttributeError) as error:
             # not type(error): a subclass may be made from other things than a message
             kind = next(k for k in (ValueError, TypeError, IndexError, AttributeError) if isinstance(error, k))
-            raise kind(_explain(name, error, array_names, values)) from error
+            raise kind(explain(name, error, array_names, values)) from error
         out = Tensor(y)
         if recording:
             out.requires_grad = True
@@ -257,7 +261,13 @@ def _pull_back(node: Node, cotangents: "_Cotangents", keep: bool) -> None:
     if vjp is None:
         raise RuntimeError(f"{node}: its saved arrays were released by an earlier backward pass; run the forward again")
     g = cotangents.get(node, keep)
-    gradients = vjp(g)
+    first = node.inputs[0]
+    if (
+        first is not None and first in cotangents and getattr(vjp, "adds_residual", False)
+    ):  # a kernel that saves the addition below
+        gradients = vjp(g, cotangents.get(first, keep=False))
+    else:
+        gradients = vjp(g)
     node.vjp = None
     if len(gradients) != len(node.inputs):
         extra = gradients[len(node.inputs) :]  # None for each optional argument that was left out
@@ -391,34 +401,6 @@ def watch(watcher: Callable[[str, Sequence[Any], Tensor], None]) -> Iterator[Non
         yield
     finally:
         _WATCHER.reset(token)
-
-
-def _array_parameters(op: Callable) -> tuple[tuple[str, ...], int | None]:
-    """Names of the op's array parameters and their number, or None for the number if the last is of the form *xs.
-
-    They are the leading parameters that are annotated `Array` or `Array | None`, or are bare names (`def op(x, y)`).
-    """
-    names: list[str] = []
-    for parameter in inspect.signature(op).parameters.values():
-        bare = parameter.annotation is parameter.empty and parameter.default is parameter.empty
-        if not bare and parameter.annotation not in (Array, Array | None):
-            break
-        names.append(parameter.name)
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            return tuple(names), None
-    return tuple(names), len(names)
-
-
-def _explain(op: str, error: Exception, names: tuple[str, ...], values: Sequence[Any]) -> str:
-    message = str(error)
-    if message.startswith(f"{op}: "):
-        return message
-    labels = names if len(names) == len(values) else tuple(map(str, range(len(values))))
-    shapes = ", ".join(
-        f"{label} {getattr(value, 'dtype', type(value).__name__)} {getattr(value, 'shape', '')}".rstrip()
-        for label, value in zip(labels, values, strict=False)
-    )
-    return f"{op}: {message} ({shapes})"
 
 
 _add, _sub, _mul, _div = lift(ops.add), lift(ops.sub), lift(ops.mul), lift(ops.div)

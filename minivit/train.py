@@ -50,8 +50,9 @@ def parser() -> cli.Parser:
     add("--out", metavar="DIR", help="run folder to create (default: runs/PRESET, numbered if that exists)")
     add("--seed", type=int, metavar="N", help="of initial weights, shuffling, augmentation and dropout (default: 0)")
     add("--backend", metavar="NAME", help="numpy, cupy (GPU), or auto: cupy if it works (default: numpy)")
-    add("--precision", metavar="NAME", help="float32 or float64 (default: float32)")
+    add("--precision", metavar="NAME", help="float32, float64, bf16 (mixed), or tf32 (GPU) (default: float32)")
     add("--kernels", metavar="NAME", help="fused, or reference: the readable ops only, slower (default: fused)")
+    add("--graph", action=argparse.BooleanOptionalAction, help="on a GPU: record the step as a CUDA graph (default)")
     add("--workers", type=int, metavar="N", help="threads that share a batch (default: one per core, one with a GPU)")
 
     add = p.add_argument_group("data").add_argument

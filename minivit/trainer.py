@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,13 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import runs
-from minivit.backend import kernels
+from minivit.backend import Array, kernels
+from minivit.backend.precision import precision
 from minivit.backend.workers import Workers, available_cores, keep_freed_memory
 from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
-from minivit.errors import DataError, NonFiniteError
+from minivit.data.device_loader import on_device
+from minivit.device_step import DeviceStep
+from minivit.errors import BackendError, DataError, NonFiniteError
 from minivit.finite import is_finite
 from minivit.models import ViT
 from minivit.nn.module import check_match
@@ -32,6 +35,7 @@ from minivit.step import LossFunction, StepResult, count_correct, like_parameter
 from minivit.tensor import no_grad
 
 PIECE_TOKENS = 2048  # enough rows for fast matrix products, few enough to keep the memory of a step small
+READ_EVERY = 20  # steps after which a GPU's losses are fetched; each time it has to be waited for
 
 
 @np.errstate(all="ignore")
@@ -47,7 +51,7 @@ def evaluate(model: ViT, dataset: Dataset, recipe: Recipe, workers: Workers, bat
 
     def judge(piece: tuple[np.ndarray, np.ndarray]) -> tuple[float, int]:
         images, labels = piece
-        with no_grad():
+        with no_grad(), numerics(recipe):
             logits = model(images)
             loss = loss_function(logits, like_parameters(labels, model.norm.scale))
         return loss.item() * len(images), count_correct(logits.data, labels)
@@ -105,14 +109,24 @@ class Trainer:
             cutmix=recipe.cutmix,
             threads=loader_threads(train_data),
         )
-        self.model = ViT(recipe.model, seed=recipe.seed, dtype=recipe.precision).to(recipe.backend).train()
+        self.model = ViT(recipe.model, seed=recipe.seed, dtype=recipe.dtype).to(recipe.backend).train()
         self.model.recompute_blocks = recipe.recompute
         self.optimizer = make_optimizer(recipe, self.model, self.total_steps)
         self.ema = EMA(self.model.named_parameters(), recipe.ema) if recipe.ema else None
+        self.device_step = self._make_device_step()
         self.step = 0
         self.metrics: list[dict[str, Any]] = []
         self.stop_requested = False
         self._sums = [0.0, 0]  # training loss since the last evaluation, and over how many steps
+        self._latest: StepResult | None = None  # of what was last read from a GPU
+
+    def _make_device_step(self) -> DeviceStep | None:
+        """What updates the model on a GPU. In float64, and with the readable ops, `step` does that on any device."""
+        recipe = self.recipe
+        if recipe.backend != "cupy" or recipe.kernels != "fused" or recipe.dtype != "float32":
+            return None
+        loss, pieces = training_loss(recipe), accumulation(recipe)
+        return DeviceStep(self.model, self.optimizer, loss, recipe.clip_norm, self.ema, pieces, recipe.graph)
 
     def run(self) -> Generator[Progress, None, None]:
         """Train to the end, or until `stop_requested`, and save; yields after every step."""
@@ -120,12 +134,12 @@ class Trainer:
         eval_every = self.recipe.eval_every or self.steps_per_epoch
         save_every = self.recipe.checkpoint_every or eval_every
         self.loader.start_step = self.step
-        with Workers(worker_count(self.recipe)) as workers, self.loader, self._saving_on_bad_data():
+        with Workers(worker_count(self.recipe)) as workers, self._batches() as batches, self._saving_on_bad_data():
             if self._sums[1] and self._due(eval_every):  # an unreadable test image ended the run in this evaluation
                 self._evaluate(workers, rate=0.0)
                 self.save()
             begin, seen = time.perf_counter(), 0
-            for images, labels in self.loader:
+            for images, labels in batches:
                 result = self.update(images, labels, workers)
                 seen += len(images)
                 rate = seen / (time.perf_counter() - begin)
@@ -140,6 +154,16 @@ class Trainer:
                     self.save()
                     break
         self.draw()
+
+    @contextlib.contextmanager
+    def _batches(self) -> Iterator[Iterable[tuple[Array, Array]]]:
+        """The loader, until the context ends; on a GPU its batches are there already, and all work is in one stream."""
+        if self.device_step is None:
+            with self.loader:
+                yield self.loader
+        else:
+            with self.device_step.active(), on_device(self.loader, self.device_step.xp) as batches:
+                yield batches
 
     def _due(self, every: int) -> bool:
         """Whether what happens every so many steps, and at the end, happens now."""
@@ -158,11 +182,13 @@ class Trainer:
                 f"{error}; saved after step {self.step}: go on with --resume {self.folder} --bad-images skip"
             ) from error
 
-    def update(self, images: np.ndarray, labels: np.ndarray, workers: Workers) -> StepResult:
-        """One step of model, optimiser and averages."""
+    def update(self, images: Array, labels: Array, workers: Workers) -> StepResult:
+        """One step of model, optimiser and averages. On a GPU the result is that of the steps last read."""
         recipe = self.recipe
+        if self.device_step is not None:
+            return self._launch(self.device_step, images, labels)
         try:
-            with kernels(recipe.kernels):
+            with numerics(recipe):
                 result = step(
                     self.model,
                     self.optimizer,
@@ -182,11 +208,40 @@ class Trainer:
         self._sums = [self._sums[0] + result.loss, self._sums[1] + 1]
         return result
 
+    def _launch(self, device_step: DeviceStep, images: Array, labels: Array) -> StepResult:
+        """One step on a GPU, whose outcome is waited for now and then only."""
+        full = False
+        try:
+            with numerics(self.recipe):
+                device_step(images, labels, seed=(self.recipe.seed, self.step, 2))
+        except MemoryError:
+            full = True  # what the traceback holds is freed at the end of this block
+        if full:
+            raise BackendError(device_step.out_of_memory())
+        self.step += 1
+        if self._latest is None or self.step % READ_EVERY == 0:
+            self._read()
+        assert self._latest is not None
+        return self._latest
+
+    def _read(self) -> None:
+        """Bring the losses of the last steps from the GPU."""
+        if self.device_step is None:
+            return
+        try:
+            result, steps = self.device_step.read()
+        except NonFiniteError as error:
+            raise self._not_finite(str(error), self.step) from None
+        if steps:
+            self._latest = result
+            self._sums = [self._sums[0] + result.loss * steps, self._sums[1] + steps]
+
     def _evaluate(self, workers: Workers, rate: float) -> dict[str, Any]:
         """Measure, and add a line to metrics.jsonl."""
+        self._read()
         test: dict[str, Any] = {"loss": None, "accuracy": None}
         if self.test_data is not None:
-            with kernels(self.recipe.kernels), self.ema.swapped() if self.ema else contextlib.nullcontext():
+            with self.ema.swapped() if self.ema else contextlib.nullcontext():
                 test = evaluate(self.model, self.test_data, self.recipe, workers)
             if not math.isfinite(test["loss"]):
                 raise self._not_finite("the test loss", self.step)
@@ -219,6 +274,7 @@ class Trainer:
         of saving NaN or infinity."""
         if self.folder is None:
             return
+        self._read()
         states = {name: part.state_dict() for name, part in self._parts()}
         for part, state in states.items():
             for name, array in state.items():
@@ -266,6 +322,13 @@ class Trainer:
         """What a checkpoint holds the state of."""
         parts = [("model", self.model), ("optimizer", self.optimizer), ("ema", self.ema)]
         return [(name, part) for name, part in parts if part is not None]
+
+
+@contextlib.contextmanager
+def numerics(recipe: Recipe) -> Iterator[None]:
+    """Within this context compute as a recipe says: by which kernels, in which precision."""
+    with kernels(recipe.kernels), precision(recipe.precision):
+        yield
 
 
 def check_fits(recipe: Recipe, data: Dataset) -> None:

@@ -3,9 +3,11 @@
 The default profile draws the same examples at every run. `pytest --hypothesis-profile explore` draws many new ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import devices
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -37,3 +39,14 @@ def recorded() -> Callable[[str], dict[str, np.ndarray]]:
             return dict(archive)
 
     return read
+
+
+@pytest.fixture(params=devices.DEVICES)
+def device(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The array library that the test's arrays are sent to (devices.py): NumPy, the stand-in for CuPy, CuPy.
+
+    A module whose tests all run on every device says `pytestmark = pytest.mark.usefixtures("device")`; a test there
+    that is about NumPy itself is marked `@numpy_only` (devices.py).
+    """
+    with devices.on(request.param) as library:
+        yield library

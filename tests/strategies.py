@@ -13,8 +13,10 @@ import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from devices import ORIGINALS, to_device, to_host
 
 from minivit import gradcheck, ops
+from minivit.backend import is_array
 from minivit.tensor import Tensor, grad
 
 Shape = tuple[int, ...]
@@ -116,11 +118,12 @@ def op_case(name: str, *rest: Any) -> Any:
 
 def check(op: Callable, *inputs: Any, constant: Sequence[int] = (), rtol: float = 1e-6, **params: Any) -> None:
     """All that is asked of an op: right gradients for every floating-point input but the `constant` ones, whatever
-    the memory layout, and float32 results that are float64 results rounded. Notes that the op was checked, also if
-    `op` is a wrapper around it (functools.wraps)."""
+    the memory layout, and float32 results that are float64 results rounded. On the device of the test. Notes that the
+    op was checked, also if `op` is a wrapper around it (functools.wraps)."""
+    op, inputs, params = ORIGINALS.get(op, op), to_device(inputs), to_device(params)
     gradcheck.check_vjp(op, *inputs, rtol=rtol, **params)
     y, gradients = run(op, inputs, params)
-    floats = [i for i, x in enumerate(inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+    floats = [i for i, x in enumerate(inputs) if is_array(x) and x.dtype.kind == "f"]
     for i in floats:
         assert (gradients[i] is None) == (i in constant), f"{op.__name__}: argument {i} has no gradient"
 
@@ -137,10 +140,11 @@ def check(op: Callable, *inputs: Any, constant: Sequence[int] = (), rtol: float 
 
 
 def run(op: Callable, inputs: Sequence[Any], params: dict[str, Any]) -> tuple[Any, tuple]:
-    """The value, and the gradients for a random cotangent that depends on the size of y alone."""
-    y, vjp = op(*inputs, **params)
+    """The value, and the gradients for a random cotangent that depends on the size of y alone: computed on the device
+    of the test, or that of the inputs, as NumPy arrays."""
+    y, vjp = op(*to_device(inputs), **to_device(params))
     g = np.random.default_rng(y.size).standard_normal(y.shape)
-    return y, vjp(np.asarray(g, dtype=y.dtype))
+    return to_host(y), to_host(vjp(to_device(np.asarray(g, dtype=y.dtype))))
 
 
 def assert_close(found: Any, expected: Any, tolerance: float = 1e-10) -> None:
@@ -152,6 +156,7 @@ def assert_close(found: Any, expected: Any, tolerance: float = 1e-10) -> None:
     elif expected is None:
         assert found is None
     else:
+        found, expected = to_host(found), to_host(expected)
         assert np.shape(found) == np.shape(expected)
         scale = max(1.0, float(np.max(np.abs(expected), initial=0)))
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
@@ -164,7 +169,9 @@ def assert_same(function: Callable, composition: Callable, *inputs: np.ndarray, 
 
 
 def value_and_gradients(f: Callable, *inputs: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """f on Tensors made of the inputs, and its gradients for a random cotangent that depends on the size of y alone."""
-    tensors = [Tensor(x, requires_grad=True) for x in inputs]
+    """f on Tensors made of the inputs, on the device of the test, and its gradients for a random cotangent that depends
+    on the size of y alone; as NumPy arrays."""
+    tensors = [Tensor(to_device(x), requires_grad=True) for x in inputs]
     y = f(*tensors)
-    return y.data, grad(y, tensors, np.random.default_rng(y.size).standard_normal(y.shape))
+    g = to_device(np.random.default_rng(y.size).standard_normal(y.shape))
+    return to_host(y.data), to_host(grad(y, tensors, g))

@@ -28,6 +28,7 @@ ROOMS = """
     models
     finite recipes plots
     runs step
+    device_step
     trainer
     cli
     train evaluate predict bench doctor visualize

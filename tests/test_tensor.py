@@ -12,14 +12,16 @@ import weakref
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from devices import assert_allclose, assert_equal, check_gradients, library, tensor, to_device, to_host
 from hypothesis import given
 from strategies import arrays, assert_close, nonzero, positive, shape_pairs, shapes
 
 from minivit import functional as F
 from minivit import tensor as engine
 from minivit.backend.kernels import find, kernels, registered
-from minivit.gradcheck import check_gradients
 from minivit.tensor import Node, Tensor, grad, lift, no_grad, tape, unbroadcast, watch
+
+on_every_device = pytest.mark.usefixtures("device")
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +32,7 @@ def readable_ops():
 
 
 def leaf(*shape, seed=0):
-    return Tensor(np.random.default_rng(seed).standard_normal(shape), requires_grad=True)
+    return tensor(np.random.default_rng(seed).standard_normal(shape), requires_grad=True)
 
 
 @contextlib.contextmanager
@@ -79,7 +81,7 @@ class TestTensor:
         x = leaf(3, 2)
         rows = list(x)
         assert len(rows) == 3
-        np.testing.assert_array_equal(grad(F.sum(rows[1]), [x])[0], [[0, 0], [1, 1], [0, 0]])
+        assert_equal(grad(F.sum(rows[1]), [x])[0], [[0, 0], [1, 1], [0, 0]])
 
 
 OPERATORS = {
@@ -92,26 +94,27 @@ OPERATORS = {
 }
 
 
+@on_every_device
 class TestOperators:
     @pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
     def test_between_tensors_and_numpy_arrays_in_either_order(self, operator):
         x, y = np.random.default_rng(0).uniform(0.5, 2, (2, 3, 3))
-        for left, right in ((Tensor(x), Tensor(y)), (Tensor(x), y), (x, Tensor(y))):
+        for left, right in ((tensor(x), tensor(y)), (tensor(x), to_device(y)), (to_device(x), tensor(y))):
             z = operator(left, right)
             assert isinstance(z, Tensor)
             assert_close(z.data, operator(x, y))
         check_gradients(operator, x, y)
-        check_gradients(lambda x: operator(x, y), x)
-        check_gradients(lambda y: operator(x, y), y)
+        check_gradients(lambda x: operator(x, to_device(y)), x)
+        check_gradients(lambda y: operator(to_device(x), y), y)
 
     @pytest.mark.parametrize("number", [3, 0.5, np.float64(0.5), np.float32(0.5)], ids=repr)
     @pytest.mark.parametrize("operator", [f for name, f in OPERATORS.items() if name != "@"])
     def test_with_numbers_keep_float32(self, operator, number):
         x = np.array([1, 2, 4], "float32")
         for f in (lambda t: operator(t, number), lambda t: operator(number, t)):
-            z = f(Tensor(x))
+            z = f(tensor(x))
             assert z.dtype == "float32"
-            np.testing.assert_allclose(z.data, f(x.astype("float64")), rtol=1e-6)
+            assert_allclose(z.data, f(x.astype("float64")), rtol=1e-6)
             check_gradients(f, x)
 
     def test_negation_indexing_and_methods(self):
@@ -130,7 +133,7 @@ class TestOperators:
             lambda x: x.sum(axis=(0, 2), keepdims=True),
             lambda x: x.mean(axis=1),
         ):
-            assert_close(f(Tensor(x)).data, f(x))
+            assert_close(f(tensor(x)).data, f(x))
             check_gradients(f, x)
 
     def test_a_tensor_is_not_changed_in_place(self):
@@ -138,33 +141,35 @@ class TestOperators:
         before = x.data.copy()
         y += 1.0
         assert y is not x
-        np.testing.assert_array_equal(x.data, before)
+        assert_equal(x.data, before)
 
 
+@on_every_device
 class TestUnbroadcast:
     @given(pair=shape_pairs())
     def test_it_is_the_adjoint_of_broadcasting(self, pair):
         """<broadcast(x), g> = <x, unbroadcast(g)> for all x and g."""
         rng = np.random.default_rng(0)
         shape, result = pair[0], np.broadcast_shapes(*pair)
-        x, g = rng.standard_normal(shape), rng.standard_normal(result)
-        back = unbroadcast(g, shape)
+        x, g = np.asarray(rng.standard_normal(shape)), np.asarray(rng.standard_normal(result))
+        back = to_host(unbroadcast(to_device(g), shape))
         assert back.shape == shape
         assert_close((np.broadcast_to(x, result) * g).sum(), (x * back).sum())
 
     def test_it_returns_an_array_that_fits_as_it_is(self):
-        g = np.ones((2, 3))
+        g = to_device(np.ones((2, 3)))
         assert unbroadcast(g, (2, 3)) is g
 
     @given(data=st.data(), pair=shape_pairs())
     def test_gradients_have_the_shape_of_their_argument(self, data, pair):
-        x, y = (Tensor(data.draw(arrays(shape)), requires_grad=True) for shape in pair)
+        x, y = (tensor(data.draw(arrays(shape)), requires_grad=True) for shape in pair)
         z = x * y + x
-        dx, dy = grad(z, [x, y], np.ones(z.shape))
+        dx, dy = grad(z, [x, y], to_device(np.ones(z.shape)))
         assert (dx.shape, dy.shape) == pair
         check_gradients(lambda x, y: x * y + x, x.data, y.data)
 
 
+@on_every_device
 class TestOrder:
     def test_a_node_runs_after_everything_that_used_it(self):
         a = leaf()
@@ -233,7 +238,7 @@ class TestOrder:
             for op, i, j in steps:
                 x, y = results[i % len(results)], results[j % len(results)]
                 results.append(F.tanh(op(x) if op in unary else op(x, y)))
-            return functools.reduce(lambda total, x: total + F.sum(x), results, Tensor(np.zeros(())))
+            return functools.reduce(lambda total, x: total + F.sum(x), results, tensor(np.zeros(())))
 
         inputs = [data.draw(arrays((3, 3), nonzero)) for _ in range(2)]
         check_gradients(expression, *inputs, rtol=1e-5)
@@ -266,7 +271,7 @@ class TestRelease:
         assert all(node.saved == {} and node.saved_bytes == 0 for node in nodes)
 
     def test_memory_falls_as_the_pass_goes_back(self):
-        x = Tensor(np.ones(100_000), requires_grad=True)  # 0.8 MB an array
+        x = tensor(np.ones(100_000), requires_grad=True)  # 0.8 MB an array
         tracemalloc.start()
         try:
             y = x
@@ -300,7 +305,7 @@ class TestRelease:
     def test_the_graph_has_no_cycles(self):
         x = leaf(3, 3)
         with without_garbage_collector():
-            hidden = F.layer_norm(F.gelu(x @ x.T), Tensor(np.ones(3), True), Tensor(np.zeros(3), True))
+            hidden = F.layer_norm(F.gelu(x @ x.T), tensor(np.ones(3), True), tensor(np.zeros(3), True))
             loss = F.cross_entropy(hidden[:, ::-1] + x, np.array([0, 1, 2]))
             watched = [weakref.ref(hidden), weakref.ref(loss), weakref.ref(hidden.data), weakref.ref(loss.data)]
             watched += [weakref.ref(node.vjp) for node in tape(loss)]
@@ -320,7 +325,7 @@ class TestRelease:
             assert gradients[0].shape == (3,)
 
     def test_nothing_is_recorded_where_no_gradient_is_wanted(self):
-        y = F.exp(Tensor(np.ones(3)))
+        y = F.exp(tensor(np.ones(3)))
         assert y.node is None
         assert not y.requires_grad
 
@@ -342,15 +347,16 @@ def double_both(x, y):
 
 def overlap(gradients):
     pairs = [(i, j) for i in range(len(gradients)) for j in range(i)]
-    return [(i, j) for i, j in pairs if np.shares_memory(gradients[i], gradients[j])]
+    return [(i, j) for i, j in pairs if library().shares_memory(gradients[i], gradients[j])]
 
 
+@on_every_device
 class TestOwnership:
     """A gradient belongs to the one who asked for it."""
 
     @pytest.mark.parametrize("op", [add_both, double_both])
     def test_two_leaves_never_share_a_gradient(self, op):
-        x, y, g = leaf(3, 3), leaf(3, 3, seed=1), np.random.default_rng(2).standard_normal((3, 3))
+        x, y, g = leaf(3, 3), leaf(3, 3, seed=1), to_device(np.random.default_rng(2).standard_normal((3, 3)))
         gradients = grad(lift(op)(x, y), [x, y], g)
         assert not overlap([*gradients, g])
 
@@ -359,7 +365,7 @@ class TestOwnership:
     def test_adding_up_does_not_write_to_what_another_tensor_holds(self, op, again_first):
         def f(x, y):
             again = x * 5.0 if again_first else None
-            z = lift(op)(x, y) * np.arange(9.0).reshape(3, 3)
+            z = lift(op)(x, y) * to_device(np.arange(9.0).reshape(3, 3))
             return z + (x * 5.0 if again is None else again)
 
         check_gradients(f, np.ones((3, 3)), np.ones((3, 3)))
@@ -393,11 +399,11 @@ class TestOwnership:
     def test_views_of_the_cotangent_are_copied(self, f):
         x = leaf(3, 3)
         y = f(x)
-        g = np.ones(y.shape)
+        g = to_device(np.ones(y.shape))
         (dx,) = grad(y, [x], g)
         dx += 1
-        np.testing.assert_array_equal(dx, np.full((3, 3), 2.0))
-        np.testing.assert_array_equal(g, np.ones(y.shape))
+        assert_equal(dx, np.full((3, 3), 2.0))
+        assert_equal(g, np.ones(y.shape))
 
     def test_asking_twice_for_one_gradient_gives_two_arrays(self):
         x = leaf(3, 3)
@@ -406,33 +412,34 @@ class TestOwnership:
         gradients = grad(z, [x, x, y, y, z, z])
         assert not overlap(gradients)
         for first, second in zip(gradients[::2], gradients[1::2], strict=True):
-            np.testing.assert_array_equal(first, second)
+            assert_equal(first, second)
 
     def test_backward_keeps_no_reference_to_the_cotangent(self):
         x = leaf(3)
         g = np.ones(3)
         (x + 0.0).backward(g)
         g[:] = 7
-        np.testing.assert_array_equal(x.grad, np.ones(3))
+        assert_equal(x.grad, np.ones(3))
 
     def test_leaves_of_two_backward_passes_share_nothing(self):
         x, y = leaf(3), leaf(3)
-        (x + y).backward(np.ones(3))
+        (x + y).backward(to_device(np.ones(3)))
         first = x.grad
-        (x + y).backward(np.ones(3))
-        np.testing.assert_array_equal(first, np.ones(3))  # what was handed out does not change later
-        np.testing.assert_array_equal(x.grad, np.full(3, 2.0))
+        (x + y).backward(to_device(np.ones(3)))
+        assert_equal(first, np.ones(3))  # what was handed out does not change later
+        assert_equal(x.grad, np.full(3, 2.0))
         assert not overlap([x.grad, y.grad, first])
 
 
+@on_every_device
 class TestGrad:
     def test_it_mutates_nothing(self):
-        x, constant = leaf(3), Tensor(np.ones(3))
+        x, constant = leaf(3), tensor(np.ones(3))
         data = x.data.copy()
         grad(F.sum(F.exp(x) * constant), [x])
         assert x.grad is None
         assert constant.grad is None
-        np.testing.assert_array_equal(x.data, data)
+        assert_equal(x.data, data)
 
     def test_intermediate_results_and_the_loss_itself(self):
         x = leaf(3)
@@ -444,7 +451,7 @@ class TestGrad:
 
     def test_what_the_loss_does_not_depend_on_gets_zeros(self):
         x, y = leaf(2), leaf(3)
-        other, unused = Tensor(np.ones((2, 2), "float32"), requires_grad=True), F.exp(y)
+        other, unused = tensor(np.ones((2, 2), "float32"), requires_grad=True), F.exp(y)
         later = leaf(2) * 1.0
         gradients = grad(F.sum(x), [y, other, unused, later, x])
         expected = (np.zeros(3), np.zeros((2, 2)), np.zeros(3), np.zeros(2), np.ones(2))
@@ -455,13 +462,13 @@ class TestGrad:
         x = leaf(2)
         with no_grad():
             unrecorded = F.sum(x)
-        for loss in (unrecorded, Tensor(np.array(3.0))):
+        for loss in (unrecorded, tensor(np.array(3.0))):
             with pytest.raises(RuntimeError, match="grad: nothing was recorded"):
                 grad(loss, [x])
-        assert_close(grad(x, [x], np.ones(2)), [np.ones(2)])
+        assert_close(grad(x, [x], to_device(np.ones(2))), [np.ones(2)])
 
     def test_a_tensor_that_requires_no_gradient_is_named(self):
-        x, images = leaf(2), Tensor(np.ones(2), name="images")
+        x, images = leaf(2), tensor(np.ones(2), name="images")
         with pytest.raises(ValueError, match=r"grad: tensor images \(2,\) was made without requires_grad=True"):
             grad(F.sum(x * images), [x, images])
 
@@ -490,21 +497,21 @@ class TestGrad:
         with pytest.raises(ValueError, match=r"grad: loss has shape \(2, 3\); pass g, a cotangent of that shape"):
             grad(y, [x])
         with pytest.raises(ValueError, match=r"grad: the cotangent g has shape \(3,\), the loss \(2, 3\)"):
-            grad(y, [x], np.ones(3))
-        assert_close(grad(y, [x], np.ones((2, 3))), [np.ones((2, 3))])  # nothing was used up by the refusals
+            grad(y, [x], to_device(np.ones(3)))
+        assert_close(grad(y, [x], to_device(np.ones((2, 3)))), [np.ones((2, 3))])  # nothing was used up by the refusals
 
     def test_gradients_have_the_dtype_of_their_tensor(self):
-        x, y = Tensor(np.ones(3, "float32"), requires_grad=True), leaf(3)
+        x, y = tensor(np.ones(3, "float32"), requires_grad=True), leaf(3)
         dx, dy = grad(F.sum(x * y), [x, y])
         assert (dx.dtype, dy.dtype) == ("float32", "float64")
 
     def test_gradients_reach_only_those_who_asked(self):
-        x, frozen = leaf(3), Tensor(np.ones(3))
+        x, frozen = leaf(3), tensor(np.ones(3))
         y = x * frozen
         assert tape(y)[0].inputs == (x, None)
 
     def test_float32_stays_float32_to_the_leaf(self):
-        x = Tensor(np.ones((2, 3), "float32"), requires_grad=True)
+        x = tensor(np.ones((2, 3), "float32"), requires_grad=True)
         seen = []
         with watch(lambda name, inputs, out: seen.append(out.dtype)):
             y = F.mean(F.gelu(F.softmax(x * 2 + 1.0) / 3.0, "erf") ** 2)
@@ -512,6 +519,7 @@ class TestGrad:
         assert grad(y, [x])[0].dtype == "float32"
 
 
+@on_every_device
 class TestBackward:
     def test_it_adds_into_the_leaves_alone(self):
         x, y = leaf(3), leaf(3)
@@ -523,7 +531,7 @@ class TestBackward:
 
     def test_it_agrees_with_grad(self):
         x, y = leaf(2, 3), leaf(3, 2)
-        g = np.random.default_rng(5).standard_normal((2, 2))
+        g = to_device(np.random.default_rng(5).standard_normal((2, 2)))
         (x @ y).backward(g)
         assert_close((x.grad, y.grad), tuple(grad(x @ y, [x, y], g)))
 
@@ -531,10 +539,10 @@ class TestBackward:
         x = leaf(3)
         with no_grad():
             loss = F.sum(x)
-        for tensor in (loss, Tensor(1.0), F.sum(Tensor([1.0, 2.0]))):
+        for unrecorded in (loss, tensor(1.0), F.sum(tensor([1.0, 2.0]))):
             with pytest.raises(RuntimeError, match="backward: nothing was recorded"):
-                tensor.backward()
-            assert tensor.grad is None
+                unrecorded.backward()
+            assert unrecorded.grad is None
 
 
 def in_thread(function):
@@ -552,7 +560,7 @@ class TestThreads:
         batches = [np.random.default_rng(i).standard_normal((8, 20)) for i in range(4)]
 
         def gradients(batch):
-            x = Tensor(batch)
+            x = tensor(batch)
             for _ in range(10):
                 x = F.tanh(F.linear(x, weight, bias))
             return grad(F.sum(x * x), [weight, bias])
@@ -573,8 +581,8 @@ class TestThreads:
         for thread in threads:
             thread.join()
         for one, other in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(one[0], other[0])
-            np.testing.assert_array_equal(one[1], other[1])
+            assert_equal(one[0], other[0])
+            assert_equal(one[1], other[1])
         assert weight.grad is None
 
     def test_no_grad_is_of_its_thread(self):
@@ -610,6 +618,7 @@ class TestThreads:
             assert in_thread(functools.partial(find, *key)) is table[key]
 
 
+@on_every_device
 class TestTape:
     def test_it_reads_like_the_forward_pass(self):
         x, weight, bias = leaf(2, 3), leaf(3, 4), leaf(4)
@@ -644,13 +653,13 @@ class TestTape:
 
     def test_saved_bytes_follow_the_dtype(self):
         for dtype, bytes_ in (("float32", 24), ("float64", 48)):
-            assert tape(F.exp(Tensor(np.ones((2, 3), dtype), requires_grad=True)))[0].saved_bytes == bytes_
+            assert tape(F.exp(tensor(np.ones((2, 3), dtype), requires_grad=True)))[0].saved_bytes == bytes_
 
     def test_a_backward_pass_can_be_stepped_through(self):
         """What the notebooks do: run every vjp by hand and arrive at what `grad` says."""
         x = leaf(2, 3)
         loss = F.sum(F.exp(x) * 3.0)
-        g = np.array(1.0)
+        g = to_device(np.array(1.0))
         for node in reversed(tape(loss)):
             assert isinstance(node, Node)
             g = node.vjp(g)[0]
@@ -661,6 +670,7 @@ class TestTape:
             assert tape(F.exp(leaf(3))) == []
 
 
+@on_every_device
 class TestLift:
     def test_a_bare_op(self):
         def square(x):
@@ -689,7 +699,7 @@ class TestLift:
 
     def test_values_of_ops_are_arrays(self):
         for y in (F.sum(leaf(3)), leaf(3)[0], leaf(3) @ leaf(3), leaf() + leaf()):
-            assert isinstance(y.data, np.ndarray)
+            assert isinstance(y.data, library().ndarray)
             assert y.shape == ()
 
     def test_it_keeps_the_documentation(self):
@@ -699,7 +709,7 @@ class TestLift:
 
 class TestErrors:
     def test_the_example_of_the_design(self):
-        x, weight = Tensor(np.ones((32, 65, 192), "float32")), Tensor(np.ones((384, 768), "float32"))
+        x, weight = tensor(np.ones((32, 65, 192), "float32")), tensor(np.ones((384, 768), "float32"))
         message = "linear: x has 192 features in its last axis (32, 65, 192), weight expects 384 (384, 768)"
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             F.linear(x, weight)
@@ -739,7 +749,7 @@ class TestErrors:
                 rf"careless\(\(3,\), \(3,\)\) -> \(3,\): its vjp returned {len(gradients)} gradients for 2 arguments"
             )
             with pytest.raises(ValueError, match=expected):
-                grad(careless(x, x), [x], np.ones(3))
+                grad(careless(x, x), [x], to_device(np.ones(3)))
 
     def test_a_vjp_with_a_gradient_of_a_wrong_shape(self):
         @lift
@@ -748,15 +758,16 @@ class TestErrors:
 
         x = leaf(3)
         with pytest.raises(ValueError, match=r"careless.*: gradient 0 has shape \(2,\), its argument \(3,\)"):
-            grad(careless(x), [x], np.ones(3))
+            grad(careless(x), [x], to_device(np.ones(3)))
 
     def test_a_gradient_that_was_asked_for_and_does_not_exist(self):
-        labels = Tensor(np.full((2, 3), 1 / 3), requires_grad=True)
+        labels = tensor(np.full((2, 3), 1 / 3), requires_grad=True)
         loss = F.cross_entropy(leaf(2, 3), labels)
         with pytest.raises(ValueError, match=r"cross_entropy.*: argument 1 has no gradient, but one was asked for"):
             grad(loss, [labels])
 
 
+@on_every_device
 @given(x=arrays(shapes(), positive))
 def test_the_engine_takes_every_memory_layout(x):
     check_gradients(lambda x: F.log(x) * x + F.sum(x), x)

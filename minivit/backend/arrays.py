@@ -58,7 +58,7 @@ def _load_cupy() -> Any:
     except ImportError as error:
         raise BackendError(
             "backend cupy: CuPy is not installed; install it for your CUDA version with "
-            "`pip install cupy-cuda13x` or `pip install cupy-cuda12x`, or use --backend numpy"
+            "`pip install cupy-cuda13x ml_dtypes` (or cupy-cuda12x), or use --backend numpy"
         ) from error
     try:
         if cupy.cuda.runtime.getDeviceCount() < 1:
@@ -66,7 +66,9 @@ def _load_cupy() -> Any:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BackendError(f"backend cupy: no GPU can be used ({reason}); use --backend numpy") from error
-    register_array_type(cupy.ndarray, cupy)
+    if cupy.ndarray not in _NAMESPACES:
+        register_array_type(cupy.ndarray, cupy)
+        importlib.import_module("minivit.backend.cupy_kernels").register(cupy)
     return cupy
 
 

@@ -82,6 +82,26 @@ def linear(x, weight, bias=None):
     return y.reshape(*x.shape[:-1], weight.shape[1]), vjp
 
 
+@register("linear_gelu", np.ndarray)
+def linear_gelu(x, weight, bias, form="tanh"):
+    first = linear(x, weight, bias)
+    second = NotImplemented if first is NotImplemented else gelu(first[0], form)
+    if second is NotImplemented:
+        return NotImplemented
+    (_, linear_vjp), (y, gelu_vjp) = first, second
+
+    def vjp(g):
+        return linear_vjp(*gelu_vjp(g))
+
+    return y, vjp
+
+
+@register("linear_gelu", np.ndarray, vjp=False)
+def linear_gelu_value(x, weight, bias, form="tanh"):
+    h = linear(x, weight, bias)
+    return NotImplemented if h is NotImplemented else gelu_value(h[0], form)
+
+
 @register("layer_norm", np.ndarray)
 def layer_norm(x, scale, bias, eps=1e-6):
     if not _layer_norm_fits(x, scale, bias):

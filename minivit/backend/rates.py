@@ -1,10 +1,14 @@
 """What this machine can do at best, measured: the ceilings that speeds are compared with."""
 
+import importlib
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from minivit.backend.precision import narrow
+from minivit.backend.precision import precision as in_precision
 from minivit.backend.workers import Workers
 
 
@@ -12,6 +16,39 @@ def matmul_rate(n: int = 1024, repeats: int = 5) -> float:
     """Best rate of a float32 (n, n) matrix product on all cores, in GFLOP/s."""
     a = np.random.default_rng(0).random((n, n), dtype=np.float32)
     return 2 * n**3 / best_time(lambda: a @ a, repeats) / 1e9
+
+
+def device_matmul_rate(cupy: Any, precision: str, n: int = 8192, repeats: int = 10) -> float:
+    """Best rate of an (n, n) product of random matrices on the GPU in "float32", "tf32" or "bf16", in GFLOP/s."""
+    product = importlib.import_module("minivit.backend.cupy_kernels.product").product
+    a = cupy.asarray(np.random.default_rng(0).standard_normal((n, n), np.float32))
+    with in_precision(precision):
+        a = narrow(a)
+        out = product(a, a)
+        return 2 * n**3 / _best_device_time(cupy, lambda: product(a, a, out=out), repeats) / 1e9
+
+
+def device_copy_rate(cupy: Any, megabytes: int = 4096, repeats: int = 10) -> float:
+    """Best rate of a copy within the GPU's memory: GB/s read plus GB/s written."""
+    x, y = cupy.ones(megabytes << 18, "float32"), cupy.empty(megabytes << 18, "float32")
+
+    def copy() -> None:
+        y[...] = x
+
+    return 2 * x.nbytes / _best_device_time(cupy, copy, repeats) / 1e9
+
+
+def _best_device_time(cupy: Any, function: Callable[[], object], repeats: int) -> float:
+    """Seconds of the fastest call, by CUDA events."""
+    times = []
+    for _ in range(repeats + 1):  # the first is no measurement
+        begin, end = cupy.cuda.Event(), cupy.cuda.Event()
+        begin.record()
+        function()
+        end.record()
+        end.synchronize()
+        times.append(cupy.cuda.get_elapsed_time(begin, end) / 1e3)
+    return max(1e-9, min(times[1:]))
 
 
 def copy_rate(workers: Workers, megabytes: int = 64, repeats: int = 5) -> float:

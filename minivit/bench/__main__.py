@@ -5,17 +5,20 @@ autograd) run beside it and their steps take turns with ours, since the speed of
 minute: the ratio of neighbouring steps is the result, its quartiles the spread.
 """
 
+import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from minivit import cli
-from minivit.backend.rates import copy_rate, matmul_rate
+from minivit.backend import get_namespace
+from minivit.backend.rates import copy_rate, device_matmul_rate, matmul_rate
 from minivit.backend.workers import Workers, available_cores
 from minivit.bench import loading, overhead, scaling, workload
 from minivit.bench.compare import Contestant, Timing, interleave, ratio
 from minivit.bench.engines import ENGINES
+from minivit.bench.gpu_engines import GPU_ENGINES
 from minivit.bench.profile import OpTime, profile
 from minivit.bench.workload import Workload
 from minivit.errors import ConfigError
@@ -29,7 +32,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one-worker": {"workers": 1},
 }
 
-RIVALS = [*[name for name in ENGINES if name != "minivit"], *VARIANTS]
+GPU_VARIANTS: dict[str, dict[str, Any]] = {"recompute": {"recompute": True}, "no-graph": {"graph": False}}
+
+RIVALS = {
+    "numpy": [*[name for name in ENGINES if name != "minivit"], *VARIANTS],
+    "cupy": [*[name for name in GPU_ENGINES if name != "minivit"], *GPU_VARIANTS],
+}
 
 EXAMPLES = """examples:
   python -m minivit.bench cifar-ti --against torch,torch-compile,jax,autograd
@@ -38,6 +46,7 @@ EXAMPLES = """examples:
   python -m minivit.bench cifar-s6 --profile --roofline roofline.png
   python -m minivit.bench cifar-s6 --scaling
   python -m minivit.bench --data --overhead
+  python -m minivit.bench --backend cupy --precision bf16 --model B/16 --batch 256 --training --against torch
 """
 
 
@@ -51,8 +60,20 @@ def parser() -> cli.Parser:
     add("--batch", type=cli.positive, metavar="N", help="images per step (default: the workload's; 16 with --model)")
     add("--training", action="store_true", help="training steps only")
     add("--inference", action="store_true", help="inference only")
-    add("--against", metavar="ENGINES", default="", help="one or more of: " + ", ".join(RIVALS))
+    add(
+        "--against",
+        metavar="ENGINES",
+        default="",
+        help=f"one or more of: {', '.join(RIVALS['numpy'])}; on a GPU: {', '.join(RIVALS['cupy'])}",
+    )
     add("--rounds", type=cli.positive, default=9, metavar="N", help="turns of every engine (default: 9)")
+    add("--backend", choices=("numpy", "cupy"), default="numpy", help="cupy: everything on the GPU (default: numpy)")
+    add(
+        "--precision",
+        choices=("float32", "tf32", "bf16"),
+        default="float32",
+        help="of products, on the GPU, everywhere",
+    )
     add = p.add_argument_group("how our engine runs").add_argument
     add("--workers", type=cli.positive, metavar="N", help="threads (default: one per core)")
     add(
@@ -74,12 +95,12 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    options = {name: getattr(args, name) for name in ("workers", "accumulate", "recompute", "kernels")}
+    options = engine_options(args)
     loads = choose(args.workloads, args.model, args.image_size, args.batch)
     rivals = [name for name in args.against.split(",") if name]
     for name in rivals:
-        if name not in RIVALS:
-            raise ConfigError(f'--against: unknown engine "{name}"; expected one of {", ".join(RIVALS)}')
+        if name not in RIVALS[args.backend]:
+            raise ConfigError(f'--against: unknown engine "{name}"; expected one of {", ".join(RIVALS[args.backend])}')
     if args.profile or args.roofline:
         check_profile(args.recompute, args.roofline, len(loads))
     for load in loads:
@@ -96,8 +117,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     for load in loads:
         for training in (True, False):
             if (args.training if training else args.inference) or args.training == args.inference:
-                report_speed(load, training, rivals, options, args.rounds)
+                report_speed(load, training, rivals, options, args.rounds, args.backend)
     return 0
+
+
+def engine_options(args: argparse.Namespace) -> dict[str, Any]:
+    """How our engine runs. Raises ConfigError for what the backend has not got, BackendError if there is no GPU."""
+    if args.backend == "numpy":
+        if args.precision != "float32":
+            raise ConfigError("--precision goes with --backend cupy; NumPy's products are float32")
+        return {name: getattr(args, name) for name in ("workers", "accumulate", "recompute", "kernels")}
+    get_namespace("cupy")
+    only_cpu = ("profile", "roofline", "scaling", "data", "overhead", "workers")
+    if given := [name for name in only_cpu if getattr(args, name)]:
+        raise ConfigError(f"--{given[0]} measures NumPy: give it without --backend cupy")
+    return {name: getattr(args, name) for name in ("accumulate", "recompute", "precision")}
 
 
 def choose(names: Sequence[str], model: str | None, image_size: int | None, batch: int | None) -> list[Workload]:
@@ -123,29 +157,43 @@ def check_profile(recompute: bool, picture: Path | None, loads: int) -> None:
 
 
 def report_speed(
-    load: Workload, training: bool, rivals: Sequence[str], options: Mapping[str, Any], rounds: int
+    load: Workload, training: bool, rivals: Sequence[str], options: Mapping[str, Any], rounds: int, backend: str
 ) -> None:
     """Time, rate, memory, and the ratio to every rival."""
-    contestants = {"minivit": Contestant("minivit", load, training, options)}
+    variants = GPU_VARIANTS if backend == "cupy" else VARIANTS
+    theirs = {"precision": options["precision"]} if backend == "cupy" else {}
+    contestants = {"minivit": Contestant("minivit", load, training, options, backend)}
     for name in rivals:
-        engine = "minivit" if name in VARIANTS else name
-        contestants[name] = Contestant(
-            engine, load, training, {**options, **VARIANTS[name]} if name in VARIANTS else {}
-        )
-    rate = matmul_rate()
+        engine = "minivit" if name in variants else name
+        how = {**options, **variants[name]} if name in variants else theirs
+        contestants[name] = Contestant(engine, load, training, how, backend)
+    rate = best_rate(backend, options)
     timings = interleave(contestants, rounds)
-    rate = max(rate, matmul_rate())
+    rate = max(rate, best_rate(backend, options))
     work = load.gflop(training)
     what = "training step" if training else "inference"
     print(
         f"\n{load.name} {what}: batch {load.batch}, {load.model.num_tokens} tokens, {work:.0f} GFLOP in matrix "
-        f"products; {available_cores()} cores, {rate:.0f} GFLOP/s at best"
+        f"products; {machine(backend, options)}, {rate:.0f} GFLOP/s at best"
     )
     print(f"{'':14}{'ms':>9}{'images/s':>10}{'GFLOP/s':>9}{'of best':>9}{'peak MB':>9}   minivit's time / its time")
     for name, timing in timings.items():
         ours = contestants[name].engine == "minivit"  # leaves out what the head does not see
         done = load.gflop(training, class_row_only=ours)
         print(_speed_row(name, load, done, rate, timing) + _ratio_text(timings["minivit"], timing), flush=True)
+
+
+def best_rate(backend: str, options: Mapping[str, Any]) -> float:
+    """GFLOP/s of a large matrix product."""
+    return device_matmul_rate(get_namespace("cupy"), options["precision"]) if backend == "cupy" else matmul_rate()
+
+
+def machine(backend: str, options: Mapping[str, Any]) -> str:
+    """What was measured on."""
+    if backend == "numpy":
+        return f"{available_cores()} cores"
+    properties = get_namespace("cupy").cuda.runtime.getDeviceProperties(0)
+    return f"{properties['name'].decode()}, {options['precision']}"
 
 
 def _speed_row(name: str, load: Workload, work: float, rate: float, t: Timing) -> str:

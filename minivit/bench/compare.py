@@ -16,12 +16,14 @@ BLOCK = 0.5  # seconds: shorter steps are timed several at a time
 
 @dataclasses.dataclass(frozen=True)
 class Contestant:
-    """What to time: an engine's name in `engines.ENGINES`, its work, and its options."""
+    """What to time: an engine's name in `engines.ENGINES`, or in `gpu_engines.GPU_ENGINES` for the backend "cupy", its
+    work, and its options."""
 
     engine: str
     load: Workload
     training: bool
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    backend: str = "numpy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ def interleave(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, 
     """Time each contestant `rounds` times, in turns. Raises MinivitError if one fails."""
     with contextlib.ExitStack() as stack:
         children = {
-            name: stack.enter_context(EngineProcess(c.engine, c.load, c.training, c.options))
+            name: stack.enter_context(EngineProcess(c.engine, c.load, c.training, c.options, c.backend))
             for name, c in contestants.items()
         }
         steps = {}

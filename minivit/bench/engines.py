@@ -13,7 +13,7 @@ import numpy as np
 from minivit.backend.kernels import kernels as use_kernels
 from minivit.backend.workers import Workers, available_cores, keep_freed_memory
 from minivit.bench.workload import Workload
-from minivit.models import ViT
+from minivit.models import ViT, ViTConfig
 from minivit.optim import AdamW
 from minivit.step import step
 from minivit.tensor import no_grad
@@ -61,13 +61,11 @@ class Minivit:
         self.workers.__exit__()
 
 
-def torch(load: Workload, training: bool, compiled: bool = False) -> Step:
-    """PyTorch: scaled_dot_product_attention and fused AdamW, eager or compiled."""
+def torch_model(c: ViTConfig) -> Any:
+    """The ViT as a PyTorch user would write it."""
     import torch
     from torch import nn
     from torch.nn import functional as F
-
-    c = load.model
 
     class Block(nn.Module):
         def __init__(self) -> None:
@@ -99,9 +97,17 @@ def torch(load: Workload, training: bool, compiled: bool = False) -> Step:
             return self.head(x[:, 0] if c.classifier == "token" else x.mean(1))
 
     torch.manual_seed(0)
+    return ViT()
+
+
+def torch(load: Workload, training: bool, compiled: bool = False) -> Step:
+    """PyTorch: scaled_dot_product_attention and fused AdamW, eager or compiled."""
+    import torch
+    from torch.nn import functional as F
+
     x, y = load.data()
     images, labels = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))), torch.from_numpy(y)
-    model = ViT()
+    model = torch_model(load.model)
     run = torch.compile(model) if compiled else model
     if not training:
         model.eval()

@@ -13,21 +13,27 @@ from pathlib import Path
 from typing import Any, Self
 
 from minivit.bench.engines import ENGINES
+from minivit.bench.gpu_engines import GPU_ENGINES
 from minivit.bench.workload import Workload
 from minivit.errors import MinivitError
 from minivit.models import ViTConfig
 
 
 class EngineProcess:
-    """A child process that runs `engine` on `load`; a context manager.
+    """A child process that runs `engine` on `load`; a context manager. backend: "numpy", or "cupy" for a GPU.
 
     run(n): n steps, returns seconds per step.   peak_memory(): most MB of memory that it ever held.
     Raises MinivitError, with the engine's last words, if it ends.
     """
 
-    def __init__(self, engine: str, load: Workload, training: bool, options: Mapping[str, Any]):
+    def __init__(self, engine: str, load: Workload, training: bool, options: Mapping[str, Any], backend: str = "numpy"):
         self.engine = engine
-        request = {"load": dataclasses.asdict(load), "training": training, "options": dict(options)}
+        request = {
+            "load": dataclasses.asdict(load),
+            "training": training,
+            "options": dict(options),
+            "backend": backend,
+        }
         # a pipe that nobody reads would block a talkative engine
         self._words = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -88,10 +94,13 @@ def serve(engine: str, request: dict[str, Any]) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what the engine prints must not look like an answer
     load = Workload(**{**request["load"], "model": ViTConfig(**_sizes(request["load"]["model"]))})
-    step = ENGINES[engine](load, request["training"], **request["options"])
+    engines = GPU_ENGINES if request["backend"] == "cupy" else ENGINES
+    step = engines[engine](load, request["training"], **request["options"])
     for line in sys.stdin:
         if line.strip() == "memory":
-            answer = peak_memory()
+            answer = step.peak_memory() if hasattr(step, "peak_memory") else peak_memory()
+        elif hasattr(step, "seconds"):  # by the clock of the device
+            answer = step.seconds(int(line))
         else:
             steps = int(line)
             begin = time.perf_counter()

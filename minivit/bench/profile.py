@@ -17,7 +17,7 @@ from minivit.bench.workload import Workload
 from minivit.tensor import Node, Tensor, watch
 
 # Arithmetic per element of the result, forward and backward, counting a pass of the kernel as one operation.
-PASSES = {"gelu": 15, "layer_norm": 19}
+PASSES = {"gelu": 15, "layer_norm": 19, "linear_gelu": 15}
 
 
 @dataclasses.dataclass
@@ -90,8 +90,8 @@ class _TimedVjp:
 def flop(node: Node) -> float:
     """Arithmetic of an op, forward and backward; 0 for those that only move data."""
     y: tuple[int, ...] = node.output_shape
-    if node.op == "linear":
-        return 6 * math.prod(y) * _shape(node)[-1]
+    if node.op in ("linear", "linear_gelu"):
+        return (6 * _shape(node)[-1] + PASSES.get(node.op, 0)) * math.prod(y)
     if node.op == "attention":
         return 12 * math.prod(y) * _shape(node)[1]
     return PASSES.get(node.op, 0) * math.prod(y)

@@ -1,11 +1,13 @@
 """Random changes to whole batches that keep the label: flip, crop, resized crop, erasing; and normalisation.
 
 Each is a pure function of arrays and a NumPy generator: the same generator state gives the same result, and inputs are
-never changed. Images are (B, height, width, C).
+never changed. Images are (B, height, width, C). What is drawn never depends on the pixels, so that most come in two
+halves: `draw_...`, on the host for every device, and what applies it here, to NumPy arrays.
 """
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -32,7 +34,16 @@ def normalize(images: np.ndarray, mean: PerChannel = 0.5, std: PerChannel = 0.5)
 
 def random_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Each image mirrored left to right with probability 1/2."""
-    flipped = rng.random(len(images)) < 0.5
+    return flip(images, draw_flips(len(images), rng))
+
+
+def draw_flips(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Which of `count` images to mirror: (count,) bool."""
+    return rng.random(count) < 0.5
+
+
+def flip(images: np.ndarray, flipped: np.ndarray) -> np.ndarray:
+    """Those images mirrored for which `flipped` (B,) is True."""
     out = images.copy()
     out[flipped] = images[flipped, :, ::-1]
     return out
@@ -44,9 +55,19 @@ def random_crop(images: np.ndarray, padding: int, rng: np.random.Generator) -> n
     It is padded all round, then a window of its old size is cut out at a uniformly random place.
     Source: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (CIFAR, padding 4).
     """
+    return crop(images, padding, draw_corners(len(images), padding, rng))
+
+
+def draw_corners(count: int, padding: int, rng: np.random.Generator) -> np.ndarray:
+    """(top, left) of each of `count` windows in images with this padding, in pixels: (2, count) integers."""
+    return rng.integers(0, 2 * padding + 1, (2, count))
+
+
+def crop(images: np.ndarray, padding: int, corners: np.ndarray) -> np.ndarray:
+    """The window of each padded image whose upper left corner is at `corners` (2, B): tops, lefts."""
     batch, height, width, channels = images.shape
     padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    top, left = rng.integers(0, 2 * padding + 1, (2, batch))
+    top, left = corners
     # All crops at once: rows are runs of width * C bytes; of the view of all windows, pick one an image.
     rows = padded.reshape(batch, height + 2 * padding, -1)
     windows = sliding_window_view(rows, (height, width * channels), axis=(1, 2))
@@ -115,10 +136,38 @@ def random_erasing(
     Source: Zhong et al. 2020, "Random Erasing Data Augmentation"; ranges and N(0, 1) noise as timm's "pixel" mode,
     which DeiT uses with probability 0.25.
     """
-    out = images.copy()
-    height, width, channels = images.shape[1:]
-    for i in np.flatnonzero(rng.random(len(images)) < probability):
+    return erase(images, draw_erasures(images.shape, probability, rng, area, ratio))
+
+
+class Erasure(NamedTuple):
+    """Image number `image` of a batch gets `noise` (h, w, C) float32, with its upper left corner at (top, left)."""
+
+    image: int
+    top: int
+    left: int
+    noise: np.ndarray
+
+
+def draw_erasures(
+    shape: tuple[int, ...],
+    probability: float,
+    rng: np.random.Generator,
+    area: Sequence[float] = (0.02, 1 / 3),
+    ratio: Sequence[float] = (0.3, 1 / 0.3),
+) -> list[Erasure]:
+    """What `random_erasing` does to a batch of this shape (B, height, width, C)."""
+    batch, height, width, channels = shape
+    erasures = []
+    for i in np.flatnonzero(rng.random(batch) < probability):
         left, top, right, bottom = crop_box(height, width, rng, (area[0], area[1]), (ratio[0], ratio[1]))
         noise = rng.standard_normal((bottom - top, right - left, channels), np.float32)
-        out[i, top:bottom, left:right] = noise
+        erasures.append(Erasure(int(i), top, left, noise))
+    return erasures
+
+
+def erase(images: np.ndarray, erasures: Sequence[Erasure]) -> np.ndarray:
+    """A copy of the images with the noise laid over them."""
+    out = images.copy()
+    for i, top, left, noise in erasures:
+        out[i, top : top + noise.shape[0], left : left + noise.shape[1]] = noise
     return out

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from minivit.data.dataset import Dataset, Images
-from minivit.data.mixing import cutmix, mixup, one_hot
+from minivit.data.mixing import Mixing, draw_cutmix, draw_mixup, mix, one_hot
 from minivit.errors import ConfigError, DataError
 
 # Images (B, height, width, C) float32; labels (B,) int64 or dense (B, K) float32.
@@ -69,28 +69,45 @@ class Loader:
         self.threads, self.prefetch = threads, prefetch
         self.steps_per_epoch = len(dataset) // batch_size
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
-        self._running: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
+        self._running: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
 
     def __len__(self) -> int:
         """The number of batches one iteration yields."""
         return max(0, self.total_steps - self.start_step)
 
     def __iter__(self) -> Iterator[Batch]:
-        batches = _ahead(self.batch, range(self.start_step, self.total_steps), self.threads, self.prefetch)
-        self._running.add(batches)
-        return batches
+        return self.ahead(self.batch)
+
+    def ahead(self, prepare: Callable[[int], R]) -> Generator[R, None, None]:
+        """prepare(step) for each step of an iteration, by the threads; `batch`, or what a device needs instead."""
+        results = _ahead(prepare, range(self.start_step, self.total_steps), self.threads, self.prefetch)
+        self._running.add(results)
+        return results
 
     def batch(self, step: int) -> Batch:
         """The batch of one step, prepared here and now: what iteration yields for it."""
         images, labels = self._fetch(step)
-        rng = np.random.default_rng((self.seed, step, 1))  # the 1 keeps it apart from the epochs' generators
+        rng = self.generator(step)
         x = self.transform(images, rng)
-        if not (self.mixup or self.cutmix):
+        mixing = self.draw_mixing(x.shape[1], x.shape[2], rng)
+        if mixing is None:
             return x, labels
-        dense = one_hot(labels, len(self.dataset.classes))
+        return mix(x, one_hot(labels, len(self.dataset.classes)), mixing)
+
+    def generator(self, step: int) -> np.random.Generator:
+        """Where the random changes of a step are drawn from: first the transform's, then the mixing."""
+        return np.random.default_rng((self.seed, step, 1))  # the 1 keeps it apart from the epochs' generators
+
+    def draw_mixing(self, height: int, width: int, rng: np.random.Generator) -> Mixing | None:
+        """How the images of a batch, height x width, are mixed; None: not at all."""
         if self.cutmix and (not self.mixup or rng.random() < 0.5):
-            return cutmix(x, dense, self.cutmix, rng)
-        return mixup(x, dense, self.mixup, rng)
+            return draw_cutmix(height, width, self.cutmix, rng)
+        return draw_mixup(self.mixup, rng) if self.mixup else None
+
+    def indices(self, step: int) -> np.ndarray:
+        """The numbers (B,) of the images of a step, before any that cannot be read are replaced."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        return self._epoch_order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
 
     def close(self) -> None:
         """Stop the background threads of every iteration that still runs."""
@@ -109,7 +126,7 @@ class Loader:
         order = self._epoch_order(epoch)
         end = (position + 1) * self.batch_size
         size = getattr(self.transform, "decode_size", None)
-        images, labels = self.dataset.fetch(order[end - self.batch_size : end], size)
+        images, labels = self.dataset.fetch(self.indices(step), size)
         tried = self.batch_size
         while (missing := self.batch_size - len(labels)) > 0:
             if tried >= len(order):

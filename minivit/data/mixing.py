@@ -5,6 +5,7 @@ classes. One mixing weight is drawn for the whole batch, as big_vision does.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,9 +25,7 @@ def mixup(
     Source: Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", section 2; the maximum as big_vision, which
     keeps image i the dominant one.
     """
-    lam = rng.beta(alpha, alpha)
-    lam = max(lam, 1 - lam)
-    return _blend(images, lam), _blend(dense_labels, lam)
+    return mix(images, dense_labels, draw_mixup(alpha, rng))
 
 
 def cutmix(
@@ -38,14 +37,41 @@ def cutmix(
     uniform, and what sticks out is cut off, so lam is recomputed from the pixels that were really replaced.
     Source: Yun et al. 2019, "CutMix", section 3.1 and algorithm A1.
     """
-    height, width = images.shape[1:3]
+    return mix(images, dense_labels, draw_cutmix(images.shape[1], images.shape[2], alpha, rng))
+
+
+class Mixing(NamedTuple):
+    """How a batch is mixed. share: the weight of label i in its mixture with label i - 1.
+
+    box: (top, bottom, left, right) of what image i gets from image i - 1, or None: images are weighted like labels.
+    """
+
+    share: float
+    box: tuple[int, int, int, int] | None
+
+
+def draw_mixup(alpha: float, rng: np.random.Generator) -> Mixing:
+    """What `mixup` does to a batch."""
+    lam = rng.beta(alpha, alpha)
+    return Mixing(max(lam, 1 - lam), None)
+
+
+def draw_cutmix(height: int, width: int, alpha: float, rng: np.random.Generator) -> Mixing:
+    """What `cutmix` does to a batch of images of this size."""
     side = math.sqrt(1 - rng.beta(alpha, alpha))
     top, bottom = _interval(height, round(height * side), rng)
     left, right = _interval(width, round(width * side), rng)
+    return Mixing(1 - (bottom - top) * (right - left) / (height * width), (top, bottom, left, right))
+
+
+def mix(images: np.ndarray, dense_labels: np.ndarray, mixing: Mixing) -> tuple[np.ndarray, np.ndarray]:
+    """The mixed images and labels."""
+    if mixing.box is None:
+        return _blend(images, mixing.share), _blend(dense_labels, mixing.share)
+    top, bottom, left, right = mixing.box
     mixed = images.copy()
     mixed[:, top:bottom, left:right] = np.roll(images[:, top:bottom, left:right], 1, axis=0)
-    lam = 1 - (bottom - top) * (right - left) / (height * width)
-    return mixed, _blend(dense_labels, lam)
+    return mixed, _blend(dense_labels, mixing.share)
 
 
 def _blend(x: np.ndarray, lam: float) -> np.ndarray:

@@ -13,10 +13,13 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-Operation = Callable[[Image.Image, float, np.random.Generator], Image.Image]
+# What an operation may need drawn: a sign, or a column and a row. Most ignore it.
+Drawn = tuple[int, int]
+Operation = Callable[[Image.Image, float, Drawn], Image.Image]
 
+SIGNED = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")  # these go either way
+GRAY = 128
 _UNIT = 10.0
-_GRAY = 128
 
 
 def randaugment(images: np.ndarray, n: int, magnitude: float, rng: np.random.Generator) -> np.ndarray:
@@ -24,22 +27,52 @@ def randaugment(images: np.ndarray, n: int, magnitude: float, rng: np.random.Gen
 
     images: (B, height, width, C) uint8, C = 1 or 3.   magnitude: 10 is strength 1 of every operation.
     """
-    out = np.empty_like(images)
+    return apply_operations(images, strength_of(magnitude), draw_operations(images.shape, n, rng))
+
+
+def strength_of(magnitude: float) -> float:
+    """The strength of every operation: 1 at the magnitude that is the scale's unit."""
+    return magnitude / _UNIT
+
+
+def draw_operations(shape: tuple[int, ...], n: int, rng: np.random.Generator) -> np.ndarray:
+    """`n` operations for each image of a batch of this shape (B, height, width, C): (B, n, 3) integers.
+
+    Of each operation its number in OPERATIONS, and what it needs drawn, else zeros.
+    """
+    batch, height, width, _ = shape
     names = list(OPERATIONS)
+    operations = []
+    for _ in range(batch):
+        for number in rng.integers(0, len(names), n).tolist():
+            first = second = 0
+            if names[number] in SIGNED:
+                first = 1 if rng.random() < 0.5 else -1
+            elif names[number] == "Cutout":
+                first, second = int(rng.integers(0, width)), int(rng.integers(0, height))
+            operations.append((number, first, second))
+    return np.array(operations, np.int32).reshape(batch, n, 3)
+
+
+def apply_operations(images: np.ndarray, strength: float, operations: np.ndarray) -> np.ndarray:
+    """The images (B, height, width, C) uint8 after their operations, (B, n, 3) as drawn, one after the other."""
+    out = np.empty_like(images)
+    functions = list(OPERATIONS.values())
     for i, pixels in enumerate(images):
-        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-        for choice in rng.integers(0, len(names), n):
-            image = OPERATIONS[names[choice]](image, magnitude / _UNIT, rng)
+        image = to_image(pixels)
+        for number, first, second in operations[i].tolist():
+            image = functions[number](image, strength, (first, second))
         out[i] = np.asarray(image).reshape(pixels.shape)
     return out
 
 
-def _sign(rng: np.random.Generator) -> int:
-    return 1 if rng.random() < 0.5 else -1
+def to_image(pixels: np.ndarray) -> Image.Image:
+    """Pixels (height, width, C) uint8, C = 1 or 3, as a Pillow image."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _fill(image: Image.Image) -> tuple[int, ...]:
-    return (_GRAY,) * len(image.getbands())
+    return (GRAY,) * len(image.getbands())
 
 
 def _map_values(image: Image.Image, table: np.ndarray) -> Image.Image:
@@ -52,48 +85,53 @@ def _affine(image: Image.Image, matrix: tuple[float, float, float, float, float,
     return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=_fill(image))
 
 
-def auto_contrast(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def auto_contrast(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
     """Each channel stretched linearly so that its darkest value becomes 0 and its lightest 255."""
     return ImageOps.autocontrast(image)
 
 
-def equalize(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def equalize(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
     """Each channel's values spread so that their histogram is flat."""
     return ImageOps.equalize(image)
 
 
-def invert(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def invert(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
     """v becomes 255 - v."""
     return ImageOps.invert(image)
 
 
-def rotate(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def rotate(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
     """Turned by 30 degrees times the strength, either way, about the centre."""
-    angle = _sign(rng) * 30 * strength
+    angle = drawn[0] * 30 * strength
     return image.rotate(angle, Image.Resampling.NEAREST, fillcolor=_fill(image))
 
 
-def posterize(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def posterize(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
     """Only the highest 4 bits times the strength kept: at least one, at most eight (no change)."""
     bits = min(8, max(1, int(4 * strength)))
     return ImageOps.posterize(image, bits)
 
 
-def solarize(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def solarize(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
     """Values from 256 times the strength upwards inverted."""
     values = np.arange(256)
     return _map_values(image, np.where(values < int(256 * strength), values, 255 - values))
 
 
-def solarize_add(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def solarize_add(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
     """Values below 128 raised by 110 times the strength."""
     values = np.arange(256)
     return _map_values(image, np.where(values < 128, values + int(110 * strength), values))
 
 
+def enhancement_factor(strength: float) -> float:
+    """The factor of colour, contrast, brightness and sharpness: 1 is no change."""
+    return 0.1 + 1.8 * strength
+
+
 def _enhancement(enhance: Callable[[Image.Image], ImageEnhance._Enhance], text: str) -> Operation:
-    def operation(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-        return enhance(image).enhance(0.1 + 1.8 * strength)
+    def operation(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
+        return enhance(image).enhance(enhancement_factor(strength))
 
     operation.__doc__ = text + " at factor 0.1 + 1.8 times the strength (1 is no change)."
     return operation
@@ -105,34 +143,39 @@ brightness = _enhancement(ImageEnhance.Brightness, "Blend with black")
 sharpness = _enhancement(ImageEnhance.Sharpness, "Blend with the smoothed image")
 
 
-def shear_x(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def shear_x(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
     """Rows shifted by 0.3 times the strength times their number, to the left or right."""
-    return _affine(image, (1, _sign(rng) * 0.3 * strength, 0, 0, 1, 0))
+    return _affine(image, (1, drawn[0] * 0.3 * strength, 0, 0, 1, 0))
 
 
-def shear_y(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def shear_y(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
     """Columns shifted by 0.3 times the strength times their number, up or down."""
-    return _affine(image, (1, 0, 0, _sign(rng) * 0.3 * strength, 1, 0))
+    return _affine(image, (1, 0, 0, drawn[0] * 0.3 * strength, 1, 0))
 
 
-def translate_x(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def translate_x(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
     """Moved left or right by 100/224 of the width times the strength."""
-    return _affine(image, (1, 0, _sign(rng) * image.width * 100 / 224 * strength, 0, 1, 0))
+    return _affine(image, (1, 0, drawn[0] * image.width * 100 / 224 * strength, 0, 1, 0))
 
 
-def translate_y(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def translate_y(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
     """Moved up or down by 100/224 of the height times the strength."""
-    return _affine(image, (1, 0, 0, 0, 1, _sign(rng) * image.height * 100 / 224 * strength))
+    return _affine(image, (1, 0, 0, 0, 1, drawn[0] * image.height * 100 / 224 * strength))
 
 
-def cutout(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def cutout(image: Image.Image, strength: float, drawn: Drawn) -> Image.Image:
     """A gray square about a uniform centre, its half side 40/224 of the shorter side times the strength."""
-    half = math.floor(min(image.size) * 40 / 224 * strength)
-    x, y = int(rng.integers(0, image.width)), int(rng.integers(0, image.height))
+    half = cutout_half(image.height, image.width, strength)
+    x, y = drawn
     box = (max(0, x - half), max(0, y - half), min(image.width, x + half), min(image.height, y + half))
     out = image.copy()
     out.paste(_fill(image), box)
     return out
+
+
+def cutout_half(height: int, width: int, strength: float) -> int:
+    """Half the side of the square that `cutout` paints, in pixels."""
+    return math.floor(min(height, width) * 40 / 224 * strength)
 
 
 OPERATIONS: dict[str, Operation] = {

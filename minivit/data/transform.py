@@ -6,18 +6,32 @@ from typing import Self
 import numpy as np
 
 from minivit.data.augment import (
+    Erasure,
     PerChannel,
     central_box,
+    crop,
+    draw_corners,
+    draw_erasures,
+    draw_flips,
+    erase,
+    flip,
     normalize,
-    random_crop,
-    random_erasing,
-    random_flip,
     random_resized_crop,
 )
 from minivit.data.dataset import Images
 from minivit.data.images import resize
-from minivit.data.randaugment import randaugment
+from minivit.data.randaugment import apply_operations, draw_operations, strength_of
 from minivit.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What an `Augment` has drawn for a batch of B images of their final size; None or empty: it does not do that."""
+
+    corners: np.ndarray | None  # (2, B), see `draw_corners`
+    flipped: np.ndarray | None  # (B,), see `draw_flips`
+    operations: np.ndarray | None  # (B, n, 3), see `draw_operations`
+    erasures: list[Erasure]
 
 
 @dataclass(frozen=True)
@@ -86,14 +100,27 @@ class Augment:
             x = random_resized_crop(images, self.image_size, rng, self.resized_crop)
         else:
             x = self._resize(images)
-        if self.crop_padding:
-            x = random_crop(x, self.crop_padding, rng)
-        if self.flip:
-            x = random_flip(x, rng)
-        if self.randaugment is not None:
-            x = randaugment(x, *self.randaugment, rng)
+        return self.apply(x, self.draw(x.shape, rng))
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Changes:
+        """What will be done to a batch of this shape (B, height, width, C), after the resize or resized crop."""
+        return Changes(
+            corners=draw_corners(shape[0], self.crop_padding, rng) if self.crop_padding else None,
+            flipped=draw_flips(shape[0], rng) if self.flip else None,
+            operations=None if self.randaugment is None else draw_operations(shape, self.randaugment[0], rng),
+            erasures=draw_erasures(shape, self.erasing, rng) if self.erasing else [],
+        )
+
+    def apply(self, x: np.ndarray, changes: Changes) -> np.ndarray:
+        """(B, height, width, C) float32, normalised, from uint8 images of this size."""
+        if changes.corners is not None:
+            x = crop(x, self.crop_padding, changes.corners)
+        if changes.flipped is not None:
+            x = flip(x, changes.flipped)
+        if changes.operations is not None and self.randaugment is not None:
+            x = apply_operations(x, strength_of(self.randaugment[1]), changes.operations)
         x = normalize(x, self.mean, self.std)
-        return random_erasing(x, self.erasing, rng) if self.erasing else x
+        return erase(x, changes.erasures) if changes.erasures else x
 
     def _resize(self, images: Images) -> np.ndarray:
         """(B, height, width, C) uint8."""

@@ -4,11 +4,12 @@ B batch, N tokens, D width, C channels; images are (B, height, width, C), channe
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array
+from minivit.backend import Array, xp_of
 from minivit.backend.arrays import asarray_like
 from minivit.models.config import ViTConfig
 from minivit.models.posemb import sincos_2d
@@ -129,8 +130,15 @@ class ViT(Module):
         """(rows * columns, D): the table of position "sincos2d" or "learned2d"."""
         (rows, columns), width = self.config.grid, self.config.width
         if self.config.position == "sincos2d":
-            return Tensor(asarray_like(sincos_2d((rows, columns), width), self.norm.scale.data))
+            like = self.norm.scale.data
+            return Tensor(_sincos_table((rows, columns), width, xp_of(like), like.dtype))
         half = (rows, columns, width // 2)
         by_column = F.broadcast_to(self.column_embedding, half)
         by_row = F.broadcast_to(self.row_embedding, half)
         return F.concat(by_column, by_row, axis=2).reshape(rows * columns, width)
+
+
+@functools.lru_cache(maxsize=8)
+def _sincos_table(grid: tuple[int, int], width: int, xp: Any, dtype: Any) -> Array:
+    """On the device of `xp`, where it stays: a step that is captured there cannot copy anything from the host."""
+    return xp.asarray(sincos_2d(grid, width), dtype=dtype)

@@ -114,7 +114,7 @@ class MLP(Module):
         self.gelu = gelu
 
     def forward(self, x: Tensor, rng: Rng = None) -> Tensor:
-        x = self.dropout(F.gelu(self.hidden(x), self.gelu), rng)
+        x = self.dropout(F.linear_gelu(x, self.hidden.weight, self.hidden.bias, self.gelu), rng)
         return self.dropout(self.out(x), rng)
 
 

@@ -12,13 +12,13 @@ from minivit.ops.dropping import drop_path, dropout
 from minivit.ops.elementwise import add, div, erf, exp, log, maximum, mul, neg, pow, sqrt, sub, tanh, where
 from minivit.ops.losses import cross_entropy, sigmoid_cross_entropy
 from minivit.ops.normalisation import layer_norm, log_softmax, softmax
-from minivit.ops.products import linear, matmul
+from minivit.ops.products import linear, linear_gelu, matmul
 from minivit.ops.reductions import max, mean, sum, var
 from minivit.ops.shape import broadcast_to, concat, getitem, pad, reshape, transpose
 
 __all__ = [
     "add", "attention", "broadcast_to", "concat", "cross_entropy", "div", "drop_path", "dropout", "erf", "exp",
-    "gelu", "getitem", "layer_norm", "linear", "log", "log_softmax", "matmul", "max", "maximum", "mean", "mul",
-    "neg", "pad", "pow", "relu", "reshape", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax", "sqrt", "sub",
+    "gelu", "getitem", "layer_norm", "linear", "linear_gelu", "log", "log_softmax", "matmul", "max", "maximum", "mean",
+    "mul", "neg", "pad", "pow", "relu", "reshape", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax", "sqrt", "sub",
     "sum", "tanh", "transpose", "var", "where",
 ]  # fmt: skip

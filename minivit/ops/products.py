@@ -3,6 +3,7 @@
 import math
 
 from minivit.backend import Array
+from minivit.ops.activations import gelu
 
 
 def matmul(x: Array, y: Array):
@@ -52,5 +53,19 @@ def linear(x: Array, weight: Array, bias: Array | None = None):
         dx = (g_rows @ weight.T).reshape(x.shape)
         dw = rows.T @ g_rows
         return dx, dw, None if bias is None else g_rows.sum(axis=0)
+
+    return y, vjp
+
+
+def linear_gelu(x: Array, weight: Array, bias: Array, form: str = "tanh"):
+    """y = gelu(x W + b), the first half of an MLP: one op, so that a kernel can add b and apply gelu in one pass.
+
+    Shapes as in linear, form as in gelu.   dx = (g gelu'(x W + b)) W^T, and dW, db likewise those of linear.
+    """
+    h, linear_vjp = linear(x, weight, bias)
+    y, gelu_vjp = gelu(h, form)
+
+    def vjp(g):
+        return linear_vjp(*gelu_vjp(g))
 
     return y, vjp

@@ -25,10 +25,14 @@ class EMA:
 
     def update(self) -> None:
         """Move the averages towards the parameters as they are now."""
-        self.steps += 1
-        d = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.warm_up else self.decay
+        d = self.next_decay()
         for average, parameter in zip(self.averages, self.parameters, strict=True):
             average += (1 - d) * (parameter.data - average)
+
+    def next_decay(self) -> float:
+        """Count an update, and return its d."""
+        self.steps += 1
+        return min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.warm_up else self.decay
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:

@@ -1,37 +1,23 @@
-"""Which library an array belongs to, and choosing one by name. CuPy is played by a stand-in."""
+"""Which library an array belongs to, and choosing one by name. CuPy is played by the stand-in."""
 
 import sys
-import types
+from types import ModuleType
 
 import numpy as np
 import pytest
+import standin_cupy
 
-from minivit.backend import arrays, asarray, get_namespace, is_array, register_array_type, to_numpy, xp_of
+from minivit.backend import asarray, get_namespace, is_array, register_array_type, to_numpy, xp_of
 from minivit.backend.arrays import asarray_like
+from minivit.backend.kernels import find
 from minivit.errors import BackendError
 
 
-class DeviceArray:
-    """An array of another library: data behind `get`, as CuPy's."""
-
-    def __init__(self, data):
-        self.data = np.asarray(data)
-
-    def get(self):
-        return self.data
-
-
 @pytest.fixture
-def fake_cupy(monkeypatch):
-    """A module called cupy with one device; every test starts from the untouched table of array types."""
-    monkeypatch.setattr(arrays, "_NAMESPACES", dict(arrays._NAMESPACES))
-    cupy = types.ModuleType("cupy")
-    cupy.ndarray = DeviceArray
-    cupy.devices = 1
-    cupy.asarray = lambda x, dtype=None: DeviceArray(np.asarray(getattr(x, "data", x), dtype))
-    cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=lambda: cupy.devices))
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    return cupy
+def cupy():
+    """A module called cupy with one device, which minivit does not know yet."""
+    with standin_cupy.installed() as module:
+        yield module
 
 
 @pytest.mark.parametrize("x", [np.ones(3), np.ones(()), np.float32(1), 2.0, 3, True])
@@ -48,18 +34,20 @@ def test_what_counts_as_an_array(x, answer):
     assert is_array(x) is answer
 
 
-def test_a_registered_library_answers_for_its_arrays(fake_cupy):
-    x = DeviceArray([1, 2])
-    assert not is_array(x)
-    register_array_type(DeviceArray, fake_cupy)
-    assert is_array(x)
-    assert xp_of(x) is fake_cupy
+def test_a_registered_library_answers_for_its_arrays(cupy):
+    class Array:
+        """Of a library that nobody knows."""
+
+    assert not is_array(Array())
+    library = ModuleType("library")
+    register_array_type(Array, library)
+    assert is_array(Array())
+    assert xp_of(Array()) is library
 
 
-def test_arrays_of_cupy_are_known_before_it_was_chosen(fake_cupy, monkeypatch):
-    monkeypatch.setattr(DeviceArray, "__module__", "cupy._core.core")
-    assert is_array(DeviceArray([1]))
-    assert xp_of(DeviceArray([1])) is fake_cupy
+def test_arrays_of_cupy_are_known_before_it_was_chosen(cupy):
+    assert is_array(cupy.ones(1))
+    assert xp_of(cupy.ones(1)) is cupy
 
 
 def test_numpy_by_name():
@@ -67,10 +55,11 @@ def test_numpy_by_name():
 
 
 @pytest.mark.parametrize("backend", ["cupy", "auto"])
-def test_cupy_by_name(backend, fake_cupy):
-    assert get_namespace(backend) is fake_cupy
-    assert is_array(DeviceArray([1]))
-    assert xp_of(DeviceArray([1])) is fake_cupy
+def test_cupy_by_name(backend, cupy):
+    assert get_namespace(backend) is cupy
+    assert is_array(cupy.ones(1))
+    assert xp_of(cupy.ones(1)) is cupy
+    assert find("gelu", cupy.ndarray) is not None
 
 
 def one_line_refusal(*words):
@@ -90,17 +79,17 @@ def test_cupy_that_is_not_installed(monkeypatch):
     assert get_namespace("auto") is np
 
 
-def test_cupy_without_a_device(fake_cupy):
-    fake_cupy.devices = 0
+def test_cupy_without_a_device(cupy, monkeypatch):
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", lambda: 0)
     one_line_refusal("no GPU can be used (no CUDA device is visible)")
     assert get_namespace("auto") is np
 
 
-def test_cupy_without_a_driver(fake_cupy):
+def test_cupy_without_a_driver(cupy, monkeypatch):
     def fail():
         raise OSError("libcuda.so.1: cannot open\nsecond line")
 
-    fake_cupy.cuda.runtime.getDeviceCount = fail
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", fail)
     one_line_refusal("(libcuda.so.1: cannot open)")
     assert get_namespace("auto") is np
 
@@ -111,10 +100,10 @@ def test_an_unknown_backend(name):
         get_namespace(name)
 
 
-def test_data_goes_to_a_device_and_back(fake_cupy):
+def test_data_goes_to_a_device_and_back(cupy):
     x = np.arange(3.0)
     there = asarray(x, "cupy", "float32")
-    assert isinstance(there, DeviceArray)
+    assert isinstance(there, cupy.ndarray)
     back = to_numpy(there)
     np.testing.assert_array_equal(back, x)
     assert back.dtype == "float32"
@@ -135,5 +124,8 @@ def test_to_numpy_of_what_has_a_get_method_and_is_no_array():
     assert to_numpy({"a": 1}).dtype == object  # a dict's `get` is not called
 
 
-def test_asarray_like_takes_library_and_dtype():
+def test_asarray_like_takes_library_and_dtype(cupy):
+    there = asarray_like([1, 2], cupy.ones(1, "float32"))
+    assert isinstance(there, cupy.ndarray)
+    assert there.dtype == "float32"
     assert asarray_like([1, 2], np.ones(1, "float32")).dtype == "float32"

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from minivit.data import randaugment
-from minivit.data.randaugment import OPERATIONS
+from minivit.data.randaugment import OPERATIONS, draw_operations, to_image
 
 V = np.arange(256)
 
@@ -15,9 +15,10 @@ def noise(height=12, width=16, channels=3, seed=0):
 
 
 def apply(name, pixels, magnitude, seed=0):
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    out = OPERATIONS[name](image, magnitude / 10, np.random.default_rng(seed))
-    return np.asarray(out).reshape(pixels.shape)
+    rng = np.random.default_rng(seed)
+    height, width, _ = pixels.shape
+    drawn = (int(rng.integers(width)), int(rng.integers(height))) if name == "Cutout" else (int(rng.choice([1, -1])), 0)
+    return np.asarray(OPERATIONS[name](to_image(pixels), magnitude / 10, drawn)).reshape(pixels.shape)
 
 
 def both_signs(name, pixels, magnitude):
@@ -165,7 +166,7 @@ def test_every_image_gets_n_operations_drawn_uniformly(monkeypatch):
     calls = []
     for name in OPERATIONS:
         monkeypatch.setitem(
-            OPERATIONS, name, lambda image, strength, rng, name=name: calls.append((name, strength)) or image
+            OPERATIONS, name, lambda image, strength, drawn, name=name: calls.append((name, strength)) or image
         )
     x = np.zeros((800, 2, 2, 1), np.uint8)
     randaugment(x, 2, 15, np.random.default_rng(0))
@@ -174,3 +175,30 @@ def test_every_image_gets_n_operations_drawn_uniformly(monkeypatch):
     assert min(counts) > 70
     assert max(counts) < 130
     assert {strength for _, strength in calls} == {1.5}
+
+
+RECORDED = [
+    [("Color", 0, 0), ("TranslateY", 1, 0)],
+    [("Equalize", 0, 0), ("Sharpness", 0, 0)],
+    [("ShearX", -1, 0), ("TranslateX", -1, 0)],
+    [("Cutout", 6, 18), ("TranslateY", 1, 0)],
+]
+
+
+def test_what_is_drawn_for_a_seed_never_changes():
+    names = list(OPERATIONS)
+    drawn = draw_operations((4, 20, 9, 3), 2, np.random.default_rng(9))
+    assert [[(names[number], *rest) for number, *rest in image] for image in drawn.tolist()] == RECORDED
+
+
+def test_signs_and_places_cover_all_they_can():
+    operations = draw_operations((6000, 20, 9, 3), 1, np.random.default_rng(0))[:, 0]
+    drawn = {name: operations[operations[:, 0] == number, 1:] for number, name in enumerate(OPERATIONS)}
+    for name, values in drawn.items():
+        if name == "Cutout":
+            assert (values.min(0).tolist(), values.max(0).tolist()) == ([0, 0], [8, 19])
+        elif name.startswith(("Rotate", "Shear", "Translate")):
+            assert set(values[:, 0]) == {-1, 1}
+            assert abs(values[:, 0].mean()) < 0.2
+        else:
+            assert not values.any()

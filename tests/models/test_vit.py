@@ -153,7 +153,7 @@ def test_the_places_and_rates_of_noise(tiny, images):
         model(images(config), rng=np.random.default_rng(0))
     embed = ["reshape", "transpose", "reshape", "linear", "add", "dropout"]
     attention = ["layer_norm", "linear", "attention", "linear", "dropout"]
-    mlp = ["layer_norm", "linear", "gelu", "dropout", "linear", "dropout"]
+    mlp = ["layer_norm", "linear_gelu", "dropout", "linear", "dropout"]
     last = [*attention, "drop_path", "add", *mlp, "drop_path", "add"]
     assert names == [*embed, *attention, "add", *mlp, "add", *last, "layer_norm", "mean", "linear"]
     rates = [m.rate for block in model.blocks for m in (block.dropout, block.mlp.dropout, block.drop_path)]
@@ -279,6 +279,6 @@ def test_labels_and_loss_close_the_circle(tiny, perturbed, images):
 @pytest.mark.parametrize(("classifier", "rows"), [("token", [7, 1]), ("gap", [6, 6])])
 def test_the_last_block_computes_what_the_head_reads(classifier, rows, tiny, perturbed, images):
     config, seen = tiny(classifier=classifier), []
-    with watch(lambda op, inputs, output: seen.append(output.shape[1]) if op == "gelu" else None):
+    with watch(lambda op, inputs, output: seen.append(output.shape[1]) if op == "linear_gelu" else None):
         perturbed(config)(images(config))
     assert seen == rows

@@ -3,11 +3,15 @@
 Parameters are perturbed first: at their initial values biases are zero and scales one, which would hide errors.
 """
 
+import copy
+
 import numpy as np
 import pytest
+from devices import check_gradients, placed
 
-from minivit.gradcheck import check_gradients
 from minivit.nn import MLP, Dropout, DropPath, EncoderBlock, LayerNorm, Linear, MultiHeadAttention, PatchEmbed, patchify
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 def rng(seed=0):
@@ -42,10 +46,11 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_gradients(name):
-    layer, x = LAYERS[name]
+    layer, x = copy.deepcopy(LAYERS[name])
     generator = rng(2)
     for p in layer.parameters():
         p.data += 0.3 * generator.standard_normal(p.shape)
+    placed(layer)
     noise = not isinstance(layer, Linear | LayerNorm | PatchEmbed)
 
     def forward(x, *parameters):

@@ -5,11 +5,14 @@ import math
 
 import numpy as np
 import pytest
+from devices import assert_allclose, assert_equal, placed, tensor, to_host
 
 from minivit import functional as F
 from minivit.nn import MLP, Dropout, DropPath, EncoderBlock, LayerNorm, Linear, MultiHeadAttention, PatchEmbed, patchify
 from minivit.ops.dropping import keep_mask
-from minivit.tensor import Tensor, watch
+from minivit.tensor import watch
+
+pytestmark = pytest.mark.usefixtures("device")
 
 WIDTH, HEADS = 6, 3
 
@@ -19,7 +22,7 @@ def perturbed(layer, seed=7):
     rng = np.random.default_rng(seed)
     for p in layer.parameters():
         p.data += 0.5 * rng.standard_normal(p.shape)
-    return layer
+    return placed(layer)
 
 
 def tokens(*shape, seed=1):
@@ -37,8 +40,8 @@ def softmax(scores):
 
 def attention_by_head(layer, x, keep=None):
     """Eq. 5-8, one head of one image at a time, with separate query, key and value matrices."""
-    query, key, value = np.split(layer.qkv.weight.data, 3, axis=1)
-    query_bias, key_bias, value_bias = np.split(layer.qkv.bias.data, 3)
+    query, key, value = np.split(to_host(layer.qkv.weight), 3, axis=1)
+    query_bias, key_bias, value_bias = np.split(to_host(layer.qkv.bias), 3)
     head_width = x.shape[2] // layer.heads
     weights = np.zeros((x.shape[0], layer.heads, x.shape[1], x.shape[1]))
     y = np.zeros_like(x)
@@ -51,15 +54,15 @@ def attention_by_head(layer, x, keep=None):
             weights[b, head, i] = softmax(np.array([q[i] @ k[j] for j in range(len(k))]) / math.sqrt(head_width))
             kept = weights[b, head, i] * (1 if keep is None else keep[b, head, i])
             y[b, i, mine] = sum(kept[j] * v[j] for j in range(len(v)))
-    return y @ layer.out.weight.data + layer.out.bias.data, weights
+    return y @ to_host(layer.out.weight) + to_host(layer.out.bias), weights
 
 
 def test_linear():
     layer = perturbed(Linear(3, 2, rng(), "float64"))
     x = tokens(2, 4, 3)
-    y = layer(Tensor(x)).data
+    y = to_host(layer(tensor(x)))
     for b, n, j in np.ndindex(2, 4, 2):
-        expected = sum(x[b, n, i] * layer.weight.data[i, j] for i in range(3)) + layer.bias.data[j]
+        expected = sum(x[b, n, i] * to_host(layer.weight)[i, j] for i in range(3)) + to_host(layer.bias)[j]
         assert y[b, n, j] == pytest.approx(expected, rel=1e-12)
 
 
@@ -67,13 +70,13 @@ def test_linear():
 def test_layer_norm(eps):
     layer = perturbed(LayerNorm(WIDTH, eps, "float64"))
     x = 3 + tokens()
-    y = layer(Tensor(x)).data
+    y = to_host(layer(tensor(x)))
     for b, n in np.ndindex(2, 4):
         row = x[b, n].tolist()
         mean = sum(row) / WIDTH
         variance = sum((value - mean) ** 2 for value in row) / WIDTH
         for j in range(WIDTH):
-            expected = (row[j] - mean) / math.sqrt(variance + eps) * layer.scale.data[j] + layer.bias.data[j]
+            expected = (row[j] - mean) / math.sqrt(variance + eps) * to_host(layer.scale)[j] + to_host(layer.bias)[j]
             assert y[b, n, j] == pytest.approx(expected, rel=1e-12)
 
 
@@ -81,10 +84,10 @@ def test_layer_norm(eps):
 def test_attention(heads):
     layer = perturbed(MultiHeadAttention(WIDTH, heads, rng(), "float64"))
     tap = {}
-    y = layer(Tensor(tokens()), tap=tap)
+    y = layer(tensor(tokens()), tap=tap)
     expected, weights = attention_by_head(layer, tokens())
-    np.testing.assert_allclose(y.data, expected, rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(tap["attention_weights"], weights, rtol=1e-12, atol=1e-14)
+    assert_allclose(y.data, expected, rtol=1e-12, atol=1e-13)
+    assert_allclose(tap["attention_weights"], weights, rtol=1e-12, atol=1e-14)
 
 
 def test_attention_agrees_with_torch():
@@ -94,14 +97,14 @@ def test_attention_agrees_with_torch():
     names = {"in_proj_": layer.qkv, "out_proj.": layer.out}
     state = {}
     for name, linear in names.items():
-        state[name + "weight"] = torch.tensor(linear.weight.data.T)
-        state[name + "bias"] = torch.tensor(linear.bias.data)
+        state[name + "weight"] = torch.tensor(to_host(linear.weight).T)
+        state[name + "bias"] = torch.tensor(to_host(linear.bias))
     theirs.load_state_dict(state)
     x = torch.tensor(tokens())
     y, weights = theirs(x, x, x, average_attn_weights=False)
     tap = {}
-    np.testing.assert_allclose(layer(Tensor(tokens()), tap=tap).data, y.detach().numpy(), rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(tap["attention_weights"], weights.detach().numpy(), rtol=1e-12, atol=1e-14)
+    assert_allclose(layer(tensor(tokens()), tap=tap).data, y.detach().numpy(), rtol=1e-12, atol=1e-13)
+    assert_allclose(tap["attention_weights"], weights.detach().numpy(), rtol=1e-12, atol=1e-14)
 
 
 def gelu(x, form):
@@ -114,16 +117,16 @@ def gelu(x, form):
 def test_mlp(form):
     layer = perturbed(MLP(WIDTH, 10, rng(), "float64", gelu=form))
     x = tokens()
-    hidden = x @ layer.hidden.weight.data + layer.hidden.bias.data
+    hidden = x @ to_host(layer.hidden.weight) + to_host(layer.hidden.bias)
     hidden = np.vectorize(gelu)(hidden, form)
-    expected = hidden @ layer.out.weight.data + layer.out.bias.data
-    np.testing.assert_allclose(layer(Tensor(x)).data, expected, rtol=1e-12, atol=1e-13)
+    expected = hidden @ to_host(layer.out.weight) + to_host(layer.out.bias)
+    assert_allclose(to_host(layer(tensor(x))), expected, rtol=1e-12, atol=1e-13)
 
 
 def test_the_published_gelu_is_the_default():
     layer = perturbed(MLP(WIDTH, 10, rng(), "float64"))
     published = perturbed(MLP(WIDTH, 10, rng(), "float64", gelu="tanh"))
-    np.testing.assert_array_equal(layer(Tensor(tokens())).data, published(Tensor(tokens())).data)
+    assert_equal(to_host(layer(tensor(tokens()))), to_host(published(tensor(tokens()))))
 
 
 def test_encoder_block_normalises_before_each_branch():
@@ -132,17 +135,17 @@ def test_encoder_block_normalises_before_each_branch():
 
     def norm(z, layer):
         z = z - z.mean(axis=-1, keepdims=True)
-        return z / np.sqrt((z * z).mean(axis=-1, keepdims=True) + 0.1) * layer.scale.data + layer.bias.data
+        return z / np.sqrt((z * z).mean(axis=-1, keepdims=True) + 0.1) * to_host(layer.scale) + to_host(layer.bias)
 
     attended, weights = attention_by_head(block.attention, norm(x, block.norm1))
     middle = attended + x
-    expected = block.mlp(Tensor(norm(middle, block.norm2))).data + middle
+    expected = to_host(block.mlp(tensor(norm(middle, block.norm2)))) + middle
     tap = {}
-    y = block(Tensor(x), tap=tap)
-    np.testing.assert_allclose(y.data, expected, rtol=1e-12, atol=1e-12)
+    y = block(tensor(x), tap=tap)
+    assert_allclose(y.data, expected, rtol=1e-12, atol=1e-12)
     assert set(tap) == {"attention_weights", "output"}
     assert tap["output"] is y
-    np.testing.assert_allclose(tap["attention_weights"], weights, rtol=1e-12, atol=1e-14)
+    assert_allclose(tap["attention_weights"], weights, rtol=1e-12, atol=1e-14)
 
 
 # Patches
@@ -152,7 +155,7 @@ def test_encoder_block_normalises_before_each_branch():
 def test_patchify_against_loops(patch):
     images = np.random.default_rng(0).standard_normal((2, 6, 12, 3))
     rows, columns = 6 // patch[0], 12 // patch[1]
-    y = patchify(Tensor(images), patch).data
+    y = to_host(patchify(tensor(images), patch))
     assert y.shape == (2, rows * columns, patch[0] * patch[1] * 3)
     for b, r, c in np.ndindex(2, rows, columns):
         pixels = []
@@ -176,23 +179,23 @@ def test_patchify_against_loops(patch):
 def test_one_hot_pixels_arrive_where_they_should(pixel, token, feature):
     images = np.zeros((1, 4, 9, 2))
     images[(0, *pixel)] = 1
-    assert np.argwhere(patchify(Tensor(images), (2, 3)).data[0]).tolist() == [[token, feature]]
+    assert np.argwhere(to_host(patchify(tensor(images), (2, 3)))[0]).tolist() == [[token, feature]]
 
 
 @pytest.mark.parametrize("size", [(5, 9), (4, 10), (1, 9)])
 def test_patches_that_do_not_tile_are_refused(size):
     with pytest.raises(ValueError, match=f"patches 2x3 do not tile images of {size[0]}x{size[1]}"):
-        patchify(Tensor(np.zeros((1, *size, 2))), (2, 3))
+        patchify(tensor(np.zeros((1, *size, 2))), (2, 3))
 
 
 def test_patch_embedding_is_a_convolution():
     layer = perturbed(PatchEmbed((2, 3), 2, 5, rng(), "float64"))
     images = np.random.default_rng(0).standard_normal((2, 4, 9, 2))
-    kernel = layer.projection.weight.data.reshape(2, 3, 2, 5)  # HWIO, as in the published checkpoints
-    y = layer(Tensor(images)).data
+    kernel = to_host(layer.projection.weight).reshape(2, 3, 2, 5)  # HWIO, as in the published checkpoints
+    y = to_host(layer(tensor(images)))
     assert y.shape == (2, 6, 5)
     for b, r, c, d in np.ndindex(2, 2, 3, 5):
-        total = layer.projection.bias.data[d]
+        total = to_host(layer.projection.bias)[d]
         for i, j, channel in np.ndindex(2, 3, 2):
             total += images[b, 2 * r + i, 3 * c + j, channel] * kernel[i, j, channel, d]
         assert y[b, r * 3 + c, d] == pytest.approx(total, rel=1e-12)
@@ -203,11 +206,11 @@ def test_patch_embedding_is_a_convolution():
 
 def test_dropout_zeroes_at_its_rate_and_scales_the_rest():
     layer = Dropout(0.3)
-    x = Tensor(1 + np.random.default_rng(0).random((50, 40, 20), "float32"))
-    y = layer(x, rng(5)).data
+    x = tensor(1 + np.random.default_rng(0).random((50, 40, 20), "float32"))
+    y = to_host(layer(x, rng(5)))
     kept = y != 0
     assert kept.mean() == pytest.approx(0.7, abs=0.01)
-    np.testing.assert_allclose(y[kept], x.data[kept] / 0.7, rtol=1e-6)
+    assert_allclose(y[kept], x.data[kept] / 0.7, rtol=1e-6)
     assert y.dtype == "float32"
     for axis in range(3):  # element by element: no two elements share their fate
         alike = (kept == np.roll(kept, 1, axis)).mean()
@@ -216,12 +219,12 @@ def test_dropout_zeroes_at_its_rate_and_scales_the_rest():
 
 def test_drop_path_leaves_out_whole_samples():
     layer = DropPath(0.25)
-    x = Tensor(1 + np.random.default_rng(0).random((4000, 3, 2)))
-    y = layer(x, rng(5)).data
+    x = tensor(1 + np.random.default_rng(0).random((4000, 3, 2)))
+    y = to_host(layer(x, rng(5)))
     kept = (y != 0).reshape(4000, 6)
     assert (kept.all(axis=1) | ~kept.any(axis=1)).all()
     assert kept[:, 0].mean() == pytest.approx(0.75, abs=0.03)
-    np.testing.assert_allclose(y[kept[:, 0]], x.data[kept[:, 0]] / 0.75, rtol=1e-12)
+    assert_allclose(y[kept[:, 0]], x.data[kept[:, 0]] / 0.75, rtol=1e-12)
 
 
 def test_attention_dropout_acts_on_the_weights_of_each_head():
@@ -229,10 +232,10 @@ def test_attention_dropout_acts_on_the_weights_of_each_head():
     keep = keep_mask((2, HEADS, 4, 4), 0.4, rng(3), tokens())
     assert 0 < (keep == 0).sum() < keep.size
     tap = {}
-    y = layer(Tensor(tokens()), rng(3), tap)
+    y = layer(tensor(tokens()), rng(3), tap)
     expected, weights = attention_by_head(layer, tokens(), keep)
-    np.testing.assert_allclose(y.data, expected, rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(tap["attention_weights"], weights, rtol=1e-12)  # before dropout: rows sum to 1
+    assert_allclose(y.data, expected, rtol=1e-12, atol=1e-13)
+    assert_allclose(tap["attention_weights"], weights, rtol=1e-12)  # before dropout: rows sum to 1
 
 
 NOISY = {
@@ -244,24 +247,24 @@ NOISY = {
 
 @pytest.mark.parametrize("name", NOISY)
 def test_noise_needs_a_generator_only_in_training(name):
-    layer = NOISY[name]()
-    x = Tensor(tokens(8, 4, WIDTH))
+    layer = placed(NOISY[name]())
+    x = tensor(tokens(8, 4, WIDTH))
     with pytest.raises(ValueError, match=rf"{name}: in training mode .* pass rng=.*eval\(\)") as caught:
         layer(x)
     assert "\n" not in str(caught.value)
-    one, again, other = layer(x, rng(2)).data, layer(x, rng(2)).data, layer(x, rng(3)).data
-    np.testing.assert_array_equal(one, again)
+    one, again, other = to_host(layer(x, rng(2))), to_host(layer(x, rng(2))), to_host(layer(x, rng(3)))
+    assert_equal(one, again)
     assert not np.array_equal(one, other)
     layer.eval()
-    quiet = layer(x).data
-    np.testing.assert_array_equal(quiet, layer(x, rng(2)).data)
+    quiet = to_host(layer(x))
+    assert_equal(quiet, to_host(layer(x, rng(2))))
     layer.train()
     assert not np.array_equal(quiet, one)
 
 
 @pytest.mark.parametrize("kind", [Dropout, DropPath])
 def test_without_noise_the_input_itself_is_returned(kind):
-    x = Tensor(tokens())
+    x = tensor(tokens())
     assert kind(0.0)(x) is x
     assert kind(0.5).eval()(x, rng()) is x
 
@@ -274,30 +277,30 @@ def ops_of(f, *args):
 
 
 def test_the_places_of_noise_in_a_block():
-    block = EncoderBlock(WIDTH, HEADS, 10, rng(), "float64", dropout=0.1, attention_dropout=0.1, drop_path=0.1)
-    x = Tensor(tokens())
+    block = placed(EncoderBlock(WIDTH, HEADS, 10, rng(), "float64", dropout=0.1, attention_dropout=0.1, drop_path=0.1))
+    x = tensor(tokens())
     assert ops_of(block, x, rng()) == [
         *("layer_norm", "linear", "attention", "linear", "dropout", "drop_path", "add"),
-        *("layer_norm", "linear", "gelu", "dropout", "linear", "dropout", "drop_path", "add"),
+        *("layer_norm", "linear_gelu", "dropout", "linear", "dropout", "drop_path", "add"),
     ]
     assert ops_of(block.eval(), x) == [
         *("layer_norm", "linear", "attention", "linear", "add"),
-        *("layer_norm", "linear", "gelu", "linear", "add"),
+        *("layer_norm", "linear_gelu", "linear", "add"),
     ]
 
 
 def test_a_block_that_is_left_out_is_the_identity():
     block = perturbed(EncoderBlock(WIDTH, HEADS, 10, rng(), "float64", drop_path=0.999999))
-    x = Tensor(tokens())
-    np.testing.assert_array_equal(block(x, rng()).data, x.data)
+    x = tensor(tokens())
+    assert_equal(block(x, rng()).data, x.data)
     assert not np.array_equal(block.eval()(x).data, x.data)
 
 
 def test_a_wrong_width_is_named():
     with pytest.raises(ValueError, match="linear: x has 5 features in its last axis"):
-        Linear(6, 2, rng())(Tensor(tokens(2, 5).astype("float32")))
+        Linear(6, 2, rng())(tensor(tokens(2, 5).astype("float32")))
 
 
 def test_layers_record_nothing_without_parameters_that_learn():
-    assert F.gelu(Tensor(tokens())).node is None
-    assert Linear(WIDTH, 2, rng(), "float64")(Tensor(tokens())).node is not None
+    assert F.gelu(tensor(tokens())).node is None
+    assert placed(Linear(WIDTH, 2, rng(), "float64"))(tensor(tokens())).node is not None

@@ -85,6 +85,22 @@ def test_to_cupy_without_cupy_says_how_to_install_it():
     assert all(type(p.data) is np.ndarray for p in tree.parameters())
 
 
+@pytest.mark.parametrize("device", ["standin", "cupy"], indirect=True)
+def test_a_module_goes_to_the_gpu_and_its_state_comes_back(device):
+    tree, original = Tree(), Tree().state_dict()
+    tree.scale.grad = np.ones(2)
+    assert tree.to("cupy") is tree
+    assert tree.scale.grad is None
+    assert all(type(p.data) is device.ndarray for _, p in tree.named_tensors())
+    tree.scale.data += 1
+    for name, array in tree.state_dict().items():
+        assert type(array) is np.ndarray
+        np.testing.assert_array_equal(array, original[name] + (name == "scale"))
+    tree.load_state_dict(original)
+    assert type(tree.scale.data) is device.ndarray
+    assert tree.to("numpy").scale.data.tolist() == [1, 1]
+
+
 def test_to_an_unknown_backend():
     with pytest.raises(BackendError, match='unknown backend "tpu"'):
         Tree().to("tpu")

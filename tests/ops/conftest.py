@@ -18,3 +18,8 @@ def pytest_runtest_call(item: pytest.Item) -> object:
     unchecked = set(marker.args) - CHECKED if marker else set()
     assert not unchecked, f"{item.name} is marked as the gradient check of {unchecked}, but never checked it"
     return result
+
+
+@pytest.fixture(autouse=True)
+def on_every_device(device: object) -> None:
+    """All tests of this folder run on NumPy, the stand-in and CuPy."""

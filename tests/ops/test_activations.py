@@ -5,11 +5,11 @@ import math
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from devices import ops
 from hypothesis import given
 from strategies import arrays, assert_close, assert_same, check, moderate, nonzero, op_case, shapes
 
 from minivit import functional as F
-from minivit import ops
 
 
 def normal_cdf(x):

@@ -5,13 +5,13 @@ import math
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from devices import assert_allclose, ops, tensor, to_device, to_host
 from hypothesis import given
 from strategies import arrays, assert_close, assert_same, check
 
 from minivit import functional as F
-from minivit import ops
 from minivit.ops.attention import attention_weights, merge_heads, split_heads
-from minivit.tensor import Tensor, grad
+from minivit.tensor import grad
 
 
 @st.composite
@@ -64,12 +64,12 @@ def test_attention_equals_its_composition(drawn):
                 for part in range(3)
             )
             a = F.softmax(q @ k.transpose(0, 1, 3, 2) / math.sqrt(width // heads))
-            return (a * factors @ v).transpose(0, 2, 1, 3).reshape(batch, tokens, width)
+            return (a * to_device(factors) @ v).transpose(0, 2, 1, 3).reshape(batch, tokens, width)
 
         return attend
 
     assert_same(lambda qkv: F.attention(qkv, heads), composition(1.0), qkv)
-    assert_same(lambda qkv: F.attention(qkv, heads, keep=keep), composition(keep), qkv)
+    assert_same(lambda qkv: F.attention(qkv, heads, keep=to_device(keep)), composition(keep), qkv)
 
 
 def test_attention_equals_the_published_code(recorded):
@@ -83,12 +83,12 @@ def test_attention_equals_the_published_code(recorded):
         "out/kernel": vectors["p/out/kernel"].reshape(-1, width),
         "out/bias": vectors["p/out/bias"],
     }
-    leaves = {name: Tensor(value, requires_grad=True) for name, value in parameters.items()}
-    x = Tensor(vectors["x"], requires_grad=True)
+    leaves = {name: tensor(value, requires_grad=True) for name, value in parameters.items()}
+    x = tensor(vectors["x"], requires_grad=True)
     packed_projection = F.linear(x, leaves["kernel"], leaves["bias"])
     y = F.linear(F.attention(packed_projection, heads), leaves["out/kernel"], leaves["out/bias"])
-    np.testing.assert_allclose(y.data, vectors["y"], rtol=1e-9)
-    dx, dkernel, dbias, dout_kernel, dout_bias = grad(y, [x, *leaves.values()], vectors["upstream"])
+    assert_allclose(y, vectors["y"], rtol=1e-9)
+    dx, dkernel, dbias, dout_kernel, dout_bias = to_host(grad(y, [x, *leaves.values()], to_device(vectors["upstream"])))
     found = {"gx": dx, "g/out/kernel": dout_kernel, "g/out/bias": dout_bias}
     for i, part in enumerate(("query", "key", "value")):
         found[f"g/{part}/kernel"] = dkernel[:, i * width : (i + 1) * width]

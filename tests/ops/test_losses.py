@@ -3,11 +3,11 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from devices import ops, to_device
 from hypothesis import given
 from strategies import arrays, assert_close, assert_same, check, shapes
 
 from minivit import functional as F
-from minivit import ops
 
 LOSSES = [ops.cross_entropy, ops.sigmoid_cross_entropy]
 
@@ -70,14 +70,15 @@ def test_the_losses_equal_their_compositions(drawn, smoothing):
     rows, classes = logits.size // logits.shape[-1], logits.shape[-1]
 
     def softmax_composition(z):
-        targets = (1 - smoothing) * dense + smoothing / classes
+        targets = to_device((1 - smoothing) * dense + smoothing / classes)
         return -(F.sum(targets * F.log(F.softmax(z))) / rows)
 
     def sigmoid_composition(z):
-        return -(F.sum(dense * F.log(F.sigmoid(z)) + (1 - dense) * F.log(F.sigmoid(-z))) / rows)
+        targets = to_device(dense)
+        return -(F.sum(targets * F.log(F.sigmoid(z)) + (1 - targets) * F.log(F.sigmoid(-z))) / rows)
 
-    assert_same(lambda z: F.cross_entropy(z, dense, smoothing), softmax_composition, logits)
-    assert_same(lambda z: F.sigmoid_cross_entropy(z, dense), sigmoid_composition, logits)
+    assert_same(lambda z: F.cross_entropy(z, to_device(dense), smoothing), softmax_composition, logits)
+    assert_same(lambda z: F.sigmoid_cross_entropy(z, to_device(dense)), sigmoid_composition, logits)
 
 
 @given(drawn=logits_and_labels(one_hot=True))

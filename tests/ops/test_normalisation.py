@@ -3,11 +3,11 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from devices import ops
 from hypothesis import given
 from strategies import arrays, assert_close, assert_same, check, op_case, rngs, shapes
 
 from minivit import functional as F
-from minivit import ops
 
 EXTREMES = np.array(
     [[1e4, -1e4, 0.0, 9_999.0], [1e3, 1e3, 1e3, 1e3], [-1e4, -1e4, -9_998.0, -1e4], [-1e3, 5.0, 1e3, 999.5]]

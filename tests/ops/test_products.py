@@ -6,11 +6,11 @@ import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from devices import ops
 from hypothesis import given
 from strategies import arrays, assert_close, assert_same, check, shapes
 
 from minivit import functional as F
-from minivit import ops
 
 
 @st.composite
@@ -109,3 +109,20 @@ def test_linear_says_what_does_not_fit():
         ops.linear(np.ones(()), weight)
     with pytest.raises(ValueError, match=r"weight expects 192 \(192,\)"):
         ops.linear(x, np.ones(192))
+
+
+# linear_gelu
+
+
+@pytest.mark.gradient_check("linear_gelu")
+@given(inputs=linear_inputs(), form=st.sampled_from(["tanh", "erf"]))
+def test_linear_gelu(inputs, form):
+    check(ops.linear_gelu, *inputs, rtol=1e-5, form=form)  # far to the left gelu is flat
+
+
+@given(inputs=linear_inputs(min_side=1), form=st.sampled_from(["tanh", "erf"]))
+def test_linear_gelu_equals_its_composition(inputs, form):
+    def fused(x, weight, bias):
+        return F.linear_gelu(x, weight, bias, form)
+
+    assert_same(fused, lambda x, weight, bias: F.gelu(F.matmul(x, weight) + bias, form), *inputs)

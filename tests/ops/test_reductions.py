@@ -3,11 +3,11 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from devices import ops
 from hypothesis import given
 from strategies import arrays, assert_close, assert_same, axes, check, distinct, op_case, shapes
 
 from minivit import functional as F
-from minivit import ops
 from minivit.ops.reductions import count
 
 

@@ -2,19 +2,21 @@
 
 import numpy as np
 import pytest
+from devices import tensor, to_device, to_host
 
 from minivit.optim import EMA
-from minivit.tensor import Tensor
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 def leaf(*values, dtype="float64", name=None):
-    return Tensor(np.array(values, dtype), requires_grad=True, name=name)
+    return tensor(np.array(values, dtype), requires_grad=True, name=name)
 
 
 def test_constant_decay():
     p = leaf(1.0, 10.0)
     ema = EMA([p], decay=0.75, warm_up=False)
-    p.data += [4.0, -8.0]  # 5, 2
+    p.data += to_device(np.array([4.0, -8.0]))  # 5, 2
     ema.update()
     assert ema.averages[0].tolist() == [2.0, 8.0]
     p.data[...] = 0
@@ -28,11 +30,11 @@ def test_warm_up_forgets_the_start():
     ema = EMA([p], decay=0.25)
     p.data[...] = 0
     ema.update()  # d = min(1/4, 2/11) = 2/11
-    assert ema.averages[0] == pytest.approx(2.0)
+    assert to_host(ema.averages[0]) == pytest.approx(2.0)
     ema.update()  # d = min(1/4, 3/12) = 1/4
-    assert ema.averages[0] == pytest.approx(0.5)
+    assert to_host(ema.averages[0]) == pytest.approx(0.5)
     ema.update()  # d = min(1/4, 4/13) = 1/4
-    assert ema.averages[0] == pytest.approx(0.125)
+    assert to_host(ema.averages[0]) == pytest.approx(0.125)
 
 
 def test_the_default_is_the_papers_decay():
@@ -41,7 +43,7 @@ def test_the_default_is_the_papers_decay():
     ema.steps = 10**7
     p.data[...] = 0
     ema.update()
-    assert ema.averages[0] == pytest.approx(0.9999, rel=1e-12)
+    assert to_host(ema.averages[0]) == pytest.approx(0.9999, rel=1e-12)
 
 
 def test_averages_start_as_copies_and_keep_their_dtype():
@@ -73,7 +75,7 @@ def test_state_round_trip_is_exact():
     p, q = leaf(*rng.standard_normal(5)), leaf(*rng.standard_normal(3), name="q")
     ema = EMA([("weight", p), q, leaf(1.0)])
     for _ in range(3):
-        p.data += rng.standard_normal(5)
+        p.data += to_device(rng.standard_normal(5))
         ema.update()
     state = ema.state_dict()
     assert set(state) == {"steps", "average/weight", "average/q", "average/2"}

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from devices import assert_allclose, assert_equal, tensor, to_device, to_host
 
 from minivit.optim import SGD, AdamW, clip_by_global_norm
 from minivit.optim.optimizers import Optimizer, is_kernel
-from minivit.tensor import Tensor
+
+pytestmark = pytest.mark.usefixtures("device")
 
 # Our names of the recorded parameters: a kernel is called "weight" here.
 RECORDED = {"a.weight": "a/kernel", "a.bias": "a/bias", "n.scale": "n/scale"}
@@ -16,19 +18,19 @@ def everything(name, parameter):
 
 
 def start(recorded):
-    return [(ours, Tensor(recorded[f"p0/{theirs}"].copy(), requires_grad=True)) for ours, theirs in RECORDED.items()]
+    return [(ours, tensor(recorded[f"p0/{theirs}"].copy(), requires_grad=True)) for ours, theirs in RECORDED.items()]
 
 
 def farthest_from(recorded, tag, optimizer, gradients="g", max_norm=None):
     """Make 20 updates; the largest distance of any parameter after any of them from the trajectory `tag`."""
     distance = 0.0
     for t in range(20):
-        grads = [recorded[f"{gradients}/{theirs}"][t] for theirs in RECORDED.values()]
+        grads = to_device([recorded[f"{gradients}/{theirs}"][t] for theirs in RECORDED.values()])
         if max_norm:
             grads, _ = clip_by_global_norm(grads, max_norm)
         optimizer.step(grads)
         for p, theirs in zip(optimizer.parameters, RECORDED.values(), strict=True):
-            distance = max(distance, abs(p.data - recorded[f"{tag}/{theirs}"][t]).max())
+            distance = max(distance, abs(to_host(p.data) - recorded[f"{tag}/{theirs}"][t]).max())
     return distance
 
 
@@ -47,8 +49,8 @@ def test_adamw_decaying_everything(recorded, hyper):
     optimizer = AdamW(start(recorded), **hyper, decay=everything)
     assert farthest_from(recorded, "adamw", optimizer) < 1e-12
     for i, theirs in enumerate(RECORDED.values()):
-        np.testing.assert_allclose(optimizer.state["m"][i], recorded[f"adamw_m_end/{theirs}"], rtol=1e-12)
-        np.testing.assert_allclose(optimizer.state["v"][i], recorded[f"adamw_v_end/{theirs}"], rtol=1e-12)
+        assert_allclose(optimizer.state["m"][i], recorded[f"adamw_m_end/{theirs}"], rtol=1e-12)
+        assert_allclose(optimizer.state["v"][i], recorded[f"adamw_v_end/{theirs}"], rtol=1e-12)
 
 
 def test_adamw_decays_only_kernels_by_default(recorded, hyper):
@@ -90,16 +92,16 @@ def test_defaults_are_the_usual_ones(recorded):
 
 
 def test_sgd_by_hand():
-    p = Tensor(np.array([[10.0]]), requires_grad=True)
+    p = tensor(np.array([[10.0]]), requires_grad=True)
     optimizer = SGD([p], lr=0.5, momentum=0.5, weight_decay=0.2)
-    optimizer.step([np.array([[2.0]])])  # v = 2; p = 10 - 0.5 (2 + 0.2 10)
-    assert p.data == pytest.approx(8.0)
-    optimizer.step([np.array([[-3.0]])])  # v = 1 - 3 = -2; p = 8 - 0.5 (-2 + 0.2 8)
-    assert p.data == pytest.approx(8.2)
+    optimizer.step(to_device([np.array([[2.0]])]))  # v = 2; p = 10 - 0.5 (2 + 0.2 10)
+    assert to_host(p.data) == pytest.approx(8.0)
+    optimizer.step(to_device([np.array([[-3.0]])]))  # v = 1 - 3 = -2; p = 8 - 0.5 (-2 + 0.2 8)
+    assert to_host(p.data) == pytest.approx(8.2)
 
 
 def test_kernels_are_the_matrices_called_weight():
-    matrix, vector = Tensor(np.zeros((2, 2))), Tensor(np.zeros(2))
+    matrix, vector = tensor(np.zeros((2, 2))), tensor(np.zeros(2))
     assert is_kernel("blocks.0.attention.qkv.weight", matrix)
     assert is_kernel("weight", matrix)
     assert not is_kernel("blocks.0.mlp.hidden.bias", vector)
@@ -111,9 +113,9 @@ def test_kernels_are_the_matrices_called_weight():
 
 
 def test_decay_can_be_chosen_by_name_and_tensor():
-    p, q = (Tensor(np.ones(1), requires_grad=True) for _ in range(2))
+    p, q = (tensor(np.ones(1), requires_grad=True) for _ in range(2))
     optimizer = SGD([("p", p), ("q", q)], lr=0.5, weight_decay=0.5, decay=lambda name, tensor: name == "q")
-    optimizer.step([np.zeros(1), np.zeros(1)])
+    optimizer.step(to_device([np.zeros(1), np.zeros(1)]))
     assert (p.item(), q.item()) == (1.0, 0.75)
 
 
@@ -122,11 +124,11 @@ class TestEveryOptimizer:
     def tensors(self, dtype="float64"):
         rng = np.random.default_rng(0)
         shapes = {"weight": (3, 4), "bias": (4,)}
-        return {name: Tensor(rng.standard_normal(s).astype(dtype), True) for name, s in shapes.items()}
+        return {name: tensor(rng.standard_normal(s).astype(dtype), True) for name, s in shapes.items()}
 
     def grads(self, seed=1, dtype="float64"):
         rng = np.random.default_rng(seed)
-        return [rng.standard_normal((3, 4)).astype(dtype), rng.standard_normal(4).astype(dtype)]
+        return to_device([rng.standard_normal((3, 4)).astype(dtype), rng.standard_normal(4).astype(dtype)])
 
     def test_updates_in_place_and_counts(self, kind):
         tensors = self.tensors()
@@ -136,22 +138,22 @@ class TestEveryOptimizer:
         optimizer = kind(tensors.values(), lr=0.1)
         optimizer.step(grads)
         assert optimizer.steps == 1
-        for tensor, array, old, g, same in zip(tensors.values(), arrays, before, grads, self.grads(), strict=True):
-            assert tensor.data is array
+        for parameter, array, old, g, same in zip(tensors.values(), arrays, before, grads, self.grads(), strict=True):
+            assert parameter.data is array
             assert (array != old).all()
-            np.testing.assert_array_equal(g, same)
+            assert_equal(g, same)
 
     def test_reads_the_gradients_of_the_parameters(self, kind):
         given, own = self.tensors(), self.tensors()
         kind(given.items(), lr=0.1).step(self.grads())
-        for tensor, g in zip(own.values(), self.grads(), strict=True):
-            tensor.grad = g
+        for parameter, g in zip(own.values(), self.grads(), strict=True):
+            parameter.grad = g
         optimizer = kind(own.items(), lr=0.1)
         optimizer.step()
         for name in own:
-            np.testing.assert_array_equal(own[name].data, given[name].data)
+            assert_equal(own[name].data, given[name].data)
         optimizer.zero_grad()
-        assert [tensor.grad for tensor in own.values()] == [None, None]
+        assert [parameter.grad for parameter in own.values()] == [None, None]
 
     def test_float32_stays_float32_whatever_the_type_of_the_rate(self, kind):
         plain, numpy_rate = self.tensors("float32"), self.tensors("float32")
@@ -161,7 +163,7 @@ class TestEveryOptimizer:
                 optimizer.step(self.grads(seed, "float32"))
         for name in plain:
             assert plain[name].data.dtype == "float32"
-            np.testing.assert_array_equal(plain[name].data, numpy_rate[name].data)
+            assert_equal(plain[name].data, numpy_rate[name].data)
         assert {a.dtype.name for slot in optimizers[0].state.values() for a in slot} == {"float32"}
 
     def test_the_schedule_sees_the_number_of_updates_done(self, kind):
@@ -174,7 +176,7 @@ class TestEveryOptimizer:
 
     def test_missing_and_misshapen_gradients_are_refused_before_anything_changes(self, kind):
         tensors = self.tensors()
-        before = {name: tensor.data.copy() for name, tensor in tensors.items()}
+        before = {name: parameter.data.copy() for name, parameter in tensors.items()}
         optimizer = kind(tensors.items(), lr=0.1)
         weight, bias = self.grads()
         with pytest.raises(ValueError, match=r"gradient of bias is none, expected \(4,\)"):
@@ -187,8 +189,8 @@ class TestEveryOptimizer:
         with pytest.raises(ValueError, match="gradient of bias is none"):
             optimizer.step()
         assert optimizer.steps == 0
-        for name, tensor in tensors.items():
-            np.testing.assert_array_equal(tensor.data, before[name])
+        for name, parameter in tensors.items():
+            assert_equal(parameter.data, before[name])
 
     def test_an_unnamed_parameter_is_called_by_its_number(self, kind):
         with pytest.raises(ValueError, match="gradient of 1 is none"):
@@ -203,7 +205,7 @@ class TestEveryOptimizer:
         saved = two.state_dict()
         assert set(saved) == {"steps"} | {f"{slot}/{name}" for slot in kind.slots for name in straight}
         three = kind([(name, t) for name, t in resumed.items()], lr=0.1)
-        three.load_state_dict({key: np.array(value) for key, value in saved.items()})
+        three.load_state_dict({key: np.array(to_host(value)) for key, value in saved.items()})
         for optimizer in (one, three):
             for seed in range(3, 6):
                 optimizer.step(self.grads(seed))
@@ -211,12 +213,12 @@ class TestEveryOptimizer:
         for name in straight:
             assert straight[name].data.tobytes() == resumed[name].data.tobytes()
         for key, value in one.state_dict().items():
-            assert np.array(value).tobytes() == np.array(three.state_dict()[key]).tobytes()
+            assert np.array(to_host(value)).tobytes() == np.array(to_host(three.state_dict()[key])).tobytes()
 
     def test_a_state_that_does_not_fit_changes_nothing(self, kind):
         optimizer = kind(self.tensors().items(), lr=0.1)
         optimizer.step(self.grads())
-        before = {key: np.array(value) for key, value in optimizer.state_dict().items()}
+        before = {key: np.array(to_host(value)) for key, value in optimizer.state_dict().items()}
         good = {key: np.zeros_like(value) for key, value in before.items()}
         slot = kind.slots[-1]
         with pytest.raises(ValueError, match=rf"{slot}/bias has shape \(1,\), expected \(4,\)"):  # it would broadcast
@@ -224,24 +226,24 @@ class TestEveryOptimizer:
         with pytest.raises(KeyError, match=f"{slot}/bias"):
             optimizer.load_state_dict({key: good[key] for key in good if key != f"{slot}/bias"})
         for key, value in optimizer.state_dict().items():
-            np.testing.assert_array_equal(value, before[key])
+            assert_equal(value, before[key])
 
 
 def test_the_base_class_has_no_rule():
     with pytest.raises(NotImplementedError):
-        Optimizer([Tensor(np.ones(1), requires_grad=True)], lr=0.1).step([np.ones(1)])
+        Optimizer([tensor(np.ones(1), requires_grad=True)], lr=0.1).step(to_device([np.ones(1)]))
 
 
 def test_adamw_agrees_with_torch():
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     start, grads = rng.standard_normal((5, 4)), rng.standard_normal((30, 5, 4))
-    ours = Tensor(start.copy(), requires_grad=True)
+    ours = tensor(start.copy(), requires_grad=True)
     theirs = torch.nn.Parameter(torch.tensor(start))
     mine = AdamW([ours], lr=0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1)
     yours = torch.optim.AdamW([theirs], lr=0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1)
     for g in grads:
-        mine.step([g])
+        mine.step(to_device([g]))
         theirs.grad = torch.tensor(g)
         yours.step()
-    np.testing.assert_allclose(ours.data, theirs.detach().numpy(), rtol=1e-12)
+    assert_allclose(ours.data, theirs.detach().numpy(), rtol=1e-12)

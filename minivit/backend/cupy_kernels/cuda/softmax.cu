@@ -1,0 +1,90 @@
+// Softmax of rows; the formulas are at ops.softmax.
+//
+// -DT=float|bf16   type of all arrays, (rows, width)
+//
+// One warp per row: any grid, any block of whole warps; a warp takes every so-manieth row. A row is read again for each
+// of the steps, from the cache. VECTOR neighbours at a time where the rows allow it, one at a time otherwise.
+
+constexpr int VECTOR = 16 / sizeof(T);
+
+__device__ __forceinline__ long long first_row() {
+    return (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP_SIZE;
+}
+
+__device__ __forceinline__ long long row_step() {
+    return static_cast<long long>(gridDim.x) * blockDim.x / WARP_SIZE;
+}
+
+template <int N>
+__device__ __forceinline__ void forward_row(const T* x, T* y, int width, float scale) {
+    int first = threadIdx.x % WARP_SIZE * N, step = WARP_SIZE * N;
+    float values[N];
+    float largest = -INFINITY;
+    for (int column = first; column < width; column += step) {
+        load(values, x + column);
+#pragma unroll
+        for (int j = 0; j < N; j++) largest = fmaxf(largest, scale * values[j]);
+    }
+    largest = warp_max(largest);
+    float sum = 0;
+    for (int column = first; column < width; column += step) {
+        load(values, x + column);
+#pragma unroll
+        for (int j = 0; j < N; j++) sum += expf(scale * values[j] - largest);  // the largest exponent is 0: no overflow
+    }
+    float inverse_sum = 1 / warp_sum(sum);
+    for (int column = first; column < width; column += step) {
+        load(values, x + column);
+#pragma unroll
+        for (int j = 0; j < N; j++) values[j] = expf(scale * values[j] - largest) * inverse_sum;
+        store(y + column, values);
+    }
+}
+
+// y = softmax(scale x)
+extern "C" __global__ void softmax_forward(const T* x, T* y, long long rows, int width, float scale) {
+    bool fits = vectors_fit<VECTOR>(x, width) && vectors_fit<VECTOR>(y, width);
+    for (long long row = first_row(); row < rows; row += row_step()) {
+        if (fits) {
+            forward_row<VECTOR>(x + row * width, y + row * width, width, scale);
+        } else {
+            forward_row<1>(x + row * width, y + row * width, width, scale);
+        }
+    }
+}
+
+template <int N>
+__device__ __forceinline__ void backward_row(const T* y, const T* g, T* dx, int width, float scale) {
+    int first = threadIdx.x % WARP_SIZE * N, step = WARP_SIZE * N;
+    float ys[N], gs[N];
+    float dot = 0;
+    for (int column = first; column < width; column += step) {
+        load(ys, y + column);
+        load(gs, g + column);
+#pragma unroll
+        for (int j = 0; j < N; j++) dot += ys[j] * gs[j];
+    }
+    dot = warp_sum(dot);
+    for (int column = first; column < width; column += step) {
+        load(ys, y + column);
+        load(gs, g + column);
+#pragma unroll
+        for (int j = 0; j < N; j++) ys[j] *= scale * (gs[j] - dot);
+        store(dx + column, ys);
+    }
+}
+
+// dx = scale y (g - <g, y>)
+extern "C" __global__ void softmax_backward(
+    const T* y, const T* g, T* dx, long long rows, int width, float scale
+) {
+    bool fits = vectors_fit<VECTOR>(y, width) && vectors_fit<VECTOR>(g, width) && vectors_fit<VECTOR>(dx, width);
+    for (long long row = first_row(); row < rows; row += row_step()) {
+        long long start = row * width;
+        if (fits) {
+            backward_row<VECTOR>(y + start, g + start, dx + start, width, scale);
+        } else {
+            backward_row<1>(y + start, g + start, dx + start, width, scale);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+"""The kernels of this package, before it is known that CuPy is there to register them for."""
+
+from collections.abc import Callable
+
+KERNELS: dict[tuple[str, bool], Callable] = {}
+
+
+def register(op_name: str, vjp: bool = True) -> Callable[[Callable], Callable]:
+    """Decorator, as `kernels.register` for CuPy's arrays."""
+
+    def add(kernel: Callable) -> Callable:
+        KERNELS[op_name, vjp] = kernel
+        return kernel
+
+    return add

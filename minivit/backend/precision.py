@@ -1,0 +1,101 @@
+"""In which precision matrix products are computed, and what is kept narrow between them (mixed precision).
+
+"float32": as the arrays are. "tf32": the GPU's matrix units round both factors to 10 bits of mantissa. "bf16": the ops
+in `NARROW` take and give bfloat16 (float32 with 16 bits of mantissa less: the same range, so losses need no scaling);
+sums inside them, statistics, parameters, their gradients, the residual stream, losses and the optimiser stay float32.
+
+CuPy's arrays really are bfloat16. NumPy has no such type: there float32 arrays are rounded at the same places, which
+gives the same numbers, slowly, so that what mixed precision does to a run can be seen on any machine.
+"""
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from minivit.backend.arrays import Array
+from minivit.errors import BackendError
+
+PRECISIONS = ("float32", "float64", "tf32", "bf16")
+_PRODUCTS: ContextVar[str] = ContextVar("products", default="full")
+
+# Of each op that works in bf16: which arguments are rounded, and which of its gradients. Its value always is.
+# Parameters come and their gradients leave in float32: the update would be lost in 8 bits.
+NARROW: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "linear": ((0, 1, 2), (0,)),
+    "linear_gelu": ((0, 1), (0,)),
+    "matmul": ((0, 1), (0, 1)),
+    "attention": ((0,), (0,)),
+    "gelu": ((0,), (0,)),
+    "layer_norm": ((), ()),
+}
+
+
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Within this context (and this thread) compute products in "tf32" or "bf16"; "float32" and "float64": in full."""
+    if name not in PRECISIONS:
+        raise ValueError(f'precision: "{name}", expected one of {", ".join(PRECISIONS)}')
+    token = _PRODUCTS.set(name if name in ("tf32", "bf16") else "full")
+    try:
+        yield
+    finally:
+        _PRODUCTS.reset(token)
+
+
+def products() -> str:
+    """How products are computed here and now: "full", "tf32" or "bf16"."""
+    return _PRODUCTS.get()
+
+
+def rounded(op_name: str, function: Callable) -> Callable:
+    """`function`, an op or kernel on NumPy arrays, as it would work in bf16; itself if it is none of `NARROW`."""
+    if op_name not in NARROW:
+        return function
+    inputs, gradients = NARROW[op_name]
+
+    def narrow(*values, **params):
+        result = function(*(round_bf16(x) if i in inputs else x for i, x in enumerate(values)), **params)
+        if result is NotImplemented:
+            return result
+        y, vjp = result
+        if vjp is None:
+            return round_bf16(y), None
+
+        def rounded_vjp(g):
+            found = vjp(round_bf16(g))
+            return tuple(round_bf16(d) if i in gradients else d for i, d in enumerate(found))
+
+        return round_bf16(y), rounded_vjp
+
+    return narrow
+
+
+def round_bf16(x: Any) -> Any:
+    """A float32 array rounded to the nearest bfloat16 numbers (ties to even), still float32; anything else as it is."""
+    if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+        return x
+    bits = np.array(x, order="C").view(np.uint32)
+    bits += 0x7FFF + ((bits >> 16) & 1)
+    bits &= 0xFFFF0000
+    y = bits.view(np.float32)
+    special = ~np.isfinite(x)  # a NaN made of low bits alone would be rounded away
+    if special.any():
+        y[special] = x[special]
+    return y
+
+
+def bfloat16() -> np.dtype:
+    """The dtype of bfloat16 arrays. Raises BackendError if the package that defines it is missing."""
+    try:
+        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    except ImportError as error:
+        raise BackendError("precision bf16 on a GPU needs the package ml_dtypes: pip install ml_dtypes") from error
+
+
+def narrow(x: Array) -> Array:
+    """A CuPy array in the type in which products are computed here and now: float32 as bfloat16 if that is "bf16"."""
+    return x.astype(bfloat16()) if products() == "bf16" and x.dtype == "float32" else x

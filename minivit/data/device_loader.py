@@ -1,0 +1,206 @@
+"""Training batches made on the GPU, equal to those of the `Loader` that they are asked from.
+
+The data set's uint8 images lie in the GPU's memory. Everything random is drawn on the host, from the generators of the
+Loader and in its order, by its threads; per batch only what was drawn is copied, and one kernel makes the images.
+"""
+
+import contextlib
+import importlib
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from minivit.backend import Array
+from minivit.backend.cupy_kernels import augment as kernels
+from minivit.data.dataset import ArrayDataset
+from minivit.data.device_tables import encode, make_tables
+from minivit.data.loader import Loader
+from minivit.data.mixing import Mixing
+from minivit.data.prefetcher import Prefetcher
+from minivit.data.transform import Augment, Changes
+from minivit.errors import ConfigError
+
+DeviceBatch = tuple[Array, Array]  # as `Batch`, in the GPU's memory
+
+
+def on_device(loader: Loader, xp: Any) -> "DeviceLoader | Prefetcher":
+    """The batches of `loader` as arrays of `xp` (CuPy): made on the GPU if it can, and has room, else copied there."""
+    if (supported := _supported(loader)) is not None:
+        dataset, _ = supported
+        free_bytes, _ = xp.cuda.runtime.memGetInfo()
+        if dataset.images.nbytes < free_bytes / 2:  # the model needs some too
+            return DeviceLoader(loader, xp)
+    return Prefetcher(loader, xp)
+
+
+def supports(loader: Loader) -> bool:
+    """Whether the GPU can make these batches: images in memory, of the size wanted, changed by an `Augment`.
+
+    RandAugment needs two copies of an image in a block's shared memory (82 x 82 pixels of 3 channels fit).
+    """
+    return _supported(loader) is not None
+
+
+def _supported(loader: Loader) -> tuple[ArrayDataset, Augment] | None:
+    dataset, augment = loader.dataset, loader.transform
+    if type(augment) is not Augment or not isinstance(dataset, ArrayDataset) or dataset.channels not in (1, 3):
+        return None
+    if augment.resized_crop is not None or dataset.image_size != augment.image_size:
+        return None
+    needed = kernels.shared_memory(*augment.image_size, dataset.channels) if augment.randaugment else 0
+    return (dataset, augment) if needed <= kernels.MAX_SHARED_MEMORY else None
+
+
+class _Drawn(NamedTuple):
+    """What is drawn for a batch: `packed`, int32, in the order of `DeviceLoader._parts`; and the mixing."""
+
+    packed: np.ndarray
+    mixing: Mixing | None
+
+
+class _Slot(NamedTuple):
+    """Pinned memory that one batch's packed numbers are copied from, and an event after that copy."""
+
+    pinned: np.ndarray
+    copied: Any
+
+
+class DeviceLoader:
+    """The batches of `loader`, made on the GPU; iterate over it as over the loader itself.
+
+    Yields images (B, height, width, C) float32 and labels, (B,) int64 or dense (B, K) float32, as arrays of `xp`. All
+    work is queued on the stream that is current where a batch is asked for, one for all batches.
+    Raises ConfigError unless `supports(loader)`.
+    """
+
+    def __init__(self, loader: Loader, xp: Any):
+        supported = _supported(loader)
+        if supported is None:
+            raise ConfigError(f"{loader.dataset.name}: the GPU cannot make these batches; use a Prefetcher")
+        self.loader, self.xp = loader, xp
+        self.dataset, self.augment = supported
+        self._originals = xp.asarray(np.ascontiguousarray(self.dataset.images))
+        self._original_labels = xp.asarray(self.dataset.labels)
+        tables = make_tables(self.augment, self.dataset.channels)
+        arrays = {name: xp.asarray(x) for name, x in tables._asdict().items() if isinstance(x, np.ndarray)}
+        self._tables = tables._replace(**arrays)
+        batch, size = loader.batch_size, self._image_shape
+        self._operations = self.augment.randaugment[0] if self.augment.randaugment else 0
+        noise = batch * int(np.prod(size)) if self.augment.erasing else 0  # as much as can be
+        self._sizes = batch * len(kernels.CHANGE), batch * self._operations * 3, noise
+        self._packed = xp.empty(sum(self._sizes), xp.int32)
+        pinned = importlib.import_module("cupyx").empty_pinned
+        self._slots = [_Slot(pinned(sum(self._sizes), np.int32), xp.cuda.Event()) for _ in range(2)]
+        self._sent = 0
+
+    @property
+    def _image_shape(self) -> tuple[int, int, int]:
+        return *self.augment.image_size, self.dataset.channels
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[DeviceBatch]:
+        return self._batches(None)
+
+    def into(self, images: Array, labels: Array) -> Iterator[DeviceBatch]:
+        """Iterate with each batch in the same arrays, which a recorded step may read: yields (images, labels)."""
+        return self._batches((images, labels))
+
+    def batch(self, step: int) -> DeviceBatch:
+        """The batch of one step, made here and now."""
+        return self._make(self._draw(step), self.new_batch())
+
+    def write(self, step: int, images: Array, labels: Array) -> None:
+        """Put the batch of one step, made here and now, into these arrays."""
+        self._make(self._draw(step), (images, labels))
+
+    def new_batch(self) -> DeviceBatch:
+        """Arrays of the shapes and types of a batch, not filled."""
+        loader, xp = self.loader, self.xp
+        images = xp.empty((loader.batch_size, *self._image_shape), xp.float32)
+        if loader.mixup or loader.cutmix:
+            return images, xp.empty((loader.batch_size, len(self.dataset.classes)), xp.float32)
+        return images, xp.empty(loader.batch_size, xp.int64)
+
+    def close(self) -> None:
+        """Stop the background threads of every iteration that still runs."""
+        self.loader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _batches(self, target: DeviceBatch | None) -> Generator[DeviceBatch, None, None]:
+        with contextlib.closing(self.loader.ahead(self._draw)) as all_drawn:
+            for drawn in all_drawn:
+                yield self._make(drawn, target or self.new_batch())
+
+    def _draw(self, step: int) -> _Drawn:
+        """Everything random of a step; runs in the loader's threads and touches no GPU."""
+        loader = self.loader
+        rng = loader.generator(step)
+        changes = self.augment.draw((loader.batch_size, *self._image_shape), rng)
+        mixing = loader.draw_mixing(*self.augment.image_size, rng)
+        return _Drawn(self._pack(loader.indices(step), changes), mixing)
+
+    def _pack(self, indices: np.ndarray, changes: Changes) -> np.ndarray:
+        """One array of int32: what happens to each image, the operations, the bits of the noise."""
+        columns = {name: np.zeros(len(indices), np.int32) for name in kernels.CHANGE}
+        columns["original"][:] = indices
+        if changes.corners is not None:
+            columns["top"][:], columns["left"][:] = changes.corners - self.augment.crop_padding
+        if changes.flipped is not None:
+            columns["flipped"][:] = changes.flipped
+        start = 0
+        for erasure in changes.erasures:
+            numbers = start, erasure.top, erasure.left, *erasure.noise.shape[:2]
+            for name, number in zip(("noise", *kernels.CHANGE[-4:]), numbers, strict=True):
+                columns[name][erasure.image] = number
+            start += erasure.noise.size
+        parts = [np.stack([columns[name] for name in kernels.CHANGE], axis=1).ravel()]
+        if changes.operations is not None:
+            parts.append(encode(changes.operations).ravel())
+        return np.concatenate([*parts, *(erasure.noise.ravel().view(np.int32) for erasure in changes.erasures)])
+
+    def _send(self, packed: np.ndarray) -> None:
+        """Copy to the GPU, on the current stream. The host waits only for the copy before last, whose memory it reuses:
+        a copy reads its pinned memory after this function has returned."""
+        slot = self._slots[self._sent % len(self._slots)]
+        self._sent += 1
+        slot.copied.synchronize()
+        slot.pinned[: len(packed)] = packed
+        stream = self.xp.cuda.get_current_stream()
+        self._packed[: len(packed)].set(slot.pinned[: len(packed)], stream=stream)
+        slot.copied.record(stream)
+
+    def _make(self, drawn: _Drawn, target: DeviceBatch) -> DeviceBatch:
+        """Fill `target` with what was drawn."""
+        self._send(drawn.packed)
+        xp, (images, labels), mixing = self.xp, target, drawn.mixing
+        unmixed, numbers = images, labels
+        if mixing is not None:
+            unmixed, numbers = xp.empty_like(images), xp.empty(len(labels), xp.int64)
+        changes, operations, noise = self._parts()
+        kernels.augment(
+            self._originals, self._original_labels, changes, operations, noise, self._tables, unmixed, numbers
+        )
+        if mixing is not None:
+            whole = (0, images.shape[1], 0, images.shape[2])
+            weights = (mixing.share, 1 - mixing.share)
+            kernels.mix_images(unmixed, images, mixing.box or whole, *((0.0, 1.0) if mixing.box else weights))
+            kernels.mix_labels(numbers, labels, *weights)
+        return target
+
+    def _parts(self) -> tuple[Array, Array, Array]:
+        """The parts of the packed numbers in the GPU's memory: changes, operations, noise."""
+        end_of_changes, end_of_operations = self._sizes[0], self._sizes[0] + self._sizes[1]
+        batch = self.loader.batch_size
+        return (
+            self._packed[:end_of_changes],
+            self._packed[end_of_changes:end_of_operations].reshape(batch, self._operations, 3),
+            self._packed[end_of_operations:].view(self.xp.float32),
+        )

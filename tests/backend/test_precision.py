@@ -1,0 +1,105 @@
+"""Mixed precision as NumPy emulates it: what is rounded, where, and what stays in float32."""
+
+import numpy as np
+import pytest
+
+from minivit import functional as F
+from minivit import ops
+from minivit.backend.precision import NARROW, precision, products, round_bf16
+from minivit.models import ViT, ViTConfig
+from minivit.tensor import Tensor, grad, watch
+
+
+def is_narrow(x):
+    """Whether every number has at most 8 bits of mantissa."""
+    return bool((np.ascontiguousarray(x, np.float32).view(np.uint32) & 0xFFFF == 0).all())
+
+
+def test_rounding_is_to_nearest_ties_to_even():
+    ulp = 2.0**-7  # of bfloat16 at 1
+    x = np.array([1, 1 + ulp / 2, 1 + 3 * ulp / 2, 1 + 0.51 * ulp, -1 - ulp / 2, 0, 3.4e38], np.float32)
+    np.testing.assert_array_equal(round_bf16(x), [1, 1, 1 + 2 * ulp, 1 + ulp, -1, 0, np.inf])
+
+
+def test_rounding_keeps_what_is_not_finite():
+    x = np.array([np.nan, np.inf, -np.inf], np.float32)
+    x[0] = np.array([0x7F800001], np.uint32).view(np.float32)[0]  # a NaN whose upper half is that of infinity
+    np.testing.assert_array_equal(np.isnan(round_bf16(x)), [True, False, False])
+    np.testing.assert_array_equal(round_bf16(x)[1:], x[1:])
+
+
+def test_rounding_leaves_its_argument_and_other_types_alone():
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype("float32").T
+    before = x.copy()
+    assert is_narrow(round_bf16(x))
+    np.testing.assert_array_equal(x, before)
+    for other in (x.astype("float64"), np.arange(3), 0.1, None):
+        assert round_bf16(other) is other
+
+
+def test_the_context_is_left_also_after_an_error():
+    with pytest.raises(ZeroDivisionError), precision("bf16"):
+        assert products() == "bf16"
+        _ = 1 / 0
+    assert products() == "full"
+    with pytest.raises(ValueError, match='"fp8", expected one of'), precision("fp8"):
+        pass
+
+
+CASES = {
+    "linear": ([(5, 4), (4, 3), (3,)], {}),
+    "linear_gelu": ([(5, 4), (4, 3), (3,)], {}),
+    "matmul": ([(5, 4), (4, 3)], {}),
+    "attention": ([(2, 3, 12)], {"heads": 2}),
+    "gelu": ([(5, 4)], {}),
+    "layer_norm": ([(5, 4), (4,), (4,)], {}),
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_an_op_in_bf16_is_the_op_on_rounded_arrays(name):
+    shapes, params = CASES[name]
+    rng = np.random.default_rng(0)
+    values = [rng.standard_normal(shape).astype("float32") for shape in shapes]
+    inputs, gradients = NARROW[name]
+
+    tensors = [Tensor(x, requires_grad=True) for x in values]
+    with precision("bf16"):
+        y = getattr(F, name)(*tensors, **params)
+    g = rng.standard_normal(y.shape).astype("float32")
+    found = grad(y, tensors, g)
+
+    rounded = [round_bf16(x) if i in inputs else x for i, x in enumerate(values)]
+    expected, vjp = getattr(ops, name)(*rounded, **params)
+    np.testing.assert_allclose(y.data, round_bf16(expected), rtol=2**-7, atol=1e-6)
+    assert is_narrow(y.data)
+    assert not np.array_equal(y.data, expected)
+    for i, (one, other) in enumerate(zip(found, vjp(round_bf16(g)), strict=True)):
+        assert one.dtype == "float32"
+        assert is_narrow(one) == (i in gradients)
+        np.testing.assert_allclose(one, other, rtol=2**-7, atol=2e-2 if i in gradients else 1e-5)
+
+
+def test_the_residual_stream_and_the_loss_stay_in_float32():
+    model = ViT(ViTConfig(image_size=8, patch_size=4, width=16, depth=2, heads=2, num_classes=3))
+    model.head.weight.data += np.random.default_rng(0).standard_normal((16, 3)).astype("float32")
+    images = Tensor(np.random.default_rng(1).standard_normal((2, 8, 8, 3)).astype("float32"))
+    narrow: dict[str, set[bool]] = {}
+    with precision("bf16"), watch(lambda op, _, out: narrow.setdefault(op, set()).add(is_narrow(out.data))):
+        loss = F.cross_entropy(model(images), np.array([0, 2]))
+    for op in ("linear", "linear_gelu", "attention", "layer_norm"):
+        assert narrow[op] == {True}
+    assert narrow["add"] == {False}
+    assert narrow["cross_entropy"] == {False}
+    assert all(g.dtype == "float32" for g in grad(loss, model.parameters()))
+
+
+def test_bf16_changes_a_model_by_bf16_rounding_and_no_more():
+    model = ViT(ViTConfig(image_size=8, patch_size=4, width=16, depth=2, heads=2, num_classes=3))
+    model.head.weight.data += np.random.default_rng(0).standard_normal((16, 3)).astype("float32")
+    images = np.random.default_rng(1).standard_normal((4, 8, 8, 3)).astype("float32")
+    exact = model(images).data
+    with precision("bf16"):
+        narrow = model(images).data
+    error = np.linalg.norm(narrow - exact) / np.linalg.norm(exact)
+    assert 1e-4 < error < 2e-2

@@ -1,0 +1,169 @@
+"""Batches in a GPU's memory: which way they get there, and that they are those of the Loader."""
+
+import numpy as np
+import pytest
+import standin_cupy
+from cuda_on_cpu import available
+from PIL import Image
+
+from minivit.backend import get_namespace, to_numpy
+from minivit.data import ArrayDataset, Augment, Loader, load
+from minivit.data.device_loader import DeviceLoader, on_device, supports
+from minivit.data.prefetcher import Prefetcher
+from minivit.errors import BackendError, ConfigError
+
+
+@pytest.fixture(params=["standin", "cupy"])
+def cupy(request):
+    """The stand-in for CuPy, and CuPy itself where there is a GPU."""
+    if request.param == "cupy":
+        try:
+            yield get_namespace("cupy")
+        except BackendError:
+            pytest.skip("no GPU that CuPy can use: the CuPy tests did not run")
+    else:
+        if not available():
+            pytest.skip("no g++ to run CUDA kernels on the CPU")
+        with standin_cupy.installed() as module:
+            yield module
+
+
+def dataset(height=12, width=16, channels=3):
+    images = np.random.default_rng(0).integers(0, 256, (23, height, width, channels), dtype=np.uint8)
+    return ArrayDataset(images, np.arange(23) % 5, list("abcde"), "noise")
+
+
+def loader(data=None, batch_size=5, size=(12, 16), total_steps=9, mixing=None, **options):
+    augment = Augment(size, **{"flip": True, "crop_padding": 2, "randaugment": (2, 9), **options})
+    return Loader(data or dataset(), batch_size, augment, total_steps=total_steps, seed=3, **(mixing or {}))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data set of image files of several sizes."""
+    for i in range(8):
+        path = tmp_path / "train" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (20 + i, 30, 3), dtype=np.uint8)).save(path)
+    return load(f"folder:{tmp_path}")
+
+
+def same(device_batches, batches):
+    """Whether they are equal, bit for bit."""
+    pairs = list(zip(device_batches, batches, strict=True))
+    return all(
+        to_numpy(x).dtype == y.dtype and np.array_equal(to_numpy(x), y)
+        for one, two in pairs
+        for x, y in zip(one, two, strict=True)
+    )
+
+
+MIXINGS = [{}, {"mixup": 0.4, "cutmix": 0.6}]
+
+
+@pytest.mark.parametrize("mixing", MIXINGS, ids=str)
+def test_batches_made_on_the_gpu_are_those_of_the_loader(cupy, mixing):
+    batches = loader(mixing=mixing)
+    device = on_device(batches, cupy)
+    assert isinstance(device, DeviceLoader)
+    assert len(device) == 9
+    everything = list(device)
+    assert all(type(array) is cupy.ndarray for batch in everything for array in batch)
+    assert same(everything, list(batches))
+    assert same([device.batch(4)], [batches.batch(4)])
+    batches.start_step = 7
+    assert same(list(device), [batches.batch(7), batches.batch(8)])
+
+
+@pytest.mark.parametrize("mixing", MIXINGS, ids=str)
+def test_batches_copied_to_the_gpu_are_those_of_the_loader(cupy, folder, mixing):
+    batches = loader(folder, 3, (8, 8), resized_crop=(0.3, 1), mixing=mixing)
+    device = on_device(batches, cupy)
+    assert isinstance(device, Prefetcher)
+    assert len(device) == 9
+    copies = [tuple(to_numpy(x).copy() for x in batch) for batch in device]
+    assert same(copies, list(batches))
+
+
+@pytest.mark.parametrize("kind", [DeviceLoader, Prefetcher])
+@pytest.mark.parametrize("mixing", MIXINGS, ids=str)
+def test_batches_can_be_had_in_the_same_arrays(cupy, kind, mixing):
+    batches = loader(mixing=mixing)
+    images, labels = DeviceLoader(batches, cupy).new_batch()
+    count = 0
+    for step, (x, y) in enumerate(kind(batches, cupy).into(images, labels)):
+        assert x is images
+        assert y is labels
+        assert same([(images, labels)], [batches.batch(step)])
+        count += 1
+    assert count == 9
+
+
+def test_one_step_can_be_written_into_given_arrays(cupy):
+    device = DeviceLoader(batches := loader(), cupy)
+    images, labels = device.new_batch()
+    for step in (5, 0, 8):
+        device.write(step, images, labels)
+        assert same([(images, labels)], [batches.batch(step)])
+
+
+def test_new_batches_do_not_share_memory(cupy):
+    device = DeviceLoader(loader(), cupy)
+    first = device.batch(0)
+    before = to_numpy(first[0]).copy()
+    device.batch(1)
+    assert np.array_equal(to_numpy(first[0]), before)
+
+
+def test_leaving_the_loop_stops_the_threads(cupy, data_threads):
+    for kind in (DeviceLoader, Prefetcher):
+        with kind(loader(total_steps=10**6), cupy) as device:
+            for _ in device:
+                assert data_threads() != []
+                break
+            assert data_threads() == []
+            held = iter(device)
+            next(held)
+        assert data_threads() == []
+
+
+def test_what_was_drawn_travels_in_one_copy(monkeypatch):
+    with standin_cupy.installed() as module:
+        device = DeviceLoader(loader(erasing=0.5), module)
+        copies, copy = [], module.ndarray.set
+        monkeypatch.setattr(
+            module.ndarray, "set", lambda self, host, stream: (copies.append(host.nbytes), copy(self, host, stream))[1]
+        )
+        device.batch(0)
+        assert len(copies) == 1
+        # 9 numbers an image and 3 an operation; the rest is noise, of which only as much as there is
+        assert 4 * 5 * (9 + 3 * 2) < copies[0] < 4 * 5 * (9 + 3 * 2) + 4 * 5 * 12 * 16 * 3 // 2
+
+
+def test_what_the_gpu_can_make(folder):
+    assert supports(loader())
+    assert supports(loader(dataset(28, 28, 1), size=(28, 28)))
+    assert supports(loader(dataset(300, 300), size=(300, 300), randaugment=None))
+    assert supports(loader(dataset(82, 82), size=(82, 82)))
+    assert not supports(loader(dataset(83, 83), size=(83, 83)))
+    assert not supports(loader(resized_crop=(0.5, 1)))
+    assert not supports(loader(size=(8, 16)))
+    assert not supports(loader(dataset(channels=4), randaugment=None))
+    assert not supports(loader(folder))
+    plain = loader()
+    plain.transform = lambda images, rng: images.astype(np.float32)
+    assert not supports(plain)
+
+
+def test_batches_that_the_gpu_cannot_make_are_refused(cupy):
+    with pytest.raises(ConfigError, match="noise: the GPU cannot make these batches"):
+        DeviceLoader(loader(resized_crop=(0.5, 1)), cupy)
+
+
+def test_images_that_do_not_fit_into_memory_are_copied_batch_by_batch(monkeypatch):
+    with standin_cupy.installed() as module:
+        needed = dataset().images.nbytes
+        monkeypatch.setattr(module.cuda.runtime, "memGetInfo", lambda: (2 * needed, 10 * needed))
+        assert isinstance(on_device(loader(), module), Prefetcher)
+        monkeypatch.setattr(module.cuda.runtime, "memGetInfo", lambda: (2 * needed + 2, 10 * needed))
+        assert isinstance(on_device(loader(), module), DeviceLoader)
