@@ -7,6 +7,7 @@ import numpy as np
 
 from minivit import cli, runs
 from minivit.data import read_image
+from minivit.data.images import to_channels
 from minivit.functional import sigmoid, softmax
 from minivit.tensor import no_grad
 
@@ -29,13 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         for k in np.argsort(-scores, kind="stable")[: args.top]:
             print(f"  {scores[k]:7.2%}  {classes[k]}")
     return 0
-
-
-def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """An RGB image (height, width, 3) uint8 for a model of 3 channels, or as grey (ITU-R 601 luma) for 1."""
-    if channels == image.shape[-1]:
-        return image
-    return np.rint(image @ [0.299, 0.587, 0.114]).astype(np.uint8)[..., None]
 
 
 if __name__ == "__main__":

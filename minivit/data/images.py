@@ -77,3 +77,10 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     source = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     resized = np.asarray(source.resize((width, height), Image.Resampling.BILINEAR))
     return resized.reshape(height, width, image.shape[2])
+
+
+def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """An RGB image (height, width, 3) uint8 for a model of 3 channels, or as grey (ITU-R 601 luma) for 1."""
+    if channels == image.shape[-1]:
+        return image
+    return np.rint(image @ [0.299, 0.587, 0.114]).astype(np.uint8)[..., None]

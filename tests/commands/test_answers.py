@@ -11,10 +11,10 @@ import standin_cupy
 from PIL import Image
 
 from minivit import data, doctor, runs
+from minivit.data.images import to_channels
 from minivit.functional import cross_entropy
 from minivit.models import ViT
 from minivit.models.archive import read_npz, write_npz
-from minivit.predict import to_channels
 from minivit.tensor import no_grad
 
 

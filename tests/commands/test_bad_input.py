@@ -124,6 +124,31 @@ def test_evaluate_and_predict_refuse(argv, expected, tiny_run, command):
     assert expected in command(*argv).complaint
 
 
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ([], "required: RUN_OR_FILE"),
+        (["nowhere"], "nowhere: there is no such run folder or file"),
+        (["."], ". is not a run folder: it has no config.json"),
+        (["finished/metrics.jsonl"], "finished/metrics.jsonl is truncated or not a checkpoint"),
+        (["finished", "missing.png"], "missing.png: there is no such file"),
+        (["finished", "finished/config.json"], "finished/config.json: not an image"),
+        (["finished", "--index", "-1"], '"-1", expected numbers of test images'),
+        (["finished", "--index", "1,,2"], '"1,,2", expected numbers of test images, such as 3,14,15'),
+        (["finished", "--index", "0,359"], "digits has 359 test images, there is no 359"),
+        (["finished", "--figures", "curve"], 'there is no figure "curve", choose from attention, rollout, distance'),
+        (["finished", "--data", "digit"], 'did you mean "digits"?'),
+        (["finished", "--data", "cifar10"], "put cifar-10-binary.tar.gz into"),
+        (["finished", "--out", "/dev/null/pictures"], "/dev/null/pictures: Not a directory"),
+        (["finished", "--out", "finished/config.json"], "finished/config.json: File exists"),
+    ],
+)
+def test_visualize_refuses(argv, expected, tiny_run, command):
+    before = sorted(Path().rglob("*"))
+    assert expected in command("visualize", *argv).complaint
+    assert sorted(Path().rglob("*")) == before
+
+
 def test_a_run_folder_that_exists_is_not_touched(tiny_run, train_tiny):
     before = {path.name: path.read_bytes() for path in tiny_run.iterdir()}
     assert "finished exists already" in train_tiny("--out", "finished").complaint

@@ -1,20 +1,15 @@
-"""Figures. matplotlib is imported here and nowhere else, and only when a figure is drawn."""
+"""Curves of a run, and the roofline of a machine."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Okabe and Ito's palette, distinguishable with any colour vision.
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+from minivit.plots.canvas import BLUE, GREEN, ORANGE, new_figure, open_axes
 
 
 def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     """Loss and test accuracy over epochs, as a PNG file.   metrics: the lines of a run's metrics.jsonl."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
     epochs = [line["epoch"] for line in metrics]
     marker = "o" if len(epochs) < 25 else ""
@@ -32,8 +27,7 @@ def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -
     right.set(xlabel="epoch", ylabel="test accuracy (%)")
     right.set_title(f"test accuracy: {accuracy[-1]:.2f} % at the end" if accuracy else "test accuracy")
     for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        open_axes(axes)
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
 
@@ -46,11 +40,7 @@ def roofline(
     points: by op, arithmetic intensity in FLOP per byte, GFLOP/s, and seconds, which give the area of the dot.
     peak: GFLOP/s of matrix products; bandwidth: GB/s of copies.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 4.4)
     axes = figure.subplots()
     low = min([x for x, _, _ in points.values()] + [0.1]) / 3
     high = 3 * max([x for x, _, _ in points.values()] + [peak / bandwidth])
@@ -68,6 +58,5 @@ def roofline(
         axes.annotate(label, (intensity, rate), place, textcoords="offset points", ha="center", fontsize=9)
     axes.set(xscale="log", yscale="log", title=title)
     axes.set(xlabel="arithmetic per memory traffic (FLOP / byte)", ylabel="GFLOP/s")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    open_axes(axes)
     figure.savefig(path, dpi=120)

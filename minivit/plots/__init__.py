@@ -1,0 +1,22 @@
+"""Figures of runs, models and machines, each a function that writes one file (PNG, the computation graph SVG)."""
+
+from minivit.plots.attention import attention_distance, attention_maps, attention_rollout
+from minivit.plots.canvas import BLUE, GREEN, ORANGE
+from minivit.plots.curves import learning_curves, roofline
+from minivit.plots.graph import computation_graph
+from minivit.plots.weights import confusion_matrix, patch_filters, position_similarity
+
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "ORANGE",
+    "attention_distance",
+    "attention_maps",
+    "attention_rollout",
+    "computation_graph",
+    "confusion_matrix",
+    "learning_curves",
+    "patch_filters",
+    "position_similarity",
+    "roofline",
+]

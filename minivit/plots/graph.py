@@ -1,0 +1,187 @@
+"""The computation graph of a step as an SVG drawing, made here without another program.
+
+Time runs down each column and then on to the next. A box is an op, a pill to its right a parameter or data that it
+takes, a line an array that one op hands to another. The bar in a box is what the op keeps for the backward pass.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from minivit.plots.tape_graph import Column, columns_of, kept_bytes
+from minivit.tensor import Node, Tensor, tape
+
+# Pixels.
+BOX_WIDTH, BOX_HEIGHT, GAP = 170, 62, 24  # of an op, and between ops
+PILL_HEIGHT, PILL_STEP = 19, 21  # of a parameter, and from one to the next
+LETTER = 6.8  # width of a letter in a pill
+LEFT = 52  # room in a column for lines that pass by ops
+LANE = 14  # between two such lines
+TOP = 150  # of the first op of a column
+
+# Tints of Okabe and Ito's palette by the kind of op; grey for those that only move or add arrays.
+TINTS = {
+    **dict.fromkeys(("linear", "linear_gelu", "matmul", "conv2d"), "#cfe6f5"),
+    "attention": "#fbe0cc",
+    **dict.fromkeys(("layer_norm", "group_norm", "softmax"), "#cdeee2"),
+    **dict.fromkeys(("gelu", "tanh", "sigmoid"), "#fbf3c4"),
+    **dict.fromkeys(("cross_entropy", "sigmoid_cross_entropy"), "#f3dcea"),
+}
+PLAIN = "#ececec"
+
+Place = tuple[int, int, int]  # left, top and bottom of the box of an op
+
+
+def computation_graph(loss: Tensor, title: str, path: Path) -> None:
+    """The graph that made `loss`, as an SVG file; to be called before the backward pass, which empties the tape.
+
+    Each op stands with the shape of its result and the bytes that it keeps (`kept_bytes`), parameters with name and
+    shape. Blocks (ops on parameters named "blocks.0. ...") have a column each, neighbours that are alike share one.
+    Raises ValueError if nothing was recorded.
+    """
+    nodes = tape(loss)
+    if not nodes:
+        raise ValueError("computation_graph: nothing was recorded: no input requires a gradient, or no_grad was on")
+    columns = columns_of(nodes)
+    kept = kept_bytes(nodes)
+    starts = list(itertools.accumulate(map(_width, columns), initial=10))
+    places: dict[int, Place] = {}  # by the `order` of the node
+    for x, column in zip(starts, columns, strict=False):
+        y = TOP
+        for node in column.nodes:
+            places[node.order] = x + LEFT, y, y + _height(node)
+            y += _height(node) + GAP
+    width = starts[-1] + 4
+    height = max(bottom for _, _, bottom in places.values()) + 50
+    most = max(kept.values()) or 1
+    total = _size(sum(kept.values()))
+    subtitle = f"{len(nodes)} ops; bar and size in a box: what it keeps for the backward pass, in all {total}"
+    parts = [*_frame(width, height), _text(20, 36, title, 20, "bold"), _text(20, 60, subtitle, 13)]
+    for x, column in zip(starts, columns, strict=False):
+        parts += _column(x, column, height)
+    for column, following in itertools.pairwise(columns):
+        parts.append(_to_next_column(places[column.nodes[-1].order], places[following.nodes[0].order]))
+    for column in columns:
+        parts += _lines_within(column, places)
+        for node in column.nodes:
+            parts += _op(node, places[node.order], kept[node.order], most)
+    path.write_text("\n".join([*parts, "</svg>\n"]), encoding="utf-8")
+
+
+def _frame(width: int, height: int) -> Iterator[str]:
+    """The opening tag, a white page and the tip of an arrow."""
+    yield (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        'font-family="DejaVu Sans, Verdana, Arial, sans-serif" font-size="12">'
+    )
+    yield (
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+        '<path d="M0,0 L8,4 L0,8 z" fill="#333"/></marker></defs>'
+    )
+    yield f'<rect width="{width}" height="{height}" fill="white"/>'
+
+
+def _width(column: Column) -> int:
+    """Of a column, with room for the longest name in it."""
+    longest = max((len(text) for node in column.nodes for text, _ in _from_outside(node)), default=0)
+    return LEFT + BOX_WIDTH + 30 + round(LETTER * longest) + 18
+
+
+def _height(node: Node) -> int:
+    """Of the box of an op, with room for all that it takes."""
+    return max(BOX_HEIGHT, PILL_STEP * len(_from_outside(node)))
+
+
+def _column(x: int, column: Column, height: int) -> Iterator[str]:
+    """Its background and title."""
+    size = f'width="{_width(column) - 6}" height="{height - 90}"'
+    yield f'<rect x="{x}" y="78" {size} rx="10" fill="#f8f8f8" stroke="#dddddd"/>'
+    yield _text(x + LEFT, 104, column.title, 15, "bold")
+
+
+def _op(node: Node, place: Place, kept: int, most: int) -> Iterator[str]:
+    """The box of an op and the pills of what it takes from outside the graph."""
+    x, y, bottom = place
+    size = f'width="{BOX_WIDTH}" height="{bottom - y}"'
+    yield f'<rect x="{x}" y="{y}" {size} rx="6" fill="{TINTS.get(node.op, PLAIN)}" stroke="#555"/>'
+    yield _text(x + 10, y + 19, node.op, 14, "bold")
+    yield _text(x + 10, y + 37, _shape(node.output_shape), 13)
+    if kept:
+        length = max(1, round((BOX_WIDTH - 90) * kept / most))
+        yield f'<rect x="{x + 10}" y="{y + 46}" width="{length}" height="8" fill="#0072B2"/>'
+        yield _text(x + BOX_WIDTH - 10, y + 54, _size(kept), 12, anchor="end")
+    outside = _from_outside(node)
+    top = (y + bottom - PILL_STEP * len(outside)) // 2 + 1
+    for i, (text, is_data) in enumerate(outside):
+        left, above = x + BOX_WIDTH + 14, top + i * PILL_STEP
+        size = f'width="{round(LETTER * len(text)) + 18}" height="{PILL_HEIGHT}"'
+        fill = "white" if is_data else "#fff3d6"
+        yield f'<rect x="{left}" y="{above}" {size} rx="9" fill="{fill}" stroke="#b08a3c"/>'
+        yield _text(left + 9, above + 14, text, 12)
+        yield f'<path d="M{left},{above + PILL_HEIGHT // 2} h-13" stroke="#333" marker-end="url(#tip)"/>'
+
+
+def _from_outside(node: Node) -> list[tuple[str, bool]]:
+    """What an op takes that no op of the graph made: name and shape, and whether it is data rather than a leaf."""
+    taken = []
+    for link, shape in zip(node.inputs, node.input_shapes, strict=True):
+        if isinstance(link, Tensor):
+            name = link.name or "leaf"
+            taken.append((f"{re.sub(r'^blocks[.][0-9]+[.]', '', name)} {_shape(shape)}", False))
+        elif link is None and shape:  # numbers are not worth a pill
+            taken.append((f"data {_shape(shape)}", True))
+    return taken
+
+
+def _lines_within(column: Column, places: Mapping[int, Place]) -> Iterator[str]:
+    """Lines into the ops of a column: down from the op above, or past others on the left.
+
+    What comes from an earlier column enters at its top, where `_to_next_column` ends.
+    """
+    x, first, _ = places[column.nodes[0].order]
+    here = {node.order for node in column.nodes}
+    lanes: list[int] = []  # down to where each lane on the left is taken
+    for node in column.nodes:
+        y = places[node.order][1]
+        for link in node.inputs:
+            if not isinstance(link, Node):
+                continue
+            start = places[link.order][2] if link.order in here else first - GAP
+            if y - start == GAP:
+                yield _arrow(f"M{x + BOX_WIDTH // 2},{start} V{y}")
+                continue
+            leave = start - BOX_HEIGHT // 3 if link.order in here else start
+            lane = next((i for i, taken in enumerate(lanes) if taken < leave), len(lanes))
+            lanes[lane : lane + 1] = [y + BOX_HEIGHT // 3]
+            side = x - LANE * (lane + 1)
+            yield _arrow(f"M{x},{leave} H{side} V{y + BOX_HEIGHT // 3} H{x}")
+
+
+def _to_next_column(last: Place, first: Place) -> str:
+    """The line from the last op of a column to the top of the next column."""
+    middle = BOX_WIDTH // 2
+    path = f"M{last[0] + middle},{last[2]} v14 H{first[0] - LEFT - 3} V{first[1] - GAP} H{first[0] + middle}"
+    return f'<path d="{path}" fill="none" stroke="#333" stroke-linejoin="round"/>'
+
+
+def _arrow(path: str) -> str:
+    return f'<path d="{path}" fill="none" stroke="#333" stroke-linejoin="round" marker-end="url(#tip)"/>'
+
+
+def _text(x: int, y: int, text: str, size: int, weight: str = "normal", anchor: str = "start") -> str:
+    style = f'font-size="{size}" font-weight="{weight}" text-anchor="{anchor}"'
+    return f'<text x="{x}" y="{y}" {style} fill="#111">{escape(text)}</text>'
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape)) if shape else "one number"
+
+
+def _size(count: int) -> str:
+    """Bytes in the largest decimal unit of which there is at least one."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count} B"

@@ -1,0 +1,1 @@
+"""Pictures of what a trained model has learned: `python -m minivit.visualize`."""

@@ -1,0 +1,62 @@
+"""Look inside a trained model: `python -m minivit.visualize RUN_OR_FILE [image ...] --out DIR`.
+
+RUN_OR_FILE is a run folder, its checkpoint.npz, or a file of published weights. Without image files the images are
+test images of the data that the run was trained on; with them no data set is read, unless for the confusion matrix.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from minivit import cli
+from minivit.errors import ConfigError
+from minivit.visualize.figures import FIGURES
+from minivit.visualize.subject import load_subject
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    p = cli.Parser("visualize", description=__doc__)
+    p.add_argument("run", type=Path, metavar="RUN_OR_FILE", help="run folder, checkpoint.npz or published weights")
+    p.add_argument("images", type=Path, nargs="*", metavar="image", help="image file, any size (default: test images)")
+    p.add_argument("--out", type=Path, default=Path("pictures"), metavar="DIR", help="(default: pictures)")
+    p.add_argument(
+        "--index", type=indices, default=(0, 1, 2, 3), metavar="I,J,...", help="which test images (default: 0,1,2,3)"
+    )
+    p.add_argument("--figures", type=figures, metavar="NAME,...", help=f"some of: {', '.join(FIGURES)}")
+    p.add_argument("--data", help="data set of the test images (default: the one the run was trained on)")
+    p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
+    args = p.parse_args(argv)
+
+    subject = load_subject(args)
+    # who brings images may have no data set at hand
+    for name in args.figures or [name for name in FIGURES if not (args.images and name == "confusion")]:
+        try:
+            for file, draw in FIGURES[name](subject):
+                args.out.mkdir(parents=True, exist_ok=True)
+                draw(args.out / file)
+                print(args.out / file)
+        except ConfigError as error:
+            if args.figures:
+                raise
+            print(f"left out {name}: {error}")
+    return 0
+
+
+def indices(text: str) -> list[int]:
+    """ "3,14,15" as numbers, for argparse."""
+    numbers = text.split(",")
+    if not all(number.isdecimal() for number in numbers):
+        raise argparse.ArgumentTypeError(f'"{text}", expected numbers of test images, such as 3,14,15')
+    return [int(number) for number in numbers]
+
+
+def figures(text: str) -> list[str]:
+    """ "attention,graph" as names of figures, for argparse."""
+    names = text.split(",")
+    if unknown := [name for name in names if name not in FIGURES]:
+        raise argparse.ArgumentTypeError(f'there is no figure "{unknown[0]}", choose from {", ".join(FIGURES)}')
+    return names
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

@@ -1,0 +1,134 @@
+"""The pictures of a subject by name: each a function that computes what they show and yields files still to be drawn.
+
+They raise ConfigError where the subject has nothing of the kind to show.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from minivit import functional as F
+from minivit import plots, runs
+from minivit.data import eval_batches
+from minivit.errors import ConfigError
+from minivit.models import inside
+from minivit.trainer import loader_threads, training_loss
+from minivit.visualize.subject import Subject, predicted
+
+IMAGES_IN_A_ROW = 8  # most images in one figure of rollouts
+DISTANCE_IMAGES = 128  # test images over which attention distance is averaged; as many as in the paper
+GRAPH_IMAGES = 8  # size of the batch whose step is drawn
+PIECE_TOKENS = 2048  # tokens at a time, so that the attention matrices of all layers fit in memory
+FILTERS = 28  # principal components, as many as in the paper
+
+Drawing = tuple[str, Callable[[Path], None]]  # name of a file, and what writes it
+
+
+def draw_attention(subject: Subject) -> Iterator[Drawing]:
+    """The attention of what the head reads, by layer and head, a file per image."""
+    config = subject.model.config
+    reader = "the [class] token" if config.classifier == "token" else "the mean over tokens"
+    for i, (image, caption) in enumerate(zip(subject.images, subject.captions(), strict=True)):
+        attention = inside.attention_weights(subject.model, image[None])[:, 0]
+        maps = inside.read_by_head(attention, config) * attention.shape[-1]
+        title = f"{subject.name}: attention of {reader}\n{caption.replace(chr(10), ', ')}"
+        yield f"attention-{i + 1}.png", partial(plots.attention_maps, subject.as_seen(image), maps, title)
+
+
+def draw_rollout(subject: Subject) -> Iterator[Drawing]:
+    """Attention rollout of the images, several in a file."""
+    maps = []
+    for image in subject.images:
+        mixed = inside.rollout(inside.attention_weights(subject.model, image[None]))[0]
+        maps.append(inside.read_by_head(mixed, subject.model.config) * len(mixed))
+    captions = subject.captions()
+    title = f"{subject.name}: attention rollout"
+    for start in range(0, len(maps), IMAGES_IN_A_ROW):
+        part = slice(start, start + IMAGES_IN_A_ROW)
+        name = "rollout.png" if len(maps) <= IMAGES_IN_A_ROW else f"rollout-{start // IMAGES_IN_A_ROW + 1}.png"
+        seen = subject.as_seen(subject.images[part])
+        yield name, partial(plots.attention_rollout, seen, np.stack(maps[part]), captions[part], title)
+
+
+def draw_distance(subject: Subject) -> Iterator[Drawing]:
+    """Mean attention distance over the files, or over test images of all classes."""
+    config = subject.model.config
+    images = subject.images
+    if not subject.files:
+        chosen = subject.test_data.limit(DISTANCE_IMAGES)
+        images = subject.augment(chosen.fetch(np.arange(len(chosen)))[0])
+    size = max(1, PIECE_TOKENS // config.num_tokens)
+    total = np.zeros((config.depth, config.heads))
+    for start in range(0, len(images), size):
+        attention = inside.attention_weights(subject.model, images[start : start + size])
+        total += inside.attention_distance(attention, config).sum(axis=1)
+    uniform = inside.patch_distances(config.grid, inside.patch_pitch(config)).mean()
+    height, width = config.image_size  # type: ignore[misc]
+    title = f"{subject.name}: {len(images)} images of {height}×{width} pixels"
+    yield "distance.png", partial(plots.attention_distance, total / len(images), uniform, title)
+
+
+def draw_positions(subject: Subject) -> Iterator[Drawing]:
+    """Cosine similarity of the position embeddings."""
+    table = inside.position_table(subject.model)
+    similarity = inside.cosine_similarity(table, subject.model.config.grid)
+    title = f"{subject.name}: position embeddings"
+    yield "positions.png", partial(plots.position_similarity, similarity, title)
+
+
+def draw_filters(subject: Subject) -> Iterator[Drawing]:
+    """Principal components of the patch filters."""
+    components, shares = inside.principal_components(inside.patch_filters(subject.model), FILTERS)
+    title = f"{subject.name}: principal components\nof the patch filters"
+    yield "filters.png", partial(plots.patch_filters, components, shares, title)
+
+
+def draw_curves(subject: Subject) -> Iterator[Drawing]:
+    """Loss and accuracy over the run."""
+    if subject.folder is None:
+        raise ConfigError("published weights bring no record of their training")
+    metrics = runs.read_checkpoint(subject.folder / "checkpoint.npz")[1]["metrics"]
+    if not metrics:
+        raise ConfigError("the run has not been evaluated yet")
+    yield "curves.png", partial(plots.learning_curves, metrics, f"{subject.name}, {metrics[-1]['step']} steps")
+
+
+def draw_confusion(subject: Subject) -> Iterator[Drawing]:
+    """True against predicted classes over the whole test data."""
+    if subject.recipe is None:
+        raise ConfigError("the classes of published weights have no names here")
+    data, size = subject.test_data, max(1, 8 * PIECE_TOKENS // subject.model.config.num_tokens)
+    if data.classes != subject.classes:
+        raise ConfigError(f"{data.name} has other classes than the model")
+    counts = np.zeros((len(subject.classes),) * 2, np.int64)
+    for images, labels in eval_batches(data, size, subject.augment, threads=loader_threads(data)):
+        counts += inside.confusion_counts(labels, predicted(subject.model, images), len(counts))
+    accuracy = np.trace(counts) / counts.sum()
+    title = f"{subject.name}: {counts.sum()} test images, accuracy {accuracy:.2%}"
+    yield "confusion.png", partial(plots.confusion_matrix, counts, subject.classes, title)
+
+
+def draw_graph(subject: Subject) -> Iterator[Drawing]:
+    """The computation graph of a training step. Values do not matter, so the images are black."""
+    model, config = subject.model, subject.model.config
+    images = np.zeros((GRAPH_IMAGES, *config.image_size, config.channels), np.float32)  # type: ignore[misc]
+    output = model.train()(images, rng=np.random.default_rng(0))
+    model.eval()
+    loss_function = training_loss(subject.recipe) if subject.recipe else F.cross_entropy
+    loss = loss_function(output, np.zeros(GRAPH_IMAGES, np.int64)) if config.num_classes else output.mean()
+    title = f"{subject.name}: the computation graph of a step on {GRAPH_IMAGES} images"
+    yield "graph.svg", partial(plots.computation_graph, loss, title)
+
+
+FIGURES: dict[str, Callable[[Subject], Iterator[Drawing]]] = {
+    "attention": draw_attention,
+    "rollout": draw_rollout,
+    "distance": draw_distance,
+    "positions": draw_positions,
+    "filters": draw_filters,
+    "graph": draw_graph,
+    "curves": draw_curves,
+    "confusion": draw_confusion,
+}

@@ -1,0 +1,99 @@
+"""What is looked at: a trained model, from a run or from published weights, and images for it."""
+
+import argparse
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minivit import cli, runs
+from minivit.data import Augment, Dataset, read_image
+from minivit.data.images import to_channels
+from minivit.errors import CheckpointError, ConfigError, DataError
+from minivit.models import ViT, load_pretrained
+from minivit.recipes import Recipe
+from minivit.tensor import no_grad
+
+
+@dataclasses.dataclass
+class Subject:
+    """A trained model, what is known of it, and where its images come from.
+
+    recipe, folder: of its run, None for published weights; files: images to look at, or, if there are none, the test
+    images `index` of the data set `data`.
+    """
+
+    name: str
+    model: ViT
+    recipe: Recipe | None
+    classes: list[str]
+    folder: Path | None
+    files: list[Path]
+    index: Sequence[int]
+    data: str | None
+    data_root: str | None
+
+    @property
+    def augment(self) -> Augment:
+        """From images to what the model takes; published weights were trained on pixels scaled to -1..1."""
+        if self.recipe:
+            return self.recipe.augment.evaluation()
+        return Augment(self.model.config.image_size)  # type: ignore[arg-type]
+
+    @functools.cached_property
+    def test_data(self) -> Dataset:
+        """Raises ConfigError if none is known, DataError if it cannot be read or has other images."""
+        if self.data is None:
+            raise ConfigError("published weights bring no images: name image files, or a data set with --data")
+        data = cli.load_data(self.data, self.data_root, "test")
+        if data.channels != self.model.config.channels:
+            raise DataError(f"{data.name} has {data.channels} channels, the model {self.model.config.channels}")
+        return data
+
+    @functools.cached_property
+    def images(self) -> np.ndarray:
+        """(B, height, width, C) as the model takes them: the files, or the test images of `index`."""
+        if self.files:
+            return self.augment([to_channels(read_image(file), self.model.config.channels) for file in self.files])
+        if wrong := [i for i in self.index if i >= len(self.test_data)]:
+            raise DataError(f"{self.test_data.name} has {len(self.test_data)} test images, there is no {wrong[0]}")
+        return self.augment(self.test_data.fetch(self.index)[0])
+
+    def as_seen(self, images: np.ndarray) -> np.ndarray:
+        """Images (..., height, width, C) that the model takes, as values 0..1 to be drawn."""
+        return np.clip(images * np.asarray(self.augment.std) + np.asarray(self.augment.mean), 0, 1)
+
+    def captions(self) -> list[str]:
+        """What each image is, and on a second line what the model takes it for."""
+        if self.files:
+            truth = [file.name for file in self.files]
+        else:
+            labels = self.test_data.fetch(self.index)[1]
+            truth = [f"image {i}: {self.test_data.classes[k]}" for i, k in zip(self.index, labels, strict=True)]
+        if not self.model.config.num_classes:
+            return truth
+        guesses = [predicted(self.model, image[None])[0] for image in self.images]
+        names = self.classes or [f"class {k}" for k in range(self.model.config.num_classes)]
+        return [f"{text}\npredicted: {names[k]}" for text, k in zip(truth, guesses, strict=True)]
+
+
+def load_subject(args: argparse.Namespace) -> Subject:
+    """The model that the command's arguments name, with its images. Raises CheckpointError if it cannot be loaded."""
+    path: Path = args.run
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such run folder or file")
+    folder = path if path.is_dir() else path.parent
+    if path.is_file() and not (path.name == "checkpoint.npz" and (folder / "config.json").exists()):
+        model = load_pretrained(path).eval()
+        return Subject(path.name, model, None, [], None, args.images, args.index, args.data, args.data_root)
+    model, recipe, classes = runs.load_trained(folder)
+    data, root = args.data or recipe.data, args.data_root or recipe.data_root
+    return Subject(folder.resolve().name, model, recipe, classes, folder, args.images, args.index, data, root)
+
+
+def predicted(model: ViT, images: np.ndarray) -> np.ndarray:
+    """(B,) numbers of the likeliest classes."""
+    with no_grad():
+        return model(images).data.argmax(axis=-1)
