@@ -33,7 +33,7 @@ class ViTConfig:
     head_bias: initial bias of the head (-10 in the published multi-label pre-training).
 
     What later published models changed:
-    class_token: whether there is one, None for as the classifier needs. With "gap" it is not averaged.
+    class_token: whether there is one; None, also if you say the same: as the classifier needs. "gap" leaves it out.
     register_tokens: further learned tokens, read by nobody (Darcet et al. 2024).
     distillation_token: a second token with a head of its own; logits are the mean of both heads (DeiT, Touvron 2021).
     no_embed_class: learned positions are those of patches only, not of the tokens before them.
@@ -97,6 +97,8 @@ class ViTConfig:
         for name in ("dropout", "attention_dropout", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")
+        if self.class_token == (self.classifier == "token"):
+            object.__setattr__(self, "class_token", None)
         self._check_tokens()
 
     def _check_tokens(self) -> None:
