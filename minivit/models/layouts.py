@@ -82,22 +82,23 @@ class Shapes:
             raise CheckpointError(f"{self.source} is not a {self.kind} checkpoint: {error}") from error
 
     def _with_grid(self, config: ViTConfig, fields: Mapping[str, Any], rows: int) -> ViTConfig:
-        """The grid of a position table, of all tokens or of the patches alone: as the fields say, or else a square,
-        or else that of the image_size asked for."""
+        """The grid of a position table, of all tokens or of the patches alone: as the fields say, or else a square, or
+        else that of the image_size asked for."""
         orders = [False, True] if config.num_prefix_tokens else [False]
         if config.register_tokens:
             orders.reverse()  # models with registers rather have a table of the patches alone
         orders = [fields["no_embed_class"]] if "no_embed_class" in fields else orders
-        for size in (fields.get("image_size"), "square", self.asked_size):
-            for no_embed_class in orders:
-                patches = rows - (0 if no_embed_class else config.num_prefix_tokens)
-                side = math.isqrt(max(patches, 1))
-                square = tuple(side * patch for patch in config.patch_size)  # type: ignore[union-attr]
-                image_size: Any = square if size == "square" else size
-                if image_size is not None:
-                    found = dataclasses.replace(config, image_size=image_size, no_embed_class=no_embed_class)
-                    if math.prod(found.grid) == patches:
-                        return found
+        likely = [("square", no_embed_class) for no_embed_class in orders]
+        stated, asked = ([(size, o) for o in orders if size] for size in (fields.get("image_size"), self.asked_size))
+        for size, no_embed_class in (*stated, *likely[:1], *asked, *likely[1:]):
+            patches = rows - (0 if no_embed_class else config.num_prefix_tokens)
+            side = math.isqrt(max(patches, 1))
+            square = tuple(side * patch for patch in config.patch_size)  # type: ignore[union-attr]
+            image_size: Any = square if size == "square" else size
+            found = dataclasses.replace(config, image_size=image_size, no_embed_class=no_embed_class)
+            if math.prod(found.grid) == patches:
+                return found
+        patches = rows - (0 if orders[0] else config.num_prefix_tokens)
         if patches < 1:
             raise ConfigError(f"it has {rows} position embeddings")
         raise CheckpointError(
