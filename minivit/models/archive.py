@@ -54,9 +54,10 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write `arrays` to `path` as `write_npz` does, in the safetensors format, with `metadata` in its header."""
+    rows_first = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # save_file ignores strides
     with replacing(path) as partial:
         try:
-            save_file(dict(arrays), partial, dict(metadata))
+            save_file(rows_first, partial, dict(metadata))
         except SafetensorError as error:
             raise OSError(str(error)) from error
 

@@ -85,7 +85,7 @@ def open_pretrained(
     _check(arrays, config, changed, layout, str(path), resized)
     if resized:
         prefix = 0 if config.no_embed_class else config.num_prefix_tokens
-        arrays[table] = resize_posemb(arrays[table], config.grid, changed.grid, prefix, method)
+        arrays[table] = resize_posemb(arrays[table].astype(dtype), config.grid, changed.grid, prefix, method)
     return Published(
         _filled(arrays, config, changed, layout, dtype), layout.name, resized, *beside.normalisation(), beside.classes()
     )
