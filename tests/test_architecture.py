@@ -27,7 +27,7 @@ ROOMS = """
     nn
     models
     finite recipes plots
-    runs step
+    runs published step
     trainer
     cli
     train evaluate predict bench doctor visualize
