@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from minivit.errors import CheckpointError
 
@@ -54,12 +54,10 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write `arrays` to `path` as `write_npz` does, in the safetensors format, with `metadata` in its header."""
-    rows_first = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # save_file ignores strides
+    rows_first = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # strides are not looked at
+    content = save(rows_first, dict(metadata))
     with replacing(path) as partial:
-        try:
-            save_file(rows_first, partial, dict(metadata))
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
+        partial.write_bytes(content)
 
 
 @contextlib.contextmanager
