@@ -22,6 +22,7 @@ from minivit.errors import CheckpointError
 
 MAX_HEADER = 2**24  # bytes of a .safetensors header; that of the largest ViT has 60 kB
 MAX_EXPANSION = 8  # compressed weights grow by a tenth; a zip bomb grows a thousandfold
+MAX_NAME = 300  # characters
 HARMLESS = 2**26  # bytes that any machine can spare, however much they were compressed
 DAMAGED = (
     OSError,
@@ -83,6 +84,8 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     Which of the two it is says the content, not the name. bfloat16 becomes float32; other dtypes stay.
     Raises CheckpointError for a file that is missing, damaged, hostile, a pickle or of another kind.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for somebody to write into it
+        raise CheckpointError(f"{path} is no file")
     with one_line(path), open(path, "rb") as file:
         start = file.read(9)
     if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
@@ -126,7 +129,10 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"{name} is written in version {version} of the .npy format")
         read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-        shape, fortran, dtype = read_header(stream)
+        try:
+            shape, fortran, dtype = read_header(stream)
+        except Exception as error:  # NumPy lets Python's own parser read it, which raises many things
+            raise ValueError(f"{name} has a header that makes no sense") from error
         if dtype.hasobject:
             raise ValueError(f"{name} holds Python objects, which cannot be loaded when allow_pickle=False")
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != info.file_size - stream.tell():
@@ -176,7 +182,7 @@ def _check_names(names: list[str]) -> None:
     if len(set(names)) != len(names):
         raise ValueError("two of its arrays have the same name")
     for name in names:
-        if not name.isprintable() or "\\" in name or {"", ".", ".."} & set(name.split("/")):
+        if len(name) > MAX_NAME or not name.isprintable() or "\\" in name or {"", ".", ".."} & set(name.split("/")):
             raise ValueError(f"{shown(name)} is no name of an array")
 
 
