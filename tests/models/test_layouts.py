@@ -237,6 +237,17 @@ def test_a_grid_with_a_class_token_that_could_be_a_square_without(tmp_path, tiny
     assert load_pretrained(tmp_path / "model.npz", image_size=(6, 20)).config == model.config
 
 
+def test_registers_make_a_table_of_patches_alone_the_likelier_one(tmp_path, tiny, perturbed):
+    """9 positions are 3 x 3 patches, or 2 x 2 with a [class] token and four registers."""
+    fields = {"register_tokens": 4, "patch_size": 2, "gelu": "erf"}
+    path = tmp_path / "model.safetensors"
+    for config in (tiny(image_size=6, no_embed_class=True, **fields), tiny(image_size=4, **fields)):
+        export(perturbed(config), path, "timm")
+        write_safetensors(path, read_arrays(path)[0], {})  # without what we say of it
+        asked = {} if config.no_embed_class else {"no_embed_class": False}
+        assert load_pretrained(path, heads=2, **asked).config == config
+
+
 # Writing: what each layout can express, and back
 
 
