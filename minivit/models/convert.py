@@ -15,6 +15,7 @@ from minivit.errors import CheckpointError
 from minivit.models.config import ViTConfig
 from minivit.models.layouts import Arrays, Layout, Shapes
 
+MAX_DEPTH = 1000  # blocks of a stack; the deepest ViT has under a hundred
 _BLOCK = "Transformer/encoderblock_{}/"
 _ATTENTION = "MultiHeadDotProductAttention_1/"
 _POSITION = "Transformer/posembed_input/pos_embedding"
@@ -54,27 +55,35 @@ def canonical(arrays: Arrays, source: str) -> dict[str, np.ndarray]:
     the prefixes `params/` and `opt/target/` (beside which lies the optimiser's state, left out here), big_vision's
     place of the position table, and blocks stacked along a leading axis ("scan").
 
-    Raises CheckpointError if two arrays would have one name.
+    Raises CheckpointError if two arrays would have one name, or for a stack that no model has.
     """
-    prefix = next(key for key in arrays if key.endswith("embedding/kernel")).removesuffix("embedding/kernel")
+    landmarks = [key for key in arrays if key.endswith("embedding/kernel")]
+    known = ("embedding/kernel", "params/embedding/kernel", "opt/target/embedding/kernel")
+    prefix = min(landmarks, key=lambda key: (key not in known, len(key))).removesuffix("embedding/kernel")
     found: list[tuple[str, np.ndarray]] = []
     for key, array in arrays.items():
-        if not key.startswith(prefix):
-            continue
-        name = key.removeprefix(prefix)
-        name = _POSITION if name == "pos_embedding" else name
-        if name.startswith("Transformer/encoderblock") and (block := re.fullmatch(r"(\w+/\w+?)((?:_\d+)?)/(.*)", name)):
-            inner = block[3]
-            for linen, released in _LINEN.items():
-                inner = re.sub(f"^{linen}", released, inner)
-            if not block[2]:
-                found += [(_BLOCK.format(i) + inner, layer) for i, layer in enumerate(np.atleast_1d(array))]
-                continue
-            name = f"{block[1]}{block[2]}/{inner}"
-        found.append((name, array))
+        if key.startswith(prefix):
+            name = _released_name(key.removeprefix(prefix))
+            stack = re.fullmatch(r"Transformer/encoderblock/(.*)", name)
+            found += _layers(stack[1], array, source) if stack else [(name, array)]
     if len(dict(found)) != len(found):
         raise CheckpointError(f"{source} holds two arrays for one place in the model")
     return dict(found)
+
+
+def _released_name(name: str) -> str:
+    if name == "pos_embedding":
+        return _POSITION
+    for linen, released in _LINEN.items():
+        name = re.sub(rf"^(Transformer/encoderblock(?:_\d+)?/){linen}", rf"\1{released}", name)
+    return name
+
+
+def _layers(inner: str, stack: np.ndarray, source: str) -> list[tuple[str, np.ndarray]]:
+    """The arrays of every block from their stack, and their names."""
+    if stack.ndim == 0 or len(stack) > MAX_DEPTH:
+        raise CheckpointError(f"{source} is no ViT: it has a stack of blocks of shape {stack.shape}")
+    return [(_BLOCK.format(i) + inner, layer) for i, layer in enumerate(stack)]
 
 
 def leaves_position_open(arrays: Arrays) -> bool:

@@ -1,5 +1,6 @@
 """Files made to do harm: each ends in one line, costs no memory, and leaves nothing behind."""
 
+import contextlib
 import io
 import json
 import os
@@ -20,7 +21,7 @@ from minivit.models.archive import read_arrays
 resource = pytest.importorskip("resource", reason="limits of memory are those of Unix")
 MODEL = Path("model")
 STATM = Path("/proc/self/statm")
-SMALL = 300 * 2**20  # bytes of address space that a reader may take on top of what it has
+SMALL = 100 * 2**20  # bytes of address space that a reader may take on top of what it has
 
 
 def npy(array):
@@ -83,21 +84,29 @@ def write_zip(path, members, compression=zipfile.ZIP_STORED):
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Each test runs in a folder of its own, with little memory to spare; nothing but "model" may lie in it then."""
+    """Each test runs in a folder of its own, and leaves nothing in it but "model"."""
     monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    assert {path.name for path in tmp_path.iterdir()} <= {"model"}
+
+
+@contextlib.contextmanager
+def little_memory():
+    """In this context a request for more than `SMALL` fails."""
     limit = resource.getrlimit(resource.RLIMIT_AS)
     if STATM.exists():
         taken = int(STATM.read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + SMALL, limit[1]))
-    yield tmp_path
-    resource.setrlimit(resource.RLIMIT_AS, limit)
-    assert {path.name for path in tmp_path.iterdir()} <= {"model"}
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
 
 
 def refused(expected="", load=load_pretrained):
     """The file "model" is refused with one line that says what is expected."""
     before = MODEL.read_bytes()
-    with pytest.raises(CheckpointError) as caught:
+    with little_memory(), pytest.raises(CheckpointError) as caught:
         load(MODEL)
     message = str(caught.value)
     assert "\n" not in message

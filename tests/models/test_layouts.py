@@ -184,6 +184,10 @@ DIALECTS = {
     "params": [linen, prefixed("params/")],
     "opt/target": [prefixed("opt/target/")],
     "with the optimizer": [prefixed("opt/target/"), lambda a: {**a, "opt/state/step": np.array(3)}],
+    "with moments of the parameters": [
+        prefixed("params/"),
+        lambda arrays: {**{f"opt/{name}": array * 0 for name, array in arrays.items()}, **arrays},
+    ],
     "big_vision": [linen, patches_alone, prefixed("params/")],
     "scan": [linen, patches_alone, stacked, prefixed("params/")],
     "scan of old names": [stacked],
