@@ -1,6 +1,7 @@
 """ViTConfig: the shape of a Vision Transformer, and the variants of the paper by name."""
 
 import dataclasses
+import math
 import re
 from numbers import Integral
 from typing import Any
@@ -102,6 +103,8 @@ class ViTConfig:
         self._check_tokens()
 
     def _check_tokens(self) -> None:
+        if self.layer_scale is not None and not 0 < self.layer_scale < math.inf:
+            raise ConfigError(f"layer_scale is {self.layer_scale}, expected a positive number, or None for none")
         if self.classifier == "token" and self.class_token is False:
             raise ConfigError('classifier "token" reads the [class] token, which class_token=False leaves out')
         if self.distillation_token:

@@ -7,9 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
+from minivit import functional as F
 from minivit.errors import CheckpointError
 from minivit.models import ViT, ViTConfig, export, load_pretrained, open_pretrained
 from minivit.models.archive import read_arrays, write_safetensors
+from minivit.tensor import grad
 
 # file: what it does not tell
 RECORDED = {
@@ -130,6 +132,19 @@ def test_positions_are_resized_as_the_other_library_does(recorded, name, which, 
     other = open_pretrained(path, dtype="float64", image_size=size, resize_method="align_corners", **RECORDED[name])
     assert abs(other.model.eval()(arrays[f"x{which}"]).data - arrays[f"logits{which}"]).max() > 1e-3
     assert open_pretrained(path, **RECORDED[name]).resized == []
+
+
+@pytest.mark.parametrize("name", ["timm_distilled", "timm_reg_ls", "timm_avg"])
+def test_all_ways_through_the_model_agree(recorded, name):
+    """With a tap, which computes all rows of the last block, and with blocks computed again for the gradients."""
+    path, arrays = recorded(name)
+    model = load_pretrained(path, dtype="float64", **RECORDED[name]).eval()
+    np.testing.assert_allclose(model(arrays["x"], tap={}).data, arrays["logits"], rtol=0, atol=1e-9)
+    loss = F.cross_entropy(model(arrays["x"]), np.array([1, 4]))
+    model.recompute_blocks = True
+    again = F.cross_entropy(model(arrays["x"]), np.array([1, 4]))
+    for g, h in zip(grad(loss, model.parameters()), grad(again, model.parameters()), strict=True):
+        np.testing.assert_allclose(g, h, rtol=1e-9, atol=1e-12)
 
 
 # Dialects of the released layout: the same logits
