@@ -38,6 +38,11 @@ class Beside:
 
     def __init__(self, path: Path, layout: Layout):
         self.layout = layout.name
+        self.config: dict[str, Any] = {}
+        self.preprocessor: dict[str, Any] = {}
+        self.source = path
+        if layout.name == "official":
+            return  # nothing lies beside a .npz file
         self.config, self.source = self._first(path, "config.json")
         self.preprocessor, _ = self._first(path, "preprocessor_config.json")
         ours = {"hf": self.config.get("model_type") in ("vit", "deit"), "timm": "architecture" in self.config}
@@ -89,12 +94,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def check_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Raise CheckpointError if there is a file of another JSON object than `values`."""
+    if path.exists() and read_json(path) != values:
+        raise CheckpointError(f"{path} is there already and is another model's: choose another folder")
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON object; one that is there already must be the same. Raises CheckpointError if it is not."""
-    if path.exists():
-        if read_json(path) != values:
-            raise CheckpointError(f"{path} is there already and is another model's: choose another folder")
-        return
+    """Write a JSON object, whole or not at all. Raises CheckpointError if that fails."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 

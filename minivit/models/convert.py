@@ -134,6 +134,7 @@ def to_official(state: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
 OFFICIAL = Layout(
     name="official",
     title="released ViT",
+    position=_POSITION,
     landmark="embedding/kernel",
     canonical=canonical,
     config=infer_config,

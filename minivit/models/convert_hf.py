@@ -161,6 +161,7 @@ def to_json(config: ViTConfig) -> dict[str, Any]:
 HF = Layout(
     name="hf",
     title="Hugging Face",
+    position="vit.embeddings.position_embeddings",
     landmark=LANDMARK,
     canonical=canonical,
     config=infer_config,

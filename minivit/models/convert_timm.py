@@ -86,6 +86,7 @@ def read_json(values: Mapping[str, Any]) -> dict[str, Any]:
 TIMM = Layout(
     name="timm",
     title="timm",
+    position="pos_embed",
     landmark="patch_embed.proj.weight",
     canonical=lambda arrays, source: dict(arrays),
     config=infer_config,

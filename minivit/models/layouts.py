@@ -27,6 +27,7 @@ class Layout:
 
     title: what to call it in messages.
     landmark: what the key of the patch projection ends with, which tells the layout.
+    position: the canonical name of the position table.
     canonical: arrays of any dialect of the layout -> under the names that `views` gives. Raises CheckpointError.
     config: (the canonical arrays, what is known from beside them: fields of ViTConfig) -> the file's ViTConfig.
     views: (our arrays by name, config) -> views of them, by their names.
@@ -38,6 +39,7 @@ class Layout:
     name: str
     title: str
     landmark: str
+    position: str
     canonical: Callable[[Arrays, str], dict[str, np.ndarray]]
     config: Callable[["Shapes", Mapping[str, Any]], ViTConfig]
     views: Callable[[Arrays, ViTConfig], dict[str, np.ndarray]]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from minivit.errors import CheckpointError, ConfigError
 from minivit.models import convert_hf
 from minivit.models.archive import read_arrays, write_npz, write_safetensors
-from minivit.models.beside import METADATA, TOLD, Beside, told, write_json
+from minivit.models.beside import METADATA, TOLD, Beside, check_json, told, write_json
 from minivit.models.config import ViTConfig
 from minivit.models.convert import OFFICIAL, leaves_position_open
 from minivit.models.convert_hf import HF
@@ -59,11 +60,7 @@ def open_pretrained(
 ) -> Published:
     """As `load_pretrained`, with what else the file and those beside it tell."""
     path = Path(path)
-    names = {field.name for field in dataclasses.fields(ViTConfig)}
-    if unknown := [name for name in config_changes if name not in names]:
-        raise ConfigError(f'load_pretrained: ViTConfig has no field "{unknown[0]}"; it has {", ".join(sorted(names))}')
-    if resize_method not in (None, *METHODS):
-        raise ConfigError(f'load_pretrained: resize_method is "{resize_method}", expected one of {", ".join(METHODS)}')
+    _check_arguments(config_changes, resize_method)
     arrays, metadata = read_arrays(path)
     layout = recognise(arrays, path)
     if layout is OFFICIAL and leaves_position_open(arrays) and "position" not in config_changes:
@@ -75,20 +72,23 @@ def open_pretrained(
     config = layout.config(Shapes(arrays, str(path), layout.title, config_changes.get("image_size")), known)
     changed = dataclasses.replace(config, **config_changes)
 
-    table = next(iter(layout.views({"position_embedding": np.empty(0)}, config)))  # its name in the file
-    resized = []
-    if table in arrays and changed.grid != config.grid:
-        method = resize_method or layout.resize
-        resized = [
-            f"{table} from {config.grid[0]} x {config.grid[1]} to {changed.grid[0]} x {changed.grid[1]} ({method})"
-        ]
-    _check(arrays, config, changed, layout, str(path), resized)
-    if resized:
+    old, new, method = config.grid, changed.grid, resize_method or layout.resize
+    to_resize = layout.position in arrays and old != new
+    resized = [f"{layout.position} from {old[0]} x {old[1]} to {new[0]} x {new[1]} ({method})"] * to_resize
+    _check_fit(arrays, config, changed, layout, str(path), resized)
+    if to_resize:
         prefix = 0 if config.no_embed_class else config.num_prefix_tokens
-        arrays[table] = resize_posemb(arrays[table].astype(dtype), config.grid, changed.grid, prefix, method)
-    return Published(
-        _filled(arrays, config, changed, layout, dtype), layout.name, resized, *beside.normalisation(), beside.classes()
-    )
+        arrays[layout.position] = resize_posemb(arrays[layout.position].astype(dtype), old, new, prefix, method)
+    model = _filled(arrays, config, changed, layout, dtype)
+    return Published(model, layout.name, resized, *beside.normalisation(), beside.classes())
+
+
+def _check_arguments(config_changes: Mapping[str, Any], resize_method: str | None) -> None:
+    names = {field.name for field in dataclasses.fields(ViTConfig)}
+    if unknown := [name for name in config_changes if name not in names]:
+        raise ConfigError(f'load_pretrained: ViTConfig has no field "{unknown[0]}"; it has {", ".join(sorted(names))}')
+    if resize_method not in (None, *METHODS):
+        raise ConfigError(f'load_pretrained: resize_method is "{resize_method}", expected one of {", ".join(METHODS)}')
 
 
 def recognise(arrays: Arrays, path: Path) -> Layout:
@@ -119,7 +119,7 @@ def _filled(arrays: dict[str, np.ndarray], config: ViTConfig, changed: ViTConfig
     return model
 
 
-def _check(
+def _check_fit(
     arrays: Arrays, config: ViTConfig, changed: ViTConfig, layout: Layout, source: str, resized: list[str]
 ) -> None:
     """Raise CheckpointError unless the arrays are those of the model, but for what is resized or made anew."""
@@ -139,8 +139,8 @@ def export(model: ViT, path: str | Path, layout: str = "official") -> None:
     """Write the model's weights as a file that the published code loads.
 
     layout: "official" (google-research, .npz), "timm" or "hf" (.safetensors; for Hugging Face config.json is written
-    beside it). Raises ValueError for what the layout cannot express, and CheckpointError, for a full disk for instance
-    or if another config.json is there; then nothing has been written.
+    beside it). Raises ValueError for what the layout cannot express, and CheckpointError for a full disk, for instance,
+    or if another model's config.json is there; then what was there is unharmed.
     """
     if layout not in LAYOUTS:
         raise ValueError(f'export: layout is "{layout}", expected one of {", ".join(LAYOUTS)}')
@@ -155,5 +155,7 @@ def export(model: ViT, path: str | Path, layout: str = "official") -> None:
     metadata = {"format": "pt", METADATA: json.dumps({name: getattr(config, name) for name in TOLD})}
     if layout == "hf":
         arrays = convert_hf.headless(arrays, config)
-        write_json(path.with_name("config.json"), convert_hf.to_json(config))
+        check_json(path.with_name("config.json"), convert_hf.to_json(config))
     write_safetensors(path, arrays, metadata)
+    if layout == "hf":
+        write_json(path.with_name("config.json"), convert_hf.to_json(config))
