@@ -8,9 +8,13 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from minivit import runs
 from minivit.backend import get_namespace
 from minivit.data import Dataset, load
-from minivit.errors import BackendError, DataError, MinivitError
+from minivit.errors import BackendError, ConfigError, DataError, MinivitError
+from minivit.models import ViT
+from minivit.published import load_published
+from minivit.recipes import Recipe
 
 
 class Parser(argparse.ArgumentParser):
@@ -101,6 +105,43 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'"{text}", expected a whole number of at least 1')
     return int(text)
+
+
+def size(text: str) -> int | tuple[int, ...]:
+    """Pixels, "32", or height and width, "24x32"."""
+    return tuple(int(part) for part in text.split("x")) if "x" in text else int(text)
+
+
+def numbers(text: str) -> float | tuple[float, ...]:
+    """One number, "0.5", or several, "2,10" or "0.05,1.0"."""
+    values = tuple(float(part) if "." in part else int(part) for part in text.split(","))
+    return values if "," in text else values[0]
+
+
+def add_file_options(p: argparse.ArgumentParser) -> None:
+    """The options for what a file of published weights does not tell."""
+    add = p.add_argument_group("for a file of published weights").add_argument
+    add("--classes", type=Path, metavar="FILE", help="names of its classes, one a line (default: ImageNet's for 1,000)")
+    add("--heads", type=positive, metavar="N", help="attention heads, where neither file nor width tell them")
+    add("--image-size", type=size, metavar="N", help="pixels, or HEIGHTxWIDTH: positions are resized to it")
+    add("--mean", type=numbers, metavar="M", help="of pixels in 0..1 (default: as told beside the file, or 0.5)")
+    add("--std", type=numbers, metavar="S", help="likewise")
+    add("--resize", choices=("squash", "crop"), help="images of another size (default: crop for timm, else squash)")
+
+
+def load_model(args: argparse.Namespace) -> tuple[ViT, Recipe, list[str] | None]:
+    """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known."""
+    given = {name: getattr(args, name) for name in ("classes", "heads", "image_size", "mean", "std", "resize")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not args.run.is_file():
+        if given:
+            raise ConfigError(f"--{next(iter(given)).replace('_', '-')} is for a file of published weights")
+        return runs.load_trained(args.run)
+    changes = {name: given[name] for name in ("heads", "image_size") if name in given}
+    preparation: dict[str, Any] = {name: given[name] for name in ("mean", "std", "resize") if name in given}
+    model, recipe, classes, summary = load_published(args.run, given.get("classes"), preparation, **changes)
+    print(summary)
+    return model, recipe, classes
 
 
 def check_classes(data: Dataset, classes: list[str]) -> None:

@@ -33,7 +33,7 @@ def versions() -> Iterator[tuple[str, str]]:
     """Python, minivit and the libraries it uses."""
     yield "minivit", minivit.__version__
     yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
-    for name in ("numpy", "matplotlib", "PIL", "tqdm", "threadpoolctl"):
+    for name in ("numpy", "safetensors", "matplotlib", "PIL", "tqdm", "threadpoolctl"):
         try:
             yield name, getattr(importlib.import_module(name), "__version__", "installed")
         except ImportError as error:

@@ -1,18 +1,25 @@
-"""Measure a trained model: `python -m minivit.evaluate RUN`."""
+"""Measure a trained model: `python -m minivit.evaluate RUN`, or published weights:
+`python -m minivit.evaluate FILE --data folder:PATH --classes names.txt`."""
 
+import argparse
 import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from minivit import cli, runs
+from minivit import cli
 from minivit.backend.workers import Workers
+from minivit.data import Dataset
+from minivit.errors import DataError
+from minivit.published import load_labelled_folder
+from minivit.recipes import Recipe
 from minivit.trainer import check_fits, evaluate, worker_count
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = cli.Parser("evaluate", description=__doc__)
-    p.add_argument("run", type=Path, help="run folder")
+    p.add_argument("run", type=Path, help="run folder, or file of published weights")
+    cli.add_file_options(p)
     p.add_argument("--data", help="data set (default: the one the run was trained on)")
     p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
     p.add_argument("--split", choices=("train", "test"), default="test")
@@ -22,11 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)")
     args = p.parse_args(argv)
 
-    model, recipe, classes = runs.load_trained(args.run)
+    model, recipe, classes = cli.load_model(args)
     backend = cli.resolve_backend(args.backend)
-    name = args.data or recipe.data
-    data = cli.load_data(name, args.data_root or recipe.data_root, args.split, args.bad_images)
-    cli.check_classes(data, classes)
+    data, name = load_test_data(args, recipe, classes)
     check_fits(recipe, data)
     recipe = dataclasses.replace(recipe, backend=backend, workers=args.workers)
     begin = time.perf_counter()
@@ -39,6 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"loss {result['loss']:.4f}, {rate:.0f} images/s"
     )
     return 0
+
+
+def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] | None) -> tuple[Dataset, str]:
+    """The data to measure on, and its name. Raises DataError unless it has the model's classes."""
+    published = args.run.is_file()
+    if published and not args.data:
+        raise DataError("published weights have no data set of their own: name one, --data folder:PATH")
+    name = args.data or recipe.data
+    kind, _, path = name.partition(":")
+    if published and kind == "folder" and classes is not None:
+        return load_labelled_folder(Path(path).expanduser(), args.split, classes, args.bad_images), name
+    data = cli.load_data(name, args.data_root or recipe.data_root, args.split, args.bad_images)
+    if classes is not None:
+        cli.check_classes(data, classes)
+    return data, name
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Classify images with a trained model: `python -m minivit.predict RUN image.jpg ...`."""
+"""Classify images with a trained model or published weights: `python -m minivit.predict RUN_OR_FILE image.jpg ...`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from minivit import cli, runs
+from minivit import cli
 from minivit.data import read_image
 from minivit.data.images import to_channels
 from minivit.functional import sigmoid, softmax
@@ -14,12 +14,14 @@ from minivit.tensor import no_grad
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = cli.Parser("predict", description=__doc__)
-    p.add_argument("run", type=Path, help="run folder")
+    p.add_argument("run", type=Path, help="run folder, or file of published weights")
+    cli.add_file_options(p)
     p.add_argument("images", type=Path, nargs="+", metavar="image", help="image file, any size")
     p.add_argument("--top", type=cli.positive, default=5, metavar="K", help="classes to print per image (default: 5)")
     args = p.parse_args(argv)
 
-    model, recipe, classes = runs.load_trained(args.run)
+    model, recipe, classes = cli.load_model(args)
+    classes = classes or [f"class {k}" for k in range(recipe.model.num_classes)]
     transform = recipe.augment.evaluation()
     for path in args.images:
         image = to_channels(read_image(path), recipe.model.channels)

@@ -29,17 +29,6 @@ EXAMPLES = """examples:
 """
 
 
-def size(text: str) -> int | tuple[int, ...]:
-    """Pixels, "32", or height and width, "24x32"."""
-    return tuple(int(part) for part in text.split("x")) if "x" in text else int(text)
-
-
-def numbers(text: str) -> float | tuple[float, ...]:
-    """One number, "0.5", or several, "2,10" or "0.05,1.0"."""
-    values = tuple(float(part) if "." in part else int(part) for part in text.split(","))
-    return values if "," in text else values[0]
-
-
 def parser() -> cli.Parser:
     """The options; only those that are given end up in the namespace."""
     p = cli.Parser("train", "[options]", description=__doc__, epilog=EXAMPLES, argument_default=argparse.SUPPRESS)
@@ -67,8 +56,8 @@ def parser() -> cli.Parser:
 
     add = p.add_argument_group("model").add_argument
     add("--model", metavar="NAME", help=f"variant and patch size, such as Ti/4 or B/16 ({', '.join(VARIANTS)})")
-    add("--image-size", type=size, metavar="N", help="pixels, or HEIGHTxWIDTH (default: the data's)")
-    add("--patch-size", type=size, metavar="N", help="pixels, or HEIGHTxWIDTH")
+    add("--image-size", type=cli.size, metavar="N", help="pixels, or HEIGHTxWIDTH (default: the data's)")
+    add("--patch-size", type=cli.size, metavar="N", help="pixels, or HEIGHTxWIDTH")
     for name, text in (
         ("width", "of the tokens, D"),
         ("depth", "number of layers, L"),
@@ -113,14 +102,19 @@ def parser() -> cli.Parser:
     add = p.add_argument_group("augmentation").add_argument
     add("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the images")
     add("--crop-padding", type=int, metavar="PIXELS", help="pad and crop at random")
-    add("--resized-crop", type=numbers, metavar="MIN,MAX", help="random resized crop of this share of the area")
-    add("--randaugment", type=numbers, metavar="N,M", help="N random operations of magnitude M (of 10)")
+    add("--resized-crop", type=cli.numbers, metavar="MIN,MAX", help="random resized crop of this share of the area")
+    add("--randaugment", type=cli.numbers, metavar="N,M", help="N random operations of magnitude M (of 10)")
     add("--resize", metavar="HOW", help="images of another size: squash them, or crop the edges off (default: squash)")
     add("--erasing", type=float, metavar="P", help="probability of erasing a random box")
     add("--mixup", type=float, metavar="ALPHA", help="blend pairs of images")
     add("--cutmix", type=float, metavar="ALPHA", help="paste boxes between pairs of images")
-    add("--mean", type=numbers, metavar="M", help="of pixels in 0..1, for normalisation: one number or one per channel")
-    add("--std", type=numbers, metavar="S", help="likewise")
+    add(
+        "--mean",
+        type=cli.numbers,
+        metavar="M",
+        help="of pixels in 0..1, for normalisation: one number or one per channel",
+    )
+    add("--std", type=cli.numbers, metavar="S", help="likewise")
 
     add = p.add_argument_group("bookkeeping (in steps)").add_argument
     add("--eval-every", type=int, metavar="N", help="evaluate on the test split (default: once an epoch)")

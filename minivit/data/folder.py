@@ -1,7 +1,7 @@
 """A folder of image files, one sub-folder a class: the layout of ImageNet and of many private collections."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +73,30 @@ def load_folder(path: Path, split: str, bad_images: str = "refuse") -> FolderDat
         files = _image_files(folder / name)
         paths += files
         labels += [classes.index(name)] * len(files)
+    return FolderDataset(paths, np.array(labels, np.int64), classes, f"folder:{path}", bad_images)
+
+
+def load_labelled(
+    path: Path, split: str, numbers: Mapping[str, int], classes: Sequence[str], bad_images: str = "refuse"
+) -> FolderDataset:
+    """The images of one split for a model that knows its classes already.
+
+    The split's folder, or `path` itself if it has none of train/, val/ and test/, holds class folders whose labels are
+    looked up in `numbers`; there need not be one for every class. Raises DataError for a name that is not there.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path}: there is no such folder")
+    bare = not any((path / name).is_dir() for name in ("train", "val", "test"))
+    folder = path if bare else path / "train" if split == "train" else _test_folder(path)
+    paths: list[str] = []
+    labels: list[int] = []
+    for name in _class_folders(folder):
+        if name not in numbers:
+            some = ", ".join(list(numbers)[:3])
+            raise DataError(f"{folder / name}: the model has no class of this name; it has {some}, ...")
+        files = _image_files(folder / name)
+        paths += files
+        labels += [numbers[name]] * len(files)
     return FolderDataset(paths, np.array(labels, np.int64), classes, f"folder:{path}", bad_images)
 
 

@@ -1,15 +1,43 @@
-"""Named arrays in .npz files: written whole or not at all, read without ever unpickling."""
+"""Named arrays in .npz and .safetensors files: written whole or not at all, read without ever unpickling.
+
+A file may come from anyone, so what its headers promise is checked before memory is taken for it: sizes against the
+file, names, types. Whatever is wrong becomes one CheckpointError of one line.
+"""
 
 import contextlib
+import json
+import math
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from minivit.errors import CheckpointError
+
+MAX_HEADER = 2**24  # bytes of a .safetensors header; that of the largest ViT has 60 kB
+MAX_EXPANSION = 8  # compressed weights grow by a tenth; a zip bomb grows a thousandfold
+MAX_NAME = 300  # characters
+HARMLESS = 2**26  # bytes that any machine can spare, however much they were compressed
+DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+_DTYPES = {"BOOL": "?", "F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
+_DTYPES |= {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)}
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -21,11 +49,25 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"write_npz: {name} is an array of Python objects, which only pickle could store")
+    with replacing(path) as partial, open(partial, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write `arrays` to `path` as `write_npz` does, in the safetensors format, with `metadata` in its header."""
+    rows_first = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # strides are not looked at
+    content = save(rows_first, dict(metadata))
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to be written in this context; then it takes the place of `path`. An OSError is a CheckpointError."""
     partial = path.with_name(path.name + ".partial")
     try:
-        with open(partial, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
+        yield partial
+        with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
@@ -36,20 +78,127 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             partial.unlink(missing_ok=True)
 
 
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Every array of a .npz or .safetensors file by name, and the metadata of the latter.
+
+    Which of the two it is says the content, not the name. bfloat16 becomes float32; other dtypes stay.
+    Raises CheckpointError for a file that is missing, damaged, hostile, a pickle or of another kind.
+    """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for somebody to write into it
+        raise CheckpointError(f"{path} is no file")
+    with one_line(path), open(path, "rb") as file:
+        start = file.read(9)
+    if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
+        raise CheckpointError(f"{path} is a pickle, which could run anything; ask for a .safetensors file instead")
+    if start[8:] == b"{":
+        return read_safetensors(path)
+    arrays = read_npz(path)
+    # numpy.savez knows no bfloat16: two bytes without a type
+    return {name: from_bfloat16(a.view("<u2")) if a.dtype == "V2" else a for name, a in arrays.items()}, {}
+
+
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Every array of the file by name. Raises CheckpointError for one that is missing, truncated or foreign."""
+    """Every array of the file by name. Raises CheckpointError for one that is missing, damaged, hostile or foreign."""
+    with one_line(path), open(path, "rb") as file:
+        if file.read(6) == b"\x93NUMPY":
+            raise ValueError("it holds one array, not named arrays")
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            for info in members:
+                if not info.filename.endswith(".npy"):  # as in the .pth files of PyTorch, which hold pickles
+                    raise CheckpointError(f"{path} is not a checkpoint: {shown(info.filename)} in it is not an array")
+            names = [info.filename.removesuffix(".npy") for info in members]
+            _check_names(names)
+            _check_sizes(members, os.fstat(file.fileno()).st_size)
+            return {name: _read_member(archive, info) for name, info in zip(names, members, strict=True)}
+
+
+def _check_sizes(members: list[zipfile.ZipInfo], file_size: int) -> None:
+    """Raise ValueError for a zip file that would grow beyond measure or whose members share bytes."""
+    if sum(info.compress_size for info in members) > file_size:
+        raise ValueError("its arrays overlap")
+    if sum(info.file_size for info in members) > max(HARMLESS, MAX_EXPANSION * file_size):
+        raise ValueError(f"its arrays would be more than {MAX_EXPANSION} times as large as the file")
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """One array, whose header must promise exactly the bytes that follow it."""
+    name = shown(info.filename.removesuffix(".npy"))
+    with archive.open(info) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"{name} is written in version {version} of the .npy format")
+        read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+        try:
+            shape, fortran, dtype = read_header(stream)
+        except Exception as error:  # NumPy lets Python's own parser read it, which raises many things
+            raise ValueError(f"{name} has a header that makes no sense") from error
+        if dtype.hasobject:
+            raise ValueError(f"{name} holds Python objects, which cannot be loaded when allow_pickle=False")
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != info.file_size - stream.tell():
+            raise ValueError(f"{name} is not of the size that its header says")
+        array = np.empty(math.prod(shape), dtype)
+        if array.nbytes:
+            stream.readinto(array.view(np.uint8).data)  # type: ignore[attr-defined]
+        stream.read(1)  # nothing, but the end is where the checksum is compared
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Every array of the file by name, and its metadata. Raises CheckpointError as `read_arrays`."""
+    with one_line(path), open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(MAX_HEADER, os.fstat(file.fileno()).st_size - 8):
+            raise ValueError(f"its header would have {length} bytes")
+        header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
+        with safe_open(path, framework="numpy"):  # refuses offsets that overlap, leave holes or do not fit the shapes
+            pass
+        metadata = header.pop("__metadata__", None) or {}
+        _check_names(list(header))
+        arrays = {}
+        for name, entry in header.items():
+            if entry["dtype"] not in _DTYPES:
+                raise ValueError(f"{shown(name)} is of type {shown(entry['dtype'])}, which NumPy does not have")
+            file.seek(8 + length + entry["data_offsets"][0])
+            array = np.fromfile(file, _DTYPES[entry["dtype"]], math.prod(entry["shape"])).reshape(entry["shape"])
+            arrays[name] = from_bfloat16(array) if entry["dtype"] == "BF16" else array
+    return arrays, metadata
+
+
+def from_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """float32 from bfloat16, given as uint16: they are the upper half of the float32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; two readers may take different ones of two entries with one name."""
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a name occurs twice in its header")
+    return dict(pairs)
+
+
+def _check_names(names: list[str]) -> None:
+    """Raise ValueError for names that nobody would give to an array of weights."""
+    if len(set(names)) != len(names):
+        raise ValueError("two of its arrays have the same name")
+    for name in names:
+        if len(name) > MAX_NAME or not name.isprintable() or "\\" in name or {"", ".", ".."} & set(name.split("/")):
+            raise ValueError(f"{shown(name)} is no name of an array")
+
+
+def shown(name: Any) -> str:
+    """A name from a file, fit for one line of a terminal."""
+    text = ascii(str(name))[1:-1]
+    return text if len(text) <= 80 else text[:80] + "..."
+
+
+@contextlib.contextmanager
+def one_line(path: Path) -> Iterator[None]:
+    """Turn whatever can go wrong with a damaged file into a CheckpointError of one line."""
     try:
-        with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array, not named arrays")
-            arrays = {name: archive[name] for name in archive.files}
+        yield
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (*DAMAGED, SafetensorError, RecursionError, MemoryError, OverflowError, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is truncated or not a checkpoint: {reason}") from error
-    foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
-    if foreign:
-        raise CheckpointError(f"{path} is not a checkpoint: {foreign[0]} in it is not an array")
-    return arrays

@@ -1,6 +1,7 @@
 """ViTConfig: the shape of a Vision Transformer, and the variants of the paper by name."""
 
 import dataclasses
+import math
 import re
 from numbers import Integral
 from typing import Any
@@ -31,6 +32,15 @@ class ViTConfig:
     position: "learned" (1-D, the default), "learned2d" (one table for rows and one for columns, half the width each),
     "sincos2d" (fixed) or "none": the ablation of the paper's appendix D.4.
     head_bias: initial bias of the head (-10 in the published multi-label pre-training).
+
+    What later published models changed:
+    class_token: whether there is one; None, also if you say the same: as the classifier needs. "gap" leaves it out.
+    register_tokens: further learned tokens, read by nobody (Darcet et al. 2024).
+    distillation_token: a second token with a head of its own; logits are the mean of both heads (DeiT, Touvron 2021).
+    no_embed_class: learned positions are those of patches only, not of the tokens before them.
+    fc_norm: the last LayerNorm comes after the mean over patches instead of before (MAE and DeiT III fine-tuning).
+    layer_scale: initial value of a learned factor per feature on both branches of a block (CaiT), None for none.
+    qkv_bias: whether queries, keys and values have biases.
     """
 
     image_size: int | tuple[int, int] = 224
@@ -50,6 +60,13 @@ class ViTConfig:
     norm_eps: float = 1e-6
     position: str = "learned"
     head_bias: float = 0.0
+    class_token: bool | None = None
+    register_tokens: int = 0
+    distillation_token: bool = False
+    no_embed_class: bool = False
+    fc_norm: bool = False
+    layer_scale: float | None = None
+    qkv_bias: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", _pair(self.image_size, "image_size"))
@@ -58,7 +75,7 @@ class ViTConfig:
         for name in ("width", "depth", "heads", "mlp_width", "channels"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("num_classes", "representation_size"):
+        for name in ("num_classes", "representation_size", "register_tokens"):
             if (getattr(self, name) or 0) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 (for none) or more")
         (height, width), (patch_h, patch_w) = self.image_size, self.patch_size  # type: ignore[misc]
@@ -81,6 +98,19 @@ class ViTConfig:
         for name in ("dropout", "attention_dropout", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")
+        if self.class_token == (self.classifier == "token"):
+            object.__setattr__(self, "class_token", None)
+        self._check_tokens()
+
+    def _check_tokens(self) -> None:
+        if self.layer_scale is not None and not 0 < self.layer_scale < math.inf:
+            raise ConfigError(f"layer_scale is {self.layer_scale}, expected a positive number, or None for none")
+        if self.classifier == "token" and self.class_token is False:
+            raise ConfigError('classifier "token" reads the [class] token, which class_token=False leaves out')
+        if self.distillation_token:
+            for name, wanted in (("classifier", "token"), ("representation_size", None), ("register_tokens", 0)):
+                if getattr(self, name) != wanted:
+                    raise ConfigError(f"a distillation_token does not go together with {name}={getattr(self, name)!r}")
 
     @classmethod
     def variant(cls, name: str, **changes: Any) -> "ViTConfig":
@@ -94,9 +124,30 @@ class ViTConfig:
         return height // patch_h, width // patch_w
 
     @property
+    def prefix_tokens(self) -> dict[str, int]:
+        """The learned tokens before the patches, in their order: {parameter: how many}."""
+        has_class = self.classifier == "token" if self.class_token is None else self.class_token
+        counts = {
+            "class_token": int(has_class),
+            "distillation_token": int(self.distillation_token),
+            "register_tokens": self.register_tokens,
+        }
+        return {name: count for name, count in counts.items() if count}
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """How many learned tokens come before the patches."""
+        return sum(self.prefix_tokens.values())
+
+    @property
     def num_tokens(self) -> int:
-        """N: patches, and one more for the [class] token."""
-        return self.grid[0] * self.grid[1] + (self.classifier == "token")
+        """N: patches, and the learned tokens before them."""
+        return self.grid[0] * self.grid[1] + self.num_prefix_tokens
+
+    @property
+    def num_positions(self) -> int:
+        """Rows of a learned position table: all tokens, or the patches alone with no_embed_class."""
+        return self.num_tokens - (self.num_prefix_tokens if self.no_embed_class else 0)
 
 
 def variant_fields(name: str) -> dict[str, int]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from minivit.backend import Array, xp_of
 
-METHODS = ("align_corners", "half_pixel", "bicubic")
+METHODS = ("align_corners", "half_pixel", "bicubic", "bicubic_antialias")
 
 
 def sincos_2d(grid: tuple[int, int], width: int, temperature: float = 10_000.0) -> np.ndarray:
@@ -33,7 +33,8 @@ def resize_posemb(
 
     method: "align_corners", linear, the corner patches stay where they are (the published code, by scipy.ndimage.zoom);
     "half_pixel", linear with patch centres at half-integers (timm, for .npz files); "bicubic", cubic convolution with
-    a = -0.75 and half-integer centres (torch; Hugging Face, DeiT, MAE). No antialiasing in any of them.
+    a = -0.75 and half-integer centres (torch; Hugging Face, DeiT, MAE); "bicubic_antialias", the same with a = -0.5 and
+    a kernel that is widened when the grid shrinks (timm's models). No antialiasing in the other three.
     Raises ValueError for a table that does not fit the grid or an unknown method.
     """
     rows, columns = old_grid
@@ -59,6 +60,8 @@ def resize_matrix(old: int, new: int, method: str) -> np.ndarray:
         return _linear(((i + 0.5) * (old / new) - 0.5).clip(0, None), old)
     if method == "bicubic":
         return _cubic((i + 0.5) * (old / new) - 0.5, old, a=-0.75)
+    if method == "bicubic_antialias":
+        return _cubic_antialias((i + 0.5) * (old / new) - 0.5, old, max(1.0, old / new))
     raise ValueError(f'resize_posemb: method is "{method}", expected one of {", ".join(METHODS)}')
 
 
@@ -74,13 +77,25 @@ def _linear(position: np.ndarray, old: int) -> np.ndarray:
 
 
 def _cubic(position: np.ndarray, old: int, a: float) -> np.ndarray:
-    """Keys' cubic convolution kernel on the four neighbours of each position; edge neighbours are repeated."""
+    """Weights of the four neighbours of each position; edge neighbours are repeated."""
     low = np.floor(position).astype(int)
     rows = np.arange(len(position))
     matrix = np.zeros((len(position), old))
     for offset in (-1, 0, 1, 2):
-        d = abs(position - (low + offset))
-        near = (a + 2) * d**3 - (a + 3) * d**2 + 1
-        far = a * (d**3 - 5 * d**2 + 8 * d - 4)
-        np.add.at(matrix, (rows, (low + offset).clip(0, old - 1)), np.where(d <= 1, near, far))
+        weight = _keys(abs(position - (low + offset)), a)
+        np.add.at(matrix, (rows, (low + offset).clip(0, old - 1)), weight)
     return matrix
+
+
+def _cubic_antialias(position: np.ndarray, old: int, widening: float) -> np.ndarray:
+    """Weights of all neighbours within two widened steps of each position; what lies beyond the edge is left out."""
+    distance = abs(position[:, None] - np.arange(old)) / widening
+    matrix = _keys(distance, a=-0.5)
+    return matrix / matrix.sum(axis=1, keepdims=True)
+
+
+def _keys(distance: np.ndarray, a: float) -> np.ndarray:
+    """The kernel of cubic convolution (Keys 1981) at distances >= 0."""
+    near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
+    far = a * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))

@@ -4,15 +4,14 @@ B batch, N tokens, D width, C channels; images are (B, height, width, C), channe
 """
 
 import functools
-from typing import Any
 
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array, xp_of
+from minivit.backend import Array
 from minivit.backend.arrays import asarray_like
 from minivit.models.config import ViTConfig
-from minivit.models.posemb import sincos_2d
+from minivit.models.positions import patch_positions, position_tables
 from minivit.nn import Dropout, EncoderBlock, LayerNorm, Linear, Module, PatchEmbed
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
@@ -31,14 +30,16 @@ class ViT(Module):
     """
 
     recompute_blocks = False
+    position_embedding: Tensor
 
     def __init__(self, config: ViTConfig, seed: int | None = 0, dtype: str = "float32"):
         rng = None if seed is None else np.random.default_rng(seed)
         self.config = config
         self.patch_embed = PatchEmbed(config.patch_size, config.channels, config.width, rng, dtype)  # type: ignore[arg-type]
-        if config.classifier == "token":
-            self.class_token = init.parameter(init.constant(0, (1, 1, config.width)), dtype)
-        self._init_position(rng, dtype)
+        for name, count in config.prefix_tokens.items():
+            std = 0.0 if name == "class_token" else 0.02
+            setattr(self, name, init.parameter(init.normal(rng, (1, count, config.width), std), dtype))
+        vars(self).update(position_tables(config, rng, dtype))
         self.dropout = Dropout(config.dropout)
         self.blocks = [
             EncoderBlock(
@@ -54,6 +55,8 @@ class ViT(Module):
                 / max(1, config.depth - 1),  # 0 at the first block, drop_path at the last
                 gelu=config.gelu,
                 norm_eps=config.norm_eps,
+                layer_scale=config.layer_scale,
+                qkv_bias=config.qkv_bias,
             )
             for i in range(config.depth)
         ]
@@ -65,17 +68,10 @@ class ViT(Module):
         if config.num_classes:
             self.head = Linear(features, config.num_classes, rng, dtype, weight=init.zeros)
             self.head.bias.data += config.head_bias
+        if config.num_classes and config.distillation_token:
+            self.distillation_head = Linear(features, config.num_classes, rng, dtype, weight=init.zeros)
         for name, tensor in self.named_parameters():
             tensor.name = name
-
-    def _init_position(self, rng: Rng, dtype: str) -> None:
-        (rows, columns), width = self.config.grid, self.config.width
-        if self.config.position == "learned":
-            table = init.normal(rng, (1, self.config.num_tokens, width), std=0.02)
-            self.position_embedding = init.parameter(table, dtype)
-        elif self.config.position == "learned2d":
-            self.row_embedding = init.parameter(init.normal(rng, (rows, 1, width // 2), std=0.02), dtype)
-            self.column_embedding = init.parameter(init.normal(rng, (1, columns, width // 2), std=0.02), dtype)
 
     def forward(self, images: Tensor | Array, tap: Tap = None, rng: Rng = None) -> Tensor:
         """Logits (B, num_classes), or features (B, D or representation_size) if the model has no head.
@@ -99,46 +95,38 @@ class ViT(Module):
             tap["embedded"] = x
         for i, block in enumerate(self.blocks):
             inner: Tap = None if tap is None else {}
-            only_class = self.config.classifier == "token" and i == self.config.depth - 1 and tap is None
-            queries = 1 if only_class else None  # of the last block the head sees one row
+            only_read = self.config.classifier == "token" and i == self.config.depth - 1 and tap is None
+            queries = 1 + self.config.distillation_token if only_read else None  # rows of the last block the head sees
             if self.recompute_blocks and tap is None:
                 x = recompute(functools.partial(block, queries=queries), x, block.parameters(), rng)
             else:
                 x = block(x, rng, inner, queries=queries)
             if tap is not None and inner is not None:
                 tap.update({f"block{i}/{name}": value for name, value in inner.items()})
-        encoded = self.norm(x)
-        features = encoded[:, 0] if self.config.classifier == "token" else encoded.mean(axis=1)
+        encoded = x if self.config.fc_norm else self.norm(x)
+        if self.config.classifier == "token":
+            features = encoded[:, :2].mean(axis=1) if self.config.distillation_token else encoded[:, 0]
+        else:
+            before = self.config.num_prefix_tokens
+            features = (encoded[:, before:] if before else encoded).mean(axis=1)
+        if self.config.fc_norm:
+            features = self.norm(features)
         if self.config.representation_size:
             features = F.tanh(self.pre_logits(features))
         if tap is not None:
             tap.update(encoded=encoded, features=features)
+        if self.config.num_classes and self.config.distillation_token:
+            return (self.head(encoded[:, 0]) + self.distillation_head(encoded[:, 1])) * 0.5
         return self.head(features) if self.config.num_classes else features
 
     def embed(self, images: Tensor) -> Tensor:
         """Eq. 1: z_0 = [x_class; x_p E] + E_pos.   (B, height, width, C) -> (B, N, D)."""
         x = self.patch_embed(images)
         batch, _, width = x.shape
-        # A table of the grid alone gives the [class] token, which is itself learned, no position.
-        if self.config.position in ("sincos2d", "learned2d"):
-            x = x + self._grid_positions()
-        if self.config.classifier == "token":
-            x = F.concat(F.broadcast_to(self.class_token, (batch, 1, width)), x, axis=1)
-        return x + self.position_embedding if self.config.position == "learned" else x
-
-    def _grid_positions(self) -> Tensor:
-        """(rows * columns, D): the table of position "sincos2d" or "learned2d"."""
-        (rows, columns), width = self.config.grid, self.config.width
-        if self.config.position == "sincos2d":
-            like = self.norm.scale.data
-            return Tensor(_sincos_table((rows, columns), width, xp_of(like), like.dtype))
-        half = (rows, columns, width // 2)
-        by_column = F.broadcast_to(self.column_embedding, half)
-        by_row = F.broadcast_to(self.row_embedding, half)
-        return F.concat(by_column, by_row, axis=2).reshape(rows * columns, width)
-
-
-@functools.lru_cache(maxsize=8)
-def _sincos_table(grid: tuple[int, int], width: int, xp: Any, dtype: Any) -> Array:
-    """On the device of `xp`, where it stays: a step that is captured there cannot copy anything from the host."""
-    return xp.asarray(sincos_2d(grid, width), dtype=dtype)
+        if (table := patch_positions(self)) is not None:
+            x = x + table
+        prefix = self.config.prefix_tokens.items()
+        before = [F.broadcast_to(getattr(self, name), (batch, count, width)) for name, count in prefix]
+        x = F.concat(*before, x, axis=1) if before else x
+        everywhere = self.config.position == "learned" and not self.config.no_embed_class
+        return x + self.position_embedding if everywhere else x

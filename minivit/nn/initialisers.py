@@ -33,6 +33,13 @@ def xavier_uniform(rng: Rng, fan_in: int, fan_out: int) -> np.ndarray:
     return rng.uniform(-limit, limit, (fan_in, fan_out)) if rng else constant(0, (fan_in, fan_out))
 
 
+def three_xavier(rng: Rng, fan_in: int, fan_out: int) -> np.ndarray:
+    """Three (D, D) matrices side by side: one (D, 3D) draw would come out too small by sqrt 2."""
+    if rng is None:
+        return constant(0, (fan_in, fan_out))
+    return np.concatenate([xavier_uniform(rng, fan_in, fan_out // 3) for _ in range(3)], axis=1)
+
+
 def zeros(rng: Rng, fan_in: int, fan_out: int) -> np.ndarray:
     """(fan_in, fan_out) zeros."""
     return constant(0, (fan_in, fan_out))

@@ -5,12 +5,14 @@ from the generator `rng` given to `forward`; it is needed only in training mode 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.nn import initialisers as init
+from minivit.nn.layer_scale import LayerScale
 from minivit.nn.module import Module
 from minivit.ops.attention import attention_weights, split_heads
 from minivit.ops.dropping import keep_mask
@@ -21,7 +23,7 @@ Tap = dict[str, "Tensor | Array"] | None
 
 
 class Linear(Module):
-    """y = x W + b.   x: (..., fan_in) -> (..., fan_out); weight: (fan_in, fan_out), bias: (fan_out,)."""
+    """y = x W + b.   x: (..., fan_in) -> (..., fan_out); weight: (fan_in, fan_out), bias: (fan_out,) or None."""
 
     def __init__(
         self,
@@ -31,9 +33,10 @@ class Linear(Module):
         dtype: str = "float32",
         weight: Callable[[Rng, int, int], np.ndarray] = init.xavier_uniform,
         bias_std: float = 0.0,
+        bias: bool = True,
     ):
         self.weight = init.parameter(weight(rng, fan_in, fan_out), dtype)
-        self.bias = init.parameter(init.normal(rng, (fan_out,), bias_std), dtype)
+        self.bias: Any = init.parameter(init.normal(rng, (fan_out,), bias_std), dtype) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
@@ -82,10 +85,12 @@ class MultiHeadAttention(Module):
     The three D x D projections are stored side by side in one (D, 3D) weight, each initialised for itself.
     """
 
-    def __init__(self, width: int, heads: int, rng: Rng, dtype: str = "float32", dropout: float = 0.0):
+    def __init__(
+        self, width: int, heads: int, rng: Rng, dtype: str = "float32", dropout: float = 0.0, qkv_bias: bool = True
+    ):
         self.heads = heads
         self.dropout = dropout
-        self.qkv = Linear(width, 3 * width, rng, dtype, weight=_three_xavier)
+        self.qkv = Linear(width, 3 * width, rng, dtype, weight=init.three_xavier, bias=qkv_bias)
         self.out = Linear(width, width, rng, dtype)
 
     def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None, queries: int | None = None) -> Tensor:
@@ -136,19 +141,24 @@ class EncoderBlock(Module):
         drop_path: float = 0.0,
         gelu: str = "tanh",
         norm_eps: float = 1e-6,
+        layer_scale: float | None = None,
+        qkv_bias: bool = True,
     ):
         self.norm1 = LayerNorm(width, norm_eps, dtype)
-        self.attention = MultiHeadAttention(width, heads, rng, dtype, attention_dropout)
+        self.attention = MultiHeadAttention(width, heads, rng, dtype, attention_dropout, qkv_bias)
         self.norm2 = LayerNorm(width, norm_eps, dtype)
         self.mlp = MLP(width, mlp_width, rng, dtype, dropout, gelu)
         self.dropout = Dropout(dropout)
         self.drop_path = DropPath(drop_path)
+        self.scale1, self.scale2 = (layer_scale and LayerScale(width, layer_scale, dtype) for _ in range(2))
 
     def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None, queries: int | None = None) -> Tensor:
         """queries: compute the first so many tokens only: (B, queries, D). The others still give keys and values."""
         branch = self.dropout(self.attention(self.norm1(x), rng, tap, queries), rng)
+        branch = self.scale1(branch) if self.scale1 else branch
         x = (x if queries is None else x[:, :queries]) + self.drop_path(branch, rng)
         branch = self.mlp(self.norm2(x), rng)
+        branch = self.scale2(branch) if self.scale2 else branch
         x = x + self.drop_path(branch, rng)
         if tap is not None:
             tap["output"] = x
@@ -188,10 +198,3 @@ def required(rng: Rng, layer: str) -> np.random.Generator:
             f"{layer}: in training mode it draws a mask; pass rng=numpy.random.default_rng(seed), or eval()"
         )
     return rng
-
-
-def _three_xavier(rng: Rng, fan_in: int, fan_out: int) -> np.ndarray:
-    """Three (D, D) matrices side by side: one (D, 3D) draw would come out too small by sqrt 2."""
-    if rng is None:
-        return init.constant(0, (fan_in, fan_out))
-    return np.concatenate([init.xavier_uniform(rng, fan_in, fan_out // 3) for _ in range(3)], axis=1)

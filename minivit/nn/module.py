@@ -1,6 +1,6 @@
 """Module: a thing that owns parameters and other modules, found by walking its attributes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -82,8 +82,11 @@ class Module:
             tensor.data[...] = asarray_like(to_numpy(state[name]), tensor.data)
 
 
-def check_match(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Array], source: str) -> None:
-    """Raise CheckpointError unless `found` has exactly the names and shapes of `expected`."""
+def check_match(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Array], source: str, resized: Sequence[str] = ()
+) -> None:
+    """Raise CheckpointError unless `found` has exactly the names and shapes of `expected`.   resized: what would have
+    been made to fit, to be told with the rest."""
     problems = {
         "missing": [name for name in expected if name not in found],
         "unexpected": [name for name in found if name not in expected],
@@ -94,6 +97,7 @@ def check_match(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Arr
         ],
     }
     if any(problems.values()):
+        problems["resized"] = list(resized)
         lists = "; ".join(f"{title}: {_first(items)}" for title, items in problems.items() if items)
         raise CheckpointError(f"{source} does not fit the model: {lists}")
 

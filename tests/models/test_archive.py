@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from minivit.errors import CheckpointError
-from minivit.models.archive import read_npz, write_npz
+from minivit.models.archive import read_arrays, read_npz, write_npz, write_safetensors
 
 ARRAYS = {
     "a/b.c": np.arange(6, dtype="float32").reshape(2, 3),
@@ -101,6 +101,38 @@ def test_the_new_file_is_on_disk_before_it_takes_the_place_of_the_old_one(tmp_pa
     monkeypatch.setattr(os, "replace", lambda *paths: steps.append("replace") or replace(*paths))
     write_npz(tmp_path / "model.npz", ARRAYS)
     assert steps == ["fsync", "replace"]
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_full_disk_and_safetensors(tmp_path, monkeypatch, existing):
+    path = tmp_path / "model.safetensors"
+    if existing:
+        write_safetensors(path, {"old": np.ones(3)}, {})
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        write_safetensors(path, {"new": np.ones(3)}, {})
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"] * existing
+    if existing:
+        assert list(read_arrays(path)[0]) == ["old"]
+
+
+def test_safetensors_keep_order_of_elements_dtype_and_metadata(tmp_path):
+    path = tmp_path / "model.safetensors"
+    arrays = {
+        "t": np.arange(6.0).reshape(2, 3).T,
+        "half": np.ones(3, "f2"),
+        "empty": np.zeros((0, 3)),
+        "n": np.arange(3),
+    }
+    write_safetensors(path, arrays, {"format": "pt"})
+    found, metadata = read_arrays(path)
+    assert metadata == {"format": "pt"}
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(found[name], array)
+    (tmp_path / "plain").write_bytes(b"")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # readable by whoever reads other files
 
 
 def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -49,6 +49,29 @@ def test_grid_and_tokens():
     assert dataclasses.replace(config, classifier="gap").num_tokens == 48
 
 
+@pytest.mark.parametrize(
+    ("changes", "before", "tokens", "positions"),
+    [
+        ({}, {"class_token": 1}, 5, 5),
+        ({"no_embed_class": True}, {"class_token": 1}, 5, 4),
+        ({"classifier": "gap"}, {}, 4, 4),
+        ({"classifier": "gap", "class_token": True}, {"class_token": 1}, 5, 5),
+        ({"register_tokens": 3}, {"class_token": 1, "register_tokens": 3}, 8, 8),
+        ({"register_tokens": 3, "no_embed_class": True}, {"class_token": 1, "register_tokens": 3}, 8, 4),
+        ({"distillation_token": True}, {"class_token": 1, "distillation_token": 1}, 6, 6),
+    ],
+)
+def test_tokens_before_the_patches(changes, before, tokens, positions):
+    config = ViTConfig(image_size=8, patch_size=4, **changes)
+    assert list(config.prefix_tokens.items()) == list(before.items())
+    assert (config.num_tokens, config.num_positions) == (tokens, positions)
+
+
+def test_what_the_classifier_needs_anyway_is_not_told_apart():
+    assert ViTConfig(class_token=True) == ViTConfig()
+    assert ViTConfig(class_token=False, classifier="gap") == ViTConfig(classifier="gap")
+
+
 def test_mlp_width_is_four_times_the_width_by_default():
     assert ViTConfig(width=12).mlp_width == 48
     assert ViTConfig(width=12, mlp_width=7).mlp_width == 7
@@ -116,6 +139,22 @@ def test_json_round_trip():
         (
             {"position": "learned2d", "width": 7, "heads": 1},
             "position learned2d cannot split width 7 evenly between its axes",
+        ),
+        ({"register_tokens": -1}, "register_tokens is -1, expected 0 (for none) or more"),
+        ({"layer_scale": 0.0}, "layer_scale is 0.0, expected a positive number, or None for none"),
+        ({"layer_scale": float("nan")}, "layer_scale is nan, expected a positive number, or None for none"),
+        ({"class_token": False}, 'classifier "token" reads the [class] token, which class_token=False leaves out'),
+        (
+            {"distillation_token": True, "classifier": "gap"},
+            "a distillation_token does not go together with classifier='gap'",
+        ),
+        (
+            {"distillation_token": True, "representation_size": 3},
+            "a distillation_token does not go together with representation_size=3",
+        ),
+        (
+            {"distillation_token": True, "register_tokens": 1},
+            "a distillation_token does not go together with register_tokens=1",
         ),
         ({"dropout": 1.0}, "dropout is 1.0, expected 0 <= rate < 1"),
         ({"attention_dropout": -0.1}, "attention_dropout is -0.1, expected 0 <= rate < 1"),

@@ -74,6 +74,8 @@ def test_against_loops(old, new, prefix, method):
         ("24to14_cls/timm_bilinear", "half_pixel", 1e-5),
         ("14to24_cls/torch_bicubic_noaa", "bicubic", 1e-12),
         ("24to14_cls/torch_bicubic_noaa", "bicubic", 1e-12),
+        ("14to24_cls/timm_bicubic_aa", "bicubic_antialias", 1e-5),  # as above
+        ("24to14_cls/timm_bicubic_aa", "bicubic_antialias", 1e-5),
     ],
 )
 def test_recorded_tables(vectors, recorded, method, tolerance):
@@ -99,7 +101,7 @@ def test_an_equal_grid_gives_an_equal_copy(prefix, method):
     assert not np.shares_memory(same, posemb)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "bicubic_antialias"])
 def test_the_class_token_is_copied_and_touches_nothing_else(method):
     posemb = table((3, 3))
     other = posemb.copy()
@@ -110,7 +112,7 @@ def test_the_class_token_is_copied_and_touches_nothing_else(method):
     np.testing.assert_array_equal(one[0, 1:], two[0, 1:])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "bicubic_antialias"])
 def test_a_constant_table_stays_constant(method):
     resized = resize_posemb(np.full((1, 12, 2), 3.0), (3, 4), (8, 5), 0, method)
     np.testing.assert_allclose(resized, 3.0, rtol=1e-14)

@@ -1,0 +1,21 @@
+"""The 1,000 classes of ImageNet-1k (ILSVRC 2012) in their standard order, that of all published models.
+
+`imagenet1k.txt` has their names, one a line, each different, as torchvision has them; `imagenet1k_ids.txt` their
+WordNet ids (n01440764, ...), which name the folders of the data set. The order is that of the sorted ids.
+"""
+
+from pathlib import Path
+
+
+def imagenet_classes() -> list[str]:
+    """The names: ["tench", "goldfish", ...]."""
+    return _lines("imagenet1k.txt")
+
+
+def imagenet_ids() -> list[str]:
+    """The WordNet ids: ["n01440764", "n01443537", ...]."""
+    return _lines("imagenet1k_ids.txt")
+
+
+def _lines(name: str) -> list[str]:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()

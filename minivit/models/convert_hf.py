@@ -1,0 +1,181 @@
+"""The layout of Hugging Face's ViT and DeiT (.safetensors with a config.json beside it).
+
+Kernels are (out, in), the patch projection is a convolution (D, C, height, width); queries, keys and values are three
+layers. A file of the bare model has no `vit.` before its keys, and its "pooler" is our representation layer. From
+version 5 on, the same layers are called otherwise in memory than in files; both are read.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from minivit.errors import CheckpointError
+from minivit.models.config import ViTConfig
+from minivit.models.layouts import Arrays, Layout, Shapes, split_name, torch_view
+
+LANDMARK = "embeddings.patch_embeddings.projection.weight"
+_BLOCK = "vit.encoder.layer.{}."
+_IN_BLOCK = {  # ours -> theirs, apart from the packed qkv
+    "norm1": "layernorm_before",
+    "attention.out": "attention.output.dense",
+    "norm2": "layernorm_after",
+    "mlp.hidden": "intermediate.dense",
+    "mlp.out": "output.dense",
+}
+_AROUND = {
+    "patch_embed.projection": "vit.embeddings.patch_embeddings.projection",
+    "class_token": "vit.embeddings.cls_token",
+    "distillation_token": "vit.embeddings.distillation_token",
+    "position_embedding": "vit.embeddings.position_embeddings",
+    "norm": "vit.layernorm",
+    "pre_logits": "vit.pooler.dense",
+    "head": "classifier",
+    "distillation_head": "distillation_classifier",
+}
+_VERSION_5 = {  # in a block: version 5 in memory -> in files
+    "attention.q_proj.": "attention.attention.query.",
+    "attention.k_proj.": "attention.attention.key.",
+    "attention.v_proj.": "attention.attention.value.",
+    "attention.o_proj.": "attention.output.dense.",
+    "mlp.fc1.": "intermediate.dense.",
+    "mlp.fc2.": "output.dense.",
+}
+_GELU = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+
+
+def canonical(arrays: Arrays, source: str) -> dict[str, np.ndarray]:
+    """The arrays under the names of a file of ViTForImageClassification, from any of the published dialects.
+
+    The pooler of a model that has a classifier is left out, as the other code does not use it.
+    Raises CheckpointError if two arrays would have one name.
+    """
+    prefix = next(key for key in arrays if key.endswith(LANDMARK)).removesuffix(LANDMARK)
+    found: list[tuple[str, np.ndarray]] = []
+    for key, array in arrays.items():
+        name = key.replace("cls_classifier.", "classifier.") if key.startswith("cls_classifier.") else key
+        if not name.startswith(("classifier.", "distillation_classifier.")):
+            name = "vit." + key.removeprefix(prefix) if key.startswith(prefix) else key
+        if block := re.fullmatch(r"vit\.layers\.(\d+)\.(.*)", name):
+            inner = block[2]
+            for new, old in _VERSION_5.items():
+                inner = old + inner.removeprefix(new) if inner.startswith(new) else inner
+            name = _BLOCK.format(block[1]) + inner
+        found.append((name, array))
+    if len(dict(found)) != len(found):
+        raise CheckpointError(f"{source} holds two arrays for one place in the model")
+    names = dict(found)
+    if "classifier.weight" in names:
+        names = {name: array for name, array in found if not name.startswith("vit.pooler.")}
+    return names
+
+
+def to_hf(state: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
+    """Our arrays as views under Hugging Face's names and in its shapes."""
+    arrays = {}
+    for name, array in state.items():
+        block, module, leaf = split_name(name)
+        suffix = f".{'weight' if leaf == 'scale' else leaf}" if leaf else ""
+        if module == "attention.qkv":
+            for part, values in zip(("query", "key", "value"), np.split(array, 3, axis=-1), strict=True):
+                theirs = f"{_BLOCK.format(block)}attention.attention.{part}{suffix}"
+                arrays[theirs] = torch_view(values, module, leaf, config)
+        else:
+            theirs = _AROUND[module] if block is None else _BLOCK.format(block) + _IN_BLOCK[module]
+            arrays[theirs + suffix] = torch_view(array, module, leaf, config)
+    return arrays
+
+
+def infer_config(shapes: Shapes, known: Mapping[str, Any]) -> ViTConfig:
+    """The ViTConfig of a Hugging Face file, from its canonical keys and shapes, and `known` from its config.json.
+
+    Without that: heads of the published model of this width, erf GELU and LayerNorm epsilon 1e-12.
+    Raises CheckpointError.
+    """
+    width, channels, patch_h, patch_w = shapes("vit." + LANDMARK, 4)
+    pooler = "vit.pooler.dense.bias"
+    fields = {
+        "patch_size": (patch_h, patch_w),
+        "width": width,
+        "depth": shapes.depth(r"vit\.encoder\.layer\.(\d+)\."),
+        "heads": shapes.heads(width, known),
+        "mlp_width": shapes(_BLOCK.format(0) + "intermediate.dense.weight", 2)[0],
+        "num_classes": shapes("classifier.bias", 1)[0] if "classifier.bias" in shapes else 0,
+        "channels": channels,
+        "representation_size": shapes(pooler, 1)[0] if pooler in shapes else None,
+        "distillation_token": "vit.embeddings.distillation_token" in shapes,
+        "qkv_bias": _BLOCK.format(0) + "attention.attention.query.bias" in shapes,
+        "gelu": "erf",
+        "norm_eps": 1e-12,
+    }
+    return shapes.config({**fields, **known}, "vit.embeddings.position_embeddings")
+
+
+def read_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of ViTConfig from a config.json. Raises ValueError for a model that is no ViT of ours."""
+    if values.get("pooler_act", "tanh") != "tanh":
+        raise ValueError(f"pooler_act is {values['pooler_act']!r}, expected tanh")
+    if values.get("hidden_act", "gelu") not in _GELU:
+        raise ValueError(f"hidden_act is {values['hidden_act']!r}, expected one of {', '.join(_GELU)}")
+    names = {"heads": "num_attention_heads", "norm_eps": "layer_norm_eps", "image_size": "image_size"}
+    found = {ours: values[theirs] for ours, theirs in names.items() if theirs in values}
+    return {**found, "gelu": _GELU[values.get("hidden_act", "gelu")]}
+
+
+def headless(arrays: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
+    """The arrays as the file of a bare model (ViTModel) has them, without `vit.`, if there is no head.
+
+    Raises ValueError for a representation layer and a head, which no model of theirs has together.
+    """
+    if config.num_classes and config.representation_size:
+        raise ValueError("export: the hf layout cannot express representation_size together with num_classes")
+    return {name if config.num_classes else name.removeprefix("vit."): array for name, array in arrays.items()}
+
+
+def to_json(config: ViTConfig) -> dict[str, Any]:
+    """The config.json that Hugging Face needs beside the weights."""
+    (height, width), (patch_h, patch_w) = config.image_size, config.patch_size  # type: ignore[misc]
+    return {
+        "architectures": ["ViTForImageClassification" if config.num_classes else "ViTModel"],
+        "model_type": "vit",
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.mlp_width,
+        "hidden_act": "gelu" if config.gelu == "erf" else "gelu_pytorch_tanh",
+        "layer_norm_eps": config.norm_eps,
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.attention_dropout,
+        "image_size": height if height == width else [height, width],
+        "patch_size": patch_h if patch_h == patch_w else [patch_h, patch_w],
+        "num_channels": config.channels,
+        "qkv_bias": config.qkv_bias,
+        "pooler_output_size": config.representation_size or config.width,
+        "pooler_act": "tanh",
+        "id2label": {str(i): f"LABEL_{i}" for i in range(config.num_classes)},
+        "label2id": {f"LABEL_{i}": i for i in range(config.num_classes)},
+    }
+
+
+HF = Layout(
+    name="hf",
+    title="Hugging Face",
+    position="vit.embeddings.position_embeddings",
+    landmark=LANDMARK,
+    canonical=canonical,
+    config=infer_config,
+    views=to_hf,
+    resize="bicubic",
+    untold=("heads",),
+    fixed={
+        "classifier": ("token",),
+        "position": ("learned",),
+        "register_tokens": (0,),
+        "class_token": (None,),
+        "distillation_token": (False,),
+        "no_embed_class": (False,),
+        "fc_norm": (False,),
+        "layer_scale": (None,),
+    },
+)

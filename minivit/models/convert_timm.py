@@ -1,0 +1,97 @@
+"""The layout of timm's Vision Transformers (.safetensors).
+
+Kernels are (out, in), the patch projection is a convolution (D, C, height, width), and queries, keys and values are
+packed as ours. Whether the mean over patches is taken, and of what, is told by `fc_norm` and `cls_token`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from minivit.models.config import ViTConfig
+from minivit.models.layouts import Arrays, Layout, Shapes, split_name, torch_view
+
+_MODULES = {  # ours -> timm's
+    "patch_embed.projection": "patch_embed.proj",
+    "class_token": "cls_token",
+    "distillation_token": "dist_token",
+    "register_tokens": "reg_token",
+    "position_embedding": "pos_embed",
+    "norm1": "norm1",
+    "attention.qkv": "attn.qkv",
+    "attention.out": "attn.proj",
+    "scale1": "ls1",
+    "norm2": "norm2",
+    "mlp.hidden": "mlp.fc1",
+    "mlp.out": "mlp.fc2",
+    "scale2": "ls2",
+    "norm": "norm",
+    "head": "head",
+    "distillation_head": "head_dist",
+}
+
+
+def to_timm(state: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
+    """Our arrays as views under timm's names and in timm's shapes."""
+    arrays = {}
+    for name, array in state.items():
+        block, module, leaf = split_name(name)
+        theirs = "fc_norm" if module == "norm" and config.fc_norm else _MODULES[module]
+        path = (
+            [f"blocks.{block}"] * (block is not None) + [theirs] + ["weight" if leaf == "scale" else leaf] * bool(leaf)
+        )
+        arrays[".".join(path)] = torch_view(array, module, leaf, config)
+    return arrays
+
+
+def infer_config(shapes: Shapes, known: Mapping[str, Any]) -> ViTConfig:
+    """The ViTConfig of a timm file, from its keys and shapes. Raises CheckpointError.
+
+    Not told by them: the number of heads, taken for that of the published model of this width; an image that is not
+    square; and what timm's defaults stand for, erf GELU and LayerNorm epsilon 1e-6.
+    """
+    width, channels, patch_h, patch_w = shapes("patch_embed.proj.weight", 4)
+    has_class, fc_norm = "cls_token" in shapes, "fc_norm.weight" in shapes
+    classifier = known.get("classifier", "token" if has_class and not fc_norm else "gap")
+    fields = {
+        "patch_size": (patch_h, patch_w),
+        "width": width,
+        "depth": shapes.depth(r"blocks\.(\d+)\."),
+        "heads": shapes.heads(width, known),
+        "mlp_width": shapes("blocks.0.mlp.fc1.weight", 2)[0],
+        "num_classes": shapes("head.bias", 1)[0] if "head.bias" in shapes else 0,
+        "channels": channels,
+        "classifier": classifier,
+        "class_token": has_class,
+        "register_tokens": shapes("reg_token", 3)[1] if "reg_token" in shapes else 0,
+        "distillation_token": "dist_token" in shapes,
+        "fc_norm": fc_norm,
+        "layer_scale": 1e-5 if "blocks.0.ls1.gamma" in shapes else None,
+        "qkv_bias": "blocks.0.attn.qkv.bias" in shapes,
+        "gelu": "erf",
+    }
+    return shapes.config({**fields, **known}, "pos_embed")
+
+
+def read_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of ViTConfig from the config.json that lies beside timm's files on the Hub."""
+    arguments = values.get("model_args")
+    arguments = arguments if isinstance(arguments, dict) else {}
+    pool = {"token": "token", "avg": "gap"}.get(str(values.get("global_pool")))
+    found = {"heads": arguments.get("num_heads"), "image_size": arguments.get("img_size"), "classifier": pool}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+TIMM = Layout(
+    name="timm",
+    title="timm",
+    position="pos_embed",
+    landmark="patch_embed.proj.weight",
+    canonical=lambda arrays, source: dict(arrays),
+    config=infer_config,
+    views=to_timm,
+    resize="bicubic_antialias",
+    untold=("heads", "no_embed_class", "classifier"),
+    fixed={"position": ("learned", "none"), "representation_size": (None,)},
+)

@@ -1,0 +1,136 @@
+"""What the layouts of published weights have in common: reading the shape of a model off the arrays of a file.
+
+A layout is described in one direction only: a function that gives, for every array of ours, views of it under their
+names and in their shapes. Written through, the views load a model; read, they export one.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from minivit.errors import CheckpointError, ConfigError
+from minivit.models.config import VARIANTS, ViTConfig
+
+Arrays = Mapping[str, np.ndarray]
+
+# Widths at which all published models have the same number of heads: where a file does not say it, this does.
+HEADS = {width: heads for width, _, heads, _ in VARIANTS.values()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """One way of naming and arranging the arrays of a ViT.
+
+    title: what to call it in messages.
+    landmark: what the key of the patch projection ends with, which tells the layout.
+    position: the canonical name of the position table.
+    canonical: arrays of any dialect of the layout -> under the names that `views` gives. Raises CheckpointError.
+    config: (the canonical arrays, what is known from beside them: fields of ViTConfig) -> the file's ViTConfig.
+    views: (our arrays by name, config) -> views of them, by their names.
+    resize: the method of `resize_posemb` by which the other code resizes position embeddings.
+    untold: fields of ViTConfig that the arrays do not tell for sure, so that the caller's word is taken.
+    fixed: {field of ViTConfig: the values that the layout can express}, where it cannot express all.
+    """
+
+    name: str
+    title: str
+    landmark: str
+    position: str
+    canonical: Callable[[Arrays, str], dict[str, np.ndarray]]
+    config: Callable[["Shapes", Mapping[str, Any]], ViTConfig]
+    views: Callable[[Arrays, ViTConfig], dict[str, np.ndarray]]
+    resize: str
+    untold: tuple[str, ...]
+    fixed: Mapping[str, tuple[Any, ...]]
+
+
+class Shapes:
+    """The shapes of the arrays of a file, and the ViTConfig that they make; CheckpointError for those that make none.
+
+    source: the file, kind: its layout, both for messages.   asked_size: the image_size that the caller wants.
+    """
+
+    def __init__(self, arrays: Arrays, source: str, kind: str, asked_size: Any = None):
+        self.arrays, self.source, self.kind, self.asked_size = arrays, source, kind, asked_size
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.arrays
+
+    def __call__(self, key: str, axes: int) -> tuple[int, ...]:
+        """The shape of `key`, which must be there with so many axes."""
+        if key not in self.arrays or self.arrays[key].ndim != axes:
+            raise CheckpointError(f"{self.source} is not a {self.kind} checkpoint: it has no {key} with {axes} axes")
+        return self.arrays[key].shape
+
+    def depth(self, block: str) -> int:
+        """How many blocks there are.   block: the pattern of their keys, with one group for the number."""
+        return len({match[1] for key in self.arrays if (match := re.match(block, key))})
+
+    def config(self, fields: Mapping[str, Any], position: str) -> ViTConfig:
+        """The ViTConfig of `fields`, its grid from the position table under the key `position`."""
+        try:
+            one_patch = ViTConfig(**{**fields, "image_size": fields["patch_size"]})
+            if position in self.arrays:
+                return self._with_grid(one_patch, fields, self(position, 3)[1])
+            image_size = fields.get("image_size", self.asked_size)
+            if image_size is None:
+                raise CheckpointError(f"{self.source} has no position embeddings to tell image_size from; pass it")
+            return dataclasses.replace(one_patch, image_size=image_size, position="none", no_embed_class=False)
+        except ConfigError as error:
+            raise CheckpointError(f"{self.source} is not a {self.kind} checkpoint: {error}") from error
+
+    def _with_grid(self, config: ViTConfig, fields: Mapping[str, Any], rows: int) -> ViTConfig:
+        """The grid of a position table, of all tokens or of the patches alone: as the fields say, or else a square, or
+        else that of the image_size asked for."""
+        orders = [False, True] if config.num_prefix_tokens else [False]
+        if config.register_tokens:
+            orders.reverse()  # models with registers rather have a table of the patches alone
+        orders = [fields["no_embed_class"]] if "no_embed_class" in fields else orders
+        likely = [("square", no_embed_class) for no_embed_class in orders]
+        stated, asked = ([(size, o) for o in orders if size] for size in (fields.get("image_size"), self.asked_size))
+        for size, no_embed_class in (*stated, *likely[:1], *asked, *likely[1:]):
+            patches = rows - (0 if no_embed_class else config.num_prefix_tokens)
+            side = math.isqrt(max(patches, 1))
+            square = tuple(side * patch for patch in config.patch_size)  # type: ignore[union-attr]
+            image_size: Any = square if size == "square" else size
+            found = dataclasses.replace(config, image_size=image_size, no_embed_class=no_embed_class)
+            if math.prod(found.grid) == patches:
+                return found
+        patches = rows - (0 if orders[0] else config.num_prefix_tokens)
+        if patches < 1:
+            raise ConfigError(f"it has {rows} position embeddings")
+        raise CheckpointError(
+            f"{self.source}: {patches} position embeddings are not a square grid; pass their image_size"
+        )
+
+    def heads(self, width: int, known: Mapping[str, Any]) -> int:
+        """The number of heads, for layouts whose arrays do not tell it: as known, or as in all models of this width."""
+        if "heads" not in known and width not in HEADS:
+            raise CheckpointError(
+                f"{self.source} does not say how many heads its {width} features are for; pass heads (--heads)"
+            )
+        return known.get("heads", HEADS.get(width))
+
+
+def split_name(name: str) -> tuple[str | None, str, str]:
+    """Number of the block, module and array of one of our names: "blocks.3.mlp.out.bias" -> ("3", "mlp.out", "bias"),
+    "class_token" -> (None, "class_token", "")."""
+    parts = name.split(".")
+    block = parts[1] if parts[0] == "blocks" else None
+    parts = parts[2:] if block else parts
+    return (block, ".".join(parts[:-1]), parts[-1]) if len(parts) > 1 else (block, parts[0], "")
+
+
+def torch_view(array: np.ndarray, module: str, leaf: str, config: ViTConfig) -> np.ndarray:
+    """An array of ours as PyTorch has it: kernels (out, in), the patch projection a convolution (D, C, height, width).
+
+    module, leaf: as from `split_name`.
+    """
+    if (module, leaf) == ("patch_embed.projection", "weight"):
+        kernel = array.reshape(*config.patch_size, config.channels, config.width)  # type: ignore[misc]
+        return kernel.transpose(3, 2, 0, 1)
+    return array.T if leaf == "weight" else array

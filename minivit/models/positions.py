@@ -1,0 +1,48 @@
+"""The position parameters of a ViT: the learned table, and the ablations of the paper's appendix D.4."""
+
+import functools
+from typing import Any
+
+from minivit import functional as F
+from minivit.backend import Array, xp_of
+from minivit.models.config import ViTConfig
+from minivit.models.posemb import sincos_2d
+from minivit.nn import initialisers as init
+from minivit.tensor import Tensor
+
+
+def position_tables(config: ViTConfig, rng: init.Rng, dtype: str) -> dict[str, Tensor]:
+    """The learned tables of `config`, by name; none for position "sincos2d" and "none"."""
+    (rows, columns), width = config.grid, config.width
+    shapes: dict[str, tuple[int, ...]] = {}
+    if config.position == "learned":
+        shapes = {"position_embedding": (1, config.num_positions, width)}
+    elif config.position == "learned2d":
+        shapes = {"row_embedding": (rows, 1, width // 2), "column_embedding": (1, columns, width // 2)}
+    return {name: init.parameter(init.normal(rng, shape, std=0.02), dtype) for name, shape in shapes.items()}
+
+
+def patch_positions(model: Any) -> Tensor | None:
+    """What is added to the patches before other tokens are prepended: (..., rows * columns, D), or None.
+
+    A table of the grid alone gives the [class] token, which is itself learned, no position.   model: a ViT.
+    """
+    config: ViTConfig = model.config
+    (rows, columns), width = config.grid, config.width
+    if config.position == "learned":
+        return model.position_embedding if config.no_embed_class else None
+    if config.position == "sincos2d":
+        like = model.norm.scale.data
+        return Tensor(_sincos_table((rows, columns), width, xp_of(like), like.dtype))
+    if config.position == "learned2d":
+        half = (rows, columns, width // 2)
+        by_column = F.broadcast_to(model.column_embedding, half)
+        by_row = F.broadcast_to(model.row_embedding, half)
+        return F.concat(by_column, by_row, axis=2).reshape(rows * columns, width)
+    return None
+
+
+@functools.lru_cache(maxsize=8)
+def _sincos_table(grid: tuple[int, int], width: int, xp: Any, dtype: Any) -> Array:
+    """On the device of `xp`, where it stays: a step that is captured there cannot copy anything from the host."""
+    return xp.asarray(sincos_2d(grid, width), dtype=dtype)

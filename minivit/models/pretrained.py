@@ -1,0 +1,161 @@
+"""Published weights: loading a file of any known layout, and writing one."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivit.errors import CheckpointError, ConfigError
+from minivit.models import convert_hf
+from minivit.models.archive import read_arrays, write_npz, write_safetensors
+from minivit.models.beside import METADATA, TOLD, Beside, check_json, told, write_json
+from minivit.models.config import ViTConfig
+from minivit.models.convert import OFFICIAL, leaves_position_open
+from minivit.models.convert_hf import HF
+from minivit.models.convert_timm import TIMM
+from minivit.models.layouts import Arrays, Layout, Shapes
+from minivit.models.posemb import METHODS, resize_posemb
+from minivit.models.vit import ViT
+from minivit.nn.module import check_match
+
+LAYOUTS = {layout.name: layout for layout in (OFFICIAL, TIMM, HF)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A file of published weights: the model, the name of its layout, what was resized (a line for each array, none
+    if the file's image size was kept), and the mean, std and class names that lie beside it, None where they do not."""
+
+    model: ViT
+    layout: str
+    resized: list[str]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    classes: list[str] | None = None
+
+
+def load_pretrained(
+    path: str | Path, *, dtype: str = "float32", resize_method: str | None = None, **config_changes: Any
+) -> ViT:
+    """A ViT with the weights of a published file; layout and shape are read from the arrays.
+
+    The layouts: google-research .npz (of vision_transformer and big_vision), timm .safetensors, Hugging Face
+    .safetensors; what differs between them and what they do not record is told in docs/weights.md.
+    config_changes: fields of ViTConfig that the file does not record (`heads`, say, for timm) or that shall differ:
+    dropout rates, or `image_size`, for which the position embedding is resized by `resize_method` of `resize_posemb`
+    (None: as the code does that the file belongs to; for the .npz files "align_corners").
+    A different `num_classes` gives a fresh, zero head; `representation_size=None` drops the file's pre-logits layer
+    and with it the head that belongs to it.
+    Raises CheckpointError, in one line, for a file that is damaged, hostile, of another layout, or that does not fit:
+    with lists of what is missing, unexpected, of the wrong shape, and resized. Raises ConfigError for wrong changes.
+    """
+    return open_pretrained(path, dtype=dtype, resize_method=resize_method, **config_changes).model
+
+
+def open_pretrained(
+    path: str | Path, *, dtype: str = "float32", resize_method: str | None = None, **config_changes: Any
+) -> Published:
+    """As `load_pretrained`, with what else the file and those beside it tell."""
+    path = Path(path)
+    _check_arguments(config_changes, resize_method)
+    arrays, metadata = read_arrays(path)
+    layout = recognise(arrays, path)
+    if layout is OFFICIAL and leaves_position_open(arrays) and "position" not in config_changes:
+        raise CheckpointError(f'{path} has no position table: pass position="sincos2d", or "none" if there was none')
+    arrays = layout.canonical(arrays, str(path))
+    beside = Beside(path, layout)
+    known = {**beside.fields(), **told(metadata, path)}
+    known |= {name: config_changes[name] for name in layout.untold if name in config_changes}
+    config = layout.config(Shapes(arrays, str(path), layout.title, config_changes.get("image_size")), known)
+    changed = dataclasses.replace(config, **config_changes)
+
+    old, new, method = config.grid, changed.grid, resize_method or layout.resize
+    to_resize = layout.position in arrays and old != new
+    resized = [f"{layout.position} from {old[0]} x {old[1]} to {new[0]} x {new[1]} ({method})"] * to_resize
+    _check_fit(arrays, config, changed, layout, str(path), resized)
+    if to_resize:
+        prefix = 0 if config.no_embed_class else config.num_prefix_tokens
+        arrays[layout.position] = resize_posemb(arrays[layout.position].astype(dtype), old, new, prefix, method)
+    model = _filled(arrays, config, changed, layout, dtype)
+    return Published(model, layout.name, resized, *beside.normalisation(), beside.classes())
+
+
+def _check_arguments(config_changes: Mapping[str, Any], resize_method: str | None) -> None:
+    names = {field.name for field in dataclasses.fields(ViTConfig)}
+    if unknown := [name for name in config_changes if name not in names]:
+        raise ConfigError(f'load_pretrained: ViTConfig has no field "{unknown[0]}"; it has {", ".join(sorted(names))}')
+    if resize_method not in (None, *METHODS):
+        raise ConfigError(f'load_pretrained: resize_method is "{resize_method}", expected one of {", ".join(METHODS)}')
+
+
+def recognise(arrays: Arrays, path: Path) -> Layout:
+    """The layout of a file, by the name of its patch projection. Raises CheckpointError if it is none of ours."""
+    for layout in LAYOUTS.values():
+        if any(key.endswith(layout.landmark) for key in arrays):
+            return layout
+    if "meta" in arrays and any(key.startswith("model/") for key in arrays):
+        raise CheckpointError(f"{path} is the checkpoint of a run, not published weights: name the run's folder")
+    landmarks = ", ".join(layout.landmark for layout in LAYOUTS.values())
+    some = ", ".join(list(arrays)[:3]) or "nothing"
+    raise CheckpointError(f"{path} is not a released ViT checkpoint: it has no {landmarks} but {some}")
+
+
+def _filled(arrays: dict[str, np.ndarray], config: ViTConfig, changed: ViTConfig, layout: Layout, dtype: str) -> ViT:
+    """The model of `changed` with the arrays of a file whose shape is `config`, their positions resized already.
+
+    Empties `arrays`, so that no more than the file and the model are in memory together.
+    """
+    new_layer = changed.representation_size not in (None, config.representation_size)
+    model = ViT(changed, seed=0 if new_layer else None, dtype=dtype)  # zeros below a zero head would never learn
+    fresh = {"head", "distillation_head"} if changed.num_classes != config.num_classes else set()
+    if changed.representation_size != config.representation_size:
+        fresh = {"pre_logits", "head"}
+    kept = {name: array for name, array in model.state_dict().items() if name.partition(".")[0] not in fresh}
+    for key, view in layout.views(kept, changed).items():
+        view[...] = arrays.pop(key)
+    return model
+
+
+def _check_fit(
+    arrays: Arrays, config: ViTConfig, changed: ViTConfig, layout: Layout, source: str, resized: list[str]
+) -> None:
+    """Raise CheckpointError unless the arrays are those of the model, but for what is resized or made anew."""
+    sizes = {name: getattr(config, name) for name in ("image_size", "num_classes", "representation_size")}
+    in_file = dataclasses.replace(changed, **sizes)
+    try:
+        blank = ViT(in_file, seed=None).state_dict()  # takes no memory, but not more than there could be
+    except (MemoryError, ValueError):
+        raise CheckpointError(f"{source} does not fit the model: it would be {config.width} features wide") from None
+    check_match({key: a.shape for key, a in layout.views(blank, in_file).items()}, arrays, source, resized)
+    for key, array in arrays.items():
+        if array.dtype.kind != "f":
+            raise CheckpointError(f"{source} does not fit the model: {key} is of type {array.dtype}, expected floats")
+
+
+def export(model: ViT, path: str | Path, layout: str = "official") -> None:
+    """Write the model's weights as a file that the published code loads.
+
+    layout: "official" (google-research, .npz), "timm" or "hf" (.safetensors; for Hugging Face config.json is written
+    beside it). Raises ValueError for what the layout cannot express, and CheckpointError for a full disk, for instance,
+    or if another model's config.json is there; then what was there is unharmed.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f'export: layout is "{layout}", expected one of {", ".join(LAYOUTS)}')
+    path, config, chosen = Path(path), model.config, LAYOUTS[layout]
+    for field, fits in chosen.fixed.items():
+        if getattr(config, field) not in fits:
+            raise ValueError(f"export: the {layout} layout cannot express {field}={getattr(config, field)!r}")
+    arrays = chosen.views(model.state_dict(), config)
+    if layout == "official":
+        write_npz(path, arrays)
+        return
+    metadata = {"format": "pt", METADATA: json.dumps({name: getattr(config, name) for name in TOLD})}
+    if layout == "hf":
+        arrays = convert_hf.headless(arrays, config)
+        check_json(path.with_name("config.json"), convert_hf.to_json(config))
+    write_safetensors(path, arrays, metadata)
+    if layout == "hf":
+        write_json(path.with_name("config.json"), convert_hf.to_json(config))

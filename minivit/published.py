@@ -1,0 +1,94 @@
+"""A file of published weights in the place of a trained run: model, recipe and class names for the commands."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from minivit.data import Dataset
+from minivit.data.folder import load_labelled
+from minivit.data.imagenet import imagenet_classes, imagenet_ids
+from minivit.errors import CheckpointError, DataError
+from minivit.models import Published, ViT, open_pretrained
+from minivit.recipes import Recipe
+
+# Pixels in 0..1. The first normalisation is that of the released files and of the models that timm took from them.
+HALF = ((0.5,), (0.5,))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+MAX_NAMES = 2**24  # bytes of a file of class names
+
+
+def load_published(
+    path: Path, classes: Path | None = None, preparation: dict[str, Any] | None = None, **config_changes: Any
+) -> tuple[ViT, Recipe, list[str] | None, str]:
+    """The model of a file, a recipe that says how its images are prepared, its class names, and a summary in words.
+
+    classes: a file of class names, one a line; without it those beside the weights, or ImageNet's for 1,000 classes,
+    or None. preparation: fields of Recipe, "mean", "std" and "resize", that shall not be as the file's kind has them.
+    config_changes: as for `load_pretrained`. Raises CheckpointError, ConfigError or DataError.
+    """
+    found = open_pretrained(path, **config_changes)
+    config = found.model.config
+    if not config.num_classes:
+        raise CheckpointError(f"{path} has no classification head: its output are features")
+    names = read_names(classes) if classes else found.classes
+    if names is None and config.num_classes == 1000:
+        names = imagenet_classes()
+    if names is not None and len(names) != config.num_classes:
+        raise DataError(f"{classes or path} names {len(names)} classes, the model has {config.num_classes}")
+    prepared = {**default_preparation(found), **(preparation or {})}
+    for field in ("mean", "std"):
+        if isinstance(prepared[field], tuple) and len(prepared[field]) == 1:
+            prepared[field] = prepared[field][0]
+    recipe = Recipe(model=config, **prepared)
+    return found.model.eval(), recipe, names, _summary(found, recipe)
+
+
+def default_preparation(found: Published) -> dict[str, Any]:
+    """Mean, std and resize of the images that a published model was made for: what lies beside the file, or else what
+    most models of its layout have."""
+    mean, std = IMAGENET if found.model.config.distillation_token else HALF
+    resize = "crop" if found.layout == "timm" else "squash"
+    return {"mean": found.mean or mean, "std": found.std or std, "resize": resize}
+
+
+def read_names(path: Path) -> list[str]:
+    """The lines of a file of class names. Raises DataError for one that is missing, no text, or names a class twice."""
+    try:
+        if path.stat().st_size > MAX_NAMES:
+            raise ValueError(f"more than {MAX_NAMES:,} bytes")
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no file of class names: {getattr(error, 'strerror', None) or error}") from error
+    if not all(name.isprintable() for name in names):
+        raise DataError(f"{path} is no file of class names: it has characters that cannot be printed")
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{path} names {twice} twice")
+    return names
+
+
+def load_labelled_folder(path: Path, split: str, classes: list[str], bad_images: str) -> Dataset:
+    """The images of a folder, its class folders called by the model's classes or, for ImageNet's, by WordNet ids.
+
+    Only the split itself need be there, and of the model's classes only some. Raises DataError.
+    """
+    numbers = {name: number for number, name in enumerate(classes)}
+    if classes == imagenet_classes():
+        numbers |= {identity: number for number, identity in enumerate(imagenet_ids())}
+    return load_labelled(path, split, numbers, classes, bad_images)
+
+
+def _summary(found: Published, recipe: Recipe) -> str:
+    """One line on what was loaded and how its images are prepared, one for each array that was resized."""
+    config = dataclasses.asdict(found.model.config)
+    size = "x".join(map(str, config["image_size"]))
+    said = "" if found.mean and found.std else ", as is usual for this layout"
+    lines = [
+        f"{found.layout} layout: {found.model.num_parameters():,} parameters, {config['num_classes']} classes; images: "
+        f"{recipe.resize} to {size}, mean {_text(recipe.mean)}, std {_text(recipe.std)}{said}"
+    ]
+    return "\n".join(lines + [f"resized: {line}" for line in found.resized])
+
+
+def _text(values: float | tuple[float, ...]) -> str:
+    return ",".join(map(str, values)) if isinstance(values, tuple) else str(values)

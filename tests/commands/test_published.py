@@ -1,0 +1,164 @@
+"""evaluate and predict with a file of published weights."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minivit.data.imagenet import imagenet_classes, imagenet_ids
+from minivit.models import ViT, ViTConfig, export
+from minivit.models.archive import read_arrays, write_safetensors
+from minivit.tensor import no_grad
+
+NAMES = ["ant", "bee", "cat", "dog"]
+
+
+@pytest.fixture
+def model():
+    """A random model of four classes for images of 8 x 8."""
+    config = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, mlp_width=8, num_classes=4)
+    vit = ViT(config)
+    rng = np.random.default_rng(0)
+    for p in vit.parameters():
+        p.data[...] += rng.standard_normal(p.shape)
+    return vit.eval()
+
+
+@pytest.fixture
+def pictures():
+    """photos/val/dog and photos/val/bee with five images in all, and names.txt."""
+    rng = np.random.default_rng(1)
+    labels = {"dog": 3, "bee": 1}
+    images = []
+    for name, label in labels.items():
+        folder = Path("photos/val") / name
+        folder.mkdir(parents=True)
+        for i in range(4 - label):
+            pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+            images.append((pixels, label))
+    Path("names.txt").write_text("\n".join(NAMES) + "\n")
+    return images
+
+
+def logits_of(model, pixels, mean=0.5, std=0.5):
+    with no_grad():
+        return model(((pixels / 255 - mean) / std)[None].astype(np.float32)).data[0]
+
+
+def measured(model, images, **normalisation):
+    rows = [(logits_of(model, pixels, **normalisation), label) for pixels, label in images]
+    losses = [np.log(np.exp(row).sum()) - row[label] for row, label in rows]
+    accuracy = np.mean([row.argmax() == label for row, label in rows])
+    return f"{len(rows)} images, accuracy {accuracy:.2%}, loss {np.mean(losses):.4f}, "
+
+
+def test_evaluate_with_a_folder_and_class_names(model, pictures, command):
+    export(model, "model.npz")
+    options = ("--data", "folder:photos", "--classes", "names.txt")
+    result = command("evaluate", "model.npz", *options)
+    assert (result.status, result.err) == (0, "")
+    assert measured(model, pictures) in result.out
+    assert "official layout" in result.out
+    assert "squash to 8x8, mean 0.5, std 0.5" in result.out
+    Path("photos/val").rename("photos/test")
+    assert measured(model, pictures) in command("evaluate", "model.npz", *options).out
+    assert (
+        measured(model, pictures) in command("evaluate", "model.npz", "--data", "folder:photos/test", *options[2:]).out
+    )
+
+
+def test_the_normalisation_can_be_said_and_is_read_from_beside(model, pictures, command):
+    export(model, "model.safetensors", "hf")
+    options = ("--data", "folder:photos", "--classes", "names.txt")
+    assert measured(model, pictures) in command("evaluate", "model.safetensors", *options).out
+    expected = measured(model, pictures, mean=np.array([0.1, 0.2, 0.3]), std=np.array([0.5, 0.6, 0.7]))
+    given = ("--mean", "0.1,0.2,0.3", "--std", "0.5,0.6,0.7")
+    assert expected in command("evaluate", "model.safetensors", *options, *given).out
+    beside = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]}
+    Path("preprocessor_config.json").write_text(json.dumps(beside))
+    assert expected in command("evaluate", "model.safetensors", *options).out
+
+
+def test_names_beside_the_weights_are_used(model, pictures, command):
+    export(model, "model.safetensors", "hf")
+    config = json.loads(Path("config.json").read_text())
+    config["id2label"] = {str(i): name for i, name in enumerate(NAMES)}
+    Path("config.json").write_text(json.dumps(config))
+    assert measured(model, pictures) in command("evaluate", "model.safetensors", "--data", "folder:photos").out
+    assert "  dog\n" in command("predict", "model.safetensors", "photos/val/dog/0.png").out
+
+
+def test_predict_prints_the_top_five_of_imagenet(command, pictures):
+    config = ViTConfig(image_size=8, patch_size=4, width=192, depth=1, heads=3, mlp_width=8)
+    vit = ViT(config).eval()
+    vit.head.weight.data[...] = 0.1 * np.random.default_rng(0).standard_normal(vit.head.weight.shape)
+    export(vit, "model.npz")
+    path = "photos/val/dog/0.png"
+    logits = logits_of(vit, np.asarray(Image.open(path)))
+    p = np.exp(logits) / np.exp(logits).sum()
+    top = [f"  {p[k]:7.2%}  {imagenet_classes()[k]}" for k in np.argsort(-p)[:5]]
+    result = command("predict", "model.npz", path)
+    assert result.out.splitlines()[1:] == [path, *top]
+    # folders are called by the names, or by WordNet's ids
+    Path("photos/val/dog").rename(f"photos/val/{imagenet_ids()[3]}")
+    Path("photos/val/bee").rename(f"photos/val/{imagenet_classes()[1]}")
+    assert measured(vit, pictures) in command("evaluate", "model.npz", "--data", "folder:photos").out
+
+
+def test_classes_without_names_have_numbers(model, pictures, command):
+    export(model, "model.npz")
+    out = command("predict", "model.npz", "photos/val/dog/0.png", "--top", 9).out.splitlines()
+    assert sorted(line.split("  ")[-1] for line in out[2:]) == ["class 0", "class 1", "class 2", "class 3"]
+
+
+def test_another_image_size_is_said_to_be_resized(model, pictures, command):
+    export(model, "model.npz")
+    out = command("predict", "model.npz", "photos/val/dog/0.png", "--image-size", "16x8").out
+    assert "to 16x8" in out
+    assert "resized: Transformer/posembed_input/pos_embedding from 2 x 2 to 4 x 2 (align_corners)" in out
+
+
+PHOTOS = ["--data", "folder:photos", "--classes"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["evaluate", "model.npz"], "published weights have no data set of their own: name one, --data folder:PATH"),
+        (["evaluate", "model.npz", "--data", "folder:nowhere", "--classes", "names.txt"], "there is no such folder"),
+        (["evaluate", "model.npz", *PHOTOS, "nowhere"], "nowhere is no file of class names"),
+        (["evaluate", "model.npz", *PHOTOS, "model.npz"], "is no file of class names"),
+        (["evaluate", "model.npz", *PHOTOS, "few.txt"], "few.txt names 3 classes, the model has 4"),
+        (["evaluate", "model.npz", *PHOTOS, "twice.txt"], "twice.txt names ant twice"),
+        (["evaluate", "model.npz", *PHOTOS, "other.txt"], "photos/val/bee: the model has no class of this name"),
+        (["evaluate", "model.npz", "--data", "digits"], "digits has 10 classes and 1 channels, the model 4 classes"),
+        (["predict", "model.npz", "x.png", "--mean", "1,2"], "mean has 2 values, the images have 3 channels"),
+        (["predict", "model.npz", "x.png", "--std", "0"], "std is 0, expected more than 0"),
+        (["predict", "model.npz", "x.png", "--image-size", "9"], "patch size 4x4 does not divide"),
+        (["predict", "model.npz", "x.png", "--heads", "4"], "wrong shape: Transformer/encoderblock_0"),
+        (["predict", "headless.npz", "x.png"], "headless.npz has no classification head"),
+        (["predict", "names.txt", "x.png"], "names.txt is truncated or not a checkpoint"),
+        (["predict", "bare.safetensors", "x.png"], "does not say how many heads its 8 features are for"),
+        (["predict", "nowhere.npz", "x.png"], "nowhere.npz is not a run folder"),
+    ],
+)
+def test_bad_input_is_refused(argv, expected, model, pictures, command):
+    export(model, "model.npz")
+    export(ViT(ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, num_classes=0)), "headless.npz")
+    export(model, "bare.safetensors", "timm")
+    write_safetensors(Path("bare.safetensors"), read_arrays(Path("bare.safetensors"))[0], {})
+    for name, lines in (("few", NAMES[:3]), ("twice", [*NAMES, "ant"]), ("other", ["a", "b", "c", "d"])):
+        Path(f"{name}.txt").write_text("\n".join(lines))
+    before = {path.name for path in Path().iterdir()}
+    assert expected in command(*argv).complaint
+    assert {path.name for path in Path().iterdir()} == before
+
+
+def test_a_run_is_not_told_what_it_knows(tiny_run, command):
+    text = command("evaluate", tiny_run, "--mean", "0.5").complaint
+    assert "--mean is for a file of published weights" in text
+    text = command("evaluate", tiny_run / "checkpoint.npz", "--data", "digits").complaint
+    assert "is the checkpoint of a run, not published weights: name the run's folder" in text
