@@ -1,0 +1,152 @@
+"""CPU kernels of convolutional networks: conv2d and group_norm. See `numpy_kernels` for what a kernel is.
+
+conv2d copies the windows of a tile of the output side by side (im2col) and multiplies them with the weight as one
+matrix: one product over all places of the window is far larger than one for each, and the copy stays in the cache.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from minivit.backend.kernels import register
+from minivit.backend.tiles import row_tiles
+from minivit.backend.windows import add_border
+
+
+@register("conv2d", np.ndarray)
+def conv2d(x, weight, stride=1, padding="same"):
+    if not _conv2d_fits(x, weight, stride) or padding not in ("same", "valid"):
+        return NotImplemented
+    window, filters = weight.shape[:2], weight.shape[3]
+    if window == (1, 1):
+        return _conv2d_1x1(x, weight, stride)
+    x = np.ascontiguousarray(x)
+    bordered, inside, count = add_border(x, window, stride, padding)
+    if min(count) < 1:
+        return NotImplemented
+    matrix = weight.reshape(-1, filters)  # (places in the window times C, E)
+    y = np.empty((len(x), *count, filters), x.dtype)
+    views = windows_of(bordered, window, stride, count)
+    tiles = list(_window_tiles(len(x), *count))
+    for tile in tiles:
+        np.matmul(views[tile].reshape(-1, len(matrix)), matrix, out=y[tile].reshape(-1, filters))
+
+    def vjp(g):
+        bordered, _, _ = add_border(x, window, stride, padding)  # again: kept, it would be a copy of x in memory
+        dbordered, dmatrix = np.zeros_like(bordered), np.zeros_like(matrix, order="C")
+        views = windows_of(bordered, window, stride, count)
+        dviews = windows_of(dbordered, window, stride, count)
+        transposed = np.ascontiguousarray(matrix.T)
+        apart = -(-window[1] // stride)  # every so many windows of a row do not overlap
+        for tile in tiles:
+            g_rows = g[tile].reshape(-1, filters)
+            columns = views[tile].copy()
+            rows = columns.reshape(-1, len(matrix))
+            dmatrix += rows.T @ g_rows
+            np.matmul(g_rows, transposed, out=rows)  # columns now hold the gradients of the windows
+            for u in range(window[0]):
+                for first in range(apart):
+                    dviews[tile][:, :, first::apart, u] += columns[:, :, first::apart, u]
+        return dbordered[inside], dmatrix.reshape(weight.shape)
+
+    return y, vjp
+
+
+def _conv2d_fits(x: np.ndarray, weight: np.ndarray, stride: int) -> bool:
+    if x.ndim != 4 or weight.ndim != 4 or x.shape[3] != weight.shape[2] or stride < 1:
+        return False
+    return x.dtype == weight.dtype and x.dtype.char in "fd" and x.size > 0 and weight.size > 0
+
+
+def _conv2d_1x1(x, weight, stride):
+    """A matrix product for every pixel that the stride leaves; "same" and "valid" are alike."""
+    matrix = weight[0, 0]
+    seen = x[:, ::stride, ::stride]
+    y = (seen.reshape(-1, seen.shape[3]) @ matrix).reshape(*seen.shape[:3], -1)
+
+    def vjp(g):
+        rows, g_rows = seen.reshape(-1, seen.shape[3]), g.reshape(-1, g.shape[3])
+        dx = dseen = (g_rows @ matrix.T).reshape(seen.shape)
+        if stride > 1:
+            dx = np.zeros_like(x)
+            dx[:, ::stride, ::stride] = dseen
+        return dx, (rows.T @ g_rows).reshape(weight.shape)
+
+    return y, vjp
+
+
+def windows_of(bordered: np.ndarray, window: tuple[int, int], stride: int, count: tuple[int, int]) -> np.ndarray:
+    """A view (B, rows, columns, window rows, window columns times C) of all windows of contiguous images.
+
+    A row of a window is contiguous in memory. Windows overlap: writing to several at once needs care.
+    """
+    batch, _, _, channels = bordered.shape
+    image, row, column, channel = bordered.strides
+    shape = (batch, *count, window[0], window[1] * channels)
+    return as_strided(bordered, shape, (image, stride * row, stride * column, row, channel))
+
+
+def _window_tiles(batch: int, rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of several images, or of rows of windows of one: about 512 windows, whatever their size.
+
+    The matrix library rearranges the weight once for each product, which must have enough rows to pay for it.
+    """
+    for images in row_tiles(batch, 256 * rows * columns):
+        whole = images.stop - images.start > 1
+        for some in [slice(0, rows)] if whole else row_tiles(rows, 256 * columns):
+            yield images, some
+
+
+@register("group_norm", np.ndarray)
+def group_norm(x, scale, bias, groups=32, eps=1e-6):
+    if not _group_norm_fits(x, scale, bias, groups):
+        return NotImplemented
+    images = x.reshape(len(x), -1, x.shape[-1])  # (B, pixels, C)
+    y = np.empty_like(images)
+    mean, inverse_std = np.empty((2, len(images), x.shape[-1]), x.dtype)  # of each channel's group
+    for image, out, m, r in zip(images, y, mean, inverse_std, strict=True):
+        m[:] = _group_means(np.ones(len(image), x.dtype) @ image / len(image), groups)
+        np.subtract(image, m, out=out)
+        squares = np.zeros_like(scale)
+        for tile in row_tiles(*out.shape):
+            squares += np.ones(len(out[tile]), x.dtype) @ np.square(out[tile])
+        r[:] = 1 / np.sqrt(_group_means(squares / len(image), groups) + eps)
+        for tile in row_tiles(*out.shape):
+            out[tile] *= scale * r
+            out[tile] += bias
+
+    def vjp(g):
+        g_images = g.reshape(images.shape)
+        dx = np.empty_like(images)
+        dscale, dbias = np.zeros_like(scale), np.zeros_like(bias)
+        for image, gi, d, m, r in zip(images, g_images, dx, mean, inverse_std, strict=True):
+            sum_g, sum_gx = np.zeros_like(scale), np.zeros_like(scale)
+            for tile in row_tiles(*image.shape):
+                ones = np.ones(len(gi[tile]), g.dtype)
+                np.subtract(image[tile], m, out=d[tile])
+                d[tile] *= r  # x_hat, made again rather than kept
+                sum_g += ones @ gi[tile]
+                sum_gx += ones @ (gi[tile] * d[tile])
+            dscale += sum_gx
+            dbias += sum_g
+            mean_h = _group_means(sum_g * scale / len(image), groups)
+            mean_hx = _group_means(sum_gx * scale / len(image), groups)
+            for tile in row_tiles(*image.shape):
+                d[tile] *= -mean_hx * r
+                d[tile] += gi[tile] * (scale * r)
+                d[tile] -= mean_h * r
+        return dx.reshape(x.shape), dscale, dbias
+
+    return y.reshape(x.shape), vjp
+
+
+def _group_norm_fits(x: np.ndarray, scale: np.ndarray, bias: np.ndarray, groups: int) -> bool:
+    if not (x.dtype == scale.dtype == bias.dtype) or x.dtype.char not in "fd" or x.size == 0 or x.ndim < 2:
+        return False
+    return scale.shape == bias.shape == x.shape[-1:] and x.shape[-1] % groups == 0
+
+
+def _group_means(per_channel: np.ndarray, groups: int) -> np.ndarray:
+    """(C,) -> (C,): each number replaced by the mean over its group of channels."""
+    return per_channel.reshape(groups, -1).mean(axis=1).repeat(len(per_channel) // groups)
