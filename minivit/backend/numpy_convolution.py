@@ -28,7 +28,7 @@ def conv2d(x, weight, stride=1, padding="same"):
     matrix = weight.reshape(-1, filters)  # (places in the window times C, E)
     y = np.empty((len(x), *count, filters), x.dtype)
     views = windows_of(bordered, window, stride, count)
-    tiles = list(_window_tiles(len(x), *count))
+    tiles = list(_window_tiles(len(x), *count, len(matrix)))
     for tile in tiles:
         np.matmul(views[tile].reshape(-1, len(matrix)), matrix, out=y[tile].reshape(-1, filters))
 
@@ -87,14 +87,16 @@ def windows_of(bordered: np.ndarray, window: tuple[int, int], stride: int, count
     return as_strided(bordered, shape, (image, stride * row, stride * column, row, channel))
 
 
-def _window_tiles(batch: int, rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of several images, or of rows of windows of one: about 512 windows, whatever their size.
+def _window_tiles(batch: int, rows: int, columns: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of several images, or of rows of windows of one; `width` numbers a window.
 
-    The matrix library rearranges the weight once for each product, which must have enough rows to pay for it.
+    Two tiles' worth of numbers, but 512 windows at least: the matrix library rearranges the weight for each product,
+    which must have enough rows to pay for it.
     """
-    for images in row_tiles(batch, 256 * rows * columns):
+    row = columns * min(width // 2, 256)
+    for images in row_tiles(batch, rows * row):
         whole = images.stop - images.start > 1
-        for some in [slice(0, rows)] if whole else row_tiles(rows, 256 * columns):
+        for some in [slice(0, rows)] if whole else row_tiles(rows, row):
             yield images, some
 
 
@@ -103,39 +105,34 @@ def group_norm(x, scale, bias, groups=32, eps=1e-6):
     if not _group_norm_fits(x, scale, bias, groups):
         return NotImplemented
     images = x.reshape(len(x), -1, x.shape[-1])  # (B, pixels, C)
-    y = np.empty_like(images)
+    y = np.empty_like(images, order="C")
     mean, inverse_std = np.empty((2, len(images), x.shape[-1]), x.dtype)  # of each channel's group
-    for image, out, m, r in zip(images, y, mean, inverse_std, strict=True):
-        m[:] = _group_means(np.ones(len(image), x.dtype) @ image / len(image), groups)
-        np.subtract(image, m, out=out)
-        squares = np.zeros_like(scale)
-        for tile in row_tiles(*out.shape):
-            squares += np.ones(len(out[tile]), x.dtype) @ np.square(out[tile])
-        r[:] = 1 / np.sqrt(_group_means(squares / len(image), groups) + eps)
-        for tile in row_tiles(*out.shape):
-            out[tile] *= scale * r
-            out[tile] += bias
+    tiles = list(row_tiles(len(images), images[0].size))
+    average = np.full(images.shape[1], 1 / images.shape[1], x.dtype)  # a product with it is the mean over pixels
+    for tile in tiles:
+        out = y[tile]
+        mean[tile] = _group_means(average @ images[tile], groups)
+        np.subtract(images[tile], mean[tile, None], out=out)
+        variance = _group_means(average @ np.square(out), groups)
+        inverse_std[tile] = 1 / np.sqrt(variance + eps)
+        out *= (scale * inverse_std[tile])[:, None]
+        out += bias
 
     def vjp(g):
         g_images = g.reshape(images.shape)
-        dx = np.empty_like(images)
+        dx = np.empty_like(y)
         dscale, dbias = np.zeros_like(scale), np.zeros_like(bias)
-        for image, gi, d, m, r in zip(images, g_images, dx, mean, inverse_std, strict=True):
-            sum_g, sum_gx = np.zeros_like(scale), np.zeros_like(scale)
-            for tile in row_tiles(*image.shape):
-                ones = np.ones(len(gi[tile]), g.dtype)
-                np.subtract(image[tile], m, out=d[tile])
-                d[tile] *= r  # x_hat, made again rather than kept
-                sum_g += ones @ gi[tile]
-                sum_gx += ones @ (gi[tile] * d[tile])
-            dscale += sum_gx
-            dbias += sum_g
-            mean_h = _group_means(sum_g * scale / len(image), groups)
-            mean_hx = _group_means(sum_gx * scale / len(image), groups)
-            for tile in row_tiles(*image.shape):
-                d[tile] *= -mean_hx * r
-                d[tile] += gi[tile] * (scale * r)
-                d[tile] -= mean_h * r
+        for tile in tiles:
+            gt, x_hat, r = g_images[tile], dx[tile], inverse_std[tile]
+            np.subtract(images[tile], mean[tile, None], out=x_hat)  # made again rather than kept
+            x_hat *= r[:, None]
+            mean_g, mean_gx = average @ gt, average @ (gt * x_hat)  # over pixels
+            dbias += mean_g.sum(axis=0) * images.shape[1]
+            dscale += mean_gx.sum(axis=0) * images.shape[1]
+            mean_h, mean_hx = _group_means(mean_g * scale, groups), _group_means(mean_gx * scale, groups)
+            x_hat *= (-mean_hx * r)[:, None]
+            x_hat += gt * (scale * r)[:, None]
+            x_hat -= (mean_h * r)[:, None]
         return dx.reshape(x.shape), dscale, dbias
 
     return y.reshape(x.shape), vjp
@@ -147,6 +144,7 @@ def _group_norm_fits(x: np.ndarray, scale: np.ndarray, bias: np.ndarray, groups:
     return scale.shape == bias.shape == x.shape[-1:] and x.shape[-1] % groups == 0
 
 
-def _group_means(per_channel: np.ndarray, groups: int) -> np.ndarray:
-    """(C,) -> (C,): each number replaced by the mean over its group of channels."""
-    return per_channel.reshape(groups, -1).mean(axis=1).repeat(len(per_channel) // groups)
+def _group_means(means: np.ndarray, groups: int) -> np.ndarray:
+    """(B, C) -> (B, C): the mean over its group in place of each channel's."""
+    batch, channels = means.shape
+    return means.reshape(batch, groups, -1).mean(axis=2).repeat(channels // groups, axis=1)

@@ -16,7 +16,8 @@ import numpy as np
 
 from minivit.errors import CheckpointError, ConfigError
 from minivit.models.archive import read_npz, write_npz
-from minivit.models.config import ViTConfig
+from minivit.models.config import ViTConfig, reduction_of
+from minivit.models.convert_hybrid import infer_stem, released_stem_name, with_group_norm_axes
 from minivit.models.posemb import resize_posemb
 from minivit.models.vit import ViT
 from minivit.nn.module import check_match
@@ -100,11 +101,13 @@ def infer_config(arrays: Mapping[str, np.ndarray], source: str, image_size: Any 
 
     heads = shape(_BLOCK.format(0) + _ATTENTION + "query/kernel", 3)[1]
     patch_h, patch_w, channels, width = shape("embedding/kernel", 4)
+    stem = infer_stem(arrays)
+    times = reduction_of(stem.get("stem"))
     classifier = "token" if "cls" in arrays else "gap"
     learned = _AROUND["position_embedding"] in arrays
     patches = shape(_AROUND["position_embedding"], 3)[1] - (classifier == "token") if learned else 1
     side = math.isqrt(max(patches, 0))
-    square = (side * patch_h, side * patch_w)
+    square = (side * patch_h * times, side * patch_w * times)
     try:
         config = ViTConfig(
             image_size=square if side * side == patches else image_size or square,
@@ -114,7 +117,7 @@ def infer_config(arrays: Mapping[str, np.ndarray], source: str, image_size: Any 
             heads=heads,
             mlp_width=shape(_BLOCK.format(0) + "MlpBlock_3/Dense_0/kernel", 2)[1],
             num_classes=shape("head/bias", 1)[0] if "head/bias" in arrays else 0,
-            channels=channels,
+            **{"channels": channels, **stem},
             classifier=classifier,
             representation_size=shape("pre_logits/bias", 1)[0] if "pre_logits/bias" in arrays else None,
             position="learned" if learned else "none",
@@ -128,6 +131,7 @@ def infer_config(arrays: Mapping[str, np.ndarray], source: str, image_size: Any 
 
 def from_official(arrays: Mapping[str, np.ndarray], config: ViTConfig, source: str) -> dict[str, np.ndarray]:
     """Released names and shapes -> ours. Raises CheckpointError listing what is missing, unexpected or misshapen."""
+    arrays = with_group_norm_axes(arrays)
     blank = ViT(config, seed=None).state_dict()
     check_match({key: array.shape for key, array in to_official(blank, config).items()}, arrays, source)
     state = {}
@@ -138,6 +142,8 @@ def from_official(arrays: Mapping[str, np.ndarray], config: ViTConfig, source: s
             kind = "kernel" if block[2].endswith("weight") else "bias"
             parts = [arrays[f"{prefix}{_ATTENTION}{part}/{kind}"] for part in ("query", "key", "value")]
             state[name] = np.concatenate([part.reshape(*array.shape[:-1], -1) for part in parts], axis=-1)
+        elif name.startswith("stem."):
+            state[name] = arrays[released_stem_name(name, config)].reshape(array.shape)
         else:
             state[name] = arrays[prefix + (_IN_BLOCK[block[2]] if block else _AROUND[name])].reshape(array.shape)
     return state
@@ -158,7 +164,9 @@ def to_official(state: Mapping[str, np.ndarray], config: ViTConfig) -> dict[str,
         elif block and block[2] == "attention.out.weight":
             arrays[prefix + _IN_BLOCK[block[2]]] = array.reshape(heads, head_dim, width)
         elif name == "patch_embed.projection.weight":
-            arrays[_AROUND[name]] = array.reshape(*config.patch_size, config.channels, width)  # type: ignore[misc]
+            arrays[_AROUND[name]] = array.reshape(*config.patch_size, config.map_channels, width)  # type: ignore[misc]
+        elif name.startswith("stem."):
+            arrays[released_stem_name(name, config)] = array if array.ndim == 4 else array.reshape(1, 1, 1, -1)
         else:
             arrays[prefix + (_IN_BLOCK[block[2]] if block else _AROUND[name])] = array
     return arrays
