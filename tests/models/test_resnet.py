@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from minivit import functional as F
+from minivit import ops
 from minivit.errors import ConfigError
 from minivit.gradcheck import check_gradients
 from minivit.models import ResNet, ResNetConfig, ViTConfig
 from minivit.models.families import build, config_class, named_fields
+from minivit.models.resnet import PreActivationUnit
 from minivit.optim import AdamW
 from minivit.recipes import PRESETS
 from minivit.step import step
@@ -80,14 +82,31 @@ def test_shapes_of_the_maps():
     assert ResNet(dataclasses.replace(config, num_classes=0))(draw_images(config)).shape == (2, 64)
 
 
-def test_a_unit_normalises_before_it_convolves_and_adds_x_itself():
-    """Identity mapping (He et al. 2016): with a silent branch what comes in goes out, negative numbers too."""
-    model = ResNet(dataclasses.replace(TINY, units=(2,)))
-    unit = model.units[1]
-    assert not unit.projects
-    unit.norm3.scale.data[...] = 0
-    x = np.random.default_rng(0).standard_normal((1, 3, 3, 16)).astype("float32")
-    np.testing.assert_array_equal(unit(x).data, x)
+@pytest.mark.parametrize(("channels", "stride"), [(16, 1), (16, 2), (4, 1)])
+def test_a_unit_normalises_before_it_convolves_and_adds_what_came_in(layers_by_ops, channels, stride):
+    """Identity mappings (He et al. 2016, figure 1b); a projection sees the normalised input, as in BiT."""
+    unit = PreActivationUnit(channels, 4, stride, 2, np.random.default_rng(0), "float64")
+    rng = np.random.default_rng(1)
+    for p in unit.parameters():
+        p.data += 0.3 * rng.standard_normal(p.shape)
+    convolution, norm = layers_by_ops(unit, 2)
+    x = rng.standard_normal((2, 6, 5, channels))
+    active = np.maximum(norm(x, "norm1"), 0)
+    y = np.maximum(norm(convolution(active, "conv1"), "norm2"), 0)
+    y = np.maximum(norm(convolution(y, "conv2", stride), "norm3"), 0)
+    shortcut = convolution(active, "shortcut", stride) if (channels, stride) != (16, 1) else x
+    np.testing.assert_allclose(unit(x).data, convolution(y, "conv3") + shortcut, rtol=0, atol=1e-10)
+
+
+def test_root_and_head(layers_by_ops):
+    config = dataclasses.replace(TINY, root="7x7", image_size=(17, 12))
+    model, x, tap = perturbed(config), draw_images(config), {}
+    logits = model(x, tap=tap).data
+    convolution, norm = layers_by_ops(model, config.groups)
+    root = ops.max_pool2d(convolution(x, "root", 2))[0]  # nothing is normalised before the first unit
+    np.testing.assert_allclose(tap["root"].data, root, rtol=0, atol=1e-10)
+    features = np.maximum(norm(tap["unit2"].data, "norm"), 0).mean(axis=(1, 2))
+    np.testing.assert_allclose(logits, features @ model.head.weight.data + model.head.bias.data, rtol=0, atol=1e-10)
 
 
 def test_all_logits_begin_as_zero():
