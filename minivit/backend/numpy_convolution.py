@@ -34,23 +34,32 @@ def conv2d(x, weight, stride=1, padding="same"):
 
     def vjp(g):
         bordered, _, _ = add_border(x, window, stride, padding)  # again: kept, it would be a copy of x in memory
-        dbordered, dmatrix = np.zeros_like(bordered), np.zeros_like(matrix, order="C")
         views = windows_of(bordered, window, stride, count)
-        dviews = windows_of(dbordered, window, stride, count)
-        transposed = np.ascontiguousarray(matrix.T)
-        apart = -(-window[1] // stride)  # every so many windows of a row do not overlap
+        dmatrix = np.zeros_like(matrix, order="C")
         for tile in tiles:
-            g_rows = g[tile].reshape(-1, filters)
-            columns = views[tile].copy()
-            rows = columns.reshape(-1, len(matrix))
-            dmatrix += rows.T @ g_rows
-            np.matmul(g_rows, transposed, out=rows)  # columns now hold the gradients of the windows
-            for u in range(window[0]):
-                for first in range(apart):
-                    dviews[tile][:, :, first::apart, u] += columns[:, :, first::apart, u]
-        return dbordered[inside], dmatrix.reshape(weight.shape)
+            dmatrix += views[tile].reshape(-1, len(matrix)).T @ g[tile].reshape(-1, filters)
+        if stride == 1 and padding == "same" and window[0] % 2 == window[1] % 2 == 1:
+            # The border is as wide on both sides, so dx is itself a convolution, of g with the mirrored weight.
+            dx, _ = conv2d(g, weight[::-1, ::-1].swapaxes(2, 3))
+        else:
+            dbordered = np.zeros_like(bordered)
+            apart = -(-window[1] // stride)  # every so many windows of a row do not overlap
+            _add_to_windows(windows_of(dbordered, window, stride, count), apart, g, matrix, tiles)
+            dx = dbordered[inside]
+        return dx, dmatrix.reshape(weight.shape)
 
     return y, vjp
+
+
+def _add_to_windows(dviews: np.ndarray, apart: int, g: np.ndarray, matrix: np.ndarray, tiles: list) -> None:
+    """Add g matrix^T, the gradients of the windows, to the windows themselves, every `apart`-th of a row at a time."""
+    transposed = np.ascontiguousarray(matrix.T)
+    for tile in tiles:
+        dview = dviews[tile]
+        columns = (g[tile].reshape(-1, g.shape[3]) @ transposed).reshape(dview.shape)
+        for u in range(dview.shape[3]):
+            for first in range(apart):
+                dview[:, :, first::apart, u] += columns[:, :, first::apart, u]
 
 
 def _conv2d_fits(x: np.ndarray, weight: np.ndarray, stride: int) -> bool:
