@@ -157,6 +157,7 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
     model = dict(base.pop("model", {}))
     if "model" in given:
         fields = named_fields(given.pop("model"))
+        model.pop("stem", None)  # a named model says itself whether it has one
         model = {**model, **fields} if config_class(fields) is config_class(model) else fields
     names = {field.name for field in dataclasses.fields(config_class(model))}
     model |= {key: given.pop(key) for key in list(given) if key in names}

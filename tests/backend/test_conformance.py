@@ -65,7 +65,10 @@ CASES: dict[str, list[Case]] = {
         conv2d_case((2, 6, 5, 3), (3, 3, 3, 2), stride=2),
         conv2d_case((1, 9, 8, 2), (7, 5, 2, 3), stride=2),  # every other row needs another border
         conv2d_case((1, 3, 4, 2), (5, 5, 2, 3), stride=3),
+        conv2d_case((2, 5, 4, 3), (2, 2, 3, 2)),  # another border on either side, at stride 1
+        conv2d_case((2, 5, 4, 3), (3, 3, 3, 2), padding="valid"),
         conv2d_case((2, 5, 6, 2), (2, 3, 2, 1), padding="valid"),
+        conv2d_case((3, 7, 1, 1), (1, 2, 1, 1)),
         conv2d_case((2, 5, 7, 2), (2, 2, 2, 3), stride=3, padding="valid"),
         conv2d_case((2, 4, 3, 3), (1, 1, 3, 4)),
         conv2d_case((2, 4, 5, 3), (1, 1, 3, 4), stride=2),

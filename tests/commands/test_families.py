@@ -43,6 +43,13 @@ def test_a_named_model_of_the_other_family_replaces_all_of_the_presets_model(com
     assert "patch_size" not in model
 
 
+def test_a_plain_model_in_place_of_a_hybrid_has_no_stem(command):
+    assert command("train", *HYBRID, "--steps", "1", "--out", "hybrid").status == 0
+    options = ["--config", "hybrid/config.json", "--model", "Ti/4", "--depth", "1", "--steps", "1"]
+    assert command("train", *options, "--out", "plain").status == 0
+    assert json.loads(Path("plain/config.json").read_text())["model"]["stem"] is None
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
