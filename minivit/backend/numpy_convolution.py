@@ -102,7 +102,7 @@ def _window_tiles(batch: int, rows: int, columns: int, width: int) -> Iterator[t
     Two tiles' worth of numbers, but 512 windows at least: the matrix library rearranges the weight for each product,
     which must have enough rows to pay for it.
     """
-    row = columns * min(width // 2, 256)  # not 0: a window of one number is not for here
+    row = columns * min(width // 2, 256)  # never 0: windows of one pixel do not come here
     for images in row_tiles(batch, rows * row):
         for some in row_tiles(rows, row):  # all of them, if there are several images
             yield images, some
