@@ -12,7 +12,7 @@ from minivit import runs
 from minivit.backend import get_namespace
 from minivit.data import Dataset, load
 from minivit.errors import BackendError, ConfigError, DataError, MinivitError
-from minivit.models import ViT
+from minivit.models import ResNet, ViT
 from minivit.published import load_published
 from minivit.recipes import Recipe
 
@@ -129,7 +129,7 @@ def add_file_options(p: argparse.ArgumentParser) -> None:
     add("--resize", choices=("squash", "crop"), help="images of another size (default: crop for timm, else squash)")
 
 
-def load_model(args: argparse.Namespace) -> tuple[ViT, Recipe, list[str] | None]:
+def load_model(args: argparse.Namespace) -> tuple[ViT | ResNet, Recipe, list[str] | None]:
     """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known."""
     given = {name: getattr(args, name) for name in ("classes", "heads", "image_size", "mean", "std", "resize")}
     given = {name: value for name, value in given.items() if value is not None}

@@ -25,6 +25,7 @@ where = lift(ops.where)
 sum = lift(ops.sum)
 mean = lift(ops.mean)
 max = lift(ops.max)
+max_pool2d = lift(ops.max_pool2d)
 var = lift(ops.var)
 
 # moving elements
@@ -40,11 +41,14 @@ matmul = lift(ops.matmul)
 linear = lift(ops.linear)
 linear_gelu = lift(ops.linear_gelu)
 attention = lift(ops.attention)
+conv2d = lift(ops.conv2d)
 
 # whole rows
 softmax = lift(ops.softmax)
 log_softmax = lift(ops.log_softmax)
 layer_norm = lift(ops.layer_norm)
+group_norm = lift(ops.group_norm)
+standardise = lift(ops.standardise)
 
 # nonlinearities
 gelu = lift(ops.gelu)

@@ -10,8 +10,9 @@ import numpy as np
 
 from minivit.backend import to_numpy
 from minivit.errors import CheckpointError
-from minivit.models import ViT
+from minivit.models import ResNet, ViT
 from minivit.models.archive import read_npz, write_npz
+from minivit.models.families import build
 from minivit.recipes import Recipe, read_config, to_json
 
 FORMAT = "minivit checkpoint 1"
@@ -84,7 +85,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[
     return states, meta
 
 
-def load_trained(folder: Path) -> tuple[ViT, Recipe, list[str]]:
+def load_trained(folder: Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
     """The model of a run as it is evaluated (averaged weights if the run keeps them), its recipe and class names."""
     recipe = read_recipe(folder)
     path = folder / "checkpoint.npz"
@@ -95,6 +96,6 @@ def load_trained(folder: Path) -> tuple[ViT, Recipe, list[str]]:
     if recipe.ema:
         averages = states.get("ema", {})
         state = {name.removeprefix("average/"): a for name, a in averages.items() if name != "steps"}
-    model = ViT(recipe.model, seed=None, dtype=recipe.dtype).eval()
+    model = build(recipe.model, seed=None, dtype=recipe.dtype).eval()
     model.load_state_dict(state, str(path))
     return model, recipe, meta["classes"]

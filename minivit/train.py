@@ -16,8 +16,8 @@ from tqdm import tqdm
 from minivit import cli, recipes, runs
 from minivit.data import Dataset
 from minivit.errors import CheckpointError, ConfigError
-from minivit.models import VARIANTS, ViTConfig
-from minivit.models.config import variant_fields
+from minivit.models import HYBRIDS, VARIANTS
+from minivit.models.families import config_class, named_fields
 from minivit.trainer import Trainer, accumulation, worker_count
 
 EXAMPLES = """examples:
@@ -55,7 +55,12 @@ def parser() -> cli.Parser:
     add("--bad-images", metavar="HOW", help="unreadable images in folders: refuse (stop) or skip (default: refuse)")
 
     add = p.add_argument_group("model").add_argument
-    add("--model", metavar="NAME", help=f"variant and patch size, such as Ti/4 or B/16 ({', '.join(VARIANTS)})")
+    add(
+        "--model",
+        metavar="NAME",
+        help=f"variant and patch size, such as Ti/4 or B/16 ({', '.join(VARIANTS)}); a hybrid ({', '.join(HYBRIDS)}); "
+        "or a ResNet and its width, such as R50x1",
+    )
     add("--image-size", type=cli.size, metavar="N", help="pixels, or HEIGHTxWIDTH (default: the data's)")
     add("--patch-size", type=cli.size, metavar="N", help="pixels, or HEIGHTxWIDTH")
     for name, text in (
@@ -146,8 +151,10 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
         base["steps"] = None  # of the config, which would win
     model = dict(base.pop("model", {}))
     if "model" in given:
-        model |= variant_fields(given.pop("model"))
-    names = {field.name for field in dataclasses.fields(ViTConfig)}
+        fields = named_fields(given.pop("model"))
+        model.pop("stem", None)  # a named model says itself whether it has one
+        model = {**model, **fields} if config_class(fields) is config_class(model) else fields
+    names = {field.name for field in dataclasses.fields(config_class(model))}
     model |= {key: given.pop(key) for key in list(given) if key in names}
     return {**base, **given, "model": model}, name
 
@@ -206,7 +213,7 @@ def train(trainer: Trainer) -> int:
     print(
         f"{recipe.data}: {len(trainer.train_data)} training and {len(trainer.test_data or [])} test images, "
         f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"  # type: ignore[arg-type]
-        f"ViT: width {model.width}, depth {model.depth}, {model.heads} heads, {model.num_tokens} tokens, "
+        f"{model.description}, "
         f"{trainer.model.num_parameters():,} parameters; {recipe.backend}, {recipe.precision}, "
         f"{recipe.workers} worker{'s' if recipe.workers != 1 else ''}\n"
         f"run folder: {folder}"

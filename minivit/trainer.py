@@ -25,7 +25,8 @@ from minivit.data.device_loader import on_device
 from minivit.device_step import DeviceStep
 from minivit.errors import BackendError, DataError, NonFiniteError
 from minivit.finite import is_finite
-from minivit.models import ViT
+from minivit.models import ResNet, ViT
+from minivit.models.families import build
 from minivit.nn.module import check_match
 from minivit.optim import EMA, SGD, AdamW, warmup_cosine, warmup_linear
 from minivit.optim.schedules import Schedule
@@ -39,7 +40,9 @@ READ_EVERY = 20  # steps after which a GPU's losses are fetched; each time it ha
 
 
 @np.errstate(all="ignore")
-def evaluate(model: ViT, dataset: Dataset, recipe: Recipe, workers: Workers, batch_size: int = 256) -> dict[str, float]:
+def evaluate(
+    model: ViT | ResNet, dataset: Dataset, recipe: Recipe, workers: Workers, batch_size: int = 256
+) -> dict[str, float]:
     """Mean loss and accuracy of the model, in evaluation mode, over a data set: {"loss", "accuracy", "images"}.
 
     The loss is the one of training without label smoothing. Raises DataError if no image could be read.
@@ -109,7 +112,7 @@ class Trainer:
             cutmix=recipe.cutmix,
             threads=loader_threads(train_data),
         )
-        self.model = ViT(recipe.model, seed=recipe.seed, dtype=recipe.dtype).to(recipe.backend).train()
+        self.model = build(recipe.model, seed=recipe.seed, dtype=recipe.dtype).to(recipe.backend).train()
         self.model.recompute_blocks = recipe.recompute
         self.optimizer = make_optimizer(recipe, self.model, self.total_steps)
         self.ema = EMA(self.model.named_parameters(), recipe.ema) if recipe.ema else None
@@ -365,7 +368,7 @@ def training_loss(recipe: Recipe) -> LossFunction:
     return functools.partial(F.cross_entropy, label_smoothing=recipe.label_smoothing)
 
 
-def make_optimizer(recipe: Recipe, model: ViT, total_steps: int) -> AdamW | SGD:
+def make_optimizer(recipe: Recipe, model: ViT | ResNet, total_steps: int) -> AdamW | SGD:
     """The optimiser and learning-rate schedule of a recipe."""
     warmup = round(recipe.warmup * total_steps)
     lr: float | Schedule = recipe.lr

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from minivit import recipes
 from minivit.data import ArrayDataset, Dataset
 from minivit.errors import ConfigError
-from minivit.models import ViT, ViTConfig
+from minivit.models import ResNetConfig, ViTConfig
+from minivit.models.families import build
 from minivit.recipes import Recipe
 
 
@@ -34,7 +35,7 @@ def test_every_preset_is_a_recipe_whose_model_takes_its_data(name):
     model = recipe.model
     assert (model.channels, model.num_classes) == (data.channels, len(data.classes))
     assert model.image_size == (data.image_size or (224, 224))
-    assert ViT(model, seed=None).num_parameters() > 10_000
+    assert build(model, seed=None).num_parameters() > 10_000
     assert recipe.augment.image_size == model.image_size
     given = {key: value for key, value in choices.items() if key not in ("model", "data")}
     assert {key: getattr(recipe, key) for key in given} == given
@@ -76,6 +77,28 @@ def test_any_recipe_survives_json(lr, dropout, mean, crop, randaugment, size, em
     assert hash(again) == hash(recipe)  # so there is no list in it
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        ResNetConfig(units=(1, 2), width=32, root="3x3"),
+        ViTConfig.variant("R26+S/32", image_size=(64, 96)),
+        ViTConfig.variant("R+Ti/16"),
+    ],
+)
+def test_resnets_and_hybrids_survive_json(model):
+    recipe = Recipe(model=model)
+    again = recipes.from_mapping(json.loads(recipes.to_json(recipe)), "test")
+    assert again == recipe
+    assert hash(again) == hash(recipe)
+
+
+def test_fields_of_the_other_family_are_named():
+    with pytest.raises(ConfigError, match='unknown field "heads"'):
+        recipes.from_mapping({"model": {"units": [1], "heads": 3}}, "test")
+    with pytest.raises(ConfigError, match='units is "R50"'):
+        recipes.from_mapping({"model": {"units": "R50"}}, "test")
+
+
 def test_the_recipe_arrives_in_the_augmentation():
     recipe = Recipe(
         model=ViTConfig(image_size=(16, 32)),
@@ -101,7 +124,7 @@ def test_the_nearest_preset_is_suggested():
     ):
         with pytest.raises(ConfigError, match=f'unknown preset "{wrong}"; did you mean "{right}"'):
             recipes.preset(wrong)
-    with pytest.raises(ConfigError, match="choose one of digits, cifar10-10min, cifar10, imagefolder"):
+    with pytest.raises(ConfigError, match="choose one of digits, cifar10-10min, cifar10, cifar10-resnet, imagefolder"):
         recipes.preset("???")
 
 

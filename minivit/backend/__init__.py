@@ -1,6 +1,6 @@
 """Arrays, devices and the table of kernels. Nothing here is differentiable."""
 
-from minivit.backend import numpy_kernels  # noqa: F401  (registers the CPU kernels)
+from minivit.backend import numpy_convolution, numpy_kernels  # noqa: F401  (registers the CPU kernels)
 from minivit.backend.arrays import (
     Array,
     asarray,

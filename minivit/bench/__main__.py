@@ -144,6 +144,8 @@ def choose(names: Sequence[str], model: str | None, image_size: int | None, batc
         raise ConfigError("give workloads by name or --model, not both")
     else:
         config = ViTConfig.variant(model, **({"image_size": image_size} if image_size else {}))
+        if config.stem is not None:
+            raise ConfigError(f"--model {model}: hybrids are not measured here, their rivals have no ResNet stem")
         loads = [Workload(model, config, 16)]
     return [dataclasses.replace(load, batch=batch) if batch else load for load in loads]
 

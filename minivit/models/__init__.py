@@ -1,8 +1,13 @@
-"""Things that know they are a Vision Transformer: configuration, model, position embeddings, published weights."""
+"""Models and what belongs to them: the Vision Transformer, its hybrids, the ResNet they are compared with; positions,
+published weights."""
 
-from minivit.models.config import VARIANTS, ViTConfig
+from minivit.models.config import HYBRIDS, VARIANTS, ViTConfig
 from minivit.models.posemb import resize_posemb
 from minivit.models.pretrained import Published, export, load_pretrained, open_pretrained
+from minivit.models.resnet import ResNet, ResNetConfig
 from minivit.models.vit import ViT
 
-__all__ = ["VARIANTS", "Published", "ViT", "ViTConfig", "export", "load_pretrained", "open_pretrained", "resize_posemb"]
+__all__ = [
+    "HYBRIDS", "VARIANTS", "Published", "ResNet", "ResNetConfig", "ViT", "ViTConfig", "export", "load_pretrained",
+    "open_pretrained", "resize_posemb",
+]  # fmt: skip

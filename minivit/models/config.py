@@ -17,6 +17,16 @@ VARIANTS = {
     "H": (1280, 32, 16, 5120),
 }
 
+# name: variant, patch size on the feature map, units per stage of the stem (Steiner et al. 2021). "R+Ti/16" is its
+# published name, but as the stem already shrinks by 4, it sees as many tokens as a model of patch size 32.
+HYBRIDS: dict[str, tuple[str, int, tuple[int, ...]]] = {
+    "R+Ti/16": ("Ti", 8, ()),
+    "R26+S/32": ("S", 1, (2, 2, 2, 2)),
+    "R26+B/32": ("B", 1, (2, 2, 2, 2)),
+    "R50+B/16": ("B", 1, (3, 4, 9)),
+    "R50+L/32": ("L", 1, (3, 4, 6, 3)),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class ViTConfig:
@@ -32,6 +42,8 @@ class ViTConfig:
     position: "learned" (1-D, the default), "learned2d" (one table for rows and one for columns, half the width each),
     "sincos2d" (fixed) or "none": the ablation of the paper's appendix D.4.
     head_bias: initial bias of the head (-10 in the published multi-label pre-training).
+    stem: None, patches are cut from the image; or, for a hybrid model, units per stage of a ResNet (`ResNetStem`):
+    patches are cut from its feature map, and patch_size counts the map's places. stem_width: channels of its root.
 
     What later published models changed:
     class_token: whether there is one; None, also if you say the same: as the classifier needs. "gap" leaves it out.
@@ -67,10 +79,12 @@ class ViTConfig:
     fc_norm: bool = False
     layer_scale: float | None = None
     qkv_bias: bool = True
+    stem: tuple[int, ...] | None = None
+    stem_width: int = 64
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_size", _pair(self.image_size, "image_size"))
-        object.__setattr__(self, "patch_size", _pair(self.patch_size, "patch_size"))
+        object.__setattr__(self, "image_size", size_pair(self.image_size, "image_size"))
+        object.__setattr__(self, "patch_size", size_pair(self.patch_size, "patch_size"))
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
         for name in ("width", "depth", "heads", "mlp_width", "channels"):
             if getattr(self, name) < 1:
@@ -78,12 +92,7 @@ class ViTConfig:
         for name in ("num_classes", "representation_size", "register_tokens"):
             if (getattr(self, name) or 0) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 (for none) or more")
-        (height, width), (patch_h, patch_w) = self.image_size, self.patch_size  # type: ignore[misc]
-        if height % patch_h or width % patch_w:
-            raise ConfigError(
-                f"patch size {patch_h}x{patch_w} does not divide image size {height}x{width}; "
-                f"the nearest image size that fits is {_nearest(height, patch_h)}x{_nearest(width, patch_w)}"
-            )
+        self._check_patches()
         if self.width % self.heads:
             raise ConfigError(f"{self.heads} heads do not divide width {self.width}")
         for name, choices in (
@@ -102,6 +111,21 @@ class ViTConfig:
             object.__setattr__(self, "class_token", None)
         self._check_tokens()
 
+    def _check_patches(self) -> None:
+        if self.stem is not None:
+            object.__setattr__(self, "stem", tuple(self.stem))
+            if any(count < 1 for count in self.stem):
+                raise ConfigError(f"stem is {self.stem}, expected at least 1 unit in each stage")
+            if self.stem_width < 32 or self.stem_width % 32:
+                raise ConfigError(f"stem_width is {self.stem_width}, expected a multiple of 32 (groups)")
+        (height, width), (patch_h, patch_w) = self.map_size, self.patch_size  # type: ignore[misc]
+        if height % patch_h or width % patch_w:
+            what, times = ("image size" if self.stem is None else "the stem's feature map"), self.stem_reduction
+            raise ConfigError(
+                f"patch size {patch_h}x{patch_w} does not divide {what} {height}x{width}; the nearest image size that "
+                f"fits is {times * _nearest(height, patch_h)}x{times * _nearest(width, patch_w)}"
+            )
+
     def _check_tokens(self) -> None:
         if self.layer_scale is not None and not 0 < self.layer_scale < math.inf:
             raise ConfigError(f"layer_scale is {self.layer_scale}, expected a positive number, or None for none")
@@ -114,13 +138,32 @@ class ViTConfig:
 
     @classmethod
     def variant(cls, name: str, **changes: Any) -> "ViTConfig":
-        """The configuration called "B/16": a variant of `VARIANTS` and a patch size. `changes` replace fields."""
+        """The configuration called "B/16", a variant of `VARIANTS` and a patch size, or "R50+B/16", one of `HYBRIDS`.
+        `changes` replace fields."""
         return cls(**{**variant_fields(name), **changes})
+
+    @property
+    def stem_reduction(self) -> int:
+        """By how much the stem shrinks height and width."""
+        return reduction_of(self.stem)
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Height and width of what patches are cut from: the image, or the stem's feature map."""
+        height, width = self.image_size  # type: ignore[misc]
+        return -(-height // self.stem_reduction), -(-width // self.stem_reduction)
+
+    @property
+    def map_channels(self) -> int:
+        """Channels of what patches are cut from."""
+        if self.stem is None:
+            return self.channels
+        return self.stem_width * (4 * 2 ** (len(self.stem) - 1) if self.stem else 1)
 
     @property
     def grid(self) -> tuple[int, int]:
         """Patches per column and per row: (height / P, width / P)."""
-        (height, width), (patch_h, patch_w) = self.image_size, self.patch_size  # type: ignore[misc]
+        (height, width), (patch_h, patch_w) = self.map_size, self.patch_size  # type: ignore[misc]
         return height // patch_h, width // patch_w
 
     @property
@@ -149,17 +192,36 @@ class ViTConfig:
         """Rows of a learned position table: all tokens, or the patches alone with no_embed_class."""
         return self.num_tokens - (self.num_prefix_tokens if self.no_embed_class else 0)
 
+    @property
+    def description(self) -> str:
+        """What the model is, in a few words."""
+        stem = "" if self.stem is None else f"ResNet stem ({'+'.join(map(str, self.stem)) or 'root only'}), "
+        return f"ViT: {stem}width {self.width}, depth {self.depth}, {self.heads} heads, {self.num_tokens} tokens"
 
-def variant_fields(name: str) -> dict[str, int]:
-    """The fields of ViTConfig that the name of a variant, such as "B/16", stands for."""
+
+def reduction_of(stem: tuple[int, ...] | None) -> int:
+    """By how much a stem of so many units per stage shrinks height and width: 4 by its root, 2 by each stage but the
+    first; 1 without a stem."""
+    return 1 if stem is None else 4 * 2 ** max(0, len(stem) - 1)
+
+
+def variant_fields(name: str) -> dict[str, Any]:
+    """The fields of ViTConfig that the name of a variant, such as "B/16" or "R50+B/16", stands for."""
+    if name in HYBRIDS:
+        base, patch, stem = HYBRIDS[name]
+        return {**variant_fields(f"{base}/{patch}"), "stem": stem}
     match = re.fullmatch(r"(\w+)/(\d+)", name)
     if not match or match[1] not in VARIANTS:
-        raise ConfigError(f'unknown variant "{name}": expected one of {", ".join(VARIANTS)} and a patch size, as B/16')
+        raise ConfigError(
+            f'unknown variant "{name}": expected one of {", ".join(VARIANTS)} and a patch size, as B/16, '
+            f"or one of {', '.join(HYBRIDS)}"
+        )
     sizes = dict(zip(("width", "depth", "heads", "mlp_width"), VARIANTS[match[1]], strict=True))
     return {"patch_size": int(match[2]), **sizes}
 
 
-def _pair(size: Any, name: str) -> tuple[int, int]:
+def size_pair(size: Any, name: str) -> tuple[int, int]:
+    """`size` as (height, width): a number of pixels stands for both. Raises ConfigError, calling it `name`."""
     height, width = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
     if not isinstance(height, Integral) or not isinstance(width, Integral):
         raise ConfigError(f"{name} is {size!r}, expected a number of pixels or (height, width)")

@@ -13,6 +13,7 @@ import numpy as np
 
 from minivit.errors import CheckpointError
 from minivit.models.config import ViTConfig
+from minivit.models.convert_hybrid import infer_stem, released_stem_name, with_group_norm_axes
 from minivit.models.layouts import Arrays, Layout, Shapes
 
 MAX_DEPTH = 1000  # blocks of a stack; the deepest ViT has under a hundred
@@ -53,7 +54,7 @@ _LINEN = {  # flax.linen's numbers -> those of the released files
 def canonical(arrays: Arrays, source: str) -> dict[str, np.ndarray]:
     """The arrays under the names of the released files, from any of the published dialects: names of flax.linen,
     the prefixes `params/` and `opt/target/` (beside which lies the optimiser's state, left out here), big_vision's
-    place of the position table, and blocks stacked along a leading axis ("scan").
+    place of the position table, blocks stacked along a leading axis ("scan"), and GroupNorm parameters of one axis.
 
     Raises CheckpointError if two arrays would have one name, or for a stack that no model has.
     """
@@ -68,7 +69,7 @@ def canonical(arrays: Arrays, source: str) -> dict[str, np.ndarray]:
             found += _layers(stack[1], array, source) if stack else [(name, array)]
     if len(dict(found)) != len(found):
         raise CheckpointError(f"{source} holds two arrays for one place in the model")
-    return dict(found)
+    return with_group_norm_axes(dict(found))
 
 
 def _released_name(name: str) -> str:
@@ -104,6 +105,7 @@ def infer_config(shapes: Shapes, known: Mapping[str, Any]) -> ViTConfig:
         "mlp_width": shapes(block + "MlpBlock_3/Dense_0/kernel", 2)[1],
         "num_classes": shapes("head/bias", 1)[0] if "head/bias" in shapes else 0,
         "channels": channels,
+        **infer_stem(shapes.arrays),
         "classifier": "token" if "cls" in shapes else "gap",
         "representation_size": shapes("pre_logits/bias", 1)[0] if "pre_logits/bias" in shapes else None,
     }
@@ -125,7 +127,9 @@ def to_official(state: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
         elif block and block[2] == "attention.out.weight":
             arrays[prefix + _IN_BLOCK[block[2]]] = array.reshape(heads, head_dim, width)
         elif name == "patch_embed.projection.weight":
-            arrays[_AROUND[name]] = array.reshape(*config.patch_size, config.channels, width)  # type: ignore[misc]
+            arrays[_AROUND[name]] = array.reshape(*config.patch_size, config.map_channels, width)  # type: ignore[misc]
+        elif name.startswith("stem."):
+            arrays[released_stem_name(name, config)] = array if array.ndim == 4 else array.reshape(1, 1, 1, -1)
         else:
             arrays[prefix + (_IN_BLOCK[block[2]] if block else _AROUND[name])] = array
     return arrays

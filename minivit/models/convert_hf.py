@@ -177,5 +177,6 @@ HF = Layout(
         "no_embed_class": (False,),
         "fc_norm": (False,),
         "layer_scale": (None,),
+        "stem": (None,),
     },
 )

@@ -93,5 +93,5 @@ TIMM = Layout(
     views=to_timm,
     resize="bicubic_antialias",
     untold=("heads", "no_embed_class", "classifier"),
-    fixed={"position": ("learned", "none"), "representation_size": (None,)},
+    fixed={"position": ("learned", "none"), "representation_size": (None,), "stem": (None,)},
 )

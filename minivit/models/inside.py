@@ -10,7 +10,7 @@ import numpy as np
 from minivit.backend import Array, to_numpy
 from minivit.errors import ConfigError
 from minivit.models.config import ViTConfig
-from minivit.models.posemb import sincos_2d
+from minivit.models.positions import patch_positions
 from minivit.models.vit import ViT
 from minivit.tensor import Tensor, no_grad
 
@@ -83,18 +83,12 @@ def patch_pitch(config: ViTConfig) -> tuple[float, float]:
 
 def position_table(model: ViT) -> np.ndarray:
     """(P, D): the position embeddings of the patches. Raises ConfigError for a model that has none."""
-    config = model.config
-    rows, columns = config.grid
-    if config.position == "sincos2d":
-        return sincos_2d(config.grid, config.width)
-    if config.position == "learned2d":
-        half = (rows, columns, config.width // 2)
-        by_column = np.broadcast_to(to_numpy(model.column_embedding.data), half)
-        by_row = np.broadcast_to(to_numpy(model.row_embedding.data), half)
-        return np.concatenate([by_column, by_row], axis=2).reshape(rows * columns, config.width)
-    if config.position == "learned":
-        return to_numpy(model.position_embedding.data)[0, -rows * columns :]
-    raise ConfigError(f'the model has no position embeddings (position is "{config.position}")')
+    rows, columns = model.config.grid
+    with no_grad():
+        table = model.position_embedding if model.config.position == "learned" else patch_positions(model)
+    if table is None:
+        raise ConfigError(f'the model has no position embeddings (position is "{model.config.position}")')
+    return to_numpy(table.data).reshape(-1, model.config.width)[-rows * columns :]  # the last rows are the patches'
 
 
 def cosine_similarity(table: np.ndarray, grid: tuple[int, int]) -> np.ndarray:

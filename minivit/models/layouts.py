@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minivit.errors import CheckpointError, ConfigError
-from minivit.models.config import VARIANTS, ViTConfig
+from minivit.models.config import VARIANTS, ViTConfig, reduction_of
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -73,7 +73,8 @@ class Shapes:
     def config(self, fields: Mapping[str, Any], position: str) -> ViTConfig:
         """The ViTConfig of `fields`, its grid from the position table under the key `position`."""
         try:
-            one_patch = ViTConfig(**{**fields, "image_size": fields["patch_size"]})
+            times = reduction_of(fields.get("stem"))
+            one_patch = ViTConfig(**{**fields, "image_size": tuple(times * side for side in fields["patch_size"])})
             if position in self.arrays:
                 return self._with_grid(one_patch, fields, self(position, 3)[1])
             image_size = fields.get("image_size", self.asked_size)
@@ -85,7 +86,7 @@ class Shapes:
 
     def _with_grid(self, config: ViTConfig, fields: Mapping[str, Any], rows: int) -> ViTConfig:
         """The grid of a position table, of all tokens or of the patches alone: as the fields say, or else a square, or
-        else that of the image_size asked for."""
+        else that of the image_size asked for.   config: that of one patch."""
         orders = [False, True] if config.num_prefix_tokens else [False]
         if config.register_tokens:
             orders.reverse()  # models with registers rather have a table of the patches alone
@@ -95,7 +96,7 @@ class Shapes:
         for size, no_embed_class in (*stated, *likely[:1], *asked, *likely[1:]):
             patches = rows - (0 if no_embed_class else config.num_prefix_tokens)
             side = math.isqrt(max(patches, 1))
-            square = tuple(side * patch for patch in config.patch_size)  # type: ignore[union-attr]
+            square = tuple(side * one for one in config.image_size)  # type: ignore[union-attr]
             image_size: Any = square if size == "square" else size
             found = dataclasses.replace(config, image_size=image_size, no_embed_class=no_embed_class)
             if math.prod(found.grid) == patches:

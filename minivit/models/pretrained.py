@@ -65,6 +65,8 @@ def open_pretrained(
     layout = recognise(arrays, path)
     if layout is OFFICIAL and leaves_position_open(arrays) and "position" not in config_changes:
         raise CheckpointError(f'{path} has no position table: pass position="sincos2d", or "none" if there was none')
+    if layout is not OFFICIAL and (config_changes.get("stem") is not None or any("backbone." in key for key in arrays)):
+        raise CheckpointError(f"{path}: hybrids are read from released .npz files, not in the layout of {layout.title}")
     arrays = layout.canonical(arrays, str(path))
     beside = Beside(path, layout)
     known = {**beside.fields(), **told(metadata, path)}
@@ -144,6 +146,8 @@ def export(model: ViT, path: str | Path, layout: str = "official") -> None:
     """
     if layout not in LAYOUTS:
         raise ValueError(f'export: layout is "{layout}", expected one of {", ".join(LAYOUTS)}')
+    if not isinstance(model, ViT):
+        raise ValueError("export: there is no published layout for a model that is not a ViT")
     path, config, chosen = Path(path), model.config, LAYOUTS[layout]
     for field, fits in chosen.fixed.items():
         if getattr(config, field) not in fits:

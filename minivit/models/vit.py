@@ -11,6 +11,7 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.backend.arrays import asarray_like
 from minivit.models.config import ViTConfig
+from minivit.models.hybrid import ResNetStem
 from minivit.models.positions import patch_positions, position_tables
 from minivit.nn import Dropout, EncoderBlock, LayerNorm, Linear, Module, PatchEmbed
 from minivit.nn import initialisers as init
@@ -24,9 +25,8 @@ class ViT(Module):
 
     At the start the head is zero: all logits equal config.head_bias, and only the head has a gradient.
     seed=None draws nothing: kernels and embeddings are zeros that take no memory, to be counted or loaded.
-    dtype: "float32" or "float64".
-    recompute_blocks: set to True, blocks keep only their input for the backward pass and are computed again there
-    (activation checkpointing): less memory, more time, the same result. Not with a tap.
+    dtype: "float32" or "float64". recompute_blocks: set to True, blocks keep only their input for the backward pass and
+    are computed again there (activation checkpointing): less memory, more time, the same result. Not with a tap.
     """
 
     recompute_blocks = False
@@ -35,7 +35,8 @@ class ViT(Module):
     def __init__(self, config: ViTConfig, seed: int | None = 0, dtype: str = "float32"):
         rng = None if seed is None else np.random.default_rng(seed)
         self.config = config
-        self.patch_embed = PatchEmbed(config.patch_size, config.channels, config.width, rng, dtype)  # type: ignore[arg-type]
+        self.stem = None if config.stem is None else ResNetStem(config, rng, dtype)
+        self.patch_embed = PatchEmbed(config.patch_size, config.map_channels, config.width, rng, dtype)  # type: ignore[arg-type]
         for name, count in config.prefix_tokens.items():
             std = 0.0 if name == "class_token" else 0.02
             setattr(self, name, init.parameter(init.normal(rng, (1, count, config.width), std), dtype))
@@ -50,9 +51,8 @@ class ViT(Module):
                 dtype,
                 dropout=config.dropout,
                 attention_dropout=config.attention_dropout,
-                drop_path=config.drop_path
-                * i
-                / max(1, config.depth - 1),  # 0 at the first block, drop_path at the last
+                # 0 at the first block, drop_path at the last
+                drop_path=config.drop_path * i / max(1, config.depth - 1),
                 gelu=config.gelu,
                 norm_eps=config.norm_eps,
                 layer_scale=config.layer_scale,
@@ -89,8 +89,7 @@ class ViT(Module):
         expected = (*self.config.image_size, self.config.channels)  # type: ignore[misc]
         if images.shape[1:] != expected:
             raise ValueError(f"ViT: images are {images.shape}, expected (B, {', '.join(map(str, expected))})")
-        x = self.embed(images)
-        x = self.dropout(x, rng)
+        x = self.dropout(self.embed(images), rng)
         if tap is not None:
             tap["embedded"] = x
         for i, block in enumerate(self.blocks):
@@ -121,7 +120,7 @@ class ViT(Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Eq. 1: z_0 = [x_class; x_p E] + E_pos.   (B, height, width, C) -> (B, N, D)."""
-        x = self.patch_embed(images)
+        x = self.patch_embed(images if self.stem is None else self.stem(images))
         batch, _, width = x.shape
         if (table := patch_positions(self)) is not None:
             x = x + table

@@ -5,12 +5,11 @@ takes, a line an array that one op hands to another. The bar in a box is what th
 """
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from minivit.plots.tape_graph import Column, columns_of, kept_bytes
+from minivit.plots.tape_graph import IN_BLOCK, Column, columns_of, kept_bytes
 from minivit.tensor import Node, Tensor, tape
 
 # Pixels.
@@ -38,8 +37,8 @@ def computation_graph(loss: Tensor, title: str, path: Path) -> None:
     """The graph that made `loss`, as an SVG file; to be called before the backward pass, which empties the tape.
 
     Each op stands with the shape of its result and the bytes that it keeps (`kept_bytes`), parameters with name and
-    shape. Blocks (ops on parameters named "blocks.0. ...") have a column each, neighbours that are alike share one.
-    Raises ValueError if nothing was recorded.
+    shape. Blocks and units (ops on parameters named "blocks.0. ...") have a column each, neighbours that are alike
+    share one. Raises ValueError if nothing was recorded.
     """
     nodes = tape(loss)
     if not nodes:
@@ -129,7 +128,7 @@ def _from_outside(node: Node) -> list[tuple[str, bool]]:
     for link, shape in zip(node.inputs, node.input_shapes, strict=True):
         if isinstance(link, Tensor):
             name = link.name or "leaf"
-            taken.append((f"{re.sub(r'^blocks[.][0-9]+[.]', '', name)} {_shape(shape)}", False))
+            taken.append((f"{IN_BLOCK.sub('', name)} {_shape(shape)}", False))
         elif link is None and shape:  # numbers are not worth a pill
             taken.append((f"data {_shape(shape)}", True))
     return taken

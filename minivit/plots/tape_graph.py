@@ -12,6 +12,9 @@ from typing import Any
 from minivit.backend import Array, is_array
 from minivit.tensor import Node, Tensor
 
+BLOCKS = {"blocks": "block", "units": "unit", "stem.units": "stem unit"}  # a list of alike modules: title of each
+IN_BLOCK = re.compile(rf"^({'|'.join(map(re.escape, BLOCKS))})\.(\d+)\.")  # how the name of a parameter in one begins
+
 
 @dataclasses.dataclass
 class Column:
@@ -25,19 +28,20 @@ class Column:
 def columns_of(nodes: list[Node]) -> list[Column]:
     """The columns to draw, from the first to the last.
 
-    A node belongs to the block whose parameter it takes ("blocks.0. ..."); one without parameters stays with the node
-    before it.
+    A node belongs to the block, or unit of a ResNet, whose parameter it takes ("blocks.0. ..."); one without parameters
+    stays with the node before it.
     """
     columns: list[Column] = []
     for node in nodes:
         names = [link.name or "" for link in node.inputs if isinstance(link, Tensor)]
-        blocks = [match[1] for name in names if (match := re.match(r"blocks\.(\d+)\.", name))]
+        blocks = [match.groups() for name in names if (match := IN_BLOCK.match(name))]
         if blocks:
-            title = f"block {int(blocks[0]) + 1}"
+            kind, number = blocks[0]
+            title = f"{BLOCKS[kind]} {int(number) + 1}"
         elif columns and not names:
             title = columns[-1].title
         else:
-            title = "head" if any(column.title.startswith("block") for column in columns) else "embedding"
+            title = "head" if any(column.title.startswith(("block", "unit")) for column in columns) else "embedding"
         if not columns or columns[-1].title != title:
             columns.append(Column(title, []))
         columns[-1].nodes.append(node)
@@ -50,14 +54,14 @@ def _merged(columns: list[Column]) -> list[Column]:
     """Neighbouring blocks of the same ops on the same shapes become one column."""
     shown: list[Column] = []
     for column in columns:
-        if shown and column.title.startswith("block") and _signature(column) == _signature(shown[-1]):
+        if shown and column.title[-1].isdigit() and _signature(column) == _signature(shown[-1]):
             shown[-1].repeats += 1
         else:
             shown.append(column)
     for column in shown:
         if column.repeats > 1:
-            start = int(column.title.split()[1])
-            column.title = f"blocks {start} to {start + column.repeats - 1}, alike"
+            kind, _, start = column.title.rpartition(" ")
+            column.title = f"{kind}s {start} to {int(start) + column.repeats - 1}, alike"
     return shown
 
 

@@ -28,10 +28,10 @@ Drawing = tuple[str, Callable[[Path], None]]  # name of a file, and what writes 
 
 def draw_attention(subject: Subject) -> Iterator[Drawing]:
     """The attention of what the head reads, by layer and head, a file per image."""
-    config = subject.model.config
+    config = subject.vit.config
     reader = "the [class] token" if config.classifier == "token" else "the mean over tokens"
     for i, (image, caption) in enumerate(zip(subject.images, subject.captions(), strict=True)):
-        attention = inside.attention_weights(subject.model, image[None])[:, 0]
+        attention = inside.attention_weights(subject.vit, image[None])[:, 0]
         maps = inside.read_by_head(attention, config) * attention.shape[-1]
         title = f"{subject.name}: attention of {reader}\n{caption.replace(chr(10), ', ')}"
         yield f"attention-{i + 1}.png", partial(plots.attention_maps, subject.as_seen(image), maps, title)
@@ -41,8 +41,8 @@ def draw_rollout(subject: Subject) -> Iterator[Drawing]:
     """Attention rollout of the images, several in a file."""
     maps = []
     for image in subject.images:
-        mixed = inside.rollout(inside.attention_weights(subject.model, image[None]))[0]
-        maps.append(inside.read_by_head(mixed, subject.model.config) * len(mixed))
+        mixed = inside.rollout(inside.attention_weights(subject.vit, image[None]))[0]
+        maps.append(inside.read_by_head(mixed, subject.vit.config) * len(mixed))
     captions = subject.captions()
     title = f"{subject.name}: attention rollout"
     for start in range(0, len(maps), IMAGES_IN_A_ROW):
@@ -54,7 +54,7 @@ def draw_rollout(subject: Subject) -> Iterator[Drawing]:
 
 def draw_distance(subject: Subject) -> Iterator[Drawing]:
     """Mean attention distance over the files, or over test images of all classes."""
-    config = subject.model.config
+    config = subject.vit.config
     images = subject.images
     if not subject.files:
         chosen = subject.test_data.limit(DISTANCE_IMAGES)
@@ -62,7 +62,7 @@ def draw_distance(subject: Subject) -> Iterator[Drawing]:
     size = max(1, PIECE_TOKENS // config.num_tokens)
     total = np.zeros((config.depth, config.heads))
     for start in range(0, len(images), size):
-        attention = inside.attention_weights(subject.model, images[start : start + size])
+        attention = inside.attention_weights(subject.vit, images[start : start + size])
         total += inside.attention_distance(attention, config).sum(axis=1)
     uniform = inside.patch_distances(config.grid, inside.patch_pitch(config)).mean()
     height, width = config.image_size  # type: ignore[misc]
@@ -72,15 +72,15 @@ def draw_distance(subject: Subject) -> Iterator[Drawing]:
 
 def draw_positions(subject: Subject) -> Iterator[Drawing]:
     """Cosine similarity of the position embeddings."""
-    table = inside.position_table(subject.model)
-    similarity = inside.cosine_similarity(table, subject.model.config.grid)
+    table = inside.position_table(subject.vit)
+    similarity = inside.cosine_similarity(table, subject.vit.config.grid)
     title = f"{subject.name}: position embeddings"
     yield "positions.png", partial(plots.position_similarity, similarity, title)
 
 
 def draw_filters(subject: Subject) -> Iterator[Drawing]:
     """Principal components of the patch filters."""
-    components, shares = inside.principal_components(inside.patch_filters(subject.model), FILTERS)
+    components, shares = inside.principal_components(inside.patch_filters(subject.vit), FILTERS)
     title = f"{subject.name}: principal components\nof the patch filters"
     yield "filters.png", partial(plots.patch_filters, components, shares, title)
 

@@ -12,7 +12,7 @@ from minivit import cli, runs
 from minivit.data import Augment, Dataset, read_image
 from minivit.data.images import to_channels
 from minivit.errors import CheckpointError, ConfigError, DataError
-from minivit.models import ViT, load_pretrained
+from minivit.models import ResNet, ViT, load_pretrained
 from minivit.recipes import Recipe
 from minivit.tensor import no_grad
 
@@ -26,7 +26,7 @@ class Subject:
     """
 
     name: str
-    model: ViT
+    model: ViT | ResNet
     recipe: Recipe | None
     classes: list[str]
     folder: Path | None
@@ -34,6 +34,13 @@ class Subject:
     index: Sequence[int]
     data: str | None
     data_root: str | None
+
+    @property
+    def vit(self) -> ViT:
+        """The model, if it is a ViT. Raises ConfigError for a ResNet."""
+        if isinstance(self.model, ResNet):
+            raise ConfigError("the model is a ResNet: it has no patches, positions or attention")
+        return self.model
 
     @property
     def augment(self) -> Augment:
@@ -86,14 +93,14 @@ def load_subject(args: argparse.Namespace) -> Subject:
         raise CheckpointError(f"{path}: there is no such run folder or file")
     folder = path if path.is_dir() else path.parent
     if path.is_file() and not (path.name == "checkpoint.npz" and (folder / "config.json").exists()):
-        model = load_pretrained(path).eval()
-        return Subject(path.name, model, None, [], None, args.images, args.index, args.data, args.data_root)
+        published = load_pretrained(path).eval()
+        return Subject(path.name, published, None, [], None, args.images, args.index, args.data, args.data_root)
     model, recipe, classes = runs.load_trained(folder)
     data, root = args.data or recipe.data, args.data_root or recipe.data_root
     return Subject(folder.resolve().name, model, recipe, classes, folder, args.images, args.index, data, root)
 
 
-def predicted(model: ViT, images: np.ndarray) -> np.ndarray:
+def predicted(model: ViT | ResNet, images: np.ndarray) -> np.ndarray:
     """(B,) numbers of the likeliest classes."""
     with no_grad():
         return model(images).data.argmax(axis=-1)

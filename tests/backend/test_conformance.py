@@ -38,6 +38,14 @@ def layer_norm_case(*shape: int, **params: Any) -> Case:
     return [3 + normal(*shape), normal(shape[-1]), normal(shape[-1])], params
 
 
+def conv2d_case(images: tuple[int, ...], kernel: tuple[int, ...], **params: Any) -> Case:
+    return [normal(*images), normal(*kernel, spread=0.3)], params
+
+
+def group_norm_case(*shape: int, **params: Any) -> Case:
+    return [3 + normal(*shape), normal(shape[-1]), normal(shape[-1])], params
+
+
 LOGITS = normal(6, 5)
 NUMBERS = np.arange(6) % 5
 PROBABILITIES = np.random.default_rng(0).dirichlet(np.ones(5), 6)
@@ -52,6 +60,26 @@ CASES: dict[str, list[Case]] = {
     "layer_norm": [
         *[layer_norm_case(*shape) for shape in [(8,), (0, 4), (1, 2), (13, 4), (3, 5, 7), (4, 1)]],
         layer_norm_case(3, 6, eps=0.1),
+    ],
+    "conv2d": [
+        conv2d_case((2, 5, 4, 3), (3, 3, 3, 2)),
+        conv2d_case((2, 6, 5, 3), (3, 3, 3, 2), stride=2),
+        conv2d_case((1, 9, 8, 2), (7, 5, 2, 3), stride=2),  # every other row needs another border
+        conv2d_case((1, 3, 4, 2), (5, 5, 2, 3), stride=3),
+        conv2d_case((2, 5, 4, 3), (2, 2, 3, 2)),  # another border on either side, at stride 1
+        conv2d_case((2, 5, 4, 3), (3, 3, 3, 2), padding="valid"),
+        conv2d_case((2, 5, 6, 2), (2, 3, 2, 1), padding="valid"),
+        conv2d_case((3, 7, 1, 1), (1, 2, 1, 1)),
+        conv2d_case((2, 5, 7, 2), (2, 2, 2, 3), stride=3, padding="valid"),
+        conv2d_case((2, 4, 3, 3), (1, 1, 3, 4)),
+        conv2d_case((2, 4, 5, 3), (1, 1, 3, 4), stride=2),
+        conv2d_case((0, 4, 5, 3), (3, 3, 3, 4)),
+    ],
+    "group_norm": [
+        *[group_norm_case(*shape, groups=2) for shape in [(2, 3, 4, 6), (3, 1, 1, 4), (2, 5, 4), (0, 3, 4), (2, 8)]],
+        group_norm_case(2, 3, 3, 6, groups=1),
+        group_norm_case(2, 3, 3, 6, groups=6, eps=0.1),
+        group_norm_case(2, 2, 3, 64),
     ],
     "attention": [
         ([normal(2, 3, 12)], {"heads": 1}),
@@ -99,6 +127,20 @@ REFUSED: dict[str, list[Case]] = {
         ([normal(2, 3), normal(3), normal(4)], {}),
         ([normal(2, 3), normal(1), normal(1)], {}),
         ([normal(), normal(), normal()], {}),
+    ],
+    "conv2d": [
+        ([normal(2, 5, 4, 3), normal(3, 3, 2, 4)], {}),
+        ([normal(5, 4, 3), normal(3, 3, 3, 4)], {}),
+        ([normal(2, 5, 4, 3), normal(3, 3)], {}),
+        ([normal(2, 5, 4, 3), normal(3, 3, 3, 4)], {"stride": 0}),
+        ([normal(2, 5, 4, 3), normal(3, 3, 3, 4)], {"padding": "reflect"}),
+        ([normal(2, 5, 2, 3), normal(3, 3, 3, 4)], {"padding": "valid"}),
+    ],
+    "group_norm": [
+        ([normal(2, 3, 6), normal(6), normal(6)], {"groups": 4}),
+        ([normal(2, 3, 6), normal(3), normal(6)], {"groups": 2}),
+        ([normal(2, 3, 6), normal(6), normal(3)], {"groups": 2}),
+        ([normal(6), normal(6), normal(6)], {"groups": 2}),
     ],
     "attention": [
         ([normal(2, 3, 10)], {"heads": 1}),

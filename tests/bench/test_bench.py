@@ -133,6 +133,7 @@ def test_every_command_prints_what_it_measured(quick, capsys, monkeypatch, tmp_p
         (["cifar-ti", "--model", "Ti/4"], "not both"),
         (["--image-size", "32"], "goes with --model"),
         (["--model", "X/3"], "X/3"),
+        (["--model", "R50+B/16"], "hybrids are not measured here"),
         (["--against", "minivit"], 'unknown engine "minivit"'),
         (["--profile", "--recompute"], "ordinary step"),
         (["--roofline", "x.xyz"], ".png"),

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minivit import ops
 from minivit.models import ViT, ViTConfig
 
 VECTORS = Path(__file__).parents[1] / "data" / "vectors"
@@ -60,3 +61,22 @@ def images():
         return np.random.default_rng(seed).standard_normal((batch, *config.image_size, config.channels))
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def layers_by_ops():
+    """convolution, norm = layers_by_ops(module, groups): (x, name of a layer) -> y on arrays, by the parameters and
+    ops alone, to write a model down a second time."""
+
+    def layers(module, groups):
+        p = module.state_dict()
+
+        def convolution(x, name, stride=1):
+            return ops.conv2d(x, ops.standardise(p[f"{name}.weight"])[0], stride)[0]
+
+        def norm(x, name):
+            return ops.group_norm(x, p[f"{name}.scale"], p[f"{name}.bias"], groups)[0]
+
+        return convolution, norm
+
+    return layers
