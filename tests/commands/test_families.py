@@ -3,7 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from minivit import runs
+from minivit.models import export
 
 RUN = ["--limit", "40", "--batch-size", "5", "--steps", "6", "--eval-every", "3", "--workers", "2", "--mean", "0.5"]
 RESNET = ["--preset", "cifar10-resnet", "--data", "digits", *RUN]
@@ -64,3 +69,61 @@ def test_a_plain_model_in_place_of_a_hybrid_has_no_stem(command):
 )
 def test_what_does_not_fit_is_refused_in_one_line(command, options, complaint):
     assert complaint in command("train", *options).complaint
+
+
+NO_FILTERS = "the model does not cut its patches from the image, so there are no filters to look at"
+
+
+@pytest.fixture
+def trained(command, request):
+    """A run folder, and an image file for its model."""
+    assert command("train", *request.param, "--out", "run").status == 0
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 9), np.uint8)).save("digit.png")
+    return "run"
+
+
+@pytest.mark.parametrize("trained", [RESNET], indirect=True)
+def test_a_resnet_is_shown_as_far_as_it_goes(command, trained):
+    result = command("visualize", trained)
+    lines = result.out.splitlines()
+    reason = "the model is a ResNet: it has no patches, positions or attention"
+    named = ("attention", "rollout", "distance", "positions", "filters")
+    assert lines[:5] == [f"left out {name}: {reason}" for name in named]
+    assert lines[5:] == ["pictures/graph.svg", "pictures/curves.png", "pictures/confusion.png"]
+    assert command("visualize", trained, "--figures", "attention").complaint == f"error: {reason}\n"
+
+
+@pytest.mark.parametrize("trained", [HYBRID], indirect=True)
+def test_a_hybrid_shows_all_but_filters(command, trained):
+    lines = command("visualize", trained, "--index", "0").out.splitlines()
+    names = [
+        "attention-1.png",
+        "rollout.png",
+        "distance.png",
+        "positions.png",
+        "graph.svg",
+        "curves.png",
+        "confusion.png",
+    ]
+    assert [line for line in lines if line.startswith("pictures/")] == [f"pictures/{name}" for name in names]
+    left_out = [line for line in lines if line.startswith("left out")]
+    assert left_out == ["left out filters: " + NO_FILTERS]
+
+
+@pytest.mark.parametrize("trained", [RESNET, HYBRID], indirect=True, ids=["resnet", "hybrid"])
+def test_predict_prints_the_likeliest_classes(command, trained):
+    lines = command("predict", trained, "digit.png", "--top", "3").out.splitlines()
+    assert lines[0] == "digit.png"
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize("trained", [HYBRID], indirect=True)
+def test_a_file_of_a_hybrid_answers_as_its_run(command, trained):
+    export(runs.load_trained(Path(trained))[0], "hybrid.npz")
+    measured = [
+        command("evaluate", *of).out.splitlines()[-1] for of in ((trained,), ("hybrid.npz", "--data", "digits"))
+    ]
+    assert measured[0].split(",")[:2] == measured[1].split(",")[:2]
+    answers = [command("predict", of, "digit.png").out.splitlines()[-5:] for of in (trained, "hybrid.npz")]
+    assert [line.split()[0] for line in answers[0]] == [line.split()[0] for line in answers[1]]
+    assert "left out filters" in command("visualize", "hybrid.npz", "digit.png").out

@@ -294,6 +294,17 @@ def test_a_stack_of_very_many_blocks():
     refused()
 
 
+@pytest.mark.parametrize("stages", [[10**12], [1, 10**12], [0], range(1, 40), range(1, 2000)], ids=str)
+def test_stages_of_a_stem_that_nobody_would_build(tiny, stages):
+    """A small file may name any stage; each doubles the channels."""
+    config = tiny(image_size=8, patch_size=2, stem=(), stem_width=32)
+    export(ViT(config), "model")
+    names = {f"block{stage}/unit1/conv1/kernel": np.zeros((1, 1, 1, 1), "f4") for stage in stages}
+    np.savez("model.npz", **read_arrays(MODEL)[0], **names)
+    os.replace("model.npz", "model")
+    refused()
+
+
 def test_complex_numbers(tiny):
     export(ViT(tiny(image_size=8, patch_size=2)), "model")
     arrays = read_arrays(MODEL)[0]

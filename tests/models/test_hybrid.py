@@ -8,7 +8,8 @@ import pytest
 from minivit import functional as F
 from minivit.errors import CheckpointError, ConfigError
 from minivit.gradcheck import check_gradients
-from minivit.models import HYBRIDS, ViT, ViTConfig, export, load_pretrained
+from minivit.models import HYBRIDS, ResNet, ResNetConfig, ViT, ViTConfig, export, load_pretrained
+from minivit.models.archive import read_arrays, write_safetensors
 from minivit.models.hybrid import Bottleneck
 from minivit.nn.convolution import GroupNorm, StdConv
 
@@ -165,3 +166,63 @@ def test_a_damaged_stem_is_named(tmp_path, vectors):
         with pytest.raises(CheckpointError, match=message) as caught:
             load_pretrained(tmp_path / "spoilt.npz")
         assert "\n" not in str(caught.value)
+
+
+def test_a_map_that_is_not_square_must_be_asked_for(tmp_path):
+    model = perturbed(ViT(TINY, dtype="float64"))
+    export(model, tmp_path / "hybrid.npz")
+    with pytest.raises(CheckpointError, match="12 position embeddings are not a square grid"):
+        load_pretrained(tmp_path / "hybrid.npz")
+    again = load_pretrained(tmp_path / "hybrid.npz", dtype="float64", image_size=(24, 32))
+    assert again.config == TINY
+    images = np.random.default_rng(1).standard_normal((2, 24, 32, 2))
+    np.testing.assert_array_equal(again(images).data, model(images).data)
+
+
+def test_a_hybrid_with_the_optimisers_state_beside_it(tmp_path, vectors, vector_path):
+    arrays = {f"opt/target/{key}": array for key, array in vectors("hyb_r.ckpt").items()}
+    np.savez(tmp_path / "trained.npz", **arrays, **{"opt/state/step": np.ones(())})
+    one, two = load_pretrained(tmp_path / "trained.npz"), load_pretrained(vector_path("hyb_r.ckpt.npz"))
+    for name, array in two.state_dict().items():
+        np.testing.assert_array_equal(one.state_dict()[name], array)
+
+
+def test_another_head_keeps_the_stem(vector_path):
+    model, fresh = (load_pretrained(vector_path("hyb_r.ckpt.npz"), **changes) for changes in ({}, {"num_classes": 4}))
+    np.testing.assert_array_equal(fresh.stem.root.weight.data, model.stem.root.weight.data)
+    assert not fresh.head.weight.data.any()
+
+
+# Layouts without hybrids
+
+
+@pytest.mark.parametrize("layout", ["timm", "hf"])
+def test_other_layouts_do_not_express_a_hybrid(tmp_path, layout):
+    with pytest.raises(ValueError, match=rf"the {layout} layout cannot express stem=\(1, 2\)"):
+        export(ViT(TINY), tmp_path / "model", layout)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("layout", "title", "key"),
+    [
+        ("timm", "timm", "patch_embed.backbone.stem.conv.weight"),
+        ("hf", "Hugging Face", "vit.embeddings.patch_embeddings.backbone.bit.embedder.convolution.weight"),
+    ],
+)
+def test_hybrids_of_other_layouts_are_refused_in_one_line(tmp_path, layout, title, key):
+    config = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, num_classes=3)
+    export(ViT(config), tmp_path / "plain", layout)
+    arrays, metadata = read_arrays(tmp_path / "plain")
+    write_safetensors(tmp_path / "hybrid", {**arrays, key: np.zeros((4, 3, 7, 7), "float32")}, metadata)
+    message = f"hybrids are read from released .npz files, not in the layout of {title}"
+    for file, changes in (("hybrid", {}), ("plain", {"stem": ()})):
+        with pytest.raises(CheckpointError, match=message) as caught:
+            load_pretrained(tmp_path / file, **changes)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_resnet_is_not_exported(tmp_path):
+    resnet = ResNet(ResNetConfig(units=(1,), width=4, groups=2, image_size=8))
+    with pytest.raises(ValueError, match="no published layout"):
+        export(resnet, tmp_path / "resnet.npz")

@@ -171,7 +171,7 @@ def multiply_adds(config):
 
     def count(op, inputs, y):
         nonlocal total
-        if op in ("linear", "conv2d"):
+        if op in ("linear", "linear_gelu", "conv2d"):
             weight = inputs[1]
             total += y.size * weight.size // weight.shape[-1]
         elif op == "attention":

@@ -5,11 +5,11 @@ import itertools
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from devices import ops, to_device
 from hypothesis import given
 from strategies import arrays, assert_close, assert_same, check, distinct
 
 from minivit import functional as F
-from minivit import ops
 from minivit.backend.windows import window_span
 
 PADDINGS = st.sampled_from(["same", "valid"])
@@ -72,8 +72,8 @@ def test_conv2d_is_a_linear_layer_on_windows_side_by_side(inputs):
     index = by_windows(places, weight.shape[:2], stride, lambda part: part.reshape(len(part), -1))
 
     def composition(x, weight):
-        pixels = F.concat(x.reshape(x.size), np.zeros(1), axis=0)  # the last one, index -1, is the border
-        return F.linear(pixels[index], weight.reshape(-1, weight.shape[-1]))
+        pixels = F.concat(x.reshape(x.size), to_device(np.zeros(1)), axis=0)  # the last, index -1, is the border
+        return F.linear(pixels[to_device(index)], weight.reshape(-1, weight.shape[-1]))
 
     assert_same(lambda x, weight: F.conv2d(x, weight, stride, padding), composition, x, weight)
 

@@ -3,11 +3,11 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from devices import ops, to_device
 from hypothesis import given
 from strategies import arrays, assert_close, assert_same, check, rngs, shapes
 
 from minivit import functional as F
-from minivit import ops
 
 groups_and_widths = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -42,7 +42,7 @@ def test_group_norm_is_layer_norm_of_each_group(inputs, eps):
 
     def composition(x, scale, bias):
         rows = x.reshape(*split).transpose(0, 2, 1, 3).reshape(len(x.data), groups, -1)
-        unit = F.layer_norm(rows, np.ones(rows.shape[-1]), np.zeros(rows.shape[-1]), eps)
+        unit = F.layer_norm(rows, *to_device((np.ones(rows.shape[-1]), np.zeros(rows.shape[-1]))), eps)
         x_hat = unit.reshape(split[0], groups, pixels, split[3]).transpose(0, 2, 1, 3).reshape(*x.shape)
         return x_hat * scale + bias
 

@@ -9,7 +9,7 @@ import pytest
 
 from minivit import functional as F
 from minivit import plots
-from minivit.models import ViT, ViTConfig
+from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig
 from minivit.plots.tape_graph import columns_of, kept_bytes
 from minivit.tensor import Tensor, grad, lift, no_grad, tape
 
@@ -78,6 +78,17 @@ def test_equal_blocks_share_a_column(draw):
     # drop path is 0 at the first block, so that the others differ from it
     root = draw(loss_of(depth=5, classifier="gap", drop_path=0.2))
     assert texts(root, **{"font-size": "15"}) == ["embedding", "block 1", "blocks 2 to 5, alike", "head"]
+
+
+def test_units_of_a_residual_network_have_columns_too(draw):
+    hybrid = {"image_size": 32, "patch_size": 1, "channels": 3, "stem": (3, 1), "stem_width": 32}
+    root = draw(F.mean(ViT(ViTConfig(width=8, depth=1, heads=2, **hybrid))(np.zeros((1, 32, 32, 3)))))
+    stem = ["embedding", "stem unit 1", "stem units 2 to 3, alike", "stem unit 4"]
+    assert texts(root, **{"font-size": "15"}) == [*stem, "embedding", "block 1", "head"]
+    resnet = ResNet(ResNetConfig(units=(1, 2), width=4, groups=2, image_size=8, root="3x3"))
+    root = draw(F.mean(resnet(np.zeros((1, 8, 8, 3)))))
+    assert texts(root, **{"font-size": "15"}) == ["embedding", "unit 1", "unit 2", "unit 3", "head"]
+    assert "conv3.weight 1 × 1 × 4 × 16" in texts(root, **{"font-size": "12"})
 
 
 def test_blocks_of_other_ops_are_not_alike(draw):
