@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from devices import ops
 from hypothesis import given
-from strategies import arrays, assert_close, assert_same, check, shapes
+from strategies import arrays, assert_close, assert_same, check, moderate, shapes
 
 from minivit import functional as F
 
@@ -75,10 +75,10 @@ def test_matmul_says_what_does_not_fit(x_shape, y_shape):
 
 
 @st.composite
-def linear_inputs(draw, min_side=0):
+def linear_inputs(draw, min_side=0, values=moderate):
     features = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    x = draw(arrays((*draw(shapes(min_side=min_side)), features[0])))
-    return x, draw(arrays(features)), draw(arrays((features[1],)))
+    x = draw(arrays((*draw(shapes(min_side=min_side)), features[0]), values))
+    return x, draw(arrays(features, values)), draw(arrays((features[1],), values))
 
 
 @pytest.mark.gradient_check("linear")
@@ -114,10 +114,15 @@ def test_linear_says_what_does_not_fit():
 # linear_gelu
 
 
+def gentle(rng, shape):
+    """So small that x W + b is above -2: far to the left gelu is too flat for numerical differentiation."""
+    return moderate(rng, shape) / 4
+
+
 @pytest.mark.gradient_check("linear_gelu")
-@given(inputs=linear_inputs(), form=st.sampled_from(["tanh", "erf"]))
+@given(inputs=linear_inputs(values=gentle), form=st.sampled_from(["tanh", "erf"]))
 def test_linear_gelu(inputs, form):
-    check(ops.linear_gelu, *inputs, rtol=1e-5, form=form)  # far to the left gelu is flat
+    check(ops.linear_gelu, *inputs, rtol=1e-5, form=form)
 
 
 @given(inputs=linear_inputs(min_side=1), form=st.sampled_from(["tanh", "erf"]))
