@@ -130,20 +130,24 @@ class DeviceStep:
         """Memory that the recorded step holds for itself."""
         return self._pool.total_bytes()
 
-    def out_of_memory(self) -> str:
-        """What to say, and what to do, when the GPU's memory was too small: measured on a few images."""
-        assert self._batch is not None
-        batch, self._graph = len(self._batch[0]), None
-        self.xp.get_default_memory_pool().free_all_blocks()
-        self._pool.free_all_blocks()
-        few = min(8, batch)
-        needs = [self._memory_of(images) for images in (max(1, few // 2), few)]
-        per_image = max(1, (needs[1] - needs[0]) / max(1, few - few // 2))
+    def out_of_memory(self, batch: int) -> str:
+        """What to say, and what to do, when the GPU's memory was too small for so many images: measured on a few."""
+        self._graph = None
+        for pool in (self._pool, self.xp.get_default_memory_pool()):
+            pool.free_all_blocks()
         free = self.xp.cuda.runtime.memGetInfo()[0]
+        line = f"out of GPU memory with a batch of {batch}; {free / 2**30:.1f} GiB were free for it"
+        few = min(8, batch)
+        if self._batch is None or few < 2:
+            return f"{line}: choose a smaller model or image size, or --recompute"
+        try:
+            needs = [self._memory_of(images) for images in (few // 2, few)]
+        except MemoryError:
+            return f"{line}: not even {few} images fit; choose a smaller model or image size, or --recompute"
+        per_image = max(1, (needs[1] - needs[0]) / (few - few // 2))
         fits = max(1, min(batch - 1, int((0.9 * free - needs[0]) / per_image)))
         return (
-            f"out of GPU memory with a batch of {batch}: about {fits} images would fit "
-            f"({per_image / 2**20:.1f} MiB each, {free / 2**30:.1f} GiB free); try --batch-size {fits}, "
+            f"{line}: about {fits} images would fit ({per_image / 2**20:.1f} MiB each); try --batch-size {fits}, "
             f"--accumulate {-(-batch // fits)} or --recompute"
         )
 
