@@ -13,7 +13,8 @@ from typing import Any, Self
 import numpy as np
 
 from minivit.backend import Array, xp_of
-from minivit.backend.cupy_kernels.flat import CORRECTION_1, LR, NORM, NUM_SCALARS, FlatParameters
+from minivit.backend.cupy_kernels.flat import CORRECTION_1, EMA_RATE, LR, NORM, SENT, FlatParameters
+from minivit.backend.cupy_kernels.pinned import PinnedCopies
 from minivit.errors import NonFiniteError
 from minivit.finite import first_non_finite
 from minivit.nn import Module
@@ -53,6 +54,7 @@ class DeviceStep:
         self._batch: tuple[Array, Array] | None = None
         self._pieces: list[Piece] = []
         self._flatten()
+        self._scalar_copies = PinnedCopies(xp, SENT, np.float32)
         self._totals = xp.zeros(3, "float64")  # since the last `read`
         self._loss, self._correct, self._norm = (self._totals[i : i + 1] for i in range(3))  # views of it
         self._images_seen, self._steps = 0, 0
@@ -67,7 +69,6 @@ class DeviceStep:
             self._state.append(flat)
         if self.ema:
             self._average, self.ema.averages = self.flat.flatten(self.ema.averages)
-            self._ema_rate = self.xp.zeros(1, "float32")
         for parameter, view in zip(optimizer.parameters, self.flat.views, strict=True):
             parameter.data = view
 
@@ -129,20 +130,24 @@ class DeviceStep:
         """Memory that the recorded step holds for itself."""
         return self._pool.total_bytes()
 
-    def out_of_memory(self) -> str:
-        """What to say, and what to do, when the GPU's memory was too small: measured on a few images."""
-        assert self._batch is not None
-        batch, self._graph = len(self._batch[0]), None
-        self.xp.get_default_memory_pool().free_all_blocks()
-        self._pool.free_all_blocks()
-        few = min(8, batch)
-        needs = [self._memory_of(images) for images in (max(1, few // 2), few)]
-        per_image = max(1, (needs[1] - needs[0]) / max(1, few - few // 2))
+    def out_of_memory(self, batch: int) -> str:
+        """What to say, and what to do, when the GPU's memory was too small for so many images: measured on a few."""
+        self._graph = None
+        for pool in (self._pool, self.xp.get_default_memory_pool()):
+            pool.free_all_blocks()
         free = self.xp.cuda.runtime.memGetInfo()[0]
+        line = f"out of GPU memory with a batch of {batch}; {free / 2**30:.1f} GiB were free for it"
+        few = min(8, batch)
+        if self._batch is None or few < 2:
+            return f"{line}: choose a smaller model or image size, or --recompute"
+        try:
+            needs = [self._memory_of(images) for images in (few // 2, few)]
+        except MemoryError:
+            return f"{line}: not even {few} images fit; choose a smaller model or image size, or --recompute"
+        per_image = max(1, (needs[1] - needs[0]) / (few - few // 2))
         fits = max(1, min(batch - 1, int((0.9 * free - needs[0]) / per_image)))
         return (
-            f"out of GPU memory with a batch of {batch}: about {fits} images would fit "
-            f"({per_image / 2**20:.1f} MiB each, {free / 2**30:.1f} GiB free); try --batch-size {fits}, "
+            f"{line}: about {fits} images would fit ({per_image / 2**20:.1f} MiB each); try --batch-size {fits}, "
             f"--accumulate {-(-batch // fits)} or --recompute"
         )
 
@@ -177,7 +182,7 @@ class DeviceStep:
     def _set_scalars(self) -> None:
         """Send what changes from update to update: learning rate and bias corrections."""
         optimizer = self.optimizer
-        scalars = np.zeros(NUM_SCALARS, np.float32)
+        scalars = np.zeros(SENT, np.float32)
         scalars[LR] = optimizer.current_lr()
         optimizer.steps += 1
         decays = [decay for decay in optimizer.decays if decay]
@@ -189,9 +194,8 @@ class DeviceStep:
             scalars[CORRECTION_1 : CORRECTION_1 + 2] = corrections
         else:
             scalars[1] = optimizer.momentum
-        self.flat.scalars.set(scalars)
-        if self.ema:
-            self._ema_rate.set(np.array([1 - self.ema.next_decay()], np.float32))
+        scalars[EMA_RATE] = 1 - self.ema.next_decay() if self.ema else 0
+        self._scalar_copies.send(scalars, self.flat.scalars[:SENT])
 
     def _update(self) -> None:
         """Forward, backward, clip, update: device work alone, which can be recorded."""
@@ -210,7 +214,7 @@ class DeviceStep:
         else:
             self.flat.sgd(*self._state)
         if self.ema:
-            self.flat.ema(self._average, self._ema_rate)
+            self.flat.ema(self._average)
 
     def _forward_backward(self, i: int) -> tuple[Array, Array, list[Array]]:
         """Piece i of the batch: its share of the mean loss, its right answers, its gradients."""
@@ -245,21 +249,29 @@ class Piece:
 class RandomFeed:
     """Stands where a NumPy generator is expected and gives its uniform numbers, as arrays of the device.
 
-    The arrays stay the same from step to step and are filled anew by `refill`, in the order in which they were first
-    asked for; so a recorded step gets new numbers, and the same ones that it would get from the generator.
+    The first step draws array by array; from then on they are views of one array, filled by one copy a step, so a
+    recorded step reads new numbers, and the same ones that it would get from the generator.
     """
 
     def __init__(self, xp: Any):
         self.xp = xp
         self._arrays: list[Array] = []
+        self._flat: Array | None = None
+        self._copies: PinnedCopies | None = None
         self._position = 0
         self._generator = np.random.default_rng(0)
 
     def refill(self, seed: Sequence[int]) -> None:
         """New numbers for the next step, those of numpy.random.default_rng(seed)."""
         self._generator = np.random.default_rng(tuple(seed))
-        for array in self._arrays:
-            array.set(self._generator.random(array.shape, "float32"))
+        if self._flat is None and self._arrays:
+            ends = np.cumsum([array.size for array in self._arrays]).tolist()
+            self._flat = self.xp.empty(ends[-1], "float32")
+            self._copies = PinnedCopies(self.xp, ends[-1], np.float32)
+            parts = zip([0, *ends], ends, self._arrays, strict=False)
+            self._arrays = [self._flat[start:end].reshape(array.shape) for start, end, array in parts]
+        if self._flat is not None and self._copies is not None:
+            self._copies.send(self._generator.random(self._flat.size, "float32"), self._flat)
 
     def rewind(self) -> None:
         """Start again at the first array."""
@@ -268,6 +280,8 @@ class RandomFeed:
     def random(self, size: tuple[int, ...], dtype: str = "float32") -> Array:
         """The next uniform numbers in [0, 1)."""
         if self._position == len(self._arrays):
+            if self._flat is not None:
+                raise ValueError("RandomFeed: asked for more arrays than in the first step")
             self._arrays.append(self.xp.asarray(self._generator.random(size, "float32")))
         array = self._arrays[self._position]
         self._position += 1
@@ -278,5 +292,6 @@ class RandomFeed:
     def __deepcopy__(self, memo: dict) -> "RandomFeed":
         """A second reader of the same arrays, at the same place: for a forward pass that is run again."""
         again = RandomFeed(self.xp)
-        again._arrays, again._position, again._generator = self._arrays, self._position, self._generator
+        again._arrays, again._flat, again._position = self._arrays, self._flat, self._position
+        again._generator = self._generator
         return again

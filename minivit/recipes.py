@@ -86,6 +86,8 @@ class Recipe:
                 raise ConfigError(f"std is {value}, expected more than 0")
         if self.precision == "tf32" and self.backend == "numpy":
             raise ConfigError("precision tf32 is one of GPUs' matrix units: choose backend cupy, or float32 or bf16")
+        if self.precision in ("tf32", "bf16") and self.kernels == "reference" and self.backend != "numpy":
+            raise ConfigError(f"kernels reference are the readable ops, which have no {self.precision} on a GPU")
         if self.loss == "sigmoid" and self.label_smoothing:
             raise ConfigError("label smoothing belongs to the softmax loss; the sigmoid loss has none")
         _ = self.augment  # raises what it has to say

@@ -17,7 +17,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import runs
-from minivit.backend import Array, kernels
+from minivit.backend import Array, kernels, xp_of
 from minivit.backend.precision import precision
 from minivit.backend.workers import Workers, available_cores, keep_freed_memory
 from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
@@ -33,7 +33,7 @@ from minivit.optim.schedules import Schedule
 from minivit.plots import learning_curves
 from minivit.recipes import Recipe
 from minivit.step import LossFunction, StepResult, count_correct, like_parameters, step
-from minivit.tensor import no_grad
+from minivit.tensor import Tensor, no_grad
 
 PIECE_TOKENS = 2048  # enough rows for fast matrix products, few enough to keep the memory of a step small
 READ_EVERY = 20  # steps after which a GPU's losses are fetched; each time it has to be waited for
@@ -213,14 +213,16 @@ class Trainer:
 
     def _launch(self, device_step: DeviceStep, images: Array, labels: Array) -> StepResult:
         """One step on a GPU, whose outcome is waited for now and then only."""
-        full = False
-        try:
-            with numerics(self.recipe):
+        with numerics(self.recipe):
+            full = False
+            try:
                 device_step(images, labels, seed=(self.recipe.seed, self.step, 2))
-        except MemoryError:
-            full = True  # what the traceback holds is freed at the end of this block
-        if full:
-            raise BackendError(device_step.out_of_memory())
+            except Exception as error:
+                full = isinstance(error, MemoryError) or "cudaErrorMemoryAllocation" in str(error)
+                if not full:
+                    raise
+            if full:  # not sooner: what the traceback holds is freed at the end of that block
+                raise BackendError(device_step.out_of_memory(len(images)))
         self.step += 1
         if self._latest is None or self.step % READ_EVERY == 0:
             self._read()
@@ -232,7 +234,8 @@ class Trainer:
         if self.device_step is None:
             return
         try:
-            result, steps = self.device_step.read()
+            with numerics(self.recipe):
+                result, steps = self.device_step.read()
         except NonFiniteError as error:
             raise self._not_finite(str(error), self.step) from None
         if steps:
@@ -364,8 +367,16 @@ def accumulation(recipe: Recipe) -> int:
 def training_loss(recipe: Recipe) -> LossFunction:
     """The loss that a recipe minimises."""
     if recipe.loss == "sigmoid":
-        return F.sigmoid_cross_entropy
+        return _sigmoid_loss
     return functools.partial(F.cross_entropy, label_smoothing=recipe.label_smoothing)
+
+
+def _sigmoid_loss(logits: Tensor, labels: Array) -> Tensor:
+    """Class numbers made dense here, since the op would look at them to refuse wrong ones, and a GPU had to be waited
+    for; with 0.0 added, logits that were bfloat16 are float32."""
+    if labels.ndim == 1:
+        labels = labels[:, None] == xp_of(labels).arange(logits.shape[-1])
+    return F.sigmoid_cross_entropy(logits + 0.0, labels.astype("float32"))
 
 
 def make_optimizer(recipe: Recipe, model: ViT | ResNet, total_steps: int) -> AdamW | SGD:

@@ -24,7 +24,15 @@ settings.register_profile("explore", settings.get_profile("default"), max_exampl
 settings.load_profile("default")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`pytest -m gpu` runs what needs a GPU: every test that is parametrised with "cupy"."""
+    for item in items:
+        if "cupy" in getattr(getattr(item, "callspec", None), "params", {}).values():
+            item.add_marker("gpu")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gpu: this test needs a GPU that CuPy can use")
     config.addinivalue_line(
         "markers", "gradient_check(*ops): this test checks the gradients of these ops of minivit.ops with check_vjp"
     )

@@ -211,10 +211,16 @@ def train(recipe, folder=None, stop_after=None):
     return trainer.metrics, trainer
 
 
-@pytest.mark.parametrize("choices", [{}, {"kernels": "reference"}, {"graph": False}, {"recompute": True}], ids=str)
+@pytest.mark.parametrize(
+    "choices",
+    [{}, {"kernels": "reference"}, {"graph": False}, {"recompute": True}, {"loss": "sigmoid", "mixup": 0.0}],
+    ids=str,
+)
 def test_a_run_has_the_same_metrics_as_on_numpy(cupy, choices):
     expected, _ = train(dataclasses.replace(RECIPE, **choices))
-    found, _ = train(dataclasses.replace(RECIPE, backend="cupy", **choices))
+    found, trainer = train(dataclasses.replace(RECIPE, backend="cupy", **choices))
+    recorded = trainer.device_step is not None and trainer.device_step._graph is not None
+    assert recorded == ("kernels" not in choices and choices.get("graph", True))
     for one, other in zip(found, expected, strict=True):
         for name in ("step", "train_loss", "test_loss", "test_accuracy", "lr"):
             assert one[name] == pytest.approx(other[name], rel=1e-3), name
@@ -252,10 +258,21 @@ def test_too_little_memory_ends_in_one_line_that_says_what_fits():
         recipe = dataclasses.replace(RECIPE, backend="cupy", batch_size=24, graph=False)
         trainer = Trainer(recipe, dataset(), None, None)
         cupy.get_default_memory_pool().set_limit(size=trainer.device_step.flat.data.nbytes * 40)
-        with pytest.raises(BackendError, match=r"batch of 24: about \d+ images would fit .* --accumulate") as caught:
+        with pytest.raises(BackendError, match=r"batch of 24; .* about \d+ images would fit .* --accumulate") as caught:
             for _ in trainer.run():
                 pass
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("limit", "batch"), [(1, 24), (10, 1)])
+def test_where_nothing_fits_the_line_says_that(limit, batch):
+    with standin_cupy.installed() as cupy:
+        recipe = dataclasses.replace(RECIPE, backend="cupy", batch_size=batch, graph=False, mixup=0.0)
+        trainer = Trainer(recipe, dataset(), None, None)
+        cupy.get_default_memory_pool().set_limit(size=cupy.get_default_memory_pool().used_bytes() + limit * 2048)
+        with pytest.raises((BackendError, MemoryError), match=r"smaller model|Out of memory"):
+            for _ in trainer.run():
+                pass
 
 
 def test_reference_and_fused_kernels_learn_the_same(cupy):

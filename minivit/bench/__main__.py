@@ -131,6 +131,8 @@ def engine_options(args: argparse.Namespace) -> dict[str, Any]:
     only_cpu = ("profile", "roofline", "scaling", "data", "overhead", "workers")
     if given := [name for name in only_cpu if getattr(args, name)]:
         raise ConfigError(f"--{given[0]} measures NumPy: give it without --backend cupy")
+    if args.kernels != "fused":
+        raise ConfigError("--kernels reference is not timed on a GPU: see the images/s of minivit.train with it")
     return {name: getattr(args, name) for name in ("accumulate", "recompute", "precision")}
 
 

@@ -5,7 +5,6 @@ Loader and in its order, by its threads; per batch only what was drawn is copied
 """
 
 import contextlib
-import importlib
 from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple, Self
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from minivit.backend import Array
 from minivit.backend.cupy_kernels import augment as kernels
+from minivit.backend.cupy_kernels.pinned import PinnedCopies
 from minivit.data.dataset import ArrayDataset
 from minivit.data.device_tables import encode, make_tables
 from minivit.data.loader import Loader
@@ -59,13 +59,6 @@ class _Drawn(NamedTuple):
     mixing: Mixing | None
 
 
-class _Slot(NamedTuple):
-    """Pinned memory that one batch's packed numbers are copied from, and an event after that copy."""
-
-    pinned: np.ndarray
-    copied: Any
-
-
 class DeviceLoader:
     """The batches of `loader`, made on the GPU; iterate over it as over the loader itself.
 
@@ -90,9 +83,7 @@ class DeviceLoader:
         noise = batch * int(np.prod(size)) if self.augment.erasing else 0  # as much as can be
         self._sizes = batch * len(kernels.CHANGE), batch * self._operations * 3, noise
         self._packed = xp.empty(sum(self._sizes), xp.int32)
-        pinned = importlib.import_module("cupyx").empty_pinned
-        self._slots = [_Slot(pinned(sum(self._sizes), np.int32), xp.cuda.Event()) for _ in range(2)]
-        self._sent = 0
+        self._copies = PinnedCopies(xp, sum(self._sizes), np.int32)
 
     @property
     def _image_shape(self) -> tuple[int, int, int]:
@@ -166,20 +157,9 @@ class DeviceLoader:
             parts.append(encode(changes.operations).ravel())
         return np.concatenate([*parts, *(erasure.noise.ravel().view(np.int32) for erasure in changes.erasures)])
 
-    def _send(self, packed: np.ndarray) -> None:
-        """Copy to the GPU, on the current stream. The host waits only for the copy before last, whose memory it reuses:
-        a copy reads its pinned memory after this function has returned."""
-        slot = self._slots[self._sent % len(self._slots)]
-        self._sent += 1
-        slot.copied.synchronize()
-        slot.pinned[: len(packed)] = packed
-        stream = self.xp.cuda.get_current_stream()
-        self._packed[: len(packed)].set(slot.pinned[: len(packed)], stream=stream)
-        slot.copied.record(stream)
-
     def _make(self, drawn: _Drawn, target: DeviceBatch) -> DeviceBatch:
         """Fill `target` with what was drawn."""
-        self._send(drawn.packed)
+        self._copies.send(drawn.packed, self._packed[: len(drawn.packed)])
         xp, (images, labels), mixing = self.xp, target, drawn.mixing
         unmixed, numbers = images, labels
         if mixing is not None:

@@ -3,10 +3,11 @@
     MINIVIT_DATA=<folder with CIFAR-10> python tests/gpu/acceptance.py --out DIR
 
 It checks that the tests pass on the GPU, that compute-sanitizer finds nothing in the kernels, that NumPy and CuPy
-learn alike; measures steps against PyTorch's; and trains on CIFAR-10. Every stage is a command in a process of its own,
-with a limit; one that fails or runs out of time leaves the others alone. The stages that check run side by side, those
-that measure one after another. DIR gets the full output of each and results.json; the table that is printed last says
-what was asked and what was found.
+learn alike; trains on CIFAR-10; and measures steps against PyTorch's. Every stage is a command in a process of its own,
+with a limit; one that fails or runs out of time leaves the others alone. The checks and the training run side by side,
+then the measurements one after another. A line is printed for each stage as it ends: what was asked and what was found;
+DIR gets results.json, all output in log.txt, and the training's curves. `--only checks`, `training` or `speed` runs a
+part by itself.
 
 `--rehearse` runs the same stages with tiny sizes on the stand-in for CuPy, to test this script without a GPU.
 """
@@ -16,8 +17,12 @@ import dataclasses
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +40,7 @@ class Stage:
     """A command, how long it may take (seconds), and what its output must say.
 
     verdict: from the output to (passed, what was found); passed is None for a figure that is only reported.
-    measures: whether it needs the machine for itself.
+    part: "checks", "training" or "speed".
     """
 
     name: str
@@ -43,7 +48,7 @@ class Stage:
     command: list[str]
     limit: float
     verdict: Callable[[str], tuple[bool | None, str]]
-    measures: bool = True
+    part: str = "checks"
 
 
 def bench(model: str, image_size: int, batch: int, precision: str, rivals: str) -> list[str]:
@@ -96,28 +101,32 @@ def alike(output: str) -> tuple[bool, str]:
 
 
 def stages(out: Path) -> list[Stage]:
-    """All of them; of those that measure, what matters most comes first."""
-    tests = [PYTHON, "-m", "pytest", "-n", "8", "-k", "cupy", "-p", "no:cacheprovider"]
+    """All of them; of the measurements, what matters most comes first."""
+    tests = [PYTHON, "-m", "pytest", "-n", "6", "-m", "gpu", "-p", "no:cacheprovider"]
+    tests += ["-W", "default::DeprecationWarning", "-W", "default::FutureWarning"]  # of libraries that are new here
     small, middle, large = ("Ti/4", 32, 128), ("Ti/4", 32, 1024), ("B/16", 224, 256)
     cifar = [PYTHON, "-m", "minivit.train", "--preset", "cifar10", "--backend", "cupy", "--precision", "bf16", "--out"]
-    alone = [
-        ("tests", "all pass", tests, 200, passed_tests),
-        ("memcheck", "no errors", ["compute-sanitizer", "--tool", "memcheck", *SANITIZER], 150, no_errors),
-        ("racecheck", "no errors", ["compute-sanitizer", "--tool", "racecheck", *SANITIZER], 150, no_errors),
-        ("NumPy and CuPy", "50 steps alike", [PYTHON, "tests/gpu/same_curve.py"], 100, alike),
+    memcheck, racecheck = (["compute-sanitizer", "--tool", tool, *SANITIZER] for tool in ("memcheck", "racecheck"))
+    return [
+        Stage("machine", "report", [PYTHON, "-m", "minivit.doctor"], 60, gpu_line),
+        Stage("tests", "all pass", tests, 330, passed_tests),
+        Stage("memcheck", "no errors", memcheck, 330, no_errors),
+        Stage("racecheck", "no errors", racecheck, 330, no_errors),
+        Stage("NumPy and CuPy", "50 steps alike", [PYTHON, "tests/gpu/same_curve.py"], 120, alike),
+        Stage("CIFAR-10", "at least 90%", [*cifar, str(out / "cifar10")], 345, best_accuracy, "training"),
+        Stage("ceilings", "report", [PYTHON, "tests/gpu/ceilings.py"], 60, lines, "speed"),
+        *(
+            Stage(name, asked, bench(*load, precision, rival), limit, ratio_to(rival, least), "speed")
+            for name, asked, load, precision, rival, limit, least in (
+                ("Ti/4 32px B=128 bf16", "at least 2", small, "bf16", "torch", 60, 2),
+                ("Ti/4 32px B=1024 bf16", "at least 1.2", middle, "bf16", "torch", 60, 1.2),
+                ("B/16 B=256 bf16", "at least 1.0", large, "bf16", "torch", 75, 1.0),
+                ("B/16 B=256 tf32", "at least 0.95", large, "tf32", "torch", 75, 0.95),
+                ("B/16 bf16, compiled", "report", large, "bf16", "torch-compile", 120, None),
+                ("Ti/4 bf16, compiled", "report", small, "bf16", "torch-graphs", 120, None),
+            )
+        ),
     ]
-    measured = [
-        ("machine", "report", [PYTHON, "-m", "minivit.doctor"], 60, gpu_line),
-        ("ceilings", "report", [PYTHON, "tests/gpu/ceilings.py"], 60, lines),
-        ("Ti/4 32px B=128 bf16", "at least 2", bench(*small, "bf16", "torch"), 60, ratio_to("torch", 2)),
-        ("Ti/4 32px B=1024 bf16", "at least 1.2", bench(*middle, "bf16", "torch"), 60, ratio_to("torch", 1.2)),
-        ("B/16 B=256 bf16", "at least 1.0", bench(*large, "bf16", "torch"), 75, ratio_to("torch", 1.0)),
-        ("B/16 B=256 tf32", "at least 0.95", bench(*large, "tf32", "torch"), 75, ratio_to("torch", 0.95)),
-        ("CIFAR-10", "at least 90%", [*cifar, str(out / "cifar10")], 330, best_accuracy),
-        ("B/16 bf16, compiled", "report", bench(*large, "bf16", "torch-compile"), 120, ratio_to("torch-compile", None)),
-        ("Ti/4 bf16, compiled", "report", bench(*small, "bf16", "torch-graphs"), 120, ratio_to("torch-graphs", None)),
-    ]
-    return [Stage(*entry, measures=False) for entry in alone] + [Stage(*entry) for entry in measured]
 
 
 def gpu_line(output: str) -> tuple[None, str]:
@@ -149,35 +158,36 @@ def rehearsal(stage: Stage) -> Stage:
     return dataclasses.replace(stage, command=command)
 
 
-def run(stage: Stage, folder: Path, environment: dict[str, str], limit: float) -> dict[str, Any]:
-    """Run one stage; everything it prints goes to a file."""
+def run(stage: Stage, environment: dict[str, str], limit: float) -> tuple[dict[str, Any], str]:
+    """Run one stage: its result, and everything it printed. When time is up, all its processes are ended."""
     begin = time.perf_counter()
-    log = folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', stage.name)}.log"
-    with log.open("w") as file:
+    with tempfile.TemporaryFile("w+") as file:
         try:
-            code: int | str = subprocess.run(
-                stage.command,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env=environment,
-                timeout=limit,
-                check=False,
-            ).returncode
-        except (subprocess.TimeoutExpired, OSError) as error:
+            process = subprocess.Popen(
+                stage.command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=environment, start_new_session=True
+            )
+            try:
+                code: int | str = process.wait(limit)
+            except subprocess.TimeoutExpired as error:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                code = type(error).__name__
+        except OSError as error:
             code = type(error).__name__
-    passed, found = stage.verdict(log.read_text())
+        file.seek(0)
+        output = file.read()
+    passed, found = stage.verdict(output)
     if code != 0:
         passed, found = (False if passed is not None else None), f"exit {code}; {found}"
     seconds = round(time.perf_counter() - begin, 1)
-    return {"asked": stage.asked, "passed": passed, "found": found, "seconds": seconds}
+    return {"asked": stage.asked, "passed": passed, "found": found, "seconds": seconds}, output
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("acceptance"), help="folder for logs and results.json")
     parser.add_argument("--minutes", type=float, default=9.5, help="for everything together (default: 9.5)")
-    parser.add_argument("--only", default="", help="run the stages whose name contains this")
+    parser.add_argument("--only", choices=("checks", "training", "speed"), help="a part of it")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the stand-in for CuPy")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -185,26 +195,33 @@ def main() -> int:
     paths = [ROOT, ROOT / "tests", *([ROOT / "tests/gpu/rehearsal"] if args.rehearse else [])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONUNBUFFERED": "1"}
     results: dict[str, dict[str, Any]] = {}
+    lock, marks = threading.Lock(), {True: "pass", False: "FAIL", None: "-"}
 
     def carry_out(stage: Stage) -> None:
-        left = end - time.perf_counter()
-        if left < 10:
-            passed = None if stage.asked == "report" else False
-            results[stage.name] = {"asked": stage.asked, "passed": passed, "found": "no time left", "seconds": 0}
-        else:
+        left, output = end - time.perf_counter(), ""
+        result = {"asked": stage.asked, "passed": None if stage.asked == "report" else False, "seconds": 0.0}
+        result["found"] = "no time left"
+        if left > 10:
             stage = rehearsal(stage) if args.rehearse else stage
-            results[stage.name] = run(stage, args.out, environment, min(stage.limit, left))
-        (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+            result, output = run(stage, environment, min(stage.limit, left))
+        with lock:
+            results[stage.name] = result
+            mark = marks[result["passed"]]
+            print(f"{mark:5}{stage.name:24}{stage.asked:16}{result['seconds']:6.0f} s  {result['found']}", flush=True)
+            (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+            with (args.out / "log.txt").open("a") as log:
+                log.write(f"==== {stage.name}: {' '.join(stage.command)}\n{output}\n")
 
-    wanted = [stage for stage in stages(args.out.resolve()) if args.only in stage.name]
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(carry_out, [stage for stage in wanted if not stage.measures]))
-    for stage in wanted:
-        if stage.measures:
-            carry_out(stage)
-    marks = {True: "pass", False: "FAIL", None: "-"}
-    for name, r in results.items():
-        print(f"{marks[r['passed']]:5}{name:24}{r['asked']:16}{r['seconds']:6.0f} s  {r['found']}")
+    with tempfile.TemporaryDirectory() as scratch:
+        wanted = [stage for stage in stages(Path(scratch)) if args.only in (None, stage.part)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(carry_out, [stage for stage in wanted if stage.part != "speed"]))
+        for name in ("curves.png", "metrics.jsonl", "config.json"):
+            if (Path(scratch) / "cifar10" / name).exists():
+                shutil.copy(Path(scratch) / "cifar10" / name, args.out / f"cifar10-{name}")
+        for stage in wanted:
+            if stage.part == "speed":
+                carry_out(stage)
     return 0 if all(r["passed"] is not False for r in results.values()) else 1
 
 

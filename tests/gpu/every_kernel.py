@@ -1,4 +1,5 @@
-"""One update of small models that between them launch every kernel: to be run under compute-sanitizer."""
+"""A few updates of small models that between them launch every kernel, and attention at the sizes of real models: to be
+run under compute-sanitizer. Every array is an allocation of its own, so that overruns are seen."""
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from minivit.tensor import Tensor, grad
 from minivit.trainer import Trainer
 
 cupy = get_namespace("cupy")
+cupy.cuda.set_allocator(None)  # no pool
 rng = np.random.default_rng(0)
 for in_precision, width, optimizer, mixing in (
     ("float32", 50, "sgd", {}),
@@ -21,7 +23,7 @@ for in_precision, width, optimizer, mixing in (
     model = ViTConfig(image_size=20, patch_size=5, width=width, depth=2, heads=2, mlp_width=70, num_classes=5)
     recipe = Recipe(
         model=model, batch_size=3, steps=4, precision=in_precision, backend="cupy", optimizer=optimizer, ema=0.9,
-        flip=True, crop_padding=2, randaugment=(2, 9.0), erasing=0.5, lr=1e-3, workers=1, **mixing,
+        graph=False, flip=True, crop_padding=2, randaugment=(2, 9.0), erasing=0.5, lr=1e-3, workers=1, **mixing,
     )  # fmt: skip
     data = ArrayDataset(rng.integers(0, 256, (9, 20, 20, 3), np.uint8), np.arange(9) % 5, list("abcde"), "random")
     for progress in Trainer(recipe, data, data, None).run():
@@ -30,4 +32,10 @@ for in_precision, width, optimizer, mixing in (
         x = Tensor(cupy.asarray(rng.standard_normal((7, 33)), "float32"), requires_grad=True)
         grad(F.softmax(x), [x], cupy.ones((7, 33), "float32"))
         grad(F.gelu(x, "erf"), [x], cupy.ones((7, 33), "float32"))
+for tokens, features in ((65, 64), (197, 64), (50, 80)):
+    with precision("bf16"):
+        qkv = Tensor(cupy.asarray(rng.standard_normal((1, tokens, 3 * features)), "float32"), requires_grad=True)
+        y = F.attention(qkv, 1)
+        grad(y, [qkv], y.data)
+cupy.cuda.runtime.deviceSynchronize()
 print("every kernel ran")

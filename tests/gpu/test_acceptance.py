@@ -53,17 +53,18 @@ def test_a_verdict_depends_on_the_output(verdict, good, bad):
     assert getattr(acceptance, verdict)(bad)[0] is False
 
 
-def test_a_stage_that_fails_is_no_pass(tmp_path):
+def test_a_stage_that_fails_is_no_pass():
     stage = acceptance.Stage(
         "x", "y", [sys.executable, "-c", "print('3 passed'); raise SystemExit(3)"], 60, acceptance.passed_tests
     )
-    result = acceptance.run(stage, tmp_path, {}, 60)
+    result, output = acceptance.run(stage, {}, 60)
+    assert output == "3 passed\n"
     assert result["passed"] is False
     assert result["found"].startswith("exit 3")
     slow = acceptance.Stage(
         "x", "y", [sys.executable, "-c", "import time; time.sleep(60)"], 60, acceptance.passed_tests
     )
-    assert acceptance.run(slow, tmp_path, {}, 0.2)["found"].startswith("exit TimeoutExpired")
+    assert acceptance.run(slow, {}, 0.2)[0]["found"].startswith("exit TimeoutExpired")
 
 
 def test_every_stage_can_be_rehearsed(tmp_path):

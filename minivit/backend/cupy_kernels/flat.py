@@ -12,8 +12,9 @@ from minivit.backend.cupy_kernels.launch import Launcher, blocks, contiguous, ke
 MAX_TENSORS = 170  # of one launch of gather_gradients: their table is an argument by value, of at most 4 KiB
 ALIGNMENT = 4  # floats: 16 bytes
 THREADS = 256
-LR, CORRECTION_1, CLIP, NORM = 0, 5, 7, 8  # places in `scalars`; see cuda/optimizer.cu
-NUM_SCALARS = 9
+# Places in `scalars`, of which the host sends the first eight; see cuda/optimizer.cu.
+LR, CORRECTION_1, EMA_RATE, CLIP, NORM = 0, 5, 7, 8, 9
+SENT, NUM_SCALARS = 8, 10
 
 
 class FlatParameters:
@@ -85,10 +86,9 @@ class FlatParameters:
         sizes = np.int64(self.size), np.int64(self.decayed)
         _kernel("sgd")(self.grid, THREADS, self.data, v, self.gradients, self.scalars, *sizes)
 
-    def ema(self, average: Array, rate: Array) -> None:
-        """average += rate (data - average), unless the last gradient was not finite.   rate: (1,) on the device."""
-        norm = self.scalars[NORM:]
-        _kernel("ema")(self.grid, THREADS, average, self.data, rate, norm, np.int64(self.size))
+    def ema(self, average: Array) -> None:
+        """average += scalars[EMA_RATE] (data - average), unless the last gradient was not finite."""
+        _kernel("ema")(self.grid, THREADS, average, self.data, self.scalars, np.int64(self.size))
 
 
 TABLE = np.dtype(

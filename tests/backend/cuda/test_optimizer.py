@@ -20,10 +20,11 @@ TABLE = np.dtype(
     ],
     align=True,
 )
-LR, DECAY, EPS, STEP = 0.01, 0.3, 1e-4, 3
+LR, DECAY, EPS, STEP, EMA_RATE = 0.01, 0.3, 1e-4, 3, 0.125
 BETAS = (float(np.float32(0.9)), float(np.float32(0.99)))  # what is left of them in float
 N, DECAYED = 1003, 601  # neither a whole number of vectors
-NORM, CLIP = 8, 7
+NORM, CLIP = 9, 8
+SCALARS = 10
 
 
 def launch(name, args, reverse=False, bug=None, grid=2, block=64):
@@ -57,10 +58,10 @@ def check_gather(sizes, reverse, bug=None):
 def check_clip(sum_of_squares, max_norm, reverse=False, bug=None, count=100):
     shares = np.random.default_rng(0).random(count)
     partial = (sum_of_squares * shares / shares.sum()).astype(np.float32)
-    scalars = np.arange(9, dtype=np.float32)
+    scalars = np.arange(SCALARS, dtype=np.float32)
     launch("clip", [partial, np.int32(count), scalars, np.float32(max_norm)], reverse, bug, grid=1, block=64)
     norm = np.sqrt(sum_of_squares)
-    np.testing.assert_array_equal(scalars[:7], np.arange(7))
+    np.testing.assert_array_equal(scalars[:CLIP], np.arange(CLIP))
     np.testing.assert_allclose(scalars[[NORM, CLIP]], [norm, clip_scale(norm, max_norm)], rtol=1e-6)
 
 
@@ -80,7 +81,7 @@ def updated(optimizer, arrays, clip_factor):
 
 def scalars_of(b1, b2, norm=1.0):
     corrections = [1 / (1 - b1**STEP), 1 / np.sqrt(1 - b2**STEP)]
-    return np.array([LR, b1, b2, EPS, DECAY, *corrections, 0.5, norm], np.float32)
+    return np.array([LR, b1, b2, EPS, DECAY, *corrections, EMA_RATE, 0.5, norm], np.float32)
 
 
 def check_adamw(reverse, bug=None):
@@ -108,7 +109,7 @@ def check_ema(reverse, bug=None):
     reference = EMA([tensor], decay=0.875, warm_up=False)
     tensor.data = p.astype(np.float64)
     reference.update()
-    launch("ema", [average, p, np.array([0.125], np.float32), None, np.int64(N)], reverse, bug)
+    launch("ema", [average, p, scalars_of(*BETAS), np.int64(N)], reverse, bug)
     assert_near(average, reference.averages[0])
 
 
@@ -125,7 +126,7 @@ def test_clip(squares, max_norm):
 
 def test_clip_when_gradients_are_not_finite():
     for value in (np.inf, np.nan):
-        scalars = np.zeros(9, np.float32)
+        scalars = np.zeros(SCALARS, np.float32)
         launch("clip", [np.full(3, value, np.float32), np.int32(3), scalars, np.float32(1)], grid=1)
         assert not np.isfinite(scalars[NORM])
         assert not scalars[CLIP] > 0
@@ -145,7 +146,7 @@ def test_an_update_whose_norm_is_not_finite_changes_nothing(norm):
     scalars = scalars_of(*BETAS, norm=norm)
     launch("adamw", [p, m, v, g, scalars, np.int64(N), np.int64(DECAYED)])
     launch("sgd", [p, v, g, scalars, np.int64(N), np.int64(DECAYED)])
-    launch("ema", [p, g, scalars, scalars[NORM:].copy(), np.int64(N)])
+    launch("ema", [p, g, scalars, np.int64(N)])
     for array, value in zip([p, m, v], before, strict=True):
         np.testing.assert_array_equal(array, value)
 

@@ -4,15 +4,14 @@
 // -DMAX_TENSORS=<int>
 //
 // `scalars` is in the memory of the device, so that an update that was recorded once can run with other numbers:
-//   adamw  {lr, b1, b2, eps, weight decay, 1 / (1 - b1^t), 1 / sqrt(1 - b2^t), clip factor, norm of the gradients}
-//   sgd    {lr, momentum, -, -, weight decay, -, -, clip factor, norm}
-//   ema    {1 - d}
+//   {lr, b1, b2, eps, weight decay, 1 / (1 - b1^t), 1 / sqrt(1 - b2^t), 1 - d of the EMA, clip factor, norm of the gradients}
+// for adamw; for sgd b1 is the momentum. `clip` writes the last two.
 // b1 and b2 are rounded to float here: corrections made from the rounded numbers match them best.
 //
 // Any grid, blocks of whole warps. Flat arrays are 16-byte aligned; their first `decayed` elements decay. Where the
 // norm is not finite an update changes nothing.
 
-enum Scalar { LR, B1, B2, EPS, WEIGHT_DECAY, CORRECTION_1, CORRECTION_2, CLIP, NORM };
+enum Scalar { LR, B1, B2, EPS, WEIGHT_DECAY, CORRECTION_1, CORRECTION_2, EMA_RATE, CLIP, NORM };
 constexpr int MOMENTUM = B1;
 constexpr int MAX_WARPS = 32;
 constexpr int VECTOR = 4;  // floats in 16 bytes
@@ -157,17 +156,14 @@ extern "C" __global__ void sgd(
     }
 }
 
-// norm: of the gradients of the update before, or null.
-extern "C" __global__ void ema(
-    float* average, const float* p, const float* scalars, const float* norm, long long n
-) {
-    if (norm && !is_finite(*norm)) return;
+extern "C" __global__ void ema(float* average, const float* p, const float* scalars, long long n) {
+    if (!is_finite(scalars[NORM])) return;
     for (long long i = first_index(); i < n; i += index_step()) {
         float averages[VECTOR], ps[VECTOR];
         load_up_to(averages, average + i, n - i);
         load_up_to(ps, p + i, n - i);
 #pragma unroll
-        for (int j = 0; j < VECTOR; j++) averages[j] += scalars[0] * (ps[j] - averages[j]);
+        for (int j = 0; j < VECTOR; j++) averages[j] += scalars[EMA_RATE] * (ps[j] - averages[j]);
         store_up_to(average + i, averages, n - i);
     }
 }
