@@ -27,7 +27,8 @@ settings.load_profile("default")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`pytest -m gpu` runs what needs a GPU: every test that is parametrised with "cupy"."""
     for item in items:
-        if "cupy" in getattr(getattr(item, "callspec", None), "params", {}).values():
+        values = getattr(getattr(item, "callspec", None), "params", {}).values()
+        if any(isinstance(value, str) and value == "cupy" for value in values):
             item.add_marker("gpu")
 
 
