@@ -39,7 +39,7 @@ class Stream:
 
     def wait_event(self, event: "Event") -> None:
         recorded = event.recorded  # later records do not matter
-        self.add(lambda: event.done >= recorded)
+        self.add(lambda: event.count >= recorded)
 
     def synchronize(self) -> None:
         self.device.run_until(lambda: not self.queue)
@@ -49,21 +49,26 @@ class Event:
     """Counts how often it was recorded, and how many of these have been reached."""
 
     def __init__(self, device: "LazyDevice"):
-        self.device, self.recorded, self.done = device, 0, 0
+        self.device, self.recorded, self.count = device, 0, 0
+
+    @property
+    def done(self) -> bool:
+        """Whether all that came before the last `record` is done."""
+        return self.count >= self.recorded
 
     def record(self, stream: Stream) -> None:
         self.recorded += 1
         number = self.recorded
 
         def reached() -> bool:
-            self.done = number
+            self.count = number
             return True
 
         stream.add(reached)
 
     def synchronize(self) -> None:
         number = self.recorded
-        self.device.run_until(lambda: self.done >= number)
+        self.device.run_until(lambda: self.count >= number)
 
 
 class Array:
