@@ -11,10 +11,11 @@ def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -
     """Loss and test accuracy over epochs, as a PNG file.   metrics: the lines of a run's metrics.jsonl."""
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
-    epochs = [line["epoch"] for line in metrics]
-    marker = "o" if len(epochs) < 25 else ""
+    marker = "o" if len(metrics) < 25 else ""
+    trained = [line for line in metrics if line["train_loss"] is not None]
+    epochs = [line["epoch"] for line in trained]
     left.plot(
-        epochs, [line["train_loss"] for line in metrics], color=BLUE, marker=marker, markersize=3, label="training"
+        epochs, [line["train_loss"] for line in trained], color=BLUE, marker=marker, markersize=3, label="training"
     )
     tested = [line for line in metrics if line["test_loss"] is not None]
     at = [line["epoch"] for line in tested]
