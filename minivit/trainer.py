@@ -261,13 +261,14 @@ class Trainer:
             if not math.isfinite(test["loss"]):
                 raise self._not_finite("the test loss", self.step)
         lr = self.optimizer.lr
+        before = not self.step  # the first update there is neither a training loss nor a learning rate
         line = {
             "step": self.step,
             "epoch": round(self.step / self.steps_per_epoch, 4),
-            "train_loss": self._sums[0] / max(1, self._sums[1]) if self.step else None,
+            "train_loss": None if before else self._sums[0] / max(1, self._sums[1]),
             "test_loss": test["loss"],
             "test_accuracy": test["accuracy"],
-            "lr": float(lr(max(0, self.step - 1)) if callable(lr) else lr),
+            "lr": None if before else float(lr(self.step - 1) if callable(lr) else lr),
             "images_per_second": round(rate, 1),
         }
         self._sums = [0.0, 0]
