@@ -68,6 +68,18 @@ def test_what_is_drawn(tmp_path, monkeypatch):
     assert left.get_ylim()[0] == 0
 
 
+def test_a_line_before_the_first_step_has_no_training_loss(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: seen.append(self))
+    lines = [{"epoch": 0.0, "train_loss": None, "test_loss": 3.0, "test_accuracy": 0.25}, *records(2)]
+    plots.learning_curves(lines, "digits", tmp_path / "curves.png")
+    training, test = seen[0].axes[0].lines
+    assert training.get_xydata().tolist() == [[1, 2], [2, 1]]
+    assert test.get_xydata().tolist() == [[0, 3], [1, 2.5], [2, 1.25]]
+
+
 def test_no_window_is_opened(tmp_path):
     plots.learning_curves(records(2), "x", tmp_path / "curves.png")
     pyplot = sys.modules.get("matplotlib.pyplot")
