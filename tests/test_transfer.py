@@ -163,6 +163,8 @@ def test_a_kept_head_gives_the_same_logits(weights):
         np.testing.assert_array_equal(found.model.eval()(images).data, random_model().eval()(images).data)
     with pytest.raises(DataError, match=r"is for 3 classes \(ant, bee, cat, ...\), the data has 2 \(bee, ant, ...\)"):
         begin(path, classes=["bee", "ant"], keep_head=True)
+    with pytest.raises(DataError, match=r"the head of .* is for 3 classes"):
+        begin(path, classes=["bee", "ant", "cat"], keep_head=True)
 
 
 def test_the_layer_before_the_head_can_be_new(tmp_path):
@@ -235,8 +237,8 @@ def test_batch_and_steps_fit_the_data(images, batch, steps):
 # the loop
 
 
-def fine_tune(folder, stop_after=None, **changes):
-    """A run that begins with `random_model`: its metrics and its Trainer."""
+def fine_tune(folder, stop_after=None, killed=False, **changes):
+    """A run that begins with `random_model`: its metrics and its Trainer.   killed: at its first evaluation."""
     data = ArrayDataset(
         np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8), np.arange(16) % 3, CLASSES, "random"
     )
@@ -252,6 +254,8 @@ def fine_tune(folder, stop_after=None, **changes):
         runs.create(folder, recipe)
     for progress in trainer.run():
         trainer.stop_requested = progress.step == stop_after
+        if killed:
+            break
     return trainer.metrics, trainer
 
 
@@ -291,16 +295,10 @@ def test_killed_before_the_weights_were_saved(tmp_path, monkeypatch):
         fine_tune(tmp_path / "a")
 
 
-def test_killed_in_the_first_steps(tmp_path):
-    """The checkpoint of step 0 is there from the beginning."""
+def test_killed_before_the_first_step_was_done(tmp_path):
     expected, _ = fine_tune(tmp_path / "a")
-    _, trainer = fine_tune(tmp_path / "b", stop_after=1)
-    checkpoint = tmp_path / "b" / "checkpoint.npz"
-    states, meta = runs.read_checkpoint(checkpoint)
-    assert meta["step"] == 1
-    states["model"] = random_model(trainer.recipe.model).state_dict()
-    states["optimizer"] = {name: 0 * value for name, value in states["optimizer"].items()}
-    runs.write_checkpoint(tmp_path / "b", states, {**meta, "step": 0, "sums": [0.0, 0], "metrics": []})
+    fine_tune(tmp_path / "b", killed=True)
+    assert runs.read_checkpoint(tmp_path / "b" / "checkpoint.npz")[1]["step"] == 0
     found, _ = fine_tune(tmp_path / "b")
     assert [line["test_loss"] for line in found] == [line["test_loss"] for line in expected]
 

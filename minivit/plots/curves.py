@@ -33,6 +33,30 @@ def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -
     figure.savefig(path, dpi=120)
 
 
+def accuracy_by_step(
+    runs: Mapping[str, Sequence[dict[str, Any]]], title: str, path: Path, level: tuple[str, float] | None = None
+) -> None:
+    """Test accuracy over steps of up to three runs, as a PNG file: how fine-tuning begins and how it goes on.
+
+    runs: by name, the lines of their metrics.jsonl.   level: a name and an accuracy, drawn as a horizontal line.
+    """
+    figure = new_figure(7, 4)
+    axes = figure.subplots()
+    for (name, metrics), colour, marker in zip(runs.items(), (BLUE, ORANGE, GREEN), "os^", strict=False):
+        tested = [line for line in metrics if line["test_accuracy"] is not None]
+        steps, accuracy = [line["step"] for line in tested], [100 * line["test_accuracy"] for line in tested]
+        axes.plot(steps, accuracy, color=colour, marker=marker, markersize=5, label=name)
+        for x, y, place in ((steps[0], accuracy[0], (8, -4)), (steps[-1], accuracy[-1], (8, -4))):
+            axes.annotate(f"{y:.1f} %", (x, y), place, textcoords="offset points", color=colour, fontsize=10)
+    if level:
+        axes.axhline(100 * level[1], color="black", linewidth=1, linestyle="--", label=level[0])
+    axes.margins(x=0.12)
+    axes.set(xlabel="step", ylabel="test accuracy (%)", title=title)
+    axes.legend(frameon=False, loc="lower right")
+    open_axes(axes)
+    figure.savefig(path, dpi=120)
+
+
 def roofline(
     points: Mapping[str, tuple[float, float, float]], peak: float, bandwidth: float, title: str, path: Path
 ) -> None:

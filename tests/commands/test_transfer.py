@@ -136,6 +136,14 @@ def test_another_recipe_can_be_used(tiny_run, command):
     assert (recipe.optimizer, recipe.batch_size, recipe.model.width) == ("adamw", 64, 8)
 
 
+def test_normalisation_and_shape_are_not_those_of_the_recipe(colour, pets, command):
+    argv = ("--init-from", colour, "--preset", "cifar10-10min", "--data", f"folder:{pets}", "--batch-size", 4)
+    assert command("train", *argv, "--steps", 1, "--out", "a").status == 0
+    recipe = runs.read_recipe(Path("a"))
+    assert (recipe.mean, recipe.std, recipe.beta2, recipe.flip) == (0.5, 0.5, 0.99, True)
+    assert (recipe.model.patch_size, recipe.model.position) == ((8, 8), "learned")
+
+
 def test_on_the_stand_in_of_a_gpu(tiny_run, command):
     argv = ("--init-from", tiny_run, "--image-size", 16, "--keep-head", *FEW, "--workers", 1)
     assert command("train", *argv, "--freeze", "backbone", "--out", "a").status == 0
