@@ -170,45 +170,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = vars(parser().parse_args(argv))
     out = given.pop("out", None)
     resume = given.pop("resume", None)
-    model = None
-    if resume is not None:
-        bad_images = given.pop("bad_images", None)
-        if given or out:
-            raise ConfigError(
-                "--resume takes no other options but --bad-images: the run goes on as its config.json says"
-            )
-        folder = Path(resume)
-        recipe = runs.read_recipe(folder)
-        if bad_images:
-            recipe = dataclasses.replace(recipe, bad_images=bad_images)
-        train_data, test_data = load_splits(dataclasses.asdict(recipe))
-    else:
-        choices, name = choose(given)
-        source = transfer.open_source(choices) if choices.get("init_from") else None
-        choices = source.inherited(choices) if source else choices
-        if "data" not in choices:
-            raise ConfigError(f"preset {name} needs --data folder:PATH")
-        folder = Path(out) if out else cli.free_folder(Path("runs") / name)
-        if folder.exists():
-            raise CheckpointError(
-                f"{folder} exists already: continue it with --resume {folder}, or choose another --out"
-            )
-        choices["backend"] = cli.resolve_backend(choices.get("backend", "numpy"))
-        train_data, test_data = load_splits(choices)
-        choices = transfer.scaled(choices, len(train_data)) if source else choices
-        recipe = recipes.complete(choices, train_data)
-        # written down, because a batch cut otherwise rounds otherwise
-        recipe = dataclasses.replace(recipe, workers=worker_count(recipe), accumulate=accumulation(recipe))
-        if source:
-            start = transfer.start(source, recipe, train_data.classes)
-            model = start.model
-            print(f"starting from {source.path}\n{start}")
-    trainer = Trainer(recipe, train_data, test_data, folder, model)
-    if resume is not None:
-        trainer.restore()
-    else:
-        runs.create(folder, recipe)
+    if resume is None:
+        return train(new_run(given, out))
+    bad_images = given.pop("bad_images", None)
+    if given or out:
+        raise ConfigError("--resume takes no other options but --bad-images: the run goes on as its config.json says")
+    folder = Path(resume)
+    recipe = runs.read_recipe(folder)
+    if bad_images:
+        recipe = dataclasses.replace(recipe, bad_images=bad_images)
+    trainer = Trainer(recipe, *load_splits(dataclasses.asdict(recipe)), folder)
+    trainer.restore()
     return train(trainer)
+
+
+def new_run(given: dict[str, Any], out: str | None) -> Trainer:
+    """The run of the given options, its folder made."""
+    choices, name = choose(given)
+    source = transfer.open_source(choices) if choices.get("init_from") else None
+    choices = source.inherited(choices) if source else choices
+    if "data" not in choices:
+        raise ConfigError(f"preset {name} needs --data folder:PATH")
+    folder = Path(out) if out else cli.free_folder(Path("runs") / name)
+    if folder.exists():
+        raise CheckpointError(f"{folder} exists already: continue it with --resume {folder}, or choose another --out")
+    choices["backend"] = cli.resolve_backend(choices.get("backend", "numpy"))
+    train_data, test_data = load_splits(choices)
+    choices = transfer.scaled(choices, len(train_data)) if source else choices
+    recipe = recipes.complete(choices, train_data)
+    # written down, because a batch cut otherwise rounds otherwise
+    recipe = dataclasses.replace(recipe, workers=worker_count(recipe), accumulate=accumulation(recipe))
+    model = None
+    if source:
+        start = transfer.start(source, recipe, train_data.classes)
+        model = start.model
+        print(f"starting from {source.path}\n{start}")
+    trainer = Trainer(recipe, train_data, test_data, folder, model)
+    runs.create(folder, recipe)
+    return trainer
 
 
 def load_splits(choices: dict[str, Any]) -> tuple[Dataset, Dataset]:
