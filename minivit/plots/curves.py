@@ -46,11 +46,12 @@ def accuracy_by_step(
         tested = [line for line in metrics if line["test_accuracy"] is not None]
         steps, accuracy = [line["step"] for line in tested], [100 * line["test_accuracy"] for line in tested]
         axes.plot(steps, accuracy, color=colour, marker=marker, markersize=5, label=name)
-        for x, y, place in ((steps[0], accuracy[0], (8, -4)), (steps[-1], accuracy[-1], (8, -4))):
-            axes.annotate(f"{y:.1f} %", (x, y), place, textcoords="offset points", color=colour, fontsize=10)
+        for x, y, side in ((steps[0], accuracy[0], -1), (steps[-1], accuracy[-1], 1)):
+            place = {"xytext": (9 * side, 3), "ha": "left" if side > 0 else "right"}
+            axes.annotate(f"{y:.1f} %", (x, y), textcoords="offset points", color=colour, fontsize=10, **place)
     if level:
         axes.axhline(100 * level[1], color="black", linewidth=1, linestyle="--", label=level[0])
-    axes.margins(x=0.12)
+    axes.margins(x=0.16)
     axes.set(xlabel="step", ylabel="test accuracy (%)", title=title)
     axes.legend(frameon=False, loc="lower right")
     open_axes(axes)
