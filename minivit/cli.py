@@ -118,6 +118,11 @@ def numbers(text: str) -> float | tuple[float, ...]:
     return values if "," in text else values[0]
 
 
+def part(text: str) -> int | str:
+    """What to freeze: a number of blocks, or a name."""
+    return int(text) if text.isdecimal() else text
+
+
 def add_file_options(p: argparse.ArgumentParser) -> None:
     """The options for what a file of published weights does not tell."""
     add = p.add_argument_group("for a file of published weights").add_argument

@@ -35,20 +35,17 @@ def load_published(
         names = imagenet_classes()
     if names is not None and len(names) != config.num_classes:
         raise DataError(f"{classes or path} names {len(names)} classes, the model has {config.num_classes}")
-    prepared = {**default_preparation(found), **(preparation or {})}
-    for field in ("mean", "std"):
-        if isinstance(prepared[field], tuple) and len(prepared[field]) == 1:
-            prepared[field] = prepared[field][0]
-    recipe = Recipe(model=config, **prepared)
+    recipe = Recipe(model=config, **{**default_preparation(found), **(preparation or {})})
     return found.model.eval(), recipe, names, _summary(found, recipe)
 
 
 def default_preparation(found: Published) -> dict[str, Any]:
     """Mean, std and resize of the images that a published model was made for: what lies beside the file, or else what
     most models of its layout have."""
-    mean, std = IMAGENET if found.model.config.distillation_token else HALF
+    usual = IMAGENET if found.model.config.distillation_token else HALF
+    mean, std = found.mean or usual[0], found.std or usual[1]
     resize = "crop" if found.layout == "timm" else "squash"
-    return {"mean": found.mean or mean, "std": found.std or std, "resize": resize}
+    return {"mean": mean if len(mean) > 1 else mean[0], "std": std if len(std) > 1 else std[0], "resize": resize}
 
 
 def read_names(path: Path) -> list[str]:

@@ -17,6 +17,7 @@ from minivit.data import Augment, Dataset
 from minivit.errors import ConfigError
 from minivit.models import ViTConfig
 from minivit.models.families import ModelConfig, config_class
+from minivit.models.posemb import METHODS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Recipe:
     bad_images: str = "refuse"
     # model
     model: ModelConfig = dataclasses.field(default_factory=ViTConfig)
+    # starting weights
+    init_from: str | None = None  # file of published weights, or folder of a run; None: drawn
+    resize_positions: str | None = None  # None: as is usual for the weights; "fresh": drawn anew
+    keep_head: bool = False
+    freeze: str | int | None = None  # "backbone", or embeddings and the first so many blocks
     # optimisation
     batch_size: int = 128
     epochs: float = 10
@@ -90,7 +96,20 @@ class Recipe:
             raise ConfigError(f"kernels reference are the readable ops, which have no {self.precision} on a GPU")
         if self.loss == "sigmoid" and self.label_smoothing:
             raise ConfigError("label smoothing belongs to the softmax loss; the sigmoid loss has none")
+        self._check_starting_weights()
         _ = self.augment  # raises what it has to say
+
+    def _check_starting_weights(self) -> None:
+        depth = self.model.depth if isinstance(self.model, ViTConfig) else 0
+        if self.freeze not in (None, "backbone", *range(1, depth + 1)):
+            raise ConfigError(f"freeze is {self.freeze}, expected backbone or a number of blocks from 1 to {depth}")
+        if self.resize_positions not in (None, *METHODS, "fresh"):
+            expected = ", ".join((*METHODS, "fresh"))
+            raise ConfigError(f'resize_positions is "{self.resize_positions}", expected one of {expected}')
+        if self.init_from is None and (self.resize_positions or self.keep_head):
+            raise ConfigError("resize_positions and keep_head are about the weights of init_from: name them")
+        if self.resize_positions == "fresh" and self.freeze:
+            raise ConfigError("freeze keeps the positions from learning, which resize_positions fresh draws at random")
 
     @property
     def dtype(self) -> str:
@@ -204,6 +223,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "resized_crop": (0.25, 1.0),
         "randaugment": (2, 10),
         "mixup": 0.2,
+    },
+    # The paper's (appendix B.1.1). Shape and normalisation come with the weights, batch and steps from `transfer`.
+    "finetune": {
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "lr": 0.01,
+        "schedule": "cosine",
+        "warmup": 0.05,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
     },
 }
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from minivit.backend import to_numpy
 from minivit.errors import CheckpointError
-from minivit.models import ResNet, ViT
+from minivit.models import ResNet, ViT, freeze
 from minivit.models.archive import read_npz, write_npz
 from minivit.models.families import build
 from minivit.recipes import Recipe, read_config, to_json
@@ -93,9 +93,12 @@ def load_trained(folder: Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
         raise CheckpointError(f"{folder} has no checkpoint yet: train it with --resume {folder}")
     states, meta = read_checkpoint(path)
     state = states.get("model", {})
-    if recipe.ema:
-        averages = states.get("ema", {})
-        state = {name.removeprefix("average/"): a for name, a in averages.items() if name != "steps"}
     model = build(recipe.model, seed=None, dtype=recipe.dtype).eval()
+    freeze(model, recipe.freeze)
+    if recipe.ema:  # of what learns
+        learning = dict(model.named_parameters())
+        frozen = {name: array for name, array in state.items() if name not in learning}
+        averages = {name: a for name, a in states.get("ema", {}).items() if name != "steps"}
+        state = frozen | {name.removeprefix("average/"): a for name, a in averages.items()}
     model.load_state_dict(state, str(path))
     return model, recipe, meta["classes"]

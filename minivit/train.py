@@ -13,17 +13,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from minivit import cli, recipes, runs
+from minivit import cli, recipes, runs, transfer
 from minivit.data import Dataset
 from minivit.errors import CheckpointError, ConfigError
 from minivit.models import HYBRIDS, VARIANTS
 from minivit.models.families import config_class, named_fields
+from minivit.models.posemb import METHODS
 from minivit.trainer import Trainer, accumulation, worker_count
 
 EXAMPLES = """examples:
   python -m minivit.train                                     digits, under a minute
   python -m minivit.train --data cifar10                      photographs, about ten minutes on two cores
   python -m minivit.train --data folder:flowers --model Ti/16 --image-size 224
+  python -m minivit.train --init-from ViT-B_16.npz --image-size 384 --data folder:flowers
   python -m minivit.train --config runs/digits/config.json --seed 1
   python -m minivit.train --resume runs/digits
 """
@@ -43,6 +45,12 @@ def parser() -> cli.Parser:
     add("--kernels", metavar="NAME", help="fused, or reference: the readable ops only, slower (default: fused)")
     add("--graph", action=argparse.BooleanOptionalAction, help="on a GPU: record the step as a CUDA graph (default)")
     add("--workers", type=int, metavar="N", help="threads that share a batch (default: one per core, one with a GPU)")
+
+    add = p.add_argument_group("fine-tuning").add_argument
+    add("--init-from", metavar="FILE", help="start from published weights, or from the folder of a run")
+    add("--resize-positions", metavar="HOW", help=f"{', '.join(METHODS)}, or fresh: drawn anew (default: the source's)")
+    add("--keep-head", action=argparse.BooleanOptionalAction, help="the data has the same classes (default: new head)")
+    add("--freeze", type=cli.part, metavar="PART", help="backbone: only the head learns; or N: not the first N blocks")
 
     add = p.add_argument_group("data").add_argument
     add(
@@ -131,11 +139,13 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """The choices of preset or config file with the given options over them, and a name for the run."""
     given = dict(given)
     config, name = given.pop("config", None), given.pop("preset", None)
+    starting = "init_from" in given
     if config and name:
         raise ConfigError("--config and --preset both choose a recipe: give one of them")
     if config:
         base = dataclasses.asdict(recipes.read_config(Path(config)))
         name = Path(config).resolve().parent.name
+        starting |= base["init_from"] is not None
         if given.get("data", base["data"]) != base["data"]:
             raise ConfigError("--config is for one data set; to change it use --preset and options")
         if not {"batch_size", "workers", "backend", "model", "image_size", "patch_size"}.isdisjoint(given):
@@ -143,8 +153,12 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
         if given.get("backend", base["backend"]) != base["backend"]:
             base["workers"] = None
     else:
-        name = name or recipes.preset_for(given.get("data", "digits"))
+        name = name or ("finetune" if starting else recipes.preset_for(given.get("data", "digits")))
         base = dict(recipes.preset(name))
+        if name == "finetune" and not starting:
+            raise ConfigError("preset finetune needs --init-from FILE")
+    if "init_from" in given:  # with the weights comes how they were made
+        base = {key: value for key, value in base.items() if key not in ("model", "mean", "std", "resize")}
     if "epochs" in given:
         if "steps" in given:
             raise ConfigError("--epochs and --steps both choose how long to train: give one of them")
@@ -163,37 +177,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = vars(parser().parse_args(argv))
     out = given.pop("out", None)
     resume = given.pop("resume", None)
-    if resume is not None:
-        bad_images = given.pop("bad_images", None)
-        if given or out:
-            raise ConfigError(
-                "--resume takes no other options but --bad-images: the run goes on as its config.json says"
-            )
-        folder = Path(resume)
-        recipe = runs.read_recipe(folder)
-        if bad_images:
-            recipe = dataclasses.replace(recipe, bad_images=bad_images)
-        train_data, test_data = load_splits(dataclasses.asdict(recipe))
-    else:
-        choices, name = choose(given)
-        if "data" not in choices:
-            raise ConfigError(f"preset {name} needs --data folder:PATH")
-        folder = Path(out) if out else cli.free_folder(Path("runs") / name)
-        if folder.exists():
-            raise CheckpointError(
-                f"{folder} exists already: continue it with --resume {folder}, or choose another --out"
-            )
-        choices["backend"] = cli.resolve_backend(choices.get("backend", "numpy"))
-        train_data, test_data = load_splits(choices)
-        recipe = recipes.complete(choices, train_data)
-        # written down, because a batch cut otherwise rounds otherwise
-        recipe = dataclasses.replace(recipe, workers=worker_count(recipe), accumulate=accumulation(recipe))
-    trainer = Trainer(recipe, train_data, test_data, folder)
-    if resume is not None:
-        trainer.restore()
-    else:
-        runs.create(folder, recipe)
+    if resume is None:
+        return train(new_run(given, out))
+    bad_images = given.pop("bad_images", None)
+    if given or out:
+        raise ConfigError("--resume takes no other options but --bad-images: the run goes on as its config.json says")
+    folder = Path(resume)
+    recipe = runs.read_recipe(folder)
+    if bad_images:
+        recipe = dataclasses.replace(recipe, bad_images=bad_images)
+    trainer = Trainer(recipe, *load_splits(dataclasses.asdict(recipe)), folder)
+    trainer.restore()
     return train(trainer)
+
+
+def new_run(given: dict[str, Any], out: str | None) -> Trainer:
+    """The run of the given options, its folder made."""
+    choices, name = choose(given)
+    source = transfer.open_source(choices) if choices.get("init_from") else None
+    choices = source.inherited(choices) if source else choices
+    if "data" not in choices:
+        raise ConfigError(f"preset {name} needs --data folder:PATH")
+    folder = Path(out) if out else cli.free_folder(Path("runs") / name)
+    if folder.exists():
+        raise CheckpointError(f"{folder} exists already: continue it with --resume {folder}, or choose another --out")
+    choices["backend"] = cli.resolve_backend(choices.get("backend", "numpy"))
+    train_data, test_data = load_splits(choices)
+    choices = transfer.scaled(choices, len(train_data)) if source else choices
+    recipe = recipes.complete(choices, train_data)
+    # written down, because a batch cut otherwise rounds otherwise
+    recipe = dataclasses.replace(recipe, workers=worker_count(recipe), accumulate=accumulation(recipe))
+    model = None
+    if source:
+        start = transfer.start(source, recipe, train_data.classes)
+        model = start.model
+        print(f"starting from {source.path}\n{start}")
+    trainer = Trainer(recipe, train_data, test_data, folder, model)
+    runs.create(folder, recipe)
+    return trainer
 
 
 def load_splits(choices: dict[str, Any]) -> tuple[Dataset, Dataset]:
@@ -210,11 +231,13 @@ def train(trainer: Trainer) -> int:
     """Run with a progress bar; Ctrl-C saves."""
     recipe, folder = trainer.recipe, trainer.folder
     model = recipe.model
+    learning = trainer.model.num_parameters()
+    frozen = sum(tensor.size for _, tensor in trainer.model.named_tensors()) - learning
     print(
         f"{recipe.data}: {len(trainer.train_data)} training and {len(trainer.test_data or [])} test images, "
         f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"  # type: ignore[arg-type]
         f"{model.description}, "
-        f"{trainer.model.num_parameters():,} parameters; {recipe.backend}, {recipe.precision}, "
+        f"{learning:,} parameters{f' and {frozen:,} frozen' if frozen else ''}; {recipe.backend}, {recipe.precision}, "
         f"{recipe.workers} worker{'s' if recipe.workers != 1 else ''}\n"
         f"run folder: {folder}"
     )
@@ -231,12 +254,13 @@ def train(trainer: Trainer) -> int:
     try:
         with tqdm(total=trainer.total_steps, initial=trainer.step, unit="step", disable=None) as bar:
             for progress in trainer.run():
-                bar.set_postfix_str(
-                    f"loss {progress.loss:.3f}, accuracy {progress.accuracy:.1%}, "
-                    f"{progress.images_per_second:.0f} images/s",
-                    refresh=False,
-                )
-                bar.update()
+                if progress.step:  # there is a line before the first step
+                    bar.set_postfix_str(
+                        f"loss {progress.loss:.3f}, accuracy {progress.accuracy:.1%}, "
+                        f"{progress.images_per_second:.0f} images/s",
+                        refresh=False,
+                    )
+                    bar.update()
                 if progress.metrics:
                     bar.write(summary(progress.metrics))
     finally:
@@ -254,7 +278,12 @@ def train(trainer: Trainer) -> int:
 
 def summary(metrics: dict[str, Any]) -> str:
     """One evaluation as a line of text."""
-    text = f"epoch {metrics['epoch']:6.2f}  training loss {metrics['train_loss']:.4f}"
+    text = f"epoch {metrics['epoch']:6.2f}"
+    if metrics["train_loss"] is None:
+        return (
+            f"{text}  test loss {metrics['test_loss']:.4f}  test accuracy {metrics['test_accuracy']:.2%}, at the start"
+        )
+    text += f"  training loss {metrics['train_loss']:.4f}"
     if metrics["test_accuracy"] is not None:
         text += f"  test loss {metrics['test_loss']:.4f}  test accuracy {metrics['test_accuracy']:.2%}"
     return text + f"  {metrics['images_per_second']:.0f} images/s"

@@ -23,9 +23,9 @@ from minivit.backend.workers import Workers, available_cores, keep_freed_memory
 from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
 from minivit.data.device_loader import on_device
 from minivit.device_step import DeviceStep
-from minivit.errors import BackendError, DataError, NonFiniteError
+from minivit.errors import BackendError, CheckpointError, DataError, NonFiniteError
 from minivit.finite import is_finite
-from minivit.models import ResNet, ViT
+from minivit.models import ResNet, ViT, freeze
 from minivit.models.families import build
 from minivit.nn.module import check_match
 from minivit.optim import EMA, SGD, AdamW, warmup_cosine, warmup_linear
@@ -93,11 +93,19 @@ class Progress:
 class Trainer:
     """A run: model, data, optimiser and run folder of a recipe. `folder=None` writes nothing.
 
-    The folder must hold the run's config.json already (`runs.create`). Raises DataError, ConfigError, BackendError or
+    The folder must hold the run's config.json already (`runs.create`). model: with the weights to start from; without
+    one they are drawn. Raises DataError, ConfigError, BackendError or
     CheckpointError, each in one line.
     """
 
-    def __init__(self, recipe: Recipe, train_data: Dataset, test_data: Dataset | None, folder: Path | None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        train_data: Dataset,
+        test_data: Dataset | None,
+        folder: Path | None,
+        model: ViT | None = None,
+    ):
         self.recipe, self.train_data, self.test_data, self.folder = recipe, train_data, test_data, folder
         check_fits(recipe, train_data)
         self.steps_per_epoch = len(train_data) // recipe.batch_size or 1
@@ -112,7 +120,9 @@ class Trainer:
             cutmix=recipe.cutmix,
             threads=loader_threads(train_data),
         )
-        self.model = build(recipe.model, seed=recipe.seed, dtype=recipe.dtype).to(recipe.backend).train()
+        self.model = model or build(recipe.model, seed=recipe.seed, dtype=recipe.dtype)
+        self.model.to(recipe.backend).train()
+        freeze(self.model, recipe.freeze)
         self.model.recompute_blocks = recipe.recompute
         self.optimizer = make_optimizer(recipe, self.model, self.total_steps)
         self.ema = EMA(self.model.named_parameters(), recipe.ema) if recipe.ema else None
@@ -132,7 +142,8 @@ class Trainer:
         return DeviceStep(self.model, self.optimizer, loss, recipe.clip_norm, self.ema, pieces, recipe.graph)
 
     def run(self) -> Generator[Progress, None, None]:
-        """Train to the end, or until `stop_requested`, and save; yields after every step."""
+        """Train to the end, or until `stop_requested`, and save; yields after every step, and with weights to start
+        from also before the first."""
         keep_freed_memory()
         eval_every = self.recipe.eval_every or self.steps_per_epoch
         save_every = self.recipe.checkpoint_every or eval_every
@@ -141,6 +152,10 @@ class Trainer:
             if self._sums[1] and self._due(eval_every):  # an unreadable test image ended the run in this evaluation
                 self._evaluate(workers, rate=0.0)
                 self.save()
+            if self.recipe.init_from and not self.step and not self.metrics:
+                self.save()  # first, so that whoever resumes the run does not need the file
+                if self.test_data is not None:
+                    yield Progress(0, math.nan, math.nan, 0.0, self._evaluate(workers, rate=0.0))
             begin, seen = time.perf_counter(), 0
             for images, labels in batches:
                 result = self.update(images, labels, workers)
@@ -252,13 +267,14 @@ class Trainer:
             if not math.isfinite(test["loss"]):
                 raise self._not_finite("the test loss", self.step)
         lr = self.optimizer.lr
+        before = not self.step  # the first update there is neither a training loss nor a learning rate
         line = {
             "step": self.step,
             "epoch": round(self.step / self.steps_per_epoch, 4),
-            "train_loss": self._sums[0] / max(1, self._sums[1]),
+            "train_loss": None if before else self._sums[0] / max(1, self._sums[1]),
             "test_loss": test["loss"],
             "test_accuracy": test["accuracy"],
-            "lr": float(lr(self.step - 1) if callable(lr) else lr),
+            "lr": None if before else float(lr(self.step - 1) if callable(lr) else lr),
             "images_per_second": round(rate, 1),
         }
         self._sums = [0.0, 0]
@@ -322,6 +338,8 @@ class Trainer:
             for name, part in parts.items():
                 part.load_state_dict(states[name])
             self.step, self._sums, self.metrics = meta["step"], meta["sums"], meta["metrics"]
+        elif self.recipe.init_from:
+            raise CheckpointError(f"{self.folder} was stopped before its weights were saved: start anew with --config")
         runs.write_metrics(self.folder, self.metrics)
 
     def _parts(self) -> list[tuple[str, Any]]:

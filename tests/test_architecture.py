@@ -29,7 +29,7 @@ ROOMS = """
     finite recipes plots
     runs published step
     device_step
-    trainer
+    transfer trainer
     cli
     train evaluate predict bench doctor visualize
 """

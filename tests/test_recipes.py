@@ -30,6 +30,7 @@ def fake_data(preset):
 def test_every_preset_is_a_recipe_whose_model_takes_its_data(name):
     choices = dict(recipes.preset(name))
     choices.setdefault("data", "folder:pets")
+    choices.setdefault("model", {})  # of a fine-tuned model it comes with the weights
     data = fake_data(name)
     recipe = recipes.complete(choices, data)
     model = recipe.model

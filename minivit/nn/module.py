@@ -16,6 +16,7 @@ class Module:
     which they are used, and define `forward`."""
 
     training = True
+    frozen = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -51,8 +52,9 @@ class Module:
         return sum(tensor.size for tensor in self.parameters())
 
     def train(self, mode: bool = True) -> Self:
-        """Switch dropout and stochastic depth on (or off with mode=False), here and in everything inside."""
-        self.training = mode
+        """Switch dropout and stochastic depth on (or off with mode=False), here and in everything inside that is not
+        frozen."""
+        self.training = mode and not self.frozen
         for _, child in self.named_children():
             child.train(mode)
         return self
@@ -60,6 +62,15 @@ class Module:
     def eval(self) -> Self:
         """Switch dropout and stochastic depth off."""
         return self.train(False)
+
+    def freeze(self) -> Self:
+        """Stop everything in here from learning, for good: no gradients, no dropout, no stochastic depth."""
+        self.frozen = True
+        for _, child in self.named_children():
+            child.freeze()
+        for _, tensor in self.named_tensors():
+            tensor.requires_grad = False
+        return self.eval()
 
     def to(self, backend: str) -> Self:
         """Move every Tensor to "numpy" or "cupy", before an optimiser is made for it. Raises BackendError if that

@@ -2,7 +2,7 @@
 
 from minivit.plots.attention import attention_distance, attention_maps, attention_rollout
 from minivit.plots.canvas import BLUE, GREEN, ORANGE
-from minivit.plots.curves import learning_curves, roofline
+from minivit.plots.curves import accuracy_by_step, learning_curves, roofline
 from minivit.plots.graph import computation_graph
 from minivit.plots.weights import confusion_matrix, patch_filters, position_similarity
 
@@ -10,6 +10,7 @@ __all__ = [
     "BLUE",
     "GREEN",
     "ORANGE",
+    "accuracy_by_step",
     "attention_distance",
     "attention_maps",
     "attention_rollout",

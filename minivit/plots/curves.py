@@ -11,10 +11,11 @@ def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -
     """Loss and test accuracy over epochs, as a PNG file.   metrics: the lines of a run's metrics.jsonl."""
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
-    epochs = [line["epoch"] for line in metrics]
-    marker = "o" if len(epochs) < 25 else ""
+    marker = "o" if len(metrics) < 25 else ""
+    trained = [line for line in metrics if line["train_loss"] is not None]
+    epochs = [line["epoch"] for line in trained]
     left.plot(
-        epochs, [line["train_loss"] for line in metrics], color=BLUE, marker=marker, markersize=3, label="training"
+        epochs, [line["train_loss"] for line in trained], color=BLUE, marker=marker, markersize=3, label="training"
     )
     tested = [line for line in metrics if line["test_loss"] is not None]
     at = [line["epoch"] for line in tested]
@@ -29,6 +30,31 @@ def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -
     for axes in (left, right):
         open_axes(axes)
     figure.suptitle(title)
+    figure.savefig(path, dpi=120)
+
+
+def accuracy_by_step(
+    runs: Mapping[str, Sequence[dict[str, Any]]], title: str, path: Path, level: tuple[str, float] | None = None
+) -> None:
+    """Test accuracy over steps of up to three runs, as a PNG file: how fine-tuning begins and how it goes on.
+
+    runs: by name, the lines of their metrics.jsonl.   level: a name and an accuracy, drawn as a horizontal line.
+    """
+    figure = new_figure(7, 4)
+    axes = figure.subplots()
+    for (name, metrics), colour, marker in zip(runs.items(), (BLUE, ORANGE, GREEN), "os^", strict=False):
+        tested = [line for line in metrics if line["test_accuracy"] is not None]
+        steps, accuracy = [line["step"] for line in tested], [100 * line["test_accuracy"] for line in tested]
+        axes.plot(steps, accuracy, color=colour, marker=marker, markersize=5, label=name)
+        for x, y, side in ((steps[0], accuracy[0], -1), (steps[-1], accuracy[-1], 1)):
+            place = {"xytext": (9 * side, 3), "ha": "left" if side > 0 else "right"}
+            axes.annotate(f"{y:.1f} %", (x, y), textcoords="offset points", color=colour, fontsize=10, **place)
+    if level:
+        axes.axhline(100 * level[1], color="black", linewidth=1, linestyle="--", label=level[0])
+    axes.margins(x=0.16)
+    axes.set(xlabel="step", ylabel="test accuracy (%)", title=title)
+    axes.legend(frameon=False, loc="lower right")
+    open_axes(axes)
     figure.savefig(path, dpi=120)
 
 

@@ -28,7 +28,7 @@ REFUSED = {
     # names
     "--preset digts": 'unknown preset "digts"; did you mean "digits"?',
     "--preset cifar": 'unknown preset "cifar"; did you mean "cifar10"?',
-    "--preset zzzz": "choose one of digits, cifar10-10min, cifar10, cifar10-resnet, imagefolder",
+    "--preset zzzz": "choose one of digits, cifar10-10min, cifar10, cifar10-resnet, imagefolder, finetune",
     "--data digit": 'did you mean "digits"?',
     "--optimizer adam": 'optimizer is "adam", expected one of adamw, sgd',
     "--schedule cosin": "expected one of cosine, linear, constant",

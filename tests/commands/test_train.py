@@ -135,6 +135,7 @@ def test_every_option_arrives_in_the_recipe(command):
         "eval_every": 2,
         "checkpoint_every": 3,
         "backend": "numpy",
+        "freeze": 1,
     }
     model = {
         "width": 12,
@@ -163,6 +164,7 @@ def test_every_option_arrives_in_the_recipe(command):
     assert values["graph"] is False
     # and the parser has no option that this test does not know
     elsewhere = {"help", "preset", "config", "resume", "out", "data", "data_root", "model", "image_size", "patch_size"}
+    elsewhere |= {"init_from", "resize_positions", "keep_head"}
     known = {*options, *model, *elsewhere, "steps", "resized_crop", "randaugment", "flip", "recompute", "graph"}
     assert {action.dest for action in train.parser()._actions} == known
 

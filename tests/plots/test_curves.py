@@ -68,6 +68,43 @@ def test_what_is_drawn(tmp_path, monkeypatch):
     assert left.get_ylim()[0] == 0
 
 
+def test_a_line_before_the_first_step_has_no_training_loss(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: seen.append(self))
+    lines = [{"epoch": 0.0, "train_loss": None, "test_loss": 3.0, "test_accuracy": 0.25}, *records(2)]
+    plots.learning_curves(lines, "digits", tmp_path / "curves.png")
+    training, test = seen[0].axes[0].lines
+    assert training.get_xydata().tolist() == [[1, 2], [2, 1]]
+    assert test.get_xydata().tolist() == [[0, 3], [1, 2.5], [2, 1.25]]
+
+
+def test_accuracy_by_step_shows_every_run_where_it_was_measured(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    lines = {
+        "resized": [{"step": 0, "test_accuracy": 0.5}, {"step": 9, "test_accuracy": None}],
+        "fresh": [{"step": 0, "test_accuracy": 0.25}, {"step": 9, "test_accuracy": 0.75}],
+    }
+    plots.accuracy_by_step(lines, "fine-tuning", tmp_path / "a.png", level=("before", 0.6))
+    size, colours = colours_of(tmp_path / "a.png")
+    assert size == (840, 480)
+    assert colours["BLUE"] > 20
+    assert colours["ORANGE"] > 100
+    assert colours["GREEN"] == 0
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: seen.append(self))
+    plots.accuracy_by_step(lines, "fine-tuning", tmp_path / "a.png", level=("before", 0.6))
+    (axes,) = seen[0].axes
+    resized, fresh, level = axes.lines
+    assert (resized.get_xydata().tolist(), fresh.get_xydata().tolist()) == ([[0, 50]], [[0, 25], [9, 75]])
+    assert set(level.get_ydata()) == {60}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["resized", "fresh", "before"]
+    assert {text.get_text() for text in axes.texts} == {"50.0 %", "25.0 %", "75.0 %"}
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("step", "test accuracy (%)", "fine-tuning")
+
+
 def test_no_window_is_opened(tmp_path):
     plots.learning_curves(records(2), "x", tmp_path / "curves.png")
     pyplot = sys.modules.get("matplotlib.pyplot")

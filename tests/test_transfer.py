@@ -1,0 +1,320 @@
+"""Starting from the weights of another model: what is loaded, resized, replaced, new; the scaled recipe."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import standin_cupy
+
+from minivit import recipes, runs, transfer
+from minivit.data import ArrayDataset
+from minivit.errors import CheckpointError, ConfigError, DataError
+from minivit.models import ViT, ViTConfig, export, resize_posemb
+from minivit.recipes import Recipe
+from minivit.tensor import no_grad
+from minivit.trainer import Trainer
+
+CONFIG = ViTConfig(
+    image_size=8, patch_size=4, width=8, depth=2, heads=2, mlp_width=12, num_classes=3, representation_size=6
+)
+RECIPE = Recipe(model=CONFIG, mean=(0.4, 0.5, 0.6), std=0.2, resize="crop", data="folder:photos", batch_size=4)
+CLASSES = ["ant", "bee", "cat"]
+
+
+def random_model(config=CONFIG, seed=5):
+    model = ViT(config, seed=None)
+    rng = np.random.default_rng(seed)
+    for _, tensor in model.named_tensors():
+        tensor.data[...] = rng.standard_normal(tensor.shape)
+    return model
+
+
+def a_run(folder, recipe=RECIPE, classes=CLASSES, **parts):
+    """A run folder with the weights of `random_model`, which are returned."""
+    model = random_model(recipe.model).state_dict()
+    runs.create(folder, recipe)
+    meta = {"step": 3, "sums": [0.0, 0], "metrics": [], "classes": classes, "images": 9}
+    runs.write_checkpoint(folder, {"model": model, "optimizer": {"steps": 3}, **parts}, meta)
+    return model
+
+
+def begin(path, classes=CLASSES, model=None, **choices):
+    """The Start of a fine-tuning run, and its recipe."""
+    data = ArrayDataset(np.zeros((9, 8, 8, 3), np.uint8), np.zeros(9), classes, "photos")
+    choices = {"init_from": str(path), "data": "digits", "model": model or {}, "batch_size": 4, **choices}
+    source = transfer.open_source(choices)
+    recipe = recipes.complete(source.inherited(choices), data)
+    return transfer.start(source, recipe, classes), recipe
+
+
+@pytest.fixture(params=["official", "timm", "hf", "run", "checkpoint.npz"])
+def weights(request, tmp_path):
+    """A file or run folder of each kind, its weights under our names, and the convention for its positions."""
+    if request.param in ("run", "checkpoint.npz"):
+        state = a_run(tmp_path / "run")
+        return tmp_path / "run" / request.param.removeprefix("run"), state, "align_corners"
+    config = CONFIG
+    if request.param != "official":
+        config = dataclasses.replace(CONFIG, gelu="erf")
+    if request.param in ("timm", "hf"):
+        config = dataclasses.replace(config, representation_size=None)
+    model = random_model(config)
+    path = tmp_path / f"model.{'npz' if request.param == 'official' else 'safetensors'}"
+    export(model, path, request.param)
+    method = {"official": "align_corners", "timm": "bicubic_antialias", "hf": "bicubic"}[request.param]
+    return path, model.state_dict(), method
+
+
+def test_the_body_is_loaded_the_positions_are_resized_and_the_head_is_zero(weights):
+    path, state, method = weights
+    found, recipe = begin(path, classes=list("abcde"), model={"image_size": (12, 16)})
+    assert (recipe.model.image_size, recipe.model.num_classes) == ((12, 16), 5)
+    assert recipe.model.representation_size is None
+    own = found.model.state_dict()
+    expected = resize_posemb(state["position_embedding"], (2, 2), (3, 4), 1, method)
+    np.testing.assert_array_equal(own.pop("position_embedding"), expected)
+    assert own.pop("head.weight").shape == (8, 5)
+    assert not found.model.head.weight.data.any()
+    assert not found.model.head.bias.data.any()
+    del own["head.bias"]
+    for name, array in own.items():
+        np.testing.assert_array_equal(array, state[name], err_msg=name)
+    assert set(found.loaded) == {*own, "position_embedding"}
+    assert len(found.resized) == 1
+    assert f"from 2 x 2 to 3 x 4 ({method})" in found.resized[0]
+    assert found.replaced == ["head.weight", "head.bias"]
+    assert found.new == []
+    assert found.left_out == [name for name in state if name.startswith("pre_logits")]
+
+
+@pytest.mark.parametrize("method", ["half_pixel", "bicubic"])
+def test_the_convention_can_be_chosen(weights, method):
+    path, state, _ = weights
+    found, recipe = begin(path, model={"image_size": 16}, resize_positions=method)
+    expected = resize_posemb(state["position_embedding"], (2, 2), (4, 4), 1, method)
+    np.testing.assert_array_equal(found.model.state_dict()["position_embedding"], expected)
+    assert recipe.resize_positions == method
+
+
+def test_fresh_positions_are_drawn_from_the_seed(weights):
+    path, state, _ = weights
+    tables = {}
+    for seed in (0, 1):
+        found, recipe = begin(path, model={"image_size": 16}, resize_positions="fresh", seed=seed)
+        tables[seed] = found.model.state_dict()["position_embedding"]
+        np.testing.assert_array_equal(tables[seed], ViT(recipe.model, seed=seed).state_dict()["position_embedding"])
+        assert found.resized == []
+        assert found.replaced == ["position_embedding", "head.weight", "head.bias"]
+        np.testing.assert_array_equal(found.model.state_dict()["class_token"], state["class_token"])
+    assert not np.array_equal(tables[0], tables[1])
+
+
+def test_the_same_size_resizes_nothing(weights):
+    path, state, _ = weights
+    found, _ = begin(path)
+    assert found.resized == []
+    np.testing.assert_array_equal(found.model.state_dict()["position_embedding"], state["position_embedding"])
+
+
+@pytest.mark.parametrize("grid", [(3, 2), (2, 4)])
+def test_tables_for_rows_and_columns_are_resized_each_on_its_own(tmp_path, grid):
+    state = a_run(
+        tmp_path / "run", dataclasses.replace(RECIPE, model=dataclasses.replace(CONFIG, position="learned2d"))
+    )
+    size = (4 * grid[0], 4 * grid[1])
+    found, _ = begin(tmp_path / "run", model={"image_size": size})
+    for name, old, new in (
+        ("row", state["row_embedding"][:, 0], grid[0]),
+        ("column", state["column_embedding"][0], grid[1]),
+    ):
+        expected = np.stack([np.interp(np.linspace(0, 1, new), [0, 1], feature) for feature in old.T], axis=1)
+        table = found.model.state_dict()[f"{name}_embedding"].reshape(new, -1)
+        np.testing.assert_allclose(table, expected, rtol=1e-5, atol=1e-6)
+    assert [line.split()[0] for line in found.resized] == ["row_embedding", "column_embedding"]
+
+
+def test_fixed_positions_have_no_table(tmp_path):
+    a_run(tmp_path / "run", dataclasses.replace(RECIPE, model=dataclasses.replace(CONFIG, position="sincos2d")))
+    found, recipe = begin(tmp_path / "run", model={"image_size": 16})
+    assert (found.resized, recipe.model.grid) == ([], (4, 4))
+    with pytest.raises(ConfigError, match=r"^position sincos2d has no table that could be resized by bicubic$"):
+        begin(tmp_path / "run", model={"image_size": 16}, resize_positions="bicubic")
+
+
+def test_the_averaged_weights_of_a_run_are_taken(tmp_path):
+    model = random_model().state_dict()
+    average = {"steps": 3, **{f"average/{name}": 2 * array for name, array in model.items()}}
+    a_run(tmp_path / "run", dataclasses.replace(RECIPE, ema=0.9), ema=average)
+    found, _ = begin(tmp_path / "run")
+    np.testing.assert_array_equal(found.model.norm.scale.data, 2 * model["norm.scale"])
+
+
+def test_a_kept_head_gives_the_same_logits(weights):
+    path, _, _ = weights
+    if path.name.startswith("model."):  # published weights without names of classes beside them
+        with pytest.raises(DataError, match="does not tell what classes its head is for"):
+            begin(path, keep_head=True)
+        return
+    found, recipe = begin(path, keep_head=True)
+    assert recipe.model.representation_size == CONFIG.representation_size
+    assert found.replaced == found.new == found.left_out == []
+    images = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype("float32")
+    with no_grad():
+        np.testing.assert_array_equal(found.model.eval()(images).data, random_model().eval()(images).data)
+    with pytest.raises(DataError, match=r"is for 3 classes \(ant, bee, cat, ...\), the data has 2 \(bee, ant, ...\)"):
+        begin(path, classes=["bee", "ant"], keep_head=True)
+    with pytest.raises(DataError, match=r"the head of .* is for 3 classes"):
+        begin(path, classes=["bee", "ant", "cat"], keep_head=True)
+
+
+def test_the_layer_before_the_head_can_be_new(tmp_path):
+    a_run(tmp_path / "run")
+    found, _ = begin(tmp_path / "run", model={"representation_size": 10})
+    assert found.replaced[:2] == ["pre_logits.weight", "pre_logits.bias"]
+    assert found.model.pre_logits.weight.shape == (8, 10)
+    assert found.model.pre_logits.weight.data.std() > 0.1  # zeros below a zero head would never learn
+    export(random_model(dataclasses.replace(CONFIG, num_classes=0, representation_size=None)), tmp_path / "body.npz")
+    found, _ = begin(tmp_path / "body.npz")
+    assert (found.new, found.replaced) == (["head.weight", "head.bias"], [])
+
+
+def test_what_comes_with_a_run(tmp_path):
+    a_run(tmp_path / "run")
+    _, recipe = begin(tmp_path / "run")
+    assert (recipe.mean, recipe.std, recipe.resize, recipe.data) == ((0.4, 0.5, 0.6), 0.2, "crop", "digits")
+    _, recipe = begin(tmp_path / "run", mean=0.1, std=0.3, resize="squash")
+    assert (recipe.mean, recipe.std, recipe.resize) == (0.1, 0.3, "squash")
+    source = transfer.open_source({"init_from": str(tmp_path / "run")})
+    assert source.inherited({})["data"] == "folder:photos"
+
+
+def test_what_comes_with_published_weights(tmp_path):
+    model = random_model(dataclasses.replace(CONFIG, representation_size=None))
+    export(model, tmp_path / "a.safetensors", "timm")
+    _, recipe = begin(tmp_path / "a.safetensors")
+    assert (recipe.mean, recipe.std, recipe.resize) == (0.5, 0.5, "crop")
+
+
+def test_the_report_is_read_by_people(tmp_path):
+    a_run(tmp_path / "run")
+    found, _ = begin(tmp_path / "run", model={"image_size": 16})
+    assert str(found).splitlines() == [
+        f"  loaded: {len(found.loaded)} arrays: class_token, position_embedding, patch_embed, blocks, norm",
+        "  resized: position_embedding from 2 x 2 to 4 x 4 (align_corners)",
+        "  replaced: head.weight, head.bias",
+        "  left out: pre_logits.weight, pre_logits.bias",
+    ]
+
+
+def test_weights_that_do_not_fit_are_listed(weights):
+    path, _, _ = weights
+    with pytest.raises(CheckpointError, match=r"does not fit the model: wrong shape: .*; resized: ") as caught:
+        begin(path, model={"mlp_width": 16, "image_size": 16})
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    model = random_model()
+    model.blocks[1].mlp.out.weight.data[0, 0] = np.nan
+    export(model, tmp_path / "a.npz")
+    with pytest.raises(CheckpointError, match=r"a.npz: blocks.1.mlp.out.weight holds NaN or infinity$"):
+        begin(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "steps"),
+    [(5, 5, 500), (100, 8, 500), (800, 32, 500), (5_000, 128, 500), (50_000, 512, 970), (1_280_000, 512, 25_000)],
+)
+def test_batch_and_steps_fit_the_data(images, batch, steps):
+    found = transfer.scaled({"lr": 1}, images)
+    assert (found["batch_size"], found["steps"], found["lr"]) == (batch, steps, 1)
+    assert images // batch >= 20 or batch <= 8
+    assert transfer.scaled({"batch_size": 50}, images)["batch_size"] == 50
+    assert "steps" not in transfer.scaled({"epochs": 3}, images)
+    assert transfer.scaled({"steps": 7}, images)["steps"] == 7
+
+
+# the loop
+
+
+def fine_tune(folder, stop_after=None, killed=False, **changes):
+    """A run that begins with `random_model`: its metrics and its Trainer.   killed: at its first evaluation."""
+    data = ArrayDataset(
+        np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8), np.arange(16) % 3, CLASSES, "random"
+    )
+    recipe = Recipe(
+        model=dataclasses.replace(CONFIG, dropout=0.3), init_from="gone", batch_size=4, steps=6, workers=1,
+        accumulate=1, eval_every=3, optimizer="sgd", lr=0.05, **changes,
+    )  # fmt: skip
+    begun = folder.exists()
+    trainer = Trainer(recipe, data, data, folder, None if begun else random_model(recipe.model))
+    if begun:
+        trainer.restore()
+    else:
+        runs.create(folder, recipe)
+    for progress in trainer.run():
+        trainer.stop_requested = progress.step == stop_after
+        if killed:
+            break
+    return trainer.metrics, trainer
+
+
+def test_there_is_a_line_before_the_first_step(tmp_path):
+    metrics, _ = fine_tune(tmp_path / "a")
+    assert [line["step"] for line in metrics] == [0, 3, 6]
+    assert metrics[0]["train_loss"] is None
+    assert 0 <= metrics[0]["test_accuracy"] <= 1
+    assert metrics[0]["lr"] is None
+    lines, _ = fine_tune(tmp_path / "b", freeze="backbone", ema=0.5)
+    assert lines[0]["test_loss"] == metrics[0]["test_loss"]  # of the weights that were loaded
+    assert lines[-1]["test_loss"] != metrics[-1]["test_loss"]
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4])
+@pytest.mark.parametrize("frozen", [None, 1, "backbone"])
+def test_a_resumed_run_does_not_need_the_file_and_ends_the_same(tmp_path, stop_after, frozen):
+    whole, one = fine_tune(tmp_path / "whole", freeze=frozen, ema=0.5)
+    fine_tune(tmp_path / "cut", stop_after, freeze=frozen, ema=0.5)
+    resumed, other = fine_tune(tmp_path / "cut", freeze=frozen, ema=0.5)
+    for a, b in zip(whole, resumed, strict=True):
+        assert {**a, "images_per_second": 0} == {**b, "images_per_second": 0}
+    for name, array in one.model.state_dict().items():
+        np.testing.assert_array_equal(array, other.model.state_dict()[name], err_msg=name)
+    model, _, _ = runs.load_trained(tmp_path / "whole")
+    with one.ema.swapped():
+        for name, array in one.model.state_dict().items():
+            np.testing.assert_array_equal(array, model.state_dict()[name], err_msg=name)
+
+
+def test_killed_before_the_weights_were_saved(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            fine_tune(tmp_path / "a")
+    with pytest.raises(CheckpointError, match="was stopped before its weights were saved: start anew with --config"):
+        fine_tune(tmp_path / "a")
+
+
+def test_killed_before_the_first_step_was_done(tmp_path):
+    expected, _ = fine_tune(tmp_path / "a")
+    fine_tune(tmp_path / "b", killed=True)
+    assert runs.read_checkpoint(tmp_path / "b" / "checkpoint.npz")[1]["step"] == 0
+    found, _ = fine_tune(tmp_path / "b")
+    assert [line["test_loss"] for line in found] == [line["test_loss"] for line in expected]
+
+
+@pytest.mark.parametrize("frozen", [None, 1, "backbone"])
+def test_on_a_gpu_only_what_learns_is_updated(tmp_path, frozen):
+    expected, _ = fine_tune(tmp_path / "numpy", freeze=frozen, ema=0.5)
+    with standin_cupy.installed():
+        found, trainer = fine_tune(tmp_path / "cupy", backend="cupy", freeze=frozen, ema=0.5)
+        assert trainer.device_step.flat.data.size >= trainer.model.num_parameters()
+        assert len(trainer.device_step.flat.views) == len(trainer.model.parameters())
+        state = trainer.model.state_dict()
+    before = random_model(trainer.recipe.model).state_dict()
+    learning = {name for name, _ in trainer.model.named_parameters()}
+    for name, array in state.items():
+        assert np.array_equal(array, before[name]) == (name not in learning), name
+    for one, other in zip(found, expected, strict=True):
+        for key in ("step", "test_loss", "test_accuracy"):
+            assert one[key] == pytest.approx(other[key], rel=1e-3), key
