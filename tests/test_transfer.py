@@ -9,7 +9,7 @@ import standin_cupy
 from minivit import recipes, runs, transfer
 from minivit.data import ArrayDataset
 from minivit.errors import CheckpointError, ConfigError, DataError
-from minivit.models import ViT, ViTConfig, export, resize_posemb
+from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig, export, freeze, resize_posemb
 from minivit.recipes import Recipe
 from minivit.tensor import no_grad
 from minivit.trainer import Trainer
@@ -318,3 +318,16 @@ def test_on_a_gpu_only_what_learns_is_updated(tmp_path, frozen):
     for one, other in zip(found, expected, strict=True):
         for key in ("step", "test_loss", "test_accuracy"):
             assert one[key] == pytest.approx(other[key], rel=1e-3), key
+
+
+def test_the_run_of_a_resnet_is_refused(tmp_path, monkeypatch):
+    small = ResNetConfig(image_size=8, units=(1,), width=4, groups=2, root="3x3", num_classes=3)
+    monkeypatch.setattr(runs, "load_trained", lambda folder: (ResNet(small), Recipe(), list("abc")))
+    with pytest.raises(CheckpointError, match="is the run of a ResNet: a Vision Transformer cannot start from it"):
+        transfer.open_source({"init_from": str(tmp_path)})
+
+
+def test_the_head_of_a_resnet_can_learn_alone():
+    model = ResNet(ResNetConfig(image_size=8, units=(1,), width=4, groups=2, root="3x3", num_classes=3))
+    freeze(model, "backbone")
+    assert [name for name, _ in model.named_parameters()] == ["head.weight", "head.bias"]
