@@ -102,7 +102,8 @@ class Recipe:
     def _check_starting_weights(self) -> None:
         depth = self.model.depth if isinstance(self.model, ViTConfig) else 0
         if self.freeze not in (None, "backbone", *range(1, depth + 1)):
-            raise ConfigError(f"freeze is {self.freeze}, expected backbone or a number of blocks from 1 to {depth}")
+            blocks = f" or a number of blocks from 1 to {depth}" if depth else ", as a ResNet has no blocks"
+            raise ConfigError(f"freeze is {self.freeze}, expected backbone{blocks}")
         if self.resize_positions not in (None, *METHODS, "fresh"):
             expected = ", ".join((*METHODS, "fresh"))
             raise ConfigError(f'resize_positions is "{self.resize_positions}", expected one of {expected}')

@@ -157,8 +157,9 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
         base = dict(recipes.preset(name))
         if name == "finetune" and not starting:
             raise ConfigError("preset finetune needs --init-from FILE")
-    if "init_from" in given:  # with the weights comes how they were made
-        base = {key: value for key, value in base.items() if key not in ("model", "mean", "std", "resize")}
+    if "init_from" in given:  # with the weights comes how they were made, and of a run the data
+        taken = {"model", "mean", "std", "resize", "data", "data_root"}
+        base = {key: value for key, value in base.items() if key not in taken}
     if "epochs" in given:
         if "steps" in given:
             raise ConfigError("--epochs and --steps both choose how long to train: give one of them")
@@ -207,13 +208,11 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
     recipe = recipes.complete(choices, train_data)
     # written down, because a batch cut otherwise rounds otherwise
     recipe = dataclasses.replace(recipe, workers=worker_count(recipe), accumulate=accumulation(recipe))
-    model = None
-    if source:
-        start = transfer.start(source, recipe, train_data.classes)
-        model = start.model
-        print(f"starting from {source.path}\n{start}")
-    trainer = Trainer(recipe, train_data, test_data, folder, model)
+    start = transfer.start(source, recipe, train_data.classes) if source else None
+    trainer = Trainer(recipe, train_data, test_data, folder, start.model if start else None)
     runs.create(folder, recipe)
+    if start:
+        print(f"starting from {recipe.init_from}\n{start}")
     return trainer
 
 

@@ -287,6 +287,8 @@ class Trainer:
         """The error that ends the run."""
         saved = self.folder and (self.folder / "checkpoint.npz").exists()
         kept = f"the checkpoint in {self.folder} is from before; " if saved else ""
+        if not step:
+            return NonFiniteError(f"NaN or infinity in {where} before the first update: the starting weights give it")
         return NonFiniteError(
             f"step {step}: NaN or infinity, first in {where}; {kept}try again with a lower --lr or --clip-norm"
         )

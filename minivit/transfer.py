@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from minivit import runs
-from minivit.data.imagenet import imagenet_classes
+from minivit.data.imagenet import imagenet_classes, imagenet_ids
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.finite import is_finite
 from minivit.models import ViT, ViTConfig, open_pretrained
+from minivit.models.families import config_class
 from minivit.models.freezing import HEAD
-from minivit.models.posemb import resize_matrix, resize_posemb
+from minivit.models.posemb import METHODS, resize_matrix, resize_posemb
 from minivit.nn.module import check_match
 from minivit.published import default_preparation
 from minivit.recipes import Recipe
@@ -27,6 +28,7 @@ LARGEST_BATCH = 512  # the paper's
 UPDATES_AN_EPOCH = 20
 FEWEST_STEPS = 500  # the paper's for its smallest data sets
 EPOCHS = 10
+EVALUATIONS = 20  # at most, where an epoch is only a few updates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +63,10 @@ def open_source(choices: Mapping[str, Any]) -> Source:
     source's, or tell what a file does not. Raises CheckpointError, with lists, for what does not fit.
     """
     path, method = Path(choices["init_from"]), choices.get("resize_positions")
+    if method not in (None, "fresh", *METHODS):
+        raise ConfigError(f'resize_positions is "{method}", expected one of {", ".join(METHODS)} or fresh')
+    if config_class(choices.get("model", {})) is not ViTConfig:
+        raise ConfigError("--init-from starts Vision Transformers, and a ResNet was chosen")
     changes = {name: v for name, v in choices.get("model", {}).items() if name not in NEW_WITH_THE_HEAD}
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such run folder or file")
@@ -71,12 +77,33 @@ def open_source(choices: Mapping[str, Any]) -> Source:
         found = open_pretrained(path, resize_method=None if method == "fresh" else method, **changes)
         names = found.classes or (imagenet_classes() if found.model.config.num_classes == 1000 else None)
         source = Source(str(path), found.model, found.resized, names, default_preparation(found))
-    if method not in (None, "fresh") and source.model.config.position not in ("learned", "learned2d"):
-        raise ConfigError(f"position {source.model.config.position} has no table that could be resized by {method}")
+    config = source.model.config
+    if method is not None and config.position not in ("learned", "learned2d"):
+        raise ConfigError(f"position {config.position} has no table: --resize-positions {method} means nothing")
+    if choices.get("keep_head"):
+        _check_kept_head(source, choices.get("model", {}))
     for name, array in source.model.state_dict().items():
         if not is_finite(array):
             raise CheckpointError(f"{path}: {name} holds NaN or infinity")
     return source
+
+
+def _check_kept_head(source: Source, model: Mapping[str, Any]) -> None:
+    """Raise unless the source has a head that is told apart by class, and the layers before it are to stay."""
+    config = source.model.config
+    if not config.num_classes:
+        raise DataError(f"keep_head: {source.path} has no head")
+    if source.classes is None:
+        raise DataError(f"keep_head: {source.path} does not tell what classes its head is for")
+    if len(source.classes) != config.num_classes:
+        raise DataError(
+            f"keep_head: {source.path} names {len(source.classes)} classes, its head has {config.num_classes} outputs"
+        )
+    size = model.get("representation_size", config.representation_size)
+    if size != config.representation_size:
+        raise ConfigError(
+            f"keep_head keeps the layer before it: representation_size is {config.representation_size}, not {size}"
+        )
 
 
 def _open_run(folder: Path, changes: Mapping[str, Any], method: str | None) -> Source:
@@ -154,8 +181,9 @@ def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
     if set(own) - set(loaded) - {"head.weight", "head.bias"}:
         model = ViT(recipe.model, seed=recipe.seed, dtype=recipe.dtype)
         own = dict(model.named_tensors())
+    check_match({name: own[name].shape for name in loaded}, {name: given[name] for name in loaded}, source.path)
     for name in loaded:
-        own[name].data = given[name].astype(recipe.dtype, copy=False)
+        own[name].data = given[name].astype(recipe.dtype)
     resized = [line for line in source.resized if recipe.resize_positions != "fresh"]
     return Start(
         model,
@@ -168,12 +196,13 @@ def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
 
 
 def _check_head(source: Source, classes: Sequence[str]) -> None:
-    if source.classes is None:
-        raise DataError(f"keep_head: {source.path} does not tell what classes its head is for")
-    if source.classes != list(classes):
+    names = source.classes or []
+    if list(classes) == imagenet_ids() and names == imagenet_classes():
+        return  # folders called by WordNet's numbers
+    if names != list(classes):
         raise DataError(
-            f"keep_head: the head of {source.path} is for {len(source.classes)} classes "
-            f"({', '.join(source.classes[:3])}, ...), the data has {len(classes)} ({', '.join(classes[:3])}, ...)"
+            f"keep_head: the head of {source.path} is for {len(names)} classes "
+            f"({', '.join(names[:3])}, ...), the data has {len(classes)} ({', '.join(classes[:3])}, ...)"
         )
 
 
@@ -182,9 +211,15 @@ def scaled(choices: Mapping[str, Any], images: int) -> dict[str, Any]:
 
     The paper's batch is 512, for a million images as for two thousand, of which it would leave four updates in a pass:
     here the batch is the largest power of two that gives at least 20 updates an epoch, from 8 to 512. The run is 10
-    epochs long (the paper: 8 on ImageNet, about 100 on smaller sets), but at least 500 steps, the paper's shortest.
+    epochs long (the paper: 8 on ImageNet, about 100 on smaller sets), but at least 500 steps, as its shortest.
+    It is evaluated after every epoch, at most 20 times.
     """
     wanted = min(LARGEST_BATCH, max(8, images // UPDATES_AN_EPOCH))
-    batch = choices.get("batch_size") or min(images, 2 ** (wanted.bit_length() - 1))
-    length = {} if {"steps", "epochs"} & choices.keys() else {"steps": max(FEWEST_STEPS, EPOCHS * (images // batch))}
-    return {**choices, "batch_size": batch, **length}
+    batch = choices.get("batch_size")
+    if batch is None:
+        batch = min(images, 2 ** (wanted.bit_length() - 1))
+    scaled = {"batch_size": batch}
+    if not {"steps", "epochs"} & choices.keys() and batch > 0:
+        scaled["steps"] = max(FEWEST_STEPS, EPOCHS * (images // batch))
+        scaled["eval_every"] = choices.get("eval_every") or max(images // batch, scaled["steps"] // EVALUATIONS)
+    return {**choices, **scaled}

@@ -8,6 +8,7 @@ import standin_cupy
 
 from minivit import recipes, runs, transfer
 from minivit.data import ArrayDataset
+from minivit.data.imagenet import imagenet_ids
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig, export, freeze, resize_posemb
 from minivit.recipes import Recipe
@@ -137,7 +138,9 @@ def test_fixed_positions_have_no_table(tmp_path):
     a_run(tmp_path / "run", dataclasses.replace(RECIPE, model=dataclasses.replace(CONFIG, position="sincos2d")))
     found, recipe = begin(tmp_path / "run", model={"image_size": 16})
     assert (found.resized, recipe.model.grid) == ([], (4, 4))
-    with pytest.raises(ConfigError, match=r"^position sincos2d has no table that could be resized by bicubic$"):
+    with pytest.raises(
+        ConfigError, match=r"^position sincos2d has no table: --resize-positions bicubic means nothing$"
+    ):
         begin(tmp_path / "run", model={"image_size": 16}, resize_positions="bicubic")
 
 
@@ -331,3 +334,57 @@ def test_the_head_of_a_resnet_can_learn_alone():
     model = ResNet(ResNetConfig(image_size=8, units=(1,), width=4, groups=2, root="3x3", num_classes=3))
     freeze(model, "backbone")
     assert [name for name, _ in model.named_parameters()] == ["head.weight", "head.bias"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "choices", "message"),
+    [
+        (CLASSES, {"model": {"representation_size": 5}}, "representation_size is 6, not 5"),
+        (CLASSES, {"model": {"representation_size": None}}, "representation_size is 6, not None"),
+        (["ant", "bee"], {}, "names 2 classes, its head has 3 outputs"),
+    ],
+)
+def test_a_head_that_cannot_be_kept_is_refused_before_anything_is_made(tmp_path, classes, choices, message):
+    a_run(tmp_path / "run", classes=classes)
+    with pytest.raises((ConfigError, DataError), match=message):
+        begin(tmp_path / "run", keep_head=True, **choices)
+
+
+def test_a_head_for_imagenet_is_kept_for_folders_called_by_wordnet_numbers(tmp_path):
+    path, names = tmp_path / "model.npz", imagenet_ids()
+    export(random_model(dataclasses.replace(CONFIG, num_classes=1000, representation_size=None)), path, "official")
+    found, _ = begin(path, classes=names, keep_head=True)
+    assert "head.weight" in found.loaded
+    with pytest.raises(DataError, match=r"the head of .* is for 1000 classes"):
+        begin(path, classes=names[::-1], keep_head=True)
+
+
+def test_a_source_can_be_started_from_again(tmp_path):
+    state = a_run(tmp_path / "run")
+    source = transfer.open_source({"init_from": str(tmp_path / "run")})
+    data = ArrayDataset(np.zeros((9, 8, 8, 3), np.uint8), np.zeros(9), CLASSES, "photos")
+    recipe = recipes.complete(source.inherited({"batch_size": 4}), data)
+    for tensor in transfer.start(source, recipe, CLASSES).model.parameters():
+        tensor.data += 1
+    again = transfer.start(source, recipe, CLASSES).model.state_dict()
+    np.testing.assert_array_equal(again["class_token"], state["class_token"])
+
+
+def test_the_length_of_a_run_and_its_evaluations_are_scaled_to_the_data():
+    assert transfer.scaled({}, 50_000) == {"batch_size": 512, "steps": 970, "eval_every": 97}
+    assert transfer.scaled({}, 12) == {"batch_size": 8, "steps": 500, "eval_every": 25}
+    assert transfer.scaled({"epochs": 2}, 12) == {"batch_size": 8, "epochs": 2}
+    assert transfer.scaled({"batch_size": 0}, 12)["batch_size"] == 0  # for Recipe to refuse
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"resize_positions": "cubic", "model": {"image_size": 16}}, 'resize_positions is "cubic", expected one of'),
+        ({"model": {"units": (1,)}}, "starts Vision Transformers, and a ResNet was chosen"),
+    ],
+)
+def test_choices_that_make_no_sense_are_refused_in_one_line(tmp_path, choices, message):
+    a_run(tmp_path / "run")
+    with pytest.raises(ConfigError, match=message):
+        begin(tmp_path / "run", **choices)
