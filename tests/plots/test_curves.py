@@ -68,6 +68,12 @@ def test_what_is_drawn(tmp_path, monkeypatch):
     assert left.get_ylim()[0] == 0
 
 
+@pytest.mark.parametrize(("loss", "label"), [("softmax", "cross-entropy"), ("sigmoid", "sigmoid cross-entropy")])
+def test_the_axis_names_the_loss(loss, label, drawn):
+    figure = drawn(lambda *args: plots.learning_curves(*args, loss=loss), records(2), "title")
+    assert figure.axes[0].get_ylabel() == label
+
+
 def test_no_window_is_opened(tmp_path):
     plots.learning_curves(records(2), "x", tmp_path / "curves.png")
     pyplot = sys.modules.get("matplotlib.pyplot")
