@@ -134,8 +134,11 @@ def add_file_options(p: argparse.ArgumentParser) -> None:
     add("--resize", choices=("squash", "crop"), help="images of another size (default: crop for timm, else squash)")
 
 
-def load_model(args: argparse.Namespace) -> tuple[ViT | ResNet, Recipe, list[str] | None]:
-    """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known."""
+def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | ResNet, Recipe, list[str] | None]:
+    """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known.
+
+    headless: also a file without a classification head.
+    """
     given = {name: getattr(args, name) for name in ("classes", "heads", "image_size", "mean", "std", "resize")}
     given = {name: value for name, value in given.items() if value is not None}
     if not args.run.is_file():
@@ -144,7 +147,7 @@ def load_model(args: argparse.Namespace) -> tuple[ViT | ResNet, Recipe, list[str
         return runs.load_trained(args.run)
     changes = {name: given[name] for name in ("heads", "image_size") if name in given}
     preparation: dict[str, Any] = {name: given[name] for name in ("mean", "std", "resize") if name in given}
-    model, recipe, classes, summary = load_published(args.run, given.get("classes"), preparation, **changes)
+    model, recipe, classes, summary = load_published(args.run, given.get("classes"), preparation, headless, **changes)
     print(summary)
     return model, recipe, classes
 

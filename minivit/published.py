@@ -18,19 +18,24 @@ MAX_NAMES = 2**24  # bytes of a file of class names
 
 
 def load_published(
-    path: Path, classes: Path | None = None, preparation: dict[str, Any] | None = None, **config_changes: Any
+    path: Path,
+    classes: Path | None = None,
+    preparation: dict[str, Any] | None = None,
+    headless: bool = False,
+    **config_changes: Any,
 ) -> tuple[ViT, Recipe, list[str] | None, str]:
     """The model of a file, a recipe that says how its images are prepared, its class names, and a summary in words.
 
     classes: a file of class names, one a line; without it those beside the weights, or ImageNet's for 1,000 classes,
     or None. preparation: fields of Recipe, "mean", "std" and "resize", that shall not be as the file's kind has them.
-    config_changes: as for `load_pretrained`. Raises CheckpointError, ConfigError or DataError.
+    headless: also a model without a classification head. config_changes: as for `load_pretrained`. Raises
+    CheckpointError, ConfigError or DataError.
     """
     found = open_pretrained(path, **config_changes)
     config = found.model.config
-    if not config.num_classes:
+    if not config.num_classes and not headless:
         raise CheckpointError(f"{path} has no classification head: its output are features")
-    names = read_names(classes) if classes else found.classes
+    names = read_names(classes) if classes else found.classes if config.num_classes else None
     if names is None and config.num_classes == 1000:
         names = imagenet_classes()
     if names is not None and len(names) != config.num_classes:

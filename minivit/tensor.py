@@ -12,6 +12,7 @@ import functools
 import inspect
 import itertools
 import operator
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -187,12 +188,21 @@ class Tensor:
 def _captured(function: Callable) -> dict[str, Array]:
     """The arrays a function has captured, also through functions that it has captured."""
     found: dict[str, Array] = {}
-    for name, value in (inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}).items():
+    for name, value in (closure_values(function) if inspect.isfunction(function) else {}).items():
         if is_array(value):
             found[name] = value
         elif inspect.isfunction(value):
             found |= {f"{name}.{inner}": array for inner, array in _captured(value).items()}
     return found
+
+
+def closure_values(function: types.FunctionType) -> dict[str, Any]:
+    """What a function has captured, by name. A variable of another branch, which was never assigned, is left out."""
+    values = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # the cell is empty
+            values[name] = cell.cell_contents
+    return values
 
 
 def lift(op: Callable) -> Callable:

@@ -313,7 +313,8 @@ class Trainer:
         """Write curves.png."""
         if self.folder and self.metrics:
             with runs.writing(self.folder / "curves.png") as path:
-                learning_curves(self.metrics, f"{self.recipe.data}, {self.total_steps} steps", path)
+                title = f"{self.recipe.data}, {self.total_steps} steps"
+                learning_curves(self.metrics, title, path, self.recipe.loss)
 
     def restore(self) -> None:
         """Continue from the folder's checkpoint, if it has one yet; metrics written after it are taken back.

@@ -49,7 +49,8 @@ class ViTConfig:
     class_token: whether there is one; None, also if you say the same: as the classifier needs. "gap" leaves it out.
     register_tokens: further learned tokens, read by nobody (Darcet et al. 2024).
     distillation_token: a second token with a head of its own; logits are the mean of both heads (DeiT, Touvron 2021).
-    no_embed_class: learned positions are those of patches only, not of the tokens before them.
+    no_embed_class: learned positions are those of patches only, not of the tokens before them; False, also if you say
+    True, where there are no such tokens or positions.
     fc_norm: the last LayerNorm comes after the mean over patches instead of before (MAE and DeiT III fine-tuning).
     layer_scale: initial value of a learned factor per feature on both branches of a block (CaiT), None for none.
     qkv_bias: whether queries, keys and values have biases.
@@ -109,6 +110,8 @@ class ViTConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")
         if self.class_token == (self.classifier == "token"):
             object.__setattr__(self, "class_token", None)
+        if self.position != "learned" or not self.num_prefix_tokens:
+            object.__setattr__(self, "no_embed_class", False)
         self._check_tokens()
 
     def _check_patches(self) -> None:

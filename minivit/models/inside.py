@@ -5,9 +5,12 @@ Pure functions of arrays, apart from the three that read a model. L layers, B ba
 Dosovitskiy et al. 2020.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minivit.backend import Array, to_numpy
+from minivit.backend.arrays import asarray_like
 from minivit.errors import ConfigError
 from minivit.models.config import ViTConfig
 from minivit.models.positions import patch_positions
@@ -15,18 +18,26 @@ from minivit.models.vit import ViT
 from minivit.tensor import Tensor, no_grad
 
 
-def attention_weights(model: ViT, images: np.ndarray) -> np.ndarray:
+def attention_weights(
+    model: ViT, images: np.ndarray, read: Callable[[np.ndarray], np.ndarray] | None = None
+) -> np.ndarray:
     """(L, B, H, N, N): every attention matrix of the model in evaluation mode, [..., i, j] what query i gives key j.
 
-    images: (B, height, width, C), normalised as the model was trained.
+    images: (B, height, width, C), normalised as the model was trained. read: if given, what is kept of each layer's
+    (B, H, N, N), (L, ...) in all: of large images the matrices of all layers together are gigabytes.
     """
     training = model.training
     model.eval()
-    tap: dict[str, Tensor | Array] = {}
+    layers = []
     with no_grad():
-        model(images, tap=tap)
+        x = model.embed(Tensor(asarray_like(images, model.norm.scale.data)))
+        for block in model.blocks:
+            tap: dict[str, Tensor | Array] = {}
+            x = block(x, tap=tap)
+            weights = to_numpy(tap["attention_weights"])
+            layers.append(weights if read is None else read(weights))
     model.train(training)
-    return np.stack([to_numpy(tap[f"block{i}/attention_weights"]) for i in range(model.config.depth)])
+    return np.stack(layers)
 
 
 def rollout(attention: np.ndarray) -> np.ndarray:
@@ -46,11 +57,12 @@ def rollout(attention: np.ndarray) -> np.ndarray:
 def read_by_head(matrix: np.ndarray, config: ViTConfig) -> np.ndarray:
     """(..., N, N) -> (..., rows, columns): the weights of the patches in what the classification head reads.
 
-    That is the [class] token's row, or, where the head reads the mean over tokens, the mean over the rows of patches.
+    That is the [class] token's row, or the mean of its row and the distillation token's, if there is one; where the
+    head reads the mean over tokens, the mean over the rows of patches.
     """
     rows, columns = config.grid
-    patches = matrix[..., -rows * columns :]
-    read = patches[..., 0, :] if config.classifier == "token" else patches[..., -rows * columns :, :].mean(axis=-2)
+    readers = slice(1 + config.distillation_token) if config.classifier == "token" else slice(-rows * columns, None)
+    read = matrix[..., readers, -rows * columns :].mean(axis=-2)
     return read.reshape(*read.shape[:-1], rows, columns)
 
 
@@ -117,14 +129,18 @@ def principal_components(samples: np.ndarray, count: int) -> tuple[np.ndarray, n
     """(S, ...) -> (K, ...) unit vectors, and (K,) the share of the samples' variance along each; K <= count.
 
     Principal component analysis about the mean, the largest first (of the patch filters: Figure 7 left). The sign of
-    a component means nothing; here its largest entry is positive. Directions without variance are left out.
+    a component means nothing; here its largest entry is positive. Directions without variance are left out. Raises
+    ConfigError for samples that are not finite.
     """
+    if not np.isfinite(samples).all():
+        raise ConfigError("there are NaN or infinite values among the weights")
     centred = (samples - samples.mean(axis=0)).reshape(len(samples), -1)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
     count = min(count, int((sizes > sizes[0] * len(sizes) * np.finfo(sizes.dtype).eps).sum()))
     components = directions[:count]
     largest = np.take_along_axis(components, abs(components).argmax(axis=1, keepdims=True), axis=1)
-    share = sizes[:count] ** 2 / max((sizes**2).sum(), np.finfo(sizes.dtype).tiny)
+    relative = sizes / max(sizes[0], np.finfo(sizes.dtype).tiny)  # squares of the sizes themselves might overflow
+    share = relative[:count] ** 2 / max((relative**2).sum(), 1)
     return (components * np.sign(largest)).reshape(count, *samples.shape[1:]), share
 
 

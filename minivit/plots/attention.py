@@ -4,41 +4,45 @@ Attention is drawn as a multiple of 1/N, what each of N tokens would get if all 
 1 means "as much as the others" in every model, and weak and strong heads can be read in one figure.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minivit.plots.canvas import BLUE, ORANGE, colour_bar, new_figure, open_axes, picture_axes, show_image
+from minivit.plots.canvas import BLUE, ORANGE, colour_bar, new_figure, open_axes, plain, save, show_image
 
-OPAQUE = 0.75  # of a heat map over its image
+OPAQUE = 0.6  # of a heat map over its image
+IMAGE_SIDE = 2.4  # inches, of the image beside the maps of its attention
 
 
 def attention_maps(image: np.ndarray, maps: np.ndarray, title: str, path: Path) -> None:
-    """The attention of every head of every layer over one image, as a PNG file: a row per layer, a column per head.
+    """The attention of every head of every layer over one image, as a PNG file: a row per layer, a column per head,
+    the image on the left.
 
     image: (height, width, C) in 0..1; maps: (L, H, rows, columns), multiples of uniform attention.
     """
     layers, heads = maps.shape[:2]
     side = max(0.75, min(1.45, 10 / (heads + 1), 11 / layers))
     high = max(0.65, side * _flatness(image))  # room for the name of a layer
-    figure = new_figure(max(5.5, side * (heads + 1) + 1.2), max(2.4, high * layers + 0.9))
-    axes = figure.subplots(layers, heads + 1, squeeze=False)
+    figure = new_figure(IMAGE_SIDE + max(3.6, side * heads + 1.5), max(2.4, high * layers + 0.9))
+    grid = figure.add_gridspec(layers, heads + 1, width_ratios=[IMAGE_SIDE] + [side] * heads)
+    rows = min(layers, math.ceil(IMAGE_SIDE * _flatness(image) / high))  # that the image takes
+    picture = figure.add_subplot(grid[:rows, 0])
+    show_image(picture, image)
+    picture.set_anchor("N")
+    picture.set_title("image", fontsize=10)
+    axes = np.array([[figure.add_subplot(grid[i, j + 1]) for j in range(heads)] for i in range(layers)])
     for layer in range(layers):
         axes[layer, 0].set_ylabel(f"layer {layer + 1}")
         for head in range(heads):
-            drawn = _heat_map(axes[layer, head + 1], maps[layer, head], image, most=8)
+            drawn = _heat_map(axes[layer, head], maps[layer, head], image, most=8)
             if layer == 0:
-                axes[0, head + 1].set_title(f"head {head + 1}", fontsize=10)
-        if layer == 0:
-            show_image(axes[0, 0], image)
-            axes[0, 0].set_title("image", fontsize=10)
-        else:
-            picture_axes(axes[layer, 0])
+                axes[0, head].set_title(f"head {head + 1}", fontsize=10)
     _multiples_bar(figure, drawn, axes, "attention /\nuniform attention (1/N)", fraction=0.03)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+    figure.suptitle(plain(title))
+    save(figure, path, dpi=110)
 
 
 def attention_rollout(images: np.ndarray, maps: np.ndarray, captions: Sequence[str], title: str, path: Path) -> None:
@@ -52,14 +56,14 @@ def attention_rollout(images: np.ndarray, maps: np.ndarray, captions: Sequence[s
     axes = figure.subplots(3, count, squeeze=False)
     for i, (image, heat) in enumerate(zip(images, maps, strict=True)):
         show_image(axes[0, i], image)
-        axes[0, i].set_title("\n".join(_shortened(line) for line in captions[i].splitlines()), fontsize=10)
+        axes[0, i].set_title(plain("\n".join(map(_shortened, captions[i].splitlines()))), fontsize=10)
         drawn = _heat_map(axes[1, i], heat, image, most=4)
         show_image(axes[2, i], image * _enlarged(heat / heat.max(), image)[..., None])
     for row, label in enumerate(("image", "rollout", "image × rollout")):
         axes[row, 0].set_ylabel(label)
     _multiples_bar(figure, drawn, axes, "rollout /\nuniform rollout (1/N)", fraction=0.05)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+    figure.suptitle(plain(title))
+    save(figure, path, dpi=110)
 
 
 def attention_distance(distances: np.ndarray, uniform: float, title: str, path: Path) -> None:
@@ -74,13 +78,13 @@ def attention_distance(distances: np.ndarray, uniform: float, title: str, path: 
     axes.scatter(depth, distances.ravel(), s=45, color=BLUE, alpha=0.7, linewidths=0, label="a head")
     axes.plot(np.arange(1, layers + 1), distances.mean(axis=1), color=BLUE, linewidth=1, label="mean of the heads")
     axes.axhline(uniform, color=ORANGE, linestyle="--", label=f"uniform attention: {uniform:.1f} px")
-    axes.set(xlabel="layer", ylabel="mean attention distance (pixels)", title=title)
+    axes.set(xlabel="layer", ylabel="mean attention distance (pixels)", title=plain(title))
     axes.set_xticks(range(1, layers + 1, max(1, layers // 12)))
     axes.set_xlim(0.5, layers + 0.5)
     axes.set_ylim(0, 1.35 * max(uniform, distances.max()))
     axes.legend(frameon=False, loc="upper left", ncols=3, columnspacing=1.2, handletextpad=0.5)
     open_axes(axes)
-    figure.savefig(path, dpi=120)
+    save(figure, path, dpi=120)
 
 
 def _flatness(image: np.ndarray) -> float:

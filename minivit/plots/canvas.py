@@ -1,5 +1,7 @@
 """What figures have in common. matplotlib is imported here and nowhere else, and only when a figure is drawn."""
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,18 @@ def new_figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def save(figure: Any, path: Path, dpi: int) -> None:
+    """Write the figure as a PNG file. A letter that the font lacks is drawn as an empty box; nothing is printed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
+        figure.savefig(path, dpi=dpi)
+
+
+def plain(text: str) -> str:
+    """Text from outside, a file's or class's name, to be drawn as it is: between two $ matplotlib expects a formula."""
+    return text.replace("$", r"\$")
 
 
 def open_axes(axes: Any) -> None:

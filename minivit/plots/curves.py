@@ -4,11 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minivit.plots.canvas import BLUE, GREEN, ORANGE, new_figure, open_axes
+from minivit.plots.canvas import BLUE, GREEN, ORANGE, new_figure, open_axes, plain, save
+
+LOSSES = {"softmax": "cross-entropy", "sigmoid": "sigmoid cross-entropy"}
 
 
-def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> None:
-    """Loss and test accuracy over epochs, as a PNG file.   metrics: the lines of a run's metrics.jsonl."""
+def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path, loss: str = "softmax") -> None:
+    """Loss and test accuracy over epochs, as a PNG file.
+
+    metrics: the lines of a run's metrics.jsonl; loss: of its recipe, "softmax" or "sigmoid".
+    """
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
     marker = "o" if len(metrics) < 25 else ""
@@ -20,7 +25,7 @@ def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -
     tested = [line for line in metrics if line["test_loss"] is not None]
     at = [line["epoch"] for line in tested]
     left.plot(at, [line["test_loss"] for line in tested], color=ORANGE, marker=marker, markersize=3, label="test")
-    left.set(xlabel="epoch", ylabel="cross-entropy", title="loss")
+    left.set(xlabel="epoch", ylabel=LOSSES[loss], title="loss")
     left.set_ylim(bottom=0)
     left.legend(frameon=False)
     accuracy = [100 * line["test_accuracy"] for line in tested]
@@ -29,8 +34,8 @@ def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -
     right.set_title(f"test accuracy: {accuracy[-1]:.2f} % at the end" if accuracy else "test accuracy")
     for axes in (left, right):
         open_axes(axes)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    figure.suptitle(plain(title))
+    save(figure, path, dpi=120)
 
 
 def accuracy_by_step(
@@ -82,7 +87,7 @@ def roofline(
         crowded = any(rate / 2 < other < rate for _, other, _ in points.values())
         place = (0, 14 if crowded else -24)
         axes.annotate(label, (intensity, rate), place, textcoords="offset points", ha="center", fontsize=9)
-    axes.set(xscale="log", yscale="log", title=title)
+    axes.set(xscale="log", yscale="log", title=plain(title))
     axes.set(xlabel="arithmetic per memory traffic (FLOP / byte)", ylabel="GFLOP/s")
     open_axes(axes)
-    figure.savefig(path, dpi=120)
+    save(figure, path, dpi=120)

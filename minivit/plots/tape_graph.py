@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from minivit.backend import Array, is_array
-from minivit.tensor import Node, Tensor
+from minivit.tensor import Node, Tensor, closure_values
 
 BLOCKS = {"blocks": "block", "units": "unit", "stem.units": "stem unit"}  # a list of alike modules: title of each
 IN_BLOCK = re.compile(rf"^({'|'.join(map(re.escape, BLOCKS))})\.(\d+)\.")  # how the name of a parameter in one begins
@@ -94,7 +94,7 @@ def _captured(vjp: Any) -> Iterator[Array]:
             yield value
         elif inspect.isfunction(value) and value not in met:
             met.add(value)
-            todo += inspect.getclosurevars(value).nonlocals.values()
+            todo += closure_values(value).values()
 
 
 def _owner(array: Array) -> Array:

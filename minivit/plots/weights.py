@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minivit.plots.canvas import colour_bar, new_figure, picture_axes
+from minivit.plots.canvas import colour_bar, new_figure, picture_axes, plain, save
 
 
 def patch_filters(components: np.ndarray, shares: np.ndarray, title: str, path: Path) -> None:
@@ -26,8 +26,8 @@ def patch_filters(components: np.ndarray, shares: np.ndarray, title: str, path: 
     for place in axes:
         picture_axes(place)
     figure.supxlabel("share of the variance of the filters", fontsize=10)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    figure.suptitle(plain(title))
+    save(figure, path, dpi=120)
 
 
 def position_similarity(similarity: np.ndarray, title: str, path: Path, most: int = 8) -> None:
@@ -53,8 +53,8 @@ def position_similarity(similarity: np.ndarray, title: str, path: Path, most: in
     figure.supylabel("row of the patch", fontsize=10)
     figure.supxlabel("column of the patch", fontsize=10)
     colour_bar(figure, drawn, axes, "cosine similarity", fraction=0.05)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+    figure.suptitle(plain(title))
+    save(figure, path, dpi=110)
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
@@ -71,12 +71,13 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str, pat
     drawn = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100)
     if named:
         slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, classes)) > 2 else {}
-        axes.set_xticks(range(count), classes, **slanted)
-        axes.set_yticks(range(count), classes)
+        names = [plain(name) for name in classes]
+        axes.set_xticks(range(count), names, **slanted)
+        axes.set_yticks(range(count), names)
         for i, j in np.argwhere(counts):
             ink = "black" if shares[i, j] > 55 else "white"
             axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=9, color=ink)
-    axes.set(xlabel="predicted class", ylabel="true class", title=title)
+    axes.set(xlabel="predicted class", ylabel="true class", title=plain(title))
     axes.spines[:].set_visible(False)
     colour_bar(figure, drawn, axes, "share of the true class (%)")
-    figure.savefig(path, dpi=110)
+    save(figure, path, dpi=110)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minivit import cli
-from minivit.errors import ConfigError
+from minivit.errors import ConfigError, MinivitError
 from minivit.visualize.figures import FIGURES
 from minivit.visualize.subject import load_subject
 
@@ -19,12 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("run", type=Path, metavar="RUN_OR_FILE", help="run folder, checkpoint.npz or published weights")
     p.add_argument("images", type=Path, nargs="*", metavar="image", help="image file, any size (default: test images)")
     p.add_argument("--out", type=Path, default=Path("pictures"), metavar="DIR", help="(default: pictures)")
-    p.add_argument(
-        "--index", type=indices, default=(0, 1, 2, 3), metavar="I,J,...", help="which test images (default: 0,1,2,3)"
-    )
+    p.add_argument("--index", type=indices, metavar="I,J,...", help="which test images (default: 0,1,2,3)")
     p.add_argument("--figures", type=figures, metavar="NAME,...", help=f"some of: {', '.join(FIGURES)}")
     p.add_argument("--data", help="data set of the test images (default: the one the run was trained on)")
     p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
+    cli.add_file_options(p)
     args = p.parse_args(argv)
 
     subject = load_subject(args)
@@ -35,8 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 args.out.mkdir(parents=True, exist_ok=True)
                 draw(args.out / file)
                 print(args.out / file)
-        except ConfigError as error:
-            if args.figures:
+        except MinivitError as error:
+            # what was asked for by name is not left out
+            asked = args.images or args.index or args.data
+            if args.figures or (asked and not isinstance(error, ConfigError)):
                 raise
             print(f"left out {name}: {error}")
     return 0

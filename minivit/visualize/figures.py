@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from minivit import functional as F
 from minivit import plots, runs
 from minivit.data import eval_batches
 from minivit.errors import ConfigError
@@ -20,7 +19,7 @@ from minivit.visualize.subject import Subject, predicted
 IMAGES_IN_A_ROW = 8  # most images in one figure of rollouts
 DISTANCE_IMAGES = 128  # test images over which attention distance is averaged; as many as in the paper
 GRAPH_IMAGES = 8  # size of the batch whose step is drawn
-PIECE_TOKENS = 2048  # tokens at a time, so that the attention matrices of all layers fit in memory
+PIECE_TOKENS = 2048  # tokens at a time, so that the attention matrices of a layer fit in memory
 FILTERS = 28  # principal components, as many as in the paper
 
 Drawing = tuple[str, Callable[[Path], None]]  # name of a file, and what writes it
@@ -30,18 +29,22 @@ def draw_attention(subject: Subject) -> Iterator[Drawing]:
     """The attention of what the head reads, by layer and head, a file per image."""
     config = subject.vit.config
     reader = "the [class] token" if config.classifier == "token" else "the mean over tokens"
+    reader = "the [class] and distillation tokens" if config.distillation_token else reader
     for i, (image, caption) in enumerate(zip(subject.images, subject.captions(), strict=True)):
-        attention = inside.attention_weights(subject.vit, image[None])[:, 0]
-        maps = inside.read_by_head(attention, config) * attention.shape[-1]
+        maps = inside.attention_weights(subject.vit, image[None], lambda layer: inside.read_by_head(layer[0], config))
         title = f"{subject.name}: attention of {reader}\n{caption.replace(chr(10), ', ')}"
-        yield f"attention-{i + 1}.png", partial(plots.attention_maps, subject.as_seen(image), maps, title)
+        yield (
+            f"attention-{i + 1}.png",
+            partial(plots.attention_maps, subject.as_seen(image), maps * config.num_tokens, title),
+        )
 
 
 def draw_rollout(subject: Subject) -> Iterator[Drawing]:
     """Attention rollout of the images, several in a file."""
     maps = []
     for image in subject.images:
-        mixed = inside.rollout(inside.attention_weights(subject.vit, image[None]))[0]
+        attention = inside.attention_weights(subject.vit, image[None], lambda layer: layer.mean(axis=1, keepdims=True))
+        mixed = inside.rollout(attention)[0]
         maps.append(inside.read_by_head(mixed, subject.vit.config) * len(mixed))
     captions = subject.captions()
     title = f"{subject.name}: attention rollout"
@@ -62,8 +65,11 @@ def draw_distance(subject: Subject) -> Iterator[Drawing]:
     size = max(1, PIECE_TOKENS // config.num_tokens)
     total = np.zeros((config.depth, config.heads))
     for start in range(0, len(images), size):
-        attention = inside.attention_weights(subject.vit, images[start : start + size])
-        total += inside.attention_distance(attention, config).sum(axis=1)
+        total += inside.attention_weights(
+            subject.vit,
+            images[start : start + size],
+            lambda layer: inside.attention_distance(layer, config).sum(axis=0),
+        )
     uniform = inside.patch_distances(config.grid, inside.patch_pitch(config)).mean()
     height, width = config.image_size  # type: ignore[misc]
     title = f"{subject.name}: {len(images)} images of {height}×{width} pixels"
@@ -80,7 +86,12 @@ def draw_positions(subject: Subject) -> Iterator[Drawing]:
 
 def draw_filters(subject: Subject) -> Iterator[Drawing]:
     """Principal components of the patch filters."""
-    components, shares = inside.principal_components(inside.patch_filters(subject.vit), FILTERS)
+    filters = inside.patch_filters(subject.vit)
+    if filters.shape[-1] not in (1, 3):
+        raise ConfigError(f"there are no colours for filters of {filters.shape[-1]} channels")
+    components, shares = inside.principal_components(filters, FILTERS)
+    if not len(components):
+        raise ConfigError("the patch filters are all the same")
     title = f"{subject.name}: principal components\nof the patch filters"
     yield "filters.png", partial(plots.patch_filters, components, shares, title)
 
@@ -92,14 +103,15 @@ def draw_curves(subject: Subject) -> Iterator[Drawing]:
     metrics = runs.read_checkpoint(subject.folder / "checkpoint.npz")[1]["metrics"]
     if not metrics:
         raise ConfigError("the run has not been evaluated yet")
-    yield "curves.png", partial(plots.learning_curves, metrics, f"{subject.name}, {metrics[-1]['step']} steps")
+    title = f"{subject.name}, {metrics[-1]['step']} steps"
+    yield "curves.png", partial(plots.learning_curves, metrics, title, loss=subject.recipe.loss)
 
 
 def draw_confusion(subject: Subject) -> Iterator[Drawing]:
     """True against predicted classes over the whole test data."""
-    if subject.recipe is None:
-        raise ConfigError("the classes of published weights have no names here")
     data, size = subject.test_data, max(1, 8 * PIECE_TOKENS // subject.model.config.num_tokens)
+    if not subject.classes:
+        raise ConfigError("the classes of the model have no names: --classes takes a file of them")
     if data.classes != subject.classes:
         raise ConfigError(f"{data.name} has other classes than the model")
     counts = np.zeros((len(subject.classes),) * 2, np.int64)
@@ -116,8 +128,8 @@ def draw_graph(subject: Subject) -> Iterator[Drawing]:
     images = np.zeros((GRAPH_IMAGES, *config.image_size, config.channels), np.float32)  # type: ignore[misc]
     output = model.train()(images, rng=np.random.default_rng(0))
     model.eval()
-    loss_function = training_loss(subject.recipe) if subject.recipe else F.cross_entropy
-    loss = loss_function(output, np.zeros(GRAPH_IMAGES, np.int64)) if config.num_classes else output.mean()
+    labels = np.zeros(GRAPH_IMAGES, np.int64)
+    loss = training_loss(subject.recipe)(output, labels) if config.num_classes else output.mean()
     title = f"{subject.name}: the computation graph of a step on {GRAPH_IMAGES} images"
     yield "graph.svg", partial(plots.computation_graph, loss, title)
 

@@ -8,26 +8,30 @@ from pathlib import Path
 
 import numpy as np
 
-from minivit import cli, runs
+from minivit import cli
 from minivit.data import Augment, Dataset, read_image
 from minivit.data.images import to_channels
 from minivit.errors import CheckpointError, ConfigError, DataError
-from minivit.models import ResNet, ViT, load_pretrained
+from minivit.models import ResNet, ViT
+from minivit.published import load_labelled_folder
 from minivit.recipes import Recipe
 from minivit.tensor import no_grad
+
+FIRST_IMAGES = (0, 1, 2, 3)  # of the test images, shown unless others are asked for
 
 
 @dataclasses.dataclass
 class Subject:
     """A trained model, what is known of it, and where its images come from.
 
-    recipe, folder: of its run, None for published weights; files: images to look at, or, if there are none, the test
-    images `index` of the data set `data`.
+    recipe: of its run, or how images are prepared for published weights; classes: their names, empty if not known;
+    folder: of its run, None for published weights; files: images to look at, or, if there are none, the test images
+    `index` of the data set `data`.
     """
 
     name: str
     model: ViT | ResNet
-    recipe: Recipe | None
+    recipe: Recipe
     classes: list[str]
     folder: Path | None
     files: list[Path]
@@ -44,17 +48,19 @@ class Subject:
 
     @property
     def augment(self) -> Augment:
-        """From images to what the model takes; published weights were trained on pixels scaled to -1..1."""
-        if self.recipe:
-            return self.recipe.augment.evaluation()
-        return Augment(self.model.config.image_size)  # type: ignore[arg-type]
+        """From images to what the model takes."""
+        return self.recipe.augment.evaluation()
 
     @functools.cached_property
     def test_data(self) -> Dataset:
         """Raises ConfigError if none is known, DataError if it cannot be read or has other images."""
         if self.data is None:
             raise ConfigError("published weights bring no images: name image files, or a data set with --data")
-        data = cli.load_data(self.data, self.data_root, "test")
+        kind, _, path = self.data.partition(":")
+        if self.folder is None and kind == "folder" and self.classes:
+            data = load_labelled_folder(Path(path).expanduser(), "test", self.classes, "refuse")
+        else:
+            data = cli.load_data(self.data, self.data_root, "test")
         if data.channels != self.model.config.channels:
             raise DataError(f"{data.name} has {data.channels} channels, the model {self.model.config.channels}")
         return data
@@ -88,16 +94,17 @@ class Subject:
 
 def load_subject(args: argparse.Namespace) -> Subject:
     """The model that the command's arguments name, with its images. Raises CheckpointError if it cannot be loaded."""
-    path: Path = args.run
-    if not path.exists():
-        raise CheckpointError(f"{path}: there is no such run folder or file")
-    folder = path if path.is_dir() else path.parent
-    if path.is_file() and not (path.name == "checkpoint.npz" and (folder / "config.json").exists()):
-        published = load_pretrained(path).eval()
-        return Subject(path.name, published, None, [], None, args.images, args.index, args.data, args.data_root)
-    model, recipe, classes = runs.load_trained(folder)
+    if not args.run.exists():
+        raise CheckpointError(f"{args.run}: there is no such run folder or file")
+    if args.run.name == "checkpoint.npz" and args.run.with_name("config.json").exists():
+        args.run = args.run.parent
+    model, recipe, classes = cli.load_model(args, headless=True)
+    index = args.index or FIRST_IMAGES
+    if args.run.is_file():
+        place = None, args.images, index, args.data, args.data_root
+        return Subject(args.run.name, model, recipe, classes or [], *place)
     data, root = args.data or recipe.data, args.data_root or recipe.data_root
-    return Subject(folder.resolve().name, model, recipe, classes, folder, args.images, args.index, data, root)
+    return Subject(args.run.resolve().name, model, recipe, classes or [], args.run, args.images, index, data, root)
 
 
 def predicted(model: ViT | ResNet, images: np.ndarray) -> np.ndarray:

@@ -1,14 +1,19 @@
 """visualize: which files it writes for what, and that they show the model and the images asked for."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from minivit import data, plots, runs
+from minivit.errors import ConfigError, DataError
 from minivit.models import ViT, ViTConfig, export, inside
+from minivit.models.archive import read_arrays, write_safetensors
 from minivit.tensor import no_grad
+from minivit.visualize import figures
 
 # fmt: off
 FILES = [
@@ -24,7 +29,9 @@ def shown(monkeypatch):
     calls = {}
     for name in plots.__all__:
         if callable(getattr(plots, name)):
-            monkeypatch.setattr(plots, name, lambda *args, name=name: calls.setdefault(name, []).append(args))
+            monkeypatch.setattr(
+                plots, name, lambda *args, name=name, **options: calls.setdefault(name, []).append(args)
+            )
     return calls
 
 
@@ -148,7 +155,7 @@ def test_published_weights_without_images_are_shown_as_far_as_they_go(published,
 
 def test_what_was_asked_for_by_name_is_not_left_out(published, command):
     result = command("visualize", published, "--figures", "graph,attention")
-    assert result.out == "pictures/graph.svg\n"
+    assert result.out.splitlines()[1:] == ["pictures/graph.svg"]
     assert "name image files" in result.complaint
     assert "no record of their training" in command("visualize", published, "--figures", "curves").complaint
 
@@ -161,6 +168,113 @@ def test_published_weights_with_images(published, command, shown):
     first, second = shown["attention_rollout"]
     np.testing.assert_array_equal(first[1], second[1])
     assert second[2][0].startswith(f"image 3: {digits(3)[1][0]}\n")
+
+
+@pytest.fixture
+def described(tmp_path):
+    """A file in the layout of Hugging Face, with the normalisation and the names of its classes beside it, and an
+    image in the folder of a class."""
+    model = ViT(ViTConfig(image_size=8, patch_size=4, width=8, depth=2, heads=2, num_classes=3))
+    rng = np.random.default_rng(0)
+    for p in model.parameters():
+        p.data[...] += rng.standard_normal(p.shape)
+    export(model, "model.safetensors", "hf")
+    config = json.loads(Path("config.json").read_text())
+    Path("config.json").write_text(json.dumps({**config, "id2label": {"0": "ant", "1": "bee", "2": "cat"}}))
+    Path("preprocessor_config.json").write_text(json.dumps({"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5] * 3}))
+    Path("photos/val/bee").mkdir(parents=True)
+    pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(pixels).save("photos/val/bee/a.png")
+    return model.eval(), pixels
+
+
+def test_published_weights_see_images_as_predict_prepares_them(described, command, shown):
+    model, pixels = described
+    out = command("predict", "model.safetensors", "photos/val/bee/a.png", "--top", "1").out
+    best = out.split()[-1]
+    assert command("visualize", "model.safetensors", "photos/val/bee/a.png", "--figures", "rollout").status == 0
+    assert command("visualize", "model.safetensors", "photos/val/bee/a.png", "--mean", "0.9").status == 0
+    first, second = shown["attention_rollout"]
+    for (seen, maps, _, _, _), mean in ((first, [0.1, 0.2, 0.3]), (second, 0.9)):
+        np.testing.assert_allclose(seen[0], pixels / 255, atol=1e-6)
+        attention = inside.attention_weights(model, ((pixels[None] / 255 - mean) / 0.5).astype(np.float32))
+        np.testing.assert_allclose(maps[0], inside.rollout(attention)[0, 0, 1:].reshape(2, 2) * 5, rtol=1e-4)
+    assert first[2] == [f"a.png\npredicted: {best}"]
+
+
+def test_the_confusion_matrix_of_published_weights(described, command, shown):
+    argv = ("visualize", "model.safetensors", "--data", "folder:photos", "--index", "0", "--figures", "confusion")
+    assert command(*argv).status == 0
+    counts, classes, _, _ = shown["confusion_matrix"][0]
+    assert counts.sum(axis=1).tolist() == [0, 1, 0]
+    assert classes == ["ant", "bee", "cat"]
+
+
+def test_what_the_file_does_not_tell_is_an_option(described, command, shown):
+    export(described[0], "bare.safetensors", "timm")
+    write_safetensors(Path("bare.safetensors"), read_arrays(Path("bare.safetensors"))[0], {})
+    assert "how many heads" in command("visualize", "bare.safetensors").complaint
+    out = command("visualize", "bare.safetensors", "--heads", "2", "--image-size", "16x8").out
+    assert "pictures/graph.svg" in out
+    assert shown["position_similarity"][0][0].shape == (4, 2, 4, 2)
+
+
+def test_a_model_without_a_head_can_be_looked_at(command, shown):
+    export(ViT(ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, num_classes=0)), "features.npz")
+    Image.new("RGB", (8, 8)).save("a.png")
+    assert command("visualize", "features.npz", "a.png").status == 0
+    assert shown["attention_rollout"][0][2] == ["a.png"]
+    assert "computation_graph" in shown
+
+
+def test_a_distillation_token_is_read_too(command, shown):
+    config = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, num_classes=2, distillation_token=True)
+    export(ViT(config), "deit.safetensors", "timm")
+    Image.new("RGB", (8, 8)).save("a.png")
+    assert command("visualize", "deit.safetensors", "a.png", "--figures", "attention").status == 0
+    assert ": attention of the [class] and distillation tokens\n" in shown["attention_maps"][0][2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "weights", "expected"),
+    [
+        ({}, 0.0, "the patch filters are all the same"),
+        ({}, np.nan, "NaN or infinite values"),
+        ({"width": 1, "heads": 1}, 1.0, "the patch filters are all the same"),
+        ({"channels": 2}, None, "no colours for filters of 2 channels"),
+        ({"channels": 4}, None, "no colours for filters of 4 channels"),
+    ],
+)
+def test_filters_that_cannot_be_drawn(changes, weights, expected):
+    fields = {"image_size": 8, "patch_size": 4, "width": 8, "depth": 1, "heads": 2}
+    model = ViT(ViTConfig(**{**fields, **changes}))
+    if weights is not None:
+        model.patch_embed.projection.weight.data[...] = weights
+    with pytest.raises(ConfigError, match=expected):
+        list(figures.draw_filters(SimpleNamespace(vit=model, name="model")))
+
+
+def test_without_its_data_a_run_is_shown_as_far_as_it_goes(tiny_run, command, monkeypatch):
+    def gone(*args):
+        raise DataError("the data are gone")
+
+    monkeypatch.setattr("minivit.cli.load_data", gone)
+    result = command("visualize", tiny_run)
+    assert result.status == 0
+    kept = ["positions.png", "filters.png", "graph.svg", "curves.png"]
+    assert [line for line in result.out.splitlines() if "left out" not in line] == [f"pictures/{n}" for n in kept]
+    assert result.out.count(": the data are gone\n") == 4
+    assert "the data are gone" in command("visualize", tiny_run, "--index", "1").complaint
+
+
+def test_the_curves_are_those_of_the_runs_loss(command, tiny_options, monkeypatch):
+    seen = []
+    monkeypatch.setattr("minivit.trainer.learning_curves", lambda *args: seen.append(args[3]))
+    monkeypatch.setattr("minivit.plots.learning_curves", lambda *args, loss: seen.append(loss))
+    assert command("train", *tiny_options, "--loss", "sigmoid", "--out", "sigmoid").status == 0
+    assert command("visualize", "sigmoid", "--figures", "curves").status == 0
+    assert len(seen) > 1
+    assert set(seen) == {"sigmoid"}
 
 
 def test_a_model_without_positions_or_class_token(command, tiny_options, shown):

@@ -72,6 +72,11 @@ def test_what_the_classifier_needs_anyway_is_not_told_apart():
     assert ViTConfig(class_token=False, classifier="gap") == ViTConfig(classifier="gap")
 
 
+@pytest.mark.parametrize("changes", [{"position": "none"}, {"position": "sincos2d"}, {"classifier": "gap"}])
+def test_where_no_positions_are_learned_for_tokens_no_embed_class_says_nothing(changes):
+    assert ViTConfig(no_embed_class=True, **changes) == ViTConfig(**changes)
+
+
 def test_mlp_width_is_four_times_the_width_by_default():
     assert ViTConfig(width=12).mlp_width == 48
     assert ViTConfig(width=12, mlp_width=7).mlp_width == 7

@@ -1,6 +1,7 @@
 """What is computed about a model, against loops over the definitions and cases with a known answer."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -50,6 +51,18 @@ def test_attention_weights_are_those_of_every_layer_without_dropout():
     for layer in range(3):
         assert_array_equal(attention[layer], tap[f"block{layer}/attention_weights"])
     assert_allclose(attention.sum(axis=-1), 1)
+    means = inside.attention_weights(model, images, lambda layer: layer.mean(axis=1))
+    assert_array_equal(means, attention.mean(axis=2))
+
+
+def test_attention_is_read_layer_by_layer():
+    """Of the matrices no more than one layer's are held at a time."""
+    model = random_model(small(depth=8, image_size=(64, 48)))  # 385 tokens
+    tracemalloc.start()
+    inside.attention_weights(model, np.zeros((1, 64, 48, 2)), lambda layer: layer.mean())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 2 * 385**2 * 8  # a layer's matrices, and what is made on the way to them
 
 
 def test_rollout_is_the_definition_in_loops():
@@ -89,6 +102,9 @@ def test_rollout_applies_the_first_layer_first():
 def test_what_the_head_reads_is_one_row_or_the_mean_of_all():
     matrix = RNG.random((5, 7, 7))
     assert_array_equal(inside.read_by_head(matrix, SMALL), matrix[:, 0, 1:].reshape(5, 2, 3))
+    matrix = RNG.random((5, 8, 8))
+    both = (matrix[:, 0, 2:] + matrix[:, 1, 2:]) / 2
+    assert_allclose(inside.read_by_head(matrix, small(distillation_token=True)), both.reshape(5, 2, 3))
     matrix = RNG.random((5, 6, 6))
     mean = sum(matrix[:, i] for i in range(6)) / 6
     assert_allclose(inside.read_by_head(matrix, small(classifier="gap")), mean.reshape(5, 2, 3))
@@ -224,6 +240,14 @@ def test_directions_without_variance_are_no_components():
     components, shares = inside.principal_components(line, 3)
     assert_allclose(components, [[1 / 3, 2 / 3, 2 / 3]])
     assert_allclose(shares, [1])
+    shares = inside.principal_components(np.float32(1e30) * line.astype(np.float32), 3)[1]  # its square is infinite
+    assert_allclose(shares, [1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_have_no_components(value):
+    with pytest.raises(ConfigError, match="NaN or infinite values"):
+        inside.principal_components(np.array([[1.0, 2.0], [value, 3.0]]), 2)
 
 
 # confusion

@@ -24,15 +24,19 @@ def test_attention_maps_stand_by_layer_and_head(layers, heads, drawn):
         maps,
         "title\nsecond line",
     )
-    places = np.array(figure.axes[:-1]).reshape(layers, heads + 1)
-    assert_allclose(heat_maps(places[0, 0])[0], image)
+    picture = figure.axes[0]
+    assert_allclose(heat_maps(picture)[0], image)
+    places = np.array(figure.axes[1:-1]).reshape(layers, heads)
+    if layers > 1:  # the image is large, however many maps stand beside it
+        assert picture.get_window_extent().width >= 1.5 * figure.dpi
     for layer in range(layers):
         assert places[layer, 0].get_ylabel() == f"layer {layer + 1}"
         for head in range(heads):
-            grey, heat = heat_maps(places[layer, head + 1])
+            grey, heat = heat_maps(places[layer, head])
             assert_allclose(heat, maps[layer, head])
             assert_allclose(grey, image.mean(axis=-1))
-            background, over = places[layer, head + 1].get_images()
+            background, over = places[layer, head].get_images()
+            assert over.get_alpha() < 0.7  # the image shows through
             assert list(over.get_extent()) == list(background.get_extent())  # rows and columns fill the image
     assert figure.axes[-1].get_ylabel() == "attention /\nuniform attention (1/N)"
 
@@ -40,7 +44,7 @@ def test_attention_maps_stand_by_layer_and_head(layers, heads, drawn):
 def test_all_maps_share_the_scale_that_is_shown(drawn):
     maps = np.array([[[[0.0, 1.0], [2.0, 100.0]]], [[[1.0, 1.0], [1.0, 1.0]]]])
     figure = drawn(plots.attention_maps, RNG.random((4, 4, 1)), maps, "title")
-    first, second = figure.axes[1].get_images()[1], figure.axes[3].get_images()[1]
+    first, second = figure.axes[1].get_images()[1], figure.axes[2].get_images()[1]
     assert first.get_clim() == second.get_clim() == (1 / 8, 8)
     assert heat_maps(figure.axes[1])[1].tolist() == [[1 / 8, 1], [2, 8]]  # 0 has no place on a logarithmic scale
     labels = [text.get_text() for text in figure.axes[-1].get_yticklabels()]
@@ -78,6 +82,20 @@ def test_distance_has_a_dot_per_head(layers, heads, drawn):
     assert set(uniform.get_ydata()) == {80}
     assert "pixels" in axes.get_ylabel()
     assert axes.get_ylim()[0] == 0 < distances.max() < axes.get_ylim()[1]
+
+
+@pytest.mark.parametrize("name", ["a$x_{$", "$", r"\$1 $2", "图片"])
+def test_names_from_outside_are_drawn_as_they_are(name, tmp_path):
+    """Not as formulas; a letter that the font does not have is no reason to complain."""
+    image, maps, lines = RNG.random((4, 4, 3)), RNG.random((1, 1, 2, 2)), [{"epoch": 1, "train_loss": 1.0}]
+    path = tmp_path / "a.png"
+    plots.attention_maps(image, maps, name, path)
+    plots.attention_rollout(image[None], maps[0], [name], name, path)
+    plots.attention_distance(maps[0, 0], 1.0, name, path)
+    plots.learning_curves([{**line, "test_loss": None, "test_accuracy": None} for line in lines], name, path)
+    plots.patch_filters(RNG.random((1, 2, 2, 3)), np.ones(1), name, path)
+    plots.position_similarity(maps, name, path)
+    plots.confusion_matrix(np.eye(2, dtype=int), [name, "b"], name, path)
 
 
 def test_the_files_are_pictures(tmp_path):

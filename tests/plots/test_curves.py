@@ -105,6 +105,12 @@ def test_accuracy_by_step_shows_every_run_where_it_was_measured(tmp_path, monkey
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("step", "test accuracy (%)", "fine-tuning")
 
 
+@pytest.mark.parametrize(("loss", "label"), [("softmax", "cross-entropy"), ("sigmoid", "sigmoid cross-entropy")])
+def test_the_axis_names_the_loss(loss, label, drawn):
+    figure = drawn(lambda *args: plots.learning_curves(*args, loss=loss), records(2), "title")
+    assert figure.axes[0].get_ylabel() == label
+
+
 def test_no_window_is_opened(tmp_path):
     plots.learning_curves(records(2), "x", tmp_path / "curves.png")
     pyplot = sys.modules.get("matplotlib.pyplot")

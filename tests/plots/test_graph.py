@@ -58,6 +58,14 @@ def test_every_op_of_a_model_without_equal_blocks_is_drawn(draw):
     assert texts(root, **{"font-size": "15"}) == ["embedding", "block 1", "block 2", "head"]
 
 
+def test_a_branch_not_taken_leaves_no_array(draw):
+    """gelu's vjp refers to a variable that only the tanh form assigns."""
+    loss = loss_of(depth=2, gelu="erf")
+    nodes = [node for node in tape(loss) if "gelu" in node.op]
+    assert all("cdf" in " ".join(node.saved) for node in nodes)
+    assert texts(draw(loss), **{"font-size": "14"}) == [node.op for node in tape(loss)]
+
+
 @pytest.mark.parametrize("classifier", ["token", "gap"])
 def test_every_parameter_is_drawn_once(classifier, draw):
     loss = loss_of(depth=2, classifier=classifier, image_size=8)
