@@ -58,7 +58,7 @@ def accuracy_by_step(
         axes.axhline(100 * level[1], color="black", linewidth=1, linestyle="--", label=level[0])
     axes.margins(x=0.16)
     axes.set(xlabel="step", ylabel="test accuracy (%)", title=title)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(edgecolor="none", framealpha=0.9)  # where it hides least
     open_axes(axes)
     figure.savefig(path, dpi=120)
 
