@@ -23,6 +23,7 @@ from minivit.errors import CheckpointError
 MAX_HEADER = 2**24  # bytes of a .safetensors header; that of the largest ViT has 60 kB
 MAX_EXPANSION = 8  # compressed weights grow by a tenth; a zip bomb grows a thousandfold
 MAX_NAME = 300  # characters
+MAX_ARRAYS = 50_000  # a checkpoint of 1,000 blocks, with the optimiser's moments and averages, has as many
 HARMLESS = 2**26  # bytes that any machine can spare, however much they were compressed
 DAMAGED = (
     OSError,
@@ -109,6 +110,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                     raise CheckpointError(f"{path} is not a checkpoint: {shown(info.filename)} in it is not an array")
             names = [info.filename.removesuffix(".npy") for info in members]
             _check_names(names)
+            if {info.compress_type for info in members} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                raise ValueError("it is compressed in a way that NumPy does not write")
             _check_sizes(members, os.fstat(file.fileno()).st_size)
             return {name: _read_member(archive, info) for name, info in zip(names, members, strict=True)}
 
@@ -138,8 +141,9 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != info.file_size - stream.tell():
             raise ValueError(f"{name} is not of the size that its header says")
         array = np.empty(math.prod(shape), dtype)
-        if array.nbytes:
-            stream.readinto(array.view(np.uint8).data)  # type: ignore[attr-defined]
+        # a member may end before the size that the directory of the zip promises
+        if array.nbytes and stream.readinto(array.view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
+            raise ValueError(f"{name} is shorter than its header says")
         stream.read(1)  # nothing, but the end is where the checksum is compared
     return array.reshape(shape, order="F" if fortran else "C")
 
@@ -178,7 +182,9 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_names(names: list[str]) -> None:
-    """Raise ValueError for names that nobody would give to an array of weights."""
+    """Raise ValueError for names that nobody would give to arrays of weights, or for too many."""
+    if len(names) > MAX_ARRAYS:
+        raise ValueError(f"it holds {len(names)} arrays, expected at most {MAX_ARRAYS}")
     if len(set(names)) != len(names):
         raise ValueError("two of its arrays have the same name")
     for name in names:

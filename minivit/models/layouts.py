@@ -17,6 +17,8 @@ from minivit.models.config import VARIANTS, ViTConfig, reduction_of
 
 Arrays = Mapping[str, np.ndarray]
 
+MAX_DEPTH = 1000  # blocks; the deepest ViT has under a hundred
+
 # Widths at which all published models have the same number of heads: where a file does not say it, this does.
 HEADS = {width: heads for width, _, heads, _ in VARIANTS.values()}
 
@@ -67,8 +69,14 @@ class Shapes:
         return self.arrays[key].shape
 
     def depth(self, block: str) -> int:
-        """How many blocks there are.   block: the pattern of their keys, with one group for the number."""
-        return len({match[1] for key in self.arrays if (match := re.match(block, key))})
+        """How many blocks there are.   block: the pattern of their keys, with one group for the number.
+
+        Raises CheckpointError for more than any model has: each costs time and memory, even if its arrays are empty.
+        """
+        found = len({match[1] for key in self.arrays if (match := re.match(block, key))})
+        if found > MAX_DEPTH:
+            raise CheckpointError(f"{self.source} is no ViT: it has {found} blocks, expected at most {MAX_DEPTH}")
+        return found
 
     def config(self, fields: Mapping[str, Any], position: str) -> ViTConfig:
         """The ViTConfig of `fields`, its grid from the position table under the key `position`."""
