@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from minivit.errors import CheckpointError
+from minivit.errors import CheckpointError, shown
 
 MAX_HEADER = 2**24  # bytes of a .safetensors header; that of the largest ViT has 60 kB
 MAX_EXPANSION = 8  # compressed weights grow by a tenth; a zip bomb grows a thousandfold
@@ -192,12 +192,6 @@ def _check_names(names: list[str]) -> None:
             raise ValueError(f"{shown(name)} is no name of an array")
 
 
-def shown(name: Any) -> str:
-    """A name from a file, fit for one line of a terminal."""
-    text = ascii(str(name))[1:-1]
-    return text if len(text) <= 80 else text[:80] + "..."
-
-
 @contextlib.contextmanager
 def one_line(path: Path) -> Iterator[None]:
     """Turn whatever can go wrong with a damaged file into a CheckpointError of one line."""
@@ -207,4 +201,4 @@ def one_line(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path} does not exist") from None
     except (*DAMAGED, SafetensorError, RecursionError, MemoryError, OverflowError, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is truncated or not a checkpoint: {reason}") from error
+        raise CheckpointError(f"{path} is truncated or not a checkpoint: {shown(reason, 200)}") from error

@@ -87,8 +87,10 @@ class Shapes:
                 return self._with_grid(one_patch, fields, self(position, 3)[1])
             image_size = fields.get("image_size", self.asked_size)
             if image_size is None:
-                raise CheckpointError(f"{self.source} has no position embeddings to tell image_size from; pass it")
-            return dataclasses.replace(one_patch, image_size=image_size, position="none", no_embed_class=False)
+                raise CheckpointError(
+                    f"{self.source} has no position embeddings to tell image_size from; pass it (--image-size)"
+                )
+            return dataclasses.replace(one_patch, image_size=image_size, position="none")
         except ConfigError as error:
             raise CheckpointError(f"{self.source} is not a {self.kind} checkpoint: {error}") from error
 
@@ -113,7 +115,7 @@ class Shapes:
         if patches < 1:
             raise ConfigError(f"it has {rows} position embeddings")
         raise CheckpointError(
-            f"{self.source}: {patches} position embeddings are not a square grid; pass their image_size"
+            f"{self.source}: {patches} position embeddings are not a square grid; pass their image_size (--image-size)"
         )
 
     def heads(self, width: int, known: Mapping[str, Any]) -> int:

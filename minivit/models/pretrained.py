@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minivit.errors import CheckpointError, ConfigError
+from minivit.errors import CheckpointError, ConfigError, shown
 from minivit.models import convert_hf
 from minivit.models.archive import read_arrays, write_npz, write_safetensors
 from minivit.models.beside import METADATA, TOLD, Beside, check_json, told, write_json
@@ -64,7 +64,10 @@ def open_pretrained(
     arrays, metadata = read_arrays(path)
     layout = recognise(arrays, path)
     if layout is OFFICIAL and leaves_position_open(arrays) and "position" not in config_changes:
-        raise CheckpointError(f'{path} has no position table: pass position="sincos2d", or "none" if there was none')
+        raise CheckpointError(
+            f'{path} has no position table: pass position="sincos2d" (--set position=sincos2d), '
+            'or "none" if there was none'
+        )
     if layout is not OFFICIAL and (config_changes.get("stem") is not None or any("backbone." in key for key in arrays)):
         raise CheckpointError(f"{path}: hybrids are read from released .npz files, not in the layout of {layout.title}")
     arrays = layout.canonical(arrays, str(path))
@@ -101,7 +104,7 @@ def recognise(arrays: Arrays, path: Path) -> Layout:
     if "meta" in arrays and any(key.startswith("model/") for key in arrays):
         raise CheckpointError(f"{path} is the checkpoint of a run, not published weights: name the run's folder")
     landmarks = ", ".join(layout.landmark for layout in LAYOUTS.values())
-    some = ", ".join(list(arrays)[:3]) or "nothing"
+    some = ", ".join(map(shown, list(arrays)[:3])) or "nothing"
     raise CheckpointError(f"{path} is not a released ViT checkpoint: it has no {landmarks} but {some}")
 
 

@@ -72,6 +72,11 @@ def test_what_the_classifier_needs_anyway_is_not_told_apart():
     assert ViTConfig(class_token=False, classifier="gap") == ViTConfig(classifier="gap")
 
 
+@pytest.mark.parametrize("changes", [{"classifier": "gap"}, {"position": "none"}, {"position": "sincos2d"}])
+def test_positions_of_patches_alone_are_told_only_where_there_are_others(changes):
+    assert ViTConfig(no_embed_class=True, **changes) == ViTConfig(**changes)
+
+
 def test_mlp_width_is_four_times_the_width_by_default():
     assert ViTConfig(width=12).mlp_width == 48
     assert ViTConfig(width=12, mlp_width=7).mlp_width == 7
@@ -143,6 +148,10 @@ def test_json_round_trip():
         ({"register_tokens": -1}, "register_tokens is -1, expected 0 (for none) or more"),
         ({"layer_scale": 0.0}, "layer_scale is 0.0, expected a positive number, or None for none"),
         ({"layer_scale": float("nan")}, "layer_scale is nan, expected a positive number, or None for none"),
+        ({"layer_scale": 10**400}, f"layer_scale is 1{'0' * 79}..., expected a positive number, or None for none"),
+        ({"norm_eps": 0.0}, "norm_eps is 0.0, expected 0 < norm_eps < 1"),
+        ({"norm_eps": float("nan")}, "norm_eps is nan, expected 0 < norm_eps < 1"),
+        ({"image_size": (8, 2**15)}, "image_size is 8x32768, expected at most 16384x16384"),
         ({"class_token": False}, 'classifier "token" reads the [class] token, which class_token=False leaves out'),
         (
             {"distillation_token": True, "classifier": "gap"},

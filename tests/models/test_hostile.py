@@ -254,6 +254,26 @@ def test_safetensors(case):
     refused(load=read_arrays)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("layer_scale", 10**400, "layer_scale is 1000000"),
+        ("gelu", "\x1b[31m" * 10**4, r'gelu is "\x1b[31m'),
+        ("classifier", "x" * 10**4, 'classifier is "xxx'),
+        ("norm_eps", 10**400, "norm_eps is 1000000"),
+        ("heads", 10**400, "heads is 1000000"),
+        ("image_size", 10**400, "image_size is 1000000"),
+    ],
+    ids=["layer_scale", "gelu", "classifier", "norm_eps", "heads", "image_size"],
+)
+def test_metadata_out_of_range(tiny, field, value, expected):
+    export(ViT(tiny(image_size=4, patch_size=2, position="none")), "model", "timm")
+    arrays, metadata = read_arrays(MODEL)
+    told = {**json.loads(metadata["minivit"]), field: value}
+    write_safetensors(MODEL, arrays, {"minivit": json.dumps(told)})
+    refused(expected)
+
+
 @pytest.mark.parametrize("ours", ["{", "[]" * 3, '{"heads": "x"}', '{"norm_eps": NaN}', '{"image_size": [[]]}'])
 def test_metadata_in_our_name(ours):
     safetensors({"__metadata__": {"minivit": ours}, "patch_embed.proj.weight": entry(shape=(1, 1, 2, 2))})
