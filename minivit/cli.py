@@ -1,7 +1,10 @@
 """What the commands share: one-line errors, one parser style, finding a trained run."""
 
 import argparse
+import json
+import math
 import sys
+import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,10 +14,10 @@ from tqdm import tqdm
 from minivit import runs
 from minivit.backend import get_namespace
 from minivit.data import Dataset, load
-from minivit.errors import BackendError, ConfigError, DataError, MinivitError
-from minivit.models import ResNet, ViT
+from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
+from minivit.models import ResNet, ViT, ViTConfig
 from minivit.published import load_published
-from minivit.recipes import Recipe
+from minivit.recipes import Recipe, is_a
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,7 +33,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+        self.exit(2, f"{self.prog}: error: {shown(message, MAX_MESSAGE)} (--help lists the options)\n")
 
 
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
@@ -38,10 +41,9 @@ def run_command(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     try:
         sys.exit(main(None))
     except MinivitError as error:
-        message = " ".join(str(error).split())
-        sys.exit(_fail(message, 2))
+        sys.exit(_fail(str(error), 2))
     except MemoryError:
-        sys.exit(_fail("out of memory: try a smaller --batch-size, or a larger --accumulate", 2))
+        sys.exit(_fail("out of memory: try a smaller --image-size or --batch-size, or a larger --accumulate", 2))
     except KeyboardInterrupt:
         sys.exit(_fail("interrupted", 130))
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
@@ -52,7 +54,7 @@ def run_command(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {shown(message, MAX_MESSAGE)}", file=sys.stderr)
     return status
 
 
@@ -115,6 +117,8 @@ def size(text: str) -> int | tuple[int, ...]:
 def numbers(text: str) -> float | tuple[float, ...]:
     """One number, "0.5", or several, "2,10" or "0.05,1.0"."""
     values = tuple(float(part) if "." in part else int(part) for part in text.split(","))
+    if not all(abs(value) < math.inf for value in values):
+        raise argparse.ArgumentTypeError(f'"{text}", expected finite numbers')
     return values if "," in text else values[0]
 
 
@@ -123,12 +127,29 @@ def part(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
+SETTABLE = ("classifier", "gelu", "norm_eps", "no_embed_class", "position")  # fields of ViTConfig, beside --heads etc.
+
+
+def field(text: str) -> tuple[str, Any]:
+    """ "gelu=tanh" as a field of ViTConfig and its value, for argparse."""
+    name, _, written = text.partition("=")
+    if name not in SETTABLE:
+        raise argparse.ArgumentTypeError(f'"{text}", expected FIELD=VALUE, the field one of {", ".join(SETTABLE)}')
+    kind = typing.get_type_hints(ViTConfig)[name]
+    value = written if kind is str else json.loads(written.lower())  # a ValueError is what argparse expects
+    if not is_a(value, kind):
+        raise argparse.ArgumentTypeError(f'"{text}", {name} is of type {kind.__name__}')
+    return name, value
+
+
 def add_file_options(p: argparse.ArgumentParser) -> None:
     """The options for what a file of published weights does not tell."""
     add = p.add_argument_group("for a file of published weights").add_argument
     add("--classes", type=Path, metavar="FILE", help="names of its classes, one a line (default: ImageNet's for 1,000)")
     add("--heads", type=positive, metavar="N", help="attention heads, where neither file nor width tell them")
     add("--image-size", type=size, metavar="N", help="pixels, or HEIGHTxWIDTH: positions are resized to it")
+    help_set = f"what else it does not tell, such as gelu=tanh: one of {', '.join(SETTABLE)}"
+    add("--set", type=field, action="append", metavar="FIELD=VALUE", help=help_set)
     add("--mean", type=numbers, metavar="M", help="of pixels in 0..1 (default: as told beside the file, or 0.5)")
     add("--std", type=numbers, metavar="S", help="likewise")
     add("--resize", choices=("squash", "crop"), help="images of another size (default: crop for timm, else squash)")
@@ -139,13 +160,13 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
 
     headless: also a file without a classification head.
     """
-    given = {name: getattr(args, name) for name in ("classes", "heads", "image_size", "mean", "std", "resize")}
+    given = {name: getattr(args, name) for name in ("classes", "heads", "image_size", "set", "mean", "std", "resize")}
     given = {name: value for name, value in given.items() if value is not None}
     if not args.run.is_file():
         if given:
             raise ConfigError(f"--{next(iter(given)).replace('_', '-')} is for a file of published weights")
         return runs.load_trained(args.run)
-    changes = {name: given[name] for name in ("heads", "image_size") if name in given}
+    changes = {name: given[name] for name in ("heads", "image_size") if name in given} | dict(given.get("set", []))
     preparation: dict[str, Any] = {name: given[name] for name in ("mean", "std", "resize") if name in given}
     model, recipe, classes, summary = load_published(args.run, given.get("classes"), preparation, headless, **changes)
     print(summary)

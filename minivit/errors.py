@@ -1,8 +1,25 @@
 """Errors whose message is one line meant for a person; the commands print that line and exit with status 2."""
 
+from typing import Any
+
+MAX_MESSAGE = 1000  # characters; a list of arrays that do not fit is the longest
+
+
+def shown(text: Any, limit: int = 80) -> str:
+    """Text from a file or an option, fit for one line of a terminal: what cannot be printed is escaped, and what is
+    longer than `limit` characters is cut."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)[: limit + 1])
+    return line if len(line) <= limit else line[:limit] + "..."
+
 
 class MinivitError(Exception):
-    """Something outside the program is wrong (a file, an option, a device), and the message says what to do."""
+    """Something outside the program is wrong (a file, an option, a device), and the message says what to do.
+
+    Messages quote what they complain about, so here they are made printable and one line, whatever is in them.
+    """
+
+    def __init__(self, message: Any):
+        super().__init__(shown(" ".join(str(message).split()), MAX_MESSAGE))
 
 
 class BackendError(MinivitError):

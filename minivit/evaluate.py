@@ -54,7 +54,8 @@ def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] 
     name = args.data or recipe.data
     kind, _, path = name.partition(":")
     if published and kind == "folder" and classes is not None:
-        return load_labelled_folder(Path(path).expanduser(), args.split, classes, args.bad_images), name
+        own = args.classes is not None
+        return load_labelled_folder(Path(path).expanduser(), args.split, classes, args.bad_images, own), name
     data = cli.load_data(name, args.data_root or recipe.data_root, args.split, args.bad_images)
     if classes is not None:
         cli.check_classes(data, classes)

@@ -1,6 +1,7 @@
 """A file of published weights in the place of a trained run: model, recipe and class names for the commands."""
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,13 @@ def load_published(
         names = imagenet_classes()
     if names is not None and len(names) != config.num_classes:
         raise DataError(f"{classes or path} names {len(names)} classes, the model has {config.num_classes}")
-    recipe = Recipe(model=config, **{**default_preparation(found), **(preparation or {})})
+    if config.channels not in (1, 3):
+        raise CheckpointError(f"{path} is a model of images with {config.channels} channels, not grey or in colour")
+    prepared = {**default_preparation(found), **(preparation or {})}
+    for field in ("mean", "std"):
+        if isinstance(prepared[field], tuple) and len(prepared[field]) == 1:
+            prepared[field] = prepared[field][0]
+    recipe = Recipe(model=config, **prepared)
     return found.model.eval(), recipe, names, _summary(found, recipe)
 
 
@@ -56,9 +63,11 @@ def default_preparation(found: Published) -> dict[str, Any]:
 def read_names(path: Path) -> list[str]:
     """The lines of a file of class names. Raises DataError for one that is missing, no text, or names a class twice."""
     try:
-        if path.stat().st_size > MAX_NAMES:
+        with open(path, "rb") as file:
+            content = file.read(MAX_NAMES + 1)  # not all at once: a device has no size and no end
+        if len(content) > MAX_NAMES:
             raise ValueError(f"more than {MAX_NAMES:,} bytes")
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in content.decode("utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is no file of class names: {getattr(error, 'strerror', None) or error}") from error
     if not all(name.isprintable() for name in names):
@@ -69,14 +78,17 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def load_labelled_folder(path: Path, split: str, classes: list[str], bad_images: str) -> Dataset:
+def load_labelled_folder(path: Path, split: str, classes: list[str], bad_images: str, own: bool = False) -> Dataset:
     """The images of a folder, its class folders called by the model's classes or, for ImageNet's, by WordNet ids.
 
-    Only the split itself need be there, and of the model's classes only some. Raises DataError.
+    own: whether the names are the caller's; if not, a thousand classes are ImageNet's, whatever names lie beside the
+    weights. Only the split itself need be there, and of the model's classes only some. Raises DataError, also for a
+    folder whose name is that of two classes ("crane", the bird and the machine).
     """
-    numbers = {name: number for number, name in enumerate(classes)}
-    if classes == imagenet_classes():
-        numbers |= {identity: number for number, identity in enumerate(imagenet_ids())}
+    count = Counter(classes)
+    numbers = {name: number for number, name in enumerate(classes) if count[name] == 1}
+    if classes == imagenet_classes() or (len(classes) == 1000 and not own):
+        numbers = {identity: number for number, identity in enumerate(imagenet_ids())} | numbers
     return load_labelled(path, split, numbers, classes, bad_images)
 
 

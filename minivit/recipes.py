@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minivit.backend.precision import PRECISIONS
 from minivit.data import Augment, Dataset
-from minivit.errors import ConfigError
+from minivit.errors import ConfigError, shown
 from minivit.models import ViTConfig
+from minivit.models.beside import LARGEST, SMALLEST_STD
 from minivit.models.families import ModelConfig, config_class
 from minivit.models.posemb import METHODS
 
@@ -88,8 +87,11 @@ class Recipe:
             value = getattr(self, field)
             if isinstance(value, tuple) and len(value) != self.model.channels:
                 raise ConfigError(f"{field} has {len(value)} values, the images have {self.model.channels} channels")
-            if field == "std" and np.min(value) <= 0:
-                raise ConfigError(f"std is {value}, expected more than 0")
+            values = value if isinstance(value, tuple) else (value,)
+            if not all(abs(v) <= LARGEST for v in values):
+                raise ConfigError(f"{field} is {shown(value)}, expected finite numbers, for pixels in 0..1")
+            if field == "std" and min(values) < SMALLEST_STD:
+                raise ConfigError(f"std is {value}, expected more than 0 (at least {SMALLEST_STD})")
         if self.precision == "tf32" and self.backend == "numpy":
             raise ConfigError("precision tf32 is one of GPUs' matrix units: choose backend cupy, or float32 or bf16")
         if self.precision in ("tf32", "bf16") and self.kernels == "reference" and self.backend != "numpy":
@@ -277,7 +279,7 @@ def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
             hint = f'; did you mean "{near[0]}"?' if near else ""
             raise ConfigError(f'{source}: unknown field "{unknown[0]}"{hint}')
         for name, kind in typing.get_type_hints(known).items():
-            if name in given and name != "model" and not _is_a(given[name], kind):
+            if name in given and name != "model" and not is_a(given[name], kind):
                 wanted = kind.__name__ if isinstance(kind, type) else kind
                 raise ConfigError(f"{source}: {name} is {json.dumps(given[name])}, expected {wanted}")
     tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
@@ -285,16 +287,16 @@ def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
     return Recipe(**{**values, **tuples, "model": model_class(**{**model, **sizes})})
 
 
-def _is_a(value: Any, kind: Any) -> bool:
+def is_a(value: Any, kind: Any) -> bool:
     """Whether a value read from JSON is of an annotated type. A whole number is also a float; true is no number."""
     if isinstance(kind, types.UnionType):
-        return any(_is_a(value, option) for option in kind.__args__)
+        return any(is_a(value, option) for option in kind.__args__)
     if typing.get_origin(kind) is tuple:
         kinds = typing.get_args(kind)
         if not isinstance(value, list | tuple):
             return False
         kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
-        return len(value) == len(kinds) and all(map(_is_a, value, kinds))
+        return len(value) == len(kinds) and all(map(is_a, value, kinds))
     if kind in (int, float):
         return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
     return isinstance(value, kind)

@@ -93,7 +93,8 @@ def load_labelled(
     for name in _class_folders(folder):
         if name not in numbers:
             some = ", ".join(list(numbers)[:3])
-            raise DataError(f"{folder / name}: the model has no class of this name; it has {some}, ...")
+            found = "several classes" if name in classes else "no class"
+            raise DataError(f"{folder / name}: the model has {found} of this name; it has {some}, ...")
         files = _image_files(folder / name)
         paths += files
         labels += [numbers[name]] * len(files)

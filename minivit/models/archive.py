@@ -18,11 +18,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from minivit.errors import CheckpointError
+from minivit.errors import CheckpointError, shown
 
 MAX_HEADER = 2**24  # bytes of a .safetensors header; that of the largest ViT has 60 kB
 MAX_EXPANSION = 8  # compressed weights grow by a tenth; a zip bomb grows a thousandfold
 MAX_NAME = 300  # characters
+MAX_ARRAYS = 50_000  # a checkpoint of 1,000 blocks, with the optimiser's moments and averages, has as many
 HARMLESS = 2**26  # bytes that any machine can spare, however much they were compressed
 DAMAGED = (
     OSError,
@@ -109,6 +110,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                     raise CheckpointError(f"{path} is not a checkpoint: {shown(info.filename)} in it is not an array")
             names = [info.filename.removesuffix(".npy") for info in members]
             _check_names(names)
+            if {info.compress_type for info in members} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                raise ValueError("it is compressed in a way that NumPy does not write")
             _check_sizes(members, os.fstat(file.fileno()).st_size)
             return {name: _read_member(archive, info) for name, info in zip(names, members, strict=True)}
 
@@ -138,8 +141,9 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != info.file_size - stream.tell():
             raise ValueError(f"{name} is not of the size that its header says")
         array = np.empty(math.prod(shape), dtype)
-        if array.nbytes:
-            stream.readinto(array.view(np.uint8).data)  # type: ignore[attr-defined]
+        # a member may end before the size that the directory of the zip promises
+        if array.nbytes and stream.readinto(array.view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
+            raise ValueError(f"{name} is shorter than its header says")
         stream.read(1)  # nothing, but the end is where the checksum is compared
     return array.reshape(shape, order="F" if fortran else "C")
 
@@ -178,18 +182,14 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_names(names: list[str]) -> None:
-    """Raise ValueError for names that nobody would give to an array of weights."""
+    """Raise ValueError for names that nobody would give to arrays of weights, or for too many."""
+    if len(names) > MAX_ARRAYS:
+        raise ValueError(f"it holds {len(names)} arrays, expected at most {MAX_ARRAYS}")
     if len(set(names)) != len(names):
         raise ValueError("two of its arrays have the same name")
     for name in names:
         if len(name) > MAX_NAME or not name.isprintable() or "\\" in name or {"", ".", ".."} & set(name.split("/")):
             raise ValueError(f"{shown(name)} is no name of an array")
-
-
-def shown(name: Any) -> str:
-    """A name from a file, fit for one line of a terminal."""
-    text = ascii(str(name))[1:-1]
-    return text if len(text) <= 80 else text[:80] + "..."
 
 
 @contextlib.contextmanager
@@ -201,4 +201,4 @@ def one_line(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path} does not exist") from None
     except (*DAMAGED, SafetensorError, RecursionError, MemoryError, OverflowError, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is truncated or not a checkpoint: {reason}") from error
+        raise CheckpointError(f"{path} is truncated or not a checkpoint: {shown(reason, 200)}") from error

@@ -4,17 +4,18 @@ All of it comes from whoever wrote the file, so types and sizes are checked befo
 """
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minivit.errors import CheckpointError
+from minivit.errors import CheckpointError, shown
 from minivit.models import convert_hf, convert_timm
 from minivit.models.archive import one_line, replacing
 from minivit.models.layouts import Layout
 
 MAX_JSON = 2**24  # bytes; the names of 21,843 classes take 1 MB
+LARGEST = 1e6  # of any number; Python reads integers of hundreds of digits, which no float can hold
+SMALLEST_STD = 1e-6  # of pixels in 0..1: they are divided by it, as float32
 
 # Fields of ViTConfig that the arrays of a file do not tell, of these types. In the metadata of a .safetensors file
 # that we wrote they stand, as JSON, under this name.
@@ -70,16 +71,14 @@ class Beside:
         theirs = theirs if isinstance(theirs, dict) else {}
         values = self.preprocessor if self.layout == "hf" else theirs
         names = ("image_mean", "image_std") if self.layout == "hf" else ("mean", "std")
-        mean, std = (_numbers(values.get(name)) for name in names)
-        return mean, std if std is None or min(std) > 0 else None
+        return _numbers(values.get(names[0]), least=-LARGEST), _numbers(values.get(names[1]), least=SMALLEST_STD)
 
     def classes(self) -> list[str] | None:
         """Names of the classes, if they are more than numbers."""
         labels = self.config.get("id2label")
-        if not isinstance(labels, dict) or not all(key.isdecimal() for key in labels):
+        if not isinstance(labels, dict) or not all(key.isdecimal() and len(key) < 10 for key in labels):
             return None
-        names = [str(labels[key]) for key in sorted(labels, key=int)]
-        names = ["".join(c if c.isprintable() else "?" for c in name) for name in names]
+        names = [shown(labels[key], 200) for key in sorted(labels, key=int)]
         return None if all(name.startswith("LABEL_") for name in names) else names
 
 
@@ -114,19 +113,18 @@ def told(metadata: Mapping[str, str], source: Path) -> dict[str, Any]:
 
 
 def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `TOLD`. Raises ValueError for one that is not of its type."""
+    """Those of `TOLD`. Raises ValueError for one that is not of its type, or a number beyond all measure."""
     found = {name: fields[name] for name in TOLD if name in fields}
     for name, value in found.items():
-        if not isinstance(value, TOLD[name]) or (isinstance(value, bool) and bool not in TOLD[name]):
+        fits = isinstance(value, TOLD[name]) and (bool in TOLD[name] or not isinstance(value, bool))
+        if not fits or (isinstance(value, int | float) and not abs(value) <= LARGEST):
             raise ValueError(f"{name} is {ascii(value)[:80]}")
-    if not 0 < found.get("norm_eps", 1e-6) < 1:
-        raise ValueError(f"norm_eps is {found['norm_eps']}")
     return found
 
 
-def _numbers(values: Any) -> tuple[float, ...] | None:
-    """Finite numbers, or None for anything else."""
+def _numbers(values: Any, least: float) -> tuple[float, ...] | None:
+    """Numbers from `least` to `LARGEST`, or None for anything else."""
     if not isinstance(values, list) or not values:
         return None
-    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) and least <= v <= LARGEST for v in values)
     return tuple(values) if numeric else None

@@ -1,12 +1,11 @@
 """ViTConfig: the shape of a Vision Transformer, and the variants of the paper by name."""
 
 import dataclasses
-import math
 import re
 from numbers import Integral
 from typing import Any
 
-from minivit.errors import ConfigError
+from minivit.errors import ConfigError, shown
 
 # name: width, depth, heads, MLP width. Ti and S: Steiner et al. 2021; B, L, H: Dosovitskiy et al. 2020, Table 1.
 VARIANTS = {
@@ -16,6 +15,9 @@ VARIANTS = {
     "L": (1024, 24, 16, 4096),
     "H": (1280, 32, 16, 5120),
 }
+
+MAX_SIDE = 2**14  # pixels
+MAX_LAYER_SCALE = 1e6  # such factors begin below 1; a file may say anything, and this is still a float32
 
 # name: variant, patch size on the feature map, units per stage of the stem (Steiner et al. 2021). "R+Ti/16" is its
 # published name, but as the stem already shrinks by 4, it sees as many tokens as a model of patch size 32.
@@ -102,12 +104,14 @@ class ViTConfig:
             ("position", ("learned", "learned2d", "sincos2d", "none")),
         ):
             if getattr(self, name) not in choices:
-                raise ConfigError(f'{name} is "{getattr(self, name)}", expected one of {", ".join(choices)}')
+                raise ConfigError(f'{name} is "{shown(getattr(self, name))}", expected one of {", ".join(choices)}')
         if self.position in ("learned2d", "sincos2d") and self.width % (4 if self.position == "sincos2d" else 2):
             raise ConfigError(f"position {self.position} cannot split width {self.width} evenly between its axes")
         for name in ("dropout", "attention_dropout", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")
+        if not 0 < self.norm_eps < 1:
+            raise ConfigError(f"norm_eps is {self.norm_eps}, expected 0 < norm_eps < 1")
         if self.class_token == (self.classifier == "token"):
             object.__setattr__(self, "class_token", None)
         if self.position != "learned" or not self.num_prefix_tokens:
@@ -130,8 +134,8 @@ class ViTConfig:
             )
 
     def _check_tokens(self) -> None:
-        if self.layer_scale is not None and not 0 < self.layer_scale < math.inf:
-            raise ConfigError(f"layer_scale is {self.layer_scale}, expected a positive number, or None for none")
+        if self.layer_scale is not None and not 0 < self.layer_scale < MAX_LAYER_SCALE:
+            raise ConfigError(f"layer_scale is {shown(self.layer_scale)}, expected a positive number, or None for none")
         if self.classifier == "token" and self.class_token is False:
             raise ConfigError('classifier "token" reads the [class] token, which class_token=False leaves out')
         if self.distillation_token:
@@ -228,9 +232,12 @@ def size_pair(size: Any, name: str) -> tuple[int, int]:
     height, width = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
     if not isinstance(height, Integral) or not isinstance(width, Integral):
         raise ConfigError(f"{name} is {size!r}, expected a number of pixels or (height, width)")
+    height, width = int(height), int(width)
     if min(height, width) < 1:
         raise ConfigError(f"{name} is {height}x{width}, expected at least 1x1")
-    return int(height), int(width)
+    if max(height, width) > MAX_SIDE:
+        raise ConfigError(f"{name} is {shown(f'{height}x{width}')}, expected at most {MAX_SIDE}x{MAX_SIDE}")
+    return height, width
 
 
 def _nearest(size: int, patch: int) -> int:

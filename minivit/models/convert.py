@@ -14,9 +14,8 @@ import numpy as np
 from minivit.errors import CheckpointError
 from minivit.models.config import ViTConfig
 from minivit.models.convert_hybrid import infer_stem, released_stem_name, with_group_norm_axes
-from minivit.models.layouts import Arrays, Layout, Shapes
+from minivit.models.layouts import MAX_DEPTH, Arrays, Layout, Shapes
 
-MAX_DEPTH = 1000  # blocks of a stack; the deepest ViT has under a hundred
 _BLOCK = "Transformer/encoderblock_{}/"
 _ATTENTION = "MultiHeadDotProductAttention_1/"
 _POSITION = "Transformer/posembed_input/pos_embedding"
@@ -32,6 +31,8 @@ _IN_BLOCK = {  # ours -> released, apart from the packed qkv
     "mlp.out.weight": "MlpBlock_3/Dense_1/kernel",
     "mlp.out.bias": "MlpBlock_3/Dense_1/bias",
 }
+_QKV = ("query", "key", "value")
+_STACKED = {*_IN_BLOCK.values(), *(f"{_ATTENTION}{part}/{kind}" for part in _QKV for kind in ("kernel", "bias"))}
 _AROUND = {
     "patch_embed.projection.weight": "embedding/kernel",
     "patch_embed.projection.bias": "embedding/bias",
@@ -65,8 +66,8 @@ def canonical(arrays: Arrays, source: str) -> dict[str, np.ndarray]:
     for key, array in arrays.items():
         if key.startswith(prefix):
             name = _released_name(key.removeprefix(prefix))
-            stack = re.fullmatch(r"Transformer/encoderblock/(.*)", name)
-            found += _layers(stack[1], array, source) if stack else [(name, array)]
+            inner = name.removeprefix("Transformer/encoderblock/")
+            found += _layers(inner, array, source) if inner in _STACKED else [(name, array)]
     if len(dict(found)) != len(found):
         raise CheckpointError(f"{source} holds two arrays for one place in the model")
     return with_group_norm_axes(dict(found))
@@ -105,7 +106,7 @@ def infer_config(shapes: Shapes, known: Mapping[str, Any]) -> ViTConfig:
         "mlp_width": shapes(block + "MlpBlock_3/Dense_0/kernel", 2)[1],
         "num_classes": shapes("head/bias", 1)[0] if "head/bias" in shapes else 0,
         "channels": channels,
-        **infer_stem(shapes.arrays),
+        **infer_stem(shapes),
         "classifier": "token" if "cls" in shapes else "gap",
         "representation_size": shapes("pre_logits/bias", 1)[0] if "pre_logits/bias" in shapes else None,
     }
@@ -122,7 +123,7 @@ def to_official(state: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
         if block and block[2].startswith("attention.qkv."):
             kind = "kernel" if block[2].endswith("weight") else "bias"
             rows = (width,) if kind == "kernel" else ()
-            for part, values in zip(("query", "key", "value"), np.split(array, 3, axis=-1), strict=True):
+            for part, values in zip(_QKV, np.split(array, 3, axis=-1), strict=True):
                 arrays[f"{prefix}{_ATTENTION}{part}/{kind}"] = values.reshape(*rows, heads, head_dim)
         elif block and block[2] == "attention.out.weight":
             arrays[prefix + _IN_BLOCK[block[2]]] = array.reshape(heads, head_dim, width)

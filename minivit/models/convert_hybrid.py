@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from minivit.models.config import ViTConfig
+from minivit.models.layouts import Shapes
 
 _LAYERS = {
     "root": "conv_root",
@@ -54,15 +55,17 @@ def with_group_norm_axes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     }
 
 
-def infer_stem(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def infer_stem(shapes: Shapes) -> dict[str, Any]:
     """The fields of ViTConfig that the stem's arrays tell; none for a file without a stem.
 
     What does not fit together is found when names and shapes are compared with those of the model that results.
+    Raises CheckpointError for more units than any model has.
     """
-    root = arrays.get("conv_root/kernel")
+    root = shapes.arrays.get("conv_root/kernel")
     if root is None or root.ndim != 4:
         return {}
-    units = {tuple(map(int, m.groups())) for key in arrays if (m := re.match(r"block(\d+)/unit(\d+)/", key))}
+    shapes.depth(r"(block\d+/unit\d+)/")
+    units = {tuple(map(int, m.groups())) for key in shapes.arrays if (m := re.match(r"block(\d+)/unit(\d+)/", key))}
     count = Counter(stage for stage, _ in units)
     stem = tuple(count[stage] for stage in range(1, len(count) + 1))  # a stage left out is one of 0 units: refused
     return {"stem": stem, "stem_width": root.shape[3], "channels": root.shape[2]}

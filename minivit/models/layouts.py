@@ -17,6 +17,8 @@ from minivit.models.config import VARIANTS, ViTConfig, reduction_of
 
 Arrays = Mapping[str, np.ndarray]
 
+MAX_DEPTH = 1000  # blocks; the deepest ViT has under a hundred
+
 # Widths at which all published models have the same number of heads: where a file does not say it, this does.
 HEADS = {width: heads for width, _, heads, _ in VARIANTS.values()}
 
@@ -67,8 +69,14 @@ class Shapes:
         return self.arrays[key].shape
 
     def depth(self, block: str) -> int:
-        """How many blocks there are.   block: the pattern of their keys, with one group for the number."""
-        return len({match[1] for key in self.arrays if (match := re.match(block, key))})
+        """How many blocks there are.   block: the pattern of their keys, with one group for the number.
+
+        Raises CheckpointError for more than any model has: each costs time and memory, even if its arrays are empty.
+        """
+        found = len({match[1] for key in self.arrays if (match := re.match(block, key))})
+        if found > MAX_DEPTH:
+            raise CheckpointError(f"{self.source} is no ViT: it has {found} blocks, expected at most {MAX_DEPTH}")
+        return found
 
     def config(self, fields: Mapping[str, Any], position: str) -> ViTConfig:
         """The ViTConfig of `fields`, its grid from the position table under the key `position`."""
@@ -79,8 +87,10 @@ class Shapes:
                 return self._with_grid(one_patch, fields, self(position, 3)[1])
             image_size = fields.get("image_size", self.asked_size)
             if image_size is None:
-                raise CheckpointError(f"{self.source} has no position embeddings to tell image_size from; pass it")
-            return dataclasses.replace(one_patch, image_size=image_size, position="none", no_embed_class=False)
+                raise CheckpointError(
+                    f"{self.source} has no position embeddings to tell image_size from; pass it (--image-size)"
+                )
+            return dataclasses.replace(one_patch, image_size=image_size, position="none")
         except ConfigError as error:
             raise CheckpointError(f"{self.source} is not a {self.kind} checkpoint: {error}") from error
 
@@ -105,7 +115,7 @@ class Shapes:
         if patches < 1:
             raise ConfigError(f"it has {rows} position embeddings")
         raise CheckpointError(
-            f"{self.source}: {patches} position embeddings are not a square grid; pass their image_size"
+            f"{self.source}: {patches} position embeddings are not a square grid; pass their image_size (--image-size)"
         )
 
     def heads(self, width: int, known: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minivit.errors import CheckpointError, ConfigError
+from minivit.errors import CheckpointError, ConfigError, shown
 from minivit.models import convert_hf
 from minivit.models.archive import read_arrays, write_npz, write_safetensors
 from minivit.models.beside import METADATA, TOLD, Beside, check_json, told, write_json
@@ -64,7 +64,10 @@ def open_pretrained(
     arrays, metadata = read_arrays(path)
     layout = recognise(arrays, path)
     if layout is OFFICIAL and leaves_position_open(arrays) and "position" not in config_changes:
-        raise CheckpointError(f'{path} has no position table: pass position="sincos2d", or "none" if there was none')
+        raise CheckpointError(
+            f'{path} has no position table: pass position="sincos2d" (--set position=sincos2d), '
+            'or "none" if there was none'
+        )
     if layout is not OFFICIAL and (config_changes.get("stem") is not None or any("backbone." in key for key in arrays)):
         raise CheckpointError(f"{path}: hybrids are read from released .npz files, not in the layout of {layout.title}")
     arrays = layout.canonical(arrays, str(path))
@@ -77,7 +80,7 @@ def open_pretrained(
     old, new, method = config.grid, changed.grid, resize_method or layout.resize
     to_resize = layout.position in arrays and old != new
     resized = [f"{layout.position} from {old[0]} x {old[1]} to {new[0]} x {new[1]} ({method})"] * to_resize
-    _check_fit(arrays, config, changed, layout, str(path), resized)
+    _check_fit(arrays, config, changed, layout, str(path), resized, dtype)
     if to_resize:
         prefix = 0 if config.no_embed_class else config.num_prefix_tokens
         arrays[layout.position] = resize_posemb(arrays[layout.position].astype(dtype), old, new, prefix, method)
@@ -101,7 +104,7 @@ def recognise(arrays: Arrays, path: Path) -> Layout:
     if "meta" in arrays and any(key.startswith("model/") for key in arrays):
         raise CheckpointError(f"{path} is the checkpoint of a run, not published weights: name the run's folder")
     landmarks = ", ".join(layout.landmark for layout in LAYOUTS.values())
-    some = ", ".join(list(arrays)[:3]) or "nothing"
+    some = ", ".join(map(shown, list(arrays)[:3])) or "nothing"
     raise CheckpointError(f"{path} is not a released ViT checkpoint: it has no {landmarks} but {some}")
 
 
@@ -122,19 +125,30 @@ def _filled(arrays: dict[str, np.ndarray], config: ViTConfig, changed: ViTConfig
 
 
 def _check_fit(
-    arrays: Arrays, config: ViTConfig, changed: ViTConfig, layout: Layout, source: str, resized: list[str]
+    arrays: Arrays, config: ViTConfig, changed: ViTConfig, layout: Layout, source: str, resized: list[str], dtype: str
 ) -> None:
-    """Raise CheckpointError unless the arrays are those of the model, but for what is resized or made anew."""
+    """Raise CheckpointError unless the arrays are those of the model, but for what is resized or made anew, and
+    finite numbers in its dtype."""
     sizes = {name: getattr(config, name) for name in ("image_size", "num_classes", "representation_size")}
     in_file = dataclasses.replace(changed, **sizes)
     try:
-        blank = ViT(in_file, seed=None).state_dict()  # takes no memory, but not more than there could be
+        one_block = ViT(dataclasses.replace(in_file, depth=1), seed=None).state_dict()
     except (MemoryError, ValueError):
         raise CheckpointError(f"{source} does not fit the model: it would be {config.width} features wide") from None
+    # Blocks are all alike: one stands for all, since a small file may claim a thousand that are very wide.
+    blank = {
+        name.replace("blocks.0.", f"blocks.{i}.", 1): array
+        for i in range(in_file.depth)
+        for name, array in one_block.items()
+    }
     check_match({key: a.shape for key, a in layout.views(blank, in_file).items()}, arrays, source, resized)
     for key, array in arrays.items():
         if array.dtype.kind != "f":
             raise CheckpointError(f"{source} does not fit the model: {key} is of type {array.dtype}, expected floats")
+        with np.errstate(over="ignore"):  # float64 weights may be too large for a float32 model
+            finite = np.isfinite(array.astype(dtype, copy=False)).all()
+        if not finite:
+            raise CheckpointError(f"{source} is no model that works: {key} holds NaN or infinity")
 
 
 def export(model: ViT, path: str | Path, layout: str = "official") -> None:

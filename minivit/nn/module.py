@@ -7,7 +7,7 @@ import numpy as np
 
 from minivit.backend import Array, asarray, to_numpy
 from minivit.backend.arrays import asarray_like
-from minivit.errors import CheckpointError
+from minivit.errors import CheckpointError, shown
 from minivit.tensor import Tensor
 
 
@@ -115,4 +115,4 @@ def check_match(
 
 def _first(items: list[str], limit: int = 5) -> str:
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
+    return ", ".join(shown(item, 200) for item in items[:limit]) + more

@@ -1,5 +1,6 @@
 """evaluate and predict with a file of published weights."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -91,6 +92,44 @@ def test_names_beside_the_weights_are_used(model, pictures, command):
     assert "  dog\n" in command("predict", "model.safetensors", "photos/val/dog/0.png").out
 
 
+def test_the_folders_of_imagenet_and_a_file_with_names_of_its_own(command, pictures):
+    """Hugging Face's names differ from ours, and two classes are called crane: a folder of that name could be both."""
+    vit = ViT(ViTConfig(image_size=8, patch_size=4, width=192, depth=1, heads=3, mlp_width=8)).eval()
+    vit.head.weight.data[...] = 0.1 * np.random.default_rng(0).standard_normal(vit.head.weight.shape)
+    export(vit, "model.safetensors", "hf")
+    config = json.loads(Path("config.json").read_text())
+    names = [f"{name}, a synonym" for name in imagenet_classes()]
+    names[134] = names[517] = "crane"
+    config["id2label"] = {str(i): name for i, name in enumerate(names)}
+    Path("config.json").write_text(json.dumps(config))
+    for name, label in (("dog", 3), ("bee", 1)):
+        Path(f"photos/val/{name}").rename(f"photos/val/{imagenet_ids()[label]}")
+    evaluate = ("evaluate", "model.safetensors", "--data", "folder:photos")
+    assert measured(vit, pictures) in command(*evaluate).out
+    Path("names.txt").write_text("\n".join(f"class {i}" for i in range(1000)))
+    assert "the model has no class of this name" in command(*evaluate, "--classes", "names.txt").complaint
+    Path(f"photos/val/{imagenet_ids()[1]}").rename("photos/val/crane")
+    assert "photos/val/crane: the model has several classes of this name" in command(*evaluate).complaint
+
+
+def test_fields_that_the_file_does_not_tell(model, pictures, command):
+    export(model, "model.npz")
+    path = "photos/val/dog/0.png"
+    model.config = dataclasses.replace(model.config, gelu="erf", norm_eps=0.1)
+    other = ViT(model.config).eval()
+    other.load_state_dict(model.state_dict())
+    expected = np.exp(logits_of(other, np.asarray(Image.open(path))))
+    out = command("predict", "model.npz", path, "--set", "gelu=erf", "--set", "norm_eps=1e-1").out
+    assert f"  {expected.max() / expected.sum():7.2%}  class {expected.argmax()}" == out.splitlines()[2]
+    arrays = {name.replace("Attention_1", "Attention_0"): a for name, a in read_arrays(Path("model.npz"))[0].items()}
+    del arrays["Transformer/posembed_input/pos_embedding"]
+    np.savez("fixed.npz", **arrays)
+    options = ("--image-size", 8, "--set", "position=sincos2d")
+    assert 'pass position="sincos2d" (--set position=sincos2d)' in command("predict", "fixed.npz", path).complaint
+    assert "(--image-size)" in command("predict", "fixed.npz", path, *options[2:]).complaint
+    assert command("predict", "fixed.npz", path, *options).status == 0
+
+
 def test_predict_prints_the_top_five_of_imagenet(command, pictures):
     config = ViTConfig(image_size=8, patch_size=4, width=192, depth=1, heads=3, mlp_width=8)
     vit = ViT(config).eval()
@@ -137,6 +176,18 @@ PHOTOS = ["--data", "folder:photos", "--classes"]
         (["evaluate", "model.npz", "--data", "digits"], "digits has 10 classes and 1 channels, the model 4 classes"),
         (["predict", "model.npz", "x.png", "--mean", "1,2"], "mean has 2 values, the images have 3 channels"),
         (["predict", "model.npz", "x.png", "--std", "0"], "std is 0, expected more than 0"),
+        (["predict", "model.npz", "x.png", "--std", "1.0e400"], '"1.0e400", expected finite numbers'),
+        (["predict", "model.npz", "x.png", "--mean", "9" * 400], "9..., expected finite numbers, for pixels in 0..1"),
+        (["predict", "model.npz", "x.png", "--std", "0.1e-320"], "expected more than 0 (at least 1e-06)"),
+        (["predict", "model.npz", "x.png", "--image-size", "2000000"], "image_size is 2000000x2000000, expected at mo"),
+        (["predict", "model.npz", "x.png", "--set", "width=3"], '"width=3", expected FIELD=VALUE, the field one of cl'),
+        (["predict", "model.npz", "x.png", "--set", "norm_eps=tiny"], "argument --set: invalid field value"),
+        (["predict", "model.npz", "x.png", "--set", "norm_eps=true"], '"norm_eps=true", norm_eps is of type float'),
+        (["predict", "model.npz", "x.png", "--set", "norm_eps=NaN"], "argument --set: invalid field value"),
+        (["predict", "model.npz", "x.png", "--set", "norm_eps=2"], "norm_eps is 2, expected 0 < norm_eps < 1"),
+        (["predict", "model.npz", "x.png", "--set", "gelu=relu"], 'gelu is "relu", expected one of tanh, erf'),
+        (["evaluate", "model.npz", *PHOTOS, "/dev/zero"], "/dev/zero is no file of class names: more than 16,777,216"),
+        (["predict", "four.npz", "x.png"], "four.npz is a model of images with 4 channels, not grey or in colour"),
         (["predict", "model.npz", "x.png", "--image-size", "9"], "patch size 4x4 does not divide"),
         (["predict", "model.npz", "x.png", "--heads", "4"], "wrong shape: Transformer/encoderblock_0"),
         (["predict", "headless.npz", "x.png"], "headless.npz has no classification head"),
@@ -148,6 +199,7 @@ PHOTOS = ["--data", "folder:photos", "--classes"]
 def test_bad_input_is_refused(argv, expected, model, pictures, command):
     export(model, "model.npz")
     export(ViT(ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, num_classes=0)), "headless.npz")
+    export(ViT(dataclasses.replace(model.config, channels=4)), "four.npz")
     export(model, "bare.safetensors", "timm")
     write_safetensors(Path("bare.safetensors"), read_arrays(Path("bare.safetensors"))[0], {})
     for name, lines in (("few", NAMES[:3]), ("twice", [*NAMES, "ant"]), ("other", ["a", "b", "c", "d"])):
@@ -160,5 +212,7 @@ def test_bad_input_is_refused(argv, expected, model, pictures, command):
 def test_a_run_is_not_told_what_it_knows(tiny_run, command):
     text = command("evaluate", tiny_run, "--mean", "0.5").complaint
     assert "--mean is for a file of published weights" in text
+    text = command("evaluate", tiny_run, "--set", "gelu=erf").complaint
+    assert "--set is for a file of published weights" in text
     text = command("evaluate", tiny_run / "checkpoint.npz", "--data", "digits").complaint
     assert "is the checkpoint of a run, not published weights: name the run's folder" in text

@@ -148,6 +148,10 @@ def test_json_round_trip():
         ({"register_tokens": -1}, "register_tokens is -1, expected 0 (for none) or more"),
         ({"layer_scale": 0.0}, "layer_scale is 0.0, expected a positive number, or None for none"),
         ({"layer_scale": float("nan")}, "layer_scale is nan, expected a positive number, or None for none"),
+        ({"layer_scale": 10**400}, f"layer_scale is 1{'0' * 79}..., expected a positive number, or None for none"),
+        ({"norm_eps": 0.0}, "norm_eps is 0.0, expected 0 < norm_eps < 1"),
+        ({"norm_eps": float("nan")}, "norm_eps is nan, expected 0 < norm_eps < 1"),
+        ({"image_size": (8, 2**15)}, "image_size is 8x32768, expected at most 16384x16384"),
         ({"class_token": False}, 'classifier "token" reads the [class] token, which class_token=False leaves out'),
         (
             {"distillation_token": True, "classifier": "gap"},

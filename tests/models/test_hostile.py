@@ -16,7 +16,7 @@ import pytest
 
 from minivit.errors import CheckpointError
 from minivit.models import ViT, export, load_pretrained
-from minivit.models.archive import read_arrays
+from minivit.models.archive import read_arrays, write_safetensors
 
 resource = pytest.importorskip("resource", reason="limits of memory are those of Unix")
 MODEL = Path("model")
@@ -165,6 +165,30 @@ def test_a_declared_size_that_lies():
     refused()
 
 
+def test_a_member_that_ends_before_its_array():
+    """The directory and the header say 100 numbers, fifty are there; the rest would be whatever memory holds."""
+    whole = npy(np.ones(100, "f4"))
+    write_zip("model", {"w.npy": whole[:-200]})
+    data = bytearray(MODEL.read_bytes())
+    struct.pack_into("<L", data, data.index(b"PK\x01\x02") + 24, len(whole))
+    MODEL.write_bytes(data)
+    refused("w is shorter than its header says")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_compression_that_numpy_does_not_write(compression):
+    write_zip("model", {"w.npy": npy(np.ones(100))}, compression)
+    refused("compressed in a way that NumPy does not write")
+
+
+def test_more_arrays_than_any_model_has(monkeypatch):
+    monkeypatch.setattr("minivit.models.archive.MAX_ARRAYS", 3)
+    write_zip("model", {f"{i}.npy": npy(np.ones(1)) for i in range(4)})
+    refused("it holds 4 arrays, expected at most 3")
+    safetensors({f"w{i}": entry(shape=(1,), offsets=(4 * i, 4 * i + 4)) for i in range(4)})
+    refused("it holds 4 arrays, expected at most 3")
+
+
 def test_pickles(folder):
     trap = folder / "sprung"
     for content in (pickle.dumps(Trap(trap)), pickle.dumps({"w": Trap(trap)}, protocol=2), pickle.dumps(Trap(trap), 0)):
@@ -230,6 +254,26 @@ def test_safetensors(case):
     refused(load=read_arrays)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("layer_scale", 10**400, "layer_scale is 1000000"),
+        ("gelu", "\x1b[31m" * 10**4, r'gelu is "\x1b[31m'),
+        ("classifier", "x" * 10**4, 'classifier is "xxx'),
+        ("norm_eps", 10**400, "norm_eps is 1000000"),
+        ("heads", 10**400, "heads is 1000000"),
+        ("image_size", 10**400, "image_size is 1000000"),
+    ],
+    ids=["layer_scale", "gelu", "classifier", "norm_eps", "heads", "image_size"],
+)
+def test_metadata_out_of_range(tiny, field, value, expected):
+    export(ViT(tiny(image_size=4, patch_size=2, position="none")), "model", "timm")
+    arrays, metadata = read_arrays(MODEL)
+    told = {**json.loads(metadata["minivit"]), field: value}
+    write_safetensors(MODEL, arrays, {"minivit": json.dumps(told)})
+    refused(expected)
+
+
 @pytest.mark.parametrize("ours", ["{", "[]" * 3, '{"heads": "x"}', '{"norm_eps": NaN}', '{"image_size": [[]]}'])
 def test_metadata_in_our_name(ours):
     safetensors({"__metadata__": {"minivit": ours}, "patch_embed.proj.weight": entry(shape=(1, 1, 2, 2))})
@@ -288,10 +332,51 @@ def test_a_width_that_nothing_else_has(width):
 def test_a_stack_of_very_many_blocks():
     kernels = {
         "embedding/kernel": np.zeros((1, 1, 1, 8), "f4"),
-        "Transformer/encoderblock/x": np.zeros((10**6, 0), "f4"),
+        "Transformer/encoderblock/LayerNorm_0/scale": np.zeros((10**6, 0), "f4"),
     }
     write_zip("model", {f"{name}.npy": npy(array) for name, array in kernels.items()})
-    refused()
+    refused("it has a stack of blocks of shape (1000000, 0)")
+
+
+def test_a_stack_that_no_block_has_is_not_taken_apart(tiny):
+    """Thousands of these, of shape (1000, 0), would be millions of arrays."""
+    export(ViT(tiny(image_size=8, patch_size=2)), "model")
+    np.savez("model.npz", **read_arrays(MODEL)[0], **{"Transformer/encoderblock/x": np.zeros((1000, 0), "f4")})
+    os.replace("model.npz", "model")
+    refused("unexpected: Transformer/encoderblock/x")
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1001, "it has 1001 blocks, expected at most 1000"), (1000, "missing")]
+)
+def test_very_many_blocks_without_weights(count, expected):
+    """A model of a thousand blocks would take 16 GB, and only the names of its blocks are in the file."""
+    arrays = {
+        "patch_embed.proj.weight": np.zeros((1000, 1, 1, 1), "f2"),
+        "pos_embed": np.zeros((1, 1, 1000), "f2"),
+        "blocks.0.mlp.fc1.weight": np.zeros((1, 0), "f2"),
+        **{f"blocks.{i}.x": np.zeros(0, "f2") for i in range(count)},
+    }
+    write_safetensors(MODEL, arrays, {})
+    refused(expected, load=lambda path: load_pretrained(path, heads=1))
+
+
+def test_very_many_units_of_a_stem(tiny):
+    export(ViT(tiny(image_size=8, patch_size=2, stem=(), stem_width=32)), "model")
+    names = {f"block1/unit{i}/x": np.zeros(0, "f4") for i in range(1001)}
+    np.savez("model.npz", **read_arrays(MODEL)[0], **names)
+    os.replace("model.npz", "model")
+    refused("it has 1001 blocks, expected at most 1000")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_weights_that_are_no_numbers(tiny, value):
+    export(ViT(tiny(image_size=8, patch_size=2), dtype="float64"), "model")
+    arrays = read_arrays(MODEL)[0]
+    arrays["cls"][0, 0, 3] = value
+    np.savez("model.npz", **arrays)
+    os.replace("model.npz", "model")
+    refused("cls holds NaN or infinity", load=lambda path: load_pretrained(path, image_size=4))
 
 
 @pytest.mark.parametrize("stages", [[10**12], [1, 10**12], [0], range(1, 40), range(1, 2000)], ids=str)

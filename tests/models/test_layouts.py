@@ -281,6 +281,8 @@ EXPORTS = [
     ("timm", {**FIELDS, "register_tokens": 5}),
     ("timm", {**FIELDS, "distillation_token": True, "heads": 4, "depth": 11}),
     ("timm", {"num_classes": 0, "position": "none"}),
+    ("timm", {**FIELDS, "no_embed_class": True, "classifier": "gap"}),
+    ("timm", {**FIELDS, "no_embed_class": True, "position": "none"}),
     ("hf", {"gelu": "erf", "norm_eps": 1e-12}),
     ("hf", {**FIELDS, "gelu": "tanh", "heads": 4, "depth": 11}),
     ("hf", {"representation_size": 5, "num_classes": 0}),
@@ -434,7 +436,13 @@ def test_normalisation_and_class_names_from_beside(tmp_path, recorded):
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}')
     found = open_pretrained(tmp_path / "model.safetensors")
     assert (found.layout, found.mean, found.std) == ("hf", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert found.classes == ["a?[31m", "b", "c", "d", "e"]
+    assert found.classes == ["a\\x1b[31m", "b", "c", "d", "e"]
+    values["id2label"]["9" * 5000] = "f"
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    for mean, std in (([10**400], [1e-320]), ([float("nan")], [0]), ([True], ["1"]), ([1e300], [-1]), ("0.5", 0.5)):
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": mean, "image_std": std}))
+        found = open_pretrained(tmp_path / "model.safetensors")
+        assert (found.mean, found.std, found.classes) == (None, None, None)
     timm = {"architecture": "vit_x", "global_pool": "token", "pretrained_cfg": {"mean": [0.1], "std": [0.0]}}
     shutil.copy(recorded("timm_token")[0], tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({**timm, "model_args": {"num_heads": 2}}))

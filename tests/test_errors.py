@@ -1,0 +1,34 @@
+"""Messages quote files and options, so what these hold must not reach a terminal as it is."""
+
+import pytest
+
+from minivit.errors import MAX_MESSAGE, CheckpointError, ConfigError, shown
+from minivit.nn.module import check_match
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        (3, "3"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("right\u202eleft", "right\\u202eleft"),
+        ("名前", "名前"),
+        ("x" * 81, "x" * 80 + "..."),
+        ("\x00" * 80, "\\x00" * 20 + "..."),
+    ],
+)
+def test_text_is_made_fit_for_a_terminal(text, expected):
+    assert shown(text) == expected
+    assert shown(expected, 83) == expected
+
+
+def test_every_message_is_one_line_of_bounded_length():
+    assert str(CheckpointError("a\nb \x1b[2J")) == "a b \\x1b[2J"
+    assert str(ConfigError("x" * 10**6)) == "x" * MAX_MESSAGE + "..."
+
+
+def test_one_long_name_leaves_room_for_the_others():
+    found = {"x" * 10**5: None, "last": None}
+    with pytest.raises(CheckpointError, match=r"unexpected: x{200}\.\.\., last$"):
+        check_match({}, found, "model")
