@@ -16,7 +16,7 @@ def conv2d(x: Array, weight: Array, stride: int = 1, padding: str = "same"):
     One matrix product for each place (u, v) of the window: of all pixels there with W[u, v]. Hence
     dx = sum over u, v of  g W[u, v]^T, put back where the pixels came from;  dw[u, v] = (pixels there)^T g.
     """
-    if x.ndim != 4 or weight.ndim != 4 or x.shape[3] != weight.shape[2]:
+    if x.ndim != 4 or weight.ndim != 4 or x.shape[3] != weight.shape[2] or 0 in weight.shape[:2]:
         raise ValueError(
             f"conv2d: x {x.shape} and weight {weight.shape} are not (B, height, width, C) and (h, w, C, E)"
         )

@@ -10,12 +10,13 @@ def group_norm(x: Array, scale: Array, bias: Array, groups: int = 32, eps: float
 
     x, y: (B, ..., C), scale, bias: (C,). For every image and each of `groups` runs of C / groups neighbouring channels,
     mean and biased variance over all its pixels and these channels. Images do not see each other, so unlike batch
-    normalisation it does the same in training and evaluation, and for any batch size.
+    normalisation it does the same in training and evaluation, and for any batch size. Of a single number (one pixel,
+    one channel to a group) nothing is left but the bias.
 
     With h = g * scale:  dx = (h - mean(h) - x_hat mean(h x_hat)) / sqrt(var + eps),  means over the same elements;
     dscale = sum g x_hat,  dbias = sum g  over all pixels of all images.
     """
-    if x.ndim < 2 or x.shape[-1] % groups or not scale.shape == bias.shape == x.shape[-1:]:
+    if x.ndim < 2 or groups < 1 or x.shape[-1] % groups or not scale.shape == bias.shape == x.shape[-1:]:
         raise ValueError(
             f"group_norm: x {x.shape}, scale {scale.shape} and bias {bias.shape} do not agree in C, or {groups} groups "
             "do not divide it"

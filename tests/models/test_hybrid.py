@@ -71,10 +71,11 @@ def test_a_wrong_stem_is_named_in_one_line(changes, message):
 
 
 @pytest.mark.parametrize("stem", [(), (1,), (1, 2)])
-def test_the_feature_map_has_the_size_that_the_configuration_says(stem):
-    config = dataclasses.replace(TINY, stem=stem)
+@pytest.mark.parametrize("size", [(24, 32), (25, 31)])
+def test_the_feature_map_has_the_size_that_the_configuration_says(stem, size):
+    config = dataclasses.replace(TINY, stem=stem, image_size=size)
     model = ViT(config)
-    images = np.ones((2, 24, 32, 2), "float32")
+    images = np.ones((2, *size, 2), "float32")
     assert model.stem(F.broadcast_to(images, images.shape)).shape == (2, *config.map_size, config.map_channels)
     assert model(images).shape == (2, 3)
 

@@ -114,7 +114,7 @@ def test_convolution_with_standardised_weights_equals_the_published_code(name, s
 
 def test_conv2d_says_what_does_not_fit():
     x = np.ones((2, 5, 4, 3))
-    for bad_x, weight in ((x, np.ones((3, 3, 2, 4))), (x[0], np.ones((3, 3, 3, 4))), (x, np.ones((3, 4)))):
+    for bad_x, weight in ((x, np.ones((3, 3, 2, 4))), (x[0], np.ones((3, 3, 3, 4))), (x, np.ones((0, 3, 3, 4)))):
         with pytest.raises(ValueError, match=r"conv2d: x \(.*\) and weight \(.*\) are not"):
             ops.conv2d(bad_x, weight)
     with pytest.raises(ValueError, match="conv2d: stride is 0"):

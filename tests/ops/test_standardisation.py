@@ -64,7 +64,13 @@ def test_group_norm_equals_the_published_code(recorded):
 
 def test_group_norm_says_what_does_not_fit():
     x, six, three = np.ones((2, 3, 6)), np.ones(6), np.ones(3)
-    for inputs, groups in (((x, six, six), 4), ((x, three, six), 2), ((x, six, three), 2), ((six, six, six), 2)):
+    for inputs, groups in (
+        ((x, six, six), 4),
+        ((x, six, six), 0),
+        ((x, three, six), 2),
+        ((x, six, three), 2),
+        ((six, six, six), 2),
+    ):
         with pytest.raises(
             ValueError, match=r"group_norm: x \(.*\), scale \(.*\) and bias \(.*\) do not agree in C, or"
         ):
