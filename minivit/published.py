@@ -43,11 +43,7 @@ def load_published(
         raise DataError(f"{classes or path} names {len(names)} classes, the model has {config.num_classes}")
     if config.channels not in (1, 3):
         raise CheckpointError(f"{path} is a model of images with {config.channels} channels, not grey or in colour")
-    prepared = {**default_preparation(found), **(preparation or {})}
-    for field in ("mean", "std"):
-        if isinstance(prepared[field], tuple) and len(prepared[field]) == 1:
-            prepared[field] = prepared[field][0]
-    recipe = Recipe(model=config, **prepared)
+    recipe = Recipe(model=config, **{**default_preparation(found), **(preparation or {})})
     return found.model.eval(), recipe, names, _summary(found, recipe)
 
 

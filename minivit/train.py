@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from minivit import cli, recipes, runs, transfer
+from minivit import cli, presets, recipes, runs, transfer
 from minivit.data import Dataset
 from minivit.errors import CheckpointError, ConfigError
 from minivit.models import HYBRIDS, VARIANTS
@@ -35,7 +35,7 @@ def parser() -> cli.Parser:
     """The options; only those that are given end up in the namespace."""
     p = cli.Parser("train", "[options]", description=__doc__, epilog=EXAMPLES, argument_default=argparse.SUPPRESS)
     add = p.add_argument_group("run").add_argument
-    add("--preset", metavar="NAME", help=f"start from a named recipe: {', '.join(recipes.PRESETS)}")
+    add("--preset", metavar="NAME", help=f"start from a named recipe: {', '.join(presets.PRESETS)}")
     add("--config", metavar="FILE", help="start from the config.json of an earlier run")
     add("--resume", metavar="RUN", help="continue the run in this folder exactly where it stopped")
     add("--out", metavar="DIR", help="run folder to create (default: runs/PRESET, numbered if that exists)")
@@ -153,8 +153,8 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
         if given.get("backend", base["backend"]) != base["backend"]:
             base["workers"] = None
     else:
-        name = name or ("finetune" if starting else recipes.preset_for(given.get("data", "digits")))
-        base = dict(recipes.preset(name))
+        name = name or ("finetune" if starting else presets.preset_for(given.get("data", "digits")))
+        base = dict(presets.preset(name))
         if name == "finetune" and not starting:
             raise ConfigError("preset finetune needs --init-from FILE")
     if "init_from" in given:  # with the weights comes how they were made, and of a run the data

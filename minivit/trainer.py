@@ -94,8 +94,7 @@ class Trainer:
     """A run: model, data, optimiser and run folder of a recipe. `folder=None` writes nothing.
 
     The folder must hold the run's config.json already (`runs.create`). model: with the weights to start from; without
-    one they are drawn. Raises DataError, ConfigError, BackendError or
-    CheckpointError, each in one line.
+    one they are drawn. Raises DataError, ConfigError, BackendError or CheckpointError, each in one line.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ ROOMS = """
     functional gradcheck optim recompute
     nn
     models
-    finite recipes plots
+    finite recipes presets plots
     runs published step
     device_step
     transfer trainer

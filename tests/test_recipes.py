@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivit import recipes
+from minivit import presets, recipes
 from minivit.data import ArrayDataset, Dataset
 from minivit.errors import ConfigError
 from minivit.models import ResNetConfig, ViTConfig
@@ -26,9 +26,9 @@ def fake_data(preset):
     return Dataset(np.zeros(4), ["cat", "dog", "eel"], "folder:pets")  # images of mixed sizes
 
 
-@pytest.mark.parametrize("name", recipes.PRESETS)
+@pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_preset_is_a_recipe_whose_model_takes_its_data(name):
-    choices = dict(recipes.preset(name))
+    choices = dict(presets.preset(name))
     choices.setdefault("data", "folder:pets")
     choices.setdefault("model", {})  # of a fine-tuned model it comes with the weights
     data = fake_data(name)
@@ -45,9 +45,9 @@ def test_every_preset_is_a_recipe_whose_model_takes_its_data(name):
     }
 
 
-@pytest.mark.parametrize("name", recipes.PRESETS)
+@pytest.mark.parametrize("name", presets.PRESETS)
 def test_config_json_gives_the_recipe_back(name, tmp_path):
-    recipe = recipes.complete({"data": "folder:pets", **recipes.preset(name), "data_root": "/data"}, fake_data(name))
+    recipe = recipes.complete({"data": "folder:pets", **presets.preset(name), "data_root": "/data"}, fake_data(name))
     path = tmp_path / "config.json"
     path.write_text(recipes.to_json(recipe))
     assert recipes.read_config(path) == recipe
@@ -124,13 +124,13 @@ def test_the_nearest_preset_is_suggested():
         ("folder", "imagefolder"),
     ):
         with pytest.raises(ConfigError, match=f'unknown preset "{wrong}"; did you mean "{right}"'):
-            recipes.preset(wrong)
+            presets.preset(wrong)
     with pytest.raises(ConfigError, match="choose one of digits, cifar10-10min, cifar10, cifar10-resnet, imagefolder"):
-        recipes.preset("???")
+        presets.preset("???")
 
 
 def test_every_data_set_has_a_preset():
-    names = {name: recipes.preset_for(name) for name in ("digits", "cifar10", "cifar100", "folder:x")}
+    names = {name: presets.preset_for(name) for name in ("digits", "cifar10", "cifar100", "folder:x")}
     assert names == {
         "digits": "digits",
         "cifar10": "cifar10-10min",

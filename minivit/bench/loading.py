@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minivit import recipes
+from minivit import presets, recipes
 from minivit.backend.workers import Workers, available_cores, keep_freed_memory
 from minivit.data import ArrayDataset, Loader, load
 from minivit.trainer import Trainer, worker_count
@@ -88,7 +88,7 @@ def loop_cost(preset: str, rounds: int = 7, steps: int = 15, **changes: Any) -> 
 
 def _recipe(preset: str, image_size: int = 32, **changes: Any) -> recipes.Recipe:
     """The recipe of a preset for images of this size and ten classes."""
-    values = {**recipes.preset(preset), **changes}
+    values = {**presets.preset(preset), **changes}
     model = {"image_size": image_size, "num_classes": 10, **values.get("model", {})}
     return recipes.from_mapping({**values, "model": model}, preset)
 

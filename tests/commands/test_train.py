@@ -14,7 +14,7 @@ import pytest
 import standin_cupy
 from PIL import Image
 
-from minivit import cli, recipes, runs, train
+from minivit import cli, presets, runs, train
 from minivit.backend.workers import available_cores
 from minivit.models.archive import read_npz
 from minivit.trainer import Trainer
@@ -172,7 +172,7 @@ def test_every_option_arrives_in_the_recipe(command):
 def test_help_fits_a_screen_and_names_every_preset():
     text = train.parser().format_help()
     assert max(map(len, text.splitlines())) < 110
-    assert all(name in text for name in recipes.PRESETS)
+    assert all(name in text for name in presets.PRESETS)
     assert "--resume RUN" in text
     assert "Ctrl-C" in text
 
@@ -181,10 +181,10 @@ def test_model_variants_and_presets():
     choices, name = train.choose({"data": "cifar10", "model": "Ti/4", "depth": 3})
     assert name == "cifar10-10min"
     variant = {"patch_size": 4, "width": 192, "depth": 3, "heads": 3, "mlp_width": 768}
-    assert choices["model"] == {**recipes.PRESETS["cifar10-10min"]["model"], **variant}
+    assert choices["model"] == {**presets.PRESETS["cifar10-10min"]["model"], **variant}
     assert train.choose({"data": "folder:x"})[1] == "imagefolder"
     assert train.choose({})[1] == "digits"
-    assert recipes.PRESETS["cifar10-10min"]["model"]["depth"] != 3  # and the presets are as they were
+    assert presets.PRESETS["cifar10-10min"]["model"]["depth"] != 3  # and the presets are as they were
 
 
 def test_folders_of_images_of_any_shape_and_mode(pets, command):

@@ -11,7 +11,7 @@ import standin_cupy
 from minivit import runs, transfer
 from minivit.models import ViT, ViTConfig, export, load_pretrained, resize_posemb
 from minivit.models.archive import read_npz
-from minivit.recipes import PRESETS
+from minivit.presets import PRESETS
 from minivit.trainer import Trainer
 
 FEW = ("--batch-size", 8, "--steps", 4, "--limit", 40, "--eval-every", 2, "--workers", 2)

@@ -14,7 +14,7 @@ from minivit.models import ResNet, ResNetConfig, ViTConfig
 from minivit.models.families import build, config_class, named_fields
 from minivit.models.resnet import PreActivationUnit
 from minivit.optim import AdamW
-from minivit.recipes import PRESETS
+from minivit.presets import PRESETS
 from minivit.step import step
 from minivit.tensor import grad, no_grad, watch
 
