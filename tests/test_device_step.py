@@ -11,7 +11,7 @@ import standin_cupy
 from minivit import functional as F
 from minivit import runs
 from minivit.backend import get_namespace, kernels
-from minivit.backend.precision import precision
+from minivit.backend.precision import precision, products
 from minivit.backend.workers import Workers
 from minivit.data import ArrayDataset
 from minivit.device_step import WARM_UP, DeviceStep, RandomFeed
@@ -251,6 +251,25 @@ def test_float64_runs_on_the_ops_themselves(cupy):
     assert trainer.device_step is None
     expected, _ = train(dataclasses.replace(recipe, backend="numpy"))
     assert found[-1]["train_loss"] == pytest.approx(expected[-1]["train_loss"], rel=1e-9)
+
+
+def test_nan_and_memory_are_looked_into_in_the_precision_of_the_run(monkeypatch):
+    with standin_cupy.installed():
+        recipe = dataclasses.replace(RECIPE, backend="cupy", precision="bf16", batch_size=24)
+        trainer, seen = Trainer(recipe, dataset(), None, None), []
+        step_on_gpu = trainer.device_step
+        monkeypatch.setattr(step_on_gpu, "read", lambda: seen.append(products()) or (None, 0))
+        trainer._read()
+        monkeypatch.setattr(step_on_gpu, "out_of_memory", lambda batch: seen.append(products()) or f"{batch}")
+        monkeypatch.setattr(step_on_gpu, "_update", _no_memory)
+        with pytest.raises(BackendError, match="24"):
+            for _ in trainer.run():
+                pass
+        assert seen == ["bf16", "bf16"]
+
+
+def _no_memory():
+    raise MemoryError
 
 
 def test_too_little_memory_ends_in_one_line_that_says_what_fits():
