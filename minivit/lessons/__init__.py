@@ -1,0 +1,19 @@
+"""What the notebooks call: comparisons, checked exercises, the library's own source, small data and short training."""
+
+from minivit.lessons.cells import agree, full_or_fast, show_source
+from minivit.lessons.checking import check
+from minivit.lessons.exercise import Exercise, Verdict
+from minivit.lessons.training import accuracy, digits, fit, photographs
+
+__all__ = [
+    "Exercise",
+    "Verdict",
+    "accuracy",
+    "agree",
+    "check",
+    "digits",
+    "fit",
+    "full_or_fast",
+    "photographs",
+    "show_source",
+]

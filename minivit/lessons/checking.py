@@ -1,0 +1,32 @@
+"""`check`: from the number of an exercise and an answer to the verdict."""
+
+import functools
+import importlib
+import pkgutil
+from typing import Any
+
+from minivit.lessons import exercises
+from minivit.lessons.exercise import Exercise, Verdict, judged
+
+
+def check(number: str, answer: Any) -> Verdict:
+    """The verdict on `answer` to an exercise: "7.2" is the second one of notebook 07.
+
+    answer: what the exercise asks for, or None or ... as long as there is none.
+    Raises ValueError for a number that no exercise has.
+    """
+    known = exercises_of(number.partition(".")[0].zfill(2))
+    if number not in known:
+        raise ValueError(f'there is no exercise "{number}"; this notebook has {", ".join(known) or "none"}')
+    return judged(known[number], answer)
+
+
+@functools.cache
+def exercises_of(notebook: str) -> dict[str, Exercise]:
+    """The exercises of a notebook, "07", by their numbers; empty if it has none."""
+    found: dict[str, Exercise] = {}
+    for module in pkgutil.iter_modules(exercises.__path__):
+        if module.name.startswith(f"n{notebook}_"):
+            source = importlib.import_module(f"{exercises.__name__}.{module.name}")
+            found |= {exercise.id: exercise for exercise in source.EXERCISES}
+    return found

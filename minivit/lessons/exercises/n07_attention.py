@@ -1,0 +1,160 @@
+"""Exercises of notebook 07, scaled dot-product attention."""
+
+import numpy as np
+
+from minivit.lessons.exercise import Exercise, function_like
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def _causal_weights(q: np.ndarray, k: np.ndarray) -> np.ndarray:
+    scores = q @ k.T / q.shape[1] ** 0.5
+    return _softmax(np.where(np.tri(len(q), dtype=bool), scores, -np.inf))
+
+
+def _causal(q, k, v):
+    return _causal_weights(q, k) @ v
+
+
+def _causal_backward(q, k, v, dY, A=None):
+    A = _causal_weights(q, k) if A is None else A
+    dA = dY @ v.T
+    dS = A * (dA - (dA * A).sum(axis=1, keepdims=True)) / q.shape[1] ** 0.5
+    return dS @ k, dS.T @ q, A.T @ dY
+
+
+def _attention(q, k, v, *_):
+    return _softmax(q @ k.T / q.shape[1] ** 0.5) @ v
+
+
+def _zeroed_after_softmax(q, k, v):
+    return (_softmax(q @ k.T / q.shape[1] ** 0.5) * np.tri(len(q))) @ v
+
+
+def _zeroed_scores(q, k, v):
+    return _softmax(q @ k.T / q.shape[1] ** 0.5 * np.tri(len(q))) @ v
+
+
+def _strictly_earlier(q, k, v):
+    scores = np.where(np.tri(len(q), k=-1, dtype=bool), q @ k.T / q.shape[1] ** 0.5, -1e30)
+    return _softmax(scores) @ v
+
+
+def _looking_ahead(q, k, v):
+    return _softmax(np.where(np.tri(len(q), dtype=bool).T, q @ k.T / q.shape[1] ** 0.5, -np.inf)) @ v
+
+
+def _without_row_sum(q, k, v, dY):
+    A = _causal_weights(q, k)
+    dS = A * (dY @ v.T) / q.shape[1] ** 0.5
+    return dS @ k, dS.T @ q, A.T @ dY
+
+
+def _without_scale(q, k, v, dY):
+    dq, dk, dv = _causal_backward(q, k, v, dY)
+    return dq * q.shape[1] ** 0.5, dk * q.shape[1] ** 0.5, dv
+
+
+def _keys_not_transposed(q, k, v, dY):
+    dq, _, dv = _causal_backward(q, k, v, dY)
+    A, dA = _causal_weights(q, k), dY @ v.T
+    return dq, A * (dA - (dA * A).sum(axis=1, keepdims=True)) @ q / q.shape[1] ** 0.5, dv
+
+
+def _uncorrected(q, k, v, block, correct_sum=False):
+    """The maximum moves on, but what was summed under the old one is not corrected (or the sum of weights alone is)."""
+    largest, total, y = np.full((len(q), 1), -np.inf), np.zeros((len(q), 1)), np.zeros_like(v)
+    for start in range(0, len(k), block):
+        scores = q @ k[start : start + block].T / q.shape[1] ** 0.5
+        new = np.maximum(largest, scores.max(axis=1, keepdims=True))
+        weights = np.exp(scores - new)
+        total = total * (np.exp(largest - new) if correct_sum else 1) + weights.sum(axis=1, keepdims=True)
+        y = y + weights @ v[start : start + block]
+        largest = new
+    return y / total
+
+
+def _softmax_per_block(q, k, v, block):
+    parts = [_attention(q, k[s : s + block], v[s : s + block]) for s in range(0, len(k), block)]
+    return sum(parts) / len(parts)
+
+
+def _three(rng: np.random.Generator) -> list[tuple]:
+    return [tuple(rng.standard_normal((3, tokens, width))) for tokens, width in ((4, 3), (7, 2), (1, 5))]
+
+
+EXERCISES = [
+    Exercise(
+        "7.1",
+        function_like(
+            lambda v: v.mean(axis=0),
+            lambda rng: [(rng.standard_normal((4, 3)),), (rng.standard_normal((7, 5)),)],
+            {
+                "The scores are all 0, but softmax(0) is not 0: N equal scores give N equal weights, 1/N each.": (
+                    lambda v: np.zeros(v.shape[1])
+                ),
+                "The weights are 1/N each, not 1 each: the rows of A sum to 1.": lambda v: v.sum(axis=0),
+                "This is the mean over the features of each token. The sum in A v runs over the tokens.": (
+                    lambda v: v.mean(axis=1)
+                ),
+            },
+        ),
+        "With equal weights attention is the plain mean over the tokens.",
+    ),
+    Exercise(
+        "7.2",
+        function_like(
+            _causal,
+            _three,
+            {
+                "The later tokens weigh 0, but the others were normalised together with them: rows no longer sum "
+                "to 1. Mask the scores before the softmax.": _zeroed_after_softmax,
+                "A score of 0 is not a weight of 0: exp(0) = 1. Use -inf.": _zeroed_scores,
+                "A token may look at itself: mask j > i, not j >= i.": _strictly_earlier,
+                "This one looks at later tokens only: the mask is transposed.": _looking_ahead,
+                "This is attention without a mask.": _attention,
+            },
+        ),
+        "exp(-inf) is exactly 0, and the remaining weights sum to 1.",
+    ),
+    Exercise(
+        "7.3",
+        function_like(
+            _causal_backward,
+            lambda rng: [tuple(rng.standard_normal((4, tokens, width))) for tokens, width in ((4, 3), (7, 2))],
+            {
+                "The row sum is missing: the softmax hands back A * (dA - r), with r the sum of dA * A over each "
+                "row.": _without_row_sum,
+                "S is q k^T divided by sqrt(K), and so are dq and dk.": _without_scale,
+                "dk needs dS transposed: key j is column j of S.": _keys_not_transposed,
+                "These are the gradients of attention without the mask: A must be the masked one.": (
+                    lambda q, k, v, dY: _causal_backward(q, k, v, dY, _softmax(q @ k.T / q.shape[1] ** 0.5))
+                ),
+            },
+        ),
+        "No line for the mask: where A is 0, A * (dA - r) is 0 as well. The forward pass has said it all.",
+    ),
+    Exercise(
+        "7.4",
+        function_like(
+            _attention,
+            lambda rng: [
+                (*(scale * rng.standard_normal((3, tokens, width))), block)
+                for tokens, width, block, scale in ((7, 3, 2, 1), (6, 4, 2, 30), (5, 2, 5, 1))
+            ],
+            {
+                "Each block has a softmax of its own. The weights of all keys must sum to 1 together: keep the sum "
+                "of exponentials, and divide once, at the end.": _softmax_per_block,
+                "When the maximum rises from m to m', everything summed so far must be multiplied by exp(m - m'): the "
+                "weights' sum and the values' sum.": _uncorrected,
+                "The sum of the weights is corrected for the new maximum, the weighted sum of the values is not.": (
+                    lambda q, k, v, block: _uncorrected(q, k, v, block, correct_sum=True)
+                ),
+            },
+        ),
+        "This is the online softmax, the core of FlashAttention (Dao et al. 2022); notebook 28 measures what it saves.",
+    ),
+]

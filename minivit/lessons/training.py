@@ -1,0 +1,79 @@
+"""Small data sets and a short training loop, so that an experiment in a notebook is a few lines."""
+
+import numpy as np
+
+from minivit import functional as F
+from minivit.data import Augment, Dataset, Loader, eval_batches, load
+from minivit.errors import DataError
+from minivit.nn import Module
+from minivit.optim import AdamW, warmup_cosine
+from minivit.step import LossFunction, StepResult, count_correct, step
+from minivit.tensor import no_grad
+
+
+def digits() -> tuple[Dataset, Dataset]:
+    """The handwritten digits that come with minivit, 8x8 pixels, one channel: training and test images."""
+    return load("digits", split="train"), load("digits", split="test")
+
+
+def photographs(train: int, test: int, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """That many training and test images, 32x32x3 of 10 classes: CIFAR-10 if it is on this machine, else drawn shapes.
+
+    `.name` says which. The images are drawn at random, by `seed`, without repetition. To get CIFAR-10, see
+    `python -m minivit.train --data cifar10`.
+    """
+    parts = []
+    for split, count in (("train", train), ("test", test)):
+        try:
+            images = load("cifar10", split=split)
+        except DataError:
+            images = load("shapes", split=split)
+        parts.append(images.subset(np.random.default_rng(seed).permutation(len(images))[:count]))
+    return parts[0], parts[1]
+
+
+def fit(
+    model: Module,
+    train: Dataset,
+    steps: int,
+    *,
+    batch_size: int = 128,
+    lr: float = 1e-3,
+    weight_decay: float = 0.05,
+    warmup: float = 0.1,
+    augment: Augment | None = None,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    loss_function: LossFunction = F.cross_entropy,
+    clip_norm: float | None = 1.0,
+    seed: int = 0,
+) -> list[StepResult]:
+    """Train `model` in place for `steps` updates of AdamW, and return what each said (loss, accuracy, gradient norm).
+
+    model: takes images (B, height, width, C) in -1..1 and a keyword `rng`.   warmup: share of the steps.
+    augment: random changes of the images (default none).   seed: of the order, the changes and dropout.
+    The short form of `minivit.trainer.Trainer`, without files, evaluation or resumption.
+    """
+    batch_size = min(batch_size, len(train))
+    schedule = warmup_cosine(lr, steps, round(warmup * steps))
+    optimizer = AdamW(model.named_parameters(), schedule, weight_decay=weight_decay)
+    augment = augment or Augment(train.image_size)  # type: ignore[arg-type]
+    model.train()
+    with Loader(train, batch_size, augment, total_steps=steps, seed=seed, mixup=mixup, cutmix=cutmix) as batches:
+        history = [
+            step(model, optimizer, images, labels, loss_function, clip_norm, seed=(seed, i))
+            for i, (images, labels) in enumerate(batches)
+        ]
+    model.eval()
+    return history
+
+
+def accuracy(model: Module, dataset: Dataset, batch_size: int = 500) -> float:
+    """Share of the images that the model classifies correctly, 0..1."""
+    model.eval()
+    transform = Augment(dataset.image_size)  # type: ignore[arg-type]
+    right = 0
+    with no_grad():
+        for images, labels in eval_batches(dataset, batch_size, transform):
+            right += count_correct(model(images).data, labels)
+    return right / len(dataset)
