@@ -84,10 +84,11 @@ def choice(right: Any, mistakes: Mapping[Any, str]) -> Judge:
     """A judge of one of several given answers.   mistakes: every other one -> what is wrong about it."""
 
     def judge(answer: Any) -> str | None:
-        if answer == right:
-            return None
         options = ", ".join(sorted(map(repr, [right, *mistakes])))
-        return mistakes.get(answer) or f"Choose one of {options}; this is {answer!r}."
+        try:
+            return {right: None, **mistakes}[answer]
+        except (KeyError, TypeError):  # not among them, or nothing that could be, such as a list
+            return f"Choose one of {options}; this is {answer!r}."
 
     return judge
 

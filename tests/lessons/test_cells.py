@@ -1,0 +1,51 @@
+"""What cells call: sizes, comparisons, source."""
+
+import numpy as np
+import pytest
+
+from minivit import functional as F
+from minivit import ops
+from minivit.lessons import agree, full_or_fast, show_source
+from minivit.tensor import Tensor
+
+
+def test_full_or_fast(monkeypatch):
+    monkeypatch.delenv("MINIVIT_FAST", raising=False)
+    assert full_or_fast(10, 1) == 10
+    monkeypatch.setenv("MINIVIT_FAST", "1")
+    assert full_or_fast(10, 1) == 1
+
+
+def test_agree_says_how_closely(capsys):
+    agree("x", np.array([1.0, 2.0]), Tensor(np.array([1.0, 2.0 + 1e-12])))
+    assert capsys.readouterr().out == "x            (2,)             agrees, largest difference 1.0e-12\n"
+    agree("loss", 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("mine", "reference", "said"),
+    [
+        ([1.0, 2.0], [1.0, 2.1], "largest difference 0.1, allowed 2.1e-09"),
+        ([1.0, 2.0], [[1.0, 2.0]], r"its shape is \(2,\), the reference has \(1, 2\)"),
+        ([np.nan], [1.0], "largest difference nan"),
+        ([1e-20], [2e-6], "largest difference 2e-06"),
+    ],
+)
+def test_agree_raises(mine, reference, said):
+    with pytest.raises(AssertionError, match=said):
+        agree("x", np.array(mine), np.array(reference))
+
+
+def test_show_source_is_the_source_with_its_place():
+    shown = show_source(ops.softmax)
+    file, line = shown.place.split(", line ")
+    assert file == "minivit/ops/normalisation.py"
+    assert "def softmax" in shown.code
+    assert "return (y * (g - (g * y)" in repr(shown)
+    with open(ops.softmax.__code__.co_filename, encoding="utf-8") as source:
+        assert source.read().splitlines()[int(line) - 1].startswith("def softmax")
+    assert "```python\ndef softmax" in shown._repr_markdown_()
+
+
+def test_show_source_of_a_lifted_op_is_that_of_the_op():
+    assert repr(show_source(F.softmax)) == repr(show_source(ops.softmax))

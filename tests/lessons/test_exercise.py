@@ -1,0 +1,111 @@
+"""The judges: what they accept, what they reject, and what they say."""
+
+import numpy as np
+import pytest
+
+from minivit.lessons import Exercise, Verdict, check
+from minivit.lessons.exercise import choice, function_like, judged, number
+from minivit.tensor import Tensor
+
+
+def double(x):
+    return 2 * x
+
+
+def in_place(x):
+    x *= 2
+    return x
+
+
+CASES = lambda rng: [(rng.standard_normal((3, 4)),), (rng.standard_normal((2, 5)),)]
+DOUBLE = Exercise("7.1", function_like(double, CASES, {"That is the square.": lambda x: x**2}), "Twice is twice.")
+PAIR = Exercise("7.1", function_like(lambda x: (x, 3 * x), CASES))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda x: x**2, "That is the square."),
+        (lambda x: -2 * x, "right but for its sign"),
+        (lambda x: x / 2, "0.25 times the right one"),
+        (lambda x: 2 * x.T, "has shape (4, 3), expected (3, 4). The arguments were an array (3, 4)"),
+        (lambda x: x[:2] * 2, "has shape (2, 4), expected (3, 4)"),
+        (lambda x: 0 * x, "differs from the right values by up to"),
+        (lambda x: np.where(x > 0, 2 * x, np.nan), "not finite everywhere"),
+        (lambda x: (2 * x, x), "should return one array, and returns a tuple of 2"),
+        (lambda x: 1 / 0, "raised ZeroDivisionError: division by zero. The arguments were an array (3, 4)"),
+        (lambda: 1, "raised TypeError"),
+        (lambda x: {"y": x}, "should return numbers or arrays, this is a dict"),
+        (in_place, "changes one of its arguments"),
+        (lambda x: 2 * x if len(x) == 3 else x, "The arguments were an array (2, 5)"),
+        (3, "should be a function, this is a int"),
+    ],
+)
+def test_a_wrong_function_is_told_why(answer, said):
+    verdict = judged(DOUBLE, answer)
+    assert verdict.right is False
+    assert said in verdict.text
+
+
+@pytest.mark.parametrize("answer", [double, lambda x: x + x, lambda x: 2 * x * (1 + 1e-9)])
+def test_a_right_function(answer):
+    assert judged(DOUBLE, answer) == Verdict("7.1", True, "Twice is twice.")
+
+
+def test_rounding_is_allowed_a_wrong_sixth_digit_is_not():
+    assert judged(DOUBLE, lambda x: 2 * x * (1 + 1e-6)).right is False
+
+
+def test_tensors_count_as_their_data():
+    assert judged(DOUBLE, lambda x: Tensor(x) * 2).right
+
+
+def test_results_of_a_tuple_are_named():
+    assert judged(PAIR, lambda x: (x, 3 * x)).right
+    assert "Result 2 of 2 is 2 times the right one" in judged(PAIR, lambda x: (x, 6 * x)).text
+    assert "Result 2 of 2 has the right shape" in judged(PAIR, lambda x: (x, x**2)).text
+    assert "a tuple of 2 arrays, and returns one array" in judged(PAIR, lambda x: x).text
+
+
+@pytest.mark.parametrize("answer", [None, ..., lambda x: None, lambda x: ...])
+def test_no_answer_yet(answer):
+    assert judged(DOUBLE, answer).right is None
+
+
+def test_not_implemented_is_no_answer_yet():
+    def answer(x):
+        raise NotImplementedError
+
+    assert judged(DOUBLE, answer).right is None
+
+
+def test_number():
+    exercise = Exercise("7.1", number(0.25, {0.5: "Halve it again."}))
+    assert judged(exercise, 0.25).right
+    assert judged(exercise, np.float64(0.25 * (1 + 1e-8))).right
+    assert judged(exercise, 0.5).text == "Halve it again."
+    assert judged(exercise, 0.2501).text == "It is not 0.2501."
+    assert judged(exercise, [1, 2]).text == "The answer should be one number, this is a list."
+    assert judged(exercise, float("nan")).right is False
+
+
+def test_choice():
+    exercise = Exercise("7.1", choice("b", {"a": "Not that one.", "c": "Nor that."}))
+    assert judged(exercise, "b").right
+    assert judged(exercise, "c").text == "Nor that."
+    assert judged(exercise, "d").text == "Choose one of 'a', 'b', 'c'; this is 'd'."
+    assert judged(exercise, ["b"]).right is False
+
+
+def test_a_verdict_says_the_same_in_text_and_in_a_notebook():
+    verdict = judged(DOUBLE, double)
+    assert repr(verdict) == "Exercise 7.1: right. Twice is twice."
+    assert verdict._repr_markdown_() == "✅ **Exercise 7.1: right.** Twice is twice."
+    assert repr(judged(DOUBLE, None)) == "Exercise 7.1: not answered yet."
+
+
+def test_an_unknown_number_is_refused_with_those_that_exist():
+    with pytest.raises(ValueError, match=r'no exercise "7.9"; this notebook has 7.1, 7.2'):
+        check("7.9", 1)
+    with pytest.raises(ValueError, match="this notebook has none"):
+        check("99.1", 1)

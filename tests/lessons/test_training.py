@@ -1,0 +1,59 @@
+"""Short training for notebooks."""
+
+import numpy as np
+import pytest
+
+from minivit.data import ArrayDataset
+from minivit.errors import DataError
+from minivit.lessons import accuracy, digits, fit, photographs, training
+from minivit.models import ViT, ViTConfig
+
+CONFIG = ViTConfig(image_size=8, patch_size=4, width=16, depth=1, heads=2, num_classes=10, channels=1)
+
+
+def test_fit_learns_and_accuracy_sees_it():
+    train, test = digits()
+    model = ViT(CONFIG)
+    before = accuracy(model, test)
+    history = fit(model, train, 60, lr=3e-3)
+    assert len(history) == 60
+    assert history[-1].loss < history[0].loss - 0.5
+    assert accuracy(model, test) > before + 0.3
+
+
+def test_fit_is_repeated_by_its_seed():
+    train, _ = digits()
+    losses = []
+    for seed in (0, 0, 1):
+        losses.append([result.loss for result in fit(ViT(CONFIG), train, 3, seed=seed)])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_accuracy_is_the_share_of_right_answers():
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    model = ViT(CONFIG)
+    model.head.bias.data[3] = 1.0
+    dataset = ArrayDataset(images, np.array([3, 3, 3, 0]), [str(i) for i in range(10)], "four")
+    assert accuracy(model, dataset, batch_size=3) == 0.75
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_photographs_fall_back_to_drawn_shapes(monkeypatch, present):
+    asked = []
+
+    def load(name, split):
+        asked.append(name)
+        if name == "cifar10" and not present:
+            raise DataError("cifar10 is not here")
+        size = {"train": 50, "test": 20}[split]
+        return ArrayDataset(
+            np.arange(size * 12, dtype=np.uint8).reshape(size, 2, 2, 3), np.arange(size) % 2, ["a", "b"], name
+        )
+
+    monkeypatch.setattr(training, "load", load)
+    train, test = photographs(10, 5)
+    assert (len(train), len(test)) == (10, 5)
+    assert train.name == test.name == ("cifar10" if present else "shapes")
+    assert len({image.tobytes() for image in train.images}) == 10, "no image twice"
+    again, _ = photographs(10, 5)
+    assert np.array_equal(again.images, train.images)
