@@ -1,0 +1,69 @@
+"""How Sphinx builds the site from this folder.
+
+    pip install -e '.[docs]' && python -m sphinx -W --keep-going -b html docs site
+
+Nothing is fetched: formulas become MathML (see `_extensions/mathml.py`), notebooks are shown with the outputs that are
+stored in them, and no script comes from another server. So the site can be read from a folder, without a network.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+
+from repository_links import linkcode_resolve  # noqa: E402, F401  (sphinx.ext.linkcode looks for it here)
+
+project = "minivit"
+author = "The minivit authors"
+copyright = "The minivit authors, MIT licence"
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.linkcode",
+    "command_help",
+    "docstrings",
+    "mathml",
+    "notebook_copies",
+    "repository_links",
+]
+exclude_patterns = ["_extensions"]
+nitpicky = True
+smartquotes = False  # quotation marks stand for those of the code
+
+# Markdown and notebooks
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 4  # headings have the anchors that a code host gives them
+nb_execution_mode = "off"
+nb_ipywidgets_js = {}  # without a kernel a widget cannot answer; what it shows instead is its static picture
+nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
+
+# The reference
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_typehints = (
+    "none"  # shapes are in the docstrings; `Any`, which is what an array is to a type checker, says less
+)
+autodoc_preserve_defaults = True
+
+# Appearance
+html_theme = "pydata_sphinx_theme"
+html_title = "minivit"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "navbar_align": "left",
+    "navbar_persistent": [],
+    "navbar_end": ["search-button-field", "theme-switcher"],
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "show_nav_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+html_sidebars = {"index": []}
