@@ -90,7 +90,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset_for(data: str) -> str:
     """The preset that fits a data set if none is named."""
-    return {"digits": "digits", "cifar10": "cifar10-10min", "cifar100": "cifar10-10min"}.get(data, "imagefolder")
+    small = dict.fromkeys(("shapes", "cifar10", "cifar100"), "cifar10-10min")  # 32x32 pixels
+    return {"digits": "digits", **small}.get(data, "imagefolder")
 
 
 def preset(name: str) -> dict[str, Any]:

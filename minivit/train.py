@@ -56,7 +56,7 @@ def parser() -> cli.Parser:
     add(
         "--data",
         metavar="NAME",
-        help="digits, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and PATH/val",
+        help="digits, shapes, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and PATH/val",
     )
     add("--data-root", metavar="DIR", help="where data sets lie (default: $MINIVIT_DATA or ~/.cache/minivit)")
     add("--limit", type=int, metavar="N", help="train on N images only, as even over the classes as can be")

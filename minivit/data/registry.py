@@ -9,9 +9,10 @@ from minivit.data.cifar import load_cifar
 from minivit.data.dataset import Dataset
 from minivit.data.digits import load_digits
 from minivit.data.folder import load_folder
+from minivit.data.shapes import load_shapes
 from minivit.errors import DataError
 
-NAMES = ("digits", "cifar10", "cifar100")
+NAMES = ("digits", "shapes", "cifar10", "cifar100")
 
 
 def load(
@@ -25,8 +26,8 @@ def load(
 ) -> Dataset:
     """The "train" or "test" split of the data set called `name`.
 
-    name: "digits" (comes with minivit), "cifar10", "cifar100" (looked for in `root`), or "folder:PATH", a folder with
-    PATH/train/<class>/ and PATH/val/<class>/ or PATH/test/<class>/ of JPEG and PNG images.
+    name: "digits" (comes with minivit), "shapes" (drawn by code), "cifar10", "cifar100" (looked for in `root`), or
+    "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or PATH/test/<class>/ of JPEG and PNG images.
     root: the data folder; None means $MINIVIT_DATA, or ~/.cache/minivit if that is not set.
     bad_images: what a folder does with an unreadable image: "refuse" raises, "skip" leaves it out (`dataset.skipped`).
     download: fetch a missing CIFAR archive; progress(done_bytes, total_bytes or None) is called as it arrives.
@@ -40,6 +41,8 @@ def load(
     try:
         if name == "digits":
             return load_digits(split)
+        if name == "shapes":
+            return load_shapes(split)
         if name in NAMES:
             return load_cifar(name, data_root(root), split, download, progress)
         if kind == "folder" and path:
@@ -58,5 +61,5 @@ def _unknown(name: str) -> str:
     if os.path.isdir(name):
         return f'"{name}" is a folder: to use its images call it "folder:{name}"'
     nearest = difflib.get_close_matches(name.lower(), [*NAMES, "folder:PATH"], n=1, cutoff=0.4)
-    hint = f'did you mean "{nearest[0]}"?' if nearest else "choose digits, cifar10, cifar100 or folder:PATH"
+    hint = f'did you mean "{nearest[0]}"?' if nearest else "choose digits, shapes, cifar10, cifar100 or folder:PATH"
     return f'there is no data set called "{name}"; {hint}'

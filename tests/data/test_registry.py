@@ -14,7 +14,7 @@ from minivit import data
         ("CIFAR100", 'did you mean "cifar100"?'),
         ("digit", 'did you mean "digits"?'),
         ("folder:", "folder:PATH"),
-        ("xyzzy", "choose digits, cifar10, cifar100 or folder:PATH"),
+        ("xyzzy", "choose digits, shapes, cifar10, cifar100 or folder:PATH"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_one(refused, name, hint):

@@ -1,0 +1,109 @@
+"""The drawn shapes: what is drawn, from what, and that a straight line through pixel space cannot tell them apart."""
+
+import math
+
+import numpy as np
+import pytest
+
+from minivit import data
+from minivit.data.shapes import SHAPES, SPLITS, draw_shapes, load_shapes
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return load_shapes("train", 600)
+
+
+def test_the_splits_have_their_sizes_and_ten_classes_in_turn():
+    test = data.load("shapes", split="test")
+    assert len(test) == SPLITS["test"][1] == 2_000
+    assert (test.images.dtype, test.image_size, test.channels) == (np.uint8, (32, 32), 3)
+    assert test.classes == list(SHAPES)
+    assert len(test.classes) == 10
+    assert test.labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+    assert SPLITS["train"][1] == 10_000
+
+
+def test_an_image_is_a_function_of_seed_split_and_index(drawn):
+    assert np.array_equal(load_shapes("train", 300).images, drawn.images[:300])  # whatever is drawn beside it
+    assert not (load_shapes("test", 600).images == drawn.images).all(axis=(1, 2, 3)).any()
+    assert not (load_shapes("train", 600, seed=1).images == drawn.images).all(axis=(1, 2, 3)).any()
+
+
+def test_images_use_all_colours_and_no_place_is_preferred(drawn):
+    assert drawn.images.min() == 0
+    assert drawn.images.max() == 255
+    assert np.allclose(drawn.images.mean(axis=(0, 1, 2)), 127.5, atol=8)
+    assert np.ptp(drawn.images.mean(axis=(0, 3))) < 40  # of the mean image: no shadow of the shapes
+
+
+@pytest.fixture(scope="module")
+def holes():
+    """Where a ring and a disc drawn from the same seeds differ: (300, 32, 32) bool, the holes of the rings."""
+    return (draw_shapes(np.zeros(300, int)) != draw_shapes(np.ones(300, int))).any(axis=3)
+
+
+def test_the_label_chooses_the_shape_and_nothing_else(holes):
+    assert holes.any(axis=(1, 2)).all()
+    assert holes.mean() < 0.2  # elsewhere the images are the same to the last bit
+
+
+def test_size_and_place_are_random(holes):
+    area = holes.sum(axis=(1, 2))  # of a circle of radius 0.6 r, with r from 5 to 11 pixels
+    assert math.pi * 3**2 * 0.8 < area.min() < 40
+    assert math.pi * 6.6**2 * 0.8 < area.max() < math.pi * 6.6**2 * 1.25
+    pixels = np.arange(32) + 0.5
+    for axis in (1, 2):
+        centre = (holes.sum(axis=3 - axis) * pixels).sum(axis=1) / area
+        assert abs(centre.mean() - 16) < 1
+        assert 3 < centre.std() < 6  # uniform over 32 - 2 r pixels: 16 / sqrt(12) for the average r
+
+
+def test_many_images_of_one_class_are_all_different():
+    images = draw_shapes(np.zeros(520, int)).reshape(520, -1)  # of more than two chunks
+    assert len(np.unique(images, axis=0)) == 520
+
+
+GRID = np.linspace(-1.6, 1.6, 801)
+
+
+@pytest.fixture(scope="module")
+def plane():
+    return np.meshgrid(GRID, GRID)
+
+
+@pytest.mark.parametrize(
+    ("name", "area"),
+    [
+        ("disc", math.pi),
+        ("ring", math.pi * (1 - 0.6**2)),
+        ("half disc", math.pi / 2),
+        ("square", 1.4**2),
+        ("frame", 1.4**2 - 0.8**2),
+        ("bar", 1.9 * 0.5),
+        ("cross", 2 * 1.9 * 0.5 - 0.5**2),
+        ("triangle", 3 * math.sqrt(3) / 4),
+        ("star", 5 * 0.4 * math.sin(math.pi / 5)),  # ten triangles with sides 1 and 0.4
+    ],
+)
+def test_a_shape_has_the_area_of_geometry(plane, name, area):
+    inside = SHAPES[name](*plane) < 0
+    assert np.isclose(inside.mean() * np.ptp(GRID) ** 2, area, rtol=0.02)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_shape_lies_in_the_circle_and_its_distance_has_slope_one_at_most(plane, name):
+    distance = SHAPES[name](*plane)
+    assert np.hypot(*plane)[distance < 0].max() <= 1.001
+    slope = np.abs(np.diff(distance, axis=1)).max() / (GRID[1] - GRID[0])
+    assert slope <= 1.001  # or the outline would be drawn too sharp or too soft
+
+
+def test_no_linear_classifier_reads_the_shapes():
+    """Least squares on the pixels, which reads 80 % and more of the digits, is not far above a guess."""
+    train, test = load_shapes("train", 3_000), load_shapes("test", 500)
+    x, x_test = (np.c_[part.images.reshape(len(part), -1) / 255, np.ones(len(part))] for part in (train, test))
+    ridge = x.T @ x + 30 * np.eye(x.shape[1])
+    weight = np.linalg.solve(ridge, x.T @ np.eye(10)[train.labels])
+    accuracy = (np.argmax(x_test @ weight, axis=1) == test.labels).mean()
+    assert accuracy < 0.25
