@@ -1,0 +1,81 @@
+"""Execute one notebook in a kernel of its own and measure the CPU time of that kernel.
+
+`execute` is to be called in a worker process, because it changes the environment and because the CPU time is that of
+all children of the process.
+"""
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pairs
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+SECONDS_PER_CELL = 1200  # of wall time: a cell that hangs must end some day, one on a busy machine may take long
+ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one notebook. wall, cpu: seconds, cpu of the kernel with its imports; error: "" if all is well."""
+
+    path: Path
+    notebook: NotebookNode
+    wall: float
+    cpu: float
+    error: str
+
+
+def execute(path: Path, fast: bool) -> Result:
+    """Execute the cells of a .py file from first to last, in the file's folder; writes nothing."""
+    set_environment(fast)
+    notebook = pairs.read_source(path)
+    client = NotebookClient(
+        notebook,
+        km=native_kernel(),
+        timeout=SECONDS_PER_CELL,
+        force_raise_errors=True,  # whatever tag a cell has: one that is to show an error catches it
+        store_widget_state=False,  # it holds random names
+        record_timing=False,
+        extra_arguments=["--log-level=ERROR"],  # not a warning per notebook that the kernel's sockets are not encrypted
+        coalesce_streams=True,  # or the moments in which the kernel flushes its output would be stored
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    error, start, cpu_before = "", time.perf_counter(), cpu_of_children()
+    try:
+        client.execute(cleanup_kc=True)
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
+        error = ANSI_COLOUR.sub("", str(failure))
+    wall, cpu = time.perf_counter() - start, cpu_of_children() - cpu_before
+    if not error:
+        error = "\n".join(pairs.output_problems(notebook))
+        pairs.forget_this_machine(notebook)
+    return Result(path, notebook, wall, cpu, error)
+
+
+def set_environment(fast: bool) -> None:
+    """What the kernel is to inherit: one thread per notebook, its size, no network, no other figures than ours."""
+    os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1"))
+    nowhere = "http://127.0.0.1:9"  # no server is there, so a download fails at once, here as on a machine offline
+    os.environ.update(http_proxy=nowhere, https_proxy=nowhere, no_proxy="")
+    for variable in ("MATPLOTLIBRC", "MPLBACKEND", "MINIVIT_FAST"):
+        os.environ.pop(variable, None)
+    if fast:
+        os.environ["MINIVIT_FAST"] = "1"
+
+
+def native_kernel() -> AsyncKernelManager:
+    """The manager of a kernel in the running interpreter: it searches no folder in which another one is installed."""
+    return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+
+
+def cpu_of_children() -> float:
+    """CPU seconds of all children that have ended, with their threads and their own children."""
+    times = os.times()
+    return times.children_user + times.children_system
