@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
-from repository_links import linkcode_resolve  # noqa: E402, F401  (sphinx.ext.linkcode looks for it here)
+from repository_links import linkcode_resolve  # noqa: F401  (sphinx.ext.linkcode looks for it here)
 
 project = "minivit"
 author = "The minivit authors"
@@ -27,7 +27,7 @@ extensions = [
     "notebook_copies",
     "repository_links",
 ]
-exclude_patterns = ["_extensions"]
+exclude_patterns = ["_extensions", "equation_tables"]
 nitpicky = True
 smartquotes = False  # quotation marks stand for those of the code
 

@@ -7,11 +7,13 @@ They are short prose with lines of formulas and shapes, written for someone who 
     dx = g W^T,  dW = x^T g,  db = sum of g over rows.
 
 Three spaces separate statements on one line. A line that ends although the next word would have fitted ends on purpose.
-Both become line breaks, as does the place where a sentence begins with a parameter and a colon; all other lines flow. A
-statement that is a formula or a list of shapes is set as code. Nothing in a docstring is markup but `code` and **strong**.
+Both become line breaks, as does the place where a sentence begins with a parameter and a colon; all other lines flow.
+A statement that is a formula or a list of shapes is set as code. Nothing in a docstring is markup but `code` and
+**strong**.
 """
 
 import inspect
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -55,7 +57,7 @@ def paragraphs(lines: list[str]) -> list[list[str]]:
 def statements(paragraph: list[str], indent: int, parameters: Sequence[str]) -> list[str]:
     """The paragraph cut into lines that shall stay lines."""
     joined = [paragraph[0].strip()]
-    for before, line in zip(paragraph, paragraph[1:], strict=False):
+    for before, line in itertools.pairwise(paragraph):
         first_word = line.split()[0]
         on_purpose = indent + len(before.rstrip()) + 1 + len(first_word) <= WIDTH - SLACK
         new_formula = FORMULA.match(line) and before.rstrip().endswith((".", ",", ";"))

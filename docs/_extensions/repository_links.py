@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("minivit/**/*.py", "tests/**/*.py", "notebooks/*.py", "notebooks/**/*.json", "docs/*.py", "*.md", "LICENSE")
 
 
+PAGES = (".md", ".ipynb")  # what Sphinx makes documents of
+
+
 def in_repository(docname: str, path: str) -> str:
     """The repository's name of what the document links to by a relative path."""
     folder = posixpath.dirname(docname)
@@ -40,12 +43,9 @@ class RepositoryLinks(SphinxTransform):
     default_priority = 5  # before anything that collects downloads
 
     def apply(self, **kwargs) -> None:
-        """Change every relative link that MyST left open."""
-        for node in list(self.document.findall(is_open_link)):
-            path, _, anchor = node["reftarget"].partition("#")
-            if not path:
-                continue
-            path = in_repository(self.env.docname, path)
+        """Change every relative link that leads out of this folder, or to a file that is no document."""
+        for node in list(self.document.findall(is_markdown_link)):
+            path, anchor = self.target(node)
             document = page_of(path, self.env.found_docs)
             if document:
                 link = addnodes.pending_xref(
@@ -57,11 +57,20 @@ class RepositoryLinks(SphinxTransform):
                 uri = self.app.builder.get_relative_uri(self.env.docname, f"source/{file}")
                 node.replace_self(nodes.reference("", "", *node.children, refuri=uri, internal=True))
 
+    def target(self, node: nodes.Element) -> tuple[str, str]:
+        """What the link means in the repository, and the anchor; an empty path for a document of the site."""
+        target = node["reftarget"]
+        if node.get("refdomain") == "doc":  # MyST has found the file and taken the extension off
+            found = next((f for f in Path(target).parent.glob(f"{Path(target).name}.*") if f.suffix in PAGES), None)
+            outside = Path(target).is_absolute() and found is not None
+            return (found.relative_to(ROOT).as_posix() if outside else ""), node["reftargetid"] or ""
+        path, _, anchor = target.partition("#")
+        return (in_repository(self.env.docname, path) if path else ""), anchor
 
-def is_open_link(node: nodes.Node) -> bool:
-    """Whether the node is a Markdown link to a path that MyST has not recognised as a document."""
-    kinds = addnodes.pending_xref | addnodes.download_reference
-    return isinstance(node, kinds) and node.get("reftype") == "myst" and node.get("refdomain") is None
+
+def is_markdown_link(node: nodes.Node) -> bool:
+    """Whether the node is a link to a relative path that was written in Markdown."""
+    return isinstance(node, addnodes.pending_xref | addnodes.download_reference) and node.get("reftype") == "myst"
 
 
 def shown_file(path: str) -> str | None:
