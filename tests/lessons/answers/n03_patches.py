@@ -1,0 +1,75 @@
+"""Answers to the exercises of notebook 03."""
+
+import numpy as np
+
+
+def pixel_by_search(n, k, width, C, P):
+    """Number the pixels, cut the picture of the numbers, and look."""
+    height = (n // (width // P) + 1) * P
+    places = np.arange(height * width * C).reshape(height, width, C)
+    r, s = n // (width // P) * P, n % (width // P) * P
+    return np.unravel_index(places[r : r + P, s : s + P].ravel()[k], places.shape)
+
+
+def rows_as_columns(n, k, width, C, P):
+    r, s, c = pixel_by_search(n, k, width, C, P)
+    return s, r, c
+
+
+def embedding_by_loops(w, row_first=True):
+    D, C, P, _ = w.shape
+    E = np.zeros((P * P * C, D))
+    for u in range(P):
+        for v in range(P):
+            for c in range(C):
+                E[(u * P + v) * C + c] = w[:, c, u, v] if row_first else w[:, c, v, u]
+    return E
+
+
+def scatter(dX, height, width, C, P, step, add=True):
+    dx = np.zeros((height, width, C))
+    columns = (width - P) // step + 1
+    for n in range(len(dX)):
+        for u in range(P):
+            for v in range(P):
+                r, s = n // columns * step + u, n % columns * step + v
+                g = dX[n, (u * P + v) * C : (u * P + v + 1) * C]
+                dx[r, s] = dx[r, s] + g if add else g
+    return dx
+
+
+def column_by_column(dX, height, width, C, P, step):
+    rows, columns = (height - P) // step + 1, (width - P) // step + 1
+    order = np.arange(len(dX)).reshape(rows, columns).T.ravel()
+    return scatter(dX[order], height, width, C, P, step)
+
+
+# number -> answers that must pass
+RIGHT = {
+    "3.1": [(512 // 16) ** 2, 1024.0],
+    "3.2": [pixel_by_search],
+    "3.3": [embedding_by_loops],
+    "3.4": [scatter],
+}
+
+# number -> (answer that must be rejected, a part of what it must be told)
+WRONG = {
+    "3.1": [((512 // 16) ** 2 + 1, "not a patch"), (512 // 16, "along one side"), (7, "not 7")],
+    "3.2": [
+        (rows_as_columns, "swapped"),
+        (lambda n, k, width, C, P: (n // width * P + k // C // P, n % width * P + k // C % P, k % C), "width / P"),
+        (lambda n, k, width, C, P: pixel_by_search(n, k, width, C, P)[:2], "tuple of 3"),
+        (lambda n, k, width, C, P: (k % C, k % C, k % C), "differs"),
+    ],
+    "3.3": [
+        (lambda w: np.array([filter.ravel() for filter in w]).T, "(channel, row, column)"),
+        (lambda w: embedding_by_loops(w, row_first=False), "diagonal"),
+        (lambda w: embedding_by_loops(w).T, "transposed"),
+        (lambda w: embedding_by_loops(w)[::-1], "differs"),
+    ],
+    "3.4": [
+        (lambda *args: scatter(*args, add=False), "overwrites"),
+        (column_by_column, "differs"),
+        (lambda *args: 2 * scatter(*args), "2 times"),
+    ],
+}
