@@ -1,0 +1,99 @@
+"""Answers to the exercises of notebook 06."""
+
+import math
+
+import numpy as np
+
+
+def log_sum_exp(z):
+    sums = np.full(len(z), -np.inf)
+    for column in z.T:
+        sums = np.logaddexp(sums, column)
+    return sums
+
+
+def first_loss(bias=-10.0, classes=21843):
+    yes = 1 / (1 + math.exp(-bias))
+    return -math.log(yes) - (classes - 1) * math.log(1 - yes)
+
+
+def probabilities(z):
+    e = np.exp(z)
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def smoothed(z, labels, smoothing, spread=None):
+    dz = probabilities(z)
+    dz -= smoothing / (spread or z.shape[1])
+    for b, label in enumerate(labels):
+        dz[b, label] -= 1 - smoothing
+    return dz / len(z)
+
+
+def temperature(z, t, tau, power=2):
+    p = probabilities(z / tau)
+    dz, dtau = np.zeros_like(z), 0.0
+    for b in range(len(z)):
+        for k in range(z.shape[1]):
+            dz[b, k] = (p[b, k] - t[b, k]) / tau / len(z)
+            dtau -= (p[b, k] - t[b, k]) * z[b, k] / tau**power / len(z)
+    return dz, dtau
+
+
+def in_blocks(x, W, labels, block, with_labels=True):
+    rows = np.arange(len(x))
+    starts = range(0, W.shape[1], block)
+    lse = np.full(len(x), -np.inf)
+    for i in starts:
+        lse = np.logaddexp(lse, log_sum_exp(x @ W[:, i : i + block]))
+    loss, dx, dW = lse.mean(), np.zeros_like(x), np.zeros_like(W)
+    for i in starts:
+        z = x @ W[:, i : i + block]
+        here = (labels >= i) & (labels < i + z.shape[1])
+        loss -= z[rows[here], labels[here] - i].sum() / len(x)
+        dz = np.exp(z - lse[:, None]) / len(x)
+        if with_labels:
+            dz[rows[here], labels[here] - i] -= 1 / len(x)
+        dx += dz @ W[:, i : i + block].T
+        dW[:, i : i + block] = x.T @ dz
+    return loss, dx, dW
+
+
+# number -> answers that must pass
+RIGHT = {
+    "6.1": [log_sum_exp],
+    "6.2": [first_loss(), 10.9917],
+    "6.3": [smoothed],
+    "6.4": [temperature],
+    "6.5": [in_blocks],
+}
+
+# number -> (answer that must be rejected, a part of what it must be told)
+WRONG = {
+    "6.1": [
+        (lambda z: np.log(np.exp(z).sum(axis=1)), "exp(1000) overflows"),
+        (lambda z: np.log(np.exp(z - z.max(1, keepdims=True)).sum(1)), "must be added again"),
+        (lambda z: z.max(axis=1), "largest logit alone"),
+        (lambda z: log_sum_exp(z)[:, None], "shape"),
+    ],
+    "6.2": [
+        (21843 * math.log(2), "bias of 0"),
+        (first_loss() / 21843, "no mean"),
+        (first_loss(bias=10.0), "It is not"),
+    ],
+    "6.3": [
+        (lambda z, labels, smoothing: smoothed(z, labels, 0), "without smoothing"),
+        (lambda z, labels, smoothing: len(z) * smoothed(z, labels, smoothing), "mean over the B rows"),
+        (lambda z, labels, smoothing: smoothed(z, labels, smoothing, spread=2), "differs"),
+    ],
+    "6.4": [
+        (lambda z, t, tau: temperature(z, t, tau, power=1), "one power of tau"),
+        (lambda z, t, tau: temperature(z, t, 1.0), "differs"),
+        (lambda z, t, tau: temperature(z, t, tau)[0], "tuple of 2"),
+    ],
+    "6.5": [
+        (lambda x, W, labels, block: in_blocks(x, W, labels, block, with_labels=False), "targets are missing"),
+        (lambda x, W, labels, block: in_blocks(x, W[:, :block], labels % block, block), "shape"),
+        (lambda x, W, labels, block: in_blocks(-x, W, labels, block), "differs"),
+    ],
+}
