@@ -423,7 +423,8 @@ check("3.3", embedding_from_pytorch)
 # %% [markdown]
 # **3.4 (an hour).** Let the patches overlap: the window moves by $S < P$ pixels (`step` in the code), and the grid has
 # $\lfloor (H - P)/S \rfloor + 1$ rows and $\lfloor (W - P)/S \rfloor + 1$ columns. A pixel can now arrive at several places. Write the backward pass of the
-# cutting: from $\mathrm{d}X$ of shape $(N, P^2C)$ to $\mathrm{d}\mathbf{x}$. What replaces "exactly one place" in step 3? Pixels that no window reaches exist, too.
+# cutting: from $\mathrm{d}X$ of shape $(N, P^2C)$ to $\mathrm{d}\mathbf{x}$. What replaces "exactly one place" in step 3?
+# There may also be pixels that no window reaches.
 
 
 # %%

@@ -1,5 +1,7 @@
 """Exercises of notebook 03, patches and the embedding E."""
 
+from functools import partial
+
 import numpy as np
 
 from minivit.lessons.exercise import Exercise, function_like, number
@@ -121,9 +123,9 @@ EXERCISES = [
             _overlapping_cases,
             {
                 "Where windows overlap, the last one overwrites the others. A pixel that was used several times gets "
-                "the sum of what comes back.": lambda *args: _overlapping_backward(*args, keep_last=True),
+                "the sum of what comes back.": partial(_overlapping_backward, keep_last=True),
                 "This is the mean over the windows. Each use of a pixel changes the loss, so the contributions add "
-                "up, without a division.": lambda *args: _overlapping_backward(*args, mean=True),
+                "up, without a division.": partial(_overlapping_backward, mean=True),
             },
         ),
         "A number that is used several times collects the sum of its gradients. Convolution's backward pass is this.",
