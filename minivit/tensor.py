@@ -52,7 +52,7 @@ class Node:
     @property
     def saved(self) -> dict[str, Array]:
         """The arrays that the vjp captured, by the name they have in the op; empty once released."""
-        return {} if self.vjp is None else _captured(self.vjp)
+        return {} if self.vjp is None else captured_arrays(self.vjp)
 
     @property
     def saved_bytes(self) -> int:
@@ -185,14 +185,14 @@ class Tensor:
         return _mean(self, axis, keepdims)
 
 
-def _captured(function: Callable) -> dict[str, Array]:
+def captured_arrays(function: Callable) -> dict[str, Array]:
     """The arrays a function has captured, also through functions that it has captured."""
     found: dict[str, Array] = {}
     for name, value in (closure_values(function) if inspect.isfunction(function) else {}).items():
         if is_array(value):
             found[name] = value
         elif inspect.isfunction(value):
-            found |= {f"{name}.{inner}": array for inner, array in _captured(value).items()}
+            found |= {f"{name}.{inner}": array for inner, array in captured_arrays(value).items()}
     return found
 
 
@@ -258,16 +258,9 @@ def grad(loss: Tensor, tensors: Sequence[Tensor], g: Array | None = None) -> lis
     for i, tensor in enumerate(tensors):
         if not tensor.requires_grad:
             raise ValueError(f"grad: tensor {tensor.name or i} {tensor.shape} was made without requires_grad=True")
-    if g is None:
-        if loss.size != 1:
-            raise ValueError(f"grad: loss has shape {loss.shape}; pass g, a cotangent of that shape")
-        g = xp_of(loss.data).ones(loss.shape, dtype=loss.dtype)
-    g = xp_of(loss.data).asarray(g)
-    if g.shape != loss.shape:
-        raise ValueError(f"grad: the cotangent g has shape {g.shape}, the loss {loss.shape}")
     wanted = {id(tensor.node or tensor) for tensor in tensors}
     cotangents = _Cotangents()
-    cotangents.add(loss.node or loss, g)
+    cotangents.add(loss.node or loss, first_cotangent(loss, g))
     for node in _reachable(loss):
         if isinstance(node, Node) and node in cotangents:
             _pull_back(node, cotangents, keep=id(node) in wanted)
@@ -288,10 +281,37 @@ def _pull_back(node: Node, cotangents: "_Cotangents", keep: bool) -> None:
     else:
         gradients = vjp(g)
     node.vjp = None
+    fitted = fit_gradients(node, gradients)
+    for link, d in zip(node.inputs, fitted, strict=True):
+        if link is None:
+            continue
+        # Whether an array is shared matters only where it may be written to, or handed out.
+        ours = (link in cotangents or isinstance(link, Tensor)) and not _is_shared(d, g, vjp, gradients)
+        cotangents.add(link, d, ours)
+
+
+def first_cotangent(loss: Tensor, g: Array | None) -> Array:
+    """Where the backward pass begins: `g`, or 1 for a loss of one element. Raises ValueError for any other shape."""
+    if g is None:
+        if loss.size != 1:
+            raise ValueError(f"grad: loss has shape {loss.shape}; pass g, a cotangent of that shape")
+        g = xp_of(loss.data).ones(loss.shape, dtype=loss.dtype)
+    g = xp_of(loss.data).asarray(g)
+    if g.shape != loss.shape:
+        raise ValueError(f"grad: the cotangent g has shape {g.shape}, the loss {loss.shape}")
+    return g
+
+
+def fit_gradients(node: Node, gradients: Sequence[Any]) -> list[Any]:
+    """What a vjp returned, for each argument in its shape and dtype; None where no gradient is wanted.
+
+    Raises ValueError for a gradient that is missing or whose shape does not broadcast from its argument's.
+    """
     if len(gradients) != len(node.inputs):
         extra = gradients[len(node.inputs) :]  # None for each optional argument that was left out
         if len(gradients) < len(node.inputs) or any(d is not None for d in extra):
             raise ValueError(f"{node}: its vjp returned {len(gradients)} gradients for {len(node.inputs)} arguments")
+    fitted: list[Any] = [None] * len(node.inputs)
     for i, link in enumerate(node.inputs):
         if link is None:
             continue
@@ -303,11 +323,8 @@ def _pull_back(node: Node, cotangents: "_Cotangents", keep: bool) -> None:
             d = unbroadcast(d, shape)
             if d.shape != shape:
                 raise ValueError(f"{node}: gradient {i} has shape {gradients[i].shape}, its argument {shape}")
-        if d.dtype != dtype:
-            d = d.astype(dtype)
-        # Whether an array is shared matters only where it may be written to, or handed out.
-        ours = (link in cotangents or isinstance(link, Tensor)) and not _is_shared(d, g, vjp, gradients)
-        cotangents.add(link, d, ours)
+        fitted[i] = d if d.dtype == dtype else d.astype(dtype)
+    return fitted
 
 
 def _is_shared(d: Array, g: Array, vjp: Callable, gradients: Sequence[Array | None]) -> bool:

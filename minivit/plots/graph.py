@@ -7,8 +7,8 @@ takes, a line an array that one op hands to another. The bar in a box is what th
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from xml.sax.saxutils import escape
 
+from minivit.plots.svg import PLAIN, TINTS, caption, page, shape_in_words, size_in_words, tip
 from minivit.plots.tape_graph import IN_BLOCK, Column, columns_of, kept_bytes
 from minivit.tensor import Node, Tensor, tape
 
@@ -19,16 +19,6 @@ LETTER = 6.8  # width of a letter in a pill
 LEFT = 52  # room in a column for lines that pass by ops
 LANE = 14  # between two such lines
 TOP = 150  # of the first op of a column
-
-# Tints of Okabe and Ito's palette by the kind of op; grey for those that only move or add arrays.
-TINTS = {
-    **dict.fromkeys(("linear", "linear_gelu", "matmul", "conv2d"), "#cfe6f5"),
-    "attention": "#fbe0cc",
-    **dict.fromkeys(("layer_norm", "group_norm", "softmax"), "#cdeee2"),
-    **dict.fromkeys(("gelu", "tanh", "sigmoid"), "#fbf3c4"),
-    **dict.fromkeys(("cross_entropy", "sigmoid_cross_entropy"), "#f3dcea"),
-}
-PLAIN = "#ececec"
 
 Place = tuple[int, int, int]  # left, top and bottom of the box of an op
 
@@ -55,9 +45,14 @@ def computation_graph(loss: Tensor, title: str, path: Path) -> None:
     width = starts[-1] + 4
     height = max(bottom for _, _, bottom in places.values()) + 50
     most = max(kept.values()) or 1
-    total = _size(sum(kept.values()))
+    total = size_in_words(sum(kept.values()))
     subtitle = f"{len(nodes)} ops; bar and size in a box: what it keeps for the backward pass, in all {total}"
-    parts = [*_frame(width, height), _text(20, 36, title, 20, "bold"), _text(20, 60, subtitle, 13)]
+    parts = [
+        page(width, height, title),
+        f"<defs>{tip('tip')}</defs>",
+        caption(20, 36, title, 20, "bold"),
+        caption(20, 60, subtitle, 13),
+    ]
     for x, column in zip(starts, columns, strict=False):
         parts += _column(x, column, height)
     for column, following in itertools.pairwise(columns):
@@ -67,19 +62,6 @@ def computation_graph(loss: Tensor, title: str, path: Path) -> None:
         for node in column.nodes:
             parts += _op(node, places[node.order], kept[node.order], most)
     path.write_text("\n".join([*parts, "</svg>\n"]), encoding="utf-8")
-
-
-def _frame(width: int, height: int) -> Iterator[str]:
-    """The opening tag, a white page and the tip of an arrow."""
-    yield (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        'font-family="DejaVu Sans, Verdana, Arial, sans-serif" font-size="12">'
-    )
-    yield (
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
-        '<path d="M0,0 L8,4 L0,8 z" fill="#333"/></marker></defs>'
-    )
-    yield f'<rect width="{width}" height="{height}" fill="white"/>'
 
 
 def _width(column: Column) -> int:
@@ -97,7 +79,7 @@ def _column(x: int, column: Column, height: int) -> Iterator[str]:
     """Its background and title."""
     size = f'width="{_width(column) - 6}" height="{height - 90}"'
     yield f'<rect x="{x}" y="78" {size} rx="10" fill="#f8f8f8" stroke="#dddddd"/>'
-    yield _text(x + LEFT, 104, column.title, 15, "bold")
+    yield caption(x + LEFT, 104, column.title, 15, "bold")
 
 
 def _op(node: Node, place: Place, kept: int, most: int) -> Iterator[str]:
@@ -105,12 +87,12 @@ def _op(node: Node, place: Place, kept: int, most: int) -> Iterator[str]:
     x, y, bottom = place
     size = f'width="{BOX_WIDTH}" height="{bottom - y}"'
     yield f'<rect x="{x}" y="{y}" {size} rx="6" fill="{TINTS.get(node.op, PLAIN)}" stroke="#555"/>'
-    yield _text(x + 10, y + 19, node.op, 14, "bold")
-    yield _text(x + 10, y + 37, _shape(node.output_shape), 13)
+    yield caption(x + 10, y + 19, node.op, 14, "bold")
+    yield caption(x + 10, y + 37, shape_in_words(node.output_shape), 13)
     if kept:
         length = max(1, round((BOX_WIDTH - 90) * kept / most))
         yield f'<rect x="{x + 10}" y="{y + 46}" width="{length}" height="8" fill="#0072B2"/>'
-        yield _text(x + BOX_WIDTH - 10, y + 54, _size(kept), 12, anchor="end")
+        yield caption(x + BOX_WIDTH - 10, y + 54, size_in_words(kept), 12, anchor="end")
     outside = _from_outside(node)
     top = (y + bottom - PILL_STEP * len(outside)) // 2 + 1
     for i, (text, is_data) in enumerate(outside):
@@ -118,7 +100,7 @@ def _op(node: Node, place: Place, kept: int, most: int) -> Iterator[str]:
         size = f'width="{round(LETTER * len(text)) + 18}" height="{PILL_HEIGHT}"'
         fill = "white" if is_data else "#fff3d6"
         yield f'<rect x="{left}" y="{above}" {size} rx="9" fill="{fill}" stroke="#b08a3c"/>'
-        yield _text(left + 9, above + 14, text, 12)
+        yield caption(left + 9, above + 14, text, 12)
         yield f'<path d="M{left},{above + PILL_HEIGHT // 2} h-13" stroke="#333" marker-end="url(#tip)"/>'
 
 
@@ -128,9 +110,9 @@ def _from_outside(node: Node) -> list[tuple[str, bool]]:
     for link, shape in zip(node.inputs, node.input_shapes, strict=True):
         if isinstance(link, Tensor):
             name = link.name or "leaf"
-            taken.append((f"{IN_BLOCK.sub('', name)} {_shape(shape)}", False))
+            taken.append((f"{IN_BLOCK.sub('', name)} {shape_in_words(shape)}", False))
         elif link is None and shape:  # numbers are not worth a pill
-            taken.append((f"data {_shape(shape)}", True))
+            taken.append((f"data {shape_in_words(shape)}", True))
     return taken
 
 
@@ -167,20 +149,3 @@ def _to_next_column(last: Place, first: Place) -> str:
 
 def _arrow(path: str) -> str:
     return f'<path d="{path}" fill="none" stroke="#333" stroke-linejoin="round" marker-end="url(#tip)"/>'
-
-
-def _text(x: int, y: int, text: str, size: int, weight: str = "normal", anchor: str = "start") -> str:
-    style = f'font-size="{size}" font-weight="{weight}" text-anchor="{anchor}"'
-    return f'<text x="{x}" y="{y}" {style} fill="#111">{escape(text)}</text>'
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape)) if shape else "one number"
-
-
-def _size(count: int) -> str:
-    """Bytes in the largest decimal unit of which there is at least one."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.3g} {unit}"
-    return f"{count} B"

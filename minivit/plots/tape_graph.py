@@ -26,7 +26,12 @@ class Column:
 
 
 def columns_of(nodes: list[Node]) -> list[Column]:
-    """The columns to draw, from the first to the last.
+    """The columns to draw, from the first to the last; equal blocks share one."""
+    return _merged(by_block(nodes))
+
+
+def by_block(nodes: list[Node]) -> list[Column]:
+    """A column for each block, and for what comes before and after the blocks.
 
     A node belongs to the block, or unit of a ResNet, whose parameter it takes ("blocks.0. ..."); one without parameters
     stays with the node before it.
@@ -47,7 +52,7 @@ def columns_of(nodes: list[Node]) -> list[Column]:
         columns[-1].nodes.append(node)
     if len(columns) == 1:
         columns[0].title = "ops"
-    return _merged(columns)
+    return columns
 
 
 def _merged(columns: list[Column]) -> list[Column]:

@@ -1,0 +1,48 @@
+"""What drawings of the tape have in common: the page, tints by the kind of op, text, shapes and sizes in words."""
+
+from xml.sax.saxutils import escape
+
+# Tints of Okabe and Ito's palette by the kind of op; grey for those that only move or add arrays.
+TINTS = {
+    **dict.fromkeys(("linear", "linear_gelu", "matmul", "conv2d"), "#cfe6f5"),
+    "attention": "#fbe0cc",
+    **dict.fromkeys(("layer_norm", "group_norm", "softmax"), "#cdeee2"),
+    **dict.fromkeys(("gelu", "tanh", "sigmoid"), "#fbf3c4"),
+    **dict.fromkeys(("cross_entropy", "sigmoid_cross_entropy"), "#f3dcea"),
+}
+PLAIN = "#ececec"
+
+
+def page(width: int, height: int, title: str) -> str:
+    """The opening tag of a drawing in pixels, its title for those who cannot see it, and white paper."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        'font-family="DejaVu Sans, Verdana, Arial, sans-serif" font-size="12" role="img">\n'
+        f"<title>{escape(title)}</title>\n"
+        f'<rect width="{width}" height="{height}" fill="white"/>'
+    )
+
+
+def tip(name: str, colour: str = "#333", orient: str = "auto") -> str:
+    """The tip of an arrow, for <defs>."""
+    shape = 'viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse"'
+    return f'<marker id="{name}" {shape} orient="{orient}"><path d="M0,0 L8,4 L0,8 z" fill="{colour}"/></marker>'
+
+
+def caption(x: float, y: float, line: str, size: int, weight: str = "normal", anchor: str = "start") -> str:
+    """One line of text whose baseline starts (or ends, anchor "end") at (x, y)."""
+    style = f'font-size="{size}" font-weight="{weight}" text-anchor="{anchor}"'
+    return f'<text x="{x}" y="{y}" {style} fill="#111">{escape(line)}</text>'
+
+
+def shape_in_words(shape: tuple[int, ...]) -> str:
+    """ "2 × 3"; "one number" for ()."""
+    return " × ".join(map(str, shape)) if shape else "one number"
+
+
+def size_in_words(count: int) -> str:
+    """Bytes in the largest decimal unit of which there is at least one."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count} B"

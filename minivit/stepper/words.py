@@ -1,0 +1,101 @@
+"""Arrays and steps in words: the text form of the stepper, which is also the text beside its drawing."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minivit.backend import is_array, to_numpy
+from minivit.stepper.frame import Frame, Link
+
+FEW = 12  # an array of so many numbers is shown whole
+PER_LINE = 4
+
+
+def is_small(shape: tuple[int, ...]) -> bool:
+    """Whether arrays of this shape are shown whole."""
+    return int(np.prod(shape)) <= FEW
+
+
+def lines_of(array: Any) -> list[str]:
+    """A small array row by row, with line breaks after four numbers; of a large one the norm."""
+    if not is_small(array.shape):
+        return [f"norm {_number(np.linalg.norm(to_numpy(array).astype(np.float64)))}"]
+    if not array.shape or not array.size:
+        return [_number(array)] if array.size else ["empty"]
+    rows = to_numpy(array).reshape(-1, array.shape[-1])
+    lines = []
+    for row in rows:
+        numbers = [_number(value) for value in row]
+        pieces = [" ".join(numbers[i : i + PER_LINE]) for i in range(0, len(numbers), PER_LINE)]
+        lines += f"[{'|'.join(pieces)}]".split("|")
+    return lines
+
+
+def number_of_lines(shape: tuple[int, ...]) -> int:
+    """How many lines `lines_of` makes of an array."""
+    if not shape or not is_small(shape) or 0 in shape:
+        return 1
+    return int(np.prod(shape[:-1])) * -(-shape[-1] // PER_LINE)
+
+
+def _told(key: str, what: str, array: Any, remark: str = "") -> Iterator[str]:
+    """A key in the first column and what an array is; a small matrix follows row by row."""
+    shape = "" if array.ndim < 2 and is_small(array.shape) else f"{array.shape} "
+    lines = lines_of(array)
+    if remark:
+        remark = f"   ({remark})"
+    if len(lines) == 1:
+        yield f"{key:10} {what} {shape}{lines[0]}{remark}"
+        return
+    yield f"{key:10} {what} {shape.rstrip()}{remark}"
+    for line in lines:
+        yield f"{'':13}{line}"
+
+
+def _number(value: Any) -> str:
+    return f"{float(value) + 0.0:.3g}"  # + 0.0: no -0
+
+
+def heading(frame: Frame, steps: int, label: str) -> str:
+    """What happens in a step, in one line. label: the name of the result whose vjp runs."""
+    if frame.node is None:
+        return f"Before the first of {steps} steps: only {label} has its cotangent"
+    return f"Step {frame.position} of {steps}: the vjp of {label} runs"
+
+
+def details(frame: Frame, portions: dict[Link, int], label: Callable[[Link], str]) -> Iterator[str]:
+    """All that a frame knows, line by line: what came in, the source, what goes out and where it adds up.
+
+    portions: how many cotangents each Node or leaf will have received in the end; label: names them.
+    """
+    if frame.node is None:
+        for link, g in frame.accumulated.items():
+            yield from _told("given", f"at {label(link)}: g =", g)
+        return
+    total = portions[frame.node]
+    whole = "its only portion has arrived" if total == 1 else f"all {total} portions have arrived"
+    assert frame.cotangent_in is not None
+    yield from _told("comes in", "g =", frame.cotangent_in, whole)
+    for name, value in frame.saved.items():
+        yield from _told("saved", f"{name} =", value) if is_array(value) else [f"saved      {name} = {value}"]
+    yield f"source     {f'{frame.source_file}, line {frame.source_line}' if frame.source else 'not to be had'}"
+    for line in frame.source.splitlines():
+        yield f"           | {line}"
+    for expression in frame.returned:
+        yield f"returns    {expression}"
+    yield from _going_out(frame)
+    for target in dict.fromkeys(argument.link for argument in frame.inputs):
+        if target is not None and portions[target] > 1:
+            count = f"{frame.arrived[target]} of {portions[target]} portions"
+            yield from _told("adds up", f"at {label(target)}: g =", frame.accumulated[target], count)
+
+
+def _going_out(frame: Frame) -> Iterator[str]:
+    """What the vjp sends to each argument."""
+    for argument, returned, d in zip(frame.inputs, frame.returned_shapes, frame.cotangents_out, strict=True):
+        if d is None:
+            yield f"nothing    to {argument.parameter}: {argument.label}"
+            continue
+        summed = "" if returned == argument.shape else f"the engine sums {returned} to {argument.shape}"
+        yield from _told("goes out", f"to {argument.parameter}, which is {argument.label}:", d, summed)
