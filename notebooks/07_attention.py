@@ -25,7 +25,7 @@
 # You need the vector-Jacobian product of a matrix product (notebook [02](02_shapes.ipynb)) and of the softmax
 # (notebook [06](06_softmax_and_loss.ipynb)). Several heads follow in notebook [08](08_multi_head.ipynb).
 #
-# **Budget:** 20 s of CPU time (fast mode 10 s).
+# **Budget:** 5 s of CPU time (fast mode 4 s).
 
 # %%
 import matplotlib.pyplot as plt

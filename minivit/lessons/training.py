@@ -1,5 +1,7 @@
 """Small data sets and a short training loop, so that an experiment in a notebook is a few lines."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minivit import functional as F
@@ -47,23 +49,27 @@ def fit(
     loss_function: LossFunction = F.cross_entropy,
     clip_norm: float | None = 1.0,
     seed: int = 0,
+    watch: Callable[[int], None] | None = None,
 ) -> list[StepResult]:
     """Train `model` in place for `steps` updates of AdamW, and return what each said (loss, accuracy, gradient norm).
 
     model: takes images (B, height, width, C) in -1..1 and a keyword `rng`.   warmup: share of the steps.
     augment: random changes of the images (default none).   seed: of the order, the changes and dropout.
+    watch: called after each update with the number of updates so far, to measure on the way.
     The short form of `minivit.trainer.Trainer`, without files, evaluation or resumption.
     """
     batch_size = min(batch_size, len(train))
     schedule = warmup_cosine(lr, steps, round(warmup * steps))
     optimizer = AdamW(model.named_parameters(), schedule, weight_decay=weight_decay)
     augment = augment or Augment(train.image_size)  # type: ignore[arg-type]
+    history: list[StepResult] = []
     model.train()
     with Loader(train, batch_size, augment, total_steps=steps, seed=seed, mixup=mixup, cutmix=cutmix) as batches:
-        history = [
-            step(model, optimizer, images, labels, loss_function, clip_norm, seed=(seed, i))
-            for i, (images, labels) in enumerate(batches)
-        ]
+        for i, (images, labels) in enumerate(batches):
+            history.append(step(model, optimizer, images, labels, loss_function, clip_norm, seed=(seed, i)))
+            if watch is not None:
+                watch(i + 1)
+                model.train()  # it may have measured
     model.eval()
     return history
 

@@ -1,5 +1,7 @@
 """Short training for notebooks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,16 @@ def test_fit_is_repeated_by_its_seed():
     for seed in (0, 0, 1):
         losses.append([result.loss for result in fit(ViT(CONFIG), train, 3, seed=seed)])
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_measuring_on_the_way_changes_nothing():
+    train, test = digits()
+    config = dataclasses.replace(CONFIG, dropout=0.5)
+    quiet, watched, seen = ViT(config), ViT(config), []
+    fit(quiet, train, 4)
+    fit(watched, train, 4, watch=lambda done: seen.append((done, accuracy(watched, test))))
+    assert [done for done, _ in seen] == [1, 2, 3, 4]
+    assert np.array_equal(quiet.norm.scale.data, watched.norm.scale.data)
 
 
 def test_accuracy_is_the_share_of_right_answers():
