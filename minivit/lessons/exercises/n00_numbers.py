@@ -1,0 +1,181 @@
+"""Exercises of notebook 00, numbers and numerical derivatives."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minivit.lessons.exercise import Exercise, Unanswered, function_like
+
+# 0.3: functions whose values and derivatives are of size about 1 between 1 and 1.5, each with its derivative
+_FUNCTIONS: list[tuple[Callable, Callable]] = [
+    (np.sin, np.cos),
+    (np.cos, lambda x: -np.sin(x)),
+    (np.tanh, lambda x: 1 - np.tanh(x) ** 2),
+]
+
+
+def _float32_error(h: float) -> float:
+    """Root mean square error of central differences with step h in float32, over the functions and 500 places."""
+    x = np.linspace(1, 1.5, 500, dtype=np.float32)
+    step = np.float32(h)
+    errors = [(f(x + step) - f(x - step)) / (2 * step) - derivative(x.astype(float)) for f, derivative in _FUNCTIONS]
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def _step_for_float32(answer: Any) -> str | None:
+    try:
+        h = float(answer)
+    except (TypeError, ValueError):
+        return f"The answer should be one number, this is a {type(answer).__name__}."
+    if not 0 < h < 1:
+        return "The step should be between 0 and 1."
+    if h < 2.0**-24:
+        return "In float32, 1 + h is 1 for so small a step: the difference is 0, whatever the function."
+    steps = [2.0 ** (-k / 2) for k in range(2, 40)]
+    errors = [_float32_error(step) for step in steps]
+    ratio = _float32_error(h) / min(errors)
+    if ratio <= 3:
+        return None
+    if h > steps[errors.index(min(errors))]:
+        return f"Its error is {ratio:.0f} times the smallest: the step is too large, the term with h^2 dominates."
+    hint = f"Its error is {ratio:.0f} times the smallest: the step is too small, the rounding error eps/h dominates."
+    if 1e-4 < h < 1e-3:
+        return hint + " The square root of eps is the best step of the forward difference; here it is another root."
+    return hint + " The epsilon of float32 is 2^-23, not 2^-52."
+
+
+def _pointwise(f: Callable, derivative: Callable) -> Callable:
+    return lambda X: (f(X), lambda G: (G * derivative(X),))
+
+
+def _softmax(pullback: Callable) -> Callable:
+    def op(X):
+        e = np.exp(X - X.max(axis=-1, keepdims=True))
+        y = e / e.sum(axis=-1, keepdims=True)
+        return y, lambda G: (pullback(G, y),)
+
+    return op
+
+
+def _column_sums(share: Callable) -> Callable:
+    return lambda X: (X.sum(axis=0), lambda G: (np.broadcast_to(G, X.shape) * share(X),))
+
+
+def _one_entry_wrong(X):
+    def vjp(G):
+        dX = G * np.cos(X)
+        dX.flat[-1] *= 1.01
+        return (dX,)
+
+    return np.sin(X), vjp
+
+
+# 0.4: what the op is called in the verdict -> the op
+_RIGHT_OPS = {
+    "tanh": _pointwise(np.tanh, lambda X: 1 - np.tanh(X) ** 2),
+    "exp(3 X), whose entries differ much in size": _pointwise(lambda X: np.exp(3 * X), lambda X: 3 * np.exp(3 * X)),
+    "1e-9 X, whose gradient is tiny": _pointwise(lambda X: 1e-9 * X, lambda X: 1e-9),
+    "1e9 X, whose gradient is large": _pointwise(lambda X: 1e9 * X, lambda X: 1e9),
+    "sum over the rows, whose result has another shape than X": _column_sums(lambda X: 1),
+    "softmax (with a cotangent of ones its gradient is zero, and only rounding is compared)": _softmax(
+        lambda G, y: y * (G - (G * y).sum(axis=-1, keepdims=True))
+    ),
+}
+_WRONG_OPS = {
+    "tanh with the sign of the gradient changed": _pointwise(np.tanh, lambda X: np.tanh(X) ** 2 - 1),
+    "exp with a gradient too large by one part in a thousand": _pointwise(np.exp, lambda X: 1.001 * np.exp(X)),
+    "sin with one wrong entry in the gradient": _one_entry_wrong,
+    "1e-9 X with a gradient of zeros (is your tolerance absolute?)": _pointwise(lambda X: 1e-9 * X, lambda X: 0 * X),
+    "sum over the rows with the gradient of the mean": _column_sums(lambda X: 1 / len(X)),
+    "exp that forgets its cotangent G (is yours all ones?)": lambda X: (np.exp(X), lambda G: (np.exp(X),)),
+    "softmax with a gradient of zeros (is your cotangent all ones?)": _softmax(lambda G, y: 0 * G),
+}
+
+
+def _checker(answer: Any) -> str | None:
+    if not callable(answer):
+        return f"The answer should be a function, this is a {type(answer).__name__}."
+    for ops, verdict, fault in (
+        (_RIGHT_OPS, True, "It rejects a right op"),
+        (_WRONG_OPS, False, "It accepts a wrong op"),
+    ):
+        for name, op in ops.items():
+            for seed, shape in enumerate([(4, 3), (2, 7)]):
+                X = np.random.default_rng(seed).uniform(-2, 2, shape)
+                said = _verdict_of(answer, op, X)
+                if isinstance(said, str):
+                    return f"{said} The op was {name}."
+                if said is not verdict:
+                    return f"{fault}: {name}."
+    return None
+
+
+def _verdict_of(answer: Callable, op: Callable, X: np.ndarray) -> bool | str:
+    """True or False as the answer says, or what is wrong with the call."""
+    try:
+        said = answer(op, X.copy())
+    except NotImplementedError:
+        raise Unanswered from None
+    except Exception as error:
+        return f"It raised {type(error).__name__}: {error}."
+    if said is None or said is ...:
+        raise Unanswered
+    if not isinstance(said, bool | np.bool_):
+        return f"It should return True or False, this is a {type(said).__name__}."
+    return bool(said)
+
+
+EXERCISES = [
+    Exercise(
+        "0.1",
+        function_like(
+            lambda x: 2.0 ** (math.floor(math.log2(x)) - 52),
+            lambda rng: [(x,) for x in (1.0, 3.0, 1000.0, 0.1, 0.75, 1e20, 1e-20)],
+            {
+                "This is the distance at 1. Between 2 and 4 it is twice that.": lambda x: 2.0**-52,
+                "It does not grow evenly with x: it is the same from one power of two to the next.": (
+                    lambda x: x * 2.0**-52
+                ),
+                "This is half of it, the largest error of rounding.": lambda x: 2.0 ** (math.floor(math.log2(x)) - 53),
+                "This is the distance in float32.": lambda x: 2.0 ** (math.floor(math.log2(x)) - 23),
+                "The power of two just below x counts, not the nearest one.": (
+                    lambda x: 2.0 ** (round(math.log2(x)) - 52)
+                ),
+            },
+        ),
+        "NumPy has it as np.spacing. The distance divided by x is between eps/2 and eps, at every size of x.",
+    ),
+    Exercise(
+        "0.2",
+        function_like(
+            lambda f, f2, eps: 2 * math.sqrt(eps * f / f2),
+            lambda rng: [(1.0, 1.0, 2.0**-52), (3.0, 0.5, 2.0**-52), (0.7, 5.0, 2.0**-23)],
+            {
+                "This balances h^2 against eps/h, as for the central difference. Here the first term has h alone.": (
+                    lambda f, f2, eps: (3 * eps * f / f2) ** (1 / 3)
+                ),
+                "Set the derivative of E to zero: f''/2 = 2 eps f / h^2. A factor is lost on the way.": (
+                    lambda f, f2, eps: math.sqrt(eps * f / f2)
+                ),
+                "This is h^2. Take the root.": lambda f, f2, eps: 4 * eps * f / f2,
+                "The fraction is upside down: a more curved function (larger f'') needs a smaller step.": (
+                    lambda f, f2, eps: 2 * math.sqrt(eps * f2 / f)
+                ),
+            },
+        ),
+        "About the square root of eps, and so is the error: half of the digits are left.",
+    ),
+    Exercise(
+        "0.3",
+        _step_for_float32,
+        "About the cube root of 2^-23. Even so only four or five digits are left: check in float64 where you can.",
+    ),
+    Exercise(
+        "0.4",
+        _checker,
+        "A random cotangent, a random direction, float64, and an error relative to the numbers compared: nothing else "
+        "is in check_vjp, but for more care with rounding.",
+    ),
+]

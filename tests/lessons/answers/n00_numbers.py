@@ -1,0 +1,63 @@
+"""Answers to the exercises of notebook 00."""
+
+import math
+
+import numpy as np
+
+
+def checker(cotangent=None, step=1e-5, rtol=1e-6, atol=0.0):
+    """Entry by entry, unlike the library: the whole numerical gradient beside the pullback's."""
+
+    def is_right(op, X):
+        y, vjp = op(X)
+        G = (cotangent or np.random.default_rng(1).standard_normal)(y.shape)
+        (d,) = vjp(G)
+        numerical = np.zeros(X.shape)
+        for i in np.ndindex(X.shape):
+            e = np.zeros(X.shape)
+            e[i] = step
+            numerical[i] = (G * (op(X + e)[0] - op(X - e)[0])).sum() / (2 * step)
+        return bool(np.abs(d - numerical).max() <= atol + rtol * np.abs(numerical).max())
+
+    return is_right
+
+
+# number -> answers that must pass
+RIGHT = {
+    "0.1": [lambda x: math.nextafter(x, math.inf) - x, np.spacing],
+    "0.2": [lambda f, f2, eps: (4 * eps * f / f2) ** 0.5],
+    "0.3": [0.005, 2.0**-7, np.finfo(np.float32).eps ** (1 / 3)],
+    "0.4": [checker()],
+}
+
+# number -> (answer that must be rejected, a part of what it must be told)
+WRONG = {
+    "0.1": [
+        (lambda x: np.finfo(float).eps, "distance at 1"),
+        (lambda x: np.finfo(float).eps * x, "grow evenly"),
+        (lambda x: float(np.spacing(np.float32(x))), "float32"),
+        (lambda x: 1.0, "differs"),
+    ],
+    "0.2": [
+        (lambda f, f2, eps: np.cbrt(3 * eps * f / f2), "h alone"),
+        (lambda f, f2, eps: (eps * f / f2) ** 0.5, "factor is lost"),
+        (lambda f, f2, eps: (2 * eps * f / f2) ** 0.5, "0.707107 times"),
+    ],
+    "0.3": [
+        (1e-5, "not 2^-52"),
+        (3e-4, "another root"),
+        (0.2, "too large"),
+        (1e-9, "1 + h is 1"),
+        (-0.005, "between 0 and 1"),
+    ],
+    "0.4": [
+        (checker(cotangent=np.ones), "with a cotangent of ones"),
+        (checker(cotangent=np.ones, atol=1e-10), "forgets its cotangent"),
+        (checker(rtol=1e-1), "one part in a thousand"),
+        (checker(atol=1e-6), "tolerance absolute"),
+        (checker(step=1e-11), "rejects a right op"),
+        (lambda op, X: True, "accepts a wrong op"),
+        (lambda op, X: False, "rejects a right op"),
+        (lambda op, X: 1.0, "True or False"),
+    ],
+}
