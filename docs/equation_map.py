@@ -28,7 +28,9 @@ with a plain loop over the definition, or with a numerical derivative.
 def page(equations: tuple[Equation, ...] = EQUATIONS) -> str:
     """The whole page: an overview, then a section for every equation."""
     overview = ["| equation | in the paper | notebook |", "|---|---|---|"]
-    overview += [f"| [{name(e)}](#{slug(name(e))}) | {e.place} | {notebook_link(e)} |" for e in equations]
+    overview += [
+        f"| [{name(e)}](#{slug(name(e))}) | {e.place} | {notebook_link(e, e.notebook[:2])} |" for e in equations
+    ]
     return "\n".join([HEAD, *overview, "", *(section(e) for e in equations)])
 
 
@@ -48,7 +50,7 @@ def section(equation: Equation) -> str:
         "",
         f"- In the paper: {equation.place}",
         f"- Computed by {', '.join(ops)}",
-        f"- Derived in notebook {notebook_link(equation)}",
+        f"- Derived in notebook {notebook_link(equation, equation.notebook)}",
         "- Tested by",
         *tests,
     ]
@@ -68,13 +70,13 @@ def file_of(op: str) -> str:
     return next(path for path in paths if (ROOT / path).is_file())
 
 
-def notebook_link(equation: Equation) -> str:
-    """A link to the heading of the notebook, or its bare name as long as there is no such notebook."""
+def notebook_link(equation: Equation, text: str) -> str:
+    """A link to the heading of the notebook, or the bare text as long as there is no such notebook."""
     source = ROOT / f"notebooks/{equation.notebook}.py"
     if not source.exists():
-        return f"`{equation.notebook}`"
+        return text
     heading = heading_of(markdown_cells(source), equation.tag)
-    return f"[{equation.notebook}](../notebooks/{equation.notebook}.ipynb{f'#{slug(heading)}' if heading else ''})"
+    return f"[{text}](../notebooks/{equation.notebook}.ipynb{f'#{slug(heading)}' if heading else ''})"
 
 
 def markdown_cells(notebook: Path) -> list[str]:
