@@ -45,6 +45,7 @@ autodoc_typehints = (
     "none"  # shapes are in the docstrings; `Any`, which is what an array is to a type checker, says less
 )
 autodoc_preserve_defaults = True
+toc_object_entries_show_parents = "hide"
 
 # Appearance
 html_theme = "pydata_sphinx_theme"
