@@ -1,0 +1,145 @@
+"""Exercises of notebook 05, LayerNorm."""
+
+from functools import partial
+
+import numpy as np
+
+from minivit.lessons.exercise import Exercise, function_like, number
+
+
+def _mean(a: np.ndarray, axis=-1) -> np.ndarray:
+    return a.mean(axis=axis, keepdims=True)
+
+
+def _rms_backward(x, gamma, dy, eps, through_rho=True, minus_mean=False, scaled=True, by_rho=True):
+    """The right gradients; each flag makes one mistake."""
+    rho = 1 / np.sqrt(_mean(x * x) + eps)
+    x_hat = x * rho
+    g = dy * gamma if scaled else dy
+    dx = g - through_rho * x_hat * _mean(g * x_hat) - minus_mean * _mean(g)
+    return dx * rho if by_rho else dx, (dy * x_hat).sum(axis=0)
+
+
+def _layer_norm_backward(x, gamma, dy, eps):
+    rho = 1 / np.sqrt(x.var(axis=-1, keepdims=True) + eps)
+    x_hat = (x - _mean(x)) * rho
+    g = dy * gamma
+    return rho * (g - _mean(g) - x_hat * _mean(g * x_hat)), (dy * x_hat).sum(axis=0)
+
+
+def _gradient_of_scale_per_row(x, gamma, dy, eps):
+    dx, _ = _rms_backward(x, gamma, dy, eps)
+    return dx, dy * x / np.sqrt(_mean(x * x) + eps)
+
+
+def _group_backward(x, gamma, dy, groups, eps, axes=(1, 2, 4), interleaved=False, scaled=True):
+    """axes: over which a mean is taken, of (B, height, width, groups, channels of a group)."""
+    B, height, width, C = x.shape
+    shape = (B, height, width, groups, C // groups)
+
+    def split(a):
+        return a.reshape(*shape[:3], -1, groups).swapaxes(3, 4) if interleaved else a.reshape(shape)
+
+    def merged(a):
+        return (a.swapaxes(3, 4) if interleaved else a).reshape(x.shape)
+
+    c = split(x) - _mean(split(x), axes)
+    rho = 1 / np.sqrt(_mean(c * c, axes) + eps)
+    x_hat, g = c * rho, split(dy * gamma if scaled else dy)
+    dx = rho * (g - _mean(g, axes) - x_hat * _mean(g * x_hat, axes))
+    return merged(dx), (dy * merged(x_hat)).sum(axis=(0, 1, 2)), dy.sum(axis=(0, 1, 2))
+
+
+def _rows(rng: np.random.Generator) -> list[tuple]:
+    return [
+        (2 + rng.standard_normal((n, d)), rng.uniform(0.5, 2, d), rng.standard_normal((n, d)), eps)
+        for n, d, eps in ((5, 7, 1e-6), (3, 4, 1e-2))
+    ]
+
+
+def _images(rng: np.random.Generator) -> list[tuple]:
+    cases = []
+    for shape, groups, eps in (((2, 5, 3, 12), 4, 1e-6), ((3, 2, 4, 10), 5, 1e-2)):
+        x, dy = 2 + rng.standard_normal(shape), rng.standard_normal(shape)
+        cases.append((x, rng.uniform(0.5, 2, shape[-1]), dy, groups, eps))
+    return cases
+
+
+EXERCISES = [
+    Exercise(
+        "5.1",
+        function_like(
+            lambda a, gamma, beta: beta,
+            lambda rng: [(a, rng.standard_normal(d), rng.standard_normal(d)) for a, d in ((3.0, 4), (-0.5, 7))],
+            {
+                "x_hat is 0, but the bias is still added.": lambda a, gamma, beta: np.zeros_like(beta),
+                "Compute x - mean first: what is left of a constant row?": lambda a, gamma, beta: a * gamma + beta,
+                "x_hat is 0 here, not 1: x - mean is 0 for every feature, and epsilon keeps 0 / 0 away.": (
+                    lambda a, gamma, beta: gamma + beta
+                ),
+            },
+        ),
+        "x - mean is 0, epsilon makes it 0 / sqrt(epsilon), and the bias alone is left: the level of a token is lost.",
+    ),
+    Exercise(
+        "5.2",
+        number(
+            (767 / 768) ** 0.5,
+            {
+                (768 / 767) ** 0.5: "It is the other way round: a larger variance makes x_hat smaller.",
+                767 / 768: "This is the ratio of variances. x_hat is divided by the standard deviation.",
+                768 / 767: "This is the ratio of variances, theirs over ours. What does it do to x_hat?",
+                1.0: "Nearly. Six digits, please.",
+            },
+        ),
+        "Less than a thousandth, at every LayerNorm: too little to see in a figure, enough to fail a comparison.",
+    ),
+    Exercise(
+        "5.3",
+        function_like(
+            _rms_backward,
+            _rows,
+            {
+                "mean(g) came from the step that subtracts the mean. RMSNorm subtracts none.": (
+                    partial(_rms_backward, minus_mean=True)
+                ),
+                "rho depends on x as well: its path gives the term with x_hat.": (
+                    partial(_rms_backward, through_rho=False)
+                ),
+                "gamma is missing: what reaches x_hat is dy * gamma.": partial(_rms_backward, scaled=False),
+                "The factor rho = 1 / sqrt(mean(x * x) + eps) is missing in dx.": partial(_rms_backward, by_rho=False),
+                "This is the backward pass of LayerNorm. Here x_hat is x * rho, without a mean.": _layer_norm_backward,
+                "dgamma is to be summed over the rows: gamma serves them all.": _gradient_of_scale_per_row,
+            },
+        ),
+        "Steps 1 and 2 are gone, and mean(g) with them.",
+    ),
+    Exercise(
+        "5.4",
+        function_like(
+            _group_backward,
+            _images,
+            {
+                "Mean and variance are taken over the pixels as well, not for each pixel alone.": (
+                    partial(_group_backward, axes=(4,))
+                ),
+                "These are means over the pixels of each channel. The channels of a group share theirs.": (
+                    partial(_group_backward, axes=(1, 2))
+                ),
+                "These means run over all channels: keep the groups apart.": (
+                    partial(_group_backward, axes=(1, 2, 3, 4))
+                ),
+                "These means run over the images of the batch too. Each image is normalised alone.": (
+                    partial(_group_backward, axes=(0, 1, 2, 4))
+                ),
+                "The groups are made of every G-th channel. They are consecutive ones: reshape C to (G, C / G).": (
+                    partial(_group_backward, interleaved=True)
+                ),
+                "gamma is missing: what reaches x_hat is dy * gamma, before any mean.": (
+                    partial(_group_backward, scaled=False)
+                ),
+            },
+        ),
+        "One formula for LayerNorm, GroupNorm and BatchNorm in training: they differ in the set that a mean is over.",
+    ),
+]
