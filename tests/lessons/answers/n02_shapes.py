@@ -1,0 +1,77 @@
+"""Answers to the exercises of notebook 02."""
+
+import numpy as np
+
+
+def product_backward(X, W, dY):
+    dX, dW = np.zeros_like(X), np.zeros_like(W)
+    for n, e in np.ndindex(dY.shape):
+        dX[n] += dY[n, e] * W[e]
+        dW[e] += dY[n, e] * X[n]
+    return dX, dW
+
+
+def einsum_backward(subscripts, X, Y, G):
+    """An einsum is linear in each argument: put in one unit array after the other."""
+    dX, dY = np.zeros_like(X), np.zeros_like(Y)
+    for d, value in (
+        (dX, lambda unit: np.einsum(subscripts, unit, Y)),
+        (dY, lambda unit: np.einsum(subscripts, X, unit)),
+    ):
+        for place in np.ndindex(d.shape):
+            unit = np.zeros_like(d)
+            unit[place] = 1
+            d[place] = (G * value(unit)).sum()
+    return dX, dY
+
+
+def letters_only(subscripts, X, Y, G):
+    """Right unless an index occurs in one argument alone."""
+    arguments, result = subscripts.split("->")
+    x, y = arguments.split(",")
+    return np.einsum(f"{result},{y}->{x}", G, Y), np.einsum(f"{result},{x}->{y}", G, X)
+
+
+def square(vjp):
+    return lambda X: (X * X, lambda G: (vjp(G, X),))
+
+
+# number -> answers that must pass
+RIGHT = {
+    "2.1": [lambda dY: np.ones(len(dY[0])) @ sum(dY)],
+    "2.2": [product_backward],
+    "2.3": [lambda dY: np.triu(np.ones((len(dY), len(dY)))) @ dY],
+    "2.4": [square(lambda G, X: 2 * X), square(lambda G, X: 2 * X * G.mean()), square(lambda G, X: 2 * X * G[::-1])],
+    "2.5": [einsum_backward],
+}
+
+# number -> (answer that must be rejected, a part of what it must be told)
+WRONG = {
+    "2.1": [
+        (lambda dY: dY.mean(axis=(0, 1)), "the mean"),
+        (lambda dY: dY.sum(axis=0), "both axes"),
+        (lambda dY: dY.sum(), "expected (4,)"),
+    ],
+    "2.2": [
+        (lambda X, W, dY: (dY @ W, X.T @ dY), "transposed"),
+        (lambda X, W, dY: (dY @ W.T, dY.T @ X), "ValueError"),
+        (lambda X, W, dY: (2 * dY @ W, dY.T @ X), "2 times"),
+    ],
+    "2.3": [
+        (np.cumsum, "later ones"),
+        (lambda dY: np.flip(dY).cumsum(), "wrong order"),
+        (lambda dY: np.full(len(dY), dY.sum()), "differs"),
+    ],
+    "2.4": [
+        (square(lambda G, X: 2 * X * G), "is right"),
+        (square(lambda G, X: X * G), "ones notices"),
+        (lambda X: (2 * X, lambda G: (2 * X,)), "X * X"),
+        (lambda X: X * X, "a value and a function"),
+        (square(lambda G, X: 2.0), "has shape"),
+    ],
+    "2.5": [
+        (lambda *args: einsum_backward(*args)[::-1], "swapped"),
+        (letters_only, "ValueError"),
+        (lambda *args: (einsum_backward(*args)[0], 0.5 * einsum_backward(*args)[1]), "0.5 times"),
+    ],
+}
