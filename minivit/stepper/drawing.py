@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LINE, LETTER = 16, 7.2  # pixels: height of a line of text, and width of a letter in it
 PADDING = 9
+LONGEST_TITLE = 34  # letters
 MONOSPACE = 'font-family="DejaVu Sans Mono, Menlo, Consolas, monospace"'
 
 # Border of a box by what has reached it: colour, width, dashes. Colours of Okabe and Ito's palette.
@@ -43,12 +44,13 @@ LEGEND_WIDTH, LEGEND_HEIGHT = 240, 22 * len(LEGEND) + 8
 
 @dataclasses.dataclass
 class Face:
-    """What stands in the box of a Node or leaf. title; fixed: lines below it; room: for lines about the cotangent."""
+    """What stands in the box of a Node or leaf. title; fixed: the lines below it; room: how many lines about the
+    cotangent will follow; longest: letters in the longest line, those to come included."""
 
     title: str
     fixed: list[str]
     room: int
-    longest: int  # letters of the longest line, also of those to come
+    longest: int
 
     @property
     def height(self) -> int:
@@ -69,42 +71,41 @@ class Drawing:
 
     def _face(self, link: Link) -> Face:
         stepper = self.stepper
-        value = stepper.value(link)
-        fixed = []
         if isinstance(link, Node):
             shape, kept = link.output_shape, stepper.saved_bytes[link]
-            title = _short(_expression(stepper, link))
+            title = _expression(stepper, link)
             fixed = [shape_in_words(shape) + (f", saves {size_in_words(kept)}" if kept else "")]
         else:
             shape = link.shape
-            title = _short(f"{IN_BLOCK.sub('', stepper.label(link))} ({shape_in_words(shape)})")
-        rows = words.number_of_lines(shape)
+            title = f"{IN_BLOCK.sub('', stepper.label(link))} ({shape_in_words(shape)})"
+            fixed = []
+        value = stepper.value(link)
         if value is not None and words.is_small(shape):
-            lines = words.lines_of(value)
-            fixed += [f"value {lines[0]}", *(f"      {line}" for line in lines[1:])]
-        small = words.is_small(shape) and shape
-        room = rows + 1 if small else 1
-        coming = 8 * min(shape[-1], words.PER_LINE) if small and shape else 0
-        part = " (1 of 2)" if stepper.portions[link] > 1 else ""
-        about = 18 + len(part)
-        longest = max(len(title) * 1.1, *map(len, fixed), coming, about, 20)
-        return Face(title, fixed, room, round(longest))
+            first, *others = words.lines_of(value)
+            fixed += [f"value {first}", *(f"      {line}" for line in others)]
+        title = title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…"
+        if words.is_small(shape) and shape:  # "g (1 of 2) =" and below it the numbers, about 8 letters each
+            room, coming = 1 + words.number_of_lines(shape), 8 * min(shape[-1], words.PER_LINE)
+        else:  # "✓ g norm 0.000123 (1 of 2)"
+            room, coming = 1, 26
+        bold = 1.1  # times as wide
+        return Face(title, fixed, room, round(max(bold * len(title), *map(len, fixed), coming, 24)))
 
     def changes(self, position: int) -> dict[int, tuple[str, list[str]]]:
         """What a step changes: for the number of a box its new state and lines about its cotangent."""
         frame = self.stepper.frame(position)
-        changed: dict[int, tuple[str, list[str]]] = {}
-        if position > 1:
-            before = self.stepper.frame(position - 1)
-            changed[self.links.index(before.node)] = "done", self._cotangent_lines(before.node, frame, "✓ ")  # type: ignore
+        changed: dict[Link, tuple[str, list[str]]] = {}
+        before = self.stepper.frame(position - 1).node if position else None
+        if before is not None:
+            changed[before] = "done", self._cotangent_lines(before, frame, "✓ ")
         touched = frame.accumulated if frame.node is None else frame.node.inputs
-        for link in dict.fromkeys(touched):
+        for link in touched:
             if link is not None:
                 state = "whole" if frame.arrived[link] == self.stepper.portions[link] else "part"
-                changed[self.links.index(link)] = state, self._cotangent_lines(link, frame)
+                changed[link] = state, self._cotangent_lines(link, frame)
         if frame.node is not None:
-            changed[self.links.index(frame.node)] = "runs", self._cotangent_lines(frame.node, frame, "▶ ")
-        return changed
+            changed[frame.node] = "runs", self._cotangent_lines(frame.node, frame, "▶ ")
+        return {self.links.index(link): change for link, change in changed.items()}
 
     def _cotangent_lines(self, link: Link, frame: Frame, mark: str = "") -> list[str]:
         total, arrived = self.stepper.portions[link], frame.arrived[link]
@@ -167,7 +168,7 @@ class Drawing:
     def svg(self, position: int) -> str:
         """The graph in the state of a step, and the text of the step below it."""
         width, height = self.size
-        lines = [line[:150] for line in self.stepper.details(position).splitlines()]
+        lines = self.stepper.details(position).splitlines()
         heading = self.stepper.heading(position)
         wide = max(width, round(max(map(len, [heading, *lines])) * LETTER) + 40)
         parts = [
@@ -238,7 +239,3 @@ def _line(line: Line, active: bool, prefix: str) -> str:
 def _monospaced(x: float, y: float, line: str, kind: str = "fixed") -> str:
     style = f'font-size="11.5" {MONOSPACE} xml:space="preserve" fill="#111"'
     return f'<text class="{kind}" x="{x:g}" y="{y:g}" {style}>{escape(line)}</text>'
-
-
-def _short(title: str, most: int = 34) -> str:
-    return title if len(title) <= most else title[: most - 1] + "…"

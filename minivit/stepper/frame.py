@@ -13,7 +13,7 @@ from minivit.tensor import Node, Tensor, captured_arrays, closure_values, fit_gr
 Link = Node | Tensor  # where cotangents arrive: at the result of an op, which its Node stands for, or at a leaf
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays do not compare as a whole
 class Argument:
     """What an op was called with. parameter: its name in the op; link: the Node or leaf that it came from, None if it
     takes no gradient; label: a name for it; value: the array, None where it is not known."""
@@ -25,7 +25,7 @@ class Argument:
     value: Array | None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays do not compare as a whole
 class Frame:
     """The state after one step. Position 0 is the start: no vjp has run, only the loss has its cotangent.
 

@@ -112,7 +112,9 @@ def _columns(nodes: list[Node], portions: Mapping[Link, int]) -> list[Column]:
             links += [*dict.fromkeys(shared), node]
             placed.update(shared)
         rows = math.ceil(len(links) / math.ceil(len(links) / ROWS))
-        columns += [Column(block.title, links[i : i + rows]) for i in range(0, len(links), rows)]
+        for start in range(0, len(links), rows):
+            title = f"{block.title}, continued" if start else block.title
+            columns.append(Column(title, links[start : start + rows]))
     return columns
 
 

@@ -63,6 +63,6 @@ def _returned(code: str) -> tuple[str, ...]:
         statement = todo.pop(0)
         if isinstance(statement, ast.Return) and statement.value is not None:
             found.append(ast.get_source_segment(code, statement.value) or "")
-        elif not isinstance(statement, ast.FunctionDef | ast.Lambda | ast.ClassDef):
+        elif not isinstance(statement, ast.FunctionDef):
             todo = [*ast.iter_child_nodes(statement), *todo]
     return tuple(" ".join(expression.split()) for expression in found)

@@ -50,7 +50,7 @@ class BackwardStepper:
         for link, leaf in self._tensors.items():
             unnamed += not leaf.name
             self._names[link] = leaf.name or f"leaf {unnamed}"
-        for name, tensor in {loss.name or "loss": loss, **values}.items():
+        for name, tensor in [(loss.name or "loss", loss), *values.items()]:
             link = tensor.node or tensor
             if link not in self.portions:
                 raise ValueError(f"BackwardStepper: {name} in values is not on the tape of this loss")
@@ -110,7 +110,7 @@ class BackwardStepper:
     def heading(self, position: int) -> str:
         """One line: which vjp runs."""
         node = self.frame(position).node or self.nodes[-1]
-        return words.heading(self.frame(position), len(self), self.label(node))
+        return words.heading(self.frame(position), len(self), self.label(node), self.is_named(node))
 
     def details(self, position: int) -> str:
         """Cotangents in and out, saved arrays and source lines, as text of several lines."""

@@ -57,11 +57,12 @@ def _number(value: Any) -> str:
     return f"{float(value) + 0.0:.3g}"  # + 0.0: no -0
 
 
-def heading(frame: Frame, steps: int, label: str) -> str:
-    """What happens in a step, in one line. label: the name of the result whose vjp runs."""
+def heading(frame: Frame, steps: int, label: str, is_name: bool) -> str:
+    """What happens in a step, in one line. label: of the result whose vjp runs; is_name: whether that is its own."""
     if frame.node is None:
         return f"Before the first of {steps} steps: only {label} has its cotangent"
-    return f"Step {frame.position} of {steps}: the vjp of {label} runs"
+    vjp = f"{frame.op} runs, which made {label}" if is_name else f"{label} runs"
+    return f"Step {frame.position} of {steps}: the vjp of {vjp}"
 
 
 def details(frame: Frame, portions: dict[Link, int], label: Callable[[Link], str]) -> Iterator[str]:

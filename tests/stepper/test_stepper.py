@@ -1,6 +1,7 @@
 """The stepper against the engine: the same cotangents, step by step, and a tape left as it was."""
 
 import inspect
+import linecache
 
 import numpy as np
 import pytest
@@ -91,8 +92,10 @@ def test_intermediate_results_and_intermediate_steps():
 def test_a_vjp_runs_after_all_portions_have_arrived():
     x = Tensor(np.arange(3.0), requires_grad=True)
     y = F.exp(x)
-    stepper = BackwardStepper(F.sum(F.tanh(y) * y))
+    stepper = BackwardStepper(F.sum(F.tanh(y) * y), values={"y": y})
     assert stepper.portions[y.node] == 2
+    assert next(line for line in stepper.text(2).splitlines() if "adds up" in line).endswith("(1 of 2 portions)")
+    assert next(line for line in stepper.text(3).splitlines() if "adds up" in line).endswith("(2 of 2 portions)")
     arrived = [stepper.frame(i).arrived.get(y.node, 0) for i in range(len(stepper) + 1)]
     assert arrived == [0, 0, 1, 2, 2]  # from mul, then from tanh
     for i in range(1, len(stepper) + 1):
@@ -139,15 +142,51 @@ def test_the_source_is_that_of_the_vjp():
     assert frame.source_file == "minivit/ops/elementwise.py"
 
 
-def test_two_texts_alike_in_two_files_are_told_apart():
-    text = "def twice(x):\n    def vjp(g):\n        return (2 * g,)\n    return 2 * x, vjp\n"
+TWICE = "def twice(x):\n    def vjp(g):\n        return (2 * g,)\n    return 2 * x, vjp\n"
+
+
+def test_texts_alike_in_two_files_are_told_apart(tmp_path):
+    for name in ("one.py", "other.py"):
+        names = {}
+        (tmp_path / name).write_text(TWICE)
+        exec(compile(TWICE, tmp_path / name, "exec"), names)
+        frame = BackwardStepper(lift(names["twice"])(Tensor(1.0, requires_grad=True))).forward()
+        assert (frame.source_file, frame.source_line, frame.returned) == (name, 2, ("(2 * g,)",))
+
+
+def test_a_cell_of_a_notebook_has_no_file():
     names = {}
-    exec(text, names)  # no file
+    linecache.cache["/somewhere/123.py"] = len(TWICE), None, TWICE.splitlines(keepends=True), "/somewhere/123.py"
+    exec(compile(TWICE, "/somewhere/123.py", "exec"), names)
+    frame = BackwardStepper(lift(names["twice"])(Tensor(1.0, requires_grad=True))).forward()
+    assert frame.source.startswith("def vjp(g):")
+    assert frame.source_file == "notebook cell"
+
+
+def test_code_without_a_text():
+    names = {}
+    exec(TWICE, names)
     result = lift(names["twice"])(Tensor(1.0, requires_grad=True))
     frame = BackwardStepper(result).forward()
     assert (frame.source, frame.source_file, frame.returned) == ("", "", ())
     assert frame.inputs[0].parameter == "x"
     assert "not to be had" in BackwardStepper(result).text(1)
+
+
+def test_what_inner_functions_return_is_not_what_the_vjp_returns():
+    def clipped(x):
+        def vjp(g):
+            def bounded(value):
+                return min(max(value, -1), 1)
+
+            if g.ndim:
+                return (np.vectorize(bounded)(g),)
+            return (bounded(g) * np.ones(()),)
+
+        return x * 1, vjp
+
+    frame = BackwardStepper(lift(clipped)(Tensor(1.0, requires_grad=True))).forward()
+    assert frame.returned == ("(np.vectorize(bounded)(g),)", "(bounded(g) * np.ones(()),)")
 
 
 def test_a_vjp_that_is_no_function():
@@ -284,7 +323,7 @@ def test_the_text_of_a_known_graph():
     assert stepper.text(0) == "Before the first of 2 steps: only c has its cotangent\ngiven      at c: g = 1\n"
     line = inspect.getsourcelines(__import__("minivit.ops.elementwise", fromlist=["add"]).add)[1] + 4
     assert stepper.text(1).splitlines() == [
-        "Step 1 of 2: the vjp of c runs",
+        "Step 1 of 2: the vjp of add runs, which made c",
         "comes in   g = 1   (its only portion has arrived)",
         f"source     minivit/ops/elementwise.py, line {line}",
         "           | def vjp(g):",
