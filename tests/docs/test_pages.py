@@ -1,0 +1,40 @@
+"""Pages that list what there is leave nothing out."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = "\n".join(page.read_text() for page in ROOT.glob("docs/api/*.rst"))
+DOCUMENTED = re.findall(r"^\.\. automodule:: ([\w.]+)\n   :members:", REFERENCE, flags=re.M)
+
+
+@pytest.mark.parametrize("room", ["ops", "nn", "models", "optim", "data", "plots", "stepper", "lessons"])
+def test_the_reference_has_everything_that_a_room_offers(room):
+    package = importlib.import_module(f"minivit.{room}")
+    offered = {name: thing for name in package.__all__ if callable(thing := getattr(package, name))}
+    assert [name for name, thing in offered.items() if thing.__module__ not in DOCUMENTED] == []
+
+
+def test_the_reference_shows_every_command():
+    commands = re.findall(
+        r"^\| `minivit/train\.py`, .* \| the commands \|$", (ROOT / "README.md").read_text(), flags=re.M
+    )
+    names = re.findall(r"`(?:minivit/)?(\w+)(?:\.py|/)`", commands[0])
+    assert len(names) > 5
+    assert [name for name in names if f".. command-help:: minivit.{name}\n" not in REFERENCE + "\n"] == []
+
+
+def test_every_notebook_is_listed():
+    listed = re.findall(r"\]\(\.\./notebooks/(\w+)\.ipynb\)", (ROOT / "docs/notebooks.md").read_text())
+    assert sorted(listed) == listed
+    assert set(listed) >= {notebook.stem for notebook in ROOT.glob("notebooks/*.ipynb")}
+
+
+def test_the_reading_guide_has_the_reading_path_of_the_readme():
+    in_readme = re.findall(r"^\d+\. \[`(minivit/[\w/]+\.py)`\]", (ROOT / "README.md").read_text(), flags=re.M)
+    in_guide = re.findall(r"^\| \d+ \| \[`(minivit/[\w/]+\.py)`\]", (ROOT / "docs/reading.md").read_text(), flags=re.M)
+    assert len(in_readme) > 10
+    assert in_guide == in_readme
