@@ -181,7 +181,7 @@ class Drawing:
         return "\n".join([*parts, "</svg>\n"])
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Strip:
     """Several steps in one still picture, four in a row."""
 
@@ -204,6 +204,9 @@ class Strip:
 
     def _repr_svg_(self) -> str:
         return self.svg()
+
+    def __repr__(self) -> str:
+        return f"steps {', '.join(map(str, self.positions))} of a backward pass"
 
 
 def legend(top: float) -> Iterator[str]:

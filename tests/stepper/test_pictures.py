@@ -266,7 +266,9 @@ def test_names_are_text_not_markup():
 
 def test_a_strip_shows_the_steps_asked_for():
     stepper = long_chain()
-    root = ET.fromstring(stepper.frames([0, 5])._repr_svg_())
+    strip = stepper.frames([0, 5])
+    assert repr(strip) == "steps 0, 5 of a backward pass"
+    root = ET.fromstring(strip._repr_svg_())
     assert [t.text for t in root.iter(f"{SVG}text") if t.get("font-size") == "14" and "ops" not in t.text] == [
         "Start",
         f"Step 5 of {len(stepper)}",
