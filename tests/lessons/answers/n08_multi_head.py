@@ -1,0 +1,91 @@
+"""Answers to the exercises of notebook 08."""
+
+import numpy as np
+
+
+def merge(x):
+    return np.concatenate([x[:, h] for h in range(x.shape[1])], axis=2)
+
+
+def parameters(D, H):
+    head = D // H
+    projections = 3 * H * (D * head + head)
+    return projections + H * head * D + D
+
+
+def loops(qkv, heads):
+    B, N, packed = qkv.shape
+    D = packed // 3
+    K = D // heads
+    y = np.zeros((B, N, D))
+    for b in range(B):
+        for h in range(heads):
+            q, k, v = (qkv[b, :, part * D + h * K : part * D + (h + 1) * K] for part in range(3))
+            for i in range(N):
+                e = np.exp(k @ q[i] / np.sqrt(K))
+                y[b, i, h * K : (h + 1) * K] = e @ v / e.sum()
+    return y
+
+
+def same_as_loops(attend, heads=3):
+    qkv = np.random.default_rng(1).standard_normal((2, 5, 3 * heads * 4))
+    result = attend(qkv, heads)
+    return result.shape == (2, 5, heads * 4) and np.allclose(result, loops(qkv, heads))
+
+
+def follows_permutation(attend):
+    qkv = np.random.default_rng(1).standard_normal((2, 5, 36))
+    order = [1, 2, 3, 4, 0]
+    return np.allclose(attend(qkv[:, order], 3), attend(qkv, 3)[:, order])
+
+
+def multi_query(q, k, v, heads, dC, over_heads=1):
+    K = k.shape[2]
+    y, dq, dk, dv = np.zeros_like(q), np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    for b in range(len(q)):
+        for h in range(heads):
+            mine = slice(h * K, (h + 1) * K)
+            e = np.exp(q[b, :, mine] @ k[b].T / np.sqrt(K))
+            A = e / e.sum(axis=1, keepdims=True)
+            dA = dC[b, :, mine] @ v[b].T
+            dS = A * (dA - (A * dA).sum(axis=1, keepdims=True)) / np.sqrt(K)
+            y[b, :, mine] = A @ v[b]
+            dq[b, :, mine] = dS @ k[b]
+            dk[b] += dS.T @ q[b, :, mine] / over_heads
+            dv[b] += A.T @ dC[b, :, mine] / over_heads
+    return y, dq, dk, dv
+
+
+# number -> answers that must pass
+RIGHT = {
+    "8.1": [merge],
+    "8.2": [parameters],
+    "8.3": [same_as_loops],
+    "8.4": [multi_query],
+}
+
+# number -> (answer that must be rejected, a part of what it must be told)
+WRONG = {
+    "8.1": [
+        (lambda x: x.reshape(x.shape[0], x.shape[2], -1), "a reshape moves nothing"),
+        (lambda x: np.moveaxis(x, 1, 3).reshape(x.shape[0], x.shape[2], -1), "interleaved"),
+        (lambda x: merge(x[:, ::-1]), "differs"),
+    ],
+    "8.2": [
+        (lambda D, H: 4 * D**2, "biases"),
+        (lambda D, H: parameters(D, H) - D * D - D, "U_msa is missing"),
+        (lambda D, H: parameters(D, H) + H, "differs"),
+    ],
+    "8.3": [
+        (lambda attend: same_as_loops(attend, heads=1), "at least two heads"),
+        (follows_permutation, "interleaves"),
+        (lambda attend: True, "reshape alone"),
+        (lambda attend: False, "rejects a correct"),
+        (lambda attend: "yes", "True or False"),
+    ],
+    "8.4": [
+        (lambda q, k, v, heads, dC: multi_query(q, k, v, heads, dC, over_heads=heads), "not the mean"),
+        (lambda q, k, v, heads, dC: multi_query(q, k, v, heads, -dC), "sign"),
+        (lambda q, k, v, heads, dC: multi_query(q, k, v, 1, dC[:, :, : k.shape[2]]), "differs"),
+    ],
+}
