@@ -1,7 +1,7 @@
 """Writes docs/equations.md from the tables in equation_tables/: `python docs/equation_map.py`.
 
-A notebook is linked to where it treats the equation: the heading that has the equation's tag in it, or else the heading
-above the first place after the title where the tag stands.
+A notebook is linked to where it treats the equation: the heading that begins with the equation's tag or has it in
+brackets, or else the heading above the first place after the title where the tag stands.
 """
 
 import re
@@ -88,16 +88,20 @@ def markdown_cells(notebook: Path) -> list[str]:
 
 def heading_of(cells: list[str], tag: str) -> str | None:
     """The heading under which the tag is treated, None if there is none but the title."""
-    found = None
-    heading = None
+    first_mention = heading = None
     for line in "\n".join(cells[1:]).splitlines():
         is_heading = re.match(r"#+ (.*)", line)
         heading = is_heading[1] if is_heading else heading
-        if has_tag(line, tag):
-            if is_heading:
-                return heading
-            found = found or heading
-    return found
+        if is_heading and is_about(is_heading[1], tag):
+            return heading
+        if first_mention is None and has_tag(line, tag):
+            first_mention = heading
+    return first_mention
+
+
+def is_about(heading: str, tag: str) -> bool:
+    """Whether the heading begins with the tag, or has it in brackets."""
+    return re.match(rf"{re.escape(tag)}(?!\w)", heading, flags=re.I) is not None or f"({tag})" in heading
 
 
 def has_tag(text: str, tag: str) -> bool:
