@@ -85,7 +85,7 @@ def test_a_heading_about_the_equation_is_preferred_to_the_first_mention():
     cells = ["# Title, Eq. 6\n", "## Before\nEq. 6 comes later\n", "## Not Eq. 6\n## Weights (Eq. 6)\n### Eq. 6\n"]
     assert heading_of(cells, "Eq. 6") == "Weights (Eq. 6)"
     assert heading_of(cells, "weights") == "Weights (Eq. 6)"
-    assert heading_of(cells[:2], "Eq. 6") == "Before"
+    assert heading_of([*cells[:2], "## Later\nEq. 6\n"], "Eq. 6") == "Before"
     assert heading_of(cells[:1], "Eq. 6") is None
 
 
