@@ -19,6 +19,8 @@ DIALECT = (  # what MathJax reads and docutils does not, and how docutils reads 
     (re.compile(r"\\([td]?frac)(\d)(\d)"), r"\\\1{\2}{\3}"),
     (re.compile(r"\\dots\b"), r"\\ldots"),
     (re.compile(r"\\bm\b"), r"\\boldsymbol"),
+    # a space between a function and its argument: "log N", not "logN"
+    (re.compile(r"\\(log|exp|cos|sin|tanh)(?= *[A-Za-z\\])(?! *\\(?:left|[Bb]ig))(?![a-z])"), r"\\\1\\,"),
     (re.compile(r"\\(begin|end)\{align\*?\}"), r"\\\1{aligned}"),
 )
 

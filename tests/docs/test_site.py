@@ -88,6 +88,13 @@ def test_what_mathjax_reads_is_put_into_words_of_docutils(strict):
     assert mathml(r"1, \dots, n", None, as_block=False) == latex2mathml.tex2mathml(r"1, \ldots, n")
 
 
+@pytest.mark.parametrize(("latex", "spaced"), [
+    (r"\log N", True), (r"\log\frac{a}{b}", True), (r"\log(N)", False), (r"\log \left(N\right)", False), (r"\log_2 N", False)
+])  # fmt: skip
+def test_a_function_is_set_off_from_its_argument(latex, spaced, strict):
+    assert ("<mspace" in mathml(latex, None, as_block=False)) is spaced
+
+
 # links
 
 
