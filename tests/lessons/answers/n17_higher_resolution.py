@@ -1,0 +1,68 @@
+"""Answers to the exercises of notebook 17."""
+
+import numpy as np
+
+
+def half_pixel(old, new, clip=True):
+    weights = np.zeros((new, old))
+    for i in range(new):
+        place = (i + 0.5) * old / new - 0.5
+        if clip:
+            place = min(max(place, 0), old - 1)
+        for u in range(old):
+            weights[i, u] = max(0, 1 - abs(place - u))
+    return weights
+
+
+def corner_like(old, new):
+    places = np.linspace(0, old - 1, new)
+    return np.stack([np.interp(places, range(old), e) for e in np.eye(old)], axis=1)
+
+
+def resized(table, old, new, weights):
+    out = np.zeros((1 + new[0] * new[1], table.shape[1]))
+    out[0] = table[0]
+    a, b = weights(old[0], new[0]), weights(old[1], new[1])
+    for i in range(new[0]):
+        for j in range(new[1]):
+            for u in range(old[0]):
+                for v in range(old[1]):
+                    out[1 + i * new[1] + j] += a[i, u] * b[j, v] * table[1 + u * old[1] + v]
+    return out
+
+
+def backward(d_new, old, new, weights):
+    whole = np.kron(weights(old[0], new[0]), weights(old[1], new[1]))
+    return np.concatenate([d_new[:1], whole.T @ d_new[1:]])
+
+
+def backward_without_class(d_new, old, new, weights):
+    d = backward(d_new, old, new, weights)
+    return np.concatenate([0 * d[:1], d[1:]])
+
+
+RIGHT = {
+    "17.1": [(384 // 16) ** 2 + 1],
+    "17.2": [half_pixel],
+    "17.3": [resized],
+    "17.4": [backward],
+}
+
+WRONG = {
+    "17.1": [(576, "position embedding of its own"), (197, "before"), (385, "not 385")],
+    "17.2": [
+        (lambda old, new: half_pixel(old, new).T, "transposed"),
+        (lambda old, new: half_pixel(old, new, clip=False), "differs"),
+        (corner_like, "align_corners"),
+    ],
+    "17.3": [
+        (lambda t, old, new, weights: resized(t, old, new, weights)[1:], "missing"),
+        (lambda t, old, new, weights: weights(len(t), 1 + new[0] * new[1]) @ t, "no place in the image"),
+        (lambda t, old, new, weights: resized(t, old, new[::-1], weights), "differs"),
+    ],
+    "17.4": [
+        (lambda d, old, new, weights: resized(d, new, old, weights), "interpolates the gradient back"),
+        (backward_without_class, "copied"),
+        (lambda d, old, new, weights: -backward(d, old, new, weights), "sign"),
+    ],
+}
