@@ -49,8 +49,8 @@ def _draw(labels: np.ndarray, generators: list[np.random.Generator]) -> np.ndarr
     # Each channel of the shape's colour is a quarter to three quarters of the range above the background's, and where
     # it passes the end it goes on at the beginning: neither is the brighter one more often than the other.
     colour = (behind + 0.25 + 0.5 * shift) % 1
-    background = behind + 0.4 * (contrast - 0.5) * _waves(stripes)
-    level = 0.02 + 0.08 * stripes[..., 3:]  # standard deviation of the noise
+    background = behind + 0.3 * (contrast - 0.5) * _waves(stripes)
+    level = 0.01 + 0.06 * stripes[..., 3:]  # standard deviation of the noise
     image = background + covered * (colour - background) + level * noise
     return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
@@ -64,7 +64,7 @@ def _coverage(labels: np.ndarray, places: np.ndarray) -> np.ndarray:
     """How much of each pixel the shape covers, 0..1: (B, 32, 32, 1). places: (B, 1, 1, 4), each in 0..1, for radius,
     centre and angle."""
     size, across, down, turn = (places[..., i] for i in range(4))
-    radius = 5 + 6 * size  # pixels
+    radius = 6 + 7 * size  # pixels
     room = SIZE / 2 - radius  # for the centre to move either way: all of the shape lies in the image
     x, y = _pixels()
     x = (x - SIZE / 2 - room * (2 * across - 1)) / radius

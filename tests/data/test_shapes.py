@@ -45,18 +45,18 @@ def holes():
 
 def test_the_label_chooses_the_shape_and_nothing_else(holes):
     assert holes.any(axis=(1, 2)).all()
-    assert holes.mean() < 0.2  # elsewhere the images are the same to the last bit
+    assert holes.mean() < 0.3  # elsewhere the images are the same to the last bit
 
 
 def test_size_and_place_are_random(holes):
-    area = holes.sum(axis=(1, 2))  # of a circle of radius 0.6 r, with r from 5 to 11 pixels
-    assert math.pi * 3**2 * 0.8 < area.min() < 40
-    assert math.pi * 6.6**2 * 0.8 < area.max() < math.pi * 6.6**2 * 1.25
+    area = holes.sum(axis=(1, 2))  # of a circle of radius 0.6 r, with r from 6 to 13 pixels
+    assert math.pi * 3.6**2 * 0.8 < area.min() < 60
+    assert math.pi * 7.8**2 * 0.8 < area.max() < math.pi * 7.8**2 * 1.25
     pixels = np.arange(32) + 0.5
     for axis in (1, 2):
         centre = (holes.sum(axis=3 - axis) * pixels).sum(axis=1) / area
         assert abs(centre.mean() - 16) < 1
-        assert 3 < centre.std() < 6  # uniform over 32 - 2 r pixels: 16 / sqrt(12) for the average r
+        assert 2.5 < centre.std() < 5  # uniform over 32 - 2 r pixels: 13 / sqrt(12) for the average r
 
 
 def test_many_images_of_one_class_are_all_different():
