@@ -61,12 +61,18 @@ def complaint(path: Path, capsys: pytest.CaptureFixture) -> str:
 
 
 def test_what_a_run_stores_passes_the_check_and_is_the_same_again(tmp_path, capsys):
+    text = "import time\nprint('a', flush=True)\ntime.sleep(0.5)\nprint('b')"
     figure = "import matplotlib.pyplot as plt\n_ = plt.plot([1, 2])"
-    path = notebook(tmp_path, "print('a', flush=True)\nprint('b', flush=True)", figure)
+    widget = f"display({{'text/html': '<svg/>', {pairs.WIDGET!r}: {{}}}}, raw=True)"
+    path = notebook(tmp_path, text, figure, widget)
     assert run.main([], tmp_path) == 0
     assert run.main(["--check"], tmp_path) == 0
     first = path.with_suffix(".ipynb").read_bytes()
-    assert b"image/png" in first
+    stored = pairs.read_stored(path)
+    assert [output.text for output in stored.cells[1].outputs] == ["a\nb\n"]
+    assert "image/png" in stored.cells[2].outputs[0].data
+    assert set(stored.cells[3].outputs[0].data) == {"text/html"}  # a widget's name is random
+    assert stored.metadata == pairs.METADATA  # no version of Python
     assert run.main(["07"], tmp_path) == 0
     assert path.with_suffix(".ipynb").read_bytes() == first
     assert not re.search(r"FAILED|BUDGET", capsys.readouterr().out)
@@ -258,6 +264,13 @@ def test_sync_keeps_outputs_of_cells_that_did_not_change(executed, capsys):
     assert [cell.execution_count for cell in pairs.code_cells(stored)] == [1, 2, None]
     assert stored.cells[2].outputs[0].text == "1\n"
     assert complaint(executed, capsys) == "07_tiny cell 4: not executed since it was last changed: x + 2\n"
+
+
+def test_sync_gives_equal_cells_their_outputs_in_order(executed):
+    executed.write_text(executed.read_text().replace("x + 1", "print(x)"))
+    edit(executed, lambda stored: stored["cells"][3].update(source="print(x)"))
+    assert run.main(["--sync"], executed.parent) == 0
+    assert [cell.execution_count for cell in pairs.code_cells(pairs.read_stored(executed))] == [1, 2, 3]
 
 
 def test_jupytext_itself_writes_the_header_that_is_asked_for(executed):
