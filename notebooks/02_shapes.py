@@ -386,7 +386,7 @@ for row, column in np.ndindex(caught.shape):
     share = caught[row, column]
     text = "caught" if share == 1 else "PASSES" if share == 0 else f"{share:.0%}"
     axis.text(column, row, text, ha="center", va="center", color="black" if share > 0.5 else "white", fontsize=9)
-axis.set_xticks(range(len(checks)), checks)
+axis.set_xticks(range(len(checks)), [name.replace(").", ")\n.") for name in checks])
 axis.set_yticks(range(len(wrong)), wrong)
 axis.set(xlabel="the check, by what it differentiates", ylabel="the wrong pullback")
 axis.spines[:].set_visible(False)
@@ -404,8 +404,8 @@ for name, column in zip(checks, caught.T, strict=True):
 #
 # - **Ones.** The entries of a softmax row sum to 1, those of a normalised row to 0. Their sum is a constant, its gradient is *zero*, and a pullback that
 #   returns zeros agrees with it. And ones look the same wherever they are moved: a gradient that is reshaped instead of transposed goes unseen.
-# - **$Y$ itself.** It contains what the op has put into it: normalised rows have mean 0, so the term with the mean of $g$ is zero and nobody misses
-#   it.
+# - **$Y$ itself.** It contains what the op has put into it. The squares of a normalised row sum to a constant as well, so zeros pass again; and its
+#   mean is 0, so nobody misses the term with the mean of $g$.
 # - **One entry.** It sees the part of the pullback that this entry needs, and nothing of the rows that have no part in it.
 # - **Random.** An error stays unseen only if the random numbers happen to hide it. To hide it exactly has probability zero, and a large
 #   error is hardly ever made small enough for the tolerance.

@@ -134,7 +134,7 @@ EXERCISES = [
     Exercise(
         "2.4",
         _broken_square,
-        "A pullback that forgets G, averages it, or moves its entries does the right thing when all entries of G are 1.",
+        "A pullback that forgets G, averages it, or moves its entries does the right thing if all entries of G are 1.",
     ),
     Exercise(
         "2.5",
