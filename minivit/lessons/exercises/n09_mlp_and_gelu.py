@@ -1,0 +1,168 @@
+"""Exercises of notebook 09, the MLP and GELU."""
+
+import math
+
+import numpy as np
+
+from minivit.lessons.exercise import Exercise, function_like, number
+from minivit.ops.erf_series import erf_values
+
+
+def _cdf(x):
+    return 0.5 * (1 + erf_values(x * math.sqrt(0.5)))
+
+
+def _density(x):
+    return np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
+
+def _sigmoid(x):
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def _lowest_point() -> float:
+    """Where Phi(x) + x phi(x) = 0, by halving [-1, 0]."""
+    low, high = -1.0, 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        slope = 0.5 * (1 + math.erf(middle / math.sqrt(2))) + middle * float(_density(middle))
+        low, high = (middle, high) if slope < 0 else (low, middle)
+    return low
+
+
+def _mlp_backward(z, W1, b1, W2, b2, dM, slope=lambda x: _cdf(x) + x * _density(x), reduce=np.sum):
+    P = z @ W1 + b1
+    dP = (dM @ W2.T) * slope(P)
+    return dP @ W1.T, z.T @ dP, reduce(dP, axis=0), (P * _cdf(P)).T @ dM, reduce(dM, axis=0)
+
+
+def _tanh_slope(x):
+    t = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+
+
+def _swiglu(z, W, V, U, dM, gate_path=1.0, value_path=1.0, full_slope=True):
+    gate, value = z @ W, z @ V
+    s = _sigmoid(gate)
+    dH = dM @ U.T
+    dgate = dH * value * (s + full_slope * gate * s * (1 - s))
+    dvalue = dH * gate * s
+    dz = gate_path * dgate @ W.T + value_path * dvalue @ V.T
+    return (gate * s * value) @ U, dz, z.T @ dgate, z.T @ dvalue, (gate * s * value).T @ dM
+
+
+def _numbers(rng: np.random.Generator) -> list[tuple]:
+    return [(2 * rng.standard_normal((3, 4)),), (2 * rng.standard_normal(7),)]
+
+
+def _mlp_cases(rng: np.random.Generator) -> list[tuple]:
+    def draw(tokens, width, hidden):
+        shapes = (tokens, width), (width, hidden), (hidden,), (hidden, width), (width,), (tokens, width)
+        return tuple(rng.standard_normal(shape) for shape in shapes)
+
+    return [draw(4, 3, 7), draw(2, 5, 3)]
+
+
+def _swiglu_cases(rng: np.random.Generator) -> list[tuple]:
+    def draw(tokens, width, hidden):
+        shapes = (tokens, width), (width, hidden), (width, hidden), (hidden, width), (tokens, width)
+        return tuple(rng.standard_normal(shape) for shape in shapes)
+
+    return [draw(4, 3, 7), draw(2, 5, 3)]
+
+
+EXERCISES = [
+    Exercise(
+        "9.1",
+        function_like(
+            lambda x, y: y - x,
+            lambda rng: [(x, x * _cdf(x)) for (x,) in _numbers(rng)],
+            {
+                "GELU is not odd: only erf is. Write -x Phi(-x) and put 1 - Phi(x) for Phi(-x).": lambda x, y: -y,
+                "GELU is not even: very negative x give nearly 0, large ones nearly x.": lambda x, y: y,
+                "The signs are the wrong way round: GELU(-x) = -x Phi(-x) begins with a minus.": lambda x, y: x - y,
+                "The first x stays -x: GELU(-x) = -x Phi(-x).": lambda x, y: x + y,
+            },
+        ),
+        "GELU(x) - GELU(-x) = x, as for ReLU. It holds for the tanh form too, because tanh(u) is odd in x.",
+    ),
+    Exercise(
+        "9.2",
+        function_like(
+            lambda x: _sigmoid(1.702 * x) * (1 + 1.702 * x * (1 - _sigmoid(1.702 * x))),
+            _numbers,
+            {
+                "x is used twice. This is the gate alone; the slope of the gate, times x, is missing.": (
+                    lambda x: _sigmoid(1.702 * x)
+                ),
+                "The derivative of sigmoid(1.702 x) has the inner factor 1.702.": (
+                    lambda x: _sigmoid(1.702 * x) * (1 + x * (1 - _sigmoid(1.702 * x)))
+                ),
+                "This is the slope of the sigmoid alone, without the product with x.": (
+                    lambda x: 1.702 * _sigmoid(1.702 * x) * (1 - _sigmoid(1.702 * x))
+                ),
+                "The slope of the gate must be multiplied by x.": (
+                    lambda x: _sigmoid(1.702 * x) * (1 + 1.702 * (1 - _sigmoid(1.702 * x)))
+                ),
+            },
+        ),
+        "Any gate x s(x) has the slope s + x s'. GELU, SiLU and this one differ in s only.",
+    ),
+    Exercise(
+        "9.3",
+        number(
+            _lowest_point(),
+            {
+                -_lowest_point(): "The sign: for positive x GELU is positive.",
+                _lowest_point() * 0.5 * (1 + math.erf(_lowest_point() / math.sqrt(2))): (
+                    "This is how low GELU gets. The question is where."
+                ),
+                -0.7524614: "This is the lowest point of the tanh form, which is close by and not the same.",
+                -1.0: "There the density has its inflection point. Set the slope Phi(x) + x phi(x) to zero.",
+            },
+            rtol=2e-5,
+        ),
+        "Left of it the slope is negative: there a growing input lowers the output.",
+    ),
+    Exercise(
+        "9.4",
+        function_like(
+            _mlp_backward,
+            _mlp_cases,
+            {
+                "The slope of GELU is Phi(x) + x phi(x); the second term is missing.": (
+                    lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, slope=_cdf)
+                ),
+                "This is the slope of the tanh form. It is close, but the exact one is asked for.": (
+                    lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, slope=_tanh_slope)
+                ),
+                "The gradient passes GELU without its slope.": (
+                    lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, slope=np.ones_like)
+                ),
+                "A bias is added to every row, so its gradient is the sum over the rows, not the mean.": (
+                    lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, reduce=np.mean)
+                ),
+            },
+        ),
+        "Exact to rounding: the forms differ by far more than the error that is allowed here.",
+    ),
+    Exercise(
+        "9.5",
+        function_like(
+            _swiglu,
+            _swiglu_cases,
+            {
+                "dz has one contribution only: z is used by both layers, and the way through V is missing.": (
+                    lambda z, W, V, U, dM: _swiglu(z, W, V, U, dM, value_path=0.0)
+                ),
+                "dz has one contribution only: z is used by both layers, and the way through W is missing.": (
+                    lambda z, W, V, U, dM: _swiglu(z, W, V, U, dM, gate_path=0.0)
+                ),
+                "The slope of silu is s + x s (1 - s); the second term is missing.": (
+                    lambda z, W, V, U, dM: _swiglu(z, W, V, U, dM, full_slope=False)
+                ),
+            },
+        ),
+        "In a product each factor's gradient is scaled by the other factor: the gate decides what learns as well.",
+    ),
+]

@@ -1,0 +1,87 @@
+"""Answers to the exercises of notebook 09."""
+
+import math
+
+import numpy as np
+
+_erf = np.vectorize(math.erf)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def slope_of_sigmoid_form(x, inner=1.702):
+    e = np.exp(-1.702 * x)
+    return 1 / (1 + e) + inner * x * e / (1 + e) ** 2
+
+
+def lowest_point():
+    x = -0.75
+    for _ in range(10):
+        density = math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+        slope = 0.5 * math.erfc(-x / math.sqrt(2)) + x * density
+        x -= slope / (density * (2 - x * x))
+    return x
+
+
+def mlp_backward(z, W1, b1, W2, b2, dM, density=True):
+    dz, dW1, db1 = np.zeros_like(z), np.zeros_like(W1), np.zeros_like(b1)
+    dW2, db2 = np.zeros_like(W2), np.zeros_like(b2)
+    for i in range(len(z)):
+        p = z[i] @ W1 + b1
+        cdf = 0.5 * (1 + _erf(p / np.sqrt(2)))
+        dp = W2 @ dM[i] * (cdf + density * p * np.exp(-p * p / 2) / np.sqrt(2 * np.pi))
+        dz[i] = W1 @ dp
+        dW1 += np.outer(z[i], dp)
+        db1 += dp
+        dW2 += np.outer(p * cdf, dM[i])
+        db2 += dM[i]
+    return dz, dW1, db1, dW2, db2
+
+
+def swiglu(z, W, V, U, dM, both=True):
+    a, v = z @ W, z @ V
+    h = a * sigmoid(a) * v
+    dh = dM @ U.T
+    da = dh * v * sigmoid(a) * (1 + a * sigmoid(-a))
+    dv = dh * a * sigmoid(a)
+    return h @ U, da @ W.T + both * (dv @ V.T), z.T @ da, z.T @ dv, h.T @ dM
+
+
+# number -> answers that must pass
+RIGHT = {
+    "9.1": [lambda x, y: -x + y],
+    "9.2": [slope_of_sigmoid_form],
+    "9.3": [lowest_point(), -0.75179],
+    "9.4": [mlp_backward],
+    "9.5": [swiglu],
+}
+
+# number -> (answer that must be rejected, a part of what it must be told)
+WRONG = {
+    "9.1": [
+        (lambda x, y: -y, "not odd"),
+        (lambda x, y: x - y, "wrong way round"),
+        (lambda x, y: np.maximum(-x, 0), "differs"),
+    ],
+    "9.2": [
+        (lambda x: slope_of_sigmoid_form(x, inner=1.0), "inner factor"),
+        (lambda x: sigmoid(1.702 * x), "gate alone"),
+        (lambda x: sigmoid(x) * (1 + x * sigmoid(-x)), "differs"),
+    ],
+    "9.3": [
+        (-0.7524614, "tanh form"),
+        (-0.169971, "where"),
+        (-0.75, "It is not"),
+    ],
+    "9.4": [
+        (lambda *args: mlp_backward(*args, density=False), "second term"),
+        (lambda *args: mlp_backward(*args)[:3], "tuple of 5"),
+        (lambda z, W1, b1, W2, b2, dM: mlp_backward(z, W1, 0 * b1, W2, b2, dM), "differs"),
+    ],
+    "9.5": [
+        (lambda *args: swiglu(*args, both=False), "through V"),
+        (lambda z, W, V, U, dM: swiglu(z, V, W, U, dM), "differs"),
+    ],
+}
