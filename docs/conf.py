@@ -9,9 +9,8 @@ stored in them, and no script comes from another server. So the site can be read
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))  # the reference is that of this tree, whatever is installed
-sys.path.insert(0, str(HERE / "_extensions"))
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the reference is that of this tree, whatever is installed
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 from repository_links import linkcode_resolve  # noqa: F401  (sphinx.ext.linkcode looks for it here)
 
