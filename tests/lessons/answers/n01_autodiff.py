@@ -1,0 +1,127 @@
+"""Answers to the exercises of notebook 01."""
+
+import numpy as np
+
+
+def division(vjp):
+    return lambda x, y: (x / y, lambda g: vjp(g, x, y))
+
+
+def rate(w, b, x, t, w_dot, b_dot, step=1e-5):
+    """Central differences, made exact enough by two steps (Richardson)."""
+
+    def loss(h):
+        return (np.tanh((w + h * w_dot) @ x + b + h * b_dot) - t) ** 2
+
+    def slope(h):
+        return (loss(h) - loss(-h)) / (2 * h)
+
+    return (4 * slope(1e-4) - slope(2e-4)) / 3
+
+
+def rate_without(w, b, x, t, w_dot, b_dot, factor=2, slope=1.0):
+    y = np.tanh(w @ x + b)
+    return factor * (y - t) * (1 - slope * y * y) * (w_dot @ x + b_dot)
+
+
+def by_counting(loss):
+    """A value is listed when all that used it have been."""
+    users, stack, inputs = {loss: 0}, [loss], {}
+    while stack:
+        value = stack.pop()
+        inputs[value] = value.inputs
+        for source in inputs[value]:
+            if source not in users:
+                users[source] = 0
+                stack.append(source)
+            users[source] += 1
+    order, ready = [], [loss]
+    while ready:
+        value = ready.pop()
+        order.append(value)
+        for source in inputs[value]:
+            users[source] -= 1
+            if not users[source]:
+                ready.append(source)
+    return order
+
+
+def depth_first(loss):
+    order, seen, stack = [], set(), [(loss, False)]
+    while stack:
+        value, done = stack.pop()
+        if done:
+            order.append(value)
+        elif value not in seen:
+            seen.add(value)
+            stack.append((value, True))
+            stack += [(source, False) for source in value.inputs]
+    return order[::-1]
+
+
+def breadth_first(loss):
+    order = [loss]
+    for value in order:
+        order += [source for source in dict.fromkeys(value.inputs) if source not in order]
+    return order
+
+
+def recursive(loss):
+    order, seen = [], set()
+
+    def visit(value):
+        if value not in seen:
+            seen.add(value)
+            for source in value.inputs:
+                visit(source)
+            order.append(value)
+
+    visit(loss)
+    return order[::-1]
+
+
+def every_path(loss):
+    order = [loss]
+    for value in order:
+        order += value.inputs
+    return list(dict.fromkeys(order[::-1]))[::-1]
+
+
+# number -> answers that must pass
+RIGHT = {
+    "1.1": [division(lambda g, x, y: (g / y, -g * x / (y * y)))],
+    "1.2": [["e", "c", "d", "b"], ("e", "d", "b", "c"), ["e", "c", "b", "d"]],
+    "1.3": [rate_without, rate],
+    "1.4": [by_counting, depth_first],
+}
+
+# number -> (answer that must be rejected, a part of what it must be told)
+WRONG = {
+    "1.1": [
+        (division(lambda g, x, y: (1 / y, -x / (y * y))), "g is forgotten"),
+        (division(lambda g, x, y: (g / y, g * x / (y * y))), "wrong sign"),
+        (division(lambda g, x, y: (g / y, g / x)), "differs"),
+        (division(lambda g, x, y: g / y), "tuple of two gradients"),
+        (lambda x, y: x / y, "raised"),
+    ],
+    "1.2": [
+        (["e", "d", "c", "b"], "topological order"),
+        (["e", "b", "c", "d"], "nothing has arrived"),
+        (["b", "c", "d", "e"], "begins with e"),
+        (["e", "d", "c"], "each once"),
+    ],
+    "1.3": [
+        (lambda *args: rate_without(*args, factor=1), "2 e"),
+        (lambda *args: rate_without(*args, slope=0.0), "1 - y^2"),
+        (lambda w, b, x, t, w_dot, b_dot: rate_without(w, b, x, t, w_dot, 0), "bias moves"),
+        (lambda *args: rate_without(*args, slope=0.5), "differs"),
+    ],
+    "1.4": [
+        (recursive, "too deep"),
+        (breadth_first, "too early"),
+        (lambda loss: by_counting(loss)[::-1], "wrong way round"),
+        (every_path, "over and over"),
+        (lambda loss: [loss], "lacks 5"),
+        (lambda loss: [loss, *by_counting(loss)], "twice"),
+    ],
+}
