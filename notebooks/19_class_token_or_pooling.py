@@ -2,9 +2,6 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -178,7 +175,7 @@ plt.show()
 
 # %%
 heads = ["token", "token, tanh", "pooling"]
-rates = full_or_fast([1e-3, 3e-3, 1e-2, 3e-2], [3e-3, 3e-2])
+rates = full_or_fast([1e-3, 3e-3, 1e-2, 3e-2, 1e-1], [3e-3, 3e-2])
 seeds = full_or_fast(range(3), range(2))
 steps = full_or_fast(150, 10)
 
@@ -210,14 +207,19 @@ for head, values in results.items():
     best[head] = values[i].mean(), values[i].std(ddof=1) / np.sqrt(len(seeds))
     print(f"{head:<12} best at {rates[i]:g}: {best[head][0]:.1%} ± {best[head][1]:.1%}")
 
-spread = np.ptp([mean for mean, _ in best.values()])
-worst = max(np.ptp([values[i].mean() for values in results.values()]) for i in range(len(rates)))
-print(f"heads differ by up to {worst:.1%} when they share a learning rate, by {spread:.1%} when each has its best")
+means = {head: values.mean(axis=1) for head, values in results.items()}
+same_rate = np.abs(means["token"] - means["pooling"]).max()
+own_rate = abs(best["token"][0] - best["pooling"][0])
+print(
+    f"token and pooling differ by up to {same_rate:.1%} at the same learning rate, by {own_rate:.1%} each at its best"
+)
 
 # %% [markdown]
 # Compare the two numbers of the last line, and the second one with the standard errors above it. The paper's finding (D.3) is that the second is small: the difference
 # in performance came from the learning rate alone. Whether our small model agrees is for the numbers to say; a test set of this size and so few
 # seeds do not resolve differences of one or two percent.
+#
+# The tanh layer is one more layer that has to be learned before the blocks below hear anything; with so few steps that can cost. The paper uses it for pre-training, which is long.
 #
 # One caution in the other direction: the best of several rates was chosen here by the test accuracy, for each head alike. For a fair *ranking* of the heads that is enough; as an estimate of the accuracy on
 # new images it is a little too high (notebook [13](13_training.ipynb)).

@@ -1,0 +1,255 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 16 Depth, width or patches?
+#
+# A Vision Transformer can be made larger in three ways: more blocks, wider tokens, or more tokens from smaller patches. Which one is worth its price? The paper asks this in section 4.4 and appendix D.2 (Figure 8,
+# [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) and pays in compute. At the end you will be able to
+#
+# - count the arithmetic of a ViT, forward and backward, by a formula, and check the formula against the tape,
+# - say when attention's $N^2$ starts to matter,
+# - draw accuracy against compute, and read from it what to enlarge.
+#
+# You need notebooks [11](11_vit.ipynb) and [13](13_training.ipynb).
+#
+# **Budget:** 180 s of CPU time (fast mode 15 s).
+
+# %%
+import dataclasses
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from minivit import functional as F
+from minivit import ops
+from minivit.lessons import accuracy, agree, check, fit, full_or_fast, photographs, show_source
+from minivit.models import ViT, ViTConfig
+from minivit.tensor import Tensor, grad, tape
+
+rng = np.random.default_rng(16)
+
+# %% [markdown]
+# ## The price of a ViT, by formula
+#
+# Nearly all arithmetic is in matrix products. A product of $(n, k)$ and $(k, m)$ takes $nkm$ multiplications and as many additions: $2nkm$ **FLOP** (floating-point operations). For one image, block by block:
+#
+# | product | shapes | FLOP | which equation |
+# |---|---|---|---|
+# | patches to tokens | $(N_p, P^2C)(P^2C, D)$ | $2 N_p P^2 C D$ | Eq. 1 |
+# | tokens to $\mathbf{q}, \mathbf{k}, \mathbf{v}$ | $(N, D)(D, 3D)$ | $6 N D^2$ | Eq. 5 |
+# | $\mathbf{q}\mathbf{k}^\top$, all heads | $H$ times $(N, D_h)(D_h, N)$ | $2 N^2 D$ | Eq. 6 |
+# | $A\mathbf{v}$, all heads | $H$ times $(N, N)(N, D_h)$ | $2 N^2 D$ | Eq. 7 |
+# | heads to tokens | $(N, D)(D, D)$ | $2 N D^2$ | Eq. 8 |
+# | MLP | $(N, D)(D, F)$ and $(N, F)(F, D)$ | $4 N D F$ | Eq. 3 |
+#
+# | symbol | meaning | in the code |
+# |---|---|---|
+# | $N_p$, $N = N_p + 1$ | patches; tokens, with the [class] token | `config.num_tokens` |
+# | $P$, $C$ | side of a patch in pixels; channels | `config.patch_size`, `config.channels` |
+# | $D$, $D_h = D/H$, $F$ | width; width of a head; width of the MLP | `config.width`, `config.mlp_width` |
+# | $L$, $H$ | blocks; heads ($H D_h = D$: their number does not change the arithmetic) | `config.depth`, `config.heads` |
+#
+# Together, with the classifier $2DK$ for $K$ classes:
+#
+# $$W = 2N_pP^2CD + L\,\bigl(8ND^2 + 4N^2D + 4NDF\bigr) + 2DK.$$
+
+
+# %%
+def forward_flop(config):
+    """Arithmetic of the products of a forward pass, for one image."""
+    N, D, M = config.num_tokens, config.width, config.mlp_width
+    patches = config.grid[0] * config.grid[1]
+    pixels = config.patch_size[0] * config.patch_size[1] * config.channels
+    block = 8 * N * D**2 + 4 * N**2 * D + 4 * N * D * M
+    return 2 * patches * pixels * D + config.depth * block + 2 * D * config.num_classes
+
+
+# %% [markdown]
+# ### The same as a loop over what really happened
+#
+# A formula like this is easy to get wrong by a factor. The tape knows better: it recorded every product with its shapes. We run one image through models of odd sizes and add up.
+
+
+# %%
+def counted_flop(config):
+    """The same, from the operations on the tape of a forward pass."""
+    logits = ViT(config)(np.zeros((1, *config.image_size, config.channels), np.float32), tap={})
+    flop = 0
+    for node in tape(logits):
+        if node.op in ("linear", "linear_gelu"):  # (rows, k) times (k, m)
+            k, m = node.input_shapes[1]
+            flop += 2 * np.prod(node.output_shape[:-1]) * k * m
+        elif node.op == "attention":  # q k^T and A v
+            _, N, D = node.output_shape
+            flop += 2 * (2 * N * N * D)
+    return int(flop)
+
+
+for changes in ({"width": 24, "heads": 3}, {"depth": 5, "mlp_width": 40}, {"patch_size": 4, "num_classes": 7}):
+    config = dataclasses.replace(ViTConfig(image_size=16, patch_size=8, width=32, depth=2, heads=4), **changes)
+    agree(str(changes), forward_flop(config), counted_flop(config))
+
+# %% [markdown]
+# (`tap={}` makes the last block compute all its rows. Without it the library leaves out those that the classifier does not read.)
+#
+# ### The backward pass costs twice as much
+#
+# For $Y = XW$ the backward pass computes $\mathrm{d}X = \mathrm{d}Y\,W^\top$ and $\mathrm{d}W = X^\top\mathrm{d}Y$ (notebook [02](02_shapes.ipynb)): two products of $2nkm$ FLOP for one. So a training step costs $3W$ per image. The library's linear layer, with its three products:
+
+# %%
+show_source(ops.linear)
+
+# %%
+n, k, m = 5, 3, 4
+X, weight, dY = rng.standard_normal((n, k)), rng.standard_normal((k, m)), rng.standard_normal((n, m))
+tX, tweight = Tensor(X, requires_grad=True), Tensor(weight, requires_grad=True)
+engine = grad(F.linear(tX, tweight), [tX, tweight], dY)
+agree("dX", dY @ weight.T, engine[0])
+agree("dW", X.T @ dY, engine[1])
+
+# %% [markdown]
+# ### Where the arithmetic goes
+#
+# The products with weights grow with $N$, those inside attention with $N^2$. For the models of Table 1, at 224 × 224 pixels and at larger images:
+
+# %%
+figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+sizes = np.array([96, 160, 224, 384, 512, 768, 1024])
+for name, marker in (("B/32", "v"), ("B/16", "o"), ("L/16", "s"), ("H/14", "D")):
+    patch = int(name.split("/")[1])
+    fitting = [size // patch * patch for size in sizes]
+    share = []
+    for size in fitting:
+        config = ViTConfig.variant(name, image_size=size)
+        inside = config.depth * 4 * config.num_tokens**2 * config.width
+        share.append(inside / forward_flop(config))
+    axes.plot(fitting, share, marker + "-", label=f"ViT-{name}")
+axes.axvline(224, color="grey", linestyle=":")
+axes.set(xlabel="side of the image (pixels)", ylabel="share of FLOP inside attention", ylim=(0, 1))
+axes.legend()
+plt.show()
+for name in ("B/16", "L/16", "H/14"):
+    config = ViTConfig.variant(name)
+    inside = config.depth * 4 * config.num_tokens**2 * config.width / forward_flop(config)
+    print(f"ViT-{name} at 224: {forward_flop(config) / 1e9:6.1f} GFLOP per image, {inside:.1%} of it inside attention")
+
+# %% [markdown]
+# "Attention is quadratic" is true, and at 224 pixels unimportant: most of the work is done by plain matrix products.
+#
+# ## Experiment: what to enlarge?
+#
+# The paper starts from one model (8 blocks, width 1024, MLP width 2048, patches of 32 pixels), changes one dimension at a time, and draws accuracy against compute (Figure 8). We do the same with a much smaller one. All models get the same images, in the same order, for the same number of steps; only the
+# price of a step differs.
+
+# %%
+base = ViTConfig(image_size=32, patch_size=8, width=48, depth=3, heads=3, num_classes=10)
+studies = {
+    "depth": [dataclasses.replace(base, depth=depth) for depth in full_or_fast((1, 3, 8), (1, 3))],
+    "width": [dataclasses.replace(base, width=w, mlp_width=4 * w) for w in full_or_fast((24, 48, 96), (24, 48))],
+    "patch": [dataclasses.replace(base, patch_size=p) for p in full_or_fast((16, 8, 4), (16, 8))],
+}
+photos, test_photos = photographs(full_or_fast(10000, 300), full_or_fast(2000, 200))
+seeds, steps = full_or_fast((range(3), 250), (range(2), 4))
+
+measured = {}
+for config in {config: None for study in studies.values() for config in study}:  # each once, in this order
+    measured[config] = []
+    for seed in seeds:
+        model = ViT(config, seed)
+        fit(model, photos, steps, batch_size=64, lr=2e-3, seed=seed)
+        measured[config].append(accuracy(model, test_photos))
+
+# %%
+figure, axes = plt.subplots(figsize=(7.5, 4), layout="constrained")
+for (name, configs), style in zip(studies.items(), ("o-", "s--", "D:"), strict=True):
+    price = [3 * forward_flop(config) * 64 * steps / 1e9 for config in configs]
+    values = np.array([measured[config] for config in configs])
+    error = values.std(axis=1, ddof=1) / np.sqrt(len(seeds))
+    axes.errorbar(price, values.mean(axis=1), error, fmt=style, capsize=3, label=name)
+    for x, config, y in zip(price, configs, values.mean(axis=1), strict=True):
+        value = config.patch_size[0] if name == "patch" else getattr(config, name)
+        axes.annotate(str(value), (x, y), (6, -12), textcoords="offset points")
+axes.set(xscale="log", xlabel="arithmetic of training (GFLOP)", ylabel="test accuracy")
+axes.set_title(f"{photos.name}, {len(photos)} images, {steps} steps, mean and standard error of {len(seeds)} seeds")
+axes.legend(title="what is changed")
+plt.show()
+
+# %%
+for name, configs in studies.items():
+    small, large = (np.mean(measured[config]) for config in (configs[0], configs[-1]))
+    factor = forward_flop(configs[-1]) / forward_flop(configs[0])
+    parameters = ViT(configs[-1]).num_parameters() / ViT(configs[0]).num_parameters()
+    print(
+        f"{name:<6} from smallest to largest: FLOP × {factor:5.1f}, parameters × {parameters:4.1f}, accuracy {large - small:+.1%}"
+    )
+
+# %% [markdown]
+# Compare the slopes: how much accuracy does a factor of compute buy? The paper found (D.2) that depth helped most, with diminishing returns after 16 blocks; that width made the smallest difference; and that smaller patches gave "robust" gains with no more parameters. Its models were trained on hundreds of millions of
+# images until they had learned what they could. Ours see few images for a few steps, which favours models that learn *fast*; so a dimension that pays there need not pay here, and the lines above are a measurement of this setting only. What carries over is the method, and that the number of parameters predicts little: look at what patches do without any.
+#
+# ## Where this goes wrong in practice
+#
+# - **FLOP or MAC?** A multiply-add is two FLOP and one MAC. Papers use both words for both; a factor of two between two tables is usually this.
+# - **FLOP are not seconds.** A model with half the FLOP can be slower (notebook [28](28_speed.ipynb)). Say which you compare.
+# - **One learning rate for all sizes.** Larger models usually want a smaller one. We kept one rate for brevity, and so did not give each model its best.
+# - **Conclusions from small models.** A slope measured over one decade of compute is a guess about the next.
+#
+# ## Exercises
+#
+# **16.1 (two lines).** The side of the patches is halved. How many tokens has the model now, if it had $N$, one of them the [class] token?
+
+
+# %%
+def tokens_after_halving(N):
+    """N: tokens, one of them [class] -> tokens with patches of half the side"""
+    ...  # your answer here
+
+
+check("16.1", tokens_after_halving)
+
+# %% [markdown]
+# **16.2 (ten minutes).** At which number of tokens does the arithmetic inside attention ($4N^2D$ per block) equal that of the products with weights, for MLP width $F$?
+
+
+# %%
+def crossover(D, F):
+    """D: width, F: width of the MLP -> N"""
+    ...  # your answer here
+
+
+check("16.2", crossover)
+
+# %% [markdown]
+# **16.3 (twenty minutes).** Of several models with known price and accuracy, only those matter to which no other is preferable: none that costs no more and is at least as accurate (and better in one of the two). Find this **Pareto front**.
+
+
+# %%
+def pareto_front(prices, accuracies):
+    """prices, accuracies: (models,) -> the indices of the models on the front, cheapest first"""
+    ...  # your answer here
+
+
+check("16.3", pareto_front)
+
+# %% [markdown]
+# **16.4 (an hour).** You may spend a given arithmetic per image on a ViT with $F = 4D$ (forward pass, products in the blocks only; no [class] token). Find the smallest patch side that you can afford, a divisor of the image's side; `None` if even a single patch is too expensive.
+
+
+# %%
+def smallest_patch(side, D, L, budget):
+    """side: of the image, in pixels; D: width; L: blocks; budget: FLOP per image -> patch side in pixels, or None"""
+    ...  # your answer here
+
+
+check("16.4", smallest_patch)
+
+# %% [markdown]
+# Next: [17, fine-tuning at higher resolution](17_higher_resolution.ipynb).
