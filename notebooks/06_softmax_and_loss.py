@@ -269,9 +269,9 @@ agree("dz, 2 paths", dz_two_paths, engine["z"])
 agree("dz, closed", dz, engine["z"])
 
 # %% [markdown]
-# The gradient is the error of the prediction, $p - t$. It is small only if the prediction is right. A model that is sure of the
-# wrong class has $p - t$ near $-1$ at the right one: the logarithm undoes the saturation of the softmax. That is why the two are
-# one op.
+# The gradient is the error of the prediction, $p - t$. It is small only if the prediction is close to the target. A model that is
+# sure of the wrong class has $p - t$ near $-1$ at the right one: the logarithm undoes the saturation of the softmax. That is why
+# the two are one op.
 #
 # ## Check it numerically
 #
@@ -318,9 +318,9 @@ agree("dz", dz, pullback(dL)[0])
 # %% [markdown]
 # ## Label smoothing
 #
-# With a one-hot target the loss falls as long as the logit of the right class grows: its lowest value, 0, is reached only in the
-# limit of infinite differences between logits. **Label smoothing** ([Szegedy et al. 2016](https://arxiv.org/abs/1512.00567))
-# takes a share $\varepsilon$ from the right class and spreads it over *all* $K$ classes, the right one included:
+# With a one-hot target the loss falls as long as the logit of the right class grows: it approaches its lowest value, 0, without
+# ever reaching it. **Label smoothing** ([Szegedy et al. 2016](https://arxiv.org/abs/1512.00567)) takes a share $\varepsilon$ from
+# the right class and spreads it over *all* $K$ classes, the right one included:
 #
 # $$t = (1 - \varepsilon)\,\mathrm{onehot} + \frac{\varepsilon}{K}.$$
 #
@@ -392,9 +392,9 @@ for classes in (10, 1000):
     print(f"sigmoid {sigmoid_loss:.2f} (K log 2 = {classes * np.log(2):.2f})")
 
 # %% [markdown]
-# At the start of the sigmoid loss, $K - 1$ wrong questions each have the gradient $\frac12$ and the right one has $-\frac12$:
-# nearly all of the gradient says "answer no", whatever the image. The published pre-training therefore starts the bias of the
-# head at $-10$, where "no" is already the answer (exercise 6.2).
+# At the start of the sigmoid loss, the $K - 1$ questions whose answer is no each have the gradient $\frac12$, and the one whose
+# answer is yes has $-\frac12$: nearly all of the gradient says "answer no", whatever the image. The published pre-training starts
+# the bias of the head at $-10$, where "no" is already the answer (exercise 6.2).
 #
 # ## Experiment: how large may logits be?
 #
@@ -501,9 +501,9 @@ for eps in (0.1, 0.3):
 # - **`log(softmax(z))` instead of `log_softmax(z)`.** It works until the first confident mistake, which may come after hours, and
 #   then the loss is infinite. Adding a small constant inside the logarithm hides this: it bounds the loss and removes the
 #   gradient exactly where the model is most wrong.
-# - **Sum or mean.** The mean over the batch makes the gradient independent of the batch size. The sigmoid loss here is summed
-#   over classes; other libraries take the mean over these too, a factor $K$ that changes how large the gradient is, and with it
-#   where clipping sets in.
+# - **Sum or mean.** The mean over the batch keeps the size of the gradient comparable when the batch grows. The sigmoid loss here
+#   is summed over classes; other libraries take the mean over these too, a factor $K$ that changes how large the gradient is, and
+#   with it where clipping sets in.
 # - **Checked with a cotangent of ones.** $\langle 1, p\rangle = 1$ for every $z$, so its gradient through the softmax is 0, and a
 #   backward that returns zeros passes.
 # - **Subtracting the maximum of the whole batch** instead of the row's: right in exact arithmetic, but rows with small logits

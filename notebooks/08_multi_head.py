@@ -11,10 +11,10 @@
 # %% [markdown]
 # # 08 Multi-head attention
 #
-# One softmax per token can point in one direction only. Multi-head attention runs several small attentions side by side and mixes
-# their results. Its mathematics is that of notebook [07](07_attention.ipynb); what is new is bookkeeping: which of the $D$
-# features belongs to which head. This notebook takes **Eq. 8** of the paper ([Dosovitskiy et al.
-# 2020](https://arxiv.org/abs/2010.11929v2), appendix A). At the end you will be able to
+# With one softmax, a token gathers one weighted mean of the values. Multi-head attention gathers several: small attentions run
+# side by side, each with weights of its own, and their results are mixed. Its mathematics is that of notebook
+# [07](07_attention.ipynb); what is new is bookkeeping: which of the $D$ features belongs to which head. This notebook takes **Eq.
+# 8** of the paper ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), appendix A). At the end you will be able to
 #
 # - write multi-head attention as loops, and with one reshape and one transpose instead,
 # - derive its backward pass, in which splitting and merging heads undo each other,
@@ -50,8 +50,8 @@ rng = np.random.default_rng(8)
 # $$\mathrm{MSA}(\mathbf{z}) = [\mathrm{SA}_1(\mathbf{z});\; \mathrm{SA}_2(\mathbf{z});\; \cdots;\; \mathrm{SA}_H(\mathbf{z})]\;\mathbf{U}_{msa},
 # \qquad \mathbf{U}_{msa} \in \mathbb{R}^{H \cdot D_h \times D} \tag{Eq. 8}$$
 #
-# (The paper writes $k$ for the number of heads; we write $H$, since $k$ is a key here.) The paper sets $D_h = D/H$, so that
-# parameters and computation do not grow with $H$ (appendix A; exercise 8.2). Then $H \cdot D_h = D$.
+# (The paper writes $k$ for the number of heads; we write $H$, since $k$ is a key here.) The paper typically sets $D_h = D/H$, so
+# that parameters and computation do not grow with $H$ (appendix A; exercise 8.2). Then $H \cdot D_h = D$.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -68,8 +68,8 @@ rng = np.random.default_rng(8)
 #
 # **The packing.** All $3H$ projections are columns of one matrix, so that one product makes everything. Its $3D$ columns are: the
 # queries of head 0, of head 1, ..., then the keys of all heads, then the values. Within each third, head $h$ owns the columns
-# $hD_h$ to $(h+1)D_h - 1$. Heads are **contiguous**. This order is a convention, but a binding one: published weights are stored
-# in it.
+# $hD_h$ to $(h+1)D_h - 1$. Heads are **contiguous**. This order of the heads is a convention, but a binding one: published
+# weights follow it.
 
 # %%
 B, N, H, K = 2, 5, 3, 4
@@ -84,7 +84,8 @@ U_msa = rng.standard_normal((D, D)) / D**0.5
 #
 # ## Forward, as loops
 #
-# One image, one head, one query at a time. The only new lines are those that say which columns are whose.
+# One image, one head, one query at a time. The only new lines are those that say which columns are whose. (The scores here are
+# small, so for once the largest is not subtracted before the exponential.)
 
 
 # %%
@@ -345,6 +346,10 @@ def merge_by_reshape(x):
     return x.reshape(x.shape[0], x.shape[2], x.shape[1] * x.shape[3])
 
 
+# %% [markdown]
+# "Interleaved" means that feature $c$ belongs to head $c \bmod H$ instead of $\lfloor c/D_h \rfloor$. The table of mistakes:
+
+# %%
 mutants = {
     "none": {},
     "split by reshape alone": {"split": split_by_reshape},
@@ -357,8 +362,7 @@ mutants = {
 }
 
 # %% [markdown]
-# ("Interleaved": feature $c$ belongs to head $c \bmod H$ instead of $\lfloor c/D_h \rfloor$.) Each test takes an implementation
-# `f(qkv, heads)` and says whether it passes:
+# Each test takes an implementation `f(qkv, heads)` and says whether it passes:
 #
 # - **shape**: $C$ is $(B, N, D)$.
 # - **row sums**: every row of $A$ sums to 1.
@@ -391,6 +395,7 @@ def gradient_fits(f, x, heads):
     return True
 
 
+# %%
 def follows_permutation(f, x, heads):
     order = np.array([3, 0, 4, 2, 1])
     return np.allclose(arrays(f, x[:, order], heads)[0], arrays(f, x, heads)[0][:, order])
@@ -456,8 +461,8 @@ for heads, table in tables.items():
 #
 # - **With one head, some of the mistakes are no mistakes.** `reshape(B, 1, N, D)` is a correct split, and $D = D_h$. A test with
 #   $H = 1$ cannot fail there, whatever it checks. This is **$H = 1$ blindness**.
-# - **The gradient check passes everything.** It asks whether the backward belongs to the forward. The forward itself may be
-#   anything.
+# - **The gradient check passes everything.** It asks whether the backward belongs to the forward, and the engine sees to that.
+#   The forward itself may be anything.
 # - **Invariants see structure.** The permutation test notices that tokens were mixed, the row sums notice the wrong axis,
 #   isolation notices features in the wrong head.
 # - **The scale and the swap respect every invariant here.** The swapped model is even equivalent to the right one, with
@@ -523,7 +528,7 @@ for name, weights in (("before training", before), ("after", after)):
 # - **Merging without the transpose.** `Y.reshape(B, N, D)` right after $A\mathbf{v}$ mixes tokens; the model still trains to a
 #   degree, since later layers adapt.
 # - **Foreign weights in another packing.** Published files store the three projections apart, or packed as all queries, keys,
-#   values, or packed head by head. All have the same number of entries. Only the logits tell.
+#   values; some other models pack head by head. All have the same number of entries. Only the logits tell.
 # - **One initialisation for the packed matrix.** Glorot's limit $\sqrt{6/(\text{fan in} + \text{fan out})}$ for a $(D, 3D)$
 #   matrix is smaller by $\sqrt 2$ than for three $(D, D)$ matrices. The library draws three (`three_xavier`).
 # - **$D$ not divisible by $H$.** The library refuses it in words.
