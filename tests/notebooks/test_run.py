@@ -138,12 +138,11 @@ def test_cpu_time_of_threads_and_children_is_counted_and_sleep_is_not(tmp_path, 
     assert everything == pytest.approx(sleeps + spins + empty, abs=0.16)
 
 
-@pytest.mark.parametrize(("declared", "mark", "code"), [(2, "OVER BUDGET", 0), (1, "TWICE ITS BUDGET", 1)])
-def test_a_notebook_over_its_budget_is_marked_and_twice_over_fails(declared, mark, code, tmp_path, capsys):
-    title = TITLE.replace("30 s", f"{declared} s")
+def test_a_notebook_over_its_budget_is_marked_but_does_not_fail(tmp_path, capsys):
+    title = TITLE.replace("30 s", "1 s")
     notebook(tmp_path, "import time\nwhile time.process_time() < 2.2: pass", title=title)
-    assert run.main([], tmp_path) == code
-    assert mark in capsys.readouterr().out
+    assert run.main([], tmp_path) == 0
+    assert "OVER BUDGET" in capsys.readouterr().out
 
 
 # Refusing
