@@ -1,0 +1,79 @@
+"""The records of the longer experiments: kept whole, never mixed, and those that ship are what the code makes."""
+
+import json
+
+import pytest
+from experiments import data_scale, positions, record
+
+from minivit.data import load
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    return tmp_path
+
+
+def test_mean_and_standard_error():
+    mean, error = record.mean_and_error([1.0, 2.0, 6.0])
+    assert mean == pytest.approx(3)
+    assert error == pytest.approx((7 / 3) ** 0.5)  # squares 4 + 1 + 9, over 2, over 3
+
+
+def test_an_experiment_goes_on_where_it_stopped(results, monkeypatch):
+    tried = []
+
+    def measure(position, seed):
+        if len(tried) == 6:
+            raise KeyboardInterrupt
+        tried.append((position, seed))
+        return 0.5
+
+    monkeypatch.setattr(positions, "measure", measure)
+    monkeypatch.setattr(positions, "SEEDS", 2)
+    with pytest.raises(KeyboardInterrupt):
+        positions.main()
+    begun = record.read("positions")["results"]
+    assert [len(runs) for runs in begun.values()] == [2, 2, 1, 1]
+    monkeypatch.setattr(positions, "measure", lambda position, seed: tried.append((position, seed)) or 0.25)
+    positions.main()
+    assert len(tried) == len(set(tried)) == 8
+    assert record.read("positions")["results"]["sincos2d"] == [0.5, 0.25]
+    assert [path.name for path in results.iterdir()] == ["positions.json"]
+
+
+def test_results_of_two_configurations_are_not_mixed(results):
+    record.write("x", record.begin("x", {"config": {"sizes": (1, 2)}}))
+    assert record.begin("x", {"config": {"sizes": (1, 2)}})["results"] == {}
+    with pytest.raises(ValueError, match="another configuration"):
+        record.begin("x", {"config": {"sizes": (1, 3)}})
+
+
+@pytest.mark.parametrize("experiment", [data_scale, positions], ids=lambda module: module.__name__)
+def test_the_shipped_results_are_complete_and_of_this_configuration(experiment, monkeypatch):
+    """Run again, the experiment has nothing left to measure."""
+
+    def measure(*arguments):
+        raise AssertionError(f"not in the shipped results: {arguments}")
+
+    monkeypatch.setattr(experiment, "measure", measure)
+    monkeypatch.setattr(record, "write", measure)
+    if experiment is data_scale:
+        monkeypatch.setattr(experiment, "load", lambda name, split="train": load("shapes", split="test"))
+    experiment.main()
+
+
+def test_the_shipped_results_are_small_and_have_an_accuracy_for_every_seed():
+    for name in ("data_scale", "positions"):
+        path = record.RESULTS / f"{name}.json"
+        assert path.stat().st_size < 50_000
+        assert {"command", "config", "data", "results"} <= set(json.loads(path.read_text()))
+    assert {len(runs) for runs in record.read("positions")["results"].values()} == {positions.SEEDS}
+    lengths = {len(runs) for sizes in record.read("data_scale")["results"].values() for runs in sizes.values()}
+    assert lengths == {data_scale.SEEDS}
+
+
+def test_the_models_compared_give_logits_of_ten_classes():
+    images, _ = load("shapes", split="test").fetch(range(3))
+    for make in data_scale.MODELS.values():
+        assert make(0)((images / 255).astype("float32")).shape == (3, 10)
