@@ -21,7 +21,7 @@
 #
 # You need notebooks [02](02_shapes.ipynb), [04](04_tokens_and_positions.ipynb) and [13](13_training.ipynb).
 #
-# **Budget:** 120 s of CPU time (fast mode 15 s).
+# **Budget:** 140 s of CPU time (fast mode 10 s).
 
 # %%
 import dataclasses

@@ -20,7 +20,7 @@
 #
 # You need notebooks [02](02_shapes.ipynb), [03](03_patches.ipynb) and [13](13_training.ipynb).
 #
-# **Budget:** 180 s of CPU time (fast mode 15 s).
+# **Budget:** 90 s of CPU time (fast mode 6 s).
 
 # %%
 import matplotlib.pyplot as plt
