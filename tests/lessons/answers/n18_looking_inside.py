@@ -1,0 +1,84 @@
+"""Answers to the exercises of notebook 18."""
+
+import numpy as np
+
+
+def rollout(attention, kept, first_to_last=True):
+    blocks, heads, n, _ = attention.shape
+    order = range(blocks) if first_to_last else reversed(range(blocks))
+    result = np.eye(n)
+    for block in order:
+        matrix = kept[block] * np.eye(n)
+        for h in range(heads):
+            matrix = matrix + (1 - kept[block]) * attention[block, h] / heads
+        result = np.dot(matrix, result)
+    return result
+
+
+def distance(attention, grid, pitch, others=True, normalised=True):
+    rows, columns = grid
+    places = [(pitch[0] * r, pitch[1] * c) for r in range(rows) for c in range(columns)]
+    result = np.zeros(len(attention))
+    for h, weights in enumerate(attention):
+        for i, (y, x) in enumerate(places):
+            total = reach = 0.0
+            for j, (y2, x2) in enumerate(places):
+                if i == j and others:
+                    continue
+                total += weights[1 + i, 1 + j]
+                reach += weights[1 + i, 1 + j] * ((y - y2) ** 2 + (x - x2) ** 2) ** 0.5
+            result[h] += reach / (total if normalised else 1) / len(places)
+    return result
+
+
+def manhattan(attention, grid, pitch):
+    rows, columns = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
+    d = pitch[0] * abs(rows[:, None] - rows) + pitch[1] * abs(columns[:, None] - columns)
+    w = attention[:, 1:, 1:] * (d > 0)
+    return ((w * d).sum(-1) / w.sum(-1)).mean(-1)
+
+
+def lengths(A, v, U, project=True, add=True):
+    heads, n, K = v.shape
+    f = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            parts = np.concatenate([A[h, i, j] * v[h, j] for h in range(heads)])
+            if not add:
+                f[i, j] = sum(np.linalg.norm(A[h, i, j] * v[h, j] @ U[h * K : (h + 1) * K]) for h in range(heads))
+            else:
+                f[i, j] = np.linalg.norm(parts @ U if project else parts)
+        f[i] /= f[i].sum()
+    return f
+
+
+RIGHT = {
+    "18.1": [32 / 9, np.abs(np.subtract.outer([0, 4, 8], [0, 4, 8])).mean()],
+    "18.2": [rollout],
+    "18.3": [distance],
+    "18.4": [lengths],
+}
+
+WRONG = {
+    "18.1": [(16 / 3, "itself"), (8 / 9, "in patches"), (4, "middle"), (5.0, "not 5")],
+    "18.2": [
+        (lambda a, kept: rollout(a, kept, first_to_last=False), "wrong order"),
+        (lambda a, kept: rollout(a, 0 * kept), "residual connection is missing"),
+        (lambda a, kept: rollout(a, 0 * kept + 0.5), "one half everywhere"),
+        (lambda a, kept: rollout(a, 1 - kept), "exchanged"),
+        (lambda a, kept: rollout(a, kept)[0], "has shape"),
+        (lambda a, kept: rollout(a, kept).T, "differs"),
+    ],
+    "18.3": [
+        (lambda *args: distance(*args, others=False), "library's"),
+        (lambda *args: distance(*args, normalised=False), "divide by their sum"),
+        (lambda a, grid, pitch: distance(a, grid, pitch[::-1]), "(down, across)"),
+        (manhattan, "differs"),
+    ],
+    "18.4": [
+        (lambda A, v, U: lengths(A, v, U, project=False), "projection is missing"),
+        (lambda A, v, U: lengths(A, v, U, add=False), "may cancel"),
+        (lambda A, v, U: A.mean(axis=0), "do not enter"),
+        (lambda A, v, U: lengths(A, v, U).T, "differs"),
+    ],
+}
