@@ -1,0 +1,170 @@
+"""Exercises of notebook 10, the residual stream."""
+
+import numpy as np
+
+from minivit import ops
+from minivit.lessons.exercise import Exercise, choice, function_like, number
+
+
+def _norm(s: np.ndarray):
+    """LayerNorm with scale 1 and bias 0, and its pullback.   s: (N, D)."""
+    y, vjp = ops.layer_norm(s, np.ones(s.shape[-1]), np.zeros(s.shape[-1]))
+    return y, lambda dy: vjp(dy)[0]
+
+
+def _layer_scale_cases(rng: np.random.Generator) -> list[tuple]:
+    shapes = ((2, 3, 5), (4, 1, 3))
+    return [(rng.standard_normal(s), rng.standard_normal(s[-1]), rng.standard_normal(s)) for s in shapes]
+
+
+def _post_ln(z, W, dz_out):
+    _, norm_vjp = _norm(z + z @ W)
+    ds = norm_vjp(dz_out)
+    return ds + ds @ W.T, z.T @ ds
+
+
+def _branch_alone(z, W, dz_out):
+    _, norm_vjp = _norm(z + z @ W)
+    ds = norm_vjp(dz_out)
+    return ds @ W.T, z.T @ ds
+
+
+def _without_norm(z, W, dz_out):
+    return dz_out + dz_out @ W.T, z.T @ dz_out
+
+
+def _stream_past_the_norm(z, W, dz_out):
+    _, norm_vjp = _norm(z + z @ W)
+    ds = norm_vjp(dz_out)
+    return dz_out + ds @ W.T, z.T @ ds
+
+
+def _as_pre_ln(z, W, dz_out):
+    u, norm_vjp = _norm(z)
+    return dz_out + norm_vjp(dz_out @ W.T), u.T @ dz_out
+
+
+def _post_ln_cases(rng: np.random.Generator) -> list[tuple]:
+    return [
+        (rng.standard_normal((n, d)), rng.standard_normal((d, d)), rng.standard_normal((n, d)))
+        for n, d in ((3, 5), (6, 4))
+    ]
+
+
+def _deep_norm(z0, W, alpha, dz_L, *, alpha_back=None, forward_order=False, alpha_on="stream"):
+    stream, norms = [z0], []
+    for matrix in W:
+        z, branch = stream[-1], stream[-1] @ matrix
+        out, vjp = _norm(alpha * z + branch if alpha_on == "stream" else z + alpha * branch)
+        stream.append(out)
+        norms.append(vjp)
+    back = alpha if alpha_back is None else alpha_back
+    dz, dW = dz_L, np.zeros_like(W)
+    for i in range(len(W)) if forward_order else reversed(range(len(W))):
+        ds = norms[i](dz)
+        if alpha_on == "stream":
+            dz, dW[i] = back * ds + ds @ W[i].T, stream[i].T @ ds
+        else:
+            dz, dW[i] = ds + back * (ds @ W[i].T), back * (stream[i].T @ ds)
+    return dz, dW
+
+
+def _deep_norm_cases(rng: np.random.Generator) -> list[tuple]:
+    return [
+        (rng.standard_normal((n, d)), rng.standard_normal((depth, d, d)), alpha, rng.standard_normal((n, d)))
+        for n, d, depth, alpha in ((3, 5, 2, 1.4), (6, 4, 3, 2.0))
+    ]
+
+
+EXERCISES = [
+    Exercise(
+        "10.1",
+        number(
+            25,
+            {
+                13: "A block has two branches, attention and MLP.",
+                24: "The stream begins with z_0, whose variance of 1 counts too.",
+                5: "That is the standard deviation. Asked for is the variance.",
+                12: "A block has two branches, and z_0 counts too.",
+                2**24: "The branches are added to the stream, they do not double it: each reads the normalised stream.",
+                1: "So it is in post-LN. In pre-LN the stream itself is never normalised.",
+            },
+        ),
+        "1 + 2L: the deviation grows like the square root of the depth, and each new branch weighs less in the sum.",
+    ),
+    Exercise(
+        "10.2",
+        function_like(
+            lambda f, gamma, dz_out: (dz_out, (dz_out * f).sum(axis=(0, 1)), dz_out * gamma),
+            _layer_scale_cases,
+            {
+                "gamma is shared by all images and tokens, so its gradient is summed over both: shape (D,).": (
+                    lambda f, gamma, dz_out: (dz_out, dz_out * f, dz_out * gamma)
+                ),
+                "dgamma is a sum over images and tokens, not a mean.": (
+                    lambda f, gamma, dz_out: (dz_out, (dz_out * f).mean(axis=(0, 1)), dz_out * gamma)
+                ),
+                "df is multiplied by gamma: a change of f reaches the stream gamma times.": (
+                    lambda f, gamma, dz_out: (dz_out, (dz_out * f).sum(axis=(0, 1)), dz_out)
+                ),
+                "gamma stands on the branch only. Along the stream the gradient is not multiplied.": (
+                    lambda f, gamma, dz_out: (dz_out * gamma, (dz_out * f).sum(axis=(0, 1)), dz_out * gamma)
+                ),
+                "dgamma does not contain gamma: the derivative of gamma f with respect to gamma is f.": (
+                    lambda f, gamma, dz_out: (dz_out, (dz_out * f * gamma).sum(axis=(0, 1)), dz_out * gamma)
+                ),
+            },
+        ),
+        "With a small gamma the block is nearly the identity, forwards and backwards, whatever the branch does.",
+    ),
+    Exercise(
+        "10.3",
+        choice(
+            "hidden",
+            {
+                "out": "The gradient of the second matrix is a^T df, a the result of the GELU. Is one of them zero?",
+                "both": "The gradient of the second matrix is a^T df. The matrix itself does not occur in it.",
+                "neither": "What reaches the first matrix has passed the second: da = df W_out^T.",
+            },
+        ),
+        "The stream still carries the gradient past every branch, so every second matrix learns at once, and from the "
+        "second step on the first ones do too. In a chain without a stream nothing below would learn.",
+    ),
+    Exercise(
+        "10.4",
+        function_like(
+            _post_ln,
+            _post_ln_cases,
+            {
+                "The way along the stream is missing: z goes into the sum directly as well.": _branch_alone,
+                "The LayerNorm is missing: pull dz_out back through it first.": _without_norm,
+                "In post-LN the LayerNorm is behind the sum, so it lies on the stream too: dz = ds + ds W^T.": (
+                    _stream_past_the_norm
+                ),
+                "This is the gradient of a pre-LN layer, z + LN(z) W.": _as_pre_ln,
+            },
+        ),
+        "One LayerNorm per layer lies on the way along the stream; in pre-LN none does.",
+    ),
+    Exercise(
+        "10.5",
+        function_like(
+            _deep_norm,
+            _deep_norm_cases,
+            {
+                "alpha is missing in the backward pass: the stream was multiplied by it, and so is its gradient.": (
+                    lambda *args: _deep_norm(*args, alpha_back=1.0)
+                ),
+                "The layers are pulled back in the order of the forward pass; begin with the last.": (
+                    lambda *args: _deep_norm(*args, forward_order=True)
+                ),
+                "alpha multiplies the stream, not the branch.": lambda *args: _deep_norm(*args, alpha_on="branch"),
+                "alpha is missing altogether: this is plain post-LN.": (
+                    lambda z0, W, alpha, dz_L: _deep_norm(z0, W, 1.0, dz_L)
+                ),
+            },
+        ),
+        "alpha grows with the depth, so each branch changes the normalised stream less. LayerNorm takes the size of "
+        "alpha out again, forwards and backwards.",
+    ),
+]

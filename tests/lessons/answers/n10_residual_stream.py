@@ -1,0 +1,79 @@
+"""Answers to the exercises of notebook 10."""
+
+import numpy as np
+
+
+def layer_scale(f, gamma, dz_out):
+    D = len(gamma)
+    dgamma = np.einsum("ij,ij->j", dz_out.reshape(-1, D), f.reshape(-1, D))
+    return dz_out.copy(), dgamma, np.einsum("bnd,d->bnd", dz_out, gamma)
+
+
+def norm_backward(s, g):
+    """Token by token, by the Jacobian of LayerNorm."""
+    result = np.zeros_like(g)
+    D = s.shape[1]
+    for i, row in enumerate(s):
+        sigma = np.sqrt(row.var() + 1e-6)
+        x = (row - row.mean()) / sigma
+        jacobian = (np.eye(D) - 1 / D - np.outer(x, x) / D) / sigma
+        result[i] = jacobian.T @ g[i]
+    return result
+
+
+def norm(s):
+    return (s - s.mean(axis=1, keepdims=True)) / np.sqrt(s.var(axis=1, keepdims=True) + 1e-6)
+
+
+def post_ln(z, W, dz_out, skip=True, through_norm=True):
+    ds = norm_backward(z + z @ W, dz_out)
+    return ds @ W.T + skip * (ds if through_norm else dz_out), np.einsum("ni,nj->ij", z, ds)
+
+
+def deep_norm(z0, W, alpha, dz_L, alpha_back=True):
+    sums, inputs, z = [], [], z0
+    for matrix in W:
+        inputs.append(z)
+        sums.append(z @ (alpha * np.eye(z0.shape[1]) + matrix))
+        z = norm(sums[-1])
+    dW = []
+    dz = dz_L
+    while sums:
+        i = len(sums) - 1
+        ds = norm_backward(sums.pop(), dz)
+        dW.insert(0, inputs.pop().T @ ds)
+        dz = ds @ W[i].T + (alpha if alpha_back else 1) * ds
+    return dz, np.array(dW)
+
+
+# number -> answers that must pass
+RIGHT = {
+    "10.1": [25, 25.0, np.float64(1 + 2 * 12)],
+    "10.2": [layer_scale],
+    "10.3": ["hidden"],
+    "10.4": [post_ln],
+    "10.5": [deep_norm],
+}
+
+# number -> (answer that must be rejected, a part of what it must be told)
+WRONG = {
+    "10.1": [(13, "two branches"), (24, "z_0"), (5, "standard deviation"), (26, "It is not")],
+    "10.2": [
+        (lambda f, gamma, dz_out: (dz_out, dz_out * f, dz_out * gamma), "shape"),
+        (lambda f, gamma, dz_out: (dz_out, layer_scale(f, gamma, dz_out)[1], dz_out), "multiplied by gamma"),
+        (lambda f, gamma, dz_out: (dz_out * (1 + gamma), *layer_scale(f, gamma, dz_out)[1:]), "differs"),
+        (lambda f, gamma, dz_out: layer_scale(f, gamma, dz_out)[1:], "tuple of 3"),
+    ],
+    "10.3": [("both", "does not occur in it"), ("neither", "has passed the second"), ("first", "Choose one of")],
+    "10.4": [
+        (lambda z, W, dz_out: post_ln(z, W, dz_out, skip=False), "along the stream is missing"),
+        (lambda z, W, dz_out: post_ln(z, W, dz_out, through_norm=False), "behind the sum"),
+        (lambda z, W, dz_out: (dz_out + dz_out @ W.T, z.T @ dz_out), "LayerNorm is missing"),
+        (lambda z, W, dz_out: (post_ln(z, W, dz_out)[0], post_ln(z, W, dz_out)[1].T), "differs"),
+    ],
+    "10.5": [
+        (lambda *args: deep_norm(*args, alpha_back=False), "missing in the backward pass"),
+        (lambda z0, W, alpha, dz_L: deep_norm(z0, W, 1.0, dz_L), "altogether"),
+        (lambda z0, W, alpha, dz_L: deep_norm(z0, W[::-1], alpha, dz_L), "differs"),
+    ],
+}
