@@ -209,7 +209,7 @@ agree("ds", ds, engine_ds)
 agree("dz", ds + pull_back(block.mlp, z0, ds), engine_dz)
 
 # %% [markdown]
-# **Step 6: what $\mathrm{LN}^*$ does to a gradient.** With scale 1, notebook 05 found for one token
+# **Step 6: what $\mathrm{LN}^*$ does to a gradient.** With scale 1 and $g = \mathrm{d}\mathbf{z}_\mathrm{out}$, notebook 05 found for one token
 #
 # $$\mathrm{d}\mathbf{s} = \frac{1}{\sigma}\Bigl(g - \mathrm{mean}(g) - \hat{x}\,\mathrm{mean}(g \circ \hat{x})\Bigr),$$
 #
@@ -362,8 +362,8 @@ for (kind, depth), (deviation, norms) in measured.items():
 #
 # ## Experiment 2: training without warm-up
 #
-# The same models, trained with AdamW at three learning rates, from the full rate on. Post-LN also gets a second chance, with warm-up over 30
-# % of the updates. Chance level is a loss of $\log 10$.
+# The same models, trained with AdamW at three learning rates, from the full rate on. Post-LN also gets a second chance, with warm-up
+# over 30 % of the updates. Chance level is a loss of $\log 10$.
 
 # %%
 updates = full_or_fast(120, 10)
