@@ -14,7 +14,7 @@ FENCE = re.compile(r"^ *```.*?^ *```", flags=re.M | re.S)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 
 
-@pytest.mark.parametrize("file", PAGES + NOTEBOOKS, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", PAGES + NOTEBOOKS, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_every_relative_link_resolves(file):
     assert not broken_links(file)
 
