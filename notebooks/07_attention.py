@@ -45,7 +45,7 @@ rng = np.random.default_rng(7)
 # $$[\mathbf{q}, \mathbf{k}, \mathbf{v}] = \mathbf{z}\,\mathbf{U}_{qkv}, \qquad \mathbf{U}_{qkv} \in \mathbb{R}^{D \times 3 D_h} \tag{Eq. 5}$$
 #
 # Each query is compared with every key by a dot product. A softmax over the keys turns the scores of one query into weights that
-# are positive and sum to 1 (Eq. 6):
+# are positive and sum to 1, as a classifier does with its logits (Eq. 6):
 #
 # $$A = \mathrm{softmax}\!\left(\mathbf{q}\mathbf{k}^\top / \sqrt{D_h}\right), \qquad A \in \mathbb{R}^{N \times N} \tag{Eq. 6}$$
 #
@@ -64,7 +64,7 @@ rng = np.random.default_rng(7)
 # | $Y$ | the result, $\mathrm{SA}(\mathbf{z})$ | $(N, D_h)$ | `Y` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 #
-# All lengths below differ ($N \ne D \ne D_h$), so that two axes that are mixed up make an error instead of a wrong number.
+# $N$, $D$ and $D_h$ are all different below, so that two axes that are mixed up make an error instead of a wrong number.
 
 # %%
 N, D, K = 5, 6, 4
@@ -117,9 +117,8 @@ agree("Y", Y, Y_loops)
 #
 # Somebody after us has computed $\mathrm{d}Y$, the gradient of the loss with respect to our result. We want $\mathrm{d}\mathbf{q}$,
 # $\mathrm{d}\mathbf{k}$ and $\mathrm{d}\mathbf{v}$. For the comparison we let the engine differentiate the same chain: its Tensors
-# remember how they were made, so `grad` can be asked for every intermediate result. $\mathrm{d}Y$ is drawn at random; with a
-# $\mathrm{d}Y$ of ones the softmax would receive a gradient that it maps to zero, and errors would go unseen (notebook
-# [02](02_shapes.ipynb)).
+# remember how they were made, so `grad` can be asked for every intermediate result. $\mathrm{d}Y$ is drawn at random: a
+# cotangent of ones hides errors, as notebook [02](02_shapes.ipynb) has shown.
 
 # %%
 dY = rng.standard_normal(Y.shape)
@@ -205,6 +204,8 @@ print(f"largest relative error of the gradients: {check_vjp(my_attention, q, k, 
 #
 # This is `minivit.ops.attention`. It takes the packed result of Eq. 5 for all heads at once, which notebook
 # [08](08_multi_head.ipynb) explains; find in its `vjp` the five lines that you have just derived.
+# `keep` (dropout, notebook 14) and `queries` are extras: with their default `None`, skip them, and `dq` is simply `ds @ k`. `xp` is NumPy, or a library for GPUs with
+# the same functions. The *tape* is the engine's record of the operations and of what they keep (notebook [01](01_autodiff.ipynb)).
 
 # %%
 show_source(ops.attention)
@@ -220,8 +221,8 @@ agree("dq, dk, dv", np.concatenate([dq, dk, dv], axis=1), dqkv[0])
 # ## Experiment: what is $1/\sqrt{D_h}$ for?
 #
 # If the entries of a query and a key are independent with mean 0 and variance 1, their dot product is a sum of $D_h$ terms of variance 1:
-# its variance is $D_h$. So without the factor, wider heads have larger scores. Large scores make the softmax put nearly all weight on
-# one key, and there its Jacobian is nearly zero: nothing is learned. The **entropy** of a row, $-\sum_j A_{ij}\log A_{ij}$, measures this: it is
+# its variance is $D_h$, its standard deviation $\sqrt{D_h}$, and dividing by it gives variance 1 at every width. Without the factor, wider heads have larger scores. Large scores make the softmax put nearly all weight on
+# one key. For all others $A_{ij}$ is nearly zero, and with it $\mathrm{d}S_{ij} = A_{ij}(\mathrm{d}A_{ij} - r_i)$: their scores cannot be corrected, however useful they would be. The **entropy** of a row, $-\sum_j A_{ij}\log A_{ij}$, measures this: it is
 # $\log N$ when all keys get the same weight and 0 when one gets everything.
 
 # %%
@@ -230,25 +231,27 @@ tokens, draws = 64, full_or_fast(200, 10)
 
 
 def statistics(width, scale):
-    """Variance of the scores, mean entropy of a row, mean size of dS for a random dA: three numbers."""
+    """Variance of the scores, mean entropy of a row, median size of dS for a random dA: three numbers."""
     q, k = rng.standard_normal((2, draws, tokens, width))
     S = q @ k.swapaxes(1, 2) * scale
     A, vjp = ops.softmax(S)
     entropy = -(A * np.log(A + 1e-300)).sum(axis=-1).mean()
     (dS,) = vjp(rng.standard_normal(A.shape))
-    return S.var(), entropy, np.abs(dS).mean()
+    return S.var(), entropy, np.median(np.abs(dS))
 
 
 unscaled = np.array([statistics(width, 1) for width in widths])
 scaled = np.array([statistics(width, width**-0.5) for width in widths])
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
-for i, title in enumerate(["variance of the scores", "entropy of a row of $A$", "mean $|\\mathrm{d}S|$ for a random $\\mathrm{d}A$"]):
+for i, title in enumerate(
+    ["variance of the scores", "entropy of a row of $A$", "median $|\\mathrm{d}S|$ for a random $\\mathrm{d}A$"]
+):
     axes[i].plot(widths, unscaled[:, i], "o-", label="$q k^T$")
     axes[i].plot(widths, scaled[:, i], "s-", label="$q k^T/\\sqrt{D_h}$")
     axes[i].set(title=title, xlabel="width of a head, $D_h$", xscale="log")
 axes[0].set_yscale("log")
-axes[2].set_yscale("log")
+axes[2].set(yscale="log", ylim=(1e-12, 1e-1))
 axes[1].axhline(np.log(tokens), color="grey", linestyle=":", label="$\\log N$")
 axes[1].legend()
 plt.show()
@@ -257,20 +260,22 @@ plt.show()
 at_64 = widths.index(64)
 print(f"At D_h = 64, the paper's width of a head in ViT-B (Table 1: width 768, 12 heads), with {tokens} tokens:")
 for name, numbers in (("without the factor", unscaled[at_64]), ("with it", scaled[at_64])):
-    print(f"  {name:<19} variance {numbers[0]:6.2f}   entropy {numbers[1]:.2f} of {np.log(tokens):.2f}   mean |dS| {numbers[2]:.1e}")
+    print(
+        f"  {name:<19} variance {numbers[0]:6.2f}   entropy {numbers[1]:.2f} of {np.log(tokens):.2f}   median |dS| {numbers[2]:.1e}"
+    )
 
 # %% [markdown]
-# With the factor all three curves are level: the softmax starts equally soft at every width. Without it, the entropy falls towards 0
-# and the gradient with it.
+# With the factor the three curves are nearly level: the softmax starts about equally soft at every width. (At $D_h = 1$ the factor is 1, and the curves meet.) Without it the entropy
+# falls towards 0, and the typical score of a wide head receives no gradient. (The *largest* entries of $\mathrm{d}S$ do not shrink: the few keys that share a query's weight still get theirs. What is lost is the gradient of all keys that happened not to win at the start.)
 #
 # ## Where this goes wrong in practice
 #
-# - **Softmax over the wrong axis.** With `axis=0` the *columns* sum to 1: each key is shared out among the queries. The shapes are right, the
-#   model trains, somewhat worse. Check the row sums.
+# - **Softmax over the wrong axis.** With `axis=0` the *columns* sum to 1: each key is shared out among the queries. The shapes are right, and a model may well train;
+#   only the row sums tell.
 # - **$1/\sqrt{D}$ instead of $1/\sqrt{D_h}$.** With one head they are equal, so a test with one head cannot see it.
-# - **The row sum $r$ forgotten.** $\mathrm{d}S = A \circ \mathrm{d}A$ looks right and often has the right sign. A check with a cotangent of ones
-#   does notice this one, but accepts $\mathrm{d}S = 0$; only a random cotangent rejects both.
-# - **exp without subtracting the maximum.** In float32, `exp(89)` is infinite, and the row becomes NaN.
+# - **The row sum $r$ forgotten.** $\mathrm{d}S = A \circ \mathrm{d}A$ looks right and often has the right sign. Checked on the softmax alone, a cotangent of ones
+#   notices this one, but accepts $\mathrm{d}S = 0$; a random cotangent rejects both.
+# - **exp without subtracting the maximum.** In float32, `exp(89)` is infinite, infinite divided by infinite is NaN, and with it the whole row of the result.
 #
 # ## Exercises
 #
@@ -290,7 +295,7 @@ def result_of_zero_query(v):
 check("7.1", result_of_zero_query)
 
 # %% [markdown]
-# **7.2 (ten minutes).** In a language model a token must not look at later ones: a **causal mask** sets the scores $S_{ij}$ with $j > i$ to $-\infty$
+# **7.2 (ten minutes).** In a language model that predicts the next token, no token may look at later ones: a **causal mask** sets the scores $S_{ij}$ with $j > i$ to $-\infty$
 # before the softmax. Write the forward pass: `q, k, v -> Y`.
 
 
@@ -319,7 +324,7 @@ check("7.3", causal_attention_backward)
 # **7.4 (an hour).** $A$ has $N^2$ entries: at 384 × 384 pixels and patch size 16 that is $577^2$ per head and layer. It can be avoided: go over
 # the keys in blocks and keep, for each query, the largest score $m$ so far, the sum $\ell$ of $e^{S - m}$ so far, and the weighted sum of values so far.
 # When a new block raises $m$, the two sums must be corrected. Write it, so that no array in it has more than $N \cdot$ `block` entries (the checker
-# sees only the result).
+# sees only the result). It must also work where all scores of a query are far below zero.
 
 
 # %%

@@ -18,8 +18,8 @@
 # - run the three checks that find most mistakes before an hour is lost: the loss at the start, one batch learned by heart, the learning rate,
 # - read a pair of learning curves and a confusion matrix.
 #
-# The recipe is that of the paper's section 4.1 and Table 3, scaled down: Adam with decoupled weight decay, linear warm-up, cosine
-# decay, gradients clipped at global norm 1.
+# The recipe is that of the paper for ImageNet (section 4.1, Table 3), scaled down: Adam, weight decay (decoupled here, as in AdamW), linear warm-up, cosine decay,
+# gradients clipped at global norm 1; without its dropout.
 #
 # **Budget:** 130 s of CPU time (fast mode 10 s).
 
@@ -74,7 +74,8 @@ print(config.description)
 
 def batches(steps, batch_size=128, seed=0):
     """Training batches: images (B, 8, 8, 1) in -1..1 and labels (B,)."""
-    return Loader(train, batch_size, Augment(train.image_size), total_steps=steps, seed=seed)
+    scale = Augment(train.image_size)  # no random changes: it only scales the pixels to -1..1
+    return Loader(train, batch_size, scale, total_steps=steps, seed=seed)
 
 
 # %% [markdown]
@@ -116,13 +117,13 @@ for (name, mine), (_, library) in zip(by_hand.named_parameters(), by_library.nam
         agree(name, mine, library, rtol=1e-5)
 
 # %% [markdown]
-# On one thread the library does the same operations in the same order, so the numbers are equal to the last bit. With several threads the gradient is a
+# `fit` uses one thread. There the library does the same operations in the same order, so the numbers are equal to the last bit. With several threads the gradient is a
 # sum of the pieces' gradients, and the rounding differs a little.
 #
 # ## Check 1: the loss at the start
 #
 # The head of a fresh ViT is zero (the published code initialises it so), all logits are equal, and each class gets probability $1/C$. So the
-# loss must be $\log C$, exactly. A different number means that the labels, the head or the loss are not what you think.
+# loss must be $\log C$, up to rounding. A different number means that the labels, the head or the loss are not what you think.
 
 # %%
 model = ViT(config)
@@ -134,7 +135,7 @@ agree("first loss", start, np.log(classes), rtol=1e-6)
 # %% [markdown]
 # ## Check 2: one batch learned by heart
 #
-# A model that cannot learn 32 images by heart will not learn more either, and this takes seconds. The loss must go to zero. If it
+# A model that cannot learn 32 images by heart will not learn more either, and this takes seconds. The loss must fall far below $\log C$, towards zero. (It flattens at the end because the schedule takes the learning rate to zero.) If it
 # does not: is the gradient cut off somewhere, is the learning rate 0, are images and labels in the same order?
 
 # %%
@@ -142,7 +143,8 @@ few = train.subset(np.arange(32))
 history = fit(ViT(config), few, steps=full_or_fast(200, 40), lr=3e-3, batch_size=32)
 shuffled = train.subset(np.arange(32))
 shuffled.labels = np.random.default_rng(0).permutation(shuffled.labels)
-by_heart = fit(ViT(config), shuffled, steps=full_or_fast(200, 40), lr=3e-3, batch_size=32)
+model_by_heart = ViT(config)
+by_heart = fit(model_by_heart, shuffled, steps=full_or_fast(200, 40), lr=3e-3, batch_size=32)
 
 figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
 axes.semilogy([result.loss for result in history], label="true labels")
@@ -152,6 +154,7 @@ axes.set(xlabel="step", ylabel="training loss", title="32 images")
 axes.legend()
 plt.show()
 print(f"last losses: {history[-1].loss:.4f} with true labels, {by_heart[-1].loss:.4f} with shuffled ones")
+print(f"of the shuffled labels {accuracy(model_by_heart, shuffled):.0%} are reproduced")
 
 # %% [markdown]
 # The second curve is a warning as well: labels that mean nothing are learned by heart too. A training loss near zero says that the
@@ -182,13 +185,13 @@ print(
 )
 
 # %% [markdown]
-# Such a curve has a shape worth knowing: too small a rate is too slow, too large a rate makes no progress at all, and between
-# them lies a stretch where it matters less. Take a point on the left of it: a longer run and a larger model tolerate less.
+# Such a curve has a shape worth knowing: too small a rate is too slow, too large a one makes little progress or none, and between them lies a stretch where it
+# matters less. The best rate belongs to the length of the run: a longer one, and a larger model, prefer a smaller rate. So the runs below, with several times as many steps, use 0.003. (Each point is one run with one seed.)
 #
 # ## Training on the digits
 #
 # Now in earnest, with and without one regulariser, **mixup** (two images and their labels blended; notebook
-# [14](14_augmentation.ipynb) says why it helps).
+# [14](14_augmentation.ipynb) explains it).
 
 # %%
 steps = full_or_fast(500, 30)
@@ -210,11 +213,13 @@ for name, model in (("plain", plain), ("mixup", mixed)):
 
 # %% [markdown]
 # Two things to read here. The training loss with mixup is higher, because its blended labels cannot be predicted exactly; compare the test accuracies instead.
-# And the ± is the 95 % interval that a test set of this size allows: $1.96\sqrt{p(1-p)/n}$. Differences inside it are noise.
+# The training loss with mixup also jumps: the share of the second image is drawn anew for every batch, and an even blend has a high loss even when it is predicted perfectly (the entropy of its label).
+#
+# The ± is $1.96\sqrt{p(1-p)/n}$, the 95 % interval for the accuracy $p$ of *this* trained model on new images, from $n$ test images (a rough one near 0 % and 100 %). A difference smaller than it decides nothing. It does not contain the luck of the seed: for a claim about mixup we would train both several times, and count the images on which the two models differ.
 #
 # ### Which digits are confused?
 #
-# Row $i$, column $j$ of the **confusion matrix** counts the images of class $i$ that were taken for class $j$.
+# For the model trained with mixup: row $i$, column $j$ of the **confusion matrix** counts the images of class $i$ that were taken for class $j$.
 
 # %%
 with no_grad():
@@ -281,20 +286,22 @@ axes.set(
 )
 axes.legend()
 plt.show()
-print(f"training images {curve[-1][0]:.1%}, test images {curve[-1][1]:.1%}: a gap of {curve[-1][0] - curve[-1][1]:.1%}")
+print(
+    f"training images {curve[-1][0]:.1%}, test images {curve[-1][1]:.1%}: a gap of {100 * (curve[-1][0] - curve[-1][1]):.1f} points"
+)
 
 # %% [markdown]
-# The gap between the curves is **over-fitting**: what the model knows about the images it has seen and about no others. It is smaller with
-# more data (notebook [15](15_data_scale.ipynb)) and with augmentation (notebook [14](14_augmentation.ipynb)); with neither, more steps only widen it.
+# The gap between the curves is the **generalisation gap**: what the model knows about the images it has seen and about no others. While the test curve still rises, a growing gap does no harm; where the test curve falls, one speaks of **over-fitting**. More data (notebook [15](15_data_scale.ipynb)) and augmentation
+# (notebook [14](14_augmentation.ipynb)) narrow the gap. (Both curves flatten at the end also because the schedule takes the learning rate to zero.)
 #
 # For training in earnest there is the command, with checkpoints, evaluation and resumption: `python -m minivit.train --data cifar10`.
 #
 # ## Where this goes wrong in practice
 #
-# - **Images scaled differently at test time.** The model expects $-1 \ldots 1$; the next cell shows what happens with $0 \ldots 255$.
-# - **Dropout left on at test time.** `model.eval()` before measuring, `model.train()` before going on.
+# - **Images scaled differently at test time.** The model expects $-1 \ldots 1$; the next cell gives the model trained with mixup $0 \ldots 255$.
+# - **Dropout left on at test time.** Dropout (notebook 14) sets random features to 0 while training. `model.eval()` before measuring, `model.train()` before going on.
 # - **The test set used for choices.** The learning rate above was chosen by the *training* loss. Whoever chooses by the test accuracy
-#   reports the luck of the test set with it; take a validation set from the training images.
+#   reports the luck of the test set with it; take some of the training images away for such choices, a *validation set*.
 # - **The best of many epochs reported.** The maximum of a noisy curve is higher than its end. Report the end.
 
 # %%
@@ -342,7 +349,7 @@ check("13.3", balanced_accuracy)
 # %% [markdown]
 # **13.4 (an hour).** Automate check 3: find the best learning rate between $10^{-6}$ and $1$ with at most 20 short runs. You are given a function that trains with a
 # learning rate and returns the final loss, which is `nan` or infinite where training diverged. Return a rate whose logarithm (base 10) is within 0.1 of
-# the best one. Apart from the divergence the loss has one minimum. Try yours on the digits as well.
+# the best one. The loss has one minimum, and training diverges at all rates above some rate. Try yours on the digits as well.
 
 
 # %%

@@ -86,6 +86,16 @@ def _three(rng: np.random.Generator) -> list[tuple]:
     return [tuple(rng.standard_normal((3, tokens, width))) for tokens, width in ((4, 3), (7, 2), (1, 5))]
 
 
+def _blocks(rng: np.random.Generator) -> list[tuple]:
+    """The second case has large scores, the last only scores far below zero."""
+    cases = [
+        (*(scale * rng.standard_normal((3, tokens, width))), block)
+        for tokens, width, block, scale in ((7, 3, 2, 1), (6, 4, 2, 30), (5, 2, 5, 1))
+    ]
+    q, k, v = rng.standard_normal((3, 5, 4))
+    return [*cases, (q + 40, k - 40, v, 2)]
+
+
 EXERCISES = [
     Exercise(
         "7.1",
@@ -113,7 +123,8 @@ EXERCISES = [
                 "The later tokens weigh 0, but the others were normalised together with them: rows no longer sum "
                 "to 1. Mask the scores before the softmax.": _zeroed_after_softmax,
                 "A score of 0 is not a weight of 0: exp(0) = 1. Use -inf.": _zeroed_scores,
-                "A token may look at itself: mask j > i, not j >= i.": _strictly_earlier,
+                "A token may look at itself: mask j > i, not j >= i, which leaves row 0 no key.": _strictly_earlier,
+                "The scores are divided by sqrt(K) (Eq. 6).": lambda q, k, v: _causal(q * q.shape[1] ** 0.5, k, v),
                 "This one looks at later tokens only: the mask is transposed.": _looking_ahead,
                 "This is attention without a mask.": _attention,
             },
@@ -141,10 +152,7 @@ EXERCISES = [
         "7.4",
         function_like(
             _attention,
-            lambda rng: [
-                (*(scale * rng.standard_normal((3, tokens, width))), block)
-                for tokens, width, block, scale in ((7, 3, 2, 1), (6, 4, 2, 30), (5, 2, 5, 1))
-            ],
+            _blocks,
             {
                 "Each block has a softmax of its own. The weights of all keys must sum to 1 together: keep the sum "
                 "of exponentials, and divide once, at the end.": _softmax_per_block,

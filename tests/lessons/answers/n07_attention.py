@@ -34,8 +34,8 @@ def causal_backward(q, k, v, dY, row_sum=True, scaled=True):
     return dS @ k, dS.T @ q, A.T @ dY
 
 
-def in_blocks(q, k, v, block, correct=True):
-    m = np.full(len(q), -np.inf)
+def in_blocks(q, k, v, block, correct=True, start=-np.inf):
+    m = np.full(len(q), start)
     total, y = np.zeros(len(q)), np.zeros(v.shape)
     for i in range(0, len(k), block):
         s = q @ k[i : i + block].T / np.sqrt(q.shape[1])
@@ -45,6 +45,11 @@ def in_blocks(q, k, v, block, correct=True):
         e = np.exp(s - new[:, None])
         total, y, m = total + e.sum(axis=1), y + e @ v[i : i + block], new
     return y / total[:, None]
+
+
+def from_zero(q, k, v, block):
+    with np.errstate(invalid="ignore"):
+        return in_blocks(q, k, v, block, start=0.0)
 
 
 # number -> answers that must pass
@@ -66,7 +71,8 @@ WRONG = {
         (causal_masked_twice, "exp(0) = 1"),
         (lambda q, k, v: softmax_of(q @ k.T / np.sqrt(q.shape[1])) @ v, "without a mask"),
         (lambda q, k, v: np.tril(softmax_of(q @ k.T / np.sqrt(q.shape[1]))) @ v, "before the softmax"),
-        (lambda q, k, v: causal(q * np.sqrt(q.shape[1]), k, v), "differs"),
+        (lambda q, k, v: causal(q * np.sqrt(q.shape[1]), k, v), "divided by sqrt(K)"),
+        (lambda q, k, v: causal(q, k, v)[::-1], "differs"),
     ],
     "7.3": [
         (lambda q, k, v, dY: causal_backward(q, k, v, dY, row_sum=False), "row sum"),
@@ -76,5 +82,6 @@ WRONG = {
     "7.4": [
         (lambda q, k, v, block: in_blocks(q, k, v, block, correct=False), "rises from m to m'"),
         (lambda q, k, v, block: softmax_of(q @ k.T) @ v, "differs"),
+        (from_zero, "not finite"),
     ],
 }

@@ -1,0 +1,74 @@
+"""Accuracy against compute when depth, width or the number of patches of one ViT is changed, on CIFAR-10.
+
+Appendix D.2 and Figure 8 of the paper, in small. From the folder notebooks/:
+
+    OPENBLAS_NUM_THREADS=1 python -m experiments.shape_scaling
+
+About half an hour of one core. Writes results/shape_scaling.json after every run; started again, it goes on where it
+was. All models see the same images, in the same order; the learning rate is the same for all.
+"""
+
+import dataclasses
+
+from experiments import record
+
+from minivit.data import Augment, Dataset, load
+from minivit.lessons import accuracy, fit
+from minivit.models import ViT, ViTConfig
+
+SEEDS = 3
+STEPS = 1_500  # of 128 images
+RATE = 1e-3
+BASE = ViTConfig(image_size=32, patch_size=8, width=48, depth=3, heads=3, num_classes=10)
+STUDIES = {"depth": (1, 3, 8), "width": (24, 48, 96), "patch": (16, 8, 4)}  # the middle one is the base's
+
+
+def changed(study: str, value: int) -> ViTConfig:
+    """The base with another depth, width (and 4 times it in the MLP) or side of the patches."""
+    if study == "depth":
+        return dataclasses.replace(BASE, depth=value)
+    if study == "width":
+        return dataclasses.replace(BASE, width=value, mlp_width=4 * value)
+    return dataclasses.replace(BASE, patch_size=value)
+
+
+def measure(config: ViTConfig, seed: int, train: Dataset, test: Dataset) -> float:
+    """Train on CIFAR-10 and return the accuracy on its 10,000 test images."""
+    model = ViT(config, seed)
+    augment = Augment(train.image_size, flip=True, crop_padding=2)  # type: ignore[arg-type]
+    fit(model, train, STEPS, lr=RATE, augment=augment, seed=seed)
+    return accuracy(model, test)
+
+
+def main() -> None:
+    header = {
+        "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.shape_scaling",
+        "data": "CIFAR-10 (JPEG copy), 50,000 training and 10,000 test images",
+        "config": {"steps": STEPS, "batch_size": 128, "lr": RATE, "augment": "flip, 2-pixel crop", **STUDIES},
+    }
+    results = record.begin("shape_scaling", header)
+    train, test = load("cifar10"), load("cifar10", split="test")
+    for seed in range(SEEDS):  # outermost, so that all have as many runs, whenever this is stopped
+        for study, values in STUDIES.items():
+            for value in values:
+                by_seed = results["results"].setdefault(study, {}).setdefault(str(value), [])
+                if len(by_seed) == seed:
+                    by_seed.append(known(results, study, value, seed) or measured(study, value, seed, train, test))
+                    record.write("shape_scaling", results)
+
+
+def known(results: dict, study: str, value: int, seed: int) -> float | None:
+    """The result of the same model in another study: the base is part of each."""
+    if changed(study, value) != BASE:
+        return None
+    runs = [results["results"].get(other, {}).get(str(values[1]), []) for other, values in STUDIES.items()]
+    return next((run[seed] for run in runs if len(run) > seed), None)
+
+
+def measured(study: str, value: int, seed: int, train: Dataset, test: Dataset) -> float:
+    """What `measure` finds, in four digits."""
+    return round(measure(changed(study, value), seed, train, test), 4)
+
+
+if __name__ == "__main__":
+    main()
