@@ -4,7 +4,7 @@ Section 4.3 and Figures 3 and 4 of the paper, in small. From the folder notebook
 
     OPENBLAS_NUM_THREADS=1 python -m experiments.data_scale
 
-About half an hour of one core. Writes results/data_scale.json after every run; started again, it goes on where it was.
+About a quarter of an hour of one core. Writes results/data_scale.json after every run; started again, it goes on where it was.
 All models see the same number of images, STEPS x 128, however often each: only the number of different ones varies.
 The learning rate of each model is chosen first, on training images that it was not trained on.
 """
@@ -25,7 +25,7 @@ from minivit.nn.convolution import GroupNorm, StdConv
 from minivit.tensor import Tensor
 
 SIZES = (500, 2_000, 10_000, 50_000)  # training images
-SEEDS = 5
+SEEDS = 3
 STEPS = 600  # of 128 images
 RATE_STEPS = 800  # of the runs that choose the learning rate
 RATES = {"ViT": (1e-3, 2e-3, 4e-3), "CNN": (2.5e-2, 5e-2, 0.1), "linear": (1e-3, 3e-3, 1e-2)}  # to choose from
