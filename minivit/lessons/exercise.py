@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -62,10 +63,16 @@ def judged(exercise: Exercise, answer: Any) -> Verdict:
 
 
 def number(value: float, mistakes: Mapping[float, str] | None = None, rtol: float = 1e-6) -> Judge:
-    """A judge of one number.   mistakes: a wrong number -> what is wrong about it.   rtol: relative to the number."""
+    """A judge of one number.   mistakes: a wrong number -> what is wrong about it.   rtol: relative to the number.
+
+    A rounded right number is told so, and a rounded mistake gets its hint, if at most a thousandth was rounded away.
+    """
 
     def near(x: float, y: float) -> bool:
         return abs(x - y) <= rtol * max(abs(y), 1e-12)
+
+    def rounding(x: float, y: float) -> bool:
+        return abs(x - y) <= 1e-3 * abs(y) and x == round(y, -int(Decimal(repr(x)).as_tuple().exponent))
 
     def judge(answer: Any) -> str | None:
         try:
@@ -74,8 +81,9 @@ def number(value: float, mistakes: Mapping[float, str] | None = None, rtol: floa
             return f"The answer should be one number, this is {_kind(answer)}."
         if near(x, value):
             return None
-        hints = [hint for wrong, hint in (mistakes or {}).items() if near(x, wrong)]
-        return hints[0] if hints else f"It is not {x:.6g}."
+        hints = {value: f"Nearly. Give more digits: a relative accuracy of {rtol:.0e} is asked.", **(mistakes or {})}
+        said = [hint for alike in (near, rounding) for known, hint in hints.items() if alike(x, known)]
+        return said[0] if said else f"It is not {x:.6g}."
 
     return judge
 

@@ -89,6 +89,15 @@ def test_number():
     assert judged(exercise, float("nan")).right is False
 
 
+def test_rounded_numbers_are_recognised():
+    exercise = Exercise("7.1", number(2 / 3, {4 / 3: "Halve it.", 40: "Too many."}))
+    assert judged(exercise, 0.6667).text == "Nearly. Give more digits: a relative accuracy of 1e-06 is asked."
+    assert judged(exercise, 1.333).text == "Halve it."
+    assert judged(exercise, 0.6665).text == "It is not 0.6665."  # as close, but no rounding of it
+    assert judged(exercise, 0.67).text == "It is not 0.67."  # too coarse to say what was meant
+    assert judged(exercise, 40.01).text == "It is not 40.01."
+
+
 def test_choice():
     exercise = Exercise("7.1", choice("b", {"a": "Not that one.", "c": "Nor that."}))
     assert judged(exercise, "b").right

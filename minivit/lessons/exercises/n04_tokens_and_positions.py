@@ -80,7 +80,8 @@ EXERCISES = [
                 ],
             },
         ),
-        "With order[0] = 0, row 0 holds the same weights in the order of the moved values: their weighted sum stays.",
+        "The proof: row 0 of the result is the sum over j of A[0, j] v[j]. After the shuffle it is the sum over n of "
+        "A[order[0], order[n]] v[order[n]]; with order[0] = 0 these are the same terms in another order.",
     ),
     Exercise(
         "4.3",
@@ -117,13 +118,13 @@ EXERCISES = [
                 "q has a second use, in q . r, and its gradient a second term.": (
                     partial(_relative_backward, through_r=False)
                 ),
-                "The scores are divided by sqrt(K), and so are all three gradients.": (
+                "The scores are divided by the root of D_h, and so are all three gradients.": (
                     partial(_relative_backward, scaled=False)
                 ),
                 "Many pairs share one offset, and dr is the sum over them; `dr[offset] = ...` and `+=` with an array "
                 "of indices keep only one of each. See np.add.at.": partial(_relative_backward, add=False),
             },
         ),
-        "The gradient of r is a sum along the diagonals of dS. The [class] token, which has no offset, is left aside.",
+        "The gradient of r is made of sums along the diagonals of dS.",
     ),
 ]

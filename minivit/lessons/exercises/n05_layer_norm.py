@@ -50,6 +50,15 @@ def _group_backward(x, gamma, dy, groups, eps, axes=(1, 2, 4), interleaved=False
     return merged(dx), (dy * merged(x_hat)).sum(axis=(0, 1, 2)), dy.sum(axis=(0, 1, 2))
 
 
+def _group_by_reshape_alone(x, gamma, dy, groups, eps):
+    rows = x.reshape(len(x) * groups, -1)
+    c = rows - _mean(rows)
+    rho = 1 / np.sqrt(_mean(c * c) + eps)
+    x_hat, g = c * rho, (dy * gamma).reshape(rows.shape)
+    dx = rho * (g - _mean(g) - x_hat * _mean(g * x_hat))
+    return dx.reshape(x.shape), (dy * x_hat.reshape(x.shape)).sum(axis=(0, 1, 2)), dy.sum(axis=(0, 1, 2))
+
+
 def _rows(rng: np.random.Generator) -> list[tuple]:
     return [
         (2 + rng.standard_normal((n, d)), rng.uniform(0.5, 2, d), rng.standard_normal((n, d)), eps)
@@ -74,6 +83,7 @@ EXERCISES = [
             {
                 "x_hat is 0, but the bias is still added.": lambda a, gamma, beta: np.zeros_like(beta),
                 "Compute x - mean first: what is left of a constant row?": lambda a, gamma, beta: a * gamma + beta,
+                "The mean of the row is a, and it is subtracted.": lambda a, gamma, beta: np.full_like(beta, a),
                 "x_hat is 0 here, not 1: x - mean is 0 for every feature, and epsilon keeps 0 / 0 away.": (
                     lambda a, gamma, beta: gamma + beta
                 ),
@@ -135,6 +145,8 @@ EXERCISES = [
                 "The groups are made of every G-th channel. They are consecutive ones: reshape C to (G, C / G).": (
                     partial(_group_backward, interleaved=True)
                 ),
+                "A reshape alone mixes the groups: the pixels stand between the images and the channels. See "
+                "notebook 03.": _group_by_reshape_alone,
                 "gamma is missing: what reaches x_hat is dy * gamma, before any mean.": (
                     partial(_group_backward, scaled=False)
                 ),

@@ -91,6 +91,44 @@ def _logits(rng: np.random.Generator) -> list[tuple]:
     ]
 
 
+def _features(rng: np.random.Generator) -> list[tuple]:
+    """Features, a head, labels and a block; in the second case with logits beyond 709, where exp overflows."""
+    return [
+        (
+            scale * rng.standard_normal((rows, width)),
+            rng.standard_normal((width, classes)),
+            rng.integers(0, classes, rows),
+            block,
+        )
+        for rows, width, classes, block, scale in ((4, 3, 7, 2, 1), (2, 5, 6, 3, 300), (5, 2, 3, 8, 1))
+    ]
+
+
+_judge_blocks = function_like(
+    _blocks,
+    _features,
+    {
+        "Each block has a softmax of its own. One log-sum-exp over all classes must be known before the "
+        "first probability is.": lambda x, W, labels, block: _blocks(x, W, labels, block, one_softmax=False),
+        "The loss is right. In the gradients p - t the targets are missing: subtract 1 / B for the label, in "
+        "the block that holds it.": _without_labels,
+        "Everything is B times too large: the loss is a mean over the rows.": _summed,
+    },
+)
+
+
+def _blocks_fault(answer: Any) -> str | None:
+    """What is wrong, with words of its own for overflow."""
+    with np.errstate(all="ignore"):
+        fault = _judge_blocks(answer)
+    if fault and "not finite" in fault:
+        return (
+            "It is not finite for large logits: exp overflows. Keep the largest logit of each row so far, and rescale "
+            "the sum when a larger one comes."
+        )
+    return fault
+
+
 EXERCISES = [
     Exercise("6.1", _log_sum_exp_fault, "`minivit.ops.log_softmax` is z minus this."),
     Exercise(
@@ -164,25 +202,7 @@ EXERCISES = [
     ),
     Exercise(
         "6.5",
-        function_like(
-            _blocks,
-            lambda rng: [
-                (
-                    scale * rng.standard_normal((rows, width)),
-                    rng.standard_normal((width, classes)),
-                    rng.integers(0, classes, rows),
-                    block,
-                )
-                for rows, width, classes, block, scale in ((4, 3, 7, 2, 1), (2, 5, 6, 3, 30), (5, 2, 3, 8, 1))
-            ],
-            {
-                "Each block has a softmax of its own. One log-sum-exp over all classes must be known before the "
-                "first probability is.": lambda x, W, labels, block: _blocks(x, W, labels, block, one_softmax=False),
-                "The loss is right. In the gradients p - t the targets are missing: subtract 1 / B for the label, in "
-                "the block that holds it.": _without_labels,
-                "Everything is B times too large: the loss is a mean over the rows.": _summed,
-            },
-        ),
+        _blocks_fault,
         "First time: the log-sum-exp. Second time: the blocks of p - t. The logits are computed twice and never kept.",
     ),
 ]

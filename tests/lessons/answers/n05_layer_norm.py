@@ -17,6 +17,33 @@ def rms_constant_rho(x, gamma, dy, eps):
     return dy * gamma / np.sqrt((x**2).mean(1) + eps)[:, None], rms_backward(x, gamma, dy, eps)[1]
 
 
+def group_by_reshape_alone(x, gamma, dy, groups, eps):
+    """The line of the notebook on rows that mix the groups."""
+    rows = x.reshape(len(x) * groups, -1)
+    x_hat = (rows - rows.mean(1, keepdims=True)) / np.sqrt(rows.var(1, keepdims=True) + eps)
+    g = (dy * gamma).reshape(rows.shape)
+    dx = g - g.mean(1, keepdims=True) - x_hat * (g * x_hat).mean(1, keepdims=True)
+    dx = (dx / np.sqrt(rows.var(1, keepdims=True) + eps)).reshape(x.shape)
+    return dx, np.einsum("bhwc,bhwc->c", dy, x_hat.reshape(x.shape)), np.einsum("bhwc->c", dy)
+
+
+def group_by_transpose(x, gamma, dy, groups, eps):
+    """The line of the notebook, after the groups were brought in front of the pixels."""
+    B, height, width, _ = x.shape
+
+    def rows(a):
+        return a.reshape(B, height * width, groups, -1).swapaxes(1, 2).reshape(B * groups, -1)
+
+    def back(a):
+        return a.reshape(B, groups, height * width, -1).swapaxes(1, 2).reshape(x.shape)
+
+    std = np.sqrt(rows(x).var(1, keepdims=True) + eps)
+    x_hat = (rows(x) - rows(x).mean(1, keepdims=True)) / std
+    g = rows(dy * gamma)
+    dx = (g - g.mean(1, keepdims=True) - x_hat * (g * x_hat).mean(1, keepdims=True)) / std
+    return back(dx), (dy * back(x_hat)).sum((0, 1, 2)), dy.sum((0, 1, 2))
+
+
 def group_backward(x, gamma, dy, groups, eps, through_variance=True):
     """By loops over images and groups."""
     dx, dgamma = np.zeros_like(x), np.zeros_like(gamma)
@@ -38,7 +65,7 @@ RIGHT = {
     "5.1": [lambda a, gamma, beta: gamma * (a - a) / np.sqrt(1e-6) + beta],
     "5.2": [np.sqrt(1 - 1 / 768), 0.999349],
     "5.3": [rms_backward],
-    "5.4": [group_backward],
+    "5.4": [group_backward, group_by_transpose],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
@@ -46,6 +73,7 @@ WRONG = {
     "5.1": [
         (lambda a, gamma, beta: gamma * 0, "bias"),
         (lambda a, gamma, beta: gamma * a + beta, "x - mean first"),
+        (lambda a, gamma, beta: a + 0 * beta, "mean of the row is a"),
         (lambda a, gamma, beta: gamma, "differs"),
         (lambda a, gamma, beta: beta * np.nan, "NaN"),
     ],
@@ -53,7 +81,8 @@ WRONG = {
         (np.sqrt(768 / 767), "other way round"),
         (767 / 768, "ratio of variances"),
         (0.5, "not 0.5"),
-        (0.9993, "not 0.9993"),
+        (0.99935, "more digits"),
+        (1.00065, "other way round"),
     ],
     "5.3": [
         (lambda x, gamma, dy, eps: rms_backward(x, gamma, dy, eps, scaled=False), "gamma is missing"),
@@ -64,6 +93,7 @@ WRONG = {
     "5.4": [
         (lambda x, gamma, dy, groups, eps: group_backward(x, gamma, dy, 1, eps), "all channels"),
         (lambda x, gamma, dy, groups, eps: group_backward(x, gamma, dy, x.shape[3], eps), "each channel"),
+        (group_by_reshape_alone, "reshape alone mixes"),
         (lambda *args: group_backward(*args, through_variance=False), "differs"),
     ],
 }

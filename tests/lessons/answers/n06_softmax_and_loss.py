@@ -59,6 +59,14 @@ def in_blocks(x, W, labels, block, with_labels=True):
     return loss, dx, dW
 
 
+def in_blocks_unshifted(x, W, labels, block):
+    starts = range(0, W.shape[1], block)
+    total = sum(np.exp(x @ W[:, i : i + block]).sum(axis=1) for i in starts)
+    t = np.eye(W.shape[1])[labels]
+    dz = (np.exp(x @ W) / total[:, None] - t) / len(x)
+    return np.mean(np.log(total) - (x @ W * t).sum(axis=1)), dz @ W.T, x.T @ dz
+
+
 # number -> answers that must pass
 RIGHT = {
     "6.1": [log_sum_exp],
@@ -79,6 +87,7 @@ WRONG = {
     "6.2": [
         (21843 * math.log(2), "bias of 0"),
         (first_loss() / 21843, "no mean"),
+        (10.99, "more digits"),
         (first_loss(bias=10.0), "It is not"),
     ],
     "6.3": [
@@ -92,6 +101,7 @@ WRONG = {
         (lambda z, t, tau: temperature(z, t, tau)[0], "tuple of 2"),
     ],
     "6.5": [
+        (in_blocks_unshifted, "exp overflows"),
         (lambda x, W, labels, block: in_blocks(x, W, labels, block, with_labels=False), "targets are missing"),
         (lambda x, W, labels, block: in_blocks(x, W[:, :block], labels % block, block), "shape"),
         (lambda x, W, labels, block: in_blocks(-x, W, labels, block), "differs"),
