@@ -13,7 +13,8 @@ METHODS = ("align_corners", "half_pixel", "bicubic", "bicubic_antialias")
 
 def sincos_2d(grid: tuple[int, int], width: int, temperature: float = 10_000.0) -> np.ndarray:
     """The fixed table (rows * columns, D) = [sin x w, cos x w, sin y w, cos y w], x the column and y the row of a
-    patch, w_i = temperature^(-i / (D/4 - 1)), i = 0..D/4-1, as in MoCo v3 and big_vision. D is a multiple of 4."""
+    patch, w_i = temperature^(-i / (D/4 - 1)), i = 0..D/4-1, as in big_vision; MoCo v3 and MAE have -i / (D/4) there.
+    D is a multiple of 4."""
     y, x = np.mgrid[: grid[0], : grid[1]].reshape(2, -1, 1).astype(float)
     w = temperature ** -(np.arange(width // 4) / max(1, width // 4 - 1))
     return np.concatenate([np.sin(x * w), np.cos(x * w), np.sin(y * w), np.cos(y * w)], axis=1)
