@@ -15,8 +15,8 @@ Link = Node | Tensor  # where cotangents arrive: at the result of an op, which i
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays do not compare as a whole
 class Argument:
-    """What an op was called with. parameter: its name in the op; link: the Node or leaf that it came from, None if it
-    takes no gradient; label: a name for it; value: the array, None where it is not known."""
+    """What an op was called with. parameter: its name in the op, else its number; link: the Node or leaf that it came
+    from, None if it takes no gradient; label: a name for it; value: the array, None where it is not known."""
 
     parameter: str
     link: Link | None
@@ -113,5 +113,5 @@ def parameter_names(node: Node, vjp: Callable) -> list[str]:
     for parameter in inspect.signature(op).parameters.values() if inspect.isfunction(op) else ():
         several = len(node.inputs) if parameter.kind is parameter.VAR_POSITIONAL else 0
         names += [f"{parameter.name}[{i}]" for i in range(several)] or [parameter.name]
-    unknown = [f"argument {i}" for i in range(len(names), len(node.inputs))]
+    unknown = [str(i) for i in range(len(names), len(node.inputs))]
     return [*names, *unknown][: len(node.inputs)]

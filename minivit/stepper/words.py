@@ -78,8 +78,7 @@ def details(frame: Frame, portions: dict[Link, int], label: Callable[[Link], str
     whole = "its only portion has arrived" if total == 1 else f"all {total} portions have arrived"
     assert frame.cotangent_in is not None
     yield from _told("comes in", "g =", frame.cotangent_in, whole)
-    for name, value in frame.saved.items():
-        yield from _told("saved", f"{name} =", value) if is_array(value) else [f"saved      {name} = {value}"]
+    yield from _saved(frame)
     yield f"source     {f'{frame.source_file}, line {frame.source_line}' if frame.source else 'not to be had'}"
     for line in frame.source.splitlines():
         yield f"           | {line}"
@@ -92,11 +91,25 @@ def details(frame: Frame, portions: dict[Link, int], label: Callable[[Link], str
             yield from _told("adds up", f"at {label(target)}: g =", frame.accumulated[target], count)
 
 
+def _saved(frame: Frame) -> Iterator[str]:
+    """What the vjp has captured. Its names are those of the source, which may mean something else to the reader."""
+    for name, value in frame.saved.items():
+        if is_array(value):
+            labels = [argument.label for argument in frame.inputs if argument.value is value]
+            yield from _told("saved", f"{name} of {frame.op} =", value, f"it is {labels[0]}" if labels else "")
+        else:
+            number = value if isinstance(value, int) else _number(value)  # a shape's length is exact
+            yield f"saved      {name} of {frame.op} = {number}"
+
+
 def _going_out(frame: Frame) -> Iterator[str]:
-    """What the vjp sends to each argument."""
+    """What the vjp sends to each argument: the reader's name for it first, then the op's."""
     for argument, returned, d in zip(frame.inputs, frame.returned_shapes, frame.cotangents_out, strict=True):
+        parameter = f"argument {argument.parameter} of {frame.op}"
         if d is None:
-            yield f"nothing    to {argument.parameter}: {argument.label}"
+            yield f"nothing    to {parameter}: {argument.label}"
             continue
-        summed = "" if returned == argument.shape else f"the engine sums {returned} to {argument.shape}"
-        yield from _told("goes out", f"to {argument.parameter}, which is {argument.label}:", d, summed)
+        remarks = [parameter] if len(frame.inputs) > 1 else []
+        if returned != argument.shape:
+            remarks.append(f"the engine sums {returned} to {argument.shape}")
+        yield from _told("goes out", f"to {argument.label}:", d, "; ".join(remarks))

@@ -200,7 +200,7 @@ def test_a_vjp_that_is_no_function():
     x = Tensor(1.0, requires_grad=True, name="x")
     stepper = BackwardStepper(lift(twice)(x))
     assert last_frame(stepper).cotangent_of(x) == 2
-    assert "argument 0" in stepper.text(1)
+    assert stepper.frame(1).inputs[0].parameter == "0"
 
 
 def test_back_and_forward_give_the_same_frames():
@@ -329,8 +329,8 @@ def test_the_text_of_a_known_graph():
         "           | def vjp(g):",
         "           |     return g, g",
         "returns    g, g",
-        "goes out   to x, which is b: 1",
-        "goes out   to y, which is b: 1",
+        "goes out   to b: 1   (argument x of add)",
+        "goes out   to b: 1   (argument y of add)",
         "adds up    at b: g = 2   (2 of 2 portions)",
     ]
     assert "(all 2 portions have arrived)" in stepper.text(2)
@@ -344,14 +344,28 @@ def test_the_text_of_arrays():
     w = Tensor(np.full((2, 20), 3.0), requires_grad=True, name="w")
     bias = Tensor(np.zeros(20), requires_grad=True)
     stepper = BackwardStepper(F.sum(x @ w + bias))
-    assert "goes out   to y, which is leaf 1: (20,) norm 8.94   (the engine sums (2, 20) to (20,))" in stepper.text(2)
+    sums = "(argument y of add; the engine sums (2, 20) to (20,))"
+    assert f"goes out   to leaf 1: (20,) norm 8.94   {sums}" in stepper.text(2)
     lines = stepper.text(3).splitlines()
     assert lines[0] == "Step 3 of 3: the vjp of matmul (op 1 of 3) runs"
-    at = lines.index("saved      x = (2, 2)")
+    at = lines.index("saved      x of matmul = (2, 2)   (it is x)")
     assert lines[at + 1 : at + 3] == ["             [1 -2]", "             [0 1e-09]"]
-    assert "goes out   to y, which is w: (2, 20) norm 10" in lines
+    assert "goes out   to w: (2, 20) norm 10   (argument y of matmul)" in lines
+
+
+def test_names_of_the_reader_are_told_from_those_of_the_op():
+    x = Tensor(np.array(2.0), requires_grad=True, name="x")
+    y = F.tanh(x)
+    stepper = BackwardStepper(y * x, values={"y": y})  # mul(x, y), called with our y and x
+    lines = stepper.text(1).splitlines()
+    assert "saved      x of mul = 0.964   (it is y)" in lines
+    assert "goes out   to y: 2   (argument x of mul)" in lines
+    assert "goes out   to x: 0.964   (argument y of mul)" in lines
+    lines = stepper.text(2).splitlines()
+    assert "saved      y of tanh = 0.964" in lines  # its result, no argument
+    assert "goes out   to x: 0.141" in lines  # its only argument needs no name
 
 
 def test_what_takes_no_gradient_is_said():
     x = Tensor(np.ones(2), requires_grad=True, name="x")
-    assert "nothing    to y: no gradient wanted" in BackwardStepper(x * 2.0, np.ones(2)).text(1)
+    assert "nothing    to argument y of mul: no gradient wanted" in BackwardStepper(x * 2.0, np.ones(2)).text(1)
