@@ -14,7 +14,7 @@
 # All parts are there. This notebook puts them together: **Eq. 1 to Eq. 4** of the paper
 # ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), section 3.1), from the pixels to the logits. At the end you will be able to
 #
-# - write the whole model from ops in about sixty lines, which agree with `minivit.models.ViT` in the logits and in every gradient,
+# - write the whole model from ops, in a few short functions that agree with `minivit.models.ViT` in the logits and in every gradient,
 # - follow a gradient by hand from the loss through all blocks down to the patches,
 # - count parameters and multiplications by formula, for every model of the paper's Table 1.
 #
@@ -59,7 +59,8 @@ rng = np.random.default_rng(11)
 #
 # $$\mathbf{y} = \mathrm{LN}(\mathbf{z}_L^0) \tag{Eq. 4}$$
 #
-# A linear layer, the *head*, makes the logits $\mathbf{y}\mathbf{W}_\mathrm{head} + \mathbf{b}_\mathrm{head}$.
+# A linear layer, the *head*, makes the logits $\mathbf{y}\mathbf{W}_\mathrm{head} + \mathbf{b}_\mathrm{head}$. (Such is the paper's head in
+# fine-tuning. In pre-training it has a hidden layer as well, section 3.1; the library calls it `pre_logits`.)
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -76,25 +77,26 @@ rng = np.random.default_rng(11)
 # | $\mathbf{z}_\ell$, $\mathbf{z}'_\ell$ | the tokens after block $\ell$, and in its middle | $(B, T, D)$ | `stream` |
 # | $\mathbf{y}$ | the image representation | $(B, D)$ | `y` |
 #
-# (In the library's docstrings $N$ counts all tokens, the [class] token included.)
+# (In the library's docstrings $N$ counts all tokens, the [class] token included. In the code, `F` is the module of functions, and in notebooks 07
+# and 08 `K` was the width of a head.)
 #
 # ## A small model
 #
-# No two lengths are alike and the image is not square, so that a mix-up of axes cannot go unseen. We take the library's names and
-# shapes of the parameters, and random values for all of them. The published initial values would not do: there the head is zero, so no
-# gradient passes it (exercise 11.3).
+# The numbers of images, tokens, heads and classes and the widths all differ, and the image is not square, so that few mix-ups of axes can go
+# unseen. We take the library's names and shapes of the parameters, and random values for all of them. The published initial values would
+# not do: there the head is zero, so no gradient passes it (exercise 11.3).
 
 # %%
-config = ViTConfig(image_size=(8, 12), patch_size=4, width=10, depth=3, heads=2, mlp_width=14, num_classes=7)
+config = ViTConfig(image_size=(8, 12), patch_size=4, width=22, depth=3, heads=2, mlp_width=14, num_classes=9)
 model = ViT(config, seed=0, dtype="float64")
 for tensor in model.parameters():
     tensor.data += 0.3 * rng.standard_normal(tensor.shape)
 
-B, P, C, D, L, H, K = 2, 4, 3, config.width, config.depth, config.heads, config.num_classes
+B, P, C, D, L, H, K = 5, 4, 3, config.width, config.depth, config.heads, config.num_classes
 N = (8 // P) * (12 // P)
 T = N + 1
 images = rng.standard_normal((B, 8, 12, C))
-labels = np.array([3, 5])
+labels = np.array([3, 5, 0, 8, 3])
 
 for name, tensor in model.named_parameters():
     if "blocks" not in name or "blocks.0" in name:  # the other blocks are like the first
@@ -161,7 +163,7 @@ logits_loops = np.array([vit_loops(image, w) for image in images])
 print(logits_loops.round(3))
 
 # %% [markdown]
-# ## Forward, in sixty lines
+# ## Forward, for whole batches
 #
 # Now for the whole batch at once, with the ops of the engine, so that it can be differentiated. `p` holds Tensors by the same names. Heads and
 # patches are axes that `reshape` makes and `transpose` moves (notebooks [03](03_patches.ipynb) and [08](08_multi_head.ipynb)).
@@ -389,7 +391,8 @@ error = check_vjp(my_embedding, x_p, E, w["class_token"], w["position_embedding"
 print(f"largest relative error of the gradients of Eq. 1: {error:.1e}")
 
 # %% [markdown]
-# And the whole model: the random cotangent sits at the logits, and every parameter is moved in random directions.
+# And the whole model: the random cotangent sits at the logits, and every parameter array is moved in three random directions. (All entries of
+# an array move at once, so an error in one of them shows. The gradient of the images is exercise 11.4.)
 
 # %%
 names = list(p)
@@ -401,20 +404,22 @@ print(f"{len(names)} parameter arrays, largest relative error of their gradients
 # %% [markdown]
 # ## The library
 #
-# This is Eq. 1 in the library, a method of the model:
+# This is Eq. 1 in the library, a method of the model. For our `config`, `stem` is `None`, `patch_positions` returns `None`, and the only prefix is
+# the [class] token; what remains are the lines of `embed` above.
 
 # %%
 show_source(ViT.embed)
 
 # %% [markdown]
-# Eq. 2 and 3, with two options of later papers (`scale1`, `scale2`), dropout, and a short cut: when only the [class] token is read, the last block
-# computes no other row (`queries`).
+# Eq. 2 and 3, with two options of later papers (`scale1`, `scale2`), `dropout` and `drop_path` (notebook 14; here they do nothing), and a short
+# cut: when only the [class] token is read, the last block computes no other row (`queries`).
 
 # %%
 show_source(EncoderBlock.forward)
 
 # %% [markdown]
-# Eq. 4 and what surrounds it. For our `config` most branches are not taken; find the five lines that are ours.
+# Eq. 4 and what surrounds it. Most branches are options that our `config` does not take. Five lines are ours: `self.embed`, `x = block(...)`,
+# `self.norm(x)`, `encoded[:, 0]` and `self.head(features)`.
 
 # %%
 show_source(ViT.forward)
@@ -431,7 +436,7 @@ for (name, _), gradient in zip(model.named_parameters(), library, strict=True):
     agree(name, engine[name], gradient)
 
 # %% [markdown]
-# The bias of `qkv` deserves a look: a third of it belongs to the keys, and its gradient is zero. The same number added to all scores of a query
+# The bias of `qkv` deserves a look: a third of it belongs to the keys, and its gradient is zero up to rounding. The same number added to all scores of a query
 # changes no weight, and a bias of the keys does just that.
 
 # %%
@@ -459,12 +464,12 @@ print("largest gradient of the bias of q, k, v:", " ".join(f"{size:.1e}" for siz
 # %%
 def parameters(c):
     """Parameters of a ViT by part.   c: a ViTConfig with a [class] token and square patches -> {part: number}."""
-    D, F, K, pixels = c.width, c.mlp_width, c.num_classes, c.patch_size[0] ** 2 * c.channels
+    D, mlp_width, K, pixels = c.width, c.mlp_width, c.num_classes, c.patch_size[0] ** 2 * c.channels
     return {
         "patches": pixels * D + D,
         "positions": D + c.num_tokens * D,
         "attention": c.depth * (4 * D * D + 4 * D),
-        "MLP": c.depth * (2 * D * F + F + D),
+        "MLP": c.depth * (2 * D * mlp_width + mlp_width + D),
         "norms": c.depth * 4 * D + 2 * D,
         "head": D * K + K if K else 0,
     }
@@ -473,9 +478,9 @@ def parameters(c):
 agree("our model", sum(parameters(config).values()), model.num_parameters())
 
 # %% [markdown]
-# The same for the models of the paper, and two smaller ones of [Steiner et al. 2021](https://arxiv.org/abs/2106.10270). `ViT(config, seed=None)` draws
-# no random numbers: its matrices are zeros, which the operating system hands out only when somebody writes to them. So even the largest is
-# built at once, and can say how many parameters it has.
+# The same for the models of the paper, and two smaller ones, introduced as DeiT-Ti and DeiT-S
+# ([Touvron et al. 2020](https://arxiv.org/abs/2012.12877)). `ViT(config, seed=None)` draws no random numbers: its matrices are zeros, which the
+# operating system hands out only when somebody writes to them. So even the largest is built at once, and can say how many parameters it has.
 
 # %%
 variants = {name: ViTConfig.variant(name) for name in ("Ti/16", "S/16", "B/16", "L/16", "H/14")}
@@ -502,13 +507,14 @@ for letter, paper in {"B": 86, "L": 307, "H": 632}.items():
     print(line.rstrip())
 
 # %% [markdown]
-# Each number of Table 1 has its star, so the shapes of the table are those of our models. No column has three: the paper's three numbers were not
-# counted in one and the same way.
+# Each number of Table 1 has its star, so the shapes of the table are those of our models. No column has three: none of these six ways of counting
+# gives all three numbers. (The paper has ViT-B and ViT-L with patches of 16 and 32, ViT-H with patches of 14, so no single patch size would do.)
 #
 # ## Counting multiplications
 #
 # A product of matrices $(n, k)(k, m)$ takes $nkm$ multiply-adds. (One multiply-add counts as two FLOPs.) All else, LayerNorm, softmax, GELU, sums, is
-# left out: it grows with the number of elements only. Per image, forward:
+# left out: it takes a few operations per element. (The softmax has $HT^2$ elements per block, quadratic in $T$ as well, but without the
+# factor $D/H$ of the scores.) Per image, forward:
 #
 # | part | multiply-adds |
 # |---|---|
@@ -522,19 +528,19 @@ for letter, paper in {"B": 86, "L": 307, "H": 632}.items():
 # %%
 def multiply_adds(c):
     """Multiply-adds of the matrix products of one forward pass of one image, by part -> {part: number}."""
-    D, F, K, T, pixels = c.width, c.mlp_width, c.num_classes, c.num_tokens, c.patch_size[0] ** 2 * c.channels
+    D, K, T, pixels = c.width, c.num_classes, c.num_tokens, c.patch_size[0] ** 2 * c.channels
     return {
         "patches": (T - 1) * pixels * D,
         "projections": c.depth * 4 * T * D * D,
         "scores": c.depth * 2 * T * T * D,
-        "MLP": c.depth * 2 * T * D * F,
+        "MLP": c.depth * 2 * T * D * c.mlp_width,
         "head": D * K,
     }
 
 
 # %% [markdown]
-# The tape knows what was really done. Each node of our sixty-line model has the shapes of its inputs and its output; `linear` and `matmul` sum
-# over the last axis of their first input.
+# The *tape*, the engine's record of the operations, knows what was really done. It is a list of nodes, one per operation, with the shapes of its
+# inputs and its output; `linear` and `matmul` sum over the last axis of their first input.
 
 # %%
 logits, _ = my_vit(Tensor(images), p, P, H, L)
@@ -552,8 +558,9 @@ for name, c in variants.items():
     print(f"ViT-{name:<8} {total / 1e9:9.2f}   " + "".join(f"{count / total:13.1%}" for count in parts.values()))
 
 # %% [markdown]
-# (1 GMAC is $10^9$ multiply-adds; images of 224 × 224 pixels, 1,000 classes.) At this image size attention's quadratic part is small. It grows with
-# the *square* of the number of tokens, all else in proportion to it. So we draw the parts of one block against the number of tokens, for ViT-B.
+# (1 GMAC is $10^9$ multiply-adds; images of 224 × 224 pixels, 1,000 classes. The backward pass takes about twice as many: each product has two
+# gradients, and each of them is a product of the same size.) At this image size attention's quadratic part is small. It grows with the *square* of the
+# number of tokens, the rest of a block in proportion to that number. So we draw the parts of one block against the number of tokens, for ViT-B.
 
 # %%
 c = variants["B/16"]
@@ -581,7 +588,8 @@ plt.show()
 
 crossing = mlp_width + 1  # 2 T T D is more than 2 T D F if T is more than F
 print(f"From {crossing} tokens on, scores and A v of a block of ViT-B cost more than its MLP.")
-print(f"Patches of 16 x 16 pixels are that many at images of about {16 * math.isqrt(crossing)} pixels a side.")
+side = 16 * math.ceil(math.sqrt(crossing - 1))  # one token is [class]
+print(f"Patches of 16 x 16 pixels are that many in square images of {side} pixels a side or more.")
 
 # %% [markdown]
 # Left: slopes 1 and 2 on the logarithmic axes; at 224 and at 384 pixels the quadratic part is below the others. Right: in the larger models the
@@ -597,7 +605,7 @@ print(f"Patches of 16 x 16 pixels are that many at images of about {16 * math.is
 #   result is noise.
 # - **The form of GELU and the epsilon of LayerNorm.** The published code uses tanh and 1e-6. Another choice moves the logits a little, too little to
 #   see in an accuracy and enough to fail a comparison.
-# - **A gradient check at the published initial values** checks almost nothing: behind a head of zeros all gradients are zero.
+# - **A gradient check at the published initial values** checks almost nothing: all gradients before a head of zeros are zero.
 # - **FLOPs or multiply-adds?** Papers call either of them FLOPs. They differ by a factor of 2.
 #
 # ## Exercises

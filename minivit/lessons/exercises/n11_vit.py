@@ -44,15 +44,27 @@ def _gradient_cases(rng: np.random.Generator) -> list[tuple]:
 
 
 def _vit(
-    images, w, P, H, *, final_norm=True, norm_first=True, drop_first=False, order=int, form="tanh", wide=False, add=True
+    images,
+    w,
+    P,
+    H,
+    *,
+    final_norm=True,
+    norm_first=True,
+    read=slice(None),
+    order=int,
+    form="tanh",
+    eps=1e-6,
+    wide=False,
+    add=True,
 ):
-    """The model of exercise 11.5; every keyword is a place where something can be done wrongly."""
+    """The model of exercise 11.5; every keyword is a place for a mistake.   read: the tokens that are averaged."""
 
     def linear(x, name):
         return x @ w[f"{name}.weight"] + w[f"{name}.bias"]
 
     def norm(x, name):
-        return ops.layer_norm(x, w[f"{name}.scale"], w[f"{name}.bias"])[0]
+        return ops.layer_norm(x, w[f"{name}.scale"], w[f"{name}.bias"], eps)[0]
 
     z = linear(_patches(images, P), "patch_embed.projection")
     z = z + w["position_embedding"] if add else z
@@ -66,7 +78,7 @@ def _vit(
         z = linear(hidden, f"{block}.mlp.out") + z
     if final_norm and norm_first:
         z = norm(z, "norm")
-    features = z[:, 1:].mean(axis=1) if drop_first else z.mean(axis=1)
+    features = z[:, read].mean(axis=1)
     if final_norm and not norm_first:
         features = norm(features, "norm")
     return linear(features, "head")
@@ -75,7 +87,9 @@ def _vit(
 _VIT_MISTAKES: dict[str, dict[str, Any]] = {
     "The last LayerNorm (Eq. 4) is missing.": {"final_norm": False},
     "The last LayerNorm comes before the mean: it looks at single tokens.": {"norm_first": False},
-    "The mean runs over all tokens. There is no [class] token here to leave out.": {"drop_first": True},
+    "The mean runs over all tokens. There is no [class] token here to leave out.": {"read": slice(1, None)},
+    "Token 0 alone is read. It is the first patch here; read the mean over all tokens.": {"read": slice(1)},
+    "The epsilon of LayerNorm is 1e-6, inside the root.": {"eps": 1e-5},
     "The blocks are in the wrong order: sorted as text, blocks.10 comes before blocks.2.": {"order": str},
     "This is GELU in its erf form; the published code, and w, go with the tanh form.": {"form": "erf"},
     "The scores are divided by the square root of D, not of the width D / H of a head.": {"wide": True},
@@ -128,7 +142,8 @@ def _judge_vit(answer: Any) -> str | None:
     if right == [True, False]:
         return "It is right for 2 blocks and wrong for 11. In which order do you take them?"
     return (
-        "The logits have the right shape and differ from the library's. Compare the stream block by block: pass a tap."
+        "The logits have the right shape and differ from the library's. To find where, take a model with "
+        'classifier="gap": `tap = {}; model(images, tap=tap)` fills the dict with its tokens after every block.'
     )
 
 
@@ -150,6 +165,7 @@ EXERCISES = [
                     lambda D, F: 4 * D * D + 2 * D * F + 5 * D + F
                 ),
                 "These are the matrices alone: biases and LayerNorms count too.": lambda D, F: 4 * D * D + 2 * D * F,
+                "F is an argument of its own: it need not be 4D.": lambda D, F: 12 * D * D + 13 * D,
                 "A block has two LayerNorms.": lambda D, F: 4 * D * D + 2 * D * F + 7 * D + F,
                 "MSA has a fourth matrix: the projection after the heads, D x D and a bias.": (
                     lambda D, F: 3 * D * D + 2 * D * F + 8 * D + F

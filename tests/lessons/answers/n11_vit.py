@@ -26,14 +26,14 @@ def patches_transposed(dz0, E, height, width, P):
     return whole
 
 
-def norm(x, scale, bias, eps=1e-6):
+def norm(x, scale, bias, eps):
     return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps) * scale + bias
 
 
-def block(z, w, H):
+def block(z, w, H, eps):
     """One image: z (T, D)."""
     T, D = z.shape
-    u = norm(z, w["norm1.scale"], w["norm1.bias"])
+    u = norm(z, w["norm1.scale"], w["norm1.bias"], eps)
     qkv = (u @ w["attention.qkv.weight"] + w["attention.qkv.bias"]).reshape(T, 3, H, D // H)
     heads = []
     for h in range(H):
@@ -41,12 +41,12 @@ def block(z, w, H):
         e = np.exp(q @ k.T / math.sqrt(D // H))
         heads.append(e / e.sum(axis=1, keepdims=True) @ v)
     z = z + np.hstack(heads) @ w["attention.out.weight"] + w["attention.out.bias"]
-    x = norm(z, w["norm2.scale"], w["norm2.bias"]) @ w["mlp.hidden.weight"] + w["mlp.hidden.bias"]
+    x = norm(z, w["norm2.scale"], w["norm2.bias"], eps) @ w["mlp.hidden.weight"] + w["mlp.hidden.bias"]
     x = x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
     return z + x @ w["mlp.out.weight"] + w["mlp.out.bias"]
 
 
-def vit(images, w, P, H, last=True, as_text=False, eps=1e-6):
+def vit(images, w, P, H, last=True, as_text=False, eps=1e-6, read=slice(None)):
     depth = 0
     while f"blocks.{depth}.norm1.scale" in w:
         depth += 1
@@ -59,10 +59,10 @@ def vit(images, w, P, H, last=True, as_text=False, eps=1e-6):
         z = z + w["position_embedding"][0]
         for i in order:
             start = f"blocks.{i}."
-            z = block(z, {name[len(start) :]: a for name, a in w.items() if name.startswith(start)}, H)
+            z = block(z, {name[len(start) :]: a for name, a in w.items() if name.startswith(start)}, H, eps)
         if last:
             z = norm(z, w["norm.scale"], w["norm.bias"], eps)
-        logits.append(z.mean(axis=0) @ w["head.weight"] + w["head.bias"])
+        logits.append(z[read].mean(axis=0) @ w["head.weight"] + w["head.bias"])
     return np.array(logits)
 
 
@@ -80,6 +80,7 @@ WRONG = {
     "11.1": [
         (lambda D, F: 4 * D * D + 2 * D * F, "matrices alone"),
         (lambda D, F: 4 * (D * D + D) + 2 * D * F + F + D, "LayerNorms are missing"),
+        (lambda D, F: D * (12 * D + 13), "argument of its own"),
         (lambda D, F: 12 * D * D, "differs"),
     ],
     "11.2": [
@@ -98,6 +99,8 @@ WRONG = {
     "11.5": [
         (lambda images, w, P, H: vit(images, w, P, H, last=False), "last LayerNorm"),
         (lambda images, w, P, H: vit(images, w, P, H, as_text=True), "blocks.10"),
+        (lambda images, w, P, H: vit(images, w, P, H, read=[0]), "Token 0 alone"),
+        (lambda images, w, P, H: vit(images, w, P, H, eps=1e-5), "epsilon"),
         (lambda images, w, P, H: vit(images, w, P, H, eps=1e-2), "differ from the library's"),
         (lambda images, w, P, H: vit(images, w, P, H)[0], "expected (3, 4)"),
         (lambda images, w, P, H: vit(images, w, P, 1), "differ from the library's"),
