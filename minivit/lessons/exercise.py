@@ -122,13 +122,13 @@ def function_like(
         if not callable(answer):
             return f"The answer should be a function, this is {_kind(answer)}."
         tried = cases(np.random.default_rng(0))
+        wanted = [_arrays(reference(*copy.deepcopy(args))) for args in tried]
         got = []
         for args in tried:
-            result = _called(answer, args)
+            result = _called(answer, args, several=len(wanted[0]) > 1)
             if isinstance(result, str):
                 return result
             got.append(result)
-        wanted = [_arrays(reference(*copy.deepcopy(args))) for args in tried]
         if _all_equal(got, wanted, rtol):
             return None
         for hint, wrong in (mistakes or {}).items():
@@ -140,8 +140,11 @@ def function_like(
     return judge
 
 
-def _called(answer: Callable, args: tuple) -> Arrays | str:
-    """What the answer returns for these arguments, or what is wrong with the call."""
+def _called(answer: Callable, args: tuple, several: bool) -> Arrays | str:
+    """What the answer returns for these arguments, or what is wrong with the call.
+
+    several: more than one array is asked for; then a list counts as a tuple.
+    """
     given = copy.deepcopy(args)
     try:
         result = answer(*given)
@@ -155,7 +158,7 @@ def _called(answer: Callable, args: tuple) -> Arrays | str:
         if isinstance(then, np.ndarray) and not np.array_equal(now, then, equal_nan=True):
             return "It changes one of its arguments; work on a copy, or write `x = x - ...` instead of `x -= ...`."
     try:
-        return _arrays(result)
+        return _arrays(tuple(result) if several and isinstance(result, list) else result)
     except (TypeError, ValueError):
         return f"It should return numbers or arrays, this is {_kind(result)}."
 

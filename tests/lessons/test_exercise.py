@@ -62,6 +62,7 @@ def test_tensors_count_as_their_data():
 
 def test_results_of_a_tuple_are_named():
     assert judged(PAIR, lambda x: (x, 3 * x)).right
+    assert judged(PAIR, lambda x: [x, 3 * x]).right  # a list will do
     assert "Result 2 of 2 is 2 times the right one" in judged(PAIR, lambda x: (x, 6 * x)).text
     assert "Result 2 of 2 has the right shape" in judged(PAIR, lambda x: (x, x**2)).text
     assert "a tuple of 2 arrays, and returns one array" in judged(PAIR, lambda x: x).text
