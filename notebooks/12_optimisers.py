@@ -55,12 +55,15 @@ rng = np.random.default_rng(12)
 # $$\hat m_t = \frac{m_t}{1 - \beta_1^t}, \qquad \hat v_t = \frac{v_t}{1 - \beta_2^t}, \qquad
 # \theta_t = \theta_{t-1} - \eta_t\, \frac{\hat m_t}{\sqrt{\hat v_t} + \varepsilon} \tag{Adam}$$
 #
-# **AdamW** ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)) also shrinks the parameter a little, in proportion to itself:
+# **AdamW** ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)) also shrinks the parameter a little, in proportion to itself. We write it
+# as the libraries do (PyTorch, optax, flax). In its own paper the decay is multiplied by the schedule alone, not by the peak learning rate
+# (exercise 12.4).
 #
 # $$\theta_t = \theta_{t-1} - \eta_t \left( \frac{\hat m_t}{\sqrt{\hat v_t} + \varepsilon} + \lambda\, \theta_{t-1} \right) \tag{AdamW}$$
 #
-# The paper says "Adam" and "weight decay". The Adam of flax, the library that the published code was written with, decoupled its weight
-# decay: it was AdamW. Fine-tuning uses plain gradient descent with momentum (Table 4), `minivit.optim.SGD`.
+# The paper on ViT says "Adam" and "weight decay". The Adam of flax, the library that the published code was written with, decoupled its weight
+# decay: it was AdamW. Fine-tuning uses gradient descent with momentum (section 4.1 and Table 4): it steps along a running sum of the gradients, the
+# older ones weighing less, without a division by $\sqrt{\hat v}$. The library has it as `minivit.optim.SGD`.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -124,8 +127,8 @@ agree("theta", adamw(theta0, gradients, lr, wd), adamw_loops(theta0, gradients, 
 # %% [markdown]
 # ## Where the corrections come from
 #
-# An optimiser has no backward pass. What can be derived is what its averages hold. **Step 1:** insert the recursion for $m_t$ into itself, until $m_0 = 0$
-# is reached. Each older gradient has one more factor $\beta_1$:
+# An optimiser has no backward pass. What can be derived is what its averages hold. **Step 1:** insert the recursion for $m_t$ into itself, until
+# $m_0 = 0$ is reached. Each older gradient has one more factor $\beta_1$:
 #
 # $$m_t = (1 - \beta_1) \sum_{i=1}^{t} \beta_1^{t-i} g_i.$$
 
@@ -154,7 +157,8 @@ for t in (1, 10, 100, 1000, 10000):
     print(f"{t:5d} {1 - b1**t:24.3f} {1 - b2**t:14.3f}")
 
 # %% [markdown]
-# $v$ needs thousands of steps to fill. Until then it rests on few gradients, and the step size with it: one reason to begin with a small learning rate.
+# $v$ needs thousands of steps to fill. Until then it rests on few gradients, and the step size with it: one reason to begin with a small learning
+# rate.
 #
 # ## Weight decay, coupled or not
 #
@@ -176,14 +180,15 @@ def penalty(theta, wd=0.1):
 print(f"largest relative error: {check_vjp(penalty, theta0):.1e}")
 
 # %% [markdown]
-# In plain gradient descent both ways are one: $\theta - \eta(g + \lambda\theta)$. In Adam they are not. With L2, $\lambda\theta$ is a part of $g_t$. It
-# goes into $m$ **and** into $v$, and is divided by $\sqrt{\hat v}$. Suppose the gradient of the loss is noise of size $s$, much larger than
-# $\lambda|\theta|$. Then $\sqrt{\hat v} \approx s$, and the shrinking per step is about
+# In plain gradient descent both ways are one: $\theta - \eta(g + \lambda\theta)$. In Adam they are not. With L2, $\lambda\theta$ is a part of
+# $g_t$. It goes into $m$ **and** into $v$, and is divided by $\sqrt{\hat v}$. Suppose the gradient of the loss is noise of size $s$, much larger
+# than $\lambda|\theta|$. Then $\sqrt{\hat v} \approx s$, and the shrinking per step is about
 #
 # $$\eta\,\frac{\lambda\theta}{s} \quad\text{(L2 in Adam)} \qquad\text{instead of}\qquad \eta\lambda\theta \quad\text{(AdamW).}$$
 #
-# So with L2 a parameter with large gradients hardly decays. If $s$ is smaller than $\lambda|\theta|$, the ratio $\hat m / \sqrt{\hat v}$ is near
-# 1 whatever $\lambda$ is, and the parameter walks towards zero by about $\eta$ per step. The library can be turned into Adam with L2 by one method:
+# So with L2 a parameter with large gradients hardly decays. If $s$ is much smaller than $\lambda|\theta|$, the ratio $\hat m / \sqrt{\hat v}$ is at
+# first near 1 whatever $\lambda$ is, and the parameter walks towards zero by about $\eta$ per step; later more slowly, since $\hat v$ still
+# remembers the larger $\theta$ of the past. The library can be turned into Adam with L2 by one method:
 
 
 # %%
@@ -195,8 +200,8 @@ class AdamL2(AdamW):
 
 
 # %% [markdown]
-# A test without any model: 2,000 parameters that all begin at 1, whose gradients are pure noise of sizes from $10^{-4}$ to $10$. Nothing but the decay has a
-# direction.
+# A test without any model: parameters that all begin at 1, whose gradients are pure noise, 200 for each of eleven sizes of noise from $10^{-4}$ to
+# $10$. Nothing but the decay has a direction.
 
 # %%
 sizes = np.geomspace(1e-4, 10, 11)
@@ -222,6 +227,7 @@ print(f"(1 - lr wd)^steps = {(1 - noise_lr * noise_wd) ** noise_steps:.2f}")
 # ## The library
 #
 # The update of one array, in place. The decay comes first, so that it uses the old value, and the two corrections are moved into factors.
+# (`xp_of(v)` is the library that `v` belongs to, here NumPy.)
 
 # %%
 show_source(AdamW.update)
@@ -235,8 +241,9 @@ for g in gradients:
 agree("AdamW", theta, adamw(theta0, gradients, lr, wd))
 
 # %% [markdown]
-# Not every parameter should decay. A LayerNorm whose scale is pulled to zero does not become simpler, it becomes smaller. The library lets
-# the kernels decay, the matrices that multiply something:
+# Not every parameter should decay. A LayerNorm whose scale is pulled to zero does not become simpler, it becomes smaller. The library lets only the
+# **kernels** decay: so the published code calls the matrices that multiply something. (The position embedding is added. AugReg is the work of
+# [Steiner et al. 2021](https://arxiv.org/abs/2106.10270), `big_vision` its code.)
 
 # %%
 show_source(is_kernel)
@@ -250,8 +257,8 @@ for name, tensor in ViT(config).named_parameters():
 # %% [markdown]
 # ## Clipping
 #
-# Now and then a batch has a gradient far larger than the others. On ImageNet the paper clips at global norm 1 (Table 3, caption): all gradients of the
-# model together are one long vector. If it is longer than $c$, it is shortened to $c$; its direction stays.
+# In some runs a batch now and then has a gradient far larger than the others. On ImageNet the paper clips at global norm 1 (Table 3, caption): all
+# gradients of the model together are one long vector. If it is longer than $c$, it is shortened to $c$; its direction stays.
 #
 # $$\lVert g \rVert = \sqrt{\sum_{\text{arrays}} \sum_i g_i^2}, \qquad g \leftarrow g \cdot \min\!\left(1, \frac{c}{\lVert g \rVert}\right) \tag{clipping}$$
 
@@ -284,8 +291,9 @@ print(f"norm before: {norm_before:.3f}, after: {math.sqrt(sum((g * g).sum() for 
 show_source(clip_scale)
 
 # %% [markdown]
-# What is there to clip, if Adam takes the size of a gradient out anyway? Indeed it makes no difference if *all* gradients are scaled alike (but for
-# $\varepsilon$). Clipping changes the weight of *one batch* against the others. We give Adam gradients of 1, and once, at step 50, a gradient of 100.
+# What is there to clip, if Adam takes the size of a gradient out anyway? Indeed it makes no difference if *all* gradients, from the first step on,
+# are scaled alike (but for $\varepsilon$). Clipping changes the weight of *one batch* against the others. We give Adam gradients of 1, and once, at
+# step 50, a gradient of 100.
 
 # %%
 spikes = np.ones(full_or_fast(3000, 300))
@@ -314,18 +322,21 @@ print(f"without clipping: shortest update {plain.min():.2f}, last one {plain[-1]
 print(f"with clipping:    shortest update {limited.min():.2f}")
 
 # %% [markdown]
-# After the outlier the updates are a small part of what they were, although all other gradients are as before, and they recover slowly: $m$ forgets the
-# outlier within tens of steps, $v$ only within thousands.
+# At the outlier itself the update is no longer than the others, since $v$ takes the outlier in as well. After it the updates are a small part of
+# what they were, although all other gradients are as before, and they recover slowly: $m$ forgets the outlier within tens of steps, $v$ only within
+# thousands.
 #
 # ## The learning rate over time
 #
-# All models of the paper begin with a **warm-up** over 10,000 steps: the rate rises from 0 in a straight line. Then it falls, along half a
-# **cosine** on ImageNet and in a straight line (**linear**) on the larger sets (Table 3). With $T$ updates, of which $w$ are warm-up, and the number $s$ of
-# updates done so far:
+# All models of the paper are pre-trained with a **warm-up** over 10,000 steps: the rate rises from 0 in a straight line. Then it falls, along half
+# a **cosine** on ImageNet and in a straight line (**linear**) on the larger sets (Table 3). Here $T$ is the number of all updates (not of tokens),
+# $w > 0$ of them warm-up, $\eta_{\max}$ the highest rate (the *peak*) and $\eta_{\text{end}}$ the last. Update $t$ comes after $s = t - 1$ others
+# and has the rate
 #
-# $$p = \frac{s - w}{T - w} \text{ clipped to } 0 \ldots 1, \qquad
-# \eta = \min\!\left(1, \frac{s}{w}\right) \cdot \begin{cases} \eta_{\max} \cdot \frac{1}{2}\,(1 + \cos \pi p) & \text{cosine} \\
+# $$\eta_t = \min\!\left(1, \frac{s}{w}\right) \cdot \begin{cases} \eta_{\max} \cdot \frac{1}{2}\,(1 + \cos \pi p) & \text{cosine} \\
 # \eta_{\text{end}} + (\eta_{\max} - \eta_{\text{end}})(1 - p) & \text{linear} \end{cases} \tag{warm-up}$$
+#
+# where $p = \frac{s - w}{T - w}$, limited to $0 \ldots 1$, is the progress since the warm-up.
 
 
 # %%
@@ -367,7 +378,8 @@ plt.show()
 # %% [markdown]
 # ## Experiment: the same model with AdamW and with L2
 #
-# A small ViT learns the digits, with warm-up, cosine and clipping at 1. We record the learning rate, the norm of the gradient before
+# A small ViT learns the digits, with warm-up, cosine and clipping at 1. (`step` is one update: forward, backward, clipping, optimiser. Notebook
+# [13](13_training.ipynb) opens it.) We record the learning rate, the norm of the gradient before
 # clipping, and the norm of all kernels. $\lambda$ means different things to AdamW and to Adam with L2, so each gets one of its own, chosen so
 # that the overall norm ends up in the same region.
 
@@ -398,7 +410,7 @@ runs = {
 }
 unclipped = train_with(AdamW, 0.0, clip_norm=None)
 
-for name, (model, _, trace) in runs.items():
+for name, (model, _, trace) in (runs | {"no decay, not clipped": unclipped}).items():
     loss, norm = trace[-20:, 0].mean(), trace[-1, 2]
     print(f"{name:<24} loss {loss:.3f}   kernels {norm:5.2f}   test accuracy {accuracy(model, test):.1%}")
 print(f"clipped: {(runs['no decay'][2][:, 1] > 1).mean():.0%} of the updates")
@@ -422,9 +434,11 @@ axes[2].legend(fontsize=9)
 plt.show()
 
 # %% [markdown]
-# The printed share of clipped updates tells what clipping does here: catch outliers, if it is small; give all gradients one length, if it
-# is near 100 %. Both decays bring the norm down in the right panel. Kernel by kernel they differ. For each kernel we take the norm at the end, divided by
-# the one without decay, and draw it against the typical size of the kernel's gradient, the root of the mean of $\hat v$.
+# The printed share of clipped updates tells what clipping does here: catch outliers, if it is small; give all gradients one length, if it is near
+# 100 %. What that changed, the two printed runs without decay tell. Both decays bring the norm down in the right panel. Kernel by kernel they
+# differ. For each kernel but the head, which began at zero, we take the norm at the end, divided by the one without decay, and draw it against the
+# typical size of what the optimiser was given for that kernel, the root of the mean of $\hat v$. (That is the clipped gradient, for L2 with
+# $\lambda\theta$ in it.)
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
@@ -433,10 +447,11 @@ for (name, remains), style in zip(shrunk.items(), ("s--", "^-."), strict=True):
 left.set(title="noise: what remains of 1", xlabel="size $s$ of the noise", ylim=(-0.05, 1.1))
 left.legend()
 
-without = {name: np.linalg.norm(tensor.data) for name, tensor in runs["no decay"][0].named_parameters()}
+without = {k: np.linalg.norm(t.data) for k, t in runs["no decay"][0].named_parameters() if is_kernel(k, t)}
+del without["head.weight"]  # it began at zero
 spread = {}
 for (name, (model, optimiser, _)), style in zip(list(runs.items())[1:], ("s", "^"), strict=True):
-    kernels = [(i, k, t.data) for i, (k, t) in enumerate(model.named_parameters()) if is_kernel(k, t)]
+    kernels = [(i, k, t.data) for i, (k, t) in enumerate(model.named_parameters()) if k in without]
     typical = [math.sqrt(optimiser.state["v"][i].mean() / (1 - b2**updates)) for i, _, _ in kernels]
     ratio = np.array([np.linalg.norm(data) / without[k] for _, k, data in kernels])
     right.semilogx(typical, ratio, style, label=name)
@@ -450,36 +465,38 @@ right.axhline(
 right.set(
     title="ViT: norm of each kernel, relative to no decay", xlabel="typical size of its gradient", ylim=(-0.05, 1.5)
 )
+right.set_xticks([0.001, 0.003, 0.01, 0.03], ["0.001", "0.003", "0.01", "0.03"])
 right.xaxis.set_minor_formatter("")
 right.legend(fontsize=9)
 plt.show()
 
 for name, ratio in spread.items():
-    print(f"{name:<24} the kernels keep between {ratio.min():.2f} and {ratio.max():.2f} of their norm")
+    print(f"{name:<24} the {len(ratio)} kernels keep between {ratio.min():.2f} and {ratio.max():.2f} of their norm")
 
 # %% [markdown]
-# Look at the slopes. With AdamW what remains depends little on the size of the gradient, in noise and in the model (a kernel that began at
-# zero, the head, cannot shrink below what it learns). With L2 it depends on it: what has small gradients shrinks most. The printed ranges say
-# how strong the effect is in this run. Which of them classifies better is another question, for which one seed on 1,438 images is no
-# evidence.
+# Look at the slopes. With AdamW what remains depends little on the size of the gradient, in noise and in the model. With L2 it depends on it: what
+# has small gradients shrinks most. The printed ranges say how strong the effect is in this run. Which of them classifies better is another
+# question, for which one seed on 1,438 images is no evidence.
 #
 # ## Where this goes wrong in practice
 #
 # - **The same $\lambda$ for L2 and AdamW.** They are different quantities: above they differ by a factor of 1,000. Some libraries call L2 in
 #   Adam `weight_decay`.
-# - **Decay not multiplied by the learning rate.** Some code bases do it on purpose (exercise 12.4). A recipe's "weight decay 0.0001" may be
-#   another's 0.1.
+# - **Decay not multiplied by the learning rate.** Some code bases do it on purpose (exercise 12.4). The same number in two recipes can differ by
+#   the factor of the learning rate.
 # - **$t$ counted from 0.** Then $1 - \beta^t = 0$ and the first update is NaN.
-# - **$\varepsilon$ inside the root**, $\sqrt{\hat v + \varepsilon}$. It then acts like $\sqrt\varepsilon = 10^{-4}$, which is as large as many gradients.
+# - **$\varepsilon$ inside the root**, $\sqrt{\hat v + \varepsilon}$. It then acts like $\sqrt\varepsilon = 10^{-4}$, which is as large as many
+#   gradients.
 # - **Clipping pieces of a batch**, or single arrays. The direction changes. Add up all gradients first, then clip once.
 # - **The first update with warm-up** has learning rate 0 in the published schedule: nothing moves. That is no bug.
-# - **Gradients that are zero up to rounding**, such as those of the keys' bias (notebook [11](11_vit.ipynb)). Adam makes rounding errors as large as true
-#   gradients, so two correct programs drift apart in such parameters.
+# - **Gradients that are zero up to rounding**, such as those of the keys' bias (notebook [11](11_vit.ipynb)). Adam divides these rounding errors by
+#   their own size plus $\varepsilon$. In float32 they are not always small beside $\varepsilon$, and two correct programs drift apart in such
+#   parameters.
 #
 # ## Exercises
 #
-# **12.1 (two lines).** The very first update of Adam, $\theta_1 - \theta_0$, without weight decay, as a function of $g_1$ and $\eta$ alone.
-# What do the $\beta$ do?
+# **12.1 (two lines).** The very first update of Adam, $\theta_1 - \theta_0$, without weight decay, as a function of $g_1$ and $\eta$ alone
+# ($\varepsilon$ is small enough to be left out). What do the $\beta$ do?
 
 
 # %%
@@ -503,8 +520,8 @@ def clip_two(a, b, max_norm):
 check("12.2", clip_two)
 
 # %% [markdown]
-# **12.3 (ten minutes).** AdamW at a constant learning rate $\eta$, decay $\lambda$, and a kernel without gradient. After how many updates (not rounded) has it
-# shrunk to half? Then compare: what does your function say for the peak rates and decays of Table 3, and how long were these runs?
+# **12.3 (ten minutes).** AdamW at a constant learning rate $\eta$, decay $\lambda$, and a kernel without gradient. After how many updates (not
+# rounded) has it shrunk to half? Then compare: what does your function say for the peak rates and decays of Table 3, and how long were these runs?
 
 
 # %%
@@ -516,7 +533,7 @@ def half_life(lr, wd):
 check("12.3", half_life)
 
 # %% [markdown]
-# **12.4 (ten minutes).** The code base `big_vision`, which trained the models of Steiner et al. 2021, decays by
+# **12.4 (ten minutes).** The code base `big_vision`, which trained the models of Steiner et al. 2021, decays as the paper on AdamW does, by
 # $\theta_t = \theta_{t-1} - \eta_t\,\hat m_t/(\sqrt{\hat v_t} + \varepsilon) - \frac{\eta_t}{\eta_{\max}}\,\lambda'\,\theta_{t-1}$. A recipe
 # of theirs has the peak rate $\eta_{\max} = 0.001$ and $\lambda' = 0.0001$. Which `weight_decay` makes our AdamW do the same?
 
@@ -526,8 +543,8 @@ answer = None  # your answer here: a number
 check("12.4", answer)
 
 # %% [markdown]
-# **12.5 (an hour).** Adam needs two further arrays as large as the model. For a matrix, $v$ can be replaced by two vectors: the running means of $g^2$
-# over each row, $r$, and over each column, $c$:
+# **12.5 (an hour).** Adam needs two further arrays as large as the model. For a matrix, $v$ can be replaced by two vectors: the running means of
+# $g^2$ over each row, $r$, and over each column, $c$ (a vector here):
 #
 # $$r_t = \beta_2 r_{t-1} + (1 - \beta_2)\,\underset{j}{\mathrm{mean}}\, g_{ij}^2, \qquad
 # c_t = \beta_2 c_{t-1} + (1 - \beta_2)\,\underset{i}{\mathrm{mean}}\, g_{ij}^2, \qquad

@@ -19,6 +19,10 @@ def _first_half_corrected(g, lr, eps=1e-8):
     return -lr * 0.1 * g / (np.abs(g) + eps)
 
 
+def _first_mean_corrected(g, lr, eps=1e-8):
+    return -lr * g / (np.sqrt(0.001 * g * g) + eps)
+
+
 def _clip(a, b, max_norm):
     norm = math.sqrt((a * a).sum() + (b * b).sum())
     scale = min(1.0, max_norm / norm)
@@ -97,6 +101,7 @@ EXERCISES = [
                     _first_without_correction
                 ),
                 "v is corrected, m is not: m / (1 - 0.9) = g.": _first_half_corrected,
+                "m is corrected, v is not: v / (1 - 0.999) = g^2.": _first_mean_corrected,
                 "v is the square of g here, and its root |g|: you divided by v itself.": lambda g, lr: -lr / g,
                 "The sign of every entry is its own: divide by |g|, entry by entry, not by the norm.": (
                     lambda g, lr: -lr * g / np.sqrt((g * g).sum())
@@ -134,6 +139,9 @@ EXERCISES = [
                 "Near, for small lr wd. Exactly, each update multiplies by 1 - lr wd: solve (1 - lr wd)^n = 1/2.": (
                     lambda lr, wd: math.log(2) / (lr * wd)
                 ),
+                "Not rounded, please: the number need not be whole.": lambda lr, wd: math.ceil(
+                    math.log(0.5) / math.log(1 - lr * wd)
+                ),
                 "Each update takes lr wd of what is left, not of what there was at first.": lambda lr, wd: (
                     0.5 / (lr * wd)
                 ),
@@ -143,9 +151,9 @@ EXERCISES = [
                 ),
             },
         ),
-        "About ln 2 / (lr wd). For Table 3 that is between hundreds and tens of thousands of updates, far less than "
-        "the runs have: at the end the initial values are all but forgotten, and a weight is what the last gradients, "
-        "over a few half-lives, have made of it.",
+        "About ln 2 / (lr wd). At the peak rates of Table 3 that is between hundreds and tens of thousands of updates, "
+        "far less than the runs have: at the end the initial values are all but forgotten, and a weight is what the "
+        "last gradients, over a few half-lives, have made of it.",
     ),
     Exercise(
         "12.4",

@@ -46,7 +46,7 @@ def factored(theta, gradients, lr, b1, b2, eps, correct=True, mean=True):
 # number -> answers that must pass
 RIGHT = {
     "12.1": [lambda g, lr: -lr * np.sign(g), adam_on_one_gradient],
-    "12.2": [clip],
+    "12.2": [clip, lambda *args: list(clip(*args))],
     "12.3": [half_life],
     "12.4": [0.1],
     "12.5": [factored],
@@ -57,6 +57,7 @@ WRONG = {
     "12.1": [
         (lambda g, lr: -lr * g, "gradient descent"),
         (lambda g, lr: adam_on_one_gradient(g, lr, correct=False), "Without the corrections"),
+        (lambda g, lr: -lr * (0.1 * g / (1 - 0.9)) / (np.sqrt(0.001 * g**2) + 1e-8), "v is not"),
         (lambda g, lr: lr * np.sign(g), "sign"),
         (lambda g, lr: -lr * np.sqrt(np.abs(g)) * np.sign(g), "differs"),
     ],
@@ -71,6 +72,7 @@ WRONG = {
         (lambda lr, wd: math.log(2) / (lr * wd), "Near, for small"),
         (lambda lr, wd: 1 / (2 * lr * wd), "of what is left"),
         (lambda lr, wd: math.log(2) / -math.log(1 - wd), "not wd"),
+        (lambda lr, wd: math.floor(half_life(lr, wd)) + 1, "Not rounded"),
         (lambda lr, wd: 2 * half_life(lr, wd), "2 times"),
     ],
     "12.4": [(1e-4, "too small"), (1e-7, "other way round"), (0.2, "It is not")],
