@@ -23,7 +23,7 @@
 # You need attention for one head with its backward pass (notebook [07](07_attention.ipynb)) and the gradients of reshape and
 # transpose (notebook [02](02_shapes.ipynb)).
 #
-# **Budget:** 15 s of CPU time (fast mode 5 s).
+# **Budget:** 20 s of CPU time (fast mode 5 s).
 
 # %%
 import matplotlib.pyplot as plt
@@ -31,6 +31,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import ops
+from minivit.data import normalize
 from minivit.gradcheck import GradientError, check_gradients, check_vjp
 from minivit.lessons import accuracy, agree, check, digits, fit, full_or_fast, show_source
 from minivit.models import ViT, ViTConfig
@@ -79,8 +80,8 @@ U_qkv = rng.standard_normal((D, 3 * D)) / D**0.5
 U_msa = rng.standard_normal((D, D)) / D**0.5
 
 # %% [markdown]
-# $B$, $N$, $H$ and $D_h$ all differ, and $H$ is not 1. Both choices are deliberate, as the experiment will show. The factor
-# $1/\sqrt{D}$ keeps the products of moderate size.
+# $B$, $N$, $H$ and $D_h$ all differ, so that many a mixed-up axis is an error instead of a wrong number. And $H$ is not 1: why
+# that matters, the experiment will show. The factor $1/\sqrt{D}$ keeps the products of moderate size.
 #
 # ## Forward, as loops
 #
@@ -170,8 +171,8 @@ M = C @ U_msa
 agree("M", M, M_loops)
 
 # %% [markdown]
-# **Another reading of Eq. 8.** A product with rows side by side is a sum of products: with the rows $hD_h$ to $(h+1)D_h - 1$ of
-# $\mathbf{U}_{msa}$ called $\mathbf{U}^{(h)}$,
+# **Another reading of Eq. 8.** An entry of $C\,\mathbf{U}_{msa}$ is a sum over the $D$ columns of $C$. Sum over those of head 0
+# first, then over those of head 1, and so on. With the rows $hD_h$ to $(h+1)D_h - 1$ of $\mathbf{U}_{msa}$ called $\mathbf{U}^{(h)}$,
 #
 # $$\mathrm{MSA}(\mathbf{z}) = \sum_h \mathrm{SA}_h(\mathbf{z})\,\mathbf{U}^{(h)}.$$
 #
@@ -193,7 +194,7 @@ dM = rng.standard_normal(M.shape)
 
 tz, tU_qkv, tU_msa = (Tensor(x, requires_grad=True) for x in (z, U_qkv, U_msa))
 tqkv = tz @ tU_qkv
-tq, tk, tv = (split(tqkv[:, :, i * D : (i + 1) * D], H) for i in range(3))
+tq, tk, tv = (split(tqkv[:, :, i * D : (i + 1) * D], H) for i in range(3))  # Tensors can reshape and transpose too
 tS = tq @ tk.transpose(0, 1, 3, 2) * (1 / K**0.5)
 tA = F.softmax(tS)
 tY = tA @ tv
@@ -291,8 +292,10 @@ print(f"largest relative error of the gradients: {check_vjp(my_attention, qkv, h
 # %% [markdown]
 # ## The library
 #
-# `minivit.ops.attention` is this op. `keep` (dropout) and `queries` (rows that nobody reads) are extras that you can skip. Then
-# the two helpers and the layer that owns the weights.
+# `minivit.ops.attention`, already shown in notebook 07, is this op. Its `attention_weights(q, k)` are the three lines from `S` to `A`
+# above (what we import under that name is another function, for experiment 2). `keep` (dropout, which sets random weights to 0 while
+# training, notebook 14) and `queries` are again extras to skip. Then the two helpers and the layer that owns the weights; its `tap` is
+# a dict that collects values for pictures.
 
 # %%
 show_source(ops.attention)
@@ -368,7 +371,8 @@ mutants = {
 # - **row sums**: every row of $A$ sums to 1.
 # - **gradient**: `check_gradients`, which tests whether the backward fits the forward.
 # - **permutation**: attention has no idea of order. If the tokens come in another order, so do the results, otherwise unchanged.
-# - **isolation**: if only the values of head 0 change, only the first $D_h$ columns of $C$ change.
+# - **isolation**: if only the values of head 0 change, only the first $D_h$ columns of $C$ change (with one head there are no
+#   others, so nothing is compared).
 # - **reference**: $C$ is that of the loops.
 
 
@@ -469,29 +473,32 @@ for heads, table in tables.items():
 #   $\mathbf{U}_q$ and $\mathbf{U}_k$ exchanged: it would train as well. So would the interleaved one. But with published weights
 #   they compute something else. Of these six tests, only the comparison with an independent version finds both.
 #
-# The rule that follows: compare with loops, with $H \ge 2$ and all lengths different.
+# The rule that follows: compare with loops, with $H \ge 2$. (All lengths different is a second rule: it turns some mistakes into
+# errors.)
 #
 # ## Experiment 2: what the heads of a trained model look at
 #
 # A small ViT on the 8 × 8 digits: patches of 2 × 2 pixels, so 16 patches and a [class] token, with four heads in each of two
-# layers.
+# layers. Three seeds, so that we do not read one model's luck as a rule. The picture is of the first.
 
 # %%
 train, test = digits()
+images = normalize(test.images)  # pixels 0..255 to -1..1
 config = ViTConfig(image_size=8, patch_size=2, channels=1, width=32, depth=2, heads=4, num_classes=10)
-model = ViT(config, seed=0)
-pictures = np.stack([test.images[i] for i in range(3)]) / 127.5 - 1  # pixels 0..255 to -1..1
-before = attention_weights(model, pictures)
-fit(model, train, steps=full_or_fast(800, 30))
-after = attention_weights(model, pictures)
-print(f"accuracy on {len(test)} test images: {accuracy(model, test):.1%}")
-print("attention weights (layer, image, head, query, key):", after.shape)
+before, after = [], []  # one entry per seed
+for seed in range(full_or_fast(3, 1)):
+    model = ViT(config, seed)
+    before.append(attention_weights(model, images))
+    fit(model, train, steps=full_or_fast(400, 30), seed=seed)
+    after.append(attention_weights(model, images))
+    print(f"seed {seed}: accuracy on {len(test)} test images {accuracy(model, test):.1%}")
+print("attention weights (layer, image, head, query, key):", after[0].shape)
 
 # %%
-last = after[-1][:, :, 0, 1:].reshape(3, 4, 4, 4)  # last layer, query [class], keys the patches, as a 4 x 4 grid
+last = after[0][-1, :3, :, 0, 1:].reshape(3, 4, 4, 4)  # last layer, query [class], keys the patches, as a 4 x 4 grid
 figure, axes = plt.subplots(3, 5, figsize=(8, 4.6), layout="constrained")
 for i in range(3):
-    axes[i, 0].imshow(pictures[i].squeeze(), cmap="gray")
+    axes[i, 0].imshow(images[i].squeeze(), cmap="gray")
     axes[i, 0].set_ylabel(f"image {i}")
     for h in range(4):
         shown = axes[i, 1 + h].imshow(last[i, h], cmap="viridis", vmin=0, vmax=last.max())
@@ -503,8 +510,9 @@ plt.show()
 
 # %% [markdown]
 # Each small picture is one row of one $A$: how the [class] token of the last layer spreads its attention over the 16 patches (its
-# weight for itself is left out). Do the columns differ? A number for it: the **total variation distance** of two rows,
-# $\frac12\sum_j |A_{ij} - A'_{ij}|$, is 0 if two heads agree and 1 if they look at nothing in common.
+# weight for itself is left out). Do the columns differ? A number for it: the **total variation distance** of the rows of the same
+# query $i$ in two heads, $\frac12\sum_j |A_{ij} - A'_{ij}|$. It is 0 if the two heads agree and 1 if they look at nothing in common.
+# Below is its mean over all pairs of heads, all queries and all test images, for each layer.
 
 
 # %%
@@ -515,22 +523,26 @@ def difference_of_heads(weights):
     return np.mean([0.5 * np.abs(weights[:, :, g] - weights[:, :, h]).sum(-1).mean((1, 2)) for g, h in pairs], axis=0)
 
 
-for name, weights in (("before training", before), ("after", after)):
-    print(f"{name:<16} distance between heads, layer by layer: {np.round(difference_of_heads(weights), 3)}")
+for seed, (first, trained) in enumerate(zip(before, after, strict=True)):
+    change = [
+        f"{a:.2f} -> {b:.2f}" for a, b in zip(difference_of_heads(first), difference_of_heads(trained), strict=True)
+    ]
+    print(f"seed {seed}: distance between heads, before -> after training: " + ", ".join(change))
 
 # %% [markdown]
-# The first line is not zero: every head begins with random projections of its own. Nothing in the loss asks the heads to differ
-# or to agree. Compare the two lines to see what training did here; three images and one small model prove nothing about others.
+# The distances before training are not zero: every head begins with random projections of its own. Nothing in the loss asks the
+# heads to differ or to agree, and training may bring heads closer. A change that has another sign with another seed says nothing
+# about training, only about luck.
 #
 # ## Where this goes wrong in practice
 #
 # - **A test with one head.** See above. Also beware of $N = H$ or $N = D_h$: axes can then change places without an error.
-# - **Merging without the transpose.** `Y.reshape(B, N, D)` right after $A\mathbf{v}$ mixes tokens; the model still trains to a
-#   degree, since later layers adapt.
+# - **Merging without the transpose.** `Y.reshape(B, N, D)` right after $A\mathbf{v}$ mixes tokens; no shape and no error tells.
 # - **Foreign weights in another packing.** Published files store the three projections apart, or packed as all queries, keys,
 #   values; some other models pack head by head. All have the same number of entries. Only the logits tell.
-# - **One initialisation for the packed matrix.** Glorot's limit $\sqrt{6/(\text{fan in} + \text{fan out})}$ for a $(D, 3D)$
-#   matrix is smaller by $\sqrt 2$ than for three $(D, D)$ matrices. The library draws three (`three_xavier`).
+# - **One initialisation for the packed matrix.** Initial weights are drawn evenly between $\pm\sqrt{6/(\text{inputs} + \text{outputs})}$
+#   (named after Xavier Glorot). For one $(D, 3D)$ matrix this limit is smaller by $\sqrt 2$ than for three $(D, D)$ matrices. The library
+#   draws three (`three_xavier`).
 # - **$D$ not divisible by $H$.** The library refuses it in words.
 #
 # ## Exercises

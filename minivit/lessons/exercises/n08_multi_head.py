@@ -61,6 +61,13 @@ _WRONG_ONES = {
 }
 
 
+_EQUAL_WITH_ONE_HEAD = set(_WRONG_ONES) - {
+    "takes the softmax over the queries",
+    "takes the softmax over the heads",
+    "swaps queries and keys",
+}
+
+
 def _test_fault(answer: Any) -> str | None:
     """What is wrong with a test of implementations: a right one that it rejects, or the wrong ones that it accepts."""
     if not callable(answer):
@@ -82,7 +89,12 @@ def _test_fault(answer: Any) -> str | None:
         return "It rejects a correct implementation. Is your own reference right, and is the tolerance above rounding?"
     missed = [name for name, wrong in zip(_WRONG_ONES, accepted[len(_RIGHT_ONES) :], strict=True) if wrong]
     if missed:
-        return f"It accepts an implementation that {'; one that '.join(missed)}. Does it use at least two heads?"
+        question = (
+            "Does it use at least two heads?"
+            if set(missed) <= _EQUAL_WITH_ONE_HEAD
+            else "Does it compare the values with those of an independent version?"
+        )
+        return f"It accepts an implementation that {'; one that '.join(missed)}. {question}"
     return None
 
 
@@ -132,9 +144,13 @@ EXERCISES = [
             lambda rng: [(768, 12), (192, 3), (1280, 16)],
             {
                 "The biases are missing: there are 3D + D of them.": lambda D, H: 4 * D * D,
+                "U_msa has a bias too: one for each of its D columns.": lambda D, H: 4 * D * D + 3 * D,
                 "U_msa is missing, with its bias.": lambda D, H: 3 * D * D + 3 * D,
                 "U_qkv has 3D columns for all heads together, not for each: a head owns D / H of each third.": (
                     lambda D, H: H * (3 * D * D + 3 * D) + D * D + D
+                ),
+                "All heads together are D wide, since D_h = D / H: do not multiply by H.": (
+                    lambda D, H: H * (4 * D * D + 4 * D)
                 ),
                 "Queries, keys and values have a matrix each: U_qkv is D x 3D.": lambda D, H: 2 * D * D + 2 * D,
                 "This counts one head: there are H of them, each with 3 D / H columns.": (

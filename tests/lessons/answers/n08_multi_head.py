@@ -74,12 +74,15 @@ WRONG = {
     "8.2": [
         (lambda D, H: 4 * D**2, "biases"),
         (lambda D, H: parameters(D, H) - D * D - D, "U_msa is missing"),
+        (lambda D, H: parameters(D, H) - D, "U_msa has a bias too"),
+        (lambda D, H: H * parameters(D, H), "do not multiply by H"),
         (lambda D, H: parameters(D, H) + H, "differs"),
     ],
     "8.3": [
         (lambda attend: same_as_loops(attend, heads=1), "at least two heads"),
         (follows_permutation, "interleaves"),
-        (lambda attend: True, "reshape alone"),
+        (lambda attend: True, "with those of an independent version"),
+        (lambda attend: attend(np.ones((2, 5, 36)), 3).shape == (2, 5, 12), "with those of an independent version"),
         (lambda attend: False, "rejects a correct"),
         (lambda attend: "yes", "True or False"),
     ],
