@@ -22,6 +22,8 @@
 # You need Python, NumPy and partial derivatives.
 #
 # **Budget:** 3 s of CPU time (fast mode 3 s).
+#
+# (Fast mode is for automatic tests: if the environment variable `MINIVIT_FAST` is set, `full_or_fast(a, b)` is `b`, otherwise `a`.)
 
 # %%
 import matplotlib.pyplot as plt
@@ -62,10 +64,14 @@ for topic, finding in doctor.versions():
 # | $E(h)$ | error of the numerical derivative | number | `error` |
 # | $X, Y$ | argument and result of an op | any two shapes | `X`, `Y` |
 # | $G$ | cotangent: the weights that make one number of $Y$ | that of $Y$ | `G` |
+# | $L$ | one number computed from $X$, such as $\langle G, Y(X) \rangle$ | number | `L` |
+# | $\mathrm{d}X$ | the gradient $\partial L / \partial X$ | that of $X$ | `dX` |
 # | $V$ | a direction in which $X$ is moved | that of $X$ | `V` |
 # | $\langle A, B \rangle$ | inner product, the sum of the products of entries | number | `(A * B).sum()` |
 #
-# We do not have to believe the two values of $\varepsilon$: halve a number until adding it to 1 makes no difference.
+# We do not have to believe the two values of $\varepsilon$: halve a number until adding it to 1 makes no difference. The function `agree` compares two
+# results. It prints their shape, `()` for a number, and their largest difference; if this is more than a billionth (or `rtol`) of the largest entry, it
+# raises an error.
 
 
 # %%
@@ -82,8 +88,8 @@ agree("float32", epsilon(np.float32), 2.0**-23)
 
 # %% [markdown]
 # Three consequences that surprise everybody once. The first: 0.1 is rounded when it is stored. The second: from $2^{24}$ on, float32 has no room for every
-# whole number. The third: a NumPy scalar has a type of its own, and its float64 wins over a float32 array. A Python number does not, which is
-# why the library keeps to Python numbers.
+# whole number. The third: a NumPy scalar has a type of its own, and its float64 wins over a float32 array (since NumPy 2; before, the array won). A Python
+# number does not, which is why the library keeps to Python numbers.
 
 # %%
 big, x32 = np.float32(2**24), np.ones(3, dtype=np.float32)
@@ -145,8 +151,9 @@ for h in (0.04, 0.02, 0.01):
 # %% [markdown]
 # ## Why not the smallest step there is?
 #
-# **Step 3: rounding.** The computer does not return $f(x \pm h)$ but a rounded value, off by up to about $\varepsilon |f(x)|$. The subtraction
-# removes what the two values have in common, but not their errors. Then we divide by the small number $2h$:
+# **Step 3: rounding.** The computer does not return $f(x \pm h)$ but a rounded value, off by up to about $\varepsilon |f(x)|$ (not $\varepsilon/2$: a
+# function like tanh takes several operations). The subtraction removes what the two values have in common, but not their errors. Then we divide by
+# the small number $2h$:
 #
 # $$\text{error by rounding} \;\lesssim\; \frac{2\,\varepsilon |f(x)|}{2h} = \frac{\varepsilon |f(x)|}{h}.$$
 #
@@ -186,8 +193,8 @@ print(
 # ## Experiment: the V
 #
 # Now we measure. For many steps and many places $x$ in $[1, 1.5]$ we compute the difference in float64 and in float32, and compare with the true
-# derivative. The steps are powers of two, so that $x \pm h$ is exact down to $h = \varepsilon$ and rounding enters by $f$ alone. First one step and
-# one place at a time:
+# derivative. The steps are powers of two, so that $x \pm h$ is exact down to $h = \varepsilon$ and rounding enters by $f$ alone. (With other steps
+# $x \pm h$ is rounded as well, which may add another $\varepsilon |x f'(x)| / h$.) First one step and one place at a time:
 
 
 # %%
@@ -226,7 +233,7 @@ for axis, dtype in zip(axes, (np.float64, np.float32), strict=True):
     axis.axvline(predicted_step(1.25, eps), color="grey", linestyle="--", label="$h_*$")
     axis.set(title=dtype.__name__, xlabel="step $h$", ylim=(1e-13, 1e2))
 axes[0].set_ylabel("error of the derivative (median)")
-axes[0].legend()
+axes[0].legend(frameon=True, edgecolor="none", framealpha=1)  # hides the line of $h_*$ behind it
 plt.show()
 
 # %%
@@ -248,8 +255,8 @@ for name, error, sizes in (
 # %% [markdown]
 # How to read the V, from right to left. On the right the error of the formula falls with slope 1 (forward) or 2 (central). On the left rounding grows
 # with slope $-1$. There the measured errors lie below the dotted line, because the prediction assumes a large rounding error and the median is an
-# ordinary one; their best step should still be within a factor of a few of $h_*$. In float32, once $h$ is far below $\varepsilon$, $x + h$ *is* $x$: the
-# difference is 0, and the error is the whole derivative.
+# ordinary one; their best step should still be within a factor of a few of $h_*$. (The dotted line and $h_*$ are computed at $x = 1.25$, the middle of
+# the places.) In float32, once $h$ is below $\varepsilon/2$, $x \pm h$ is rounded back to $x$: the difference is 0, and the error is the whole derivative.
 #
 # Compare the two bottoms. An error in a derivation that is smaller than the bottom cannot be told from rounding, and in float32 the bottom is high. So
 # **gradients are checked in float64**, whatever the model trains in.
@@ -278,9 +285,9 @@ def numerical_gradient(L, X, h=1e-5):
 # What if the result is an array $Y$, too? Then we make it a number with weights $G$ of $Y$'s shape: $L(X) = \langle G, Y(X) \rangle$. The weights are
 # called the **cotangent**. In a network they are the gradient of the loss with respect to $Y$, handed down by everything that comes after.
 #
-# In this course a function and its derivative are written in one form, the **op**: a function that returns its value and its *pullback*, called `vjp`.
-# The pullback takes $G$ and returns $\partial \langle G, Y \rangle / \partial X$. For $Y = \tanh X$, entry by entry, this is $G \circ (1 - Y^2)$,
-# where $\circ$ is the product of entries.
+# In this course a function and its derivative are written in one form, the **op**: a function that returns its value and its *pullback*, called `vjp`
+# (vector-Jacobian product, notebook 01). The pullback takes $G$ and returns $\partial \langle G, Y \rangle / \partial X$. For $Y = \tanh X$, entry by
+# entry, this is $G \circ (1 - Y^2)$, where $\circ$ is the product of entries.
 
 
 # %%
@@ -308,8 +315,9 @@ agree("dX", dX, numerical_gradient(lambda X: (G * my_tanh(X)[0]).sum(), X), rtol
 # $$\frac{L(X + hV) - L(X - hV)}{2h} \approx \sum_i \frac{\partial L}{\partial X_i} V_i = \langle \mathrm{d}X, V \rangle.$$
 #
 # The left side is measured, the right side is predicted by the pullback. If even one entry of $\mathrm{d}X$ is wrong, the two sides differ, unless $V$
-# happens to be orthogonal to the error: for a random $V$ this has probability zero. (The difference must also be larger than the error of the
-# measurement, step 4.)
+# happens to be orthogonal to the error: for a random $V$ this has probability zero. But we compare with a tolerance, and an entry of $V$ near 0
+# hides the error of its entry. So a checker takes several directions, keeps the entries of $V$ away from 0, and has a tolerance little above the
+# error of the measurement (step 4).
 
 # %%
 V = rng.standard_normal(X.shape)
@@ -322,8 +330,9 @@ agree("<dX, V>", predicted, measured, rtol=1e-8)
 # ## The library
 #
 # `check_vjp` does this with a random cotangent and several random directions, for every argument of an op. It also checks that shapes and types
-# fit and that nothing is overwritten. Here is its core: look for `measured` and `predicted`. The line that computes `noise` is step 3 above: a
-# difference smaller than the rounding error is no evidence.
+# fit and that nothing is overwritten. Here is its core: look for `measured` and `predicted`. Its default `step`, $10^{-5}$, is close to
+# $(3\varepsilon)^{1/3}$, the best step if $|f| = |f'''|$. A difference below `noise` is no evidence. The first term of `noise` is step 3 above, with a
+# margin; the second is the rounding of the prediction, a sum whose terms may cancel; the third says that a difference below $10^{-12}$ always passes.
 
 # %%
 show_source(gradcheck._compare)
@@ -353,7 +362,8 @@ except GradientError as error:
 # - **Checking in float32.** The bottom of its V is so high that real errors hide in it.
 # - **A generous tolerance.** With a tolerance of $10^{-2}$ one formula passes for another; notebook [09](09_mlp_and_gelu.ipynb) has two formulas of GELU
 #   whose derivatives differ by less than that everywhere.
-# - **An absolute tolerance.** If the gradient itself is of size $10^{-8}$, then 0 is close to it. Errors are measured relative to the gradient.
+# - **An absolute tolerance.** If the gradient itself is of size $10^{-8}$, then 0 is close to it. Errors are measured relative to the gradient
+#   (in `check_vjp` with a floor of $10^{-12}$; scale your example if its gradient is smaller).
 # - **A kink.** At $x = 0$, $\max(x, 0)$ has slope 0 on the left and 1 on the right; the central difference says $\tfrac12$. Stay away from kinks by more
 #   than $h$.
 # - **A cotangent of ones.** `check_vjp` draws $G$ at random. Notebook [02](02_shapes.ipynb) shows which errors ones would hide.
@@ -387,7 +397,8 @@ check("0.2", best_forward_step)
 
 # %% [markdown]
 # **0.3 (ten minutes).** Somebody must check a gradient on a device that computes in float32 only. The functions and their derivatives are of size
-# about 1. Choose a step for central differences. The checker tries it on three functions; your error may be up to three times the smallest one.
+# about 1. Choose a step for central differences. (The table above is for tanh.) The checker tries steps near yours on three functions; the error may be up to
+# three times the smallest one.
 
 # %%
 step_for_float32 = None  # your answer here

@@ -17,9 +17,12 @@ _FUNCTIONS: list[tuple[Callable, Callable]] = [
 
 
 def _float32_error(h: float) -> float:
-    """Root mean square error of central differences with step h in float32, over the functions and 500 places."""
-    x = np.linspace(1, 1.5, 500, dtype=np.float32)
-    step = np.float32(h)
+    """Root mean square error of central differences in float32, over the functions, 500 places and 16 steps near h.
+
+    With one step alone, the rounding of x + h would be the same at every place, and the verdict a matter of luck.
+    """
+    x = np.linspace(1, 1.5, 500, dtype=np.float32)[:, None]
+    step = (h * np.linspace(0.98, 1.02, 16)).astype(np.float32)
     errors = [(f(x + step) - f(x - step)) / (2 * step) - derivative(x.astype(float)) for f, derivative in _FUNCTIONS]
     return float(np.sqrt(np.mean(np.square(errors))))
 
@@ -38,12 +41,21 @@ def _step_for_float32(answer: Any) -> str | None:
     ratio = _float32_error(h) / min(errors)
     if ratio <= 3:
         return None
+    fault = f"Its error is {ratio:.1f} times the smallest:"
     if h > steps[errors.index(min(errors))]:
-        return f"Its error is {ratio:.0f} times the smallest: the step is too large, the term with h^2 dominates."
-    hint = f"Its error is {ratio:.0f} times the smallest: the step is too small, the rounding error eps/h dominates."
-    if 1e-4 < h < 1e-3:
-        return hint + " The square root of eps is the best step of the forward difference; here it is another root."
-    return hint + " The epsilon of float32 is 2^-23, not 2^-52."
+        return f"{fault} the step is too large, the term with h^2 dominates."
+    return f"{fault} the step is too small, the rounding error eps/h dominates. {_hint_to_small_step(h)}"
+
+
+def _hint_to_small_step(h: float) -> str:
+    """Where a step that is too small may come from."""
+    if 1e-4 < h <= 1e-3:
+        return "The square root of eps is the best step of the forward difference; here it is another root."
+    if 2.0**-24 <= h <= 2.0**-22:
+        return "This is about eps itself: the difference of the two values is then a rounding error or two."
+    if 1e-6 < h < 3e-5:
+        return "It would suit float64. The epsilon of float32 is 2^-23, not 2^-52."
+    return "Where is the bottom of the V for float32?"
 
 
 def _pointwise(f: Callable, derivative: Callable) -> Callable:
@@ -86,7 +98,7 @@ _RIGHT_OPS = {
 _WRONG_OPS = {
     "tanh with the sign of the gradient changed": _pointwise(np.tanh, lambda X: np.tanh(X) ** 2 - 1),
     "exp with a gradient too large by one part in a thousand": _pointwise(np.exp, lambda X: 1.001 * np.exp(X)),
-    "sin with one wrong entry in the gradient": _one_entry_wrong,
+    "sin with one wrong entry in the gradient (try several directions, and a tighter tolerance)": _one_entry_wrong,
     "1e-9 X with a gradient of zeros (is your tolerance absolute?)": _pointwise(lambda X: 1e-9 * X, lambda X: 0 * X),
     "sum over the rows with the gradient of the mean": _column_sums(lambda X: 1 / len(X)),
     "exp that forgets its cotangent G (is yours all ones?)": lambda X: (np.exp(X), lambda G: (np.exp(X),)),
@@ -158,6 +170,9 @@ EXERCISES = [
                 ),
                 "Set the derivative of E to zero: f''/2 = 2 eps f / h^2. A factor is lost on the way.": (
                     lambda f, f2, eps: math.sqrt(eps * f / f2)
+                ),
+                "This is the size of it for f and f'' about 1. The answer depends on both.": (
+                    lambda f, f2, eps: math.sqrt(eps)
                 ),
                 "This is h^2. Take the root.": lambda f, f2, eps: 4 * eps * f / f2,
                 "The fraction is upside down: a more curved function (larger f'') needs a smaller step.": (

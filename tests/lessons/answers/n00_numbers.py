@@ -22,12 +22,27 @@ def checker(cotangent=None, step=1e-5, rtol=1e-6, atol=0.0):
     return is_right
 
 
+def along_directions(op, X):
+    """Several directions, as the library does."""
+    rng = np.random.default_rng(5)
+    y, vjp = op(X)
+    G = rng.uniform(0.25, 1, y.shape) * rng.choice([-1, 1], y.shape)
+    (d,) = vjp(G)
+    for _ in range(5):
+        V = rng.uniform(0.25, 1, X.shape) * rng.choice([-1, 1], X.shape)
+        up, down = ((G * op(X + h * V)[0]).sum() for h in (1e-5, -1e-5))
+        noise = 1e-10 * (abs(up) + abs(down)) + 1e-9 * np.abs(d * V).sum()
+        if abs((up - down) / 2e-5 - (d * V).sum()) > max(1e-6 * abs((d * V).sum()), noise):
+            return False
+    return True
+
+
 # number -> answers that must pass
 RIGHT = {
     "0.1": [lambda x: math.nextafter(x, math.inf) - x, np.spacing],
     "0.2": [lambda f, f2, eps: (4 * eps * f / f2) ** 0.5],
-    "0.3": [0.005, 2.0**-7, np.finfo(np.float32).eps ** (1 / 3)],
-    "0.4": [checker()],
+    "0.3": [0.005, 2.0**-7, 1.67e-3, 2.01e-3, np.finfo(np.float32).eps ** (1 / 3)],
+    "0.4": [checker(), along_directions],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
@@ -41,11 +56,16 @@ WRONG = {
     "0.2": [
         (lambda f, f2, eps: np.cbrt(3 * eps * f / f2), "h alone"),
         (lambda f, f2, eps: (eps * f / f2) ** 0.5, "factor is lost"),
+        (lambda f, f2, eps: eps**0.5, "depends on both"),
         (lambda f, f2, eps: (2 * eps * f / f2) ** 0.5, "0.707107 times"),
     ],
     "0.3": [
         (1e-5, "not 2^-52"),
         (3e-4, "another root"),
+        (1e-3, "another root"),
+        (2.0**-23, "eps itself"),
+        (5e-5, "bottom of the V"),
+        (0.013, "3.5 times the smallest"),
         (0.2, "too large"),
         (1e-9, "1 + h is 1"),
         (-0.005, "between 0 and 1"),
