@@ -101,8 +101,9 @@ for name, mine, reference in zip(
     agree(name, mine, reference)
 
 # %% [markdown]
-# Here is the same pass as a drawing. Move the slider: each step runs one pullback. The number after `g` is the gradient that has arrived. (Where the
-# slider does not work, you see the steps as a list.)
+# Here is the same pass as a drawing. Move the slider: each step runs one pullback. The number after `g` is the gradient that has arrived; `saves 16 B`
+# says how many bytes of the forward pass the pullback keeps. In the text of a step, `x of mul` is a name in the op's source, shown below it. (Where
+# the slider does not work, you see the steps as a list.)
 
 # %%
 stepper
@@ -111,6 +112,8 @@ stepper
 # **Why backwards?** One could also go forwards: start with $\partial x / \partial x = 1$ and carry $\partial(\cdot) / \partial x$ along, through $p$,
 # $s$, $y$, $e$ to $L$. That gives the derivative with respect to *one* input; for $n$ parameters it takes $n$ passes. Backwards, every line asks only
 # for the gradient of what it made, and all inputs are served by *one* pass. It pays because the loss is a single number.
+# The backward pass costs a small multiple of the forward pass, whatever the number of parameters. The price is memory: what a pullback needs is
+# kept until it has run.
 #
 # ## Several paths: gradients add
 #
@@ -122,6 +125,8 @@ stepper
 # made $u_1, u_2, \dots$, then
 #
 # $$\mathrm{d}v = \sum_j \mathrm{d}u_j \, \frac{\partial u_j}{\partial v}.$$
+#
+# (An operation that takes $v$ twice, as $a + a$ does, is one term here: its $\partial u / \partial v$, in this case 2, is itself the sum over the two places.)
 #
 # Every use of $v$ sends a portion of its gradient, and **$\mathrm{d}v$ is finished only when the last portion has arrived.** Keep this sentence in
 # mind; the rest of the notebook follows from it.
@@ -203,7 +208,8 @@ def follow_every_path(value, g=1.0):
 
 
 # %% [markdown]
-# This is right, since it is the sum over all paths, written as a program. But $b$'s pullback runs once for each portion that arrives at $b$.
+# This is right: a pullback is linear in $g$, so portions may be sent on one by one. It is the sum over all paths, written as a program. But $b$'s
+# pullback runs once for each portion that arrives at $b$.
 #
 # **Second try: send on the sum.** Add the portion to `grad`, and send on `grad`. It looks like a small correction.
 
@@ -299,27 +305,35 @@ BackwardStepper(v, values={"tanh x": tanh_x, "u": u, "tanh u": tanh_u, "v": v}).
 # ## Experiment: the cost of the wrong order
 #
 # How much does it matter? We stack $n$ such steps and count. From the result to the input there are $2^n$ paths: at each step, around the tanh or through
-# it. ViT-B has 12 layers with two additions each.
+# it. ViT-B has 12 layers with two additions each, which alone give $2^{24}$ paths. The third try is also run from another $x$, 0 instead of 0.5.
+
 
 # %%
+def gradient_through(backward, depth, start):
+    """dv/dx for v = `depth` steps after x = start, by one of the tries."""
+    x = top = Value(start)
+    for _ in range(depth):
+        top = top + apply(tanh, top)
+    backward(top)
+    return x.grad
+
+
 depths = range(1, full_or_fast(13, 9))
 tries = (follow_every_path, send_on_the_sum, visit_once, newest_first)
-count, ratio = np.zeros((4, len(depths))), np.zeros((4, len(depths)))
+count, found = np.zeros((4, len(depths))), np.zeros((4, len(depths)))
 for column, depth in enumerate(depths):
     for row, backward in enumerate(tries):
         calls = 0
-        x = top = Value(0.5)
-        for _ in range(depth):
-            top = top + apply(tanh, top)
-        backward(top)
-        count[row, column], ratio[row, column] = calls, x.grad
-ratio = ratio / ratio[3]  # of the fourth; the next cell asks the library whether that one is right
+        found[row, column] = gradient_through(backward, depth, 0.5)
+        count[row, column] = calls
+ratio = found / found[3]  # of the fourth; the next cell asks the library whether that one is right
+from_zero = [gradient_through(visit_once, depth, 0.0) / gradient_through(newest_first, depth, 0.0) for depth in depths]
 
 # %%
 tx = top = Tensor(np.array(0.5), requires_grad=True)
 for _ in depths:
     top = top + F.tanh(top)
-agree("newest first", x.grad, grad(top, [tx])[0])
+agree("newest first", found[3, -1], grad(top, [tx])[0])
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
@@ -327,9 +341,10 @@ for row, (backward, style) in enumerate(zip(tries, ("o-", "s--", "^-", "D-"), st
     name = backward.__name__.replace("_", " ")
     axes[0].semilogy(depths, count[row], style, label=name, markersize=5 + 2 * (row == 0))
     axes[1].semilogy(depths, ratio[row], style, label=name, markersize=5 + 2 * (row == 0))
+axes[1].semilogy(depths, from_zero, "^:", color="C2", label="visit once, from $x = 0$")
 axes[0].set(xlabel="number of steps $x + \\tanh x$", ylabel="pullbacks that ran", title="cost")
 axes[1].set(xlabel="number of steps $x + \\tanh x$", ylabel="gradient / the right gradient", title="result")
-axes[1].set_ylim(0.1, 100)  # the second try leaves the picture; its numbers are printed below
+axes[1].set_ylim(1e-4, 100)  # the second try leaves the picture; its numbers are printed below
 axes[1].legend()
 plt.show()
 
@@ -337,12 +352,15 @@ plt.show()
 print(f"{depths[-1]} steps, {2 * depths[-1]} operations:")
 for row, backward in enumerate(tries):
     print(f"  {backward.__name__:<18} {count[row, -1]:6.0f} pullbacks   gradient / right one {ratio[row, -1]:8.2g}")
+print(f"from x = 0: visit_once, gradient / right one {from_zero[-1]:.2g}")
 print(f"paths through the 24 additions of ViT-B: 2^24 = {2**24:,}")
 
 # %% [markdown]
 # On the left the first two curves coincide, and so do the last two. The first try is right, but its cost doubles with every step: it is the chain
 # rule without the idea that makes it affordable. The second is as slow, and wrong. The third is fast and wrong, the most dangerous of all: its gradient
-# has the right sign here, so a model may well train, only worse. The fourth runs every pullback once.
+# has the right sign here, so a model may well train, only worse. How wrong it is depends on the example. It returns $1 + \tanh'(x)$ whatever the depth;
+# the right gradient is the product of such factors, one per step. From $x = 0.5$ the values grow, tanh saturates, and the later factors are nearly 1.
+# From $x = 0$ (dotted) each of them is 2. The fourth try runs every pullback once.
 #
 # ## From numbers to arrays
 #
@@ -362,9 +380,12 @@ def matmul(x, y):
 
 
 def backward(result, g):
-    """As newest_first, for arrays: g is the cotangent, of the result's shape."""
+    """As newest_first, for arrays: g is the cotangent, of the result's shape. May be called again."""
+    values = sorted(reachable(result), key=lambda value: value.order, reverse=True)
+    for value in values:
+        value.grad = 0.0  # what an earlier call has left would be sent on once more
     result.grad = g
-    for value in sorted(reachable(result), key=lambda value: value.order, reverse=True):
+    for value in values:
         if value.inputs:
             for source, portion in zip(value.inputs, value.vjp(value.grad), strict=True):
                 source.grad = source.grad + unbroadcast(portion, source.data.shape)
@@ -393,7 +414,7 @@ for name, leaf, reference in zip(["dX", "dW", "db", "dV"], leaves, engine, stric
 
 # %% [markdown]
 # Two engines could be wrong in the same way, differences cannot. The whole network is an op itself: its value is the forward pass, its pullback is
-# the backward pass. So `check_vjp` can check it, with a random cotangent.
+# the backward pass. So `check_vjp` can check it, with a random cotangent. And like every pullback it may be called twice.
 
 
 # %%
@@ -410,11 +431,15 @@ def network(X, W, b, V):
 
 
 print(f"largest relative error of the gradients: {check_vjp(network, X, W, b, V):.1e}")
+Y, vjp = network(X, W, b, V)
+for name, first, second in zip(["dX", "dW", "db", "dV"], vjp(G), vjp(G), strict=True):
+    agree(f"{name} again", second, first)
 
 # %% [markdown]
 # ## The library
 #
-# The engine that trains the Vision Transformer in this repository, `minivit.tensor`, is in essence the one you have just written:
+# The engine that trains the Vision Transformer in this repository, `minivit.tensor`, is in essence the one you have just written. The record is called
+# the *tape* there.
 #
 # | here | there | what it adds |
 # |---|---|---|
@@ -434,11 +459,12 @@ show_source(tensor.grad)
 # ## Where this goes wrong in practice
 #
 # - **Assigning instead of adding.** `source.grad = portion` is right as long as every value is used once. For $x \cdot x$ it loses half of the gradient.
-# - **Gradients of the last step.** `loss.backward()` *adds* to `.grad`. Who does not clear it before the next step trains with the sum of both.
+# - **Gradients of the last step.** The library's other entry, `loss.backward()`, *adds* to the `.grad` of every leaf, as PyTorch's does. Who does not
+#   clear it before the next step trains with the sum of both.
 # - **Changing an array that a pullback has kept.** `mul` needs the values of the forward pass. If `x *= 2` overwrites them in between, the gradient
 #   is that of another function.
 # - **Leaving the record.** `np.tanh(value.data)` computes the right number, but the engine does not see it. The gradient is silently zero on this path.
-# - **Recursion.** By default Python stops at a depth of about 1000 calls; a few layers unrolled over many steps are deeper. The library has no recursion.
+# - **Recursion.** By default Python stops at a depth of about 1000 calls, and a record may be deeper. The library has no recursion.
 #
 # ## Exercises
 #
