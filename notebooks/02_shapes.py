@@ -54,7 +54,8 @@ rng = np.random.default_rng(2)
 # | $G$ | cotangent: gradient of the loss with respect to $Y$ | that of $Y$ | `G` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 #
-# All lengths differ, so that two axes that are mixed up make an error instead of a wrong number.
+# A *token* is one row of $X$: $D$ numbers that stand for one piece of an image (notebook [03](03_patches.ipynb)). A *batch* is several images at once. All
+# lengths differ, so that two axes that are mixed up make an error instead of a wrong number.
 
 # %%
 B, N, D, E = 2, 3, 4, 5
@@ -122,7 +123,8 @@ for shape in [(D,), (N, D), (N, 1), (1, D), (B, 1, D), (1,), ()]:
 
 # %% [markdown]
 # The library does it in one place. An op may stretch its arguments as it likes and return gradients of the stretched shape; where the shape differs
-# from the argument's, the engine calls this function. So no op has to think of it.
+# from the argument's, the engine calls this function. So no op has to think of it. (In the library's sources, *adjoint* is another word for pullback, and
+# `xp_of(x)` is NumPy, or CuPy for an array on a GPU. The *tape* is the record of notebook 01.)
 
 # %%
 show_source(unbroadcast)
@@ -196,7 +198,7 @@ print("X\n", small, "\nX transposed\n", small.T, "\nX reshaped to the same shape
 # %% [markdown]
 # The pullback of a reshape is a reshape to the old shape. The pullback of a transpose with the order of axes `axes` is the transpose with the *inverse*
 # order: if axis 2 of $X$ has become axis 0 of $Y$, then axis 0 of $G$ must become axis 2. For two axes the inverse is the order itself; from three on
-# it need not be. As loops:
+# it need not be. `argsort` finds it: it says at which place of `axes` each of the numbers 0, 1, 2 stands. As loops:
 
 # %%
 axes = (2, 0, 1)  # axis 0 of Y is axis 2 of X, axis 1 is axis 0, axis 2 is axis 1
@@ -217,14 +219,20 @@ agree("dX", G.transpose(inverse), dX_loops)
 show_source(ops.transpose)
 
 # %% [markdown]
+# Indexing moves entries as well. A slice, `X[1:3]`, leaves some out: they get gradient 0. A list, `X[[0, 0, 1]]`, may take an entry twice: it collects both
+# gradients (`np.add.at`).
+#
 # ## Reductions
 #
 # A sum over the tokens, $Y_d = \sum_n X_{nd}$, uses every $X_{nd}$ once, with derivative 1. So each gets the gradient of its sum:
 #
 # $$\mathrm{d}X_{nd} = G_d.$$
 #
-# **Summing forwards is copying backwards.** A mean over $N$ tokens hands out $G_d / N$. A maximum hands all of $G_d$ to the largest entry.
-# The cotangent lacks the summed axis. If this is not the first axis, it must be put back with length 1 before NumPy can stretch it:
+# **Summing forwards is copying backwards.** A mean over $N$ tokens hands out $G_d / N$. A maximum hands all of $G_d$ to the largest entry. (If
+# several are the largest, there is no derivative; this library shares $G_d$ among them.)
+#
+# The cotangent lacks the summed axis. If this is not the first axis, it must be put back with length 1 before NumPy can stretch it. So it is for the sum
+# over the features, $Y_n = \sum_d X_{nd}$, where $\mathrm{d}X_{nd} = G_n$:
 
 # %%
 G = rng.standard_normal(N)
@@ -308,14 +316,14 @@ def row_sum(x):
 
 
 # %% [markdown]
-# First the right ops: a good check accepts them. (Notebooks [05](05_layer_norm.ipynb) and [06](06_softmax_and_loss.ipynb) derive the two pullbacks that
-# you have not seen yet.)
+# First the right ops: a good check accepts them. (Softmax and normalisation are two functions of a row, taken here as they stand. Notebooks
+# [05](05_layer_norm.ipynb) and [06](06_softmax_and_loss.ipynb) derive their pullbacks.)
 
 # %%
 SQUARE = np.random.default_rng(0).standard_normal((4, 4))
 right = {
     "exp": make_op(np.exp, lambda g, x, y: g * y),
-    "row sums": make_op(row_sum, lambda g, x, y: g + 0 * x),
+    "row sums": make_op(row_sum, lambda g, x, y: g + 0 * x),  # + 0 * x stretches g to the shape of x
     "transpose": make_op(lambda x: x.T, lambda g, x, y: g.T),
     "product with W": make_op(lambda x: x @ SQUARE, lambda g, x, y: g @ SQUARE.T),
     "softmax": make_op(softmax, lambda g, x, y: y * (g - row_sum(g * y))),
@@ -342,7 +350,7 @@ wrong = {
 
 # %% [markdown]
 # The check compares every entry of the pulled-back gradient with a central difference (notebook 00). The tolerance has an absolute part, because the right
-# gradient may be zero.
+# gradient may be zero; all numbers here are of size about 1, so it hides nothing.
 
 
 # %%
@@ -403,10 +411,12 @@ for name, column in zip(checks, caught.T, strict=True):
 # Each column can be explained, and none of it is bad luck:
 #
 # - **Ones.** The entries of a softmax row sum to 1, those of a normalised row to 0. Their sum is a constant, its gradient is *zero*, and a pullback that
-#   returns zeros agrees with it. And ones look the same wherever they are moved: a gradient that is reshaped instead of transposed goes unseen.
+#   returns zeros agrees with it, as does one that begins with $g - \overline{g}$. Ones look the same wherever they are moved: a gradient that is reshaped
+#   instead of transposed goes unseen. And a factor of 1 can be forgotten: so can $g$.
 # - **$Y$ itself.** It contains what the op has put into it. The squares of a normalised row sum to a constant as well, so zeros pass again; and its
 #   mean is 0, so nobody misses the term with the mean of $g$.
-# - **One entry.** It sees the part of the pullback that this entry needs, and nothing of the rows that have no part in it.
+# - **One entry.** It sees the part of the pullback that this entry needs, and nothing of the rest. The exact shares are $\tfrac14$, since 4 of the 16
+#   entries lie in the first row, and $\tfrac34$, since 4 of them lie on the diagonal, where a transpose moves nothing. The figure shows what the draws gave.
 # - **Random.** An error stays unseen only if the random numbers happen to hide it. To hide it exactly has probability zero, and a large
 #   error is hardly ever made small enough for the tolerance.
 #
@@ -420,9 +430,10 @@ for name, column in zip(checks, caught.T, strict=True):
 # - **Square test cases.** $N = D$ hides a missing transpose and a wrong axis. Test with lengths that all differ.
 # - **Sum or mean over the batch.** The gradient of a bias is the *sum* over all places that used it. If the loss is a mean, its factor is already in
 #   $G$.
-# - **Writing into the cotangent.** The pullback of `X + b` returns $G$ itself, twice. If somebody then writes `dX *= 2`, `db` changes with it.
-# - **reshape instead of transpose.** `x.reshape(B, H, N, K)` on an array that is $(B, N, H, K)$ runs, and mixes tokens with heads. Notebook
-#   [08](08_multi_head.ipynb) looks for this bug.
+# - **Writing into the cotangent.** The pullback of `X + Z`, both of one shape, returns $G$ itself, twice. If somebody then writes `dX *= 2`, `dZ`
+#   changes with it. (The engine guards against this.)
+# - **reshape instead of transpose.** `x.reshape(B, H, N, K)` on an array of shape `(B, N, H, K)` runs, and mixes the tokens with the *heads* (`H` groups of
+#   `K` features). Notebook [08](08_multi_head.ipynb) looks for this bug.
 #
 # ## Exercises
 #

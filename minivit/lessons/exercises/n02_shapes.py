@@ -20,11 +20,29 @@ def _einsum_backward(subscripts, X, Y, G):
 def _einsum_cases(rng: np.random.Generator) -> list[tuple]:
     lengths = {"b": 2, "h": 5, "n": 3, "m": 6, "d": 4, "e": 7}
     cases = []
-    for subscripts in ("nd,de->ne", "bnd,de->bne", "bhnd,bhmd->bhnm", "nd,ne->de", "bnd,d->n", "nd,e->e"):
+    products = ("nd,de->ne", "bnd,de->bne", "bhnd,bhmd->bhnm", "nd,ne->de")
+    with_lonely_index = ("bnd,d->n", "nd,e->e", "nd,de->n", "d,bnd->n", "n,d->")
+    for subscripts in products + with_lonely_index:
         arguments, result = subscripts.split("->")
         shapes = [[lengths[index] for index in part] for part in (*arguments.split(","), result)]
         cases.append((subscripts, *(rng.standard_normal(shape) for shape in shapes)))
     return cases
+
+
+def _einsum_judge(answer: Any) -> str | None:
+    """Judges `einsum_backward`; NumPy's error about the usual mistake gets an explanation."""
+    judge = function_like(
+        _einsum_backward,
+        _einsum_cases,
+        {"The two gradients are swapped: dX comes first.": lambda *args: _einsum_backward(*args)[::-1]},
+    )
+    fault = judge(answer)
+    if fault is None or "never appeared in an input" not in fault:
+        return fault
+    return (
+        f"{fault} An index that one argument alone has was summed away: every entry along it gets the same gradient. "
+        "What array would bring it back?"
+    )
 
 
 def _broken_square(answer: Any) -> str | None:
@@ -138,13 +156,7 @@ EXERCISES = [
     ),
     Exercise(
         "2.5",
-        function_like(
-            _einsum_backward,
-            _einsum_cases,
-            {
-                "The two gradients are swapped: dX comes first.": lambda *args: _einsum_backward(*args)[::-1],
-            },
-        ),
+        _einsum_judge,
         "In the gradient of one argument the cotangent takes its place: every product of arrays has a product of the "
         "same kind as its pullback.",
     ),

@@ -32,6 +32,25 @@ def letters_only(subscripts, X, Y, G):
     return np.einsum(f"{result},{y}->{x}", G, Y), np.einsum(f"{result},{x}->{y}", G, X)
 
 
+def lonely_in_x_only(subscripts, X, Y, G):
+    """Right unless an index occurs in the second argument alone."""
+    arguments, result = subscripts.split("->")
+    x, y = arguments.split(",")
+    dX = np.einsum(f"{result},{y},{x}->{x}", G, Y, np.ones_like(X))
+    return dX, np.einsum(f"{result},{x}->{y}", G, X)
+
+
+def lonely_in_y_ignored(subscripts, X, Y, G):
+    """As if the second argument had no index of its own; where it has, only its first entry gets the gradient."""
+    dX, dY = einsum_backward(subscripts, X, Y, G)
+    arguments, result = subscripts.split("->")
+    x, y = arguments.split(",")
+    for axis, index in enumerate(y):
+        if index not in x + result:
+            dY[(slice(None),) * axis + (slice(1, None),)] = 0
+    return dX, dY
+
+
 def square(vjp):
     return lambda X: (X * X, lambda G: (vjp(G, X),))
 
@@ -71,7 +90,9 @@ WRONG = {
     ],
     "2.5": [
         (lambda *args: einsum_backward(*args)[::-1], "swapped"),
-        (letters_only, "ValueError"),
+        (letters_only, "was summed away"),
+        (lonely_in_x_only, "was summed away"),
+        (lonely_in_y_ignored, "Result 2 of 2"),
         (lambda *args: (einsum_backward(*args)[0], 0.5 * einsum_backward(*args)[1]), "0.5 times"),
     ],
 }
