@@ -47,6 +47,9 @@ rng = np.random.default_rng(3)
 # $$\mathbf{z}_0 = [\mathbf{x}_{\mathrm{class}};\; \mathbf{x}_p^1\mathbf{E};\; \mathbf{x}_p^2\mathbf{E};\; \ldots;\; \mathbf{x}_p^N\mathbf{E}]
 # + \mathbf{E}_{pos}, \qquad \mathbf{E} \in \mathbb{R}^{(P^2 C) \times D} \tag{Eq. 1}$$
 #
+# (Why patches, and not pixels? A pixel per token would make 50 176 tokens of an image of 224 × 224, and attention compares every token with every
+# other one, notebook [07](07_attention.ipynb). Patches of $16 \times 16$, as in ViT-B/16, make 196.)
+#
 # The published code adds a bias $\mathbf{b}$ to every token, which Eq. 1 does not write; so does this library.
 #
 # | symbol | meaning | shape | in the code |
@@ -56,7 +59,9 @@ rng = np.random.default_rng(3)
 # | $N = HW/P^2$ | patches | number | `N` |
 # | $D$ | width of a token | number | `D` |
 # | $\mathbf{x}$ | the image | $(H, W, C)$ | `x` |
-# | $X$ | all patches, one per row: row $i$ is $\mathbf{x}_p^{i+1}$, since code counts from 0 | $(N, P^2 C)$ | `X` |
+# | $r$, $s$, $c$ | row, column and channel of a number of the image, from 0 | numbers | `r`, `s`, `c` |
+# | $n$, $k$ | its patch, and its place in the patch, from 0 | numbers | `n`, `k` |
+# | $X$ | all patches, one per row: row $n$ is $\mathbf{x}_p^{n+1}$, since code counts from 0 | $(N, P^2 C)$ | `X` |
 # | $\mathbf{E}$, $\mathbf{b}$ | the patch embedding and its bias | $(P^2 C, D)$, $(D)$ | `E`, `b` |
 # | $Z = X\mathbf{E} + \mathbf{b}$ | the tokens of the patches | $(N, D)$ | `Z` |
 # | $\mathrm{d}A$ | gradient of the loss with respect to $A$ | that of $A$ | `dA` |
@@ -133,8 +138,8 @@ agree("Z", Z, Z_loops)
 # ## Backward, step by step
 #
 # We are given $\mathrm{d}Z$, the gradient of the loss with respect to the tokens. It is drawn at random here. We want the gradients of
-# $\mathbf{E}$ and $\mathbf{b}$, which learn, and of the pixels, which do not learn but show what the model looks at. The engine differentiates
-# the same chain and tells us every intermediate gradient.
+# $\mathbf{E}$ and $\mathbf{b}$, which learn, and of the pixels, which do not learn; their gradient says how the loss would change with each pixel.
+# The engine differentiates the same chain and tells us every intermediate gradient.
 
 # %%
 dZ = rng.standard_normal(Z.shape)
@@ -153,7 +158,7 @@ engine = dict(zip(names, grad(tZ, [tX, tE, tb, tgrouped, tsplit, tx], dZ), stric
 # $$\mathrm{d}X = \mathrm{d}Z\,\mathbf{E}^\top, \qquad \mathrm{d}\mathbf{E} = X^\top\,\mathrm{d}Z.$$
 #
 # The shapes leave no choice: $(N, P^2C) = (N, D)(D, P^2C)$ and $(P^2C, D) = (P^2C, N)(N, D)$. The second product sums over the patches: every patch has
-# its say about the one $\mathbf{E}$.
+# its say about the one $\mathbf{E}$ (with a batch, every patch of every image).
 
 # %%
 dX = dZ @ E.T
@@ -173,14 +178,14 @@ db = dZ.sum(axis=0)
 agree("db", db, engine["b"])
 
 # %% [markdown]
-# **Step 3: from $X$ back to the image.** Cutting computes nothing, it only moves numbers. Every pixel $\mathbf{x}_{rsc}$ arrives at exactly one
+# **Step 3: from $X$ back to the image.** Cutting computes nothing, it only moves numbers. Every number $\mathbf{x}_{rsc}$ arrives at exactly one
 # place $(n, k)$ of $X$. So $\partial X_{nk} / \partial \mathbf{x}_{rsc}$ is 1 for that place and 0 for all others, and of the chain rule's sum one
 # term is left:
 #
 # $$\mathrm{d}\mathbf{x}_{rsc} = \mathrm{d}X_{nk}, \qquad n = \lfloor r/P \rfloor \tfrac{W}{P} + \lfloor s/P \rfloor, \quad
 # k = \bigl((r \bmod P) P + (s \bmod P)\bigr) C + c.$$
 #
-# In words: the gradient goes back the way the pixel came. As array operations: the three moves, undone in the reverse order. The transpose
+# In words: the gradient goes back the way the number came. As array operations: the three moves, undone in the reverse order. The transpose
 # swapped axes 1 and 2; swapping them again undoes it.
 
 # %%
@@ -244,7 +249,8 @@ agree("tokens", embed(Tensor(x[None])), Z[None])
 #
 # With $S = P$ the windows touch without overlapping: stop $(i, j)$ sees exactly patch $n = i\,\tfrac{W}{P} + j$. And the three sums over $(u, v, c)$ are
 # the sum over $k$ in $X\mathbf{E}$, because $k$ counts in the order (row, column, channel). So $w$ is $\mathbf{E}$ with its first axis split,
-# and nothing else. The published code is written this way: its weight has shape $(P, P, C, D)$.
+# and nothing else. The published code is written this way: its weight has shape $(P, P, C, D)$. (`padding="valid"`: no border of zeros is added. The
+# library, too, computes a convolution by cutting out the windows and one matrix product, so the two may agree to the last bit.)
 
 # %%
 w = E.reshape(P, P, C, D)
@@ -266,8 +272,8 @@ agree("dw", from_convolution[1], dE.reshape(w.shape))
 # %% [markdown]
 # ## Experiment: where does each pixel go?
 #
-# A photograph first. On the left its patches with their numbers; in the middle the rows of `X`, each drawn as a square again; on the right the rows of
-# `x.reshape(N, P * P * C)`, without the transpose, drawn in the same way.
+# A picture of 32 × 32 pixels first, from CIFAR-10 if it is on this machine, else drawn. On the left its patches with their numbers; in the middle the
+# rows of `X`, each drawn as a square again; on the right the rows of `x.reshape(N, P * P * C)`, without the transpose, drawn in the same way.
 
 # %%
 image = photographs(16, 1)[0].images[13] / 255
@@ -311,9 +317,9 @@ for ax in axes:
 plt.show()
 
 # %% [markdown]
-# On the right each "patch" is a strip as wide as the whole image, folded into a square. A picture convinces, but a test is better. Switch on **one**
-# number of the image and see where it comes out. The images with a single 1 are the rows of an identity matrix, so one call per pixel gives the whole
-# *routing matrix* $R$: row = number of the image, column = place in $X$.
+# On the right each "patch" is the next $P^2$ pixels in reading order, folded into a square: here 64 pixels, two whole rows of the
+# image. A picture convinces, but a test is better. Switch on **one** number of the image and see where it comes out. The images with a single 1 are the
+# rows of an identity matrix, so one call per number gives the whole *routing matrix* $R$: row = number of the image, column = place in $X$.
 
 
 # %%
@@ -330,11 +336,14 @@ for i, (r, s, c) in enumerate(np.ndindex(height, width, C)):
     expected[i, n * P * P * C + k] = 1
 
 agree("R", R, expected)
+agree("X", (x.ravel() @ R).reshape(X.shape), X)
+agree("dx", (dX.ravel() @ R.T).reshape(x.shape), dx)
 print("sums of the rows of R:", np.unique(R.sum(axis=1)), "  of its columns:", np.unique(R.sum(axis=0)))
 
 # %% [markdown]
-# $R$ is a permutation matrix: each number goes to one place, each place is filled once, nothing is lost. That is also why its backward pass needs
-# no arithmetic: the vector-Jacobian product is the product with the transpose of $R$, and the transpose of a permutation undoes it.
+# $R$ is a permutation matrix: each number goes to one place, each place is filled once, nothing is lost. Read $\mathbf{x}$ and $X$ in order, as rows of
+# numbers: $X = \mathbf{x}R$. So $\partial X_j / \partial \mathbf{x}_i = R_{ij}$ and $\mathrm{d}\mathbf{x} = \mathrm{d}X\,R^\top$. For a permutation
+# $R R^\top = I$: the way back undoes the way there.
 #
 # Is "it is a permutation" a sufficient test? We ask it of both functions, and ask as well how large a part of the image patch 0 comes from.
 
@@ -355,9 +364,10 @@ plt.show()
 
 # %% [markdown]
 # The image has 8 × 8 pixels and $P = 4$; dotted lines separate the four patches. Both matrices are permutations, so both functions pass that test,
-# and a test of the shape. Only *where* the ones are tells them apart.
+# and a test of the shape. Only *where* the ones are tells them apart. The matrix on the right is the *identity*: read in order, nothing has moved; the
+# reshape has only drawn new borders.
 #
-# The second figure shows the same by the two numbers of step 3: which patch each pixel goes to, and which place in it.
+# The next figure shows the same for `cut` by the two numbers of step 3: which patch each pixel goes to, and which place in it.
 
 # %%
 r, s = np.mgrid[:8, :8]
@@ -373,7 +383,7 @@ plt.show()
 # %% [markdown]
 # ## Where this goes wrong in practice
 #
-# - **Reshape without transpose.** The shape is right and the tokens are strips, as above. A test on one square image of one colour cannot see it.
+# - **Reshape without transpose.** The shape is right and the tokens are strips, as above. A test on an image of one colour cannot see it.
 # - **Rows and columns of the grid swapped.** On square images the shapes agree again; the tokens come column by column. Test with
 #   $H \ne W$, as in this notebook.
 # - **Channels first.** PyTorch keeps images as $(C, H, W)$ and the weight of this convolution as $(D, C, P, P)$. Patches flattened as (channel, row,

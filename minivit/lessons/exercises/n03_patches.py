@@ -21,6 +21,11 @@ def _channel_first(n, k, width, C, P):
     return r + k // P % P, s + k % P, k // (P * P)
 
 
+def _channel_not_divided_out(n, k, width, C, P):
+    r, s, _ = _pixel_of(n, 0, width, C, P)
+    return r + k // (P * C), s + k % P, k % C
+
+
 def _corner_of_the_patch(n, k, width, C, P):
     r, s, _ = _pixel_of(n, 0, width, C, P)
     return r, s, k % C
@@ -89,6 +94,9 @@ EXERCISES = [
                 ),
                 "This is the place inside the patch. Where in the image does patch n begin?": _inside_the_patch,
                 "Row and column of the patch are counted in patches; each step is P pixels.": _patches_not_pixels,
+                "Inside a patch the channel is the fastest, so k % P is no column: divide k by C first.": (
+                    _channel_not_divided_out
+                ),
                 "Row and column are swapped.": lambda n, k, width, C, P: (
                     *_pixel_of(n, k, width, C, P)[1::-1],
                     _pixel_of(n, k, width, C, P)[2],

@@ -58,6 +58,10 @@ WRONG = {
     "3.2": [
         (rows_as_columns, "swapped"),
         (lambda n, k, width, C, P: (n // width * P + k // C // P, n % width * P + k // C % P, k % C), "width / P"),
+        (
+            lambda n, k, width, C, P: (n // (width // P) * P + k // C // P, n % (width // P) * P + k % P, k % C),
+            "divide k by C first",
+        ),
         (lambda n, k, width, C, P: pixel_by_search(n, k, width, C, P)[:2], "tuple of 3"),
         (lambda n, k, width, C, P: (k % C, k % C, k % C), "differs"),
     ],
