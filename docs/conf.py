@@ -24,7 +24,7 @@ extensions = [
     "sphinx.ext.linkcode",
     "command_help",
     "docstrings",
-    "numpydoc",  # after docstrings, which turns them into what it reads
+    "numpydoc",  # for docstrings with its sections; the others are for `docstrings`
     "mathml",
     "notebook_copies",
     "repository_links",
@@ -42,8 +42,6 @@ nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json
 
 # The reference
 numpydoc_show_class_members = False  # they stand below the class, each with its text
-numpydoc_validation_checks = {"GL08"}  # whatever stands in the reference has a docstring ...
-numpydoc_validation_exclude = {r"\.(fetch|subset|update)$", r"ThreadPoolExecutor"}  # ... or its base class has it
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = (

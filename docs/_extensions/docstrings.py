@@ -9,7 +9,7 @@ They are short prose with lines of formulas and shapes, written for someone who 
 Three spaces separate statements on one line. A line that ends although the next word would have fitted ends on purpose.
 Both become line breaks, as does the place where a sentence begins with a parameter and a colon; all other lines flow.
 A statement that is a formula or a list of shapes is set as code. Nothing in a docstring is markup but `code` and
-**strong**.
+**strong**. A docstring with numpydoc's sections ("Parameters", underlined) is left to numpydoc.
 """
 
 import inspect
@@ -26,6 +26,7 @@ LONGEST_FORMULA = 120  # what is longer reads better as prose
 # How a formula or a list of shapes begins: "dx =", "m <-", "x, y: (", "(B, N, D) ->"
 SYMBOL = r"[A-Za-z_]['\w]*(?:\[[^\]]*\])?(?:\([\w, ]*\))?"
 FORMULA = re.compile(rf"(?:{SYMBOL}(?:, {SYMBOL})* (?:=|<-) |\([^()]*\) -> |{SYMBOL}(?:, {SYMBOL})*: \()\S")
+SECTION = re.compile(r"^[A-Z][A-Za-z ]+\n-{3,}$", re.MULTILINE)  # of numpydoc
 MARKUP = re.compile(r"(\*\*[^*\s][^*]*\*\*|``[^`]+``|`[^`]+`)")
 
 
@@ -101,7 +102,9 @@ def parameter_names(documented: object) -> list[str]:
 
 
 def process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Replace the lines that autodoc has read."""
+    """Replace the lines that autodoc has read, unless they are numpydoc's to read."""
+    if SECTION.search("\n".join(lines)):
+        return
     indent = {"module": 0, "method": 8, "property": 8}.get(what, 4)
     lines[:] = to_restructured_text(lines, indent, parameter_names(obj))
 

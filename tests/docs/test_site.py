@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("sphinx", reason="the extra docs is not installed")
 
-from docstrings import to_restructured_text
+from docstrings import process, to_restructured_text
 from docutils.utils.math import latex2mathml
 from equation_map import markdown_cells
 from equation_tables import EQUATIONS
@@ -19,6 +19,16 @@ NOTEBOOKS = sorted(ROOT.glob("notebooks/[0-9]*.py"))
 
 
 # docstrings
+
+
+def test_a_docstring_with_sections_is_left_to_numpydoc():
+    lines = ["y = f(x).   x: (n,)", "", "Parameters", "----------", "x : array", "    the input"]
+    before = list(lines)
+    process(None, "function", "f", None, None, lines)
+    assert lines == before
+    del lines[2:]
+    process(None, "function", "f", None, None, lines)
+    assert lines != before[:2]
 
 
 def rendered(text, **options):
