@@ -6,8 +6,8 @@
     python notebooks/run.py --check       # do the .ipynb hold what the .py say? Nothing is executed
     python notebooks/run.py --sync        # writes .ipynb with the outputs of the cells that did not change
 
-The exit code is 1 if a cell fails or writes to stderr, or if a pair disagrees. A notebook that takes more CPU time than it
-declares is only marked, since machines differ.
+The exit code is 1 if a cell fails or writes to stderr, or if a pair disagrees. A notebook that takes more CPU time than
+it declares is only marked, since machines differ.
 """
 
 import argparse

@@ -30,14 +30,18 @@ def _lowest_point() -> float:
     return low
 
 
-def _mlp_backward(z, W1, b1, W2, b2, dM, slope=lambda x: _cdf(x) + x * _density(x), reduce=np.sum):
+def _mlp_backward(z, W1, b1, W2, b2, dM, slope=lambda x: _cdf(x) + x * _density(x), reduce=np.sum, cdf=_cdf):
     P = z @ W1 + b1
     dP = (dM @ W2.T) * slope(P)
-    return dP @ W1.T, z.T @ dP, reduce(dP, axis=0), (P * _cdf(P)).T @ dM, reduce(dM, axis=0)
+    return dP @ W1.T, z.T @ dP, reduce(dP, axis=0), (P * cdf(P)).T @ dM, reduce(dM, axis=0)
+
+
+def _tanh_cdf(x):
+    return 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
 def _tanh_slope(x):
-    t = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
+    t = 2 * _tanh_cdf(x) - 1
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
 
 
@@ -98,6 +102,9 @@ EXERCISES = [
                 "The derivative of sigmoid(1.702 x) has the inner factor 1.702.": (
                     lambda x: _sigmoid(1.702 * x) * (1 + x * (1 - _sigmoid(1.702 * x)))
                 ),
+                "This is the slope of x sigmoid(x): the 1.702 is missing, in the gate and in its slope.": (
+                    lambda x: _sigmoid(x) * (1 + x * (1 - _sigmoid(x)))
+                ),
                 "This is the slope of the sigmoid alone, without the product with x.": (
                     lambda x: 1.702 * _sigmoid(1.702 * x) * (1 - _sigmoid(1.702 * x))
                 ),
@@ -120,7 +127,7 @@ EXERCISES = [
                 -0.7524614: "This is the lowest point of the tanh form, which is close by and not the same.",
                 -1.0: "There the density has its inflection point. Set the slope Phi(x) + x phi(x) to zero.",
             },
-            rtol=2e-5,
+            rtol=1e-5,
         ),
         "Left of it the slope is negative: there a growing input lowers the output.",
     ),
@@ -132,6 +139,9 @@ EXERCISES = [
             {
                 "The slope of GELU is Phi(x) + x phi(x); the second term is missing.": (
                     lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, slope=_cdf)
+                ),
+                "These are the gradients of the tanh form; asked for are those of the erf form.": (
+                    lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, slope=_tanh_slope, cdf=_tanh_cdf)
                 ),
                 "This is the slope of the tanh form. It is close, but the exact one is asked for.": (
                     lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, slope=_tanh_slope)

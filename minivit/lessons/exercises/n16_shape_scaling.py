@@ -40,10 +40,10 @@ def _block_flop(N: int, D: int, M: int, of_attention: int = 4) -> int:
     return 8 * N * D**2 + of_attention * N**2 * D + 4 * N * D * M
 
 
-def _smallest_patch(side: int, D: int, L: int, budget: float, of_attention: int = 4, extra: int = 0) -> int | None:
-    """of_attention: factor of N^2 D; extra: tokens besides the patches."""
+def _smallest_patch(side: int, D: int, L: int, budget: float, of_attention: int = 4) -> int | None:
+    """of_attention: the factor of N^2 D."""
     for patch in range(1, side + 1):
-        tokens = (side // patch) ** 2 + extra
+        tokens = (side // patch) ** 2
         if side % patch == 0 and L * _block_flop(tokens, D, 4 * D, of_attention) <= budget:
             return patch
     return None
@@ -93,10 +93,10 @@ _PATCHES = function_like(
         "A patch must divide the side of the image.": lambda *case: _number_or_minus_one(_any_patch(*case)),
         "This is the largest patch, the cheapest model.": lambda *case: _number_or_minus_one(_largest_patch(*case)),
         "This leaves out the products inside attention.": (
-            lambda *case: _number_or_minus_one(_smallest_patch(*case, of_attention=0))
+            lambda side, D, L, budget: _number_or_minus_one(_smallest_patch(side, D, L, budget, of_attention=0))
         ),
         "Inside attention there are two products, q k^T and A v: 4 N^2 D.": (
-            lambda *case: _number_or_minus_one(_smallest_patch(*case, of_attention=2))
+            lambda side, D, L, budget: _number_or_minus_one(_smallest_patch(side, D, L, budget, of_attention=2))
         ),
     },
 )

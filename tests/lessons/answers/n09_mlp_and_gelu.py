@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from minivit import ops
+
 _erf = np.vectorize(math.erf)
 
 
@@ -40,6 +42,13 @@ def mlp_backward(z, W1, b1, W2, b2, dM, density=True):
     return dz, dW1, db1, dW2, db2
 
 
+def mlp_backward_tanh(z, W1, b1, W2, b2, dM):
+    p = z @ W1 + b1
+    g, gelu_vjp = ops.gelu(p, "tanh")
+    (dp,) = gelu_vjp(dM @ W2.T)
+    return dp @ W1.T, z.T @ dp, dp.sum(axis=0), g.T @ dM, dM.sum(axis=0)
+
+
 def swiglu(z, W, V, U, dM, both=True):
     a, v = z @ W, z @ V
     h = a * sigmoid(a) * v
@@ -68,15 +77,19 @@ WRONG = {
     "9.2": [
         (lambda x: slope_of_sigmoid_form(x, inner=1.0), "inner factor"),
         (lambda x: sigmoid(1.702 * x), "gate alone"),
-        (lambda x: sigmoid(x) * (1 + x * sigmoid(-x)), "differs"),
+        (lambda x: sigmoid(x) * (1 + x * sigmoid(-x)), "the 1.702 is missing"),
+        (lambda x: slope_of_sigmoid_form(x, inner=1.702**2), "differs"),
     ],
     "9.3": [
         (-0.7524614, "tanh form"),
         (-0.169971, "where"),
-        (-0.75, "It is not"),
+        (-0.752, "more digits"),
+        (-0.7518, "more digits"),
+        (-0.6, "It is not"),
     ],
     "9.4": [
         (lambda *args: mlp_backward(*args, density=False), "second term"),
+        (mlp_backward_tanh, "gradients of the tanh form"),
         (lambda *args: mlp_backward(*args)[:3], "tuple of 5"),
         (lambda z, W1, b1, W2, b2, dM: mlp_backward(z, W1, 0 * b1, W2, b2, dM), "differs"),
     ],

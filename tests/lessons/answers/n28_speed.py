@@ -42,13 +42,7 @@ WRONG = {
     "28.4": [
         (lambda n1, m1, s1, n2, m2, s2: (n1 + n2, (m1 + m2) / 2, chan(n1, m1, s1, n2, m2, s2)[2]), "weighted"),
         (lambda n1, m1, s1, n2, m2, s2: (*chan(n1, m1, s1, n2, m2, s2)[:2], s1 + s2), "gap"),
-        (
-            lambda n1, m1, s1, n2, m2, s2: (
-                *chan(n1, m1, s1, n2, m2, s2)[:2],
-                s1 + n1 * m1**2 + s2 + n2 * m2**2 - (n1 * m1 + n2 * m2) ** 2 / (n1 + n2),
-            ),
-            "differs",
-        ),
+        (lambda n1, m1, s1, n2, m2, s2: chan(n1, m1, s1, n1, m2, s2), "differs"),
         (lambda *parts: chan(*parts)[:2], "tuple of 3"),
     ],
 }
