@@ -19,8 +19,8 @@
 # - show that without positions the model cannot know the order of its patches, and that it does with them,
 # - repeat the paper's comparison of position embeddings (appendix D.4) on handwritten digits, and judge whether its result shows.
 #
-# You need broadcasting and concatenation (notebook [02](02_shapes.ipynb)). Attention follows in notebook [07](07_attention.ipynb); here it is enough to know
-# its formula.
+# You need broadcasting (notebook [02](02_shapes.ipynb)); the pullback of a concatenation is derived here. Attention follows in notebook
+# [07](07_attention.ipynb); here it is enough to know its formula.
 #
 # **Budget:** 55 s of CPU time (fast mode 6 s).
 
@@ -51,9 +51,10 @@ rng = np.random.default_rng(4)
 # + \mathbf{E}_{pos}, \qquad \mathbf{E}_{pos} \in \mathbb{R}^{(N+1) \times D} \tag{Eq. 1}$$
 #
 # The semicolons put rows below one another. $\mathbf{x}_{\mathrm{class}}$ is one learned vector, the same for every image. It comes first, as row 0.
-# What the last layer makes of row 0 is what the classifier reads (Eq. 4). $\mathbf{E}_{pos}$ has one learned vector for every position, position 0
-# being that of the [class] token; it is the same for every image, too. The paper calls this kind 1-D: the positions are numbered in raster order, and
-# nothing says which are neighbours.
+# What the last layer makes of row 0 is what the classifier reads (Eq. 4); notebook [19](19_class_token_or_pooling.ipynb) compares this with the mean of
+# all tokens. $\mathbf{E}_{pos}$ has one learned vector for every position, position 0 being that of the [class] token; it is the same for every image,
+# too. It is added, not appended, so the tokens keep their width. The paper calls this kind 1-D: the positions are numbered in raster order, and nothing
+# says which are neighbours.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -157,7 +158,7 @@ agree("row 0", dpositions[0], dtoken)
 
 # %% [markdown]
 # That is no accident. The two are added, and nothing else ever sees them; only their sum counts. A model whose [class] token has no position of its own
-# can do exactly as much.
+# can represent exactly as much.
 #
 # ## Check it numerically
 #
@@ -182,7 +183,7 @@ print(f"largest relative error of the gradients: {check_vjp(my_embed, token, pat
 # ## The library
 #
 # `ViT.embed` is Eq. 1. Its lines in the middle serve models with other positions, or with more tokens before the patches; the line with `concat` and the last
-# one are ours.
+# one are ours. In the model the token has the shape $(1, 1, D)$ and the table $(1, N+1, D)$.
 
 # %%
 show_source(ViT.embed)
@@ -202,15 +203,18 @@ agree("z", mine, model.embed(Tensor(images)))
 #
 # Let $\Pi$ be a permutation matrix: $\Pi\mathbf{z}$ has the rows of $\mathbf{z}$ in another order. Send $\Pi\mathbf{z}$ through a layer of the Transformer.
 #
-# - LayerNorm and the MLP treat each row alone. Their results are the old ones in the new order.
-# - Attention is $A\mathbf{v}$ with $A = \mathrm{softmax}(\mathbf{q}\mathbf{k}^\top / \sqrt{D_h})$. It makes queries, keys and values row by row,
-#   so they become $\Pi\mathbf{q}$, $\Pi\mathbf{k}$, $\Pi\mathbf{v}$. Without the factor, the scores become
+# - **LayerNorm** (notebook 05) and the **MLP**, a small network (notebook 09), treat each row alone. Their results are the old ones in the new order.
+# - **Attention** makes three rows of each row, a query, a key and a value: $\mathbf{q}$, $\mathbf{k}$ and $\mathbf{v}$ are $\mathbf{z}$ times a learned
+#   matrix each, and have $D_h$ columns. Then it computes $A\mathbf{v}$ with $A = \mathrm{softmax}(\mathbf{q}\mathbf{k}^\top / \sqrt{D_h})$, where the
+#   softmax (notebook 06) turns each row into positive numbers that sum to 1. In the new order there are $\Pi\mathbf{q}$, $\Pi\mathbf{k}$,
+#   $\Pi\mathbf{v}$. Leaving the constant $1/\sqrt{D_h}$ aside, the argument of the softmax becomes
 #   $\Pi\mathbf{q}\,(\Pi\mathbf{k})^\top = \Pi\,\mathbf{q}\mathbf{k}^\top\,\Pi^\top$: rows and columns are reordered alike. The softmax works on
 #   each row, whatever the order of its entries, so $A$ becomes $\Pi A \Pi^\top$. And the result is
-#   $\Pi A \Pi^\top \Pi \mathbf{v} = \Pi A \mathbf{v}$, because $\Pi^\top \Pi = I$. The last projection of attention works row by row
-#   again.
+#   $\Pi A \Pi^\top \Pi \mathbf{v} = \Pi A \mathbf{v}$, because $\Pi^\top \Pi$ is the identity. If there are several heads, each does this for
+#   itself. A last matrix product works row by row again.
+# - **The additions** around both (notebook 10) add two arrays in the same new order.
 #
-# So the whole layer, and any number of layers, has the property $f(\Pi\mathbf{z}) = \Pi f(\mathbf{z})$. It is called **permutation equivariance**.
+# So the whole layer $f$, and any number of layers, has the property $f(\Pi\mathbf{z}) = \Pi f(\mathbf{z})$. It is called **permutation equivariance**.
 # We try it on a layer of the library with random weights:
 
 # %%
@@ -220,9 +224,9 @@ order = rng.permutation(N)
 agree("f(Pz) = P f(z)", block(Tensor(patches[:, order])), block(Tensor(patches)).data[:, order])
 
 # %% [markdown]
-# Now leave out $\mathbf{E}_{pos}$ and shuffle the patches of an image. The [class] token stays in row 0, the others change places, and row 0 of the result is
-# what it was: for the classifier it is the same image. The model sees a **bag of patches**. With $\mathbf{E}_{pos}$ this is no longer so: the positions stay
-# where they are while the patches move.
+# Now leave out $\mathbf{E}_{pos}$ and shuffle the patches of an image. The [class] token stays in row 0, the others change places, and row 0 of the result,
+# the **features** of the image, is what it was: for the classifier it is the same image. The model sees a **bag of patches**. With $\mathbf{E}_{pos}$ this
+# is no longer so: the positions stay where they are while the patches move.
 
 
 # %%
@@ -242,8 +246,8 @@ for position in ("none", "learned"):
     print(f"position {position:<8} largest change of the features when patches are shuffled: {change:.1e}")
 
 # %% [markdown]
-# The features are compared, not the logits: the head of a new ViT is zero, so its logits would all be equal, and the test would pass for a model with
-# positions too.
+# The features are compared, not what the last linear layer, the *head*, makes of them, one number per class, the *logits*: the head of a new ViT is zero,
+# so its logits are all equal, and the test would pass for a model with positions too.
 #
 # ## Kinds of positions
 #
@@ -252,8 +256,8 @@ for position in ("none", "learned"):
 #
 # $$[\sin x\omega,\; \cos x\omega,\; \sin y\omega,\; \cos y\omega], \qquad \omega_i = 10000^{-i/(D/4 - 1)}, \quad i = 0, \ldots, D/4 - 1,$$
 #
-# with $x$ the column and $y$ the row of the patch. It learns nothing. MoCo v3 uses this table, and so does big_vision, a later code base of some of
-# the paper's authors. Relative positions are not in the library; exercise 4.4 is about them.
+# with $x$ the column and $y$ the row of the patch, and $D$ a multiple of 4, at least 8. It learns nothing. big_vision, a later code base of some of the
+# paper's authors, uses this table. Relative positions are not in the library; exercise 4.4 is about them.
 
 # %%
 show_source(patch_positions)
@@ -273,13 +277,19 @@ ax.plot(here[1], here[0], "rx")
 ax.set(xlabel="column of the patch", ylabel="row of the patch", title="similarity to the patch at ×")
 figure.colorbar(picture, label="cosine")
 plt.show()
+print(f"smallest similarity: {similarity.min():.2f}")
+
+# %% [markdown]
+# It is higher along the row and the column of the patch, where half of the numbers are the same. And it is high everywhere: most $\omega_i$ are so low that
+# their sine and cosine hardly change over so small a grid.
 
 # %% [markdown]
 # ## Experiment: does it matter?
 #
-# The paper trained ViT-B/16 with each kind, and measured 5-shot accuracy on ImageNet (Table 8): 61.4 % without positions, 64.2 % with 1-D, 64.0 %
-# with 2-D, 64.0 % with relative ones. So positions matter, and the kind hardly does. Does this show on digits of 8 × 8 pixels, with patches of 2 × 2,
-# in a model of two layers? Each kind is trained several times, from different random numbers: without that we could not tell a difference from luck.
+# The paper trained ViT-B/16 with each kind, and measured 5-shot accuracy on ImageNet, that is, of a linear classifier fitted to the features of five images
+# per class (Table 8): 61.4 % without positions, 64.2 % with 1-D, 64.0 % with 2-D, 64.0 % with relative ones, one number for each. So positions matter, and
+# the kind hardly does. Does this show on digits of 8 × 8 pixels, with patches of 2 × 2, in a model of two layers? Each kind is trained several times,
+# from different random numbers: without that we could not tell a difference from luck.
 
 # %%
 train, test = digits()
@@ -304,6 +314,10 @@ plt.show()
 # %% [markdown]
 # To a model without positions the two images of a column are the same. So after training we test each model twice: on the test images, and on those
 # with shuffled patches (the same shuffle for all).
+#
+# `fit` trains: in each of `steps` steps it takes some of the images, computes the gradient of the loss and moves every parameter a little against it; `lr`
+# says how far (notebooks 12 and 13). `seed` fixes the first parameters and the order of the images. All kinds have the same `lr`; another one might
+# change their order.
 
 
 # %%
@@ -320,8 +334,8 @@ for kind, result in both.items():
     print(f"{kind:<10} test images {result[:, 0].mean():6.1%}   shuffled {result[:, 1].mean():6.1%}")
 
 # %% [markdown]
-# The two numbers of `none` must agree, but for rounding that may tip a close decision: to it a shuffled image is no other image. That its accuracy is
-# nevertheless far above the 10 % of guessing, if the training was not too short, tells how much can be read off a bag of strokes.
+# The two numbers of `none` must agree, but for rounding that may tip a close decision. How far they are above the 10 % of guessing tells how much can be
+# read off a bag of strokes. The other models can use the strokes as well, so a shuffled image need not be a mere guess for them.
 #
 # This run is short. A longer one, with more steps and more seeds, is stored with the notebooks. It was **not** computed here; the cell
 # prints how it can be.
@@ -372,18 +386,31 @@ for title, results in panels.items():
 
 # %% [markdown]
 # How to read it. The first difference is between the *worst* kind with positions and none: if it is many standard errors, positions matter. The
-# second is between the best and the worst of the three kinds. Of three equal things one always looks best; a difference of one or two standard errors
-# says nothing, and even three are not much for a difference that was chosen because it is the largest. Compare the two panels too: a kind that is
-# behind after few steps may only learn more slowly. That is a statement about speed, not about what the kind can do; the fixed table need not be
-# learned at all.
-#
-# All models are tested on the same few hundred images. How far would a mean move with *other* test images? The next cell says it for one accuracy.
-# This does not shrink with more seeds.
+# second is between the best and the worst of the three kinds. Of three equal things one always looks best, so this difference was chosen because it is
+# large. How large is it by chance, if the three are in truth equal? We draw such experiments.
 
 # %%
-best = max(live[kind].mean() for kind in kinds)
-error = (best * (1 - best) / len(test)) ** 0.5  # of the share of successes in so many independent trials
-print(f"{len(test)} test images: an accuracy of {best:.1%} has a standard error of {error:.1%}")
+experiment = np.arange(20_000)
+for count in sorted({len(results["none"]) for results in panels.values()}):
+    drawn = np.random.default_rng(0).standard_normal((len(experiment), 3, count))  # three kinds, `count` seeds
+    mean, error = drawn.mean(axis=2), drawn.std(axis=2, ddof=1) / count**0.5
+    top, bottom = (experiment, mean.argmax(axis=1)), (experiment, mean.argmin(axis=1))
+    apart = (mean[top] - mean[bottom]) / np.hypot(error[top], error[bottom])
+    print(f"{count} seeds: more than 2 standard errors in {np.mean(apart > 2):.0%} of the experiments", end=", ")
+    print(f"more than 3 in {np.mean(apart > 3):.0%}")
+
+# %% [markdown]
+# Compare the two panels too: a kind that is behind after few steps may only learn more slowly. That is a statement about speed, not about what the kind
+# can do; the fixed table need not be learned at all.
+#
+# All models are tested on the same few hundred images. With others the accuracies would move: for a single model by the standard error that the next
+# cell prints. More seeds help only in part, because an image that is hard is hard for most of them. A *difference* of two kinds moves less, since both
+# meet the same easy and hard images; to know by how much, one would compare them image by image.
+
+# %%
+one = live["learned"][0]
+error = (one * (1 - one) / len(test)) ** 0.5  # of the share of successes in so many independent trials
+print(f"{len(test)} test images: an accuracy of {one:.1%} has a standard error of {error:.1%}")
 
 # %% [markdown]
 # The paper's guess why the kind matters little: the encoder sees patches, not pixels, and on a grid of 14 × 14 patches, where 224 × 224 pixels would
@@ -397,8 +424,8 @@ print(f"{len(test)} test images: an accuracy of {best:.1%} has a standard error 
 #   model may still train.
 # - **Tables of $N$ and of $N + 1$ rows.** Some code adds positions to the patches first and prepends the token afterwards; its table has no row for
 #   the token. A file of the other form can be converted: row 0 is added to the [class] token. Why that changes nothing, you have seen above.
-# - **Two fixed tables of the same name.** MAE's table has $\omega_i = 10000^{-i/(D/4)}$, without the $-1$. The numbers differ, so weights that were
-#   trained with one table do not quite fit the other.
+# - **Two fixed tables of the same name.** The codes of two other papers, MoCo v3 and MAE, have $\omega_i = 10000^{-i/(D/4)}$, without the $-1$. The numbers
+#   differ, so weights that were trained with one table do not quite fit the other.
 # - **A table for another grid.** $\mathbf{E}_{pos}$ belongs to one $N$. For another resolution it must be interpolated (notebook
 #   [17](17_higher_resolution.ipynb)).
 #
@@ -445,12 +472,13 @@ check("4.3", learned_2d_backward)
 # **4.4 (an hour).** Relative positions (appendix D.4): every offset $i - j$ between a query $i$ and a key $j$ has a learned vector
 # $\mathbf{r}_{i-j}$, and a second attention with these as keys is added to the scores,
 # $S_{ij} = (\mathbf{q}_i \cdot \mathbf{k}_j + \mathbf{q}_i \cdot \mathbf{r}_{i-j}) / \sqrt{D_h}$. The table `r` has $2N - 1$ rows: offset
-# $o$ is in row $o + N - 1$. Write the backward pass of the scores. To begin with, write the forward pass as loops.
+# $o$ is in row $o + N - 1$. The [class] token, which has no offset, is left aside. Write the backward pass of the scores. To begin with, write the
+# forward pass as loops.
 
 
 # %%
 def relative_scores_backward(q, k, r, dS):
-    """q, k: (N, K), r: (2 N - 1, K), dS: (N, N) -> dq (N, K), dk (N, K), dr (2 N - 1, K)"""
+    """q, k: (N, K), r: (2 N - 1, K), dS: (N, N) -> dq (N, K), dk (N, K), dr (2 N - 1, K); K is D_h"""
     ...  # your answer here
 
 
