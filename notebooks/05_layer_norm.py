@@ -11,9 +11,10 @@
 # %% [markdown]
 # # 05 LayerNorm
 #
-# LayerNorm brings every token to mean 0 and variance 1 before it enters a branch of the network. The paper
-# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) writes it LN in **Eq. 2, Eq. 3 and Eq. 4** and leaves its definition to
-# [Ba et al. 2016](https://arxiv.org/abs/1607.06450). At the end you will be able to
+# LayerNorm brings every token to mean 0 and variance 1, and then scales and shifts each feature by learned numbers. In the Transformer it stands before
+# each of the two halves of a layer, attention and MLP, so that these meet numbers of a known size, and once at the end. The paper
+# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) writes it LN in **Eq. 2, Eq. 3 and Eq. 4** and does not define it; the definition is that
+# of [Ba et al. 2016](https://arxiv.org/abs/1607.06450). At the end you will be able to
 #
 # - compute **LayerNorm** as loops, and in eight small steps,
 # - walk back through the eight steps, and collect them in one line,
@@ -41,8 +42,8 @@ rng = np.random.default_rng(5)
 # %% [markdown]
 # ## The equation
 #
-# Each token, a row $\mathbf{x}$ of $D$ numbers, is treated alone. Its mean is subtracted, the result is divided by its standard deviation, and two learned
-# vectors scale and shift each feature:
+# Each token, a row $\mathbf{x}$ of $D$ numbers, is treated alone; no image depends on the others of its batch. The mean of the row is subtracted, the
+# result is divided by its standard deviation, and two learned vectors scale and shift each feature:
 #
 # $$\mathrm{LN}(\mathbf{x}) = \boldsymbol{\gamma} \circ \frac{\mathbf{x} - \mu}{\sqrt{\sigma^2 + \epsilon}} + \boldsymbol{\beta}, \qquad
 # \mu = \frac{1}{D}\sum_{j=1}^{D} x_j, \qquad \sigma^2 = \frac{1}{D}\sum_{j=1}^{D} (x_j - \mu)^2 \tag{LayerNorm}$$
@@ -53,16 +54,19 @@ rng = np.random.default_rng(5)
 # |---|---|---|---|
 # | $N$, $D$ | tokens, width | numbers | `N`, `D` |
 # | $\mathbf{x}$ | tokens, one per row | $(N, D)$ | `x` |
-# | $\mu$, $\sigma^2$ | mean and variance of each row | $(N, 1)$ each | `mu`, `v` |
+# | $\mu$, $\sigma^2 = v$ | mean and variance of each row | $(N, 1)$ each | `mu`, `v` |
+# | $\mathbf{c}$, $\mathbf{q}$ | centred rows $\mathbf{x} - \mu$, and their squares $\mathbf{c} \circ \mathbf{c}$ | $(N, D)$ each | `c`, `q` |
+# | $s$ | standard deviation of each row, $\sqrt{v + \epsilon}$ | $(N, 1)$ | `s` |
 # | $\rho = 1/\sqrt{\sigma^2 + \epsilon}$ | what each row is multiplied by | $(N, 1)$ | `rho` |
 # | $\hat{\mathbf{x}}$ | normalised rows, $(\mathbf{x} - \mu)\rho$ | $(N, D)$ | `x_hat` |
 # | $\boldsymbol{\gamma}$, $\boldsymbol{\beta}$ | learned scale and bias, 1 and 0 at first | $(D)$ each | `gamma`, `beta` |
-# | $\epsilon$ | $10^{-6}$ in the published code | number | `eps` |
+# | $\epsilon$ | $10^{-6}$ in the published code (not the $\varepsilon$ of notebook 00) | number | `eps` |
 # | $\mathbf{y}$ | the result | $(N, D)$ | `y` |
 # | $\mathrm{d}A$ | gradient of the loss with respect to $A$ | that of $A$ | `dA` |
+# | $\mathbf{g}$ | $\mathrm{d}\hat{\mathbf{x}} = \mathrm{d}\mathbf{y} \circ \boldsymbol{\gamma}$ | $(N, D)$ | `g` |
 # | $\overline{\mathbf{a}}$ | mean of each row of $\mathbf{a}$ | $(N, 1)$ | `mean(a)` |
 #
-# The rows below have different means and sizes, and $\boldsymbol{\gamma}$ is not 1: numbers that are special can hide errors, as the experiment will show.
+# The rows below are not centred, their sizes differ, and $\boldsymbol{\gamma}$ is not 1: numbers that are special can hide errors, as the experiment will show.
 
 # %%
 N, D, eps = 5, 7, 1e-6
@@ -148,7 +152,8 @@ engine = dict(zip(values, grad(values["y"], list(values.values()), dy), strict=T
 # %% [markdown]
 # Before we compute anything ourselves: the same walk in pictures, for a single token of three features. The stepper runs one vector-Jacobian product at
 # a time. Move the slider. It has ten steps, because our steps 5 and 8 are two operations each. Look at the boxes that several arrows leave: on the way back,
-# what comes along these arrows is added.
+# what comes along these arrows is added. At $\mathbf{c}$ there are three such portions: one from step 7 and two from step 3, since
+# $\mathbf{c} \circ \mathbf{c}$ takes $\mathbf{c}$ twice.
 
 # %%
 one_token = eight_steps(x[0, :3], gamma[:3], beta[:3])
@@ -175,7 +180,7 @@ agree("dbeta", dbeta, engine["beta"])
 
 # %% [markdown]
 # **Step 7: $\hat{\mathbf{x}} = \mathbf{c}\,\rho$.** A product again. The one $\rho$ of a row was stretched over $D$ features, so its gradient is the sum over
-# them. $\mathbf{c}$ was used twice, here and in step 3; we keep what comes from here under a name of its own.
+# them. $\mathbf{c}$ was used in two steps, this one and step 3; we keep what comes from here under a name of its own.
 #
 # $$\mathrm{d}\mathbf{c}_{(7)} = \mathrm{d}\hat{\mathbf{x}}\,\rho, \qquad \mathrm{d}\rho = \sum_j \mathrm{d}\hat{x}_j\,c_j.$$
 
@@ -200,8 +205,8 @@ agree("dv", dv, engine["v"])
 # %% [markdown]
 # **Step 4: $v = \overline{\mathbf{q}}$.** A mean gives each of its $D$ terms the share $1/D$, so each gets $\mathrm{d}v/D$ back.
 #
-# **Step 3: $\mathbf{q} = \mathbf{c} \circ \mathbf{c}$.** The derivative of a square is $2c$. Now both contributions to $\mathrm{d}\mathbf{c}$ are there, and
-# they are added.
+# **Step 3: $\mathbf{q} = \mathbf{c} \circ \mathbf{c}$.** The derivative of a square is $2c$ (the two portions of the stepper). Now both contributions to
+# $\mathrm{d}\mathbf{c}$ are there, and they are added.
 
 # %%
 dq = np.broadcast_to(dv / D, q.shape)
@@ -258,8 +263,9 @@ agree("dx", dx_closed, dx)
 # %% [markdown]
 # **What it means.** Adding a constant to a row of $\mathbf{x}$ does not change $\mathbf{y}$. Stretching a row about its mean does not change it
 # either, but for $\epsilon$. So the loss has no slope in these two directions, and the gradient has no part along them: the term
-# $\overline{\mathbf{g}}$ takes out the part along $(1, \ldots, 1)$, the last term the part along $\hat{\mathbf{x}}$. Both dot products with the
-# gradient should vanish, the second up to $\epsilon$.
+# $\overline{\mathbf{g}}$ takes out the part along $(1, \ldots, 1)$, the last term the part along $\hat{\mathbf{x}}$ (this part is
+# $\hat{\mathbf{x}}\,\langle \mathbf{g}, \hat{\mathbf{x}} \rangle / \|\hat{\mathbf{x}}\|^2$, and $\|\hat{\mathbf{x}}\|^2 = D\,\overline{\hat{\mathbf{x}}^2}$
+# is $D$ but for $\epsilon$). Both dot products with the gradient should vanish, the second up to $\epsilon$.
 
 # %%
 print(f"part of dx along (1, ..., 1): {np.abs(dx.sum(axis=1)).max():.1e}")
@@ -312,7 +318,7 @@ print(f"largest relative error of the gradients: {check_vjp(my_layer_norm, x, ga
 # %% [markdown]
 # ## The library
 #
-# This is `minivit.ops.layer_norm`. Its `h` is our $\mathbf{g}$.
+# This is `minivit.ops.layer_norm`. Its `g` is our $\mathrm{d}\mathbf{y}$, its `h` our $\mathbf{g}$.
 
 # %%
 show_source(ops.layer_norm)
@@ -350,6 +356,7 @@ cotangents = {
 
 # %% [markdown]
 # A difference of the two numbers means an error. We divide it by the sizes of $\mathrm{d}\mathbf{y}$ and $\mathbf{u}$, so that the columns can be compared.
+# (Dividing by the gradient, as in notebook 00, is no use here: in two columns the true one is zero, or nearly.)
 
 
 # %%
@@ -391,11 +398,13 @@ assert not caught[0].any()  # the complete one passes every check
 assert caught[1:, 2].all()  # a random cotangent misses no error
 
 # %% [markdown]
-# Read the column `y.sum()`: with $\boldsymbol{\gamma} = 1$ we have $\mathbf{g} = 1$, and the true gradient is zero, because every row of
-# $\hat{\mathbf{x}}$ sums to 0 whatever $\mathbf{x}$ is. A check of zero against zero accepts a function that returns zeros. With the sum of squares
-# $\mathbf{g} = \hat{\mathbf{x}}$ and the gradient is nearly zero again, because the squares of a row of $\hat{\mathbf{x}}$ sum to nearly $D$. Even
-# both together accept a backward pass without $\rho$. A random cotangent, and in this case a random $\boldsymbol{\gamma}$ too, has no such symmetry.
-# That is why `check_vjp` draws one.
+# Read the column `y.sum()`: with $\boldsymbol{\gamma} = 1$ we have $\mathbf{g} = 1$, and the true gradient is zero, because every row of $\hat{\mathbf{x}}$
+# sums to 0 whatever $\mathbf{x}$ is. A check of zero against zero accepts a function that returns zeros. With the sum of squares $\mathbf{g} =
+# \hat{\mathbf{x}}$ and the gradient is nearly zero again, because the squares of a row of $\hat{\mathbf{x}}$ sum to nearly $D$: it is
+# $\rho\,\hat{\mathbf{x}}\,\epsilon/(\sigma^2 + \epsilon)$, which our tolerance does not see. (A much smaller one would, and so would rows with a small
+# $\sigma$.) At this tolerance even both checks together accept a backward pass without $\rho$, and one that returns zeros. A random cotangent, and in this case
+# a random $\boldsymbol{\gamma}$ too, has no such symmetry. That is why `check_vjp` draws one. (Here there was one draw; notebook [02](02_shapes.ipynb) makes
+# many.)
 #
 # ## Where this goes wrong in practice
 #
@@ -404,7 +413,8 @@ assert caught[1:, 2].all()  # a random cotangent misses no error
 # - **$D - 1$ instead of $D$.** Some libraries' `var` and `std` divide by $D - 1$ unless told otherwise (PyTorch's do; NumPy's do not). LayerNorm
 #   divides by $D$. Exercise 5.2.
 # - **Another $\epsilon$.** PyTorch's layer uses $10^{-5}$ unless told otherwise, the published code $10^{-6}$. On rows of ordinary size the
-#   difference is small, and a test in float32 may not see it. It matters for rows that are nearly constant.
+#   difference is small, and a test in float32 may not see it. It matters for rows that are nearly constant, where $\rho$, which multiplies the gradient,
+#   comes close to $1/\sqrt{\epsilon}$.
 # - **$\boldsymbol{\gamma}$ forgotten in $\mathbf{g}$.** With $\boldsymbol{\gamma} = 1$, as at the start of training, it makes no difference.
 # - **The variance in one pass.** $\overline{\mathbf{x}^2} - \mu^2$ equals $\sigma^2$ on paper. In float32, where $\mu$ is much larger than
 #   $\sigma$, it is the difference of two large, nearly equal numbers, and may come out negative:
@@ -460,7 +470,7 @@ check("5.3", rms_norm_backward)
 # **5.4 (an hour).** GroupNorm ([Wu & He 2018](https://arxiv.org/abs/1803.08494)) normalises the feature maps of a ResNet (notebook
 # [20](20_hybrid.ipynb)). The $C$ channels are cut into $G$ groups of consecutive channels; mean and variance of an image and a group are taken over
 # all its pixels and all channels of the group. $\boldsymbol{\gamma}$ and $\boldsymbol{\beta}$ have one number per channel. Write its backward pass.
-# Hint: with the right reshape the line you have derived serves again.
+# Hint: reshape to $(B, \mathrm{height}, \mathrm{width}, G, C/G)$. The line you have derived serves again, with means over three of these axes.
 
 
 # %%
