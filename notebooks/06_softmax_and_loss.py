@@ -14,8 +14,10 @@
 # A classifier ends in one number per class, the **logits**. The softmax turns them into probabilities, and the cross-entropy says
 # how badly these fit the label. Both are a line of code, and both fail for large logits when that line is written naively. The
 # softmax also stands inside attention (Eq. 6 of the paper, [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2),
-# appendix A), so its derivative is needed twice. The paper does not write its loss as a formula; this notebook takes the two that
-# the published JAX code trains with. At the end you will be able to
+# appendix A), so its derivative is needed twice. The paper does not write its loss as a formula. Its published JAX code, which
+# fine-tunes, has the softmax cross-entropy, as the later notebooks have. That the pre-training used a sigmoid cross-entropy is
+# said in [an answer](https://github.com/google-research/vision_transformer/issues/34) of that code's maintainers. At the end you
+# will be able to
 #
 # - derive the Jacobian of the softmax, $\mathrm{diag}(p) - p\,p^\top$, and apply it without building it,
 # - compute the cross-entropy for logits of any size, and derive its gradient $(p - t)/B$,
@@ -50,6 +52,7 @@ rng = np.random.default_rng(6)
 # $$L = -\frac{1}{B} \sum_b \sum_k t_{bk} \log p_{bk} \tag{cross-entropy}$$
 #
 # With a one-hot label a single term of the inner sum is left: minus the logarithm of the probability given to the right class.
+# The sum over the images is then minus the logarithm of the probability that all labels come out, if each is drawn from its $p$.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -60,7 +63,8 @@ rng = np.random.default_rng(6)
 # | $\mathrm{lse}(z)$ | $\log \sum_j e^{z_j}$, one number per row | $(B, 1)$ | `lse` |
 # | $L$ | the loss | a number | `L` |
 # | $J$ | Jacobian of the softmax of one row, $J_{ij} = \partial p_i/\partial z_j$ | $(K, K)$ | `J` |
-# | $\varepsilon$ | label smoothing | a number in $[0, 1)$ | `smoothing` |
+# | $\varepsilon$ | label smoothing (neither the rounding of notebook 00 nor the $\epsilon$ of 05) | a number in $[0, 1)$ | `smoothing` |
+# | $\sigma(z)$ | the sigmoid $1/(1 + e^{-z})$ (not the standard deviation) | that of $z$ | |
 # | $\mathrm{d}X$ | gradient of the final loss with respect to $X$ | that of $X$ | `dX` |
 
 # %%
@@ -169,8 +173,8 @@ print("eigenvalues:", np.linalg.eigvalsh(J))
 #
 # - $J$ is symmetric.
 # - Its rows sum to 0 (up to rounding): adding one number to all logits changes nothing. So one eigenvalue is 0.
-# - No eigenvalue is negative (up to rounding). $J$ is the covariance matrix of a one-hot vector whose class is drawn with the
-#   probabilities $p$, and covariance matrices have none.
+# - No eigenvalue is negative (up to rounding). For every vector $g$, $g^\top J g = \sum_k p_k g_k^2 - (\sum_k p_k g_k)^2$, and this is
+#   the variance of a number that is $g_k$ with probability $p_k$.
 #
 # **The pullback without the matrix.** For a cotangent $g$ the gradient is $J^\top g = J g$. Multiply out:
 #
@@ -206,10 +210,10 @@ for factor in factors:
     print(f"logits x {factor:<4} largest entry of J {np.abs(np.diag(q) - np.outer(q, q)).max():.1e}")
 
 # %% [markdown]
-# No entry can exceed $1/4$ in size, since $p_i(1 - p_i) \le 1/4$. When the logits are nearly equal, every logit acts on every
-# probability. When one probability comes close to 1, all entries become small: a **saturated** softmax passes hardly any gradient
-# on. In attention that is a danger, and notebook [07](07_attention.ipynb) shows the remedy. In the loss it is none, as we see
-# now.
+# No entry can exceed $1/4$ in size: on the diagonal $p_i(1 - p_i) \le 1/4$, and off it $p_i p_j \le p_i(1 - p_i)$. When the
+# logits are nearly equal, every logit acts on every probability. When one probability comes close to 1, all entries become small
+# (the third panel is not empty, only pale): a **saturated** softmax passes hardly any gradient on. In attention that is a danger,
+# and notebook [07](07_attention.ipynb) shows the remedy. In the loss it is none, as we see now.
 #
 # ## Backward through the cross-entropy, step by step
 #
@@ -270,8 +274,8 @@ agree("dz, closed", dz, engine["z"])
 
 # %% [markdown]
 # The gradient is the error of the prediction, $p - t$. It is small only if the prediction is close to the target. A model that is
-# sure of the wrong class has $p - t$ near $-1$ at the right one: the logarithm undoes the saturation of the softmax. That is why
-# the two are one op.
+# sure of the wrong class has $p - t$ near $-1$ at the right class $k$: the logarithm has the derivative $1/p_k$, which is huge there,
+# the softmax $p_k(1 - p_k)$, which is tiny, and their product $1 - p_k$ is neither. That is why the two are one op.
 #
 # ## Check it numerically
 #
@@ -297,9 +301,13 @@ soft_targets = rng.dirichlet(np.ones(K), B)  # random rows that sum to 1
 print(f"largest relative error of the gradients: {check_vjp(my_cross_entropy, z, soft_targets):.1e}")
 
 # %% [markdown]
-# Why is $\sum_j t_j$ still in `dz`? The check moves every entry of $t$ on its own, so its rows stop summing to 1, and a pullback
-# must be right there as well.
-#
+# Why is $\sum_j t_j$ still in `dz`? An op must be right for every argument, and nothing stops a caller from giving rows that do
+# not sum to 1. The check above would not notice if it were missing, since its targets do sum to 1. This one would:
+
+# %%
+print(f"targets that sum to 2: {check_vjp(my_cross_entropy, z, 2 * soft_targets):.1e}")
+
+# %% [markdown]
 # ## The library
 #
 # `minivit.ops.softmax` and `minivit.ops.cross_entropy`. Find the two pullbacks that you have just derived.
@@ -339,8 +347,8 @@ print("targets of the first image:", t_smooth[0], "sum", t_smooth[0].sum())
 # %% [markdown]
 # ## Sigmoid cross-entropy
 #
-# The softmax makes classes compete: one label per image. ImageNet-21k and JFT, the pre-training data, are different: an image may
-# deserve several labels. The published pre-training asks $K$ **yes-or-no questions** instead, each answered by a sigmoid
+# The softmax makes classes compete: one label per image. On ImageNet-21k and JFT, the pre-training data, an image may deserve
+# several labels. The pre-training asks $K$ **yes-or-no questions** instead, each answered by a sigmoid
 # $\sigma(z) = 1/(1 + e^{-z})$, and *sums* their losses:
 #
 # $$L = -\frac{1}{B}\sum_b\sum_k \Bigl[t_{bk} \log \sigma(z_{bk}) + (1 - t_{bk}) \log \sigma(-z_{bk})\Bigr] \tag{sigmoid cross-entropy}$$
@@ -377,12 +385,15 @@ for b in range(B):
 agree("L, loops", L_sigmoid, L_loops)
 print(f"check_vjp: {check_vjp(ops.sigmoid_cross_entropy, z, t_multi):.1e}")
 
+# %% [markdown]
+# In the library, $\sigma(z) = \frac12(1 + \tanh\frac z2)$, which cannot overflow; the $e^{-z}$ of our cell can.
+
 # %%
 show_source(ops.sigmoid_cross_entropy)
 
 # %% [markdown]
-# A new ViT has a head of zeros, so all logits of the first step are equal. What the loss should say then is worth knowing:
-# another number means a bug, before any training.
+# The *head*, the last linear layer, makes the logits. In a new ViT it is zero, so all logits of the first step are equal. What the
+# loss should say then is worth knowing: another number means a bug, before any training.
 
 # %%
 for classes in (10, 1000):
@@ -392,9 +403,10 @@ for classes in (10, 1000):
     print(f"sigmoid {sigmoid_loss:.2f} (K log 2 = {classes * np.log(2):.2f})")
 
 # %% [markdown]
-# At the start of the sigmoid loss, the $K - 1$ questions whose answer is no each have the gradient $\frac12$, and the one whose
-# answer is yes has $-\frac12$: nearly all of the gradient says "answer no", whatever the image. The published pre-training starts
-# the bias of the head at $-10$, where "no" is already the answer (exercise 6.2).
+# At the start of the sigmoid loss of one image, the $K - 1$ questions whose answer is no each have the gradient $\frac12$, and the
+# one whose answer is yes has $-\frac12$: nearly all of the gradient says "answer no", whatever the image. The pre-training starts
+# the bias of the head at $-10$ ([said in such an answer](https://github.com/google-research/vision_transformer/issues/2)), where "no"
+# is already the answer (exercise 6.2).
 #
 # ## Experiment: how large may logits be?
 #
@@ -430,9 +442,9 @@ with np.errstate(all="ignore"):
 print(f"float32 overflows in exp(z) for z above {np.log(np.finfo(np.float32).max):.2f}")
 
 # %% [markdown]
-# The naive form gives NaN where infinity is divided by infinity. The shifted form has correct probabilities, but those too small
-# for float32 are rounded to 0, and $-\log 0$ is infinite. Log-sum-exp never forms them. Now many rows, with logits of growing
-# standard deviation. The loss is that of a class drawn at random.
+# The naive form gives NaN where infinity is divided by infinity, and infinity where the quotient is 0. The shifted form has
+# correct probabilities, but those too small for float32 are rounded to 0, and $-\log 0$ is infinite. Log-sum-exp never forms
+# them. Now many rows, with logits of growing standard deviation. The loss is that of a class drawn at random.
 
 # %%
 scales = np.logspace(-1, 4, full_or_fast(41, 11))
@@ -449,7 +461,7 @@ with np.errstate(all="ignore"):
             loss = method(logits)[np.arange(images), chosen]
             good = np.isfinite(loss)
             finite[name].append(good.mean())
-            worst = np.max(np.abs(loss - truth)[good], initial=0) / scale
+            worst = np.max(np.abs(loss - truth)[good], initial=0) / truth.mean()
             error[name].append(worst if good.mean() > 0.5 else np.nan)  # a few rows say nothing about the method
 
 # %% [markdown]
@@ -468,7 +480,7 @@ for name, style in zip(methods, ["o-", "s--", "^:"], strict=True):
     axes[0].semilogx(scales, finite[name], style, markersize=4, label=name)
     axes[1].loglog(scales, error[name], style, markersize=4, label=name)
 axes[0].set(title="share of losses that are finite", xlabel="standard deviation of the logits", ylim=(-0.05, 1.05))
-axes[1].set(title="largest error / standard deviation", xlabel="standard deviation of the logits")
+axes[1].set(title="largest error / mean loss", xlabel="standard deviation of the logits")
 axes[0].legend()
 for (eps, curve), style in zip(curves.items(), ["-", "--", ":"], strict=True):
     axes[2].plot(gaps, curve, style, label=f"$\\varepsilon$ = {eps}")
@@ -488,11 +500,12 @@ for eps in (0.1, 0.3):
     print(f"eps = {eps}: lowest loss at a = {gaps[curves[eps].argmin()]:.1f}, where p = t: a = {best:.2f}")
 
 # %% [markdown]
-# Left: the share of rows for which each way gives a number at all. The curve that stays at 1 is that of the library. Middle: the
-# largest error of those that are finite, relative to the size of the logits, as long as more than half are. Two of the methods
-# lose digits before they fail: numbers below about $10^{-38}$ are kept in float32 with fewer digits the smaller they are
-# ("subnormal"). Right: dots mark the lowest points. Without smoothing there is none: the curve keeps falling. With it, the loss
-# rises again for a model that is too sure.
+# Left: the share of rows for which each way gives a number at all. The curve that stays at 1 is that of the library. Of the
+# shifted form those rows are left in the end whose class has the largest logit, one in ten: their loss is 0. (Where the first row
+# fails depends on how many there are.) Middle: the largest error of those that are finite, relative to the mean loss, as long as
+# more than half are. Two of the methods lose digits before they fail: numbers below about $10^{-38}$ are kept in float32 with
+# fewer digits the smaller they are ("subnormal"). Right: dots mark the lowest points. Without smoothing there is none: the curve
+# keeps falling. With it, the loss rises again for a model that is too sure.
 #
 # ## Where this goes wrong in practice
 #
@@ -503,7 +516,7 @@ for eps in (0.1, 0.3):
 #   gradient exactly where the model is most wrong.
 # - **Sum or mean.** The mean over the batch keeps the size of the gradient comparable when the batch grows. The sigmoid loss here
 #   is summed over classes; other libraries take the mean over these too, a factor $K$ that changes how large the gradient is, and
-#   with it where clipping sets in.
+#   with it where *clipping*, which shortens gradients that are too long (notebook 12), sets in.
 # - **Checked with a cotangent of ones.** $\langle 1, p\rangle = 1$ for every $z$, so its gradient through the softmax is 0, and a
 #   backward that returns zeros passes.
 # - **Subtracting the maximum of the whole batch** instead of the row's: right in exact arithmetic, but rows with small logits
@@ -548,8 +561,8 @@ def smoothed_gradient(z, labels, smoothing):
 check("6.3", smoothed_gradient)
 
 # %% [markdown]
-# **6.4 (half an hour).** Contrastive models and distillation divide the logits by a **temperature** $\tau$ before the softmax:
-# $p = \mathrm{softmax}(z/\tau)$. It is often learned. Derive both gradients of the mean cross-entropy, for $z$ and for $\tau$.
+# **6.4 (half an hour).** Some training methods divide the logits by a **temperature** $\tau$ before the softmax,
+# $p = \mathrm{softmax}(z/\tau)$, and some learn it. Derive both gradients of the mean cross-entropy, for $z$ and for $\tau$.
 
 
 # %%
