@@ -46,25 +46,26 @@ rng = np.random.default_rng(9)
 # $$\mathrm{MLP}(\mathbf{z}) = \mathrm{GELU}(\mathbf{z}W_1 + b_1)\,W_2 + b_2$$
 #
 # The paper's Table 1 gives the inner width: it is $F = 4D$ in all its models. Without the nonlinearity between them, two dense
-# layers would be no more than one with the matrix $W_1W_2$.
+# layers would be no more than one, with the matrix $W_1W_2$ and the bias $b_1W_2 + b_2$.
 #
 # $$\mathrm{GELU}(x) = x\,\Phi(x), \qquad \Phi(x) = \tfrac12\bigl(1 + \mathrm{erf}(x/\sqrt2)\bigr), \qquad
 # \mathrm{erf}(u) = \frac{2}{\sqrt\pi}\int_0^u e^{-s^2}\,\mathrm{d}s \tag{GELU}$$
 #
 # $\Phi(x)$ is the probability that a standard normal number is below $x$ ([Hendrycks & Gimpel
 # 2016](https://arxiv.org/abs/1606.08415)). It rises from 0 to 1, so GELU is a gate: large $x$ pass, very negative ones do not,
-# and between them the gate opens smoothly. The same paper gives an approximation without erf, and the published ViT code uses it:
+# and between them the gate opens smoothly. (The older $\mathrm{ReLU}(x) = \max(x, 0)$ is a gate that is shut or open.) The same paper
+# gives an approximation without erf, and the published ViT code uses it:
 #
 # $$\mathrm{GELU}_{\tanh}(x) = \tfrac12 x\,\bigl(1 + \tanh u\bigr), \qquad u = \sqrt{2/\pi}\,\bigl(x + 0.044715\,x^3\bigr) \tag{GELU, tanh form}$$
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
-# | $N$, $D$, $F$ | tokens, width, inner width | numbers | `N`, `D`, `hidden` |
+# | $N$, $D$, $F$ | tokens, width, inner width | numbers | `N`, `D`, `hidden` (`F` is the module `minivit.functional`) |
 # | $\mathbf{z}$ | tokens | $(N, D)$ | `z` |
 # | $W_1$, $b_1$ | first layer | $(D, F)$, $(F,)$ | `W1`, `b1` |
 # | $W_2$, $b_2$ | second layer | $(F, D)$, $(D,)$ | `W2`, `b2` |
-# | $P$ | $\mathbf{z}W_1 + b_1$, before the GELU | $(N, F)$ | `P` |
-# | $G$ | $\mathrm{GELU}(P)$ | $(N, F)$ | `G` |
+# | $P$ | $\mathbf{z}W_1 + b_1$, before the GELU (no patch size here) | $(N, F)$ | `P` |
+# | $G$ | $\mathrm{GELU}(P)$ (a cotangent is a small $g$ here) | $(N, F)$ | `G` |
 # | $M$ | the result | $(N, D)$ | `M` |
 # | $\Phi$, $\varphi$ | distribution and density of a standard normal | as $x$ | `cdf`, `density` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
@@ -303,10 +304,12 @@ weights = (layer.hidden.weight.data, layer.hidden.bias.data, layer.out.weight.da
 agree("layer", layer(Tensor(z)), mlp_loops(z, *weights))
 
 # %% [markdown]
-# **Why one op for two steps?** The pullback of `linear_gelu` is the two pullbacks, one after the other: no new mathematics. But
-# with one op a faster kernel may add the bias, apply the GELU and compute its slope while a piece of the array is close to the
-# processor. And what is kept for the backward pass is the kernel's choice. The definition above keeps three arrays of the size of
-# $P$; the backward needs only one, the slope:
+# **Why one op for two steps?** The pullback of `linear_gelu` is the two pullbacks, one after the other: no new mathematics. But for
+# some ops the library has a second, faster implementation of the same mathematics, called a *kernel* (neither that of a convolution nor
+# a matrix of weights). A kernel for the one op may add the bias, apply the GELU and compute its slope while a piece of the array is
+# close to the processor. And it chooses what is kept for the backward pass. The definition of `gelu` above keeps three arrays of the
+# size of $P$ (`x`, `t`, `cdf`), but the backward needs only one, the slope. We count what each pullback keeps: `closure_values` lists
+# it for a pullback, `tape` for each op that made a Tensor.
 
 # %%
 tokens, width = 197, 768  # ViT-B/16 at 224 x 224 pixels: 14 x 14 patches and [class]
@@ -367,36 +370,37 @@ for atol in (1e-2, 1e-3, 1e-4, 1e-6):
     print(f"atol = {atol:.0e}: the other form is {'noticed' if noticed else 'NOT noticed'}")
 
 # %% [markdown]
-# And in a model? The same weights, once with each form. Every layer adds its own small difference. For scale we also compare
-# float32 with float64, which is rounding alone.
+# And in a model? The same weights, once with each form, in a shallow model and in a deep one. For scale we also compare float32 with
+# float64, which is rounding alone.
 
 
 # %%
-def features(gelu, dtype):
+def features(depth, gelu, dtype):
     """Features of 4 random images from one model with random weights: (4, D)."""
-    config = ViTConfig(
-        image_size=32, patch_size=8, width=64, depth=full_or_fast(12, 4), heads=4, num_classes=0, gelu=gelu
-    )
+    config = ViTConfig(image_size=32, patch_size=8, width=64, depth=depth, heads=4, num_classes=0, gelu=gelu)
     images = np.random.default_rng(1).uniform(-1, 1, (4, 32, 32, 3))
     with no_grad():
         return ViT(config, seed=0, dtype=dtype).eval()(images.astype(dtype)).data
 
 
-tanh_64 = features("tanh", "float64")
-for name, other in (("the other form", features("erf", "float64")), ("float32", features("tanh", "float32"))):
-    print(f"{name:<15} moves the features by up to {np.abs(other - tanh_64).max():.1e}")
+for depth in (1, full_or_fast(12, 4)):
+    tanh_64 = features(depth, "tanh", "float64")
+    form = np.abs(features(depth, "erf", "float64") - tanh_64).max()
+    rounding = np.abs(features(depth, "tanh", "float32") - tanh_64).max()
+    print(f"{depth:2d} layers: the other form moves the features by up to {form:.1e}, float32 by up to {rounding:.1e}")
 print(f"standard deviation of the features: {tanh_64.std():.2f}")
 
 # %% [markdown]
-# Compare the two lines: if the first number is clearly the larger one, a comparison in float32 can tell the forms apart. Which
-# form a model was trained with belongs to its weights. The published JAX code uses tanh; two widely used PyTorch libraries, timm
-# and Hugging Face, compute the same checkpoints with erf. The difference is small beside the features, and large enough to make
-# "my port agrees to $10^{-6}$" impossible.
+# Compare the two numbers of a line: if the first is clearly the larger one, a comparison in float32 can tell the forms apart.
+# Compare the lines: every layer adds its own small difference, but what it is added to grows as well. A file of weights is
+# complete only together with the form of GELU that it was trained with. The published JAX code uses tanh; two widely used PyTorch
+# libraries, timm and Hugging Face, compute the same checkpoints with erf. The difference is small beside the features, and large
+# enough to make "my port agrees to $10^{-6}$" impossible.
 #
 # ## Where this goes wrong in practice
 #
-# - **The wrong form.** Nothing fails, and no loss curve shows it. Compare in float64, with a tolerance far below the difference
-#   printed above.
+# - **The wrong form.** Nothing fails, and no loss curve shows it. Compare with a tolerance well below the difference of the forms
+#   and well above rounding: in float32 there is room between the two, in float64 more.
 # - **`x ** 3`.** NumPy's general power is many times slower than two multiplications; write `x * x * x`.
 # - **A NumPy scalar as constant.** `np.sqrt(2 / np.pi) * x` turns a float32 array into float64, since in NumPy 2 the scalar is a
 #   float64 whose type counts. `math.sqrt` gives a Python number, which adapts to the array. Memory doubles silently otherwise.
@@ -434,7 +438,7 @@ def slope_of_sigmoid_form(x):
 check("9.2", slope_of_sigmoid_form)
 
 # %% [markdown]
-# **9.3 (fifteen minutes).** GELU is not monotonic. At which $x$ is the exact (erf) form lowest? To five digits: the experiment
+# **9.3 (fifteen minutes).** GELU is not monotonic. At which $x$ is the exact (erf) form lowest? To five decimals: the experiment
 # above gives two. The slope is zero there; halve an interval, or use Newton's method.
 
 # %%
@@ -456,7 +460,7 @@ def mlp_backward(z, W1, b1, W2, b2, dM):
 check("9.4", mlp_backward)
 
 # %% [markdown]
-# **9.5 (an hour).** Many newer models replace the MLP by a **gated** one, SwiGLU ([Shazeer
+# **9.5 (an hour).** Many newer language models replace the MLP by a **gated** one, SwiGLU ([Shazeer
 # 2020](https://arxiv.org/abs/2002.05202)): $M = \bigl(\mathrm{silu}(\mathbf{z}W) \circ \mathbf{z}V\bigr)U$ with
 # $\mathrm{silu}(x) = x\,\sigma(x)$ and no biases. One dense layer decides how much of the other one passes. Write the forward
 # pass and all gradients.
