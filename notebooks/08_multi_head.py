@@ -531,8 +531,8 @@ for seed, (first, trained) in enumerate(zip(before, after, strict=True)):
 
 # %% [markdown]
 # The distances before training are not zero: every head begins with random projections of its own. Nothing in the loss asks the
-# heads to differ or to agree, and training may bring heads closer. A change that has another sign with another seed says nothing
-# about training, only about luck.
+# heads to differ or to agree, and training may bring heads closer. A change that has another sign with another seed says little
+# about training.
 #
 # ## Where this goes wrong in practice
 #
