@@ -64,6 +64,44 @@ def test_many_images_of_one_class_are_all_different():
     assert len(np.unique(images, axis=0)) == 520
 
 
+def test_a_shape_has_another_colour_than_what_is_behind_it(holes):
+    """Within a hole the disc shows its own colour, the ring from the same seed what is behind."""
+    disc, ring = (draw_shapes(np.full(300, label)) / 255 for label in (0, 1))
+    contrast = np.stack([(d - r)[hole].mean(axis=0) for d, r, hole in zip(disc, ring, holes, strict=True)])
+    assert 0.3 < np.abs(contrast).mean() < 0.5  # of the range, in each channel
+    assert np.abs(contrast).max(axis=1).min() > 0.2  # no shape is drawn invisible
+    assert np.abs(contrast.mean(axis=0)).max() < 0.1  # neither is the brighter one
+
+
+def test_the_angle_is_random():
+    """A disc and a bar from the same seed differ beside the bar: in two segments, one either side."""
+    beside = (draw_shapes(np.full(300, 0)) != draw_shapes(np.full(300, 6))).any(axis=3)
+    directions = []
+    for picture in beside:
+        y, x = np.argwhere(picture).T - np.argwhere(picture).mean(axis=0)[:, None]
+        directions.append(np.arctan2(2 * np.mean(x * y), np.mean(x * x - y * y)))  # twice the angle of their axis
+    counts, _ = np.histogram(directions, bins=4, range=(-math.pi, math.pi))
+    assert counts.min() > 45  # 75 each, with a standard deviation of 7.5
+
+
+@pytest.fixture(scope="module")
+def behind():
+    """What lies behind the shapes of 100 images, in 0..1: for each (n, 3), the pixels that all ten classes share."""
+    images = np.stack([draw_shapes(np.full(100, label)) for label in range(10)]) / 255
+    alike = (images == images[0]).all(axis=(0, 4))
+    return [image[pixels] for image, pixels in zip(images[0], alike, strict=True)]
+
+
+def test_behind_the_shapes_are_stripes_and_noise(behind):
+    """Stripes change all channels together, noise each for itself: so stripes are in the first principal component
+    only, noise in all three."""
+    spread = np.stack([np.linalg.svd(p - p.mean(axis=0), compute_uv=False) / math.sqrt(len(p)) for p in behind])
+    noise = spread[:, 1:].mean(axis=1)
+    assert 0.005 < noise.min() < 0.02
+    assert 0.03 < noise.mean() < 0.05  # levels are uniform in 0.01..0.07
+    assert np.median(spread[:, 0] / noise) > 2
+
+
 GRID = np.linspace(-1.6, 1.6, 801)
 
 
