@@ -30,6 +30,10 @@ class DataError(MinivitError):
     """A data set, archive or image is missing, damaged or of the wrong kind."""
 
 
+class MissingDataError(DataError):
+    """A data set is not on this machine; nothing is wrong with it."""
+
+
 class ConfigError(MinivitError, ValueError):
     """Options that do not fit together, such as a patch size that does not divide the image."""
 

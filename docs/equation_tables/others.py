@@ -63,7 +63,7 @@ OTHERS = (
         title="Sigmoid cross-entropy",
         latex=r"\mathcal{L} = -\frac{1}{B}\sum_{n=1}^{B}\sum_{k} \left[t_{nk} \log s(z_{nk}) + "
         r"(1 - t_{nk}) \log s(-z_{nk})\right], \qquad s(z) = \frac{1}{1 + e^{-z}}",
-        place="not in the paper: the loss of pre-training on several labels in the published code",
+        place="not in the paper: the loss of pre-training on several labels, in big_vision",
         symbols=(("z", "logits", "(B, classes)"), ("t", "targets in 0 to 1", "(B, classes)")),
         ops=("minivit.ops.losses.sigmoid_cross_entropy",),
         notebook="06_softmax_and_loss",

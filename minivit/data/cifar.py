@@ -16,7 +16,7 @@ import numpy as np
 
 from minivit.data.dataset import ArrayDataset, check_labels
 from minivit.data.download import Progress, check_md5, download
-from minivit.errors import DataError
+from minivit.errors import DataError, MissingDataError
 
 URL = "https://www.cs.toronto.edu/~kriz/"
 
@@ -110,7 +110,7 @@ def _provide_archive(layout: Format, root: Path, fetch: bool, progress: Progress
     elif fetch:
         download(url, archive, layout.md5, progress)
     else:
-        raise DataError(
+        raise MissingDataError(
             f"there is no {layout.archive} (nor a folder {layout.folder}) in {root}: "
             f"put {url} there, or load with download=True"
         )

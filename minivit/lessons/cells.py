@@ -25,11 +25,14 @@ def agree(name: str, mine: Any, reference: Any, rtol: float = 1e-9) -> None:
     """Print one line that says that `mine` equals `reference`, and how closely.
 
     mine, reference: arrays, Tensors or numbers of one shape. The largest difference may be rtol times the largest
-    entry of the reference: 1e-9 suits float64, 1e-4 float32. Raises AssertionError, with the numbers, if they disagree.
+    entry of the reference, or 1e-14: rtol 1e-9 suits float64, 1e-4 float32. Raises AssertionError, with the numbers, if
+    they disagree.
     """
     a, b = (np.asarray(to_numpy(x.data if isinstance(x, Tensor) else x)) for x in (mine, reference))
     if a.shape != b.shape:
         raise AssertionError(f"{name}: its shape is {a.shape}, the reference has {b.shape}")
+    if a.dtype == bool:
+        a, b = a.astype(int), b.astype(int)
     difference = float(np.max(np.abs(a - b), initial=0))
     allowed = rtol * float(np.max(np.abs(b), initial=0)) + 1e-14
     if not difference <= allowed:

@@ -15,6 +15,7 @@ def check(number: str, answer: Any) -> Verdict:
     answer: what the exercise asks for, or None or ... as long as there is none.
     Raises ValueError for a number that no exercise has.
     """
+    number = str(number).strip()
     known = exercises_of(number.partition(".")[0].zfill(2))
     if number not in known:
         raise ValueError(f'there is no exercise "{number}"; this notebook has {", ".join(known) or "none"}')

@@ -6,7 +6,8 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.data import Augment, Dataset, Loader, eval_batches, load
-from minivit.errors import DataError
+from minivit.data.shapes import load_shapes
+from minivit.errors import MissingDataError
 from minivit.nn import Module
 from minivit.optim import AdamW, warmup_cosine
 from minivit.step import LossFunction, StepResult, count_correct, step
@@ -21,15 +22,18 @@ def digits() -> tuple[Dataset, Dataset]:
 def photographs(train: int, test: int, seed: int = 0) -> tuple[Dataset, Dataset]:
     """That many training and test images, 32x32x3 of 10 classes: CIFAR-10 if it is on this machine, else drawn shapes.
 
-    `.name` says which. The images are drawn at random, by `seed`, without repetition. To get CIFAR-10, see
-    `python -m minivit.train --data cifar10`.
+    `.name` says which. Those of CIFAR-10 are drawn at random, by `seed`, without repetition. To get it, see
+    `python -m minivit.train --data cifar10`. Raises ValueError if more are asked for than it has, DataError if its
+    files are damaged.
     """
+    try:
+        whole = {split: load("cifar10", split=split) for split in ("train", "test")}
+    except MissingDataError:
+        return load_shapes("train", train, seed), load_shapes("test", test, seed)
     parts = []
-    for split, count in (("train", train), ("test", test)):
-        try:
-            images = load("cifar10", split=split)
-        except DataError:
-            images = load("shapes", split=split)
+    for count, images in zip((train, test), whole.values(), strict=True):
+        if count > len(images):
+            raise ValueError(f"photographs: {count} images are asked for, {images.name} has {len(images)}")
         parts.append(images.subset(np.random.default_rng(seed).permutation(len(images))[:count]))
     return parts[0], parts[1]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from minivit.lessons import Exercise, Verdict, check
-from minivit.lessons.exercise import choice, function_like, judged, number
+from minivit.lessons.exercise import judged
+from minivit.lessons.judges import choice, function_like, number
 from minivit.tensor import Tensor
 
 
@@ -38,7 +39,7 @@ PAIR = Exercise("7.1", function_like(lambda x: (x, 3 * x), CASES))
         (lambda x: {"y": x}, "should return numbers or arrays, this is a dict"),
         (in_place, "changes one of its arguments"),
         (lambda x: 2 * x if len(x) == 3 else x, "The arguments were an array (2, 5)"),
-        (3, "should be a function, this is a int"),
+        (3, "should be a function, this is an int"),
     ],
 )
 def test_a_wrong_function_is_told_why(answer, said):
@@ -50,6 +51,43 @@ def test_a_wrong_function_is_told_why(answer, said):
 @pytest.mark.parametrize("answer", [double, lambda x: x + x, lambda x: 2 * x * (1 + 1e-9)])
 def test_a_right_function(answer):
     assert judged(DOUBLE, answer) == Verdict("7.1", True, "Twice is twice.")
+
+
+def test_faults_of_several_kinds_do_not_confuse_the_judge():
+    """Wrong values of the right shape in one case, another shape, count or NaN in a later one."""
+    assert "has shape (3, 4), expected (2, 5)" in judged(DOUBLE, lambda x: np.zeros((3, 4))).text
+    assert "a tuple of 2 arrays" in judged(DOUBLE, lambda x: x if len(x) == 3 else (x, x)).text
+    assert "not finite" in judged(DOUBLE, lambda x: x if len(x) == 3 else x * np.nan).text
+
+
+def test_float32_is_recognised():
+    exercise = Exercise("7.1", function_like(double, CASES, rtol=1e-9))
+    assert "Is something in float32?" in judged(exercise, lambda x: 2 * x.astype(np.float32)).text
+
+
+def test_a_changed_list_is_noticed():
+    exercise = Exercise("7.1", function_like(len, lambda rng: [([1, 2, 3],)]))
+    assert judged(exercise, lambda x: sum(1 for _ in x)).right
+
+    def empties(x):
+        return sum(bool(x.pop()) for _ in range(3))
+
+    assert "changes one of its arguments" in judged(exercise, empties).text
+
+
+def test_functions_among_the_arguments_are_named():
+    exercise = Exercise("7.1", function_like(lambda x, f: f(x), lambda rng: [(1.0, double)]))
+    assert (
+        judged(exercise, lambda x, f: 5.0).text
+        == "It differs from the right value by 3. The arguments were 1.0, double."
+    )
+
+
+def test_what_an_answer_says_is_no_markup():
+    text = judged(DOUBLE, lambda: 1)._repr_markdown_()
+    assert r"\<lambda\>() takes 0" in text
+    assert r"\*" in judged(Exercise("7.1", choice("b", {"a": "x * y"})), "a")._repr_markdown_()
+    assert "`x -= ...`" in judged(DOUBLE, in_place)._repr_markdown_()
 
 
 def test_rounding_is_allowed_a_wrong_sixth_digit_is_not():
@@ -88,6 +126,10 @@ def test_number():
     assert judged(exercise, 0.2501).text == "It is not 0.2501."
     assert judged(exercise, [1, 2]).text == "The answer should be one number, this is a list."
     assert judged(exercise, float("nan")).right is False
+    assert judged(exercise, "0.25").text == "The answer should be one number, this is a str."
+    assert judged(exercise, 10**400).right is False
+    assert judged(exercise, np.array([0.25])).right
+    assert judged(exercise, Tensor(np.array(0.25))).right
 
 
 def test_rounded_numbers_are_recognised():

@@ -5,10 +5,12 @@ import pkgutil
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minivit.lessons import check, exercises
 from minivit.lessons.checking import exercises_of
+from minivit.lessons.judges import function_like
 
 MODULES = sorted(module.name for module in pkgutil.iter_modules(exercises.__path__))
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -62,10 +64,33 @@ def test_every_notebook_has_exercises():
     assert notebooks == {module[1:] for module in MODULES}
 
 
-@pytest.mark.parametrize("number", [exercise for module in MODULES for exercise in sorted(numbers(module))])
-@pytest.mark.parametrize("nothing", [None, ...])
-def test_no_answer_is_no_wrong_answer(number, nothing):
+def not_implemented(*args):
+    raise NotImplementedError
+
+
+FUNCTIONS = [n for m in MODULES for n, given in answers(m).RIGHT.items() if callable(given[0])]
+
+
+@pytest.mark.parametrize("number", FUNCTIONS)
+@pytest.mark.parametrize("nothing", [lambda *args: None, lambda *args: ..., not_implemented])
+def test_a_function_that_returns_nothing_is_no_wrong_answer(number, nothing):
+    """As the cells of a fresh notebook."""
     assert check(number, nothing).right is None
+
+
+JUDGES = {n: exercise.judge for m in MODULES for n, exercise in exercises_of(m[1:3]).items()}
+HINTS = [
+    (n, hint, wrong) for n, j in JUDGES.items() if isinstance(j, function_like) for hint, wrong in j.mistakes.items()
+]
+
+
+@pytest.mark.parametrize(
+    ("number", "hint", "mistake"), [pytest.param(*given, id=f"{given[0]}-{i}") for i, given in enumerate(HINTS)]
+)
+def test_every_known_mistake_gets_its_own_explanation(number, hint, mistake):
+    """None is right by accident, hidden behind another, or the cause of an error."""
+    with np.errstate(all="ignore"):
+        assert check(number, mistake).text == hint
 
 
 @pytest.mark.parametrize("number", [exercise for module in MODULES for exercise in sorted(numbers(module))])

@@ -86,23 +86,35 @@ def test_accuracy_is_the_share_of_right_answers():
     assert accuracy(model, dataset, batch_size=3) == 0.75
 
 
-@pytest.mark.parametrize("present", [True, False])
-def test_photographs_fall_back_to_drawn_shapes(monkeypatch, present):
-    asked = []
+def some_of(size, name="cifar10"):
+    images = np.arange(size * 12, dtype=np.uint8).reshape(size, 2, 2, 3)
+    return ArrayDataset(images, np.arange(size) % 2, ["a", "b"], name)
 
-    def load(name, split):
-        asked.append(name)
-        if name == "cifar10" and not present:
-            raise DataError("cifar10 is not here")
-        size = {"train": 50, "test": 20}[split]
-        return ArrayDataset(
-            np.arange(size * 12, dtype=np.uint8).reshape(size, 2, 2, 3), np.arange(size) % 2, ["a", "b"], name
-        )
 
-    monkeypatch.setattr(training, "load", load)
+def test_photographs_are_drawn_from_cifar(monkeypatch):
+    monkeypatch.setattr(training, "load", lambda name, split: some_of({"train": 20, "test": 15}[split], name))
     train, test = photographs(10, 5)
     assert (len(train), len(test)) == (10, 5)
-    assert train.name == test.name == ("cifar10" if present else "shapes")
+    assert train.name == test.name == "cifar10"
     assert len({image.tobytes() for image in train.images}) == 10, "no image twice"
     again, _ = photographs(10, 5)
     assert np.array_equal(again.images, train.images)
+    other, _ = photographs(10, 5, seed=1)
+    assert not np.array_equal(other.images, train.images)
+    with pytest.raises(ValueError, match="16 images are asked for, cifar10 has 15"):
+        photographs(10, 16)
+
+
+def test_photographs_fall_back_to_drawn_shapes(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIVIT_DATA", str(tmp_path))
+    train, test = photographs(12, 5)
+    assert (len(train), len(test)) == (12, 5)
+    assert train.name == test.name == "shapes"
+    assert not np.array_equal(photographs(12, 5, seed=1)[0].images, train.images)
+
+
+def test_damaged_photographs_are_not_replaced(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIVIT_DATA", str(tmp_path))
+    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"not an archive")
+    with pytest.raises(DataError, match=r"checksum|MD5|md5"):
+        photographs(12, 5)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, Unanswered, function_like
+from minivit.lessons.exercise import Exercise, Unanswered
+from minivit.lessons.judges import function_like
 
 # 0.3: functions whose values and derivatives are of size about 1 between 1 and 1.5, each with its derivative
 _FUNCTIONS: list[tuple[Callable, Callable]] = [

@@ -4,7 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, function_like, number
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import function_like, number
 
 
 def _pixel_of(n, k, width, C, P):

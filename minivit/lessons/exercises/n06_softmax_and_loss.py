@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, function_like, number
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import function_like, number
 
 
 def _log_softmax(z: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, function_like
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import function_like
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, Unanswered, function_like
+from minivit.lessons.exercise import Exercise, Unanswered
+from minivit.lessons.judges import function_like
 
 
 def _softmax(scores: np.ndarray, axis: int = -1) -> np.ndarray:

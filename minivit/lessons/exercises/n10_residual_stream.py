@@ -3,7 +3,8 @@
 import numpy as np
 
 from minivit import ops
-from minivit.lessons.exercise import Exercise, choice, function_like, number
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import choice, function_like, number
 
 
 def _norm(s: np.ndarray):
@@ -86,6 +87,7 @@ EXERCISES = [
                 24: "The stream begins with z_0, whose variance of 1 counts too.",
                 5: "That is the standard deviation. Asked for is the variance.",
                 12: "A block has two branches, and z_0 counts too.",
+                2**12: "The branches are added to the stream, they do not double it: each reads the normalised stream.",
                 2**24: "The branches are added to the stream, they do not double it: each reads the normalised stream.",
                 1: "So it is in post-LN. In pre-LN the stream itself is never normalised.",
             },
@@ -109,6 +111,9 @@ EXERCISES = [
                 ),
                 "gamma stands on the branch only. Along the stream the gradient is not multiplied.": (
                     lambda f, gamma, dz_out: (dz_out * gamma, (dz_out * f).sum(axis=(0, 1)), dz_out * gamma)
+                ),
+                "Along the stream only: dz = dz_out. What comes through the branch is df.": (
+                    lambda f, gamma, dz_out: (dz_out * (1 + gamma), (dz_out * f).sum(axis=(0, 1)), dz_out * gamma)
                 ),
                 "dgamma does not contain gamma: the derivative of gamma f with respect to gamma is f.": (
                     lambda f, gamma, dz_out: (dz_out, (dz_out * f * gamma).sum(axis=(0, 1)), dz_out * gamma)
@@ -136,6 +141,9 @@ EXERCISES = [
             _post_ln,
             _post_ln_cases,
             {
+                "z is used twice, in the sum and in z W: the way through the branch, ds W^T, is missing.": (
+                    lambda z, W, dz_out: (_norm(z + z @ W)[1](dz_out), z.T @ _norm(z + z @ W)[1](dz_out))
+                ),
                 "The way along the stream is missing: z goes into the sum directly as well.": _branch_alone,
                 "The LayerNorm is missing: pull dz_out back through it first.": _without_norm,
                 "In post-LN the LayerNorm is behind the sum, so it lies on the stream too: dz = ds + ds W^T.": (
@@ -159,6 +167,9 @@ EXERCISES = [
                     lambda *args: _deep_norm(*args, forward_order=True)
                 ),
                 "alpha multiplies the stream, not the branch.": lambda *args: _deep_norm(*args, alpha_on="branch"),
+                "alpha is an argument: use the given value, not one computed from the number of layers.": (
+                    lambda z0, W, alpha, dz_L: _deep_norm(z0, W, (2 * len(W)) ** 0.25, dz_L)
+                ),
                 "alpha is missing altogether: this is plain post-LN.": (
                     lambda z0, W, alpha, dz_L: _deep_norm(z0, W, 1.0, dz_L)
                 ),

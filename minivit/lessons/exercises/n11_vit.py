@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from minivit import ops
-from minivit.lessons.exercise import Exercise, Unanswered, choice, function_like
+from minivit.lessons.exercise import Exercise, Unanswered
+from minivit.lessons.judges import choice, function_like
 from minivit.models import ViT, ViTConfig
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, Unanswered, function_like, number
+from minivit.lessons.exercise import Exercise, Unanswered
+from minivit.lessons.judges import function_like, number
 
 
 def _combined(gradients: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -62,8 +63,8 @@ def _judge_search(answer: Any) -> str | None:
             found = math.log10(float(lr))
         except TooManyRuns:
             return "It makes more than 20 runs. Look coarsely first, then only around the best rate so far."
-        except Unanswered:
-            raise
+        except (Unanswered, NotImplementedError):
+            raise Unanswered from None
         except Exception as error:
             return f"It raised {type(error).__name__}: {error}."
         if math.isnan(found) or found > divergence:

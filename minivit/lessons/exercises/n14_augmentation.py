@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from minivit.data.mixing import Mixing, mix
-from minivit.lessons.exercise import Exercise, choice, function_like
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import choice, function_like
 
 
 def _skip(z, f, u, rate, dz_new, dropped=None, factor=None, factor_back=None, dz=None):

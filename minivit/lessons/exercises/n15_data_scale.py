@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from minivit.lessons.exercise import Arrays, Exercise, function_like, number
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import Arrays, function_like, number
 
 
 def _mean_and_error(values: np.ndarray) -> Arrays:

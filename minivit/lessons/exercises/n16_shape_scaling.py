@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, function_like
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import function_like
 
 
 def _front(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
@@ -24,12 +25,19 @@ def _worst_front(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
     return _front(prices, -np.asarray(accuracies))
 
 
+def _running_maximum(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
+    """Keeps a model to which another of the same price is preferable."""
+    order = np.argsort(prices, kind="stable")
+    return np.array([i for k, i in enumerate(order) if accuracies[i] > np.max(accuracies[order[:k]], initial=-np.inf)])
+
+
 def _in_given_order(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
     return np.sort(_front(prices, accuracies))
 
 
 def _models(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    cases = []
+    ties = np.array([1.0, 1.0, 2.0, 3.0, 3.0]), np.array([0.1, 0.5, 0.5, 0.6, 0.7])
+    cases = [ties]
     for n in (6, 9, 13):
         prices = rng.permutation(n) + 1.0
         cases.append((prices, np.round(np.log(prices) + 1.5 * rng.standard_normal(n), 3)))
@@ -61,8 +69,8 @@ def _largest_patch(side: int, D: int, L: int, budget: float) -> int | None:
 
 
 def _number_or_minus_one(patch: object) -> object:
-    """None as a number, since answers are compared as numbers."""
-    return -1 if patch is None else patch
+    """None as a number, since answers are compared as numbers; a number below 1 as none that could be right."""
+    return -1 if patch is None else -2 if isinstance(patch, int | float) and patch < 1 else patch
 
 
 def _judge_patch(answer):
@@ -141,6 +149,7 @@ EXERCISES = [
                 "These are all models. One that another beats in both is not on the front.": _all_by_price,
                 "This is the front of the least accurate models.": _worst_front,
                 "The right models, but not sorted by price.": _in_given_order,
+                "Of two models of the same price only the more accurate one is on the front.": _running_maximum,
             },
         ),
         "Sorted by price, the front is where the running maximum of the accuracy rises.",

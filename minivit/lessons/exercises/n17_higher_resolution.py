@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, function_like, number
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import function_like, number
 from minivit.models.posemb import resize_matrix, resize_posemb
 
 Grid = tuple[int, int]
@@ -16,8 +17,21 @@ def corner_weights(old: int, new: int) -> np.ndarray:
     return resize_matrix(old, new, "align_corners")
 
 
+def half_pixel_weights(old: int, new: int) -> np.ndarray:
+    """Weights along one axis with patch centres at half-integers: (new, old)."""
+    return resize_matrix(old, new, "half_pixel")
+
+
 def _resized(table, old, new, weights):
+    return resize_posemb(table, old, new, method="half_pixel" if weights is half_pixel_weights else "align_corners")
+
+
+def _own_weights(table, old, new, weights):
     return resize_posemb(table, old, new)
+
+
+def _own_weights_backward(d_new, old, new, weights):
+    return _backward(d_new, old, new, corner_weights)
 
 
 def _transposed(table, old, new, weights):
@@ -36,7 +50,7 @@ def _class_row_in_list(table, old, new, weights):
 
 
 def _class_row_last(table, old, new, weights):
-    resized = resize_posemb(table, old, new)
+    resized = _resized(table, old, new, weights)
     return np.concatenate([resized[1:], resized[:1]])
 
 
@@ -75,14 +89,20 @@ def _unclipped(old: int, new: int) -> np.ndarray:
     return weights
 
 
+# old grid, new grid, width, weights
+GRIDS = (
+    ((3, 4), (5, 6), 2, corner_weights),
+    ((2, 5), (4, 7), 3, half_pixel_weights),
+    ((4, 2), (3, 5), 1, corner_weights),
+)
+
+
 def _tables(rng: np.random.Generator) -> list[tuple]:
-    grids = (((3, 4), (5, 6), 2), ((2, 5), (4, 7), 3), ((4, 2), (3, 5), 1))
-    return [(rng.standard_normal((1 + h * w, d)), (h, w), new, corner_weights) for (h, w), new, d in grids]
+    return [(rng.standard_normal((1 + h * w, d)), (h, w), new, weights) for (h, w), new, d, weights in GRIDS]
 
 
 def _gradients(rng: np.random.Generator) -> list[tuple]:
-    grids = (((3, 4), (5, 6), 2), ((2, 5), (4, 7), 3), ((4, 2), (3, 5), 1))
-    return [(rng.standard_normal((1 + h * w, d)), old, (h, w), corner_weights) for old, (h, w), d in grids]
+    return [(rng.standard_normal((1 + h * w, d)), old, (h, w), weights) for old, (h, w), d, weights in GRIDS]
 
 
 EXERCISES = [
@@ -129,7 +149,8 @@ EXERCISES = [
                     _class_row_in_list
                 ),
                 "The [class] row comes first.": _class_row_last,
-                "The [class] row is missing.": lambda table, old, new, weights: resize_posemb(table, old, new)[1:],
+                "The [class] row is missing.": lambda *given: _resized(*given)[1:],
+                "Use the weights that you are given; they need not be those of align_corners.": _own_weights,
             },
         ),
         "This is resize_posemb, for any weights.",
@@ -141,7 +162,8 @@ EXERCISES = [
             _gradients,
             {
                 "This interpolates the gradient back to the old grid. The pullback of A G B^T has the same weights, "
-                "transposed: A^T dG' B.": lambda d, old, new, weights: resize_posemb(d, new, old),
+                "transposed: A^T dG' B.": lambda d, old, new, weights: _resized(d, new, old, weights),
+                "Use the weights that you are given; they need not be those of align_corners.": _own_weights_backward,
                 "The [class] row was copied, so its gradient is copied as well.": _class_row_zero,
                 "No division: an old place that contributes to many new ones collects from all of them.": _averaged,
             },

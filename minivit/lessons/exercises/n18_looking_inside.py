@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, function_like, number
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import function_like, number
 from minivit.models.inside import patch_distances
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, function_like
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import function_like
 
 
 def _receptive_field(layers: list[tuple[int, int]]) -> int:
@@ -66,8 +67,9 @@ EXERCISES = [
             lambda rng: [(32, 7, 2), (9, 3, 1), (10, 4, 3), (8, 8, 8)],
             {
                 "The first window starts at 0 and counts as well.": lambda n, k, s: (n - k) // s,
-                "This is ceil(n / s), the number with padding ('same').": lambda n, k, s: -(-n // s),
-                "A window is as long as k: it must not begin later than n - k.": lambda n, k, s: (n - 1) // s + 1,
+                "This is ceil(n / s), the number with padding: here a window must not begin later than n - k.": (
+                    lambda n, k, s: -(-n // s)
+                ),
                 "The number of windows is a whole number: what is left over at the end is not seen.": (
                     lambda n, k, s: (n - k) / s + 1
                 ),

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, function_like
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import function_like
 
 
 def _best_segment(L: int, a: float, x: float) -> int:

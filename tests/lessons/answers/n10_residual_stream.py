@@ -57,16 +57,18 @@ RIGHT = {
 
 # number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
-    "10.1": [(13, "two branches"), (24, "z_0"), (5, "standard deviation"), (26, "It is not")],
+    "10.1": [(13, "two branches"), (24, "z_0"), (5, "standard deviation"), (4096, "do not double"), (26, "It is not")],
     "10.2": [
         (lambda f, gamma, dz_out: (dz_out, dz_out * f, dz_out * gamma), "shape"),
         (lambda f, gamma, dz_out: (dz_out, layer_scale(f, gamma, dz_out)[1], dz_out), "multiplied by gamma"),
-        (lambda f, gamma, dz_out: (dz_out * (1 + gamma), *layer_scale(f, gamma, dz_out)[1:]), "differs"),
+        (lambda f, gamma, dz_out: (dz_out * (1 + gamma), *layer_scale(f, gamma, dz_out)[1:]), "Along the stream only"),
+        (lambda f, gamma, dz_out: (dz_out + f, *layer_scale(f, gamma, dz_out)[1:]), "differs"),
         (lambda f, gamma, dz_out: layer_scale(f, gamma, dz_out)[1:], "tuple of 3"),
     ],
     "10.3": [("both", "does not occur in it"), ("neither", "has passed the second"), ("first", "Choose one of")],
     "10.4": [
         (lambda z, W, dz_out: post_ln(z, W, dz_out, skip=False), "along the stream is missing"),
+        (lambda z, W, dz_out: (norm_backward(z + z @ W, dz_out), post_ln(z, W, dz_out)[1]), "through the branch"),
         (lambda z, W, dz_out: post_ln(z, W, dz_out, through_norm=False), "behind the sum"),
         (lambda z, W, dz_out: (dz_out + dz_out @ W.T, z.T @ dz_out), "LayerNorm is missing"),
         (lambda z, W, dz_out: (post_ln(z, W, dz_out)[0], post_ln(z, W, dz_out)[1].T), "differs"),
@@ -74,6 +76,7 @@ WRONG = {
     "10.5": [
         (lambda *args: deep_norm(*args, alpha_back=False), "missing in the backward pass"),
         (lambda z0, W, alpha, dz_L: deep_norm(z0, W, 1.0, dz_L), "altogether"),
+        (lambda z0, W, alpha, dz_L: deep_norm(z0, W, (2 * len(W)) ** 0.25, dz_L), "an argument"),
         (lambda z0, W, alpha, dz_L: deep_norm(z0, W[::-1], alpha, dz_L), "differs"),
     ],
 }
