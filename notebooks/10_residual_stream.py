@@ -12,18 +12,19 @@
 # # 10 The residual stream
 #
 # A Transformer does not turn its tokens into something else, layer by layer. It *adds* to them. What runs from the first block to the last
-# and is only added to is called the **residual stream**. This notebook takes **Eq. 2 and Eq. 3** of the paper
-# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), section 3.1) and asks where the LayerNorm belongs. At the end you will be able to
+# and is only added to is called the **residual stream** ([Elhage et al. 2021](https://transformer-circuits.pub/2021/framework/index.html)).
+# This notebook takes **Eq. 2 and Eq. 3** of the paper ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), section 3.1) and
+# asks where the LayerNorm belongs. At the end you will be able to
 #
 # - write the stream as one sum over all branches, and its gradient as another,
 # - say what happens to the gradient in a block that normalises before its branches (**pre-LN**, the ViT) and in one that normalises after
 #   them (**post-LN**, the first Transformer),
-# - show it: gradient by depth, and training with and without warm-up.
+# - show it: gradient by depth, what one small update does, and training with and without warm-up (a learning rate that begins small).
 #
 # It builds on LayerNorm ([05](05_layer_norm.ipynb)), attention ([07](07_attention.ipynb), [08](08_multi_head.ipynb)) and the MLP
 # ([09](09_mlp_and_gelu.ipynb)), which appear here as finished parts.
 #
-# **Budget:** 80 s of CPU time (fast mode 8 s).
+# **Budget:** 85 s of CPU time (fast mode 8 s).
 
 # %%
 import matplotlib.pyplot as plt
@@ -36,7 +37,7 @@ from minivit.gradcheck import check_vjp
 from minivit.lessons import agree, check, digits, fit, full_or_fast, show_source
 from minivit.models import ViT, ViTConfig
 from minivit.nn import EncoderBlock
-from minivit.tensor import Tensor, grad
+from minivit.tensor import Tensor, grad, no_grad
 
 rng = np.random.default_rng(10)
 
@@ -62,11 +63,11 @@ rng = np.random.default_rng(10)
 # | $L$ | number of blocks | number | `L` |
 # | $\mathbf{z}_\ell$ | the stream after block $\ell$; $\mathbf{z}_0$ comes from Eq. 1 | $(B, N, D)$ | `stream[2 * l]` |
 # | $\mathbf{z}'_\ell$ | the stream in the middle of block $\ell$ | $(B, N, D)$ | `stream[2 * l - 1]` |
-# | $f$ | a branch with its LayerNorm: $\mathrm{MSA}(\mathrm{LN}(\cdot))$ or $\mathrm{MLP}(\mathrm{LN}(\cdot))$ | $(B, N, D) \to (B, N, D)$ | `branches[i]` |
+# | $f_i$ | branch $i = 1 \ldots 2L$ with its LayerNorm: $\mathrm{MSA}(\mathrm{LN}(\cdot))$ or $\mathrm{MLP}(\mathrm{LN}(\cdot))$ | $(B, N, D) \to (B, N, D)$ | `branches[i - 1]` |
 # | $f^*$ | its pullback: takes the gradient of its result to that of its input | as $f$ | `pull_back` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dz`, ... |
 #
-# We take the library's block for its parts, with random values in all parameters.
+# (GPT-2 and the ViT are pre-LN, BERT is post-LN.) We take the library's block for its parts, with random values in all parameters.
 
 # %%
 B, N, D, L = 2, 5, 6, 3
@@ -185,14 +186,18 @@ for i in reversed(range(len(branches))):
 #
 # $$\mathrm{d}\mathbf{z}_0 = \mathrm{d}\mathbf{z}_L + \sum_{i=1}^{2L} f_i^*(\text{the gradient after branch } i).$$
 #
-# A plain chain of layers would have a *product* of $2L$ Jacobians here, which shrinks or grows exponentially with $L$ unless each is just right.
+# Each $f_i^*$ is applied to a gradient that already holds the later terms. With the Jacobians $J_i$ of the branches, written for one image as one
+# long vector, this is a product too: $\mathrm{d}\mathbf{z}_0 = (I + J_1^\top)(I + J_2^\top)\cdots(I + J_{2L}^\top)\,\mathrm{d}\mathbf{z}_L$.
+# A plain chain of layers has $J_1^\top J_2^\top \cdots$, where every gradient must pass through every layer. The identities open a way that passes
+# through none. How long the whole product is, step 7 will say.
 
 # %%
 agree("dz_0", dz_L + sum(contributions), engine[0])
 
 # %% [markdown]
 # **Step 5: post-LN.** Now the stream passes a LayerNorm after each sum: $\mathbf{s} = f(\mathbf{z}) + \mathbf{z}$,
-# $\mathbf{z}_\mathrm{out} = \mathrm{LN}(\mathbf{s})$. So the gradient is first pulled back through the LayerNorm, on *both* ways:
+# $\mathbf{z}_\mathrm{out} = \mathrm{LN}(\mathbf{s})$, where $f$ is MSA or MLP alone, with no LayerNorm of its own. So the gradient is first pulled
+# back through the LayerNorm, on *both* ways:
 #
 # $$\mathrm{d}\mathbf{s} = \mathrm{LN}^*(\mathrm{d}\mathbf{z}_\mathrm{out}), \qquad \mathrm{d}\mathbf{z} = \mathrm{d}\mathbf{s} + f^*(\mathrm{d}\mathbf{s}).$$
 
@@ -219,23 +224,66 @@ agree("dz", ds + pull_back(block.mlp, z0, ds), engine_dz)
 # $$\lVert \mathrm{d}\mathbf{s} \rVert \le \lVert g \rVert / \sigma.$$
 #
 # In post-LN, $\mathbf{z}$ has just been normalised, so its features have variance 1 (while the scale of LN is 1). If the branch adds
-# something independent of variance $a$, then $\sigma = \sqrt{1 + a} > 1$, and each of the $2L$ LayerNorms shortens the gradient on the direct
-# way. In pre-LN nothing lies on the direct way.
+# something independent of variance $a$, then $\sigma = \sqrt{1 + a}$: on the direct way, past all branches, each LayerNorm shortens the
+# gradient by about this factor. In pre-LN nothing lies on the direct way.
+#
+# **Step 7: the whole gradient.** The branch adds its part. Let it be random: $f(\mathbf{z}) = \mathbf{z}W$ with independent entries of mean 0 and
+# variance $a/D$ in $W$. Forwards it turns variance 1 into variance $a$. Its pullback $g \mapsto gW^\top$ does the same to a gradient: about
+# $\sqrt{a}$ times the length, in a random direction, so nearly at right angles to the gradient that it is added to. By Pythagoras:
+#
+# - **post-LN**: $\lVert \mathrm{d}\mathbf{s} + f^*(\mathrm{d}\mathbf{s}) \rVert \approx \sqrt{1 + a}\,\lVert \mathrm{d}\mathbf{s} \rVert$. The branch gives back
+#   what the LayerNorm took: the gradient keeps its length. What is lost is the direct way; nearly all gradient comes through branches.
+# - **pre-LN**: here $f^*$ contains the $1/\sigma$ of the LayerNorm in the branch, so the length grows by the factor $\sqrt{1 + a/\sigma^2}$.
+#   Forwards the variance of the stream grows from $\sigma^2$ to $\sigma^2 + a$: by the *same* factor, squared. Over many layers, with
+#   $\mathbf{z}_{(i)}$ the stream after $i$ branches and $\sigma_i$ its deviation:
+#
+# $$\lVert \mathrm{d}\mathbf{z}_{(i)} \rVert \approx \frac{\sigma_{2L}}{\sigma_i}\,\lVert \mathrm{d}\mathbf{z}_L \rVert. \tag{pre-LN}$$
+#
+# And $\mathrm{d}\mathbf{z}_L$ comes out of the last LayerNorm (Eq. 4), which divides by $\sigma_{2L}$. So the gradient after $i$ branches goes like
+# $1/\sigma_i$: largest in the first blocks, where the stream is small, and there the same in a deep model as in a shallow one.
+
 
 # %%
-scale_one, bias_zero = np.ones(64), np.zeros(64)
-x, _ = ops.layer_norm(rng.standard_normal((1, 64)), scale_one, bias_zero)  # a normalised token of 64 features
-g = rng.standard_normal((1, 64))
+def normalise(z):
+    """LayerNorm with scale 1 and bias 0, and its pullback.   z: (1, 64)."""
+    y, vjp = ops.layer_norm(z, np.ones(64), np.zeros(64))
+    return y, lambda g: vjp(g)[0]
+
+
+def chains(a, layers):
+    """One token through a post-LN and a pre-LN chain of random branches: their pullbacks, and the token after the pre-LN one."""
+    post = pre = normalise(rng.standard_normal((1, 64)))[0]
+    steps = []
+    for _ in range(layers):
+        W = rng.standard_normal((64, 64)) * np.sqrt(a / 64)
+        post, post_norm = normalise(post + post @ W)
+        u, pre_norm = normalise(pre)
+        pre = pre + u @ W
+        steps.append((W, post_norm, pre_norm))
+    return steps, pre
+
+
+# %%
+def lengths(a, layers=24):
+    """Length of the gradient after the chain, relative to before: post-LN directly, post-LN, pre-LN; and sigma of pre-LN."""
+    steps, end = chains(a, layers)
+    g = direct = post = pre = rng.standard_normal((1, 64))
+    for W, post_norm, pre_norm in reversed(steps):
+        direct = post_norm(direct)
+        ds = post_norm(post)
+        post = ds + ds @ W.T
+        pre = pre + pre_norm(pre @ W.T)
+    return [np.linalg.norm(x) / np.linalg.norm(g) for x in (direct, post, pre)] + [end.std()]
+
+
 for a in (0.0, 0.25, 1.0):
-    length = []
-    for _ in range(200):
-        _, vjp = ops.layer_norm(x + np.sqrt(a) * rng.standard_normal(x.shape), scale_one, bias_zero)
-        length.append(np.linalg.norm(vjp(g)[0]) / np.linalg.norm(g))
-    remains, expected = np.mean(length) ** 24, (1 + a) ** -12.0
-    print(f"variance of the branch {a:4.2f}: 24 LayerNorms leave {remains:.1e}, 1 / sigma^24 = {expected:.1e}")
+    direct, post, pre, sigma = np.mean([lengths(a) for _ in range(50)], axis=0)
+    print(f"a = {a:4.2f}, post-LN: direct {direct:.1e} (expected {(1 + a) ** -12.0:.1e}), whole {post:.2f} (1)")
+    print(f"          pre-LN:  direct 1, whole {pre:.2f} ({sigma:.2f}, the deviation at the end)")
 
 # %% [markdown]
-# (24 LayerNorms: 12 blocks. The first line is below 1 because the bracket takes two of 64 directions away.)
+# (24 branches: 12 blocks. In brackets what the argument expects, $\sigma^{-24} = (1+a)^{-12}$ for the direct way. With $a = 0$ the post-LN lengths
+# are just below 1: every LayerNorm takes away the same two of 64 directions, and after the first nothing is left to take.)
 #
 # ## Check it numerically
 #
@@ -281,10 +329,10 @@ agree("z_L", stream[-1], result)
 agree("dz_0", dz, grad(result, [z], dz_L)[0])
 
 # %% [markdown]
-# ## Experiment 1: the gradient by depth, before training
+# ## Experiment 1: before training
 #
 # A post-LN block has the same parts in another order. We build ViTs for the digits with both, at the published initial values, but with a random head
-# instead of zeros, so that there is a gradient.
+# instead of zeros, so that there is a gradient. (The last LayerNorm of the ViT stays in both; on normalised tokens it changes nothing at the start.)
 
 
 # %%
@@ -311,65 +359,121 @@ def build(depth, block, seed=0):
     return model
 
 
+# %% [markdown]
+# We measure three things: the deviation of the [class] token, which the head reads, after each block; the gradient of a matrix in each block; and
+# what one small update of the blocks does to the logits. The optimiser that we will use in experiment 2, AdamW (notebook
+# [12](12_optimisers.ipynb)), divides each gradient by its recent size. Its first update moves *every* weight by about the learning rate $\eta$, against the sign of its
+# gradient, however small that is. This we do by hand.
+
 # %%
 train, test = digits()
 images, labels = normalize(train.images[:128]), train.labels[:128]
-seeds = range(full_or_fast(5, 1))
+seeds = range(full_or_fast(10, 2))
+eta = 1e-4
 
 
-def by_depth(depth, block):
-    """Standard deviation of the features after each block, gradient norm of each block's MLP: (2, depth)."""
-    sizes = []
-    for seed in seeds:
-        model, tap = build(depth, block, seed), {}
-        model.head.weight.data += np.random.default_rng(seed).standard_normal((32, 10)) / np.sqrt(32)
-        loss = F.cross_entropy(model(images, tap=tap), labels)
-        gradients = grad(loss, [layer.mlp.hidden.weight for layer in model.blocks])
-        deviation = [tap[f"block{i}/output"].data.std(axis=-1).mean() for i in range(depth)]
-        sizes.append([deviation, [np.linalg.norm(g) for g in gradients]])
-    return np.mean(sizes, axis=0)
+def measure(depth, block, seed):
+    """Deviation after each block, gradient norm of each block (both (depth,)), change of the logits relative to their size."""
+    model, tap = build(depth, block, seed), {}
+    model.head.weight.data += np.random.default_rng(seed).standard_normal((32, 10)) / np.sqrt(32)
+    logits = model(images, tap=tap)
+    weights = [tensor for layer in model.blocks for tensor in layer.parameters()]
+    gradients = dict(zip(weights, grad(F.cross_entropy(logits, labels), weights), strict=True))
+    deviation = [tap[f"block{i}/output"].data[:, 0].std(axis=-1).mean() for i in range(depth)]
+    norms = [np.linalg.norm(gradients[layer.mlp.hidden.weight]) for layer in model.blocks]
+    for tensor in weights:
+        tensor.data -= eta * np.sign(gradients[tensor])
+    with no_grad():
+        change = model(images).data - logits.data
+    return np.array(deviation), np.array(norms), np.linalg.norm(change) / np.linalg.norm(logits.data)
 
 
+# %%
 depths = (2, 6, 12)
 kinds = {"pre-LN": EncoderBlock, "post-LN": PostBlock}
-measured = {(kind, depth): by_depth(depth, block) for kind, block in kinds.items() for depth in depths}
+measured = {
+    (kind, depth): [np.array(values) for values in zip(*(measure(depth, block, seed) for seed in seeds), strict=True)]
+    for kind, block in kinds.items()
+    for depth in depths
+}
 
-figure, axes = plt.subplots(1, 2, figsize=(11, 3.6))
-for (kind, depth), (deviation, norms) in measured.items():
-    style = {2: "o", 6: "s", 12: "^"}[depth] + ("-" if kind == "pre-LN" else "--")
-    colour = "C0" if kind == "pre-LN" else "C1"
-    for axis, values in zip(axes, (deviation, norms), strict=True):
-        axis.plot(range(1, depth + 1), values, style, color=colour, label=f"{kind}, {depth} blocks")
-axes[0].set(title="standard deviation of the stream", xlabel="after block", ylim=(0, None))
-axes[1].set(title="norm of the gradient of the MLP's first matrix", xlabel="of block", yscale="log")
-axes[1].legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+
+def mean_and_error(values):
+    """Mean over the seeds (the first axis), and its standard error."""
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
+
+
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
+styles = {"pre-LN": ("C0", "-"), "post-LN": ("C1", "--")}
+for (kind, depth), values in measured.items():
+    colour, line = styles[kind]
+    style = {"color": colour, "linestyle": line, "marker": {2: "o", 6: "s", 12: "^"}[depth], "capsize": 3}
+    for axis, result in zip(axes, values[:2], strict=False):
+        axis.errorbar(range(1, depth + 1), *mean_and_error(result), label=f"{kind}, {depth} blocks", **style)
+for kind, (colour, line) in styles.items():
+    points = [mean_and_error(measured[kind, depth][2]) for depth in depths]
+    axes[2].errorbar(
+        depths, *zip(*points, strict=True), color=colour, linestyle=line, marker="o", capsize=3, label=kind
+    )
+axes[0].set(title="deviation of the stream", xlabel="after block", ylabel="standard deviation", ylim=(0, None))
+axes[1].set(title="gradient of the MLP's first matrix", xlabel="in block", ylabel="norm", ylim=(0, None))
+axes[2].set(
+    title="one update of all weights by $10^{-4}$", xlabel="number of blocks", ylabel="relative change of the logits"
+)
+axes[2].set(ylim=(0, None))
+for axis in axes:
+    axis.set_xticks(range(2, 13, 2))
+figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
+axes[2].legend(fontsize=9)
 plt.show()
 
-for (kind, depth), (deviation, norms) in measured.items():
-    text = f"deviation at the end {deviation[-1]:.2f}, gradient in the last block {norms[-1]:.2f}"
-    print(f"{kind:<8} {depth:2d} blocks: {text}")
+# %%
+for (kind, depth), (deviation, norms, change) in measured.items():
+    first, last, product, moved = (
+        "{:.2f} +- {:.2f}".format(*mean_and_error(x))
+        for x in (norms[:, 0], norms[:, -1], norms[:, -1] * deviation[:, -1], 100 * change)
+    )
+    print(
+        f"{kind:<8} {depth:2d} blocks: gradient in the first {first}, in the last {last}, last times deviation {product}"
+    )
+    print(f"                    the update changes the logits by {moved} %")
 
 # %% [markdown]
-# Left: the pre-LN stream grows, because everything is added to it; the post-LN stream has deviation 1 after each block.
+# The bars and the $\pm$ are standard errors over the seeds.
 #
-# Right: look at the *last* block of each model, where hardly any chain rule lies in between. In pre-LN the LayerNorms divide by the deviation
-# of the stream, so the deeper the model, the smaller the gradient there. [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) derive that it
-# falls like $1/\sqrt{L}$, and that in post-LN it does not fall with depth: the same learning rate, applied to more blocks at once, then moves
-# the result too far. So they explain why post-LN needs warm-up. (Adam divides by the size of the gradient, so with Adam this cannot be all.)
-# The printed numbers, means over a few seeds, say whether the last block behaves so here.
+# **Left.** The pre-LN stream grows, because everything is added to it; the post-LN stream has deviation 1 after each block. (Models of different depth
+# coincide where they overlap: their first blocks are the same. The [class] token enters block 1 with the small deviation of its position embedding.)
 #
-# Step 6 was about the direct way alone. The branches contribute too, so the whole gradient in post-LN need not shrink towards the first blocks.
+# **Middle.** Step 7 expects a gradient like $1/\sigma_i$ in pre-LN, largest in the first block and there independent of the depth, and a level one in post-LN.
+# The last block's gradient times the stream's deviation, printed above, should be the same for all pre-LN models. These branches are not quite
+# random, so expect agreement within the bars or a little beyond.
 #
-# ## Experiment 2: training without warm-up
+# [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) derive, for wide models, how the gradient *in the last block* depends on the depth: in pre-LN it falls like
+# $1/\sqrt{L}$ (which is $1/\sigma$ again), in post-LN it does not fall. They conclude that a large learning rate on these large gradients near the output makes post-LN
+# unstable, hence warm-up. But Adam divides by the size of the gradient, so for Adam this cannot be the whole story.
 #
-# The same models, trained with AdamW at three learning rates, from the full rate on. Post-LN also gets a second chance, with warm-up
-# over 30 % of the updates. Chance level is a loss of $\log 10$.
+# **Right.** [Liu et al. 2020](https://arxiv.org/abs/2004.08249) look for it elsewhere: a post-LN layer depends more on its branch, so a *change of the weights* of a
+# given size changes the output more, and the more so the deeper the model. That is the third panel (they analyse random
+# changes, ours is Adam's first). In post-LN each branch has the share $a/(1+a)$ of the
+# variance, whatever the depth. In pre-LN the sum that the head reads is divided by $\sigma_{2L}$, so with more branches each weighs less.
+# Compare how fast the two curves grow: a step that is small for a shallow post-LN model may be too large for a deep one.
+#
+# ## Experiment 2: training with and without warm-up
+#
+# The same models, shallow and deep, trained with AdamW at three learning rates: at the full rate from the first update on, and with **warm-up**, where
+# the rate rises from 0 during the first 30 % of the updates. Constant probabilities of 1/10 give a loss of $\log 10$, the grey line.
 
 # %%
 updates = full_or_fast(120, 10)
 rates = full_or_fast((1e-3, 3e-3, 1e-2), (1e-3, 1e-2))
-tried_depths = full_or_fast((2, 6, 12), (2, 6))
-settings = {"pre-LN": ("pre-LN", 0.0), "post-LN": ("post-LN", 0.0), "post-LN, warm-up": ("post-LN", 0.3)}
+tried_depths = full_or_fast((2, 12), (2, 6))
+settings = {
+    "pre-LN": ("pre-LN", 0.0),
+    "pre-LN, warm-up": ("pre-LN", 0.3),
+    "post-LN": ("post-LN", 0.0),
+    "post-LN, warm-up": ("post-LN", 0.3),
+}
 
 
 def final_loss(kind, depth, rate, warmup):
@@ -386,9 +490,9 @@ losses = {
 }
 
 # %%
-figure, axes = plt.subplots(1, len(tried_depths), figsize=(11, 3.4), sharey=True)
+figure, axes = plt.subplots(1, len(tried_depths), figsize=(9, 3.4), sharey=True)
 for axis, depth in zip(axes, tried_depths, strict=True):
-    for name, style in zip(settings, ("o-", "s--", "^:"), strict=True):
+    for name, style in zip(settings, ("C0o-", "C0o:", "C1s--", "C1s:"), strict=True):
         axis.semilogx(rates, losses[name, depth], style, label=name)
     axis.axhline(np.log(10), color="grey", linewidth=1)
     axis.set(title=f"{depth} blocks", xlabel="learning rate")
@@ -402,17 +506,17 @@ for (name, depth), row in losses.items():
     print(f"{name:<18} {depth:2d} blocks: " + "  ".join(f"{loss:.2f}" for loss in row) + f"   {verdict}")
 
 # %% [markdown]
-# Compare the curves at the right end of each panel: the learning rate at which a model stops learning, and how it moves with the depth. The
-# verdicts are printed: "did not learn" is a loss above 90 % of chance level. (In fast mode there are too few updates to learn anything.) One
-# seed and short runs show the large effect only; small differences between the curves mean nothing here.
+# Compare, at the right end of each panel, the learning rate at which a model stops learning, and how it moves with the depth. The verdicts are printed: "did
+# not learn" is a loss above 90 % of $\log 10$. (In fast mode there are too few updates to learn anything.) Each point is one run with one seed, and three
+# rates give the limit to a factor of 3 only: the large effect may show, small differences between the curves mean nothing. Which of the two
+# explanations holds, this experiment cannot decide.
 #
-# The paper uses pre-LN *and* warm-up (section 3.1 and Table 3). Pre-LN makes warm-up less necessary, not useless: Adam's own averages need time to fill
-# (notebook [12](12_optimisers.ipynb)).
+# The paper uses pre-LN *and* warm-up (section 3.1 and Table 3). Whether warm-up helps pre-LN here, compare the two pre-LN rows.
 #
 # ## Where this goes wrong in practice
 #
-# - **The normalised tokens put into the stream**: `x = norm(x); x = x + f(x)`. That is neither pre-LN nor post-LN. The stream is normalised
-#   again and again, and the shapes are right.
+# - **The normalised tokens put into the stream**: `x = norm(x); x = x + f(x)`. That is post-LN in disguise: with a LayerNorm at the end it computes
+#   $\mathrm{LN}(\mathbf{z} + f(\mathbf{z}))$ again and again. The shapes are right.
 # - **No LayerNorm at the end** of a pre-LN model (Eq. 4). The head then sees features whose size grows with the depth.
 # - **`x += f(x)` in place**, on an array that a pullback has kept. The gradient is then wrong without an error, in engines that do not notice.
 # - **Dropout or a scale on the stream** instead of on the branch. What multiplies the stream multiplies it $2L$ times.
@@ -467,9 +571,10 @@ check("10.4", post_ln_backward)
 
 # %% [markdown]
 # **10.5 (an hour).** *DeepNorm* ([Wang et al. 2022](https://arxiv.org/abs/2203.00555)) makes post-LN trainable at great depth by weighting
-# the stream more than the branch: $\mathbf{z}_\ell = \mathrm{LN}(\alpha\,\mathbf{z}_{\ell-1} + f_\ell(\mathbf{z}_{\ell-1}))$ with
-# $\alpha = (2L)^{1/4}$ for $L$ blocks. Take the branches $f_\ell(\mathbf{z}) = \mathbf{z}W_\ell$ and LN as in 10.4, and write the backward
-# pass of the whole stack: run forward, keep what is needed, go back.
+# the stream more than the branch: $\mathbf{z}_\ell = \mathrm{LN}(\alpha\,\mathbf{z}_{\ell-1} + f_\ell(\mathbf{z}_{\ell-1}))$. (For an encoder of $L$ blocks
+# $\alpha = (2L)^{1/4}$, and some weights of the branches begin smaller, by $(8L)^{-1/4}$.) Take the branches
+# $f_\ell(\mathbf{z}) = \mathbf{z}W_\ell$, here $L$ of them, and LN as in 10.4. Write the backward pass of the whole stack: run forward, keep
+# what is needed, go back. `alpha` is given; use it as it is.
 
 
 # %%
