@@ -13,7 +13,7 @@ import pytest
 from minivit import functional as F
 from minivit.models import ViT, ViTConfig
 from minivit.stepper import BackwardStepper
-from minivit.stepper.drawing import STATES
+from minivit.stepper.drawing import STATES, Drawing
 from minivit.tensor import Tensor
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -262,6 +262,19 @@ def test_names_are_text_not_markup():
     html = fan_out().html()
     assert "<x>" not in html
     assert "&lt;x&gt; &amp; co" in html
+
+
+def test_data_for_the_script_do_not_end_it(monkeypatch):
+    monkeypatch.setattr(Drawing, "waiting", lambda drawing, link: ["</script>"])
+    (text,) = [t for t in Page(doubled_twice().html()).texts["script"] if t.startswith("{")]
+    assert json.loads(text)["waiting"] == [["</script>"]] * 3
+
+
+def test_a_strip_has_all_steps_of_a_short_pass_and_four_of_a_long_one():
+    assert repr(doubled_twice().frames()) == "steps 0, 1, 2 of a backward pass"
+    stepper = long_chain()
+    assert len(stepper) == 34
+    assert repr(stepper.frames()) == "steps 0, 11, 22, 34 of a backward pass"
 
 
 def test_a_strip_shows_the_steps_asked_for():
