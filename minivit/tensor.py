@@ -290,15 +290,15 @@ def _pull_back(node: Node, cotangents: "_Cotangents", keep: bool) -> None:
         cotangents.add(link, d, ours)
 
 
-def first_cotangent(loss: Tensor, g: Array | None) -> Array:
+def first_cotangent(loss: Tensor, g: Array | None, caller: str = "grad") -> Array:
     """Where the backward pass begins: `g`, or 1 for a loss of one element. Raises ValueError for any other shape."""
     if g is None:
         if loss.size != 1:
-            raise ValueError(f"grad: loss has shape {loss.shape}; pass g, a cotangent of that shape")
+            raise ValueError(f"{caller}: loss has shape {loss.shape}; pass g, a cotangent of that shape")
         g = xp_of(loss.data).ones(loss.shape, dtype=loss.dtype)
     g = xp_of(loss.data).asarray(g)
     if g.shape != loss.shape:
-        raise ValueError(f"grad: the cotangent g has shape {g.shape}, the loss {loss.shape}")
+        raise ValueError(f"{caller}: the cotangent g has shape {g.shape}, the loss {loss.shape}")
     return g
 
 

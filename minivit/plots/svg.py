@@ -18,9 +18,14 @@ def page(width: int, height: int, title: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="DejaVu Sans, Verdana, Arial, sans-serif" font-size="12" role="img">\n'
-        f"<title>{escape(title)}</title>\n"
+        f"<title>{in_xml(title)}</title>\n"
         f'<rect width="{width}" height="{height}" fill="white"/>'
     )
+
+
+def in_xml(text: str) -> str:
+    """Text as it may stand between tags: without markup, and what cannot be printed, which XML may forbid, in ASCII."""
+    return escape("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
 
 
 def tip(name: str, colour: str = "#333", orient: str = "auto") -> str:
@@ -32,7 +37,7 @@ def tip(name: str, colour: str = "#333", orient: str = "auto") -> str:
 def caption(x: float, y: float, line: str, size: int, weight: str = "normal", anchor: str = "start") -> str:
     """One line of text whose baseline starts (or ends, anchor "end") at (x, y)."""
     style = f'font-size="{size}" font-weight="{weight}" text-anchor="{anchor}"'
-    return f'<text x="{x}" y="{y}" {style} fill="#111">{escape(line)}</text>'
+    return f'<text x="{x}" y="{y}" {style} fill="#111">{in_xml(line)}</text>'
 
 
 def shape_in_words(shape: tuple[int, ...]) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape
 
-from minivit.plots.svg import PLAIN, TINTS, caption, page, shape_in_words, size_in_words, tip
+from minivit.plots.svg import PLAIN, TINTS, caption, in_xml, page, shape_in_words, size_in_words, tip
 from minivit.plots.tape_graph import IN_BLOCK
 from minivit.stepper import words
 from minivit.stepper.frame import Frame, Link
@@ -37,8 +36,6 @@ LEGEND = {
     "runs": "its vjp runs",
     "done": "its vjp has run",
 }
-
-
 LEGEND_WIDTH, LEGEND_HEIGHT = 240, 22 * len(LEGEND) + 8
 
 
@@ -150,7 +147,7 @@ class Drawing:
         face = self.faces[box.link]
         fill = TINTS.get(box.link.op, PLAIN) if isinstance(box.link, Node) else "#fff8e6"
         colour, thick, dash = STATES[state]
-        yield f'<g class="box"><title>{escape(self.stepper.label(box.link))}</title>'
+        yield f'<g class="box"><title>{in_xml(self.stepper.label(box.link))}</title>'
         yield (
             f'<rect x="{box.left:g}" y="{box.top:g}" width="{box.width:g}" height="{box.height:g}" rx="6" '
             f'fill="{fill}" stroke="{colour}" stroke-width="{thick}" stroke-dasharray="{dash}"/>'
@@ -241,4 +238,4 @@ def _line(line: Line, active: bool, prefix: str) -> str:
 
 def _monospaced(x: float, y: float, line: str, kind: str = "fixed") -> str:
     style = f'font-size="11.5" {MONOSPACE} xml:space="preserve" fill="#111"'
-    return f'<text class="{kind}" x="{x:g}" y="{y:g}" {style}>{escape(line)}</text>'
+    return f'<text class="{kind}" x="{x:g}" y="{y:g}" {style}>{in_xml(line)}</text>'

@@ -60,7 +60,22 @@ class Frame:
 def start(loss: Tensor, g: Array) -> Frame:
     """Position 0: the loss has been given its cotangent `g`."""
     link = loss.node or loss
-    return Frame(0, None, "", None, (), (), (), {}, "", "", 0, (), {link: g}, {link: 1})
+    return Frame(
+        position=0,
+        node=None,
+        op="",
+        cotangent_in=None,
+        returned_shapes=(),
+        cotangents_out=(),
+        inputs=(),
+        saved={},
+        source="",
+        source_file="",
+        source_line=0,
+        returned=(),
+        accumulated={link: g},
+        arrived={link: 1},
+    )
 
 
 def after_one_more(before: Frame, node: Node, vjp: Callable, inputs: tuple[Argument, ...]) -> Frame:

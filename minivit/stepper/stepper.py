@@ -1,5 +1,6 @@
 """BackwardStepper: what `grad` does in one go, one vjp at a time."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -40,16 +41,16 @@ class BackwardStepper:
         self._names: dict[Link, str] = {}
         self._name(loss, values or {})
         self.inputs: dict[Node, tuple[Argument, ...]] = {node: self._arguments(node) for node in self.nodes}
-        self._frames = [frames.start(loss, first_cotangent(loss, g))]
+        self._frames = [frames.start(loss, first_cotangent(loss, g, "BackwardStepper"))]
         self.position = 0
         self._drawing: Drawing | None = None
 
     def _name(self, loss: Tensor, values: Mapping[str, Tensor]) -> None:
-        """Give every Node and leaf a name that has one."""
-        unnamed = 0
+        """Give a name to every leaf and to the results that have one."""
+        taken = {leaf.name for leaf in self._tensors.values()} | values.keys()
+        free = (name for i in itertools.count(1) if (name := f"leaf {i}") not in taken)
         for link, leaf in self._tensors.items():
-            unnamed += not leaf.name
-            self._names[link] = leaf.name or f"leaf {unnamed}"
+            self._names[link] = leaf.name or next(free)
         for name, tensor in [(loss.name or "loss", loss), *values.items()]:
             link = tensor.node or tensor
             if link not in self.portions:

@@ -264,6 +264,12 @@ def test_names_are_text_not_markup():
     assert "&lt;x&gt; &amp; co" in html
 
 
+def test_what_xml_forbids_is_escaped():
+    x = Tensor(3.0, requires_grad=True, name="a\x00\x1b\ufffe")
+    for svg in (BackwardStepper(x * x).svg(), BackwardStepper(x * x, values={"\x01": x}).frames().svg()):
+        assert any("\\x0" in text for texts, _ in box_states(svg) for text in texts)
+
+
 def test_data_for_the_script_do_not_end_it(monkeypatch):
     monkeypatch.setattr(Drawing, "waiting", lambda drawing, link: ["</script>"])
     (text,) = [t for t in Page(doubled_twice().html()).texts["script"] if t.startswith("{")]

@@ -292,9 +292,9 @@ def test_a_tape_that_was_used_up():
 
 def test_a_cotangent_of_the_wrong_shape():
     x = Tensor(np.ones(3), requires_grad=True) * 2.0
-    with pytest.raises(ValueError, match="pass g, a cotangent of that shape"):
+    with pytest.raises(ValueError, match=r"^BackwardStepper: loss .* pass g, a cotangent of that shape"):
         BackwardStepper(x)
-    with pytest.raises(ValueError, match=r"g has shape \(2,\), the loss \(3,\)"):
+    with pytest.raises(ValueError, match=r"^BackwardStepper: the cotangent g has shape \(2,\), the loss \(3,\)"):
         BackwardStepper(x, np.ones(2))
 
 
@@ -364,6 +364,12 @@ def test_names_of_the_reader_are_told_from_those_of_the_op():
     lines = stepper.text(2).splitlines()
     assert "saved      y of tanh = 0.964" in lines  # its result, no argument
     assert "goes out   to x: 0.141" in lines  # its only argument needs no name
+
+
+def test_a_leaf_without_a_name_is_given_none_of_the_reader():
+    named, first, second, last = (Tensor(1.0, requires_grad=True, name=n) for n in ("leaf 1", None, None, None))
+    stepper = BackwardStepper(named * first * second * last, values={"leaf 3": second})
+    assert [stepper.label(leaf) for leaf in (named, first, second, last)] == ["leaf 1", "leaf 2", "leaf 3", "leaf 5"]
 
 
 def test_what_takes_no_gradient_is_said():
