@@ -53,10 +53,14 @@ rng = np.random.default_rng(14)
 # | $x$, $y$ | values before and after | any, the same | `x`, `y` |
 # | $m$ | factors, drawn anew in every step | that of $x$ | `m` |
 # | $\mathrm{d}x$, $\mathrm{d}y$ | gradients of the loss | that of $x$ | `dx`, `dy` |
-# | $\mathbf{t}$ | label of an image as a distribution over $K$ classes | $(K,)$ | `labels[i]` |
+# | $\mathbf{t}$ | label of an image as a distribution over the classes | $(K,)$ | `labels[i]` |
+# | $K$ | classes | number | 10 |
 # | $\lambda$ | share of the first of two mixed images | number in 0..1 | `lam` |
+# | $\alpha$ | parameter of the distribution of $\lambda$ | positive number | `mixup=0.2`, `cutmix=1.0` |
 #
 # **Why divide?** The expected value of a factor is $p \cdot 0 + (1-p) \cdot \frac{1}{1-p} = 1$, so $\mathbb{E}[y_i] = x_i$: the next layer sees on average what it will see in evaluation, and evaluation needs no correction. This is called *inverted* dropout.
+#
+# **Why drop anything?** A feature that may be missing in the next step cannot be relied on. So the model has to base each answer on many.
 #
 # As a loop over numbers `u`, each uniform between 0 and 1, and as one product:
 
@@ -76,7 +80,7 @@ y = x * m
 agree("y", y, y_loops)
 
 # %% [markdown]
-# The mean over many draws, beside $x$: the largest deviation, in standard errors of a mean. Of 20 numbers one expects the largest to be about two, and hardly ever above four.
+# The mean over many draws, beside $x$: the largest deviation, in standard errors of a mean. Of the absolute values of 20 normally distributed numbers one expects the largest to be about two, and hardly ever above four.
 
 # %%
 draws = 20_000
@@ -144,7 +148,7 @@ show_source(EncoderBlock.forward)
 # **Flip**: mirror each image with probability ½. **Crop**: pad with black all round, then cut a window of the old size out at a random place; that shifts the image. The library draws first and applies then, so that the loops can use the same draws.
 
 # %%
-train, test = photographs(full_or_fast(1000, 200), full_or_fast(2000, 200))
+train, _ = photographs(full_or_fast(1000, 200), 200)
 images = train.images[:5]  # (B, height, width, C) uint8
 B, height, width, C = images.shape
 flipped = draw_flips(B, rng)  # (B,) True or False
@@ -167,7 +171,8 @@ agree("crop", crop(images, padding, np.stack([tops, lefts])), crop_loops)
 show_source(crop)
 
 # %% [markdown]
-# **RandAugment** (Cubuk et al. 2020): $n$ operations per image, drawn from a list of sixteen such as rotate, posterise, change the contrast, all with one magnitude. Two numbers instead of a policy that has to be searched for.
+# **RandAugment** (Cubuk et al. 2020): a few operations per image, drawn from a list such as rotate, posterise, change the contrast (fourteen in their paper, sixteen in the code that the library follows), all with one magnitude. Two numbers, in the code `(2, 10)`,
+# instead of a policy that has to be searched for. At this magnitude some images of 32 × 32 pixels can hardly be recognised, as the figure below shows. Then the label is not kept, and the test accuracy may suffer.
 #
 # ## Changes that mix labels
 #
@@ -175,7 +180,7 @@ show_source(crop)
 #
 # $$\tilde{\mathbf{x}} = \lambda \mathbf{x}_a + (1 - \lambda)\,\mathbf{x}_b, \qquad \tilde{\mathbf{t}} = \lambda \mathbf{t}_a + (1-\lambda)\,\mathbf{t}_b, \qquad \lambda \sim \mathrm{Beta}(\alpha, \alpha).$$
 #
-# The partner of image $i$ is image $i-1$ of the batch. For small $\alpha$ the Beta distribution has most of its mass near 0 and 1: most mixtures are nearly one image. The library takes the larger of $\lambda$ and $1 - \lambda$, as the authors' later code does, so that image $i$ dominates.
+# The partner of image $i$ is image $i-1$ of the batch. For small $\alpha$ the Beta distribution has most of its mass near 0 and 1: most mixtures are nearly one image. The library takes the larger of $\lambda$ and $1 - \lambda$, as later code of the ViT's authors (big_vision) does, so that image $i$ dominates.
 
 # %%
 pixels = images / 127.5 - 1
@@ -212,7 +217,7 @@ y = e / e.sum(axis=1, keepdims=True)
 agree("d logits", (y - t_mixed) / B, grad(loss, [logits])[0])  # over B: the loss is the mean over the images
 
 # %% [markdown]
-# **CutMix** (Yun et al. 2019) replaces a box of one image by the same box of another, and the labels are mixed in the proportion of the pixels. Exercise 14.4 is to write it. Five images under each change:
+# **CutMix** (Yun et al. 2019) replaces a box of one image by the same box of another, and the labels are mixed in the proportion of the pixels. Exercise 14.4 is to write it. Five images under each change; the two mixtures with $\alpha = 1$, so that they can be seen (in the experiment mixup has $\alpha = 0.2$):
 
 # %%
 changes = {
@@ -234,8 +239,10 @@ plt.show()
 # %% [markdown]
 # ## Experiment: what each brings
 #
-# A model with patches of 8 × 8 pixels, width 64 and four blocks, and few images, which it sees many times. It is trained without any of this, then with one method at a time, then with three together, with the same number of steps each. For one seed all
-# start from the same weights (dropout adds none) and see the images in the same order; so we look at the *difference* to "none", seed by seed. That removes what the runs of a seed have in common.
+# A model with patches of 8 × 8 pixels, width 64 and four blocks, and few images, which it sees many times. It is trained without any of this, then with one method at a time, then with three together, with the same number of steps each. Each seed draws its own training and test images. For one seed all
+# start from the same weights (dropout adds none) and see the same images in the same order; so we look at the *difference* to "none", seed by seed. That removes what the runs of a seed have in common.
+#
+# The settings are common ones, and not equally strong. In four blocks, for one, stochastic depth 0.1 has a mean rate of 0.05. The training accuracy shows how strong each is here.
 
 
 # %%
@@ -244,7 +251,7 @@ methods = {  # name: (fields of the model's configuration, arguments of fit)
     "none": ({}, {}),
     "flip": ({}, {"augment": Augment(size, flip=True)}),
     "crop": ({}, {"augment": Augment(size, crop_padding=4)}),
-    "RandAugment": ({}, {"augment": Augment(size, randaugment=(2, 10))}),
+    "RandAugment": ({}, {"augment": Augment(size, randaugment=(2, 10))}),  # operations, magnitude
     "mixup": ({}, {"mixup": 0.2}),
     "CutMix": ({}, {"cutmix": 1.0}),
     "dropout": ({"dropout": 0.1}, {}),
@@ -252,12 +259,14 @@ methods = {  # name: (fields of the model's configuration, arguments of fit)
     "flip, crop, mixup": ({}, {"augment": Augment(size, flip=True, crop_padding=4), "mixup": 0.2}),
 }
 seeds = full_or_fast(range(3), range(2))
+data = {seed: photographs(full_or_fast(1000, 200), full_or_fast(2000, 200), seed) for seed in seeds}
 steps, batch_size = full_or_fast((300, 64), (4, 32))
 
 
 def measured(name, seed):
     """Train with one method -> accuracy on the training images, unchanged, and on the test images."""
     fields, arguments = methods[name]
+    train, test = data[seed]
     model = ViT(ViTConfig(**small, **fields), seed)
     fit(model, train, steps, batch_size=batch_size, lr=2e-3, seed=seed, **arguments)
     return accuracy(model, train), accuracy(model, test)
@@ -269,7 +278,7 @@ print(f"{train.name}: {len(train)} training images, each seen {steps * batch_siz
 
 # %%
 def mean_and_error(values):
-    """Mean over the seeds and its standard error, s / sqrt(n), as percentages."""
+    """Mean over the seeds and its standard error: standard deviation / sqrt(seeds), as percentages."""
     return 100 * values.mean(), 100 * values.std(ddof=1) / np.sqrt(len(values))
 
 
@@ -297,8 +306,8 @@ for name, values in results.items():
     difference = "" if name == "none" else f"   difference {mean:+5.1f} ± {of_difference:.1f}"
     print(f"{name:<18} training {on_train:5.1f} %   test {on_test:5.1f} ± {error:.1f} %" + difference)
 
-pooled = np.sqrt(np.mean(errors[1:] ** 2))
-clear = [name for name, (mean, _) in differences.items() if abs(mean) > 3 * pooled]
+pooled = np.sqrt(np.mean([error**2 for name, (_, error) in differences.items() if name != "none"]))
+clear = [f"{name} ({mean:+.1f})" for name, (mean, _) in differences.items() if abs(mean) > 3 * pooled]
 print(f"standard error of a difference, pooled over the methods: {pooled:.1f} points")
 print("differences of more than three of these:", ", ".join(clear) or "not one")
 
@@ -309,8 +318,9 @@ print("differences of more than three of these:", ", ".join(clear) or "not one")
 # - **Training accuracy** may fall, compared with "none". That is not a defect: the model is asked a harder question. Whether the *test* accuracy rises is what counts.
 # - **Which differences are more than noise?** A standard error from three seeds is itself uncertain, and may be small by luck. The last lines therefore pool it: they take the root of the mean of the squares over all methods, as if the noise were the same for all. They ask for three of
 #   these, not two, since among eight comparisons one of two standard errors may well come about by chance. A difference that is not listed is not shown to be zero; it is not shown to be anything.
+#   And all eight are differences to the same runs of "none": had these been bad by chance, all methods would look good at once.
 #
-# The number of steps was the same for all, and small. A method whose *training* accuracy is still low here has not had the time to show what it can do; one that has learned the images by heart has. So this figure does not rank the methods for long runs.
+# The number of steps was the same for all, and small. A method whose *training* accuracy is still low here has not had the time to show what it can do; one that has learned the images by heart has. So this figure does not rank the methods for long runs, and that three together bring more than one alone is not to be expected in a short one.
 # With a quarter of an hour to spend, set `steps` to 1000 and see which differences grow.
 # Steiner et al. (2021) compare amounts of augmentation and regularisation in thousands of trainings, and find that the best one depends on the size of the model and of the data set, and on how long one trains.
 #
@@ -325,7 +335,8 @@ print("differences of more than three of these:", ", ".join(clear) or "not one")
 #
 # ## Exercises
 #
-# **14.1 (one minute).** Which of these changes does *not* keep the labels of handwritten digits: `"shift"` by one pixel, `"flip"` left to right, `"noise"` of a few percent, `"rotate"` by five degrees?
+# **14.1 (one minute).** Photographs of traffic lights, three lamps one above the other, are to be classified as red, yellow or green. Which change does *not* keep the labels: `"shift"` by a few pixels, `"flip"` left to right, `"hue"` (all colours turned
+# on the colour circle by one random angle), `"rotate"` by five degrees?
 
 # %%
 answer = None  # your answer here: one of the four words

@@ -121,14 +121,14 @@ EXERCISES = [
     Exercise(
         "14.1",
         choice(
-            "flip",
+            "hue",
             {
-                "shift": "A digit one pixel further to the side is the same digit.",
-                "noise": "A little noise makes no other digit of it.",
-                "rotate": "Handwriting slants by more than five degrees; only far larger angles make a 9 of a 6.",
+                "shift": "The same lamp is lit, a little further to the side.",
+                "flip": "Mirrored left to right, the lamps keep their order from top to bottom, and their colours.",
+                "rotate": "Cameras are tilted by as much. Only far larger angles bring another lamp to the top.",
             },
         ),
-        "A mirrored 2 or 7 is no digit, and is not what the model will be asked about.",
+        "It depends on the classes: turned colours keep makes of cars, and a flip spoils arrows to the left.",
     ),
     Exercise(
         "14.2",

@@ -50,14 +50,14 @@ def empty_box(images, labels, lam, centre):
 
 
 RIGHT = {
-    "14.1": ["flip"],
+    "14.1": ["hue"],
     "14.2": [skip],
     "14.3": [depth],
     "14.4": [paste],
 }
 
 WRONG = {
-    "14.1": [("shift", "same digit"), ("rotate", "slant"), ("crop", "Choose one of")],
+    "14.1": [("shift", "same lamp"), ("rotate", "tilted"), ("flip", "top to bottom"), ("crop", "Choose one of")],
     "14.2": [
         (lambda *args: skip(*args, scaled=False), "divided by 1 - rate"),
         (lambda z, f, u, rate, dz: skip(z, f, 1 - u, 1 - rate, dz), "differs"),
