@@ -40,7 +40,8 @@ def _models(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
     cases = [ties]
     for n in (6, 9, 13):
         prices = rng.permutation(n) + 1.0
-        cases.append((prices, np.round(np.log(prices) + 1.5 * rng.standard_normal(n), 3)))
+        scores = np.log(prices) + 1.5 * rng.standard_normal(n)
+        cases.append((prices, np.round(1 / (1 + np.exp(-scores)), 3)))  # accuracies: in 0..1
     return cases
 
 
@@ -48,10 +49,12 @@ def _block_flop(N: int, D: int, M: int, of_attention: int = 4) -> int:
     return 8 * N * D**2 + of_attention * N**2 * D + 4 * N * D * M
 
 
-def _smallest_patch(side: int, D: int, L: int, budget: float, of_attention: int = 4) -> int | None:
+def _smallest_patch(
+    side: int, D: int, L: int, budget: float, of_attention: int = 4, class_tokens: int = 0
+) -> int | None:
     """of_attention: the factor of N^2 D."""
     for patch in range(1, side + 1):
-        tokens = (side // patch) ** 2
+        tokens = (side // patch) ** 2 + class_tokens
         if side % patch == 0 and L * _block_flop(tokens, D, 4 * D, of_attention) <= budget:
             return patch
     return None
@@ -93,6 +96,7 @@ CASES = [
     (30, 128, 3, 2e8),
     (32, 64, 4, 1e5),
     (36, 48, 4, 3e7),
+    (24, 32, 2, 1.01 * 2 * _block_flop(36, 32, 4 * 32)),  # just enough for 36 tokens, not for 37
 ]
 _PATCHES = function_like(
     lambda *case: _number_or_minus_one(_smallest_patch(*case)),
@@ -105,6 +109,12 @@ _PATCHES = function_like(
         ),
         "Inside attention there are two products, q k^T and A v: 4 N^2 D.": (
             lambda side, D, L, budget: _number_or_minus_one(_smallest_patch(side, D, L, budget, of_attention=2))
+        ),
+        "This counts a [class] token, and there is none here.": (
+            lambda side, D, L, budget: _number_or_minus_one(_smallest_patch(side, D, L, budget, class_tokens=1))
+        ),
+        "If even a single patch is too expensive, return None.": (
+            lambda *case: _smallest_patch(*case) or _number_or_minus_one(0)
         ),
     },
 )
@@ -136,6 +146,7 @@ EXERCISES = [
                 "the MLP.": lambda D, F: 2 * D,
                 "This leaves out the projections of attention, 8 N D^2.": lambda D, F: F,
                 "Inside attention there are two products, q k^T and A v: 4 N^2 D.": lambda D, F: 2 * (2 * D + F),
+                "The projections of attention cost 8 N D^2. Divided by 4 N D that is 2 D.": lambda D, F: D + F,
             },
         ),
         "With F = 4 D it is 6 D: 4,608 tokens for ViT-B, an image of more than 1,000 pixels with patches of 16.",
@@ -152,7 +163,7 @@ EXERCISES = [
                 "Of two models of the same price only the more accurate one is on the front.": _running_maximum,
             },
         ),
-        "Sorted by price, the front is where the running maximum of the accuracy rises.",
+        "Sorted by price, and by falling accuracy where prices agree, it is where the running maximum rises.",
     ),
     Exercise(
         "16.4",

@@ -12,11 +12,23 @@ def front(prices, accuracies):
     return np.array(found)
 
 
-def patch(side, D, L, budget, attention=True, divisors=True):
+def front_by_walking(prices, accuracies):
+    """Begins with the best accuracy 0, which all are above."""
+    best, found = 0, []
+    for price in np.unique(prices):
+        of_price = np.flatnonzero(prices == price)
+        i = of_price[np.argmax(accuracies[of_price])]
+        if accuracies[i] > best:
+            best = accuracies[i]
+            found.append(i)
+    return found
+
+
+def patch(side, D, L, budget, attention=True, divisors=True, class_token=0):
     for tokens_per_side in range(side, 0, -1):
         if divisors and side % tokens_per_side:
             continue
-        N = tokens_per_side**2
+        N = tokens_per_side**2 + class_token
         products = [(N, D, 3 * D), (N, D, D), (N, D, 4 * D), (N, 4 * D, D)]
         if attention:
             products += [(N, D, N), (N, N, D)]
@@ -28,7 +40,7 @@ def patch(side, D, L, budget, attention=True, divisors=True):
 RIGHT = {
     "16.1": [lambda N: 4 * N - 3],
     "16.2": [lambda D, F: (8 * D * D + 4 * D * F) / (4 * D)],
-    "16.3": [front],
+    "16.3": [front, front_by_walking],
     "16.4": [patch],
 }
 
@@ -37,7 +49,8 @@ WRONG = {
     "16.2": [
         (lambda D, F: 6 * D, "F = 4 D only"),
         (lambda D, F: F, "projections"),
-        (lambda D, F: D + F, "differs"),
+        (lambda D, F: D + F, "2 D"),
+        (lambda D, F: 3 * D, "differs"),
     ],
     "16.3": [
         (lambda prices, accuracies: np.argsort(prices), "all models"),
@@ -49,6 +62,7 @@ WRONG = {
         (lambda *case: patch(*case, attention=False), "inside attention"),
         (lambda side, D, L, budget: side, "differs"),
         (lambda *case: (patch(*case) or 1) * 2, "differs"),
-        (lambda side, D, L, budget: patch(side, D, L, budget) or 0, "differs"),
+        (lambda side, D, L, budget: patch(side, D, L, budget) or 0, "return None"),
+        (lambda *case: patch(*case, class_token=1), "[class] token"),
     ],
 }
