@@ -24,12 +24,15 @@
 # **Budget:** 14 s of CPU time (fast mode 7 s).
 
 # %%
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 
 from minivit.data import normalize
 from minivit.lessons import agree, check, full_or_fast, photographs, show_source
 from minivit.models import ViT, inside, load_pretrained
+from minivit.models.archive import read_arrays
 from minivit.tensor import no_grad
 
 rng = np.random.default_rng(18)
@@ -39,17 +42,22 @@ rng = np.random.default_rng(18)
 #
 # A small model comes with the notebook: six blocks of three heads, width 96, patches of 4 × 4 pixels, a [class] token and learned positions. It saw the 50,000 training images of CIFAR-10 four times, in some minutes on two cores
 # (`notebooks/experiments/small_checkpoint.py` has the commands). Its training began from seed 0, so `ViT(config, seed=0)` is the same model *before* training: the control.
+# It is far from the best: what it shows is what *it* has learned, and a better model may have learned other things.
 
 # %%
-trained = load_pretrained("results/vit_cifar10.safetensors")
+checkpoint = Path("results/vit_cifar10.safetensors")
+trained = load_pretrained(checkpoint)
 config = trained.config
 untrained = ViT(config, seed=0)
 models = {"trained": trained, "untrained": untrained}
-print(config)
+_, metadata = read_arrays(checkpoint)
+print(config.description)
+print(f"stored with the weights: accuracy {float(metadata['test_accuracy']):.1%} on the 10,000 test images")
 
 # %% [markdown]
 # The images are test images that it has not seen in training. If CIFAR-10 is not on your machine, they are drawn shapes, which it was never trained for: everything below still runs, but what it does with them means less.
 # They are normalised with the mean and standard deviation of the training run. This matters: a model given other inputs than it was trained with still answers, only worse.
+# So before looking inside, compare its accuracy on these images with the stored one, given the standard error.
 
 # %%
 _, test = photographs(1, full_or_fast(128, 16))
@@ -58,7 +66,8 @@ with no_grad():
     predicted = trained(images).data.argmax(axis=1)
 print(f"{len(images)} images of {test.name}")
 if test.name == "cifar10":
-    print(f"classified correctly: {(predicted == test.labels).mean():.1%}")
+    right = (predicted == test.labels).mean()
+    print(f"classified correctly: {right:.1%} ± {np.sqrt(right * (1 - right) / len(images)):.1%}")
 
 # %% [markdown]
 # ## Symbols
@@ -66,21 +75,25 @@ if test.name == "cifar10":
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
 # | $P$, $C$, $D$ | side of a patch in pixels, channels, width | numbers | |
-# | $L$, $k$, $N$ | blocks, heads, patches; with the [class] token $N+1$ tokens | numbers | |
+# | $L$, $k$, $N$ | blocks, heads, patches; with the [class] token $N+1$ tokens | numbers | `N` |
 # | $\mathbf{E}$ | patch projection, Eq. 1; column $d$ is the filter of feature $d$ | $(P^2C, D)$ | `patch_embed.projection` |
+# | $\Sigma$; $\mathbf{u}_m$, $\lambda_m$ | covariance of the filters; its eigenvectors and eigenvalues | $(P^2C, P^2C)$; $(P^2C,)$, number | `covariance`; `vectors`, `values` |
 # | $\mathbf{p}_i$ | position embedding of patch $i$, a row of $\mathbf{E}_{pos}$ | $(D,)$ | `table[i]` |
 # | $A_\ell^{(h)}$ | attention weights of head $h$ in block $\ell$ | $(N+1, N+1)$ | `attention[l, b, h]` of image `b` |
 # | $\mathbf{c}_i$ | centre of patch $i$, in pixels | $(2,)$ | |
+# | $r$ | attention distance, in pixels | number | `r` |
+# | $\mathbf{z}_\ell$ | the tokens after block $\ell$ | $(N+1, D)$ | |
+# | $\bar A_\ell$, $M_\ell$ | mean over the heads; the same with the residual connection | $(N+1, N+1)$ | |
 # | $R$ | rollout | $(N+1, N+1)$ | `R` |
 #
 # ## Filters
 #
-# Feature $d$ of a patch is its inner product with column $d$ of $\mathbf{E}$. So a column can be drawn as a small picture: the patch that excites this feature most, among those of one size. There are $D$ such pictures. The paper draws their
+# Feature $d$ of a patch is its inner product with column $d$ of $\mathbf{E}$. So a column can be drawn as a small picture: the patch that excites this feature most, among all with the same norm. There are $D$ such pictures. The paper draws their
 # **principal components** instead (Figure 7 left): take the mean filter off and diagonalise the covariance matrix,
 #
 # $$\Sigma = \frac1D \sum_{d=1}^{D} (\mathbf{e}_d - \bar{\mathbf{e}})(\mathbf{e}_d - \bar{\mathbf{e}})^\top, \qquad \Sigma\, \mathbf{u}_m = \lambda_m \mathbf{u}_m, \qquad \lambda_1 \ge \lambda_2 \ge \ldots$$
 #
-# $\mathbf{e}_d$ is column $d$, $\bar{\mathbf{e}}$ the mean of all columns, $\mathbf{u}_m$ the $m$-th component, and $\lambda_m/\sum_n \lambda_n$ is its share of the variance. First literally:
+# $\mathbf{e}_d$ is column $d$, $\bar{\mathbf{e}}$ the mean of all columns, $\mathbf{u}_m$ the $m$-th component, and $\lambda_m/\sum_{m'} \lambda_{m'}$ is its share of the variance. First literally:
 
 # %%
 filters = inside.patch_filters(trained).astype(np.float64)  # (D, P, P, C)
@@ -125,14 +138,19 @@ for name, sample in samples.items():
     _, share = inside.principal_components(sample, 48)
     needed = int((np.cumsum(share) < 0.9).sum()) + 1
     print(f"{name:<14} the first component has {share[0]:.1%}, {needed} of {len(share)} are needed for 90 %")
-correlation = np.corrcoef(*(inside.patch_filters(model).ravel() for model in models.values()))[0, 1]
-print(f"correlation of the trained filters with their initial values: {correlation:.3f}")
+now, then = (inside.patch_filters(model).ravel() for model in models.values())
+print(f"correlation of the trained filters with their initial values: {np.corrcoef(now, then)[0, 1]:.3f}")
+print(
+    f"length of the change, relative to that of the initial values: {np.linalg.norm(now - then) / np.linalg.norm(then):.2f}"
+)
 
 # %% [markdown]
 # The first row shows what structure looks like: brightness first, then colours, gradients and edges, and a few components with most of the variance. The paper says of its filters that their components "resemble plausible basis functions for a
-# low-dimensional representation of the fine structure within each patch" (section 4.5); that model, ViT-L/32, is hundreds of times larger and had seen far more images. Compare the other two rows and the last line. A correlation close to 1 means that
-# training hardly moved the filters. Then whatever the second row shows is the random initialisation, and to praise its structure would be a mistake. A small model can do without: $\mathbf{E}$ takes
-# $P^2C = 48$ numbers to $D = 96$, and a random projection to more dimensions loses nothing.
+# low-dimensional representation of the fine structure within each patch" (section 4.5); that model, ViT-L/32, is hundreds of times larger and had seen far more images. Compare with it the trained filters, and see the last two lines.
+# A correlation close to 1 and a small relative change mean that training moved the filters little. Then what the second row shows is mostly the random initialisation, and to praise its structure would be a mistake. A small model can do
+# without: $\mathbf{E}$ takes $P^2C = 48$ numbers to $D = 96$, and a random projection to more dimensions loses nothing: its 48 rows are linearly independent (with probability 1), so the pixels can be computed back.
+#
+# (Do not compare the second and the third row picture by picture. Where several components have nearly the same share, a small change of the filters rotates them among each other, and a change of sign turns every colour into its opposite.)
 #
 # ## Position embeddings
 #
@@ -177,41 +195,44 @@ right.set(xlabel="distance in patches, rounded", ylabel="mean cosine similarity"
 _ = right.legend()
 
 # %% [markdown]
-# The paper finds two things: "closer patches tend to have more similar position embeddings", and patches in the same row or column have similar ones. The first you can read off the right curve: does it fall with the distance, and does the control?
-# The second needs its own comparison, between pairs at the same distance, of which some share a row or column:
+# The paper finds, among others, two things: "closer patches tend to have more similar position embeddings", and patches in the same row or column have similar ones. The first you can read off the right curve: does it fall with the distance, and does the control?
+# (The last points are pairs at opposite edges of the image; edges may have something in common.) The second needs its own comparison, between pairs at about the same distance, of which some share a row and some a column:
 
 # %%
 place_row, place_column = np.divmod(np.arange(N), columns)
-aligned = (place_row[:, None] == place_row) | (place_column[:, None] == place_column)
-cosines = similarity.reshape(N, N)
-for step in (3, 4, 5):
-    ring = np.rint(distance) == step
-    same, others = cosines[ring & aligned].mean(), cosines[ring & ~aligned].mean()
-    print(f"about {step} patches apart: same row or column {same:+.2f}, others {others:+.2f}")
+same_row, same_column = place_row[:, None] == place_row, place_column[:, None] == place_column
+groups = {"same row": same_row, "same column": same_column, "others": ~(same_row | same_column)}
+for name, model in models.items():
+    cosines = inside.cosine_similarity(inside.position_table(model), config.grid).reshape(N, N)
+    for step in (3, 4, 5):
+        ring = np.rint(distance) == step
+        means = (f"{group} {cosines[ring & pairs].mean():+.2f}" for group, pairs in groups.items())
+        print(f"{name:<10} about {step} patches apart:", *means, sep="   ")
 
 # %% [markdown]
-# If the first number is clearly the larger one at every distance, the table has rows and columns as the paper's has. If not, this model tells places apart without them.
+# If the first two numbers are both clearly larger than the third, and those of the control are not, the table has rows and columns as the paper's has. It may have only one of them: pictures of the world differ more between top and bottom
+# than between left and right.
 #
 # ## Attention distance
 #
 # How far does a head look? The paper (section 4.5, D.7) takes the mean distance between a query and what it attends to, weighted by attention: an analogue of the receptive field of a convolution.
 #
-# $$d = \frac1N \sum_{i=1}^{N} \frac{\sum_{j=1}^{N} A_{ij}\, \lVert \mathbf{c}_i - \mathbf{c}_j \rVert_2}{\sum_{j=1}^{N} A_{ij}}$$
+# $$r = \frac1N \sum_{i=1}^{N} \frac{\sum_{j=1}^{N} A_{ij}\, \lVert \mathbf{c}_i - \mathbf{c}_j \rVert_2}{\sum_{j=1}^{N} A_{ij}}$$
 #
 # The sums run over the patches. The [class] token has no place, so its row and column are left out, and the division brings what is left of each row back to a sum of 1. One head and one image in loops:
 
 # %%
 attention = inside.attention_weights(trained, images)  # (L, B, H, N + 1, N + 1)
 A = attention[0, 0, 0, 1:, 1:].astype(np.float64)  # first block, image and head, without [class]
-d = 0.0
+r = 0.0
 for i in range(N):
     total = reach = 0.0
     for j in range(N):
         down, across = P * (i // columns - j // columns), P * (i % columns - j % columns)  # pixels
         total += A[i, j]
         reach += A[i, j] * np.sqrt(down**2 + across**2)
-    d += reach / total / N
-agree("distance", inside.attention_distance(attention[0, 0, 0].astype(np.float64), config), d)
+    r += reach / total / N
+agree("distance", inside.attention_distance(attention[0, 0, 0].astype(np.float64), config), r)
 
 # %%
 show_source(inside.attention_distance)
@@ -248,10 +269,11 @@ _ = axes.legend(ncols=2, loc="center")
 
 # %% [markdown]
 # The paper's Figure 7 (right) has, in the lowest blocks, heads near the bottom of such a plot *and* heads near the top, and only the latter in the highest. Where are the dots here, and how far is the trained model from the control?
-# If both lie near the line of the uniform head, this model has not learned to look near by. That need not surprise: a local head has to be learned, and Raghu et al. (2021) report that their models did not learn it when they had too little data.
+# (A head can lie a little above the line of the uniform head: it prefers far patches.)
+# If both models lie near that line, this model has not learned to look near by. That need not surprise: a local head has to be learned, and Raghu et al. (2021) report that their models did not learn it when they had too little data.
 #
 # A dot at the height of the uniform head does *not* say that the head attends uniformly. A head that looks at a few patches anywhere has on average about the same distance. The entropy of a query's weights, $-\sum_j A_{ij} \ln A_{ij}$, tells them
-# apart. Uniform attention to $m$ tokens has the entropy $\ln m$, so its exponential says over how many tokens a head spreads its weight:
+# apart. Uniform attention to $n$ tokens has the entropy $\ln n$, so its exponential says over how many tokens a head spreads its weight. (We average the entropy first, over images and queries. The [class] token counts as a token here.)
 
 # %%
 for name, model in models.items():
@@ -263,6 +285,8 @@ for name, model in models.items():
     )
 
 # %% [markdown]
+# If the trained heads have fewer tokens than the control's, at about the same distance, they have learned to choose, but not to choose what is near.
+#
 # ## Rollout
 #
 # Attention weights connect the tokens of one block with those of the next. The [class] token of the last block reads tokens that have themselves read others. **Attention rollout** (Abnar and Zuidema 2020) follows the weights back to the
@@ -297,7 +321,7 @@ agree("row sums", R.sum(axis=-1), np.ones(R.shape[:2]), rtol=1e-4)
 show_source(inside.rollout)
 
 # %% [markdown]
-# The [class] token's row, as a picture: `read_by_head` picks it and drops the [class] column. We draw it as a multiple of the uniform share $1/(N+1)$. Beneath it, the attention of the last block alone.
+# The [class] token's row, as a picture: `read_by_head` picks it and drops the [class] column. We draw it as a multiple of the uniform share $1/(N+1)$. Beneath it, the attention of the last block alone, the mean over its heads.
 
 # %%
 maps = {
@@ -342,15 +366,15 @@ def blanked(images, patches):
     out = images.copy()
     for image, chosen in zip(out, patches, strict=True):
         for patch in chosen:
-            r, c = divmod(patch, columns)
-            image[r * P : (r + 1) * P, c * P : (c + 1) * P] = 0
+            row, column = divmod(patch, columns)
+            image[row * P : (row + 1) * P, column * P : (column + 1) * P] = 0
     return out
 
 
 def changed(patches):
-    """Share of the images whose predicted class is another one without these patches."""
+    """(B,): 1 for an image whose predicted class is another one without these patches, else 0."""
     with no_grad():
-        return (trained(blanked(images, patches)).data.argmax(axis=1) != predicted).mean()
+        return (trained(blanked(images, patches)).data.argmax(axis=1) != predicted).astype(float)
 
 
 # %%
@@ -363,26 +387,40 @@ orders = {
     "lowest by rollout": ranks["rollout"][:, ::-1],
 }
 counts = full_or_fast((4, 8, 16, 32), (4, 16))
-shares = {name: np.array([changed(order[:, :k]) for k in counts]) for name, order in orders.items()}
+changes = {name: np.array([changed(order[:, :n]) for n in counts]) for name, order in orders.items()}  # (counts, B)
+
+
+def mean_and_error(values):
+    """(..., B) -> the mean over the images and its standard error."""
+    return values.mean(axis=-1), values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1])
+
 
 figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
-for (name, values), marker in zip(shares.items(), "os^xD", strict=True):
-    error = np.sqrt(values * (1 - values) / len(images))  # standard error of a share
-    axes.errorbar(counts, values, error, marker=marker, capsize=3, label=name)
-    print(f"{name:<26}", *(f"{v:.0%} ± {e:.0%}" for v, e in zip(values, error, strict=True)), sep="   ")
+for (name, values), marker in zip(changes.items(), "os^xD", strict=True):
+    axes.errorbar(counts, *mean_and_error(values), marker=marker, capsize=3, label=name)
 axes.set(xlabel=f"blanked patches of {N}", ylabel="share of predictions that change", ylim=(0, 1))
 _ = axes.legend()
 
+# %%
+print(f"blanked: {', '.join(map(str, counts))} of {N} patches")
+for name, values in changes.items():
+    print(f"{name:<26}", *(f"{share:6.0%}" for share in values.mean(axis=1)), sep="   ")
+print('"highest by rollout", minus')
+for name in list(changes)[1:]:
+    gaps = zip(*mean_and_error(changes["highest by rollout"] - changes[name]), strict=True)
+    print(f"{name:<26}", *(f"{100 * gap:+4.0f} ± {100 * error:.0f}" for gap, error in gaps), sep="   ")
+
 # %% [markdown]
-# Compare "highest by rollout" with "at random", and the gap with the standard errors. If the two curves coincide, the rollout of this model does not find the patches that its decisions depend on, however plausible the pictures look. Then compare
-# with another image's rollout: the gap that is left belongs to this image. Last, see whether the last block alone does better or worse, although it knows nothing of the blocks before. Whichever way it went in this run: the pictures alone could not have told you.
+# All curves are measured on the same images. So their distance is not to be compared with the bars of the figure: take the differences image by image, and give *them* an error, as the lower table does (in percentage points; [15](15_data_scale.ipynb)).
+# If "highest by rollout" minus "at random" is not clearly above zero, the rollout of this model does not find the patches that its decisions depend on, however plausible the pictures look. What is left of the difference to another image's rollout,
+# if anything is, belongs to this image. Last, see whether the last block alone does better or worse, although it knows nothing of the blocks before. Whichever way it went in this run: the pictures alone could not have told you.
 #
-# One caution. An image with blank patches is an image of a kind that the model has never seen; it may err for that reason too. This is why random patches are the reference, and not zero.
+# Two cautions. A changed answer need not be a worse one; the first may have been wrong. And an image with blank patches is an image of a kind that the model has never seen; it may err for that reason too. This is why random patches are the reference, and not zero.
 #
 # ## Where this goes wrong in practice
 #
 # - **No control.** Structure in a picture is worth something only if an untrained model does not have it.
-# - **Wrong normalisation.** Weights trained with another mean and standard deviation answer anyway. Compare the accuracy with the one that was published before looking inside.
+# - **Wrong normalisation.** Weights trained with another mean and standard deviation answer anyway. Before looking inside, compare the accuracy with the published one.
 # - **Attention taken for importance.** The weight says how much of a value is read, not how large the value is, nor what the next layer does with it (exercise 18.4).
 # - **The product in the wrong order.** $M_1 M_2 \cdots M_L$ has rows that sum to 1 as well, and gives a plausible picture.
 # - **Attention of a kernel that does not compute it.** Fast kernels never hold the whole matrix $A$; to look at it, it has to be computed a second time, as `attention_weights` lets the model do.
@@ -390,7 +428,7 @@ _ = axes.legend()
 #
 # ## Exercises
 #
-# **18.1 (two minutes).** An "image" is a row of three patches, each 4 pixels wide. A head attends uniformly. What is its mean attention distance, in pixels?
+# **18.1 (two minutes).** An "image" is a row of three patches, each 4 pixels wide. A head attends uniformly. What is its mean attention distance, in pixels? Give a fraction, such as `7 / 3`.
 
 # %%
 answer = None  # your answer here: a number
@@ -403,7 +441,8 @@ check("18.1", answer)
 
 # %%
 def rollout(attention, kept):
-    """attention: (L, H, N, N), first block first; kept: (L,), share of the residual connection -> (N, N)"""
+    """attention: (L, H, T, T), first block first, H heads, T tokens; kept: (L,), share of the residual connection
+    -> (T, T)"""
     ...  # your answer here
 
 
@@ -416,7 +455,7 @@ check("18.2", rollout)
 
 # %%
 def distance_to_others(attention, grid, pitch):
-    """attention: (H, 1 + P, 1 + P); grid: (rows, columns), P = rows * columns; pitch: pixels between neighbours,
+    """attention: (H, 1 + N, 1 + N); grid: (rows, columns), N = rows * columns; pitch: pixels between neighbours,
     (down, across) -> (H,) pixels"""
     ...  # your answer here
 
@@ -433,7 +472,7 @@ check("18.3", distance_to_others)
 
 # %%
 def shares_by_length(A, v, U):
-    """A: (H, N, N) attention; v: (H, N, K) values; U: (H * K, D), head 0 first -> (N, N), rows sum to 1"""
+    """A: (H, T, T) attention; v: (H, T, K) values; U: (H * K, D), head 0 first -> (T, T), rows sum to 1"""
     ...  # your answer here
 
 

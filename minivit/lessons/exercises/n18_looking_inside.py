@@ -65,6 +65,12 @@ def _to_others(attention, grid, pitch, leave_out_self=True, rescale=True, over=-
     return (reach / weights.sum(axis=over) if rescale else reach).mean(axis=-1)
 
 
+def _one_mean_for_all(attention, grid, pitch):
+    """The sum over queries and keys, divided once by that of all weights."""
+    weights = attention[:, 1:, 1:] * (1 - np.eye(grid[0] * grid[1]))
+    return (weights * patch_distances(grid, pitch)).sum(axis=(1, 2)) / weights.sum(axis=(1, 2))
+
+
 def _class_not_last(attention, grid, pitch):
     """The last token taken for [class]."""
     return _to_others(np.roll(attention, 1, axis=(1, 2)), grid, pitch)
@@ -86,6 +92,14 @@ def _by_length(A, v, U):
 
 def _row_shares(lengths):
     return lengths / lengths.sum(axis=-1, keepdims=True)
+
+
+def _over_queries(A, v, U):
+    """Shares that sum to 1 over i."""
+    heads, _, K = v.shape
+    values = np.einsum("hjk,hkd->hjd", v, U.reshape(heads, K, -1))
+    lengths = np.linalg.norm(np.einsum("hij,hjd->ijd", A, values), axis=-1)
+    return lengths / lengths.sum(axis=0)
 
 
 def _lengths_of_heads_added(A, v, U):
@@ -131,6 +145,7 @@ EXERCISES = [
                 8 / 3: "This is right for the patch in the middle; those at the ends have further to go.",
                 32 / 3: "This is the sum of three queries; the attention distance is their mean.",
             },
+            rtol=2e-3,  # 3.56 will do
         ),
         "(4 + 8/3 + 4) / 3. At the rim everything is further away, so uniform attention has no one distance.",
     ),
@@ -171,6 +186,8 @@ EXERCISES = [
                 "The sum is over the queries here; each query has its own mean over the keys, the last axis.": (
                     lambda attention, grid, pitch: _to_others(attention, grid, pitch, over=-2)
                 ),
+                "Each query has its own mean, divided by the sum of its own weights; then comes the mean over the "
+                "queries.": _one_mean_for_all,
                 "Token 0 is [class], not the last one.": _class_not_last,
                 "pitch is (down, across): rows are pitch[0] apart, columns pitch[1].": (
                     lambda attention, grid, pitch: _to_others(attention, grid, pitch[::-1])
@@ -198,6 +215,7 @@ EXERCISES = [
                 "The rows of U belong to head 0 first, then to head 1: reshape to (H, K, D), not to (K, H, D).": (
                     _heads_last
                 ),
+                "The shares of what token i gets sum to 1 over j, the last axis.": _over_queries,
                 "The denominator is the sum of the lengths, not the length of the sum.": _length_of_sum,
                 "This is the mean of the attention weights: the values do not enter.": lambda A, v, U: A.mean(axis=0),
             },

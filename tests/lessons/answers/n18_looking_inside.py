@@ -31,11 +31,25 @@ def distance(attention, grid, pitch, others=True, normalised=True):
     return result
 
 
+def divided_once(attention, grid, pitch):
+    n = grid[0] * grid[1]
+    weights = attention[:, 1:, 1:] * ~np.eye(n, dtype=bool)
+    own = weights.sum(-1) / weights.sum((-1, -2))[:, None]  # of each query in the whole
+    places = np.stack(np.divmod(np.arange(n), grid[1]), axis=1) * pitch
+    d = np.linalg.norm(places[:, None] - places, axis=-1)
+    return ((weights * d).sum(-1) / weights.sum(-1) * own).sum(-1)
+
+
 def manhattan(attention, grid, pitch):
     rows, columns = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
     d = pitch[0] * abs(rows[:, None] - rows) + pitch[1] * abs(columns[:, None] - columns)
     w = attention[:, 1:, 1:] * (d > 0)
     return ((w * d).sum(-1) / w.sum(-1)).mean(-1)
+
+
+def over_queries(A, v, U):
+    f = np.linalg.norm(sum(A[h][:, :, None] * (v[h] @ u) for h, u in enumerate(np.split(U, len(v)))), axis=-1)
+    return f / f.sum(axis=0, keepdims=True)
 
 
 def lengths(A, v, U, project=True, add=True):
@@ -53,14 +67,14 @@ def lengths(A, v, U, project=True, add=True):
 
 
 RIGHT = {
-    "18.1": [32 / 9, np.abs(np.subtract.outer([0, 4, 8], [0, 4, 8])).mean()],
+    "18.1": [32 / 9, 3.56, np.abs(np.subtract.outer([0, 4, 8], [0, 4, 8])).mean()],
     "18.2": [rollout],
     "18.3": [distance],
     "18.4": [lengths],
 }
 
 WRONG = {
-    "18.1": [(16 / 3, "itself"), (8 / 9, "in patches"), (4, "middle"), (5.0, "not 5")],
+    "18.1": [(16 / 3, "itself"), (8 / 9, "in patches"), (4, "middle"), (5.0, "not 5"), (3.6, "not 3.6")],
     "18.2": [
         (lambda a, kept: rollout(a, kept, first_to_last=False), "wrong order"),
         (lambda a, kept: rollout(a, 0 * kept), "residual connection is missing"),
@@ -73,12 +87,14 @@ WRONG = {
         (lambda *args: distance(*args, others=False), "library's"),
         (lambda *args: distance(*args, normalised=False), "divide by their sum"),
         (lambda a, grid, pitch: distance(a, grid, pitch[::-1]), "(down, across)"),
+        (divided_once, "its own weights"),
         (manhattan, "differs"),
     ],
     "18.4": [
         (lambda A, v, U: lengths(A, v, U, project=False), "projection is missing"),
         (lambda A, v, U: lengths(A, v, U, add=False), "may cancel"),
         (lambda A, v, U: A.mean(axis=0), "do not enter"),
+        (over_queries, "over j"),
         (lambda A, v, U: lengths(A, v, U).T, "differs"),
     ],
 }
