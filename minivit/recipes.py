@@ -209,7 +209,7 @@ def is_a(value: Any, kind: Any) -> bool:
 def read_config(path: Path) -> Recipe:
     """The Recipe in a config.json. Raises ConfigError for a file that is missing or not one."""
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:

@@ -25,7 +25,7 @@ def create(folder: Path, recipe: Recipe) -> None:
     partial = folder.with_name(folder.name + ".partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        (partial / "config.json").write_text(to_json(recipe))
+        (partial / "config.json").write_text(to_json(recipe), encoding="utf-8")
         partial.rename(folder)
     except OSError as error:
         raise CheckpointError(f"cannot create the run folder {folder}: {error.strerror or error}") from error

@@ -49,7 +49,7 @@ def execute(path: Path, fast: bool) -> Result:
     error, start, cpu_before = "", time.perf_counter(), cpu_of_children()
     try:
         client.execute(cleanup_kc=True)
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
+    except (CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError) as failure:  # the last: no start
         error = ANSI_COLOUR.sub("", str(failure))
     wall, cpu = time.perf_counter() - start, cpu_of_children() - cpu_before
     if not error:
@@ -59,12 +59,16 @@ def execute(path: Path, fast: bool) -> Result:
 
 
 def set_environment(fast: bool) -> None:
-    """What the kernel is to inherit: one thread per notebook, its size, no network, no other figures than ours."""
+    """What the kernel is to inherit: one thread per notebook, its size, no network, no looks of the caller's terminal.
+
+    What respects proxy variables, as urllib does, finds no network. A socket that a cell opens itself is not stopped.
+    """
     os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1"))
     nowhere = "http://127.0.0.1:9"  # no server is there, so a download fails at once, here as on a machine offline
     os.environ.update(http_proxy=nowhere, https_proxy=nowhere, no_proxy="")
-    for variable in ("MATPLOTLIBRC", "MPLBACKEND", "MINIVIT_FAST"):
+    for variable in ("MATPLOTLIBRC", "MPLBACKEND", "MINIVIT_FAST", "COLUMNS", "PYTHONWARNINGS"):
         os.environ.pop(variable, None)
+    os.environ["NO_COLOR"] = "1"  # stronger than the FORCE_COLOR that the kernel sets itself
     if fast:
         os.environ["MINIVIT_FAST"] = "1"
 
@@ -75,6 +79,7 @@ def native_kernel() -> AsyncKernelManager:
 
 
 def cpu_of_children() -> float:
-    """CPU seconds of all children that have ended, with their threads and their own children."""
+    """CPU seconds of all children that have ended, with their threads and their own children. Windows says 0, so that
+    there no notebook is over its budget."""
     times = os.times()
     return times.children_user + times.children_system

@@ -39,7 +39,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 UNWANTED = {
     "a traceback": re.compile(r"Traceback \(most recent call last\)"),
     "an absolute path": re.compile(
-        r"(?<![\w./:-])/(?:home|Users|root|tmp|var|usr|opt|mnt|srv|work|private)/\S+|\b[A-Z]:\\\S+"
+        r"(?<![\w./:-])/(?:home|Users|root|tmp|var|usr|opt|mnt|srv|private)/\S+|\b[A-Z]:\\\S+"
     ),
     "a memory address": re.compile(r"\bat 0x[0-9a-fA-F]{6,}"),
 }

@@ -15,7 +15,9 @@ import minivit
 from minivit import ops
 
 PACKAGE = Path(minivit.__file__).parent
-SOURCES = {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+SOURCES = {
+    path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))
+}
 
 # A room may import from itself and from rooms in lines above its own, nothing else.
 ROOMS = """

@@ -18,7 +18,9 @@ import pytest
 import minivit
 
 PACKAGE = Path(minivit.__file__).parent
-SOURCES = {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+SOURCES = {
+    path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))
+}
 # Where arrays may be CuPy's; arrays of nn/initialisers.py, and those of files of weights, are NumPy's.
 ON_EVERY_DEVICE = re.compile(
     r"(ops|optim|models/(?!archive|beside|convert|layouts|pretrained)|nn/(?!init)|backend/(cupy_kernels|windows)"
@@ -161,7 +163,7 @@ def unknown_keywords(name: str, known: str, keywords: list[str]) -> Iterator[str
 
 @pytest.mark.parametrize("file", SOURCES)
 def test_what_is_asked_of_cupy_exists(file):
-    recorded = json.loads(SNAPSHOT.read_text())
+    recorded = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
     assert not set(violations(SOURCES[file], recorded, arrays=ON_EVERY_DEVICE.match(file) is not None))
 
 
@@ -190,12 +192,12 @@ def test_the_rooms_that_run_on_every_device_are_looked_at():
     ],
 )
 def test_what_cupy_has_not_is_found(source, found):
-    assert set(violations(source, json.loads(SNAPSHOT.read_text()))) == found
+    assert set(violations(source, json.loads(SNAPSHOT.read_text(encoding="utf-8")))) == found
 
 
 def test_the_record_is_that_of_the_installed_cupy():
     cupy = pytest.importorskip("cupy")
-    here, recorded = record(cupy), json.loads(SNAPSHOT.read_text())
+    here, recorded = record(cupy), json.loads(SNAPSHOT.read_text(encoding="utf-8"))
     if here["version"] == recorded["version"]:
         assert here == recorded
     for file, source in SOURCES.items():  # another version has all that is used, too
@@ -205,4 +207,4 @@ def test_the_record_is_that_of_the_installed_cupy():
 if __name__ == "__main__":
     import cupy
 
-    SNAPSHOT.write_text(json.dumps(record(cupy), indent=1) + "\n")
+    SNAPSHOT.write_text(json.dumps(record(cupy), indent=1) + "\n", encoding="utf-8")

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_reading_path_of_one_step_is_under_1800_lines():
     path = re.findall(r"^\d+\. \[`(minivit/[\w/]+\.py)`\]", README, flags=re.M)
     assert len(path) > 10
-    assert sum((ROOT / file).read_text().count("\n") for file in path) < 1800
+    assert sum((ROOT / file).read_text(encoding="utf-8").count("\n") for file in path) < 1800
 
 
 @pytest.mark.parametrize(
@@ -20,14 +20,14 @@ def test_the_reading_path_of_one_step_is_under_1800_lines():
 )
 def test_every_link_to_a_file_resolves(page):
     file = ROOT / page
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", file.read_text()) if "://" not in link]
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")) if "://" not in link]
     missing = [link for link in links if not (file.parent / link).exists()]
     assert not missing
 
 
 def test_the_softmax_shown_is_the_softmax_that_runs():
     shown = README.split("```python\ndef softmax")[1].split("```")[0]
-    source = (ROOT / "minivit/ops/normalisation.py").read_text()
+    source = (ROOT / "minivit/ops/normalisation.py").read_text(encoding="utf-8")
 
     def code(text):
         return [line.split("  #")[0].rstrip() for line in text.splitlines()[1:] if line.strip()]

@@ -17,12 +17,19 @@ class CommandHelp(Directive):
     def run(self) -> list[nodes.Node]:
         """Run `python -m MODULE --help`."""
         (module,) = self.arguments
-        command = [sys.executable, "-m", module, "--help"]
-        wide_enough = {**os.environ, "COLUMNS": "88"}
-        done = subprocess.run(command, capture_output=True, text=True, env=wide_enough, check=False)
-        if done.returncode:
-            raise self.error(f"{' '.join(command)}: {done.stderr.strip()}")
-        return [nodes.literal_block(done.stdout, done.stdout, language="text")]
+        try:
+            text = help_of(module)
+        except subprocess.CalledProcessError as failure:
+            raise self.error(f"{module} --help: {failure.stderr.strip()}") from failure
+        return [nodes.literal_block(text, text, language="text")]
+
+
+def help_of(module: str) -> str:
+    """The text, without colours. Raises CalledProcessError if there is no such command."""
+    environment = {**os.environ, "COLUMNS": "88", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
+    environment.pop("FORCE_COLOR", None)
+    command = [sys.executable, "-m", module, "--help"]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=True).stdout
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

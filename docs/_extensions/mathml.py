@@ -1,7 +1,8 @@
 """Formulas as MathML, which browsers draw themselves: no script, no fonts, no network.
 
 docutils, on which Sphinx is built, translates LaTeX to MathML. It knows less LaTeX than MathJax, by which notebooks are
-shown elsewhere. A few such commands are put into its words here; any other is a warning that names the formula.
+shown elsewhere. A few such commands are put into its words here; any other is a warning that names the formula. Its
+`latex2mathml` is no public part of docutils and has changed before: the tests of the site notice.
 """
 
 import html

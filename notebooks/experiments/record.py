@@ -17,13 +17,13 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 def read(name: str) -> dict[str, Any]:
     """The record of an experiment; empty if there is none yet."""
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def write(name: str, record: dict[str, Any]) -> None:
     """Replace the file of an experiment; whoever stops the process finds the old one or the new one, whole."""
     partial = RESULTS / f"{name}.json.partial"
-    partial.write_text(json.dumps(record, indent=2) + "\n")
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     partial.replace(RESULTS / f"{name}.json")
 
 

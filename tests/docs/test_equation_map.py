@@ -15,7 +15,7 @@ OF_THE_PAPER = [f"eq-{number}" for number in range(1, 9)] + ["adamw"]
 
 
 def test_the_page_is_what_the_generator_makes():
-    assert PAGE.read_text() == page(), "run: python docs/equation_map.py"
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python docs/equation_map.py"
 
 
 def test_every_equation_of_the_paper_is_there_once():
@@ -63,7 +63,9 @@ def imported(path: str) -> object:
 
 def functions(file: Path) -> set[str]:
     """The names of the functions that a file defines."""
-    return {node.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)}
+    return {
+        node.name for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef)
+    }
 
 
 # the generator
@@ -91,7 +93,9 @@ def test_a_heading_about_the_equation_is_preferred_to_the_first_mention():
 
 def test_markdown_cells_of_a_notebook(tmp_path):
     file = tmp_path / "nb.py"
-    file.write_text("# %% [markdown]\n# # One\n#\n# text\n\n# %%\nx = 1  # two\n\n# %% [markdown]\n# three\n")
+    file.write_text(
+        "# %% [markdown]\n# # One\n#\n# text\n\n# %%\nx = 1  # two\n\n# %% [markdown]\n# three\n", encoding="utf-8"
+    )
     assert [cell.strip() for cell in markdown_cells(file)] == ["# One\n\ntext", "three"]
 
 

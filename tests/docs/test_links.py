@@ -44,17 +44,17 @@ def anchors(file: Path) -> set[str]:
 
 def text_of(file: Path) -> str:
     """A page, or all the Markdown of a notebook."""
-    return "\n".join(markdown_cells(file)) if file.suffix == ".py" else file.read_text()
+    return "\n".join(markdown_cells(file)) if file.suffix == ".py" else file.read_text(encoding="utf-8")
 
 
 def test_broken_links_are_found(tmp_path):
-    (tmp_path / "other.md").write_text("# Other\n## A heading\n```\n# no heading\n```\n")
+    (tmp_path / "other.md").write_text("# Other\n## A heading\n```\n# no heading\n```\n", encoding="utf-8")
     page = tmp_path / "page.md"
     right = (
         "# Here\n[a](other.md) [b](other.md#a-heading) [c](#here) [d](https://nowhere.org)\n```\n[code](no.md)\n```\n"
     )
     wrong = ["none.md", "other.md#no-heading", "#there", "none.md#here"]
-    page.write_text(right)
+    page.write_text(right, encoding="utf-8")
     assert not broken_links(page)
-    page.write_text(right + " ".join(f"[x]({link})" for link in wrong))
+    page.write_text(right + " ".join(f"[x]({link})" for link in wrong), encoding="utf-8")
     assert broken_links(page) == wrong

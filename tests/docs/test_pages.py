@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = "\n".join(page.read_text() for page in ROOT.glob("docs/api/*.rst"))
+REFERENCE = "\n".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/api/*.rst"))
 DOCUMENTED = re.findall(r"^\.\. automodule:: ([\w.]+)\n   :members:", REFERENCE, flags=re.M)
 
 
@@ -20,7 +20,7 @@ def test_the_reference_has_everything_that_a_room_offers(room):
 
 def test_the_reference_shows_every_command():
     commands = re.findall(
-        r"^\| `minivit/train\.py`, .* \| the commands \|$", (ROOT / "README.md").read_text(), flags=re.M
+        r"^\| `minivit/train\.py`, .* \| the commands \|$", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.M
     )
     names = re.findall(r"`(?:minivit/)?(\w+)(?:\.py|/)`", commands[0])
     assert len(names) > 5
@@ -28,13 +28,17 @@ def test_the_reference_shows_every_command():
 
 
 def test_every_notebook_is_listed():
-    listed = re.findall(r"\]\(\.\./notebooks/(\w+)\.ipynb\)", (ROOT / "docs/notebooks.md").read_text())
+    listed = re.findall(r"\]\(\.\./notebooks/(\w+)\.ipynb\)", (ROOT / "docs/notebooks.md").read_text(encoding="utf-8"))
     assert sorted(listed) == listed
     assert set(listed) >= {notebook.stem for notebook in ROOT.glob("notebooks/*.ipynb")}
 
 
 def test_the_reading_guide_has_the_reading_path_of_the_readme():
-    in_readme = re.findall(r"^\d+\. \[`(minivit/[\w/]+\.py)`\]", (ROOT / "README.md").read_text(), flags=re.M)
-    in_guide = re.findall(r"^\| \d+ \| \[`(minivit/[\w/]+\.py)`\]", (ROOT / "docs/reading.md").read_text(), flags=re.M)
+    in_readme = re.findall(
+        r"^\d+\. \[`(minivit/[\w/]+\.py)`\]", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.M
+    )
+    in_guide = re.findall(
+        r"^\| \d+ \| \[`(minivit/[\w/]+\.py)`\]", (ROOT / "docs/reading.md").read_text(encoding="utf-8"), flags=re.M
+    )
     assert len(in_readme) > 10
     assert in_guide == in_readme

@@ -1,18 +1,20 @@
 """What the site makes of docstrings, formulas and links; the build itself runs Sphinx with warnings as errors."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("sphinx", reason="the extra docs is not installed")
 
+from command_help import help_of
 from docstrings import process, to_restructured_text
 from docutils.utils.math import latex2mathml
 from equation_map import markdown_cells
 from equation_tables import EQUATIONS
 from mathml import TAG, mathml
-from repository_links import in_repository, page_of, shown_file
+from repository_links import in_repository, linkcode_resolve, page_of, shown_file, shown_files
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/[0-9]*.py"))
@@ -128,3 +130,38 @@ def test_a_file_with_a_page_leads_to_it_and_another_to_its_source():
     assert shown_file("minivit/step.py") == "minivit/step.py"
     assert shown_file("minivit/ops") == "minivit/ops/__init__.py"
     assert shown_file("minivit/none.py") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("minivit.ops.elementwise:tanh", "def tanh("),
+        ("minivit.tensor:Tensor", "class Tensor"),
+        ("minivit.tensor:Tensor.backward", "    def backward("),
+        ("minivit.recipes:Recipe.augment", "    @property"),
+    ],
+)
+def test_source_leads_to_the_line_of_the_definition(name, first):
+    module, _, fullname = name.partition(":")
+    link = linkcode_resolve("py", {"module": module, "fullname": fullname})
+    file, line = re.fullmatch(r"\.\./source/(.+)\.html#L-(\d+)", link).groups()
+    assert file in shown_files()
+    assert (ROOT / file).read_text(encoding="utf-8").splitlines()[int(line) - 1].startswith(first)
+
+
+def test_what_is_no_code_has_no_source():
+    assert linkcode_resolve("py", {"module": "minivit.models", "fullname": "ViTConfig.width"}) is None
+
+
+# commands
+
+
+def test_the_help_of_a_command_has_no_colours(tmp_path, monkeypatch):
+    (tmp_path / "colourful.py").write_text(
+        "import os\nprint(*(os.environ.get(k) for k in ('NO_COLOR', 'FORCE_COLOR')))"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert help_of("colourful") == "1 None\n"
+    with pytest.raises(subprocess.CalledProcessError):
+        help_of("no_such_command")

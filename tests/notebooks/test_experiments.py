@@ -67,7 +67,7 @@ def test_the_shipped_results_are_small_and_have_an_accuracy_for_every_seed():
     for name in ("data_scale", "positions"):
         path = record.RESULTS / f"{name}.json"
         assert path.stat().st_size < 50_000
-        assert {"command", "config", "data", "results"} <= set(json.loads(path.read_text()))
+        assert {"command", "config", "data", "results"} <= set(json.loads(path.read_text(encoding="utf-8")))
     assert {len(runs) for runs in record.read("positions")["results"].values()} == {positions.SEEDS}
     lengths = {len(runs) for sizes in record.read("data_scale")["results"].values() for runs in sizes.values()}
     assert lengths == {data_scale.SEEDS}

@@ -44,7 +44,7 @@ def sums_differentiated(source: str) -> list[int]:
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_no_gradient_check_reduces_by_sum(path):
-    assert not sums_differentiated(path.read_text())
+    assert not sums_differentiated(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -89,5 +89,5 @@ def test_the_declared_budgets_fit(last, fast, minutes):
 
 
 def test_every_notebook_is_in_the_list():
-    readme = (run.HERE / "README.md").read_text()
+    readme = (run.HERE / "README.md").read_text(encoding="utf-8")
     assert not [path.stem for path in PATHS if f"`{path.stem}`" not in readme]

@@ -148,7 +148,7 @@ TWICE = "def twice(x):\n    def vjp(g):\n        return (2 * g,)\n    return 2 *
 def test_texts_alike_in_two_files_are_told_apart(tmp_path):
     for name in ("one.py", "other.py"):
         names = {}
-        (tmp_path / name).write_text(TWICE)
+        (tmp_path / name).write_text(TWICE, encoding="utf-8")
         exec(compile(TWICE, tmp_path / name, "exec"), names)
         frame = BackwardStepper(lift(names["twice"])(Tensor(1.0, requires_grad=True))).forward()
         assert (frame.source_file, frame.source_line, frame.returned) == (name, 2, ("(2 * g,)",))

@@ -50,7 +50,7 @@ def _kernel(file: str, name: str, defines: tuple[tuple[str, object], ...], cupy:
 def _module(file: str, defines: tuple[tuple[str, object], ...], cupy: Any) -> Any:
     # Not as options: the compiler's own headers come before the code, and they use T as a name.
     symbols = [f"#define {symbol} {value}" for symbol, value in defines]
-    code = "\n".join([*symbols, *((SOURCES / part).read_text() for part in ("device.cuh", file))])
+    code = "\n".join([*symbols, *((SOURCES / part).read_text(encoding="utf-8") for part in ("device.cuh", file))])
     return cupy.RawModule(code=code, options=("-std=c++17",))
 
 
