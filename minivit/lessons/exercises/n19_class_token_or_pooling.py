@@ -80,8 +80,11 @@ EXERCISES = [
             {
                 "The sum leaves padding out, but it is divided by the number of all tokens.": _masked_over_all,
                 "y is right. Padding did not enter y, so its gradient is 0.": _gradient_to_padding,
-                "y is right. Its tokens were divided by the number of real tokens, and so is the gradient.": (
+                "y is right. It was divided by the number of real tokens; this divides the gradient by that of all.": (
                     _gradient_over_all
+                ),
+                "y is right. Each token entered y divided by the number of real tokens; so does its gradient.": (
+                    lambda x, real, dy: (_masked(x, real, dy)[0], real[..., None] * dy[:, None])
                 ),
                 "Padding is not left out.": lambda x, real, dy: _masked(x, np.ones_like(real), dy),
             },
@@ -99,6 +102,9 @@ EXERCISES = [
                 ),
                 "The maximum is taken over the tokens, feature by feature, not over the features of a token.": (
                     lambda x, dy: (x == x.max(axis=1, keepdims=True)) * dy
+                ),
+                "The maximum is taken in each feature for itself, axis=0, not over the whole array.": (
+                    lambda x, dy: (x == x.max()) * dy
                 ),
                 "Every token gets the gradient here; only the largest in each feature should.": (
                     lambda x, dy: np.zeros_like(x) + dy
@@ -128,6 +134,6 @@ EXERCISES = [
                 ),
             },
         ),
-        "With the token as its own probe, this is what the last block does for the [class] token.",
+        "With a probe computed from the [class] token, this is what attention in the last block does for that token.",
     ),
 ]

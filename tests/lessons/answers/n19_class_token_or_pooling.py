@@ -43,12 +43,14 @@ WRONG = {
     "19.2": [
         (lambda x, real, dy: masked(x, np.ones_like(real), dy), "not left out"),
         (lambda x, real, dy: masked(x, real, dy, divide=real.shape[1]), "number of all tokens"),
+        (lambda x, real, dy: (masked(x, real, dy)[0], np.einsum("bn,bd->bnd", real, dy)), "so does its gradient"),
         (lambda x, real, dy: masked(x, real, dy)[0], "tuple of 2"),
         (lambda x, real, dy: masked(x, real[::-1], dy), "differs"),
     ],
     "19.3": [
         (lambda x, dy: np.tile(dy / len(x), (len(x), 1)), "gradient of the mean"),
         (lambda x, dy: np.tile(dy, (len(x), 1)), "Every token"),
+        (lambda x, dy: np.where(x == np.max(x), dy, 0), "the whole array"),
         (lambda x, dy: maximum(-x, dy), "differs"),
     ],
     "19.4": [
