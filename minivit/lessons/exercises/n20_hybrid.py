@@ -22,6 +22,13 @@ def _stride_counts_too_early(layers: list[tuple[int, int]]) -> int:
     return field
 
 
+def _from_the_wrong_end(layers: list[tuple[int, int]]) -> int:
+    field = 1
+    for k, s in layers:
+        field = (field - 1) * s + k
+    return field
+
+
 def _shifted(x: np.ndarray, u: int, v: int, k: int) -> np.ndarray:
     return x[u : u + x.shape[0] - k + 1, v : v + x.shape[1] - k + 1]
 
@@ -66,6 +73,9 @@ EXERCISES = [
             lambda n, k, s: (n - k) // s + 1,
             lambda rng: [(32, 7, 2), (9, 3, 1), (10, 4, 3), (8, 8, 8)],
             {
+                "This counts windows that stand s apart as if they had the side s: the last one must end inside.": (
+                    lambda n, k, s: n // s
+                ),
                 "The first window starts at 0 and counts as well.": lambda n, k, s: (n - k) // s,
                 "This is ceil(n / s), the number with padding: here a window must not begin later than n - k.": (
                     lambda n, k, s: -(-n // s)
@@ -89,6 +99,8 @@ EXERCISES = [
                 "This ignores the strides. A step in a later layer is as many pixels as all strides before it "
                 "multiplied.": lambda layers: 1 + sum(k - 1 for k, _ in layers),
                 "The stride of a layer widens the steps of the layers after it, not its own.": _stride_counts_too_early,
+                "The recursion is run from the wrong end: go from the last layer to the first, or carry the product of "
+                "the strides along.": _from_the_wrong_end,
                 "The fields do not multiply: neighbouring windows overlap.": (
                     lambda layers: int(np.prod([k for k, _ in layers]))
                 ),

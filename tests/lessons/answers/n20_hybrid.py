@@ -43,12 +43,14 @@ WRONG = {
     "20.1": [
         (lambda n, k, s: (n - k) // s, "counts as well"),
         (lambda n, k, s: (n - k) / s + 1, "whole number"),
-        (lambda n, k, s: n // s, "differs"),
+        (lambda n, k, s: n // s, "end inside"),
+        (lambda n, k, s: (n - k) // s + 2, "differs"),
     ],
     "20.2": [
         (lambda layers: 1 + sum(k - 1 for k, _ in layers), "ignores the strides"),
         (lambda layers: sum(k for k, _ in layers), "k - 1 steps"),
-        (lambda layers: field(layers[::-1]), "differs"),
+        (lambda layers: field(layers[::-1]), "wrong end"),
+        (lambda layers: field(layers) + 1, "differs"),
     ],
     "20.3": [
         (lambda x, W: depthwise(x, W[::-1, ::-1]), "mirrors"),
