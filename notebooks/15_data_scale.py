@@ -41,11 +41,11 @@ from minivit.lessons import agree, check, full_or_fast, photographs, show_source
 # %% [markdown]
 # ## The question
 #
-# The paper trains ViTs and ResNets of comparable cost on random subsets of 9, 30, 90 and 300 million images, with the
-# same settings for all sizes and no extra regularisation for the small ones (section 4.3). Its Figure 4 shows, against
-# the number of these images, the accuracy on another data set, ImageNet, of a linear classifier on the learned
-# features. ViT-B/32 is much worse than a ResNet50 after 9 million images, and better after 90 million and more. We
-# leave out the second data set: our models are trained and tested on images of the same kind.
+# The paper trains ViTs and ResNets of comparable cost on random subsets of 9, 30 and 90 million images and on all 300
+# million, with the same settings for all sizes and no extra regularisation for the small ones (section 4.3). Its
+# Figure 4 shows, against the number of these images, the accuracy on another data set, ImageNet, of a linear classifier
+# on the learned features, fitted to five images of each class. ViT-B/32 is much worse than a ResNet50 after 9 million
+# images, and better after 90 million and more. We leave out the second data set: our models are trained and tested on images of the same kind.
 #
 # | symbol | meaning | unit or range | in the code |
 # |---|---|---|---|
@@ -77,13 +77,18 @@ show_source(small_vit)
 
 # %% [markdown]
 # The third model is the least that can be done: logits that are a linear function of the pixels. It knows nothing of
-# neighbours: if the pixels of all images were shuffled in the same way, it would learn just as well.
+# neighbours: if the pixels of all images were shuffled in the same way, it would learn just as well. All three are
+# trained and measured by one function:
+
+# %%
+show_source(measure)
 
 # %%
 pool, test = photographs(50_000, full_or_fast(2_000, 300))
 print(f"data: {pool.name}, {len(pool):,} training images to choose from, {len(test):,} test images")
 
-rates = record.read("data_scale")["rates"]  # learning rates, chosen as described below
+shipped = record.read("data_scale")  # the longer run of below; it also chose the learning rates
+rates = shipped["rates"]
 print("\nmodel     parameters   learning rate   CPU time of an update")
 for name, make in MODELS.items():
     begin = time.process_time()
@@ -91,10 +96,17 @@ for name, make in MODELS.items():
     milliseconds = (time.process_time() - begin) / 5 * 1000
     print(f"{name:<9} {make(0).num_parameters():10,}   {rates[name]:13}   {milliseconds:6.1f} ms")
 
+print("\nlearning rates tried, and the accuracy on held-out training images")
+for name, tried in shipped["rates_tried"].items():
+    print(f"{name:<9} " + "   ".join(f"{rate}: {accuracy:.1%}" for rate, accuracy in tried.items()))
+
 # %% [markdown]
 # ViT and CNN should cost about the same per update; the paper compares models of the same cost too. Each model has its
 # own learning rate. A comparison at one rate for all would favour the model that happens to like it. The rates were
 # chosen on *training* images held out for this; rates chosen on test images would make the test accuracy too good.
+# Each was tried once, with 10,000 training images and 800 updates. See whether a smaller and a larger rate than the
+# chosen one were tried, and are worse. A rate that is best there need not be best at other sizes, or after fewer
+# updates.
 #
 # ## Subsets
 #
@@ -162,10 +174,10 @@ for name in MODELS:
 #
 # Beside it we show a longer run of the same code: sizes up to all 50,000 training images of CIFAR-10, more updates,
 # all 10,000 test images. It is *not* computed here. Its results are in `notebooks/results/data_scale.json`, made by
-# the command printed below.
+# the command printed below. "JPEG copy" means that its CIFAR-10 came from a mirror that had stored the images as JPEG,
+# so their pixels differ a little from the original ones.
 
 # %%
-shipped = record.read("data_scale")
 long = {name: {int(size): runs for size, runs in sizes.items()} for name, sizes in shipped["results"].items()}
 runs = len(long["ViT"][500])
 print(shipped["command"])
@@ -198,7 +210,7 @@ plt.show()
 # %% [markdown]
 # ## Which differences are supported?
 #
-# Run $i$ of the ViT and run $i$ of the CNN saw the same images. So we take the differences run by run,
+# Run $i$ of the ViT and run $i$ of the CNN saw the same images in the same order. So we take the differences run by run,
 #
 # $$d_i = p_i^{\mathrm{ViT}} - p_i^{\mathrm{CNN}},$$
 #
@@ -224,6 +236,13 @@ print("\nshipped (CIFAR-10, JPEG copy):")
 compare(long)
 
 # %% [markdown]
+# With three runs a margin can come out small by luck: one that is much smaller than its neighbours is no sign of
+# precision. And at the largest $n$, the whole set, all runs have the same images: that margin holds only what the start,
+# the order and the augmentation change.
+#
+# Look at the third model too, in the figure. Where a linear function of the pixels is ahead of the ViT, the ViT could
+# not make use of its further parameters, with these images in these updates.
+#
 # Read the shipped column from top to bottom. The paper's effect has two parts: the CNN leads with few images, and its
 # lead shrinks, then turns, as $n$ grows. The next cell says how much of it is here.
 
@@ -237,7 +256,16 @@ change, error = record.mean_and_error(gaps[largest] - gaps[smallest])
 margin = T95[len(gaps[largest])] * error
 verdict = "not decided" if abs(change) <= margin else "it shrinks" if change < 0 else "it grows"
 print(f"change of the lead: {change:+.1f} +- {margin:.1f} points: {verdict}")
-print("does the lead turn?", "yes" if gaps[largest].mean() < 0 < gaps[smallest].mean() else "no")
+
+
+def supported_sign(values):
+    """1 or -1 if the 95 % interval of the mean lies on one side of 0, else 0."""
+    mean, error = record.mean_and_error(values)
+    return 0 if abs(mean) <= T95[len(values)] * error else np.sign(mean)
+
+
+signs = supported_sign(gaps[smallest]), supported_sign(gaps[largest])
+print("does the lead turn?", "not decided" if 0 in signs else "yes" if signs == (1, -1) else "no")
 
 # %% [markdown]
 # ## Data, updates or size: what is missing?
@@ -250,27 +278,27 @@ print("does the lead turn?", "yes" if gaps[largest].mean() < 0 < gaps[smallest].
 losses = {name: {int(n): runs for n, runs in by_size.items()} for name, by_size in shipped["train_loss"].items()}
 
 figure, axis = plt.subplots(figsize=(6, 3.4))
-draw(axis, losses, "training loss at the end, nats")
+draw(axis, losses, "training loss at the end")
 axis.axhline(np.log(10), color="grey", linewidth=1)
 axis.annotate("a guess: log 10", (smallest, np.log(10)), xytext=(0, -12), textcoords="offset points", fontsize=9)
 plt.show()
 
 # %%
-print("     n   passes   model    loss on training batches   accuracy on test images")
+print("                  loss on training batches, accuracy on test images")
+print("     n   passes " + "".join(f"{name:>16}" for name in long))
 for size in gaps:
     passes = shipped["config"]["steps"] * shipped["config"]["batch_size"] / size
-    for name in long:
-        print(
-            f"{size:6} {passes:8.1f}   {name:<8} {np.mean(losses[name][size]):10.2f} {np.mean(long[name][size]):26.1%}"
-        )
+    cells = [f"{np.mean(losses[name][size]):8.2f}, {np.mean(long[name][size]):5.1%}" for name in long]
+    print(f"{size:6} {passes:8.1f} " + "".join(f"{cell:>16}" for cell in cells))
 
 # %% [markdown]
-# Three cases can be told apart by these two columns.
+# Three cases show in these pairs. They can overlap, and a badly chosen learning rate can look like any of them.
 #
 # - **Data are missing**: the training loss is low, the accuracy too. The model knows its images by heart.
 # - **Updates are missing**: from one $n$ to the next, neither loss nor accuracy changes any more, and the images have
-#   been passed through only a few times. The model has not had the time to notice that there are more.
-# - **Size is missing**: the training loss is high even for a small $n$ with many passes.
+#   been passed through only a few times. The model has not had the time to notice that there are more. The proof is a
+#   longer run; `docs/training.md` has one with four times the updates.
+# - **Size is missing**: the training loss is high even for a small $n$ with many passes. (Augmentation raises it too.)
 #
 # Which is the case for the ViT at the smallest $n$, and which at the largest? If at the largest updates are missing,
 # then this experiment cannot show the second part of the paper's effect, whatever the truth is: the paper's ViT-B/32
@@ -278,8 +306,8 @@ for size in gaps:
 #
 # ## A power law?
 #
-# Errors of many models fall roughly as a power of the number of training examples: $e(n) = a\,n^{-b}$. Taking
-# logarithms makes it a straight line,
+# Errors of many models fall roughly as a power of the number of training examples: $e(n) = a\,n^{-b}$. Nobody can say in
+# general why they should; it is an observation. Taking logarithms makes it a straight line,
 #
 # $$\log e = \log a - b \log n,$$
 #
@@ -303,7 +331,7 @@ for name, by_size in log_errors.items():
     print(f"{name:<8} " + "".join("   {:+.3f} +- {:.3f}".format(*record.mean_and_error(runs)) for runs in slopes))
 
 # %% [markdown]
-# Where the exponents of a row agree within their errors, the law describes the row. Where they fall from left to
+# Where the exponents of a row agree within their errors, nothing here speaks against the law. Where they fall from left to
 # right, the curve flattens: something else has begun to limit the model, its size or the number of updates. Then a
 # line through the points and beyond them, to a million images say, has no ground.
 #
@@ -339,7 +367,7 @@ def mean_and_standard_error(accuracies):
 check("15.1", mean_and_standard_error)
 
 # %% [markdown]
-# **15.2 (a minute).** A run makes 800 updates on batches of 128. With $n = 500$, how many times is each image used, on
+# **15.2 (a minute).** Another run makes 800 updates on batches of 128. With $n = 500$, how many times is each image used, on
 # average over all 500?
 
 # %%
@@ -349,7 +377,8 @@ check("15.2", times_used)
 
 # %% [markdown]
 # **15.3 (twenty minutes).** Fit a power law: given sizes and errors, return $a$ and $b$ of $e = a\,n^{-b}$, by least
-# squares in the logarithms. Then apply it to `long` and draw your lines into the figure above.
+# squares in the logarithms. Then apply it to `long` and draw your lines into the figure above: how well do they
+# describe curves that flatten?
 
 
 # %%
@@ -363,7 +392,8 @@ check("15.3", fit_power_law)
 # %% [markdown]
 # **15.4 (ten minutes).** Two models follow power laws with $(a_1, b_1)$ and $(a_2, b_2)$, $b_1 \ne b_2$. At which $n$
 # do they meet? Apply it to the ViT and the CNN of the long run; then leave out one of the four sizes, fit again, and
-# see how far the crossing moves. On which side of the data does it lie, and what would that mean?
+# see how far the crossing moves. On which side of the data does it lie, and what would that mean? (If $n$ comes out
+# below one image, the lines meet for no real set.)
 
 
 # %%

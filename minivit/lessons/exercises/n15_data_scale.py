@@ -97,7 +97,7 @@ EXERCISES = [
             },
             rtol=1e-2,
         ),
-        "The same 800 updates go through 50,000 images about twice. Augmentation makes repetitions differ a little.",
+        "800 updates go through 50,000 images about twice. Augmentation makes repetitions differ a little.",
     ),
     Exercise(
         "15.3",
