@@ -362,7 +362,7 @@ axes[0, 0].set_ylabel("accuracy on test images (%)")
 plt.show()
 
 # %% [markdown]
-# Each dot is one training; the line is their mean, the bar one standard deviation up and down. Is a difference of two means more than luck? Its
+# Each dot is one training (the same seed means the same order of the images for all kinds; we treat the trainings as independent all the same); the line is their mean, the bar one standard deviation up and down. Is a difference of two means more than luck? Its
 # **standard error** tells how far the difference would typically move if the trainings were repeated with other seeds. From a few seeds it is itself
 # only roughly known.
 
@@ -423,7 +423,8 @@ print(f"{len(test)} test images: an accuracy of {one:.1%} has a standard error o
 # - **The [class] token at the end.** The head reads row 0. If the token is appended instead of prepended, the head reads the first patch, and the
 #   model may still train.
 # - **Tables of $N$ and of $N + 1$ rows.** Some code adds positions to the patches first and prepends the token afterwards; its table has no row for
-#   the token. A file of the other form can be converted: row 0 is added to the [class] token. Why that changes nothing, you have seen above.
+#   the token. A file with $N + 1$ rows can be converted for such code: row 0 is added to the [class] token. (The other way round, put a row of zeros before the $N$.) Why that changes
+#   nothing, you have seen above.
 # - **Two fixed tables of the same name.** The codes of two other papers, MoCo v3 and MAE, have $\omega_i = 10000^{-i/(D/4)}$, without the $-1$. The numbers
 #   differ, so weights that were trained with one table do not quite fit the other.
 # - **A table for another grid.** $\mathbf{E}_{pos}$ belongs to one $N$. For another resolution it must be interpolated (notebook

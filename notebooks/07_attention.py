@@ -266,13 +266,14 @@ for name, numbers in (("without the factor", unscaled[at_64]), ("with it", scale
 
 # %% [markdown]
 # With the factor the three curves are nearly level: the softmax starts about equally soft at every width. (At $D_h = 1$ the factor is 1, and the curves meet.) Without it the entropy
-# falls towards 0, and the typical score of a wide head receives no gradient. (The *largest* entries of $\mathrm{d}S$ do not shrink: the few keys that share a query's weight still get theirs. What is lost is the gradient of all keys that happened not to win at the start.)
+# falls towards 0, and the typical score of a wide head receives no gradient. (In the third panel the curve leaves the picture. Not all of $\mathrm{d}S$ shrinks: in a row where two keys
+# happen to share the weight, these two still get large entries. But where one key has it all, $r_i$ is its own $\mathrm{d}A_{ij}$, and the winner gets nothing either. What the random start has decided, stays.)
 #
 # ## Where this goes wrong in practice
 #
 # - **Softmax over the wrong axis.** With `axis=0` the *columns* sum to 1: each key is shared out among the queries. The shapes are right, and a model may well train;
 #   only the row sums tell.
-# - **$1/\sqrt{D}$ instead of $1/\sqrt{D_h}$.** With one head they are equal, so a test with one head cannot see it.
+# - **$1/\sqrt{D}$ instead of $1/\sqrt{D_h}$.** In a model $D_h$ is $D$ divided by the number of heads (notebook 08). With one head they are then equal, and a test with one head cannot see it. (Here they differ.)
 # - **The row sum $r$ forgotten.** $\mathrm{d}S = A \circ \mathrm{d}A$ looks right and often has the right sign. Checked on the softmax alone, a cotangent of ones
 #   notices this one, but accepts $\mathrm{d}S = 0$; a random cotangent rejects both.
 # - **exp without subtracting the maximum.** In float32, `exp(89)` is infinite, infinite divided by infinite is NaN, and with it the whole row of the result.
@@ -323,7 +324,7 @@ check("7.3", causal_attention_backward)
 # %% [markdown]
 # **7.4 (an hour).** $A$ has $N^2$ entries: at 384 × 384 pixels and patch size 16 that is $577^2$ per head and layer. It can be avoided: go over
 # the keys in blocks and keep, for each query, the largest score $m$ so far, the sum $\ell$ of $e^{S - m}$ so far, and the weighted sum of values so far.
-# When a new block raises $m$, the two sums must be corrected. Write it, so that no array in it has more than $N \cdot$ `block` entries (the checker
+# When a new block raises $m$, the two sums must be corrected. Write it, so that it needs no array of scores or weights with more than $N \cdot$ `block` entries (the checker
 # sees only the result). It must also work where all scores of a query are far below zero.
 
 

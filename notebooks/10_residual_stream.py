@@ -233,7 +233,7 @@ agree("dz", ds + pull_back(block.mlp, z0, ds), engine_dz)
 #
 # - **post-LN**: $\lVert \mathrm{d}\mathbf{s} + f^*(\mathrm{d}\mathbf{s}) \rVert \approx \sqrt{1 + a}\,\lVert \mathrm{d}\mathbf{s} \rVert$. The branch gives back
 #   what the LayerNorm took: the gradient keeps its length. What is lost is the direct way; nearly all gradient comes through branches.
-# - **pre-LN**: here $f^*$ contains the $1/\sigma$ of the LayerNorm in the branch, so the length grows by the factor $\sqrt{1 + a/\sigma^2}$.
+# - **pre-LN**: here $f(\mathbf{z}) = \mathrm{LN}(\mathbf{z})\,W$, so $f^*$ contains the $1/\sigma$ of the LayerNorm, and the length grows by the factor $\sqrt{1 + a/\sigma^2}$.
 #   Forwards the variance of the stream grows from $\sigma^2$ to $\sigma^2 + a$: by the *same* factor, squared. Over many layers, with
 #   $\mathbf{z}_{(i)}$ the stream after $i$ branches and $\sigma_i$ its deviation:
 #
@@ -419,7 +419,7 @@ for kind, (colour, line) in styles.items():
 axes[0].set(title="deviation of the stream", xlabel="after block", ylabel="standard deviation", ylim=(0, None))
 axes[1].set(title="gradient of the MLP's first matrix", xlabel="in block", ylabel="norm", ylim=(0, None))
 axes[2].set(
-    title="one update of all weights by $10^{-4}$", xlabel="number of blocks", ylabel="relative change of the logits"
+    title="one update of the blocks by $10^{-4}$", xlabel="number of blocks", ylabel="relative change of the logits"
 )
 axes[2].set(ylim=(0, None))
 for axis in axes:
@@ -445,15 +445,17 @@ for (kind, depth), (deviation, norms, change) in measured.items():
 # **Left.** The pre-LN stream grows, because everything is added to it; the post-LN stream has deviation 1 after each block. (Models of different depth
 # coincide where they overlap: their first blocks are the same. The [class] token enters block 1 with the small deviation of its position embedding.)
 #
-# **Middle.** Step 7 expects a gradient like $1/\sigma_i$ in pre-LN, largest in the first block and there independent of the depth, and a level one in post-LN.
-# The last block's gradient times the stream's deviation, printed above, should be the same for all pre-LN models. These branches are not quite
-# random, so expect agreement within the bars or a little beyond.
+# **Middle.** A matrix's gradient is the product of its input and of the gradient of its result, summed over the tokens. The input of the MLP's first matrix is a
+# normalised token (in post-LN too), so step 7 expects the matrix's gradient to follow the stream's: like $1/\sigma_i$ in pre-LN, largest in the first block and there independent of the depth, and level in post-LN.
+# The last block's gradient times the stream's deviation, printed above, should be the same for all pre-LN models. Two things are not as in
+# step 7: the branches are not quite random, and in the last block only the [class] token has a gradient, which attention hands on to all tokens in the blocks before. So expect
+# rough agreement, and a slope in post-LN.
 #
 # [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) derive, for wide models, how the gradient *in the last block* depends on the depth: in pre-LN it falls like
 # $1/\sqrt{L}$ (which is $1/\sigma$ again), in post-LN it does not fall. They conclude that a large learning rate on these large gradients near the output makes post-LN
 # unstable, hence warm-up. But Adam divides by the size of the gradient, so for Adam this cannot be the whole story.
 #
-# **Right.** [Liu et al. 2020](https://arxiv.org/abs/2004.08249) look for it elsewhere: a post-LN layer depends more on its branch, so a *change of the weights* of a
+# **Right.** [Liu et al. 2020](https://arxiv.org/abs/2004.08249) look for it elsewhere. They, too, find that unbalanced gradients are not the root of the trouble. A post-LN layer depends more on its branch, so a *change of the weights* of a
 # given size changes the output more, and the more so the deeper the model. That is the third panel (they analyse random
 # changes, ours is Adam's first). In post-LN each branch has the share $a/(1+a)$ of the
 # variance, whatever the depth. In pre-LN the sum that the head reads is divided by $\sigma_{2L}$, so with more branches each weighs less.
@@ -462,7 +464,7 @@ for (kind, depth), (deviation, norms, change) in measured.items():
 # ## Experiment 2: training with and without warm-up
 #
 # The same models, shallow and deep, trained with AdamW at three learning rates: at the full rate from the first update on, and with **warm-up**, where
-# the rate rises from 0 during the first 30 % of the updates. Constant probabilities of 1/10 give a loss of $\log 10$, the grey line.
+# the rate rises from 0 during the first 30 % of the updates. (In both it then falls to 0 along half a cosine, notebook 12.) Constant probabilities of 1/10 give a loss of $\log 10$, the grey line.
 
 # %%
 updates = full_or_fast(120, 10)

@@ -331,7 +331,7 @@ print(f"with clipping:    shortest update {limited.min():.2f}")
 # All models of the paper are pre-trained with a **warm-up** over 10,000 steps: the rate rises from 0 in a straight line. Then it falls, along half
 # a **cosine** on ImageNet and in a straight line (**linear**) on the larger sets (Table 3). Here $T$ is the number of all updates (not of tokens),
 # $w > 0$ of them warm-up, $\eta_{\max}$ the highest rate (the *peak*) and $\eta_{\text{end}}$ the last. Update $t$ comes after $s = t - 1$ others
-# and has the rate
+# ($s$ is no longer the size of the noise) and has the rate
 #
 # $$\eta_t = \min\!\left(1, \frac{s}{w}\right) \cdot \begin{cases} \eta_{\max} \cdot \frac{1}{2}\,(1 + \cos \pi p) & \text{cosine} \\
 # \eta_{\text{end}} + (\eta_{\max} - \eta_{\text{end}})(1 - p) & \text{linear} \end{cases} \tag{warm-up}$$

@@ -79,7 +79,7 @@ def batches(steps, batch_size=128, seed=0):
 
 
 # %% [markdown]
-# The loop in six lines. Each of them was a notebook.
+# The loop in six lines. Most of them were a notebook.
 
 
 # %%
@@ -186,7 +186,7 @@ print(
 
 # %% [markdown]
 # Such a curve has a shape worth knowing: too small a rate is too slow, too large a one makes little progress or none, and between them lies a stretch where it
-# matters less. The best rate belongs to the length of the run: a longer one, and a larger model, prefer a smaller rate. So the runs below, with several times as many steps, use 0.003. (Each point is one run with one seed.)
+# matters less. The best rate belongs to the length of the run, the batch and the model, so a short sweep gives only its neighbourhood. We take its lowest point. (Each point is one run with one seed.)
 #
 # ## Training on the digits
 #
@@ -196,7 +196,7 @@ print(
 # %%
 steps = full_or_fast(500, 30)
 plain, mixed = ViT(config), ViT(config)
-histories = {"plain": fit(plain, train, steps, lr=3e-3), "mixup": fit(mixed, train, steps, lr=3e-3, mixup=0.4)}
+histories = {"plain": fit(plain, train, steps, lr=best), "mixup": fit(mixed, train, steps, lr=best, mixup=0.4)}
 
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
 for (name, history), style in zip(histories.items(), ("-", "--"), strict=True):

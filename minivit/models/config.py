@@ -53,7 +53,7 @@ class ViTConfig:
     distillation_token: a second token with a head of its own; logits are the mean of both heads (DeiT, Touvron 2021).
     no_embed_class: learned positions are those of patches only, not of the tokens before them; False, also if you say
     True, where there are no such tokens or positions.
-    fc_norm: the last LayerNorm comes after the mean over patches instead of before (MAE and DeiT III fine-tuning).
+    fc_norm: the last LayerNorm comes after the mean over patches instead of before (MAE and BEiT, fine-tuning).
     layer_scale: initial value of a learned factor per feature on both branches of a block (CaiT), None for none.
     qkv_bias: whether queries, keys and values have biases.
     """

@@ -4,7 +4,8 @@ Section 4.3 and Figures 3 and 4 of the paper, in small. From the folder notebook
 
     OPENBLAS_NUM_THREADS=1 python -m experiments.data_scale
 
-About a quarter of an hour of one core. Writes results/data_scale.json after every run; started again, it goes on where it was.
+About a quarter of an hour of one core. Writes results/data_scale.json after every run; started again, it goes on where
+it was.
 All models see the same number of images, STEPS x 128, however often each: only the number of different ones varies.
 The learning rate of each model is chosen first, on training images that it was not trained on.
 """

@@ -1,5 +1,7 @@
 """Exercises of notebook 07, scaled dot-product attention."""
 
+from typing import Any
+
 import numpy as np
 
 from minivit.lessons.exercise import Exercise
@@ -87,6 +89,28 @@ def _three(rng: np.random.Generator) -> list[tuple]:
     return [tuple(rng.standard_normal((3, tokens, width))) for tokens, width in ((4, 3), (7, 2), (1, 5))]
 
 
+_CAUSAL = function_like(
+    _causal,
+    _three,
+    {
+        "The later tokens weigh 0, but the others were normalised together with them: rows no longer sum "
+        "to 1. Mask the scores before the softmax.": _zeroed_after_softmax,
+        "A score of 0 is not a weight of 0: exp(0) = 1. Use -inf.": _zeroed_scores,
+        "A token may look at itself: mask j > i, not j >= i, which leaves row 0 no key.": _strictly_earlier,
+        "The scores are divided by sqrt(K) (Eq. 6).": lambda q, k, v: _causal(q * q.shape[1] ** 0.5, k, v),
+        "This one looks at later tokens only: the mask is transposed.": _looking_ahead,
+        "This is attention without a mask.": _attention,
+    },
+)
+
+
+def _judge_causal(answer: Any) -> str | None:
+    fault = _CAUSAL(answer)
+    if fault and "not finite" in fault:
+        fault += " Has row 0 a key left? Mask j > i, not j >= i: a token may look at itself."
+    return fault
+
+
 def _blocks(rng: np.random.Generator) -> list[tuple]:
     """The second case has large scores, the last only scores far below zero."""
     cases = [
@@ -117,19 +141,7 @@ EXERCISES = [
     ),
     Exercise(
         "7.2",
-        function_like(
-            _causal,
-            _three,
-            {
-                "The later tokens weigh 0, but the others were normalised together with them: rows no longer sum "
-                "to 1. Mask the scores before the softmax.": _zeroed_after_softmax,
-                "A score of 0 is not a weight of 0: exp(0) = 1. Use -inf.": _zeroed_scores,
-                "A token may look at itself: mask j > i, not j >= i, which leaves row 0 no key.": _strictly_earlier,
-                "The scores are divided by sqrt(K) (Eq. 6).": lambda q, k, v: _causal(q * q.shape[1] ** 0.5, k, v),
-                "This one looks at later tokens only: the mask is transposed.": _looking_ahead,
-                "This is attention without a mask.": _attention,
-            },
-        ),
+        _judge_causal,
         "exp(-inf) is exactly 0, and the remaining weights sum to 1.",
     ),
     Exercise(

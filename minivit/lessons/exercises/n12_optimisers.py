@@ -153,8 +153,8 @@ EXERCISES = [
             },
         ),
         "About ln 2 / (lr wd). At the peak rates of Table 3 that is between hundreds and tens of thousands of updates, "
-        "far less than the runs have: at the end the initial values are all but forgotten, and a weight is what the "
-        "last gradients, over a few half-lives, have made of it.",
+        "far less than the runs have: at the end the initial values are all but forgotten (the falling rates "
+        "give about half as many half-lives).",
     ),
     Exercise(
         "12.4",

@@ -47,6 +47,13 @@ def in_blocks(q, k, v, block, correct=True, start=-np.inf):
     return y / total[:, None]
 
 
+def strictly_earlier(q, k, v):
+    s = q @ k.T / np.sqrt(q.shape[1])
+    s[np.triu_indices(len(q))] = -np.inf
+    with np.errstate(invalid="ignore"):
+        return softmax_of(s) @ v
+
+
 def from_zero(q, k, v, block):
     with np.errstate(invalid="ignore"):
         return in_blocks(q, k, v, block, start=0.0)
@@ -73,6 +80,7 @@ WRONG = {
         (lambda q, k, v: np.tril(softmax_of(q @ k.T / np.sqrt(q.shape[1]))) @ v, "before the softmax"),
         (lambda q, k, v: causal(q * np.sqrt(q.shape[1]), k, v), "divided by sqrt(K)"),
         (lambda q, k, v: causal(q, k, v)[::-1], "differs"),
+        (strictly_earlier, "may look at itself"),
     ],
     "7.3": [
         (lambda q, k, v, dY: causal_backward(q, k, v, dY, row_sum=False), "row sum"),
