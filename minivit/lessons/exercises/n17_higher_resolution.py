@@ -54,10 +54,21 @@ def _class_row_last(table, old, new, weights):
     return np.concatenate([resized[1:], resized[:1]])
 
 
+def _new_grid_by_columns(table, old, new, weights):
+    resized = _resized(table, old, new, weights)
+    grid = resized[1:].reshape(*new, -1).swapaxes(0, 1)
+    return np.concatenate([resized[:1], grid.reshape(-1, table.shape[1])])
+
+
 def _backward(d_new, old, new, weights):
     grid = d_new[1:].reshape(*new, -1)
     d = np.einsum("iu,jv,ijd->uvd", weights(old[0], new[0]), weights(old[1], new[1]), grid)
     return np.concatenate([d_new[:1], d.reshape(-1, d_new.shape[1])])
+
+
+def _undone(d_new, old, new, weights):
+    """The pseudo-inverse."""
+    return _backward(d_new, old, new, lambda old, new: np.linalg.pinv(weights(old, new)).T)
 
 
 def _class_row_zero(d_new, old, new, weights):
@@ -89,6 +100,12 @@ def _unclipped(old: int, new: int) -> np.ndarray:
     return weights
 
 
+def _half_forgotten(old: int, new: int) -> np.ndarray:
+    """The left edges of the patches in the place of their centres."""
+    places = np.clip(np.arange(new) * old / new, 0, old - 1)
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(old)))
+
+
 # old grid, new grid, width, weights
 GRIDS = (
     ((3, 4), (5, 6), 2, corner_weights),
@@ -117,7 +134,7 @@ EXERCISES = [
                 147457: "One row per pixel? One per patch.",
             },
         ),
-        "24 x 24 + 1: three times as many tokens as before, and nine times as many attention weights.",
+        "24 x 24 + 1: nearly three times as many tokens as before, more than eight times as many attention weights.",
     ),
     Exercise(
         "17.2",
@@ -129,6 +146,7 @@ EXERCISES = [
                 "This takes the nearest old place alone; linear interpolation mixes two.": _nearest,
                 "Places before the first and behind the last one are extrapolated: limit the coordinate to "
                 "0..old-1.": _unclipped,
+                "A patch's centre is half a patch from its edge: (i + 1/2) old / new - 1/2.": _half_forgotten,
                 "The weights are transposed: a row for each new place.": (
                     lambda old, new: resize_matrix(old, new, "half_pixel").T
                 ),
@@ -143,6 +161,7 @@ EXERCISES = [
             _tables,
             {
                 "The table is in row-major order: its grid is (h, w), row by row.": _transposed,
+                "The new grid, too, is to be written row by row.": _new_grid_by_columns,
                 "This stretches the table as if it were a list: the end of one row of patches is mixed with the "
                 "beginning of the next.": _as_a_list,
                 "The [class] row was interpolated with the others. It has no place in the image: copy it.": (
@@ -164,6 +183,7 @@ EXERCISES = [
                 "This interpolates the gradient back to the old grid. The pullback of A G B^T has the same weights, "
                 "transposed: A^T dG' B.": lambda d, old, new, weights: _resized(d, new, old, weights),
                 "Use the weights that you are given; they need not be those of align_corners.": _own_weights_backward,
+                "This undoes the interpolation, with the inverse. The pullback is the transpose.": _undone,
                 "The [class] row was copied, so its gradient is copied as well.": _class_row_zero,
                 "No division: an old place that contributes to many new ones collects from all of them.": _averaged,
             },

@@ -36,6 +36,22 @@ def backward(d_new, old, new, weights):
     return np.concatenate([d_new[:1], whole.T @ d_new[1:]])
 
 
+def written_by_columns(table, old, new, weights):
+    swapped = resized(table, old, new, weights)
+    order = [1 + i * new[1] + j for j in range(new[1]) for i in range(new[0])]
+    return swapped[[0, *order]]
+
+
+def undone(d_new, old, new, weights):
+    whole = np.kron(weights(old[0], new[0]), weights(old[1], new[1]))
+    return np.concatenate([d_new[:1], np.linalg.lstsq(whole, d_new[1:], rcond=None)[0]])
+
+
+def edges(old, new):
+    places = [min(i * old / new, old - 1) for i in range(new)]
+    return np.stack([np.interp(places, range(old), e) for e in np.eye(old)], axis=1)
+
+
 def backward_without_class(d_new, old, new, weights):
     d = backward(d_new, old, new, weights)
     return np.concatenate([0 * d[:1], d[1:]])
@@ -54,15 +70,18 @@ WRONG = {
         (lambda old, new: half_pixel(old, new).T, "transposed"),
         (lambda old, new: half_pixel(old, new, clip=False), "differs"),
         (corner_like, "align_corners"),
+        (edges, "half a patch from its edge"),
     ],
     "17.3": [
         (lambda t, old, new, weights: resized(t, old, new, weights)[1:], "missing"),
         (lambda t, old, new, weights: weights(len(t), 1 + new[0] * new[1]) @ t, "no place in the image"),
+        (written_by_columns, "row by row"),
         (lambda t, old, new, weights: resized(t, old, new[::-1], weights), "differs"),
     ],
     "17.4": [
         (lambda d, old, new, weights: resized(d, new, old, weights), "interpolates the gradient back"),
         (backward_without_class, "copied"),
+        (undone, "undoes the interpolation"),
         (lambda d, old, new, weights: -backward(d, old, new, weights), "sign"),
     ],
 }
