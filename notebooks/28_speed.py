@@ -11,7 +11,7 @@
 # %% [markdown]
 # # 28 Speed
 #
-# Two programs that compute the same can differ in speed by a factor of ten, without one addition less. What decides is how often the
+# Two programs that compute the same can differ in speed by a factor of ten, although their arithmetic is nearly the same. What decides is how often the
 # numbers travel between memory and processor. At the end you will be able to
 #
 # - count the arithmetic and the memory traffic of an operation, and predict from both how fast it can be (the roofline),
@@ -25,6 +25,11 @@
 # **Budget:** 20 s of CPU time (fast mode 6 s).
 
 # %%
+import os
+
+# One thread, so that like is compared with like. NumPy looks when it is first imported: in a fresh kernel, here.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 import math
 import tracemalloc
 
@@ -60,25 +65,32 @@ repeats = full_or_fast(7, 2)
 # | $W$ | arithmetic of an operation | FLOP | `work` |
 # | $Q$ | its memory traffic: what it reads and writes | byte | `traffic` |
 # | $I$ | arithmetic intensity, $W/Q$ | FLOP/byte | `work / traffic` |
-# | $P$ | the machine's peak rate | FLOP/s | `peak` |
-# | $\beta$ | the machine's memory bandwidth | byte/s | `bandwidth` |
-# | $B, N, D, F$ | batch, tokens, width, width of the MLP | numbers | `B`, `N`, `D`, `M` |
+# | $P$ | the machine's peak rate | FLOP/s | `peak`, in GFLOP/s |
+# | $\beta$ | the machine's memory bandwidth | byte/s | `bandwidth`, in GB/s |
+# | $t$ | time of an operation | s | `seconds` |
+# | $B, N, D$ | batch, tokens, width | numbers | `B`, `N`, `D` |
+# | $F$ | width of the MLP | number | `M` |
+# | $k$, $D_h$ | heads, width of a head | numbers | `H`, `K` |
+# | $L$ | depth: number of blocks | number | `config.depth` |
 #
-# Both limits can be measured: $P$ by a large matrix product, $\beta$ by a copy of an array that fits into no cache. We use one thread.
+# Both limits can be measured, here with one thread: $P$ by a large matrix product, $\beta$ by a copy. "Memory" is several memories: the processor has *caches*, the faster the smaller
+# (`lscpu` lists them on Linux). Arrays that fit into one are not fetched from main memory again. So the copy must be of arrays about as large as those that we shall look at.
 
 # %%
-peak = matmul_rate(full_or_fast(1024, 256), repeats)  # GFLOP/s
+peak = matmul_rate(full_or_fast(1024, 256), 5 * repeats)  # GFLOP/s
 with Workers(1) as workers:
-    bandwidth = copy_rate(workers, full_or_fast(64, 16), repeats)  # GB/s
+    sizes = (4, full_or_fast(256, 16))  # MiB
+    bandwidth, bandwidth_large = (copy_rate(workers, size, 5 * repeats) for size in sizes)
 print(
     f"peak {peak:.0f} GFLOP/s, bandwidth {bandwidth:.1f} GB/s: memory is the limit below {peak / bandwidth:.1f} FLOP/byte"
 )
+print(f"arrays of {sizes[1]} MiB are copied at {bandwidth_large:.1f} GB/s")
 
 # %% [markdown]
 # ## Where the operations of a ViT stand
 #
-# Shapes of a small ViT, float32, forward passes only. We count $W$ by formula: a product of $(n, k)$ and $(k, m)$ is $2nkm$ FLOP; of the others we count
-# each addition, multiplication, division, square root and exponential as one. $Q$ is the least possible: every input read once, every output
+# Shapes of a small ViT, float32, forward passes only. We count $W$ by formula: a product of $(a, b)$ and $(b, c)$ is $2abc$ FLOP; of the others we count
+# each addition, multiplication, division, square root, exponential and tanh as one. $Q$ is the least possible: every input read once, every output
 # written once. An operation that goes over its arrays several times moves more, and so stays below the roof.
 
 # %%
@@ -93,9 +105,12 @@ y = rng.standard_normal((B, N, D), dtype=np.float32)
 float32 = 4  # bytes
 operations = {  # name: (work in FLOP, least traffic in bytes, the call)
     "add": (x.size, 3 * x.size * float32, lambda f: f.add(x, y)),
+    # sum for the mean; subtract, square, sum for the variance; times 1/std, times scale, plus bias
     "layer_norm": (7 * x.size, 2 * x.size * float32, lambda f: f.layer_norm(x, scale, bias)),
-    "gelu": (8 * hidden.size, 2 * hidden.size * float32, lambda f: f.gelu(hidden)),
+    # the nine lines of gelu_in_passes below
+    "gelu": (9 * hidden.size, 2 * hidden.size * float32, lambda f: f.gelu(hidden)),
     "linear": (2 * B * N * D * M, (x.size + w.size + B * N * M) * float32, lambda f: f.linear(x, w, b)),
+    # two products for all heads together; of each weight: subtract the maximum, exponential, sum, divide
     "attention": (4 * B * N * N * D + 4 * B * H * N * N, (qkv.size + x.size) * float32, lambda f: f.attention(qkv, H)),
 }
 
@@ -113,7 +128,7 @@ for mode, marker in (("reference", "o"), ("fused", "s")):
     rate = [work / seconds[name, mode] / 1e9 for name, (work, _, _) in operations.items()]
     axes.loglog(at, rate, marker, label={"reference": "the op as you read it", "fused": "the library's kernel"}[mode])
 for name, (work, traffic, _) in operations.items():
-    axes.annotate(name, (work / traffic, work / seconds[name, "fused"] / 1e9), (7, -3), textcoords="offset points")
+    axes.annotate(name, (work / traffic, work / seconds[name, "fused"] / 1e9), (7, -12), textcoords="offset points")
 axes.set(
     xlabel="arithmetic intensity $I$ (FLOP/byte)", ylabel="GFLOP/s", title="Forward passes of a small ViT, one thread"
 )
@@ -129,14 +144,15 @@ for name, (work, traffic, _) in operations.items():
     print(f"{name:<11} {work / traffic:9.1f} {limit:>13} {least * 1e3:8.2f} ms {times[0]:6.2f} ms {times[1]:6.2f} ms")
 
 # %% [markdown]
-# The products stand on the right, where arithmetic is the limit; all the rest of a transformer on the left, where memory is. That is why a GPU with twice the
-# arithmetic seldom trains twice as fast. (The roof is that of *main memory*: an array that is still in the cache can be read faster, and a point may
-# then lie above the sloping part. `gelu` and the softmax inside `attention` are limited by `tanh` and `exp`, which cost many FLOP each and were counted as one.)
+# The "op" is the code that the earlier notebooks read, the "kernel" a second definition of the same, *fused*: several steps in one pass over the arrays. The products stand on the right,
+# where arithmetic sets the bound; all the rest of a transformer on the left, where memory does. That is why a GPU with twice the arithmetic seldom trains twice as fast.
+# A bound need not be reached: `tanh` and `exp` cost many FLOP each and were counted as one, so a kernel of `gelu` can be limited by its arithmetic after all, far below the roof. A point above the
+# roof says that its arrays lay in a faster cache than the copied ones, or that something else was running while the limits were measured.
 #
 # ## Tiles: do all steps while the numbers are near
 #
-# NumPy evaluates `0.5 * x * (1 + tanh(a * (x + 0.0447 * x**3)))` one operation at a time. Each reads whole arrays from memory and writes a whole new one, because an
-# array of this size does not fit into the cache. The remedy is to take a piece small enough to stay in the cache, do *all* steps on it, and go on to the next piece.
+# NumPy evaluates `0.5 * x * (1 + tanh(a * (x + 0.044715 * x**3)))`, with $a = \sqrt{2/\pi}$, one operation at a time. Each reads whole arrays from memory and writes a whole new one, and an
+# array of this size does not fit into the small, fast caches. The remedy is to take a piece small enough to stay in the cache, do *all* steps on it, and go on to the next piece.
 
 
 # %%
@@ -235,13 +251,18 @@ def peak_bytes(function):
 
 K = 64
 tokens = full_or_fast([65, 197, 577, 1025, 2305], [17, 65])
-memory = {"whole": [], "online": []}
+memory, least = {"whole": [], "online": []}, {"whole": [], "online": []}  # bytes, seconds
 for n in tokens:
     q, k, v = rng.standard_normal((3, n, K), dtype=np.float32)
     packed = np.concatenate([q, k, v], axis=1)[None]
     agree(f"N = {n}", online_attention(q, k, v, 64), ops.attention(packed, 1)[0][0], rtol=1e-4)
-    memory["whole"].append(peak_bytes(lambda packed=packed: ops.attention(packed, 1)))
-    memory["online"].append(peak_bytes(lambda q=q, k=k, v=v: online_attention(q, k, v, 64)))
+    calls = {
+        "whole": lambda packed=packed: ops.attention(packed, 1),
+        "online": lambda q=q, k=k, v=v: online_attention(q, k, v, 64),
+    }
+    for name, function in calls.items():
+        memory[name].append(peak_bytes(function))
+        least[name].append(best_time(function, repeats))
 
 figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
 for (name, most), marker in zip(memory.items(), "os", strict=True):
@@ -254,13 +275,18 @@ for (name, most), marker in zip(memory.items(), "os", strict=True):
 axes.set(xlabel="tokens $N$", ylabel="peak memory (MiB)", title="One head of width 64, forward")
 axes.legend()
 plt.show()
+for n, whole, online in zip(tokens, *least.values(), strict=True):
+    print(f"N = {n:<5} whole matrix {1e3 * whole:7.2f} ms, blocks {1e3 * online:7.2f} ms")
 slopes = {name: np.polyfit(np.log(tokens[-3:]), np.log(most[-3:]), 1)[0] for name, most in memory.items()}
 print(
     "memory grows with the number of tokens to the power", ", ".join(f"{s:.1f} ({name})" for name, s in slopes.items())
 )
 
 # %% [markdown]
-# In pure NumPy this saves memory, and costs time: the products become thin. On a GPU, where the blocks live in registers and shared memory, it saves both.
+# Compare the times, too. For few tokens the Python loop costs more than it saves; the more tokens, the more it helps that the blocks of scores stay in the cache, as the tiles did (try blocks of 256 keys). On a GPU, where the blocks live in registers
+# and shared memory, it saves much time as well.
+#
+# This was the forward pass. For the backward pass the whole matrix would be kept; FlashAttention keeps $m$ and the sum of each row instead, with which it computes the weights a second time, block by block.
 #
 # ## Computing twice instead of keeping
 #
@@ -286,18 +312,23 @@ def gradients():
 results = {}
 for again in (False, True):
     model.recompute_blocks = again
-    results[again] = gradients(), peak_bytes(gradients) / 2**20, best_time(gradients, repeats // 2 or 1)
+    results[again] = gradients(), peak_bytes(gradients) / 2**20
+times = {False: [], True: []}
+for _ in range(full_or_fast(5, 1)):
+    for again in times:  # in turns, so that a disturbance from outside hits both
+        model.recompute_blocks = again
+        times[again].append(best_time(gradients, 1))
 
 for i in (0, len(results[True][0]) // 2):
     agree(f"gradient {i}", results[True][0][i], results[False][0][i], rtol=1e-4)
-for again, (_, most, time) in results.items():
-    print(
-        f"{'blocks computed twice' if again else 'all activations kept':<22} peak {most:6.1f} MiB   {time * 1e3:6.0f} ms"
-    )
-print(f"memory × {results[True][1] / results[False][1]:.2f}, time × {results[True][2] / results[False][2]:.2f}")
+for again, (_, most) in results.items():
+    name = "blocks computed twice" if again else "all activations kept"
+    print(f"{name:<22} peak {most:6.1f} MiB   {1e3 * min(times[again]):6.0f} ms")
+print(f"memory × {results[True][1] / results[False][1]:.2f}, time × {min(times[True]) / min(times[False]):.2f}")
 
 # %% [markdown]
-# A forward pass is about a third of a step (the backward pass has two products for each of the forward's one), so the price should be near 4/3 of the time.
+# A forward pass is about a third of a step (the backward pass has two products for each of the forward's one), so the time should become about 4/3 of what it was.
+# Compare. Memory costs time as well (pages that the system hands out anew, caches that overflow), which can move the factor either way; so can another program that was running.
 #
 # ## NumPy against CuPy
 #
@@ -327,9 +358,9 @@ else:
 # - **Timing a GPU without waiting for it.** The call returns at once; without `synchronize()` you measure the launch.
 # - **Timing once.** The first call pays for caches, pages and threads, and other programs disturb any single one. Take the best of several, or interleave the two
 #   programs and compare in pairs.
-# - **float64 by accident.** `x * np.float64(0.5)` makes a float32 array a float64 one: twice the traffic. The library uses Python numbers.
-# - **More threads than cores**, or threads for tiny arrays: they wait for each other. A ViT for digits is fastest on one.
-# - **Optimising what is not slow.** Measure first: `python -m minivit.bench digits --help` lists what can be measured.
+# - **float64 by accident.** `x * np.float64(0.5)` makes a float32 array a float64 one (since NumPy 2): twice the traffic. The library uses Python numbers.
+# - **More threads than cores**, or threads for tiny arrays: they wait for each other. A ViT for digits may be fastest on one.
+# - **Optimising what is not slow.** Measure first: `python -m minivit.bench cifar-ti --profile` prints what each op takes of a training step.
 #
 # ## Exercises
 #
@@ -350,7 +381,7 @@ check("28.1", intensity_of_product)
 
 # %%
 def least_time(work, traffic, peak, bandwidth):
-    """work: FLOP, traffic: bytes, peak: FLOP/s, bandwidth: bytes/s -> seconds"""
+    """work: FLOP, traffic: bytes, peak: FLOP/s, bandwidth: bytes/s (not GFLOP/s and GB/s) -> seconds"""
     ...  # your answer here
 
 

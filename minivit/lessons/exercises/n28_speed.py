@@ -13,6 +13,11 @@ def _best_segment(L: int, a: float, x: float) -> int:
     return min(divisors, key=lambda s: L / s * x + s * a)
 
 
+def _nearest_divisor(L: int, a: float, x: float) -> int:
+    best = math.sqrt(L * x / a)
+    return min((s for s in range(1, L + 1) if L % s == 0), key=lambda s: abs(s - best))
+
+
 def _parts(rng: np.random.Generator) -> list[tuple]:
     """Counts, means and sums of squared deviations; the last with means so large that their squares lose the rest."""
     cases = []
@@ -35,6 +40,16 @@ def _plain_mean(n1, mean1, ss1, n2, mean2, ss2):
 def _without_gap(n1, mean1, ss1, n2, mean2, ss2):
     n, mean, _ = _merged(n1, mean1, ss1, n2, mean2, ss2)
     return n, mean, ss1 + ss2
+
+
+def _gap_not_weighted(n1, mean1, ss1, n2, mean2, ss2):
+    n, mean, _ = _merged(n1, mean1, ss1, n2, mean2, ss2)
+    return n, mean, ss1 + ss2 + (mean2 - mean1) ** 2
+
+
+def _counts_exchanged(n1, mean1, ss1, n2, mean2, ss2):
+    n, _, ss = _merged(n1, mean1, ss1, n2, mean2, ss2)
+    return n, (n2 * mean1 + n1 * mean2) / n, ss
 
 
 def _through_squares(n1, mean1, ss1, n2, mean2, ss2):
@@ -83,13 +98,24 @@ EXERCISES = [
         "28.3",
         function_like(
             _best_segment,
-            lambda rng: [(12, 10.0, 1.0), (24, 9.0, 4.0), (16, 1.0, 1.0), (36, 1.0, 5.0), (12, 1.0, 100.0)],
+            lambda rng: [
+                (12, 10.0, 1.0),
+                (24, 9.0, 4.0),
+                (16, 1.0, 1.0),
+                (36, 1.0, 5.0),
+                (12, 1.0, 100.0),
+                (12, 1.0, 6.3),
+            ],
             {
                 "This is the best real number, sqrt(L x / a). A segment is a whole number of blocks that divides L: "
                 "compare the divisors.": lambda L, a, x: math.sqrt(L * x / a),
                 "Rounding sqrt(L x / a) need not give a divisor of L.": (
                     lambda L, a, x: min(L, max(1, round(math.sqrt(L * x / a))))
                 ),
+                "The whole number below sqrt(L x / a) need not divide L: compare the divisors.": (
+                    lambda L, a, x: min(L, max(1, int(math.sqrt(L * x / a))))
+                ),
+                "The divisor nearest to sqrt(L x / a) need not be the best: compare the peaks.": _nearest_divisor,
                 "sqrt(L) is best only if activations and input of a block are equally large.": (
                     lambda L, a, x: _best_segment(L, 1, 1)
                 ),
@@ -109,6 +135,9 @@ EXERCISES = [
                 "The means must be weighted by the counts.": _plain_mean,
                 "Each part's deviations are from its own mean. From the common mean they are larger: a term with the "
                 "gap between the two means is missing.": _without_gap,
+                "The gap between the means is one number, but all numbers of both parts are off: write out the sum "
+                "over each part.": _gap_not_weighted,
+                "Each mean is weighted by its own part's count.": _counts_exchanged,
                 "This goes through sums of squares: for large means their difference loses its digits. Use the gap "
                 "between the means.": _through_squares,
             },

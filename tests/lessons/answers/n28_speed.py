@@ -14,6 +14,11 @@ def best(L, a, x):
     return next(s for s, peak in peaks.items() if peak == min(peaks.values()))
 
 
+def nearest(L, a, x):
+    divisors = [s for s in range(L, 0, -1) if L % s == 0]
+    return divisors[min(range(len(divisors)), key=lambda i: abs(divisors[i] - (L * x / a) ** 0.5))]
+
+
 RIGHT = {
     "28.1": [lambda n: n / 6],
     "28.2": [lambda work, traffic, peak, bandwidth: work / min(peak, work / traffic * bandwidth)],
@@ -37,12 +42,19 @@ WRONG = {
         (lambda L, a, x: math.sqrt(L * x / a), "divides L"),
         (lambda L, a, x: best(L, 1, 1), "equally large"),
         (lambda L, a, x: best(L, x, a), "exchanged"),
+        (nearest, "compare the peaks"),
+        (lambda L, a, x: int(min(L, max(1, (L * x / a) ** 0.5))), "below"),
         (lambda L, a, x: 1, "differs"),
     ],
     "28.4": [
         (lambda n1, m1, s1, n2, m2, s2: (n1 + n2, (m1 + m2) / 2, chan(n1, m1, s1, n2, m2, s2)[2]), "weighted"),
         (lambda n1, m1, s1, n2, m2, s2: (*chan(n1, m1, s1, n2, m2, s2)[:2], s1 + s2), "gap"),
         (lambda n1, m1, s1, n2, m2, s2: chan(n1, m1, s1, n1, m2, s2), "differs"),
+        (lambda n1, m1, s1, n2, m2, s2: (*chan(n1, m1, s1, n2, m2, s2)[:2], s1 + s2 + (m1 - m2) ** 2), "off"),
+        (
+            lambda n1, m1, s1, n2, m2, s2: (*chan(n2, m1, s1, n1, m2, s2)[:2], chan(n1, m1, s1, n2, m2, s2)[2]),
+            "own part",
+        ),
         (lambda *parts: chan(*parts)[:2], "tuple of 3"),
     ],
 }
