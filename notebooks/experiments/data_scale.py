@@ -28,8 +28,16 @@ from minivit.tensor import Tensor
 SIZES = (500, 2_000, 10_000, 50_000)  # training images
 SEEDS = 3
 STEPS = 600  # of 128 images
-RATE_STEPS = 800  # of the runs that choose the learning rate
-RATES = {"ViT": (1e-3, 2e-3, 4e-3), "CNN": (2.5e-2, 5e-2, 0.1), "linear": (1e-3, 3e-3, 1e-2)}  # to choose from
+RATE_STEPS = 800  # of the runs that choose the learning rate; chosen when STEPS was 800 too, and kept
+RATES = {  # to choose from; for each model so many that the best is not the first or the last
+    "ViT": (1e-3, 2e-3, 4e-3),
+    "CNN": (4e-3, 1e-2, 2.5e-2, 5e-2, 0.1),
+    "linear": (3e-4, 1e-3, 3e-3, 1e-2),
+}
+FIT = {"batch_size": 128, "weight_decay": 0.05, "warmup": 0.1, "clip_norm": 1.0}  # the same for all models
+AUGMENT = {"flip": True, "crop_padding": 2}
+VIT = {"image_size": 32, "patch_size": 8, "width": 64, "depth": 4, "heads": 4, "mlp_width": 128, "num_classes": 10}
+CNN_WIDTHS = (32, 64, 128)  # of its maps
 LAST = 50  # steps at the end over which the training loss is averaged
 
 
@@ -52,7 +60,7 @@ class SmallCNN(Module):
 
     def __init__(self, seed: int):
         rng = np.random.default_rng(seed)
-        widths = (3, 32, 64, 128)
+        widths = (3, *CNN_WIDTHS)
         self.convolutions = [StdConv(3, widths[i], widths[i + 1], rng, stride=2) for i in range(3)]
         self.norms = [GroupNorm(width, groups=8) for width in widths[1:]]
         self.head = Linear(widths[-1], 10, rng, weight=init.zeros)
@@ -66,8 +74,7 @@ class SmallCNN(Module):
 
 def small_vit(seed: int) -> ViT:
     """Patches of 8x8 pixels, 16 of them: about as much work for an image as `SmallCNN`."""
-    shape = ViTConfig(image_size=32, patch_size=8, width=64, depth=4, heads=4, mlp_width=128, num_classes=10)
-    return ViT(shape, seed)
+    return ViT(ViTConfig(**VIT), seed)
 
 
 MODELS = {"ViT": small_vit, "CNN": SmallCNN, "linear": LinearClassifier}
@@ -78,8 +85,8 @@ def measure(
 ) -> tuple[float, float]:
     """Train one model and return its accuracy on the test images and its loss on the last training batches."""
     model = MODELS[name](seed)
-    augment = Augment(train.image_size, flip=True, crop_padding=2)
-    history = fit(model, train, steps, lr=rate, augment=augment, seed=seed)
+    augment = Augment(train.image_size, **AUGMENT)
+    history = fit(model, train, steps, lr=rate, augment=augment, seed=seed, **FIT)
     return accuracy(model, test), float(np.mean([result.loss for result in history[-LAST:]]))
 
 
@@ -112,13 +119,18 @@ def run_all(results: dict[str, Any], train: Dataset, test: Dataset) -> Iterator[
                     yield
 
 
-def main() -> None:
-    header = {
+def header() -> dict[str, Any]:
+    """What the results depend on, but for their seeds."""
+    config = {"sizes": SIZES, "steps": STEPS, **FIT, "augment": AUGMENT, "rates": RATES, "rate_steps": RATE_STEPS}
+    return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.data_scale",
         "data": "CIFAR-10 (JPEG copy), 10,000 test images",
-        "config": {"steps": STEPS, "batch_size": 128, "augment": "flip, 2-pixel crop", "sizes": SIZES},
+        "config": {**config, "last": LAST, "vit": VIT, "cnn_widths": CNN_WIDTHS},
     }
-    results = record.begin("data_scale", header)
+
+
+def main() -> None:
+    results = record.begin("data_scale", header())
     for part in ("rates_tried", "rates", "train_loss"):
         results.setdefault(part, {})
     for _ in run_all(results, load("cifar10"), load("cifar10", split="test")):

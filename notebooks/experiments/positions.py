@@ -7,6 +7,8 @@ Appendix D.4 and Table 8 of the paper, in small, without its relative positions.
 A few minutes of one core. Writes results/positions.json after every run; started again, it goes on where it was.
 """
 
+from typing import Any
+
 from experiments import record
 
 from minivit.lessons import accuracy, digits, fit
@@ -14,7 +16,8 @@ from minivit.models import ViT, ViTConfig
 
 POSITIONS = ("none", "learned", "learned2d", "sincos2d")
 SEEDS = 10
-STEPS = 600  # of 128 images
+STEPS = 600
+BATCH = 128  # images
 RATE = 3e-3
 SHAPE = {"image_size": 8, "channels": 1, "patch_size": 2, "width": 32, "depth": 2, "heads": 2, "mlp_width": 64}
 
@@ -23,19 +26,21 @@ def measure(position: str, seed: int) -> float:
     """Train on the digits and return the accuracy on their 359 test images."""
     train, test = digits()
     model = ViT(ViTConfig(**SHAPE, num_classes=10, position=position), seed)
-    fit(model, train, STEPS, lr=RATE, seed=seed)
+    fit(model, train, STEPS, batch_size=BATCH, lr=RATE, seed=seed)
     return accuracy(model, test)
 
 
+def header() -> dict[str, Any]:
+    """What the results depend on, but for their seeds."""
+    return {
+        "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.positions",
+        "data": "digits: 1,438 training and 359 test images of 8x8 pixels",
+        "config": {**SHAPE, "steps": STEPS, "batch_size": BATCH, "lr": RATE},
+    }
+
+
 def main() -> None:
-    results = record.begin(
-        "positions",
-        {
-            "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.positions",
-            "data": "digits: 1,438 training and 359 test images of 8x8 pixels",
-            "config": {**SHAPE, "steps": STEPS, "batch_size": 128, "lr": RATE},
-        },
-    )
+    results = record.begin("positions", header())
     for seed in range(SEEDS):
         for position in POSITIONS:
             by_seed = results["results"].setdefault(position, [])

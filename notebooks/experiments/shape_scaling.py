@@ -8,7 +8,7 @@ About half an hour of one core. Writes results/shape_scaling.json after every ru
 was. All models see the same images, in the same order; the learning rate is the same for all.
 """
 
-import dataclasses
+from typing import Any
 
 from experiments import record
 
@@ -17,36 +17,41 @@ from minivit.lessons import accuracy, fit
 from minivit.models import ViT, ViTConfig
 
 SEEDS = 3
-STEPS = 1_500  # of 128 images
-RATE = 1e-3
-BASE = ViTConfig(image_size=32, patch_size=8, width=48, depth=3, heads=3, num_classes=10)
+STEPS = 1_500
+FIT = {"batch_size": 128, "lr": 1e-3, "weight_decay": 0.05, "warmup": 0.1, "clip_norm": 1.0}
+AUGMENT = {"flip": True, "crop_padding": 2}
+BASE = {"image_size": 32, "patch_size": 8, "width": 48, "depth": 3, "heads": 3, "mlp_width": 192, "num_classes": 10}
 STUDIES = {"depth": (1, 3, 8), "width": (24, 48, 96), "patch": (16, 8, 4)}  # the middle one is the base's
 
 
 def changed(study: str, value: int) -> ViTConfig:
     """The base with another depth, width (and 4 times it in the MLP) or side of the patches."""
-    if study == "depth":
-        return dataclasses.replace(BASE, depth=value)
-    if study == "width":
-        return dataclasses.replace(BASE, width=value, mlp_width=4 * value)
-    return dataclasses.replace(BASE, patch_size=value)
+    other = {
+        "depth": {"depth": value},
+        "width": {"width": value, "mlp_width": 4 * value},
+        "patch": {"patch_size": value},
+    }
+    return ViTConfig(**BASE | other[study])
 
 
 def measure(config: ViTConfig, seed: int, train: Dataset, test: Dataset) -> float:
     """Train on CIFAR-10 and return the accuracy on its 10,000 test images."""
     model = ViT(config, seed)
-    augment = Augment(train.image_size, flip=True, crop_padding=2)  # type: ignore[arg-type]
-    fit(model, train, STEPS, lr=RATE, augment=augment, seed=seed)
+    fit(model, train, STEPS, augment=Augment(train.image_size, **AUGMENT), seed=seed, **FIT)
     return accuracy(model, test)
 
 
-def main() -> None:
-    header = {
+def header() -> dict[str, Any]:
+    """What the results depend on, but for their seeds."""
+    return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.shape_scaling",
         "data": "CIFAR-10 (JPEG copy), 50,000 training and 10,000 test images",
-        "config": {"steps": STEPS, "batch_size": 128, "lr": RATE, "augment": "flip, 2-pixel crop", **STUDIES},
+        "config": {"steps": STEPS, **FIT, "augment": AUGMENT, "base": BASE, **STUDIES},
     }
-    results = record.begin("shape_scaling", header)
+
+
+def main() -> None:
+    results = record.begin("shape_scaling", header())
     train, test = load("cifar10"), load("cifar10", split="test")
     for seed in range(SEEDS):  # outermost, so that all have as many runs, whenever this is stopped
         for study, values in STUDIES.items():
@@ -59,7 +64,7 @@ def main() -> None:
 
 def known(results: dict, study: str, value: int, seed: int) -> float | None:
     """The result of the same model in another study: the base is part of each."""
-    if changed(study, value) != BASE:
+    if changed(study, value) != ViTConfig(**BASE):
         return None
     runs = [results["results"].get(other, {}).get(str(values[1]), []) for other, values in STUDIES.items()]
     return next((run[seed] for run in runs if len(run) > seed), None)

@@ -1,11 +1,14 @@
 """The records of the longer experiments: kept whole, never mixed, and those that ship are what the code makes."""
 
 import json
+from types import ModuleType
 
 import pytest
-from experiments import data_scale, positions, record
+from experiments import data_scale, positions, record, shape_scaling
 
 from minivit.data import load
+
+EXPERIMENTS = (data_scale, positions, shape_scaling)
 
 
 @pytest.fixture
@@ -49,7 +52,34 @@ def test_results_of_two_configurations_are_not_mixed(results):
         record.begin("x", {"config": {"sizes": (1, 3)}})
 
 
-@pytest.mark.parametrize("experiment", [data_scale, positions], ids=lambda module: module.__name__)
+MAY_GROW = {"SEEDS", "POSITIONS", "MODELS"}  # what is added to a record leaves the rest of it right
+
+
+def constants(experiment):
+    """Names and values, without modules such as F."""
+    named = {name: value for name, value in vars(experiment).items() if name.isupper() and name not in MAY_GROW}
+    return {name: value for name, value in named.items() if not isinstance(value, ModuleType)}
+
+
+def another(value):
+    """A value of the same kind."""
+    if isinstance(value, dict):
+        return {**value, next(iter(value)): None}
+    return value[1:] if isinstance(value, tuple) else 2 * value
+
+
+@pytest.mark.parametrize(
+    ("experiment", "constant"),
+    [(experiment, name) for experiment in EXPERIMENTS for name in constants(experiment)],
+    ids=lambda one: one if isinstance(one, str) else one.__name__,
+)
+def test_the_header_knows_every_constant(experiment, constant, monkeypatch):
+    before = experiment.header()
+    monkeypatch.setattr(experiment, constant, another(getattr(experiment, constant)))
+    assert experiment.header() != before
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda module: module.__name__)
 def test_the_shipped_results_are_complete_and_of_this_configuration(experiment, monkeypatch):
     """Run again, the experiment has nothing left to measure."""
 
@@ -58,19 +88,21 @@ def test_the_shipped_results_are_complete_and_of_this_configuration(experiment, 
 
     monkeypatch.setattr(experiment, "measure", measure)
     monkeypatch.setattr(record, "write", measure)
-    if experiment is data_scale:
+    if experiment is not positions:
         monkeypatch.setattr(experiment, "load", lambda name, split="train": load("shapes", split="test"))
     experiment.main()
 
 
 def test_the_shipped_results_are_small_and_have_an_accuracy_for_every_seed():
-    for name in ("data_scale", "positions"):
+    for name in ("data_scale", "positions", "shape_scaling"):
         path = record.RESULTS / f"{name}.json"
         assert path.stat().st_size < 50_000
         assert {"command", "config", "data", "results"} <= set(json.loads(path.read_text(encoding="utf-8")))
     assert {len(runs) for runs in record.read("positions")["results"].values()} == {positions.SEEDS}
     lengths = {len(runs) for sizes in record.read("data_scale")["results"].values() for runs in sizes.values()}
     assert lengths == {data_scale.SEEDS}
+    lengths = {len(runs) for values in record.read("shape_scaling")["results"].values() for runs in values.values()}
+    assert lengths == {shape_scaling.SEEDS}
 
 
 def test_the_models_compared_give_logits_of_ten_classes():
