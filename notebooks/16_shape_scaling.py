@@ -27,7 +27,7 @@ import dataclasses
 
 import matplotlib.pyplot as plt
 import numpy as np
-from experiments import record
+from experiments import record  # notebooks/experiments: what longer runs have stored
 
 from minivit import functional as F
 from minivit import ops
@@ -40,7 +40,7 @@ rng = np.random.default_rng(16)
 # %% [markdown]
 # ## The price of a ViT, by formula
 #
-# Nearly all arithmetic is in matrix products. A product of $(n, k)$ and $(k, m)$ takes $nkm$ multiplications and as many additions: $2nkm$ **FLOP** (floating-point operations). For one image, block by block:
+# Nearly all arithmetic is in matrix products. A product of $(n, k)$ and $(k, m)$ takes $nkm$ multiplications and as many additions: $2nkm$ **FLOP** (floating-point operations). For one image; all rows but the first once per block:
 #
 # | product | shapes | FLOP | which equation |
 # |---|---|---|---|
@@ -55,8 +55,11 @@ rng = np.random.default_rng(16)
 # |---|---|---|
 # | $N_p$, $N = N_p + 1$ | patches; tokens, with the [class] token | `config.num_tokens` |
 # | $P$, $C$ | side of a patch in pixels; channels | `config.patch_size`, `config.channels` |
-# | $D$, $D_h = D/H$, $F$ | width; width of a head; width of the MLP | `config.width`, `config.mlp_width` |
+# | $D$, $D_h = D/H$, $F$ | width; width of a head; width of the MLP | `D`, -, `M` (`F` is the module `functional` here) |
 # | $L$, $H$ | blocks; heads ($H D_h = D$: their number does not change the arithmetic) | `config.depth`, `config.heads` |
+# | $\mathbf{q}, \mathbf{k}, \mathbf{v}$; $A$ | queries, keys, values; attention weights (notebook [07](07_attention.ipynb)) | |
+# | $K$ | classes | `config.num_classes` |
+# | $W$ | work: FLOP of a forward pass for one image | `forward_flop(config)` |
 #
 # Together, with the classifier $2DK$ for $K$ classes:
 #
@@ -103,18 +106,19 @@ for changes in ({"width": 24, "heads": 3}, {"depth": 5, "mlp_width": 40}, {"patc
 #
 # ### The backward pass costs twice as much
 #
-# For $Y = XW$ the backward pass computes $\mathrm{d}X = \mathrm{d}Y\,W^\top$ and $\mathrm{d}W = X^\top\mathrm{d}Y$ (notebook [02](02_shapes.ipynb)): two products of $2nkm$ FLOP for one. So a training step costs $3W$ per image. The library's linear layer, with its three products:
+# For $Y = XU$, with weights $U$, the backward pass computes $\mathrm{d}X = \mathrm{d}Y\,U^\top$ and $\mathrm{d}U = X^\top\mathrm{d}Y$ (notebook [02](02_shapes.ipynb)): two products of $2nkm$ FLOP for one. The two products inside attention have two each as well. So a training step costs nearly $3W$ per image
+# (only nearly, since the gradient of the pixels is not needed). The library's linear layer, with its three products:
 
 # %%
 show_source(ops.linear)
 
 # %%
 n, k, m = 5, 3, 4
-X, weight, dY = rng.standard_normal((n, k)), rng.standard_normal((k, m)), rng.standard_normal((n, m))
-tX, tweight = Tensor(X, requires_grad=True), Tensor(weight, requires_grad=True)
-engine = grad(F.linear(tX, tweight), [tX, tweight], dY)
-agree("dX", dY @ weight.T, engine[0])
-agree("dW", X.T @ dY, engine[1])
+X, U, dY = rng.standard_normal((n, k)), rng.standard_normal((k, m)), rng.standard_normal((n, m))
+tX, tU = Tensor(X, requires_grad=True), Tensor(U, requires_grad=True)
+engine = grad(F.linear(tX, tU), [tX, tU], dY)
+agree("dX", dY @ U.T, engine[0])
+agree("dU", X.T @ dY, engine[1])
 
 # %% [markdown]
 # ### Where the arithmetic goes
@@ -134,7 +138,7 @@ for name, marker in (("B/32", "v"), ("B/16", "o"), ("L/16", "s"), ("H/14", "D"))
         share.append(inside / forward_flop(config))
     axes.plot(fitting, share, marker + "-", label=f"ViT-{name}")
 axes.axvline(224, color="grey", linestyle=":")
-axes.set(xlabel="side of the image (pixels)", ylabel="share of FLOP inside attention", ylim=(0, 1))
+axes.set(xlabel="side of the image (pixels)", ylabel="share of FLOP inside attention", ylim=(0, 0.6))
 axes.legend()
 plt.show()
 for name in ("B/16", "L/16", "H/14"):
@@ -143,7 +147,7 @@ for name in ("B/16", "L/16", "H/14"):
     print(f"ViT-{name} at 224: {forward_flop(config) / 1e9:6.1f} GFLOP per image, {inside:.1%} of it inside attention")
 
 # %% [markdown]
-# "Attention is quadratic" is true, and at 224 pixels unimportant: most of the work is done by plain matrix products.
+# "Attention is quadratic" is true, and at 224 pixels unimportant for the arithmetic: nearly all of it is done by products with weights. (For memory see notebook [28](28_speed.ipynb).)
 #
 # ## Experiment: what to enlarge?
 #
@@ -172,7 +176,7 @@ def draw(base, results, images, title):
         axes.errorbar(price, means, errors, fmt=style, capsize=3, label=study)
         for x, y, value, config in zip(price, means, by_value, configs, strict=True):
             if config != base:  # the base is where the three lines meet
-                axes.annotate(str(value), (x, y), (7, -4), textcoords="offset points")
+                axes.annotate(str(value), (x, y), (6, -12), textcoords="offset points")
     axes.set(xscale="log", xlabel="arithmetic of training (TFLOP)", ylabel="test accuracy", title=title)
     axes.legend(title="what is changed")
     plt.show()
@@ -217,7 +221,7 @@ draw(base, live, 64 * steps, f"digits, {steps} steps, mean and standard error of
 summary(base, live)
 
 # %% [markdown]
-# A run this short measures mostly how *fast* a model learns. Few large patches are quick to learn from; many small ones, each of which says little, need time to be put together. So the line of the patches may well go the wrong way here.
+# A run this short measures mostly how *fast* a model learns. Few large patches are quick to learn from; many small ones, each of which says little, need time to be put together. So the line of the patches may well go the other way than in the paper.
 #
 # ### Stored: CIFAR-10
 #
@@ -229,20 +233,28 @@ stored_base = ViTConfig(image_size=32, patch_size=8, width=48, depth=3, heads=3,
 print(stored["data"])
 print("made by:", stored["command"])
 stored_steps, stored_batch = stored["config"]["steps"], stored["config"]["batch_size"]
+# A run that is still under way has one more seed of some models: take those seeds that all have.
 count = min(len(runs) for by_value in stored["results"].values() for runs in by_value.values())
+results = {
+    study: {value: runs[:count] for value, runs in by_value.items()} for study, by_value in stored["results"].items()
+}
 title = f"CIFAR-10, {stored_steps} steps, mean and standard error of {count} seeds"
-draw(stored_base, stored["results"], stored_steps * stored_batch, title)
-summary(stored_base, stored["results"])
+draw(stored_base, results, stored_steps * stored_batch, title)
+summary(stored_base, results)
 
 # %% [markdown]
-# Compare the slopes: how much accuracy does a factor of compute buy? The paper found (D.2) that depth helped most, with diminishing returns after 16 blocks; that width made the smallest difference; and that smaller patches gave robust gains with no more parameters. Its models were trained on hundreds of millions of
-# images. Ours see few images for a few steps, at one learning rate for all, so a dimension that pays there need not pay here, and the lines are measurements of these settings only. What carries over is the method, and one conclusion: the number of parameters predicts little. Look at what patches do with hardly any change in it.
+# Compare the slopes: how much accuracy does a factor of compute buy? The paper found (D.2) that depth helped most, with diminishing returns after 16 blocks; that width made the smallest difference; and that smaller patches gave robust gains with no more parameters. Is the order the
+# same here? It need not be. The paper's models were trained on hundreds of millions of images, and start from a width of 1024; our narrowest has heads of 8 numbers. All of ours take the same few steps at one learning rate. Larger models usually want a smaller rate, so the right ends
+# of the lines may lie lower than they could. And compute can also be spent on more steps of a smaller model; we did not ask about that.
+#
+# One question can be carried over: does the number of *parameters* predict the accuracy, or the *arithmetic*? The paper suggests compute. Patches tell the two apart, since smaller ones take more arithmetic and no more parameters: does the model with the smallest patches reach the
+# accuracy of deeper or wider models of about equal arithmetic, or that of the base, which has about as many parameters?
 #
 # ## Where this goes wrong in practice
 #
 # - **FLOP or MAC?** A multiply-add is two FLOP and one MAC. Papers use both words for both; a factor of two between two tables is usually this.
 # - **FLOP are not seconds.** A model with half the FLOP can be slower (notebook [28](28_speed.ipynb)). Say which you compare.
-# - **One learning rate for all sizes.** Larger models usually want a smaller one. We kept one rate for brevity, and so did not give each model its best.
+# - **One learning rate for all sizes**, as here: no model gets its best.
 # - **Conclusions from small models.** A slope measured over one decade of compute is a guess about the next.
 #
 # ## Exercises
@@ -272,6 +284,7 @@ check("16.2", crossover)
 
 # %% [markdown]
 # **16.3 (twenty minutes).** Of several models with known price and accuracy, only those matter to which no other is preferable: none that costs no more and is at least as accurate (and better in one of the two). Find this **Pareto front**.
+# (No two models agree in both.)
 
 
 # %%
