@@ -9,7 +9,8 @@ Writes results/vit_cifar10.safetensors, which `minivit.models.load_pretrained` r
 model and the accuracy of the rounded weights on the test images of the run's data set.
 """
 
-import sys
+import argparse
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,20 @@ from minivit.models.archive import read_arrays, write_safetensors
 from minivit.trainer import evaluate
 
 
-def main(run: str) -> None:
-    path = record.RESULTS / "vit_cifar10.safetensors"
-    model, recipe, _ = runs.load_trained(Path(run))
-    export(model, path, "timm")
-    arrays, metadata = read_arrays(path)
-    arrays = {name: array.astype(np.float16) for name, array in arrays.items()}
-    write_safetensors(path, arrays, metadata)
-    with Workers(1) as workers:
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of the run")
+    model, recipe, _ = runs.load_trained(parser.parse_args(arguments).run)
+    with tempfile.TemporaryDirectory() as folder, Workers(1) as workers:
+        path = Path(folder) / "weights.safetensors"  # what ships is replaced at the end, by a whole file
+        export(model, path, "timm")
+        arrays, metadata = read_arrays(path)
+        arrays = {name: array.astype(np.float16) for name, array in arrays.items()}
+        write_safetensors(path, arrays, metadata)
         result = evaluate(load_pretrained(path), load(recipe.data, split="test"), recipe, workers)
-    write_safetensors(path, arrays, metadata | {"test_accuracy": str(result["accuracy"])})
+    metadata |= {"test_accuracy": str(result["accuracy"])}
+    write_safetensors(record.RESULTS / "vit_cifar10.safetensors", arrays, metadata)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

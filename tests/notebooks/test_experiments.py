@@ -3,10 +3,14 @@
 import json
 from types import ModuleType
 
+import numpy as np
 import pytest
-from experiments import data_scale, positions, record, shape_scaling
+from experiments import data_scale, positions, record, shape_scaling, small_checkpoint
 
 from minivit.data import load
+from minivit.models import ViT, ViTConfig, load_pretrained
+from minivit.models.archive import read_arrays
+from minivit.recipes import Recipe
 
 EXPERIMENTS = (data_scale, positions, shape_scaling)
 
@@ -109,3 +113,30 @@ def test_the_models_compared_give_logits_of_ten_classes():
     images, _ = load("shapes", split="test").fetch(range(3))
     for make in data_scale.MODELS.values():
         assert make(0)((images / 255).astype("float32")).shape == (3, 10)
+
+
+def test_a_study_of_shapes_changes_what_it_says():
+    for study, values in shape_scaling.STUDIES.items():
+        assert shape_scaling.changed(study, values[1]) == ViTConfig(**shape_scaling.BASE)
+    assert shape_scaling.changed("depth", 8).depth == 8
+    wide = shape_scaling.changed("width", 96)
+    assert (wide.width, wide.mlp_width) == (96, 384)
+    assert shape_scaling.changed("patch", 4).grid == (8, 8)
+
+
+def test_the_small_checkpoint_holds_the_model_in_float16(results, monkeypatch, capsys):
+    config = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, num_classes=10, channels=1)
+    model = ViT(config)
+    recipe = Recipe(data="digits", model=config)
+    monkeypatch.setattr(small_checkpoint.runs, "load_trained", lambda run: (model, recipe, None))
+    small_checkpoint.main(["runs/some"])
+    (path,) = results.iterdir()
+    assert path.stat().st_size < 2 * sum(p.data.size for p in model.parameters()) + 4_000
+    loaded = load_pretrained(path)
+    accuracy = float(read_arrays(path)[1]["test_accuracy"])
+    assert 0.05 < accuracy < 0.2  # of zeros in the head, about a tenth
+    for ours, theirs in zip(model.parameters(), loaded.parameters(), strict=True):
+        assert np.array_equal(ours.data.astype(np.float16), theirs.data)
+    with pytest.raises(SystemExit, match="2"):
+        small_checkpoint.main([])
+    assert "usage" in capsys.readouterr().err
