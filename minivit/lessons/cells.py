@@ -55,10 +55,10 @@ class Source:
 
 
 def show_source(thing: Callable) -> Source:
-    """The source of a function or class of the library with its file and line; to be a cell's last expression."""
+    """The source of a function or class of the library with its file; to be a cell's last expression."""
     thing = inspect.unwrap(thing)
-    lines, first = inspect.getsourcelines(thing)
+    code = inspect.getsource(thing)
     file = Path(inspect.getsourcefile(thing) or "")
     root = Path(minivit.__file__).parent.parent
     place = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
-    return Source(f"{place}, line {first}", textwrap.dedent("".join(lines)).rstrip())
+    return Source(place, textwrap.dedent(code).rstrip())

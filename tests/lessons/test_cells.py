@@ -38,12 +38,9 @@ def test_agree_raises(mine, reference, said):
 
 def test_show_source_is_the_source_with_its_place():
     shown = show_source(ops.softmax)
-    file, line = shown.place.split(", line ")
-    assert file == "minivit/ops/normalisation.py"
-    assert "def softmax" in shown.code
+    assert shown.place == "minivit/ops/normalisation.py"
+    assert shown.code.startswith("def softmax")
     assert "return (y * (g - (g * y)" in repr(shown)
-    with open(ops.softmax.__code__.co_filename, encoding="utf-8") as source:
-        assert source.read().splitlines()[int(line) - 1].startswith("def softmax")
     assert "```python\ndef softmax" in shown._repr_markdown_()
 
 
