@@ -24,7 +24,7 @@
 # There is no new equation of the model here: you need its training (notebook [13](13_training.ipynb)) and, for the
 # terms flip and crop, notebook [14](14_augmentation.ipynb).
 #
-# **Budget:** 175 s of CPU time (fast mode 13 s).
+# **Budget:** 175 s of CPU time (fast mode 18 s).
 
 # %%
 import itertools

@@ -122,7 +122,7 @@ def die_in_create(moment):
         Path.mkdir = lambda self, **options: (real(self, **options), die())
     if moment == "middle":
         real_write = Path.write_text
-        Path.write_text = lambda self, text: (real_write(self, text[: len(text) // 2]), die())
+        Path.write_text = lambda self, text, **_: (real_write(self, text[: len(text) // 2]), die())
     if moment == "rename":
         Path.rename = die
 

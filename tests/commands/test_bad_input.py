@@ -446,7 +446,7 @@ def test_a_quota_keeps_the_old_checkpoint(tiny_run, stopped_run, command, same_b
 
 
 def test_no_room_for_the_run_folder(train_tiny, monkeypatch):
-    def full(self, text):
+    def full(self, text, encoding=None):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
