@@ -24,7 +24,6 @@ extensions = [
     "sphinx.ext.linkcode",
     "command_help",
     "docstrings",
-    "numpydoc",  # for docstrings with its sections; the others are for `docstrings`
     "mathml",
     "notebook_copies",
     "repository_links",
@@ -41,7 +40,6 @@ nb_ipywidgets_js = {}  # without a kernel a widget cannot answer; what it shows 
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 
 # The reference
-numpydoc_show_class_members = False  # they stand below the class, each with its text
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = (

@@ -9,7 +9,8 @@ They are short prose with lines of formulas and shapes, written for someone who 
 Three spaces separate statements on one line. A line that ends although the next word would have fitted ends on purpose.
 Both become line breaks, as does the place where a sentence begins with a parameter and a colon; all other lines flow.
 A statement that is a formula or a list of shapes is set as code. Nothing in a docstring is markup but `code` and
-**strong**. A docstring with numpydoc's sections ("Parameters", underlined) is left to numpydoc.
+**strong**. A docstring with numpydoc's sections ("Parameters", underlined) is rendered by numpydoc. Its extension of
+Sphinx is not used: it would take formulas such as "y = f(x)" for signatures.
 """
 
 import inspect
@@ -17,6 +18,7 @@ import itertools
 import re
 from collections.abc import Sequence
 
+from numpydoc.docscrape_sphinx import SphinxDocString
 from sphinx.application import Sphinx
 
 WIDTH = 120  # of the source
@@ -102,8 +104,9 @@ def parameter_names(documented: object) -> list[str]:
 
 
 def process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Replace the lines that autodoc has read, unless they are numpydoc's to read."""
+    """Replace the lines that autodoc has read."""
     if SECTION.search("\n".join(lines)):
+        lines[:] = str(SphinxDocString("\n".join(lines))).split("\n")
         return
     indent = {"module": 0, "method": 8, "property": 8}.get(what, 4)
     lines[:] = to_restructured_text(lines, indent, parameter_names(obj))
