@@ -49,12 +49,12 @@ for topic, finding in doctor.versions():
 # ## Numbers with a fixed count of digits
 #
 # A floating-point number is $\pm m \cdot 2^e$, where $m$ has a fixed count of binary digits and $1 \le m < 2$: 53 digits in float64, 24 in
-# float32 (very small numbers have fewer). So the numbers between 1 and 2 lie evenly, at a distance called **machine epsilon**:
+# float32 (very small numbers have fewer). So the numbers between 1 and 2 lie evenly (52 or 23 digits stand behind the point), at a distance called **machine epsilon**:
 #
 # $$\varepsilon = 2^{-52} \text{ in float64}, \qquad \varepsilon = 2^{-23} \text{ in float32}.$$
 #
 # Between 2 and 4 the distance is $2\varepsilon$, between 4 and 8 it is $4\varepsilon$, and so on. The result of an addition or a product is
-# rounded to the nearest of these numbers: its relative error is at most $\varepsilon/2$.
+# rounded to the nearest of these numbers (half-way, to the one whose last digit is 0): its relative error is at most $\varepsilon/2$.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -69,7 +69,7 @@ for topic, finding in doctor.versions():
 # | $V$ | a direction in which $X$ is moved | that of $X$ | `V` |
 # | $\langle A, B \rangle$ | inner product, the sum of the products of entries | number | `(A * B).sum()` |
 #
-# We do not have to believe the two values of $\varepsilon$: halve a number until adding it to 1 makes no difference. The function `agree` compares two
+# We do not have to believe the two values of $\varepsilon$: halve a number as long as half of it, added to 1, still makes a difference. (Half of $\varepsilon$ is half-way between 1 and the next number, and is rounded back to 1.) The function `agree` compares two
 # results. It prints their shape, `()` for a number, and their largest difference; if this is more than a billionth (or `rtol`) of the largest entry, it
 # raises an error.
 
@@ -194,7 +194,7 @@ print(
 #
 # Now we measure. For many steps and many places $x$ in $[1, 1.5]$ we compute the difference in float64 and in float32, and compare with the true
 # derivative. The steps are powers of two, so that $x \pm h$ is exact down to $h = \varepsilon$ and rounding enters by $f$ alone. (With other steps
-# $x \pm h$ is rounded as well, which may add another $\varepsilon |x f'(x)| / h$.) First one step and one place at a time:
+# $x \pm h$ is rounded as well, each by up to $\varepsilon |x| / 2$, which may add another $\varepsilon |x f'(x)| / (2h)$.) First one step and one place at a time:
 
 
 # %%
@@ -316,8 +316,8 @@ agree("dX", dX, numerical_gradient(lambda X: (G * my_tanh(X)[0]).sum(), X), rtol
 #
 # The left side is measured, the right side is predicted by the pullback. If even one entry of $\mathrm{d}X$ is wrong, the two sides differ, unless $V$
 # happens to be orthogonal to the error: for a random $V$ this has probability zero. But we compare with a tolerance, and an entry of $V$ near 0
-# hides the error of its entry. So a checker takes several directions, keeps the entries of $V$ away from 0, and has a tolerance little above the
-# error of the measurement (step 4).
+# hides the error of its entry. So a checker takes several directions, keeps the entries of $V$ away from 0, and has a tolerance above the error of the
+# measurement (step 4) and far below what a mistake in a formula would make: `check_vjp` allows $10^{-6}$ of the gradient.
 
 # %%
 V = rng.standard_normal(X.shape)

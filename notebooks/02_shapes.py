@@ -113,7 +113,7 @@ def unbroadcast_loops(G, shape):
 def my_unbroadcast(G, shape):
     """The same with two sums: over the axes added in front, then over the axes of length 1 that were stretched."""
     d = G.sum(axis=tuple(range(G.ndim - len(shape))))
-    stretched = tuple(axis for axis, length in enumerate(shape) if length == 1)
+    stretched = tuple(axis for axis, length in enumerate(shape) if length == 1)  # or was not: then the sum has one term
     return d.sum(axis=stretched, keepdims=True)
 
 
@@ -411,10 +411,11 @@ for name, column in zip(checks, caught.T, strict=True):
 # Each column can be explained, and none of it is bad luck:
 #
 # - **Ones.** The entries of a softmax row sum to 1, those of a normalised row to 0. Their sum is a constant, its gradient is *zero*, and a pullback that
-#   returns zeros agrees with it, as does one that begins with $g - \overline{g}$. Ones look the same wherever they are moved: a gradient that is reshaped
+#   returns zeros agrees with it. So does every one that first subtracts from $g$ a mean of $g$ over the row (plain, or weighted with $y$ as the softmax does), or just 1: for ones this
+#   leaves 0, and 7 times 0, or 0 without its $1/\sigma$, is 0 as well. Ones look the same wherever they are moved: a gradient that is reshaped
 #   instead of transposed goes unseen. And a factor of 1 can be forgotten: so can $g$.
-# - **$Y$ itself.** It contains what the op has put into it. The squares of a normalised row sum to a constant as well, so zeros pass again; and its
-#   mean is 0, so nobody misses the term with the mean of $g$.
+# - **$Y$ itself.** It contains what the op has put into it. The squares of a normalised row sum to a constant as well, so the true gradient is zero
+#   again: zeros pass, and so does the right formula without its $1/\sigma$. And the mean of $Y$ is 0, so nobody misses the term with the mean of $g$.
 # - **One entry.** It sees the part of the pullback that this entry needs, and nothing of the rest. The exact shares are $\tfrac14$, since 4 of the 16
 #   entries lie in the first row, and $\tfrac34$, since 4 of them lie on the diagonal, where a transpose moves nothing. The figure shows what the draws gave.
 # - **Random.** An error stays unseen only if the random numbers happen to hide it. To hide it exactly has probability zero, and a large

@@ -274,12 +274,13 @@ agree("dz, closed", dz, engine["z"])
 
 # %% [markdown]
 # The gradient is the error of the prediction, $p - t$. It is small only if the prediction is close to the target. A model that is
-# sure of the wrong class has $p - t$ near $-1$ at the right class $k$: the logarithm has the derivative $1/p_k$, which is huge there,
-# the softmax $p_k(1 - p_k)$, which is tiny, and their product $1 - p_k$ is neither. That is why the two are one op.
+# sure of the wrong class has $p - t$ near $-1$ at the right class $k$: $-\log p_k$ has the derivative $-1/p_k$, which is huge there,
+# the softmax $p_k(1 - p_k)$, which is tiny, and their product $-(1 - p_k)$ is neither. That is why the two are one op.
 #
 # ## Check it numerically
 #
-# Central differences, by a random cotangent, of our own op in the form of the library: value and pullback.
+# Central differences, by a random cotangent, of our own op in the form of the library: value and pullback. `check_vjp` asks for the gradient of every
+# argument; the loss is linear in $t$, so $\mathrm{d}t = -\log p \cdot \mathrm{d}L/B$. (The library's op gives labels none.)
 
 
 # %%
@@ -466,7 +467,8 @@ with np.errstate(all="ignore"):
 
 # %% [markdown]
 # And one figure more, for label smoothing: the loss of a single image whose right class has the logit $a$ and whose $K - 1$ wrong
-# ones have 0.
+# ones have 0. By the gradient the lowest point is at $p = t$: there $e^a$, the ratio of the probabilities of the right class and of a wrong one, is the
+# ratio of their targets, $a = \log\frac{1 - \varepsilon + \varepsilon/K}{\varepsilon/K}$.
 
 # %%
 gaps = np.linspace(-2, 14, 161)

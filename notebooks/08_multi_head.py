@@ -151,7 +151,7 @@ print("reshape alone: the rows of head 0 come from the first tokens only, each c
 print(token.reshape(B, H, N, K)[0, 0])
 
 # %% [markdown]
-# A reshape never moves a number; it only cuts the same sequence differently. The sequence has the features of a token next to
+# A reshape keeps the order in which the numbers are read, row by row; it only cuts the same sequence differently. (After a transpose, as in `merge`, NumPy must copy to make this so.) The sequence has the features of a token next to
 # each other, so "all tokens of head 0" are not next to each other, and no reshape alone can collect them.
 #
 # ## Forward, vectorised

@@ -283,7 +283,7 @@ print(f"largest relative error of the gradients: {check_vjp(my_mlp, z, W1, b1, W
 # ## The library
 #
 # `minivit.ops.gelu` has both forms; find the two slopes. `linear_gelu` is the first dense layer and the GELU as one op, and `MLP`
-# is the layer that owns the weights.
+# is the layer that owns the weights. (`bias_std`: as in the published code, its biases start as random numbers of size $10^{-6}$, as good as zero.)
 
 # %%
 show_source(ops.gelu)
@@ -358,7 +358,7 @@ for axis in axes:
 plt.show()
 
 # %% [markdown]
-# In the first two panels the dotted curve covers the solid one: no plot of GELU shows the difference. The third panel shows it,
+# In the first two panels the dots lie on the solid curve: no plot of GELU shows the difference. The third panel shows it,
 # magnified ten thousand times. A test would have to look as closely. Which of the usual tolerances notice that one form was
 # replaced by the other?
 
@@ -394,8 +394,8 @@ print(f"standard deviation of the features: {tanh_64.std():.2f}")
 # Compare the two numbers of a line: if the first is clearly the larger one, a comparison in float32 can tell the forms apart.
 # Compare the lines: every layer adds its own small difference, but what it is added to grows as well. A file of weights is
 # complete only together with the form of GELU that it was trained with. The published JAX code uses tanh; two widely used PyTorch
-# libraries, timm and Hugging Face, compute the same checkpoints with erf. The difference is small beside the features, and large
-# enough to make "my port agrees to $10^{-6}$" impossible.
+# libraries, timm and Hugging Face, compute the same checkpoints with erf. The difference is small beside the features, and far
+# above rounding: "my port agrees to $10^{-5}$" is possible in float32 with the same form, and impossible with the other one.
 #
 # ## Where this goes wrong in practice
 #

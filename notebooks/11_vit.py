@@ -74,7 +74,7 @@ rng = np.random.default_rng(11)
 # | $\mathbf{E}$ | patch projection; the code adds a bias $\mathbf{b}_E$ $(D)$ | $(P^2C, D)$ | `patch_embed.projection` |
 # | $\mathbf{x}_\mathrm{class}$ | the [class] token | $(1, 1, D)$ | `class_token` |
 # | $\mathbf{E}_{pos}$ | position embedding | $(1, T, D)$ | `position_embedding` |
-# | $\mathbf{z}_\ell$, $\mathbf{z}'_\ell$ | the tokens after block $\ell$, and in its middle | $(B, T, D)$ | `stream` |
+# | $\mathbf{z}_\ell$, $\mathbf{z}'_\ell$ | the tokens after block $\ell$, and in its middle; an upper index is the token, 0 for [class] | $(B, T, D)$ | `stream` |
 # | $\mathbf{y}$ | the image representation | $(B, D)$ | `y` |
 #
 # (In the library's docstrings $N$ counts all tokens, the [class] token included. In the code, `F` is the module of functions, and in notebooks 07
@@ -644,8 +644,8 @@ answer = None  # your answer here
 check("11.3", answer)
 
 # %% [markdown]
-# **11.4 (twenty minutes).** Step 8: the gradient with respect to the pixels. It says which pixels the loss depends on, and is the start of every
-# adversarial example. Given $\mathrm{d}\mathbf{z}_0$ of shape $(B, N + 1, D)$ and $\mathbf{E}$ of shape $(P^2C, D)$, return the gradient of the images,
+# **11.4 (twenty minutes).** Step 8: the gradient with respect to the pixels. It says which pixels the loss depends on, and is the start of most
+# adversarial examples (images changed a little to deceive a model). Given $\mathrm{d}\mathbf{z}_0$ of shape $(B, N + 1, D)$ and $\mathbf{E}$ of shape $(P^2C, D)$, return the gradient of the images,
 # $(B, \mathrm{height}, \mathrm{width}, C)$.
 
 
