@@ -280,7 +280,7 @@ for name, numbers in (("without the factor", unscaled[at_64]), ("with it", scale
 #
 # ## Exercises
 #
-# Each cell has a place for your answer; the cell below tells you at once whether it is right. Answers are judged by what they
+# Each cell has a place for your answer, and tells you at once whether it is right. Answers are judged by what they
 # return, on inputs of several shapes.
 #
 # **7.1 (two lines).** A query of zeros is as close to every key as to any other. Write what its result is, as a function of the values `v` of shape

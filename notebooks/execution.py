@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pairs
-from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -49,12 +49,14 @@ def execute(path: Path, fast: bool) -> Result:
     error, start, cpu_before = "", time.perf_counter(), cpu_of_children()
     try:
         client.execute(cleanup_kc=True)
+    except NoSuchKernel:
+        error = "there is no kernel: install the extra, `pip install -e '.[notebooks]'`"
     except (CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError) as failure:  # the last: no start
         error = ANSI_COLOUR.sub("", str(failure))
     wall, cpu = time.perf_counter() - start, cpu_of_children() - cpu_before
     if not error:
-        error = "\n".join(pairs.output_problems(notebook))
         pairs.forget_this_machine(notebook)
+        error = "\n".join(pairs.output_problems(notebook))
     return Result(path, notebook, wall, cpu, error)
 
 

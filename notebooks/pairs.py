@@ -5,7 +5,7 @@ The .py is the truth. Everything here reads and compares files; nothing is execu
 
 import hashlib
 import re
-from collections import Counter, defaultdict, deque
+from collections import Counter
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -32,6 +32,7 @@ METADATA = {
 }
 BUDGET = re.compile(r"\*\*Budget:\*\* (\d+) s of CPU time \(fast mode (\d+) s\)\.")
 MAX_BYTES = 1_500_000
+FILE_OF_CELL = re.compile(r"\S*ipykernel_\d+[/\\]\d+\.py")
 MEANT_STDERR = "shows-stderr"  # the tag of a cell whose text on stderr is meant to be seen
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -60,16 +61,19 @@ def find(folder: Path, wanted: list[str]) -> list[Path]:
     names = [Path(word).stem for word in wanted]
     unknown = [name for name in names if not any(name in (path.stem, path.stem[:2]) for path in everything)]
     if unknown:
-        raise PairError(f"there is no notebook {', '.join(unknown)} in {folder.name}/")
+        there = ", ".join(path.stem[:2] for path in everything) or "none"
+        raise PairError(f"there is no notebook {', '.join(unknown)} in {folder.name}/; there are {there}")
     return [path for path in everything if path.stem in names or path.stem[:2] in names]
 
 
 def read_source(path: Path) -> NotebookNode:
-    """The notebook that the .py file describes, without outputs.
+    """The notebook that the .py file describes, without outputs and without empty cells.
 
-    A cell's id is a hash of its text, so that a cell which did not change keeps its id wherever it moves.
+    A cell's id is a hash of its text, so that a cell which did not change keeps its id wherever it moves, and outputs
+    that are stored under an id are those of the text that it was made from.
     """
     notebook = jupytext.read(path, fmt="py:percent")
+    notebook.cells = [cell for cell in notebook.cells if cell.source.strip()]
     notebook.metadata = nbformat.from_dict(METADATA)
     seen: Counter[str] = Counter()
     for cell in notebook.cells:
@@ -82,9 +86,19 @@ def read_source(path: Path) -> NotebookNode:
 
 
 def read_stored(path: Path) -> NotebookNode | None:
-    """The .ipynb beside the .py file, or None if there is none."""
+    """The .ipynb beside the .py file, or None if there is none. Raises PairError if it is no notebook."""
     stored = path.with_suffix(".ipynb")
-    return nbformat.read(stored, as_version=4) if stored.exists() else None
+    if not stored.exists():
+        return None
+    try:
+        return nbformat.read(stored, as_version=4)
+    except (ValueError, nbformat.ValidationError) as error:
+        reason = str(error).partition("\n")[0][:100]
+        raise PairError(f"{stored.name} cannot be read ({reason}): delete it and {how_to_run(path)}") from error
+
+
+def how_to_run(path: Path) -> str:
+    return f"run `python notebooks/run.py {path.stem[:2]}`"
 
 
 def write(notebook: NotebookNode, path: Path) -> None:
@@ -102,7 +116,8 @@ def budget(path: Path, fast: bool) -> int:
 
 
 def forget_this_machine(notebook: NotebookNode) -> None:
-    """Remove what an execution leaves in a notebook that the next one would change: versions, names of widgets.
+    """Remove what an execution leaves in a notebook that the next one would change: versions, names of widgets, the
+    file that a warning names for a cell.
 
     Without a kernel a widget is dead; what it shows instead stays.
     """
@@ -110,16 +125,18 @@ def forget_this_machine(notebook: NotebookNode) -> None:
     for cell in code_cells(notebook):
         for output in cell.outputs:
             output.get("data", {}).pop(WIDGET, None)
+            if output.output_type == "stream":
+                output.text = FILE_OF_CELL.sub("<cell>", output.text)
 
 
 def keep_outputs(notebook: NotebookNode, stored: NotebookNode | None) -> None:
-    """Copy to the code cells of a notebook the outputs of stored cells with the same source, first to first."""
-    cells_by_source: defaultdict[str, deque[NotebookNode]] = defaultdict(deque)
-    for cell in code_cells(stored) if stored else []:
-        cells_by_source[cell.source].append(cell)
+    """Copy to the code cells of a notebook the outputs of the stored cells of the same text and id.
+
+    A cell whose text was changed in Jupyter has its old id, and perhaps its old outputs: it counts as not executed.
+    """
+    known = {(cell.get("id"), cell.source): cell for cell in code_cells(stored)} if stored else {}
     for cell in code_cells(notebook):
-        if cells_by_source[cell.source]:
-            old = cells_by_source[cell.source].popleft()
+        if old := known.get((cell.id, cell.source)):
             cell.outputs, cell.execution_count = old.outputs, old.execution_count
 
 
@@ -140,7 +157,7 @@ def problems(path: Path) -> Iterator[str]:
         yield str(error)
     source, stored = read_source(path), read_stored(path)
     if stored is None:
-        yield f"{path.stem}: there is no {path.stem}.ipynb; run `python notebooks/run.py {path.stem[:2]}`"
+        yield f"{path.stem}: there is no {path.stem}.ipynb; {how_to_run(path)}"
         return
     found = [
         *cell_differences(source, stored),
@@ -164,15 +181,20 @@ def cell_differences(source: NotebookNode, stored: NotebookNode) -> Iterator[str
             yield f"cell {number}: the text differs: {first_line(ours)}"
         elif ours.metadata.get("tags", []) != theirs.metadata.get("tags", []):
             yield f"cell {number}: the tags differ: {first_line(ours)}"
+        elif ours.cell_type == "code" and ours.id != theirs.get("id"):
+            yield f"cell {number}: its outputs were stored for another text; execute the notebook: {first_line(ours)}"
         else:
             continue
         return
 
 
 def metadata_differences(stored: NotebookNode) -> Iterator[str]:
-    for key in ("jupytext", "kernelspec"):
-        if stored.metadata.get(key) != METADATA[key]:
-            yield f"metadata: {key} is {stored.metadata.get(key)} in the .ipynb, should be {METADATA[key]}"
+    """What Jupyter adds to the metadata does no harm; `--sync` removes it."""
+    for key, entry in (("jupytext", "formats"), ("kernelspec", "name")):
+        found = stored.metadata.get(key, {}).get(entry)
+        if found != METADATA[key][entry]:
+            wanted = METADATA[key][entry]
+            yield f"metadata: {key}.{entry} is {found} in the .ipynb, should be {wanted}: `--sync` mends it"
 
 
 def output_problems(notebook: NotebookNode) -> Iterator[str]:

@@ -18,8 +18,11 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import pairs
-from execution import Result, execute
+try:
+    import pairs
+    from execution import Result, execute
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is not installed: pip install -e '.[notebooks]'")
 
 HERE = Path(__file__).resolve().parent
 SIDE_BY_SIDE = 2
@@ -36,7 +39,7 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
         if options.sync:
             return sync(paths)
         return run(paths, options.fast, options.out or (None if options.fast else folder))
-    except pairs.PairError as error:
+    except (pairs.PairError, FileExistsError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -49,7 +52,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     what.add_argument("--check", action="store_true", help="compare .py and .ipynb without executing")
     what.add_argument("--sync", action="store_true", help="write .ipynb from .py, keep outputs of unchanged cells")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the executed .ipynb there instead")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.out and (options.check or options.sync):
+        parser.error("--out is for what is executed, not for --check or --sync")
+    return options
 
 
 def with_orphans(paths: list[Path], folder: Path) -> list[Path]:
@@ -68,6 +74,8 @@ def sync(paths: list[Path]) -> int:
         notebook = pairs.read_source(path)
         pairs.keep_outputs(notebook, pairs.read_stored(path))
         pairs.write(notebook, path.with_suffix(".ipynb"))
+        waiting = sum(cell.execution_count is None for cell in pairs.code_cells(notebook))
+        print(f"{path.stem}.ipynb written" + (f", {waiting} cells to execute" if waiting else ""))
     return 0
 
 

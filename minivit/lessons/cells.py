@@ -28,6 +28,8 @@ def agree(name: str, mine: Any, reference: Any, rtol: float = 1e-9) -> None:
     entry of the reference, or 1e-14: rtol 1e-9 suits float64, 1e-4 float32. Raises AssertionError, with the numbers, if
     they disagree.
     """
+    if mine is None or reference is None:
+        raise AssertionError(f"{name}: there is nothing to compare with, one of the two is None")
     a, b = (np.asarray(to_numpy(x.data if isinstance(x, Tensor) else x)) for x in (mine, reference))
     if a.shape != b.shape:
         raise AssertionError(f"{name}: its shape is {a.shape}, the reference has {b.shape}")

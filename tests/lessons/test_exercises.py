@@ -17,7 +17,12 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def answers(module: str):
-    return importlib.import_module(f"lessons.answers.{module}")
+    try:
+        return importlib.import_module(f"lessons.answers.{module}")
+    except ModuleNotFoundError as error:
+        raise AssertionError(
+            f"write tests/lessons/answers/{module}.py, with RIGHT and WRONG as in the others"
+        ) from error
 
 
 def numbers(module: str) -> set[str]:

@@ -119,7 +119,17 @@ def test_missing_and_mixed_outputs_are_found(executed, capsys):
 
 def test_other_metadata_are_found(executed, capsys):
     edit(executed, lambda stored: stored["metadata"].update(kernelspec={"name": "mine", "display_name": "Mine"}))
-    assert "07_tiny metadata: kernelspec is" in complaint(executed, capsys)
+    assert "07_tiny metadata: kernelspec.name is mine in the .ipynb" in complaint(executed, capsys)
+
+
+def test_what_jupyter_adds_when_it_saves_does_no_harm(executed):
+    def save(stored):
+        stored["metadata"]["jupytext"]["cell_metadata_filter"] = "-all"
+        stored["metadata"]["kernelspec"]["display_name"] = "Python 3 (ipykernel)"
+        stored["cells"][2]["metadata"]["lines_to_next_cell"] = 2
+
+    edit(executed, save)
+    assert run.main(["--check"], executed.parent) == 0
 
 
 def test_sync_keeps_outputs_of_cells_that_did_not_change(executed, capsys):
@@ -131,11 +141,51 @@ def test_sync_keeps_outputs_of_cells_that_did_not_change(executed, capsys):
     assert complaint(executed, capsys) == "07_tiny cell 4: not executed since it was last changed: x + 2\n"
 
 
-def test_sync_gives_equal_cells_their_outputs_in_order(executed):
-    replace(executed, ("x + 1", "print(x)"))
-    edit(executed, lambda stored: stored["cells"][3].update(source="print(x)"))
+def test_outputs_of_another_text_are_found_and_not_kept(executed, capsys):
+    """Jupyter saves a changed cell under its old id, with its old outputs."""
+    replace(executed, ("print(x)", "print(-x)"))
+    edit(executed, lambda stored: stored["cells"][2].update(source="print(-x)"))
+    assert "cell 3: its outputs were stored for another text" in complaint(executed, capsys)
     assert run.main(["--sync"], executed.parent) == 0
-    assert [cell.execution_count for cell in pairs.code_cells(pairs.read_stored(executed))] == [1, 2, 3]
+    assert "07_tiny.ipynb written, 1 cells to execute" in capsys.readouterr().out
+    assert pairs.read_stored(executed).cells[2].outputs == []
+
+
+def test_equal_cells_keep_an_output_each(tmp_path):
+    path = notebook(tmp_path, "next(numbers)", "next(numbers)")
+    made = pairs.read_source(path)
+    for count, cell in enumerate(pairs.code_cells(made), start=1):
+        cell.execution_count = count
+    pairs.write(made, path.with_suffix(".ipynb"))
+    replace(path, ("# Tiny", "# Small"))
+    assert run.main(["--sync"], tmp_path) == 0
+    assert [cell.execution_count for cell in pairs.code_cells(pairs.read_stored(path))] == [1, 2]
+
+
+def test_empty_cells_do_not_count(executed):
+    replace(executed, ("# ---\n\n# %%", "# ---\n\n\n# %%"), ("x + 1\n", "x + 1\n\n# %%\n"))
+    assert run.main(["--check"], executed.parent) == 0
+
+
+@pytest.mark.parametrize("option", ["--check", "--sync"])
+def test_a_file_that_is_no_notebook_is_refused_in_words(option, executed, capsys):
+    executed.with_suffix(".ipynb").write_text("<<<<<<< mine", encoding="utf-8")
+    assert run.main([option], executed.parent) == 1
+    said = capsys.readouterr().err
+    assert "07_tiny.ipynb cannot be read" in said
+    assert "delete it and run `python notebooks/run.py 07`" in said
+
+
+def test_out_is_for_what_is_executed(executed, capsys):
+    with pytest.raises(SystemExit):
+        run.main(["--sync", "--out", "elsewhere"], executed.parent)
+    assert "--out is for what is executed" in capsys.readouterr().err
+
+
+def test_an_unknown_notebook_is_answered_with_those_that_are_there(executed, capsys):
+    assert run.main(["7"], executed.parent) == 1
+    assert "there is no notebook 7 in" in (said := capsys.readouterr().err)
+    assert said.endswith("there are 07\n")
 
 
 def test_jupytext_itself_writes_the_header_that_is_asked_for(executed):

@@ -63,8 +63,10 @@ def test_a_warning_fails_and_text_on_stderr_that_is_meant_does_not(tmp_path, cap
     assert run.main(["--fast"], tmp_path) == 1
     assert "cell 2: it writes to stderr" in capsys.readouterr().out
     meant = ("# %%\nimport", '# %% tags=["shows-stderr"]\nimport')
-    replace(path, meant, (warn, "import sys\nprint('careful', file=sys.stderr)"))
-    assert run.main(["--fast"], tmp_path) == 0
+    replace(path, meant)
+    assert run.main(["--fast", "--out", str(tmp_path / "out")], tmp_path) == 0
+    stored = (tmp_path / "out" / "07_tiny.ipynb").read_text(encoding="utf-8")
+    assert "<cell>:2: UserWarning: careful" in stored, "without the file that the kernel has made of the cell"
 
 
 def test_fast_mode_writes_nothing_and_says_so_to_the_cells(tmp_path, monkeypatch):
