@@ -15,10 +15,13 @@ def check(number: str, answer: Any) -> Verdict:
     answer: what the exercise asks for, or None or ... as long as there is none.
     Raises ValueError for a number that no exercise has.
     """
-    number = str(number).strip()
-    known = exercises_of(number.partition(".")[0].zfill(2))
+    notebook, _, exercise = str(number).strip().partition(".")
+    known = exercises_of(notebook.zfill(2)) if notebook else {}
+    number = f"{int(notebook)}.{exercise}" if notebook.isdigit() else number  # "07.2" is meant as "7.2"
+    if not known:
+        raise ValueError(f'there is no exercise "{number}": write notebook and exercise, such as "7.2"')
     if number not in known:
-        raise ValueError(f'there is no exercise "{number}"; this notebook has {", ".join(known) or "none"}')
+        raise ValueError(f'there is no exercise "{number}"; this notebook has {", ".join(known)}')
     return judged(known[number], answer)
 
 

@@ -23,10 +23,13 @@ class BackwardStepper:
     The vjps run when a position is first visited, each once. All cotangents and everything the vjps saved are kept as
     long as the stepper. Kernels of a GPU that add into their cotangent are asked not to: equal to rounding there.
     Raises ValueError if nothing was recorded, if the tape was used up, for a `g` of the wrong shape, and for a value
-    that is not on the tape.
+    that is not on the tape; TypeError for what is no Tensor.
     """
 
     def __init__(self, loss: Tensor, g: Array | None = None, values: Mapping[str, Tensor] | None = None):
+        for name, value in {"loss": loss, **(values or {})}.items():
+            if not isinstance(value, Tensor):
+                raise TypeError(f"BackwardStepper: {name} is a {type(value).__name__}, expected a Tensor")
         self.nodes: list[Node] = tape(loss)  # oldest first
         if not self.nodes:
             raise ValueError("BackwardStepper: nothing was recorded: no input requires a gradient, or no_grad was on")
@@ -136,12 +139,15 @@ class BackwardStepper:
     def frames(self, positions: Iterable[int] | None = None) -> Strip:
         """Several steps side by side in one still picture, SVG only; it shows where scripts are stripped.
 
-        positions: left out, all of at most 8 steps, or 4 spread over a longer pass.
+        positions: left out, all of at most 8 steps, or 4 spread over a longer pass. Raises IndexError outside.
         """
         if positions is None:
             last = len(self)
             positions = range(last + 1) if last < 8 else [last * i // 3 for i in range(4)]
-        return Strip(self.drawing, list(positions))
+        chosen = list(positions)
+        for position in chosen:
+            self.frame(position)
+        return Strip(self.drawing, chosen)
 
     def html(self) -> str:
         """All steps on one page with a slider, complete in itself. Where scripts do not run, a list of steps."""

@@ -159,5 +159,11 @@ def test_a_verdict_says_the_same_in_text_and_in_a_notebook():
 def test_an_unknown_number_is_refused_with_those_that_exist():
     with pytest.raises(ValueError, match=r'no exercise "7.9"; this notebook has 7.1, 7.2'):
         check("7.9", 1)
-    with pytest.raises(ValueError, match="this notebook has none"):
-        check("99.1", 1)
+    for nonsense in ("99.1", "abc", ""):
+        with pytest.raises(ValueError, match="write notebook and exercise"):
+            check(nonsense, 1)
+
+
+@pytest.mark.parametrize("spelling", ["7.1", "07.1", " 7.1 ", 7.1])
+def test_a_number_may_be_written_in_several_ways(spelling):
+    assert check(spelling, None).id == "7.1"

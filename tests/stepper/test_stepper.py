@@ -375,3 +375,17 @@ def test_a_leaf_without_a_name_is_given_none_of_the_reader():
 def test_what_takes_no_gradient_is_said():
     x = Tensor(np.ones(2), requires_grad=True, name="x")
     assert "nothing    to argument y of mul: no gradient wanted" in BackwardStepper(x * 2.0, np.ones(2)).text(1)
+
+
+def test_what_is_no_tensor_is_refused_by_name():
+    x = Tensor(2.0, requires_grad=True)
+    with pytest.raises(TypeError, match="loss is a float, expected a Tensor"):
+        BackwardStepper(3.0)
+    with pytest.raises(TypeError, match="y is a ndarray, expected a Tensor"):
+        BackwardStepper(x * x, values={"y": (x * x).data})
+
+
+def test_frames_of_positions_that_do_not_exist_are_refused():
+    x = Tensor(2.0, requires_grad=True)
+    with pytest.raises(IndexError, match="positions 0 to 1"):
+        BackwardStepper(x * x).frames([0, 9])
