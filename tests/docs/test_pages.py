@@ -27,10 +27,15 @@ def test_the_reference_shows_every_command():
     assert [name for name in names if f".. command-help:: minivit.{name}\n" not in REFERENCE + "\n"] == []
 
 
-def test_every_notebook_is_listed():
-    listed = re.findall(r"\]\(\.\./notebooks/(\w+)\.ipynb\)", (ROOT / "docs/notebooks.md").read_text(encoding="utf-8"))
-    assert sorted(listed) == listed
-    assert set(listed) >= {notebook.stem for notebook in ROOT.glob("notebooks/*.ipynb")}
+def test_every_notebook_is_listed_by_its_title():
+    page = (ROOT / "docs/notebooks.md").read_text(encoding="utf-8")
+    listed = {
+        name: title for title, name in re.findall(r"^- \[(.+)\]\(\.\./notebooks/(\w+)\.ipynb\)", page, flags=re.M)
+    }
+    sources = sorted(ROOT.glob("notebooks/[0-9]*.py"))
+    titles = [re.search(r"^# # (.+)$", path.read_text(encoding="utf-8"), flags=re.M) for path in sources]
+    assert list(listed) == [path.stem for path in sources]
+    assert list(listed.values()) == [title and title[1] for title in titles]
 
 
 def test_the_reading_guide_has_the_reading_path_of_the_readme():
