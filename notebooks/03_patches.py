@@ -276,8 +276,10 @@ agree("dw", from_convolution[1], dE.reshape(w.shape))
 # rows of `X`, each drawn as a square again; on the right the rows of `x.reshape(N, P * P * C)`, without the transpose, drawn in the same way.
 
 # %%
-image = photographs(16, 1)[0].images[13] / 255
+pictures = photographs(16, 1)[0]  # of CIFAR-10 if it is on this machine, else drawn shapes
+image = pictures.images[13] / 255
 side = 8  # of a patch
+print("an image of", pictures.name)
 
 
 def cut(x, P):
