@@ -99,8 +99,8 @@ class function_like:
 def call(answer: Any, *args: Any) -> Any:
     """answer(*args), with copies of the arguments.
 
-    Raises Wrong if the answer is no function, raises an error, or changes an argument; Unanswered if it returns None
-    or Ellipsis, or is not implemented.
+    Raises Wrong if the answer is no function, raises an error, or changes an argument, and what an argument raises as
+    Wrong when it is used; Unanswered if the answer returns None or Ellipsis, or is not implemented.
     """
     if not callable(answer):
         raise Wrong(f"The answer should be a function, this is {kind(answer)}.")
@@ -109,6 +109,8 @@ def call(answer: Any, *args: Any) -> Any:
         result = answer(*given)
     except NotImplementedError:
         raise Unanswered from None
+    except Wrong:
+        raise
     except Exception as error:
         raise Wrong(f"It raised {type(error).__name__}: {error}. The arguments were {described(args)}.") from None
     if result is None or result is ...:
@@ -116,6 +118,14 @@ def call(answer: Any, *args: Any) -> Any:
     if any(_changed(now, then) for now, then in zip(given, args, strict=True)):
         raise Wrong("It changes one of its arguments; work on a copy, or write `x = x - ...` instead of `x -= ...`.")
     return result
+
+
+def says(answer: Any, *args: Any) -> bool:
+    """What a function answers with True or False. Raises as `call`, and Wrong for anything else than these two."""
+    said = call(answer, *args)
+    if not isinstance(said, bool | np.bool_):
+        raise Wrong(f"It should return True or False, this is {kind(said)}.")
+    return bool(said)
 
 
 def arrays(result: Any, several: bool = False) -> Arrays:
@@ -131,11 +141,16 @@ def arrays(result: Any, several: bool = False) -> Arrays:
 
 
 def described(args: Sequence[Any]) -> str:
-    """Arguments in words: shapes of arrays, names of functions, other things as Python writes them."""
-    return ", ".join(
-        f"an array {a.shape}" if isinstance(a, np.ndarray) else a.__name__ if inspect.isfunction(a) else repr(a)
-        for a in args
-    )
+    """Arguments in words: shapes of arrays, names of functions, lengths of dicts, the rest as Python writes it."""
+    return ", ".join(map(_described, args))
+
+
+def _described(argument: Any) -> str:
+    if isinstance(argument, np.ndarray):
+        return f"an array {argument.shape}"
+    if inspect.isfunction(argument):
+        return argument.__name__
+    return f"a dict of {len(argument)}" if isinstance(argument, dict) else repr(argument)
 
 
 def kind(answer: Any) -> str:

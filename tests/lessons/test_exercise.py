@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from minivit.lessons import Exercise, Verdict, check
-from minivit.lessons.exercise import judged
-from minivit.lessons.judges import choice, function_like, number
+from minivit.lessons.exercise import Wrong, judged
+from minivit.lessons.judges import call, choice, function_like, number, says
 from minivit.tensor import Tensor
 
 
@@ -167,3 +167,23 @@ def test_an_unknown_number_is_refused_with_those_that_exist():
 @pytest.mark.parametrize("spelling", ["7.1", "07.1", " 7.1 ", 7.1])
 def test_a_number_may_be_written_in_several_ways(spelling):
     assert check(spelling, None).id == "7.1"
+
+
+def test_says_takes_true_or_false_alone():
+    assert says(lambda x: x > 0, 1) is True
+    assert says(lambda x: np.bool_(x > 0), -1) is False
+    with pytest.raises(Wrong, match="should return True or False, this is an int"):
+        says(lambda x: 1, 1)
+
+
+def test_what_an_argument_finds_wrong_is_passed_on_in_its_words():
+    def limited():
+        raise Wrong("That is too often.")
+
+    with pytest.raises(Wrong, match=r"^That is too often\.$"):
+        call(lambda f: f(), limited)
+
+
+def test_a_dict_among_the_arguments_is_counted_not_written_out():
+    with pytest.raises(Wrong, match=r"The arguments were a dict of 2, 3\.$"):
+        call(lambda w, x: 1 / 0, {"a": np.zeros(9), "b": 0}, 3)

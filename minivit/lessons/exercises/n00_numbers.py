@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, Unanswered
-from minivit.lessons.judges import function_like
+from minivit.lessons.exercise import Exercise, Wrong
+from minivit.lessons.judges import function_like, says
 
 # 0.3: functions whose values and derivatives are of size about 1 between 1 and 1.5, each with its derivative
 _FUNCTIONS: list[tuple[Callable, Callable]] = [
@@ -108,8 +108,6 @@ _WRONG_OPS = {
 
 
 def _checker(answer: Any) -> str | None:
-    if not callable(answer):
-        return f"The answer should be a function, this is a {type(answer).__name__}."
     for ops, verdict, fault in (
         (_RIGHT_OPS, True, "It rejects a right op"),
         (_WRONG_OPS, False, "It accepts a wrong op"),
@@ -117,27 +115,13 @@ def _checker(answer: Any) -> str | None:
         for name, op in ops.items():
             for seed, shape in enumerate([(4, 3), (2, 7)]):
                 X = np.random.default_rng(seed).uniform(-2, 2, shape)
-                said = _verdict_of(answer, op, X)
-                if isinstance(said, str):
-                    return f"{said} The op was {name}."
+                try:
+                    said = says(answer, op, X)
+                except Wrong as wrong:
+                    raise Wrong(f"{wrong} The op was {name}.") from None
                 if said is not verdict:
                     return f"{fault}: {name}."
     return None
-
-
-def _verdict_of(answer: Callable, op: Callable, X: np.ndarray) -> bool | str:
-    """True or False as the answer says, or what is wrong with the call."""
-    try:
-        said = answer(op, X.copy())
-    except NotImplementedError:
-        raise Unanswered from None
-    except Exception as error:
-        return f"It raised {type(error).__name__}: {error}."
-    if said is None or said is ...:
-        raise Unanswered
-    if not isinstance(said, bool | np.bool_):
-        return f"It should return True or False, this is a {type(said).__name__}."
-    return bool(said)
 
 
 EXERCISES = [

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, Unanswered
-from minivit.lessons.judges import function_like
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import function_like, says
 
 
 def _softmax(scores: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -71,21 +71,7 @@ _EQUAL_WITH_ONE_HEAD = set(_WRONG_ONES) - {
 
 def _test_fault(answer: Any) -> str | None:
     """What is wrong with a test of implementations: a right one that it rejects, or the wrong ones that it accepts."""
-    if not callable(answer):
-        return f"The answer should be a function, this is a {type(answer).__name__}."
-    accepted = []
-    for implementation in (*_RIGHT_ONES, *_WRONG_ONES.values()):
-        try:
-            verdict = answer(implementation)
-        except NotImplementedError:
-            raise Unanswered from None
-        except Exception as error:
-            return f"It raised {type(error).__name__}: {error}."
-        if verdict is None or verdict is ...:
-            raise Unanswered
-        if not isinstance(verdict, bool | np.bool_):
-            return f"It should return True or False, this is a {type(verdict).__name__}."
-        accepted.append(bool(verdict))
+    accepted = [says(answer, implementation) for implementation in (*_RIGHT_ONES, *_WRONG_ONES.values())]
     if not all(accepted[: len(_RIGHT_ONES)]):
         return "It rejects a correct implementation. Is your own reference right, and is the tolerance above rounding?"
     missed = [name for name, wrong in zip(_WRONG_ONES, accepted[len(_RIGHT_ONES) :], strict=True) if wrong]

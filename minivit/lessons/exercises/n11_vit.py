@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from minivit import ops
-from minivit.lessons.exercise import Exercise, Unanswered
-from minivit.lessons.judges import choice, function_like
+from minivit.lessons.exercise import Exercise, Wrong
+from minivit.lessons.judges import arrays, call, choice, function_like
 from minivit.models import ViT, ViTConfig
 
 
@@ -111,26 +111,13 @@ def _models() -> list[tuple[ViT, np.ndarray, int, int]]:
 
 
 def _judge_vit(answer: Any) -> str | None:
-    if not callable(answer):
-        return f"The answer should be a function, this is {type(answer).__name__}."
     tried = _models()
-    got = []
+    got: list[np.ndarray] = []
     for model, images, P, H in tried:
         try:
-            result = answer(images.copy(), {name: array.copy() for name, array in model.state_dict().items()}, P, H)
-        except NotImplementedError:
-            raise Unanswered from None
-        except Exception as error:
-            return (
-                f"It raised {type(error).__name__}: {error}. The images were {images.shape}, P was {P}, H was {H}, the "
-                f"model has {model.config.depth} blocks."
-            )
-        if result is None or result is ...:
-            raise Unanswered
-        try:
-            got.append(np.asarray(result, float))
-        except (TypeError, ValueError):
-            return f"It should return an array of logits, this is a {type(result).__name__}."
+            got += arrays((call(answer, images, model.state_dict(), P, H),))
+        except Wrong as wrong:
+            raise Wrong(f"{wrong} The model has {model.config.depth} blocks.") from None
         expected = (len(images), model.config.num_classes)
         if got[-1].shape != expected:
             return f"The logits have shape {got[-1].shape}, expected {expected}."

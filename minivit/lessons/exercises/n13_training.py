@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, Unanswered
-from minivit.lessons.judges import function_like, number
+from minivit.lessons.exercise import Exercise, Wrong
+from minivit.lessons.judges import arrays, call, function_like, number
 
 
 def _combined(gradients: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -29,10 +29,6 @@ def _labelled(rng: np.random.Generator) -> list[tuple]:
     return cases
 
 
-class TooManyRuns(Exception):
-    """The answer has called final_loss more often than is allowed."""
-
-
 def _training(optimum: float, divergence: float, limit: int = 20) -> Callable[[float], float]:
     """A stand-in for a short run: the loss as a function of the learning rate; optimum, divergence: log10 of rates."""
     runs = 0
@@ -41,7 +37,7 @@ def _training(optimum: float, divergence: float, limit: int = 20) -> Callable[[f
         nonlocal runs
         runs += 1
         if runs > limit:
-            raise TooManyRuns
+            raise Wrong(f"It makes more than {limit} runs. Look coarsely first, then only around the best rate so far.")
         if not 0 < lr < math.inf:
             raise ValueError(f"learning rate {lr}")
         x = math.log10(lr)
@@ -53,20 +49,11 @@ def _training(optimum: float, divergence: float, limit: int = 20) -> Callable[[f
 
 
 def _judge_search(answer: Any) -> str | None:
-    if not callable(answer):
-        return "The answer should be a function that takes the function final_loss."
     for optimum, divergence in ((-2.63, -1.9), (-4.41, -4.2), (-1.17, 0.3), (-3.08, -2.5), (-5.52, -5.1)):
-        try:
-            lr = answer(_training(optimum, divergence))
-            if lr is None or lr is ...:
-                raise Unanswered
-            found = math.log10(float(lr))
-        except TooManyRuns:
-            return "It makes more than 20 runs. Look coarsely first, then only around the best rate so far."
-        except (Unanswered, NotImplementedError):
-            raise Unanswered from None
-        except Exception as error:
-            return f"It raised {type(error).__name__}: {error}."
+        (lr,) = arrays((call(answer, _training(optimum, divergence)),))
+        if lr.shape or not lr > 0:
+            return f"It should return one learning rate, a number above 0, and returned {lr}."
+        found = math.log10(lr)
         if math.isnan(found) or found > divergence:
             return (
                 "It chose a rate at which training diverges. A comparison with nan is False, so that nan can pass "
