@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -13,16 +11,6 @@ def test_the_reading_path_of_one_step_is_under_1800_lines():
     path = re.findall(r"^\d+\. \[`(minivit/[\w/]+\.py)`\]", README, flags=re.M)
     assert len(path) > 10
     assert sum((ROOT / file).read_text(encoding="utf-8").count("\n") for file in path) < 1800
-
-
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
-)
-def test_every_link_to_a_file_resolves(page):
-    file = ROOT / page
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")) if "://" not in link]
-    missing = [link for link in links if not (file.parent / link).exists()]
-    assert not missing
 
 
 def test_the_softmax_shown_is_the_softmax_that_runs():
