@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from minivit import runs
-from minivit.backend import get_namespace
+from minivit.backend import blas, get_namespace
+from minivit.backend.cores import available_cores
 from minivit.data import Dataset, load
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
 from minivit.models import ResNet, ViT, ViTConfig
@@ -39,6 +40,7 @@ class Parser(argparse.ArgumentParser):
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     """Run a command's main; an expected error becomes one line on standard error and exit status 2."""
     try:
+        blas.hold_to(available_cores())  # the library itself knows nothing of quotas
         sys.exit(main(None))
     except MinivitError as error:
         sys.exit(_fail(str(error), 2))

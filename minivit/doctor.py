@@ -9,15 +9,13 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 
-from threadpoolctl import threadpool_info
-
 import minivit
 from minivit import cli
-from minivit.backend import get_namespace
+from minivit.backend import blas, get_namespace
+from minivit.backend.cores import usable_cores
 from minivit.backend.cupy_kernels import cublaslt
 from minivit.backend.cupy_kernels.launch import kernel
 from minivit.backend.rates import matmul_rate
-from minivit.backend.workers import available_cores
 from minivit.data import data_root, load
 from minivit.errors import BackendError, DataError
 
@@ -42,11 +40,14 @@ def versions() -> Iterator[tuple[str, str]]:
 
 def processor() -> Iterator[tuple[str, str]]:
     """Cores, the matrix library and its measured speed."""
-    yield "cores", f"{available_cores()} usable of {os.cpu_count()}"
-    for library in threadpool_info():
-        if library["user_api"] == "blas":
-            details = f"{library['internal_api']} {library['version']}, {library['num_threads']} threads"
-            yield "blas", f"{details}, {library.get('architecture', 'unknown')} kernels"
+    count, limit = usable_cores()
+    yield "cores", f"{count} of {os.cpu_count() or count}{f': {limit}' if limit else ''}"
+    for library in blas.libraries():
+        threads = library["num_threads"]
+        details = f"{library['internal_api']} {library['version']}, {threads} thread{'s' if threads != 1 else ''}"
+        yield "blas", f"{details}, {library.get('architecture', 'unknown')} kernels"
+    if not blas.libraries():
+        yield "blas", blas.trouble() or f"{blas.built_with() or 'none'}, held to one thread in each worker"
     yield "matmul", f"{matmul_rate():.0f} GFLOP/s in float32 (1024 x 1024)"
 
 

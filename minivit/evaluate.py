@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--split", choices=("train", "test"), default="test")
     p.add_argument("--bad-images", choices=("refuse", "skip"), default="refuse")
     p.add_argument("--batch-size", type=cli.positive, default=256, metavar="N")
-    p.add_argument("--workers", type=cli.positive, metavar="N", help="threads (default: one per core, one with a GPU)")
+    p.add_argument("--workers", type=cli.positive, metavar="N", help="threads (default: as suits cores and batch)")
     p.add_argument("--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)")
     args = p.parse_args(argv)
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_fits(recipe, data)
     recipe = dataclasses.replace(recipe, backend=backend, workers=args.workers)
     begin = time.perf_counter()
-    with Workers(worker_count(recipe)) as workers:
+    with Workers(worker_count(recipe, args.batch_size)) as workers:
         result = evaluate(model.to(backend), data, recipe, workers, args.batch_size)
     cli.report_skipped(data)
     rate = result["images"] / (time.perf_counter() - begin)

@@ -44,7 +44,7 @@ def parser() -> cli.Parser:
     add("--precision", metavar="NAME", help="float32, float64, bf16 (mixed), or tf32 (GPU) (default: float32)")
     add("--kernels", metavar="NAME", help="fused, or reference: the readable ops only, slower (default: fused)")
     add("--graph", action=argparse.BooleanOptionalAction, help="on a GPU: record the step as a CUDA graph (default)")
-    add("--workers", type=int, metavar="N", help="threads that share a batch (default: one per core, one with a GPU)")
+    add("--workers", type=int, metavar="N", help="threads that share a batch (default: as suits cores and batch)")
 
     add = p.add_argument_group("fine-tuning").add_argument
     add("--init-from", metavar="FILE", help="start from published weights, or from the folder of a run")

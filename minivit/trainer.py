@@ -17,16 +17,17 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import runs
-from minivit.backend import Array, kernels, xp_of
+from minivit.backend import Array, blas, kernels, xp_of
+from minivit.backend.cores import available_cores
 from minivit.backend.precision import precision
-from minivit.backend.workers import Workers, available_cores, keep_freed_memory
+from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
 from minivit.data.device_loader import on_device
 from minivit.device_step import DeviceStep
 from minivit.errors import BackendError, CheckpointError, DataError, NonFiniteError
 from minivit.finite import is_finite
 from minivit.models import ResNet, ViT, freeze
-from minivit.models.families import build
+from minivit.models.families import ModelConfig, build
 from minivit.nn.module import check_match
 from minivit.optim import EMA, SGD, AdamW, warmup_cosine, warmup_linear
 from minivit.optim.schedules import Schedule
@@ -36,6 +37,8 @@ from minivit.step import LossFunction, StepResult, count_correct, like_parameter
 from minivit.tensor import Tensor, no_grad
 
 PIECE_TOKENS = 2048  # enough rows for fast matrix products, few enough to keep the memory of a step small
+LEAST_SHARE = 2**14  # numbers in one activation of a worker's share; with less, threads wait for each other
+MOST_WORKERS = 8  # nobody has measured more; they share one interpreter lock
 READ_EVERY = 20  # steps after which a GPU's losses are fetched; each time it has to be waited for
 
 
@@ -367,9 +370,20 @@ def check_fits(recipe: Recipe, data: Dataset) -> None:
         )
 
 
-def worker_count(recipe: Recipe) -> int:
-    """Threads that share a batch: as the recipe says, or one per core, or one alone to feed a GPU."""
-    return recipe.workers or (available_cores() if recipe.backend == "numpy" else 1)
+def worker_count(recipe: Recipe, batch_size: int | None = None) -> int:
+    """Threads that share a batch (default: the recipe's): as the recipe says, or what suits batch and machine, or one
+    alone to feed a GPU."""
+    if recipe.workers or recipe.backend != "numpy":
+        return recipe.workers or 1
+    return default_workers(batch_size or recipe.batch_size, recipe.model)
+
+
+def default_workers(images: int, model: ModelConfig) -> int:
+    """Threads to share a batch of so many images: one per core, but no more than keep each other busy, and one alone
+    where the matrix library cannot be kept from using all cores itself."""
+    shares = images * model.num_tokens * model.width // LEAST_SHARE
+    count = min(available_cores(), images, shares, MOST_WORKERS)
+    return count if count > 1 and blas.limitable() else 1
 
 
 def pieces_per_worker(images: int, tokens: int, workers: int) -> int:

@@ -478,12 +478,43 @@ def test_the_averages_are_evaluated_and_the_weights_come_back(tmp_path, monkeypa
     assert all(p.data is a for p, a in zip(trainer.model.parameters(), own, strict=True))
 
 
+DIGITS = {"patch_size": 2, "image_size": 8, "width": 64, "heads": 4}
+
+
 def test_workers_of_a_recipe(monkeypatch):
     monkeypatch.setattr("minivit.trainer.available_cores", lambda: 12)
-    assert worker_count(Recipe()) == 12
+    assert worker_count(Recipe()) == 8
     assert worker_count(Recipe(workers=3)) == 3
     assert worker_count(Recipe(backend="cupy")) == 1  # one thread keeps a GPU busy
     assert worker_count(Recipe(backend="cupy", workers=2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("cores", "images", "fields", "expected"),
+    [
+        (1, 64, DIGITS, 1),
+        (2, 64, DIGITS, 2),
+        (4, 64, DIGITS, 4),
+        (64, 64, DIGITS, 4),  # 16 images each; with fewer, threads wait for each other
+        (64, 256, DIGITS, 8),
+        (64, 1, DIGITS, 1),
+        (64, 10_000, DIGITS, 8),
+        (16, 8, {"patch_size": 16, "image_size": 224, "width": 768}, 8),
+        (16, 3, {"patch_size": 16, "image_size": 224, "width": 768}, 3),  # no worker without an image
+    ],
+)
+def test_workers_suit_the_batch_and_the_machine(monkeypatch, cores, images, fields, expected):
+    monkeypatch.setattr("minivit.trainer.available_cores", lambda: cores)
+    recipe = Recipe(model=ViTConfig(**fields), batch_size=images)
+    assert worker_count(recipe) == expected
+    assert worker_count(dataclasses.replace(recipe, batch_size=1), images) == expected
+
+
+def test_one_worker_where_the_matrix_library_takes_all_cores_itself(monkeypatch):
+    monkeypatch.setattr("minivit.trainer.available_cores", lambda: 4)
+    monkeypatch.setattr("minivit.backend.blas.limitable", lambda: False)
+    assert worker_count(Recipe()) == 1
+    assert worker_count(Recipe(workers=3)) == 3
 
 
 # restore

@@ -1,5 +1,6 @@
 """`python -m minivit.train`: what it writes, that a run can be repeated and continued bit for bit."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,9 +16,8 @@ import standin_cupy
 from PIL import Image
 
 from minivit import cli, presets, runs, train
-from minivit.backend.workers import available_cores
 from minivit.models.archive import read_npz
-from minivit.trainer import Trainer
+from minivit.trainer import Trainer, worker_count
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "curves.png"}
 
@@ -345,7 +345,8 @@ def test_run_command_has_one_line_for_every_expected_end(capsys):
 def test_the_number_of_workers_is_written_down(command):
     """A batch cut into other pieces gives other roundings, so a run on another machine must not cut it otherwise."""
     assert command("train", "--steps", 1, "--out", "a").status == 0
-    assert runs.read_recipe(Path("a")).workers == available_cores()
+    recipe = runs.read_recipe(Path("a"))
+    assert recipe.workers == worker_count(dataclasses.replace(recipe, workers=None))
 
 
 def test_how_a_batch_is_cut_is_chosen_anew_for_another_batch(tiny_run):
