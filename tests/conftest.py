@@ -3,6 +3,8 @@
 The default profile draws the same examples at every run. `pytest --hypothesis-profile explore` draws many new ones.
 """
 
+import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,8 @@ import devices
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+from minivit.backend import FALSE_ALARM
 
 settings.register_profile(
     "default",
@@ -33,7 +37,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("gpu")
 
 
+def products_cry_wolf() -> bool:
+    """Whether NumPy warns of finite products, as with the matrix library of some Macs (numpy/numpy#28687)."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for dtype in ("float32", "float64"):
+            square = np.ones((64, 64), dtype)
+            assert (square @ square).max() == 64
+    return bool(caught) or sys.platform == "darwin"
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if products_cry_wolf():
+        config.addinivalue_line("filterwarnings", f"ignore:{FALSE_ALARM}:RuntimeWarning")
     config.addinivalue_line("markers", "gpu: this test needs a GPU that CuPy can use")
     config.addinivalue_line(
         "markers", "gradient_check(*ops): this test checks the gradients of these ops of minivit.ops with check_vjp"

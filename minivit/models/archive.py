@@ -5,6 +5,7 @@ file, names, types. Whatever is wrong becomes one CheckpointError of one line.
 """
 
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -12,11 +13,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from minivit.errors import CheckpointError, shown
 
@@ -57,7 +57,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write `arrays` to `path` as `write_npz` does, in the safetensors format, with `metadata` in its header."""
     rows_first = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # strides are not looked at
-    content = save(rows_first, dict(metadata))
+    content = safetensors(path).numpy.save(rows_first, dict(metadata))
     with replacing(path) as partial:
         partial.write_bytes(content)
 
@@ -155,8 +155,12 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
         if length > min(MAX_HEADER, os.fstat(file.fileno()).st_size - 8):
             raise ValueError(f"its header would have {length} bytes")
         header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
-        with safe_open(path, framework="numpy"):  # refuses offsets that overlap, leave holes or do not fit the shapes
-            pass
+        package = safetensors(path)
+        try:
+            with package.safe_open(path, "numpy"):  # refuses offsets that overlap, leave holes or do not fit the shapes
+                pass
+        except package.SafetensorError as error:
+            raise ValueError(str(error)) from error
         metadata = header.pop("__metadata__", None) or {}
         _check_names(list(header))
         arrays = {}
@@ -167,6 +171,19 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
             array = np.fromfile(file, _DTYPES[entry["dtype"]], math.prod(entry["shape"])).reshape(entry["shape"])
             arrays[name] = from_bfloat16(array) if entry["dtype"] == "BF16" else array
     return arrays, metadata
+
+
+def safetensors(path: Path) -> ModuleType:
+    """The package of that name, imported where a file of its format is read or written: not every Python has it.
+
+    Raises CheckpointError if `path` therefore cannot be read or written.
+    """
+    try:
+        importlib.import_module("safetensors.numpy")
+        return importlib.import_module("safetensors")
+    except ImportError:
+        needed = "needs the package safetensors: python -m pip install safetensors; or use .npz files"
+        raise CheckpointError(f"{path} {needed}") from None
 
 
 def from_bfloat16(bits: np.ndarray) -> np.ndarray:
@@ -199,6 +216,6 @@ def one_line(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
-    except (*DAMAGED, SafetensorError, RecursionError, MemoryError, OverflowError, NotImplementedError) as error:
+    except (*DAMAGED, RecursionError, MemoryError, OverflowError, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is truncated or not a checkpoint: {shown(reason, 200)}") from error

@@ -4,6 +4,8 @@ import errno
 import io
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -133,6 +135,24 @@ def test_safetensors_keep_order_of_elements_dtype_and_metadata(tmp_path):
         np.testing.assert_array_equal(found[name], array)
     (tmp_path / "plain").write_bytes(b"")
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # readable by whoever reads other files
+
+
+def test_only_files_of_that_format_need_the_package_safetensors(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    write_safetensors(path, {"x": np.ones(3)}, {})
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    for use in (lambda: read_arrays(path), lambda: write_safetensors(path, {"x": np.ones(3)}, {})):
+        with pytest.raises(CheckpointError) as caught:
+            use()
+        assert str(caught.value).startswith(f"{path} needs the package safetensors: python -m pip install safetensors")
+    write_npz(tmp_path / "model.npz", ARRAYS)
+    assert set(read_arrays(tmp_path / "model.npz")[0]) == set(ARRAYS)
+
+
+def test_the_commands_start_without_safetensors():
+    program = "import sys; sys.modules['safetensors'] = None; import minivit.train, minivit.evaluate, minivit.predict"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
