@@ -41,7 +41,7 @@ def test_create_makes_a_folder_that_read_recipe_reads(tmp_path):
 
 def test_create_refuses_what_exists(tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     for name in ("run", "file"):
         with pytest.raises(
             CheckpointError, match=r"exists already: continue it with --resume .*, or choose another --out"
@@ -66,7 +66,7 @@ def test_a_folder_without_config_is_no_run_folder(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(CheckpointError, match=r"is not a run folder: it has no config\.json"):
             runs.read_recipe(folder)
-    (tmp_path / "config.json").write_text('{"lr": ')
+    (tmp_path / "config.json").write_text('{"lr": ', encoding="utf-8")
     with pytest.raises(ConfigError, match="is not a configuration"):
         runs.read_recipe(tmp_path)
 
@@ -79,7 +79,10 @@ def test_metrics_are_replaced_or_added_to(tmp_path):
     runs.write_metrics(tmp_path, [first, second])
     runs.write_metrics(tmp_path, [second])
     runs.write_metrics(tmp_path, [first], append=True)
-    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [second, first]
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()] == [
+        second,
+        first,
+    ]
 
 
 # checkpoints
@@ -275,7 +278,10 @@ def test_load_trained_lists_what_does_not_fit(tmp_path):
     trained(tmp_path / "run", ema=0.9)
     config = tmp_path / "run" / "config.json"
     config.write_text(
-        config.read_text().replace('"depth": 1', '"depth": 2').replace('"mlp_width": 8', '"mlp_width": 9')
+        config.read_text(encoding="utf-8")
+        .replace('"depth": 1', '"depth": 2')
+        .replace('"mlp_width": 8', '"mlp_width": 9'),
+        encoding="utf-8",
     )
     with pytest.raises(CheckpointError) as caught:
         runs.load_trained(tmp_path / "run")

@@ -114,7 +114,7 @@ def stopped_run(train_tiny: Callable[..., Result], monkeypatch: pytest.MonkeyPat
 
 def lines(folder: Path) -> list[dict]:
     """metrics.jsonl without what no two runs share."""
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return [{key: value for key, value in record.items() if key != "images_per_second"} for record in records]
 
 

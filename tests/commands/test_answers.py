@@ -49,7 +49,7 @@ def trained(tiny_run):
 def test_evaluate_is_the_mean_over_the_test_images(ema, trained, command):
     if not ema:
         config = trained / "config.json"
-        config.write_text(config.read_text().replace('"ema": 0.9', '"ema": null'))
+        config.write_text(config.read_text(encoding="utf-8").replace('"ema": 0.9', '"ema": null'), encoding="utf-8")
     images, labels = images_and_labels()
     with no_grad():
         logits = model_of(trained, "ema/average" if ema else "model")(images)
@@ -103,7 +103,9 @@ def test_to_channels():
 
 def test_predictions_of_a_sigmoid_model_are_each_class_for_itself(trained, command, tmp_path):
     config = trained / "config.json"
-    config.write_text(config.read_text().replace('"loss": "softmax"', '"loss": "sigmoid"'))
+    config.write_text(
+        config.read_text(encoding="utf-8").replace('"loss": "softmax"', '"loss": "sigmoid"'), encoding="utf-8"
+    )
     images, labels = images_and_labels()
     Image.fromarray(data.load("digits", split="test")[0][0][..., 0]).save(tmp_path / "a.png")
     with no_grad():

@@ -154,9 +154,9 @@ def test_a_run_folder_that_exists_is_not_touched(tiny_run, train_tiny):
     assert "finished exists already" in train_tiny("--out", "finished").complaint
     Path("empty").mkdir()
     assert "empty exists already" in train_tiny("--out", "empty").complaint
-    Path("file").write_text("precious")
+    Path("file").write_text("precious", encoding="utf-8")
     assert "file exists already" in train_tiny("--out", "file").complaint
-    assert Path("file").read_text() == "precious"
+    assert Path("file").read_text(encoding="utf-8") == "precious"
     assert {path.name: path.read_bytes() for path in tiny_run.iterdir()} == before
 
 
@@ -174,8 +174,8 @@ def test_cupy_is_never_replaced_silently(no_cupy, train_tiny, tiny_run, command)
     assert "--backend numpy" in text
     assert not Path("a").exists()
     assert "CuPy is not installed" in command("evaluate", tiny_run, "--backend", "cupy").complaint
-    config = json.loads((tiny_run / "config.json").read_text())
-    (tiny_run / "config.json").write_text(json.dumps({**config, "backend": "cupy"}))
+    config = json.loads((tiny_run / "config.json").read_text(encoding="utf-8"))
+    (tiny_run / "config.json").write_text(json.dumps({**config, "backend": "cupy"}), encoding="utf-8")
     assert "CuPy is not installed" in command("train", "--resume", tiny_run).complaint
 
 
@@ -247,7 +247,7 @@ def test_a_run_that_meets_a_bad_image_is_saved_and_goes_on_without_it(split, pet
     result = command("train", "--resume", "a", "--bad-images", "skip")
     assert result.status == 0
     assert f"skipped {bad}: " in result.err
-    records = [json.loads(line) for line in Path("a/metrics.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in Path("a/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [record["step"] for record in records] == [2, 4]  # also the evaluation in which the image was met
     assert [record["lr"] > 0 for record in records] == [True, True]
 
@@ -317,7 +317,7 @@ def test_evaluate_wants_the_same_classes_and_channels(tiny_run, pets, command):
 )
 def test_a_config_that_is_wrong(change, expected, tiny_run, command):
     path = tiny_run / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
     for argv in (("train", "--resume", tiny_run), ("train", "--config", path), ("evaluate", tiny_run)):
         assert expected in command(*argv).complaint
     assert list(Path().iterdir()) == [tiny_run]
@@ -325,7 +325,7 @@ def test_a_config_that_is_wrong(change, expected, tiny_run, command):
 
 def test_a_config_that_is_not_json(tiny_run, command):
     for text in ("", "{", "[]", "\x00\xff", "3"):
-        (tiny_run / "config.json").write_text(text)
+        (tiny_run / "config.json").write_text(text, encoding="utf-8")
         assert "config.json is not a configuration" in command("train", "--resume", tiny_run).complaint
 
 

@@ -40,7 +40,7 @@ def pictures():
             pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
             Image.fromarray(pixels).save(folder / f"{i}.png")
             images.append((pixels, label))
-    Path("names.txt").write_text("\n".join(NAMES) + "\n")
+    Path("names.txt").write_text("\n".join(NAMES) + "\n", encoding="utf-8")
     return images
 
 
@@ -79,15 +79,15 @@ def test_the_normalisation_can_be_said_and_is_read_from_beside(model, pictures, 
     given = ("--mean", "0.1,0.2,0.3", "--std", "0.5,0.6,0.7")
     assert expected in command("evaluate", "model.safetensors", *options, *given).out
     beside = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]}
-    Path("preprocessor_config.json").write_text(json.dumps(beside))
+    Path("preprocessor_config.json").write_text(json.dumps(beside), encoding="utf-8")
     assert expected in command("evaluate", "model.safetensors", *options).out
 
 
 def test_names_beside_the_weights_are_used(model, pictures, command):
     export(model, "model.safetensors", "hf")
-    config = json.loads(Path("config.json").read_text())
+    config = json.loads(Path("config.json").read_text(encoding="utf-8"))
     config["id2label"] = {str(i): name for i, name in enumerate(NAMES)}
-    Path("config.json").write_text(json.dumps(config))
+    Path("config.json").write_text(json.dumps(config), encoding="utf-8")
     assert measured(model, pictures) in command("evaluate", "model.safetensors", "--data", "folder:photos").out
     assert "  dog\n" in command("predict", "model.safetensors", "photos/val/dog/0.png").out
 
@@ -97,16 +97,16 @@ def test_the_folders_of_imagenet_and_a_file_with_names_of_its_own(command, pictu
     vit = ViT(ViTConfig(image_size=8, patch_size=4, width=192, depth=1, heads=3, mlp_width=8)).eval()
     vit.head.weight.data[...] = 0.1 * np.random.default_rng(0).standard_normal(vit.head.weight.shape)
     export(vit, "model.safetensors", "hf")
-    config = json.loads(Path("config.json").read_text())
+    config = json.loads(Path("config.json").read_text(encoding="utf-8"))
     names = [f"{name}, a synonym" for name in imagenet_classes()]
     names[134] = names[517] = "crane"
     config["id2label"] = {str(i): name for i, name in enumerate(names)}
-    Path("config.json").write_text(json.dumps(config))
+    Path("config.json").write_text(json.dumps(config), encoding="utf-8")
     for name, label in (("dog", 3), ("bee", 1)):
         Path(f"photos/val/{name}").rename(f"photos/val/{imagenet_ids()[label]}")
     evaluate = ("evaluate", "model.safetensors", "--data", "folder:photos")
     assert measured(vit, pictures) in command(*evaluate).out
-    Path("names.txt").write_text("\n".join(f"class {i}" for i in range(1000)))
+    Path("names.txt").write_text("\n".join(f"class {i}" for i in range(1000)), encoding="utf-8")
     assert "the model has no class of this name" in command(*evaluate, "--classes", "names.txt").complaint
     Path(f"photos/val/{imagenet_ids()[1]}").rename("photos/val/crane")
     assert "photos/val/crane: the model has several classes of this name" in command(*evaluate).complaint
@@ -203,7 +203,7 @@ def test_bad_input_is_refused(argv, expected, model, pictures, command):
     export(model, "bare.safetensors", "timm")
     write_safetensors(Path("bare.safetensors"), read_arrays(Path("bare.safetensors"))[0], {})
     for name, lines in (("few", NAMES[:3]), ("twice", [*NAMES, "ant"]), ("other", ["a", "b", "c", "d"])):
-        Path(f"{name}.txt").write_text("\n".join(lines))
+        Path(f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
     before = {path.name for path in Path().iterdir()}
     assert expected in command(*argv).complaint
     assert {path.name for path in Path().iterdir()} == before

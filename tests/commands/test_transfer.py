@@ -18,7 +18,7 @@ FEW = ("--batch-size", 8, "--steps", 4, "--limit", 40, "--eval-every", 2, "--wor
 
 
 def records(folder):
-    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture
@@ -110,7 +110,9 @@ def test_resuming_and_repeating(tiny_run, command, same_bits, monkeypatch):
     assert command("train", *argv, "--out", "whole").status == 0
     assert command("train", "--config", "whole/config.json", "--out", "again").status == 0
     same_bits("whole", "again")
-    assert Path("whole/config.json").read_text() == Path("again/config.json").read_text()
+    assert Path("whole/config.json").read_text(encoding="utf-8") == Path("again/config.json").read_text(
+        encoding="utf-8"
+    )
     real = Trainer.update
 
     def update(self, *args):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-HEADER = (Path(__file__).parent / "cuda_on_cpu.h").read_text()
+HEADER = (Path(__file__).parent / "cuda_on_cpu.h").read_text(encoding="utf-8")
 # Without _FORTIFY_SOURCE, which takes a jump to the stack of another fiber for an attack.
 COMPILE = ["g++", "-fPIC", "-shared", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-x", "c++", "-"]
 GUARD = 4096  # bytes of 0xFF (NaN) before and behind every array while a kernel runs

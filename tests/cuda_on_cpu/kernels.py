@@ -22,11 +22,11 @@ Bug = tuple[str, str]  # in the source text: what is replaced, by what
 def source(file: str, bug: Bug | None = None, **defines: object) -> str:
     """The text that the compiler gets. Raises AssertionError if there is nothing that the bug would replace."""
     lines = [f"#define {name} {value}" for name, value in defines.items()]
-    text = (SOURCES / file).read_text()
+    text = (SOURCES / file).read_text(encoding="utf-8")
     if bug:
         assert text.count(bug[0]) >= 1, f"{file} has no {bug[0]!r}"
         text = text.replace(*bug)
-    return "\n".join([*lines, (SOURCES / "device.cuh").read_text(), text])
+    return "\n".join([*lines, (SOURCES / "device.cuh").read_text(encoding="utf-8"), text])
 
 
 @functools.cache

@@ -63,8 +63,8 @@ def test_the_test_split_is_val_or_test_with_the_labels_of_train(root):
 
 
 def test_other_files_and_hidden_ones_are_ignored(root):
-    (root / "train" / "notes.txt").write_text("hello")
-    (root / "train" / "cat" / "notes.txt").write_text("hello")
+    (root / "train" / "notes.txt").write_text("hello", encoding="utf-8")
+    (root / "train" / "cat" / "notes.txt").write_text("hello", encoding="utf-8")
     paint(root / "train" / "cat" / "._x.png", 9)
     paint(root / "train" / "cat" / ".thumbnails" / "x.png", 9)
     paint(root / "train" / ".hidden" / "x.png", 9)

@@ -210,7 +210,7 @@ def main() -> int:
             results[stage.name] = result
             mark = marks[result["passed"]]
             print(f"{mark:5}{stage.name:24}{stage.asked:16}{result['seconds']:6.0f} s  {result['found']}", flush=True)
-            (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+            (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
             with (args.out / "log.txt").open("a") as log:
                 log.write(f"==== {stage.name}: {' '.join(stage.command)}\n{output}\n")
 

@@ -95,7 +95,7 @@ def little_memory():
     """In this context a request for more than `SMALL` fails."""
     limit = resource.getrlimit(resource.RLIMIT_AS)
     if STATM.exists():
-        taken = int(STATM.read_text().split()[0]) * resource.getpagesize()
+        taken = int(STATM.read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + SMALL, limit[1]))
     try:
         yield

@@ -32,9 +32,9 @@ def all_in_one() -> str:
 
     The kernels of specialisation i get the ending _i, everything else of it a namespace.
     """
-    parts = [(SOURCES / "device.cuh").read_text()]
+    parts = [(SOURCES / "device.cuh").read_text(encoding="utf-8")]
     for i, (file, defines) in enumerate(SPECIALISATIONS):
-        text = (SOURCES / file).read_text()
+        text = (SOURCES / file).read_text(encoding="utf-8")
         for match in SIGNATURE.finditer(text):
             text = re.sub(rf"(void[^;{{]*?)\b{match['name']}\(", rf"\g<1>{match['name']}_{i}(", text)
         parts += [f"#define {name} {value}" for name, value in defines.items()]
@@ -46,7 +46,7 @@ def all_in_one() -> str:
 def compiled_by_nvcc(text: str, architecture: str, folder: Path) -> str:
     """The compiler's report, with what each kernel needs."""
     source = folder / "all.cu"
-    source.write_text(text)
+    source.write_text(text, encoding="utf-8")
     command = ["nvcc", "-cubin", f"-arch={architecture}", "-std=c++17", "-ftz=true", "-Xptxas", "-v", "-o"]
     result = subprocess.run(
         [*command, str(folder / "all.cubin"), str(source)], capture_output=True, text=True, check=False
