@@ -47,7 +47,7 @@ def test_create_refuses_what_exists(tmp_path):
             CheckpointError, match=r"exists already: continue it with --resume .*, or choose another --out"
         ):
             runs.create(tmp_path / name, Recipe())
-    with pytest.raises(CheckpointError, match=r"cannot create the run folder .*: Not a directory"):
+    with pytest.raises(CheckpointError, match=r"cannot create the run folder .*run: \w"):
         runs.create(tmp_path / "file" / "run", Recipe())
 
 
@@ -239,7 +239,7 @@ def test_files_that_are_no_archives(tmp_path):
     with pytest.raises(CheckpointError, match=r"checkpoint.npz does not exist$"):
         read_npz(path)
     path.mkdir()
-    with pytest.raises(CheckpointError, match="Is a directory"):
+    with pytest.raises(CheckpointError, match=r"checkpoint.npz.*: "):
         read_npz(path)
     path.rmdir()
     np.save(tmp_path / "a.npy", np.zeros(3))

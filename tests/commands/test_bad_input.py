@@ -89,8 +89,8 @@ REFUSED = {
     "--config .": ". is not a configuration",
     "--config a.json --preset digits": "--config and --preset",
     "--out .": ". exists already: continue it with --resume ., or choose another --out",
-    "--out /dev/null/run": "cannot create the run folder /dev/null/run: Not a directory",
-    f"--out {'x' * 300}": "File name too long",
+    "--out /dev/null/run": "cannot create the run folder /dev/null/run: ",
+    f"--out {'x' * 300}": f"error: {'x' * 300}: ",
     "--resume nowhere": "nowhere is not a run folder: it has no config.json",
     "--resume . --lr 1": "--resume takes no other options",
     "--resume . --out b": "--resume takes no other options",
@@ -139,8 +139,8 @@ def test_evaluate_and_predict_refuse(argv, expected, tiny_run, command):
         (["finished", "--figures", "curve"], 'there is no figure "curve", choose from attention, rollout, distance'),
         (["finished", "--data", "digit"], 'did you mean "digits"?'),
         (["finished", "--data", "cifar10"], "put cifar-10-binary.tar.gz into"),
-        (["finished", "--out", "/dev/null/pictures"], "/dev/null/pictures: Not a directory"),
-        (["finished", "--out", "finished/config.json"], "finished/config.json: File exists"),
+        (["finished", "--out", "/dev/null/pictures"], "/dev/null/pictures: "),
+        (["finished", "--out", "finished/config.json"], "finished/config.json: "),
     ],
 )
 def test_visualize_refuses(argv, expected, tiny_run, command):

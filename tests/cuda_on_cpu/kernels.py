@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 
 import minivit.backend
-from cuda_on_cpu import CompilationError, Module, available
+from cuda_on_cpu import NO_COMPILER, CompilationError, Module, available
 
 SOURCES = Path(minivit.backend.__file__).parent / "cupy_kernels" / "cuda"
-needs_compiler = pytest.mark.skipif(
-    not available(), reason="CUDA kernels not tested: no g++ on Linux to run them on the CPU"
-)
+needs_compiler = pytest.mark.skipif(not available(), reason=NO_COMPILER)
 both_orders = pytest.mark.parametrize("reverse", [False, True], ids=["ascending", "descending"])
 both_types = pytest.mark.parametrize("dtype", ["float", "bf16"])
 

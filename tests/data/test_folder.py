@@ -74,7 +74,10 @@ def test_other_files_and_hidden_ones_are_ignored(root):
 
 def test_a_class_may_be_a_link_to_a_folder(root, tmp_path):
     paint(tmp_path / "elsewhere" / "1.png", 8)
-    (root / "train" / "zebu").symlink_to(tmp_path / "elsewhere")
+    try:
+        (root / "train" / "zebu").symlink_to(tmp_path / "elsewhere")
+    except OSError:
+        pytest.skip("Windows lets only some users make links")
     dataset = load(root)
     assert dataset.classes[-1] == "zebu"
     assert dataset[6][0][0, 0, 0] == 8

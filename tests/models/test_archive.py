@@ -171,7 +171,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(CheckpointError, match="No such file or directory") as caught:
+    with pytest.raises(CheckpointError, match=r"^cannot write .*model.npz: \w") as caught:
         write_npz(tmp_path / "missing" / "model.npz", ARRAYS)
     assert "\n" not in str(caught.value)
 
