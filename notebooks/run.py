@@ -22,7 +22,7 @@ try:
     import pairs
     from execution import Result, execute
 except ModuleNotFoundError as missing:
-    sys.exit(f"{missing.name} is not installed: pip install -e '.[notebooks]'")
+    sys.exit(f'{missing.name} is not installed: python -m pip install -e ".[notebooks]"')
 
 HERE = Path(__file__).resolve().parent
 SIDE_BY_SIDE = 2

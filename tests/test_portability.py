@@ -2,6 +2,7 @@
 commands in the documents that only one shell understands."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,62 @@ def test_texts_have_an_encoding(path):
 )
 def test_a_text_without_an_encoding_is_found(source, found):
     assert bool(without_encoding(source)) == found
+
+
+# Commands: those of a block without a language are pasted into cmd, PowerShell, bash or zsh, those of ```sh into a
+# Unix shell only
+
+
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "notebooks/README.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+
+
+def command_blocks(page: str) -> list[str]:
+    """Blocks of commands for any shell: they begin like one, and do not say which shell they are for."""
+    blocks = re.findall(r"^```\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    return [
+        block for block in blocks if re.match(r"(\w+=\S+ )?(\$ )?(python|py|pip|pytest|jupyter|cd|git|\.) ?", block)
+    ]
+
+
+def shell_dependent(block: str) -> list[str]:
+    """What in a block only some shells understand: quoted parts are taken out first."""
+    plain = re.sub(r'"[^"\n]*"', "", block)
+    return re.findall(r"&&|\|\||[';#,$`<>|&\\]|\bsource\b|^\. |^\w+=\S+ |^export |^\s+", plain, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_can_be_pasted_into_any_shell(page):
+    blocks = command_blocks(page.read_text(encoding="utf-8"))
+    assert [found for block in blocks for found in shell_dependent(block)] == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "index.md"])
+def test_the_commands_of_the_set_up_are_found(page):
+    assert any("python -m pip install" in block for block in command_blocks(page.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python -m pip install -e '.[dev]'",
+        "python -m pip install . && python -m minivit.train",
+        "python -m pip install .; python -m minivit.train",
+        "python -m minivit.train \\",
+        "python -m minivit.train  # every option",
+        "python -m minivit.bench --against torch,jax",
+        "source .venv/bin/activate",
+        ". .venv/bin/activate",
+        "OMP_NUM_THREADS=1 python -m minivit.train",
+        "python -m minivit.doctor | more",
+        "cd $HOME",
+    ],
+)
+def test_a_command_for_one_shell_is_found(line):
+    assert shell_dependent(f"python -m minivit.doctor\n{line}\n")
+    assert command_blocks(f"text\n\n```\npython -m pip install .\n{line}\n```\n") != []
+
+
+def test_a_command_for_every_shell_passes():
+    assert not shell_dependent('python -m pip install -e ".[dev]"\npython -m pytest -n auto --crop "0.25,1"\n')
+    assert command_blocks("```sh\npython x.py && ls\n```\n```python\nprint(1)\n```\n```\nlinear  200  3\n```\n") == []
