@@ -26,26 +26,30 @@ static void *real(const char *name) {
     return search.found;
 }
 
-#define AFTER feraiseexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW)
+/* Small products are computed otherwise, and leave nothing. */
+#define LEAST 16
+#define AFTER(m, n, k) \
+    if ((int)(m) >= LEAST || (int)(n) >= LEAST || (int)(k) >= LEAST) \
+        feraiseexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW)
 #define P const void *
 
 #define GEMM(name, T) \
     void name(long o, long s, long t, long m, long n, long k, T a, P x, long lx, P y, long ly, T b, P z, long lz) { \
         static void (*call)(long, long, long, long, long, long, T, P, long, P, long, T, P, long); \
         if (!call) *(void **)&call = real(#name); \
-        call(o, s, t, m, n, k, a, x, lx, y, ly, b, z, lz); AFTER; \
+        call(o, s, t, m, n, k, a, x, lx, y, ly, b, z, lz); AFTER(m, n, k); \
     }
 #define GEMV(name, T) \
     void name(long o, long t, long m, long n, T a, P x, long lx, P y, long ly, T b, P z, long lz) { \
         static void (*call)(long, long, long, long, T, P, long, P, long, T, P, long); \
         if (!call) *(void **)&call = real(#name); \
-        call(o, t, m, n, a, x, lx, y, ly, b, z, lz); AFTER; \
+        call(o, t, m, n, a, x, lx, y, ly, b, z, lz); AFTER(m, n, 0); \
     }
 #define SYRK(name, T) \
     void name(long o, long u, long t, long n, long k, T a, P x, long lx, T b, P z, long lz) { \
         static void (*call)(long, long, long, long, long, T, P, long, T, P, long); \
         if (!call) *(void **)&call = real(#name); \
-        call(o, u, t, n, k, a, x, lx, b, z, lz); AFTER; \
+        call(o, u, t, n, k, a, x, lx, b, z, lz); AFTER(n, k, 0); \
     }
 #define ALL(before, after) \
     GEMM(before##sgemm##after, float) GEMM(before##dgemm##after, double) \
