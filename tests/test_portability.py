@@ -3,6 +3,7 @@ commands in the documents that only one shell understands."""
 
 import ast
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,22 @@ def test_texts_have_an_encoding(path):
 )
 def test_a_text_without_an_encoding_is_found(source, found):
     assert bool(without_encoding(source)) == found
+
+
+# Warnings: what libraries deprecate in each other is not our fault, what we call is
+
+
+def test_a_deprecation_of_what_we_call_is_an_error():
+    with pytest.raises(DeprecationWarning, match="by a test"):
+        warnings.warn("by a test", DeprecationWarning, stacklevel=1)
+    with pytest.raises(DeprecationWarning, match="by the package"):
+        warnings.warn_explicit("by the package", DeprecationWarning, "file.py", 1, module="minivit.plots.canvas")
+
+
+def test_a_deprecation_of_what_a_library_calls_is_none():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.warn_explicit("by a library", DeprecationWarning, "file.py", 1, module="matplotlib._mathtext")
+    assert len(caught) == 1
 
 
 # Commands: those of a block without a language are pasted into cmd, PowerShell, bash or zsh, those of ```sh into a
