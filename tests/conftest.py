@@ -3,8 +3,7 @@
 The default profile draws the same examples at every run. `pytest --hypothesis-profile explore` draws many new ones.
 """
 
-import sys
-import warnings
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from minivit.backend import FALSE_ALARM
+from minivit.backend import blas
+from minivit.backend.cores import available_cores
 
 settings.register_profile(
     "default",
@@ -37,23 +37,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("gpu")
 
 
-def products_cry_wolf() -> bool:
-    """Whether NumPy warns of finite products, as with the matrix library of some Macs (numpy/numpy#28687)."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for dtype in ("float32", "float64"):
-            square = np.ones((64, 64), dtype)
-            assert (square @ square).max() == 64
-    return bool(caught) or sys.platform == "darwin"
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    if products_cry_wolf():
-        config.addinivalue_line("filterwarnings", f"ignore:{FALSE_ALARM}:RuntimeWarning")
+    if blas.cries_wolf():
+        config.addinivalue_line("filterwarnings", f"ignore:{blas.FALSE_ALARM}:RuntimeWarning")
     config.addinivalue_line("markers", "gpu: this test needs a GPU that CuPy can use")
     config.addinivalue_line(
         "markers", "gradient_check(*ops): this test checks the gradients of these ops of minivit.ops with check_vjp"
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """`-n auto`: as many processes as there are cores for us, which in a container may be far fewer than it seems."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else available_cores()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

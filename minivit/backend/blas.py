@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,9 @@ import numpy as np
 import threadpoolctl
 
 ACCELERATE = "/System/Library/Frameworks/Accelerate.framework/Accelerate"
+# What NumPy says of the floating-point flags that the library leaves after a product. On some Macs it leaves them where
+# all is finite (numpy/numpy#28687).
+FALSE_ALARM = r".*encountered in (matmul|matvec|vecmat|\w*dot|inner|einsum)$"
 ONE_THREAD = 1  # BLAS_THREADING_SINGLE_THREADED of Accelerate's thread_api.h
 
 
@@ -62,6 +66,15 @@ def limitable() -> bool:
     if reason:
         logging.getLogger("minivit").warning("matrix products use threads of their own: %s", reason)
     return not reason
+
+
+def cries_wolf() -> bool:
+    """Whether NumPy may warn here of products though all is finite: it does so now, or this is a Mac."""
+    with warnings.catch_warnings(record=True) as caught, np.errstate(all="warn"):
+        warnings.simplefilter("always")
+        for dtype in (np.float32, np.float64):
+            _ = np.ones((64, 64), dtype) @ np.ones((64, 64), dtype)
+    return bool(caught) or sys.platform == "darwin"
 
 
 def set_accelerate_threading() -> Callable[[int], int] | None:

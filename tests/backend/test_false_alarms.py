@@ -28,3 +28,20 @@ def test_warnings_of_products(message, module, passed_on, options):
     )
     done = subprocess.run([sys.executable, *options, "-c", program], capture_output=True, text=True)
     assert (message in done.stderr) == passed_on
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_on_a_mac_products_in_cells_of_a_notebook_are_not_believed_either(platform):
+    program = (
+        "import sys, warnings, minivit.trainer\n"
+        f"sys.platform = {platform!r}\n"
+        "import minivit.lessons\n"
+        "wrong = minivit.backend.blas.cries_wolf()\n"
+        "warnings.warn_explicit('overflow encountered in matmul', RuntimeWarning, 'file.py', 1, module='__main__')\n"
+        "warnings.warn_explicit('overflow encountered in exp', RuntimeWarning, 'file.py', 2, module='__main__')\n"
+        "print(wrong)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ("matmul" not in done.stderr) == (done.stdout == "True\n")
+    assert "in exp" in done.stderr
+    assert done.stdout == "True\n" or platform == "linux"
