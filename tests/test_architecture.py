@@ -28,7 +28,7 @@ ROOMS = """
     functional gradcheck optim recompute
     nn
     models
-    finite recipes presets plots
+    draws finite recipes presets plots
     runs published step
     device_step
     transfer trainer
