@@ -25,7 +25,7 @@ class ImageDraws:
         Raises ValueError if the numbers cannot be dealt out to the images, and for any other dtype.
         """
         if dtype != "float32" or not size or size[0] % self._count:
-            raise ValueError(f"ImageDraws: {tuple(size)} of {dtype} for {self._count} images, expected float32 by image")
+            raise ValueError(f"ImageDraws: {size} of {dtype} for {self._count} images, expected float32 by image")
         each = math.prod(size) // self._count
         words = -(-each // 2)  # the generator makes two float32 of one 64-bit word; an image begins with a new one
         self._bits.advance(self._before * words)

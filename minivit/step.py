@@ -45,7 +45,7 @@ def step(
 
     images: (B, height, width, C) float; labels: (B,) class numbers or (B, K) probabilities. The batch is cut into
     `accumulate` pieces per worker, whose gradients are added up: the gradient of the mean loss over the whole batch, in
-    less memory. seed: of this step's dropout masks, which are drawn by image: pieces change the result by rounding only.
+    less memory. seed: of this step's dropout masks; drawn by image, so that pieces change the result by rounding only.
     Raises ValueError for an empty batch, and NonFiniteError, before anything is changed, naming the first tensor that
     is NaN or infinite.
     """
