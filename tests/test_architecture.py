@@ -22,7 +22,7 @@ SOURCES = {
 # A room may import from itself and from rooms in lines above its own, nothing else.
 ROOMS = """
     errors
-    backend
+    backend files
     ops data
     tensor
     functional gradcheck optim recompute
