@@ -65,8 +65,9 @@ def test_pngs_of_every_depth_and_transparency(tmp_path, case):
 def test_rotation_and_transparency_of_16_bit_grey_together(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
-    image = Image.fromarray(np.array([[0, 0x1000, 0x2000], [0x3000, 0x4000, 0x5000]], np.uint16))
-    image.save(tmp_path / "image.png", exif=exif, transparency=0x3000)
+    gray = [big_endian(0, 0x1000, 0x2000), big_endian(0x3000, 0x4000, 0x5000)]
+    content = png(3, 2, 16, 0, gray, big_endian(0x3000), exif=exif.tobytes().removeprefix(b"Exif\0\0"))
+    (tmp_path / "image.png").write_bytes(content)
     assert read_image(tmp_path / "image.png")[..., 1].tolist() == [[255, 0], [0x40, 0x10], [0x50, 0x20]]
 
 
