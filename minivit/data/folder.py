@@ -82,12 +82,12 @@ def load_folder(path: Path, split: str, bad_images: str = "refuse") -> FolderDat
     when fetched. Raises DataError for a missing or empty folder, a class without images, a class that train/ does not
     have, two classes whose names differ only in how letters are encoded, and a folder that may not be read.
     """
-    _check_folder(path)
+    name, path = f"folder:{path}", _whole(path)
     classes = list(_class_folders(path / "train", Counter()))
     numbers = {name: number for number, name in enumerate(classes)}
     folder = path / "train" if split == "train" else _test_folder(path)
     files = _labelled_files(folder, numbers, lambda _: f"this class is not in {path / 'train'}; rename or remove it")
-    return FolderDataset(files.paths, files.labels, classes, f"folder:{path}", bad_images, files.left_out)
+    return FolderDataset(files.paths, files.labels, classes, name, bad_images, files.left_out)
 
 
 def load_labelled(
@@ -98,19 +98,19 @@ def load_labelled(
     The split's folder, or `path` itself if it has none of train/, val/ and test/, holds class folders whose labels are
     looked up in `numbers`; there need not be one for every class. Raises DataError for a name that is not there.
     """
-    _check_folder(path)
+    name, path = f"folder:{path}", _whole(path)
     classes = list(classes)
     times = Counter(map(composed, numbers))
     known = {composed(name): number for name, number in numbers.items() if times[composed(name)] == 1}
 
-    def refusal(name: str) -> str:
-        found = "several classes" if name in map(composed, classes) else "no class"
+    def refusal(label: str) -> str:
+        found = "several classes" if label in map(composed, classes) else "no class"
         return f"the model has {found} of this name; it has {', '.join(list(numbers)[:3])}, ..."
 
     bare = not any((path / name).is_dir() for name in ("train", "val", "test"))
     folder = path if bare else path / "train" if split == "train" else _test_folder(path)
     files = _labelled_files(folder, known, refusal)
-    return FolderDataset(files.paths, files.labels, classes, f"folder:{path}", bad_images, files.left_out)
+    return FolderDataset(files.paths, files.labels, classes, name, bad_images, files.left_out)
 
 
 def composed(name: str) -> str:
@@ -136,9 +136,12 @@ def _labelled_files(folder: Path, numbers: Mapping[str, int], refusal: Callable[
     return found
 
 
-def _check_folder(path: Path) -> None:
+def _whole(path: Path) -> Path:
+    """The path from the root, which stays the same folder when the program changes its own. Raises DataError unless
+    there is one."""
     if not path.is_dir():
-        raise DataError(f"{path}: there is no such folder")
+        raise DataError(f"{path}: there is no such folder{'' if path.is_absolute() else f' in {Path.cwd()}'}")
+    return path.absolute()
 
 
 def _test_folder(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,6 +240,17 @@ def test_broken_layouts_are_one_line_each(root, tmp_path, refused):
     (root / "val").rename(root / "validation")
     with refused(str(root), "no val/ or test/"):
         load(root, "test")
+
+
+def test_images_stay_where_they_are_when_the_program_goes_elsewhere(root, tmp_path, monkeypatch, refused):
+    monkeypatch.chdir(root.parent)
+    datasets = load("pets"), load_labelled(Path("pets"), "train", {"cat": 0, "dog": 1, "ox": 2}, ["cat", "dog", "ox"])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for dataset in datasets:
+        assert (dataset.name, dataset[5][0].max()) == ("folder:pets", 5)
+    with refused(f"pets: there is no such folder in {tmp_path / 'elsewhere'}"):
+        load("pets")
 
 
 def test_refuse_names_the_bad_image(root, refused):
