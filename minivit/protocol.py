@@ -36,7 +36,7 @@ def _ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **params: Any) -> A
     name = _OPERATORS.get(ufunc.__name__)
     if name is None or method != "__call__" or params:
         writes = method == "at" or params.get("out") is not None
-        return _on_data(getattr(ufunc, method), ufunc.__name__, inputs, params, writes)
+        return _on_data(getattr(ufunc, method), f"numpy.{ufunc.__name__}", inputs, params, writes)
     left, *right = inputs
     if isinstance(left, TensorProtocol):
         return getattr(left, f"__{name}__")(*right)
@@ -53,9 +53,7 @@ def _on_data(function: Callable, name: str, args: Any, params: dict[str, Any], w
             return result
         if result is not None and all(getattr(part, "dtype", np.dtype(int)).kind not in "fc" for part in parts):
             return result
-    raise TypeError(
-        f"numpy.{name} would lose the gradient of {_described(found[0])}: use minivit.functional, or its .data"
-    )
+    raise TypeError(f"{name} would lose the gradient of {_described(found[0])}: use minivit.functional, or its .data")
 
 
 def _tensors_in(value: Any) -> Iterator[Any]:
@@ -110,7 +108,7 @@ class TensorProtocol:
     __array_ufunc__ = _OnTheTypeOnly(_ufunc)
 
     def __array_function__(self, function: Callable, types: Any, args: Any, params: dict[str, Any]) -> Any:
-        return _on_data(function, function.__name__, args, params)
+        return _on_data(function, f"{function.__module__}.{function.__name__}", args, params)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.requires_grad:

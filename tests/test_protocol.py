@@ -155,6 +155,12 @@ class TestNumPy:
     def test_what_has_no_gradient_is_computed(self, function):
         assert_equal(function(leaf()), function(DATA))
 
+    def test_the_function_is_named_as_it_is_called(self):
+        with pytest.raises(TypeError, match=r"^numpy\.linalg\.norm would lose the gradient"):
+            np.linalg.norm(leaf())
+        with pytest.raises(TypeError, match=r"^numpy\.exp would lose the gradient"):
+            np.exp(leaf())
+
     def test_its_judges_of_tests(self):
         np.testing.assert_allclose(plain(), DATA)
         with pytest.raises(AssertionError, match="Mismatched elements"):
