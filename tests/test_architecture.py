@@ -23,7 +23,7 @@ SOURCES = {
 ROOMS = """
     errors
     backend files
-    ops data
+    ops data protocol
     tensor
     functional gradcheck optim recompute
     nn
