@@ -15,6 +15,7 @@ from minivit import runs
 from minivit.backend import blas, get_namespace
 from minivit.backend.cores import available_cores
 from minivit.data import Dataset, load
+from minivit.data.dataset import in_words
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
 from minivit.models import ResNet, ViT, ViTConfig
 from minivit.published import load_published
@@ -71,10 +72,18 @@ def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse
         bar.update(done - bar.n)
 
     try:
-        return load(name, root, split, bad_images=bad_images, download=True, progress=progress)
+        dataset = load(name, root, split, bad_images=bad_images, download=True, progress=progress)
     finally:
         if bar is not None:
             bar.close()
+    report_left_out(dataset)
+    return dataset
+
+
+def report_left_out(dataset: Dataset) -> None:
+    """Say in one line what lies among the images and was not taken for one."""
+    if dataset.left_out:
+        print(f"{dataset.name}: left out {in_words(dataset.left_out)}", file=sys.stderr)
 
 
 def report_skipped(dataset: Dataset | None) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from minivit.backend import Array, xp_of
 from minivit.backend.cupy_kernels.flat import CORRECTION_1, EMA_RATE, LR, NORM, SENT, FlatParameters
 from minivit.backend.cupy_kernels.pinned import PinnedCopies
+from minivit.draws import ImageDraws
 from minivit.errors import NonFiniteError
 from minivit.finite import first_non_finite
 from minivit.nn import Module
@@ -84,12 +85,12 @@ class DeviceStep:
         """One update; returns before it is done.
 
         images: (B, height, width, C), labels: (B,) or (B, K), on the device, of the same shapes and dtypes in every
-        call. seed: of the dropout masks, which are those of `step` with one worker.
+        call. seed: of the dropout masks, which are those of `step`.
         """
         if self._batch is None:
             self._batch = self.xp.empty_like(images), self.xp.empty_like(labels)
             cuts = [cut for cut in np.array_split(np.arange(len(images)), self.accumulate) if len(cut)]
-            self._pieces = [Piece(self.xp, i, cut, len(images)) for i, cut in enumerate(cuts)]
+            self._pieces = [Piece(self.xp, cut, len(images)) for cut in cuts]
         for static, given in zip(self._batch, (images, labels), strict=True):
             if static.shape != given.shape or static.dtype != given.dtype:
                 raise ValueError(
@@ -98,7 +99,7 @@ class DeviceStep:
             static[...] = given
         self._set_scalars()
         for piece in self._pieces:
-            piece.masks.refill((*seed, piece.number))
+            piece.masks.refill(piece.draws(seed))
         if self._use_graph and self._graph is None and self._calls == WARM_UP:
             self._record()
         if self._graph is not None:
@@ -155,7 +156,8 @@ class DeviceStep:
         """Bytes that the forward and backward pass of so many images takes."""
         pool = self.xp.cuda.MemoryPool()
         with self.xp.cuda.using_allocator(pool.malloc):
-            self._pieces = [Piece(self.xp, 0, np.arange(images), images)]
+            self._pieces = [piece] = [Piece(self.xp, np.arange(images), images)]
+            piece.masks.refill(piece.draws((0,)))
             self._forward_backward(0)
         self._pieces = []
         return pool.total_bytes()
@@ -239,18 +241,22 @@ class DeviceStep:
 class Piece:
     """One of the parts into which a batch is cut: which images, their share of the mean, their masks."""
 
-    def __init__(self, xp: Any, number: int, indices: np.ndarray, batch: int):
-        self.number = number
+    def __init__(self, xp: Any, indices: np.ndarray, batch: int):
         self.part = slice(int(indices[0]), int(indices[-1]) + 1)
         self.weight = xp.full((), len(indices) / batch, "float32")
+        self.batch = batch
         self.masks = RandomFeed(xp)
+
+    def draws(self, seed: Sequence[int]) -> ImageDraws:
+        """The random numbers of its images in the step of this seed."""
+        return ImageDraws(seed, self.part.start, self.part.stop - self.part.start, self.batch)
 
 
 class RandomFeed:
-    """Stands where a NumPy generator is expected and gives its uniform numbers, as arrays of the device.
+    """Stands where a generator is expected and gives its uniform numbers, as arrays of the device.
 
-    The first step draws array by array; from then on they are views of one array, filled by one copy a step, so a
-    recorded step reads new numbers, and the same ones that it would get from the generator.
+    The first step draws array by array. Later steps draw the same arrays again and send them in one copy, so a recorded
+    step reads new numbers at the same addresses.
     """
 
     def __init__(self, xp: Any):
@@ -259,11 +265,11 @@ class RandomFeed:
         self._flat: Array | None = None
         self._copies: PinnedCopies | None = None
         self._position = 0
-        self._generator = np.random.default_rng(0)
+        self._draws: ImageDraws | None = None
 
-    def refill(self, seed: Sequence[int]) -> None:
-        """New numbers for the next step, those of numpy.random.default_rng(seed)."""
-        self._generator = np.random.default_rng(tuple(seed))
+    def refill(self, draws: ImageDraws) -> None:
+        """New numbers for the next step, those of `draws`."""
+        self._draws = draws
         if self._flat is None and self._arrays:
             ends = np.cumsum([array.size for array in self._arrays]).tolist()
             self._flat = self.xp.empty(ends[-1], "float32")
@@ -271,7 +277,8 @@ class RandomFeed:
             parts = zip([0, *ends], ends, self._arrays, strict=False)
             self._arrays = [self._flat[start:end].reshape(array.shape) for start, end, array in parts]
         if self._flat is not None and self._copies is not None:
-            self._copies.send(self._generator.random(self._flat.size, "float32"), self._flat)
+            numbers = [draws.random(array.shape).ravel() for array in self._arrays]
+            self._copies.send(np.concatenate(numbers), self._flat)
 
     def rewind(self) -> None:
         """Start again at the first array."""
@@ -282,7 +289,8 @@ class RandomFeed:
         if self._position == len(self._arrays):
             if self._flat is not None:
                 raise ValueError("RandomFeed: asked for more arrays than in the first step")
-            self._arrays.append(self.xp.asarray(self._generator.random(size, "float32")))
+            assert self._draws is not None
+            self._arrays.append(self.xp.asarray(self._draws.random(size)))
         array = self._arrays[self._position]
         self._position += 1
         if array.shape != tuple(size):
@@ -293,5 +301,5 @@ class RandomFeed:
         """A second reader of the same arrays, at the same place: for a forward pass that is run again."""
         again = RandomFeed(self.xp)
         again._arrays, again._flat, again._position = self._arrays, self._flat, self._position
-        again._generator = self._generator
+        again._draws = self._draws
         return again

@@ -11,6 +11,7 @@ from minivit import cli
 from minivit.backend.workers import Workers
 from minivit.data import Dataset
 from minivit.errors import DataError
+from minivit.files import expanded
 from minivit.published import load_labelled_folder
 from minivit.recipes import Recipe
 from minivit.trainer import check_fits, evaluate, worker_count
@@ -55,7 +56,9 @@ def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] 
     kind, _, path = name.partition(":")
     if published and kind == "folder" and classes is not None:
         own = args.classes is not None
-        return load_labelled_folder(Path(path).expanduser(), args.split, classes, args.bad_images, own), name
+        data = load_labelled_folder(expanded(path), args.split, classes, args.bad_images, own)
+        cli.report_left_out(data)
+        return data, name
     data = cli.load_data(name, args.data_root or recipe.data_root, args.split, args.bad_images)
     if classes is not None:
         cli.check_classes(data, classes)

@@ -6,7 +6,7 @@ The cotangent must be random: with all ones, the gradient of anything that ends 
 zero, and a backward that returns zeros would pass.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,9 @@ def check_vjp(
     """
     rng = np.random.default_rng(rng)
     name = op.__name__
+    for i, a in enumerate(arrays):
+        if isinstance(a, Tensor):
+            raise TypeError(f"check_vjp: argument {i} is a Tensor, ops take arrays; pass its .data")
     wide = [_cast(a, "float64") for a in arrays]
     worst = 0.0
     for variant in (wide, [_non_contiguous(a) for a in wide]):
@@ -61,7 +64,7 @@ def check_vjp(
             return _inner(g, op(*moved, **params)[0])
 
         worst = max(worst, _compare(name, value, variant, gradients, rng, rtol, step, directions))
-    for dtype in dtypes:
+    for dtype in [dtypes] if isinstance(dtypes, str) else dtypes:
         _check_dtype(name, op, [_cast(a, dtype) for a in arrays], params, dtype)
     return worst
 
@@ -83,6 +86,8 @@ def check_gradients(
     """
     rng = np.random.default_rng(rng)
     name = getattr(f, "__name__", type(f).__name__)
+    if any(isinstance(x, list | tuple | Iterator) and any(isinstance(t, Tensor) for t in x) for x in inputs):
+        raise TypeError(f"check_gradients: pass the Tensors one by one: check_gradients({name}, *tensors)")
     tensors = [x if isinstance(x, Tensor) else Tensor(_cast(_as_array(x), "float64"), True) for x in inputs]
     y = f(*tensors)
     if not y.requires_grad:

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import json
-import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -13,10 +13,13 @@ from typing import Any
 from minivit.backend.precision import PRECISIONS
 from minivit.data import Augment, Dataset
 from minivit.errors import ConfigError, shown
+from minivit.files import parse_json
 from minivit.models import ViTConfig
 from minivit.models.beside import LARGEST, SMALLEST_STD
 from minivit.models.families import ModelConfig, config_class
 from minivit.models.posemb import METHODS
+
+MAX_CONFIG = 2**20  # bytes of a config.json, which has about two thousand
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Recipe:
             for field in fields:
                 value = getattr(self, field)
                 if value is not None and not fits(value):
-                    raise ConfigError(f"{field} is {value}, expected {expected}")
+                    raise ConfigError(f"{field} is {shown(value)}, expected {expected}")
         for field in ("mean", "std"):
             value = getattr(self, field)
             if isinstance(value, tuple) and len(value) != self.model.channels:
@@ -103,9 +106,10 @@ class Recipe:
 
     def _check_starting_weights(self) -> None:
         depth = self.model.depth if isinstance(self.model, ViTConfig) else 0
-        if self.freeze not in (None, "backbone", *range(1, depth + 1)):
+        blocks_frozen = isinstance(self.freeze, int) and 1 <= self.freeze <= depth
+        if self.freeze not in (None, "backbone") and not blocks_frozen:
             blocks = f" or a number of blocks from 1 to {depth}" if depth else ", as a ResNet has no blocks"
-            raise ConfigError(f"freeze is {self.freeze}, expected backbone{blocks}")
+            raise ConfigError(f"freeze is {shown(self.freeze)}, expected backbone{blocks}")
         if self.resize_positions not in (None, *METHODS, "fresh"):
             expected = ", ".join((*METHODS, "fresh"))
             raise ConfigError(f'resize_positions is "{self.resize_positions}", expected one of {expected}')
@@ -146,14 +150,20 @@ CHOICES = {
     "resize": ("squash", "crop"),
 }
 
+MOST = 10**12  # of anything counted
+LARGEST_FLOAT = sys.float_info.max  # whole numbers may be larger
+
 RANGES: tuple[tuple[tuple[str, ...], typing.Callable[[float], bool], str], ...] = (
     (
         ("batch_size", "accumulate", "workers", "eval_every", "checkpoint_every", "limit", "steps"),
-        lambda x: x >= 1,
-        "at least 1",
+        lambda x: 1 <= x <= MOST,
+        "at least 1 (and less than 1e12)",
     ),
-    (("lr", "epochs"), lambda x: 0 < x < math.inf, "a positive number"),
-    (("clip_norm", "weight_decay", "mixup", "cutmix", "seed"), lambda x: 0 <= x < math.inf, "0 or more"),
+    (("epochs",), lambda x: 0 < x <= MOST, "a positive number (and less than 1e12)"),
+    (("lr",), lambda x: 0 < x <= LARGEST_FLOAT, "a positive number"),
+    (("clip_norm", "weight_decay", "mixup", "cutmix"), lambda x: 0 <= x <= LARGEST_FLOAT, "0 or more"),
+    (("crop_padding",), lambda x: 0 <= x <= MOST, "0 or more pixels"),
+    (("seed",), lambda x: x >= 0, "0 or more"),
     (("warmup", "label_smoothing", "momentum", "beta2", "ema"), lambda x: 0 <= x < 1, "0 or more and less than 1"),
 )
 
@@ -174,6 +184,8 @@ def to_json(recipe: Recipe) -> str:
 def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
     """A Recipe from the fields of a JSON file. Raises ConfigError naming fields that do not exist or do not fit."""
     model = values.get("model", {})
+    if not isinstance(model, Mapping):
+        raise ConfigError(f"{source}: model is {shown(json.dumps(model))}, expected a JSON object of its fields")
     model_class = config_class(model)
     for known, given in ((Recipe, values), (model_class, model)):
         names = {field.name for field in dataclasses.fields(known)}
@@ -209,11 +221,15 @@ def is_a(value: Any, kind: Any) -> bool:
 def read_config(path: Path) -> Recipe:
     """The Recipe in a config.json. Raises ConfigError for a file that is missing or not one."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            content = file.read(MAX_CONFIG + 1)  # not all at once: a device has no end
+        if len(content) > MAX_CONFIG:
+            raise ValueError(f"it has more than {MAX_CONFIG:,} bytes")
+        values = parse_json(content)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is not a configuration: {error}") from error
-    if not isinstance(values, dict) or not isinstance(values.get("model", {}), dict):
+        raise ConfigError(f"{path} is not a configuration: {getattr(error, 'strerror', None) or error}") from error
+    if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a configuration: expected a JSON object")
     return from_mapping(values, str(path))

@@ -2,18 +2,19 @@
 input, and computes its forward pass a second time there. It saves memory and costs about a third of a step."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from minivit.backend import Array
+from minivit.protocol import tensor_list
 from minivit.tensor import Tensor, enable_grad, grad, lift, no_grad
 
 Rng = np.random.Generator | None
 
 
 def recompute(
-    function: Callable[[Tensor, Rng], Tensor], x: Tensor, parameters: Sequence[Tensor], rng: Rng = None
+    function: Callable[[Tensor, Rng], Tensor], x: Tensor, parameters: Iterable[Tensor], rng: Rng = None
 ) -> Tensor:
     """function(x, rng), on the tape as one node.
 
@@ -21,6 +22,7 @@ def recompute(
     kept, so that the second forward pass draws the same masks as the first. The second pass uses the kernels that are
     chosen then.
     """
+    parameters = [parameters] if isinstance(parameters, Tensor) else tensor_list(parameters, "recompute")
     if any(p.node for p in parameters):
         raise ValueError("recompute: parameters must be leaf Tensors, not results of operations")
     wanted = [p for p in parameters if p.requires_grad]

@@ -9,6 +9,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, to_numpy, xp_of
 from minivit.backend.workers import Workers
+from minivit.draws import ImageDraws
 from minivit.errors import NonFiniteError
 from minivit.finite import first_non_finite
 from minivit.nn import Module
@@ -43,8 +44,8 @@ def step(
     """One update of the model on one batch.
 
     images: (B, height, width, C) float; labels: (B,) class numbers or (B, K) probabilities. The batch is cut into
-    `accumulate` pieces per worker, whose gradients are added up: the gradient of
-    the mean loss over the whole batch, in less memory. seed: of the dropout masks of this step.
+    `accumulate` pieces per worker, whose gradients are added up: the gradient of the mean loss over the whole batch, in
+    less memory. seed: of this step's dropout masks; drawn by image, so that pieces change the result by rounding only.
     Raises ValueError for an empty batch, and NonFiniteError, before anything is changed, naming the first tensor that
     is NaN or infinite.
     """
@@ -57,7 +58,7 @@ def step(
 
     def forward_backward(i: int) -> tuple[float, int, list[Array]]:
         piece = pieces[i]
-        rng = np.random.default_rng((*seed, i))
+        rng = ImageDraws(seed, int(piece[0]), len(piece), len(images))
         logits = model(images[piece], rng=rng)
         loss = loss_function(logits, like_parameters(labels[piece], parameters[0]))
         weight = np.asarray(len(piece) / len(images), loss.dtype)

@@ -12,8 +12,7 @@ import functools
 import inspect
 import itertools
 import operator
-import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -23,7 +22,10 @@ from minivit import ops
 from minivit.backend import Array, is_array, xp_of
 from minivit.backend.kernels import find
 from minivit.backend.precision import products, rounded
+from minivit.ops.closure import captured_arrays
+from minivit.ops.closure import closure_values as closure_values
 from minivit.ops.signature import array_parameters, explain
+from minivit.protocol import TensorProtocol, owned, tensor_list, unpacked
 
 _GRAD_ENABLED: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 _WATCHER: ContextVar[Callable | None] = ContextVar("watcher", default=None)
@@ -64,18 +66,17 @@ class Node:
         return f"{self.op}({shapes}) -> {self.output_shape}"
 
 
-class Tensor:
+class Tensor(TensorProtocol):
     """An array with a place on the tape.
 
     data: the array; requires_grad: True if gradients flow to it; grad: the array that `backward` adds into (leaves
     only), or None; name: for messages and drawings; node: the Node that made it, None for a leaf.
 
     Python numbers and lists become float32 arrays; arrays keep their dtype. Raises TypeError for a gradient of
-    anything but floating-point data.
+    anything but floating-point data. `minivit.protocol` says what NumPy may do with it.
     """
 
     __slots__ = ("__weakref__", "data", "grad", "name", "node", "requires_grad")
-    __array_ufunc__ = None  # so that numpy_array * tensor asks Tensor, not NumPy
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
         if not is_array(data):
@@ -122,9 +123,6 @@ class Tensor:
         name = f", name={self.name!r}" if self.name else ""
         made_by = f", op={self.node.op}" if self.node else ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({self.data}, shape={self.shape}, dtype={self.dtype}{made_by}{name})"
-
-    def __len__(self) -> int:
-        return len(self.data)
 
     def __add__(self, other):
         return _add(self, other)
@@ -184,32 +182,16 @@ class Tensor:
         """Mean over `axis`."""
         return _mean(self, axis, keepdims)
 
-
-def captured_arrays(function: Callable) -> dict[str, Array]:
-    """The arrays a function has captured, also through functions that it has captured."""
-    found: dict[str, Array] = {}
-    for name, value in (closure_values(function) if inspect.isfunction(function) else {}).items():
-        if is_array(value):
-            found[name] = value
-        elif inspect.isfunction(value):
-            found |= {f"{name}.{inner}": array for inner, array in captured_arrays(value).items()}
-    return found
-
-
-def closure_values(function: types.FunctionType) -> dict[str, Any]:
-    """What a function has captured, by name. A variable of another branch, which was never assigned, is left out."""
-    values = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with contextlib.suppress(ValueError):  # the cell is empty
-            values[name] = cell.cell_contents
-    return values
+    def max(self, axis=None, keepdims=False):
+        """Largest over `axis`."""
+        return _max(self, axis, keepdims)
 
 
 def lift(op: Callable) -> Callable:
     """The op as a function of Tensors.
 
     The op's leading parameters annotated `Array`, or with neither annotation nor default, take Tensors, arrays or
-    numbers; the others are passed through. Raises what the op raises, with op, arguments and shapes in the message.
+    numbers; the others are passed on as copies. Raises what the op raises, with op, arguments and shapes in it.
     """
     name = op.__name__
     array_names, limit = array_parameters(op)
@@ -219,10 +201,12 @@ def lift(op: Callable) -> Callable:
         if params and not params.keys().isdisjoint(array_names):
             bound = inspect.signature(op).bind(*args, **params)  # an array passed by keyword takes its place
             args, params = bound.args, bound.kwargs
-        inputs, others = args[:limit], args[len(args) if limit is None else limit :]
+        inputs = unpacked(args, name) if limit is None else args[:limit]
+        others = [owned(a) for a in args[len(inputs) :]] if len(args) > len(inputs) else ()
+        params = {key: owned(a) for key, a in params.items()} if params else params
         values = [a.data if isinstance(a, Tensor) else a.item() if isinstance(a, np.generic) else a for a in inputs]
         links = [(a.node or a) if isinstance(a, Tensor) and a.requires_grad else None for a in inputs]
-        recording = _GRAD_ENABLED.get() and links.count(None) < len(links)
+        recording = _GRAD_ENABLED.get() and True in [link is not None for link in links]
         kernel, definition = find(name, type(values[0]), recording), op
         if products() == "bf16" and type(values[0]) is np.ndarray:
             kernel, definition = kernel and rounded(name, kernel), rounded(name, op)
@@ -234,6 +218,8 @@ def lift(op: Callable) -> Callable:
             kind = next(k for k in (ValueError, TypeError, IndexError, AttributeError) if isinstance(error, k))
             raise kind(explain(name, error, array_names, values)) from error
         out = Tensor(y)
+        if out.data.dtype.char == "e":
+            raise TypeError(f"{name}: float16 has too few digits to sum and derive in; use float32")
         if recording:
             out.requires_grad = True
             out.node = Node(name, vjp, tuple(links), values, out.data)
@@ -245,14 +231,16 @@ def lift(op: Callable) -> Callable:
     return lifted
 
 
-def grad(loss: Tensor, tensors: Sequence[Tensor], g: Array | None = None) -> list[Array]:
+@np.errstate(divide="ignore")  # the derivative at a pole is infinite
+def grad(loss: Tensor, tensors: Iterable[Tensor], g: Array | None = None) -> list[Array]:
     """d(loss)/d(tensor) for each of `tensors` (leaves or intermediate results), as arrays of their shape and dtype.
 
     Changes nothing but the tape, whose saved arrays are released as they are used. A tensor that the loss does not
     depend on gets zeros. g: the cotangent of `loss`; may be left out if loss has one element.
-    Raises ValueError for a cotangent of the wrong shape or a tensor that requires no gradient, RuntimeError if nothing
-    was recorded or the tape was used up by an earlier call.
+    Raises TypeError if `tensors` is no list (for one, write `[x]`), ValueError for a cotangent of the wrong shape or a
+    tensor that requires no gradient, RuntimeError if nothing was recorded or the tape was used up by an earlier call.
     """
+    tensors = tensor_list(tensors, "grad")
     if not loss.requires_grad:
         raise RuntimeError("grad: nothing was recorded: no input requires a gradient, or no_grad was on")
     for i, tensor in enumerate(tensors):
@@ -441,4 +429,5 @@ def watch(watcher: Callable[[str, Sequence[Any], Tensor], None]) -> Iterator[Non
 
 _add, _sub, _mul, _div = lift(ops.add), lift(ops.sub), lift(ops.mul), lift(ops.div)
 _neg, _pow, _matmul, _getitem = lift(ops.neg), lift(ops.pow), lift(ops.matmul), lift(ops.getitem)
-_reshape, _transpose, _sum, _mean = lift(ops.reshape), lift(ops.transpose), lift(ops.sum), lift(ops.mean)
+_reshape, _transpose = lift(ops.reshape), lift(ops.transpose)
+_sum, _mean, _max = lift(ops.sum), lift(ops.mean), lift(ops.max)

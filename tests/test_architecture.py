@@ -22,13 +22,13 @@ SOURCES = {
 # A room may import from itself and from rooms in lines above its own, nothing else.
 ROOMS = """
     errors
-    backend
-    ops data
+    backend files
+    ops data protocol
     tensor
     functional gradcheck optim recompute
     nn
     models
-    finite recipes presets plots
+    draws finite recipes presets plots
     runs published step
     device_step
     transfer trainer

@@ -15,6 +15,7 @@ from minivit.backend.precision import precision, products
 from minivit.backend.workers import Workers
 from minivit.data import ArrayDataset
 from minivit.device_step import WARM_UP, DeviceStep, RandomFeed
+from minivit.draws import ImageDraws
 from minivit.errors import BackendError, NonFiniteError
 from minivit.models import ViT, ViTConfig
 from minivit.optim import EMA, SGD, AdamW, warmup_cosine
@@ -172,14 +173,14 @@ def test_what_is_not_finite_is_named_and_changes_nothing(cupy):
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_the_feed_gives_the_numbers_of_the_generator(cupy):
+def test_the_feed_gives_the_numbers_of_the_draws(cupy):
     feed = RandomFeed(cupy)
     for seed in (3, 4):
-        feed.refill((seed,))
+        feed.refill(ImageDraws((seed,), 1, 2, 5))
         feed.rewind()
-        rng = np.random.default_rng((seed,))
+        draws = ImageDraws((seed,), 1, 2, 5)
         for shape in ((2, 3), (4,)):
-            np.testing.assert_array_equal(feed.random(shape).get(), rng.random(shape, "float32"))
+            np.testing.assert_array_equal(feed.random(shape).get(), draws.random(shape))
     feed.rewind()
     with pytest.raises(ValueError, match=r"asked for \(5,\) where the first step asked for \(2, 3\)"):
         feed.random((5,))

@@ -177,6 +177,12 @@ def test_a_field_of_the_wrong_type_is_named(path, value):
         {"lr": 0.0},
         {"lr": float("nan")},
         {"lr": float("inf")},
+        {"lr": 10**400},
+        {"steps": 10**400},
+        {"epochs": 1e308},
+        {"clip_norm": 10**400},
+        {"crop_padding": 10**400},
+        {"freeze": 10**9},
         {"epochs": -1},
         {"clip_norm": -1.0},
         {"weight_decay": -0.1},
@@ -211,6 +217,43 @@ def test_values_that_make_no_sense(wrong):
     with pytest.raises(ConfigError) as caught:
         Recipe(**wrong)
     assert list(wrong)[-1].replace("_", " ") in str(caught.value).replace("_", " ")
+
+
+def test_a_config_as_other_programs_write_it(tmp_path):
+    """With a byte order mark and Windows' line ends."""
+    text = recipes.to_json(Recipe(lr=0.25))
+    (tmp_path / "config.json").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert recipes.read_config(tmp_path / "config.json") == Recipe(lr=0.25)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"lr": 0.1, "lr": 0.2}', '"lr" occurs twice'),
+        (b'{"model": {"depth": 1, "depth": 2}}', '"depth" occurs twice'),
+        (b'{"lr": NaN}', "NaN"),
+        (b'{"mean": [0.5, 1e999]}', "1e999 is too large"),
+        (b'{"lr": 0.1}{"lr": 0.2}', "Extra data"),
+        ('{"lr": 0.1}'.encode("utf-16"), "UTF-16"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b" " * (recipes.MAX_CONFIG + 1), "more than 1,048,576 bytes"),
+        (b"[]", "expected a JSON object"),
+        (b'{"model": null}', "model is null, expected a JSON object"),
+        (b'{"model": []}', r"model is \[\], expected a JSON object"),
+        (b'{"mean": [0.5, "0.5", 0.5]}', r'mean is \[0.5, "0.5", 0.5\], expected'),
+        (b'{"resized_crop": [[0.1, 1]]}', "resized_crop is"),
+        (b'{"mean": {"0": 0.5}}', "mean is"),
+        (b'{"randaugment": [2, true]}', "randaugment is"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_config_that_may_be_read_in_two_ways_is_refused(tmp_path, content, reason):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=reason) as caught:
+        recipes.read_config(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_values_at_the_edge_are_allowed():

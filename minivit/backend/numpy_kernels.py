@@ -20,13 +20,14 @@ def gelu(x, form="tanh"):
         return NotImplemented
     y, slope = np.empty_like(x), np.empty_like(x)
     for xt, yt, st in flat_tiles(x, y, slope):
-        s, dz = _gelu_tanh(xt, out=yt)
+        near, s, dz = _gelu_tanh(xt, out=yt)
         dz *= 6 * _GELU_B
         dz += 2 * _GELU_A
         dz *= yt
         np.subtract(1, s, out=st)
         st *= dz
         st += s  # s + y (1 - s) z'
+        _take_large(xt, near, yt)
 
     def vjp(g):
         return (g * slope,)
@@ -40,16 +41,21 @@ def gelu_value(x, form="tanh"):
         return NotImplemented
     y = np.empty_like(x)
     for xt, yt in flat_tiles(x, y):
-        _gelu_tanh(xt, out=yt)
+        near, _, _ = _gelu_tanh(xt, out=yt)
+        _take_large(xt, near, yt)
     return y, None
 
 
 _GELU_A = math.sqrt(2 / math.pi)
 _GELU_B = 0.044715 * _GELU_A
+_GELU_FAR = 40.0  # so far from 0, tanh(z / 2) is 1 or -1 to the last digit
 
 
-def _gelu_tanh(x: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Put y = x s into `out`, s = (1 + tanh(z / 2)) / 2, z = 2 (a x + b x^3); return s and x^2."""
+def _gelu_tanh(x: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Put y = x s into `out`, s = (1 + tanh(z / 2)) / 2, z = 2 (a x + b x^3); return x, s and x^2, all of x clipped to
+    where they are finite: `x` itself, if it lies there."""
+    if not (x.max(initial=0) < _GELU_FAR and x.min(initial=0) > -_GELU_FAR):
+        x = np.asarray(x.clip(-_GELU_FAR, _GELU_FAR))
     square, s = np.empty_like(x), np.empty_like(x)  # out= keeps arrays of no axes arrays
     np.square(x, out=square)
     np.multiply(square, _GELU_B, out=s)
@@ -59,7 +65,13 @@ def _gelu_tanh(x: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     s *= 0.5
     s += 0.5
     np.multiply(x, s, out=out)
-    return s, square
+    return x, s, square
+
+
+def _take_large(x: np.ndarray, near: np.ndarray, y: np.ndarray) -> None:
+    """Put y = x where x has been clipped from above."""
+    if near is not x:
+        np.copyto(y, x, where=x > _GELU_FAR)
 
 
 @register("linear", np.ndarray)

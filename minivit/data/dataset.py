@@ -1,13 +1,13 @@
 """What a data set is: labelled uint8 images that can be fetched by index."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 import numpy as np
 
-from minivit.errors import DataError
+from minivit.errors import DataError, shown
 
-Indices = Sequence[int] | np.ndarray
+Indices = Iterable[int]  # an array, a sequence, a generator
 Images = np.ndarray | list[np.ndarray]  # one (B, height, width, C) array, or B arrays when sizes are mixed
 
 
@@ -17,16 +17,19 @@ class Dataset:
     name: str, what to call it in messages.   classes: K names.   labels: (N,) int64 in 0..K-1.
     image_size: (height, width), or None when sizes are mixed.   channels: C of every image.
     skipped: path -> reason, the unreadable images left out so far (only image files can be unreadable).
+    left_out: kind -> number, the files among the images of a folder that were not taken for one, such as ".heic" -> 3.
+    Raises DataError unless there is one label for each image, a whole number in 0..K-1.
     """
 
     image_size: tuple[int, int] | None = None
     channels: int = 3
 
-    def __init__(self, labels: np.ndarray, classes: Sequence[str], name: str) -> None:
+    def __init__(self, labels: Iterable[int], classes: Iterable[str], name: str) -> None:
         self.name = name
         self.classes = list(classes)
-        self.labels = np.asarray(labels).astype(np.int64)
+        self.labels = whole_numbers(labels, f"{name}: labels")
         self.skipped: dict[str, str] = {}
+        self.left_out: dict[str, int] = {}
         check_labels(self.labels, len(self.classes), name)
 
     def __len__(self) -> int:
@@ -70,26 +73,61 @@ class Dataset:
 
 
 class ArrayDataset(Dataset):
-    """A data set in memory.   images: (N, height, width, C) uint8.   labels: (N,) integers in 0..K-1."""
+    """A data set in memory.   images: (N, height, width, C) uint8.   labels: (N,) integers in 0..K-1.
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], name: str) -> None:
-        if images.ndim != 4 or images.dtype != np.uint8 or len(images) != len(labels):
+    An array of images is not copied: what is changed in it later is changed here.
+    """
+
+    def __init__(
+        self, images: np.ndarray | Iterable[np.ndarray], labels: Iterable[int], classes: Iterable[str], name: str
+    ) -> None:
+        super().__init__(labels, classes, name)
+        try:
+            self.images = images if isinstance(images, np.ndarray) else np.array(list(images))
+        except ValueError:
+            raise DataError(f"{name}: images must all have the same size; those of files may differ") from None
+        if self.images.ndim != 4 or self.images.dtype != np.uint8 or len(self.images) != len(self.labels):
             raise DataError(
                 f"{name}: images must be uint8 (N, height, width, C) with one label each, "
-                f"not {images.dtype} {images.shape} with {len(labels)} labels"
+                f"not {self.images.dtype} {self.images.shape} with {len(self.labels)} labels"
             )
-        super().__init__(labels, classes, name)
-        self.images = images
-        self.image_size = images.shape[1:3]
-        self.channels = images.shape[3]
+        self.image_size = self.images.shape[1:3]
+        self.channels = self.images.shape[3]
 
     def fetch(self, indices: Indices, min_size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        indices = np.asarray(indices, np.int64)
+        indices = as_indices(indices, self.name)
         return self.images[indices], self.labels[indices]
 
     def subset(self, indices: Indices) -> "ArrayDataset":
         images, labels = self.fetch(indices)
         return ArrayDataset(images, labels, self.classes, self.name)
+
+
+def whole_numbers(values: Iterable[float], what: str) -> np.ndarray:
+    """A copy of the values, (N,) int64; a generator is read to its end. Raises DataError unless they are whole."""
+    array = np.array(values if isinstance(values, np.ndarray) else list(values))
+    if array.ndim == 1 and array.dtype.kind in "biuf":
+        with np.errstate(invalid="ignore"):  # NaN becomes some integer, which is not equal to it
+            whole = array.astype(np.int64)
+        if np.array_equal(whole, array):
+            return whole
+    raise DataError(f"{what} must be whole numbers (N,), not {array.dtype} {array.shape}")
+
+
+def as_indices(indices: Indices, name: str) -> np.ndarray:
+    """The indices as (B,) int64. Raises DataError for other than whole numbers, a mask among them."""
+    numbers = indices if isinstance(indices, np.ndarray) else np.array(list(indices))
+    if numbers.dtype == bool:
+        raise DataError(f"{name}: a mask is no list of indices; give np.flatnonzero(mask)")
+    return whole_numbers(numbers, f"{name}: indices")
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """ "3 .heic, 1 hidden": the most frequent kinds first, and of many kinds the first eight."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    words = [f"{number:,} {shown(kind, 30)}" for kind, number in ordered[:8]]
+    rest = sum(number for _, number in ordered[8:])
+    return ", ".join([*words, f"{rest:,} others"] if rest else words)
 
 
 def check_labels(labels: np.ndarray, num_classes: int, source: str) -> None:

@@ -6,13 +6,11 @@ scikit-learn's copy (`digits.csv.gz`) unchanged: `images` (1797, 8, 8) uint8 in 
 each 4x4 block of a 32x32 scan, and `labels` (1797,) uint8. `digits.md`, beside it, gives the two lines that made it.
 """
 
-from pathlib import Path
+from importlib import resources
 
 import numpy as np
 
 from minivit.data.dataset import ArrayDataset
-
-_FILE = Path(__file__).with_name("digits.npz")
 
 
 def load_digits(split: str) -> ArrayDataset:
@@ -21,7 +19,10 @@ def load_digits(split: str) -> ArrayDataset:
     The split is minivit's own (the original files separate 30 writers from 13 others, and these images are the 13's);
     writers therefore occur on both sides. Images are (N, 8, 8, 1) uint8: counts 0..16 scaled to 0..255 and rounded.
     """
-    with np.load(_FILE, allow_pickle=False) as file:
+    with (
+        resources.files("minivit.data").joinpath("digits.npz").open("rb") as packed,
+        np.load(packed, allow_pickle=False) as file,
+    ):
         counts, labels = file["images"], file["labels"]
     images = np.rint(counts * (255 / 16)).astype(np.uint8)[..., None]
     is_test = np.arange(len(labels)) % 5 == 4

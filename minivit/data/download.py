@@ -1,14 +1,18 @@
 """Fetching one file over HTTP: resumed where it stopped, checked, and only then given its name."""
 
+import contextlib
 import hashlib
 import http.client
 import os
+import secrets
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from minivit.errors import DataError
+from minivit.errors import DataError, shown
+from minivit.files import replace
 
 Progress = Callable[[int, int | None], None]  # (bytes so far, bytes in all, None if the server does not say)
 
@@ -19,25 +23,71 @@ _TIMEOUT = 30.0  # seconds without a single byte
 def download(url: str, target: Path, md5: str, progress: Progress | None = None) -> None:
     """Fetch `url` into the file `target`, creating its folder.
 
-    Bytes collect in `target` + ".part", which a later call resumes with an HTTP Range request. Once complete it is
-    checked and renamed, so `target` is always whole; with a wrong checksum it is deleted. Raises DataError.
+    Bytes collect in a file of this call's own, so that several may fetch one target at once, also from other machines:
+    all end with the file. What there is when one is interrupted becomes `target` + ".part", with which a later call
+    begins, asking for the rest by an HTTP Range request. Once complete it is checked and renamed, so `target` is always
+    whole; with a wrong checksum it is deleted. Raises DataError.
     """
-    part = target.with_name(target.name + ".part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _receive(url, part, progress)
-    except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
-        reason = getattr(error, "reason", None) or error
+        _fetch(url, target, md5, progress)
+    except (DataError, OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
+        if target.is_file():  # another call has been faster, and on finishing deleted what this one had
+            return check_md5(target, md5)
+        if isinstance(error, DataError):
+            raise DataError(f"{url}: the download has a wrong checksum and was deleted; try again") from None
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        if isinstance(error, OSError) and error.filename and not isinstance(error, urllib.error.URLError):
+            hint = "choose a folder that you can write, by --data-root or MINIVIT_DATA"
+            raise DataError(f"cannot write {shown(error.filename, 200)} ({reason}): {hint}") from error
         raise DataError(
             f"cannot download {url} ({reason}): try again (it resumes), "
             f"or put {target.name} into {target.parent} yourself"
         ) from error
+
+
+def _fetch(url: str, target: Path, md5: str, progress: Progress | None) -> None:
+    """`download`, with the errors as they come; a DataError is a wrong checksum."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    own = target.with_name(f"{target.name}.{secrets.token_hex(6)}.part")
+    longest = max(_parts(target), key=_size, default=None)
     try:
-        check_md5(part, md5)
-    except DataError:
-        part.unlink()  # resuming could only repeat the error
-        raise DataError(f"{url}: the download has a wrong checksum and was deleted; try again") from None
-    os.replace(part, target)
+        if longest is not None:  # all are beginnings of the same file, even one that still grows
+            with contextlib.suppress(OSError):
+                shutil.copyfile(longest, own)
+        _receive(url, own, progress)
+        try:
+            check_md5(own, md5)
+        except DataError:
+            for part in filter(None, (own, longest)):  # resuming could only repeat the error
+                part.unlink(missing_ok=True)
+            raise
+        replace(own, target)
+    finally:
+        _keep(own, target)
+    for part in _parts(target):
+        with contextlib.suppress(OSError):  # on Windows another call may have it open
+            part.unlink()
+
+
+def _parts(target: Path) -> list[Path]:
+    """What calls of `download` have left, or are receiving."""
+    begin = target.name + "."
+    return [path for path in target.parent.iterdir() if path.name.startswith(begin) and path.suffix == ".part"]
+
+
+def _size(path: Path) -> int:
+    """Of a file, in bytes; 0 if it has gone."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def _keep(own: Path, target: Path) -> None:
+    """What has been received but is not complete becomes the part that the next call finds, if it is the longest."""
+    part = target.with_name(target.name + ".part")
+    with contextlib.suppress(OSError):
+        if part.exists() and _size(part) >= _size(own):
+            own.unlink()
+        else:
+            os.replace(own, part)
 
 
 def _receive(url: str, part: Path, progress: Progress | None) -> None:

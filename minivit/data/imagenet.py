@@ -4,7 +4,7 @@
 WordNet ids (n01440764, ...), which name the folders of the data set. The order is that of the sorted ids.
 """
 
-from pathlib import Path
+from importlib import resources
 
 
 def imagenet_classes() -> list[str]:
@@ -18,4 +18,4 @@ def imagenet_ids() -> list[str]:
 
 
 def _lines(name: str) -> list[str]:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
+    return resources.files("minivit.data").joinpath(name).read_text(encoding="utf-8").splitlines()

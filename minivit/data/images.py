@@ -1,36 +1,53 @@
 """Reading an image file and resizing an image: the only places that turn files into pixels."""
 
 import os
+import stat
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from minivit.errors import DataError
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: about 9,459 x 9,459 pixels, 0.27 GB as RGB
 MIN_SIDE = 2  # pixels
 
-# Whatever the file is called. Not all that Pillow can open: for EPS it would start another program.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+# The formats that are read, by the names Pillow gives them, and how such files are called, in upper or lower case.
+# Not all that Pillow can open: for EPS it would start another program.
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+}
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+
+# A PNG of grey in so few bits: by what its pixels are multiplied to be of 8 bits.
+_FEW_BITS = {"1": 255, "L;2": 85, "L;4": 17}
 
 
 def read_image(path: str | os.PathLike[str], min_size: tuple[int, int] | None = None) -> np.ndarray:
     """The image file as uint8 (height, width, 3), RGB, turned upright as its EXIF orientation says.
 
-    Grayscale, palette and CMYK are converted to RGB, 16-bit grayscale is scaled to 8 bits, transparency is laid over
-    white. min_size: (height, width); a JPEG at least twice as large is decoded at 1/2, 1/4 or 1/8 of its size, which is
-    much faster, so long as neither side gets smaller than either number.
+    The content says which format it is, whatever the file is called; of several pictures, as in an animation, the
+    first is taken. Grayscale, palette and CMYK are converted to RGB, of 16 bits the upper 8 are kept, transparency is
+    laid over white. min_size: (height, width); a JPEG at least twice as large is decoded at 1/2, 1/4 or 1/8 of its
+    size, which is much faster, so long as neither side gets smaller than either number.
 
-    Raises DataError, naming the file, if it is missing, damaged, truncated, not an image, less than 2 pixels on a
-    side, or has more than MAX_PIXELS pixels (which is checked before any is decoded).
+    Raises DataError, naming the file, if it is missing, not a regular file, damaged, truncated, not an image, less than
+    2 pixels on a side, or has more than MAX_PIXELS pixels (which is checked before any is decoded).
     """
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for somebody to write into it
+            raise DataError("cannot be read (it is a folder, a pipe or a device, not a file)")
+        with Image.open(path, formats=tuple(FORMATS)) as image:
             _check_size(image.width, image.height)
+            key = _transparent_value(image)
             if min_size is not None:
                 image.draft(None, (max(min_size), max(min_size)))  # square, because EXIF may turn the image
             ImageOps.exif_transpose(image, in_place=True)
-            return np.array(_to_rgb(image))
+            return np.array(_to_rgb(image, key))
     except Exception as error:  # on damaged files decoders raise OSError, SyntaxError, struct.error...
         raise DataError(f"{os.fspath(path)}: {_reason(error)}") from error
 
@@ -42,9 +59,29 @@ def _check_size(width: int, height: int) -> None:
         raise Image.DecompressionBombError
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _transparent_value(image: ImageFile.ImageFile) -> Any:
+    """What stands in the file for "transparent" (a grey, a colour, a place or places of the palette), in the range
+    that the pixels will have; None if nothing does.
+
+    Pillow scales the pixels of a PNG to 8 bits, but not this value; of 16-bit colours it compares the upper 8 bits.
+    """
+    key = image.info.get("transparency")
+    if key is None or image.format != "PNG":
+        return key
+    bits = image.tile[0][3]
+    if bits in _FEW_BITS:
+        return min(key * _FEW_BITS[bits], 255)
+    return tuple(value >> 8 for value in key) if bits == "RGB;16B" else key
+
+
+def _to_rgb(image: Image.Image, key: Any) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit gray: convert() would clip at 255 instead of scaling
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
+        gray = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((gray >> 8).astype(np.uint8))
+        if key is not None:
+            image.putalpha(Image.fromarray(np.where(gray == key, 0, 255).astype(np.uint8)))
+    elif key is not None:
+        image.info["transparency"] = key
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -5,14 +5,15 @@ generator seeded with those numbers. So a run resumed at step s sees exactly wha
 state, and the number of threads changes nothing but speed.
 """
 
+import math
 import weakref
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from numbers import Integral
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from minivit.data.ahead import ahead
 from minivit.data.dataset import Dataset, Images
 from minivit.data.mixing import Mixing, draw_cutmix, draw_mixup, mix, one_hot
 from minivit.errors import ConfigError, DataError
@@ -21,7 +22,6 @@ from minivit.errors import ConfigError, DataError
 Batch = tuple[np.ndarray, np.ndarray]
 Transform = Callable[..., np.ndarray]  # an Augment, or any function of (images, rng)
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 
@@ -55,9 +55,11 @@ class Loader:
         threads: int = 1,
         prefetch: int = 4,
     ) -> None:
-        _check_numbers(batch_size=batch_size, threads=threads)
-        if min(seed, start_step, mixup, cutmix, prefetch) < 0:
-            raise ConfigError("seed, start_step, mixup, cutmix and prefetch must not be negative")
+        _check_counts(1, batch_size=batch_size, threads=threads)
+        _check_counts(0, total_steps=total_steps, seed=seed, start_step=start_step, prefetch=prefetch)
+        for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
+            if not 0 <= alpha < math.inf:
+                raise ConfigError(f"{name} is {alpha}, expected 0 or more")
         if batch_size > len(dataset):
             raise DataError(
                 f"{dataset.name}: a batch of {batch_size} is larger than the data set; "
@@ -80,7 +82,7 @@ class Loader:
 
     def ahead(self, prepare: Callable[[int], R]) -> Generator[R, None, None]:
         """prepare(step) for each step of an iteration, by the threads; `batch`, or what a device needs instead."""
-        results = _ahead(prepare, range(self.start_step, self.total_steps), self.threads, self.prefetch)
+        results = ahead(prepare, range(self.start_step, self.total_steps), self.threads, self.prefetch)
         self._running.add(results)
         return results
 
@@ -155,33 +157,19 @@ def eval_batches(
     The last batch may be short, and any batch from which unreadable images were skipped; empty ones are left out.
     transform: called with the images alone, such as `Augment(image_size)`. The rest is as for `Loader`.
     """
-    _check_numbers(batch_size=batch_size, threads=threads)
+    _check_counts(1, batch_size=batch_size, threads=threads)
+    _check_counts(0, prefetch=prefetch)
     size = getattr(transform, "decode_size", None)
 
     def prepare(start: int) -> Batch | None:
         images, labels = dataset.fetch(np.arange(start, min(start + batch_size, len(dataset))), size)
         return (transform(images), labels) if len(labels) else None
 
-    batches = _ahead(prepare, range(0, len(dataset), batch_size), threads, prefetch)
+    batches = ahead(prepare, range(0, len(dataset), batch_size), threads, prefetch)
     return (batch for batch in batches if batch is not None)
 
 
-def _ahead(function: Callable[[T], R], arguments: Iterable[T], threads: int, depth: int) -> Generator[R, None, None]:
-    """function(a) for each argument a, in order, computed by threads at most `depth` results ahead."""
-    executor = ThreadPoolExecutor(threads, thread_name_prefix="minivit-data")
-    results: deque[Future[R]] = deque()
-    try:
-        for argument in arguments:
-            results.append(executor.submit(function, argument))
-            if len(results) > depth:
-                yield results.popleft().result()
-        while results:
-            yield results.popleft().result()
-    finally:  # also when the consumer leaves its loop: Python then closes this generator
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _check_numbers(**numbers: Any) -> None:
+def _check_counts(least: int, **numbers: Any) -> None:
     for name, value in numbers.items():
-        if value < 1:
-            raise ConfigError(f"{name} is {value}, expected at least 1")
+        if not isinstance(value, Integral) or value < least:
+            raise ConfigError(f"{name} is {value}, expected a whole number of at least {least}")

@@ -8,9 +8,10 @@ from pathlib import Path
 from minivit.data.cifar import load_cifar
 from minivit.data.dataset import Dataset
 from minivit.data.digits import load_digits
-from minivit.data.folder import load_folder
+from minivit.data.folder import check_bad_images, load_folder
 from minivit.data.shapes import load_shapes
 from minivit.errors import DataError
+from minivit.files import expanded
 
 NAMES = ("digits", "shapes", "cifar10", "cifar100")
 
@@ -27,16 +28,16 @@ def load(
     """The "train" or "test" split of the data set called `name`.
 
     name: "digits" (comes with minivit), "shapes" (drawn by code), "cifar10", "cifar100" (looked for in `root`), or
-    "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or PATH/test/<class>/ of JPEG and PNG images.
-    root: the data folder; None means $MINIVIT_DATA, or ~/.cache/minivit if that is not set.
+    "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or PATH/test/<class>/ of images (see
+    `load_folder` and `read_image`).   root: the data folder; None means what `data_root` finds.
     bad_images: what a folder does with an unreadable image: "refuse" raises, "skip" leaves it out (`dataset.skipped`).
+    What lies in a folder and is not taken for an image is counted in `dataset.left_out`.
     download: fetch a missing CIFAR archive; progress(done_bytes, total_bytes or None) is called as it arrives.
     Raises DataError, in one line, for an unknown name or split and for missing or damaged files.
     """
     if split not in ("train", "test"):
         raise DataError(f'split is "{split}", expected "train" or "test"')
-    if bad_images not in ("refuse", "skip"):
-        raise DataError(f'bad_images is "{bad_images}", expected "refuse" or "skip"')
+    check_bad_images(bad_images)
     kind, _, path = name.partition(":")
     try:
         if name == "digits":
@@ -46,15 +47,30 @@ def load(
         if name in NAMES:
             return load_cifar(name, data_root(root), split, download, progress)
         if kind == "folder" and path:
-            return load_folder(Path(path).expanduser(), split, bad_images)
+            return load_folder(expanded(path), split, bad_images)
     except OSError as error:  # a file or folder without permission to read it, a disk that fails
         raise DataError(f"{error.filename or name}: cannot be read ({error.strerror or error})") from error
     raise DataError(_unknown(name))
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """The data folder: `root`, else $MINIVIT_DATA, else ~/.cache/minivit. It need not exist."""
-    return Path(root or os.environ.get("MINIVIT_DATA") or "~/.cache/minivit").expanduser()
+    """The data folder, which need not exist: `root`, else $MINIVIT_DATA, else ~/.cache/minivit, or minivit in
+    $XDG_CACHE_HOME if that is set, unless only the former exists. Raises DataError if there is no home folder."""
+    if chosen := root or os.environ.get("MINIVIT_DATA"):
+        return expanded(chosen)
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    named = Path(caches) / "minivit" if os.path.isabs(caches) else None  # relative ones do not count, says the standard
+    if named and named.is_dir():
+        return named
+    try:
+        usual = expanded("~/.cache/minivit")
+    except DataError:
+        if named:
+            return named
+        raise DataError(
+            "there is no home folder to keep data in: set MINIVIT_DATA to a folder that you can write"
+        ) from None
+    return usual if usual.is_dir() else named or usual
 
 
 def _unknown(name: str) -> str:

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from minivit.data.dataset import ArrayDataset, Indices
+from minivit.data.dataset import ArrayDataset, Indices, check_labels, whole_numbers
 
 SIZE = 32  # pixels, height and width
 SPLITS = {"train": (0, 10_000), "test": (1, 2_000)}  # name: (first number of its seeds, images unless told otherwise)
@@ -29,8 +29,9 @@ def load_shapes(split: str, count: int | None = None, seed: int = 0) -> ArrayDat
 
 def draw_shapes(labels: Indices, seed: tuple[int, ...] = (0,)) -> np.ndarray:
     """One image of each class in `labels` (N integers in 0..9): (N, 32, 32, 3) uint8. Everything about image i is drawn
-    from a generator seeded with (*seed, i)."""
-    labels = np.asarray(labels)
+    from a generator seeded with (*seed, i). Raises DataError for other labels."""
+    labels = whole_numbers(labels, "shapes: labels")
+    check_labels(labels, len(SHAPES), "shapes")
     images = np.empty((len(labels), SIZE, SIZE, 3), np.uint8)
     for start in range(0, len(labels), CHUNK):
         piece = slice(start, start + CHUNK)

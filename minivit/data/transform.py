@@ -1,6 +1,7 @@
 """`Augment`: from fetched uint8 images to the float32 batch a model sees, for training and for evaluation."""
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Self
 
 import numpy as np
@@ -65,14 +66,19 @@ class Augment:
     def __post_init__(self) -> None:
         if self.resize not in ("squash", "crop"):
             raise ConfigError(f'resize is "{self.resize}", expected "squash" or "crop"')
-        if self.crop_padding < 0:
+        object.__setattr__(self, "image_size", tuple(self.image_size))
+        if len(self.image_size) != 2 or not all(_is_count(side, 1) for side in self.image_size):
+            raise ConfigError(f"image_size is {self.image_size}, expected (height, width) of at least 1 pixel")
+        if not _is_count(self.crop_padding, 0):
             raise ConfigError(f"crop_padding is {self.crop_padding}, expected 0 or more pixels")
         if not 0 <= self.erasing <= 1:
             raise ConfigError(f"erasing is {self.erasing}, expected a probability")
         if self.resized_crop is not None and not 0 < self.resized_crop[0] <= self.resized_crop[1] <= 1:
             raise ConfigError(f"resized_crop is {self.resized_crop}, expected 0 < min <= max <= 1")
-        if self.randaugment is not None and min(self.randaugment) < 0:
-            raise ConfigError(f"randaugment is {self.randaugment}, expected two numbers >= 0")
+        if self.randaugment is not None and not (_is_count(self.randaugment[0], 0) and self.randaugment[1] >= 0):
+            raise ConfigError(f"randaugment is {self.randaugment}, expected two numbers >= 0, the first a whole one")
+        if not np.all(np.isfinite(self.mean)) or not np.all(np.isfinite(self.std)) or np.min(self.std) <= 0:
+            raise ConfigError(f"mean is {self.mean} and std {self.std}, expected finite numbers, std above 0")
 
     @property
     def is_random(self) -> bool:
@@ -136,3 +142,7 @@ class Augment:
         left, top, right, bottom = central_box(height, width, self.image_size[1] / self.image_size[0])
         dx, dy = (right - left) // 16, (bottom - top) // 16
         return image[top + dy : bottom - dy, left + dx : right - dx]
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, Integral) and value >= least  # type: ignore[operator]

@@ -40,8 +40,12 @@ class Module:
         return pairs
 
     def named_parameters(self) -> list[tuple[str, Tensor]]:
-        """Every Tensor that learns (requires_grad), with its path."""
-        return [(name, tensor) for name, tensor in self.named_tensors() if tensor.requires_grad]
+        """Every Tensor that learns (requires_grad), with its path; one that layers share comes once, with the first."""
+        pairs: dict[int, tuple[str, Tensor]] = {}
+        for name, tensor in self.named_tensors():
+            if tensor.requires_grad:
+                pairs.setdefault(id(tensor), (name, tensor))
+        return list(pairs.values())
 
     def parameters(self) -> list[Tensor]:
         """Every Tensor that learns."""
@@ -86,7 +90,10 @@ class Module:
 
     def load_state_dict(self, state: Mapping[str, Array], source: str = "the given state") -> None:
         """Copy arrays into the Tensors. Raises CheckpointError with lists of what is missing, unexpected or of
-        another shape; then nothing has been changed."""
+        another shape, TypeError for what is no dictionary; then nothing has been changed."""
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict: got a {type(state).__name__}, expected what state_dict() returns")
+        state = {name: x.data if isinstance(x, Tensor) else x for name, x in state.items()}
         own = dict(self.named_tensors())
         check_match({name: tensor.shape for name, tensor in own.items()}, state, source)
         for name, tensor in own.items():

@@ -6,6 +6,7 @@ from minivit.backend import Array, xp_of
 from minivit.ops.erf_series import erf_values
 
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+_FAR = 40  # from 0: there Phi and sigmoid are 0 or 1 to the last digit. Going no further, inf meets no 0
 
 
 def gelu(x: Array, form: str = "tanh"):
@@ -14,9 +15,10 @@ def gelu(x: Array, form: str = "tanh"):
     form "tanh" (the published ViT): Phi = (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2;
     form "erf" (exact; timm, Hugging Face): Phi = (1 + erf(x / sqrt 2)) / 2. They differ by up to 4.7e-4.
 
-    dx = g (Phi + x Phi').
+    dx = g (Phi + x Phi').   At minus infinity y and dx are 0, their limits.
     """
     xp = xp_of(x)
+    factor, x = xp.maximum(x, -_FAR), xp.clip(x, -_FAR, _FAR)
     if form == "tanh":
         # x * x * x, never x ** 3: the power is 48 times slower
         t = xp.tanh(_SQRT_2_OVER_PI * (x + 0.044715 * (x * x * x)))
@@ -25,7 +27,7 @@ def gelu(x: Array, form: str = "tanh"):
         cdf = 0.5 * (1 + erf_values(x * math.sqrt(0.5)))
     else:
         raise ValueError(f'gelu: form is "{form}", expected "tanh" or "erf"')
-    y = x * cdf
+    y = factor * cdf
 
     def vjp(g):
         if form == "tanh":
@@ -39,10 +41,11 @@ def gelu(x: Array, form: str = "tanh"):
 
 def relu(x: Array):
     """y = max(x, 0).   dx = g where x > 0, else 0."""
-    y = xp_of(x).maximum(x, 0)
+    xp = xp_of(x)
+    y = xp.maximum(x, 0)
 
     def vjp(g):
-        return (g * (x > 0),)
+        return (xp.where(x > 0, g, 0),)
 
     return y, vjp
 
@@ -58,11 +61,12 @@ def sigmoid(x: Array):
 
 
 def silu(x: Array):
-    """y = x s, s = sigmoid(x) (also called swish).   dx = g (s + y (1 - s))."""
-    s = 0.5 * (1 + xp_of(x).tanh(0.5 * x))
-    y = x * s
+    """y = x s, s = sigmoid(x) (also called swish).   dx = g (s + y (1 - s)).   At minus infinity y and dx are 0."""
+    xp = xp_of(x)
+    s = 0.5 * (1 + xp.tanh(0.5 * x))
+    y = xp.maximum(x, -_FAR) * s
 
     def vjp(g):
-        return (g * (s + y * (1 - s)),)
+        return (g * (s + xp.minimum(y, _FAR) * (1 - s)),)
 
     return y, vjp

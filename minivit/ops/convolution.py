@@ -68,7 +68,7 @@ def max_pool2d(x: Array, window: int = 3, stride: int = 2):
         searching = xp.ones(y.shape, dtype=bool)  # windows whose maximum has not been met yet
         for pixels in offsets.values():
             found = searching & (bordered[pixels] == y)
-            dbordered[pixels] += g * found
+            dbordered[pixels] += xp.where(found, g, 0)
             searching &= ~found
         return (dbordered[inside],)
 

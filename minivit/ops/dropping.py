@@ -6,17 +6,17 @@ masks everywhere. Inverted form: what is kept is divided by the keep rate, and n
 
 from numpy.random import Generator
 
-from minivit.backend import Array
+from minivit.backend import Array, xp_of
 from minivit.backend.arrays import asarray_like
 
 
 def dropout(x: Array, rate: float, rng: Generator):
     """y = x m,  m = 0 with probability `rate`, else 1 / (1 - rate), per element.   dx = g m."""
     m = keep_mask(x.shape, rate, rng, x)
-    y = x * m
+    y = masked(x, m)
 
     def vjp(g):
-        return (g * m,)
+        return (masked(g, m),)
 
     return y, vjp
 
@@ -24,10 +24,10 @@ def dropout(x: Array, rate: float, rng: Generator):
 def drop_path(x: Array, rate: float, rng: Generator):
     """Dropout of whole samples along the first axis (stochastic depth, Huang et al. 2016).   x: (B, ...).  dx = g m."""
     m = keep_mask((x.shape[0],) + (1,) * (x.ndim - 1), rate, rng, x)
-    y = x * m
+    y = masked(x, m)
 
     def vjp(g):
-        return (g * m,)
+        return (masked(g, m),)
 
     return y, vjp
 
@@ -38,3 +38,8 @@ def keep_mask(shape: tuple[int, ...], rate: float, rng: Generator, like: Array) 
         raise ValueError(f"dropout: rate is {rate}, expected 0 <= rate < 1")
     keep = rng.random(shape, dtype="float32") >= rate
     return asarray_like(keep * (1 / (1 - rate)), like)
+
+
+def masked(x: Array, m: Array) -> Array:
+    """x m, and 0 wherever m is 0, also for an infinite x."""
+    return xp_of(x).where(m > 0, x, 0) * m

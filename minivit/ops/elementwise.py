@@ -63,7 +63,7 @@ def neg(x: Array):
 
 
 def pow(x: Array, exponent: Array):
-    """z = x^p.   dx = g p x^(p-1),  dp = g z log x (taken as 0 where x = 0; x must not be negative).
+    """z = x^p.   dx = g p x^(p-1),  dp = g z log x: 0 where x or z is 0, and NaN where x is negative.
 
     For small whole exponents write x * x * x instead: NumPy's power is tens of times slower.
     """
@@ -72,10 +72,10 @@ def pow(x: Array, exponent: Array):
     def vjp(g):
         if not is_array(exponent):
             return g * exponent * x ** (exponent - 1 if exponent else 0), None  # 0^-1 would spoil the 0
-        xp = xp_of(z)
-        base = xp.asarray(x, dtype=z.dtype)
-        dx = g * exponent * base ** xp.where(exponent == 0, 0, exponent - 1)
-        return dx, g * z * xp.log(xp.where(base == 0, 1, base))
+        where, base = xp_of(z).where, xp_of(z).asarray(x, dtype=z.dtype)
+        dx, inside = g * exponent * base ** where(exponent == 0, 0, exponent - 1), (base > 0) & (z != 0)
+        log_x = xp_of(z).log(where(inside, base, 1))
+        return dx, g * where(base >= 0, where(inside, z, 0) * log_x, math.nan)
 
     return z, vjp
 
@@ -125,19 +125,20 @@ def erf(x: Array):
     y = erf_values(x)
 
     def vjp(g):
-        return (g * (2 / math.sqrt(math.pi)) * xp_of(x).exp(-x * x),)
+        near = x.clip(-30, 30)  # the square of a large x overflows
+        return (g * (2 / math.sqrt(math.pi)) * xp_of(x).exp(-near * near),)
 
     return y, vjp
 
 
 def maximum(x: Array, y: Array):
     """z = max(x, y).   dx = g where x > y,  dy = g where y > x;  where they are equal each takes half."""
-    z = xp_of(x).maximum(x, y)
+    xp = xp_of(x)
+    z = xp.maximum(x, y)
 
     def vjp(g):
-        share = (x > y) + 0.5 * (x == y)
-        dx = g * share.astype(g.dtype)
-        return dx, g - dx
+        half = xp.where(x == y, 0.5 * g, 0)
+        return xp.where(x > y, g, half), xp.where(y > x, g, half)
 
     return z, vjp
 
@@ -145,6 +146,7 @@ def maximum(x: Array, y: Array):
 def where(condition: Array, x: Array, y: Array):
     """z = x where condition (boolean) holds, else y.   dx = g there, dy = g elsewhere; condition has no gradient."""
     xp = xp_of(condition)
+    condition = condition.copy() if is_array(condition) else condition  # the caller may write to its mask
     z = xp.where(condition, x, y)
 
     def vjp(g):

@@ -4,27 +4,31 @@ import functools
 import math
 import operator
 
-from minivit.backend import Array
+from minivit.backend import Array, xp_of
 
 
 def erf_values(x: Array) -> Array:
     """erf of every element, to about 8 units in the last place; NumPy itself has no erf.
 
     erf(x) / x is an even entire function, so on |x| <= 6 it is a short Chebyshev series in x^2, summed here by
-    Clenshaw's recurrence. Beyond 5.93 erf is 1 to rounding; stopping there avoids the end, where errors add up.
+    Clenshaw's recurrence. Beyond 5.93 (in float32, 3.92) erf is 1 to rounding, and 1 is returned; stopping there avoids
+    the end, where errors add up. It is never larger.
     """
-    t = x.clip(-_ERF_IS_ONE, _ERF_IS_ONE)
+    one = _ERF_IS_ONE if x.dtype.itemsize > 4 else _ERF_IS_ONE_IN_FLOAT32
+    t = x.clip(-one, one)
     u = t * t * (2 / _ERF_END**2) - 1  # in [-1, 1]
     b1, b2 = 0.0 * u, 0.0
     u2 = 2 * u
     coefficients = _erf_coefficients(x.dtype.itemsize)
     for c in coefficients[:0:-1]:
         b1, b2 = c + u2 * b1 - b2, b1
-    return t * (coefficients[0] + u * b1 - b2)
+    y = (t * (coefficients[0] + u * b1 - b2)).clip(-1, 1)
+    return xp_of(x).where(abs(x) < one, y, xp_of(x).sign(x))
 
 
 _ERF_END = 6.0
 _ERF_IS_ONE = 5.93
+_ERF_IS_ONE_IN_FLOAT32 = 3.92
 
 
 @functools.cache

@@ -19,7 +19,7 @@ def cross_entropy(logits: Array, labels: Array, label_smoothing: float = 0.0):
         targets = (1 - label_smoothing) * targets + label_smoothing / classes
     log_p, _ = log_softmax(logits)
     rows = logits.size // classes
-    y = -(targets * log_p).sum() / rows
+    y = (targets * xp.where(targets == 0, 0, -log_p)).sum() / rows  # -inf, a masked class, times 0 would be NaN
 
     def vjp(g):
         return (xp.exp(log_p) * targets.sum(axis=-1, keepdims=True) - targets) * (g / rows), None
@@ -34,13 +34,14 @@ def sigmoid_cross_entropy(logits: Array, labels: Array):
     the mean that other libraries report.
     logits: (..., K); labels: (..., K) in [0, 1], or (...) class numbers; no gradient for labels.
 
-    Computed as max(z, 0) - z t + log(1 + exp(-|z|)), which cannot overflow.   dlogits = g (s(z) - t) / rows.
+    Computed as |z| w + log(1 + exp(-|z|)), w = 1 - t where z > 0, else t: how wrong the sign of z is; a term of w = 0
+    is left out, also for an infinite z. This cannot overflow.   dlogits = g (s(z) - t) / rows.
     """
     xp = xp_of(logits)
     targets = _dense(labels, logits, "sigmoid_cross_entropy")
     rows = logits.size // logits.shape[-1]
-    terms = xp.maximum(logits, 0) - logits * targets + xp.log1p(xp.exp(-abs(logits)))
-    y = terms.sum() / rows
+    size, wrong = abs(logits), xp.where(logits > 0, 1 - targets, targets)
+    y = (xp.where(wrong == 0, 0, size) * wrong + xp.log1p(xp.exp(-size))).sum() / rows
 
     def vjp(g):
         return (0.5 * (1 + xp.tanh(0.5 * logits)) - targets) * (g / rows), None

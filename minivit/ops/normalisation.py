@@ -1,4 +1,5 @@
-"""Softmax and layer normalisation: both divide a row by something made from the whole row."""
+"""Softmax and layer normalisation: both divide a row by something made from the whole row. Elements of minus infinity
+have probability 0; a row of nothing else has no softmax, and is NaN."""
 
 from minivit.backend import Array, xp_of
 

@@ -32,20 +32,22 @@ def mean(x: Array, axis: Axis = None, keepdims: bool = False):
 
 def max(x: Array, axis: Axis = None, keepdims: bool = False):
     """y = largest x over axis.   dx = g at the place of the maximum, else 0; equal maxima share g evenly."""
-    top = x.max(axis=axis, keepdims=True)
+    top = x.max(axis=axis, keepdims=True)  # NaN if there is one
     y = top if keepdims else top.reshape(reduced_shape(x.shape, axis))
 
     def vjp(g):
-        hit = (x == top).astype(g.dtype)
-        return (hit * (restore_axes(g, x.ndim, axis, keepdims) / hit.sum(axis=axis, keepdims=True)),)
+        hit = (x == top) | (x != x)
+        share = restore_axes(g, x.ndim, axis, keepdims) / hit.sum(axis=axis, keepdims=True)
+        return (xp_of(g).where(hit, share.astype(g.dtype), 0),)
 
     return y, vjp
 
 
 def var(x: Array, axis: Axis = None, keepdims: bool = False, ddof: int = 0):
-    """y = sum (x - mean)^2 / (n - ddof), in two passes.   dx_i = g 2 (x_i - mean) / (n - ddof)."""
+    """y = sum (x - mean)^2 / (n - ddof), in two passes.   dx_i = g 2 (x_i - mean) / (n - ddof).   NaN if n <= ddof."""
     centred = x - x.mean(axis=axis, keepdims=True)
-    n = count(x.shape, axis) - ddof
+    degrees = count(x.shape, axis) - ddof
+    n = degrees if degrees > 0 else math.nan
     y = (centred * centred).sum(axis=axis, keepdims=keepdims) / n
 
     def vjp(g):

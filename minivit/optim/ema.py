@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from minivit.backend import Array
 from minivit.optim.optimizers import Parameters, copy_arrays
+from minivit.protocol import named_leaves
 
 
 class EMA:
@@ -15,7 +16,7 @@ class EMA:
     """
 
     def __init__(self, parameters: Parameters, decay: float = 0.9999, warm_up: bool = True):
-        pairs = [p if isinstance(p, tuple) else (p.name or "", p) for p in parameters]
+        pairs = named_leaves(parameters, "EMA")
         self.names = [name for name, _ in pairs]
         self.parameters = [parameter for _, parameter in pairs]
         self.decay = decay

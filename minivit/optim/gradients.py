@@ -1,34 +1,36 @@
 """Functions of all gradients together."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from minivit.backend import Array, xp_of
 from minivit.backend.tiles import flat_tiles
 from minivit.backend.workers import Workers
+from minivit.protocol import array_list, listed
 
 
-def add_up(shares: Sequence[Sequence[Array]], workers: Workers | None = None) -> list[Array]:
+def add_up(shares: Iterable[Iterable[Array]], workers: Workers | None = None) -> list[Array]:
     """The sum over shares of every gradient, in the arrays of the first share.   shares: lists of the same shapes."""
+    lists = [array_list(share, "add_up") for share in listed(shares, "add_up", "lists of arrays")]
 
     def add(tile: tuple[Array, ...]) -> None:
         total, *others = tile
         for other in others:
             total += other
 
-    tiles = (tile for arrays in zip(*shares, strict=True) for tile in flat_tiles(*arrays))
+    tiles = (tile for arrays in zip(*lists, strict=True) for tile in flat_tiles(*arrays))
     (workers or Workers(1)).map(add, tiles, size=lambda tile: tile[0].size)
-    return list(shares[0])
+    return lists[0]
 
 
-def global_norm(grads: Sequence[Array], workers: Workers | None = None) -> float:
+def global_norm(grads: Iterable[Array], workers: Workers | None = None) -> float:
     """Euclidean norm of all gradients taken as one vector: tiles in their own precision, their sum in float64."""
 
     def square(tile: tuple[Array]) -> float:
         (g,) = tile
         return float(xp_of(g).vdot(g, g))
 
-    tiles = [tile for g in grads for tile in flat_tiles(g)]
+    tiles = [tile for g in array_list(grads, "global_norm") for tile in flat_tiles(g)]
     return math.sqrt(sum((workers or Workers(1)).map(square, tiles, size=lambda tile: tile[0].size)))
 
 
@@ -41,8 +43,9 @@ def clip_scale(norm: float, max_norm: float) -> float:
     return 1.0 if norm < max_norm or norm == 0 else max_norm / norm
 
 
-def clip_by_global_norm(grads: Sequence[Array], max_norm: float) -> tuple[list[Array], float]:
+def clip_by_global_norm(grads: Iterable[Array], max_norm: float) -> tuple[list[Array], float]:
     """All gradients times `clip_scale`, and their norm before. The arrays given are left as they are."""
+    grads = array_list(grads, "clip_by_global_norm")
     norm = global_norm(grads)
     scale = clip_scale(norm, max_norm)
-    return [g * scale for g in grads] if scale != 1 else list(grads), norm
+    return [g * scale for g in grads] if scale != 1 else grads, norm

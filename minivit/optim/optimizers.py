@@ -8,6 +8,7 @@ from minivit.backend.arrays import asarray_like
 from minivit.backend.tiles import flat_tiles
 from minivit.backend.workers import Workers
 from minivit.optim.schedules import Schedule
+from minivit.protocol import listed, named_leaves
 from minivit.tensor import Tensor
 
 Parameters = Iterable[Tensor | tuple[str, Tensor]]
@@ -35,7 +36,7 @@ class Optimizer:
     """What AdamW and SGD share: parameters, the learning rate, the step counter, state by name.
 
     parameters: Tensors, or (name, Tensor) pairs such as `model.named_parameters()`; lr: a number, or a schedule that
-    is called with the number of updates done so far.
+    is called with the number of updates done so far. Raises what `named_leaves` raises for other parameters.
     """
 
     slots: tuple[str, ...] = ()  # names of the per-parameter state arrays
@@ -47,7 +48,7 @@ class Optimizer:
         weight_decay: float = 0.0,
         decay: Callable[[str, Tensor], bool] = is_kernel,
     ):
-        pairs = [p if isinstance(p, tuple) else (p.name or "", p) for p in parameters]
+        pairs = named_leaves(parameters, type(self).__name__)
         self.names = [name for name, _ in pairs]
         self.parameters = [parameter for _, parameter in pairs]
         self.lr = lr
@@ -59,19 +60,18 @@ class Optimizer:
         """The learning rate of the next update."""
         return float(self.lr(self.steps) if callable(self.lr) else self.lr)  # a NumPy scalar would widen float32
 
-    def step(self, grads: Sequence[Array] | None = None, scale: float = 1.0, workers: Workers | None = None) -> None:
+    def step(self, grads: Iterable[Array] | None = None, scale: float = 1.0, workers: Workers | None = None) -> None:
         """Update every parameter in place from `grads` (same order), or from the parameters' `.grad`, times `scale`.
 
         workers: threads that share the work, which changes nothing else.
         Raises ValueError if a gradient is missing or has another shape than its parameter; then nothing has changed.
         """
-        if grads is None:
-            grads = [p.grad for p in self.parameters]
+        grads = [p.grad for p in self.parameters] if grads is None else listed(grads, "step", "arrays")
         if len(grads) != len(self.parameters):
             raise ValueError(f"step: {len(grads)} gradients for {len(self.parameters)} parameters")
         for i, (parameter, g) in enumerate(zip(self.parameters, grads, strict=True)):
-            if g is None or g.shape != parameter.shape:
-                found = "none" if g is None else g.shape
+            if g is None or isinstance(g, Tensor) or g.shape != parameter.shape:
+                found = "none" if g is None else f"a {type(g).__name__}" if isinstance(g, Tensor) else g.shape
                 raise ValueError(f"step: gradient of {self.names[i] or i} is {found}, expected {parameter.shape}")
         lr = self.current_lr()
         self.steps += 1

@@ -65,6 +65,7 @@ class Drawing:
         heights = {link: face.height for link, face in self.faces.items()}
         self.layout = arrange(stepper.nodes, stepper.portions, round(width), heights.__getitem__)
         self.links = list(self.layout.boxes)  # box i is that of links[i]
+        self.number = {link: i for i, link in enumerate(self.links)}
 
     def _face(self, link: Link) -> Face:
         stepper = self.stepper
@@ -102,7 +103,7 @@ class Drawing:
                 changed[link] = state, self._cotangent_lines(link, frame)
         if frame.node is not None:
             changed[frame.node] = "runs", self._cotangent_lines(frame.node, frame, "▶ ")
-        return {self.links.index(link): change for link, change in changed.items()}
+        return {self.number[link]: change for link, change in changed.items()}
 
     def _cotangent_lines(self, link: Link, frame: Frame, mark: str = "") -> list[str]:
         total, arrived = self.stepper.portions[link], frame.arrived[link]

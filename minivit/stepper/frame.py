@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from minivit import ops
 from minivit.backend import Array, xp_of
 from minivit.stepper.source import source_of
@@ -85,7 +87,8 @@ def after_one_more(before: Frame, node: Node, vjp: Callable, inputs: tuple[Argum
     gradients that do not fit.
     """
     g = before.accumulated[node]
-    gradients = vjp(g)
+    with np.errstate(divide="ignore"):  # as in `grad`
+        gradients = vjp(g)
     fitted = fit_gradients(node, gradients)
     accumulated, arrived = dict(before.accumulated), dict(before.arrived)
     for link, d in zip(node.inputs, fitted, strict=True):

@@ -119,7 +119,7 @@ def _data(stepper: BackwardStepper) -> str:
     steps = []
     for i in range(len(stepper) + 1):
         node = stepper.frame(i).node or stepper.nodes[-1]
-        box = drawing.links.index(node)
+        box = drawing.number[node]
         steps.append({"changes": drawing.changes(i), "lines": drawing.active_lines(i), "box": box})
     waiting = [drawing.waiting(link) for link in drawing.links]
     data = {"states": STATES, "waiting": waiting, "steps": steps, "position": stepper.position}

@@ -27,6 +27,8 @@ class BackwardStepper:
     """
 
     def __init__(self, loss: Tensor, g: Array | None = None, values: Mapping[str, Tensor] | None = None):
+        if not isinstance(values or {}, Mapping):
+            raise TypeError(f'BackwardStepper: values is a {type(values).__name__}, expected names: {{"a": a}}')
         for name, value in {"loss": loss, **(values or {})}.items():
             if not isinstance(value, Tensor):
                 raise TypeError(f"BackwardStepper: {name} is a {type(value).__name__}, expected a Tensor")

@@ -12,6 +12,7 @@ from minivit import cli
 from minivit.data import Augment, Dataset, read_image
 from minivit.data.images import to_channels
 from minivit.errors import CheckpointError, ConfigError, DataError
+from minivit.files import expanded
 from minivit.models import ResNet, ViT
 from minivit.published import load_labelled_folder
 from minivit.recipes import Recipe
@@ -58,7 +59,8 @@ class Subject:
             raise ConfigError("published weights bring no images: name image files, or a data set with --data")
         kind, _, path = self.data.partition(":")
         if self.folder is None and kind == "folder" and self.classes:
-            data = load_labelled_folder(Path(path).expanduser(), "test", self.classes, "refuse")
+            data = load_labelled_folder(expanded(path), "test", self.classes, "refuse")
+            cli.report_left_out(data)
         else:
             data = cli.load_data(self.data, self.data_root, "test")
         if data.channels != self.model.config.channels:

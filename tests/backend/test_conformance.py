@@ -169,7 +169,7 @@ def attempt(kernel: Callable, op: Callable, case: Case, vjp: bool = True) -> boo
     """Hold the kernel to its op on one case; False if it leaves the case to the op. vjp=False: its value only."""
     inputs, params = case
     if not vjp:
-        op = value_only(op)
+        op = functools.wraps(op)(value_only(op))
     for dtype, tolerance in TOLERANCE[library().__name__].items():
         typed = [x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in inputs]
         if kernel(*to_device(typed), **to_device(params)) is NotImplemented:
@@ -179,10 +179,19 @@ def attempt(kernel: Callable, op: Callable, case: Case, vjp: bool = True) -> boo
             arranged = [layout(x.copy()) if np.ndim(x) else x for x in typed]
             found = run(kernel if vjp else value_only(kernel), arranged, params)
             assert found[0].dtype == expected[0].dtype == dtype
-            assert_close(found, expected, tolerance)
+            assert_close(found, expected, tolerance * slack(op, inputs, params))
     if vjp and library() is np:
         check_vjp(kernel, *inputs, **params)
     return True
+
+
+def slack(op: Callable, inputs: list[Any], params: dict[str, Any]) -> float:
+    """By how much a case magnifies rounding: a score s that is rounded by eps s changes its weight e^s by that factor,
+    and matrix libraries round differently on different processors."""
+    if op.__name__ != "attention":
+        return 1.0
+    largest = np.abs(inputs[0]).max(initial=0)
+    return max(1.0, largest**2 * (inputs[0].shape[-1] / 3 / params["heads"]) ** 0.5 / 10)
 
 
 def value_only(function: Callable) -> Callable:

@@ -45,6 +45,40 @@ def test_images_of_another_kind_are_refused(refused):
         ArrayDataset(np.zeros((2, 4, 4, 1), np.uint8), np.zeros(3, int), ["a"], "toy")
 
 
+@pytest.mark.parametrize("labels", [[0.5, 1], [float("nan"), 0], ["0", "1"], [[0], [1]], 1e30 * np.ones(2)], ids=str)
+def test_labels_that_are_no_whole_numbers_are_refused(refused, labels):
+    with refused("toy", "labels must be whole numbers (N,)"):
+        ArrayDataset(np.zeros((2, 4, 4, 1), np.uint8), labels, ["a", "b"], "toy")
+
+
+def test_constructor_arguments_may_be_generators(refused):
+    images = (np.full((2, 3, 1), i, np.uint8) for i in range(3))
+    toy = ArrayDataset(images, (i % 2 for i in range(3)), (name for name in "ab"), "toy")
+    assert (toy.images[:, 0, 0, 0].tolist(), toy.labels.tolist(), toy.classes) == ([0, 1, 2], [0, 1, 0], ["a", "b"])
+    assert toy.fetch(i for i in (2, 1))[0][:, 0, 0, 0].tolist() == [2, 1]
+    assert toy.subset(i for i in (2, 1)).labels.tolist() == [0, 1]
+    with refused("toy", "same size"):
+        ArrayDataset((np.zeros((i + 2, 2, 3), np.uint8) for i in range(2)), [0, 0], ["a"], "toy")
+
+
+@pytest.mark.parametrize("labels", [np.array([True, False]), np.array([1.0, 0.0]), np.array([1, 0], np.uint8)], ids=str)
+def test_whole_numbers_of_any_type_are_labels_and_copied(labels):
+    toy = dataset(labels)
+    labels[:] = 0
+    assert (toy.labels.tolist(), toy.labels.dtype) == ([1, 0], np.int64)
+
+
+def test_indices_are_whole_numbers_and_no_mask(refused):
+    toy = dataset([0, 1, 2, 1])
+    assert len(toy.fetch([])[1]) == len(toy.subset([])) == 0
+    for wrong in ([0.5], [[0, 1]], ["1"]):
+        with refused("toy", "indices must be whole numbers"):
+            toy.fetch(wrong)
+    for mask in (toy.labels == 1, [True, False, True, True]):
+        with refused("toy", "np.flatnonzero(mask)"):
+            toy.subset(mask)
+
+
 def test_a_subset_keeps_order_and_kind():
     part = dataset([0, 1, 2, 1]).subset([2, 0])
     assert part.images[:, 0, 0, 0].tolist() == [2, 0]

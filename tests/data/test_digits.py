@@ -1,9 +1,13 @@
 """The bundled digits."""
 
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
+import minivit
 import minivit.data.digits
 from minivit import data
 
@@ -46,3 +50,23 @@ def test_images_use_the_whole_range_of_uint8():
 def test_each_load_is_a_copy_of_its_own():
     data.load("digits").images[:] = 7
     assert data.load("digits").images.max() == 255
+
+
+def test_the_package_may_lie_in_a_zip_file(tmp_path):
+    package = Path(minivit.__file__).parent
+    with zipfile.ZipFile(tmp_path / "library.zip", "w") as archive:
+        for path in [
+            package / "__init__.py",
+            *package.glob("[!_]*.py"),
+            *package.glob("data/*"),
+            *package.glob("backend/*.py"),
+        ]:
+            archive.write(path, path.relative_to(package.parent))
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from minivit import data; from minivit.data import imagenet\n"
+        "print(data.__file__, len(data.load('digits')), len(imagenet.imagenet_classes()))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "library.zip")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.startswith(str(tmp_path))
+    assert said.endswith(" 1438 1000\n")

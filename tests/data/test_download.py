@@ -1,6 +1,9 @@
 """Downloads: whole, resumed, restarted, refused; and what each leaves on the disk."""
 
 import hashlib
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -97,6 +100,71 @@ def test_a_missing_page_and_a_missing_server_are_one_line(target, server, refuse
     with refused("cannot download http://127.0.0.1:9/", "put file.bin into"):
         download("http://127.0.0.1:9/file.bin", target, MD5)  # port 9, discard: nobody listens
     assert files_in(tmp_path) == []
+
+
+def test_an_interrupted_download_keeps_its_part(target, server):
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(server.url + "file.bin", target, MD5, interrupt)
+    assert files_in(target.parent) == ["file.bin.part"]
+    assert 0 < part_of(target).stat().st_size < len(CONTENT)
+    download(server.url + "file.bin", target, MD5)
+    assert server.ranges[1] is not None
+    assert files_in(target.parent) == ["file.bin"]
+
+
+def test_the_longest_part_is_resumed_and_a_longer_one_never_lost(target, server, refused):
+    leave_part(target, CONTENT[:1000])
+    target.with_name("file.bin.0123456789ab.part").write_bytes(CONTENT[:600_000])  # of a call that was killed
+    server.cut_after = 0
+    with refused("try again"):
+        download(server.url + "file.bin", target, MD5)
+    assert server.ranges == ["bytes=600000-"]
+    assert part_of(target).read_bytes() == CONTENT[:600_000]
+    server.honour_ranges = False
+    with refused("try again"):
+        download(server.url + "file.bin", target, MD5)
+    assert part_of(target).read_bytes() == CONTENT[:600_000]
+    server.cut_after, server.honour_ranges = None, True
+    download(server.url + "file.bin", target, MD5)
+    assert files_in(target.parent) == ["file.bin"]
+
+
+def test_several_downloads_of_one_file_all_end_with_it(target, server):
+    """Each is met at a point of its own by others that begin and others that end."""
+    leave_part(target, CONTENT[:300_000])
+    together = threading.Barrier(4, timeout=60)
+
+    def fetch(number):
+        together.wait()
+        download(server.url + "file.bin", target, MD5, lambda done, total: time.sleep(0.02 * number))
+        return target.read_bytes() == CONTENT
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(fetch, range(4))) == [True] * 4
+    assert files_in(target.parent) == ["file.bin"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_comes_second_keeps_the_file_of_the_first(target, server, fails):
+    def overtaken(done, total):
+        if not target.exists():
+            download(server.url + "file.bin", target, MD5)
+            assert files_in(target.parent) == ["file.bin"]
+            if fails:
+                raise ConnectionResetError("reset")
+
+    download(server.url + "file.bin", target, MD5, overtaken)
+    assert target.read_bytes() == CONTENT
+    assert files_in(target.parent) == ["file.bin"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, server, refused):
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    with refused(f"cannot write {tmp_path / 'taken'}", "--data-root", "MINIVIT_DATA"):
+        download(server.url + "file.bin", tmp_path / "taken" / "file.bin", MD5)
 
 
 def test_check_md5(tmp_path, refused):

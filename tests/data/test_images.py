@@ -2,15 +2,15 @@
 
 import contextlib
 import io
-import struct
+import os
 import warnings
-import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from png_files import png
 
 from minivit.data.images import MAX_PIXELS, read_image, resize
 from minivit.errors import DataError
@@ -159,6 +159,17 @@ def test_a_missing_file_and_a_folder_are_one_line(tmp_path, refused):
         read_image(str(tmp_path))
 
 
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, refused):
+    (tmp_path / "folder.jpg").mkdir()
+    with refused(str(tmp_path / "folder.jpg"), "cannot be read", "not a file"):
+        read_image(tmp_path / "folder.jpg")
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes here")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with refused(str(tmp_path / "pipe.jpg"), "cannot be read", "not a file"):
+        read_image(tmp_path / "pipe.jpg")
+
+
 @pytest.mark.parametrize("size", [(1, 8), (8, 1), (1, 1)])
 def test_images_below_two_pixels_are_refused(tmp_path, refused, size):
     path = save(tmp_path, Image.new("RGB", size))
@@ -170,28 +181,18 @@ def test_two_pixels_are_enough(tmp_path):
     assert read_image(save(tmp_path, Image.new("RGB", (2, 2)))).shape == (2, 2, 3)
 
 
-def png_header(width, height):
-    """A PNG that says it is so large, and has no pixels: decoding any would fail as truncated."""
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-
-
 @pytest.mark.parametrize("warning", ["ignore", "error"])  # Pillow warns at its limit and raises at twice that
 @pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (10_000, 10_000), (2, MAX_PIXELS // 2 + 1)])
 def test_huge_images_are_refused_before_their_pixels_are_decoded(tmp_path, refused, width, height, warning):
     path = tmp_path / "huge.png"
-    path.write_bytes(png_header(width, height))
+    path.write_bytes(png(width, height, 8, 2))
     with warnings.catch_warnings(), refused(str(path), f"more than {MAX_PIXELS:,} pixels"):
         warnings.simplefilter(warning, Image.DecompressionBombWarning)
         read_image(path)
 
 
 def test_the_limit_itself_is_not_too_large(tmp_path, refused):
-    (tmp_path / "large.png").write_bytes(png_header(5, MAX_PIXELS // 5))
+    (tmp_path / "large.png").write_bytes(png(5, MAX_PIXELS // 5, 8, 2))
     with refused("truncated"):  # so it came to decoding
         read_image(tmp_path / "large.png")
 

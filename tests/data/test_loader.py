@@ -111,12 +111,15 @@ def test_a_batch_larger_than_the_data_set_is_refused(refused):
     assert indices(Loader(numbered(), 23, raw, total_steps=1))[0] != []
 
 
-@pytest.mark.parametrize(
-    "options", [{"batch_size": 0}, {"threads": 0}, {"prefetch": -1}, {"seed": -1}, {"start_step": -1}, {"mixup": -0.1}]
-)
-def test_numbers_that_make_no_sense_are_refused(options):
-    with pytest.raises(ConfigError, match=next(iter(options))):
-        Loader(**{"dataset": numbered(), "batch_size": 5, "transform": raw, "total_steps": 1, **options})
+NAN, INFINITY = float("nan"), float("inf")
+SENSELESS = {"batch_size": (0, 2.5), "threads": (0,), "mixup": (-0.1, NAN), "cutmix": (INFINITY,)}
+SENSELESS |= dict.fromkeys(("prefetch", "seed", "start_step", "total_steps"), (-1, 0.5))
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in SENSELESS.items() for value in values])
+def test_numbers_that_make_no_sense_are_refused(name, value):
+    with pytest.raises(ConfigError, match=f"{name} is {value}, expected"):
+        Loader(**{"dataset": numbered(), "batch_size": 5, "transform": raw, "total_steps": 1, name: value})
 
 
 class Counting:

@@ -37,6 +37,7 @@ def test_unknown_options_are_refused(refused):
 def test_the_data_folder(monkeypatch, tmp_path, refused):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MINIVIT_DATA", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert data.data_root() == tmp_path / "home" / ".cache" / "minivit"
     assert data.data_root("~/here") == tmp_path / "home" / "here"
     monkeypatch.setenv("MINIVIT_DATA", str(tmp_path / "there"))
@@ -46,6 +47,49 @@ def test_the_data_folder(monkeypatch, tmp_path, refused):
         data.load("cifar10")
     with refused(str(tmp_path / "given")):
         data.load("cifar10", tmp_path / "given")
+
+
+def test_the_folder_for_caches_of_the_desktop_standard(monkeypatch, tmp_path):
+    usual, named = tmp_path / "home" / ".cache" / "minivit", tmp_path / "caches" / "minivit"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    monkeypatch.delenv("MINIVIT_DATA", raising=False)
+    assert data.data_root() == named
+    usual.mkdir(parents=True)
+    assert data.data_root() == usual  # what has been downloaded is found again
+    named.mkdir(parents=True)
+    assert data.data_root() == named
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert data.data_root() == usual
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user without a home folder."""
+    for name in ("MINIVIT_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # what it does then
+
+
+def test_without_a_home_folder(homeless, monkeypatch, tmp_path, refused):
+    for load in (data.data_root, lambda: data.load("cifar10")):
+        with refused("no home folder", "set MINIVIT_DATA"):
+            load()
+    assert len(data.load("digits")) == 1438
+    with refused("~/pets", "the home folder ~ is not known"):
+        data.load("folder:~/pets")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert data.data_root() == tmp_path / "minivit"
+    monkeypatch.setenv("MINIVIT_DATA", str(tmp_path / "there"))
+    assert data.data_root() == tmp_path / "there"
+
+
+def test_the_home_folder_of_nobody(monkeypatch, refused):
+    with refused("~nosuch-user/x", "the home folder ~nosuch-user is not known", "in full"):
+        data.load("folder:~nosuch-user/x")
+    monkeypatch.setenv("MINIVIT_DATA", "~nosuch-user")
+    with refused("~nosuch-user"):
+        data.load("cifar10")
 
 
 def test_a_file_that_the_disk_refuses_is_one_line(monkeypatch, tmp_path, refused):

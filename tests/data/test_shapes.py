@@ -145,3 +145,10 @@ def test_no_linear_classifier_reads_the_shapes():
     weight = np.linalg.solve(ridge, x.T @ np.eye(10)[train.labels])
     accuracy = (np.argmax(x_test @ weight, axis=1) == test.labels).mean()
     assert accuracy < 0.25
+
+
+def test_there_are_ten_shapes_and_a_generator_names_them(refused):
+    assert np.array_equal(draw_shapes(k for k in (3, 7)), draw_shapes([3, 7]))
+    for labels in ([3, 10], [-1], [0.5]):
+        with refused("shapes", "label"):
+            draw_shapes(labels)

@@ -87,11 +87,24 @@ def test_jpegs_may_be_decoded_smaller_unless_they_are_cropped():
         {"resized_crop": (0, 1)},
         {"resized_crop": (0.9, 0.1)},
         {"randaugment": (-1, 10)},
+        {"randaugment": (2.5, 10)},
+        {"randaugment": (2, float("nan"))},
+        {"crop_padding": 1.5},
+        {"mean": float("nan")},
+        {"std": (0.5, 0.0, 0.5)},
+        {"image_size": (0, 8)},
+        {"image_size": (8, 8, 3)},
     ],
 )
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
-        Augment((8, 8), **options)
+        Augment(**{"image_size": (8, 8), **options})
+
+
+def test_an_image_size_may_be_a_list():
+    images = noise(2, 4, 6, 3)
+    assert Augment([4, 6]).image_size == images.shape[1:3]
+    assert np.array_equal(Augment([4, 6])(images), normalize(images))
 
 
 def test_the_cifar_path_is_vectorised():

@@ -85,7 +85,7 @@ def test_sgd_with_momentum_and_clipping_as_in_the_published_fine_tuning(recorded
 
 
 def test_defaults_are_the_usual_ones(recorded):
-    adamw, sgd = AdamW([]), SGD([])
+    adamw, sgd = (kind([tensor(0.0, requires_grad=True)]) for kind in (AdamW, SGD))
     assert (adamw.lr, adamw.betas, adamw.eps) == (1e-3, (0.9, 0.999), 1e-8)
     assert (sgd.lr, sgd.momentum) == (0.01, 0.9)
     assert farthest_from(recorded, "adam", AdamW(start(recorded), 3e-3)) < 1e-12  # no decay unless asked for

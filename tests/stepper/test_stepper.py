@@ -377,10 +377,18 @@ def test_what_takes_no_gradient_is_said():
     assert "nothing    to argument y of mul: no gradient wanted" in BackwardStepper(x * 2.0, np.ones(2)).text(1)
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_derivative_at_a_pole_is_infinite_without_a_warning():
+    stepper = BackwardStepper(F.sqrt(Tensor(0.0, requires_grad=True, name="x")))
+    assert "inf" in stepper.text(1)
+
+
 def test_what_is_no_tensor_is_refused_by_name():
     x = Tensor(2.0, requires_grad=True)
     with pytest.raises(TypeError, match="loss is a float, expected a Tensor"):
         BackwardStepper(3.0)
+    with pytest.raises(TypeError, match=r"values is a list, expected names: \{\"a\": a\}"):
+        BackwardStepper(x * x, values=[x])
     with pytest.raises(TypeError, match="y is a ndarray, expected a Tensor"):
         BackwardStepper(x * x, values={"y": (x * x).data})
 

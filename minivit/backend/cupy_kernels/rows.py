@@ -104,7 +104,8 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
     dense = labels.shape == logits.shape
     if not dense and (labels.shape != logits.shape[:-1] or labels.dtype.kind not in "iu"):
         return NotImplemented
-    logits, labels = contiguous(logits), contiguous(labels.astype("float32" if dense else "int64", copy=False))
+    # the backward pass reads the labels: a copy, which the caller cannot change
+    logits, labels = contiguous(logits), labels.astype("float32" if dense else "int64", order="C")
     classes = logits.shape[-1]
     rows = logits.size // classes
     losses, log_sum = xp.empty(rows, "float32"), xp.empty(rows, "float32")

@@ -39,7 +39,8 @@ extern "C" __global__ void cross_entropy_forward(
         float row_log_sum = largest + logf(warp_sum(sum));
         float loss = 0;
         for (int k = lane; k < classes; k += WARP_SIZE) {
-            loss += target(labels, row, k, classes, smoothing) * (row_log_sum - to_float(z[k]));
+            float t = target(labels, row, k, classes, smoothing);
+            if (t != 0) loss += t * (row_log_sum - to_float(z[k]));  // a masked class, -inf, times 0 would be NaN
         }
         loss = warp_sum(loss);
         if (lane == 0) {

@@ -1,0 +1,233 @@
+"""What Python and NumPy may ask of a Tensor, and what callers may pass where Tensors or arrays are expected.
+
+One rule for NumPy's functions: they read the data of a Tensor that requires no gradient. From one that does they may
+compute what has no gradient (comparisons, `argmax`, shapes); numbers that would have lost the graph are refused, in a
+sentence that says `.data`.
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from minivit.backend import Array, is_array, xp_of
+
+_PLAIN = frozenset({int, float, bool, str, slice, type(None)})
+_OPERATORS = {
+    "add": "add", "subtract": "sub", "multiply": "mul", "divide": "truediv", "power": "pow", "matmul": "matmul",
+    "negative": "neg", "absolute": "abs",
+}  # fmt: skip
+
+
+class _OnTheTypeOnly:
+    """An attribute that is there for NumPy, which asks the type, and None for CuPy, which asks the object: so an
+    operator with an array of CuPy on the left goes on to the Tensor."""
+
+    def __init__(self, value: Callable):
+        self.value = value
+
+    def __get__(self, instance: object, owner: type) -> Callable | None:
+        return self.value if instance is None else None
+
+
+def _ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **params: Any) -> Any:
+    """NumPy's arithmetic is that of Tensors; its other element-wise functions read the data."""
+    name = _OPERATORS.get(ufunc.__name__)
+    if name is None or method != "__call__" or params:
+        writes = method == "at" or params.get("out") is not None
+        return _on_data(getattr(ufunc, method), f"numpy.{ufunc.__name__}", inputs, params, writes)
+    left, *right = inputs
+    if isinstance(left, TensorProtocol):
+        return getattr(left, f"__{name}__")(*right)
+    return getattr(right[0], f"__r{name}__")(left)
+
+
+def _on_data(function: Callable, name: str, args: Any, params: dict[str, Any], writes: bool = False) -> Any:
+    """The function of the data of all Tensors among its arguments. Raises TypeError where it would lose a gradient."""
+    found = [t for t in _tensors_in([args, params]) if t.requires_grad]
+    if not found or not writes:
+        result = function(*_data_in(args), **_data_in(params))
+        parts = result if isinstance(result, list | tuple) else [result]
+        if not found or name.endswith("_like"):
+            return result
+        if result is not None and all(getattr(part, "dtype", np.dtype(int)).kind not in "fc" for part in parts):
+            return result
+    raise TypeError(f"{name} would lose the gradient of {_described(found[0])}: use minivit.functional, or its .data")
+
+
+def _tensors_in(value: Any) -> Iterator[Any]:
+    """All Tensors in nested lists, tuples and dictionaries."""
+    if isinstance(value, TensorProtocol):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_in(part)
+
+
+def _data_in(value: Any) -> Any:
+    """The same with the data of every Tensor in its place."""
+    if isinstance(value, TensorProtocol):
+        return value.data
+    if isinstance(value, dict):
+        return {key: _data_in(part) for key, part in value.items()}
+    return type(value)(map(_data_in, value)) if type(value) in (list, tuple) else value
+
+
+def _described(tensor: Any) -> str:
+    return f"Tensor {tensor.name}" if tensor.name else f"a Tensor of shape {tensor.data.shape}"
+
+
+def _comparison(compare: Callable) -> Callable:
+    def method(self: Any, other: Any) -> Any:
+        if isinstance(other, TensorProtocol):
+            other = other.data
+        elif not (is_array(other) or isinstance(other, int | float | np.generic | list | tuple)):
+            return NotImplemented
+        return compare(self.data, other)
+
+    method.__name__ = f"__{compare.__name__}__"
+    return method
+
+
+class TensorProtocol:
+    """The part of Tensor that makes no graph: it is read by NumPy, compared, iterated over, copied."""
+
+    __slots__ = ()
+    data: Array
+    requires_grad: bool
+    node: Any
+
+    # Element by element, as arrays without gradient. Tensors are keys of dictionaries by identity.
+    __eq__ = _comparison(operator.eq)
+    __ne__ = _comparison(operator.ne)
+    __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
+    __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
+    __hash__ = object.__hash__
+
+    __array_ufunc__ = _OnTheTypeOnly(_ufunc)
+
+    def __array_function__(self, function: Callable, types: Any, args: Any, params: dict[str, Any]) -> Any:
+        return _on_data(function, f"{function.__module__}.{function.__name__}", args, params)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.requires_grad:
+            raise TypeError(f"an array would lose the gradient of {_described(self)}: use .data for its array")
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        if not self.data.shape:
+            raise TypeError("a 0-d Tensor has no length, and no rows to iterate over; its number is .item()")
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))  # type: ignore[index]
+
+    def __contains__(self, value: Any) -> bool:
+        equal = self == value
+        return bool(equal if isinstance(equal, bool) else equal.any())
+
+    def __bool__(self) -> bool:
+        if self.data.size != 1:
+            raise ValueError(
+                f"a Tensor of {self.data.size} elements is neither true nor false: ask .data.any() or .data.all()"
+            )
+        return bool(self.data.item())
+
+    def __float__(self) -> float:
+        return float(self.data.item())
+
+    def __int__(self) -> int:
+        return int(self.data.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.data.item(), spec) if spec and self.data.size == 1 else object.__format__(self, spec)
+
+    def __abs__(self) -> Any:
+        return self * xp_of(self.data).sign(self.data)
+
+    def __getstate__(self) -> Any:
+        if self.node is not None:
+            raise TypeError("the result of an operation cannot be copied or pickled with its graph; use .detach()")
+        return object.__getstate__(self)
+
+
+# What callers pass
+
+
+def _kind(value: Any) -> str:
+    name = type(value).__name__
+    return "None" if value is None else f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
+def owned(parameter: Any) -> Any:
+    """A parameter of an op (an index, a list of axes) that its caller cannot change any more before the backward pass;
+    a Tensor as its array."""
+    if type(parameter) in _PLAIN:
+        return parameter
+    if isinstance(parameter, list | tuple):
+        return (list if isinstance(parameter, list) else tuple)(map(owned, parameter))
+    array = parameter.data if isinstance(parameter, TensorProtocol) else parameter
+    return array.copy() if is_array(array) else array
+
+
+def unpacked(args: tuple[Any, ...], op: str) -> tuple[Any, ...]:
+    """The arrays of an op that takes any number of them, given one by one or as one list."""
+    if len(args) == 1 and not isinstance(args[0], TensorProtocol) and not is_array(args[0]):
+        args = tuple(listed(args[0], op, "arrays"))
+    if not args:
+        raise ValueError(f"{op}: there is nothing to work on, no array was given")
+    return args
+
+
+def listed(values: Any, caller: str, members: str = "Tensors") -> list[Any]:
+    """The members of a list, generator or other collection. Raises TypeError, in a sentence, if it is none."""
+    if isinstance(values, Mapping):
+        raise TypeError(f"{caller}: got {_kind(values)}, expected a list of {members}; pass its .values()")
+    if isinstance(values, TensorProtocol):
+        raise TypeError(f"{caller}: got one Tensor, expected a list of {members}; for one, pass a list: [x]")
+    if not isinstance(values, Iterable):
+        hint = "; pass its parameters()" if hasattr(values, "parameters") else ""
+        raise TypeError(f"{caller}: got {_kind(values)}, expected a list of {members}{hint}")
+    return list(values)
+
+
+def tensor_list(values: Any, caller: str) -> list[Any]:
+    """The Tensors of a list, generator or other collection. Raises TypeError for anything else."""
+    found = listed(values, caller)
+    for i, value in enumerate(found):
+        if not isinstance(value, TensorProtocol):
+            pair = isinstance(value, tuple) and any(isinstance(part, TensorProtocol) for part in value)
+            hint = "; pass model.parameters() rather than named_parameters()" if pair else ""
+            raise TypeError(f"{caller}: entry {i} is {_kind(value)}, expected a Tensor{hint}")
+    return found
+
+
+def array_list(values: Any, caller: str) -> list[Array]:
+    """The arrays of a list, generator or other collection; one array is the only one. Raises TypeError for anything
+    else."""
+    found = [values] if is_array(values) else listed(values, caller, "arrays")
+    for i, value in enumerate(found):
+        if isinstance(value, TensorProtocol) or not hasattr(value, "shape"):  # NumPy's scalars have one
+            hint = "; pass its .grad or .data" if isinstance(value, TensorProtocol) else ""
+            raise TypeError(f"{caller}: entry {i} is {_kind(value)}, expected an array{hint}")
+    return found
+
+
+def named_leaves(values: Any, caller: str) -> list[tuple[str, Any]]:
+    """(name, Tensor) pairs from such pairs or Tensors, which may be named ""; one Tensor is the only one.
+
+    Raises TypeError for anything else, ValueError if there is none, if one is there twice or is no leaf.
+    """
+    entries = [values] if isinstance(values, TensorProtocol) else listed(values, caller)
+    pairs = [p if isinstance(p, tuple) and len(p) == 2 else (getattr(p, "name", None) or "", p) for p in entries]
+    tensors = tensor_list([tensor for _, tensor in pairs], caller)
+    if not tensors:
+        raise ValueError(f"{caller}: there is no parameter: the list is empty, is everything frozen?")
+    first = {id(tensor): i for i, tensor in reversed(list(enumerate(tensors)))}
+    for i, tensor in enumerate(tensors):
+        if first[id(tensor)] != i:
+            raise ValueError(f"{caller}: parameter {pairs[i][0] or i} is listed twice, as {first[id(tensor)]} and {i}")
+        if tensor.node is not None:
+            raise ValueError(f"{caller}: parameter {pairs[i][0] or i} is the result of an operation, expected a leaf")
+    return pairs
