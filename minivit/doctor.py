@@ -20,6 +20,7 @@ from minivit.backend.rates import matmul_rate
 from minivit.backend.workers import available_cores
 from minivit.data import data_root, load
 from minivit.errors import BackendError, DataError
+from minivit.plots.canvas import load_matplotlib
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,9 +36,12 @@ def versions() -> Iterator[tuple[str, str]]:
     yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
     for name in ("numpy", "safetensors", "matplotlib", "PIL", "tqdm", "threadpoolctl"):
         try:
-            yield name, getattr(importlib.import_module(name), "__version__", "installed")
+            module = load_matplotlib() if name == "matplotlib" else importlib.import_module(name)
+            yield name, getattr(module, "__version__", "installed")
         except ImportError as error:
             yield name, f"MISSING ({error}); install it with: pip install minivit"
+        except Exception as error:  # of the library, in which anything may be wrong
+            yield name, f"BROKEN ({type(error).__name__}: {error}); pip install --force-reinstall {name}"
 
 
 def processor() -> Iterator[tuple[str, str]]:
@@ -103,7 +107,11 @@ def driver_cuda_version() -> tuple[int, int] | None:
 
 def data() -> Iterator[tuple[str, str]]:
     """The data folder and which data sets are in it."""
-    root = data_root()
+    try:
+        root = data_root()
+    except (DataError, RuntimeError) as error:
+        yield "data folder", f"{error}; set MINIVIT_DATA to a folder"
+        return
     yield "data folder", f"{root}{'' if root.is_dir() else ' (does not exist yet)'}; set MINIVIT_DATA to change it"
     for name in ("digits", "cifar10", "cifar100"):
         try:

@@ -1,6 +1,7 @@
 """Whatever is wrong, each command says it in one line, exits with status 2, and leaves everything as it was."""
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -406,22 +407,31 @@ def test_a_run_that_becomes_nan_keeps_its_last_checkpoint(train_tiny, command, m
 # Full disks
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("file", ["checkpoint.npz", "metrics.jsonl", "curves.png"])
-def test_a_full_disk_loses_nothing(file, tiny_run, stopped_run, command, same_bits):
-    """/dev/full is a disk without space: writing to it fails with ENOSPC."""
+def test_a_full_disk_loses_nothing(file, tiny_run, stopped_run, command, same_bits, monkeypatch):
     folder, checkpoint = stopped_run(4), Path("stopped/checkpoint.npz")
     before = checkpoint.read_bytes()
-    full = folder / (file + ".partial" if file == "checkpoint.npz" else file)
-    full.unlink(missing_ok=True)
-    full.symlink_to("/dev/full")
-    text = command("train", "--resume", folder).complaint
-    assert text.startswith(f"error: cannot write {folder / file}: No space left on device")
+    real = os.replace
+
+    def full(source, target):
+        if Path(target).name == file:
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        result = command("train", "--resume", folder)
+    *warnings, complaint = result.err.splitlines()
+    assert result.status == 2
+    assert complaint.startswith(f"error: cannot write {folder / file}: No space left on device")
     if file == "checkpoint.npz":
-        assert "the file that was there before is unharmed" in text
+        assert len(warnings) == 2  # after steps 6 and 9
+        assert all(line.endswith("the file that was there before is unharmed; training goes on") for line in warnings)
+        assert "what was saved last is from before" in complaint
+        assert complaint.endswith("go on with --resume stopped")
     if file != "curves.png":
         assert checkpoint.read_bytes() == before
-    full.unlink(missing_ok=True)
+    assert {path.name for path in folder.iterdir()} <= {"config.json", "metrics.jsonl", "checkpoint.npz", "curves.png"}
     assert command("train", "--resume", folder).status == 0
     same_bits(tiny_run, folder)
 
@@ -436,10 +446,11 @@ def test_a_quota_keeps_the_old_checkpoint(tiny_run, stopped_run, command, same_b
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, old[1]))
     try:
-        text = command("train", "--resume", folder).complaint
+        result = command("train", "--resume", folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
-    assert "checkpoint.npz: File too large; the file that was there before is unharmed" in text
+    assert result.status == 2
+    assert result.err.count("\n") == result.err.count("File too large; the file that was there before is unharmed") == 3
     assert (folder / "checkpoint.npz").read_bytes() == before
     assert command("train", "--resume", folder).status == 0
     same_bits(tiny_run, folder)
