@@ -60,7 +60,7 @@ def _status(main: Callable[[Sequence[str] | None], int | None]) -> Any:
     except UnicodeEncodeError as error:  # of a name, by a system that writes names in ASCII for instance
         return _fail(f"{error.object!r} cannot be written in {error.encoding}: set PYTHONUTF8=1", 2)
     except OSError as error:  # a folder that may not be entered, a disk that fails
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+        return _fail(f"{error.filename or 'reading or writing'}: {error.strerror or error}", 2)
 
 
 def _fail(message: str, status: int) -> int:
@@ -70,13 +70,18 @@ def _fail(message: str, status: int) -> int:
 
 def progress_bar(**options: Any) -> Any:
     """A bar of tqdm's on standard error, if that is a terminal."""
+    return load_tqdm().tqdm(**options, disable=None)
+
+
+def load_tqdm() -> Any:
+    """tqdm, imported whatever the environment asks of it."""
     try:
-        from tqdm import tqdm
-    except ValueError:  # a variable TQDM_... of the environment with a value that it cannot use
+        import tqdm
+    except ValueError:  # a variable TQDM_... with a value that it cannot use
         for name in [name for name in os.environ if name.startswith("TQDM_")]:
             del os.environ[name]
-        from tqdm import tqdm
-    return tqdm(**options, disable=None)
+        import tqdm
+    return tqdm
 
 
 def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse") -> Dataset:

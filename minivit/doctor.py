@@ -7,7 +7,8 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from threadpoolctl import threadpool_info
 
@@ -21,6 +22,11 @@ from minivit.backend.workers import available_cores
 from minivit.data import data_root, load
 from minivit.errors import BackendError, DataError
 from minivit.plots.canvas import load_matplotlib
+
+LOADERS: dict[str, Callable[[str], Any]] = {
+    "matplotlib": lambda _: load_matplotlib(),
+    "tqdm": lambda _: cli.load_tqdm(),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +42,7 @@ def versions() -> Iterator[tuple[str, str]]:
     yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
     for name in ("numpy", "safetensors", "matplotlib", "PIL", "tqdm", "threadpoolctl"):
         try:
-            module = load_matplotlib() if name == "matplotlib" else importlib.import_module(name)
+            module = LOADERS.get(name, importlib.import_module)(name)
             yield name, getattr(module, "__version__", "installed")
         except ImportError as error:
             yield name, f"MISSING ({error}); install it with: pip install minivit"
@@ -109,14 +115,13 @@ def data() -> Iterator[tuple[str, str]]:
     """The data folder and which data sets are in it."""
     try:
         root = data_root()
-    except (DataError, RuntimeError) as error:
+        yield "data folder", f"{root}{'' if root.is_dir() else ' (does not exist yet)'}; set MINIVIT_DATA to change it"
+    except (DataError, RuntimeError) as error:  # no home folder
         yield "data folder", f"{error}; set MINIVIT_DATA to a folder"
-        return
-    yield "data folder", f"{root}{'' if root.is_dir() else ' (does not exist yet)'}; set MINIVIT_DATA to change it"
     for name in ("digits", "cifar10", "cifar100"):
         try:
             yield name, f"{len(load(name))} training images"
-        except DataError as error:
+        except (DataError, RuntimeError) as error:
             yield name, str(error)
 
 
