@@ -108,9 +108,10 @@ def load_data_of_run(
     name = runs.located(data or recipe.data)
     kind, _, path = name.partition(":")
     if data is None and kind == "folder" and not Path(path).is_dir():
+        relative = "" if name == recipe.data else f" ({recipe.data}, seen from the working folder)"
         raise DataError(
-            f"{path}: there is no such folder, and {run} was trained on it as {recipe.data}; if the data has moved, "
-            "say where it is now: --data folder:PATH"
+            f"{path}{relative}: there is no such folder, and {run} was trained on it; if the data has moved, say where "
+            "it is now: --data folder:PATH"
         )
     return load_data(name, root or recipe.data_root, split, recipe.bad_images)
 

@@ -36,6 +36,7 @@ ROOMS = """
     lessons stepper
     terminal
     cli
+    train_options
     train evaluate predict bench doctor visualize
 """
 LEVEL = {room: level for level, line in enumerate(ROOMS.strip().splitlines()) for room in line.split()}
