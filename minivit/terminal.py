@@ -31,7 +31,7 @@ def open_streams() -> None:
 
 
 def _nowhere() -> Any:
-    return open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", closefd=False)
+    return open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", errors="replace", closefd=False)
 
 
 def silenced(stream: Any) -> Any:

@@ -206,9 +206,10 @@ class Trainer:
             try:
                 self._waiting = True
                 batch = next(iterator, None)
-                self._waiting = False
             except _StopError:
-                return
+                batch = None
+            finally:
+                self._waiting = False
             if batch is None:
                 return
             yield batch

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -463,3 +464,37 @@ def test_no_room_for_the_run_folder(train_tiny, monkeypatch):
     monkeypatch.setattr(Path, "write_text", full)
     assert "cannot create the run folder a: No space left on device" in train_tiny("--out", "a").complaint
     assert not Path("a").exists()
+
+
+@pytest.mark.parametrize("moment", ["update", "_evaluate", "print"])
+def test_what_fails_before_the_first_step_leaves_no_folder(moment, train_tiny, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(5, "Input/output error") if moment == "print" else MemoryError
+
+    if moment == "print":
+        monkeypatch.setattr(Trainer, "run", fail)
+    else:
+        monkeypatch.setattr(Trainer, moment, fail)
+    assert train_tiny("--out", "a", "--steps", 1).status == 2
+    assert Path("a").exists() == (moment == "_evaluate")  # after a step
+    Path("b").mkdir()
+    assert "b exists already" in train_tiny("--out", "b").complaint
+    assert Path("b").exists()
+
+
+def test_predict_goes_on_after_a_bad_image(tiny_run, pets, command, spoil):
+    good = [pets / "train" / "cat" / "0.png", pets / "train" / "cat" / "2.png"]
+    bad = [spoil(pets / "train" / "dog" / "1.jpg", "truncated"), pets / "missing.png"]
+    result = command("predict", tiny_run, bad[0], good[0], bad[1], good[1])
+    assert result.status == 2
+    assert [line.startswith(f"error: {path}: ") for line, path in zip(result.err.splitlines(), bad, strict=True)]
+    assert [line for line in result.out.splitlines() if not line.startswith("  ")] == [str(path) for path in good]
+
+
+def test_commands_that_are_printed_can_be_pasted(train_tiny, command):
+    Path("a  b's").mkdir()
+    (Path("a  b's") / "config.json").write_text("{}", encoding="utf-8")
+    pasted = shlex.split(train_tiny("--out", "a  b's").complaint.split("continue it with ")[1].split(", or")[0])
+    assert pasted == ["--resume", "a  b's"]
+    pasted = shlex.split(command("evaluate", "a  b's").complaint.split("train it with ")[1])
+    assert pasted == ["--resume", "a  b's"]
