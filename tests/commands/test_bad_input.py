@@ -487,7 +487,7 @@ def test_predict_goes_on_after_a_bad_image(tiny_run, pets, command, spoil):
     bad = [spoil(pets / "train" / "dog" / "1.jpg", "truncated"), pets / "missing.png"]
     result = command("predict", tiny_run, bad[0], good[0], bad[1], good[1])
     assert result.status == 2
-    assert [line.startswith(f"error: {path}: ") for line, path in zip(result.err.splitlines(), bad, strict=True)]
+    assert all(line.startswith(f"error: {path}: ") for line, path in zip(result.err.splitlines(), bad, strict=True))
     assert [line for line in result.out.splitlines() if not line.startswith("  ")] == [str(path) for path in good]
 
 
