@@ -116,8 +116,10 @@ def data() -> Iterator[tuple[str, str]]:
     try:
         root = data_root()
         yield "data folder", f"{root}{'' if root.is_dir() else ' (does not exist yet)'}; set MINIVIT_DATA to change it"
-    except (DataError, RuntimeError) as error:  # no home folder
-        yield "data folder", f"{error}; set MINIVIT_DATA to a folder"
+    except DataError as error:
+        yield "data folder", str(error)
+    except RuntimeError:
+        yield "data folder", "there is no home folder: set MINIVIT_DATA to a folder"
     for name in ("digits", "cifar10", "cifar100"):
         try:
             yield name, f"{len(load(name))} training images"
