@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,7 +51,7 @@ def test_create_refuses_what_exists(tmp_path):
 
 
 def test_the_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(Path, "rename", lambda self, target: 1 / 0)
+    monkeypatch.setattr(os, "replace", lambda source, target: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         runs.create(tmp_path / "run", Recipe())
     assert not (tmp_path / "run").exists()
@@ -114,19 +113,19 @@ def test_a_checkpoint_holds_arrays_only(tmp_path):
     assert not (tmp_path / "x.npz").exists()
 
 
-@pytest.mark.parametrize("call", ["savez", "fsync", "replace"])
+@pytest.mark.parametrize("call", ["write_array", "fsync", "replace"])
 def test_a_full_disk_keeps_the_older_checkpoint(call, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr({"savez": np, "fsync": os, "replace": os}[call], call, full)
+    monkeypatch.setattr({"write_array": np.lib.format, "fsync": os, "replace": os}[call], call, full)
     with pytest.raises(CheckpointError, match=r"^cannot write .*checkpoint.npz: No space left on device$"):
         runs.write_checkpoint(tmp_path, states(), META)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
     runs.write_checkpoint(tmp_path, states(), META)
     before = (tmp_path / "checkpoint.npz").read_bytes()
-    monkeypatch.setattr({"savez": np, "fsync": os, "replace": os}[call], call, full)
+    monkeypatch.setattr({"write_array": np.lib.format, "fsync": os, "replace": os}[call], call, full)
     with pytest.raises(CheckpointError, match=r"No space left on device; the file that was there before is unharmed$"):
         runs.write_checkpoint(tmp_path, states(1), META)
     assert (tmp_path / "checkpoint.npz").read_bytes() == before
@@ -135,7 +134,7 @@ def test_a_full_disk_keeps_the_older_checkpoint(call, tmp_path, monkeypatch):
 
 def test_the_new_file_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     """Written, then flushed to the disk, then renamed: in any other order a power cut could lose both files."""
-    order, real = [], {"fsync": os.fsync, "replace": os.replace, "savez": np.savez}
+    order, real = [], {"fsync": os.fsync, "replace": os.replace, "write_array": np.lib.format.write_array}
 
     def note(name):
         def call(*args, **kwargs):
@@ -149,10 +148,10 @@ def test_the_new_file_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", note("fsync"))
     monkeypatch.setattr(os, "replace", note("replace"))
-    monkeypatch.setattr(np, "savez", note("savez"))
+    monkeypatch.setattr(np.lib.format, "write_array", note("write_array"))
     runs.write_checkpoint(tmp_path, states(), META)
     size = (tmp_path / "checkpoint.npz").stat().st_size  # nothing was left in Python's buffer
-    assert order == ["savez", f"fsync of {size} bytes", "replace"]
+    assert list(dict.fromkeys(order)) == ["write_array", f"fsync of {size} bytes", "replace"]
 
 
 def test_an_interruption_leaves_no_partial_file(tmp_path, monkeypatch):

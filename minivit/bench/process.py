@@ -67,7 +67,7 @@ class EngineProcess:
             self._process.stdin.write(request + "\n")
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
-        except BrokenPipeError:
+        except OSError:  # on Windows a broken pipe is no BrokenPipeError
             answer = ""
         if not answer:
             self._process.wait()

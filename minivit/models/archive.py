@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from minivit import locks
 from minivit.errors import CheckpointError, shown
 
 MAX_HEADER = 2**24  # bytes of a .safetensors header; that of the largest ViT has 60 kB
@@ -50,8 +51,11 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"write_npz: {name} is an array of Python objects, which only pickle could store")
-    with replacing(path) as partial, open(partial, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    # not numpy.savez, which leaves a ZipFile to the garbage collector when the disk is full
+    with replacing(path) as partial, open(partial, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -63,20 +67,14 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Ma
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to be written in this context; then it takes the place of `path`. An OSError is a CheckpointError."""
-    partial = path.with_name(path.name + ".partial")
+def replacing(path: Path, folder: bool = False) -> Iterator[Path]:
+    """`locks.replacing` whose OSError is a CheckpointError."""
     try:
-        yield partial
-        with open(partial, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with locks.replacing(path, folder) as partial:
+            yield partial
     except OSError as error:
-        kept = "; the file that was there before is unharmed" if path.exists() else ""
+        kept = "; the file that was there before is unharmed" if path.exists() and not folder else ""
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}{kept}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

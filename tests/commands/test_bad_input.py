@@ -1,7 +1,9 @@
 """Whatever is wrong, each command says it in one line, exits with status 2, and leaves everything as it was."""
 
 import json
+import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -406,22 +408,31 @@ def test_a_run_that_becomes_nan_keeps_its_last_checkpoint(train_tiny, command, m
 # Full disks
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("file", ["checkpoint.npz", "metrics.jsonl", "curves.png"])
-def test_a_full_disk_loses_nothing(file, tiny_run, stopped_run, command, same_bits):
-    """/dev/full is a disk without space: writing to it fails with ENOSPC."""
+def test_a_full_disk_loses_nothing(file, tiny_run, stopped_run, command, same_bits, monkeypatch):
     folder, checkpoint = stopped_run(4), Path("stopped/checkpoint.npz")
     before = checkpoint.read_bytes()
-    full = folder / (file + ".partial" if file == "checkpoint.npz" else file)
-    full.unlink(missing_ok=True)
-    full.symlink_to("/dev/full")
-    text = command("train", "--resume", folder).complaint
-    assert text.startswith(f"error: cannot write {folder / file}: No space left on device")
+    real = os.replace
+
+    def full(source, target):
+        if Path(target).name == file:
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        result = command("train", "--resume", folder)
+    *warnings, complaint = result.err.splitlines()
+    assert result.status == 2
+    assert complaint.startswith(f"error: cannot write {folder / file}: No space left on device")
     if file == "checkpoint.npz":
-        assert "the file that was there before is unharmed" in text
+        assert len(warnings) == 2  # after steps 6 and 9
+        assert all(line.endswith("the file that was there before is unharmed; training goes on") for line in warnings)
+        assert "what was saved last is from before" in complaint
+        assert complaint.endswith("go on with --resume stopped")
     if file != "curves.png":
         assert checkpoint.read_bytes() == before
-    full.unlink(missing_ok=True)
+    assert {path.name for path in folder.iterdir()} <= {"config.json", "metrics.jsonl", "checkpoint.npz", "curves.png"}
     assert command("train", "--resume", folder).status == 0
     same_bits(tiny_run, folder)
 
@@ -436,10 +447,11 @@ def test_a_quota_keeps_the_old_checkpoint(tiny_run, stopped_run, command, same_b
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, old[1]))
     try:
-        text = command("train", "--resume", folder).complaint
+        result = command("train", "--resume", folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
-    assert "checkpoint.npz: File too large; the file that was there before is unharmed" in text
+    assert result.status == 2
+    assert result.err.count("\n") == result.err.count("File too large; the file that was there before is unharmed") == 3
     assert (folder / "checkpoint.npz").read_bytes() == before
     assert command("train", "--resume", folder).status == 0
     same_bits(tiny_run, folder)
@@ -452,3 +464,37 @@ def test_no_room_for_the_run_folder(train_tiny, monkeypatch):
     monkeypatch.setattr(Path, "write_text", full)
     assert "cannot create the run folder a: No space left on device" in train_tiny("--out", "a").complaint
     assert not Path("a").exists()
+
+
+@pytest.mark.parametrize("moment", ["update", "_evaluate", "print"])
+def test_what_fails_before_the_first_step_leaves_no_folder(moment, train_tiny, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(5, "Input/output error") if moment == "print" else MemoryError
+
+    if moment == "print":
+        monkeypatch.setattr(Trainer, "run", fail)
+    else:
+        monkeypatch.setattr(Trainer, moment, fail)
+    assert train_tiny("--out", "a", "--steps", 1).status == 2
+    assert Path("a").exists() == (moment == "_evaluate")  # after a step
+    Path("b").mkdir()
+    assert "b exists already" in train_tiny("--out", "b").complaint
+    assert Path("b").exists()
+
+
+def test_predict_goes_on_after_a_bad_image(tiny_run, pets, command, spoil):
+    good = [pets / "train" / "cat" / "0.png", pets / "train" / "cat" / "2.png"]
+    bad = [spoil(pets / "train" / "dog" / "1.jpg", "truncated"), pets / "missing.png"]
+    result = command("predict", tiny_run, bad[0], good[0], bad[1], good[1])
+    assert result.status == 2
+    assert all(line.startswith(f"error: {path}: ") for line, path in zip(result.err.splitlines(), bad, strict=True))
+    assert [line for line in result.out.splitlines() if not line.startswith("  ")] == [str(path) for path in good]
+
+
+def test_commands_that_are_printed_can_be_pasted(train_tiny, command):
+    Path("a  b's").mkdir()
+    (Path("a  b's") / "config.json").write_text("{}", encoding="utf-8")
+    pasted = shlex.split(train_tiny("--out", "a  b's").complaint.split("continue it with ")[1].split(", or")[0])
+    assert pasted == ["--resume", "a  b's"]
+    pasted = shlex.split(command("evaluate", "a  b's").complaint.split("train it with ")[1])
+    assert pasted == ["--resume", "a  b's"]

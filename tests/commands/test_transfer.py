@@ -44,7 +44,7 @@ def test_a_run_is_fine_tuned_at_another_size(tiny_run, command):
     recipe, source = runs.read_recipe(Path("a")), runs.read_recipe(tiny_run)
     finetune = PRESETS["finetune"]
     assert {name: getattr(recipe, name) for name in finetune} == finetune
-    assert (recipe.init_from, recipe.keep_head, recipe.data) == ("finished", True, "digits")
+    assert (recipe.init_from, recipe.keep_head, recipe.data) == (str(Path("finished").absolute()), True, "digits")
     assert (recipe.mean, recipe.std, recipe.mixup, recipe.ema) == (source.mean, source.std, 0, None)
     assert (recipe.model.image_size, recipe.model.dropout) == ((16, 16), source.model.dropout)
     assert [line["step"] for line in records("a")] == [0, 2, 4]

@@ -65,13 +65,13 @@ def disk_full(*args, **kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def half_written(file, **arrays):
+def half_written(file, array, **options):
     file.write(b"PK\x03\x04 the beginning of a zip")
     disk_full()
 
 
 FAILURES = {
-    "in the middle": (np, "savez", half_written),
+    "in the middle": (np.lib.format, "write_array", half_written),
     "at the end": (os, "fsync", disk_full),
     "in the move": (os, "replace", disk_full),
 }
@@ -159,11 +159,11 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
     path = tmp_path / "model.npz"
     write_npz(path, {"old": np.ones(3)})
 
-    def interrupted(file, **arrays):
+    def interrupted(file, array, **options):
         file.write(b"PK")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(np, "savez", interrupted)
+    monkeypatch.setattr(np.lib.format, "write_array", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_npz(path, ARRAYS)
     assert [p.name for p in tmp_path.iterdir()] == ["model.npz"]
