@@ -191,7 +191,7 @@ PHOTOS = ["--data", "folder:photos", "--classes"]
         (["predict", "model.npz", "x.png", "--image-size", "9"], "patch size 4x4 does not divide"),
         (["predict", "model.npz", "x.png", "--heads", "4"], "wrong shape: Transformer/encoderblock_0"),
         (["predict", "headless.npz", "x.png"], "headless.npz has no classification head"),
-        (["predict", "names.txt", "x.png"], "names.txt is truncated or not a checkpoint"),
+        (["predict", "names.txt", "x.png"], "names.txt is a text, not weights"),
         (["predict", "bare.safetensors", "x.png"], "does not say how many heads its 8 features are for"),
         (["predict", "nowhere.npz", "x.png"], "nowhere.npz is not a run folder"),
     ],
