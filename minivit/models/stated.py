@@ -57,7 +57,8 @@ def _same_size(field: str) -> Compared:
     return Compared(lambda value, config: size_pair(value, field) == getattr(config, field))
 
 
-_GELU = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu_tanh": "tanh"}
+_GELU = {"gelu": "erf", "gelu_python": "erf"}  # transformers has two names of the one and four of the other
+_GELU |= dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate"), "tanh")
 _OFF = Only((False, None))
 
 # Fields of every config.json of transformers, which timm's may have as well.
@@ -221,10 +222,12 @@ def compare(values: Mapping[str, Any], table: Table, config: ViTConfig) -> None:
     for name, value in values.items():
         rule = table.get(name)
         if isinstance(rule, Compared) and not rule.fits(value, config):
+            (patch_h, patch_w), classes = config.patch_size, config.num_classes  # type: ignore[misc]
             raise ValueError(
-                f"{name} is {_text(value)}, and the arrays are those of another model ({config.description})"
+                f"{name} is {_text(value)}, which the arrays contradict: they are of a {config.description}, patches "
+                f"{patch_h}x{patch_w}, {config.channels} channels, MLP width {config.mlp_width}, {classes} classes"
             )
 
 
 def _text(value: Any) -> str:
-    return shown(repr(value))
+    return f"of {len(value)} entries" if isinstance(value, dict) and value else shown(repr(value))
