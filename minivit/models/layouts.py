@@ -62,7 +62,7 @@ class Layout:
             if prefix != key and (not prefix or prefix[-1] in "./"):
                 inner = next((name for name in self.inner if re.search(rf"(^|[./]){re.escape(name)}$", prefix)), "")
                 found.append(prefix.removesuffix(inner))
-        return [p for p in found if p in DIALECTS or not _of_an_optimiser(p)] or found
+        return sorted(p for p in found if p in DIALECTS or not _of_an_optimiser(p)) or found
 
 
 # Prefixes that published code writes, the second and third beside the state of the optimiser.
@@ -94,7 +94,8 @@ def without_prefix(arrays: Arrays, layout: Layout, source: str, chosen: str | No
             f"{source} holds {len(prefixes)} models: choose one by its prefix (--prefix), {_quoted(prefixes)}"
         )
     prefix = prefixes[0] if chosen is None else chosen
-    inside = {key: array for key, array in arrays.items() if key.startswith(prefix)}
+    longer = tuple(other for other in prefixes if other != prefix and other.startswith(prefix))  # models of their own
+    inside = {key: array for key, array in arrays.items() if key.startswith(prefix) and not key.startswith(longer)}
     refuse_model(inside, source)
     others = [key for key in arrays if key not in inside and not _of_an_optimiser(key)]
     outside = [
