@@ -1,6 +1,6 @@
 """What the notebooks call: comparisons, checked exercises, the library's own source, small data and short training."""
 
-from minivit.lessons.cells import agree, full_or_fast, show_source
+from minivit.lessons.cells import agree, full_or_fast, result_file, show_source
 from minivit.lessons.checking import check
 from minivit.lessons.exercise import Exercise, Verdict
 from minivit.lessons.training import accuracy, digits, fit, photographs
@@ -15,5 +15,6 @@ __all__ = [
     "fit",
     "full_or_fast",
     "photographs",
+    "result_file",
     "show_source",
 ]
