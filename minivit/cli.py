@@ -160,7 +160,7 @@ def add_file_options(p: argparse.ArgumentParser) -> None:
 def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | ResNet, Recipe, list[str] | None]:
     """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known.
 
-    headless: also a file without a classification head.
+    args.run becomes the file, where it is a folder with one file of weights. headless: also a file without a classification head.
     """
     args.run = weights_file(args.run)
     options = ("classes", "heads", "image_size", "set", "mean", "std", "resize", "prefix")
@@ -168,9 +168,9 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
     if not args.run.is_file():
         if given:
             raise ConfigError(f"--{next(iter(given)).replace('_', '-')} is for a file of published weights")
-        model, recipe, classes = runs.load_trained(args.run)
-        say_if_blank(model, headless)
-        return model, recipe, classes
+        trained = runs.load_trained(args.run)
+        say_if_blank(trained[0], headless)
+        return trained
     changes = {name: given[name] for name in ("heads", "image_size", "prefix") if name in given}
     changes |= dict(given.get("set", []))
     preparation: dict[str, Any] = {name: given[name] for name in ("mean", "std", "resize") if name in given}

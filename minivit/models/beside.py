@@ -54,8 +54,8 @@ class Beside:
                 kind = config.get("model_type")
                 if kind not in (None, "vit", "deit"):
                     raise ValueError(f'model_type is "{shown(kind)}", expected vit or deit')
-                self.config = config if kind else {}
-            elif "architecture" in config:
+                self.config = config if kind or "architectures" in config else {}
+            elif not {"architecture", "model_args", "pretrained_cfg"}.isdisjoint(config):
                 self.config, self.arguments = stated.of_timm(config)
         self.tables = (stated.HF if layout.name == "hf" else stated.TIMM, stated.TIMM_ARGUMENTS)
 
@@ -118,7 +118,8 @@ class Beside:
 
     def resize(self) -> str | None:
         """How images of another size are brought to the model's, as a field of Recipe; None if it is not said."""
-        return "crop" if self.preprocessor.get("do_center_crop") else None
+        squashes = self.config.get("crop_mode") == "squash"  # timm's
+        return "crop" if self.preprocessor.get("do_center_crop") else "squash" if squashes else None
 
     def loss(self) -> str:
         """The loss that the logits are for, as a field of Recipe."""

@@ -144,7 +144,8 @@ TIMM_ARGUMENTS: Table = _table(
 # The other fields of timm's config.json, of which pretrained_cfg may hold some: from what file the weights came.
 TIMM: Table = _ANY | _table(
     places="tag url file state_dict hf_hub_id hf_hub_filename source origin_url paper_name paper_ids notes description",
-    names="architecture first_conv classifier custom_load label_offset num_features",
+    names="architecture first_conv classifier custom_load label_offset",
+    num_features=_same("width"),
     images="mean std interpolation crop_pct crop_mode test_input_size test_crop_pct min_input_size pool_size "
     "test_pool_size input_size fixed_input_size do_pooling",  # sizes of images: see `timm`
     nested="model_args pretrained_cfg",
@@ -197,8 +198,10 @@ def of_timm(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises ValueError for a model whose name alone says that it computes something else.
     """
-    nested = {name: values.get(name) for name in ("pretrained_cfg", "model_args")}
-    source, arguments = (dict(v) if isinstance(v, dict) else {} for v in nested.values())
+    nested = {name: values.get(name) or {} for name in ("pretrained_cfg", "model_args")}
+    if wrong := [name for name, inner in nested.items() if not isinstance(inner, dict)]:
+        raise ValueError(f"{wrong[0]} is {_text(values[wrong[0]])}, expected an object")
+    source, arguments = (dict(inner) for inner in nested.values())
     if found := re.search("quickgelu|_rpn_", str(values.get("architecture"))):
         raise ValueError(f"architecture is {_text(values['architecture'])}: {_UNSUPPORTED[found[0]]}")
     if values.get("architecture") == "vit_base_patch16_gap_224":

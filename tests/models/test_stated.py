@@ -117,6 +117,9 @@ def test_what_timm_states_and_a_vit_of_ours_has_not(timm_folder, arguments, expe
     [
         ({"global_pool": "max"}, "global_pool is 'max'"),
         ({"num_classes": 3}, "num_classes is 3, which the arrays contradict"),
+        ({"num_features": 16}, "num_features is 16, which the arrays contradict"),
+        ({"act_layer": "relu"}, 'unknown field "act_layer"'),
+        ({"model_args": [["act_layer", "relu"]]}, "model_args is [['act_layer', 'relu']], expected an object"),
         ({"architecture": "vit_base_patch32_clip_quickgelu_224"}, "its activation is quick_gelu"),
         ({"architecture": "vit_base_patch16_rpn_224"}, "its norms come after"),
         ({"pretrained_cfg": {"input_size": [3, 16, 16], "fixed_input_size": True}}, "the image size is [16, 16]"),
@@ -125,6 +128,15 @@ def test_what_timm_states_and_a_vit_of_ours_has_not(timm_folder, arguments, expe
 )
 def test_what_else_timms_config_says(timm_folder, config, expected):
     assert expected in refused(timm_folder(**config))
+
+
+def test_a_config_is_known_by_any_of_its_marks(timm_folder, hf_folder):
+    folder = timm_folder()
+    (folder / "config.json").write_text('{"model_args": {"num_heads": 2, "act_layer": "relu"}}')
+    assert "act_layer is 'relu'" in refused(folder)
+    folder = hf_folder()
+    (folder / "config.json").write_text('{"architectures": ["ViTModel"], "hidden_act": "relu"}')
+    assert "hidden_act is 'relu'" in refused(folder)
 
 
 def test_the_callers_image_size_settles_a_contradiction(timm_folder):
@@ -212,6 +224,11 @@ def test_how_images_are_prepared_is_honoured(hf_folder, values, mean, std, resiz
 )
 def test_how_images_are_prepared_otherwise_is_refused(hf_folder, values, expected):
     assert expected in refused(hf_folder(preprocessor=values))
+
+
+def test_timm_says_whether_images_are_cropped(timm_folder):
+    assert open_pretrained(timm_folder(pretrained_cfg={"crop_mode": "squash"})).resize == "squash"
+    assert open_pretrained(timm_folder(pretrained_cfg={"crop_mode": "center"})).resize is None
 
 
 def test_several_classes_at_once(hf_folder):
