@@ -160,7 +160,8 @@ def add_file_options(p: argparse.ArgumentParser) -> None:
 def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | ResNet, Recipe, list[str] | None]:
     """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known.
 
-    args.run becomes the file, where it is a folder with one file of weights. headless: also a file without a classification head.
+    args.run becomes the file, where it is a folder with one file of weights.   headless: also a file without a
+    classification head.
     """
     args.run = weights_file(args.run)
     options = ("classes", "heads", "image_size", "set", "mean", "std", "resize", "prefix")

@@ -147,7 +147,7 @@ TIMM: Table = _ANY | _table(
     names="architecture first_conv classifier custom_load label_offset",
     num_features=_same("width"),
     images="mean std interpolation crop_pct crop_mode test_input_size test_crop_pct min_input_size pool_size "
-    "test_pool_size input_size fixed_input_size do_pooling",  # sizes of images: see `timm`
+    "test_pool_size input_size fixed_input_size do_pooling",  # sizes of images: see `of_timm`
     nested="model_args pretrained_cfg",
     num_classes=_same("num_classes"),
     global_pool=TIMM_ARGUMENTS["global_pool"],
