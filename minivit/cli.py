@@ -18,7 +18,8 @@ from minivit.data.dataset import in_words
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
 from minivit.files import expanded
 from minivit.models import ResNet, ViT, ViTConfig
-from minivit.published import load_published
+from minivit.models.whereabouts import weights_file
+from minivit.published import blank, load_published
 from minivit.recipes import Recipe, is_a
 
 
@@ -198,6 +199,7 @@ def add_file_options(p: argparse.ArgumentParser) -> None:
     add("--image-size", type=size, metavar="N", help="pixels, or HEIGHTxWIDTH: positions are resized to it")
     help_set = f"what else it does not tell, such as gelu=tanh: one of {', '.join(SETTABLE)}"
     add("--set", type=field, action="append", metavar="FIELD=VALUE", help=help_set)
+    add("--prefix", metavar="NAME.", help="what its arrays' names begin with, where the file holds more than one model")
     add("--mean", type=numbers, metavar="M", help="of pixels in 0..1 (default: as told beside the file, or 0.5)")
     add("--std", type=numbers, metavar="S", help="likewise")
     add("--resize", choices=("squash", "crop"), help="images of another size (default: crop for timm, else squash)")
@@ -206,19 +208,31 @@ def add_file_options(p: argparse.ArgumentParser) -> None:
 def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | ResNet, Recipe, list[str] | None]:
     """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known.
 
-    headless: also a file without a classification head.
+    args.run becomes the file, where it is a folder with one file of weights.   headless: also a file without a
+    classification head.
     """
-    given = {name: getattr(args, name) for name in ("classes", "heads", "image_size", "set", "mean", "std", "resize")}
-    given = {name: value for name, value in given.items() if value is not None}
+    args.run = weights_file(args.run)
+    options = ("classes", "heads", "image_size", "set", "mean", "std", "resize", "prefix")
+    given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
     if not args.run.is_file():
         if given:
             raise ConfigError(f"--{next(iter(given)).replace('_', '-')} is for a file of published weights")
-        return runs.load_trained(args.run)
-    changes = {name: given[name] for name in ("heads", "image_size") if name in given} | dict(given.get("set", []))
+        trained = runs.load_trained(args.run)
+        say_if_blank(trained[0], headless)
+        return trained
+    changes = {name: given[name] for name in ("heads", "image_size", "prefix") if name in given}
+    changes |= dict(given.get("set", []))
     preparation: dict[str, Any] = {name: given[name] for name in ("mean", "std", "resize") if name in given}
     model, recipe, classes, summary = load_published(args.run, given.get("classes"), preparation, headless, **changes)
     print(summary)
+    say_if_blank(model, headless)
     return model, recipe, classes
+
+
+def say_if_blank(model: ViT | ResNet, headless: bool) -> None:
+    """Print that the answers of a model mean nothing, if so; not if it need not answer (`headless`)."""
+    if not headless and (line := blank(model)):
+        print(line)
 
 
 def check_classes(data: Dataset, classes: list[str]) -> None:

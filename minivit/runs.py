@@ -13,7 +13,7 @@ import numpy as np
 from minivit import locks
 from minivit.backend import to_numpy
 from minivit.errors import CheckpointError, quoted
-from minivit.files import expanded
+from minivit.files import expanded, parse_json
 from minivit.models import ResNet, ViT, freeze
 from minivit.models.archive import read_npz, replacing, write_npz
 from minivit.models.families import build
@@ -173,7 +173,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[
     """
     arrays = read_npz(path)
     try:
-        meta = json.loads(arrays.pop("meta").tobytes())
+        meta = parse_json(arrays.pop("meta").tobytes())
         if meta["format"] != FORMAT:
             raise ValueError(f'its format is "{meta["format"]}"')
         meta = {key: meta[key] for key in ("step", "sums", "metrics", "classes", "images")}

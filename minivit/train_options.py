@@ -47,7 +47,11 @@ def parser(description: str) -> cli.Parser:
         metavar="NAME",
         help="digits, shapes, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and PATH/val",
     )
-    add("--data-root", metavar="DIR", help="where data sets lie (default: $MINIVIT_DATA, or minivit in the cache folder)")
+    add(
+        "--data-root",
+        metavar="DIR",
+        help="where data sets lie (default: $MINIVIT_DATA, or minivit in the cache folder)",
+    )
     add("--limit", type=int, metavar="N", help="train on N images only, as even over the classes as can be")
     add("--bad-images", metavar="HOW", help="unreadable images in folders: refuse (stop) or skip (default: refuse)")
 

@@ -24,13 +24,11 @@
 # **Budget:** 14 s of CPU time (fast mode 7 s).
 
 # %%
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 
 from minivit.data import normalize
-from minivit.lessons import agree, check, full_or_fast, photographs, show_source
+from minivit.lessons import agree, check, full_or_fast, photographs, result_file, show_source
 from minivit.models import ViT, inside, load_pretrained
 from minivit.models.archive import read_arrays
 from minivit.tensor import no_grad
@@ -45,7 +43,7 @@ rng = np.random.default_rng(18)
 # It is far from the best: what it shows is what *it* has learned, and a better model may have learned other things.
 
 # %%
-checkpoint = Path("results/vit_cifar10.safetensors")
+checkpoint = result_file("vit_cifar10.safetensors")
 trained = load_pretrained(checkpoint)
 config = trained.config
 untrained = ViT(config, seed=0)

@@ -37,7 +37,7 @@ def test_output_that_nobody_reads_is_lost_and_nothing_else(monkeypatch):
 
 
 def test_streams_that_are_not_there(monkeypatch):
-    for stream in (None, io.TextIOWrapper(io.BytesIO())):
+    for stream in (None, io.TextIOWrapper(io.BytesIO(), encoding="utf-8")):
         if stream is not None:
             stream.close()
         monkeypatch.setattr(sys, "stdout", stream)

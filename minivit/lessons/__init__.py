@@ -3,7 +3,7 @@
 import warnings
 
 from minivit.backend import blas
-from minivit.lessons.cells import agree, full_or_fast, show_source
+from minivit.lessons.cells import agree, full_or_fast, result_file, show_source
 from minivit.lessons.checking import check
 from minivit.lessons.exercise import Exercise, Verdict
 from minivit.lessons.training import accuracy, digits, fit, photographs
@@ -21,5 +21,6 @@ __all__ = [
     "fit",
     "full_or_fast",
     "photographs",
+    "result_file",
     "show_source",
 ]

@@ -20,6 +20,7 @@ import numpy as np
 
 from minivit import locks
 from minivit.errors import CheckpointError, shown
+from minivit.models.foreign import refuse_file, refuse_members
 
 MAX_HEADER = 2**24  # bytes of a .safetensors header; that of the largest ViT has 60 kB
 MAX_EXPANSION = 8  # compressed weights grow by a tenth; a zip bomb grows a thousandfold
@@ -87,9 +88,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise CheckpointError(f"{path} is no file")
     with one_line(path), open(path, "rb") as file:
         start = file.read(9)
-    if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
-        raise CheckpointError(f"{path} is a pickle, which could run anything; ask for a .safetensors file instead")
-    if start[8:] == b"{":
+    if start[8:] == b"{" and not 9 <= start[7] <= 126:  # before it a number of 8 bytes, and no text
         return read_safetensors(path)
     arrays = read_npz(path)
     # numpy.savez knows no bfloat16: two bytes without a type
@@ -99,13 +98,10 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Every array of the file by name. Raises CheckpointError for one that is missing, damaged, hostile or foreign."""
     with one_line(path), open(path, "rb") as file:
-        if file.read(6) == b"\x93NUMPY":
-            raise ValueError("it holds one array, not named arrays")
+        refuse_file(path)
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            for info in members:
-                if not info.filename.endswith(".npy"):  # as in the .pth files of PyTorch, which hold pickles
-                    raise CheckpointError(f"{path} is not a checkpoint: {shown(info.filename)} in it is not an array")
+            refuse_members(path, [info.filename for info in members if not info.filename.endswith(".npy")])
             names = [info.filename.removesuffix(".npy") for info in members]
             _check_names(names)
             if {info.compress_type for info in members} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:

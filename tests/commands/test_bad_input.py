@@ -132,7 +132,7 @@ def test_evaluate_and_predict_refuse(argv, expected, tiny_run, command):
         ([], "required: RUN_OR_FILE"),
         (["nowhere"], "nowhere: there is no such run folder or file"),
         (["."], ". is not a run folder: it has no config.json"),
-        (["finished/metrics.jsonl"], "finished/metrics.jsonl is truncated or not a checkpoint"),
+        (["finished/metrics.jsonl"], "finished/metrics.jsonl is JSON, not weights"),
         (["finished", "missing.png"], "missing.png: there is no such file"),
         (["finished", "finished/config.json"], "finished/config.json: not an image"),
         (["finished", "--index", "-1"], '"-1", expected numbers of test images'),
@@ -338,10 +338,11 @@ def test_a_damaged_checkpoint_is_refused_and_kept(tiny_run, command):
     path = tiny_run / "checkpoint.npz"
     whole = path.read_bytes()
     for damaged in (whole[:-1], whole[: len(whole) // 2], b"", b"nonsense" * 100, whole[:2000] + b"!" + whole[2001:]):
+        said = {b"": "empty", b"nonsense" * 100: "a text"}.get(damaged, "truncated or not a checkpoint")
         path.write_bytes(damaged)
         for name in ("train", "evaluate"):
             argv = ("--resume", tiny_run) if name == "train" else (tiny_run,)
-            assert f"{path} is truncated or not a checkpoint" in command(name, *argv).complaint
+            assert f"{path} is {said}" in command(name, *argv).complaint
         assert path.read_bytes() == damaged
     path.unlink()
     text = command("evaluate", tiny_run).complaint

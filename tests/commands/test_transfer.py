@@ -160,8 +160,8 @@ def test_on_the_stand_in_of_a_gpu(tiny_run, command):
     [
         ("--preset finetune", "preset finetune needs --init-from FILE"),
         ("--init-from nowhere", "nowhere: there is no such run folder or file"),
-        ("--init-from .", ". is not a run folder: it has no config.json"),
-        ("--init-from finished/metrics.jsonl", "finished/metrics.jsonl is truncated or not a checkpoint"),
+        ("--init-from PETS", "pets is not a run folder: it has no config.json"),
+        ("--init-from finished/metrics.jsonl", "finished/metrics.jsonl is JSON, not weights"),
         ("--init-from colour.npz", "preset finetune needs --data folder:PATH"),
         ("--init-from colour.npz --data digits", "digits has 10 classes and 1 channels, the model 10 classes and 3"),
         ("--init-from colour.npz --data digits --heads 4", "wrong shape: Transformer/encoderblock_0"),

@@ -163,7 +163,7 @@ def rehearsal(stage: Stage) -> Stage:
 def run(stage: Stage, environment: dict[str, str], limit: float) -> tuple[dict[str, Any], str]:
     """Run one stage: its result, and everything it printed. When time is up, all its processes are ended."""
     begin = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as file:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
         try:
             process = subprocess.Popen(
                 stage.command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=environment, start_new_session=True
