@@ -1,0 +1,88 @@
+"""A judge of functions that says where an unknown mistake lies: in which terms of a formula, or in which cases."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minivit.lessons.exercise import Judge, Wrong
+from minivit.lessons.judges import arrays, call, function_like
+
+
+@dataclass(frozen=True)
+class diagnosed(function_like):
+    """A `function_like` that says more about an answer that makes none of the known mistakes.
+
+    terms: name -> a function of the arguments. The right answer, a number, is a sum of multiples of them; an answer
+    that is one too is told which of its terms are right. There must be more cases than terms.
+    where: words that follow "where" -> what is True of the arguments of some cases. An answer that is wrong in such
+    cases alone is told so.
+    """
+
+    terms: Mapping[str, Callable[..., float]] = field(default_factory=dict)
+    where: Mapping[str, Callable[..., bool]] = field(default_factory=dict)
+
+    def __call__(self, answer: Any) -> str | None:
+        fault = super().__call__(answer)
+        if fault is None or fault in self.mistakes:
+            return fault
+        try:
+            with np.errstate(all="ignore"):
+                return f"{self._wrong_terms(answer) or self._wrong_cases(answer)} {fault}".strip()
+        except (Wrong, np.linalg.LinAlgError):  # what the answer raised is in `fault` already
+            return fault
+
+    def _results(self, answer: Any) -> tuple[list[tuple], list[np.ndarray], list[np.ndarray]]:
+        """Of every case: the arguments, and what the answer and the reference return as one array (n,)."""
+        tried = [tuple(args) for args in self.cases(np.random.default_rng(0))]
+        wanted = [arrays(call(self.reference, *args)) for args in tried]
+        got = [arrays(call(answer, *args), len(wanted[0]) > 1) for args in tried]
+        return tried, *([np.concatenate([x.ravel() for x in part]) for part in parts] for parts in (got, wanted))
+
+    def _wrong_terms(self, answer: Any) -> str:
+        tried, got, wanted = self._results(answer)
+        if not self.terms or any(len(x) != 1 for x in got):
+            return ""
+        values = np.array([[term(*args) for term in self.terms.values()] for args in tried], float)
+        values /= np.abs(values).max(axis=0)
+        found, right = (_coefficients(values, np.concatenate(part)) for part in (got, wanted))
+        if found is None or right is None:
+            return ""
+        size = 1e-6 * np.abs(right).max()
+        wrong = np.abs(found - right) > size
+        good = [name for name, bad, c in zip(self.terms, wrong, right, strict=True) if not bad and abs(c) > size]
+        bad = [name for name, bad in zip(self.terms, wrong, strict=True) if bad]
+        return (
+            f"The terms with {', '.join(good)} are right; those with {', '.join(bad)} are not." if good and bad else ""
+        )
+
+    def _wrong_cases(self, answer: Any) -> str:
+        tried, got, wanted = self._results(answer)
+        right = [
+            a.shape == b.shape and bool(np.abs(a - b).max(initial=0) <= self.rtol * np.abs(b).max(initial=0))
+            for a, b in zip(got, wanted, strict=True)
+        ]
+        for words, holds in self.where.items():
+            special = [bool(holds(*args)) for args in tried]
+            if any(right) and all(r or s for r, s in zip(right, special, strict=True)):
+                return f"Of the cases tried, it is wrong only where {words}."
+        return ""
+
+
+def _coefficients(values: np.ndarray, results: np.ndarray) -> np.ndarray | None:
+    """The multiples of the columns of `values` that give `results`, or None if none do."""
+    if not np.isfinite(results).all():
+        return None
+    found = np.linalg.lstsq(values, results, rcond=None)[0]
+    return found if np.abs(values @ found - results).max() <= 1e-8 * np.abs(results).max() else None
+
+
+def either(first: Judge, *others: Judge) -> Judge:
+    """A judge that takes what one of several takes, and otherwise says what the first says."""
+
+    def judge(answer: Any) -> str | None:
+        fault = first(answer)
+        return fault if fault is None or all(other(answer) for other in others) else None
+
+    return judge
