@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minivit.lessons.exercise import Judge, Wrong
+from minivit.lessons.exercise import Wrong
 from minivit.lessons.judges import arrays, call, function_like
 
 
@@ -18,20 +18,28 @@ class diagnosed(function_like):
     that is one too is told which of its terms are right. There must be more cases than terms.
     where: words that follow "where" -> what is True of the arguments of some cases. An answer that is wrong in such
     cases alone is told so.
+    also: a function whose results are right too, such as another convention.
+    advice: what to do about an unknown mistake.
     """
 
     terms: Mapping[str, Callable[..., float]] = field(default_factory=dict)
     where: Mapping[str, Callable[..., bool]] = field(default_factory=dict)
+    also: Callable | None = None
+    advice: str = ""
 
     def __call__(self, answer: Any) -> str | None:
         fault = super().__call__(answer)
-        if fault is None or fault in self.mistakes:
-            return fault
+        if fault is None or fault in self.mistakes or self._agrees_with_also(answer):
+            return fault if fault in self.mistakes else None
         try:
             with np.errstate(all="ignore"):
-                return f"{self._wrong_terms(answer) or self._wrong_cases(answer)} {fault}".strip()
+                more = self._wrong_terms(answer) or self._wrong_cases(answer)
         except (Wrong, np.linalg.LinAlgError):  # what the answer raised is in `fault` already
-            return fault
+            more = ""
+        return " ".join(filter(None, (more, fault, self.advice)))
+
+    def _agrees_with_also(self, answer: Any) -> bool:
+        return self.also is not None and function_like(self.also, self.cases, rtol=self.rtol)(answer) is None
 
     def _results(self, answer: Any) -> tuple[list[tuple], list[np.ndarray], list[np.ndarray]]:
         """Of every case: the arguments, and what the answer and the reference return as one array (n,)."""
@@ -76,13 +84,3 @@ def _coefficients(values: np.ndarray, results: np.ndarray) -> np.ndarray | None:
         return None
     found = np.linalg.lstsq(values, results, rcond=None)[0]
     return found if np.abs(values @ found - results).max() <= 1e-8 * np.abs(results).max() else None
-
-
-def either(first: Judge, *others: Judge) -> Judge:
-    """A judge that takes what one of several takes, and otherwise says what the first says."""
-
-    def judge(answer: Any) -> str | None:
-        fault = first(answer)
-        return fault if fault is None or all(other(answer) for other in others) else None
-
-    return judge

@@ -16,8 +16,7 @@ SLIPS = {
     "last token read": "The last token alone is read; read the mean over all tokens.",
     "tokens added": "The tokens are added up before the head; read their mean.",
     "eps 1e-5": "The epsilon of LayerNorm is 1e-6, inside the root; this is 1e-5, that of PyTorch.",
-    "eps 1e-8": "The epsilon of LayerNorm is 1e-6, inside the root; this is 1e-8.",
-    "eps 0": "LayerNorm has an epsilon of 1e-6, inside the root.",
+    "eps 0": "The epsilon of LayerNorm is 1e-6, inside the root; this is none, or a far smaller one.",
     "eps outside": "The epsilon of LayerNorm is added to the variance, inside the root, not to the standard deviation.",
     "ddof": "LayerNorm divides the squares by D, not by D - 1: np.var without ddof.",
     "variance": "LayerNorm divides by the standard deviation; this divides by the variance.",
@@ -62,7 +61,7 @@ SLIPS = {
 }
 _PATCH_AXES = {"patches transposed": (0, 1, 3, 4, 2, 5), "patches by columns": (0, 3, 1, 2, 4, 5)}
 _PATCH_AXES |= {"channels first": (0, 1, 3, 5, 2, 4), "rows cut": (0, 1, 2, 3, 4, 5)}
-_EPSILONS = {"eps 1e-5": 1e-5, "eps 1e-8": 1e-8, "eps 0": 0.0}
+_EPSILONS = {"eps 1e-5": 1e-5, "eps 0": 0.0}
 
 
 def vit(images: np.ndarray, w: Weights, P: int, H: int, slip: str = "") -> np.ndarray:

@@ -48,7 +48,7 @@ def _gradient_cases(rng: np.random.Generator) -> list[tuple]:
     ]
 
 
-def _models() -> list[tuple[np.ndarray, dict[str, Any], int, int]]:
+def _models(_: np.random.Generator) -> list[tuple[np.ndarray, dict[str, Any], int, int]]:
     """Small models without a [class] token and with random parameters: (images, parameters, P, H)."""
     rng, found = np.random.default_rng(0), []
     for depth, width, heads, size, patch in ((2, 6, 2, (4, 10), 2), (11, 6, 3, (6, 3), 3), (1, 8, 4, (6, 4), 2)):
@@ -59,17 +59,6 @@ def _models() -> list[tuple[np.ndarray, dict[str, Any], int, int]]:
         images = rng.standard_normal((3, *size, 2))
         found.append((images, model.state_dict(), patch, heads))
     return found
-
-
-def _advice(judge: function_like, answer: Any) -> str | None:
-    """An unknown mistake is answered with a way to find it."""
-    fault = judge(answer)
-    if fault is None or fault in judge.mistakes or "differs" not in fault:
-        return fault
-    return (
-        f'{fault} The logits differ from the library\'s; to find where, take a model with classifier="gap": '
-        "`tap = {}; model(images, tap=tap)` fills the dict with its tokens after every block."
-    )
 
 
 EXERCISES = [
@@ -193,15 +182,14 @@ EXERCISES = [
     ),
     Exercise(
         "11.5",
-        partial(
-            _advice,
-            diagnosed(
-                vit,
-                lambda rng: _models(),
-                {hint: partial(vit, slip=slip) for slip, hint in SLIPS.items()},
-                rtol=1e-8,
-                where={"there are more than ten blocks": lambda images, w, P, H: "blocks.10.norm1.scale" in w},
-            ),
+        diagnosed(
+            vit,
+            _models,
+            {hint: partial(vit, slip=slip) for slip, hint in SLIPS.items()},
+            rtol=1e-8,
+            where={"there are more than ten blocks": lambda images, w, P, H: "blocks.10.norm1.scale" in w},
+            advice="The logits differ from the library's. To find where, take a model with "
+            'classifier="gap": `tap = {}; model(images, tap=tap)` fills the dict with its tokens after every block.',
         ),
         "You have written a Vision Transformer from nothing but arrays.",
     ),
