@@ -63,13 +63,13 @@ WRONG = {
             "divide k by C first",
         ),
         (lambda n, k, width, C, P: pixel_by_search(n, k, width, C, P)[:2], "tuple of 3"),
-        (lambda n, k, width, C, P: (k % C, k % C, k % C), "differs"),
+        (lambda n, k, width, C, P: (k % C, k % C, k % C), "Result 1 of 3 is what result 3 should be"),
     ],
     "3.3": [
         (lambda w: np.array([filter.ravel() for filter in w]).T, "(channel, row, column)"),
         (lambda w: embedding_by_loops(w, row_first=False), "diagonal"),
         (lambda w: embedding_by_loops(w).T, "transposed"),
-        (lambda w: embedding_by_loops(w)[::-1], "differs"),
+        (lambda w: embedding_by_loops(w)[::-1], "reversed order"),
     ],
     "3.4": [
         (lambda *args: scatter(*args, add=False), "overwrites"),

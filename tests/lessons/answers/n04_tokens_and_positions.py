@@ -51,7 +51,7 @@ WRONG = {
         (by_its_transpose, "inverse"),
         (lambda A, order: np.eye(len(A))[order] @ A, "queries"),
         (lambda A, order: np.diag(A)[order], "diagonal"),
-        (lambda A, order: A, "differs"),
+        (lambda A, order: A, "It is A itself"),
     ],
     "4.3": [
         (lambda *args: tables(*args, halves=(1, 0)), "column's vector comes first"),
@@ -61,7 +61,7 @@ WRONG = {
             "means",
         ),
         (lambda *args: tables(*args)[0], "tuple of 2"),
-        (lambda dp, rows, columns: tables(dp[::-1], rows, columns), "differs"),
+        (lambda dp, rows, columns: tables(dp[::-1], rows, columns), "reversed order"),
     ],
     "4.4": [
         (lambda *args: relative(*args, direction=-1), "query minus key"),

@@ -74,7 +74,7 @@ WRONG = {
         (lambda a, gamma, beta: gamma * 0, "bias"),
         (lambda a, gamma, beta: gamma * a + beta, "x - mean first"),
         (lambda a, gamma, beta: a + 0 * beta, "mean of the row is a"),
-        (lambda a, gamma, beta: gamma, "differs"),
+        (lambda a, gamma, beta: gamma, "It is gamma itself"),
         (lambda a, gamma, beta: beta * np.nan, "NaN"),
     ],
     "5.2": [

@@ -93,7 +93,7 @@ WRONG = {
     "6.3": [
         (lambda z, labels, smoothing: smoothed(z, labels, 0), "without smoothing"),
         (lambda z, labels, smoothing: len(z) * smoothed(z, labels, smoothing), "mean over the B rows"),
-        (lambda z, labels, smoothing: smoothed(z, labels, smoothing, spread=2), "differs"),
+        (lambda z, labels, smoothing: smoothed(z, labels, smoothing, spread=2), "one number that is added"),
     ],
     "6.4": [
         (lambda z, t, tau: temperature(z, t, tau, power=1), "one power of tau"),

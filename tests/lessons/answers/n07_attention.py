@@ -79,7 +79,7 @@ WRONG = {
         (lambda q, k, v: softmax_of(q @ k.T / np.sqrt(q.shape[1])) @ v, "without a mask"),
         (lambda q, k, v: np.tril(softmax_of(q @ k.T / np.sqrt(q.shape[1]))) @ v, "before the softmax"),
         (lambda q, k, v: causal(q * np.sqrt(q.shape[1]), k, v), "divided by sqrt(K)"),
-        (lambda q, k, v: causal(q, k, v)[::-1], "differs"),
+        (lambda q, k, v: causal(q, k, v)[::-1], "reversed order"),
         (strictly_earlier, "may look at itself"),
     ],
     "7.3": [

@@ -69,14 +69,14 @@ WRONG = {
     "8.1": [
         (lambda x: x.reshape(x.shape[0], x.shape[2], -1), "a reshape moves nothing"),
         (lambda x: np.moveaxis(x, 1, 3).reshape(x.shape[0], x.shape[2], -1), "interleaved"),
-        (lambda x: merge(x[:, ::-1]), "differs"),
+        (lambda x: merge(x[:, ::-1]), "not in their places"),
     ],
     "8.2": [
         (lambda D, H: 4 * D**2, "biases"),
         (lambda D, H: parameters(D, H) - D * D - D, "U_msa is missing"),
         (lambda D, H: parameters(D, H) - D, "U_msa has a bias too"),
         (lambda D, H: H * parameters(D, H), "do not multiply by H"),
-        (lambda D, H: parameters(D, H) + H, "differs"),
+        (lambda D, H: parameters(D, H) + H, "too large by H"),
     ],
     "8.3": [
         (lambda attend: same_as_loops(attend, heads=1), "at least two heads"),
@@ -89,6 +89,6 @@ WRONG = {
     "8.4": [
         (lambda q, k, v, heads, dC: multi_query(q, k, v, heads, dC, over_heads=heads), "not the mean"),
         (lambda q, k, v, heads, dC: multi_query(q, k, v, heads, -dC), "sign"),
-        (lambda q, k, v, heads, dC: multi_query(q, k, v, 1, dC[:, :, : k.shape[2]]), "differs"),
+        (lambda q, k, v, heads, dC: multi_query(q, k, v, 1, dC[:, :, : k.shape[2]]), "entries that are 0"),
     ],
 }

@@ -62,7 +62,7 @@ WRONG = {
         (lambda f, gamma, dz_out: (dz_out, dz_out * f, dz_out * gamma), "shape"),
         (lambda f, gamma, dz_out: (dz_out, layer_scale(f, gamma, dz_out)[1], dz_out), "multiplied by gamma"),
         (lambda f, gamma, dz_out: (dz_out * (1 + gamma), *layer_scale(f, gamma, dz_out)[1:]), "Along the stream only"),
-        (lambda f, gamma, dz_out: (dz_out + f, *layer_scale(f, gamma, dz_out)[1:]), "differs"),
+        (lambda f, gamma, dz_out: (dz_out + f, *layer_scale(f, gamma, dz_out)[1:]), "the right one plus f"),
         (lambda f, gamma, dz_out: layer_scale(f, gamma, dz_out)[1:], "tuple of 3"),
     ],
     "10.3": [("both", "does not occur in it"), ("neither", "has passed the second"), ("first", "Choose one of")],
@@ -71,7 +71,10 @@ WRONG = {
         (lambda z, W, dz_out: (norm_backward(z + z @ W, dz_out), post_ln(z, W, dz_out)[1]), "through the branch"),
         (lambda z, W, dz_out: post_ln(z, W, dz_out, through_norm=False), "behind the sum"),
         (lambda z, W, dz_out: (dz_out + dz_out @ W.T, z.T @ dz_out), "LayerNorm is missing"),
-        (lambda z, W, dz_out: (post_ln(z, W, dz_out)[0], post_ln(z, W, dz_out)[1].T), "differs"),
+        (
+            lambda z, W, dz_out: (post_ln(z, W, dz_out)[0], post_ln(z, W, dz_out)[1].T),
+            "Result 2 of 2 is the right one transposed. Result 1 is right.",
+        ),
     ],
     "10.5": [
         (lambda *args: deep_norm(*args, alpha_back=False), "missing in the backward pass"),
