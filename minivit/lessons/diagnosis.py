@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minivit.lessons.differences import fitted
 from minivit.lessons.exercise import Wrong
 from minivit.lessons.judges import arrays, call, function_like
 
@@ -45,7 +46,7 @@ class diagnosed(function_like):
         """Of every case: the arguments, and what the answer and the reference return as one array (n,)."""
         tried = [tuple(args) for args in self.cases(np.random.default_rng(0))]
         wanted = [arrays(call(self.reference, *args)) for args in tried]
-        got = [arrays(call(answer, *args), len(wanted[0]) > 1) for args in tried]
+        got = [fitted(call(answer, *args), right) for args, right in zip(tried, wanted, strict=True)]
         return tried, *([np.concatenate([x.ravel() for x in part]) for part in parts] for parts in (got, wanted))
 
     def _wrong_terms(self, answer: Any) -> str:

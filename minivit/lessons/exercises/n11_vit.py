@@ -8,7 +8,7 @@ import numpy as np
 from minivit.lessons.diagnosis import diagnosed
 from minivit.lessons.exercise import Exercise
 from minivit.lessons.judges import choice, function_like
-from minivit.lessons.plain_vit import SLIPS, vit
+from minivit.lessons.slips.vit import SLIPS, vit
 from minivit.models import ViT, ViTConfig
 
 

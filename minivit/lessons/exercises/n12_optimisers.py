@@ -8,6 +8,7 @@ import numpy as np
 from minivit.lessons.diagnosis import diagnosed
 from minivit.lessons.exercise import Exercise
 from minivit.lessons.judges import function_like, number
+from minivit.lessons.slips.factored_adam import SLIPS, factored_adam
 
 
 def _first_update(g, lr, of_m=1.0, of_v=1.0, root=True):
@@ -63,63 +64,6 @@ def _clip_cases(rng: np.random.Generator) -> list[tuple]:
 
 def _is_short(a, b, max_norm):
     return _norm(a, b) <= max_norm
-
-
-def _factored(theta, gradients, lr, b1, b2, eps, slip=""):
-    b1, b2 = (b2, b1) if slip == "betas" else (b1, b2)
-    m, r, c = np.zeros_like(theta), np.zeros(len(theta)), np.zeros(theta.shape[1])
-    for t, g in enumerate(gradients, start=1):
-        r_now, c_now = (g**2).mean(axis=1), (g**2).mean(axis=0)
-        if slip == "mean first":
-            r_now, c_now = g.mean(axis=1) ** 2, g.mean(axis=0) ** 2
-        elif slip == "sums":
-            r_now, c_now = (g**2).sum(axis=1), (g**2).sum(axis=0)
-        m = b1 * m + (1 - b1) * g
-        r = b2 * r + (1 - b2) * r_now
-        c = b2 * c + (1 - b2) * c_now
-        correction = {"v not corrected": 1, "late": 1 - b2 ** (t + 1)}.get(slip, 1 - b2**t)
-        of_m = {"m not corrected": 1, "late": 1 - b1 ** (t + 1)}.get(slip, 1 - b1**t)
-        v = np.outer(r / correction, c / correction)
-        if slip != "not divided":
-            v /= (r.sum() if slip == "sum" else r.mean()) / (1 if slip == "mean not corrected" else correction)
-        divisor = {"eps inside": np.sqrt(v + eps), "no eps": np.sqrt(v), "no root": v + eps}
-        direction = g if slip == "no momentum" else m / of_m
-        theta = theta - lr * direction / divisor.get(slip, np.sqrt(v) + eps)
-    return theta
-
-
-# what `_factored` does wrong -> what is said about it
-_FACTORED_SLIPS = {
-    "v not corrected": "r and c are not corrected for having started at zero.",
-    "m not corrected": "m is not corrected for having started at zero.",
-    "late": "The corrections are those of the update after this one: the first update has t = 1.",
-    "not divided": "r c^T has the unit g^4. Divide by the mean of r.",
-    "sum": "r holds means over the rows, so divide by the mean of r, not by its sum.",
-    "mean not corrected": "The mean in the denominator is that of the corrected r; yours is not.",
-    "mean first": "r and c are means of g^2; this squares the means of g.",
-    "sums": "r and c are means over a row and a column; these are sums.",
-    "eps inside": "The epsilon is added to the root of v, not to v.",
-    "no eps": "The epsilon is missing: it is added to the root of v.",
-    "no root": "Adam divides by the root of v.",
-    "no momentum": "Adam goes along m, the running mean of the gradients, not along the last gradient.",
-    "betas": "b1 is the decay of m, b2 that of r and c; here they are exchanged.",
-}
-
-
-def _adam(theta, gradients, lr, b1, b2, eps):
-    m, v = np.zeros_like(theta), np.zeros_like(theta)
-    for t, g in enumerate(gradients, start=1):
-        m = b1 * m + (1 - b1) * g
-        v = b2 * v + (1 - b2) * g * g
-        theta = theta - lr * m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps)
-    return theta
-
-
-def _forgetful(theta, gradients, *numbers):
-    """m, r and c begin anew with every gradient."""
-    for g in gradients:
-        theta = _factored(theta, g[None], *numbers)
-    return theta
 
 
 def _matrix_cases(rng: np.random.Generator) -> list[tuple]:
@@ -281,21 +225,9 @@ EXERCISES = [
     Exercise(
         "12.5",
         diagnosed(
-            _factored,
+            factored_adam,
             _matrix_cases,
-            {hint: partial(_factored, slip=slip) for slip, hint in _FACTORED_SLIPS.items()}
-            | {
-                "This is Adam with the full matrix v.": _adam,
-                "m, r and c must be carried from one update to the next; here they begin anew.": _forgetful,
-                "This makes the first update alone.": lambda theta, g, *numbers: _factored(theta, g[:1], *numbers),
-                "This makes one update, with the mean of all gradients.": (
-                    lambda theta, g, *numbers: _factored(theta, g.mean(axis=0)[None], *numbers)
-                ),
-                "Nothing has moved.": lambda theta, *rest: theta,
-                "An update goes against the gradient: theta - lr ..., not plus.": (
-                    lambda theta, g, *numbers: _factored(theta, -g, *numbers)
-                ),
-            },
+            SLIPS,
             where={
                 "there is more than one gradient": lambda theta, gradients, *numbers: len(gradients) > 1,
                 "epsilon is not small beside the gradients": lambda *given: given[-1] > 1e-4,

@@ -59,8 +59,8 @@ def _labelled(rng: np.random.Generator) -> list[tuple]:
         labels[: len(present)] = present[::-1]
         guesses = rng.integers(0, classes, images)
         cases.append((labels, np.where(rng.random(images) < 0.5, labels, guesses), classes))
-    labels, predictions = np.array([2, 0, 0, 2, 4, 0]), np.array([1, 0, 0, 2, 3, 2])  # none is taken for class 4
-    return [*cases, (labels, predictions, 5), (labels, np.full_like(labels, 1), 6)]
+    labels, predictions = np.array([2, 0, 0, 2, 4, 0]), np.array([1, 0, 0, 2, 1, 2])  # none is taken for 3, 4 or 5
+    return [*cases, (labels, predictions, 6), (labels, np.array([2, 0, 0, 2, 2, 0]), 5)]
 
 
 def _absent(labels: np.ndarray, predictions: np.ndarray, classes: int) -> bool:
@@ -128,12 +128,12 @@ def _judge_search(answer: Any) -> str | None:
     step = abs(math.log10(lr) - optimum)
     if all(x > 0 and abs(math.log10(x) - best) <= 0.5 for x, (best, *_) in zip(found, _RUNS, strict=True)):
         return (
-            f"It chose {lr:.2g} where {10**optimum:.2g} was best. That is near, but the rates were too far apart: refine "
-            "around the best one, on both sides of it."
+            f"It chose {lr:.2g} where {10**optimum:.2g} was best. That is near, but the rates were too far apart: "
+            "refine around the best one, on both sides of it."
         )
     return (
-        f"It chose {lr:.2g} where {10**optimum:.2g} was best, a factor of {10**step:.2g} away. Space the rates evenly on "
-        "a logarithmic scale, from 10^-6 to 1, and refine around the best one, on both sides of it."
+        f"It chose {lr:.2g} where {10**optimum:.2g} was best, a factor of {10**step:.2g} away. Space the rates "
+        "evenly on a logarithmic scale, from 10^-6 to 1, and refine around the best one, on both sides of it."
     )
 
 
@@ -149,7 +149,7 @@ EXERCISES = [
                 -math.log(100): "The sign: a probability is below 1, minus its logarithm is positive.",
                 0.0: "A loss of 0 is that of a model that gives the right class probability 1.",
                 math.log(10): "This is the loss for 10 classes.",
-                100.0: "A model that knows nothing gives each class probability 1/100; the loss is the logarithm of 100.",
+                100.0: "The probability of each class is 1/100; the loss is a logarithm, not 100.",
                 0.99: "This is the probability of an error; the loss is minus the logarithm of the right class's.",
                 math.log(101): "CIFAR-100 has 100 classes, not 101.",
                 math.log(99): "All 100 classes have equal probabilities, the right one among them.",
@@ -221,14 +221,8 @@ EXERCISES = [
                         labels, predictions, np.union1d(labels, predictions)
                     )
                 ),
-                "A class without images counts as 0 here unless its number is above all labels. It should not count.": (
+                "A class without images counts as 0 if its number is below the largest label. It should not count.": (
                     lambda labels, predictions, classes: _classes_counted(labels, predictions, range(labels.max() + 1))
-                ),
-                "A class without images counts as 0 here unless its number is above all that occur. It should not "
-                "count.": (
-                    lambda labels, predictions, classes: _classes_counted(
-                        labels, predictions, range(max(labels.max(), predictions.max()) + 1)
-                    )
                 ),
                 "The class with the largest number is left out.": (
                     lambda labels, predictions, classes: float(
@@ -262,8 +256,7 @@ EXERCISES = [
                         np.median(_shares(labels, predictions, labels, np.unique(labels)))
                     )
                 ),
-                "This is intersection over union. Divide by the images of the class alone, not by those taken for it as "
-                "well.": _overlap,
+                "This is intersection over union. Divide by the images of the class alone.": _overlap,
                 "This is the F1 score. Divide by the images of the class alone.": _f1,
                 "This counts images of other classes that were not taken for class k as right. Look at the images of "
                 "class k alone.": _one_against_the_rest,
