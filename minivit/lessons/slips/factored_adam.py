@@ -63,16 +63,15 @@ def _forgetful(theta, gradients, *numbers):
 
 
 # what is said -> a function that makes this mistake
-SLIPS =             {hint: partial(factored_adam, slip=slip) for slip, hint in _WORDS.items()}
-            | {
-                "This is Adam with the full matrix v.": _adam,
-                "m, r and c must be carried from one update to the next; here they begin anew.": _forgetful,
-                "This makes the first update alone.": lambda theta, g, *numbers: factored_adam(theta, g[:1], *numbers),
-                "This makes one update, with the mean of all gradients.": (
-                    lambda theta, g, *numbers: factored_adam(theta, g.mean(axis=0)[None], *numbers)
-                ),
-                "Nothing has moved.": lambda theta, *rest: theta,
-                "An update goes against the gradient: theta - lr ..., not plus.": (
-                    lambda theta, g, *numbers: factored_adam(theta, -g, *numbers)
-                ),
-            }
+SLIPS = {hint: partial(factored_adam, slip=slip) for slip, hint in _WORDS.items()} | {
+    "This is Adam with the full matrix v.": _adam,
+    "m, r and c must be carried from one update to the next; here they begin anew.": _forgetful,
+    "This makes the first update alone.": lambda theta, g, *numbers: factored_adam(theta, g[:1], *numbers),
+    "This makes one update, with the mean of all gradients.": (
+        lambda theta, g, *numbers: factored_adam(theta, g.mean(axis=0)[None], *numbers)
+    ),
+    "Nothing has moved.": lambda theta, *rest: theta,
+    "An update goes against the gradient: theta - lr ..., not plus.": (
+        lambda theta, g, *numbers: factored_adam(theta, -g, *numbers)
+    ),
+}
