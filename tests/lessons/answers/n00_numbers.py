@@ -1,6 +1,7 @@
 """Answers to the exercises of notebook 00."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -41,7 +42,15 @@ def along_directions(op, X):
 RIGHT = {
     "0.1": [lambda x: math.nextafter(x, math.inf) - x, np.spacing],
     "0.2": [lambda f, f2, eps: (4 * eps * f / f2) ** 0.5],
-    "0.3": [0.005, 2.0**-7, 1.67e-3, 2.01e-3, np.finfo(np.float32).eps ** (1 / 3)],
+    "0.3": [
+        0.05,
+        (3 * 2.0**-24 / 1e-3) ** (1 / 3),
+        (3 * np.finfo(np.float32).eps * 1000) ** (1 / 3),
+        2.0**-4,
+        np.array([0.05]),
+        (0.1,),
+        Fraction(1, 16),
+    ],
     "0.4": [checker(), along_directions],
 }
 
@@ -65,13 +74,18 @@ WRONG = {
         (1e-3, "another root"),
         (2.0**-23, "eps itself"),
         (5e-5, "bottom of the V"),
-        (0.013, "3.5 times the smallest"),
-        (0.2, "too large"),
+        (0.005, "as in the table"),
+        (3.9e-3, "as in the table"),
+        (7.8e-3, "as in the table"),
+        (np.finfo(np.float32).eps ** (1 / 3), "as in the table"),
+        (0.013, "times the smallest"),
+        ("0.05", "should be one number, this is a str"),
+        (0.6, "too large"),
         (1e-9, "1 + h is 1"),
         (-0.005, "between 0 and 1"),
     ],
     "0.4": [
-        (checker(cotangent=np.ones), "with a cotangent of ones"),
+        (checker(cotangent=np.ones), "Your cotangent is all ones"),
         (checker(cotangent=np.ones, atol=1e-10), "forgets its cotangent"),
         (checker(rtol=1e-1), "one part in a thousand"),
         (checker(atol=1e-6), "tolerance absolute"),

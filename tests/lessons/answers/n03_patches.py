@@ -63,7 +63,7 @@ WRONG = {
             "divide k by C first",
         ),
         (lambda n, k, width, C, P: pixel_by_search(n, k, width, C, P)[:2], "tuple of 3"),
-        (lambda n, k, width, C, P: (k % C, k % C, k % C), "Result 1 of 3 is what result 3 should be"),
+        (lambda n, k, width, C, P: (k % C, k % C, k % C), "r is what c should be. c is right."),
     ],
     "3.3": [
         (lambda w: np.array([filter.ravel() for filter in w]).T, "(channel, row, column)"),

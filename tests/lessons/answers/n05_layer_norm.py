@@ -88,7 +88,7 @@ WRONG = {
         (lambda x, gamma, dy, eps: rms_backward(x, gamma, dy, eps, scaled=False), "gamma is missing"),
         (rms_constant_rho, "depends on x"),
         (lambda x, gamma, dy, eps: rms_backward(x, gamma, dy, eps)[0], "tuple of 2"),
-        (lambda x, gamma, dy, eps: rms_backward(x, gamma, dy, 0), "differs"),
+        (lambda x, gamma, dy, eps: rms_backward(x, gamma, dy, 0), "eps is missing"),
     ],
     "5.4": [
         (lambda x, gamma, dy, groups, eps: group_backward(x, gamma, dy, 1, eps), "all channels"),

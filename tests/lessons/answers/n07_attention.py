@@ -89,7 +89,7 @@ WRONG = {
     ],
     "7.4": [
         (lambda q, k, v, block: in_blocks(q, k, v, block, correct=False), "rises from m to m'"),
-        (lambda q, k, v, block: softmax_of(q @ k.T) @ v, "differs"),
+        (lambda q, k, v, block: softmax_of(q @ k.T) @ v, "divided by sqrt(K)"),
         (from_zero, "not finite"),
     ],
 }

@@ -73,7 +73,7 @@ WRONG = {
         (lambda z, W, dz_out: (dz_out + dz_out @ W.T, z.T @ dz_out), "LayerNorm is missing"),
         (
             lambda z, W, dz_out: (post_ln(z, W, dz_out)[0], post_ln(z, W, dz_out)[1].T),
-            "Result 2 of 2 is the right one transposed. Result 1 is right.",
+            "dW is the right one transposed. dz is right.",
         ),
     ],
     "10.5": [
