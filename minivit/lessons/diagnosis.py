@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minivit.lessons.differences import fitted
+from minivit.lessons.differences import Arrays, distance, fitted
 from minivit.lessons.exercise import Wrong
 from minivit.lessons.judges import arrays, call, function_like
 
@@ -40,41 +40,41 @@ class diagnosed(function_like):
         return " ".join(filter(None, (more, fault, self.advice)))
 
     def _agrees_with_also(self, answer: Any) -> bool:
-        return self.also is not None and function_like(self.also, self.cases, rtol=self.rtol)(answer) is None
+        other = (
+            None if self.also is None else function_like(self.also, self.cases, rtol=self.rtol, allowed=self.allowed)
+        )
+        return other is not None and other(answer) is None
 
-    def _results(self, answer: Any) -> tuple[list[tuple], list[np.ndarray], list[np.ndarray]]:
-        """Of every case: the arguments, and what the answer and the reference return as one array (n,)."""
+    def _results(self, answer: Any) -> tuple[list[tuple], list[Arrays], list[Arrays]]:
+        """Of every case: the arguments, what the answer returns, and the reference."""
         tried = [tuple(args) for args in self.cases(np.random.default_rng(0))]
         wanted = [arrays(call(self.reference, *args)) for args in tried]
-        got = [fitted(call(answer, *args), right) for args, right in zip(tried, wanted, strict=True)]
-        return tried, *([np.concatenate([x.ravel() for x in part]) for part in parts] for parts in (got, wanted))
+        returned = [call(answer, *args, allowed=self.allowed) for args in tried]
+        return tried, [fitted(result, right) for result, right in zip(returned, wanted, strict=True)], wanted
 
     def _wrong_terms(self, answer: Any) -> str:
         tried, got, wanted = self._results(answer)
-        if not self.terms or any(len(x) != 1 for x in got):
+        if not self.terms or any(a.size != 1 for (a,) in got):
             return ""
         values = np.array([[term(*args) for term in self.terms.values()] for args in tried], float)
         values /= np.abs(values).max(axis=0)
-        found, right = (_coefficients(values, np.concatenate(part)) for part in (got, wanted))
+        found, right = (_coefficients(values, np.array([x.item() for (x,) in part], float)) for part in (got, wanted))
         if found is None or right is None:
             return ""
         size = 1e-6 * np.abs(right).max()
         wrong = np.abs(found - right) > size
         good = [name for name, bad, c in zip(self.terms, wrong, right, strict=True) if not bad and abs(c) > size]
         bad = [name for name, bad in zip(self.terms, wrong, strict=True) if bad]
-        return (
-            f"The terms with {', '.join(good)} are right; those with {', '.join(bad)} are not." if good and bad else ""
-        )
+        if not good or not bad:
+            return ""
+        return f"The terms with {', '.join(good)} are right; those with {', '.join(bad)} are not."
 
     def _wrong_cases(self, answer: Any) -> str:
         tried, got, wanted = self._results(answer)
-        right = [
-            a.shape == b.shape and bool(np.abs(a - b).max(initial=0) <= self.rtol * np.abs(b).max(initial=0))
-            for a, b in zip(got, wanted, strict=True)
-        ]
-        for words, holds in self.where.items():
-            special = [bool(holds(*args)) for args in tried]
-            if any(right) and all(r or s for r, s in zip(right, special, strict=True)):
+        right = [distance(a, b) <= self.rtol for a, b in zip(got, wanted, strict=True)]
+        special = {words: [bool(holds(*args)) for args in tried] for words, holds in self.where.items()}
+        for words in sorted(special, key=lambda words: sum(special[words])):
+            if any(right) and all(r or s for r, s in zip(right, special[words], strict=True)):
                 return f"Of the cases tried, it is wrong only where {words}."
         return ""
 

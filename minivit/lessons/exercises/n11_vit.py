@@ -187,6 +187,7 @@ EXERCISES = [
             _models,
             {hint: partial(vit, slip=slip) for slip, hint in SLIPS.items()},
             rtol=1e-8,
+            allowed=(),
             where={"there are more than ten blocks": lambda images, w, P, H: "blocks.10.norm1.scale" in w},
             advice="The logits differ from the library's. To find where, take a model with "
             'classifier="gap": `tap = {}; model(images, tap=tap)` fills the dict with its tokens after every block.',

@@ -112,6 +112,7 @@ _CLIPPING = diagnosed(
     },
     where={"the gradients are shorter than the limit": _is_short, "they are longer": lambda *g: not _is_short(*g)},
     also=partial(_clip, added=1e-6),  # as PyTorch
+    allowed=(),
 )
 
 EXERCISES = [
@@ -228,6 +229,7 @@ EXERCISES = [
             factored_adam,
             _matrix_cases,
             SLIPS,
+            allowed=(),
             where={
                 "there is more than one gradient": lambda theta, gradients, *numbers: len(gradients) > 1,
                 "epsilon is not small beside the gradients": lambda *given: given[-1] > 1e-4,

@@ -102,10 +102,10 @@ _RUNS = (
 def _judge_search(answer: Any) -> str | None:
     found = []
     for optimum, divergence, start in _RUNS:
-        (lr,) = arrays((call(answer, _training(optimum, divergence, start)),))
-        if lr.size != 1:
-            return f"It should return one learning rate, and returned an array {lr.shape}."
-        found.append(float(lr.item()))
+        (rate,) = arrays((call(answer, _training(optimum, divergence, start)),))
+        if rate.size != 1:
+            return f"It should return one learning rate, and returned an array {rate.shape}."
+        found.append(float(rate.item()))
     far = [x <= 0 or not abs(math.log10(x) - optimum) <= 0.1 for x, (optimum, *_) in zip(found, _RUNS, strict=True)]
     if not any(far):
         return None

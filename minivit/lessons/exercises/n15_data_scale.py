@@ -7,11 +7,11 @@ import numpy as np
 
 from minivit.lessons.diagnosis import diagnosed
 from minivit.lessons.exercise import Exercise
-from minivit.lessons.judges import Arrays, number
+from minivit.lessons.judges import number
 from minivit.lessons.slips.power_law import SLIPS, power_law
 
 
-def _mean_and_error(values: np.ndarray) -> Arrays:
+def _mean_and_error(values: np.ndarray) -> tuple[float, ...]:
     return np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values))
 
 
@@ -19,7 +19,7 @@ def _crossing(a1: float, b1: float, a2: float, b2: float) -> float:
     return (a1 / a2) ** (1 / (b1 - b2))
 
 
-def _power_law_with_floor(n: np.ndarray, error: np.ndarray) -> Arrays:
+def _power_law_with_floor(n: np.ndarray, error: np.ndarray) -> tuple[float, ...]:
     """For each floor c the rest is a power law; c is searched on ever finer grids for the smallest squared residual."""
 
     def residual(c: float) -> float:
@@ -54,24 +54,24 @@ def _exact_laws_with_floor(_: np.random.Generator) -> list[tuple]:
     return [(n, a * n**-b + c) for n, a, b, c in laws]
 
 
-def _no_floor(n: np.ndarray, error: np.ndarray) -> Arrays:
+def _no_floor(n: np.ndarray, error: np.ndarray) -> tuple[float, ...]:
     return *power_law(n, error), 0.0
 
 
-def _floor_at(share: float, n: np.ndarray, error: np.ndarray) -> Arrays:
+def _floor_at(share: float, n: np.ndarray, error: np.ndarray) -> tuple[float, ...]:
     """The floor a fixed share of the smallest error."""
     c = share * error.min()
     return *power_law(n, error - c), c
 
 
-def _noted(which: int, change: Callable[[float], float], n: np.ndarray, error: np.ndarray) -> Arrays:
+def _noted(which: int, change: Callable[[float], float], n: np.ndarray, error: np.ndarray) -> tuple[float, ...]:
     """The right a, b, c with one of them changed."""
     found = list(_power_law_with_floor(n, error))
     found[which] = change(found[which])
     return tuple(found)
 
 
-def _not_subtracted(n: np.ndarray, error: np.ndarray) -> Arrays:
+def _not_subtracted(n: np.ndarray, error: np.ndarray) -> tuple[float, ...]:
     """The right floor, but a and b of the errors with it."""
     return *power_law(n, error), _power_law_with_floor(n, error)[2]
 

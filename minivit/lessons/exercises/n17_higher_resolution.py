@@ -218,6 +218,7 @@ EXERCISES = [
                     half_pixel_weights(old, new).T
                 ),
             },
+            allowed=(),
             where={
                 "the grid shrinks": lambda old, new: new < old,
                 "the grid grows": lambda old, new: new > old,
@@ -255,6 +256,7 @@ EXERCISES = [
                     lambda table, old, new, weights: _resized_by(table, old, new, lambda a, b: weights(a, b)[::-1])
                 ),
             },
+            allowed=(),
             where={
                 "the weights are not those of align_corners": lambda *given: given[3] is half_pixel_weights,
                 "the old grid is not square": lambda table, old, new, weights: old[0] != old[1],
@@ -288,6 +290,7 @@ EXERCISES = [
                     lambda d, old, new, weights: _by_columns(_backward(d, old, new, weights), old[::-1])
                 ),
             },
+            allowed=(),
             where={
                 "the weights are not those of align_corners": lambda *given: given[3] is half_pixel_weights,
                 "the old grid is not square": lambda d, old, new, weights: old[0] != old[1],

@@ -1,6 +1,7 @@
 """CutMix with a given box, and the slips that one makes in writing it: for the judge of exercise 14.4."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -140,7 +141,7 @@ def sticks_out(images, labels, lam, centre):
 
 
 # what is said -> a function that makes this mistake
-SLIPS = {
+SLIPS: dict[str, Callable] = {
     "1 - lam is the share of the area, so each side is its square root.": (
         lambda i, t, lam, centre: cutmix(i, t, lam, centre, side=1 - lam)
     ),

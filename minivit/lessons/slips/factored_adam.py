@@ -1,5 +1,6 @@
 """Adam with a factored second moment, and the slips that one makes in writing it: for the judge of exercise 12.5."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -63,7 +64,7 @@ def _forgetful(theta, gradients, *numbers):
 
 
 # what is said -> a function that makes this mistake
-SLIPS = {hint: partial(factored_adam, slip=slip) for slip, hint in _WORDS.items()} | {
+SLIPS: dict[str, Callable] = {hint: partial(factored_adam, slip=slip) for slip, hint in _WORDS.items()} | {
     "This is Adam with the full matrix v.": _adam,
     "m, r and c must be carried from one update to the next; here they begin anew.": _forgetful,
     "This makes the first update alone.": lambda theta, g, *numbers: factored_adam(theta, g[:1], *numbers),

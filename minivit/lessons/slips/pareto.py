@@ -1,5 +1,7 @@
 """The Pareto front, and the slips that one makes in finding it: for the judge of exercise 16.3."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 
@@ -71,7 +73,7 @@ def some_equal(prices: np.ndarray, accuracies: np.ndarray) -> bool:
 
 
 # what is said -> a function that makes this mistake
-SLIPS = {
+SLIPS: dict[str, Callable] = {
     "These are all models. One that another beats in both is not on the front.": _all_by_price,
     "This is the front of the least accurate models.": _worst_front,
     "The right models, but not sorted by price.": _in_given_order,

@@ -1,40 +1,41 @@
 """Fitting a power law, and the slips that one makes in it: for the judge of exercise 15.3."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from minivit.lessons.judges import Arrays
+Pair = tuple[float, float]
 
 
-def power_law(n: np.ndarray, error: np.ndarray) -> Arrays:
+def power_law(n: np.ndarray, error: np.ndarray) -> Pair:
     """Least squares of log error = log a - b log n."""
     slope, intercept = np.polyfit(np.log(n), np.log(error), 1)
     return np.exp(intercept), -slope
 
 
-def _straight_line(n: np.ndarray, error: np.ndarray) -> Arrays:
+def _straight_line(n: np.ndarray, error: np.ndarray) -> Pair:
     slope, intercept = np.polyfit(n, error, 1)
     return intercept, -slope
 
 
-def _exponential(n: np.ndarray, error: np.ndarray) -> Arrays:
+def _exponential(n: np.ndarray, error: np.ndarray) -> Pair:
     slope, intercept = np.polyfit(n, np.log(error), 1)
     return np.exp(intercept), -slope
 
 
-def _through_one(n: np.ndarray, error: np.ndarray) -> Arrays:
+def _through_one(n: np.ndarray, error: np.ndarray) -> Pair:
     """a = 1."""
     return 1.0, -(np.log(n) @ np.log(error)) / (np.log(n) @ np.log(n))
 
 
-def _sizes_from_errors(n: np.ndarray, error: np.ndarray) -> Arrays:
+def _sizes_from_errors(n: np.ndarray, error: np.ndarray) -> Pair:
     """Least squares of log n."""
     slope, intercept = np.polyfit(np.log(error), np.log(n), 1)
     return np.exp(-intercept / slope), -1 / slope
 
 
-def _errors_as_they_are(n: np.ndarray, error: np.ndarray) -> Arrays:
+def _errors_as_they_are(n: np.ndarray, error: np.ndarray) -> Pair:
     """Least squares of error - a n^-b, by Gauss and Newton."""
     a, b = power_law(n, error)
     for _ in range(50):
@@ -44,23 +45,23 @@ def _errors_as_they_are(n: np.ndarray, error: np.ndarray) -> Arrays:
     return a, b
 
 
-def _weighted_by_size(n: np.ndarray, error: np.ndarray) -> Arrays:
+def _weighted_by_size(n: np.ndarray, error: np.ndarray) -> Pair:
     slope, intercept = np.polyfit(np.log(n), np.log(error), 1, w=np.sqrt(n))
     return np.exp(intercept), -slope
 
 
-def _fit_to(part: slice | list[int], n: np.ndarray, error: np.ndarray) -> Arrays:
+def _fit_to(part: slice | list[int], n: np.ndarray, error: np.ndarray) -> Pair:
     return power_law(n[part], error[part])
 
 
-def _logarithms_to(base: float, n: np.ndarray, error: np.ndarray) -> Arrays:
+def _logarithms_to(base: float, n: np.ndarray, error: np.ndarray) -> Pair:
     """exp of a logarithm to another base."""
     a, b = power_law(n, error)
     return np.exp(np.log(a) / np.log(base)), b
 
 
 # what is said -> a function that makes this mistake
-SLIPS = {
+SLIPS: dict[str, Callable] = {
     "The second number is the slope of the line, which is -b. The law has the minus in it already.": (
         lambda n, e: (power_law(n, e)[0], -power_law(n, e)[1])
     ),
