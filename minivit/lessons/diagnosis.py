@@ -19,12 +19,14 @@ class diagnosed(function_like):
     that is one too is told which of its terms are right. There must be more cases than terms.
     where: words that follow "where" -> what is True of the arguments of some cases. An answer that is wrong in such
     cases alone is told so.
+    explained: given the arguments and the results of a case that is wrong, a sentence about it, or "".
     also: a function whose results are right too, such as another convention.
     advice: what to do about an unknown mistake.
     """
 
     terms: Mapping[str, Callable[..., float]] = field(default_factory=dict)
     where: Mapping[str, Callable[..., bool]] = field(default_factory=dict)
+    explained: Callable[[tuple, Arrays], str] | None = None
     also: Callable | None = None
     advice: str = ""
 
@@ -34,7 +36,7 @@ class diagnosed(function_like):
             return fault if fault in self.mistakes else None
         try:
             with np.errstate(all="ignore"):
-                more = self._wrong_terms(answer) or self._wrong_cases(answer)
+                more = self._wrong_terms(answer) or self._wrong_cases(answer) or self._explained(answer)
         except (Wrong, np.linalg.LinAlgError):  # what the answer raised is in `fault` already
             more = ""
         return " ".join(filter(None, (more, fault, self.advice)))
@@ -71,12 +73,26 @@ class diagnosed(function_like):
 
     def _wrong_cases(self, answer: Any) -> str:
         tried, got, wanted = self._results(answer)
-        right = [distance(a, b) <= self.rtol for a, b in zip(got, wanted, strict=True)]
+        right = self._right(got, wanted)
         special = {words: [bool(holds(*args)) for args in tried] for words, holds in self.where.items()}
         for words in sorted(special, key=lambda words: sum(special[words])):
             if any(right) and all(r or s for r, s in zip(right, special[words], strict=True)):
                 return f"Of the cases tried, it is wrong only where {words}."
         return ""
+
+    def _right(self, got: list[Arrays], wanted: list[Arrays]) -> list[bool]:
+        return [distance(a, b) <= self.rtol for a, b in zip(got, wanted, strict=True)]
+
+    def _explained(self, answer: Any) -> str:
+        if self.explained is None:
+            return ""
+        tried, got, wanted = self._results(answer)
+        said = [
+            self.explained(args, result)
+            for args, result, right in zip(tried, got, self._right(got, wanted), strict=True)
+            if not right
+        ]
+        return next(filter(None, said), "")
 
 
 def _coefficients(values: np.ndarray, results: np.ndarray) -> np.ndarray | None:

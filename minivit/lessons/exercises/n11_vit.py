@@ -114,7 +114,7 @@ EXERCISES = [
         "11.2",
         diagnosed(
             lambda T, D: 0.5 + T / (4 * D),
-            lambda rng: [(197, 768), (65, 64), (10, 3), (1, 8)],
+            lambda rng: [(197, 768), (65, 64), (10, 3), (1, 8), (4, 5), (30, 7), (50, 2), (9, 20)],
             {
                 "The two products with A are missing: the ratio must depend on T.": lambda T, D: 0.5,
                 "The four projections are missing: 4 T D^2.": lambda T, D: T / (4 * D),
@@ -133,7 +133,14 @@ EXERCISES = [
                     lambda T, D: 4 * T * D**2 + 2 * T**2 * D
                 ),
             },
-            terms={"no letter": lambda T, D: 1, "T / D": lambda T, D: T / D},
+            terms={
+                "no letter": lambda T, D: 1,
+                "T / D": lambda T, D: T / D,
+                "D / T": lambda T, D: D / T,
+                "1 / D": lambda T, D: 1 / D,
+                "1 / T": lambda T, D: 1 / T,
+                "T": lambda T, D: T,
+            },
         ),
         "1/2 + T/(4D): the ratio is 1 at T = 2D. The number of heads does not matter.",
     ),

@@ -143,6 +143,9 @@ EXERCISES = [
                     partial(_first_update, of_m=0.001, of_v=0.1)
                 ),
                 "The update has the sign of -g, entry by entry.": lambda g, lr: np.full_like(g, -lr),
+                "v is the running mean of g^2; the root of g itself is no number where g is negative.": (
+                    lambda g, lr: -lr * g / np.sqrt(g)
+                ),
                 "The learning rate is missing.": lambda g, lr: -np.sign(g),
             },
             rtol=1e-7,  # of which epsilon, 1e-8, is the tenth part

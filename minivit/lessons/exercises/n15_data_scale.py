@@ -190,6 +190,17 @@ EXERCISES = [
                 "The logarithms of a are to base 10, so n is 10 to the power of the quotient, not exp.": (
                     lambda a1, b1, a2, b2: np.exp(np.log10(a1 / a2) / (b1 - b2))
                 ),
+                "log n = (log a1 - log a2) / (b1 - b2): the logarithms are subtracted, not added.": (
+                    lambda a1, b1, a2, b2: (a1 * a2) ** (1 / (b1 - b2))
+                ),
+                "The exponent has the difference of b1 and b2; this has b1 alone.": (
+                    lambda a1, b1, a2, b2: (a1 / a2) ** (1 / b1)
+                ),
+                "The exponent has the difference of b1 and b2; this has b2 alone.": (
+                    lambda a1, b1, a2, b2: (a1 / a2) ** (1 / b2)
+                ),
+                "a2 has to come in: it is the quotient a1 / a2.": lambda a1, b1, a2, b2: a1 ** (1 / (b1 - b2)),
+                "a1 has to come in: it is the quotient a1 / a2.": lambda a1, b1, a2, b2: a2 ** (1 / (b1 - b2)),
                 "This is the error at which they meet; the n is asked.": (
                     lambda a1, b1, a2, b2: a1 * _crossing(a1, b1, a2, b2) ** -b1
                 ),

@@ -4,7 +4,7 @@ import numpy as np
 
 from minivit.lessons.diagnosis import diagnosed
 from minivit.lessons.exercise import Exercise
-from minivit.lessons.slips.pareto import SLIPS, front, some_equal
+from minivit.lessons.slips.pareto import SLIPS, explained, front, some_equal
 from minivit.lessons.slips.smallest_patch import judge_patch
 
 
@@ -47,7 +47,7 @@ EXERCISES = [
         "16.2",
         diagnosed(
             lambda D, F: 2 * D + F,
-            lambda rng: [(768, 3072), (64, 100), (192, 768), (5, 3)],
+            lambda rng: [(768, 3072), (64, 100), (192, 768), (5, 3), (2, 9), (30, 31), (7, 1)],
             {
                 "This is right for F = 4 D only.": lambda D, F: 6 * D,
                 "The products with weights are those of attention, 8 N D^2, and of the MLP, 4 N D F; this leaves out "
@@ -72,6 +72,8 @@ EXERCISES = [
                 "D": lambda D, F: D,
                 "F": lambda D, F: F,
                 "no letter": lambda D, F: 1,
+                "F^2 / D": lambda D, F: F * F / D,
+                "D^2 / F": lambda D, F: D * D / F,
             },
         ),
         "With F = 4 D it is 6 D: 4,608 tokens for ViT-B, an image of more than 1,000 pixels with patches of 16.",
@@ -83,6 +85,7 @@ EXERCISES = [
             _models,
             SLIPS,
             where={"two prices or accuracies are equal": some_equal},
+            explained=explained,
         ),
         "Sorted by price, and by falling accuracy where prices agree, it is where the running maximum rises.",
     ),

@@ -207,6 +207,12 @@ EXERCISES = [
                 "pitch is (down, across): rows are pitch[0] apart, columns pitch[1].": (
                     lambda attention, grid, pitch: _to_others(attention, grid, pitch[::-1])
                 ),
+                "As queries the first tokens were taken, [class] among them: patch i is token i + 1.": (
+                    lambda attention, grid, pitch: _to_others(np.roll(attention, 1, axis=1), grid, pitch)
+                ),
+                "As keys the first tokens were taken, [class] among them: patch j is token j + 1.": (
+                    lambda attention, grid, pitch: _to_others(np.roll(attention, 1, axis=2), grid, pitch)
+                ),
                 "This counts patches; the distance is in pixels.": (
                     lambda attention, grid, pitch: _to_others(attention, grid, (1, 1))
                 ),

@@ -72,6 +72,20 @@ def some_equal(prices: np.ndarray, accuracies: np.ndarray) -> bool:
     return any(len(np.unique(x)) < len(x) for x in (prices, accuracies))
 
 
+def explained(args: tuple, results: tuple[np.ndarray, ...]) -> str:
+    """Which model is on the front and should not be, or the other way round."""
+    (prices, accuracies), (got,) = args, results
+    right = front(prices, accuracies)
+    if got.ndim != 1 or not np.isin(got, np.arange(len(prices))).all():
+        return ""
+    told = f"Of the prices {prices.tolist()} with the accuracies {accuracies.tolist()} it"
+    if len(extra := np.setdiff1d(got, right)):
+        return f"{told} takes model {int(extra[0])}, to which another is preferable."
+    if len(missing := np.setdiff1d(right, got)):
+        return f"{told} leaves out model {int(missing[0])}, to which no other is preferable."
+    return f"{told} takes one model twice." if len(got) > len(right) else ""
+
+
 # what is said -> a function that makes this mistake
 SLIPS: dict[str, Callable] = {
     "These are all models. One that another beats in both is not on the front.": _all_by_price,
