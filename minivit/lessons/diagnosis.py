@@ -36,7 +36,7 @@ class diagnosed(function_like):
             return fault if fault in self.mistakes else None
         try:
             with np.errstate(all="ignore"):
-                more = self._wrong_terms(answer) or self._wrong_cases(answer) or self._explained(answer)
+                more = self._wrong_terms(answer) or self._explained(answer) or self._wrong_cases(answer)
         except (Wrong, np.linalg.LinAlgError):  # what the answer raised is in `fault` already
             more = ""
         return " ".join(filter(None, (more, fault, self.advice)))

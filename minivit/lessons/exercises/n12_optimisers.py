@@ -110,7 +110,10 @@ _CLIPPING = diagnosed(
             lambda a, b, c: _scaled(a, b, max(1.0, c / _norm(a, b)))
         ),
     },
-    where={"the gradients are shorter than the limit": _is_short, "they are longer": lambda *g: not _is_short(*g)},
+    where={
+        "the gradients are shorter than the limit": _is_short,
+        "the gradients are longer than the limit": lambda *g: not _is_short(*g),
+    },
     also=partial(_clip, added=1e-6),  # as PyTorch
     allowed=(),
 )

@@ -36,7 +36,7 @@ def _in_given_order(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
 
 def _strictly_better(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
     """Keeps a model unless another is both cheaper and more accurate."""
-    return np.array([i for i in _all_by_price(prices, accuracies) if not _beaten(i, prices, accuracies)])
+    return np.array([i for i in np.lexsort((-accuracies, prices)) if not _beaten(i, prices, accuracies)])
 
 
 def _beaten(i: int, prices: np.ndarray, accuracies: np.ndarray) -> bool:
