@@ -28,9 +28,10 @@ def alike(a: np.ndarray, b: np.ndarray, tolerance: float = LIKE) -> bool:
     """Same shape, and no difference above the tolerance times the largest entry of b; NaN equals NaN."""
     if a.shape != b.shape:
         return False
-    with np.errstate(all="ignore"):
-        size = float(np.nanmax(np.abs(b), initial=0)) if b.size else 0.0
-        return bool(np.all((a == b) | (np.abs(a - b) <= (tolerance * size or 1e-12)) | (np.isnan(a) & np.isnan(b))))
+    finite = np.isfinite(a) & np.isfinite(b)
+    size = float(np.abs(b[finite]).max(initial=0))
+    near = bool(np.all(np.abs(a[finite] - b[finite]) <= (tolerance * size or 1e-12)))
+    return near and np.array_equal(a[~finite], b[~finite], equal_nan=True)
 
 
 def all_alike(pairs: Pairs, change: Callable = lambda a: a, to: Callable = lambda b: b) -> bool:
@@ -259,16 +260,15 @@ def _rows(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) -> st
     ndim = pairs[0][1].ndim
     if not all(np.isfinite(a).all() for a, _ in pairs):
         return None
-    for axes in (c for n in range(1, ndim) for c in itertools.combinations(range(ndim), n)):
+    for axes in (c for n in range(ndim - 1, 0, -1) for c in itertools.combinations(range(ndim), n)):
         if any(math.prod(b.shape[i] for i in axes) < 2 for _, b in pairs):
             continue
-        where = (
-            f"in each {'row' if axes == (1,) else 'column'}" if ndim == 2 else f"that is the same along {_axes(axes)}"
-        )
+        own = f"of its own in each {'row' if axes == (1,) else 'column'}"
+        where = own if ndim == 2 else f"that is the same along {_axes(axes)}"
         if all(b.all() and np.all(np.ptp(a / b, axis=axes) <= LIKE * np.abs(a / b).max(axis=axes)) for a, b in pairs):
-            return f"is right but for one factor {where}"
+            return f"is right but for a factor {where}"
         if all(np.all(np.ptp(a - b, axis=axes) <= LIKE * np.abs(b).max()) for a, b in pairs):
-            return f"is right but for one number that is added {where}"
+            return f"is right but for an added number {where}"
     return None
 
 

@@ -154,7 +154,7 @@ def _checker(answer: Any) -> str | None:
         (_WRONG_OPS, False, "It accepts a wrong op"),
     ):
         for name, op in ops.items():
-            shapes = [(4, 3), (2, 7), (40, 50)] if "entry" in name or name == "tanh" else [(4, 3), (2, 7)]
+            shapes = [(4, 3), (2, 7), (5, 4), (3, 8)] + [(40, 50)] * ("entry" in name or name == "tanh")
             for seed, shape in enumerate(shapes):
                 X = np.random.default_rng(seed).uniform(-2, 2, shape)
                 watched = _Watched(op)

@@ -37,7 +37,7 @@ def _log_sum_exp_fault(answer: Any) -> str | None:
     """What is wrong, with words of its own for overflow, which is what the exercise is about."""
     with np.errstate(all="ignore"):
         fault = _judge_log_sum_exp(answer)
-    if fault and "not finite" in fault:
+    if fault and "not finite" in fault and not _judge_log_sum_exp.without(answer, 1, 2):
         return (
             "It is not finite for large logits: exp(1000) overflows, and exp(-1000) is 0, whose logarithm is -inf. "
             "Subtract from each row a number that makes its largest exponent 0."
@@ -125,7 +125,7 @@ def _blocks_fault(answer: Any) -> str | None:
     """What is wrong, with words of its own for overflow."""
     with np.errstate(all="ignore"):
         fault = _judge_blocks(answer)
-    if fault and "not finite" in fault:
+    if fault and "not finite" in fault and not _judge_blocks.without(answer, 1):
         return (
             "It is not finite for large logits: exp overflows. Keep the largest logit of each row so far, and rescale "
             "the sum when a larger one comes."

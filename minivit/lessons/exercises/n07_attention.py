@@ -151,9 +151,9 @@ def _in_blocks_fault(answer: Any) -> str | None:
     """What is wrong, with words of its own for overflow, and for memory: blocks need a small part of the bytes of A."""
     with np.errstate(all="ignore"):
         fault = _IN_BLOCKS(answer)
-    if fault and "not finite" in fault:
+    if fault and "not finite" in fault and not _IN_BLOCKS.without(answer, 1, 3):
         return (
-            f"{fault} exp of a large score overflows, and if all scores are far below zero every exp is 0. Subtract "
+            "It is not finite for large scores: exp overflows, and if all are far below zero every exp is 0. Subtract "
             "the largest score of all blocks so far, beginning with -inf, and correct both sums when it rises."
         )
     if fault:

@@ -50,7 +50,7 @@ def _attend_by_head(qkv, heads):
     return np.concatenate([_attend(qkv_of_head, heads=1) for qkv_of_head in single], axis=2)
 
 
-_RIGHT_ONES = {"is right": _attend, "is right, computed head by head": _attend_by_head}
+_RIGHT_ONES = {"computes all heads at once": _attend, "goes head by head": _attend_by_head}
 _WRONG_ONES = {
     "splits the heads by a reshape alone": lambda qkv, heads: _attend(qkv, heads, split=_split_by_reshape),
     "merges the heads by a reshape alone": lambda qkv, heads: _attend(qkv, heads, merge=_merge_by_reshape),

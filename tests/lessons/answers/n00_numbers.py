@@ -95,3 +95,17 @@ WRONG = {
         (lambda op, X: 1.0, "True or False"),
     ],
 }
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "0.4": {
+        "numerical = np.ones(X.shape)": "every entry is overwritten",
+        "G = …": "another random cotangent tells as much",
+        "V = …": "another direction tells as much",
+        "rng = np.random.default_rng(…)": "another seed tells as much",
+        "for _ in range(…):": "one direction is enough for entries that differ by a hundredth and a tolerance of 1e-6",
+        "noise = …": "another allowance for rounding, still far below the smallest fault",
+        "if abs((up - down) / 2e-05 - (d * V).sum()) >…": "another tolerance, still between the faults and rounding",
+        "return bool(np.abs(d - numerical).max() <…": "another tolerance, still between the faults and rounding",
+    },
+}

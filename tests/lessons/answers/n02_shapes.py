@@ -96,3 +96,18 @@ WRONG = {
         (lambda *args: (einsum_backward(*args)[0], 0.5 * einsum_backward(*args)[1]), "0.5 times"),
     ],
 }
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "2.1": {
+        "lambda dY: np.ones(len(dY[…])) @ sum(dY)": "every image has N tokens",
+    },
+    "2.4": {
+        "square(lambda G, X: 2 * X)": "the mutant is another right answer: it forgets G",
+        "square(lambda G, X: 2 * X / G…)": "the mutant is another right answer: wrong, but not for ones",
+    },
+    "2.5": {
+        "dX, dY = (np.ones_like(X), np.zeros_like(Y))": "every entry is overwritten",
+        "dX, dY = (np.zeros_like(X), np.ones_like(Y))": "every entry is overwritten",
+    },
+}

@@ -77,3 +77,13 @@ WRONG = {
         (lambda *args: 2 * scatter(*args), "2 times"),
     ],
 }
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "3.2": {
+        "height = …": "any picture that is high enough holds the patch",
+    },
+    "3.3": {
+        "E = np.ones((P * P * C, D))": "every entry is overwritten",
+    },
+}

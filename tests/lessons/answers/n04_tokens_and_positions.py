@@ -70,3 +70,10 @@ WRONG = {
         (lambda q, k, r, dS: relative(q, k, r, dS.T), "differs"),
     ],
 }
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "4.2": {
+        "lambda A, order: A[np.ix_(order, order)]": "the two arguments are the same",
+    },
+}

@@ -97,3 +97,26 @@ WRONG = {
         (lambda *args: group_backward(*args, through_variance=False), "differs"),
     ],
 }
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "5.1": {
+        "lambda a, gamma, beta: beta": "the mutant is another right answer, the shortest",
+        "lambda a, gamma, beta: gamma * (a - a)…": "a - a is 0, whatever it is multiplied by",
+        "lambda a, gamma, beta: (a - a) / np.sqrt(1e-06) + beta": "a - a is 0, whatever it is multiplied by",
+        "lambda a, gamma, beta: beta * (a - a) / np.sqrt(1e-06) + beta": "a - a is 0, whatever it is multiplied by",
+    },
+    "5.3": {
+        "dx = np.ones_like(x)": "every entry is overwritten",
+        "dx[i] = dy[i] * gamma @ jacobian": "the Jacobian is symmetric",
+        "square = x[i] @ x[i] / x.shape[1] + eps": "the two stand on equal terms",
+        "return (dx, np.einsum('nd,nd,n->d', x, dy, …": "the two stand on equal terms",
+        "jacobian = np.eye(x.shape[1]) / square ** 0.5 - np.outer(x[i], x[i]) / …": "the two stand on equal terms",
+    },
+    "5.4": {
+        "dgamma[start:start + size] += np.einsum('hwc,hwc->c', c, dy[here]) / std": "the two stand on equal terms",
+        "return a.reshape(B, …).swapaxes(2, 1).reshape(…)": "the two stand on equal terms",
+        "dx, dgamma = (np.ones_like(x), np.zeros_like(gamma))": "every entry is overwritten",
+        "return a.reshape(B, …-2)…": "`reshape` takes any negative number for the length that is left",
+    },
+}

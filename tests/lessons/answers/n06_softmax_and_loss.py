@@ -93,7 +93,10 @@ WRONG = {
     "6.3": [
         (lambda z, labels, smoothing: smoothed(z, labels, 0), "without smoothing"),
         (lambda z, labels, smoothing: len(z) * smoothed(z, labels, smoothing), "mean over the B rows"),
-        (lambda z, labels, smoothing: smoothed(z, labels, smoothing, spread=2), "one number that is added"),
+        (
+            lambda z, labels, smoothing: smoothed(z, labels, smoothing, spread=2),
+            "an added number of its own in each column",
+        ),
     ],
     "6.4": [
         (lambda z, t, tau: temperature(z, t, tau, power=1), "one power of tau"),
@@ -106,4 +109,19 @@ WRONG = {
         (lambda x, W, labels, block: in_blocks(x, W[:, :block], labels % block, block), "shape"),
         (lambda x, W, labels, block: in_blocks(-x, W, labels, block), "differs"),
     ],
+}
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "6.1": {
+        "sums = np.logaddexp(column, sums)": "the two stand on equal terms",
+    },
+    "6.4": {
+        "dz, dtau = (np.ones_like(z), 0.0)": "every entry is overwritten",
+    },
+    "6.5": {
+        "lse = np.logaddexp(log_sum_exp(x @ W[:, i:i + block]), lse)": "the two stand on equal terms",
+        "sums = np.logaddexp(column, sums)": "the two stand on equal terms",
+        "loss, dx, dW = (lse.mean(), np.zeros_like(x), np.ones_like(W))": "every entry is overwritten",
+    },
 }

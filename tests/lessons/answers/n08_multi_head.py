@@ -92,3 +92,17 @@ WRONG = {
         (lambda q, k, v, heads, dC: multi_query(q, k, v, 1, dC[:, :, : k.shape[2]]), "entries that are 0"),
     ],
 }
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "8.3": {
+        "return … np.allclose(loops(qkv, 3), result)": "the arrays are equal or far apart",
+        "qkv = np.random.default_rng(…).standard_normal((2, 5, 3 * 3 * 4))": "another seed tells as much",
+        "y = np.ones((B, N, D))": "every entry is overwritten",
+    },
+    "8.4": {
+        "y, dq, dk, dv = (np.…(q), np.…(q), np.zeros_like(k), np.zeros_like(v))": "every entry is overwritten",
+        "dk[b] += dS.T @ q[b, :, mine]…": "the divisor that was dropped or moved is 1",
+        "dv[b] += A.T @ dC[b, :, mine]…": "the divisor that was dropped or moved is 1",
+    },
+}

@@ -98,3 +98,10 @@ WRONG = {
         (lambda z, W, V, U, dM: swiglu(z, V, W, U, dM), "differs"),
     ],
 }
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "9.4": {
+        "dz, dW1, db1 = (np.ones_like(z), np.zeros_like(W1), np.zeros_like(b1))": "every entry is overwritten",
+    },
+}

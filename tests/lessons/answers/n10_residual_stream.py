@@ -83,3 +83,23 @@ WRONG = {
         (lambda z0, W, alpha, dz_L: deep_norm(z0, W[::-1], alpha, dz_L), "differs"),
     ],
 }
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "10.2": {
+        "dgamma = np.einsum('ij,ij->j', f.reshape(-1, D), dz_out.reshape(-1, D))": "the two stand on equal terms",
+        "dgamma = …reshape(-2, D)…": "`reshape` takes any negative number for the length that is left",
+    },
+    "10.4": {
+        "jacobian = (np.eye(D) - 1 / D - np.outer(x, x) / D) / sigma": "the two stand on equal terms",
+        "result[i] = g[i] @ jacobian.T": "the Jacobian is symmetric",
+        "result[i] = jacobian @ g[i]": "the Jacobian is symmetric",
+        "result = np.ones_like(g)": "every entry is overwritten",
+    },
+    "10.5": {
+        "jacobian = (np.eye(D) - 1 / D - np.outer(x, x) / D) / sigma": "the two stand on equal terms",
+        "result[i] = g[i] @ jacobian.T": "the Jacobian is symmetric",
+        "result[i] = jacobian @ g[i]": "the Jacobian is symmetric",
+        "result = np.ones_like(g)": "every entry is overwritten",
+    },
+}
