@@ -59,6 +59,7 @@ _BUDGETS = [
     (36, 48, 4, 3e7),
     _exactly(24, 32, 2, 4, 1.01),  # enough for 36 tokens, not for 37
     _exactly(28, 16, 3, 4),
+    _exactly(44, 3, 5, 11),
     _exactly(45, 24, 5, 9, 1.2),
     _exactly(13, 40, 1, 13, 1.5),  # one patch
     _exactly(40, 8, 6, 1, 1.3),

@@ -35,20 +35,24 @@ def takes_nan(final_loss):
     return 10.0 ** np.linspace(-6, 0, 13)[int(np.argmin(losses))]
 
 
-def recalls_by_counting(labels, predictions, classes, absent=None):
-    """`absent`: what a class without images counts, if anything."""
+def recalls_by_counting(labels, predictions, classes):
     have = np.bincount(labels, minlength=classes)
     right = np.bincount(labels[labels == predictions], minlength=classes)
-    if absent is None:
-        return (right[have > 0] / have[have > 0]).mean()
-    return np.where(have > 0, right / np.maximum(have, 1), absent).mean()
+    return (right[have > 0] / have[have > 0]).mean()
+
+
+def absent_as(share, labels, predictions, classes):
+    """A class without images counts as this share."""
+    have = np.bincount(labels, minlength=classes)
+    right = np.bincount(labels[labels == predictions], minlength=classes)
+    return np.where(have > 0, right / np.maximum(have, 1), share).mean()
 
 
 def of_union(y, p, classes):
     return np.mean([np.mean(p[y == k] == k) if (y == k).any() else 0.0 for k in np.union1d(y, p)])
 
 
-def golden(final_loss, runs=20, answer=lambda x, loss: 10.0**x):
+def golden(final_loss, runs=20):
     """Golden-section search; infinite and nan count as very large."""
 
     def loss(x):
@@ -68,7 +72,13 @@ def golden(final_loss, runs=20, answer=lambda x, loss: 10.0**x):
             low, left, of_left = left, right, of_right
             right = low + share * (high - low)
             of_right = loss(right)
-    return answer((low + high) / 2, min(of_left, of_right))
+    return 10 ** ((low + high) / 2)
+
+
+def best_loss(final_loss):
+    seen = []
+    golden(lambda lr: seen.append(final_loss(lr)) or seen[-1])
+    return np.nanmin(seen)
 
 
 # number -> answers that must pass
@@ -78,9 +88,7 @@ RIGHT = {
         lambda gradients, sizes: sum(n * g for n, g in zip(sizes, gradients, strict=True)) / sum(sizes),
         lambda gradients, sizes: np.average(gradients, axis=0, weights=sizes),
         lambda gradients, sizes: np.einsum("ij,i->j", gradients, sizes / sizes.sum()),
-        lambda gradients, sizes: [
-            sum(g * n for g, n in zip(column, sizes, strict=True)) / sum(sizes) for column in gradients.T
-        ],
+        lambda gradients, sizes: [float(column @ sizes) / sum(sizes) for column in gradients.T],
     ],
     "13.3": [balanced, recalls_by_counting],
     "13.4": [two_rounds, golden],
@@ -110,9 +118,9 @@ WRONG = {
         (lambda y, p, classes: (y == p).mean(), "plain accuracy"),
         (lambda y, p, classes: balanced(y, p, classes) * len(set(y)) / classes, "without images counts as 0"),
         (of_union, "counts as 0 here if it was predicted"),
-        (lambda y, p, classes: recalls_by_counting(y, p, y.max() + 1, absent=0), "below the largest label"),
+        (lambda y, p, classes: absent_as(0, y, p, y.max() + 1), "below the largest label"),
         (lambda y, p, classes: np.mean([np.mean(p[y == k] == k) for k in set(y) if k < classes - 1]), "largest number"),
-        (lambda y, p, classes: recalls_by_counting(y, p, classes, absent=1), "a class has no images"),
+        (lambda y, p, classes: absent_as(1, y, p, classes), "a class has no images"),
         (lambda y, p, classes: balanced(p, y, classes), "by what was predicted"),
         (lambda y, p, classes: float(np.mean([(y[y == k] == p[y == k]).sum() for k in set(y)])), "how many of each"),
         (lambda y, p, classes: 1 - balanced(y, p, classes), "share of the wrong"),
@@ -124,8 +132,8 @@ WRONG = {
         (lambda final_loss: search(final_loss, rounds=((7, 1),)), "was best"),
         (lambda final_loss: search(final_loss, 1e-6, 1, ((20, 1),), space=float), "It chose"),
         (lambda final_loss: 1e-3, "the same rate"),
-        (lambda final_loss: golden(final_loss, answer=lambda x, loss: x), "logarithm of the best rate"),
-        (lambda final_loss: golden(final_loss, answer=lambda x, loss: loss), "smallest loss"),
+        (lambda final_loss: math.log10(golden(final_loss)), "logarithm of the best rate"),
+        (best_loss, "smallest loss"),
         (lambda final_loss: golden(final_loss, 8), "too far apart"),
         (lambda final_loss: search(final_loss, -5, -1), "was best"),
     ],

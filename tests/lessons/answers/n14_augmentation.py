@@ -56,21 +56,35 @@ def skip_by_factors(z, f, u, rate, dz_new):
     return [z + m * f, dz_new, m * dz_new]
 
 
-def paste_by_mask(images, labels, lam, centre, whole=round, cut=True):
+def box_at(images, lam, centre, whole=round):
+    sides = [whole(n * (1 - lam) ** 0.5) for n in images.shape[1:3]]
+    return [c - side // 2 for c, side in zip(centre, sides, strict=True)], sides
+
+
+def paste_by_mask(images, labels, lam, centre):
+    (top, left), (h, w) = box_at(images, lam, centre)
+    return paste_box(images, labels, top, left, h, w)
+
+
+def paste_box(images, labels, top, left, h, w):
     """One mask of the image for all."""
-    height, width = images.shape[1:3]
-    h, w = (whole(n * (1 - lam) ** 0.5) for n in (height, width))
-    row, column = np.ogrid[:height, :width]
-    top, left = centre[0] - h // 2, centre[1] - w // 2
-    if not cut:
-        top, left = min(max(top, 0), height - h), min(max(left, 0), width - w)
+    row, column = np.ogrid[: images.shape[1], : images.shape[2]]
     inside = (row >= top) & (row < top + h) & (column >= left) & (column < left + w)
     share = 1 - inside.mean()
     partner = [(i - 1) % len(images) for i in range(len(images))]
-    return (
-        np.where(inside[None, :, :, None], images[partner], images),
-        share * labels + (1 - share) * labels[partner],
-    )
+    mixed = np.where(inside[None, :, :, None], images[partner], images)
+    return mixed, share * labels + (1 - share) * labels[partner]
+
+
+def cut_to_whole(images, labels, lam, centre):
+    (top, left), (h, w) = box_at(images, lam, centre, whole=int)
+    return paste_box(images, labels, top, left, h, w)
+
+
+def moved_inside(images, labels, lam, centre):
+    (top, left), (h, w) = box_at(images, lam, centre)
+    top, left = min(max(top, 0), images.shape[1] - h), min(max(left, 0), images.shape[2] - w)
+    return paste_box(images, labels, top, left, h, w)
 
 
 # number -> answers that must pass
@@ -116,8 +130,8 @@ WRONG = {
         (lambda i, t, lam, c: (paste(i, t, lam, c)[0], t), "mixed as well"),
         (lambda i, t, lam, c: paste(i, t, lam, c, clip=False), "sticks out"),
         (empty_box, "not in their places"),
-        (lambda i, t, lam, c: paste_by_mask(i, t, lam, c, whole=int), "not `int`"),
-        (lambda i, t, lam, c: paste_by_mask(i, t, lam, c, cut=False), "not moved inside"),
+        (cut_to_whole, "not `int`"),
+        (moved_inside, "not moved inside"),
         (lambda i, t, lam, c: paste(i, t, lam, c[::-1]), "(row, column)"),
         (lambda i, t, lam, c: paste(i, t, lam, (c[0] + 1, c[1])), "images"),
         (lambda i, t, lam, c: paste(i, t, lam, c)[::-1], "another order"),

@@ -51,15 +51,22 @@ def strictly(prices, accuracies):
     return kept[np.lexsort((-accuracies[kept], prices[kept]))]
 
 
-def patch_from_below(side, D, L, budget, share=1.0, width=4, divisors=True):
-    """Floats, and the arithmetic of a block in one formula."""
-    for p in range(1, side + 1):
-        N = (side // p) ** 2
-        if (side % p == 0 or not divisors) and share * L * (
-            8 * N * D**2 + 4 * N**2 * D + 4 * N * D * width * D
-        ) <= budget:
-            return p
-    return None
+def flop(side, p, D, L, width=4):
+    """The arithmetic in one formula."""
+    N = (side // p) ** 2
+    return L * (8 * N * D**2 + 4 * N**2 * D + 4 * N * D * width * D)
+
+
+def patch_from_below(side, D, L, budget):
+    return next((p for p in range(1, side + 1) if side % p == 0 and flop(side, p, D, L) <= budget), None)
+
+
+def any_patch(side, D, L, budget):
+    return next((p for p in range(1, side + 1) if flop(side, p, D, L) <= budget), None)
+
+
+def narrow(side, D, L, budget):
+    return next((p for p in range(1, side + 1) if side % p == 0 and flop(side, p, D, L, width=1) <= budget), None)
 
 
 # number -> answers that must pass
@@ -111,9 +118,9 @@ WRONG = {
         (lambda *case: (patch(*case) or 1) * 2, "differs"),
         (lambda side, D, L, budget: patch(side, D, L, budget) or 0, "return None"),
         (lambda *case: patch(*case, class_token=1), "[class] token"),
-        (lambda *case: patch_from_below(*case, divisors=False), "must divide"),
-        (lambda *case: patch_from_below(*case, share=0.5), "two for each"),
-        (lambda *case: patch_from_below(*case, width=1), "MLP of width D"),
+        (any_patch, "must divide"),
+        (lambda side, D, L, budget: patch(side, D, L, 2 * budget), "two for each"),
+        (narrow, "MLP of width D"),
         (lambda side, D, L, budget: patch(side, D, 1, budget), "L blocks"),
         (lambda side, D, L, budget: patch(side, D, L, budget - 1e-3), "just the budget"),
         (lambda *case: (lambda p: p and case[0] // p)(patch(*case)), "number of patches along the side"),

@@ -26,7 +26,7 @@ def distance(attention, grid, pitch, others=True, normalised=True):
         for i, (y, x) in enumerate(places):
             total = reach = 0.0
             for j, (y2, x2) in enumerate(places):
-                if i == j and others:
+                if others and i == j:
                     continue
                 total += weights[1 + i, 1 + j]
                 reach += weights[1 + i, 1 + j] * ((y - y2) ** 2 + (x - x2) ** 2) ** 0.5
@@ -61,10 +61,10 @@ def lengths(A, v, U, project=True, add=True):
     for i in range(n):
         for j in range(n):
             parts = np.concatenate([A[h, i, j] * v[h, j] for h in range(heads)])
-            if not add:
-                f[i, j] = sum(np.linalg.norm(A[h, i, j] * v[h, j] @ U[h * K : (h + 1) * K]) for h in range(heads))
-            else:
+            if add:
                 f[i, j] = np.linalg.norm(parts @ U if project else parts)
+            else:
+                f[i, j] = sum(np.linalg.norm(A[h, i, j] * v[h, j] @ U[h * K : (h + 1) * K]) for h in range(heads))
         f[i] /= f[i].sum()
     return f
 
