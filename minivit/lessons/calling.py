@@ -205,6 +205,8 @@ def _without_library(allowed: Collection[str] | None) -> Iterator[list[str]]:
 
 def _refusal(name: str) -> str:
     function, _, inner = name.partition(".<locals>.")
+    if function == "lift":
+        function = "minivit.functional"
     called = f"the pullback of `{function}`" if inner == "vjp" else f"`{function}`"
     return f"The library did this ({called} was called); write it yourself."
 

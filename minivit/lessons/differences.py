@@ -15,7 +15,11 @@ from minivit.tensor import Tensor
 
 Arrays = tuple[np.ndarray, ...]
 FLOAT32 = 1e-5  # a relative difference this small is that of float32, or of an epsilon
-_COLLECTIONS = (tuple, list, ValuesView)
+
+
+def _is_collection(result: Any) -> bool:
+    """Whether something holds several results: a tuple, a list, a deque, the values of a dict."""
+    return isinstance(result, Sequence | ValuesView) and not isinstance(result, str | bytes)
 
 
 def data(part: Any) -> Any:
@@ -43,7 +47,7 @@ def arrays(result: Any, several: bool = False) -> Arrays:
 
     several: more than one array is asked for; then a list counts as a tuple.
     """
-    parts = tuple(result) if isinstance(result, tuple) or (several and isinstance(result, _COLLECTIONS)) else (result,)
+    parts = tuple(result) if isinstance(result, tuple) or (several and _is_collection(result)) else (result,)
     return tuple(
         array(part, "It" if len(parts) == 1 else f"Result {i + 1} of {len(parts)}") for i, part in enumerate(parts)
     )
@@ -61,7 +65,7 @@ def fitted(result: Any, wanted: Arrays, names: Sequence[str] = ()) -> Arrays:
     elif isinstance(result, np.ndarray) and result.ndim and len(result) == count:
         parts = tuple(result)
     else:
-        parts = tuple(result) if isinstance(result, _COLLECTIONS) else (result,)
+        parts = tuple(result) if _is_collection(result) else (result,)
     parts = tuple(parts)
     if len(parts) != count:
         raise Wrong(f"It should return {_count(count, names)}, and returns {_count(len(parts))}.")
@@ -74,7 +78,7 @@ def fitted(result: Any, wanted: Arrays, names: Sequence[str] = ()) -> Arrays:
 
 def _single(result: Any, wanted: np.ndarray) -> Any:
     """The one result of an answer, which may be a tuple of one, or of the numbers of an array."""
-    if not isinstance(result, _COLLECTIONS):
+    if not _is_collection(result):
         return result
     items = [data(item) for item in result]
     if len(items) == 1 and (np.ndim(items[0]) >= wanted.ndim or not wanted.ndim):
@@ -214,7 +218,7 @@ def _fault(of: Comparison, i: int) -> tuple[int, str]:
     if max(of.worst) <= FLOAT32:
         return 4, _nearly(of, i, name)
     if like := relation(pairs, of.tried, of.parameters):
-        return 2, f"{name} {like}."
+        return 2, f"{name} {like}{'' if like.endswith('?') else '.'}"
     return 3, _elsewhere(of, i, name)
 
 
@@ -243,9 +247,9 @@ def _elsewhere(of: Comparison, i: int, name: str) -> str:
     """How far off, where, and in which cases."""
     wrong = [case for case in range(len(of.tried)) if not of.off[case][i] <= of.rtol]
     pairs = of.pairs(i)
+    wrong.sort(key=lambda case: -of.off[case][i])
     where = place([pairs[case] for case in wrong], [of.tried[case] for case in wrong], of.parameters, of.rtol)
-    case = max(wrong, key=lambda k: of.off[k][i])
-    a, b = pairs[case]
+    a, b = pairs[wrong[0]]
     said = (
         f"{name} has the right shape, but differs from the right values by up to {np.abs(a - b).max():.3g}"
         if b.ndim

@@ -105,9 +105,11 @@ def _sizes(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) -> s
                 continue
             scale = "" if abs(ratios[0] - 1) < LIKE else f"{ratios[0]:.3g} times "
             said = f"is {scale}the right one {words.format(name)}"
-            if "length" in name and abs(power) == 1:
+            if name.startswith("the length") and " over " not in name and abs(power) == 1:
                 said += ": a mean where a sum is asked?" if power < 0 else ": a sum where a mean is asked?"
             return said
+    if all(b.size > 1 for _, b in pairs) and any(abs(factor - 1) > LIKE for factor in factors):
+        return f"is right but for a factor of its own in each case: {', '.join(f'{f:.6g}' for f in factors)}"
     return None
 
 
@@ -127,8 +129,13 @@ def quantities(tried: Sequence[tuple], parameters: Sequence[str]) -> Iterator[Na
         (f"{one} times {two}", [x * y for x, y in zip(a, b, strict=True)])
         for (one, a), (two, b) in itertools.combinations(single, 2)
     ]
+    quotients = [
+        (f"{one} over {two}", [x / y for x, y in zip(a, b, strict=True)])
+        for (one, a), (two, b) in itertools.combinations(single, 2)
+        if min(b) > 0
+    ]
     seen = set()
-    for name, values in (*single, *products):
+    for name, values in (*single, *products, *quotients):
         if min(values, default=0) > 0 and not _equal(values) and tuple(values) not in seen:
             seen.add(tuple(values))
             yield name, values

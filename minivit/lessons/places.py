@@ -9,7 +9,7 @@ from minivit.lessons.likeness import Pairs
 
 
 def place(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str], rtol: float) -> str | None:
-    """Where the two differ, as the end of "It differs". Pairs are those of the cases that differ."""
+    """Where the two differ, as the end of "It differs". Pairs are those of the cases that differ, the worst first."""
     wrong = [np.abs(a - b) > rtol * np.abs(b).max(initial=0) for a, b in pairs]
     if len({b.ndim for _, b in pairs}) > 1 or not pairs[0][1].ndim:
         return _tendency(pairs)
@@ -17,10 +17,10 @@ def place(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str], rtol:
         if all(0 < part.sum() < part.size and not (bad & ~part).any() for bad, part in zip(wrong, inside, strict=True)):
             return f"only {name}"
     for name, inside in _regions(pairs, tried, parameters):
-        if all(0 < part.sum() < part.size and not (bad & part).any() for bad, part in zip(wrong, inside, strict=True)):
+        if all(0 < part.sum() < part.size and (bad != part).all() for bad, part in zip(wrong, inside, strict=True)):
             return f"everywhere but {name}"
-    bad = max(wrong, key=np.mean)
-    if 2 * bad.sum() <= bad.size:
+    bad = wrong[0]
+    if all(2 * part.sum() <= part.size for part in wrong):
         return f"in {bad.sum()} of {bad.size} entries, the first at {_index(bad)}"
     return _tendency(pairs)
 

@@ -1,11 +1,13 @@
 """The judges against right answers with one change each: what they accept, and how much they tell of the rest."""
 
+import ast
 import collections
 import itertools
 from pathlib import Path
 
 import pytest
 from lessons import mutants
+from lessons.mutators import edits
 
 PAGE = Path(__file__).parents[2] / "docs" / "judges.md"
 
@@ -42,8 +44,8 @@ def answer(x, y, keep=True):
 
 
 def changed_lines(source=SOURCE):
-    tree = mutants.ast.parse(source)
-    return list(mutants._edits(tree.body[0]))
+    tree = ast.parse(source)
+    return list(edits(tree.body[0]))
 
 
 @pytest.mark.parametrize(
@@ -73,10 +75,10 @@ def test_a_mutant_has_one_change(kind, line):
 
 
 def test_the_tree_is_as_before_after_all_changes():
-    tree = mutants.ast.parse(SOURCE)
-    for _ in mutants._edits(tree.body[0]):
+    tree = ast.parse(SOURCE)
+    for _ in edits(tree.body[0]):
         pass
-    assert mutants.ast.unparse(tree) == mutants.ast.unparse(mutants.ast.parse(SOURCE))
+    assert ast.unparse(tree) == ast.unparse(ast.parse(SOURCE))
 
 
 def test_a_sample_has_every_operator():
