@@ -47,9 +47,7 @@ def block(z, w, H, eps):
 
 
 def vit(images, w, P, H, last=True, as_text=False, eps=1e-6, read=slice(None)):
-    depth = 0
-    while f"blocks.{depth}.norm1.scale" in w:
-        depth += 1
+    depth = sum(name.endswith(".norm1.scale") for name in w)
     order = sorted(range(depth), key=str) if as_text else range(depth)
     logits = []
     for image in images:
@@ -182,4 +180,22 @@ WRONG = {
 }
 
 # number -> a change of a right answer that leaves it right -> why
-EQUIVALENT = {}
+EQUIVALENT = {
+    "11.4": {
+        "result = np.ones((len(dz0), height, width, channels))": "every entry is overwritten",
+        "result[:, row:row + P, column:column + P] = pixels.reshape(len(dz0), P, P, channels)": "P is P",
+        "kernel = E.reshape(P, P, -2, E.shape[1])": "a negative number stands for the length that is left",
+        "tokens = …, -2)": "a negative number stands for the length that is left",
+        "return np.einsum(…).reshape(…, -2)": "a negative number stands for the length that is left",
+        "kernel = E.reshape(P, P, -1, E.shape[1])": "P is P",
+        "kernel = E.reshape(P, -1, P, E.shape[1])": "no case has P and C different from each other and both above 1?",
+        "tokens = dz0[:, 1:].reshape(height // P, len(dz0), width // P, -1)": "?",
+    },
+    "11.5": {
+        "x = …reshape(B, -2, P * P * C)": "a negative number stands for the length that is left",
+        "q, k, v = …H, -2), (2, 3), (0, 2))": "a negative number stands for the length that is left",
+        "x = …swapaxes(3, 2).reshape(B, -1, P * P * C)": "axes are exchanged, in whatever order they are named",
+        "e = np.exp(scores - …": "a softmax does not change when a number is added to a row; no case has large scores",
+        "return (x - x.mean(1, keepdims=True)) / …": "axis 1 is the last of the two",
+    },
+}

@@ -133,4 +133,20 @@ WRONG = {
 }
 
 # number -> a change of a right answer that leaves it right -> why
-EQUIVALENT = {}
+EQUIVALENT = {
+    "12.1": {
+        "lambda g, lr: -lr / np.sign(g)": "a sign is its own inverse",
+        "return -lr * m / (np.sqrt(v) …": "epsilon may be left out",
+        "return -lr * m / np.sqrt(v)": "epsilon may be left out",
+    },
+    "12.2": {
+        "if norm < max_norm:": "where the two are equal, the factor is 1",
+        "return [x if norm <= max_norm else …": "where the two are equal, the factor is 1",
+        "factor = np.clip(max_norm / norm, None, 1)": "PyTorch's epsilon may be left out",
+        "factor = np.clip(max_norm / (norm + 0.0), None, 1)": "PyTorch's epsilon may be left out",
+    },
+    "12.5": {
+        "r += (1 - b2) * ((g ** 2).sum(axis=1) - r)": "r is divided by its own mean, so a factor in it cancels",
+        "v = square.mean(1, keepdims=True) * square.mean(0…": "a row spreads with and without an axis of length 1",
+    },
+}

@@ -140,4 +140,20 @@ WRONG = {
 }
 
 # number -> a change of a right answer that leaves it right -> why
-EQUIVALENT = {}
+EQUIVALENT = {
+    "13.2": {
+        "lambda …: sum((… in zip(gradients, sizes, strict=True))) / sum(sizes)": "the two stand on equal terms",
+        "lambda gradients, sizes: sum((… in zip(sizes, gradients…))) / sum(sizes)": "the two have the same length",
+        "lambda gradients, sizes: [float(sizes @ column) / sum(sizes) …]": "the two stand on equal terms",
+    },
+    "13.3": {
+        "right = [p == k for y, p in zip(labels, predictions…) if y == k]": "the two have the same length",
+        "right = np.bincount(predictions[labels == predictions], minlength=classes)": "the two are equal there",
+    },
+    "13.4": {
+        "low, high = …": "a wider search still comes near enough within 20 runs",
+        "for _ in range(…": "a run less still comes near enough",
+        "return found if math.isfinite(found) else 2000000000.0 + x": "any number above every loss",
+        "if of_left <= of_right:": "where the two are equal, either side will do",
+    },
+}

@@ -139,4 +139,18 @@ WRONG = {
 }
 
 # number -> a change of a right answer that leaves it right -> why
-EQUIVALENT = {}
+EQUIVALENT = {
+    "14.2": {
+        "m = np.where(…).reshape(-2, 1, 1)": "a negative number stands for the length that is left",
+        "m = np.where(u < rate, 0, 1 / (1 - rate)).reshape(-1, 1, 1)": "1 is 1",
+    },
+    "14.3": {
+        "lambda L, p: sum((1 - rate for rate in np.linspace(0, p, L)))": "2 * 0.5 is 1",
+        "lambda L, p: np.sum(1 - np.linspace(p, 0, L))": "a sum does not depend on the order",
+        "lambda L, p: sum((2 * 0.5 * (1 - rate) … np.linspace(p, 0, L)))": "a sum does not depend on the order",
+    },
+    "14.4": {
+        "partner = [i - 1 for i in range(len(images))]": "Python counts -1 from the end",
+        "return ([c - side // 2 for c, side in zip(centre, sides…)], sides)": "the two have the same length",
+    },
+}

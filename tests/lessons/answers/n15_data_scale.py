@@ -129,4 +129,14 @@ WRONG = {
 }
 
 # number -> a change of a right answer that leaves it right -> why
-EQUIVALENT = {}
+EQUIVALENT = {
+    "15.3": {
+        "b = -np.cov(y, x)[0, 1] / np.var(x, ddof=1)": "a covariance is symmetric",
+    },
+    "15.5": {
+        "for _ in range(…": "a step more or less of 200 that halve the interval many times over",
+        "low, high, golden = (…": "another interval or another ratio, in which the search still ends at the floor",
+        "return np.mean((np.log(a) - b * np.log(n) - np.log(error - c)) ** 2)": "a factor does not move a minimum",
+        "low, high = … bend(left) <= bend(right) else (left, high)": "where the two are equal, either side will do",
+    },
+}

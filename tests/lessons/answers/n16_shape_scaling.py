@@ -128,4 +128,13 @@ WRONG = {
 }
 
 # number -> a change of a right answer that leaves it right -> why
-EQUIVALENT = {}
+EQUIVALENT = {
+    "16.3": {
+        "return tuple(sorted(…, key=lambda i: accuracies[i]))": "on the front the dearer is the more accurate one",
+        "best, found = (-1, [])": "no accuracy is below 0",
+    },
+    "16.4": {
+        "return next((p for p in range(1, side + 2) if side % p == 0 …": "side + 1 does not divide side",
+        "N = tokens_per_side ** 2…": "there is no [class] token to add",
+    },
+}

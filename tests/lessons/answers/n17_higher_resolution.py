@@ -140,4 +140,23 @@ WRONG = {
 }
 
 # number -> a change of a right answer that leaves it right -> why
-EQUIVALENT = {}
+EQUIVALENT = {
+    "17.2": {
+        "weights = np.ones((new, old))": "every entry is overwritten",
+        "place = min(old - 1, max(place, 0))": "the two stand on equal terms",
+        "place = min(max(0, place), old - 1)": "the two stand on equal terms",
+        "weights[i, u] = max(1 - abs(place - u), 0)": "the two stand on equal terms",
+        "x = min(old - 1, max((2 * i + 1) * old / (2 * new) - 0.5, 0))": "the two stand on equal terms",
+        "x = min(max(0, (2 * i + 1) * old / (2 * new) - 0.5), old - 1)": "the two stand on equal terms",
+        "weights[i, low] = 1 - (x - low)": "each entry is written once, and was 0",
+        "weights[i, low + 1] = x - low": "each entry is written once, and was 0",
+    },
+    "17.3": {
+        "moved = a @ table[1:].T.reshape(-2, *old) @ b.T": "a negative number stands for the length that is left",
+        "return np.vstack([table[0], moved.reshape(…, -2).T])": "a negative number stands for the length that is left",
+    },
+    "17.4": {
+        "d = … d_new[1:].reshape(*new, -2), (1, 1)), (1, 1))": "a negative number stands for the length that is left",
+        "return [d_new[0], *d.reshape(old[0] * old[1], -2)]": "a negative number stands for the length that is left",
+    },
+}

@@ -144,4 +144,17 @@ WRONG = {
 }
 
 # number -> a change of a right answer that leaves it right -> why
-EQUIVALENT = {}
+EQUIVALENT = {
+    "18.2": {
+        "blocks = [k * np.eye(a.shape[…": "a matrix of attention is square, so either length will do",
+        "blocks = [k * np.eye(a.shape[-1]) + … zip(attention, kept…": "the two have the same length",
+    },
+    "18.3": {
+        "rows, columns = np.indices(grid).reshape(2, -2)": "a negative number stands for the length that is left",
+        "place = rows * pitch[0] - 1j * columns * pitch[1]": "a mirrored grid has the same distances",
+    },
+    "18.4": {
+        "f = np.ones((n, n))": "every entry is overwritten",
+        "f = (f * f).mean(axis=-1) ** 0.5": "a share does not depend on a factor",
+    },
+}

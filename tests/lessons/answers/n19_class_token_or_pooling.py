@@ -124,4 +124,22 @@ WRONG = {
 }
 
 # number -> a change of a right answer that leaves it right -> why
-EQUIVALENT = {}
+EQUIVALENT = {
+    "19.2": {
+        "share = real / …real.sum(axis=1, keepdims=True)…": "the epsilon is 0 here",
+    },
+    "19.3": {
+        "dx[where, d] = dy[d]": "each entry is written once, and was 0",
+        "if x[i, d] >= best:": "no two tokens are equal in any feature",
+    },
+    "19.4": {
+        "ds = x @ dy @ (np.diag(a) - np.outer(a, a)) / np.sqrt(d)": "the Jacobian is symmetric",
+        "ds = [a_i * (dy @ (x_i - y)) / scale for a_i, x_i in zip(a, x, strict=True)]": "<x, y> is <y, x>",
+        "ds = [a_i * ((x_i - y) @ dy) / scale for a_i, x_i in zip(a, x…": "the two have the same length",
+        "ds = (np.diag(a) - np.outer(a, a)) @ (x @ dy) / np.sqrt(d)": "a is a",
+        "a = np.exp(s…": "a softmax does not change when a number is added to all scores; no case has large ones",
+        "dx = np.ones_like(x)": "every entry is overwritten",
+        "return (y, dx, sum((ds_i * x_i for ds_i, x_i in zip(x, ds, strict=True))))": "the two stand on equal terms",
+        "return (y, dx, sum((ds_i * x_i for ds_i, x_i in zip(ds, x…": "the two have the same length",
+    },
+}

@@ -127,4 +127,17 @@ WRONG = {
 }
 
 # number -> a change of a right answer that leaves it right -> why
-EQUIVALENT = {}
+EQUIVALENT = {
+    "20.2": {
+        "seen = {…}": "the field is as wide, wherever the value of the output lies",
+        "return max(seen) + …": "the first pixel that is seen is pixel 0",
+        "seen = {i * s - u for i in seen for u in range(k)}": "a mirrored field is as wide",
+        "return 1 + sum(((k - 1) * int(jump) … zip(layers, jumps)))": "zip stops with the layers by itself",
+    },
+    "20.3": {
+        "y = np.ones((x.shape[0] - k + 1, x.shape[1] - k + 1, x.shape[2]))": "every entry is overwritten",
+    },
+    "20.4": {
+        "y = np.ones((x.shape[0] - k + 1, x.shape[1] - k + 1, x.shape[2]))": "every entry is overwritten",
+    },
+}

@@ -100,4 +100,13 @@ WRONG = {
 }
 
 # number -> a change of a right answer that leaves it right -> why
-EQUIVALENT = {}
+EQUIVALENT = {
+    "28.2": {
+        "lambda …: work / min(work / traffic * bandwidth, peak)": "the two stand on equal terms",
+        "lambda …: np.maximum(traffic / bandwidth, work / peak)": "the two stand on equal terms",
+    },
+    "28.3": {
+        "peaks = {s: L / s * x + s * a for s in range(1, L + 2) if L % s == 0}": "L + 1 does not divide L",
+        "s = np.array([d for d in range(1, L + 2) if not L % d])": "L + 1 does not divide L",
+    },
+}
