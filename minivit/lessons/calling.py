@@ -140,6 +140,8 @@ def _described(argument: Any) -> str:
         return f"an array {argument.shape}"
     if callable(argument):
         return _name(argument) or "a function"
+    if isinstance(argument, float) and len(repr(argument)) > 9:
+        return f"{argument:.6g}"
     return f"a dict of {len(argument)}" if isinstance(argument, dict) else repr(argument)
 
 
