@@ -177,7 +177,7 @@ EXERCISES = [
             },
             allowed=(),
         ),
-        "This is forward mode, the product of the Jacobian with a vector. One pass gives one direction; check_vjp "
+        "Carried along step by step, this is forward mode: the Jacobian times a vector, one direction a pass. check_vjp "
         "measures the same number by differences.",
     ),
     Exercise(
