@@ -177,8 +177,8 @@ EXERCISES = [
             },
             allowed=(),
         ),
-        "Carried along step by step, this is forward mode: the Jacobian times a vector, one direction a pass. check_vjp "
-        "measures the same number by differences.",
+        "Carried along step by step, this is forward mode, the Jacobian times a vector: one pass for one direction. "
+        "check_vjp measures the same number by differences.",
     ),
     Exercise(
         "1.4",
