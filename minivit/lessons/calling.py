@@ -18,6 +18,7 @@ import numpy as np
 
 import minivit
 from minivit.lessons.exercise import Unanswered, Wrong
+from minivit.tensor import Tensor
 
 NO_RETURN = "Your function returned None: does it end in `return`"
 _LIBRARY = str(Path(minivit.__file__).parent) + os.sep
@@ -73,10 +74,10 @@ def run(answer: Any, *args: Any, allowed: Collection[str] | None = None) -> Any:
 def says(answer: Any, *args: Any, allowed: Collection[str] | None = None) -> bool:
     """What a function answers with True or False, or 1 or 0. Raises as `call`, and Wrong for anything else."""
     said = call(answer, *args, allowed=allowed)
-    value = getattr(said, "data", said) if np.ndim(said) == 0 else said
-    if np.size(value) != 1 or np.asarray(value).dtype.kind not in "biu" or np.asarray(value).item() not in (0, 1):
+    value = np.asarray(said.data if isinstance(said, Tensor) else said)
+    if value.size != 1 or value.dtype.kind not in "biu" or value.item() not in (0, 1):
         raise Wrong(f"It should return True or False, this is {kind(said)}.")
-    return bool(np.asarray(value).item())
+    return bool(value.item())
 
 
 def pulled_back(op: Any, *args: Any, g: Any, allowed: Collection[str] | None = None) -> tuple[Any, tuple]:
@@ -140,6 +141,8 @@ def _described(argument: Any) -> str:
         return f"an array {argument.shape}"
     if callable(argument):
         return _name(argument) or "a function"
+    if isinstance(argument, float) and len(repr(argument)) > 9:
+        return f"{argument:.6g}"
     return f"a dict of {len(argument)}" if isinstance(argument, dict) else repr(argument)
 
 

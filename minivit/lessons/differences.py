@@ -14,6 +14,7 @@ from minivit.lessons.places import place
 from minivit.tensor import Tensor
 
 Arrays = tuple[np.ndarray, ...]
+_DIFFERS = 3  # the number of the fault that says least
 FLOAT32 = 1e-5  # a relative difference this small is that of float32, or of an epsilon
 
 
@@ -166,15 +167,18 @@ class Comparison:
         return level, -max(off(i) for i in self.failed)
 
 
-def diagnosis(of: Comparison) -> str:
-    """What is wrong, in a sentence or more: which results, what they are instead, or where they differ."""
+def diagnosis(of: Comparison, hint: str | None = None) -> str:
+    """What is wrong, in a sentence or more: which results, what they are instead, or where they differ.
+
+    hint: to be given where no more can be said than that they differ.
+    """
     if fault := _exchanged(of):
         return fault
     faults = [(_fault(of, i), i) for i in of.failed]
     first, i = min(faults, key=lambda fault: fault[0][0])
     right = [_short(k, of.names) for k in range(of.count) if k not in of.failed]
     others = [_short(k, of.names) for _, k in faults if k != i]
-    said = first[1]
+    said = hint if hint and first[0] == _DIFFERS else first[1]
     for some, verdict in ((right, "right"), (others, "not right either")):
         if some:
             listed = _listed(some)
@@ -216,10 +220,10 @@ def _fault(of: Comparison, i: int) -> tuple[int, str]:
             subject = "The result" if of.count == 1 else name
             return 1, f"{subject} is not finite everywhere: there are NaN or infinite values{_not_finite(a)}."
     if max(of.worst) <= FLOAT32:
-        return 4, _nearly(of, i, name)
+        return _DIFFERS + 1, _nearly(of, i, name)
     if like := relation(pairs, of.tried, of.parameters):
         return 2, f"{name} {like}{'' if like.endswith('?') else '.'}"
-    return 3, _elsewhere(of, i, name)
+    return _DIFFERS, _elsewhere(of, i, name)
 
 
 def _not_finite(a: np.ndarray) -> str:

@@ -94,7 +94,8 @@ class function_like:
     cases: given a generator, the lists of arguments to try, in float64; of several shapes, no two lengths alike, so
     that axes cannot be confused, and more than one head.
     mistakes: what is wrong -> a function that makes just this mistake. An answer that returns what such a function
-    returns, in every case, gets its explanation; also one that does so in some of its results, the others being right.
+    returns, in every case, gets its explanation; also one that does so in some of its results, the others being right,
+    if nothing more exact can be said of them.
     rtol: allowed difference, relative to the largest entry of the right array; float32 is not enough.
     allowed: names of the library's functions that the answer may call; None for all.
     results: names of the results, for the verdict, "dq dk dv".
@@ -140,7 +141,9 @@ class function_like:
         with np.errstate(all="ignore"):
             shown = {hint: compared.shows(made(wrong)) for hint, wrong in self.mistakes.items()}
             best = max(shown, key=lambda hint: shown[hint], default=None)
-            return best if best and shown[best][0] else diagnosis(compared)
+            if best and shown[best][0] == 2:
+                return best
+            return diagnosis(compared, hint=best if best and shown[best][0] else None)
 
 
 def _parameters(*functions: Callable) -> list[str]:

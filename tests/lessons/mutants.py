@@ -26,7 +26,7 @@ from minivit.lessons import check, exercises
 
 MODULES = sorted(module.name for module in pkgutil.iter_modules(exercises.__path__))
 MOST = 300  # mutants of one exercise; more are thinned out evenly, with every operator
-SECONDS = 3  # of CPU time for one mutant, which may loop for ever
+SECONDS = 2  # of CPU time for one mutant, which may loop for ever
 
 
 @dataclass(frozen=True)

@@ -119,12 +119,15 @@ def test_one_case_that_outweighs_the_others_makes_no_factor():
     assert "times" not in judged(grows, lambda x: 2.0 if x < 2 else 3 * x if x < 5 else 0.7 * x).text
 
 
-def test_a_known_mistake_in_one_result_of_several_is_known():
-    hint = "The sum lacks the square."
-    mistakes = {hint: lambda x, g, t: (x, x.sum(axis=0), x.sum(axis=0) / t)}
-    exercise = Exercise("7.1", function_like(right, cases, mistakes))
-    assert judged(exercise, lambda x, g, t: (x, (x * x).sum(axis=0), x.sum(axis=0) / t)).text == hint
-    assert judged(exercise, lambda x, g, t: (x, np.exp(x[0]), x.sum(axis=0) / t)).text != hint
+def test_a_known_mistake_in_one_result_of_several_is_known_where_nothing_more_exact_is():
+    hint = "All squares are missing."
+    mistakes = {hint: lambda x, g, t: (np.exp(x), x.sum(axis=0), 2 * x.sum(axis=0) / t)}
+    exercise = Exercise("7.1", function_like(right, cases, mistakes, results="a b c"))
+    assert judged(exercise, lambda *args: mistakes[hint](*args)).text == hint
+    said = judged(exercise, lambda x, g, t: (np.exp(x), (x * x).sum(axis=0), x.sum(axis=0) / t)).text
+    assert said.startswith(f"{hint} b and c are right.")
+    said = judged(exercise, lambda x, g, t: (x * g, (x * x).sum(axis=0), 2 * x.sum(axis=0) / t)).text
+    assert said.startswith("c is 2 times the right one. a and b are right.")
 
 
 def test_a_mistake_is_known_though_an_epsilon_or_float32_is_in_it():

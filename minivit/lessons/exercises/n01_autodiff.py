@@ -177,8 +177,8 @@ EXERCISES = [
             },
             allowed=(),
         ),
-        "This is forward mode, the product of the Jacobian with a vector. One pass gives one direction; check_vjp "
-        "measures the same number by differences.",
+        "Carried along step by step, this is forward mode, the Jacobian times a vector: one pass for one direction. "
+        "check_vjp measures the same number by differences.",
     ),
     Exercise(
         "1.4",

@@ -5,6 +5,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from minivit.gradcheck import check_vjp
+
 
 def checker(cotangent=None, step=1e-5, rtol=1e-6, atol=0.0):
     """Entry by entry, unlike the library: the whole numerical gradient beside the pullback's."""
@@ -38,6 +40,24 @@ def along_directions(op, X):
     return True
 
 
+def along_one_direction(op, X, rtol=1e-4, direction=None):
+    """As many write it first: one normal direction, a tolerance that seems small."""
+    rng = np.random.default_rng(0)
+    y, vjp = op(X)
+    G = rng.standard_normal(y.shape)
+    V = rng.standard_normal(X.shape) if direction is None else direction(X.shape)
+    (d,) = vjp(G)
+    measured = (G * (op(X + 1e-5 * V)[0] - op(X - 1e-5 * V)[0])).sum() / 2e-5
+    return abs(measured - (d * V).sum()) <= rtol * max(abs(measured), abs((d * V).sum()))
+
+
+def as_the_library_says(op, X):
+    try:
+        return check_vjp(op, X) is not None
+    except Exception:
+        return False
+
+
 # number -> answers that must pass
 RIGHT = {
     "0.1": [lambda x: math.nextafter(x, math.inf) - x, np.spacing],
@@ -51,7 +71,7 @@ RIGHT = {
         (0.1,),
         Fraction(1, 16),
     ],
-    "0.4": [checker(), along_directions],
+    "0.4": [checker(), along_directions, lambda op, X: int(along_directions(op, X))],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
@@ -61,6 +81,7 @@ WRONG = {
         (lambda x: np.finfo(float).eps * x, "grow evenly"),
         (lambda x: float(np.spacing(np.float32(x))), "float32"),
         (lambda x: 1.0, "differs"),
+        (lambda x: 10.0 ** (math.floor(math.log10(x)) - 15), "differs"),
     ],
     "0.2": [
         (lambda f, f2, eps: np.cbrt(3 * eps * f / f2), "h alone"),
@@ -93,6 +114,9 @@ WRONG = {
         (lambda op, X: True, "accepts a wrong op"),
         (lambda op, X: False, "rejects a right op"),
         (lambda op, X: 1.0, "True or False"),
+        (along_one_direction, "a wrong entry in the gradient"),
+        (lambda op, X: along_one_direction(op, X, 1e-6, np.ones), "All entries of your direction are alike"),
+        (as_the_library_says, "The library did this (`check_vjp` was called)"),
     ],
 }
 

@@ -47,14 +47,19 @@ def column_by_column(dX, height, width, C, P, step):
 # number -> answers that must pass
 RIGHT = {
     "3.1": [(512 // 16) ** 2, 1024.0],
-    "3.2": [pixel_by_search],
+    "3.2": [pixel_by_search, lambda *args: np.array(pixel_by_search(*args))],
     "3.3": [embedding_by_loops],
     "3.4": [scatter],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
-    "3.1": [((512 // 16) ** 2 + 1, "not a patch"), (512 // 16, "along one side"), (7, "not 7")],
+    "3.1": [
+        ((512 // 16) ** 2 + 1, "not a patch"),
+        (512 // 16, "along one side"),
+        (7, "not 7"),
+        ("1024", "this is a str"),
+    ],
     "3.2": [
         (rows_as_columns, "swapped"),
         (lambda n, k, width, C, P: (n // width * P + k // C // P, n % width * P + k // C % P, k % C), "width / P"),

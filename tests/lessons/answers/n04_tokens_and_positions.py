@@ -46,7 +46,12 @@ RIGHT = {
 
 # number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
-    "4.1": [((224 // 16) ** 2 * 768, "has a position, too"), (224 * 224 * 768, "not"), (14**2 + 1, "vector of D")],
+    "4.1": [
+        ((224 // 16) ** 2 * 768, "has a position, too"),
+        (224 * 224 * 768, "not"),
+        (151296.4, "It is not 151296.4."),
+        (14**2 + 1, "vector of D"),
+    ],
     "4.2": [
         (by_its_transpose, "inverse"),
         (lambda A, order: np.eye(len(A))[order] @ A, "queries"),
