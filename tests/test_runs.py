@@ -222,7 +222,7 @@ def test_a_checkpoint_without_a_part_of_its_meta(missing, tmp_path):
         (None, "it has no 'meta'"),
         (b"{}", "it has no 'format'"),
         (b"[]", "list indices"),
-        (b"\xff\xfe", "Expecting value"),
+        (b"\xff\xfe", "UTF-16"),
         (b'{"format": "minivit checkpoint 9"}', 'its format is "minivit checkpoint 9"'),
     ],
 )
