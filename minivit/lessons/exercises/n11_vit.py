@@ -1,5 +1,6 @@
 """Exercises of notebook 11, the whole Vision Transformer."""
 
+import functools
 from functools import partial
 from typing import Any
 
@@ -48,7 +49,8 @@ def _gradient_cases(rng: np.random.Generator) -> list[tuple]:
     ]
 
 
-def _models(_: np.random.Generator) -> list[tuple[np.ndarray, dict[str, Any], int, int]]:
+@functools.cache
+def _models() -> list[tuple[np.ndarray, dict[str, Any], int, int]]:
     """Small models without a [class] token and with random parameters: (images, parameters, P, H)."""
     rng, found = np.random.default_rng(0), []
     for depth, width, heads, size, patch in ((2, 6, 2, (4, 10), 2), (11, 6, 3, (6, 3), 3), (1, 8, 4, (6, 4), 2)):
@@ -191,7 +193,7 @@ EXERCISES = [
         "11.5",
         diagnosed(
             vit,
-            _models,
+            lambda rng: _models(),
             {hint: partial(vit, slip=slip) for slip, hint in SLIPS.items()},
             rtol=1e-8,
             allowed=(),
