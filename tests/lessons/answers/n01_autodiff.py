@@ -182,9 +182,9 @@ WRONG = {
 # number -> changed line of a right answer (… for anything) -> why the answer stays right
 EQUIVALENT = {
     "1.3": {
-        "y = np.tanh(x @ w + b)": "<x, w> is <w, x>",
-        "return 2 * (y - t) * (1 - y * y) * (x @ w_dot + b_dot)": "<x, w> is <w, x>",
-        "return (np.tanh(x @ (w + h * w_dot) + b + h * b_dot) - t) ** 2": "<x, w> is <w, x>",
+        "y = np.tanh(x @ w + b)": "a product of vectors has no order",
+        "return 2 * (y - t) * (1 - y * y) * (x @ w_dot + b_dot)": "a product of vectors has no order",
+        "return (np.tanh(x @ (w + h * w_dot) + b + h * b_dot) - t) ** 2": "a product of vectors has no order",
         "return (4 * slope(…0.0001) - slope(…0.0002)) / 3": "the central difference is even in its step",
     },
     "1.4": {
