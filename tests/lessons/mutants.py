@@ -191,7 +191,8 @@ def write_table() -> None:
     page = Path(__file__).parents[2] / "docs" / "judges.md"
     before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- survivors -->\n")
     page.write_text(
-        before + begin + table() + "<!-- end of survivors -->" + rest.partition("<!-- end of survivors -->")[2]
+        before + begin + table() + "<!-- end of survivors -->" + rest.partition("<!-- end of survivors -->")[2],
+        encoding="utf-8",
     )
 
 
