@@ -1,6 +1,6 @@
 """Execute the notebooks, compare their CPU time with their budgets, and store what they show.
 
-    python notebooks/run.py               # all: writes NN_name.ipynb, the cells of NN_name.py with their outputs
+    python notebooks/run.py               # all: writes NN_name.ipynb, the cells of source/NN_name.py with outputs
     python notebooks/run.py 07 08         # some
     python notebooks/run.py --fast        # the same cells with smaller parameters; writes nothing
     python notebooks/run.py --check       # do the .ipynb hold what the .py say? Nothing is executed
@@ -19,8 +19,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 try:
-    import pairs
-    from execution import Result, execute
+    from tools import pairs
+    from tools.execution import Result, execute
 except ModuleNotFoundError as missing:
     sys.exit(f'{missing.name} is not installed: python -m pip install -e ".[notebooks]"')
 
@@ -60,7 +60,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def with_orphans(paths: list[Path], folder: Path) -> list[Path]:
     """The paths, and those that an .ipynb without a .py should have."""
-    return sorted({*paths, *(stored.with_suffix(".py") for stored in folder.glob("[0-9][0-9]_*.ipynb"))})
+    return sorted({*paths, *(pairs.source_at(stored) for stored in folder.glob("[0-9][0-9]_*.ipynb"))})
 
 
 def check(paths: list[Path]) -> int:
@@ -73,7 +73,7 @@ def sync(paths: list[Path]) -> int:
     for path in paths:
         notebook = pairs.read_source(path)
         pairs.keep_outputs(notebook, pairs.read_stored(path))
-        pairs.write(notebook, path.with_suffix(".ipynb"))
+        pairs.write(notebook, pairs.stored_at(path))
         waiting = sum(cell.execution_count is None for cell in pairs.code_cells(notebook))
         print(f"{path.stem}.ipynb written" + (f", {waiting} cells to execute" if waiting else ""))
     return 0

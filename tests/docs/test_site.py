@@ -15,7 +15,7 @@ from mathml import TAG, mathml
 from repository_links import in_repository, linkcode_resolve, page_of, shown_file, shown_files
 
 ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted(ROOT.glob("notebooks/[0-9]*.py"))
+NOTEBOOKS = sorted(ROOT.glob("notebooks/source/*.py"))
 
 
 # docstrings

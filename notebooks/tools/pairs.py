@@ -1,4 +1,4 @@
-"""A notebook is a pair of files: NN_name.py, which people write, and NN_name.ipynb, the same cells with outputs.
+"""A notebook is a pair of files: source/NN_name.py, which people write, and NN_name.ipynb, the same cells with outputs.
 
 The .py is the truth. Everything here reads and compares files; nothing is executed.
 """
@@ -18,7 +18,7 @@ HEADER = """\
 # ---
 # jupyter:
 #   jupytext:
-#     formats: ipynb,py:percent
+#     formats: ipynb,source//py:percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -26,11 +26,12 @@ HEADER = """\
 # ---
 """
 METADATA = {
-    "jupytext": {"formats": "ipynb,py:percent"},
+    "jupytext": {"formats": "ipynb,source//py:percent"},
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
 BUDGET = re.compile(r"\*\*Budget:\*\* (\d+) s of CPU time \(fast mode (\d+) s\)\.")
+SOURCE = "source"  # the folder, beside the .ipynb, of the .py: out of the way of readers
 MAX_BYTES = 1_500_000
 FILE_OF_CELL = re.compile(r"\S*ipykernel_\d+[/\\]\d+\.py")
 MEANT_STDERR = "shows-stderr"  # the tag of a cell whose text on stderr is meant to be seen
@@ -55,7 +56,7 @@ def find(folder: Path, wanted: list[str]) -> list[Path]:
 
     Raises PairError for a wanted number or name that no notebook has.
     """
-    everything = sorted(folder.glob("[0-9][0-9]_*.py"))
+    everything = sorted((folder / SOURCE).glob("[0-9][0-9]_*.py"))
     if not wanted:
         return everything
     names = [Path(word).stem for word in wanted]
@@ -64,6 +65,16 @@ def find(folder: Path, wanted: list[str]) -> list[Path]:
         there = ", ".join(path.stem[:2] for path in everything) or "none"
         raise PairError(f"there is no notebook {', '.join(unknown)} in {folder.name}/; there are {there}")
     return [path for path in everything if path.stem in names or path.stem[:2] in names]
+
+
+def stored_at(path: Path) -> Path:
+    """The .ipynb that is made from a .py."""
+    return path.parents[1] / f"{path.stem}.ipynb"
+
+
+def source_at(stored: Path) -> Path:
+    """The .py from which an .ipynb is made."""
+    return stored.parent / SOURCE / f"{stored.stem}.py"
 
 
 def read_source(path: Path) -> NotebookNode:
@@ -86,8 +97,8 @@ def read_source(path: Path) -> NotebookNode:
 
 
 def read_stored(path: Path) -> NotebookNode | None:
-    """The .ipynb beside the .py file, or None if there is none. Raises PairError if it is no notebook."""
-    stored = path.with_suffix(".ipynb")
+    """The .ipynb of the .py file, or None if there is none. Raises PairError if it is no notebook."""
+    stored = stored_at(path)
     if not stored.exists():
         return None
     try:
@@ -147,7 +158,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 def problems(path: Path) -> Iterator[str]:
     """What is wrong with a pair, one line each, beginning with the notebook's name."""
     if not path.exists():
-        yield f"{path.stem}: there is no {path.name}, from which the .ipynb is made"
+        yield f"{path.stem}: there is no {SOURCE}/{path.name}, from which the .ipynb is made"
         return
     if not path.read_text(encoding="utf-8").startswith(HEADER):
         yield f"{path.stem}: the .py must begin with exactly the header that notebooks/README.md shows"
@@ -230,7 +241,7 @@ def problems_of_output(output: NotebookNode, cell: NotebookNode) -> Iterator[str
 
 
 def size_problems(path: Path) -> Iterator[str]:
-    size = path.with_suffix(".ipynb").stat().st_size
+    size = stored_at(path).stat().st_size
     if size > MAX_BYTES:
         stored = read_stored(path)
         sizes = {n: len(str(cell.get("outputs", ""))) for n, cell in enumerate(stored.cells, start=1)}

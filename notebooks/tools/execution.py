@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pairs
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from tools import pairs
 
 SECONDS_PER_CELL = 1200  # of wall time: a cell that hangs must end some day, one on a busy machine may take long
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -33,7 +33,7 @@ class Result:
 
 
 def execute(path: Path, fast: bool) -> Result:
-    """Execute the cells of a .py file from first to last, in the file's folder; writes nothing."""
+    """Execute the cells of a .py file from first to last, in the folder of its .ipynb; writes nothing."""
     set_environment(fast)
     notebook = pairs.read_source(path)
     client = NotebookClient(
@@ -44,7 +44,7 @@ def execute(path: Path, fast: bool) -> Result:
         record_timing=False,
         extra_arguments=["--log-level=ERROR"],  # not a warning per notebook that the kernel's sockets are not encrypted
         coalesce_streams=True,  # or the moments in which the kernel flushes its output would be stored
-        resources={"metadata": {"path": str(path.parent)}},
+        resources={"metadata": {"path": str(path.parents[1])}},
     )
     error, start, cpu_before = "", time.perf_counter(), cpu_of_children()
     try:
