@@ -103,7 +103,7 @@ for name, mine, reference in zip(
 # %% [markdown]
 # Here is the same pass as a drawing. Move the slider: each step runs one pullback. The number after `g` is the gradient that has arrived; `saves 16 B`
 # says how many bytes of the forward pass the pullback keeps. In the text of a step, `x of mul` is a name in the op's source, shown below it. (Where
-# the slider does not work, you see the steps as a list.)
+# there is no slider, as in a notebook that has not been run here, you see the steps one below the other.)
 
 # %%
 stepper
