@@ -4,7 +4,7 @@
     python notebooks/run.py 07 08         # some
     python notebooks/run.py --fast        # the same cells with smaller parameters; writes nothing
     python notebooks/run.py --check       # do the .ipynb hold what the .py say? Nothing is executed
-    python notebooks/run.py --sync        # writes .ipynb with the outputs of the cells that did not change
+    python notebooks/run.py --sync        # writes index.ipynb, and .ipynb with outputs of the cells that did not change
 
 The exit code is 1 if a cell fails or writes to stderr, or if a pair disagrees. A notebook that takes more CPU time than
 it declares is only marked, since machines differ.
@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 try:
-    from tools import pairs
+    from tools import index, pairs
     from tools.execution import Result, execute
 except ModuleNotFoundError as missing:
     sys.exit(f'{missing.name} is not installed: python -m pip install -e ".[notebooks]"')
@@ -35,8 +35,9 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     try:
         paths = pairs.find(folder, options.notebooks)
         if options.check:
-            return check(paths if options.notebooks else with_orphans(paths, folder))
+            return check(paths) if options.notebooks else check(with_orphans(paths, folder), index.problems(folder))
         if options.sync:
+            index.write(folder)
             return sync(paths)
         return run(paths, options.fast, options.out or (None if options.fast else folder))
     except (pairs.PairError, FileExistsError) as error:
@@ -63,8 +64,8 @@ def with_orphans(paths: list[Path], folder: Path) -> list[Path]:
     return sorted({*paths, *(pairs.source_at(stored) for stored in folder.glob("[0-9][0-9]_*.ipynb"))})
 
 
-def check(paths: list[Path]) -> int:
-    found = [problem for path in paths for problem in pairs.problems(path)]
+def check(paths: list[Path], others: Iterable[str] = ()) -> int:
+    found = [*(problem for path in paths for problem in pairs.problems(path)), *others]
     print("\n".join(found) if found else f"{len(paths)} notebooks: the pairs agree, all outputs are there")
     return 1 if found else 0
 

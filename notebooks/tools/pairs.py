@@ -25,11 +25,11 @@ HEADER = """\
 #     name: python3
 # ---
 """
-METADATA = {
-    "jupytext": {"formats": "ipynb,source//py:percent"},
+KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+METADATA = {"jupytext": {"formats": "ipynb,source//py:percent"}, **KERNEL}
 BUDGET = re.compile(r"\*\*Budget:\*\* (\d+) s of CPU time \(fast mode (\d+) s\)\.")
 SOURCE = "source"  # the folder, beside the .ipynb, of the .py: out of the way of readers
 MAX_BYTES = 1_500_000
