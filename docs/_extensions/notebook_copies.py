@@ -49,7 +49,7 @@ def copy_notebooks(app: Sphinx) -> None:
     """Copy what has changed, so that Sphinx reads only that again, and remove what is no longer there."""
     target = Path(app.srcdir) / "notebooks"
     target.mkdir(exist_ok=True)
-    wanted = {path.name: with_texts(path.read_bytes(), path.stem) for path in NOTEBOOKS.glob("*.ipynb")}
+    wanted = {path.name: with_texts(path.read_bytes(), path.stem) for path in NOTEBOOKS.glob("[0-9]*.ipynb")}
     for path in target.iterdir():
         if path.name not in wanted:
             path.unlink()
@@ -61,7 +61,7 @@ def copy_notebooks(app: Sphinx) -> None:
 
 def downloads() -> list[Path]:
     """The files that readers may take: every notebook, and the script that it is made from."""
-    notebooks = sorted(NOTEBOOKS.glob("*.ipynb"))
+    notebooks = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     return notebooks + [path for notebook in notebooks for path in NOTEBOOKS.glob(f"**/{notebook.stem}.py")]
 
 
