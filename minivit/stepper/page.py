@@ -25,16 +25,20 @@ SHORT = 12  # a pass of no more vjps has a picture of every step
 
 STYLE = """
 #ID .parts { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 12px; }
-#ID .graph { max-width: max(55%, 320px); max-height: 75vh; box-sizing: border-box; overflow: auto; }
+#ID .graph { max-width: max(55%, min(100%, 360px)); max-height: 75vh; box-sizing: border-box; overflow: auto; }
 #ID .graph { border: 1px solid #ddd; }
-#ID .graph svg { display: block; max-width: none; }
+#ID .graph svg { display: block; max-width: 100%; height: auto; min-width: LEASTpx; }
 #ID .steps { flex: 1 1 320px; min-width: 0; }
 #ID pre { white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; font-size: 12px; line-height: 1.4; }
 #ID pre { background: #f7f7f7; color: #111; padding: 8px; }
 #ID summary { font-weight: bold; }
 #ID input { width: 50%; vertical-align: middle; }
 @media screen { #ID .graph + .steps img { display: none; } }
-@media print { #ID details[hidden] { display: block; } #ID .controls, #ID .graph { display: none; } }
+@media print {
+  #ID .controls, #ID .graph { display: none; }
+  #ID details, #ID details[hidden] { display: block; break-inside: avoid; }
+  #ID details img { max-height: 9cm; }
+}
 """
 
 # JupyterLab leaves keys to an element that has the attribute itself; else arrows and Enter are its shortcuts.
@@ -110,10 +114,11 @@ def html(stepper: BackwardStepper) -> str:
         summary = f"<summary>{escape(heading)}</summary>"
         steps.append(f"<details{opened}>{summary}\n{picture}\n<pre>{escape(details)}</pre></details>")
     borders = "\n".join([page(LEGEND_WIDTH, LEGEND_HEIGHT, "What the borders mean"), *legend(4), "</svg>"])
+    style = STYLE.replace("LEAST", f"{0.85 * drawing.size[0]:.0f}")  # shrunk further, letters are too small
     script = SCRIPT.replace("CONTROLS", CONTROLS.replace("LAST", str(last))).replace("GRAPH", GRAPH)
     parts = [
         f'<div id="{name}" class="backward-stepper">',
-        f"<style>{STYLE.replace('ID', name)}</style>",
+        f"<style>{style.replace('ID', name)}</style>",
         '<div class="parts"><div class="steps">',
         *steps,
         "</div></div>",
