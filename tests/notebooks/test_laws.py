@@ -2,9 +2,9 @@
 
 import ast
 
-import pairs
 import pytest
 import run
+from tools import pairs
 
 PATHS = pairs.find(run.HERE, [])
 
