@@ -1,12 +1,13 @@
 """What the commands share: one-line errors, one parser style, finding a trained run."""
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ from minivit.backend import blas, get_namespace
 from minivit.backend.cores import available_cores
 from minivit.data import Dataset, load
 from minivit.data.dataset import in_words
+from minivit.data.download import Progress
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
 from minivit.files import expanded
 from minivit.models import ResNet, ViT, ViTConfig
@@ -88,8 +90,9 @@ def load_tqdm() -> Any:
     return tqdm
 
 
-def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse") -> Dataset:
-    """A data set by name, downloaded with a progress bar if it has to be."""
+@contextlib.contextmanager
+def download_bar(name: str) -> Iterator[Progress]:
+    """A function to be told how much has arrived, which shows a bar once there is something to show."""
     bar: Any = None
 
     def progress(done: int, total: int | None) -> None:
@@ -99,12 +102,24 @@ def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse
         bar.update(done - bar.n)
 
     try:
-        dataset = load(runs.located(name), root, split, bad_images=bad_images, download=True, progress=progress)
+        yield progress
     finally:
         if bar is not None:
             bar.close()
+
+
+def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse") -> Dataset:
+    """A data set by name, downloaded with a progress bar if it has to be."""
+    with download_bar(name) as progress:
+        dataset = load(runs.located(name), root, split, bad_images=bad_images, download=True, progress=progress)
     report_left_out(dataset)
     return dataset
+
+
+def find_weights(named: str | Path) -> Path:
+    """The run folder or file of weights of that name; published ones are downloaded if need be, which is said."""
+    with download_bar(str(named)) as progress:
+        return weights_file(named, progress, terminal.say)
 
 
 def report_left_out(dataset: Dataset) -> None:
@@ -211,7 +226,7 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
     args.run becomes the file, where it is a folder with one file of weights.   headless: also a file without a
     classification head.
     """
-    args.run = weights_file(args.run)
+    args.run = find_weights(args.run)
     options = ("classes", "heads", "image_size", "set", "mean", "std", "resize", "prefix")
     given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
     if not args.run.is_file():

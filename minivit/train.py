@@ -113,7 +113,7 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
     """The run of the given options, its folder made."""
     choices, name = choose(given)
     if choices.get("init_from"):
-        choices["init_from"] = str(expanded(choices["init_from"]))
+        choices["init_from"] = str(cli.find_weights(choices["init_from"]))
     source = transfer.open_source(choices) if choices.get("init_from") else None
     choices = source.inherited(choices) if source else choices
     if "data" not in choices:

@@ -13,7 +13,6 @@ from minivit.data import Augment, Dataset, read_image
 from minivit.data.images import to_channels
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.models import ResNet, ViT
-from minivit.models.whereabouts import weights_file
 from minivit.published import load_labelled_folder
 from minivit.recipes import Recipe
 from minivit.tensor import no_grad
@@ -98,7 +97,7 @@ class Subject:
 
 def load_subject(args: argparse.Namespace) -> Subject:
     """The model that the command's arguments name, with its images. Raises CheckpointError if it cannot be loaded."""
-    args.run = weights_file(args.run)
+    args.run = cli.find_weights(args.run)
     if not args.run.exists():
         raise CheckpointError(f"{args.run}: there is no such run folder or file")
     if args.run.name == "checkpoint.npz" and args.run.with_name("config.json").exists():
