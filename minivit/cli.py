@@ -17,6 +17,7 @@ from minivit.backend.cores import available_cores
 from minivit.data import Dataset, load
 from minivit.data.dataset import in_words
 from minivit.data.download import Progress
+from minivit.data.imagenet import some
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
 from minivit.files import expanded
 from minivit.models import ResNet, ViT, ViTConfig
@@ -254,6 +255,6 @@ def check_classes(data: Dataset, classes: list[str]) -> None:
     """Raise DataError unless the data set has the classes that the model was trained on."""
     if data.classes != classes:
         raise DataError(
-            f"{data.name} has {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...), "
-            f"the model was trained on {len(classes)} ({', '.join(classes[:3])}, ...)"
+            f"{data.name} has {len(data.classes)} classes ({some(data.classes)}), "
+            f"the model was trained on {len(classes)} ({some(classes)})"
         )

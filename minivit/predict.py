@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from minivit import cli, terminal
 from minivit.answers import Task, classify
+from minivit.data.imagenet import in_words
 from minivit.errors import MAX_MESSAGE, DataError, shown
 
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         print(path)
         for name, score in answers:
-            print(f"  {score:7.2%}  {name}")
+            print(f"  {score:7.2%}  {in_words(name)}")
     return status
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from minivit import cli, runs
 from minivit.data import Augment, Dataset, read_image
+from minivit.data.imagenet import in_words
 from minivit.data.images import to_channels
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.models import ResNet, ViT
@@ -87,12 +88,14 @@ class Subject:
             truth = [file.name for file in self.files]
         else:
             labels = self.test_data.fetch(self.index)[1]
-            truth = [f"image {i}: {self.test_data.classes[k]}" for i, k in zip(self.index, labels, strict=True)]
+            truth = [
+                f"image {i}: {in_words(self.test_data.classes[k])}" for i, k in zip(self.index, labels, strict=True)
+            ]
         if not self.model.config.num_classes:
             return truth
         guesses = [predicted(self.model, image[None])[0] for image in self.images]
         names = self.classes or [f"class {k}" for k in range(self.model.config.num_classes)]
-        return [f"{text}\npredicted: {names[k]}" for text, k in zip(truth, guesses, strict=True)]
+        return [f"{text}\npredicted: {in_words(names[k])}" for text, k in zip(truth, guesses, strict=True)]
 
 
 def load_subject(args: argparse.Namespace) -> Subject:
