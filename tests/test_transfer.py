@@ -198,7 +198,7 @@ def test_what_comes_with_a_run(tmp_path):
     _, recipe = begin(tmp_path / "run", mean=0.1, std=0.3, resize="squash")
     assert (recipe.mean, recipe.std, recipe.resize) == (0.1, 0.3, "squash")
     source = transfer.open_source({"init_from": str(tmp_path / "run")})
-    assert source.inherited({})["data"] == "folder:photos"
+    assert source.inherited({})["data"] == runs.located("folder:photos")
 
 
 def test_what_comes_with_published_weights(tmp_path):
@@ -366,18 +366,22 @@ def test_a_head_for_imagenet_is_kept_for_folders_called_by_wordnet_numbers(tmp_p
     found, _ = begin(path, classes=names, keep_head=True)
     assert "head.weight" in found.loaded
     weight = found.model.head.weight.data
-    ten = ["n03417042", "n01440764", "goldfish"]
-    found, _ = begin(path, classes=ten, keep_head=True)
+    three = ["n03417042", "n01440764", "goldfish"]
+    found, _ = begin(path, classes=three, keep_head=True)
     np.testing.assert_array_equal(found.model.head.weight.data, weight[:, [569, 0, 1]])
-    with pytest.raises(DataError, match=r"1000 classes \(tench, goldfish, great white shark, ...\), and none of .* bee$"):
-        begin(path, classes=["tench", "bee"], keep_head=True)
+    with pytest.raises(
+        DataError, match=r"1000 classes \(tench, goldfish, great white shark, ...\), and none of .* yard$"
+    ):
+        begin(path, classes=["tench", "yard"], keep_head=True)
     with pytest.raises(DataError, match=r"has one class for tench, tench \(n01440764\)$"):
         begin(path, classes=["tench", "n01440764"], keep_head=True)
 
 
 def test_both_heads_of_a_distilled_model_are_picked_from(tmp_path):
     path = tmp_path / "model.safetensors"
-    config = dataclasses.replace(CONFIG, num_classes=1000, distillation_token=True, representation_size=None, gelu="erf")
+    config = dataclasses.replace(
+        CONFIG, num_classes=1000, distillation_token=True, representation_size=None, gelu="erf"
+    )
     model = random_model(config)
     export(model, path, "timm")
     found, _ = begin(path, classes=["n03417042"], keep_head=True)
