@@ -10,7 +10,7 @@ from minivit.errors import MAX_MESSAGE, DataError, shown
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = cli.Parser("predict", description=__doc__)
-    p.add_argument("run", type=cli.path, help="run folder, or file of published weights")
+    p.add_argument("run", type=cli.path, help="run folder, or published weights: a file, or a name such as Ti/16")
     cli.add_file_options(p)
     p.add_argument("images", type=cli.path, nargs="+", metavar="image", help="image file, any size")
     p.add_argument("--top", type=cli.positive, default=5, metavar="K", help="classes to print per image (default: 5)")
