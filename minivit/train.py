@@ -174,7 +174,7 @@ def train(trainer: Trainer) -> int:
     cli.report_skipped(trainer.train_data)
     cli.report_skipped(trainer.test_data)
     if trainer.step < trainer.total_steps:
-        command = f"python -m minivit.train --resume {quoted(folder)}"
+        command = f"{cli.called('train')} --resume {quoted(folder)}"
         print(f"stopped after step {trainer.step} and saved; go on with: {command}")
         return 130
     seconds = time.perf_counter() - begin

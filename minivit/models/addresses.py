@@ -147,9 +147,18 @@ def _keys() -> dict[str, list[Weights]]:
         if folder == "timm":
             for short in (f"{folder}/{file.partition('.')[0]}", file.partition(".")[0]):
                 keys.setdefault(short, [weights])
-        if weights.classes == 1000:
-            keys.setdefault(weights.model.lower(), [weights])
+    for model, weights in by_model().items():
+        keys[model.lower()] = [weights]
     return keys
+
+
+def by_model() -> dict[str, Weights]:
+    """The weights that the name of a model stands for: the first in the table with the classes of ImageNet-1k."""
+    first: dict[str, Weights] = {}
+    for weights in TABLE:
+        if weights.classes == 1000:
+            first.setdefault(weights.model, weights)
+    return first
 
 
 def find(named: str) -> Weights | None:
@@ -167,7 +176,7 @@ def suggestion(named: str) -> str:
     if near:
         return f"; did you mean {keys[near[0]][0].name}?"
     bare = not re.search(r"[/\\.]", named)
-    return "; by name there are Ti/16, S/16, B/16 and those of docs/weights.md" if bare else ""
+    return "; by name there are Ti/16, S/16, B/16 and what minivit models --published lists" if bare else ""
 
 
 def listing() -> list[str]:
