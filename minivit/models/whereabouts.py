@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from minivit.data.download import Progress
 from minivit.errors import CheckpointError
 from minivit.files import expanded
-from minivit.models import addresses, fetching
+from minivit.models import addresses
 
 WEIGHTS = (".safetensors", ".npz")
 _PICKLES = (".bin", ".pth", ".pt", ".ckpt")
@@ -15,7 +14,9 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|hf[_-]hub:")
 
 
 def weights_file(
-    named: str | Path, progress: Progress | None = None, say: Callable[[str], object] = lambda line: None
+    named: str | Path,
+    progress: Callable[[int, int | None], None] | None = None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """The file of weights at `named`: that path, ~ being the home folder, or the only such file in that folder; or, if
     there is no such path, published weights of that name (`addresses.find`), which are downloaded once.
@@ -27,6 +28,8 @@ def weights_file(
     path = expanded(named, CheckpointError)
     if not path.exists():
         if weights := addresses.find(str(named)):
+            from minivit.models import fetching  # here, since it takes half as long to import as all models
+
             return fetching.fetch(weights, progress, say)
         if _ADDRESS.match(str(named)):
             address = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+:)/(?!/)", r"\1//", str(named))  # a Path keeps one slash of two
