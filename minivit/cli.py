@@ -1,12 +1,15 @@
 """What the commands share: one-line errors, one parser style, finding a trained run."""
 
 import argparse
+import contextlib
+import difflib
 import json
 import math
 import os
+import re
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +18,8 @@ from minivit.backend import blas, get_namespace
 from minivit.backend.cores import available_cores
 from minivit.data import Dataset, load
 from minivit.data.dataset import in_words
+from minivit.data.download import Progress
+from minivit.data.imagenet import some
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
 from minivit.files import expanded
 from minivit.models import ResNet, ViT, ViTConfig
@@ -22,13 +27,28 @@ from minivit.models.whereabouts import weights_file
 from minivit.published import blank, load_published
 from minivit.recipes import Recipe, is_a
 
+_door: str | None = None  # how the commands were called, where not each by its own module
+
+
+def entered_by(door: str) -> None:
+    """From now on commands call themselves "DOOR train" instead of "python -m minivit.train"."""
+    global _door
+    _door = door
+
+
+def called(command: str) -> str:
+    """How the user calls a command."""
+    return f"{_door} {command}" if _door else f"python -m minivit.{command}"
+
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line."""
+    """An ArgumentParser whose errors are one line, with a guess at what was meant by an unknown option."""
 
     def __init__(self, command: str, usage: str | None = None, **kwargs: Any):
+        for name in kwargs.keys() & {"description", "epilog"}:
+            kwargs[name] = re.sub(r"python -m minivit\.(\w+)", lambda match: called(match[1]), kwargs[name] or "")
         super().__init__(
-            prog=f"python -m minivit.{command}",
+            prog=called(command),
             usage=usage and f"%(prog)s {usage}",
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -37,6 +57,25 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {shown(message, MAX_MESSAGE)} (--help lists the options)\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The options in a namespace. Ends the process for those that do not fit."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            given = next((text for text in unknown if text.startswith("-")), unknown[0]).partition("=")[0]
+            option = self._meant(given) if given.startswith("-") else None
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {option}?' if option else ''}")
+        return parsed
+
+    def _meant(self, given: str) -> str | None:
+        """The option that somebody who wrote `given` may have meant: by its beginning, its letters, or its meaning."""
+        options = {name[2:]: action for name, action in self._option_string_actions.items() if name.startswith("--")}
+        wanted = given.lower().replace("_", "-").strip("-")
+        begun = [n for n in options if n.startswith(wanted) or wanted.startswith(n)] if len(wanted) > 1 else []
+        words = set(wanted.split("-"))  # which may stand in how an option's explanation begins
+        told = [name for name, o in options.items() if words <= set(re.findall(r"\w+", (o.help or "").lower())[:4])]
+        alike = difflib.get_close_matches(wanted, options, 1, cutoff=0.7)
+        return next((f"--{name}" for name in [*begun, *told, *alike]), None)
 
 
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
@@ -88,8 +127,9 @@ def load_tqdm() -> Any:
     return tqdm
 
 
-def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse") -> Dataset:
-    """A data set by name, downloaded with a progress bar if it has to be."""
+@contextlib.contextmanager
+def download_bar(name: str) -> Iterator[Progress]:
+    """A function to be told how much has arrived, which shows a bar once there is something to show."""
     bar: Any = None
 
     def progress(done: int, total: int | None) -> None:
@@ -99,12 +139,24 @@ def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse
         bar.update(done - bar.n)
 
     try:
-        dataset = load(runs.located(name), root, split, bad_images=bad_images, download=True, progress=progress)
+        yield progress
     finally:
         if bar is not None:
             bar.close()
+
+
+def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse") -> Dataset:
+    """A data set by name, downloaded with a progress bar if it has to be."""
+    with download_bar(name) as progress:
+        dataset = load(runs.located(name), root, split, bad_images=bad_images, download=True, progress=progress)
     report_left_out(dataset)
     return dataset
+
+
+def find_weights(named: str | Path) -> Path:
+    """The run folder or file of weights of that name; published ones are downloaded if need be, which is said."""
+    with download_bar(str(named)) as progress:
+        return weights_file(named, progress, terminal.say)
 
 
 def report_left_out(dataset: Dataset) -> None:
@@ -211,7 +263,7 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
     args.run becomes the file, where it is a folder with one file of weights.   headless: also a file without a
     classification head.
     """
-    args.run = weights_file(args.run)
+    args.run = find_weights(args.run)
     options = ("classes", "heads", "image_size", "set", "mean", "std", "resize", "prefix")
     given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
     if not args.run.is_file():
@@ -239,6 +291,6 @@ def check_classes(data: Dataset, classes: list[str]) -> None:
     """Raise DataError unless the data set has the classes that the model was trained on."""
     if data.classes != classes:
         raise DataError(
-            f"{data.name} has {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...), "
-            f"the model was trained on {len(classes)} ({', '.join(classes[:3])}, ...)"
+            f"{data.name} has {len(data.classes)} classes ({some(data.classes)}), "
+            f"the model was trained on {len(classes)} ({some(classes)})"
         )

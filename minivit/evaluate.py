@@ -18,7 +18,7 @@ from minivit.trainer import check_fits, evaluate, worker_count
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = cli.Parser("evaluate", description=__doc__)
-    p.add_argument("run", type=cli.path, help="run folder, or file of published weights")
+    p.add_argument("run", type=cli.path, help="run folder, or published weights: a file, or a name such as Ti/16")
     cli.add_file_options(p)
     p.add_argument("--data", help="data set (default: the one the run was trained on)")
     p.add_argument("--data-root", metavar="DIR", help="where data sets lie")

@@ -113,7 +113,7 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
     """The run of the given options, its folder made."""
     choices, name = choose(given)
     if choices.get("init_from"):
-        choices["init_from"] = str(expanded(choices["init_from"]))
+        choices["init_from"] = str(cli.find_weights(choices["init_from"]))
     source = transfer.open_source(choices) if choices.get("init_from") else None
     choices = source.inherited(choices) if source else choices
     if "data" not in choices:
@@ -174,7 +174,7 @@ def train(trainer: Trainer) -> int:
     cli.report_skipped(trainer.train_data)
     cli.report_skipped(trainer.test_data)
     if trainer.step < trainer.total_steps:
-        command = f"python -m minivit.train --resume {quoted(folder)}"
+        command = f"{cli.called('train')} --resume {quoted(folder)}"
         print(f"stopped after step {trainer.step} and saved; go on with: {command}")
         return 130
     seconds = time.perf_counter() - begin

@@ -18,12 +18,14 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import runs
+from minivit.answers import Task
 from minivit.backend import Array, blas, kernels, xp_of
 from minivit.backend.cores import available_cores
 from minivit.backend.precision import precision
 from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
 from minivit.data.device_loader import on_device
+from minivit.data.imagenet import some
 from minivit.device_step import DeviceStep
 from minivit.errors import BackendError, CheckpointError, DataError, NonFiniteError, quoted
 from minivit.finite import is_finite
@@ -131,6 +133,7 @@ class Trainer:
         self.model = model or build(recipe.model, seed=recipe.seed, dtype=recipe.dtype)
         self.model.to(recipe.backend).train()
         freeze(self.model, recipe.freeze)
+        self.model.task = Task.of(recipe, train_data.classes)
         self.model.recompute_blocks = recipe.recompute
         self.optimizer = make_optimizer(recipe, self.model, self.total_steps)
         self.ema = EMA(self.model.named_parameters(), recipe.ema) if recipe.ema else None
@@ -426,8 +429,8 @@ class Trainer:
         if (meta["images"], meta["classes"]) == (len(data), data.classes):
             return
         found, before = set(data.classes), set(meta["classes"])
-        names = [f"new: {', '.join(sorted(found - before)[:3])}"] if found - before else []
-        names += [f"missing: {', '.join(sorted(before - found)[:3])}"] if before - found else []
+        names = [f"new: {some(sorted(found - before))}"] if found - before else []
+        names += [f"missing: {some(sorted(before - found))}"] if before - found else []
         raise DataError(
             f"{data.name} has changed: {len(data)} images of {len(data.classes)} classes, {meta['images']} of "
             f"{len(meta['classes'])} when {path} was saved{''.join(f'; {text}' for text in names)}; bring them "
