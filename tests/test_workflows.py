@@ -1,4 +1,4 @@
-"""What strangers and machines are given: workflows, hooks and templates can be read, and say what README and pyproject say."""
+"""What strangers and machines are given: workflows, hooks and forms can be read, and say what README and pyproject say."""
 
 import re
 import tomllib
