@@ -95,7 +95,9 @@ def command_blocks(page: str) -> list[str]:
     """Blocks of commands for any shell: they begin like one, and do not say which shell they are for."""
     blocks = re.findall(r"^```\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     return [
-        block for block in blocks if re.match(r"(\w+=\S+ )?(\$ )?(python|py|pip|minivit|pytest|jupyter|cd|git|\.) ?", block)
+        block
+        for block in blocks
+        if re.match(r"(\w+=\S+ )?(\$ )?(python|py|pip|minivit|pytest|jupyter|cd|git|\.) ?", block)
     ]
 
 
