@@ -1,4 +1,4 @@
-"""What strangers and machines are given: workflows, hooks and forms can be read, and say what README and pyproject say."""
+"""What a code host is given: workflows, hooks and forms can be read, and say what README and pyproject say."""
 
 import re
 import tomllib
