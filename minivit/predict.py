@@ -2,14 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from minivit import cli, terminal
-from minivit.data import read_image
-from minivit.data.images import to_channels
+from minivit.answers import Task, classify
 from minivit.errors import MAX_MESSAGE, DataError, shown
-from minivit.functional import sigmoid, softmax
-from minivit.tensor import no_grad
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,22 +16,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
 
     model, recipe, classes = cli.load_model(args)
-    classes = classes or [f"class {k}" for k in range(recipe.model.num_classes)]
-    transform = recipe.augment.evaluation()
+    task = Task.of(recipe, classes)
     status = 0
     for path in args.images:
         try:
-            image = to_channels(read_image(path), recipe.model.channels)
+            (answers,) = classify(model, path, args.top, task)
         except (DataError, OSError) as error:
             terminal.say(f"error: {shown(error, MAX_MESSAGE)}")
             status = 2
             continue
-        with no_grad():
-            logits = model(transform([image]))
-            scores = (sigmoid if recipe.loss == "sigmoid" else softmax)(logits).data[0]
         print(path)
-        for k in np.argsort(-scores, kind="stable")[: args.top]:
-            print(f"  {scores[k]:7.2%}  {classes[k]}")
+        for name, score in answers:
+            print(f"  {score:7.2%}  {name}")
     return status
 
 

@@ -31,7 +31,7 @@ ROOMS = """
     models
     draws finite recipes presets plots improvement
     runs published step
-    device_step
+    answers device_step
     transfer trainer
     lessons stepper
     terminal

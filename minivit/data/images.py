@@ -67,6 +67,12 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[ImageFile.ImageFile]:
         raise DataError(f"{os.fspath(path)}: {_reason(error)}") from error
 
 
+def of_pillow(image: Image.Image) -> np.ndarray:
+    """A picture of Pillow's as `read_image` gives that of a file: uint8 (height, width, 3), upright, RGB, on white."""
+    upright = ImageOps.exif_transpose(image)  # a copy
+    return np.array(_to_rgb(upright, upright.info.get("transparency")))
+
+
 def _check_size(width: int, height: int) -> None:
     if min(width, height) < MIN_SIDE:
         raise DataError(f"the image is {width} x {height} pixels, each side needs at least {MIN_SIDE}")
