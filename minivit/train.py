@@ -197,8 +197,10 @@ def train(trainer: Trainer) -> int:
     again = f"python -m minivit.train --resume {quoted(folder)}"
     early = f"no better for {recipe.patience} evaluations"
     if trainer.step and trainer.complete:
-        done, option = (f"{early}", "patience") if trainer.stopped_early else ("all steps are done", "epochs")
-        print(f"complete after step {trainer.step}: {done}; to train longer: {again} --{option} N")
+        done = f"all {trainer.step} steps are done; to train longer: {again} --epochs N"
+        if trainer.stopped_early:
+            done = f"stopped after step {trainer.step}, {early}; to go on: {again} --patience N"
+        print(f"complete: {done}")
     elif trainer.step:
         print(f"continuing after step {trainer.step}")
     known = {**trainer.train_data.skipped, **(trainer.test_data.skipped if trainer.test_data else {})}

@@ -18,7 +18,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import improvement, runs
-from minivit.backend import Array, blas, kernels, xp_of
+from minivit.backend import Array, blas, kernels, to_numpy, xp_of
 from minivit.backend.cores import available_cores
 from minivit.backend.precision import precision
 from minivit.backend.workers import Workers, keep_freed_memory
@@ -27,7 +27,7 @@ from minivit.data.device_loader import on_device
 from minivit.device_step import DeviceStep
 from minivit.errors import BackendError, CheckpointError, DataError, NonFiniteError, quoted
 from minivit.finite import is_finite
-from minivit.models import ResNet, ViT, freeze
+from minivit.models import ResNet, ViT, freeze, inside
 from minivit.models.archive import replacing
 from minivit.models.families import ModelConfig, build
 from minivit.nn.module import check_match
@@ -35,7 +35,7 @@ from minivit.optim import EMA, SGD, AdamW, warmup_cosine, warmup_linear
 from minivit.optim.schedules import Schedule
 from minivit.plots import learning_curves
 from minivit.recipes import Recipe
-from minivit.step import LossFunction, StepResult, count_correct, like_parameters, step
+from minivit.step import LossFunction, StepResult, like_parameters, step
 from minivit.tensor import Tensor, no_grad
 
 PIECE_TOKENS = 2048  # enough rows for fast matrix products, few enough to keep the memory of a step small
@@ -46,23 +46,29 @@ READ_EVERY = 20  # steps after which a GPU's losses are fetched; each time it ha
 
 @np.errstate(all="ignore")
 def evaluate(
-    model: ViT | ResNet, dataset: Dataset, recipe: Recipe, workers: Workers, batch_size: int = 256
+    model: ViT | ResNet,
+    dataset: Dataset,
+    recipe: Recipe,
+    workers: Workers,
+    batch_size: int = 256,
+    confusion: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Mean loss and accuracy of the model, in evaluation mode, over a data set: {"loss", "accuracy", "images"}.
 
-    The loss is the one of training without label smoothing. Raises DataError if no image could be read.
+    The loss is the one of training without label smoothing. confusion: (K, K) integers, to whose [i, j] the number of
+    images of class i is added that were taken for class j. Raises DataError if no image could be read.
     """
     training = model.training
     model.eval()
     loss_function = F.sigmoid_cross_entropy if recipe.loss == "sigmoid" else F.cross_entropy
     total, correct, count = 0.0, 0, 0
 
-    def judge(piece: tuple[np.ndarray, np.ndarray]) -> tuple[float, int]:
+    def judge(piece: tuple[np.ndarray, np.ndarray]) -> tuple[float, np.ndarray]:
         images, labels = piece
         with no_grad(), numerics(recipe):
             logits = model(images)
             loss = loss_function(logits, like_parameters(labels, model.norm.scale))
-        return loss.item() * len(images), count_correct(logits.data, labels)
+        return loss.item() * len(images), to_numpy(logits.data).argmax(axis=-1)
 
     for images, labels in eval_batches(
         dataset, batch_size, recipe.augment.evaluation(), threads=loader_threads(dataset)
@@ -70,9 +76,11 @@ def evaluate(
         per_worker = pieces_per_worker(len(images), recipe.model.num_tokens, workers.count)
         parts = min(workers.count * (per_worker if recipe.backend == "numpy" else 1), len(images))
         pieces = zip(np.array_split(images, parts), np.array_split(labels, parts), strict=True)
-        for loss, right in workers.map(judge, pieces):
-            total, correct = total + loss, correct + right
-        count += len(images)
+        losses, answers = zip(*workers.map(judge, pieces), strict=True)
+        predicted = np.concatenate(answers)
+        total, correct, count = total + sum(losses), correct + int((predicted == labels).sum()), count + len(images)
+        if confusion is not None:
+            confusion += inside.confusion_counts(labels, predicted, len(confusion))
     model.train(training)
     if count == 0:
         raise DataError(f"{dataset.name}: none of its {len(dataset)} images could be read")
