@@ -187,7 +187,7 @@ def train(trainer: Trainer) -> int:
     frozen = sum(tensor.size for _, tensor in trainer.model.named_tensors()) - learning
     split = (trainer.test_data and trainer.test_data.split) or "test"
     print(
-        f"{recipe.data}: {len(trainer.train_data)} training and {len(trainer.test_data or [])} {split} images, "
+        f"{recipe.data}: {readable(trainer.train_data)} training and {readable(trainer.test_data)} {split} images, "
         f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"  # type: ignore[arg-type]
         f"{model.description}, "
         f"{learning:,} parameters{f' and {frozen:,} frozen' if frozen else ''}; {recipe.backend}, {recipe.precision}, "
@@ -196,7 +196,8 @@ def train(trainer: Trainer) -> int:
     )
     again = f"python -m minivit.train --resume {quoted(folder)}"
     early = f"no better for {recipe.patience} evaluations"
-    if trainer.step and trainer.complete:
+    finished = trainer.step > 0 and trainer.complete
+    if finished:
         done = f"all {trainer.step} steps are done; to train longer: {again} --epochs N"
         if trainer.stopped_early:
             done = f"stopped after step {trainer.step}, {early}; to go on: {again} --patience N"
@@ -213,7 +214,7 @@ def train(trainer: Trainer) -> int:
     if not trainer.complete:
         print(f"stopped after step {trainer.step} and saved; go on with: {again}")
         return 130
-    if trainer.step < trainer.total_steps:
+    if trainer.stopped_early and not finished:
         print(f"stopped early, after step {trainer.step} of {trainer.total_steps}: {early}")
     seconds = time.perf_counter() - begin
     print(f"trained in {seconds:.0f} s; {folder}: config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png")
@@ -224,6 +225,11 @@ def train(trainer: Trainer) -> int:
             "in best.npz, which evaluate and predict take with --best"
         )
     return 0
+
+
+def readable(data: Dataset | None) -> int:
+    """How many images there are, without those that are known to be unreadable."""
+    return len(data) - len(data.skipped) if data is not None else 0
 
 
 def show_progress(trainer: Trainer) -> None:

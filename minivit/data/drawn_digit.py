@@ -8,7 +8,7 @@ from minivit.data.digits import SIDE
 CLEAR = 0.8  # share of the variance between dark and bright; even noise has 0.75 of it
 SURE = 0.6  # share of the pixels at the edges that must be background
 FILLED = 7 / 8  # of the frame; more need no cropping
-STRONG = 144  # difference of ink and background; more need no contrast
+STRONG = 100  # difference of ink and background; more need no contrast
 
 
 def as_the_digits(image: np.ndarray) -> tuple[np.ndarray, list[str]]:
