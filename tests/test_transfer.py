@@ -188,7 +188,7 @@ def test_what_comes_with_a_run(tmp_path):
     _, recipe = begin(tmp_path / "run", mean=0.1, std=0.3, resize="squash")
     assert (recipe.mean, recipe.std, recipe.resize) == (0.1, 0.3, "squash")
     source = transfer.open_source({"init_from": str(tmp_path / "run")})
-    assert source.inherited({})["data"] == "folder:photos"
+    assert source.inherited({})["data"] == runs.located("folder:photos")
 
 
 def test_what_comes_with_published_weights(tmp_path):

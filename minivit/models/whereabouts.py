@@ -21,7 +21,7 @@ def weights_file(named: str | Path) -> Path:
     if _ADDRESS.match(str(named)) and not path.exists():
         address = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+:)/(?!/)", r"\1//", str(named))  # a Path has made one slash of two
         raise CheckpointError(f"{address} is an address: download the file first, and name it here")
-    if not path.is_dir() or (path / "checkpoint.npz").exists():
+    if not path.is_dir() or any((path / name).exists() for name in ("checkpoint.npz", "metrics.jsonl")):
         return path
     inside = sorted(entry for entry in path.iterdir() if entry.is_file())
     found = [entry for entry in inside if entry.suffix in WEIGHTS]

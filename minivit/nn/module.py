@@ -17,6 +17,7 @@ class Module:
 
     training = True
     frozen = False
+    task: Any = None  # of a trained classifier, see `minivit.answers`
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError

@@ -16,7 +16,7 @@ from PIL import Image
 
 from minivit import runs
 
-FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "curves.png"}
+FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "best.npz", "curves.png"}
 SMALL = ["--limit", "64", "--width", "8", "--depth", "1", "--heads", "2", "--mlp-width", "8", "--batch-size", "8"]
 LONG = [*SMALL, "--steps", "100000", "--checkpoint-every", "2"]
 posix = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell or its signals")
