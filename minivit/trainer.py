@@ -18,6 +18,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import improvement, runs
+from minivit.answers import Task
 from minivit.backend import Array, blas, kernels, to_numpy, xp_of
 from minivit.backend.cores import available_cores
 from minivit.backend.precision import precision
@@ -139,6 +140,7 @@ class Trainer:
         self.model = model or build(recipe.model, seed=recipe.seed, dtype=recipe.dtype)
         self.model.to(recipe.backend).train()
         freeze(self.model, recipe.freeze)
+        self.model.task = Task.of(recipe, train_data.classes)
         self.model.recompute_blocks = recipe.recompute
         self.optimizer = make_optimizer(recipe, self.model, self.total_steps)
         self.ema = EMA(self.model.named_parameters(), recipe.ema) if recipe.ema else None
