@@ -187,14 +187,14 @@ def test_the_best_weights_and_an_early_end(command, tiny_options):
     lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     best = max(lines, key=lambda line: (line["test_accuracy"], -line["test_loss"]))
     assert lines[-2] is best
-    assert f"stopped early, after step {lines[-1]['step']} of 60: no better for 1 evaluations" in result.out
+    assert f"stopped early, after step {lines[-1]['step']} of 60: no better for 1 evaluation" in result.out
     assert f"{best['test_accuracy']:.2%}: its weights are in best.npz" in result.out
     expected = f"accuracy {best['test_accuracy']:.2%}, loss {best['test_loss']:.4f}"
     for argv in (("run", "--best"), ("run/best.npz",)):
         assert expected in command("evaluate", *argv).out
     assert expected not in command("evaluate", "run").out
     result = command("train", "--resume", "run")
-    assert "no better for 1 evaluations; to go on: python -m minivit.train --resume run --patience N" in result.out
+    assert "no better for 1 evaluation; to go on: python -m minivit.train --resume run --patience N" in result.out
     assert command("train", "--init-from", "run/best.npz", "--steps", 1, "--out", "tuned").status == 0
     again = json.loads(Path("tuned/metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert again["step"] == 0
