@@ -11,6 +11,7 @@ from PIL import Image
 
 from minivit import data, predict, runs
 from minivit.answers import PIECE, Task, classify
+from minivit.models import ViT, ViTConfig, export
 
 
 @pytest.fixture
@@ -131,3 +132,11 @@ def test_the_best_weights(tiny_run, command, album):
         "has no best.npz, since it has not been evaluated yet"
         in command("predict", tiny_run, image, "--best").complaint
     )
+
+
+def test_what_is_said_of_published_weights_is_no_part_of_a_table(album, command):
+    export(ViT(ViTConfig(image_size=8, patch_size=4, width=64, depth=1, heads=1, num_classes=3)), "model.npz")
+    result = command("predict", "model.npz", album, "--json", "-", "--top", 1)
+    assert [each["image"] for each in json.loads(result.out)] == names(album)
+    assert "layout: " in result.err
+    assert "is a file of published weights" in command("predict", "model.npz", album, "--best").complaint
