@@ -16,6 +16,8 @@ def at_files(*datasets: Dataset) -> None:
     """Look at every image of the folders among the data sets. Unreadable ones that are to be skipped are named, and not
     opened again. Raises DataError for others, and where nothing is left."""
     folders = [data for data in datasets if isinstance(data, FolderDataset)]
+    if not folders:
+        return
     found: dict[str, str] = {}
     with cli.progress_bar(total=sum(map(len, folders)), unit="image", desc="looking at images", leave=False) as bar:
         for data in folders:

@@ -195,7 +195,7 @@ def train(trainer: Trainer) -> int:
         f"run folder: {folder}"
     )
     again = f"{cli.called('train')} --resume {quoted(folder)}"
-    early = f"no better for {recipe.patience} evaluations"
+    early = f"no better for {recipe.patience} evaluation{'s' if recipe.patience != 1 else ''}"
     finished = trainer.step > 0 and trainer.complete
     if finished:
         done = f"all {trainer.step} steps are done; to train longer: {again} --epochs N"

@@ -439,7 +439,13 @@ def test_a_full_disk_loses_nothing(file, tiny_run, stopped_run, command, same_bi
         assert complaint.endswith("go on with --resume stopped")
     if file != "curves.png":
         assert checkpoint.read_bytes() == before
-    assert {path.name for path in folder.iterdir()} <= {"config.json", "metrics.jsonl", "checkpoint.npz", "curves.png"}
+    assert {path.name for path in folder.iterdir()} <= {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoint.npz",
+        "best.npz",
+        "curves.png",
+    }
     assert command("train", "--resume", folder).status == 0
     same_bits(tiny_run, folder)
 
