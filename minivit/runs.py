@@ -22,8 +22,9 @@ from minivit.recipes import Recipe, read_config, to_json
 FORMAT = "minivit checkpoint 1"
 
 
-def create(folder: Path, recipe: Recipe) -> None:
+def create(folder: str | Path, recipe: Recipe) -> None:
     """Make a run folder holding config.json; it appears whole or not at all. Raises CheckpointError if it exists."""
+    folder = expanded(folder, CheckpointError)
     if os.path.lexists(folder):
         raise CheckpointError(exists(folder))
     try:
@@ -187,8 +188,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[
     return states, meta
 
 
-def load_trained(folder: Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
+def load_trained(folder: str | Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
     """The model of a run as it is evaluated (averaged weights if the run keeps them), its recipe and class names."""
+    folder = expanded(folder, CheckpointError)
     recipe = read_recipe(folder)
     path = folder / "checkpoint.npz"
     if not path.exists():
