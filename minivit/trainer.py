@@ -120,10 +120,11 @@ class Trainer:
         recipe: Recipe,
         train_data: Dataset,
         test_data: Dataset | None,
-        folder: Path | None,
+        folder: str | Path | None,
         model: ViT | None = None,
     ):
-        self.recipe, self.train_data, self.test_data, self.folder = recipe, train_data, test_data, folder
+        self.recipe, self.train_data, self.test_data = recipe, train_data, test_data
+        self.folder = None if folder is None else Path(folder)
         check_fits(recipe, train_data)
         self.steps_per_epoch = len(train_data) // recipe.batch_size or 1
         self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.steps_per_epoch))
