@@ -1,9 +1,11 @@
 """What the commands share: one-line errors, one parser style, finding a trained run."""
 
 import argparse
+import difflib
 import json
 import math
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable, Container, Sequence
@@ -23,13 +25,28 @@ from minivit.models.whereabouts import weights_file
 from minivit.published import blank, load_published
 from minivit.recipes import Recipe, is_a
 
+_door: str | None = None  # how the commands were called, where not each by its own module
+
+
+def entered_by(door: str) -> None:
+    """From now on commands call themselves "DOOR train" instead of "python -m minivit.train"."""
+    global _door
+    _door = door
+
+
+def called(command: str) -> str:
+    """How the user calls a command."""
+    return f"{_door} {command}" if _door else f"python -m minivit.{command}"
+
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line."""
+    """An ArgumentParser whose errors are one line, with a guess at what was meant by an unknown option."""
 
     def __init__(self, command: str, usage: str | None = None, **kwargs: Any):
+        for name in kwargs.keys() & {"description", "epilog"}:
+            kwargs[name] = re.sub(r"python -m minivit\.(\w+)", lambda match: called(match[1]), kwargs[name] or "")
         super().__init__(
-            prog=f"python -m minivit.{command}",
+            prog=called(command),
             usage=usage and f"%(prog)s {usage}",
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -38,6 +55,25 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {shown(message, MAX_MESSAGE)} (--help lists the options)\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The options in a namespace. Ends the process for those that do not fit."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            given = next((text for text in unknown if text.startswith("-")), unknown[0]).partition("=")[0]
+            option = self._meant(given) if given.startswith("-") else None
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {option}?' if option else ''}")
+        return parsed
+
+    def _meant(self, given: str) -> str | None:
+        """The option that somebody who wrote `given` may have meant: by its beginning, its letters, or its meaning."""
+        options = {name[2:]: action for name, action in self._option_string_actions.items() if name.startswith("--")}
+        wanted = given.lower().replace("_", "-").strip("-")
+        begun = [n for n in options if n.startswith(wanted) or wanted.startswith(n)] if len(wanted) > 1 else []
+        words = set(wanted.split("-"))  # which may stand in how an option's explanation begins
+        told = [name for name, o in options.items() if words <= set(re.findall(r"\w+", (o.help or "").lower())[:4])]
+        alike = difflib.get_close_matches(wanted, options, 1, cutoff=0.7)
+        return next((f"--{name}" for name in [*begun, *told, *alike]), None)
 
 
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:

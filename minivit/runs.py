@@ -26,8 +26,9 @@ FORMAT = "minivit checkpoint 1"
 LAST, BEST = "checkpoint.npz", "best.npz"
 
 
-def create(folder: Path, recipe: Recipe) -> None:
+def create(folder: str | Path, recipe: Recipe) -> None:
     """Make a run folder holding config.json; it appears whole or not at all. Raises CheckpointError if it exists."""
+    folder = expanded(folder, CheckpointError)
     if os.path.lexists(folder):
         raise CheckpointError(exists(folder))
     try:
@@ -202,11 +203,12 @@ def run_of(path: Path) -> Path | None:
     return path if path.is_dir() else None
 
 
-def load_trained(run: Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
+def load_trained(run: str | Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
     """The model of a run as it is evaluated (averaged weights if the run keeps them), its recipe and class names.
 
     run: its folder, or checkpoint.npz or best.npz in it.
     """
+    run = expanded(run, CheckpointError)
     folder = run_of(run) or run
     path = folder / LAST if folder == run else run
     recipe = read_recipe(folder)

@@ -174,7 +174,7 @@ def from_scratch(recipe: recipes.Recipe, images: int) -> str | None:
     held_out = f" --val-share {recipe.val_share}" if recipe.val_share else ""
     return (
         f"note: {images:,} images are few to learn from scratch; published weights, fine-tuned, learn far more from "
-        f"them: python -m minivit.train --init-from WEIGHTS --data {quoted(recipe.data)}{held_out} (docs/transfer.md)"
+        f"them: {cli.called('train')} --init-from WEIGHTS --data {quoted(recipe.data)}{held_out} (docs/transfer.md)"
     )
 
 
@@ -194,7 +194,7 @@ def train(trainer: Trainer) -> int:
         f"{recipe.workers} worker{'s' if recipe.workers != 1 else ''}\n"
         f"run folder: {folder}"
     )
-    again = f"python -m minivit.train --resume {quoted(folder)}"
+    again = f"{cli.called('train')} --resume {quoted(folder)}"
     early = f"no better for {recipe.patience} evaluation{'s' if recipe.patience != 1 else ''}"
     finished = trainer.step > 0 and trainer.complete
     if finished:

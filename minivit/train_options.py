@@ -58,7 +58,7 @@ def parser(description: str) -> cli.Parser:
     add("--limit", type=int, metavar="N", help="train on N images only, as even over the classes as can be")
     add("--bad-images", metavar="HOW", help="unreadable images in folders: refuse (stop) or skip (default: refuse)")
 
-    add = p.add_argument_group("model").add_argument
+    add = p.add_argument_group("model (default: the preset's)").add_argument
     add(
         "--model",
         metavar="NAME",
@@ -81,7 +81,7 @@ def parser(description: str) -> cli.Parser:
     for name in ("dropout", "attention-dropout", "drop-path"):
         add(f"--{name}", type=float, metavar="RATE", help=f"{name.replace('-', ' ')} rate while training")
 
-    add = p.add_argument_group("optimisation").add_argument
+    add = p.add_argument_group("optimisation (default: the preset's)").add_argument
     add("--epochs", type=float, metavar="N", help="passes over the training data")
     add("--steps", type=int, metavar="N", help="number of updates, instead of epochs")
     add("--batch-size", type=int, metavar="N", help="images per update")
@@ -108,7 +108,7 @@ def parser(description: str) -> cli.Parser:
     add("--loss", metavar="NAME", help="softmax or sigmoid cross-entropy")
     add("--label-smoothing", type=float, metavar="S", help="share of the target spread over all classes")
 
-    add = p.add_argument_group("augmentation").add_argument
+    add = p.add_argument_group("augmentation (default: the preset's)").add_argument
     add("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the images")
     add("--crop-padding", type=int, metavar="PIXELS", help="pad and crop at random")
     add("--resized-crop", type=cli.numbers, metavar="MIN,MAX", help="random resized crop of this share of the area")

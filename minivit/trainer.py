@@ -18,6 +18,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import improvement, runs
+from minivit.answers import Task
 from minivit.backend import Array, blas, kernels, to_numpy, xp_of
 from minivit.backend.cores import available_cores
 from minivit.backend.precision import precision
@@ -119,10 +120,11 @@ class Trainer:
         recipe: Recipe,
         train_data: Dataset,
         test_data: Dataset | None,
-        folder: Path | None,
+        folder: str | Path | None,
         model: ViT | None = None,
     ):
-        self.recipe, self.train_data, self.test_data, self.folder = recipe, train_data, test_data, folder
+        self.recipe, self.train_data, self.test_data = recipe, train_data, test_data
+        self.folder = None if folder is None else Path(folder)
         check_fits(recipe, train_data)
         self.steps_per_epoch = len(train_data) // recipe.batch_size or 1
         self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.steps_per_epoch))
@@ -139,6 +141,7 @@ class Trainer:
         self.model = model or build(recipe.model, seed=recipe.seed, dtype=recipe.dtype)
         self.model.to(recipe.backend).train()
         freeze(self.model, recipe.freeze)
+        self.model.task = Task.of(recipe, train_data.classes)
         self.model.recompute_blocks = recipe.recompute
         self.optimizer = make_optimizer(recipe, self.model, self.total_steps)
         self.ema = EMA(self.model.named_parameters(), recipe.ema) if recipe.ema else None
