@@ -45,8 +45,8 @@ def load_pretrained(path: str | os.PathLike[str], **options: Any) -> ViT | ResNe
     """A trained model in evaluation mode, by the folder of a run or a file of published weights.
 
     path: a run's folder (or its checkpoint.npz or best.npz), of which the averaged weights are taken if it keeps them;
-    or a file in any layout that `minivit.models.load_pretrained` reads, or a folder that holds one.   options: as for
-    that function, for published weights only.
+    or a file in any layout that `minivit.models.load_pretrained` reads, a folder that holds one, or its name ("Ti/16").
+    options: as for that function, for published weights only.
     `model.task` says how images are prepared for the model and what its classes are called: `classify` asks it.
     Raises CheckpointError or ConfigError, in one line.
     """
