@@ -1,6 +1,7 @@
 """What the commands share: one-line errors, one parser style, finding a trained run."""
 
 import argparse
+import contextlib
 import difflib
 import json
 import math
@@ -8,7 +9,7 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +18,9 @@ from minivit.backend import blas, get_namespace
 from minivit.backend.cores import available_cores
 from minivit.data import Dataset, load
 from minivit.data.dataset import in_words
+from minivit.data.download import Progress
 from minivit.data.folder import is_divided
+from minivit.data.imagenet import some
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
 from minivit.files import expanded
 from minivit.models import ResNet, ViT, ViTConfig
@@ -125,15 +128,9 @@ def load_tqdm() -> Any:
     return tqdm
 
 
-def load_data(
-    name: str,
-    root: str | None,
-    split: str,
-    bad_images: str = "refuse",
-    val_share: float | None = None,
-    seed: int = 0,
-) -> Dataset:
-    """A data set by name, downloaded with a progress bar if it has to be."""
+@contextlib.contextmanager
+def download_bar(name: str) -> Iterator[Progress]:
+    """A function to be told how much has arrived, which shows a bar once there is something to show."""
     bar: Any = None
 
     def progress(done: int, total: int | None) -> None:
@@ -143,13 +140,32 @@ def load_data(
         bar.update(done - bar.n)
 
     try:
-        options: dict[str, Any] = {"bad_images": bad_images, "val_share": val_share, "seed": seed}
-        dataset = load(runs.located(name), root, split, **options, download=True, progress=progress)
+        yield progress
     finally:
         if bar is not None:
             bar.close()
+
+
+def load_data(
+    name: str,
+    root: str | None,
+    split: str,
+    bad_images: str = "refuse",
+    val_share: float | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """A data set by name, downloaded with a progress bar if it has to be."""
+    options: dict[str, Any] = {"bad_images": bad_images, "val_share": val_share, "seed": seed}
+    with download_bar(name) as progress:
+        dataset = load(runs.located(name), root, split, **options, download=True, progress=progress)
     report_left_out(dataset)
     return dataset
+
+
+def find_weights(named: str | Path) -> Path:
+    """The run folder or file of weights of that name; published ones are downloaded if need be, which is said."""
+    with download_bar(str(named)) as progress:
+        return weights_file(named, progress, terminal.say)
 
 
 def report_left_out(dataset: Dataset) -> None:
@@ -260,7 +276,7 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
     run.   args.best: the weights of the run's best evaluation.   headless: also a file without a
     classification head.
     """
-    args.run = weights_file(args.run)
+    args.run = find_weights(args.run)
     run = runs.run_of(args.run)
     options = ("classes", "heads", "image_size", "set", "mean", "std", "resize", "prefix")
     given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
@@ -292,6 +308,6 @@ def check_classes(data: Dataset, classes: list[str]) -> None:
     """Raise DataError unless the data set has the classes that the model was trained on."""
     if data.classes != classes:
         raise DataError(
-            f"{data.name} has {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...), "
-            f"the model was trained on {len(classes)} ({', '.join(classes[:3])}, ...)"
+            f"{data.name} has {len(data.classes)} classes ({some(data.classes)}), "
+            f"the model was trained on {len(classes)} ({some(classes)})"
         )

@@ -13,6 +13,7 @@ from minivit import cli, runs
 from minivit.backend.workers import Workers
 from minivit.data import Dataset
 from minivit.data.folder import BAD_IMAGES
+from minivit.data.imagenet import in_words
 from minivit.errors import DataError, shown
 from minivit.published import load_labelled_folder
 from minivit.recipes import Recipe
@@ -23,7 +24,7 @@ WORST = 10  # classes in the table, unless all are asked for
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = cli.Parser("evaluate", description=__doc__)
-    p.add_argument("run", type=cli.path, help="run folder, or file of published weights")
+    p.add_argument("run", type=cli.path, help="run folder, or published weights: a file, or a name such as Ti/16")
     cli.add_file_options(p)
     p.add_argument("--data", help="data set (default: the one the run was trained on)")
     p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
@@ -65,13 +66,14 @@ def per_class(confusion: np.ndarray, classes: Sequence[str], most: int | None = 
     recall = right / np.maximum(images, 1)
     order = [int(k) for k in np.argsort(recall, kind="stable") if images[k]]
     shown_ones = order[:most]
-    width = max([len("class"), *(len(shown(classes[k], 40)) for k in shown_ones)])
+    names = [shown(in_words(name), 40) for name in classes]
+    width = max([len("class"), *(len(names[k]) for k in shown_ones)])
     lines = [f"{'class':{width}}  images   recall  precision  otherwise taken for"]
     for k in shown_ones:
         others = np.where(np.arange(len(classes)) == k, 0, confusion[k])
-        other = shown(classes[int(others.argmax())], 40) if others.any() else "-"
+        other = names[int(others.argmax())] if others.any() else "-"
         precision = f"{right[k] / taken[k]:9.2%}" if taken[k] else "        -"
-        lines.append(f"{shown(classes[k], 40):{width}}  {images[k]:6}  {recall[k]:7.2%}  {precision}  {other}")
+        lines.append(f"{names[k]:{width}}  {images[k]:6}  {recall[k]:7.2%}  {precision}  {other}")
     if len(order) > len(shown_ones):
         lines.append(f"and {len(order) - len(shown_ones)} classes more, which --per-class prints")
     return lines

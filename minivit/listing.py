@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from minivit import cli
 from minivit.data import data_root
 from minivit.data.about import about
-from minivit.errors import ConfigError, DataError
-from minivit.models import HYBRIDS
+from minivit.errors import ConfigError, DataError, shown
+from minivit.models import HYBRIDS, addresses
 from minivit.models.config import size_pair
 from minivit.models.cost import multiply_adds
 from minivit.models.families import ModelConfig, build, config_class, named_fields
@@ -25,7 +25,11 @@ def models(argv: Sequence[str] | None = None) -> int:
         "--image-size", type=cli.size, default=224, metavar="N", help="pixels, or HEIGHTxWIDTH (default: 224)"
     )
     p.add_argument("--classes", type=cli.positive, default=1000, metavar="N", help="(default: 1000)")
+    p.add_argument("--published", action="store_true", help="list the published weights that are known by name, all")
     args = p.parse_args(argv)
+    if args.published:
+        print("\n".join(addresses.listing()))
+        return 0
     shape = {"image_size": size_pair(args.image_size, "image_size"), "num_classes": args.classes}
     for name, config in {name: configuration(name, **shape) for name in args.names}.items():
         table(name, {name: config})
@@ -36,6 +40,11 @@ def models(argv: Sequence[str] | None = None) -> int:
         ("Vision Transformers", VARIANTS), ("hybrids", HYBRIDS), ("ResNets", [f"R{layers}x1" for layers in RESNETS])
     ):  # fmt: skip
         table(title, {name: found for name in names if (found := fitting(name, **shape))})
+    print("published weights      pixels      MiB   top-1 on ImageNet-1k")
+    for name, weights in addresses.by_model().items():
+        figures = f"{weights.pixels:>14} {weights.mib:>8}   {weights.top1:<24}"
+        print(f"  {name:<13} {figures} {shown(weights.name, 50)}")
+    print()
     height, width = shape["image_size"]
     print(
         f"For images of {height}x{width} in colour and {args.classes:,} classes. GMAC: multiply-adds of one\n"
@@ -43,8 +52,9 @@ def models(argv: Sequence[str] | None = None) -> int:
         "passes. Any patch size that divides the image will do, as Ti/4, and any width of a ResNet, as R50x2.\n\n"
         f"show one layer by layer:  {cli.called('models')} Ti/4 --image-size 32 --classes 10\n"
         f"train one:                {cli.called('train')} --model Ti/4 --data cifar10\n"
-        f"fine-tune one:            {cli.called('train')} --init-from FILE --data folder:PATH\n"
-        f"Files of published weights are read in the layouts {', '.join(LAYOUTS)}: .npz of google-research,\n"
+        f"fine-tune one:            {cli.called('train')} --init-from Ti/16 --data folder:PATH\n"
+        f"Published weights are downloaded by name; all names: {cli.called('models')} --published.\n"
+        f"Files of them are read in the layouts {', '.join(LAYOUTS)}: .npz of google-research,\n"
         ".safetensors of timm and of Hugging Face (docs/weights.md)."
     )
     return 0

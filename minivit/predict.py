@@ -20,6 +20,7 @@ from minivit import cli, terminal
 from minivit.answers import PIECE, Task, as_pixels, classify
 from minivit.data.drawn_digit import as_the_digits
 from minivit.data.folder import image_files
+from minivit.data.imagenet import in_words
 from minivit.errors import MAX_MESSAGE, ConfigError, DataError, shown
 from minivit.models.archive import replacing
 
@@ -29,7 +30,7 @@ Answer = dict[str, Any]  # "image", "classes": the likeliest first, each with "c
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = cli.Parser("predict", description=__doc__)
-    p.add_argument("run", type=cli.path, help="run folder, or file of published weights")
+    p.add_argument("run", type=cli.path, help="run folder, or published weights: a file, or a name such as Ti/16")
     cli.add_file_options(p)
     p.add_argument(
         "images", type=cli.path, nargs="+", metavar="image", help="image file, any size, or a folder of them"
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             answer = {"image": str(path), "classes": [{"class": n, "score": s} for n, s in likeliest], "done": done}
             answers.append(answer)
             if "-" not in tables:
-                print(in_words(answer))
+                print(as_text(answer))
     for name, text in ((args.csv, as_csv), (args.json, as_json)):
         if name is not None:
             write(name, text(answers))
@@ -108,10 +109,10 @@ def check_tables(*names: str | None) -> list[str]:
     return given
 
 
-def in_words(answer: Answer) -> str:
+def as_text(answer: Answer) -> str:
     """One image for a person."""
     done = f" ({'; '.join(answer['done'])})" if answer["done"] else ""
-    lines = [f"  {each['score']:7.2%}  {each['class']}" for each in answer["classes"]]
+    lines = [f"  {each['score']:7.2%}  {in_words(each['class'])}" for each in answer["classes"]]
     return "\n".join([f"{answer['image']}{done}", *lines])
 
 

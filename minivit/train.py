@@ -123,7 +123,7 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
     """The run of the given options, its folder made."""
     choices, name = choose(given)
     if choices.get("init_from"):
-        choices["init_from"] = str(expanded(choices["init_from"]))
+        choices["init_from"] = str(cli.find_weights(choices["init_from"]))
     source = transfer.open_source(choices) if choices.get("init_from") else None
     choices = source.inherited(choices) if source else choices
     if "data" not in choices:
@@ -174,7 +174,7 @@ def from_scratch(recipe: recipes.Recipe, images: int) -> str | None:
     held_out = f" --val-share {recipe.val_share}" if recipe.val_share else ""
     return (
         f"note: {images:,} images are few to learn from scratch; published weights, fine-tuned, learn far more from "
-        f"them: {cli.called('train')} --init-from WEIGHTS --data {quoted(recipe.data)}{held_out} (docs/transfer.md)"
+        f"them: {cli.called('train')} --init-from Ti/16 --data {quoted(recipe.data)}{held_out} (docs/transfer.md)"
     )
 
 

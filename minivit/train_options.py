@@ -10,7 +10,7 @@ EXAMPLES = """examples:
   python -m minivit.train                                     digits, under a minute
   python -m minivit.train --data cifar10                      photographs, about ten minutes on two cores
   python -m minivit.train --data folder:flowers --val-share 0.2 --model Ti/16 --image-size 224
-  python -m minivit.train --init-from ViT-B_16.npz --image-size 384 --data folder:flowers
+  python -m minivit.train --init-from Ti/16 --data folder:flowers   published weights, downloaded once
   python -m minivit.train --config runs/digits/config.json --seed 1
   python -m minivit.train --resume runs/digits
 """
@@ -37,9 +37,17 @@ def parser(description: str) -> cli.Parser:
     add("--workers", type=int, metavar="N", help="threads that share a batch (default: as suits cores and batch)")
 
     add = p.add_argument_group("fine-tuning").add_argument
-    add("--init-from", metavar="FILE", help="start from published weights, or from the folder of a run")
+    add(
+        "--init-from",
+        metavar="FILE",
+        help="start from published weights (a file, or a name such as Ti/16), or a run folder",
+    )
     add("--resize-positions", metavar="HOW", help=f"{', '.join(METHODS)}, or fresh: drawn anew (default: the source's)")
-    add("--keep-head", action=argparse.BooleanOptionalAction, help="the data has the same classes (default: new head)")
+    add(
+        "--keep-head",
+        action=argparse.BooleanOptionalAction,
+        help="the data has classes of the source (default: new head)",
+    )
     add("--freeze", type=cli.part, metavar="PART", help="backbone: only the head learns; or N: not the first N blocks")
 
     add = p.add_argument_group("data").add_argument

@@ -25,6 +25,7 @@ from minivit.backend.precision import precision
 from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
 from minivit.data.device_loader import on_device
+from minivit.data.imagenet import some
 from minivit.device_step import DeviceStep
 from minivit.errors import BackendError, CheckpointError, DataError, NonFiniteError, quoted
 from minivit.finite import is_finite
@@ -458,8 +459,8 @@ class Trainer:
         if (meta["images"], meta["classes"]) == (len(data), data.classes):
             return
         found, before = set(data.classes), set(meta["classes"])
-        names = [f"new: {', '.join(sorted(found - before)[:3])}"] if found - before else []
-        names += [f"missing: {', '.join(sorted(before - found)[:3])}"] if before - found else []
+        names = [f"new: {some(sorted(found - before))}"] if found - before else []
+        names += [f"missing: {some(sorted(before - found))}"] if before - found else []
         raise DataError(
             f"{data.name} has changed: {len(data)} images of {len(data.classes)} classes, {meta['images']} of "
             f"{len(meta['classes'])} when {path} was saved{''.join(f'; {text}' for text in names)}; bring them "

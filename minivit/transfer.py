@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from minivit import runs
-from minivit.data.imagenet import imagenet_classes, imagenet_ids
+from minivit.data.folder import composed
+from minivit.data.imagenet import imagenet_classes, some
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.finite import is_finite
 from minivit.models import ViT, ViTConfig, open_pretrained
@@ -21,7 +22,7 @@ from minivit.models.freezing import HEAD
 from minivit.models.posemb import METHODS, resize_matrix, resize_posemb
 from minivit.models.whereabouts import weights_file
 from minivit.nn.module import check_match
-from minivit.published import default_preparation
+from minivit.published import class_numbers, default_preparation
 from minivit.recipes import Recipe
 
 NEW_WITH_THE_HEAD = ("num_classes", "representation_size", "head_bias")  # fields of ViTConfig
@@ -38,7 +39,7 @@ class Source:
     """Weights to start from: a model with its own head, at the new image size already.
 
     resized: a line for each array that was.   classes: names, or None if they are not known.   choices: fields of
-    Recipe that come with the weights: mean, std and resize, of a run also its data set.
+    Recipe that come with the weights: mean, std and resize, of a run also its data set.   run: whether it is one.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Source:
     resized: list[str]
     classes: list[str] | None
     choices: dict[str, Any]
+    run: bool = False
 
     def inherited(self, choices: Mapping[str, Any]) -> dict[str, Any]:
         """The choices of a new run: those given, and where nothing is given those of the source."""
@@ -125,7 +127,7 @@ def _open_run(run: Path, changes: Mapping[str, Any], method: str | None) -> Sour
     for name, tensor in model.named_tensors():
         tensor.data = state[name]
     kept = ("mean", "std", "resize", *DATA)
-    return Source(str(run), model, resized, classes, {name: getattr(recipe, name) for name in kept})
+    return Source(str(run), model, resized, classes, {name: getattr(recipe, name) for name in kept}, True)
 
 
 def _resized(name: str, table: np.ndarray, model: ViT, grid: tuple[int, int], method: str) -> np.ndarray:
@@ -170,10 +172,14 @@ def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
     Raises DataError if a head shall be kept that is for other classes.
     """
     assert isinstance(recipe.model, ViTConfig)  # the fields of the source are
-    given = source.model.state_dict()
+    given, resized = source.model.state_dict(), []
     anew = set() if recipe.keep_head else {name for name in given if name.partition(".")[0] in HEAD}
     if recipe.keep_head:
-        _check_head(source, classes)
+        rows = _rows(source, classes)
+        if rows != list(range(source.model.config.num_classes)):
+            heads = [name for name in given if name.partition(".")[0] in ("head", "distillation_head")]
+            given |= {name: given[name][..., rows] for name in heads}  # (D, K) and (K,)
+            resized.append(f"head from {source.model.config.num_classes} classes to {len(rows)} of them")
     if recipe.resize_positions == "fresh":
         anew |= {name for name in given if name.endswith(("position_embedding", "row_embedding", "column_embedding"))}
     model = ViT(recipe.model, seed=None, dtype=recipe.dtype)
@@ -185,7 +191,7 @@ def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
     check_match({name: own[name].shape for name in loaded}, {name: given[name] for name in loaded}, source.path)
     for name in loaded:
         own[name].data = given[name].astype(recipe.dtype)
-    resized = [line for line in source.resized if recipe.resize_positions != "fresh"]
+    resized += source.resized if recipe.resize_positions != "fresh" else []
     return Start(
         model,
         loaded,
@@ -196,15 +202,22 @@ def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
     )
 
 
-def _check_head(source: Source, classes: Sequence[str]) -> None:
+def _rows(source: Source, classes: Sequence[str]) -> list[int]:
+    """Which of the outputs of the source's head is for each of the classes: some of its own, in any order, for
+    ImageNet's also by WordNet's numbers. Raises DataError for another class, and for two that are one."""
     names = source.classes or []
-    if list(classes) == imagenet_ids() and names == imagenet_classes():
-        return  # folders called by WordNet's numbers
-    if names != list(classes):
+    if names == list(classes):
+        return list(range(len(names)))
+    numbers = {composed(name): number for name, number in class_numbers(names, source.run).items()}
+    rows = [numbers.get(composed(name), -1) for name in classes]
+    if -1 in rows:
         raise DataError(
-            f"keep_head: the head of {source.path} is for {len(names)} classes "
-            f"({', '.join(names[:3])}, ...), the data has {len(classes)} ({', '.join(classes[:3])}, ...)"
+            f"keep_head: the head of {source.path} is for {len(names)} classes ({some(names)}), and none of them is "
+            f"{some(name for name, row in zip(classes, rows, strict=True) if row == -1)}"
         )
+    if twice := [name for name, row in zip(classes, rows, strict=True) if rows.count(row) > 1]:
+        raise DataError(f"keep_head: the head of {source.path} has one class for {some(twice)}")
+    return rows
 
 
 def scaled(choices: Mapping[str, Any], images: int) -> dict[str, Any]:

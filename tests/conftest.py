@@ -13,6 +13,7 @@ import devices
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from web_server import server  # noqa: F401, a fixture
 
 from minivit.backend import blas
 from minivit.backend.cores import available_cores

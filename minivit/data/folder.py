@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minivit.data.dataset import Dataset, Indices, as_indices, in_words
+from minivit.data.imagenet import some
 from minivit.data.images import SUFFIXES, read_image
 from minivit.errors import DataError
 
@@ -177,7 +178,7 @@ def load_labelled(
 
     def refusal(label: str) -> str:
         found = "several classes" if label in map(composed, classes) else "no class"
-        return f"the model has {found} of this name; it has {', '.join(list(numbers)[:3])}, ..."
+        return f"the model has {found} of this name; it has {some(numbers)}"
 
     bare = not any((path / name).is_dir() for name in ("train", *TEST_FOLDERS))
     folder = path if bare else path / "train" if split == "train" else _test_folder(path)

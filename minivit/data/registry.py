@@ -14,6 +14,11 @@ from minivit.errors import DataError
 from minivit.files import expanded
 
 NAMES = ("digits", "shapes", "cifar10", "cifar100")
+ELSEWHERE = {  # folders of images, train/ and val/
+    "imagenette": "https://github.com/fastai/imagenette",
+    "imagewoof": "https://github.com/fastai/imagenette",
+    "imagenet": "https://image-net.org",
+}
 
 
 def load(
@@ -81,6 +86,9 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 def _unknown(name: str) -> str:
     if os.path.isdir(name):
         return f'"{name}" is a folder: to use its images call it "folder:{name}"'
+    for elsewhere, page in ELSEWHERE.items():
+        if name.lower().startswith(elsewhere):
+            return f'"{name}" is not downloaded by name: get it from {page}, unpack it, and call it "folder:PATH"'
     nearest = difflib.get_close_matches(name.lower(), [*NAMES, "folder:PATH"], n=1, cutoff=0.4)
     hint = f'did you mean "{nearest[0]}"?' if nearest else "choose digits, shapes, cifar10, cifar100 or folder:PATH"
     return f'there is no data set called "{name}"; {hint}'

@@ -55,7 +55,8 @@ def load_pretrained(
 ) -> ViT:
     """A ViT with the weights of a published file; layout and shape are read from the arrays.
 
-    path: the file, or a folder that holds one; `minivit.load_pretrained` takes the folder of a run as well.
+    path: the file, a folder that holds one, or a name of `minivit.models.addresses` ("Ti/16"), which is downloaded
+    once; `minivit.load_pretrained` takes the folder of a run as well.
 
     The layouts: google-research .npz (of vision_transformer and big_vision), timm .safetensors, Hugging Face
     .safetensors; what differs between them and what they do not record is told in docs/weights.md.

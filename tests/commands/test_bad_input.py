@@ -109,7 +109,7 @@ def test_train_refuses(options, command):
     ("argv", "expected"),
     [
         (["evaluate"], "required: run"),
-        (["evaluate", "nowhere"], "nowhere is not a run folder"),
+        (["evaluate", "nowhere"], "nowhere: there is no such run folder or file; by name there are Ti/16"),
         (["evaluate", "finished", "--batch-size", 0], '--batch-size: "0", expected a whole number of at least 1'),
         (["evaluate", "finished", "--workers", -1], '--workers: "-1", expected a whole number'),
         (["evaluate", "finished", "--split", "val"], "choose from"),
@@ -119,7 +119,7 @@ def test_train_refuses(options, command):
         (["predict", "finished", "finished/config.json"], "finished/config.json: not an image"),
         (["predict", "finished", "."], ".: "),
         (["predict", "finished", "x.png", "--top", "0"], "expected a whole number of at least 1"),
-        (["predict", "nowhere", "missing.png"], "nowhere is not a run folder"),
+        (["predict", "nowhere", "missing.png"], "nowhere: there is no such run folder or file"),
     ],
 )
 def test_evaluate_and_predict_refuse(argv, expected, tiny_run, command):

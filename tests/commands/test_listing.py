@@ -8,7 +8,7 @@ from minivit import data, listing
 from minivit.data.about import about
 from minivit.data.cifar import FORMATS
 from minivit.errors import ConfigError
-from minivit.models import HYBRIDS
+from minivit.models import HYBRIDS, addresses
 from minivit.models.pretrained import LAYOUTS
 
 
@@ -48,6 +48,8 @@ def test_the_table_has_the_published_figures(shown):
     assert table["R50x1"][1] == pytest.approx(4.09)
     assert all(flop == pytest.approx(2 * work, abs=0.011) for _, work, flop in table.values())
     assert all(name in text for name in LAYOUTS)
+    assert re.search(r"^  Ti/16 +224 +~22   75\.452 \(timm\) +timm/vit_tiny_patch16_224\.augreg", text, flags=re.M)
+    assert shown(listing.models, "--published").splitlines() == addresses.listing()
     assert all(len(line) <= 120 for line in text.splitlines())
 
 
