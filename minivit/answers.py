@@ -44,18 +44,17 @@ class Task:
 def load_pretrained(path: str | os.PathLike[str], **options: Any) -> ViT | ResNet:
     """A trained model in evaluation mode, by the folder of a run or a file of published weights.
 
-    path: a run's folder (or its checkpoint.npz), of which the averaged weights are taken if it keeps them; or a file
-    in any layout that `minivit.models.load_pretrained` reads, a folder that holds one, or its name ("Ti/16").
+    path: a run's folder (or its checkpoint.npz or best.npz), of which the averaged weights are taken if it keeps them;
+    or a file in any layout that `minivit.models.load_pretrained` reads, a folder that holds one, or its name ("Ti/16").
     options: as for that function, for published weights only.
     `model.task` says how images are prepared for the model and what its classes are called: `classify` asks it.
     Raises CheckpointError or ConfigError, in one line.
     """
     path = weights_file(Path(path))
-    folder = path.parent if path.name == "checkpoint.npz" and (path.parent / "config.json").is_file() else path
-    if folder.is_dir():
+    if folder := runs.run_of(path):
         if options:
             raise ConfigError(f"load_pretrained: {next(iter(options))} is for published weights, and {folder} is a run")
-        run, recipe, names = runs.load_trained(folder)
+        run, recipe, names = runs.load_trained(path)
         run.task = Task.of(recipe, names)
         return run
     if not path.exists():

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ from minivit.backend.cores import available_cores
 from minivit.data import Dataset, load
 from minivit.data.dataset import in_words
 from minivit.data.download import Progress
+from minivit.data.folder import is_divided
 from minivit.data.imagenet import some
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
 from minivit.files import expanded
@@ -145,10 +146,18 @@ def download_bar(name: str) -> Iterator[Progress]:
             bar.close()
 
 
-def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse") -> Dataset:
+def load_data(
+    name: str,
+    root: str | None,
+    split: str,
+    bad_images: str = "refuse",
+    val_share: float | None = None,
+    seed: int = 0,
+) -> Dataset:
     """A data set by name, downloaded with a progress bar if it has to be."""
+    options: dict[str, Any] = {"bad_images": bad_images, "val_share": val_share, "seed": seed}
     with download_bar(name) as progress:
-        dataset = load(runs.located(name), root, split, bad_images=bad_images, download=True, progress=progress)
+        dataset = load(runs.located(name), root, split, **options, download=True, progress=progress)
     report_left_out(dataset)
     return dataset
 
@@ -177,13 +186,16 @@ def load_data_of_run(
             f"{path}{relative}: there is no such folder, and {run} was trained on it; if the data has moved, say where "
             "it is now: --data folder:PATH"
         )
-    return load_data(name, root or recipe.data_root, split, recipe.bad_images)
+    own = kind != "folder" or is_divided(Path(path))  # of other data, which say themselves what a model is tested on
+    share = None if own and data is not None else recipe.val_share
+    return load_data(name, root or recipe.data_root, split, recipe.bad_images, share, recipe.val_seed or 0)
 
 
-def report_skipped(dataset: Dataset | None) -> None:
-    """Name the images that could not be read and were left out."""
+def report_skipped(dataset: Dataset | None, known: Container[str] = ()) -> None:
+    """Name the images that could not be read and were left out, but for those that are known."""
     for path, reason in (dataset.skipped if dataset else {}).items():
-        terminal.say(f"skipped {path}: {reason}")
+        if path not in known:
+            terminal.say(f"skipped {path}: {reason}")
 
 
 def resolve_backend(name: str) -> str:
@@ -260,18 +272,23 @@ def add_file_options(p: argparse.ArgumentParser) -> None:
 def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | ResNet, Recipe, list[str] | None]:
     """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known.
 
-    args.run becomes the file, where it is a folder with one file of weights.   headless: also a file without a
+    args.run becomes the file, where it is a folder with one file of weights, and the folder, where it is a file of a
+    run.   args.best: the weights of the run's best evaluation.   headless: also a file without a
     classification head.
     """
     args.run = find_weights(args.run)
+    run = runs.run_of(args.run)
     options = ("classes", "heads", "image_size", "set", "mean", "std", "resize", "prefix")
     given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
-    if not args.run.is_file():
+    if run or not args.run.is_file():
         if given:
             raise ConfigError(f"--{next(iter(given)).replace('_', '-')} is for a file of published weights")
-        trained = runs.load_trained(args.run)
+        trained = runs.load_trained((run or args.run) / runs.BEST if getattr(args, "best", False) else args.run)
+        args.run = run or args.run
         say_if_blank(trained[0], headless)
         return trained
+    if getattr(args, "best", False):
+        raise ConfigError(f"--best is for the folder of a run, and {args.run} is a file of published weights")
     changes = {name: given[name] for name in ("heads", "image_size", "prefix") if name in given}
     changes |= dict(given.get("set", []))
     preparation: dict[str, Any] = {name: given[name] for name in ("mean", "std", "resize") if name in given}

@@ -9,7 +9,7 @@ from minivit.models.posemb import METHODS
 EXAMPLES = """examples:
   python -m minivit.train                                     digits, under a minute
   python -m minivit.train --data cifar10                      photographs, about ten minutes on two cores
-  python -m minivit.train --data folder:flowers --model Ti/16 --image-size 224
+  python -m minivit.train --data folder:flowers --val-share 0.2 --model Ti/16 --image-size 224
   python -m minivit.train --init-from Ti/16 --data folder:flowers   published weights, downloaded once
   python -m minivit.train --config runs/digits/config.json --seed 1
   python -m minivit.train --resume runs/digits
@@ -25,7 +25,8 @@ def parser(description: str) -> cli.Parser:
     add(
         "--resume",
         metavar="RUN",
-        help="continue the run in this folder exactly where it stopped; --data says where its data has moved",
+        help="continue the run in this folder exactly where it stopped; --data says where its data has moved, --epochs "
+        "or --steps that it shall train longer",
     )
     add("--out", metavar="DIR", help="run folder to create (default: runs/PRESET, numbered if that exists)")
     add("--seed", type=int, metavar="N", help="of initial weights, shuffling, augmentation and dropout (default: 0)")
@@ -53,13 +54,15 @@ def parser(description: str) -> cli.Parser:
     add(
         "--data",
         metavar="NAME",
-        help="digits, shapes, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and PATH/val",
+        help="digits, shapes, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg, "
+        "or with --val-share PATH/CLASS/*.jpg",
     )
     add(
         "--data-root",
         metavar="DIR",
         help="where data sets lie (default: $MINIVIT_DATA, or minivit in the cache folder)",
     )
+    add("--val-share", type=float, metavar="S", help="hold out a share of each class of a folder without PATH/val")
     add("--limit", type=int, metavar="N", help="train on N images only, as even over the classes as can be")
     add("--bad-images", metavar="HOW", help="unreadable images in folders: refuse (stop) or skip (default: refuse)")
 
@@ -133,4 +136,5 @@ def parser(description: str) -> cli.Parser:
     add = p.add_argument_group("bookkeeping (in steps)").add_argument
     add("--eval-every", type=int, metavar="N", help="evaluate on the test split (default: once an epoch)")
     add("--checkpoint-every", type=int, metavar="N", help="save a checkpoint (default: at every evaluation)")
+    add("--patience", type=int, metavar="N", help="stop after N evaluations without a better one (default: never)")
     return p

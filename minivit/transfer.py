@@ -30,6 +30,7 @@ LARGEST_BATCH = 512  # the paper's
 UPDATES_AN_EPOCH = 20
 FEWEST_STEPS = 500  # the paper's for its smallest data sets
 EPOCHS = 10
+DATA = ("data", "data_root", "val_share", "val_seed")  # fields of Recipe: which images, and which of them are held out
 EVALUATIONS = 20  # at most, where an epoch is only a few updates
 
 
@@ -50,7 +51,7 @@ class Source:
 
     def inherited(self, choices: Mapping[str, Any]) -> dict[str, Any]:
         """The choices of a new run: those given, and where nothing is given those of the source."""
-        own = self.choices if "data" not in choices else {n: v for n, v in self.choices.items() if "data" not in n}
+        own = self.choices if "data" not in choices else {n: v for n, v in self.choices.items() if n not in DATA}
         shape = dataclasses.asdict(self.model.config)
         if not choices.get("keep_head"):
             shape |= {"representation_size": None, "head_bias": 0.0}
@@ -59,8 +60,8 @@ class Source:
 
 
 def open_source(choices: Mapping[str, Any]) -> Source:
-    """The weights that the choices of a run name: published ones in any layout, a run's folder or its checkpoint.npz,
-    of which the averaged weights are taken if the run kept them.
+    """The weights that the choices of a run name: published ones in any layout, a run's folder or its checkpoint.npz
+    or best.npz, of which the averaged weights are taken if the run kept them.
 
     choices: fields of Recipe, and under "model" fields of ViTConfig; those that are given shall differ from the
     source's, or tell what a file does not. Raises CheckpointError, with lists, for what does not fit.
@@ -73,9 +74,8 @@ def open_source(choices: Mapping[str, Any]) -> Source:
     changes = {name: v for name, v in choices.get("model", {}).items() if name not in NEW_WITH_THE_HEAD}
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such run folder or file")
-    folder = path if path.is_dir() else path.parent
-    if path.is_dir() or (path.name == "checkpoint.npz" and (folder / "config.json").exists()):
-        source = _open_run(folder, changes, method)
+    if runs.run_of(path):
+        source = _open_run(path, changes, method)
     else:
         found = open_pretrained(path, resize_method=None if method == "fresh" else method, **changes)
         names = found.classes or (imagenet_classes() if found.model.config.num_classes == 1000 else None)
@@ -109,11 +109,11 @@ def _check_kept_head(source: Source, model: Mapping[str, Any]) -> None:
         )
 
 
-def _open_run(folder: Path, changes: Mapping[str, Any], method: str | None) -> Source:
+def _open_run(run: Path, changes: Mapping[str, Any], method: str | None) -> Source:
     """The model of a run, its tables of positions resized by `method` if `changes` change the grid."""
-    trained, recipe, classes = runs.load_trained(folder)
+    trained, recipe, classes = runs.load_trained(run)
     if not isinstance(trained, ViT):
-        raise CheckpointError(f"{folder} is the run of a ResNet: a Vision Transformer cannot start from it")
+        raise CheckpointError(f"{run} is the run of a ResNet: a Vision Transformer cannot start from it")
     old = trained.config
     model = ViT(dataclasses.replace(old, **changes), seed=None, dtype=recipe.dtype)
     state, resized = trained.state_dict(), []
@@ -123,11 +123,11 @@ def _open_run(folder: Path, changes: Mapping[str, Any], method: str | None) -> S
             state[name] = _resized(name, state[name], trained, model.config.grid, method)
             (rows, columns), (new_rows, new_columns) = old.grid, model.config.grid
             resized.append(f"{name} from {rows} x {columns} to {new_rows} x {new_columns} ({method})")
-    check_match({name: x.shape for name, x in model.named_tensors()}, state, str(folder), resized)
+    check_match({name: x.shape for name, x in model.named_tensors()}, state, str(run), resized)
     for name, tensor in model.named_tensors():
         tensor.data = state[name]
-    kept = ("mean", "std", "resize", "data", "data_root")
-    return Source(str(folder), model, resized, classes, {name: getattr(recipe, name) for name in kept}, True)
+    kept = ("mean", "std", "resize", *DATA)
+    return Source(str(run), model, resized, classes, {name: getattr(recipe, name) for name in kept}, True)
 
 
 def _resized(name: str, table: np.ndarray, model: ViT, grid: tuple[int, int], method: str) -> np.ndarray:

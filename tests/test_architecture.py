@@ -29,14 +29,14 @@ ROOMS = """
     functional gradcheck optim recompute
     nn
     models
-    draws finite recipes presets plots
+    draws finite recipes presets plots improvement
     runs published step
     answers device_step
     transfer trainer
     lessons stepper
     terminal
     cli
-    train_options
+    train_options look
     train evaluate predict listing bench doctor visualize
 """
 LEVEL = {room: level for level, line in enumerate(ROOMS.strip().splitlines()) for room in line.split()}

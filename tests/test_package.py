@@ -71,4 +71,3 @@ def test_the_console_script_is_the_front_door():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module, _, function = project["scripts"]["minivit"].partition(":")
     assert getattr(importlib.import_module(module), function) is importlib.import_module("minivit.__main__").main
-    assert project["version"] == minivit.__version__

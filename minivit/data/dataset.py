@@ -16,6 +16,7 @@ class Dataset:
 
     name: str, what to call it in messages.   classes: K names.   labels: (N,) int64 in 0..K-1.
     image_size: (height, width), or None when sizes are mixed.   channels: C of every image.
+    split: which folder the images are of, such as "val", if they are a folder's.
     skipped: path -> reason, the unreadable images left out so far (only image files can be unreadable).
     left_out: kind -> number, the files among the images of a folder that were not taken for one, such as ".heic" -> 3.
     Raises DataError unless there is one label for each image, a whole number in 0..K-1.
@@ -23,6 +24,7 @@ class Dataset:
 
     image_size: tuple[int, int] | None = None
     channels: int = 3
+    split: str | None = None
 
     def __init__(self, labels: Iterable[int], classes: Iterable[str], name: str) -> None:
         self.name = name

@@ -36,7 +36,7 @@ def weights_file(
             raise CheckpointError(f"{address} is an address: download the file first, and name it here")
         if hint := addresses.suggestion(str(named)):
             raise CheckpointError(f"{path}: there is no such run folder or file{hint}")
-    if not path.is_dir() or (path / "checkpoint.npz").exists():
+    if not path.is_dir() or any((path / name).exists() for name in ("checkpoint.npz", "metrics.jsonl")):
         return path
     inside = sorted(entry for entry in path.iterdir() if entry.is_file())
     found = [entry for entry in inside if entry.suffix in WEIGHTS]
