@@ -23,23 +23,24 @@ REMARK = re.compile(r" {2,}(?=\S)")
 
 
 class CommandHelp(Directive):
-    """Its argument is the module of the command."""
+    """Its argument is the module of the command, or of one with the first word after it: "minivit models"."""
 
     required_arguments = 1
+    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
         """The options, or the text of `python -m MODULE --help`."""
-        (module,) = self.arguments
+        (command,) = self.arguments
         try:
-            found = parser_of(module)
-            text = help_of(module) if found is None else ""
+            found = parser_of(command)
+            text = help_of(command) if found is None else ""
         except (ImportError, subprocess.CalledProcessError) as failure:
             reason = getattr(failure, "stderr", None) or str(failure)
-            raise self.error(f"{module} --help: {reason.strip()}") from failure
+            raise self.error(f"{command} --help: {reason.strip()}") from failure
         if found is None:
             return [nodes.literal_block(text, text, language="text")]
         node = nodes.Element()
-        self.state.nested_parse(StringList(options(found, module), source=module), self.content_offset, node)
+        self.state.nested_parse(StringList(options(found, command), source=command), self.content_offset, node)
         return node.children
 
 
@@ -47,19 +48,20 @@ class Caught(BaseException):
     """Raised in place of parsing, with the parser."""
 
 
-def parser_of(module: str) -> argparse.ArgumentParser | None:
+def parser_of(command: str) -> argparse.ArgumentParser | None:
     """The parser of the command's `main`, None if it has none. Raises ImportError if there is no such module."""
+    module, *words = command.split()
     if importlib.util.find_spec(module) is None:
         raise ImportError(f"there is no module {module}")
     package = importlib.import_module(module)
-    command = importlib.import_module(f"{module}.__main__") if hasattr(package, "__path__") else package
+    door = importlib.import_module(f"{module}.__main__") if hasattr(package, "__path__") else package
 
     def catch(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         raise Caught(parser)
 
     with mock.patch.object(argparse.ArgumentParser, "parse_known_args", catch):
         try:
-            command.main(["--help"])
+            door.main([*words, "--help"])
         except Caught as caught:
             return caught.args[0]
         except (AttributeError, SystemExit):
@@ -67,10 +69,10 @@ def parser_of(module: str) -> argparse.ArgumentParser | None:
     return None
 
 
-def options(parser: argparse.ArgumentParser, module: str) -> list[str]:
+def options(parser: argparse.ArgumentParser, command: str) -> list[str]:
     """A parser as lines of reStructuredText."""
-    lines = [f".. program:: {module}", ""]
-    lines += [*code([f"python -m {module} {arguments(parser)}"]), *paragraphs(parser.description)]
+    lines = [f".. program:: {command}", ""]
+    lines += [*code([f"python -m {command} {arguments(parser)}"]), *paragraphs(parser.description)]
     for group in parser._action_groups:
         shown = [
             action for action in group._group_actions if action.help != argparse.SUPPRESS and action.dest != "help"
@@ -123,12 +125,12 @@ def code(lines: list[str]) -> list[str]:
     return [".. code-block:: shell", "", *(f"   {REMARK.sub('  # ', line.strip())}" for line in lines), ""]
 
 
-def help_of(module: str) -> str:
+def help_of(command: str) -> str:
     """The text, without colours. Raises CalledProcessError if there is no such command."""
     environment = {**os.environ, "COLUMNS": "88", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
     environment.pop("FORCE_COLOR", None)
-    command = [sys.executable, "-m", module, "--help"]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=True).stdout
+    argv = [sys.executable, "-m", *command.split(), "--help"]
+    return subprocess.run(argv, capture_output=True, encoding="utf-8", env=environment, check=True).stdout
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
