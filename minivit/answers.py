@@ -11,7 +11,7 @@ from PIL import Image
 
 from minivit import runs
 from minivit.backend import to_numpy
-from minivit.data import Augment, read_image
+from minivit.data import Augment, Dataset, read_image
 from minivit.data.imagenet import imagenet_classes
 from minivit.data.images import of_pillow, to_channels
 from minivit.errors import CheckpointError, ConfigError, DataError
@@ -73,11 +73,15 @@ def classify(
     """The likeliest classes of each image, as [(name, probability), ...] from the likeliest on, one list per image.
 
     images: one, or several in a list or any iterable: path of an image file; picture of Pillow; uint8 array (height,
-    width), (height, width, 1 or 3); or one array (N, height, width, C). Sizes may differ; all are resized as the model
-    was trained.   top: how many classes, None for all.   task: what the model was trained for; None: `model.task`,
-    which `load_pretrained` and the trainer set.
-    Raises DataError for what is no image, ConfigError for a model without classes or without a task.
+    width), (height, width, 1 or 3); one array (N, height, width, C); or a data set. Sizes may differ; all are resized
+    as in the model's training.   top: how many classes, None for all.   task: what the model was trained for; None:
+    `model.task`, which `load_pretrained` and the trainer set.
+    Raises DataError for what is no image, ConfigError for a model without classes or a task.
     """
+    if not isinstance(model, ViT | ResNet):
+        raise ConfigError(f"classify: a {type(model).__name__} is no model: load one by minivit.load_pretrained")
+    if top is not None and top < 1:
+        raise ConfigError(f"classify: top is {top}, expected at least 1, or None for all classes")
     task = task or model.task
     if not model.config.num_classes:
         raise ConfigError("classify: the model has no classification head: model(images) gives its features")
@@ -108,8 +112,10 @@ def _several(images: Any) -> Iterable[Any]:
         return [images]
     if isinstance(images, np.ndarray):
         return images if images.ndim == 4 else [images]
-    if isinstance(images, Tensor) or not isinstance(images, Iterable):
-        raise DataError(f"classify: a {type(images).__name__} is no image: give paths, or uint8 arrays of pixels")
+    if isinstance(images, Dataset):
+        return (images[index][0] for index in range(len(images)))
+    if isinstance(images, Tensor | bytes | dict) or not isinstance(images, Iterable):
+        raise DataError(f"classify: {type(images).__name__} is no image: give paths, or uint8 arrays of pixels")
     return images
 
 

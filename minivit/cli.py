@@ -75,7 +75,7 @@ class Parser(argparse.ArgumentParser):
         begun = [n for n in options if n.startswith(wanted) or wanted.startswith(n)] if len(wanted) > 1 else []
         words = set(wanted.split("-"))  # which may stand in how an option's explanation begins
         told = [name for name, o in options.items() if words <= set(re.findall(r"\w+", (o.help or "").lower())[:4])]
-        alike = difflib.get_close_matches(wanted, options, 1, cutoff=0.7)
+        alike = difflib.get_close_matches(wanted, options, 1, cutoff=0.6)
         return next((f"--{name}" for name in [*begun, *told, *alike]), None)
 
 

@@ -103,6 +103,12 @@ def test_the_forms_that_an_image_may_have(model, tmp_path):
     assert classify(model, []) == []
 
 
+def test_a_data_set_is_images(model):
+    images, labels = painted(4)
+    answers = classify(model, ArrayDataset(images, labels, COLOURS, "painted"))
+    assert alike(answers, classify(model, images))
+
+
 def test_grey_and_transparent_images_and_mixed_sizes(model):
     grey = np.random.default_rng(0).integers(0, 256, (8, 8)).astype(np.uint8)
     expected = classify(model, grey[..., None].repeat(3, axis=2))
@@ -130,6 +136,8 @@ def test_grey_and_transparent_images_and_mixed_sizes(model):
         (np.zeros((1, 1, 8, 8, 3), np.uint8), ("(1, 1, 8, 8, 3)",)),
         ("missing.png", ("missing.png", "no such file")),
         (["missing.png"], ("missing.png", "no such file")),
+        (b"bytes", ("bytes", "no image")),
+        ({"a.png": 1}, ("dict", "no image")),
         (3, ("int", "no image")),
         (None, ("NoneType", "no image")),
         (minivit.Tensor(np.zeros((8, 8, 3))), ("Tensor", "no image")),
@@ -146,6 +154,11 @@ def test_a_model_that_cannot_answer_says_so(model):
         classify(ViT(ViTConfig(**{**vars(CONFIG), "num_classes": 0})), painted(1)[0])
     with pytest.raises(ConfigError, match=r"minivit\.load_pretrained"):
         classify(ViT(CONFIG), painted(1)[0])
+    with pytest.raises(ConfigError, match=r"str is no model.*minivit\.load_pretrained"):
+        classify("runs/digits", painted(1)[0])
+    for top in (0, -1):
+        with pytest.raises(ConfigError, match=f"top is {top}"):
+            classify(model, painted(1)[0], top=top)
 
 
 def test_the_mode_of_the_model_is_as_before(model):

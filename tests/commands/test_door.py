@@ -119,6 +119,7 @@ def test_what_is_no_command(argv, words, enter):
         ("--threads", "--workers"),
         ("--optimiser", "--optimizer"),
         ("--no-filp", "--no-flip"),
+        ("--sede", "--seed"),
     ],
 )
 def test_an_unknown_option_is_guessed(given, meant, command):
