@@ -5,8 +5,10 @@ as its --help.
 """
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
+import io
 import os
 import re
 import subprocess
@@ -59,7 +61,8 @@ def parser_of(command: str) -> argparse.ArgumentParser | None:
     def catch(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         raise Caught(parser)
 
-    with mock.patch.object(argparse.ArgumentParser, "parse_known_args", catch):
+    silence = contextlib.redirect_stdout(io.StringIO())  # the list of commands, which has no parser
+    with silence, mock.patch.object(argparse.ArgumentParser, "parse_known_args", catch):
         try:
             door.main([*words, "--help"])
         except Caught as caught:
