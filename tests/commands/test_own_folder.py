@@ -112,6 +112,7 @@ def test_skipped_files_are_named_once_and_evaluate_skips_them_too(mine, command)
     assert len({line for line in lines[:10] if any(str(path) in line for path in bad)}) == 10
     counts = [int(number) for number in re.search(r"(\d+) training and (\d+) val images", result.out).groups()]
     assert sum(counts) == 18
+    assert "--val-share 0.3 --bad-images skip (docs" in result.out
     result = command("evaluate", "run")
     assert f" val: {counts[1]} images, " in result.out
     assert command("evaluate", "run", "--bad-images", "refuse").status == 2
