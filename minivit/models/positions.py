@@ -1,6 +1,5 @@
 """The position parameters of a ViT: the learned table, and the ablations of the paper's appendix D.4."""
 
-import functools
 from typing import Any
 
 from minivit import functional as F
@@ -32,8 +31,7 @@ def patch_positions(model: Any) -> Tensor | None:
     if config.position == "learned":
         return model.position_embedding if config.no_embed_class else None
     if config.position == "sincos2d":
-        like = model.norm.scale.data
-        return Tensor(_sincos_table((rows, columns), width, xp_of(like), like.dtype))
+        return Tensor(_sincos_table(model))
     if config.position == "learned2d":
         half = (rows, columns, width // 2)
         by_column = F.broadcast_to(model.column_embedding, half)
@@ -42,7 +40,12 @@ def patch_positions(model: Any) -> Tensor | None:
     return None
 
 
-@functools.lru_cache(maxsize=8)
-def _sincos_table(grid: tuple[int, int], width: int, xp: Any, dtype: Any) -> Array:
-    """On the device of `xp`, where it stays: a step that is captured there cannot copy anything from the host."""
-    return xp.asarray(sincos_2d(grid, width), dtype=dtype)
+def _sincos_table(model: Any) -> Array:
+    """Beside the parameters, and as they are. It stays there with the model: a step that is recorded on a GPU cannot
+    copy anything from the host, and reads it again and again."""
+    like = model.norm.scale.data
+    kept = getattr(model, "_sincos", None)
+    if kept is None or (type(kept), kept.dtype, kept.device) != (type(like), like.dtype, like.device):
+        config: ViTConfig = model.config
+        kept = model._sincos = xp_of(like).asarray(sincos_2d(config.grid, config.width), dtype=like.dtype)
+    return kept

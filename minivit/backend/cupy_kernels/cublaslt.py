@@ -96,11 +96,16 @@ class CublasLt:
         """The address of the scratch memory of a stream.
 
         Products on one stream run one after the other, so that they can share it; those of two streams cannot. It is
-        never freed, since captured graphs refer to it: replay a graph on the stream that it was captured on.
+        kept until `release`, since captured graphs refer to it: replay a graph on the stream that it was captured on.
         """
         if (device, stream) not in self._workspaces:
-            self._workspaces[device, stream] = xp.empty(WORKSPACE_BYTES, dtype="uint8")
+            with xp.cuda.using_allocator(xp.get_default_memory_pool().malloc):  # whoever happens to be the first
+                self._workspaces[device, stream] = xp.empty(WORKSPACE_BYTES, dtype="uint8")
         return self._workspaces[device, stream].data.ptr
+
+    def release(self, device: int, stream: int) -> None:
+        """Let go of the scratch memory of a stream that computes no more."""
+        self._workspaces.pop((device, stream), None)
 
     def prepare(self, problem: Problem, device: int) -> "Matmul | None":
         """The problem ready to run on a device that has a handle, or None if cuBLASLt has no algorithm for it."""

@@ -1,6 +1,5 @@
 """All parameters as views of one flat array, so that an update is one kernel, and so is the norm of the gradients."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,7 +101,6 @@ TABLE = np.dtype(
 )
 
 
-@functools.cache
 def _kernel(name: str) -> Launcher:
     return kernel("optimizer.cu", name, MAX_TENSORS=MAX_TENSORS)
 

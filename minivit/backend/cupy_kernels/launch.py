@@ -62,11 +62,15 @@ def _check(argument: Any, kernel_name: str) -> None:
         raise ValueError(f"{kernel_name}: an array of shape {argument.shape} is not contiguous")
 
 
-@functools.cache
 def most_shared_memory(cupy: Any) -> int:
     """Bytes that a block may ask for: 227 KiB on compute capability 9.0, 163 KiB on 8.0."""
+    return _most_shared_memory(cupy, cupy.cuda.Device().id)
+
+
+@functools.cache
+def _most_shared_memory(cupy: Any, device: int) -> int:
     runtime = cupy.cuda.runtime
-    return runtime.deviceGetAttribute(runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin, cupy.cuda.Device().id)
+    return runtime.deviceGetAttribute(runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin, device)
 
 
 def type_name(x: Array) -> str:
