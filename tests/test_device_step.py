@@ -534,3 +534,13 @@ def test_the_limit_of_shared_memory_is_that_of_the_device():
             with cupy.cuda.Device(number):
                 found.append(most_shared_memory(cupy) >> 10)
         assert found == [227, 64, 99]
+
+
+def test_a_gpu_without_bfloat16_is_told_before_anything_is_written(tmp_path):
+    with standin_cupy.installed(capabilities=((7, 5),)):
+        recipe = dataclasses.replace(RECIPE, backend="cupy", precision="bf16")
+        with pytest.raises(BackendError, match=r"8.0, and this one has 7.5: .* --precision float32"):
+            Trainer(recipe, dataset(), None, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        metrics, _ = train(dataclasses.replace(recipe, precision="float32", steps=4))
+        assert metrics

@@ -9,6 +9,7 @@ gives the same numbers, slowly, so that what mixed precision does to a run can b
 """
 
 import contextlib
+import functools
 import importlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -16,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from minivit.backend.arrays import Array
+from minivit.backend.arrays import NUMPY, Array, version_numbers
 from minivit.errors import BackendError
 
 PRECISIONS = ("float32", "float64", "tf32", "bf16")
+BF16_CAPABILITY = 80  # a GPU without it rounds nothing to bfloat16 and has no TF32
 _PRODUCTS: ContextVar[str] = ContextVar("products", default="full")
 
 # Of each op that works in bf16: which arguments are rounded, and which of its gradients. Its value always is.
@@ -89,11 +91,24 @@ def round_bf16(x: Any) -> Any:
 
 
 def bfloat16() -> np.dtype:
-    """The dtype of bfloat16 arrays. Raises BackendError if the package that defines it is missing."""
+    """The dtype of bfloat16 arrays on the current GPU. Raises BackendError where it, or a library, has no such type."""
+    if reason := _no_bfloat16(importlib.import_module("cupy").cuda.Device().compute_capability, np.__version__):
+        raise BackendError(f"precision bf16 on a GPU needs {reason}, or use --precision float32, or --backend numpy")
     try:
         return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
     except ImportError as error:
         raise BackendError("precision bf16 on a GPU needs the package ml_dtypes: pip install ml_dtypes") from error
+
+
+@functools.cache
+def _no_bfloat16(capability: str, numpy_version: str) -> str | None:
+    """What is missing for bfloat16 on a GPU of this compute capability ("75" is 7.5)."""
+    if int(capability) < BF16_CAPABILITY:
+        return f"compute capability 8.0, and this one has {capability[:-1]}.{capability[-1]}: choose another GPU"
+    if version_numbers(numpy_version) < NUMPY:
+        needed = ".".join(map(str, NUMPY))
+        return f'NumPy {needed}, this is {numpy_version}: pip install "numpy>={needed}"'
+    return None
 
 
 def narrow(x: Array) -> Array:

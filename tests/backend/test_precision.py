@@ -4,10 +4,13 @@ import contextlib
 
 import numpy as np
 import pytest
+import standin_cupy
 
 from minivit import functional as F
 from minivit import ops
-from minivit.backend.precision import NARROW, precision, products, round_bf16
+from minivit.backend import get_namespace
+from minivit.backend.precision import NARROW, bfloat16, narrow, precision, products, round_bf16
+from minivit.errors import BackendError
 from minivit.models import ViT, ViTConfig
 from minivit.tensor import Tensor, grad, watch
 
@@ -15,6 +18,34 @@ from minivit.tensor import Tensor, grad, watch
 def is_narrow(x):
     """Whether every number has at most 8 bits of mantissa."""
     return bool((np.ascontiguousarray(x, np.float32).view(np.uint32) & 0xFFFF == 0).all())
+
+
+@pytest.mark.parametrize("capability", [(7, 0), (7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (12, 0)])
+def test_bfloat16_is_there_where_the_gpu_has_it(capability):
+    with standin_cupy.installed(capabilities=((9, 0), capability)) as cupy:
+        get_namespace("cupy")
+        bfloat16()
+        with cupy.cuda.Device(1), precision("bf16"):
+            x = Tensor(cupy.ones((2, 16), "float32"))
+            uses = [bfloat16, lambda: narrow(x.data), lambda: F.matmul(x, x.T), lambda: F.gelu(x)]
+            uses += [lambda: F.layer_norm(x, Tensor(cupy.ones(16, "float32")), Tensor(cupy.ones(16, "float32")))]
+            for use in uses:
+                if capability >= (8, 0):
+                    use()
+                    continue
+                with pytest.raises(BackendError) as caught:
+                    use()
+                assert f"compute capability 8.0, and this one has {capability[0]}.{capability[1]}" in str(caught.value)
+                assert "--precision float32" in str(caught.value)
+
+
+@pytest.mark.parametrize("version", ["2.0.2", "2.1.1", "1.26.4"])
+def test_bfloat16_needs_a_numpy_that_cupy_has_it_with(version):
+    with standin_cupy.installed(numpy=version), pytest.raises(BackendError, match=rf"NumPy 2.1.2, this is {version}"):
+        bfloat16()
+    for good in ("2.1.2", "2.10.0", "2.2.0rc1", "3.0"):
+        with standin_cupy.installed(numpy=good):
+            assert bfloat16().name == "bfloat16"
 
 
 def test_rounding_is_to_nearest_ties_to_even():

@@ -15,6 +15,8 @@ from standin_cupy.memory import BLOCK, MemoryPointer, MemoryPool, OutOfMemoryErr
 class CUDADriverError(RuntimeError):
     """An error that the CUDA driver reports, at a launch for example."""
 
+    __module__ = "cupy_backends.cuda.api.driver"
+
 
 class Event:
     """A moment in a stream."""

@@ -14,6 +14,8 @@ from standin_cupy.memory import POISON, Memory, MemoryPool, Recorded, Taken
 class CUDARuntimeError(RuntimeError):
     """An error that the CUDA runtime reports."""
 
+    __module__ = "cupy_backends.cuda.api.runtime"
+
 
 class Stream:
     """A queue of operations; here they run as they are issued, or are recorded between begin_ and end_capture."""

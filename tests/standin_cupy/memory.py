@@ -14,6 +14,8 @@ POISON = 0xFF
 class OutOfMemoryError(MemoryError):
     """size: bytes that were asked for; total: in use before; limit: of the pool, 0 for none."""
 
+    __module__ = "cupy.cuda.memory"
+
     def __init__(self, size: int, total: int, limit: int = 0):
         super().__init__(
             f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes, limit {limit:,})"

@@ -16,6 +16,8 @@ from standin_cupy.machine import machine, need
 class CompileException(Exception):
     """What the compiler says, all lines of it."""
 
+    __module__ = "cupy.cuda.compiler"
+
 
 STATIC_SHARED = 48 << 10  # bytes
 
