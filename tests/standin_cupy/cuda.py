@@ -10,6 +10,7 @@ from standin_cupy import device
 from standin_cupy.device import CUDARuntimeError, Stream, current
 from standin_cupy.memory import BLOCK, TOTAL_MEMORY, MemoryPointer, MemoryPool, OutOfMemoryError
 
+MULTIPROCESSORS = 4
 DEVICES = 1  # tests set it to 0 for a machine without a GPU
 
 
@@ -102,7 +103,7 @@ def properties(device_id: int) -> dict[str, Any]:
         "totalGlobalMem": TOTAL_MEMORY,
         "major": 9,
         "minor": 0,
-        "multiProcessorCount": 4,
+        "multiProcessorCount": MULTIPROCESSORS,
         "sharedMemPerBlockOptin": 227 << 10,
     }
 
@@ -123,7 +124,11 @@ cuda = submodule(
     Stream=Stream,
     alloc=alloc,
     alloc_pinned_memory=alloc_pinned_memory,
-    driver=submodule("cupy.cuda.driver", CUDADriverError=CUDADriverError),
+    driver=submodule(
+        "cupy.cuda.driver",
+        CUDADriverError=CUDADriverError,
+        occupancyMaxActiveBlocksPerMultiprocessor=lambda func, blockSize, dynamicSMemSize: 1024 // blockSize,
+    ),
     get_current_stream=lambda device_id=-1: current().stream,
     get_elapsed_time=get_elapsed_time,
     is_available=lambda: DEVICES > 0,
@@ -136,7 +141,8 @@ cuda = submodule(
         getDevice=lambda: 0,
         getDeviceCount=device_count,
         cudaDevAttrMaxSharedMemoryPerBlockOptin=97,
-        deviceGetAttribute=lambda attribute, device: {97: 227 << 10}[attribute],
+        cudaDevAttrMultiProcessorCount=16,
+        deviceGetAttribute=lambda attribute, device: {97: 227 << 10, 16: MULTIPROCESSORS}[attribute],
         getDeviceProperties=properties,
         memGetInfo=memory_info,
         runtimeGetVersion=lambda: 13000,

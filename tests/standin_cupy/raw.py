@@ -1,6 +1,7 @@
 """`cupy.RawModule` of the stand-in: CUDA kernels, run on the CPU by tests/cuda_on_cpu."""
 
 import functools
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,11 @@ class RawKernel:
     def __init__(self, module: Any, name: str):
         self.module, self.name = module, name
         self._most_shared = STATIC_SHARED
+
+    @property
+    def kernel(self) -> types.SimpleNamespace:
+        """The compiled function, of which only the address is known."""
+        return types.SimpleNamespace(ptr=id(self))
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
