@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import nvrtc
+sys.path[:0] = [str(Path(__file__).resolve().parents[up]) for up in (1, 2)]
+import nvrtc  # noqa: E402
 
 
 def report(compiler: nvrtc.Compiler, architecture: str) -> list[str]:
