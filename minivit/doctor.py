@@ -77,7 +77,7 @@ def gpu() -> Iterator[tuple[str, str]]:
     without = "MISSING: products are slower, steps cannot be recorded; pip install nvidia-cublas"
     yield "cublasLt", cublaslt.library_version() or without
     try:
-        kernel("softmax.cu", "softmax_forward", T="float")
+        kernel("softmax.cu", "softmax_forward", X="float", Y="float")
         yield "nvrtc", "compiles minivit's kernels"
     except Exception as error:
         words = str(error).splitlines() or [type(error).__name__]

@@ -11,6 +11,5 @@ if shutil.which("nvidia-smi"):
     subprocess.run(["nvidia-smi", fields, "--format=csv,noheader"], check=False)
 subprocess.run([sys.executable, "-m", "minivit.doctor"], check=False)
 cupy = get_namespace("cupy")
-print("python", sys.version.split()[0])
-if hasattr(cupy, "show_config"):
+if "--small" not in sys.argv:
     cupy.show_config()

@@ -21,6 +21,6 @@ def rehearsal(stage: Stage) -> Stage:
         files = [part for part in command if part.startswith("tests/")]
         chosen = f"({words}) and standin" if words else "standin"
         command = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", *files, "-k", chosen]
-    elif command[-1].endswith(("same_curve.py", "ceilings.py")):
+    elif command[-1].endswith(("machine.py", "same_curve.py", "ceilings.py")):
         command = [*command, "--small"]
     return dataclasses.replace(stage, command=command, verdict=verdict)
