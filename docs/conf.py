@@ -1,6 +1,7 @@
 """How Sphinx builds the site from this folder.
 
-    pip install -e '.[docs]' && python -m sphinx -W --keep-going -b html docs site
+    python -m pip install -e ".[docs]"
+    python -m sphinx -W --keep-going -b html docs site
 
 Nothing is fetched: formulas become MathML (see `_extensions/mathml.py`), notebooks are shown with the outputs that are
 stored in them, and no script comes from another server. So the site can be read from a folder, without a network.

@@ -3,21 +3,23 @@
 import argparse
 import json
 import math
+import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tqdm import tqdm
-
-from minivit import runs
-from minivit.backend import get_namespace
+from minivit import runs, terminal
+from minivit.backend import blas, get_namespace
+from minivit.backend.cores import available_cores
 from minivit.data import Dataset, load
 from minivit.data.dataset import in_words
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
+from minivit.files import expanded
 from minivit.models import ResNet, ViT, ViTConfig
-from minivit.published import load_published
+from minivit.models.whereabouts import weights_file
+from minivit.published import blank, load_published
 from minivit.recipes import Recipe, is_a
 
 
@@ -39,38 +41,65 @@ class Parser(argparse.ArgumentParser):
 
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     """Run a command's main; an expected error becomes one line on standard error and exit status 2."""
+    terminal.open_streams()
+    terminal.leave(_status(main))
+
+
+def _status(main: Callable[[Sequence[str] | None], int | None]) -> Any:
+    """The exit status of a command; what it has to say about an error is said."""
     try:
-        sys.exit(main(None))
+        blas.hold_to(available_cores())  # the library itself knows nothing of quotas
+        return main(None)
+    except SystemExit as error:  # of argparse
+        return error.code
     except MinivitError as error:
-        sys.exit(_fail(str(error), 2))
+        return _fail(str(error), 2)
     except MemoryError:
-        sys.exit(_fail("out of memory: try a smaller --image-size or --batch-size, or a larger --accumulate", 2))
+        return _fail("out of memory: try a smaller --image-size or --batch-size, or a larger --accumulate", 2)
     except KeyboardInterrupt:
-        sys.exit(_fail("interrupted", 130))
+        return _fail("interrupted", 130)
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
-        sys.stderr.close()
-        sys.exit(1)
+        sys.stdout = terminal.silenced(sys.stdout)
+        return 1
+    except UnicodeEncodeError as error:  # of a name, by a system that writes names in ASCII for instance
+        return _fail(f"{error.object!r} cannot be written in {error.encoding}: set PYTHONUTF8=1", 2)
     except OSError as error:  # a folder that may not be entered, a disk that fails
-        sys.exit(_fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2))
+        return _fail(f"{error.filename or 'reading or writing'}: {error.strerror or error}", 2)
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"error: {shown(message, MAX_MESSAGE)}", file=sys.stderr)
+    terminal.say(f"error: {shown(message, MAX_MESSAGE)}")
     return status
+
+
+def progress_bar(**options: Any) -> Any:
+    """A bar of tqdm's on standard error, if that is a terminal."""
+    return load_tqdm().tqdm(**options, disable=None)
+
+
+def load_tqdm() -> Any:
+    """tqdm, imported whatever the environment asks of it."""
+    try:
+        import tqdm
+    except ValueError:  # a variable TQDM_... with a value that it cannot use
+        for name in [name for name in os.environ if name.startswith("TQDM_")]:
+            del os.environ[name]
+        import tqdm
+    return tqdm
 
 
 def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse") -> Dataset:
     """A data set by name, downloaded with a progress bar if it has to be."""
-    bar: tqdm | None = None
+    bar: Any = None
 
     def progress(done: int, total: int | None) -> None:
         nonlocal bar
         if bar is None:
-            bar = tqdm(desc=f"downloading {name}", total=total, unit="B", unit_scale=True)
+            bar = progress_bar(desc=f"downloading {name}", total=total, unit="B", unit_scale=True)
         bar.update(done - bar.n)
 
     try:
-        dataset = load(name, root, split, bad_images=bad_images, download=True, progress=progress)
+        dataset = load(runs.located(name), root, split, bad_images=bad_images, download=True, progress=progress)
     finally:
         if bar is not None:
             bar.close()
@@ -81,22 +110,28 @@ def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse
 def report_left_out(dataset: Dataset) -> None:
     """Say in one line what lies among the images and was not taken for one."""
     if dataset.left_out:
-        print(f"{dataset.name}: left out {in_words(dataset.left_out)}", file=sys.stderr)
+        terminal.say(f"{dataset.name}: left out {in_words(dataset.left_out)}")
+
+
+def load_data_of_run(
+    recipe: Recipe, split: str, run: Path, data: str | None = None, root: str | None = None
+) -> Dataset:
+    """The data set of a run, or another in its place: `data`, in the data folder `root`. Raises DataError."""
+    name = runs.located(data or recipe.data)
+    kind, _, path = name.partition(":")
+    if data is None and kind == "folder" and not Path(path).is_dir():
+        relative = "" if name == recipe.data else f" ({recipe.data}, seen from the working folder)"
+        raise DataError(
+            f"{path}{relative}: there is no such folder, and {run} was trained on it; if the data has moved, say where "
+            "it is now: --data folder:PATH"
+        )
+    return load_data(name, root or recipe.data_root, split, recipe.bad_images)
 
 
 def report_skipped(dataset: Dataset | None) -> None:
     """Name the images that could not be read and were left out."""
     for path, reason in (dataset.skipped if dataset else {}).items():
-        print(f"skipped {path}: {reason}", file=sys.stderr)
-
-
-def free_folder(base: Path) -> Path:
-    """`base`, or the first of base-2, base-3, ... that does not exist."""
-    folder, number = base, 1
-    while folder.exists():
-        number += 1
-        folder = base.with_name(f"{base.name}-{number}")
-    return folder
+        terminal.say(f"skipped {path}: {reason}")
 
 
 def resolve_backend(name: str) -> str:
@@ -109,6 +144,11 @@ def resolve_backend(name: str) -> str:
         found, reason = "numpy", f" ({error})"
     print(f"backend auto: using {found}{reason}")
     return found
+
+
+def path(text: str) -> Path:
+    """A file or folder, with ~ for the home folder, for argparse."""
+    return expanded(text)
 
 
 def positive(text: str) -> int:
@@ -154,11 +194,12 @@ def field(text: str) -> tuple[str, Any]:
 def add_file_options(p: argparse.ArgumentParser) -> None:
     """The options for what a file of published weights does not tell."""
     add = p.add_argument_group("for a file of published weights").add_argument
-    add("--classes", type=Path, metavar="FILE", help="names of its classes, one a line (default: ImageNet's for 1,000)")
+    add("--classes", type=path, metavar="FILE", help="names of its classes, one a line (default: ImageNet's for 1,000)")
     add("--heads", type=positive, metavar="N", help="attention heads, where neither file nor width tell them")
     add("--image-size", type=size, metavar="N", help="pixels, or HEIGHTxWIDTH: positions are resized to it")
     help_set = f"what else it does not tell, such as gelu=tanh: one of {', '.join(SETTABLE)}"
     add("--set", type=field, action="append", metavar="FIELD=VALUE", help=help_set)
+    add("--prefix", metavar="NAME.", help="what its arrays' names begin with, where the file holds more than one model")
     add("--mean", type=numbers, metavar="M", help="of pixels in 0..1 (default: as told beside the file, or 0.5)")
     add("--std", type=numbers, metavar="S", help="likewise")
     add("--resize", choices=("squash", "crop"), help="images of another size (default: crop for timm, else squash)")
@@ -167,19 +208,31 @@ def add_file_options(p: argparse.ArgumentParser) -> None:
 def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | ResNet, Recipe, list[str] | None]:
     """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known.
 
-    headless: also a file without a classification head.
+    args.run becomes the file, where it is a folder with one file of weights.   headless: also a file without a
+    classification head.
     """
-    given = {name: getattr(args, name) for name in ("classes", "heads", "image_size", "set", "mean", "std", "resize")}
-    given = {name: value for name, value in given.items() if value is not None}
+    args.run = weights_file(args.run)
+    options = ("classes", "heads", "image_size", "set", "mean", "std", "resize", "prefix")
+    given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
     if not args.run.is_file():
         if given:
             raise ConfigError(f"--{next(iter(given)).replace('_', '-')} is for a file of published weights")
-        return runs.load_trained(args.run)
-    changes = {name: given[name] for name in ("heads", "image_size") if name in given} | dict(given.get("set", []))
+        trained = runs.load_trained(args.run)
+        say_if_blank(trained[0], headless)
+        return trained
+    changes = {name: given[name] for name in ("heads", "image_size", "prefix") if name in given}
+    changes |= dict(given.get("set", []))
     preparation: dict[str, Any] = {name: given[name] for name in ("mean", "std", "resize") if name in given}
     model, recipe, classes, summary = load_published(args.run, given.get("classes"), preparation, headless, **changes)
     print(summary)
+    say_if_blank(model, headless)
     return model, recipe, classes
+
+
+def say_if_blank(model: ViT | ResNet, headless: bool) -> None:
+    """Print that the answers of a model mean nothing, if so; not if it need not answer (`headless`)."""
+    if not headless and (line := blank(model)):
+        print(line)
 
 
 def check_classes(data: Dataset, classes: list[str]) -> None:

@@ -7,19 +7,24 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
-
-from threadpoolctl import threadpool_info
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import minivit
 from minivit import cli
-from minivit.backend import get_namespace
+from minivit.backend import blas, get_namespace
+from minivit.backend.cores import usable_cores
 from minivit.backend.cupy_kernels import cublaslt
 from minivit.backend.cupy_kernels.launch import kernel
 from minivit.backend.rates import matmul_rate
-from minivit.backend.workers import available_cores
 from minivit.data import data_root, load
 from minivit.errors import BackendError, DataError
+from minivit.plots.canvas import load_matplotlib
+
+LOADERS: dict[str, Callable[[str], Any]] = {
+    "matplotlib": lambda _: load_matplotlib(),
+    "tqdm": lambda _: cli.load_tqdm(),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,18 +40,24 @@ def versions() -> Iterator[tuple[str, str]]:
     yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
     for name in ("numpy", "safetensors", "matplotlib", "PIL", "tqdm", "threadpoolctl"):
         try:
-            yield name, getattr(importlib.import_module(name), "__version__", "installed")
+            module = LOADERS.get(name, importlib.import_module)(name)
+            yield name, getattr(module, "__version__", "installed")
         except ImportError as error:
             yield name, f"MISSING ({error}); install it with: pip install minivit"
+        except Exception as error:  # of the library, in which anything may be wrong
+            yield name, f"BROKEN ({type(error).__name__}: {error}); pip install --force-reinstall {name}"
 
 
 def processor() -> Iterator[tuple[str, str]]:
     """Cores, the matrix library and its measured speed."""
-    yield "cores", f"{available_cores()} usable of {os.cpu_count()}"
-    for library in threadpool_info():
-        if library["user_api"] == "blas":
-            details = f"{library['internal_api']} {library['version']}, {library['num_threads']} threads"
-            yield "blas", f"{details}, {library.get('architecture', 'unknown')} kernels"
+    count, limit = usable_cores()
+    yield "cores", f"{count} of {os.cpu_count() or count}{f': {limit}' if limit else ''}"
+    for library in blas.libraries():
+        threads = library["num_threads"]
+        details = f"{library['internal_api']} {library['version']}, {threads} thread{'s' if threads != 1 else ''}"
+        yield "blas", f"{details}, {library.get('architecture', 'unknown')} kernels"
+    if not blas.libraries():
+        yield "blas", blas.trouble() or f"{blas.built_with() or 'none'}, held to one thread in each worker"
     yield "matmul", f"{matmul_rate():.0f} GFLOP/s in float32 (1024 x 1024)"
 
 
@@ -103,12 +114,17 @@ def driver_cuda_version() -> tuple[int, int] | None:
 
 def data() -> Iterator[tuple[str, str]]:
     """The data folder and which data sets are in it."""
-    root = data_root()
-    yield "data folder", f"{root}{'' if root.is_dir() else ' (does not exist yet)'}; set MINIVIT_DATA to change it"
+    try:
+        root = data_root()
+        yield "data folder", f"{root}{'' if root.is_dir() else ' (does not exist yet)'}; set MINIVIT_DATA to change it"
+    except DataError as error:
+        yield "data folder", str(error)
+    except RuntimeError:
+        yield "data folder", "there is no home folder: set MINIVIT_DATA to a folder"
     for name in ("digits", "cifar10", "cifar100"):
         try:
             yield name, f"{len(load(name))} training images"
-        except DataError as error:
+        except (DataError, RuntimeError) as error:
             yield name, str(error)
 
 

@@ -1,5 +1,8 @@
 """Errors whose message is one line meant for a person; the commands print that line and exit with status 2."""
 
+import os
+import shlex
+import subprocess
 from typing import Any
 
 MAX_MESSAGE = 1000  # characters; a list of arrays that do not fit is the longest
@@ -12,6 +15,13 @@ def shown(text: Any, limit: int = 80) -> str:
     return line if len(line) <= limit else line[:limit] + "..."
 
 
+def quoted(path: str | os.PathLike[str]) -> str:
+    """A path as it can be pasted into a command, with spaces and all."""
+    text = os.fspath(path)
+    text = os.path.join(os.curdir, text) if text.startswith("-") else text  # no option
+    return subprocess.list2cmdline([text]) if os.name == "nt" else shlex.quote(text)
+
+
 class MinivitError(Exception):
     """Something outside the program is wrong (a file, an option, a device), and the message says what to do.
 
@@ -19,7 +29,8 @@ class MinivitError(Exception):
     """
 
     def __init__(self, message: Any):
-        super().__init__(shown(" ".join(str(message).split()), MAX_MESSAGE))
+        lines = [line.strip() for line in str(message).splitlines()]
+        super().__init__(shown(" ".join(line for line in lines if line), MAX_MESSAGE))
 
 
 class BackendError(MinivitError):

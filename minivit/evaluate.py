@@ -7,11 +7,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from minivit import cli
+from minivit import cli, runs
 from minivit.backend.workers import Workers
 from minivit.data import Dataset
 from minivit.errors import DataError
-from minivit.files import expanded
 from minivit.published import load_labelled_folder
 from minivit.recipes import Recipe
 from minivit.trainer import check_fits, evaluate, worker_count
@@ -19,14 +18,14 @@ from minivit.trainer import check_fits, evaluate, worker_count
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = cli.Parser("evaluate", description=__doc__)
-    p.add_argument("run", type=Path, help="run folder, or file of published weights")
+    p.add_argument("run", type=cli.path, help="run folder, or file of published weights")
     cli.add_file_options(p)
     p.add_argument("--data", help="data set (default: the one the run was trained on)")
     p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
     p.add_argument("--split", choices=("train", "test"), default="test")
     p.add_argument("--bad-images", choices=("refuse", "skip"), default="refuse")
     p.add_argument("--batch-size", type=cli.positive, default=256, metavar="N")
-    p.add_argument("--workers", type=cli.positive, metavar="N", help="threads (default: one per core, one with a GPU)")
+    p.add_argument("--workers", type=cli.positive, metavar="N", help="threads (default: as suits cores and batch)")
     p.add_argument("--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)")
     args = p.parse_args(argv)
 
@@ -36,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_fits(recipe, data)
     recipe = dataclasses.replace(recipe, backend=backend, workers=args.workers)
     begin = time.perf_counter()
-    with Workers(worker_count(recipe)) as workers:
+    with Workers(worker_count(recipe, args.batch_size)) as workers:
         result = evaluate(model.to(backend), data, recipe, workers, args.batch_size)
     cli.report_skipped(data)
     rate = result["images"] / (time.perf_counter() - begin)
@@ -53,16 +52,17 @@ def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] 
     if published and not args.data:
         raise DataError("published weights have no data set of their own: name one, --data folder:PATH")
     name = args.data or recipe.data
-    kind, _, path = name.partition(":")
+    kind, _, path = runs.located(name).partition(":")
     if published and kind == "folder" and classes is not None:
         own = args.classes is not None
-        data = load_labelled_folder(expanded(path), args.split, classes, args.bad_images, own)
+        data = load_labelled_folder(Path(path), args.split, classes, args.bad_images, own)
         cli.report_left_out(data)
-        return data, name
-    data = cli.load_data(name, args.data_root or recipe.data_root, args.split, args.bad_images)
+        return data, f"{kind}:{path}"
+    recipe = dataclasses.replace(recipe, bad_images=args.bad_images)
+    data = cli.load_data_of_run(recipe, args.split, args.run, args.data, args.data_root)
     if classes is not None:
         cli.check_classes(data, classes)
-    return data, name
+    return data, runs.located(name)
 
 
 if __name__ == "__main__":

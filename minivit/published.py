@@ -10,6 +10,7 @@ from minivit.data.folder import load_labelled
 from minivit.data.imagenet import imagenet_classes, imagenet_ids
 from minivit.errors import CheckpointError, DataError
 from minivit.models import Published, ViT, open_pretrained
+from minivit.nn import Module
 from minivit.recipes import Recipe
 
 # Pixels in 0..1. The first normalisation is that of the released files and of the models that timm took from them.
@@ -23,16 +24,17 @@ def load_published(
     classes: Path | None = None,
     preparation: dict[str, Any] | None = None,
     headless: bool = False,
+    prefix: str | None = None,
     **config_changes: Any,
 ) -> tuple[ViT, Recipe, list[str] | None, str]:
     """The model of a file, a recipe that says how its images are prepared, its class names, and a summary in words.
 
     classes: a file of class names, one a line; without it those beside the weights, or ImageNet's for 1,000 classes,
     or None. preparation: fields of Recipe, "mean", "std" and "resize", that shall not be as the file's kind has them.
-    headless: also a model without a classification head. config_changes: as for `load_pretrained`. Raises
+    headless: also a model without a classification head. prefix, config_changes: as for `load_pretrained`. Raises
     CheckpointError, ConfigError or DataError.
     """
-    found = open_pretrained(path, **config_changes)
+    found = open_pretrained(path, prefix=prefix, **config_changes)
     config = found.model.config
     if not config.num_classes and not headless:
         raise CheckpointError(f"{path} has no classification head: its output are features")
@@ -43,7 +45,7 @@ def load_published(
         raise DataError(f"{classes or path} names {len(names)} classes, the model has {config.num_classes}")
     if config.channels not in (1, 3):
         raise CheckpointError(f"{path} is a model of images with {config.channels} channels, not grey or in colour")
-    recipe = Recipe(model=config, **{**default_preparation(found), **(preparation or {})})
+    recipe = Recipe(model=config, loss=found.loss, **{**default_preparation(found), **(preparation or {})})
     return found.model.eval(), recipe, names, _summary(found, recipe)
 
 
@@ -52,8 +54,27 @@ def default_preparation(found: Published) -> dict[str, Any]:
     most models of its layout have."""
     usual = IMAGENET if found.model.config.distillation_token else HALF
     mean, std = found.mean or usual[0], found.std or usual[1]
-    resize = "crop" if found.layout == "timm" else "squash"
+    resize = found.resize or ("crop" if found.layout == "timm" else "squash")
     return {"mean": mean if len(mean) > 1 else mean[0], "std": std if len(std) > 1 else std[0], "resize": resize}
+
+
+def blank(model: Module) -> str | None:
+    """One line on a model whose answers mean nothing, since parts of it are all zeros; None for any other.
+
+    Zeros are looked for where training leaves none: in matrices, position tables and the last norm. A head whose
+    classes are all alike counts as well.
+    """
+    arrays = {name: tensor.data for name, tensor in model.named_tensors()}
+    for name in ("head.weight", "distillation_head.weight"):
+        weight = arrays.get(name)
+        if weight is not None and not weight.any():
+            return "note: the head is all zeros: these weights are made for fine-tuning (--init-from), not for answers"
+        if weight is not None and weight.shape[1] > 1 and (weight == weight[:, :1]).all():
+            return "note: the head has the same weights for all classes: its answers do not depend on the image"
+    matrices = [name for name, array in arrays.items() if array.ndim > 1 and not name.endswith(("_token", "_tokens"))]
+    zeros = [name for name in [*matrices, "norm.scale"] if not arrays[name].any()]
+    more = f" and {len(zeros) - 3} more" if len(zeros) > 3 else ""
+    return f"note: all zeros, so that answers mean little: {', '.join(zeros[:3])}{more}" if zeros else None
 
 
 def read_names(path: Path) -> list[str]:

@@ -73,7 +73,7 @@ class Recipe:
     backend: str = "numpy"
     kernels: str = "fused"
     graph: bool = True  # on a GPU: record the step as a CUDA graph
-    workers: int | None = None  # None: one per core, one with a GPU
+    workers: int | None = None  # None: as suits cores and batch, one with a GPU
     eval_every: int | None = None  # None: about every epoch
     checkpoint_every: int | None = None  # None: at every evaluation
 

@@ -1,17 +1,21 @@
 """Run folders: config.json, metrics.jsonl, checkpoint.npz, curves.png. Checkpoints hold arrays only, no pickles."""
 
 import contextlib
+import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minivit import locks
 from minivit.backend import to_numpy
-from minivit.errors import CheckpointError
+from minivit.errors import CheckpointError, quoted
+from minivit.files import expanded, parse_json
 from minivit.models import ResNet, ViT, freeze
-from minivit.models.archive import read_npz, write_npz
+from minivit.models.archive import read_npz, replacing, write_npz
 from minivit.models.families import build
 from minivit.recipes import Recipe, read_config, to_json
 
@@ -20,15 +24,108 @@ FORMAT = "minivit checkpoint 1"
 
 def create(folder: Path, recipe: Recipe) -> None:
     """Make a run folder holding config.json; it appears whole or not at all. Raises CheckpointError if it exists."""
-    if folder.exists():
-        raise CheckpointError(f"{folder} exists already: continue it with --resume {folder}, or choose another --out")
-    partial = folder.with_name(folder.name + ".partial")
+    if os.path.lexists(folder):
+        raise CheckpointError(exists(folder))
     try:
-        partial.mkdir(parents=True, exist_ok=True)
-        (partial / "config.json").write_text(to_json(recipe), encoding="utf-8")
-        partial.rename(folder)
+        if not folder.parent.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        with locks.replacing(folder, folder=True) as partial:
+            (partial / "config.json").write_text(to_json(placed(recipe)), encoding="utf-8")
     except OSError as error:
-        raise CheckpointError(f"cannot create the run folder {folder}: {error.strerror or error}") from error
+        failed = f"cannot create the run folder {folder}: {error.strerror or error}"
+        raise CheckpointError(exists(folder) if os.path.lexists(folder) else failed) from error
+
+
+def exists(folder: Path) -> str:
+    """What to do about a folder that is there already."""
+    return f"{folder} exists already: continue it with --resume {quoted(folder)}, or choose another --out"
+
+
+def create_numbered(base: Path, recipe: Recipe) -> Path:
+    """Make the run folder `base`, or the first of base-2, base-3, ... that does not exist. Which of several processes
+    gets a name is decided by who makes it. Raises CheckpointError."""
+    folder, number = base, 1
+    while True:
+        try:
+            create(folder, recipe)
+            return folder
+        except CheckpointError:
+            if not os.path.lexists(folder):
+                raise
+        number += 1
+        folder = base.with_name(f"{base.name}-{number}")
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove a run folder in which nothing has been learned; what is not a run's stays."""
+    for name in ("config.json", "metrics.jsonl"):
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def located(data: str) -> str:
+    """The name of a data set, of a folder with its path in full, so that it can be found from everywhere."""
+    kind, _, path = data.partition(":")
+    return f"folder:{full_path(path)}" if kind == "folder" and path else data
+
+
+def full_path(path: str) -> str:
+    """The path from the root on. Raises DataError where ~ means nothing."""
+    given = expanded(path)
+    return str(given.resolve() if ".." in given.parts else given.absolute())
+
+
+def placed(recipe: Recipe) -> Recipe:
+    """The recipe with every path in it in full."""
+    root, source = (path and full_path(path) for path in (recipe.data_root, recipe.init_from))
+    return dataclasses.replace(recipe, data=located(recipe.data), data_root=root, init_from=source)
+
+
+def short_name(data: str) -> str:
+    """The name of a data set for a title: of a folder the last part of its path."""
+    kind, _, path = data.partition(":")
+    return f"folder:{Path(path).name}" if path else kind
+
+
+@contextlib.contextmanager
+def one_writer(folder: Path, warn: Callable[[str], Any]) -> Iterator[None]:
+    """In this context no other process trains the run. Raises CheckpointError if one does already.
+
+    warn: called with a line where the file system has no locks, so that nobody can know.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            locked = stack.enter_context(locks.lock(folder / "lock"))
+        except locks.HeldError as error:
+            raise CheckpointError(f"{folder} is in use: {error} trains it; wait, or stop it first") from None
+        except OSError as error:
+            raise CheckpointError(f"cannot write into {folder}: {error.strerror or error}") from error
+        if not locked:
+            warn(f"{folder} is on a file system without locks: do not train it in two processes at once")
+        yield
+
+
+def version(folder: Path) -> tuple[int, ...] | None:
+    """What tells a checkpoint from the one before it; None if there is none."""
+    try:
+        found = (folder / "checkpoint.npz").stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def record_place(folder: Path, recipe: Recipe) -> None:
+    """Write into config.json where the data of the run is now. Raises CheckpointError if that fails."""
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    stored = read_config(path)
+    moved = dataclasses.replace(stored, data=recipe.data, data_root=recipe.data_root)
+    if moved != stored:
+        with replacing(path) as partial:
+            partial.write_text(to_json(placed(moved)), encoding="utf-8")
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -49,8 +146,13 @@ def writing(path: Path) -> Iterator[Path]:
 
 def write_metrics(folder: Path, lines: Sequence[Mapping[str, Any]], append: bool = False) -> None:
     """Write metrics.jsonl, or add to it. Raises CheckpointError if that fails."""
-    with writing(folder / "metrics.jsonl") as path, open(path, "a" if append else "w") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+    path, text = folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines)
+    if append:
+        with writing(path), open(path, "a", encoding="utf-8") as file:
+            file.write(text)
+    else:
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def write_checkpoint(folder: Path, states: Mapping[str, Mapping[str, Any]], meta: Mapping[str, Any]) -> None:
@@ -71,7 +173,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[
     """
     arrays = read_npz(path)
     try:
-        meta = json.loads(arrays.pop("meta").tobytes())
+        meta = parse_json(arrays.pop("meta").tobytes())
         if meta["format"] != FORMAT:
             raise ValueError(f'its format is "{meta["format"]}"')
         meta = {key: meta[key] for key in ("step", "sums", "metrics", "classes", "images")}
@@ -90,7 +192,7 @@ def load_trained(folder: Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
     recipe = read_recipe(folder)
     path = folder / "checkpoint.npz"
     if not path.exists():
-        raise CheckpointError(f"{folder} has no checkpoint yet: train it with --resume {folder}")
+        raise CheckpointError(f"{folder} has no checkpoint yet: train it with --resume {quoted(folder)}")
     states, meta = read_checkpoint(path)
     state = states.get("model", {})
     model = build(recipe.model, seed=None, dtype=recipe.dtype).eval()

@@ -9,7 +9,8 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Generator, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,18 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import runs
-from minivit.backend import Array, kernels, xp_of
+from minivit.backend import Array, blas, kernels, xp_of
+from minivit.backend.cores import available_cores
 from minivit.backend.precision import precision
-from minivit.backend.workers import Workers, available_cores, keep_freed_memory
+from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
 from minivit.data.device_loader import on_device
 from minivit.device_step import DeviceStep
-from minivit.errors import BackendError, CheckpointError, DataError, NonFiniteError
+from minivit.errors import BackendError, CheckpointError, DataError, NonFiniteError, quoted
 from minivit.finite import is_finite
 from minivit.models import ResNet, ViT, freeze
-from minivit.models.families import build
+from minivit.models.archive import replacing
+from minivit.models.families import ModelConfig, build
 from minivit.nn.module import check_match
 from minivit.optim import EMA, SGD, AdamW, warmup_cosine, warmup_linear
 from minivit.optim.schedules import Schedule
@@ -36,6 +39,8 @@ from minivit.step import LossFunction, StepResult, count_correct, like_parameter
 from minivit.tensor import Tensor, no_grad
 
 PIECE_TOKENS = 2048  # enough rows for fast matrix products, few enough to keep the memory of a step small
+LEAST_SHARE = 2**14  # numbers in one activation of a worker's share; with less, threads wait for each other
+MOST_WORKERS = 8  # nobody has measured more; they share one interpreter lock
 READ_EVERY = 20  # steps after which a GPU's losses are fetched; each time it has to be waited for
 
 
@@ -77,6 +82,10 @@ def evaluate(
 def loader_threads(dataset: Dataset) -> int:
     """Threads that prepare batches: one for images in memory, one per core where files must be decoded."""
     return 1 if isinstance(dataset, ArrayDataset) else available_cores()
+
+
+class _StopError(KeyboardInterrupt):
+    """Ends waiting for a batch."""
 
 
 @dataclasses.dataclass
@@ -129,6 +138,10 @@ class Trainer:
         self.step = 0
         self.metrics: list[dict[str, Any]] = []
         self.stop_requested = False
+        self.warn: Callable[[str], Any] = warnings.warn  # of what does not end the run
+        self._waiting = False  # for the next batch
+        self._version: Any = None  # of the checkpoint that this run has read or written
+        self._metrics_behind = False  # whether lines could not be written to metrics.jsonl
         self._sums = [0.0, 0]  # training loss since the last evaluation, and over how many steps
         self._latest: StepResult | None = None  # of what was last read from a GPU
 
@@ -141,8 +154,27 @@ class Trainer:
         return DeviceStep(self.model, self.optimizer, loss, recipe.clip_norm, self.ema, pieces, recipe.graph)
 
     def run(self) -> Generator[Progress, None, None]:
-        """Train to the end, or until `stop_requested`, and save; yields after every step, and with weights to start
-        from also before the first."""
+        """Train to the end, or until `stop`, and save; yields after every step, and with weights to start from also
+        before the first. A save that fails is a warning, unless it is the last.
+
+        Raises CheckpointError if another process trains this run, or has since `restore`.
+        """
+        if self.folder is None:
+            yield from self._run()
+            return
+        with runs.one_writer(self.folder, self.warn):
+            if runs.version(self.folder) != self._version:
+                raise CheckpointError(f"{self.folder} holds other weights than this run: restore() reads them")
+            yield from self._run()
+            self.draw()
+
+    def stop(self) -> None:
+        """Let `run` save and end: after the step in work, or now if it waits for images. For a signal's handler."""
+        self.stop_requested = True
+        if self._waiting:
+            raise _StopError
+
+    def _run(self) -> Generator[Progress, None, None]:
         keep_freed_memory()
         eval_every = self.recipe.eval_every or self.steps_per_epoch
         save_every = self.recipe.checkpoint_every or eval_every
@@ -150,13 +182,13 @@ class Trainer:
         with Workers(worker_count(self.recipe)) as workers, self._batches() as batches, self._saving_on_bad_data():
             if self._sums[1] and self._due(eval_every):  # an unreadable test image ended the run in this evaluation
                 self._evaluate(workers, rate=0.0)
-                self.save()
+                self._keep()
             if self.recipe.init_from and not self.step and not self.metrics:
-                self.save()  # first, so that whoever resumes the run does not need the file
+                self._keep()  # first, so that whoever resumes the run does not need the file
                 if self.test_data is not None:
                     yield Progress(0, math.nan, math.nan, 0.0, self._evaluate(workers, rate=0.0))
             begin, seen = time.perf_counter(), 0
-            for images, labels in batches:
+            for images, labels in self._until_stopped(batches):
                 result = self.update(images, labels, workers)
                 seen += len(images)
                 rate = seen / (time.perf_counter() - begin)
@@ -165,12 +197,40 @@ class Trainer:
                     metrics = self._evaluate(workers, rate)
                     begin, seen = time.perf_counter(), 0
                 if self._due(save_every):
-                    self.save()
+                    self._keep()
                 yield Progress(self.step, result.loss, result.accuracy, rate, metrics)
-                if self.stop_requested:
-                    self.save()
-                    break
-        self.draw()
+            if self.stop_requested:
+                self._keep()
+
+    def _until_stopped(self, batches: Iterable[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
+        """The batches; none any more once the run shall stop, which also ends waiting for one."""
+        iterator = iter(batches)
+        while not self.stop_requested:
+            try:
+                self._waiting = True
+                batch = next(iterator, None)
+            except _StopError:
+                batch = None
+            finally:
+                self._waiting = False
+            if batch is None:
+                return
+            yield batch
+
+    def _keep(self) -> None:
+        """Save. If that fails and it is not for the last time, warn and go on."""
+        try:
+            self.save()
+        except CheckpointError as error:
+            if self.step < self.total_steps and not self.stop_requested:
+                self.warn(f"{error}; training goes on")
+                return
+            assert self.folder is not None
+            saved = "nothing is saved" if self._version is None else "what was saved last is from before"
+            mended = f"once that is mended, go on with --resume {quoted(self.folder)}"
+            raise CheckpointError(
+                f"{error}; what was learned up to step {self.step} is lost, {saved}: {mended}"
+            ) from error
 
     @contextlib.contextmanager
     def _batches(self) -> Iterator[Iterable[tuple[Array, Array]]]:
@@ -194,10 +254,12 @@ class Trainer:
         except DataError as error:
             if self.folder is None:
                 raise
-            self.save()
-            raise DataError(
-                f"{error}; saved after step {self.step}: go on with --resume {self.folder} --bad-images skip"
-            ) from error
+            try:
+                self.save()
+            except CheckpointError as failed:
+                raise DataError(f"{error}; and {failed}") from error
+            again = f"--resume {quoted(self.folder)} --bad-images skip"
+            raise DataError(f"{error}; saved after step {self.step}: go on with {again}") from error
 
     def update(self, images: Array, labels: Array, workers: Workers) -> StepResult:
         """One step of model, optimiser and averages. On a GPU the result is that of the steps last read."""
@@ -278,9 +340,18 @@ class Trainer:
         }
         self._sums = [0.0, 0]
         self.metrics.append(line)
-        if self.folder:
-            runs.write_metrics(self.folder, [line], append=True)
+        try:
+            self._write_metrics()
+        except CheckpointError as error:
+            self.warn(f"{error}; training goes on")
         return line
+
+    def _write_metrics(self) -> None:
+        """Add the last line to metrics.jsonl, or write all of it if that has failed before."""
+        if self.folder:
+            behind, self._metrics_behind = self._metrics_behind, True
+            runs.write_metrics(self.folder, self.metrics if behind else self.metrics[-1:], append=not behind)
+            self._metrics_behind = False
 
     def _not_finite(self, where: str, step: int) -> NonFiniteError:
         """The error that ends the run."""
@@ -307,22 +378,30 @@ class Trainer:
         runs.write_checkpoint(
             self.folder, states, {"step": self.step, "sums": self._sums, "metrics": self.metrics, **data}
         )
+        self._version = runs.version(self.folder)
 
     def draw(self) -> None:
-        """Write curves.png."""
+        """Write curves.png, and what metrics.jsonl lacks."""
+        if self._metrics_behind:
+            self._write_metrics()
         if self.folder and self.metrics:
-            with runs.writing(self.folder / "curves.png") as path:
-                title = f"{self.recipe.data}, {self.total_steps} steps"
+            with replacing(self.folder / "curves.png") as path:
+                title = f"{runs.short_name(self.recipe.data)}, {self.total_steps} steps"
                 learning_curves(self.metrics, title, path, self.recipe.loss)
 
     def restore(self) -> None:
         """Continue from the folder's checkpoint, if it has one yet; metrics written after it are taken back.
 
-        Raises CheckpointError with a list of what does not fit, DataError if the data has changed; then nothing here
-        has been changed.
+        config.json then says where the data is now. Raises CheckpointError with a list of what does not fit, or if
+        another process trains this run, DataError if the data has changed; then nothing here has been changed.
         """
         assert self.folder is not None
-        path = self.folder / "checkpoint.npz"
+        with runs.one_writer(self.folder, self.warn):
+            self._restore(self.folder)
+
+    def _restore(self, folder: Path) -> None:
+        path = folder / "checkpoint.npz"
+        version = runs.version(folder)
         if path.exists():
             states, meta = runs.read_checkpoint(path)
             parts = dict(self._parts())
@@ -331,18 +410,29 @@ class Trainer:
                 {f"{name}/{key}": array for name, state in states.items() for key, array in state.items()},
                 str(path),
             )
-            if (meta["images"], meta["classes"]) != (len(self.train_data), self.train_data.classes):
-                raise DataError(
-                    f"{self.train_data.name} has changed: {len(self.train_data)} images of "
-                    f"{len(self.train_data.classes)} classes, {meta['images']} of {len(meta['classes'])} when {path} "
-                    "was saved; bring them back, or start anew with --config"
-                )
+            self._check_data(meta, path)
             for name, part in parts.items():
                 part.load_state_dict(states[name])
             self.step, self._sums, self.metrics = meta["step"], meta["sums"], meta["metrics"]
         elif self.recipe.init_from:
-            raise CheckpointError(f"{self.folder} was stopped before its weights were saved: start anew with --config")
-        runs.write_metrics(self.folder, self.metrics)
+            raise CheckpointError(f"{folder} was stopped before its weights were saved: start anew with --config")
+        self._version = version
+        runs.write_metrics(folder, self.metrics)
+        runs.record_place(folder, self.recipe)
+
+    def _check_data(self, meta: dict[str, Any], path: Path) -> None:
+        """Raise DataError unless the training data are those of the checkpoint."""
+        data = self.train_data
+        if (meta["images"], meta["classes"]) == (len(data), data.classes):
+            return
+        found, before = set(data.classes), set(meta["classes"])
+        names = [f"new: {', '.join(sorted(found - before)[:3])}"] if found - before else []
+        names += [f"missing: {', '.join(sorted(before - found)[:3])}"] if before - found else []
+        raise DataError(
+            f"{data.name} has changed: {len(data)} images of {len(data.classes)} classes, {meta['images']} of "
+            f"{len(meta['classes'])} when {path} was saved{''.join(f'; {text}' for text in names)}; bring them "
+            "back, say where they are with --data, or start anew with --config"
+        )
 
     def _parts(self) -> list[tuple[str, Any]]:
         """What a checkpoint holds the state of."""
@@ -367,9 +457,20 @@ def check_fits(recipe: Recipe, data: Dataset) -> None:
         )
 
 
-def worker_count(recipe: Recipe) -> int:
-    """Threads that share a batch: as the recipe says, or one per core, or one alone to feed a GPU."""
-    return recipe.workers or (available_cores() if recipe.backend == "numpy" else 1)
+def worker_count(recipe: Recipe, batch_size: int | None = None) -> int:
+    """Threads that share a batch (default: the recipe's): as the recipe says, or what suits batch and machine, or one
+    alone to feed a GPU."""
+    if recipe.workers or recipe.backend != "numpy":
+        return recipe.workers or 1
+    return default_workers(batch_size or recipe.batch_size, recipe.model)
+
+
+def default_workers(images: int, model: ModelConfig) -> int:
+    """Threads to share a batch of so many images: one per core, but no more than keep each other busy, and one alone
+    where the matrix library cannot be kept from using all cores itself."""
+    shares = images * model.num_tokens * model.width // LEAST_SHARE
+    count = min(available_cores(), images, shares, MOST_WORKERS)
+    return count if count > 1 and blas.limitable() else 1
 
 
 def pieces_per_worker(images: int, tokens: int, workers: int) -> int:

@@ -19,6 +19,7 @@ from minivit.models import ViT, ViTConfig, open_pretrained
 from minivit.models.families import config_class
 from minivit.models.freezing import HEAD
 from minivit.models.posemb import METHODS, resize_matrix, resize_posemb
+from minivit.models.whereabouts import weights_file
 from minivit.nn.module import check_match
 from minivit.published import default_preparation
 from minivit.recipes import Recipe
@@ -62,7 +63,7 @@ def open_source(choices: Mapping[str, Any]) -> Source:
     choices: fields of Recipe, and under "model" fields of ViTConfig; those that are given shall differ from the
     source's, or tell what a file does not. Raises CheckpointError, with lists, for what does not fit.
     """
-    path, method = Path(choices["init_from"]), choices.get("resize_positions")
+    path, method = weights_file(choices["init_from"]), choices.get("resize_positions")
     if method not in (None, "fresh", *METHODS):
         raise ConfigError(f'resize_positions is "{method}", expected one of {", ".join(METHODS)} or fresh')
     if config_class(choices.get("model", {})) is not ViTConfig:

@@ -396,9 +396,9 @@ def best_forward_step(f, f2, eps):
 check("0.2", best_forward_step)
 
 # %% [markdown]
-# **0.3 (ten minutes).** Somebody must check a gradient on a device that computes in float32 only. The functions and their derivatives are of size
-# about 1. Choose a step for central differences. (The table above is for tanh.) The checker tries steps near yours on three functions; the error may be up to
-# three times the smallest one.
+# **0.3 (ten minutes).** Somebody must check a gradient on a device that computes in float32 only. The function varies slowly: $|f|$ is about 1 and
+# $|f'''|$ about $10^{-3}$, as for $\sin(1 + x/10)$. Choose a step for central differences. (The table above is for tanh, which varies faster.) The checker
+# tries steps near yours on three such functions; the error may be up to three times the smallest one.
 
 # %%
 step_for_float32 = None  # your answer here

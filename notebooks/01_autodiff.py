@@ -505,7 +505,8 @@ check("1.3", rate_of_change)
 
 # %% [markdown]
 # **1.4 (an hour).** Our engine knows the order since it numbers the values. Without `order`, a topological order must be found from `inputs` alone.
-# Write it. The checker's graphs are deep (more than Python's recursion allows) and have very many paths.
+# Write it. The checker's graphs are deep (more than Python's recursion allows) and have very many paths; each object can be asked for its
+# `inputs` a hundred times.
 
 
 # %%

@@ -27,7 +27,6 @@
 # %%
 import dataclasses
 import json
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,7 +34,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.data import ArrayDataset
 from minivit.gradcheck import check_vjp
-from minivit.lessons import accuracy, agree, check, digits, fit, full_or_fast, show_source
+from minivit.lessons import accuracy, agree, check, digits, fit, full_or_fast, result_file, show_source
 from minivit.models import ViT, ViTConfig
 from minivit.models.posemb import sincos_2d
 from minivit.models.positions import patch_positions
@@ -341,7 +340,7 @@ for kind, result in both.items():
 # prints how it can be.
 
 # %%
-path = Path("results/positions.json")
+path = result_file("positions.json")
 stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 live = {kind: result[:, 0] for kind, result in both.items()}
 panels = {f"computed here: {steps} steps": live}

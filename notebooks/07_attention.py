@@ -324,8 +324,8 @@ check("7.3", causal_attention_backward)
 # %% [markdown]
 # **7.4 (an hour).** $A$ has $N^2$ entries: at 384 × 384 pixels and patch size 16 that is $577^2$ per head and layer. It can be avoided: go over
 # the keys in blocks and keep, for each query, the largest score $m$ so far, the sum $\ell$ of $e^{S - m}$ so far, and the weighted sum of values so far.
-# When a new block raises $m$, the two sums must be corrected. Write it, so that it needs no array of scores or weights with more than $N \cdot$ `block` entries (the checker
-# sees only the result). It must also work where all scores of a query are far below zero.
+# When a new block raises $m$, the two sums must be corrected. Write it, so that it needs no array of scores or weights with more than $N \cdot$ `block` entries; the checker
+# measures the memory. It must also work where all scores of a query are far below zero.
 
 
 # %%

@@ -50,7 +50,7 @@ def execute(path: Path, fast: bool) -> Result:
     try:
         client.execute(cleanup_kc=True)
     except NoSuchKernel:
-        error = "there is no kernel: install the extra, `pip install -e '.[notebooks]'`"
+        error = 'there is no kernel: install the extra, `python -m pip install -e ".[notebooks]"`'
     except (CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError) as failure:  # the last: no start
         error = ANSI_COLOUR.sub("", str(failure))
     wall, cpu = time.perf_counter() - start, cpu_of_children() - cpu_before

@@ -24,7 +24,7 @@ try:
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
-    sys.exit(f"{missing.name} is not installed: pip install -e '.[notebooks]'")
+    sys.exit(f'{missing.name} is not installed: python -m pip install -e ".[notebooks]"')
 
 HERE = Path(__file__).resolve().parent
 SIDE_BY_SIDE = 2

@@ -3,6 +3,7 @@
 The default profile draws the same examples at every run. `pytest --hypothesis-profile explore` draws many new ones.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import devices
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+from minivit.backend import blas
+from minivit.backend.cores import available_cores
 
 settings.register_profile(
     "default",
@@ -34,10 +38,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if blas.cries_wolf():
+        config.addinivalue_line("filterwarnings", f"ignore:{blas.FALSE_ALARM}:RuntimeWarning")
     config.addinivalue_line("markers", "gpu: this test needs a GPU that CuPy can use")
     config.addinivalue_line(
         "markers", "gradient_check(*ops): this test checks the gradients of these ops of minivit.ops with check_vjp"
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """`-n auto`: as many processes as there are cores for us, which in a container may be far fewer than it seems."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else available_cores()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,8 +1,12 @@
 """Messages quote files and options, so what these hold must not reach a terminal as it is."""
 
+import os
+import shlex
+import subprocess
+
 import pytest
 
-from minivit.errors import MAX_MESSAGE, CheckpointError, ConfigError, shown
+from minivit.errors import MAX_MESSAGE, CheckpointError, ConfigError, quoted, shown
 from minivit.nn.module import check_match
 
 
@@ -24,7 +28,8 @@ def test_text_is_made_fit_for_a_terminal(text, expected):
 
 
 def test_every_message_is_one_line_of_bounded_length():
-    assert str(CheckpointError("a\nb \x1b[2J")) == "a b \\x1b[2J"
+    assert str(CheckpointError("a\n b \x1b[2J\r\n")) == "a b \\x1b[2J"
+    assert str(CheckpointError("cannot read two  spaces/a")) == "cannot read two  spaces/a"  # it is its name
     assert str(ConfigError("x" * 10**6)) == "x" * MAX_MESSAGE + "..."
 
 
@@ -32,3 +37,12 @@ def test_one_long_name_leaves_room_for_the_others():
     found = {"x" * 10**5: None, "last": None}
     with pytest.raises(CheckpointError, match=r"unexpected: x{200}\.\.\., last$"):
         check_match({}, found, "model")
+
+
+@pytest.mark.parametrize("path", ["runs/digits", "a  b", "it's", "$HOME", 'a"b', "-x", "猫", ""])
+def test_a_path_in_a_command_can_be_pasted(path, monkeypatch):
+    expected = [os.path.join(".", path) if path.startswith("-") else path]
+    if os.name != "nt":
+        assert shlex.split(quoted(path)) == expected
+    monkeypatch.setattr(os, "name", "nt")
+    assert quoted(path) == subprocess.list2cmdline(expected)

@@ -57,8 +57,8 @@ def test_what_readers_of_json_disagree_on_is_refused(content, reason):
 
 def test_a_file_takes_the_place_of_another_once_nobody_holds_it(tmp_path, monkeypatch):
     source, target, tries, replace = tmp_path / "new", tmp_path / "old", [], os.replace
-    source.write_text("new")
-    target.write_text("old")
+    source.write_text("new", encoding="utf-8")
+    target.write_text("old", encoding="utf-8")
 
     def held(*args):
         tries.append(args)
@@ -68,7 +68,7 @@ def test_a_file_takes_the_place_of_another_once_nobody_holds_it(tmp_path, monkey
 
     monkeypatch.setattr("os.replace", held)
     files.replace(source, target)
-    assert (target.read_text(), source.exists(), len(tries)) == ("new", False, 3)
+    assert (target.read_text(encoding="utf-8"), source.exists(), len(tries)) == ("new", False, 3)
     monkeypatch.setattr(files, "PATIENCE", 0.0)
     tries.clear()
     with pytest.raises(PermissionError):

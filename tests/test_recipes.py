@@ -49,9 +49,9 @@ def test_every_preset_is_a_recipe_whose_model_takes_its_data(name):
 def test_config_json_gives_the_recipe_back(name, tmp_path):
     recipe = recipes.complete({"data": "folder:pets", **presets.preset(name), "data_root": "/data"}, fake_data(name))
     path = tmp_path / "config.json"
-    path.write_text(recipes.to_json(recipe))
+    path.write_text(recipes.to_json(recipe), encoding="utf-8")
     assert recipes.read_config(path) == recipe
-    assert json.loads(path.read_text()).keys() == {field.name for field in dataclasses.fields(Recipe)}
+    assert json.loads(path.read_text(encoding="utf-8")).keys() == {field.name for field in dataclasses.fields(Recipe)}
 
 
 numbers = st.floats(1e-300, 0.999, exclude_max=True)

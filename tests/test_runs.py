@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,18 +40,18 @@ def test_create_makes_a_folder_that_read_recipe_reads(tmp_path):
 
 def test_create_refuses_what_exists(tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     for name in ("run", "file"):
         with pytest.raises(
             CheckpointError, match=r"exists already: continue it with --resume .*, or choose another --out"
         ):
             runs.create(tmp_path / name, Recipe())
-    with pytest.raises(CheckpointError, match=r"cannot create the run folder .*: Not a directory"):
+    with pytest.raises(CheckpointError, match=r"cannot create the run folder .*run: \w"):
         runs.create(tmp_path / "file" / "run", Recipe())
 
 
 def test_the_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(Path, "rename", lambda self, target: 1 / 0)
+    monkeypatch.setattr(os, "replace", lambda source, target: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         runs.create(tmp_path / "run", Recipe())
     assert not (tmp_path / "run").exists()
@@ -66,7 +65,7 @@ def test_a_folder_without_config_is_no_run_folder(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(CheckpointError, match=r"is not a run folder: it has no config\.json"):
             runs.read_recipe(folder)
-    (tmp_path / "config.json").write_text('{"lr": ')
+    (tmp_path / "config.json").write_text('{"lr": ', encoding="utf-8")
     with pytest.raises(ConfigError, match="is not a configuration"):
         runs.read_recipe(tmp_path)
 
@@ -79,7 +78,10 @@ def test_metrics_are_replaced_or_added_to(tmp_path):
     runs.write_metrics(tmp_path, [first, second])
     runs.write_metrics(tmp_path, [second])
     runs.write_metrics(tmp_path, [first], append=True)
-    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [second, first]
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()] == [
+        second,
+        first,
+    ]
 
 
 # checkpoints
@@ -111,19 +113,19 @@ def test_a_checkpoint_holds_arrays_only(tmp_path):
     assert not (tmp_path / "x.npz").exists()
 
 
-@pytest.mark.parametrize("call", ["savez", "fsync", "replace"])
+@pytest.mark.parametrize("call", ["write_array", "fsync", "replace"])
 def test_a_full_disk_keeps_the_older_checkpoint(call, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr({"savez": np, "fsync": os, "replace": os}[call], call, full)
+    monkeypatch.setattr({"write_array": np.lib.format, "fsync": os, "replace": os}[call], call, full)
     with pytest.raises(CheckpointError, match=r"^cannot write .*checkpoint.npz: No space left on device$"):
         runs.write_checkpoint(tmp_path, states(), META)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
     runs.write_checkpoint(tmp_path, states(), META)
     before = (tmp_path / "checkpoint.npz").read_bytes()
-    monkeypatch.setattr({"savez": np, "fsync": os, "replace": os}[call], call, full)
+    monkeypatch.setattr({"write_array": np.lib.format, "fsync": os, "replace": os}[call], call, full)
     with pytest.raises(CheckpointError, match=r"No space left on device; the file that was there before is unharmed$"):
         runs.write_checkpoint(tmp_path, states(1), META)
     assert (tmp_path / "checkpoint.npz").read_bytes() == before
@@ -132,7 +134,7 @@ def test_a_full_disk_keeps_the_older_checkpoint(call, tmp_path, monkeypatch):
 
 def test_the_new_file_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     """Written, then flushed to the disk, then renamed: in any other order a power cut could lose both files."""
-    order, real = [], {"fsync": os.fsync, "replace": os.replace, "savez": np.savez}
+    order, real = [], {"fsync": os.fsync, "replace": os.replace, "write_array": np.lib.format.write_array}
 
     def note(name):
         def call(*args, **kwargs):
@@ -146,10 +148,10 @@ def test_the_new_file_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", note("fsync"))
     monkeypatch.setattr(os, "replace", note("replace"))
-    monkeypatch.setattr(np, "savez", note("savez"))
+    monkeypatch.setattr(np.lib.format, "write_array", note("write_array"))
     runs.write_checkpoint(tmp_path, states(), META)
     size = (tmp_path / "checkpoint.npz").stat().st_size  # nothing was left in Python's buffer
-    assert order == ["savez", f"fsync of {size} bytes", "replace"]
+    assert list(dict.fromkeys(order)) == ["write_array", f"fsync of {size} bytes", "replace"]
 
 
 def test_an_interruption_leaves_no_partial_file(tmp_path, monkeypatch):
@@ -220,7 +222,7 @@ def test_a_checkpoint_without_a_part_of_its_meta(missing, tmp_path):
         (None, "it has no 'meta'"),
         (b"{}", "it has no 'format'"),
         (b"[]", "list indices"),
-        (b"\xff\xfe", "Expecting value"),
+        (b"\xff\xfe", "UTF-16"),
         (b'{"format": "minivit checkpoint 9"}', 'its format is "minivit checkpoint 9"'),
     ],
 )
@@ -236,7 +238,7 @@ def test_files_that_are_no_archives(tmp_path):
     with pytest.raises(CheckpointError, match=r"checkpoint.npz does not exist$"):
         read_npz(path)
     path.mkdir()
-    with pytest.raises(CheckpointError, match="Is a directory"):
+    with pytest.raises(CheckpointError, match=r"checkpoint.npz.*: "):
         read_npz(path)
     path.rmdir()
     np.save(tmp_path / "a.npy", np.zeros(3))
@@ -275,7 +277,10 @@ def test_load_trained_lists_what_does_not_fit(tmp_path):
     trained(tmp_path / "run", ema=0.9)
     config = tmp_path / "run" / "config.json"
     config.write_text(
-        config.read_text().replace('"depth": 1', '"depth": 2').replace('"mlp_width": 8', '"mlp_width": 9')
+        config.read_text(encoding="utf-8")
+        .replace('"depth": 1', '"depth": 2')
+        .replace('"mlp_width": 8', '"mlp_width": 9'),
+        encoding="utf-8",
     )
     with pytest.raises(CheckpointError) as caught:
         runs.load_trained(tmp_path / "run")

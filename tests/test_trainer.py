@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -490,12 +491,43 @@ def test_the_averages_are_evaluated_and_the_weights_come_back(tmp_path, monkeypa
     assert all(p.data is a for p, a in zip(trainer.model.parameters(), own, strict=True))
 
 
+DIGITS = {"patch_size": 2, "image_size": 8, "width": 64, "heads": 4}
+
+
 def test_workers_of_a_recipe(monkeypatch):
     monkeypatch.setattr("minivit.trainer.available_cores", lambda: 12)
-    assert worker_count(Recipe()) == 12
+    assert worker_count(Recipe()) == 8
     assert worker_count(Recipe(workers=3)) == 3
     assert worker_count(Recipe(backend="cupy")) == 1  # one thread keeps a GPU busy
     assert worker_count(Recipe(backend="cupy", workers=2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("cores", "images", "fields", "expected"),
+    [
+        (1, 64, DIGITS, 1),
+        (2, 64, DIGITS, 2),
+        (4, 64, DIGITS, 4),
+        (64, 64, DIGITS, 4),  # 16 images each; with fewer, threads wait for each other
+        (64, 256, DIGITS, 8),
+        (64, 1, DIGITS, 1),
+        (64, 10_000, DIGITS, 8),
+        (16, 8, {"patch_size": 16, "image_size": 224, "width": 768}, 8),
+        (16, 3, {"patch_size": 16, "image_size": 224, "width": 768}, 3),  # no worker without an image
+    ],
+)
+def test_workers_suit_the_batch_and_the_machine(monkeypatch, cores, images, fields, expected):
+    monkeypatch.setattr("minivit.trainer.available_cores", lambda: cores)
+    recipe = Recipe(model=ViTConfig(**fields), batch_size=images)
+    assert worker_count(recipe) == expected
+    assert worker_count(dataclasses.replace(recipe, batch_size=1), images) == expected
+
+
+def test_one_worker_where_the_matrix_library_takes_all_cores_itself(monkeypatch):
+    monkeypatch.setattr("minivit.trainer.available_cores", lambda: 4)
+    monkeypatch.setattr("minivit.backend.blas.limitable", lambda: False)
+    assert worker_count(Recipe()) == 1
+    assert worker_count(Recipe(workers=3)) == 3
 
 
 # restore
@@ -581,3 +613,113 @@ def test_reference_kernels_run_no_kernel_in_steps_and_evaluations(monkeypatch):
     assert len(list(Trainer(recipe, data, data, None).run())) == 2
     with pytest.raises(AssertionError, match="a kernel ran"):
         list(Trainer(dataclasses.replace(recipe, kernels="fused"), data, data, None).run())
+
+
+# one run and the world around it
+
+
+def failing_save(monkeypatch, steps):
+    """Saves after these steps fail, as on a full disk."""
+    real = runs.write_checkpoint
+
+    def write(folder, states, meta):
+        if meta["step"] in steps:
+            raise CheckpointError("cannot write: the disk is full")
+        real(folder, states, meta)
+
+    monkeypatch.setattr(runs, "write_checkpoint", write)
+
+
+def saved_step(folder):
+    return runs.read_checkpoint(folder / "checkpoint.npz")[1]["step"]
+
+
+SHORT = dataclasses.replace(EVERYTHING, steps=6, eval_every=2, checkpoint_every=2)
+
+
+def test_a_save_that_fails_is_a_warning_unless_it_is_the_last(tmp_path, monkeypatch):
+    failing_save(monkeypatch, {2, 4})
+    trainer = start(SHORT, tmp_path / "a")
+    with pytest.warns(UserWarning, match="the disk is full; training goes on") as found:
+        list(trainer.run())
+    assert len(found) == 2
+    assert saved_step(tmp_path / "a") == 6
+    monkeypatch.undo()
+    failing_save(monkeypatch, {6})
+    trainer = start(SHORT, tmp_path / "b")
+    trainer.warn = None  # not called
+    with pytest.raises(
+        CheckpointError, match=r"is full; what was learned up to step 6 is lost, what was saved last .*"
+    ):
+        list(trainer.run())
+    assert saved_step(tmp_path / "b") == 4
+    again = Trainer(SHORT, digits(40), digits(15, "test"), tmp_path / "b")  # nobody has the lock
+    again.restore()
+    monkeypatch.undo()
+    list(again.run())
+    assert saved_step(tmp_path / "b") == 6
+
+
+def test_a_stop_whose_save_fails_is_an_error(tmp_path, monkeypatch):
+    failing_save(monkeypatch, {3})
+    trainer = start(SHORT, tmp_path / "a")
+
+    def stop_at_3():
+        for progress in trainer.run():
+            if progress.step == 3:
+                trainer.stop()
+
+    with pytest.raises(CheckpointError, match="up to step 3 is lost"):
+        stop_at_3()
+    assert saved_step(tmp_path / "a") == 2
+
+
+def test_metrics_that_could_not_be_written_are_written_later(tmp_path, monkeypatch):
+    real, calls = runs.write_metrics, []
+
+    def write(folder, lines, append=False):
+        calls.append(append)
+        if len(calls) == 1:
+            (folder / "metrics.jsonl").write_text('{"half": ', encoding="utf-8")
+            raise CheckpointError("cannot write: the disk is full")
+        real(folder, lines, append)
+
+    monkeypatch.setattr(runs, "write_metrics", write)
+    trainer = start(SHORT, tmp_path / "a")
+    with pytest.warns(UserWarning, match="the disk is full; training goes on"):
+        list(trainer.run())
+    lines = (tmp_path / "a" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4, 6]
+
+
+def test_a_run_has_one_writer_at_a_time(tmp_path):
+    first = start(SHORT, tmp_path / "a")
+    steps = first.run()
+    next(steps)
+    second = Trainer(SHORT, digits(40), digits(15, "test"), tmp_path / "a")
+    for attempt in (second.restore, lambda: list(second.run())):
+        with pytest.raises(CheckpointError, match=r"is in use: process \d+ on .* trains it"):
+            attempt()
+    steps.close()
+    second.restore()
+    list(second.run())
+    third = Trainer(SHORT, digits(40), None, tmp_path / "a")
+    with pytest.raises(CheckpointError, match="holds other weights than this run"):
+        list(third.run())
+    assert not (tmp_path / "a" / "lock").exists()
+
+
+def test_a_stop_ends_waiting_for_images(tmp_path, monkeypatch):
+    """Where they come from hangs, as a network drive may: the run is saved as it is."""
+    trainer = start(SHORT, tmp_path / "a")
+    real = Loader.batch
+
+    def hang(self, step):
+        if step == 3:
+            trainer.stop()  # a signal
+            raise AssertionError("not interrupted")
+        return real(self, step)
+
+    monkeypatch.setattr(Loader, "__iter__", lambda self: (hang(self, step) for step in range(6)))
+    assert [progress.step for progress in trainer.run()] == [1, 2, 3]
+    assert saved_step(tmp_path / "a") == 3

@@ -1,5 +1,7 @@
 """Arrays, devices and the table of kernels. Nothing here is differentiable."""
 
+import warnings
+
 from minivit.backend import numpy_convolution, numpy_kernels  # noqa: F401  (registers the CPU kernels)
 from minivit.backend.arrays import (
     Array,
@@ -10,7 +12,11 @@ from minivit.backend.arrays import (
     to_numpy,
     xp_of,
 )
+from minivit.backend.blas import FALSE_ALARM
 from minivit.backend.kernels import kernels
+
+# Flags of products made in here are not believed; minivit.finite finds true NaN and infinity.
+warnings.filterwarnings("ignore", FALSE_ALARM, RuntimeWarning, r"(minivit|numpy)\b")
 
 __all__ = [
     "Array",

@@ -3,12 +3,12 @@ cut into pieces, and each worker runs the whole forward and backward pass of its
 
 import contextvars
 import ctypes
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Self, TypeVar
 
-from threadpoolctl import threadpool_limits
+from minivit.backend import blas
+from minivit.backend.cores import available_cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,16 +29,11 @@ def keep_freed_memory() -> None:
     mallopt(-8, 1)  # M_ARENA_MAX: one heap for all threads, so that one can reuse what another has freed
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Workers:
     """`count` threads, used as a context manager: `with Workers(2) as workers: workers.map(f, items)`.
 
     While there are several, the matrix library (BLAS) is held to one thread in each, since its threads and ours
-    would take turns on the same cores; with one worker it uses all cores as usual.
+    would take turns on the same cores; with one worker it uses all cores that this process may use.
     """
 
     def __init__(self, count: int = 1):
@@ -47,16 +42,19 @@ class Workers:
         self._limits: Any = None
 
     def __enter__(self) -> Self:
+        self._limits = blas.hold_to(1 if self.count > 1 else available_cores())
         if self.count > 1:
-            self._limits = threadpool_limits(1, user_api="blas")
-            self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="minivit-worker")
+            blas.limitable()  # says so if it is not
+            self._pool = ThreadPoolExecutor(self.count, "minivit-worker", blas.hold_this_thread)
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-            self._limits.restore_original_limits()
             self._pool = None
+        if self._limits is not None:
+            self._limits.restore_original_limits()
+            self._limits = None
 
     def map(self, function: Callable[[T], R], items: Iterable[T], size: Callable[[T], float] | None = None) -> list[R]:
         """[function(item) for item in items]. Which thread takes which items is the same at every call: in turn, or,

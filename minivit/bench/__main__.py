@@ -13,8 +13,9 @@ from typing import Any
 
 from minivit import cli
 from minivit.backend import get_namespace
+from minivit.backend.cores import available_cores
 from minivit.backend.rates import copy_rate, device_matmul_rate, matmul_rate
-from minivit.backend.workers import Workers, available_cores
+from minivit.backend.workers import Workers
 from minivit.bench import loading, overhead, scaling, workload
 from minivit.bench.compare import Contestant, Timing, interleave, ratio
 from minivit.bench.engines import ENGINES
@@ -75,7 +76,7 @@ def parser() -> cli.Parser:
         help="of products, on the GPU, everywhere",
     )
     add = p.add_argument_group("how our engine runs").add_argument
-    add("--workers", type=cli.positive, metavar="N", help="threads (default: one per core)")
+    add("--workers", type=cli.positive, metavar="N", help="threads (default: as suits cores and batch)")
     add(
         "--accumulate",
         type=cli.positive,

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from minivit.backend.kernels import kernels as use_kernels
-from minivit.backend.workers import Workers, available_cores, keep_freed_memory
+from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.bench.workload import Workload
 from minivit.models import ViT, ViTConfig
 from minivit.optim import AdamW
 from minivit.step import step
 from minivit.tensor import no_grad
-from minivit.trainer import pieces_per_worker
+from minivit.trainer import default_workers, pieces_per_worker
 
 Step = Callable[[], object]
 
@@ -41,7 +41,7 @@ class Minivit:
         self.training, self.kernels = training, kernels
         if training:
             self.optimizer = AdamW(self.model.named_parameters(), 1e-4, weight_decay=0.05)
-        self.workers = Workers(workers or available_cores()).__enter__()
+        self.workers = Workers(workers or default_workers(load.batch, load.model)).__enter__()
         self.accumulate = accumulate or pieces_per_worker(load.batch, load.model.num_tokens, self.workers.count)
 
     def __call__(self) -> object:

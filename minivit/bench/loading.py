@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from minivit import presets, recipes
-from minivit.backend.workers import Workers, available_cores, keep_freed_memory
+from minivit.backend.cores import available_cores
+from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.data import ArrayDataset, Loader, load
 from minivit.trainer import Trainer, worker_count
 

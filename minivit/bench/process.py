@@ -67,7 +67,7 @@ class EngineProcess:
             self._process.stdin.write(request + "\n")
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
-        except BrokenPipeError:
+        except OSError:  # on Windows a broken pipe is no BrokenPipeError
             answer = ""
         if not answer:
             self._process.wait()
@@ -81,7 +81,7 @@ def peak_memory() -> float:
     """Most MB of memory that this process ever held; not a number where the system does not tell."""
     status = Path("/proc/self/status")
     if status.exists():
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+        return int(status.read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) * 1024 / 1e6
     try:
         import resource
     except ImportError:  # Windows
@@ -91,7 +91,7 @@ def peak_memory() -> float:
 
 def serve(engine: str, request: dict[str, Any]) -> None:
     """Answer requests, one a line, until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # what the engine prints must not look like an answer
     load = Workload(**{**request["load"], "model": ViTConfig(**_sizes(request["load"]["model"]))})
     engines = GPU_ENGINES if request["backend"] == "cupy" else ENGINES

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from minivit.backend.workers import available_cores
+from minivit.backend.cores import available_cores
 from minivit.bench.compare import Contestant, Timing, interleave
 from minivit.bench.workload import Workload
 

@@ -1,9 +1,15 @@
 """What the notebooks call: comparisons, checked exercises, the library's own source, small data and short training."""
 
-from minivit.lessons.cells import agree, full_or_fast, show_source
+import warnings
+
+from minivit.backend import blas
+from minivit.lessons.cells import agree, full_or_fast, result_file, show_source
 from minivit.lessons.checking import check
 from minivit.lessons.exercise import Exercise, Verdict
 from minivit.lessons.training import accuracy, digits, fit, photographs
+
+if blas.cries_wolf():  # then a learner's own products are not to be believed either
+    warnings.filterwarnings("ignore", blas.FALSE_ALARM, RuntimeWarning, "__main__")
 
 __all__ = [
     "Exercise",
@@ -15,5 +21,6 @@ __all__ = [
     "fit",
     "full_or_fast",
     "photographs",
+    "result_file",
     "show_source",
 ]

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,18 @@ T = TypeVar("T")
 def full_or_fast(full: T, fast: T) -> T:
     """`full`, or `fast` if the environment variable MINIVIT_FAST is set: the same cells with smaller parameters."""
     return fast if os.environ.get("MINIVIT_FAST") else full
+
+
+def result_file(name: str) -> Path:
+    """The path of a file in the folder `results` beside the notebooks, whatever folder the kernel was started in.
+
+    It is looked for beside the notebook, where the editor tells which it is, in the working directory and those above
+    it, also in `notebooks` there, and in the clone that minivit comes from. results/NAME if it is nowhere.
+    """
+    told = vars(sys.modules["__main__"]).get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
+    above = [*([Path(told).parent] if told else []), Path.cwd(), *Path.cwd().parents, Path(minivit.__file__).parents[1]]
+    places = [folder / inside / "results" / name for folder in above for inside in ("", "notebooks")]
+    return next((place for place in places if place.is_file()), Path("results", name))
 
 
 def agree(name: str, mine: Any, reference: Any, rtol: float = 1e-9) -> None:

@@ -67,4 +67,6 @@ def judged(exercise: Exercise, answer: Any) -> Verdict:
         return Verdict(exercise.id, None, "")
     except Wrong as wrong:
         fault = str(wrong)
+    except Exception as error:
+        fault = f"It cannot be judged: {type(error).__name__}: {error}. Is it of the kind that the exercise asks for?"
     return Verdict(exercise.id, fault is None, exercise.lesson if fault is None else fault)

@@ -5,6 +5,7 @@ file, names, types. Whatever is wrong becomes one CheckpointError of one line.
 """
 
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -12,13 +13,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
+from minivit import locks
 from minivit.errors import CheckpointError, shown
+from minivit.models.foreign import refuse_file, refuse_members
 
 MAX_HEADER = 2**24  # bytes of a .safetensors header; that of the largest ViT has 60 kB
 MAX_EXPANSION = 8  # compressed weights grow by a tenth; a zip bomb grows a thousandfold
@@ -50,33 +52,30 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"write_npz: {name} is an array of Python objects, which only pickle could store")
-    with replacing(path) as partial, open(partial, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    # not numpy.savez, which leaves a ZipFile to the garbage collector when the disk is full
+    with replacing(path) as partial, open(partial, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write `arrays` to `path` as `write_npz` does, in the safetensors format, with `metadata` in its header."""
     rows_first = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # strides are not looked at
-    content = save(rows_first, dict(metadata))
+    content = safetensors(path).numpy.save(rows_first, dict(metadata))
     with replacing(path) as partial:
         partial.write_bytes(content)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to be written in this context; then it takes the place of `path`. An OSError is a CheckpointError."""
-    partial = path.with_name(path.name + ".partial")
+def replacing(path: Path, folder: bool = False) -> Iterator[Path]:
+    """`locks.replacing` whose OSError is a CheckpointError."""
     try:
-        yield partial
-        with open(partial, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with locks.replacing(path, folder) as partial:
+            yield partial
     except OSError as error:
-        kept = "; the file that was there before is unharmed" if path.exists() else ""
+        kept = "; the file that was there before is unharmed" if path.exists() and not folder else ""
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}{kept}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -89,9 +88,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise CheckpointError(f"{path} is no file")
     with one_line(path), open(path, "rb") as file:
         start = file.read(9)
-    if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
-        raise CheckpointError(f"{path} is a pickle, which could run anything; ask for a .safetensors file instead")
-    if start[8:] == b"{":
+    if start[8:] == b"{" and not 9 <= start[7] <= 126:  # before it a number of 8 bytes, and no text
         return read_safetensors(path)
     arrays = read_npz(path)
     # numpy.savez knows no bfloat16: two bytes without a type
@@ -101,13 +98,10 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Every array of the file by name. Raises CheckpointError for one that is missing, damaged, hostile or foreign."""
     with one_line(path), open(path, "rb") as file:
-        if file.read(6) == b"\x93NUMPY":
-            raise ValueError("it holds one array, not named arrays")
+        refuse_file(path)
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            for info in members:
-                if not info.filename.endswith(".npy"):  # as in the .pth files of PyTorch, which hold pickles
-                    raise CheckpointError(f"{path} is not a checkpoint: {shown(info.filename)} in it is not an array")
+            refuse_members(path, [info.filename for info in members if not info.filename.endswith(".npy")])
             names = [info.filename.removesuffix(".npy") for info in members]
             _check_names(names)
             if {info.compress_type for info in members} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
@@ -155,8 +149,12 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
         if length > min(MAX_HEADER, os.fstat(file.fileno()).st_size - 8):
             raise ValueError(f"its header would have {length} bytes")
         header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
-        with safe_open(path, framework="numpy"):  # refuses offsets that overlap, leave holes or do not fit the shapes
-            pass
+        package = safetensors(path)
+        try:
+            with package.safe_open(path, "numpy"):  # refuses offsets that overlap, leave holes or do not fit the shapes
+                pass
+        except package.SafetensorError as error:
+            raise ValueError(str(error)) from error
         metadata = header.pop("__metadata__", None) or {}
         _check_names(list(header))
         arrays = {}
@@ -167,6 +165,19 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
             array = np.fromfile(file, _DTYPES[entry["dtype"]], math.prod(entry["shape"])).reshape(entry["shape"])
             arrays[name] = from_bfloat16(array) if entry["dtype"] == "BF16" else array
     return arrays, metadata
+
+
+def safetensors(path: Path) -> ModuleType:
+    """The package of that name, imported where a file of its format is read or written: not every Python has it.
+
+    Raises CheckpointError if `path` therefore cannot be read or written.
+    """
+    try:
+        importlib.import_module("safetensors.numpy")
+        return importlib.import_module("safetensors")
+    except ImportError:
+        needed = "needs the package safetensors: python -m pip install safetensors; or use .npz files"
+        raise CheckpointError(f"{path} {needed}") from None
 
 
 def from_bfloat16(bits: np.ndarray) -> np.ndarray:
@@ -199,6 +210,6 @@ def one_line(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
-    except (*DAMAGED, SafetensorError, RecursionError, MemoryError, OverflowError, NotImplementedError) as error:
+    except (*DAMAGED, RecursionError, MemoryError, OverflowError, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is truncated or not a checkpoint: {shown(reason, 200)}") from error

@@ -3,14 +3,17 @@
 All of it comes from whoever wrote the file, so types and sizes are checked before they are used.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from minivit.errors import CheckpointError, shown
-from minivit.models import convert_hf, convert_timm
+from minivit.files import parse_json
+from minivit.models import stated
 from minivit.models.archive import one_line, replacing
+from minivit.models.config import ViTConfig, size_pair
 from minivit.models.layouts import Layout
 
 MAX_JSON = 2**24  # bytes; the names of 21,843 classes take 1 MB
@@ -34,21 +37,28 @@ TOLD: dict[str, tuple[type, ...]] = {
 class Beside:
     """The JSON files beside a file of weights; for "model.safetensors" its own "model.config.json", or "config.json".
 
-    Raises CheckpointError for one that is damaged; one of another kind of model is not looked at.
+    Raises CheckpointError for one that is damaged, or that states a model which is none of ours; one of another kind,
+    such as the config.json of a run, is not looked at.
     """
 
     def __init__(self, path: Path, layout: Layout):
-        self.layout = layout.name
         self.config: dict[str, Any] = {}
         self.preprocessor: dict[str, Any] = {}
-        self.source = path
+        self.arguments: dict[str, Any] = {}  # of timm
+        self.source = self.preparation = path
         if layout.name == "official":
             return  # nothing lies beside a .npz file
-        self.config, self.source = self._first(path, "config.json")
-        self.preprocessor, _ = self._first(path, "preprocessor_config.json")
-        ours = {"hf": self.config.get("model_type") in ("vit", "deit"), "timm": "architecture" in self.config}
-        if not ours.get(layout.name):
-            self.config, self.preprocessor = {}, {}
+        config, self.source = self._first(path, "config.json")
+        with _said_by(self.source):
+            if layout.name == "hf":
+                self.preprocessor, self.preparation = self._first(path, "preprocessor_config.json")
+                kind = config.get("model_type")
+                if kind not in (None, "vit", "deit"):
+                    raise ValueError(f'model_type is "{shown(kind)}", expected vit or deit')
+                self.config = config if kind or "architectures" in config else {}
+            elif not {"architecture", "model_args", "pretrained_cfg"}.isdisjoint(config):
+                self.config, self.arguments = stated.of_timm(config)
+        self.tables = (stated.HF if layout.name == "hf" else stated.TIMM, stated.TIMM_ARGUMENTS)
 
     @staticmethod
     def _first(path: Path, name: str) -> tuple[dict[str, Any], Path]:
@@ -58,20 +68,63 @@ class Beside:
         return {}, path
 
     def fields(self) -> dict[str, Any]:
-        """Fields of ViTConfig."""
+        """Fields of ViTConfig. Raises CheckpointError for what changes a model, and is not known here or not had."""
         if not self.config:
             return {}
-        with one_line(self.source):
-            read = {"hf": convert_hf.read_json, "timm": convert_timm.read_json}[self.layout]
-            return checked(read(self.config))
+        with _said_by(self.source):
+            return checked(stated.fields(self.config, self.tables[0]) | stated.fields(self.arguments, self.tables[1]))
+
+    def compare(self, config: ViTConfig, told: Collection[str]) -> None:
+        """Raise CheckpointError if what is stated contradicts `config`, the ViTConfig of the arrays.
+
+        told: the fields of ViTConfig for which the caller's word is taken instead.
+        """
+        fields = self.fields()
+        if not self.config and not self.preprocessor:
+            return
+        with _said_by(self.source):
+            stated.compare(self.config, self.tables[0], config)
+            stated.compare(self.arguments, self.tables[1], config)
+        for source, size in ((self.source, fields.get("image_size")), (self.preparation, self._image_size())):
+            if size is not None and "image_size" not in told and size_pair(size, "image_size") != config.image_size:
+                arrays = "x".join(map(str, config.image_size))  # type: ignore[arg-type]
+                raise CheckpointError(
+                    f"{source}: the image size is {shown(size)}, the arrays are for {arrays}; pass one (--image-size)"
+                )
+
+    def _image_size(self) -> Any:
+        """The size to which the preprocessor brings images, None if it does not say."""
+        crop = self.preprocessor.get("do_center_crop")
+        size = self.preprocessor.get("crop_size" if crop else "size")
+        if isinstance(size, dict):
+            size = (size.get("height"), size.get("width")) if "height" in size else None if not crop else size
+        return size if isinstance(size, int | list | tuple) and self.preprocessor.get("do_resize", True) else None
 
     def normalisation(self) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
         """Mean and standard deviation of pixels in 0..1, or None for each."""
-        theirs = self.config.get("pretrained_cfg")
-        theirs = theirs if isinstance(theirs, dict) else {}
-        values = self.preprocessor if self.layout == "hf" else theirs
-        names = ("image_mean", "image_std") if self.layout == "hf" else ("mean", "std")
-        return _numbers(values.get(names[0]), least=-LARGEST), _numbers(values.get(names[1]), least=SMALLEST_STD)
+        if not self.preprocessor:
+            mean, std = self.config.get("mean"), self.config.get("std")
+            return _numbers(mean, least=-LARGEST), _numbers(std, least=SMALLEST_STD)
+        with _said_by(self.preparation):
+            stated.fields(self.preprocessor, stated.PREPROCESSOR)
+        mean = _numbers(self.preprocessor.get("image_mean"), least=-LARGEST)
+        std = _numbers(self.preprocessor.get("image_std"), least=SMALLEST_STD)
+        if self.preprocessor.get("do_normalize") is False:
+            mean, std = (0.0,), (1.0,)
+        factor = self.preprocessor.get("rescale_factor", 1 / 255) if self.preprocessor.get("do_rescale", True) else 1
+        times = 255 * (_numbers([factor], least=SMALLEST_STD) or (1 / 255,))[0]  # what becomes of a white pixel
+        if mean is None or std is None or abs(times - 1) < 1e-6:
+            return mean, std
+        return tuple(m / times for m in mean), tuple(s / times for s in std)
+
+    def resize(self) -> str | None:
+        """How images of another size are brought to the model's, as a field of Recipe; None if it is not said."""
+        squashes = self.config.get("crop_mode") == "squash"  # timm's
+        return "crop" if self.preprocessor.get("do_center_crop") else "squash" if squashes else None
+
+    def loss(self) -> str:
+        """The loss that the logits are for, as a field of Recipe."""
+        return "sigmoid" if self.config.get("problem_type") == "multi_label_classification" else "softmax"
 
     def classes(self) -> list[str] | None:
         """Names of the classes, if they are more than numbers."""
@@ -82,12 +135,21 @@ class Beside:
         return None if all(name.startswith("LABEL_") for name in names) else names
 
 
+@contextlib.contextmanager
+def _said_by(source: Path) -> Iterator[None]:
+    """Turn what is wrong with the values of a file into a CheckpointError of one line."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError) as error:
+        raise CheckpointError(f"{source}: {error}") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises CheckpointError for a file that is none."""
     with one_line(path):
         if path.stat().st_size > MAX_JSON:
             raise ValueError(f"it has more than {MAX_JSON:,} bytes")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_bytes())
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} is not a configuration: expected a JSON object")
     return values
@@ -108,8 +170,11 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 def told(metadata: Mapping[str, str], source: Path) -> dict[str, Any]:
     """Fields of ViTConfig from the metadata of a file that we wrote. Raises CheckpointError for wrong ones."""
     with one_line(source):
-        values = json.loads(metadata.get(METADATA, "{}"))
-        return checked(values if isinstance(values, dict) else {})
+        values = parse_json(metadata.get(METADATA, "{}").encode())
+        values = values if isinstance(values, dict) else {}
+        if unknown := sorted(values.keys() - TOLD):
+            raise ValueError(f'its metadata have an unknown field "{shown(unknown[0])}"')
+        return checked(values)
 
 
 def checked(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,20 +54,16 @@ _LINEN = {  # flax.linen's numbers -> those of the released files
 
 def canonical(arrays: Arrays, source: str) -> dict[str, np.ndarray]:
     """The arrays under the names of the released files, from any of the published dialects: names of flax.linen,
-    the prefixes `params/` and `opt/target/` (beside which lies the optimiser's state, left out here), big_vision's
-    place of the position table, blocks stacked along a leading axis ("scan"), and GroupNorm parameters of one axis.
+    big_vision's place of the position table, blocks stacked along a leading axis ("scan"), and GroupNorm parameters of
+    one axis.
 
     Raises CheckpointError if two arrays would have one name, or for a stack that no model has.
     """
-    landmarks = [key for key in arrays if key.endswith("embedding/kernel")]
-    known = ("embedding/kernel", "params/embedding/kernel", "opt/target/embedding/kernel")
-    prefix = min(landmarks, key=lambda key: (key not in known, len(key))).removesuffix("embedding/kernel")
     found: list[tuple[str, np.ndarray]] = []
     for key, array in arrays.items():
-        if key.startswith(prefix):
-            name = _released_name(key.removeprefix(prefix))
-            inner = name.removeprefix("Transformer/encoderblock/")
-            found += _layers(inner, array, source) if inner in _STACKED else [(name, array)]
+        name = _released_name(key)
+        inner = name.removeprefix("Transformer/encoderblock/")
+        found += _layers(inner, array, source) if inner in _STACKED else [(name, array)]
     if len(dict(found)) != len(found):
         raise CheckpointError(f"{source} holds two arrays for one place in the model")
     return with_group_norm_axes(dict(found))

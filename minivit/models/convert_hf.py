@@ -16,6 +16,7 @@ from minivit.models.config import ViTConfig
 from minivit.models.layouts import Arrays, Layout, Shapes, split_name, torch_view
 
 LANDMARK = "embeddings.patch_embeddings.projection.weight"
+_INNER = ("vit.", "deit.")  # what a model with a classifier calls the rest
 _BLOCK = "vit.encoder.layer.{}."
 _IN_BLOCK = {  # ours -> theirs, apart from the packed qkv
     "norm1": "layernorm_before",
@@ -28,6 +29,7 @@ _AROUND = {
     "patch_embed.projection": "vit.embeddings.patch_embeddings.projection",
     "class_token": "vit.embeddings.cls_token",
     "distillation_token": "vit.embeddings.distillation_token",
+    "register_tokens": "vit.embeddings.distillation_token",  # one that no head reads
     "position_embedding": "vit.embeddings.position_embeddings",
     "norm": "vit.layernorm",
     "pre_logits": "vit.pooler.dense",
@@ -42,21 +44,19 @@ _VERSION_5 = {  # in a block: version 5 in memory -> in files
     "mlp.fc1.": "intermediate.dense.",
     "mlp.fc2.": "output.dense.",
 }
-_GELU = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 
 def canonical(arrays: Arrays, source: str) -> dict[str, np.ndarray]:
     """The arrays under the names of a file of ViTForImageClassification, from any of the published dialects.
 
-    The pooler of a model that has a classifier is left out, as the other code does not use it.
-    Raises CheckpointError if two arrays would have one name.
+    What the other code does not use is left out: the pooler of a model that has a classifier, and a token for masked
+    patches. Raises CheckpointError if two arrays would have one name.
     """
-    prefix = next(key for key in arrays if key.endswith(LANDMARK)).removesuffix(LANDMARK)
     found: list[tuple[str, np.ndarray]] = []
     for key, array in arrays.items():
         name = key.replace("cls_classifier.", "classifier.") if key.startswith("cls_classifier.") else key
         if not name.startswith(("classifier.", "distillation_classifier.")):
-            name = "vit." + key.removeprefix(prefix) if key.startswith(prefix) else key
+            name = "vit." + key.removeprefix(next((inner for inner in _INNER if key.startswith(inner)), ""))
         if block := re.fullmatch(r"vit\.layers\.(\d+)\.(.*)", name):
             inner = block[2]
             for new, old in _VERSION_5.items():
@@ -65,10 +65,8 @@ def canonical(arrays: Arrays, source: str) -> dict[str, np.ndarray]:
         found.append((name, array))
     if len(dict(found)) != len(found):
         raise CheckpointError(f"{source} holds two arrays for one place in the model")
-    names = dict(found)
-    if "classifier.weight" in names:
-        names = {name: array for name, array in found if not name.startswith("vit.pooler.")}
-    return names
+    idle = ("vit.embeddings.mask_token", *["vit.pooler."] * ("classifier.weight" in dict(found)))
+    return {name: array for name, array in found if not name.startswith(idle)}
 
 
 def to_hf(state: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
@@ -95,6 +93,8 @@ def infer_config(shapes: Shapes, known: Mapping[str, Any]) -> ViTConfig:
     """
     width, channels, patch_h, patch_w = shapes("vit." + LANDMARK, 4)
     pooler = "vit.pooler.dense.bias"
+    # DeiT with one classifier, which reads the [class] token alone, or none: its second token is one that nobody reads
+    second, two_heads = "vit.embeddings.distillation_token" in shapes, "distillation_classifier.bias" in shapes
     fields = {
         "patch_size": (patch_h, patch_w),
         "width": width,
@@ -104,23 +104,14 @@ def infer_config(shapes: Shapes, known: Mapping[str, Any]) -> ViTConfig:
         "num_classes": shapes("classifier.bias", 1)[0] if "classifier.bias" in shapes else 0,
         "channels": channels,
         "representation_size": shapes(pooler, 1)[0] if pooler in shapes else None,
-        "distillation_token": "vit.embeddings.distillation_token" in shapes,
+        "distillation_token": second and two_heads,
+        "register_tokens": int(second and not two_heads),
+        "no_embed_class": False,
         "qkv_bias": _BLOCK.format(0) + "attention.attention.query.bias" in shapes,
         "gelu": "erf",
         "norm_eps": 1e-12,
     }
     return shapes.config({**fields, **known}, "vit.embeddings.position_embeddings")
-
-
-def read_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of ViTConfig from a config.json. Raises ValueError for a model that is no ViT of ours."""
-    if values.get("pooler_act", "tanh") != "tanh":
-        raise ValueError(f"pooler_act is {values['pooler_act']!r}, expected tanh")
-    if values.get("hidden_act", "gelu") not in _GELU:
-        raise ValueError(f"hidden_act is {values['hidden_act']!r}, expected one of {', '.join(_GELU)}")
-    names = {"heads": "num_attention_heads", "norm_eps": "layer_norm_eps", "image_size": "image_size"}
-    found = {ours: values[theirs] for ours, theirs in names.items() if theirs in values}
-    return {**found, "gelu": _GELU[values.get("hidden_act", "gelu")]}
 
 
 def headless(arrays: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
@@ -163,6 +154,7 @@ HF = Layout(
     title="Hugging Face",
     position="vit.embeddings.position_embeddings",
     landmark=LANDMARK,
+    inner=_INNER,
     canonical=canonical,
     config=infer_config,
     views=to_hf,

@@ -1,7 +1,8 @@
 """The layout of timm's Vision Transformers (.safetensors).
 
 Kernels are (out, in), the patch projection is a convolution (D, C, height, width), and queries, keys and values are
-packed as ours. Whether the mean over patches is taken, and of what, is told by `fc_norm` and `cls_token`.
+packed as ours. Whether the mean over patches is taken, and of what, is told by `fc_norm` and `cls_token`. A token for
+masked patches (of DINOv2) is left out: only pre-training reads it.
 """
 
 from collections.abc import Mapping
@@ -74,21 +75,12 @@ def infer_config(shapes: Shapes, known: Mapping[str, Any]) -> ViTConfig:
     return shapes.config({**fields, **known}, "pos_embed")
 
 
-def read_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of ViTConfig from the config.json that lies beside timm's files on the Hub."""
-    arguments = values.get("model_args")
-    arguments = arguments if isinstance(arguments, dict) else {}
-    pool = {"token": "token", "avg": "gap"}.get(str(values.get("global_pool")))
-    found = {"heads": arguments.get("num_heads"), "image_size": arguments.get("img_size"), "classifier": pool}
-    return {name: value for name, value in found.items() if value is not None}
-
-
 TIMM = Layout(
     name="timm",
     title="timm",
     position="pos_embed",
     landmark="patch_embed.proj.weight",
-    canonical=lambda arrays, source: dict(arrays),
+    canonical=lambda arrays, source: {key: array for key, array in arrays.items() if key != "mask_token"},
     config=infer_config,
     views=to_timm,
     resize="bicubic_antialias",

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from minivit.errors import CheckpointError, ConfigError
+from minivit.errors import CheckpointError, ConfigError, shown
 from minivit.models.config import VARIANTS, ViTConfig, reduction_of
+from minivit.models.foreign import refuse_model
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -28,7 +29,7 @@ class Layout:
     """One way of naming and arranging the arrays of a ViT.
 
     title: what to call it in messages.
-    landmark: what the key of the patch projection ends with, which tells the layout.
+    landmark: the key of the patch projection, which tells the layout; before it may stand one of `inner` and a prefix.
     position: the canonical name of the position table.
     canonical: arrays of any dialect of the layout -> under the names that `views` gives. Raises CheckpointError.
     config: (the canonical arrays, what is known from beside them: fields of ViTConfig) -> the file's ViTConfig.
@@ -48,16 +49,82 @@ class Layout:
     resize: str
     untold: tuple[str, ...]
     fixed: Mapping[str, tuple[Any, ...]]
+    inner: tuple[str, ...] = ()
+
+    def prefixes(self, arrays: Arrays) -> list[str]:
+        """What stands before the names of each model of this layout: "module.", say, or "" for nothing.
+
+        Models among the state of an optimiser, such as its moments, are not meant.
+        """
+        found = []
+        for key in arrays:
+            prefix = key.removesuffix(self.landmark)
+            if prefix != key and (not prefix or prefix[-1] in "./"):
+                inner = next((name for name in self.inner if re.search(rf"(^|[./]){re.escape(name)}$", prefix)), "")
+                found.append(prefix.removesuffix(inner))
+        return sorted(p for p in found if p in DIALECTS or not _of_an_optimiser(p)) or found
+
+
+# Prefixes that published code writes, the second and third beside the state of the optimiser.
+DIALECTS = ("", "params/", "opt/target/")
+_STATE = {"opt", "optimizer", "optim", "opt_state", "optimizer_state", "mu", "nu", "exp_avg", "exp_avg_sq"}
+# What PyTorch puts between the names of modules that it wraps.
+_WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+
+
+def _of_an_optimiser(name: str) -> bool:
+    return not _STATE.isdisjoint(re.split("[./]", name))
+
+
+def without_prefix(arrays: Arrays, layout: Layout, source: str, chosen: str | None = None) -> dict[str, np.ndarray]:
+    """The arrays of the one model in a file, under their names without a prefix.
+
+    chosen: the prefix that the caller wants; what stands outside it is left out. Without it, only the state of an
+    optimiser is: raises CheckpointError, with what to choose, for several models and for other arrays beside one.
+    """
+    unwrapped = {_WRAPPERS.sub("", key): array for key, array in arrays.items()}
+    if len(unwrapped) != len(arrays):
+        raise CheckpointError(f"{source} holds two arrays for one place in the model")
+    arrays = unwrapped
+    prefixes = layout.prefixes(arrays)
+    if chosen is not None and chosen not in prefixes:
+        raise CheckpointError(f'{source} has no model of prefix "{shown(chosen)}"; it has {_quoted(prefixes)}')
+    if chosen is None and len(prefixes) > 1:
+        raise CheckpointError(
+            f"{source} holds {len(prefixes)} models: choose one by its prefix (--prefix), {_quoted(prefixes)}"
+        )
+    prefix = prefixes[0] if chosen is None else chosen
+    longer = tuple(other for other in prefixes if other != prefix and other.startswith(prefix))  # models of their own
+    inside = {key: array for key, array in arrays.items() if key.startswith(prefix) and not key.startswith(longer)}
+    refuse_model(inside, source)
+    others = [key for key in arrays if key not in inside and not _of_an_optimiser(key)]
+    outside = [
+        key for key in others if arrays[key].size > 1 and arrays[key].dtype.kind == "f"
+    ]  # not a counter of steps
+    if outside and chosen is None:
+        some = ", ".join(map(shown, outside[:3])) + f" and {len(outside) - 3} more" * (len(outside) > 3)
+        raise CheckpointError(
+            f'{source} has arrays outside of the model "{shown(prefix)}": {some}; to leave them out, pass this prefix '
+            f"(--prefix {shown(prefix)})"
+        )
+    return {key.removeprefix(prefix): array for key, array in inside.items()}
+
+
+def _quoted(prefixes: list[str]) -> str:
+    return " or ".join(f'"{shown(prefix)}"' for prefix in prefixes[:5])
 
 
 class Shapes:
     """The shapes of the arrays of a file, and the ViTConfig that they make; CheckpointError for those that make none.
 
     source: the file, kind: its layout, both for messages.   asked_size: the image_size that the caller wants.
+    asks: what must be told and was not, a message for each; something stands in its place, so that what does not fit
+    at all is found before anybody is asked.
     """
 
     def __init__(self, arrays: Arrays, source: str, kind: str, asked_size: Any = None):
         self.arrays, self.source, self.kind, self.asked_size = arrays, source, kind, asked_size
+        self.asks: list[str] = []
 
     def __contains__(self, key: str) -> bool:
         return key in self.arrays
@@ -87,9 +154,10 @@ class Shapes:
                 return self._with_grid(one_patch, fields, self(position, 3)[1])
             image_size = fields.get("image_size", self.asked_size)
             if image_size is None:
-                raise CheckpointError(
+                self.asks.append(
                     f"{self.source} has no position embeddings to tell image_size from; pass it (--image-size)"
                 )
+                image_size = one_patch.image_size
             return dataclasses.replace(one_patch, image_size=image_size, position="none")
         except ConfigError as error:
             raise CheckpointError(f"{self.source} is not a {self.kind} checkpoint: {error}") from error
@@ -114,17 +182,18 @@ class Shapes:
         patches = rows - (0 if orders[0] else config.num_prefix_tokens)
         if patches < 1:
             raise ConfigError(f"it has {rows} position embeddings")
-        raise CheckpointError(
+        self.asks.append(
             f"{self.source}: {patches} position embeddings are not a square grid; pass their image_size (--image-size)"
         )
+        return config
 
     def heads(self, width: int, known: Mapping[str, Any]) -> int:
         """The number of heads, for layouts whose arrays do not tell it: as known, or as in all models of this width."""
         if "heads" not in known and width not in HEADS:
-            raise CheckpointError(
+            self.asks.append(
                 f"{self.source} does not say how many heads its {width} features are for; pass heads (--heads)"
             )
-        return known.get("heads", HEADS.get(width))
+        return known.get("heads", HEADS.get(width, 1))
 
 
 def split_name(name: str) -> tuple[str | None, str, str]:

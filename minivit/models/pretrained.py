@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minivit.errors import CheckpointError, ConfigError, shown
+from minivit.files import expanded
 from minivit.models import convert_hf
 from minivit.models.archive import read_arrays, write_npz, write_safetensors
 from minivit.models.beside import METADATA, TOLD, Beside, check_json, told, write_json
@@ -16,18 +18,22 @@ from minivit.models.config import ViTConfig
 from minivit.models.convert import OFFICIAL, leaves_position_open
 from minivit.models.convert_hf import HF
 from minivit.models.convert_timm import TIMM
-from minivit.models.layouts import Arrays, Layout, Shapes
+from minivit.models.foreign import refuse_model
+from minivit.models.layouts import Arrays, Layout, Shapes, without_prefix
 from minivit.models.posemb import METHODS, resize_posemb
 from minivit.models.vit import ViT
+from minivit.models.whereabouts import weights_file
 from minivit.nn.module import check_match
 
+_HYBRID = re.compile(r"patch_embed(dings)?\.backbone\.|(^|\.)backbone\.(stem|stages|bit)\.")
 LAYOUTS = {layout.name: layout for layout in (OFFICIAL, TIMM, HF)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Published:
     """A file of published weights: the model, the name of its layout, what was resized (a line for each array, none
-    if the file's image size was kept), and the mean, std and class names that lie beside it, None where they do not."""
+    if the file's image size was kept), and the mean, std, class names and way to resize images that lie beside it, None
+    where they do not; loss is "sigmoid" for a model of several classes at once."""
 
     model: ViT
     layout: str
@@ -35,46 +41,71 @@ class Published:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     classes: list[str] | None = None
+    resize: str | None = None
+    loss: str = "softmax"
 
 
 def load_pretrained(
-    path: str | Path, *, dtype: str = "float32", resize_method: str | None = None, **config_changes: Any
+    path: str | Path,
+    *,
+    dtype: str = "float32",
+    resize_method: str | None = None,
+    prefix: str | None = None,
+    **config_changes: Any,
 ) -> ViT:
     """A ViT with the weights of a published file; layout and shape are read from the arrays.
+
+    path: the file, or a folder that holds one.
 
     The layouts: google-research .npz (of vision_transformer and big_vision), timm .safetensors, Hugging Face
     .safetensors; what differs between them and what they do not record is told in docs/weights.md.
     config_changes: fields of ViTConfig that the file does not record (`heads`, say, for timm) or that shall differ:
     dropout rates, or `image_size`, for which the position embedding is resized by `resize_method` of `resize_posemb`
     (None: as the code does that the file belongs to; for the .npz files "align_corners").
+    prefix: what stands before the names of the model's arrays ("teacher.backbone."): needed where a file holds several
+    models, or other arrays beside one.
     A different `num_classes` gives a fresh, zero head; `representation_size=None` drops the file's pre-logits layer
     and with it the head that belongs to it.
     Raises CheckpointError, in one line, for a file that is damaged, hostile, of another layout, or that does not fit:
     with lists of what is missing, unexpected, of the wrong shape, and resized. Raises ConfigError for wrong changes.
     """
-    return open_pretrained(path, dtype=dtype, resize_method=resize_method, **config_changes).model
+    return open_pretrained(path, dtype=dtype, resize_method=resize_method, prefix=prefix, **config_changes).model
 
 
 def open_pretrained(
-    path: str | Path, *, dtype: str = "float32", resize_method: str | None = None, **config_changes: Any
+    path: str | Path,
+    *,
+    dtype: str = "float32",
+    resize_method: str | None = None,
+    prefix: str | None = None,
+    **config_changes: Any,
 ) -> Published:
     """As `load_pretrained`, with what else the file and those beside it tell."""
-    path = Path(path)
+    path = weights_file(path)
     _check_arguments(config_changes, resize_method)
     arrays, metadata = read_arrays(path)
     layout = recognise(arrays, path)
+    arrays = without_prefix(arrays, layout, str(path), prefix)
     if layout is OFFICIAL and leaves_position_open(arrays) and "position" not in config_changes:
         raise CheckpointError(
             f'{path} has no position table: pass position="sincos2d" (--set position=sincos2d), '
             'or "none" if there was none'
         )
-    if layout is not OFFICIAL and (config_changes.get("stem") is not None or any("backbone." in key for key in arrays)):
+    hybrid = any(_HYBRID.search(key) for key in arrays)
+    if layout is not OFFICIAL and (config_changes.get("stem") is not None or hybrid):
         raise CheckpointError(f"{path}: hybrids are read from released .npz files, not in the layout of {layout.title}")
     arrays = layout.canonical(arrays, str(path))
     beside = Beside(path, layout)
-    known = {**beside.fields(), **told(metadata, path)}
+    from_metadata = told(metadata, path)
+    known = {**beside.fields(), **from_metadata}
     known |= {name: config_changes[name] for name in layout.untold if name in config_changes}
-    config = layout.config(Shapes(arrays, str(path), layout.title, config_changes.get("image_size")), known)
+    shapes = Shapes(arrays, str(path), layout.title, config_changes.get("image_size"))
+    config = layout.config(shapes, known)
+    if shapes.asks:
+        positions = {layout.position} if layout.position in arrays else set()
+        _check_fit(arrays, config, config, layout, str(path), [], dtype, unknown=positions)
+        raise CheckpointError(shapes.asks[0])
+    beside.compare(config, {*from_metadata, *config_changes})
     changed = dataclasses.replace(config, **config_changes)
 
     old, new, method = config.grid, changed.grid, resize_method or layout.resize
@@ -82,10 +113,11 @@ def open_pretrained(
     resized = [f"{layout.position} from {old[0]} x {old[1]} to {new[0]} x {new[1]} ({method})"] * to_resize
     _check_fit(arrays, config, changed, layout, str(path), resized, dtype)
     if to_resize:
-        prefix = 0 if config.no_embed_class else config.num_prefix_tokens
-        arrays[layout.position] = resize_posemb(arrays[layout.position].astype(dtype), old, new, prefix, method)
+        before = 0 if config.no_embed_class else config.num_prefix_tokens
+        arrays[layout.position] = resize_posemb(arrays[layout.position].astype(dtype), old, new, before, method)
     model = _filled(arrays, config, changed, layout, dtype)
-    return Published(model, layout.name, resized, *beside.normalisation(), beside.classes())
+    about = (*beside.normalisation(), beside.classes(), beside.resize(), beside.loss())
+    return Published(model, layout.name, resized, *about)
 
 
 def _check_arguments(config_changes: Mapping[str, Any], resize_method: str | None) -> None:
@@ -99,10 +131,11 @@ def _check_arguments(config_changes: Mapping[str, Any], resize_method: str | Non
 def recognise(arrays: Arrays, path: Path) -> Layout:
     """The layout of a file, by the name of its patch projection. Raises CheckpointError if it is none of ours."""
     for layout in LAYOUTS.values():
-        if any(key.endswith(layout.landmark) for key in arrays):
+        if layout.prefixes(arrays):
             return layout
     if "meta" in arrays and any(key.startswith("model/") for key in arrays):
         raise CheckpointError(f"{path} is the checkpoint of a run, not published weights: name the run's folder")
+    refuse_model(arrays, str(path))
     landmarks = ", ".join(layout.landmark for layout in LAYOUTS.values())
     some = ", ".join(map(shown, list(arrays)[:3])) or "nothing"
     raise CheckpointError(f"{path} is not a released ViT checkpoint: it has no {landmarks} but {some}")
@@ -125,10 +158,17 @@ def _filled(arrays: dict[str, np.ndarray], config: ViTConfig, changed: ViTConfig
 
 
 def _check_fit(
-    arrays: Arrays, config: ViTConfig, changed: ViTConfig, layout: Layout, source: str, resized: list[str], dtype: str
+    arrays: Arrays,
+    config: ViTConfig,
+    changed: ViTConfig,
+    layout: Layout,
+    source: str,
+    resized: list[str],
+    dtype: str,
+    unknown: Collection[str] = (),
 ) -> None:
     """Raise CheckpointError unless the arrays are those of the model, but for what is resized or made anew, and
-    finite numbers in its dtype."""
+    finite numbers in its dtype.   unknown: arrays of which no shape is expected yet."""
     sizes = {name: getattr(config, name) for name in ("image_size", "num_classes", "representation_size")}
     in_file = dataclasses.replace(changed, **sizes)
     try:
@@ -141,7 +181,8 @@ def _check_fit(
         for i in range(in_file.depth)
         for name, array in one_block.items()
     }
-    check_match({key: a.shape for key, a in layout.views(blank, in_file).items()}, arrays, source, resized)
+    expected = {key: a.shape for key, a in layout.views(blank, in_file).items()}
+    check_match(expected | {key: arrays[key].shape for key in unknown}, arrays, source, resized)
     for key, array in arrays.items():
         if array.dtype.kind != "f":
             raise CheckpointError(f"{source} does not fit the model: {key} is of type {array.dtype}, expected floats")
@@ -162,7 +203,7 @@ def export(model: ViT, path: str | Path, layout: str = "official") -> None:
         raise ValueError(f'export: layout is "{layout}", expected one of {", ".join(LAYOUTS)}')
     if not isinstance(model, ViT):
         raise ValueError("export: there is no published layout for a model that is not a ViT")
-    path, config, chosen = Path(path), model.config, LAYOUTS[layout]
+    path, config, chosen = expanded(path, CheckpointError), model.config, LAYOUTS[layout]
     for field, fits in chosen.fixed.items():
         if getattr(config, field) not in fits:
             raise ValueError(f"export: the {layout} layout cannot express {field}={getattr(config, field)!r}")

@@ -1,5 +1,9 @@
 """What figures have in common. matplotlib is imported here and nowhere else, and only when a figure is drawn."""
 
+import contextlib
+import logging
+import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,8 +14,33 @@ import numpy as np
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 
 
+def load_matplotlib() -> Any:
+    """matplotlib, imported whatever another program has left in the environment for its own; the backend that
+    MPLBACKEND names is set if it can be, for pyplot in a notebook. No figure here needs it."""
+    if "matplotlib" in sys.modules:
+        return sys.modules["matplotlib"]
+    backend = os.environ.pop("MPLBACKEND", None)  # one that is not installed here would end the import
+    logger = logging.getLogger("matplotlib")
+    before = logger.level
+    logger.setLevel(logging.ERROR)  # without a home folder it takes a temporary one, and says so at length
+    try:
+        import matplotlib
+
+        matplotlib.get_configdir()
+        matplotlib.get_cachedir()
+    finally:
+        logger.setLevel(before)
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
+    return matplotlib
+
+
 def new_figure(width: float, height: float) -> Any:
     """An empty matplotlib Figure of so many inches that needs no screen."""
+    load_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -24,12 +53,13 @@ def save(figure: Any, path: Path, dpi: int) -> None:
     """Write the figure as a PNG file. A letter that the font lacks is drawn as an empty box; nothing is printed."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
-        figure.savefig(path, dpi=dpi)
+        figure.savefig(path, dpi=dpi, format="png")
 
 
 def plain(text: str) -> str:
-    """Text from outside, a file's or class's name, to be drawn as it is: between two $ matplotlib expects a formula."""
-    return text.replace("$", r"\$")
+    """Text from outside, a file's or class's name, to be drawn as it is: between two $ matplotlib expects a formula,
+    and it stops at the lone surrogates by which Python keeps bytes of a name that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("$", r"\$")
 
 
 def open_axes(axes: Any) -> None:

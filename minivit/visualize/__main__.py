@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from minivit import cli
+from minivit import cli, terminal
 from minivit.errors import ConfigError, MinivitError
 from minivit.visualize.figures import FIGURES
 from minivit.visualize.subject import load_subject
@@ -16,9 +16,9 @@ from minivit.visualize.subject import load_subject
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = cli.Parser("visualize", description=__doc__)
-    p.add_argument("run", type=Path, metavar="RUN_OR_FILE", help="run folder, checkpoint.npz or published weights")
-    p.add_argument("images", type=Path, nargs="*", metavar="image", help="image file, any size (default: test images)")
-    p.add_argument("--out", type=Path, default=Path("pictures"), metavar="DIR", help="(default: pictures)")
+    p.add_argument("run", type=cli.path, metavar="RUN_OR_FILE", help="run folder, checkpoint.npz or published weights")
+    p.add_argument("images", type=cli.path, nargs="*", metavar="image", help="of any size (default: test images)")
+    p.add_argument("--out", type=cli.path, default=Path("pictures"), metavar="DIR", help="(default: pictures)")
     p.add_argument("--index", type=indices, metavar="I,J,...", help="which test images (default: 0,1,2,3)")
     p.add_argument("--figures", type=figures, metavar="NAME,...", help=f"some of: {', '.join(FIGURES)}")
     p.add_argument("--data", help="data set of the test images (default: the one the run was trained on)")
@@ -26,13 +26,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_file_options(p)
     args = p.parse_args(argv)
 
+    with terminal.unheard():  # the pictures are what is wanted
+        return draw(args)
+
+
+def draw(args: argparse.Namespace) -> int:
+    """Write the pictures that the options ask for, and say which."""
     subject = load_subject(args)
     # who brings images may have no data set at hand
     for name in args.figures or [name for name in FIGURES if not (args.images and name == "confusion")]:
         try:
-            for file, draw in FIGURES[name](subject):
+            for file, write in FIGURES[name](subject):
                 args.out.mkdir(parents=True, exist_ok=True)
-                draw(args.out / file)
+                write(args.out / file)
                 print(args.out / file)
         except MinivitError as error:
             # what was asked for by name is not left out

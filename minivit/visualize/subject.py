@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from minivit import cli
+from minivit import cli, runs
 from minivit.data import Augment, Dataset, read_image
 from minivit.data.images import to_channels
 from minivit.errors import CheckpointError, ConfigError, DataError
-from minivit.files import expanded
 from minivit.models import ResNet, ViT
+from minivit.models.whereabouts import weights_file
 from minivit.published import load_labelled_folder
 from minivit.recipes import Recipe
 from minivit.tensor import no_grad
@@ -27,7 +27,7 @@ class Subject:
 
     recipe: of its run, or how images are prepared for published weights; classes: their names, empty if not known;
     folder: of its run, None for published weights; files: images to look at, or, if there are none, the test images
-    `index` of the data set `data`.
+    `index` of the data set `data`, None for that of the run.
     """
 
     name: str
@@ -55,11 +55,13 @@ class Subject:
     @functools.cached_property
     def test_data(self) -> Dataset:
         """Raises ConfigError if none is known, DataError if it cannot be read or has other images."""
-        if self.data is None:
+        if self.folder is not None:
+            data = cli.load_data_of_run(self.recipe, "test", self.folder, self.data, self.data_root)
+        elif self.data is None:
             raise ConfigError("published weights bring no images: name image files, or a data set with --data")
-        kind, _, path = self.data.partition(":")
-        if self.folder is None and kind == "folder" and self.classes:
-            data = load_labelled_folder(expanded(path), "test", self.classes, "refuse")
+        elif self.data.startswith("folder:") and self.classes:
+            path = runs.located(self.data).removeprefix("folder:")
+            data = load_labelled_folder(Path(path), "test", self.classes, "refuse")
             cli.report_left_out(data)
         else:
             data = cli.load_data(self.data, self.data_root, "test")
@@ -96,6 +98,7 @@ class Subject:
 
 def load_subject(args: argparse.Namespace) -> Subject:
     """The model that the command's arguments name, with its images. Raises CheckpointError if it cannot be loaded."""
+    args.run = weights_file(args.run)
     if not args.run.exists():
         raise CheckpointError(f"{args.run}: there is no such run folder or file")
     if args.run.name == "checkpoint.npz" and args.run.with_name("config.json").exists():
@@ -105,8 +108,8 @@ def load_subject(args: argparse.Namespace) -> Subject:
     if args.run.is_file():
         place = None, args.images, index, args.data, args.data_root
         return Subject(args.run.name, model, recipe, classes or [], *place)
-    data, root = args.data or recipe.data, args.data_root or recipe.data_root
-    return Subject(args.run.resolve().name, model, recipe, classes or [], args.run, args.images, index, data, root)
+    place = args.run, args.images, index, args.data, args.data_root
+    return Subject(args.run.resolve().name, model, recipe, classes or [], *place)
 
 
 def predicted(model: ViT | ResNet, images: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ def header(name: str) -> str:
     """The text of a header without its comments; skips the test if it is not on this machine."""
     for root in ROOTS:
         if (root / "include" / name).is_file():
-            text = (root / "include" / name).read_text(errors="replace")
+            text = (root / "include" / name).read_text(errors="replace", encoding="utf-8")
             return re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
     pytest.skip(f"{name} is not on this machine: cuBLASLt's constants were not compared with it")
 

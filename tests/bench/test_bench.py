@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import importlib.util
 import math
 
@@ -91,6 +92,22 @@ def test_an_engine_that_fails_says_why():
         interleave({"minivit": Contestant("minivit", load, True)}, rounds=1)
     with EngineProcess("minivit", TINY, True, {"workers": -1}) as child, pytest.raises(MinivitError, match="ended: "):
         child.run()
+
+
+def test_a_broken_pipe_by_another_name(monkeypatch):
+    """On Windows it is OSError(EINVAL)."""
+
+    class Pipe:
+        def write(self, text):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        close = flush = lambda self: None
+
+    with EngineProcess("minivit", TINY, True, {"workers": -1}) as child:
+        child._process.stdin.close()
+        child._process.stdin = Pipe()
+        with pytest.raises(MinivitError, match=r"minivit ended: (?!.*Invalid argument)"):
+            child.run()
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -119,12 +119,12 @@ def die_in_create(moment):
     """Patch pathlib so that making the run folder ends the process."""
     if moment == "mkdir":
         real = Path.mkdir
-        Path.mkdir = lambda self, **options: (real(self, **options), die())
+        Path.mkdir = lambda self: (real(self), die())
     if moment == "middle":
         real_write = Path.write_text
         Path.write_text = lambda self, text, **_: (real_write(self, text[: len(text) // 2]), die())
     if moment == "rename":
-        Path.rename = die
+        os.replace = die
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """evaluate, predict and doctor: their numbers against direct computations."""
 
+import os
 import re
 import shutil
 import sys
@@ -48,7 +49,7 @@ def trained(tiny_run):
 def test_evaluate_is_the_mean_over_the_test_images(ema, trained, command):
     if not ema:
         config = trained / "config.json"
-        config.write_text(config.read_text().replace('"ema": 0.9', '"ema": null'))
+        config.write_text(config.read_text(encoding="utf-8").replace('"ema": 0.9', '"ema": null'), encoding="utf-8")
     images, labels = images_and_labels()
     with no_grad():
         logits = model_of(trained, "ema/average" if ema else "model")(images)
@@ -102,7 +103,9 @@ def test_to_channels():
 
 def test_predictions_of_a_sigmoid_model_are_each_class_for_itself(trained, command, tmp_path):
     config = trained / "config.json"
-    config.write_text(config.read_text().replace('"loss": "softmax"', '"loss": "sigmoid"'))
+    config.write_text(
+        config.read_text(encoding="utf-8").replace('"loss": "softmax"', '"loss": "sigmoid"'), encoding="utf-8"
+    )
     images, labels = images_and_labels()
     Image.fromarray(data.load("digits", split="test")[0][0][..., 0]).save(tmp_path / "a.png")
     with no_grad():
@@ -134,6 +137,22 @@ def test_doctor_names_what_is_here_and_what_is_missing(capsys, monkeypatch):
     assert "(does not exist yet)" in found["data"]
     assert {"minivit", "python", "cores", "blas"} <= found.keys()
     assert not Path("runs").exists()
+
+
+def test_doctor_says_who_limits_the_cores_and_whether_blas_is_seen(monkeypatch):
+    monkeypatch.setattr(doctor, "matmul_rate", lambda: 12.3)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: (2, "container quota 1.5"))
+    found = dict(doctor.processor())
+    assert found["cores"] == "2 of 64: container quota 1.5"
+    assert "not seen" not in found["blas"]
+    monkeypatch.setattr(doctor, "usable_cores", lambda: (64, ""))
+    monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: [])
+    found = dict(doctor.processor())
+    assert found["cores"] == "64 of 64"
+    assert "not seen by threadpoolctl" in found["blas"]
+    monkeypatch.setattr("minivit.backend.blas.trouble", lambda: "")
+    assert "one thread in each worker" in dict(doctor.processor())["blas"]
 
 
 def test_the_matmul_rate_is_flops_over_seconds(monkeypatch):

@@ -1,7 +1,9 @@
 """Whatever is wrong, each command says it in one line, exits with status 2, and leaves everything as it was."""
 
 import json
+import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -89,8 +91,8 @@ REFUSED = {
     "--config .": ". is not a configuration",
     "--config a.json --preset digits": "--config and --preset",
     "--out .": ". exists already: continue it with --resume ., or choose another --out",
-    "--out /dev/null/run": "cannot create the run folder /dev/null/run: Not a directory",
-    f"--out {'x' * 300}": "File name too long",
+    "--out /dev/null/run": "cannot create the run folder /dev/null/run: ",
+    f"--out {'x' * 300}": f"error: {'x' * 300}: ",
     "--resume nowhere": "nowhere is not a run folder: it has no config.json",
     "--resume . --lr 1": "--resume takes no other options",
     "--resume . --out b": "--resume takes no other options",
@@ -130,7 +132,7 @@ def test_evaluate_and_predict_refuse(argv, expected, tiny_run, command):
         ([], "required: RUN_OR_FILE"),
         (["nowhere"], "nowhere: there is no such run folder or file"),
         (["."], ". is not a run folder: it has no config.json"),
-        (["finished/metrics.jsonl"], "finished/metrics.jsonl is truncated or not a checkpoint"),
+        (["finished/metrics.jsonl"], "finished/metrics.jsonl is JSON, not weights"),
         (["finished", "missing.png"], "missing.png: there is no such file"),
         (["finished", "finished/config.json"], "finished/config.json: not an image"),
         (["finished", "--index", "-1"], '"-1", expected numbers of test images'),
@@ -139,8 +141,8 @@ def test_evaluate_and_predict_refuse(argv, expected, tiny_run, command):
         (["finished", "--figures", "curve"], 'there is no figure "curve", choose from attention, rollout, distance'),
         (["finished", "--data", "digit"], 'did you mean "digits"?'),
         (["finished", "--data", "cifar10"], "put cifar-10-binary.tar.gz into"),
-        (["finished", "--out", "/dev/null/pictures"], "/dev/null/pictures: Not a directory"),
-        (["finished", "--out", "finished/config.json"], "finished/config.json: File exists"),
+        (["finished", "--out", "/dev/null/pictures"], "/dev/null/pictures: "),
+        (["finished", "--out", "finished/config.json"], "finished/config.json: "),
     ],
 )
 def test_visualize_refuses(argv, expected, tiny_run, command):
@@ -154,9 +156,9 @@ def test_a_run_folder_that_exists_is_not_touched(tiny_run, train_tiny):
     assert "finished exists already" in train_tiny("--out", "finished").complaint
     Path("empty").mkdir()
     assert "empty exists already" in train_tiny("--out", "empty").complaint
-    Path("file").write_text("precious")
+    Path("file").write_text("precious", encoding="utf-8")
     assert "file exists already" in train_tiny("--out", "file").complaint
-    assert Path("file").read_text() == "precious"
+    assert Path("file").read_text(encoding="utf-8") == "precious"
     assert {path.name: path.read_bytes() for path in tiny_run.iterdir()} == before
 
 
@@ -174,8 +176,8 @@ def test_cupy_is_never_replaced_silently(no_cupy, train_tiny, tiny_run, command)
     assert "--backend numpy" in text
     assert not Path("a").exists()
     assert "CuPy is not installed" in command("evaluate", tiny_run, "--backend", "cupy").complaint
-    config = json.loads((tiny_run / "config.json").read_text())
-    (tiny_run / "config.json").write_text(json.dumps({**config, "backend": "cupy"}))
+    config = json.loads((tiny_run / "config.json").read_text(encoding="utf-8"))
+    (tiny_run / "config.json").write_text(json.dumps({**config, "backend": "cupy"}), encoding="utf-8")
     assert "CuPy is not installed" in command("train", "--resume", tiny_run).complaint
 
 
@@ -247,7 +249,7 @@ def test_a_run_that_meets_a_bad_image_is_saved_and_goes_on_without_it(split, pet
     result = command("train", "--resume", "a", "--bad-images", "skip")
     assert result.status == 0
     assert f"skipped {bad}: " in result.err
-    records = [json.loads(line) for line in Path("a/metrics.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in Path("a/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [record["step"] for record in records] == [2, 4]  # also the evaluation in which the image was met
     assert [record["lr"] > 0 for record in records] == [True, True]
 
@@ -317,7 +319,7 @@ def test_evaluate_wants_the_same_classes_and_channels(tiny_run, pets, command):
 )
 def test_a_config_that_is_wrong(change, expected, tiny_run, command):
     path = tiny_run / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
     for argv in (("train", "--resume", tiny_run), ("train", "--config", path), ("evaluate", tiny_run)):
         assert expected in command(*argv).complaint
     assert list(Path().iterdir()) == [tiny_run]
@@ -325,7 +327,7 @@ def test_a_config_that_is_wrong(change, expected, tiny_run, command):
 
 def test_a_config_that_is_not_json(tiny_run, command):
     for text in ("", "{", "[]", "\x00\xff", "3"):
-        (tiny_run / "config.json").write_text(text)
+        (tiny_run / "config.json").write_text(text, encoding="utf-8")
         assert "config.json is not a configuration" in command("train", "--resume", tiny_run).complaint
 
 
@@ -336,10 +338,11 @@ def test_a_damaged_checkpoint_is_refused_and_kept(tiny_run, command):
     path = tiny_run / "checkpoint.npz"
     whole = path.read_bytes()
     for damaged in (whole[:-1], whole[: len(whole) // 2], b"", b"nonsense" * 100, whole[:2000] + b"!" + whole[2001:]):
+        said = {b"": "empty", b"nonsense" * 100: "a text"}.get(damaged, "truncated or not a checkpoint")
         path.write_bytes(damaged)
         for name in ("train", "evaluate"):
             argv = ("--resume", tiny_run) if name == "train" else (tiny_run,)
-            assert f"{path} is truncated or not a checkpoint" in command(name, *argv).complaint
+            assert f"{path} is {said}" in command(name, *argv).complaint
         assert path.read_bytes() == damaged
     path.unlink()
     text = command("evaluate", tiny_run).complaint
@@ -406,22 +409,31 @@ def test_a_run_that_becomes_nan_keeps_its_last_checkpoint(train_tiny, command, m
 # Full disks
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("file", ["checkpoint.npz", "metrics.jsonl", "curves.png"])
-def test_a_full_disk_loses_nothing(file, tiny_run, stopped_run, command, same_bits):
-    """/dev/full is a disk without space: writing to it fails with ENOSPC."""
+def test_a_full_disk_loses_nothing(file, tiny_run, stopped_run, command, same_bits, monkeypatch):
     folder, checkpoint = stopped_run(4), Path("stopped/checkpoint.npz")
     before = checkpoint.read_bytes()
-    full = folder / (file + ".partial" if file == "checkpoint.npz" else file)
-    full.unlink(missing_ok=True)
-    full.symlink_to("/dev/full")
-    text = command("train", "--resume", folder).complaint
-    assert text.startswith(f"error: cannot write {folder / file}: No space left on device")
+    real = os.replace
+
+    def full(source, target):
+        if Path(target).name == file:
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        result = command("train", "--resume", folder)
+    *warnings, complaint = result.err.splitlines()
+    assert result.status == 2
+    assert complaint.startswith(f"error: cannot write {folder / file}: No space left on device")
     if file == "checkpoint.npz":
-        assert "the file that was there before is unharmed" in text
+        assert len(warnings) == 2  # after steps 6 and 9
+        assert all(line.endswith("the file that was there before is unharmed; training goes on") for line in warnings)
+        assert "what was saved last is from before" in complaint
+        assert complaint.endswith("go on with --resume stopped")
     if file != "curves.png":
         assert checkpoint.read_bytes() == before
-    full.unlink(missing_ok=True)
+    assert {path.name for path in folder.iterdir()} <= {"config.json", "metrics.jsonl", "checkpoint.npz", "curves.png"}
     assert command("train", "--resume", folder).status == 0
     same_bits(tiny_run, folder)
 
@@ -436,10 +448,11 @@ def test_a_quota_keeps_the_old_checkpoint(tiny_run, stopped_run, command, same_b
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, old[1]))
     try:
-        text = command("train", "--resume", folder).complaint
+        result = command("train", "--resume", folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
-    assert "checkpoint.npz: File too large; the file that was there before is unharmed" in text
+    assert result.status == 2
+    assert result.err.count("\n") == result.err.count("File too large; the file that was there before is unharmed") == 3
     assert (folder / "checkpoint.npz").read_bytes() == before
     assert command("train", "--resume", folder).status == 0
     same_bits(tiny_run, folder)
@@ -452,3 +465,37 @@ def test_no_room_for_the_run_folder(train_tiny, monkeypatch):
     monkeypatch.setattr(Path, "write_text", full)
     assert "cannot create the run folder a: No space left on device" in train_tiny("--out", "a").complaint
     assert not Path("a").exists()
+
+
+@pytest.mark.parametrize("moment", ["update", "_evaluate", "print"])
+def test_what_fails_before_the_first_step_leaves_no_folder(moment, train_tiny, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(5, "Input/output error") if moment == "print" else MemoryError
+
+    if moment == "print":
+        monkeypatch.setattr(Trainer, "run", fail)
+    else:
+        monkeypatch.setattr(Trainer, moment, fail)
+    assert train_tiny("--out", "a", "--steps", 1).status == 2
+    assert Path("a").exists() == (moment == "_evaluate")  # after a step
+    Path("b").mkdir()
+    assert "b exists already" in train_tiny("--out", "b").complaint
+    assert Path("b").exists()
+
+
+def test_predict_goes_on_after_a_bad_image(tiny_run, pets, command, spoil):
+    good = [pets / "train" / "cat" / "0.png", pets / "train" / "cat" / "2.png"]
+    bad = [spoil(pets / "train" / "dog" / "1.jpg", "truncated"), pets / "missing.png"]
+    result = command("predict", tiny_run, bad[0], good[0], bad[1], good[1])
+    assert result.status == 2
+    assert all(line.startswith(f"error: {path}: ") for line, path in zip(result.err.splitlines(), bad, strict=True))
+    assert [line for line in result.out.splitlines() if not line.startswith("  ")] == [str(path) for path in good]
+
+
+def test_commands_that_are_printed_can_be_pasted(train_tiny, command):
+    Path("a  b's").mkdir()
+    (Path("a  b's") / "config.json").write_text("{}", encoding="utf-8")
+    pasted = shlex.split(train_tiny("--out", "a  b's").complaint.split("continue it with ")[1].split(", or")[0])
+    assert pasted == ["--resume", "a  b's"]
+    pasted = shlex.split(command("evaluate", "a  b's").complaint.split("train it with ")[1])
+    assert pasted == ["--resume", "a  b's"]

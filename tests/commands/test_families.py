@@ -26,10 +26,10 @@ HYBRID = [*RUN, "--model", "R+Ti/16", "--patch-size", "1", "--width", "8", "--de
 def test_from_training_to_evaluation(command, options, described):
     result = command("train", *options, "--out", "run")
     assert (result.status, described in result.out) == (0, True), result
-    assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 2
+    assert len(Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()) == 2
     again = command("train", "--resume", "run")
     assert "complete: all 6 steps are done" in again.out
-    accuracy = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])["test_accuracy"]
+    accuracy = json.loads(Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])["test_accuracy"]
     assert f"accuracy {accuracy:.2%}" in command("evaluate", "run").out
 
 
@@ -43,7 +43,7 @@ def test_a_named_model_of_the_other_family_replaces_all_of_the_presets_model(com
     """The digits' preset is a ViT: nothing of its width, patches and dropout is left."""
     result = command("train", *RUN, "--steps", "1", "--model", "R26x1", "--out", "run")
     assert result.status == 0, result
-    model = json.loads(Path("run/config.json").read_text())["model"]
+    model = json.loads(Path("run/config.json").read_text(encoding="utf-8"))["model"]
     assert (model["units"], model["width"], model["image_size"]) == ([2, 2, 2, 2], 64, [8, 8])
     assert "patch_size" not in model
 
@@ -52,7 +52,7 @@ def test_a_plain_model_in_place_of_a_hybrid_has_no_stem(command):
     assert command("train", *HYBRID, "--steps", "1", "--out", "hybrid").status == 0
     options = ["--config", "hybrid/config.json", "--model", "Ti/4", "--depth", "1", "--steps", "1"]
     assert command("train", *options, "--out", "plain").status == 0
-    assert json.loads(Path("plain/config.json").read_text())["model"]["stem"] is None
+    assert json.loads(Path("plain/config.json").read_text(encoding="utf-8"))["model"]["stem"] is None
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_train_and_evaluate_count_what_they_leave_out(command, pets):
     assert f"{data}: left out 1 beside the class folders\n" in result.err
     assert command("evaluate", "run").err == f"{data}: left out 1 beside the class folders\n"
     export(ViT(ViTConfig(image_size=8, patch_size=4, width=64, depth=1, heads=1, num_classes=2)), "model.npz")
-    (pets / "names.txt").write_text("cat\ndog\n")
+    (pets / "names.txt").write_text("cat\ndog\n", encoding="utf-8")
     for name in ("evaluate", "visualize"):
         figures = ("--figures", "confusion", "--out", "pictures") if name == "visualize" else ()
         result = command(name, "model.npz", "--data", data, "--classes", pets / "names.txt", *figures)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def pictures():
             pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
             Image.fromarray(pixels).save(folder / f"{i}.png")
             images.append((pixels, label))
-    Path("names.txt").write_text("\n".join(NAMES) + "\n")
+    Path("names.txt").write_text("\n".join(NAMES) + "\n", encoding="utf-8")
     return images
 
 
@@ -79,15 +80,15 @@ def test_the_normalisation_can_be_said_and_is_read_from_beside(model, pictures, 
     given = ("--mean", "0.1,0.2,0.3", "--std", "0.5,0.6,0.7")
     assert expected in command("evaluate", "model.safetensors", *options, *given).out
     beside = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]}
-    Path("preprocessor_config.json").write_text(json.dumps(beside))
+    Path("preprocessor_config.json").write_text(json.dumps(beside), encoding="utf-8")
     assert expected in command("evaluate", "model.safetensors", *options).out
 
 
 def test_names_beside_the_weights_are_used(model, pictures, command):
     export(model, "model.safetensors", "hf")
-    config = json.loads(Path("config.json").read_text())
+    config = json.loads(Path("config.json").read_text(encoding="utf-8"))
     config["id2label"] = {str(i): name for i, name in enumerate(NAMES)}
-    Path("config.json").write_text(json.dumps(config))
+    Path("config.json").write_text(json.dumps(config), encoding="utf-8")
     assert measured(model, pictures) in command("evaluate", "model.safetensors", "--data", "folder:photos").out
     assert "  dog\n" in command("predict", "model.safetensors", "photos/val/dog/0.png").out
 
@@ -97,16 +98,16 @@ def test_the_folders_of_imagenet_and_a_file_with_names_of_its_own(command, pictu
     vit = ViT(ViTConfig(image_size=8, patch_size=4, width=192, depth=1, heads=3, mlp_width=8)).eval()
     vit.head.weight.data[...] = 0.1 * np.random.default_rng(0).standard_normal(vit.head.weight.shape)
     export(vit, "model.safetensors", "hf")
-    config = json.loads(Path("config.json").read_text())
+    config = json.loads(Path("config.json").read_text(encoding="utf-8"))
     names = [f"{name}, a synonym" for name in imagenet_classes()]
     names[134] = names[517] = "crane"
     config["id2label"] = {str(i): name for i, name in enumerate(names)}
-    Path("config.json").write_text(json.dumps(config))
+    Path("config.json").write_text(json.dumps(config), encoding="utf-8")
     for name, label in (("dog", 3), ("bee", 1)):
         Path(f"photos/val/{name}").rename(f"photos/val/{imagenet_ids()[label]}")
     evaluate = ("evaluate", "model.safetensors", "--data", "folder:photos")
     assert measured(vit, pictures) in command(*evaluate).out
-    Path("names.txt").write_text("\n".join(f"class {i}" for i in range(1000)))
+    Path("names.txt").write_text("\n".join(f"class {i}" for i in range(1000)), encoding="utf-8")
     assert "the model has no class of this name" in command(*evaluate, "--classes", "names.txt").complaint
     Path(f"photos/val/{imagenet_ids()[1]}").rename("photos/val/crane")
     assert "photos/val/crane: the model has several classes of this name" in command(*evaluate).complaint
@@ -191,7 +192,7 @@ PHOTOS = ["--data", "folder:photos", "--classes"]
         (["predict", "model.npz", "x.png", "--image-size", "9"], "patch size 4x4 does not divide"),
         (["predict", "model.npz", "x.png", "--heads", "4"], "wrong shape: Transformer/encoderblock_0"),
         (["predict", "headless.npz", "x.png"], "headless.npz has no classification head"),
-        (["predict", "names.txt", "x.png"], "names.txt is truncated or not a checkpoint"),
+        (["predict", "names.txt", "x.png"], "names.txt is a text, not weights"),
         (["predict", "bare.safetensors", "x.png"], "does not say how many heads its 8 features are for"),
         (["predict", "nowhere.npz", "x.png"], "nowhere.npz is not a run folder"),
     ],
@@ -203,7 +204,7 @@ def test_bad_input_is_refused(argv, expected, model, pictures, command):
     export(model, "bare.safetensors", "timm")
     write_safetensors(Path("bare.safetensors"), read_arrays(Path("bare.safetensors"))[0], {})
     for name, lines in (("few", NAMES[:3]), ("twice", [*NAMES, "ant"]), ("other", ["a", "b", "c", "d"])):
-        Path(f"{name}.txt").write_text("\n".join(lines))
+        Path(f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
     before = {path.name for path in Path().iterdir()}
     assert expected in command(*argv).complaint
     assert {path.name for path in Path().iterdir()} == before
@@ -216,3 +217,72 @@ def test_a_run_is_not_told_what_it_knows(tiny_run, command):
     assert "--set is for a file of published weights" in text
     text = command("evaluate", tiny_run / "checkpoint.npz", "--data", "digits").complaint
     assert "is the checkpoint of a run, not published weights: name the run's folder" in text
+
+
+def test_a_head_of_zeros_is_said_and_not_taken_for_an_answer(model, pictures, command):
+    for weights, expected in (
+        (0.0, "note: the head is all zeros: these"),
+        (0.5, "note: the head has the same weights"),
+    ):
+        model.head.weight.data[...] = weights
+        export(model, "model.npz")
+        result = command("predict", "model.npz", "photos/val/dog/0.png")
+        assert result.out.splitlines()[1].startswith(expected)
+        options = ("--data", "folder:photos", "--classes", "names.txt")
+        assert expected in command("evaluate", "model.npz", *options).out
+    model.head.weight.data[...] = np.eye(8, 4)
+    model.position_embedding.data[...] = 0
+    export(model, "model.npz")
+    out = command("predict", "model.npz", "photos/val/dog/0.png").out
+    assert "note: all zeros, so that answers mean little: position_embedding" in out
+
+
+def test_a_run_whose_head_is_zeros_is_said_to_have_learned_nothing(tiny_run, command):
+    assert "note" not in command("evaluate", tiny_run).out
+    with np.load(tiny_run / "checkpoint.npz") as archive:
+        arrays = {name: array * 0 if "head.weight" in name else array for name, array in archive.items()}
+    np.savez(tiny_run / "checkpoint.npz", **arrays)
+    assert "note: the head is all zeros" in command("evaluate", tiny_run).out
+
+
+def test_a_folder_of_hugging_face_is_taken_by_every_command(model, pictures, command):
+    Path("vit").mkdir()
+    export(model, Path("vit/model.safetensors"), "hf")
+    options = ("--data", "folder:photos", "--classes", "names.txt")
+    assert measured(model, pictures) in command("evaluate", "vit", *options).out
+    assert command("predict", "vit", "photos/val/dog/0.png").status == 0
+    assert command("visualize", "vit", "photos/val/dog/0.png", "--figures", "filters").status == 0
+    pets = ("--data", "folder:photos", "--epochs", 1, "--workers", 1, "--out", "run")
+    shutil.copytree("photos/val", "photos/train")
+    result = command("train", "--init-from", "vit", *pets)
+    assert (result.status, result.err) == (0, "")
+
+
+@pytest.mark.parametrize("argv", [["predict", "URL", "x.png"], ["visualize", "URL"], ["train", "--init-from", "URL"]])
+def test_an_address_is_echoed_as_it_was_written(argv, command):
+    url = "https://example.org/model.npz"
+    told = command(*(url if word == "URL" else word for word in argv)).complaint
+    assert told == f"error: {url} is an address: download the file first, and name it here\n"
+
+
+def test_several_models_in_one_file(model, pictures, command):
+    export(model, "one.npz")
+    arrays = read_arrays(Path("one.npz"))[0]
+    both = {f"student/{name}": array + 1 for name, array in arrays.items()}
+    np.savez("model.npz", **both, **{f"teacher/{name}": array for name, array in arrays.items()})
+    path = "photos/val/dog/0.png"
+    assert '(--prefix), "student/" or "teacher/"' in command("predict", "model.npz", path).complaint
+    expected = command("predict", "one.npz", path).out
+    assert command("predict", "model.npz", path, "--prefix", "teacher/").out == expected
+
+
+def test_several_classes_at_once_are_scored_by_sigmoid(model, pictures, command):
+    export(model, "model.safetensors", "hf")
+    config = json.loads(Path("config.json").read_text(encoding="utf-8"))
+    Path("config.json").write_text(
+        json.dumps({**config, "problem_type": "multi_label_classification"}), encoding="utf-8"
+    )
+    path = "photos/val/dog/0.png"
+    likeliest = logits_of(model, np.asarray(Image.open(path))).max()
+    out = command("predict", "model.safetensors", path).out
+    assert f"{1 / (1 + np.exp(-likeliest)):7.2%}  class" in out

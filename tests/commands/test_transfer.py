@@ -18,7 +18,7 @@ FEW = ("--batch-size", 8, "--steps", 4, "--limit", 40, "--eval-every", 2, "--wor
 
 
 def records(folder):
-    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_run_is_fine_tuned_at_another_size(tiny_run, command):
     recipe, source = runs.read_recipe(Path("a")), runs.read_recipe(tiny_run)
     finetune = PRESETS["finetune"]
     assert {name: getattr(recipe, name) for name in finetune} == finetune
-    assert (recipe.init_from, recipe.keep_head, recipe.data) == ("finished", True, "digits")
+    assert (recipe.init_from, recipe.keep_head, recipe.data) == (str(Path("finished").absolute()), True, "digits")
     assert (recipe.mean, recipe.std, recipe.mixup, recipe.ema) == (source.mean, source.std, 0, None)
     assert (recipe.model.image_size, recipe.model.dropout) == ((16, 16), source.model.dropout)
     assert [line["step"] for line in records("a")] == [0, 2, 4]
@@ -110,7 +110,9 @@ def test_resuming_and_repeating(tiny_run, command, same_bits, monkeypatch):
     assert command("train", *argv, "--out", "whole").status == 0
     assert command("train", "--config", "whole/config.json", "--out", "again").status == 0
     same_bits("whole", "again")
-    assert Path("whole/config.json").read_text() == Path("again/config.json").read_text()
+    assert Path("whole/config.json").read_text(encoding="utf-8") == Path("again/config.json").read_text(
+        encoding="utf-8"
+    )
     real = Trainer.update
 
     def update(self, *args):
@@ -158,8 +160,8 @@ def test_on_the_stand_in_of_a_gpu(tiny_run, command):
     [
         ("--preset finetune", "preset finetune needs --init-from FILE"),
         ("--init-from nowhere", "nowhere: there is no such run folder or file"),
-        ("--init-from .", ". is not a run folder: it has no config.json"),
-        ("--init-from finished/metrics.jsonl", "finished/metrics.jsonl is truncated or not a checkpoint"),
+        ("--init-from PETS", "pets is not a run folder: it has no config.json"),
+        ("--init-from finished/metrics.jsonl", "finished/metrics.jsonl is JSON, not weights"),
         ("--init-from colour.npz", "preset finetune needs --data folder:PATH"),
         ("--init-from colour.npz --data digits", "digits has 10 classes and 1 channels, the model 10 classes and 3"),
         ("--init-from colour.npz --data digits --heads 4", "wrong shape: Transformer/encoderblock_0"),

@@ -179,9 +179,13 @@ def described(tmp_path):
     for p in model.parameters():
         p.data[...] += rng.standard_normal(p.shape)
     export(model, "model.safetensors", "hf")
-    config = json.loads(Path("config.json").read_text())
-    Path("config.json").write_text(json.dumps({**config, "id2label": {"0": "ant", "1": "bee", "2": "cat"}}))
-    Path("preprocessor_config.json").write_text(json.dumps({"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5] * 3}))
+    config = json.loads(Path("config.json").read_text(encoding="utf-8"))
+    Path("config.json").write_text(
+        json.dumps({**config, "id2label": {"0": "ant", "1": "bee", "2": "cat"}}), encoding="utf-8"
+    )
+    Path("preprocessor_config.json").write_text(
+        json.dumps({"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5] * 3}), encoding="utf-8"
+    )
     Path("photos/val/bee").mkdir(parents=True)
     pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
     Image.fromarray(pixels).save("photos/val/bee/a.png")

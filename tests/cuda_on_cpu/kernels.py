@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 
 import minivit.backend
-from cuda_on_cpu import CompilationError, Module, available
+from cuda_on_cpu import NO_COMPILER, CompilationError, Module, available
 
 SOURCES = Path(minivit.backend.__file__).parent / "cupy_kernels" / "cuda"
-needs_compiler = pytest.mark.skipif(
-    not available(), reason="CUDA kernels not tested: no g++ on Linux to run them on the CPU"
-)
+needs_compiler = pytest.mark.skipif(not available(), reason=NO_COMPILER)
 both_orders = pytest.mark.parametrize("reverse", [False, True], ids=["ascending", "descending"])
 both_types = pytest.mark.parametrize("dtype", ["float", "bf16"])
 
@@ -22,11 +20,11 @@ Bug = tuple[str, str]  # in the source text: what is replaced, by what
 def source(file: str, bug: Bug | None = None, **defines: object) -> str:
     """The text that the compiler gets. Raises AssertionError if there is nothing that the bug would replace."""
     lines = [f"#define {name} {value}" for name, value in defines.items()]
-    text = (SOURCES / file).read_text()
+    text = (SOURCES / file).read_text(encoding="utf-8")
     if bug:
         assert text.count(bug[0]) >= 1, f"{file} has no {bug[0]!r}"
         text = text.replace(*bug)
-    return "\n".join([*lines, (SOURCES / "device.cuh").read_text(), text])
+    return "\n".join([*lines, (SOURCES / "device.cuh").read_text(encoding="utf-8"), text])
 
 
 @functools.cache

@@ -162,7 +162,7 @@ def test_who_comes_second_keeps_the_file_of_the_first(target, server, fails):
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, server, refused):
-    (tmp_path / "taken").write_text("a file")
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
     with refused(f"cannot write {tmp_path / 'taken'}", "--data-root", "MINIVIT_DATA"):
         download(server.url + "file.bin", tmp_path / "taken" / "file.bin", MD5)
 

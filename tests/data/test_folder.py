@@ -70,16 +70,16 @@ def test_the_test_split_is_val_or_test_with_the_labels_of_train(root):
 
 
 def test_what_is_left_out_is_counted(root):
-    (root / "train" / "notes.txt").write_text("hello")
+    (root / "train" / "notes.txt").write_text("hello", encoding="utf-8")
     paint(root / "train" / "lost.png", 9)
     for number, name in enumerate(["notes.txt", "deeper/1.HEIC", "deeper/2.heic", "3.heic", "README"]):
         path = root / "train" / ("dog" if number else "cat") / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text("hello")
+        path.write_text("hello", encoding="utf-8")
     paint(root / "train" / "cat" / "._x.png", 9)
     paint(root / "train" / "cat" / ".thumbnails" / "x.png", 9)
     paint(root / "train" / ".hidden" / "x.png", 9)
-    (root / "val" / "ox" / "a.csv").write_text("")
+    (root / "val" / "ox" / "a.csv").write_text("", encoding="utf-8")
     dataset = load(root)
     assert dataset.classes == ["cat", "dog", "ox"]
     assert len(dataset) == 6

@@ -155,7 +155,7 @@ def test_what_is_no_code_has_no_source():
 
 def test_the_help_of_a_command_has_no_colours(tmp_path, monkeypatch):
     (tmp_path / "colourful.py").write_text(
-        "import os\nprint(*(os.environ.get(k) for k in ('NO_COLOR', 'FORCE_COLOR')))"
+        "import os\nprint(*(os.environ.get(k) for k in ('NO_COLOR', 'FORCE_COLOR')))", encoding="utf-8"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("FORCE_COLOR", "1")

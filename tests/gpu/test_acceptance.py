@@ -169,7 +169,9 @@ def test_sanitizers_look_at_kernels_that_exist():
     names = importlib.import_module("cuda_on_cpu").SIGNATURE.findall(text)
     assert all(any(kernel in name for _, name, _ in names) for kernel in stages.SHARED)
     with_shared = [
-        path.stem for path in sources.glob("*.cu") if "SHARED" in path.read_text() or "__shared__" in path.read_text()
+        path.stem
+        for path in sources.glob("*.cu")
+        if "SHARED" in path.read_text(encoding="utf-8") or "__shared__" in path.read_text(encoding="utf-8")
     ]
     assert sorted(with_shared) == ["attention", "augment", "column_sums", "layer_norm", "optimizer"]
 

@@ -1,11 +1,14 @@
 """What cells call: sizes, comparisons, source."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from minivit import functional as F
 from minivit import ops
-from minivit.lessons import agree, full_or_fast, show_source
+from minivit.lessons import agree, full_or_fast, result_file, show_source
 from minivit.tensor import Tensor
 
 
@@ -46,3 +49,17 @@ def test_show_source_is_the_source_with_its_place():
 
 def test_show_source_of_a_lifted_op_is_that_of_the_op():
     assert repr(show_source(F.softmax)) == repr(show_source(ops.softmax))
+
+
+def test_a_result_file_is_found_from_any_working_directory(tmp_path, monkeypatch):
+    notebooks = tmp_path / "clone" / "notebooks"
+    (notebooks / "results").mkdir(parents=True)
+    wanted = notebooks / "results" / "of this test.json"
+    wanted.write_text("{}", encoding="utf-8")
+    for folder in (notebooks, notebooks / "results", tmp_path / "clone"):
+        monkeypatch.chdir(folder)
+        assert result_file(wanted.name).samefile(wanted)
+    monkeypatch.chdir(tmp_path)
+    assert result_file(wanted.name) == Path("results", wanted.name)
+    monkeypatch.setitem(vars(sys.modules["__main__"]), "__vsc_ipynb_file__", str(notebooks / "18.ipynb"))
+    assert result_file(wanted.name) == wanted

@@ -29,9 +29,13 @@ PAIR = Exercise("7.1", function_like(lambda x: (x, 3 * x), CASES))
         (lambda x: x**2, "That is the square."),
         (lambda x: -2 * x, "right but for its sign"),
         (lambda x: x / 2, "0.25 times the right one"),
-        (lambda x: 2 * x.T, "has shape (4, 3), expected (3, 4). The arguments were an array (3, 4)"),
+        (
+            lambda x: 2 * x.T,
+            "has shape (4, 3), expected (3, 4): it is the right one transposed. The arguments were an array (3, 4)",
+        ),
         (lambda x: x[:2] * 2, "has shape (2, 4), expected (3, 4)"),
-        (lambda x: 0 * x, "differs from the right values by up to"),
+        (lambda x: 0 * x, "It is 0 everywhere."),
+        (lambda x: np.exp(x), "differs from the right values by up to"),
         (lambda x: np.where(x > 0, 2 * x, np.nan), "not finite everywhere"),
         (lambda x: (2 * x, x), "should return one array, and returns a tuple of 2"),
         (lambda x: 1 / 0, "raised ZeroDivisionError: division by zero. The arguments were an array (3, 4)"),
@@ -48,7 +52,7 @@ def test_a_wrong_function_is_told_why(answer, said):
     assert said in verdict.text
 
 
-@pytest.mark.parametrize("answer", [double, lambda x: x + x, lambda x: 2 * x * (1 + 1e-9)])
+@pytest.mark.parametrize("answer", [double, lambda x: x + x, lambda x: 2 * x * (1 + 1e-11)])
 def test_a_right_function(answer):
     assert judged(DOUBLE, answer) == Verdict("7.1", True, "Twice is twice.")
 
@@ -60,9 +64,19 @@ def test_faults_of_several_kinds_do_not_confuse_the_judge():
     assert "not finite" in judged(DOUBLE, lambda x: x if len(x) == 3 else x * np.nan).text
 
 
-def test_float32_is_recognised():
-    exercise = Exercise("7.1", function_like(double, CASES, rtol=1e-9))
-    assert "Is something in float32?" in judged(exercise, lambda x: 2 * x.astype(np.float32)).text
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda x: 2 * x.astype(np.float32), "computed in float32; work in float64"),
+        (lambda x: (2 * x.astype(np.float32)).astype(float), "float32 on the way?"),
+        (lambda x: 2 * x * (1 + 3e-7), "differs by a relative 3e-07: an epsilon, a rounded constant"),
+        (lambda x: 2 * x * (1 + 1e-8), "differs by a relative 1e-08"),
+    ],
+)
+def test_answers_that_are_nearly_right_are_told_how_near(answer, said):
+    verdict = judged(DOUBLE, answer)
+    assert verdict.right is False
+    assert said in verdict.text
 
 
 def test_a_changed_list_is_noticed():
@@ -124,7 +138,7 @@ def test_number():
     assert judged(exercise, np.float64(0.25 * (1 + 1e-8))).right
     assert judged(exercise, 0.5).text == "Halve it again."
     assert judged(exercise, 0.2501).text == "It is not 0.2501."
-    assert judged(exercise, [1, 2]).text == "The answer should be one number, this is a list."
+    assert judged(exercise, [1, 2]).text == "The answer should be one number, this is a list of 2."
     assert judged(exercise, float("nan")).right is False
     assert judged(exercise, "0.25").text == "The answer should be one number, this is a str."
     assert judged(exercise, 10**400).right is False
@@ -169,11 +183,14 @@ def test_a_number_may_be_written_in_several_ways(spelling):
     assert check(spelling, None).id == "7.1"
 
 
-def test_says_takes_true_or_false_alone():
+def test_says_takes_true_or_false_or_one_or_zero():
     assert says(lambda x: x > 0, 1) is True
     assert says(lambda x: np.bool_(x > 0), -1) is False
-    with pytest.raises(Wrong, match="should return True or False, this is an int"):
-        says(lambda x: 1, 1)
+    assert says(lambda x: 1, 1) is True
+    assert says(lambda x: np.array([0]), 1) is False
+    for other in (2, 1.0, "yes", [True, False]):
+        with pytest.raises(Wrong, match="should return True or False, this is a"):
+            says(lambda x, other=other: other, 1)
 
 
 def test_what_an_argument_finds_wrong_is_passed_on_in_its_words():

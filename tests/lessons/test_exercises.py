@@ -1,5 +1,6 @@
 """Every exercise accepts right answers and rejects wrong ones with words that help; the answers stand in `answers/`."""
 
+import contextlib
 import importlib
 import pkgutil
 import re
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minivit import ops
+from minivit.gradcheck import check_vjp
 from minivit.lessons import check, exercises
 from minivit.lessons.checking import exercises_of
 from minivit.lessons.judges import function_like
@@ -104,3 +107,49 @@ def test_nonsense_is_rejected_in_words(number, nonsense):
     verdict = check(number, nonsense)
     assert verdict.right is False
     assert verdict.text
+
+
+def in_float32(answer):
+    """The same answer, by somebody who works in float32 throughout."""
+
+    def narrow(part):
+        if isinstance(part, list | tuple):
+            return tuple(map(narrow, part))
+        return part.astype(np.float32) if isinstance(part, np.ndarray) and part.dtype == float else part
+
+    def answer_in_float32(*args):
+        return narrow(answer(*map(narrow, args)))
+
+    return answer_in_float32
+
+
+BY_HAND = [(n, i, a) for n, i, a in RIGHT if int(n.split(".")[0]) <= 10 and callable(a)]
+EXACT_OR_OTHERWISE = {"0.1", "0.2", "0.4", "1.1", "1.4", "2.4", "3.2", "8.2", "8.3"}  # whole numbers, ops, tests
+DIFFERENCES = {("1.3", 1)}  # far off in float32
+ON_ARRAYS = [(n, i, a) for n, i, a in BY_HAND if n not in EXACT_OR_OTHERWISE and (n, i) not in DIFFERENCES]
+
+
+@pytest.mark.parametrize(("number", "answer"), [pytest.param(n, a, id=f"{n}-{i}") for n, i, a in ON_ARRAYS])
+def test_float32_is_not_enough_for_any_exercise_and_is_told_by_its_name(number, answer):
+    with np.errstate(all="ignore"):
+        verdict = check(number, in_float32(answer))
+    assert verdict.right is False
+    assert "float32" in verdict.text, verdict
+
+
+def beside_the_engine(answer):
+    """Calls the library as well; what it returns may be right."""
+
+    def cheating(*args):
+        with contextlib.suppress(Exception):
+            check_vjp(ops.tanh, np.ones(2))
+        return answer(*args)
+
+    return cheating
+
+
+@pytest.mark.parametrize(
+    ("number", "answer"), [pytest.param(n, a, id=f"{n}-{i}") for n, i, a in BY_HAND if n not in ("8.3",)]
+)
+def test_no_exercise_by_hand_lets_the_library_answer(number, answer):
+    assert "The library did this (`check_vjp` was called)" in check(number, beside_the_engine(answer)).text

@@ -15,7 +15,7 @@ MODELS = ["Ti/16", "S/16", "S/32", "B/16", "B/32", "B/8", "L/16", "L/32", "H/14"
 @pytest.mark.parametrize("name", MODELS)
 def test_counts_equal_the_official_models(vector_path, name):
     stem, plus, transformer = name.replace("/", "_").rpartition("+")
-    recorded = json.loads(vector_path("counts.json").read_text())[f"{stem}{plus}ViT-{transformer}"]
+    recorded = json.loads(vector_path("counts.json").read_text(encoding="utf-8"))[f"{stem}{plus}ViT-{transformer}"]
     image_384 = 378 if name == "H/14" else 384  # the published code drops the pixels that H/14's patches leave
     changes = {
         "params_1000": {},

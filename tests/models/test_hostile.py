@@ -95,7 +95,7 @@ def little_memory():
     """In this context a request for more than `SMALL` fails."""
     limit = resource.getrlimit(resource.RLIMIT_AS)
     if STATM.exists():
-        taken = int(STATM.read_text().split()[0]) * resource.getpagesize()
+        taken = int(STATM.read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + SMALL, limit[1]))
     try:
         yield
@@ -197,7 +197,7 @@ def test_pickles(folder):
     MODEL.write_bytes(pickle.dumps(Trap(trap)))
     refused("is a pickle, which could run anything")
     write_zip("model", {"archive/data.pkl": pickle.dumps(Trap(trap)), "archive/data/0": bytes(8)})  # torch.save
-    refused("archive/data.pkl in it is not an array")
+    refused("is a file of PyTorch with a pickle in it, which could run anything; ask for a .safetensors")
     assert not trap.exists()
 
 

@@ -30,4 +30,4 @@ def test_their_tests_are_skipped(tmp_path):
 def test_the_runner_says_in_one_line_what_to_install(tmp_path):
     result = python(tmp_path, "notebooks/run.py")
     assert result.returncode == 1
-    assert result.stderr == "jupytext is not installed: pip install -e '.[notebooks]'\n"
+    assert result.stderr == 'jupytext is not installed: python -m pip install -e ".[notebooks]"\n'

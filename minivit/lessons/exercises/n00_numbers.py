@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from minivit.lessons.exercise import Exercise, Wrong
-from minivit.lessons.judges import function_like, says
+from minivit.lessons.judges import function_like, one_number, says
 
-# 0.3: functions whose values and derivatives are of size about 1 between 1 and 1.5, each with its derivative
+# 0.3: functions of size about 1 that vary slowly, so that f''' is about 1e-3, each with its derivative
 _FUNCTIONS: list[tuple[Callable, Callable]] = [
-    (np.sin, np.cos),
-    (np.cos, lambda x: -np.sin(x)),
-    (np.tanh, lambda x: 1 - np.tanh(x) ** 2),
+    (lambda x: np.sin(1 + x / 10), lambda x: np.cos(1 + x / 10) / 10),
+    (lambda x: np.cos(1 + x / 10), lambda x: -np.sin(1 + x / 10) / 10),
+    (lambda x: np.exp(-x / 10), lambda x: -np.exp(-x / 10) / 10),
 ]
 
 
@@ -29,10 +29,7 @@ def _float32_error(h: float) -> float:
 
 
 def _step_for_float32(answer: Any) -> str | None:
-    try:
-        h = float(answer)
-    except (TypeError, ValueError):
-        return f"The answer should be one number, this is a {type(answer).__name__}."
+    h = one_number(answer)
     if not 0 < h < 1:
         return "The step should be between 0 and 1."
     if h < 2.0**-24:
@@ -50,13 +47,15 @@ def _step_for_float32(answer: Any) -> str | None:
 
 def _hint_to_small_step(h: float) -> str:
     """Where a step that is too small may come from."""
+    if 2e-3 < h < 0.012:
+        return "It would suit a function whose third derivative is about 1, as in the table. Here it is a thousandth."
     if 1e-4 < h <= 1e-3:
         return "The square root of eps is the best step of the forward difference; here it is another root."
     if 2.0**-24 <= h <= 2.0**-22:
         return "This is about eps itself: the difference of the two values is then a rounding error or two."
     if 1e-6 < h < 3e-5:
         return "It would suit float64. The epsilon of float32 is 2^-23, not 2^-52."
-    return "Where is the bottom of the V for float32?"
+    return "Where is the bottom of the V for these functions in float32?"
 
 
 def _pointwise(f: Callable, derivative: Callable) -> Callable:
@@ -76,13 +75,16 @@ def _column_sums(share: Callable) -> Callable:
     return lambda X: (X.sum(axis=0), lambda G: (np.broadcast_to(G, X.shape) * share(X),))
 
 
-def _one_entry_wrong(X):
-    def vjp(G):
-        dX = G * np.cos(X)
-        dX.flat[-1] *= 1.01
-        return (dX,)
+def _one_entry_wrong(place: int) -> Callable:
+    def op(X):
+        def vjp(G):
+            dX = G * np.cos(X)
+            dX.flat[place] *= 1.01
+            return (dX,)
 
-    return np.sin(X), vjp
+        return np.sin(X), vjp
+
+    return op
 
 
 # 0.4: what the op is called in the verdict -> the op
@@ -92,19 +94,61 @@ _RIGHT_OPS = {
     "1e-9 X, whose gradient is tiny": _pointwise(lambda X: 1e-9 * X, lambda X: 1e-9),
     "1e9 X, whose gradient is large": _pointwise(lambda X: 1e9 * X, lambda X: 1e9),
     "sum over the rows, whose result has another shape than X": _column_sums(lambda X: 1),
-    "softmax (with a cotangent of ones its gradient is zero, and only rounding is compared)": _softmax(
-        lambda G, y: y * (G - (G * y).sum(axis=-1, keepdims=True))
-    ),
+    "softmax": _softmax(lambda G, y: y * (G - (G * y).sum(axis=-1, keepdims=True))),
 }
 _WRONG_OPS = {
     "tanh with the sign of the gradient changed": _pointwise(np.tanh, lambda X: np.tanh(X) ** 2 - 1),
     "exp with a gradient too large by one part in a thousand": _pointwise(np.exp, lambda X: 1.001 * np.exp(X)),
-    "sin with one wrong entry in the gradient (try several directions, and a tighter tolerance)": _one_entry_wrong,
+    **{
+        f"sin with a wrong entry in the gradient, {which} (try several directions, and a tighter tolerance)": op
+        for which, op in {
+            "the last": _one_entry_wrong(-1),
+            "the first": _one_entry_wrong(0),
+            "the sixth": _one_entry_wrong(5),
+        }.items()
+    },
     "1e-9 X with a gradient of zeros (is your tolerance absolute?)": _pointwise(lambda X: 1e-9 * X, lambda X: 0 * X),
     "sum over the rows with the gradient of the mean": _column_sums(lambda X: 1 / len(X)),
-    "exp that forgets its cotangent G (is yours all ones?)": lambda X: (np.exp(X), lambda G: (np.exp(X),)),
-    "softmax with a gradient of zeros (is your cotangent all ones?)": _softmax(lambda G, y: 0 * G),
+    "exp that forgets its cotangent G": lambda X: (np.exp(X), lambda G: (np.exp(X),)),
+    "softmax with a gradient of zeros": _softmax(lambda G, y: 0 * G),
 }
+
+
+_SHAPES = [(4, 3), (2, 7), (5, 4), (3, 8), (6, 2), (9, 2), (7, 5), (2, 11)]
+
+
+class _Watched:
+    """An op that remembers which cotangents it got and where it was evaluated."""
+
+    def __init__(self, op: Callable):
+        self._op = op
+        self._places: list[np.ndarray] = []
+        self._cotangents: list[np.ndarray] = []
+
+    def __deepcopy__(self, memo: dict) -> "_Watched":
+        return self  # what it sees is wanted here
+
+    def __call__(self, X):
+        self._places.append(np.array(X, float))
+        y, vjp = self._op(X)
+
+        def watched_vjp(G):
+            self._cotangents.append(np.array(G, float))
+            return vjp(G)
+
+        return y, watched_vjp
+
+    def question(self) -> str:
+        """What to ask somebody whose checker was mistaken about this op."""
+        if self._cotangents and all(np.ptp(G) == 0 for G in self._cotangents):
+            return " Your cotangent is all ones or the like: there are faults that it cannot see, and some right " + (
+                "gradients are zero with it, so that only rounding is compared."
+            )
+        moves = [X - self._places[0] for X in self._places[1:] if X.shape == self._places[0].shape]
+        moves = [V for V in moves if V.any()]
+        if moves and all(np.ptp(V) <= 1e-6 * np.abs(V).max() for V in moves):
+            return " All entries of your direction are alike: along it some gradients are 0, and rounding is compared."
+        return ""
 
 
 def _checker(answer: Any) -> str | None:
@@ -113,14 +157,16 @@ def _checker(answer: Any) -> str | None:
         (_WRONG_OPS, False, "It accepts a wrong op"),
     ):
         for name, op in ops.items():
-            for seed, shape in enumerate([(4, 3), (2, 7)]):
+            shapes = [*_SHAPES, (40, 50)] if "entry" in name or name == "tanh" else _SHAPES
+            for seed, shape in enumerate(shapes):
                 X = np.random.default_rng(seed).uniform(-2, 2, shape)
+                watched = _Watched(op)
                 try:
-                    said = says(answer, op, X)
+                    said = says(answer, watched, X, allowed=())
                 except Wrong as wrong:
                     raise Wrong(f"{wrong} The op was {name}.") from None
                 if said is not verdict:
-                    return f"{fault}: {name}."
+                    return f"{fault}: {name}.{watched.question()}"
     return None
 
 
@@ -141,6 +187,7 @@ EXERCISES = [
                     lambda x: 2.0 ** (round(math.log2(x)) - 52)
                 ),
             },
+            allowed=(),
         ),
         "NumPy has it as np.spacing. The distance divided by x is between eps/2 and eps, at every size of x.",
     ),
@@ -164,13 +211,15 @@ EXERCISES = [
                     lambda f, f2, eps: 2 * math.sqrt(eps * f2 / f)
                 ),
             },
+            allowed=(),
         ),
         "About the square root of eps, and so is the error: half of the digits are left.",
     ),
     Exercise(
         "0.3",
         _step_for_float32,
-        "About the cube root of 2^-23. Even so only four or five digits are left: check in float64 where you can.",
+        "The cube root of 3 eps |f| / |f'''|: a function that varies slowly allows a larger step. Check in float64 "
+        "where you can.",
     ),
     Exercise(
         "0.4",

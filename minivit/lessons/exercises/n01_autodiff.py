@@ -1,12 +1,12 @@
 """Exercises of notebook 01, autodiff."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, Unanswered
-from minivit.lessons.judges import function_like
+from minivit.lessons.exercise import Exercise, Wrong
+from minivit.lessons.judges import function_like, kind, pulled_back, run
 
 
 def _division(pullback: Callable) -> Callable:
@@ -30,22 +30,17 @@ def _division_judge(answer: Any) -> str | None:
             "dy lacks the factor x: z = x (1/y).": _division(lambda g, x, y, z: (g / y, -g / y**2)),
             "The two gradients are swapped: dx comes first.": _division(lambda g, x, y, z: (-g * z / y, g / y)),
         },
+        results="z dx dy",
     )
     return judge(_value_and_gradients(answer) if callable(answer) else answer)
 
 
 def _value_and_gradients(op: Callable) -> Callable:
-    def run(x, y, g):
-        result = op(x, y)
-        if result is None or result is ...:
-            return None
-        z, vjp = result
-        gradients = vjp(g)
-        if not isinstance(gradients, tuple) or len(gradients) != 2:
-            raise ValueError("vjp(g) should return a tuple of two gradients")
-        return (z, *gradients)
+    def value_and_gradients(x, y, g):
+        z, (dx, dy) = pulled_back(op, x, y, g=g, allowed=())
+        return z, dx, dy
 
-    return run
+    return value_and_gradients
 
 
 # 1.2: what each result is made from, and which of its portions that is. With b = tanh a, c = b a, d = c + b, e = d c.
@@ -53,7 +48,10 @@ _MADE_FROM = {"e": ("d", "c"), "d": ("c", "b"), "c": ("b", "a"), "b": ("a",)}
 
 
 def _breaking_order(answer: Any) -> str | None:
-    if not isinstance(answer, list | tuple) or sorted(map(str, answer)) != ["b", "c", "d", "e"]:
+    if isinstance(answer, str):
+        answer = [letter for letter in answer.lower() if letter in "bcde"]
+    answer = list(map(str, answer)) if isinstance(answer, list | tuple | np.ndarray) else []
+    if sorted(answer) != ["b", "c", "d", "e"]:
         return 'The answer should be a list of the four names, each once, like ["e", "d", "c", "b"].'
     if answer[0] != "e":
         return "The backward pass begins with e, the only one that has a gradient."
@@ -62,7 +60,7 @@ def _breaking_order(answer: Any) -> str | None:
         if name not in arrived:
             return f"When the pullback of {name} runs, nothing has arrived there yet: what used {name} must run first."
         arrived.update(_MADE_FROM[name])
-    if list(answer) == ["e", "d", "c", "b"]:
+    if answer == ["e", "d", "c", "b"]:
         return "This is the topological order: each pullback runs after all that used its result. It is right."
     return None
 
@@ -89,7 +87,7 @@ def _rate_cases(rng: np.random.Generator) -> list[tuple]:
 
 
 class _Made:
-    """A value of a graph for exercise 1.4, which counts how often it is asked for its inputs."""
+    """A value of a graph for exercise 1.4, which allows to be asked for its inputs a hundred times."""
 
     def __init__(self, *inputs: "_Made"):
         self._inputs = inputs
@@ -99,12 +97,11 @@ class _Made:
     def inputs(self) -> tuple["_Made", ...]:
         self.asked += 1
         if self.asked > 100:
-            raise _TooMuchWork
+            raise Wrong(
+                "It asks one value for its inputs more than 100 times. Once is enough: keep what you have seen, and do "
+                "not come back to it by every path."
+            )
         return self._inputs
-
-
-class _TooMuchWork(Exception):
-    pass
 
 
 def _graphs() -> Iterator[tuple[str, list[_Made]]]:
@@ -114,12 +111,12 @@ def _graphs() -> Iterator[tuple[str, list[_Made]]]:
     c = _Made(b, a)
     d = _Made(c, b, other)
     yield "a small one", [a, other, b, c, d, _Made(d, c)]
-    x, y = _Made(), _Made()
-    early, late = _Made(x), _Made(y)
-    for name, inputs in (("one with a shortcut", (early, late)), ("one with a shortcut, turned", (late, early))):
+    for name, turned in (("one with a shortcut", False), ("one with a shortcut, turned", True)):
+        x, y = _Made(), _Made()  # made anew: an answer may leave marks on them
+        early, late = _Made(x), _Made(y)
         middle = _Made(early)
         last = _Made(middle)
-        yield name, [x, y, early, late, middle, last, _Made(*inputs, last)]
+        yield name, [x, y, early, late, middle, last, _Made(*((late, early) if turned else (early, late)), last)]
     for name, depth, uses in (("one with 2^60 paths", 60, 2), ("a chain of 5000", 5000, 1)):
         values = [_Made()]
         for _ in range(depth):
@@ -128,30 +125,24 @@ def _graphs() -> Iterator[tuple[str, list[_Made]]]:
 
 
 def _order(answer: Any) -> str | None:
-    if not callable(answer):
-        return f"The answer should be a function, this is a {type(answer).__name__}."
     for name, values in _graphs():
-        fault = _order_of(answer, values)
+        try:
+            fault = _order_fault(run(answer, values[-1], allowed=()), values)
+        except Wrong as wrong:
+            fault = str(wrong).partition(" The arguments were")[0]
+            if "RecursionError" in fault:
+                fault = "The recursion is too deep for Python. Keep a list of what is still to do instead."
         if fault:
             return f"{fault} The graph was {name}, with {len(values)} values."
     return None
 
 
-def _order_of(answer: Callable, values: list[_Made]) -> str | None:
+def _order_fault(order: Any, values: list[_Made]) -> str | None:
     """What is wrong with the order that the answer finds in one graph."""
-    try:
-        order = answer(values[-1])
-    except NotImplementedError:
-        raise Unanswered from None
-    except _TooMuchWork:
-        return "It asks the same value for its inputs over and over: remember which values you have seen."
-    except RecursionError:
-        return "The recursion is too deep for Python. Keep a list of what is still to do instead."
-    except Exception as error:
-        return f"It raised {type(error).__name__}: {error}."
-    if order is None or order is ...:
-        raise Unanswered
-    if not isinstance(order, list | tuple) or not all(isinstance(value, _Made) for value in order):
+    if not isinstance(order, Iterable) or isinstance(order, set | frozenset):
+        return f"It should return a list of the values, in their order; this is {kind(order)}."
+    order = list(order)
+    if not all(isinstance(value, _Made) for value in order):
         return "It should return a list of the values themselves."
     place = {id(value): i for i, value in enumerate(order)}
     if len(place) < len(order):
@@ -184,9 +175,10 @@ EXERCISES = [
                 "The bias moves as well.": _rate(bias=False),
                 "This is the loss itself, not its rate of change.": _loss,
             },
+            allowed=(),
         ),
-        "This is forward mode, the product of the Jacobian with a vector. One pass gives one direction; check_vjp "
-        "measures the same number by differences.",
+        "Carried along step by step, this is forward mode, the Jacobian times a vector: one pass for one direction. "
+        "check_vjp measures the same number by differences.",
     ),
     Exercise(
         "1.4",

@@ -1,12 +1,11 @@
 """Exercises of notebook 02, broadcasting, products and reductions."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise, Unanswered
-from minivit.lessons.judges import function_like
+from minivit.lessons.exercise import Exercise, Wrong
+from minivit.lessons.judges import arrays, function_like, pulled_back
 
 
 def _einsum_backward(subscripts, X, Y, G):
@@ -36,6 +35,8 @@ def _einsum_judge(answer: Any) -> str | None:
         _einsum_backward,
         _einsum_cases,
         {"The two gradients are swapped: dX comes first.": lambda *args: _einsum_backward(*args)[::-1]},
+        allowed=(),
+        results="dX dY",
     )
     fault = judge(answer)
     if fault is None or "never appeared in an input" not in fault:
@@ -47,17 +48,13 @@ def _einsum_judge(answer: Any) -> str | None:
 
 
 def _broken_square(answer: Any) -> str | None:
-    if not callable(answer):
-        return f"The answer should be a function, this is a {type(answer).__name__}."
     rng = np.random.default_rng(0)
     wrong_for_random = False
     for shape in ((3, 4), (5,), (2, 1, 3)):
         X = rng.standard_normal(shape)
         ones, random = np.ones(shape), rng.standard_normal(shape)
         for G in (ones, random):
-            dX = _pulled_back(answer, X, G)
-            if isinstance(dX, str):
-                return dX
+            dX = _gradient_of_square(answer, X, G)
             wrong = not np.allclose(dX, 2 * X * G, rtol=1e-6, atol=1e-9)
             if G is ones and wrong:
                 return (
@@ -68,28 +65,14 @@ def _broken_square(answer: Any) -> str | None:
     return None if wrong_for_random else "This pullback is right: the check with a random cotangent accepts it, too."
 
 
-def _pulled_back(op: Callable, X: np.ndarray, G: np.ndarray) -> np.ndarray | str:
-    """What the op's pullback returns for G, or what is wrong with it."""
-    try:
-        result = op(X.copy())
-        if result is None or result is ...:
-            raise Unanswered
-        y, vjp = result
-        gradients = vjp(G.copy())
-        dX = np.asarray(gradients[0] if isinstance(gradients, tuple) else gradients, float)
-        y = np.asarray(y, float)
-    except NotImplementedError:
-        raise Unanswered from None
-    except Unanswered:
-        raise
-    except Exception as error:
-        return (
-            f"It should return a value and a function, and that function the gradient. {type(error).__name__}: {error}."
-        )
+def _gradient_of_square(op: Any, X: np.ndarray, G: np.ndarray) -> np.ndarray:
+    """What the op's pullback returns for G. Raises Wrong if the op is not X * X, or its gradient none for any X."""
+    value, (gradient,) = pulled_back(op, X, g=G, allowed=())
+    y, dX = arrays((value, gradient))
     if y.shape != X.shape or not np.allclose(y, X * X):
-        return "The value should be X * X: break the pullback only."
+        raise Wrong("The value should be X * X: break the pullback only.")
     if dX.shape != X.shape or not np.isfinite(dX).all():
-        return f"The gradient has shape {dX.shape} for X {X.shape}; it should be finite and of that shape."
+        raise Wrong(f"The gradient has shape {dX.shape} for X {X.shape}; it should be finite and of that shape.")
     return dX
 
 
@@ -111,6 +94,7 @@ EXERCISES = [
                     lambda dY: dY.sum(axis=(1, 2))
                 ),
             },
+            allowed=(),
         ),
         "Copied over images and tokens forwards, summed over images and tokens backwards.",
     ),
@@ -128,6 +112,8 @@ EXERCISES = [
                 ),
                 "The two gradients are swapped: dX comes first.": lambda X, W, dY: (dY.T @ X, dY @ W),
             },
+            allowed=(),
+            results="dX dW",
         ),
         "Y_ne = sum_d X_nd W_ed: the indices say which factor to transpose.",
     ),
@@ -147,6 +133,7 @@ EXERCISES = [
                     lambda dY: np.diff(dY, prepend=0)
                 ),
             },
+            allowed=(),
         ),
         "The matrix of the running sum is lower triangular; its transpose is a running sum from the other end.",
     ),

@@ -80,6 +80,7 @@ EXERCISES = [
                     order, order
                 ],
             },
+            allowed=(),
         ),
         "The proof: row 0 of the result is the sum over j of A[0, j] v[j]. After the shuffle it is the sum over n of "
         "A[order[0], order[n]] v[order[n]]; with order[0] = 0 these are the same terms in another order.",
@@ -104,6 +105,8 @@ EXERCISES = [
                     lambda *args: _learned_2d_backward(*args)[::-1]
                 ),
             },
+            allowed=(),
+            results="dby_row dby_column",
         ),
         "What is used for a whole row of patches collects the gradients of that row.",
     ),
@@ -125,6 +128,8 @@ EXERCISES = [
                 "Many pairs share one offset, and dr is the sum over them; `dr[offset] = ...` and `+=` with an array "
                 "of indices keep only one of each. See np.add.at.": partial(_relative_backward, add=False),
             },
+            allowed=(),
+            results="dq dk dr",
         ),
         "The gradient of r is made of sums along the diagonals of dS.",
     ),

@@ -33,6 +33,12 @@ def _gradient_of_scale_per_row(x, gamma, dy, eps):
     return dx, dy * x / np.sqrt(_mean(x * x) + eps)
 
 
+def _rms_exact_x_hat(x, gamma, dy, eps):
+    rho, x_hat = 1 / np.sqrt(_mean(x * x) + eps), x / np.sqrt(_mean(x * x))
+    g = dy * gamma
+    return rho * (g - x_hat * _mean(g * x_hat)), (dy * x_hat).sum(axis=0)
+
+
 def _group_backward(x, gamma, dy, groups, eps, axes=(1, 2, 4), interleaved=False, scaled=True):
     """axes: over which a mean is taken, of (B, height, width, groups, channels of a group)."""
     B, height, width, C = x.shape
@@ -89,6 +95,7 @@ EXERCISES = [
                     lambda a, gamma, beta: gamma + beta
                 ),
             },
+            allowed=(),
         ),
         "x - mean is 0, epsilon makes it 0 / sqrt(epsilon), and the bias alone is left: the level of a token is lost.",
     ),
@@ -121,7 +128,15 @@ EXERCISES = [
                 "The factor rho = 1 / sqrt(mean(x * x) + eps) is missing in dx.": partial(_rms_backward, by_rho=False),
                 "This is the backward pass of LayerNorm. Here x_hat is x * rho, without a mean.": _layer_norm_backward,
                 "dgamma is to be summed over the rows: gamma serves them all.": _gradient_of_scale_per_row,
+                "eps is missing: rho = 1 / sqrt(mean(x * x) + eps).": lambda x, gamma, dy, eps: _rms_backward(
+                    x, gamma, dy, 0.0
+                ),
+                "x_hat depends on eps, too, and x_hat * x_hat has not quite the mean 1: use the same rho everywhere.": (
+                    _rms_exact_x_hat
+                ),
             },
+            allowed=(),
+            results="dx dgamma",
         ),
         "Steps 1 and 2 are gone, and mean(g) with them.",
     ),
@@ -151,7 +166,12 @@ EXERCISES = [
                 "gamma is missing: what reaches x_hat is dy * gamma, before any mean.": (
                     partial(_group_backward, scaled=False)
                 ),
+                "eps is missing: rho = 1 / sqrt(variance + eps).": lambda x, gamma, dy, groups, eps: _group_backward(
+                    x, gamma, dy, groups, 0.0
+                ),
             },
+            allowed=(),
+            results="dx dgamma dbeta",
         ),
         "One formula for LayerNorm, GroupNorm and BatchNorm in training: they differ in the set that a mean is over.",
     ),

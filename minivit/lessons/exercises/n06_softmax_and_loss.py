@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from minivit.lessons.exercise import Exercise
-from minivit.lessons.judges import function_like, number
+from minivit.lessons.judges import function_like, number, peak_bytes
 
 
 def _log_softmax(z: np.ndarray) -> np.ndarray:
@@ -29,6 +29,7 @@ _judge_log_sum_exp = function_like(
         "The mean of the exponentials is not their sum.": lambda z: _log_sum_exp(z) - np.log(z.shape[1]),
         "This is one number for each class: the sum runs over the classes, the last axis.": lambda z: _log_sum_exp(z.T),
     },
+    allowed=(),
 )
 
 
@@ -36,7 +37,7 @@ def _log_sum_exp_fault(answer: Any) -> str | None:
     """What is wrong, with words of its own for overflow, which is what the exercise is about."""
     with np.errstate(all="ignore"):
         fault = _judge_log_sum_exp(answer)
-    if fault and "not finite" in fault:
+    if fault and "not finite" in fault and not _judge_log_sum_exp.without(answer, 1, 2):
         return (
             "It is not finite for large logits: exp(1000) overflows, and exp(-1000) is 0, whose logarithm is -inf. "
             "Subtract from each row a number that makes its largest exponent 0."
@@ -115,6 +116,8 @@ _judge_blocks = function_like(
         "the block that holds it.": _without_labels,
         "Everything is B times too large: the loss is a mean over the rows.": _summed,
     },
+    allowed=("softmax", "log_softmax"),
+    results="L dx dW",
 )
 
 
@@ -122,12 +125,26 @@ def _blocks_fault(answer: Any) -> str | None:
     """What is wrong, with words of its own for overflow."""
     with np.errstate(all="ignore"):
         fault = _judge_blocks(answer)
-    if fault and "not finite" in fault:
+    if fault and "not finite" in fault and not _judge_blocks.without(answer, 1):
         return (
             "It is not finite for large logits: exp overflows. Keep the largest logit of each row so far, and rescale "
             "the sum when a larger one comes."
         )
-    return fault
+    return fault or _blocks_memory_fault(answer)
+
+
+def _blocks_memory_fault(answer: Any) -> str | None:
+    """What is wrong with the memory it takes for many classes: blocks need a small part of the logits' bytes."""
+    rng = np.random.default_rng(0)
+    rows, classes = 200, 600
+    args = rng.standard_normal((rows, 2)), rng.standard_normal((2, classes)), rng.integers(0, classes, rows), 6
+    used, all_logits = peak_bytes(answer, *args), 8 * rows * classes
+    if used < all_logits / 3:
+        return None
+    return (
+        f"The results are right, but with {classes} classes in blocks of 6 it held {used:,} bytes at once, where all "
+        f"logits together are {all_logits:,}. Make no array with an entry for each row and class."
+    )
 
 
 EXERCISES = [
@@ -167,6 +184,7 @@ EXERCISES = [
                     lambda z, labels, smoothing: len(z) * _smoothed(z, labels, smoothing)
                 ),
             },
+            allowed=(),
         ),
         "Smoothing changes the targets, nothing else: the gradient is still (p - t) / B.",
     ),
@@ -198,6 +216,8 @@ EXERCISES = [
                     )
                 ),
             },
+            allowed=("softmax", "log_softmax"),
+            results="dz dtau",
         ),
         "tau is one number used by every entry, so its gradient is a sum over all of them: dtau = -<dz, z> / tau.",
     ),

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minivit.lessons.exercise import Exercise
-from minivit.lessons.judges import function_like
+from minivit.lessons.judges import function_like, peak_bytes
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
@@ -44,6 +44,15 @@ def _zeroed_scores(q, k, v):
 def _strictly_earlier(q, k, v):
     scores = np.where(np.tri(len(q), k=-1, dtype=bool), q @ k.T / q.shape[1] ** 0.5, -1e30)
     return _softmax(scores) @ v
+
+
+def _nothing_left(q, k, v):
+    scores = np.where(np.tri(len(q), k=-1, dtype=bool), q @ k.T / q.shape[1] ** 0.5, -np.inf)
+    return _softmax(scores) @ v
+
+
+def _zero_times_infinity(q, k, v):
+    return _softmax(q @ k.T / q.shape[1] ** 0.5 + np.triu(np.ones((len(q), len(q))), 1) * -np.inf) @ v
 
 
 def _looking_ahead(q, k, v):
@@ -97,18 +106,18 @@ _CAUSAL = function_like(
         "to 1. Mask the scores before the softmax.": _zeroed_after_softmax,
         "A score of 0 is not a weight of 0: exp(0) = 1. Use -inf.": _zeroed_scores,
         "A token may look at itself: mask j > i, not j >= i, which leaves row 0 no key.": _strictly_earlier,
+        "Row 0 has no key left, and its softmax is 0 / 0. Mask j > i, not j >= i: a token may look at itself.": (
+            _nothing_left
+        ),
+        "The mask itself is NaN: 0 * -inf is NaN, not 0. Choose with np.where instead of multiplying.": (
+            _zero_times_infinity
+        ),
         "The scores are divided by sqrt(K) (Eq. 6).": lambda q, k, v: _causal(q * q.shape[1] ** 0.5, k, v),
         "This one looks at later tokens only: the mask is transposed.": _looking_ahead,
         "This is attention without a mask.": _attention,
     },
+    allowed=("softmax",),
 )
-
-
-def _judge_causal(answer: Any) -> str | None:
-    fault = _CAUSAL(answer)
-    if fault and "not finite" in fault:
-        fault += " Has row 0 a key left? Mask j > i, not j >= i: a token may look at itself."
-    return fault
 
 
 def _blocks(rng: np.random.Generator) -> list[tuple]:
@@ -119,6 +128,45 @@ def _blocks(rng: np.random.Generator) -> list[tuple]:
     ]
     q, k, v = rng.standard_normal((3, 5, 4))
     return [*cases, (q + 40, k - 40, v, 2)]
+
+
+_IN_BLOCKS = function_like(
+    _attention,
+    _blocks,
+    {
+        "Each block has a softmax of its own. The weights of all keys must sum to 1 together: keep the sum "
+        "of exponentials, and divide once, at the end.": _softmax_per_block,
+        "When the maximum rises from m to m', everything summed so far must be multiplied by exp(m - m'): the "
+        "weights' sum and the values' sum.": _uncorrected,
+        "The sum of the weights is corrected for the new maximum, the weighted sum of the values is not.": (
+            lambda q, k, v, block: _uncorrected(q, k, v, block, correct_sum=True)
+        ),
+        "The scores are divided by sqrt(K) (Eq. 6).": lambda q, k, v, block: _attention(q * q.shape[1] ** 0.5, k, v),
+    },
+    allowed=(),
+)
+
+
+def _in_blocks_fault(answer: Any) -> str | None:
+    """What is wrong, with words of its own for overflow, and for memory: blocks need a small part of the bytes of A."""
+    with np.errstate(all="ignore"):
+        fault = _IN_BLOCKS(answer)
+    if fault and "not finite" in fault and not _IN_BLOCKS.without(answer, 1, 3):
+        return (
+            "It is not finite for large scores: exp overflows, and if all are far below zero every exp is 0. Subtract "
+            "the largest score of all blocks so far, beginning with -inf, and correct both sums when it rises."
+        )
+    if fault:
+        return fault
+    tokens = 300
+    q, k, v = np.random.default_rng(0).standard_normal((3, tokens, 2))
+    used, all_scores = peak_bytes(answer, q, k, v, 5), 8 * tokens * tokens
+    if used < all_scores / 3:
+        return None
+    return (
+        f"The result is right, but for {tokens} tokens and a block of 5 it held {used:,} bytes at once, where all "
+        f"scores together are {all_scores:,}. Make no array with an entry for each query and key."
+    )
 
 
 EXERCISES = [
@@ -136,12 +184,13 @@ EXERCISES = [
                     lambda v: v.mean(axis=1)
                 ),
             },
+            allowed=(),
         ),
         "With equal weights attention is the plain mean over the tokens.",
     ),
     Exercise(
         "7.2",
-        _judge_causal,
+        _CAUSAL,
         "exp(-inf) is exactly 0, and the remaining weights sum to 1.",
     ),
     Exercise(
@@ -158,24 +207,14 @@ EXERCISES = [
                     lambda q, k, v, dY: _causal_backward(q, k, v, dY, _softmax(q @ k.T / q.shape[1] ** 0.5))
                 ),
             },
+            allowed=("softmax",),
+            results="dq dk dv",
         ),
         "No line for the mask: where A is 0, A * (dA - r) is 0 as well. The forward pass has said it all.",
     ),
     Exercise(
         "7.4",
-        function_like(
-            _attention,
-            _blocks,
-            {
-                "Each block has a softmax of its own. The weights of all keys must sum to 1 together: keep the sum "
-                "of exponentials, and divide once, at the end.": _softmax_per_block,
-                "When the maximum rises from m to m', everything summed so far must be multiplied by exp(m - m'): the "
-                "weights' sum and the values' sum.": _uncorrected,
-                "The sum of the weights is corrected for the new maximum, the weighted sum of the values is not.": (
-                    lambda q, k, v, block: _uncorrected(q, k, v, block, correct_sum=True)
-                ),
-            },
-        ),
+        _in_blocks_fault,
         "This is the online softmax, the core of FlashAttention (Dao et al. 2022); notebook 28 measures what it saves.",
     ),
 ]

@@ -1,10 +1,11 @@
 """Exercises of notebook 08, multi-head attention."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minivit.lessons.exercise import Exercise
+from minivit.lessons.exercise import Exercise, Wrong
 from minivit.lessons.judges import function_like, says
 
 
@@ -49,7 +50,7 @@ def _attend_by_head(qkv, heads):
     return np.concatenate([_attend(qkv_of_head, heads=1) for qkv_of_head in single], axis=2)
 
 
-_RIGHT_ONES = (_attend, _attend_by_head)
+_RIGHT_ONES = {"computes all heads at once": _attend, "goes head by head": _attend_by_head}
 _WRONG_ONES = {
     "splits the heads by a reshape alone": lambda qkv, heads: _attend(qkv, heads, split=_split_by_reshape),
     "merges the heads by a reshape alone": lambda qkv, heads: _attend(qkv, heads, merge=_merge_by_reshape),
@@ -62,27 +63,51 @@ _WRONG_ONES = {
 }
 
 
-_EQUAL_WITH_ONE_HEAD = set(_WRONG_ONES) - {
-    "takes the softmax over the queries",
-    "takes the softmax over the heads",
-    "swaps queries and keys",
-}
+class _Watched:
+    """An implementation that remembers the heads and the width of a head it was asked for."""
+
+    def __init__(self, attend: Callable):
+        self._attend = attend
+        self.asked: list[tuple[int, int]] = []
+
+    def __deepcopy__(self, memo: dict) -> "_Watched":
+        return self  # what it sees is wanted here
+
+    def __call__(self, qkv, heads):
+        self.asked.append((heads, np.shape(qkv)[-1] // 3 // max(heads, 1)))
+        return self._attend(qkv, heads)
 
 
 def _test_fault(answer: Any) -> str | None:
     """What is wrong with a test of implementations: a right one that it rejects, or the wrong ones that it accepts."""
-    accepted = [says(answer, implementation) for implementation in (*_RIGHT_ONES, *_WRONG_ONES.values())]
-    if not all(accepted[: len(_RIGHT_ONES)]):
-        return "It rejects a correct implementation. Is your own reference right, and is the tolerance above rounding?"
-    missed = [name for name, wrong in zip(_WRONG_ONES, accepted[len(_RIGHT_ONES) :], strict=True) if wrong]
-    if missed:
-        question = (
-            "Does it use at least two heads?"
-            if set(missed) <= _EQUAL_WITH_ONE_HEAD
-            else "Does it compare the values with those of an independent version?"
-        )
-        return f"It accepts an implementation that {'; one that '.join(missed)}. {question}"
-    return None
+    missed, asked = [], []
+    for name, attend in (*_RIGHT_ONES.items(), *_WRONG_ONES.items()):
+        watched = _Watched(attend)
+        try:
+            accepted = says(answer, watched)
+        except Wrong as wrong:
+            raise Wrong(
+                f"{str(wrong).partition(' The arguments were')[0]} The implementation was one that {name}."
+            ) from None
+        asked += watched.asked
+        if name in _RIGHT_ONES and not accepted:
+            return (
+                f"It rejects a correct implementation, one that {name}. Is your own reference right, and is the "
+                "tolerance above rounding?"
+            )
+        if name in _WRONG_ONES and accepted:
+            missed.append(name)
+    if not missed:
+        return None
+    if not asked:
+        question = "It never calls the implementation: compare its values with those of an independent version."
+    elif all(heads == 1 for heads, _ in asked):
+        question = "Does it use at least two heads?"
+    elif all(width == 1 for _, width in asked):
+        question = "With heads of width 1 there is nothing to interleave: take at least two features for each."
+    else:
+        question = "Does it compare the values with those of an independent version, with all lengths different?"
+    return f"It accepts an implementation that {'; one that '.join(missed)}. {question}"
 
 
 def _multi_query(q, k, v, heads, dC, shared=np.sum, row_sum=True, scale=None):
@@ -121,6 +146,7 @@ EXERCISES = [
                     lambda x: x.reshape(x.shape[0], -1, x.shape[3])
                 ),
             },
+            allowed=(),
         ),
         "The inverse of the split, and therefore its pullback.",
     ),
@@ -144,6 +170,7 @@ EXERCISES = [
                     lambda D, H: 3 * (D + 1) * (D // H) + (D + 1) * D
                 ),
             },
+            allowed=(),
         ),
         "H does not occur: more heads are narrower ones.",
     ),
@@ -157,6 +184,10 @@ EXERCISES = [
                 "Keys and values are used by every head: their gradients are the sum over the heads, not the mean.": (
                     lambda q, k, v, heads, dC: _multi_query(q, k, v, heads, dC, shared=np.mean)
                 ),
+                "Only the last head is left in dk and dv. Keys and values are used by every head: add (`+=`), do not "
+                "overwrite.": lambda q, k, v, heads, dC: _multi_query(
+                    q, k, v, heads, dC, shared=lambda parts, axis: parts[:, -1]
+                ),
                 "The row sum is missing: the softmax hands back A * (dA - r).": (
                     lambda q, k, v, heads, dC: _multi_query(q, k, v, heads, dC, row_sum=False)
                 ),
@@ -164,6 +195,8 @@ EXERCISES = [
                     q, k, v, heads, dC, scale=1.0
                 ),
             },
+            allowed=("softmax",),
+            results="C dq dk dv",
         ),
         "What is used H times gets H gradients, and they add. With broadcasting the engine does this sum by itself.",
     ),

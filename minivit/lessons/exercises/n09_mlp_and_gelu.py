@@ -88,6 +88,7 @@ EXERCISES = [
                 "The signs are the wrong way round: GELU(-x) = -x Phi(-x) begins with a minus.": lambda x, y: x - y,
                 "The first x stays -x: GELU(-x) = -x Phi(-x).": lambda x, y: x + y,
             },
+            allowed=(),
         ),
         "GELU(x) - GELU(-x) = x, as for ReLU. It holds for the tanh form too, because tanh(u) is odd in x.",
     ),
@@ -113,6 +114,7 @@ EXERCISES = [
                     lambda x: _sigmoid(1.702 * x) * (1 + 1.702 * (1 - _sigmoid(1.702 * x)))
                 ),
             },
+            allowed=("sigmoid",),
         ),
         "Any gate x s(x) has the slope s + x s'. GELU, SiLU and this one differ in s only.",
     ),
@@ -154,6 +156,8 @@ EXERCISES = [
                     lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, reduce=np.mean)
                 ),
             },
+            allowed=("erf",),
+            results="dz dW1 db1 dW2 db2",
         ),
         "Exact to rounding: the forms differ by far more than the error that is allowed here.",
     ),
@@ -173,6 +177,8 @@ EXERCISES = [
                     lambda z, W, V, U, dM: _swiglu(z, W, V, U, dM, full_slope=False)
                 ),
             },
+            allowed=("sigmoid", "silu"),
+            results="M dz dW dV dU",
         ),
         "In a product each factor's gradient is scaled by the other factor: the gate decides what learns as well.",
     ),

@@ -1,15 +1,19 @@
 """Exercises of notebook 10, the residual stream."""
 
+from functools import partial
+
 import numpy as np
 
 from minivit import ops
 from minivit.lessons.exercise import Exercise
 from minivit.lessons.judges import choice, function_like, number
 
+_NORM = ("layer_norm", "layer_norm.<locals>.vjp")  # what the library may do in 10.4 and 10.5; it is derived in 05
 
-def _norm(s: np.ndarray):
+
+def _norm(s: np.ndarray, eps: float = 1e-6):
     """LayerNorm with scale 1 and bias 0, and its pullback.   s: (N, D)."""
-    y, vjp = ops.layer_norm(s, np.ones(s.shape[-1]), np.zeros(s.shape[-1]))
+    y, vjp = ops.layer_norm(s, np.ones(s.shape[-1]), np.zeros(s.shape[-1]), eps)
     return y, lambda dy: vjp(dy)[0]
 
 
@@ -18,8 +22,8 @@ def _layer_scale_cases(rng: np.random.Generator) -> list[tuple]:
     return [(rng.standard_normal(s), rng.standard_normal(s[-1]), rng.standard_normal(s)) for s in shapes]
 
 
-def _post_ln(z, W, dz_out):
-    _, norm_vjp = _norm(z + z @ W)
+def _post_ln(z, W, dz_out, eps=1e-6):
+    _, norm_vjp = _norm(z + z @ W, eps)
     ds = norm_vjp(dz_out)
     return ds + ds @ W.T, z.T @ ds
 
@@ -52,11 +56,11 @@ def _post_ln_cases(rng: np.random.Generator) -> list[tuple]:
     ]
 
 
-def _deep_norm(z0, W, alpha, dz_L, *, alpha_back=None, forward_order=False, alpha_on="stream"):
+def _deep_norm(z0, W, alpha, dz_L, *, alpha_back=None, forward_order=False, alpha_on="stream", eps=1e-6):
     stream, norms = [z0], []
     for matrix in W:
         z, branch = stream[-1], stream[-1] @ matrix
-        out, vjp = _norm(alpha * z + branch if alpha_on == "stream" else z + alpha * branch)
+        out, vjp = _norm(alpha * z + branch if alpha_on == "stream" else z + alpha * branch, eps)
         stream.append(out)
         norms.append(vjp)
     back = alpha if alpha_back is None else alpha_back
@@ -119,6 +123,8 @@ EXERCISES = [
                     lambda f, gamma, dz_out: (dz_out, (dz_out * f * gamma).sum(axis=(0, 1)), dz_out * gamma)
                 ),
             },
+            allowed=(),
+            results="dz dgamma df",
         ),
         "With a small gamma the block is nearly the identity, forwards and backwards, whatever the branch does.",
     ),
@@ -150,7 +156,13 @@ EXERCISES = [
                     _stream_past_the_norm
                 ),
                 "This is the gradient of a pre-LN layer, z + LN(z) W.": _as_pre_ln,
+                "The epsilon 1e-6 in LN is missing.": partial(_post_ln, eps=0.0),
+                "The epsilon is 1e-6 here, not 1e-5.": partial(_post_ln, eps=1e-5),
+                "The epsilon is 1e-6 here, not 1e-8.": partial(_post_ln, eps=1e-8),
+                "The epsilon is 1e-6 here, not 1e-12.": partial(_post_ln, eps=1e-12),
             },
+            allowed=_NORM,
+            results="dz dW",
         ),
         "One LayerNorm per layer lies on the way along the stream; in pre-LN none does.",
     ),
@@ -170,10 +182,16 @@ EXERCISES = [
                 "alpha is an argument: use the given value, not one computed from the number of layers.": (
                     lambda z0, W, alpha, dz_L: _deep_norm(z0, W, (2 * len(W)) ** 0.25, dz_L)
                 ),
+                "The epsilon 1e-6 in LN is missing.": partial(_deep_norm, eps=0.0),
+                "The epsilon is 1e-6 here, not 1e-5.": partial(_deep_norm, eps=1e-5),
+                "The epsilon is 1e-6 here, not 1e-8.": partial(_deep_norm, eps=1e-8),
+                "The epsilon is 1e-6 here, not 1e-12.": partial(_deep_norm, eps=1e-12),
                 "alpha is missing altogether: this is plain post-LN.": (
                     lambda z0, W, alpha, dz_L: _deep_norm(z0, W, 1.0, dz_L)
                 ),
             },
+            allowed=_NORM,
+            results="dz_0 dW",
         ),
         "alpha grows with the depth, so each branch changes the normalised stream less. LayerNorm takes the size of "
         "alpha out again, forwards and backwards.",

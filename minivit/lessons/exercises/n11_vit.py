@@ -1,21 +1,22 @@
 """Exercises of notebook 11, the whole Vision Transformer."""
 
-import math
+import functools
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from minivit import ops
-from minivit.lessons.exercise import Exercise, Wrong
-from minivit.lessons.judges import arrays, call, choice, function_like
+from minivit.lessons.diagnosis import diagnosed
+from minivit.lessons.exercise import Exercise
+from minivit.lessons.judges import choice, function_like
+from minivit.lessons.slips.vit import SLIPS, vit
 from minivit.models import ViT, ViTConfig
 
 
-def _patches(images: np.ndarray, P: int) -> np.ndarray:
-    """(B, height, width, C) -> (B, N, P P C), each patch in the order row, column, channel."""
-    B, height, width, C = images.shape
-    tiles = images.reshape(B, height // P, P, width // P, P, C).transpose(0, 1, 3, 2, 4, 5)
-    return tiles.reshape(B, -1, P * P * C)
+def _parameters(D: int, F: int, *, of_msa: int = 4, of_mlp: int = 2, of_D: int = 9, of_F: int = 1) -> int:
+    """of_msa, of_mlp: matrices; of_D, of_F: biases and scales of this length."""
+    return of_msa * D * D + of_mlp * D * F + of_D * D + of_F * F
 
 
 def _image_gradient(dz0, E, height, width, P, order=(0, 1, 3, 2, 4, 5)):
@@ -31,142 +32,112 @@ def _channels_first(dz0, E, height, width, P):
     return tiles.transpose(0, 1, 4, 2, 5, 3).reshape(len(dz0), height, width, -1)
 
 
+def _by_columns(dz0, E, height, width, P):
+    tiles = (dz0[:, 1:] @ E.T).reshape(len(dz0), width // P, height // P, P, P, -1)
+    return tiles.transpose(0, 2, 3, 1, 4, 5).reshape(len(dz0), height, width, -1)
+
+
 def _class_token_kept(dz0, E, height, width, P):
     shifted = np.concatenate([dz0[:, :1], dz0[:, :-1]], axis=1)  # what [:, :N] instead of [:, 1:] would take
     return _image_gradient(shifted, E, height, width, P)
 
 
 def _gradient_cases(rng: np.random.Generator) -> list[tuple]:
-    shapes = ((2, 6, 9, 3, 4, 5), (3, 8, 4, 2, 5, 7))  # B, height, width, P, C, D
+    shapes = ((2, 6, 9, 3, 4, 5), (3, 8, 4, 2, 5, 7), (1, 4, 12, 4, 1, 3), (4, 2, 3, 1, 2, 6))  # B, ..., P, C, D
     return [
         (rng.standard_normal((B, 1 + height * width // P**2, D)), rng.standard_normal((P * P * C, D)), height, width, P)
         for B, height, width, P, C, D in shapes
     ]
 
 
-def _vit(
-    images,
-    w,
-    P,
-    H,
-    *,
-    final_norm=True,
-    norm_first=True,
-    read=slice(None),
-    order=int,
-    form="tanh",
-    eps=1e-6,
-    wide=False,
-    add=True,
-):
-    """The model of exercise 11.5; every keyword is a place for a mistake.   read: the tokens that are averaged."""
-
-    def linear(x, name):
-        return x @ w[f"{name}.weight"] + w[f"{name}.bias"]
-
-    def norm(x, name):
-        return ops.layer_norm(x, w[f"{name}.scale"], w[f"{name}.bias"], eps)[0]
-
-    z = linear(_patches(images, P), "patch_embed.projection")
-    z = z + w["position_embedding"] if add else z
-    for i in sorted({name.split(".")[1] for name in w if name.startswith("blocks.")}, key=order):
-        block, D = f"blocks.{i}", z.shape[-1]
-        qkv = linear(norm(z, f"{block}.norm1"), f"{block}.attention.qkv")
-        if wide:  # scores divided by sqrt(D) instead of sqrt(D / H)
-            qkv[..., :D] /= math.sqrt(H)
-        z = linear(ops.attention(qkv, H)[0], f"{block}.attention.out") + z
-        hidden, _ = ops.gelu(linear(norm(z, f"{block}.norm2"), f"{block}.mlp.hidden"), form)
-        z = linear(hidden, f"{block}.mlp.out") + z
-    if final_norm and norm_first:
-        z = norm(z, "norm")
-    features = z[:, read].mean(axis=1)
-    if final_norm and not norm_first:
-        features = norm(features, "norm")
-    return linear(features, "head")
-
-
-_VIT_MISTAKES: dict[str, dict[str, Any]] = {
-    "The last LayerNorm (Eq. 4) is missing.": {"final_norm": False},
-    "The last LayerNorm comes before the mean: it looks at single tokens.": {"norm_first": False},
-    "The mean runs over all tokens. There is no [class] token here to leave out.": {"read": slice(1, None)},
-    "Token 0 alone is read. It is the first patch here; read the mean over all tokens.": {"read": slice(1)},
-    "The epsilon of LayerNorm is 1e-6, inside the root.": {"eps": 1e-5},
-    "The blocks are in the wrong order: sorted as text, blocks.10 comes before blocks.2.": {"order": str},
-    "This is GELU in its erf form; the published code, and w, go with the tanh form.": {"form": "erf"},
-    "The scores are divided by the square root of D, not of the width D / H of a head.": {"wide": True},
-    "The position embedding is missing.": {"add": False},
-}
-
-
-def _models() -> list[tuple[ViT, np.ndarray, int, int]]:
-    """Small models without a [class] token and with random parameters: (model, images, P, H)."""
+@functools.cache
+def _models() -> list[tuple[np.ndarray, dict[str, Any], int, int]]:
+    """Small models without a [class] token and with random parameters: (images, parameters, P, H)."""
     rng, found = np.random.default_rng(0), []
-    for depth, width, heads, size, patch in ((2, 6, 2, (4, 10), 2), (11, 6, 3, (6, 3), 3)):
+    for depth, width, heads, size, patch in ((2, 6, 2, (4, 10), 2), (11, 6, 3, (6, 3), 3), (1, 8, 4, (6, 4), 2)):
         config = ViTConfig(size, patch, width, depth, heads, mlp_width=7, num_classes=4, channels=2, classifier="gap")
         model = ViT(config, seed=0, dtype="float64")
         for tensor in model.parameters():
             tensor.data += 0.5 * rng.standard_normal(tensor.shape)
-        found.append((model, rng.standard_normal((3, *size, 2)), patch, heads))
-    return found
+        images = rng.standard_normal((3, *size, 2))
+        found.append((images, model.state_dict(), patch, heads))
+    images, w, P, H = found[0]
+    silenced = [("attention.out",), ("mlp.out",), ("attention.out", "mlp.out")]
+    return found + [(images, _silent(w, parts), P, H) for parts in silenced]
 
 
-def _judge_vit(answer: Any) -> str | None:
-    tried = _models()
-    got: list[np.ndarray] = []
-    for model, images, P, H in tried:
-        try:
-            got += arrays((call(answer, images, model.state_dict(), P, H),))
-        except Wrong as wrong:
-            raise Wrong(f"{wrong} The model has {model.config.depth} blocks.") from None
-        expected = (len(images), model.config.num_classes)
-        if got[-1].shape != expected:
-            return f"The logits have shape {got[-1].shape}, expected {expected}."
-    if _near(got, [model(images).data for model, images, _, _ in tried]):
-        return None
-    for hint, mistake in _VIT_MISTAKES.items():
-        if _near(got, [_vit(images, model.state_dict(), P, H, **mistake) for model, images, P, H in tried]):
-            return hint
-    right = [_near([a], [model(images).data]) for a, (model, images, _, _) in zip(got, tried, strict=True)]
-    if right == [True, False]:
-        return "It is right for 2 blocks and wrong for 11. In which order do you take them?"
+def _silent(w: dict[str, Any], parts: tuple[str, ...]) -> dict[str, Any]:
+    """Parameters of a model whose blocks add nothing by these parts."""
+    return {name: 0 * a if any(part in name for part in parts) else a for name, a in w.items()}
+
+
+def _adds(part: str) -> Callable[..., bool]:
+    return lambda images, w, P, H: bool(w[f"blocks.0.{part}.out.weight"].any())
+
+
+def _outside_the_blocks(args: tuple, results: tuple[np.ndarray, ...]) -> str:
+    if _adds("attention")(*args) or _adds("mlp")(*args):
+        return ""
     return (
-        "The logits have the right shape and differ from the library's. To find where, take a model with "
-        'classifier="gap": `tap = {}; model(images, tap=tap)` fills the dict with its tokens after every block.'
+        "It is wrong even for a model whose blocks add nothing: look at the patches, the position embedding, the last "
+        "LayerNorm, the mean and the head."
     )
-
-
-def _near(got: list[np.ndarray], wanted: list[np.ndarray]) -> bool:
-    return all(bool(np.abs(a - b).max() <= 1e-8 * np.abs(b).max()) for a, b in zip(got, wanted, strict=True))
 
 
 EXERCISES = [
     Exercise(
         "11.1",
-        function_like(
-            lambda D, F: 4 * D * D + 2 * D * F + 9 * D + F,
-            lambda rng: [(5, 11), (192, 768)],
+        diagnosed(
+            _parameters,
+            lambda rng: [(5, 11), (192, 768), (64, 64), (7, 3), (2, 1), (3, 8), (12, 5)],
             {
                 "The biases of the linear layers are missing: 3D + D in MSA, F + D in the MLP.": (
-                    lambda D, F: 4 * D * D + 2 * D * F + 4 * D
+                    partial(_parameters, of_D=4, of_F=0)
                 ),
-                "The LayerNorms are missing: two, each with a scale and a bias of D numbers.": (
-                    lambda D, F: 4 * D * D + 2 * D * F + 5 * D + F
-                ),
-                "These are the matrices alone: biases and LayerNorms count too.": lambda D, F: 4 * D * D + 2 * D * F,
+                "The LayerNorms are missing: two, each with a scale and a bias of D numbers. (Or the biases of MSA, as "
+                "many.)": (partial(_parameters, of_D=5)),
+                "These are the matrices alone: biases and LayerNorms count too.": partial(_parameters, of_D=0, of_F=0),
                 "F is an argument of its own: it need not be 4D.": lambda D, F: 12 * D * D + 13 * D,
-                "A block has two LayerNorms.": lambda D, F: 4 * D * D + 2 * D * F + 7 * D + F,
-                "MSA has a fourth matrix: the projection after the heads, D x D and a bias.": (
-                    lambda D, F: 3 * D * D + 2 * D * F + 8 * D + F
+                "2D numbers are missing: each of the two LayerNorms has a scale and a bias; q, k and v have a bias "
+                "each.": (partial(_parameters, of_D=7)),
+                "2D numbers are too many: a block has two LayerNorms; the last one is behind all blocks.": (
+                    partial(_parameters, of_D=11)
                 ),
+                "MSA has a fourth matrix: the projection after the heads, D x D and a bias.": (
+                    partial(_parameters, of_msa=3, of_D=8)
+                ),
+                "MSA has a fourth matrix, D x D: the projection after the heads.": partial(_parameters, of_msa=3),
+                "Queries, keys and values have a matrix each, D x D; this counts one for the three.": (
+                    partial(_parameters, of_msa=2)
+                ),
+                "The MLP has two matrices, D x F and F x D.": partial(_parameters, of_mlp=1),
+                "D numbers are missing: every linear layer has a bias, as long as its output.": (
+                    partial(_parameters, of_D=8)
+                ),
+                "The biases of queries, keys and values are missing: 3D.": partial(_parameters, of_D=6),
+                "The first layer of the MLP has a bias of F numbers.": partial(_parameters, of_F=0),
+                "A bias is as long as the output of its layer: F in the first layer of the MLP, D in the second.": (
+                    partial(_parameters, of_D=8, of_F=2)
+                ),
+                "A bias is as long as the output of its layer: F in the first layer of the MLP, not D.": (
+                    partial(_parameters, of_D=10, of_F=0)
+                ),
+            },
+            terms={
+                "D^2": lambda D, F: D * D,
+                "D F": lambda D, F: D * F,
+                "D": lambda D, F: D,
+                "F": lambda D, F: F,
+                "no letter": lambda D, F: 1,
             },
         ),
         "With F = 4D that is 12 D^2 + 13 D: to a good approximation a ViT has 12 L D^2 parameters.",
     ),
     Exercise(
         "11.2",
-        function_like(
+        diagnosed(
             lambda T, D: 0.5 + T / (4 * D),
-            lambda rng: [(197, 768), (65, 64), (10, 3)],
+            lambda rng: [(197, 768), (65, 64), (10, 3), (1, 8), (4, 5), (30, 7), (50, 2), (9, 20)],
             {
                 "The two products with A are missing: the ratio must depend on T.": lambda T, D: 0.5,
                 "The four projections are missing: 4 T D^2.": lambda T, D: T / (4 * D),
@@ -176,6 +147,22 @@ EXERCISES = [
                 ),
                 "This is the ratio of the MLP to attention, the other way round.": lambda T, D: 1 / (0.5 + T / (4 * D)),
                 "The MLP has two products, D to F and F to D.": lambda T, D: 1 + T / (2 * D),
+                "q k^T takes T^2 D and A v as many; this counts twice that.": lambda T, D: 0.5 + T / (2 * D),
+                "F = 4D: the MLP takes 8 T D^2; this is the ratio for F = D.": lambda T, D: 2 + T / D,
+                "The products with A take T^2 D each: T to the second power, D to the first.": (
+                    lambda T, D: 0.5 + D / (4 * T)
+                ),
+                "This is the number of multiply-adds of attention; divide it by that of the MLP.": (
+                    lambda T, D: 4 * T * D**2 + 2 * T**2 * D
+                ),
+            },
+            terms={
+                "no letter": lambda T, D: 1,
+                "T / D": lambda T, D: T / D,
+                "D / T": lambda T, D: D / T,
+                "1 / D": lambda T, D: 1 / D,
+                "1 / T": lambda T, D: 1 / T,
+                "T": lambda T, D: T,
             },
         ),
         "1/2 + T/(4D): the ratio is 1 at T = 2D. The number of heads does not matter.",
@@ -208,14 +195,40 @@ EXERCISES = [
                     lambda dz0, E, height, width, P: _image_gradient(dz0, E, height, width, P, (0, 1, 2, 3, 4, 5))
                 ),
                 "Token 0 is the [class] token; patch i is token i + 1.": _class_token_kept,
+                "The patches are numbered row by row; this puts them back column by column.": _by_columns,
+                "Each patch is turned upside down and left to right.": (
+                    lambda dz0, E, *rest: _image_gradient(dz0, E[::-1], *rest)
+                ),
+                "The patches are put back in reverse order.": (
+                    lambda dz0, E, *rest: _image_gradient(dz0[:, ::-1], E, *rest)
+                ),
+                "E maps pixels to features, and the gradient goes back with its transpose: E.T, not its inverse.": (
+                    lambda dz0, E, *rest: _image_gradient(dz0, np.linalg.pinv(E).T, *rest)
+                ),
             },
+            allowed=(),
         ),
         "The pullback of cutting into patches is putting them together again. No two patches share a pixel, so nothing "
         "is added up.",
     ),
     Exercise(
         "11.5",
-        _judge_vit,
+        diagnosed(
+            vit,
+            lambda rng: _models(),
+            {hint: partial(vit, slip=slip) for slip, hint in SLIPS.items()},
+            rtol=1e-8,
+            allowed=(),
+            where={
+                "there are more than ten blocks": lambda images, w, P, H: "blocks.10.norm1.scale" in w,
+                "attention adds something to the tokens": _adds("attention"),
+                "the MLP adds something to the tokens": _adds("mlp"),
+                "a block adds something to the tokens": lambda *args: _adds("attention")(*args) or _adds("mlp")(*args),
+            },
+            explained=_outside_the_blocks,
+            advice="The logits differ from the library's. To find where, take a model with "
+            'classifier="gap": `tap = {}; model(images, tap=tap)` fills the dict with its tokens after every block.',
+        ),
         "You have written a Vision Transformer from nothing but arrays.",
     ),
 ]

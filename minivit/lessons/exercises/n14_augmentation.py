@@ -1,21 +1,22 @@
 """Exercises of notebook 14, augmentation and regularisation."""
 
-import math
+from functools import partial
 
 import numpy as np
 
-from minivit.data.mixing import Mixing, mix
+from minivit.lessons.diagnosis import diagnosed
 from minivit.lessons.exercise import Exercise
-from minivit.lessons.judges import choice, function_like
+from minivit.lessons.judges import choice
+from minivit.lessons.slips.cutmix import SLIPS, cutmix, sticks_out
 
 
-def _skip(z, f, u, rate, dz_new, dropped=None, factor=None, factor_back=None, dz=None):
-    """Stochastic depth; each of the last four replaces what is right."""
+def _skip(z, f, u, rate, dz_new, dropped=None, factor=None, factor_back=None, branch_in_dz=0):
+    """Stochastic depth; each of the last four replaces what is right.   branch_in_dz: how often df is added to dz."""
     dropped = u < rate if dropped is None else dropped
     factor = 1 / (1 - rate) if factor is None else factor
-    factor_back = factor if factor_back is None else factor_back
     kept = ~dropped[:, None, None]
-    return z + kept * factor * f, dz_new if dz is None else dz, kept * factor_back * dz_new
+    df = kept * (factor if factor_back is None else factor_back) * dz_new
+    return z + kept * factor * f, dz_new + branch_in_dz * df, df
 
 
 def _skipped_images_lost(z, f, u, rate, dz_new):
@@ -24,93 +25,31 @@ def _skipped_images_lost(z, f, u, rate, dz_new):
     return m * (z + f), m * dz_new, m * dz_new
 
 
+def _unmasked_backward(z, f, u, rate, dz_new, factor=1.0):
+    return *_skip(z, f, u, rate, dz_new)[:2], dz_new * factor
+
+
 def _streams(rng: np.random.Generator) -> list[tuple]:
     cases = []
-    for shape, rate in (((6, 3, 2), 0.3), ((5, 2, 4), 0.45)):
+    for shape, rate in (((6, 3, 2), 0.3), ((5, 2, 4), 0.45), ((3, 4, 5), 0.5), ((2, 1, 3), 0.0)):
         u = rng.permuted(np.linspace(0.05, 0.95, shape[0]))  # some below the rate, some above
+        if shape[0] == 3:
+            u = np.array([0.2, 0.5, 0.7])  # one of them is the rate
         cases.append((rng.standard_normal(shape), rng.standard_normal(shape), u, rate, rng.standard_normal(shape)))
     return cases
 
 
-def _interval(length: int, extent: int, middle: int) -> tuple[int, int]:
-    start = middle - extent // 2
-    return max(0, start), min(length, start + extent)
-
-
-def _box(images, lam, centre, side=None):
-    """Top, bottom, left, right, cut off at the edges.   side: of the box, relative; the right one by default."""
-    height, width = images.shape[1:3]
-    side = math.sqrt(1 - lam) if side is None else side
-    rows = _interval(height, round(height * side), centre[0])
-    return *rows, *_interval(width, round(width * side), centre[1])
-
-
-def _kept(images, box) -> float:
-    """Share of the pixels outside the box."""
-    top, bottom, left, right = box
-    return 1 - (bottom - top) * (right - left) / (images.shape[1] * images.shape[2])
-
-
-def _cutmix(images, labels, lam, centre, side=None):
-    box = _box(images, lam, centre, side)
-    return mix(images, labels, Mixing(_kept(images, box), box))
-
-
-def _area_as_side(images, labels, lam, centre):
-    return _cutmix(images, labels, lam, centre, side=1 - lam)
-
-
-def _kept_as_side(images, labels, lam, centre):
-    return _cutmix(images, labels, lam, centre, side=math.sqrt(lam))
-
-
-def _planned_share(images, labels, lam, centre):
-    return mix(images, labels, Mixing(lam, _box(images, lam, centre)))
-
-
-def _labels_exchanged(images, labels, lam, centre):
-    box = _box(images, lam, centre)
-    return mix(images, labels, Mixing(1 - _kept(images, box), box))
-
-
-def _labels_untouched(images, labels, lam, centre):
-    return _cutmix(images, labels, lam, centre)[0], labels
-
-
-def _next_partner(images, labels, lam, centre):
-    """Image i + 1, by turning the batch round."""
-    mixed, mixed_labels = _cutmix(images[::-1], labels[::-1], lam, centre)
-    return mixed[::-1], mixed_labels[::-1]
-
-
-def _other_partner_for_labels(images, labels, lam, centre):
-    return _cutmix(images, labels, lam, centre)[0], _next_partner(images, labels, lam, centre)[1]
-
-
-def _corner(images, labels, lam, centre):
-    """The box begins at the centre."""
-    height, width = images.shape[1:3]
-    side = math.sqrt(1 - lam)
-    top, left = centre
-    box = (top, min(height, top + round(height * side)), left, min(width, left + round(width * side)))
-    return mix(images, labels, Mixing(_kept(images, box), box))
-
-
-def _in_place(images, labels, lam, centre):
-    """Images one after the other in the same array: the partner of the second is already mixed."""
-    top, bottom, left, right = box = _box(images, lam, centre)
-    mixed = images.copy()
-    for i in range(len(mixed)):
-        mixed[i, top:bottom, left:right] = mixed[i - 1, top:bottom, left:right]
-    return mixed, mix(images, labels, Mixing(_kept(images, box), box))[1]
-
-
-def _blended(images, labels, lam, centre):
-    return mix(images, labels, Mixing(lam, None))
-
-
 def _batches(rng: np.random.Generator) -> list[tuple]:
-    shapes = (((3, 8, 6, 2), 4, 0.6, (4, 2)), ((4, 7, 10, 1), 5, 0.3, (6, 8)), ((5, 9, 7, 3), 2, 0.7, (1, 4)))
+    """Boxes inside, cut off below and right, above and left; empty; of all pixels; of an image that is its partner."""
+    shapes = (
+        ((3, 8, 6, 2), 4, 0.6, (4, 2)),
+        ((4, 7, 10, 1), 5, 0.3, (6, 8)),
+        ((5, 9, 7, 3), 2, 0.7, (1, 4)),
+        ((2, 11, 5, 1), 3, 0.8, (0, 0)),
+        ((3, 5, 8, 2), 3, 1.0, (2, 3)),
+        ((2, 6, 4, 2), 4, 0.0, (3, 2)),
+        ((1, 7, 9, 1), 3, 0.5, (4, 4)),
+    )
     return [
         (rng.standard_normal(shape), rng.dirichlet(np.ones(classes), shape[0]), lam, centre)
         for shape, classes, lam, centre in shapes
@@ -132,40 +71,65 @@ EXERCISES = [
     ),
     Exercise(
         "14.2",
-        function_like(
+        diagnosed(
             _skip,
             _streams,
             {
                 "The branch is to be dropped where u < rate; this keeps it there.": (
                     lambda z, f, u, rate, dz: _skip(z, f, u, rate, dz, dropped=u >= rate)
                 ),
-                "The branches that are kept have to be divided by 1 - rate.": (
-                    lambda z, f, u, rate, dz: _skip(z, f, u, rate, dz, factor=1)
+                "Where u equals the rate the branch is kept: it is dropped where u < rate.": (
+                    lambda z, f, u, rate, dz: _skip(z, f, u, rate, dz, dropped=u <= rate)
                 ),
+                "The branches that are kept have to be divided by 1 - rate.": partial(_skip, factor=1),
                 "This divides by the rate; the probability of being kept is 1 - rate.": (
-                    lambda z, f, u, rate, dz: _skip(z, f, u, rate, dz, factor=1 / rate)
+                    lambda z, f, u, rate, dz: _skip(z, f, u, rate, dz, factor=np.divide(1, rate))
                 ),
                 "This multiplies by 1 - rate, as one does in evaluation if training was without a factor.": (
                     lambda z, f, u, rate, dz: _skip(z, f, u, rate, dz, factor=1 - rate)
                 ),
                 "The new z is right. df has to go through the same factors m, 1 / (1 - rate) included.": (
-                    lambda z, f, u, rate, dz: _skip(z, f, u, rate, dz, factor_back=1)
+                    partial(_skip, factor_back=1)
+                ),
+                "The gradients are right. The branches that are kept have to be divided by 1 - rate forward as well.": (
+                    lambda z, f, u, rate, dz: _skip(z, f, u, rate, dz, factor=1, factor_back=1 / (1 - rate))
+                ),
+                "The new z is right. Where the branch was dropped, f did not enter z', and its gradient is zero.": (
+                    _unmasked_backward
+                ),
+                "The new z is right, and so is the factor of df, but where the branch was dropped df is zero.": (
+                    lambda z, f, u, rate, dz: _unmasked_backward(z, f, u, rate, dz, 1 / (1 - rate))
+                ),
+                "Nothing is dropped: the branch is left out where u < rate.": (
+                    lambda z, f, u, rate, dz: _skip(z, f, u, rate, dz, dropped=np.zeros(len(u), bool))
                 ),
                 "Only the branch is dropped. The residual connection carries every image past it, and every "
                 "gradient.": _skipped_images_lost,
                 "z also passes by the branch unchanged: its gradient is that of the new z. (What f hands on to z is "
                 "the business of the branch.)": (
-                    lambda z, f, u, rate, dz: _skip(z, f, u, rate, dz, dz=_skip(z, f, u, rate, dz)[2])
+                    lambda z, f, u, rate, dz: (_skip(z, f, u, rate, dz)[0], *[_skip(z, f, u, rate, dz)[2]] * 2)
+                ),
+                "dz holds df as well. What f hands on to z is the business of the branch, which is not seen here.": (
+                    partial(_skip, branch_in_dz=1)
+                ),
+                "This is the branch alone: the residual connection adds z to it.": (
+                    lambda z, f, u, rate, dz: (_skip(z, f, u, rate, dz)[0] - z, *_skip(z, f, u, rate, dz)[1:])
+                ),
+                "z was added as well: its gradient is that of the new z, not zero.": (
+                    lambda z, f, u, rate, dz: (_skip(z, f, u, rate, dz)[0], 0 * dz, _skip(z, f, u, rate, dz)[2])
                 ),
             },
+            where={"a branch is dropped": lambda z, f, u, rate, dz: bool((u < rate).any())},
+            allowed=(),
+            results="z_new dz df",
         ),
         "One factor per image instead of one per number; the rest is dropout.",
     ),
     Exercise(
         "14.3",
-        function_like(
+        diagnosed(
             lambda L, p: L * (1 - p / 2),
-            lambda rng: [(12, 0.1), (4, 0.3), (2, 0.5)],
+            lambda rng: [(12, 0.1), (4, 0.3), (2, 0.5), (7, 0.9), (3, 0.2), (24, 0.4)],
             {
                 "This would be so if all blocks had the rate p; it rises from 0.": lambda L, p: L * (1 - p),
                 "This is how many are skipped; the others are passed.": lambda L, p: L * p / 2,
@@ -175,34 +139,39 @@ EXERCISES = [
                 "The rates go from 0 to p, not from p / L to p: the first block is never skipped.": (
                     lambda L, p: L - p * (L + 1) / 2
                 ),
+                "This is the share of the blocks; how many are they?": lambda L, p: 1 - p / 2,
+                "This is the probability that no block is skipped; asked is how many are passed on average.": (
+                    lambda L, p: float(np.prod(1 - p * np.arange(L) / (L - 1)))
+                ),
+                "A block's two branches count as halves, so an average of L blocks at most is passed.": (
+                    lambda L, p: 2 * L * (1 - p / 2)
+                ),
+                "Only the last block has the rate p; the mean rate is half of it, for each of the L blocks.": (
+                    lambda L, p: L - p / 2
+                ),
+                "The two branches of a block count as halves, not as two chances: a block counts 1 - rate.": (
+                    lambda L, p: float(np.sum((1 - p * np.arange(L) / (L - 1)) ** 2))
+                ),
+                "All blocks are passed with the probability 1 - rate, none with certainty but the first.": (
+                    lambda L, p: L
+                ),
             },
+            terms={"L": lambda L, p: L, "L p": lambda L, p: L * p, "p": lambda L, p: p, "no letter": lambda L, p: 1},
         ),
         "The mean of rates that rise linearly from 0 to p is p / 2.",
     ),
     Exercise(
         "14.4",
-        function_like(
-            _cutmix,
+        diagnosed(
+            cutmix,
             _batches,
-            {
-                "1 - lam is the share of the area, so each side is its square root.": _area_as_side,
-                "The box is what image i loses, the share 1 - lam of the area; this one has the share lam.": (
-                    _kept_as_side
-                ),
-                "The images are right. Part of the box may lie outside, and pixels are whole: the share in the labels "
-                "has to be counted from the box that was really replaced.": _planned_share,
-                "The images are right. The shares of the labels are exchanged: image i keeps what is outside the "
-                "box.": _labels_exchanged,
-                "The images are right. The labels have to be mixed as well.": _labels_untouched,
-                "The partner of image i is image i - 1; this takes image i + 1. np.roll(x, 1, axis=0) puts image i - 1 "
-                "in place i.": _next_partner,
-                "The images are right. Labels have the same partners as images.": _other_partner_for_labels,
-                "The box is around the centre; here it begins there.": _corner,
-                "The box of image i - 1 is copied after it was itself replaced. Read from the images as they "
-                "were.": _in_place,
-                "This blends whole images: that is mixup.": _blended,
-                "centre is (row, column).": lambda i, t, lam, centre: _cutmix(i, t, lam, centre[::-1]),
+            SLIPS,
+            where={
+                "the box sticks out of the image": sticks_out,
+                "the box lies inside the image": lambda *given: not sticks_out(*given),
             },
+            allowed=(),
+            results="images labels",
         ),
         "The same as minivit.data.cutmix, but for the draws.",
     ),

@@ -2,42 +2,18 @@
 
 import numpy as np
 
+from minivit.lessons.diagnosis import diagnosed
 from minivit.lessons.exercise import Exercise
-from minivit.lessons.judges import function_like
-
-
-def _front(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
-    best = [
-        i
-        for i, (price, value) in enumerate(zip(prices, accuracies, strict=True))
-        if not any(
-            p <= price and a >= value and (p < price or a > value) for p, a in zip(prices, accuracies, strict=True)
-        )
-    ]
-    return np.array(sorted(best, key=lambda i: prices[i]))
-
-
-def _all_by_price(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
-    return np.argsort(prices, kind="stable")
-
-
-def _worst_front(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
-    return _front(prices, -np.asarray(accuracies))
-
-
-def _running_maximum(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
-    """Keeps a model to which another of the same price is preferable."""
-    order = np.argsort(prices, kind="stable")
-    return np.array([i for k, i in enumerate(order) if accuracies[i] > np.max(accuracies[order[:k]], initial=-np.inf)])
-
-
-def _in_given_order(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
-    return np.sort(_front(prices, accuracies))
+from minivit.lessons.slips.pareto import SLIPS, explained, front, some_equal
+from minivit.lessons.slips.smallest_patch import judge_patch
 
 
 def _models(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Equal prices, the better model first or last, equal accuracies, one model, all on the front, one on the front."""
     ties = np.array([1.0, 1.0, 2.0, 3.0, 3.0]), np.array([0.1, 0.5, 0.5, 0.6, 0.7])
-    cases = [ties]
+    shuffled = np.array([3.0, 2.0, 1.0, 3.0, 1.0, 5.0, 4.0]), np.array([0.7, 0.5, 0.5, 0.6, 0.1, 0.9, 0.7])
+    one, falling = (np.array([2.0]), np.array([0.3])), (np.array([3.0, 1.0, 2.0]), np.array([0.2, 0.6, 0.4]))
+    cases = [ties, shuffled, one, falling, (np.array([9.0, 1.0, 4.0, 2.0]), np.array([0.8, 0.2, 0.5, 0.45]))]
     for n in (6, 9, 13):
         prices = rng.permutation(n) + 1.0
         scores = np.log(prices) + 1.5 * rng.standard_normal(n)
@@ -45,101 +21,33 @@ def _models(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
     return cases
 
 
-def _block_flop(N: int, D: int, M: int, of_attention: int = 4) -> int:
-    return 8 * N * D**2 + of_attention * N**2 * D + 4 * N * D * M
-
-
-def _smallest_patch(
-    side: int, D: int, L: int, budget: float, of_attention: int = 4, class_tokens: int = 0
-) -> int | None:
-    """of_attention: the factor of N^2 D."""
-    for patch in range(1, side + 1):
-        tokens = (side // patch) ** 2 + class_tokens
-        if side % patch == 0 and L * _block_flop(tokens, D, 4 * D, of_attention) <= budget:
-            return patch
-    return None
-
-
-def _any_patch(side: int, D: int, L: int, budget: float) -> int | None:
-    """The smallest that is affordable, whether it divides the side or not."""
-    sides = range(1, side + 1)
-    return next((p for p in sides if L * _block_flop((side // p) ** 2, D, 4 * D) <= budget), None)
-
-
-def _largest_patch(side: int, D: int, L: int, budget: float) -> int | None:
-    fits = [p for p in range(1, side + 1) if side % p == 0 and L * _block_flop((side // p) ** 2, D, 4 * D) <= budget]
-    return max(fits, default=None)
-
-
-def _number_or_minus_one(patch: object) -> object:
-    """None as a number, since answers are compared as numbers; a number below 1 as none that could be right."""
-    return -1 if patch is None else -2 if isinstance(patch, int | float) and patch < 1 else patch
-
-
-def _judge_patch(answer):
-    if not callable(answer):
-        return "The answer should be a function of side, D, L and budget."
-
-    def as_number(side, D, L, budget):
-        patch = answer(side, D, L, budget)
-        if patch is ... or (patch is None and (side, budget) == CASES[0][::3]):
-            return None  # not answered yet: there is an affordable patch in the first case
-        return _number_or_minus_one(patch)
-
-    return _PATCHES(as_number)
-
-
-CASES = [
-    (224, 768, 12, 40e9),
-    (32, 64, 4, 8e6),
-    (48, 64, 2, 1e9),
-    (30, 128, 3, 2e8),
-    (32, 64, 4, 1e5),
-    (36, 48, 4, 3e7),
-    (24, 32, 2, 1.01 * 2 * _block_flop(36, 32, 4 * 32)),  # just enough for 36 tokens, not for 37
-]
-_PATCHES = function_like(
-    lambda *case: _number_or_minus_one(_smallest_patch(*case)),
-    lambda rng: CASES,
-    {
-        "A patch must divide the side of the image.": lambda *case: _number_or_minus_one(_any_patch(*case)),
-        "This is the largest patch, the cheapest model.": lambda *case: _number_or_minus_one(_largest_patch(*case)),
-        "This leaves out the products inside attention.": (
-            lambda side, D, L, budget: _number_or_minus_one(_smallest_patch(side, D, L, budget, of_attention=0))
-        ),
-        "Inside attention there are two products, q k^T and A v: 4 N^2 D.": (
-            lambda side, D, L, budget: _number_or_minus_one(_smallest_patch(side, D, L, budget, of_attention=2))
-        ),
-        "This counts a [class] token, and there is none here.": (
-            lambda side, D, L, budget: _number_or_minus_one(_smallest_patch(side, D, L, budget, class_tokens=1))
-        ),
-        "If even a single patch is too expensive, return None.": (
-            lambda *case: _smallest_patch(*case) or _number_or_minus_one(0)
-        ),
-    },
-)
-
 EXERCISES = [
     Exercise(
         "16.1",
-        function_like(
+        diagnosed(
             lambda N: 4 * (N - 1) + 1,
-            lambda rng: [(17,), (197,), (50,)],
+            lambda rng: [(17,), (197,), (50,), (2,)],
             {
                 "The patches become four times as many; the [class] token stays one.": lambda N: 4 * N,
                 "Half the side means twice as many patches in each direction: four times as many.": (
                     lambda N: 2 * (N - 1) + 1
                 ),
                 "Twice in each direction is four times, and the [class] token is not doubled.": lambda N: 2 * N,
+                "These are the patches; the [class] token is a token as well.": lambda N: 4 * (N - 1),
+                "N counts the [class] token already: N - 1 patches become four times as many.": lambda N: 4 * N + 1,
+                "Patches of half the side are more, not fewer.": lambda N: (N - 1) / 4 + 1,
+                "Four times as many patches, not sixteen times.": lambda N: 16 * (N - 1) + 1,
+                "Four times as many patches, not the square of their number.": lambda N: (N - 1) ** 2 + 1,
             },
+            terms={"N": lambda N: N, "no letter": lambda N: 1, "N^2": lambda N: N * N},
         ),
         "Four times the tokens: four times the products with weights, sixteen times the work inside attention.",
     ),
     Exercise(
         "16.2",
-        function_like(
+        diagnosed(
             lambda D, F: 2 * D + F,
-            lambda rng: [(768, 3072), (64, 100), (192, 768)],
+            lambda rng: [(768, 3072), (64, 100), (192, 768), (5, 3), (2, 9), (30, 31), (7, 1)],
             {
                 "This is right for F = 4 D only.": lambda D, F: 6 * D,
                 "The products with weights are those of attention, 8 N D^2, and of the MLP, 4 N D F; this leaves out "
@@ -147,27 +55,43 @@ EXERCISES = [
                 "This leaves out the projections of attention, 8 N D^2.": lambda D, F: F,
                 "Inside attention there are two products, q k^T and A v: 4 N^2 D.": lambda D, F: 2 * (2 * D + F),
                 "The projections of attention cost 8 N D^2. Divided by 4 N D that is 2 D.": lambda D, F: D + F,
+                "4 N^2 D are FLOP, two for each multiply-add. Count the products with weights in FLOP as well.": (
+                    lambda D, F: D + F / 2
+                ),
+                "The MLP has two products, D to F and F to D: 4 N D F.": lambda D, F: 2 * D + F / 2,
+                "Attention has four projections, D to D: queries, keys, values, and the one after the heads.": (
+                    lambda D, F: 1.5 * D + F
+                ),
+                "The MLP has two products, 2 N D F each: 4 N D F together.": lambda D, F: 2 * D + 2 * F,
+                "Both sides have one N more than this takes away: 4 N^2 D = 8 N D^2 + 4 N D F.": (
+                    lambda D, F: (2 * D + F) ** 0.5
+                ),
+                "Divide by 4 N D: D is in every term once more than this takes away.": lambda D, F: 2 * D**2 + D * F,
+            },
+            terms={
+                "D": lambda D, F: D,
+                "F": lambda D, F: F,
+                "no letter": lambda D, F: 1,
+                "F^2 / D": lambda D, F: F * F / D,
+                "D^2 / F": lambda D, F: D * D / F,
             },
         ),
         "With F = 4 D it is 6 D: 4,608 tokens for ViT-B, an image of more than 1,000 pixels with patches of 16.",
     ),
     Exercise(
         "16.3",
-        function_like(
-            _front,
+        diagnosed(
+            front,
             _models,
-            {
-                "These are all models. One that another beats in both is not on the front.": _all_by_price,
-                "This is the front of the least accurate models.": _worst_front,
-                "The right models, but not sorted by price.": _in_given_order,
-                "Of two models of the same price only the more accurate one is on the front.": _running_maximum,
-            },
+            SLIPS,
+            where={"two prices or accuracies are equal": some_equal},
+            explained=explained,
         ),
         "Sorted by price, and by falling accuracy where prices agree, it is where the running maximum rises.",
     ),
     Exercise(
         "16.4",
-        _judge_patch,
+        judge_patch,
         "Small patches are paid for twice: once per token, and once per pair of tokens.",
     ),
 ]

@@ -4,22 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from minivit.lessons.diagnosis import diagnosed
 from minivit.lessons.exercise import Exercise
-from minivit.lessons.judges import function_like, number
-from minivit.models.posemb import resize_matrix, resize_posemb
+from minivit.lessons.judges import number
+from minivit.lessons.slips.half_pixel import SLIPS, corner_weights, half_pixel_weights, nearest
+from minivit.models.posemb import resize_posemb
 
 Grid = tuple[int, int]
 Weights = Callable[[int, int], np.ndarray]
-
-
-def corner_weights(old: int, new: int) -> np.ndarray:
-    """Weights along one axis as the published code has them: (new, old)."""
-    return resize_matrix(old, new, "align_corners")
-
-
-def half_pixel_weights(old: int, new: int) -> np.ndarray:
-    """Weights along one axis with patch centres at half-integers: (new, old)."""
-    return resize_matrix(old, new, "half_pixel")
 
 
 def _resized(table, old, new, weights):
@@ -85,25 +77,20 @@ def _averaged(d_new, old, new, weights):
     return d
 
 
-def _nearest(old: int, new: int) -> np.ndarray:
-    places = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-    return np.eye(old)[np.rint(places).astype(int)]
+def _with_first(table, row):
+    return np.concatenate([row[None], table[1:]])
 
 
-def _unclipped(old: int, new: int) -> np.ndarray:
-    """Extrapolates beyond the first and the last place."""
-    places = (np.arange(new) + 0.5) * old / new - 0.5
-    below = np.clip(np.floor(places).astype(int), 0, old - 2)
-    weights = np.zeros((new, old))
-    weights[np.arange(new), below] = 1 - (places - below)
-    weights[np.arange(new), below + 1] = places - below
-    return weights
+def _by_columns(table, grid):
+    """A table of a grid (rows, columns) whose rows are taken as if it had been written column by column."""
+    d = table[1:].reshape(grid[1], grid[0], -1).swapaxes(0, 1)
+    return np.concatenate([table[:1], d.reshape(-1, table.shape[1])])
 
 
-def _half_forgotten(old: int, new: int) -> np.ndarray:
-    """The left edges of the patches in the place of their centres."""
-    places = np.clip(np.arange(new) * old / new, 0, old - 1)
-    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(old)))
+def _resized_by(table, old, new, weights):
+    grid = table[1:].reshape(*old, -1)
+    moved = np.einsum("iu,jv,uvd->ijd", weights(old[0], new[0]), weights(old[1], new[1]), grid)
+    return np.concatenate([table[:1], moved.reshape(-1, table.shape[1])])
 
 
 # old grid, new grid, width, weights
@@ -111,6 +98,7 @@ GRIDS = (
     ((3, 4), (5, 6), 2, corner_weights),
     ((2, 5), (4, 7), 3, half_pixel_weights),
     ((4, 2), (3, 5), 1, corner_weights),
+    ((3, 3), (2, 4), 4, half_pixel_weights),
 )
 
 
@@ -132,31 +120,34 @@ EXERCISES = [
                 197: "This is the table before: (224 / 16)^2 + 1.",
                 24: "This is the number of patches along one side.",
                 147457: "One row per pixel? One per patch.",
+                196: "This is the table before, without the [class] token.",
+                25: "These are the patches along one side and the [class] token; patches fill a square.",
+                578: "There is one [class] token.",
+                9217: "The pixels are divided by 16 in both directions: (384 / 16)^2 patches.",
+                9216: "The pixels are divided by 16 in both directions: (384 / 16)^2 patches.",
+                380: "576 - 196 patches are new; the table has all of them.",
             },
         ),
         "24 x 24 + 1: nearly three times as many tokens as before, more than eight times as many attention weights.",
     ),
     Exercise(
         "17.2",
-        function_like(
-            lambda old, new: resize_matrix(old, new, "half_pixel"),
-            lambda rng: [(3, 5), (4, 7), (5, 3), (6, 4)],
-            {
-                "These are the weights of align_corners: the first and the last place coincide.": corner_weights,
-                "This takes the nearest old place alone; linear interpolation mixes two.": _nearest,
-                "Places before the first and behind the last one are extrapolated: limit the coordinate to "
-                "0..old-1.": _unclipped,
-                "A patch's centre is half a patch from its edge: (i + 1/2) old / new - 1/2.": _half_forgotten,
-                "The weights are transposed: a row for each new place.": (
-                    lambda old, new: resize_matrix(old, new, "half_pixel").T
-                ),
+        diagnosed(
+            half_pixel_weights,
+            lambda rng: [(3, 5), (4, 7), (5, 3), (6, 4), (2, 8), (9, 3), (4, 4), (7, 1), (12, 3)],
+            SLIPS,
+            allowed=(),
+            where={
+                "the grid shrinks": lambda old, new: new < old,
+                "the grid grows": lambda old, new: new > old,
+                "old is no multiple of new": lambda old, new: old % new > 0,
             },
         ),
         "It treats all patches alike, whereas align_corners fixes the outermost ones: two answers to what a place is.",
     ),
     Exercise(
         "17.3",
-        function_like(
+        diagnosed(
             _resized,
             _tables,
             {
@@ -170,13 +161,30 @@ EXERCISES = [
                 "The [class] row comes first.": _class_row_last,
                 "The [class] row is missing.": lambda *given: _resized(*given)[1:],
                 "Use the weights that you are given; they need not be those of align_corners.": _own_weights,
+                "The [class] row is zero here: copy it.": (
+                    lambda *given: _resized(*given) * (np.arange(1 + given[2][0] * given[2][1]) > 0)[:, None]
+                ),
+                "The [class] row is a mean of the others here: copy it.": (
+                    lambda *given: np.concatenate([given[0][1:].mean(axis=0)[None], _resized(*given)[1:]])
+                ),
+                "This takes the nearest old place; use the weights that you are given.": (
+                    lambda table, old, new, weights: _resized_by(table, old, new, nearest)
+                ),
+                "The rows are resized with the weights in reverse: place 0 is the first of the new ones, too.": (
+                    lambda table, old, new, weights: _resized_by(table, old, new, lambda a, b: weights(a, b)[::-1])
+                ),
+            },
+            allowed=(),
+            where={
+                "the weights are not those of align_corners": lambda *given: given[3] is half_pixel_weights,
+                "the old grid is not square": lambda table, old, new, weights: old[0] != old[1],
             },
         ),
         "This is resize_posemb, for any weights.",
     ),
     Exercise(
         "17.4",
-        function_like(
+        diagnosed(
             _backward,
             _gradients,
             {
@@ -186,6 +194,24 @@ EXERCISES = [
                 "This undoes the interpolation, with the inverse. The pullback is the transpose.": _undone,
                 "The [class] row was copied, so its gradient is copied as well.": _class_row_zero,
                 "No division: an old place that contributes to many new ones collects from all of them.": _averaged,
+                "The [class] row comes first, in the gradient as well.": (
+                    lambda *given: np.roll(_backward(*given), -1, axis=0)
+                ),
+                "The [class] row is missing.": lambda *given: _backward(*given)[1:],
+                "The [class] row collects nothing from the patches: its gradient is copied, not added to.": (
+                    lambda *given: _with_first(_backward(*given), given[0].sum(axis=0))
+                ),
+                "The gradient of the new table is in row-major order: its grid is (h2, w2), row by row.": (
+                    lambda d, old, new, weights: _backward(_by_columns(d, new), old, new, weights)
+                ),
+                "The old grid, too, is to be written row by row.": (
+                    lambda d, old, new, weights: _by_columns(_backward(d, old, new, weights), old[::-1])
+                ),
+            },
+            allowed=(),
+            where={
+                "the weights are not those of align_corners": lambda *given: given[3] is half_pixel_weights,
+                "the old grid is not square": lambda d, old, new, weights: old[0] != old[1],
             },
         ),
         "For a linear map the pullback is its transpose, whatever the map is.",

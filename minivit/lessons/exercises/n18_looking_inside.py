@@ -1,9 +1,13 @@
 """Exercises of notebook 18, looking inside."""
 
+from functools import partial
+
 import numpy as np
 
+from minivit.lessons.diagnosis import diagnosed
 from minivit.lessons.exercise import Exercise
-from minivit.lessons.judges import function_like, number
+from minivit.lessons.judges import number
+from minivit.lessons.slips.lengths import SLIPS, shares_by_length
 from minivit.models.inside import patch_distances
 
 
@@ -48,6 +52,31 @@ def _heads_apart(attention, kept):
     return np.mean([_rollout(attention[:, h : h + 1], kept) for h in range(attention.shape[1])], axis=0)
 
 
+def _only_last(attention, kept):
+    return _rollout(attention[-1:], kept[-1:])
+
+
+def _largest_head(attention, kept):
+    return _rollout(attention.max(axis=1, keepdims=True), kept)
+
+
+def _without_first(attention, kept):
+    """What the first block does is left out."""
+    return _rollout(attention[1:], kept[1:])
+
+
+def _entry_by_entry(attention, kept):
+    mixed = np.ones(attention.shape[-2:])
+    for weights, share in zip(attention.mean(axis=1), kept, strict=True):
+        mixed = mixed * (share * np.eye(len(mixed)) + (1 - share) * weights)
+    return mixed
+
+
+def _mean_of_blocks(attention, kept):
+    n = attention.shape[-1]
+    return np.mean([_rollout(attention[i : i + 1], kept[i : i + 1]) for i in range(len(kept))], axis=0).reshape(n, n)
+
+
 def _attention(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """Weights that are positive and sum to 1 over the last axis."""
     e = np.exp(rng.standard_normal(shape))
@@ -55,7 +84,10 @@ def _attention(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def _blocks(rng: np.random.Generator) -> list[tuple]:
-    return [(_attention(rng, *shape), rng.uniform(0.2, 0.8, shape[0])) for shape in ((3, 2, 4, 4), (2, 3, 5, 5))]
+    return [
+        (_attention(rng, *shape), rng.uniform(0.2, 0.8, shape[0]))
+        for shape in ((3, 2, 4, 4), (2, 3, 5, 5), (1, 4, 3, 3))
+    ]
 
 
 def _to_others(attention, grid, pitch, leave_out_self=True, rescale=True, over=-1):
@@ -76,60 +108,31 @@ def _class_not_last(attention, grid, pitch):
     return _to_others(np.roll(attention, 1, axis=(1, 2)), grid, pitch)
 
 
+def _class_in_sum(attention, grid, pitch):
+    weights = attention[:, 1:] * (1 - np.eye(1 + grid[0] * grid[1]))[1:]
+    return ((weights[:, :, 1:] * patch_distances(grid, pitch)).sum(axis=-1) / weights.sum(axis=-1)).mean(axis=-1)
+
+
+def _blocks_apart(attention, grid, pitch, of=lambda d: np.abs(d).sum(axis=-1)):
+    """Another distance: across and down are added."""
+    places = np.stack(np.divmod(np.arange(grid[0] * grid[1]), grid[1]), axis=1) * np.array(pitch)
+    distances = of(places[:, None] - places)
+    weights = attention[:, 1:, 1:] * (1 - np.eye(len(places)))
+    return ((weights * distances).sum(axis=-1) / weights.sum(axis=-1)).mean(axis=-1)
+
+
 def _grids(rng: np.random.Generator) -> list[tuple]:
-    cases = (((2, 3), (4.0, 5.0), 2), ((4, 2), (3.0, 2.0), 3))
+    cases = (((2, 3), (4.0, 5.0), 2), ((4, 2), (3.0, 2.0), 3), ((1, 5), (2.0, 7.0), 2), ((2, 2), (1.0, 3.0), 1))
     return [
         (_attention(rng, heads, 1 + rows * columns, 1 + rows * columns), (rows, columns), pitch)
         for (rows, columns), pitch, heads in cases
     ]
 
 
-def _by_length(A, v, U):
-    heads, _, K = v.shape
-    values = np.einsum("hjk,hkd->hjd", v, U.reshape(heads, K, -1))  # what each head would hand over, projected
-    return _row_shares(np.linalg.norm(np.einsum("hij,hjd->ijd", A, values), axis=-1))
-
-
-def _row_shares(lengths):
-    return lengths / lengths.sum(axis=-1, keepdims=True)
-
-
-def _over_queries(A, v, U):
-    """Shares that sum to 1 over i."""
-    heads, _, K = v.shape
-    values = np.einsum("hjk,hkd->hjd", v, U.reshape(heads, K, -1))
-    lengths = np.linalg.norm(np.einsum("hij,hjd->ijd", A, values), axis=-1)
-    return lengths / lengths.sum(axis=0)
-
-
-def _lengths_of_heads_added(A, v, U):
-    heads, _, K = v.shape
-    lengths = np.linalg.norm(np.einsum("hjk,hkd->hjd", v, U.reshape(heads, K, -1)), axis=-1)
-    return _row_shares(np.einsum("hij,hj->ij", A, lengths))
-
-
-def _not_projected(A, v, U):
-    return _row_shares(np.linalg.norm(np.einsum("hij,hjk->ijhk", A, v), axis=(-2, -1)))
-
-
-def _heads_last(A, v, U):
-    """Rows of U taken in the order (K, H)."""
-    heads, _, K = v.shape
-    return _by_length(A, v, U.reshape(K, heads, -1).swapaxes(0, 1).reshape(heads * K, -1))
-
-
-def _length_of_sum(A, v, U):
-    """One vector for each j: the weights of all queries added up."""
-    heads, _, K = v.shape
-    values = np.einsum("hjk,hkd->hjd", v, U.reshape(heads, K, -1))
-    f = np.einsum("hij,hjd->ijd", A, values)
-    return np.linalg.norm(f, axis=-1) / np.linalg.norm(f.sum(axis=1), axis=-1, keepdims=True)
-
-
 def _heads(rng: np.random.Generator) -> list[tuple]:
     return [
         (_attention(rng, h, n, n), rng.standard_normal((h, n, k)), rng.standard_normal((h * k, d)))
-        for h, n, k, d in ((2, 4, 3, 5), (3, 5, 2, 7))
+        for h, n, k, d in ((2, 4, 3, 5), (3, 5, 2, 7), (1, 3, 4, 2), (4, 6, 2, 8))
     ]
 
 
@@ -143,6 +146,11 @@ EXERCISES = [
                 8 / 9: "This is in patches; a patch is 4 pixels wide.",
                 4: "This is right for the two patches at the ends; the one in the middle has its neighbours nearer.",
                 8 / 3: "This is right for the patch in the middle; those at the ends have further to go.",
+                4 / 3: "This is in patches, and without the patch itself, which has a third of the weight.",
+                8: "This is the largest distance, from end to end; the weights are spread over all three patches.",
+                2: "The patches are 4 pixels wide, and their middles 4 pixels apart.",
+                64 / 9: "The middles of neighbouring patches are 4 pixels apart, not 8.",
+                32: "This is the sum over all pairs; each query has its mean, and the head the mean of these.",
                 32 / 3: "This is the sum of three queries; the attention distance is their mean.",
             },
             rtol=2e-3,  # 3.56 will do
@@ -151,7 +159,7 @@ EXERCISES = [
     ),
     Exercise(
         "18.2",
-        function_like(
+        diagnosed(
             _rollout,
             _blocks,
             {
@@ -167,14 +175,21 @@ EXERCISES = [
                 "This rolls out every head for itself. Heads are mixed in every block, so take the mean "
                 "first.": _heads_apart,
                 "The residual connection is missing.": lambda attention, kept: _rollout(attention, 0 * kept),
+                "This is the last block alone; the matrices of all blocks are multiplied.": _only_last,
+                "The first block is missing.": _without_first,
+                "Take the mean over the heads, not the largest.": _largest_head,
+                "The matrices of the blocks are multiplied as matrices (@), not entry by entry.": _entry_by_entry,
+                "The matrices of the blocks are multiplied; this is their mean.": _mean_of_blocks,
             },
+            where={"there is more than one block": lambda attention, kept: len(kept) > 1},
+            allowed=(),
         ),
         "In each step what was there is kept in part. With share 1 the rollout is the identity, whatever attention "
         "does.",
     ),
     Exercise(
         "18.3",
-        function_like(
+        diagnosed(
             _to_others,
             _grids,
             {
@@ -192,33 +207,50 @@ EXERCISES = [
                 "pitch is (down, across): rows are pitch[0] apart, columns pitch[1].": (
                     lambda attention, grid, pitch: _to_others(attention, grid, pitch[::-1])
                 ),
+                "As queries the first tokens were taken, [class] among them: patch i is token i + 1.": (
+                    lambda attention, grid, pitch: _to_others(np.roll(attention, 1, axis=1), grid, pitch)
+                ),
+                "As keys the first tokens were taken, [class] among them: patch j is token j + 1.": (
+                    lambda attention, grid, pitch: _to_others(np.roll(attention, 1, axis=2), grid, pitch)
+                ),
                 "This counts patches; the distance is in pixels.": (
                     lambda attention, grid, pitch: _to_others(attention, grid, (1, 1))
                 ),
                 "Patches are numbered row by row: patch i is in row i // columns and column i % columns.": (
                     lambda attention, grid, pitch: _to_others(attention, grid[::-1], pitch)
                 ),
+                "The distance is the straight line, the root of the sum of the squares, not down plus across.": (
+                    _blocks_apart
+                ),
+                "This is the mean of the squared distances: the root is missing.": (
+                    partial(_blocks_apart, of=lambda d: (d**2).sum(axis=-1))
+                ),
+                "The distance is the straight line, not the larger one of down and across.": (
+                    partial(_blocks_apart, of=lambda d: np.abs(d).max(axis=-1))
+                ),
+                "The weights of the other patches sum to 1: the weight of [class] does not count in their sum "
+                "either.": _class_in_sum,
+                "Queries are patches as well: this gives a sum over them, not a mean.": (
+                    lambda attention, grid, pitch: _to_others(attention, grid, pitch) * (attention.shape[1] - 1)
+                ),
             },
+            where={
+                "there is more than one row of patches": lambda attention, grid, pitch: grid[0] > 1,
+                "there is more than one head": lambda attention, grid, pitch: len(attention) > 1,
+            },
+            allowed=("patch_distances", "patch_positions"),
         ),
         "A head that looks at itself and at one far patch has a small distance in the one definition and a large one "
         "in the other: say which you report.",
     ),
     Exercise(
         "18.4",
-        function_like(
-            _by_length,
+        diagnosed(
+            shares_by_length,
             _heads,
-            {
-                "The lengths of the heads' parts are added here. The parts are vectors and may cancel: add them, then "
-                "take the length.": _lengths_of_heads_added,
-                "The projection is missing. It decides how long a vector is in the residual stream.": _not_projected,
-                "The rows of U belong to head 0 first, then to head 1: reshape to (H, K, D), not to (K, H, D).": (
-                    _heads_last
-                ),
-                "The shares of what token i gets sum to 1 over j, the last axis.": _over_queries,
-                "The denominator is the sum of the lengths, not the length of the sum.": _length_of_sum,
-                "This is the mean of the attention weights: the values do not enter.": lambda A, v, U: A.mean(axis=0),
-            },
+            SLIPS,
+            where={"there is more than one head": lambda A, v, U: len(A) > 1},
+            allowed=(),
         ),
         "A large weight on a short value is little. Kobayashi et al. found just that for the separator tokens of BERT.",
     ),

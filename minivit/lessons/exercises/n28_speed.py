@@ -1,84 +1,121 @@
 """Exercises of notebook 28, speed."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
+from minivit.lessons.diagnosis import diagnosed
 from minivit.lessons.exercise import Exercise
-from minivit.lessons.judges import function_like
+from minivit.lessons.slips.merging import SLIPS, merged
+
+
+def _divisors(L: int) -> list[int]:
+    return [s for s in range(1, L + 1) if L % s == 0]
+
+
+def _peak(L: int, a: float, x: float, s: float) -> float:
+    return L / s * x + s * a
 
 
 def _best_segment(L: int, a: float, x: float) -> int:
-    divisors = [s for s in range(1, L + 1) if L % s == 0]
-    return min(divisors, key=lambda s: L / s * x + s * a)
+    return min(_divisors(L), key=lambda s: _peak(L, a, x, s))
+
+
+def _best_whole_number(L: int, a: float, x: float) -> int:
+    return min(range(1, L + 1), key=lambda s: _peak(L, a, x, s))
+
+
+def _worst_segment(L: int, a: float, x: float) -> int:
+    return max(_divisors(L), key=lambda s: _peak(L, a, x, s))
 
 
 def _nearest_divisor(L: int, a: float, x: float) -> int:
-    best = math.sqrt(L * x / a)
-    return min((s for s in range(1, L + 1) if L % s == 0), key=lambda s: abs(s - best))
+    return min(_divisors(L), key=lambda s: abs(s - math.sqrt(L * x / a)))
+
+
+def _divisor_below(L: int, a: float, x: float) -> int:
+    return max((s for s in _divisors(L) if s * s * a <= L * x), default=1)
+
+
+def _divisor_above(L: int, a: float, x: float) -> int:
+    return min((s for s in _divisors(L) if s * s * a >= L * x), default=L)
+
+
+def _among(leave_out: int, L: int, a: float, x: float) -> int:
+    """The best divisor but for 1 or L."""
+    left = [s for s in _divisors(L) if s != (1 if leave_out == 1 else L)] or [1]
+    return min(left, key=lambda s: _peak(L, a, x, s))
+
+
+def _root_of(quotient: Callable[[int, float, float], float], L: int, a: float, x: float) -> float:
+    return math.sqrt(quotient(L, a, x))
+
+
+_LAYERS = [
+    (12, 10.0, 1.0),
+    (24, 9.0, 4.0),
+    (16, 1.0, 1.0),
+    (36, 1.0, 5.0),
+    (12, 1.0, 100.0),
+    (12, 1.0, 6.3),
+    (13, 1.0, 2.0),
+    (48, 7.0, 3.0),
+    (60, 2.0, 1.1),
+    (96, 34.0, 4.0),
+    (30, 3.0, 10.0),
+    (24, 1.0, 0.9),
+]
 
 
 def _parts(rng: np.random.Generator) -> list[tuple]:
     """Counts, means and sums of squared deviations; the last with means so large that their squares lose the rest."""
     cases = []
-    for n1, n2, mean in ((3, 5, 0.0), (1, 7, 2.0), (40, 2, -3.0), (4, 4, 1e8)):
-        parts = [mean + rng.standard_normal(n) + i for i, n in enumerate((n1, n2))]
+    for n1, n2, mean in ((3, 5, 0.0), (1, 7, 2.0), (40, 2, -3.0), (6, 6, 1.0), (1, 1, 0.5), (4, 4, 1e8), (2, 9, -1e8)):
+        parts = [mean + rng.standard_normal(n) + 2 * i for i, n in enumerate((n1, n2))]
         cases.append(tuple(v for p in parts for v in (len(p), float(p.mean()), float(((p - p.mean()) ** 2).sum()))))
     return cases
-
-
-def _merged(n1, mean1, ss1, n2, mean2, ss2):
-    n, gap = n1 + n2, mean2 - mean1
-    return n, mean1 + gap * (n2 / n), ss1 + ss2 + gap * gap * (n1 * n2 / n)
-
-
-def _plain_mean(n1, mean1, ss1, n2, mean2, ss2):
-    _, _, ss = _merged(n1, mean1, ss1, n2, mean2, ss2)
-    return n1 + n2, (mean1 + mean2) / 2, ss
-
-
-def _without_gap(n1, mean1, ss1, n2, mean2, ss2):
-    n, mean, _ = _merged(n1, mean1, ss1, n2, mean2, ss2)
-    return n, mean, ss1 + ss2
-
-
-def _gap_not_weighted(n1, mean1, ss1, n2, mean2, ss2):
-    n, mean, _ = _merged(n1, mean1, ss1, n2, mean2, ss2)
-    return n, mean, ss1 + ss2 + (mean2 - mean1) ** 2
-
-
-def _counts_exchanged(n1, mean1, ss1, n2, mean2, ss2):
-    n, _, ss = _merged(n1, mean1, ss1, n2, mean2, ss2)
-    return n, (n2 * mean1 + n1 * mean2) / n, ss
-
-
-def _through_squares(n1, mean1, ss1, n2, mean2, ss2):
-    n, mean, _ = _merged(n1, mean1, ss1, n2, mean2, ss2)
-    return n, mean, (ss1 + n1 * mean1**2) + (ss2 + n2 * mean2**2) - n * mean**2
 
 
 EXERCISES = [
     Exercise(
         "28.1",
-        function_like(
+        diagnosed(
             lambda n: 2 * n**3 / (3 * n**2 * 4),
-            lambda rng: [(64,), (1000,), (7,)],
+            lambda rng: [(64,), (1000,), (7,), (3,)],
             {
-                "Three matrices are moved: two are read, one is written.": lambda n: 2 * n**3 / (2 * n**2 * 4),
-                "A multiplication and an addition for each of n**3 terms are two FLOP.": (
-                    lambda n: n**3 / (3 * n**2 * 4)
-                ),
-                "A float32 has 4 bytes; this counts numbers, not bytes.": lambda n: 2 * n**3 / (3 * n**2),
+                "Three matrices are moved: two are read, one is written.": lambda n: n / 4,
+                "This is half of it: a multiplication and an addition for each of n**3 terms are two FLOP, and a "
+                "float32 has 4 bytes, not 8.": lambda n: n / 12,
+                "A float32 has 4 bytes; this counts numbers, not bytes.": lambda n: 2 * n / 3,
+                "A float32 has 4 bytes; this counts 2, as a float16 has.": lambda n: n / 3,
+                "A float32 has 32 bits, which are 4 bytes.": lambda n: n / 48,
+                "Three matrices are moved, two to be read and one to be written; this counts one.": lambda n: n / 2,
+                "Each matrix is moved once: the result is written, not read before that as well.": lambda n: n / 8,
+                "An entry of the result takes n multiplications and n - 1 additions, true; with the usual 2 n FLOP "
+                "it becomes a simple fraction of n.": lambda n: (2 * n - 1) / 12,
                 "This is bytes per FLOP.": lambda n: 6 / n,
+                "These are the FLOP; divide by the bytes.": lambda n: 2 * n**3,
+                "These are the bytes; how many FLOP are there for each?": lambda n: 12 * n**2,
+                "Each of the n**2 entries of the result takes n multiplications and as many additions.": (
+                    lambda n: 1 / 6
+                ),
             },
+            terms={"n": lambda n: n, "no letter": lambda n: 1},
         ),
         "n/6: it grows with n, which is why large products run at the peak and small ones do not.",
     ),
     Exercise(
         "28.2",
-        function_like(
+        diagnosed(
             lambda work, traffic, peak, bandwidth: max(work / peak, traffic / bandwidth),
-            lambda rng: [(2e9, 1e6, 1e11, 1e10), (1e6, 4e8, 1e11, 1e10), (3e9, 5e8, 2e10, 3e9)],
+            lambda rng: [
+                (2e9, 1e6, 1e11, 1e10),
+                (1e6, 4e8, 1e11, 1e10),
+                (3e9, 5e8, 2e10, 3e9),
+                (5e10, 3e9, 7e11, 2e11),
+            ],
             {
                 "Arithmetic and traffic go on at the same time: the bound is the larger of the two, not their sum.": (
                     lambda work, traffic, peak, bandwidth: work / peak + traffic / bandwidth
@@ -90,58 +127,84 @@ EXERCISES = [
                     lambda work, traffic, peak, bandwidth: min(peak, work / traffic * bandwidth)
                 ),
                 "This looks at the arithmetic alone.": lambda work, traffic, peak, bandwidth: work / peak,
+                "This looks at the traffic alone.": lambda work, traffic, peak, bandwidth: traffic / bandwidth,
+                "The larger of the two times counts, not their mean.": (
+                    lambda work, traffic, peak, bandwidth: (work / peak + traffic / bandwidth) / 2
+                ),
+                "The work is done at the peak and the traffic at the bandwidth; here the two are exchanged.": (
+                    lambda work, traffic, peak, bandwidth: max(work / bandwidth, traffic / peak)
+                ),
+                "A time is an amount over a rate, not a rate over an amount.": (
+                    lambda work, traffic, peak, bandwidth: max(peak / work, bandwidth / traffic)
+                ),
+                "A rate is an amount over a time, so a time is an amount over a rate, not times it.": (
+                    lambda work, traffic, peak, bandwidth: max(work * peak, traffic * bandwidth)
+                ),
+                "This is 1 over the time.": (
+                    lambda work, traffic, peak, bandwidth: min(peak / work, bandwidth / traffic)
+                ),
+            },
+            where={
+                "the traffic takes longer than the arithmetic": lambda w, t, p, b: t / b > w / p,
+                "the arithmetic takes longer than the traffic": lambda w, t, p, b: t / b < w / p,
             },
         ),
         "Divide the work by it, and you have the roof.",
     ),
     Exercise(
         "28.3",
-        function_like(
+        diagnosed(
             _best_segment,
-            lambda rng: [
-                (12, 10.0, 1.0),
-                (24, 9.0, 4.0),
-                (16, 1.0, 1.0),
-                (36, 1.0, 5.0),
-                (12, 1.0, 100.0),
-                (12, 1.0, 6.3),
-            ],
+            lambda rng: _LAYERS,
             {
                 "This is the best real number, sqrt(L x / a). A segment is a whole number of blocks that divides L: "
                 "compare the divisors.": lambda L, a, x: math.sqrt(L * x / a),
-                "Rounding sqrt(L x / a) need not give a divisor of L.": (
-                    lambda L, a, x: min(L, max(1, round(math.sqrt(L * x / a))))
-                ),
                 "The whole number below sqrt(L x / a) need not divide L: compare the divisors.": (
                     lambda L, a, x: min(L, max(1, int(math.sqrt(L * x / a))))
                 ),
                 "The divisor nearest to sqrt(L x / a) need not be the best: compare the peaks.": _nearest_divisor,
+                "The divisor below sqrt(L x / a) need not be the best: compare the peaks.": _divisor_below,
+                "The divisor above sqrt(L x / a) need not be the best: compare the peaks.": _divisor_above,
+                "Rounding sqrt(L x / a) need not give a divisor of L, nor does the best of all whole numbers.": (
+                    _best_whole_number
+                ),
+                "This is L / s, the best number of segments, or a and x are exchanged: the larger a is, the shorter a "
+                "segment should be.": lambda L, a, x: L // _best_segment(L, a, x),
+                "This is the peak; which s gives it?": lambda L, a, x: _peak(L, a, x, _best_segment(L, a, x)),
+                "This segment has the largest peak; the smallest is best.": _worst_segment,
                 "sqrt(L) is best only if activations and input of a block are equally large.": (
                     lambda L, a, x: _best_segment(L, 1, 1)
                 ),
-                "a and x are exchanged: the larger a is, the shorter a segment should be.": (
-                    lambda L, a, x: _best_segment(L, x, a)
+                "This is the root of x / a; the number of blocks has to come in.": (
+                    partial(_root_of, lambda L, a, x: x / a)
                 ),
+                "This is the root of L; the sizes a and x have to come in.": partial(_root_of, lambda L, a, x: L),
+                "The root of L a / x gives the number of segments; how many blocks does one have?": (
+                    partial(_root_of, lambda L, a, x: L * a / x)
+                ),
+                "A segment of one block is allowed as well.": partial(_among, 1),
+                "One segment of all L blocks is allowed as well.": partial(_among, 0),
+                "One block in a segment leaves the most inputs to keep; compare the peaks.": lambda L, a, x: 1,
+                "One segment of all blocks holds the most activations; compare the peaks.": lambda L, a, x: L,
             },
+            where={"L is prime": lambda L, a, x: len(_divisors(L)) == 2},
         ),
         "With a = x the best segment is near sqrt(L), and the memory grows with sqrt(L) only (Chen et al. 2016).",
     ),
     Exercise(
         "28.4",
-        function_like(
-            _merged,
+        diagnosed(
+            merged,
             _parts,
-            {
-                "The means must be weighted by the counts.": _plain_mean,
-                "Each part's deviations are from its own mean. From the common mean they are larger: a term with the "
-                "gap between the two means is missing.": _without_gap,
-                "The gap between the means is one number, but all numbers of both parts are off: write out the sum "
-                "over each part.": _gap_not_weighted,
-                "Each mean is weighted by its own part's count.": _counts_exchanged,
-                "This goes through sums of squares: for large means their difference loses its digits. Use the gap "
-                "between the means.": _through_squares,
-            },
+            SLIPS,
             rtol=1e-6,
+            where={
+                "the means are large: does something lose its digits, as a difference of squares does": (
+                    lambda *parts: abs(parts[1]) > 1e6
+                ),
+                "the counts are different": lambda *parts: parts[0] != parts[3],
+            },
+            results="n mean ss",
         ),
         "Chan, Golub and LeVeque (1979). It merges results of any size: of tiles, of threads, of machines.",
     ),

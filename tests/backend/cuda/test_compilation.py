@@ -34,7 +34,9 @@ def test_every_file_compiles_and_the_large_ones_do_not_spill(architecture):
     assert len(some) == (8 if architecture == "sm_75" else 9)
     for file, defines in some.items():
         needs = here.compile(nvrtc.source(file, defines), architecture)
-        assert set(needs) == {match["name"] for match in SIGNATURE.finditer((nvrtc.SOURCES / file).read_text())}
+        assert set(needs) == {
+            match["name"] for match in SIGNATURE.finditer((nvrtc.SOURCES / file).read_text(encoding="utf-8"))
+        }
         assert all(need.registers > 0 for need in needs.values())
         assert not nvrtc.must_not_spill(file, defines) or all(need.spilled == 0 for need in needs.values())
 

@@ -99,7 +99,7 @@ extern "C" __global__ void is_null(const float* x, int* target) { target[0] = x 
 
 @pytest.fixture(scope="module")
 def kernels():
-    return Module((SOURCES / "device.cuh").read_text() + KERNELS, ["-std=c++17"])
+    return Module((SOURCES / "device.cuh").read_text(encoding="utf-8") + KERNELS, ["-std=c++17"])
 
 
 def floats(count=THREADS):

@@ -1,8 +1,11 @@
 """Answers to the exercises of notebook 00."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
+
+from minivit.gradcheck import check_vjp
 
 
 def checker(cotangent=None, step=1e-5, rtol=1e-6, atol=0.0):
@@ -37,12 +40,38 @@ def along_directions(op, X):
     return True
 
 
+def along_one_direction(op, X, rtol=1e-4, direction=None):
+    """As many write it first: one normal direction, a tolerance that seems small."""
+    rng = np.random.default_rng(0)
+    y, vjp = op(X)
+    G = rng.standard_normal(y.shape)
+    V = rng.standard_normal(X.shape) if direction is None else direction(X.shape)
+    (d,) = vjp(G)
+    measured = (G * (op(X + 1e-5 * V)[0] - op(X - 1e-5 * V)[0])).sum() / 2e-5
+    return abs(measured - (d * V).sum()) <= rtol * max(abs(measured), abs((d * V).sum()))
+
+
+def as_the_library_says(op, X):
+    try:
+        return check_vjp(op, X) is not None
+    except Exception:
+        return False
+
+
 # number -> answers that must pass
 RIGHT = {
     "0.1": [lambda x: math.nextafter(x, math.inf) - x, np.spacing],
     "0.2": [lambda f, f2, eps: (4 * eps * f / f2) ** 0.5],
-    "0.3": [0.005, 2.0**-7, 1.67e-3, 2.01e-3, np.finfo(np.float32).eps ** (1 / 3)],
-    "0.4": [checker(), along_directions],
+    "0.3": [
+        0.05,
+        (3 * 2.0**-24 / 1e-3) ** (1 / 3),
+        (3 * np.finfo(np.float32).eps * 1000) ** (1 / 3),
+        2.0**-4,
+        np.array([0.05]),
+        (0.1,),
+        Fraction(1, 16),
+    ],
+    "0.4": [checker(), along_directions, lambda op, X: int(along_directions(op, X))],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
@@ -52,6 +81,7 @@ WRONG = {
         (lambda x: np.finfo(float).eps * x, "grow evenly"),
         (lambda x: float(np.spacing(np.float32(x))), "float32"),
         (lambda x: 1.0, "differs"),
+        (lambda x: 10.0 ** (math.floor(math.log10(x)) - 15), "differs"),
     ],
     "0.2": [
         (lambda f, f2, eps: np.cbrt(3 * eps * f / f2), "h alone"),
@@ -65,13 +95,18 @@ WRONG = {
         (1e-3, "another root"),
         (2.0**-23, "eps itself"),
         (5e-5, "bottom of the V"),
-        (0.013, "3.5 times the smallest"),
-        (0.2, "too large"),
+        (0.005, "as in the table"),
+        (3.9e-3, "as in the table"),
+        (7.8e-3, "as in the table"),
+        (np.finfo(np.float32).eps ** (1 / 3), "as in the table"),
+        (0.013, "times the smallest"),
+        ("0.05", "should be one number, this is a str"),
+        (0.6, "too large"),
         (1e-9, "1 + h is 1"),
         (-0.005, "between 0 and 1"),
     ],
     "0.4": [
-        (checker(cotangent=np.ones), "with a cotangent of ones"),
+        (checker(cotangent=np.ones), "Your cotangent is all ones"),
         (checker(cotangent=np.ones, atol=1e-10), "forgets its cotangent"),
         (checker(rtol=1e-1), "one part in a thousand"),
         (checker(atol=1e-6), "tolerance absolute"),
@@ -79,5 +114,22 @@ WRONG = {
         (lambda op, X: True, "accepts a wrong op"),
         (lambda op, X: False, "rejects a right op"),
         (lambda op, X: 1.0, "True or False"),
+        (along_one_direction, "a wrong entry in the gradient"),
+        (lambda op, X: along_one_direction(op, X, 1e-6, np.ones), "All entries of your direction are alike"),
+        (as_the_library_says, "The library did this (`check_vjp` was called)"),
     ],
+}
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "0.4": {
+        "numerical = np.ones(X.shape)": "every entry is overwritten",
+        "G = …": "another random cotangent tells as much",
+        "V = …": "another direction tells as much",
+        "rng = np.random.default_rng(…)": "another seed tells as much",
+        "for _ in range(…):": "one direction is enough for entries that differ by a hundredth and a tolerance of 1e-6",
+        "noise = …": "another allowance for rounding, still far below the smallest fault",
+        "if abs((up - down) / 2e-05 - (d * V).sum()) >…": "another tolerance, still between the faults and rounding",
+        "return bool(np.abs(d - numerical).max() <…": "another tolerance, still between the faults and rounding",
+    },
 }

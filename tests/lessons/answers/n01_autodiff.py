@@ -1,6 +1,10 @@
 """Answers to the exercises of notebook 01."""
 
+from collections import deque
+
 import numpy as np
+
+from minivit import ops
 
 
 def division(vjp):
@@ -59,6 +63,32 @@ def depth_first(loss):
     return order[::-1]
 
 
+def marking(loss):
+    """Leaves a mark on every value instead of keeping a set."""
+    order, stack = [], [(loss, iter(loss.inputs))]
+    loss.seen = True
+    while stack:
+        value, inputs = stack[-1]
+        for source in inputs:
+            if not getattr(source, "seen", False):
+                source.seen = True
+                stack.append((source, iter(source.inputs)))
+                break
+        else:
+            stack.pop()
+            order.append(value)
+    return order[::-1]
+
+
+def without_return(x, y):
+    z = x / y
+
+    def vjp(g):
+        dx = g / y  # noqa: F841
+
+    return z, vjp
+
+
 def breadth_first(loss):
     order = [loss]
     for value in order:
@@ -89,10 +119,27 @@ def every_path(loss):
 
 # number -> answers that must pass
 RIGHT = {
-    "1.1": [division(lambda g, x, y: (g / y, -g * x / (y * y)))],
-    "1.2": [["e", "c", "d", "b"], ("e", "d", "b", "c"), ["e", "c", "b", "d"]],
+    "1.1": [
+        division(lambda g, x, y: (g / y, -g * x / (y * y))),
+        lambda x, y: [x / y, lambda g: [g / y, -g * x / y**2]],
+    ],
+    "1.2": [
+        ["e", "c", "d", "b"],
+        ("e", "d", "b", "c"),
+        ["e", "c", "b", "d"],
+        "ecdb",
+        "E, C, D, B",
+        np.array(["e", "c", "d", "b"]),
+    ],
     "1.3": [rate_without, rate],
-    "1.4": [by_counting, depth_first],
+    "1.4": [
+        by_counting,
+        depth_first,
+        marking,
+        lambda loss: deque(marking(loss)),
+        lambda loss: dict.fromkeys(marking(loss)),
+        lambda loss: (value for value in marking(loss)),
+    ],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
@@ -101,8 +148,12 @@ WRONG = {
         (division(lambda g, x, y: (1 / y, -x / (y * y))), "g is forgotten"),
         (division(lambda g, x, y: (g / y, g * x / (y * y))), "wrong sign"),
         (division(lambda g, x, y: (g / y, g / x)), "differs"),
-        (division(lambda g, x, y: g / y), "tuple of two gradients"),
-        (lambda x, y: x / y, "raised"),
+        (division(lambda g, x, y: g / y), "tuple of 2 gradients"),
+        (lambda x, y: x / y, "should end in `return value, vjp`"),
+        (lambda x, y: (x / y, (1 / y, -x / y**2)), "with a function `vjp`"),
+        (without_return, "In `vjp`: Your function returned None"),
+        (ops.div, "The library did this (`div` was called)"),
+        (division(lambda g, x, y: (-g * x / (y * y), g / y)), "swapped"),
     ],
     "1.2": [
         (["e", "d", "c", "b"], "topological order"),
@@ -120,8 +171,24 @@ WRONG = {
         (recursive, "too deep"),
         (breadth_first, "too early"),
         (lambda loss: by_counting(loss)[::-1], "wrong way round"),
-        (every_path, "over and over"),
+        (every_path, "more than 100 times"),
         (lambda loss: [loss], "lacks 5"),
+        (lambda loss: set(marking(loss)), "in their order; this is a set"),
+        (lambda loss: loss.__init__(), "does it end in `return`"),
         (lambda loss: [loss, *by_counting(loss)], "twice"),
     ],
+}
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "1.3": {
+        "y = np.tanh(x @ w + b)": "a product of vectors has no order",
+        "return 2 * (y - t) * (1 - y * y) * (x @ w_dot + b_dot)": "a product of vectors has no order",
+        "return (np.tanh(x @ (w + h * w_dot) + b + h * b_dot) - t) ** 2": "a product of vectors has no order",
+        "return (4 * slope(…0.0001) - slope(…0.0002)) / 3": "the central difference is even in its step",
+    },
+    "1.4": {
+        "loss.seen = …": "the loss is nobody's input, so its mark is never read",
+        "users, stack, inputs = ({loss: …}, [loss], {})": "nobody uses the loss, so its count is never read",
+    },
 }

@@ -47,14 +47,19 @@ def column_by_column(dX, height, width, C, P, step):
 # number -> answers that must pass
 RIGHT = {
     "3.1": [(512 // 16) ** 2, 1024.0],
-    "3.2": [pixel_by_search],
+    "3.2": [pixel_by_search, lambda *args: np.array(pixel_by_search(*args))],
     "3.3": [embedding_by_loops],
     "3.4": [scatter],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
-    "3.1": [((512 // 16) ** 2 + 1, "not a patch"), (512 // 16, "along one side"), (7, "not 7")],
+    "3.1": [
+        ((512 // 16) ** 2 + 1, "not a patch"),
+        (512 // 16, "along one side"),
+        (7, "not 7"),
+        ("1024", "this is a str"),
+    ],
     "3.2": [
         (rows_as_columns, "swapped"),
         (lambda n, k, width, C, P: (n // width * P + k // C // P, n % width * P + k // C % P, k % C), "width / P"),
@@ -63,17 +68,27 @@ WRONG = {
             "divide k by C first",
         ),
         (lambda n, k, width, C, P: pixel_by_search(n, k, width, C, P)[:2], "tuple of 3"),
-        (lambda n, k, width, C, P: (k % C, k % C, k % C), "differs"),
+        (lambda n, k, width, C, P: (k % C, k % C, k % C), "r is what c should be. c is right."),
     ],
     "3.3": [
         (lambda w: np.array([filter.ravel() for filter in w]).T, "(channel, row, column)"),
         (lambda w: embedding_by_loops(w, row_first=False), "diagonal"),
         (lambda w: embedding_by_loops(w).T, "transposed"),
-        (lambda w: embedding_by_loops(w)[::-1], "differs"),
+        (lambda w: embedding_by_loops(w)[::-1], "reversed order"),
     ],
     "3.4": [
         (lambda *args: scatter(*args, add=False), "overwrites"),
         (column_by_column, "differs"),
         (lambda *args: 2 * scatter(*args), "2 times"),
     ],
+}
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "3.2": {
+        "height = …": "any picture that is high enough holds the patch",
+    },
+    "3.3": {
+        "E = np.ones((P * P * C, D))": "every entry is overwritten",
+    },
 }

@@ -46,12 +46,17 @@ RIGHT = {
 
 # number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
-    "4.1": [((224 // 16) ** 2 * 768, "has a position, too"), (224 * 224 * 768, "not"), (14**2 + 1, "vector of D")],
+    "4.1": [
+        ((224 // 16) ** 2 * 768, "has a position, too"),
+        (224 * 224 * 768, "not"),
+        (151296.4, "It is not 151296.4."),
+        (14**2 + 1, "vector of D"),
+    ],
     "4.2": [
         (by_its_transpose, "inverse"),
         (lambda A, order: np.eye(len(A))[order] @ A, "queries"),
         (lambda A, order: np.diag(A)[order], "diagonal"),
-        (lambda A, order: A, "differs"),
+        (lambda A, order: A, "It is A itself"),
     ],
     "4.3": [
         (lambda *args: tables(*args, halves=(1, 0)), "column's vector comes first"),
@@ -61,7 +66,7 @@ WRONG = {
             "means",
         ),
         (lambda *args: tables(*args)[0], "tuple of 2"),
-        (lambda dp, rows, columns: tables(dp[::-1], rows, columns), "differs"),
+        (lambda dp, rows, columns: tables(dp[::-1], rows, columns), "reversed order"),
     ],
     "4.4": [
         (lambda *args: relative(*args, direction=-1), "query minus key"),
@@ -69,4 +74,11 @@ WRONG = {
         (lambda q, k, r, dS: relative(q, k, 0 * r, dS), "second term"),
         (lambda q, k, r, dS: relative(q, k, r, dS.T), "differs"),
     ],
+}
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "4.2": {
+        "lambda A, order: A[np.ix_(order, order)]": "the two arguments are the same",
+    },
 }

@@ -13,6 +13,16 @@ def rms_backward(x, gamma, dy, eps, scaled=True):
     return dx, np.einsum("nd,nd,n->d", dy, x, ((x**2).mean(axis=1) + eps) ** -0.5)
 
 
+def rms_exact_x_hat(x, gamma, dy, eps):
+    """eps in rho alone, as if x_hat had the mean square 1."""
+    rho, x_hat = ((x**2).mean(1, keepdims=True) + eps) ** -0.5, x / np.sqrt((x**2).mean(1, keepdims=True))
+    return rho * (dy * gamma - x_hat * (dy * gamma * x_hat).mean(1, keepdims=True)), (dy * x_hat).sum(0)
+
+
+def divided(results, place, n):
+    return tuple(part / n if i == place else part for i, part in enumerate(results))
+
+
 def rms_constant_rho(x, gamma, dy, eps):
     return dy * gamma / np.sqrt((x**2).mean(1) + eps)[:, None], rms_backward(x, gamma, dy, eps)[1]
 
@@ -74,7 +84,7 @@ WRONG = {
         (lambda a, gamma, beta: gamma * 0, "bias"),
         (lambda a, gamma, beta: gamma * a + beta, "x - mean first"),
         (lambda a, gamma, beta: a + 0 * beta, "mean of the row is a"),
-        (lambda a, gamma, beta: gamma, "differs"),
+        (lambda a, gamma, beta: gamma, "It is gamma itself"),
         (lambda a, gamma, beta: beta * np.nan, "NaN"),
     ],
     "5.2": [
@@ -82,18 +92,51 @@ WRONG = {
         (767 / 768, "ratio of variances"),
         (0.5, "not 0.5"),
         (0.99935, "more digits"),
+        (0.99934, "more digits"),
         (1.00065, "other way round"),
     ],
     "5.3": [
         (lambda x, gamma, dy, eps: rms_backward(x, gamma, dy, eps, scaled=False), "gamma is missing"),
         (rms_constant_rho, "depends on x"),
         (lambda x, gamma, dy, eps: rms_backward(x, gamma, dy, eps)[0], "tuple of 2"),
-        (lambda x, gamma, dy, eps: rms_backward(x, gamma, dy, 0), "differs"),
+        (lambda x, gamma, dy, eps: rms_backward(x, gamma, dy, 0), "eps is missing"),
+        (rms_exact_x_hat, "use the same rho everywhere"),
+        (
+            lambda x, *rest: divided(rms_backward(x, *rest), 1, len(x)),
+            "dgamma is the right one divided by",
+        ),
     ],
     "5.4": [
         (lambda x, gamma, dy, groups, eps: group_backward(x, gamma, dy, 1, eps), "all channels"),
         (lambda x, gamma, dy, groups, eps: group_backward(x, gamma, dy, x.shape[3], eps), "each channel"),
         (group_by_reshape_alone, "reshape alone mixes"),
         (lambda *args: group_backward(*args, through_variance=False), "differs"),
+        (
+            lambda x, *rest: divided(group_backward(x, *rest), 1, x.size / x.shape[3]),
+            "dgamma is right but",
+        ),
     ],
+}
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "5.1": {
+        "lambda a, gamma, beta: beta": "the mutant is another right answer, the shortest",
+        "lambda a, gamma, beta: gamma * (a - a)…": "a - a is 0, whatever it is multiplied by",
+        "lambda a, gamma, beta: (a - a) / np.sqrt(1e-06) + beta": "a - a is 0, whatever it is multiplied by",
+        "lambda a, gamma, beta: beta * (a - a) / np.sqrt(1e-06) + beta": "a - a is 0, whatever it is multiplied by",
+    },
+    "5.3": {
+        "dx = np.ones_like(x)": "every entry is overwritten",
+        "dx[i] = dy[i] * gamma @ jacobian": "the Jacobian is symmetric",
+        "square = x[i] @ x[i] / x.shape[1] + eps": "the two stand on equal terms",
+        "return (dx, np.einsum('nd,nd,n->d', x, dy, …": "the two stand on equal terms",
+        "jacobian = np.eye(x.shape[1]) / square ** 0.5 - np.outer(x[i], x[i]) / …": "the two stand on equal terms",
+    },
+    "5.4": {
+        "dgamma[start:start + size] += np.einsum('hwc,hwc->c', c, dy[here]) / std": "the two stand on equal terms",
+        "return a.reshape(B, …).swapaxes(2, 1).reshape(…)": "the two stand on equal terms",
+        "dx, dgamma = (np.ones_like(x), np.zeros_like(gamma))": "every entry is overwritten",
+        "return a.reshape(B, …-2)…": "`reshape` takes any negative number for the length that is left",
+    },
 }

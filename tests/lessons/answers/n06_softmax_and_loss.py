@@ -67,12 +67,19 @@ def in_blocks_unshifted(x, W, labels, block):
     return np.mean(np.log(total) - (x @ W * t).sum(axis=1)), dz @ W.T, x.T @ dz
 
 
+def all_at_once(x, W, labels, block):
+    log_p = x @ W - log_sum_exp(x @ W)[:, None]
+    t = np.eye(W.shape[1])[labels]
+    dz = (np.exp(log_p) - t) / len(x)
+    return -(t * log_p).sum() / len(x), dz @ W.T, x.T @ dz
+
+
 # number -> answers that must pass
 RIGHT = {
     "6.1": [log_sum_exp],
     "6.2": [first_loss(), 10.9917],
     "6.3": [smoothed],
-    "6.4": [temperature],
+    "6.4": [temperature, lambda *args: (temperature(*args)[0], [temperature(*args)[1]])],
     "6.5": [in_blocks],
 }
 
@@ -93,17 +100,41 @@ WRONG = {
     "6.3": [
         (lambda z, labels, smoothing: smoothed(z, labels, 0), "without smoothing"),
         (lambda z, labels, smoothing: len(z) * smoothed(z, labels, smoothing), "mean over the B rows"),
-        (lambda z, labels, smoothing: smoothed(z, labels, smoothing, spread=2), "differs"),
+        (
+            lambda z, labels, smoothing: smoothed(z, labels, smoothing, spread=2),
+            "an added number of its own in each column",
+        ),
     ],
     "6.4": [
         (lambda z, t, tau: temperature(z, t, tau, power=1), "one power of tau"),
         (lambda z, t, tau: temperature(z, t, 1.0), "differs"),
         (lambda z, t, tau: temperature(z, t, tau)[0], "tuple of 2"),
+        (lambda z, t, tau: [len(z) * part for part in temperature(z, t, tau)], "a sum where a mean is asked?"),
     ],
     "6.5": [
         (in_blocks_unshifted, "exp overflows"),
         (lambda x, W, labels, block: in_blocks(x, W, labels, block, with_labels=False), "targets are missing"),
         (lambda x, W, labels, block: in_blocks(x, W[:, :block], labels % block, block), "shape"),
         (lambda x, W, labels, block: in_blocks(-x, W, labels, block), "differs"),
+        (all_at_once, "Make no array with an entry for each row and class"),
+        (
+            lambda x, *rest: (len(x) * in_blocks(x, *rest)[0], *in_blocks(x, *rest)[1:]),
+            "L is the right one",
+        ),
     ],
+}
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "6.1": {
+        "sums = np.logaddexp(column, sums)": "the two stand on equal terms",
+    },
+    "6.4": {
+        "dz, dtau = (np.ones_like(z), 0.0)": "every entry is overwritten",
+    },
+    "6.5": {
+        "lse = np.logaddexp(log_sum_exp(x @ W[:, i:i + block]), lse)": "the two stand on equal terms",
+        "sums = np.logaddexp(column, sums)": "the two stand on equal terms",
+        "loss, dx, dW = (lse.mean(), np.zeros_like(x), np.ones_like(W))": "every entry is overwritten",
+    },
 }

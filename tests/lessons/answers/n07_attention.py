@@ -2,6 +2,10 @@
 
 import numpy as np
 
+from minivit import functional as F
+from minivit import ops
+from minivit.tensor import Tensor, grad
+
 
 def causal(q, k, v):
     y = np.zeros_like(v)
@@ -59,12 +63,37 @@ def from_zero(q, k, v, block):
         return in_blocks(q, k, v, block, start=0.0)
 
 
+def masked_by_a_product(q, k, v):
+    with np.errstate(invalid="ignore"):
+        return softmax_of(q @ k.T / np.sqrt(q.shape[1]) + np.triu(np.ones((len(q), len(q))), 1) * -np.inf) @ v
+
+
+def unshifted(q, k, v, block):
+    total, y = np.zeros((len(q), 1)), np.zeros(v.shape)
+    with np.errstate(all="ignore"):
+        for i in range(0, len(k), block):
+            e = np.exp(q @ k[i : i + block].T / np.sqrt(q.shape[1]))
+            total, y = total + e.sum(axis=1, keepdims=True), y + e @ v[i : i + block]
+        return y / total
+
+
+def one_branch(q, k, v):
+    if len(q) > 1:
+        return causal(q, k, v)
+
+
+def by_the_engine(q, k, v, dY):
+    leaves = [Tensor(part, requires_grad=True) for part in (q, k, v)]
+    S = leaves[0] @ leaves[1].T * q.shape[1] ** -0.5 + Tensor(np.triu(np.full((len(q), len(q)), -1e30), 1))
+    return tuple(grad((F.softmax(S) @ leaves[2] * Tensor(dY)).sum(), leaves))
+
+
 # number -> answers that must pass
 RIGHT = {
     "7.1": [lambda v: v.sum(axis=0) / len(v)],
-    "7.2": [causal],
-    "7.3": [causal_backward],
-    "7.4": [in_blocks],
+    "7.2": [causal, lambda q, k, v: ops.softmax(np.where(np.tri(len(q)), q @ k.T / q.shape[1] ** 0.5, -1e9))[0] @ v],
+    "7.3": [causal_backward, lambda *args: np.stack(causal_backward(*args))],
+    "7.4": [in_blocks, lambda q, k, v, block: [softmax_of(k @ x / len(x) ** 0.5, 0) @ v for x in q]],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
@@ -73,23 +102,52 @@ WRONG = {
         (lambda v: 0 * v[0], "softmax(0) is not 0"),
         (lambda v: v.sum(axis=0), "1/N each, not 1"),
         (lambda v: v[0], "differs"),
+        (lambda v: v.sum(axis=0) / v.shape[1], "length of axis 0 of v over the length of axis 1"),
+        (lambda v: v.astype(np.float32).mean(axis=0), "computed in float32"),
     ],
     "7.2": [
         (causal_masked_twice, "exp(0) = 1"),
         (lambda q, k, v: softmax_of(q @ k.T / np.sqrt(q.shape[1])) @ v, "without a mask"),
         (lambda q, k, v: np.tril(softmax_of(q @ k.T / np.sqrt(q.shape[1]))) @ v, "before the softmax"),
         (lambda q, k, v: causal(q * np.sqrt(q.shape[1]), k, v), "divided by sqrt(K)"),
-        (lambda q, k, v: causal(q, k, v)[::-1], "differs"),
+        (lambda q, k, v: causal(q, k, v)[::-1], "reversed order"),
         (strictly_earlier, "may look at itself"),
+        (masked_by_a_product, "0 * -inf is NaN"),
+        (one_branch, "does it end in `return`"),
     ],
     "7.3": [
         (lambda q, k, v, dY: causal_backward(q, k, v, dY, row_sum=False), "row sum"),
         (lambda q, k, v, dY: causal_backward(q, k, v, dY, scaled=False), "sqrt(K)"),
         (lambda q, k, v, dY: causal_backward(q, k, v, dY)[:2], "tuple of 3"),
+        (lambda *args: causal_backward(*args)[::-1], "it returns (dv, dk, dq), asked is (dq, dk, dv)"),
+        (by_the_engine, "The library did this"),
     ],
     "7.4": [
         (lambda q, k, v, block: in_blocks(q, k, v, block, correct=False), "rises from m to m'"),
-        (lambda q, k, v, block: softmax_of(q @ k.T) @ v, "differs"),
+        (lambda q, k, v, block: softmax_of(q @ k.T) @ v, "divided by sqrt(K)"),
         (from_zero, "not finite"),
+        (unshifted, "exp overflows"),
+        (lambda q, k, v, block: in_blocks(q, k, v, len(k)), "Make no array with an entry for each query and key"),
     ],
+}
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "7.2": {
+        "y = np.ones_like(v)": "every entry is overwritten",
+        "lambda q, k, v: ops.softmax(np.where(np.tri(len(q)), …, -2000000000.0))[0] @ v": (
+            "any number far below all scores will do"
+        ),
+    },
+    "7.3": {
+        "e = np.exp(s…)": "a softmax does not change when a number is added to a row; 7.4 asks for large scores",
+    },
+    "7.4": {
+        "lambda q, k, v, block: [softmax_of(k @ x / len(x) ** 0.5, -1) @ v for x in q]": "a row has one axis, 0 or -1",
+        "return e / e.sum(…)": "in the answer that goes row by row, the softmax is that of one row",
+        "e = np.exp(s - s.max(…))": "in the answer that goes row by row, the softmax is that of one row",
+        "new = np.maximum(s.max(axis=1), m)": "the two stand on equal terms",
+        "total, y = (np.ones(len(q)), np.zeros(v.shape))": "the first correction multiplies it by exp(-inf) = 0",
+        "total, y = (np.zeros(len(q)), np.ones(v.shape))": "the first correction multiplies it by exp(-inf) = 0",
+    },
 }

@@ -27,16 +27,22 @@ def loops(qkv, heads):
     return y
 
 
-def same_as_loops(attend, heads=3):
-    qkv = np.random.default_rng(1).standard_normal((2, 5, 3 * heads * 4))
+def same_as_loops(attend, heads=3, width=4):
+    qkv = np.random.default_rng(1).standard_normal((2, 5, 3 * heads * width))
     result = attend(qkv, heads)
-    return result.shape == (2, 5, heads * 4) and np.allclose(result, loops(qkv, heads))
+    return result.shape == (2, 5, heads * width) and np.allclose(result, loops(qkv, heads))
 
 
 def follows_permutation(attend):
     qkv = np.random.default_rng(1).standard_normal((2, 5, 36))
     order = [1, 2, 3, 4, 0]
     return np.allclose(attend(qkv[:, order], 3), attend(qkv, 3)[:, order])
+
+
+def last_head_only(q, k, v, heads, dC):
+    y, dq, *_ = multi_query(q, k, v, heads, dC)
+    mine = slice(-k.shape[2], None)
+    return y, dq, *multi_query(q[:, :, mine], k, v, 1, dC[:, :, mine])[2:]
 
 
 def multi_query(q, k, v, heads, dC, over_heads=1):
@@ -59,8 +65,8 @@ def multi_query(q, k, v, heads, dC, over_heads=1):
 # number -> answers that must pass
 RIGHT = {
     "8.1": [merge],
-    "8.2": [parameters],
-    "8.3": [same_as_loops],
+    "8.2": [parameters, lambda D, H: np.array([parameters(D, H)])],
+    "8.3": [same_as_loops, lambda attend: int(same_as_loops(attend))],
     "8.4": [multi_query],
 }
 
@@ -69,18 +75,20 @@ WRONG = {
     "8.1": [
         (lambda x: x.reshape(x.shape[0], x.shape[2], -1), "a reshape moves nothing"),
         (lambda x: np.moveaxis(x, 1, 3).reshape(x.shape[0], x.shape[2], -1), "interleaved"),
-        (lambda x: merge(x[:, ::-1]), "differs"),
+        (lambda x: merge(x[:, ::-1]), "not in their places"),
     ],
     "8.2": [
         (lambda D, H: 4 * D**2, "biases"),
         (lambda D, H: parameters(D, H) - D * D - D, "U_msa is missing"),
         (lambda D, H: parameters(D, H) - D, "U_msa has a bias too"),
         (lambda D, H: H * parameters(D, H), "do not multiply by H"),
-        (lambda D, H: parameters(D, H) + H, "differs"),
+        (lambda D, H: parameters(D, H) + H, "too large by H"),
     ],
     "8.3": [
         (lambda attend: same_as_loops(attend, heads=1), "at least two heads"),
         (follows_permutation, "interleaves"),
+        (lambda attend: same_as_loops(attend, heads=2, width=1), "heads of width 1 there is nothing to interleave"),
+        (lambda attend: attend(1, 2), "The implementation was one that computes all heads at once"),
         (lambda attend: True, "with those of an independent version"),
         (lambda attend: attend(np.ones((2, 5, 36)), 3).shape == (2, 5, 12), "with those of an independent version"),
         (lambda attend: False, "rejects a correct"),
@@ -89,6 +97,22 @@ WRONG = {
     "8.4": [
         (lambda q, k, v, heads, dC: multi_query(q, k, v, heads, dC, over_heads=heads), "not the mean"),
         (lambda q, k, v, heads, dC: multi_query(q, k, v, heads, -dC), "sign"),
-        (lambda q, k, v, heads, dC: multi_query(q, k, v, 1, dC[:, :, : k.shape[2]]), "differs"),
+        (last_head_only, "Only the last head is left in dk and dv"),
+        (lambda *args: (lambda C, dq, dk, dv: (C, dq, dv, dk))(*multi_query(*args)), "it returns (C, dq, dv, dk)"),
+        (lambda q, k, v, heads, dC: multi_query(q, k, v, 1, dC[:, :, : k.shape[2]]), "entries that are 0"),
     ],
+}
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "8.3": {
+        "return … np.allclose(loops(qkv, 3), result)": "the arrays are equal or far apart",
+        "qkv = np.random.default_rng(…).standard_normal((2, 5, 3 * 3 * 4))": "another seed tells as much",
+        "y = np.ones((B, N, D))": "every entry is overwritten",
+    },
+    "8.4": {
+        "y, dq, dk, dv = (np.…(q), np.…(q), np.zeros_like(k), np.zeros_like(v))": "every entry is overwritten",
+        "dk[b] += dS.T @ q[b, :, mine]…": "the divisor that was dropped or moved is 1",
+        "dv[b] += A.T @ dC[b, :, mine]…": "the divisor that was dropped or moved is 1",
+    },
 }

@@ -42,11 +42,26 @@ def mlp_backward(z, W1, b1, W2, b2, dM, density=True):
     return dz, dW1, db1, dW2, db2
 
 
-def mlp_backward_tanh(z, W1, b1, W2, b2, dM):
+def mlp_backward_with_ops_erf(z, W1, b1, W2, b2, dM):
     p = z @ W1 + b1
-    g, gelu_vjp = ops.gelu(p, "tanh")
+    cdf = 0.5 * (1 + ops.erf(p / np.sqrt(2))[0])
+    dp = dM @ W2.T * (cdf + p * np.exp(-p * p / 2) / np.sqrt(2 * np.pi))
+    return dp @ W1.T, z.T @ dp, dp.sum(axis=0), (p * cdf).T @ dM, dM.sum(axis=0)
+
+
+def mlp_backward_by_ops_gelu(z, W1, b1, W2, b2, dM):
+    g, gelu_vjp = ops.gelu(z @ W1 + b1, "erf")
     (dp,) = gelu_vjp(dM @ W2.T)
     return dp @ W1.T, z.T @ dp, dp.sum(axis=0), g.T @ dM, dM.sum(axis=0)
+
+
+def mlp_backward_tanh(z, W1, b1, W2, b2, dM):
+    p = z @ W1 + b1
+    c = np.sqrt(2 / np.pi)
+    t = np.tanh(c * (p + 0.044715 * p**3))
+    slope = (1 + t + p * (1 - t**2) * c * (1 + 0.134145 * p**2)) / 2
+    dp = dM @ W2.T * slope
+    return dp @ W1.T, z.T @ dp, dp.sum(axis=0), (p * (1 + t) / 2).T @ dM, dM.sum(axis=0)
 
 
 def swiglu(z, W, V, U, dM, both=True):
@@ -63,7 +78,7 @@ RIGHT = {
     "9.1": [lambda x, y: -x + y],
     "9.2": [slope_of_sigmoid_form],
     "9.3": [lowest_point(), -0.75179],
-    "9.4": [mlp_backward],
+    "9.4": [mlp_backward, mlp_backward_with_ops_erf],
     "9.5": [swiglu],
 }
 
@@ -91,10 +106,22 @@ WRONG = {
         (lambda *args: mlp_backward(*args, density=False), "second term"),
         (mlp_backward_tanh, "gradients of the tanh form"),
         (lambda *args: mlp_backward(*args)[:3], "tuple of 5"),
+        (mlp_backward_by_ops_gelu, "The library did this (`gelu` was called)"),
         (lambda z, W1, b1, W2, b2, dM: mlp_backward(z, W1, 0 * b1, W2, b2, dM), "differs"),
     ],
     "9.5": [
         (lambda *args: swiglu(*args, both=False), "through V"),
+        (
+            lambda *args: (lambda M, dz, dW, dV, dU: (M, dz, dV, dW, dU))(*swiglu(*args)),
+            "it returns (M, dz, dV, dW, dU)",
+        ),
         (lambda z, W, V, U, dM: swiglu(z, V, W, U, dM), "differs"),
     ],
+}
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "9.4": {
+        "dz, dW1, db1 = (np.ones_like(z), np.zeros_like(W1), np.zeros_like(b1))": "every entry is overwritten",
+    },
 }

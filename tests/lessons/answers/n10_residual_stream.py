@@ -2,6 +2,10 @@
 
 import numpy as np
 
+from minivit import functional as F
+from minivit import ops
+from minivit.tensor import Tensor, grad
+
 
 def layer_scale(f, gamma, dz_out):
     D = len(gamma)
@@ -46,12 +50,25 @@ def deep_norm(z0, W, alpha, dz_L, alpha_back=True):
     return dz, np.array(dW)
 
 
+def post_ln_with_ops(z, W, dz_out, eps=1e-6):
+    _, vjp = ops.layer_norm(z + z @ W, np.ones(z.shape[1]), np.zeros(z.shape[1]), eps)
+    ds, _, _ = vjp(dz_out)
+    return ds + ds @ W.T, z.T @ ds
+
+
+def by_the_engine(z, W, dz_out):
+    leaves = [Tensor(z, requires_grad=True), Tensor(W, requires_grad=True)]
+    one, zero = (Tensor(np.full(z.shape[1], number)) for number in (1.0, 0.0))
+    out = F.layer_norm(leaves[0] + leaves[0] @ leaves[1], one, zero)
+    return tuple(grad((out * Tensor(dz_out)).sum(), leaves))
+
+
 # number -> answers that must pass
 RIGHT = {
     "10.1": [25, 25.0, np.float64(1 + 2 * 12)],
     "10.2": [layer_scale],
-    "10.3": ["hidden"],
-    "10.4": [post_ln],
+    "10.3": ["hidden", "Hidden", " HIDDEN "],
+    "10.4": [post_ln, post_ln_with_ops],
     "10.5": [deep_norm],
 }
 
@@ -62,8 +79,10 @@ WRONG = {
         (lambda f, gamma, dz_out: (dz_out, dz_out * f, dz_out * gamma), "shape"),
         (lambda f, gamma, dz_out: (dz_out, layer_scale(f, gamma, dz_out)[1], dz_out), "multiplied by gamma"),
         (lambda f, gamma, dz_out: (dz_out * (1 + gamma), *layer_scale(f, gamma, dz_out)[1:]), "Along the stream only"),
-        (lambda f, gamma, dz_out: (dz_out + f, *layer_scale(f, gamma, dz_out)[1:]), "differs"),
+        (lambda f, gamma, dz_out: (dz_out + f, *layer_scale(f, gamma, dz_out)[1:]), "the right one plus f"),
         (lambda f, gamma, dz_out: layer_scale(f, gamma, dz_out)[1:], "tuple of 3"),
+        (lambda *args: layer_scale(*args)[::-1], "it returns (df, dgamma, dz), asked is (dz, dgamma, df)"),
+        (lambda f, gamma, dz_out: (dz_out, (dz_out * f).sum((0, 1)) / len(f), dz_out * gamma), "a mean where a sum"),
     ],
     "10.3": [("both", "does not occur in it"), ("neither", "has passed the second"), ("first", "Choose one of")],
     "10.4": [
@@ -71,7 +90,10 @@ WRONG = {
         (lambda z, W, dz_out: (norm_backward(z + z @ W, dz_out), post_ln(z, W, dz_out)[1]), "through the branch"),
         (lambda z, W, dz_out: post_ln(z, W, dz_out, through_norm=False), "behind the sum"),
         (lambda z, W, dz_out: (dz_out + dz_out @ W.T, z.T @ dz_out), "LayerNorm is missing"),
-        (lambda z, W, dz_out: (post_ln(z, W, dz_out)[0], post_ln(z, W, dz_out)[1].T), "differs"),
+        (
+            lambda z, W, dz_out: (post_ln(z, W, dz_out)[0], post_ln(z, W, dz_out)[1].T),
+            "dW is the right one transposed. dz is right.",
+        ),
     ],
     "10.5": [
         (lambda *args: deep_norm(*args, alpha_back=False), "missing in the backward pass"),
@@ -79,4 +101,27 @@ WRONG = {
         (lambda z0, W, alpha, dz_L: deep_norm(z0, W, (2 * len(W)) ** 0.25, dz_L), "an argument"),
         (lambda z0, W, alpha, dz_L: deep_norm(z0, W[::-1], alpha, dz_L), "differs"),
     ],
+}
+
+# number -> changed line of a right answer (… for anything) -> why the answer stays right
+EQUIVALENT = {
+    "10.2": {
+        "dgamma = np.einsum('ij,ij->j', f.reshape(-1, D), dz_out.reshape(-1, D))": "the two stand on equal terms",
+        "dgamma = …reshape(-2, D)…": "`reshape` takes any negative number for the length that is left",
+    },
+    "10.4": {
+        "_, vjp = ops.layer_norm(z + z @ W, np.ones(z.shape[1]), np.ones(z.shape[1]), 1e-06)": (
+            "the gradient of what comes before LN does not depend on its bias"
+        ),
+        "jacobian = (np.eye(D) - 1 / D - np.outer(x, x) / D) / sigma": "the two stand on equal terms",
+        "result[i] = g[i] @ jacobian.T": "the Jacobian is symmetric",
+        "result[i] = jacobian @ g[i]": "the Jacobian is symmetric",
+        "result = np.ones_like(g)": "every entry is overwritten",
+    },
+    "10.5": {
+        "jacobian = (np.eye(D) - 1 / D - np.outer(x, x) / D) / sigma": "the two stand on equal terms",
+        "result[i] = g[i] @ jacobian.T": "the Jacobian is symmetric",
+        "result[i] = jacobian @ g[i]": "the Jacobian is symmetric",
+        "result = np.ones_like(g)": "every entry is overwritten",
+    },
 }

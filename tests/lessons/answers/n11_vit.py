@@ -47,9 +47,7 @@ def block(z, w, H, eps):
 
 
 def vit(images, w, P, H, last=True, as_text=False, eps=1e-6, read=slice(None)):
-    depth = 0
-    while f"blocks.{depth}.norm1.scale" in w:
-        depth += 1
+    depth = sum(name.endswith(".norm1.scale") for name in w)
     order = sorted(range(depth), key=str) if as_text else range(depth)
     logits = []
     for image in images:
@@ -66,13 +64,62 @@ def vit(images, w, P, H, last=True, as_text=False, eps=1e-6, read=slice(None)):
     return np.array(logits)
 
 
+def image_gradient_by_einsum(dz0, E, height, width, P):
+    kernel = E.reshape(P, P, -1, E.shape[1])
+    tokens = dz0[:, 1:].reshape(len(dz0), height // P, width // P, -1)
+    return np.einsum("bijd,uvcd->biujvc", tokens, kernel).reshape(len(dz0), height, width, -1)
+
+
+def vit_of_batches(images, w, P, H):
+    """All images at once, and GELU by tanh."""
+
+    def linear(x, name):
+        return x @ w[name + ".weight"] + w[name + ".bias"]
+
+    def normed(x, name):
+        return norm(x, w[name + ".scale"], w[name + ".bias"], 1e-6)
+
+    B, height, width, C = images.shape
+    x = images.reshape(B, height // P, P, width // P, P, C).swapaxes(2, 3).reshape(B, -1, P * P * C)
+    z = linear(x, "patch_embed.projection") + w["position_embedding"]
+    for i in range(max(int(name.split(".")[1]) for name in w if name.startswith("blocks")) + 1):
+        start = f"blocks.{i}."
+        q, k, v = np.moveaxis(
+            linear(normed(z, start + "norm1"), start + "attention.qkv").reshape(B, z.shape[1], 3, H, -1), (2, 3), (0, 2)
+        )
+        scores = np.einsum("bhik,bhjk->bhij", q, k) * q.shape[-1] ** -0.5
+        e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        mixed = np.einsum("bhij,bhjk->bihk", e / e.sum(axis=-1, keepdims=True), v).reshape(z.shape)
+        z = z + linear(mixed, start + "attention.out")
+        x = linear(normed(z, start + "norm2"), start + "mlp.hidden")
+        x = 0.5 * x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x * x * x)))
+        z = z + linear(x, start + "mlp.out")
+    return linear(normed(z, "norm").mean(1), "head")
+
+
+def float32_vit(images, w, P, H):
+    return vit(images.astype("f"), {name: a.astype("f") for name, a in w.items()}, P, H)
+
+
+def swapped_weights(swap, w):
+    """The parameters with those of two names exchanged, in every block."""
+    return {name.replace(swap[0], "*").replace(swap[1], swap[0]).replace("*", swap[1]): a for name, a in w.items()}
+
+
 # number -> answers that must pass
 RIGHT = {
-    "11.1": [lambda D, F: (D + 1) * 3 * D + (D + 1) * D + (D + 1) * F + (F + 1) * D + 2 * 2 * D],
-    "11.2": [lambda T, D: (4 * T * D**2 + 2 * T**2 * D) / (8 * T * D**2)],
-    "11.3": ["head"],
-    "11.4": [image_gradient],
-    "11.5": [vit],
+    "11.1": [
+        lambda D, F: (D + 1) * 3 * D + (D + 1) * D + (D + 1) * F + (F + 1) * D + 2 * 2 * D,
+        lambda D, F: sum(a * b + b for a, b in ((D, 3 * D), (D, D), (D, F), (F, D))) + 4 * D,
+        lambda D, F: np.array([4 * D**2 + 2 * D * F + 9 * D + F]),
+    ],
+    "11.2": [
+        lambda T, D: (4 * T * D**2 + 2 * T**2 * D) / (8 * T * D**2),
+        lambda T, D: (2 * D + T) / (4 * D),
+    ],
+    "11.3": ["head", " Head"],
+    "11.4": [image_gradient, image_gradient_by_einsum],
+    "11.5": [vit, vit_of_batches],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
@@ -81,20 +128,35 @@ WRONG = {
         (lambda D, F: 4 * D * D + 2 * D * F, "matrices alone"),
         (lambda D, F: 4 * (D * D + D) + 2 * D * F + F + D, "LayerNorms are missing"),
         (lambda D, F: D * (12 * D + 13), "argument of its own"),
+        (lambda D, F: 4 * D * D + 2 * D * F + 7 * D + F, "each of the two LayerNorms has a scale and a bias"),
+        (lambda D, F: 3 * (D * D + D) + 2 * D * F + F + D + 4 * D, "fourth matrix"),
+        (lambda D, F: 4 * D * D + D * F + 9 * D + F, "two matrices"),
+        (lambda D, F: 4 * D * D + 2 * D * F + 9 * D + 3 * F, "those with F are not"),
         (lambda D, F: 12 * D * D, "differs"),
     ],
     "11.2": [
         (lambda T, D: 1 / 2, "must depend on T"),
         (lambda T, D: (4 * T * D**2 + T**2 * D) / (8 * T * D**2), "A v is not"),
         (lambda T, D: 8 * D / (4 * D + 2 * T), "other way round"),
-        (lambda T, D: 0.5 + T / D, "differs"),
+        (lambda T, D: (4 * T * D**2 + 2 * T**2 * D) / (2 * T * D**2), "for F = D"),
+        (lambda T, D: 0.5 + D / (4 * T), "T to the second power"),
+        (lambda T, D: 0.5 + T / D, "those with T / D are not"),
     ],
-    "11.3": [("all", "head W of zeros"), ("none", "dlogits"), ("last block", "Choose one of")],
+    "11.3": [
+        ("all", "head W of zeros"),
+        ("none", "dlogits"),
+        ("last block and head", "has passed the head"),
+        ("last block", "Choose one of"),
+    ],
     "11.4": [
         (patches_transposed, "transposed"),
         (lambda dz0, E, height, width, P: image_gradient(dz0, E, height, width, P, first=0), "token i + 1"),
         (lambda dz0, E, height, width, P: dz0[:, 1:] @ E.T, "has shape"),
-        (lambda dz0, E, height, width, P: image_gradient(dz0[:, ::-1], E, height, width, P, first=0), "differs"),
+        (lambda dz0, E, *sizes: image_gradient(dz0[:, ::-1], E, *sizes, first=0), "not in their places"),
+        (lambda dz0, E, *sizes: image_gradient(dz0[:, ::-1], E, *sizes), "reverse order"),
+        (lambda dz0, E, *sizes: image_gradient(dz0, E, *sizes).mean(axis=-1), "has shape"),
+        (lambda dz0, E, *sizes: image_gradient(dz0, np.linalg.pinv(E).T, *sizes), "not its inverse"),
+        (lambda dz0, E, *sizes: image_gradient(dz0, E, *sizes) / len(dz0), "a mean where a sum is asked"),
     ],
     "11.5": [
         (lambda images, w, P, H: vit(images, w, P, H, last=False), "last LayerNorm"),
@@ -103,6 +165,37 @@ WRONG = {
         (lambda images, w, P, H: vit(images, w, P, H, eps=1e-5), "epsilon"),
         (lambda images, w, P, H: vit(images, w, P, H, eps=1e-2), "differ from the library's"),
         (lambda images, w, P, H: vit(images, w, P, H)[0], "expected (3, 4)"),
-        (lambda images, w, P, H: vit(images, w, P, 1), "differ from the library's"),
+        (lambda images, w, P, H: vit(images, w, P, 1), "one wide head"),
+        (lambda images, w, P, H: np.exp(vit(images, w, P, H)), "differ from the library's"),
+        (
+            lambda images, w, P, H: vit(images, {**w, "position_embedding": 0 * w["position_embedding"]}, P, H),
+            "missing",
+        ),
+        (
+            lambda images, w, P, H: vit(images, swapped_weights(("norm1", "norm2"), w), P, H),
+            "differ from the library's",
+        ),
+        (float32_vit, "float32"),
     ],
+}
+
+# number -> a change of a right answer that leaves it right -> why
+EQUIVALENT = {
+    "11.4": {
+        "result = np.ones((len(dz0), height, width, channels))": "every entry is overwritten",
+        "result[:, row:row + P, column:column + P] = pixels.reshape(len(dz0), P, P, channels)": "P is P",
+        "kernel = E.reshape(P, P, -2, E.shape[1])": "a negative number stands for the length that is left",
+        "tokens = …, -2)": "a negative number stands for the length that is left",
+        "return np.einsum(…).reshape(…, -2)": "a negative number stands for the length that is left",
+        "kernel = E.reshape(P, P, -1, E.shape[1])": "P is P",
+        "kernel = E.reshape(P, -1, P, E.shape[1])": "no case has P and C different from each other and both above 1?",
+        "tokens = dz0[:, 1:].reshape(height // P, len(dz0), width // P, -1)": "?",
+    },
+    "11.5": {
+        "x = images.reshape(height // P, B, …": "the two axes are flattened again in the same order",
+        "x = …reshape(B, -2, P * P * C)": "a negative number stands for the length that is left",
+        "x = …swapaxes(3, 2).reshape(B, -1, P * P * C)": "axes are exchanged, in whatever order they are named",
+        "e = np.exp(scores …": "a softmax does not change when a number is added to a row; no case has large scores",
+        "return (x - x.mean(1, keepdims=True)) / …": "axis 1 is the last of the two",
+    },
 }

@@ -35,31 +35,125 @@ def takes_nan(final_loss):
     return 10.0 ** np.linspace(-6, 0, 13)[int(np.argmin(losses))]
 
 
+def recalls_by_counting(labels, predictions, classes):
+    have = np.bincount(labels, minlength=classes)
+    right = np.bincount(labels[labels == predictions], minlength=classes)
+    return (right[have > 0] / have[have > 0]).mean()
+
+
+def absent_as(share, labels, predictions, classes):
+    """A class without images counts as this share."""
+    have = np.bincount(labels, minlength=classes)
+    right = np.bincount(labels[labels == predictions], minlength=classes)
+    return np.where(have > 0, right / np.maximum(have, 1), share).mean()
+
+
+def of_union(y, p, classes):
+    return np.mean([np.mean(p[y == k] == k) if (y == k).any() else 0.0 for k in np.union1d(y, p)])
+
+
+def golden(final_loss, runs=20):
+    """Golden-section search; infinite and nan count as very large."""
+
+    def loss(x):
+        found = final_loss(10.0**x)
+        return found if math.isfinite(found) else 1e9 + x
+
+    share = (5**0.5 - 1) / 2
+    low, high = -6.0, 0.0
+    left, right = high - share * (high - low), low + share * (high - low)
+    of_left, of_right = loss(left), loss(right)
+    for _ in range(runs - 2):
+        if of_left < of_right:
+            high, right, of_right = right, left, of_left
+            left = high - share * (high - low)
+            of_left = loss(left)
+        else:
+            low, left, of_left = left, right, of_right
+            right = low + share * (high - low)
+            of_right = loss(right)
+    return 10 ** ((low + high) / 2)
+
+
+def best_loss(final_loss):
+    seen = []
+    golden(lambda lr: seen.append(final_loss(lr)) or seen[-1])
+    return np.nanmin(seen)
+
+
+# number -> answers that must pass
 RIGHT = {
-    "13.1": [math.log(100), -np.log(0.01), 4.605],
-    "13.2": [lambda gradients, sizes: sum(n * g for n, g in zip(sizes, gradients, strict=True)) / sum(sizes)],
-    "13.3": [balanced],
-    "13.4": [two_rounds],
+    "13.1": [math.log(100), -np.log(0.01), 4.605, np.array([4.6052])],
+    "13.2": [
+        lambda gradients, sizes: sum(n * g for n, g in zip(sizes, gradients, strict=True)) / sum(sizes),
+        lambda gradients, sizes: np.average(gradients, axis=0, weights=sizes),
+        lambda gradients, sizes: np.einsum("ij,i->j", gradients, sizes / sizes.sum()),
+        lambda gradients, sizes: [float(column @ sizes) / sum(sizes) for column in gradients.T],
+    ],
+    "13.3": [balanced, recalls_by_counting],
+    "13.4": [two_rounds, golden],
 }
 
+# number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
-    "13.1": [(100, "not 100"), (2, "base 10"), (math.log(10), "10 classes"), (0.01, "minus its logarithm")],
+    "13.1": [
+        (100, "not 100"),
+        (2, "base 10"),
+        (math.log(10), "10 classes"),
+        (0.01, "minus its logarithm"),
+        (-math.log(100), "The sign"),
+        (math.log2(100), "bits"),
+        (4.7, "It is not"),
+    ],
     "13.2": [
         (lambda gradients, sizes: gradients.mean(axis=0), "small piece"),
         (lambda gradients, sizes: sum(gradients), "sum of gradients"),
-        (lambda gradients, sizes: (gradients / sizes[:, None]).sum(axis=0), "differs"),
+        (lambda gradients, sizes: (gradients / sizes[:, None]).sum(axis=0), "large pieces count less"),
+        (lambda gradients, sizes: sizes @ gradients, "summed loss"),
+        (lambda gradients, sizes: gradients.sum(axis=0) / sizes.sum(), "those of means"),
+        (lambda gradients, sizes: (sizes**2) @ gradients / (sizes**2).sum(), "different sizes"),
+        (lambda gradients, sizes: gradients.mean(axis=1), "shape"),
     ],
     "13.3": [
         (lambda y, p, classes: (y == p).mean(), "plain accuracy"),
         (lambda y, p, classes: balanced(y, p, classes) * len(set(y)) / classes, "without images counts as 0"),
+        (of_union, "counts as 0 here if it was predicted"),
+        (lambda y, p, classes: absent_as(0, y, p, y.max() + 1), "below the largest label"),
+        (lambda y, p, classes: np.mean([np.mean(p[y == k] == k) for k in set(y) if k < classes - 1]), "largest number"),
+        (lambda y, p, classes: absent_as(1, y, p, classes), "a class has no images"),
         (lambda y, p, classes: balanced(p, y, classes), "by what was predicted"),
-        (lambda y, p, classes: float(np.mean([(y[y == k] == p[y == k]).sum() for k in set(y)])), "differs"),
+        (lambda y, p, classes: float(np.mean([(y[y == k] == p[y == k]).sum() for k in set(y)])), "how many of each"),
+        (lambda y, p, classes: 1 - balanced(y, p, classes), "share of the wrong"),
+        (lambda y, p, classes: balanced(y, p, classes) ** 2, "too small"),
     ],
     "13.4": [
         (takes_nan, "leave out what is not finite"),
         (lambda final_loss: search(final_loss, rounds=((60, 1),)), "more than 20 runs"),
         (lambda final_loss: search(final_loss, rounds=((7, 1),)), "was best"),
         (lambda final_loss: search(final_loss, 1e-6, 1, ((20, 1),), space=float), "It chose"),
-        (lambda final_loss: 1e-3, "It chose"),
+        (lambda final_loss: 1e-3, "the same rate"),
+        (lambda final_loss: math.log10(golden(final_loss)), "logarithm of the best rate"),
+        (best_loss, "smallest loss"),
+        (lambda final_loss: golden(final_loss, 8), "too far apart"),
+        (lambda final_loss: search(final_loss, -5, -1), "was best"),
     ],
+}
+
+# number -> a change of a right answer that leaves it right -> why
+EQUIVALENT = {
+    "13.2": {
+        "lambda …: sum((… in zip(gradients, sizes, strict=True))) / sum(sizes)": "the two stand on equal terms",
+        "lambda gradients, sizes: sum((… in zip(sizes, gradients…))) / sum(sizes)": "the two have the same length",
+        "lambda gradients, sizes: [float(sizes @ column) / sum(sizes) …]": "the two stand on equal terms",
+    },
+    "13.3": {
+        "right = [p == k for y, p in zip(labels, predictions…) if y == k]": "the two have the same length",
+        "right = np.bincount(predictions[labels == predictions], minlength=classes)": "the two are equal there",
+    },
+    "13.4": {
+        "low, high = …": "a wider search still comes near enough within 20 runs",
+        "for _ in range(…": "a run less still comes near enough",
+        "return found if math.isfinite(found) else 2000000000.0 + x": "any number above every loss",
+        "if of_left <= of_right:": "where the two are equal, either side will do",
+    },
 }

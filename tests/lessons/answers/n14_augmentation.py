@@ -1,5 +1,7 @@
 """Answers to the exercises of notebook 14."""
 
+import math
+
 import numpy as np
 
 
@@ -49,33 +51,106 @@ def empty_box(images, labels, lam, centre):
     return mixed, lam * labels + (1 - lam) * np.roll(labels, 1, axis=0)
 
 
+def skip_by_factors(z, f, u, rate, dz_new):
+    m = np.where(u < rate, 0, 1 / (1 - rate)).reshape(-1, 1, 1)
+    return [z + m * f, dz_new, m * dz_new]
+
+
+def box_at(images, lam, centre, whole=round):
+    sides = [whole(n * (1 - lam) ** 0.5) for n in images.shape[1:3]]
+    return [c - side // 2 for c, side in zip(centre, sides, strict=True)], sides
+
+
+def paste_by_mask(images, labels, lam, centre):
+    (top, left), (h, w) = box_at(images, lam, centre)
+    return paste_box(images, labels, top, left, h, w)
+
+
+def paste_box(images, labels, top, left, h, w):
+    """One mask of the image for all."""
+    row, column = np.ogrid[: images.shape[1], : images.shape[2]]
+    inside = (row >= top) & (row < top + h) & (column >= left) & (column < left + w)
+    share = 1 - inside.mean()
+    partner = [(i - 1) % len(images) for i in range(len(images))]
+    mixed = np.where(inside[None, :, :, None], images[partner], images)
+    return mixed, share * labels + (1 - share) * labels[partner]
+
+
+def cut_to_whole(images, labels, lam, centre):
+    (top, left), (h, w) = box_at(images, lam, centre, whole=int)
+    return paste_box(images, labels, top, left, h, w)
+
+
+def moved_inside(images, labels, lam, centre):
+    (top, left), (h, w) = box_at(images, lam, centre)
+    top, left = min(max(top, 0), images.shape[1] - h), min(max(left, 0), images.shape[2] - w)
+    return paste_box(images, labels, top, left, h, w)
+
+
+# number -> answers that must pass
 RIGHT = {
-    "14.1": ["hue"],
-    "14.2": [skip],
-    "14.3": [depth],
-    "14.4": [paste],
+    "14.1": ["hue", "Hue"],
+    "14.2": [skip, skip_by_factors],
+    "14.3": [
+        depth,
+        lambda L, p: L - L * p / 2,
+        lambda L, p: np.sum(1 - np.linspace(0, p, L)),
+        lambda L, p: sum(2 * 0.5 * (1 - rate) for rate in np.linspace(0, p, L)),
+    ],
+    "14.4": [paste, paste_by_mask],
 }
 
+# number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
     "14.1": [("shift", "same lamp"), ("rotate", "tilted"), ("flip", "top to bottom"), ("crop", "Choose one of")],
     "14.2": [
         (lambda *args: skip(*args, scaled=False), "divided by 1 - rate"),
-        (lambda z, f, u, rate, dz: skip(z, f, 1 - u, 1 - rate, dz), "differs"),
+        (lambda z, f, u, rate, dz: skip(z, f, u - 1e-9, rate, dz), "equals the rate"),
+        (lambda z, f, u, rate, dz: skip(z, f, 1 - u, 1 - rate, dz), "dz is right"),
         (lambda z, f, u, rate, dz: skip(z, f, u, rate, dz)[:2], "tuple of 2 arrays"),
-        (lambda z, f, u, rate, dz: (skip(z, f, u, rate, dz)[0], dz, dz / (1 - rate)), "differs"),
+        (lambda z, f, u, rate, dz: (skip(z, f, u, rate, dz)[0], dz, dz / (1 - rate)), "df is zero"),
+        (lambda z, f, u, rate, dz: (skip(z, f, u, rate, dz)[0], dz + skip(z, f, u, rate, dz)[2], dz), "df"),
+        (lambda z, f, u, rate, dz: skip(0 * z, f, u, rate, dz), "adds z to it"),
+        (lambda z, f, u, rate, dz: skip(z, f, u, rate, dz)[::-1], "another order"),
     ],
     "14.3": [
         (lambda L, p: L * (1 - p), "all blocks"),
         (lambda L, p: L * p / 2, "skipped"),
         (lambda L, p: sum(1 - p * i / L for i in range(L)), "L - 1"),
-        (lambda L, p: L, "differs"),
+        (lambda L, p: sum(1 - p * i / L for i in range(1, L + 1)), "never skipped"),
+        (lambda L, p: math.prod(1 - p * i / (L - 1) for i in range(L)), "no block is skipped"),
+        (lambda L, p: 1 - p / 2, "share of the blocks"),
+        (lambda L, p: L, "none with certainty"),
+        (lambda L, p: L - p * L / 3, "those with L p are not"),
     ],
     "14.4": [
         (lambda i, t, lam, c: paste(i, t, lam, c, side=1 - lam), "square root"),
         (lambda i, t, lam, c: paste(i, t, lam, c, recount=False), "really replaced"),
         (lambda i, t, lam, c: paste(i, t, lam, c, partner=1), "i + 1"),
         (lambda i, t, lam, c: (paste(i, t, lam, c)[0], t), "mixed as well"),
-        (lambda i, t, lam, c: paste(i, t, lam, c, clip=False), "differs"),
-        (empty_box, "differs"),
+        (lambda i, t, lam, c: paste(i, t, lam, c, clip=False), "sticks out"),
+        (empty_box, "not in their places"),
+        (cut_to_whole, "not `int`"),
+        (moved_inside, "not moved inside"),
+        (lambda i, t, lam, c: paste(i, t, lam, c[::-1]), "(row, column)"),
+        (lambda i, t, lam, c: paste(i, t, lam, (c[0] + 1, c[1])), "images"),
+        (lambda i, t, lam, c: paste(i, t, lam, c)[::-1], "another order"),
     ],
+}
+
+# number -> a change of a right answer that leaves it right -> why
+EQUIVALENT = {
+    "14.2": {
+        "m = np.where(…).reshape(-2, 1, 1)": "a negative number stands for the length that is left",
+        "m = np.where(u < rate, 0, 1 / (1 - rate)).reshape(-1, 1, 1)": "1 is 1",
+    },
+    "14.3": {
+        "lambda L, p: sum((1 - rate for rate in np.linspace(0, p, L)))": "2 * 0.5 is 1",
+        "lambda L, p: np.sum(1 - np.linspace(p, 0, L))": "a sum does not depend on the order",
+        "lambda L, p: sum((2 * 0.5 * (1 - rate) … np.linspace(p, 0, L)))": "a sum does not depend on the order",
+    },
+    "14.4": {
+        "partner = [i - 1 for i in range(len(images))]": "Python counts -1 from the end",
+        "return ([c - side // 2 for c, side in zip(centre, sides…)], sides)": "the two have the same length",
+    },
 }

@@ -1,5 +1,8 @@
 """Answers to the exercises of notebook 18."""
 
+import functools
+from fractions import Fraction
+
 import numpy as np
 
 
@@ -23,7 +26,7 @@ def distance(attention, grid, pitch, others=True, normalised=True):
         for i, (y, x) in enumerate(places):
             total = reach = 0.0
             for j, (y2, x2) in enumerate(places):
-                if i == j and others:
+                if others and i == j:
                     continue
                 total += weights[1 + i, 1 + j]
                 reach += weights[1 + i, 1 + j] * ((y - y2) ** 2 + (x - x2) ** 2) ** 0.5
@@ -58,43 +61,100 @@ def lengths(A, v, U, project=True, add=True):
     for i in range(n):
         for j in range(n):
             parts = np.concatenate([A[h, i, j] * v[h, j] for h in range(heads)])
-            if not add:
-                f[i, j] = sum(np.linalg.norm(A[h, i, j] * v[h, j] @ U[h * K : (h + 1) * K]) for h in range(heads))
-            else:
+            if add:
                 f[i, j] = np.linalg.norm(parts @ U if project else parts)
+            else:
+                f[i, j] = sum(np.linalg.norm(A[h, i, j] * v[h, j] @ U[h * K : (h + 1) * K]) for h in range(heads))
         f[i] /= f[i].sum()
     return f
 
 
+def rollout_from_the_top(attention, kept):
+    blocks = [k * np.eye(a.shape[-1]) + (1 - k) * a.mean(0) for a, k in zip(attention, kept, strict=True)]
+    return functools.reduce(lambda done, block: done @ block, reversed(blocks))
+
+
+def distance_by_complex_numbers(attention, grid, pitch):
+    rows, columns = np.indices(grid).reshape(2, -1)
+    place = rows * pitch[0] + 1j * columns * pitch[1]
+    w = attention[:, 1:, 1:].copy()
+    for h in range(len(w)):
+        np.fill_diagonal(w[h], 0)
+    return np.einsum("hij,ij,hi->h", w, abs(place[:, None] - place), 1 / w.sum(axis=2)) / len(place)
+
+
+def lengths_by_einsum(A, v, U, squares=True, root=0.5):
+    H, _, K = v.shape
+    f = np.einsum("hij,hjk,hkd->ijd", A, v, U.reshape(H, K, U.shape[1]))
+    f = ((f * f).sum(axis=-1) if squares else abs(f).sum(axis=-1) ** 2) ** root
+    return f / f.sum(axis=1)[:, None]
+
+
+# number -> answers that must pass
 RIGHT = {
-    "18.1": [32 / 9, 3.56, np.abs(np.subtract.outer([0, 4, 8], [0, 4, 8])).mean()],
-    "18.2": [rollout],
-    "18.3": [distance],
-    "18.4": [lengths],
+    "18.1": [32 / 9, 3.56, np.abs(np.subtract.outer([0, 4, 8], [0, 4, 8])).mean(), Fraction(32, 9)],
+    "18.2": [rollout, rollout_from_the_top],
+    "18.3": [distance, distance_by_complex_numbers],
+    "18.4": [lengths, lengths_by_einsum],
 }
 
+# number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
-    "18.1": [(16 / 3, "itself"), (8 / 9, "in patches"), (4, "middle"), (5.0, "not 5"), (3.6, "not 3.6")],
+    "18.1": [
+        (16 / 3, "itself"),
+        (8 / 9, "in patches"),
+        (4, "middle"),
+        (8 / 3, "ends have further"),
+        (32 / 3, "sum of three"),
+        (5.0, "not 5"),
+        (3.6, "not 3.6"),
+    ],
     "18.2": [
         (lambda a, kept: rollout(a, kept, first_to_last=False), "wrong order"),
         (lambda a, kept: rollout(a, 0 * kept), "residual connection is missing"),
         (lambda a, kept: rollout(a, 0 * kept + 0.5), "one half everywhere"),
         (lambda a, kept: rollout(a, 1 - kept), "exchanged"),
         (lambda a, kept: rollout(a, kept)[0], "has shape"),
-        (lambda a, kept: rollout(a, kept).T, "differs"),
+        (lambda a, kept: rollout(a, kept).T, "transposed"),
+        (lambda a, kept: rollout(a[-1:], kept[-1:]), "last block alone"),
+        (lambda a, kept: rollout(a.max(axis=1, keepdims=True), kept), "not the largest"),
+        (lambda a, kept: rollout(a[:, :1], kept), "differs"),
     ],
     "18.3": [
         (lambda *args: distance(*args, others=False), "library's"),
         (lambda *args: distance(*args, normalised=False), "divide by their sum"),
         (lambda a, grid, pitch: distance(a, grid, pitch[::-1]), "(down, across)"),
         (divided_once, "its own weights"),
-        (manhattan, "differs"),
+        (manhattan, "straight line"),
+        (lambda a, grid, pitch: distance(a, grid, (1, 1)), "in pixels"),
+        (lambda a, grid, pitch: distance(a, grid[::-1], pitch), "row by row"),
+        (lambda a, grid, pitch: distance(a, grid, pitch).mean(), "shape"),
     ],
     "18.4": [
         (lambda A, v, U: lengths(A, v, U, project=False), "projection is missing"),
         (lambda A, v, U: lengths(A, v, U, add=False), "may cancel"),
         (lambda A, v, U: A.mean(axis=0), "do not enter"),
         (over_queries, "over j"),
-        (lambda A, v, U: lengths(A, v, U).T, "differs"),
+        (lambda A, v, U: lengths(A, v, U).T, "transposed"),
+        (lambda A, v, U: lengths_by_einsum(A, v, U, root=1), "squared lengths"),
+        (lambda A, v, U: lengths_by_einsum(A, v, U, squares=False), "sizes of the entries"),
+        (lambda A, v, U: lengths(A * 0 + A.mean(axis=0), v, U), "averaged over the heads first"),
+        (lambda A, v, U: lengths(A[:1], v[:1], U[: v.shape[2]]), "more than one head"),
     ],
+}
+
+# number -> a change of a right answer that leaves it right -> why
+EQUIVALENT = {
+    "18.2": {
+        "blocks = [k * np.eye(a.shape[…": "a matrix of attention is square, so either length will do",
+        "blocks = [k * np.eye(a.shape[-1]) + … zip(attention, kept…": "the two have the same length",
+    },
+    "18.3": {
+        "rows, columns = np.indices(grid).reshape(2, -2)": "a negative number stands for the length that is left",
+        "place = rows * pitch[0] - 1j * columns * pitch[1]": "a mirrored grid has the same distances",
+    },
+    "18.4": {
+        "f = np.ones((n, n))": "every entry is overwritten",
+        "f = (f * f).mean(axis=-1) ** 0.5": "a share does not depend on a factor",
+    },
 }

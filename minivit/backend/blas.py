@@ -1,0 +1,96 @@
+"""The matrix library (BLAS) behind NumPy's products: what it is called, and whether its threads can be held back."""
+
+import contextlib
+import ctypes
+import functools
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+
+ACCELERATE = "/System/Library/Frameworks/Accelerate.framework/Accelerate"
+# What NumPy says of the floating-point flags that the library leaves after a product. On some Macs it leaves them where
+# all is finite (numpy/numpy#28687).
+FALSE_ALARM = r".*encountered in (matmul|matvec|vecmat|\w*dot|inner|einsum)$"
+ONE_THREAD = 1  # BLAS_THREADING_SINGLE_THREADED of Accelerate's thread_api.h
+
+
+def libraries() -> list[dict[str, Any]]:
+    """What threadpoolctl tells about each matrix library that this process has loaded."""
+    return [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+
+
+def hold_to(threads: int) -> Any:
+    """Let the libraries use no more than so many threads. Returns None if they use no more already, otherwise an object
+    whose `restore_original_limits` takes this back."""
+    if all((library["num_threads"] or 1) <= threads for library in libraries()):
+        return None
+    return threadpoolctl.threadpool_limits(threads, user_api="blas")
+
+
+def built_with() -> str:
+    """The library that NumPy was built with: "scipy-openblas", "mkl", "accelerate" and so on; "" for none."""
+    with contextlib.suppress(TypeError, KeyError, AttributeError):
+        found = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        return str(found["name"]) if found["found"] else ""
+    return "the matrix library"
+
+
+def trouble() -> str:
+    """Why the library's threads cannot be held to one in each worker, and what to do; "" if they can."""
+    name = built_with()
+    if libraries() or not name:  # without a library there are no threads
+        return ""
+    if name.lower() != "accelerate":
+        return (
+            f"{name} is not seen by threadpoolctl {threadpoolctl.__version__}: upgrade it, "
+            "python -m pip install --upgrade threadpoolctl"
+        )
+    if set_accelerate_threading() or os.environ.get("VECLIB_MAXIMUM_THREADS", "").strip() == "1":
+        return ""
+    return "Accelerate cannot be told otherwise before macOS 15: set VECLIB_MAXIMUM_THREADS=1 before the start"
+
+
+@functools.cache
+def limitable() -> bool:
+    """Whether the library's threads can be held to one in each worker. If not, this is said once, in one line.
+
+    By logging: a warning would end a program that runs under `python -W error`.
+    """
+    reason = trouble()
+    if reason:
+        logging.getLogger("minivit").warning("matrix products use threads of their own: %s", reason)
+    return not reason
+
+
+def cries_wolf() -> bool:
+    """Whether NumPy may warn here of products though all is finite: it does so now, or this is a Mac."""
+    with warnings.catch_warnings(record=True) as caught, np.errstate(all="warn"):
+        warnings.simplefilter("always")
+        for dtype in (np.float32, np.float64):
+            _ = np.ones((64, 64), dtype) @ np.ones((64, 64), dtype)
+    return bool(caught) or sys.platform == "darwin"
+
+
+def set_accelerate_threading() -> Callable[[int], int] | None:
+    """Accelerate's function that sets how products of the calling thread are computed; macOS has it since 15."""
+    if sys.platform != "darwin":
+        return None
+    try:
+        function = ctypes.CDLL(ACCELERATE).BLASSetThreading
+    except (OSError, AttributeError):
+        return None
+    function.argtypes, function.restype = [ctypes.c_uint], ctypes.c_int
+    return function
+
+
+def hold_this_thread() -> None:
+    """Let products of the calling thread use no further threads, where Accelerate computes them."""
+    function = set_accelerate_threading()
+    if function:
+        function(ONE_THREAD)

@@ -1,0 +1,104 @@
+"""How many cores this process may use. A container, a batch system or a hub lends a program few cores of a machine that
+has many; threads beyond these take turns, and training becomes many times slower."""
+
+import ctypes
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+# Whoever sets one of these holds programs to so many threads. Accelerate's is not among them: see blas.py.
+VARIABLES = (
+    "PYTHON_CPU_COUNT",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "GOTO_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return usable_cores()[0]
+
+
+def usable_cores(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> tuple[int, str]:
+    """Cores that this process may use, at least 1, and what holds it to fewer than the machine has, in words ("" if
+    nothing does).
+
+    The least of: the cores of the machine, those the process may be scheduled on, the quotas of its control group and
+    of all groups around it (rounded up), the variables for numbers of threads, the fast cores of an Apple processor. A
+    quota or variable that is missing or no positive number counts for nothing. root: where the files of Linux lie.
+    """
+    limits = [(os.cpu_count() or 1, ""), (_scheduled_cores(), "affinity of the process")]
+    limits += [(_performance_cores(), "performance cores")]
+    limits += [(-(-quota // period), f"container quota {quota / period:g}") for quota, period in _quotas(root)]
+    limits += [(_threads(environ.get(name, "")), f"{name}={environ.get(name)}") for name in VARIABLES]
+    return min((limit for limit in limits if limit[0] > 0), key=lambda limit: limit[0])
+
+
+def _scheduled_cores() -> int:
+    """Cores that this process may be scheduled on, or that Python 3.13 was told of; 0 if nothing is known."""
+    if hasattr(os, "process_cpu_count"):
+        return os.process_cpu_count() or 0
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+
+
+def _performance_cores() -> int:
+    """The fast cores of an Apple processor, else 0. A share of a batch on a slow one would keep the others waiting."""
+    if sys.platform != "darwin":
+        return 0
+    value = ctypes.c_int32(0)
+    size = ctypes.c_size_t(ctypes.sizeof(value))
+    try:
+        sysctl = ctypes.CDLL(None).sysctlbyname
+        failed = sysctl(b"hw.perflevel0.physicalcpu", ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0))
+    except (OSError, AttributeError, TypeError):
+        return 0
+    return 0 if failed else value.value
+
+
+def _threads(text: str) -> int:
+    """The number in a variable such as "4", or the first of several, "4,2"; 0 for anything else."""
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*(,.*)?", text, flags=re.DOTALL)
+    return int(match[1]) if match else 0
+
+
+def _quotas(root: Path) -> Iterator[tuple[int, int]]:
+    """Microseconds of processor time in every so many microseconds, for each control group that has such a quota."""
+    for folder in _control_groups(root):
+        newer = _text(folder / "cpu.max").split()
+        older = [_text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")]
+        for pair in newer, older:
+            if len(pair) == 2 and all(re.fullmatch(r"\s*[0-9]{1,15}\s*", part) for part in pair):
+                quota, period = map(int, pair)
+                if quota and period:
+                    yield quota, period
+
+
+def _control_groups(root: Path) -> list[Path]:
+    """Folders of the control groups, of both versions, that the process is in: its own and all around it.
+
+    In a container the own group is often the top of what can be seen, whatever path /proc tells; so the tops count too.
+    """
+    mounted = root / "sys" / "fs" / "cgroup"
+    tops = {"": [mounted, mounted / "unified"], "cpu": [mounted / "cpu", mounted / "cpu,cpuacct"]}
+    folders = tops[""] + tops["cpu"]
+    for line in _text(root / "proc" / "self" / "cgroup").splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        steps = [step for step in path.split("/") if step]
+        if ".." in steps or (controllers and "cpu" not in controllers.split(",")):
+            continue
+        for top in [*tops["cpu"], mounted / controllers] if controllers else tops[""]:
+            folders += [top.joinpath(*steps[:depth]) for depth in range(len(steps) + 1)]
+    return list(dict.fromkeys(folders))
+
+
+def _text(path: Path) -> str:
+    """What is in a small file; nothing if it cannot be read."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except (OSError, ValueError):
+        return ""
