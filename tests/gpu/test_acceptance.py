@@ -176,6 +176,24 @@ def test_sanitizers_look_at_kernels_that_exist():
     assert sorted(with_shared) == ["attention", "augment", "column_sums", "layer_norm", "optimizer"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for compute-sanitizer is a shell script")
+@pytest.mark.parametrize("knows", ["--kernel-name", "--kernel-regex"])
+def test_the_sanitizer_is_asked_for_one_kernel_in_the_words_of_its_version(tmp_path, knows):
+    fake = tmp_path / "compute-sanitizer"
+    lines = [
+        "#!/bin/sh",
+        f'case "$*" in *{knows}*) echo "$*"; echo every kernel ran;; *) echo unknown option; exit 1;; esac',
+    ]
+    fake.write_text("\n".join(lines), encoding="utf-8")
+    fake.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    command = stages.sanitizer("racecheck", "attention")
+    result = subprocess.run(command, cwd=acceptance.ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert f"--tool racecheck --target-processes application-only {knows} kns=attention " in result.stdout
+    assert "every_kernel.py" in result.stdout
+
+
 def test_every_stage_can_be_rehearsed():
     for call in CALLS.values():
         for stage in call:
