@@ -11,13 +11,12 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import minivit.backend
 from minivit.backend.cupy_kernels.rows import WIDEST
 
-SOURCES = Path(minivit.backend.__file__).parent / "cupy_kernels" / "cuda"
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90")
 TYPES = ("float", "bf16")
 WIDTHS = (192, 384, 768, 1024, 1280)  # of the models Ti, S, B, L, H
+ATTENTION = ("attention.cu", "attention_backward.cu")
 Specialisation = tuple[str, dict[str, object]]  # file, preprocessor symbols
 SPECIALISATIONS: list[Specialisation] = [
     *[("softmax.cu", {"X": x, "Y": y}) for x in TYPES for y in TYPES],
@@ -29,7 +28,7 @@ SPECIALISATIONS: list[Specialisation] = [
     *[("layer_norm.cu", {"X": "float", "Y": y, "WIDTH": width}) for y in TYPES for width in (50, WIDEST, *WIDTHS)],
     *[("augment.cu", {"CHANNELS": channels}) for channels in (1, 3)],
     ("mix.cu", {}),
-    *[("attention.cu", {"HEAD_DIM": head_dim}) for head_dim in range(16, 129, 16)],
+    *[(file, {"HEAD_DIM": head_dim}) for file in ATTENTION for head_dim in range(16, 129, 16)],
 ]
 
 
@@ -103,19 +102,13 @@ def needs(report: str) -> dict[str, Needs]:
     return found
 
 
-def source(file: str, defines: dict[str, object]) -> str:
-    """The text that the compiler gets, as minivit.backend.cupy_kernels.launch puts it together."""
-    lines = [f"#define {name} {value}" for name, value in defines.items()]
-    return "\n".join([*lines, *((SOURCES / part).read_text(encoding="utf-8") for part in ("device.cuh", file))])
-
-
 def specialisations(architecture: str) -> list[Specialisation]:
     """What is compiled for it: without bfloat16 before 8.0, whose hardware has none."""
     if int(architecture.removeprefix("sm_")) >= 80:
         return SPECIALISATIONS
-    return [(file, d) for file, d in SPECIALISATIONS if "bf16" not in d.values() and file != "attention.cu"]
+    return [(file, d) for file, d in SPECIALISATIONS if "bf16" not in d.values() and file not in ATTENTION]
 
 
 def must_not_spill(file: str, defines: dict[str, object]) -> bool:
     """Where what spills would be written and read again in the inner loop of a model's step."""
-    return file == "attention.cu" or (file == "layer_norm.cu" and defines["WIDTH"] in WIDTHS)
+    return file in ATTENTION or (file == "layer_norm.cu" and defines["WIDTH"] in WIDTHS)

@@ -13,6 +13,8 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[up]) for up in (1, 2)]
 import nvrtc  # noqa: E402
 
+from minivit.backend.cupy_kernels.launch import source  # noqa: E402
+
 
 def report(compiler: nvrtc.Compiler, architecture: str) -> list[str]:
     """What is wrong, after a line is printed for each kernel."""
@@ -20,7 +22,7 @@ def report(compiler: nvrtc.Compiler, architecture: str) -> list[str]:
     for file, defines in nvrtc.specialisations(architecture):
         name = " ".join([file, *(f"{key}={value}" for key, value in defines.items())])
         try:
-            needs = compiler.compile(nvrtc.source(file, defines), architecture)
+            needs = compiler.compile(source(file, defines), architecture)
         except RuntimeError as error:
             faults.append(f"{architecture} {name}: does not compile: {str(error).strip()[:2000]}")
             continue

@@ -173,7 +173,14 @@ def test_sanitizers_look_at_kernels_that_exist():
         for path in sources.glob("*.cu")
         if "SHARED" in path.read_text(encoding="utf-8") or "__shared__" in path.read_text(encoding="utf-8")
     ]
-    assert sorted(with_shared) == ["attention", "augment", "column_sums", "layer_norm", "optimizer"]
+    assert sorted(with_shared) == [
+        "attention",
+        "attention_backward",
+        "augment",
+        "column_sums",
+        "layer_norm",
+        "optimizer",
+    ]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for compute-sanitizer is a shell script")

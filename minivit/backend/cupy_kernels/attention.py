@@ -1,4 +1,4 @@
-"""Multi-head attention: kernels for whole heads in bfloat16, products and softmax otherwise."""
+"""Multi-head attention: kernels that never write scores in bfloat16, products and softmax otherwise."""
 
 import math
 
@@ -51,8 +51,8 @@ def _fused(qkv: Array, heads: int, queries: int) -> tuple:
     def vjp(g):
         dqkv, delta = xp.empty_like(qkv), xp.empty_like(log_sum)
         g = contiguous(g.astype(qkv.dtype, copy=False))
-        for_queries = kernel("attention.cu", "attention_backward_queries", HEAD_DIM=head_dim)
-        for_keys = kernel("attention.cu", "attention_backward_keys", HEAD_DIM=head_dim)
+        for_queries = kernel("attention_backward.cu", "attention_backward_queries", HEAD_DIM=head_dim)
+        for_keys = kernel("attention_backward.cu", "attention_backward_keys", HEAD_DIM=head_dim)
         grid = batch * heads * _blocks(tokens)
         for_queries(grid, THREADS, qkv, y, g, log_sum, delta, dqkv, *sizes)
         for_keys(grid, THREADS, qkv, g, log_sum, delta, dqkv, *sizes)

@@ -6,6 +6,7 @@ compiled code in a cache on disk.
 
 import functools
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,16 @@ def _kernel(file: str, name: str, defines: tuple[tuple[str, object], ...], cupy:
 
 @functools.cache
 def _module(file: str, defines: tuple[tuple[str, object], ...], cupy: Any) -> Any:
+    return cupy.RawModule(code=source(file, dict(defines)), options=("-std=c++17",))
+
+
+def source(file: str, defines: Mapping[str, object]) -> str:
+    """What is compiled: the symbols, what all kernels share, what a family shares (attention.cuh), the file."""
     # Not as options: the compiler's own headers come before the code, and they use T as a name.
-    symbols = [f"#define {symbol} {value}" for symbol, value in defines]
-    code = "\n".join([*symbols, *((SOURCES / part).read_text(encoding="utf-8") for part in ("device.cuh", file))])
-    return cupy.RawModule(code=code, options=("-std=c++17",))
+    symbols = [f"#define {symbol} {value}" for symbol, value in defines.items()]
+    family = SOURCES / f"{file.partition('.')[0].partition('_')[0]}.cuh"
+    parts = [SOURCES / "device.cuh", *([family] if family.exists() else []), SOURCES / file]
+    return "\n".join([*symbols, *(part.read_text(encoding="utf-8") for part in parts)])
 
 
 def _check(argument: Any, kernel_name: str) -> None:

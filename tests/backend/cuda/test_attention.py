@@ -108,7 +108,7 @@ def check_backward(case, reverse, bug=None, sign=0):
         stored(expected.log_sum, "float"),
         unwritten(expected.log_sum.shape, "float"),
     )
-    kernels, grid = module("attention.cu", bug, HEAD_DIM=head_dim), BATCH * heads * blocks(tokens)
+    kernels, grid = module("attention_backward.cu", bug, HEAD_DIM=head_dim), BATCH * heads * blocks(tokens)
     args = [qkv, y, g, log_sum, delta, dqkv, *sizes(qkv, queries)]
     kernels.launch("attention_backward_queries", grid, 128, args, reverse=reverse)
     del args[1]
