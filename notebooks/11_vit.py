@@ -645,7 +645,7 @@ check("11.3", answer)
 
 # %% [markdown]
 # **11.4 (twenty minutes).** Step 8: the gradient with respect to the pixels. It says which pixels the loss depends on, and is the start of most
-# adversarial examples (images changed a little to deceive a model). Given $\mathrm{d}\mathbf{z}_0$ of shape $(B, N + 1, D)$ and $\mathbf{E}$ of shape $(P^2C, D)$, return the gradient of the images,
+# adversarial examples (images changed a little to deceive a model). Given $\mathrm{d}\mathbf{z}_0$ of shape $(B, N + 1, D)$ and $\mathbf{E}$ of shape $(P^2C, D)$, compute the gradient of the images in NumPy,
 # $(B, \mathrm{height}, \mathrm{width}, C)$.
 
 

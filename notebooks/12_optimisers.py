@@ -508,7 +508,7 @@ def first_update(g, lr, eps=1e-8):
 check("12.1", first_update)
 
 # %% [markdown]
-# **12.2 (ten minutes).** Write clipping by global norm for the gradients of two arrays.
+# **12.2 (ten minutes).** Write clipping by global norm for the gradients of two arrays, in NumPy.
 
 
 # %%
@@ -550,7 +550,7 @@ check("12.4", answer)
 # c_t = \beta_2 c_{t-1} + (1 - \beta_2)\,\underset{i}{\mathrm{mean}}\, g_{ij}^2, \qquad
 # \hat v_{ij} = \frac{\hat r_i\,\hat c_j}{\mathrm{mean}(\hat r)}.$$
 #
-# $\hat r$ and $\hat c$ are corrected as $\hat v$ in Adam. The rest is as in Adam. When is $\hat v$ exactly that of Adam?
+# $\hat r$ and $\hat c$ are corrected as $\hat v$ in Adam. The rest is as in Adam. Write it in NumPy. When is $\hat v$ exactly that of Adam?
 
 
 # %%

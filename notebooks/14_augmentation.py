@@ -344,7 +344,7 @@ answer = None  # your answer here: one of the four words
 check("14.1", answer)
 
 # %% [markdown]
-# **14.2 (ten minutes).** Stochastic depth, with its backward pass. A branch has computed `f` for each image; `u` holds one uniform number per image, which is dropped where `u < rate`. Return $\mathbf{z}' = \mathbf{z} + m f$ and the gradients of $\mathbf{z}$ and of $f$.
+# **14.2 (ten minutes).** Stochastic depth, with its backward pass. A branch has computed `f` for each image; `u` holds one uniform number per image, which is dropped where `u < rate`. In NumPy, return $\mathbf{z}' = \mathbf{z} + m f$ and the gradients of $\mathbf{z}$ and of $f$.
 
 
 # %%
@@ -368,7 +368,7 @@ def expected_depth(L, p):
 check("14.3", expected_depth)
 
 # %% [markdown]
-# **14.4 (an hour).** Write CutMix. $\lambda$ and the centre of the box, `(row, column)`, are given, the same for all images; the partner of image $i$ is image $i - 1$.
+# **14.4 (an hour).** Write CutMix in NumPy. $\lambda$ and the centre of the box, `(row, column)`, are given, the same for all images; the partner of image $i$ is image $i - 1$.
 #
 # - The box is to have the share $1 - \lambda$ of the area and the proportions of the image: its height is `round(height * s)` and its width `round(width * s)`, for the right $s$.
 # - It begins `box_height // 2` rows above and `box_width // 2` columns left of the centre. What lies outside of the image is cut off.

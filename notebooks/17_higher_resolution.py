@@ -316,7 +316,7 @@ answer = None  # your answer here: a number
 check("17.1", answer)
 
 # %% [markdown]
-# **17.2 (ten minutes).** Write the weights along one axis for the other convention, `half_pixel`: new place $i$ lies at $(i + \frac12)\frac{\text{old}}{\text{new}} - \frac12$, but not before the first and not behind the last old place.
+# **17.2 (ten minutes).** Write, in NumPy, the weights along one axis for the other convention, `half_pixel`: new place $i$ lies at $(i + \frac12)\frac{\text{old}}{\text{new}} - \frac12$, but not before the first and not behind the last old place.
 
 
 # %%
@@ -328,7 +328,7 @@ def half_pixel_weights(old, new):
 check("17.2", half_pixel_weights)
 
 # %% [markdown]
-# **17.3 (fifteen minutes).** Resize a whole table, from a grid `old = (h, w)` to `new = (h2, w2)`, with `weights(old, new)` for one axis given to you. The [class] row must not move.
+# **17.3 (fifteen minutes).** Resize a whole table in NumPy, from a grid `old = (h, w)` to `new = (h2, w2)`, with `weights(old, new)` for one axis given to you. The [class] row must not move.
 
 
 # %%
@@ -340,7 +340,7 @@ def resize_table(table, old, new, weights):
 check("17.3", resize_table)
 
 # %% [markdown]
-# **17.4 (an hour).** The backward pass of 17.3: from the gradient of the new table to that of the old one.
+# **17.4 (an hour).** The backward pass of 17.3, in NumPy as well: from the gradient of the new table to that of the old one.
 
 
 # %%

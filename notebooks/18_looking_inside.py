@@ -434,7 +434,7 @@ answer = None  # your answer here: a number
 check("18.1", answer)
 
 # %% [markdown]
-# **18.2 (fifteen minutes).** That the residual connection makes up one half is an assumption. Suppose somebody has measured its share in every block. Write the rollout with these shares; with $\frac12$ everywhere it is the library's.
+# **18.2 (fifteen minutes).** That the residual connection makes up one half is an assumption. Suppose somebody has measured its share in every block. Write the rollout with these shares in NumPy; with $\frac12$ everywhere it is the library's.
 
 
 # %%
@@ -447,7 +447,7 @@ def rollout(attention, kept):
 check("18.2", rollout)
 
 # %% [markdown]
-# **18.3 (twenty minutes).** Appendix D.7 speaks of the distance to all *other* pixels. Write the attention distance with the query itself left out as well: its own weight does not count, and the weights of the other patches sum to 1.
+# **18.3 (twenty minutes).** Appendix D.7 speaks of the distance to all *other* pixels. Write, in NumPy, the attention distance with the query itself left out as well: its own weight does not count, and the weights of the other patches sum to 1.
 # Token 0 is [class]. Patches need not be square.
 
 
@@ -465,7 +465,7 @@ check("18.3", distance_to_others)
 #
 # $$\mathbf{f}_{ij} = \left[A^{(1)}_{ij}\mathbf{v}^{(1)}_j;\ \cdots;\ A^{(k)}_{ij}\mathbf{v}^{(k)}_j\right] \mathbf{U}_{msa}.$$
 #
-# Kobayashi et al. (2020) look at its length instead of the weight. Write the share of each token $j$ in the lengths that $i$ gets, $\lVert\mathbf{f}_{ij}\rVert / \sum_{m} \lVert\mathbf{f}_{im}\rVert$.
+# Kobayashi et al. (2020) look at its length instead of the weight. Write, in NumPy, the share of each token $j$ in the lengths that $i$ gets, $\lVert\mathbf{f}_{ij}\rVert / \sum_{m} \lVert\mathbf{f}_{im}\rVert$.
 
 
 # %%

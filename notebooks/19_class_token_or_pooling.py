@@ -262,7 +262,7 @@ def parameters_saved(D):
 check("19.1", parameters_saved)
 
 # %% [markdown]
-# **19.2 (ten minutes).** In a batch of images of different sizes some tokens are padding. Write mean pooling that leaves them out, and its backward pass.
+# **19.2 (ten minutes).** In a batch of images of different sizes some tokens are padding. Write mean pooling that leaves them out, and its backward pass, in NumPy.
 
 
 # %%
@@ -274,7 +274,7 @@ def masked_pooling(x, real, dy):
 check("19.2", masked_pooling)
 
 # %% [markdown]
-# **19.3 (fifteen minutes).** Somebody replaces the mean by the *maximum* over the tokens, feature by feature. Write its backward pass; no two tokens are equal
+# **19.3 (fifteen minutes).** Somebody replaces the mean by the *maximum* over the tokens, feature by feature. Write its backward pass in NumPy; no two tokens are equal
 # in any feature.
 
 
@@ -292,7 +292,7 @@ check("19.3", max_pooling_backward)
 #
 # $$a = \mathrm{softmax}(\mathbf{x} p / \sqrt D), \qquad \mathbf{y} = \sum_i a_i \mathbf{x}_i.$$
 #
-# With $p = 0$ it is mean pooling. Write $\mathbf{y}$ and the gradients of $\mathbf{x}$ and $p$. Each token enters twice: count both ways.
+# With $p = 0$ it is mean pooling. In NumPy, write $\mathbf{y}$ and the gradients of $\mathbf{x}$ and $p$. Each token enters twice: count both ways.
 
 
 # %%

@@ -363,7 +363,7 @@ check("20.2", receptive_field)
 
 # %% [markdown]
 # **20.3 (twenty minutes).** A **depthwise** convolution treats each channel by itself: $y_{ijc} = \sum_{uv} x_{i+u,\,j+v,\,c}\,W_{uvc}$ (stride 1, windows
-# inside). Write the forward pass.
+# inside). Write the forward pass in NumPy.
 
 
 # %%
@@ -375,7 +375,7 @@ def depthwise(x, W):
 check("20.3", depthwise)
 
 # %% [markdown]
-# **20.4 (an hour).** Its backward pass, without im2col: think in $k^2$ shifted images, as `ops.conv2d` does.
+# **20.4 (an hour).** Its backward pass in NumPy, without im2col: think in $k^2$ shifted images, as `ops.conv2d` does.
 
 
 # %%

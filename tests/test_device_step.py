@@ -17,7 +17,7 @@ from minivit import runs
 from minivit.backend import get_namespace, kernels
 from minivit.backend.cupy_kernels import cublaslt
 from minivit.backend.cupy_kernels.flat import FlatParameters
-from minivit.backend.cupy_kernels.launch import most_shared_memory
+from minivit.backend.cupy_kernels.launch import Launcher, kernel
 from minivit.backend.precision import precision, products
 from minivit.backend.workers import Workers
 from minivit.data import ArrayDataset
@@ -527,13 +527,16 @@ def test_tables_of_positions_belong_to_the_model_and_its_device():
         assert models[0].state_dict().keys() == ViT(config).state_dict().keys()
 
 
-def test_the_limit_of_shared_memory_is_that_of_the_device():
-    with standin_cupy.installed(capabilities=((9, 0), (7, 5), (8, 6))) as cupy:
+def test_how_many_blocks_run_at_a_time_is_asked_of_each_device(monkeypatch):
+    multiprocessors = {0: 132, 1: 20}
+    with standin_cupy.installed(capabilities=((9, 0), (7, 5))) as cupy:
+        monkeypatch.setattr(cupy.cuda.runtime, "deviceGetAttribute", lambda attribute, device: multiprocessors[device])
+        launcher = Launcher(kernel("optimizer.cu", "clip", MAX_TENSORS=170).function, "clip", cupy)
         found = []
-        for number in range(3):
+        for number in multiprocessors:
             with cupy.cuda.Device(number):
-                found.append(most_shared_memory(cupy) >> 10)
-        assert found == [227, 64, 99]
+                found.append(launcher.blocks(10**6, 1024))
+    assert found[0] * 20 == found[1] * 132
 
 
 def test_a_gpu_without_bfloat16_is_told_before_anything_is_written(tmp_path):

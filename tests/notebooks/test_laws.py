@@ -2,10 +2,9 @@
 
 import ast
 
-import pairs
 import pytest
-import run
 
+pairs, run = map(pytest.importorskip, ("pairs", "run"))
 PATHS = pairs.find(run.HERE, [])
 
 

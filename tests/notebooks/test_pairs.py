@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import jupytext
-import nbformat
-import pairs
 import pytest
-import run
 from tiny_notebooks import edit, notebook, replace
+
+jupytext, nbformat, pairs, run = map(pytest.importorskip, ("jupytext", "nbformat", "pairs", "run"))
 
 
 @pytest.fixture

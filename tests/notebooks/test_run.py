@@ -7,11 +7,10 @@ import sys
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-import execution
-import pairs
 import pytest
-import run
 from tiny_notebooks import TITLE, notebook, replace
+
+execution, pairs, run = map(pytest.importorskip, ("execution", "pairs", "run"))
 
 
 def cpu_seconds(line: str) -> float:

@@ -11,6 +11,8 @@ from standin_cupy.device import CUDARuntimeError, Stream, current
 from standin_cupy.machine import machine
 from standin_cupy.memory import BLOCK, MemoryPointer, MemoryPool, OutOfMemoryError, Taken
 
+MULTIPROCESSORS = 4
+
 
 class CUDADriverError(RuntimeError):
     """An error that the CUDA driver reports, at a launch for example."""
@@ -117,7 +119,7 @@ def properties(device_id: int) -> dict[str, Any]:
         "totalGlobalMem": machine.memory,
         "major": machine.capabilities[device_id][0],
         "minor": machine.capabilities[device_id][1],
-        "multiProcessorCount": 4,
+        "multiProcessorCount": MULTIPROCESSORS,
         "sharedMemPerBlockOptin": machine.shared_memory(device_id),
     }
 
@@ -138,7 +140,11 @@ cuda = submodule(
     Stream=Stream,
     alloc=alloc,
     alloc_pinned_memory=alloc_pinned_memory,
-    driver=submodule("cupy.cuda.driver", CUDADriverError=CUDADriverError),
+    driver=submodule(
+        "cupy.cuda.driver",
+        CUDADriverError=CUDADriverError,
+        occupancyMaxActiveBlocksPerMultiprocessor=lambda func, blockSize, dynamicSMemSize: 1024 // blockSize,
+    ),
     get_current_stream=lambda device_id=-1: current().stream,
     get_elapsed_time=get_elapsed_time,
     is_available=lambda: bool(machine.capabilities),
@@ -151,7 +157,10 @@ cuda = submodule(
         getDevice=lambda: current().device,
         getDeviceCount=device_count,
         cudaDevAttrMaxSharedMemoryPerBlockOptin=97,
-        deviceGetAttribute=lambda attribute, device_id: {97: machine.shared_memory(device_id)}[attribute],
+        cudaDevAttrMultiProcessorCount=16,
+        deviceGetAttribute=lambda attribute, device_id: {97: machine.shared_memory(device_id), 16: MULTIPROCESSORS}[
+            attribute
+        ],
         getDeviceProperties=properties,
         memGetInfo=memory_info,
         runtimeGetVersion=lambda: 1000 * machine.cuda,

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,11 @@ class RawKernel:
     def __init__(self, source: RawModule, name: str):
         self.source, self.module, self.name = source, source.module, name
         self._most_shared = STATIC_SHARED
+
+    @property
+    def kernel(self) -> types.SimpleNamespace:
+        """The compiled function, of which only the address is known."""
+        return types.SimpleNamespace(ptr=id(self))
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from minivit.backend.arrays import Array, xp_of
-from minivit.backend.cupy_kernels.launch import Launcher, blocks, contiguous, kernel
+from minivit.backend.cupy_kernels.launch import Launcher, contiguous, kernel
 
 MAX_TENSORS = 170  # of one launch of gather_gradients: their table is an argument by value, of at most 4 KiB
 ALIGNMENT = 4  # floats: 16 bytes
@@ -37,7 +37,7 @@ class FlatParameters:
         self.views = self.views_of(self.data)
         for view, array in zip(self.views, arrays, strict=True):
             view[...] = array
-        self.grid = blocks(-(-self.size // (ALIGNMENT * THREADS)))
+        self.grid = _kernel("adamw").blocks(-(-self.size // (ALIGNMENT * THREADS)), THREADS)
         tables = -(-len(arrays) // MAX_TENSORS)
         self.partial = xp.zeros(tables * self.grid, "float32")
         self.scalars = xp.zeros(NUM_SCALARS, "float32")

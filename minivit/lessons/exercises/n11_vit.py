@@ -1,5 +1,7 @@
 """Exercises of notebook 11, the whole Vision Transformer."""
 
+import functools
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -48,7 +50,8 @@ def _gradient_cases(rng: np.random.Generator) -> list[tuple]:
     ]
 
 
-def _models(_: np.random.Generator) -> list[tuple[np.ndarray, dict[str, Any], int, int]]:
+@functools.cache
+def _models() -> list[tuple[np.ndarray, dict[str, Any], int, int]]:
     """Small models without a [class] token and with random parameters: (images, parameters, P, H)."""
     rng, found = np.random.default_rng(0), []
     for depth, width, heads, size, patch in ((2, 6, 2, (4, 10), 2), (11, 6, 3, (6, 3), 3), (1, 8, 4, (6, 4), 2)):
@@ -58,7 +61,27 @@ def _models(_: np.random.Generator) -> list[tuple[np.ndarray, dict[str, Any], in
             tensor.data += 0.5 * rng.standard_normal(tensor.shape)
         images = rng.standard_normal((3, *size, 2))
         found.append((images, model.state_dict(), patch, heads))
-    return found
+    images, w, P, H = found[0]
+    silenced = [("attention.out",), ("mlp.out",), ("attention.out", "mlp.out")]
+    return found + [(images, _silent(w, parts), P, H) for parts in silenced]
+
+
+def _silent(w: dict[str, Any], parts: tuple[str, ...]) -> dict[str, Any]:
+    """Parameters of a model whose blocks add nothing by these parts."""
+    return {name: 0 * a if any(part in name for part in parts) else a for name, a in w.items()}
+
+
+def _adds(part: str) -> Callable[..., bool]:
+    return lambda images, w, P, H: bool(w[f"blocks.0.{part}.out.weight"].any())
+
+
+def _outside_the_blocks(args: tuple, results: tuple[np.ndarray, ...]) -> str:
+    if _adds("attention")(*args) or _adds("mlp")(*args):
+        return ""
+    return (
+        "It is wrong even for a model whose blocks add nothing: look at the patches, the position embedding, the last "
+        "LayerNorm, the mean and the head."
+    )
 
 
 EXERCISES = [
@@ -183,6 +206,7 @@ EXERCISES = [
                     lambda dz0, E, *rest: _image_gradient(dz0, np.linalg.pinv(E).T, *rest)
                 ),
             },
+            allowed=(),
         ),
         "The pullback of cutting into patches is putting them together again. No two patches share a pixel, so nothing "
         "is added up.",
@@ -191,11 +215,17 @@ EXERCISES = [
         "11.5",
         diagnosed(
             vit,
-            _models,
+            lambda rng: _models(),
             {hint: partial(vit, slip=slip) for slip, hint in SLIPS.items()},
             rtol=1e-8,
             allowed=(),
-            where={"there are more than ten blocks": lambda images, w, P, H: "blocks.10.norm1.scale" in w},
+            where={
+                "there are more than ten blocks": lambda images, w, P, H: "blocks.10.norm1.scale" in w,
+                "attention adds something to the tokens": _adds("attention"),
+                "the MLP adds something to the tokens": _adds("mlp"),
+                "a block adds something to the tokens": lambda *args: _adds("attention")(*args) or _adds("mlp")(*args),
+            },
+            explained=_outside_the_blocks,
             advice="The logits differ from the library's. To find where, take a model with "
             'classifier="gap": `tap = {}; model(images, tap=tap)` fills the dict with its tokens after every block.',
         ),

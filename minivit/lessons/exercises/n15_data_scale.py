@@ -1,5 +1,6 @@
 """Exercises of notebook 15, how much data."""
 
+import functools
 from collections.abc import Callable
 from functools import partial
 
@@ -20,7 +21,13 @@ def _crossing(a1: float, b1: float, a2: float, b2: float) -> float:
 
 
 def _power_law_with_floor(n: np.ndarray, error: np.ndarray) -> tuple[float, ...]:
+    return _searched(tuple(n), tuple(error))
+
+
+@functools.cache
+def _searched(sizes: tuple[float, ...], errors: tuple[float, ...]) -> tuple[float, ...]:
     """For each floor c the rest is a power law; c is searched on ever finer grids for the smallest squared residual."""
+    n, error = np.array(sizes), np.array(errors)
 
     def residual(c: float) -> float:
         a, b = power_law(n, error - c)

@@ -33,6 +33,7 @@ def _pasted(images, labels, box, share=None):
 
 
 def cutmix(images, labels, lam, centre, side=None):
+    """Mixed images (B, height, width, C) and labels (B, K).   side: of the box, relative; sqrt(1 - lam) by default."""
     return _pasted(images, labels, _box(images, lam, centre, side))
 
 
@@ -136,6 +137,7 @@ def _blended(images, labels, lam, centre):
 
 
 def sticks_out(images, labels, lam, centre):
+    """Whether a part of the box lies outside of the image."""
     box = _box(images, lam, centre)
     return (box[1] - box[0], box[3] - box[2]) != tuple(round(n * math.sqrt(1 - lam)) for n in images.shape[1:3])
 

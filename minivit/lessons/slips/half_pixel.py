@@ -27,6 +27,7 @@ def _linear(places: np.ndarray, old: int) -> np.ndarray:
 
 
 def nearest(old: int, new: int) -> np.ndarray:
+    """Weights (new, old) that take the nearest old place alone."""
     return np.eye(old)[np.rint(_places(old, new).clip(0, old - 1)).astype(int)]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 
 def shares_by_length(A, v, U):
+    """A (H, N, N), v (H, N, K), U (H K, D) -> (N, N), rows sum to 1. Source: Kobayashi et al. 2020."""
     heads, _, K = v.shape
     values = np.einsum("hjk,hkd->hjd", v, U.reshape(heads, K, -1))  # what each head would hand over, projected
     return _row_shares(np.linalg.norm(np.einsum("hij,hjd->ijd", A, values), axis=-1))

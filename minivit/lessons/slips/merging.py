@@ -5,6 +5,7 @@ from functools import partial
 
 
 def merged(n1, mean1, ss1, n2, mean2, ss2):
+    """Count, mean and sum of squared deviations of both parts together. Source: Chan, Golub and LeVeque 1979."""
     n, gap = n1 + n2, mean2 - mean1
     return n, mean1 + gap * (n2 / n), ss1 + ss2 + gap * gap * (n1 * n2 / n)
 

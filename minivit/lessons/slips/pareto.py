@@ -6,6 +6,7 @@ import numpy as np
 
 
 def front(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
+    """Indices of the models to which no other is preferable, cheapest first."""
     best = [
         i
         for i, (price, value) in enumerate(zip(prices, accuracies, strict=True))
@@ -69,6 +70,7 @@ def _hull(prices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
 
 
 def some_equal(prices: np.ndarray, accuracies: np.ndarray) -> bool:
+    """Whether two prices or two accuracies are the same."""
     return any(len(np.unique(x)) < len(x) for x in (prices, accuracies))
 
 

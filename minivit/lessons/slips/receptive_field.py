@@ -37,6 +37,7 @@ def _whole_windows(layers: Layers) -> int:
 
 
 def distinct_strides(layers: Layers) -> bool:
+    """Whether different strides above 1 come before the last layer."""
     return len({s for _, s in layers[:-1] if s > 1}) > 1
 
 

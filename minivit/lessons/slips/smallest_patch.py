@@ -83,6 +83,8 @@ def _patch_or_minus_one(patch: Any) -> Any:
 
 
 def judge_patch(answer: Any) -> str | None:
+    """What is wrong with an answer to exercise 16.4, or None; None is an answer where no patch can be afforded."""
+
     def as_number(side: int, D: int, L: int, budget: float) -> Any:
         case = side, D, L, budget
         try:

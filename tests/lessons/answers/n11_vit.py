@@ -192,10 +192,10 @@ EQUIVALENT = {
         "tokens = dz0[:, 1:].reshape(height // P, len(dz0), width // P, -1)": "?",
     },
     "11.5": {
+        "x = images.reshape(height // P, B, …": "the two axes are flattened again in the same order",
         "x = …reshape(B, -2, P * P * C)": "a negative number stands for the length that is left",
-        "q, k, v = …H, -2), (2, 3), (0, 2))": "a negative number stands for the length that is left",
         "x = …swapaxes(3, 2).reshape(B, -1, P * P * C)": "axes are exchanged, in whatever order they are named",
-        "e = np.exp(scores - …": "a softmax does not change when a number is added to a row; no case has large scores",
+        "e = np.exp(scores …": "a softmax does not change when a number is added to a row; no case has large scores",
         "return (x - x.mean(1, keepdims=True)) / …": "axis 1 is the last of the two",
     },
 }
