@@ -23,6 +23,7 @@ from minivit.errors import BackendError
 PRECISIONS = ("float32", "float64", "tf32", "bf16")
 BF16_CAPABILITY = 80  # a GPU without it rounds nothing to bfloat16 and has no TF32
 _PRODUCTS: ContextVar[str] = ContextVar("products", default="full")
+_WIDE: ContextVar[bool] = ContextVar("wide", default=False)
 
 # Of each op that works in bf16: which arguments are rounded, and which of its gradients. Its value always is.
 # Parameters come and their gradients leave in float32: the update would be lost in 8 bits.
@@ -53,11 +54,29 @@ def products() -> str:
     return _PRODUCTS.get()
 
 
+@contextlib.contextmanager
+def wide_results() -> Iterator[None]:
+    """Within this context (and this thread) `linear` rounds its factors, but gives float32 in any precision."""
+    token = _WIDE.set(True)
+    try:
+        yield
+    finally:
+        _WIDE.reset(token)
+
+
+def results_are_wide() -> bool:
+    """Whether that is so here and now."""
+    return _WIDE.get()
+
+
 def rounded(op_name: str, function: Callable) -> Callable:
     """`function`, an op or kernel on NumPy arrays, as it would work in bf16; itself if it is none of `NARROW`."""
     if op_name not in NARROW:
         return function
     inputs, gradients = NARROW[op_name]
+    wide = op_name == "linear" and results_are_wide()
+    inputs = inputs[:2] if wide else inputs
+    round_result = (lambda y: y) if wide else round_bf16
 
     def narrow(*values, **params):
         result = function(*(round_bf16(x) if i in inputs else x for i, x in enumerate(values)), **params)
@@ -65,13 +84,13 @@ def rounded(op_name: str, function: Callable) -> Callable:
             return result
         y, vjp = result
         if vjp is None:
-            return round_bf16(y), None
+            return round_result(y), None
 
         def rounded_vjp(g):
             found = vjp(round_bf16(g))
             return tuple(round_bf16(d) if i in gradients else d for i, d in enumerate(found))
 
-        return round_bf16(y), rounded_vjp
+        return round_result(y), rounded_vjp
 
     return narrow
 

@@ -1,6 +1,9 @@
 """The position parameters of a ViT: the learned table, and the ablations of the paper's appendix D.4."""
 
+import functools
 from typing import Any
+
+import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array, xp_of
@@ -31,7 +34,8 @@ def patch_positions(model: Any) -> Tensor | None:
     if config.position == "learned":
         return model.position_embedding if config.no_embed_class else None
     if config.position == "sincos2d":
-        return Tensor(_sincos_table(model))
+        like = model.norm.scale.data
+        return Tensor(_sincos_table((rows, columns), width, xp_of(like), like.dtype))
     if config.position == "learned2d":
         half = (rows, columns, width // 2)
         by_column = F.broadcast_to(model.column_embedding, half)
@@ -40,12 +44,12 @@ def patch_positions(model: Any) -> Tensor | None:
     return None
 
 
-def _sincos_table(model: Any) -> Array:
-    """Beside the parameters, and as they are. It stays there with the model: a step that is recorded on a GPU cannot
-    copy anything from the host, and reads it again and again."""
-    like = model.norm.scale.data
-    kept = getattr(model, "_sincos", None)
-    if kept is None or (type(kept), kept.dtype, kept.device) != (type(like), like.dtype, like.device):
-        config: ViTConfig = model.config
-        kept = model._sincos = xp_of(like).asarray(sincos_2d(config.grid, config.width), dtype=like.dtype)
-    return kept
+def _sincos_table(grid: tuple[int, int], width: int, xp: Any, dtype: Any) -> Array:
+    """On the current device of `xp`, where it stays for good: a step that is recorded there can copy nothing from the
+    host, and reads the table again and again."""
+    return _kept_table(grid, width, xp, dtype, 0 if xp is np else xp.cuda.Device().id)
+
+
+@functools.cache
+def _kept_table(grid: tuple[int, int], width: int, xp: Any, dtype: Any, device: int) -> Array:
+    return xp.asarray(sincos_2d(grid, width), dtype=dtype)

@@ -7,7 +7,7 @@ from minivit.backend.cupy_kernels.launch import contiguous, fits, kernel, type_n
 from minivit.backend.cupy_kernels.product import product
 from minivit.backend.cupy_kernels.sums import column_sums
 from minivit.backend.cupy_kernels.table import register
-from minivit.backend.precision import narrow
+from minivit.backend.precision import narrow, results_are_wide
 
 
 @register("matmul")
@@ -27,11 +27,13 @@ def linear(x, weight, bias=None):
     if not _linear_fits(x, weight, bias):
         return NotImplemented
     rows, narrow_weight = _rows(narrow(x)), narrow(weight)
-    y = product(rows, narrow_weight, bias=None if bias is None else narrow(bias))
+    wide = np.dtype("float32") if results_are_wide() else None
+    y = product(rows, narrow_weight, bias=bias if bias is None or wide else narrow(bias), dtype=wide)
 
     def vjp(g):
-        dx, dw = _product_gradients(_rows(g), rows, narrow_weight)
-        return dx.reshape(x.shape), dw, None if bias is None else column_sums(_rows(g))
+        g = _rows(g.astype(rows.dtype, copy=False))
+        dx, dw = _product_gradients(g, rows, narrow_weight)
+        return dx.reshape(x.shape), dw, None if bias is None else column_sums(g)
 
     return y.reshape(*x.shape[:-1], weight.shape[1]), vjp
 
