@@ -19,7 +19,7 @@ from minivit.backend.cores import usable_cores
 from minivit.backend.cupy_kernels import cublaslt
 from minivit.backend.cupy_kernels.product import product
 from minivit.backend.kernels import find
-from minivit.backend.precision import PRECISIONS, bfloat16, precision
+from minivit.backend.precision import PRECISIONS, bfloat16, precision, require
 from minivit.backend.rates import matmul_rate
 from minivit.data import data_root, load
 from minivit.errors import BackendError, DataError
@@ -107,6 +107,7 @@ def gpu_work(cupy: Any) -> Iterator[tuple[str, str]]:
     }
     for topic, (work, expected, right) in works.items():
         try:
+            require(topic)
             mode = precision(topic) if topic in PRECISIONS else contextlib.nullcontext()
             with mode, warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")

@@ -21,7 +21,7 @@ from minivit import runs
 from minivit.backend import Array, blas, kernels, xp_of
 from minivit.backend.cores import available_cores
 from minivit.backend.cupy_kernels.memory import is_full
-from minivit.backend.precision import bfloat16, precision
+from minivit.backend.precision import precision, require
 from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
 from minivit.data.device_loader import on_device
@@ -151,8 +151,7 @@ class Trainer:
         recipe = self.recipe
         if recipe.backend != "cupy" or recipe.kernels != "fused" or recipe.dtype != "float32":
             return None
-        if recipe.precision == "bf16":
-            bfloat16()  # so that a GPU without it is found out before anything is written
+        require(recipe.precision)  # here, before anything is written
         loss, pieces = training_loss(recipe), accumulation(recipe)
         return DeviceStep(self.model, self.optimizer, loss, recipe.clip_norm, self.ema, pieces, recipe.graph)
 

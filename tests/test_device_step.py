@@ -540,9 +540,10 @@ def test_how_many_blocks_run_at_a_time_is_asked_of_each_device(monkeypatch):
     assert found[0] * 20 == found[1] * 132
 
 
-def test_a_gpu_without_bfloat16_is_told_before_anything_is_written(tmp_path):
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_a_gpu_without_a_precision_is_told_before_anything_is_written(precision, tmp_path):
     with standin_cupy.installed(capabilities=((7, 5),)):
-        recipe = dataclasses.replace(RECIPE, backend="cupy", precision="bf16")
+        recipe = dataclasses.replace(RECIPE, backend="cupy", precision=precision)
         with pytest.raises(BackendError, match=r"8.0, and this one has 7.5: .* --precision float32"):
             Trainer(recipe, dataset(), None, tmp_path / "run")
         assert not (tmp_path / "run").exists()

@@ -21,7 +21,6 @@ from minivit.backend.arrays import NUMPY, Array, version_numbers
 from minivit.errors import BackendError
 
 PRECISIONS = ("float32", "float64", "tf32", "bf16")
-BF16_CAPABILITY = 80  # a GPU without it rounds nothing to bfloat16 and has no TF32
 _PRODUCTS: ContextVar[str] = ContextVar("products", default="full")
 _WIDE: ContextVar[bool] = ContextVar("wide", default=False)
 
@@ -109,25 +108,30 @@ def round_bf16(x: Any) -> Any:
     return y
 
 
+def require(name: str) -> None:
+    """Raise BackendError, with what to use instead, unless the current GPU and its libraries have this precision."""
+    if lacking := _lacking(name, importlib.import_module("cupy").cuda.Device().compute_capability, np.__version__):
+        raise BackendError(f"precision {name} on a GPU needs {lacking}, or use --precision float32, or --backend numpy")
+
+
+@functools.cache
+def _lacking(name: str, capability: str, numpy_version: str) -> str | None:
+    """What is missing on a GPU of this compute capability ("75" is 7.5)."""
+    if name in ("tf32", "bf16") and int(capability) < 80:
+        return f"compute capability 8.0, and this one has {capability[:-1]}.{capability[-1]}: choose another GPU"
+    if name == "bf16" and version_numbers(numpy_version) < NUMPY:
+        needed = ".".join(map(str, NUMPY))
+        return f'NumPy {needed}, this is {numpy_version}: pip install "numpy>={needed}"'
+    return None
+
+
 def bfloat16() -> np.dtype:
     """The dtype of bfloat16 arrays on the current GPU. Raises BackendError where it, or a library, has no such type."""
-    if reason := _no_bfloat16(importlib.import_module("cupy").cuda.Device().compute_capability, np.__version__):
-        raise BackendError(f"precision bf16 on a GPU needs {reason}, or use --precision float32, or --backend numpy")
+    require("bf16")
     try:
         return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
     except ImportError as error:
         raise BackendError("precision bf16 on a GPU needs the package ml_dtypes: pip install ml_dtypes") from error
-
-
-@functools.cache
-def _no_bfloat16(capability: str, numpy_version: str) -> str | None:
-    """What is missing for bfloat16 on a GPU of this compute capability ("75" is 7.5)."""
-    if int(capability) < BF16_CAPABILITY:
-        return f"compute capability 8.0, and this one has {capability[:-1]}.{capability[-1]}: choose another GPU"
-    if version_numbers(numpy_version) < NUMPY:
-        needed = ".".join(map(str, NUMPY))
-        return f'NumPy {needed}, this is {numpy_version}: pip install "numpy>={needed}"'
-    return None
 
 
 def narrow(x: Array) -> Array:

@@ -2,6 +2,8 @@
 
 import importlib
 import sys
+import tomllib
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import standin_cupy
 
 from minivit.backend import asarray, get_namespace, is_array, register_array_type, to_numpy, xp_of
-from minivit.backend.arrays import asarray_like
+from minivit.backend.arrays import asarray_like, cupy_command
 from minivit.backend.kernels import find
 from minivit.errors import BackendError
 
@@ -110,6 +112,16 @@ def test_cupy_that_cannot_run_a_kernel(machine, words):
     with standin_cupy.installed(**machine):
         one_line_refusal(*words)
         assert get_namespace("auto") is np
+
+
+@pytest.mark.parametrize("cuda", [12, 13])
+def test_the_extra_and_the_command_install_the_same(cuda):
+    """CuPy alone has no compiler and no cuBLAS, and with an older NumPy no bfloat16."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = {line.partition(">=")[0]: line for line in project["optional-dependencies"][f"cuda{cuda}"]}
+    _, cupy, _, numpy, _ = cupy_command(cuda).split('"')
+    assert (cupy, numpy) == (extra[f"cupy-cuda{cuda}x[ctk]"], extra["numpy"])
+    assert "ml_dtypes" in extra
 
 
 @pytest.mark.parametrize("version", ["14.0.0", "14.0.0rc1", "14.10", "15.0.0.dev0", "100.2"])
