@@ -72,7 +72,7 @@ def file_of(op: str) -> str:
 
 def notebook_link(equation: Equation, text: str) -> str:
     """A link to the heading of the notebook, or the bare text as long as there is no such notebook."""
-    source = ROOT / f"notebooks/{equation.notebook}.py"
+    source = ROOT / f"notebooks/source/{equation.notebook}.py"
     if not source.exists():
         return text
     heading = heading_of(markdown_cells(source), equation.tag)

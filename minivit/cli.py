@@ -1,12 +1,15 @@
 """What the commands share: one-line errors, one parser style, finding a trained run."""
 
 import argparse
+import contextlib
+import difflib
 import json
 import math
 import os
+import re
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +20,9 @@ from minivit.backend.cores import available_cores
 from minivit.backend.cupy_kernels.memory import is_full
 from minivit.data import Dataset, load
 from minivit.data.dataset import in_words
+from minivit.data.download import Progress
+from minivit.data.folder import is_divided
+from minivit.data.imagenet import some
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
 from minivit.files import expanded
 from minivit.models import ResNet, ViT, ViTConfig
@@ -24,13 +30,28 @@ from minivit.models.whereabouts import weights_file
 from minivit.published import blank, load_published
 from minivit.recipes import Recipe, is_a
 
+_door: str | None = None  # how the commands were called, where not each by its own module
+
+
+def entered_by(door: str) -> None:
+    """From now on commands call themselves "DOOR train" instead of "python -m minivit.train"."""
+    global _door
+    _door = door
+
+
+def called(command: str) -> str:
+    """How the user calls a command."""
+    return f"{_door} {command}" if _door else f"python -m minivit.{command}"
+
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line."""
+    """An ArgumentParser whose errors are one line, with a guess at what was meant by an unknown option."""
 
     def __init__(self, command: str, usage: str | None = None, **kwargs: Any):
+        for name in kwargs.keys() & {"description", "epilog"}:
+            kwargs[name] = re.sub(r"python -m minivit\.(\w+)", lambda match: called(match[1]), kwargs[name] or "")
         super().__init__(
-            prog=f"python -m minivit.{command}",
+            prog=called(command),
             usage=usage and f"%(prog)s {usage}",
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,6 +60,25 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {shown(message, MAX_MESSAGE)} (--help lists the options)\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The options in a namespace. Ends the process for those that do not fit."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            given = next((text for text in unknown if text.startswith("-")), unknown[0]).partition("=")[0]
+            option = self._meant(given) if given.startswith("-") else None
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {option}?' if option else ''}")
+        return parsed
+
+    def _meant(self, given: str) -> str | None:
+        """The option that somebody who wrote `given` may have meant: by its beginning, its letters, or its meaning."""
+        options = {name[2:]: action for name, action in self._option_string_actions.items() if name.startswith("--")}
+        wanted = given.lower().replace("_", "-").strip("-")
+        begun = [n for n in options if n.startswith(wanted) or wanted.startswith(n)] if len(wanted) > 1 else []
+        words = set(wanted.split("-"))  # which may stand in how an option's explanation begins
+        told = [name for name, o in options.items() if words <= set(re.findall(r"\w+", (o.help or "").lower())[:4])]
+        alike = difflib.get_close_matches(wanted, options, 1, cutoff=0.6)
+        return next((f"--{name}" for name in [*begun, *told, *alike]), None)
 
 
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
@@ -98,8 +138,9 @@ def load_tqdm() -> Any:
     return tqdm
 
 
-def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse") -> Dataset:
-    """A data set by name, downloaded with a progress bar if it has to be."""
+@contextlib.contextmanager
+def download_bar(name: str) -> Iterator[Progress]:
+    """A function to be told how much has arrived, which shows a bar once there is something to show."""
     bar: Any = None
 
     def progress(done: int, total: int | None) -> None:
@@ -109,12 +150,32 @@ def load_data(name: str, root: str | None, split: str, bad_images: str = "refuse
         bar.update(done - bar.n)
 
     try:
-        dataset = load(runs.located(name), root, split, bad_images=bad_images, download=True, progress=progress)
+        yield progress
     finally:
         if bar is not None:
             bar.close()
+
+
+def load_data(
+    name: str,
+    root: str | None,
+    split: str,
+    bad_images: str = "refuse",
+    val_share: float | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """A data set by name, downloaded with a progress bar if it has to be."""
+    options: dict[str, Any] = {"bad_images": bad_images, "val_share": val_share, "seed": seed}
+    with download_bar(name) as progress:
+        dataset = load(runs.located(name), root, split, **options, download=True, progress=progress)
     report_left_out(dataset)
     return dataset
+
+
+def find_weights(named: str | Path) -> Path:
+    """The run folder or file of weights of that name; published ones are downloaded if need be, which is said."""
+    with download_bar(str(named)) as progress:
+        return weights_file(named, progress, terminal.say)
 
 
 def report_left_out(dataset: Dataset) -> None:
@@ -135,13 +196,16 @@ def load_data_of_run(
             f"{path}{relative}: there is no such folder, and {run} was trained on it; if the data has moved, say where "
             "it is now: --data folder:PATH"
         )
-    return load_data(name, root or recipe.data_root, split, recipe.bad_images)
+    own = kind != "folder" or is_divided(Path(path))  # of other data, which say themselves what a model is tested on
+    share = None if own and data is not None else recipe.val_share
+    return load_data(name, root or recipe.data_root, split, recipe.bad_images, share, recipe.val_seed or 0)
 
 
-def report_skipped(dataset: Dataset | None) -> None:
-    """Name the images that could not be read and were left out."""
+def report_skipped(dataset: Dataset | None, known: Container[str] = ()) -> None:
+    """Name the images that could not be read and were left out, but for those that are known."""
     for path, reason in (dataset.skipped if dataset else {}).items():
-        terminal.say(f"skipped {path}: {reason}")
+        if path not in known:
+            terminal.say(f"skipped {path}: {reason}")
 
 
 def resolve_backend(name: str) -> str:
@@ -218,18 +282,23 @@ def add_file_options(p: argparse.ArgumentParser) -> None:
 def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | ResNet, Recipe, list[str] | None]:
     """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known.
 
-    args.run becomes the file, where it is a folder with one file of weights.   headless: also a file without a
+    args.run becomes the file, where it is a folder with one file of weights, and the folder, where it is a file of a
+    run.   args.best: the weights of the run's best evaluation.   headless: also a file without a
     classification head.
     """
-    args.run = weights_file(args.run)
+    args.run = find_weights(args.run)
+    run = runs.run_of(args.run)
     options = ("classes", "heads", "image_size", "set", "mean", "std", "resize", "prefix")
     given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
-    if not args.run.is_file():
+    if run or not args.run.is_file():
         if given:
             raise ConfigError(f"--{next(iter(given)).replace('_', '-')} is for a file of published weights")
-        trained = runs.load_trained(args.run)
+        trained = runs.load_trained((run or args.run) / runs.BEST if getattr(args, "best", False) else args.run)
+        args.run = run or args.run
         say_if_blank(trained[0], headless)
         return trained
+    if getattr(args, "best", False):
+        raise ConfigError(f"--best is for the folder of a run, and {args.run} is a file of published weights")
     changes = {name: given[name] for name in ("heads", "image_size", "prefix") if name in given}
     changes |= dict(given.get("set", []))
     preparation: dict[str, Any] = {name: given[name] for name in ("mean", "std", "resize") if name in given}
@@ -249,6 +318,6 @@ def check_classes(data: Dataset, classes: list[str]) -> None:
     """Raise DataError unless the data set has the classes that the model was trained on."""
     if data.classes != classes:
         raise DataError(
-            f"{data.name} has {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...), "
-            f"the model was trained on {len(classes)} ({', '.join(classes[:3])}, ...)"
+            f"{data.name} has {len(data.classes)} classes ({some(data.classes)}), "
+            f"the model was trained on {len(classes)} ({some(classes)})"
         )

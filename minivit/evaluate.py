@@ -7,23 +7,31 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from minivit import cli, runs
 from minivit.backend.workers import Workers
 from minivit.data import Dataset
-from minivit.errors import DataError
+from minivit.data.folder import BAD_IMAGES
+from minivit.data.imagenet import in_words
+from minivit.errors import DataError, shown
 from minivit.published import load_labelled_folder
 from minivit.recipes import Recipe
 from minivit.trainer import check_fits, evaluate, worker_count
 
+WORST = 10  # classes in the table, unless all are asked for
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = cli.Parser("evaluate", description=__doc__)
-    p.add_argument("run", type=cli.path, help="run folder, or file of published weights")
+    p.add_argument("run", type=cli.path, help="run folder, or published weights: a file, or a name such as Ti/16")
     cli.add_file_options(p)
     p.add_argument("--data", help="data set (default: the one the run was trained on)")
     p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
-    p.add_argument("--split", choices=("train", "test"), default="test")
-    p.add_argument("--bad-images", choices=("refuse", "skip"), default="refuse")
+    p.add_argument("--split", choices=("train", "test"), default="test", help="test: of a folder val/ or test/")
+    p.add_argument("--bad-images", choices=BAD_IMAGES, help="refuse or skip unreadable ones (default: as the run did)")
+    p.add_argument("--best", action="store_true", help="the weights of the run's best evaluation (default: the last)")
+    p.add_argument("--per-class", action="store_true", help=f"figures of all classes (default: the {WORST} worst)")
     p.add_argument("--batch-size", type=cli.positive, default=256, metavar="N")
     p.add_argument("--workers", type=cli.positive, metavar="N", help="threads (default: as suits cores and batch)")
     p.add_argument("--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)")
@@ -35,15 +43,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_fits(recipe, data)
     recipe = dataclasses.replace(recipe, backend=backend, workers=args.workers)
     begin = time.perf_counter()
+    confusion = np.zeros((len(data.classes),) * 2, np.int64)
     with Workers(worker_count(recipe, args.batch_size)) as workers:
-        result = evaluate(model.to(backend), data, recipe, workers, args.batch_size)
+        result = evaluate(model.to(backend), data, recipe, workers, args.batch_size, confusion)
     cli.report_skipped(data)
     rate = result["images"] / (time.perf_counter() - begin)
+    print("\n".join(per_class(confusion, data.classes, None if args.per_class else WORST)))
     print(
-        f"{name} {args.split}: {result['images']} images, accuracy {result['accuracy']:.2%}, "
+        f"{name} {data.split or args.split}: {result['images']} images, accuracy {result['accuracy']:.2%}, "
         f"loss {result['loss']:.4f}, {rate:.0f} images/s"
     )
     return 0
+
+
+def per_class(confusion: np.ndarray, classes: Sequence[str], most: int | None = None) -> list[str]:
+    """Lines of a table: of each class that has images their number, the share that was recognised, the share of right
+    ones among all that were taken for it, and what else its images were most often taken for.
+
+    confusion: (K, K), images of class i taken for class j.   most: how many classes, those least recognised first.
+    """
+    images, taken, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
+    recall = right / np.maximum(images, 1)
+    order = [int(k) for k in np.argsort(recall, kind="stable") if images[k]]
+    shown_ones = order[:most]
+    names = [shown(in_words(name), 40) for name in classes]
+    width = max([len("class"), *(len(names[k]) for k in shown_ones)])
+    lines = [f"{'class':{width}}  images   recall  precision  otherwise taken for"]
+    for k in shown_ones:
+        others = np.where(np.arange(len(classes)) == k, 0, confusion[k])
+        other = names[int(others.argmax())] if others.any() else "-"
+        precision = f"{right[k] / taken[k]:9.2%}" if taken[k] else "        -"
+        lines.append(f"{names[k]:{width}}  {images[k]:6}  {recall[k]:7.2%}  {precision}  {other}")
+    if len(order) > len(shown_ones):
+        lines.append(f"and {len(order) - len(shown_ones)} classes more, which --per-class prints")
+    return lines
 
 
 def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] | None) -> tuple[Dataset, str]:
@@ -55,10 +88,10 @@ def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] 
     kind, _, path = runs.located(name).partition(":")
     if published and kind == "folder" and classes is not None:
         own = args.classes is not None
-        data = load_labelled_folder(Path(path), args.split, classes, args.bad_images, own)
+        data = load_labelled_folder(Path(path), args.split, classes, args.bad_images or "refuse", own)
         cli.report_left_out(data)
         return data, f"{kind}:{path}"
-    recipe = dataclasses.replace(recipe, bad_images=args.bad_images)
+    recipe = dataclasses.replace(recipe, bad_images=args.bad_images or recipe.bad_images)
     data = cli.load_data_of_run(recipe, args.split, args.run, args.data, args.data_root)
     if classes is not None:
         cli.check_classes(data, classes)

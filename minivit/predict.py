@@ -1,43 +1,144 @@
-"""Classify images with a trained model or published weights: `python -m minivit.predict RUN_OR_FILE image.jpg ...`."""
+"""Classify images with a trained model or published weights: `python -m minivit.predict RUN_OR_FILE image.jpg FOLDER`.
 
-from collections.abc import Sequence
+Of a folder all images are taken, sub-folders included. A file that cannot be read is named, the others are classified,
+and the exit status is 2.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minivit import cli, terminal
-from minivit.data import read_image
-from minivit.data.images import to_channels
-from minivit.errors import MAX_MESSAGE, DataError, shown
-from minivit.functional import sigmoid, softmax
-from minivit.tensor import no_grad
+from minivit.answers import PIECE, Task, as_pixels, classify
+from minivit.data.drawn_digit import as_the_digits
+from minivit.data.folder import image_files
+from minivit.data.imagenet import in_words
+from minivit.errors import MAX_MESSAGE, ConfigError, DataError, shown
+from minivit.models.archive import replacing
+
+PIECE_BYTES = 2**28  # of pixels in memory, whatever the number of images
+Answer = dict[str, Any]  # "image", "classes": the likeliest first, each with "class" and "score", "done" to the image
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = cli.Parser("predict", description=__doc__)
-    p.add_argument("run", type=cli.path, help="run folder, or file of published weights")
+    p.add_argument("run", type=cli.path, help="run folder, or published weights: a file, or a name such as Ti/16")
     cli.add_file_options(p)
-    p.add_argument("images", type=cli.path, nargs="+", metavar="image", help="image file, any size")
+    p.add_argument(
+        "images", type=cli.path, nargs="+", metavar="image", help="image file, any size, or a folder of them"
+    )
     p.add_argument("--top", type=cli.positive, default=5, metavar="K", help="classes to print per image (default: 5)")
+    p.add_argument("--best", action="store_true", help="the weights of the run's best evaluation (default: the last)")
+    p.add_argument("--csv", metavar="FILE", help="write a line for each image, with a head (-: to standard output)")
+    p.add_argument("--json", metavar="FILE", help="write a list of images, each with its classes (-: likewise)")
+    p.add_argument("--as-is", action="store_true", help="of digits: neither crop nor invert the image")
     args = p.parse_args(argv)
+    tables = check_tables(args.csv, args.json)
 
-    model, recipe, classes = cli.load_model(args)
-    classes = classes or [f"class {k}" for k in range(recipe.model.num_classes)]
-    transform = recipe.augment.evaluation()
-    status = 0
-    for path in args.images:
-        try:
-            image = to_channels(read_image(path), recipe.model.channels)
-        except (DataError, OSError) as error:
-            terminal.say(f"error: {shown(error, MAX_MESSAGE)}")
-            status = 2
+    with contextlib.redirect_stdout(sys.stderr if "-" in tables else sys.stdout):
+        model, recipe, classes = cli.load_model(args)
+    task = Task.of(recipe, classes)
+    complaints: list[str] = []
+
+    def complain(error: Exception) -> None:
+        complaints.append(shown(error, MAX_MESSAGE))
+        terminal.say(f"error: {complaints[-1]}")
+
+    answers = []
+    for piece in pieces(files(args.images, complain), recipe.model.channels, complain):
+        prepare = recipe.data == "digits" and not args.as_is
+        prepared = [as_the_digits(pixels) if prepare else (pixels, []) for _, pixels in piece]
+        found = classify(model, [pixels for pixels, _ in prepared], args.top, task)
+        for (path, _), (_, done), likeliest in zip(piece, prepared, found, strict=True):
+            answer = {"image": str(path), "classes": [{"class": n, "score": s} for n, s in likeliest], "done": done}
+            answers.append(answer)
+            if "-" not in tables:
+                print(as_text(answer))
+    for name, text in ((args.csv, as_csv), (args.json, as_json)):
+        if name is not None:
+            write(name, text(answers))
+    return 2 if complaints else 0
+
+
+def files(paths: Sequence[Path], complain: Callable[[Exception], None]) -> Iterator[Path]:
+    """The files among the paths, and of folders the images below, in the order of their names."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
             continue
-        with no_grad():
-            logits = model(transform([image]))
-            scores = (sigmoid if recipe.loss == "sigmoid" else softmax)(logits).data[0]
-        print(path)
-        for k in np.argsort(-scores, kind="stable")[: args.top]:
-            print(f"  {scores[k]:7.2%}  {classes[k]}")
-    return status
+        try:
+            yield from map(Path, image_files(str(path), Counter()))
+        except DataError as error:
+            complain(error)
+
+
+def pieces(
+    paths: Iterator[Path], channels: int, complain: Callable[[Exception], None]
+) -> Iterator[list[tuple[Path, np.ndarray]]]:
+    """The images that can be read, with their paths, as many as go through a model together and fit into memory."""
+    piece: list[tuple[Path, np.ndarray]] = []
+    for path in paths:
+        try:
+            piece.append((path, as_pixels(path, channels)))
+        except (DataError, OSError) as error:
+            complain(error)
+        if len(piece) == PIECE or sum(pixels.nbytes for _, pixels in piece) > PIECE_BYTES:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+
+
+def check_tables(*names: str | None) -> list[str]:
+    """The files to be written. Raises ConfigError for those that cannot be, before any work is done."""
+    given = [name for name in names if name is not None]
+    if given.count("-") > 1:
+        raise ConfigError("--csv and --json cannot both go to standard output: give one of them a file")
+    for path in map(cli.path, given):
+        if path.is_dir() or not path.parent.is_dir():
+            reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+            raise ConfigError(f"{path} cannot be written: {reason}")
+    return given
+
+
+def as_text(answer: Answer) -> str:
+    """One image for a person."""
+    done = f" ({'; '.join(answer['done'])})" if answer["done"] else ""
+    lines = [f"  {each['score']:7.2%}  {in_words(each['class'])}" for each in answer["classes"]]
+    return "\n".join([f"{answer['image']}{done}", *lines])
+
+
+def as_csv(answers: Sequence[Answer]) -> str:
+    """A line for each image: its name, then classes and scores, the likeliest first."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    most = max((len(answer["classes"]) for answer in answers), default=0)
+    writer.writerow(["image", *(f"{name}_{k}" for k in range(1, most + 1) for name in ("class", "score"))])
+    for answer in answers:
+        writer.writerow([answer["image"], *(x for each in answer["classes"] for x in each.values())])
+    return text.getvalue()
+
+
+def as_json(answers: Sequence[Answer]) -> str:
+    """A list of {"image", "classes": [{"class", "score"}, ...]}."""
+    return json.dumps([{"image": a["image"], "classes": a["classes"]} for a in answers], indent=1) + "\n"
+
+
+def write(name: str, text: str) -> None:
+    """Write a file whole, or to standard output."""
+    if name == "-":
+        sys.stdout.write(text)
+        return
+    with replacing(cli.path(name)) as partial:
+        partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,23 @@ def load_labelled_folder(path: Path, split: str, classes: list[str], bad_images:
     weights. Only the split itself need be there, and of the model's classes only some. Raises DataError, also for a
     folder whose name is that of two classes ("crane", the bird and the machine).
     """
-    count = Counter(classes)
-    numbers = {name: number for number, name in enumerate(classes) if count[name] == 1}
-    if classes == imagenet_classes() or (len(classes) == 1000 and not own):
-        numbers = {identity: number for number, identity in enumerate(imagenet_ids())} | numbers
-    return load_labelled(path, split, numbers, classes, bad_images)
+    return load_labelled(path, split, class_numbers(classes, own), classes, bad_images)
+
+
+def class_numbers(classes: Sequence[str], own: bool) -> dict[str, int]:
+    """The number of each class by every name that is its alone: its own, for ImageNet's also WordNet's number, and of
+    classes that are called by such numbers the word.   own: as for `load_labelled_folder`."""
+    ids, words = imagenet_ids(), imagenet_classes()
+    numbers = _unique(classes)
+    if list(classes) == words or (len(classes) == 1000 and not own):
+        return _unique(ids) | _unique([name.partition(",")[0] for name in classes]) | numbers  # "tench, Tinca tinca"
+    known = dict(zip(ids, words, strict=True))
+    return numbers | {known[name]: number for name, number in numbers.items() if known.get(name, name) not in numbers}
+
+
+def _unique(names: Sequence[str]) -> dict[str, int]:
+    count = Counter(names)
+    return {name: number for number, name in enumerate(names) if count[name] == 1}
 
 
 def _summary(found: Published, recipe: Recipe) -> str:

@@ -32,6 +32,8 @@ class Recipe:
     data_root: str | None = None
     limit: int | None = None  # train on this many images only
     bad_images: str = "refuse"
+    val_share: float | None = None  # of each class of a folder without test images, held out by val_seed
+    val_seed: int | None = None  # None: the seed
     # model
     model: ModelConfig = dataclasses.field(default_factory=ViTConfig)
     # starting weights
@@ -76,6 +78,7 @@ class Recipe:
     workers: int | None = None  # None: as suits cores and batch, one with a GPU
     eval_every: int | None = None  # None: about every epoch
     checkpoint_every: int | None = None  # None: at every evaluation
+    patience: int | None = None  # evaluations without a better one, after which training ends
 
     def __post_init__(self) -> None:
         for field, choices in CHOICES.items():
@@ -155,7 +158,7 @@ LARGEST_FLOAT = sys.float_info.max  # whole numbers may be larger
 
 RANGES: tuple[tuple[tuple[str, ...], typing.Callable[[float], bool], str], ...] = (
     (
-        ("batch_size", "accumulate", "workers", "eval_every", "checkpoint_every", "limit", "steps"),
+        ("batch_size", "accumulate", "workers", "eval_every", "checkpoint_every", "limit", "steps", "patience"),
         lambda x: 1 <= x <= MOST,
         "at least 1 (and less than 1e12)",
     ),
@@ -163,7 +166,8 @@ RANGES: tuple[tuple[tuple[str, ...], typing.Callable[[float], bool], str], ...] 
     (("lr",), lambda x: 0 < x <= LARGEST_FLOAT, "a positive number"),
     (("clip_norm", "weight_decay", "mixup", "cutmix"), lambda x: 0 <= x <= LARGEST_FLOAT, "0 or more"),
     (("crop_padding",), lambda x: 0 <= x <= MOST, "0 or more pixels"),
-    (("seed",), lambda x: x >= 0, "0 or more"),
+    (("seed", "val_seed"), lambda x: x >= 0, "0 or more"),
+    (("val_share",), lambda x: 0 < x < 1, "more than 0 and less than 1"),
     (("warmup", "label_smoothing", "momentum", "beta2", "ema"), lambda x: 0 <= x < 1, "0 or more and less than 1"),
 )
 

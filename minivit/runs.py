@@ -1,4 +1,7 @@
-"""Run folders: config.json, metrics.jsonl, checkpoint.npz, curves.png. Checkpoints hold arrays only, no pickles."""
+"""Run folders: config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png.
+
+Checkpoints hold arrays only, no pickles: checkpoint.npz all that going on needs, best.npz what the best evaluation saw.
+"""
 
 import contextlib
 import dataclasses
@@ -20,10 +23,12 @@ from minivit.models.families import build
 from minivit.recipes import Recipe, read_config, to_json
 
 FORMAT = "minivit checkpoint 1"
+LAST, BEST = "checkpoint.npz", "best.npz"
 
 
-def create(folder: Path, recipe: Recipe) -> None:
+def create(folder: str | Path, recipe: Recipe) -> None:
     """Make a run folder holding config.json; it appears whole or not at all. Raises CheckpointError if it exists."""
+    folder = expanded(folder, CheckpointError)
     if os.path.lexists(folder):
         raise CheckpointError(exists(folder))
     try:
@@ -116,16 +121,18 @@ def version(folder: Path) -> tuple[int, ...] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def record_place(folder: Path, recipe: Recipe) -> None:
-    """Write into config.json where the data of the run is now. Raises CheckpointError if that fails."""
+def record_changes(folder: Path, recipe: Recipe) -> None:
+    """Write into config.json where the data of the run is now and how long it shall train. Raises CheckpointError if
+    that fails."""
     path = folder / "config.json"
     if not path.exists():
         return
     stored = read_config(path)
-    moved = dataclasses.replace(stored, data=recipe.data, data_root=recipe.data_root)
-    if moved != stored:
+    names = ("data", "data_root", "epochs", "steps", "patience")
+    changed = dataclasses.replace(stored, **{name: getattr(recipe, name) for name in names})
+    if changed != stored:
         with replacing(path) as partial:
-            partial.write_text(to_json(placed(moved)), encoding="utf-8")
+            partial.write_text(to_json(placed(changed)), encoding="utf-8")
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -155,19 +162,21 @@ def write_metrics(folder: Path, lines: Sequence[Mapping[str, Any]], append: bool
             partial.write_text(text, encoding="utf-8")
 
 
-def write_checkpoint(folder: Path, states: Mapping[str, Mapping[str, Any]], meta: Mapping[str, Any]) -> None:
-    """Write checkpoint.npz, replacing an older one only once the new one is complete on disk.
+def write_checkpoint(
+    folder: Path, states: Mapping[str, Mapping[str, Any]], meta: Mapping[str, Any], name: str = LAST
+) -> None:
+    """Write checkpoint.npz, or best.npz, replacing an older one only once the new one is complete on disk.
 
     states: state_dicts by part ("model", "optimizer", "ema"), kept as arrays "part/name"; meta: values for JSON.
     Raises CheckpointError, for a full disk for instance; then the older checkpoint is unharmed.
     """
     arrays = {f"{part}/{name}": to_numpy(array) for part, state in states.items() for name, array in state.items()}
     arrays["meta"] = np.frombuffer(json.dumps({"format": FORMAT, **meta}).encode(), np.uint8)
-    write_npz(folder / "checkpoint.npz", arrays)
+    write_npz(folder / name, arrays)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
-    """The state_dicts of a checkpoint.npz by part, and its meta values.
+    """The state_dicts of a checkpoint.npz or best.npz by part, and its meta values.
 
     Raises CheckpointError for a file that is missing, damaged or of another kind.
     """
@@ -187,12 +196,25 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[
     return states, meta
 
 
-def load_trained(folder: Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
-    """The model of a run as it is evaluated (averaged weights if the run keeps them), its recipe and class names."""
+def run_of(path: Path) -> Path | None:
+    """The folder of the run that a path names, itself or by one of its files of weights; None for other paths."""
+    if path.name in (LAST, BEST) and (path.parent / "config.json").is_file():
+        return path.parent
+    return path if path.is_dir() else None
+
+
+def load_trained(run: str | Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
+    """The model of a run as it is evaluated (averaged weights if the run keeps them), its recipe and class names.
+
+    run: its folder, or checkpoint.npz or best.npz in it.
+    """
+    run = expanded(run, CheckpointError)
+    folder = run_of(run) or run
+    path = folder / LAST if folder == run else run
     recipe = read_recipe(folder)
-    path = folder / "checkpoint.npz"
     if not path.exists():
-        raise CheckpointError(f"{folder} has no checkpoint yet: train it with --resume {quoted(folder)}")
+        missing = "no checkpoint" if path.name == LAST else f"no {BEST}, since it has not been evaluated"
+        raise CheckpointError(f"{folder} has {missing} yet: train it with --resume {quoted(folder)}")
     states, meta = read_checkpoint(path)
     state = states.get("model", {})
     model = build(recipe.model, seed=None, dtype=recipe.dtype).eval()

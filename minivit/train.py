@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from minivit import cli, presets, recipes, runs, terminal, train_options, transfer
+from minivit import cli, improvement, look, presets, recipes, runs, terminal, train_options, transfer
 from minivit.data import Dataset
 from minivit.errors import CheckpointError, ConfigError, quoted
 from minivit.files import expanded
 from minivit.models.families import config_class, named_fields
 from minivit.trainer import Trainer, accumulation, worker_count
+
+FEW_IMAGES = 5000  # of a folder, with which a model that starts from nothing learns little
 
 
 def parser() -> cli.Parser:
@@ -47,12 +49,9 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
         if name == "finetune" and not starting:
             raise ConfigError("preset finetune needs --init-from FILE")
     if "init_from" in given:  # with the weights comes how they were made, and of a run the data
-        taken = {"model", "mean", "std", "resize", "data", "data_root"}
+        taken = {"model", "mean", "std", "resize", *transfer.DATA}
         base = {key: value for key, value in base.items() if key not in taken}
-    if "epochs" in given:
-        if "steps" in given:
-            raise ConfigError("--epochs and --steps both choose how long to train: give one of them")
-        base["steps"] = None  # of the config, which would win
+    base |= length(given)
     model = dict(base.pop("model", {}))
     if "model" in given:
         fields = named_fields(given.pop("model"))
@@ -61,6 +60,14 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
     names = {field.name for field in dataclasses.fields(config_class(model))}
     model |= {key: given.pop(key) for key in list(given) if key in names}
     return {**base, **given, "model": model}, name
+
+
+def length(given: dict[str, Any]) -> dict[str, Any]:
+    """How long to train, as fields of a Recipe: those of the options, and no steps beside epochs."""
+    if {"epochs", "steps"} <= given.keys():
+        raise ConfigError("--epochs and --steps both choose how long to train: give one of them")
+    chosen: dict[str, Any] = {name: given[name] for name in ("epochs", "steps", "patience") if name in given}
+    return {"steps": None, **chosen} if "epochs" in given else chosen  # those of a config would win
 
 
 def same_kind(data: str, other: str) -> bool:
@@ -86,12 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def old_run(folder: Path, given: dict[str, Any], out: str | None) -> Trainer:
     """The run in a folder, ready to go on where it stopped, with the few options that may be given anew."""
-    if out or not given.keys() <= {"bad_images", "data", "data_root"}:
+    if out or not given.keys() <= {"bad_images", "data", "data_root", "epochs", "steps", "patience"}:
         raise ConfigError(
-            "--resume takes no other options but --bad-images, --data and --data-root: the run goes on as its "
-            "config.json says"
+            "--resume takes no other options but --bad-images, --data and --data-root, and to train longer --epochs, "
+            "--steps and --patience: the run goes on as its config.json says"
         )
-    recipe = runs.read_recipe(folder)
+    before = runs.read_recipe(folder)
+    recipe = dataclasses.replace(before, **length(given))
     if not same_kind(given.get("data", recipe.data), recipe.data):
         raise ConfigError(f"{folder} was trained on {recipe.data}: --data can only say where that has moved")
     recipe = dataclasses.replace(recipe, bad_images=given.get("bad_images", recipe.bad_images))
@@ -101,6 +109,8 @@ def old_run(folder: Path, given: dict[str, Any], out: str | None) -> Trainer:
     trainer = Trainer(runs.placed(dataclasses.replace(recipe, **moved)), *splits, folder)
     trainer.warn = warn
     trainer.restore()
+    if (recipe.epochs, recipe.steps) != (before.epochs, before.steps):
+        print(f"{trainer.total_steps} steps in all: from here on the learning rate follows the schedule of so many")
     return trainer
 
 
@@ -113,7 +123,7 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
     """The run of the given options, its folder made."""
     choices, name = choose(given)
     if choices.get("init_from"):
-        choices["init_from"] = str(expanded(choices["init_from"]))
+        choices["init_from"] = str(cli.find_weights(choices["init_from"]))
     source = transfer.open_source(choices) if choices.get("init_from") else None
     choices = source.inherited(choices) if source else choices
     if "data" not in choices:
@@ -122,6 +132,8 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
     if folder and folder.exists():
         raise CheckpointError(runs.exists(folder))
     choices["backend"] = cli.resolve_backend(choices.get("backend", "numpy"))
+    if choices.get("val_share") is not None and choices.get("val_seed") is None:
+        choices["val_seed"] = choices.get("seed", 0)
     train_data, test_data = load_splits(choices)
     choices = transfer.scaled(choices, len(train_data)) if source else choices
     recipe = recipes.complete(choices, train_data)
@@ -136,17 +148,34 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
     trainer.warn = warn
     if start:
         print(f"starting from {choices['init_from']}\n{start}")
+    elif advice := from_scratch(recipe, len(train_data)):
+        print(advice)
     return trainer
 
 
 def load_splits(choices: dict[str, Any], load: Callable[[str], Dataset] | None = None) -> tuple[Dataset, Dataset]:
-    """Training and test data of a run."""
+    """Training and test data of a run, their image files looked at. Raises DataError, also for unreadable files unless
+    they are to be skipped."""
     where = choices["data"], choices.get("data_root")
-    load = load or (lambda split: cli.load_data(*where, split, choices.get("bad_images", "refuse")))
+    held_out = choices.get("val_share"), choices.get("val_seed") or 0
+    load = load or (lambda split: cli.load_data(*where, split, choices.get("bad_images", "refuse"), *held_out))
     train_data = load("train")
     if choices.get("limit"):
         train_data = train_data.limit(choices["limit"])
-    return train_data, load("test")
+    test_data = load("test")
+    look.at_files(train_data, test_data)
+    return train_data, test_data
+
+
+def from_scratch(recipe: recipes.Recipe, images: int) -> str | None:
+    """Advice for a model that has nothing to start from and a few images of a folder to learn from."""
+    if not recipe.data.startswith("folder:") or images >= FEW_IMAGES:
+        return None
+    held_out = f" --val-share {recipe.val_share}" if recipe.val_share else ""
+    return (
+        f"note: {images:,} images are few to learn from scratch; published weights, fine-tuned, learn far more from "
+        f"them: {cli.called('train')} --init-from Ti/16 --data {quoted(recipe.data)}{held_out} (docs/transfer.md)"
+    )
 
 
 def train(trainer: Trainer) -> int:
@@ -156,34 +185,57 @@ def train(trainer: Trainer) -> int:
     model = recipe.model
     learning = trainer.model.num_parameters()
     frozen = sum(tensor.size for _, tensor in trainer.model.named_tensors()) - learning
+    split = (trainer.test_data and trainer.test_data.split) or "test"
     print(
-        f"{recipe.data}: {len(trainer.train_data)} training and {len(trainer.test_data or [])} test images, "
+        f"{recipe.data}: {readable(trainer.train_data)} training and {readable(trainer.test_data)} {split} images, "
         f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"  # type: ignore[arg-type]
         f"{model.description}, "
         f"{learning:,} parameters{f' and {frozen:,} frozen' if frozen else ''}; {recipe.backend}, {recipe.precision}, "
         f"{recipe.workers} worker{'s' if recipe.workers != 1 else ''}\n"
         f"run folder: {folder}"
     )
-    if trainer.step:
-        done = trainer.step == trainer.total_steps
-        print(f"complete: all {trainer.step} steps are done" if done else f"continuing after step {trainer.step}")
+    again = f"{cli.called('train')} --resume {quoted(folder)}"
+    early = f"no better for {recipe.patience} evaluation{'s' if recipe.patience != 1 else ''}"
+    finished = trainer.step > 0 and trainer.complete
+    if finished:
+        done = f"all {trainer.step} steps are done; to train longer: {again} --epochs N"
+        if trainer.stopped_early:
+            done = f"stopped after step {trainer.step}, {early}; to go on: {again} --patience N"
+        print(f"complete: {done}")
+    elif trainer.step:
+        print(f"continuing after step {trainer.step}")
+    known = {**trainer.train_data.skipped, **(trainer.test_data.skipped if trainer.test_data else {})}
 
     begin = time.perf_counter()
     with terminal.stoppable(trainer.stop):
         show_progress(trainer)
-    cli.report_skipped(trainer.train_data)
-    cli.report_skipped(trainer.test_data)
-    if trainer.step < trainer.total_steps:
-        command = f"python -m minivit.train --resume {quoted(folder)}"
-        print(f"stopped after step {trainer.step} and saved; go on with: {command}")
+    for data in (trainer.train_data, trainer.test_data):
+        cli.report_skipped(data, known)
+    if not trainer.complete:
+        print(f"stopped after step {trainer.step} and saved; go on with: {again}")
         return 130
+    if trainer.stopped_early and not finished:
+        print(f"stopped early, after step {trainer.step} of {trainer.total_steps}: {early}")
     seconds = time.perf_counter() - begin
-    print(f"trained in {seconds:.0f} s; {folder}: config.json, metrics.jsonl, checkpoint.npz, curves.png")
+    print(f"trained in {seconds:.0f} s; {folder}: config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png")
+    best = improvement.best(trainer.metrics)
+    if best and best is not trainer.metrics[-1]:
+        print(
+            f"the best evaluation was that of epoch {best['epoch']:.2f}, {best['test_accuracy']:.2%}: its weights are "
+            "in best.npz, which evaluate and predict take with --best"
+        )
     return 0
 
 
+def readable(data: Dataset | None) -> int:
+    """How many images there are, without those that are known to be unreadable."""
+    return len(data) - len(data.skipped) if data is not None else 0
+
+
 def show_progress(trainer: Trainer) -> None:
-    """Train, with a bar and a line for each evaluation."""
+    """Train, with a bar and a line for each evaluation, which without a terminal for the bar says the time left."""
+    begin, first = time.perf_counter(), trainer.step
+    split = (trainer.test_data and trainer.test_data.split) or "test"
     with cli.progress_bar(total=trainer.total_steps, initial=trainer.step, unit="step") as bar:
         trainer.warn = lambda text: bar.write(f"warning: {text}", file=sys.stderr)
         for progress in trainer.run():
@@ -195,19 +247,33 @@ def show_progress(trainer: Trainer) -> None:
                 )
                 bar.update()
             if progress.metrics:
-                bar.write(summary(progress.metrics))
+                line = summary(progress.metrics, split)
+                left = trainer.total_steps - progress.step
+                if bar.disable and left and progress.step > first:
+                    seconds = (time.perf_counter() - begin) / (progress.step - first) * left
+                    line += f"  {duration(seconds)} left"
+                bar.write(line)
 
 
-def summary(metrics: dict[str, Any]) -> str:
-    """One evaluation as a line of text."""
+def duration(seconds: float) -> str:
+    """A time in words: 48 s, 12 min, 3 h 5 min."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def summary(metrics: dict[str, Any], split: str = "test") -> str:
+    """One evaluation as a line of text.   split: what the other images are called."""
     text = f"epoch {metrics['epoch']:6.2f}"
     if metrics["train_loss"] is None:
         return (
-            f"{text}  test loss {metrics['test_loss']:.4f}  test accuracy {metrics['test_accuracy']:.2%}, at the start"
+            f"{text}  {split} loss {metrics['test_loss']:.4f}  {split} accuracy {metrics['test_accuracy']:.2%}, "
+            "at the start"
         )
     text += f"  training loss {metrics['train_loss']:.4f}"
     if metrics["test_accuracy"] is not None:
-        text += f"  test loss {metrics['test_loss']:.4f}  test accuracy {metrics['test_accuracy']:.2%}"
+        text += f"  {split} loss {metrics['test_loss']:.4f}  {split} accuracy {metrics['test_accuracy']:.2%}"
     return text + f"  {metrics['images_per_second']:.0f} images/s"
 
 

@@ -9,8 +9,8 @@ from minivit.models.posemb import METHODS
 EXAMPLES = """examples:
   python -m minivit.train                                     digits, under a minute
   python -m minivit.train --data cifar10                      photographs, about ten minutes on two cores
-  python -m minivit.train --data folder:flowers --model Ti/16 --image-size 224
-  python -m minivit.train --init-from ViT-B_16.npz --image-size 384 --data folder:flowers
+  python -m minivit.train --data folder:flowers --val-share 0.2 --model Ti/16 --image-size 224
+  python -m minivit.train --init-from Ti/16 --data folder:flowers   published weights, downloaded once
   python -m minivit.train --config runs/digits/config.json --seed 1
   python -m minivit.train --resume runs/digits
 """
@@ -25,7 +25,8 @@ def parser(description: str) -> cli.Parser:
     add(
         "--resume",
         metavar="RUN",
-        help="continue the run in this folder exactly where it stopped; --data says where its data has moved",
+        help="continue the run in this folder exactly where it stopped; --data says where its data has moved, --epochs "
+        "or --steps that it shall train longer",
     )
     add("--out", metavar="DIR", help="run folder to create (default: runs/PRESET, numbered if that exists)")
     add("--seed", type=int, metavar="N", help="of initial weights, shuffling, augmentation and dropout (default: 0)")
@@ -36,26 +37,36 @@ def parser(description: str) -> cli.Parser:
     add("--workers", type=int, metavar="N", help="threads that share a batch (default: as suits cores and batch)")
 
     add = p.add_argument_group("fine-tuning").add_argument
-    add("--init-from", metavar="FILE", help="start from published weights, or from the folder of a run")
+    add(
+        "--init-from",
+        metavar="FILE",
+        help="start from published weights (a file, or a name such as Ti/16), or a run folder",
+    )
     add("--resize-positions", metavar="HOW", help=f"{', '.join(METHODS)}, or fresh: drawn anew (default: the source's)")
-    add("--keep-head", action=argparse.BooleanOptionalAction, help="the data has the same classes (default: new head)")
+    add(
+        "--keep-head",
+        action=argparse.BooleanOptionalAction,
+        help="the data has classes of the source (default: new head)",
+    )
     add("--freeze", type=cli.part, metavar="PART", help="backbone: only the head learns; or N: not the first N blocks")
 
     add = p.add_argument_group("data").add_argument
     add(
         "--data",
         metavar="NAME",
-        help="digits, shapes, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and PATH/val",
+        help="digits, shapes, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg, "
+        "or with --val-share PATH/CLASS/*.jpg",
     )
     add(
         "--data-root",
         metavar="DIR",
         help="where data sets lie (default: $MINIVIT_DATA, or minivit in the cache folder)",
     )
+    add("--val-share", type=float, metavar="S", help="hold out a share of each class of a folder without PATH/val")
     add("--limit", type=int, metavar="N", help="train on N images only, as even over the classes as can be")
     add("--bad-images", metavar="HOW", help="unreadable images in folders: refuse (stop) or skip (default: refuse)")
 
-    add = p.add_argument_group("model").add_argument
+    add = p.add_argument_group("model (default: the preset's)").add_argument
     add(
         "--model",
         metavar="NAME",
@@ -78,7 +89,7 @@ def parser(description: str) -> cli.Parser:
     for name in ("dropout", "attention-dropout", "drop-path"):
         add(f"--{name}", type=float, metavar="RATE", help=f"{name.replace('-', ' ')} rate while training")
 
-    add = p.add_argument_group("optimisation").add_argument
+    add = p.add_argument_group("optimisation (default: the preset's)").add_argument
     add("--epochs", type=float, metavar="N", help="passes over the training data")
     add("--steps", type=int, metavar="N", help="number of updates, instead of epochs")
     add("--batch-size", type=int, metavar="N", help="images per update")
@@ -105,7 +116,7 @@ def parser(description: str) -> cli.Parser:
     add("--loss", metavar="NAME", help="softmax or sigmoid cross-entropy")
     add("--label-smoothing", type=float, metavar="S", help="share of the target spread over all classes")
 
-    add = p.add_argument_group("augmentation").add_argument
+    add = p.add_argument_group("augmentation (default: the preset's)").add_argument
     add("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the images")
     add("--crop-padding", type=int, metavar="PIXELS", help="pad and crop at random")
     add("--resized-crop", type=cli.numbers, metavar="MIN,MAX", help="random resized crop of this share of the area")
@@ -125,4 +136,5 @@ def parser(description: str) -> cli.Parser:
     add = p.add_argument_group("bookkeeping (in steps)").add_argument
     add("--eval-every", type=int, metavar="N", help="evaluate on the test split (default: once an epoch)")
     add("--checkpoint-every", type=int, metavar="N", help="save a checkpoint (default: at every evaluation)")
+    add("--patience", type=int, metavar="N", help="stop after N evaluations without a better one (default: never)")
     return p

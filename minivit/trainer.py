@@ -17,18 +17,20 @@ from typing import Any
 import numpy as np
 
 from minivit import functional as F
-from minivit import runs
-from minivit.backend import Array, blas, kernels, xp_of
+from minivit import improvement, runs
+from minivit.answers import Task
+from minivit.backend import Array, blas, kernels, to_numpy, xp_of
 from minivit.backend.cores import available_cores
 from minivit.backend.cupy_kernels.memory import is_full
 from minivit.backend.precision import precision, require
 from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
 from minivit.data.device_loader import on_device
+from minivit.data.imagenet import some
 from minivit.device_step import DeviceStep
 from minivit.errors import BackendError, CheckpointError, DataError, NonFiniteError, quoted
 from minivit.finite import is_finite
-from minivit.models import ResNet, ViT, freeze
+from minivit.models import ResNet, ViT, freeze, inside
 from minivit.models.archive import replacing
 from minivit.models.families import ModelConfig, build
 from minivit.nn.module import check_match
@@ -36,7 +38,7 @@ from minivit.optim import EMA, SGD, AdamW, warmup_cosine, warmup_linear
 from minivit.optim.schedules import Schedule
 from minivit.plots import learning_curves
 from minivit.recipes import Recipe
-from minivit.step import LossFunction, StepResult, count_correct, like_parameters, step
+from minivit.step import LossFunction, StepResult, like_parameters, step
 from minivit.tensor import Tensor, no_grad
 
 PIECE_TOKENS = 2048  # enough rows for fast matrix products, few enough to keep the memory of a step small
@@ -47,23 +49,29 @@ READ_EVERY = 20  # steps after which a GPU's losses are fetched; each time it ha
 
 @np.errstate(all="ignore")
 def evaluate(
-    model: ViT | ResNet, dataset: Dataset, recipe: Recipe, workers: Workers, batch_size: int = 256
+    model: ViT | ResNet,
+    dataset: Dataset,
+    recipe: Recipe,
+    workers: Workers,
+    batch_size: int = 256,
+    confusion: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Mean loss and accuracy of the model, in evaluation mode, over a data set: {"loss", "accuracy", "images"}.
 
-    The loss is the one of training without label smoothing. Raises DataError if no image could be read.
+    The loss is the one of training without label smoothing. confusion: (K, K) integers, to whose [i, j] the number of
+    images of class i is added that were taken for class j. Raises DataError if no image could be read.
     """
     training = model.training
     model.eval()
     loss_function = F.sigmoid_cross_entropy if recipe.loss == "sigmoid" else F.cross_entropy
     total, correct, count = 0.0, 0, 0
 
-    def judge(piece: tuple[np.ndarray, np.ndarray]) -> tuple[float, int]:
+    def judge(piece: tuple[np.ndarray, np.ndarray]) -> tuple[float, np.ndarray]:
         images, labels = piece
         with no_grad(), numerics(recipe):
             logits = model(images)
             loss = loss_function(logits, like_parameters(labels, model.norm.scale))
-        return loss.item() * len(images), count_correct(logits.data, labels)
+        return loss.item() * len(images), to_numpy(logits.data).argmax(axis=-1)
 
     for images, labels in eval_batches(
         dataset, batch_size, recipe.augment.evaluation(), threads=loader_threads(dataset)
@@ -71,9 +79,11 @@ def evaluate(
         per_worker = pieces_per_worker(len(images), recipe.model.num_tokens, workers.count)
         parts = min(workers.count * (per_worker if recipe.backend == "numpy" else 1), len(images))
         pieces = zip(np.array_split(images, parts), np.array_split(labels, parts), strict=True)
-        for loss, right in workers.map(judge, pieces):
-            total, correct = total + loss, correct + right
-        count += len(images)
+        losses, answers = zip(*workers.map(judge, pieces), strict=True)
+        predicted = np.concatenate(answers)
+        total, correct, count = total + sum(losses), correct + int((predicted == labels).sum()), count + len(images)
+        if confusion is not None:
+            confusion += inside.confusion_counts(labels, predicted, len(confusion))
     model.train(training)
     if count == 0:
         raise DataError(f"{dataset.name}: none of its {len(dataset)} images could be read")
@@ -112,10 +122,11 @@ class Trainer:
         recipe: Recipe,
         train_data: Dataset,
         test_data: Dataset | None,
-        folder: Path | None,
+        folder: str | Path | None,
         model: ViT | None = None,
     ):
-        self.recipe, self.train_data, self.test_data, self.folder = recipe, train_data, test_data, folder
+        self.recipe, self.train_data, self.test_data = recipe, train_data, test_data
+        self.folder = None if folder is None else Path(folder)
         check_fits(recipe, train_data)
         self.steps_per_epoch = len(train_data) // recipe.batch_size or 1
         self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.steps_per_epoch))
@@ -132,6 +143,7 @@ class Trainer:
         self.model = model or build(recipe.model, seed=recipe.seed, dtype=recipe.dtype)
         self.model.to(recipe.backend).train()
         freeze(self.model, recipe.freeze)
+        self.model.task = Task.of(recipe, train_data.classes)
         self.model.recompute_blocks = recipe.recompute
         self.optimizer = make_optimizer(recipe, self.model, self.total_steps)
         self.ema = EMA(self.model.named_parameters(), recipe.ema) if recipe.ema else None
@@ -154,6 +166,17 @@ class Trainer:
         require(recipe.precision)  # here, before anything is written
         loss, pieces = training_loss(recipe), accumulation(recipe)
         return DeviceStep(self.model, self.optimizer, loss, recipe.clip_norm, self.ema, pieces, recipe.graph)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all steps are done, or so many evaluations have brought nothing better that the run ends."""
+        return self.step >= self.total_steps or self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the recipe's patience is at its end."""
+        patience = self.recipe.patience
+        return patience is not None and improvement.evaluations_since(self.metrics) >= patience
 
     def run(self) -> Generator[Progress, None, None]:
         """Train to the end, or until `stop`, and save; yields after every step, and with weights to start from also
@@ -199,16 +222,16 @@ class Trainer:
                 if self._due(eval_every):
                     metrics = self._evaluate(workers, rate)
                     begin, seen = time.perf_counter(), 0
-                if self._due(save_every):
+                if self._due(save_every) or (metrics and self.complete):
                     self._keep()
                 yield Progress(self.step, result.loss, result.accuracy, rate, metrics)
             if self.stop_requested:
                 self._keep()
 
     def _until_stopped(self, batches: Iterable[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
-        """The batches; none any more once the run shall stop, which also ends waiting for one."""
+        """The batches; none any more once the run is complete or shall stop, which also ends waiting for one."""
         iterator = iter(batches)
-        while not self.stop_requested:
+        while not (self.stop_requested or self.complete):
             try:
                 self._waiting = True
                 batch = next(iterator, None)
@@ -225,7 +248,7 @@ class Trainer:
         try:
             self.save()
         except CheckpointError as error:
-            if self.step < self.total_steps and not self.stop_requested:
+            if not (self.complete or self.stop_requested):
                 self.warn(f"{error}; training goes on")
                 return
             assert self.folder is not None
@@ -347,6 +370,8 @@ class Trainer:
         self.metrics.append(line)
         try:
             self._write_metrics()
+            if self.folder and improvement.best(self.metrics) is line:
+                runs.write_checkpoint(self.folder, self._states("model", "ema"), self._meta(), runs.BEST)
         except CheckpointError as error:
             self.warn(f"{error}; training goes on")
         return line
@@ -374,16 +399,21 @@ class Trainer:
         if self.folder is None:
             return
         self._read()
-        states = {name: part.state_dict() for name, part in self._parts()}
+        states = self._states("model", "optimizer", "ema")
         for part, state in states.items():
             for name, array in state.items():
                 if not is_finite(array):
                     raise self._not_finite(f"{part}/{name} after the update", self.step)
-        data = {"classes": self.train_data.classes, "images": len(self.train_data)}
-        runs.write_checkpoint(
-            self.folder, states, {"step": self.step, "sums": self._sums, "metrics": self.metrics, **data}
-        )
+        runs.write_checkpoint(self.folder, states, self._meta())
         self._version = runs.version(self.folder)
+
+    def _states(self, *names: str) -> dict[str, dict[str, Any]]:
+        return {name: part.state_dict() for name, part in self._parts() if name in names}
+
+    def _meta(self) -> dict[str, Any]:
+        """What a checkpoint tells beside arrays."""
+        data = {"classes": self.train_data.classes, "images": len(self.train_data)}
+        return {"step": self.step, "sums": self._sums, "metrics": self.metrics, **data}
 
     def draw(self) -> None:
         """Write curves.png, and what metrics.jsonl lacks."""
@@ -397,8 +427,9 @@ class Trainer:
     def restore(self) -> None:
         """Continue from the folder's checkpoint, if it has one yet; metrics written after it are taken back.
 
-        config.json then says where the data is now. Raises CheckpointError with a list of what does not fit, or if
-        another process trains this run, DataError if the data has changed; then nothing here has been changed.
+        config.json then says where the data is now and how long the run is. Raises CheckpointError with a list of what
+        does not fit, or if another process trains this run, DataError if the data has changed; then nothing here has
+        been changed.
         """
         assert self.folder is not None
         with runs.one_writer(self.folder, self.warn):
@@ -416,6 +447,8 @@ class Trainer:
                 str(path),
             )
             self._check_data(meta, path)
+            if meta["step"] > self.total_steps:
+                raise CheckpointError(f"{folder} has done {meta['step']} steps, more than {self.total_steps}")
             for name, part in parts.items():
                 part.load_state_dict(states[name])
             self.step, self._sums, self.metrics = meta["step"], meta["sums"], meta["metrics"]
@@ -423,7 +456,7 @@ class Trainer:
             raise CheckpointError(f"{folder} was stopped before its weights were saved: start anew with --config")
         self._version = version
         runs.write_metrics(folder, self.metrics)
-        runs.record_place(folder, self.recipe)
+        runs.record_changes(folder, self.recipe)
 
     def _check_data(self, meta: dict[str, Any], path: Path) -> None:
         """Raise DataError unless the training data are those of the checkpoint."""
@@ -431,8 +464,8 @@ class Trainer:
         if (meta["images"], meta["classes"]) == (len(data), data.classes):
             return
         found, before = set(data.classes), set(meta["classes"])
-        names = [f"new: {', '.join(sorted(found - before)[:3])}"] if found - before else []
-        names += [f"missing: {', '.join(sorted(before - found)[:3])}"] if before - found else []
+        names = [f"new: {some(sorted(found - before))}"] if found - before else []
+        names += [f"missing: {some(sorted(before - found))}"] if before - found else []
         raise DataError(
             f"{data.name} has changed: {len(data)} images of {len(data.classes)} classes, {meta['images']} of "
             f"{len(meta['classes'])} when {path} was saved{''.join(f'; {text}' for text in names)}; bring them "

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from minivit import runs
-from minivit.data.imagenet import imagenet_classes, imagenet_ids
+from minivit.data.folder import composed
+from minivit.data.imagenet import imagenet_classes, some
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.finite import is_finite
 from minivit.models import ViT, ViTConfig, open_pretrained
@@ -21,7 +22,7 @@ from minivit.models.freezing import HEAD
 from minivit.models.posemb import METHODS, resize_matrix, resize_posemb
 from minivit.models.whereabouts import weights_file
 from minivit.nn.module import check_match
-from minivit.published import default_preparation
+from minivit.published import class_numbers, default_preparation
 from minivit.recipes import Recipe
 
 NEW_WITH_THE_HEAD = ("num_classes", "representation_size", "head_bias")  # fields of ViTConfig
@@ -29,6 +30,7 @@ LARGEST_BATCH = 512  # the paper's
 UPDATES_AN_EPOCH = 20
 FEWEST_STEPS = 500  # the paper's for its smallest data sets
 EPOCHS = 10
+DATA = ("data", "data_root", "val_share", "val_seed")  # fields of Recipe: which images, and which of them are held out
 EVALUATIONS = 20  # at most, where an epoch is only a few updates
 
 
@@ -37,7 +39,7 @@ class Source:
     """Weights to start from: a model with its own head, at the new image size already.
 
     resized: a line for each array that was.   classes: names, or None if they are not known.   choices: fields of
-    Recipe that come with the weights: mean, std and resize, of a run also its data set.
+    Recipe that come with the weights: mean, std and resize, of a run also its data set.   run: whether it is one.
     """
 
     path: str
@@ -45,10 +47,11 @@ class Source:
     resized: list[str]
     classes: list[str] | None
     choices: dict[str, Any]
+    run: bool = False
 
     def inherited(self, choices: Mapping[str, Any]) -> dict[str, Any]:
         """The choices of a new run: those given, and where nothing is given those of the source."""
-        own = self.choices if "data" not in choices else {n: v for n, v in self.choices.items() if "data" not in n}
+        own = self.choices if "data" not in choices else {n: v for n, v in self.choices.items() if n not in DATA}
         shape = dataclasses.asdict(self.model.config)
         if not choices.get("keep_head"):
             shape |= {"representation_size": None, "head_bias": 0.0}
@@ -57,8 +60,8 @@ class Source:
 
 
 def open_source(choices: Mapping[str, Any]) -> Source:
-    """The weights that the choices of a run name: published ones in any layout, a run's folder or its checkpoint.npz,
-    of which the averaged weights are taken if the run kept them.
+    """The weights that the choices of a run name: published ones in any layout, a run's folder or its checkpoint.npz
+    or best.npz, of which the averaged weights are taken if the run kept them.
 
     choices: fields of Recipe, and under "model" fields of ViTConfig; those that are given shall differ from the
     source's, or tell what a file does not. Raises CheckpointError, with lists, for what does not fit.
@@ -71,9 +74,8 @@ def open_source(choices: Mapping[str, Any]) -> Source:
     changes = {name: v for name, v in choices.get("model", {}).items() if name not in NEW_WITH_THE_HEAD}
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such run folder or file")
-    folder = path if path.is_dir() else path.parent
-    if path.is_dir() or (path.name == "checkpoint.npz" and (folder / "config.json").exists()):
-        source = _open_run(folder, changes, method)
+    if runs.run_of(path):
+        source = _open_run(path, changes, method)
     else:
         found = open_pretrained(path, resize_method=None if method == "fresh" else method, **changes)
         names = found.classes or (imagenet_classes() if found.model.config.num_classes == 1000 else None)
@@ -107,11 +109,11 @@ def _check_kept_head(source: Source, model: Mapping[str, Any]) -> None:
         )
 
 
-def _open_run(folder: Path, changes: Mapping[str, Any], method: str | None) -> Source:
+def _open_run(run: Path, changes: Mapping[str, Any], method: str | None) -> Source:
     """The model of a run, its tables of positions resized by `method` if `changes` change the grid."""
-    trained, recipe, classes = runs.load_trained(folder)
+    trained, recipe, classes = runs.load_trained(run)
     if not isinstance(trained, ViT):
-        raise CheckpointError(f"{folder} is the run of a ResNet: a Vision Transformer cannot start from it")
+        raise CheckpointError(f"{run} is the run of a ResNet: a Vision Transformer cannot start from it")
     old = trained.config
     model = ViT(dataclasses.replace(old, **changes), seed=None, dtype=recipe.dtype)
     state, resized = trained.state_dict(), []
@@ -121,11 +123,11 @@ def _open_run(folder: Path, changes: Mapping[str, Any], method: str | None) -> S
             state[name] = _resized(name, state[name], trained, model.config.grid, method)
             (rows, columns), (new_rows, new_columns) = old.grid, model.config.grid
             resized.append(f"{name} from {rows} x {columns} to {new_rows} x {new_columns} ({method})")
-    check_match({name: x.shape for name, x in model.named_tensors()}, state, str(folder), resized)
+    check_match({name: x.shape for name, x in model.named_tensors()}, state, str(run), resized)
     for name, tensor in model.named_tensors():
         tensor.data = state[name]
-    kept = ("mean", "std", "resize", "data", "data_root")
-    return Source(str(folder), model, resized, classes, {name: getattr(recipe, name) for name in kept})
+    kept = ("mean", "std", "resize", *DATA)
+    return Source(str(run), model, resized, classes, {name: getattr(recipe, name) for name in kept}, True)
 
 
 def _resized(name: str, table: np.ndarray, model: ViT, grid: tuple[int, int], method: str) -> np.ndarray:
@@ -170,10 +172,14 @@ def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
     Raises DataError if a head shall be kept that is for other classes.
     """
     assert isinstance(recipe.model, ViTConfig)  # the fields of the source are
-    given = source.model.state_dict()
+    given, resized = source.model.state_dict(), []
     anew = set() if recipe.keep_head else {name for name in given if name.partition(".")[0] in HEAD}
     if recipe.keep_head:
-        _check_head(source, classes)
+        rows = _rows(source, classes)
+        if rows != list(range(source.model.config.num_classes)):
+            heads = [name for name in given if name.partition(".")[0] in ("head", "distillation_head")]
+            given |= {name: given[name][..., rows] for name in heads}  # (D, K) and (K,)
+            resized.append(f"head from {source.model.config.num_classes} classes to {len(rows)} of them")
     if recipe.resize_positions == "fresh":
         anew |= {name for name in given if name.endswith(("position_embedding", "row_embedding", "column_embedding"))}
     model = ViT(recipe.model, seed=None, dtype=recipe.dtype)
@@ -185,7 +191,7 @@ def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
     check_match({name: own[name].shape for name in loaded}, {name: given[name] for name in loaded}, source.path)
     for name in loaded:
         own[name].data = given[name].astype(recipe.dtype)
-    resized = [line for line in source.resized if recipe.resize_positions != "fresh"]
+    resized += source.resized if recipe.resize_positions != "fresh" else []
     return Start(
         model,
         loaded,
@@ -196,15 +202,22 @@ def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
     )
 
 
-def _check_head(source: Source, classes: Sequence[str]) -> None:
+def _rows(source: Source, classes: Sequence[str]) -> list[int]:
+    """Which of the outputs of the source's head is for each of the classes: some of its own, in any order, for
+    ImageNet's also by WordNet's numbers. Raises DataError for another class, and for two that are one."""
     names = source.classes or []
-    if list(classes) == imagenet_ids() and names == imagenet_classes():
-        return  # folders called by WordNet's numbers
-    if names != list(classes):
+    if names == list(classes):
+        return list(range(len(names)))
+    numbers = {composed(name): number for name, number in class_numbers(names, source.run).items()}
+    rows = [numbers.get(composed(name), -1) for name in classes]
+    if -1 in rows:
         raise DataError(
-            f"keep_head: the head of {source.path} is for {len(names)} classes "
-            f"({', '.join(names[:3])}, ...), the data has {len(classes)} ({', '.join(classes[:3])}, ...)"
+            f"keep_head: the head of {source.path} is for {len(names)} classes ({some(names)}), and none of them is "
+            f"{some(name for name, row in zip(classes, rows, strict=True) if row == -1)}"
         )
+    if twice := [name for name, row in zip(classes, rows, strict=True) if rows.count(row) > 1]:
+        raise DataError(f"keep_head: the head of {source.path} has one class for {some(twice)}")
+    return rows
 
 
 def scaled(choices: Mapping[str, Any], images: int) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Execute the notebooks, compare their CPU time with their budgets, and store what they show.
 
-    python notebooks/run.py               # all: writes NN_name.ipynb, the cells of NN_name.py with their outputs
+    python notebooks/run.py               # all: writes NN_name.ipynb, the cells of source/NN_name.py with outputs
     python notebooks/run.py 07 08         # some
     python notebooks/run.py --fast        # the same cells with smaller parameters; writes nothing
     python notebooks/run.py --check       # do the .ipynb hold what the .py say? Nothing is executed
-    python notebooks/run.py --sync        # writes .ipynb with the outputs of the cells that did not change
+    python notebooks/run.py --sync        # writes index.ipynb, and .ipynb with outputs of the cells that did not change
 
 The exit code is 1 if a cell fails or writes to stderr, or if a pair disagrees. A notebook that takes more CPU time than
 it declares is only marked, since machines differ.
@@ -19,8 +19,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 try:
-    import pairs
-    from execution import Result, execute
+    from tools import index, pairs
+    from tools.execution import Result, execute
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
@@ -37,8 +37,9 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
     try:
         paths = pairs.find(folder, options.notebooks)
         if options.check:
-            return check(paths if options.notebooks else with_orphans(paths, folder))
+            return check(paths) if options.notebooks else check(with_orphans(paths, folder), index.problems(folder))
         if options.sync:
+            index.write(folder)
             return sync(paths)
         return run(paths, options.fast, options.out or (None if options.fast else folder))
     except (pairs.PairError, FileExistsError) as error:
@@ -62,11 +63,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def with_orphans(paths: list[Path], folder: Path) -> list[Path]:
     """The paths, and those that an .ipynb without a .py should have."""
-    return sorted({*paths, *(stored.with_suffix(".py") for stored in folder.glob("[0-9][0-9]_*.ipynb"))})
+    return sorted({*paths, *(pairs.source_at(stored) for stored in folder.glob("[0-9][0-9]_*.ipynb"))})
 
 
-def check(paths: list[Path]) -> int:
-    found = [problem for path in paths for problem in pairs.problems(path)]
+def check(paths: list[Path], others: Iterable[str] = ()) -> int:
+    found = [*(problem for path in paths for problem in pairs.problems(path)), *others]
     print("\n".join(found) if found else f"{len(paths)} notebooks: the pairs agree, all outputs are there")
     return 1 if found else 0
 
@@ -75,7 +76,7 @@ def sync(paths: list[Path]) -> int:
     for path in paths:
         notebook = pairs.read_source(path)
         pairs.keep_outputs(notebook, pairs.read_stored(path))
-        pairs.write(notebook, path.with_suffix(".ipynb"))
+        pairs.write(notebook, pairs.stored_at(path))
         waiting = sum(cell.execution_count is None for cell in pairs.code_cells(notebook))
         print(f"{path.stem}.ipynb written" + (f", {waiting} cells to execute" if waiting else ""))
     return 0

@@ -4,6 +4,7 @@ The default profile draws the same examples at every run. `pytest --hypothesis-p
 """
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import devices
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from web_server import server  # noqa: F401, a fixture
 
 from minivit.backend import blas
 from minivit.backend.cores import available_cores
@@ -38,6 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(signal, "SIGHUP"):  # which nohup lets be ignored, here and in the processes that tests start
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if blas.cries_wolf():
         config.addinivalue_line("filterwarnings", f"ignore:{blas.FALSE_ALARM}:RuntimeWarning")
     config.addinivalue_line("markers", "gpu: this test needs a GPU that CuPy can use")

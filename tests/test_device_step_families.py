@@ -60,11 +60,14 @@ def test_a_run_has_the_same_metrics_as_on_numpy(name, choices):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_mixed_precision_is_what_numpy_emulates(name):
-    """Convolutions and what comes with them stay in float32 on both. After more steps, rounding has grown to chaos."""
-    recipe = dataclasses.replace(RECIPE, model=MODELS[name], precision="bf16", steps=2, eval_every=2)
+    """Convolutions and what comes with them stay in float32 on both. Few steps: later ones magnify every rounding."""
+    recipe = dataclasses.replace(RECIPE, model=MODELS[name], precision="bf16", steps=3, eval_every=3)
     found, expected = (train(recipe, backend)[0]["train_loss"] for backend in ("cupy", "numpy"))
-    full = train(dataclasses.replace(recipe, precision="float32"), "numpy")[0]["train_loss"]
-    assert abs(found - expected) < abs(full - expected) / 3
+    if name == "hybrid":  # numbers between two of bf16 go to one or the other, as the last bit of a sum has it
+        assert found == pytest.approx(expected, rel=2**-8)
+    else:
+        full = train(dataclasses.replace(recipe, precision="float32"), "numpy")[0]["train_loss"]
+        assert abs(found - expected) < abs(full - expected) / 10
 
 
 def test_float64_runs_on_the_ops_themselves():

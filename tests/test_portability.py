@@ -83,8 +83,8 @@ def test_a_deprecation_of_what_a_library_calls_is_none():
     assert len(caught) == 1
 
 
-# Commands: those of a block without a language are pasted into cmd, PowerShell, bash or zsh, those of ```sh into a
-# Unix shell only
+# Commands: those of a block without a language, or of ```shell, are pasted into cmd, PowerShell, bash or zsh, those of
+# ```sh into a Unix shell only
 
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "notebooks/README.md")]
@@ -93,9 +93,11 @@ PAGES += sorted((ROOT / "docs").glob("*.md"))
 
 def command_blocks(page: str) -> list[str]:
     """Blocks of commands for any shell: they begin like one, and do not say which shell they are for."""
-    blocks = re.findall(r"^```\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(?:shell)?\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     return [
-        block for block in blocks if re.match(r"(\w+=\S+ )?(\$ )?(python|py|pip|pytest|jupyter|cd|git|\.) ?", block)
+        block
+        for block in blocks
+        if re.match(r"(\w+=\S+ )?(\$ )?(python|py|pip|minivit|pytest|jupyter|cd|git|\.) ?", block)
     ]
 
 

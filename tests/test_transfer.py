@@ -164,10 +164,20 @@ def test_a_kept_head_gives_the_same_logits(weights):
     images = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype("float32")
     with no_grad():
         np.testing.assert_array_equal(found.model.eval()(images).data, random_model().eval()(images).data)
-    with pytest.raises(DataError, match=r"is for 3 classes \(ant, bee, cat, ...\), the data has 2 \(bee, ant, ...\)"):
-        begin(path, classes=["bee", "ant"], keep_head=True)
-    with pytest.raises(DataError, match=r"the head of .* is for 3 classes"):
-        begin(path, classes=["bee", "ant", "cat"], keep_head=True)
+    with pytest.raises(DataError, match=r"is for 3 classes \(ant, bee, cat\), and none of them is dog, eel$"):
+        begin(path, classes=["bee", "dog", "eel"], keep_head=True)
+
+
+@pytest.mark.parametrize("classes", [["bee", "ant"], ["cat", "ant", "bee"], ["cat"]])
+def test_of_a_kept_head_the_rows_of_the_data_are_kept(tmp_path, classes):
+    a_run(tmp_path / "run")
+    found, recipe = begin(tmp_path / "run", classes=classes, keep_head=True)
+    assert recipe.model.num_classes == len(classes)
+    assert found.resized == [f"head from 3 classes to {len(classes)} of them"]
+    images = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype("float32")
+    with no_grad():
+        ours, all_classes = found.model.eval()(images).data, random_model().eval()(images).data
+    np.testing.assert_allclose(ours, all_classes[:, [CLASSES.index(name) for name in classes]], rtol=1e-5)
 
 
 def test_the_layer_before_the_head_can_be_new(tmp_path):
@@ -188,7 +198,7 @@ def test_what_comes_with_a_run(tmp_path):
     _, recipe = begin(tmp_path / "run", mean=0.1, std=0.3, resize="squash")
     assert (recipe.mean, recipe.std, recipe.resize) == (0.1, 0.3, "squash")
     source = transfer.open_source({"init_from": str(tmp_path / "run")})
-    assert source.inherited({})["data"] == "folder:photos"
+    assert source.inherited({})["data"] == runs.located("folder:photos")
 
 
 def test_what_comes_with_published_weights(tmp_path):
@@ -355,8 +365,37 @@ def test_a_head_for_imagenet_is_kept_for_folders_called_by_wordnet_numbers(tmp_p
     export(random_model(dataclasses.replace(CONFIG, num_classes=1000, representation_size=None)), path, "official")
     found, _ = begin(path, classes=names, keep_head=True)
     assert "head.weight" in found.loaded
-    with pytest.raises(DataError, match=r"the head of .* is for 1000 classes"):
-        begin(path, classes=names[::-1], keep_head=True)
+    weight = found.model.head.weight.data
+    three = ["n03417042", "n01440764", "goldfish"]
+    found, _ = begin(path, classes=three, keep_head=True)
+    np.testing.assert_array_equal(found.model.head.weight.data, weight[:, [569, 0, 1]])
+    with pytest.raises(
+        DataError, match=r"1000 classes \(tench, goldfish, great white shark, ...\), and none of .* yard$"
+    ):
+        begin(path, classes=["tench", "yard"], keep_head=True)
+    with pytest.raises(DataError, match=r"has one class for tench, tench \(n01440764\)$"):
+        begin(path, classes=["tench", "n01440764"], keep_head=True)
+
+
+def test_both_heads_of_a_distilled_model_are_picked_from(tmp_path):
+    path = tmp_path / "model.safetensors"
+    config = dataclasses.replace(
+        CONFIG, num_classes=1000, distillation_token=True, representation_size=None, gelu="erf"
+    )
+    model = random_model(config)
+    export(model, path, "timm")
+    found, _ = begin(path, classes=["n03417042"], keep_head=True)
+    for head in ("head", "distillation_head"):
+        for leaf in ("weight", "bias"):
+            name = f"{head}.{leaf}"
+            np.testing.assert_array_equal(found.model.state_dict()[name], model.state_dict()[name][..., [569]])
+
+
+def test_a_run_on_folders_called_by_wordnet_numbers_knows_the_words(tmp_path):
+    a_run(tmp_path / "run", classes=["n01440764", "n03417042", "yard"])
+    found, _ = begin(tmp_path / "run", classes=["garbage truck", "tench"], keep_head=True)
+    whole = random_model().state_dict()["head.weight"]
+    np.testing.assert_array_equal(found.model.head.weight.data, whole[:, [1, 0]])
 
 
 def test_a_source_can_be_started_from_again(tmp_path):

@@ -6,21 +6,22 @@ from pathlib import Path
 
 import pytest
 
-pairs = pytest.importorskip("pairs")
+pairs = pytest.importorskip("tools.pairs")
 
 TITLE = "# %% [markdown]\n# # Tiny\n#\n# **Budget:** 30 s of CPU time (fast mode 20 s).\n"
 
 
 def notebook(folder: Path, *cells: str, name: str = "07_tiny", title: str = TITLE) -> Path:
-    """Write NN_name.py, with a title cell and code cells, and return its path."""
-    path = folder / f"{name}.py"
+    """Write source/NN_name.py, with a title cell and code cells, and return its path."""
+    path = folder / pairs.SOURCE / f"{name}.py"
+    path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join([pairs.HEADER, title, *(f"# %%\n{cell}\n" for cell in cells)]), encoding="utf-8")
     return path
 
 
 def edit(path: Path, change: Callable[[dict], object]) -> None:
-    """Change the .ipynb beside a .py: `change` is given its JSON."""
-    stored = path.with_suffix(".ipynb")
+    """Change the .ipynb of a .py: `change` is given its JSON."""
+    stored = pairs.stored_at(path)
     content = json.loads(stored.read_text(encoding="utf-8"))
     change(content)
     stored.write_text(json.dumps(content), encoding="utf-8")

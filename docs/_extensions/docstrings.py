@@ -16,9 +16,12 @@ Sphinx is not used: it would take formulas such as "y = f(x)" for signatures.
 import inspect
 import itertools
 import re
+import sys
 from collections.abc import Sequence
 
+from markup import prose
 from numpydoc.docscrape_sphinx import SphinxDocString
+from parameter_tables import Parameter, has_table, parameters_of, table, take_meanings
 from sphinx.application import Sphinx
 
 WIDTH = 120  # of the source
@@ -29,17 +32,26 @@ LONGEST_FORMULA = 120  # what is longer reads better as prose
 SYMBOL = r"[A-Za-z_]['\w]*(?:\[[^\]]*\])?(?:\([\w, ]*\))?"
 FORMULA = re.compile(rf"(?:{SYMBOL}(?:, {SYMBOL})* (?:=|<-) |\([^()]*\) -> |{SYMBOL}(?:, {SYMBOL})*: \()\S")
 SECTION = re.compile(r"^[A-Z][A-Za-z ]+\n-{3,}$", re.MULTILINE)  # of numpydoc
-MARKUP = re.compile(r"(\*\*[^*\s][^*]*\*\*|``[^`]+``|`[^`]+`)")
 
 
-def to_restructured_text(lines: list[str], indent: int = 4, parameters: Sequence[str] = ()) -> list[str]:
-    """A whole docstring, given as autodoc gives it, without its indentation in the source, which was `indent`."""
+def to_restructured_text(
+    lines: list[str], indent: int = 4, parameters: Sequence[str] = (), rows: Sequence[Parameter] = ()
+) -> list[str]:
+    """A whole docstring, given as autodoc gives it, without its indentation in the source, which was `indent`.
+
+    parameters: names at which a statement begins.   rows: of a table, which take over what is said of them.
+    """
     result: list[str] = []
     for paragraph in paragraphs(lines):
         if all(line.startswith("    ") for line in paragraph):  # code, commands, a table
             result += ["::", "", *paragraph, ""]
             continue
-        parts = [marked_up(statement) for statement in statements(paragraph, indent, parameters)]
+        said = take_meanings(statements(paragraph, indent, parameters), list(rows))
+        if said and said[-1].endswith(":") and not paragraph[-1].endswith(":"):
+            said.pop()  # it announced what is in the table now
+        parts = [marked_up(statement) for statement in said]
+        if not parts:
+            continue
         stay_lines = len(parts) > 1 or FORMULA.match(paragraph[0])
         result += [f"| {part}" for part in parts] if stay_lines else parts
         result.append("")
@@ -84,21 +96,11 @@ def marked_up(statement: str) -> str:
     return prose(statement)
 
 
-def prose(text: str) -> str:
-    """Text in which nothing is markup but code and strong, set off so that letters may follow these."""
-    result = ""
-    for i, part in enumerate(MARKUP.split(text)):
-        if i % 2 == 0:
-            result += re.sub(r"([\\*_|`])", r"\\\1", part)
-        else:
-            result += rf"\ {part}\ " if part.startswith(("**", "``")) else rf"\ `{part}`\ "
-    return result
-
-
 def parameter_names(documented: object) -> list[str]:
     """The parameters of a function or class; none of anything else."""
+    attributes = list(vars(documented)) if isinstance(documented, type) else []  # they end what is said of a parameter
     try:
-        return list(inspect.signature(documented).parameters) if callable(documented) else []
+        return [*inspect.signature(documented).parameters, *attributes] if callable(documented) else []
     except ValueError:  # a built-in
         return []
 
@@ -109,7 +111,10 @@ def process(app: Sphinx, what: str, name: str, obj: object, options: object, lin
         lines[:] = str(SphinxDocString("\n".join(lines))).split("\n")
         return
     indent = {"module": 0, "method": 8, "property": 8}.get(what, 4)
-    lines[:] = to_restructured_text(lines, indent, parameter_names(obj))
+    rows = parameters_of(obj) if has_table(name) else []
+    lines[:] = to_restructured_text(lines, indent, parameter_names(obj), rows)
+    if rows:
+        lines += table(rows, name, vars(sys.modules[obj.__module__]), prose)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

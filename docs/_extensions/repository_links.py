@@ -2,25 +2,27 @@
 
 Pages and notebooks link to files by relative paths, which a code host follows. Here such a link leads to the page made
 from that file: for a page or a notebook its own, for any other file of the folders in SHOWN its text with numbered
-lines, under source/. `[source]` beside every function of the reference leads to its line there.
+lines, under source/. What is shown nowhere, such as a test, is linked in the repository if the build knows where that
+is, and else is plain text. `[source]` beside every function of the reference leads to its line there.
 """
 
 import importlib
 import inspect
 import posixpath
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from docutils import nodes
+from repository import repository
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOWN = ("minivit/**/*.py", "tests/**/*.py", "notebooks/*.py", "notebooks/**/*.json", "docs/*.py", "*.md", "LICENSE")
-
-
+SHOWN = ("minivit/**/*.py", "notebooks/**/*.py", "notebooks/**/*.json", "docs/*.py", "*.md", "LICENSE")
 PAGES = (".md", ".ipynb")  # what Sphinx makes documents of
+NOTEBOOK = re.compile(r"notebooks/(?:\w+/)?(\d\d_\w+)\.py")  # the script of one, which its page shows
 
 
 def in_repository(docname: str, path: str) -> str:
@@ -32,6 +34,8 @@ def in_repository(docname: str, path: str) -> str:
 
 def page_of(path: str, documents: set[str]) -> str | None:
     """The document that is made from a file of the repository, if there is one."""
+    if script := NOTEBOOK.fullmatch(path):
+        path = f"notebooks/{script[1]}.ipynb"
     stem, extension = posixpath.splitext(path)
     name = {".md": stem.removeprefix("docs/"), ".ipynb": stem, ".py": stem}.get(extension)
     return name if name in documents and (extension != ".md" or stem != name) else None
@@ -56,6 +60,9 @@ class RepositoryLinks(SphinxTransform):
             elif file := shown_file(path):
                 uri = self.app.builder.get_relative_uri(self.env.docname, f"source/{file}")
                 node.replace_self(nodes.reference("", "", *node.children, refuri=uri, internal=True))
+            elif path and not path.startswith("docs/") and (ROOT / path).exists():
+                found, text = repository(), node.children
+                node.replace_self([nodes.reference("", "", *text, refuri=found.file(path))] if found else text)
 
     def target(self, node: nodes.Element) -> tuple[str, str]:
         """What the link means in the repository, and the anchor; an empty path for a document of the site."""
@@ -81,7 +88,8 @@ def shown_file(path: str) -> str | None:
 
 def shown_files() -> set[str]:
     """All files with a page under source/."""
-    return {path.relative_to(ROOT).as_posix() for pattern in SHOWN for path in ROOT.glob(pattern) if path.is_file()}
+    files = {path.relative_to(ROOT).as_posix() for pattern in SHOWN for path in ROOT.glob(pattern) if path.is_file()}
+    return {file for file in files if not NOTEBOOK.fullmatch(file)}
 
 
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, str], str]]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from minivit.errors import ConfigError
 from minivit.models import ViTConfig
+from minivit.models.cost import multiply_adds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,18 +20,9 @@ class Workload:
     def gflop(self, training: bool, class_row_only: bool = False) -> float:
         """Matrix-product work of one step in GFLOP: 2 per multiply-add, and training costs three forward passes.
 
-        class_row_only: of the last block, queries of attention, its output and the MLP for the [class] row only.
+        class_row_only: as for `multiply_adds`.
         """
-        c = self.model
-        rows, columns = c.grid
-        patch = c.patch_size[0] * c.patch_size[1] * c.channels  # type: ignore[index]
-        tokens = c.num_tokens
-        block = tokens * (4 * c.width**2 + 2 * c.width * c.mlp_width) + 2 * tokens**2 * c.width
-        last = block
-        if class_row_only and c.classifier == "token":
-            last = 3 * tokens * c.width**2 + 2 * tokens * c.width + c.width**2 + 2 * c.width * c.mlp_width
-        products = rows * columns * patch * c.width + (c.depth - 1) * block + last + c.num_classes * c.width
-        return 2 * products * self.batch * (3 if training else 1) / 1e9
+        return 2 * multiply_adds(self.model, class_row_only) * self.batch * (3 if training else 1) / 1e9
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Random images (B, height, width, C) float32 and labels (B,)."""

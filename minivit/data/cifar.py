@@ -36,6 +36,7 @@ class Format:
     label_bytes: int
     names_file: str
     names: tuple[str, ...]
+    megabytes: int  # of the archive
 
 
 _CIFAR10_NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -59,6 +60,7 @@ FORMATS = {
         label_bytes=1,
         names_file="batches.meta.txt",
         names=tuple(_CIFAR10_NAMES.split()),
+        megabytes=170,
     ),
     "cifar100": Format(
         archive="cifar-100-binary.tar.gz",
@@ -69,6 +71,7 @@ FORMATS = {
         label_bytes=2,
         names_file="fine_label_names.txt",
         names=tuple(_CIFAR100_NAMES.split()),
+        megabytes=169,
     ),
 }
 

@@ -16,6 +16,7 @@ class Dataset:
 
     name: str, what to call it in messages.   classes: K names.   labels: (N,) int64 in 0..K-1.
     image_size: (height, width), or None when sizes are mixed.   channels: C of every image.
+    split: which folder the images are of, such as "val", if they are a folder's.
     skipped: path -> reason, the unreadable images left out so far (only image files can be unreadable).
     left_out: kind -> number, the files among the images of a folder that were not taken for one, such as ".heic" -> 3.
     Raises DataError unless there is one label for each image, a whole number in 0..K-1.
@@ -23,6 +24,7 @@ class Dataset:
 
     image_size: tuple[int, int] | None = None
     channels: int = 3
+    split: str | None = None
 
     def __init__(self, labels: Iterable[int], classes: Iterable[str], name: str) -> None:
         self.name = name
@@ -31,6 +33,16 @@ class Dataset:
         self.skipped: dict[str, str] = {}
         self.left_out: dict[str, int] = {}
         check_labels(self.labels, len(self.classes), name)
+
+    def __repr__(self) -> str:
+        size = "of mixed sizes" if self.image_size is None else f"of {self.image_size[0]}x{self.image_size[1]} pixels"
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        shares = f" with {_range(counts.tolist())} images each" if len(self.classes) else ""
+        first, more = ", ".join(shown(name, 20) for name in self.classes[:5]), ", ..." if len(self.classes) > 5 else ""
+        return (
+            f"{type(self).__name__} {self.name}: {len(self):,} images, uint8 {size} in {self.channels} "
+            f"channel{'s' if self.channels != 1 else ''}, {len(self.classes)} classes{shares}: {first}{more}"
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -101,6 +113,12 @@ class ArrayDataset(Dataset):
     def subset(self, indices: Indices) -> "ArrayDataset":
         images, labels = self.fetch(indices)
         return ArrayDataset(images, labels, self.classes, self.name)
+
+
+def _range(counts: list[int]) -> str:
+    """ "3 to 5", or "4" if that is all."""
+    least, most = min(counts), max(counts)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def whole_numbers(values: Iterable[float], what: str) -> np.ndarray:

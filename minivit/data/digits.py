@@ -12,6 +12,8 @@ import numpy as np
 
 from minivit.data.dataset import ArrayDataset
 
+SIDE = 8  # pixels
+
 
 def load_digits(split: str) -> ArrayDataset:
     """The digits' "train" (1,438 images) or "test" (359) split: every fifth image, index % 5 == 4, is a test image.

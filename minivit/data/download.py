@@ -1,17 +1,22 @@
 """Fetching one file over HTTP: resumed where it stopped, checked, and only then given its name."""
 
+import base64
+import binascii
 import contextlib
 import hashlib
 import http.client
 import os
+import re
 import secrets
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from email.message import Message
 from pathlib import Path
+from typing import Any
 
-from minivit.errors import DataError, shown
+from minivit.errors import DataError, MinivitError, shown
 from minivit.files import replace
 
 Progress = Callable[[int, int | None], None]  # (bytes so far, bytes in all, None if the server does not say)
@@ -20,33 +25,59 @@ _CHUNK = 1 << 20
 _TIMEOUT = 30.0  # seconds without a single byte
 
 
-def download(url: str, target: Path, md5: str, progress: Progress | None = None) -> None:
+class UnreachableError(DataError):
+    """A file cannot be had from its server now; `reason` says why."""
+
+    def __init__(self, url: str, target: Path, reason: str):
+        self.reason = reason
+        super().__init__(
+            f"cannot download {url} ({reason}): try again (it resumes), or put {target.name} into {target.parent} "
+            "yourself"
+        )
+
+
+def download(
+    url: str,
+    target: Path,
+    md5: str | None = None,
+    progress: Progress | None = None,
+    check: Callable[[Path], object] | None = None,
+) -> str | None:
     """Fetch `url` into the file `target`, creating its folder.
 
     Bytes collect in a file of this call's own, so that several may fetch one target at once, also from other machines:
     all end with the file. What there is when one is interrupted becomes `target` + ".part", with which a later call
     begins, asking for the rest by an HTTP Range request. Once complete it is checked and renamed, so `target` is always
-    whole; with a wrong checksum it is deleted. Raises DataError.
+    whole; with a wrong checksum it is deleted.
+
+    md5: the digest, hexadecimal; None for the checksum that the server states, see `stated`, if it states one.
+    check: raises a MinivitError for a file that is not what is wanted; it is deleted, too.
+    Returns the name of the checksum that the file was compared with, None if there was none.
+    Raises DataError, UnreachableError for a server that does not send the file.
     """
     try:
-        _fetch(url, target, md5, progress)
-    except (DataError, OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
+        return _fetch(url, target, ("md5", md5) if md5 else None, progress, check)
+    except (MinivitError, OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
         if target.is_file():  # another call has been faster, and on finishing deleted what this one had
-            return check_md5(target, md5)
-        if isinstance(error, DataError):
-            raise DataError(f"{url}: the download has a wrong checksum and was deleted; try again") from None
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            return check_md5(target, md5) if md5 else None
+        if isinstance(error, MinivitError):
+            raise DataError(f"{url}: {error}") from None
+        reason = getattr(error, "reason", None) or error
+        reason = getattr(reason, "strerror", None) or reason
         if isinstance(error, OSError) and error.filename and not isinstance(error, urllib.error.URLError):
-            hint = "choose a folder that you can write, by --data-root or MINIVIT_DATA"
+            hint = "choose a folder that you can write, by MINIVIT_DATA, or --data-root for data"
             raise DataError(f"cannot write {shown(error.filename, 200)} ({reason}): {hint}") from error
-        raise DataError(
-            f"cannot download {url} ({reason}): try again (it resumes), "
-            f"or put {target.name} into {target.parent} yourself"
-        ) from error
+        raise UnreachableError(url, target, str(reason)) from error
 
 
-def _fetch(url: str, target: Path, md5: str, progress: Progress | None) -> None:
-    """`download`, with the errors as they come; a DataError is a wrong checksum."""
+def _fetch(
+    url: str,
+    target: Path,
+    expected: tuple[str, str] | None,
+    progress: Progress | None,
+    check: Callable[[Path], object] | None,
+) -> str | None:
+    """`download`, with the errors as they come; a MinivitError is a file that is not what is expected."""
     target.parent.mkdir(parents=True, exist_ok=True)
     own = target.with_name(f"{target.name}.{secrets.token_hex(6)}.part")
     longest = max(_parts(target), key=_size, default=None)
@@ -54,10 +85,10 @@ def _fetch(url: str, target: Path, md5: str, progress: Progress | None) -> None:
         if longest is not None:  # all are beginnings of the same file, even one that still grows
             with contextlib.suppress(OSError):
                 shutil.copyfile(longest, own)
-        _receive(url, own, progress)
+        expected = _receive(url, own, expected, progress)
         try:
-            check_md5(own, md5)
-        except DataError:
+            _check(own, expected, check)
+        except MinivitError:
             for part in filter(None, (own, longest)):  # resuming could only repeat the error
                 part.unlink(missing_ok=True)
             raise
@@ -67,6 +98,19 @@ def _fetch(url: str, target: Path, md5: str, progress: Progress | None) -> None:
     for part in _parts(target):
         with contextlib.suppress(OSError):  # on Windows another call may have it open
             part.unlink()
+    return {"md5": "MD5", "sha256": "SHA-256"}[expected[0]] if expected else None
+
+
+def _check(path: Path, expected: tuple[str, str] | None, check: Callable[[Path], object] | None) -> None:
+    """Raise DataError unless the file has the expected checksum, and `check` has nothing against it."""
+    if expected and digest(path, expected[0]) != expected[1]:
+        raise DataError("the download has a wrong checksum and was deleted; try again")
+    try:
+        if check is not None:
+            check(path)
+    except MinivitError as error:
+        reason = str(error).replace(str(path), "it")
+        raise DataError(f"what came is not the file that was wanted, and was deleted ({reason})") from error
 
 
 def _parts(target: Path) -> list[Path]:
@@ -90,20 +134,34 @@ def _keep(own: Path, target: Path) -> None:
             os.replace(own, part)
 
 
-def _receive(url: str, part: Path, progress: Progress | None) -> None:
-    """Append to `part` what it still lacks of `url`. Raises OSError or HTTPException when that fails."""
+def _receive(
+    url: str, part: Path, expected: tuple[str, str] | None, progress: Progress | None
+) -> tuple[str, str] | None:
+    """Append to `part` what it still lacks of `url`; returns `expected`, or the checksum that the server states.
+
+    Without a checksum nothing would tell whether the pieces are of one file: then all of it is received in one piece.
+    Raises OSError or HTTPException when that fails.
+    """
     done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    redirects = _Redirects()
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+        response = urllib.request.build_opener(redirects).open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing lies beyond `done`: complete or wrong, which the checksum decides
-        raise
+        if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        if expected := expected or stated([*redirects.headers, error.headers]):
+            return expected  # nothing lies beyond `done`: complete or wrong, which the checksum decides
+        part.unlink()
+        return _receive(url, part, expected, progress)
     with response:
+        expected = expected or stated([*redirects.headers, response.headers])
         if response.status != http.client.PARTIAL_CONTENT:
             done = 0  # this server cannot resume and sends everything
+        elif expected is None:
+            part.unlink()
+            return _receive(url, part, expected, progress)
         length = response.headers.get("Content-Length")
         total = done + int(length) if length else None
         with open(part, "ab" if done else "wb") as file:
@@ -114,13 +172,49 @@ def _receive(url: str, part: Path, progress: Progress | None) -> None:
                     progress(done, total)
     if total is not None and done < total:
         raise OSError(f"the connection closed after {done:,} of {total:,} bytes")
+    return expected
 
 
-def check_md5(path: Path, md5: str) -> None:
-    """Raise DataError unless the file's MD5 digest is `md5` (hexadecimal): it finds damage, not attackers."""
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects and keeps the headers of the answers that asked for it."""
+
+    def __init__(self) -> None:
+        self.headers: list[Message] = []
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        self.headers.append(headers)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def stated(answers: Iterable[Message]) -> tuple[str, str] | None:
+    """("sha256" or "md5", hexadecimal digest) that a server states in the headers of its answers; None if it does not.
+
+    Hugging Face sends "X-Linked-Etag", the SHA-256 of a large file, with the answer that leads to where the file lies;
+    Google's storage sends "X-Goog-Hash: crc32c=...,md5=...", in base64.
+    """
+    for headers in answers:
+        etag = headers.get("X-Linked-Etag", "").strip('" ').lower()
+        if re.fullmatch("[0-9a-f]{64}", etag):
+            return "sha256", etag
+        for value in ",".join(headers.get_all("X-Goog-Hash", [])).split(","):
+            name, _, text = value.strip().partition("=")
+            if name == "md5":
+                with contextlib.suppress(binascii.Error):
+                    return "md5", base64.b64decode(text, validate=True).hex()
+    return None
+
+
+def digest(path: Path, kind: str) -> str:
+    """Of a file, hexadecimal.   kind: "md5", which finds damage and not attackers, or "sha256"."""
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+
+
+def check_md5(path: Path, md5: str) -> str:
+    """Raise DataError unless the file's MD5 digest is `md5` (hexadecimal). Returns "MD5"."""
+    found = digest(path, "md5")
     if found != md5:
         raise DataError(
             f"{path}: the file is incomplete or damaged (MD5 {found}, expected {md5}); delete it and download it again"
         )
+    return "MD5"

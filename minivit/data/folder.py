@@ -5,6 +5,7 @@ are, and in which order, is a function of names alone, the same on every system:
 (NFC), paths with "/" between their parts. Links are followed. What is left out is counted.
 """
 
+import hashlib
 import os
 import unicodedata
 from collections import Counter
@@ -15,17 +16,20 @@ from typing import NamedTuple
 import numpy as np
 
 from minivit.data.dataset import Dataset, Indices, as_indices, in_words
+from minivit.data.imagenet import some
 from minivit.data.images import SUFFIXES, read_image
 from minivit.errors import DataError
 
 BAD_IMAGES = ("refuse", "skip")
+TEST_FOLDERS = ("val", "test")  # the first that there is
+LEAVE_OUT = '(to leave such images out: --bad-images skip, or bad_images="skip" in Python)'
 
 
 class FolderDataset(Dataset):
     """Image files, decoded when they are fetched, so in the thread that fetches them.
 
     paths: N files.   labels: (N,).   bad_images: "refuse" raises DataError at an unreadable image (see `read_image`);
-    "skip" leaves it out of the result and notes its path and the reason in `skipped`.
+    "skip" leaves it out of the result and notes its path and the reason in `skipped`, whose paths are not opened again.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class FolderDataset(Dataset):
         name: str,
         bad_images: str = "refuse",
         left_out: Mapping[str, int] | None = None,
+        split: str | None = None,
     ) -> None:
         super().__init__(labels, classes, name)
         self.paths = [os.fspath(path) for path in paths]
@@ -44,18 +49,19 @@ class FolderDataset(Dataset):
         check_bad_images(bad_images)
         self.bad_images = bad_images
         self.left_out = dict(left_out or {})
+        self.split = split
 
     def fetch(self, indices: Indices, min_size: tuple[int, int] | None = None) -> tuple[list[np.ndarray], np.ndarray]:
         images, labels = [], []
         for index in as_indices(indices, self.name):
             path = self.paths[index]
+            if path in self.skipped:
+                continue
             try:
                 images.append(read_image(path, min_size))
             except DataError as error:
                 if self.bad_images == "refuse":
-                    raise DataError(
-                        f'{error} (to leave such images out: --bad-images skip, or bad_images="skip" in Python)'
-                    ) from error
+                    raise DataError(f"{error} {LEAVE_OUT}") from error
                 self.skipped[path] = str(error).removeprefix(f"{path}: ")
             else:
                 labels.append(self.labels[index])
@@ -64,7 +70,8 @@ class FolderDataset(Dataset):
     def subset(self, indices: Indices) -> "FolderDataset":
         indices = as_indices(indices, self.name)
         paths = [self.paths[index] for index in indices]
-        return FolderDataset(paths, self.labels[indices], self.classes, self.name, self.bad_images, self.left_out)
+        rest = self.bad_images, self.left_out, self.split
+        return FolderDataset(paths, self.labels[indices], self.classes, self.name, *rest)
 
 
 def check_bad_images(bad_images: str) -> None:
@@ -73,7 +80,9 @@ def check_bad_images(bad_images: str) -> None:
         raise DataError(f'bad_images is "{bad_images}", expected "refuse" or "skip"')
 
 
-def load_folder(path: Path, split: str, bad_images: str = "refuse") -> FolderDataset:
+def load_folder(
+    path: Path, split: str, bad_images: str = "refuse", val_share: float | None = None, seed: int = 0
+) -> FolderDataset:
     """The images below `path`/train/<class>/ for "train"; for "test" those below `path`/val/, or else `path`/test/.
 
     Classes are the sorted names of the folders in train/; the other split may lack some but not add any. Sub-folders
@@ -81,13 +90,77 @@ def load_folder(path: Path, split: str, bad_images: str = "refuse") -> FolderDat
     called like an image and files beside the class folders are counted in `left_out`. Only names are read here: images
     when fetched. Raises DataError for a missing or empty folder, a class without images, a class that train/ does not
     have, two classes whose names differ only in how letters are encoded, and a folder that may not be read.
+
+    val_share: for a folder without val/ and test/, whose class folders lie in train/ or in `path` itself: this share of
+    each class's images, and at least one, is the other split. Which ones depends on `seed` and on the names below
+    `path` only. Raises DataError also for a class with one image.
     """
     name, path = f"folder:{path}", _whole(path)
-    classes = list(_class_folders(path / "train", Counter()))
+    if val_share is None:
+        train = path / "train"
+        _check_layout(path, split)
+    else:
+        _check_share(path, val_share)
+        train = path / "train" if (path / "train").is_dir() else path
+    classes = list(_class_folders(train, Counter()))
     numbers = {name: number for number, name in enumerate(classes)}
-    folder = path / "train" if split == "train" else _test_folder(path)
-    files = _labelled_files(folder, numbers, lambda _: f"this class is not in {path / 'train'}; rename or remove it")
-    return FolderDataset(files.paths, files.labels, classes, name, bad_images, files.left_out)
+    folder = train if split == "train" or val_share is not None else _test_folder(path)
+    files = _labelled_files(folder, numbers, lambda _: f"this class is not in {train}; rename or remove it")
+    if val_share is not None:
+        files = _side(files, train, split, val_share, seed)
+    side = split if split == "train" else "val" if val_share is not None else folder.name
+    return FolderDataset(files.paths, files.labels, classes, name, bad_images, files.left_out, side)
+
+
+def is_divided(path: Path) -> bool:
+    """Whether a folder says itself which images a model is tested on."""
+    return any((path / name).is_dir() for name in TEST_FOLDERS)
+
+
+def _check_share(path: Path, val_share: float) -> None:
+    if not 0 < val_share < 1:
+        raise DataError(f"val_share is {val_share}, expected more than 0 and less than 1")
+    if is_divided(path):
+        raise DataError(f"{path} has {_test_folder(path).name}/ already, so nothing is held out: leave out val_share")
+
+
+def _check_layout(path: Path, split: str) -> None:
+    """Raise the DataError that says all that is missing from a folder of training and test images."""
+    trained = (path / "train").is_dir()
+    if trained and (split == "train" or is_divided(path)):
+        return
+    if is_divided(path):
+        raise DataError(f"{path}: there is no train/ in it; put the training images' class folders there")
+    other = next((name for name in ("valid", "validation", "dev") if (path / name).is_dir()), None)
+    missing = "no val/ or test/" if trained else "no train/ and no val/ or test/"
+    rename = f"; rename {other}/ to val/" if other else ""
+    place = "there" if trained else "into both"
+    raise DataError(
+        f"{path}: there is {missing} in it{rename}; put class folders {place}, or have a share of each class held "
+        "out: --val-share 0.2, or val_share=0.2 in Python"
+    )
+
+
+def _side(files: "_Files", folder: Path, split: str, share: float, seed: int) -> "_Files":
+    """The training or the test images, each class divided in the order of a hash of seed and names: an image that comes
+    or goes moves hardly any other to the other side."""
+    labels = np.array(files.labels)
+    test = np.zeros(len(labels), bool)
+    names = [composed(os.path.relpath(path, folder).replace(os.sep, "/")) for path in files.paths]
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) < 2:
+            only = files.paths[members[0]]
+            raise DataError(f"{only} is the only image of its class: add one, so that each side has some, or remove it")
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        order = sorted(members, key=lambda k: _hash(f"{seed}/{names[k]}"))
+        test[order[:count]] = True
+    chosen = np.flatnonzero(test == (split != "train"))
+    return files._replace(paths=[files.paths[k] for k in chosen], labels=[files.labels[k] for k in chosen])
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def load_labelled(
@@ -105,12 +178,13 @@ def load_labelled(
 
     def refusal(label: str) -> str:
         found = "several classes" if label in map(composed, classes) else "no class"
-        return f"the model has {found} of this name; it has {', '.join(list(numbers)[:3])}, ..."
+        return f"the model has {found} of this name; it has {some(numbers)}"
 
-    bare = not any((path / name).is_dir() for name in ("train", "val", "test"))
+    bare = not any((path / name).is_dir() for name in ("train", *TEST_FOLDERS))
     folder = path if bare else path / "train" if split == "train" else _test_folder(path)
     files = _labelled_files(folder, known, refusal)
-    return FolderDataset(files.paths, files.labels, classes, name, bad_images, files.left_out)
+    side = None if bare else folder.name
+    return FolderDataset(files.paths, files.labels, classes, name, bad_images, files.left_out, side)
 
 
 def composed(name: str) -> str:
@@ -130,7 +204,7 @@ def _labelled_files(folder: Path, numbers: Mapping[str, int], refusal: Callable[
     for name, class_folder in _class_folders(folder, left_out).items():
         if name not in numbers:
             raise DataError(f"{class_folder}: {refusal(name)}")
-        files = _image_files(class_folder, left_out)
+        files = image_files(class_folder, left_out)
         paths += files
         labels += [numbers[name]] * len(files)
     return found
@@ -145,7 +219,7 @@ def _whole(path: Path) -> Path:
 
 
 def _test_folder(path: Path) -> Path:
-    for folder in (path / "val", path / "test"):
+    for folder in (path / name for name in TEST_FOLDERS):
         if folder.is_dir():
             return folder
     raise DataError(f"{path}: there is no val/ or test/ in it; put the test images' class folders there")
@@ -169,8 +243,9 @@ def _class_folders(folder: Path, left_out: Counter[str]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _image_files(folder: str, left_out: Counter[str]) -> list[str]:
-    """The images in a class folder and its sub-folders, sorted. A folder that holds the class, and one that another
+def image_files(folder: str, left_out: Counter[str]) -> list[str]:
+    """The images in a folder and its sub-folders, sorted by name; of what else is there the kinds are counted in
+    `left_out`. Raises DataError if there are none. A folder that holds this one, and one that another
     way has led to, are not entered: links can make circles."""
     around = Path(os.path.realpath(os.path.dirname(folder)))
     entered = {str(path) for path in (around, *around.parents, *Path(os.path.realpath(folder)).parents)}

@@ -4,6 +4,8 @@
 WordNet ids (n01440764, ...), which name the folders of the data set. The order is that of the sorted ids.
 """
 
+import functools
+from collections.abc import Iterable
 from importlib import resources
 
 
@@ -15,6 +17,23 @@ def imagenet_classes() -> list[str]:
 def imagenet_ids() -> list[str]:
     """The WordNet ids: ["n01440764", "n01443537", ...]."""
     return _lines("imagenet1k_ids.txt")
+
+
+def in_words(name: str) -> str:
+    """ "n03417042" as "garbage truck (n03417042)"; a class of another name as it is called."""
+    word = _words().get(name)
+    return f"{word} ({name})" if word else name
+
+
+def some(classes: Iterable[str]) -> str:
+    """The first three of these classes in words: "ant, bee, cat, ..."."""
+    names = list(classes)
+    return ", ".join([in_words(name) for name in names[:3]] + ["..."] * (len(names) > 3))
+
+
+@functools.cache
+def _words() -> dict[str, str]:
+    return dict(zip(imagenet_ids(), imagenet_classes(), strict=True))
 
 
 def _lines(name: str) -> list[str]:

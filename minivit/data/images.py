@@ -1,7 +1,9 @@
 """Reading an image file and resizing an image: the only places that turn files into pixels."""
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -38,18 +40,37 @@ def read_image(path: str | os.PathLike[str], min_size: tuple[int, int] | None = 
     Raises DataError, naming the file, if it is missing, not a regular file, damaged, truncated, not an image, less than
     2 pixels on a side, or has more than MAX_PIXELS pixels (which is checked before any is decoded).
     """
+    with _opened(path) as image:
+        key = _transparent_value(image)
+        if min_size is not None:
+            image.draft(None, (max(min_size), max(min_size)))  # square, because EXIF may turn the image
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.array(_to_rgb(image, key))
+
+
+def check_header(path: str | os.PathLike[str]) -> None:
+    """Raise the DataError of `read_image` for what the beginning of a file shows: its format and its size."""
+    with _opened(path):
+        pass
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[ImageFile.ImageFile]:
+    """The file, its header read. What goes wrong in this context becomes a DataError that names the file."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for somebody to write into it
             raise DataError("cannot be read (it is a folder, a pipe or a device, not a file)")
         with Image.open(path, formats=tuple(FORMATS)) as image:
             _check_size(image.width, image.height)
-            key = _transparent_value(image)
-            if min_size is not None:
-                image.draft(None, (max(min_size), max(min_size)))  # square, because EXIF may turn the image
-            ImageOps.exif_transpose(image, in_place=True)
-            return np.array(_to_rgb(image, key))
+            yield image
     except Exception as error:  # on damaged files decoders raise OSError, SyntaxError, struct.error...
         raise DataError(f"{os.fspath(path)}: {_reason(error)}") from error
+
+
+def of_pillow(image: Image.Image) -> np.ndarray:
+    """A picture of Pillow's as `read_image` gives that of a file: uint8 (height, width, 3), upright, RGB, on white."""
+    upright = ImageOps.exif_transpose(image)  # a copy
+    return np.array(_to_rgb(upright, upright.info.get("transparency")))
 
 
 def _check_size(width: int, height: int) -> None:

@@ -14,6 +14,11 @@ from minivit.errors import DataError
 from minivit.files import expanded
 
 NAMES = ("digits", "shapes", "cifar10", "cifar100")
+ELSEWHERE = {  # folders of images, train/ and val/
+    "imagenette": "https://github.com/fastai/imagenette",
+    "imagewoof": "https://github.com/fastai/imagenette",
+    "imagenet": "https://image-net.org",
+}
 
 
 def load(
@@ -22,6 +27,8 @@ def load(
     split: str = "train",
     *,
     bad_images: str = "refuse",
+    val_share: float | None = None,
+    seed: int = 0,
     download: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Dataset:
@@ -31,6 +38,7 @@ def load(
     "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or PATH/test/<class>/ of images (see
     `load_folder` and `read_image`).   root: the data folder; None means what `data_root` finds.
     bad_images: what a folder does with an unreadable image: "refuse" raises, "skip" leaves it out (`dataset.skipped`).
+    val_share, seed: hold out a share of each class as the test split of a folder that has none (see `load_folder`).
     What lies in a folder and is not taken for an image is counted in `dataset.left_out`.
     download: fetch a missing CIFAR archive; progress(done_bytes, total_bytes or None) is called as it arrives.
     Raises DataError, in one line, for an unknown name or split and for missing or damaged files.
@@ -39,6 +47,8 @@ def load(
         raise DataError(f'split is "{split}", expected "train" or "test"')
     check_bad_images(bad_images)
     kind, _, path = name.partition(":")
+    if val_share is not None and kind != "folder":
+        raise DataError(f"val_share is for folder:PATH; {name} has test images of its own")
     try:
         if name == "digits":
             return load_digits(split)
@@ -47,7 +57,7 @@ def load(
         if name in NAMES:
             return load_cifar(name, data_root(root), split, download, progress)
         if kind == "folder" and path:
-            return load_folder(expanded(path), split, bad_images)
+            return load_folder(expanded(path), split, bad_images, val_share, seed)
     except OSError as error:  # a file or folder without permission to read it, a disk that fails
         raise DataError(f"{error.filename or name}: cannot be read ({error.strerror or error})") from error
     raise DataError(_unknown(name))
@@ -76,6 +86,9 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 def _unknown(name: str) -> str:
     if os.path.isdir(name):
         return f'"{name}" is a folder: to use its images call it "folder:{name}"'
+    for elsewhere, page in ELSEWHERE.items():
+        if name.lower().startswith(elsewhere):
+            return f'"{name}" is not downloaded by name: get it from {page}, unpack it, and call it "folder:PATH"'
     nearest = difflib.get_close_matches(name.lower(), [*NAMES, "folder:PATH"], n=1, cutoff=0.4)
     hint = f'did you mean "{nearest[0]}"?' if nearest else "choose digits, shapes, cifar10, cifar100 or folder:PATH"
     return f'there is no data set called "{name}"; {hint}'

@@ -149,7 +149,7 @@ def read_json(path: Path) -> dict[str, Any]:
     with one_line(path):
         if path.stat().st_size > MAX_JSON:
             raise ValueError(f"it has more than {MAX_JSON:,} bytes")
-        values = parse_json(path.read_bytes())
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} is not a configuration: expected a JSON object")
     return values

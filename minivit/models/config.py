@@ -219,12 +219,21 @@ def variant_fields(name: str) -> dict[str, Any]:
         return {**variant_fields(f"{base}/{patch}"), "stem": stem}
     match = re.fullmatch(r"(\w+)/(\d+)", name)
     if not match or match[1] not in VARIANTS:
+        meant = _meant(name)
         raise ConfigError(
             f'unknown variant "{name}": expected one of {", ".join(VARIANTS)} and a patch size, as B/16, '
-            f"or one of {', '.join(HYBRIDS)}"
+            f"or one of {', '.join(HYBRIDS)}{f'; did you mean {meant}?' if meant else ''}"
         )
     sizes = dict(zip(("width", "depth", "heads", "mlp_width"), VARIANTS[match[1]], strict=True))
     return {"patch_size": int(match[2]), **sizes}
+
+
+def _meant(name: str) -> str | None:
+    """The variant that others call "vit_base_patch16_224" or "ViT-B_16", if it is one."""
+    known = {key.lower(): key for key in HYBRIDS} | {"tiny": "Ti", "small": "S", "base": "B", "large": "L", "huge": "H"}
+    known |= {key.lower(): key for key in VARIANTS}
+    found = re.search(r"(?:^|[^a-z])(ti|s|b|l|h|tiny|small|base|large|huge)[-_/ ]*(?:patch)?(\d+)", name.lower())
+    return known.get(name.lower()) or (f"{known[found[1]]}/{found[2]}" if found else None)
 
 
 def size_pair(size: Any, name: str) -> tuple[int, int]:

@@ -55,7 +55,8 @@ def load_pretrained(
 ) -> ViT:
     """A ViT with the weights of a published file; layout and shape are read from the arrays.
 
-    path: the file, or a folder that holds one.
+    path: the file, a folder that holds one, or a name of `minivit.models.addresses` ("Ti/16"), which is downloaded
+    once; `minivit.load_pretrained` takes the folder of a run as well.
 
     The layouts: google-research .npz (of vision_transformer and big_vision), timm .safetensors, Hugging Face
     .safetensors; what differs between them and what they do not record is told in docs/weights.md.
@@ -83,6 +84,10 @@ def open_pretrained(
     """As `load_pretrained`, with what else the file and those beside it tell."""
     path = weights_file(path)
     _check_arguments(config_changes, resize_method)
+    if path.is_dir() and (path / "checkpoint.npz").exists():
+        raise CheckpointError(
+            f"{path} is the folder of a run: minivit.load_pretrained takes runs and published weights"
+        )
     arrays, metadata = read_arrays(path)
     layout = recognise(arrays, path)
     arrays = without_prefix(arrays, layout, str(path), prefix)
@@ -134,7 +139,10 @@ def recognise(arrays: Arrays, path: Path) -> Layout:
         if layout.prefixes(arrays):
             return layout
     if "meta" in arrays and any(key.startswith("model/") for key in arrays):
-        raise CheckpointError(f"{path} is the checkpoint of a run, not published weights: name the run's folder")
+        raise CheckpointError(
+            f"{path} is the checkpoint of a run, not published weights: name the run's folder (in Python to "
+            "minivit.load_pretrained, which takes both)"
+        )
     refuse_model(arrays, str(path))
     landmarks = ", ".join(layout.landmark for layout in LAYOUTS.values())
     some = ", ".join(map(shown, list(arrays)[:3])) or "nothing"

@@ -1,27 +1,42 @@
-"""Where a file of weights is: a folder named in its place and ~ are understood, an address is explained."""
+"""Where a file of weights is: a folder named in its place, ~, and the names of published weights are understood."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from minivit.errors import CheckpointError
 from minivit.files import expanded
+from minivit.models import addresses
 
 WEIGHTS = (".safetensors", ".npz")
 _PICKLES = (".bin", ".pth", ".pt", ".ckpt")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|hf[_-]hub:")
 
 
-def weights_file(named: str | Path) -> Path:
-    """The file of weights at `named`: that path, ~ being the home folder, or the only such file in that folder.
+def weights_file(
+    named: str | Path,
+    progress: Callable[[int, int | None], None] | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> Path:
+    """The file of weights at `named`: that path, ~ being the home folder, or the only such file in that folder; or, if
+    there is no such path, published weights of that name (`addresses.find`), which are downloaded once.
 
-    A folder is returned as it is if it is a run's, or if nothing in it is known. Raises CheckpointError for an address
-    of the internet, and for a folder with several files of weights.
+    A folder is returned as it is if it is a run's, or if nothing in it is known.   progress, say: as for
+    `fetching.fetch`. Raises CheckpointError for an unknown address of the internet, for a folder with several files of
+    weights and for nearly the name of published ones; DataError for weights that cannot be downloaded.
     """
     path = expanded(named, CheckpointError)
-    if _ADDRESS.match(str(named)) and not path.exists():
-        address = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+:)/(?!/)", r"\1//", str(named))  # a Path has made one slash of two
-        raise CheckpointError(f"{address} is an address: download the file first, and name it here")
-    if not path.is_dir() or (path / "checkpoint.npz").exists():
+    if not path.exists():
+        if weights := addresses.find(str(named)):
+            from minivit.models import fetching  # here, since it takes half as long to import as all models
+
+            return fetching.fetch(weights, progress, say)
+        if _ADDRESS.match(str(named)):
+            address = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+:)/(?!/)", r"\1//", str(named))  # a Path keeps one slash of two
+            raise CheckpointError(f"{address} is an address: download the file first, and name it here")
+        if hint := addresses.suggestion(str(named)):
+            raise CheckpointError(f"{path}: there is no such run folder or file{hint}")
+    if not path.is_dir() or any((path / name).exists() for name in ("checkpoint.npz", "metrics.jsonl")):
         return path
     inside = sorted(entry for entry in path.iterdir() if entry.is_file())
     found = [entry for entry in inside if entry.suffix in WEIGHTS]

@@ -17,12 +17,23 @@ class Module:
 
     training = True
     frozen = False
+    task: Any = None  # what a trained classifier answers, see `minivit.answers`
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        """What is inside, from the input on: names, shapes and how many numbers learn; what is alike in one line."""
+        title = type(self).__name__
+        description = getattr(getattr(self, "config", None), "description", "")
+        learning = self.num_parameters()
+        frozen = sum(tensor.size for _, tensor in self.named_tensors() if not tensor.requires_grad)
+        count = f"{learning:,} parameters{f' and {frozen:,} frozen' if frozen else ''}"
+        words = [description.removeprefix(f"{title}: "), *_shapes(self), count]
+        return "\n".join([f"{title}: {', '.join(filter(None, words))}", *_lines(self, "  ")])
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """The modules directly inside this one; a list of them under "attribute.0", "attribute.1", ..."""
@@ -123,3 +134,44 @@ def check_match(
 def _first(items: list[str], limit: int = 5) -> str:
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
     return ", ".join(shown(item, 200) for item in items[:limit]) + more
+
+
+def _shapes(module: Module) -> list[str]:
+    """The tensors of a module that holds nothing but tensors: "weight (192, 10)"."""
+    if any(module.named_children()):
+        return []
+    return [f"{name} {tensor.shape}" for name, tensor in module.named_tensors()]
+
+
+def _lines(module: Module, margin: str) -> Iterator[str]:
+    """A line for each tensor and module in `module`, further in for what is in these."""
+    entries: list[tuple[list[str], str, list[str]]] = []  # names, text, lines below it
+    children = [(name, child) for name, child in module.named_children() if child.named_tensors() or _acts(child)]
+    for name, value in vars(module).items() if children else ():
+        if isinstance(value, Tensor):
+            text = f"{value.shape}{'' if value.requires_grad else ', frozen'}"
+            entries.append(([name], f"{text:<41} {value.size:>12,}", []))
+        for path, child in [pair for pair in children if pair[0].partition(".")[0] == name]:
+            size = sum(tensor.size for _, tensor in child.named_tensors())
+            frozen = ["frozen"] if size and not child.num_parameters() else []
+            text = f"{', '.join([type(child).__name__, *frozen, *_shapes(child)]):<41} {size:>12,}"
+            below = list(_lines(child, margin + "  "))
+            if entries and entries[-1][1:] == (text, below) and _follows(entries[-1][0][-1], path):
+                entries[-1][0].append(path)
+            else:
+                entries.append(([path], text, below))
+    for names, text, below in entries:
+        label = names[0] if len(names) == 1 else f"{names[0]} to {names[-1].rpartition('.')[2]}, each"
+        yield f"{margin}{label:<{24 - len(margin)}} {text}"
+        yield from below
+
+
+def _acts(module: Module) -> bool:
+    """Whether a module without tensors does anything: dropout at a rate of 0 does not."""
+    return bool(getattr(module, "rate", True))
+
+
+def _follows(name: str, other: str) -> bool:
+    """Whether these are neighbours in a list: "blocks.3" and "blocks.4"."""
+    (a, _, i), (b, _, j) = name.rpartition("."), other.rpartition(".")
+    return bool(a) and a == b and int(j) == int(i) + 1

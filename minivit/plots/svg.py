@@ -1,6 +1,7 @@
 """What drawings of the tape have in common: the page, tints by the kind of op, text, shapes and sizes in words."""
 
-from xml.sax.saxutils import escape
+import base64
+from xml.sax.saxutils import escape, quoteattr
 
 # Tints of Okabe and Ito's palette by the kind of op; grey for those that only move or add arrays.
 TINTS = {
@@ -26,6 +27,13 @@ def page(width: int, height: int, title: str) -> str:
 def in_xml(text: str) -> str:
     """Text as it may stand between tags: without markup, and what cannot be printed, which XML may forbid, in ASCII."""
     return escape("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+
+
+def img(drawing: str, text: str) -> str:
+    """A drawing as an HTML image with an alternative text. It shows also where <svg> is taken out of HTML, as in
+    notebooks that are not trusted yet."""
+    data = base64.b64encode(drawing.encode()).decode()
+    return f'<img alt={quoteattr(text)} src="data:image/svg+xml;base64,{data}"/>'
 
 
 def tip(name: str, colour: str = "#333", orient: str = "auto") -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from minivit.plots.svg import PLAIN, TINTS, caption, in_xml, page, shape_in_words, size_in_words, tip
+from minivit.plots.svg import PLAIN, TINTS, caption, img, in_xml, page, shape_in_words, size_in_words, tip
 from minivit.plots.tape_graph import IN_BLOCK
 from minivit.stepper import words
 from minivit.stepper.frame import Frame, Link
@@ -36,6 +36,8 @@ LEGEND = {
     "runs": "its vjp runs",
     "done": "its vjp has run",
 }
+_LOOKS = dict(zip(STATES, ("thin and grey", "dashed", "blue", "thick and orange", "green"), strict=True))
+LEGEND_TEXT = "Borders of boxes. " + "; ".join(f"{_LOOKS[state]}: {meaning}" for state, meaning in LEGEND.items())
 LEGEND_WIDTH, LEGEND_HEIGHT = 240, 22 * len(LEGEND) + 8
 
 
@@ -163,6 +165,11 @@ class Drawing:
             yield _monospaced(x, y, lines[i] if i < len(lines) else "", "g")
         yield "</g>"
 
+    def graph(self, position: int, prefix: str) -> str:
+        """The graph in the state of a step, without legend and text."""
+        title = page(*self.size, f"The graph of the backward pass. {self.stepper.heading(position)}")
+        return "\n".join([title, *self.body(position, prefix), "</svg>\n"])
+
     def svg(self, position: int) -> str:
         """The graph in the state of a step, and the text of the step below it."""
         width, height = self.size
@@ -200,8 +207,13 @@ class Strip:
             parts += ['<g transform="translate(0,26)">', *self.drawing.body(position, f"strip{position}"), "</g></g>"]
         return "\n".join([*parts, *legend((height + 30) * down), "</svg>\n"])
 
-    def _repr_svg_(self) -> str:
-        return self.svg()
+    def html(self) -> str:
+        """The picture as an HTML image, which shows in notebooks that are not trusted, too."""
+        headings = "; ".join(map(self.drawing.stepper.heading, self.positions))
+        return img(self.svg(), f"The graph of the backward pass at {len(self.positions)} steps. {headings}")
+
+    def _repr_html_(self) -> str:
+        return self.html()
 
     def __repr__(self) -> str:
         return f"steps {', '.join(map(str, self.positions))} of a backward pass"

@@ -1,7 +1,8 @@
-"""All steps of a backward pass on one page: one drawing, the text of every step, and a slider in plain JavaScript.
+"""All steps of a backward pass on one page: pictures, the text of every step, and a slider in plain JavaScript.
 
-Where scripts and styles are stripped, as on code hosts, a list of steps in words is left: what needs the script is
-`hidden` until it runs.
+Code hosts, and JupyterLab as long as a notebook is not trusted, take scripts, styles and <svg> out of a page. Images
+stay: each step of a short pass has its picture as an image, of a long pass the first has one. Where the script runs,
+it puts the drawing of the first image beside the texts, to be changed step by step, and makes the controls.
 """
 
 from __future__ import annotations
@@ -12,30 +13,51 @@ import json
 from html import escape
 from typing import TYPE_CHECKING
 
-from minivit.plots.svg import page
-from minivit.stepper.drawing import LEGEND_HEIGHT, LEGEND_WIDTH, STATES, legend
+from minivit.plots.svg import img, page
+from minivit.stepper.drawing import LEGEND_HEIGHT, LEGEND_TEXT, LEGEND_WIDTH, STATES, legend
 
 if TYPE_CHECKING:
     from minivit.stepper.stepper import BackwardStepper
 
 _NUMBER = itertools.count(1)  # of pages made by this process, for ids that differ
 
+SHORT = 12  # a pass of no more vjps has a picture of every step
+
 STYLE = """
-#ID .parts { display: flex; flex-wrap: wrap; gap: 12px; }
-#ID .picture { max-width: 100%; }
-#ID .graph { overflow: auto; max-height: 75vh; border: 1px solid #ddd; }
-#ID .graph svg { display: block; max-width: none; }
-#ID .steps { flex: 1 1 420px; min-width: 0; }
-#ID pre { overflow: auto; background: #f7f7f7; color: #111; padding: 8px; line-height: 1.4; }
+#ID .parts { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 12px; }
+#ID .graph { max-width: max(55%, min(100%, 360px)); max-height: 75vh; box-sizing: border-box; overflow: auto; }
+#ID .graph { border: 1px solid #ddd; }
+#ID .graph svg { display: block; max-width: 100%; height: auto; min-width: LEASTpx; }
+#ID .steps { flex: 1 1 320px; min-width: 0; }
+#ID pre { white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; font-size: 12px; line-height: 1.4; }
+#ID pre { background: #f7f7f7; color: #111; padding: 8px; }
 #ID summary { font-weight: bold; }
 #ID input { width: 50%; vertical-align: middle; }
+@media screen { #ID .graph + .steps img { display: none; } }
+@media print {
+  #ID .controls, #ID .graph { display: none; }
+  #ID details, #ID details[hidden] { display: block; break-inside: avoid; }
+  #ID details img { max-height: 9cm; }
+}
 """
+
+# JupyterLab leaves keys to an element that has the attribute itself; else arrows and Enter are its shortcuts.
+CONTROLS = """<p class="controls"><label for="ID-slider">Step of the backward pass</label>
+<button type="button" class="back" aria-label="one step back" data-lm-suppress-shortcuts="true">◀</button>
+<input id="ID-slider" type="range" min="0" max="LAST" step="1" data-lm-suppress-shortcuts="true"/>
+<button type="button" class="forward" aria-label="one step forward" data-lm-suppress-shortcuts="true">▶</button></p>"""
+GRAPH = '<div class="graph" tabindex="0" role="region" aria-label="the graph" data-lm-suppress-shortcuts="true"></div>'
 
 SCRIPT = """
 (() => {
-  const root = document.getElementById("ID");
+  const root = document.getElementById("ID"), parts = root.querySelector(".parts");
   const data = JSON.parse(root.querySelector(".data").textContent);
+  parts.insertAdjacentHTML("beforebegin", `CONTROLS`);
+  parts.insertAdjacentHTML("afterbegin", `GRAPH`);
   const slider = root.querySelector("input"), graph = root.querySelector(".graph");
+  const bytes = atob(root.querySelector("details img").src.split(",")[1]);
+  graph.innerHTML = new TextDecoder().decode(Uint8Array.from(bytes, byte => byte.charCodeAt(0)));
+  root.querySelector(".steps").setAttribute("aria-live", "polite");
   const boxes = [...root.querySelectorAll(".box")], lines = [...root.querySelectorAll(".line")];
   const steps = [...root.querySelectorAll("details")];
 
@@ -71,7 +93,6 @@ SCRIPT = """
   slider.addEventListener("input", () => moved(0));
   root.querySelector(".back").addEventListener("click", () => moved(-1));
   root.querySelector(".forward").addEventListener("click", () => moved(1));
-  root.querySelectorAll("[hidden]").forEach(part => { part.hidden = false; });
   const fromAddress = /^#frame=([0-9]+)$/.exec(location.hash);
   go(fromAddress ? Math.min(Number(fromAddress[1]), steps.length - 1) : data.position);
 })();
@@ -84,30 +105,26 @@ def html(stepper: BackwardStepper) -> str:
     texts = [(stepper.heading(i), stepper.details(i)) for i in range(len(stepper) + 1)]
     digest = hashlib.sha256(repr(texts).encode()).hexdigest()[:8]
     name = f"backward-{digest}-{next(_NUMBER)}"
-    graph = [page(*drawing.size, "The graph of the backward pass"), *drawing.body(stepper.position, name)]
-    opened = " open" if len(stepper) <= 8 else ""
-    steps = [
-        f"<details{opened}><summary>{escape(heading)}</summary>\n<pre>{escape(details)}</pre></details>"
-        for heading, details in texts
-    ]
+    last = len(stepper)
+    steps = []
+    for position, (heading, details) in enumerate(texts):
+        drawn = position == 0 or last <= SHORT
+        picture = img(drawing.graph(position, name), f"The graph. {heading}") if drawn else ""
+        opened = " open" if drawn else ""
+        summary = f"<summary>{escape(heading)}</summary>"
+        steps.append(f"<details{opened}>{summary}\n{picture}\n<pre>{escape(details)}</pre></details>")
+    borders = "\n".join([page(LEGEND_WIDTH, LEGEND_HEIGHT, "What the borders mean"), *legend(4), "</svg>"])
+    style = STYLE.replace("LEAST", f"{0.85 * drawing.size[0]:.0f}")  # shrunk further, letters are too small
+    script = SCRIPT.replace("CONTROLS", CONTROLS.replace("LAST", str(last))).replace("GRAPH", GRAPH)
     parts = [
         f'<div id="{name}" class="backward-stepper">',
-        f"<style>{STYLE.replace('ID', name)}</style>",
-        f'<p hidden><label for="{name}-slider">Step of the backward pass</label>',
-        '<button type="button" class="back" aria-label="one step back">◀</button>',
-        f'<input id="{name}-slider" type="range" min="0" max="{len(stepper)}" step="1" value="{stepper.position}">',
-        '<button type="button" class="forward" aria-label="one step forward">▶</button></p>',
-        '<div class="parts"><div class="picture" hidden>',
-        '<div class="graph" tabindex="0" role="region" aria-label="the graph">',
-        *graph,
-        "</svg></div>",
-        page(LEGEND_WIDTH, LEGEND_HEIGHT, "What the borders mean"),
-        *legend(4),
-        '</svg></div><div class="steps" aria-live="polite">',
+        f"<style>{style.replace('ID', name)}</style>",
+        '<div class="parts"><div class="steps">',
         *steps,
         "</div></div>",
+        f"<p>{img(borders, LEGEND_TEXT)}</p>",
         f'<script type="application/json" class="data">{_data(stepper)}</script>',
-        f"<script>{SCRIPT.replace('ID', name)}</script>",
+        f"<script>{script.replace('ID', name)}</script>",
         "</div>",
     ]
     return "\n".join(parts)

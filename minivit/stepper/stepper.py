@@ -139,7 +139,7 @@ class BackwardStepper:
         return self.drawing.svg(self.position if position is None else position)
 
     def frames(self, positions: Iterable[int] | None = None) -> Strip:
-        """Several steps side by side in one still picture, SVG only; it shows where scripts are stripped.
+        """Several steps side by side in one still picture; it shows where scripts and SVG are stripped.
 
         positions: left out, all of at most 8 steps, or 4 spread over a longer pass. Raises IndexError outside.
         """
@@ -152,7 +152,7 @@ class BackwardStepper:
         return Strip(self.drawing, chosen)
 
     def html(self) -> str:
-        """All steps on one page with a slider, complete in itself. Where scripts do not run, a list of steps."""
+        """All steps on one page with a slider, complete in itself. Where scripts do not run, pictures and texts."""
         return page.html(self)
 
     def show(self) -> Any:

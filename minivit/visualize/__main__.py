@@ -16,7 +16,12 @@ from minivit.visualize.subject import load_subject
 
 def main(argv: Sequence[str] | None = None) -> int:
     p = cli.Parser("visualize", description=__doc__)
-    p.add_argument("run", type=cli.path, metavar="RUN_OR_FILE", help="run folder, checkpoint.npz or published weights")
+    p.add_argument(
+        "run",
+        type=cli.path,
+        metavar="RUN_OR_FILE",
+        help="run folder or checkpoint.npz, or published weights: a file, or a name such as Ti/16",
+    )
     p.add_argument("images", type=cli.path, nargs="*", metavar="image", help="of any size (default: test images)")
     p.add_argument("--out", type=cli.path, default=Path("pictures"), metavar="DIR", help="(default: pictures)")
     p.add_argument("--index", type=indices, metavar="I,J,...", help="which test images (default: 0,1,2,3)")

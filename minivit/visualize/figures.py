@@ -11,6 +11,7 @@ import numpy as np
 
 from minivit import plots, runs
 from minivit.data import eval_batches
+from minivit.data.imagenet import in_words
 from minivit.errors import ConfigError
 from minivit.models import inside
 from minivit.trainer import loader_threads, training_loss
@@ -119,7 +120,7 @@ def draw_confusion(subject: Subject) -> Iterator[Drawing]:
         counts += inside.confusion_counts(labels, predicted(subject.model, images), len(counts))
     accuracy = np.trace(counts) / counts.sum()
     title = f"{subject.name}: {counts.sum()} test images, accuracy {accuracy:.2%}"
-    yield "confusion.png", partial(plots.confusion_matrix, counts, subject.classes, title)
+    yield "confusion.png", partial(plots.confusion_matrix, counts, list(map(in_words, subject.classes)), title)
 
 
 def draw_graph(subject: Subject) -> Iterator[Drawing]:

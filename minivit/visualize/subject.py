@@ -10,10 +10,10 @@ import numpy as np
 
 from minivit import cli, runs
 from minivit.data import Augment, Dataset, read_image
+from minivit.data.imagenet import in_words
 from minivit.data.images import to_channels
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.models import ResNet, ViT
-from minivit.models.whereabouts import weights_file
 from minivit.published import load_labelled_folder
 from minivit.recipes import Recipe
 from minivit.tensor import no_grad
@@ -88,17 +88,19 @@ class Subject:
             truth = [file.name for file in self.files]
         else:
             labels = self.test_data.fetch(self.index)[1]
-            truth = [f"image {i}: {self.test_data.classes[k]}" for i, k in zip(self.index, labels, strict=True)]
+            truth = [
+                f"image {i}: {in_words(self.test_data.classes[k])}" for i, k in zip(self.index, labels, strict=True)
+            ]
         if not self.model.config.num_classes:
             return truth
         guesses = [predicted(self.model, image[None])[0] for image in self.images]
         names = self.classes or [f"class {k}" for k in range(self.model.config.num_classes)]
-        return [f"{text}\npredicted: {names[k]}" for text, k in zip(truth, guesses, strict=True)]
+        return [f"{text}\npredicted: {in_words(names[k])}" for text, k in zip(truth, guesses, strict=True)]
 
 
 def load_subject(args: argparse.Namespace) -> Subject:
     """The model that the command's arguments name, with its images. Raises CheckpointError if it cannot be loaded."""
-    args.run = weights_file(args.run)
+    args.run = cli.find_weights(args.run)
     if not args.run.exists():
         raise CheckpointError(f"{args.run}: there is no such run folder or file")
     if args.run.name == "checkpoint.npz" and args.run.with_name("config.json").exists():

@@ -57,7 +57,7 @@ def _empty_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("MINIVIT_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("urllib.request.urlopen", offline)
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", offline)
 
 
 @pytest.fixture

@@ -176,3 +176,8 @@ def test_doctor_says_what_a_gpu_has(capsys, monkeypatch):
     assert (
         "TOO NEW for the driver: pip uninstall cupy-cuda13x, then pip install cupy-cuda12x" in capsys.readouterr().out
     )
+
+
+def test_a_run_may_be_named_by_its_checkpoint(trained, command):
+    figures = [command("evaluate", run).out.rpartition(",")[0] for run in (trained, trained / "checkpoint.npz")]
+    assert figures[0] == figures[1] != ""

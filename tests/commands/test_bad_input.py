@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minivit import runs
+from minivit import look, runs
 from minivit.data.cifar import FORMATS
 from minivit.models.archive import read_npz, write_npz
 from minivit.trainer import Trainer
@@ -109,7 +109,7 @@ def test_train_refuses(options, command):
     ("argv", "expected"),
     [
         (["evaluate"], "required: run"),
-        (["evaluate", "nowhere"], "nowhere is not a run folder"),
+        (["evaluate", "nowhere"], "nowhere: there is no such run folder or file; by name there are Ti/16"),
         (["evaluate", "finished", "--batch-size", 0], '--batch-size: "0", expected a whole number of at least 1'),
         (["evaluate", "finished", "--workers", -1], '--workers: "-1", expected a whole number'),
         (["evaluate", "finished", "--split", "val"], "choose from"),
@@ -119,7 +119,7 @@ def test_train_refuses(options, command):
         (["predict", "finished", "finished/config.json"], "finished/config.json: not an image"),
         (["predict", "finished", "."], ".: "),
         (["predict", "finished", "x.png", "--top", "0"], "expected a whole number of at least 1"),
-        (["predict", "nowhere", "missing.png"], "nowhere is not a run folder"),
+        (["predict", "nowhere", "missing.png"], "nowhere: there is no such run folder or file"),
     ],
 )
 def test_evaluate_and_predict_refuse(argv, expected, tiny_run, command):
@@ -240,9 +240,15 @@ def test_a_bad_image_is_named_and_refused(how, expected, split, pets, command, s
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_run_that_meets_a_bad_image_is_saved_and_goes_on_without_it(split, pets, command, spoil):
-    bad = spoil(pets / split / "dog" / ("1.jpg" if split == "train" else "5.png"), "truncated")
-    text = command("train", "--data", f"folder:{pets}", *FOLDER_RUN).complaint
+def test_a_run_that_meets_a_bad_image_is_saved_and_goes_on_without_it(split, pets, command, spoil, monkeypatch):
+    bad = pets / split / "dog" / ("1.jpg" if split == "train" else "5.png")
+
+    def spoilt_later(*datasets):
+        spoil(bad, "truncated")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(look, "at_files", spoilt_later)
+        text = command("train", "--data", f"folder:{pets}", *FOLDER_RUN).complaint
     assert "go on with --resume a --bad-images skip" in text
     saved = int(text.split("saved after step ")[1].split(":")[0])
     assert runs.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == saved
@@ -433,7 +439,13 @@ def test_a_full_disk_loses_nothing(file, tiny_run, stopped_run, command, same_bi
         assert complaint.endswith("go on with --resume stopped")
     if file != "curves.png":
         assert checkpoint.read_bytes() == before
-    assert {path.name for path in folder.iterdir()} <= {"config.json", "metrics.jsonl", "checkpoint.npz", "curves.png"}
+    assert {path.name for path in folder.iterdir()} <= {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoint.npz",
+        "best.npz",
+        "curves.png",
+    }
     assert command("train", "--resume", folder).status == 0
     same_bits(tiny_run, folder)
 
@@ -452,7 +464,8 @@ def test_a_quota_keeps_the_old_checkpoint(tiny_run, stopped_run, command, same_b
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert result.status == 2
-    assert result.err.count("\n") == result.err.count("File too large; the file that was there before is unharmed") == 3
+    assert result.err.count("checkpoint.npz: File too large; the file that was there before is unharmed") == 3
+    assert result.err.count("\n") == result.err.count("File too large") == 3 + result.err.count("best.npz")
     assert (folder / "checkpoint.npz").read_bytes() == before
     assert command("train", "--resume", folder).status == 0
     same_bits(tiny_run, folder)

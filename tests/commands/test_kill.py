@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "curves.png"}
+FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "best.npz", "curves.png"}
 KILL = Path(__file__).with_name("kill.py")
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")

@@ -46,5 +46,5 @@ def test_nothing_is_said_of_nothing(command, pets):
         path = pets / "train" / "cat" / f"{index}{suffix}"
         Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(path, {".jfif": "JPEG"}.get(suffix))
     result = command("train", "--data", f"folder:{pets}", *OPTIONS, "--batch-size", 2, "--out", "run")
-    assert "12 training and 4 test images" in result.out
+    assert "12 training and 4 val images" in result.out
     assert "left out" not in result.err

@@ -88,7 +88,7 @@ def test_other_data_in_its_place_is_refused(run, pets, command):
     text = command(*resume, f"folder:{other}").complaint
     assert "8 images of 2 classes, 8 of 2 when" in text
     assert "; new: eel; missing: cat; " in text
-    assert "has 2 classes (dog, eel, ...), the model was trained on 2 (cat, dog" in (
+    assert "has 2 classes (dog, eel), the model was trained on 2 (cat, dog" in (
         command("evaluate", "a", "--data", f"folder:{other}").complaint
     )
     assert "--data can only say where that has moved" in command(*resume, "digits").complaint

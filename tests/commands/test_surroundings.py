@@ -16,7 +16,7 @@ from PIL import Image
 
 from minivit import runs
 
-FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "curves.png"}
+FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "best.npz", "curves.png"}
 SMALL = ["--limit", "64", "--width", "8", "--depth", "1", "--heads", "2", "--mlp-width", "8", "--batch-size", "8"]
 LONG = [*SMALL, "--steps", "100000", "--checkpoint-every", "2"]
 posix = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell or its signals")
@@ -187,7 +187,7 @@ def test_names_that_an_encoding_lacks(encoding, tmp_path):
     assert run("train", "--resume", folder, environment=environment)[0] == 0
     status, out, err = run("evaluate", folder, environment=environment)
     assert (status, err) == (0, "")
-    assert "test: 8 images" in out
+    assert "val: 8 images" in out
     status, out, err = run("predict", folder, root / "val" / strange / "0 猫.png", environment=environment)
     assert (status, err) == (0, "")
     assert ("猫" if "utf" in encoding else "\\u732b") in out

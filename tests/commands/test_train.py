@@ -21,10 +21,10 @@ from minivit import cli, presets, runs, train
 from minivit.models.archive import read_npz
 from minivit.trainer import Trainer, worker_count
 
-FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "curves.png"}
+FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "best.npz", "curves.png"}
 
 
-def test_a_run_folder_holds_exactly_four_files(tiny_run):
+def test_a_run_folder_holds_exactly_five_files(tiny_run):
     assert {path.name for path in tiny_run.iterdir()} == FILES
     records = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     keys = ["step", "epoch", "train_loss", "test_loss", "test_accuracy", "lr", "images_per_second"]
@@ -140,6 +140,7 @@ def test_every_option_arrives_in_the_recipe(command):
         "std": 0.3,
         "eval_every": 2,
         "checkpoint_every": 3,
+        "patience": 2,
         "backend": "numpy",
         "freeze": 1,
     }
@@ -170,7 +171,7 @@ def test_every_option_arrives_in_the_recipe(command):
     assert values["graph"] is False
     # and the parser has no option that this test does not know
     elsewhere = {"help", "preset", "config", "resume", "out", "data", "data_root", "model", "image_size", "patch_size"}
-    elsewhere |= {"init_from", "resize_positions", "keep_head"}
+    elsewhere |= {"init_from", "resize_positions", "keep_head", "val_share"}
     known = {*options, *model, *elsewhere, "steps", "resized_crop", "randaugment", "flip", "recompute", "graph"}
     assert {action.dest for action in train.parser()._actions} == known
 

@@ -117,3 +117,12 @@ def test_the_base_class_fetches_nothing():
         Dataset(np.zeros(1, int), ["a"], "base").fetch([0])
     with pytest.raises(NotImplementedError):
         Dataset(np.zeros(1, int), ["a"], "base").subset([0])
+
+
+def test_a_data_set_shows_what_is_in_it():
+    assert repr(dataset([0, 1, 2, 1])) == (
+        "ArrayDataset toy: 4 images, uint8 of 2x3 pixels in 1 channel, 3 classes with 1 to 2 images each: a, b, c"
+    )
+    assert "3 classes with 0 images each" in repr(dataset([]))
+    assert repr(dataset([0, 1], "abcdefgh")).endswith("8 classes with 0 to 1 images each: a, b, c, d, e, ...")
+    assert "\n" not in repr(ArrayDataset(np.zeros((1, 2, 2, 3), np.uint8), [0], ["a\nb" * 50], "toy"))

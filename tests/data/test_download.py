@@ -1,5 +1,6 @@
 """Downloads: whole, resumed, restarted, refused; and what each leaves on the disk."""
 
+import base64
 import hashlib
 import threading
 import time
@@ -8,9 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from minivit.data.download import check_md5, download
+from minivit.errors import CheckpointError
 
 CONTENT = bytes(range(256)) * 9000  # more than two chunks
 MD5 = hashlib.md5(CONTENT).hexdigest()
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+BASE64 = base64.b64encode(hashlib.md5(CONTENT).digest()).decode()
 
 
 @pytest.fixture
@@ -173,3 +177,62 @@ def test_check_md5(tmp_path, refused):
     check_md5(file, MD5)
     with refused(str(file), MD5, "0" * 32, "delete it"):
         check_md5(file, "0" * 32)
+
+
+# Without a checksum of one's own: what the server states
+
+
+def state(server, kind, right=True):
+    """Have the server state a checksum: as Google's storage does, or as Hugging Face on the way to the file."""
+    if kind == "MD5":
+        digest = BASE64 if right else BASE64[::-1].replace("=", "") + "=="
+        server.headers["file.bin"] = {"x-goog-hash": f"crc32c=AAAAAA==,md5={digest}"}
+    elif kind == "SHA-256":
+        server.files["elsewhere"] = server.files["file.bin"]
+        server.moved["file.bin"] = "elsewhere"
+        server.headers["file.bin"] = {"X-Linked-ETag": f'"{SHA256 if right else SHA256[::-1]}"', "X-Linked-Size": "9"}
+
+
+@pytest.mark.parametrize("kind", ["MD5", "SHA-256"])
+@pytest.mark.parametrize("begun", [0, 1_000_000, len(CONTENT)])
+def test_what_the_server_states_is_compared(target, server, refused, tmp_path, kind, begun):
+    state(server, kind)
+    if begun:
+        leave_part(target, CONTENT[:begun])
+    assert download(server.url + "file.bin", target) == kind
+    assert server.ranges == [f"bytes={begun}-" if begun else None]
+    assert target.read_bytes() == CONTENT
+    target.unlink()
+    state(server, kind, right=False)
+    if begun:
+        part_of(target).write_bytes(CONTENT[:begun])
+    with refused("wrong checksum and was deleted", server.url):
+        download(server.url + "file.bin", target)
+    assert files_in(tmp_path) == []
+
+
+def test_ones_own_checksum_counts_more_than_what_is_stated(target, server):
+    state(server, "MD5", right=False)
+    assert download(server.url + "file.bin", target, MD5) == "MD5"
+
+
+@pytest.mark.parametrize("begun", [0, 1_000_000, len(CONTENT), len(CONTENT) + 5])
+@pytest.mark.parametrize("header", [{}, {"X-Linked-ETag": '"0123456789abcdef"'}, {"X-Goog-Hash": "md5=?"}])
+def test_where_nothing_is_stated_no_pieces_are_put_together(target, server, header, begun):
+    server.headers["file.bin"] = header
+    if begun:
+        leave_part(target, b"x" * begun)  # of an older file, perhaps
+    assert download(server.url + "file.bin", target) is None
+    assert server.ranges[-1] is None
+    assert target.read_bytes() == CONTENT
+    assert files_in(target.parent) == ["file.bin"]
+
+
+def test_what_is_not_the_file_is_deleted(target, server, refused, tmp_path):
+    def check(path):
+        assert path.read_bytes() == CONTENT
+        raise CheckpointError(f"{path} is a web page, not weights")
+
+    with refused(f"{server.url}file.bin: what came is not the file", "(it is a web page, not weights)"):
+        download(server.url + "file.bin", target, check=check)
+    assert files_in(tmp_path) == []

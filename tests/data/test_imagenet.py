@@ -1,6 +1,6 @@
 """The class names of ImageNet-1k: count, order, and known places in it."""
 
-from minivit.data.imagenet import imagenet_classes, imagenet_ids
+from minivit.data.imagenet import imagenet_classes, imagenet_ids, in_words, some
 
 
 def test_a_thousand_different_names_and_ids():
@@ -31,3 +31,11 @@ def test_known_places():
         999: ("n15075141", "toilet tissue"),
     }
     assert {place: (ids[place], names[place]) for place in known} == known
+
+
+def test_a_class_in_words():
+    assert in_words("n03417042") == "garbage truck (n03417042)"
+    assert in_words("n99999999") == "n99999999"
+    assert in_words("tench") == "tench"
+    assert some(["n01440764", "yard", "bee"]) == "tench (n01440764), yard, bee"
+    assert some("abcd") == "a, b, c, ..."

@@ -14,6 +14,10 @@ from minivit import data
         ("CIFAR100", 'did you mean "cifar100"?'),
         ("digit", 'did you mean "digits"?'),
         ("folder:", "folder:PATH"),
+        ("imagenette", 'get it from https://github.com/fastai/imagenette, unpack it, and call it "folder:PATH"'),
+        ("ImageNette2-320", 'call it "folder:PATH"'),
+        ("imagewoof", 'call it "folder:PATH"'),
+        ("imagenet1k", "get it from https://image-net.org, unpack it"),
         ("xyzzy", "choose digits, shapes, cifar10, cifar100 or folder:PATH"),
     ],
 )

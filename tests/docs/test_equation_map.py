@@ -40,7 +40,7 @@ class TestEquation:
             assert function in functions(ROOT / file), test
 
     def test_the_notebook_treats_it(self, equation):
-        cells = markdown_cells(ROOT / f"notebooks/{equation.notebook}.py")
+        cells = markdown_cells(ROOT / f"notebooks/source/{equation.notebook}.py")
         assert any(has_tag(cell, equation.tag) for cell in cells[1:]), f"no {equation.tag} after the title"
 
     def test_the_notebook_has_its_outputs_beside_it(self, equation):

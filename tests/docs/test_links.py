@@ -8,7 +8,7 @@ from equation_map import markdown_cells, slug
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "notebooks/README.md"]
-NOTEBOOKS = sorted(ROOT.glob("notebooks/[0-9]*.py"))
+NOTEBOOKS = sorted(ROOT.glob("notebooks/source/*.py"))
 
 FENCE = re.compile(r"^ *```.*?^ *```", flags=re.M | re.S)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
@@ -27,10 +27,13 @@ def broken_links(file: Path) -> list[str]:
 def is_broken(link: str, file: Path) -> bool:
     """Whether there is no such file, or no such heading in it."""
     path, _, anchor = link.partition("#")
-    target = (file.parent / path).resolve() if path else file
+    folder = file.parents[1] if file in NOTEBOOKS else file.parent  # the .ipynb, where the links work, is one up
+    target = (folder / path).resolve() if path else file
     if not target.exists():
         return True
-    return bool(anchor) and anchor not in anchors(target.with_suffix(".py") if target.suffix == ".ipynb" else target)
+    if target.suffix == ".ipynb":
+        target = target.parent / "source" / f"{target.stem}.py"
+    return bool(anchor) and anchor not in anchors(target)
 
 
 def anchors(file: Path) -> set[str]:

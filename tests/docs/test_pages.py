@@ -32,7 +32,7 @@ def test_every_notebook_is_listed_by_its_title():
     listed = {
         name: title for title, name in re.findall(r"^- \[(.+)\]\(\.\./notebooks/(\w+)\.ipynb\)", page, flags=re.M)
     }
-    sources = sorted(ROOT.glob("notebooks/[0-9]*.py"))
+    sources = sorted(ROOT.glob("notebooks/source/*.py"))
     titles = [re.search(r"^# # (.+)$", path.read_text(encoding="utf-8"), flags=re.M) for path in sources]
     assert list(listed) == [path.stem for path in sources]
     assert list(listed.values()) == [title and title[1] for title in titles]

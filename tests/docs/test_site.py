@@ -1,14 +1,12 @@
 """What the site makes of docstrings, formulas and links; the build itself runs Sphinx with warnings as errors."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("sphinx", reason="the extra docs is not installed")
 
-from command_help import help_of
 from docstrings import process, to_restructured_text
 from docutils.utils.math import latex2mathml
 from equation_map import markdown_cells
@@ -17,7 +15,7 @@ from mathml import TAG, mathml
 from repository_links import in_repository, linkcode_resolve, page_of, shown_file, shown_files
 
 ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted(ROOT.glob("notebooks/[0-9]*.py"))
+NOTEBOOKS = sorted(ROOT.glob("notebooks/source/*.py"))
 
 
 # docstrings
@@ -129,6 +127,17 @@ def test_a_file_with_a_page_leads_to_it_and_another_to_its_source():
     assert shown_file("minivit/none.py") is None
 
 
+def test_a_script_of_a_notebook_leads_to_its_page_wherever_it_lies():
+    documents = {"notebooks/07_attention"}
+    assert page_of("notebooks/source/07_attention.py", documents) == "notebooks/07_attention"
+    assert page_of("notebooks/experiments/data_scale.py", documents) is None
+    assert not [file for file in shown_files() if re.match(r"notebooks/(source/)?\d\d_", file)]
+
+
+def test_tests_have_no_pages():
+    assert shown_file("tests/test_trainer.py") is None
+
+
 @pytest.mark.parametrize(
     ("name", "first"),
     [
@@ -148,17 +157,3 @@ def test_source_leads_to_the_line_of_the_definition(name, first):
 
 def test_what_is_no_code_has_no_source():
     assert linkcode_resolve("py", {"module": "minivit.models", "fullname": "ViTConfig.width"}) is None
-
-
-# commands
-
-
-def test_the_help_of_a_command_has_no_colours(tmp_path, monkeypatch):
-    (tmp_path / "colourful.py").write_text(
-        "import os\nprint(*(os.environ.get(k) for k in ('NO_COLOR', 'FORCE_COLOR')))", encoding="utf-8"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    assert help_of("colourful") == "1 None\n"
-    with pytest.raises(subprocess.CalledProcessError):
-        help_of("no_such_command")

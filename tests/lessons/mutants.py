@@ -190,9 +190,8 @@ def write_table() -> None:
     """Puts the table into the page."""
     page = Path(__file__).parents[2] / "docs" / "judges.md"
     before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- survivors -->\n")
-    page.write_text(
-        before + begin + table() + "<!-- end of survivors -->" + rest.partition("<!-- end of survivors -->")[2]
-    )
+    after = rest.partition("<!-- end of survivors -->")[2]
+    page.write_text(before + begin + table() + "<!-- end of survivors -->" + after, encoding="utf-8")
 
 
 def report(modules: list[str], verbose: bool) -> None:

@@ -16,7 +16,7 @@ from minivit.lessons.checking import exercises_of
 from minivit.lessons.judges import function_like
 
 MODULES = sorted(module.name for module in pkgutil.iter_modules(exercises.__path__))
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks/source"
 
 
 def answers(module: str):

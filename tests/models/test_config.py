@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -198,3 +199,30 @@ def test_an_unknown_field_is_named():
 
 def test_the_table_of_variants():
     assert list(VARIANTS) == ["Ti", "S", "B", "L", "H"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("b/16", "B/16"),
+        ("TI/4", "Ti/4"),
+        ("B16", "B/16"),
+        ("ViT-B_16", "B/16"),
+        ("ViT-H/14", "H/14"),
+        ("vit_base_patch16_224", "B/16"),
+        ("deit_tiny_patch16_224", "Ti/16"),
+        ("google/vit-large-patch32-384", "L/32"),
+        ("r50+b/16", "R50+B/16"),
+    ],
+)
+def test_the_name_that_others_give_a_variant_is_understood(name, meant):
+    with pytest.raises(ConfigError, match=rf"did you mean {re.escape(meant)}\?$"):
+        ViTConfig.variant(name)
+    ViTConfig.variant(meant, image_size=224)
+
+
+@pytest.mark.parametrize("name", ["X/3", "swin_v2", "16", "", "best16", "cats/16"])
+def test_what_is_like_no_variant_is_not_guessed(name):
+    with pytest.raises(ConfigError) as caught:
+        ViTConfig.variant(name)
+    assert "did you mean" not in str(caught.value)

@@ -171,3 +171,36 @@ def test_each_kind_of_misfit_alone(change, message):
 def test_long_lists_are_cut():
     message = refused(Tree(), {})
     assert message.endswith(", ".join([NAMES[0], "table", *NAMES[1:4]]) + " and 3 more")
+
+
+def test_a_module_shows_what_is_in_it():
+    assert repr(Tree()).splitlines() == [
+        "Tree: 27 parameters and 9 frozen",
+        "  first                  Linear, weight (2, 3), bias (3,)                     9",
+        "  scale                  (2,)                                                 2",
+        "  table                  (9,), frozen                                         9",
+        "  branches.0             Linear, weight (3, 3), bias (3,)                    12",
+        "  branches.2             Dropout                                              0",
+        "  branches.3             Linear, weight (3, 1), bias (1,)                     4",
+    ]
+    assert repr(Linear(2, 3, None)) == "Linear: weight (2, 3), bias (3,), 9 parameters"
+    assert repr(Module()) == "Module: 0 parameters"
+
+
+def test_neighbours_that_are_alike_are_shown_once():
+    class Stack(Module):
+        def __init__(self):
+            self.layers = [Linear(2, 2, None), Linear(2, 2, None), Linear(2, 2, None), "text", Linear(2, 2, None)]
+            self.other = Linear(2, 2, None)
+
+    stack = Stack()
+    line = "Linear, weight (2, 2), bias (2,)                     6"
+    assert repr(stack).splitlines() == [
+        "Stack: 30 parameters",
+        f"  layers.0 to 2, each    {line}",
+        f"  layers.4               {line}",
+        f"  other                  {line}",
+    ]
+    stack.layers[1].freeze()
+    assert "  layers.1               Linear, frozen, weight (2, 2), bias (2,)" in repr(stack)
+    assert repr(stack).startswith("Stack: 24 parameters and 6 frozen\n")

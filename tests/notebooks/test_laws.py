@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-pairs, run = map(pytest.importorskip, ("pairs", "run"))
+pairs, run = map(pytest.importorskip, ("tools.pairs", "run"))
 PATHS = pairs.find(run.HERE, [])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny_notebooks import edit, notebook, replace
 
-jupytext, nbformat, pairs, run = map(pytest.importorskip, ("jupytext", "nbformat", "pairs", "run"))
+jupytext, nbformat, pairs, run = map(pytest.importorskip, ("jupytext", "nbformat", "tools.pairs", "run"))
 
 
 @pytest.fixture
@@ -20,14 +20,14 @@ def executed(tmp_path):
     for count, (cell, output) in enumerate(zip(pairs.code_cells(made), outputs, strict=True), start=1):
         cell.execution_count = count
         cell.outputs = [nbformat.from_dict(one) for one in output]
-    pairs.write(made, path.with_suffix(".ipynb"))
+    pairs.write(made, pairs.stored_at(path))
     assert run.main(["--check"], tmp_path) == 0
     return path
 
 
 def complaint(path: Path, capsys: pytest.CaptureFixture) -> str:
     capsys.readouterr()
-    assert run.main(["--check"], path.parent) == 1
+    assert run.main(["--check"], path.parents[1]) == 1
     return capsys.readouterr().out
 
 
@@ -53,9 +53,9 @@ def test_a_changed_source_is_found(old, new, found, executed, capsys):
 def test_a_missing_file_is_found(executed, capsys):
     text = executed.read_text(encoding="utf-8")
     executed.unlink()
-    assert "there is no 07_tiny.py" in complaint(executed, capsys)
+    assert "there is no source/07_tiny.py" in complaint(executed, capsys)
     executed.write_text(text, encoding="utf-8")
-    executed.with_suffix(".ipynb").unlink()
+    pairs.stored_at(executed).unlink()
     assert "there is no 07_tiny.ipynb" in complaint(executed, capsys)
 
 
@@ -105,7 +105,7 @@ def test_an_output_that_must_not_be_stored_is_found(output, found, executed, cap
 )
 def test_an_output_that_every_machine_gives_is_no_problem(output, executed):
     edit(executed, lambda stored: stored["cells"][2]["outputs"].append(output))
-    assert run.main(["--check"], executed.parent) == 0
+    assert run.main(["--check"], executed.parents[1]) == 0
 
 
 def test_missing_and_mixed_outputs_are_found(executed, capsys):
@@ -127,12 +127,12 @@ def test_what_jupyter_adds_when_it_saves_does_no_harm(executed):
         stored["cells"][2]["metadata"]["lines_to_next_cell"] = 2
 
     edit(executed, save)
-    assert run.main(["--check"], executed.parent) == 0
+    assert run.main(["--check"], executed.parents[1]) == 0
 
 
 def test_sync_keeps_outputs_of_cells_that_did_not_change(executed, capsys):
     replace(executed, ("x + 1", "x + 2"), ("# Tiny", "# Small"))
-    assert run.main(["--sync"], executed.parent) == 0
+    assert run.main(["--sync"], executed.parents[1]) == 0
     stored = pairs.read_stored(executed)
     assert [cell.execution_count for cell in pairs.code_cells(stored)] == [1, 2, None]
     assert stored.cells[2].outputs[0].text == "1\n"
@@ -144,7 +144,7 @@ def test_outputs_of_another_text_are_found_and_not_kept(executed, capsys):
     replace(executed, ("print(x)", "print(-x)"))
     edit(executed, lambda stored: stored["cells"][2].update(source="print(-x)"))
     assert "cell 3: its outputs were stored for another text" in complaint(executed, capsys)
-    assert run.main(["--sync"], executed.parent) == 0
+    assert run.main(["--sync"], executed.parents[1]) == 0
     assert "07_tiny.ipynb written, 1 cells to execute" in capsys.readouterr().out
     assert pairs.read_stored(executed).cells[2].outputs == []
 
@@ -154,7 +154,7 @@ def test_equal_cells_keep_an_output_each(tmp_path):
     made = pairs.read_source(path)
     for count, cell in enumerate(pairs.code_cells(made), start=1):
         cell.execution_count = count
-    pairs.write(made, path.with_suffix(".ipynb"))
+    pairs.write(made, pairs.stored_at(path))
     replace(path, ("# Tiny", "# Small"))
     assert run.main(["--sync"], tmp_path) == 0
     assert [cell.execution_count for cell in pairs.code_cells(pairs.read_stored(path))] == [1, 2]
@@ -162,13 +162,13 @@ def test_equal_cells_keep_an_output_each(tmp_path):
 
 def test_empty_cells_do_not_count(executed):
     replace(executed, ("# ---\n\n# %%", "# ---\n\n\n# %%"), ("x + 1\n", "x + 1\n\n# %%\n"))
-    assert run.main(["--check"], executed.parent) == 0
+    assert run.main(["--check"], executed.parents[1]) == 0
 
 
 @pytest.mark.parametrize("option", ["--check", "--sync"])
 def test_a_file_that_is_no_notebook_is_refused_in_words(option, executed, capsys):
-    executed.with_suffix(".ipynb").write_text("<<<<<<< mine", encoding="utf-8")
-    assert run.main([option], executed.parent) == 1
+    pairs.stored_at(executed).write_text("<<<<<<< mine", encoding="utf-8")
+    assert run.main([option], executed.parents[1]) == 1
     said = capsys.readouterr().err
     assert "07_tiny.ipynb cannot be read" in said
     assert "delete it and run `python notebooks/run.py 07`" in said
@@ -176,18 +176,18 @@ def test_a_file_that_is_no_notebook_is_refused_in_words(option, executed, capsys
 
 def test_out_is_for_what_is_executed(executed, capsys):
     with pytest.raises(SystemExit):
-        run.main(["--sync", "--out", "elsewhere"], executed.parent)
+        run.main(["--sync", "--out", "elsewhere"], executed.parents[1])
     assert "--out is for what is executed" in capsys.readouterr().err
 
 
 def test_an_unknown_notebook_is_answered_with_those_that_are_there(executed, capsys):
-    assert run.main(["7"], executed.parent) == 1
+    assert run.main(["7"], executed.parents[1]) == 1
     assert "there is no notebook 7 in" in (said := capsys.readouterr().err)
     assert said.endswith("there are 07\n")
 
 
 def test_jupytext_itself_writes_the_header_that_is_asked_for(executed):
-    config = jupytext.config.load_jupytext_configuration_file(str(run.HERE / "jupytext.toml"))
+    config = jupytext.config.load_jupytext_configuration_file(str(run.HERE / ".jupytext.toml"))
     assert jupytext.writes(pairs.read_source(executed), "py:percent", config=config).startswith(pairs.HEADER)
 
 

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 from tiny_notebooks import TITLE, notebook, replace
 
-execution, pairs, run = map(pytest.importorskip, ("execution", "pairs", "run"))
+execution, pairs, run = map(pytest.importorskip, ("tools.execution", "tools.pairs", "run"))
 
 
 def cpu_seconds(line: str) -> float:
@@ -27,14 +27,14 @@ def test_what_a_run_stores_passes_the_check_and_is_the_same_again(tmp_path, caps
     path = notebook(tmp_path, text, figure, widget)
     assert run.main([], tmp_path) == 0
     assert run.main(["--check"], tmp_path) == 0
-    first = path.with_suffix(".ipynb").read_bytes()
+    first = pairs.stored_at(path).read_bytes()
     stored = pairs.read_stored(path)
     assert [output.text for output in stored.cells[1].outputs] == ["a\nb\n"]
     assert "image/png" in stored.cells[2].outputs[0].data
     assert set(stored.cells[3].outputs[0].data) == {"text/html"}  # a widget's name is random
     assert stored.metadata == pairs.METADATA  # no version of Python
     assert run.main(["07"], tmp_path) == 0
-    assert path.with_suffix(".ipynb").read_bytes() == first
+    assert pairs.stored_at(path).read_bytes() == first
     assert not re.search(r"FAILED|BUDGET", capsys.readouterr().out)
 
 
@@ -46,7 +46,7 @@ def test_a_failing_cell_is_shown_and_nothing_is_stored(tmp_path, capsys):
     assert "print('before')\n1 / x\n" in shown
     assert "ZeroDivisionError: division by zero" in shown
     assert "\x1b" not in shown
-    assert not path.with_suffix(".ipynb").exists()
+    assert not pairs.stored_at(path).exists()
 
 
 def test_no_tag_lets_a_cell_fail(tmp_path):
@@ -74,7 +74,7 @@ def test_fast_mode_writes_nothing_and_says_so_to_the_cells(tmp_path, monkeypatch
     folder.mkdir()
     notebook(folder, "import os\nassert os.environ['MINIVIT_FAST']")
     assert run.main(["--fast"], folder) == 0
-    assert [path.name for path in folder.iterdir()] == ["07_tiny.py"]
+    assert [path.name for path in folder.rglob("*.*")] == ["07_tiny.py"]
     assert run.main(["--fast", "--out", str(tmp_path / "out")], folder) == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["07_tiny.ipynb"]
     monkeypatch.setenv("MINIVIT_FAST", "1")

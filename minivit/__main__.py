@@ -1,0 +1,80 @@
+"""The front door: `minivit COMMAND`, or `python -m minivit COMMAND`."""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import minivit
+from minivit import terminal
+from minivit.errors import shown
+
+# name: the module and function that it runs, and what it is for
+COMMANDS = {
+    "train": ("train:main", "learn from images; without options to read handwritten digits"),
+    "evaluate": ("evaluate:main", "accuracy and loss of a run or of published weights"),
+    "predict": ("predict:main", "the likeliest classes of images"),
+    "visualize": ("visualize.__main__:main", "pictures of what a model has learned"),
+    "models": ("listing:models", "models by name, their parameters and operations"),
+    "datasets": ("listing:datasets", "data sets by name, and which are on this machine"),
+    "doctor": ("doctor:main", "what this machine has and what is missing"),
+    "bench": ("bench.__main__:main", "speed and memory, beside other libraries"),
+}
+
+
+def usage(door: str) -> str:
+    """The list of commands."""
+    lines = [f"  {name:<11} {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"usage: {door} COMMAND [options]",
+            "",
+            "The Vision Transformer in pure NumPy, with every derivative written by hand.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            f"{door} COMMAND --help lists the options of a command, {door} --version tells the version.",
+            f"To begin: {door} train",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command that `argv` (None: the process's own arguments) begins with, and end the process."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    door = "minivit" if Path(sys.argv[0]).stem == "minivit" else "python -m minivit"
+    first, rest = (given[0], given[1:]) if given else ("help", [])
+    if first == "help" and rest:
+        first, rest = rest[0], ["--help"]
+    if first in COMMANDS:
+        place, _, function = COMMANDS[first][0].partition(":")
+        from minivit import cli
+
+        cli.entered_by(door)
+        command = getattr(importlib.import_module(f"minivit.{place}"), function)
+        cli.run_command(lambda _: command(rest))
+    terminal.open_streams()
+    if first in ("help", "--help", "-h"):
+        print(usage(door))
+        terminal.leave(0)
+    if first in ("--version", "-V", "version"):
+        print(f"minivit {minivit.__version__}")
+        terminal.leave(0)
+    terminal.say(f"{door}: error: {shown(complaint(first, rest, door), 300)}")
+    terminal.leave(2)
+
+
+def complaint(first: str, rest: Sequence[str], door: str) -> str:
+    """What is wrong about arguments that do not begin with a command, and what to write instead."""
+    if first.startswith("-"):
+        command = next((word for word in rest if word in COMMANDS), "COMMAND")
+        return f"options come after the command: {door} {command} {shown(first)} ..."
+    nearest = difflib.get_close_matches(first.lower().removesuffix(".py"), COMMANDS, 1, cutoff=0.4)
+    hint = f'did you mean "{nearest[0]}"?' if nearest else f"choose from {', '.join(COMMANDS)}"
+    return f'there is no command "{shown(first)}"; {hint} ({door} --help lists the commands)'
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""What data sets there are by name, and where they are."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from minivit.data.cifar import FORMATS, URL, Format
+from minivit.data.digits import load_digits
+from minivit.data.shapes import SHAPES, SIZE, SPLITS
+
+
+def about(root: Path | None) -> Iterator[tuple[str, str, str]]:
+    """For each data set its name for `load`, what it holds, and where it is: in the data folder `root`, say.
+
+    root: None if there is no such folder. Nothing is downloaded, and of an archive not the contents are looked at.
+    """
+    train, test = load_digits("train"), load_digits("test")
+    height, width = train.images.shape[1:3]
+    yield "digits", _content(len(train), len(test), height, width, "grey", len(train.classes)), "comes with minivit"
+    yield (
+        "shapes",
+        _content(SPLITS["train"][1], SPLITS["test"][1], SIZE, SIZE, "in colour", len(SHAPES)),
+        "drawn by code",
+    )
+    for name, layout in FORMATS.items():
+        yield name, _content(50_000, 10_000, 32, 32, "in colour", len(layout.names)), _place(layout, root)
+    yield "folder:PATH", "images of your own, PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg", "where you say"
+
+
+def _content(train: int, test: int, height: int, width: int, kind: str, classes: int) -> str:
+    return f"{train:,} training and {test:,} test images, {height}x{width} {kind}, {classes} classes"
+
+
+def _place(layout: Format, root: Path | None) -> str:
+    """Where an archive of CIFAR is, packed or unpacked, or where it can be had."""
+    elsewhere = f"not here: downloaded when first used, {layout.megabytes} MB from {URL}{layout.archive}"
+    if root is None:
+        return elsewhere
+    folder, archive = root / layout.folder, root / layout.archive
+    try:
+        if folder.is_dir():
+            lacking = [name for name in (*layout.train_files, *layout.test_files) if not (folder / name).is_file()]
+            return f"{folder}{f', which lacks {lacking[0]}' if lacking else ''}"
+        return str(archive) if archive.is_file() else elsewhere
+    except OSError as error:
+        return f"{error.filename or root} cannot be read: {error.strerror or error}"

@@ -1,0 +1,485 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,source//py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05 LayerNorm
+#
+# LayerNorm brings every token to mean 0 and variance 1, and then scales and shifts each feature by learned numbers. In the Transformer it stands before
+# each of the two halves of a layer, attention and MLP, so that these meet numbers of a known size, and once at the end. The paper
+# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) writes it LN in **Eq. 2, Eq. 3 and Eq. 4** and does not define it; the definition is that
+# of [Ba et al. 2016](https://arxiv.org/abs/1607.06450). At the end you will be able to
+#
+# - compute **LayerNorm** as loops, and in eight small steps,
+# - walk back through the eight steps, and collect them in one line,
+#   $\mathrm{d}\mathbf{x} = \rho\,(\mathbf{g} - \overline{\mathbf{g}} - \hat{\mathbf{x}}\,\overline{\mathbf{g}\hat{\mathbf{x}}})$,
+# - say which of the usual checks would not notice that one of its terms is missing.
+#
+# You need the vector-Jacobian products of sums, products and broadcasting (notebook [02](02_shapes.ipynb)). Where in the network the LayerNorms stand,
+# and why there, is the subject of notebook [10](10_residual_stream.ipynb).
+#
+# **Budget:** 4 s of CPU time (fast mode 4 s).
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from minivit import functional as F
+from minivit import ops
+from minivit.gradcheck import check_vjp
+from minivit.lessons import agree, check, show_source
+from minivit.stepper import BackwardStepper
+from minivit.tensor import Tensor, grad
+
+rng = np.random.default_rng(5)
+
+# %% [markdown]
+# ## The equation
+#
+# Each token, a row $\mathbf{x}$ of $D$ numbers, is treated alone; no image depends on the others of its batch. The mean of the row is subtracted, the
+# result is divided by its standard deviation, and two learned vectors scale and shift each feature:
+#
+# $$\mathrm{LN}(\mathbf{x}) = \boldsymbol{\gamma} \circ \frac{\mathbf{x} - \mu}{\sqrt{\sigma^2 + \epsilon}} + \boldsymbol{\beta}, \qquad
+# \mu = \frac{1}{D}\sum_{j=1}^{D} x_j, \qquad \sigma^2 = \frac{1}{D}\sum_{j=1}^{D} (x_j - \mu)^2 \tag{LayerNorm}$$
+#
+# $\circ$ multiplies feature by feature. $\epsilon$ is a small constant; without it a row of equal numbers would divide by zero.
+#
+# | symbol | meaning | shape | in the code |
+# |---|---|---|---|
+# | $N$, $D$ | tokens, width | numbers | `N`, `D` |
+# | $\mathbf{x}$ | tokens, one per row | $(N, D)$ | `x` |
+# | $\mu$, $\sigma^2 = v$ | mean and variance of each row | $(N, 1)$ each | `mu`, `v` |
+# | $\mathbf{c}$, $\mathbf{q}$ | centred rows $\mathbf{x} - \mu$, and their squares $\mathbf{c} \circ \mathbf{c}$ | $(N, D)$ each | `c`, `q` |
+# | $s$ | standard deviation of each row, $\sqrt{v + \epsilon}$ | $(N, 1)$ | `s` |
+# | $\rho = 1/\sqrt{\sigma^2 + \epsilon}$ | what each row is multiplied by | $(N, 1)$ | `rho` |
+# | $\hat{\mathbf{x}}$ | normalised rows, $(\mathbf{x} - \mu)\rho$ | $(N, D)$ | `x_hat` |
+# | $\boldsymbol{\gamma}$, $\boldsymbol{\beta}$ | learned scale and bias, 1 and 0 at first | $(D)$ each | `gamma`, `beta` |
+# | $\epsilon$ | $10^{-6}$ in the published code (not the $\varepsilon$ of notebook 00) | number | `eps` |
+# | $\mathbf{y}$ | the result | $(N, D)$ | `y` |
+# | $\mathrm{d}A$ | gradient of the loss with respect to $A$ | that of $A$ | `dA` |
+# | $\mathbf{g}$ | $\mathrm{d}\hat{\mathbf{x}} = \mathrm{d}\mathbf{y} \circ \boldsymbol{\gamma}$ | $(N, D)$ | `g` |
+# | $\overline{\mathbf{a}}$ | mean of each row of $\mathbf{a}$ | $(N, 1)$ | `mean(a)` |
+#
+# The rows below are not centred, their sizes differ, and $\boldsymbol{\gamma}$ is not 1: numbers that are special can hide errors, as the experiment will show.
+
+# %%
+N, D, eps = 5, 7, 1e-6
+x = 3 + rng.standard_normal((N, D)) * rng.uniform(0.5, 4, (N, 1))
+gamma = rng.uniform(0.5, 2, D)
+beta = rng.standard_normal(D)
+
+# %% [markdown]
+# ## Forward, as loops
+
+
+# %%
+def layer_norm_loops(x, gamma, beta, eps):
+    """x: (N, D), gamma, beta: (D,) -> (N, D), one number at a time."""
+    N, D = x.shape
+    y = np.zeros((N, D))
+    for i in range(N):
+        mu = sum(x[i, j] for j in range(D)) / D
+        variance = sum((x[i, j] - mu) ** 2 for j in range(D)) / D
+        for j in range(D):
+            y[i, j] = gamma[j] * (x[i, j] - mu) / (variance + eps) ** 0.5 + beta[j]
+    return y
+
+
+y_loops = layer_norm_loops(x, gamma, beta, eps)
+
+# %% [markdown]
+# ## Forward, in eight steps
+#
+# The same for all rows at once, cut so small that each step has a derivative you know by heart. `keepdims` leaves the means as columns
+# $(N, 1)$, which NumPy stretches over the features.
+
+
+# %%
+def mean(a):
+    return a.mean(axis=-1, keepdims=True)
+
+
+mu = mean(x)  # 1
+c = x - mu  # 2  centred
+q = c * c  # 3  squared
+v = mean(q)  # 4  the variance
+s = np.sqrt(v + eps)  # 5  the standard deviation
+rho = 1 / s  # 6
+x_hat = c * rho  # 7  normalised
+y = x_hat * gamma + beta  # 8
+
+agree("y", y, y_loops)
+agree("variances", mean(x_hat * x_hat), v / (v + eps))
+print(f"means of the rows of x_hat: {np.abs(mean(x_hat)).max():.1e} at most")
+print("1 - their variances:", 1 - x_hat.var(axis=1))
+
+# %% [markdown]
+# The variances are $\sigma^2/(\sigma^2 + \epsilon)$, a little below 1 because of $\epsilon$.
+#
+# ## Backward, step by step
+#
+# We are given $\mathrm{d}\mathbf{y}$, drawn at random here. The engine differentiates the same eight steps; it can be asked for the gradient of every
+# intermediate result.
+
+
+# %%
+def eight_steps(x, gamma, beta):
+    """The results of the steps as Tensors, by name; arguments as above."""
+    x, gamma, beta = (Tensor(a, requires_grad=True) for a in (x, gamma, beta))
+    mu = x.mean(axis=-1, keepdims=True)
+    c = x - mu
+    q = c * c
+    v = q.mean(axis=-1, keepdims=True)
+    s = F.sqrt(v + eps)
+    rho = 1 / s
+    x_hat = c * rho
+    y = x_hat * gamma + beta
+    names = ["x", "gamma", "beta", "mu", "c", "q", "v", "s", "rho", "x_hat", "y"]
+    return dict(zip(names, [x, gamma, beta, mu, c, q, v, s, rho, x_hat, y], strict=True))
+
+
+# %%
+dy = rng.standard_normal(y.shape)
+values = eight_steps(x, gamma, beta)
+engine = dict(zip(values, grad(values["y"], list(values.values()), dy), strict=True))
+
+# %% [markdown]
+# Before we compute anything ourselves: the same walk in pictures, for a single token of three features. The stepper runs one vector-Jacobian product at
+# a time. Move the slider. It has ten steps, because our steps 5 and 8 are two operations each. Look at the boxes that several arrows leave: on the way back,
+# what comes along these arrows is added. At $\mathbf{c}$ there are three such portions: one from step 7 and two from step 3, since
+# $\mathbf{c} \circ \mathbf{c}$ takes $\mathbf{c}$ twice.
+
+# %%
+one_token = eight_steps(x[0, :3], gamma[:3], beta[:3])
+BackwardStepper(one_token["y"], dy[0, :3], one_token)
+
+# %% [markdown]
+# Now the same by hand, for all tokens.
+#
+# **Step 8: $\mathbf{y} = \hat{\mathbf{x}} \circ \boldsymbol{\gamma} + \boldsymbol{\beta}$.** A product hands to each factor the gradient times
+# the other factor. $\boldsymbol{\gamma}$ and $\boldsymbol{\beta}$ serve every row, so their gradients are summed over the rows:
+#
+# $$\mathrm{d}\hat{\mathbf{x}} = \mathrm{d}\mathbf{y} \circ \boldsymbol{\gamma}, \qquad
+# \mathrm{d}\boldsymbol{\gamma} = \sum_{i} \mathrm{d}\mathbf{y}_i \circ \hat{\mathbf{x}}_i, \qquad
+# \mathrm{d}\boldsymbol{\beta} = \sum_{i} \mathrm{d}\mathbf{y}_i.$$
+
+# %%
+dx_hat = dy * gamma
+dgamma = (dy * x_hat).sum(axis=0)
+dbeta = dy.sum(axis=0)
+
+agree("dx_hat", dx_hat, engine["x_hat"])
+agree("dgamma", dgamma, engine["gamma"])
+agree("dbeta", dbeta, engine["beta"])
+
+# %% [markdown]
+# **Step 7: $\hat{\mathbf{x}} = \mathbf{c}\,\rho$.** A product again. The one $\rho$ of a row was stretched over $D$ features, so its gradient is the sum over
+# them. $\mathbf{c}$ was used in two steps, this one and step 3; we keep what comes from here under a name of its own.
+#
+# $$\mathrm{d}\mathbf{c}_{(7)} = \mathrm{d}\hat{\mathbf{x}}\,\rho, \qquad \mathrm{d}\rho = \sum_j \mathrm{d}\hat{x}_j\,c_j.$$
+
+# %%
+dc_from_7 = dx_hat * rho
+drho = (dx_hat * c).sum(axis=-1, keepdims=True)
+
+agree("drho", drho, engine["rho"])
+
+# %% [markdown]
+# **Step 6: $\rho = 1/s$.** The derivative of $1/s$ is $-1/s^2$, that is $-\rho^2$.
+#
+# **Step 5: $s = \sqrt{v + \epsilon}$.** The derivative of the root is $1/(2s)$, that is $\rho/2$.
+
+# %%
+ds = -drho * rho**2
+dv = ds * rho / 2
+
+agree("ds", ds, engine["s"])
+agree("dv", dv, engine["v"])
+
+# %% [markdown]
+# **Step 4: $v = \overline{\mathbf{q}}$.** A mean gives each of its $D$ terms the share $1/D$, so each gets $\mathrm{d}v/D$ back.
+#
+# **Step 3: $\mathbf{q} = \mathbf{c} \circ \mathbf{c}$.** The derivative of a square is $2c$ (the two portions of the stepper). Now both contributions to
+# $\mathrm{d}\mathbf{c}$ are there, and they are added.
+
+# %%
+dq = np.broadcast_to(dv / D, q.shape)
+dc = dc_from_7 + 2 * c * dq
+
+agree("dq", dq, engine["q"])
+agree("dc", dc, engine["c"])
+
+# %% [markdown]
+# **Step 2: $\mathbf{c} = \mathbf{x} - \mu$.** $\mathbf{x}$ gets $\mathrm{d}\mathbf{c}$ as it is. $\mu$ gets it with a minus sign, summed over the
+# features over which it was stretched.
+#
+# **Step 1: $\mu = \overline{\mathbf{x}}$.** A mean: each $x_j$ gets $\mathrm{d}\mu / D$, in addition to what step 2 gave it.
+
+# %%
+dmu = -dc.sum(axis=-1, keepdims=True)
+dx = dc + dmu / D
+
+agree("dmu", dmu, engine["mu"])
+agree("dx", dx, engine["x"])
+
+# %% [markdown]
+# ## All in one line
+#
+# Put the steps together, and most of it cancels. Write $\mathbf{g}$ for $\mathrm{d}\hat{\mathbf{x}}$.
+#
+# **The path through the variance** (steps 7, 6, 5, 4, 3) adds to $\mathrm{d}\mathbf{c}$ the term
+#
+# $$2\mathbf{c} \cdot \frac{1}{D} \cdot \frac{\rho}{2} \cdot (-\rho^2) \cdot \sum_j g_j c_j
+# = -\rho\,(\mathbf{c}\rho)\,\frac{1}{D} \sum_j g_j (c_j \rho)
+# = -\rho\,\hat{\mathbf{x}}\;\overline{\mathbf{g}\hat{\mathbf{x}}}.$$
+#
+# The three factors $\rho$ have been shared out: two of them turn a $\mathbf{c}$ into an $\hat{\mathbf{x}}$, one is left. So
+# $\mathrm{d}\mathbf{c} = \rho\,(\mathbf{g} - \hat{\mathbf{x}}\,\overline{\mathbf{g}\hat{\mathbf{x}}})$.
+
+# %%
+g = dx_hat
+
+agree("dc", rho * (g - x_hat * mean(g * x_hat)), dc)
+
+# %% [markdown]
+# **The path through the mean** (steps 2 and 1) subtracts the mean:
+# $\mathrm{d}\mathbf{x} = \mathrm{d}\mathbf{c} - \overline{\mathrm{d}\mathbf{c}}$. The rows of $\hat{\mathbf{x}}$ have mean 0, so of the two terms
+# of $\mathrm{d}\mathbf{c}$ only the first has one, $\rho\,\overline{\mathbf{g}}$:
+#
+# $$\mathrm{d}\mathbf{x} = \rho\,\bigl(\mathbf{g} - \overline{\mathbf{g}} - \hat{\mathbf{x}}\;\overline{\mathbf{g}\hat{\mathbf{x}}}\bigr),
+# \qquad \mathbf{g} = \mathrm{d}\mathbf{y} \circ \boldsymbol{\gamma}.$$
+
+# %%
+dx_closed = rho * (g - mean(g) - x_hat * mean(g * x_hat))
+
+agree("dx", dx_closed, dx)
+
+# %% [markdown]
+# **What it means.** Adding a constant to a row of $\mathbf{x}$ does not change $\mathbf{y}$. Stretching a row about its mean does not change it
+# either, but for $\epsilon$. So the loss has no slope in these two directions, and the gradient has no part along them: the term
+# $\overline{\mathbf{g}}$ takes out the part along $(1, \ldots, 1)$, the last term the part along $\hat{\mathbf{x}}$ (this part is
+# $\hat{\mathbf{x}}\,\langle \mathbf{g}, \hat{\mathbf{x}} \rangle / \|\hat{\mathbf{x}}\|^2$, and $\|\hat{\mathbf{x}}\|^2 = D\,\overline{\hat{\mathbf{x}}^2}$
+# is $D$ but for $\epsilon$). Both dot products with the gradient should vanish, the second up to $\epsilon$.
+
+# %%
+print(f"part of dx along (1, ..., 1): {np.abs(dx.sum(axis=1)).max():.1e}")
+print(f"part of dx along x_hat:       {np.abs((dx * x_hat).sum(axis=1)).max():.1e}")
+agree("stretched", layer_norm_loops(10 * x + 3, gamma, beta, eps), y, rtol=1e-5)
+
+# %% [markdown]
+# Here are the three terms for one row, and their sum.
+
+# %%
+terms = {
+    "$g$": g[0],
+    "$-\\overline{g}$": np.repeat(-mean(g)[0], D),
+    "$-\\hat{x}\\,\\overline{g\\hat{x}}$": -(x_hat * mean(g * x_hat))[0],
+    "sum, $dx/\\rho$": (dx_closed / rho)[0],
+}
+figure, ax = plt.subplots(figsize=(9, 3.4), layout="constrained")
+for i, ((name, values_of_term), hatch) in enumerate(zip(terms.items(), ("", "//", "..", "xx"), strict=True)):
+    ax.bar(np.arange(D) + 0.2 * (i - 1.5), values_of_term, width=0.2, label=name, hatch=hatch, edgecolor="white")
+ax.axhline(0, color="black", linewidth=0.8)
+ax.set(xlabel="feature", ylabel="gradient of one row", xticks=range(D))
+ax.legend(ncols=4)
+plt.show()
+
+# %% [markdown]
+# The second term is the same for every feature, the third is a multiple of $\hat{\mathbf{x}}$. The sum has mean 0.
+#
+# ## Check it numerically
+#
+# As an *op*, a function that returns its value and its pullback. It keeps $\hat{\mathbf{x}}$ and $\rho$ for the way back, and none of the other steps.
+
+
+# %%
+def my_layer_norm(x, gamma, beta, eps=1e-6):
+    """y = gamma (x - mean) / sqrt(variance + eps) + beta, and its pullback.   x, y: (N, D), gamma, beta: (D,)."""
+    c = x - mean(x)
+    rho = 1 / np.sqrt(mean(c * c) + eps)
+    x_hat = c * rho
+
+    def vjp(dy):
+        g = dy * gamma
+        dx = rho * (g - mean(g) - x_hat * mean(g * x_hat))
+        return dx, (dy * x_hat).sum(axis=0), dy.sum(axis=0)
+
+    return x_hat * gamma + beta, vjp
+
+
+print(f"largest relative error of the gradients: {check_vjp(my_layer_norm, x, gamma, beta):.1e}")
+
+# %% [markdown]
+# ## The library
+#
+# This is `minivit.ops.layer_norm`. Its `g` is our $\mathrm{d}\mathbf{y}$, its `h` our $\mathbf{g}$.
+
+# %%
+show_source(ops.layer_norm)
+
+# %%
+y_library, pullback = ops.layer_norm(x, gamma, beta, eps)
+
+agree("y", y, y_library)
+for name, mine, theirs in zip(("dx", "dgamma", "dbeta"), (dx, dgamma, dbeta), pullback(dy), strict=True):
+    agree(name, mine, theirs)
+
+# %% [markdown]
+# ## Experiment: which check notices which error?
+#
+# Suppose one term of the gradient is forgotten. Would you notice? A gradient is checked by comparing its prediction with a measurement: choose a
+# cotangent $\mathrm{d}\mathbf{y}$ and a direction $\mathbf{u}$, and compare $\langle \mathrm{d}\mathbf{x}, \mathbf{u} \rangle$ with how much
+# $\langle \mathrm{d}\mathbf{y}, \mathrm{LN}(\mathbf{x}) \rangle$ changes along $\mathbf{u}$. Three cotangents are in use. The gradient of
+# `y.sum()` has $\mathrm{d}\mathbf{y} = 1$, that of `(y * y).sum() / 2` has $\mathrm{d}\mathbf{y} = \mathbf{y}$; the third is random. A fresh
+# LayerNorm has $\boldsymbol{\gamma} = 1$ and $\boldsymbol{\beta} = 0$, so that is what a test is likely to use.
+
+# %%
+backward_passes = {
+    "complete": lambda g, x_hat, rho: rho * (g - mean(g) - x_hat * mean(g * x_hat)),
+    "without mean(g)": lambda g, x_hat, rho: rho * (g - x_hat * mean(g * x_hat)),
+    "without the x_hat term": lambda g, x_hat, rho: rho * (g - mean(g)),
+    "without both": lambda g, x_hat, rho: rho * g,
+    "without rho": lambda g, x_hat, rho: g - mean(g) - x_hat * mean(g * x_hat),
+    "returns zeros": lambda g, x_hat, rho: 0 * g,
+}
+cotangents = {
+    "y.sum()": lambda y: np.ones_like(y),
+    "(y * y).sum() / 2": lambda y: y,
+    "random cotangent": lambda y: np.random.default_rng(0).standard_normal(y.shape),
+}
+
+# %% [markdown]
+# A difference of the two numbers means an error. We divide it by the sizes of $\mathrm{d}\mathbf{y}$ and $\mathbf{u}$, so that the columns can be compared.
+# (Dividing by the gradient, as in notebook 00, is no use here: in two columns the true one is zero, or nearly.)
+
+
+# %%
+def disagreement(backward, cotangent, gamma, beta, step=1e-5):
+    """|predicted - measured| slope along a random direction u, over |dy| |u|: about 1e-10 if the gradient is right."""
+    u = np.random.default_rng(1).standard_normal(x.shape)
+    dy = cotangent(layer_norm_loops(x, gamma, beta, eps))
+    up, down = (np.sum(dy * layer_norm_loops(x + t * u, gamma, beta, eps)) for t in (step, -step))
+    predicted = np.sum(backward(dy * gamma, x_hat, rho) * u)
+    return abs(predicted - (up - down) / (2 * step)) / (np.linalg.norm(dy) * np.linalg.norm(u))
+
+
+# %%
+one, zero = np.ones(D), np.zeros(D)
+settings = [(f"{name}\nγ = 1, β = 0", cotangent, one, zero) for name, cotangent in cotangents.items()]
+settings += [("y.sum()\nrandom γ, β", cotangents["y.sum()"], gamma, beta)]
+errors = np.array([[disagreement(b, *setting[1:]) for setting in settings] for b in backward_passes.values()])
+caught = errors > 1e-5
+
+# %%
+figure, ax = plt.subplots(figsize=(9.5, 3.8), layout="constrained")
+ax.imshow(np.where(caught, 0.75, 0.15), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+for (row, column), error in np.ndenumerate(errors):
+    word = "noticed" if caught[row, column] else "passes"
+    colour = "white" if caught[row, column] else "black"
+    ax.text(column, row, f"{word}  ({error:.0e})", ha="center", va="center", color=colour)
+ax.set_xticks(range(len(settings)), [setting[0] for setting in settings])
+ax.set_yticks(range(len(backward_passes)), list(backward_passes))
+ax.set(xlabel="the check", ylabel="the backward pass")
+ax.tick_params(length=0)
+plt.show()
+
+# %%
+names = np.array(list(backward_passes))
+for column, setting in enumerate(settings):
+    missed = names[1:][~caught[1:, column]]
+    print(f"{setting[0].replace(chr(10), ', '):<34} misses: {'; '.join(missed) or 'nothing'}")
+assert not caught[0].any()  # the complete one passes every check
+assert caught[1:, 2].all()  # a random cotangent misses no error
+
+# %% [markdown]
+# Read the column `y.sum()`: with $\boldsymbol{\gamma} = 1$ we have $\mathbf{g} = 1$, and the true gradient is zero, because every row of $\hat{\mathbf{x}}$
+# sums to 0 whatever $\mathbf{x}$ is. A check of zero against zero accepts a function that returns zeros. With the sum of squares $\mathbf{g} =
+# \hat{\mathbf{x}}$ and the gradient is nearly zero again, because the squares of a row of $\hat{\mathbf{x}}$ sum to nearly $D$: it is
+# $\rho\,\hat{\mathbf{x}}\,\epsilon/(\sigma^2 + \epsilon)$, which our tolerance does not see. (A much smaller one would, and so would rows with a small
+# $\sigma$.) At this tolerance even both checks together accept a backward pass without $\rho$, and one that returns zeros. A random cotangent, and in this case
+# a random $\boldsymbol{\gamma}$ too, has no such symmetry. That is why `check_vjp` draws one. (Here there was one draw; notebook [02](02_shapes.ipynb) makes
+# many.)
+#
+# ## Where this goes wrong in practice
+#
+# - **The wrong axis.** Statistics over the tokens (`axis=0` here) give an array of the same shape; each token then depends on all others. LayerNorm
+#   treats each token alone: change one row of $\mathbf{x}$, and no other row of $\mathbf{y}$ may move.
+# - **$D - 1$ instead of $D$.** Some libraries' `var` and `std` divide by $D - 1$ unless told otherwise (PyTorch's do; NumPy's do not). LayerNorm
+#   divides by $D$. Exercise 5.2.
+# - **Another $\epsilon$.** PyTorch's layer uses $10^{-5}$ unless told otherwise, the published code $10^{-6}$. On rows of ordinary size the
+#   difference is small, and a test in float32 may not see it. It matters for rows that are nearly constant, where $\rho$, which multiplies the gradient,
+#   comes close to $1/\sqrt{\epsilon}$.
+# - **$\boldsymbol{\gamma}$ forgotten in $\mathbf{g}$.** With $\boldsymbol{\gamma} = 1$, as at the start of training, it makes no difference.
+# - **The variance in one pass.** $\overline{\mathbf{x}^2} - \mu^2$ equals $\sigma^2$ on paper. In float32, where $\mu$ is much larger than
+#   $\sigma$, it is the difference of two large, nearly equal numbers, and may come out negative:
+
+# %%
+large = (10_000 + np.random.default_rng(0).standard_normal((4, 64))).astype(np.float32)
+one_pass = (large * large).mean(axis=1) - large.mean(axis=1) ** 2
+two_passes = ((large - large.mean(axis=1, keepdims=True)) ** 2).mean(axis=1)
+print("one pass:  ", one_pass)
+print("two passes:", two_passes)
+print("in float64:", large.astype(np.float64).var(axis=1))
+
+# %% [markdown]
+# ## Exercises
+#
+# Each cell has a place for your answer; its verdict appears below it. Answers are judged by what they return, on inputs of several shapes.
+#
+# **5.1 (two lines).** All features of a token are equal: $\mathbf{x} = (a, a, \ldots, a)$. Write what LayerNorm makes of it.
+
+
+# %%
+def layer_norm_of_constant_row(a, gamma, beta):
+    """a: a number, gamma, beta: (D,) -> (D,)"""
+    ...  # your answer here
+
+
+check("5.1", layer_norm_of_constant_row)
+
+# %% [markdown]
+# **5.2 (ten minutes).** Somebody writes LayerNorm with a variance that is divided by $D - 1$. By what factor are their $\hat{\mathbf{x}}$ too large
+# or too small? Take $D = 768$, the width of ViT-B (Table 1), and $\epsilon = 0$. Give theirs divided by ours, to six digits.
+
+# %%
+factor = None  # your answer here
+
+check("5.2", factor)
+
+# %% [markdown]
+# **5.3 (twenty minutes).** RMSNorm ([Zhang & Sennrich 2019](https://arxiv.org/abs/1910.07467)) leaves out the mean and the bias:
+# $\mathbf{y} = \boldsymbol{\gamma} \circ \mathbf{x}\,\rho$ with $\rho = 1/\sqrt{\overline{\mathbf{x}^2} + \epsilon}$. Write its backward
+# pass. Which of the eight steps are left?
+
+
+# %%
+def rms_norm_backward(x, gamma, dy, eps):
+    """x, dy: (N, D), gamma: (D,) -> dx (N, D), dgamma (D,)"""
+    ...  # your answer here
+
+
+check("5.3", rms_norm_backward)
+
+# %% [markdown]
+# **5.4 (an hour).** GroupNorm ([Wu & He 2018](https://arxiv.org/abs/1803.08494)) normalises the feature maps of a ResNet (notebook
+# [20](20_hybrid.ipynb)). The $C$ channels are cut into $G$ groups of consecutive channels; mean and variance of an image and a group are taken over
+# all its pixels and all channels of the group. $\boldsymbol{\gamma}$ and $\boldsymbol{\beta}$ have one number per channel. Write its backward pass.
+# Hint: reshape to $(B, \mathrm{height}, \mathrm{width}, G, C/G)$. The line you have derived serves again, with means over three of these axes.
+
+
+# %%
+def group_norm_backward(x, gamma, dy, groups, eps):
+    """x, dy: (B, height, width, C), gamma: (C,) -> dx (B, height, width, C), dgamma (C,), dbeta (C,)"""
+    ...  # your answer here
+
+
+check("5.4", group_norm_backward)
+
+# %% [markdown]
+# Next: [06, softmax and the loss](06_softmax_and_loss.ipynb).

@@ -1,0 +1,478 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,source//py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 09 The MLP and GELU
+#
+# After attention has moved information between tokens, a small network works on each token alone: two dense layers with a GELU
+# between them (section 3.1 of the paper, [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2); it is the $\mathrm{MLP}$
+# in Eq. 3). With the usual width it holds twice as many weights as the attention beside it. GELU comes in two forms that look
+# alike and are not equal. At the end you will be able to
+#
+# - compute GELU by erf and by tanh, derive both slopes, and say how far the two are apart,
+# - derive the backward pass of the MLP,
+# - choose a tolerance that can tell the two forms apart.
+#
+# You need the gradients of a dense layer (notebook [02](02_shapes.ipynb)).
+#
+# **Budget:** 5 s of CPU time (fast mode 5 s).
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from minivit import functional as F
+from minivit import ops
+from minivit.gradcheck import check_vjp
+from minivit.lessons import agree, check, full_or_fast, show_source
+from minivit.models import ViT, ViTConfig
+from minivit.nn import MLP
+from minivit.tensor import Tensor, closure_values, grad, no_grad, tape
+
+rng = np.random.default_rng(9)
+
+# %% [markdown]
+# ## The equations
+#
+# $$\mathrm{MLP}(\mathbf{z}) = \mathrm{GELU}(\mathbf{z}W_1 + b_1)\,W_2 + b_2$$
+#
+# The paper's Table 1 gives the inner width: it is $F = 4D$ in all its models. Without the nonlinearity between them, two dense
+# layers would be no more than one, with the matrix $W_1W_2$ and the bias $b_1W_2 + b_2$.
+#
+# $$\mathrm{GELU}(x) = x\,\Phi(x), \qquad \Phi(x) = \tfrac12\bigl(1 + \mathrm{erf}(x/\sqrt2)\bigr), \qquad
+# \mathrm{erf}(u) = \frac{2}{\sqrt\pi}\int_0^u e^{-s^2}\,\mathrm{d}s \tag{GELU}$$
+#
+# $\Phi(x)$ is the probability that a standard normal number is below $x$ ([Hendrycks & Gimpel
+# 2016](https://arxiv.org/abs/1606.08415)). It rises from 0 to 1, so GELU is a gate: large $x$ pass, very negative ones do not,
+# and between them the gate opens smoothly. (The older $\mathrm{ReLU}(x) = \max(x, 0)$ is a gate that is shut or open.) The same paper
+# gives an approximation without erf, and the published ViT code uses it:
+#
+# $$\mathrm{GELU}_{\tanh}(x) = \tfrac12 x\,\bigl(1 + \tanh u\bigr), \qquad u = \sqrt{2/\pi}\,\bigl(x + 0.044715\,x^3\bigr) \tag{GELU, tanh form}$$
+#
+# | symbol | meaning | shape | in the code |
+# |---|---|---|---|
+# | $N$, $D$, $F$ | tokens, width, inner width | numbers | `N`, `D`, `hidden` (`F` is the module `minivit.functional`) |
+# | $\mathbf{z}$ | tokens | $(N, D)$ | `z` |
+# | $W_1$, $b_1$ | first layer | $(D, F)$, $(F,)$ | `W1`, `b1` |
+# | $W_2$, $b_2$ | second layer | $(F, D)$, $(D,)$ | `W2`, `b2` |
+# | $P$ | $\mathbf{z}W_1 + b_1$, before the GELU (no patch size here) | $(N, F)$ | `P` |
+# | $G$ | $\mathrm{GELU}(P)$ (a cotangent is a small $g$ here) | $(N, F)$ | `G` |
+# | $M$ | the result | $(N, D)$ | `M` |
+# | $\Phi$, $\varphi$ | distribution and density of a standard normal | as $x$ | `cdf`, `density` |
+# | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
+#
+# A batch of images only adds rows: $B$ images of $N$ tokens are $BN$ rows, all treated alike.
+
+# %%
+N, D, hidden = 4, 3, 7
+z = rng.standard_normal((N, D))
+W1, b1 = rng.standard_normal((D, hidden)), rng.standard_normal(hidden)
+W2, b2 = rng.standard_normal((hidden, D)), rng.standard_normal(D)
+
+# %% [markdown]
+# ## Forward, as loops
+#
+# Python's `math` has erf for single numbers.
+
+
+# %%
+def gelu_of_number(x):
+    return x * 0.5 * (1 + math.erf(x / math.sqrt(2)))
+
+
+def mlp_loops(z, W1, b1, W2, b2):
+    """z: (N, D), W1: (D, F), b1: (F,), W2: (F, D), b2: (D,) -> M (N, D), one number at a time."""
+    M = np.zeros((len(z), len(b2)))
+    for i in range(len(z)):
+        G = [gelu_of_number(sum(z[i, d] * W1[d, f] for d in range(len(W1))) + b1[f]) for f in range(len(b1))]
+        for d in range(len(b2)):
+            M[i, d] = sum(G[f] * W2[f, d] for f in range(len(G))) + b2[d]
+    return M
+
+
+M_loops = mlp_loops(z, W1, b1, W2, b2)
+
+# %% [markdown]
+# ## Forward, vectorised
+#
+# NumPy has no erf; `ops.erf` is a polynomial series made for the purpose. It gives a value and a pullback, and we take the value.
+
+# %%
+P = z @ W1 + b1
+cdf = 0.5 * (1 + ops.erf(P / math.sqrt(2))[0])
+G = P * cdf
+M = G @ W2 + b2
+
+agree("G", G, np.vectorize(gelu_of_number)(P))
+agree("M", M, M_loops)
+
+# %% [markdown]
+# The loops go over tokens and never look at another one. This is what "on each token alone" means: row $i$ of $M$ depends on row
+# $i$ of $\mathbf{z}$ only.
+#
+# ## The slope of GELU, by erf
+#
+# We differentiate $y = x\,\Phi(x)$ in three steps, for a random cotangent $g = \mathrm{d}y$, and compare each with the engine.
+# The points $x$ are spread over the range where something happens.
+
+# %%
+x = np.linspace(-4, 4, 17)
+g = rng.standard_normal(x.shape)
+
+tx = Tensor(x, requires_grad=True)
+tu = tx * (1 / math.sqrt(2))
+tcdf = 0.5 * (1 + F.erf(tu))
+engine = dict(zip(["cdf", "u", "x"], grad(tx * tcdf, [tcdf, tu, tx], g), strict=True))
+
+# %% [markdown]
+# **Step 1: $y = x \cdot \Phi$.** A product: $\mathrm{d}\Phi = g\,x$, and a first contribution $g\,\Phi$ to $\mathrm{d}x$.
+#
+# **Step 2: $\Phi = \frac12(1 + \mathrm{erf}\,u)$.** The derivative of an integral with respect to its upper end is the integrand
+# there: $\mathrm{erf}'(u) = \frac{2}{\sqrt\pi}e^{-u^2}$. So
+# $\mathrm{d}u = \frac12 \cdot \frac{2}{\sqrt\pi}e^{-u^2}\,\mathrm{d}\Phi$.
+#
+# **Step 3: $u = x/\sqrt2$.** A second contribution $\mathrm{d}u/\sqrt2$. The two add, because $x$ is used twice.
+
+# %%
+cdf = 0.5 * (1 + ops.erf(x / math.sqrt(2))[0])
+dcdf = g * x
+du = dcdf * 0.5 * 2 / math.sqrt(math.pi) * np.exp(-((x / math.sqrt(2)) ** 2))
+dx = g * cdf + du / math.sqrt(2)
+
+agree("dcdf", dcdf, engine["cdf"])
+agree("du", du, engine["u"])
+agree("dx", dx, engine["x"])
+
+# %% [markdown]
+# The constants of steps 2 and 3 together are $\frac{1}{\sqrt\pi}\cdot\frac{1}{\sqrt2} = \frac{1}{\sqrt{2\pi}}$, and
+# $u^2 = x^2/2$: what stands there is the normal density $\varphi$. It had to be, since the density is the derivative of the
+# distribution. In closed form:
+#
+# $$\mathrm{GELU}'(x) = \Phi(x) + x\,\varphi(x), \qquad \varphi(x) = \frac{1}{\sqrt{2\pi}}\,e^{-x^2/2}.$$
+
+
+# %%
+def slope_erf(x):
+    cdf = 0.5 * (1 + ops.erf(x / math.sqrt(2))[0])
+    density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return cdf + x * density
+
+
+agree("dx", g * slope_erf(x), engine["x"])
+
+# %% [markdown]
+# ## The slope of GELU, by tanh
+#
+# The same structure: $y = \frac12 x(1 + t)$ with $t = \tanh u$ and $u = c\,(x + a x^3)$, where $c = \sqrt{2/\pi}$ and
+# $a = 0.044715$.
+#
+# - $y = \frac12 x (1 + t)$: $\mathrm{d}t = \frac12 g x$, and $\frac12 g (1 + t)$ goes to $\mathrm{d}x$.
+# - $t = \tanh u$: $\tanh' = 1 - \tanh^2$, so $\mathrm{d}u = (1 - t^2)\,\mathrm{d}t$.
+# - $u = c\,(x + a x^3)$: $c\,(1 + 3 a x^2)\,\mathrm{d}u$ goes to $\mathrm{d}x$.
+
+# %%
+c, a = math.sqrt(2 / math.pi), 0.044715
+
+tx = Tensor(x, requires_grad=True)
+tu = c * (tx + a * (tx * tx * tx))
+tt = F.tanh(tu)
+engine = dict(zip(["t", "u", "x"], grad(0.5 * tx * (1 + tt), [tt, tu, tx], g), strict=True))
+
+t = np.tanh(c * (x + a * x * x * x))
+dt = 0.5 * g * x
+du = (1 - t * t) * dt
+dx = 0.5 * g * (1 + t) + c * (1 + 3 * a * x * x) * du
+
+agree("dt", dt, engine["t"])
+agree("du", du, engine["u"])
+agree("dx", dx, engine["x"])
+
+
+# %%
+def slope_tanh(x):
+    t = np.tanh(c * (x + a * x * x * x))
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * c * (1 + 3 * a * x * x)
+
+
+agree("dx", g * slope_tanh(x), engine["x"])
+
+# %% [markdown]
+# ## Backward through the MLP, step by step
+#
+# Now the whole of it, in the tanh form. $\mathrm{d}M$ is given, drawn at random.
+
+# %%
+dM = rng.standard_normal(M.shape)
+
+tz, tW1, tb1, tW2, tb2 = (Tensor(x, requires_grad=True) for x in (z, W1, b1, W2, b2))
+tP = tz @ tW1 + tb1
+tG = F.gelu(tP)
+tM = tG @ tW2 + tb2
+names = ["G", "W2", "b2", "P", "z", "W1", "b1"]
+engine = dict(zip(names, grad(tM, [tG, tW2, tb2, tP, tz, tW1, tb1], dM), strict=True))
+
+# %% [markdown]
+# **Step 1: $M = G W_2 + b_2$.** A dense layer. The bias is added to every row, so its gradient is the sum over the rows:
+#
+# $$\mathrm{d}G = \mathrm{d}M\,W_2^\top, \qquad \mathrm{d}W_2 = G^\top\,\mathrm{d}M, \qquad \mathrm{d}b_2 = \sum_i \mathrm{d}M_i.$$
+
+# %%
+G = ops.gelu(P)[0]  # the tanh form is the default
+dG = dM @ W2.T
+dW2 = G.T @ dM
+db2 = dM.sum(axis=0)
+
+for name, mine in {"G": dG, "W2": dW2, "b2": db2}.items():
+    agree(f"d{name}", mine, engine[name])
+
+# %% [markdown]
+# **Step 2: $G = \mathrm{GELU}(P)$.** Element by element: output $(i, f)$ depends on input $(i, f)$ alone. The Jacobian is
+# diagonal, and a diagonal matrix multiplies element by element:
+#
+# $$\mathrm{d}P = \mathrm{d}G \circ \mathrm{GELU}'(P).$$
+
+# %%
+dP = dG * slope_tanh(P)
+
+agree("dP", dP, engine["P"])
+
+# %% [markdown]
+# **Step 3: $P = \mathbf{z}W_1 + b_1$.** As step 1.
+
+# %%
+dz = dP @ W1.T
+dW1 = z.T @ dP
+db1 = dP.sum(axis=0)
+
+for name, mine in {"z": dz, "W1": dW1, "b1": db1}.items():
+    agree(f"d{name}", mine, engine[name])
+
+# %% [markdown]
+# ## Check it numerically
+#
+# The three steps as an op, judged by central differences with a random cotangent. All five arguments get a gradient.
+
+
+# %%
+def my_mlp(z, W1, b1, W2, b2):
+    """M = gelu(z W1 + b1) W2 + b2, tanh form, and its pullback."""
+    P = z @ W1 + b1
+    t = np.tanh(c * (P + a * P * P * P))
+    G = 0.5 * P * (1 + t)
+
+    def vjp(dM):
+        slope = 0.5 * (1 + t) + 0.5 * P * (1 - t * t) * c * (1 + 3 * a * P * P)
+        dP = (dM @ W2.T) * slope
+        return dP @ W1.T, z.T @ dP, dP.sum(axis=0), G.T @ dM, dM.sum(axis=0)
+
+    return G @ W2 + b2, vjp
+
+
+print(f"largest relative error of the gradients: {check_vjp(my_mlp, z, W1, b1, W2, b2):.1e}")
+
+# %% [markdown]
+# ## The library
+#
+# `minivit.ops.gelu` has both forms; find the two slopes. `linear_gelu` is the first dense layer and the GELU as one op, and `MLP`
+# is the layer that owns the weights. (`bias_std`: as in the published code, its biases start as random numbers of size $10^{-6}$, as good as zero.)
+
+# %%
+show_source(ops.gelu)
+
+# %%
+show_source(ops.linear_gelu)
+
+# %%
+show_source(MLP)
+
+# %%
+for form, slope in (("erf", slope_erf), ("tanh", slope_tanh)):
+    y, pullback = ops.gelu(x, form)
+    agree(f"dx, {form}", g * slope(x), pullback(g)[0])
+
+layer = MLP(D, hidden, np.random.default_rng(0), dtype="float64", gelu="erf")
+weights = (layer.hidden.weight.data, layer.hidden.bias.data, layer.out.weight.data, layer.out.bias.data)
+agree("layer", layer(Tensor(z)), mlp_loops(z, *weights))
+
+# %% [markdown]
+# **Why one op for two steps?** The pullback of `linear_gelu` is the two pullbacks, one after the other: no new mathematics. But for
+# some ops the library has a second, faster implementation of the same mathematics, called a *kernel* (neither that of a convolution nor
+# a matrix of weights). A kernel for the one op may add the bias, apply the GELU and compute its slope while a piece of the array is
+# close to the processor. And it chooses what is kept for the backward pass. The definition of `gelu` above keeps three arrays of the
+# size of $P$ (`x`, `t`, `cdf`), but the backward needs only one, the slope. We count what each pullback keeps: `closure_values` lists
+# it for a pullback, `tape` for each op that made a Tensor.
+
+# %%
+tokens, width = 197, 768  # ViT-B/16 at 224 x 224 pixels: 14 x 14 patches and [class]
+big = rng.standard_normal((tokens, 4 * width)).astype(np.float32)
+_, definition = ops.gelu(big)
+kept_by_definition = [value for value in closure_values(definition).values() if isinstance(value, np.ndarray)]
+(node,) = tape(F.gelu(Tensor(big, requires_grad=True)))  # Tensors use the kernel
+print(f"one array of the size of P: {big.nbytes / 2**20:.2f} MiB per image and layer")
+print(f"kept by the definition:     {sum(array.nbytes for array in kept_by_definition) / big.nbytes:.0f} of them")
+print(f"kept by the kernel:         {node.saved_bytes / big.nbytes:.0f}")
+
+# %% [markdown]
+# ## Experiment: how far apart are the two forms?
+#
+# Both on a fine grid in float64.
+
+# %%
+grid = np.linspace(-6, 6, full_or_fast(1_200_001, 12_001))
+value_erf, value_tanh = ops.gelu(grid, "erf")[0], ops.gelu(grid, "tanh")[0]
+value_gap, slope_gap = value_tanh - value_erf, slope_tanh(grid) - slope_erf(grid)
+for name, gap in (("values", value_gap), ("slopes", slope_gap)):
+    worst = np.abs(gap).argmax()
+    print(f"{name}: largest difference {abs(gap[worst]):.2e}, at |x| = {abs(grid[worst]):.3f}")
+print(f"for comparison, float32 rounds numbers near 1 by up to {np.finfo(np.float32).eps / 2:.0e}")
+lowest = value_erf.argmin()
+print(f"GELU is lowest at x = {grid[lowest]:.2f}, where it is {value_erf[lowest]:.3f}")
+print(f"its largest slope is {slope_erf(grid).max():.3f}")
+
+# %%
+coarse = slice(None, None, max(1, len(grid) // 600))
+points = grid[coarse]
+figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+axes[0].plot(points, value_erf[coarse], "-", label="GELU, erf")
+axes[0].plot(points, value_tanh[coarse], ":", linewidth=3, label="GELU, tanh")
+axes[0].plot(points, np.maximum(points, 0), "--", label="ReLU")
+axes[1].plot(points, slope_erf(points), "-", label="GELU, erf")
+axes[1].plot(points, slope_tanh(points), ":", linewidth=3, label="GELU, tanh")
+axes[1].plot(points, points > 0, "--", label="ReLU")
+axes[2].plot(points, 1e4 * value_gap[coarse], "-", label="of the values")
+axes[2].plot(points, 1e4 * slope_gap[coarse], "--", label="of the slopes")
+axes[0].set(title="value", xlabel="$x$", xlim=(-4, 4), ylim=(-0.5, 4))
+axes[1].set(title="slope", xlabel="$x$", xlim=(-4, 4))
+axes[2].set(title="tanh form minus erf form", xlabel="$x$", ylabel="difference / $10^{-4}$")
+for axis in axes:
+    axis.legend(fontsize=9)
+plt.show()
+
+# %% [markdown]
+# In the first two panels the dots lie on the solid curve: no plot of GELU shows the difference. The third panel shows it,
+# magnified ten thousand times. A test would have to look as closely. Which of the usual tolerances notice that one form was
+# replaced by the other?
+
+# %%
+sample = rng.standard_normal(10_000)
+forms = [ops.gelu(sample, form)[0] for form in ("erf", "tanh")]
+for atol in (1e-2, 1e-3, 1e-4, 1e-6):
+    noticed = not np.allclose(*forms, rtol=0, atol=atol)
+    print(f"atol = {atol:.0e}: the other form is {'noticed' if noticed else 'NOT noticed'}")
+
+# %% [markdown]
+# And in a model? The same weights, once with each form, in a shallow model and in a deep one. For scale we also compare float32 with
+# float64, which is rounding alone.
+
+
+# %%
+def features(depth, gelu, dtype):
+    """Features of 4 random images from one model with random weights: (4, D)."""
+    config = ViTConfig(image_size=32, patch_size=8, width=64, depth=depth, heads=4, num_classes=0, gelu=gelu)
+    images = np.random.default_rng(1).uniform(-1, 1, (4, 32, 32, 3))
+    with no_grad():
+        return ViT(config, seed=0, dtype=dtype).eval()(images.astype(dtype)).data
+
+
+for depth in (1, full_or_fast(12, 4)):
+    tanh_64 = features(depth, "tanh", "float64")
+    form = np.abs(features(depth, "erf", "float64") - tanh_64).max()
+    rounding = np.abs(features(depth, "tanh", "float32") - tanh_64).max()
+    print(f"{depth:2d} layers: the other form moves the features by up to {form:.1e}, float32 by up to {rounding:.1e}")
+print(f"standard deviation of the features: {tanh_64.std():.2f}")
+
+# %% [markdown]
+# Compare the two numbers of a line: if the first is clearly the larger one, a comparison in float32 can tell the forms apart.
+# Compare the lines: every layer adds its own small difference, but what it is added to grows as well. A file of weights is
+# complete only together with the form of GELU that it was trained with. The published JAX code uses tanh; two widely used PyTorch
+# libraries, timm and Hugging Face, compute the same checkpoints with erf. The difference is small beside the features, and far
+# above rounding: "my port agrees to $10^{-5}$" is possible in float32 with the same form, and impossible with the other one.
+#
+# ## Where this goes wrong in practice
+#
+# - **The wrong form.** Nothing fails, and no loss curve shows it. Compare with a tolerance well below the difference of the forms
+#   and well above rounding: in float32 there is room between the two, in float64 more.
+# - **`x ** 3`.** NumPy's general power is many times slower than two multiplications; write `x * x * x`.
+# - **A NumPy scalar as constant.** `np.sqrt(2 / np.pi) * x` turns a float32 array into float64, since in NumPy 2 the scalar is a
+#   float64 whose type counts. `math.sqrt` gives a Python number, which adapts to the array. Memory doubles silently otherwise.
+# - **The second term of the slope forgotten.** $\mathrm{d}x = g\,\Phi(x)$ is close for large $|x|$ and wrong in between. At
+#   $x = 0$ it is even right.
+# - **The gradient of the bias averaged, or summed over one axis too few.** With a batch it is the sum over images *and* tokens.
+#
+# ## Exercises
+#
+# Each cell has a place for your answer; the cell tells you at once whether it is right.
+#
+# **9.1 (two lines).** You have $y = \mathrm{GELU}(x)$. Find $\mathrm{GELU}(-x)$ from $x$ and $y$ without another erf. Use
+# $\Phi(-x) = 1 - \Phi(x)$.
+
+
+# %%
+def gelu_of_minus_x(x, y):
+    """x, y = GELU(x): arrays of one shape -> GELU(-x)"""
+    ...  # your answer here
+
+
+check("9.1", gelu_of_minus_x)
+
+# %% [markdown]
+# **9.2 (ten minutes).** The paper on GELU has a second, coarser approximation: $x\,\sigma(1.702\,x)$, with the sigmoid
+# $\sigma(s) = 1/(1 + e^{-s})$. Some published models use it. Derive its slope.
+
+
+# %%
+def slope_of_sigmoid_form(x):
+    """x: an array -> the derivative of x * sigmoid(1.702 x), of its shape"""
+    ...  # your answer here
+
+
+check("9.2", slope_of_sigmoid_form)
+
+# %% [markdown]
+# **9.3 (fifteen minutes).** GELU is not monotonic. At which $x$ is the exact (erf) form lowest? To five decimals: the experiment
+# above gives two. The slope is zero there; halve an interval, or use Newton's method.
+
+# %%
+lowest_point = None  # your answer here
+
+check("9.3", lowest_point)
+
+# %% [markdown]
+# **9.4 (half an hour).** The exact pullback: all five gradients of the MLP in the *erf* form. You may use `ops.erf`, and nothing
+# else of the library.
+
+
+# %%
+def mlp_backward(z, W1, b1, W2, b2, dM):
+    """z, dM: (N, D), W1: (D, F), b1: (F,), W2: (F, D), b2: (D,) -> dz, dW1, db1, dW2, db2"""
+    ...  # your answer here
+
+
+check("9.4", mlp_backward)
+
+# %% [markdown]
+# **9.5 (an hour).** Many newer language models replace the MLP by a **gated** one, SwiGLU ([Shazeer
+# 2020](https://arxiv.org/abs/2002.05202)): $M = \bigl(\mathrm{silu}(\mathbf{z}W) \circ \mathbf{z}V\bigr)U$ with
+# $\mathrm{silu}(x) = x\,\sigma(x)$ and no biases. One dense layer decides how much of the other one passes. Write the forward
+# pass and all gradients.
+
+
+# %%
+def swiglu(z, W, V, U, dM):
+    """z, dM: (N, D), W, V: (D, F), U: (F, D) -> M (N, D), dz, dW, dV, dU"""
+    ...  # your answer here
+
+
+check("9.5", swiglu)
+
+# %% [markdown]
+# Next: [10, the residual stream](10_residual_stream.ipynb).

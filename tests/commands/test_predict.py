@@ -1,0 +1,142 @@
+"""predict: folders, files that cannot be read, tables for other programs, drawn digits."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minivit import data, predict, runs
+from minivit.answers import PIECE, Task, classify
+from minivit.models import ViT, ViTConfig, export
+
+
+@pytest.fixture
+def album(tmp_path, pets):
+    """A folder with 40 images, more than go through a model together, in no order of making, and other things."""
+    rng = np.random.default_rng(3)
+    for i in range(39, -1, -1):
+        path = tmp_path / "album" / ("b" if i < 20 else "a") / f"{i:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(path)
+    (tmp_path / "album" / "notes.txt").touch()
+    (tmp_path / "album" / ".hidden.png").touch()
+    return tmp_path / "album"
+
+
+def names(album):
+    return [
+        str(album / folder / f"{i:02}.png")
+        for folder, numbers in (("a", range(20, 40)), ("b", range(20)))
+        for i in numbers
+    ]
+
+
+def test_a_folder_is_its_images_in_order(tiny_run, album, command):
+    result = command("predict", tiny_run, album, "--top", 1)
+    assert (result.status, result.err) == (0, "")
+    assert result.out.splitlines()[::2] == names(album)
+    assert len(names(album)) > PIECE
+    model, recipe, classes = runs.load_trained(tiny_run)
+    for path, line in list(zip(names(album), result.out.splitlines()[1::2], strict=True))[::13]:
+        (((name, score),),) = classify(model, path, 1, Task.of(recipe, classes))
+        assert line == f"  {score:7.2%}  {name}"
+
+
+def test_bad_files_are_named_and_the_others_answered(tiny_run, album, command, tmp_path):
+    (album / "a" / "25.png").write_bytes(b"nonsense")
+    (tmp_path / "empty").mkdir()
+    result = command("predict", tiny_run, tmp_path / "none.png", tmp_path / "empty", album, "--top", 1)
+    assert result.status == 2
+    assert result.out.splitlines()[::2] == [name for name in names(album) if "25.png" not in name]
+    missing, empty, bad = result.err.splitlines()
+    assert missing.startswith(f"error: {tmp_path / 'none.png'}: there is no such file")
+    assert empty.startswith(f"error: {tmp_path / 'empty'}: there are no images in it")
+    assert bad.startswith(f"error: {album / 'a' / '25.png'}: not an image")
+
+
+def test_tables_hold_what_is_printed(tiny_run, album, command):
+    (album / "a" / "25.png").write_bytes(b"nonsense")
+    result = command("predict", tiny_run, album, "--top", 3, "--csv", "t.csv", "--json", "t.json")
+    assert result.status == 2
+    head, *rows = csv.reader(io.StringIO(Path("t.csv").read_text(encoding="utf-8")))
+    assert head == ["image", "class_1", "score_1", "class_2", "score_2", "class_3", "score_3"]
+    objects = json.loads(Path("t.json").read_text(encoding="utf-8"))
+    assert len(rows) == len(objects) == 39
+    lines = iter(result.out.splitlines())
+    for row, each in zip(rows, objects, strict=True):
+        assert each.keys() == {"image", "classes"}
+        assert row[0] == each["image"] == next(lines)
+        for k, found in enumerate(each["classes"]):
+            assert (row[1 + 2 * k], float(row[2 + 2 * k])) == (found["class"], found["score"])
+            assert next(lines) == f"  {found['score']:7.2%}  {found['class']}"
+
+
+def test_a_table_on_standard_output_is_alone_there(tiny_run, album, command):
+    for option, read in (("--json", json.loads), ("--csv", lambda text: list(csv.reader(io.StringIO(text)))[1:])):
+        assert len(read(command("predict", tiny_run, album, option, "-").out)) == 40
+    assert "give one of them a file" in command("predict", tiny_run, album, "--csv", "-", "--json", "-").complaint
+
+
+def test_names_that_need_care_come_back_from_a_table(tiny_run, command):
+    odd = Path('a, "b" ä.png')
+    Image.new("L", (8, 8)).save(odd)
+    assert command("predict", tiny_run, odd, "--csv", "t.csv", "--json", "t.json").status == 0
+    assert list(csv.reader(io.StringIO(Path("t.csv").read_text(encoding="utf-8"))))[1][0] == str(odd)
+    assert json.loads(Path("t.json").read_text(encoding="utf-8"))[0]["image"] == str(odd)
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_the_work(tiny_run, album, command, monkeypatch):
+    monkeypatch.setattr(predict, "classify", None)
+    assert "there is no folder nowhere" in command("predict", tiny_run, album, "--csv", "nowhere/t.csv").complaint
+    assert "it is a folder" in command("predict", tiny_run, album, "--json", ".").complaint
+
+
+def test_a_drawn_digit_is_read_as_one_of_the_digits(tiny_run, command, monkeypatch):
+    digit = data.load("digits", split="test")[3][0][..., 0]
+    large = np.kron(digit > 100, np.full((9, 9), 255)).astype(np.uint8)
+    Image.fromarray(255 - np.pad(large, 30)).save("drawn.png")
+    Image.fromarray(np.pad(large, 30)).save("bright.png")
+    shown = command("predict", tiny_run, "drawn.png").out.splitlines()
+    assert shown[0] == "drawn.png (inverted, since it is dark on bright; cropped to the digit)"
+    bright = command("predict", tiny_run, "bright.png").out.splitlines()
+    assert bright[0] == "bright.png (cropped to the digit)"
+    assert bright[1:] == shown[1:]
+    as_it_is = command("predict", tiny_run, "bright.png", "--as-is").out.splitlines()
+    assert as_it_is[0] == "bright.png"
+    assert as_it_is[1:] != bright[1:]
+
+
+def test_images_of_other_runs_stay_as_they_are(pets, command, tmp_path):
+    model = ("--image-size", 16, "--patch-size", 8, "--width", 8, "--depth", 1, "--heads", 2)
+    run = ("--batch-size", 4, "--steps", 1, "--out", "a")
+    assert command("train", "--data", f"folder:{pets}", *model, *run).status == 0
+    drawn = np.full((60, 60), 255, np.uint8)
+    drawn[20:40, 28:32] = 0
+    Image.fromarray(drawn).save("drawn.png")
+    assert command("predict", "a", "drawn.png").out.splitlines()[0] == "drawn.png"
+
+
+def test_the_best_weights(tiny_run, command, album):
+    image = album / "a" / "25.png"
+    out = command("predict", tiny_run, image, "--best").out
+    assert out == command("predict", tiny_run / "best.npz", image).out
+    model, recipe, classes = runs.load_trained(tiny_run / "best.npz")
+    (((name, score), *_),) = classify(model, image, 5, Task.of(recipe, classes))
+    assert out.splitlines()[1] == f"  {score:7.2%}  {name}"
+    (tiny_run / "best.npz").unlink()
+    assert (
+        "has no best.npz, since it has not been evaluated yet"
+        in command("predict", tiny_run, image, "--best").complaint
+    )
+
+
+def test_what_is_said_of_published_weights_is_no_part_of_a_table(album, command):
+    export(ViT(ViTConfig(image_size=8, patch_size=4, width=64, depth=1, heads=1, num_classes=3)), "model.npz")
+    result = command("predict", "model.npz", album, "--json", "-", "--top", 1)
+    assert [each["image"] for each in json.loads(result.out)] == names(album)
+    assert "layout: " in result.err
+    assert "is a file of published weights" in command("predict", "model.npz", album, "--best").complaint
