@@ -23,7 +23,7 @@ from minivit.data.dataset import in_words
 from minivit.data.download import Progress
 from minivit.data.folder import is_divided
 from minivit.data.imagenet import some
-from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
+from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, quoted, shown
 from minivit.files import expanded
 from minivit.models import ResNet, ViT, ViTConfig
 from minivit.models.whereabouts import weights_file
@@ -66,7 +66,10 @@ class Parser(argparse.ArgumentParser):
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             given = next((text for text in unknown if text.startswith("-")), unknown[0]).partition("=")[0]
-            option = self._meant(given) if given.startswith("-") else None
+            if given.startswith("-"):
+                option = self._meant(given)
+            else:  # a name alone is most likely that of a data set
+                option = f"--data {quoted(given)}" if "--data" in self._option_string_actions else None
             self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {option}?' if option else ''}")
         return parsed
 
