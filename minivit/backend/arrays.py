@@ -128,3 +128,10 @@ def to_numpy(x: Any) -> np.ndarray:
 def asarray_like(x: Any, like: Array) -> Array:
     """`x` (a NumPy array or numbers) as an array of the library and dtype of `like`."""
     return xp_of(like).asarray(x, dtype=like.dtype)
+
+
+def masked(x: Array, m: Array) -> Array:
+    """x m, and 0 wherever m is 0, also for an infinite x.   m: factors of at least 0, of a shape that broadcasts."""
+    xp = xp_of(x)
+    finite = xp is np and x.max(initial=0) < np.inf and x.min(initial=0) > -np.inf  # cheaper than to choose
+    return x * m if finite else xp.where(m > 0, x, 0) * m

@@ -54,10 +54,12 @@ _GELU_FAR = 40.0  # so far from 0, tanh(z / 2) is 1 or -1 to the last digit
 def _gelu_tanh(x: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Put y = x s into `out`, s = (1 + tanh(z / 2)) / 2, z = 2 (a x + b x^3); return x, s and x^2, all of x clipped to
     where they are finite: `x` itself, if it lies there."""
-    if not (x.max(initial=0) < _GELU_FAR and x.min(initial=0) > -_GELU_FAR):
-        x = np.asarray(x.clip(-_GELU_FAR, _GELU_FAR))
     square, s = np.empty_like(x), np.empty_like(x)  # out= keeps arrays of no axes arrays
-    np.square(x, out=square)
+    with np.errstate(over="ignore"):
+        np.square(x, out=square)
+    if not square.max(initial=0) < _GELU_FAR**2:
+        x = np.asarray(x.clip(-_GELU_FAR, _GELU_FAR))
+        np.square(x, out=square)
     np.multiply(square, _GELU_B, out=s)
     s += _GELU_A
     s *= x

@@ -6,8 +6,8 @@ masks everywhere. Inverted form: what is kept is divided by the keep rate, and n
 
 from numpy.random import Generator
 
-from minivit.backend import Array, xp_of
-from minivit.backend.arrays import asarray_like
+from minivit.backend import Array
+from minivit.backend.arrays import asarray_like, masked
 
 
 def dropout(x: Array, rate: float, rng: Generator):
@@ -38,8 +38,3 @@ def keep_mask(shape: tuple[int, ...], rate: float, rng: Generator, like: Array) 
         raise ValueError(f"dropout: rate is {rate}, expected 0 <= rate < 1")
     keep = rng.random(shape, dtype="float32") >= rate
     return asarray_like(keep * (1 / (1 - rate)), like)
-
-
-def masked(x: Array, m: Array) -> Array:
-    """x m, and 0 wherever m is 0, also for an infinite x."""
-    return xp_of(x).where(m > 0, x, 0) * m
