@@ -170,9 +170,7 @@ def load_data(
     """A data set by name, downloaded with a progress bar if it has to be."""
     options: dict[str, Any] = {"bad_images": bad_images, "val_share": val_share, "seed": seed}
     with download_bar(name) as progress:
-        dataset = load(runs.located(name), root, split, **options, download=True, progress=progress)
-    report_left_out(dataset)
-    return dataset
+        return load(runs.located(name), root, split, **options, download=True, progress=progress)
 
 
 def find_weights(named: str | Path) -> Path:
@@ -187,18 +185,26 @@ def report_left_out(dataset: Dataset) -> None:
         terminal.say(f"{dataset.name}: left out {in_words(dataset.left_out)}")
 
 
-def load_data_of_run(
-    recipe: Recipe, split: str, run: Path, data: str | None = None, root: str | None = None
-) -> Dataset:
-    """The data set of a run, or another in its place: `data`, in the data folder `root`. Raises DataError."""
-    name = runs.located(data or recipe.data)
+def check_place(data: str, run: Path) -> None:
+    """Raise DataError if the data set of a run is a folder that is no longer there."""
+    name = runs.located(data)
     kind, _, path = name.partition(":")
-    if data is None and kind == "folder" and not Path(path).is_dir():
-        relative = "" if name == recipe.data else f" ({recipe.data}, seen from the working folder)"
+    if kind == "folder" and not Path(path).is_dir():
+        relative = "" if name == data else f" ({data}, seen from the working folder)"
         raise DataError(
             f"{path}{relative}: there is no such folder, and {run} was trained on it; if the data has moved, say where "
             "it is now: --data folder:PATH"
         )
+
+
+def load_data_of_run(
+    recipe: Recipe, split: str, run: Path, data: str | None = None, root: str | None = None
+) -> Dataset:
+    """The data set of a run, or another in its place: `data`, in the data folder `root`. Raises DataError."""
+    if data is None:
+        check_place(recipe.data, run)
+    name = runs.located(data or recipe.data)
+    kind, _, path = name.partition(":")
     own = kind != "folder" or is_divided(Path(path))  # of other data, which say themselves what a model is tested on
     share = None if own and data is not None else recipe.val_share
     return load_data(name, root or recipe.data_root, split, recipe.bad_images, share, recipe.val_seed or 0)

@@ -93,6 +93,7 @@ def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] 
         return data, f"{kind}:{path}"
     recipe = dataclasses.replace(recipe, bad_images=args.bad_images or recipe.bad_images)
     data = cli.load_data_of_run(recipe, args.split, args.run, args.data, args.data_root)
+    cli.report_left_out(data)
     if classes is not None:
         cli.check_classes(data, classes)
     return data, runs.located(name)

@@ -67,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, text in ((args.csv, as_csv), (args.json, as_json)):
         if name is not None:
             write(name, text(answers))
+    if complaints and len(answers) > 1:  # the complaints stand somewhere above
+        terminal.say(f"{len(answers):,} images answered; could not be read: {len(complaints):,}, named above")
     return 2 if complaints else 0
 
 

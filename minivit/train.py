@@ -101,7 +101,9 @@ def old_run(folder: Path, given: dict[str, Any], out: str | None) -> Trainer:
     before = runs.read_recipe(folder)
     recipe = dataclasses.replace(before, **length(given))
     if not same_kind(given.get("data", recipe.data), recipe.data):
-        raise ConfigError(f"{folder} was trained on {recipe.data}: --data can only say where that has moved")
+        of_a_folder = recipe.data.startswith("folder:") and Path(given["data"]).is_dir()
+        hint = f", as folder:{given['data']}" if of_a_folder else ""
+        raise ConfigError(f"{folder} was trained on {recipe.data}: --data can only say where that has moved{hint}")
     recipe = dataclasses.replace(recipe, bad_images=given.get("bad_images", recipe.bad_images))
     place = folder, given.get("data"), given.get("data_root")
     splits = load_splits(dataclasses.asdict(recipe), lambda split: cli.load_data_of_run(recipe, split, *place))
@@ -128,6 +130,10 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
     choices = source.inherited(choices) if source else choices
     if "data" not in choices:
         raise ConfigError(f"preset {name} needs --data folder:PATH")
+    if "data" not in given and "config" in given:
+        cli.check_place(choices["data"], expanded(given["config"]).parent)
+    elif "data" not in given and source:
+        cli.check_place(choices["data"], Path(source.path))
     folder = expanded(out) if out else None
     if folder and folder.exists():
         raise CheckpointError(runs.exists(folder))
@@ -163,6 +169,9 @@ def load_splits(choices: dict[str, Any], load: Callable[[str], Dataset] | None =
     if choices.get("limit"):
         train_data = train_data.limit(choices["limit"])
     test_data = load("test")
+    cli.report_left_out(train_data)
+    if choices.get("val_share") is None or test_data.left_out != train_data.left_out:  # else it is the same files
+        cli.report_left_out(test_data)
     look.at_files(train_data, test_data)
     return train_data, test_data
 

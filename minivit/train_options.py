@@ -73,7 +73,12 @@ def parser(description: str) -> cli.Parser:
         help=f"variant and patch size, such as Ti/4 or B/16 ({', '.join(VARIANTS)}); a hybrid ({', '.join(HYBRIDS)}); "
         "or a ResNet and its width, such as R50x1",
     )
-    add("--image-size", type=cli.size, metavar="N", help="pixels, or HEIGHTxWIDTH (default: the data's)")
+    add(
+        "--image-size",
+        type=cli.size,
+        metavar="N",
+        help="pixels, or HEIGHTxWIDTH (default: the data's; of a folder 224)",
+    )
     add("--patch-size", type=cli.size, metavar="N", help="pixels, or HEIGHTxWIDTH")
     for name, text in (
         ("width", "of the tokens, D"),

@@ -23,7 +23,7 @@ def about(root: Path | None) -> Iterator[tuple[str, str, str]]:
     )
     for name, layout in FORMATS.items():
         yield name, _content(50_000, 10_000, 32, 32, "in colour", len(layout.names)), _place(layout, root)
-    yield "folder:PATH", "images of your own, PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg", "where you say"
+    yield "folder:PATH", "images of your own, PATH/CLASS/*.jpg with --val-share 0.2", "where you say"
 
 
 def _content(train: int, test: int, height: int, width: int, kind: str, classes: int) -> str:

@@ -214,6 +214,8 @@ def _whole(path: Path) -> Path:
     """The path from the root, which stays the same folder when the program changes its own. Raises DataError unless
     there is one."""
     if not path.is_dir():
+        if path.exists():
+            raise DataError(f"{path}: this is a file, not a folder")
         raise DataError(f"{path}: there is no such folder{'' if path.is_absolute() else f' in {Path.cwd()}'}")
     return path.absolute()
 
@@ -247,7 +249,7 @@ def image_files(folder: str, left_out: Counter[str]) -> list[str]:
     """The images in a folder and its sub-folders, sorted by name; of what else is there the kinds are counted in
     `left_out`. Raises DataError if there are none. A folder that holds this one, and one that another
     way has led to, are not entered: links can make circles."""
-    around = Path(os.path.realpath(os.path.dirname(folder)))
+    around = Path(os.path.realpath(os.path.dirname(os.path.abspath(folder))))  # of "." it is ".."
     entered = {str(path) for path in (around, *around.parents, *Path(os.path.realpath(folder)).parents)}
     found: list[tuple[str, str]] = []  # what to sort by, path
     others: Counter[str] = Counter()

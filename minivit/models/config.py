@@ -233,7 +233,9 @@ def _meant(name: str) -> str | None:
     known = {key.lower(): key for key in HYBRIDS} | {"tiny": "Ti", "small": "S", "base": "B", "large": "L", "huge": "H"}
     known |= {key.lower(): key for key in VARIANTS}
     found = re.search(r"(?:^|[^a-z])(ti|s|b|l|h|tiny|small|base|large|huge)[-_/ ]*(?:patch)?(\d+)", name.lower())
-    return known.get(name.lower()) or (f"{known[found[1]]}/{found[2]}" if found else None)
+    if meant := known.get(name.lower()):
+        return meant if meant in HYBRIDS else f"{meant}/16"  # a size alone
+    return f"{known[found[1]]}/{found[2]}" if found else None
 
 
 def size_pair(size: Any, name: str) -> tuple[int, int]:

@@ -57,6 +57,7 @@ class Subject:
         """Raises ConfigError if none is known, DataError if it cannot be read or has other images."""
         if self.folder is not None:
             data = cli.load_data_of_run(self.recipe, "test", self.folder, self.data, self.data_root)
+            cli.report_left_out(data)
         elif self.data is None:
             raise ConfigError("published weights bring no images: name image files, or a data set with --data")
         elif self.data.startswith("folder:") and self.classes:
@@ -65,6 +66,7 @@ class Subject:
             cli.report_left_out(data)
         else:
             data = cli.load_data(self.data, self.data_root, "test")
+            cli.report_left_out(data)
         if data.channels != self.model.config.channels:
             raise DataError(f"{data.name} has {data.channels} channels, the model {self.model.config.channels}")
         return data

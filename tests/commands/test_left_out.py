@@ -41,6 +41,17 @@ def test_train_and_evaluate_count_what_they_leave_out(command, pets):
         assert (result.status, result.err) == (0, f"{data}: left out 1 beside the class folders\n")
 
 
+def test_what_lies_in_a_folder_that_is_divided_is_counted_once(command, pets):
+    (pets / "train" / "cat" / "1.heic").touch()
+    data = f"folder:{pets / 'train'}"
+    result = command("train", "--data", data, "--val-share", 0.5, *OPTIONS, "--batch-size", 2, "--out", "run")
+    assert result.status == 0
+    line = f"{data}: left out 1 .heic\n"
+    assert result.err.count(line) == 1
+    assert command("evaluate", "run").err == line
+    assert command("train", "--resume", "run", "--steps", 2).err.count(line) == 1
+
+
 def test_nothing_is_said_of_nothing(command, pets):
     for index, suffix in enumerate((".webp", ".BMP", ".gif", ".jfif")):
         path = pets / "train" / "cat" / f"{index}{suffix}"

@@ -54,6 +54,11 @@ def test_data_that_has_moved(run, pets, command):
         text = command(*argv).complaint
         assert f"{pets}: there is no such folder, and a was trained on it" in text
         assert "--data folder:PATH" in text
+    for option, source in (("--init-from", "a"), ("--config", "a/config.json")):
+        text = command("train", option, source, "--out", "b").complaint
+        assert f"{pets}: there is no such folder, and " in text
+        assert "a was trained on it; if the data has moved, say where it is now: --data folder:PATH" in text
+        assert not Path("b").exists()
     options = ("--data", "folder:../moved pets")
     assert f"\nfolder:{pets.parent / 'moved pets'} val: 4 images" in command("evaluate", "a", *options).out
     assert command("visualize", "a", "--figures", "confusion", *options).status == 0
@@ -92,6 +97,7 @@ def test_other_data_in_its_place_is_refused(run, pets, command):
         command("evaluate", "a", "--data", f"folder:{other}").complaint
     )
     assert "--data can only say where that has moved" in command(*resume, "digits").complaint
+    assert f"where that has moved, as folder:{other}" in command(*resume, other).complaint
     assert f"{Path('nowhere').absolute()}: there is no such folder" in command(*resume, "folder:nowhere").complaint
     assert stored(run) == before
 

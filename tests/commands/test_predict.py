@@ -53,10 +53,24 @@ def test_bad_files_are_named_and_the_others_answered(tiny_run, album, command, t
     result = command("predict", tiny_run, tmp_path / "none.png", tmp_path / "empty", album, "--top", 1)
     assert result.status == 2
     assert result.out.splitlines()[::2] == [name for name in names(album) if "25.png" not in name]
-    missing, empty, bad = result.err.splitlines()
+    missing, empty, bad, last = result.err.splitlines()
+    assert last == "39 images answered; could not be read: 3, named above"
     assert missing.startswith(f"error: {tmp_path / 'none.png'}: there is no such file")
     assert empty.startswith(f"error: {tmp_path / 'empty'}: there are no images in it")
     assert bad.startswith(f"error: {album / 'a' / '25.png'}: not an image")
+
+
+@pytest.mark.parametrize("place", ["", "a"])
+def test_the_working_folder_and_the_one_above_are_folders_too(tiny_run, album, command, monkeypatch, place):
+    tiny_run = tiny_run.absolute()
+    in_full = command("predict", tiny_run, album / place, "--csv", "-")
+    monkeypatch.chdir(album / place)
+    assert (in_full.status, in_full.out.count("\n") > 2) == (0, True)
+    here = command("predict", tiny_run, ".", "--csv", "-")
+    assert (here.status, here.out.count("\n")) == (0, in_full.out.count("\n"))
+    monkeypatch.chdir(album / "a")
+    above = command("predict", tiny_run, "..", "--csv", "-")
+    assert (above.status, above.out.count("\n")) == (0, 41)
 
 
 def test_tables_hold_what_is_printed(tiny_run, album, command):

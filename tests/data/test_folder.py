@@ -218,6 +218,9 @@ def test_a_class_may_be_a_link_to_a_folder(root, tmp_path):
 def test_broken_layouts_are_one_line_each(root, tmp_path, refused):
     with refused("nowhere", "no such folder"):
         load(tmp_path / "nowhere")
+    (tmp_path / "text").touch()
+    with refused("text: this is a file, not a folder"):
+        load(tmp_path / "text")
     (tmp_path / "empty").mkdir()
     with refused("empty", "no train/"):
         load(tmp_path / "empty")

@@ -213,6 +213,8 @@ def test_the_table_of_variants():
         ("deit_tiny_patch16_224", "Ti/16"),
         ("google/vit-large-patch32-384", "L/32"),
         ("r50+b/16", "R50+B/16"),
+        ("S", "S/16"),
+        ("tiny", "Ti/16"),
     ],
 )
 def test_the_name_that_others_give_a_variant_is_understood(name, meant):
