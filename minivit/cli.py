@@ -22,11 +22,12 @@ from minivit.data.download import Progress
 from minivit.data.folder import is_divided
 from minivit.data.imagenet import some
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
+from minivit.fields import is_a
 from minivit.files import expanded
 from minivit.models import ResNet, ViT, ViTConfig
 from minivit.models.whereabouts import weights_file
 from minivit.published import blank, load_published
-from minivit.recipes import Recipe, is_a
+from minivit.recipes import Recipe
 
 _door: str | None = None  # how the commands were called, where not each by its own module
 
@@ -66,6 +67,8 @@ class Parser(argparse.ArgumentParser):
             given = next((text for text in unknown if text.startswith("-")), unknown[0]).partition("=")[0]
             option = self._meant(given) if given.startswith("-") else None
             self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {option}?' if option else ''}")
+        if empty := [name for name, value in vars(parsed).items() if value == ""]:  # of a variable that is not set
+            self.error(f"--{empty[0].replace('_', '-')} is empty: leave it out, or give it a value")
         return parsed
 
     def _meant(self, given: str) -> str | None:
@@ -212,6 +215,8 @@ def resolve_backend(name: str) -> str:
 
 def path(text: str) -> Path:
     """A file or folder, with ~ for the home folder, for argparse."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file or folder is empty")
     return expanded(text)
 
 
