@@ -67,7 +67,8 @@ class Parser(argparse.ArgumentParser):
             given = next((text for text in unknown if text.startswith("-")), unknown[0]).partition("=")[0]
             option = self._meant(given) if given.startswith("-") else None
             self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {option}?' if option else ''}")
-        if empty := [name for name, value in vars(parsed).items() if value == ""]:  # of a variable that is not set
+        changed = [name for name, value in vars(parsed).items() if value != self.get_default(name)]
+        if empty := [name for name in changed if getattr(parsed, name) == ""]:  # of a variable that is not set
             self.error(f"--{empty[0].replace('_', '-')} is empty: leave it out, or give it a value")
         return parsed
 
