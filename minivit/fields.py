@@ -17,7 +17,7 @@ def settle(record: Any) -> None:
     """Make every field of a frozen dataclass of its annotated type: NumPy's scalars become Python's, which a file of
     JSON can hold and which never widen float32; a list, generator or array of one axis becomes a tuple where one is
     expected. Raises ConfigError for a value of another type, such as "false", which counts as true."""
-    for name, kind in hints(type(record)).items():
+    for name, kind in hints(type(record)).items():  # type: ignore[arg-type]
         value = plain(getattr(record, name), _takes_tuple(kind))
         if not is_a(value, kind):
             raise ConfigError(f"{name} is {shown(repr(value))}, expected {in_words(kind)}")

@@ -199,7 +199,7 @@ def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
             near = difflib.get_close_matches(unknown[0], names, 1)
             hint = f'; did you mean "{near[0]}"?' if near else ""
             raise ConfigError(f'{source}: unknown field "{unknown[0]}"{hint}')
-        for name, kind in hints(known).items():
+        for name, kind in hints(known).items():  # type: ignore[arg-type]
             if name in given and name != "model" and not is_a(given[name], kind):
                 raise ConfigError(f"{source}: {name} is {json.dumps(given[name])}, expected {in_words(kind)}")
     tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}

@@ -431,7 +431,7 @@ def test_normalisation_and_class_names_from_beside(tmp_path, recorded):
     path = recorded("hf_cls")[0]
     shutil.copy(path, tmp_path / "model.safetensors")
     values = json.loads(path.with_name("hf_cls.config.json").read_text(encoding="utf-8"))
-    values["id2label"] = {"1": "b", "0": "a\x1b[31m", "2": "c", "3": "d", "10": "e"}
+    values["id2label"] = {"1": "b", "0": "a\x1b[31m", "4": "e", "2": "c", "3": "d"}
     (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
     (tmp_path / "preprocessor_config.json").write_text(
         '{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}', encoding="utf-8"
