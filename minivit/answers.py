@@ -13,6 +13,7 @@ from PIL import Image
 from minivit import runs
 from minivit.backend import to_numpy
 from minivit.data import Augment, Dataset, read_image
+from minivit.data.drawn_digit import as_the_digits
 from minivit.data.imagenet import imagenet_classes
 from minivit.data.images import of_pillow, to_channels
 from minivit.errors import CheckpointError, ConfigError, DataError
@@ -29,11 +30,14 @@ PIECE = 32  # images that go through the model together
 @dataclass(frozen=True)
 class Task:
     """What a model was trained for: how images are prepared for it, the names of its K classes, and its loss:
-    "softmax" if an image is of one class, "sigmoid" if it may be of several."""
+    "softmax" if an image is of one class, "sigmoid" if it may be of several.
+
+    drawn: whether it was trained on the digits, so that a drawing is made like them first (`as_the_digits`)."""
 
     preparation: Augment
     classes: Sequence[str]
     loss: str = "softmax"
+    drawn: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", list(self.classes))
@@ -42,7 +46,8 @@ class Task:
     def of(cls, recipe: Recipe, classes: Sequence[str] | None = None) -> "Task":
         """The task of a run.   classes: their names; None: "class 0", "class 1", ..."""
         count = recipe.model.num_classes
-        return cls(recipe.augment.evaluation(), classes or [f"class {k}" for k in range(count)], recipe.loss)
+        names = classes or [f"class {k}" for k in range(count)]
+        return cls(recipe.augment.evaluation(), names, recipe.loss, drawn=recipe.data == "digits")
 
 
 def load_pretrained(path: str | os.PathLike[str], **options: Any) -> ViT | ResNet:
@@ -78,8 +83,9 @@ def classify(
 
     images: one, or several in a list or any iterable: path of an image file; picture of Pillow; uint8 array (height,
     width), (height, width, 1 or 3); one array (N, height, width, C); or a data set. Sizes may differ; all are resized
-    as in the model's training.   top: how many classes, None for all.   task: what the model was trained for; None:
-    `model.task`, which `load_pretrained` and the trainer set.
+    as in the model's training, and drawings of digits made like the digits first, as `minivit predict` does; with
+    `task=dataclasses.replace(model.task, drawn=False)` they stay as they are.   top: how many classes, None for all.
+    task: what the model was trained for; None: `model.task`, which `load_pretrained` and the trainer set.
     Raises DataError for what is no image, ConfigError for a model without classes or a task.
     """
     if not isinstance(model, ViT | ResNet):
@@ -97,7 +103,8 @@ def classify(
     if len(task.classes) != model.config.num_classes:
         raise ConfigError(f"classify: task names {len(task.classes)} classes, the model has {model.config.num_classes}")
     answers: list[list[tuple[str, float]]] = []
-    pieces = _pieces(as_pixels(image, model.config.channels) for image in _several(images))
+    every = (as_pixels(image, model.config.channels) for image in _several(images))
+    pieces = _pieces(as_the_digits(pixels)[0] if task.drawn else pixels for pixels in every)
     activation, training = sigmoid if task.loss == "sigmoid" else softmax, model.training
     model.eval()
     try:

@@ -15,13 +15,15 @@ from typing import Any, NoReturn
 
 from minivit import runs, terminal
 from minivit.backend import blas, get_namespace
+from minivit.backend.arrays import first_line, is_of_gpu
 from minivit.backend.cores import available_cores
+from minivit.backend.cupy_kernels.memory import is_full
 from minivit.data import Dataset, load
 from minivit.data.dataset import in_words
 from minivit.data.download import Progress
 from minivit.data.folder import is_divided
 from minivit.data.imagenet import some
-from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, shown
+from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, quoted, shown
 from minivit.fields import is_a
 from minivit.files import expanded
 from minivit.models import ResNet, ViT, ViTConfig
@@ -65,7 +67,10 @@ class Parser(argparse.ArgumentParser):
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             given = next((text for text in unknown if text.startswith("-")), unknown[0]).partition("=")[0]
-            option = self._meant(given) if given.startswith("-") else None
+            if given.startswith("-"):
+                option = self._meant(given)
+            else:  # a name alone is most likely that of a data set
+                option = f"--data {quoted(given)}" if "--data" in self._option_string_actions else None
             self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {option}?' if option else ''}")
         changed = [name for name, value in vars(parsed).items() if value != self.get_default(name)]
         if empty := [name for name in changed if getattr(parsed, name) == ""]:  # of a variable that is not set
@@ -99,7 +104,7 @@ def _status(main: Callable[[Sequence[str] | None], int | None]) -> Any:
     except MinivitError as error:
         return _fail(str(error), 2)
     except MemoryError:
-        return _fail("out of memory: try a smaller --image-size or --batch-size, or a larger --accumulate", 2)
+        return _fail(OUT_OF_MEMORY, 2)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
@@ -109,6 +114,14 @@ def _status(main: Callable[[Sequence[str] | None], int | None]) -> Any:
         return _fail(f"{error.object!r} cannot be written in {error.encoding}: set PYTHONUTF8=1", 2)
     except OSError as error:  # a folder that may not be entered, a disk that fails
         return _fail(f"{error.filename or 'reading or writing'}: {error.strerror or error}", 2)
+    except Exception as error:
+        if not is_of_gpu(error):
+            raise
+        told = f"the GPU failed ({first_line(error)}): `python -m minivit.doctor` tells more; or use --backend numpy"
+        return _fail(OUT_OF_MEMORY if is_full(error) else told, 2)
+
+
+OUT_OF_MEMORY = "out of memory: try a smaller --image-size or --batch-size, or a larger --accumulate"
 
 
 def _fail(message: str, status: int) -> int:

@@ -6,23 +6,26 @@ fetches them. From the third call on the whole update is one CUDA graph, recorde
 """
 
 import contextlib
+import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from minivit.backend import Array, xp_of
 from minivit.backend.cupy_kernels.flat import CORRECTION_1, EMA_RATE, LR, NORM, SENT, FlatParameters
+from minivit.backend.cupy_kernels.memory import StreamMemory, is_full, with_room
 from minivit.backend.cupy_kernels.pinned import PinnedCopies
-from minivit.draws import ImageDraws
-from minivit.errors import NonFiniteError
+from minivit.draws import Piece
+from minivit.errors import NonFiniteError, reasons
 from minivit.finite import first_non_finite
 from minivit.nn import Module
 from minivit.optim import EMA, SGD, AdamW
 from minivit.step import LossFunction, StepResult
 from minivit.tensor import Tensor, grad
 
+Item = TypeVar("Item")
 WARM_UP = 2  # calls before the recording: kernels are compiled, products choose their algorithms
 
 
@@ -30,9 +33,9 @@ class DeviceStep:
     """Updates of a model on CuPy, float32 parameters.
 
     The parameters, the optimiser's state and the EMA's averages are moved into flat arrays; the Tensors become views of
-    them, and everything else about model, optimiser and ema stays as it was. Use within `with step.active():`, as
-    launches of one stream are in order. accumulate: pieces of the batch, computed one after another in less memory.
-    graph: whether to record the update; if that fails, a warning says why and the updates go on without.
+    them, and everything else about model, optimiser and ema stays as it was. Its work is in the order of its own
+    stream. accumulate: pieces of the batch, computed one after another in less memory. graph: whether to record the
+    update; if that fails, a warning says why and the updates go on without.
     """
 
     def __init__(
@@ -49,7 +52,8 @@ class DeviceStep:
         self.loss_function, self.clip_norm, self.accumulate = loss_function, clip_norm or np.inf, accumulate
         self.xp = xp = xp_of(optimizer.parameters[0].data)
         self.stream = xp.cuda.Stream(non_blocking=True)
-        self._pool = xp.cuda.MemoryPool()  # of the recorded arrays alone: nobody else may get their memory
+        self._events = [xp.cuda.Event(disable_timing=True) for _ in range(2)]
+        self._memory = StreamMemory(xp, self.stream)  # of the recorded arrays alone
         self._graph: Any = None
         self._use_graph, self._calls = graph, 0
         self._batch: tuple[Array, Array] | None = None
@@ -73,13 +77,41 @@ class DeviceStep:
         for parameter, view in zip(optimizer.parameters, self.flat.views, strict=True):
             parameter.data = view
 
+    def __del__(self) -> None:
+        if "_memory" in vars(self) and self._calls and not sys.is_finalizing():
+            self._graph, self._batch, self._pieces = None, None, []
+            with contextlib.suppress(Exception):  # of a GPU that has failed
+                self._memory.close()
+
     @contextlib.contextmanager
     def active(self) -> Iterator[Self]:
-        """Within this context everything that CuPy does is in the order of this step's stream."""
-        self.xp.cuda.get_current_stream().synchronize()
-        with self.stream:
+        """Within this context everything that CuPy does is in the order of this step's stream: after what was queued
+        before, and before what is queued afterwards. The host waits for nothing."""
+        outer = self.xp.cuda.get_current_stream()
+        if outer == self.stream:
             yield self
-            self.stream.synchronize()
+            return
+        self.stream.wait_event(outer.record(self._events[0]))
+        try:
+            with self.stream:
+                yield self
+        finally:
+            outer.wait_event(self.stream.record(self._events[1]))
+
+    def ordered(self, work: Generator[Item, None, None]) -> Iterator[Item]:
+        """What `work` yields. This step is active while the generator runs, and not while it is paused: the current
+        stream is a stack, and of two paused generators either may end first."""
+        try:
+            while True:
+                with self.active():
+                    try:
+                        item = next(work)
+                    except StopIteration:
+                        return
+                yield item
+        finally:
+            with self.active():
+                work.close()
 
     def __call__(self, images: Array, labels: Array, seed: Sequence[int] = (0,)) -> None:
         """One update; returns before it is done.
@@ -87,29 +119,42 @@ class DeviceStep:
         images: (B, height, width, C), labels: (B,) or (B, K), on the device, of the same shapes and dtypes in every
         call. seed: of the dropout masks, which are those of `step`.
         """
+        with self.active():
+            with_room(lambda: self._receive(images, labels, seed), self.free_unused)
+            self._set_scalars()
+            if self._use_graph and self._graph is None and self._calls == WARM_UP:
+                self._record()
+            if self._graph is not None:
+                self._graph.launch(stream=self.stream)
+            else:
+                with_room(self._run, self.free_unused)
+            self._calls += 1
+            if self._calls == 1 and self._use_graph:
+                self._memory.free_shared()
+        self._images_seen += len(images)
+        self._steps += 1
+
+    def _receive(self, images: Array, labels: Array, seed: Sequence[int]) -> None:
+        """Put the batch and its masks where the update reads them."""
         if self._batch is None:
-            self._batch = self.xp.empty_like(images), self.xp.empty_like(labels)
             cuts = [cut for cut in np.array_split(np.arange(len(images)), self.accumulate) if len(cut)]
             self._pieces = [Piece(self.xp, cut, len(images)) for cut in cuts]
+            self._batch = self.xp.empty_like(images), self.xp.empty_like(labels)
         for static, given in zip(self._batch, (images, labels), strict=True):
             if static.shape != given.shape or static.dtype != given.dtype:
                 raise ValueError(
                     f"DeviceStep: {given.dtype} {given.shape} after a batch of {static.dtype} {static.shape}"
                 )
             static[...] = given
-        self._set_scalars()
         for piece in self._pieces:
             piece.masks.refill(piece.draws(seed))
-        if self._use_graph and self._graph is None and self._calls == WARM_UP:
-            self._record()
-        if self._graph is not None:
-            self._graph.launch(stream=self.stream)
-        else:
-            with self._allocating():
-                self._update()
-        self._calls += 1
-        self._images_seen += len(images)
-        self._steps += 1
+
+    def _run(self) -> None:
+        """The update as it is, in the recording's memory if there is to be one. The first is not: what it leaves
+        behind, such as its masks, would never be given back."""
+        recorded = self._use_graph and self._calls
+        with self._memory.allocating() if recorded else contextlib.nullcontext():
+            self._update()
 
     def read(self) -> tuple[StepResult, int]:
         """Wait for the updates; the means since the last call with the norm of the last gradient, and their number.
@@ -117,25 +162,32 @@ class DeviceStep:
         Raises NonFiniteError if a loss or a norm was NaN or infinite; the update that met it, and those after it whose
         gradients were so too, have changed nothing.
         """
-        self.stream.synchronize()
-        loss, correct, norms = self._totals.get()
-        norm = float(self.flat.scalars[NORM].get())
-        steps, images = self._steps, self._images_seen
-        self._totals[...] = 0
-        self._steps = self._images_seen = 0
-        if not np.isfinite(loss + norms):
-            raise NonFiniteError(self._first_non_finite())
+        with self.active():
+            self.stream.synchronize()
+            loss, correct, norms = self._totals.get()
+            norm = float(self.flat.scalars[NORM].get())
+            steps, images = self._steps, self._images_seen
+            self._totals[...] = 0
+            self._steps = self._images_seen = 0
+            if not np.isfinite(loss + norms):
+                raise NonFiniteError(self._first_non_finite())
         return StepResult(float(loss) / max(1, steps), float(correct) / max(1, images), norm), steps
 
     def pool_bytes(self) -> int:
         """Memory that the recorded step holds for itself."""
-        return self._pool.total_bytes()
+        return self._memory.pool.total_bytes()
+
+    def free_unused(self) -> None:
+        """Give the GPU back all memory that nobody uses."""
+        if self._graph is None:
+            self._memory.free()
+        else:
+            self._memory.free_shared()
 
     def out_of_memory(self, batch: int) -> str:
         """What to say, and what to do, when the GPU's memory was too small for so many images: measured on a few."""
         self._graph = None
-        for pool in (self._pool, self.xp.get_default_memory_pool()):
-            pool.free_all_blocks()
+        self.free_unused()
         free = self.xp.cuda.runtime.memGetInfo()[0]
         line = f"out of GPU memory with a batch of {batch}; {free / 2**30:.1f} GiB were free for it"
         few = min(8, batch)
@@ -143,8 +195,12 @@ class DeviceStep:
             return f"{line}: choose a smaller model or image size, or --recompute"
         try:
             needs = [self._memory_of(images) for images in (few // 2, few)]
-        except MemoryError:
+        except Exception as error:
+            if not is_full(error):
+                raise
             return f"{line}: not even {few} images fit; choose a smaller model or image size, or --recompute"
+        finally:
+            self._batch, self._pieces, self._calls = None, [], 0  # as before the first call
         per_image = max(1, (needs[1] - needs[0]) / (few - few // 2))
         fits = max(1, min(batch - 1, int((0.9 * free - needs[0]) / per_image)))
         return (
@@ -155,31 +211,32 @@ class DeviceStep:
     def _memory_of(self, images: int) -> int:
         """Bytes that the forward and backward pass of so many images takes."""
         pool = self.xp.cuda.MemoryPool()
-        with self.xp.cuda.using_allocator(pool.malloc):
-            self._pieces = [piece] = [Piece(self.xp, np.arange(images), images)]
-            piece.masks.refill(piece.draws((0,)))
-            self._forward_backward(0)
-        self._pieces = []
-        return pool.total_bytes()
-
-    def _allocating(self) -> contextlib.AbstractContextManager:
-        """The recording's own memory, if there is to be one."""
-        return self.xp.cuda.using_allocator(self._pool.malloc) if self._use_graph else contextlib.nullcontext()
+        try:
+            with self.active(), self.xp.cuda.using_allocator(pool.malloc):
+                self._pieces = [Piece(self.xp, np.arange(images), images)]
+                self._pieces[0].masks.refill(self._pieces[0].draws((0,)))
+                self._forward_backward(0)
+            return pool.total_bytes()
+        finally:
+            self._pieces = []
+            pool.free_all_blocks()
 
     def _record(self) -> None:
         """Record `_update` as a graph; nothing is computed meanwhile."""
         try:
-            with self._allocating():
+            with self._memory.allocating():
                 self.stream.begin_capture()
                 try:
                     self._update()
                 finally:
                     graph = self.stream.end_capture()
             self._graph = graph
+            return
         except Exception as error:
-            self._use_graph = False
-            reason = " ".join(str(error).split()) or type(error).__name__
-            warnings.warn(f"the step could not be recorded as a CUDA graph and runs without ({reason})", stacklevel=3)
+            reason = reasons(error)
+        self._use_graph = False
+        self._memory.free()  # the updates from now on are in everybody's memory
+        warnings.warn(f"the step could not be recorded as a CUDA graph and runs without ({reason})", stacklevel=3)
 
     def _set_scalars(self) -> None:
         """Send what changes from update to update: learning rate and bias corrections."""
@@ -202,14 +259,17 @@ class DeviceStep:
     def _update(self) -> None:
         """Forward, backward, clip, update: device work alone, which can be recorded."""
         gradients: list[Array] = []
+        outcomes = []
         for i in range(len(self._pieces)):
             loss, correct, more = self._forward_backward(i)
             for g, extra in zip(gradients, more, strict=False):
                 g += extra
             gradients = gradients or more
+            outcomes.append((loss, correct))
+        self.flat.gather(gradients, float(self.clip_norm))
+        for loss, correct in outcomes:  # not sooner: an update that finds too little memory is tried again
             self._loss += loss
             self._correct += correct
-        self.flat.gather(gradients, float(self.clip_norm))
         self._norm += self.flat.scalars[NORM]
         if isinstance(self.optimizer, AdamW):
             self.flat.adamw(*self._state)
@@ -236,70 +296,3 @@ class DeviceStep:
         gradients = self.flat.views_of(self.flat.gradients)
         images, pieces = self._batch[0], len(self._pieces)
         return first_non_finite(self.optimizer, images, gradients, self._forward_backward, pieces)
-
-
-class Piece:
-    """One of the parts into which a batch is cut: which images, their share of the mean, their masks."""
-
-    def __init__(self, xp: Any, indices: np.ndarray, batch: int):
-        self.part = slice(int(indices[0]), int(indices[-1]) + 1)
-        self.weight = xp.full((), len(indices) / batch, "float32")
-        self.batch = batch
-        self.masks = RandomFeed(xp)
-
-    def draws(self, seed: Sequence[int]) -> ImageDraws:
-        """The random numbers of its images in the step of this seed."""
-        return ImageDraws(seed, self.part.start, self.part.stop - self.part.start, self.batch)
-
-
-class RandomFeed:
-    """Stands where a generator is expected and gives its uniform numbers, as arrays of the device.
-
-    The first step draws array by array. Later steps draw the same arrays again and send them in one copy, so a recorded
-    step reads new numbers at the same addresses.
-    """
-
-    def __init__(self, xp: Any):
-        self.xp = xp
-        self._arrays: list[Array] = []
-        self._flat: Array | None = None
-        self._copies: PinnedCopies | None = None
-        self._position = 0
-        self._draws: ImageDraws | None = None
-
-    def refill(self, draws: ImageDraws) -> None:
-        """New numbers for the next step, those of `draws`."""
-        self._draws = draws
-        if self._flat is None and self._arrays:
-            ends = np.cumsum([array.size for array in self._arrays]).tolist()
-            self._flat = self.xp.empty(ends[-1], "float32")
-            self._copies = PinnedCopies(self.xp, ends[-1], np.float32)
-            parts = zip([0, *ends], ends, self._arrays, strict=False)
-            self._arrays = [self._flat[start:end].reshape(array.shape) for start, end, array in parts]
-        if self._flat is not None and self._copies is not None:
-            numbers = [draws.random(array.shape).ravel() for array in self._arrays]
-            self._copies.send(np.concatenate(numbers), self._flat)
-
-    def rewind(self) -> None:
-        """Start again at the first array."""
-        self._position = 0
-
-    def random(self, size: tuple[int, ...], dtype: str = "float32") -> Array:
-        """The next uniform numbers in [0, 1)."""
-        if self._position == len(self._arrays):
-            if self._flat is not None:
-                raise ValueError("RandomFeed: asked for more arrays than in the first step")
-            assert self._draws is not None
-            self._arrays.append(self.xp.asarray(self._draws.random(size)))
-        array = self._arrays[self._position]
-        self._position += 1
-        if array.shape != tuple(size):
-            raise ValueError(f"RandomFeed: asked for {size} where the first step asked for {array.shape}")
-        return array
-
-    def __deepcopy__(self, memo: dict) -> "RandomFeed":
-        """A second reader of the same arrays, at the same place: for a forward pass that is run again."""
-        again = RandomFeed(self.xp)
-        again._arrays, again._flat, again._position = self._arrays, self._flat, self._position
-        again._draws = self._draws
-        return again

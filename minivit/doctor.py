@@ -7,15 +7,19 @@ import importlib.util
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import minivit
 from minivit import cli
-from minivit.backend import blas, get_namespace
+from minivit.backend import blas, get_namespace, to_numpy
+from minivit.backend.arrays import cupy_command, first_line
 from minivit.backend.cores import usable_cores
 from minivit.backend.cupy_kernels import cublaslt
-from minivit.backend.cupy_kernels.launch import kernel
+from minivit.backend.cupy_kernels.product import product
+from minivit.backend.kernels import find
+from minivit.backend.precision import PRECISIONS, bfloat16, precision, require
 from minivit.backend.rates import matmul_rate
 from minivit.data import data_root, load
 from minivit.errors import BackendError, DataError
@@ -68,9 +72,9 @@ def gpu() -> Iterator[tuple[str, str]]:
         yield "driver", "none found: minivit runs on NumPy; for a GPU install NVIDIA's driver first"
     else:
         yield "driver", f"for CUDA {cuda[0]}.{cuda[1]}"
-    wheel = f"cupy-cuda{cuda[0] if cuda else 13}x"
+    command = cupy_command(cuda[0] if cuda else 13)
     if not is_installed("cupy"):
-        yield "cupy", f"not installed (needed for a GPU only): pip install {wheel} ml_dtypes"
+        yield "cupy", f"not installed (needed for a GPU only): {command}"
         return
     try:
         cupy = get_namespace("cupy")
@@ -81,20 +85,37 @@ def gpu() -> Iterator[tuple[str, str]]:
     version = runtime.runtimeGetVersion()
     yield "cupy", f"{cupy.__version__}, CUDA runtime {version // 1000}.{version % 1000 // 10}"
     if cuda and version // 1000 > cuda[0]:
-        yield "cupy", f"TOO NEW for the driver: pip uninstall cupy-cuda{version // 1000}x, then pip install {wheel}"
-    properties, (free, total) = runtime.getDeviceProperties(0), runtime.memGetInfo()
+        yield "cupy", f"TOO NEW for the driver: pip uninstall cupy-cuda{version // 1000}x, then {command}"
+    properties, (free, total) = runtime.getDeviceProperties(runtime.getDevice()), runtime.memGetInfo()
     yield "gpu", f"{properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}"
     yield "gpu memory", f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-    without = "MISSING: products are slower, steps cannot be recorded; pip install nvidia-cublas"
+    without = f"MISSING: products are slower, steps cannot be recorded; {cupy_command(version // 1000)}"
     yield "cublasLt", cublaslt.library_version() or without
-    try:
-        kernel("softmax.cu", "softmax_forward", T="float")
-        yield "nvrtc", "compiles minivit's kernels"
-    except Exception as error:
-        words = str(error).splitlines() or [type(error).__name__]
-        yield "nvrtc", f"CANNOT compile minivit's kernels ({words[0]}): pip install nvidia-cuda-nvrtc"
-    missing = "MISSING (--precision bf16 needs it): pip install ml_dtypes"
-    yield "ml_dtypes", "installed" if is_installed("ml_dtypes") else missing
+    yield from gpu_work(cupy)
+
+
+def gpu_work(cupy: Any) -> Iterator[tuple[str, str]]:
+    """Whether a kernel of minivit's is compiled and right, and a product in each precision."""
+    x = cupy.ones((16, 16), "float32")
+    softmax = find("softmax", cupy.ndarray)
+    assert softmax is not None
+    works = {
+        "kernel": (lambda: softmax(x)[0], 1 / 16, "softmax, compiled here, is right"),
+        "float32": (lambda: product(x, x), 16, "a product is right"),
+        "tf32": (lambda: product(x, x), 16, "a product is right"),
+        "bf16": (lambda: product(*2 * [x.astype(bfloat16())], dtype="float32"), 16, "a product is right"),
+    }
+    for topic, (work, expected, right) in works.items():
+        try:
+            require(topic)
+            mode = precision(topic) if topic in PRECISIONS else contextlib.nullcontext()
+            with mode, warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                y = to_numpy(work())
+            finding = right if abs(y - expected).max() < 1e-3 else f"WRONG: {y.flat[0]}, expected {expected}"
+            yield topic, "; ".join([finding, *(str(one.message) for one in said)])
+        except Exception as error:
+            yield topic, f"DOES NOT WORK: {first_line(error)}"
 
 
 def is_installed(name: str) -> bool:

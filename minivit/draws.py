@@ -2,8 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+from minivit.backend import Array
+from minivit.backend.cupy_kernels.pinned import PinnedCopies
 
 
 class ImageDraws:
@@ -32,3 +36,71 @@ class ImageDraws:
         numbers = self._generator.random((self._count, 2 * words), np.float32)
         self._bits.advance(self._after * words)
         return numbers[:, :each].reshape(size)
+
+
+class Piece:
+    """One of the parts into which a batch is cut: which images, their share of the mean, their masks."""
+
+    def __init__(self, xp: Any, indices: np.ndarray, batch: int):
+        self.part = slice(int(indices[0]), int(indices[-1]) + 1)
+        self.weight = xp.full((), len(indices) / batch, "float32")
+        self.batch = batch
+        self.masks = RandomFeed(xp)
+
+    def draws(self, seed: Sequence[int]) -> ImageDraws:
+        """The random numbers of its images in the step of this seed."""
+        return ImageDraws(seed, self.part.start, self.part.stop - self.part.start, self.batch)
+
+
+class RandomFeed:
+    """Stands where a generator is expected and gives its uniform numbers, as arrays of the device.
+
+    The first step draws array by array. Later steps draw the same arrays again and send them in one copy, so a recorded
+    step reads new numbers at the same addresses.
+    """
+
+    def __init__(self, xp: Any):
+        self.xp = xp
+        self._arrays: list[Array] = []
+        self._flat: Array | None = None
+        self._copies: PinnedCopies | None = None
+        self._position = 0
+        self._draws: ImageDraws | None = None
+
+    def refill(self, draws: ImageDraws) -> None:
+        """New numbers for the next step, those of `draws`."""
+        self._draws = draws
+        if self._flat is None and self._arrays:
+            ends = np.cumsum([array.size for array in self._arrays]).tolist()
+            flat = self.xp.empty(ends[-1], "float32")
+            self._copies = PinnedCopies(self.xp, ends[-1], np.float32)
+            parts = zip([0, *ends], ends, self._arrays, strict=False)
+            self._arrays = [flat[start:end].reshape(array.shape) for start, end, array in parts]
+            self._flat = flat  # once all memory was had
+        if self._flat is not None and self._copies is not None:
+            numbers = [draws.random(array.shape).ravel() for array in self._arrays]
+            self._copies.send(np.concatenate(numbers), self._flat)
+
+    def rewind(self) -> None:
+        """Start again at the first array."""
+        self._position = 0
+
+    def random(self, size: tuple[int, ...], dtype: str = "float32") -> Array:
+        """The next uniform numbers in [0, 1)."""
+        if self._position == len(self._arrays):
+            if self._flat is not None:
+                raise ValueError("RandomFeed: asked for more arrays than in the first step")
+            assert self._draws is not None
+            self._arrays.append(self.xp.asarray(self._draws.random(size)))
+        array = self._arrays[self._position]
+        self._position += 1
+        if array.shape != tuple(size):
+            raise ValueError(f"RandomFeed: asked for {size} where the first step asked for {array.shape}")
+        return array
+
+    def __deepcopy__(self, memo: dict) -> "RandomFeed":
+        """A second reader of the same arrays, at the same place: for a forward pass that is run again."""
+        again = RandomFeed(self.xp)
+        again._arrays, again._flat, again._position = self._arrays, self._flat, self._position
+        again._draws = self._draws
+        return again

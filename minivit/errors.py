@@ -22,6 +22,16 @@ def quoted(path: str | os.PathLike[str]) -> str:
     return subprocess.list2cmdline([text]) if os.name == "nt" else shlex.quote(text)
 
 
+def reasons(error: BaseException | None) -> str:
+    """What an error says, after the errors on whose account it was raised; one line."""
+    found: list[str] = []
+    while error is not None:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        found = [reason, *(other for other in found if other != reason)]
+        error = error.__cause__ or error.__context__
+    return "; then ".join(found)
+
+
 class MinivitError(Exception):
     """Something outside the program is wrong (a file, an option, a device), and the message says what to do.
 

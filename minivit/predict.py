@@ -6,6 +6,7 @@ and the exit status is 2.
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import sys
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.redirect_stdout(sys.stderr if "-" in tables else sys.stdout):
         model, recipe, classes = cli.load_model(args)
     task = Task.of(recipe, classes)
+    prepare = task.drawn and not args.as_is
+    task = dataclasses.replace(task, drawn=False)  # it is done below, which also says what was done
     complaints: list[str] = []
 
     def complain(error: Exception) -> None:
@@ -55,7 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     answers = []
     for piece in pieces(files(args.images, complain), recipe.model.channels, complain):
-        prepare = recipe.data == "digits" and not args.as_is
         prepared = [as_the_digits(pixels) if prepare else (pixels, []) for _, pixels in piece]
         found = classify(model, [pixels for pixels, _ in prepared], args.top, task)
         for (path, _), (_, done), likeliest in zip(piece, prepared, found, strict=True):

@@ -171,10 +171,11 @@ def from_scratch(recipe: recipes.Recipe, images: int) -> str | None:
     """Advice for a model that has nothing to start from and a few images of a folder to learn from."""
     if not recipe.data.startswith("folder:") or images >= FEW_IMAGES:
         return None
-    held_out = f" --val-share {recipe.val_share}" if recipe.val_share else ""
+    more = f" --val-share {recipe.val_share}" if recipe.val_share else ""
+    more += " --bad-images skip" if recipe.bad_images == "skip" else ""
     return (
         f"note: {images:,} images are few to learn from scratch; published weights, fine-tuned, learn far more from "
-        f"them: {cli.called('train')} --init-from Ti/16 --data {quoted(recipe.data)}{held_out} (docs/transfer.md)"
+        f"them: {cli.called('train')} --init-from Ti/16 --data {quoted(recipe.data)}{more} (docs/transfer.md)"
     )
 
 

@@ -21,7 +21,8 @@ from minivit import improvement, runs
 from minivit.answers import Task
 from minivit.backend import Array, blas, kernels, to_numpy, xp_of
 from minivit.backend.cores import available_cores
-from minivit.backend.precision import precision
+from minivit.backend.cupy_kernels.memory import is_full
+from minivit.backend.precision import precision, require
 from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.data import ArrayDataset, Dataset, Loader, eval_batches
 from minivit.data.device_loader import on_device
@@ -162,6 +163,7 @@ class Trainer:
         recipe = self.recipe
         if recipe.backend != "cupy" or recipe.kernels != "fused" or recipe.dtype != "float32":
             return None
+        require(recipe.precision)  # here, before anything is written
         loss, pieces = training_loss(recipe), accumulation(recipe)
         return DeviceStep(self.model, self.optimizer, loss, recipe.clip_norm, self.ema, pieces, recipe.graph)
 
@@ -182,13 +184,14 @@ class Trainer:
 
         Raises CheckpointError if another process trains this run, or has since `restore`.
         """
+        work = self._run() if self.device_step is None else self.device_step.ordered(self._run())
         if self.folder is None:
-            yield from self._run()
+            yield from work
             return
         with runs.one_writer(self.folder, self.warn):
             if runs.version(self.folder) != self._version:
                 raise CheckpointError(f"{self.folder} holds other weights than this run: restore() reads them")
-            yield from self._run()
+            yield from work
             self.draw()
 
     def stop(self) -> None:
@@ -257,12 +260,12 @@ class Trainer:
 
     @contextlib.contextmanager
     def _batches(self) -> Iterator[Iterable[tuple[Array, Array]]]:
-        """The loader, until the context ends; on a GPU its batches are there already, and all work is in one stream."""
+        """The loader, until the context ends; on a GPU its batches are there already."""
         if self.device_step is None:
             with self.loader:
                 yield self.loader
         else:
-            with self.device_step.active(), on_device(self.loader, self.device_step.xp) as batches:
+            with on_device(self.loader, self.device_step.xp) as batches:
                 yield batches
 
     def _due(self, every: int) -> bool:
@@ -317,7 +320,7 @@ class Trainer:
             try:
                 device_step(images, labels, seed=(self.recipe.seed, self.step, 2))
             except Exception as error:
-                full = isinstance(error, MemoryError) or "cudaErrorMemoryAllocation" in str(error)
+                full = is_full(error)
                 if not full:
                     raise
             if full:  # not sooner: what the traceback holds is freed at the end of that block
@@ -347,7 +350,9 @@ class Trainer:
         test: dict[str, Any] = {"loss": None, "accuracy": None}
         if self.test_data is not None:
             with self.ema.swapped() if self.ema else contextlib.nullcontext():
-                test = evaluate(self.model, self.test_data, self.recipe, workers)
+                test = evaluate(self.model, self.test_data, self.recipe, workers, evaluation_batch(self.recipe))
+            if self.device_step is not None:
+                self.device_step.free_unused()  # which the recorded step could not have
             if not math.isfinite(test["loss"]):
                 raise self._not_finite("the test loss", self.step)
         lr = self.optimizer.lr
@@ -516,6 +521,11 @@ def accumulation(recipe: Recipe) -> int:
     if recipe.accumulate or recipe.backend != "numpy":
         return recipe.accumulate or 1
     return pieces_per_worker(recipe.batch_size, recipe.model.num_tokens, worker_count(recipe))
+
+
+def evaluation_batch(recipe: Recipe) -> int:
+    """Images that are evaluated at a time: on a GPU no more than training has room for."""
+    return 256 if recipe.backend == "numpy" else min(256, -(-recipe.batch_size // accumulation(recipe)))
 
 
 def training_loss(recipe: Recipe) -> LossFunction:

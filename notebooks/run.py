@@ -22,6 +22,8 @@ try:
     from tools import index, pairs
     from tools.execution import Result, execute
 except ModuleNotFoundError as missing:
+    if __name__ != "__main__":
+        raise
     sys.exit(f'{missing.name} is not installed: python -m pip install -e ".[notebooks]"')
 
 HERE = Path(__file__).resolve().parent

@@ -3,26 +3,34 @@ to."""
 
 import contextlib
 import dataclasses
+import gc
+import sys
+import types
 
 import numpy as np
 import pytest
 import standin_cupy
+from devices import assert_equal
 
 from minivit import functional as F
 from minivit import runs
 from minivit.backend import get_namespace, kernels
+from minivit.backend.cupy_kernels import cublaslt
+from minivit.backend.cupy_kernels.flat import FlatParameters
+from minivit.backend.cupy_kernels.launch import Launcher, kernel
 from minivit.backend.precision import precision, products
 from minivit.backend.workers import Workers
 from minivit.data import ArrayDataset
-from minivit.device_step import WARM_UP, DeviceStep, RandomFeed
-from minivit.draws import ImageDraws
+from minivit.device_step import WARM_UP, DeviceStep
+from minivit.draws import ImageDraws, RandomFeed
 from minivit.errors import BackendError, NonFiniteError
 from minivit.models import ViT, ViTConfig
+from minivit.models.positions import patch_positions
 from minivit.optim import EMA, SGD, AdamW, warmup_cosine
 from minivit.recipes import Recipe
 from minivit.step import step
 from minivit.tensor import Tensor
-from minivit.trainer import Trainer, evaluate
+from minivit.trainer import Trainer, evaluate, evaluation_batch
 
 CONFIG = ViTConfig(image_size=8, patch_size=4, width=32, depth=2, heads=2, num_classes=3, mlp_width=40)
 NOISY = dataclasses.replace(CONFIG, dropout=0.1, attention_dropout=0.1, drop_path=0.3)
@@ -273,12 +281,13 @@ def _no_memory():
     raise MemoryError
 
 
-def test_too_little_memory_ends_in_one_line_that_says_what_fits():
+def test_too_little_memory_ends_in_one_line_that_says_what_fits(monkeypatch):
     with standin_cupy.installed() as cupy:
         recipe = dataclasses.replace(RECIPE, backend="cupy", batch_size=24, graph=False)
         trainer = Trainer(recipe, dataset(), None, None)
-        pool = cupy.get_default_memory_pool()
-        pool.set_limit(size=pool.used_bytes() + 30 * trainer.device_step.flat.data.nbytes)
+        taken = standin_cupy.machine.memory - cupy.cuda.runtime.memGetInfo()[0]
+        room = taken + cublaslt.WORKSPACE_BYTES + 5 * trainer.device_step.flat.data.nbytes
+        monkeypatch.setattr(standin_cupy.machine, "memory", room)
         with pytest.raises(BackendError, match=r"batch of 24; .* about \d+ images would fit .* --accumulate") as caught:
             for _ in trainer.run():
                 pass
@@ -302,3 +311,241 @@ def test_reference_and_fused_kernels_learn_the_same(cupy):
     fused = model(images).data.get()
     with kernels("reference"):
         np.testing.assert_allclose(model(images).data.get(), fused, rtol=1e-4, atol=1e-5)
+
+
+# the GPU's memory
+
+
+def taken(cupy):
+    free, total = cupy.cuda.runtime.memGetInfo()
+    return total - free
+
+
+@pytest.mark.parametrize("position", ["learned", "sincos2d"])
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_models_trained_one_after_another_hold_the_memory_of_one(position, steps):
+    """Once a model is gone, nothing of it is in use, and what is kept for the next one does not grow. Stopped before
+    the recording, or after it."""
+    model = dataclasses.replace(NOISY, position=position)
+    with standin_cupy.installed() as cupy:
+        default, held = cupy.get_default_memory_pool(), []
+        patch_positions(ViT(model).to("cupy"))  # a table of fixed positions stays
+        gc.collect()
+        used = default.used_bytes()
+        for _ in range(3):
+            train(dataclasses.replace(RECIPE, model=model, backend="cupy", steps=steps))
+            gc.collect()
+            assert default.used_bytes() == used
+            held.append(taken(cupy) - used)
+        assert held == [held[0]] * 3
+        default.free_all_blocks()
+        assert taken(cupy) == used
+
+
+def test_a_step_that_cannot_be_recorded_gives_back_what_the_recording_took():
+    with standin_cupy.installed() as cupy:
+        model, optimizer, _ = parts(CONFIG, "cupy")
+        device_step = DeviceStep(model, optimizer, lambda y, labels: _read_loss(F.cross_entropy(y, labels)))
+        for i in range(WARM_UP):
+            device_step(cupy.asarray(IMAGES[i]), cupy.asarray(LABELS[i]))
+        assert device_step.pool_bytes() > 0
+        with pytest.warns(UserWarning, match="runs without"):
+            device_step(cupy.asarray(IMAGES[2]), cupy.asarray(LABELS[2]))
+        assert device_step.pool_bytes() == 0
+
+
+def _read_loss(loss):
+    assert loss.item() > 0
+    return loss
+
+
+def test_the_cause_is_told_first_of_what_broke_a_recording():
+    def curious(logits, labels):
+        try:
+            return _read_loss(F.cross_entropy(logits, labels))
+        except RuntimeError as error:
+            raise ValueError("what was made of it") from error
+
+    with standin_cupy.installed() as cupy:
+        model, optimizer, _ = parts(CONFIG, "cupy")
+        device_step = DeviceStep(model, optimizer, curious)
+        images, labels = cupy.asarray(IMAGES[0]), cupy.asarray(LABELS[0])
+        for _ in range(WARM_UP):
+            device_step(images, labels)
+        with pytest.warns(UserWarning, match=r"item.*; then what was made of it; then cudaErrorStreamCaptureInv"):
+            device_step(images, labels)
+
+
+FULL = [
+    MemoryError(),
+    standin_cupy.cupy.cuda.memory.OutOfMemoryError(512, 0),
+    standin_cupy.cupy.cuda.runtime.CUDARuntimeError("cudaErrorMemoryAllocation: out of memory"),
+    standin_cupy.cupy.cuda.driver.CUDADriverError("CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
+    RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
+    RuntimeError("CURAND_STATUS_ALLOCATION_FAILED"),
+    RuntimeError("NVRTC_ERROR_OUT_OF_MEMORY (1)"),
+    BackendError("cublasLtMatmul failed with CUBLAS_STATUS_ALLOC_FAILED: 1 products"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=repr)
+def test_every_word_for_too_little_memory_is_understood(error, monkeypatch):
+    with standin_cupy.installed():
+        trainer = Trainer(dataclasses.replace(RECIPE, backend="cupy"), dataset(), None, None)
+        monkeypatch.setattr(trainer.device_step, "_update", _raising(error))
+        with pytest.raises(BackendError, match=r"^out of GPU memory with a batch of 6"):
+            next(trainer.run())
+
+
+def test_other_errors_are_no_lack_of_memory(monkeypatch):
+    with standin_cupy.installed() as cupy:
+        trainer = Trainer(dataclasses.replace(RECIPE, backend="cupy"), dataset(), None, None)
+        error = cupy.cuda.runtime.CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
+        monkeypatch.setattr(trainer.device_step, "_update", _raising(error))
+        with pytest.raises(type(error), match="IllegalAddress"):
+            next(trainer.run())
+
+
+def _raising(error):
+    def update():
+        raise error
+
+    return update
+
+
+@pytest.mark.parametrize("call", range(4))
+@pytest.mark.parametrize("place", ["_receive", "_forward_backward"])
+def test_memory_that_others_do_not_need_is_had_by_a_second_try(place, call, monkeypatch):
+    """What another pool had kept; the step tried again is the step."""
+    expected, *_ = on_numpy(NOISY)
+    with standin_cupy.installed() as cupy:
+        model, optimizer, ema = parts(NOISY, "cupy")
+        device_step = DeviceStep(model, optimizer, F.cross_entropy, 1.0, ema, accumulate=1, graph=call == 1)
+        found, inner, calls = [], getattr(device_step, place), []
+
+        def fails_at_the_end(*arguments):
+            outcome = inner(*arguments)
+            calls.append(1)
+            if len(calls) == call + 1:
+                raise MemoryError
+            return outcome
+
+        monkeypatch.setattr(device_step, place, fails_at_the_end)
+        for images, labels in zip(IMAGES, LABELS, strict=True):
+            device_step(cupy.asarray(images), cupy.asarray(labels), seed=(len(found), 7))
+            found.append(device_step.read()[0])
+        assert len(calls) > call + 1
+    assert_same_results(found, expected, 1e-5)
+
+
+def test_what_evaluation_had_is_there_for_the_steps():
+    with standin_cupy.installed() as cupy:
+        trainer = Trainer(dataclasses.replace(RECIPE, backend="cupy"), dataset(), dataset(9), None)
+        default = cupy.get_default_memory_pool()
+        for progress in trainer.run():
+            if progress.metrics:
+                assert default.free_bytes() == 0
+
+
+@pytest.mark.parametrize(("batch", "accumulate", "expected"), [(8, 1, 8), (1024, 1, 256), (64, 8, 8), (9, 2, 5)])
+def test_no_more_images_are_evaluated_at_a_time_than_trained_with(batch, accumulate, expected):
+    recipe = dataclasses.replace(RECIPE, batch_size=batch, accumulate=accumulate)
+    assert evaluation_batch(dataclasses.replace(recipe, backend="cupy")) == expected
+    assert evaluation_batch(recipe) == 256
+
+
+# streams and devices
+
+
+def test_two_runs_take_turns_and_either_may_end_first():
+    with standin_cupy.installed() as cupy:
+        null = cupy.cuda.get_current_stream()
+        trainers = [Trainer(dataclasses.replace(RECIPE, backend="cupy"), dataset(), None, None) for _ in range(2)]
+        first, second = (trainer.run() for trainer in trainers)
+        streams = []
+        inner = trainers[1].device_step._receive
+        trainers[1].device_step._receive = lambda *a: streams.append(cupy.cuda.get_current_stream()) or inner(*a)
+        next(first), next(second)
+        assert cupy.cuda.get_current_stream() == null
+        first.close()
+        losses = [progress.loss for progress in second]
+        assert len(losses) == RECIPE.steps - 1
+        assert set(streams) == {trainers[1].device_step.stream}
+        second.close()
+        assert cupy.cuda.get_current_stream() == null
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_what_follows_a_step_comes_after_it(failing, monkeypatch):
+    """Work on the stream that was current before waits for the step's, also if that ended in an error."""
+    with standin_cupy.installed() as cupy:
+        *_, device_step = on_device(cupy, CONFIG, steps=1)
+        null, waits = cupy.cuda.get_current_stream(), []
+        wait = type(null).wait_event
+        monkeypatch.setattr(type(null), "wait_event", lambda self, event: waits.append(self) or wait(self, event))
+        if failing:
+            monkeypatch.setattr(device_step, "_update", _raising(KeyError("a loss")))
+        with pytest.raises(KeyError) if failing else contextlib.nullcontext():
+            device_step(cupy.asarray(IMAGES[1]), cupy.asarray(LABELS[1]))
+        assert waits == [device_step.stream, null]
+        assert cupy.cuda.get_current_stream() == null
+
+
+def test_another_cupy_in_this_process_gets_kernels_of_its_own():
+    """Such as the stand-in after the real one: nothing that was made for one is used with the other."""
+    with standin_cupy.installed() as cupy, pytest.MonkeyPatch.context() as patch:
+        on_device(cupy, CONFIG, steps=1)
+        other = types.ModuleType("cupy")
+        vars(other).update({name: getattr(cupy, name) for name in ("ndarray", "cuda", "RawModule", *USED)})
+        compiled = []
+        other.RawModule = lambda code, **options: compiled.append(code) or cupy.RawModule(code=code, **options)
+        patch.setitem(sys.modules, "cupy", other)
+        flat = FlatParameters([cupy.ones(3, "float32")], [True])
+        flat.gather([cupy.ones(3, "float32")], 1.0)
+        flat.adamw(cupy.zeros(flat.size, "float32"), cupy.zeros(flat.size, "float32"))
+        assert compiled
+
+
+USED = ("empty", "zeros", "asarray", "float32")
+
+
+def test_tables_of_positions_belong_to_a_device_and_stay():
+    config = dataclasses.replace(CONFIG, position="sincos2d")
+    with standin_cupy.installed(capabilities=((9, 0), (8, 6))) as cupy:
+        models = [ViT(config).to("cupy").eval()]
+        with cupy.cuda.Device(1):
+            models.append(ViT(config).to("cupy").eval())
+        tables = []
+        for number, model in enumerate(models):
+            with cupy.cuda.Device(number):
+                tables.append(patch_positions(model).data)
+                assert tables[-1].device.id == number
+                for width in range(4, 40, 4):  # of other models
+                    patch_positions(ViT(dataclasses.replace(config, width=width, heads=1)).to("cupy"))
+                assert patch_positions(model).data is tables[-1]
+        assert_equal(tables[0], tables[1])
+        assert patch_positions(models[0].to("numpy")).data.dtype == "float32"
+        assert models[0].state_dict().keys() == ViT(config).state_dict().keys()
+
+
+def test_how_many_blocks_run_at_a_time_is_asked_of_each_device(monkeypatch):
+    multiprocessors = {0: 132, 1: 20}
+    with standin_cupy.installed(capabilities=((9, 0), (7, 5))) as cupy:
+        monkeypatch.setattr(cupy.cuda.runtime, "deviceGetAttribute", lambda attribute, device: multiprocessors[device])
+        launcher = Launcher(kernel("optimizer.cu", "clip", MAX_TENSORS=170).function, "clip", cupy)
+        found = []
+        for number in multiprocessors:
+            with cupy.cuda.Device(number):
+                found.append(launcher.blocks(10**6, 1024))
+    assert found[0] * 20 == found[1] * 132
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_a_gpu_without_a_precision_is_told_before_anything_is_written(precision, tmp_path):
+    with standin_cupy.installed(capabilities=((7, 5),)):
+        recipe = dataclasses.replace(RECIPE, backend="cupy", precision=precision)
+        with pytest.raises(BackendError, match=r"8.0, and this one has 7.5: .* --precision float32"):
+            Trainer(recipe, dataset(), None, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        metrics, _ = train(dataclasses.replace(recipe, precision="float32", steps=4))
+        assert metrics

@@ -92,6 +92,24 @@ def test_what_is_installed_trains(dist, tmp_path):
     assert {"config.json", "checkpoint.npz", "curves.png"} <= set(os.listdir(tmp_path / "run"))
 
 
+def test_an_editable_install_is_found_from_the_folder_that_holds_the_clone(tmp_path):
+    if too_old("setuptools", TOOLS["setuptools"]):
+        pytest.skip(f"the extra dev lacks setuptools>={TOOLS['setuptools']}")
+    clone = tmp_path / "minivit"  # a script beside it sees this folder first, which is no package
+    shutil.copytree(ROOT / "minivit", clone / "minivit", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in BESIDE:
+        shutil.copy(ROOT / name, clone)
+    run("-c", f"from setuptools import build_meta; build_meta.build_editable({str(tmp_path)!r})", folder=clone)
+    site = tmp_path / "site"
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        archive.extractall(site)
+    code = (
+        f"import site; site.addsitedir({str(site)!r}); from minivit import ViT; import minivit; print(minivit.__file__)"
+    )
+    said = run("-c", code, folder=tmp_path, PYTHONPATH="")
+    assert str(clone / "minivit" / "__init__.py") in said
+
+
 # One version, which only minivit/__init__.py says, and what is written about its release
 
 

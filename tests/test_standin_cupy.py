@@ -169,6 +169,106 @@ def test_new_memory_is_poisoned_and_aligned(cupy):
     assert np.isnan(cupy.empty_like(x).get()).all()
 
 
+def test_pools_share_nothing_and_keep_what_they_hold(cupy):
+    def taken():
+        free, total = cupy.cuda.runtime.memGetInfo()
+        return total - free
+
+    pool, default = cupy.cuda.MemoryPool(), cupy.get_default_memory_pool()
+    begin = taken()
+    with cupy.cuda.using_allocator(pool.malloc):
+        x = cupy.zeros(100)
+    del x
+    assert taken() == begin + 1024
+    default.free_all_blocks()
+    y = cupy.zeros(100)
+    assert taken() == begin + 2048  # not what the other pool does not need
+    with cupy.cuda.Stream(non_blocking=True):
+        del y
+        z = cupy.zeros(100)  # nor what was used on another stream
+    assert taken() == begin + 3072
+    del z
+    default.free_all_blocks()
+    assert taken() == begin + 1024
+    del pool
+    assert taken() == begin + 1024  # for good
+
+
+def test_a_graph_whose_pool_gave_its_memory_back_is_found(cupy, stream):
+    pool, x = cupy.cuda.MemoryPool(), cupy.ones(3)
+    result = cupy.zeros(3)
+    with stream, cupy.cuda.using_allocator(pool.malloc):
+        stream.begin_capture()
+        constant = x * 2
+        result[...] = constant
+        del constant
+        graph = stream.end_capture()
+    graph.launch()
+    assert result.tolist() == [2, 2, 2]
+    assert pool.free_bytes() == 512  # it seems to be of no use
+    pool.free_all_blocks()
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="IllegalAddress"):
+        graph.launch()
+
+
+def test_streams_are_entered_and_left_as_a_stack(cupy):
+    first, second = cupy.cuda.Stream(non_blocking=True), cupy.cuda.Stream(non_blocking=True)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert cupy.cuda.get_current_stream() == first  # the second was left
+    second.__exit__(None, None, None)
+    assert cupy.cuda.get_current_stream() == cupy.cuda.Stream.null
+
+
+# machines
+
+
+def test_an_older_gpu_refuses_bfloat16_and_gives_less_memory():
+    pytest.importorskip("cuda_on_cpu")
+    with standin_cupy.installed(capabilities=((7, 5),)) as cupy:
+        assert cupy.cuda.Device().compute_capability == "75"
+        code = "#define T bf16\n" + SOURCE
+        with pytest.raises(Exception, match=r"requires .target sm_80"):
+            cupy.RawModule(code=code).compile()
+        kernel = cupy.RawModule(code=SOURCE).get_function("scale")
+        with pytest.raises(cupy.cuda.driver.CUDADriverError):
+            kernel.max_dynamic_shared_size_bytes = 65 << 10
+
+
+@pytest.mark.parametrize("versions", [{"cupy": "13.6.0"}, {"numpy": "2.0.2"}], ids=str)
+def test_versions_without_bfloat16(versions):
+    with standin_cupy.installed(**versions) as cupy:
+        assert versions.items() <= {"cupy": cupy.__version__, "numpy": np.__version__}.items()
+        with pytest.raises(ValueError, match="Unsupported dtype bfloat16"):
+            cupy.zeros(2, ml_dtypes.bfloat16)
+        cupy.zeros(2)
+
+
+def test_libraries_of_cuda_that_are_missing():
+    with standin_cupy.installed(missing=("nvrtc", "cublas"), cuda=12) as cupy:
+        x = cupy.asarray(X)
+        for use, name in ((lambda: cupy.exp(x), "nvrtc"), (cupy.RawModule(code=SOURCE).compile, "nvrtc")):
+            with pytest.raises(RuntimeError, match=rf"lib{name}.so.12"):
+                use()
+        with pytest.raises(RuntimeError, match=r"libcublas.so.12"):
+            _ = x @ x.T
+    assert cupy.cuda.runtime.runtimeGetVersion() == 13000
+
+
+def test_arrays_of_another_device_are_no_place_for_a_kernel():
+    pytest.importorskip("cuda_on_cpu")
+    with standin_cupy.installed(capabilities=((9, 0), (7, 5))) as cupy:
+        kernel = cupy.RawModule(code=SOURCE).get_function("scale")
+        x = cupy.ones(3, "float32")
+        with cupy.cuda.Device(1) as device:
+            assert device.compute_capability == "75"
+            assert x.device != cupy.ones(3).device == device
+            with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="IllegalAddress"):
+                kernel((1,), (32,), (x, x, np.float32(2), np.int32(3)))
+        assert cupy.cuda.Device().id == 0
+
+
 def test_a_pool_runs_out_and_counts(cupy):
     pool = cupy.cuda.MemoryPool()
     pool.set_limit(size=1024)
@@ -225,10 +325,17 @@ def test_what_cannot_be_captured(cupy, x, stream):
         lambda: x[[0, 1]], lambda: x[x > 0], stream.synchronize, lambda: cupy.nonzero(x),
     ]  # fmt: skip
     with stream:
-        stream.begin_capture()
         for use in refused:
-            with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="Capture"):
+            stream.begin_capture()
+            with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="CaptureUnsupported"):
                 use()
+            for next_use in (stream.is_capturing, lambda: x + 1):
+                with pytest.raises(RuntimeError, match=r"Invalidated|invalidated"):
+                    next_use()
+            with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="CaptureInvalidated"):
+                stream.end_capture()
+            assert not stream.is_capturing()
+        stream.begin_capture()
         for use in (lambda: x @ x.T, lambda: cupy.vdot(x, x), lambda: cupy.einsum("ij->i", x)):
             with pytest.raises(NotImplementedError, match="cuBLAS"):
                 use()

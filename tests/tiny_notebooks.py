@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tools import pairs
+import pytest
+
+pairs = pytest.importorskip("tools.pairs")
 
 TITLE = "# %% [markdown]\n# # Tiny\n#\n# **Budget:** 30 s of CPU time (fast mode 20 s).\n"
 

@@ -5,6 +5,7 @@ setting, so one process can use both. Data crosses between devices only in `asar
 """
 
 import importlib
+import re
 from typing import Any
 
 import numpy as np
@@ -58,18 +59,59 @@ def _load_cupy() -> Any:
     except ImportError as error:
         raise BackendError(
             "backend cupy: CuPy is not installed; install it for your CUDA version with "
-            "`pip install cupy-cuda13x ml_dtypes` (or cupy-cuda12x), or use --backend numpy"
+            f"`{cupy_command(13)}` (or cuda12x), or use --backend numpy"
         ) from error
+    except Exception as error:  # built for another NumPy, for instance
+        raise BackendError(f"backend cupy: CuPy is broken ({first_line(error)}); use --backend numpy") from error
+    if cupy.ndarray not in _NAMESPACES:
+        _try_out(cupy)
+        register_array_type(cupy.ndarray, cupy)
+        importlib.import_module("minivit.backend.cupy_kernels").register(cupy)
+    return cupy
+
+
+def _try_out(cupy: Any) -> None:
+    """Raise BackendError for a CuPy that is too old, without a GPU, or without what it compiles kernels with."""
     try:
         if cupy.cuda.runtime.getDeviceCount() < 1:
             raise RuntimeError("no CUDA device is visible")
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BackendError(f"backend cupy: no GPU can be used ({reason}); use --backend numpy") from error
-    if cupy.ndarray not in _NAMESPACES:
-        register_array_type(cupy.ndarray, cupy)
-        importlib.import_module("minivit.backend.cupy_kernels").register(cupy)
-    return cupy
+        raise BackendError(f"backend cupy: no GPU can be used ({first_line(error)}); use --backend numpy") from error
+    command = cupy_command(cupy.cuda.runtime.runtimeGetVersion() // 1000)
+    if version_numbers(cupy.__version__) < CUPY:
+        raise BackendError(
+            f"backend cupy: CuPy {cupy.__version__} is too old, {CUPY[0]}: `{command}`; or use --backend numpy"
+        )
+    try:
+        cupy.arange(2)  # a kernel that needs CUDA's compiler and headers
+    except Exception as error:
+        raise BackendError(
+            f"backend cupy: no kernel runs on the GPU ({first_line(error)}); if CUDA lacks a part: `{command}`; "
+            "or use --backend numpy"
+        ) from error
+
+
+CUPY, NUMPY = (14,), (2, 1, 2)  # the first CuPy with bfloat16, and the first NumPy with which it has it
+
+
+def cupy_command(cuda: int) -> str:
+    """What installs CuPy for this major version of CUDA, with what it needs of CUDA itself."""
+    return f'pip install "cupy-cuda{cuda}x[ctk]>={CUPY[0]}" "numpy>={".".join(map(str, NUMPY))}" ml_dtypes'
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """(14, 0) of "14.0.0rc1": the numbers in front, to be compared."""
+    return tuple(map(int, re.match(r"[\d.]*\d|", version)[0].split("."))) if version[:1].isdigit() else ()  # type: ignore[index]
+
+
+def is_of_gpu(error: BaseException) -> bool:
+    """Whether CuPy or a library of CUDA has raised an error, of any kind, for reasons of their own."""
+    return type(error).__module__.partition(".")[0] in ("cupy", "cupy_backends", "cupyx", "cuda")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, shortly; its kind if it says nothing."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
 
 
 def asarray(x: Any, backend: str = "numpy", dtype: Any = None) -> Array:

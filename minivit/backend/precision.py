@@ -9,6 +9,7 @@ gives the same numbers, slowly, so that what mixed precision does to a run can b
 """
 
 import contextlib
+import functools
 import importlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -16,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from minivit.backend.arrays import Array
+from minivit.backend.arrays import NUMPY, Array, version_numbers
 from minivit.errors import BackendError
 
 PRECISIONS = ("float32", "float64", "tf32", "bf16")
 _PRODUCTS: ContextVar[str] = ContextVar("products", default="full")
+_WIDE: ContextVar[bool] = ContextVar("wide", default=False)
 
 # Of each op that works in bf16: which arguments are rounded, and which of its gradients. Its value always is.
 # Parameters come and their gradients leave in float32: the update would be lost in 8 bits.
@@ -51,11 +53,29 @@ def products() -> str:
     return _PRODUCTS.get()
 
 
+@contextlib.contextmanager
+def wide_results() -> Iterator[None]:
+    """Within this context (and this thread) `linear` rounds its factors, but gives float32 in any precision."""
+    token = _WIDE.set(True)
+    try:
+        yield
+    finally:
+        _WIDE.reset(token)
+
+
+def results_are_wide() -> bool:
+    """Whether that is so here and now."""
+    return _WIDE.get()
+
+
 def rounded(op_name: str, function: Callable) -> Callable:
     """`function`, an op or kernel on NumPy arrays, as it would work in bf16; itself if it is none of `NARROW`."""
     if op_name not in NARROW:
         return function
     inputs, gradients = NARROW[op_name]
+    wide = op_name == "linear" and results_are_wide()
+    inputs = inputs[:2] if wide else inputs
+    round_result = (lambda y: y) if wide else round_bf16
 
     def narrow(*values, **params):
         result = function(*(round_bf16(x) if i in inputs else x for i, x in enumerate(values)), **params)
@@ -63,13 +83,13 @@ def rounded(op_name: str, function: Callable) -> Callable:
             return result
         y, vjp = result
         if vjp is None:
-            return round_bf16(y), None
+            return round_result(y), None
 
         def rounded_vjp(g):
             found = vjp(round_bf16(g))
             return tuple(round_bf16(d) if i in gradients else d for i, d in enumerate(found))
 
-        return round_bf16(y), rounded_vjp
+        return round_result(y), rounded_vjp
 
     return narrow
 
@@ -88,8 +108,26 @@ def round_bf16(x: Any) -> Any:
     return y
 
 
+def require(name: str) -> None:
+    """Raise BackendError, with what to use instead, unless the current GPU and its libraries have this precision."""
+    if lacking := _lacking(name, importlib.import_module("cupy").cuda.Device().compute_capability, np.__version__):
+        raise BackendError(f"precision {name} on a GPU needs {lacking}, or use --precision float32, or --backend numpy")
+
+
+@functools.cache
+def _lacking(name: str, capability: str, numpy_version: str) -> str | None:
+    """What is missing on a GPU of this compute capability ("75" is 7.5)."""
+    if name in ("tf32", "bf16") and int(capability) < 80:
+        return f"compute capability 8.0, and this one has {capability[:-1]}.{capability[-1]}: choose another GPU"
+    if name == "bf16" and version_numbers(numpy_version) < NUMPY:
+        needed = ".".join(map(str, NUMPY))
+        return f'NumPy {needed}, this is {numpy_version}: pip install "numpy>={needed}"'
+    return None
+
+
 def bfloat16() -> np.dtype:
-    """The dtype of bfloat16 arrays. Raises BackendError if the package that defines it is missing."""
+    """The dtype of bfloat16 arrays on the current GPU. Raises BackendError where it, or a library, has no such type."""
+    require("bf16")
     try:
         return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
     except ImportError as error:

@@ -197,7 +197,8 @@ def machine(backend: str, options: Mapping[str, Any]) -> str:
     """What was measured on."""
     if backend == "numpy":
         return f"{available_cores()} cores"
-    properties = get_namespace("cupy").cuda.runtime.getDeviceProperties(0)
+    runtime = get_namespace("cupy").cuda.runtime
+    properties = runtime.getDeviceProperties(runtime.getDevice())
     return f"{properties['name'].decode()}, {options['precision']}"
 
 

@@ -15,10 +15,13 @@ def as_the_digits(image: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """The image cropped, inverted and stretched in contrast where it needs that, and what was done, in words.
 
     image: uint8 (height, width, 1).   Nothing is done to one of the digits' own size, nor where it is not clear which
-    pixels are ink and which background: where grey values are no two groups, or the edges are partly ink.
+    pixels are ink and which background: where grey values are no two groups, or the edges are partly ink. Where all
+    pixels are the same, the words say so: it may be white on a transparent ground, which is read as white.
     """
     done: list[str] = []
     grey = image[..., 0]
+    if max(grey.shape) > SIDE and grey.min() == grey.max():
+        return image, ["nothing is drawn on it: it is of one colour"]
     threshold, clarity = two_groups(grey)
     if max(grey.shape) <= SIDE or clarity < CLEAR:
         return image, done

@@ -94,6 +94,8 @@ def pulled_back(op: Any, *args: Any, g: Any, allowed: Collection[str] | None = N
         return value, tuple(gradients)
     if len(args) == 1:
         return value, (gradients,)
+    if isinstance(gradients, np.ndarray) and gradients.shape[:1] == (len(args),):  # stacked
+        return value, tuple(gradients)
     raise Wrong(f"`vjp(g)` should return a tuple of {len(args)} gradients, it returned {kind(gradients)}.")
 
 

@@ -3,6 +3,8 @@
 import functools
 from typing import Any
 
+import numpy as np
+
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.models.config import ViTConfig
@@ -42,7 +44,12 @@ def patch_positions(model: Any) -> Tensor | None:
     return None
 
 
-@functools.lru_cache(maxsize=8)
 def _sincos_table(grid: tuple[int, int], width: int, xp: Any, dtype: Any) -> Array:
-    """On the device of `xp`, where it stays: a step that is captured there cannot copy anything from the host."""
+    """On the current device of `xp`, where it stays for good: a step that is recorded there can copy nothing from the
+    host, and reads the table again and again."""
+    return _kept_table(grid, width, xp, dtype, 0 if xp is np else xp.cuda.Device().id)
+
+
+@functools.cache
+def _kept_table(grid: tuple[int, int], width: int, xp: Any, dtype: Any, device: int) -> Array:
     return xp.asarray(sincos_2d(grid, width), dtype=dtype)

@@ -17,7 +17,8 @@ from minivit.backend.arrays import asarray_like
 from minivit.errors import ConfigError
 from minivit.fields import settle
 from minivit.models.config import size_pair
-from minivit.nn import Linear, Module
+from minivit.models.head import Head
+from minivit.nn import Module
 from minivit.nn import initialisers as init
 from minivit.nn.convolution import GroupNorm, StdConv
 from minivit.nn.layers import Rng, Tap
@@ -135,7 +136,7 @@ class ResNet(Module):
                 channels = 4 * width * 2**stage
         self.norm = GroupNorm(channels, groups, dtype)
         if config.num_classes:
-            self.head = Linear(channels, config.num_classes, rng, dtype, weight=init.zeros)
+            self.head = Head(channels, config.num_classes, rng, dtype, weight=init.zeros)
         for name, tensor in self.named_parameters():
             tensor.name = name
 

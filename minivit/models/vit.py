@@ -11,6 +11,7 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.backend.arrays import asarray_like
 from minivit.models.config import ViTConfig
+from minivit.models.head import Head
 from minivit.models.hybrid import ResNetStem
 from minivit.models.positions import patch_positions, position_tables
 from minivit.nn import Dropout, EncoderBlock, LayerNorm, Linear, Module, PatchEmbed
@@ -66,10 +67,10 @@ class ViT(Module):
             self.pre_logits = Linear(features, config.representation_size, rng, dtype, weight=init.lecun_normal)
             features = config.representation_size
         if config.num_classes:
-            self.head = Linear(features, config.num_classes, rng, dtype, weight=init.zeros)
+            self.head = Head(features, config.num_classes, rng, dtype, weight=init.zeros)
             self.head.bias.data += config.head_bias
         if config.num_classes and config.distillation_token:
-            self.distillation_head = Linear(features, config.num_classes, rng, dtype, weight=init.zeros)
+            self.distillation_head = Head(features, config.num_classes, rng, dtype, weight=init.zeros)
         for name, tensor in self.named_parameters():
             tensor.name = name
 

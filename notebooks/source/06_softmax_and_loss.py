@@ -579,7 +579,7 @@ check("6.4", temperature_gradients)
 # **6.5 (an hour).** With features $x$ of shape $(B, D)$ and a head $W$ of shape $(D, K)$, the logits $xW$ have $BK$ entries: with
 # the paper's batch of $B = 4096$ and $K = 21843$ these are more numbers than the 86 million parameters of ViT-Base (Table 1).
 # Compute the loss and both gradients from **blocks of classes**, so that no array has more than $B \cdot$ `block` entries apart
-# from those with the size of $x$ or $W$. The checker measures the memory. Hint: go over the blocks twice. What must be known
+# from those with the size of $x$ or $W$, for logits of any size, as in 6.1. The checker measures the memory. Hint: go over the blocks twice. What must be known
 # after the first time?
 
 

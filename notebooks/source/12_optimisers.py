@@ -513,7 +513,7 @@ check("12.1", first_update)
 
 # %%
 def clip_two(a, b, max_norm):
-    """a, b: arrays of any shapes -> the two clipped arrays, as a tuple"""
+    """a, b: arrays of any shapes, even zeros -> the two clipped arrays, as a tuple"""
     ...  # your answer here
 
 

@@ -18,6 +18,7 @@ SUCCESS, NOT_INITIALIZED, INVALID_VALUE, EXECUTION_FAILED, INTERNAL_ERROR, NOT_S
 NAMES = {
     0: b"CUBLAS_STATUS_SUCCESS",
     1: b"CUBLAS_STATUS_NOT_INITIALIZED",
+    3: b"CUBLAS_STATUS_ALLOC_FAILED",
     7: b"CUBLAS_STATUS_INVALID_VALUE",
     13: b"CUBLAS_STATUS_EXECUTION_FAILED",
     14: b"CUBLAS_STATUS_INTERNAL_ERROR",
@@ -92,7 +93,7 @@ class FakeCublasLt:
     ):
         self.allowed, self.enqueue = allowed, enqueue
         self.declines: Callable[[dict[str, Any]], bool] = lambda description: False
-        self.starts = True
+        self.starts, self.start_status = True, SUCCESS
         self.refused: set[int] = set()
         self.errors: list[BaseException] = []
         self.launches: list[tuple[int, ...]] = []
@@ -142,6 +143,7 @@ class FakeCublasLt:
 
     def _Create(self, where):
         require(self.starts, NOT_INITIALIZED)
+        require(self.start_status == SUCCESS, self.start_status)
         self._new(where, "handle")
 
     def _MatmulDescCreate(self, where, compute, scale):

@@ -1,6 +1,9 @@
 """Which library an array belongs to, and choosing one by name. CuPy is played by the stand-in."""
 
+import importlib
 import sys
+import tomllib
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 import standin_cupy
 
 from minivit.backend import asarray, get_namespace, is_array, register_array_type, to_numpy, xp_of
-from minivit.backend.arrays import asarray_like
+from minivit.backend.arrays import asarray_like, cupy_command
 from minivit.backend.kernels import find
 from minivit.errors import BackendError
 
@@ -75,7 +78,7 @@ def one_line_refusal(*words):
 
 def test_cupy_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    one_line_refusal("not installed", "pip install cupy-cuda13x", "cuda12")
+    one_line_refusal("not installed", 'pip install "cupy-cuda13x[ctk]', "cuda12")
     assert get_namespace("auto") is np
 
 
@@ -92,6 +95,48 @@ def test_cupy_without_a_driver(cupy, monkeypatch):
     monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", fail)
     one_line_refusal("(libcuda.so.1: cannot open)")
     assert get_namespace("auto") is np
+
+
+@pytest.mark.parametrize(
+    ("machine", "words"),
+    [
+        ({"missing": ("nvrtc",)}, ("libnvrtc.so.13", '`pip install "cupy-cuda13x[ctk]>=14"')),
+        ({"missing": ("nvrtc",), "cuda": 12}, ("libnvrtc.so.12", '`pip install "cupy-cuda12x[ctk]>=14"')),
+        ({"cupy": "13.6.0"}, ("CuPy 13.6.0 is too old", '`pip install "cupy-cuda13x[ctk]>=14"')),
+        ({"cupy": "9.0.0b1", "cuda": 12}, ("CuPy 9.0.0b1 is too old", "cupy-cuda12x[ctk]")),
+        ({"memory": 0}, ("Out of memory",)),
+    ],
+    ids=str,
+)
+def test_cupy_that_cannot_run_a_kernel(machine, words):
+    with standin_cupy.installed(**machine):
+        one_line_refusal(*words)
+        assert get_namespace("auto") is np
+
+
+@pytest.mark.parametrize("cuda", [12, 13])
+def test_the_extra_and_the_command_install_the_same(cuda):
+    """CuPy alone has no compiler and no cuBLAS, and with an older NumPy no bfloat16."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = {line.partition(">=")[0]: line for line in project["optional-dependencies"][f"cuda{cuda}"]}
+    _, cupy, _, numpy, _ = cupy_command(cuda).split('"')
+    assert (cupy, numpy) == (extra[f"cupy-cuda{cuda}x[ctk]"], extra["numpy"])
+    assert "ml_dtypes" in extra
+
+
+@pytest.mark.parametrize("version", ["14.0.0", "14.0.0rc1", "14.10", "15.0.0.dev0", "100.2"])
+def test_versions_of_cupy_that_are_new_enough(version):
+    with standin_cupy.installed(cupy=version) as module:
+        assert get_namespace("cupy") is module
+
+
+@pytest.mark.parametrize("error", [ValueError("numpy.dtype size changed\n..."), AttributeError(), RuntimeError("")])
+def test_cupy_that_cannot_be_imported(error, monkeypatch):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    one_line_refusal("CuPy is broken", (str(error).splitlines() or [type(error).__name__])[0])
 
 
 @pytest.mark.parametrize("name", ["torch", "", "NumPy"])

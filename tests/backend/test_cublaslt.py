@@ -1,9 +1,14 @@
 """How the CuPy backend uses cuBLASLt: what it launches, what it prepares once, and what happens where it cannot."""
 
+import gc
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import standin_cupy
 from backend.fake_cublaslt import FakeCublasLt, round_to_tf32
 from backend.product_checks import (
     BFLOAT16,
@@ -236,6 +241,75 @@ def test_the_library_can_be_switched_off(monkeypatch):
     monkeypatch.setenv("MINIVIT_CUBLASLT", "1")
     assert isinstance(cublaslt.library(), cublaslt.CublasLt)
     assert cublaslt.library_version() == "13.1.0"
+
+
+class Installed:
+    """A library that says which version it is."""
+
+    def __init__(self, version: int):
+        self.cublasLtGetVersion = lambda: version
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(
+    ("cuda", "libraries", "expected"),
+    [
+        (12, {"libcublasLt.so.13": 130100, "libcublasLt.so.12": 120405}, 120405),
+        (13, {"libcublasLt.so.13": 130100, "libcublasLt.so.12": 120405}, 130100),
+        (12, {"libcublasLt.so.13": 130100}, None),
+        (13, {"libcublasLt.so.12": 120405, "found": 120405}, None),
+        (12, {"libcublasLt.so.13": 130100, "found": 120100}, 120100),
+        (12, {"found": 130100, "wheel": 120800}, 120800),
+        (13, {"found": 130200}, 130200),
+    ],
+    ids=str,
+)
+def test_the_library_is_that_of_cupy_s_cuda(cuda, libraries, expected, monkeypatch, tmp_path):
+    """Whatever else is installed. "found": what NVIDIA's finder gives; "wheel": in site-packages."""
+    names = {"found": "/somewhere/libcublasLt", "wheel": str(tmp_path / f"nvidia/cublas/lib/libcublasLt.so.{cuda}")}
+    if "wheel" in libraries:
+        Path(names["wheel"]).parent.mkdir(parents=True)
+        Path(names["wheel"]).touch()
+    at = {names.get(name, name): Installed(version) for name, version in libraries.items()}
+
+    def load(name):
+        if name not in at:
+            raise OSError(name)
+        return at[name]
+
+    def find(name):
+        return SimpleNamespace(abs_path=names["found"])
+
+    with standin_cupy.installed(cuda=cuda), monkeypatch.context() as patch:
+        patch.setattr(cublaslt.ctypes, "CDLL", load)
+        patch.setattr(cublaslt.sys, "path", [str(tmp_path)])
+        patch.setitem(sys.modules, "cuda.pathfinder", SimpleNamespace(load_nvidia_dynamic_lib=find))
+        library = cublaslt._load()
+        assert (library and library.cublasLtGetVersion()) == expected
+
+
+def test_memory_that_is_short_when_cublaslt_starts_is_no_missing_library():
+    with through(functions := fake_library()):
+        functions.start_status = 3
+        x = cupy.asarray(numbers(3, 4))
+        with pytest.raises(BackendError, match="CUBLAS_STATUS_ALLOC_FAILED"):
+            product_module.product(x, x.T)
+        functions.start_status = 0
+        product_module.product(x, x.T)
+    assert functions.launches
+
+
+def test_scratch_memory_is_everybody_s_and_let_go_of_with_the_stream():
+    with through(fake_library()) as library:
+        x, pool, default = cupy.asarray(numbers(3, 4)), cupy.cuda.MemoryPool(), cupy.get_default_memory_pool()
+        gc.collect()  # of other tests
+        used = default.used_bytes()
+        with (stream := cupy.cuda.Stream(non_blocking=True)), cupy.cuda.using_allocator(pool.malloc):
+            product_module.product(x, x.T)
+        assert (pool.used_bytes(), default.used_bytes()) == (0, used + cublaslt.WORKSPACE_BYTES)
+        library.release(0, stream.ptr)
+        library.release(0, stream.ptr)
+        assert default.used_bytes() == used
 
 
 def test_an_error_names_the_problem():

@@ -33,6 +33,7 @@ def header(name: str) -> str:
 CONSTANTS = {
     "cublas_api.h": {
         "CUBLAS_STATUS_SUCCESS": api.SUCCESS,
+        "CUBLAS_STATUS_ALLOC_FAILED": api.ALLOC_FAILED,
         "CUBLAS_STATUS_NOT_SUPPORTED": api.NOT_SUPPORTED,
         "CUBLAS_COMPUTE_32F": api.COMPUTE_32F,
         "CUBLAS_COMPUTE_64F": api.COMPUTE_64F,

@@ -19,7 +19,7 @@ from minivit.trainer import Trainer
 REFUSED = {
     # options that do not exist or are no numbers
     "--nonsense 3": "unrecognized arguments: --nonsense 3",
-    "digits": "unrecognized arguments: digits",
+    "digits": "unrecognized arguments: digits; did you mean --data digits?",
     "--lr": "--lr: expected one argument",
     "--lr fast": "--lr: invalid float value: 'fast'",
     "--seed 1.5": "--seed: invalid int value: '1.5'",

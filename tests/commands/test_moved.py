@@ -45,7 +45,7 @@ def test_a_run_goes_on_from_everywhere(run, pets, command):
         ("visualize", "../a", "--figures", "confusion"),
     ):
         assert command(*argv).status == 0, argv
-    assert command("evaluate", "../a").out.startswith(f"folder:{pets} test: 4 images")
+    assert f"\nfolder:{pets} val: 4 images" in command("evaluate", "../a").out
 
 
 def test_data_that_has_moved(run, pets, command):
@@ -55,7 +55,7 @@ def test_data_that_has_moved(run, pets, command):
         assert f"{pets}: there is no such folder, and a was trained on it" in text
         assert "--data folder:PATH" in text
     options = ("--data", "folder:../moved pets")
-    assert command("evaluate", "a", *options).out.startswith(f"folder:{pets.parent / 'moved pets'} test: 4 images")
+    assert f"\nfolder:{pets.parent / 'moved pets'} val: 4 images" in command("evaluate", "a", *options).out
     assert command("visualize", "a", "--figures", "confusion", *options).status == 0
     assert stored(run)["data"] == f"folder:{pets}"
     assert command("train", "--resume", "a", *options).status == 0

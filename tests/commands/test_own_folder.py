@@ -112,6 +112,7 @@ def test_skipped_files_are_named_once_and_evaluate_skips_them_too(mine, command)
     assert len({line for line in lines[:10] if any(str(path) in line for path in bad)}) == 10
     counts = [int(number) for number in re.search(r"(\d+) training and (\d+) val images", result.out).groups()]
     assert sum(counts) == 18
+    assert "--val-share 0.3 --bad-images skip (docs" in result.out
     result = command("evaluate", "run")
     assert f" val: {counts[1]} images, " in result.out
     assert command("evaluate", "run", "--bad-images", "refuse").status == 2
@@ -141,9 +142,9 @@ def test_from_scratch_on_few_images_is_said(mine, trained, command, monkeypatch)
     assert "note: 21 images are few to learn from scratch" in out
     assert f"--init-from Ti/16 --data folder:{mine} --val-share 0.3" in out
     assert "note:" not in command("train", "--init-from", "run", "--steps", 2, "--out", "b").out
-    monkeypatch.setattr(train, "FEW_IMAGES", 21)
-    assert "note:" not in command(*again, "--out", "c").out
-    monkeypatch.undo()
+    with monkeypatch.context() as few:
+        few.setattr(train, "FEW_IMAGES", 21)
+        assert "note:" not in command(*again, "--out", "c").out
     assert "note:" not in command("train", "--steps", 1, "--depth", 1, "--width", 8, "--out", "d").out  # digits
 
 

@@ -1,6 +1,7 @@
 """predict: folders, files that cannot be read, tables for other programs, drawn digits."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from minivit import data, files, predict, runs
-from minivit.answers import PIECE, Task, classify
+from minivit.answers import PIECE, Task, classify, load_pretrained
 from minivit.models import ViT, ViTConfig, export
 
 
@@ -110,6 +111,20 @@ def test_a_drawn_digit_is_read_as_one_of_the_digits(tiny_run, command, monkeypat
     as_it_is = command("predict", tiny_run, "bright.png", "--as-is").out.splitlines()
     assert as_it_is[0] == "bright.png"
     assert as_it_is[1:] != bright[1:]
+
+
+def test_in_python_a_drawn_digit_is_what_the_command_says(tiny_run, command):
+    digit = data.load("digits", split="test")[3][0][..., 0]
+    large = np.kron(digit > 100, np.full((9, 9), 255)).astype(np.uint8)
+    Image.fromarray(255 - np.pad(large, 30)).save("drawn.png")
+    model = load_pretrained(tiny_run)
+    untouched = dataclasses.replace(model.task, drawn=False)
+    for options, task in (((), None), (("--as-is",), untouched)):
+        (said,) = json.loads(command("predict", tiny_run, "drawn.png", *options, "--json", "-").out)
+        expected = [(each["class"], pytest.approx(each["score"], abs=1e-5)) for each in said["classes"]]
+        for form in ("drawn.png", Image.open("drawn.png"), np.asarray(Image.open("drawn.png"))):
+            assert classify(model, form, task=task) == [expected]
+    assert classify(model, "drawn.png") != classify(model, "drawn.png", task=untouched)
 
 
 def test_images_of_other_runs_stay_as_they_are(pets, command, tmp_path):

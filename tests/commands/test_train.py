@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import standin_cupy
 from PIL import Image
+from standin_cupy.machine import DynamicLibNotFoundError
+from standin_cupy.raw import CompileException
 
 from minivit import cli, presets, runs, train
 from minivit.models.archive import read_npz
@@ -330,6 +332,15 @@ def test_killed_while_the_folder_was_made(tiny_run, train_tiny, same_bits):
     assert not Path("a.partial").exists()
 
 
+OF_A_GPU = [
+    (standin_cupy.cupy.cuda.runtime.CUDARuntimeError, "cudaErrorIllegalAddress: an illegal memory access"),
+    (standin_cupy.cupy.cuda.driver.CUDADriverError, "CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
+    (standin_cupy.cupy.cuda.driver.CUDADriverError, ""),
+    (CompileException, "\n".join(["ptxas: no"] * 130)),
+    (DynamicLibNotFoundError, 'Failure finding "libcublas.so.13"\nlistdir'),
+]
+
+
 def test_run_command_has_one_line_for_every_expected_end(capsys):
     def end(error):
         def main(argv):
@@ -343,6 +354,10 @@ def test_run_command_has_one_line_for_every_expected_end(capsys):
     status, text = end(MemoryError())
     assert (status, text.count("\n"), "--batch-size" in text) == (2, 1, True)
     assert end(PermissionError(13, "Permission denied", "/secret")) == (2, "error: /secret: Permission denied\n")
+    for kind, text in OF_A_GPU:
+        status, said = end(kind(text))
+        assert (status, said.count("\n")) == (2, 1)
+        assert ("--batch-size" if "OUT_OF" in text else "minivit.doctor` tells more; or use --backend numpy") in said
     with pytest.raises(ZeroDivisionError):  # an unexpected one keeps its traceback
         end(ZeroDivisionError())
 

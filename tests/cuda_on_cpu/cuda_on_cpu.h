@@ -23,6 +23,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __shared__ static __attribute__((section("cuda_shared")))
+#define __align__(bytes) __attribute__((aligned(bytes)))
 #define DYNAMIC_SHARED(Type, name) Type* name = reinterpret_cast<Type*>(cuda_on_cpu::dynamic_shared)
 #define CHECK_ALIGNED(pointer, bytes) cuda_on_cpu::check_aligned(pointer, bytes)
 

@@ -1,15 +1,14 @@
 """The package's CUDA kernels on the CPU: their sources, specialised or with an error planted, and arrays for them."""
 
 import functools
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import minivit.backend
 from cuda_on_cpu import NO_COMPILER, CompilationError, Module, available
+from minivit.backend.cupy_kernels import launch
 
-SOURCES = Path(minivit.backend.__file__).parent / "cupy_kernels" / "cuda"
+SOURCES = launch.SOURCES
 needs_compiler = pytest.mark.skipif(not available(), reason=NO_COMPILER)
 both_orders = pytest.mark.parametrize("reverse", [False, True], ids=["ascending", "descending"])
 both_types = pytest.mark.parametrize("dtype", ["float", "bf16"])
@@ -19,12 +18,11 @@ Bug = tuple[str, str]  # in the source text: what is replaced, by what
 
 def source(file: str, bug: Bug | None = None, **defines: object) -> str:
     """The text that the compiler gets. Raises AssertionError if there is nothing that the bug would replace."""
-    lines = [f"#define {name} {value}" for name, value in defines.items()]
-    text = (SOURCES / file).read_text(encoding="utf-8")
+    text = launch.source(file, defines)
     if bug:
         assert text.count(bug[0]) >= 1, f"{file} has no {bug[0]!r}"
         text = text.replace(*bug)
-    return "\n".join([*lines, (SOURCES / "device.cuh").read_text(encoding="utf-8"), text])
+    return text
 
 
 @functools.cache

@@ -42,16 +42,22 @@ def test_the_digits_themselves_stay_as_they_are():
 @pytest.mark.parametrize(
     "image",
     [
-        np.full((30, 30, 1), 200, np.uint8),
+        np.zeros((8, 8, 1), np.uint8),
         np.random.default_rng(0).integers(0, 256, (37, 21, 1), np.uint8),
         np.linspace(0, 255, 900).astype(np.uint8).reshape(30, 30, 1),
         np.repeat([0, 255], 450).astype(np.uint8).reshape(30, 30, 1),
     ],
-    ids=["one grey", "noise", "a gradient", "two halves"],
+    ids=["an empty one of the digits' size", "noise", "a gradient", "two halves"],
 )
 def test_what_is_not_clear_stays(image):
     found, words = as_the_digits(image)
     assert (found is image, words) == (True, [])
+
+
+def test_an_empty_image_is_said_to_be_empty():
+    image = np.full((30, 30, 1), 200, np.uint8)
+    found, words = as_the_digits(image)
+    assert (found is image, words) == (True, ["nothing is drawn on it: it is of one colour"])
 
 
 def test_two_groups_are_found_between_them():

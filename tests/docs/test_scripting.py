@@ -77,7 +77,7 @@ def test_arrays_a_run_and_its_answers(run):
     assert accuracies[-1] > 0.7
 
     out, names = run("classify(model, val.images[:3]")
-    assert "Linear, weight (32, 10), bias (10,)" in out
+    assert "Head, weight (32, 10), bias (10,)" in out
     answers = re.findall(r"^(\d): (\d+\.\d)%$", out, flags=re.M)
     best = np.argmax(direct_logits(names["model"], names["val"].images[:3]), axis=1)
     assert [int(name) for name, _ in answers] == list(best)

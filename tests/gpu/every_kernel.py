@@ -32,7 +32,7 @@ for in_precision, width, optimizer, mixing in (
         x = Tensor(cupy.asarray(rng.standard_normal((7, 33)), "float32"), requires_grad=True)
         grad(F.softmax(x), [x], cupy.ones((7, 33), "float32"))
         grad(F.gelu(x, "erf"), [x], cupy.ones((7, 33), "float32"))
-for tokens, features in ((65, 64), (197, 64), (50, 80)):
+for tokens, features in ((65, 64), (197, 64), (50, 80), (81, 128)):
     with precision("bf16"):
         qkv = Tensor(cupy.asarray(rng.standard_normal((1, tokens, 3 * features)), "float32"), requires_grad=True)
         y = F.attention(qkv, 1)

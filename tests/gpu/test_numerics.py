@@ -20,7 +20,15 @@ WIDTHS = {
 }
 HEADS = {
     "standin": [(2, 5, 2, 16), (1, 34, 1, 32)],
-    "cupy": [(64, 65, 3, 64), (16, 197, 12, 64), (4, 197, 16, 80), (4, 197, 3, 32), (2, 257, 2, 64), (2, 1025, 2, 64)],
+    "cupy": [
+        (64, 65, 3, 64),
+        (16, 197, 12, 64),
+        (4, 197, 16, 80),
+        (4, 197, 3, 32),
+        (2, 577, 12, 64),
+        (2, 257, 2, 20),
+        (2, 1025, 2, 64),
+    ],
 }
 
 
@@ -58,20 +66,25 @@ def assert_near(found, expected, tolerance):
 
 @pytest.mark.parametrize("in_precision", ERRORS)
 def test_products(device, in_precision, recwarn):
+    """Of large products some rows are compared: whole ones in float64 would take the host minutes."""
     name, cupy = device
+    tolerance = ERRORS[in_precision]
     for n, k, m in WIDTHS[name]:
         (x, x64), (w, w64), (g, g64) = (there(cupy, random(*s), in_precision) for s in ((n, k), (k, m), (n, m)))
         bias, bias64 = there(cupy, random(m), in_precision)
+        some, few = (
+            np.random.default_rng(n).choice(rows, min(rows, most), False) for rows, most in ((n, 256), (k, 64))
+        )
         with precision(in_precision):
-            tolerance = ERRORS[in_precision]
-            assert_near(product(x, w, bias=bias), x64 @ w64 + bias64, tolerance)
-            assert_near(product(g, w, transpose_b=True), g64 @ w64.T, tolerance)
+            assert_near(product(x, w, bias=bias)[some], x64[some] @ w64 + bias64, tolerance)
+            assert_near(product(g, w, transpose_b=True)[some], g64[some] @ w64.T, tolerance)
             found = product(x, g, transpose_a=True, dtype=np.dtype("float32"))
             assert found.dtype == "float32"
-            assert_near(found, x64.T @ g64, tolerance)
+            expected = x64[:, few].T @ g64
+            assert_near(found[few], expected, tolerance)
             product(x, g, transpose_a=True, out=found, accumulate=True)
-            assert_near(found, 2 * (x64.T @ g64), tolerance)
-    assert not [str(w.message) for w in recwarn], "cuBLASLt declined"
+            assert_near(found[few], 2 * expected, tolerance)
+    assert not [message for w in recwarn if "cuBLASLt" in (message := str(w.message))]
 
 
 @pytest.mark.parametrize("queries", [None, 1])
@@ -88,27 +101,39 @@ def test_attention(device, in_precision, queries):
             assert_near(vjp(g)[0], vjp64(g64)[0], 2 * ERRORS[in_precision])
 
 
+SHAPES = {"standin": [(3, 24), (5, 7)], "cupy": [(12608, 768), (66560, 192), (77, 1280), (13, 50)]}  # of rows
+ROWS = {
+    "layer_norm": (rows.layer_norm, ops.layer_norm),
+    "softmax": (rows.softmax, ops.softmax),
+    "gelu": (linear.gelu, ops.gelu),
+}
+
+
+@pytest.mark.parametrize("op_name", ROWS)
 @pytest.mark.parametrize("in_precision", ["float32", "bf16"])
-def test_rows(device, in_precision):
+def test_rows(device, in_precision, op_name):
     name, cupy = device
-    for n, width in [(3, 24), (5, 7)] if name == "standin" else [(12608, 768), (66560, 192), (77, 1280), (13, 50)]:
-        tolerance = ERRORS[in_precision]
+    kernel, op = ROWS[op_name]
+    for n, width in SHAPES[name]:
         x, x64 = there(cupy, random(n, width), in_precision)
         g, g64 = there(cupy, random(n, width)[::-1].copy(), in_precision)
-        scale, bias = random(width), random(width)[::-1].copy()
-        on_device = cupy.asarray(scale), cupy.asarray(bias)
+        others = (random(width), random(width)[::-1].copy()) if op_name == "layer_norm" else ()  # scale, bias
+        with precision(in_precision):
+            y, vjp = kernel(x, *map(cupy.asarray, others))
+            y64, vjp64 = op(x64, *(o.astype("float64") for o in others))
+            assert_near(y, y64, ERRORS[in_precision])
+            for one, other in zip(vjp(g), vjp64(g64), strict=True):
+                assert_near(one, other, ERRORS[in_precision])
+
+
+@pytest.mark.parametrize("in_precision", ["float32", "bf16"])
+def test_cross_entropy(device, in_precision):
+    name, cupy = device
+    for n, width in SHAPES[name]:
+        x, x64 = there(cupy, random(n, width), in_precision)
         labels = np.arange(n) % width
         with precision(in_precision):
-            for kernel, op, others, there_too in (
-                (rows.layer_norm, ops.layer_norm, (scale, bias), on_device),
-                (rows.softmax, ops.softmax, (), ()),
-                (linear.gelu, ops.gelu, (), ()),
-            ):
-                (y, vjp), (y64, vjp64) = kernel(x, *there_too), op(x64, *(o.astype("float64") for o in others))
-                assert_near(y, y64, tolerance)
-                for one, other in zip(vjp(g), vjp64(g64), strict=True):
-                    assert_near(one, other, tolerance)
             y, vjp = rows.cross_entropy(x, cupy.asarray(labels), 0.1)
             y64, vjp64 = ops.cross_entropy(x64, labels, 0.1)
             assert float(y) == pytest.approx(float(y64), rel=1e-3)
-            assert_near(vjp(cupy.ones((), "float32"))[0], vjp64(np.ones(()))[0], tolerance)
+            assert_near(vjp(cupy.ones((), "float32"))[0], vjp64(np.ones(()))[0], ERRORS[in_precision])

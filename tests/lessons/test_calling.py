@@ -161,8 +161,9 @@ def test_an_op_without_a_pullback_is_told_what_is_missing(answer, said):
         pulled_back(answer, X, X, g=X)
 
 
-def test_gradients_may_be_a_list_or_for_one_argument_alone():
+def test_gradients_may_be_a_list_or_stacked_or_for_one_argument_alone():
     assert pulled_back(op(lambda g: [g, 2 * g]), X, X, g=X)[1][1][1] == 2
+    assert pulled_back(op(lambda g: np.stack([g, 2 * g])), X, X, g=X)[1][1][1] == 2
     assert pulled_back(lambda x: (x, lambda g: g), X, g=X)[1][0] is not None
     with pytest.raises(Unanswered):
         pulled_back(op(lambda g: ...), X, X, g=X)

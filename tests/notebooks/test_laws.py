@@ -3,9 +3,8 @@
 import ast
 
 import pytest
-import run
-from tools import pairs
 
+pairs, run = map(pytest.importorskip, ("tools.pairs", "run"))
 PATHS = pairs.find(run.HERE, [])
 
 

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import jupytext
-import nbformat
 import pytest
-import run
 from tiny_notebooks import edit, notebook, replace
-from tools import pairs
+
+jupytext, nbformat, pairs, run = map(pytest.importorskip, ("jupytext", "nbformat", "tools.pairs", "run"))
 
 
 @pytest.fixture

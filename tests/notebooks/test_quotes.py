@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import run
 
 from minivit import functional as F
 from minivit.lessons import show_source
 from minivit.stepper import BackwardStepper
 from minivit.tensor import Tensor
 
+run = pytest.importorskip("run")
 ROOT = Path(__file__).parents[2]
 STORED = sorted(run.HERE.glob("[0-9]*.ipynb"))
 PLACE = r"(minivit/[\w/]+\.py)(?:, line (\d+))?"

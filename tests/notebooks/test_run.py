@@ -8,9 +8,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-import run
 from tiny_notebooks import TITLE, notebook, replace
-from tools import execution, pairs
+
+execution, pairs, run = map(pytest.importorskip, ("tools.execution", "tools.pairs", "run"))
 
 
 def cpu_seconds(line: str) -> float:

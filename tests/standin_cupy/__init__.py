@@ -8,18 +8,21 @@ gives it, with the kernels that are registered for CuPy. What it models, and is 
   around; functions, methods and keywords that CuPy has not got are missing;
 - whatever makes the host wait for the device is counted (`synchronisations()`) and can be forbidden
   (`forbid_synchronisation()`);
-- memory is poisoned before it is written and after it is freed, and a pool can run out of it;
-- while a stream is captured nothing runs, products through cuBLAS and copies from and to the host are refused, and a
-  launched graph works on the memory it was captured with;
+- memory is poisoned before it is written and after it is freed, and a pool can run out of it; a pool keeps what is
+  freed for the stream it was allocated on, shares it with no other pool, and takes it along when it is dropped;
+- while a stream is captured nothing runs, products through cuBLAS and copies from and to the host are refused (what
+  CUDA refuses invalidates the capture), and a launched graph works on the memory it was captured with;
+- the machine can be chosen: GPUs and their compute capability, versions, libraries that are missing (machine.py);
 - bfloat16 as far as CuPy has it; CUDA kernels, by tests/cuda_on_cpu.
 
-Not modelled: time, two streams at once, several devices.
+Not modelled: time, two streams at once; several devices have one memory.
 """
 
 import contextlib
 import sys
 import types
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from backend.fake_cublaslt import FakeCublasLt
@@ -30,8 +33,9 @@ from minivit.backend.kernels import _TABLE
 from standin_cupy import device
 from standin_cupy.device import forbid_synchronisation
 from standin_cupy.functions import cupy
+from standin_cupy.machine import choose, machine
 
-__all__ = ["cupy", "forbid_synchronisation", "installed", "synchronisations"]
+__all__ = ["cupy", "forbid_synchronisation", "installed", "machine", "synchronisations"]
 
 cupyx = types.ModuleType("cupyx", "Pinned memory is memory like any other here.")
 vars(cupyx).update(empty_pinned=np.empty, zeros_pinned=np.zeros)
@@ -50,20 +54,26 @@ def synchronisations() -> int:
 
 
 @contextlib.contextmanager
-def installed() -> Iterator[types.ModuleType]:
-    """Within this context `import cupy` gives the stand-in. Afterwards minivit knows nothing of it."""
+def installed(**choices: Any) -> Iterator[types.ModuleType]:
+    """Within this context `import cupy` gives the stand-in. Afterwards minivit knows nothing of it.
+
+    choices: of what machine.Machine describes, such as `capabilities=((7, 5),)`.
+    """
     modules = {name: sys.modules.get(name) for name in MODULES}
     # As in CuPy's place, host memory in that of the GPU's: the real library would be given its addresses.
-    product_library = cublaslt.library
+    product_library, numpy_version = cublaslt.library, np.__version__
     library = cublaslt.CublasLt(FakeCublasLt(device.is_allocated, device.submit_by_address))
     tables = [(table, dict(table)) for table in (_NAMESPACES, _TABLE)]
     device.reset()
+    choose(**choices)
+    cupy.__version__, np.__version__ = machine.cupy, machine.numpy
     sys.modules.update(MODULES)
     cublaslt.library = lambda: library
     try:
         yield cupy
     finally:
-        cublaslt.library = product_library
+        cublaslt.library, np.__version__ = product_library, numpy_version
+        choose()
         for name, module in modules.items():
             if module is None:
                 del sys.modules[name]

@@ -11,6 +11,8 @@ import ml_dtypes
 import numpy as np
 
 from standin_cupy import device
+from standin_cupy.cuda import Device
+from standin_cupy.machine import machine
 from standin_cupy.memory import MemoryPointer
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -23,6 +25,8 @@ class ndarray:
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, shape, dtype=float, memptr=None, strides=None, order="C"):
+        if np.dtype(dtype) == BFLOAT16 and not machine.has_bfloat16:
+            raise ValueError("Unsupported dtype bfloat16")
         if memptr is None:
             nbytes = math.prod(shape if isinstance(shape, tuple | list) else (shape,)) * np.dtype(dtype).itemsize
             memory = device.allocate(nbytes)
@@ -39,7 +43,7 @@ class ndarray:
     itemsize = property(lambda self: self._host.itemsize)
     strides = property(lambda self: self._host.strides)
     T = property(lambda self: self.transpose())
-    device = property(lambda self: SimpleNamespace(id=0))
+    device = property(lambda self: Device(self._memory.device))
 
     @property
     def data(self) -> MemoryPointer:

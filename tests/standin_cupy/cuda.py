@@ -8,13 +8,16 @@ from typing import Any
 
 from standin_cupy import device
 from standin_cupy.device import CUDARuntimeError, Stream, current
-from standin_cupy.memory import BLOCK, TOTAL_MEMORY, MemoryPointer, MemoryPool, OutOfMemoryError
+from standin_cupy.machine import machine
+from standin_cupy.memory import BLOCK, MemoryPointer, MemoryPool, OutOfMemoryError, Taken
 
-DEVICES = 1  # tests set it to 0 for a machine without a GPU
+MULTIPROCESSORS = 4
 
 
 class CUDADriverError(RuntimeError):
     """An error that the CUDA driver reports, at a launch for example."""
+
+    __module__ = "cupy_backends.cuda.api.driver"
 
 
 class Event:
@@ -42,20 +45,34 @@ def get_elapsed_time(start_event: Event, end_event: Event) -> float:
 
 
 class Device:
-    """The one device."""
+    """A device; all of them are the machine's memory."""
 
-    compute_capability = "90"
+    def __init__(self, device_id: int | None = None):
+        self.id = current().device if device_id is None else device_id
+        self._outer: list[int] = []
 
-    def __init__(self, device: int | None = None):
-        self.id = device or 0
+    @property
+    def compute_capability(self) -> str:
+        return "{}{}".format(*machine.capabilities[self.id])
 
     def __enter__(self) -> "Device":
-        return self
+        self._outer.append(current().device)
+        return self.use()
 
     def __exit__(self, *error: Any) -> None:
-        pass
+        current().device = self._outer.pop()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return self.id
 
     def use(self) -> "Device":
+        device_count()
+        if self.id >= len(machine.capabilities):
+            raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        current().device = self.id
         return self
 
     def synchronize(self) -> None:
@@ -68,7 +85,7 @@ class Device:
 
 def memory_info() -> tuple[int, int]:
     """(free, total) bytes."""
-    return TOTAL_MEMORY - device.default_pool.total_bytes(), TOTAL_MEMORY
+    return machine.memory - Taken.bytes, machine.memory
 
 
 def alloc_pinned_memory(size: int) -> bytearray:
@@ -91,19 +108,19 @@ def using_allocator(allocator: Any = None) -> Iterator[None]:
 
 
 def device_count() -> int:
-    if not DEVICES:
+    if not machine.capabilities:
         raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
-    return DEVICES
+    return len(machine.capabilities)
 
 
 def properties(device_id: int) -> dict[str, Any]:
     return {
         "name": b"CPU behind the stand-in for CuPy",
-        "totalGlobalMem": TOTAL_MEMORY,
-        "major": 9,
-        "minor": 0,
-        "multiProcessorCount": 4,
-        "sharedMemPerBlockOptin": 227 << 10,
+        "totalGlobalMem": machine.memory,
+        "major": machine.capabilities[device_id][0],
+        "minor": machine.capabilities[device_id][1],
+        "multiProcessorCount": MULTIPROCESSORS,
+        "sharedMemPerBlockOptin": machine.shared_memory(device_id),
     }
 
 
@@ -123,23 +140,30 @@ cuda = submodule(
     Stream=Stream,
     alloc=alloc,
     alloc_pinned_memory=alloc_pinned_memory,
-    driver=submodule("cupy.cuda.driver", CUDADriverError=CUDADriverError),
+    driver=submodule(
+        "cupy.cuda.driver",
+        CUDADriverError=CUDADriverError,
+        occupancyMaxActiveBlocksPerMultiprocessor=lambda func, blockSize, dynamicSMemSize: 1024 // blockSize,
+    ),
     get_current_stream=lambda device_id=-1: current().stream,
     get_elapsed_time=get_elapsed_time,
-    is_available=lambda: DEVICES > 0,
+    is_available=lambda: bool(machine.capabilities),
     memory=submodule("cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError, MemoryPointer=MemoryPointer),
     runtime=submodule(
         "cupy.cuda.runtime",
         CUDARuntimeError=CUDARuntimeError,
         deviceSynchronize=lambda: device.synchronise("deviceSynchronize"),
         driverGetVersion=lambda: 13000,
-        getDevice=lambda: 0,
+        getDevice=lambda: current().device,
         getDeviceCount=device_count,
         cudaDevAttrMaxSharedMemoryPerBlockOptin=97,
-        deviceGetAttribute=lambda attribute, device: {97: 227 << 10}[attribute],
+        cudaDevAttrMultiProcessorCount=16,
+        deviceGetAttribute=lambda attribute, device_id: {97: machine.shared_memory(device_id), 16: MULTIPROCESSORS}[
+            attribute
+        ],
         getDeviceProperties=properties,
         memGetInfo=memory_info,
-        runtimeGetVersion=lambda: 13000,
+        runtimeGetVersion=lambda: 1000 * machine.cuda,
         streamCaptureModeRelaxed=2,
     ),
     set_allocator=lambda allocator=None: None,  # every array is an allocation of its own already

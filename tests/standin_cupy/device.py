@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from standin_cupy.memory import POISON, Memory, MemoryPool
+from standin_cupy.memory import POISON, Memory, MemoryPool, Recorded, Taken
 
 
 class CUDARuntimeError(RuntimeError):
     """An error that the CUDA runtime reports."""
+
+    __module__ = "cupy_backends.cuda.api.runtime"
 
 
 class Stream:
@@ -24,15 +26,17 @@ class Stream:
     def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: int | None = None):
         self.ptr = 0 if null else next(self._numbers)
         self.recorded: list[Callable[[], None]] | None = None
-        self._outer: list[Stream] = []
+        self.memory: list[Recorded] = []  # given meanwhile
+        self.is_invalid = False
 
     def __enter__(self) -> "Stream":
-        self._outer.append(current().stream)
+        current().stack.append(self)
         current().stream = self
         return self
 
     def __exit__(self, *error: Any) -> None:
-        current().stream = self._outer.pop()
+        current().stack.pop()  # whichever that is
+        current().stream = current().stack[-1]
 
     def use(self) -> "Stream":
         current().stream = self
@@ -49,22 +53,36 @@ class Stream:
         event.record(self)
         return event
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and self.ptr == other.ptr
+
+    def __hash__(self) -> int:
+        return self.ptr
+
     def wait_event(self, event: Any) -> None:
         """Everything has run by the time it is issued."""
 
     def begin_capture(self, mode: int | None = None) -> None:
         if self.ptr == 0 or self.recorded is not None:
             raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: the default stream, or capturing already")
-        self.recorded = []
+        self.recorded, self.memory = [], []
 
     def end_capture(self) -> "Graph":
         if self.recorded is None:
             raise CUDARuntimeError("cudaErrorIllegalState: the stream is not capturing")
-        graph, self.recorded = Graph(self.recorded), None
+        graph, self.recorded = Graph(self.recorded, self.memory), None
+        if self.is_invalid:
+            self.is_invalid = False
+            raise CUDARuntimeError(INVALIDATED)
         return graph
 
     def is_capturing(self) -> bool:
+        if self.is_invalid:
+            raise RuntimeError("the stream was capturing, but an error has invalidated the capture sequence")
         return self.recorded is not None
+
+
+INVALIDATED = "cudaErrorStreamCaptureInvalidated: operation failed due to a previous error during capture"
 
 
 Stream.null = Stream(null=True)
@@ -73,12 +91,13 @@ Stream.null = Stream(null=True)
 class Graph:
     """Recorded operations, to run again and again on the same memory."""
 
-    def __init__(self, operations: list[Callable[[], None]]):
-        self.operations = operations
+    def __init__(self, operations: list[Callable[[], None]], memory: Sequence[Recorded] = ()):
+        self.operations, self.memory = operations, memory
 
     def launch(self, stream: Stream | None = None) -> None:
-        if (stream or current().stream).is_capturing():
-            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: a graph in a graph is not modelled")
+        refuse_in_capture("a graph in a graph, which is not modelled,", stream)
+        if any(recorded.is_gone for recorded in self.memory):
+            raise CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
         with np.errstate(all="ignore"):
             for operation in self.operations:
                 operation()
@@ -92,7 +111,9 @@ class _Thread(threading.local):
 
     def __init__(self) -> None:
         self.stream = Stream.null
+        self.stack = [Stream.null]
         self.pool = default_pool
+        self.device = 0
         self.forbidden = False
 
 
@@ -108,8 +129,11 @@ def current() -> _Thread:
 
 def allocate(size: int) -> Memory:
     """Memory from the pool of this thread."""
-    pool = current().pool
-    return Memory(size, pool, is_of_graph=current().stream.is_capturing() and pool is not default_pool)
+    pool, stream = current().pool, current().stream
+    recorded = None
+    if stream.recorded is not None and pool is not default_pool:
+        stream.memory.append(recorded := Recorded())
+    return Memory(size, pool, stream.ptr, recorded, current().device)
 
 
 def reset() -> None:
@@ -118,6 +142,8 @@ def reset() -> None:
     _thread = _Thread()
     default_pool.set_limit(0)
     default_pool.free_all_blocks()
+    Taken.bytes = default_pool.total_bytes()
+    Taken.resets = default_pool._resets = Taken.resets + 1
     synchronisations = 0
 
 
@@ -142,13 +168,23 @@ def forbid_synchronisation() -> Iterator[None]:
 
 def refuse_in_capture(what: str, stream: Stream | None = None) -> None:
     """Raise what CUDA raises for operations that cannot be part of a graph."""
-    if (stream or current().stream).is_capturing():
+    stream = stream or current().stream
+    if stream.recorded is not None:
+        stream.is_invalid = True
         raise CUDARuntimeError(f"cudaErrorStreamCaptureUnsupported: {what} while the stream is capturing")
+
+
+def being_recorded() -> list[Callable[[], None]] | None:
+    """What the current stream has captured so far; None if it runs at once."""
+    stream = current().stream
+    if stream.is_invalid:
+        raise CUDARuntimeError(INVALIDATED)
+    return stream.recorded
 
 
 def refuse_cublas_in_capture() -> None:
     """Raise what CuPy raises for every product while a graph is captured."""
-    if current().stream.is_capturing():
+    if current().stream.recorded is not None:
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
 
 
@@ -159,7 +195,7 @@ def run(compute: Callable[[], Any], store: Callable[[Any], Any], targets: Sequen
     store: makes device arrays of results, and returns (them, a list of the arrays that are new).
     While capturing nothing happens to the data: new arrays hold poison, and targets keep what they held.
     """
-    recorded = current().stream.recorded
+    recorded = being_recorded()
     before = [target.copy() for target in targets] if recorded is not None else []
     with np.errstate(all="ignore"):  # a GPU reports no overflow
         results, new = store(compute())
@@ -182,7 +218,7 @@ def run(compute: Callable[[], Any], store: Callable[[Any], Any], targets: Sequen
 
 def submit(task: Callable[[], None]) -> None:
     """Run a launch whose results are where its arguments say, or record it. An argument may hold addresses."""
-    recorded = current().stream.recorded
+    recorded = being_recorded()
     if recorded is None:
         task()
     else:

@@ -9,6 +9,7 @@ import numpy as np
 
 from standin_cupy import cuda, device
 from standin_cupy.array import BFLOAT16, ndarray, operand, run, wrap, write
+from standin_cupy.machine import machine, need
 from standin_cupy.memory import POISON
 from standin_cupy.methods import SUMS, attach
 from standin_cupy.raw import RawModule
@@ -34,6 +35,7 @@ class Ufunc:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         check_keywords(self.name, ["out", "casting", "dtype"], kwargs)
+        need("nvrtc")
         args, (out,) = args[: self._ufunc.nin], (*args[self._ufunc.nin :], kwargs.pop("out", None))[:1]
         hosts = [operand(arg) for arg in args]
         if out is None:
@@ -94,8 +96,11 @@ def _function(name: str, function: Callable) -> Callable:
             raise TypeError(f"{name}: Unsupported type {type(args[0]) if args else None}")
         if name in WAITING or (name == "where" and len(args) == 1):
             device.synchronise(name)
+        if not name.startswith(("empty", "zeros")):
+            need("nvrtc")  # for the kernels that CuPy itself writes
         if name in PRODUCTS:
             device.refuse_cublas_in_capture()
+            need("cublas")
         compute = functools.partial(_compute, name, function, hosts, host_kwargs)
         if out is not None:
             return write(lambda: np.copyto(out._host, compute()), out)
@@ -164,6 +169,7 @@ def matmul(x1, x2, /, out=None, **kwargs: Any) -> ndarray:
     check_keywords("matmul", FUNCTIONS["matmul"], kwargs)
     hosts = [operand(x1), operand(x2)]
     device.refuse_cublas_in_capture()
+    need("cublas")
     narrow = [host.dtype == BFLOAT16 for host in hosts]
     if any(narrow) and max(host.ndim for host in hosts) > 2:
         raise TypeError("matmul: bfloat16 with more than two axes failed on typecheck")
@@ -196,9 +202,8 @@ OWN: dict[str, Any] = {
     "asnumpy": asnumpy,
     "get_array_module": get_array_module,
     "get_default_memory_pool": lambda: device.default_pool,
-    "is_available": lambda: cuda.DEVICES > 0,
+    "is_available": lambda: bool(machine.capabilities),
     "matmul": matmul,
-    "__version__": "14.2.0",
 }
 cupy = Module("cupy", __doc__)
 attach(cupy)

@@ -1,15 +1,19 @@
-"""Multi-head attention: one kernel for a whole head of a short sequence in bfloat16, products and softmax otherwise."""
+"""Multi-head attention: kernels that never write scores in bfloat16, products and softmax otherwise."""
 
 import math
 
 import numpy as np
 
 from minivit.backend.arrays import Array, xp_of
-from minivit.backend.cupy_kernels.launch import contiguous, fits, kernel, most_shared_memory
+from minivit.backend.cupy_kernels.launch import contiguous, fits, kernel
 from minivit.backend.cupy_kernels.product import product
 from minivit.backend.cupy_kernels.rows import scaled_softmax, scaled_softmax_vjp
 from minivit.backend.cupy_kernels.table import register
 from minivit.backend.precision import narrow
+
+THREADS, ROWS = 128, 64  # of a block; ROWS of one head are what it computes
+MOST_BLOCKS = 2**31 - 1  # of a grid
+COLUMNS = 8  # of scores: rows have a multiple of them in memory, so that products and softmax read 16 bytes at a time
 
 
 @register("attention")
@@ -21,17 +25,17 @@ def attention(qkv, heads, keep=None, queries=None):
     if keep is not None and keep.shape != (batch, heads, queries, tokens):
         return NotImplemented
     qkv = contiguous(narrow(qkv))
-    if keep is None and _fits_fused(qkv, heads, queries):
+    if keep is None and _fits_fused(qkv, heads):
         return _fused(qkv, heads, queries)
     return _general(qkv, heads, keep, queries)
 
 
-def _fits_fused(qkv: Array, heads: int, queries: int) -> bool:
+def _fits_fused(qkv: Array, heads: int) -> bool:
+    """Any number of tokens: a head's rows pass through shared memory, ROWS at a time."""
     batch, tokens, packed = qkv.shape
     head_dim = packed // (3 * heads)
-    if qkv.dtype.name != "bfloat16" or head_dim % 16 or head_dim > 128 or batch * heads > MOST_HEADS:
-        return False
-    return backward_shared_memory(tokens, queries, head_dim) <= most_shared_memory(xp_of(qkv))
+    whole_tiles = head_dim % 16 == 0 and head_dim <= 128
+    return qkv.dtype.name == "bfloat16" and whole_tiles and batch * heads * _blocks(tokens) <= MOST_BLOCKS
 
 
 def _fused(qkv: Array, heads: int, queries: int) -> tuple:
@@ -42,49 +46,42 @@ def _fused(qkv: Array, heads: int, queries: int) -> tuple:
     y = xp.empty((batch, queries, heads * head_dim), qkv.dtype)
     log_sum = xp.empty((batch * heads, queries), "float32")
     forward = kernel("attention.cu", "attention_forward", HEAD_DIM=head_dim)
-    shared = forward_shared_memory(tokens, head_dim)
-    forward((-(-queries // 64), batch * heads), 128, qkv, y, log_sum, *sizes, shared_memory=shared)
+    forward(batch * heads * _blocks(queries), THREADS, qkv, y, log_sum, *sizes)
 
     def vjp(g):
-        dqkv = xp.empty_like(qkv)
-        backward = kernel("attention.cu", "attention_backward", HEAD_DIM=head_dim)
+        dqkv, delta = xp.empty_like(qkv), xp.empty_like(log_sum)
         g = contiguous(g.astype(qkv.dtype, copy=False))
-        shared = backward_shared_memory(tokens, queries, head_dim)
-        threads = 32 * min(MOST_WARPS, _padded(tokens) // 16)
-        backward(batch * heads, threads, qkv, y, g, log_sum, dqkv, *sizes, shared_memory=shared)
+        for_queries = kernel("attention_backward.cu", "attention_backward_queries", HEAD_DIM=head_dim)
+        for_keys = kernel("attention_backward.cu", "attention_backward_keys", HEAD_DIM=head_dim)
+        grid = batch * heads * _blocks(tokens)
+        for_queries(grid, THREADS, qkv, y, g, log_sum, delta, dqkv, *sizes)
+        for_keys(grid, THREADS, qkv, g, log_sum, delta, dqkv, *sizes)
         return (dqkv,)
 
     return y, vjp
 
 
-MOST_WARPS = 8  # of the backward kernel; each takes 16 tokens at a time
-MOST_HEADS = 65_535  # of all images, the largest grid
-
-
-def forward_shared_memory(tokens: int, head_dim: int) -> int:
-    """Bytes: K and V of one head, rows padded against bank conflicts."""
-    return 2 * _padded(tokens) * (head_dim + 8) * 2
-
-
-def backward_shared_memory(tokens: int, queries: int, head_dim: int) -> int:
-    """Bytes: Q, K, V and dY of one head, and two numbers for each row of Q."""
-    return 4 * (_padded(tokens) + _padded(queries)) * (head_dim + 8) + 8 * _padded(queries)
-
-
-def _padded(tokens: int) -> int:
-    """Whole tiles of the matrix unit."""
-    return -(-tokens // 16) * 16
+def _blocks(rows: int) -> int:
+    """Of the kernels, for one head."""
+    return -(-rows // ROWS)
 
 
 def _general(qkv: Array, heads: int, keep: Array | None, queries: int) -> tuple:
-    """Any sizes, in the formulas of the op."""
-    batch, head_dim = len(qkv), qkv.shape[-1] // (3 * heads)
-    xp = xp_of(qkv)
+    """Any sizes, in the formulas of the op. Scores are float32 also in bfloat16: before the softmax they may be large,
+    and an error of a hundredth of 100 would be one of e in a weight."""
+    batch, tokens, packed = qkv.shape
+    xp, head_dim = xp_of(qkv), packed // (3 * heads)
+    shape = batch, heads, queries, -(-tokens // COLUMNS) * COLUMNS
     q, k, v = _heads_of(qkv, heads, 3)
     q = q[:, :, :queries]
     scale = 1 / math.sqrt(head_dim)
-    weights = scaled_softmax(product(q, k, transpose_b=True), scale)
-    dropped = weights if keep is None else (weights * keep).astype(weights.dtype, copy=False)
+    scores = xp.empty(shape, "float32")
+    product(q, k, transpose_b=True, out=scores[..., :tokens])
+    weights = scaled_softmax(scores, scale, tokens, out=_place(scores, qkv.dtype))
+    dropped = weights[..., :tokens]
+    if keep is not None:
+        dropped = xp.empty(shape, weights.dtype)[..., :tokens]
+        dropped[...] = weights[..., :tokens] * keep
     y = xp.empty((batch, queries, heads * head_dim), qkv.dtype)
     product(dropped, v, out=_heads_of(y, heads, 1)[0])
 
@@ -95,15 +92,21 @@ def _general(qkv: Array, heads: int, keep: Array | None, queries: int) -> tuple:
         dq, dk, dv = _heads_of(dqkv, heads, 3)
         dq[:, :, queries:] = 0
         product(dropped, g_heads, transpose_a=True, out=dv)
-        da = product(g_heads, v, transpose_b=True)
+        da = xp.empty(shape, "float32")
+        product(g_heads, v, transpose_b=True, out=da[..., :tokens])
         if keep is not None:
-            da = da * keep
-        ds = scaled_softmax_vjp(weights, da, scale)
+            da[..., :tokens] *= keep
+        ds = scaled_softmax_vjp(weights, da, scale, tokens, out=_place(da, qkv.dtype))[..., :tokens]
         product(ds, k, out=dq[:, :, :queries])
         product(ds, q, transpose_a=True, out=dk)
         return (dqkv,)
 
     return y, vjp
+
+
+def _place(scores: Array, dtype) -> Array:
+    """Where rows go that are computed from rows of scores: into these, or a new array if the type is another."""
+    return scores if scores.dtype == dtype else xp_of(scores).empty(scores.shape, dtype)
 
 
 def _heads_of(packed: Array, heads: int, parts: int) -> Array:

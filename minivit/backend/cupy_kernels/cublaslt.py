@@ -10,9 +10,12 @@ import ctypes
 import functools
 import importlib
 import os
+import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from ctypes import byref, c_float, c_int, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from minivit.backend.arrays import Array
@@ -87,6 +90,8 @@ class CublasLt:
         if device not in self._handles:
             handle = c_void_p()
             status = self.functions.cublasLtCreate(byref(handle))
+            if status == api.ALLOC_FAILED:  # may succeed when there is more memory
+                raise BackendError(f"cublasLtCreate failed with {self.status_name(status)}")
             self._handles[device] = handle if status == api.SUCCESS else None
             if status != api.SUCCESS:
                 warnings.warn(f"cuBLASLt does not start ({self.status_name(status)}): {SLOWER}", stacklevel=2)
@@ -96,11 +101,16 @@ class CublasLt:
         """The address of the scratch memory of a stream.
 
         Products on one stream run one after the other, so that they can share it; those of two streams cannot. It is
-        never freed, since captured graphs refer to it: replay a graph on the stream that it was captured on.
+        kept until `release`, since captured graphs refer to it: replay a graph on the stream that it was captured on.
         """
         if (device, stream) not in self._workspaces:
-            self._workspaces[device, stream] = xp.empty(WORKSPACE_BYTES, dtype="uint8")
+            with xp.cuda.using_allocator(xp.get_default_memory_pool().malloc):  # whoever happens to be the first
+                self._workspaces[device, stream] = xp.empty(WORKSPACE_BYTES, dtype="uint8")
         return self._workspaces[device, stream].data.ptr
+
+    def release(self, device: int, stream: int) -> None:
+        """Let go of the scratch memory of a stream that computes no more."""
+        self._workspaces.pop((device, stream), None)
 
     def prepare(self, problem: Problem, device: int) -> "Matmul | None":
         """The problem ready to run on a device that has a handle, or None if cuBLASLt has no algorithm for it."""
@@ -221,12 +231,32 @@ def library_version() -> str | None:
 
 
 def _load() -> Any:
-    """The ctypes library or None: as CuPy finds CUDA's libraries if it can, else by the names that Linux knows."""
-    names = ["libcublasLt.so.13", "libcublasLt.so.12"]
-    with contextlib.suppress(Exception):  # not installed, or one of its own errors: there is no such library
-        finder = importlib.import_module("cuda.pathfinder")
-        names.insert(0, finder.load_nvidia_dynamic_lib("cublasLt").abs_path)
-    for name in names:
-        with contextlib.suppress(OSError):
-            return ctypes.CDLL(name)
+    """The ctypes library or None. It is one of the CUDA that CuPy is made for, as several may be installed: a newer one
+    than the driver knows would not start."""
+    major = _cuda_major()
+    for name in _names(major):
+        with contextlib.suppress(OSError, AttributeError):
+            functions = ctypes.CDLL(name)
+            version = functions.cublasLtGetVersion
+            version.restype = api.RESULTS["cublasLtGetVersion"]
+            if major in (None, version() // 10000):
+                return functions
     return None
+
+
+def _cuda_major() -> int | None:
+    """Of the CUDA that CuPy is made for; None where there is no CuPy."""
+    try:
+        return importlib.import_module("cupy").cuda.runtime.runtimeGetVersion() // 1000
+    except Exception:  # not installed, or an error of its own
+        return None
+
+
+def _names(major: int | None) -> Iterator[str]:
+    """Where the library may be: under the names that Linux knows, in wheels of NVIDIA, where CuPy finds it."""
+    for wanted in (major,) if major else (13, 12):
+        file = f"libcublasLt.so.{wanted}"
+        yield file
+        yield from (str(path) for folder in sys.path for path in Path(folder).glob(f"nvidia/*/lib/{file}"))
+    with contextlib.suppress(Exception):  # not installed, or one of its own errors: there is no such library
+        yield importlib.import_module("cuda.pathfinder").load_nvidia_dynamic_lib("cublasLt").abs_path

@@ -7,7 +7,7 @@ import ctypes
 from ctypes import c_char_p, c_float, c_int, c_int64, c_size_t, c_uint64, c_void_p
 from typing import Any
 
-SUCCESS, NOT_SUPPORTED = 0, 15  # cublasStatus_t
+SUCCESS, ALLOC_FAILED, NOT_SUPPORTED = 0, 3, 15  # cublasStatus_t
 DATA_TYPE = {"float32": 0, "float64": 1, "bfloat16": 14}  # cudaDataType
 COMPUTE_32F, COMPUTE_64F, COMPUTE_32F_FAST_TF32 = 68, 70, 77  # cublasComputeType_t
 OP_T = 1  # cublasOperation_t; not transposed is the default

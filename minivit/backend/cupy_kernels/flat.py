@@ -1,13 +1,12 @@
 """All parameters as views of one flat array, so that an update is one kernel, and so is the norm of the gradients."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from minivit.backend.arrays import Array, xp_of
-from minivit.backend.cupy_kernels.launch import Launcher, blocks, contiguous, kernel
+from minivit.backend.cupy_kernels.launch import Launcher, contiguous, kernel
 
 MAX_TENSORS = 170  # of one launch of gather_gradients: their table is an argument by value, of at most 4 KiB
 ALIGNMENT = 4  # floats: 16 bytes
@@ -38,7 +37,7 @@ class FlatParameters:
         self.views = self.views_of(self.data)
         for view, array in zip(self.views, arrays, strict=True):
             view[...] = array
-        self.grid = blocks(-(-self.size // (ALIGNMENT * THREADS)))
+        self.grid = _kernel("adamw").blocks(-(-self.size // (ALIGNMENT * THREADS)), THREADS)
         tables = -(-len(arrays) // MAX_TENSORS)
         self.partial = xp.zeros(tables * self.grid, "float32")
         self.scalars = xp.zeros(NUM_SCALARS, "float32")
@@ -102,7 +101,6 @@ TABLE = np.dtype(
 )
 
 
-@functools.cache
 def _kernel(name: str) -> Launcher:
     return kernel("optimizer.cu", name, MAX_TENSORS=MAX_TENSORS)
 

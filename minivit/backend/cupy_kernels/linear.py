@@ -3,10 +3,11 @@
 import numpy as np
 
 from minivit.backend.arrays import Array, xp_of
-from minivit.backend.cupy_kernels.launch import blocks, contiguous, fits, kernel, type_name
+from minivit.backend.cupy_kernels.launch import contiguous, fits, kernel, type_name
 from minivit.backend.cupy_kernels.product import product
+from minivit.backend.cupy_kernels.sums import column_sums
 from minivit.backend.cupy_kernels.table import register
-from minivit.backend.precision import narrow
+from minivit.backend.precision import narrow, results_are_wide
 
 
 @register("matmul")
@@ -26,11 +27,13 @@ def linear(x, weight, bias=None):
     if not _linear_fits(x, weight, bias):
         return NotImplemented
     rows, narrow_weight = _rows(narrow(x)), narrow(weight)
-    y = product(rows, narrow_weight, bias=None if bias is None else narrow(bias))
+    wide = np.dtype("float32") if results_are_wide() else None
+    y = product(rows, narrow_weight, bias=bias if bias is None or wide else narrow(bias), dtype=wide)
 
     def vjp(g):
-        dx, dw = _product_gradients(_rows(g), rows, narrow_weight)
-        return dx.reshape(x.shape), dw, None if bias is None else column_sums(_rows(g))
+        g = _rows(g.astype(rows.dtype, copy=False))
+        dx, dw = _product_gradients(g, rows, narrow_weight)
+        return dx.reshape(x.shape), dw, None if bias is None else column_sums(g)
 
     return y.reshape(*x.shape[:-1], weight.shape[1]), vjp
 
@@ -83,29 +86,13 @@ def _product_gradients(g: Array, x: Array, weight: Array) -> tuple[Array, Array]
     return product(g, weight, transpose_b=True), product(x, g, transpose_a=True, dtype=np.dtype("float32"))
 
 
-def column_sums(x: Array) -> Array:
-    """Sums over the rows of x (rows, width), in float32 and in a fixed order."""
-    rows, width = x.shape
-    xp = xp_of(x)
-    columns = -(-width // COLUMNS_PER_BLOCK)
-    shares = blocks(rows // 64, 1 + 512 // columns)
-    partial, total = xp.empty((shares, width), "float32"), xp.empty(width, "float32")
-    sums = kernel("column_sums.cu", "column_sums", T=type_name(x))
-    sums((columns, shares), 128, x, partial, np.int64(rows), np.int32(width))
-    sums = kernel("column_sums.cu", "column_sums", T="float")
-    sums((columns, 1), 1024, partial, total, np.int64(shares), np.int32(width))
-    return total
-
-
-COLUMNS_PER_BLOCK = 128
-
-
 def _bias_gelu(x: Array, bias: Array | None, form: str) -> Array:
     """gelu(x + bias); x: contiguous (..., width)."""
     y, width = xp_of(x).empty_like(x), x.shape[-1]
     rows = x.size // width
     forward = kernel("gelu.cu", "bias_gelu_forward", T=type_name(x), ERF=FORMS[form])
-    forward(blocks(rows), _gelu_threads(width), x, bias, y, np.int64(rows), np.int32(width))
+    threads = _gelu_threads(width)
+    forward(forward.blocks(rows, threads), threads, x, bias, y, np.int64(rows), np.int32(width))
     return y
 
 
@@ -113,12 +100,11 @@ def _bias_gelu_vjp(g: Array, x: Array, bias: Array | None, form: str) -> tuple[A
     """dx, and the gradient of the bias if there is one, in the same pass."""
     xp, width = xp_of(x), x.shape[-1]
     rows = x.size // width
-    dx, grid = xp.empty_like(x), blocks(rows)
+    backward, threads = kernel("gelu.cu", "bias_gelu_backward", T=type_name(x), ERF=FORMS[form]), _gelu_threads(width)
+    dx, grid = xp.empty_like(x), backward.blocks(rows, threads)
     partial = None if bias is None else xp.empty((grid, width), "float32")
-    backward = kernel("gelu.cu", "bias_gelu_backward", T=type_name(x), ERF=FORMS[form])
-    backward(
-        grid, _gelu_threads(width), g.astype(x.dtype, copy=False), x, bias, dx, partial, np.int64(rows), np.int32(width)
-    )
+    g = g.astype(x.dtype, copy=False)
+    backward(grid, threads, g, x, bias, dx, partial, np.int64(rows), np.int32(width))
     return dx, None if partial is None else column_sums(partial)
 
 

@@ -3,12 +3,13 @@
 import numpy as np
 
 from minivit.backend.arrays import Array, xp_of
-from minivit.backend.cupy_kernels.launch import Launcher, blocks, contiguous, fits, kernel, type_name
+from minivit.backend.cupy_kernels.launch import Launcher, contiguous, fits, kernel, type_name
+from minivit.backend.cupy_kernels.sums import finish
 from minivit.backend.cupy_kernels.table import register
 from minivit.backend.precision import bfloat16, products
 
 ROWS_PER_BLOCK = 4  # one warp each
-WIDEST = 8192  # of a row that layer_norm keeps in registers
+WIDEST = 1536  # of a row that layer_norm keeps in registers; the backward pass of wider ones spills 400 bytes and more
 
 
 @register("layer_norm")
@@ -21,13 +22,13 @@ def layer_norm(x, scale, bias, eps=1e-6):
     def vjp(g, residual=None):
         rows, width = x.size // x.shape[-1], x.shape[-1]
         xp = xp_of(x)
-        dx, grid = xp.empty_like(x), blocks(rows // ROWS_PER_BLOCK)
-        partial = xp.empty((grid, 2, width), "float32")
-        residual = residual if residual is None else contiguous(residual.astype(x.dtype, copy=False))
         backward = _layer_norm_kernel("layer_norm_backward", x, y)
+        dx, grid = xp.empty_like(x), backward.blocks(rows // ROWS_PER_BLOCK, 128)
+        partial = xp.empty((2, grid, width), "float32")
+        residual = residual if residual is None else contiguous(residual.astype(x.dtype, copy=False))
         g = contiguous(g.astype(y.dtype, copy=False))
         backward(grid, 128, g, x, scale, mean, inverse_std, residual, dx, partial, np.int32(rows))
-        dscale, dbias = partial.sum(axis=0)
+        dscale, dbias = finish(partial)
         return dx, dscale, dbias
 
     vjp.adds_residual = True  # type: ignore[attr-defined]  # the engine may pass what has reached x around the branch
@@ -69,28 +70,33 @@ def softmax(x, axis=-1):
     y = scaled_softmax(x, 1.0)
 
     def vjp(g):
-        return (scaled_softmax_vjp(y, g, 1.0),)
+        return (scaled_softmax_vjp(y, g.astype(y.dtype, copy=False), 1.0),)
 
     return y, vjp
 
 
-def scaled_softmax(x: Array, scale: float) -> Array:
-    """softmax(scale x) over the last axis."""
+def scaled_softmax(x: Array, scale: float, width: int | None = None, out: Array | None = None) -> Array:
+    """softmax(scale x) over the first `width` columns of the last axis (default: all); the others are undefined.
+
+    out: receives it, of the shape of x, float32 or bfloat16; may be x.
+    """
     x = contiguous(x)
-    y, width = xp_of(x).empty_like(x), x.shape[-1]
-    rows = x.size // width
-    forward = kernel("softmax.cu", "softmax_forward", T=type_name(x))
-    forward(-(-rows // ROWS_PER_BLOCK), 128, x, y, np.int64(rows), np.int32(width), np.float32(scale))
+    y, pitch = xp_of(x).empty_like(x) if out is None else out, x.shape[-1]
+    rows = x.size // pitch
+    sizes = np.int64(rows), np.int32(width or pitch), np.int32(pitch), np.float32(scale)
+    forward = kernel("softmax.cu", "softmax_forward", X=type_name(x), Y=type_name(y))
+    forward(-(-rows // ROWS_PER_BLOCK), 128, x, y, *sizes)
     return y
 
 
-def scaled_softmax_vjp(y: Array, g: Array, scale: float) -> Array:
-    """dx of y = softmax(scale x)."""
-    g = contiguous(g.astype(y.dtype, copy=False))
-    dx, width = xp_of(y).empty_like(y), y.shape[-1]
-    rows = y.size // width
-    backward = kernel("softmax.cu", "softmax_backward", T=type_name(y))
-    backward(-(-rows // ROWS_PER_BLOCK), 128, y, g, dx, np.int64(rows), np.int32(width), np.float32(scale))
+def scaled_softmax_vjp(y: Array, g: Array, scale: float, width: int | None = None, out: Array | None = None) -> Array:
+    """dx of y = softmax(scale x), over as many columns.   g: float32 or bfloat16. out: of y's dtype; may be g."""
+    g = contiguous(g)
+    dx, pitch = xp_of(y).empty_like(y) if out is None else out, y.shape[-1]
+    rows = y.size // pitch
+    sizes = np.int64(rows), np.int32(width or pitch), np.int32(pitch), np.float32(scale)
+    backward = kernel("softmax.cu", "softmax_backward", X=type_name(g), Y=type_name(y))
+    backward(-(-rows // ROWS_PER_BLOCK), 128, y, g, dx, *sizes)
     return dx
 
 

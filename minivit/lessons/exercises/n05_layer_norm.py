@@ -109,6 +109,7 @@ EXERCISES = [
                 768 / 767: "This is the ratio of variances, theirs over ours. What does it do to x_hat?",
                 1.0: "Nearly. Six digits, please.",
             },
+            rtol=5e-7,
         ),
         "Less than a thousandth, at every LayerNorm: too little to see in a figure, enough to fail a comparison.",
     ),

@@ -94,8 +94,11 @@ def _logits(rng: np.random.Generator) -> list[tuple]:
 
 
 def _features(rng: np.random.Generator) -> list[tuple]:
-    """Features, a head, labels and a block; in the second case with logits beyond 709, where exp overflows."""
-    return [
+    """Features, a head, labels and a block.
+
+    The second case has logits beyond 709, where exp overflows; the last only logits below -745, where exp is 0.
+    """
+    cases = [
         (
             scale * rng.standard_normal((rows, width)),
             rng.standard_normal((width, classes)),
@@ -104,6 +107,8 @@ def _features(rng: np.random.Generator) -> list[tuple]:
         )
         for rows, width, classes, block, scale in ((4, 3, 7, 2, 1), (2, 5, 6, 3, 300), (5, 2, 3, 8, 1))
     ]
+    x, W = rng.standard_normal((3, 4)), rng.standard_normal((4, 5))
+    return [*cases, (x + 20, W - 20, rng.integers(0, 5, 3), 2)]
 
 
 _judge_blocks = function_like(
@@ -125,7 +130,12 @@ def _blocks_fault(answer: Any) -> str | None:
     """What is wrong, with words of its own for overflow."""
     with np.errstate(all="ignore"):
         fault = _judge_blocks(answer)
-    if fault and "not finite" in fault and not _judge_blocks.without(answer, 1):
+    if fault and "not finite" in fault and not _judge_blocks.without(answer, 1, 3):
+        if not _judge_blocks.without(answer, 3):
+            return (
+                "It is not finite where all logits of a row are far below zero: every exp is 0, and so is their sum. "
+                "The largest logit so far begins with -inf, not with 0 or another number."
+            )
         return (
             "It is not finite for large logits: exp overflows. Keep the largest logit of each row so far, and rescale "
             "the sum when a larger one comes."
@@ -143,7 +153,8 @@ def _blocks_memory_fault(answer: Any) -> str | None:
         return None
     return (
         f"The results are right, but with {classes} classes in blocks of 6 it held {used:,} bytes at once, where all "
-        f"logits together are {all_logits:,}. Make no array with an entry for each row and class."
+        f"logits together are {all_logits:,}. Make no array with an entry for each row and class, and keep nothing of "
+        "a block when the next one comes."
     )
 
 

@@ -98,10 +98,24 @@ def _three(rng: np.random.Generator) -> list[tuple]:
     return [tuple(rng.standard_normal((3, tokens, width))) for tokens, width in ((4, 3), (7, 2), (1, 5))]
 
 
+def _causal_cases(rng: np.random.Generator) -> list[tuple]:
+    """The last has scores of some hundreds, positive and negative."""
+    q, k, v = rng.standard_normal((3, 6, 4))
+    return [*_three(rng), (150 * q, k, v)]
+
+
+def _masked_with(score):
+    def causal(q, k, v):
+        return _softmax(np.where(np.tri(len(q), dtype=bool), q @ k.T / q.shape[1] ** 0.5, score)) @ v
+
+    return causal
+
+
 _CAUSAL = function_like(
     _causal,
-    _three,
+    _causal_cases,
     {
+        "The masked score of -100 is not below all others: scores may be lower still. Use -inf.": _masked_with(-100.0),
         "The later tokens weigh 0, but the others were normalised together with them: rows no longer sum "
         "to 1. Mask the scores before the softmax.": _zeroed_after_softmax,
         "A score of 0 is not a weight of 0: exp(0) = 1. Use -inf.": _zeroed_scores,
@@ -165,7 +179,8 @@ def _in_blocks_fault(answer: Any) -> str | None:
         return None
     return (
         f"The result is right, but for {tokens} tokens and a block of 5 it held {used:,} bytes at once, where all "
-        f"scores together are {all_scores:,}. Make no array with an entry for each query and key."
+        f"scores together are {all_scores:,}. Make no array with an entry for each query and key, and keep nothing "
+        "of a block when the next one comes."
     )
 
 

@@ -81,8 +81,11 @@ EXERCISES = [
         "9.1",
         function_like(
             lambda x, y: y - x,
-            lambda rng: [(x, x * _cdf(x)) for (x,) in _numbers(rng)],
+            lambda rng: [(x, x * _cdf(x)) for x in (*(x for (x,) in _numbers(rng)), np.array([1.5, 0.0, -0.5]))],
             {
+                "It is not finite where x is 0: y / x is 0 / 0 there. The x cancels before any division.": (
+                    lambda x, y: -x * (1 - y / x)
+                ),
                 "GELU is not odd: only erf is. Write -x Phi(-x) and put 1 - Phi(x) for Phi(-x).": lambda x, y: -y,
                 "GELU is not even: very negative x give nearly 0, large ones nearly x.": lambda x, y: y,
                 "The signs are the wrong way round: GELU(-x) = -x Phi(-x) begins with a minus.": lambda x, y: x - y,

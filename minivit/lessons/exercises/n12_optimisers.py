@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,9 @@ from minivit.lessons.judges import function_like, number
 from minivit.lessons.slips.factored_adam import SLIPS, factored_adam
 
 
-def _first_update(g, lr, of_m=1.0, of_v=1.0, root=True):
-    """of_m, of_v: m / g and v / g^2."""
-    v = of_v * g * g
+def _first_update(g, lr, of_m=1.0, of_v=1.0, root=True, inside=0.0):
+    """of_m, of_v: m / g and v / g^2.   inside: added to v."""
+    v = of_v * g * g + inside
     return -lr * of_m * g / ((np.sqrt(v) if root else v) + 1e-8)
 
 
@@ -118,47 +119,75 @@ _CLIPPING = diagnosed(
     allowed=(),
 )
 
+_FIRST_UPDATE = function_like(
+    _first_update,
+    lambda rng: [
+        (rng.uniform(0.5, 2, n) * np.where(np.arange(n) % 2, -size, size), lr)
+        for n, lr, size in ((4, 0.1, 40.0), (7, 0.003, 300.0), (1, 2.0, 20.0))
+    ],
+    {
+        "That is plain gradient descent. Adam divides by the root of v, which is |g| here.": (lambda g, lr: -lr * g),
+        "Without the corrections m = 0.1 g and v = 0.001 g^2. With them both factors are gone.": (
+            partial(_first_update, of_m=0.1, of_v=0.001)
+        ),
+        "v is corrected, m is not: m / (1 - 0.9) = g.": partial(_first_update, of_m=0.1),
+        "m is corrected, v is not: v / (1 - 0.999) = g^2.": partial(_first_update, of_v=0.001),
+        "v is the square of g here, and its root |g|: you divided by v itself.": (partial(_first_update, root=False)),
+        "The sign of every entry is its own: divide by |g|, entry by entry, not by the norm.": (
+            lambda g, lr: -lr * g / np.sqrt((g * g).sum())
+        ),
+        "The two betas are exchanged: 1 - 0.999 belongs to v, 1 - 0.9 to m.": (
+            partial(_first_update, of_m=0.001, of_v=0.1)
+        ),
+        "The update has the sign of -g, entry by entry.": lambda g, lr: np.full_like(g, -lr),
+        "v is the running mean of g^2; the root of g itself is no number where g is negative.": (
+            lambda g, lr: -lr * g / np.sqrt(g)
+        ),
+        "The learning rate is missing.": lambda g, lr: -np.sign(g),
+    },
+    rtol=1e-7,  # of which epsilon, 1e-8, is the tenth part
+)
+
+_OF_SMALL_GRADIENTS = function_like(
+    _first_update,
+    lambda rng: [(size * np.array([1.3, -0.7, 1.9]), 0.01) for size in (1e-3, 2e-3)],
+    {
+        "The epsilon stands inside the root: it acts like its own root there, 1e-4. Add it behind the root, or "
+        "leave it out.": partial(_first_update, inside=1e-8),
+    },
+    rtol=1e-4,
+)
+
+
+_OF_ZEROS = function_like(lambda a, b, c: (a, b), lambda _: [(np.zeros((3, 4)), np.zeros(5), 0.7)], allowed=())
+
+
+def _first_update_fault(answer: Any) -> str | None:
+    """What is wrong, for large gradients, or else for small ones, which tell where epsilon is."""
+    return _FIRST_UPDATE(answer) or _OF_SMALL_GRADIENTS(answer)
+
+
+def _clipping_fault(answer: Any) -> str | None:
+    """What is wrong, with gradients of zero as the last case: many wrong answers, too, divide by their norm."""
+    fault = _CLIPPING(answer)
+    if fault:
+        return fault
+    with np.errstate(all="ignore"):
+        if _OF_ZEROS(answer) is None:
+            return None
+    return "Gradients of zero must stay as they are. Their norm is 0: what becomes of a quotient with it?"
+
+
 EXERCISES = [
     Exercise(
         "12.1",
-        function_like(
-            _first_update,
-            lambda rng: [
-                (rng.uniform(0.5, 2, n) * np.where(np.arange(n) % 2, -size, size), lr)
-                for n, lr, size in ((4, 0.1, 40.0), (7, 0.003, 300.0), (1, 2.0, 20.0))
-            ],
-            {
-                "That is plain gradient descent. Adam divides by the root of v, which is |g| here.": (
-                    lambda g, lr: -lr * g
-                ),
-                "Without the corrections m = 0.1 g and v = 0.001 g^2. With them both factors are gone.": (
-                    partial(_first_update, of_m=0.1, of_v=0.001)
-                ),
-                "v is corrected, m is not: m / (1 - 0.9) = g.": partial(_first_update, of_m=0.1),
-                "m is corrected, v is not: v / (1 - 0.999) = g^2.": partial(_first_update, of_v=0.001),
-                "v is the square of g here, and its root |g|: you divided by v itself.": (
-                    partial(_first_update, root=False)
-                ),
-                "The sign of every entry is its own: divide by |g|, entry by entry, not by the norm.": (
-                    lambda g, lr: -lr * g / np.sqrt((g * g).sum())
-                ),
-                "The two betas are exchanged: 1 - 0.999 belongs to v, 1 - 0.9 to m.": (
-                    partial(_first_update, of_m=0.001, of_v=0.1)
-                ),
-                "The update has the sign of -g, entry by entry.": lambda g, lr: np.full_like(g, -lr),
-                "v is the running mean of g^2; the root of g itself is no number where g is negative.": (
-                    lambda g, lr: -lr * g / np.sqrt(g)
-                ),
-                "The learning rate is missing.": lambda g, lr: -np.sign(g),
-            },
-            rtol=1e-7,  # of which epsilon, 1e-8, is the tenth part
-        ),
+        _first_update_fault,
         "The first step of Adam has length lr in every coordinate, however small or uncertain the gradient is, and the "
         "betas cancel. One more reason to begin with a small learning rate.",
     ),
     Exercise(
         "12.2",
-        _CLIPPING,
+        _clipping_fault,
         "One factor for all arrays: the direction of the step stays.",
     ),
     Exercise(

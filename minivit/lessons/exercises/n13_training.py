@@ -67,8 +67,14 @@ def _absent(labels: np.ndarray, predictions: np.ndarray, classes: int) -> bool:
     return len(np.unique(labels)) < classes
 
 
-def _training(optimum: float, divergence: float, start: float = 2.3, limit: int = 20) -> Callable[[float], float]:
-    """A stand-in for a short run: the loss as a function of the learning rate; optimum, divergence: log10 of rates."""
+def _training(
+    optimum: float, divergence: float, start: float = 2.3, limit: int = 20, losses: list[float] | None = None
+) -> Callable[[float], float]:
+    """A stand-in for a short run: the loss as a function of the learning rate; optimum, divergence: log10 of rates.
+
+    losses: a list that gets every loss.
+    """
+    seen = [] if losses is None else losses
     runs = 0
 
     def final_loss(lr: float) -> float:
@@ -79,9 +85,11 @@ def _training(optimum: float, divergence: float, start: float = 2.3, limit: int 
         if not 0 < lr < math.inf:
             raise Wrong(f"It trains with the learning rate {lr}. Take powers of 10, between 10^-6 and 1.")
         x = math.log10(lr)
+        loss = start * (1 - 0.9 / (1 + (x - optimum) ** 2 * (1 if x < optimum else 4)))
         if x > divergence:
-            return math.nan if x < divergence + 0.5 else math.inf
-        return start * (1 - 0.9 / (1 + (x - optimum) ** 2 * (1 if x < optimum else 4)))
+            loss = math.nan if x < divergence + 0.5 else math.inf
+        seen.append(loss)
+        return loss
 
     return final_loss
 
@@ -100,9 +108,10 @@ _RUNS = (
 
 
 def _judge_search(answer: Any) -> str | None:
-    found = []
-    for optimum, divergence, start in _RUNS:
-        (rate,) = arrays((call(answer, _training(optimum, divergence, start)),))
+    found: list[float] = []
+    losses: list[list[float]] = [[] for _ in _RUNS]
+    for (optimum, divergence, start), seen in zip(_RUNS, losses, strict=True):
+        (rate,) = arrays((call(answer, _training(optimum, divergence, start, losses=seen)),))
         if rate.size != 1:
             return f"It should return one learning rate, and returned an array {rate.shape}."
         found.append(float(rate.item()))
@@ -121,6 +130,11 @@ def _judge_search(answer: Any) -> str | None:
     if not lr > 0:
         return f"It should return a learning rate, a number above 0, and returned {lr:.6g}."
     if not math.log10(lr) <= divergence:
+        if losses[case] and not any(map(math.isfinite, losses[case])):
+            return (
+                f"Training diverges at every rate that it tried where {10**optimum:.2g} was best. Space the rates "
+                "evenly on a logarithmic scale, from 10^-6 to 1."
+            )
         return (
             "It chose a rate at which training diverges. A comparison with nan is False, so that nan can pass for the "
             "smallest: leave out what is not finite."

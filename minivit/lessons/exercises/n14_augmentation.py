@@ -40,7 +40,9 @@ def _streams(rng: np.random.Generator) -> list[tuple]:
 
 
 def _batches(rng: np.random.Generator) -> list[tuple]:
-    """Boxes inside, cut off below and right, above and left; empty; of all pixels; of an image that is its partner."""
+    """Boxes inside, cut off below and right, above and left; empty; of all pixels; of an image that is its partner;
+    with sides that are to be 2.5 and 4.5 pixels.
+    """
     shapes = (
         ((3, 8, 6, 2), 4, 0.6, (4, 2)),
         ((4, 7, 10, 1), 5, 0.3, (6, 8)),
@@ -49,6 +51,7 @@ def _batches(rng: np.random.Generator) -> list[tuple]:
         ((3, 5, 8, 2), 3, 1.0, (2, 3)),
         ((2, 6, 4, 2), 4, 0.0, (3, 2)),
         ((1, 7, 9, 1), 3, 0.5, (4, 4)),
+        ((3, 5, 9, 1), 2, 0.75, (2, 4)),
     )
     return [
         (rng.standard_normal(shape), rng.dirichlet(np.ones(classes), shape[0]), lam, centre)

@@ -57,7 +57,7 @@ def _noisy_power_laws(rng: np.random.Generator) -> list[tuple]:
 
 def _exact_laws_with_floor(_: np.random.Generator) -> list[tuple]:
     sizes = np.array([500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4])
-    laws = ((sizes, 4.0, 0.3, 0.25), (sizes[:5], 2.0, 0.2, 0.1), (sizes[[6, 0, 4, 2]], 9.0, 0.5, 0.05))
+    laws = ((sizes, 4.0, 0.3, 0.2537), (sizes[:5], 2.0, 0.2, 0.0961), (sizes[[6, 0, 4, 2]], 9.0, 0.5, 0.0546))
     return [(n, a * n**-b + c) for n, a, b, c in laws]
 
 

@@ -134,7 +134,7 @@ EXERCISES = [
         "17.2",
         diagnosed(
             half_pixel_weights,
-            lambda rng: [(3, 5), (4, 7), (5, 3), (6, 4), (2, 8), (9, 3), (4, 4), (7, 1), (12, 3)],
+            lambda rng: [(3, 5), (4, 7), (5, 3), (6, 4), (2, 8), (9, 3), (4, 4), (7, 1), (12, 3), (1, 4)],
             SLIPS,
             allowed=(),
             where={
@@ -161,6 +161,9 @@ EXERCISES = [
                 "The [class] row comes first.": _class_row_last,
                 "The [class] row is missing.": lambda *given: _resized(*given)[1:],
                 "Use the weights that you are given; they need not be those of align_corners.": _own_weights,
+                "Use the weights that you are given; they need not be those of half_pixel.": (
+                    lambda table, old, new, weights: _resized_by(table, old, new, half_pixel_weights)
+                ),
                 "The [class] row is zero here: copy it.": (
                     lambda *given: _resized(*given) * (np.arange(1 + given[2][0] * given[2][1]) > 0)[:, None]
                 ),
@@ -191,6 +194,9 @@ EXERCISES = [
                 "This interpolates the gradient back to the old grid. The pullback of A G B^T has the same weights, "
                 "transposed: A^T dG' B.": lambda d, old, new, weights: _resized(d, new, old, weights),
                 "Use the weights that you are given; they need not be those of align_corners.": _own_weights_backward,
+                "Use the weights that you are given; they need not be those of half_pixel.": (
+                    lambda d, old, new, weights: _backward(d, old, new, half_pixel_weights)
+                ),
                 "This undoes the interpolation, with the inverse. The pullback is the transpose.": _undone,
                 "The [class] row was copied, so its gradient is copied as well.": _class_row_zero,
                 "No division: an old place that contributes to many new ones collects from all of them.": _averaged,

@@ -81,6 +81,7 @@ EXERCISES = [
                 (20, 2, 5),
                 (7, 1, 2),
                 (35, 4, 5),
+                (4, 5, 2),
             ],
             {
                 "This counts windows that stand s apart as if they had the side s: the last one must end inside.": (
@@ -94,6 +95,8 @@ EXERCISES = [
                     lambda n, k, s: (n - k) / s + 1
                 ),
                 "A window that is not whole does not count: round down, not up.": lambda n, k, s: -(-(n - k) // s) + 1,
+                "No window fits if it is longer than the axis. (`int` and `max` turn what is below 0 into 0, and the "
+                "first window is then counted.)": lambda n, k, s: int((n - k) / s) + 1,
                 "A window that is not whole does not count: round down, not to the nearest.": (
                     lambda n, k, s: int((n - k) / s + 0.5) + 1
                 ),

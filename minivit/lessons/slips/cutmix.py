@@ -169,6 +169,9 @@ SLIPS: dict[str, Callable] = {
     "centre is (row, column).": lambda i, t, lam, centre: cutmix(i, t, lam, centre[::-1]),
     "The sides are rounded, not cut: `round`, not `int`.": _rounded_otherwise,
     "The sides are rounded to the nearest whole number, not up.": (partial(_rounded_otherwise, whole=math.ceil)),
+    "Halves are rounded as `round` does, 2.5 to 2; this rounds them up.": (
+        partial(_rounded_otherwise, whole=lambda n: math.floor(n + 0.5))
+    ),
     "The box has the proportions of the image; this is a square.": _square,
     "A box that sticks out is cut off at the edge, not moved inside.": _pushed_inside,
     "A box with an odd side ends one pixel later: it begins `side // 2` before the centre and has the "

@@ -24,11 +24,11 @@ def check_sums(shape, dtype, reverse, bug=None, shares=3):
     columns = -(-width // 128)
     sizes = np.int64(rows), np.int32(width)
     module("column_sums.cu", bug, T=dtype).launch(
-        "column_sums", (columns, shares), 64, [x, partial, *sizes], reverse=reverse
+        "column_sums", (columns, shares), 64, [x, partial, None, *sizes], reverse=reverse
     )
     sizes = np.int64(shares), np.int32(width)
     module("column_sums.cu", bug, T="float").launch(
-        "column_sums", (columns, 1), 1024, [partial, total, *sizes], reverse=reverse
+        "column_sums", (columns, 1), 1024, [partial, total, None, *sizes], reverse=reverse
     )
     assert_near(total, numbers(x).sum(axis=0), 5e-6)
 
@@ -38,6 +38,28 @@ def check_sums(shape, dtype, reverse, bug=None, shares=3):
 @pytest.mark.parametrize("shape", [(1, 1), (50, 10), (9, 130), (40, 256), (7, 300)], ids=str)
 def test_column_sums(shape, dtype, reverse):
     check_sums(shape, dtype, reverse)
+
+
+def check_two_sums(shape, reverse, bug=None):
+    rows, width = shape
+    x = normal(np.random.default_rng(width), (2, rows, width), "float")
+    first, second = unwritten((width,), "float"), unwritten((width,), "float")
+    args = [x, first, second, np.int64(rows), np.int32(width)]
+    module("column_sums.cu", bug, T="float").launch(
+        "column_sums", (-(-width // 128), 1, 2), 1024, args, reverse=reverse
+    )
+    assert_near(np.stack([first, second]), numbers(x).sum(axis=1), 5e-6)
+
+
+@both_orders
+@pytest.mark.parametrize("shape", [(9, 130), (40, 256)], ids=str)
+def test_two_matrices_into_two_arrays(shape, reverse):
+    check_two_sums(shape, reverse)
+
+
+@pytest.mark.parametrize("bug", [("x += blockIdx.z * rows * width;", ""), ("partial = second", "second = partial")])
+def test_an_error_planted_in_the_second_matrix_is_found(bug):
+    must_fail(check_two_sums, (9, 130), bug=bug)
 
 
 @pytest.mark.parametrize(

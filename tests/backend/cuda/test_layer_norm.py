@@ -56,7 +56,7 @@ def check_forward(x_type, y_type, width, rows, reverse, bug=None, with_statistic
 
 def check_backward(x_type, y_type, width, rows, reverse, bug=None, with_residual=True, blocks=2):
     x, scale, bias, g, residual = inputs(x_type, y_type, width, rows)
-    dx, partial = unwritten((rows, width), x_type), unwritten((blocks, 2, width), "float")
+    dx, partial = unwritten((rows, width), x_type), unwritten((2, blocks, width), "float")
     mean, inverse_std = (stored(s, "float") for s in statistics(x))
     kernels = module("layer_norm.cu", bug, X=x_type, Y=y_type, WIDTH=width)
     args = [g, x, scale, mean, inverse_std, residual if with_residual else None, dx, partial, np.int32(rows)]
@@ -64,7 +64,7 @@ def check_backward(x_type, y_type, width, rows, reverse, bug=None, with_residual
     _, vjp = ops.layer_norm(numbers(x), numbers(scale), numbers(bias), eps=EPS)
     expected, dscale, dbias = vjp(numbers(g))
     assert_near(dx, expected + numbers(residual) * with_residual)
-    assert_near(partial.sum(axis=0), np.stack([dscale, dbias]), tolerance=5e-6)
+    assert_near(partial.sum(axis=1), np.stack([dscale, dbias]), tolerance=5e-6)
 
 
 @both_orders

@@ -120,10 +120,13 @@ def every_path(loss):
 # number -> answers that must pass
 RIGHT = {
     "1.1": [
+        lambda x, y: (x / y, lambda g: np.stack([g / y, -g * x / y**2])),
         division(lambda g, x, y: (g / y, -g * x / (y * y))),
         lambda x, y: [x / y, lambda g: [g / y, -g * x / y**2]],
     ],
     "1.2": [
+        (name for name in "edbc"),
+        ["E", "D", "B", "C"],
         ["e", "c", "d", "b"],
         ("e", "d", "b", "c"),
         ["e", "c", "b", "d"],

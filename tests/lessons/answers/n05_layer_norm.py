@@ -88,6 +88,7 @@ WRONG = {
         (lambda a, gamma, beta: beta * np.nan, "NaN"),
     ],
     "5.2": [
+        ((768 / 769) ** 0.5, "It is not"),
         (np.sqrt(768 / 767), "other way round"),
         (767 / 768, "ratio of variances"),
         (0.5, "not 0.5"),

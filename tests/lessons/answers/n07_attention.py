@@ -88,6 +88,11 @@ def by_the_engine(q, k, v, dY):
     return tuple(grad((F.softmax(S) @ leaves[2] * Tensor(dY)).sum(), leaves))
 
 
+def causal_with_minus_100(q, k, v):
+    scores = q @ k.T / q.shape[1] ** 0.5
+    return softmax_of(np.where(np.tri(len(q)) > 0, scores, -100.0), -1) @ v
+
+
 # number -> answers that must pass
 RIGHT = {
     "7.1": [lambda v: v.sum(axis=0) / len(v)],
@@ -106,6 +111,7 @@ WRONG = {
         (lambda v: v.astype(np.float32).mean(axis=0), "computed in float32"),
     ],
     "7.2": [
+        (causal_with_minus_100, "below all others"),
         (causal_masked_twice, "exp(0) = 1"),
         (lambda q, k, v: softmax_of(q @ k.T / np.sqrt(q.shape[1])) @ v, "without a mask"),
         (lambda q, k, v: np.tril(softmax_of(q @ k.T / np.sqrt(q.shape[1]))) @ v, "before the softmax"),

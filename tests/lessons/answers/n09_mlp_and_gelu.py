@@ -73,6 +73,11 @@ def swiglu(z, W, V, U, dM, both=True):
     return h @ U, da @ W.T + both * (dv @ V.T), z.T @ da, z.T @ dv, h.T @ dM
 
 
+@np.errstate(invalid="ignore")
+def by_a_quotient(x, y):
+    return -x * (1 - y / x)
+
+
 # number -> answers that must pass
 RIGHT = {
     "9.1": [lambda x, y: -x + y],
@@ -85,6 +90,7 @@ RIGHT = {
 # number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
     "9.1": [
+        (by_a_quotient, "0 / 0"),
         (lambda x, y: -y, "not odd"),
         (lambda x, y: x - y, "wrong way round"),
         (lambda x, y: np.maximum(-x, 0), "differs"),

@@ -188,8 +188,8 @@ EQUIVALENT = {
         "tokens = …, -2)": "a negative number stands for the length that is left",
         "return np.einsum(…).reshape(…, -2)": "a negative number stands for the length that is left",
         "kernel = E.reshape(P, P, -1, E.shape[1])": "P is P",
-        "kernel = E.reshape(P, -1, P, E.shape[1])": "no case has P and C different from each other and both above 1?",
-        "tokens = dz0[:, 1:].reshape(height // P, len(dz0), width // P, -1)": "?",
+        "kernel = E.reshape(P, -1, P, E.shape[1])": "the two are flattened again in the same order",
+        "tokens = dz0[:, 1:].reshape(height // P, len(dz0), width // P, -1)": "both are flattened again",
     },
     "11.5": {
         "x = images.reshape(height // P, B, …": "the two axes are flattened again in the same order",

@@ -65,6 +65,11 @@ def factored_at_once(theta, gradients, lr, b1, b2, eps, inside=False):
     return theta
 
 
+def clip_by_shorter(a, b, max_norm):
+    norm = np.hypot(np.linalg.norm(a), np.linalg.norm(b))
+    return tuple(x / norm * np.minimum(norm, max_norm) for x in (a, b))
+
+
 # number -> answers that must pass
 RIGHT = {
     "12.1": [lambda g, lr: -lr * np.sign(g), adam_on_one_gradient, lambda g, lr: [-lr * x / abs(x) for x in g]],
@@ -77,6 +82,7 @@ RIGHT = {
 # number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
     "12.1": [
+        (lambda g, lr: -lr * g / np.sqrt(g * g + 1e-8), "inside the root"),
         (lambda g, lr: -lr * g, "gradient descent"),
         (lambda g, lr: adam_on_one_gradient(g, lr, correct=False), "Without the corrections"),
         (lambda g, lr: -lr * np.sign(g) * 0.1 / np.sqrt(0.001), "Without the corrections"),
@@ -89,6 +95,11 @@ WRONG = {
         (lambda g, lr: -lr * np.sqrt(np.abs(g)) * np.sign(g), "too far from 0 everywhere"),
     ],
     "12.2": [
+        (
+            lambda a, b, c: tuple(x * min(1, c / math.hypot(*map(np.linalg.norm, (a, b)))) for x in (a, b)),
+            "Gradients of zero",
+        ),
+        (clip_by_shorter, "Gradients of zero must stay"),
         (clip_each, "its own norm"),
         (lambda a, b, c: (a * c / np.hypot(*map(np.linalg.norm, (a, b))),) * 2, "shape"),
         (lambda a, b, c: tuple(x * c / np.hypot(np.linalg.norm(a), np.linalg.norm(b)) for x in (a, b)), "made longer"),

@@ -81,6 +81,14 @@ def best_loss(final_loss):
     return np.nanmin(seen)
 
 
+def searched_between(loss, low, high):
+    found = {}
+    for x in np.linspace(low, high, 20):
+        value = loss(10**x)
+        found[x] = value if math.isfinite(value) else 1e9 + x
+    return 10 ** min(found, key=found.get)
+
+
 # number -> answers that must pass
 RIGHT = {
     "13.1": [math.log(100), -np.log(0.01), 4.605, np.array([4.6052])],
@@ -127,6 +135,7 @@ WRONG = {
         (lambda y, p, classes: balanced(y, p, classes) ** 2, "too small"),
     ],
     "13.4": [
+        (lambda loss: searched_between(loss, -5, -1), "diverges at every rate"),
         (takes_nan, "leave out what is not finite"),
         (lambda final_loss: search(final_loss, rounds=((60, 1),)), "more than 20 runs"),
         (lambda final_loss: search(final_loss, rounds=((7, 1),)), "was best"),

@@ -87,6 +87,18 @@ def moved_inside(images, labels, lam, centre):
     return paste_box(images, labels, top, left, h, w)
 
 
+def cutmix_rounded_up(images, labels, lam, centre):
+    sides = [int(n * math.sqrt(1 - lam) + 0.5) for n in images.shape[1:3]]
+    starts = [c - side // 2 for c, side in zip(centre, sides, strict=True)]
+    (top, bottom), (left, right) = (
+        (max(0, i), min(n, i + side)) for i, side, n in zip(starts, sides, images.shape[1:3], strict=True)
+    )
+    mixed = images.copy()
+    mixed[:, top:bottom, left:right] = np.roll(images, 1, axis=0)[:, top:bottom, left:right]
+    share = (bottom - top) * (right - left) / (images.shape[1] * images.shape[2])
+    return mixed, (1 - share) * labels + share * np.roll(labels, 1, axis=0)
+
+
 # number -> answers that must pass
 RIGHT = {
     "14.1": ["hue", "Hue"],
@@ -124,6 +136,7 @@ WRONG = {
         (lambda L, p: L - p * L / 3, "those with L p are not"),
     ],
     "14.4": [
+        (cutmix_rounded_up, "rounds them up"),
         (lambda i, t, lam, c: paste(i, t, lam, c, side=1 - lam), "square root"),
         (lambda i, t, lam, c: paste(i, t, lam, c, recount=False), "really replaced"),
         (lambda i, t, lam, c: paste(i, t, lam, c, partner=1), "i + 1"),

@@ -57,6 +57,15 @@ def by_covariance(n, error):
     return np.array([10 ** (y.mean() + b * x.mean()), b])
 
 
+def floor_in_hundredths(n, error):
+    def fit(c):
+        return np.polyfit(np.log(n), np.log(error - c), 1, full=True)
+
+    c = min(np.arange(0, error.min(), 0.01), key=lambda c: fit(c)[1][0])
+    slope, start = fit(c)[0]
+    return np.exp(start), -slope, c
+
+
 # number -> answers that must pass
 RIGHT = {
     "15.1": [
@@ -118,6 +127,7 @@ WRONG = {
         (lambda a1, b1, a2, b2: (a1 / a2) ** (1 / abs(b1 - b2)), "b1 < b2"),
     ],
     "15.5": [
+        (floor_in_hundredths, "c"),
         (lambda n, e: (*power_law(n, e), 0.0), "15.3"),
         (lambda n, e: tuple(np.array(with_floor(n, e)) * [1, -1, 1]), "slope"),
         (lambda n, e: (*power_law(n, e - e.min() / 2), e.min() / 2), "half of the smallest"),

@@ -82,6 +82,7 @@ RIGHT = {
 # number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
     "20.1": [
+        (lambda n, k, s: max(0, (n - k) // s) + 1, "No window fits"),
         (lambda n, k, s: (n - k) // s, "counts as well"),
         (lambda n, k, s: (n - k) / s + 1, "whole number"),
         (lambda n, k, s: n // s, "end inside"),

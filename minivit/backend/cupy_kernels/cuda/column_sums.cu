@@ -4,7 +4,8 @@
 //
 // A block sums 128 columns over its share of the rows: grid (ceil(width / 128), G), any block of whole warps. Warp w of
 // a block (., j) takes the rows j + G w, then every (G warps)-th: neighbouring blocks read neighbouring rows. Launched
-// a second time on the partial sums, with T=float, G = 1 and blocks of up to 1024 threads, it finishes the sum.
+// a second time on the partial sums, with T=float, G = 1 and blocks of up to 1024 threads, it finishes the sum. With a
+// grid of depth 2 it sums two matrices, of which the second lies behind the first, into two arrays.
 
 constexpr int COLUMNS = 128, VECTOR = COLUMNS / WARP_SIZE, MAX_WARPS = 32;
 
@@ -37,10 +38,12 @@ __device__ __forceinline__ void sum_rows(const T* x, long long rows, int width, 
     }
 }
 
-// partial: (G, width)
-extern "C" __global__ void column_sums(const T* x, float* partial, long long rows, int width) {
+// partial, second: (G, width); second is used at depth 2 only
+extern "C" __global__ void column_sums(const T* x, float* partial, float* second, long long rows, int width) {
     __shared__ float shared[MAX_WARPS][COLUMNS];
     int lane = threadIdx.x % WARP_SIZE, warp = threadIdx.x / WARP_SIZE;
+    x += blockIdx.z * rows * width;
+    if (blockIdx.z) partial = second;
     bool neighbours = vectors_fit<VECTOR>(x, width);
     float sums[VECTOR] = {};
     if (neighbours) {

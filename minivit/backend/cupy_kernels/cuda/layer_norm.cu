@@ -9,6 +9,9 @@
 constexpr int WARPS = 4;
 constexpr int VECTOR = WIDTH % 8 == 0 ? 8 : 1;  // neighbours that a lane holds together
 constexpr int VECTORS = (WIDTH + WARP_SIZE * VECTOR - 1) / (WARP_SIZE * VECTOR);  // that it holds of a row
+// Blocks of the backward pass that a multiprocessor is to hold at a time: as many as fit without spilling. Left to
+// itself, the compiler spills for one more.
+constexpr int RESIDENT = WIDTH <= 384 ? 4 : WIDTH <= 768 ? 3 : 2;
 
 __device__ __forceinline__ int column_of(int vector) {
     return (vector * WARP_SIZE + static_cast<int>(threadIdx.x) % WARP_SIZE) * VECTOR;
@@ -162,17 +165,16 @@ __device__ __forceinline__ void backward_rows(
             store_vector<ALIGNED>(dx + start + column, around);
         }
     }
-    float* block_partial = partial + static_cast<size_t>(blockIdx.x) * 2 * WIDTH;
-    write_block_sums(scale_sums, shared, block_partial);
-    write_block_sums(bias_sums, shared, block_partial + WIDTH);
+    write_block_sums(scale_sums, shared, partial + static_cast<size_t>(blockIdx.x) * WIDTH);
+    write_block_sums(bias_sums, shared, partial + static_cast<size_t>(gridDim.x + blockIdx.x) * WIDTH);
 }
 
 // dx = LN'(g) + residual: the gradient that reaches x around the branch is added in the same pass over memory.
 //
-// g: (rows, WIDTH); x, residual, dx: (rows, WIDTH), residual may be null; partial: (blocks, 2, WIDTH), each block's
-// sums for dscale and dbias. Any grid: block b takes the rows 4 b .. 4 b + 3, then those 4 gridDim.x further on, and
+// g: (rows, WIDTH); x, residual, dx: (rows, WIDTH), residual may be null; partial: (2, blocks, WIDTH), each block's
+// sums for dscale, and for dbias. Any grid: block b takes the rows 4 b .. 4 b + 3, then those 4 gridDim.x further on, and
 // so on.
-extern "C" __global__ void __launch_bounds__(128) layer_norm_backward(
+extern "C" __global__ void __launch_bounds__(128, RESIDENT) layer_norm_backward(
     const Y* g, const X* x, const float* scale, const float* mean, const float* inverse_std, const X* residual, X* dx,
     float* partial, int rows
 ) {

@@ -1,11 +1,15 @@
 // Softmax of rows; the formulas are at ops.softmax.
 //
-// -DT=float|bf16   type of all arrays, (rows, width)
+// -DX=float|bf16   type of x and of the gradient g of y
+// -DY=float|bf16   type of y and dx
+//
+// Arrays are (rows, pitch), of which the first `width` columns count; what is behind them may be overwritten. y may be x,
+// and dx may be g.
 //
 // One warp per row: any grid, any block of whole warps; a warp takes every so-manieth row. A row is read again for each
 // of the steps, from the cache. VECTOR neighbours at a time where the rows allow it, one at a time otherwise.
 
-constexpr int VECTOR = 16 / sizeof(T);
+constexpr int VECTOR = 16 / sizeof(Y);
 
 __device__ __forceinline__ long long first_row() {
     return (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / WARP_SIZE;
@@ -16,21 +20,23 @@ __device__ __forceinline__ long long row_step() {
 }
 
 template <int N>
-__device__ __forceinline__ void forward_row(const T* x, T* y, int width, float scale) {
+__device__ __forceinline__ void forward_row(const X* x, Y* y, int width, float scale) {
     int first = threadIdx.x % WARP_SIZE * N, step = WARP_SIZE * N;
     float values[N];
     float largest = -INFINITY;
     for (int column = first; column < width; column += step) {
         load(values, x + column);
 #pragma unroll
-        for (int j = 0; j < N; j++) largest = fmaxf(largest, scale * values[j]);
+        for (int j = 0; j < N; j++) largest = fmaxf(largest, column + j < width ? scale * values[j] : -INFINITY);
     }
     largest = warp_max(largest);
     float sum = 0;
     for (int column = first; column < width; column += step) {
         load(values, x + column);
 #pragma unroll
-        for (int j = 0; j < N; j++) sum += expf(scale * values[j] - largest);  // the largest exponent is 0: no overflow
+        for (int j = 0; j < N; j++) {
+            sum += column + j < width ? expf(scale * values[j] - largest) : 0;  // the largest exponent is 0: no overflow
+        }
     }
     float inverse_sum = 1 / warp_sum(sum);
     for (int column = first; column < width; column += step) {
@@ -42,19 +48,19 @@ __device__ __forceinline__ void forward_row(const T* x, T* y, int width, float s
 }
 
 // y = softmax(scale x)
-extern "C" __global__ void softmax_forward(const T* x, T* y, long long rows, int width, float scale) {
-    bool fits = vectors_fit<VECTOR>(x, width) && vectors_fit<VECTOR>(y, width);
+extern "C" __global__ void softmax_forward(const X* x, Y* y, long long rows, int width, int pitch, float scale) {
+    bool fits = vectors_fit<VECTOR>(x, pitch) && vectors_fit<VECTOR>(y, pitch);
     for (long long row = first_row(); row < rows; row += row_step()) {
         if (fits) {
-            forward_row<VECTOR>(x + row * width, y + row * width, width, scale);
+            forward_row<VECTOR>(x + row * pitch, y + row * pitch, width, scale);
         } else {
-            forward_row<1>(x + row * width, y + row * width, width, scale);
+            forward_row<1>(x + row * pitch, y + row * pitch, width, scale);
         }
     }
 }
 
 template <int N>
-__device__ __forceinline__ void backward_row(const T* y, const T* g, T* dx, int width, float scale) {
+__device__ __forceinline__ void backward_row(const Y* y, const X* g, Y* dx, int width, float scale) {
     int first = threadIdx.x % WARP_SIZE * N, step = WARP_SIZE * N;
     float ys[N], gs[N];
     float dot = 0;
@@ -62,7 +68,7 @@ __device__ __forceinline__ void backward_row(const T* y, const T* g, T* dx, int 
         load(ys, y + column);
         load(gs, g + column);
 #pragma unroll
-        for (int j = 0; j < N; j++) dot += ys[j] * gs[j];
+        for (int j = 0; j < N; j++) dot += column + j < width ? ys[j] * gs[j] : 0;
     }
     dot = warp_sum(dot);
     for (int column = first; column < width; column += step) {
@@ -76,11 +82,11 @@ __device__ __forceinline__ void backward_row(const T* y, const T* g, T* dx, int 
 
 // dx = scale y (g - <g, y>)
 extern "C" __global__ void softmax_backward(
-    const T* y, const T* g, T* dx, long long rows, int width, float scale
+    const Y* y, const X* g, Y* dx, long long rows, int width, int pitch, float scale
 ) {
-    bool fits = vectors_fit<VECTOR>(y, width) && vectors_fit<VECTOR>(g, width) && vectors_fit<VECTOR>(dx, width);
+    bool fits = vectors_fit<VECTOR>(y, pitch) && vectors_fit<VECTOR>(g, pitch) && vectors_fit<VECTOR>(dx, pitch);
     for (long long row = first_row(); row < rows; row += row_step()) {
-        long long start = row * width;
+        long long start = row * pitch;
         if (fits) {
             backward_row<VECTOR>(y + start, g + start, dx + start, width, scale);
         } else {
