@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ class Task:
     classes: Sequence[str]
     loss: str = "softmax"
     drawn: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", list(self.classes))
 
     @classmethod
     def of(cls, recipe: Recipe, classes: Sequence[str] | None = None) -> "Task":
@@ -86,7 +90,7 @@ def classify(
     """
     if not isinstance(model, ViT | ResNet):
         raise ConfigError(f"classify: a {type(model).__name__} is no model: load one by minivit.load_pretrained")
-    if top is not None and top < 1:
+    if top is not None and not (isinstance(top, Integral) and top >= 1):
         raise ConfigError(f"classify: top is {top}, expected at least 1, or None for all classes")
     task = task or model.task
     if not model.config.num_classes:
@@ -96,6 +100,8 @@ def classify(
             "classify: the model does not say how images are prepared for it: load it by minivit.load_pretrained, "
             "or pass task=Task(preparation, classes) of minivit.answers"
         )
+    if len(task.classes) != model.config.num_classes:
+        raise ConfigError(f"classify: task names {len(task.classes)} classes, the model has {model.config.num_classes}")
     answers: list[list[tuple[str, float]]] = []
     every = (as_pixels(image, model.config.channels) for image in _several(images))
     pieces = _pieces(as_the_digits(pixels)[0] if task.drawn else pixels for pixels in every)
@@ -118,7 +124,7 @@ def _several(images: Any) -> Iterable[Any]:
     if isinstance(images, str | os.PathLike | Image.Image):
         return [images]
     if isinstance(images, np.ndarray):
-        return images if images.ndim == 4 else [images]
+        return images if images.ndim == 4 or images.dtype.kind in "UO" else [images]  # of paths, for instance
     if isinstance(images, Dataset):
         return (images[index][0] for index in range(len(images)))
     if isinstance(images, Tensor | bytes | dict) or not isinstance(images, Iterable):

@@ -24,11 +24,12 @@ from minivit.data.download import Progress
 from minivit.data.folder import is_divided
 from minivit.data.imagenet import some
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, quoted, shown
+from minivit.fields import is_a
 from minivit.files import expanded
 from minivit.models import ResNet, ViT, ViTConfig
 from minivit.models.whereabouts import weights_file
 from minivit.published import blank, load_published
-from minivit.recipes import Recipe, is_a
+from minivit.recipes import Recipe
 
 _door: str | None = None  # how the commands were called, where not each by its own module
 
@@ -71,6 +72,9 @@ class Parser(argparse.ArgumentParser):
             else:  # a name alone is most likely that of a data set
                 option = f"--data {quoted(given)}" if "--data" in self._option_string_actions else None
             self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {option}?' if option else ''}")
+        changed = [name for name, value in vars(parsed).items() if value != self.get_default(name)]
+        if empty := [name for name in changed if getattr(parsed, name) == ""]:  # of a variable that is not set
+            self.error(f"--{empty[0].replace('_', '-')} is empty: leave it out, or give it a value")
         return parsed
 
     def _meant(self, given: str) -> str | None:
@@ -231,6 +235,8 @@ def resolve_backend(name: str) -> str:
 
 def path(text: str) -> Path:
     """A file or folder, with ~ for the home folder, for argparse."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file or folder is empty")
     return expanded(text)
 
 

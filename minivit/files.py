@@ -22,6 +22,12 @@ def expanded(path: str | os.PathLike[str], error: type[MinivitError] = DataError
         raise error(f"{os.fspath(path)}: the home folder {home} is not known here; write the path in full") from None
 
 
+def is_special(path: Path) -> bool:
+    """Whether there is something that is neither file nor folder: a pipe, a device. Who opens one may wait for ever;
+    who replaces one takes it from all others."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
 def parse_json(content: bytes) -> Any:
     """The value of a JSON text in UTF-8, with or without a byte order mark.
 

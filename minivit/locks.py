@@ -78,9 +78,13 @@ def replacing(path: Path, folder: bool = False) -> Iterator[Path]:
     """A new file, or folder, to be filled in this context; then it is flushed to the disk and takes the place of
     `path`.
 
-    It lies beside `path` under a name that no other process uses. What processes that died left there is removed.
-    Raises OSError; then `path` is as it was.
+    It lies beside `path` under a name that no other process uses. What processes that died left there is removed. A
+    link stays, and what it leads to is replaced.
+    Raises OSError, also where `path` is a pipe or a device; then `path` is as it was.
     """
+    if files.is_special(path):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
+    path = path.resolve() if path.is_symlink() else path
     _remove_left(path)
     partial, file = _new_partial(path, folder)
     try:

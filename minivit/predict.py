@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from minivit import cli, terminal
+from minivit import cli, runs, terminal
 from minivit.answers import PIECE, Task, as_pixels, classify
 from minivit.data.drawn_digit import as_the_digits
 from minivit.data.folder import image_files
 from minivit.data.imagenet import in_words
 from minivit.errors import MAX_MESSAGE, ConfigError, DataError, shown
+from minivit.files import is_special
 from minivit.models.archive import replacing
 
 PIECE_BYTES = 2**28  # of pixels in memory, whatever the number of images
@@ -106,6 +107,8 @@ def check_tables(*names: str | None) -> list[str]:
     given = [name for name in names if name is not None]
     if given.count("-") > 1:
         raise ConfigError("--csv and --json cannot both go to standard output: give one of them a file")
+    if len({cli.path(name).resolve() for name in given}) < len(given):
+        raise ConfigError(f"--csv and --json cannot both be written to {given[0]}: give one of them another file")
     for path in map(cli.path, given):
         if path.is_dir() or not path.parent.is_dir():
             reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
@@ -116,19 +119,24 @@ def check_tables(*names: str | None) -> list[str]:
 def as_text(answer: Answer) -> str:
     """One image for a person."""
     done = f" ({'; '.join(answer['done'])})" if answer["done"] else ""
-    lines = [f"  {each['score']:7.2%}  {in_words(each['class'])}" for each in answer["classes"]]
-    return "\n".join([f"{answer['image']}{done}", *lines])
+    lines = [f"  {each['score']:7.2%}  {shown(in_words(each['class']), MAX_MESSAGE)}" for each in answer["classes"]]
+    return "\n".join([f"{shown(answer['image'], MAX_MESSAGE)}{done}", *lines])
 
 
 def as_csv(answers: Sequence[Answer]) -> str:
     """A line for each image: its name, then classes and scores, the likeliest first."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     most = max((len(answer["classes"]) for answer in answers), default=0)
-    writer.writerow(["image", *(f"{name}_{k}" for k in range(1, most + 1) for name in ("class", "score"))])
-    for answer in answers:
-        writer.writerow([answer["image"], *(x for each in answer["classes"] for x in each.values())])
-    return text.getvalue()
+    rows: list[list[Any]] = [["image", *(f"{name}_{k}" for k in range(1, most + 1) for name in ("class", "score"))]]
+    rows += [[answer["image"], *(x for each in answer["classes"] for x in each.values())] for answer in answers]
+    return "".join(map(_csv_line, rows))
+
+
+def _csv_line(row: Sequence[Any]) -> str:
+    """A row of a table; what a name has of either end of a line is quoted, as Python before 3.13 does for those of its
+    own line ends only."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(row)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def as_json(answers: Sequence[Answer]) -> str:
@@ -137,11 +145,12 @@ def as_json(answers: Sequence[Answer]) -> str:
 
 
 def write(name: str, text: str) -> None:
-    """Write a file whole, or to standard output."""
+    """Write a file whole, or to standard output, a pipe or a device."""
     if name == "-":
         sys.stdout.write(text)
         return
-    with replacing(cli.path(name)) as partial:
+    path = cli.path(name)
+    with runs.writing(path) if is_special(path) else replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 

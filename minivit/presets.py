@@ -1,5 +1,6 @@
 """The named recipes: choices of a training run that belong together."""
 
+import copy
 import difflib
 from typing import Any
 
@@ -100,4 +101,4 @@ def preset(name: str) -> dict[str, Any]:
         near = difflib.get_close_matches(name, PRESETS, 1, cutoff=0.3)
         hint = f'did you mean "{near[0]}"?' if near else f"choose one of {', '.join(PRESETS)}"
         raise ConfigError(f'unknown preset "{name}"; {hint}')
-    return PRESETS[name]
+    return copy.deepcopy(PRESETS[name])  # the caller's to change

@@ -6,7 +6,7 @@ sentence that says `.data`.
 """
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,10 +44,16 @@ def _ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **params: Any) -> A
 
 
 def _on_data(function: Callable, name: str, args: Any, params: dict[str, Any], writes: bool = False) -> Any:
-    """The function of the data of all Tensors among its arguments. Raises TypeError where it would lose a gradient."""
+    """The function of the data of all Tensors among its arguments. Raises TypeError where it would lose a gradient;
+    it cannot have changed the data then, which it may only read."""
     found = [t for t in _tensors_in([args, params]) if t.requires_grad]
     if not found or not writes:
-        result = function(*_data_in(args), **_data_in(params))
+        try:
+            result = function(*_data_in(args), **_data_in(params))
+        except ValueError as error:
+            if not (found and "read-only" in str(error)):
+                raise
+            result = None
         parts = result if isinstance(result, list | tuple) else [result]
         if not found or name.endswith("_like"):
             return result
@@ -68,10 +74,18 @@ def _tensors_in(value: Any) -> Iterator[Any]:
 def _data_in(value: Any) -> Any:
     """The same with the data of every Tensor in its place."""
     if isinstance(value, TensorProtocol):
-        return value.data
+        return _read_only(value.data) if value.requires_grad else value.data
     if isinstance(value, dict):
         return {key: _data_in(part) for key, part in value.items()}
     return type(value)(map(_data_in, value)) if type(value) in (list, tuple) else value
+
+
+def _read_only(data: Array) -> Array:
+    """The same numbers, which cannot be changed by this name; CuPy has nothing of the kind."""
+    if isinstance(data, np.ndarray):
+        data = data.view()
+        data.flags.writeable = False
+    return data
 
 
 def _described(tensor: Any) -> str:
@@ -167,6 +181,8 @@ def owned(parameter: Any) -> Any:
         return parameter
     if isinstance(parameter, list | tuple):
         return (list if isinstance(parameter, list) else tuple)(map(owned, parameter))
+    if isinstance(parameter, np.generic):  # one of float64 would widen float32
+        return parameter.item()
     array = parameter.data if isinstance(parameter, TensorProtocol) else parameter
     return array.copy() if is_array(array) else array
 
@@ -212,6 +228,35 @@ def array_list(values: Any, caller: str) -> list[Array]:
             hint = "; pass its .grad or .data" if isinstance(value, TensorProtocol) else ""
             raise TypeError(f"{caller}: entry {i} is {_kind(value)}, expected an array{hint}")
     return found
+
+
+def gradients_for(parameters: Sequence[Any], names: Sequence[str], values: Any) -> list[Array]:
+    """The arrays, real numbers, by which to change each parameter. Raises ValueError, naming the parameter, for one
+    that is missing, is no such array or has another shape."""
+    grads = listed(values, "step", "arrays")
+    if len(grads) != len(parameters):
+        raise ValueError(f"step: {len(grads)} gradients for {len(parameters)} parameters")
+    for i, (parameter, g) in enumerate(zip(parameters, grads, strict=True)):
+        if g is None or isinstance(g, TensorProtocol) or not hasattr(g, "dtype"):
+            found = "none" if g is None else _kind(g)
+        elif g.shape != parameter.shape or g.dtype.kind not in "fiub":
+            found = g.shape if g.shape != parameter.shape else f"of type {g.dtype}"
+        else:
+            continue
+        raise ValueError(f"step: gradient of {names[i] or i} is {found}, expected {parameter.shape}")
+    return grads
+
+
+def state_keys(names: Iterable[str]) -> list[str]:
+    """What the state of each parameter is called: its name, or its number where it has none; where another before it
+    is called the same, both."""
+    keys: dict[str, None] = {}
+    for i, name in enumerate(names):
+        key = name or str(i)
+        while key in keys:
+            key += f"/{i}"
+        keys[key] = None
+    return list(keys)
 
 
 def named_leaves(values: Any, caller: str) -> list[tuple[str, Any]]:

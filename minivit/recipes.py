@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import json
 import sys
-import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from minivit.backend.precision import PRECISIONS
 from minivit.data import Augment, Dataset
 from minivit.errors import ConfigError, shown
+from minivit.fields import hints, in_words, is_a, settle
 from minivit.files import parse_json
 from minivit.models import ViTConfig
 from minivit.models.beside import LARGEST, SMALLEST_STD
@@ -81,6 +81,7 @@ class Recipe:
     patience: int | None = None  # evaluations without a better one, after which training ends
 
     def __post_init__(self) -> None:
+        settle(self)
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ConfigError(f'{field} is "{getattr(self, field)}", expected one of {", ".join(choices)}')
@@ -198,28 +199,12 @@ def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
             near = difflib.get_close_matches(unknown[0], names, 1)
             hint = f'; did you mean "{near[0]}"?' if near else ""
             raise ConfigError(f'{source}: unknown field "{unknown[0]}"{hint}')
-        for name, kind in typing.get_type_hints(known).items():
+        for name, kind in hints(known).items():  # type: ignore[arg-type]
             if name in given and name != "model" and not is_a(given[name], kind):
-                wanted = kind.__name__ if isinstance(kind, type) else kind
-                raise ConfigError(f"{source}: {name} is {json.dumps(given[name])}, expected {wanted}")
+                raise ConfigError(f"{source}: {name} is {json.dumps(given[name])}, expected {in_words(kind)}")
     tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
     sizes = {name: tuple(v) for name, v in model.items() if isinstance(v, list)}
     return Recipe(**{**values, **tuples, "model": model_class(**{**model, **sizes})})
-
-
-def is_a(value: Any, kind: Any) -> bool:
-    """Whether a value read from JSON is of an annotated type. A whole number is also a float; true is no number."""
-    if isinstance(kind, types.UnionType):
-        return any(is_a(value, option) for option in kind.__args__)
-    if typing.get_origin(kind) is tuple:
-        kinds = typing.get_args(kind)
-        if not isinstance(value, list | tuple):
-            return False
-        kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
-        return len(value) == len(kinds) and all(map(is_a, value, kinds))
-    if kind in (int, float):
-        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
-    return isinstance(value, kind)
 
 
 def read_config(path: Path) -> Recipe:

@@ -240,7 +240,7 @@ def grad(loss: Tensor, tensors: Iterable[Tensor], g: Array | None = None) -> lis
     Raises TypeError if `tensors` is no list (for one, write `[x]`), ValueError for a cotangent of the wrong shape or a
     tensor that requires no gradient, RuntimeError if nothing was recorded or the tape was used up by an earlier call.
     """
-    tensors = tensor_list(tensors, "grad")
+    [loss], tensors = tensor_list([loss], "the loss of grad"), tensor_list(tensors, "grad")
     if not loss.requires_grad:
         raise RuntimeError("grad: nothing was recorded: no input requires a gradient, or no_grad was on")
     for i, tensor in enumerate(tensors):

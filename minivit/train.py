@@ -12,7 +12,7 @@ from typing import Any
 
 from minivit import cli, improvement, look, presets, recipes, runs, terminal, train_options, transfer
 from minivit.data import Dataset
-from minivit.errors import CheckpointError, ConfigError, quoted
+from minivit.errors import MAX_MESSAGE, CheckpointError, ConfigError, quoted, shown
 from minivit.files import expanded
 from minivit.models.families import config_class, named_fields
 from minivit.trainer import Trainer, accumulation, worker_count
@@ -35,7 +35,7 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
     if config:
         path = expanded(config)
         base = dataclasses.asdict(recipes.read_config(path))
-        name = path.resolve().parent.name
+        name = path.resolve().parent.name or "config"  # of a file in the root folder
         starting |= base["init_from"] is not None
         if not same_kind(given.get("data", base["data"]), base["data"]):
             raise ConfigError("--config is for one data set; to change it use --preset and options")
@@ -197,12 +197,13 @@ def train(trainer: Trainer) -> int:
     frozen = sum(tensor.size for _, tensor in trainer.model.named_tensors()) - learning
     split = (trainer.test_data and trainer.test_data.split) or "test"
     print(
-        f"{recipe.data}: {readable(trainer.train_data)} training and {readable(trainer.test_data)} {split} images, "
+        f"{shown(recipe.data, MAX_MESSAGE)}: "
+        f"{readable(trainer.train_data)} training and {readable(trainer.test_data)} {split} images, "
         f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"  # type: ignore[arg-type]
         f"{model.description}, "
         f"{learning:,} parameters{f' and {frozen:,} frozen' if frozen else ''}; {recipe.backend}, {recipe.precision}, "
         f"{recipe.workers} worker{'s' if recipe.workers != 1 else ''}\n"
-        f"run folder: {folder}"
+        f"run folder: {shown(folder, MAX_MESSAGE)}"
     )
     again = f"{cli.called('train')} --resume {quoted(folder)}"
     early = f"no better for {recipe.patience} evaluation{'s' if recipe.patience != 1 else ''}"
@@ -227,7 +228,8 @@ def train(trainer: Trainer) -> int:
     if trainer.stopped_early and not finished:
         print(f"stopped early, after step {trainer.step} of {trainer.total_steps}: {early}")
     seconds = time.perf_counter() - begin
-    print(f"trained in {seconds:.0f} s; {folder}: config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png")
+    made = "config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png"
+    print(f"trained in {seconds:.0f} s; {shown(folder, MAX_MESSAGE)}: {made}")
     best = improvement.best(trainer.metrics)
     if best and best is not trainer.metrics[-1]:
         print(

@@ -224,3 +224,33 @@ def test_the_reader_of_published_files_names_the_one_that_takes_runs(run):
     for path in (run.folder, run.folder / "checkpoint.npz"):
         with pytest.raises(CheckpointError, match=r"minivit\.load_pretrained"):
             minivit.models.load_pretrained(path)
+
+
+def test_a_task_may_take_its_names_from_a_generator(model):
+    images, _ = painted(3)
+    expected = classify(model, images)
+    assert classify(model, images, task=Task(model.task.preparation, (name for name in COLOURS))) == expected
+
+
+def test_a_task_of_fewer_names_than_the_model_has_classes(model):
+    with pytest.raises(ConfigError, match="names 1 classes, the model has 3"):
+        classify(model, painted(3)[0], task=Task(model.task.preparation, ["red"]))
+
+
+@pytest.mark.parametrize("top", [2.0, "2", 0])
+def test_how_many_classes_is_a_whole_number(model, top):
+    with pytest.raises(ConfigError, match="top is"):
+        classify(model, painted(3)[0], top=top)
+
+
+@pytest.mark.parametrize("dtype", [str, object])
+def test_paths_may_be_in_an_array(model, tmp_path, dtype):
+    paths = [str(tmp_path / f"{i}.png") for i in range(3)]
+    for path, image in zip(paths, painted(3)[0], strict=True):
+        Image.fromarray(image).save(path)
+    assert classify(model, np.array(paths, dtype)) == classify(model, paths)
+
+
+def test_a_name_longer_than_the_system_takes():
+    with pytest.raises(CheckpointError, match="aaa"):
+        load_pretrained("a" * 5000)

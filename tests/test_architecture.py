@@ -22,7 +22,7 @@ SOURCES = {
 # A room may import from itself and from rooms in lines above its own, nothing else.
 ROOMS = """
     errors
-    backend files
+    backend files fields
     locks
     ops data protocol
     tensor

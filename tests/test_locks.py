@@ -139,3 +139,26 @@ def test_a_mode_for_others_to_read(tmp_path):
         os.umask(before)
     if os.name != "nt":
         assert [Path(tmp_path, name).stat().st_mode & 0o777 for name in "ab"] == [0o644, 0o755]
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "link"
+    try:
+        link.symlink_to(tmp_path / "elsewhere" / "file")
+    except OSError:
+        pytest.skip("links are not to be made here")
+    for text in ("new", "newer"):  # first it leads nowhere
+        with locks.replacing(link) as partial:
+            partial.write_text(text, encoding="utf-8")
+        assert link.is_symlink()
+        assert (tmp_path / "elsewhere" / "file").read_text(encoding="utf-8") == text
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="a pipe or a device"), locks.replacing(tmp_path / "pipe"):
+        pass
+    assert files.is_special(tmp_path / "pipe")

@@ -377,3 +377,35 @@ def test_a_tensor_that_two_layers_share_is_one_parameter():
     assert [name for name, _ in model.named_parameters()] == ["first.weight", "first.bias", "second.bias"]
     assert model.num_parameters() == 8
     assert "second.weight" in model.state_dict()
+
+
+class TestWhatIsRefusedChangesNothing:
+    @pytest.mark.parametrize(
+        "change", [lambda x: np.put(x, 0, 9.0), lambda x: np.copyto(x, 9.0), lambda x: np.fill_diagonal(x, 9.0)]
+    )
+    def test_functions_that_write_into_what_has_a_gradient(self, change):
+        x = leaf()
+        with pytest.raises(TypeError, match=r"would lose the gradient of .*\.data"):
+            change(x)
+        assert_equal(x.data, DATA)
+
+    def test_they_may_write_into_other_tensors(self):
+        x = plain()
+        np.copyto(x, 9.0)
+        assert (x.data == 9).all()
+
+    def test_other_errors_of_numpy_stay(self):
+        with pytest.raises(ValueError, match="axis"):
+            np.argsort(leaf(), axis=5)
+
+
+@pytest.mark.parametrize("loss", [DATA, 1.0, None])
+def test_a_loss_that_is_no_tensor(loss):
+    with pytest.raises(TypeError, match=r"^the loss of grad: .*, expected a Tensor"):
+        grad(loss, [leaf()])
+
+
+def test_numpys_numbers_among_the_parameters_of_an_op_do_not_widen_float32():
+    x = Tensor(DATA.astype("float32"), requires_grad=True)
+    assert F.cross_entropy(x, np.array([0, 1]), np.float64(0.1)).dtype == "float32"
+    assert F.layer_norm(x, np.ones(2, "float32"), np.zeros(2, "float32"), np.float64(1e-6)).dtype == "float32"

@@ -259,3 +259,10 @@ def test_a_config_that_may_be_read_in_two_ways_is_refused(tmp_path, content, rea
 def test_values_at_the_edge_are_allowed():
     Recipe(clip_norm=0, warmup=0, ema=0, beta2=0, momentum=0, mixup=0, seed=0, weight_decay=0, batch_size=1, limit=1)
     Recipe(clip_norm=None, ema=None, mixup=1e9, weight_decay=2, steps=1, epochs=1e-9, std=(1e-3, 1, 2), mean=(-1, 0, 1))
+
+
+def test_a_preset_is_the_callers_to_change():
+    taken = presets.preset("digits")
+    taken["model"]["width"] = taken["lr"] = 7
+    assert presets.preset("digits")["lr"] != 7
+    assert presets.preset("digits")["model"]["width"] != 7

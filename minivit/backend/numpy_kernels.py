@@ -240,7 +240,7 @@ def attention_value(qkv, heads, keep=None, queries=None):
 
 
 def _attention_fits(qkv: np.ndarray, heads: int, queries: int | None) -> bool:
-    if queries is not None and queries < 1:
+    if heads < 1 or (queries is not None and queries < 1):
         return False
     return qkv.ndim == 3 and qkv.shape[-1] % (3 * heads) == 0 and qkv.size > 0 and qkv.dtype.char in "fd"
 

@@ -1,6 +1,6 @@
 """What a data set is: labelled uint8 images that can be fetched by index."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Self
 
 import numpy as np
@@ -28,6 +28,8 @@ class Dataset:
 
     def __init__(self, labels: Iterable[int], classes: Iterable[str], name: str) -> None:
         self.name = name
+        if isinstance(classes, str | Set):
+            raise DataError(f"{name}: classes are a {type(classes).__name__}, expected a list of names, in their order")
         self.classes = list(classes)
         self.labels = whole_numbers(labels, f"{name}: labels")
         self.skipped: dict[str, str] = {}

@@ -8,7 +8,7 @@ state, and the number of threads changes nothing but speed.
 import math
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -58,7 +58,7 @@ class Loader:
         _check_counts(1, batch_size=batch_size, threads=threads)
         _check_counts(0, total_steps=total_steps, seed=seed, start_step=start_step, prefetch=prefetch)
         for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
-            if not 0 <= alpha < math.inf:
+            if not (isinstance(alpha, Real) and 0 <= alpha < math.inf):
                 raise ConfigError(f"{name} is {alpha}, expected 0 or more")
         if batch_size > len(dataset):
             raise DataError(

@@ -23,6 +23,7 @@ from minivit.data.dataset import Images
 from minivit.data.images import resize
 from minivit.data.randaugment import apply_operations, draw_operations, strength_of
 from minivit.errors import ConfigError
+from minivit.fields import settle
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Augment:
     def __post_init__(self) -> None:
         if self.resize not in ("squash", "crop"):
             raise ConfigError(f'resize is "{self.resize}", expected "squash" or "crop"')
-        object.__setattr__(self, "image_size", tuple(self.image_size))
+        settle(self)
         if len(self.image_size) != 2 or not all(_is_count(side, 1) for side in self.image_size):
             raise ConfigError(f"image_size is {self.image_size}, expected (height, width) of at least 1 pixel")
         if not _is_count(self.crop_padding, 0):

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -84,9 +84,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     Which of the two it is says the content, not the name. bfloat16 becomes float32; other dtypes stay.
     Raises CheckpointError for a file that is missing, damaged, hostile, a pickle or of another kind.
     """
-    if path.exists() and not path.is_file():  # opening a pipe would wait for somebody to write into it
-        raise CheckpointError(f"{path} is no file")
-    with one_line(path), open(path, "rb") as file:
+    with _opened(path) as file:
         start = file.read(9)
     if start[8:] == b"{" and not 9 <= start[7] <= 126:  # before it a number of 8 bytes, and no text
         return read_safetensors(path)
@@ -97,7 +95,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Every array of the file by name. Raises CheckpointError for one that is missing, damaged, hostile or foreign."""
-    with one_line(path), open(path, "rb") as file:
+    with _opened(path) as file:
         refuse_file(path)
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -201,6 +199,16 @@ def _check_names(names: list[str]) -> None:
     for name in names:
         if len(name) > MAX_NAME or not name.isprintable() or "\\" in name or {"", ".", ".."} & set(name.split("/")):
             raise ValueError(f"{shown(name)} is no name of an array")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, to be read in this context. Raises CheckpointError for what is none, and what `one_line` does."""
+    with one_line(path):
+        if path.exists() and not path.is_file():  # opening a pipe would wait for somebody to write into it
+            raise CheckpointError(f"{path} is no file")
+        with open(path, "rb") as file:
+            yield file
 
 
 @contextlib.contextmanager

@@ -102,17 +102,21 @@ class Beside:
 
     def normalisation(self) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
         """Mean and standard deviation of pixels in 0..1, or None for each."""
+        values, source, prefix = (
+            (self.preprocessor, self.preparation, "image_") if self.preprocessor else (self.config, self.source, "")
+        )
+        with _said_by(source):
+            if self.preprocessor:
+                stated.fields(values, stated.PREPROCESSOR)
+            mean = _numbers(values, f"{prefix}mean", least=-LARGEST)
+            std = _numbers(values, f"{prefix}std", least=SMALLEST_STD)
+            factor = _numbers(values, "rescale_factor", least=SMALLEST_STD)
         if not self.preprocessor:
-            mean, std = self.config.get("mean"), self.config.get("std")
-            return _numbers(mean, least=-LARGEST), _numbers(std, least=SMALLEST_STD)
-        with _said_by(self.preparation):
-            stated.fields(self.preprocessor, stated.PREPROCESSOR)
-        mean = _numbers(self.preprocessor.get("image_mean"), least=-LARGEST)
-        std = _numbers(self.preprocessor.get("image_std"), least=SMALLEST_STD)
-        if self.preprocessor.get("do_normalize") is False:
+            return mean, std
+        if values.get("do_normalize") is False:
             mean, std = (0.0,), (1.0,)
-        factor = self.preprocessor.get("rescale_factor", 1 / 255) if self.preprocessor.get("do_rescale", True) else 1
-        times = 255 * (_numbers([factor], least=SMALLEST_STD) or (1 / 255,))[0]  # what becomes of a white pixel
+        rescaled = values.get("do_rescale", True)
+        times = 255 * ((factor or (1 / 255,))[0] if rescaled else 1)  # what becomes of a white pixel
         if mean is None or std is None or abs(times - 1) < 1e-6:
             return mean, std
         return tuple(m / times for m in mean), tuple(s / times for s in std)
@@ -187,9 +191,12 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _numbers(values: Any, least: float) -> tuple[float, ...] | None:
-    """Numbers from `least` to `LARGEST`, or None for anything else."""
-    if not isinstance(values, list) or not values:
+def _numbers(values: Mapping[str, Any], name: str, least: float) -> tuple[float, ...] | None:
+    """The number or numbers of a field, from `least` to `LARGEST`; None for none. Raises ValueError for others."""
+    value = values.get(name)
+    if value is None or value == []:
         return None
-    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) and least <= v <= LARGEST for v in values)
-    return tuple(values) if numeric else None
+    numbers = value if isinstance(value, list) else [value]
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and least <= v <= LARGEST for v in numbers):
+        raise ValueError(f"{name} is {shown(repr(value))}, expected numbers from {least:g} to {LARGEST:g}")
+    return tuple(numbers)

@@ -1,11 +1,13 @@
 """ViTConfig: the shape of a Vision Transformer, and the variants of the paper by name."""
 
 import dataclasses
+import math
 import re
 from numbers import Integral
 from typing import Any
 
 from minivit.errors import ConfigError, shown
+from minivit.fields import settle
 
 # name: width, depth, heads, MLP width. Ti and S: Steiner et al. 2021; B, L, H: Dosovitskiy et al. 2020, Table 1.
 VARIANTS = {
@@ -88,6 +90,7 @@ class ViTConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", size_pair(self.image_size, "image_size"))
         object.__setattr__(self, "patch_size", size_pair(self.patch_size, "patch_size"))
+        settle(self)
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
         for name in ("width", "depth", "heads", "mlp_width", "channels"):
             if getattr(self, name) < 1:
@@ -110,6 +113,8 @@ class ViTConfig:
         for name in ("dropout", "attention_dropout", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")
+        if not abs(self.head_bias) < math.inf:
+            raise ConfigError(f"head_bias is {self.head_bias}, expected a finite number")
         if not 0 < self.norm_eps < 1:
             raise ConfigError(f"norm_eps is {self.norm_eps}, expected 0 < norm_eps < 1")
         if self.class_token == (self.classifier == "token"):
@@ -120,7 +125,6 @@ class ViTConfig:
 
     def _check_patches(self) -> None:
         if self.stem is not None:
-            object.__setattr__(self, "stem", tuple(self.stem))
             if any(count < 1 for count in self.stem):
                 raise ConfigError(f"stem is {self.stem}, expected at least 1 unit in each stage")
             if self.stem_width < 32 or self.stem_width % 32:
@@ -217,7 +221,7 @@ def variant_fields(name: str) -> dict[str, Any]:
     if name in HYBRIDS:
         base, patch, stem = HYBRIDS[name]
         return {**variant_fields(f"{base}/{patch}"), "stem": stem}
-    match = re.fullmatch(r"(\w+)/(\d+)", name)
+    match = re.fullmatch(r"(\w+)/([0-9]{1,9})", name)
     if not match or match[1] not in VARIANTS:
         meant = _meant(name)
         raise ConfigError(

@@ -15,6 +15,7 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.backend.arrays import asarray_like
 from minivit.errors import ConfigError
+from minivit.fields import settle
 from minivit.models.config import size_pair
 from minivit.models.head import Head
 from minivit.nn import Module
@@ -48,7 +49,7 @@ class ResNetConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", size_pair(self.image_size, "image_size"))
-        object.__setattr__(self, "units", tuple(self.units))
+        settle(self)
         if not self.units or min(self.units) < 1:
             raise ConfigError(f"units is {self.units}, expected at least 1 in each of at least one stage")
         for name, least in (("width", 1), ("channels", 1), ("groups", 1), ("num_classes", 0)):
@@ -79,7 +80,7 @@ class ResNetConfig:
 
 def resnet_fields(name: str) -> dict[str, Any]:
     """The fields of ResNetConfig that the name of a variant, such as "R50x1", stands for."""
-    match = re.fullmatch(r"R(\d+)x(\d+)", name)
+    match = re.fullmatch(r"R([0-9]{1,9})x([0-9]{1,9})", name)
     if not match or int(match[1]) not in RESNETS or not int(match[2]):
         known = ", ".join(f"R{layers}" for layers in RESNETS)
         raise ConfigError(f'unknown ResNet "{name}": expected one of {known} and a widening factor, as R50x1')

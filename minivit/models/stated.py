@@ -49,6 +49,14 @@ def _table(**rules: Rule | str) -> dict[str, Rule]:
     return table
 
 
+def _labels_fit(labels: Any, config: ViTConfig) -> bool:
+    """Whether there is a label for every class; numbers must be the classes', as labels go by their order."""
+    if not isinstance(labels, dict | list):
+        return False
+    numbers = set(labels) if isinstance(labels, dict) and all(map(str.isdecimal, labels)) else None
+    return len(labels) == config.num_classes and numbers in (None, set(map(str, range(config.num_classes))))
+
+
 def _same(field: str) -> Compared:
     return Compared(lambda value, config: value == getattr(config, field))
 
@@ -60,6 +68,7 @@ def _same_size(field: str) -> Compared:
 _GELU = {"gelu": "erf", "gelu_python": "erf"}  # transformers has two names of the one and four of the other
 _GELU |= dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate"), "tanh")
 _OFF = Only((False, None))
+_SWITCH = Only((True, False, None))
 
 # Fields of every config.json of transformers, which timm's may have as well.
 _ANY = _table(
@@ -76,7 +85,7 @@ _ANY = _table(
     "pad_token_id eos_token_id sep_token_id decoder_start_token_id forced_bos_token_id forced_eos_token_id "
     "exponential_decay_length_penalty suppress_tokens begin_suppress_tokens tie_word_embeddings tie_encoder_decoder",
     training="initializer_range",
-    id2label=Compared(lambda value, config: not config.num_classes or len(value or ()) in (0, config.num_classes)),
+    id2label=Compared(lambda value, config: not (value and config.num_classes) or _labels_fit(value, config)),
     problem_type=Only((None, "single_label_classification", "multi_label_classification")),  # see `beside`
     is_encoder_decoder=_OFF,
     is_decoder=_OFF,
@@ -156,7 +165,11 @@ TIMM: Table = _ANY | _table(
 # preprocessor_config.json of transformers; what is taken is read by `beside`.
 PREPROCESSOR: Table = _table(
     names="image_processor_type feature_extractor_type processor_class _valid_processor_keys auto_map",
-    taken="image_mean image_std do_normalize do_rescale rescale_factor do_resize size do_center_crop crop_size",
+    taken="image_mean image_std rescale_factor size crop_size",
+    do_normalize=_SWITCH,
+    do_rescale=_SWITCH,
+    do_resize=_SWITCH,
+    do_center_crop=_SWITCH,
     interpolation="resample default_to_square do_convert_rgb crop_pct antialias",
     arrays="data_format input_data_format return_tensors device disable_grouping _processor_class",
     do_flip_channel_order=_OFF,

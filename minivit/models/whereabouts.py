@@ -26,7 +26,11 @@ def weights_file(
     weights and for nearly the name of published ones; DataError for weights that cannot be downloaded.
     """
     path = expanded(named, CheckpointError)
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+    if not there:
         if weights := addresses.find(str(named)):
             from minivit.models import fetching  # here, since it takes half as long to import as all models
 

@@ -44,7 +44,7 @@ def attention(qkv: Array, heads: int, keep: Array | None = None, queries: int | 
 
 def split_heads(qkv: Array, heads: int) -> tuple[Array, Array, Array]:
     """(B, N, 3D) -> q, k, v, each a view (B, H, N, K)."""
-    if qkv.ndim != 3 or qkv.shape[-1] % (3 * heads):
+    if qkv.ndim != 3 or heads < 1 or qkv.shape[-1] % (3 * heads):
         raise ValueError(f"attention: qkv {qkv.shape} is not (B, N, 3D) with D divisible by {heads} heads")
     batch, tokens, packed = qkv.shape
     parts = qkv.reshape(batch, tokens, 3, heads, packed // (3 * heads)).transpose(2, 0, 3, 1, 4)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from minivit.backend import Array
 from minivit.optim.optimizers import Parameters, copy_arrays
-from minivit.protocol import named_leaves
+from minivit.protocol import named_leaves, state_keys
 
 
 class EMA:
@@ -49,7 +49,7 @@ class EMA:
 
     def state_dict(self) -> dict[str, Array | int]:
         """The number of updates and the averages by parameter name or number."""
-        keys = [name or str(i) for i, name in enumerate(self.names)]
+        keys = state_keys(self.names)
         return {"steps": self.steps, **{f"average/{k}": a for k, a in zip(keys, self.averages, strict=True)}}
 
     def load_state_dict(self, state: dict[str, Array | int]) -> None:
@@ -57,7 +57,7 @@ class EMA:
 
         Raises KeyError for a missing entry, ValueError for one of another shape; then nothing has been changed.
         """
-        keys = [f"average/{name or i}" for i, name in enumerate(self.names)]
+        keys = [f"average/{key}" for key in state_keys(self.names)]
         steps = int(state["steps"])
         copy_arrays([state[key] for key in keys], self.averages, keys)
         self.steps = steps

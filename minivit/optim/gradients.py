@@ -47,5 +47,7 @@ def clip_by_global_norm(grads: Iterable[Array], max_norm: float) -> tuple[list[A
     """All gradients times `clip_scale`, and their norm before. The arrays given are left as they are."""
     grads = array_list(grads, "clip_by_global_norm")
     norm = global_norm(grads)
+    if norm == math.inf:  # perhaps of the squares only
+        norm = global_norm([g.astype("float64") for g in grads])
     scale = clip_scale(norm, max_norm)
     return [g * scale for g in grads] if scale != 1 else grads, norm

@@ -8,7 +8,7 @@ from minivit.backend.arrays import asarray_like
 from minivit.backend.tiles import flat_tiles
 from minivit.backend.workers import Workers
 from minivit.optim.schedules import Schedule
-from minivit.protocol import listed, named_leaves
+from minivit.protocol import gradients_for, named_leaves, state_keys
 from minivit.tensor import Tensor
 
 Parameters = Iterable[Tensor | tuple[str, Tensor]]
@@ -64,15 +64,10 @@ class Optimizer:
         """Update every parameter in place from `grads` (same order), or from the parameters' `.grad`, times `scale`.
 
         workers: threads that share the work, which changes nothing else.
-        Raises ValueError if a gradient is missing or has another shape than its parameter; then nothing has changed.
+        Raises ValueError if a gradient is missing, no array or of another shape; then nothing has changed.
         """
-        grads = [p.grad for p in self.parameters] if grads is None else listed(grads, "step", "arrays")
-        if len(grads) != len(self.parameters):
-            raise ValueError(f"step: {len(grads)} gradients for {len(self.parameters)} parameters")
-        for i, (parameter, g) in enumerate(zip(self.parameters, grads, strict=True)):
-            if g is None or isinstance(g, Tensor) or g.shape != parameter.shape:
-                found = "none" if g is None else f"a {type(g).__name__}" if isinstance(g, Tensor) else g.shape
-                raise ValueError(f"step: gradient of {self.names[i] or i} is {found}, expected {parameter.shape}")
+        given = [p.grad for p in self.parameters] if grads is None else grads
+        grads = gradients_for(self.parameters, self.names, given)
         lr = self.current_lr()
         self.steps += 1
 
@@ -96,7 +91,7 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Array | int]:
         """The step counter and every state array (itself, not a copy), as "slot/parameter name or number"."""
-        keys = [name or str(i) for i, name in enumerate(self.names)]
+        keys = state_keys(self.names)
         arrays = {f"{slot}/{key}": a for slot in self.slots for key, a in zip(keys, self.state[slot], strict=True)}
         return {"steps": self.steps, **arrays}
 
@@ -105,7 +100,7 @@ class Optimizer:
 
         Raises KeyError for a missing entry, ValueError for one of another shape; then nothing has been changed.
         """
-        keys = [f"{slot}/{name or i}" for slot in self.slots for i, name in enumerate(self.names)]
+        keys = [f"{slot}/{key}" for slot in self.slots for key in state_keys(self.names)]
         targets = [target for slot in self.slots for target in self.state[slot]]
         steps = int(state["steps"])
         copy_arrays([state[key] for key in keys], targets, keys)
@@ -134,7 +129,8 @@ class AdamW(Optimizer):
         decay: Callable[[str, Tensor], bool] = is_kernel,
     ):
         super().__init__(parameters, lr, weight_decay, decay)
-        self.betas = betas
+        b1, b2 = betas
+        self.betas = b1, b2
         self.eps = eps
 
     def update(self, p: Array, g: Array, m: Array, v: Array, *, lr: float, decay: float) -> None:  # type: ignore[override]

@@ -513,3 +513,13 @@ def test_commands_that_are_printed_can_be_pasted(train_tiny, command):
     assert pasted == ["--resume", "a  b's"]
     pasted = shlex.split(command("evaluate", "a  b's").complaint.split("train it with ")[1])
     assert pasted == ["--resume", "a  b's"]
+
+
+@pytest.mark.parametrize("option", ["--config", "--out", "--data", "--data-root", "--init-from", "--preset"])
+def test_an_empty_option_is_not_ignored(option, command):
+    assert f"{option} is empty" in command("train", option, "").complaint
+
+
+def test_an_empty_name_of_a_file(tiny_run, command):
+    assert "is empty" in command("predict", tiny_run, "").complaint
+    assert "--csv is empty" in command("predict", tiny_run, "x.png", "--csv", "").complaint

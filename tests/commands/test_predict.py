@@ -4,13 +4,15 @@ import csv
 import dataclasses
 import io
 import json
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from minivit import data, predict, runs
+from minivit import data, files, predict, runs
 from minivit.answers import PIECE, Task, classify, load_pretrained
 from minivit.models import ViT, ViTConfig, export
 
@@ -169,3 +171,36 @@ def test_what_is_said_of_published_weights_is_no_part_of_a_table(album, command)
     assert [each["image"] for each in json.loads(result.out)] == names(album)
     assert "layout: " in result.err
     assert "is a file of published weights" in command("predict", "model.npz", album, "--best").complaint
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_table_goes_through_a_pipe_which_stays(tiny_run, album, command, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    received = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_text(encoding="utf-8")))
+    reader.start()
+    result = command("predict", tiny_run, album / "a" / "20.png", "--csv", tmp_path / "pipe")
+    if not files.is_special(tmp_path / "pipe"):  # let the reader end
+        os.unlink(tmp_path / "pipe")
+    reader.join(10)
+    assert (result.status, files.is_special(tmp_path / "pipe")) == (0, True)
+    assert received[0].startswith("image,class_1,score_1")
+
+
+def test_two_tables_are_not_written_to_one_file(tiny_run, album, command, tmp_path):
+    result = command("predict", tiny_run, album, "--csv", tmp_path / "x", "--json", f"{tmp_path}/../{tmp_path.name}/x")
+    assert "cannot both be written" in result.complaint
+    assert not (tmp_path / "x").exists()
+
+
+def test_every_end_of_a_line_in_a_name_is_quoted():
+    name = "a\rb\nc\u2028.png"
+    answer = {"image": name, "classes": [{"class": "x\r", "score": 1.0}], "done": []}
+    rows = list(csv.reader(io.StringIO(predict.as_csv([answer]), newline="")))
+    assert rows == [["image", "class_1", "score_1"], [name, "x\r", "1.0"]]
+
+
+def test_names_are_printed_on_one_line_and_move_no_cursor():
+    answer = {"image": "a\nb\x1b[2J.png", "classes": [{"class": "x\r\x1b[31m", "score": 1.0}], "done": []}
+    lines = predict.as_text(answer).split("\n")
+    assert lines == [r"a\nb\x1b[2J.png", r"  100.00%  x\r\x1b[31m"]

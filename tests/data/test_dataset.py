@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivit.data import ArrayDataset, Dataset
+from minivit.errors import DataError
 
 
 def dataset(labels, classes="abc"):
@@ -126,3 +127,9 @@ def test_a_data_set_shows_what_is_in_it():
     assert "3 classes with 0 images each" in repr(dataset([]))
     assert repr(dataset([0, 1], "abcdefgh")).endswith("8 classes with 0 to 1 images each: a, b, c, d, e, ...")
     assert "\n" not in repr(ArrayDataset(np.zeros((1, 2, 2, 3), np.uint8), [0], ["a\nb" * 50], "toy"))
+
+
+@pytest.mark.parametrize("classes", ["cat", {"cat", "dog"}, frozenset(["cat"])])
+def test_classes_without_an_order_or_in_one_word_are_refused(classes):
+    with pytest.raises(DataError, match="expected a list of names"):
+        ArrayDataset(np.zeros((1, 4, 4, 3), np.uint8), [0], classes, "pets")

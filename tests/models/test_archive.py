@@ -248,3 +248,11 @@ def test_pickles_are_never_opened(tmp_path):
     assert not trap.exists()
     pickle.load(io.BytesIO((tmp_path / "pickle.npz").read_bytes()))  # the trap works
     assert trap.is_dir()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@pytest.mark.parametrize("read", [read_arrays, read_npz])
+def test_a_pipe_is_not_waited_for(read, tmp_path):
+    os.mkfifo(tmp_path / "checkpoint.npz")
+    with pytest.raises(CheckpointError, match="is no file"):
+        read(tmp_path / "checkpoint.npz")

@@ -228,3 +228,9 @@ def test_what_is_like_no_variant_is_not_guessed(name):
     with pytest.raises(ConfigError) as caught:
         ViTConfig.variant(name)
     assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["B/" + "9" * 5000, "B/\u0661\u0666"])
+def test_numbers_that_no_patch_has(name):
+    with pytest.raises(ConfigError):
+        ViTConfig.variant(name)

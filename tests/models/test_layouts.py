@@ -431,7 +431,7 @@ def test_normalisation_and_class_names_from_beside(tmp_path, recorded):
     path = recorded("hf_cls")[0]
     shutil.copy(path, tmp_path / "model.safetensors")
     values = json.loads(path.with_name("hf_cls.config.json").read_text(encoding="utf-8"))
-    values["id2label"] = {"1": "b", "0": "a\x1b[31m", "2": "c", "3": "d", "10": "e"}
+    values["id2label"] = {"1": "b", "0": "a\x1b[31m", "4": "e", "2": "c", "3": "d"}
     (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
     (tmp_path / "preprocessor_config.json").write_text(
         '{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}', encoding="utf-8"
@@ -439,16 +439,18 @@ def test_normalisation_and_class_names_from_beside(tmp_path, recorded):
     found = open_pretrained(tmp_path / "model.safetensors")
     assert (found.layout, found.mean, found.std) == ("hf", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert found.classes == ["a\\x1b[31m", "b", "c", "d", "e"]
-    values["id2label"]["9" * 5000] = values["id2label"].pop("10")
-    (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
     for mean, std in (([10**400], [1e-320]), ([float("nan")], [0]), ([True], ["1"]), ([1e300], [-1]), ("0.5", 0.5)):
         (tmp_path / "preprocessor_config.json").write_text(
             json.dumps({"image_mean": mean, "image_std": std}), encoding="utf-8"
         )
-        found = open_pretrained(tmp_path / "model.safetensors")
-        assert (found.mean, found.std, found.classes) == (None, None, None)
-    timm = {"architecture": "vit_x", "global_pool": "token", "pretrained_cfg": {"mean": [0.1], "std": [0.0]}}
+        with pytest.raises(CheckpointError, match="image_mean is "):
+            open_pretrained(tmp_path / "model.safetensors")
+    values["id2label"]["9" * 5000] = values["id2label"].pop("4")
+    (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="id2label is "):
+        open_pretrained(tmp_path / "model.safetensors")
+    timm = {"architecture": "vit_x", "global_pool": "token", "pretrained_cfg": {"mean": [0.1], "std": [0.2]}}
     shutil.copy(recorded("timm_token")[0], tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({**timm, "model_args": {"num_heads": 2}}), encoding="utf-8")
     found = open_pretrained(tmp_path / "model.safetensors")
-    assert (found.model.config.heads, found.mean, found.std, found.classes) == (2, (0.1,), None, None)
+    assert (found.model.config.heads, found.mean, found.std, found.classes) == (2, (0.1,), (0.2,), None)

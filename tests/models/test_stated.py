@@ -234,3 +234,30 @@ def test_timm_says_whether_images_are_cropped(timm_folder):
 def test_several_classes_at_once(hf_folder):
     assert open_pretrained(hf_folder(problem_type="multi_label_classification")).loss == "sigmoid"
     assert open_pretrained(hf_folder()).loss == "softmax"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"image_mean": ["a"]}, "image_mean"),
+        ({"image_mean": [0.5, 0.5, 0.5], "image_std": [0, 0, 0]}, "image_std"),
+        ({"rescale_factor": 0}, "rescale_factor"),
+        ({"do_normalize": "no"}, "do_normalize"),
+        ({"do_center_crop": "no"}, "do_center_crop"),
+    ],
+)
+def test_a_preparation_that_makes_no_sense_is_not_dropped(hf_folder, values, expected):
+    with pytest.raises(CheckpointError, match=f"preprocessor_config.json: {expected} is "):
+        open_pretrained(hf_folder(preprocessor=values))
+
+
+@pytest.mark.parametrize("field", ["mean", "std"])
+def test_nor_is_timms(timm_folder, field):
+    with pytest.raises(CheckpointError, match=f"config.json: {field} is "):
+        open_pretrained(timm_folder(pretrained_cfg={field: ["a"]}))
+
+
+@pytest.mark.parametrize("labels", [lambda k: {i + (i > 0): "x" for i in range(k)}, lambda k: 5, lambda k: "x" * k])
+def test_labels_are_those_of_the_classes(hf_folder, labels):
+    count = open_pretrained(hf_folder()).model.config.num_classes
+    assert "id2label is" in refused(hf_folder(id2label=labels(count)))

@@ -128,3 +128,9 @@ def test_attention_says_what_does_not_fit(shape, heads):
         ValueError, match=rf"attention: qkv \(.*\) is not \(B, N, 3D\) with D divisible by {heads} heads"
     ):
         ops.attention(np.ones(shape), heads)
+
+
+@pytest.mark.parametrize("heads", [0, -1])
+def test_heads_are_at_least_one(heads):
+    with pytest.raises(ValueError, match="heads"):
+        F.attention(np.ones((1, 2, 3), "float32"), heads)

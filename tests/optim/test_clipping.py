@@ -57,3 +57,14 @@ def test_a_nan_is_not_hidden():
     clipped, norm = clip_by_global_norm(to_device([np.array([1.0, np.nan])]), 1.0)
     assert math.isnan(norm)
     assert np.isnan(to_host(clipped[0])).all()
+
+
+@pytest.mark.parametrize(("dtype", "large"), [("float32", 1e30), ("float16", 300.0)])
+def test_gradients_whose_squares_overflow_are_clipped_and_not_zeroed(dtype, large):
+    clipped, norm = clip_by_global_norm(to_device([np.array([3 * large, 4 * large], dtype)]), 1.0)
+    assert norm == pytest.approx(5 * large, rel=1e-3)
+    np.testing.assert_allclose(to_host(clipped)[0], [0.6, 0.8], rtol=1e-3)
+
+
+def test_infinity_stays_infinity():
+    assert global_norm(to_device([np.array([np.inf, 1.0], "float32")])) == np.inf

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from devices import assert_allclose, assert_equal, tensor, to_device, to_host
 
-from minivit.optim import SGD, AdamW, clip_by_global_norm
+from minivit.optim import EMA, SGD, AdamW, clip_by_global_norm
 from minivit.optim.optimizers import Optimizer, is_kernel
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -247,3 +247,35 @@ def test_adamw_agrees_with_torch():
         theirs.grad = torch.tensor(g)
         yours.step()
     assert_allclose(ours.data, theirs.detach().numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("g", [[1.0, 2.0], 1.0, np.array([1j, 1]), np.array([1.0, None])])
+def test_a_gradient_that_is_no_array_of_numbers_changes_nothing(g):
+    p = tensor(np.ones(2), requires_grad=True)
+    optimizer = AdamW([("w", p)], 0.1)
+    with pytest.raises(ValueError, match=r"^step: gradient of w is .*, expected \(2,\)"):
+        optimizer.step([g])
+    assert optimizer.steps == 0
+    assert_equal(p.data, np.ones(2))
+
+
+def test_betas_may_be_a_generator():
+    p = tensor(np.ones(2), requires_grad=True)
+    optimizer = AdamW([p], 0.1, betas=(b for b in (0.9, 0.99)))
+    for _ in range(2):
+        optimizer.step(to_device([np.ones(2)]))
+    assert optimizer.betas == (0.9, 0.99)
+
+
+@pytest.mark.parametrize("kind", [lambda pairs: SGD(pairs, 0.1), EMA])
+def test_parameters_of_one_name_keep_a_state_each(kind):
+    def pairs():
+        return [("w", tensor(np.full(2, k), requires_grad=True)) for k in (1.0, 2.0)]
+
+    first, second = kind(pairs()), kind(pairs())
+    arrays = getattr(first, "averages", None) or first.state["v"]
+    for k, array in enumerate(arrays):
+        array[:] = 5 + k
+    second.load_state_dict(first.state_dict())
+    restored = getattr(second, "averages", None) or second.state["v"]
+    assert [float(array[0]) for array in restored] == [5, 6]
