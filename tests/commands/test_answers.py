@@ -132,7 +132,7 @@ def test_doctor_names_what_is_here_and_what_is_missing(capsys, monkeypatch):
     assert found["digits"] == "1438 training images"
     assert found["tqdm"].startswith("MISSING")
     assert found["matmul"] == "12 GFLOP/s in float32 (1024 x 1024)"
-    assert found["cupy"].startswith("not installed (needed for a GPU only): pip install cupy-cuda1")
+    assert found["cupy"].startswith("not installed (needed for a GPU only): pip install ")
     assert "cifar-10-binary.tar.gz" in found["cifar10"]
     assert "(does not exist yet)" in found["data"]
     assert {"minivit", "python", "cores", "blas"} <= found.keys()
@@ -168,14 +168,12 @@ def test_doctor_says_what_a_gpu_has(capsys, monkeypatch):
         assert doctor.main([]) == 0
     found = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert "CUDA runtime 13.0" in found["cupy"]
-    assert found["nvrtc"] == "compiles minivit's kernels"
-    assert found["ml_dtypes"] == "installed"
+    assert found["kernel"] == "softmax, compiled here, is right"
+    assert found["float32"] == found["tf32"] == found["bf16"] == "a product is right"
     monkeypatch.setattr(doctor, "driver_cuda_version", lambda: (12, 9))
     with standin_cupy.installed():
         assert doctor.main([]) == 0
-    assert (
-        "TOO NEW for the driver: pip uninstall cupy-cuda13x, then pip install cupy-cuda12x" in capsys.readouterr().out
-    )
+    assert "TOO NEW for the driver: pip uninstall cupy-cuda13x, then pip install " in capsys.readouterr().out
 
 
 def test_a_run_may_be_named_by_its_checkpoint(trained, command):

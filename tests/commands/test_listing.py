@@ -58,7 +58,7 @@ def test_models_of_other_sizes_and_their_layers(shown):
     assert list(rows(text)) == ["Ti/4", "R50x2"]
     assert rows(text)["Ti/4"][0] == 5_362_762  # as a run with --model Ti/4 on CIFAR says
     assert "blocks.0 to 11, each   EncoderBlock" in text
-    assert "Linear, weight (192, 10), bias (10,)" in text
+    assert "Head, weight (192, 10), bias (10,)" in text
 
 
 def test_models_that_do_not_fit_the_image_are_left_out(shown):

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from PIL import Image
 
 from minivit.data.ahead import ahead
 
@@ -40,7 +41,7 @@ def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path, program, interr
     for split in ("train", "val"):
         (tmp_path / split / "a").mkdir(parents=True)
         for name in "12":
-            (tmp_path / split / "a" / f"{name}.png").touch()
+            Image.new("L", (8, 8)).save(tmp_path / split / "a" / f"{name}.png")
     command = [sys.executable, "-c", HANGS + program, str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         try:
