@@ -2,10 +2,9 @@
 
 import re
 
-import nbformat
 import pytest
-import run
-from tools import index, pairs
+
+nbformat, index, pairs, run = map(pytest.importorskip, ("nbformat", "tools.index", "tools.pairs", "run"))
 
 PATHS = pairs.find(run.HERE, [])
 README = (

@@ -24,10 +24,10 @@ def test_their_tests_are_skipped(tmp_path):
     result = python(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", *files)
     assert result.returncode == 0, result.stdout[-2000:]
     skipped = re.findall(r"^(\d+) skipped: could not import", result.stdout, re.MULTILINE)
-    assert sum(map(int, skipped)) == 4
+    assert sum(map(int, skipped)) == 5
 
 
 def test_the_runner_says_in_one_line_what_to_install(tmp_path):
     result = python(tmp_path, "notebooks/run.py")
     assert result.returncode == 1
-    assert result.stderr == 'jupytext is not installed: python -m pip install -e ".[notebooks]"\n'
+    assert result.stderr == 'nbformat is not installed: python -m pip install -e ".[notebooks]"\n'
