@@ -69,8 +69,11 @@ class Parser(argparse.ArgumentParser):
             given = next((text for text in unknown if text.startswith("-")), unknown[0]).partition("=")[0]
             if given.startswith("-"):
                 option = self._meant(given)
-            else:  # a name alone is most likely that of a data set
-                option = f"--data {quoted(given)}" if "--data" in self._option_string_actions else None
+            else:  # a name alone, where only options are known, is most likely that of a data set
+                named = (
+                    all(action.option_strings for action in self._actions) and "--data" in self._option_string_actions
+                )
+                option = f"--data {quoted(given)}" if named else None
             self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {option}?' if option else ''}")
         changed = [name for name, value in vars(parsed).items() if value != self.get_default(name)]
         if empty := [name for name in changed if getattr(parsed, name) == ""]:  # of a variable that is not set

@@ -103,9 +103,14 @@ def test_an_editable_install_is_found_from_the_folder_that_holds_the_clone(tmp_p
     site = tmp_path / "site"
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
         archive.extractall(site)
-    code = (
-        f"import site; site.addsitedir({str(site)!r}); from minivit import ViT; import minivit; print(minivit.__file__)"
-    )
+    code = f"""
+import os, site, sys
+sys.path[:] = [path for path in sys.path if not os.path.exists(os.path.join(path, "minivit", "__init__.py"))]
+site.addsitedir({str(site)!r})
+from minivit import ViT
+import minivit
+print(minivit.__file__)
+"""
     said = run("-c", code, folder=tmp_path, PYTHONPATH="")
     assert str(clone / "minivit" / "__init__.py") in said
 
