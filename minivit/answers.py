@@ -20,7 +20,7 @@ from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.functional import sigmoid, softmax
 from minivit.models import ResNet, ViT, open_pretrained
 from minivit.models.whereabouts import weights_file
-from minivit.published import default_preparation
+from minivit.published import recipe_of
 from minivit.recipes import Recipe
 from minivit.tensor import Tensor, no_grad
 
@@ -71,8 +71,7 @@ def load_pretrained(path: str | os.PathLike[str], **options: Any) -> ViT | ResNe
     found = open_pretrained(path, **options)
     config = found.model.config
     known = found.classes or (imagenet_classes() if config.num_classes == 1000 else [])
-    recipe = Recipe(model=config, loss=found.loss, **default_preparation(found))
-    found.model.task = Task.of(recipe, known if len(known) == config.num_classes else None)
+    found.model.task = Task.of(recipe_of(found), known if len(known) == config.num_classes else None)
     return found.model.eval()
 
 
@@ -105,17 +104,14 @@ def classify(
     answers: list[list[tuple[str, float]]] = []
     every = (as_pixels(image, model.config.channels) for image in _several(images))
     pieces = _pieces(as_the_digits(pixels)[0] if task.drawn else pixels for pixels in every)
-    activation, training = sigmoid if task.loss == "sigmoid" else softmax, model.training
-    model.eval()
-    try:
+    activation = sigmoid if task.loss == "sigmoid" else softmax
+    with model.evaluating():
         for piece in pieces:
             with no_grad():
                 scores = to_numpy(activation(model(task.preparation(piece))).data)
             for row in scores:
                 best = np.argsort(-row, kind="stable")[:top]
                 answers.append([(task.classes[k], float(row[k])) for k in best])
-    finally:
-        model.train(training)
     return answers
 
 

@@ -8,7 +8,6 @@ import math
 import os
 import re
 import sys
-import typing
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,7 +23,7 @@ from minivit.data.download import Progress
 from minivit.data.folder import is_divided
 from minivit.data.imagenet import some
 from minivit.errors import MAX_MESSAGE, BackendError, ConfigError, DataError, MinivitError, quoted, shown
-from minivit.fields import is_a
+from minivit.fields import hints, is_a
 from minivit.files import expanded
 from minivit.models import ResNet, ViT, ViTConfig
 from minivit.models.whereabouts import weights_file
@@ -212,7 +211,7 @@ def load_data_of_run(
         check_place(recipe.data, run)
     name = runs.located(data or recipe.data)
     kind, _, path = name.partition(":")
-    own = kind != "folder" or is_divided(Path(path))  # of other data, which say themselves what a model is tested on
+    own = kind != "folder" or is_divided(Path(path))  # whether the data itself says what is for testing
     share = None if own and data is not None else recipe.val_share
     return load_data(name, root or recipe.data_root, split, recipe.bad_images, share, recipe.val_seed or 0)
 
@@ -276,7 +275,7 @@ def field(text: str) -> tuple[str, Any]:
     name, _, written = text.partition("=")
     if name not in SETTABLE:
         raise argparse.ArgumentTypeError(f'"{text}", expected FIELD=VALUE, the field one of {", ".join(SETTABLE)}')
-    kind = typing.get_type_hints(ViTConfig)[name]
+    kind = hints(ViTConfig)[name]
     value = written if kind is str else json.loads(written.lower())  # a ValueError is what argparse expects
     if not is_a(value, kind):
         raise argparse.ArgumentTypeError(f'"{text}", {name} is of type {kind.__name__}')
@@ -300,9 +299,8 @@ def add_file_options(p: argparse.ArgumentParser) -> None:
 def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | ResNet, Recipe, list[str] | None]:
     """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known.
 
-    args.run becomes the file, where it is a folder with one file of weights, and the folder, where it is a file of a
-    run.   args.best: the weights of the run's best evaluation.   headless: also a file without a
-    classification head.
+    args.run is changed: a folder with one file of weights becomes that file, a file of a run becomes the run's folder.
+    args.best: the weights of the run's best evaluation.   headless: also a file without a classification head.
     """
     args.run = find_weights(args.run)
     run = runs.run_of(args.run)

@@ -5,8 +5,8 @@ from typing import Any
 
 
 def best(metrics: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The line with the highest test accuracy, of equal ones that with the lowest test loss, of these the first; None
-    without test data."""
+    """The line with the highest test accuracy; among equal ones the lowest test loss decides, then the earlier line.
+    None without test data."""
     tested = [line for line in metrics if line["test_accuracy"] is not None]
     return max(tested, key=lambda line: (line["test_accuracy"], -line["test_loss"]), default=None)
 

@@ -46,8 +46,17 @@ def load_published(
         raise DataError(f"{classes or path} names {len(names)} classes, the model has {config.num_classes}")
     if config.channels not in (1, 3):
         raise CheckpointError(f"{path} is a model of images with {config.channels} channels, not grey or in colour")
-    recipe = Recipe(model=config, loss=found.loss, **{**default_preparation(found), **(preparation or {})})
+    recipe = recipe_of(found, preparation)
     return found.model.eval(), recipe, names, _summary(found, recipe)
+
+
+def recipe_of(found: Published, preparation: dict[str, Any] | None = None) -> Recipe:
+    """A recipe that says how images are prepared for a published model; of its data set nothing is known.
+
+    preparation: as for `load_published`.
+    """
+    chosen = {**default_preparation(found), **(preparation or {})}
+    return Recipe(data="", model=found.model.config, loss=found.loss, **chosen)
 
 
 def default_preparation(found: Published) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def one_writer(folder: Path, warn: Callable[[str], Any]) -> Iterator[None]:
 def version(folder: Path) -> tuple[int, ...] | None:
     """What tells a checkpoint from the one before it; None if there is none."""
     try:
-        found = (folder / "checkpoint.npz").stat()
+        found = (folder / LAST).stat()
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
@@ -197,7 +197,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[
 
 
 def run_of(path: Path) -> Path | None:
-    """The folder of the run that a path names, itself or by one of its files of weights; None for other paths."""
+    """The folder that a path names: itself, or that of the run whose file of weights it is; None for other files."""
     if path.name in (LAST, BEST) and (path.parent / "config.json").is_file():
         return path.parent
     return path if path.is_dir() else None

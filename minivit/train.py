@@ -195,10 +195,9 @@ def train(trainer: Trainer) -> int:
     model = recipe.model
     learning = trainer.model.num_parameters()
     frozen = sum(tensor.size for _, tensor in trainer.model.named_tensors()) - learning
-    split = (trainer.test_data and trainer.test_data.split) or "test"
     print(
         f"{shown(recipe.data, MAX_MESSAGE)}: "
-        f"{readable(trainer.train_data)} training and {readable(trainer.test_data)} {split} images, "
+        f"{readable(trainer.train_data)} training and {readable(trainer.test_data)} {split_of(trainer)} images, "
         f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"  # type: ignore[arg-type]
         f"{model.description}, "
         f"{learning:,} parameters{f' and {frozen:,} frozen' if frozen else ''}; {recipe.backend}, {recipe.precision}, "
@@ -239,6 +238,11 @@ def train(trainer: Trainer) -> int:
     return 0
 
 
+def split_of(trainer: Trainer) -> str:
+    """What the images are called on which a run is evaluated."""
+    return (trainer.test_data and trainer.test_data.split) or "test"
+
+
 def readable(data: Dataset | None) -> int:
     """How many images there are, without those that are known to be unreadable."""
     return len(data) - len(data.skipped) if data is not None else 0
@@ -247,7 +251,6 @@ def readable(data: Dataset | None) -> int:
 def show_progress(trainer: Trainer) -> None:
     """Train, with a bar and a line for each evaluation, which without a terminal for the bar says the time left."""
     begin, first = time.perf_counter(), trainer.step
-    split = (trainer.test_data and trainer.test_data.split) or "test"
     with cli.progress_bar(total=trainer.total_steps, initial=trainer.step, unit="step") as bar:
         trainer.warn = lambda text: bar.write(f"warning: {text}", file=sys.stderr)
         for progress in trainer.run():
@@ -259,7 +262,7 @@ def show_progress(trainer: Trainer) -> None:
                 )
                 bar.update()
             if progress.metrics:
-                line = summary(progress.metrics, split)
+                line = summary(progress.metrics, split_of(trainer))
                 left = trainer.total_steps - progress.step
                 if bar.disable and left and progress.step > first:
                     seconds = (time.perf_counter() - begin) / (progress.step - first) * left

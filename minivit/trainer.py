@@ -61,8 +61,6 @@ def evaluate(
     The loss is the one of training without label smoothing. confusion: (K, K) integers, to whose [i, j] the number of
     images of class i is added that were taken for class j. Raises DataError if no image could be read.
     """
-    training = model.training
-    model.eval()
     loss_function = F.sigmoid_cross_entropy if recipe.loss == "sigmoid" else F.cross_entropy
     total, correct, count = 0.0, 0, 0
 
@@ -73,18 +71,17 @@ def evaluate(
             loss = loss_function(logits, like_parameters(labels, model.norm.scale))
         return loss.item() * len(images), to_numpy(logits.data).argmax(axis=-1)
 
-    for images, labels in eval_batches(
-        dataset, batch_size, recipe.augment.evaluation(), threads=loader_threads(dataset)
-    ):
-        per_worker = pieces_per_worker(len(images), recipe.model.num_tokens, workers.count)
-        parts = min(workers.count * (per_worker if recipe.backend == "numpy" else 1), len(images))
-        pieces = zip(np.array_split(images, parts), np.array_split(labels, parts), strict=True)
-        losses, answers = zip(*workers.map(judge, pieces), strict=True)
-        predicted = np.concatenate(answers)
-        total, correct, count = total + sum(losses), correct + int((predicted == labels).sum()), count + len(images)
-        if confusion is not None:
-            confusion += inside.confusion_counts(labels, predicted, len(confusion))
-    model.train(training)
+    batches = eval_batches(dataset, batch_size, recipe.augment.evaluation(), threads=loader_threads(dataset))
+    with model.evaluating():
+        for images, labels in batches:
+            per_worker = pieces_per_worker(len(images), recipe.model.num_tokens, workers.count)
+            parts = min(workers.count * (per_worker if recipe.backend == "numpy" else 1), len(images))
+            pieces = zip(np.array_split(images, parts), np.array_split(labels, parts), strict=True)
+            losses, answers = zip(*workers.map(judge, pieces), strict=True)
+            predicted = np.concatenate(answers)
+            total, correct, count = total + sum(losses), correct + int((predicted == labels).sum()), count + len(images)
+            if confusion is not None:
+                confusion += inside.confusion_counts(labels, predicted, len(confusion))
     if count == 0:
         raise DataError(f"{dataset.name}: none of its {len(dataset)} images could be read")
     return {"loss": total / count, "accuracy": correct / count, "images": count}
@@ -179,8 +176,8 @@ class Trainer:
         return patience is not None and improvement.evaluations_since(self.metrics) >= patience
 
     def run(self) -> Generator[Progress, None, None]:
-        """Train to the end, or until `stop`, and save; yields after every step, and with weights to start from also
-        before the first. A save that fails is a warning, unless it is the last.
+        """Train to the end, or until `stop`, and save. Yields after every step; a run that starts from given weights
+        yields once before the first step, too. A save that fails is a warning, unless it is the last.
 
         Raises CheckpointError if another process trains this run, or has since `restore`.
         """
@@ -284,8 +281,9 @@ class Trainer:
                 self.save()
             except CheckpointError as failed:
                 raise DataError(f"{error}; and {failed}") from error
-            again = f"--resume {quoted(self.folder)} --bad-images skip"
-            raise DataError(f"{error}; saved after step {self.step}: go on with {again}") from error
+            again = f"go on with --resume {quoted(self.folder)}"
+            again = f"{again} --bad-images skip" if self.recipe.bad_images == "refuse" else f"once mended, {again}"
+            raise DataError(f"{error}; saved after step {self.step}: {again}") from error
 
     def update(self, images: Array, labels: Array, workers: Workers) -> StepResult:
         """One step of model, optimiser and averages. On a GPU the result is that of the steps last read."""
@@ -368,12 +366,11 @@ class Trainer:
         }
         self._sums = [0.0, 0]
         self.metrics.append(line)
-        try:
-            self._write_metrics()
-            if self.folder and improvement.best(self.metrics) is line:
-                runs.write_checkpoint(self.folder, self._states("model", "ema"), self._meta(), runs.BEST)
-        except CheckpointError as error:
-            self.warn(f"{error}; training goes on")
+        for write in (self._write_metrics, self._write_best):  # the second also if the first fails
+            try:
+                write()
+            except CheckpointError as error:
+                self.warn(f"{error}; training goes on")
         return line
 
     def _write_metrics(self) -> None:
@@ -383,9 +380,14 @@ class Trainer:
             runs.write_metrics(self.folder, self.metrics if behind else self.metrics[-1:], append=not behind)
             self._metrics_behind = False
 
+    def _write_best(self) -> None:
+        """Write best.npz if no evaluation was better than the last."""
+        if self.folder and improvement.best(self.metrics) is self.metrics[-1]:
+            runs.write_checkpoint(self.folder, self._states("model", "ema"), self._meta(), runs.BEST)
+
     def _not_finite(self, where: str, step: int) -> NonFiniteError:
         """The error that ends the run."""
-        saved = self.folder and (self.folder / "checkpoint.npz").exists()
+        saved = self.folder and (self.folder / runs.LAST).exists()
         kept = f"the checkpoint in {self.folder} is from before; " if saved else ""
         if not step:
             return NonFiniteError(f"NaN or infinity in {where} before the first update: the starting weights give it")
@@ -436,7 +438,7 @@ class Trainer:
             self._restore(self.folder)
 
     def _restore(self, folder: Path) -> None:
-        path = folder / "checkpoint.npz"
+        path = folder / runs.LAST
         version = runs.version(folder)
         if path.exists():
             states, meta = runs.read_checkpoint(path)

@@ -210,6 +210,17 @@ def test_published_weights_know_how_images_are_prepared(tmp_path):
     assert load_pretrained(tmp_path / "weights.npz", heads=2, num_classes=0).config.num_classes == 0
 
 
+def test_published_weights_see_a_picture_on_white_as_it_is(tmp_path):
+    minivit.export(randomised(ViT(CONFIG)), tmp_path / "weights.npz")
+    model = load_pretrained(tmp_path / "weights.npz", heads=2)
+    picture = np.full((40, 40, 3), 255, np.uint8)
+    picture[10:30, 15:25] = 60, 20, 120
+    with no_grad():
+        logits = model(model.task.preparation([picture])).data[0]
+    expected = np.exp(logits) / np.exp(logits).sum()
+    assert [score for _, score in classify(model, picture)[0]] == pytest.approx(sorted(expected, reverse=True))
+
+
 def test_what_cannot_be_loaded_is_told(tmp_path, run):
     with pytest.raises(CheckpointError, match="no such run folder or file"):
         load_pretrained(tmp_path / "nothing")

@@ -692,6 +692,33 @@ def test_metrics_that_could_not_be_written_are_written_later(tmp_path, monkeypat
     assert [json.loads(line)["step"] for line in lines] == [2, 4, 6]
 
 
+def test_the_best_weights_are_kept_where_metrics_cannot_be(tmp_path, monkeypatch):
+    def write(folder, lines, append=False):
+        raise CheckpointError("cannot write: another program holds the file")
+
+    monkeypatch.setattr(runs, "write_metrics", write)
+    trainer, said = start(dataclasses.replace(SHORT, steps=2), tmp_path / "a"), []
+    trainer.warn = said.append
+    with pytest.raises(CheckpointError, match="holds the file"):
+        list(trainer.run())
+    assert said == ["cannot write: another program holds the file; training goes on"]
+    assert runs.read_checkpoint(tmp_path / "a" / runs.BEST)[1]["step"] == 2
+
+
+def test_an_evaluation_that_fails_leaves_the_model_training(monkeypatch):
+    data = digits(20)
+
+    def fetch(*args):
+        raise DataError("cannot be read")
+
+    monkeypatch.setattr(data, "fetch", fetch)
+    model = perturbed(RANDOM).train()
+    with Workers(1) as workers, pytest.raises(DataError, match="cannot be read"):
+        evaluate(model, data, Recipe(model=RANDOM), workers)
+    assert model.training
+    assert model.blocks[0].training
+
+
 def test_a_run_has_one_writer_at_a_time(tmp_path):
     first = start(SHORT, tmp_path / "a")
     steps = first.run()

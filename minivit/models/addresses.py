@@ -180,5 +180,5 @@ def suggestion(named: str) -> str:
 
 
 def listing() -> list[str]:
-    """A line for each of the published weights, the smallest for ImageNet first."""
+    """A line for each of the published weights, in the order of the table."""
     return [str(weights) for weights in TABLE]

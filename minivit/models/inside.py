@@ -26,17 +26,14 @@ def attention_weights(
     images: (B, height, width, C), normalised as the model was trained. read: if given, what is kept of each layer's
     (B, H, N, N), (L, ...) in all: of large images the matrices of all layers together are gigabytes.
     """
-    training = model.training
-    model.eval()
     layers = []
-    with no_grad():
+    with model.evaluating(), no_grad():
         x = model.embed(Tensor(asarray_like(images, model.norm.scale.data)))
         for block in model.blocks:
             tap: dict[str, Tensor | Array] = {}
             x = block(x, tap=tap)
             weights = to_numpy(tap["attention_weights"])
             layers.append(weights if read is None else read(weights))
-    model.train(training)
     return np.stack(layers)
 
 

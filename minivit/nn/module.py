@@ -1,5 +1,6 @@
 """Module: a thing that owns parameters and other modules, found by walking its attributes."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -77,6 +78,16 @@ class Module:
     def eval(self) -> Self:
         """Switch dropout and stochastic depth off."""
         return self.train(False)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """In this context the module is in evaluation mode, and afterwards as it was."""
+        training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(training)
 
     def freeze(self) -> Self:
         """Stop everything in here from learning, for good: no gradients, no dropout, no stochastic depth."""

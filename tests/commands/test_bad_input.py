@@ -259,6 +259,19 @@ def test_a_run_that_meets_a_bad_image_is_saved_and_goes_on_without_it(split, pet
     assert [record["lr"] > 0 for record in records] == [True, True]
 
 
+def test_who_skips_bad_images_already_is_not_told_to(pets, command, spoil, monkeypatch):
+    def all_spoilt(*datasets):
+        for image in (pets / "train").glob("*/*"):
+            spoil(image, "truncated")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(look, "at_files", all_spoilt)
+        text = command("train", "--data", f"folder:{pets}", *FOLDER_RUN, "--bad-images", "skip").complaint
+    assert "too few readable images" in text
+    assert "once mended, go on with --resume a" in text
+    assert "--bad-images skip" not in text
+
+
 def test_predict_refuses_bad_images(tiny_run, pets, command, spoil):
     good = pets / "train" / "cat" / "0.png"
     for how, expected in (("truncated", "truncated"), ("1x1", "1 x 1 pixels"), ("bomb", "89,478,485 pixels")):

@@ -286,3 +286,13 @@ def test_several_classes_at_once_are_scored_by_sigmoid(model, pictures, command)
     likeliest = logits_of(model, np.asarray(Image.open(path))).max()
     out = command("predict", "model.safetensors", path).out
     assert f"{1 / (1 + np.exp(-likeliest)):7.2%}  class" in out
+
+
+def test_a_picture_on_white_is_no_drawing_of_a_digit(model, command):
+    export(model, "weights.npz")
+    pixels = np.full((40, 40, 3), 255, np.uint8)
+    pixels[10:30, 15:25] = 60, 20, 120
+    Image.fromarray(pixels).save("mug.png")
+    said = command("predict", "weights.npz", "mug.png", "--heads", 2).out
+    assert "\nmug.png\n" in said
+    assert said == command("predict", "weights.npz", "mug.png", "--heads", 2, "--as-is").out

@@ -49,6 +49,22 @@ def test_children_by_name():
     assert dict(tree.named_children())["branches.2"] is tree.branches[2]
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluating_is_for_a_while(training):
+    tree = Tree().train(training)
+    seen = []
+
+    def fail():
+        with tree.evaluating():
+            seen.append((tree.training, tree.branches[2].training))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert seen == [(False, False)]
+    assert (tree.training, tree.branches[2].training) == (training, training)
+
+
 def test_train_and_eval_reach_everything_and_return_the_module():
     tree = Tree()
     assert tree.training
