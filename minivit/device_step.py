@@ -56,6 +56,7 @@ class DeviceStep:
         self._memory = StreamMemory(xp, self.stream)  # of the recorded arrays alone
         self._graph: Any = None
         self._use_graph, self._calls = graph, 0
+        self._was_active = False  # and may have scratch memory
         self._batch: tuple[Array, Array] | None = None
         self._pieces: list[Piece] = []
         self._flatten()
@@ -78,7 +79,7 @@ class DeviceStep:
             parameter.data = view
 
     def __del__(self) -> None:
-        if "_memory" in vars(self) and self._calls and not sys.is_finalizing():
+        if vars(self).get("_was_active") and not sys.is_finalizing():
             self._graph, self._batch, self._pieces = None, None, []
             with contextlib.suppress(Exception):  # of a GPU that has failed
                 self._memory.close()
@@ -87,6 +88,7 @@ class DeviceStep:
     def active(self) -> Iterator[Self]:
         """Within this context everything that CuPy does is in the order of this step's stream: after what was queued
         before, and before what is queued afterwards. The host waits for nothing."""
+        self._was_active = True
         outer = self.xp.cuda.get_current_stream()
         if outer == self.stream:
             yield self

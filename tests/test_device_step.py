@@ -277,7 +277,7 @@ def test_nan_and_memory_are_looked_into_in_the_precision_of_the_run(monkeypatch)
         assert seen == ["bf16", "bf16"]
 
 
-def _no_memory():
+def _no_memory(*_):
     raise MemoryError
 
 
@@ -340,6 +340,33 @@ def test_models_trained_one_after_another_hold_the_memory_of_one(position, steps
         assert held == [held[0]] * 3
         default.free_all_blocks()
         assert taken(cupy) == used
+
+
+@pytest.mark.parametrize("use", ["evaluation", "a step that finds no memory"])
+def test_a_step_that_has_never_ended_gives_back_its_scratch_memory_too(use):
+    """It has a stream, on which products have run."""
+    with standin_cupy.installed() as cupy:
+        default = cupy.get_default_memory_pool()
+
+        def used_in_vain():
+            model, optimizer, _ = parts(CONFIG, "cupy")
+            device_step = DeviceStep(model, optimizer, F.cross_entropy)
+            images, labels = cupy.asarray(IMAGES[0]), cupy.asarray(LABELS[0])
+            if use == "evaluation":
+                with device_step.active():
+                    model(images)
+            else:
+                device_step._update = lambda: _no_memory(device_step._forward_backward(0))
+                with pytest.raises(MemoryError):
+                    device_step(images, labels)
+                assert "out of GPU memory" in device_step.out_of_memory(len(images))
+            assert default.used_bytes() > used
+
+        gc.collect()
+        used = default.used_bytes()
+        used_in_vain()
+        gc.collect()
+        assert default.used_bytes() == used
 
 
 def test_a_step_that_cannot_be_recorded_gives_back_what_the_recording_took():

@@ -11,6 +11,7 @@ import numpy as np
 
 from minivit.backend import get_namespace
 from minivit.backend.precision import precision as in_precision
+from minivit.backend.precision import require
 from minivit.bench.engines import torch_model
 from minivit.bench.workload import Workload
 from minivit.device_step import DeviceStep
@@ -35,6 +36,7 @@ class Minivit:
         accumulate: int | None = None,
     ):
         self.cupy = get_namespace("cupy")
+        require(precision)
         self.precision, self.training = precision, training
         self.images, self.labels = (self.cupy.asarray(x) for x in load.data())
         self.model = ViT(load.model).to("cupy").train(training)

@@ -71,6 +71,26 @@ def test_no_kernel_asks_for_more_shared_memory_than_every_gpu_has(cupy, monkeypa
     assert_near(run(cupy, "bf16", 197, 1, 64), 1e-2)
 
 
+@pytest.mark.parametrize("crooked", ["qkv", "g"])
+def test_arrays_that_begin_anywhere_are_copied(cupy, launched, crooked):
+    """The kernels read 16 bytes at a time: anywhere else a GPU refuses, and all that follows in the process fails."""
+    rng = np.random.default_rng(0)
+    values = {"qkv": rng.standard_normal((1, 20, 48)), "g": rng.standard_normal((1, 20, 16))}
+    found = []
+    for name in (crooked, None):
+        arrays = {}
+        for one, x in values.items():
+            padded = cupy.asarray(np.concatenate([[0], x.ravel()])).astype(bfloat16())
+            arrays[one] = padded[1:].reshape(x.shape) if one == name else padded[1:].copy().reshape(x.shape)
+            assert (arrays[one].data.ptr % 16 != 0) == (one == name)
+        with precision("bf16"):
+            y, vjp = module.attention(arrays["qkv"], 1)
+            found.append([z.astype("float32").get() for z in (y, vjp(arrays["g"])[0])])
+    assert len(launched) == 6
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+
+
 @pytest.mark.parametrize("in_precision", ["float32", "tf32", "bf16"])
 def test_rows_of_scores_are_aligned(cupy, launched, in_precision):
     """A leading dimension of 197 elements keeps cuBLASLt from reading 16 bytes at a time."""

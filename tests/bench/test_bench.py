@@ -8,15 +8,16 @@ import math
 
 import numpy as np
 import pytest
+import standin_cupy
 
 from minivit.bench import __main__ as bench
-from minivit.bench import compare, loading, overhead, scaling
+from minivit.bench import compare, gpu_engines, loading, overhead, scaling
 from minivit.bench.compare import Contestant, Timing, interleave, ratio
 from minivit.bench.engines import ENGINES, Minivit
 from minivit.bench.process import EngineProcess, peak_memory
 from minivit.bench.profile import Profile, profile
 from minivit.bench.workload import WORKLOADS, Workload
-from minivit.errors import ConfigError, MinivitError
+from minivit.errors import BackendError, ConfigError, MinivitError
 from minivit.models import ViTConfig
 
 TINY = Workload("tiny", ViTConfig(image_size=8, patch_size=4, width=8, depth=2, heads=2, num_classes=3), 4)
@@ -108,6 +109,22 @@ def test_a_broken_pipe_by_another_name(monkeypatch):
         child._process.stdin = Pipe()
         with pytest.raises(MinivitError, match=r"minivit ended: (?!.*Invalid argument)"):
             child.run()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_the_engine_of_a_gpu_runs_in_every_precision(precision, training):
+    with standin_cupy.installed():
+        assert gpu_engines.Minivit(TINY, training, precision).seconds(1) > 0
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_gpu_without_a_precision_is_not_measured_in_another(precision):
+    with (
+        standin_cupy.installed(capabilities=((7, 5),)),
+        pytest.raises(BackendError, match=rf"precision {precision} .* 8.0, and this one has 7.5"),
+    ):
+        gpu_engines.Minivit(TINY, True, precision)
 
 
 @pytest.mark.parametrize("training", [True, False])

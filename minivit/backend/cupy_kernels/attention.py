@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from minivit.backend.arrays import Array, xp_of
-from minivit.backend.cupy_kernels.launch import contiguous, fits, kernel
+from minivit.backend.cupy_kernels.launch import aligned, contiguous, fits, kernel
 from minivit.backend.cupy_kernels.product import product
 from minivit.backend.cupy_kernels.rows import scaled_softmax, scaled_softmax_vjp
 from minivit.backend.cupy_kernels.table import register
@@ -42,6 +42,7 @@ def _fused(qkv: Array, heads: int, queries: int) -> tuple:
     """Scores and weights stay inside the multiprocessor."""
     batch, tokens, packed = qkv.shape
     xp, head_dim = xp_of(qkv), packed // (3 * heads)
+    qkv = aligned(qkv)
     sizes = np.int32(tokens), np.int32(heads), np.int32(queries), np.float32(1 / math.sqrt(head_dim))
     y = xp.empty((batch, queries, heads * head_dim), qkv.dtype)
     log_sum = xp.empty((batch * heads, queries), "float32")
@@ -50,7 +51,7 @@ def _fused(qkv: Array, heads: int, queries: int) -> tuple:
 
     def vjp(g):
         dqkv, delta = xp.empty_like(qkv), xp.empty_like(log_sum)
-        g = contiguous(g.astype(qkv.dtype, copy=False))
+        g = aligned(g.astype(qkv.dtype, copy=False))
         for_queries = kernel("attention_backward.cu", "attention_backward_queries", HEAD_DIM=head_dim)
         for_keys = kernel("attention_backward.cu", "attention_backward_keys", HEAD_DIM=head_dim)
         grid = batch * heads * _blocks(tokens)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from minivit.backend.arrays import Array, xp_of
-from minivit.backend.cupy_kernels.launch import Launcher, contiguous, kernel
+from minivit.backend.cupy_kernels.launch import Launcher, aligned, kernel
 
 MAX_TENSORS = 170  # of one launch of gather_gradients: their table is an argument by value, of at most 4 KiB
 ALIGNMENT = 4  # floats: 16 bytes
@@ -62,7 +62,7 @@ class FlatParameters:
         """Copy gradients into `self.gradients`; put their norm, and the factor that makes it at most `max_norm`, into
         `scalars`."""
         gather = _kernel("gather_gradients")
-        sources = [_aligned(gradients[i]) for i in self.order]
+        sources = [aligned(gradients[i].astype("float32", copy=False)) for i in self.order]
         for number, first in enumerate(range(0, len(sources), MAX_TENSORS)):
             some = sources[first : first + MAX_TENSORS]
             start, end = int(self.starts[first]), int(self.starts[first + len(some)])
@@ -103,9 +103,3 @@ TABLE = np.dtype(
 
 def _kernel(name: str) -> Launcher:
     return kernel("optimizer.cu", name, MAX_TENSORS=MAX_TENSORS)
-
-
-def _aligned(gradient: Array) -> Array:
-    """`gradient`, or a copy of it that the kernel can read 16 bytes at a time."""
-    gradient = contiguous(gradient.astype("float32", copy=False))
-    return gradient if gradient.data.ptr % 16 == 0 else gradient.copy()

@@ -99,3 +99,9 @@ def fits(*arrays: Array | None) -> bool:
 def contiguous(x: Array) -> Array:
     """`x`, or a copy of it in row-major order."""
     return x if x.flags.c_contiguous else xp_of(x).ascontiguousarray(x)
+
+
+def aligned(x: Array) -> Array:
+    """`x`, or a copy of it in row-major order that can be read 16 bytes at a time: a view may begin anywhere."""
+    x = contiguous(x)
+    return x if x.data.ptr % 16 == 0 else x.copy()

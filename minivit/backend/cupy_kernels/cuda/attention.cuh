@@ -51,7 +51,11 @@ __device__ __forceinline__ void copy_rows(bf16* shared, const bf16* source, long
     for (int i = threadIdx.x; i < ROWS * VECTORS; i += THREADS) {
         int row = i / VECTORS, column = i % VECTORS * VECTOR;
         Vector<bf16, VECTOR> values = {};
-        if (row < rows) values = *reinterpret_cast<const Vector<bf16, VECTOR>*>(source + row * stride + column);
+        if (row < rows) {
+            const bf16* place = source + row * stride + column;
+            CHECK_ALIGNED(place, sizeof(values));
+            values = *reinterpret_cast<const Vector<bf16, VECTOR>*>(place);
+        }
         *reinterpret_cast<Vector<bf16, VECTOR>*>(shared + row * PITCH + column) = values;
     }
 }

@@ -39,7 +39,9 @@ __device__ __forceinline__ void sum_rows(const T* x, long long rows, int width, 
 }
 
 // partial, second: (G, width); second is used at depth 2 only
-extern "C" __global__ void column_sums(const T* x, float* partial, float* second, long long rows, int width) {
+extern "C" __global__ void __launch_bounds__(MAX_WARPS * WARP_SIZE) column_sums(
+    const T* x, float* partial, float* second, long long rows, int width
+) {
     __shared__ float shared[MAX_WARPS][COLUMNS];
     int lane = threadIdx.x % WARP_SIZE, warp = threadIdx.x / WARP_SIZE;
     x += blockIdx.z * rows * width;

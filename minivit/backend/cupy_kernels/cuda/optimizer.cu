@@ -96,7 +96,9 @@ extern "C" __global__ void gather_gradients(Table table, float* flat, float* par
 
 // scalars[NORM] = sqrt(sum of partial);  scalars[CLIP] = what to multiply the gradients by, so that their norm is at
 // most max_norm. partial: (count,). One block.
-extern "C" __global__ void clip(const float* partial, int count, float* scalars, float max_norm) {
+extern "C" __global__ void __launch_bounds__(MAX_WARPS * WARP_SIZE) clip(
+    const float* partial, int count, float* scalars, float max_norm
+) {
     __shared__ float shared[MAX_WARPS];
     float sum = 0;
     for (int i = threadIdx.x; i < count; i += blockDim.x) sum += partial[i];
