@@ -307,7 +307,7 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
     options = ("classes", "heads", "image_size", "set", "mean", "std", "resize", "prefix")
     given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
     if run or not args.run.is_file():
-        if given:
+        if given and os.path.lexists(args.run):
             raise ConfigError(f"--{next(iter(given)).replace('_', '-')} is for a file of published weights")
         trained = runs.load_trained((run or args.run) / runs.BEST if getattr(args, "best", False) else args.run)
         args.run = run or args.run

@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.report_skipped(data)
     rate = result["images"] / (time.perf_counter() - begin)
     print("\n".join(per_class(confusion, data.classes, None if args.per_class else WORST)))
+    if recipe.val_share is not None and args.split == "test" and not args.run.is_file():
+        print(f"these are the {recipe.val_share:.0%} of each class that the run holds out; --split train: the others")
     print(
         f"{name} {data.split or args.split}: {result['images']} images, accuracy {result['accuracy']:.2%}, "
         f"loss {result['loss']:.4f}, {rate:.0f} images/s"

@@ -19,6 +19,7 @@ import numpy as np
 
 from minivit import cli, runs, terminal
 from minivit.answers import PIECE, Task, as_pixels, classify
+from minivit.data.dataset import in_words as counted
 from minivit.data.drawn_digit import as_the_digits
 from minivit.data.folder import image_files
 from minivit.data.imagenet import in_words
@@ -80,9 +81,14 @@ def files(paths: Sequence[Path], complain: Callable[[Exception], None]) -> Itera
             yield path
             continue
         try:
-            yield from map(Path, image_files(str(path), Counter()))
+            left_out: Counter[str] = Counter()
+            found = image_files(str(path), left_out)
         except DataError as error:
             complain(error)
+            continue
+        if left_out:
+            terminal.say(f"{shown(path, MAX_MESSAGE)}: left out {counted(left_out)}")
+        yield from map(Path, found)
 
 
 def pieces(

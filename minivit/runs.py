@@ -137,6 +137,8 @@ def record_changes(folder: Path, recipe: Recipe) -> None:
 
 def read_recipe(folder: Path) -> Recipe:
     """The recipe of a run folder. Raises CheckpointError if `folder` is not one."""
+    if not os.path.lexists(folder):
+        raise CheckpointError(f"{folder}: there is no such run folder or file")
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} is not a run folder: it has no config.json")
     return read_config(folder / "config.json")

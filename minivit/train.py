@@ -230,7 +230,9 @@ def train(trainer: Trainer) -> int:
     made = "config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png"
     print(f"trained in {seconds:.0f} s; {shown(folder, MAX_MESSAGE)}: {made}")
     best = improvement.best(trainer.metrics)
-    if best and best is not trainer.metrics[-1]:
+    if best and not best["step"]:
+        print(f"no evaluation was better than that before the first step, {best['test_accuracy']:.2%}: train longer")
+    elif best and best is not trainer.metrics[-1]:
         print(
             f"the best evaluation was that of epoch {best['epoch']:.2f}, {best['test_accuracy']:.2%}: its weights are "
             "in best.npz, which evaluate and predict take with --best"

@@ -48,6 +48,8 @@ def load(
     check_bad_images(bad_images)
     kind, _, path = name.partition(":")
     if val_share is not None and kind != "folder":
+        if name not in NAMES:
+            raise DataError(_unknown(name))
         raise DataError(f"val_share is for folder:PATH; {name} has test images of its own")
     try:
         if name == "digits":

@@ -93,7 +93,7 @@ REFUSED = {
     "--out .": ". exists already: continue it with --resume ., or choose another --out",
     "--out /dev/null/run": "cannot create the run folder /dev/null/run: ",
     f"--out {'x' * 300}": f"error: {'x' * 300}: ",
-    "--resume nowhere": "nowhere is not a run folder: it has no config.json",
+    "--resume nowhere": "nowhere: there is no such run folder or file",
     "--resume . --lr 1": "--resume takes no other options",
     "--resume . --out b": "--resume takes no other options",
 }

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -40,7 +41,9 @@ def names(album):
 
 def test_a_folder_is_its_images_in_order(tiny_run, album, command):
     result = command("predict", tiny_run, album, "--top", 1)
-    assert (result.status, result.err) == (0, "")
+    assert result.status == 0
+    assert re.fullmatch(rf"{re.escape(str(album))}: left out .*1 \.txt.*\n", result.err)
+    assert "1 hidden" in result.err
     assert result.out.splitlines()[::2] == names(album)
     assert len(names(album)) > PIECE
     model, recipe, classes = runs.load_trained(tiny_run)
@@ -55,7 +58,8 @@ def test_bad_files_are_named_and_the_others_answered(tiny_run, album, command, t
     result = command("predict", tiny_run, tmp_path / "none.png", tmp_path / "empty", album, "--top", 1)
     assert result.status == 2
     assert result.out.splitlines()[::2] == [name for name in names(album) if "25.png" not in name]
-    missing, empty, bad, last = result.err.splitlines()
+    missing, empty, left_out, bad, last = result.err.splitlines()
+    assert "left out" in left_out
     assert last == "39 images answered; could not be read: 3, named above"
     assert missing.startswith(f"error: {tmp_path / 'none.png'}: there is no such file")
     assert empty.startswith(f"error: {tmp_path / 'empty'}: there are no images in it")

@@ -194,7 +194,7 @@ PHOTOS = ["--data", "folder:photos", "--classes"]
         (["predict", "headless.npz", "x.png"], "headless.npz has no classification head"),
         (["predict", "names.txt", "x.png"], "names.txt is a text, not weights"),
         (["predict", "bare.safetensors", "x.png"], "does not say how many heads its 8 features are for"),
-        (["predict", "nowhere.npz", "x.png"], "nowhere.npz is not a run folder"),
+        (["predict", "nowhere.npz", "x.png"], "nowhere.npz: there is no such run folder or file"),
     ],
 )
 def test_bad_input_is_refused(argv, expected, model, pictures, command):
