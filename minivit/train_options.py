@@ -10,7 +10,7 @@ EXAMPLES = """examples:
   python -m minivit.train                                     digits, under a minute
   python -m minivit.train --data cifar10                      photographs, about ten minutes on two cores
   python -m minivit.train --data folder:flowers --val-share 0.2 --model Ti/16 --image-size 224
-  python -m minivit.train --init-from Ti/16 --data folder:flowers --val-share 0.2   published weights, downloaded once
+  python -m minivit.train --init-from Ti/16 --data folder:flowers --val-share 0.2
   python -m minivit.train --config runs/digits/config.json --seed 1
   python -m minivit.train --resume runs/digits
 """
