@@ -12,7 +12,7 @@ import numpy as np
 from minivit import cli, runs
 from minivit.backend.workers import Workers
 from minivit.data import Dataset
-from minivit.data.folder import BAD_IMAGES
+from minivit.data.folder import BAD_IMAGES, is_divided
 from minivit.data.imagenet import in_words
 from minivit.errors import DataError, shown
 from minivit.published import load_labelled_folder
@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.report_skipped(data)
     rate = result["images"] / (time.perf_counter() - begin)
     print("\n".join(per_class(confusion, data.classes, None if args.per_class else WORST)))
-    if recipe.val_share is not None and args.split == "test" and not args.run.is_file():
+    kind, _, path = name.partition(":")
+    if recipe.val_share is not None and args.split == "test" and kind == "folder" and not is_divided(Path(path)):
         print(f"these are the {recipe.val_share:.0%} of each class that the run holds out; --split train: the others")
     print(
         f"{name} {data.split or args.split}: {result['images']} images, accuracy {result['accuracy']:.2%}, "

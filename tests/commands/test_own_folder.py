@@ -57,8 +57,12 @@ def test_the_share_is_recorded_and_every_command_divides_the_same(mine, command,
     assert "val accuracy" in result.out
     recipe = runs.read_recipe(Path("run"))
     assert (recipe.val_share, recipe.val_seed) == (0.3, 5)
-    assert re.search(r" val: 9 images, accuracy ", command("evaluate", "run").out)
-    assert " train: 21 images, " in command("evaluate", "run", "--split", "train").out
+    out = command("evaluate", "run").out
+    assert re.search(r" val: 9 images, accuracy ", out)
+    assert "these are the 30% of each class that the run holds out" in out
+    out = command("evaluate", "run", "--split", "train").out
+    assert " train: 21 images, " in out
+    assert "holds out" not in out
     assert command("train", "--resume", "run").status == 0
     again = ("--config", "run/config.json", "--seed", 6, "--out", "again")
     assert command("train", *again).status == 0
@@ -78,7 +82,9 @@ def test_data_that_has_moved_is_divided_as_before(mine, trained, command, tmp_pa
 def test_other_data_with_a_val_of_its_own_is_measured_whole(mine, trained, command, tmp_path):
     for split in ("train", "val"):
         shutil.copytree(mine, tmp_path / "other" / split)
-    assert " val: 30 images, " in command("evaluate", trained, "--data", f"folder:{tmp_path / 'other'}").out
+    out = command("evaluate", trained, "--data", f"folder:{tmp_path / 'other'}").out
+    assert " val: 30 images, " in out
+    assert "holds out" not in out
 
 
 def spoilt(mine, *names):
