@@ -79,6 +79,14 @@ def test_data_that_has_moved_is_divided_as_before(mine, trained, command, tmp_pa
     assert command("train", "--resume", trained, "--data", f"folder:{tmp_path / 'moved'}", "--steps", 8).status == 0
 
 
+def test_the_start_is_not_praised_as_the_best(trained, command):
+    """An update so small changes nothing, and of equal evaluations the first is the best."""
+    again = ("--init-from", trained, "--keep-head", "--steps", 2, "--lr", 1e-30)
+    out = command("train", *again, "--out", "same").out
+    assert "no evaluation was better than that before the first step" in out
+    assert "--best" not in out
+
+
 def test_other_data_with_a_val_of_its_own_is_measured_whole(mine, trained, command, tmp_path):
     for split in ("train", "val"):
         shutil.copytree(mine, tmp_path / "other" / split)
