@@ -18,10 +18,10 @@ from minivit.models.archive import read_npz, write_npz
 from minivit.nn import Linear, Module
 from minivit.optim import SGD, AdamW
 from minivit.runs import folder as run_folder
-from minivit.runs.recipes import Recipe
 from minivit.runs.building import make_optimizer
 from minivit.runs.evaluation import evaluate
 from minivit.runs.numerics import worker_count
+from minivit.runs.recipes import Recipe
 from minivit.runs.trainer import Trainer
 from minivit.tensor import Tensor, grad
 from minivit.update.objective import Classification

@@ -13,8 +13,8 @@ from minivit.models.archive import read_npz
 from minivit.optim import warmup_cosine
 from minivit.runs import folder as run_folder
 from minivit.runs import improvement
-from minivit.runs.recipes import Recipe
 from minivit.runs.evaluation import evaluate
+from minivit.runs.recipes import Recipe
 from minivit.runs.tally import Tally
 from minivit.runs.trainer import Trainer
 
