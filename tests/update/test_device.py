@@ -25,9 +25,9 @@ from minivit.models import ViT, ViTConfig
 from minivit.models.positions import patch_positions
 from minivit.optim import EMA, SGD, AdamW, warmup_cosine
 from minivit.runs import folder as run_folder
-from minivit.runs.recipes import Recipe
 from minivit.runs.evaluation import evaluate
 from minivit.runs.numerics import evaluation_batch
+from minivit.runs.recipes import Recipe
 from minivit.runs.trainer import Trainer
 from minivit.tensor import Tensor
 from minivit.update.device import WARM_UP, DeviceStep
