@@ -1,4 +1,4 @@
-"""Functions of all gradients together."""
+"""Sums, norms and clipping of gradients."""
 
 import math
 from collections.abc import Iterable

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from minivit.backend import Array, xp_of
-from minivit.backend.cupy_kernels.flat import NORM, FlatParameters
+from minivit.backend.cupy_kernels.flat import NORM, FlatParameters, packed
 from minivit.backend.cupy_kernels.memory import StreamMemory, is_full, with_room
 from minivit.backend.cupy_kernels.pinned import PinnedCopies
 from minivit.errors import NonFiniteError, reasons
@@ -247,7 +247,7 @@ class DeviceStep:
         optimizer.steps += 1
         ema_rate = 1 - self.ema.next_decay() if self.ema else 0.0
         scalars = {**optimizer.scalars(), "ema_rate": ema_rate}
-        self._scalar_copies.send(self.flat.packed(scalars, current), self.flat.scalars)
+        self._scalar_copies.send(packed(scalars, current), self.flat.scalars)
 
     def _update(self) -> None:
         """Forward, backward, clip, update: device work alone, which can be recorded."""

@@ -43,17 +43,6 @@ class FlatParameters:
         self.squares = xp.zeros(len(arrays), "float32")
         self.scalars = xp.zeros(len(SCALARS) + len(OWN) * len(arrays), "float32")
 
-    def packed(self, scalars: Mapping[str, float], current: Sequence[tuple[float, float]]) -> np.ndarray:
-        """What `self.scalars` is to hold in an update, for the host to send.   current: learning rate and weight decay
-        of each array."""
-        numbers = np.zeros(self.scalars.size, np.float32)
-        for name, value in scalars.items():
-            numbers[SCALARS.index(name)] = value
-        own = numbers[len(SCALARS) :].reshape(-1, len(OWN))
-        own[:, OWN.index("rate")] = [rate for rate, _ in current]
-        own[:, OWN.index("keep")] = [1 - rate * decay for rate, decay in current]
-        return numbers
-
     def views_of(self, flat: Array) -> list[Array]:
         """A flat array of this layout as arrays of the original shapes and order."""
         pairs = zip(self.starts.tolist(), self.shapes, strict=False)
@@ -100,6 +89,19 @@ class FlatParameters:
     def ema(self, average: Array) -> None:
         """average += ema_rate (data - average), unless the last gradient was not finite."""
         _kernel("ema")(self.grid, THREADS, average, self.data, self.scalars, np.int64(self.size))
+
+
+def packed(scalars: Mapping[str, float], current: Sequence[tuple[float, float]]) -> np.ndarray:
+    """What `FlatParameters.scalars` is to hold in an update, for the host to send.
+
+    scalars: by the names in SCALARS, 0 where one is missing; current: learning rate and weight decay of each array.
+    """
+    assert scalars.keys() <= set(SCALARS), scalars
+    shared = [scalars.get(name, 0.0) for name in SCALARS]
+    own = np.zeros((len(current), len(OWN)))
+    own[:, OWN.index("rate")] = [rate for rate, _ in current]
+    own[:, OWN.index("keep")] = [1 - rate * decay for rate, decay in current]
+    return np.concatenate([shared, own.ravel()]).astype(np.float32)
 
 
 TABLE = np.dtype(
