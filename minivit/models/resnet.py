@@ -13,7 +13,6 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array
-from minivit.backend.arrays import asarray_like
 from minivit.errors import ConfigError
 from minivit.fields import settle
 from minivit.models.config import size_pair
@@ -148,7 +147,7 @@ class ResNet(Module):
         noise; it is there so that a ResNet can be trained like a ViT.
         """
         if not isinstance(images, Tensor):
-            images = Tensor(asarray_like(images, self.norm.scale.data))
+            images = Tensor(self.like(images))
         x = self.root(images)
         if self.config.root == "7x7":
             x = F.max_pool2d(x)

@@ -127,27 +127,26 @@ class EncoderBlock(Module):
     """One Transformer layer, normalising before each branch (Eq. 2 and 3).   x: (B, N, D) -> (B, N, D).
 
     z' = MSA(LN(z)) + z,   z'' = MLP(LN(z')) + z'.
+
+    attention, mlp: the branches, called with (x, rng, tap, queries) and with (x, rng). layer_scale: initial value of a
+    learned factor per feature on both branches, None for none.
     """
 
     def __init__(
         self,
+        attention: Module,
+        mlp: Module,
         width: int,
-        heads: int,
-        mlp_width: int,
-        rng: Rng,
         dtype: str = "float32",
         dropout: float = 0.0,
-        attention_dropout: float = 0.0,
         drop_path: float = 0.0,
-        gelu: str = "tanh",
         norm_eps: float = 1e-6,
         layer_scale: float | None = None,
-        qkv_bias: bool = True,
     ):
         self.norm1 = LayerNorm(width, norm_eps, dtype)
-        self.attention = MultiHeadAttention(width, heads, rng, dtype, attention_dropout, qkv_bias)
+        self.attention = attention
         self.norm2 = LayerNorm(width, norm_eps, dtype)
-        self.mlp = MLP(width, mlp_width, rng, dtype, dropout, gelu)
+        self.mlp = mlp
         self.dropout = Dropout(dropout)
         self.drop_path = DropPath(drop_path)
         self.scale1, self.scale2 = (layer_scale and LayerScale(width, layer_scale, dtype) for _ in range(2))
