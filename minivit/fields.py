@@ -26,9 +26,14 @@ def settle(record: Any) -> None:
 
 @functools.cache
 def hints(record_class: type) -> dict[str, Any]:
-    """The annotated type of each field of a dataclass."""
+    """The annotated type of each field of a dataclass; of a field with a `__set__` of its own, what that takes."""
     known = typing.get_type_hints(record_class)
-    return {field.name: known[field.name] for field in dataclasses.fields(record_class)}
+    kinds = {field.name: known[field.name] for field in dataclasses.fields(record_class)}
+    return {name: _value_set(kind) if hasattr(kind, "__set__") else kind for name, kind in kinds.items()}
+
+
+def _value_set(descriptor: Any) -> Any:
+    return typing.get_type_hints(descriptor.__set__)["value"]
 
 
 def plain(value: Any, to_tuple: bool = False) -> Any:

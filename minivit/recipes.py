@@ -15,7 +15,7 @@ from minivit.errors import ConfigError, shown
 from minivit.fields import hints, in_words, is_a, settle
 from minivit.files import parse_json
 from minivit.models import ViTConfig
-from minivit.models.beside import LARGEST, SMALLEST_STD
+from minivit.models.beside_weights import LARGEST, SMALLEST_STD
 from minivit.models.families import ModelConfig, config_class
 from minivit.models.posemb import METHODS
 
@@ -131,7 +131,7 @@ class Recipe:
     def augment(self) -> Augment:
         """The transform of training images."""
         return Augment(
-            image_size=self.model.image_size,  # type: ignore[arg-type]
+            image_size=self.model.image_size,
             flip=self.flip,
             crop_padding=self.crop_padding,
             resized_crop=self.resized_crop,

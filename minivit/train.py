@@ -198,7 +198,7 @@ def train(trainer: Trainer) -> int:
     print(
         f"{shown(recipe.data, MAX_MESSAGE)}: "
         f"{readable(trainer.train_data)} training and {readable(trainer.test_data)} {split_of(trainer)} images, "
-        f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"  # type: ignore[arg-type]
+        f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"
         f"{model.description}, "
         f"{learning:,} parameters{f' and {frozen:,} frozen' if frozen else ''}; {recipe.backend}, {recipe.precision}, "
         f"{recipe.workers} worker{'s' if recipe.workers != 1 else ''}\n"

@@ -92,7 +92,7 @@ def attention_distance(attention: np.ndarray, config: ViTConfig) -> np.ndarray:
 
 def patch_pitch(config: ViTConfig) -> tuple[float, float]:
     """Pixels of the image from one token of the grid to the next, down and across."""
-    (height, width), (rows, columns) = config.image_size, config.grid  # type: ignore[misc]
+    (height, width), (rows, columns) = config.image_size, config.grid
     return height / rows, width / columns
 
 
@@ -123,9 +123,9 @@ def patch_filters(model: ViT) -> np.ndarray:
     """
     patch, channels = model.config.patch_size, model.config.channels
     weight = to_numpy(model.patch_embed.projection.weight.data)
-    if len(weight) != patch[0] * patch[1] * channels:  # type: ignore[index]
+    if len(weight) != patch[0] * patch[1] * channels:
         raise ConfigError("the model does not cut its patches from the image, so there are no filters to look at")
-    return weight.T.reshape(-1, *patch, channels)  # type: ignore[misc]
+    return weight.T.reshape(-1, *patch, channels)
 
 
 def principal_components(samples: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

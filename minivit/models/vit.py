@@ -36,7 +36,7 @@ class ViT(Module):
         rng = None if seed is None else np.random.default_rng(seed)
         self.config = config
         self.stem = None if config.stem is None else ResNetStem(config, rng, dtype)
-        self.patch_embed = PatchEmbed(config.patch_size, config.map_channels, config.width, rng, dtype)  # type: ignore[arg-type]
+        self.patch_embed = PatchEmbed(config.patch_size, config.map_channels, config.width, rng, dtype)
         for name, count in config.prefix_tokens.items():
             std = 0.0 if name == "class_token" else 0.02
             setattr(self, name, init.parameter(init.normal(rng, (1, count, config.width), std), dtype))
@@ -69,7 +69,7 @@ class ViT(Module):
         """
         if not isinstance(images, Tensor):
             images = Tensor(self.like(images))
-        expected = (*self.config.image_size, self.config.channels)  # type: ignore[misc]
+        expected = (*self.config.image_size, self.config.channels)
         if images.shape[1:] != expected:
             raise ValueError(f"ViT: images are {images.shape}, expected (B, {', '.join(map(str, expected))})")
         x = self.dropout(self.embed(images), rng)

@@ -15,10 +15,10 @@ from minivit.nn import initialisers as init
 from minivit.nn.layer_scale import LayerScale
 from minivit.nn.module import Module
 from minivit.ops.attention import attention_weights, split_heads
-from minivit.ops.dropping import keep_mask
+from minivit.ops.dropping import Draws, keep_mask
 from minivit.tensor import Tensor
 
-Rng = np.random.Generator | None
+Rng = Draws | None
 Tap = dict[str, "Tensor | Array"] | None
 
 
@@ -29,9 +29,9 @@ class Linear(Module):
         self,
         fan_in: int,
         fan_out: int,
-        rng: Rng,
+        rng: init.Rng,
         dtype: str = "float32",
-        weight: Callable[[Rng, int, int], np.ndarray] = init.xavier_uniform,
+        weight: Callable[[init.Rng, int, int], np.ndarray] = init.xavier_uniform,
         bias_std: float = 0.0,
         bias: bool = True,
     ):
@@ -86,7 +86,7 @@ class MultiHeadAttention(Module):
     """
 
     def __init__(
-        self, width: int, heads: int, rng: Rng, dtype: str = "float32", dropout: float = 0.0, qkv_bias: bool = True
+        self, width: int, heads: int, rng: init.Rng, dtype: str = "float32", dropout: float = 0.0, qkv_bias: bool = True
     ):
         self.heads = heads
         self.dropout = dropout
@@ -111,7 +111,7 @@ class MLP(Module):
     """Two dense layers with a GELU between.   x: (B, N, D) -> (B, N, F) -> (B, N, D)."""
 
     def __init__(
-        self, width: int, hidden: int, rng: Rng, dtype: str = "float32", dropout: float = 0.0, gelu: str = "tanh"
+        self, width: int, hidden: int, rng: init.Rng, dtype: str = "float32", dropout: float = 0.0, gelu: str = "tanh"
     ):
         self.hidden = Linear(width, hidden, rng, dtype, bias_std=1e-6)
         self.out = Linear(hidden, width, rng, dtype, bias_std=1e-6)
@@ -171,7 +171,7 @@ class PatchEmbed(Module):
     (row, column, channel).
     """
 
-    def __init__(self, patch: tuple[int, int], channels: int, width: int, rng: Rng, dtype: str = "float32"):
+    def __init__(self, patch: tuple[int, int], channels: int, width: int, rng: init.Rng, dtype: str = "float32"):
         self.patch = patch
         self.projection = Linear(patch[0] * patch[1] * channels, width, rng, dtype, weight=init.lecun_normal)
 
@@ -190,7 +190,7 @@ def patchify(images: Tensor, patch: tuple[int, int]) -> Tensor:
     return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * cols, patch[0] * patch[1] * channels)
 
 
-def required(rng: Rng, layer: str) -> np.random.Generator:
+def required(rng: Rng, layer: str) -> Draws:
     """The generator, or ValueError saying where to pass one."""
     if rng is None:
         raise ValueError(
