@@ -14,14 +14,14 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
-from minivit.fields import settle
+from minivit.files.fields import settle
 from minivit.models.config import Size
 from minivit.models.head import Head
 from minivit.nn import Module
 from minivit.nn import initialisers as init
 from minivit.nn.convolution import GroupNorm, StdConv
 from minivit.nn.layers import Rng, Tap
-from minivit.recompute import recompute
+from minivit.nn.recompute import recompute
 from minivit.tensor import Tensor
 
 # Units per stage, by the number of layers. "R50x2" has twice the width of "R50x1", which has 64.

@@ -16,7 +16,7 @@ from minivit.models.positions import patch_positions, position_tables
 from minivit.nn import MLP, Dropout, EncoderBlock, LayerNorm, Linear, Module, MultiHeadAttention, PatchEmbed
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
-from minivit.recompute import recompute
+from minivit.nn.recompute import recompute
 from minivit.tensor import Tensor
 
 
@@ -92,11 +92,8 @@ class ViT(Module):
         return x + self.position_embedding if everywhere else x
 
     def encode(self, x: Tensor, rng: Rng = None, tap: Tap = None, read: int | None = None) -> Tensor:
-        """Eq. 2 to 4, the blocks and the last LayerNorm (which `classify` applies with fc_norm), of any N tokens.
-
-        (B, N, D) -> (B, N, D), or (B, read, D): the last block then computes the first so many rows only.
-        tap: collects "block0/attention_weights", "block0/output" and so on.
-        """
+        """Blocks and last LayerNorm (with fc_norm, `classify` has that) of any tokens: Eq. 2 to 4.   (B, N, D) -> the
+        same, or (B, read, D): the last block computes the first so many rows only.   tap: as in `forward`."""
         for i, block in enumerate(self.blocks):
             inner: Tap = None if tap is None else {}
             queries = read if i == self.config.depth - 1 else None
@@ -109,10 +106,8 @@ class ViT(Module):
         return x if self.config.fc_norm else self.norm(x)
 
     def classify(self, encoded: Tensor, tap: Tap = None) -> Tensor:
-        """What `encode` gives -> features (B, D or representation_size) -> logits (B, num_classes), if there is a head.
-
-        Of a [class] token only that row is read, and the distillation token's.   tap: collects "encoded", "features".
-        """
+        """What `encode` gives -> features (B, D or representation_size) -> logits, if there is a head. With a [class]
+        token only its row is read, and that of a distillation token.   tap: as in `forward`."""
         if self.config.classifier == "token":
             features = encoded[:, :2].mean(axis=1) if self.config.distillation_token else encoded[:, 0]
         else:

@@ -126,10 +126,8 @@ class MLP(Module):
 class EncoderBlock(Module):
     """One Transformer layer, normalising before each branch (Eq. 2 and 3).   x: (B, N, D) -> (B, N, D).
 
-    z' = MSA(LN(z)) + z,   z'' = MLP(LN(z')) + z'.
-
-    attention, mlp: the branches, called with (x, rng, tap, queries) and with (x, rng). layer_scale: initial value of a
-    learned factor per feature on both branches, None for none.
+    z' = MSA(LN(z)) + z,   z'' = MLP(LN(z')) + z'.   attention, mlp: the branches, called with (x, rng, tap, queries)
+    and with (x, rng). layer_scale: initial value of a learned factor per feature on both branches, None for none.
     """
 
     def __init__(
