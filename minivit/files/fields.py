@@ -2,15 +2,16 @@
 
 import dataclasses
 import functools
+import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from minivit.errors import ConfigError, shown
+from minivit.errors import ConfigError, meant, shown
 
 
 def settle(record: Any) -> None:
@@ -22,6 +23,18 @@ def settle(record: Any) -> None:
         if not is_a(value, kind):
             raise ConfigError(f"{name} is {shown(repr(value))}, expected {in_words(kind)}")
         object.__setattr__(record, name, value)
+
+
+def from_json(record_class: type, given: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The fields of a record as its class takes them: lists of a JSON file as tuples. Raises ConfigError, which names
+    the source, for fields that do not exist or do not fit."""
+    kinds = hints(record_class)
+    if unknown := [name for name in given if name not in kinds]:
+        raise ConfigError(f'{source}: unknown field "{unknown[0]}"{meant(unknown[0], kinds)}')
+    for name, value in given.items():
+        if not is_a(value, kinds[name]):
+            raise ConfigError(f"{source}: {name} is {json.dumps(value)}, expected {in_words(kinds[name])}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 @functools.cache

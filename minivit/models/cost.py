@@ -1,11 +1,10 @@
 """The work of a forward pass: multiply-adds of the matrix products and convolutions, counted from the shapes."""
 
 from minivit.models.config import ViTConfig
-from minivit.models.families import ModelConfig
 from minivit.models.resnet import ResNetConfig
 
 
-def multiply_adds(config: ModelConfig, class_row_only: bool = False) -> int:
+def multiply_adds(config: ViTConfig | ResNetConfig, class_row_only: bool = False) -> int:
     """Multiply-adds for one image; a FLOP count is twice that, and training costs three forward passes.
 
     class_row_only: of the last block, queries of attention, its output and the MLP only for the rows that the head of
