@@ -15,7 +15,7 @@ from minivit.backend.arrays import (
 from minivit.backend.blas import FALSE_ALARM
 from minivit.backend.kernels import kernels
 
-# Flags of products made in here are not believed; minivit.finite finds true NaN and infinity.
+# Flags of products made in here are not believed; minivit.update.not_finite finds true NaN and infinity.
 warnings.filterwarnings("ignore", FALSE_ALARM, RuntimeWarning, r"(minivit|numpy)\b")
 
 __all__ = [
