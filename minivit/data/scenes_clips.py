@@ -9,7 +9,6 @@ import dataclasses
 
 import numpy as np
 
-from minivit.data.dataset import Indices
 from minivit.data.scenes import SPLITS, Drawn, things_of
 from minivit.data.scenes_layout import KINDS, Layout, lay_out, uniform
 from minivit.data.scenes_picture import boxes, by_kind, coverage, grain, paint, seen

@@ -92,10 +92,10 @@ def lay_out(
     size, across, down, turn, *tint = np.moveaxis(rest.reshape(len(items), MOST, -1)[:, :high], 2, 0)
     radius = 0.11 + 0.035 * size
     radius[:, 0] = np.where(inside, 0.27 + 0.03 * size[:, 0], 0.19 + 0.04 * size[:, 0])
-    apart = np.where(inside, 0.6, 0.4)[:, None]  # from the middle lines, in radii: so much of a shape's half stays seen
+    apart = np.where(inside, 0.6, 0.4)[:, None] * radius  # from the middle lines, so that little of it is covered
     x, y = (
-        0.5 + side * (apart * radius + roll * (0.5 - (1 + apart) * radius))
-        for side, roll in _sides(place, across, down)
+        0.5 + (2 * half - 1) * (apart + roll * (0.5 - radius - apart))
+        for half, roll in ((place % 2, across), (place // 2, down))
     )
     if high > 1:
         x[inside, 1], y[inside, 1] = x[inside, 0], y[inside, 0]
@@ -104,11 +104,6 @@ def lay_out(
     kind[absent] = colour[absent] = -1
     numbers = (x, y, radius, turn, 0.12 * np.stack(tint, axis=2) - 0.06, ground)
     return Layout(kind, colour, *(values.astype(np.float32) for values in numbers))
-
-
-def _sides(place: np.ndarray, across: np.ndarray, down: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For x and for y, on which side of the middle each shape is, -1 or 1, and its random number."""
-    return [(2 * (place % 2) - 1, across), (2 * (place // 2) - 1, down)]
 
 
 def _choose(

@@ -76,7 +76,7 @@ def by_kind(instances: np.ndarray, layout: Layout) -> np.ndarray:
 
 def boxes(instances: np.ndarray) -> np.ndarray:
     """The smallest boxes (x0, y0, x1, y1) around what is seen: (B, n, 4) int64, x1 and y1 excluded; 0 for nothing."""
-    (x0, x1), (y0, y1) = _ends(instances.any(axis=2)), _ends(instances.any(axis=3))
+    (x0, x1), (y0, y1) = (_ends(np.asarray(instances.any(axis=axis))) for axis in (2, 3))
     return np.stack([x0, y0, x1, y1], axis=2)
 
 
