@@ -32,11 +32,11 @@ def hashed(seed: tuple[int, ...], items: np.ndarray, count: int) -> np.ndarray:
     SplitMix64 (Steele, Lea and Flood 2014), started for each item from a hash of seed and item.
     """
     key = np.random.SeedSequence(seed).generate_state(1, np.uint64)
-    state = _mixed(key + items.astype(np.uint64))[:, None]
-    return _mixed(state + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, count + 1, dtype=np.uint64))
+    state = mixed(key + items.astype(np.uint64))[:, None]
+    return mixed(state + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, count + 1, dtype=np.uint64))
 
 
-def _mixed(x: np.ndarray) -> np.ndarray:
+def mixed(x: np.ndarray) -> np.ndarray:
     """SplitMix64's last step: one to one, and every bit of x changes half of the result's."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

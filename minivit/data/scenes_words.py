@@ -108,19 +108,19 @@ def questions(things: Sequence[Thing]) -> list[list[list[tuple[str, str]]]]:
         [[(f"what colour is the {thing.kind}", thing.colour) for thing in things if kinds[thing.kind] == 1]],
         [[(f"what is {thing.colour}", thing.kind) for thing in things if colours[thing.colour] == 1]],
         [[(f"is there a {thing}", "yes") for thing in things], [(f"is there a {name}", "no") for name in absent]],
-        _relations(things),
+        *_relations(things),
     ]
-    return [full for sort in sorts if (full := [answers for answers in sort if answers])]
+    return [some for sort in sorts if (some := [answers for answers in sort if answers])]
 
 
-def _relations(things: Sequence[Thing]) -> list[list[tuple[str, str]]]:
-    """Questions about two shapes to answer with yes, with no, and, where there are no others, with a kind."""
+def _relations(things: Sequence[Thing]) -> list[list[list[tuple[str, str]]]]:
+    """Questions where a shape is, to answer with yes or with no, and, where there are two, what is somewhere."""
     pairs = [(a, relation(a, b), b) for a in things for b in things if a is not b]
     pairs = [pair for pair in pairs if pair[1] == "in" or relation(pair[2], pair[0]) != "in"]
     yes = [(f"is the {a} {where} the {b}", "yes") for a, where, b in pairs]
     no = [(f"is the {b} {where} the {a}", "no") for a, where, b in pairs]
     what = [(f"what is {where} the {b}", a.kind) for a, where, b in pairs] if len(things) == 2 else []
-    return [yes, no, what]
+    return [[yes, no], [what]]
 
 
 def ask(things: Sequence[Thing], rolls: Sequence[float]) -> tuple[str, str]:
