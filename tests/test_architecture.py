@@ -25,6 +25,8 @@ ROOMS = """
     backend files fields
     locks
     ops data protocol
+    backward
+    tape
     tensor
     functional gradcheck optim recompute
     nn

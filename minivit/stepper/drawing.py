@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from minivit.backward import Node
 from minivit.plots.svg import PLAIN, TINTS, caption, img, in_xml, page, shape_in_words, size_in_words, tip
 from minivit.plots.tape_graph import IN_BLOCK
 from minivit.stepper import words
 from minivit.stepper.frame import Frame, Link
 from minivit.stepper.layout import Box, Line, arrange
-from minivit.tensor import Node
 
 if TYPE_CHECKING:
     from minivit.stepper.stepper import BackwardStepper

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from minivit.backend import Array
+from minivit.backward import Node, first_cotangent
 from minivit.stepper import frame as frames
 from minivit.stepper import page, words
 from minivit.stepper.drawing import Drawing, Strip
 from minivit.stepper.frame import Argument, Frame, Link
-from minivit.tensor import Node, Tensor, first_cotangent, tape
+from minivit.tape import saved_bytes, tape
+from minivit.tensor import Tensor
 
 
 class BackwardStepper:
@@ -38,7 +40,7 @@ class BackwardStepper:
         if any(node.vjp is None for node in self.nodes):
             raise ValueError("BackwardStepper: the tape was used up by a backward pass; run the forward pass again")
         self._vjps: dict[Node, Any] = {node: node.vjp for node in self.nodes}  # outlive a backward pass
-        self.saved_bytes = {node: node.saved_bytes for node in self.nodes}
+        self.saved_bytes = {node: saved_bytes(node) for node in self.nodes}
         links = [link for node in self.nodes for link in node.inputs if link is not None]
         # How many cotangents will arrive at each Node or leaf; the loss is given one.
         self.portions: dict[Link, int] = dict(Counter([*links, self.nodes[-1]]))
