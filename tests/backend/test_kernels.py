@@ -68,7 +68,7 @@ def test_a_kernel_with_vjp_serves_where_there_is_none_without(fast_plus_one):
 
 def test_the_op_is_chosen_where_no_kernel_is(fast_plus_one):
     x = np.zeros(1)
-    assert chosen("plus_one", plus_one, [x], True)(x)[1](x + 1) == 10
+    assert chosen("plus_one", plus_one, [x], True)(x)[1](x + 1) == (10,)
     assert chosen("plus_one", plus_one, [1.0], True) is plus_one
     assert chosen("plus_one", plus_one, [], True) is plus_one
     with kernels("reference"):
