@@ -14,7 +14,7 @@ from minivit.backend.blas import FALSE_ALARM
 from minivit.backend.devices import asarray, get_namespace
 from minivit.backend.kernels import kernels
 
-# Flags of products made in here are not believed; minivit.finite finds true NaN and infinity.
+# Flags of products made in here are not believed; minivit.update.not_finite finds true NaN and infinity.
 warnings.filterwarnings("ignore", FALSE_ALARM, RuntimeWarning, r"(minivit|numpy)\b")
 
 __all__ = [

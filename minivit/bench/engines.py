@@ -15,9 +15,9 @@ from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.bench.workload import Workload
 from minivit.models import ViT, ViTConfig
 from minivit.optim import AdamW
-from minivit.step import step
+from minivit.runs.trainer import default_workers, pieces_per_worker
 from minivit.tensor import no_grad
-from minivit.trainer import default_workers, pieces_per_worker
+from minivit.update.step import step
 
 Step = Callable[[], object]
 

@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any
 
 from minivit.errors import ConfigError, shown
-from minivit.fields import settle
+from minivit.files.fields import settle
 
 # name: width, depth, heads, MLP width. Ti and S: Steiner et al. 2021; B, L, H: Dosovitskiy et al. 2020, Table 1.
 VARIANTS = {

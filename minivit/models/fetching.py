@@ -5,10 +5,10 @@ import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 
-from minivit import locks
 from minivit.data.download import Progress, UnreachableError, digest, download
 from minivit.data.registry import data_root
 from minivit.errors import CheckpointError, DataError
+from minivit.files import locks
 from minivit.models.addresses import Weights
 from minivit.models.archive import read_arrays
 from minivit.models.beside import read_json

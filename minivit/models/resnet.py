@@ -15,14 +15,14 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.backend.arrays import asarray_like
 from minivit.errors import ConfigError
-from minivit.fields import settle
+from minivit.files.fields import settle
 from minivit.models.config import size_pair
 from minivit.models.head import Head
 from minivit.nn import Module
 from minivit.nn import initialisers as init
 from minivit.nn.convolution import GroupNorm, StdConv
 from minivit.nn.layers import Rng, Tap
-from minivit.recompute import recompute
+from minivit.nn.recompute import recompute
 from minivit.tensor import Tensor
 
 # Units per stage, by the number of layers. "R50x2" has twice the width of "R50x1", which has 64.

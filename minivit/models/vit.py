@@ -17,7 +17,7 @@ from minivit.models.positions import patch_positions, position_tables
 from minivit.nn import Dropout, EncoderBlock, LayerNorm, Linear, Module, PatchEmbed
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
-from minivit.recompute import recompute
+from minivit.nn.recompute import recompute
 from minivit.tensor import Tensor
 
 

@@ -18,7 +18,7 @@ class Module:
 
     training = True
     frozen = False
-    task: Any = None  # what a trained classifier answers, see `minivit.answers`
+    task: Any = None  # what a trained classifier answers, see `minivit.runs.answers`
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from minivit import plots, runs
+from minivit import plots
 from minivit.data import eval_batches
 from minivit.data.imagenet import in_words
 from minivit.errors import ConfigError
 from minivit.models import inside
-from minivit.trainer import loader_threads, training_loss
+from minivit.runs import folder as run_folder
+from minivit.runs.trainer import loader_threads, training_loss
 from minivit.visualize.subject import Subject, predicted
 
 IMAGES_IN_A_ROW = 8  # most images in one figure of rollouts
@@ -101,7 +102,7 @@ def draw_curves(subject: Subject) -> Iterator[Drawing]:
     """Loss and accuracy over the run."""
     if subject.folder is None:
         raise ConfigError("published weights bring no record of their training")
-    metrics = runs.read_checkpoint(subject.folder / "checkpoint.npz")[1]["metrics"]
+    metrics = run_folder.read_checkpoint(subject.folder / "checkpoint.npz")[1]["metrics"]
     if not metrics:
         raise ConfigError("the run has not been evaluated yet")
     title = f"{subject.name}, {metrics[-1]['step']} steps"

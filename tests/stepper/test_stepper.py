@@ -10,7 +10,7 @@ from strategies import seeds
 
 from minivit import functional as F
 from minivit.models import ViT, ViTConfig
-from minivit.recompute import recompute
+from minivit.nn.recompute import recompute
 from minivit.stepper import BackwardStepper
 from minivit.tensor import Tensor, grad, lift, no_grad
 
