@@ -35,6 +35,7 @@ getitem = lift(ops.getitem)
 concat = lift(ops.concat)
 pad = lift(ops.pad)
 broadcast_to = lift(ops.broadcast_to)
+resize = lift(ops.resize)
 
 # products
 matmul = lift(ops.matmul)

@@ -12,6 +12,7 @@ from minivit.ops.convolution import conv2d, max_pool2d
 from minivit.ops.dropping import drop_path, dropout
 from minivit.ops.elementwise import add, div, erf, exp, log, maximum, mul, neg, pow, sqrt, sub, tanh, where
 from minivit.ops.losses import cross_entropy, sigmoid_cross_entropy
+from minivit.ops.maps import resize
 from minivit.ops.normalisation import layer_norm, log_softmax, softmax
 from minivit.ops.products import linear, linear_gelu, matmul
 from minivit.ops.reductions import max, mean, sum, var
@@ -21,7 +22,7 @@ from minivit.ops.standardisation import group_norm, standardise
 __all__ = [
     "add", "attention", "broadcast_to", "concat", "conv2d", "cross_entropy", "div", "drop_path", "dropout", "erf",
     "exp", "gelu", "getitem", "group_norm", "layer_norm", "linear", "linear_gelu", "log", "log_softmax", "matmul",
-    "max", "max_pool2d", "maximum", "mean", "mul", "neg", "pad", "pow", "relu", "reshape", "sigmoid",
+    "max", "max_pool2d", "maximum", "mean", "mul", "neg", "pad", "pow", "relu", "reshape", "resize", "sigmoid",
     "sigmoid_cross_entropy", "silu", "softmax", "sqrt", "standardise", "sub", "sum", "tanh", "transpose", "var",
     "where",
 ]  # fmt: skip

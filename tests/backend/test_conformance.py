@@ -112,6 +112,13 @@ CASES: dict[str, list[Case]] = {
         ([normal(2, 3, 4), normal(4, 5)], {}),
         ([normal(4), normal(4, 5)], {}),
     ],
+    "resize": [
+        ([normal(2, 4, 5, 3)], {"size": (6, 3)}),
+        ([normal(1, 3, 3, 2)], {"size": (5, 4), "method": "bicubic", "scale": (5.1 / 3, 4.1 / 3)}),
+        ([normal(3, 6, 1, 1)], {"size": (1, 2), "method": "bicubic_antialias"}),
+        ([normal(2, 4, 2, 5)], {"size": (8, 4), "method": "nearest"}),
+        ([normal(0, 4, 2, 5)], {"size": (8, 4)}),
+    ],
     "softmax": [*[([normal(*shape, spread=4)], {}) for shape in ROWS], ([normal(2, 3, 4, spread=4)], {"axis": 1})],
     "log_softmax": [*[([normal(*shape, spread=4)], {}) for shape in ROWS], ([normal(2, 3, 4, spread=4)], {"axis": 1})],
     "cross_entropy": [
@@ -121,6 +128,11 @@ CASES: dict[str, list[Case]] = {
 }
 
 REFUSED: dict[str, list[Case]] = {
+    "resize": [
+        ([normal(4, 5, 3)], {"size": (6, 3)}),
+        ([normal(2, 4, 5, 3)], {"size": (6, 0)}),
+        ([normal(2, 4, 5, 3)], {"size": (6, 3), "method": "quick"}),
+    ],
     "gelu": [([normal(3)], {"form": "quick"})],
     "layer_norm": [
         ([normal(2, 3), normal(4), normal(3)], {}),
