@@ -27,3 +27,20 @@ def _both_ways(x: Array, a: Array, b: Array) -> Array:
     batch, rows, columns, channels = x.shape
     down = (a @ x.reshape(batch, rows, columns * channels)).reshape(batch, len(a), columns, channels)
     return xp_of(x).matmul(b, down)
+
+
+def roll(x: Array, shifts: int | tuple[int, ...], axes: int | tuple[int, ...]):
+    """y[i] = x[i - shift], the index taken round: what leaves at one end of an axis enters at the other.
+
+    x, y: any shape; one shift for each of `axes`.   dx = g rolled back.
+    """
+    moved = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    along = (axes,) if isinstance(axes, int) else tuple(axes)
+    if len(moved) != len(along) or not all(-x.ndim <= axis < x.ndim for axis in along):
+        raise ValueError(f"roll: shifts {shifts} and axes {axes} do not fit each other, or x {x.shape}")
+    y = xp_of(x).roll(x, moved, along)
+
+    def vjp(g):
+        return (xp_of(g).roll(g, tuple(-shift for shift in moved), along),)
+
+    return y, vjp
