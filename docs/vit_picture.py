@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minivit import data, presets
+from minivit import data
+from minivit.runs import presets
 
 PICTURE = Path(__file__).parent / "images/vit.svg"
 WIDTH, HEIGHT = 960, 340

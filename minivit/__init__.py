@@ -9,22 +9,28 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # true for whoever checks types; that of the module typing would have to be imported
 if TYPE_CHECKING:
     from minivit import functional as F
-    from minivit.answers import classify, load_pretrained
     from minivit.data import ArrayDataset, load
     from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig, export
     from minivit.optim import SGD, AdamW
-    from minivit.recipes import Recipe
+    from minivit.runs.answers import classify, load_pretrained
+    from minivit.runs.recipes import Recipe
+    from minivit.runs.trainer import Trainer
     from minivit.tensor import Tensor, grad, no_grad
-    from minivit.trainer import Trainer
 
 _PLACES = {
-    "answers": ("classify", "load_pretrained"),
     "data": ("ArrayDataset", "load"),
     "models": ("ResNet", "ResNetConfig", "ViT", "ViTConfig", "export"),
     "optim": ("SGD", "AdamW"),
-    "recipes": ("Recipe",),
+    "runs.answers": ("classify", "load_pretrained"),
+    "runs.recipes": ("Recipe",),
+    "runs.trainer": ("Trainer",),
     "tensor": ("Tensor", "grad", "no_grad"),
-    "trainer": ("Trainer",),
+}
+_MOVED = {  # modules that scripts know under the names of version 0.1
+    **dict.fromkeys(("answers", "improvement", "presets", "published", "recipes", "trainer", "transfer"), "runs"),
+    **dict.fromkeys(("draws", "step"), "update"),
+    **dict.fromkeys(("fields", "locks"), "files"),
+    "recompute": "nn",
 }
 __all__ = [
     "SGD", "AdamW", "ArrayDataset", "F", "Recipe", "ResNet", "ResNetConfig", "Tensor", "Trainer", "ViT", "ViTConfig",
@@ -43,7 +49,7 @@ def __getattr__(name: str) -> object:
             found = getattr(importlib.import_module(f"minivit.{place}"), name)
             break
     else:
-        module = "functional" if name == "F" else name
+        module = "functional" if name == "F" else f"{_MOVED[name]}.{name}" if name in _MOVED else name
         if name.startswith("_") or "." in name or importlib.util.find_spec(f"minivit.{module}") is None:
             raise AttributeError(f"module 'minivit' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
         found = importlib.import_module(f"minivit.{module}")
@@ -56,3 +62,37 @@ def __dir__() -> list[str]:
 
     modules = {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
     return sorted({*globals(), *__all__, *modules})
+
+
+class _Moved:
+    """Finds a module by the name that it had before it moved into a room: both names are the same module."""
+
+    @staticmethod
+    def find_spec(name: str, path: object, target: object = None) -> object:
+        package, _, module = name.partition(".")
+        if package != "minivit" or module not in _MOVED:
+            return None
+        import importlib.machinery
+
+        return importlib.machinery.ModuleSpec(name, _Moved)  # type: ignore[arg-type]
+
+    @staticmethod
+    def create_module(spec: object) -> None:
+        """Leave that to Python."""
+
+    @staticmethod
+    def exec_module(module: object) -> None:
+        import importlib
+        import sys
+
+        name = module.__name__.rpartition(".")[2]  # type: ignore[attr-defined]
+        sys.modules[f"minivit.{name}"] = importlib.import_module(f"minivit.{_MOVED[name]}.{name}")
+
+
+def _find_moved() -> None:
+    import sys
+
+    sys.meta_path.append(_Moved)  # type: ignore[arg-type]
+
+
+_find_moved()

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from minivit import cli, runs
+from minivit import cli
 from minivit.backend.workers import Workers
 from minivit.data import Dataset
 from minivit.data.folder import BAD_IMAGES, is_divided
 from minivit.data.imagenet import in_words
 from minivit.errors import DataError, shown
-from minivit.published import load_labelled_folder
-from minivit.recipes import Recipe
-from minivit.trainer import check_fits, evaluate, worker_count
+from minivit.runs import folder as run_folder
+from minivit.runs.published import load_labelled_folder
+from minivit.runs.recipes import Recipe
+from minivit.runs.trainer import check_fits, evaluate, worker_count
 
 WORST = 10  # classes in the table, unless all are asked for
 
@@ -88,7 +89,7 @@ def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] 
     if published and not args.data:
         raise DataError("published weights have no data set of their own: name one, --data folder:PATH")
     name = args.data or recipe.data
-    kind, _, path = runs.located(name).partition(":")
+    kind, _, path = run_folder.located(name).partition(":")
     if published and kind == "folder" and classes is not None:
         own = args.classes is not None
         data = load_labelled_folder(Path(path), args.split, classes, args.bad_images or "refuse", own)
@@ -99,7 +100,7 @@ def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] 
     cli.report_left_out(data)
     if classes is not None:
         cli.check_classes(data, classes)
-    return data, runs.located(name)
+    return data, run_folder.located(name)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minivit import cli, runs, terminal
-from minivit.answers import PIECE, Task, as_pixels, classify
+from minivit import cli, terminal
 from minivit.data.dataset import in_words as counted
 from minivit.data.drawn_digit import as_the_digits
 from minivit.data.folder import image_files
@@ -26,6 +25,8 @@ from minivit.data.imagenet import in_words
 from minivit.errors import MAX_MESSAGE, ConfigError, DataError, shown
 from minivit.files import is_special
 from minivit.models.archive import replacing
+from minivit.runs import folder as run_folder
+from minivit.runs.answers import PIECE, Task, as_pixels, classify
 
 PIECE_BYTES = 2**28  # of pixels in memory, whatever the number of images
 Answer = dict[str, Any]  # "image", "classes": the likeliest first, each with "class" and "score", "done" to the image
@@ -156,7 +157,7 @@ def write(name: str, text: str) -> None:
         sys.stdout.write(text)
         return
     path = cli.path(name)
-    with runs.writing(path) if is_special(path) else replacing(path) as partial:
+    with run_folder.writing(path) if is_special(path) else replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 

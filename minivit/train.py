@@ -10,12 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from minivit import cli, improvement, look, presets, recipes, runs, terminal, train_options, transfer
+from minivit import cli, terminal
+from minivit.cli import look, train_options
 from minivit.data import Dataset
 from minivit.errors import MAX_MESSAGE, CheckpointError, ConfigError, quoted, shown
 from minivit.files import expanded
 from minivit.models.families import config_class, named_fields
-from minivit.trainer import Trainer, accumulation, worker_count
+from minivit.runs import folder as run_folder
+from minivit.runs import improvement, presets, recipes, transfer
+from minivit.runs.trainer import Trainer, accumulation, worker_count
 
 FEW_IMAGES = 5000  # of a folder, with which a model that starts from nothing learns little
 
@@ -34,7 +37,7 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
         raise ConfigError("--config and --preset both choose a recipe: give one of them")
     if config:
         path = expanded(config)
-        base = dataclasses.asdict(recipes.read_config(path))
+        base = recipes.to_mapping(recipes.read_config(path))
         name = path.resolve().parent.name or "config"  # of a file in the root folder
         starting |= base["init_from"] is not None
         if not same_kind(given.get("data", base["data"]), base["data"]):
@@ -86,8 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return train(trainer)
         except BaseException:
-            if trainer.folder and not trainer.step and runs.version(trainer.folder) is None:
-                runs.remove_unused(trainer.folder)
+            if trainer.folder and not trainer.step and run_folder.version(trainer.folder) is None:
+                run_folder.remove_unused(trainer.folder)
             raise
 
 
@@ -98,7 +101,7 @@ def old_run(folder: Path, given: dict[str, Any], out: str | None) -> Trainer:
             "--resume takes no other options but --bad-images, --data and --data-root, and to train longer --epochs, "
             "--steps and --patience: the run goes on as its config.json says"
         )
-    before = runs.read_recipe(folder)
+    before = run_folder.read_recipe(folder)
     recipe = dataclasses.replace(before, **length(given))
     if not same_kind(given.get("data", recipe.data), recipe.data):
         of_a_folder = recipe.data.startswith("folder:") and Path(given["data"]).is_dir()
@@ -106,9 +109,9 @@ def old_run(folder: Path, given: dict[str, Any], out: str | None) -> Trainer:
         raise ConfigError(f"{folder} was trained on {recipe.data}: --data can only say where that has moved{hint}")
     recipe = dataclasses.replace(recipe, bad_images=given.get("bad_images", recipe.bad_images))
     place = folder, given.get("data"), given.get("data_root")
-    splits = load_splits(dataclasses.asdict(recipe), lambda split: cli.load_data_of_run(recipe, split, *place))
+    splits = load_splits(recipes.to_mapping(recipe), lambda split: cli.load_data_of_run(recipe, split, *place))
     moved = {name: given[name] for name in ("data", "data_root") if name in given}
-    trainer = Trainer(runs.placed(dataclasses.replace(recipe, **moved)), *splits, folder)
+    trainer = Trainer(run_folder.placed(dataclasses.replace(recipe, **moved)), *splits, folder)
     trainer.warn = warn
     trainer.restore()
     if (recipe.epochs, recipe.steps) != (before.epochs, before.steps):
@@ -136,7 +139,7 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
         cli.check_place(choices["data"], Path(source.path))
     folder = expanded(out) if out else None
     if folder and folder.exists():
-        raise CheckpointError(runs.exists(folder))
+        raise CheckpointError(run_folder.exists(folder))
     choices["backend"] = cli.resolve_backend(choices.get("backend", "numpy"))
     if choices.get("val_share") is not None and choices.get("val_seed") is None:
         choices["val_seed"] = choices.get("seed", 0)
@@ -146,11 +149,11 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
     # written down, because a batch cut otherwise rounds otherwise
     recipe = dataclasses.replace(recipe, workers=worker_count(recipe), accumulate=accumulation(recipe))
     start = transfer.start(source, recipe, train_data.classes) if source else None
-    trainer = Trainer(runs.placed(recipe), train_data, test_data, folder, start.model if start else None)
+    trainer = Trainer(run_folder.placed(recipe), train_data, test_data, folder, start.model if start else None)
     if folder:
-        runs.create(folder, recipe)
+        run_folder.create(folder, recipe)
     else:
-        trainer.folder = runs.create_numbered(Path("runs") / name, recipe)
+        trainer.folder = run_folder.create_numbered(Path("runs") / name, recipe)
     trainer.warn = warn
     if start:
         print(f"starting from {choices['init_from']}\n{start}")
@@ -198,7 +201,7 @@ def train(trainer: Trainer) -> int:
     print(
         f"{shown(recipe.data, MAX_MESSAGE)}: "
         f"{readable(trainer.train_data)} training and {readable(trainer.test_data)} {split_of(trainer)} images, "
-        f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"  # type: ignore[arg-type]
+        f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"
         f"{model.description}, "
         f"{learning:,} parameters{f' and {frozen:,} frozen' if frozen else ''}; {recipe.backend}, {recipe.precision}, "
         f"{recipe.workers} worker{'s' if recipe.workers != 1 else ''}\n"

@@ -43,7 +43,7 @@ def test_they_are_the_things_of_their_modules():
 
 
 def test_dir_lists_names_and_modules():
-    assert {*minivit.__all__, "backend", "models", "step", "__version__"} <= set(dir(minivit))
+    assert {*minivit.__all__, "backend", "models", "update", "__version__"} <= set(dir(minivit))
     assert all(hasattr(minivit, name) for name in minivit.__all__)
 
 
@@ -71,3 +71,12 @@ def test_the_console_script_is_the_front_door():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module, _, function = project["scripts"]["minivit"].partition(":")
     assert getattr(importlib.import_module(module), function) is importlib.import_module("minivit.__main__").main
+
+
+@pytest.mark.parametrize(
+    "name", ["step", "trainer", "recipes", "presets", "transfer", "answers", "improvement", "recompute", "locks"]
+)
+def test_a_module_that_has_moved_is_found_by_its_first_name(name):
+    script = f"import minivit.{name} as old, minivit; assert getattr(minivit, '{name}') is old; print(old.__name__)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    assert found in {f"minivit.{room}.{name}" for room in ("update", "runs", "files", "nn")}

@@ -11,9 +11,9 @@ from devices import assert_allclose, assert_equal, tensor, to_device, to_host
 from minivit import functional as F
 from minivit.gradcheck import check_gradients, check_vjp
 from minivit.nn import Linear, Module
+from minivit.nn.recompute import recompute
 from minivit.optim import EMA, SGD, AdamW, clip_by_global_norm, global_norm
 from minivit.optim.gradients import add_up
-from minivit.recompute import recompute
 from minivit.tensor import Tensor, grad
 
 on_every_device = pytest.mark.usefixtures("device")

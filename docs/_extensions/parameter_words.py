@@ -57,11 +57,11 @@ WORDS: dict[str, dict[str, str]] = {
         "name": "what messages call it",
         "split": '"train" or "test".',
     },
-    "minivit.runs": {"folder": "of the run"},
-    "minivit.trainer": {"folder": "of the run; None writes nothing"},
-    "minivit.recipes": {"choices": "fields of a Recipe by name"},
+    "minivit.runs.folder": {"folder": "of the run"},
+    "minivit.runs.trainer": {"folder": "of the run; None writes nothing"},
+    "minivit.runs.recipes": {"choices": "fields of a Recipe by name"},
 }
-CHOICES = ("minivit.recipes.Recipe", "minivit.models.config.ViTConfig")  # their fields are options of minivit.train
+CHOICES = ("minivit.runs.recipes.Recipe", "minivit.models.config.ViTConfig")  # their fields are options of train
 
 
 def words(parameter: str, owner: str) -> str:

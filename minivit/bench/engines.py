@@ -15,9 +15,9 @@ from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.bench.workload import Workload
 from minivit.models import ViT, ViTConfig
 from minivit.optim import AdamW
-from minivit.step import step
+from minivit.runs.trainer import default_workers, pieces_per_worker
 from minivit.tensor import no_grad
-from minivit.trainer import default_workers, pieces_per_worker
+from minivit.update.step import step
 
 Step = Callable[[], object]
 
@@ -210,7 +210,7 @@ def _parameters(load: Workload) -> dict:
         p |= {name + "_b": weight(shape[1]) for name, shape in shapes.items()}
         return p | {"s1": weight(d) + 1, "b1": weight(d), "s2": weight(d) + 1, "b2": weight(d)}
 
-    patch = c.patch_size[0] * c.patch_size[1] * c.channels  # type: ignore[index]
+    patch = c.patch_size[0] * c.patch_size[1] * c.channels
     p = {"patch": weight(patch, d), "patch_b": weight(d), "pos": weight(1, c.num_tokens, d)}
     p |= {"s": weight(d) + 1, "b": weight(d), "head": weight(d, c.num_classes), "head_b": weight(c.num_classes)}
     if c.classifier == "token":

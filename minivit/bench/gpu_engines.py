@@ -14,11 +14,11 @@ from minivit.backend.precision import precision as in_precision
 from minivit.backend.precision import require
 from minivit.bench.engines import torch_model
 from minivit.bench.workload import Workload
-from minivit.device_step import DeviceStep
 from minivit.functional import cross_entropy
 from minivit.models import ViT
 from minivit.optim import AdamW
 from minivit.tensor import no_grad
+from minivit.update.device import DeviceStep
 
 WARM_UP = 4  # steps before anything is timed: compilation, choice of algorithms, recording
 

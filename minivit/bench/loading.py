@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minivit import presets, recipes
 from minivit.backend.cores import available_cores
 from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.data import ArrayDataset, Loader, load
-from minivit.trainer import Trainer, worker_count
+from minivit.runs import presets, recipes
+from minivit.runs.trainer import Trainer, worker_count
 
 
 def photographs(folder: Path, count: int = 256, size: tuple[int, int] = (500, 375)) -> None:

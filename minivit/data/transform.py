@@ -23,7 +23,7 @@ from minivit.data.dataset import Images
 from minivit.data.images import resize
 from minivit.data.randaugment import apply_operations, draw_operations, strength_of
 from minivit.errors import ConfigError
-from minivit.fields import settle
+from minivit.files.fields import settle
 
 
 @dataclass(frozen=True)

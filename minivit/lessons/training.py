@@ -10,8 +10,8 @@ from minivit.data.shapes import load_shapes
 from minivit.errors import MissingDataError
 from minivit.nn import Module
 from minivit.optim import AdamW, warmup_cosine
-from minivit.step import LossFunction, StepResult, count_correct, step
 from minivit.tensor import no_grad
+from minivit.update.step import LossFunction, StepResult, count_correct, step
 
 
 def digits() -> tuple[Dataset, Dataset]:
@@ -60,7 +60,7 @@ def fit(
     model: takes images (B, height, width, C) in -1..1 and a keyword `rng`.   warmup: share of the steps.
     augment: random changes of the images (default none).   seed: of the order, the changes and dropout.
     watch: called after each update with the number of updates so far, to measure on the way.
-    The short form of `minivit.trainer.Trainer`, without files, evaluation or resumption.
+    The short form of `minivit.runs.trainer.Trainer`, without files, evaluation or resumption.
     """
     batch_size = min(batch_size, len(train))
     schedule = warmup_cosine(lr, steps, round(warmup * steps))

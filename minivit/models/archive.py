@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from minivit import locks
 from minivit.errors import CheckpointError, shown
+from minivit.files import locks
 from minivit.models.foreign import refuse_file, refuse_members
 
 MAX_HEADER = 2**24  # bytes of a .safetensors header; that of the largest ViT has 60 kB

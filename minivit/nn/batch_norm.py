@@ -6,17 +6,18 @@ thread may change what the layer keeps, or the result would depend on who came l
 in the dictionary of its own thread, and the running mean and variance change once an update, by the mean over the
 pieces:
 
-    with batch_statistics() as seen:                       # in `forward` of an objective
+    with batch_statistics() as seen:                                  # in `forward` of an objective
         logits = network(images)
-    F.broadcast_to(flattened(network, seen), (len(images), -1))   # among its outputs, a row for each example
-    update_running(network, means["batch statistics"])     # in `after_update`
+    return logits, statistics_rows(network, seen, len(logits.data))
+    ...
+    return {"statistics": outputs[1].data.sum(axis=0)}                # in `sums`
+    ...
+    update_running(network, means["statistics"])                      # in `after_update`
 """
 
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-
-import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array, xp_of
@@ -42,8 +43,9 @@ class BatchNorm(Module):
     ):
         self.scale = init.parameter(init.constant(gain, (channels,)), dtype)
         self.bias = init.parameter(init.constant(0, (channels,)), dtype)
-        self.running_mean = Tensor(np.zeros(channels, dtype))  # no parameters: nothing learns them
-        self.running_variance = Tensor(np.ones(channels, dtype))
+        # Of these two nothing is learned.
+        self.running_mean = init.parameter(init.constant(0, (channels,)), dtype).detach()
+        self.running_variance = init.parameter(init.constant(1, (channels,)), dtype).detach()
         self.momentum = momentum
         self.eps = eps
 
@@ -72,19 +74,21 @@ def batch_statistics() -> Iterator[Seen]:
         _SEEN.reset(token)
 
 
-def flattened(network: Module, seen: Seen) -> Tensor:
-    """(S,): mean and variance of every BatchNorm in `network` one after another; the running ones of layers that saw
-    nothing."""
+def statistics_rows(network: Module, seen: Seen, examples: int) -> Tensor:
+    """(examples, S): mean and variance of every BatchNorm in `network` side by side, the running ones of layers that
+    saw nothing; the same row for each example, so that their mean over a batch weights its pieces by their size."""
     parts = []
     for layer in _layers(network):
         noted = seen.get(layer, {"mean": layer.running_mean.data, "variance": layer.running_variance.data})
         parts += [noted["mean"], noted["variance"]]
-    return Tensor(xp_of(parts[0]).concatenate(parts))
+    xp = xp_of(parts[0])
+    row = xp.concatenate(parts)
+    return Tensor(xp.broadcast_to(row, (examples, len(row))))
 
 
 def update_running(network: Module, statistics: Array) -> None:
-    """Move the running mean and variance of every BatchNorm that is in training towards `statistics`, as `flattened`
-    gives them."""
+    """Move the running mean and variance of every BatchNorm that is in training towards `statistics`, (S,) as a
+    row of `statistics_rows`."""
     start = 0
     for layer in _layers(network):
         for running in (layer.running_mean.data, layer.running_variance.data):

@@ -18,7 +18,7 @@ class Module:
 
     training = True
     frozen = False
-    task: Any = None  # what a trained classifier answers, see `minivit.answers`
+    task: Any = None  # what a trained classifier answers, see `minivit.runs.answers`
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -105,6 +105,21 @@ class Module:
             tensor.data = asarray(tensor.data, backend)
             tensor.grad = None
         return self
+
+    def first_array(self) -> Array:
+        """The data of the first Tensor in here, which tells device and dtype of all. Raises ValueError if there is
+        none."""
+        for value in vars(self).values():
+            if isinstance(value, Tensor):
+                return value.data
+        for _, child in self.named_children():
+            with contextlib.suppress(ValueError):
+                return child.first_array()
+        raise ValueError(f"{type(self).__name__} has no Tensors, which would tell device and dtype")
+
+    def like(self, x: Array) -> Array:
+        """`x` on the device and in the dtype of the Tensors in here; itself, if it is so already."""
+        return asarray_like(x, self.first_array())
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Every Tensor's data as a NumPy array, by path; data on the CPU is not copied."""

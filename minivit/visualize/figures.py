@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from minivit import plots, runs
+from minivit import plots
 from minivit.data import eval_batches
 from minivit.data.imagenet import in_words
 from minivit.errors import ConfigError
 from minivit.models import inside
-from minivit.trainer import loader_threads, training_loss
+from minivit.runs import folder as run_folder
+from minivit.runs.trainer import loader_threads, training_loss
 from minivit.visualize.subject import Subject, predicted
 
 IMAGES_IN_A_ROW = 8  # most images in one figure of rollouts
@@ -72,7 +73,7 @@ def draw_distance(subject: Subject) -> Iterator[Drawing]:
             lambda layer: inside.attention_distance(layer, config).sum(axis=0),
         )
     uniform = inside.patch_distances(config.grid, inside.patch_pitch(config)).mean()
-    height, width = config.image_size  # type: ignore[misc]
+    height, width = config.image_size
     title = f"{subject.name}: {len(images)} images of {height}×{width} pixels"
     yield "distance.png", partial(plots.attention_distance, total / len(images), uniform, title)
 
@@ -101,7 +102,7 @@ def draw_curves(subject: Subject) -> Iterator[Drawing]:
     """Loss and accuracy over the run."""
     if subject.folder is None:
         raise ConfigError("published weights bring no record of their training")
-    metrics = runs.read_checkpoint(subject.folder / "checkpoint.npz")[1]["metrics"]
+    metrics = run_folder.read_checkpoint(subject.folder / "checkpoint.npz")[1]["metrics"]
     if not metrics:
         raise ConfigError("the run has not been evaluated yet")
     title = f"{subject.name}, {metrics[-1]['step']} steps"
@@ -126,7 +127,7 @@ def draw_confusion(subject: Subject) -> Iterator[Drawing]:
 def draw_graph(subject: Subject) -> Iterator[Drawing]:
     """The computation graph of a training step. Values do not matter, so the images are black."""
     model, config = subject.model, subject.model.config
-    images = np.zeros((GRAPH_IMAGES, *config.image_size, config.channels), np.float32)  # type: ignore[misc]
+    images = np.zeros((GRAPH_IMAGES, *config.image_size, config.channels), np.float32)
     output = model.train()(images, rng=np.random.default_rng(0))
     model.eval()
     labels = np.zeros(GRAPH_IMAGES, np.int64)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from minivit import cli, runs
+from minivit import cli
 from minivit.data import Augment, Dataset, read_image
 from minivit.data.imagenet import in_words
 from minivit.data.images import to_channels
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.models import ResNet, ViT
-from minivit.published import load_labelled_folder
-from minivit.recipes import Recipe
+from minivit.runs import folder as run_folder
+from minivit.runs.published import load_labelled_folder
+from minivit.runs.recipes import Recipe
 from minivit.tensor import no_grad
 
 FIRST_IMAGES = (0, 1, 2, 3)  # of the test images, shown unless others are asked for
@@ -61,7 +62,7 @@ class Subject:
         elif self.data is None:
             raise ConfigError("published weights bring no images: name image files, or a data set with --data")
         elif self.data.startswith("folder:") and self.classes:
-            path = runs.located(self.data).removeprefix("folder:")
+            path = run_folder.located(self.data).removeprefix("folder:")
             data = load_labelled_folder(Path(path), "test", self.classes, "refuse")
             cli.report_left_out(data)
         else:

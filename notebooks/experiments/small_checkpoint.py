@@ -16,18 +16,18 @@ from pathlib import Path
 import numpy as np
 from experiments import record
 
-from minivit import runs
 from minivit.backend.workers import Workers
 from minivit.data import load
 from minivit.models import export, load_pretrained
 from minivit.models.archive import read_arrays, write_safetensors
-from minivit.trainer import evaluate
+from minivit.runs import folder as run_folder
+from minivit.runs.trainer import evaluate
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of the run")
-    model, recipe, _ = runs.load_trained(parser.parse_args(arguments).run)
+    model, recipe, _ = run_folder.load_trained(parser.parse_args(arguments).run)
     with tempfile.TemporaryDirectory() as folder, Workers(1) as workers:
         path = Path(folder) / "weights.safetensors"  # what ships is replaced at the end, by a whole file
         export(model, path, "timm")

@@ -29,6 +29,7 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
+from minivit.step import step
 
 from minivit.data import normalize
 from minivit.gradcheck import check_vjp
@@ -37,7 +38,6 @@ from minivit.models import ViT, ViTConfig
 from minivit.optim import AdamW, clip_by_global_norm, warmup_cosine, warmup_linear
 from minivit.optim.gradients import clip_scale
 from minivit.optim.optimizers import is_kernel
-from minivit.step import step
 from minivit.tensor import Tensor
 
 rng = np.random.default_rng(12)

@@ -26,6 +26,7 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+from minivit.step import step
 
 from minivit import functional as F
 from minivit.data import Augment, Loader, eval_batches, normalize
@@ -33,7 +34,6 @@ from minivit.lessons import accuracy, agree, check, digits, fit, full_or_fast, p
 from minivit.models import ViT, ViTConfig
 from minivit.models.inside import confusion_counts
 from minivit.optim import AdamW, clip_by_global_norm, warmup_cosine
-from minivit.step import step
 from minivit.tensor import grad, no_grad
 
 train, test = digits()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from minivit import cli, evaluate, predict, train
 from minivit.models.archive import read_npz
-from minivit.trainer import Trainer
+from minivit.runs.trainer import Trainer
 from minivit.visualize import __main__ as visualize
 
 MAINS = {"train": train.main, "evaluate": evaluate.main, "predict": predict.main, "visualize": visualize.main}

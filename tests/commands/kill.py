@@ -23,8 +23,9 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # no threads in the parent
 import matplotlib.backends.backend_agg
 import matplotlib.figure  # noqa: F401  the children draw, and should not each import this
 
-from minivit import cli, runs, train
+from minivit import cli, train
 from minivit.models import archive
+from minivit.runs import folder as run_folder
 
 
 def child(argv, prepare=lambda: None):
@@ -62,7 +63,7 @@ def kill_at_random(options, kills=12, seed=0):
             time.sleep(rng.uniform(0, longest))
             os.kill(pid, signal.SIGKILL)
         ends.append(status_of(pid))
-        steps.append(runs.read_checkpoint(checkpoint)[1]["step"] if checkpoint.exists() else 0)
+        steps.append(run_folder.read_checkpoint(checkpoint)[1]["step"] if checkpoint.exists() else 0)
         if steps[-1] == steps[-2]:
             longest *= 1.25
     return {"ends": ends, "steps": steps}
@@ -112,7 +113,7 @@ def die_in_save(moment, count):
         if calls[0] == count:
             die()  # moment "last": just after
 
-    runs.write_npz = write
+    run_folder.write_npz = write
 
 
 def die_in_create(moment):

@@ -11,11 +11,12 @@ import pytest
 import standin_cupy
 from PIL import Image
 
-from minivit import data, doctor, runs
+from minivit import data, doctor
 from minivit.data.images import to_channels
 from minivit.functional import cross_entropy
 from minivit.models import ViT
 from minivit.models.archive import read_npz, write_npz
+from minivit.runs import folder as run_folder
 from minivit.tensor import no_grad
 
 
@@ -26,7 +27,7 @@ def images_and_labels(split="test"):
 
 def model_of(folder, part):
     """The model of a run with the weights "model/..." or "ema/average/..." of its checkpoint."""
-    recipe, arrays = runs.read_recipe(folder), read_npz(folder / "checkpoint.npz")
+    recipe, arrays = run_folder.read_recipe(folder), read_npz(folder / "checkpoint.npz")
     model = ViT(recipe.model, dtype="float64").eval()
     for name, tensor in model.named_parameters():
         tensor.data[...] = arrays[f"{part}/{name}"]
@@ -62,7 +63,7 @@ def test_evaluate_is_the_mean_over_the_test_images(ema, trained, command):
 
 
 def test_evaluate_repeats_what_training_measured(tiny_run, command):
-    final = runs.read_checkpoint(tiny_run / "checkpoint.npz")[1]["metrics"][-1]
+    final = run_folder.read_checkpoint(tiny_run / "checkpoint.npz")[1]["metrics"][-1]
     out = command("evaluate", tiny_run).out
     assert f"accuracy {final['test_accuracy']:.2%}, loss {final['test_loss']:.4f}" in out
     assert "digits train: 1438 images" in command("evaluate", tiny_run, "--split", "train").out

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minivit import look, runs
+from minivit.cli import look
 from minivit.data.cifar import FORMATS
 from minivit.models.archive import read_npz, write_npz
-from minivit.trainer import Trainer
+from minivit.runs import folder as run_folder
+from minivit.runs.trainer import Trainer
 
 # The options of a train command, and what its one line must say.
 REFUSED = {
@@ -182,7 +183,7 @@ def test_cupy_is_never_replaced_silently(no_cupy, train_tiny, tiny_run, command)
 
 def test_auto_falls_back_and_says_so(no_cupy, train_tiny, command):
     result = train_tiny("--backend", "auto", "--out", "a")
-    assert (result.status, runs.read_recipe(Path("a")).backend) == (0, "numpy")
+    assert (result.status, run_folder.read_recipe(Path("a")).backend) == (0, "numpy")
     assert "backend auto: using numpy" in result.out
     assert "backend auto: using numpy" in command("evaluate", "a", "--backend", "auto").out
 
@@ -250,7 +251,7 @@ def test_a_run_that_meets_a_bad_image_is_saved_and_goes_on_without_it(split, pet
         text = command("train", "--data", f"folder:{pets}", *FOLDER_RUN).complaint
     assert "go on with --resume a --bad-images skip" in text
     saved = int(text.split("saved after step ")[1].split(":")[0])
-    assert runs.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == saved
+    assert run_folder.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == saved
     result = command("train", "--resume", "a", "--bad-images", "skip")
     assert result.status == 0
     assert f"skipped {bad}: " in result.err
@@ -419,7 +420,7 @@ def test_a_run_that_becomes_nan_keeps_its_last_checkpoint(train_tiny, command, m
     text = train_tiny("--out", "a").complaint
     assert "step 8: NaN or infinity, first in parameter blocks.1.norm1.scale (8,)" in text
     assert "the checkpoint in a is from before" in text
-    states, meta = runs.read_checkpoint(Path("a/checkpoint.npz"))
+    states, meta = run_folder.read_checkpoint(Path("a/checkpoint.npz"))
     assert meta["step"] == 6
     assert all(np.isfinite(array).all() for state in states.values() for array in state.values())
 

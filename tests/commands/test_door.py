@@ -8,12 +8,13 @@ import pytest
 
 import minivit
 from minivit import __main__ as door
-from minivit import cli, train_options
+from minivit import cli
+from minivit.cli import train_options
 
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch):
-    monkeypatch.setattr(cli, "_door", None)
+    monkeypatch.setattr("minivit.cli.parser._door", None)
 
 
 @pytest.fixture

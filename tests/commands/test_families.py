@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minivit import runs
 from minivit.models import export
+from minivit.runs import folder as run_folder
 
 RUN = ["--limit", "40", "--batch-size", "5", "--steps", "6", "--eval-every", "3", "--workers", "2", "--mean", "0.5"]
 RESNET = ["--preset", "cifar10-resnet", "--data", "digits", *RUN]
@@ -119,7 +119,7 @@ def test_predict_prints_the_likeliest_classes(command, trained):
 
 @pytest.mark.parametrize("trained", [HYBRID], indirect=True)
 def test_a_file_of_a_hybrid_answers_as_its_run(command, trained):
-    export(runs.load_trained(Path(trained))[0], "hybrid.npz")
+    export(run_folder.load_trained(Path(trained))[0], "hybrid.npz")
     measured = [
         command("evaluate", *of).out.splitlines()[-1] for of in ((trained,), ("hybrid.npz", "--data", "digits"))
     ]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minivit import runs, train
+from minivit import train
 from minivit.data import scan
+from minivit.runs import folder as run_folder
 
 SHADES = {"cat": 30, "dog": 120, "ox": 220}
 MODEL = ("--image-size", 16, "--patch-size", 8, "--width", 8, "--depth", 1, "--heads", 2, "--mlp-width", 8)
@@ -55,7 +56,7 @@ def test_the_share_is_recorded_and_every_command_divides_the_same(mine, command,
     result = command("train", *options, *RUN)
     assert "21 training and 9 val images, 3 classes" in result.out
     assert "val accuracy" in result.out
-    recipe = runs.read_recipe(Path("run"))
+    recipe = run_folder.read_recipe(Path("run"))
     assert (recipe.val_share, recipe.val_seed) == (0.3, 5)
     out = command("evaluate", "run").out
     assert re.search(r" val: 9 images, accuracy ", out)
@@ -68,7 +69,7 @@ def test_the_share_is_recorded_and_every_command_divides_the_same(mine, command,
     assert command("train", *again).status == 0
     assert command("train", "--init-from", "run", "--steps", 2, "--seed", 7, "--out", "tuned").status == 0
     assert used[1:] == used[:1] * 3  # other seeds start from other weights, and hold out the same images
-    assert runs.read_recipe(Path("tuned")).val_share == 0.3
+    assert run_folder.read_recipe(Path("tuned")).val_share == 0.3
 
 
 def test_data_that_has_moved_is_divided_as_before(mine, trained, command, tmp_path):
@@ -224,7 +225,7 @@ def test_a_finished_run_is_trained_longer(tiny_run, command):
     assert result.status == 0
     assert "16 steps in all: from here on the learning rate follows the schedule of so many" in result.out
     assert "continuing after step 12" in result.out
-    assert (runs.read_recipe(tiny_run).epochs, runs.read_recipe(tiny_run).steps) == (2, None)
+    assert (run_folder.read_recipe(tiny_run).epochs, run_folder.read_recipe(tiny_run).steps) == (2, None)
     assert "complete: all 16 steps" in command("train", "--resume", tiny_run).out
     assert "has done 16 steps, more than 3" in command("train", "--resume", tiny_run, "--steps", 3).complaint
     assert "give one of them" in command("train", "--resume", tiny_run, "--steps", 30, "--epochs", 3).complaint

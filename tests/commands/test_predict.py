@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minivit import data, files, predict, runs
-from minivit.answers import PIECE, Task, classify, load_pretrained
+from minivit import data, predict
+from minivit.files import paths as files
 from minivit.models import ViT, ViTConfig, export
+from minivit.runs import folder as run_folder
+from minivit.runs.answers import PIECE, Task, classify, load_pretrained
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def test_a_folder_is_its_images_in_order(tiny_run, album, command):
     assert "1 hidden" in result.err
     assert result.out.splitlines()[::2] == names(album)
     assert len(names(album)) > PIECE
-    model, recipe, classes = runs.load_trained(tiny_run)
+    model, recipe, classes = run_folder.load_trained(tiny_run)
     for path, line in list(zip(names(album), result.out.splitlines()[1::2], strict=True))[::13]:
         (((name, score),),) = classify(model, path, 1, Task.of(recipe, classes))
         assert line == f"  {score:7.2%}  {name}"
@@ -159,7 +161,7 @@ def test_the_best_weights(tiny_run, command, album):
     image = album / "a" / "25.png"
     out = command("predict", tiny_run, image, "--best").out
     assert out == command("predict", tiny_run / "best.npz", image).out
-    model, recipe, classes = runs.load_trained(tiny_run / "best.npz")
+    model, recipe, classes = run_folder.load_trained(tiny_run / "best.npz")
     (((name, score), *_),) = classify(model, image, 5, Task.of(recipe, classes))
     assert out.splitlines()[1] == f"  {score:7.2%}  {name}"
     (tiny_run / "best.npz").unlink()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minivit import runs
+from minivit.runs import folder as run_folder
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "best.npz", "curves.png"}
 SMALL = ["--limit", "64", "--width", "8", "--depth", "1", "--heads", "2", "--mlp-width", "8", "--batch-size", "8"]
@@ -152,7 +152,7 @@ def test_a_run_is_finished_when_nobody_hears_of_it(closed):
     assert "Exception ignored" not in done.stderr
     assert Path("status").read_text(encoding="utf-8") == "0\n"
     assert {path.name for path in Path("a").iterdir()} == FILES
-    assert runs.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == 3
+    assert run_folder.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == 3
 
 
 @posix
@@ -183,7 +183,7 @@ def test_names_that_an_encoding_lacks(encoding, tmp_path):
     folder = Path("run 猫")
     status, out, err = run("train", "--data", f"folder:{root}", *options, "--out", folder, environment=environment)
     assert (status, err) == (0, "")
-    assert runs.read_checkpoint(folder / "checkpoint.npz")[1]["classes"] == ["a 猫", strange]
+    assert run_folder.read_checkpoint(folder / "checkpoint.npz")[1]["classes"] == ["a 猫", strange]
     assert run("train", "--resume", folder, environment=environment)[0] == 0
     status, out, err = run("evaluate", folder, environment=environment)
     assert (status, err) == (0, "")
@@ -239,8 +239,8 @@ def test_a_run_has_one_writer_and_one_that_was_killed_is_none():
         process.communicate()
     process = start("train", "--resume", "a")  # at once
     try:
-        step = runs.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"]
-        while runs.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == step:
+        step = run_folder.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"]
+        while run_folder.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == step:
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
     finally:

@@ -17,9 +17,11 @@ from PIL import Image
 from standin_cupy.machine import DynamicLibNotFoundError
 from standin_cupy.raw import CompileException
 
-from minivit import cli, presets, runs, train
+from minivit import cli, train
 from minivit.models.archive import read_npz
-from minivit.trainer import Trainer, worker_count
+from minivit.runs import folder as run_folder
+from minivit.runs import presets
+from minivit.runs.trainer import Trainer, worker_count
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "best.npz", "curves.png"}
 
@@ -97,7 +99,7 @@ def test_a_config_can_be_changed_by_options(tiny_run, command):
         "sigmoid",
     )
     assert command("train", "--config", tiny_run / "config.json", "--out", "b", *options).status == 0
-    old, new = runs.read_recipe(tiny_run), runs.read_recipe(Path("b"))
+    old, new = run_folder.read_recipe(tiny_run), run_folder.read_recipe(Path("b"))
     assert (new.steps, new.lr, new.model.width, new.clip_norm, new.loss) == (2, 0.5, 12, 0, "sigmoid")
     assert (new.model.depth, new.mixup, new.limit) == (old.model.depth, old.mixup, old.limit)
     assert read_npz(Path("b/checkpoint.npz"))["model/head.weight"].dtype == np.float64
@@ -105,7 +107,7 @@ def test_a_config_can_be_changed_by_options(tiny_run, command):
 
 def test_epochs_replace_the_steps_of_a_config(tiny_run, command):
     assert command("train", "--config", tiny_run / "config.json", "--out", "b", "--epochs", 0.5).status == 0
-    assert runs.read_checkpoint(Path("b/checkpoint.npz"))[1]["step"] == 4
+    assert run_folder.read_checkpoint(Path("b/checkpoint.npz"))[1]["step"] == 4
 
 
 def test_every_option_arrives_in_the_recipe(command):
@@ -187,7 +189,7 @@ def test_help_fits_a_screen_and_names_every_preset():
 def test_model_variants_and_presets():
     choices, name = train.choose({"data": "cifar10", "model": "Ti/4", "depth": 3})
     assert name == "cifar10-10min"
-    variant = {"patch_size": 4, "width": 192, "depth": 3, "heads": 3, "mlp_width": 768}
+    variant = {"name": "vit", "patch_size": 4, "width": 192, "depth": 3, "heads": 3, "mlp_width": 768}
     assert choices["model"] == {**presets.PRESETS["cifar10-10min"]["model"], **variant}
     assert train.choose({"data": "folder:x"})[1] == "imagefolder"
     assert train.choose({})[1] == "digits"
@@ -197,7 +199,7 @@ def test_model_variants_and_presets():
 def test_folders_of_images_of_any_shape_and_mode(pets, command):
     options = ("--image-size", "24x32", "--steps", 30, "--lr", 3e-3, "--randaugment", "0,0", "--mixup", 0, "--out", "a")
     assert command("train", "--data", f"folder:{pets}", *SMALL_IMAGES, *options).status == 0
-    recipe = runs.read_recipe(Path("a"))
+    recipe = run_folder.read_recipe(Path("a"))
     assert (recipe.model.image_size, recipe.model.grid, recipe.model.channels) == ((24, 32), (3, 4), 3)
     assert "100.00%" in command("evaluate", "a").out  # dark cats, light dogs
     shown = command("predict", "a", pets / "val" / "dog" / "5.png").out.splitlines()
@@ -256,7 +258,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(
     stopped = 5 if moment in ("update", "_evaluate") else step
     assert (sent, result.status, result.err) == ([step], 130, "")
     assert f"stopped after step {stopped} and saved; go on with: python -m minivit.train --resume a\n" in result.out
-    assert runs.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == stopped
+    assert run_folder.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == stopped
     result = command("train", "--resume", "a")
     assert result.status == 0
     assert f"continuing after step {stopped}\n" in result.out
@@ -273,7 +275,7 @@ def test_a_second_ctrl_c_stops_at_once(train_tiny, monkeypatch):
     monkeypatch.setattr(Trainer, "_evaluate", stuck)
     result = train_tiny("--out", "a")
     assert (result.status, result.err) == (130, "error: interrupted\n")
-    assert runs.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == 3
+    assert run_folder.read_checkpoint(Path("a/checkpoint.npz"))[1]["step"] == 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
@@ -316,7 +318,7 @@ def test_metrics_of_steps_that_were_lost_are_taken_back(tiny_run, command, same_
 
 
 def test_resuming_before_the_first_checkpoint_starts_from_the_beginning(tiny_run, train_tiny, command, same_bits):
-    runs.create(Path("a"), runs.read_recipe(tiny_run))
+    run_folder.create(Path("a"), run_folder.read_recipe(tiny_run))
     Path("a/metrics.jsonl").write_text("left over", encoding="utf-8")
     result = command("train", "--resume", "a")
     assert result.status == 0
@@ -365,7 +367,7 @@ def test_run_command_has_one_line_for_every_expected_end(capsys):
 def test_the_number_of_workers_is_written_down(command):
     """A batch cut into other pieces gives other roundings, so a run on another machine must not cut it otherwise."""
     assert command("train", "--steps", 1, "--out", "a").status == 0
-    recipe = runs.read_recipe(Path("a"))
+    recipe = run_folder.read_recipe(Path("a"))
     assert recipe.workers == worker_count(dataclasses.replace(recipe, workers=None))
 
 

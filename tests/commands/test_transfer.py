@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import standin_cupy
 
-from minivit import runs, transfer
 from minivit.models import ViT, ViTConfig, export, load_pretrained, resize_posemb
 from minivit.models.archive import read_npz
-from minivit.presets import PRESETS
-from minivit.trainer import Trainer
+from minivit.runs import folder as run_folder
+from minivit.runs import transfer
+from minivit.runs.presets import PRESETS
+from minivit.runs.trainer import Trainer
 
 FEW = ("--batch-size", 8, "--steps", 4, "--limit", 40, "--eval-every", 2, "--workers", 2)
 
@@ -41,7 +42,7 @@ def test_a_run_is_fine_tuned_at_another_size(tiny_run, command):
         "%, at the start\n",
     ):
         assert text in result.out, text
-    recipe, source = runs.read_recipe(Path("a")), runs.read_recipe(tiny_run)
+    recipe, source = run_folder.read_recipe(Path("a")), run_folder.read_recipe(tiny_run)
     finetune = PRESETS["finetune"]
     assert {name: getattr(recipe, name) for name in finetune} == finetune
     assert (recipe.init_from, recipe.keep_head, recipe.data) == (str(Path("finished").absolute()), True, "digits")
@@ -67,7 +68,7 @@ def test_published_weights_are_fine_tuned_on_a_folder(colour, pets, command):
     assert result.status == 0
     assert "resized: Transformer/posembed_input/pos_embedding from 2 x 2 to 3 x 3 (align_corners)" in result.out
     assert "replaced: head.weight, head.bias" in result.out
-    recipe = runs.read_recipe(Path("a"))
+    recipe = run_folder.read_recipe(Path("a"))
     assert (recipe.mean, recipe.std, recipe.model.num_classes) == ((0.4, 0.5, 0.6), 0.5, 2)
     assert recipe.batch_size == transfer.scaled({}, recipe.batch_size)["batch_size"] == 8
     assert records("a")[0]["test_loss"] == pytest.approx(np.log(2), rel=1e-6)  # the head is zero
@@ -95,13 +96,16 @@ def test_frozen_parts_keep_their_weights(part, tiny_run, command):
     result = command("train", "--init-from", tiny_run, "--freeze", part, "--lr", 0.5, *FEW, "--ema", 0.5, "--out", "a")
     assert result.status == 0
     assert " frozen; numpy" in result.out
-    before, after = runs.load_trained(tiny_run)[0].state_dict(), runs.load_trained(Path("a"))[0].state_dict()
+    before, after = (
+        run_folder.load_trained(tiny_run)[0].state_dict(),
+        run_folder.load_trained(Path("a"))[0].state_dict(),
+    )
     learned = {name for name in before if not np.array_equal(before[name], after[name])}
     assert {name.partition(".")[0] for name in learned} == (
         {"head"} if part == "backbone" else {"blocks", "norm", "head"}
     )
     assert not any(name.startswith("blocks.0") for name in learned)
-    assert runs.read_recipe(Path("a")).freeze == part
+    assert run_folder.read_recipe(Path("a")).freeze == part
     assert "accuracy" in command("evaluate", "a").out
 
 
@@ -122,7 +126,7 @@ def test_resuming_and_repeating(tiny_run, command, same_bits, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "update", update)
         assert command("train", *argv, "--out", "cut").status == 130
-    assert runs.read_checkpoint(Path("cut/checkpoint.npz"))[1]["step"] == 3
+    assert run_folder.read_checkpoint(Path("cut/checkpoint.npz"))[1]["step"] == 3
     shutil.move(tiny_run, "elsewhere")  # nobody needs it any more
     assert command("train", "--resume", "cut").status == 0
     same_bits("whole", "cut")
@@ -134,14 +138,14 @@ def test_resuming_and_repeating(tiny_run, command, same_bits, monkeypatch):
 def test_another_recipe_can_be_used(tiny_run, command):
     argv = ("--init-from", tiny_run, "--preset", "digits", "--steps", 2, "--mixup", 0, "--out", "a")
     assert command("train", *argv).status == 0
-    recipe = runs.read_recipe(Path("a"))
+    recipe = run_folder.read_recipe(Path("a"))
     assert (recipe.optimizer, recipe.batch_size, recipe.model.width) == ("adamw", 64, 8)
 
 
 def test_normalisation_and_shape_are_not_those_of_the_recipe(colour, pets, command):
     argv = ("--init-from", colour, "--preset", "cifar10-10min", "--data", f"folder:{pets}", "--batch-size", 4)
     assert command("train", *argv, "--steps", 1, "--out", "a").status == 0
-    recipe = runs.read_recipe(Path("a"))
+    recipe = run_folder.read_recipe(Path("a"))
     assert (recipe.mean, recipe.std, recipe.beta2, recipe.flip) == (0.5, 0.5, 0.99, True)
     assert (recipe.model.patch_size, recipe.model.position) == ((8, 8), "learned")
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minivit import data, plots, runs
+from minivit import data, plots
 from minivit.errors import ConfigError, DataError
 from minivit.models import ViT, ViTConfig, export, inside
 from minivit.models.archive import read_arrays, write_safetensors
+from minivit.runs import folder as run_folder
 from minivit.tensor import no_grad
 from minivit.visualize import figures
 
@@ -68,7 +69,7 @@ def test_the_checkpoint_stands_for_its_run(tiny_run, command):
 def test_the_images_of_the_index_are_shown_with_their_attention(tiny_run, command, shown):
     command("visualize", tiny_run, "--index", "9,3,200", "--figures", "attention,rollout")
     images, labels = digits(9, 3, 200)
-    model, _, classes = runs.load_trained(tiny_run)
+    model, _, classes = run_folder.load_trained(tiny_run)
     x = (images / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
     with no_grad():
         guesses = model(x).data.argmax(axis=-1)
@@ -88,7 +89,7 @@ def test_the_images_of_the_index_are_shown_with_their_attention(tiny_run, comman
 
 
 def test_image_files_take_the_place_of_test_images(tiny_run, command, shown, tmp_path, monkeypatch):
-    monkeypatch.setattr("minivit.cli.load_data", None)  # no data set is needed
+    monkeypatch.setattr("minivit.cli.sources.load_data", None)  # no data set is needed
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (40, 30, 3), np.uint8)).save(tmp_path / "colour.png")
     Image.fromarray(digits(3)[0][0, ..., 0]).save(tmp_path / "digit.png")
@@ -116,7 +117,7 @@ def test_distance_is_the_mean_over_images_of_all_classes(tiny_run, command, show
     command("visualize", tiny_run, "--figures", "distance")
     chosen = data.load("digits", split="test").limit(128)
     images = chosen.fetch(np.arange(128))[0]
-    model = runs.load_trained(tiny_run)[0]
+    model = run_folder.load_trained(tiny_run)[0]
     attention = inside.attention_weights(model, (images / np.float32(255) - np.float32(0.5)) / np.float32(0.5))
     distances, uniform, title, _ = shown["attention_distance"][0]
     np.testing.assert_allclose(distances, inside.attention_distance(attention, model.config).mean(axis=1), rtol=1e-4)
@@ -262,7 +263,7 @@ def test_without_its_data_a_run_is_shown_as_far_as_it_goes(tiny_run, command, mo
     def gone(*args):
         raise DataError("the data are gone")
 
-    monkeypatch.setattr("minivit.cli.load_data", gone)
+    monkeypatch.setattr("minivit.cli.sources.load_data", gone)
     result = command("visualize", tiny_run)
     assert result.status == 0
     kept = ["positions.png", "filters.png", "graph.svg", "curves.png"]
@@ -273,7 +274,7 @@ def test_without_its_data_a_run_is_shown_as_far_as_it_goes(tiny_run, command, mo
 
 def test_the_curves_are_those_of_the_runs_loss(command, tiny_options, monkeypatch):
     seen = []
-    monkeypatch.setattr("minivit.trainer.learning_curves", lambda *args: seen.append(args[3]))
+    monkeypatch.setattr("minivit.runs.trainer.learning_curves", lambda *args: seen.append(args[3]))
     monkeypatch.setattr("minivit.plots.learning_curves", lambda *args, loss: seen.append(loss))
     assert command("train", *tiny_options, "--loss", "sigmoid", "--out", "sigmoid").status == 0
     assert command("visualize", "sigmoid", "--figures", "curves").status == 0
@@ -292,7 +293,7 @@ def test_a_model_without_positions_or_class_token(command, tiny_options, shown):
 def test_data_of_other_classes_have_no_confusion_matrix(tiny_run, command, monkeypatch):
     real = data.load("digits", split="test")
     other = data.ArrayDataset(real.images[:10], real.labels[:10] % 2, ["even", "odd"], "parity")
-    monkeypatch.setattr("minivit.cli.load_data", lambda *args: other)
+    monkeypatch.setattr("minivit.cli.sources.load_data", lambda *args: other)
     out = command("visualize", tiny_run, "--data", "parity").out
     assert "pictures/distance.png" in out
     assert "left out confusion: parity has other classes than the model" in out

@@ -20,7 +20,7 @@ sys.path[:0] = [{str(DOCS)!r}, {str(DOCS / "_extensions")!r}]
 exec(compile(open({str(DOCS / "conf.py")!r}, encoding="utf-8").read(), {str(DOCS / "conf.py")!r}, "exec"),
      globals() | {{"__file__": {str(DOCS / "conf.py")!r}}}, globals())
 import repository_links
-repository_links.SHOWN = ("minivit/step.py",)
+repository_links.SHOWN = ("minivit/update/step.py",)
 extensions = [name for name in extensions if name not in ("notebook_copies", "sphinx.ext.linkcode")]
 html_favicon = str(Path({str(DOCS)!r}) / html_favicon)
 html_static_path = [{str(DOCS / "_static")!r}]
@@ -30,7 +30,7 @@ nitpicky = False
 PAGE = """
 # A page
 
-[a test](../tests/test_trainer.py), [a file](../minivit/step.py)
+[a test](../tests/runs/test_trainer.py), [a file](../minivit/update/step.py)
 
 | | |
 |---|---|
@@ -118,8 +118,8 @@ def test_nothing_is_fetched_from_elsewhere(site):
 
 
 def test_a_test_is_linked_in_the_repository_and_a_shown_file_here(special):
-    assert 'href="https://github.com/ada/vit/blob/dev/tests/test_trainer.py"' in special
-    assert 'href="source/minivit/step.py.html"' in special
+    assert 'href="https://github.com/ada/vit/blob/dev/tests/runs/test_trainer.py"' in special
+    assert 'href="source/minivit/update/step.py.html"' in special
 
 
 def test_a_table_has_no_header_without_words(special):

@@ -16,7 +16,7 @@ from parameter_words import words
 
 from minivit.data import Dataset
 from minivit.models import ViTConfig
-from minivit.recipes import Recipe
+from minivit.runs.recipes import Recipe
 from minivit.tensor import Tensor
 
 
@@ -111,11 +111,11 @@ def test_ops_have_formulas_instead(name):
 
 
 def test_every_choice_of_a_run_is_explained():
-    for record, name in ((Recipe, "minivit.recipes.Recipe"), (ViTConfig, "minivit.models.config.ViTConfig")):
+    for record, name in ((Recipe, "minivit.runs.recipes.Recipe"), (ViTConfig, "minivit.models.config.ViTConfig")):
         text = documented(record, "class", name)
         for field in dataclasses.fields(record):
             assert f"   * - ``{field.name}``\n" in text
-    assert words("lr", "minivit.recipes.Recipe") == "highest learning rate"
+    assert words("lr", "minivit.runs.recipes.Recipe") == "highest learning rate"
     assert words("lr", "minivit.optim.AdamW") == "learning rate"
     assert words("dtype", "minivit.nn.layers.Linear") == '"float32" or "float64"'
     assert words("dtype", "minivit.nnx.Linear") == ""

@@ -96,7 +96,7 @@ def test_only_files_that_are_there_are_offered(tmp_path):
         ("api/nn", "docs/api/nn.rst"),
         ("notebooks/07_attention", "notebooks/07_attention.ipynb"),
         ("genindex", None),
-        ("source/minivit/step.py", None),
+        ("source/minivit/update/step.py", None),
     ],
 )
 def test_the_source_of_a_page(page, file):

@@ -109,8 +109,8 @@ def test_a_function_is_not_set_off_from_brackets(latex, strict):
 
 
 def test_links_mean_the_same_from_pages_and_from_copies_of_notebooks():
-    assert in_repository("equations", "../minivit/step.py") == "minivit/step.py"
-    assert in_repository("notebooks/07_attention", "../minivit/step.py") == "minivit/step.py"
+    assert in_repository("equations", "../minivit/update/step.py") == "minivit/update/step.py"
+    assert in_repository("notebooks/07_attention", "../minivit/update/step.py") == "minivit/update/step.py"
     assert in_repository("notebooks/07_attention", "08_multi_head.ipynb") == "notebooks/08_multi_head.ipynb"
     assert in_repository("api/ops", "../design.md") == "docs/design.md"
 
@@ -121,8 +121,8 @@ def test_a_file_with_a_page_leads_to_it_and_another_to_its_source():
     assert page_of("notebooks/07_attention.ipynb", documents) == "notebooks/07_attention"
     assert page_of("notebooks/07_attention.py", documents) == "notebooks/07_attention"
     assert page_of("design.md", documents) is None
-    assert page_of("minivit/step.py", documents) is None
-    assert shown_file("minivit/step.py") == "minivit/step.py"
+    assert page_of("minivit/update/step.py", documents) is None
+    assert shown_file("minivit/update/step.py") == "minivit/update/step.py"
     assert shown_file("minivit/ops") == "minivit/ops/__init__.py"
     assert shown_file("minivit/none.py") is None
 
@@ -135,16 +135,16 @@ def test_a_script_of_a_notebook_leads_to_its_page_wherever_it_lies():
 
 
 def test_tests_have_no_pages():
-    assert shown_file("tests/test_trainer.py") is None
+    assert shown_file("tests/runs/test_trainer.py") is None
 
 
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("minivit.ops.elementwise:tanh", "def tanh("),
+        ("minivit.ops.functions:tanh", "def tanh("),
         ("minivit.tensor:Tensor", "class Tensor"),
         ("minivit.tensor:Tensor.backward", "    def backward("),
-        ("minivit.recipes:Recipe.augment", "    @property"),
+        ("minivit.runs.recipes:Recipe.augment", "    @property"),
     ],
 )
 def test_source_leads_to_the_line_of_the_definition(name, first):

@@ -8,9 +8,9 @@ from minivit.backend import get_namespace
 from minivit.backend.precision import precision
 from minivit.data import ArrayDataset
 from minivit.models import ViTConfig
-from minivit.recipes import Recipe
+from minivit.runs.recipes import Recipe
+from minivit.runs.trainer import Trainer
 from minivit.tensor import Tensor, grad
-from minivit.trainer import Trainer
 
 cupy = get_namespace("cupy")
 cupy.cuda.set_allocator(None)  # no pool

@@ -5,8 +5,8 @@ import sys
 
 from minivit.data import load
 from minivit.models import ViTConfig
-from minivit.recipes import Recipe
-from minivit.trainer import Trainer
+from minivit.runs.recipes import Recipe
+from minivit.runs.trainer import Trainer
 
 STEPS = 2 if "--small" in sys.argv else 50
 MODEL = ViTConfig(image_size=8, patch_size=2, width=64, depth=4, heads=4, mlp_width=128, channels=1, num_classes=10)

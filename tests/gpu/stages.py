@@ -53,7 +53,7 @@ def first_call() -> list[Stage]:
     kernels = ("tests/gpu/test_numerics.py", "tests/backend/test_conformance.py")
     checks = [(name, tests(*kernels, "-k", words), passed_tests) for name, words in FAMILIES.items()]
     checks += [
-        ("step and graph", tests("tests/test_device_step.py"), passed_tests),
+        ("step and graph", tests("tests/update/test_device.py"), passed_tests),
         ("loader", tests("tests/data"), passed_tests),
         ("NumPy and CuPy", [PYTHON, "tests/gpu/same_curve.py"], alike),
         ("every kernel", [PYTHON, "tests/gpu/every_kernel.py"], every_kernel),

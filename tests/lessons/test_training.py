@@ -9,8 +9,8 @@ from minivit.data import ArrayDataset, Augment
 from minivit.errors import DataError
 from minivit.lessons import accuracy, digits, fit, photographs, training
 from minivit.models import ViT, ViTConfig
-from minivit.recipes import Recipe
-from minivit.trainer import Trainer
+from minivit.runs.recipes import Recipe
+from minivit.runs.trainer import Trainer
 
 CONFIG = ViTConfig(image_size=8, patch_size=4, width=16, depth=1, heads=2, num_classes=10, channels=1)
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from devices import assert_allclose, assert_equal, check_gradients, placed, tensor, to_device
+from devices import assert_allclose, assert_equal, check_gradients, placed, tensor, to_device, to_host
 
 from minivit import functional as F
 from minivit.backend.workers import Workers
 from minivit.nn import Module
-from minivit.nn.batch_norm import BatchNorm, batch_statistics, flattened, update_running
+from minivit.nn.batch_norm import BatchNorm, batch_statistics, statistics_rows, update_running
 from minivit.nn.convolution import Conv
-from minivit.recompute import recompute
+from minivit.nn.recompute import recompute
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -47,7 +47,7 @@ def test_the_running_statistics_are_those_of_pytorch():
     for images in (IMAGES, IMAGES[:4] ** 2):
         with batch_statistics() as seen:
             layer(tensor(images))
-        update_running(layer, flattened(layer, seen).data)
+        update_running(layer, statistics_rows(layer, seen, 1).data[0])
         mean = 0.9 * mean + 0.1 * images.mean(axis=(0, 1, 2))
         variance = 0.9 * variance + 0.1 * images.reshape(-1, 2).var(axis=0, ddof=1)
     assert_allclose(layer.running_mean, mean, rtol=1e-13)
@@ -82,7 +82,7 @@ def of_pieces(network, pieces, workers):
     def seen_in(images):
         with batch_statistics() as seen:
             network(tensor(images))
-        return np.broadcast_to(np.array(flattened(network, seen).data.tolist()), (len(images), 18))
+        return to_host(statistics_rows(network, seen, len(images)))
 
     with Workers(workers) as threads:
         return np.concatenate(threads.map(seen_in, pieces))
@@ -111,9 +111,9 @@ def test_what_saw_nothing_keeps_what_it_has():
     with batch_statistics() as seen:
         network(tensor(IMAGES))
     assert list(seen) == [network.norms[0]]
-    update_running(network, flattened(network, seen).data + 1)
+    update_running(network, statistics_rows(network, seen, 1).data[0] + 1)
     assert_equal(network.norms[1].running_mean, np.zeros(3))
-    update_running(network, flattened(network, {}).data)
+    update_running(network, statistics_rows(network, {}, 1).data[0])
     assert_equal(network.idle.running_mean, np.array([5.1, 5.1]))
     assert not np.allclose(network.norms[0].running_mean.data.tolist(), 0)
 
@@ -133,6 +133,6 @@ def test_a_block_computed_again_notes_once():
     network = placed(Network())
     with batch_statistics() as seen:
         y = recompute(lambda x, rng: network(x), tensor(IMAGES, requires_grad=True), network.parameters())
-    first = flattened(network, seen).data.tolist()
+    first = to_host(statistics_rows(network, seen, 1))
     y.backward(y.data)
-    assert flattened(network, seen).data.tolist() == first
+    assert_equal(statistics_rows(network, seen, 1), first)

@@ -10,7 +10,7 @@ from experiments import data_scale, positions, record, shape_scaling, small_chec
 from minivit.data import load
 from minivit.models import ViT, ViTConfig, load_pretrained
 from minivit.models.archive import read_arrays
-from minivit.recipes import Recipe
+from minivit.runs.recipes import Recipe
 
 EXPERIMENTS = (data_scale, positions, shape_scaling)
 

@@ -1,0 +1,48 @@
+"""The image files of a run, looked at before its first step: what cannot be read is named at once, and all of it."""
+
+import os
+
+from minivit import terminal
+from minivit.backend.cores import available_cores
+from minivit.cli.progress import progress_bar
+from minivit.data import Dataset
+from minivit.data.folder import LEAVE_OUT, FolderDataset
+from minivit.data.scan import unreadable
+from minivit.errors import DataError
+
+NAMED = 10  # files, of more the number is said
+
+
+def at_files(*datasets: Dataset) -> None:
+    """Look at every image of the folders among the data sets. Unreadable ones that are to be skipped are named, and not
+    opened again. Raises DataError for others, and where nothing is left."""
+    folders = [data for data in datasets if isinstance(data, FolderDataset)]
+    if not folders:
+        return
+    found: dict[str, str] = {}
+    with progress_bar(total=sum(map(len, folders)), unit="image", desc="looking at images", leave=False) as bar:
+        for data in folders:
+            data.skipped.update(unreadable(data.paths, available_cores(), seen=bar.update))
+            found |= data.skipped
+    if not found:
+        return
+    if refusing := next((data for data in folders if data.bad_images == "refuse"), None):
+        raise DataError(_refusal(found, refusing.name.removeprefix("folder:")))
+    for path, reason in list(found.items())[:NAMED]:
+        terminal.say(f"skipped {path}: {reason}")
+    if len(found) > NAMED:
+        terminal.say(f"skipped {len(found) - NAMED} more images that cannot be read")
+    for data in folders:
+        if len(data.skipped) == len(data):
+            raise DataError(f"{data.name}: none of its {len(data)} images could be read")
+
+
+def _refusal(found: dict[str, str], folder: str) -> str:
+    """One line that names the unreadable files: the first in full, the others as seen from the folder."""
+    (first, reason), *others = found.items()
+    line = f"{first}: {reason} {LEAVE_OUT}"
+    if not others:
+        return line
+    named = [os.path.relpath(path, folder) for path, _ in others[: NAMED - 1]]
+    more = f" and {len(others) - len(named)} more" if len(others) > len(named) else ""
+    return f"{line}; {len(found)} images cannot be read, also {', '.join(named)}{more}"

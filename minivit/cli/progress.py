@@ -1,0 +1,42 @@
+"""Bars of progress on standard error, if that is a terminal."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from minivit.data.download import Progress
+
+
+def progress_bar(**options: Any) -> Any:
+    """A bar of tqdm's on standard error, if that is a terminal."""
+    return load_tqdm().tqdm(**options, disable=None)
+
+
+def load_tqdm() -> Any:
+    """tqdm, imported whatever the environment asks of it."""
+    try:
+        import tqdm
+    except ValueError:  # a variable TQDM_... with a value that it cannot use
+        for name in [name for name in os.environ if name.startswith("TQDM_")]:
+            del os.environ[name]
+        import tqdm
+    return tqdm
+
+
+@contextlib.contextmanager
+def download_bar(name: str) -> Iterator[Progress]:
+    """A function to be told how much has arrived, which shows a bar once there is something to show."""
+    bar: Any = None
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = progress_bar(desc=f"downloading {name}", total=total, unit="B", unit_scale=True)
+        bar.update(done - bar.n)
+
+    try:
+        yield progress
+    finally:
+        if bar is not None:
+            bar.close()

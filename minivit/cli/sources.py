@@ -1,0 +1,135 @@
+"""What a command works on, found by name: a data set, weights, a trained run, a backend."""
+
+import argparse
+import os
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from minivit import terminal
+from minivit.backend import get_namespace
+from minivit.cli.progress import download_bar
+from minivit.data import Dataset, load
+from minivit.data.dataset import in_words
+from minivit.data.folder import is_divided
+from minivit.data.imagenet import some
+from minivit.errors import BackendError, ConfigError, DataError
+from minivit.models import ResNet, ViT
+from minivit.models.whereabouts import weights_file
+from minivit.runs import folder as run_folder
+from minivit.runs.published import blank, load_published
+from minivit.runs.recipes import Recipe
+
+
+def load_data(
+    name: str,
+    root: str | None,
+    split: str,
+    bad_images: str = "refuse",
+    val_share: float | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """A data set by name, downloaded with a progress bar if it has to be."""
+    options: dict[str, Any] = {"bad_images": bad_images, "val_share": val_share, "seed": seed}
+    with download_bar(name) as progress:
+        return load(run_folder.located(name), root, split, **options, download=True, progress=progress)
+
+
+def find_weights(named: str | Path) -> Path:
+    """The run folder or file of weights of that name; published ones are downloaded if need be, which is said."""
+    with download_bar(str(named)) as progress:
+        return weights_file(named, progress, terminal.say)
+
+
+def report_left_out(dataset: Dataset) -> None:
+    """Say in one line what lies among the images and was not taken for one."""
+    if dataset.left_out:
+        terminal.say(f"{dataset.name}: left out {in_words(dataset.left_out)}")
+
+
+def check_place(data: str, run: Path) -> None:
+    """Raise DataError if the data set of a run is a folder that is no longer there."""
+    name = run_folder.located(data)
+    kind, _, path = name.partition(":")
+    if kind == "folder" and not Path(path).is_dir():
+        relative = "" if name == data else f" ({data}, seen from the working folder)"
+        raise DataError(
+            f"{path}{relative}: there is no such folder, and {run} was trained on it; if the data has moved, say where "
+            "it is now: --data folder:PATH"
+        )
+
+
+def load_data_of_run(
+    recipe: Recipe, split: str, run: Path, data: str | None = None, root: str | None = None
+) -> Dataset:
+    """The data set of a run, or another in its place: `data`, in the data folder `root`. Raises DataError."""
+    if data is None:
+        check_place(recipe.data, run)
+    name = run_folder.located(data or recipe.data)
+    kind, _, path = name.partition(":")
+    own = kind != "folder" or is_divided(Path(path))  # whether the data itself says what is for testing
+    share = None if own and data is not None else recipe.val_share
+    return load_data(name, root or recipe.data_root, split, recipe.bad_images, share, recipe.val_seed or 0)
+
+
+def report_skipped(dataset: Dataset | None, known: Container[str] = ()) -> None:
+    """Name the images that could not be read and were left out, but for those that are known."""
+    for path, reason in (dataset.skipped if dataset else {}).items():
+        if path not in known:
+            terminal.say(f"skipped {path}: {reason}")
+
+
+def resolve_backend(name: str) -> str:
+    """The backend called `name`; "auto" is decided here, and said. Raises BackendError if it cannot be used."""
+    if name != "auto":
+        return get_namespace(name).__name__
+    try:
+        found, reason = get_namespace("cupy").__name__, ""
+    except BackendError as error:
+        found, reason = "numpy", f" ({error})"
+    print(f"backend auto: using {found}{reason}")
+    return found
+
+
+def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | ResNet, Recipe, list[str] | None]:
+    """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known.
+
+    args.run is changed: a folder with one file of weights becomes that file, a file of a run becomes the run's folder.
+    args.best: the weights of the run's best evaluation.   headless: also a file without a classification head.
+    """
+    args.run = find_weights(args.run)
+    run = run_folder.run_of(args.run)
+    options = ("classes", "heads", "image_size", "set", "mean", "std", "resize", "prefix")
+    given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
+    if run or not args.run.is_file():
+        if given and os.path.lexists(args.run):
+            raise ConfigError(f"--{next(iter(given)).replace('_', '-')} is for a file of published weights")
+        best = getattr(args, "best", False)
+        trained = run_folder.load_trained((run or args.run) / run_folder.BEST if best else args.run)
+        args.run = run or args.run
+        say_if_blank(trained[0], headless)
+        return trained
+    if getattr(args, "best", False):
+        raise ConfigError(f"--best is for the folder of a run, and {args.run} is a file of published weights")
+    changes = {name: given[name] for name in ("heads", "image_size", "prefix") if name in given}
+    changes |= dict(given.get("set", []))
+    preparation: dict[str, Any] = {name: given[name] for name in ("mean", "std", "resize") if name in given}
+    model, recipe, classes, summary = load_published(args.run, given.get("classes"), preparation, headless, **changes)
+    print(summary)
+    say_if_blank(model, headless)
+    return model, recipe, classes
+
+
+def say_if_blank(model: ViT | ResNet, headless: bool) -> None:
+    """Print that the answers of a model mean nothing, if so; not if it need not answer (`headless`)."""
+    if not headless and (line := blank(model)):
+        print(line)
+
+
+def check_classes(data: Dataset, classes: list[str]) -> None:
+    """Raise DataError unless the data set has the classes that the model was trained on."""
+    if data.classes != classes:
+        raise DataError(
+            f"{data.name} has {len(data.classes)} classes ({some(data.classes)}), "
+            f"the model was trained on {len(classes)} ({some(classes)})"
+        )

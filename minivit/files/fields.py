@@ -1,0 +1,84 @@
+"""Fields of records, such as a model's shape: values as their annotations say, wherever they come from."""
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from minivit.errors import ConfigError, meant, shown
+
+
+def settle(record: Any) -> None:
+    """Make every field of a frozen dataclass of its annotated type: NumPy's scalars become Python's, which a file of
+    JSON can hold and which never widen float32; a list, generator or array of one axis becomes a tuple where one is
+    expected. Raises ConfigError for a value of another type, such as "false", which counts as true."""
+    for name, kind in hints(type(record)).items():  # type: ignore[arg-type]
+        value = plain(getattr(record, name), _takes_tuple(kind))
+        if not is_a(value, kind):
+            raise ConfigError(f"{name} is {shown(repr(value))}, expected {in_words(kind)}")
+        object.__setattr__(record, name, value)
+
+
+def from_json(record_class: type, given: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The fields of a record as its class takes them: lists of a JSON file as tuples. Raises ConfigError, which names
+    the source, for fields that do not exist or do not fit."""
+    kinds = hints(record_class)
+    if unknown := [name for name in given if name not in kinds]:
+        raise ConfigError(f'{source}: unknown field "{unknown[0]}"{meant(unknown[0], kinds)}')
+    for name, value in given.items():
+        if not is_a(value, kinds[name]):
+            raise ConfigError(f"{source}: {name} is {json.dumps(value)}, expected {in_words(kinds[name])}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
+@functools.cache
+def hints(record_class: type) -> dict[str, Any]:
+    """The annotated type of each field of a dataclass; of a field with a `__set__` of its own, what that takes."""
+    known = typing.get_type_hints(record_class)
+    kinds = {field.name: known[field.name] for field in dataclasses.fields(record_class)}
+    return {name: _value_set(kind) if hasattr(kind, "__set__") else kind for name, kind in kinds.items()}
+
+
+def _value_set(descriptor: Any) -> Any:
+    return typing.get_type_hints(descriptor.__set__)["value"]
+
+
+def plain(value: Any, to_tuple: bool = False) -> Any:
+    """The value without NumPy's types.   to_tuple: also several of them, as a tuple."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if to_tuple and (isinstance(value, list | tuple | range | Iterator) or np.ndim(value) == 1):
+        return tuple(map(plain, value))
+    return value
+
+
+def is_a(value: Any, kind: Any) -> bool:
+    """Whether a value is of an annotated type. A whole number is also a float; true is no number."""
+    if isinstance(kind, types.UnionType):
+        return any(is_a(value, option) for option in kind.__args__)
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        if not isinstance(value, list | tuple):
+            return False
+        kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        return len(value) == len(kinds) and all(map(is_a, value, kinds))
+    if kind in (int, float):
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def in_words(kind: Any) -> str:
+    """An annotated type for a message."""
+    return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
+
+
+def _takes_tuple(kind: Any) -> bool:
+    return any(typing.get_origin(option) is tuple for option in getattr(kind, "__args__", ())) or (
+        typing.get_origin(kind) is tuple
+    )

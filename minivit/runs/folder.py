@@ -1,0 +1,229 @@
+"""Run folders: config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png.
+
+Checkpoints hold arrays only, no pickles: checkpoint.npz all that going on needs, best.npz what the best evaluation saw.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivit.backend import to_numpy
+from minivit.errors import CheckpointError, quoted
+from minivit.files import expanded, locks, parse_json
+from minivit.models import ResNet, ViT, freeze
+from minivit.models.archive import read_npz, replacing, write_npz
+from minivit.models.families import build
+from minivit.runs.recipes import Recipe, read_config, to_json
+
+FORMAT = "minivit checkpoint 1"
+LAST, BEST = "checkpoint.npz", "best.npz"
+
+
+def create(folder: str | Path, recipe: Recipe) -> None:
+    """Make a run folder holding config.json; it appears whole or not at all. Raises CheckpointError if it exists."""
+    folder = expanded(folder, CheckpointError)
+    if os.path.lexists(folder):
+        raise CheckpointError(exists(folder))
+    try:
+        if not folder.parent.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        with locks.replacing(folder, folder=True) as partial:
+            (partial / "config.json").write_text(to_json(placed(recipe)), encoding="utf-8")
+    except OSError as error:
+        failed = f"cannot create the run folder {folder}: {error.strerror or error}"
+        raise CheckpointError(exists(folder) if os.path.lexists(folder) else failed) from error
+
+
+def exists(folder: Path) -> str:
+    """What to do about a folder that is there already."""
+    return f"{folder} exists already: continue it with --resume {quoted(folder)}, or choose another --out"
+
+
+def create_numbered(base: Path, recipe: Recipe) -> Path:
+    """Make the run folder `base`, or the first of base-2, base-3, ... that does not exist. Which of several processes
+    gets a name is decided by who makes it. Raises CheckpointError."""
+    folder, number = base, 1
+    while True:
+        try:
+            create(folder, recipe)
+            return folder
+        except CheckpointError:
+            if not os.path.lexists(folder):
+                raise
+        number += 1
+        folder = base.with_name(f"{base.name}-{number}")
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove a run folder in which nothing has been learned; what is not a run's stays."""
+    for name in ("config.json", "metrics.jsonl"):
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def located(data: str) -> str:
+    """The name of a data set, of a folder with its path in full, so that it can be found from everywhere."""
+    kind, _, path = data.partition(":")
+    return f"folder:{full_path(path)}" if kind == "folder" and path else data
+
+
+def full_path(path: str) -> str:
+    """The path from the root on. Raises DataError where ~ means nothing."""
+    given = expanded(path)
+    return str(given.resolve() if ".." in given.parts else given.absolute())
+
+
+def placed(recipe: Recipe) -> Recipe:
+    """The recipe with every path in it in full."""
+    root, source = (path and full_path(path) for path in (recipe.data_root, recipe.init_from))
+    return dataclasses.replace(recipe, data=located(recipe.data), data_root=root, init_from=source)
+
+
+def short_name(data: str) -> str:
+    """The name of a data set for a title: of a folder the last part of its path."""
+    kind, _, path = data.partition(":")
+    return f"folder:{Path(path).name}" if path else kind
+
+
+@contextlib.contextmanager
+def one_writer(folder: Path, warn: Callable[[str], Any]) -> Iterator[None]:
+    """In this context no other process trains the run. Raises CheckpointError if one does already.
+
+    warn: called with a line where the file system has no locks, so that nobody can know.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            locked = stack.enter_context(locks.lock(folder / "lock"))
+        except locks.HeldError as error:
+            raise CheckpointError(f"{folder} is in use: {error} trains it; wait, or stop it first") from None
+        except OSError as error:
+            raise CheckpointError(f"cannot write into {folder}: {error.strerror or error}") from error
+        if not locked:
+            warn(f"{folder} is on a file system without locks: do not train it in two processes at once")
+        yield
+
+
+def version(folder: Path) -> tuple[int, ...] | None:
+    """What tells a checkpoint from the one before it; None if there is none."""
+    try:
+        found = (folder / LAST).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def record_changes(folder: Path, recipe: Recipe) -> None:
+    """Write into config.json where the data of the run is now and how long it shall train. Raises CheckpointError if
+    that fails."""
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    stored = read_config(path)
+    names = ("data", "data_root", "epochs", "steps", "patience")
+    changed = dataclasses.replace(stored, **{name: getattr(recipe, name) for name in names})
+    if changed != stored:
+        with replacing(path) as partial:
+            partial.write_text(to_json(placed(changed)), encoding="utf-8")
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe of a run folder. Raises CheckpointError if `folder` is not one."""
+    if not os.path.lexists(folder):
+        raise CheckpointError(f"{folder}: there is no such run folder or file")
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} is not a run folder: it has no config.json")
+    return read_config(folder / "config.json")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """`path`, to be written in this context; an OSError, for a full disk for instance, becomes a CheckpointError."""
+    try:
+        yield path
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_metrics(folder: Path, lines: Sequence[Mapping[str, Any]], append: bool = False) -> None:
+    """Write metrics.jsonl, or add to it. Raises CheckpointError if that fails."""
+    path, text = folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines)
+    if append:
+        with writing(path), open(path, "a", encoding="utf-8") as file:
+            file.write(text)
+    else:
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def write_checkpoint(
+    folder: Path, states: Mapping[str, Mapping[str, Any]], meta: Mapping[str, Any], name: str = LAST
+) -> None:
+    """Write checkpoint.npz, or best.npz, replacing an older one only once the new one is complete on disk.
+
+    states: state_dicts by part ("model", "optimizer", "ema"), kept as arrays "part/name"; meta: values for JSON.
+    Raises CheckpointError, for a full disk for instance; then the older checkpoint is unharmed.
+    """
+    arrays = {f"{part}/{name}": to_numpy(array) for part, state in states.items() for name, array in state.items()}
+    arrays["meta"] = np.frombuffer(json.dumps({"format": FORMAT, **meta}).encode(), np.uint8)
+    write_npz(folder / name, arrays)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
+    """The state_dicts of a checkpoint.npz or best.npz by part, and its meta values.
+
+    Raises CheckpointError for a file that is missing, damaged or of another kind.
+    """
+    arrays = read_npz(path)
+    try:
+        meta = parse_json(arrays.pop("meta").tobytes())
+        if meta["format"] != FORMAT:
+            raise ValueError(f'its format is "{meta["format"]}"')
+        meta = {key: meta[key] for key in ("step", "sums", "metrics", "classes", "images")}
+    except (KeyError, ValueError, TypeError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise CheckpointError(f"{path} is not a checkpoint of a minivit run: {reason}") from error
+    states: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        part, _, rest = name.partition("/")
+        states.setdefault(part, {})[rest] = array
+    return states, meta
+
+
+def run_of(path: Path) -> Path | None:
+    """The folder that a path names: itself, or that of the run whose file of weights it is; None for other files."""
+    if path.name in (LAST, BEST) and (path.parent / "config.json").is_file():
+        return path.parent
+    return path if path.is_dir() else None
+
+
+def load_trained(run: str | Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
+    """The model of a run as it is evaluated (averaged weights if the run keeps them), its recipe and class names.
+
+    run: its folder, or checkpoint.npz or best.npz in it.
+    """
+    run = expanded(run, CheckpointError)
+    folder = run_of(run) or run
+    path = folder / LAST if folder == run else run
+    recipe = read_recipe(folder)
+    if not path.exists():
+        missing = "no checkpoint" if path.name == LAST else f"no {BEST}, since it has not been evaluated"
+        raise CheckpointError(f"{folder} has {missing} yet: train it with --resume {quoted(folder)}")
+    states, meta = read_checkpoint(path)
+    state = states.get("model", {})
+    model = build(recipe.model, seed=None, dtype=recipe.dtype).eval()
+    freeze(model, recipe.freeze)
+    if recipe.ema:  # of what learns
+        learning = dict(model.named_parameters())
+        frozen = {name: array for name, array in state.items() if name not in learning}
+        averages = {name: a for name, a in states.get("ema", {}).items() if name != "steps"}
+        state = frozen | {name.removeprefix("average/"): a for name, a in averages.items()}
+    model.load_state_dict(state, str(path))
+    return model, recipe, meta["classes"]

@@ -1,0 +1,242 @@
+"""Fine-tuning: the weights of one model as the start of another's training (Dosovitskiy et al. 2020, section 3.2).
+
+The positions are resized to the new image size, the head is replaced by zeros of as many classes as the data has, the
+layer before it (pre-logits) is left out. Where the weights come from decides how images are normalised.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivit.data.folder import composed
+from minivit.data.imagenet import imagenet_classes, some
+from minivit.errors import CheckpointError, ConfigError, DataError
+from minivit.models import ViT, ViTConfig, open_pretrained
+from minivit.models.families import config_class
+from minivit.models.freezing import HEAD
+from minivit.models.posemb import METHODS, resize_matrix, resize_posemb
+from minivit.models.whereabouts import weights_file
+from minivit.nn.module import check_match
+from minivit.runs import folder as run_folder
+from minivit.runs.published import class_numbers, default_preparation
+from minivit.runs.recipes import Recipe
+from minivit.update.not_finite import is_finite
+
+NEW_WITH_THE_HEAD = ("num_classes", "representation_size", "head_bias")  # fields of ViTConfig
+LARGEST_BATCH = 512  # the paper's
+UPDATES_AN_EPOCH = 20
+FEWEST_STEPS = 500  # the paper's for its smallest data sets
+EPOCHS = 10
+DATA = ("data", "data_root", "val_share", "val_seed")  # fields of Recipe: which images, and which of them are held out
+EVALUATIONS = 20  # at most, where an epoch is only a few updates
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Weights to start from: a model with its own head, at the new image size already.
+
+    resized: a line for each array that was.   classes: names, or None if they are not known.   choices: fields of
+    Recipe that come with the weights: mean, std and resize, of a run also its data set.   run: whether it is one.
+    """
+
+    path: str
+    model: ViT
+    resized: list[str]
+    classes: list[str] | None
+    choices: dict[str, Any]
+    run: bool = False
+
+    def inherited(self, choices: Mapping[str, Any]) -> dict[str, Any]:
+        """The choices of a new run: those given, and where nothing is given those of the source."""
+        own = self.choices if "data" not in choices else {n: v for n, v in self.choices.items() if n not in DATA}
+        shape = dataclasses.asdict(self.model.config)
+        if not choices.get("keep_head"):
+            shape |= {"representation_size": None, "head_bias": 0.0}
+        del shape["num_classes"]  # of the data
+        return {**own, **choices, "model": {**shape, **choices.get("model", {})}}
+
+
+def open_source(choices: Mapping[str, Any]) -> Source:
+    """The weights that the choices of a run name: published ones in any layout, a run's folder or its checkpoint.npz
+    or best.npz, of which the averaged weights are taken if the run kept them.
+
+    choices: fields of Recipe, and under "model" fields of ViTConfig; those that are given shall differ from the
+    source's, or tell what a file does not. Raises CheckpointError, with lists, for what does not fit.
+    """
+    path, method = weights_file(choices["init_from"]), choices.get("resize_positions")
+    if method not in (None, "fresh", *METHODS):
+        raise ConfigError(f'resize_positions is "{method}", expected one of {", ".join(METHODS)} or fresh')
+    chosen = config_class(choices.get("model", {}))
+    if chosen is not ViTConfig:
+        kind = chosen.__name__.removesuffix("Config")
+        raise ConfigError(f"--init-from starts Vision Transformers, and a {kind} was chosen")
+    new = (*NEW_WITH_THE_HEAD, "name")
+    changes = {name: v for name, v in choices.get("model", {}).items() if name not in new}
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such run folder or file")
+    if run_folder.run_of(path):
+        source = _open_run(path, changes, method)
+    else:
+        found = open_pretrained(path, resize_method=None if method == "fresh" else method, **changes)
+        names = found.classes or (imagenet_classes() if found.model.config.num_classes == 1000 else None)
+        source = Source(str(path), found.model, found.resized, names, default_preparation(found))
+    config = source.model.config
+    if method is not None and config.position not in ("learned", "learned2d"):
+        raise ConfigError(f"position {config.position} has no table: --resize-positions {method} means nothing")
+    if choices.get("keep_head"):
+        _check_kept_head(source, choices.get("model", {}))
+    for name, array in source.model.state_dict().items():
+        if not is_finite(array):
+            raise CheckpointError(f"{path}: {name} holds NaN or infinity")
+    return source
+
+
+def _check_kept_head(source: Source, model: Mapping[str, Any]) -> None:
+    """Raise unless the source has a head that is told apart by class, and the layers before it are to stay."""
+    config = source.model.config
+    if not config.num_classes:
+        raise DataError(f"keep_head: {source.path} has no head")
+    if source.classes is None:
+        raise DataError(f"keep_head: {source.path} does not tell what classes its head is for")
+    if len(source.classes) != config.num_classes:
+        raise DataError(
+            f"keep_head: {source.path} names {len(source.classes)} classes, its head has {config.num_classes} outputs"
+        )
+    size = model.get("representation_size", config.representation_size)
+    if size != config.representation_size:
+        raise ConfigError(
+            f"keep_head keeps the layer before it: representation_size is {config.representation_size}, not {size}"
+        )
+
+
+def _open_run(run: Path, changes: Mapping[str, Any], method: str | None) -> Source:
+    """The model of a run, its tables of positions resized by `method` if `changes` change the grid."""
+    trained, recipe, classes = run_folder.load_trained(run)
+    if not isinstance(trained, ViT):
+        raise CheckpointError(f"{run} is the run of a ResNet: a Vision Transformer cannot start from it")
+    old = trained.config
+    model = ViT(dataclasses.replace(old, **changes), seed=None, dtype=recipe.dtype)
+    state, resized = trained.state_dict(), []
+    for name in ("position_embedding", "row_embedding", "column_embedding"):
+        if name in state and old.grid != model.config.grid:
+            method = "align_corners" if method in (None, "fresh") else method  # as the published code
+            state[name] = _resized(name, state[name], trained, model.config.grid, method)
+            (rows, columns), (new_rows, new_columns) = old.grid, model.config.grid
+            resized.append(f"{name} from {rows} x {columns} to {new_rows} x {new_columns} ({method})")
+    check_match({name: x.shape for name, x in model.named_tensors()}, state, str(run), resized)
+    for name, tensor in model.named_tensors():
+        tensor.data = state[name]
+    kept = ("mean", "std", "resize", *DATA)
+    return Source(str(run), model, resized, classes, {name: getattr(recipe, name) for name in kept}, True)
+
+
+def _resized(name: str, table: np.ndarray, model: ViT, grid: tuple[int, int], method: str) -> np.ndarray:
+    """One table of a model's positions for another grid."""
+    config = model.config
+    if name == "position_embedding":
+        prefix = 0 if config.no_embed_class else config.num_prefix_tokens
+        return resize_posemb(table, config.grid, grid, prefix, method)
+    axis = 0 if name == "row_embedding" else 1  # learned2d: (rows, 1, D/2) and (1, columns, D/2)
+    matrix = resize_matrix(config.grid[axis], grid[axis], method).astype(table.dtype)
+    return np.moveaxis(np.tensordot(matrix, table, (1, axis)), 0, axis)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """A model that starts from the weights of a source, and what became of every array of both, by name."""
+
+    model: ViT
+    loaded: list[str]
+    resized: list[str]
+    replaced: list[str]
+    new: list[str]
+    left_out: list[str]
+
+    def __str__(self) -> str:
+        """A line for each list that is not empty; of what was loaded the number of arrays and where they belong."""
+        places = ", ".join(dict.fromkeys(name.partition(".")[0] for name in self.loaded))
+        lines = {
+            "loaded": f"{len(self.loaded)} arrays: {places}",
+            "resized": ", ".join(self.resized),
+            "replaced": ", ".join(self.replaced),
+            "new": ", ".join(self.new),
+            "left out": ", ".join(self.left_out),
+        }
+        return "\n".join(f"  {title}: {text}" for title, text in lines.items() if text)
+
+
+def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
+    """The model of a recipe with the weights of its source.   classes: of the data, for `keep_head`.
+
+    Only what has no weights to start from is drawn, from the recipe's seed; the head begins at zero.
+    Raises DataError if a head shall be kept that is for other classes.
+    """
+    assert isinstance(recipe.model, ViTConfig)  # the fields of the source are
+    given, resized = source.model.state_dict(), []
+    anew = set() if recipe.keep_head else {name for name in given if name.partition(".")[0] in HEAD}
+    if recipe.keep_head:
+        rows = _rows(source, classes)
+        if rows != list(range(source.model.config.num_classes)):
+            heads = [name for name in given if name.partition(".")[0] in ("head", "distillation_head")]
+            given |= {name: given[name][..., rows] for name in heads}  # (D, K) and (K,)
+            resized.append(f"head from {source.model.config.num_classes} classes to {len(rows)} of them")
+    if recipe.resize_positions == "fresh":
+        anew |= {name for name in given if name.endswith(("position_embedding", "row_embedding", "column_embedding"))}
+    model = ViT(recipe.model, seed=None, dtype=recipe.dtype)
+    own = dict(model.named_tensors())
+    loaded = [name for name in own if name in given and name not in anew]
+    if set(own) - set(loaded) - {"head.weight", "head.bias"}:
+        model = ViT(recipe.model, seed=recipe.seed, dtype=recipe.dtype)
+        own = dict(model.named_tensors())
+    check_match({name: own[name].shape for name in loaded}, {name: given[name] for name in loaded}, source.path)
+    for name in loaded:
+        own[name].data = given[name].astype(recipe.dtype)
+    resized += source.resized if recipe.resize_positions != "fresh" else []
+    return Start(
+        model,
+        loaded,
+        resized,
+        [name for name in own if name in given and name in anew],
+        [name for name in own if name not in given],
+        [name for name in given if name not in own],
+    )
+
+
+def _rows(source: Source, classes: Sequence[str]) -> list[int]:
+    """Which of the outputs of the source's head is for each of the classes: some of its own, in any order, for
+    ImageNet's also by WordNet's numbers. Raises DataError for another class, and for two that are one."""
+    names = source.classes or []
+    if names == list(classes):
+        return list(range(len(names)))
+    numbers = {composed(name): number for name, number in class_numbers(names, source.run).items()}
+    rows = [numbers.get(composed(name), -1) for name in classes]
+    if -1 in rows:
+        raise DataError(
+            f"keep_head: the head of {source.path} is for {len(names)} classes ({some(names)}), and none of them is "
+            f"{some(name for name, row in zip(classes, rows, strict=True) if row == -1)}"
+        )
+    if twice := [name for name, row in zip(classes, rows, strict=True) if rows.count(row) > 1]:
+        raise DataError(f"keep_head: the head of {source.path} has one class for {some(twice)}")
+    return rows
+
+
+def scaled(choices: Mapping[str, Any], images: int) -> dict[str, Any]:
+    """The choices with batch size and number of steps for so many images, where they are not chosen.
+
+    The paper's batch is 512, for a million images as for two thousand, of which it would leave four updates in a pass:
+    here the batch is the largest power of two that gives at least 20 updates an epoch, from 8 to 512. The run is 10
+    epochs long (the paper: 8 on ImageNet, about 100 on smaller sets), but at least 500 steps, as its shortest.
+    It is evaluated after every epoch, at most 20 times.
+    """
+    wanted = min(LARGEST_BATCH, max(8, images // UPDATES_AN_EPOCH))
+    batch = choices.get("batch_size")
+    if batch is None:
+        batch = min(images, 2 ** (wanted.bit_length() - 1))
+    scaled = {"batch_size": batch}
+    if not {"steps", "epochs"} & choices.keys() and batch > 0:
+        scaled["steps"] = max(FEWEST_STEPS, EPOCHS * (images // batch))
+        scaled["eval_every"] = choices.get("eval_every") or max(images // batch, scaled["steps"] // EVALUATIONS)
+    return {**choices, **scaled}

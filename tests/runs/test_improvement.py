@@ -1,0 +1,19 @@
+"""Which evaluation was the best, and how long ago."""
+
+from minivit.runs import improvement
+
+
+def lines(*tests):
+    return [{"step": 10 * k, "test_accuracy": accuracy, "test_loss": loss} for k, (accuracy, loss) in enumerate(tests)]
+
+
+def test_the_highest_accuracy_then_the_lowest_loss_then_the_first():
+    metrics = lines((0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.7, 0.8), (0.6, 0.1))
+    assert improvement.best(metrics) is metrics[2]
+    assert [improvement.evaluations_since(metrics[:n]) for n in range(1, 6)] == [0, 0, 0, 1, 2]
+
+
+def test_without_test_data_there_is_none():
+    metrics = lines((None, None), (None, None))
+    assert improvement.best(metrics) is None
+    assert improvement.evaluations_since(metrics) == improvement.evaluations_since([]) == 0
