@@ -1,9 +1,8 @@
 """AdamW and SGD with momentum: update rules written as in their papers, in place and without temporaries to spare."""
 
+import ctypes
 import math
 from collections.abc import Callable, Iterable, Sequence
-
-import numpy as np
 
 from minivit.backend import Array, xp_of
 from minivit.backend.tiles import flat_tiles
@@ -127,7 +126,7 @@ class AdamW(Optimizer):
         self.eps = eps
 
     def scalars(self) -> dict[str, float]:
-        b1, b2 = (float(np.float32(b)) for b in self.betas)
+        b1, b2 = (ctypes.c_float(b).value for b in self.betas)
         corrections = {"correction_1": 1 / (1 - b1**self.steps), "correction_2": (1 - b2**self.steps) ** -0.5}
         return {"b1": b1, "b2": b2, "eps": self.eps, **corrections}
 
