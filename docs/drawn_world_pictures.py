@@ -1,5 +1,6 @@
 """Draws the pictures of drawn-world.md and prints its tables of sentences: `python docs/drawn_world_pictures.py`."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,7 @@ NAMES = ("images", "mask", "boxes", "caption", "question", "answer")
 SEED = 21
 ENLARGED, GAP = 5, 10  # pixels for one, pixels between pictures
 # Of what is behind, and of the five kinds: Okabe and Ito's palette, distinguishable with any colour vision.
-TINTS = np.array(
-    [(40, 40, 40), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167)], np.uint8
-)
+TINTS = np.array([[*bytes.fromhex(t)] for t in "282828 e69f00 56b4e9 009e73 f0e442 cc79a7".split()], np.uint8)
 WHITE = 255
 
 
@@ -81,4 +80,4 @@ PICTURES = {"drawn-scenes.png": scenes, "drawn-clips.png": clips}
 if __name__ == "__main__":
     for name, draw in PICTURES.items():
         Image.fromarray(draw()).save(IMAGES / name, optimize=True)
-    print(*sentences(), sep="\n\n")
+    sys.stdout.write("\n\n".join(sentences()) + "\n")

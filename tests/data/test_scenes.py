@@ -66,6 +66,10 @@ def test_splits_differ_and_are_data_sets_of_labelled_images(scenes, columns):
     assert not (images == train.fetch(range(50))[0]).all(axis=(1, 2, 3)).any()
     assert np.bincount(train.labels).min() > 1800
     assert len(load_scenes("train", 7, seed=5)) == 7
+    assert (
+        len({some.seed for some in (load_scenes(split, 1, seed) for split in ("train", "test") for seed in (0, 1))})
+        == 4
+    )
     assert np.array_equal(scenes.limit(100).fetch([4])[0], columns["images"][scenes.limit(100).items[[4]]])
 
 
