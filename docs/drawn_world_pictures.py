@@ -15,7 +15,7 @@ NAMES = ("images", "mask", "boxes", "caption", "question", "answer")
 SEED = 21
 ENLARGED, GAP = 5, 10  # pixels for one, pixels between pictures
 # Of what is behind, and of the five kinds: Okabe and Ito's palette, distinguishable with any colour vision.
-TINTS = np.array([[*bytes.fromhex(t)] for t in "282828 e69f00 56b4e9 009e73 f0e442 cc79a7".split()], np.uint8)
+TINTS = np.array([[*bytes.fromhex(t)] for t in ["282828", "e69f00", "56b4e9", "009e73", "f0e442", "cc79a7"]], np.uint8)
 WHITE = 255
 
 

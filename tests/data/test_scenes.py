@@ -150,7 +150,8 @@ def test_unknown_columns_and_options_are_refused(scenes, refused):
     for options, words in (
         ({"count": -1}, "count is -1"),
         ({"seed": 0.5}, "seed is 0.5"),
-        ({"size": 0}, "size is 0"),
+        ({"size": 15}, "size is 15, expected a whole number of at least 16"),
+        ({"size": 31, "nested": 0.1}, "size is 31, expected 32 or more"),
         ({"shapes": (0, 4)}, "shapes is (0, 4)"),
         ({"shapes": (3, 2)}, "shapes is (3, 2)"),
         ({"shapes": (1, 5)}, "1 to 4"),
