@@ -1,7 +1,7 @@
 """The family of the Vision Transformer: a list of its systems, and their comparison with published code.
 
-python -m minivit.lineage                  what there is: year, paper, what is new, lines of code, parity, preset, notebook
-python -m minivit.lineage verify DIR...    recorded outputs of published code, computed again: float64, error below 1e-9
+python -m minivit.lineage                  the systems: year, paper, what is new, size, parity, preset, notebook
+python -m minivit.lineage verify DIR...    recorded outputs of published code, computed again: error below 1e-9
 """
 
 import inspect

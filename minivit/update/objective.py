@@ -72,7 +72,7 @@ class Objective(Module):
     @property
     def tokens(self) -> int:
         """What one example costs, in tokens of the encoder's width; batches are cut by it."""
-        return self.encoder.num_tokens  # type: ignore[attr-defined,no-any-return]
+        return self.encoder.num_tokens  # type: ignore[attr-defined]
 
 
 class Classification(Objective):
