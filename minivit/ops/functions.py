@@ -69,6 +69,26 @@ def tanh(x: Array):
     return y, vjp
 
 
+def sin(x: Array):
+    """y = sin x.   dx = g cos x."""
+    y = xp_of(x).sin(x)
+
+    def vjp(g):
+        return (g * xp_of(x).cos(x),)
+
+    return y, vjp
+
+
+def cos(x: Array):
+    """y = cos x.   dx = -g sin x."""
+    y = xp_of(x).cos(x)
+
+    def vjp(g):
+        return (-g * xp_of(x).sin(x),)
+
+    return y, vjp
+
+
 def erf(x: Array):
     """y = erf x = 2/sqrt(pi) * integral of exp(-t^2) from 0 to x.   dx = g 2/sqrt(pi) exp(-x^2)."""
     y = erf_values(x)
@@ -133,5 +153,21 @@ def silu(x: Array):
 
     def vjp(g):
         return (g * (s + xp.minimum(y, _FAR) * (1 - s)),)
+
+    return y, vjp
+
+
+def swiglu(gate: Array, value: Array):
+    """y = silu(gate) value: what one projection lets through of another (Shazeer 2020).   All of one shape.
+
+    With s = sigmoid(gate):  dgate = g value (s + gate s (1 - s)),  dvalue = g gate s.   A gate of -inf gives 0.
+    """
+    if gate.shape != value.shape:
+        raise ValueError(f"swiglu: gate {gate.shape} and value {value.shape} differ")
+    open_gate, gate_vjp = silu(gate)
+    y = open_gate * value
+
+    def vjp(g):
+        return *gate_vjp(g * value), g * open_gate
 
     return y, vjp
