@@ -6,6 +6,7 @@ Shapes as in arithmetic: inputs broadcast, and a Python number is a valid second
 import math
 
 from minivit.backend import Array, is_array, xp_of
+from minivit.backend.precision import widened
 from minivit.ops.erf_series import erf_values
 
 _FAR = 40  # from 0: there a sigmoid is 0 or 1 to the last digit. Going no further, inf meets no 0
@@ -164,7 +165,8 @@ def swiglu(gate: Array, value: Array):
     """
     if gate.shape != value.shape:
         raise ValueError(f"swiglu: gate {gate.shape} and value {value.shape} differ")
-    open_gate, gate_vjp = silu(gate)
+    value = widened(value)
+    open_gate, gate_vjp = silu(widened(gate))
     y = open_gate * value
 
     def vjp(g):

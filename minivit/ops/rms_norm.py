@@ -1,6 +1,7 @@
 """Normalisation by size alone (Zhang & Sennrich 2019), of later language models and of QK-norm."""
 
 from minivit.backend import Array, xp_of
+from minivit.backend.precision import widened
 
 
 def rms_norm(x: Array, scale: Array, eps: float = 1e-6):
@@ -10,6 +11,7 @@ def rms_norm(x: Array, scale: Array, eps: float = 1e-6):
     """
     if x.ndim == 0 or scale.shape != x.shape[-1:]:
         raise ValueError(f"rms_norm: x {x.shape} and scale {scale.shape} do not agree in D")
+    x = widened(x)
     inverse_size = 1 / xp_of(x).sqrt((x * x).mean(axis=-1, keepdims=True) + eps)
     x_hat = x * inverse_size
     y = x_hat * scale

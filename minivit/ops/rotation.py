@@ -2,6 +2,7 @@
 
 from minivit.backend import Array, xp_of
 from minivit.backend.arrays import stretches
+from minivit.backend.precision import widened
 
 
 def rotate(x: Array, angles: Array, halves: bool = False):
@@ -14,7 +15,7 @@ def rotate(x: Array, angles: Array, halves: bool = False):
     shape = (*x.shape[:-1], x.shape[-1] // 2) if x.ndim else ()
     if not x.ndim or x.shape[-1] % 2 or not stretches(angles.shape, shape):
         raise ValueError(f"rotate: x {x.shape} and angles {angles.shape} are not (..., 2 P) and (..., P)")
-    xp = xp_of(x)
+    xp, x = xp_of(x), widened(x)
     cos, sin = (f(angles).astype(x.dtype, copy=False) for f in (xp.cos, xp.sin))
     y = turned(x, cos, sin, halves)
 
