@@ -70,9 +70,7 @@ def results_are_wide() -> bool:
 
 
 def rounded(op_name: str, function: Callable) -> Callable:
-    """`function`, an op or kernel on NumPy arrays, as it would work in bf16; itself if it is none of `NARROW`."""
-    if op_name not in NARROW:
-        return function
+    """`function`, one of `NARROW` or a kernel of it on NumPy arrays, as it would work in bf16."""
     inputs, gradients = NARROW[op_name]
     wide = op_name == "linear" and results_are_wide()
     inputs = inputs[:2] if wide else inputs
