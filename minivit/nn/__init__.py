@@ -1,5 +1,7 @@
 """Things that own parameters: Module and the layers of a Transformer encoder."""
 
+from minivit.nn.attention import CausalAttention, CrossAttention
+from minivit.nn.embedding import Embedding
 from minivit.nn.layers import (
     MLP,
     Dropout,
@@ -12,8 +14,10 @@ from minivit.nn.layers import (
     patchify,
 )
 from minivit.nn.module import Module
+from minivit.nn.rms_norm import RMSNorm
+from minivit.nn.swiglu import SwiGLU
 
 __all__ = [
-    "MLP", "DropPath", "Dropout", "EncoderBlock", "LayerNorm", "Linear", "Module", "MultiHeadAttention", "PatchEmbed",
-    "patchify",
+    "MLP", "CausalAttention", "CrossAttention", "DropPath", "Dropout", "Embedding", "EncoderBlock", "LayerNorm",
+    "Linear", "Module", "MultiHeadAttention", "PatchEmbed", "RMSNorm", "SwiGLU", "patchify",
 ]  # fmt: skip
