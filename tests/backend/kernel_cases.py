@@ -84,6 +84,8 @@ CASES: dict[str, list[Case]] = {
         attend_case(3, 3, heads=2, mask=np.arange(18).reshape(2, 1, 3, 3) > 4),  # a query may look nowhere
         attend_case(3, 3, 1, 2, 1, 3, heads=2, mask=np.arange(9).reshape(3, 3) % 2 > 0, keep=KEEP),
         attend_case(1, 130, heads=1),
+        attend_case(3, 3, heads=2, scale=40.0, mask=np.arange(18).reshape(2, 1, 3, 3) > 4),  # scores in the hundreds
+        attend_case(4, 4, 4, 4, heads=1, scale=-30.0, mask=np.tri(4, k=-1, dtype=bool)),
         ([normal(0, 3, 6), normal(0, 2, 6), normal(0, 2, 6)], {"heads": 1}),
         ([normal(2, 3, 6), normal(2, 5, 6) * 100, normal(2, 5, 6), None], {"heads": 3}),
     ],
