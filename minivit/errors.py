@@ -1,8 +1,10 @@
 """Errors whose message is one line meant for a person; the commands print that line and exit with status 2."""
 
+import difflib
 import os
 import shlex
 import subprocess
+from collections.abc import Iterable
 from typing import Any
 
 MAX_MESSAGE = 1000  # characters; a list of arrays that do not fit is the longest
@@ -30,6 +32,12 @@ def reasons(error: BaseException | None) -> str:
         found = [reason, *(other for other in found if other != reason)]
         error = error.__cause__ or error.__context__
     return "; then ".join(found)
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """A guess at what somebody who wrote `name` had in mind, '; did you mean "NAME"?', or nothing."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 class MinivitError(Exception):

@@ -43,7 +43,10 @@ COMMANDS = ROOMS.strip().splitlines()[-1].split()
 
 
 def room_of(file: str) -> str:
-    """ "ops/attention.py" and "ops" are in the room "ops", "tensor.py" is a room of its own."""
+    """ "ops/attention.py" and "ops" are in the room "ops", "tensor.py" is a room of its own. How a room is called as a
+    command belongs to the commands."""
+    if file == "lineage/__main__.py":
+        return "__main__"
     return file.partition("/")[0].removesuffix(".py")
 
 
@@ -225,7 +228,12 @@ def prints(source: str) -> bool:
 def test_only_commands_print():
     talking = {file for file, source in SOURCES.items() if prints(source)}
     cells = {"lessons/cells.py"}  # of notebooks
-    assert {room_of(file) for file in talking - cells} <= {*COMMANDS, "__main__", "cli", "terminal"}
+    assert {room_of(file) for file in talking - cells} <= {
+        *COMMANDS,
+        "__main__",
+        "cli",
+        "terminal",
+    }
 
 
 def test_a_print_is_found():

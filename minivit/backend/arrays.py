@@ -68,6 +68,12 @@ def to_numpy(x: Any) -> np.ndarray:
     return x.get() if hasattr(x, "get") and is_array(x) else np.asarray(x)
 
 
+def stretches(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether an array of `shape` broadcasts to `target`."""
+    last = target[max(0, len(target) - len(shape)) :]
+    return len(shape) <= len(target) and all(n in (1, m) for n, m in zip(shape, last, strict=True))
+
+
 def asarray_like(x: Any, like: Array) -> Array:
     """`x` (a NumPy array or numbers) as an array of the library and dtype of `like`."""
     return xp_of(like).asarray(x, dtype=like.dtype)

@@ -31,6 +31,7 @@ NARROW: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "linear_gelu": ((0, 1), (0,)),
     "matmul": ((0, 1), (0, 1)),
     "attention": ((0,), (0,)),
+    "attend": ((0, 1, 2), (0, 1, 2)),
     "gelu": ((0,), (0,)),
     "layer_norm": ((), ()),
 }

@@ -2,7 +2,6 @@
 
 from minivit import functional as F
 from minivit.nn import initialisers as init
-from minivit.nn.layers import Rng
 from minivit.nn.module import Module
 from minivit.tensor import Tensor
 
@@ -11,7 +10,9 @@ class StdConv(Module):
     """Convolution whose filters are standardised at every use (Qiao et al. 2019), without bias, "same" padding.
     x: (B, height, width, C) -> (B, ceil(height / stride), ceil(width / stride), E); weight: (window, window, C, E)."""
 
-    def __init__(self, window: int, channels: int, filters: int, rng: Rng, dtype: str = "float32", stride: int = 1):
+    def __init__(
+        self, window: int, channels: int, filters: int, rng: init.Rng, dtype: str = "float32", stride: int = 1
+    ):
         drawn = init.lecun_normal(rng, window * window * channels, filters)
         self.weight = init.parameter(drawn.reshape(window, window, channels, filters), dtype)
         self.stride = stride

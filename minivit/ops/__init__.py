@@ -6,11 +6,14 @@ vjp captured, or a view of one of these: anything else might be written to. The 
 ones that take gradients; the others are parameters.
 """
 
-from minivit.ops.activations import gelu, relu, sigmoid, silu
+from minivit.ops.activations import gelu
+from minivit.ops.arithmetic import add, div, mul, neg, sub
+from minivit.ops.attend import attend
 from minivit.ops.attention import attention
 from minivit.ops.convolution import conv2d, max_pool2d
 from minivit.ops.dropping import drop_path, dropout
-from minivit.ops.elementwise import add, div, erf, exp, log, maximum, mul, neg, pow, sqrt, sub, tanh, where
+from minivit.ops.functions import erf, exp, log, maximum, pow, relu, sigmoid, silu, sqrt, tanh, where
+from minivit.ops.gather import select
 from minivit.ops.losses import cross_entropy, sigmoid_cross_entropy
 from minivit.ops.normalisation import layer_norm, log_softmax, softmax
 from minivit.ops.products import linear, linear_gelu, matmul
@@ -19,9 +22,9 @@ from minivit.ops.shape import broadcast_to, concat, getitem, pad, reshape, trans
 from minivit.ops.standardisation import group_norm, standardise
 
 __all__ = [
-    "add", "attention", "broadcast_to", "concat", "conv2d", "cross_entropy", "div", "drop_path", "dropout", "erf",
-    "exp", "gelu", "getitem", "group_norm", "layer_norm", "linear", "linear_gelu", "log", "log_softmax", "matmul",
-    "max", "max_pool2d", "maximum", "mean", "mul", "neg", "pad", "pow", "relu", "reshape", "sigmoid",
-    "sigmoid_cross_entropy", "silu", "softmax", "sqrt", "standardise", "sub", "sum", "tanh", "transpose", "var",
-    "where",
+    "add", "attend", "attention", "broadcast_to", "concat", "conv2d", "cross_entropy", "div", "drop_path",
+    "dropout", "erf", "exp", "gelu", "getitem", "group_norm", "layer_norm", "linear", "linear_gelu", "log",
+    "log_softmax", "matmul", "max", "max_pool2d", "maximum", "mean", "mul", "neg", "pad", "pow", "relu", "reshape",
+    "select", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax", "sqrt", "standardise", "sub", "sum", "tanh",
+    "transpose", "var", "where",
 ]  # fmt: skip

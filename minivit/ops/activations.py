@@ -1,4 +1,4 @@
-"""Nonlinearities, element by element. x, y: any shape."""
+"""The nonlinearity of a Transformer's MLP, element by element; others stand in functions.py."""
 
 import math
 
@@ -6,7 +6,7 @@ from minivit.backend import Array, xp_of
 from minivit.ops.erf_series import erf_values
 
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
-_FAR = 40  # from 0: there Phi and sigmoid are 0 or 1 to the last digit. Going no further, inf meets no 0
+_FAR = 40  # from 0: there Phi is 0 or 1 to the last digit. Going no further, inf meets no 0
 
 
 def gelu(x: Array, form: str = "tanh"):
@@ -35,38 +35,5 @@ def gelu(x: Array, form: str = "tanh"):
         else:
             density = xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
         return (g * (cdf + x * density),)
-
-    return y, vjp
-
-
-def relu(x: Array):
-    """y = max(x, 0).   dx = g where x > 0, else 0."""
-    xp = xp_of(x)
-    y = xp.maximum(x, 0)
-
-    def vjp(g):
-        return (xp.where(x > 0, g, 0),)
-
-    return y, vjp
-
-
-def sigmoid(x: Array):
-    """y = 1 / (1 + e^-x), computed as (1 + tanh(x/2)) / 2, which cannot overflow.   dx = g y (1 - y)."""
-    y = 0.5 * (1 + xp_of(x).tanh(0.5 * x))
-
-    def vjp(g):
-        return (g * y * (1 - y),)
-
-    return y, vjp
-
-
-def silu(x: Array):
-    """y = x s, s = sigmoid(x) (also called swish).   dx = g (s + y (1 - s)).   At minus infinity y and dx are 0."""
-    xp = xp_of(x)
-    s = 0.5 * (1 + xp.tanh(0.5 * x))
-    y = xp.maximum(x, -_FAR) * s
-
-    def vjp(g):
-        return (g * (s + xp.minimum(y, _FAR) * (1 - s)),)
 
     return y, vjp

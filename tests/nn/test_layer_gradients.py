@@ -20,7 +20,13 @@ def rng(seed=0):
 
 TOKENS = rng(1).standard_normal((4, 5, 6))
 IMAGES = rng(1).standard_normal((2, 4, 9, 2))
-BLOCK = {"width": 6, "heads": 3, "mlp_width": 7}
+
+
+def block(attention_dropout=0.0, mlp_dropout=0.0, gelu="tanh", **options):
+    generator = rng()
+    attention = MultiHeadAttention(6, 3, generator, "float64", attention_dropout)
+    return EncoderBlock(attention, MLP(6, 7, generator, "float64", mlp_dropout, gelu), 6, "float64", **options)
+
 
 LAYERS = {
     "linear": (Linear(6, 4, rng(), "float64"), TOKENS),
@@ -32,12 +38,10 @@ LAYERS = {
     "mlp": (MLP(6, 7, rng(), "float64"), TOKENS),
     "mlp, erf": (MLP(6, 7, rng(), "float64", gelu="erf"), TOKENS),
     "mlp with dropout": (MLP(6, 7, rng(), "float64", dropout=0.3), TOKENS),
-    "block": (EncoderBlock(**BLOCK, rng=rng(), dtype="float64"), TOKENS),
-    "block, erf": (EncoderBlock(**BLOCK, rng=rng(), dtype="float64", gelu="erf", norm_eps=1e-2), TOKENS),
-    "block with all noise": (
-        EncoderBlock(**BLOCK, rng=rng(), dtype="float64", dropout=0.2, attention_dropout=0.2, drop_path=0.3),
-        TOKENS,
-    ),
+    "block": (block(), TOKENS),
+    "block, erf": (block(gelu="erf", norm_eps=1e-2), TOKENS),
+    "block with layer scale": (block(layer_scale=0.1), TOKENS),
+    "block with all noise": (block(0.2, 0.2, dropout=0.2, drop_path=0.3), TOKENS),
     "patch_embed": (PatchEmbed((2, 3), 2, 5, rng(), "float64"), IMAGES),
     "dropout": (Dropout(0.4), TOKENS),
     "drop_path": (DropPath(0.4), TOKENS),

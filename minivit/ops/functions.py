@@ -1,8 +1,6 @@
-"""Element-wise calculus: arithmetic, exp, log, sqrt, tanh, erf, maximum, where.
+"""Functions of numbers, element by element: powers and roots, trigonometry, erf, choices, activations.
 
-Shapes: inputs broadcast as in NumPy, y has the broadcast shape. Each vjp returns gradients in that shape; the engine
-sums them back to the shape of an argument that was stretched. A Python number is a valid second argument; being no
-array it takes no gradient, and it never changes the dtype.
+Shapes as in arithmetic: inputs broadcast, and a Python number is a valid second argument.
 """
 
 import math
@@ -10,56 +8,7 @@ import math
 from minivit.backend import Array, is_array, xp_of
 from minivit.ops.erf_series import erf_values
 
-
-def add(x: Array, y: Array):
-    """z = x + y.   dx = g,  dy = g."""
-    z = x + y
-
-    def vjp(g):
-        return g, g
-
-    return z, vjp
-
-
-def sub(x: Array, y: Array):
-    """z = x - y.   dx = g,  dy = -g."""
-    z = x - y
-
-    def vjp(g):
-        return g, -g
-
-    return z, vjp
-
-
-def mul(x: Array, y: Array):
-    """z = x y.   dx = g y,  dy = g x."""
-    z = x * y
-
-    def vjp(g):
-        return g * y, g * x
-
-    return z, vjp
-
-
-def div(x: Array, y: Array):
-    """z = x / y.   dx = g / y,  dy = -g z / y."""
-    z = x / y
-
-    def vjp(g):
-        dx = g / y
-        return dx, -dx * z
-
-    return z, vjp
-
-
-def neg(x: Array):
-    """y = -x.   dx = -g."""
-    y = -x
-
-    def vjp(g):
-        return (-g,)
-
-    return y, vjp
+_FAR = 40  # from 0: there a sigmoid is 0 or 1 to the last digit. Going no further, inf meets no 0
 
 
 def pow(x: Array, exponent: Array):
@@ -153,3 +102,36 @@ def where(condition: Array, x: Array, y: Array):
         return None, xp.where(condition, g, 0), xp.where(condition, 0, g)
 
     return z, vjp
+
+
+def relu(x: Array):
+    """y = max(x, 0).   dx = g where x > 0, else 0."""
+    xp = xp_of(x)
+    y = xp.maximum(x, 0)
+
+    def vjp(g):
+        return (xp.where(x > 0, g, 0),)
+
+    return y, vjp
+
+
+def sigmoid(x: Array):
+    """y = 1 / (1 + e^-x), computed as (1 + tanh(x/2)) / 2, which cannot overflow.   dx = g y (1 - y)."""
+    y = 0.5 * (1 + xp_of(x).tanh(0.5 * x))
+
+    def vjp(g):
+        return (g * y * (1 - y),)
+
+    return y, vjp
+
+
+def silu(x: Array):
+    """y = x s, s = sigmoid(x) (also called swish).   dx = g (s + y (1 - s)).   At minus infinity y and dx are 0."""
+    xp = xp_of(x)
+    s = 0.5 * (1 + xp.tanh(0.5 * x))
+    y = xp.maximum(x, -_FAR) * s
+
+    def vjp(g):
+        return (g * (s + xp.minimum(y, _FAR) * (1 - s)),)
+
+    return y, vjp

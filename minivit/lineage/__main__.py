@@ -1,0 +1,64 @@
+"""The family of the Vision Transformer: a list of its systems, and their comparison with published code.
+
+python -m minivit.lineage                  the systems: year, paper, what is new, size, parity, preset, notebook
+python -m minivit.lineage verify DIR...    recorded outputs of published code, computed again: error below 1e-9
+"""
+
+import inspect
+import math
+from collections.abc import Sequence
+
+from minivit import cli
+from minivit.lineage import OBJECTIVES, SYSTEMS, module_of
+from minivit.lineage.verify import Compared, compare, open_case
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.Parser("lineage", "[verify DIR...]", description=__doc__)
+    parser.add_argument("action", nargs="?", choices=("list", "verify"), default="list", help="list (default), verify")
+    parser.add_argument("folders", nargs="*", type=cli.path, metavar="DIR", help="of recordings")
+    args = parser.parse_args(argv)
+    if args.action == "list":
+        return show()
+    if not args.folders:
+        parser.error("verify: which folders of recordings?")
+    return max(verify(folder) for folder in args.folders)
+
+
+def show() -> int:
+    """Print the systems in the order of their years."""
+    for name, system in sorted(SYSTEMS.items(), key=lambda item: item[1].year):
+        module = module_of(name)
+        lines = inspect.getsource(module).count("\n")
+        presets = ", ".join(getattr(module, "PRESETS", {})) or "none"
+        kind = "objective" if name in OBJECTIVES else "network"
+        print(f"{name:10} {system.year}  {system.paper}\n{'':10} new: {system.new}")
+        print(
+            f"{'':10} {kind}, {lines} lines; parity: {module.PARITY}; preset: {presets}; "
+            f"notebook: {system.notebook or 'none'}"
+        )
+    return 0
+
+
+def verify(folder: object) -> int:
+    """Compare one recording; 1 if an array differs or is not known."""
+    case = open_case(str(folder))
+    results = list(compare(case))
+    for result in results:
+        print(f"{case.name}  {result.name:60} {describe(result)}")
+    known = [result.error for result in results if result.error is not None]
+    wrong = sum(not result.fine for result in results)
+    worst = max(known, default=math.nan)
+    print(f"{case.name}: {len(results)} arrays, worst relative error {worst:.1e}, {wrong or 'none'} unknown or too far")
+    return int(wrong > 0 or not results)
+
+
+def describe(result: Compared) -> str:
+    """The error of an array in words."""
+    if result.error is None:
+        return "not known"
+    return f"{result.error:.1e}{'' if result.fine else '  TOO FAR'}"
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

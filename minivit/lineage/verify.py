@@ -1,0 +1,106 @@
+"""Outputs of published code, recorded in files, computed again here: values, losses and gradients, in float64.
+
+A folder holds NAME.safetensors (weights under their published names), NAME.io.npz (inputs and outputs) and NAME.json
+(the configuration). For a system `x`, `minivit/lineage/recorded/x.py` has `recompute(case)`, which returns every array
+that the system defines, by its name in the io file.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivit.errors import DataError
+from minivit.files import expanded, parse_json
+from minivit.lineage import SYSTEMS
+from minivit.models.archive import read_arrays, read_npz
+
+TOLERANCE = 1e-9  # of the largest difference, relative to the largest recorded value
+
+
+@dataclasses.dataclass
+class Case:
+    """What was recorded of a system.   config: its configuration as published code names it; notes: of the recording;
+    weights: float64, by published name; arrays: of the io file. `given` are the names of those read as inputs."""
+
+    name: str
+    config: dict[str, Any]
+    meta: dict[str, Any]
+    weights: dict[str, np.ndarray]
+    arrays: dict[str, np.ndarray]
+    given: set[str] = dataclasses.field(default_factory=set)
+
+    def input(self, name: str) -> np.ndarray:
+        """An array that the system is given, not one that it computes."""
+        self.given.add(name)
+        return self.arrays[name]
+
+    def images(self, name: str) -> np.ndarray:
+        """An input of images, channels last: (B, height, width, C)."""
+        images = self.input(name)
+        return np.moveaxis(images, 1, -1) if self.meta.get("image_layout", "NCHW") == "NCHW" else images
+
+
+@dataclasses.dataclass
+class Compared:
+    """One recorded array.   error: relative to its largest value, or for a gradient that is 0 absolute; None if the
+    system does not know the array."""
+
+    name: str
+    error: float | None
+
+    @property
+    def fine(self) -> bool:
+        return self.error is not None and self.error <= TOLERANCE
+
+
+def system_of(name: str) -> str:
+    """The system that a recording is of: `mae_raw` is one of `mae`. Raises DataError if there is none."""
+    fitting = [system for system in SYSTEMS if name == system or name.startswith(f"{system}_")]
+    if not fitting:
+        raise DataError(f"{name}: no system of that name is here; known: {', '.join(SYSTEMS)}")
+    return max(fitting, key=len)
+
+
+def open_case(folder: str | Path) -> Case:
+    """What was recorded in a folder. Raises DataError if a file is missing or damaged."""
+    folder = expanded(folder)
+    found = sorted(folder.glob("*.io.npz"))
+    if not found:
+        raise DataError(f"{folder}: expected a folder with NAME.safetensors, NAME.io.npz and NAME.json")
+    name = found[0].name.removesuffix(".io.npz")
+    try:
+        meta = parse_json((folder / f"{name}.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / name}.json: {getattr(error, 'strerror', None) or error}") from error
+    weights = folder / f"{name}.safetensors"
+    arrays = read_arrays(weights)[0] if weights.exists() else {}
+    wide = {key: np.asarray(x, np.float64) for key, x in arrays.items()}
+    return Case(name, meta.get("config", {}), meta, wide, read_npz(found[0]))
+
+
+def compare(case: Case) -> Iterator[Compared]:
+    """Every array of the case but its inputs, computed again and compared."""
+    module = importlib.import_module(f"minivit.lineage.recorded.{system_of(case.name)}")
+    found = module.recompute(case)
+    for name in sorted(case.arrays.keys() - case.given):
+        yield Compared(name, error_of(np.asarray(found[name]), case.arrays[name], name) if name in found else None)
+
+
+def error_of(found: np.ndarray, recorded: np.ndarray, name: str = "") -> float:
+    """The largest difference, relative to the largest recorded value; infinite for another shape.
+
+    Recorded gradients of a whole size below 1e-12, such as those of key biases, are rounding of 0: they count
+    absolutely.
+    """
+    if found.shape != recorded.shape:
+        return float("inf")
+    if not recorded.size:
+        return 0.0
+    difference, scale = np.abs(found - recorded).max(), np.abs(recorded).max()
+    if "grad" in name and scale < 1e-12:
+        return float(difference)
+    return float(difference / scale) if scale else float(difference)

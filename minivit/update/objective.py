@@ -1,0 +1,102 @@
+"""What a run minimises: the contract between the training loop and a system.
+
+A batch is drawn once, on the host, and cut into pieces. Each piece goes through `forward`, `loss` and `sums` in one
+worker thread; then the gradients are added up, the optimiser updates the parameters, and `after_update` follows.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minivit import functional as F
+from minivit.backend import Array, xp_of
+from minivit.nn import Module
+from minivit.nn.layers import Rng
+from minivit.tensor import Tensor
+from minivit.update.batch import Batch
+
+Outputs = tuple[Tensor, ...]
+
+
+class Objective(Module):
+    """A Module that owns all networks of a run and says what is asked of them.
+
+    What requires a gradient learns. Every other Tensor in it, a teacher or a centre, is state: it is saved with the
+    rest, and only `after_update` changes it. A subclass defines `forward` and `loss`, and of the others what it needs.
+    """
+
+    compares: ClassVar[bool] = False  # whether the loss of an example depends on the others of the batch
+    columns: ClassVar[tuple[str, ...]] = ("images", "labels")  # of the data set
+
+    def prepare(self, columns: Mapping[str, Any], augment: Any, rng: np.random.Generator | None) -> Batch:
+        """What a batch holds of the data: the columns of some examples, their images changed at random.
+
+        augment: an `Augment`; rng: None in evaluation, where nothing is random. Runs in the loader's threads.
+        """
+        batch = {name: np.asarray(x) for name, x in columns.items() if name != "images"}
+        return {"images": augment(columns["images"], rng), **batch}
+
+    def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """What a batch holds beside the data: masks, noise, the value of a schedule at this step (an array without
+        axes). Runs in the loader's threads; a function of its arguments alone, so there is no state to keep.
+        Evaluation draws too. batch: on the host, perhaps without images, which may be on a GPU already."""
+        return {}
+
+    def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
+        """What the networks say to a batch or a piece of it: Tensors with the examples first. rng: of dropout."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """The mean over the examples, a scalar: of a piece; of the whole batch where the loss `compares`.
+
+        A mean over something else, such as masked tokens, is a mean over examples with weights that `draw` gives.
+        """
+        raise NotImplementedError
+
+    def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
+        """What else is to be known of a batch, such as right answers: arrays, summed over the examples."""
+        return {}
+
+    def after_update(self, means: Mapping[str, Array], batch: Batch) -> None:
+        """Change the state, in place, once the parameters have been updated.
+
+        means: `sums` over the whole batch, divided by the number of its examples.
+        """
+
+    @property
+    def encoder(self) -> Module:
+        """The network that the training is for, which a later run can start from."""
+        raise NotImplementedError
+
+    @property
+    def tokens(self) -> int:
+        """What one example costs, in tokens of the encoder's width; batches are cut by it."""
+        return self.encoder.num_tokens  # type: ignore[attr-defined]
+
+
+class Classification(Objective):
+    """Images to classes, as in the paper.   batch: images (B, height, width, C), labels (B,) or dense (B, K).
+
+    kind: "softmax" or "sigmoid" cross-entropy.
+    """
+
+    def __init__(self, model: Module, kind: str = "softmax", label_smoothing: float = 0.0):
+        self.model, self.kind, self.label_smoothing = model, kind, label_smoothing
+
+    def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
+        return (self.model(batch["images"], rng=rng),)
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        (logits,) = outputs
+        if self.kind == "sigmoid":
+            return F.sigmoid_cross_entropy(logits, batch["labels"])
+        return F.cross_entropy(logits, batch["labels"], self.label_smoothing if self.training else 0.0)
+
+    def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
+        labels = batch["labels"] if batch["labels"].ndim == 1 else batch["labels"].argmax(axis=-1)
+        return {"accuracy": (outputs[0].data.argmax(axis=-1) == xp_of(outputs[0].data).asarray(labels)).sum()}
+
+    @property
+    def encoder(self) -> Module:
+        return self.model
