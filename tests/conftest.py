@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from web_server import server  # noqa: F401, a fixture
 
-from minivit.backend import blas
+from minivit.backend import blas, kernels
 from minivit.backend.cores import available_cores
 
 settings.register_profile(
@@ -84,3 +84,10 @@ def device(request: pytest.FixtureRequest) -> Iterator[Any]:
     """
     with devices.on(request.param) as library:
         yield library
+
+
+@pytest.fixture
+def readable_ops() -> Iterator[None]:
+    """The engine is tested on the ops, whose saved arrays are known, not on kernels."""
+    with kernels("reference"):
+        yield
