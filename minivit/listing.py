@@ -1,15 +1,16 @@
 """The commands `minivit models` and `minivit datasets`: what there is by name."""
 
+import math
 from collections.abc import Sequence
 
 from minivit import cli
 from minivit.data import data_root
 from minivit.data.about import about
 from minivit.errors import ConfigError, DataError, shown
-from minivit.models import HYBRIDS, addresses
+from minivit.models import HYBRIDS, ResNetConfig, ViTConfig, addresses
 from minivit.models.config import size_pair
 from minivit.models.cost import multiply_adds
-from minivit.models.families import ModelConfig, build, config_class, named_fields
+from minivit.models.families import ModelConfig, build, config_of, named_fields
 from minivit.models.pretrained import LAYOUTS
 from minivit.models.resnet import RESNETS
 
@@ -62,8 +63,7 @@ def models(argv: Sequence[str] | None = None) -> int:
 
 def configuration(name: str, **changes: object) -> ModelConfig:
     """The configuration of a model by name. Raises ConfigError for an unknown name or image size."""
-    fields = named_fields(name)
-    return config_class(fields)(**{**fields, **changes})
+    return config_of({**named_fields(name), **changes}, name)
 
 
 def fitting(name: str, **changes: object) -> ModelConfig | None:
@@ -81,8 +81,9 @@ def table(title: str, configs: dict[str, ModelConfig]) -> None:
     print(f"{title:<20}parameters     GMAC    GFLOP")
     for name, config in configs.items():
         shape = config.description.partition(": ")[2]
-        work, count = multiply_adds(config), build(config, seed=None).num_parameters()
-        print(f"  {name:<13} {count:>14,} {work / 1e9:>8.2f} {2 * work / 1e9:>8.2f}   {shape}")
+        work = multiply_adds(config) / 1e9 if isinstance(config, ViTConfig | ResNetConfig) else math.nan
+        count = build(config, seed=None).num_parameters()
+        print(f"  {name:<13} {count:>14,} {work:>8.2f} {2 * work:>8.2f}   {shape}".replace(" nan", "   -"))
     print()
 
 

@@ -38,7 +38,7 @@ def choose(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
         raise ConfigError("--config and --preset both choose a recipe: give one of them")
     if config:
         path = expanded(config)
-        base = dataclasses.asdict(recipes.read_config(path))
+        base = recipes.to_mapping(recipes.read_config(path))
         name = path.resolve().parent.name or "config"  # of a file in the root folder
         starting |= base["init_from"] is not None
         if not same_kind(given.get("data", base["data"]), base["data"]):
@@ -110,7 +110,7 @@ def old_run(folder: Path, given: dict[str, Any], out: str | None) -> Trainer:
         raise ConfigError(f"{folder} was trained on {recipe.data}: --data can only say where that has moved{hint}")
     recipe = dataclasses.replace(recipe, bad_images=given.get("bad_images", recipe.bad_images))
     place = folder, given.get("data"), given.get("data_root")
-    splits = load_splits(dataclasses.asdict(recipe), lambda split: cli.load_data_of_run(recipe, split, *place))
+    splits = load_splits(recipes.to_mapping(recipe), lambda split: cli.load_data_of_run(recipe, split, *place))
     moved = {name: given[name] for name in ("data", "data_root") if name in given}
     trainer = Trainer(run_folder.placed(dataclasses.replace(recipe, **moved)), *splits, folder)
     trainer.warn = warn
@@ -202,7 +202,7 @@ def train(trainer: Trainer) -> int:
     print(
         f"{shown(recipe.data, MAX_MESSAGE)}: "
         f"{readable(trainer.train_data)} training and {readable(trainer.test_data)} {split_of(trainer)} images, "
-        f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"  # type: ignore[arg-type]
+        f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"
         f"{model.description}, "
         f"{learning:,} parameters{f' and {frozen:,} frozen' if frozen else ''}; {recipe.backend}, {recipe.precision}, "
         f"{recipe.workers} worker{'s' if recipe.workers != 1 else ''}\n"

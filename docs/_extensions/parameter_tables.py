@@ -21,7 +21,12 @@ from parameter_words import words
 
 DOCS = Path(__file__).resolve().parents[1]
 WITHOUT = ("minivit.ops", "minivit.functional")
-ALIASES = {"Rng": "np.random.Generator | None", "Tap": "dict[str, Tensor | Array] | None"}
+ALIASES = {
+    "Rng": "np.random.Generator | None",
+    "init.Rng": "np.random.Generator | None",
+    "Tap": "dict[str, Tensor | Array] | None",
+    "Size": "int | tuple[int, int]",
+}
 ARRAYS = re.compile(r"Array|ndarray|Tensor|Sequence|Indices|Images|Any|^$")
 CLASS_NAME = re.compile(r"\b[A-Z]\w+")
 

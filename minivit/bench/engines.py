@@ -210,7 +210,7 @@ def _parameters(load: Workload) -> dict:
         p |= {name + "_b": weight(shape[1]) for name, shape in shapes.items()}
         return p | {"s1": weight(d) + 1, "b1": weight(d), "s2": weight(d) + 1, "b2": weight(d)}
 
-    patch = c.patch_size[0] * c.patch_size[1] * c.channels  # type: ignore[index]
+    patch = c.patch_size[0] * c.patch_size[1] * c.channels
     p = {"patch": weight(patch, d), "patch_b": weight(d), "pos": weight(1, c.num_tokens, d)}
     p |= {"s": weight(d) + 1, "b": weight(d), "head": weight(d, c.num_classes), "head_b": weight(c.num_classes)}
     if c.classifier == "token":

@@ -41,7 +41,7 @@ def sweeps(base: Workload, rounds: int, options: Mapping[str, Any]) -> Iterator[
         "width": [
             change(model, heads=n, width=n * head_width, mlp_width=n * model.mlp_width // model.heads) for n in HEADS
         ],
-        "num_tokens": [change(model, image_size=(n * patch[0], n * patch[1])) for n in PATCHES],  # type: ignore[index]
+        "num_tokens": [change(model, image_size=(n * patch[0], n * patch[1])) for n in PATCHES],
     }
     loads = {"batch": {n: change(base, batch=n) for n in BATCHES}}
     loads |= {what: {getattr(m, what): change(base, model=m) for m in some} for what, some in models.items()}

@@ -27,7 +27,7 @@ class Workload:
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Random images (B, height, width, C) float32 and labels (B,)."""
         rng = np.random.default_rng(0)
-        size = (self.batch, *self.model.image_size, self.model.channels)  # type: ignore[misc]
+        size = (self.batch, *self.model.image_size, self.model.channels)
         return rng.standard_normal(size, dtype=np.float32), rng.integers(0, self.model.num_classes, self.batch)
 
 

@@ -2,15 +2,16 @@
 
 import dataclasses
 import functools
+import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from minivit.errors import ConfigError, shown
+from minivit.errors import ConfigError, meant, shown
 
 
 def settle(record: Any) -> None:
@@ -24,11 +25,28 @@ def settle(record: Any) -> None:
         object.__setattr__(record, name, value)
 
 
+def from_json(record_class: type, given: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The fields of a record as its class takes them: lists of a JSON file as tuples. Raises ConfigError, which names
+    the source, for fields that do not exist or do not fit."""
+    kinds = hints(record_class)
+    if unknown := [name for name in given if name not in kinds]:
+        raise ConfigError(f'{source}: unknown field "{unknown[0]}"{meant(unknown[0], kinds)}')
+    for name, value in given.items():
+        if not is_a(value, kinds[name]):
+            raise ConfigError(f"{source}: {name} is {json.dumps(value)}, expected {in_words(kinds[name])}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
 @functools.cache
 def hints(record_class: type) -> dict[str, Any]:
-    """The annotated type of each field of a dataclass."""
+    """The annotated type of each field of a dataclass; of a field with a `__set__` of its own, what that takes."""
     known = typing.get_type_hints(record_class)
-    return {field.name: known[field.name] for field in dataclasses.fields(record_class)}
+    kinds = {field.name: known[field.name] for field in dataclasses.fields(record_class)}
+    return {name: _value_set(kind) if hasattr(kind, "__set__") else kind for name, kind in kinds.items()}
+
+
+def _value_set(descriptor: Any) -> Any:
+    return typing.get_type_hints(descriptor.__set__)["value"]
 
 
 def plain(value: Any, to_tuple: bool = False) -> Any:

@@ -32,11 +32,30 @@ HYBRIDS: dict[str, tuple[str, int, tuple[int, ...]]] = {
 }
 
 
+class Size:
+    """A field that holds (height, width); where it is set, a number stands for both. Raises ConfigError as `size_pair`.
+
+    This is a descriptor: Python calls its methods where the field of a record is read and set, and type checkers know.
+    """
+
+    def __init__(self, default: int):
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, record: object, owner: type | None = None) -> tuple[int, int]:
+        return (self.default, self.default) if record is None else vars(record)[self.name]
+
+    def __set__(self, record: object, value: int | tuple[int, int]) -> None:
+        vars(record)[self.name] = size_pair(value, self.name)
+
+
 @dataclasses.dataclass(frozen=True)
 class ViTConfig:
     """The shape of a Vision Transformer. Raises ConfigError (a ValueError), in one line, for parts that do not fit.
 
-    image_size, patch_size: pixels, an int or (height, width); stored as (height, width).
+    image_size, patch_size: (height, width) in pixels; a number stands for both.
     width D, depth L, heads H, mlp_width F (default 4 D), num_classes (0: no head, the model returns features).
     classifier: "token" (a [class] token is prepended and read) or "gap" (no such token; mean over all tokens).
     representation_size: width of a tanh layer before the head, None for none.
@@ -50,18 +69,20 @@ class ViTConfig:
     patches are cut from its feature map, and patch_size counts the map's places. stem_width: channels of its root.
 
     What later published models changed:
-    class_token: whether there is one; None, also if you say the same: as the classifier needs. "gap" leaves it out.
+    class_token: whether there is a [class] token; None: if the classifier reads it. So "gap" has none, unless True.
     register_tokens: further learned tokens, read by nobody (Darcet et al. 2024).
     distillation_token: a second token with a head of its own; logits are the mean of both heads (DeiT, Touvron 2021).
-    no_embed_class: learned positions are those of patches only, not of the tokens before them; False, also if you say
-    True, where there are no such tokens or positions.
+    no_embed_class: learned positions are those of patches only, not of the tokens before them.
     fc_norm: the last LayerNorm comes after the mean over patches instead of before (MAE and BEiT, fine-tuning).
     layer_scale: initial value of a learned factor per feature on both branches of a block (CaiT), None for none.
     qkv_bias: whether queries, keys and values have biases.
+
+    Configurations of the same model are equal: a class_token that the classifier needs anyway becomes None, and
+    no_embed_class False where there are no such tokens or positions.
     """
 
-    image_size: int | tuple[int, int] = 224
-    patch_size: int | tuple[int, int] = 16
+    image_size: Size = Size(224)
+    patch_size: Size = Size(16)
     width: int = 192
     depth: int = 12
     heads: int = 3
@@ -88,8 +109,6 @@ class ViTConfig:
     stem_width: int = 64
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_size", size_pair(self.image_size, "image_size"))
-        object.__setattr__(self, "patch_size", size_pair(self.patch_size, "patch_size"))
         settle(self)
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
         for name in ("width", "depth", "heads", "mlp_width", "channels"):
@@ -129,7 +148,7 @@ class ViTConfig:
                 raise ConfigError(f"stem is {self.stem}, expected at least 1 unit in each stage")
             if self.stem_width < 32 or self.stem_width % 32:
                 raise ConfigError(f"stem_width is {self.stem_width}, expected a multiple of 32 (groups)")
-        (height, width), (patch_h, patch_w) = self.map_size, self.patch_size  # type: ignore[misc]
+        (height, width), (patch_h, patch_w) = self.map_size, self.patch_size
         if height % patch_h or width % patch_w:
             what, times = ("image size" if self.stem is None else "the stem's feature map"), self.stem_reduction
             raise ConfigError(
@@ -161,7 +180,7 @@ class ViTConfig:
     @property
     def map_size(self) -> tuple[int, int]:
         """Height and width of what patches are cut from: the image, or the stem's feature map."""
-        height, width = self.image_size  # type: ignore[misc]
+        height, width = self.image_size
         return -(-height // self.stem_reduction), -(-width // self.stem_reduction)
 
     @property
@@ -174,7 +193,7 @@ class ViTConfig:
     @property
     def grid(self) -> tuple[int, int]:
         """Patches per column and per row: (height / P, width / P)."""
-        (height, width), (patch_h, patch_w) = self.map_size, self.patch_size  # type: ignore[misc]
+        (height, width), (patch_h, patch_w) = self.map_size, self.patch_size
         return height // patch_h, width // patch_w
 
     @property

@@ -124,7 +124,7 @@ def to_official(state: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
         elif block and block[2] == "attention.out.weight":
             arrays[prefix + _IN_BLOCK[block[2]]] = array.reshape(heads, head_dim, width)
         elif name == "patch_embed.projection.weight":
-            arrays[_AROUND[name]] = array.reshape(*config.patch_size, config.map_channels, width)  # type: ignore[misc]
+            arrays[_AROUND[name]] = array.reshape(*config.patch_size, config.map_channels, width)
         elif name.startswith("stem."):
             arrays[released_stem_name(name, config)] = array if array.ndim == 4 else array.reshape(1, 1, 1, -1)
         else:

@@ -126,7 +126,7 @@ def headless(arrays: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
 
 def to_json(config: ViTConfig) -> dict[str, Any]:
     """The config.json that Hugging Face needs beside the weights."""
-    (height, width), (patch_h, patch_w) = config.image_size, config.patch_size  # type: ignore[misc]
+    (height, width), (patch_h, patch_w) = config.image_size, config.patch_size
     return {
         "architectures": ["ViTForImageClassification" if config.num_classes else "ViTModel"],
         "model_type": "vit",

@@ -1,11 +1,10 @@
 """The work of a forward pass: multiply-adds of the matrix products and convolutions, counted from the shapes."""
 
 from minivit.models.config import ViTConfig
-from minivit.models.families import ModelConfig
 from minivit.models.resnet import ResNetConfig
 
 
-def multiply_adds(config: ModelConfig, class_row_only: bool = False) -> int:
+def multiply_adds(config: ViTConfig | ResNetConfig, class_row_only: bool = False) -> int:
     """Multiply-adds for one image; a FLOP count is twice that, and training costs three forward passes.
 
     class_row_only: of the last block, queries of attention, its output and the MLP only for the rows that the head of
@@ -14,7 +13,7 @@ def multiply_adds(config: ModelConfig, class_row_only: bool = False) -> int:
     if isinstance(config, ResNetConfig):
         return _resnet(config)
     rows, columns = config.grid
-    patch = config.patch_size[0] * config.patch_size[1] * config.map_channels  # type: ignore[index]
+    patch = config.patch_size[0] * config.patch_size[1] * config.map_channels
     tokens, width = config.num_tokens, config.width
     work = rows * columns * patch * width + (0 if config.stem is None else _stem(config))
     last = tokens
@@ -30,7 +29,7 @@ def multiply_adds(config: ModelConfig, class_row_only: bool = False) -> int:
 
 def _resnet(config: ResNetConfig) -> int:
     window, shrink = (7, 2) if config.root == "7x7" else (3, 1)
-    size = _shrunk(config.image_size, shrink)  # type: ignore[arg-type]
+    size = _shrunk(config.image_size, shrink)
     work = window**2 * config.channels * config.width * size[0] * size[1]
     if config.root == "7x7":
         size = _shrunk(size, 2)
@@ -39,7 +38,7 @@ def _resnet(config: ResNetConfig) -> int:
 
 
 def _stem(config: ViTConfig) -> int:
-    size = _shrunk(config.image_size, 2)  # type: ignore[arg-type]
+    size = _shrunk(config.image_size, 2)
     root = 7**2 * config.channels * config.stem_width * size[0] * size[1]
     return root + _units(config.stem or (), config.stem_width, _shrunk(size, 2))
 

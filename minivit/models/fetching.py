@@ -11,7 +11,7 @@ from minivit.errors import CheckpointError, DataError
 from minivit.files import locks
 from minivit.models.addresses import Weights
 from minivit.models.archive import read_arrays
-from minivit.models.beside import read_json
+from minivit.models.beside_weights import read_json
 
 
 def fetch(weights: Weights, progress: Progress | None = None, say: Callable[[str], object] = lambda line: None) -> Path:

@@ -9,7 +9,7 @@ from minivit import functional as F
 from minivit.models.config import ViTConfig
 from minivit.nn import Module
 from minivit.nn.convolution import GroupNorm, StdConv
-from minivit.nn.layers import Rng
+from minivit.nn.initialisers import Rng
 from minivit.tensor import Tensor
 
 

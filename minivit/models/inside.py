@@ -10,7 +10,6 @@ from collections.abc import Callable
 import numpy as np
 
 from minivit.backend import Array, to_numpy
-from minivit.backend.arrays import asarray_like
 from minivit.errors import ConfigError
 from minivit.models.config import ViTConfig
 from minivit.models.positions import patch_positions
@@ -26,15 +25,22 @@ def attention_weights(
     images: (B, height, width, C), normalised as the model was trained. read: if given, what is kept of each layer's
     (B, H, N, N), (L, ...) in all: of large images the matrices of all layers together are gigabytes.
     """
-    layers = []
+    layers = _Layers(read)
     with model.evaluating(), no_grad():
-        x = model.embed(Tensor(asarray_like(images, model.norm.scale.data)))
-        for block in model.blocks:
-            tap: dict[str, Tensor | Array] = {}
-            x = block(x, tap=tap)
-            weights = to_numpy(tap["attention_weights"])
-            layers.append(weights if read is None else read(weights))
-    return np.stack(layers)
+        model.encode(model.embed(Tensor(model.like(images))), tap=layers)
+    return np.stack(layers.kept)
+
+
+class _Layers(dict[str, Tensor | Array]):
+    """A tap that keeps of each layer what `read` makes of its attention weights, and nothing else."""
+
+    def __init__(self, read: Callable[[np.ndarray], np.ndarray] | None):
+        self.read, self.kept = read, list[np.ndarray]()
+
+    def __setitem__(self, name: str, value: Tensor | Array) -> None:
+        if name.endswith("/attention_weights"):
+            weights = to_numpy(value)
+            self.kept.append(weights if self.read is None else self.read(weights))
 
 
 def rollout(attention: np.ndarray) -> np.ndarray:
@@ -86,7 +92,7 @@ def attention_distance(attention: np.ndarray, config: ViTConfig) -> np.ndarray:
 
 def patch_pitch(config: ViTConfig) -> tuple[float, float]:
     """Pixels of the image from one token of the grid to the next, down and across."""
-    (height, width), (rows, columns) = config.image_size, config.grid  # type: ignore[misc]
+    (height, width), (rows, columns) = config.image_size, config.grid
     return height / rows, width / columns
 
 
@@ -117,9 +123,9 @@ def patch_filters(model: ViT) -> np.ndarray:
     """
     patch, channels = model.config.patch_size, model.config.channels
     weight = to_numpy(model.patch_embed.projection.weight.data)
-    if len(weight) != patch[0] * patch[1] * channels:  # type: ignore[index]
+    if len(weight) != patch[0] * patch[1] * channels:
         raise ConfigError("the model does not cut its patches from the image, so there are no filters to look at")
-    return weight.T.reshape(-1, *patch, channels)  # type: ignore[misc]
+    return weight.T.reshape(-1, *patch, channels)
 
 
 def principal_components(samples: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

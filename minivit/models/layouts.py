@@ -174,7 +174,7 @@ class Shapes:
         for size, no_embed_class in (*stated, *likely[:1], *asked, *likely[1:]):
             patches = rows - (0 if no_embed_class else config.num_prefix_tokens)
             side = math.isqrt(max(patches, 1))
-            square = tuple(side * one for one in config.image_size)  # type: ignore[union-attr]
+            square = tuple(side * one for one in config.image_size)
             image_size: Any = square if size == "square" else size
             found = dataclasses.replace(config, image_size=image_size, no_embed_class=no_embed_class)
             if math.prod(found.grid) == patches:
@@ -211,6 +211,6 @@ def torch_view(array: np.ndarray, module: str, leaf: str, config: ViTConfig) -> 
     module, leaf: as from `split_name`.
     """
     if (module, leaf) == ("patch_embed.projection", "weight"):
-        kernel = array.reshape(*config.patch_size, config.channels, config.width)  # type: ignore[misc]
+        kernel = array.reshape(*config.patch_size, config.channels, config.width)
         return kernel.transpose(3, 2, 0, 1)
     return array.T if leaf == "weight" else array

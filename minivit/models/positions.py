@@ -34,7 +34,7 @@ def patch_positions(model: Any) -> Tensor | None:
     if config.position == "learned":
         return model.position_embedding if config.no_embed_class else None
     if config.position == "sincos2d":
-        like = model.norm.scale.data
+        like = model.first_array()
         return Tensor(_sincos_table((rows, columns), width, xp_of(like), like.dtype))
     if config.position == "learned2d":
         half = (rows, columns, width // 2)

@@ -13,7 +13,7 @@ from minivit.errors import CheckpointError, ConfigError, shown
 from minivit.files import expanded
 from minivit.models import convert_hf
 from minivit.models.archive import read_arrays, write_npz, write_safetensors
-from minivit.models.beside import METADATA, TOLD, Beside, check_json, told, write_json
+from minivit.models.beside_weights import METADATA, TOLD, Beside, check_json, told, write_json
 from minivit.models.config import ViTConfig
 from minivit.models.convert import OFFICIAL, leaves_position_open
 from minivit.models.convert_hf import HF

@@ -13,10 +13,9 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array
-from minivit.backend.arrays import asarray_like
 from minivit.errors import ConfigError
 from minivit.files.fields import settle
-from minivit.models.config import size_pair
+from minivit.models.config import Size
 from minivit.models.head import Head
 from minivit.nn import Module
 from minivit.nn import initialisers as init
@@ -34,13 +33,13 @@ class ResNetConfig:
     """The shape of a ResNet-v2. Raises ConfigError (a ValueError), in one line, for parts that do not fit.
 
     units: bottleneck units per stage; each stage but the first halves the map and doubles the channels, which are
-    4 width in the first. image_size: pixels, an int or (height, width). num_classes 0: no head, the model returns
-    features. groups: of every GroupNorm. root: "7x7" (a convolution and a max-pool, each at stride 2) or "3x3" (one
-    convolution that keeps the resolution, for images of about 32 pixels).
+    4 width in the first. image_size: (height, width) in pixels; a number stands for both. num_classes 0: no head, the
+    model returns features. groups: of every GroupNorm. root: "7x7" (a convolution and a max-pool, each at stride 2) or
+    "3x3" (one convolution that keeps the resolution, for images of about 32 pixels).
     """
 
     units: tuple[int, ...]
-    image_size: int | tuple[int, int] = 224
+    image_size: Size = Size(224)
     width: int = 64
     num_classes: int = 1000
     channels: int = 3
@@ -48,7 +47,6 @@ class ResNetConfig:
     root: str = "7x7"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_size", size_pair(self.image_size, "image_size"))
         settle(self)
         if not self.units or min(self.units) < 1:
             raise ConfigError(f"units is {self.units}, expected at least 1 in each of at least one stage")
@@ -69,7 +67,7 @@ class ResNetConfig:
     def num_tokens(self) -> int:
         """Places in the map of the second stage: the measure by which the trainer cuts a batch, as a ViT's tokens."""
         shrink = 8 if self.root == "7x7" else 2
-        height, width = self.image_size  # type: ignore[misc]
+        height, width = self.image_size
         return -(-height // shrink) * -(-width // shrink)
 
     @property
@@ -93,7 +91,7 @@ class PreActivationUnit(Module):
     (B, height, width, C) -> (B, height / stride, width / stride, 4 width).
     """
 
-    def __init__(self, channels: int, width: int, stride: int, groups: int, rng: Rng, dtype: str):
+    def __init__(self, channels: int, width: int, stride: int, groups: int, rng: init.Rng, dtype: str):
         self.projects = channels != 4 * width or stride != 1
         self.norm1 = GroupNorm(channels, groups, dtype)
         if self.projects:
@@ -148,7 +146,7 @@ class ResNet(Module):
         noise; it is there so that a ResNet can be trained like a ViT.
         """
         if not isinstance(images, Tensor):
-            images = Tensor(asarray_like(images, self.norm.scale.data))
+            images = Tensor(self.like(images))
         x = self.root(images)
         if self.config.root == "7x7":
             x = F.max_pool2d(x)

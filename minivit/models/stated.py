@@ -238,7 +238,7 @@ def compare(values: Mapping[str, Any], table: Table, config: ViTConfig) -> None:
     for name, value in values.items():
         rule = table.get(name)
         if isinstance(rule, Compared) and not rule.fits(value, config):
-            (patch_h, patch_w), classes = config.patch_size, config.num_classes  # type: ignore[misc]
+            (patch_h, patch_w), classes = config.patch_size, config.num_classes
             raise ValueError(
                 f"{name} is {_text(value)}, which the arrays contradict: they are of a {config.description}, patches "
                 f"{patch_h}x{patch_w}, {config.channels} channels, MLP width {config.mlp_width}, {classes} classes"

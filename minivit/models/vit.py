@@ -9,12 +9,11 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array
-from minivit.backend.arrays import asarray_like
 from minivit.models.config import ViTConfig
 from minivit.models.head import Head
 from minivit.models.hybrid import ResNetStem
 from minivit.models.positions import patch_positions, position_tables
-from minivit.nn import Dropout, EncoderBlock, LayerNorm, Linear, Module, PatchEmbed
+from minivit.nn import MLP, Dropout, EncoderBlock, LayerNorm, Linear, Module, MultiHeadAttention, PatchEmbed
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
 from minivit.nn.recompute import recompute
@@ -37,30 +36,13 @@ class ViT(Module):
         rng = None if seed is None else np.random.default_rng(seed)
         self.config = config
         self.stem = None if config.stem is None else ResNetStem(config, rng, dtype)
-        self.patch_embed = PatchEmbed(config.patch_size, config.map_channels, config.width, rng, dtype)  # type: ignore[arg-type]
+        self.patch_embed = PatchEmbed(config.patch_size, config.map_channels, config.width, rng, dtype)
         for name, count in config.prefix_tokens.items():
             std = 0.0 if name == "class_token" else 0.02
             setattr(self, name, init.parameter(init.normal(rng, (1, count, config.width), std), dtype))
         vars(self).update(position_tables(config, rng, dtype))
         self.dropout = Dropout(config.dropout)
-        self.blocks = [
-            EncoderBlock(
-                config.width,
-                config.heads,
-                config.mlp_width,
-                rng,
-                dtype,
-                dropout=config.dropout,
-                attention_dropout=config.attention_dropout,
-                # 0 at the first block, drop_path at the last
-                drop_path=config.drop_path * i / max(1, config.depth - 1),
-                gelu=config.gelu,
-                norm_eps=config.norm_eps,
-                layer_scale=config.layer_scale,
-                qkv_bias=config.qkv_bias,
-            )
-            for i in range(config.depth)
-        ]
+        self.blocks = [encoder_block(config, i, rng, dtype) for i in range(config.depth)]
         self.norm = LayerNorm(config.width, config.norm_eps, dtype)
         features = config.width
         if config.representation_size:
@@ -86,24 +68,46 @@ class ViT(Module):
         rng: generator for dropout and stochastic depth; needed in training mode if a rate is above 0.
         """
         if not isinstance(images, Tensor):
-            images = Tensor(asarray_like(images, self.norm.scale.data))
-        expected = (*self.config.image_size, self.config.channels)  # type: ignore[misc]
+            images = Tensor(self.like(images))
+        expected = (*self.config.image_size, self.config.channels)
         if images.shape[1:] != expected:
             raise ValueError(f"ViT: images are {images.shape}, expected (B, {', '.join(map(str, expected))})")
         x = self.dropout(self.embed(images), rng)
         if tap is not None:
             tap["embedded"] = x
+        # without a tap, only the rows of the last block that the head reads
+        read = 1 + self.config.distillation_token if self.config.classifier == "token" and tap is None else None
+        return self.classify(self.encode(x, rng, tap, read), tap)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Eq. 1: z_0 = [x_class; x_p E] + E_pos.   (B, height, width, C) -> (B, N, D)."""
+        x = self.patch_embed(images if self.stem is None else self.stem(images))
+        batch, _, width = x.shape
+        if (table := patch_positions(self)) is not None:
+            x = x + table
+        prefix = self.config.prefix_tokens.items()
+        before = [F.broadcast_to(getattr(self, name), (batch, count, width)) for name, count in prefix]
+        x = F.concat(*before, x, axis=1) if before else x
+        everywhere = self.config.position == "learned" and not self.config.no_embed_class
+        return x + self.position_embedding if everywhere else x
+
+    def encode(self, x: Tensor, rng: Rng = None, tap: Tap = None, read: int | None = None) -> Tensor:
+        """Blocks and last LayerNorm (with fc_norm, `classify` has that) of any tokens: Eq. 2 to 4.   (B, N, D) -> the
+        same, or (B, read, D): the last block computes the first so many rows only.   tap: as in `forward`."""
         for i, block in enumerate(self.blocks):
             inner: Tap = None if tap is None else {}
-            only_read = self.config.classifier == "token" and i == self.config.depth - 1 and tap is None
-            queries = 1 + self.config.distillation_token if only_read else None  # rows of the last block the head sees
+            queries = read if i == self.config.depth - 1 else None
             if self.recompute_blocks and tap is None:
                 x = recompute(functools.partial(block, queries=queries), x, block.parameters(), rng)
             else:
-                x = block(x, rng, inner, queries=queries)
-            if tap is not None and inner is not None:
-                tap.update({f"block{i}/{name}": value for name, value in inner.items()})
-        encoded = x if self.config.fc_norm else self.norm(x)
+                x = block(x, rng, inner, queries)
+            for name, value in (inner or {}).items():
+                tap[f"block{i}/{name}"] = value  # type: ignore[index]
+        return x if self.config.fc_norm else self.norm(x)
+
+    def classify(self, encoded: Tensor, tap: Tap = None) -> Tensor:
+        """What `encode` gives -> features (B, D or representation_size) -> logits, if there is a head. With a [class]
+        token only its row is read, and that of a distillation token.   tap: as in `forward`."""
         if self.config.classifier == "token":
             features = encoded[:, :2].mean(axis=1) if self.config.distillation_token else encoded[:, 0]
         else:
@@ -119,14 +123,12 @@ class ViT(Module):
             return (self.head(encoded[:, 0]) + self.distillation_head(encoded[:, 1])) * 0.5
         return self.head(features) if self.config.num_classes else features
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Eq. 1: z_0 = [x_class; x_p E] + E_pos.   (B, height, width, C) -> (B, N, D)."""
-        x = self.patch_embed(images if self.stem is None else self.stem(images))
-        batch, _, width = x.shape
-        if (table := patch_positions(self)) is not None:
-            x = x + table
-        prefix = self.config.prefix_tokens.items()
-        before = [F.broadcast_to(getattr(self, name), (batch, count, width)) for name, count in prefix]
-        x = F.concat(*before, x, axis=1) if before else x
-        everywhere = self.config.position == "learned" and not self.config.no_embed_class
-        return x + self.position_embedding if everywhere else x
+
+def encoder_block(config: ViTConfig, i: int, rng: init.Rng, dtype: str) -> EncoderBlock:
+    """Block i of the model of `config`."""
+    attention = MultiHeadAttention(config.width, config.heads, rng, dtype, config.attention_dropout, config.qkv_bias)
+    mlp = MLP(config.width, config.mlp_width, rng, dtype, config.dropout, config.gelu)
+    drop_path = config.drop_path * i / max(1, config.depth - 1)  # 0 at the first block, drop_path at the last
+    return EncoderBlock(
+        attention, mlp, config.width, dtype, config.dropout, drop_path, config.norm_eps, config.layer_scale
+    )

@@ -15,10 +15,10 @@ from minivit.nn import initialisers as init
 from minivit.nn.layer_scale import LayerScale
 from minivit.nn.module import Module
 from minivit.ops.attention import attention_weights, split_heads
-from minivit.ops.dropping import keep_mask
+from minivit.ops.dropping import Draws, keep_mask
 from minivit.tensor import Tensor
 
-Rng = np.random.Generator | None
+Rng = Draws | None
 Tap = dict[str, "Tensor | Array"] | None
 
 
@@ -29,9 +29,9 @@ class Linear(Module):
         self,
         fan_in: int,
         fan_out: int,
-        rng: Rng,
+        rng: init.Rng,
         dtype: str = "float32",
-        weight: Callable[[Rng, int, int], np.ndarray] = init.xavier_uniform,
+        weight: Callable[[init.Rng, int, int], np.ndarray] = init.xavier_uniform,
         bias_std: float = 0.0,
         bias: bool = True,
     ):
@@ -86,7 +86,7 @@ class MultiHeadAttention(Module):
     """
 
     def __init__(
-        self, width: int, heads: int, rng: Rng, dtype: str = "float32", dropout: float = 0.0, qkv_bias: bool = True
+        self, width: int, heads: int, rng: init.Rng, dtype: str = "float32", dropout: float = 0.0, qkv_bias: bool = True
     ):
         self.heads = heads
         self.dropout = dropout
@@ -111,7 +111,7 @@ class MLP(Module):
     """Two dense layers with a GELU between.   x: (B, N, D) -> (B, N, F) -> (B, N, D)."""
 
     def __init__(
-        self, width: int, hidden: int, rng: Rng, dtype: str = "float32", dropout: float = 0.0, gelu: str = "tanh"
+        self, width: int, hidden: int, rng: init.Rng, dtype: str = "float32", dropout: float = 0.0, gelu: str = "tanh"
     ):
         self.hidden = Linear(width, hidden, rng, dtype, bias_std=1e-6)
         self.out = Linear(hidden, width, rng, dtype, bias_std=1e-6)
@@ -126,28 +126,25 @@ class MLP(Module):
 class EncoderBlock(Module):
     """One Transformer layer, normalising before each branch (Eq. 2 and 3).   x: (B, N, D) -> (B, N, D).
 
-    z' = MSA(LN(z)) + z,   z'' = MLP(LN(z')) + z'.
+    z' = MSA(LN(z)) + z,   z'' = MLP(LN(z')) + z'.   attention, mlp: the branches, called with (x, rng, tap, queries)
+    and with (x, rng). layer_scale: initial value of a learned factor per feature on both branches, None for none.
     """
 
     def __init__(
         self,
+        attention: Module,
+        mlp: Module,
         width: int,
-        heads: int,
-        mlp_width: int,
-        rng: Rng,
         dtype: str = "float32",
         dropout: float = 0.0,
-        attention_dropout: float = 0.0,
         drop_path: float = 0.0,
-        gelu: str = "tanh",
         norm_eps: float = 1e-6,
         layer_scale: float | None = None,
-        qkv_bias: bool = True,
     ):
         self.norm1 = LayerNorm(width, norm_eps, dtype)
-        self.attention = MultiHeadAttention(width, heads, rng, dtype, attention_dropout, qkv_bias)
+        self.attention = attention
         self.norm2 = LayerNorm(width, norm_eps, dtype)
-        self.mlp = MLP(width, mlp_width, rng, dtype, dropout, gelu)
+        self.mlp = mlp
         self.dropout = Dropout(dropout)
         self.drop_path = DropPath(drop_path)
         self.scale1, self.scale2 = (layer_scale and LayerScale(width, layer_scale, dtype) for _ in range(2))
@@ -172,7 +169,7 @@ class PatchEmbed(Module):
     (row, column, channel).
     """
 
-    def __init__(self, patch: tuple[int, int], channels: int, width: int, rng: Rng, dtype: str = "float32"):
+    def __init__(self, patch: tuple[int, int], channels: int, width: int, rng: init.Rng, dtype: str = "float32"):
         self.patch = patch
         self.projection = Linear(patch[0] * patch[1] * channels, width, rng, dtype, weight=init.lecun_normal)
 
@@ -191,7 +188,7 @@ def patchify(images: Tensor, patch: tuple[int, int]) -> Tensor:
     return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * cols, patch[0] * patch[1] * channels)
 
 
-def required(rng: Rng, layer: str) -> np.random.Generator:
+def required(rng: Rng, layer: str) -> Draws:
     """The generator, or ValueError saying where to pass one."""
     if rng is None:
         raise ValueError(

@@ -106,6 +106,21 @@ class Module:
             tensor.grad = None
         return self
 
+    def first_array(self) -> Array:
+        """The data of the first Tensor in here, which tells device and dtype of all. Raises ValueError if there is
+        none."""
+        for value in vars(self).values():
+            if isinstance(value, Tensor):
+                return value.data
+        for _, child in self.named_children():
+            with contextlib.suppress(ValueError):
+                return child.first_array()
+        raise ValueError(f"{type(self).__name__} has no Tensors, which would tell device and dtype")
+
+    def like(self, x: Array) -> Array:
+        """`x` on the device and in the dtype of the Tensors in here; itself, if it is so already."""
+        return asarray_like(x, self.first_array())
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Every Tensor's data as a NumPy array, by path; data on the CPU is not copied."""
         return {name: to_numpy(tensor.data) for name, tensor in self.named_tensors()}

@@ -4,13 +4,12 @@ input, and computes its forward pass a second time there. It saves memory and co
 import copy
 from collections.abc import Callable, Iterable
 
-import numpy as np
-
 from minivit.backend import Array
+from minivit.ops.dropping import Draws
 from minivit.protocol import tensor_list
 from minivit.tensor import Tensor, enable_grad, grad, lift, no_grad
 
-Rng = np.random.Generator | None
+Rng = Draws | None
 
 
 def recompute(

@@ -1,7 +1,6 @@
 """What a training run is: every choice in one record, and the named presets."""
 
 import dataclasses
-import difflib
 import json
 import sys
 import typing
@@ -13,10 +12,10 @@ from minivit.backend.precision import PRECISIONS
 from minivit.data import Augment, Dataset
 from minivit.errors import ConfigError, shown
 from minivit.files import parse_json
-from minivit.files.fields import hints, in_words, is_a, settle
+from minivit.files.fields import from_json, settle
 from minivit.models import ViTConfig
-from minivit.models.beside import LARGEST, SMALLEST_STD
-from minivit.models.families import ModelConfig, config_class
+from minivit.models.beside_weights import LARGEST, SMALLEST_STD
+from minivit.models.families import ModelConfig, config_of, mapping
 from minivit.models.posemb import METHODS
 
 MAX_CONFIG = 2**20  # bytes of a config.json, which has about two thousand
@@ -131,7 +130,7 @@ class Recipe:
     def augment(self) -> Augment:
         """The transform of training images."""
         return Augment(
-            image_size=self.model.image_size,  # type: ignore[arg-type]
+            image_size=self.model.image_size,
             flip=self.flip,
             crop_padding=self.crop_padding,
             resized_crop=self.resized_crop,
@@ -175,15 +174,20 @@ RANGES: tuple[tuple[tuple[str, ...], typing.Callable[[float], bool], str], ...] 
 
 def complete(choices: Mapping[str, Any], train_data: Dataset) -> Recipe:
     """The Recipe of `choices`; image size, channels and classes of the model come from the data where not given."""
-    found = {"channels": train_data.channels, "num_classes": len(train_data.classes)}
+    found: dict[str, Any] = {"channels": train_data.channels, "num_classes": len(train_data.classes)}
     if train_data.image_size is not None:
-        found["image_size"] = train_data.image_size  # type: ignore[assignment]
+        found["image_size"] = train_data.image_size
     return from_mapping({**choices, "model": {**found, **choices.get("model", {})}}, "options")
+
+
+def to_mapping(recipe: Recipe) -> dict[str, Any]:
+    """Every field by name; those of the model with the name of its family."""
+    return {**dataclasses.asdict(recipe), "model": mapping(recipe.model)}
 
 
 def to_json(recipe: Recipe) -> str:
     """The text of config.json."""
-    return json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
+    return json.dumps(to_mapping(recipe), indent=2) + "\n"
 
 
 def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
@@ -191,20 +195,8 @@ def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
     model = values.get("model", {})
     if not isinstance(model, Mapping):
         raise ConfigError(f"{source}: model is {shown(json.dumps(model))}, expected a JSON object of its fields")
-    model_class = config_class(model)
-    for known, given in ((Recipe, values), (model_class, model)):
-        names = {field.name for field in dataclasses.fields(known)}
-        unknown = [name for name in given if name not in names]
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], names, 1)
-            hint = f'; did you mean "{near[0]}"?' if near else ""
-            raise ConfigError(f'{source}: unknown field "{unknown[0]}"{hint}')
-        for name, kind in hints(known).items():  # type: ignore[arg-type]
-            if name in given and name != "model" and not is_a(given[name], kind):
-                raise ConfigError(f"{source}: {name} is {json.dumps(given[name])}, expected {in_words(kind)}")
-    tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
-    sizes = {name: tuple(v) for name, v in model.items() if isinstance(v, list)}
-    return Recipe(**{**values, **tuples, "model": model_class(**{**model, **sizes})})
+    fields = from_json(Recipe, {name: value for name, value in values.items() if name != "model"}, source)
+    return Recipe(**fields, model=config_of(model, source))
 
 
 def read_config(path: Path) -> Recipe:

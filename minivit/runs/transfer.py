@@ -69,9 +69,12 @@ def open_source(choices: Mapping[str, Any]) -> Source:
     path, method = weights_file(choices["init_from"]), choices.get("resize_positions")
     if method not in (None, "fresh", *METHODS):
         raise ConfigError(f'resize_positions is "{method}", expected one of {", ".join(METHODS)} or fresh')
-    if config_class(choices.get("model", {})) is not ViTConfig:
-        raise ConfigError("--init-from starts Vision Transformers, and a ResNet was chosen")
-    changes = {name: v for name, v in choices.get("model", {}).items() if name not in NEW_WITH_THE_HEAD}
+    chosen = config_class(choices.get("model", {}))
+    if chosen is not ViTConfig:
+        kind = chosen.__name__.removesuffix("Config")
+        raise ConfigError(f"--init-from starts Vision Transformers, and a {kind} was chosen")
+    new = (*NEW_WITH_THE_HEAD, "name")
+    changes = {name: v for name, v in choices.get("model", {}).items() if name not in new}
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such run folder or file")
     if run_folder.run_of(path):

@@ -74,7 +74,7 @@ def draw_distance(subject: Subject) -> Iterator[Drawing]:
             lambda layer: inside.attention_distance(layer, config).sum(axis=0),
         )
     uniform = inside.patch_distances(config.grid, inside.patch_pitch(config)).mean()
-    height, width = config.image_size  # type: ignore[misc]
+    height, width = config.image_size
     title = f"{subject.name}: {len(images)} images of {height}×{width} pixels"
     yield "distance.png", partial(plots.attention_distance, total / len(images), uniform, title)
 
@@ -128,7 +128,7 @@ def draw_confusion(subject: Subject) -> Iterator[Drawing]:
 def draw_graph(subject: Subject) -> Iterator[Drawing]:
     """The computation graph of a training step. Values do not matter, so the images are black."""
     model, config = subject.model, subject.model.config
-    images = np.zeros((GRAPH_IMAGES, *config.image_size, config.channels), np.float32)  # type: ignore[misc]
+    images = np.zeros((GRAPH_IMAGES, *config.image_size, config.channels), np.float32)
     output = model.train()(images, rng=np.random.default_rng(0))
     model.eval()
     labels = np.zeros(GRAPH_IMAGES, np.int64)

@@ -38,7 +38,7 @@ from minivit.lessons import accuracy, agree, check, digits, fit, full_or_fast, r
 from minivit.models import ViT, ViTConfig
 from minivit.models.posemb import sincos_2d
 from minivit.models.positions import patch_positions
-from minivit.nn import EncoderBlock
+from minivit.nn import MLP, EncoderBlock, MultiHeadAttention
 from minivit.tensor import Tensor, grad
 
 rng = np.random.default_rng(4)
@@ -217,7 +217,7 @@ agree("z", mine, model.embed(Tensor(images)))
 # We try it on a layer of the library with random weights:
 
 # %%
-block = EncoderBlock(width=8, heads=2, mlp_width=12, rng=rng, dtype="float64")
+block = EncoderBlock(MultiHeadAttention(8, 2, rng, "float64"), MLP(8, 12, rng, "float64"), 8, "float64")
 order = rng.permutation(N)
 
 agree("f(Pz) = P f(z)", block(Tensor(patches[:, order])), block(Tensor(patches)).data[:, order])

@@ -36,7 +36,7 @@ from minivit.data import normalize
 from minivit.gradcheck import check_vjp
 from minivit.lessons import agree, check, digits, fit, full_or_fast, show_source
 from minivit.models import ViT, ViTConfig
-from minivit.nn import EncoderBlock
+from minivit.nn import MLP, EncoderBlock, MultiHeadAttention
 from minivit.tensor import Tensor, grad, no_grad
 
 rng = np.random.default_rng(10)
@@ -71,7 +71,9 @@ rng = np.random.default_rng(10)
 
 # %%
 B, N, D, L = 2, 5, 6, 3
-blocks = [EncoderBlock(D, 2, 8, rng, "float64") for _ in range(L)]  # 2 heads, 8 features inside the MLP
+blocks = [  # 2 heads, 8 features inside the MLP
+    EncoderBlock(MultiHeadAttention(D, 2, rng, "float64"), MLP(D, 8, rng, "float64"), D, "float64") for _ in range(L)
+]
 for block in blocks:
     for tensor in block.parameters():
         tensor.data += 0.3 * rng.standard_normal(tensor.shape)

@@ -189,7 +189,7 @@ def test_help_fits_a_screen_and_names_every_preset():
 def test_model_variants_and_presets():
     choices, name = train.choose({"data": "cifar10", "model": "Ti/4", "depth": 3})
     assert name == "cifar10-10min"
-    variant = {"patch_size": 4, "width": 192, "depth": 3, "heads": 3, "mlp_width": 768}
+    variant = {"name": "vit", "patch_size": 4, "width": 192, "depth": 3, "heads": 3, "mlp_width": 768}
     assert choices["model"] == {**presets.PRESETS["cifar10-10min"]["model"], **variant}
     assert train.choose({"data": "folder:x"})[1] == "imagefolder"
     assert train.choose({})[1] == "digits"

@@ -1,14 +1,16 @@
 """ViTConfig: variants by name, and every way in which a configuration can be wrong."""
 
+import copy
 import dataclasses
 import json
+import pickle
 import re
 
 import numpy as np
 import pytest
 
 from minivit.errors import ConfigError
-from minivit.models import VARIANTS, ViTConfig
+from minivit.models import VARIANTS, ResNetConfig, ViTConfig
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,17 @@ def test_the_defaults_follow_the_published_code():
     assert (config.classifier, config.gelu, config.norm_eps, config.position) == ("token", "tanh", 1e-6, "learned")
     assert (config.dropout, config.attention_dropout, config.drop_path) == (0, 0, 0)
     assert (config.representation_size, config.head_bias, config.channels) == (None, 0, 3)
+
+
+def test_the_list_of_fields_is_closed():
+    """What a later system changes is written in that system's own file, from the parts of `minivit.nn`. An option here
+    would be one more thing to read for everybody who wants to know the ViT."""
+    assert [field.name for field in dataclasses.fields(ViTConfig)] == [
+        *("image_size", "patch_size", "width", "depth", "heads", "mlp_width", "num_classes", "channels", "classifier"),
+        *("representation_size", "dropout", "attention_dropout", "drop_path", "gelu", "norm_eps", "position"),
+        *("head_bias", "class_token", "register_tokens", "distillation_token", "no_embed_class", "fc_norm"),
+        *("layer_scale", "qkv_bias", "stem", "stem_width"),
+    ]
 
 
 def test_changes_replace_fields_even_those_of_the_variant():
@@ -98,6 +111,19 @@ def test_sizes_are_stored_as_two_ints(size):
     assert config.image_size == (32, 48)
     assert config.patch_size == (8, 8)
     assert {type(n) for n in (*config.image_size, *config.patch_size)} == {int}
+
+
+def test_a_number_of_pixels_stands_for_both_sides():
+    assert (ViTConfig().image_size, ViTConfig().patch_size) == ((224, 224), (16, 16))
+    assert ViTConfig.variant("Ti/4", image_size=12) == ViTConfig.variant("Ti/4", image_size=(12, 12))
+    small = dataclasses.replace(ViTConfig(image_size=(32, 48)), patch_size=8)
+    assert (small.image_size, small.patch_size) == ((32, 48), (8, 8))
+    assert copy.deepcopy(small) == pickle.loads(pickle.dumps(small)) == small
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        small.image_size = 3
+    assert small.image_size == (32, 48)
+    assert ResNetConfig((1,)).image_size == (224, 224)
+    assert ResNetConfig.variant("R50x1", image_size=12).image_size == (12, 12)
 
 
 def test_json_round_trip():

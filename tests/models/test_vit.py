@@ -38,6 +38,28 @@ def test_tap_collects_every_intermediate_value(tiny, perturbed, images):
     np.testing.assert_array_equal(model.head(tap["features"]).data, logits.data)
 
 
+@pytest.mark.parametrize("changes", [{}, {"classifier": "gap", "fc_norm": True}, {"distillation_token": True}])
+def test_the_model_is_embed_encode_and_classify(tiny, perturbed, images, changes):
+    config, tap, inner = tiny(**changes), {}, {}
+    model, x = perturbed(config), Tensor(images(tiny()))
+    logits = model(x, tap=tap)
+    encoded = model.encode(model.embed(x), tap=inner)
+    assert encoded.shape == (2, config.num_tokens, 8)
+    np.testing.assert_array_equal(encoded.data, tap["encoded"].data)
+    np.testing.assert_array_equal(model.classify(encoded).data, logits.data)
+    assert list(inner) == [name for name in tap if name.startswith("block")]
+
+
+def test_any_tokens_can_be_encoded(tiny, perturbed):
+    """Fewer than the image has, as where patches are left out; and of the result the first rows alone."""
+    model, x = perturbed(tiny()), np.random.default_rng(0).standard_normal((3, 4, 8))
+    encoded = model.encode(Tensor(x)).data
+    assert encoded.shape == (3, 4, 8)
+    order = [0, 3, 1, 2]
+    np.testing.assert_allclose(model.encode(Tensor(x[:, order])).data, encoded[:, order], rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(model.encode(Tensor(x), read=2).data, encoded[:, :2], rtol=1e-11, atol=1e-13)
+
+
 def test_attention_weights_are_distributions_over_the_keys(tiny, perturbed, images):
     config, tap = tiny(), {}
     perturbed(config, scale=1.0)(images(config), tap=tap)

@@ -8,7 +8,18 @@ import pytest
 from devices import assert_allclose, assert_equal, placed, tensor, to_host
 
 from minivit import functional as F
-from minivit.nn import MLP, Dropout, DropPath, EncoderBlock, LayerNorm, Linear, MultiHeadAttention, PatchEmbed, patchify
+from minivit.nn import (
+    MLP,
+    Dropout,
+    DropPath,
+    EncoderBlock,
+    LayerNorm,
+    Linear,
+    Module,
+    MultiHeadAttention,
+    PatchEmbed,
+    patchify,
+)
 from minivit.ops.dropping import keep_mask
 from minivit.tensor import watch
 
@@ -31,6 +42,12 @@ def tokens(*shape, seed=1):
 
 def rng(seed=0):
     return np.random.default_rng(seed)
+
+
+def encoder_block(noise=0.0, **options):
+    generator = rng()
+    attention = MultiHeadAttention(WIDTH, HEADS, generator, "float64", noise)
+    return EncoderBlock(attention, MLP(WIDTH, 10, generator, "float64", noise), WIDTH, "float64", noise, **options)
 
 
 def softmax(scores):
@@ -130,7 +147,7 @@ def test_the_published_gelu_is_the_default():
 
 
 def test_encoder_block_normalises_before_each_branch():
-    block = perturbed(EncoderBlock(WIDTH, HEADS, 10, rng(), "float64", norm_eps=0.1))
+    block = perturbed(encoder_block(norm_eps=0.1))
     x = tokens()
 
     def norm(z, layer):
@@ -277,7 +294,7 @@ def ops_of(f, *args):
 
 
 def test_the_places_of_noise_in_a_block():
-    block = placed(EncoderBlock(WIDTH, HEADS, 10, rng(), "float64", dropout=0.1, attention_dropout=0.1, drop_path=0.1))
+    block = placed(encoder_block(0.1, drop_path=0.1))
     x = tensor(tokens())
     assert ops_of(block, x, rng()) == [
         *("layer_norm", "linear", "attention", "linear", "dropout", "drop_path", "add"),
@@ -289,8 +306,25 @@ def test_the_places_of_noise_in_a_block():
     ]
 
 
+def test_a_block_is_made_of_any_two_branches():
+    class Add(Module):
+        def __init__(self, value):
+            self.value = value
+
+        def forward(self, x, rng=None, tap=None, queries=None):
+            return x[:, :queries] * 0 + self.value
+
+    block = placed(EncoderBlock(Add(1.0), Add(20.0), WIDTH, "float64", layer_scale=0.5))
+    assert [name for name, _ in block.named_parameters()] == [
+        *("norm1.scale", "norm1.bias", "norm2.scale", "norm2.bias", "scale1.gamma", "scale2.gamma")
+    ]
+    x = tokens()
+    assert_allclose(block(tensor(x)).data, x + 10.5, rtol=1e-14)
+    assert_allclose(block(tensor(x), queries=3).data, x[:, :3] + 10.5, rtol=1e-14)
+
+
 def test_a_block_that_is_left_out_is_the_identity():
-    block = perturbed(EncoderBlock(WIDTH, HEADS, 10, rng(), "float64", drop_path=0.999999))
+    block = perturbed(encoder_block(drop_path=0.999999))
     x = tensor(tokens())
     assert_equal(block(x, rng()).data, x.data)
     assert not np.array_equal(block.eval()(x).data, x.data)

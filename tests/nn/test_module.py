@@ -42,6 +42,21 @@ def test_parameters_in_order_with_their_paths():
     assert tree.num_parameters() == 2 + (6 + 3) + (9 + 3) + (3 + 1)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_array_is_made_like_the_tensors(dtype):
+    tree = Tree(dtype)
+    pixels = np.arange(6, dtype="uint8").reshape(2, 3)
+    like = tree.like(pixels)
+    assert like.dtype == dtype
+    assert like.tolist() == pixels.tolist()
+    assert tree.like(like) is like
+    inner = Module()
+    inner.quiet, inner.layers = Dropout(0.5), [Dropout(0.5), Linear(2, 3, None, dtype)]  # the first has no Tensors
+    assert inner.like([1, 2]).dtype == dtype
+    with pytest.raises(ValueError, match="Dropout has no Tensors"):
+        Dropout(0.5).like(pixels)
+
+
 def test_children_by_name():
     tree = Tree()
     names = ["first", "branches.0", "branches.2", "branches.3"]

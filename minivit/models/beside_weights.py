@@ -87,7 +87,7 @@ class Beside:
             stated.compare(self.arguments, self.tables[1], config)
         for source, size in ((self.source, fields.get("image_size")), (self.preparation, self._image_size())):
             if size is not None and "image_size" not in told and size_pair(size, "image_size") != config.image_size:
-                arrays = "x".join(map(str, config.image_size))  # type: ignore[arg-type]
+                arrays = "x".join(map(str, config.image_size))
                 raise CheckpointError(
                     f"{source}: the image size is {shown(size)}, the arrays are for {arrays}; pass one (--image-size)"
                 )

@@ -1,0 +1,24 @@
+"""How deep in a ViT a parameter is, for learning rates that shrink towards the input (layer-wise decay)."""
+
+from minivit.models.config import ViTConfig
+from minivit.models.freezing import HEAD
+
+BEFORE = ("stem", "patch_embed", "class_token", "distillation_token", "register_tokens")
+POSITIONS = ("position_embedding", "row_embedding", "column_embedding")
+
+
+def layer_of(name: str, config: ViTConfig) -> int:
+    """0 for embeddings, tokens and positions, i + 1 for block i, L + 1 for the last LayerNorm and the head.
+
+    A fine-tuning learns at the rate lr * decay ** (L + 1 - layer). name: of a parameter, as in `named_parameters`.
+    Raises ValueError for a name that no ViT of `config` has. Source: BEiT (Bao et al. 2021), whose rule is MAE's too.
+    """
+    part, _, inner = name.partition(".")
+    if part in (*BEFORE, *POSITIONS):
+        return 0
+    if part in ("norm", *HEAD):
+        return config.depth + 1
+    number = inner.partition(".")[0]
+    if part != "blocks" or not number.isdecimal() or int(number) >= config.depth:
+        raise ValueError(f'layer_of: a ViT of depth {config.depth} has no parameter "{name}"')
+    return int(number) + 1
