@@ -28,6 +28,7 @@ sum = lift(ops.sum)
 mean = lift(ops.mean)
 max = lift(ops.max)
 max_pool2d = lift(ops.max_pool2d)
+avg_pool2d = lift(ops.avg_pool2d)
 var = lift(ops.var)
 
 # moving elements
@@ -40,6 +41,8 @@ rotate = lift(ops.rotate)
 concat = lift(ops.concat)
 pad = lift(ops.pad)
 broadcast_to = lift(ops.broadcast_to)
+resize = lift(ops.resize)
+roll = lift(ops.roll)
 
 # products
 matmul = lift(ops.matmul)
@@ -55,6 +58,7 @@ log_softmax = lift(ops.log_softmax)
 layer_norm = lift(ops.layer_norm)
 rms_norm = lift(ops.rms_norm)
 group_norm = lift(ops.group_norm)
+batch_norm = lift(ops.batch_norm)
 standardise = lift(ops.standardise)
 
 # nonlinearities

@@ -1,6 +1,8 @@
 """Things that own parameters: Module and the layers of a Transformer encoder."""
 
 from minivit.nn.attention import CausalAttention, CrossAttention
+from minivit.nn.batch_norm import BatchNorm
+from minivit.nn.convolution import Conv
 from minivit.nn.embedding import Embedding
 from minivit.nn.layers import (
     MLP,
@@ -18,6 +20,7 @@ from minivit.nn.rms_norm import RMSNorm
 from minivit.nn.swiglu import SwiGLU
 
 __all__ = [
-    "MLP", "CausalAttention", "CrossAttention", "DropPath", "Dropout", "Embedding", "EncoderBlock", "LayerNorm",
-    "Linear", "Module", "MultiHeadAttention", "PatchEmbed", "RMSNorm", "SwiGLU", "patchify",
+    "MLP", "BatchNorm", "CausalAttention", "Conv", "CrossAttention", "DropPath", "Dropout", "Embedding",
+    "EncoderBlock", "LayerNorm", "Linear", "Module", "MultiHeadAttention", "PatchEmbed", "RMSNorm", "SwiGLU",
+    "patchify",
 ]  # fmt: skip
