@@ -16,9 +16,11 @@ from minivit.data.folder import BAD_IMAGES, is_divided
 from minivit.data.imagenet import in_words
 from minivit.errors import DataError, shown
 from minivit.runs import folder as run_folder
+from minivit.runs.building import check_fits
+from minivit.runs.evaluation import evaluate
+from minivit.runs.numerics import worker_count
 from minivit.runs.published import load_labelled_folder
 from minivit.runs.recipes import Recipe
-from minivit.runs.trainer import check_fits, evaluate, worker_count
 
 WORST = 10  # classes in the table, unless all are asked for
 

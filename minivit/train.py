@@ -18,7 +18,8 @@ from minivit.files import expanded
 from minivit.models.families import config_class, named_fields
 from minivit.runs import folder as run_folder
 from minivit.runs import improvement, presets, recipes, transfer
-from minivit.runs.trainer import Trainer, accumulation, worker_count
+from minivit.runs.numerics import accumulation, worker_count
+from minivit.runs.trainer import Trainer
 
 FEW_IMAGES = 5000  # of a folder, with which a model that starts from nothing learns little
 

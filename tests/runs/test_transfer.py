@@ -321,8 +321,8 @@ def test_on_a_gpu_only_what_learns_is_updated(tmp_path, frozen):
     expected, _ = fine_tune(tmp_path / "numpy", freeze=frozen, ema=0.5)
     with standin_cupy.installed():
         found, trainer = fine_tune(tmp_path / "cupy", backend="cupy", freeze=frozen, ema=0.5)
-        assert trainer.device_step.flat.data.size >= trainer.model.num_parameters()
-        assert len(trainer.device_step.flat.views) == len(trainer.model.parameters())
+        assert trainer.work.flat.data.size >= trainer.model.num_parameters()
+        assert len(trainer.work.flat.views) == len(trainer.model.parameters())
         state = trainer.model.state_dict()
     before = random_model(trainer.recipe.model).state_dict()
     learning = {name for name, _ in trainer.model.named_parameters()}
