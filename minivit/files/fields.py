@@ -33,7 +33,9 @@ def from_json(record_class: type, given: Mapping[str, Any], source: str) -> dict
         raise ConfigError(f'{source}: unknown field "{unknown[0]}"{meant(unknown[0], kinds)}')
     for name, value in given.items():
         if not is_a(value, kinds[name]):
-            raise ConfigError(f"{source}: {name} is {json.dumps(value)}, expected {in_words(kinds[name])}")
+            raise ConfigError(
+                f"{source}: {name} is {json.dumps(value, default=repr)}, expected {in_words(kinds[name])}"
+            )
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
@@ -70,7 +72,7 @@ def is_a(value: Any, kind: Any) -> bool:
         return len(value) == len(kinds) and all(map(is_a, value, kinds))
     if kind in (int, float):
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-    return isinstance(value, kind)
+    return isinstance(value, typing.get_origin(kind) or kind)
 
 
 def in_words(kind: Any) -> str:
