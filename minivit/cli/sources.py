@@ -47,24 +47,12 @@ def report_left_out(dataset: Dataset) -> None:
         terminal.say(f"{dataset.name}: left out {in_words(dataset.left_out)}")
 
 
-def check_place(data: str, run: Path) -> None:
-    """Raise DataError if the data set of a run is a folder that is no longer there."""
-    name = run_folder.located(data)
-    kind, _, path = name.partition(":")
-    if kind == "folder" and not Path(path).is_dir():
-        relative = "" if name == data else f" ({data}, seen from the working folder)"
-        raise DataError(
-            f"{path}{relative}: there is no such folder, and {run} was trained on it; if the data has moved, say where "
-            "it is now: --data folder:PATH"
-        )
-
-
 def load_data_of_run(
     recipe: Recipe, split: str, run: Path, data: str | None = None, root: str | None = None
 ) -> Dataset:
     """The data set of a run, or another in its place: `data`, in the data folder `root`. Raises DataError."""
     if data is None:
-        check_place(recipe.data, run)
+        run_folder.check_place(recipe.data, run)
     name = run_folder.located(data or recipe.data)
     kind, _, path = name.partition(":")
     own = kind != "folder" or is_divided(Path(path))  # whether the data itself says what is for testing

@@ -64,6 +64,10 @@ def parser(description: str) -> Parser:
     )
     for name, (read, value, text) in OF_THE_MODEL.items():
         add(spelled(name), type=read, metavar=value, help=text)
+    add = p.add_argument_group("objective (default: classification)").add_argument
+    add("--objective", metavar="NAME", help="what is minimised: classification, or one that `minivit lineage` lists")
+    add("--set", type=setting, action="append", metavar="FIELD=VALUE", help="a field of the objective, masked=0.6")
+    add("--teacher", metavar="RUN", help="whom it learns from: a run folder, or published weights")
     for title in (recipes.LEARNING, recipes.IMAGES, recipes.KEEPING):
         add_fields(p.add_argument_group(title))
     return p
@@ -89,6 +93,14 @@ def reader(kind: Any) -> Any:
     if str in kinds:
         return part if int in kinds else None
     return kinds[0]
+
+
+def setting(text: str) -> tuple[str, str]:
+    """ "masked=0.6" as a field and its value, for argparse."""
+    name, equals, value = text.partition("=")
+    if not name or not equals or not value:
+        raise argparse.ArgumentTypeError(f'"{text}", expected FIELD=VALUE')
+    return name.replace("-", "_"), value
 
 
 def spelled(field: str) -> str:

@@ -1,5 +1,6 @@
 """Fields of records, such as a model's shape: values as their annotations say, wherever they come from."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minivit.errors import ConfigError, meant, shown
+from minivit.files.paths import parse_json
 
 
 def settle(record: Any) -> None:
@@ -37,6 +39,18 @@ def from_json(record_class: type, given: Mapping[str, Any], source: str) -> dict
                 f"{source}: {name} is {json.dumps(value, default=repr)}, expected {in_words(kinds[name])}"
             )
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
+def from_text(text: str, kind: Any) -> Any:
+    """The value of an annotated type that an option writes: 0.5, true, none, 1,2 or a name. Raises ConfigError."""
+    read: list[Any] = []
+    for written in (text.lower(), f"[{text.lower()}]"):
+        with contextlib.suppress(ValueError):
+            read.append(parse_json(("null" if written == "none" else written).encode()))
+    for value in (*read, text):
+        if is_a(value, kind):
+            return tuple(value) if isinstance(value, list) else value
+    raise ConfigError(f'"{shown(text)}", expected {in_words(kind)}')
 
 
 @functools.cache

@@ -58,6 +58,12 @@ def objective_class(name: str) -> Any:
     return getattr(importlib.import_module(f"minivit.lineage.{module}"), kind)
 
 
+def presets() -> dict[str, dict[str, Any]]:
+    """The named recipes of all systems. Imports them, so ask for it only when a name is known nowhere else."""
+    files = map(module_of, SYSTEMS)
+    return {name: fields for file in files for name, fields in getattr(file, "PRESETS", {}).items()}
+
+
 def settled(objective: Mapping[str, Any] | None, source: str = "objective") -> dict[str, Any] | None:
     """The `objective` of a recipe with every field that its class has, None for classification. Raises ConfigError,
     which names the source, for an unknown name, and for fields that do not exist or do not fit."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minivit.backend import to_numpy
-from minivit.errors import CheckpointError, quoted
+from minivit.errors import CheckpointError, DataError, quoted
 from minivit.files import expanded, locks, parse_json
 from minivit.models import ResNet, ViT, freeze
 from minivit.models.archive import read_npz, replacing, write_npz
@@ -73,6 +73,18 @@ def located(data: str) -> str:
     """The name of a data set, of a folder with its path in full, so that it can be found from everywhere."""
     kind, _, path = data.partition(":")
     return f"folder:{full_path(path)}" if kind == "folder" and path else data
+
+
+def check_place(data: str, run: Path) -> None:
+    """Raise DataError if the data set of a run is a folder that is no longer there."""
+    name = located(data)
+    kind, _, path = name.partition(":")
+    if kind == "folder" and not Path(path).is_dir():
+        relative = "" if name == data else f" ({data}, seen from the working folder)"
+        raise DataError(
+            f"{path}{relative}: there is no such folder, and {run} was trained on it; if the data has moved, say where "
+            "it is now: --data folder:PATH"
+        )
 
 
 def full_path(path: str) -> str:
