@@ -17,19 +17,3 @@ def test_without_test_data_there_is_none():
     metrics = lines((None, None), (None, None))
     assert improvement.best(metrics) is None
     assert improvement.evaluations_since(metrics) == improvement.evaluations_since([]) == 0
-
-
-def test_without_accuracy_neighbours_decide_and_without_them_the_loss():
-    def measured(*tests):
-        return [
-            {"step": k, "test_accuracy": None, "test_loss": loss, "test_knn": n} for k, (loss, n) in enumerate(tests)
-        ]
-
-    metrics = measured((1.0, 0.3), (0.5, 0.2), (0.9, 0.3))
-    assert improvement.best(metrics) is metrics[2]
-    assert improvement.judged_by(metrics) == "test_knn"
-    metrics = measured((1.0, None), (0.5, None), (0.5, None), (0.9, None))
-    assert improvement.best(metrics) is metrics[1]
-    assert (improvement.judged_by(metrics), improvement.evaluations_since(metrics)) == ("test_loss", 2)
-    assert improvement.best([{"step": 1, "test_loss": 0.5}]) == {"step": 1, "test_loss": 0.5}
-    assert improvement.judged_by([*metrics, {"step": 9, "test_loss": 1.0, "test_accuracy": 0.1}]) == "test_accuracy"
