@@ -96,7 +96,16 @@ def full_path(path: str) -> str:
 def placed(recipe: Recipe) -> Recipe:
     """The recipe with every path in it in full."""
     root, source = (path and full_path(path) for path in (recipe.data_root, recipe.init_from))
-    return dataclasses.replace(recipe, data=located(recipe.data), data_root=root, init_from=source)
+    objective = recipe.objective
+    if objective and objective.get("teacher"):
+        objective = {**objective, "teacher": full_path(objective["teacher"])}
+    places: dict[str, Any] = {
+        "data": located(recipe.data),
+        "data_root": root,
+        "init_from": source,
+        "objective": objective,
+    }
+    return dataclasses.replace(recipe, **places)
 
 
 def short_name(data: str) -> str:

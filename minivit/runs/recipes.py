@@ -179,6 +179,11 @@ class Recipe:
         return "float64" if self.precision == "float64" else "float32"
 
     @property
+    def minimised(self) -> str:
+        """What curves call the loss: "softmax" or "sigmoid", or the name of another objective."""
+        return self.objective["name"] if self.objective else self.loss
+
+    @property
     def augment(self) -> Augment:
         """The transform of training images."""
         return Augment(

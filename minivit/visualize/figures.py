@@ -106,14 +106,16 @@ def draw_curves(subject: Subject) -> Iterator[Drawing]:
     if not metrics:
         raise ConfigError("the run has not been evaluated yet")
     title = f"{subject.name}, {metrics[-1]['step']} steps"
-    yield "curves.png", partial(plots.learning_curves, metrics, title, loss=subject.recipe.loss)
+    yield "curves.png", partial(plots.learning_curves, metrics, title, loss=subject.recipe.minimised)
 
 
 def draw_confusion(subject: Subject) -> Iterator[Drawing]:
     """True against predicted classes over the whole test data."""
-    data, size = subject.test_data, max(1, 8 * PIECE_TOKENS // subject.model.config.num_tokens)
+    if not subject.model.config.num_classes:
+        raise ConfigError("the model is an encoder without a head: it names no classes")
     if not subject.classes:
         raise ConfigError("the classes of the model have no names: --classes takes a file of them")
+    data, size = subject.test_data, max(1, 8 * PIECE_TOKENS // subject.model.config.num_tokens)
     if data.classes != subject.classes:
         raise ConfigError(f"{data.name} has other classes than the model")
     counts = np.zeros((len(subject.classes),) * 2, np.int64)
