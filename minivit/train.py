@@ -16,6 +16,7 @@ from minivit.errors import CheckpointError, ConfigError, quoted
 from minivit.files import expanded
 from minivit.runs import folder as run_folder
 from minivit.runs import transfer
+from minivit.runs.numerics import accumulation, worker_count
 from minivit.runs.plan import length, plan, same_kind, splits
 from minivit.runs.recipes import Recipe
 from minivit.runs.trainer import Trainer
@@ -80,6 +81,11 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
     look_at(recipe, *data)
     start = transfer.start(planned.source, recipe, planned.train.classes) if planned.source else None
     trainer = Trainer(run_folder.placed(recipe), *data, folder, start.model if start else None)
+    tokens = trainer.objective.tokens  # how a batch is cut is written down, because one cut otherwise rounds otherwise
+    recipe = dataclasses.replace(
+        recipe, workers=worker_count(recipe, tokens=tokens), accumulate=accumulation(recipe, tokens)
+    )
+    trainer.recipe = run_folder.placed(recipe)
     if folder:
         run_folder.create(folder, recipe)
     else:

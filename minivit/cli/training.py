@@ -52,12 +52,13 @@ def train(trainer: Trainer) -> int:
 def announce(trainer: Trainer) -> None:
     """Print what the run learns from, and what learns."""
     recipe, model = trainer.recipe, trainer.recipe.model
-    learning = trainer.model.num_parameters()
-    frozen = sum(tensor.size for _, tensor in trainer.model.named_tensors()) - learning
+    learning = trainer.objective.num_parameters()
+    frozen = sum(tensor.size for _, tensor in trainer.objective.named_tensors()) - learning
+    task = f"objective {recipe.objective['name']}" if recipe.objective else f"{len(trainer.train_data.classes)} classes"
     print(
         f"{shown(recipe.data, MAX_MESSAGE)}: "
         f"{readable(trainer.train_data)} training and {readable(trainer.test_data)} {split_of(trainer)} images, "
-        f"{len(trainer.train_data.classes)} classes, {'x'.join(map(str, model.image_size))}x{model.channels}\n"
+        f"{task}, {'x'.join(map(str, model.image_size))}x{model.channels}\n"
         f"{model.description}, "
         f"{learning:,} parameters{f' and {frozen:,} frozen' if frozen else ''}; {recipe.backend}, {recipe.precision}, "
         f"{recipe.workers} worker{'s' if recipe.workers != 1 else ''}\n"
@@ -79,7 +80,8 @@ def praise(trainer: Trainer) -> None:
 
 def measured(line: dict[str, Any]) -> str:
     """What an evaluation is judged by."""
-    return f"{line['test_accuracy']:.2%}"
+    share = improvement.accuracy(line)
+    return f"loss {line['test_loss']:.4f}" if share is None else f"{share:.2%}"
 
 
 def split_of(trainer: Trainer) -> str:

@@ -12,6 +12,11 @@ What a run can minimise beside classification is named in `OBJECTIVES`. The clas
 
 Its file may have PRESETS, name -> fields of Recipe, and HOW, name -> function(objective, data, recipe) -> lines of
 text, which `evaluate RUN --how NAME` prints.
+
+Each file of an objective has `tiny(dtype="float32") -> tuple[Objective, Dataset]` for the tests that all objectives
+share (tests/lineage/test_contract.py): the objective in small, in training mode, with parameters of that dtype and
+dropout or drop path above 0, and a data set of at least 12 examples that has its `columns`. Everything in both comes
+from fixed seeds, so two calls give equal ones; the objective is built for 6 steps in all.
 """
 
 import dataclasses
@@ -64,6 +69,12 @@ def presets() -> dict[str, dict[str, Any]]:
     return {name: fields for file in files for name, fields in getattr(file, "PRESETS", {}).items()}
 
 
+def ways(name: str) -> dict[str, Any]:
+    """What `evaluate --how` can do with a run of an objective, by name: functions of its file."""
+    found: dict[str, Any] = getattr(importlib.import_module(objective_class(name).__module__), "HOW", {})
+    return found
+
+
 def settled(objective: Mapping[str, Any] | None, source: str = "objective") -> dict[str, Any] | None:
     """The `objective` of a recipe with every field that its class has, None for classification. Raises ConfigError,
     which names the source, for an unknown name, and for fields that do not exist or do not fit."""
@@ -110,7 +121,7 @@ class Given:
 def build(recipe: Any, given: Given) -> Objective:
     """What a run minimises, as its Recipe says."""
     if recipe.objective is None:
-        return Classification(given.encoder(), recipe.loss, recipe.label_smoothing)
+        return Classification(given.encoder(), recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
     fields = dict(recipe.objective)
     kind = objective_class(fields.pop("name"))
     built: Objective = kind.build(kind.Config(**fields), given)

@@ -15,7 +15,6 @@ from minivit.models.whereabouts import weights_file
 from minivit.runs import folder as run_folder
 from minivit.runs import presets, recipes, transfer
 from minivit.runs.recipes import OF_CLASSIFICATION, Recipe
-from minivit.runs.trainer import accumulation, worker_count
 from minivit.runs.transfer import Source
 
 LARGEST_BATCH = 512  # the paper's, of fine-tuning
@@ -80,10 +79,9 @@ def plan(
     if source:
         choices = _scaled(choices, len(train))
 
-    # 4. The Recipe. How a batch is cut is written down, because a batch cut otherwise rounds otherwise.
+    # 4. The Recipe.
     recipe = recipes.complete(choices, train)
     check_columns(recipe, train)
-    recipe = dataclasses.replace(recipe, workers=worker_count(recipe), accumulate=accumulation(recipe))
     return Plan(recipe, source, train, test, name)
 
 

@@ -178,6 +178,10 @@ class Recipe:
         """Of the parameters: in mixed precision float32."""
         return "float64" if self.precision == "float64" else "float32"
 
+    def total_steps(self, images: int) -> int:
+        """Updates of the whole run, on so many training images."""
+        return self.steps or max(1, round(self.epochs * (images // self.batch_size or 1)))
+
     @property
     def minimised(self) -> str:
         """What curves call the loss: "softmax" or "sigmoid", or the name of another objective."""

@@ -15,7 +15,8 @@ from minivit.data.imagenet import in_words
 from minivit.errors import ConfigError
 from minivit.models import inside
 from minivit.runs import folder as run_folder
-from minivit.runs.trainer import loader_threads, training_loss
+from minivit.runs.numerics import loader_threads
+from minivit.update.objective import Classification
 from minivit.visualize.subject import Subject, predicted
 
 IMAGES_IN_A_ROW = 8  # most images in one figure of rollouts
@@ -133,7 +134,8 @@ def draw_graph(subject: Subject) -> Iterator[Drawing]:
     output = model.train()(images, rng=np.random.default_rng(0))
     model.eval()
     labels = np.zeros(GRAPH_IMAGES, np.int64)
-    loss = training_loss(subject.recipe)(output, labels) if config.num_classes else output.mean()
+    task = Classification(model, subject.recipe.loss)
+    loss = task.loss((output,), {"labels": labels}) if config.num_classes else output.mean()
     title = f"{subject.name}: the computation graph of a step on {GRAPH_IMAGES} images"
     yield "graph.svg", partial(plots.computation_graph, loss, title)
 

@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(tiny_run, tra
     )
     assert command("train", "--config", tiny_run / "config.json", "--out", "other", "--seed", 1).status == 0
     a, b = (read_npz(Path(run) / "checkpoint.npz") for run in (tiny_run, "other"))
-    assert not np.array_equal(a["model/head.weight"], b["model/head.weight"])
+    assert not np.array_equal(a["objective/model.head.weight"], b["objective/model.head.weight"])
 
 
 def test_a_config_can_be_changed_by_options(tiny_run, command):
@@ -103,7 +103,7 @@ def test_a_config_can_be_changed_by_options(tiny_run, command):
     old, new = run_folder.read_recipe(tiny_run), run_folder.read_recipe(Path("b"))
     assert (new.steps, new.lr, new.model.width, new.clip_norm, new.loss) == (2, 0.5, 12, 0, "sigmoid")
     assert (new.model.depth, new.mixup, new.limit) == (old.model.depth, old.mixup, old.limit)
-    assert read_npz(Path("b/checkpoint.npz"))["model/head.weight"].dtype == np.float64
+    assert read_npz(Path("b/checkpoint.npz"))["objective/model.head.weight"].dtype == np.float64
 
 
 def test_epochs_replace_the_steps_of_a_config(tiny_run, command):

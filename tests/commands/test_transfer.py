@@ -83,11 +83,11 @@ def test_the_first_step_starts_from_the_weights(colour, pets, command):
     a, b, c = (read_npz(Path(name) / "checkpoint.npz") for name in "abc")
     for method, state in (("align_corners", a), ("bicubic", b)):
         expected = resize_posemb(source["position_embedding"], (2, 2), (3, 3), 1, method)
-        np.testing.assert_array_equal(state["model/position_embedding"], expected)
-    assert abs(c["model/position_embedding"] - a["model/position_embedding"]).max() > 0.01
+        np.testing.assert_array_equal(state["objective/model.position_embedding"], expected)
+    assert abs(c["objective/model.position_embedding"] - a["objective/model.position_embedding"]).max() > 0.01
     for name in ("blocks.1.mlp.out.weight", "patch_embed.projection.weight", "norm.scale"):
         for state in (a, b, c):
-            np.testing.assert_array_equal(state[f"model/{name}"], source[name])
+            np.testing.assert_array_equal(state[f"objective/model.{name}"], source[name])
 
 
 @pytest.mark.parametrize("part", ["backbone", 1])
