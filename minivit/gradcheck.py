@@ -13,7 +13,8 @@ import numpy as np
 
 from minivit.backend import Array, is_array, to_numpy
 from minivit.backend.arrays import asarray_like
-from minivit.tensor import Tensor, grad, no_grad, unbroadcast
+from minivit.backward import unbroadcast
+from minivit.tensor import Tensor, grad, no_grad
 
 
 class GradientError(AssertionError):

@@ -1,8 +1,7 @@
-"""Tensor and the tape: arrays that remember how they were made, so that derivatives can be pulled back through them.
+"""Tensor: arrays that remember how they were made, so that derivatives can be pulled back through them.
 
 `lift(op)` turns an op on arrays, `(y, vjp)`, into a function of Tensors. When an input wants a gradient, the output
-gets a `Node`: the vjp, and links to the nodes of the inputs. Links only point from later to earlier, so the graph is
-acyclic and plain reference counting frees it. `grad` walks the nodes from the loss backwards, newest first.
+gets a `Node`: the vjp, and links to the nodes of the inputs. `grad` walks the nodes from the loss backwards.
 
 State that is not in the graph (grad mode, watchers) is a context variable, so every thread has its own.
 """
@@ -10,8 +9,6 @@ State that is not in the graph (grad mode, watchers) is a context variable, so e
 import contextlib
 import functools
 import inspect
-import itertools
-import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -19,51 +16,17 @@ from typing import Any
 import numpy as np
 
 from minivit import ops
-from minivit.backend import Array, is_array, xp_of
-from minivit.backend.kernels import find
-from minivit.backend.precision import products, rounded
-from minivit.ops.closure import captured_arrays
-from minivit.ops.closure import closure_values as closure_values
+from minivit.backend import Array, is_array
+from minivit.backend.kernels import chosen
+from minivit.backward import Cotangents, Node, first_cotangent, pull_back, reachable
+from minivit.backward import unbroadcast as unbroadcast
 from minivit.ops.signature import array_parameters, explain
 from minivit.protocol import TensorProtocol, owned, tensor_list, unpacked
+from minivit.tape import closure_values as closure_values
+from minivit.tape import tape as tape
 
 _GRAD_ENABLED: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 _WATCHER: ContextVar[Callable | None] = ContextVar("watcher", default=None)
-_ORDER = operator.attrgetter("order")
-_CLOCK = itertools.count()  # numbers the nodes of all threads in the order they were made
-
-
-class Node:
-    """One application of an op on the tape.
-
-    op: its name; inputs: for each array argument the Node or leaf Tensor it came from, or None if no gradient is
-    wanted; input_shapes, output_shape; saved: the arrays its vjp keeps, by name; saved_bytes: their size.
-    """
-
-    __slots__ = ("input_dtypes", "input_shapes", "inputs", "op", "order", "output_shape", "vjp")
-
-    def __init__(self, op: str, vjp: Callable, inputs: Sequence[Any], values: Sequence[Any], output: Array):
-        self.op = op
-        self.vjp: Callable | None = vjp
-        self.inputs = inputs
-        self.input_shapes = tuple([getattr(value, "shape", ()) for value in values])  # faster than of a generator
-        self.input_dtypes = [getattr(value, "dtype", None) for value in values]
-        self.output_shape = output.shape
-        self.order = next(_CLOCK)
-
-    @property
-    def saved(self) -> dict[str, Array]:
-        """The arrays that the vjp captured, by the name they have in the op; empty once released."""
-        return {} if self.vjp is None else captured_arrays(self.vjp)
-
-    @property
-    def saved_bytes(self) -> int:
-        """Bytes of the saved arrays; a view counts as its own size, and an array saved twice counts twice."""
-        return sum(array.nbytes for array in self.saved.values())
-
-    def __repr__(self) -> str:
-        shapes = ", ".join(map(str, self.input_shapes))
-        return f"{self.op}({shapes}) -> {self.output_shape}"
 
 
 class Tensor(TensorProtocol):
@@ -107,7 +70,7 @@ class Tensor(TensorProtocol):
         """
         if not self.requires_grad:
             raise RuntimeError("backward: nothing was recorded: no input requires a gradient, or no_grad was on")
-        leaves = [node for node in _reachable(self) if isinstance(node, Tensor)]
+        leaves = [node for node in reachable(self) if isinstance(node, Tensor)]
         for leaf, gradient in zip(leaves, grad(self, leaves, g), strict=True):
             leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
 
@@ -207,12 +170,8 @@ def lift(op: Callable) -> Callable:
         values = [a.data if isinstance(a, Tensor) else a.item() if isinstance(a, np.generic) else a for a in inputs]
         links = [(a.node or a) if isinstance(a, Tensor) and a.requires_grad else None for a in inputs]
         recording = _GRAD_ENABLED.get() and True in [link is not None for link in links]
-        kernel, definition = find(name, type(values[0]), recording), op
-        if products() == "bf16" and type(values[0]) is np.ndarray:
-            kernel, definition = kernel and rounded(name, kernel), rounded(name, op)
         try:
-            result = kernel(*values, *others, **params) if kernel else NotImplemented
-            y, vjp = definition(*values, *others, **params) if result is NotImplemented else result
+            y, vjp = chosen(name, op, values, recording)(*values, *others, **params)
         except (ValueError, TypeError, IndexError, AttributeError) as error:
             # not type(error): a subclass may be made from other things than a message
             kind = next(k for k in (ValueError, TypeError, IndexError, AttributeError) if isinstance(error, k))
@@ -247,155 +206,12 @@ def grad(loss: Tensor, tensors: Iterable[Tensor], g: Array | None = None) -> lis
         if not tensor.requires_grad:
             raise ValueError(f"grad: tensor {tensor.name or i} {tensor.shape} was made without requires_grad=True")
     wanted = {id(tensor.node or tensor) for tensor in tensors}
-    cotangents = _Cotangents()
+    cotangents = Cotangents()
     cotangents.add(loss.node or loss, first_cotangent(loss, g))
-    for node in _reachable(loss):
+    for node in reachable(loss):
         if isinstance(node, Node) and node in cotangents:
-            _pull_back(node, cotangents, keep=id(node) in wanted)
+            pull_back(node, cotangents, keep=id(node) in wanted)
     return [cotangents.take(t.node or t, t.data) for t in tensors]
-
-
-def _pull_back(node: Node, cotangents: "_Cotangents", keep: bool) -> None:
-    """Run one vjp and hand its gradients to the node's inputs."""
-    vjp = node.vjp
-    if vjp is None:
-        raise RuntimeError(f"{node}: its saved arrays were released by an earlier backward pass; run the forward again")
-    g = cotangents.get(node, keep)
-    first = node.inputs[0]
-    if (
-        first is not None and first in cotangents and getattr(vjp, "adds_residual", False)
-    ):  # a kernel that saves the addition below
-        gradients = vjp(g, cotangents.get(first, keep=False))
-    else:
-        gradients = vjp(g)
-    node.vjp = None
-    fitted = fit_gradients(node, gradients)
-    for link, d in zip(node.inputs, fitted, strict=True):
-        if link is None:
-            continue
-        # Whether an array is shared matters only where it may be written to, or handed out.
-        ours = (link in cotangents or isinstance(link, Tensor)) and not _is_shared(d, g, vjp, gradients)
-        cotangents.add(link, d, ours)
-
-
-def first_cotangent(loss: Tensor, g: Array | None, caller: str = "grad") -> Array:
-    """Where the backward pass begins: `g`, or 1 for a loss of one element. Raises ValueError for any other shape."""
-    if g is None:
-        if loss.size != 1:
-            raise ValueError(f"{caller}: loss has shape {loss.shape}; pass g, a cotangent of that shape")
-        g = xp_of(loss.data).ones(loss.shape, dtype=loss.dtype)
-    g = xp_of(loss.data).asarray(g)
-    if g.shape != loss.shape:
-        raise ValueError(f"{caller}: the cotangent g has shape {g.shape}, the loss {loss.shape}")
-    return g
-
-
-def fit_gradients(node: Node, gradients: Sequence[Any]) -> list[Any]:
-    """What a vjp returned, for each argument in its shape and dtype; None where no gradient is wanted.
-
-    Raises ValueError for a gradient that is missing or whose shape does not broadcast from its argument's.
-    """
-    if len(gradients) != len(node.inputs):
-        extra = gradients[len(node.inputs) :]  # None for each optional argument that was left out
-        if len(gradients) < len(node.inputs) or any(d is not None for d in extra):
-            raise ValueError(f"{node}: its vjp returned {len(gradients)} gradients for {len(node.inputs)} arguments")
-    fitted: list[Any] = [None] * len(node.inputs)
-    for i, link in enumerate(node.inputs):
-        if link is None:
-            continue
-        d = gradients[i]
-        if d is None:
-            raise ValueError(f"{node}: argument {i} has no gradient, but one was asked for")
-        shape, dtype = node.input_shapes[i], node.input_dtypes[i]
-        if type(d) is not np.ndarray or d.shape != shape:
-            d = unbroadcast(d, shape)
-            if d.shape != shape:
-                raise ValueError(f"{node}: gradient {i} has shape {gradients[i].shape}, its argument {shape}")
-        fitted[i] = d if d.dtype == dtype else d.astype(dtype)
-    return fitted
-
-
-def _is_shared(d: Array, g: Array, vjp: Callable, gradients: Sequence[Array | None]) -> bool:
-    """Whether a gradient is a view, the cotangent, an array that the vjp captured, or serves two arguments."""
-    if d.base is not None or d is g or sum(x is d or getattr(x, "base", None) is d for x in gradients) > 1:
-        return True
-    for cell in getattr(vjp, "__closure__", None) or ():
-        with contextlib.suppress(ValueError):  # a variable that was never assigned
-            if cell.cell_contents is d:
-                return True
-    return False
-
-
-class _Cotangents:
-    """Gradients on their way back, by node, each with whether it is ours: shared with nobody, free to be added into.
-
-    An op may return its cotangent itself, or a view of it, an array its vjp captured, or one array for two arguments
-    (add returns `g, g`). Such an array is never written to, and a leaf gets a copy of it.
-    """
-
-    def __init__(self) -> None:
-        self._sums: dict[int, tuple[Array, bool]] = {}
-
-    def __contains__(self, node: "Node | Tensor") -> bool:
-        return id(node) in self._sums
-
-    def add(self, node: "Node | Tensor", d: Array, ours: bool = False) -> None:
-        if id(node) not in self._sums:
-            self._sums[id(node)] = d, ours
-            return
-        total, total_is_ours = self._sums[id(node)]
-        if total_is_ours:
-            total += d
-        elif ours:
-            d += total
-            self._sums[id(node)] = d, True
-        else:
-            self._sums[id(node)] = xp_of(total).asarray(total + d), True
-
-    def get(self, node: "Node | Tensor", keep: bool) -> Array:
-        return self._sums[id(node)][0] if keep else self._sums.pop(id(node))[0]
-
-    def take(self, node: "Node | Tensor", like: Array) -> Array:
-        """The finished gradient, shared with nobody."""
-        if id(node) not in self._sums:
-            return xp_of(like).zeros_like(like)
-        total, ours = self._sums[id(node)]
-        if not ours:
-            total = total.copy()
-        self._sums[id(node)] = total, False  # the same tensor asked for twice gets a second array
-        return total
-
-
-def unbroadcast(d: Array, shape: tuple[int, ...]) -> Array:
-    """Sum `d` over the axes along which an argument of `shape` was stretched: the adjoint of broadcasting."""
-    if not is_array(d):
-        d = np.asarray(d)
-    if d.shape == shape:
-        return d
-    if d.ndim > len(shape):
-        d = d.sum(axis=tuple(range(d.ndim - len(shape))))
-    stretched = tuple(a for a, (n, m) in enumerate(zip(d.shape, shape, strict=False)) if m == 1 and n != 1)
-    return xp_of(d).asarray(d.sum(axis=stretched, keepdims=True) if stretched else d)
-
-
-def _reachable(loss: Tensor) -> "list[Node | Tensor]":
-    """Everything `loss` was made from: nodes, newest first (each after all that used it), then leaves. Iterative."""
-    nodes: dict[int, Node] = {}
-    leaves: dict[int, Tensor] = {}
-    stack: list[Node | Tensor] = [loss.node or loss]
-    while stack:
-        link = stack.pop()
-        if isinstance(link, Tensor):
-            leaves[id(link)] = link
-        elif id(link) not in nodes:
-            nodes[id(link)] = link
-            stack += [parent for parent in link.inputs if parent is not None]
-    return [*sorted(nodes.values(), key=_ORDER, reverse=True), *leaves.values()]
-
-
-def tape(loss: Tensor) -> list[Node]:
-    """The nodes that made `loss`, oldest first: the forward pass, to read, draw or step through."""
-    return [node for node in reversed(_reachable(loss)) if isinstance(node, Node)]
 
 
 @contextlib.contextmanager

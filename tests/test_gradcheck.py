@@ -255,13 +255,13 @@ def test_a_missing_unbroadcast_is_found(monkeypatch):
 
     check_gradients(scaled, X, SCALE)
     wrong = lambda d, shape: d[(0,) * (d.ndim - len(shape))]
-    monkeypatch.setattr("minivit.tensor.unbroadcast", wrong)
+    monkeypatch.setattr("minivit.backward.unbroadcast", wrong)
     with pytest.raises(GradientError, match=r"scaled: gradient of argument 1 \(4,\) is wrong"):
         check_gradients(scaled, X, SCALE)
 
 
 def test_no_unbroadcast_at_all_is_found(monkeypatch):
-    monkeypatch.setattr("minivit.tensor.unbroadcast", lambda d, shape: d)
+    monkeypatch.setattr("minivit.backward.unbroadcast", lambda d, shape: d)
     with pytest.raises(ValueError, match=r"mul.*: gradient 1 has shape \(3, 4\), its argument \(4,\)"):
         check_gradients(lambda x, scale: x * scale, X, SCALE)
 

@@ -3,21 +3,73 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from PIL import Image
 
+import minivit
 from minivit import train
+from minivit.backend import kernels
+from minivit.data import load
+from minivit.models import ViT, ViTConfig
+from minivit.optim import AdamW, warmup_cosine
+from minivit.runs.presets import PRESETS
+from minivit.tensor import Tensor
+from minivit.update.step import step
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+READING = README.partition("## Reading one training step")[2].partition("\n## ")[0]
+PATH = re.findall(r"^\d+\. \[`(minivit/[\w/]+\.py)`\]", READING, flags=re.M)
+
+
 def test_the_reading_path_of_one_step_is_under_1800_lines():
-    path = re.findall(r"^\d+\. \[`(minivit/[\w/]+\.py)`\]", README, flags=re.M)
-    assert len(path) > 10
-    assert sum((ROOT / file).read_text(encoding="utf-8").count("\n") for file in path) < 1800
+    assert len(PATH) > 10
+    assert sum((ROOT / file).read_text(encoding="utf-8").count("\n") for file in PATH) < 1800
+
+
+def files_that_run(function: Callable[[], object]) -> set[str]:
+    """The files of minivit of which a function runs while the given one does, in this thread."""
+    package, found = Path(minivit.__file__).parent, set()
+
+    def look(frame: FrameType, event: str, argument: object) -> None:
+        file = Path(frame.f_code.co_filename)
+        if event == "call" and file.is_relative_to(package):
+            found.add(file.relative_to(package.parent).as_posix())
+
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return found
+
+
+@pytest.mark.parametrize("mode", ["reference", "fused"])
+def test_every_file_that_a_step_runs_is_on_the_path_or_named_below_it(mode):
+    data, config = load("digits"), PRESETS["digits"]["model"]
+    model = ViT(ViTConfig(**config, image_size=8, channels=1, num_classes=10, drop_path=0.1))
+    optimizer = AdamW(model.named_parameters(), warmup_cosine(1e-3, 10))
+    images, labels = data.images[:8].astype("float32"), data.labels[:8]
+    with kernels(mode):
+        ran = files_that_run(lambda: step(model, optimizer, images, labels, clip_norm=1.0))
+    named = set(re.findall(r"\[`(minivit/[\w/]+\.py)`\]", READING))
+    assert ran <= named
+    called_at_import = {"minivit/functional.py"}
+    if mode == "reference":
+        assert set(PATH) - called_at_import <= ran
+
+
+def test_the_files_that_run_are_found():
+    x = Tensor(1.0)
+    assert {"minivit/tensor.py", "minivit/ops/arithmetic.py"} <= files_that_run(lambda: x + x)
+    assert files_that_run(lambda: None) == set()
 
 
 def test_the_softmax_shown_is_the_softmax_that_runs():

@@ -2,17 +2,22 @@
 
 import warnings
 
-from minivit.backend import numpy_convolution, numpy_kernels  # noqa: F401  (registers the CPU kernels)
+from minivit.backend import (  # noqa: F401  (each registers CPU kernels)
+    numpy_attend,
+    numpy_convolution,
+    numpy_gather,
+    numpy_kernels,
+    numpy_rms_norm,
+)
 from minivit.backend.arrays import (
     Array,
-    asarray,
-    get_namespace,
     is_array,
     register_array_type,
     to_numpy,
     xp_of,
 )
 from minivit.backend.blas import FALSE_ALARM
+from minivit.backend.devices import asarray, get_namespace
 from minivit.backend.kernels import kernels
 
 # Flags of products made in here are not believed; minivit.update.not_finite finds true NaN and infinity.

@@ -1,7 +1,7 @@
-"""Arrays and devices: which library an array belongs to, and moving data between NumPy and CuPy.
+"""Arrays: which library an array belongs to, and moving data between NumPy and CuPy.
 
 Every function of minivit reads the array library from the arrays it is given (`xp_of`), never from a global
-setting, so one process can use both. Data crosses between devices only in `asarray` and `to_numpy`.
+setting, so one process can use both. Data crosses between devices only in `devices.asarray` and `to_numpy`.
 """
 
 import importlib
@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from minivit.errors import BackendError
-
 Array = Any  # a numpy.ndarray or a cupy.ndarray; neither library offers a type that covers both
 
 _NAMESPACES: dict[type, Any] = {np.ndarray: np}
@@ -21,6 +19,11 @@ _NAMESPACES: dict[type, Any] = {np.ndarray: np}
 def register_array_type(array_type: type, namespace: Any) -> None:
     """Make `xp_of` answer `namespace` for arrays of `array_type` (how CuPy and test doubles join)."""
     _NAMESPACES[array_type] = namespace
+
+
+def is_registered(array_type: type) -> bool:
+    """Whether `register_array_type` was told of arrays of `array_type`."""
+    return array_type in _NAMESPACES
 
 
 def xp_of(x: Array) -> Any:
@@ -35,61 +38,6 @@ def xp_of(x: Array) -> Any:
 def is_array(x: Any) -> bool:
     """True for arrays of a known library; False for Python and NumPy scalars, lists and None."""
     return type(x) in _NAMESPACES or isinstance(x, tuple(_NAMESPACES)) or type(x).__module__.startswith("cupy")
-
-
-def get_namespace(backend: str) -> Any:
-    """The array library called `backend`: "numpy", "cupy" (never falls back), or "auto" (CuPy if it works).
-
-    Raises BackendError, in one line, for an unknown name or a CuPy that cannot be used.
-    """
-    if backend == "numpy":
-        return np
-    if backend == "cupy":
-        return _load_cupy()
-    if backend == "auto":
-        try:
-            return _load_cupy()
-        except BackendError:
-            return np
-    raise BackendError(f'unknown backend "{backend}": choose numpy, cupy or auto')
-
-
-def _load_cupy() -> Any:
-    try:
-        cupy = importlib.import_module("cupy")
-    except ImportError as error:
-        raise BackendError(
-            "backend cupy: CuPy is not installed; install it for your CUDA version with "
-            f"`{cupy_command(13)}` (or cuda12x), or use --backend numpy"
-        ) from error
-    except Exception as error:  # built for another NumPy, for instance
-        raise BackendError(f"backend cupy: CuPy is broken ({first_line(error)}); use --backend numpy") from error
-    if cupy.ndarray not in _NAMESPACES:
-        _try_out(cupy)
-        register_array_type(cupy.ndarray, cupy)
-        importlib.import_module("minivit.backend.cupy_kernels").register(cupy)
-    return cupy
-
-
-def _try_out(cupy: Any) -> None:
-    """Raise BackendError for a CuPy that is too old, without a GPU, or without what it compiles kernels with."""
-    try:
-        if cupy.cuda.runtime.getDeviceCount() < 1:
-            raise RuntimeError("no CUDA device is visible")
-    except Exception as error:
-        raise BackendError(f"backend cupy: no GPU can be used ({first_line(error)}); use --backend numpy") from error
-    command = cupy_command(cupy.cuda.runtime.runtimeGetVersion() // 1000)
-    if version_numbers(cupy.__version__) < CUPY:
-        raise BackendError(
-            f"backend cupy: CuPy {cupy.__version__} is too old, {CUPY[0]}: `{command}`; or use --backend numpy"
-        )
-    try:
-        cupy.arange(2)  # a kernel that needs CUDA's compiler and headers
-    except Exception as error:
-        raise BackendError(
-            f"backend cupy: no kernel runs on the GPU ({first_line(error)}); if CUDA lacks a part: `{command}`; "
-            "or use --backend numpy"
-        ) from error
 
 
 CUPY, NUMPY = (14,), (2, 1, 2)  # the first CuPy with bfloat16, and the first NumPy with which it has it
@@ -115,15 +63,15 @@ def first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
 
 
-def asarray(x: Any, backend: str = "numpy", dtype: Any = None) -> Array:
-    """`x` (an array of any library, a list, a number) as an array of `backend`; copies only if it must."""
-    xp = get_namespace(backend)
-    return np.asarray(to_numpy(x), dtype=dtype) if xp is np else xp.asarray(x, dtype=dtype)
-
-
 def to_numpy(x: Any) -> np.ndarray:
     """`x` as a NumPy array: itself if it is one, else copied from its device."""
     return x.get() if hasattr(x, "get") and is_array(x) else np.asarray(x)
+
+
+def stretches(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether an array of `shape` broadcasts to `target`."""
+    last = target[max(0, len(target) - len(shape)) :]
+    return len(shape) <= len(target) and all(n in (1, m) for n, m in zip(shape, last, strict=True))
 
 
 def asarray_like(x: Any, like: Array) -> Array:

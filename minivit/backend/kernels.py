@@ -1,15 +1,21 @@
 """The table of faster kernels: (op name, array type, vjp wanted) -> a function with exactly the op's contract.
 
 The op in `minivit.ops` stays the only definition of the mathematics; a kernel is a second, faster function with the
-same arguments and the same `(y, vjp)` result, and one conformance test holds each to its op. `tensor.lift` looks
-the table up at every call, so registering a kernel is all it takes to use it. A kernel that cannot handle some
+same arguments and the same `(y, vjp)` result, and one conformance test holds each to its op. `tensor.lift` asks
+`chosen` at every call, so registering a kernel is all it takes to use it. A kernel that cannot handle some
 arguments returns NotImplemented for them, and the op runs instead. Where no derivative will be asked for (inference),
 a kernel registered with vjp=False is preferred: it keeps nothing and returns `(y, None)`.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from minivit.backend.precision import NARROW, products, rounded
 
 _TABLE: dict[tuple[str, type, bool], Callable] = {}
 _MODE: ContextVar[str] = ContextVar("kernels", default="fused")
@@ -34,6 +40,21 @@ def find(op_name: str, array_type: type, vjp: bool = True) -> Callable | None:
         return None
     kernel = _TABLE.get((op_name, array_type, vjp))
     return kernel if kernel or vjp else _TABLE.get((op_name, array_type, True))
+
+
+def chosen(op_name: str, op: Callable, values: Sequence[Any], recording: bool) -> Callable:
+    """What to call in the place of `op` for arrays `values`: the table's kernel, which leaves to the op what it cannot
+    handle, or the op. In bf16 both round as `precision` says. recording: whether a derivative will be asked for."""
+    array_type = type(values[0] if values else None)
+    kernel = find(op_name, array_type, recording)
+    if op_name in NARROW and array_type is np.ndarray and products() == "bf16":
+        kernel, op = kernel and rounded(op_name, kernel), rounded(op_name, op)
+    return functools.partial(_kernel_or_op, kernel, op) if kernel else op
+
+
+def _kernel_or_op(kernel: Callable, op: Callable, *args: Any, **params: Any) -> Any:
+    result = kernel(*args, **params)
+    return op(*args, **params) if result is NotImplemented else result
 
 
 def registered() -> dict[tuple[str, type, bool], Callable]:

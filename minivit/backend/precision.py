@@ -31,6 +31,7 @@ NARROW: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "linear_gelu": ((0, 1), (0,)),
     "matmul": ((0, 1), (0, 1)),
     "attention": ((0,), (0,)),
+    "attend": ((0, 1, 2), (0, 1, 2)),
     "gelu": ((0,), (0,)),
     "layer_norm": ((), ()),
 }
@@ -69,9 +70,7 @@ def results_are_wide() -> bool:
 
 
 def rounded(op_name: str, function: Callable) -> Callable:
-    """`function`, an op or kernel on NumPy arrays, as it would work in bf16; itself if it is none of `NARROW`."""
-    if op_name not in NARROW:
-        return function
+    """`function`, one of `NARROW` or a kernel of it on NumPy arrays, as it would work in bf16."""
     inputs, gradients = NARROW[op_name]
     wide = op_name == "linear" and results_are_wide()
     inputs = inputs[:2] if wide else inputs
@@ -137,3 +136,8 @@ def bfloat16() -> np.dtype:
 def narrow(x: Array) -> Array:
     """A CuPy array in the type in which products are computed here and now: float32 as bfloat16 if that is "bf16"."""
     return x.astype(bfloat16()) if products() == "bf16" and x.dtype == "float32" else x
+
+
+def widened(x: Array) -> Array:
+    """`x`, or a float32 copy if it is of bfloat16: for an op that takes what comes and computes in full."""
+    return x if x.dtype.itemsize > 2 else x.astype("float32")

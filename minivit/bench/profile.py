@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from minivit.backward import Node
 from minivit.bench.engines import Minivit
 from minivit.bench.workload import Workload
-from minivit.tensor import Node, Tensor, watch
+from minivit.tape import saved_bytes
+from minivit.tensor import Tensor, watch
 
 # Arithmetic per element of the result, forward and backward, counting a pass of the kernel as one operation.
 PASSES = {"gelu": 15, "layer_norm": 19}
@@ -65,8 +67,9 @@ class Profile:
         if node is not None and node.vjp is not None:  # others, on the images, are the first after a pause
             self.add(op, calls=1, forward=now - getattr(self._thread, "last", now))
             arguments = sum(getattr(x, "data", x).nbytes for x in inputs if hasattr(x, "dtype"))
-            moved = arguments + output.data.nbytes + node.saved_bytes
-            moved *= 2 if node.saved_bytes else 1  # what saves nothing hands its cotangent on
+            kept = saved_bytes(node)
+            moved = arguments + output.data.nbytes + kept
+            moved *= 2 if kept else 1  # what saves nothing hands its cotangent on
             self.add(op, flop=flop(node), bytes=moved)
             node.vjp = _TimedVjp(node.vjp, op, self)
         self.mark()

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from minivit.data.cifar import FORMATS, URL, Format
 from minivit.data.digits import load_digits
+from minivit.data.scenes import SPLITS as SCENES
+from minivit.data.scenes import Scenes
+from minivit.data.scenes_clips import Clips
 from minivit.data.shapes import SHAPES, SIZE, SPLITS
 
 
@@ -21,6 +24,10 @@ def about(root: Path | None) -> Iterator[tuple[str, str, str]]:
         _content(SPLITS["train"][1], SPLITS["test"][1], SIZE, SIZE, "in colour", len(SHAPES)),
         "drawn by code",
     )
+    (_, in_train), (_, in_test) = SCENES.values()
+    for some, kind in ((Scenes(0), "in colour"), (clips := Clips(0), f"in colour, {clips.frames} frames")):
+        content = _content(in_train, in_test, some.size, some.size, kind, len(some.classes))
+        yield some.name, content, "drawn by code"
     for name, layout in FORMATS.items():
         yield name, _content(50_000, 10_000, 32, 32, "in colour", len(layout.names)), _place(layout, root)
     yield "folder:PATH", "images of your own, PATH/CLASS/*.jpg with --val-share 0.2", "where you say"

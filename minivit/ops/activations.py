@@ -1,4 +1,4 @@
-"""Nonlinearities, element by element. x, y: any shape."""
+"""The nonlinearity of a Transformer's MLP, element by element; others stand in functions.py."""
 
 import math
 
@@ -6,7 +6,7 @@ from minivit.backend import Array, xp_of
 from minivit.ops.erf_series import erf_values
 
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
-_FAR = 40  # from 0: there Phi and sigmoid are 0 or 1 to the last digit. Going no further, inf meets no 0
+_FAR = 40  # from 0: there Phi is 0 or 1 to the last digit. Going no further, inf meets no 0
 
 
 def gelu(x: Array, form: str = "tanh"):
@@ -14,6 +14,7 @@ def gelu(x: Array, form: str = "tanh"):
 
     form "tanh" (the published ViT): Phi = (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2;
     form "erf" (exact; timm, Hugging Face): Phi = (1 + erf(x / sqrt 2)) / 2. They differ by up to 4.7e-4.
+    form "quick" (CLIP): Phi = sigmoid(1.702 x), which differs by up to 0.02.
 
     dx = g (Phi + x Phi').   At minus infinity y and dx are 0, their limits.
     """
@@ -25,48 +26,19 @@ def gelu(x: Array, form: str = "tanh"):
         cdf = 0.5 * (1 + t)
     elif form == "erf":
         cdf = 0.5 * (1 + erf_values(x * math.sqrt(0.5)))
+    elif form == "quick":
+        cdf = 0.5 * (1 + xp.tanh(0.851 * x))
     else:
-        raise ValueError(f'gelu: form is "{form}", expected "tanh" or "erf"')
+        raise ValueError(f'gelu: form is "{form}", expected "tanh", "erf" or "quick"')
     y = factor * cdf
 
     def vjp(g):
         if form == "tanh":
             density = 0.5 * (1 - t * t) * (_SQRT_2_OVER_PI * (1 + 3 * 0.044715 * (x * x)))
+        elif form == "quick":
+            density = 1.702 * cdf * (1 - cdf)
         else:
             density = xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
         return (g * (cdf + x * density),)
-
-    return y, vjp
-
-
-def relu(x: Array):
-    """y = max(x, 0).   dx = g where x > 0, else 0."""
-    xp = xp_of(x)
-    y = xp.maximum(x, 0)
-
-    def vjp(g):
-        return (xp.where(x > 0, g, 0),)
-
-    return y, vjp
-
-
-def sigmoid(x: Array):
-    """y = 1 / (1 + e^-x), computed as (1 + tanh(x/2)) / 2, which cannot overflow.   dx = g y (1 - y)."""
-    y = 0.5 * (1 + xp_of(x).tanh(0.5 * x))
-
-    def vjp(g):
-        return (g * y * (1 - y),)
-
-    return y, vjp
-
-
-def silu(x: Array):
-    """y = x s, s = sigmoid(x) (also called swish).   dx = g (s + y (1 - s)).   At minus infinity y and dx are 0."""
-    xp = xp_of(x)
-    s = 0.5 * (1 + xp.tanh(0.5 * x))
-    y = xp.maximum(x, -_FAR) * s
-
-    def vjp(g):
-        return (g * (s + xp.minimum(y, _FAR) * (1 - s)),)
 
     return y, vjp

@@ -8,9 +8,11 @@ import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from minivit.backward import Node
 from minivit.plots.svg import PLAIN, TINTS, caption, page, shape_in_words, size_in_words, tip
 from minivit.plots.tape_graph import IN_BLOCK, Column, columns_of, kept_bytes
-from minivit.tensor import Node, Tensor, tape
+from minivit.tape import tape
+from minivit.tensor import Tensor
 
 # Pixels.
 BOX_WIDTH, BOX_HEIGHT, GAP = 170, 62, 24  # of an op, and between ops

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from minivit.backend import Array, is_array
-from minivit.tensor import Node, Tensor, closure_values
+from minivit.backward import Node
+from minivit.tape import closure_values
+from minivit.tensor import Tensor
 
 BLOCKS = {"blocks": "block", "units": "unit", "stem.units": "stem unit"}  # a list of alike modules: title of each
 IN_BLOCK = re.compile(rf"^({'|'.join(map(re.escape, BLOCKS))})\.(\d+)\.")  # how the name of a parameter in one begins

@@ -93,8 +93,7 @@ def splits(open_split: Callable[[str], Dataset], limit: int | None) -> tuple[Dat
 
 def check_columns(recipe: Recipe, data: Dataset) -> None:
     """Raise DataError unless the data set has what the recipe's objective reads."""
-    has = getattr(data, "COLUMNS", ("images", "labels"))
-    if lacking := [name for name in lineage.columns(recipe.objective) if name not in has]:
+    if lacking := [name for name in lineage.columns(recipe.objective) if name not in data.COLUMNS]:
         objective = (recipe.objective or {"name": "classification"})["name"]
         raise DataError(f"{data.name} has no {', '.join(lacking)}, which the objective {objective} reads")
 

@@ -91,8 +91,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset_for(data: str) -> str:
     """The preset that fits a data set if none is named."""
-    small = dict.fromkeys(("shapes", "cifar10", "cifar100"), "cifar10-10min")  # 32x32 pixels
-    return {"digits": "digits", **small}.get(data, "imagefolder")
+    small = dict.fromkeys(("shapes", "scenes", "cifar10", "cifar100"), "cifar10-10min")  # 32x32 pixels
+    return {"digits": "digits", "clips": "digits", **small}.get(data, "imagefolder")
 
 
 def preset(name: str) -> dict[str, Any]:

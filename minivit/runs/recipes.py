@@ -41,8 +41,8 @@ class Recipe:
     data: str = option(
         "digits",
         DATA,
-        "digits, shapes, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg, or "
-        "with --val-share PATH/CLASS/*.jpg",
+        "digits, shapes, scenes, clips, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and "
+        "PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg",
         "NAME",
     )
     data_root: str | None = option(

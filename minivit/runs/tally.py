@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from minivit.update.step import StepResult
 
 
@@ -14,7 +16,7 @@ class Tally:
 
     def add(self, result: StepResult, steps: int) -> None:
         """Count so many steps of which these are the means. What the first of them did not have is not counted."""
-        scalars = {name: float(mean) for name, mean in result.means.items() if not mean.ndim}
+        scalars = {name: float(mean) for name, mean in result.means.items() if not np.ndim(mean)}
         known = self.sums if self.sums["steps"] else {"loss", *scalars}
         for name, mean in {"loss": result.loss, **scalars}.items():
             if name not in known:

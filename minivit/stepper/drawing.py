@@ -1,20 +1,15 @@
 """The graph of a backward pass as SVG: a box for each result and leaf, in the state of one step."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from minivit.backward import Node
 from minivit.plots.svg import PLAIN, TINTS, caption, img, in_xml, page, shape_in_words, size_in_words, tip
 from minivit.plots.tape_graph import IN_BLOCK
 from minivit.stepper import words
 from minivit.stepper.frame import Frame, Link
 from minivit.stepper.layout import Box, Line, arrange
-from minivit.tensor import Node
-
-if TYPE_CHECKING:
-    from minivit.stepper.stepper import BackwardStepper
+from minivit.stepper.walk import Walk
 
 LINE, LETTER = 16, 7.2  # pixels: height of a line of text, and width of a letter in it
 PADDING = 9
@@ -60,7 +55,7 @@ class Face:
 class Drawing:
     """A graph with places for all its boxes, to be drawn in the state of any step."""
 
-    def __init__(self, stepper: BackwardStepper):
+    def __init__(self, stepper: Walk):
         self.stepper = stepper
         self.faces: dict[Link, Face] = {link: self._face(link) for link in stepper.portions}
         width = max(face.longest for face in self.faces.values()) * LETTER + 2 * PADDING
@@ -231,7 +226,7 @@ def legend(top: float) -> Iterator[str]:
         yield caption(54, y + 12, meaning, 12)
 
 
-def _expression(stepper: BackwardStepper, node: Node) -> str:
+def _expression(stepper: Walk, node: Node) -> str:
     """ "c = mul(a, b)", "c = mul" where an argument has no name, "mul" for a result without one."""
     name = f"{stepper.label(node)} = " if stepper.is_named(node) else ""
     arguments = [argument.link for argument in stepper.inputs[node]]

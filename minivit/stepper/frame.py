@@ -9,8 +9,10 @@ import numpy as np
 
 from minivit import ops
 from minivit.backend import Array, xp_of
+from minivit.backward import Node, fit_gradients
 from minivit.stepper.source import source_of
-from minivit.tensor import Node, Tensor, captured_arrays, closure_values, fit_gradients
+from minivit.tape import captured_arrays, closure_values
+from minivit.tensor import Tensor
 
 Link = Node | Tensor  # where cotangents arrive: at the result of an op, which its Node stands for, or at a leaf
 

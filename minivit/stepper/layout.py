@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from minivit.backward import Node
 from minivit.plots.tape_graph import by_block
 from minivit.stepper.frame import Link
-from minivit.tensor import Node, Tensor
+from minivit.tensor import Tensor
 
 # Pixels.
 GAP = 22  # between boxes below one another

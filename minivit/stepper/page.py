@@ -5,19 +5,13 @@ stay: each step of a short pass has its picture as an image, of a long pass the 
 it puts the drawing of the first image beside the texts, to be changed step by step, and makes the controls.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json
 from html import escape
-from typing import TYPE_CHECKING
 
 from minivit.plots.svg import img, page
-from minivit.stepper.drawing import LEGEND_HEIGHT, LEGEND_TEXT, LEGEND_WIDTH, STATES, legend
-
-if TYPE_CHECKING:
-    from minivit.stepper.stepper import BackwardStepper
+from minivit.stepper.drawing import LEGEND_HEIGHT, LEGEND_TEXT, LEGEND_WIDTH, STATES, Drawing, legend
 
 _NUMBER = itertools.count(1)  # of pages made by this process, for ids that differ
 
@@ -99,17 +93,18 @@ SCRIPT = """
 """
 
 
-def html(stepper: BackwardStepper) -> str:
-    """The page, a <div> complete in itself. Runs all vjps that have not run. "#frame=3" at its address opens step 3."""
-    drawing = stepper.drawing
+def html(drawing: Drawing, position: int) -> str:
+    """The page, a <div> complete in itself. Runs all vjps that have not run. It opens at `position`, or at step 3 where
+    its address ends in "#frame=3"."""
+    stepper = drawing.stepper
     texts = [(stepper.heading(i), stepper.details(i)) for i in range(len(stepper) + 1)]
     digest = hashlib.sha256(repr(texts).encode()).hexdigest()[:8]
     name = f"backward-{digest}-{next(_NUMBER)}"
     last = len(stepper)
     steps = []
-    for position, (heading, details) in enumerate(texts):
-        drawn = position == 0 or last <= SHORT
-        picture = img(drawing.graph(position, name), f"The graph. {heading}") if drawn else ""
+    for step, (heading, details) in enumerate(texts):
+        drawn = step == 0 or last <= SHORT
+        picture = img(drawing.graph(step, name), f"The graph. {heading}") if drawn else ""
         opened = " open" if drawn else ""
         summary = f"<summary>{escape(heading)}</summary>"
         steps.append(f"<details{opened}>{summary}\n{picture}\n<pre>{escape(details)}</pre></details>")
@@ -123,21 +118,21 @@ def html(stepper: BackwardStepper) -> str:
         *steps,
         "</div></div>",
         f"<p>{img(borders, LEGEND_TEXT)}</p>",
-        f'<script type="application/json" class="data">{_data(stepper)}</script>',
+        f'<script type="application/json" class="data">{_data(drawing, position)}</script>',
         f"<script>{script.replace('ID', name)}</script>",
         "</div>",
     ]
     return "\n".join(parts)
 
 
-def _data(stepper: BackwardStepper) -> str:
+def _data(drawing: Drawing, position: int) -> str:
     """What the script needs to know: how each step changes the drawing."""
-    drawing = stepper.drawing
+    stepper = drawing.stepper
     steps = []
     for i in range(len(stepper) + 1):
         node = stepper.frame(i).node or stepper.nodes[-1]
         box = drawing.number[node]
         steps.append({"changes": drawing.changes(i), "lines": drawing.active_lines(i), "box": box})
     waiting = [drawing.waiting(link) for link in drawing.links]
-    data = {"states": STATES, "waiting": waiting, "steps": steps, "position": stepper.position}
+    data = {"states": STATES, "waiting": waiting, "steps": steps, "position": position}
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

@@ -438,19 +438,19 @@ for name, first, second in zip(["dX", "dW", "db", "dV"], vjp(G), vjp(G), strict=
 # %% [markdown]
 # ## The library
 #
-# The engine that trains the Vision Transformer in this repository, `minivit.tensor`, is in essence the one you have just written. The record is called
+# The engine that trains the Vision Transformer in this repository, `minivit.tensor` and `minivit.backward`, is in essence the one you have just written. The record is called
 # the *tape* there.
 #
 # | here | there | what it adds |
 # |---|---|---|
 # | `Value` | `Tensor` and `Node` | values that no pullback needs are freed early |
 # | `apply(op, ...)` | `lift(op)` | nothing is recorded where no gradient is wanted; errors name the op and the shapes |
-# | `reachable`, sorted | `_reachable` | the same |
+# | `reachable`, sorted | `reachable` | the same |
 # | `backward` | `grad` | checks; the saved arrays are released as they are used |
-# | `source.grad + portion` | `_Cotangents` | writes into an array where it knows that nobody else holds it |
+# | `source.grad + portion` | `Cotangents` | writes into an array where it knows that nobody else holds it |
 
 # %%
-show_source(tensor._reachable)
+show_source(tensor.reachable)
 
 # %%
 show_source(tensor.grad)

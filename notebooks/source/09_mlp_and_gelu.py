@@ -36,7 +36,8 @@ from minivit.gradcheck import check_vjp
 from minivit.lessons import agree, check, full_or_fast, show_source
 from minivit.models import ViT, ViTConfig
 from minivit.nn import MLP
-from minivit.tensor import Tensor, closure_values, grad, no_grad, tape
+from minivit.tape import closure_values, saved_bytes, tape
+from minivit.tensor import Tensor, grad, no_grad
 
 rng = np.random.default_rng(9)
 
@@ -319,7 +320,7 @@ kept_by_definition = [value for value in closure_values(definition).values() if 
 (node,) = tape(F.gelu(Tensor(big, requires_grad=True)))  # Tensors use the kernel
 print(f"one array of the size of P: {big.nbytes / 2**20:.2f} MiB per image and layer")
 print(f"kept by the definition:     {sum(array.nbytes for array in kept_by_definition) / big.nbytes:.0f} of them")
-print(f"kept by the kernel:         {node.saved_bytes / big.nbytes:.0f}")
+print(f"kept by the kernel:         {saved_bytes(node) / big.nbytes:.0f}")
 
 # %% [markdown]
 # ## Experiment: how far apart are the two forms?

@@ -8,7 +8,7 @@ import pytest
 from minivit import functional as F
 from minivit import ops
 from minivit.backend import kernels
-from minivit.backend.kernels import find, register, registered
+from minivit.backend.kernels import chosen, find, register, registered
 from minivit.tensor import Tensor, grad, lift, no_grad
 
 kernels_module = sys.modules["minivit.backend.kernels"]  # the package offers a function of that name
@@ -64,6 +64,15 @@ def test_a_kernel_without_vjp_is_used_where_no_gradient_is_wanted(fast_plus_one)
 def test_a_kernel_with_vjp_serves_where_there_is_none_without(fast_plus_one):
     assert find("plus_one", np.ndarray, vjp=False) is fast_plus_one
     assert find("plus_one", float, vjp=False) is None
+
+
+def test_the_op_is_chosen_where_no_kernel_is(fast_plus_one):
+    x = np.zeros(1)
+    assert chosen("plus_one", plus_one, [x], True)(x)[1](x + 1) == (10,)
+    assert chosen("plus_one", plus_one, [1.0], True) is plus_one
+    assert chosen("plus_one", plus_one, [], True) is plus_one
+    with kernels("reference"):
+        assert chosen("plus_one", plus_one, [x], True) is plus_one
 
 
 def test_the_table_is_handed_out_as_a_copy(fast_plus_one):

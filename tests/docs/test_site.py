@@ -141,7 +141,7 @@ def test_tests_have_no_pages():
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("minivit.ops.elementwise:tanh", "def tanh("),
+        ("minivit.ops.functions:tanh", "def tanh("),
         ("minivit.tensor:Tensor", "class Tensor"),
         ("minivit.tensor:Tensor.backward", "    def backward("),
         ("minivit.runs.recipes:Recipe.augment", "    @property"),

@@ -8,7 +8,8 @@ import pytest
 from minivit import functional as F
 from minivit.models import ViT, ViTConfig
 from minivit.nn.recompute import recompute
-from minivit.tensor import Tensor, enable_grad, grad, no_grad, tape
+from minivit.tape import tape
+from minivit.tensor import Tensor, enable_grad, grad, no_grad
 
 CONFIG = ViTConfig(
     image_size=8, patch_size=2, width=16, depth=4, heads=2, num_classes=3, dropout=0.2, attention_dropout=0.1,

@@ -139,7 +139,7 @@ def test_the_source_is_that_of_the_vjp():
     assert frame.returned == ("(g * factor,)",)
     assert frame.saved == {"factor": 3}
     frame = BackwardStepper(F.exp(y)).forward()
-    assert frame.source_file == "minivit/ops/elementwise.py"
+    assert frame.source_file == "minivit/ops/functions.py"
 
 
 TWICE = "def twice(x):\n    def vjp(g):\n        return (2 * g,)\n    return 2 * x, vjp\n"
@@ -321,11 +321,11 @@ def test_the_text_of_a_known_graph():
     _, b, c = doubled_twice()
     stepper = BackwardStepper(c, values={"b": b, "c": c})
     assert stepper.text(0) == "Before the first of 2 steps: only c has its cotangent\ngiven      at c: g = 1\n"
-    line = inspect.getsourcelines(__import__("minivit.ops.elementwise", fromlist=["add"]).add)[1] + 4
+    line = inspect.getsourcelines(__import__("minivit.ops.arithmetic", fromlist=["add"]).add)[1] + 4
     assert stepper.text(1).splitlines() == [
         "Step 1 of 2: the vjp of add runs, which made c",
         "comes in   g = 1   (its only portion has arrived)",
-        f"source     minivit/ops/elementwise.py, line {line}",
+        f"source     minivit/ops/arithmetic.py, line {line}",
         "           | def vjp(g):",
         "           |     return g, g",
         "returns    g, g",

@@ -5,7 +5,15 @@ They work in float32 and bfloat16, and return NotImplemented for anything else (
 
 from typing import Any
 
-from minivit.backend.cupy_kernels import attention, convolution, linear, rows  # noqa: F401  (each fills the table)
+from minivit.backend.cupy_kernels import (  # noqa: F401  (each fills the table)
+    attend,
+    attention,
+    convolution,
+    gather,
+    linear,
+    resizing,
+    rows,
+)
 from minivit.backend.cupy_kernels.table import KERNELS
 from minivit.backend.kernels import register as register_kernel
 

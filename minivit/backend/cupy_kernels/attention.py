@@ -73,31 +73,31 @@ def _general(qkv: Array, heads: int, keep: Array | None, queries: int) -> tuple:
     batch, tokens, packed = qkv.shape
     xp, head_dim = xp_of(qkv), packed // (3 * heads)
     shape = batch, heads, queries, -(-tokens // COLUMNS) * COLUMNS
-    q, k, v = _heads_of(qkv, heads, 3)
+    q, k, v = heads_of(qkv, heads, 3)
     q = q[:, :, :queries]
     scale = 1 / math.sqrt(head_dim)
     scores = xp.empty(shape, "float32")
     product(q, k, transpose_b=True, out=scores[..., :tokens])
-    weights = scaled_softmax(scores, scale, tokens, out=_place(scores, qkv.dtype))
+    weights = scaled_softmax(scores, scale, tokens, out=place(scores, qkv.dtype))
     dropped = weights[..., :tokens]
     if keep is not None:
         dropped = xp.empty(shape, weights.dtype)[..., :tokens]
         dropped[...] = weights[..., :tokens] * keep
     y = xp.empty((batch, queries, heads * head_dim), qkv.dtype)
-    product(dropped, v, out=_heads_of(y, heads, 1)[0])
+    product(dropped, v, out=heads_of(y, heads, 1)[0])
 
     def vjp(g):
         g = contiguous(g.astype(qkv.dtype, copy=False))
-        (g_heads,) = _heads_of(g, heads, 1)
+        (g_heads,) = heads_of(g, heads, 1)
         dqkv = xp.empty_like(qkv)
-        dq, dk, dv = _heads_of(dqkv, heads, 3)
+        dq, dk, dv = heads_of(dqkv, heads, 3)
         dq[:, :, queries:] = 0
         product(dropped, g_heads, transpose_a=True, out=dv)
         da = xp.empty(shape, "float32")
         product(g_heads, v, transpose_b=True, out=da[..., :tokens])
         if keep is not None:
             da[..., :tokens] *= keep
-        ds = scaled_softmax_vjp(weights, da, scale, tokens, out=_place(da, qkv.dtype))[..., :tokens]
+        ds = scaled_softmax_vjp(weights, da, scale, tokens, out=place(da, qkv.dtype))[..., :tokens]
         product(ds, k, out=dq[:, :, :queries])
         product(ds, q, transpose_a=True, out=dk)
         return (dqkv,)
@@ -105,12 +105,12 @@ def _general(qkv: Array, heads: int, keep: Array | None, queries: int) -> tuple:
     return y, vjp
 
 
-def _place(scores: Array, dtype) -> Array:
+def place(scores: Array, dtype) -> Array:
     """Where rows go that are computed from rows of scores: into these, or a new array if the type is another."""
     return scores if scores.dtype == dtype else xp_of(scores).empty(scores.shape, dtype)
 
 
-def _heads_of(packed: Array, heads: int, parts: int) -> Array:
+def heads_of(packed: Array, heads: int, parts: int) -> Array:
     """(B, N, parts H K) as views (parts, B, H, N, K)."""
     batch, tokens, features = packed.shape
     return packed.reshape(batch, tokens, parts, heads, features // (parts * heads)).transpose(2, 0, 3, 1, 4)

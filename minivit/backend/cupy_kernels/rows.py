@@ -1,5 +1,7 @@
 """Ops that work along rows: layer_norm, softmax, cross_entropy."""
 
+import math
+
 import numpy as np
 
 from minivit.backend.arrays import Array, xp_of
@@ -75,17 +77,20 @@ def softmax(x, axis=-1):
     return y, vjp
 
 
-def scaled_softmax(x: Array, scale: float, width: int | None = None, out: Array | None = None) -> Array:
+def scaled_softmax(
+    x: Array, scale: float, width: int | None = None, out: Array | None = None, empty: float = math.nan
+) -> Array:
     """softmax(scale x) over the first `width` columns of the last axis (default: all); the others are undefined.
 
-    out: receives it, of the shape of x, float32 or bfloat16; may be x.
+    out: receives it, of the shape of x, float32 or bfloat16; may be x. empty: for a row of minus infinity alone, NaN
+    or 0.
     """
     x = contiguous(x)
     y, pitch = xp_of(x).empty_like(x) if out is None else out, x.shape[-1]
     rows = x.size // pitch
     sizes = np.int64(rows), np.int32(width or pitch), np.int32(pitch), np.float32(scale)
     forward = kernel("softmax.cu", "softmax_forward", X=type_name(x), Y=type_name(y))
-    forward(-(-rows // ROWS_PER_BLOCK), 128, x, y, *sizes)
+    forward(-(-rows // ROWS_PER_BLOCK), 128, x, y, *sizes, np.float32(empty))
     return y
 
 

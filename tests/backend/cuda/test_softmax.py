@@ -22,8 +22,9 @@ SHAPES = [(1, 1), (5, 7), (9, 50), (3, 64), (2, 197), (3, 264)]
 TYPES = [("float", "float"), ("bf16", "bf16"), ("float", "bf16")]
 
 
-def launch(name, arrays, rows, width, pitch, types, reverse, bug):
+def launch(name, arrays, rows, width, pitch, types, reverse, bug, empty=np.nan):
     args = [*arrays, np.int64(rows), np.int32(width), np.int32(pitch), np.float32(SCALE)]
+    args += [np.float32(empty)] if name == "softmax_forward" else []
     # 4 warps, each with several rows
     module("softmax.cu", bug, X=types[0], Y=types[1]).launch(name, 2, 64, args, reverse=reverse)
 
@@ -96,6 +97,24 @@ def test_large_numbers_of_one_sign(shift):
     check_forward((3, 50), ("float", "float"), False, shift=shift)
 
 
+def check_empty(shape, types, reverse, bug=None, empty=0.0):
+    """Every other row is of minus infinity alone."""
+    rows, width = shape
+    x, y = normal(np.random.default_rng(1), shape, types[0], 5), unwritten(shape, types[1])
+    x[::2] = stored(np.array(-np.inf), types[0])
+    x[1, 0] = x[0, 0]
+    launch("softmax_forward", [x, y], rows, width, width, types, reverse, bug, empty)
+    np.testing.assert_array_equal(numbers(y[::2]), np.full_like(y[::2], empty, np.float64))
+    assert_near(y[1::2], ops.softmax(np.float32(SCALE) * numbers(x[1::2]))[0])
+
+
+@both_orders
+@pytest.mark.parametrize("types", TYPES, ids="-".join)
+@pytest.mark.parametrize("empty", [0.0, np.nan])
+def test_a_row_of_minus_infinity_alone(types, empty, reverse):
+    check_empty((5, 33), types, reverse, empty=empty)
+
+
 @pytest.mark.parametrize(
     ("check", "bug", "options"),
     [
@@ -107,12 +126,16 @@ def test_large_numbers_of_one_sign(shift):
         (check_backward, ("column + j < width ? ys", "true ? ys"), {"pitch": 56}),
         (check_forward, ("largest = -INFINITY", "largest = 0"), {"shift": -1000.0}),
         (check_forward, ("largest = warp_max(largest);", ""), {}),
-        (check_forward, ("1 / warp_sum(sum)", "1 / sum"), {}),
+        (check_forward, ("sum = warp_sum(sum);", ""), {}),
+        (check_empty, ("if (largest == -INFINITY) largest = 0;", ""), {}),
+        (check_empty, ("sum == 0 ? empty : 1 / sum", "1 / sum"), {}),
+        (check_empty, ("sum == 0 ? empty : 1 / sum", "empty"), {}),
         (check_forward, ("row += row_step()", "row += rows"), {}),
         (check_backward, ("gs[j] - dot", "gs[j]"), {}),
         (check_backward, ("scale * (gs", "(gs"), {}),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
+@pytest.mark.planted
 def test_a_planted_error_is_found(check, bug, options):
     must_fail(check, (9, 50), ("float", "float"), bug=bug, **options)

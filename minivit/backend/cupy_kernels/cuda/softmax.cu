@@ -20,7 +20,7 @@ __device__ __forceinline__ long long row_step() {
 }
 
 template <int N>
-__device__ __forceinline__ void forward_row(const X* x, Y* y, int width, float scale) {
+__device__ __forceinline__ void forward_row(const X* x, Y* y, int width, float scale, float empty) {
     int first = threadIdx.x % WARP_SIZE * N, step = WARP_SIZE * N;
     float values[N];
     float largest = -INFINITY;
@@ -30,6 +30,7 @@ __device__ __forceinline__ void forward_row(const X* x, Y* y, int width, float s
         for (int j = 0; j < N; j++) largest = fmaxf(largest, column + j < width ? scale * values[j] : -INFINITY);
     }
     largest = warp_max(largest);
+    if (largest == -INFINITY) largest = 0;
     float sum = 0;
     for (int column = first; column < width; column += step) {
         load(values, x + column);
@@ -38,7 +39,8 @@ __device__ __forceinline__ void forward_row(const X* x, Y* y, int width, float s
             sum += column + j < width ? expf(scale * values[j] - largest) : 0;  // the largest exponent is 0: no overflow
         }
     }
-    float inverse_sum = 1 / warp_sum(sum);
+    sum = warp_sum(sum);
+    float inverse_sum = sum == 0 ? empty : 1 / sum;
     for (int column = first; column < width; column += step) {
         load(values, x + column);
 #pragma unroll
@@ -47,14 +49,16 @@ __device__ __forceinline__ void forward_row(const X* x, Y* y, int width, float s
     }
 }
 
-// y = softmax(scale x)
-extern "C" __global__ void softmax_forward(const X* x, Y* y, long long rows, int width, int pitch, float scale) {
+// y = softmax(scale x). empty: NaN or 0, which is what a row of minus infinity alone gets.
+extern "C" __global__ void softmax_forward(
+    const X* x, Y* y, long long rows, int width, int pitch, float scale, float empty
+) {
     bool fits = vectors_fit<VECTOR>(x, pitch) && vectors_fit<VECTOR>(y, pitch);
     for (long long row = first_row(); row < rows; row += row_step()) {
         if (fits) {
-            forward_row<VECTOR>(x + row * pitch, y + row * pitch, width, scale);
+            forward_row<VECTOR>(x + row * pitch, y + row * pitch, width, scale, empty);
         } else {
-            forward_row<1>(x + row * pitch, y + row * pitch, width, scale);
+            forward_row<1>(x + row * pitch, y + row * pitch, width, scale, empty);
         }
     }
 }

@@ -1,4 +1,4 @@
-"""What a function has captured: of a pullback, the arrays that it keeps alive until it is called."""
+"""The tape to look at: which ops made a Tensor, and what each keeps in memory; for drawings, stepper and lessons."""
 
 import contextlib
 import inspect
@@ -7,6 +7,23 @@ from collections.abc import Callable
 from typing import Any
 
 from minivit.backend import Array, is_array
+from minivit.backward import Node, reachable
+from minivit.protocol import TensorProtocol
+
+
+def tape(loss: TensorProtocol) -> list[Node]:
+    """The nodes that made `loss`, oldest first: the forward pass, to read, draw or step through."""
+    return [node for node in reversed(reachable(loss)) if isinstance(node, Node)]
+
+
+def saved(node: Node) -> dict[str, Array]:
+    """The arrays that the vjp of a node captured, by the name they have in the op; empty once released."""
+    return {} if node.vjp is None else captured_arrays(node.vjp)
+
+
+def saved_bytes(node: Node) -> int:
+    """Bytes of the saved arrays; a view counts as its own size, and an array saved twice counts twice."""
+    return sum(array.nbytes for array in saved(node).values())
 
 
 def captured_arrays(function: Callable) -> dict[str, Array]:

@@ -1,65 +1,15 @@
-"""Element-wise calculus: arithmetic, exp, log, sqrt, tanh, erf, maximum, where.
+"""Functions of numbers, element by element: powers and roots, trigonometry, erf, choices, activations.
 
-Shapes: inputs broadcast as in NumPy, y has the broadcast shape. Each vjp returns gradients in that shape; the engine
-sums them back to the shape of an argument that was stretched. A Python number is a valid second argument; being no
-array it takes no gradient, and it never changes the dtype.
+Shapes as in arithmetic: inputs broadcast, and a Python number is a valid second argument.
 """
 
 import math
 
 from minivit.backend import Array, is_array, xp_of
+from minivit.backend.precision import widened
 from minivit.ops.erf_series import erf_values
 
-
-def add(x: Array, y: Array):
-    """z = x + y.   dx = g,  dy = g."""
-    z = x + y
-
-    def vjp(g):
-        return g, g
-
-    return z, vjp
-
-
-def sub(x: Array, y: Array):
-    """z = x - y.   dx = g,  dy = -g."""
-    z = x - y
-
-    def vjp(g):
-        return g, -g
-
-    return z, vjp
-
-
-def mul(x: Array, y: Array):
-    """z = x y.   dx = g y,  dy = g x."""
-    z = x * y
-
-    def vjp(g):
-        return g * y, g * x
-
-    return z, vjp
-
-
-def div(x: Array, y: Array):
-    """z = x / y.   dx = g / y,  dy = -g z / y."""
-    z = x / y
-
-    def vjp(g):
-        dx = g / y
-        return dx, -dx * z
-
-    return z, vjp
-
-
-def neg(x: Array):
-    """y = -x.   dx = -g."""
-    y = -x
-
-    def vjp(g):
-        return (-g,)
-
-    return y, vjp
+_FAR = 40  # from 0: there a sigmoid is 0 or 1 to the last digit. Going no further, inf meets no 0
 
 
 def pow(x: Array, exponent: Array):
@@ -120,6 +70,26 @@ def tanh(x: Array):
     return y, vjp
 
 
+def sin(x: Array):
+    """y = sin x.   dx = g cos x."""
+    y = xp_of(x).sin(x)
+
+    def vjp(g):
+        return (g * xp_of(x).cos(x),)
+
+    return y, vjp
+
+
+def cos(x: Array):
+    """y = cos x.   dx = -g sin x."""
+    y = xp_of(x).cos(x)
+
+    def vjp(g):
+        return (-g * xp_of(x).sin(x),)
+
+    return y, vjp
+
+
 def erf(x: Array):
     """y = erf x = 2/sqrt(pi) * integral of exp(-t^2) from 0 to x.   dx = g 2/sqrt(pi) exp(-x^2)."""
     y = erf_values(x)
@@ -153,3 +123,53 @@ def where(condition: Array, x: Array, y: Array):
         return None, xp.where(condition, g, 0), xp.where(condition, 0, g)
 
     return z, vjp
+
+
+def relu(x: Array):
+    """y = max(x, 0).   dx = g where x > 0, else 0."""
+    xp = xp_of(x)
+    y = xp.maximum(x, 0)
+
+    def vjp(g):
+        return (xp.where(x > 0, g, 0),)
+
+    return y, vjp
+
+
+def sigmoid(x: Array):
+    """y = 1 / (1 + e^-x), computed as (1 + tanh(x/2)) / 2, which cannot overflow.   dx = g y (1 - y)."""
+    y = 0.5 * (1 + xp_of(x).tanh(0.5 * x))
+
+    def vjp(g):
+        return (g * y * (1 - y),)
+
+    return y, vjp
+
+
+def silu(x: Array):
+    """y = x s, s = sigmoid(x) (also called swish).   dx = g (s + y (1 - s)).   At minus infinity y and dx are 0."""
+    xp = xp_of(x)
+    s = 0.5 * (1 + xp.tanh(0.5 * x))
+    y = xp.maximum(x, -_FAR) * s
+
+    def vjp(g):
+        return (g * (s + xp.minimum(y, _FAR) * (1 - s)),)
+
+    return y, vjp
+
+
+def swiglu(gate: Array, value: Array):
+    """y = silu(gate) value: what one projection lets through of another (Shazeer 2020).   All of one shape.
+
+    With s = sigmoid(gate):  dgate = g value (s + gate s (1 - s)),  dvalue = g gate s.   A gate of -inf gives 0.
+    """
+    if gate.shape != value.shape:
+        raise ValueError(f"swiglu: gate {gate.shape} and value {value.shape} differ")
+    value = widened(value)
+    open_gate, gate_vjp = silu(widened(gate))
+    y = open_gate * value
+
+    def vjp(g):
+        return *gate_vjp(g * value), g * open_gate
+
+    return y, vjp
