@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from minivit.data.dataset import Dataset, Indices, as_indices
+from minivit.data.dataset import Dataset, Images, Indices, as_indices
 from minivit.data.scenes_layout import COLOURS, KINDS, MOST, Layout, lay_out, uniform
 from minivit.data.scenes_picture import boxes, by_kind, coverage, grain, paint, seen
 from minivit.data.scenes_words import CAPTION, NUMBER_OF, QUESTION, Thing, ask, caption, encode
@@ -54,13 +54,17 @@ class Drawn(Dataset):
         super().__init__(np.concatenate([np.empty(0, np.int64), *pieces]), classes, name)
         self.image_size = self.size, self.size
 
-    def columns(  # type: ignore[override]
+    def columns(
         self, indices: Indices, names: Iterable[str], min_size: tuple[int, int] | None = None
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, Images]:
         """The columns with these names, of the items with these indices (B,): name -> (B, ...).
 
         Only what they need is drawn. Raises DataError for a name that is none of COLUMNS.
         """
+        return {**self.arrays(indices, names)}
+
+    def arrays(self, indices: Indices, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """`columns`, all of which are arrays."""
         names, indices = list(names), as_indices(indices, self.name)
         self.check_columns(names)
         items = self.items[indices] if len(indices) else np.zeros(1, np.int64)  # then one, for its shapes and dtypes
@@ -77,7 +81,7 @@ class Drawn(Dataset):
         raise NotImplementedError
 
     def fetch(self, indices: Indices, min_size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        columns = self.columns(indices, ("images", "labels"))
+        columns = self.arrays(indices, ("images", "labels"))
         return columns["images"], columns["labels"]
 
     def subset(self, indices: Indices) -> Self:
