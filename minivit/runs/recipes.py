@@ -63,6 +63,9 @@ class Recipe:
             "help": "name and fields of what is minimised, as its file in lineage/ has them; None: classification"
         },
     )
+    teacher: ModelConfig | None = dataclasses.field(
+        default=None, metadata={"help": "the shape of the network that the objective's teacher names"}
+    )
     # starting weights
     init_from: str | None = option(
         None,
@@ -183,6 +186,11 @@ class Recipe:
         return self.steps or max(1, round(self.epochs * (images // self.batch_size or 1)))
 
     @property
+    def needs_files(self) -> bool:
+        """Whether a run begins with the weights of another, until it has saved them itself."""
+        return bool(self.init_from or (self.objective or {}).get("teacher"))
+
+    @property
     def minimised(self) -> str:
         """What curves call the loss: "softmax" or "sigmoid", or the name of another objective."""
         return self.objective["name"] if self.objective else self.loss
@@ -248,7 +256,8 @@ def complete(choices: Mapping[str, Any], train_data: Dataset) -> Recipe:
 
 def to_mapping(recipe: Recipe) -> dict[str, Any]:
     """Every field by name; those of the model with the name of its family."""
-    return {**dataclasses.asdict(recipe), "model": mapping(recipe.model)}
+    teacher = recipe.teacher and mapping(recipe.teacher)
+    return {**dataclasses.asdict(recipe), "model": mapping(recipe.model), "teacher": teacher}
 
 
 def to_json(recipe: Recipe) -> str:
@@ -258,13 +267,14 @@ def to_json(recipe: Recipe) -> str:
 
 def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
     """A Recipe from the fields of a JSON file. Raises ConfigError naming fields that do not exist or do not fit."""
-    parts = {"model": values.get("model", {}), "objective": values.get("objective")}
+    parts = {"model": values.get("model", {}), "objective": values.get("objective"), "teacher": values.get("teacher")}
     for name, part in parts.items():
         if not isinstance(part, Mapping) and (name == "model" or part is not None):
             raise ConfigError(f"{source}: {name} is {shown(json.dumps(part))}, expected a JSON object of its fields")
     fields = from_json(Recipe, {name: value for name, value in values.items() if name not in parts}, source)
     objective = lineage.settled(parts["objective"], f"{source}: objective")
-    return Recipe(**fields, model=config_of(parts["model"], source), objective=objective)
+    teacher = None if parts["teacher"] is None else config_of(parts["teacher"], f"{source}: teacher")
+    return Recipe(**fields, model=config_of(parts["model"], source), objective=objective, teacher=teacher)
 
 
 def read_config(path: Path) -> Recipe:
