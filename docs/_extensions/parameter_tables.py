@@ -23,6 +23,7 @@ DOCS = Path(__file__).resolve().parents[1]
 WITHOUT = ("minivit.ops", "minivit.functional")
 ALIASES = {
     "Rng": "np.random.Generator | None",
+    "init.Rng": "np.random.Generator | None",
     "Tap": "dict[str, Tensor | Array] | None",
     "Size": "int | tuple[int, int]",
 }

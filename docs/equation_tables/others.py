@@ -204,7 +204,7 @@ OTHERS = (
             (r"\mathbf{z}_L^i", "token of patch i after the last block", "(B, D)"),
             (r"\mathbf{y}", "features of the image", "(B, D)"),
         ),
-        ops=("minivit.models.vit.ViT.forward", "minivit.ops.reductions.mean"),
+        ops=("minivit.models.vit.ViT.classify", "minivit.ops.reductions.mean"),
         notebook="19_class_token_or_pooling",
         tag="pooling",
         tests=("tests/models/test_vit.py::test_what_the_head_reads",),

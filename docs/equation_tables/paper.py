@@ -77,7 +77,7 @@ NUMBERED = (
             (r"\mathbf{z}_L^0", "the [class] token after the last block", "(B, D)"),
             (r"\mathbf{y}", "features of the image", "(B, D)"),
         ),
-        ops=("minivit.models.vit.ViT.forward", "minivit.ops.normalisation.layer_norm"),
+        ops=("minivit.models.vit.ViT.encode", "minivit.ops.normalisation.layer_norm"),
         notebook="11_vit",
         tag="Eq. 4",
         tests=("tests/models/test_vit.py::test_what_the_head_reads", PUBLISHED_MODEL),

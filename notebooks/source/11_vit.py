@@ -418,8 +418,20 @@ show_source(ViT.embed)
 show_source(EncoderBlock.forward)
 
 # %% [markdown]
-# Eq. 4 and what surrounds it. Most branches are options that our `config` does not take. Five lines are ours: `self.embed`, `x = block(...)`,
-# `self.norm(x)`, `encoded[:, 0]` and `self.head(features)`.
+# The loop over the blocks and the LayerNorm of Eq. 4. Two lines are ours, `x = block(...)` and `self.norm(x)`; the others serve options that we do
+# not use.
+
+# %%
+show_source(ViT.encode)
+
+# %% [markdown]
+# What follows Eq. 4: the [class] token is read, `encoded[:, 0]`, and `self.head(features)` makes logits of it. The other branches are again options.
+
+# %%
+show_source(ViT.classify)
+
+# %% [markdown]
+# The model is these three, one after another.
 
 # %%
 show_source(ViT.forward)

@@ -113,11 +113,11 @@ print(f"largest relative error of the gradient: {check_vjp(mean_pooling, x):.1e}
 # %% [markdown]
 # ## The library
 #
-# Both heads are in `ViT.forward`; look for `classifier`. (`tap` collects intermediate results. With the token head and no tap the last block computes only the
-# row that is read.)
+# Both heads are in `ViT.classify`; look for `classifier`. `encoded` holds all tokens after the last LayerNorm. (`tap` collects intermediate results. With the
+# token head and no tap the last block computes only the rows that are read.)
 
 # %%
-show_source(ViT.forward)
+show_source(ViT.classify)
 
 # %% [markdown]
 # ## Which tokens get a gradient?
