@@ -26,6 +26,7 @@ sum = lift(ops.sum)
 mean = lift(ops.mean)
 max = lift(ops.max)
 max_pool2d = lift(ops.max_pool2d)
+avg_pool2d = lift(ops.avg_pool2d)
 var = lift(ops.var)
 
 # moving elements
@@ -36,6 +37,8 @@ select = lift(ops.select)
 concat = lift(ops.concat)
 pad = lift(ops.pad)
 broadcast_to = lift(ops.broadcast_to)
+resize = lift(ops.resize)
+roll = lift(ops.roll)
 
 # products
 matmul = lift(ops.matmul)
@@ -50,6 +53,7 @@ softmax = lift(ops.softmax)
 log_softmax = lift(ops.log_softmax)
 layer_norm = lift(ops.layer_norm)
 group_norm = lift(ops.group_norm)
+batch_norm = lift(ops.batch_norm)
 standardise = lift(ops.standardise)
 
 # nonlinearities

@@ -2,8 +2,10 @@
 
 conv2d copies the windows of a tile of the output side by side (im2col) and multiplies them with the weight as one
 matrix: one product over all places of the window is far larger than one for each, and the copy stays in the cache.
+Depthwise, nothing is left to multiply as a matrix: it is the sum over shifted images.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,15 +13,19 @@ from numpy.lib.stride_tricks import as_strided
 
 from minivit.backend.kernels import register
 from minivit.backend.tiles import row_tiles
-from minivit.backend.windows import add_border
+from minivit.backend.windows import Padding, add_border, in_groups, is_padding, window_offsets
 
 
 @register("conv2d", np.ndarray)
-def conv2d(x, weight, stride=1, padding="same"):
-    if not _conv2d_fits(x, weight, stride) or padding not in ("same", "valid"):
+def conv2d(x, weight, stride=1, padding="same", groups=1):
+    if not _conv2d_fits(x, weight, stride, groups) or not is_padding(padding):
         return NotImplemented
     window, filters = weight.shape[:2], weight.shape[3]
-    if window == (1, 1):
+    if groups > 1 and groups == filters == x.shape[3]:
+        return _depthwise(x, weight[:, :, 0], stride, padding)
+    if groups > 1:
+        return in_groups(conv2d, x, weight, groups, stride, padding)
+    if window == (1, 1) and padding in ("same", "valid", 0, (0, 0)):
         return _conv2d_1x1(x, weight, stride)
     x = np.ascontiguousarray(x)
     bordered, inside, count = add_border(x, window, stride, padding)
@@ -38,9 +44,9 @@ def conv2d(x, weight, stride=1, padding="same"):
         dmatrix = np.zeros_like(matrix, order="C")
         for tile in tiles:
             dmatrix += views[tile].reshape(-1, len(matrix)).T @ g[tile].reshape(-1, filters)
-        if stride == 1 and padding == "same" and window[0] % 2 == window[1] % 2 == 1:
-            # The border is as wide on both sides, so dx is itself a convolution, of g with the mirrored weight.
-            dx, _ = conv2d(g, weight[::-1, ::-1].swapaxes(2, 3))
+        beyond = _border_of_gradient(bordered.shape, x.shape, inside, window)
+        if stride == 1 and padding != "valid" and beyond is not None:
+            dx, _ = conv2d(g, weight[::-1, ::-1].swapaxes(2, 3), padding=beyond)
         else:
             dbordered = np.zeros_like(bordered)
             apart = -(-window[1] // stride)  # every so many windows of a row do not overlap
@@ -62,8 +68,19 @@ def _add_to_windows(dviews: np.ndarray, apart: int, g: np.ndarray, matrix: np.nd
                 dview[:, :, first::apart, u] += columns[:, :, first::apart, u]
 
 
-def _conv2d_fits(x: np.ndarray, weight: np.ndarray, stride: int) -> bool:
-    if x.ndim != 4 or weight.ndim != 4 or x.shape[3] != weight.shape[2] or stride < 1:
+def _border_of_gradient(bordered: tuple, image: tuple, inside: tuple, window: tuple[int, int]) -> Padding | None:
+    """Where the border is as wide on both sides and the stride is 1, dx is itself a convolution, of g with the mirrored
+    weight: the border of g in it."""
+    before = inside[1].start, inside[2].start
+    symmetric = all(bordered[i] == image[i] + 2 * before[i - 1] for i in (1, 2))
+    beyond = window[0] - 1 - before[0], window[1] - 1 - before[1]
+    return beyond if symmetric and min(beyond) >= 0 else None
+
+
+def _conv2d_fits(x: np.ndarray, weight: np.ndarray, stride: int, groups: int) -> bool:
+    if x.ndim != 4 or weight.ndim != 4 or stride < 1 or groups < 1:
+        return False
+    if x.shape[3] != groups * weight.shape[2] or weight.shape[3] % groups:
         return False
     return x.dtype == weight.dtype and x.dtype.char in "fd" and x.size > 0 and weight.size > 0
 
@@ -81,6 +98,37 @@ def _conv2d_1x1(x, weight, stride):
             dx = np.zeros_like(x)
             dx[:, ::stride, ::stride] = dseen
         return dx, (rows.T @ g_rows).reshape(weight.shape)
+
+    return y, vjp
+
+
+def _depthwise(x, weight, stride, padding):
+    """weight: (h, w, C), a window of one channel each."""
+    window, channels = weight.shape[:2], x.shape[3]
+    bordered, inside, count = add_border(x, window, stride, padding)
+    if min(count) < 1:
+        return NotImplemented
+    offsets = window_offsets(window, stride, count)
+    rows = np.repeat(weight[:, :, None], count[1], axis=2)  # (h, w, columns, C): whole rows of the image at a time
+    y = np.zeros((len(x), *count, channels), x.dtype)
+    tiles = list(row_tiles(len(x), 2 * math.prod(y.shape[1:])))
+    for tile in tiles:
+        seen, out = bordered[tile], y[tile]
+        product = np.empty_like(out)
+        for uv, pixels in offsets.items():
+            out += np.multiply(seen[pixels], rows[uv], out=product)
+
+    def vjp(g):
+        bordered, _, _ = add_border(x, window, stride, padding)  # again, as above
+        dbordered, dw = np.zeros_like(bordered), np.zeros_like(weight)
+        for tile in tiles:
+            seen, dseen, gt = bordered[tile], dbordered[tile], g[tile]
+            product = np.empty(gt.shape, gt.dtype)
+            ones = np.ones(math.prod(gt.shape[:3]), gt.dtype)  # a product with it is a sum over pixels
+            for uv, pixels in offsets.items():
+                dseen[pixels] += np.multiply(gt, rows[uv], out=product)
+                dw[uv] += ones @ np.multiply(gt, seen[pixels], out=product).reshape(-1, channels)
+        return dbordered[inside], dw[:, :, None]
 
     return y, vjp
 

@@ -7,8 +7,9 @@ matrix per axis, new = A grid B^T for every feature, which also covers rectangul
 import numpy as np
 
 from minivit.backend import Array, xp_of
+from minivit.backend.resizing import resize_matrix
 
-METHODS = ("align_corners", "half_pixel", "bicubic", "bicubic_antialias")
+METHODS = ("align_corners", "half_pixel", "bicubic", "bicubic_antialias")  # those of published ViTs
 
 
 def sincos_2d(grid: tuple[int, int], width: int, temperature: float = 10_000.0) -> np.ndarray:
@@ -49,54 +50,3 @@ def resize_posemb(
     across = b @ down  # (..., new rows, new columns, D)
     resized = across.reshape(*posemb.shape[:-2], -1, posemb.shape[-1])
     return xp.concatenate([posemb[..., :prefix, :], resized], axis=-2)
-
-
-def resize_matrix(old: int, new: int, method: str) -> np.ndarray:
-    """The (new, old) matrix that resizes one axis; its rows sum to 1."""
-    i = np.arange(new)
-    if method == "align_corners":
-        position = i * ((old - 1) / (new - 1)) if new > 1 else np.zeros(1)
-        return _linear(position, old)
-    if method == "half_pixel":
-        return _linear(((i + 0.5) * (old / new) - 0.5).clip(0, None), old)
-    if method == "bicubic":
-        return _cubic((i + 0.5) * (old / new) - 0.5, old, a=-0.75)
-    if method == "bicubic_antialias":
-        return _cubic_antialias((i + 0.5) * (old / new) - 0.5, old, max(1.0, old / new))
-    raise ValueError(f'resize_posemb: method is "{method}", expected one of {", ".join(METHODS)}')
-
-
-def _linear(position: np.ndarray, old: int) -> np.ndarray:
-    """Weights 1 - t and t on the neighbours below and above each position; the last neighbour is repeated."""
-    low = np.minimum(np.floor(position).astype(int), old - 1)
-    t = position - low
-    rows = np.arange(len(position))
-    matrix = np.zeros((len(position), old))
-    matrix[rows, low] += 1 - t
-    matrix[rows, np.minimum(low + 1, old - 1)] += t
-    return matrix
-
-
-def _cubic(position: np.ndarray, old: int, a: float) -> np.ndarray:
-    """Weights of the four neighbours of each position; edge neighbours are repeated."""
-    low = np.floor(position).astype(int)
-    rows = np.arange(len(position))
-    matrix = np.zeros((len(position), old))
-    for offset in (-1, 0, 1, 2):
-        weight = _keys(abs(position - (low + offset)), a)
-        np.add.at(matrix, (rows, (low + offset).clip(0, old - 1)), weight)
-    return matrix
-
-
-def _cubic_antialias(position: np.ndarray, old: int, widening: float) -> np.ndarray:
-    """Weights of all neighbours within two widened steps of each position; what lies beyond the edge is left out."""
-    distance = abs(position[:, None] - np.arange(old)) / widening
-    matrix = _keys(distance, a=-0.5)
-    return matrix / matrix.sum(axis=1, keepdims=True)
-
-
-def _keys(distance: np.ndarray, a: float) -> np.ndarray:
-    """The kernel of cubic convolution (Keys 1981) at distances >= 0."""
-    near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
-    far = a * (distance**3 - 5 * distance**2 + 8 * distance - 4)
-    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))

@@ -1,5 +1,7 @@
 """Things that own parameters: Module and the layers of a Transformer encoder."""
 
+from minivit.nn.batch_norm import BatchNorm
+from minivit.nn.convolution import Conv
 from minivit.nn.layers import (
     MLP,
     Dropout,
@@ -14,6 +16,6 @@ from minivit.nn.layers import (
 from minivit.nn.module import Module
 
 __all__ = [
-    "MLP", "DropPath", "Dropout", "EncoderBlock", "LayerNorm", "Linear", "Module", "MultiHeadAttention", "PatchEmbed",
-    "patchify",
+    "MLP", "BatchNorm", "Conv", "DropPath", "Dropout", "EncoderBlock", "LayerNorm", "Linear", "Module",
+    "MultiHeadAttention", "PatchEmbed", "patchify",
 ]  # fmt: skip

@@ -1,9 +1,36 @@
-"""Layers of residual networks: convolutions with standardised weights, and normalisation of groups of channels."""
+"""Layers of convolutional networks: convolutions, also with standardised weights, and group normalisation."""
 
 from minivit import functional as F
+from minivit.backend.windows import Padding
 from minivit.nn import initialisers as init
 from minivit.nn.module import Module
 from minivit.tensor import Tensor
+
+
+class Conv(Module):
+    """Convolution. x: (B, height, width, C) -> (B, rows, columns, E); weight: (window, window, C / groups, E), bias:
+    (E,), or None with bias=False. padding and groups are those of `ops.conv2d`; with C = E = groups it is depthwise."""
+
+    def __init__(
+        self,
+        window: int,
+        channels: int,
+        filters: int,
+        rng: init.Rng,
+        dtype: str = "float32",
+        stride: int = 1,
+        padding: Padding = "same",
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        shape = (window, window, channels // groups, filters)
+        self.weight = init.parameter(init.lecun_normal(rng, window * window * shape[2], filters).reshape(shape), dtype)
+        self.bias = init.parameter(init.constant(0, (filters,)), dtype) if bias else None
+        self.stride, self.padding, self.groups = stride, padding, groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.conv2d(x, self.weight, self.stride, self.padding, self.groups)
+        return y if self.bias is None else y + self.bias
 
 
 class StdConv(Module):

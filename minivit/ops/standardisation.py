@@ -1,8 +1,9 @@
-"""What convolutional networks normalise: groups of channels over an image, and the weights themselves."""
+"""What convolutional networks normalise: channels over a batch, groups of channels over an image, their weights."""
 
 import math
 
 from minivit.backend import Array, xp_of
+from minivit.backend.arrays import asarray_like
 
 
 def group_norm(x: Array, scale: Array, bias: Array, groups: int = 32, eps: float = 1e-6):
@@ -36,6 +37,49 @@ def group_norm(x: Array, scale: Array, bias: Array, groups: int = 32, eps: float
         dx = h - h.mean(axis=(1, 3), keepdims=True) - x_hat * (h * x_hat).mean(axis=(1, 3), keepdims=True)
         dscale, dbias = (g * x_hat).sum(axis=(0, 1)), g.sum(axis=(0, 1))
         return (dx * inverse_std).reshape(x.shape), dscale.reshape(channels), dbias.reshape(channels)
+
+    return y, vjp
+
+
+def batch_norm(
+    x: Array,
+    scale: Array,
+    bias: Array,
+    running: tuple[Array, Array] | None = None,
+    eps: float = 1e-5,
+    found: dict[str, Array] | None = None,
+):
+    """y = x_hat * scale + bias,  x_hat = (x - mean) / sqrt(var + eps)   (Ioffe & Szegedy 2015).
+
+    x, y: (..., C), scale, bias: (C,). For every channel, mean and biased variance over all other axes: over the
+    examples too, which so see each other. `found` receives them: "mean" and, divided by n - 1 as PyTorch keeps it,
+    "variance", (C,) each. With `running`, a mean and a variance (C,), these are taken instead, as constants.
+
+    With h = g * scale:  dx = (h - mean(h) - x_hat mean(h x_hat)) / sqrt(var + eps), or with `running` h / sqrt(var +
+    eps);  dscale = sum g x_hat,  dbias = sum g.
+    """
+    n = math.prod(x.shape[:-1])
+    if x.ndim < 2 or not scale.shape == bias.shape == x.shape[-1:]:
+        raise ValueError(f"batch_norm: x {x.shape}, scale {scale.shape} and bias {bias.shape} do not agree in C")
+    if running is None and n < 2:
+        raise ValueError(f"batch_norm: x {x.shape} has {n} values a channel, which have no variance: use 2 or more")
+    axes = tuple(range(x.ndim - 1))
+    mean = x.mean(axis=axes) if running is None else asarray_like(running[0], x)
+    centred = x - mean
+    if running is not None:
+        variance = asarray_like(running[1], x)
+    else:
+        variance = (centred * centred).mean(axis=axes)
+        if found is not None:
+            found.update(mean=mean, variance=variance * (n / (n - 1)))
+    inverse_std = 1 / xp_of(x).sqrt(variance + eps)
+    x_hat = centred * inverse_std
+    y = x_hat * scale + bias
+
+    def vjp(g):
+        dscale, dbias = (g * x_hat).sum(axis=axes), g.sum(axis=axes)
+        dx = g if running is not None else g - dbias / n - x_hat * (dscale / n)
+        return dx * (scale * inverse_std), dscale, dbias
 
     return y, vjp
 

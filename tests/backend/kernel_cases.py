@@ -56,6 +56,21 @@ CASES: dict[str, list[Case]] = {
         conv2d_case((2, 4, 3, 3), (1, 1, 3, 4)),
         conv2d_case((2, 4, 5, 3), (1, 1, 3, 4), stride=2),
         conv2d_case((0, 4, 5, 3), (3, 3, 3, 4)),
+        conv2d_case((2, 5, 4, 3), (3, 3, 3, 2), padding=1),
+        conv2d_case((2, 5, 4, 3), (3, 3, 3, 2), padding=(0, 2)),
+        conv2d_case((2, 5, 4, 3), (3, 2, 3, 2), padding=2),
+        conv2d_case((2, 6, 5, 3), (3, 3, 3, 2), padding=4),  # wider than the window reaches
+        conv2d_case((2, 6, 5, 3), (3, 3, 3, 2), stride=2, padding=1),
+        conv2d_case((2, 4, 3, 3), (1, 1, 3, 4), padding=1),
+        conv2d_case((2, 5, 4, 4), (3, 3, 2, 6), groups=2),
+        conv2d_case((2, 5, 4, 6), (3, 3, 2, 3), groups=3, stride=2, padding=1),
+        conv2d_case((2, 5, 4, 4), (1, 1, 2, 6), groups=2),
+        conv2d_case((3, 5, 4, 3), (3, 3, 1, 6), groups=3),
+        conv2d_case((3, 5, 4, 3), (3, 3, 1, 3), groups=3),
+        conv2d_case((3, 5, 6, 3), (3, 2, 1, 3), groups=3, stride=2),
+        conv2d_case((3, 9, 8, 2), (7, 7, 1, 2), groups=2, padding=3),
+        conv2d_case((3, 5, 6, 3), (3, 3, 1, 3), groups=3, padding="valid"),
+        conv2d_case((0, 4, 5, 3), (3, 3, 1, 3), groups=3),
     ],
     "group_norm": [
         *[group_norm_case(*shape, groups=2) for shape in [(2, 3, 4, 6), (3, 1, 1, 4), (2, 5, 4), (0, 3, 4), (2, 8)]],
@@ -112,6 +127,13 @@ CASES: dict[str, list[Case]] = {
         ([normal(2, 3, 4), normal(4, 5)], {}),
         ([normal(4), normal(4, 5)], {}),
     ],
+    "resize": [
+        ([normal(2, 4, 5, 3)], {"size": (6, 3)}),
+        ([normal(1, 3, 3, 2)], {"size": (5, 4), "method": "bicubic", "scale": (5.1 / 3, 4.1 / 3)}),
+        ([normal(3, 6, 1, 1)], {"size": (1, 2), "method": "bicubic_antialias"}),
+        ([normal(2, 4, 2, 5)], {"size": (8, 4), "method": "nearest"}),
+        ([normal(0, 4, 2, 5)], {"size": (8, 4)}),
+    ],
     "softmax": [*[([normal(*shape, spread=4)], {}) for shape in ROWS], ([normal(2, 3, 4, spread=4)], {"axis": 1})],
     "log_softmax": [*[([normal(*shape, spread=4)], {}) for shape in ROWS], ([normal(2, 3, 4, spread=4)], {"axis": 1})],
     "cross_entropy": [
@@ -121,6 +143,11 @@ CASES: dict[str, list[Case]] = {
 }
 
 REFUSED: dict[str, list[Case]] = {
+    "resize": [
+        ([normal(4, 5, 3)], {"size": (6, 3)}),
+        ([normal(2, 4, 5, 3)], {"size": (6, 0)}),
+        ([normal(2, 4, 5, 3)], {"size": (6, 3), "method": "quick"}),
+    ],
     "gelu": [([normal(3)], {"form": "quick"})],
     "layer_norm": [
         ([normal(2, 3), normal(4), normal(3)], {}),
@@ -134,6 +161,11 @@ REFUSED: dict[str, list[Case]] = {
         ([normal(2, 5, 4, 3), normal(3, 3)], {}),
         ([normal(2, 5, 4, 3), normal(3, 3, 3, 4)], {"stride": 0}),
         ([normal(2, 5, 4, 3), normal(3, 3, 3, 4)], {"padding": "reflect"}),
+        ([normal(2, 5, 4, 3), normal(3, 3, 3, 4)], {"padding": -1}),
+        ([normal(2, 5, 4, 4), normal(3, 3, 4, 4)], {"groups": 2}),
+        ([normal(2, 5, 4, 4), normal(3, 3, 2, 3)], {"groups": 2}),
+        ([normal(2, 5, 4, 4), normal(3, 3, 2, 4)], {"groups": 0}),
+        ([normal(2, 1, 1, 4), normal(3, 3, 1, 4)], {"groups": 4, "padding": "valid"}),
         ([normal(2, 5, 2, 3), normal(3, 3, 3, 4)], {"padding": "valid"}),
     ],
     "group_norm": [

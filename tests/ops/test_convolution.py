@@ -1,6 +1,7 @@
-"""conv2d and max_pool2d."""
+"""conv2d, max_pool2d and avg_pool2d."""
 
 import itertools
+import re
 
 import hypothesis.strategies as st
 import numpy as np
@@ -12,19 +13,27 @@ from strategies import arrays, assert_close, assert_same, check, distinct
 from minivit import functional as F
 from minivit.backend.windows import window_span
 
-PADDINGS = st.sampled_from(["same", "valid"])
+PIXELS = st.integers(0, 3)
+PADDINGS = st.one_of(st.sampled_from(["same", "valid"]), PIXELS, st.tuples(PIXELS, PIXELS))
 sides = st.integers(1, 3)
 
 
 @st.composite
 def convolutions(draw):
-    """x, weight, stride, padding; "valid" windows lie inside the image."""
+    """x, weight, stride, padding; every window finds room."""
     window = draw(sides), draw(sides)
     padding = draw(PADDINGS)
-    size = [draw(st.integers(n if padding == "valid" else 1, 5)) for n in window]
+    size = [draw(st.integers(least, max(least, 5))) for least in least_size(window, padding)]
     channels, filters = draw(sides), draw(sides)
     x = draw(arrays((draw(st.integers(1, 2)), *size, channels)))
     return x, draw(arrays((*window, channels, filters))), draw(sides), padding
+
+
+def least_size(window, padding):
+    """The smallest image on which a window finds room."""
+    pixels = {"same": window, "valid": (0, 0)}.get(padding, padding) if isinstance(padding, str) else padding
+    pixels = (pixels, pixels) if isinstance(pixels, int) else pixels
+    return [max(1, n - 2 * p) for n, p in zip(window, pixels, strict=True)]
 
 
 def border_by_tensorflow(size, window, stride):
@@ -36,7 +45,10 @@ def border_by_tensorflow(size, window, stride):
 def with_border(x, window, stride, padding, fill=0.0):
     if padding == "valid":
         return x
-    borders = [border_by_tensorflow(n, w, stride) for n, w in zip(x.shape[1:3], window, strict=True)]
+    if padding == "same":
+        borders = [border_by_tensorflow(n, w, stride) for n, w in zip(x.shape[1:3], window, strict=True)]
+    else:
+        borders = [(p, p) for p in (padding if isinstance(padding, tuple) else (padding, padding))]
     return np.pad(x, [(0, 0), *borders, (0, 0)], constant_values=fill)
 
 
@@ -76,6 +88,39 @@ def test_conv2d_is_a_linear_layer_on_windows_side_by_side(inputs):
         return F.linear(pixels[to_device(index)], weight.reshape(-1, weight.shape[-1]))
 
     assert_same(lambda x, weight: F.conv2d(x, weight, stride, padding), composition, x, weight)
+
+
+@st.composite
+def grouped(draw):
+    """x, weight, stride, padding, groups: of equal channels and filters one by one (depthwise), and otherwise."""
+    x, weight, stride, padding = draw(convolutions())
+    groups = draw(sides)
+    filters = groups * (1 if draw(st.booleans()) else weight.shape[3])
+    channels = 1 if filters == groups else weight.shape[2]
+    x = draw(arrays((*x.shape[:3], groups * channels)))
+    return x, draw(arrays((*weight.shape[:2], channels, filters))), stride, padding, groups
+
+
+@given(inputs=grouped())
+def test_groups_are_convolutions_side_by_side(inputs):
+    """Equal to one convolution whose weight is 0 from the channels of one group to the filters of another."""
+    x, weight, stride, padding, groups = inputs
+    own, filters = weight.shape[2], weight.shape[3]
+    whole = np.zeros((*weight.shape[:2], x.shape[3], filters))
+    for e in range(filters):
+        first = e // (filters // groups) * own
+        whole[:, :, first : first + own, e] = weight[..., e]
+    y, vjp = ops.conv2d(x, weight, stride, padding, groups)
+    expected, whole_vjp = ops.conv2d(x, whole, stride, padding)
+    assert_close(y, expected)
+    g = np.random.default_rng(0).standard_normal(y.shape)
+    dx, dweight = vjp(g)
+    expected_dx, dwhole = whole_vjp(g)
+    inside = [
+        dwhole[:, :, e // (filters // groups) * own : e // (filters // groups) * own + own, e] for e in range(filters)
+    ]
+    assert_close((dx, dweight), (expected_dx, np.stack(inside, axis=-1)))
+    check(ops.conv2d, x, weight, stride=stride, padding=padding, groups=groups)
 
 
 def test_windows_that_tile_the_image_are_patches():
@@ -119,8 +164,15 @@ def test_conv2d_says_what_does_not_fit():
             ops.conv2d(bad_x, weight)
     with pytest.raises(ValueError, match="conv2d: stride is 0"):
         ops.conv2d(x, np.ones((3, 3, 3, 4)), stride=0)
-    with pytest.raises(ValueError, match='padding "SAME"'):
-        ops.conv2d(x, np.ones((3, 3, 3, 4)), padding="SAME")
+    for padding in ("SAME", -1, 1.0, (1, 2, 3), (1, "same"), True, None):
+        with pytest.raises(ValueError, match=re.escape(f'padding "{padding}", expected 1 or more, and "same"')):
+            ops.conv2d(x, np.ones((3, 3, 3, 4)), padding=padding)
+    with pytest.raises(ValueError, match=r"weight .* are not \(B, height, width, C\) and \(h, w, C / 2, E\)"):
+        ops.conv2d(x, np.ones((3, 3, 2, 4)), groups=2)
+    with pytest.raises(ValueError, match=r"conv2d: 3 groups do not divide the 4 filters of weight \(3, 3, 1, 4\)"):
+        ops.conv2d(x, np.ones((3, 3, 1, 4)), groups=3)
+    with pytest.raises(ValueError, match="no 3x3 window lies inside images of 1x4"):
+        ops.conv2d(x[:, :1], np.ones((3, 3, 3, 4)), padding=(0, 1))
     with pytest.raises(ValueError, match="no 3x5 window lies inside images of 5x4"):
         ops.conv2d(x, np.ones((3, 5, 3, 4)), padding="valid")
 
@@ -130,18 +182,22 @@ def test_conv2d_says_what_does_not_fit():
 
 @st.composite
 def pools(draw):
-    x = draw(arrays(st.tuples(sides, st.integers(1, 6), st.integers(1, 6), sides), distinct))
-    return x, draw(sides), draw(sides)
+    """x, window, stride, padding."""
+    window = draw(sides)
+    pixels = st.integers(0, window // 2)
+    padding = draw(st.one_of(st.sampled_from(["same", "valid"]), pixels, st.tuples(pixels, pixels)))
+    rows, columns = (draw(st.integers(n, max(n, 6))) for n in least_size((window, window), padding))
+    return draw(arrays((draw(sides), rows, columns, draw(sides)), distinct)), window, draw(sides), padding
 
 
 @pytest.mark.gradient_check("max_pool2d")
 @given(inputs=pools())
 def test_max_pool2d(inputs):
-    x, window, stride = inputs
-    bordered = with_border(x, (window, window), stride, "same", fill=-np.inf)
+    x, window, stride, padding = inputs
+    bordered = with_border(x, (window, window), stride, padding, fill=-np.inf)
     expected = by_windows(bordered, (window, window), stride, lambda part: part.max(axis=(1, 2)))
-    np.testing.assert_array_equal(ops.max_pool2d(x, window, stride)[0], expected)
-    check(ops.max_pool2d, x, window=window, stride=stride)
+    np.testing.assert_array_equal(ops.max_pool2d(x, window, stride, padding)[0], expected)
+    check(ops.max_pool2d, x, window=window, stride=stride, padding=padding)
 
 
 def test_the_first_of_equal_maxima_takes_the_gradient():
@@ -163,10 +219,33 @@ def test_max_pool2d_equals_the_published_code(size, recorded):
     np.testing.assert_allclose(vjp(v["upstream"])[0], v["gx"], rtol=1e-12)
 
 
-def test_max_pool2d_says_what_does_not_fit():
-    for x, window, stride in ((np.ones((4, 4, 1)), 3, 2), (np.ones((1, 4, 4, 1)), 0, 2), (np.ones((1, 4, 4, 1)), 3, 0)):
-        with pytest.raises(ValueError, match="max_pool2d: x "):
-            ops.max_pool2d(x, window, stride)
+@pytest.mark.gradient_check("avg_pool2d")
+@given(inputs=pools(), count_border=st.booleans())
+def test_avg_pool2d(inputs, count_border):
+    x, window, stride, padding = inputs
+    bordered = with_border(x, (window, window), stride, padding, fill=0 if count_border else np.nan)
+    expected = by_windows(bordered, (window, window), stride, lambda part: np.nanmean(part, axis=(1, 2)))
+    params = {"window": window, "stride": stride, "padding": padding, "count_border": count_border}
+    assert_close(ops.avg_pool2d(x, **params)[0], expected)
+    check(ops.avg_pool2d, x, **params)
+
+
+def test_the_default_of_avg_pool2d_halves_the_image():
+    x = np.arange(40.0).reshape(1, 5, 4, 2)  # the last row is left out
+    assert_close(ops.avg_pool2d(x)[0], x[:, :4].reshape(1, 2, 2, 2, 2, 2).mean(axis=(2, 4)))
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_a_pooling_says_what_does_not_fit(name):
+    op, x = getattr(ops, name), np.ones((1, 4, 4, 1))
+    for bad, window, stride in ((x[0], 3, 2), (x, 0, 2), (x, 3, 0)):
+        with pytest.raises(ValueError, match=f"{name}: x "):
+            op(bad, window, stride)
+    for padding in ("SAME", -1, 2, (1, 2), 0.5, None):
+        with pytest.raises(ValueError, match=re.escape(f'{name}: padding "{padding}", expected "same", "valid" or')):
+            op(x, 3, 2, padding)
+    with pytest.raises(ValueError, match=f"{name}: no 5x5 window lies inside images of 4x4"):
+        op(x, 5, 1, "valid")
 
 
 # beside PyTorch, where it is installed
@@ -185,5 +264,21 @@ def test_beside_torch(size, window, stride):
     theirs_x, theirs_w = (torch.tensor(a, requires_grad=True) for a in (x, weight))
     padded = torch.nn.functional.pad(theirs_x.permute(0, 3, 1, 2), [*borders[1], *borders[0]])
     theirs = torch.nn.functional.conv2d(padded, theirs_w.permute(3, 2, 0, 1), stride=stride).permute(0, 2, 3, 1)
+    theirs.backward(torch.tensor(g))
+    assert_close((y, *vjp(g)), (theirs.detach().numpy(), theirs_x.grad.numpy(), theirs_w.grad.numpy()))
+
+
+@pytest.mark.parametrize(
+    ("groups", "filters", "padding"), [(1, 4, 1), (2, 4, 3), (6, 6, (1, 2)), (6, 12, 0), (3, 6, 2)]
+)
+def test_groups_and_padding_beside_torch(groups, filters, padding):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 8, 9, 6)), rng.standard_normal((5, 3, 6 // groups, filters))
+    y, vjp = ops.conv2d(x, weight, 2, padding, groups)
+    g = rng.standard_normal(y.shape)
+    theirs_x, theirs_w = (torch.tensor(a, requires_grad=True) for a in (x, weight))
+    nchw, oihw = theirs_x.permute(0, 3, 1, 2), theirs_w.permute(3, 2, 0, 1)
+    theirs = torch.nn.functional.conv2d(nchw, oihw, None, 2, padding, 1, groups).permute(0, 2, 3, 1)
     theirs.backward(torch.tensor(g))
     assert_close((y, *vjp(g)), (theirs.detach().numpy(), theirs_x.grad.numpy(), theirs_w.grad.numpy()))

@@ -1,4 +1,4 @@
-"""group_norm and standardise."""
+"""group_norm, batch_norm and standardise."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -8,6 +8,7 @@ from hypothesis import given
 from strategies import arrays, assert_close, assert_same, check, rngs, shapes
 
 from minivit import functional as F
+from minivit import ops as minivit_ops
 
 groups_and_widths = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -107,3 +108,53 @@ def test_a_filter_of_equal_weights_is_zero_and_has_a_finite_gradient():
     (dw,) = vjp(np.random.default_rng(0).standard_normal(weight.shape))
     assert np.isfinite(dw).all()
     assert_close(dw.sum(axis=(0, 1)), np.zeros(2), 1e-9)
+
+
+# batch_norm
+
+
+@st.composite
+def batch_norm_inputs(draw):
+    """x (..., C), scale, bias; at least 4 numbers of a channel: two near ones bend sharply."""
+    rows = draw(st.sampled_from([(4,), (2, 3), (2, 1, 5), (1, 2, 3, 2)]))
+    channels = draw(st.integers(1, 4))
+    return tuple(draw(arrays(shape)) for shape in ((*rows, channels), (channels,), (channels,)))
+
+
+@pytest.mark.gradient_check("batch_norm")
+@given(inputs=batch_norm_inputs(), eps=st.sampled_from([1e-2, 1.0]))
+def test_batch_norm(inputs, eps):
+    x, scale, bias = inputs
+    expected = np.empty_like(x)
+    for c in range(x.shape[-1]):
+        expected[..., c] = (x[..., c] - x[..., c].mean()) / np.sqrt(x[..., c].var() + eps) * scale[c] + bias[c]
+    assert_close(ops.batch_norm(x, scale, bias, eps=eps)[0], expected)
+    check(ops.batch_norm, x, scale, bias, eps=eps)
+
+
+@given(inputs=batch_norm_inputs(), rng=rngs)
+def test_batch_norm_with_running_statistics(inputs, rng):
+    x, scale, bias = inputs
+    mean, variance = rng.standard_normal(len(scale)), rng.uniform(0.1, 2, len(scale))
+    expected = (x - mean) / np.sqrt(variance + 1e-5) * scale + bias
+    assert_close(ops.batch_norm(x, scale, bias, (mean, variance))[0], expected)
+    check(ops.batch_norm, x, scale, bias, running=(mean, variance), eps=1e-2)
+
+
+@given(inputs=batch_norm_inputs())
+def test_batch_norm_gives_mean_and_unbiased_variance(inputs):
+    found = {}
+    minivit_ops.batch_norm(*to_device(inputs), found=found)
+    rows = np.asarray(inputs[0]).reshape(-1, inputs[0].shape[-1])
+    assert_close((found["mean"], found["variance"]), (rows.mean(axis=0), rows.var(axis=0, ddof=1)))
+
+
+def test_batch_norm_says_what_does_not_fit():
+    x, one = np.ones((2, 3, 4)), np.ones(4)
+    for bad in ((x, np.ones(3), one), (x, one, np.ones(3)), (x, np.ones((1, 4)), np.ones((1, 4))), (one, one, one)):
+        with pytest.raises(ValueError, match=r"batch_norm: x \(.*\), scale \(.*\) and bias \(.*\) do not agree in C"):
+            ops.batch_norm(*bad)
+    with pytest.raises(ValueError, match=r"batch_norm: x \(1, 1, 4\) has 1 values a channel"):
+        ops.batch_norm(np.ones((1, 1, 4)), one, one)
+    y, _ = ops.batch_norm(np.ones((1, 1, 4)), one, one, (one, one))
+    np.testing.assert_array_equal(y, np.ones((1, 1, 4)))

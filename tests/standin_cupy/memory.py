@@ -114,7 +114,7 @@ class Memory:
         self.live[self.ptr] = self.bytes
 
     def __del__(self) -> None:
-        if hasattr(self, "ptr"):  # it had been given memory
+        if hasattr(self, "ptr") and POISON is not None:  # it had been given memory, and Python is not ending
             del self.live[self.ptr]
             if self.recorded is None:
                 self.bytes.fill(POISON)

@@ -11,6 +11,7 @@ from minivit.backend.cupy_kernels import (  # noqa: F401  (each fills the table)
     convolution,
     gather,
     linear,
+    resizing,
     rows,
 )
 from minivit.backend.cupy_kernels.table import KERNELS

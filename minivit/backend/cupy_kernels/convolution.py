@@ -6,15 +6,21 @@ from minivit.backend.arrays import xp_of
 from minivit.backend.cupy_kernels.launch import contiguous, fits
 from minivit.backend.cupy_kernels.product import product
 from minivit.backend.cupy_kernels.table import register
-from minivit.backend.windows import add_border, window_offsets
+from minivit.backend.windows import add_border, in_groups, is_padding, window_offsets
 
 
 @register("conv2d")
-def conv2d(x, weight, stride=1, padding="same"):
-    if x.ndim != 4 or weight.ndim != 4 or x.shape[3] != weight.shape[2] or not fits(x, weight):
+def conv2d(x, weight, stride=1, padding="same", groups=1):
+    if x.ndim != 4 or weight.ndim != 4 or x.shape[3] != groups * weight.shape[2] or not fits(x, weight):
         return NotImplemented
-    if stride < 1 or padding not in ("same", "valid") or not x.dtype == weight.dtype == "float32":
+    if stride < 1 or groups < 1 or weight.shape[3] % groups or not is_padding(padding):
         return NotImplemented
+    if not x.dtype == weight.dtype == "float32":
+        return NotImplemented
+    if groups > 1 and groups == weight.shape[3] == x.shape[3]:
+        return _depthwise(x, weight[:, :, 0], stride, padding)
+    if groups > 1:
+        return in_groups(conv2d, x, weight, groups, stride, padding)
     bordered, inside, count = add_border(contiguous(x), weight.shape[:2], stride, padding)
     if min(count) < 1:
         return NotImplemented
@@ -35,3 +41,22 @@ def conv2d(x, weight, stride=1, padding="same"):
         return dbordered[inside], dw
 
     return y.reshape(*places, weight.shape[3]), vjp
+
+
+def _depthwise(x, weight, stride, padding):
+    """weight: (h, w, C), a window of one channel each: element-wise products of shifted images."""
+    bordered, inside, count = add_border(x, weight.shape[:2], stride, padding)
+    if min(count) < 1:
+        return NotImplemented
+    offsets = window_offsets(weight.shape[:2], stride, count)
+    y = sum(bordered[pixels] * weight[uv] for uv, pixels in offsets.items())
+
+    def vjp(g):
+        xp = xp_of(x)
+        dbordered, dw = xp.zeros_like(bordered), xp.empty(weight.shape, dtype=weight.dtype)
+        for uv, pixels in offsets.items():
+            dbordered[pixels] += g * weight[uv]
+            dw[uv] = (g * bordered[pixels]).sum(axis=(0, 1, 2))
+        return dbordered[inside], dw[:, :, None]
+
+    return y, vjp
