@@ -7,9 +7,11 @@ normalised by their own mean and standard deviation, y_p the prediction, and M t
     L = 1/|M| sum over p in M of mean((y_p - x_p)^2).
 
 Source: facebookresearch/mae, models_mae.py. Both position tables are fixed, [sin x w, cos x w, sin y w, cos y w] with
-w_i = 10000^(-i / (D/4)) and x the column of a patch; the [class] token has the position 0. The variance of a patch is
-the unbiased one. The order of the visible patches is that of the draw. Against the published code: each of the three
-kernels of queries, keys and values is drawn for itself, as in ViT, not the packed one as one.
+w_i = 10000^(-i / (D/4)) and x the column of a patch; the [class] token has the position 0. They are added before
+patches are taken away. The variance of a patch is the unbiased one. The order of the visible patches is that of the
+draw. Against the published code: the kernels of the encoder are drawn as a ViT's, the patch projection with variance
+1 / (P P C) instead of 2 / (P P C + D), and queries, keys and values each for itself; [class] and [mask] tokens do not
+decay.
 
 B batch, N patches, V of them visible, D width of the encoder, E of the decoder, P patch size, C channels.
 """
@@ -20,14 +22,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array
+from minivit.backend import Array, to_numpy
 from minivit.data import ArrayDataset, Dataset
 from minivit.errors import ConfigError
 from minivit.models import ViT, ViTConfig
 from minivit.nn import MLP, EncoderBlock, LayerNorm, Linear, Module, MultiHeadAttention, patchify
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng
-from minivit.tensor import Tensor
+from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Objective, Outputs
 
@@ -42,7 +44,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lr": 1e-3,
         "beta2": 0.95,
         "flip": True,
-        "eval_every": 585,
         "mean": (0.49, 0.48, 0.45),
         "std": 0.25,
     },
@@ -83,45 +84,40 @@ class Decoder(Module):
     """Encoded visible tokens and the place of every patch -> pixels.   (B, 1 + V, D), (B, N) -> (B, N, P P C)."""
 
     def __init__(self, config: MAEConfig, encoder: ViTConfig, rng: init.Rng, dtype: str):
-        rows, columns = encoder.patch_size
-        self.embed = Linear(encoder.width, config.width, rng, dtype)
-        self.mask_token = init.parameter(init.normal(rng, (1, 1, config.width), 0.02), dtype)
-        self.positions = Tensor(positions(encoder.grid, config.width).astype(dtype))
-        self.blocks = [
-            EncoderBlock(
-                MultiHeadAttention(config.width, config.heads, rng, dtype),
-                MLP(config.width, config.mlp_width, rng, dtype, gelu=encoder.gelu),
-                config.width,
-                dtype,
-                norm_eps=encoder.norm_eps,
-            )
-            for _ in range(config.depth)
-        ]
-        self.norm = LayerNorm(config.width, encoder.norm_eps, dtype)
-        self.pixels = Linear(config.width, rows * columns * encoder.channels, rng, dtype)
+        width, (rows, columns) = config.width, encoder.patch_size
+        self.embed = Linear(encoder.width, width, rng, dtype)
+        self.mask_token = init.parameter(init.normal(rng, (1, 1, width), 0.02), dtype)
+        self.positions = Tensor(positions(encoder.grid, width).astype(dtype))
+        self.blocks = []
+        for _ in range(config.depth):
+            attention = MultiHeadAttention(width, config.heads, rng, dtype, qkv_bias=encoder.qkv_bias)
+            mlp = MLP(width, config.mlp_width, rng, dtype, gelu=encoder.gelu)
+            self.blocks.append(EncoderBlock(attention, mlp, width, dtype, norm_eps=encoder.norm_eps))
+        self.norm = LayerNorm(width, encoder.norm_eps, dtype)
+        self.pixels = Linear(width, rows * columns * encoder.channels, rng, dtype)
 
-    def forward(self, encoded: Tensor, back: Array, rng: Rng = None, tap: dict | None = None) -> Tensor:
+    def forward(self, encoded: Tensor, back: Array, rng: Rng = None) -> Tensor:
         """back: for every patch, where it is among the V visible ones and the N - V [mask] tokens behind them."""
-        x = self.embed(encoded)
+        hidden = self.in_place(self.embed(encoded), back)
+        for block in self.blocks:
+            hidden = block(hidden, rng)
+        return self.pixels(self.norm(hidden))[:, 1:]
+
+    def in_place(self, x: Tensor, back: Array) -> Tensor:
+        """(B, 1 + V, E) -> (B, 1 + N, E): every token in the place of its patch, [mask] tokens elsewhere, positions
+        added to all."""
         batch, visible, width = x.shape
         masks = F.broadcast_to(self.mask_token, (batch, back.shape[1] + 1 - visible, width))
         patches = F.select(F.concat(x[:, 1:], masks, axis=1), back)
-        hidden = F.concat(x[:, :1], patches, axis=1) + self.positions
-        outputs = []
-        for block in self.blocks:
-            hidden = block(hidden, rng)
-            outputs.append(hidden)
-        normed = self.norm(hidden)
-        if tap is not None:
-            tap.update(decoder_embed=x, decoder_norm=normed, **{f"decoder{i}": y for i, y in enumerate(outputs)})
-        return self.pixels(normed)[:, 1:]
+        return F.concat(x[:, :1], patches, axis=1) + self.positions
 
 
 class MAE(Objective):
     """Predict the pixels of the patches that were taken away.
 
     batch: images (B, height, width, C); order (B, N), a permutation of the patches whose first V stay visible; back
-    (B, N), the inverse permutation.
+    (B, N), the inverse permutation. The encoder's table of positions is overwritten by the fixed one, and a [class]
+    token of zeros is drawn: at the position 0 it would be a constant, where a LayerNorm has a derivative of 1000.
     """
 
     Config: ClassVar[type] = MAEConfig
@@ -129,17 +125,24 @@ class MAE(Objective):
 
     def __init__(self, config: MAEConfig, encoder: ViT, seed: int | None = 0, dtype: str = "float32"):
         shape = encoder.config
-        if shape.classifier != "token" or shape.position != "learned" or shape.no_embed_class or shape.stem:
-            raise ConfigError("MAE needs a ViT with a [class] token and one position table, and no stem")
+        if not shape.prefix_tokens.keys() == {"class_token"} or shape.position != "learned" or shape.no_embed_class:
+            raise ConfigError("MAE needs a ViT with a [class] token, no others, and one position table for all")
+        if shape.stem or shape.fc_norm:
+            raise ConfigError("MAE needs a ViT without a stem, whose last LayerNorm comes before any mean over patches")
+        if shape.width % 4:
+            raise ConfigError(f"width is {shape.width}, expected a multiple of 4 for sines and cosines of x and y")
         self.config, self.network = config, encoder
-        encoder.position_embedding.data[...] = encoder.like(positions(shape.grid, shape.width))
-        encoder.position_embedding.requires_grad = False
-        rng = None if seed is None else np.random.default_rng((seed, 1))
-        self.decoder = Decoder(config, shape, rng, dtype)
         self.patches = shape.grid[0] * shape.grid[1]
         self.visible = int(self.patches * (1 - config.masked))
-        if not self.visible:
-            raise ConfigError(f"masked is {config.masked}: of {self.patches} patches none would stay visible")
+        if not 0 < self.visible < self.patches:
+            raise ConfigError(f"masked is {config.masked}: of {self.patches} patches {self.visible} would stay visible")
+        rng = None if seed is None else np.random.default_rng((seed, 1))
+        encoder.position_embedding.data[...] = encoder.like(positions(shape.grid, shape.width))
+        encoder.position_embedding.requires_grad = False
+        token: Tensor = vars(encoder)["class_token"]
+        if not to_numpy(token.data).any():
+            token.data[...] = encoder.like(init.normal(rng, (1, 1, shape.width), 0.02))
+        self.decoder = Decoder(config, shape, rng, dtype)
 
     @classmethod
     def build(cls, config: MAEConfig, given: Any) -> Self:
@@ -152,31 +155,25 @@ class MAE(Objective):
 
     @property
     def tokens(self) -> int:
-        return (
-            self.visible
-            + 1
-            + self.patches
-            * self.config.width
-            * self.config.depth
-            // (self.network.config.width * self.network.config.depth)
-        )
+        """Those of the encoder, and those of the decoder for what they cost in comparison."""
+        own, shape = self.config, self.network.config
+        return self.visible + 1 + (self.patches + 1) * own.width * own.depth // (shape.width * shape.depth)
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         order = rng.random((size(batch), self.patches)).argsort(axis=1)
         return {"order": order, "back": order.argsort(axis=1)}
 
-    def forward(self, batch: Batch, rng: Rng = None, tap: dict | None = None) -> Outputs:
-        order = batch["order"]
+    def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
+        return (self.decoder(self.network.encode(self.embed(batch), rng), batch["back"], rng),)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The [class] token and the visible patches, with their positions: (B, 1 + V, D)."""
         x = self.network.embed(self.tensor(batch["images"]))
-        x = F.concat(x[:, :1], F.select(x[:, 1:], order[:, : self.visible]), axis=1)
-        encoded = self.network.encode(x, rng, tap)
-        if tap is not None:
-            tap.update(embeddings=x, encoded=encoded)
-        return (self.decoder(encoded, batch["back"], rng, tap),)
+        return F.concat(x[:, :1], F.select(x[:, 1:], batch["order"][:, : self.visible]), axis=1)
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        hidden = batch["order"][:, self.visible :]
-        error = F.select(outputs[0] - self.targets(batch["images"]), hidden)
+        missing = batch["order"][:, self.visible :]
+        error = F.select(outputs[0] - self.targets(batch["images"]), missing)
         return (error * error).mean()
 
     def targets(self, images: Array | Tensor) -> Tensor:
@@ -184,12 +181,39 @@ class MAE(Objective):
         pixels = patchify(self.tensor(images), self.network.config.patch_size)
         if not self.config.normalise:
             return pixels
-        variance = F.var(pixels, axis=-1, keepdims=True, ddof=1)
-        return (pixels - pixels.mean(axis=-1, keepdims=True)) / F.sqrt(variance + 1e-6)
+        mean, deviation = statistics(pixels)
+        return (pixels - mean) / deviation
 
     def tensor(self, images: Array | Tensor) -> Tensor:
         """Images in the dtype of the parameters and on their device."""
         return images if isinstance(images, Tensor) else Tensor(self.network.like(images))
+
+
+def statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every patch, (B, N, P P C) -> (B, N, 1) each."""
+    variance = F.var(pixels, axis=-1, keepdims=True, ddof=1)
+    return pixels.mean(axis=-1, keepdims=True), F.sqrt(variance + 1e-6)
+
+
+def paint(objective: MAE, batch: Batch) -> tuple[Array, Array]:
+    """The images as the encoder sees them, the missing patches 0, and with the predictions in the missing places: two
+    arrays (B, height, width, C). Predictions of normalised pixels get the mean and deviation of the true patch, which
+    nothing has predicted."""
+    shape, images = objective.encoder.config, objective.tensor(batch["images"])
+    with no_grad(), objective.evaluating():
+        (predicted,) = objective(batch)
+        true = patchify(images, shape.patch_size)
+        if objective.config.normalise:
+            mean, deviation = statistics(true)
+            predicted = predicted * deviation + mean
+    seen = (batch["back"] < objective.visible)[:, :, None]
+    (rows, columns), (height, width) = shape.grid, shape.patch_size
+
+    def whole(pixels: Array) -> Array:
+        tiles = pixels.reshape(-1, rows, columns, height, width, shape.channels)
+        return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(images.shape)
+
+    return whole(true.data * seen), whole(true.data * seen + predicted.data * ~seen)
 
 
 def tiny(dtype: str = "float32") -> tuple[MAE, Dataset]:

@@ -1,21 +1,36 @@
 """MAE as published code has it: names and shapes of its arrays, and what was recorded of it."""
 
+import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minivit.errors import CheckpointError, shown
+from minivit.files import expanded, parse_json
 from minivit.lineage.mae import MAE, MAEConfig
 from minivit.lineage.verify import Case
 from minivit.models import ViT, ViTConfig
+from minivit.models.archive import read_arrays
 from minivit.models.convert_timm import to_timm
+from minivit.models.layouts import HEADS, Shapes
 from minivit.nn import patchify
 from minivit.nn.module import check_match
 from minivit.tensor import Tensor, grad
 
 Arrays = Mapping[str, np.ndarray]
 
+_GELUS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+_SIZES = {"image_size": "image_size", "patch_size": "patch_size"}  # ours -> Hugging Face's
+_DECODER_SHAPE = {
+    "width": "hidden_size",
+    "depth": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "mlp_width": "intermediate_size",
+}
+_ENCODER = {**_DECODER_SHAPE, "channels": "num_channels"}
 _DECODER = {"embed": "decoder_embed", "norm": "decoder_norm", "pixels": "decoder_pred"}  # ours -> theirs
 _HUB = (  # of Hugging Face, in files and (version 5) in memory -> models_mae.py
     (r"^vit\.(?=embeddings|encoder|layers|layernorm)", ""),
@@ -45,12 +60,15 @@ def official_name(name: str) -> str:
     return name
 
 
-def canonical(arrays: Arrays) -> dict[str, np.ndarray]:
-    """The arrays of a file in either layout, under the official names."""
+def canonical(arrays: Arrays, source: str = "the file") -> dict[str, np.ndarray]:
+    """The arrays of a file in either layout, under the official names. Raises CheckpointError."""
     found = {official_name(name.removeprefix("model.")): x for name, x in arrays.items()}
+    if len(found) < len(arrays):
+        raise CheckpointError(f"{source} holds two arrays for one place in the model")
     for name in [name for name in found if ".attn.0." in name]:
-        parts = [found.pop(name.replace(".attn.0.", f".attn.{i}.")) for i in range(3)]
-        found[name.replace(".attn.0.", ".attn.qkv.")] = np.concatenate(parts)
+        parts = [name.replace(".attn.0.", f".attn.{i}.") for i in range(3)]
+        if all(part in found for part in parts):
+            found[name.replace(".attn.0.", ".attn.qkv.")] = np.concatenate([found.pop(part) for part in parts])
     return found
 
 
@@ -75,70 +93,128 @@ def _under(prefix: str, state: Arrays) -> dict[str, np.ndarray]:
 def load(arrays: Arrays, objective: MAE, source: str = "the file") -> None:
     """Copy published weights, official or Hugging Face's, into the objective. Raises CheckpointError."""
     own = views({name: tensor.data for name, tensor in objective.named_tensors()}, objective.encoder.config)
-    given = canonical(arrays)
+    given = canonical(arrays, source)
     check_match({name: view.shape for name, view in own.items()}, given, source)
     for name, view in own.items():
         view[...] = given[name]
 
 
-def build(config: Mapping, arrays: Arrays) -> MAE:
-    """The objective that a configuration of Hugging Face's describes, with these weights, in float64."""
-    size, patch = config["image_size"], config["patch_size"]
+def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", source: str = "the file") -> MAE:
+    """The objective that a configuration of Hugging Face's describes, with these weights."""
+    act = config.get("hidden_act", "gelu")
+    if act not in _GELUS:
+        raise CheckpointError(f"{source}: hidden_act is {shown(str(act))}, expected one of {', '.join(_GELUS)}")
     shape = ViTConfig(
-        image_size=tuple(size) if isinstance(size, list) else size,
-        patch_size=tuple(patch) if isinstance(patch, list) else patch,
-        width=config["hidden_size"],
-        depth=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        mlp_width=config["intermediate_size"],
+        **{name: pair(config[theirs]) for name, theirs in _SIZES.items()},
+        **{name: config[theirs] for name, theirs in _ENCODER.items()},
         num_classes=0,
-        channels=config["num_channels"],
-        gelu="erf" if config.get("hidden_act", "gelu") == "gelu" else "tanh",
-        norm_eps=config["layer_norm_eps"],
+        gelu=_GELUS[act],
+        norm_eps=config.get("layer_norm_eps", 1e-12),  # Hugging Face's default; the official code has 1e-6
         qkv_bias=config.get("qkv_bias", True),
     )
     own = MAEConfig(
-        masked=config["mask_ratio"],
-        width=config["decoder_hidden_size"],
-        depth=config["decoder_num_hidden_layers"],
-        heads=config["decoder_num_attention_heads"],
-        mlp_width=config["decoder_intermediate_size"],
-        normalise=config["norm_pix_loss"],
+        **{name: config[f"decoder_{theirs}"] for name, theirs in _DECODER_SHAPE.items()},
+        masked=config.get("mask_ratio", 0.75),
+        normalise=config.get("norm_pix_loss", False),
     )
-    objective = MAE(own, ViT(shape, None, "float64"), None, "float64")
-    load(arrays, objective)
+    objective = MAE(own, ViT(shape, None, dtype), None, dtype)
+    load(arrays, objective, source)
     return objective
+
+
+def pair(size: Any) -> Any:
+    """A side or two, as JSON has them."""
+    return tuple(size) if isinstance(size, list) else size
+
+
+def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> MAE:
+    """The objective of a file of published weights, encoder and decoder, official or Hugging Face's (.safetensors).
+
+    fields: as in Hugging Face's config.json, which is read where it lies beside the file. Where there is none the
+    shapes tell most, and for the rest it is taken to be like those that are published: a square grid, heads of 64
+    features in the encoder and of 32 in the decoder, epsilon 1e-6. Raises CheckpointError and ConfigError.
+    """
+    path = expanded(path)
+    arrays = canonical(read_arrays(path)[0], str(path))
+    config = {**told_by(arrays, str(path)), **beside(path.with_name("config.json")), **fields}
+    return build(config, arrays, dtype, str(path))
+
+
+def beside(path: Path) -> dict[str, Any]:
+    """The fields of a config.json; none if there is no such file. Raises CheckpointError for another model's."""
+    try:
+        fields = parse_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    if not isinstance(fields, dict) or fields.get("model_type", "vit_mae") != "vit_mae":
+        raise CheckpointError(f"{path}: expected the configuration of a vit_mae")
+    return {"layer_norm_eps": 1e-12, "norm_pix_loss": False, **fields}  # their defaults
+
+
+def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
+    """What the shapes of the official arrays tell of Hugging Face's configuration, and the usual for the rest."""
+    shapes = Shapes(arrays, source, "masked autoencoder's")
+    width, channels, *patch = shapes("patch_embed.proj.weight", 4)
+    own, side = shapes("decoder_embed.weight", 2)[0], math.isqrt(max(1, shapes("pos_embed", 3)[1] - 1))
+    return {
+        "image_size": [side * pixels for pixels in patch],
+        "patch_size": patch,
+        "num_channels": channels,
+        "hidden_size": width,
+        "num_hidden_layers": shapes.depth(r"blocks\.(\d+)\."),
+        "num_attention_heads": HEADS.get(width, max(1, width // 64)),
+        "intermediate_size": shapes("blocks.0.mlp.fc1.weight", 2)[0],
+        "decoder_hidden_size": own,
+        "decoder_num_hidden_layers": shapes.depth(r"decoder_blocks\.(\d+)\."),
+        "decoder_num_attention_heads": max(1, own // 32),
+        "decoder_intermediate_size": shapes("decoder_blocks.0.mlp.fc1.weight", 2)[0],
+        "layer_norm_eps": 1e-6,
+        "qkv_bias": "blocks.0.attn.qkv.bias" in arrays,
+        "norm_pix_loss": True,
+    }
 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that MAE defines, by its name there."""
-    objective = build(case.config, case.weights).eval()
+    weights = canonical(case.weights, case.name)
+    objective = build({**told_by(weights, case.name), **case.config}, weights, source=case.name).eval()
     images, order = Tensor(case.images("image"), requires_grad=True), case.input("noise").argsort(axis=1)
-    back = order.argsort(axis=1)
-    batch: dict[str, Any] = {"images": images, "order": order, "back": back}
-    tap: dict[str, Any] = {}
-    outputs = objective.forward(batch, tap=tap)
+    batch: dict[str, Any] = {"images": images, "order": order, "back": order.argsort(axis=1)}
+    outputs = objective(batch)
     pixels, targets = outputs[0].data, objective.targets(images).data
     loss = objective.loss(outputs, batch)
     in_images, *gradients = grad(loss, [images, *objective.parameters()])
     named = {name: g for (name, _), g in zip(objective.named_parameters(), gradients, strict=True)}
     found = {
-        "mask": (back >= objective.visible).astype(np.int64),
-        "ids_restore": back,
+        "mask": (batch["back"] >= objective.visible).astype(np.int64),
+        "ids_restore": batch["back"],
         "logits": pixels,
         "target": patchify(images, objective.encoder.config.patch_size).data,
         "target_used": targets,
         "loss_per_patch": np.square(pixels - targets).mean(axis=-1),
         "loss": loss.data,
-        "grad_input/image": np.moveaxis(in_images, -1, 1),
+        "grad_input/image": in_images if case.meta.get("image_layout") == "NHWC" else np.moveaxis(in_images, -1, 1),
         "grad_norm": np.sqrt(sum(float(np.square(g).sum()) for g in gradients)),
-        "tap/latent": tap["encoded"].data,
     }
-    for name, x in tap.items():
-        theirs = name.removesuffix("/output").replace("block", "encoder")
-        found[f"tap/{theirs}"] = x.data if isinstance(x, Tensor) else x
     official = in_both_layouts(views(named, objective.encoder.config), case)
-    return found | {f"grad/{name}": g for name, g in official.items()}
+    found |= {f"grad/{name}": g for name, g in official.items()}
+    return found | {f"tap/{name}": x for name, x in inside(objective, batch).items()}
+
+
+def inside(objective: MAE, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """What stands between the parts of the two networks."""
+    tap: dict[str, Any] = {"embeddings": objective.embed(batch)}  # type: ignore[arg-type]
+    encoded = objective.encoder.encode(tap["embeddings"], tap=tap)
+    decoder = objective.decoder
+    embedded = decoder.embed(encoded)
+    hidden = decoder.in_place(embedded, batch["back"])
+    tap.update(latent=encoded, decoder_embed=embedded, decoder_tokens=hidden)
+    for i, block in enumerate(decoder.blocks):
+        tap[f"decoder{i}"] = hidden = block(hidden)
+    tap["decoder_norm"] = decoder.norm(hidden)
+    return {re.sub(r"^block(\d+)(/output)?", r"encoder\1", name): getattr(x, "data", x) for name, x in tap.items()}
 
 
 def in_both_layouts(official: Arrays, case: Case) -> dict[str, np.ndarray]:
