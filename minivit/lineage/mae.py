@@ -25,6 +25,7 @@ from minivit import functional as F
 from minivit.backend import Array, to_numpy
 from minivit.data import ArrayDataset, Dataset
 from minivit.errors import ConfigError
+from minivit.lineage.pictures import reconstructions
 from minivit.models import ViT, ViTConfig
 from minivit.nn import MLP, EncoderBlock, LayerNorm, Linear, Module, MultiHeadAttention, patchify
 from minivit.nn import initialisers as init
@@ -48,6 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "std": 0.25,
     },
 }
+HOW = {"reconstructions": reconstructions}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,32 +190,23 @@ class MAE(Objective):
         """Images in the dtype of the parameters and on their device."""
         return images if isinstance(images, Tensor) else Tensor(self.network.like(images))
 
+    def paint(self, batch: Batch) -> tuple[Array, Array]:
+        """Patches (B, N, P P C) of the images: the missing ones 0, and as they are predicted. Predictions of normalised
+        pixels get the mean and deviation of the true patch, which nothing has predicted."""
+        with no_grad(), self.evaluating():
+            (predicted,) = self(batch)
+            true = patchify(self.tensor(batch["images"]), self.network.config.patch_size)
+            if self.config.normalise:
+                mean, deviation = statistics(true)
+                predicted = predicted * deviation + mean
+        seen = (batch["back"] < self.visible)[:, :, None]
+        return true.data * seen, true.data * seen + predicted.data * ~seen
+
 
 def statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every patch, (B, N, P P C) -> (B, N, 1) each."""
     variance = F.var(pixels, axis=-1, keepdims=True, ddof=1)
     return pixels.mean(axis=-1, keepdims=True), F.sqrt(variance + 1e-6)
-
-
-def paint(objective: MAE, batch: Batch) -> tuple[Array, Array]:
-    """The images as the encoder sees them, the missing patches 0, and with the predictions in the missing places: two
-    arrays (B, height, width, C). Predictions of normalised pixels get the mean and deviation of the true patch, which
-    nothing has predicted."""
-    shape, images = objective.encoder.config, objective.tensor(batch["images"])
-    with no_grad(), objective.evaluating():
-        (predicted,) = objective(batch)
-        true = patchify(images, shape.patch_size)
-        if objective.config.normalise:
-            mean, deviation = statistics(true)
-            predicted = predicted * deviation + mean
-    seen = (batch["back"] < objective.visible)[:, :, None]
-    (rows, columns), (height, width) = shape.grid, shape.patch_size
-
-    def whole(pixels: Array) -> Array:
-        tiles = pixels.reshape(-1, rows, columns, height, width, shape.channels)
-        return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(images.shape)
-
-    return whole(true.data * seen), whole(true.data * seen + predicted.data * ~seen)
 
 
 def tiny(dtype: str = "float32") -> tuple[MAE, Dataset]:

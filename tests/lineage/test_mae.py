@@ -8,13 +8,16 @@ import pytest
 from lineage.mae_by_hand import SIZES, ByHand, arrays, in_hub_names, table
 
 from minivit import functional as F
+from minivit.data import ArrayDataset
 from minivit.errors import ConfigError
-from minivit.lineage import mae, verify
+from minivit.lineage import mae, pictures, verify
 from minivit.lineage.mae import MAE, MAEConfig
+from minivit.lineage.pictures import unpatchify
 from minivit.lineage.recorded import mae as recorded
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import write_npz, write_safetensors
 from minivit.optim import AdamW
+from minivit.runs.recipes import Recipe
 from minivit.tensor import grad
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "lineage" / "mae"
@@ -249,22 +252,36 @@ def test_it_learns_what_neighbours_tell():
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_painted_images_keep_what_is_visible_and_have_predictions_elsewhere(normalise):
+def test_painted_patches_are_kept_where_visible_and_predicted_elsewhere(normalise):
     objective, rng = small(normalise=normalise), np.random.default_rng(0)
     batch = drawn(objective, rng.normal(size=(3, 8, 8, 1)))
-    seen, painted = mae.paint(objective, batch)
+    seen, painted = (unpatchify(x, objective.encoder.config) for x in objective.paint(batch))
     missing = (batch["back"] >= objective.visible).reshape(3, 4, 4).repeat(2, axis=1).repeat(2, axis=2)[..., None]
     assert np.array_equal(seen, np.where(missing, 0, batch["images"]))
     assert np.array_equal(painted[~missing], batch["images"][~missing])
     (predicted,) = objective.eval()(batch)
-    for b, row, column in ((0, 1, 2), (2, 3, 0)):
-        true = batch["images"][b, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2, 0]
-        expected = predicted.data[b, 4 * row + column].reshape(2, 2)
+    for b, row, column in np.ndindex(3, 4, 4):
+        place = (b, slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2), 0)
+        true, expected = batch["images"][place], predicted.data[b, 4 * row + column].reshape(2, 2)
         if normalise:
             expected = expected * np.sqrt(true.var(ddof=1) + 1e-6) + true.mean()
-        if batch["back"][b, 4 * row + column] < objective.visible:
-            expected = true
-        assert np.allclose(painted[b, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2, 0], expected)
+        assert np.allclose(painted[place], expected if missing[place].all() else true)
+
+
+def test_reconstructions_are_drawn_in_true_colours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = {}
+    monkeypatch.setattr(pictures, "image_rows", lambda found, title, path: rows.update(found, path=path))
+    objective = small(image_size=(4, 8), channels=3, dtype="float32")
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 8, 3), np.uint8)
+    recipe = Recipe(model=objective.encoder.config, mean=(0.4, 0.5, 0.6), std=0.25)
+    (line,) = mae.HOW["reconstructions"](objective, ArrayDataset(images, [0] * 3, ["any"], "noise"), recipe)
+    assert (line, rows.pop("path").parent.is_dir()) == (str(Path("pictures", "reconstructions.png")), True)
+    assert [x.shape for x in rows.values()] == [(3, 4, 8, 3)] * 3
+    assert np.allclose(rows["image"], images / 255, atol=1e-6)
+    known = np.isclose(rows["seen"], rows["image"], atol=1e-6).all(axis=-1).mean()
+    assert known == objective.visible / objective.patches
+    assert np.isclose(rows["completed"], rows["image"], atol=1e-6).all(axis=-1).mean() == known
 
 
 def test_pieces_count_what_encoder_and_decoder_see():
