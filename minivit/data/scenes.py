@@ -10,13 +10,14 @@ from typing import Self
 
 import numpy as np
 
-from minivit.data.dataset import Dataset, Indices, as_indices
+from minivit.data.dataset import Dataset, Images, Indices, as_indices
 from minivit.data.scenes_layout import COLOURS, KINDS, MOST, Layout, lay_out, uniform
 from minivit.data.scenes_picture import boxes, by_kind, coverage, grain, paint, seen
 from minivit.data.scenes_words import CAPTION, NUMBER_OF, QUESTION, Thing, ask, caption, encode
-from minivit.errors import ConfigError, DataError
+from minivit.errors import ConfigError
 
 SPLITS = {"train": (0, 10_000), "test": (1, 2_000)}  # name: (what its seed is odd by, scenes unless told otherwise)
+SMALLEST, SMALLEST_NESTED = 16, 32  # pixels; in smaller pictures colours blur into each other
 CHUNK = 64  # scenes drawn at once: their arrays then stay in the cache
 LABELS = {
     "kind": list(KINDS),
@@ -42,7 +43,7 @@ class Drawn(Dataset):
     def __init__(
         self, name: str, count: int, seed: int, size: int, shapes: tuple[int, int], label: Callable, classes: list[str]
     ) -> None:
-        for what, number, least in (("count", count, 0), ("seed", seed, 0), ("size", size, 1)):
+        for what, number, least in (("count", count, 0), ("seed", seed, 0), ("size", size, SMALLEST)):
             if not isinstance(number, int | np.integer) or number < least:
                 raise ConfigError(f"{name}: {what} is {number}, expected a whole number of at least {least}")
         if not (len(shapes) == 2 and 1 <= shapes[0] <= shapes[1] <= MOST):
@@ -53,15 +54,19 @@ class Drawn(Dataset):
         super().__init__(np.concatenate([np.empty(0, np.int64), *pieces]), classes, name)
         self.image_size = self.size, self.size
 
-    def columns(self, indices: Indices, names: Iterable[str]) -> dict[str, np.ndarray]:
+    def columns(
+        self, indices: Indices, names: Iterable[str], min_size: tuple[int, int] | None = None
+    ) -> dict[str, Images]:
         """The columns with these names, of the items with these indices (B,): name -> (B, ...).
 
         Only what they need is drawn. Raises DataError for a name that is none of COLUMNS.
         """
+        return {**self.arrays(indices, names)}
+
+    def arrays(self, indices: Indices, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """`columns`, all of which are arrays."""
         names, indices = list(names), as_indices(indices, self.name)
-        for name in names:
-            if name not in self.COLUMNS:
-                raise DataError(f'{self.name}: there is no column "{name}"; choose from {", ".join(self.COLUMNS)}')
+        self.check_columns(names)
         items = self.items[indices] if len(indices) else np.zeros(1, np.int64)  # then one, for its shapes and dtypes
         pieces = [self.draw(items[start : start + CHUNK], set(names)) for start in range(0, len(items), CHUNK)]
         return {
@@ -76,7 +81,7 @@ class Drawn(Dataset):
         raise NotImplementedError
 
     def fetch(self, indices: Indices, min_size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        columns = self.columns(indices, ("images", "labels"))
+        columns = self.arrays(indices, ("images", "labels"))
         return columns["images"], columns["labels"]
 
     def subset(self, indices: Indices) -> Self:
@@ -87,12 +92,13 @@ class Drawn(Dataset):
 
 
 class Scenes(Drawn):
-    """`count` scenes of shapes[0] to shapes[1] shapes, H = W = `size` pixels. n = shapes[1].
+    """`count` scenes of shapes[0] to shapes[1] shapes, H = W = `size` pixels, at least 16. n = shapes[1].
 
     label: what of the largest shape is its class: "kind" (five), "colour" (four) or "both" (twenty).
     combinations: of kind, colour and place; "train" leaves out the sixteen of `HELD_OUT`, which are of the largest
     shape where it is "held-out", and of no other; "all" knows no difference.
-    nested: in which share of the scenes with two or more shapes the second lies inside the first.
+    nested: in which share of the scenes with two or more shapes the second lies inside the first; for a size of at
+    least 32.
 
     The columns, one row for each scene. Shapes are in the order in which they are drawn; the first is the largest.
     images (H, W, 3) uint8.   labels: int64.   mask (H, W) uint8: 0, or 1 + the number in KINDS of what is seen.
@@ -130,6 +136,8 @@ class Scenes(Drawn):
         super().__init__(
             "scenes", count, seed, size, shapes, lambda items: label_of(self.layout(items), label), LABELS[label]
         )
+        if nested and self.size < SMALLEST_NESTED:
+            raise ConfigError(f"scenes: size is {size}, expected {SMALLEST_NESTED} or more where shapes are nested")
 
     def layout(self, items: np.ndarray) -> Layout:
         """What stands where in the scenes with these numbers."""
