@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lineage.mae_by_hand import SIZES, ByHand, arrays, in_hub_names, table
+from mae_by_hand import SIZES, ByHand, arrays, in_hub_names, table
 
 from minivit import functional as F
 from minivit.data import ArrayDataset

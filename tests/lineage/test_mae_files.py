@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from lineage.mae_by_hand import SIZES, arrays, in_hub_names
+from mae_by_hand import SIZES, arrays, in_hub_names
 
 from minivit.errors import CheckpointError
 from minivit.lineage.mae import MAE, MAEConfig
