@@ -22,7 +22,7 @@ from experiments import record
 
 from minivit.data import Augment, Dataset, Loader, load
 from minivit.lessons import accuracy, fit
-from minivit.lineage.mae import MAE, MAEConfig
+from minivit.lineage import mae
 from minivit.models import ViT, ViTConfig
 from minivit.optim import AdamW, warmup_cosine
 from minivit.tensor import no_grad
@@ -36,7 +36,6 @@ MASKED = {"25 %": 0.25, "75 %": 0.75, "90 %": 0.9}
 STEPS = 600  # of pre-training, with 128 images
 TUNED = {"75 %": 150, "scratch": 150, "scratch, longer": 550}  # steps with labels, of 64 images; the last takes as much
 # time as the first with its pre-training
-RUNS = ("pixels", "untrained", *MASKED, "scratch", "scratch, longer")
 RATE = 2e-3  # of pre-training
 RATES = (5e-4, 1e-3, 2e-3)  # of what has labels, to choose from
 VIT = {"image_size": 32, "patch_size": 4, "width": 96, "depth": 4, "heads": 3, "mlp_width": 192}
@@ -46,12 +45,12 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the probe, times the variance of
 ToFeatures = Callable[[np.ndarray], np.ndarray]
 
 
-def autoencoder(masked: float, seed: int) -> MAE:
+def autoencoder(masked: float, seed: int) -> mae.MAE:
     """A masked autoencoder that has seen nothing."""
-    return MAE(MAEConfig(masked, **DECODER), ViT(ViTConfig(**VIT, num_classes=0), seed), seed)
+    return mae.MAE(mae.MAEConfig(masked, **DECODER), ViT(ViTConfig(**VIT, num_classes=0), seed), seed)
 
 
-def pretrain(objective: MAE, images: Dataset, steps: int, seed: int) -> list[float]:
+def pretrain(objective: mae.MAE, images: Dataset, steps: int, seed: int) -> list[float]:
     """Train in place; the loss of every step."""
     optimizer = AdamW(
         objective.named_parameters(), warmup_cosine(RATE, steps, steps // 10), betas=(0.9, 0.95), weight_decay=0.05
@@ -148,7 +147,7 @@ def tuned(encoder: ViT, data: Data, steps: int, tried: dict[str, float], seed: i
 
 
 def measure(name: str, data: Data, rates: dict[str, Any], seed: int) -> dict[str, float]:
-    """What is to be known of one of `RUNS`, with one seed."""
+    """What is to be known of one of `runs`, with one seed."""
     tried = rates.setdefault(name, {}) if name in TUNED else {}
     if name == "pixels":
         return {"probe": probe(pixels, data.images, data.test)}
@@ -164,6 +163,11 @@ def measure(name: str, data: Data, rates: dict[str, Any], seed: int) -> dict[str
     if name == "untrained":
         return {"probe": probe(features(encoder), data.images, data.test)}
     return {"tuned": tuned(encoder, data, TUNED[name], tried, seed), "seconds": time.process_time() - begin}
+
+
+def runs() -> list[str]:
+    """Controls, shares of masked patches, trainings with labels."""
+    return list(dict.fromkeys(["pixels", "untrained", *MASKED, *TUNED]))
 
 
 def header() -> dict[str, Any]:
@@ -182,13 +186,12 @@ def main() -> None:
     rates = results.setdefault("rates_tried", {})
     train, test = load("cifar10"), load("cifar10", split="test")
     for seed in range(SEEDS):
-        data = Data(train, test, seed)
-        for name in RUNS:
-            by_seed = results["results"].setdefault(name, [])
-            if len(by_seed) == seed:
-                found = measure(name, data, rates, seed)
-                by_seed.append({kind: round(value, 4) for kind, value in found.items()})
-                record.write("masked_autoencoders", results)
+        missing = [name for name in runs() if len(results["results"].setdefault(name, [])) == seed]
+        data = Data(train, test, seed) if missing else None
+        for name in missing:
+            found = measure(name, data, rates, seed)
+            results["results"][name].append({kind: round(value, 4) for kind, value in found.items()})
+            record.write("masked_autoencoders", results)
 
 
 if __name__ == "__main__":
