@@ -43,8 +43,17 @@ class System:
     notebook: str = ""
 
 
-SYSTEMS: dict[str, System] = {}  # filled by each system that has landed
-OBJECTIVES: dict[str, str] = {}  # name -> "module:class", of what a run can minimise beside classification
+SYSTEMS: dict[str, System] = {
+    "mae": System(
+        2021,
+        "He et al., Masked Autoencoders Are Scalable Vision Learners, arXiv 2111.06377",
+        "predict the pixels of three patches of four from the fourth",
+        "22_masked_autoencoders",
+    ),
+}
+OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
+    "mae": "mae:MAE",
+}
 
 
 def module_of(name: str) -> ModuleType:
