@@ -24,8 +24,17 @@ class System:
     notebook: str = ""
 
 
-SYSTEMS: dict[str, System] = {}  # filled by each system that has landed
-OBJECTIVES: dict[str, str] = {}  # name -> "module:class", of what a run can minimise beside classification
+SYSTEMS: dict[str, System] = {
+    "dino": System(
+        2021,
+        "Caron et al., Emerging Properties in Self-Supervised Vision Transformers, arXiv 2104.14294",
+        "say of each crop of an image what a slower copy of oneself says of another",
+        "23_dino",
+    ),
+}
+OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
+    "dino": "dino:DINO",
+}
 
 
 def module_of(name: str) -> ModuleType:
