@@ -58,6 +58,6 @@ def _turn_hue(image: Image.Image, by: int) -> Image.Image:
     """The hue of every pixel moved by so many 256ths of the circle; grey images stay."""
     if image.mode != "RGB":
         return image
-    hsv = np.array(image.convert("HSV"))
-    hsv[..., 0] += np.uint8(by % 256)
-    return Image.fromarray(hsv, "HSV").convert("RGB")
+    hue, *others = image.convert("HSV").split()
+    turned = hue.point([(value + by) % 256 for value in range(256)])
+    return Image.merge("HSV", (turned, *others)).convert("RGB")
