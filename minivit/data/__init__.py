@@ -8,14 +8,18 @@ from minivit.data.loader import Loader, eval_batches
 from minivit.data.mixing import cutmix, mixup, one_hot
 from minivit.data.randaugment import randaugment
 from minivit.data.registry import data_root, load
+from minivit.data.scenes import Scenes
+from minivit.data.scenes_clips import Clips
 from minivit.data.transform import Augment
 
 __all__ = [
     "ArrayDataset",
     "Augment",
+    "Clips",
     "Dataset",
     "FolderDataset",
     "Loader",
+    "Scenes",
     "cutmix",
     "data_root",
     "eval_batches",

@@ -17,6 +17,7 @@ from minivit.data.scenes_words import CAPTION, NUMBER_OF, QUESTION, Thing, ask, 
 from minivit.errors import ConfigError, DataError
 
 SPLITS = {"train": (0, 10_000), "test": (1, 2_000)}  # name: (what its seed is odd by, scenes unless told otherwise)
+SMALLEST, SMALLEST_NESTED = 16, 32  # pixels; in smaller pictures colours blur into each other
 CHUNK = 64  # scenes drawn at once: their arrays then stay in the cache
 LABELS = {
     "kind": list(KINDS),
@@ -42,7 +43,7 @@ class Drawn(Dataset):
     def __init__(
         self, name: str, count: int, seed: int, size: int, shapes: tuple[int, int], label: Callable, classes: list[str]
     ) -> None:
-        for what, number, least in (("count", count, 0), ("seed", seed, 0), ("size", size, 1)):
+        for what, number, least in (("count", count, 0), ("seed", seed, 0), ("size", size, SMALLEST)):
             if not isinstance(number, int | np.integer) or number < least:
                 raise ConfigError(f"{name}: {what} is {number}, expected a whole number of at least {least}")
         if not (len(shapes) == 2 and 1 <= shapes[0] <= shapes[1] <= MOST):
@@ -87,12 +88,13 @@ class Drawn(Dataset):
 
 
 class Scenes(Drawn):
-    """`count` scenes of shapes[0] to shapes[1] shapes, H = W = `size` pixels. n = shapes[1].
+    """`count` scenes of shapes[0] to shapes[1] shapes, H = W = `size` pixels, at least 16. n = shapes[1].
 
     label: what of the largest shape is its class: "kind" (five), "colour" (four) or "both" (twenty).
     combinations: of kind, colour and place; "train" leaves out the sixteen of `HELD_OUT`, which are of the largest
     shape where it is "held-out", and of no other; "all" knows no difference.
-    nested: in which share of the scenes with two or more shapes the second lies inside the first.
+    nested: in which share of the scenes with two or more shapes the second lies inside the first; for a size of at
+    least 32.
 
     The columns, one row for each scene. Shapes are in the order in which they are drawn; the first is the largest.
     images (H, W, 3) uint8.   labels: int64.   mask (H, W) uint8: 0, or 1 + the number in KINDS of what is seen.
@@ -130,6 +132,8 @@ class Scenes(Drawn):
         super().__init__(
             "scenes", count, seed, size, shapes, lambda items: label_of(self.layout(items), label), LABELS[label]
         )
+        if nested and self.size < SMALLEST_NESTED:
+            raise ConfigError(f"scenes: size is {size}, expected {SMALLEST_NESTED} or more where shapes are nested")
 
     def layout(self, items: np.ndarray) -> Layout:
         """What stands where in the scenes with these numbers."""

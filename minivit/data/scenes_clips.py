@@ -25,7 +25,7 @@ def load_clips(split: str, count: int | None = None, seed: int = 0, **options) -
 
 
 class Clips(Drawn):
-    """`count` clips of T = `frames` frames, H = W = `size` pixels, with shapes[0] to shapes[1] = n shapes.
+    """`count` clips of T = `frames` frames, H = W = `size` pixels, at least 16, with shapes[0] to shapes[1] = n shapes.
 
     label: what the class is: "motion" (four directions) or "kind" (five), both of the shape that moves.
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 KINDS = ("disc", "square", "triangle", "cross", "ring")
-ROOMY = 3  # the first three have room for another shape inside
+SOLID = 3  # so many, the first, have room for another shape inside, and are no lines to blur when they are small
 COLOURS = {"red": (0.85, 0.18, 0.15), "green": (0.2, 0.68, 0.25), "blue": (0.2, 0.35, 0.9), "yellow": (0.92, 0.82, 0.2)}
 PLACES = ("top left", "top right", "bottom left", "bottom right")
 MOST = len(PLACES)  # shapes in a scene: a quarter of the picture for each
@@ -75,7 +75,7 @@ def lay_out(
 
     Every shape stands in a quarter of its own, and no two agree in kind and colour. The first is the largest. It
     stands behind the others, which cover little of it and are covered less. In a share `nested` of the scenes that
-    have two shapes the second lies inside the first.
+    have two shapes the second lies inside the first; both are then solid, and of different colours.
     combinations: "train" has no held-out one, "held-out" has one in the first shape and none in the others.
     """
     low, high = shapes
@@ -120,9 +120,9 @@ def _choose(
         if combinations != "all":
             held_out = HELD_OUT[place[:, j]]
             allowed &= held_out if combinations == "held-out" and j == 0 else ~held_out
-        if j == 0:
-            allowed[inside, ROOMY:] = False
-        elif j == 1:
+        if j < 2:
+            allowed[inside, SOLID:] = False
+        if j == 1:
             allowed[inside, :, colour[inside, 0]] = False
         chosen = np.where(allowed, rolls[:, j], -1).reshape(len(rolls), -1).argmax(axis=1)
         kind[:, j], colour[:, j] = np.divmod(chosen, len(COLOURS))

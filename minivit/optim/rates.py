@@ -13,8 +13,9 @@ Rates = Mapping[str, float | Schedule] | Callable[[str], float | Schedule]
 def factors(rates: Rates | None, names: Sequence[str]) -> list[float | Schedule]:
     """The factor of each parameter, a number or a schedule: 1 where a mapping does not name it.
 
-    While a factor is 0 the moments of a parameter are updated. In the published code of DINO, which holds the last layer
-    for an epoch, it has no gradient, and its moments begin after that.
+    While a factor is 0 the moments of a parameter are updated. The published code of DINO, which holds the last layer
+    for an epoch, gives it no gradient then, so that its moments begin later.
+
     Raises ValueError for a number that is negative or not finite, and for a name that no parameter has.
     """
     if rates is not None and not callable(rates):

@@ -66,6 +66,10 @@ def test_splits_differ_and_are_data_sets_of_labelled_images(scenes, columns):
     assert not (images == train.fetch(range(50))[0]).all(axis=(1, 2, 3)).any()
     assert np.bincount(train.labels).min() > 1800
     assert len(load_scenes("train", 7, seed=5)) == 7
+    assert (
+        len({some.seed for some in (load_scenes(split, 1, seed) for split in ("train", "test") for seed in (0, 1))})
+        == 4
+    )
     assert np.array_equal(scenes.limit(100).fetch([4])[0], columns["images"][scenes.limit(100).items[[4]]])
 
 
@@ -146,7 +150,8 @@ def test_unknown_columns_and_options_are_refused(scenes, refused):
     for options, words in (
         ({"count": -1}, "count is -1"),
         ({"seed": 0.5}, "seed is 0.5"),
-        ({"size": 0}, "size is 0"),
+        ({"size": 15}, "size is 15, expected a whole number of at least 16"),
+        ({"size": 31, "nested": 0.1}, "size is 31, expected 32 or more"),
         ({"shapes": (0, 4)}, "shapes is (0, 4)"),
         ({"shapes": (3, 2)}, "shapes is (3, 2)"),
         ({"shapes": (1, 5)}, "1 to 4"),

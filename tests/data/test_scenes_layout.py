@@ -87,10 +87,10 @@ def test_training_never_shows_what_is_held_out(most, nested):
     assert set().union(*combinations_of(lay_out(0, ITEMS, (1, most), "all", nested))) == all_of_them
 
 
-def test_a_nested_shape_lies_inside_one_that_has_room_and_another_colour():
+def test_a_nested_shape_lies_inside_another_both_solid_and_of_different_colours():
     layout = lay_out(0, ITEMS, (1, 4), nested=0.5)
     inside = (layout.x[:, 0] == layout.x[:, 1]) & (layout.y[:, 0] == layout.y[:, 1]) & (layout.kind[:, 1] >= 0)
     assert 0.45 < inside[layout.kind[:, 1] >= 0].mean() < 0.55
-    assert set(layout.kind[inside, 0]) == {0, 1, 2}
+    assert set(layout.kind[inside, 0]) == set(layout.kind[inside, 1]) == {0, 1, 2}
     assert (layout.colour[inside, 0] != layout.colour[inside, 1]).all()
     assert np.allclose(layout.radius[inside, 1], 0.4 * layout.radius[inside, 0])

@@ -10,24 +10,25 @@ from scene_witness import HUES, KINDS, holds, witnessed
 from minivit.data.scenes import Scenes, things_of
 from minivit.data.scenes_words import CAPTION, QUESTION, WORDS, Thing, decode, encode, questions, relation
 
-SIZE, COUNT = 32, 400
+COUNT = 400
 A = rf"(?:{'|'.join(HUES)}) (?:{'|'.join(KINDS)})"
 WHERE = "left of|right of|above|below|in"
 NUMBERS = ["no", "one", "two", "three", "four"]
 
 
-@pytest.fixture(scope="module", params=[0.0, 0.6])
+@pytest.fixture(scope="module", params=[(16, 0.0), (33, 0.0), (32, 0.6)])
 def told(request):
     """For every scene what a witness sees, and what is said: the caption, and every question with its answer."""
-    scenes = Scenes(COUNT, 11, SIZE, nested=request.param)
+    size, nested = request.param
+    scenes = Scenes(COUNT, 11, size, nested=nested)
     found = scenes.columns(range(COUNT), ("images", "mask", "instances", "boxes", "caption"))
     shapes = [witnessed(*(found[name][i] for name in ("images", "mask", "instances"))) for i in range(COUNT)]
     things = things_of(scenes.layout(scenes.items), found["boxes"])
     asked = [[pair for sort in questions(scene) for answers in sort for pair in answers] for scene in things]
-    return list(zip(shapes, map(decode, found["caption"]), asked, strict=True))
+    return size, list(zip(shapes, map(decode, found["caption"]), asked, strict=True))
 
 
-def caption_is_true(text, shapes):
+def caption_is_true(text, shapes, size):
     """Whether a caption says of every shape once what a witness sees."""
     by_name = {shape.name: shape for shape in shapes}
     named = []
@@ -40,7 +41,7 @@ def caption_is_true(text, shapes):
         elif alone := re.fullmatch(rf"a ({A}) in the (top|bottom) (left|right)", part):
             a = by_name.get(alone[1])
             named.append(alone[1])
-            if not (a and (a.y < SIZE / 2) == (alone[2] == "top") and (a.x < SIZE / 2) == (alone[3] == "left")):
+            if not (a and (a.y < size / 2) == (alone[2] == "top") and (a.x < size / 2) == (alone[3] == "left")):
                 return False
         else:
             return False
@@ -69,22 +70,27 @@ def right_answer(question, shapes):
 
 
 def test_every_caption_is_true(told):
-    for shapes, text, _ in told:
-        assert caption_is_true(text, shapes), (text, shapes)
+    size, scenes = told
+    for shapes, text, _ in scenes:
+        assert caption_is_true(text, shapes, size), (text, shapes)
 
 
 def test_every_answer_is_right(told):
-    for shapes, _, asked in told:
+    for shapes, _, asked in told[1]:
         for question, answer in asked:
             assert right_answer(question, shapes) == answer, (question, answer, shapes)
 
 
 def test_the_judge_finds_what_is_false(told):
-    shapes, text, _ = next(scene for scene in told if " left of " in scene[1] and " and " not in scene[1])
-    assert not caption_is_true(text.replace("left", "right"), shapes)
-    assert not caption_is_true(text.replace("left of", "above"), shapes)
-    assert not caption_is_true(re.sub(r"a \w+", "a white", text), shapes)
-    assert not caption_is_true(f"{text} and {text}", shapes)
+    size, scenes = told
+    shapes, text, _ = next(scene for scene in scenes if " left of " in scene[1] and " and " not in scene[1])
+    for false in (
+        text.replace("left", "right"),
+        text.replace("left of", "above"),
+        re.sub(r"a \w+", "a white", text),
+        f"{text} and {text}",
+    ):
+        assert not caption_is_true(false, shapes, size)
     assert right_answer("how many shapes", shapes) == "two"
 
 
@@ -93,7 +99,7 @@ def test_every_sentence_is_in_the_vocabulary_and_fits():
     unknown = WORDS.index("<unk>")
     used = set()
     for nested in (0.0, 1.0):
-        scenes = Scenes(COUNT, 2, SIZE, nested=nested)
+        scenes = Scenes(COUNT, 2, nested=nested)
         found = scenes.columns(range(COUNT), ("caption", "question", "answer"))
         used |= {int(number) for ids in found.values() for number in np.unique(ids)}
         for scene in things_of(scenes.layout(scenes.items), scenes.columns(range(COUNT), ["boxes"])["boxes"]):

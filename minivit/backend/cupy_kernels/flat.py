@@ -9,10 +9,12 @@ from minivit.backend.arrays import Array, xp_of
 from minivit.backend.cupy_kernels.launch import Launcher, aligned, kernel
 
 MAX_TENSORS = 170  # of one launch of gather_gradients: their table is an argument by value, of at most 4 KiB
-CHUNK = 128  # floats that a warp takes at a time; an array begins at a multiple, so each chunk is of one array
+VECTOR = 4  # floats that a thread takes at a time
+CHUNK = 32 * VECTOR  # floats that a warp takes at a time; an array begins at a multiple, so each chunk is of one array
 THREADS, MOST_THREADS = 256, 1024
-SCALARS = ("b1", "b2", "eps", "correction_1", "correction_2", "momentum", "ema_rate", "norm")  # cuda/optimizer.cu has
-OWN = ("rate", "keep", "clip")  # of each tensor; both enumerations
+# What the update kernels read, in the order of the enumerations in cuda/optimizer.cu: for all, and for each tensor.
+SCALARS = ("b1", "b2", "eps", "correction_1", "correction_2", "momentum", "ema_rate", "norm")
+OWN = ("rate", "keep", "clip")
 NORM = SCALARS.index("norm")
 
 
@@ -38,7 +40,7 @@ class FlatParameters:
             view[...] = array
         self.first_chunks = xp.asarray(first_chunks)
         self.owner = xp.asarray(np.repeat(np.arange(len(arrays), dtype=np.int32), chunks))
-        self.grid = _kernel("adamw").blocks(-(-self.size // (4 * THREADS)), THREADS)
+        self.grid = _kernel("adamw").blocks(-(-self.size // (VECTOR * THREADS)), THREADS)
         self.chunk_squares = xp.zeros(self.size // CHUNK, "float32")
         self.squares = xp.zeros(len(arrays), "float32")
         self.scalars = xp.zeros(len(SCALARS) + len(OWN) * len(arrays), "float32")

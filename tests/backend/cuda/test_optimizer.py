@@ -225,6 +225,7 @@ MANY = [5, 1, 130, 700, 3, 8]
     ],
     ids=lambda value: value[0].strip() if isinstance(value, tuple) and value and isinstance(value[0], str) else None,
 )
+@pytest.mark.planted
 def test_a_planted_error_is_found(check, args, bug):
     must_fail(check, *args, bug=bug)
 
