@@ -198,10 +198,6 @@ class DINO(Objective):
         patches = local[0] * local[1] // (shape.patch_size[0] * shape.patch_size[1])
         return 2 * shape.num_tokens + self.config.local_crops * (patches + 1)
 
-    def features(self, images: Array) -> Tensor:
-        """What the encoder makes of whole images: (B, height, width, C) -> (B, D)."""
-        return self.encoder(images)
-
     def prepare(self, columns: Mapping[str, Any], augment: Augment, rng: np.random.Generator | None) -> Batch:
         if dataclasses.replace(augment, flip=False).is_random:
             raise ConfigError("DINO makes its crops itself: of the augmentations it takes flip alone")
