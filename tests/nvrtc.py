@@ -22,12 +22,13 @@ SPECIALISATIONS: list[Specialisation] = [
     *[("softmax.cu", {"X": x, "Y": y}) for x in TYPES for y in TYPES],
     *[("column_sums.cu", {"T": t}) for t in TYPES],
     *[("cross_entropy.cu", {"T": t, "LABEL": label}) for t in TYPES for label in ("long long", "float")],
-    *[("gelu.cu", {"T": t, "ERF": erf}) for t in TYPES for erf in (0, 1)],
+    *[("gelu.cu", {"T": t, "FORM": form}) for t in TYPES for form in (0, 1, 2)],
     ("optimizer.cu", {"MAX_TENSORS": 170}),
     *[("layer_norm.cu", {"X": "bf16", "Y": y, "WIDTH": 192}) for y in TYPES],
     *[("layer_norm.cu", {"X": "float", "Y": y, "WIDTH": width}) for y in TYPES for width in (50, WIDEST, *WIDTHS)],
     *[("augment.cu", {"CHANNELS": channels}) for channels in (1, 3)],
     ("mix.cu", {}),
+    ("embedding.cu", {}),
     *[(file, {"HEAD_DIM": head_dim}) for file in ATTENTION for head_dim in range(16, 129, 16)],
 ]
 

@@ -332,7 +332,7 @@ def k(): pass
 
 def states_a_derivative(docstring: str) -> bool:
     """Whether it says what dx (dy, dv, dlogits, ...) is, or what is the gradient of its one argument."""
-    return re.search(r"\bd(x|y|v|w|p|logits)(_[a-z])?\s+(=|is)\s", docstring) is not None
+    return re.search(r"\bd(x|y|v|w|p|logits|table|gate)(_[a-z])?\s+(=|is)\s", docstring) is not None
 
 
 @pytest.mark.parametrize("name", ops.__all__)

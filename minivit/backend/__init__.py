@@ -2,7 +2,7 @@
 
 import warnings
 
-from minivit.backend import numpy_convolution, numpy_kernels  # noqa: F401  (registers the CPU kernels)
+from minivit.backend import numpy_attend, numpy_convolution, numpy_gather, numpy_kernels  # noqa: F401  (registers the CPU kernels)
 from minivit.backend.arrays import (
     Array,
     is_array,

@@ -16,13 +16,14 @@ from minivit.backend.tiles import flat_tiles, row_tiles
 
 @register("gelu", np.ndarray)
 def gelu(x, form="tanh"):
-    if form != "tanh" or x.dtype.char not in "fd":
+    if form not in _GELU or x.dtype.char not in "fd":
         return NotImplemented
+    a, b = _GELU[form]
     y, slope = np.empty_like(x), np.empty_like(x)
     for xt, yt, st in flat_tiles(x, y, slope):
-        near, s, dz = _gelu_tanh(xt, out=yt)
-        dz *= 6 * _GELU_B
-        dz += 2 * _GELU_A
+        near, s, dz = _x_sigmoid(xt, a, b, out=yt)
+        dz *= 6 * b
+        dz += 2 * a
         dz *= yt
         np.subtract(1, s, out=st)
         st *= dz
@@ -37,21 +38,20 @@ def gelu(x, form="tanh"):
 
 @register("gelu", np.ndarray, vjp=False)
 def gelu_value(x, form="tanh"):
-    if form != "tanh" or x.dtype.char not in "fd":
+    if form not in _GELU or x.dtype.char not in "fd":
         return NotImplemented
     y = np.empty_like(x)
     for xt, yt in flat_tiles(x, y):
-        near, _, _ = _gelu_tanh(xt, out=yt)
+        near, _, _ = _x_sigmoid(xt, *_GELU[form], out=yt)
         _take_large(xt, near, yt)
     return y, None
 
 
-_GELU_A = math.sqrt(2 / math.pi)
-_GELU_B = 0.044715 * _GELU_A
+_GELU = {"tanh": (math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)), "quick": (0.851, 0.0)}  # a, b below
 _GELU_FAR = 40.0  # so far from 0, tanh(z / 2) is 1 or -1 to the last digit
 
 
-def _gelu_tanh(x: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _x_sigmoid(x: np.ndarray, a: float, b: float, out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Put y = x s into `out`, s = (1 + tanh(z / 2)) / 2, z = 2 (a x + b x^3); return x, s and x^2, all of x clipped to
     where they are finite: `x` itself, if it lies there."""
     square, s = np.empty_like(x), np.empty_like(x)  # out= keeps arrays of no axes arrays
@@ -60,8 +60,8 @@ def _gelu_tanh(x: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     if not square.max(initial=0) < _GELU_FAR**2:
         x = np.asarray(x.clip(-_GELU_FAR, _GELU_FAR))
         np.square(x, out=square)
-    np.multiply(square, _GELU_B, out=s)
-    s += _GELU_A
+    np.multiply(square, b, out=s)
+    s += a
     s *= x
     np.tanh(s, out=s)
     s *= 0.5
@@ -189,28 +189,28 @@ def attention(qkv, heads, keep=None, queries=None):
     if keep is not None or not _attention_fits(qkv, heads, queries):
         return NotImplemented
     batch, tokens, packed = qkv.shape
-    q, k, v = _heads_of(qkv, heads, 3)  # each a view (B, H, N, K)
+    q, k, v = heads_of(qkv, heads, 3)  # each a view (B, H, N, K)
     q = q[:, :, :queries]
     y = np.empty((batch, q.shape[2], packed // 3), qkv.dtype)
-    (y_heads,) = _heads_of(y, heads, 1)
+    (y_heads,) = heads_of(y, heads, 1)
     weights = np.empty((batch, heads, q.shape[2], tokens), qkv.dtype)
     scale = 1 / math.sqrt(q.shape[-1])
-    tiles = list(_head_tiles(*weights.shape))
+    tiles = list(head_tiles(*weights.shape))
     for tile in tiles:
         _attention_weights(q[tile], k[tile], scale, out=weights[tile])
         np.matmul(weights[tile], v[tile], out=y_heads[tile])
 
     def vjp(g):
-        (g_heads,) = _heads_of(g, heads, 1)
+        (g_heads,) = heads_of(g, heads, 1)
         dqkv = np.empty_like(qkv)
-        dq, dk, dv = _heads_of(dqkv, heads, 3)
+        dq, dk, dv = heads_of(dqkv, heads, 3)
         dq[:, :, q.shape[2] :] = 0
         dq = dq[:, :, : q.shape[2]]
         for tile in tiles:
             a, gt = weights[tile], g_heads[tile]
             np.matmul(a.swapaxes(-1, -2), gt, out=dv[tile])
             ds = np.empty_like(a)
-            _product_with_transposed(gt, v[tile], out=ds)
+            product_with_transposed(gt, v[tile], out=ds)
             ds -= np.vecdot(ds, a)[..., None]
             ds *= a
             ds *= scale
@@ -226,12 +226,12 @@ def attention_value(qkv, heads, keep=None, queries=None):
     if keep is not None or not _attention_fits(qkv, heads, queries):
         return NotImplemented
     batch, tokens, packed = qkv.shape
-    q, k, v = _heads_of(qkv, heads, 3)
+    q, k, v = heads_of(qkv, heads, 3)
     q = q[:, :, :queries]
     y = np.empty((batch, q.shape[2], packed // 3), qkv.dtype)
-    (y_heads,) = _heads_of(y, heads, 1)
+    (y_heads,) = heads_of(y, heads, 1)
     scale = 1 / math.sqrt(q.shape[-1])
-    for tile in _head_tiles(batch, heads, q.shape[2], tokens):
+    for tile in head_tiles(batch, heads, q.shape[2], tokens):
         qt = q[tile]
         weights = np.empty((*qt.shape[:3], tokens), qkv.dtype)
         _attention_weights(qt, k[tile], scale, out=weights)
@@ -247,7 +247,7 @@ def _attention_fits(qkv: np.ndarray, heads: int, queries: int | None) -> bool:
 
 def _attention_weights(q: np.ndarray, k: np.ndarray, scale: float, out: np.ndarray) -> None:
     """Put softmax(q k^T scale) into `out`."""
-    _product_with_transposed(q, k, out)
+    product_with_transposed(q, k, out)
     out *= scale
     _softmax(out)
 
@@ -264,19 +264,19 @@ def _softmax(a: np.ndarray) -> None:
     a *= 1 / (a @ np.ones((a.shape[-1], 1), a.dtype))  # a product is several times faster than a sum
 
 
-def _product_with_transposed(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+def product_with_transposed(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
     """x @ y^T for stacks of matrices. For small ones OpenBLAS is slow with a transposed right factor: a copy pays."""
     y = y.swapaxes(-1, -2)
     np.matmul(x, y.copy() if y.shape[-1] <= 128 else y, out=out)
 
 
-def _heads_of(packed: np.ndarray, heads: int, parts: int) -> np.ndarray:
+def heads_of(packed: np.ndarray, heads: int, parts: int) -> np.ndarray:
     """(B, N, parts H K) as views (parts, B, H, N, K)."""
     batch, tokens, features = packed.shape
     return packed.reshape(batch, tokens, parts, heads, features // (parts * heads)).transpose(2, 0, 3, 1, 4)
 
 
-def _head_tiles(batch: int, heads: int, queries: int, tokens: int) -> Iterator[tuple[slice, slice]]:
+def head_tiles(batch: int, heads: int, queries: int, tokens: int) -> Iterator[tuple[slice, slice]]:
     """Slices of images and heads, with about TILE attention weights each."""
     for images in row_tiles(batch, heads * queries * tokens):
         for some in row_tiles(heads, (images.stop - images.start) * queries * tokens):

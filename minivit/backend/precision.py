@@ -136,3 +136,8 @@ def bfloat16() -> np.dtype:
 def narrow(x: Array) -> Array:
     """A CuPy array in the type in which products are computed here and now: float32 as bfloat16 if that is "bf16"."""
     return x.astype(bfloat16()) if products() == "bf16" and x.dtype == "float32" else x
+
+
+def widened(x: Array) -> Array:
+    """`x`, or a float32 copy if it is of bfloat16: for an op that takes what comes and computes in full."""
+    return x if x.dtype.itemsize > 2 else x.astype("float32")

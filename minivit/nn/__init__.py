@@ -1,7 +1,9 @@
 """Things that own parameters: Module and the layers of a Transformer encoder."""
 
+from minivit.nn.attention import CausalAttention, CrossAttention
 from minivit.nn.batch_norm import BatchNorm
 from minivit.nn.convolution import Conv
+from minivit.nn.embedding import Embedding
 from minivit.nn.layers import (
     MLP,
     Dropout,
@@ -14,8 +16,11 @@ from minivit.nn.layers import (
     patchify,
 )
 from minivit.nn.module import Module
+from minivit.nn.rms_norm import RMSNorm
+from minivit.nn.swiglu import SwiGLU
 
 __all__ = [
-    "MLP", "BatchNorm", "Conv", "DropPath", "Dropout", "EncoderBlock", "LayerNorm", "Linear", "Module",
-    "MultiHeadAttention", "PatchEmbed", "patchify",
+    "MLP", "BatchNorm", "CausalAttention", "Conv", "CrossAttention", "DropPath", "Dropout", "Embedding",
+    "EncoderBlock", "LayerNorm", "Linear", "Module", "MultiHeadAttention", "PatchEmbed", "RMSNorm", "SwiGLU",
+    "patchify",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ def gelu(x: Array, form: str = "tanh"):
 
     form "tanh" (the published ViT): Phi = (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2;
     form "erf" (exact; timm, Hugging Face): Phi = (1 + erf(x / sqrt 2)) / 2. They differ by up to 4.7e-4.
+    form "quick" (CLIP): Phi = sigmoid(1.702 x), which differs by up to 0.02.
 
     dx = g (Phi + x Phi').   At minus infinity y and dx are 0, their limits.
     """
@@ -25,13 +26,17 @@ def gelu(x: Array, form: str = "tanh"):
         cdf = 0.5 * (1 + t)
     elif form == "erf":
         cdf = 0.5 * (1 + erf_values(x * math.sqrt(0.5)))
+    elif form == "quick":
+        cdf = 0.5 * (1 + xp.tanh(0.851 * x))
     else:
-        raise ValueError(f'gelu: form is "{form}", expected "tanh" or "erf"')
+        raise ValueError(f'gelu: form is "{form}", expected "tanh", "erf" or "quick"')
     y = factor * cdf
 
     def vjp(g):
         if form == "tanh":
             density = 0.5 * (1 - t * t) * (_SQRT_2_OVER_PI * (1 + 3 * 0.044715 * (x * x)))
+        elif form == "quick":
+            density = 1.702 * cdf * (1 - cdf)
         else:
             density = xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
         return (g * (cdf + x * density),)

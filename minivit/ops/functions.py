@@ -6,6 +6,7 @@ Shapes as in arithmetic: inputs broadcast, and a Python number is a valid second
 import math
 
 from minivit.backend import Array, is_array, xp_of
+from minivit.backend.precision import widened
 from minivit.ops.erf_series import erf_values
 
 _FAR = 40  # from 0: there a sigmoid is 0 or 1 to the last digit. Going no further, inf meets no 0
@@ -65,6 +66,26 @@ def tanh(x: Array):
 
     def vjp(g):
         return (g * (1 - y * y),)
+
+    return y, vjp
+
+
+def sin(x: Array):
+    """y = sin x.   dx = g cos x."""
+    y = xp_of(x).sin(x)
+
+    def vjp(g):
+        return (g * xp_of(x).cos(x),)
+
+    return y, vjp
+
+
+def cos(x: Array):
+    """y = cos x.   dx = -g sin x."""
+    y = xp_of(x).cos(x)
+
+    def vjp(g):
+        return (-g * xp_of(x).sin(x),)
 
     return y, vjp
 
@@ -133,5 +154,22 @@ def silu(x: Array):
 
     def vjp(g):
         return (g * (s + xp.minimum(y, _FAR) * (1 - s)),)
+
+    return y, vjp
+
+
+def swiglu(gate: Array, value: Array):
+    """y = silu(gate) value: what one projection lets through of another (Shazeer 2020).   All of one shape.
+
+    With s = sigmoid(gate):  dgate = g value (s + gate s (1 - s)),  dvalue = g gate s.   A gate of -inf gives 0.
+    """
+    if gate.shape != value.shape:
+        raise ValueError(f"swiglu: gate {gate.shape} and value {value.shape} differ")
+    value = widened(value)
+    open_gate, gate_vjp = silu(widened(gate))
+    y = open_gate * value
+
+    def vjp(g):
+        return *gate_vjp(g * value), g * open_gate
 
     return y, vjp

@@ -34,3 +34,27 @@ def select(x: Array, index: Array):
         return dx, None
 
     return y, vjp
+
+
+def embedding(table: Array, ids: Array):
+    """y[...] = table[ids[...]]: the vectors of words by their numbers.
+
+    table: (V, D), ids: (...) integers in 0..V-1, y: (..., D). No gradient for ids.   Raises ValueError for ids outside.
+
+    dtable = in each row the sum of g over the places that name it.
+    """
+    xp = xp_of(table)
+    ids = xp.array(ids)  # a copy, which the caller cannot change
+    if table.ndim != 2 or ids.dtype.kind not in "iu":
+        raise ValueError(f"embedding: table {table.shape} and ids {ids.shape} {ids.dtype} are not (V, D) and integers")
+    if ids.size and (ids.min() < 0 or ids.max() >= len(table)):
+        raise ValueError(f"embedding: ids span {ids.min()}..{ids.max()}, the table has rows 0..{len(table) - 1}")
+    y = table[ids]
+    shape = table.shape
+
+    def vjp(g):
+        dtable = xp.zeros(shape, dtype=g.dtype)
+        xp.add.at(dtable, ids, g)
+        return dtable, None
+
+    return y, vjp

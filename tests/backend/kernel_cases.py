@@ -37,7 +37,7 @@ ROWS = [(5,), (1, 2), (3, 4), (0, 3), (2, 3, 4)]
 CASES: dict[str, list[Case]] = {
     "gelu": [
         *[([normal(*shape, spread=3)], {}) for shape in [(), (1,), (0, 3), (17,), (3, 5, 4)]],
-        *[([normal(*shape, spread=3)], {"form": "erf"}) for shape in [(), (17,)]],
+        *[([normal(*shape, spread=3)], {"form": form}) for form in ("erf", "quick") for shape in [(), (17,)]],
     ],
     "layer_norm": [
         *[layer_norm_case(*shape) for shape in [(8,), (0, 4), (1, 2), (13, 4), (3, 5, 7), (4, 1)]],
@@ -99,6 +99,8 @@ CASES: dict[str, list[Case]] = {
         attend_case(3, 3, heads=2, mask=np.arange(18).reshape(2, 1, 3, 3) > 4),  # a query may look nowhere
         attend_case(3, 3, 1, 2, 1, 3, heads=2, mask=np.arange(9).reshape(3, 3) % 2 > 0, keep=KEEP),
         attend_case(1, 130, heads=1),
+        attend_case(3, 3, heads=2, scale=40.0, mask=np.arange(18).reshape(2, 1, 3, 3) > 4),  # scores in the hundreds
+        attend_case(4, 4, 4, 4, heads=1, scale=-30.0, mask=np.tri(4, k=-1, dtype=bool)),
         ([normal(0, 3, 6), normal(0, 2, 6), normal(0, 2, 6)], {"heads": 1}),
         ([normal(2, 3, 6), normal(2, 5, 6) * 100, normal(2, 5, 6), None], {"heads": 3}),
     ],
@@ -109,6 +111,13 @@ CASES: dict[str, list[Case]] = {
         ([normal(0, 5, 3), np.zeros((0, 2), int)], {}),
         ([normal(2, 5, 3), np.zeros((2, 0), int)], {}),
     ],
+    "embedding": [
+        ([normal(4, 3), np.array([[3, 0, 3], [1, 3, 0]])], {}),
+        ([normal(5, 600), np.arange(40).reshape(2, 20) % 3], {}),
+        ([normal(4, 2), np.array(2, "uint8")], {}),
+        ([normal(4, 1), np.array([1])], {}),
+        ([normal(4, 3), np.zeros((2, 0), int)], {}),
+    ],
     "linear": [
         *[([normal(*shape, 4), normal(4, 3), normal(3)], {}) for shape in [(), (5,), (2, 3), (0,)]],
         ([normal(5, 4), normal(4, 3)], {}),
@@ -116,7 +125,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "linear_gelu": [
         *[([normal(*shape, 4), normal(4, 3), normal(3)], {}) for shape in [(), (5,), (2, 3), (0,)]],
-        ([normal(5, 4), normal(4, 3), normal(3)], {"form": "erf"}),
+        *[([normal(5, 4), normal(4, 3), normal(3)], {"form": form}) for form in ("erf", "quick")],
     ],
     "matmul": [
         ([normal(3, 4), normal(4, 2)], {}),
@@ -148,7 +157,7 @@ REFUSED: dict[str, list[Case]] = {
         ([normal(2, 4, 5, 3)], {"size": (6, 0)}),
         ([normal(2, 4, 5, 3)], {"size": (6, 3), "method": "quick"}),
     ],
-    "gelu": [([normal(3)], {"form": "quick"})],
+    "gelu": [([normal(3)], {"form": "swift"})],
     "layer_norm": [
         ([normal(2, 3), normal(4), normal(3)], {}),
         ([normal(2, 3), normal(3), normal(4)], {}),
@@ -198,11 +207,15 @@ REFUSED: dict[str, list[Case]] = {
         ([normal(2, 5, 3), np.zeros((3, 1), int)], {}),
         ([normal(2, 5, 3), normal(2, 1)], {}),
     ],
+    "embedding": [
+        ([normal(4), np.zeros(2, int)], {}),
+        ([normal(4, 3), normal(2)], {}),
+    ],
     "linear": [([normal(2, 3), normal(4, 3), normal(3)], {}), ([normal(2, 3), normal(3, 4), normal(3)], {})],
     "matmul": [([normal(2, 3), normal(2, 3)], {}), ([normal(2, 3, 4), normal(2, 3, 4)], {})],
     "linear_gelu": [
         ([normal(2, 3), normal(4, 3), normal(3)], {}),
-        ([normal(2, 3), normal(3, 4), normal(4)], {"form": "quick"}),
+        ([normal(2, 3), normal(3, 4), normal(4)], {"form": "swift"}),
     ],
     "cross_entropy": [([LOGITS, labels], {}) for labels in (NUMBERS + 1, NUMBERS - 1, NUMBERS[1:], LOGITS[:, 0])],
 }

@@ -180,3 +180,22 @@ def test_bf16_changes_a_model_by_bf16_rounding_and_no_more():
         narrow = model(images).data
     error = np.linalg.norm(narrow - exact) / np.linalg.norm(exact)
     assert 1e-4 < error < 2e-2
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"), [("rotate", [(2, 3, 8), (3, 4)]), ("rms_norm", [(2, 3, 8), (8,)]), ("swiglu", [(5, 4), (5, 4)])]
+)
+def test_an_op_outside_the_table_takes_bf16_and_computes_in_full(name, shapes):
+    """As on NumPy, where nothing is rounded in between."""
+    with standin_cupy.installed(), precision("bf16"):
+        cupy = get_namespace("cupy")
+        rng = np.random.default_rng(0)
+        arrays = [rng.standard_normal(shape).astype("float32") for shape in shapes]
+        arrays[0] = round_bf16(arrays[0])
+        y, vjp = getattr(ops, name)(cupy.asarray(arrays[0]).astype(bfloat16()), *map(cupy.asarray, arrays[1:]))
+        g = rng.standard_normal(y.shape).astype("float32")
+        found = [x.get() for x in (y, *vjp(cupy.asarray(g))) if x is not None]
+    expected, vjp = getattr(ops, name)(*arrays)
+    for one, other in zip(found, (expected, *(d for d in vjp(g) if d is not None)), strict=True):
+        assert one.dtype == "float32"
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

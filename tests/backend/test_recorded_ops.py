@@ -21,6 +21,14 @@ CASES = {
         [TOKENS, TOKENS + 1, TOKENS, normal(2, 5, 5)],
         {"heads": 2, "mask": np.tri(5, k=-1, dtype=bool), "keep": np.float32(1.5) * (normal(2, 2, 5, 5) > -1)},
     ),
+    "embedding": ([TOKENS[0], np.array([[3, 0, 3], [1, 4, 3]])], {}),
+    "rotate": ([TOKENS, normal(5, 6) > 0], {"halves": True}),
+    "rms_norm": ([TOKENS, normal(12)], {}),
+    "swiglu": ([TOKENS, TOKENS + 1], {}),
+    "gelu, quick": ([TOKENS], {"form": "quick"}),
+    "linear_gelu, quick": ([TOKENS, normal(12, 3), normal(3)], {"form": "quick"}),
+    "sin": ([TOKENS], {}),
+    "cos": ([TOKENS], {}),
     "select": ([TOKENS, np.array([[3, 0], [1, 4]])], {}),
 }
 

@@ -6,7 +6,7 @@
 //  - shared memory holds NaN when a block starts, and a write behind it is found when the block ends;
 //  - a barrier or shuffle that not all of its threads reach, and a vector access at a crooked address, end the launch
 //    with a message. All of these go unnoticed, or hang, on a GPU.
-// Emulated: barriers, shuffles, ldmatrix, mma.m16n8k16. Not emulated: atomics, and races between lanes of a warp that
+// Emulated: barriers, shuffles, ballots, ldmatrix, mma.m16n8k16. Not emulated: atomics, and races between lanes of a warp that
 // need another order than ascending or descending. A read beyond an array is seen only if it reaches a result.
 #define CUDA_ON_CPU
 
@@ -212,6 +212,15 @@ template <class Type>
 Type __shfl_xor_sync(unsigned mask, Type value, int distance) {
     return cuda_on_cpu::shuffle(mask, value, (cuda_on_cpu::current & 31) ^ distance);
 }
+
+static inline unsigned __ballot_sync(unsigned, int predicate) {
+    const cuda_on_cpu::Message* shown = cuda_on_cpu::exchange({{predicate != 0}}, cuda_on_cpu::SHUFFLE);
+    unsigned found = 0;
+    for (int lane = 0; lane < 32; lane++) found |= shown[lane].words[0] << lane;
+    return found;
+}
+
+static inline int __ffs(int x) { return __builtin_ffs(x); }
 
 // Four 8x8 matrices of bfloat16, of which lane l gives the address of row l % 8 of matrix l / 8. In matrix m lane l
 // gets the elements 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 (of column l / 4 if transposed).

@@ -31,7 +31,13 @@ for in_precision, width, optimizer, mixing in (
     with precision(in_precision):
         x = Tensor(cupy.asarray(rng.standard_normal((7, 33)), "float32"), requires_grad=True)
         grad(F.softmax(x), [x], cupy.ones((7, 33), "float32"))
-        grad(F.gelu(x, "erf"), [x], cupy.ones((7, 33), "float32"))
+        for form in ("erf", "quick"):
+            grad(F.gelu(x, form), [x], cupy.ones((7, 33), "float32"))
+        y = F.embedding(x, cupy.asarray([[6, 0, 6], [2, 1, 6]]))
+        grad(y, [x], y.data)
+        tokens = x.reshape(1, 7, 33)
+        y = F.attend(tokens, tokens, tokens, x[:, :7], heads=3, mask=cupy.tri(7, k=-1, dtype=bool))
+        grad(y, [x], y.data)
 for tokens, features in ((65, 64), (197, 64), (50, 80), (81, 128)):
     with precision("bf16"):
         qkv = Tensor(cupy.asarray(rng.standard_normal((1, tokens, 3 * features)), "float32"), requires_grad=True)

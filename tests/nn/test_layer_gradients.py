@@ -7,9 +7,24 @@ import copy
 
 import numpy as np
 import pytest
-from devices import check_gradients, placed
+from devices import check_gradients, placed, to_device
 
-from minivit.nn import MLP, Dropout, DropPath, EncoderBlock, LayerNorm, Linear, MultiHeadAttention, PatchEmbed, patchify
+from minivit.nn import (
+    MLP,
+    CausalAttention,
+    CrossAttention,
+    Dropout,
+    DropPath,
+    Embedding,
+    EncoderBlock,
+    LayerNorm,
+    Linear,
+    MultiHeadAttention,
+    PatchEmbed,
+    RMSNorm,
+    SwiGLU,
+    patchify,
+)
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -35,9 +50,17 @@ LAYERS = {
     "attention, one head": (MultiHeadAttention(6, 1, rng(), "float64"), TOKENS),
     "attention, three heads": (MultiHeadAttention(6, 3, rng(), "float64"), TOKENS),
     "attention with dropout": (MultiHeadAttention(6, 2, rng(), "float64", dropout=0.3), TOKENS),
+    "causal attention": (CausalAttention(6, 3, rng(), "float64"), TOKENS),
+    "causal attention with dropout": (CausalAttention(6, 2, rng(), "float64", dropout=0.3), TOKENS),
+    "cross attention": (CrossAttention(6, 3, 4, rng(), "float64"), TOKENS),
+    "cross attention with dropout": (CrossAttention(6, 2, 4, rng(), "float64", dropout=0.3, bias=False), TOKENS),
     "mlp": (MLP(6, 7, rng(), "float64"), TOKENS),
     "mlp, erf": (MLP(6, 7, rng(), "float64", gelu="erf"), TOKENS),
+    "mlp, quick": (MLP(6, 7, rng(), "float64", gelu="quick"), TOKENS),
     "mlp with dropout": (MLP(6, 7, rng(), "float64", dropout=0.3), TOKENS),
+    "swiglu": (SwiGLU(6, 7, rng(), "float64"), TOKENS),
+    "swiglu with dropout": (SwiGLU(6, 7, rng(), "float64", dropout=0.3, bias=False), TOKENS),
+    "rms_norm": (RMSNorm(6, dtype="float64"), TOKENS),
     "block": (block(), TOKENS),
     "block, erf": (block(gelu="erf", norm_eps=1e-2), TOKENS),
     "block with layer scale": (block(layer_scale=0.1), TOKENS),
@@ -55,13 +78,31 @@ def test_gradients(name):
     for p in layer.parameters():
         p.data += 0.3 * generator.standard_normal(p.shape)
     placed(layer)
-    noise = not isinstance(layer, Linear | LayerNorm | PatchEmbed)
+    noise = not isinstance(layer, Linear | LayerNorm | RMSNorm | PatchEmbed)
 
     def forward(x, *parameters):
-        return layer(x, rng(3)) if noise else layer(x)  # the same masks at every call
+        inputs = (x, x[:, :3, :4]) if isinstance(layer, CrossAttention) else (x,)
+        return layer(*inputs, rng(3)) if noise else layer(*inputs)  # the same masks at every call
 
     check_gradients(forward, x, *layer.parameters())
 
 
 def test_gradients_of_patchify():
     check_gradients(lambda images: patchify(images, (2, 3)), IMAGES)
+
+
+def test_gradients_of_what_cross_attention_attends_to():
+    layer = placed(CrossAttention(6, 3, 4, rng(), "float64"))
+    context, values, bias = (rng(i).standard_normal(shape) for i, shape in enumerate([(4, 3, 4), (4, 3, 4), (3, 5, 3)]))
+    mask = to_device(np.tri(5, 3, dtype=bool))
+
+    def forward(x, context, values, bias):
+        return layer(x, context, values=values, bias=bias, mask=mask)
+
+    check_gradients(forward, TOKENS, context, values, bias)
+
+
+def test_gradients_of_an_embedding():
+    layer = placed(Embedding(5, 3, rng(), "float64"))
+    ids = to_device(np.array([[4, 0, 4], [1, 4, 0]]))
+    check_gradients(lambda _: layer(ids), layer.table)

@@ -16,7 +16,7 @@ def normal_cdf(x):
 
 
 @pytest.mark.gradient_check("gelu")
-@pytest.mark.parametrize("form", ["tanh", "erf"])
+@pytest.mark.parametrize("form", ["tanh", "erf", "quick"])
 @given(x=arrays(shapes()))
 def test_gelu(form, x):
     check(ops.gelu, x, form=form)
@@ -48,6 +48,7 @@ def gelu_tanh(x):
     ("function", "composition"),
     [
         pytest.param(F.gelu, gelu_tanh, id="gelu tanh"),
+        pytest.param(lambda x: F.gelu(x, "quick"), lambda x: x * F.sigmoid(1.702 * x), id="gelu quick"),
         pytest.param(lambda x: F.gelu(x, "erf"), lambda x: x * (0.5 + 0.5 * F.erf(x / math.sqrt(2))), id="gelu erf"),
     ],
 )
@@ -65,7 +66,7 @@ def test_gelu_equals_the_published_code(form, recorded):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("form", ["tanh", "erf"])
+@pytest.mark.parametrize("form", ["tanh", "erf", "quick"])
 def test_gelu_at_ten_thousand(form, dtype):
     y, vjp = ops.gelu(np.array([-1e4, 1e4], dtype), form)
     rounding = np.finfo(dtype).eps  # of 1 + erf, which the factor x then enlarges
@@ -74,5 +75,5 @@ def test_gelu_at_ten_thousand(form, dtype):
 
 
 def test_gelu_refuses_other_forms():
-    with pytest.raises(ValueError, match='gelu: form is "sigmoid", expected "tanh" or "erf"'):
+    with pytest.raises(ValueError, match='gelu: form is "sigmoid", expected "tanh", "erf" or "quick"'):
         ops.gelu(np.ones(2), "sigmoid")

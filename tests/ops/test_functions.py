@@ -36,6 +36,8 @@ erf_by_element = np.vectorize(math.erf, otypes=[float])
         op_case("log", np.log, positive),
         op_case("sqrt", np.sqrt, positive),
         op_case("tanh", np.tanh, moderate),
+        op_case("sin", np.sin, moderate),
+        op_case("cos", np.cos, moderate),
         op_case("erf", erf_by_element, moderate),
     ],
 )
@@ -50,6 +52,7 @@ def test_one_argument(name, numpy_function, values, data, shape):
 COMPOSITIONS = {
     "pow": lambda x, y: F.exp(y * F.log(x)),
     "sqrt": lambda x: x**0.5,
+    "cos": lambda x: 1.0 - 2.0 * F.sin(0.5 * x) ** 2.0,
     "tanh": lambda x: 1.0 - 2.0 / (F.exp(2.0 * x) + 1.0),
 }
 
@@ -204,3 +207,22 @@ def test_an_activation_at_ten_thousand(op, limits, slopes, dtype):
 
 def test_the_slope_of_relu_at_zero_is_zero():
     assert ops.relu(np.zeros(3))[1](np.ones(3))[0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.gradient_check("swiglu")
+@given(data=st.data(), shape=shapes())
+def test_swiglu(data, shape):
+    gate, value = data.draw(arrays(shape)), data.draw(arrays(shape))
+    assert_close(ops.swiglu(gate, value)[0], gate / (1 + np.exp(-gate)) * value)
+    check(ops.swiglu, gate, value)
+    assert_same(F.swiglu, lambda gate, value: F.silu(gate) * value, gate, value)
+
+
+def test_swiglu_of_large_gates():
+    y, vjp = ops.swiglu(np.array([-np.inf, -1e4, 1e4]), np.array([2.0, 2.0, 2.0]))
+    assert_close((y, *vjp(np.ones(3))), ([0, 0, 2e4], [0, 0, 2], [0, 0, 1e4]))
+
+
+def test_swiglu_says_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"swiglu: gate \(2, 3\) and value \(3,\) differ"):
+        ops.swiglu(np.ones((2, 3)), np.ones(3))

@@ -68,3 +68,54 @@ def test_select_says_what_does_not_fit(x, index):
 def test_places_are_integers(kind):
     with pytest.raises(ValueError, match=f"select: .* index .* {kind} are not"):
         ops.select(np.ones((2, 3, 4)), np.zeros((2, 1), kind))
+
+
+# embedding
+
+
+@st.composite
+def tables(draw):
+    """table (V, D) and ids of any shape, some of them often."""
+    rows, width = draw(st.integers(1, 6)), draw(st.integers(1, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    return draw(arrays((rows, width))), rng.integers(0, rows, draw(shapes()))
+
+
+@pytest.mark.gradient_check("embedding")
+@given(drawn=tables())
+def test_embedding(drawn):
+    table, ids = drawn
+    expected = np.array([table[i] for i in ids.ravel()]).reshape(*ids.shape, table.shape[1])
+    for dtype in ("int64", "int32", "uint8"):
+        assert_close(ops.embedding(table, ids.astype(dtype))[0], expected, 0)
+    check(ops.embedding, table, ids)
+
+
+@given(drawn=tables())
+def test_embedding_is_a_product_with_one_hot_rows(drawn):
+    table, ids = drawn
+    rows = to_device((ids.reshape(-1, 1) == np.arange(len(table))).astype("float64"))
+    numbers = to_device(ids)
+    assert_same(
+        lambda table: F.embedding(table, numbers).reshape(-1, table.shape[1]), lambda table: rows @ table, table
+    )
+
+
+def test_the_ids_are_kept():
+    table, ids = tensor(np.zeros((3, 2)), requires_grad=True), to_device(np.array([2, 0, 2]))
+    y = F.embedding(table, ids)
+    ids[...] = 1  # the caller's own from here on
+    (dtable,) = grad(y, [table], to_device(np.array([[1.0, 2], [3, 4], [5, 6]])))
+    assert_close(dtable, [[3, 4], [0, 0], [6, 8]], 0)
+
+
+@pytest.mark.parametrize("ids", [[0, 3], [-1, 2]])
+def test_ids_outside_the_table_are_refused(ids):
+    with pytest.raises(ValueError, match=rf"embedding: ids span {min(ids)}\.\.{max(ids)}, the table has rows 0\.\.2"):
+        ops.embedding(np.ones((3, 4)), np.array(ids))
+
+
+@pytest.mark.parametrize(("table", "ids"), [((3,), np.zeros(2, int)), ((3, 4), np.zeros(2)), ((1, 3, 4), np.array(0))])
+def test_embedding_says_what_does_not_fit(table, ids):
+    with pytest.raises(ValueError, match=r"embedding: table \(.*\) and ids \(.*\) \w+ are not \(V, D\) and integers"):
+        ops.embedding(np.ones(table), ids)

@@ -66,7 +66,7 @@ def gelu(x, form="tanh"):
     return _bias_gelu(x, None, form), vjp
 
 
-FORMS = {"tanh": 0, "erf": 1}
+FORMS = {"tanh": 0, "erf": 1, "quick": 2}
 
 
 def _linear_fits(x: Array, weight: Array, bias: Array | None) -> bool:
@@ -90,7 +90,7 @@ def _bias_gelu(x: Array, bias: Array | None, form: str) -> Array:
     """gelu(x + bias); x: contiguous (..., width)."""
     y, width = xp_of(x).empty_like(x), x.shape[-1]
     rows = x.size // width
-    forward = kernel("gelu.cu", "bias_gelu_forward", T=type_name(x), ERF=FORMS[form])
+    forward = kernel("gelu.cu", "bias_gelu_forward", T=type_name(x), FORM=FORMS[form])
     threads = _gelu_threads(width)
     forward(forward.blocks(rows, threads), threads, x, bias, y, np.int64(rows), np.int32(width))
     return y
@@ -100,7 +100,7 @@ def _bias_gelu_vjp(g: Array, x: Array, bias: Array | None, form: str) -> tuple[A
     """dx, and the gradient of the bias if there is one, in the same pass."""
     xp, width = xp_of(x), x.shape[-1]
     rows = x.size // width
-    backward, threads = kernel("gelu.cu", "bias_gelu_backward", T=type_name(x), ERF=FORMS[form]), _gelu_threads(width)
+    backward, threads = kernel("gelu.cu", "bias_gelu_backward", T=type_name(x), FORM=FORMS[form]), _gelu_threads(width)
     dx, grid = xp.empty_like(x), backward.blocks(rows, threads)
     partial = None if bias is None else xp.empty((grid, width), "float32")
     g = g.astype(x.dtype, copy=False)

@@ -1,5 +1,7 @@
 """gelu.cu against ops.gelu."""
 
+import functools
+
 import numpy as np
 import pytest
 from cuda_on_cpu.kernels import (
@@ -17,7 +19,7 @@ from cuda_on_cpu.kernels import (
 from minivit import ops
 
 pytestmark = needs_compiler
-FORMS = ["tanh", "erf"]
+FORMS = {"tanh": 0, "erf": 1, "quick": 2}
 SHAPES = [(1, 1), (7, 24), (5, 33), (3, 520)]
 BLOCKS = 3
 
@@ -29,18 +31,18 @@ def inputs(shape, dtype):
 
 
 def launch(name, arrays, shape, dtype, form, reverse, bug):
-    kernels = module("gelu.cu", bug, T=dtype, ERF=int(form == "erf"))
+    kernels = module("gelu.cu", bug, T=dtype, FORM=FORMS[form])
     kernels.launch(name, BLOCKS, 32, [*arrays, np.int64(shape[0]), np.int32(shape[1])], reverse=reverse)
 
 
-def check_forward(shape, dtype, form, reverse, bug=None, with_bias=True):
+def check_forward(shape, dtype, reverse, form="tanh", bug=None, with_bias=True):
     x, bias, _ = inputs(shape, dtype)
     y = unwritten(shape, dtype)
     launch("bias_gelu_forward", [x, bias if with_bias else None, y], shape, dtype, form, reverse, bug)
     assert_near(y, ops.gelu(numbers(x) + with_bias * numbers(bias), form)[0])
 
 
-def check_backward(shape, dtype, form, reverse, bug=None, with_bias=True):
+def check_backward(shape, dtype, reverse, form="tanh", bug=None, with_bias=True):
     x, bias, g = inputs(shape, dtype)
     dx, partial = unwritten(shape, dtype), unwritten((BLOCKS, shape[1]), "float") if with_bias else None
     arrays = [g, x, bias if with_bias else None, dx, partial]
@@ -57,12 +59,12 @@ def check_backward(shape, dtype, form, reverse, bug=None, with_bias=True):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("check", [check_forward, check_backward])
 def test_gelu(check, shape, form, dtype, reverse):
-    check(shape, dtype, form, reverse)
+    check(shape, dtype, reverse, form)
 
 
 def test_bias_and_partial_sums_may_be_null():
-    check_forward((7, 24), "bf16", "tanh", False, with_bias=False)
-    check_backward((7, 24), "bf16", "tanh", False, with_bias=False)
+    check_forward((7, 24), "bf16", False, with_bias=False)
+    check_backward((7, 24), "bf16", False, with_bias=False)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -72,8 +74,9 @@ def test_far_from_zero(form):
     y, dx = unwritten(x.shape, "float"), unwritten(x.shape, "float")
     launch("bias_gelu_forward", [x, None, y], x.shape, "float", form, False, None)
     launch("bias_gelu_backward", [np.ones_like(x), x, None, dx, None], x.shape, "float", form, False, None)
-    np.testing.assert_allclose(y, np.maximum(x, 0), atol=1e-30)
-    np.testing.assert_allclose(dx, x > 0, atol=1e-30)
+    near = 1e-12 if form == "quick" else 1e-30  # at -20 a sigmoid is not that small
+    np.testing.assert_allclose(y, np.maximum(x, 0), atol=near)
+    np.testing.assert_allclose(dx, x > 0, atol=near)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +85,8 @@ def test_far_from_zero(form):
         (check_forward, ("values[j] + biases[j]", "values[j]")),
         (check_forward, ("if (bias) load(biases, bias + column);", "if (bias) load(biases, bias);")),
         (check_forward, ("0.044715f * x * x * x", "0.044715f * x * x")),
+        (functools.partial(check_forward, form="quick"), ("expf(-1.702f * x)", "expf(-1.7f * x)")),
+        (functools.partial(check_backward, form="quick"), ("x * (1.702f * cdf", "x * (cdf")),
         (check_forward, ("row += gridDim.x", "row += rows")),
         (check_backward, ("x * (1.5957691f", "(1.5957691f")),
         (check_backward, ("0.134145f", "0.044715f")),
@@ -91,4 +96,4 @@ def test_far_from_zero(form):
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
 def test_a_planted_error_is_found(check, bug):
-    must_fail(check, (7, 520), "bf16", "tanh", bug=bug)
+    must_fail(check, (7, 520), "bf16", bug=bug)

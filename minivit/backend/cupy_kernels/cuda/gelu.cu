@@ -1,7 +1,7 @@
 // y = gelu(x + bias), the bias of the linear layer before it added on the way; the formulas are at ops.gelu.
 //
 // -DT=float|bf16   type of x, y, g and dx, (rows, width); bias: (width,), float, may be null
-// -DERF=0|1        the tanh form, or the exact one
+// -DFORM=0|1|2     tanh, erf or quick
 //
 // Any grid and block. A thread keeps to its columns, so that it reads their biases once, and its block takes every
 // gridDim.x-th row: as many columns at a time as the block has threads, times VECTOR where the rows allow it.
@@ -21,8 +21,11 @@ struct Normal {
 
 __device__ __forceinline__ Normal normal(float x) {
     x = not_above(not_below(x));
-#if ERF
+#if FORM == 1
     return {0.5f * (1 + erff(x * 0.70710678f)), x * (0.39894228f * expf(-0.5f * x * x))};
+#elif FORM == 2
+    float cdf = __fdividef(1, 1 + expf(-1.702f * x));
+    return {cdf, x * (1.702f * cdf * (1 - cdf))};
 #else
     // (1 + tanh u) / 2 = 1 / (1 + exp(-2 u)), u = sqrt(2/pi) (x + 0.044715 x^3): cheaper than tanhf, and precise where
     // tanh is close to -1. Where exp overflows, the quotient is 0, as it should be.

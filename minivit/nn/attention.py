@@ -1,0 +1,72 @@
+"""Attention layers beside the ViT's own: to the tokens before, to another sequence."""
+
+from minivit import functional as F
+from minivit.backend import Array, xp_of
+from minivit.nn import initialisers as init
+from minivit.nn.layers import Linear, MultiHeadAttention, Rng, Tap, required
+from minivit.nn.module import Module
+from minivit.ops.attend import by_head, weights_between
+from minivit.ops.dropping import keep_mask
+from minivit.tensor import Tensor
+
+
+class CausalAttention(MultiHeadAttention):
+    """Every token looks at itself and at those before it.   x: (B, N, D) -> (B, N, D)."""
+
+    def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None, queries: int | None = None) -> Tensor:
+        """queries: only the first so many tokens ask, and have a row in the result: (B, queries, D)."""
+        tokens, width = x.shape[1:]
+        qkv = self.qkv(x)
+        q, k, v = (qkv[..., i * width : (i + 1) * width] for i in range(3))
+        q = q if queries is None else q[:, :queries]
+        before = xp_of(x.data).tri(q.shape[1], tokens, dtype=bool)
+        if tap is not None:
+            qh, kh = by_head(q.data, self.heads), by_head(k.data, self.heads)
+            tap["attention_weights"] = weights_between(qh, kh, None, before, qh.shape[-1] ** -0.5)  # (B, H, N, N)
+        keep = factors(self, q, k, rng)
+        return self.out(F.attend(q, k, v, heads=self.heads, mask=before, keep=keep))
+
+
+class CrossAttention(Module):
+    """Tokens x ask, another sequence answers.   x: (B, M, D), context: (B, N, C) -> (B, M, D)."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        context_width: int,
+        rng: init.Rng,
+        dtype: str = "float32",
+        dropout: float = 0.0,
+        bias: bool = True,
+    ):
+        self.heads = heads
+        self.dropout = dropout
+        self.query = Linear(width, width, rng, dtype, bias=bias)
+        self.key = Linear(context_width, width, rng, dtype, bias=bias)
+        self.value = Linear(context_width, width, rng, dtype, bias=bias)
+        self.out = Linear(width, width, rng, dtype, bias=bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor,
+        rng: Rng = None,
+        *,
+        values: Tensor | None = None,
+        bias: Tensor | None = None,
+        mask: Array | None = None,
+    ) -> Tensor:
+        """values: what the answers are made of, if not of `context`, which then gives the keys alone: (B, N, C), for
+        instance without positions. bias, mask: as in `ops.attend`."""
+        q, k, v = self.query(x), self.key(context), self.value(context if values is None else values)
+        keep = factors(self, q, k, rng)
+        return self.out(F.attend(q, k, v, bias, heads=self.heads, mask=mask, keep=keep))
+
+
+def factors(layer: "CausalAttention | CrossAttention", q: Tensor, k: Tensor, rng: Rng) -> Array | None:
+    """Dropout of the layer's attention weights, None where nothing is dropped.   q: (B, M, D), k: (B, N, D)."""
+    if not layer.training or layer.dropout == 0:
+        return None
+    shape = q.shape[0], layer.heads, q.shape[1], k.shape[1]
+    return keep_mask(shape, layer.dropout, required(rng, "attention dropout"), layer.out.weight.data)

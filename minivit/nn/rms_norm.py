@@ -1,0 +1,17 @@
+"""RMSNorm: LayerNorm without mean and bias."""
+
+from minivit import functional as F
+from minivit.nn import initialisers as init
+from minivit.nn.module import Module
+from minivit.tensor import Tensor
+
+
+class RMSNorm(Module):
+    """Divide every token by its root mean square, then scale.   x: (..., D) -> (..., D). Zhang & Sennrich 2019."""
+
+    def __init__(self, width: int, eps: float = 1e-6, dtype: str = "float32"):
+        self.scale = init.parameter(init.constant(1, (width,)), dtype)
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.scale, self.eps)
