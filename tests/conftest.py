@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from web_server import server  # noqa: F401, a fixture
 
-from minivit.backend import blas
+from minivit.backend import blas, kernels
 from minivit.backend.cores import available_cores
 
 settings.register_profile(
@@ -45,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if blas.cries_wolf():
         config.addinivalue_line("filterwarnings", f"ignore:{blas.FALSE_ALARM}:RuntimeWarning")
     config.addinivalue_line("markers", "gpu: this test needs a GPU that CuPy can use")
+    config.addinivalue_line("markers", "planted: a kernel with an error in it is compiled, slowly, and must fail")
     config.addinivalue_line(
         "markers", "gradient_check(*ops): this test checks the gradients of these ops of minivit.ops with check_vjp"
     )
@@ -83,3 +84,10 @@ def device(request: pytest.FixtureRequest) -> Iterator[Any]:
     """
     with devices.on(request.param) as library:
         yield library
+
+
+@pytest.fixture
+def readable_ops() -> Iterator[None]:
+    """The engine is tested on the ops, whose saved arrays are known, not on kernels."""
+    with kernels("reference"):
+        yield

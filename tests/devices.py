@@ -116,3 +116,8 @@ def assert_equal(found: Any, expected: Any) -> None:
 def assert_allclose(found: Any, expected: Any, **tolerance: float) -> None:
     """numpy.testing.assert_allclose for arrays of any device, and Tensors."""
     np.testing.assert_allclose(to_host(found), to_host(expected), **tolerance)
+
+
+def leaf(*shape: int, seed: int = 0) -> Tensor:
+    """Normal numbers that want a gradient, on the device of the test."""
+    return tensor(np.random.default_rng(seed).standard_normal(shape), requires_grad=True)

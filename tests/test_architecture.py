@@ -79,6 +79,12 @@ def upward_imports(source: str, file: str) -> set[str]:
     return {room for room in imported_rooms(source, file) if LEVEL[room] >= LEVEL[room_of(file)]}
 
 
+def test_the_page_on_design_shows_the_same_plan():
+    page = (Path(__file__).parents[1] / "docs/design.md").read_text(encoding="utf-8").partition("## Rooms")[2]
+    rows = re.findall(r"^\| (`.+?`) \|", page.partition("\n## ")[0], flags=re.M)
+    assert [re.findall(r"`(\w+)/?`", row) for row in rows] == [line.split() for line in ROOMS.strip().splitlines()]
+
+
 def imported_files(source: str, file: str) -> set[str]:
     """The files of minivit that the source takes something from. A package of which it takes modules only does not
     count: these do."""

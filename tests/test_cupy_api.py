@@ -24,7 +24,7 @@ SOURCES = {
 # Where arrays may be CuPy's; arrays of nn/initialisers.py, and those of files of weights, are NumPy's.
 ON_EVERY_DEVICE = re.compile(
     r"(ops|optim|models/(?!archive|beside|convert|layouts|pretrained)|nn/(?!init)|backend/(cupy_kernels|windows)"
-    r"|tensor\.|step\.|device_step\.)"
+    r"|tensor\.|backward\.|update/(step|device)\.)"
 )
 SNAPSHOT = Path(__file__).parent / "data" / "cupy-14.json"
 SUBMODULES = ("cuda", "cuda.runtime", "cuda.memory")
@@ -169,7 +169,8 @@ def test_what_is_asked_of_cupy_exists(file):
 
 def test_the_rooms_that_run_on_every_device_are_looked_at():
     looked_at = {file for file in SOURCES if ON_EVERY_DEVICE.match(file)}
-    assert {"ops/losses.py", "tensor.py", "nn/layers.py", "optim/ema.py", "models/vit.py", "step.py"} <= looked_at
+    assert {"ops/losses.py", "tensor.py", "backward.py", "nn/layers.py", "optim/ema.py", "models/vit.py"} <= looked_at
+    assert {"update/step.py", "update/device.py"} <= looked_at
     assert {"ops/convolution.py", "backend/windows.py", "models/hybrid.py", "models/resnet.py"} <= looked_at
     assert "nn/initialisers.py" not in looked_at
 

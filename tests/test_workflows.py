@@ -50,6 +50,10 @@ class TestWorkflow:
                 assert (ROOT / named).exists(), named
 
 
+def test_what_must_pass_includes_the_planted_errors():
+    assert "pytest -n auto -m 'planted or not planted'" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+
+
 def test_the_tests_run_on_every_python_that_is_promised(jobs):
     promised = [text.rpartition(" ")[2] for text in PROJECT["classifiers"] if ":: 3." in text]
     matrix = jobs["tests"]["strategy"]["matrix"]

@@ -2,7 +2,13 @@
 
 import warnings
 
-from minivit.backend import numpy_attend, numpy_convolution, numpy_gather, numpy_kernels  # noqa: F401  (registers the CPU kernels)
+from minivit.backend import (  # noqa: F401  (each registers CPU kernels)
+    numpy_attend,
+    numpy_convolution,
+    numpy_gather,
+    numpy_kernels,
+    numpy_rms_norm,
+)
 from minivit.backend.arrays import (
     Array,
     is_array,

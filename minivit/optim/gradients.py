@@ -1,4 +1,4 @@
-"""Functions of all gradients together."""
+"""Sums, norms and clipping of gradients."""
 
 import math
 from collections.abc import Iterable
@@ -41,6 +41,15 @@ def clip_scale(norm: float, max_norm: float) -> float:
     (torch adds 1e-6 to the norm).
     """
     return 1.0 if norm < max_norm or norm == 0 else max_norm / norm
+
+
+def each_scale(grads: Iterable[Array], max_norm: float, workers: Workers | None = None) -> list[float]:
+    """What to multiply each gradient by, so that its own norm is below `max_norm`: as DINO clips, with torch's 1e-6.
+
+    `Optimizer.step` takes such a list, or the one number of `clip_scale`.
+    """
+    norms = (workers or Workers(1)).map(lambda g: global_norm([g]), array_list(grads, "each_scale"), lambda g: g.size)
+    return [min(1.0, max_norm / (norm + 1e-6)) for norm in norms]
 
 
 def clip_by_global_norm(grads: Iterable[Array], max_norm: float) -> tuple[list[Array], float]:

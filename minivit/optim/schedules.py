@@ -1,4 +1,4 @@
-"""Learning rates as functions of the step number, which counts updates from 0."""
+"""Learning rates, and other numbers, as functions of the step number, which counts updates from 0."""
 
 import math
 from collections.abc import Callable
@@ -27,9 +27,27 @@ def warmup_linear(base_lr: float, total_steps: int, warmup_steps: int = 0, final
     return _with_warmup(lambda progress: final_lr + (base_lr - final_lr) * (1 - progress), total_steps, warmup_steps)
 
 
+def cosine(start: float, end: float, total_steps: int, warmup_steps: int = 0) -> Schedule:
+    """Half a cosine from `start` to `end` at `total_steps`, after a line from 0 whose last step has `start` already:
+    DINO's learning rate, weight decay and momentum of the teacher."""
+    _check(total_steps, warmup_steps)
+
+    def value(step: int) -> float:
+        if step < warmup_steps:
+            return start * (step / max(1, warmup_steps - 1))
+        i, count = min(step, total_steps) - warmup_steps, max(1, total_steps - warmup_steps)
+        return end + 0.5 * (start - end) * (1 + math.cos(math.pi * i / count))
+
+    return value
+
+
+def at(value: float | Schedule, step: int) -> float:
+    """A schedule's value at a step, or a number as it is; a Python float, since NumPy's would widen float32."""
+    return float(value(step) if callable(value) else value)
+
+
 def _with_warmup(decay: Callable[[float], float], total_steps: int, warmup_steps: int) -> Schedule:
-    if not 0 <= warmup_steps <= total_steps:
-        raise ValueError(f"schedule: {warmup_steps} warm-up steps do not fit into {total_steps} steps")
+    _check(total_steps, warmup_steps)
 
     def lr(step: int) -> float:
         progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
@@ -37,3 +55,8 @@ def _with_warmup(decay: Callable[[float], float], total_steps: int, warmup_steps
         return rate * min(1.0, step / warmup_steps) if warmup_steps else rate
 
     return lr
+
+
+def _check(total_steps: int, warmup_steps: int) -> None:
+    if not 0 <= warmup_steps <= total_steps:
+        raise ValueError(f"schedule: {warmup_steps} warm-up steps do not fit into {total_steps} steps")

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from minivit.backend import Array, xp_of
-from minivit.backend.cupy_kernels.flat import CORRECTION_1, EMA_RATE, LR, NORM, SENT, FlatParameters
+from minivit.backend.cupy_kernels.flat import NORM, FlatParameters, packed
 from minivit.backend.cupy_kernels.memory import StreamMemory, is_full, with_room
 from minivit.backend.cupy_kernels.pinned import PinnedCopies
 from minivit.errors import NonFiniteError, reasons
@@ -60,7 +60,7 @@ class DeviceStep:
         self._batch: tuple[Array, Array] | None = None
         self._pieces: list[Piece] = []
         self._flatten()
-        self._scalar_copies = PinnedCopies(xp, SENT, np.float32)
+        self._scalar_copies = PinnedCopies(xp, self.flat.scalars.size, np.float32)
         self._totals = xp.zeros(3, "float64")  # since the last `read`
         self._loss, self._correct, self._norm = (self._totals[i : i + 1] for i in range(3))  # views of it
         self._images_seen, self._steps = 0, 0
@@ -68,13 +68,13 @@ class DeviceStep:
     def _flatten(self) -> None:
         optimizer = self.optimizer
         arrays = [p.data for p in optimizer.parameters]
-        self.flat = FlatParameters(arrays, [bool(decay) for decay in optimizer.decays])
+        self.flat = FlatParameters(arrays)
         self._state = []
         for slot in optimizer.slots:
             flat, optimizer.state[slot] = self.flat.flatten(optimizer.state[slot])
             self._state.append(flat)
         if self.ema:
-            self._average, self.ema.averages = self.flat.flatten(self.ema.averages)
+            self._average, self.ema.state["average"] = self.flat.flatten(self.ema.averages)
         for parameter, view in zip(optimizer.parameters, self.flat.views, strict=True):
             parameter.data = view
 
@@ -241,22 +241,13 @@ class DeviceStep:
         warnings.warn(f"the step could not be recorded as a CUDA graph and runs without ({reason})", stacklevel=3)
 
     def _set_scalars(self) -> None:
-        """Send what changes from update to update: learning rate and bias corrections."""
+        """Send what changes from update to update: learning rates, decays, bias corrections."""
         optimizer = self.optimizer
-        scalars = np.zeros(SENT, np.float32)
-        scalars[LR] = optimizer.current_lr()
+        current = optimizer.current()
         optimizer.steps += 1
-        decays = [decay for decay in optimizer.decays if decay]
-        scalars[4] = decays[0] if decays else 0
-        if isinstance(optimizer, AdamW):
-            scalars[1:4] = *optimizer.betas, optimizer.eps
-            b1, b2 = map(float, scalars[1:3])  # as the kernel has them: it makes 1 - b2 of a rounded 0.999
-            corrections = 1 / (1 - b1**optimizer.steps), (1 - b2**optimizer.steps) ** -0.5
-            scalars[CORRECTION_1 : CORRECTION_1 + 2] = corrections
-        else:
-            scalars[1] = optimizer.momentum
-        scalars[EMA_RATE] = 1 - self.ema.next_decay() if self.ema else 0
-        self._scalar_copies.send(scalars, self.flat.scalars[:SENT])
+        ema_rate = 1 - self.ema.next_decay() if self.ema else 0.0
+        scalars = {**optimizer.scalars(), "ema_rate": ema_rate}
+        self._scalar_copies.send(packed(scalars, current), self.flat.scalars)
 
     def _update(self) -> None:
         """Forward, backward, clip, update: device work alone, which can be recorded."""

@@ -43,6 +43,10 @@ CASES: dict[str, list[Case]] = {
         *[layer_norm_case(*shape) for shape in [(8,), (0, 4), (1, 2), (13, 4), (3, 5, 7), (4, 1)]],
         layer_norm_case(3, 6, eps=0.1),
     ],
+    "rms_norm": [
+        *[([normal(*shape), normal(shape[-1])], {}) for shape in [(8,), (0, 4), (1, 2), (13, 4), (3, 5, 7), (4, 1)]],
+        ([normal(3, 6), normal(6)], {"eps": 0.1}),
+    ],
     "conv2d": [
         conv2d_case((2, 5, 4, 3), (3, 3, 3, 2)),
         conv2d_case((2, 6, 5, 3), (3, 3, 3, 2), stride=2),
@@ -164,6 +168,7 @@ REFUSED: dict[str, list[Case]] = {
         ([normal(2, 3), normal(1), normal(1)], {}),
         ([normal(), normal(), normal()], {}),
     ],
+    "rms_norm": [([normal(2, 3), normal(4)], {}), ([normal(2, 3), normal(1)], {}), ([normal(), normal()], {})],
     "conv2d": [
         ([normal(2, 5, 4, 3), normal(3, 3, 2, 4)], {}),
         ([normal(5, 4, 3), normal(3, 3, 3, 4)], {}),

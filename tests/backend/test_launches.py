@@ -72,7 +72,7 @@ def test_a_grid_is_no_larger_than_what_runs_at_a_time(cupy):
         ("layer_norm_backward", lambda x, w, cupy: rows.layer_norm(x, w, w)[1](x)),
         ("bias_gelu_forward", lambda x, w, cupy: linear.gelu(x)),
         ("bias_gelu_backward", lambda x, w, cupy: linear.gelu(x)[1](x)),
-        ("adamw", lambda x, w, cupy: flat.FlatParameters([x], [True]).adamw(x, x)),
+        ("adamw", lambda x, w, cupy: flat.FlatParameters([x]).adamw(x, x)),
     ],
 )
 def test_kernels_that_take_any_grid_get_one_wave(cupy, name, run, monkeypatch):

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import importlib.util
 import math
+import time
 
 import numpy as np
 import pytest
@@ -140,7 +141,31 @@ def test_peers_run(engine, training):
         assert np.shape(first) == (4, 3)
 
 
+class InThisProcess:
+    """An EngineProcess without a process, which takes its time to start."""
+
+    def __init__(self, engine, load, training, options, backend="numpy"):
+        self.step = ENGINES[engine](load, training, **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def run(self, steps=1):
+        start = time.perf_counter()
+        for _ in range(steps):
+            self.step()
+        return (time.perf_counter() - start) / steps
+
+    def peak_memory(self):
+        return 1.0
+
+
 def test_every_command_prints_what_it_measured(quick, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(compare, "EngineProcess", InThisProcess)
+    monkeypatch.setattr(bench, "matmul_rate", lambda: 100.0)
     monkeypatch.setitem(WORKLOADS, "tiny", TINY)
     monkeypatch.setattr(scaling, "BATCHES", (2, 4))
     monkeypatch.setattr(scaling, "DEPTHS", (1, 2))

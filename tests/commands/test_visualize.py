@@ -290,12 +290,13 @@ def test_a_model_without_positions_or_class_token(command, tiny_options, shown):
     assert "attention of the mean over tokens" in shown["attention_maps"][0][2]
 
 
-def test_data_of_other_classes_have_no_confusion_matrix(tiny_run, command, monkeypatch):
+def test_data_of_other_classes_have_no_confusion_matrix(tiny_run, command, monkeypatch, shown):
     real = data.load("digits", split="test")
     other = data.ArrayDataset(real.images[:10], real.labels[:10] % 2, ["even", "odd"], "parity")
     monkeypatch.setattr("minivit.cli.sources.load_data", lambda *args: other)
     out = command("visualize", tiny_run, "--data", "parity").out
-    assert "pictures/distance.png" in out
+    assert "attention_distance" in shown
+    assert "confusion_matrix" not in shown
     assert "left out confusion: parity has other classes than the model" in out
 
 

@@ -39,7 +39,7 @@ FAMILIES = {
     "convolution": "conv2d or group_norm or max_pool",
 }
 # Kernels of our own with shared memory, where there can be races; the library's are not ours to check.
-SHARED = ("attention", "layer_norm", "column_sums", "augment", "gather", "clip")
+SHARED = ("attention", "layer_norm", "column_sums", "augment", "tensor_squares", "clip")
 
 
 def tests(*arguments: str) -> list[str]:

@@ -112,6 +112,19 @@ def test_kernels_are_the_matrices_called_weight():
     assert not is_kernel("", vector)
 
 
+def test_what_a_kernel_is_told_fits_what_it_computes_with():
+    """It makes 1 - b1 and 1 - b2 of numbers rounded to float32: the first update is then -lr sign(g) to rounding."""
+    optimizer = AdamW([tensor(np.ones(1), requires_grad=True)], eps=1e-7)
+    optimizer.steps = 1
+    scalars = {name: np.float32(x) for name, x in optimizer.scalars().items()}
+    assert scalars["b1"] == np.float32(0.9)
+    assert scalars["eps"] == np.float32(1e-7)
+    one = np.float32(1)
+    assert (one - scalars["b1"]) * scalars["correction_1"] == pytest.approx(1, rel=2e-7)
+    assert np.sqrt(one - scalars["b2"]) * scalars["correction_2"] == pytest.approx(1, rel=2e-7)
+    assert SGD([tensor(np.ones(1), requires_grad=True)], momentum=0.8).scalars() == {"momentum": 0.8}
+
+
 def test_decay_can_be_chosen_by_name_and_tensor():
     p, q = (tensor(np.ones(1), requires_grad=True) for _ in range(2))
     optimizer = SGD([("p", p), ("q", q)], lr=0.5, weight_decay=0.5, decay=lambda name, tensor: name == "q")

@@ -64,7 +64,8 @@ def parts(config, backend, optimizer="adamw", decay=0.99):
     if optimizer == "sgd":
         chosen = SGD(model.named_parameters(), lr, weight_decay=0.05)
     else:  # with a larger eps, since the keys' biases have no gradient but rounding errors, which Adam would blow up
-        chosen = AdamW(model.named_parameters(), lr, eps=1e-4, weight_decay=0.05)
+        uneven = {"weight_decay": lambda step: 0.02 * step, "rates": lambda name: 0.5 if "blocks.0" in name else 1.0}
+        chosen = AdamW(model.named_parameters(), lr, eps=1e-4, **uneven)
     return model, chosen, EMA(model.named_parameters(), decay)
 
 
@@ -527,7 +528,7 @@ def test_another_cupy_in_this_process_gets_kernels_of_its_own():
         compiled = []
         other.RawModule = lambda code, **options: compiled.append(code) or cupy.RawModule(code=code, **options)
         patch.setitem(sys.modules, "cupy", other)
-        flat = FlatParameters([cupy.ones(3, "float32")], [True])
+        flat = FlatParameters([cupy.ones(3, "float32")])
         flat.gather([cupy.ones(3, "float32")], 1.0)
         flat.adamw(cupy.zeros(flat.size, "float32"), cupy.zeros(flat.size, "float32"))
         assert compiled

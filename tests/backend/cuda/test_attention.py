@@ -199,6 +199,7 @@ def without_barrier(row, rows):
     ],
     ids=lambda value: value[0].strip() if isinstance(value, tuple) else None,
 )  # fmt: skip
+@pytest.mark.planted
 def test_a_planted_error_is_found(check, bug, options):
     case = MANY if check is check_forward else (81, 68, 2, 16)
     must_fail(check, case if options.get("sign") is None else (50, 50, 1, 64), bug=bug, **options)

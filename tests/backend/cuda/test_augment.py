@@ -168,10 +168,12 @@ OPERATION_BUGS = [
 
 
 @pytest.mark.parametrize("bug", [("augment.cu", bug) for bug in BUGS] + [("mix.cu", bug) for bug in MIX_BUGS], ids=str)
+@pytest.mark.planted
 def test_a_planted_error_is_found(bug):
     must_fail(check, loader(**EVERYTHING, mixup=0.3, cutmix=0.7), range(6), bug=bug)
 
 
 @pytest.mark.parametrize(("name", "bug"), OPERATION_BUGS, ids=str)
+@pytest.mark.planted
 def test_an_error_planted_in_an_operation_is_found(name, bug):
     must_fail(check_operation, name, bug=("augment.cu", bug))

@@ -58,6 +58,7 @@ def test_two_matrices_into_two_arrays(shape, reverse):
 
 
 @pytest.mark.parametrize("bug", [("x += blockIdx.z * rows * width;", ""), ("partial = second", "second = partial")])
+@pytest.mark.planted
 def test_an_error_planted_in_the_second_matrix_is_found(bug):
     must_fail(check_two_sums, (9, 130), bug=bug)
 
@@ -73,5 +74,6 @@ def test_an_error_planted_in_the_second_matrix_is_found(bug):
     ],
     ids=lambda bug: bug[0].strip(),
 )
+@pytest.mark.planted
 def test_a_planted_error_is_found(bug):
     must_fail(check_sums, (40, 256) if "VECTOR" in bug[0] else (40, 130 - 1), "bf16", bug=bug)

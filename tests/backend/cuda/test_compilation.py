@@ -42,7 +42,9 @@ def test_every_file_compiles_and_the_large_ones_do_not_spill(architecture):
         assert all(need.registers > 0 for need in needs.values())
         assert not nvrtc.must_not_spill(file, defines) or all(need.spilled == 0 for need in needs.values())
         # Blocks of 1024 threads share 65,536 registers: with more for each, the launch is refused.
-        assert all(need.registers <= 64 for name, need in needs.items() if name in ("column_sums", "clip"))
+        assert all(
+            need.registers <= 64 for name, need in needs.items() if name in ("column_sums", "tensor_squares", "clip")
+        )
 
 
 def test_a_fault_is_reported():

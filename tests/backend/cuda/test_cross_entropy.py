@@ -103,5 +103,6 @@ def test_a_number_that_is_no_class_gives_nan(label):
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
+@pytest.mark.planted
 def test_a_planted_error_is_found(check, bug, options):
     must_fail(check, (7, 10), "float", "probabilities", bug=bug, **options)

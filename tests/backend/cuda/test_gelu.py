@@ -95,5 +95,6 @@ def test_far_from_zero(form):
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
+@pytest.mark.planted
 def test_a_planted_error_is_found(check, bug):
     must_fail(check, (7, 520), "bf16", bug=bug)

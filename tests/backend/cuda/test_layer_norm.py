@@ -116,5 +116,6 @@ def test_rows_at_any_address():
     ],
     ids=lambda value: value[0].strip() if isinstance(value, tuple) else value.__name__,
 )
+@pytest.mark.planted
 def test_a_planted_error_is_found(check, bug):
     must_fail(check, "bf16", "bf16", 264, 13, bug=bug)

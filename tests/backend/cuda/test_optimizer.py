@@ -1,11 +1,16 @@
 """optimizer.cu against AdamW, SGD, EMA and clip_by_global_norm."""
 
+import itertools
+import re
+
 import numpy as np
 import pytest
-from cuda_on_cpu.kernels import assert_near, both_orders, module, must_fail, needs_compiler, unwritten
+from cuda_on_cpu.kernels import SOURCES, assert_near, both_orders, module, must_fail, needs_compiler, unwritten
 
+from minivit.backend.cupy_kernels import flat
+from minivit.backend.cupy_kernels.flat import CHUNK, NORM, OWN
 from minivit.optim.ema import EMA
-from minivit.optim.gradients import clip_scale
+from minivit.optim.gradients import clip_scale, each_scale
 from minivit.optim.optimizers import SGD, AdamW
 from minivit.tensor import Tensor
 
@@ -20,11 +25,15 @@ TABLE = np.dtype(
     ],
     align=True,
 )
-LR, DECAY, EPS, STEP, EMA_RATE = 0.01, 0.3, 1e-4, 3, 0.125
+STEP = 3
 BETAS = (float(np.float32(0.9)), float(np.float32(0.99)))  # what is left of them in float
-N, DECAYED = 1003, 601  # neither a whole number of vectors
-NORM, CLIP = 9, 8
-SCALARS = 10
+CHUNKS = (3, 1, 4)  # of three tensors
+N = sum(CHUNKS) * CHUNK
+OWNER = np.repeat(np.arange(len(CHUNKS), dtype=np.int32), CHUNKS)
+CURRENT = ((0.01, 0.3), (0.0, 0.3), (0.02, 0.0))  # their learning rates and weight decays
+CLIPS = (0.5, 1.0, 0.25)
+SCALARS = len(flat.SCALARS)
+CLIP = slice(SCALARS + OWN.index("clip"), None, len(OWN))
 
 
 def launch(name, args, reverse=False, bug=None, grid=2, block=64):
@@ -32,37 +41,52 @@ def launch(name, args, reverse=False, bug=None, grid=2, block=64):
 
 
 def table_of(arrays):
+    """The table, and the chunks where the tensors begin."""
     table = np.zeros((), TABLE)
     table["count"] = len(arrays)
     table["source"][: len(arrays)] = [array.ctypes.data for array in arrays]
     table["size"][: len(arrays)] = [array.size for array in arrays]
-    starts = np.cumsum([0, *(-(-array.size // 4) * 4 for array in arrays)])
-    table["start"][: len(starts)] = starts
-    return table, starts
+    chunks = np.cumsum([0, *(-(-array.size // CHUNK) for array in arrays)]).astype(np.int32)
+    table["start"][: len(chunks)] = chunks * CHUNK
+    return table, chunks
 
 
-def check_gather(sizes, reverse, bug=None):
+def check_gather(sizes, reverse, bug=None, first=4):
     rng = np.random.default_rng(0)
     whole = [np.concatenate([rng.standard_normal(size), np.full(4, np.nan)]).astype(np.float32) for size in sizes]
     gradients = [array[:-4] for array in whole]  # NaN behind each
-    table, starts = table_of(gradients)
-    flat, partial = unwritten((starts[-1],), "float"), unwritten((2,), "float")
-    launch("gather_gradients", [table, flat, partial], reverse, bug)
-    expected = np.zeros(starts[-1], np.float32)
-    for start, gradient in zip(starts, gradients, strict=False):
-        expected[start : start + gradient.size] = gradient
-    np.testing.assert_array_equal(flat, expected)
-    assert_near(partial.sum(), (expected.astype(np.float64) ** 2).sum())
+    table, chunks = table_of(gradients)
+    gathered, squares = unwritten((chunks[-1] * CHUNK,), "float"), unwritten((chunks[-1],), "float")
+    owner = np.repeat(np.arange(len(sizes), dtype=np.int32), np.diff(chunks)) + np.int32(first)
+    launch("gather_gradients", [table, gathered, owner, np.int32(first), squares], reverse, bug)
+    expected = np.zeros(gathered.size, np.float32)
+    for chunk, gradient in zip(chunks, gradients, strict=False):
+        expected[chunk * CHUNK : chunk * CHUNK + gradient.size] = gradient
+    np.testing.assert_array_equal(gathered, expected)
+    assert_near(squares, (expected.astype(np.float64).reshape(-1, CHUNK) ** 2).sum(axis=1))
 
 
-def check_clip(sum_of_squares, max_norm, reverse=False, bug=None, count=100):
+def check_tensor_squares(reverse=False, bug=None):
+    squares = np.random.default_rng(0).random(300).astype(np.float32)
+    start = np.array([0, 1, 1, 200, 300], np.int32)  # of an empty tensor, too
+    sums = unwritten((4,), "float")
+    launch("tensor_squares", [squares, start, sums], reverse, bug, grid=4)
+    assert_near(sums, np.array([squares[a:b].astype(np.float64).sum() for a, b in itertools.pairwise(start)]))
+
+
+def check_clip(sum_of_squares, max_norm, reverse=False, bug=None, count=100, each=False):
     shares = np.random.default_rng(0).random(count)
-    partial = (sum_of_squares * shares / shares.sum()).astype(np.float32)
-    scalars = np.arange(SCALARS, dtype=np.float32)
-    launch("clip", [partial, np.int32(count), scalars, np.float32(max_norm)], reverse, bug, grid=1, block=64)
+    sums = (sum_of_squares * shares / shares.sum()).astype(np.float32)
+    scalars = np.arange(SCALARS + len(OWN) * count, dtype=np.float32)
+    before = scalars.copy()
+    launch("clip", [sums, np.int32(count), scalars, np.float32(max_norm), np.int32(each)], reverse, bug, 1)
     norm = np.sqrt(sum_of_squares)
-    np.testing.assert_array_equal(scalars[:CLIP], np.arange(CLIP))
-    np.testing.assert_allclose(scalars[[NORM, CLIP]], [norm, clip_scale(norm, max_norm)], rtol=1e-6)
+    np.testing.assert_allclose(scalars[NORM], norm, rtol=1e-6)
+    norms = [np.array([np.sqrt(x)]) for x in sums.astype(np.float64)]
+    expected = each_scale(norms, max_norm) if each else np.full(count, clip_scale(norm, max_norm))
+    np.testing.assert_allclose(scalars[CLIP], expected, rtol=1e-6)
+    before[CLIP], before[NORM] = scalars[CLIP], scalars[NORM]
+    np.testing.assert_array_equal(scalars, before)  # nothing else was written
 
 
 def state(count):
@@ -70,18 +94,27 @@ def state(count):
     return [abs(rng.standard_normal(N)).astype(np.float32) for _ in range(count)]
 
 
-def updated(optimizer, arrays, clip_factor):
-    """p and the state after `optimizer.update`, in float64; the first DECAYED elements decay."""
+def updated(optimizer, arrays):
+    """p and the state after `optimizer.update`, in float64: of each tensor by its own rate, decay and factor."""
     p, g, *slots = [array.astype(np.float64) for array in arrays]
     optimizer.steps = STEP
-    for part, decay in ((slice(DECAYED), DECAY), (slice(DECAYED, None), 0.0)):
-        optimizer.update(p[part], g[part] * clip_factor, *(slot[part] for slot in slots), lr=LR, decay=decay)
+    ends = np.cumsum([0, *CHUNKS]) * CHUNK
+    for i, (lr, decay) in enumerate(CURRENT):
+        part = slice(ends[i], ends[i + 1])
+        optimizer.update(p[part], g[part] * CLIPS[i], *(slot[part] for slot in slots), lr=lr, decay=decay)
     return [p, *slots]
 
 
-def scalars_of(b1, b2, norm=1.0):
-    corrections = [1 / (1 - b1**STEP), 1 / np.sqrt(1 - b2**STEP)]
-    return np.array([LR, b1, b2, EPS, DECAY, *corrections, EMA_RATE, 0.5, norm], np.float32)
+def scalars_of(optimizer, norm=1.0, ema_rate=0.125):
+    """What the kernels read, filled by name."""
+    optimizer.steps = STEP
+    scalars = flat.packed({**optimizer.scalars(), "ema_rate": ema_rate, "norm": norm}, CURRENT)
+    scalars[CLIP] = CLIPS
+    return scalars
+
+
+def adamw():
+    return AdamW([Tensor(np.zeros(1))], betas=BETAS, eps=1e-4)
 
 
 def check_adamw(reverse, bug=None):
@@ -89,16 +122,17 @@ def check_adamw(reverse, bug=None):
     g[:10] = 0
     v[:5] = 0  # sqrt(v) + eps is eps
     m[:5] = 0
-    expected = updated(AdamW([Tensor(p)], betas=BETAS, eps=EPS), [p, g, m, v], 0.5)
-    launch("adamw", [p, m, v, g, scalars_of(*BETAS), np.int64(N), np.int64(DECAYED)], reverse, bug)
+    expected = updated(adamw(), [p, g, m, v])
+    launch("adamw", [p, m, v, g, scalars_of(adamw()), OWNER, np.int64(N)], reverse, bug)
     for array, value in zip([p, m, v], expected, strict=True):
         assert_near(array, value)
 
 
 def check_sgd(reverse, bug=None):
     p, g, v = state(3)
-    expected = updated(SGD([Tensor(p)], momentum=BETAS[0]), [p, g, v], 0.5)
-    launch("sgd", [p, v, g, scalars_of(*BETAS), np.int64(N), np.int64(DECAYED)], reverse, bug)
+    optimizer = SGD([Tensor(np.zeros(1))], momentum=BETAS[0])
+    expected = updated(optimizer, [p, g, v])
+    launch("sgd", [p, v, g, scalars_of(optimizer), OWNER, np.int64(N)], reverse, bug)
     for array, value in zip([p, v], expected, strict=True):
         assert_near(array, value)
 
@@ -109,27 +143,41 @@ def check_ema(reverse, bug=None):
     reference = EMA([tensor], decay=0.875, warm_up=False)
     tensor.data = p.astype(np.float64)
     reference.update()
-    launch("ema", [average, p, scalars_of(*BETAS), np.int64(N)], reverse, bug)
+    launch("ema", [average, p, scalars_of(adamw()), np.int64(N)], reverse, bug)
     assert_near(average, reference.averages[0])
 
 
+def test_both_sides_have_the_same_names_in_the_same_order():
+    text = (SOURCES / "optimizer.cu").read_text(encoding="utf-8")
+    enumerated = {name: body.lower().split(", ") for name, body in re.findall(r"enum (\w+) { ([\w, ]+) };", text)}
+    assert enumerated == {"Scalar": [*flat.SCALARS, "scalars"], "Own": [*OWN, "own"]}
+
+
 @both_orders
-@pytest.mark.parametrize("sizes", [[1], [4, 4], [5, 1, 130, 700, 3, 8]], ids=str)
+@pytest.mark.parametrize("sizes", [[1], [4, 4], [128, 256], [5, 1, 130, 700, 3, 8]], ids=str)
 def test_gather(sizes, reverse):
     check_gather(sizes, reverse)
 
 
 @pytest.mark.parametrize(("squares", "max_norm"), [(4.0, 1.0), (4.0, 2.0), (4.0, 3.0), (0.0, 1.0), (0.0, 0.0)])
-def test_clip(squares, max_norm):
-    check_clip(squares, max_norm)
+@pytest.mark.parametrize("each", [False, True])
+def test_clip(squares, max_norm, each):
+    check_clip(squares, max_norm, each=each)
+    check_clip(squares, max_norm / 10, each=each)
 
 
-def test_clip_when_gradients_are_not_finite():
-    for value in (np.inf, np.nan):
-        scalars = np.zeros(SCALARS, np.float32)
-        launch("clip", [np.full(3, value, np.float32), np.int32(3), scalars, np.float32(1)], grid=1)
-        assert not np.isfinite(scalars[NORM])
-        assert not scalars[CLIP] > 0
+@both_orders
+def test_squares_of_each_tensor(reverse):
+    check_tensor_squares(reverse)
+
+
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_clip_when_gradients_are_not_finite(value, each):
+    scalars = np.zeros(SCALARS + 3 * len(OWN), np.float32)
+    launch("clip", [np.full(3, value, np.float32), np.int32(3), scalars, np.float32(1), np.int32(each)], grid=1)
+    assert not np.isfinite(scalars[NORM])
+    assert each or not (scalars[CLIP] > 0).any()
 
 
 @both_orders
@@ -143,9 +191,9 @@ def test_an_update_whose_norm_is_not_finite_changes_nothing(norm):
     p, g, m, v = state(4)
     before = [array.copy() for array in (p, m, v)]
     g[:] = np.nan
-    scalars = scalars_of(*BETAS, norm=norm)
-    launch("adamw", [p, m, v, g, scalars, np.int64(N), np.int64(DECAYED)])
-    launch("sgd", [p, v, g, scalars, np.int64(N), np.int64(DECAYED)])
+    scalars = scalars_of(adamw(), norm=norm)
+    launch("adamw", [p, m, v, g, scalars, OWNER, np.int64(N)])
+    launch("sgd", [p, v, g, scalars, OWNER, np.int64(N)])
     launch("ema", [p, g, scalars, np.int64(N)])
     for array, value in zip([p, m, v], before, strict=True):
         np.testing.assert_array_equal(array, value)
@@ -157,23 +205,33 @@ MANY = [5, 1, 130, 700, 3, 8]
 @pytest.mark.parametrize(
     ("check", "args", "bug"),
     [
-        (check_gather, (MANY,), ("    __syncthreads();\n", "")),
         (check_gather, (MANY,), ("j < available ? source[j] : 0.0f", "source[j]")),
-        (check_gather, (MANY,), ("table.start[middle] <= position", "table.start[middle] < position")),
+        (check_gather, (MANY,), ("owner[position / CHUNK] - first", "owner[position / CHUNK]")),
         (check_gather, (MANY,), ("position += index_step()", "position += 4 * index_step()")),
+        (check_gather, (MANY,), ("sum = warp_sum(sum);", "")),
+        (check_tensor_squares, (), ("    __syncthreads();\n", "")),
+        (check_tensor_squares, (), ("i < start[blockIdx.x + 1]", "i <= start[blockIdx.x + 1]")),
         (check_clip, (4.0, 1.0), ("    __syncthreads();\n", "")),
-        (check_clip, (4.0, 1.0), ("i += blockDim.x", "i += count")),
+        (check_clip, (4.0, 1.0), ("i += blockDim.x) sum += sums[i]", "i += count) sum += sums[i]")),
         (check_clip, (0.0, 0.0), ("|| norm == 0", "")),
-        (check_adamw, (), (" * scalars[CLIP]", "")),
+        (check_adamw, (), ("gs[j] * factor", "gs[j]")),
         (check_adamw, (), ("* scalars[CORRECTION_2] + scalars[EPS]", "* scalars[CORRECTION_2]")),
-        (check_adamw, (), ("scalars[LR] * scalars[CORRECTION_1]", "scalars[LR]")),
-        (check_adamw, (), ("if (i + j < decayed) ps[j] *= keep;  //", "if (i < decayed) ps[j] *= keep;  //")),
-        (check_adamw, (), ("if (j < available) target[j]", "target[j]")),
+        (check_adamw, (), ("tensor[RATE] * scalars[CORRECTION_1]", "tensor[RATE]")),
+        (check_adamw, (), ("owner[position / CHUNK];", "owner[0];")),
+        (check_adamw, (), ("ps[j] *= keep;  //", "//")),
         (check_sgd, (), ("scalars[MOMENTUM] * vs[j]", "vs[j]")),
-        (check_sgd, (), ("if (i + j < decayed) ps[j] *= keep;\n", "")),
+        (check_sgd, (), ("ps[j] *= keep;\n", "\n")),
         (check_ema, (), ("(ps[j] - averages[j])", "ps[j]")),
     ],
     ids=lambda value: value[0].strip() if isinstance(value, tuple) and value and isinstance(value[0], str) else None,
 )
+@pytest.mark.planted
 def test_a_planted_error_is_found(check, args, bug):
     must_fail(check, *args, bug=bug)
+
+
+@pytest.mark.parametrize(
+    "bug", [("each ? fminf(1,", "each ? fmaxf(1,"), ("+ 1e-6f", "+ 1e-2f"), ("sqrtf(sums[i])", "sums[i]")]
+)
+def test_a_planted_error_in_the_factors_of_each_is_found(bug):
+    must_fail(check_clip, 4.0, 0.1, bug=bug, each=True)

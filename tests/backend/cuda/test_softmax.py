@@ -136,5 +136,6 @@ def test_a_row_of_minus_infinity_alone(types, empty, reverse):
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
+@pytest.mark.planted
 def test_a_planted_error_is_found(check, bug, options):
     must_fail(check, (9, 50), ("float", "float"), bug=bug, **options)

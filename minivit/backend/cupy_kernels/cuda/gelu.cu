@@ -8,8 +8,9 @@
 
 constexpr int VECTOR = 16 / sizeof(T);
 
-// Where Phi is 0 or 1 to the last digit. Going no further from 0, infinity meets no 0. NaN stays NaN.
-constexpr float FAR_OUT = 40;
+// Where Phi is 0 or 1 to the last digit, or in the quick form exp overflows. Going no further from 0, infinity meets
+// no 0. NaN stays NaN.
+constexpr float FAR_OUT = FORM == 2 ? 60 : 40;
 
 __device__ __forceinline__ float not_below(float x) { return x < -FAR_OUT ? -FAR_OUT : x; }
 __device__ __forceinline__ float not_above(float x) { return x > FAR_OUT ? FAR_OUT : x; }
