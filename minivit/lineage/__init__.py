@@ -24,8 +24,16 @@ class System:
     notebook: str = ""
 
 
-SYSTEMS: dict[str, System] = {}  # filled by each system that has landed
-OBJECTIVES: dict[str, str] = {}  # name -> "module:class", of what a run can minimise beside classification
+SYSTEMS: dict[str, System] = {
+    "clip": System(
+        2021,
+        "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, arXiv 2103.00020",
+        "images and sentences in one space, so that a sentence is a classifier",
+    ),
+}
+OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
+    "clip": "clip:CLIP",
+}
 
 
 def module_of(name: str) -> ModuleType:
