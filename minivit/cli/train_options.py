@@ -55,8 +55,8 @@ def parser(description: str) -> Parser:
     add(
         "--data",
         metavar="NAME",
-        help="digits, shapes, scenes, clips, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and "
-        "PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg",
+        help="digits, shapes, scenes, captions, clips, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg "
+        "and PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg",
     )
     add(
         "--data-root",

@@ -18,6 +18,7 @@ B batch, N tokens of an image, T of a text, D width of the image tower, W of the
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -25,7 +26,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array, xp_of
+from minivit.backend import Array, to_numpy, xp_of
 from minivit.backend.precision import precision
 from minivit.data import Dataset, Scenes
 from minivit.data.scenes_layout import COLOURS, KINDS, PLACES
@@ -62,9 +63,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 @dataclasses.dataclass(frozen=True)
 class CLIPConfig:
     """width, depth, heads, mlp_width (0: 4 W): of the text tower; the image tower has those of the model. vocabulary:
-    number of token ids. context: tokens of the longest text. end: the id of <end>; None: the largest id of each text.
-    shared: E. scale: what e^s is at first. learn_scale: whether it changes. gelu, norm_eps: of both towers, whatever
-    the model says; gelu is "quick", or "erf" as in LAION's models. The defaults are those of CLIP B/32 and B/16."""
+    number of token ids. context: tokens of the longest text. end: the id of <end>; None: the largest of each text.
+    shared: E. scale: e^s at first; learn_scale: whether it changes. gelu ("quick", or "erf" as in LAION's models),
+    norm_eps: of both towers, whatever the model says. The defaults are those of CLIP B/32."""
 
     width: int = 512
     depth: int = 12
@@ -84,31 +85,30 @@ class CLIPConfig:
         for name in ("width", "depth", "heads", "mlp_width", "vocabulary", "context", "shared"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} of the text tower is {getattr(self, name)}, expected at least 1")
-        if self.width % self.heads:
-            raise ConfigError(f"{self.heads} heads do not divide width {self.width} of the text tower")
-        if self.end is not None and not 0 <= self.end < self.vocabulary:
-            raise ConfigError(f"end is {self.end}, expected an id of the vocabulary, 0 to {self.vocabulary - 1}")
-        if not 0 < self.scale <= LARGEST_SCALE:
-            raise ConfigError(f"scale is {self.scale}, expected a number above 0, at most {LARGEST_SCALE}")
-        if self.gelu not in ("quick", "erf", "tanh"):
-            raise ConfigError(f'gelu is "{self.gelu}", expected quick, erf or tanh')
-        if not 0 < self.norm_eps < 1:
-            raise ConfigError(f"norm_eps is {self.norm_eps}, expected 0 < norm_eps < 1")
+        for name, fits, expected in (
+            ("heads", self.width % self.heads == 0, f"a divisor of width {self.width}"),
+            ("end", self.end is None or 0 <= self.end < self.vocabulary, f"0 to {self.vocabulary - 1}, or None"),
+            ("scale", 0 < self.scale <= LARGEST_SCALE, f"a number above 0, at most {LARGEST_SCALE}"),
+            ("gelu", self.gelu in ("quick", "erf", "tanh"), "quick, erf or tanh"),
+            ("norm_eps", 0 < self.norm_eps < 1, "a number above 0 and below 1"),
+        ):
+            if not fits:
+                raise ConfigError(f"{name} of CLIP is {getattr(self, name)}, expected {expected}")
 
 
 class ImageTower(ViT):
-    """The [class] token's row of a ViT, changed as the top of the file says.   (B, height, width, C) -> (B, D)."""
+    """A ViT with a LayerNorm before the blocks, without a bias of patches.   (B, height, width, C) -> (B, D)."""
 
-    def __init__(self, config: ViTConfig, gelu: str, seed: int | None = 0, dtype: str = "float32"):
-        super().__init__(config, seed, dtype)
+    def __init__(self, model: ViTConfig, config: CLIPConfig, seed: int | None, dtype: str):
+        super().__init__(dataclasses.replace(model, num_classes=0, norm_eps=config.norm_eps), seed, dtype)
+        rng = None if seed is None else np.random.default_rng((seed, 1))
         self.patch_embed.projection.bias = None
-        self.before = LayerNorm(config.width, config.norm_eps, dtype)
+        self.class_token = init.parameter(init.normal(rng, (1, 1, model.width), model.width**-0.5), dtype)
+        table = 1, self.config.num_tokens, model.width
+        self.position_embedding = init.parameter(init.normal(rng, table, model.width**-0.5), dtype)
+        self.before = LayerNorm(model.width, config.norm_eps, dtype)
         for block in self.blocks:
-            block.mlp.gelu = gelu
-        if seed is not None:
-            rng = np.random.default_rng((seed, 2))
-            for token in (self.class_token, self.position_embedding):
-                token.data[...] = init.normal(rng, token.shape, config.width**-0.5)
+            block.mlp.gelu = config.gelu  # type: ignore[attr-defined]
 
     def embed(self, images: Tensor) -> Tensor:
         return self.before(super().embed(images))
@@ -121,28 +121,31 @@ class TextTower(Module):
         width, eps = config.width, config.norm_eps
         self.words = Embedding(config.vocabulary, width, rng, dtype, std=0.02)
         self.positions = init.parameter(init.normal(rng, (config.context, width), 0.01), dtype)
-        self.blocks = []
-        for _ in range(config.depth):
-            attention = CausalAttention(width, config.heads, None, dtype)
-            mlp = MLP(width, config.mlp_width, None, dtype, gelu=config.gelu)
-            self.blocks.append(EncoderBlock(attention, mlp, width, dtype, norm_eps=eps))
-            if rng is not None:
-                branch = width**-0.5 * (2 * config.depth) ** -0.5
-                for layer, std in (
-                    (attention.qkv, width**-0.5), (attention.out, branch), (mlp.hidden, (2 * width) ** -0.5), (mlp.out, branch),
-                ):  # fmt: skip
-                    layer.weight.data[...] = init.normal(rng, layer.weight.shape, std)
+        self.blocks = [
+            EncoderBlock(
+                CausalAttention(width, config.heads, None, dtype),
+                MLP(width, config.mlp_width, None, dtype, gelu=config.gelu),
+                width,
+                dtype,
+                norm_eps=eps,
+            )
+            for _ in range(config.depth)
+        ]
         self.norm = LayerNorm(width, eps, dtype)
+        variances = {"qkv": 1 / width, "hidden": 1 / (2 * width), "out": 1 / (2 * width * config.depth)}
+        for name, tensor in self.named_parameters() if rng else []:
+            if name.endswith("weight"):
+                tensor.data[...] = init.normal(rng, tensor.shape, variances[name.split(".")[-2]] ** 0.5)
 
     def forward(self, ids: Array, rng: Rng = None, tap: Tap = None) -> Tensor:
         x = self.words(ids) + self.positions[: ids.shape[1]]
-        outputs = [x]
-        for block in self.blocks:
-            outputs.append(block(outputs[-1], rng))
-        encoded = self.norm(outputs[-1])
+        found: dict[str, Any] = {"embedded": x}
+        for i, block in enumerate(self.blocks):
+            x = found[f"block{i}/output"] = block(x, rng)
+        found["encoded"] = self.norm(x)
         if tap is not None:
-            tap.update(embedded=x, encoded=encoded, **{f"block{i}/output": y for i, y in enumerate(outputs[1:])})
-        return encoded
+            tap.update(found)
+        return found["encoded"]
 
 
 class CLIP(Objective):
@@ -156,14 +159,12 @@ class CLIP(Objective):
     compares = True
     columns = ("images", "caption")
 
-    def __init__(self, config: CLIPConfig, image: ViTConfig, seed: int | None = 0, dtype: str = "float32"):
-        if image.classifier != "token" or image.position != "learned" or image.no_embed_class or image.stem:
-            raise ConfigError("CLIP needs a ViT with a [class] token and one position table, and no stem")
-        rng = None if seed is None else np.random.default_rng((seed, 1))
+    def __init__(self, config: CLIPConfig, model: ViTConfig, seed: int | None = 0, dtype: str = "float32"):
+        check_plain(model)
+        rng = None if seed is None else np.random.default_rng((seed, 2))
         self.config = config
-        image = dataclasses.replace(image, norm_eps=config.norm_eps, num_classes=0)
-        self.image_tower = ImageTower(image, config.gelu, seed, dtype)
-        self.image_projection = Linear(image.width, config.shared, rng, dtype, weight=by_width, bias=False)
+        self.image_tower = ImageTower(model, config, seed, dtype)
+        self.image_projection = Linear(model.width, config.shared, rng, dtype, weight=by_width, bias=False)
         self.text_tower = TextTower(config, rng, dtype)
         self.text_projection = Linear(config.width, config.shared, rng, dtype, weight=by_width, bias=False)
         self.log_scale = init.parameter(init.constant(math.log(config.scale), (1,)), dtype)
@@ -173,7 +174,7 @@ class CLIP(Objective):
     def build(cls, config: CLIPConfig, given: Any) -> Self:
         """The objective of a run.   given: a `lineage.Given`."""
         if given.start is not None:
-            raise ConfigError("the image tower of CLIP is no plain ViT, so it cannot start from one (--init-from)")
+            raise ConfigError("the image tower of CLIP is no plain ViT: it cannot start from one (--init-from)")
         return cls(config, given.model, given.seed, given.dtype)
 
     @property
@@ -182,16 +183,16 @@ class CLIP(Objective):
 
     @property
     def tokens(self) -> int:
-        shape = self.image_tower.config
-        work = self.config.context * self.config.width * self.config.depth
-        return shape.num_tokens + work // (shape.width * shape.depth)
+        shape, text = self.image_tower.config, self.config
+        return shape.num_tokens + text.context * text.width * text.depth // (shape.width * shape.depth)
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        ids, known = batch["caption"], self.config.vocabulary
-        if ids.shape[1] > self.config.context:
-            raise ConfigError(f"captions have {ids.shape[1]} tokens, but context is {self.config.context}")
-        if ids.min() < 0 or ids.max() >= known:
-            raise ConfigError(f"captions have ids from {ids.min()} to {ids.max()}, but the vocabulary has {known}")
+        ids, context, known = batch["caption"], self.config.context, self.config.vocabulary
+        if ids.shape[1] > context or ids.min() < 0 or ids.max() >= known:
+            raise ConfigError(
+                f"captions have {ids.shape[1]} ids from {ids.min()} to {ids.max()}, but CLIP was made for at most "
+                f"{context} (context), below {known} (vocabulary)"
+            )
         return {"sentence": np.unique(ids, axis=0, return_inverse=True)[1].reshape(-1)}
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
@@ -208,7 +209,7 @@ class CLIP(Objective):
         return direction(self.text_projection(F.select(encoded, end[:, None])[:, 0]))
 
     def similarity(self, outputs: Outputs) -> Tensor:
-        """S (B, B): a row for each image, a column for each text. In full precision: the scale makes errors large."""
+        """S (B, B): a row for each image, a column for each text. In full precision: e^s makes errors large."""
         images, texts = outputs
         with precision("float32"):
             return F.exp(self.log_scale) * (images @ texts.T)
@@ -230,6 +231,17 @@ class CLIP(Objective):
         xp_of(scale).minimum(scale, math.log(LARGEST_SCALE), out=scale)
 
 
+def check_plain(model: Any) -> None:
+    """Raise ConfigError for a model that CLIP's image tower cannot be, or with options that it would not heed."""
+    if not isinstance(model, ViTConfig):
+        raise ConfigError("CLIP is here for a ViT alone: give --model such as Ti/16")
+    heeded = "image_size patch_size width depth heads mlp_width channels dropout attention_dropout drop_path"
+    elsewhere = "gelu norm_eps num_classes head_bias"  # said by CLIPConfig, or of a head
+    for field in dataclasses.fields(ViTConfig):
+        if field.name not in f"{heeded} {elsewhere}".split() and getattr(model, field.name) != field.default:
+            raise ConfigError(f"CLIP has an image tower of its own, which knows no {field.name}: leave it out")
+
+
 def direction(x: Tensor) -> Tensor:
     """x / |x|.   (..., E) -> (..., E)."""
     return x / F.sqrt((x * x).sum(axis=-1, keepdims=True))
@@ -240,31 +252,21 @@ def by_width(rng: init.Rng, fan_in: int, fan_out: int) -> np.ndarray:
     return init.normal(rng, (fan_in, fan_out), fan_in**-0.5)
 
 
-def zero_shot(objective: CLIP, data: Dataset, recipe: Any) -> list[str]:
-    """How many images find their sentence: among those of the data set, and among all about one drawn shape."""
-    known = [encode(f"a {colour} {kind} in the {place}", CAPTION) for colour in COLOURS for kind in KINDS for place in PLACES]
-    own = np.unique(data.columns(range(len(data)), ("caption",))["caption"], axis=0)
-    lines = []
-    for what, sentences in (("of this data set", own), ("about one shape", np.array(known))):
-        share = share_found(objective, data, sentences, recipe.augment.evaluation())
-        lines.append(
-            f"zero-shot: {share:.1%} of {len(data):,} images find their sentence among the {len(sentences)} {what} "
-            f"(by chance {1 / len(sentences):.1%})"
-        )
-    return lines
-
-
-def share_found(objective: CLIP, data: Dataset, sentences: np.ndarray, augment: Any, batch_size: int = 250) -> float:
-    """The share of images whose own caption is the nearest of the sentences (K, T)."""
-    right = 0
+def zero_shot(objective: CLIP, data: Scenes, recipe: Any) -> list[str]:
+    """How many images find their sentence among those of the data set, and among the 80 about one drawn shape."""
+    every = [f"a {colour} {kind} in the {place}" for colour, kind, place in itertools.product(COLOURS, KINDS, PLACES)]
+    rows = data.columns(range(len(data)), objective.columns)
+    captions, images = rows["caption"], objective.prepare(rows, recipe.augment.evaluation(), None)["images"]
     with objective.evaluating(), no_grad():
-        texts = objective.text(sentences)
-        for start in range(0, len(data), batch_size):
-            rows = data.columns(range(start, min(start + batch_size, len(data))), objective.columns)
-            batch = objective.prepare(rows, augment, None)
-            nearest = (objective.image(batch["images"]) @ texts.T).data.argmax(axis=1)
-            right += int((sentences[nearest] == batch["caption"]).all(axis=1).sum())
-    return right / len(data)
+        found = np.concatenate(
+            [to_numpy(objective.image(images[i : i + 250]).data) for i in range(0, len(images), 250)]
+        )
+        lines = []
+        for known in (np.unique(captions, axis=0), np.array([encode(text, CAPTION) for text in every])):
+            nearest = known[(found @ to_numpy(objective.text(known).data).T).argmax(axis=1)]
+            share, words = (nearest == captions).all(axis=1).mean(), f"{len(data):,} images find their sentence among"
+            lines.append(f"zero-shot: {share:.1%} of {words} {len(known)} (by chance {1 / len(known):.1%})")
+    return lines
 
 
 HOW = {"zero-shot": zero_shot}

@@ -11,7 +11,7 @@ from minivit.errors import CheckpointError
 from minivit.lineage.clip import CLIP, CLIPConfig
 from minivit.lineage.verify import Case
 from minivit.models import ViT, ViTConfig
-from minivit.nn import CausalAttention
+from minivit.nn import CausalAttention, Module
 from minivit.nn.layers import Rng, Tap
 from minivit.nn.module import check_match
 from minivit.tensor import Tensor, grad
@@ -137,7 +137,7 @@ class Padded(CausalAttention):
     present: (B, T), whether a token is one. Rows before the padding are the same with or without it.
     """
 
-    def __init__(self, attention: CausalAttention, present: np.ndarray):
+    def __init__(self, attention: Module, present: np.ndarray):
         vars(self).update(vars(attention))
         self.present = present
 
