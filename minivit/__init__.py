@@ -27,11 +27,15 @@ _PLACES = {
     "tensor": ("Tensor", "grad", "no_grad"),
 }
 _MOVED = {  # modules that scripts know under the names of version 0.1
-    **dict.fromkeys(("answers", "improvement", "presets", "published", "recipes", "trainer", "transfer"), "runs"),
-    **dict.fromkeys(("draws", "step"), "update"),
-    **dict.fromkeys(("fields", "locks"), "files"),
-    "recompute": "nn",
-}
+    name: f"{room}.{name}"
+    for room, names in {
+        "runs": ("answers", "improvement", "presets", "published", "recipes", "trainer", "transfer"),
+        "update": ("draws",),
+        "files": ("fields", "locks"),
+        "nn": ("recompute",),
+    }.items()
+    for name in names
+} | {"step": "update.supervised"}
 __all__ = [
     "SGD", "AdamW", "ArrayDataset", "F", "Recipe", "ResNet", "ResNetConfig", "Tensor", "Trainer", "ViT", "ViTConfig",
     "classify", "export", "grad", "load", "load_pretrained", "no_grad",
@@ -49,7 +53,7 @@ def __getattr__(name: str) -> object:
             found = getattr(importlib.import_module(f"minivit.{place}"), name)
             break
     else:
-        module = "functional" if name == "F" else f"{_MOVED[name]}.{name}" if name in _MOVED else name
+        module = "functional" if name == "F" else _MOVED.get(name, name)
         if name.startswith("_") or "." in name or importlib.util.find_spec(f"minivit.{module}") is None:
             raise AttributeError(f"module 'minivit' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
         found = importlib.import_module(f"minivit.{module}")
@@ -86,7 +90,7 @@ class _Moved:
         import sys
 
         name = module.__name__.rpartition(".")[2]  # type: ignore[attr-defined]
-        sys.modules[f"minivit.{name}"] = importlib.import_module(f"minivit.{_MOVED[name]}.{name}")
+        sys.modules[f"minivit.{name}"] = importlib.import_module(f"minivit.{_MOVED[name]}")
 
 
 def _find_moved() -> None:

@@ -15,9 +15,9 @@ from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.bench.workload import Workload
 from minivit.models import ViT, ViTConfig
 from minivit.optim import AdamW
-from minivit.runs.trainer import default_workers, pieces_per_worker
+from minivit.runs.numerics import default_workers, pieces_per_worker
 from minivit.tensor import no_grad
-from minivit.update.step import step
+from minivit.update.supervised import step
 
 Step = Callable[[], object]
 

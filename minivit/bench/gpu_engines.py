@@ -14,11 +14,11 @@ from minivit.backend.precision import precision as in_precision
 from minivit.backend.precision import require
 from minivit.bench.engines import torch_model
 from minivit.bench.workload import Workload
-from minivit.functional import cross_entropy
 from minivit.models import ViT
 from minivit.optim import AdamW
 from minivit.tensor import no_grad
 from minivit.update.device import DeviceStep
+from minivit.update.objective import Classification
 
 WARM_UP = 4  # steps before anything is timed: compilation, choice of algorithms, recording
 
@@ -42,7 +42,7 @@ class Minivit:
         self.model = ViT(load.model).to("cupy").train(training)
         self.model.recompute_blocks = recompute
         optimizer = AdamW(self.model.named_parameters(), 1e-4, weight_decay=0.05)
-        self.step = DeviceStep(self.model, optimizer, cross_entropy, None, None, accumulate or 1, graph and training)
+        self.step = DeviceStep(Classification(self.model), optimizer, None, None, accumulate or 1, graph and training)
         for _ in range(WARM_UP):
             self()
 
@@ -52,7 +52,7 @@ class Minivit:
 
     def _step(self) -> Any:
         if self.training:
-            return self.step(self.images, self.labels)
+            return self.step.update({"images": self.images, "labels": self.labels})
         with no_grad():
             return self.model(self.images).data
 

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from minivit.backend.cores import available_cores
-from minivit.backend.workers import Workers, keep_freed_memory
+from minivit.backend.workers import keep_freed_memory
 from minivit.data import ArrayDataset, Loader, load
 from minivit.runs import presets, recipes
-from minivit.runs.trainer import Trainer, worker_count
+from minivit.runs.trainer import Trainer
 
 
 def photographs(folder: Path, count: int = 256, size: tuple[int, int] = (500, 375)) -> None:
@@ -50,9 +50,7 @@ def jpeg_rates(rounds: int = 3, batch: int = 32, steps: int = 8) -> dict[int, fl
 def array_rate(preset: str, batches: int = 50) -> float:
     """Images per second of one thread that augments images in memory, as a preset does."""
     recipe = _recipe(preset)
-    loader = Loader(
-        _images(), recipe.batch_size, recipe.augment, total_steps=batches, mixup=recipe.mixup, cutmix=recipe.cutmix
-    )
+    loader = Trainer(dataclasses.replace(recipe, steps=batches), _images(), None, None).loader
     begin = time.perf_counter()
     for i in range(batches):
         loader.batch(i)
@@ -69,19 +67,18 @@ def loop_cost(preset: str, rounds: int = 7, steps: int = 15, **changes: Any) -> 
     batches = [trainer.loader.batch(i) for i in range(steps)]
     ratios = []
     next(loop)
-    with Workers(worker_count(recipe)) as workers:
-        for _ in range(rounds):
-            for _ in range(trainer.loader.prefetch + 1):  # use up what was prepared in the pause
-                next(loop)
-            begin = time.perf_counter()
-            for _ in range(steps):
-                next(loop)
-            with_loader = time.perf_counter() - begin
-            time.sleep(0.2)  # until the loader, which works ahead, has nothing more to do
-            begin = time.perf_counter()
-            for images, labels in batches:
-                trainer.update(images, labels, workers)
-            ratios.append(with_loader / (time.perf_counter() - begin))
+    for _ in range(rounds):
+        for _ in range(trainer.loader.prefetch + 1):  # use up what was prepared in the pause
+            next(loop)
+        begin = time.perf_counter()
+        for _ in range(steps):
+            next(loop)
+        with_loader = time.perf_counter() - begin
+        time.sleep(0.2)  # until the loader, which works ahead, has nothing more to do
+        begin = time.perf_counter()
+        for batch in batches:
+            trainer.update(batch)
+        ratios.append(with_loader / (time.perf_counter() - begin))
     loop.close()
     low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
     return median, low, high

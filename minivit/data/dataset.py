@@ -22,6 +22,7 @@ class Dataset:
     Raises DataError unless there is one label for each image, a whole number in 0..K-1.
     """
 
+    COLUMNS: tuple[str, ...] = ("images", "labels")  # what `columns` has
     image_size: tuple[int, int] | None = None
     channels: int = 3
     split: str | None = None
@@ -64,6 +65,24 @@ class Dataset:
         `read_image`.
         """
         raise NotImplementedError
+
+    def columns(
+        self, indices: Indices, names: Iterable[str], min_size: tuple[int, int] | None = None
+    ) -> dict[str, Images]:
+        """What there is of the examples with these indices, by name: "images" and "labels" as `fetch` gives them.
+
+        A data set that has more to say of an example, such as a caption or a mask, overrides this: arrays or lists, the
+        examples first. Raises DataError for a name that it does not have.
+        """
+        self.check_columns(names)
+        found = dict(zip(("images", "labels"), self.fetch(indices, min_size), strict=True))
+        return {name: found[name] for name in names}
+
+    def check_columns(self, names: Iterable[str]) -> None:
+        """Raise DataError for a name that is none of COLUMNS."""
+        for name in names:
+            if name not in self.COLUMNS:
+                raise DataError(f'{self.name}: there is no column "{name}"; choose from {", ".join(self.COLUMNS)}')
 
     def subset(self, indices: Indices) -> Self:
         """A data set of the images with these indices, in this order."""

@@ -21,7 +21,7 @@ from minivit.data.prefetcher import Prefetcher
 from minivit.data.transform import Augment, Changes
 from minivit.errors import ConfigError
 
-DeviceBatch = tuple[Array, Array]  # as `Batch`, in the GPU's memory
+DeviceBatch = dict[str, Array]  # as an objective makes it, in the GPU's memory
 
 
 def on_device(loader: Loader, xp: Any) -> "DeviceLoader | Prefetcher":
@@ -35,7 +35,7 @@ def on_device(loader: Loader, xp: Any) -> "DeviceLoader | Prefetcher":
 
 
 def supports(loader: Loader) -> bool:
-    """Whether the GPU can make these batches: images in memory, of the size wanted, changed by an `Augment`.
+    """Whether the GPU can make these batches: images in memory, of the size wanted, changed by an `Augment` alone.
 
     RandAugment needs two copies of an image in a block's shared memory (82 x 82 pixels of 3 channels fit).
     """
@@ -44,6 +44,8 @@ def supports(loader: Loader) -> bool:
 
 def _supported(loader: Loader) -> tuple[ArrayDataset, Augment] | None:
     dataset, augment = loader.dataset, loader.transform
+    if not getattr(loader.objective, "prepares_plainly", False) or {*loader.objective.columns} - {"images", "labels"}:
+        return None
     if type(augment) is not Augment or not isinstance(dataset, ArrayDataset) or dataset.channels not in (1, 3):
         return None
     if augment.resized_crop is not None or dataset.image_size != augment.image_size:
@@ -53,17 +55,20 @@ def _supported(loader: Loader) -> tuple[ArrayDataset, Augment] | None:
 
 
 class _Drawn(NamedTuple):
-    """What is drawn for a batch: `packed`, int32, in the order of `DeviceLoader._parts`; and the mixing."""
+    """What is drawn for a batch: `packed`, int32, in the order of `DeviceLoader._parts`; the mixing; what the
+    objective draws beside."""
 
     packed: np.ndarray
     mixing: Mixing | None
+    beside: dict[str, np.ndarray]
 
 
 class DeviceLoader:
     """The batches of `loader`, made on the GPU; iterate over it as over the loader itself.
 
-    Yields images (B, height, width, C) float32 and labels, (B,) int64 or dense (B, K) float32, as arrays of `xp`. All
-    work is queued on the stream that is current where a batch is asked for, one for all batches.
+    Yields arrays of `xp` by name: images (B, height, width, C) float32, labels, (B,) int64 or dense (B, K) float32, and
+    what the objective draws. All work is queued on the stream that is current where a batch is asked for, one for all
+    batches.
     Raises ConfigError unless `supports(loader)`.
     """
 
@@ -84,6 +89,7 @@ class DeviceLoader:
         self._sizes = batch * len(kernels.CHANGE), batch * self._operations * 3, noise
         self._packed = xp.empty(sum(self._sizes), xp.int32)
         self._copies = PinnedCopies(xp, sum(self._sizes), np.int32)
+        self._sending: dict[str, PinnedCopies] = {}  # of what the objective draws
 
     @property
     def _image_shape(self) -> tuple[int, int, int]:
@@ -93,27 +99,11 @@ class DeviceLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[DeviceBatch]:
-        return self._batches(None)
-
-    def into(self, images: Array, labels: Array) -> Iterator[DeviceBatch]:
-        """Iterate with each batch in the same arrays, which a recorded step may read: yields (images, labels)."""
-        return self._batches((images, labels))
+        return self._batches()
 
     def batch(self, step: int) -> DeviceBatch:
         """The batch of one step, made here and now."""
-        return self._make(self._draw(step), self.new_batch())
-
-    def write(self, step: int, images: Array, labels: Array) -> None:
-        """Put the batch of one step, made here and now, into these arrays."""
-        self._make(self._draw(step), (images, labels))
-
-    def new_batch(self) -> DeviceBatch:
-        """Arrays of the shapes and types of a batch, not filled."""
-        loader, xp = self.loader, self.xp
-        images = xp.empty((loader.batch_size, *self._image_shape), xp.float32)
-        if loader.mixup or loader.cutmix:
-            return images, xp.empty((loader.batch_size, len(self.dataset.classes)), xp.float32)
-        return images, xp.empty(loader.batch_size, xp.int64)
+        return self._make(self._draw(step))
 
     def close(self) -> None:
         """Stop the background threads of every iteration that still runs."""
@@ -125,18 +115,18 @@ class DeviceLoader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _batches(self, target: DeviceBatch | None) -> Generator[DeviceBatch, None, None]:
+    def _batches(self) -> Generator[DeviceBatch, None, None]:
         with contextlib.closing(self.loader.ahead(self._draw)) as all_drawn:
             for drawn in all_drawn:
-                yield self._make(drawn, target or self.new_batch())
+                yield self._make(drawn)
 
     def _draw(self, step: int) -> _Drawn:
         """Everything random of a step; runs in the loader's threads and touches no GPU."""
-        loader = self.loader
-        rng = loader.generator(step)
-        changes = self.augment.draw((loader.batch_size, *self._image_shape), rng)
-        mixing = loader.draw_mixing(*self.augment.image_size, rng)
-        return _Drawn(self._pack(loader.indices(step), changes), mixing)
+        objective, rng, indices = self.loader.objective, self.loader.generator(step), self.loader.indices(step)
+        changes = self.augment.draw((self.loader.batch_size, *self._image_shape), rng)
+        mixing = objective.mixer.draw(*self.augment.image_size, rng) if objective.mixer else None
+        beside = objective.draw({"labels": self.dataset.labels[indices]}, step, rng)
+        return _Drawn(self._pack(indices, changes), mixing, beside)
 
     def _pack(self, indices: np.ndarray, changes: Changes) -> np.ndarray:
         """One array of int32: what happens to each image, the operations, the bits of the noise."""
@@ -157,22 +147,32 @@ class DeviceLoader:
             parts.append(encode(changes.operations).ravel())
         return np.concatenate([*parts, *(erasure.noise.ravel().view(np.int32) for erasure in changes.erasures)])
 
-    def _make(self, drawn: _Drawn, target: DeviceBatch) -> DeviceBatch:
-        """Fill `target` with what was drawn."""
+    def _make(self, drawn: _Drawn) -> DeviceBatch:
+        """The batch of what was drawn."""
         self._copies.send(drawn.packed, self._packed[: len(drawn.packed)])
-        xp, (images, labels), mixing = self.xp, target, drawn.mixing
-        unmixed, numbers = images, labels
-        if mixing is not None:
-            unmixed, numbers = xp.empty_like(images), xp.empty(len(labels), xp.int64)
+        xp, batch, mixing = self.xp, self.loader.batch_size, drawn.mixing
+        images, labels = xp.empty((batch, *self._image_shape), xp.float32), xp.empty(batch, xp.int64)
         changes, operations, noise = self._parts()
         kernels.augment(
-            self._originals, self._original_labels, changes, operations, noise, self._tables, unmixed, numbers
+            self._originals, self._original_labels, changes, operations, noise, self._tables, images, labels
         )
         if mixing is not None:
-            whole = (0, images.shape[1], 0, images.shape[2])
+            unmixed, numbers, whole = images, labels, (0, images.shape[1], 0, images.shape[2])
+            images, labels = xp.empty_like(images), xp.empty((batch, len(self.dataset.classes)), xp.float32)
             weights = (mixing.share, 1 - mixing.share)
             kernels.mix_images(unmixed, images, mixing.box or whole, *((0.0, 1.0) if mixing.box else weights))
             kernels.mix_labels(numbers, labels, *weights)
+        made = {"images": images, "labels": labels}
+        beside = {name: self._sent(name, x) for name, x in drawn.beside.items()}
+        return {**{name: x for name, x in made.items() if name in self.loader.objective.columns}, **beside}
+
+    def _sent(self, name: str, values: np.ndarray) -> Array:
+        """An array that was drawn on the host, on the GPU."""
+        values = np.asarray(values)
+        if name not in self._sending:
+            self._sending[name] = PinnedCopies(self.xp, values.size, values.dtype)
+        target = self.xp.empty(values.shape, values.dtype)
+        self._sending[name].send(values.ravel(), target.reshape(-1))
         return target
 
     def _parts(self) -> tuple[Array, Array, Array]:

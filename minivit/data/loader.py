@@ -5,21 +5,19 @@ generator seeded with those numbers. So a run resumed at step s sees exactly wha
 state, and the number of threads changes nothing but speed.
 """
 
-import math
 import weakref
-from collections.abc import Callable, Generator, Iterator
-from numbers import Integral, Real
+from collections.abc import Callable, Generator, Iterator, Mapping
+from numbers import Integral
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from minivit.data.ahead import ahead
-from minivit.data.dataset import Dataset, Images
-from minivit.data.mixing import Mixing, draw_cutmix, draw_mixup, mix, one_hot
+from minivit.data.dataset import Dataset
 from minivit.errors import ConfigError, DataError
 
-# Images (B, height, width, C) float32; labels (B,) int64 or dense (B, K) float32.
-Batch = tuple[np.ndarray, np.ndarray]
+# Arrays by name, as an objective makes them; or images (B, height, width, C) float32 and labels (B,) int64.
+Batch = Any
 Transform = Callable[..., np.ndarray]  # an Augment, or any function of (images, rng)
 
 R = TypeVar("R")
@@ -28,17 +26,19 @@ R = TypeVar("R")
 class Loader:
     """Training batches for the steps start_step .. total_steps - 1; iterate over it, as often as you like.
 
-    Yields images (B, height, width, C) float32 and labels (B,) int64; with mixup or cutmix > 0 (the alpha of their
-    Beta distribution) labels are dense, (B, K) float32; with both, each batch gets one of the two with probability
-    1/2. An epoch is `steps_per_epoch` = N // batch_size steps over a new random order; the N % batch_size images left
-    over are not used in it. Where a data set skips unreadable images, the next ones in the order take their places.
+    Yields what `objective` makes of a batch: a dict of arrays by name. Without one, pairs of images (B, height, width,
+    C) float32 and labels (B,) int64. An epoch is `steps_per_epoch` = N // batch_size steps over a new random order; the
+    N % batch_size examples left over are not used in it. Where a data set skips unreadable images, the next ones in the
+    order take their places.
 
-    transform: an `Augment`, or any function of (images, rng).   threads: how many prepare batches, each a whole one.
-    prefetch: how many batches may wait ready (or in work) while the consumer computes.
+    transform: an `Augment`, or any function of (images, rng).   objective: what is asked of the model, see
+    `minivit.update.objective`: its columns are fetched, and its `prepare` and `draw` make the batch.
+    threads: how many prepare batches, each a whole one.   prefetch: how many batches may wait ready (or in work) while
+    the consumer computes.
 
     Leaving the loop, close(), or the end of a `with` block stops the threads. An exception in a thread is raised where
-    the batch would have been. Raises DataError if the batch is larger than the data set, ConfigError for other
-    numbers that make no sense.
+    the batch would have been. Raises DataError if the batch is larger than the data set, or a column is missing,
+    ConfigError for other numbers that make no sense.
     """
 
     def __init__(
@@ -46,20 +46,16 @@ class Loader:
         dataset: Dataset,
         batch_size: int,
         transform: Transform,
+        objective: Any = None,
         *,
         total_steps: int,
         seed: int = 0,
         start_step: int = 0,
-        mixup: float = 0.0,
-        cutmix: float = 0.0,
         threads: int = 1,
         prefetch: int = 4,
     ) -> None:
         _check_counts(1, batch_size=batch_size, threads=threads)
         _check_counts(0, total_steps=total_steps, seed=seed, start_step=start_step, prefetch=prefetch)
-        for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
-            if not (isinstance(alpha, Real) and 0 <= alpha < math.inf):
-                raise ConfigError(f"{name} is {alpha}, expected 0 or more")
         if batch_size > len(dataset):
             raise DataError(
                 f"{dataset.name}: a batch of {batch_size} is larger than the data set; "
@@ -67,7 +63,8 @@ class Loader:
             )
         self.dataset, self.batch_size, self.transform = dataset, batch_size, transform
         self.seed, self.start_step, self.total_steps = seed, start_step, total_steps
-        self.mixup, self.cutmix = mixup, cutmix
+        self.objective: Any = objective or Pairs()
+        dataset.check_columns(self.objective.columns)
         self.threads, self.prefetch = threads, prefetch
         self.steps_per_epoch = len(dataset) // batch_size
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
@@ -88,23 +85,11 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """The batch of one step, prepared here and now: what iteration yields for it."""
-        images, labels = self._fetch(step)
-        rng = self.generator(step)
-        x = self.transform(images, rng)
-        mixing = self.draw_mixing(x.shape[1], x.shape[2], rng)
-        if mixing is None:
-            return x, labels
-        return mix(x, one_hot(labels, len(self.dataset.classes)), mixing)
+        return _made(self.objective, self._fetch(step), self.transform, step, self.generator(step), train=True)
 
     def generator(self, step: int) -> np.random.Generator:
-        """Where the random changes of a step are drawn from: first the transform's, then the mixing."""
+        """Where the random changes of a step are drawn from: first the transform's, then the mixing, then `draw`."""
         return np.random.default_rng((self.seed, step, 1))  # the 1 keeps it apart from the epochs' generators
-
-    def draw_mixing(self, height: int, width: int, rng: np.random.Generator) -> Mixing | None:
-        """How the images of a batch, height x width, are mixed; None: not at all."""
-        if self.cutmix and (not self.mixup or rng.random() < 0.5):
-            return draw_cutmix(height, width, self.cutmix, rng)
-        return draw_mixup(self.mixup, rng) if self.mixup else None
 
     def indices(self, step: int) -> np.ndarray:
         """The numbers (B,) of the images of a step, before any that cannot be read are replaced."""
@@ -122,23 +107,23 @@ class Loader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _fetch(self, step: int) -> tuple[Images, np.ndarray]:
-        """The images and labels of a step, as many as the batch size even where some cannot be read."""
+    def _fetch(self, step: int) -> dict[str, Any]:
+        """The columns of a step, as many examples as the batch size even where some cannot be read."""
         epoch, position = divmod(step, self.steps_per_epoch)
         order = self._epoch_order(epoch)
         end = (position + 1) * self.batch_size
-        size = getattr(self.transform, "decode_size", None)
-        images, labels = self.dataset.fetch(self.indices(step), size)
+        names, size = self.objective.columns, getattr(self.transform, "decode_size", None)
+        columns = self.dataset.columns(self.indices(step), names, size)
         tried = self.batch_size
-        while (missing := self.batch_size - len(labels)) > 0:
+        while (missing := self.batch_size - count(columns)) > 0:
             if tried >= len(order):
                 name = self.dataset.name
                 raise DataError(f"{name}: too few readable images to fill a batch of {self.batch_size}")
             following = np.arange(end, end + missing) % len(order)
-            more_images, more_labels = self.dataset.fetch(order[following], size)
-            images, labels = [*images, *more_images], np.concatenate([labels, more_labels])
+            more = self.dataset.columns(order[following], names, size)
+            columns = {name: [*x, *more[name]] for name, x in columns.items()}
             end, tried = end + missing, tried + missing
-        return images, labels
+        return columns
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         """A permutation of 0..N-1. The last is kept (N may be a million), as a tuple for thread safety."""
@@ -150,23 +135,56 @@ class Loader:
 
 
 def eval_batches(
-    dataset: Dataset, batch_size: int, transform: Transform, *, threads: int = 1, prefetch: int = 2
+    dataset: Dataset,
+    batch_size: int,
+    transform: Transform,
+    objective: Any = None,
+    *,
+    seed: int = 0,
+    threads: int = 1,
+    prefetch: int = 2,
 ) -> Generator[Batch, None, None]:
-    """Every image once, in the data set's order: (images (B, height, width, C) float32, labels (B,) int64).
+    """Every example once, in the data set's order, as `objective` makes batches of them for evaluation; without one,
+    pairs of images (B, height, width, C) float32 and labels (B,) int64.
 
-    The last batch may be short, and any batch from which unreadable images were skipped; empty ones are left out.
-    transform: called with the images alone, such as `Augment(image_size)`. The rest is as for `Loader`.
+    What an objective draws is a function of (seed, number of the batch): the same at every evaluation. The last batch
+    may be short, and any batch from which unreadable images were skipped; empty ones are left out. transform: called
+    with the images alone, such as `Augment(image_size)`. The rest is as for `Loader`.
     """
     _check_counts(1, batch_size=batch_size, threads=threads)
     _check_counts(0, prefetch=prefetch)
+    objective = objective or Pairs()
     size = getattr(transform, "decode_size", None)
 
     def prepare(start: int) -> Batch | None:
-        images, labels = dataset.fetch(np.arange(start, min(start + batch_size, len(dataset))), size)
-        return (transform(images), labels) if len(labels) else None
+        columns = dataset.columns(np.arange(start, min(start + batch_size, len(dataset))), objective.columns, size)
+        rng = np.random.default_rng((seed, 3, start // batch_size))  # the 3 keeps it apart from those of training
+        return _made(objective, columns, transform, 0, rng, train=False) if count(columns) else None
 
     batches = ahead(prepare, range(0, len(dataset), batch_size), threads, prefetch)
     return (batch for batch in batches if batch is not None)
+
+
+class Pairs:
+    """What makes batches where there is no objective: pairs of images and labels."""
+
+    columns = ("images", "labels")
+
+    def prepare(self, columns: Mapping[str, Any], transform: Transform, rng: np.random.Generator | None) -> Batch:
+        """The images as the transform changes them, and the labels."""
+        given = () if rng is None else (rng,)
+        return transform(columns["images"], *given), np.asarray(columns["labels"])
+
+
+def _made(objective: Any, columns: Mapping[str, Any], transform: Transform, step: int, rng: Any, train: bool) -> Batch:
+    """The batch of these columns.   rng: a NumPy generator."""
+    batch = objective.prepare(columns, transform, rng if train else None)
+    return batch if isinstance(objective, Pairs) else {**batch, **objective.draw(batch, step, rng)}
+
+
+def count(columns: Mapping[str, Any]) -> int:
+    """The number of examples."""
+    return len(next(iter(columns.values())))
 
 
 def _check_counts(least: int, **numbers: Any) -> None:

@@ -4,17 +4,21 @@ Images are (B, height, width, C) float32, labels dense (B, K): after mixing, eac
 classes. One mixing weight is drawn for the whole batch, as big_vision does.
 """
 
+import dataclasses
 import math
+from collections.abc import Mapping
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
+from minivit.backend import Array, xp_of
+from minivit.errors import ConfigError
 
-def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Dense labels (B, K) float32: 1 in column labels[i] of row i, else 0.   labels: (B,) integers."""
-    dense = np.zeros((len(labels), num_classes), np.float32)
-    dense[np.arange(len(labels)), labels] = 1
-    return dense
+
+def one_hot(labels: Array, num_classes: int) -> Array:
+    """Dense labels (B, K) float32: 1 in column labels[i] of row i, else 0.   labels: (B,) integers, on any device."""
+    return (labels[:, None] == xp_of(labels).arange(num_classes)).astype("float32")
 
 
 def mixup(
@@ -48,6 +52,37 @@ class Mixing(NamedTuple):
 
     share: float
     box: tuple[int, int, int, int] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixer:
+    """Mixes training batches: by mixup, by CutMix, or with both by one of the two, each with probability 1/2.
+
+    mixup, cutmix: alpha of their Beta distributions, 0 for none; classes: K of the dense labels. Raises ConfigError for
+    numbers that make no sense.
+    """
+
+    mixup: float
+    cutmix: float
+    classes: int
+
+    def __post_init__(self) -> None:
+        for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
+            if not (isinstance(alpha, Real) and 0 <= alpha < math.inf):
+                raise ConfigError(f"{name} is {alpha}, expected 0 or more")
+
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> "Mixing":
+        """How the images of a batch, height x width, are mixed."""
+        if self.cutmix and (not self.mixup or rng.random() < 0.5):
+            return draw_cutmix(height, width, self.cutmix, rng)
+        return draw_mixup(self.mixup, rng)
+
+    def __call__(self, batch: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """The batch with its images mixed, and its labels (B,), which become dense."""
+        images = batch["images"]
+        mixing = self.draw(images.shape[1], images.shape[2], rng)
+        mixed, labels = mix(images, one_hot(batch["labels"], self.classes), mixing)
+        return {**batch, "images": mixed, "labels": labels}
 
 
 def draw_mixup(alpha: float, rng: np.random.Generator) -> Mixing:

@@ -8,15 +8,16 @@ from typing import Any, Self
 import numpy as np
 
 from minivit.backend import Array
-from minivit.data.loader import Batch, Loader
+from minivit.data.loader import Loader
 
 
 class Prefetcher:
     """The batches of `loader` as arrays of `xp` (CuPy), each copied while the one before is in use.
 
-    Iterate over it as over the loader. There are two buffers on the GPU, filled in turn: the arrays of a batch are
-    overwritten once the next batch has been asked for, so keep a copy of what is needed longer. What the consumer
-    does with a batch must be queued on the stream that is current when it asks for the next one.
+    Iterate over it as over a loader that has an objective: batches are dicts. There are two buffers on the GPU, filled
+    in turn: the arrays of a batch are overwritten once the next batch has been asked for, so keep a copy of what is
+    needed longer. What the consumer does with a batch must be queued on the stream that is current when it asks for the
+    next one.
     """
 
     def __init__(self, loader: Loader, xp: Any):
@@ -26,15 +27,8 @@ class Prefetcher:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+    def __iter__(self) -> Iterator[dict[str, Array]]:
         return self._batches()
-
-    def into(self, images: Array, labels: Array) -> Iterator[tuple[Array, Array]]:
-        """Iterate with each batch in the same arrays, which a recorded step may read: yields (images, labels)."""
-        with contextlib.closing(self._batches()) as batches:
-            for new_images, new_labels in batches:
-                images[...], labels[...] = new_images, new_labels
-                yield images, labels
 
     def close(self) -> None:
         """Stop the background threads of every iteration that still runs."""
@@ -46,7 +40,7 @@ class Prefetcher:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _batches(self) -> Generator[tuple[Array, Array], None, None]:
+    def _batches(self) -> Generator[dict[str, Array], None, None]:
         current_stream = self.xp.cuda.get_current_stream
         buffers = _Buffer(self.xp), _Buffer(self.xp)
         ready: _Buffer | None = None  # the one with the batch that the consumer gets next
@@ -72,28 +66,32 @@ class _Buffer:
         self.xp = xp
         self.copied = xp.cuda.Event()  # the copy to the GPU is done: pinned memory is free, the GPU's is full
         self.used = xp.cuda.Event()  # the consumer is done: the GPU's memory is free
-        self._pinned: list[np.ndarray] = []
-        self._arrays: list[Array] = []
+        self._pinned: dict[str, np.ndarray] = {}
+        self._arrays: dict[str, Array] = {}
 
-    def fill(self, batch: Batch, stream: Any) -> None:
+    def fill(self, batch: dict[str, np.ndarray], stream: Any) -> None:
         """Queue the copy of a batch to the GPU; the host waits only until an earlier copy has left pinned memory."""
         self.copied.synchronize()
-        if [(p.shape, p.dtype) for p in self._pinned] != [(part.shape, part.dtype) for part in batch]:
+        if _kinds(self._pinned) != _kinds(batch):
             self._allocate(batch)
         stream.wait_event(self.used)
-        for part, pinned, array in zip(batch, self._pinned, self._arrays, strict=True):
-            pinned[...] = part
-            array.set(pinned, stream=stream)
+        for name, part in batch.items():
+            self._pinned[name][...] = part
+            self._arrays[name].set(self._pinned[name], stream=stream)
         self.copied.record(stream)
 
-    def take(self, stream: Any) -> tuple[Array, Array]:
+    def take(self, stream: Any) -> dict[str, Array]:
         """The batch; what is queued on `stream` from now on waits until it has been copied."""
         stream.wait_event(self.copied)
-        return self._arrays[0], self._arrays[1]
+        return dict(self._arrays)
 
-    def _allocate(self, batch: Batch) -> None:
+    def _allocate(self, batch: dict[str, np.ndarray]) -> None:
         empty_pinned = importlib.import_module("cupyx").empty_pinned
-        self._pinned = [empty_pinned(part.shape, part.dtype) for part in batch]
-        self._arrays = [self.xp.empty(part.shape, part.dtype) for part in batch]
+        self._pinned = {name: empty_pinned(part.shape, part.dtype) for name, part in batch.items()}
+        self._arrays = {name: self.xp.empty(part.shape, part.dtype) for name, part in batch.items()}
         # Their memory may be that of other arrays, which queued work still reads.
         self.used.record(self.xp.cuda.get_current_stream())
+
+
+def _kinds(batch: dict[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    return {name: (part.shape, part.dtype) for name, part in batch.items()}

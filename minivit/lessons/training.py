@@ -5,13 +5,15 @@ from collections.abc import Callable
 import numpy as np
 
 from minivit import functional as F
+from minivit.backend import to_numpy
 from minivit.data import Augment, Dataset, Loader, eval_batches, load
 from minivit.data.shapes import load_shapes
 from minivit.errors import MissingDataError
 from minivit.nn import Module
 from minivit.optim import AdamW, warmup_cosine
 from minivit.tensor import no_grad
-from minivit.update.step import LossFunction, StepResult, count_correct, step
+from minivit.update.step import StepResult, step
+from minivit.update.supervised import LossFunction, WithLoss
 
 
 def digits() -> tuple[Dataset, Dataset]:
@@ -68,9 +70,10 @@ def fit(
     augment = augment or Augment(train.image_size)  # type: ignore[arg-type]
     history: list[StepResult] = []
     model.train()
-    with Loader(train, batch_size, augment, total_steps=steps, seed=seed, mixup=mixup, cutmix=cutmix) as batches:
-        for i, (images, labels) in enumerate(batches):
-            history.append(step(model, optimizer, images, labels, loss_function, clip_norm, seed=(seed, i)))
+    objective = WithLoss(model, loss_function, mixup=mixup, cutmix=cutmix, classes=len(train.classes))
+    with Loader(train, batch_size, augment, objective, total_steps=steps, seed=seed) as batches:
+        for i, batch in enumerate(batches):
+            history.append(step(objective, optimizer, batch, clip_norm, seed=(seed, i)))
             if watch is not None:
                 watch(i + 1)
                 model.train()  # it may have measured
@@ -85,5 +88,5 @@ def accuracy(model: Module, dataset: Dataset, batch_size: int = 500) -> float:
     right = 0
     with no_grad():
         for images, labels in eval_batches(dataset, batch_size, transform):
-            right += count_correct(model(images).data, labels)
+            right += int((to_numpy(model(images).data).argmax(axis=-1) == labels).sum())
     return right / len(dataset)

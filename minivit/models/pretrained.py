@@ -138,7 +138,7 @@ def recognise(arrays: Arrays, path: Path) -> Layout:
     for layout in LAYOUTS.values():
         if layout.prefixes(arrays):
             return layout
-    if "meta" in arrays and any(key.startswith("model/") for key in arrays):
+    if "meta" in arrays and any(key.startswith(("objective/", "model/")) for key in arrays):
         raise CheckpointError(
             f"{path} is the checkpoint of a run, not published weights: name the run's folder (in Python to "
             "minivit.load_pretrained, which takes both)"

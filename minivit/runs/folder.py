@@ -13,15 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from minivit import lineage
 from minivit.backend import to_numpy
-from minivit.errors import CheckpointError, quoted
+from minivit.errors import CheckpointError, DataError, quoted
 from minivit.files import expanded, locks, parse_json
+from minivit.lineage import Given
 from minivit.models import ResNet, ViT, freeze
 from minivit.models.archive import read_npz, replacing, write_npz
 from minivit.models.families import build
 from minivit.runs.recipes import Recipe, read_config, to_json
+from minivit.update.objective import Objective
 
-FORMAT = "minivit checkpoint 1"
+FORMAT, FIRST_FORMAT = "minivit checkpoint 2", "minivit checkpoint 1"
 LAST, BEST = "checkpoint.npz", "best.npz"
 
 
@@ -75,6 +78,18 @@ def located(data: str) -> str:
     return f"folder:{full_path(path)}" if kind == "folder" and path else data
 
 
+def check_place(data: str, run: Path) -> None:
+    """Raise DataError if the data set of a run is a folder that is no longer there."""
+    name = located(data)
+    kind, _, path = name.partition(":")
+    if kind == "folder" and not Path(path).is_dir():
+        relative = "" if name == data else f" ({data}, seen from the working folder)"
+        raise DataError(
+            f"{path}{relative}: there is no such folder, and {run} was trained on it; if the data has moved, say where "
+            "it is now: --data folder:PATH"
+        )
+
+
 def full_path(path: str) -> str:
     """The path from the root on. Raises DataError where ~ means nothing."""
     given = expanded(path)
@@ -84,7 +99,16 @@ def full_path(path: str) -> str:
 def placed(recipe: Recipe) -> Recipe:
     """The recipe with every path in it in full."""
     root, source = (path and full_path(path) for path in (recipe.data_root, recipe.init_from))
-    return dataclasses.replace(recipe, data=located(recipe.data), data_root=root, init_from=source)
+    objective = recipe.objective
+    if objective and objective.get("teacher"):
+        objective = {**objective, "teacher": full_path(objective["teacher"])}
+    places: dict[str, Any] = {
+        "data": located(recipe.data),
+        "data_root": root,
+        "init_from": source,
+        "objective": objective,
+    }
+    return dataclasses.replace(recipe, **places)
 
 
 def short_name(data: str) -> str:
@@ -168,7 +192,7 @@ def write_checkpoint(
 ) -> None:
     """Write checkpoint.npz, or best.npz, replacing an older one only once the new one is complete on disk.
 
-    states: state_dicts by part ("model", "optimizer", "ema"), kept as arrays "part/name"; meta: values for JSON.
+    states: state_dicts by part ("objective", "optimizer", "ema"), kept as arrays "part/name"; meta: values for JSON.
     Raises CheckpointError, for a full disk for instance; then the older checkpoint is unharmed.
     """
     arrays = {f"{part}/{name}": to_numpy(array) for part, state in states.items() for name, array in state.items()}
@@ -184,17 +208,29 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[
     arrays = read_npz(path)
     try:
         meta = parse_json(arrays.pop("meta").tobytes())
-        if meta["format"] != FORMAT:
-            raise ValueError(f'its format is "{meta["format"]}"')
+        if (number := meta["format"]) not in (FORMAT, FIRST_FORMAT):
+            raise ValueError(f'its format is "{number}"')
         meta = {key: meta[key] for key in ("step", "sums", "metrics", "classes", "images")}
     except (KeyError, ValueError, TypeError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else error
         raise CheckpointError(f"{path} is not a checkpoint of a minivit run: {reason}") from error
+    if number == FIRST_FORMAT:
+        arrays = {_renamed(name): array for name, array in arrays.items()}
+        meta["sums"] = dict(zip(("loss", "steps"), meta["sums"], strict=True))
     states: dict[str, dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
         part, _, rest = name.partition("/")
         states.setdefault(part, {})[rest] = array
     return states, meta
+
+
+def _renamed(name: str) -> str:
+    """The name that an array of the first format, which knew models alone, has as one of classification."""
+    part, _, rest = name.partition("/")
+    if part == "model":
+        return f"objective/model.{rest}"
+    slot, _, rest = rest.rpartition("/")
+    return f"{part}/{slot}/model.{rest}" if slot else name
 
 
 def run_of(path: Path) -> Path | None:
@@ -207,8 +243,15 @@ def run_of(path: Path) -> Path | None:
 def load_trained(run: str | Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
     """The model of a run as it is evaluated (averaged weights if the run keeps them), its recipe and class names.
 
-    run: its folder, or checkpoint.npz or best.npz in it.
+    run: its folder, or checkpoint.npz or best.npz in it. Of an objective other than classification, its encoder.
     """
+    objective, recipe, classes = load_objective(run)
+    model: Any = objective.encoder
+    return model.eval(), recipe, classes
+
+
+def load_objective(run: str | Path) -> tuple[Objective, Recipe, list[str]]:
+    """What a run minimises, as it is evaluated, its recipe and class names.   run: as for `load_trained`."""
     run = expanded(run, CheckpointError)
     folder = run_of(run) or run
     path = folder / LAST if folder == run else run
@@ -217,13 +260,15 @@ def load_trained(run: str | Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
         missing = "no checkpoint" if path.name == LAST else f"no {BEST}, since it has not been evaluated"
         raise CheckpointError(f"{folder} has {missing} yet: train it with --resume {quoted(folder)}")
     states, meta = read_checkpoint(path)
-    state = states.get("model", {})
-    model = build(recipe.model, seed=None, dtype=recipe.dtype).eval()
-    freeze(model, recipe.freeze)
+    blank, steps = build(recipe.model, seed=None, dtype=recipe.dtype), recipe.total_steps(meta["images"])
+    given = Given(recipe.model, meta["classes"], steps, recipe.seed, recipe.dtype, blank)
+    objective = lineage.build(recipe, given).eval()
+    freeze(objective.encoder, recipe.freeze)  # type: ignore[arg-type]
+    state = states.get("objective", {})
     if recipe.ema:  # of what learns
-        learning = dict(model.named_parameters())
-        frozen = {name: array for name, array in state.items() if name not in learning}
+        learning = dict(objective.named_parameters())
+        rest = {name: array for name, array in state.items() if name not in learning}
         averages = {name: a for name, a in states.get("ema", {}).items() if name != "steps"}
-        state = frozen | {name.removeprefix("average/"): a for name, a in averages.items()}
-    model.load_state_dict(state, str(path))
-    return model, recipe, meta["classes"]
+        state = rest | {name.removeprefix("average/"): a for name, a in averages.items()}
+    objective.load_state_dict(state, str(path))
+    return objective, recipe, meta["classes"]

@@ -38,20 +38,6 @@ class ImageDraws:
         return numbers[:, :each].reshape(size)
 
 
-class Piece:
-    """One of the parts into which a batch is cut: which images, their share of the mean, their masks."""
-
-    def __init__(self, xp: Any, indices: np.ndarray, batch: int):
-        self.part = slice(int(indices[0]), int(indices[-1]) + 1)
-        self.weight = xp.full((), len(indices) / batch, "float32")
-        self.batch = batch
-        self.masks = RandomFeed(xp)
-
-    def draws(self, seed: Sequence[int]) -> ImageDraws:
-        """The random numbers of its images in the step of this seed."""
-        return ImageDraws(seed, self.part.start, self.part.stop - self.part.start, self.batch)
-
-
 class RandomFeed:
     """Stands where a generator is expected and gives its uniform numbers, as arrays of the device.
 

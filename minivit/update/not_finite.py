@@ -3,22 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from minivit.backend import Array, xp_of
 from minivit.optim import SGD, AdamW
 from minivit.tensor import Tensor, watch
+from minivit.update.batch import Batch
 
 
-def first_non_finite(
-    optimizer: AdamW | SGD,
-    images: np.ndarray,
-    gradients: list[Array],
-    forward_backward: Callable[[int], Any],
-    pieces: int,
-) -> str:
-    """Where NaN or infinity first appeared in a step: inputs, parameters, a tensor of the forward pass, a gradient."""
-    named = [("the input images", images)]
+def first_non_finite(optimizer: AdamW | SGD, batch: Batch, gradients: list[Array], again: Callable[[], Any]) -> str:
+    """Where NaN or infinity first appeared in a step: inputs, parameters, a tensor of the forward pass, a gradient.
+
+    again: runs the forward and backward pass of the step once more.
+    """
+    named = [(f"the input {name}", x) for name, x in batch.items()]
     named += [(f"parameter {name}", p.data) for name, p in zip(optimizer.names, optimizer.parameters, strict=True)]
     for name, array in named:
         if not is_finite(array):
@@ -33,8 +29,7 @@ def first_non_finite(
             found.append(f"the output of {op}({shapes}), at or after {names[0]}")
 
     with watch(look):
-        for i in range(pieces):
-            forward_backward(i)
+        again()
     for name, g in zip(optimizer.names, gradients, strict=True):
         if not found and not is_finite(g):
             found.append(f"the gradient of {name} {g.shape}")

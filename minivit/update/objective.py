@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array, xp_of
+from minivit.backend import Array
+from minivit.data.mixing import Mixer, one_hot
 from minivit.nn import Module
 from minivit.nn.layers import Rng
 from minivit.tensor import Tensor
@@ -28,14 +29,22 @@ class Objective(Module):
 
     compares: ClassVar[bool] = False  # whether the loss of an example depends on the others of the batch
     columns: ClassVar[tuple[str, ...]] = ("images", "labels")  # of the data set
+    has_features: ClassVar[bool] = True  # whether `features` gives any
+    mixer: Mixer | None = None  # of training images and their labels
 
     def prepare(self, columns: Mapping[str, Any], augment: Any, rng: np.random.Generator | None) -> Batch:
-        """What a batch holds of the data: the columns of some examples, their images changed at random.
+        """What a batch holds of the data: the columns of some examples, their images changed at random and mixed.
 
         augment: an `Augment`; rng: None in evaluation, where nothing is random. Runs in the loader's threads.
         """
         batch = {name: np.asarray(x) for name, x in columns.items() if name != "images"}
-        return {"images": augment(columns["images"], rng), **batch}
+        batch = {"images": augment(columns["images"], rng), **batch}
+        return self.mixer(batch, rng) if self.mixer and rng is not None else batch
+
+    @property
+    def prepares_plainly(self) -> bool:
+        """Whether a GPU may do in its own way what `prepare` does."""
+        return type(self).prepare is Objective.prepare
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """What a batch holds beside the data: masks, noise, the value of a schedule at this step (an array without
@@ -69,33 +78,54 @@ class Objective(Module):
         """The network that the training is for, which a later run can start from."""
         raise NotImplementedError
 
+    def features(self, images: Array) -> Tensor:
+        """What the encoder says of images before any head: (B, D). Their nearest neighbours are a measure of it.
+
+        A class whose encoder is none of `minivit.models` overrides it, or says `has_features = False`.
+        """
+        tap: dict[str, Any] = {}
+        self.encoder(images, tap=tap)
+        return tap["features"]
+
     @property
     def tokens(self) -> int:
         """What one example costs, in tokens of the encoder's width; batches are cut by it."""
-        return self.encoder.num_tokens  # type: ignore[attr-defined]
+        return self.encoder.config.num_tokens  # type: ignore[attr-defined]
 
 
 class Classification(Objective):
     """Images to classes, as in the paper.   batch: images (B, height, width, C), labels (B,) or dense (B, K).
 
-    kind: "softmax" or "sigmoid" cross-entropy.
+    kind: "softmax" or "sigmoid" cross-entropy. mixup, cutmix: alpha of their Beta distributions, 0 for none.
+    classes: K, by default of the model's config; mixing needs it.
     """
 
-    def __init__(self, model: Module, kind: str = "softmax", label_smoothing: float = 0.0):
+    def __init__(
+        self,
+        model: Module,
+        kind: str = "softmax",
+        label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        classes: int | None = None,
+    ):
         self.model, self.kind, self.label_smoothing = model, kind, label_smoothing
+        if mixup or cutmix:
+            self.mixer = Mixer(mixup, cutmix, classes or model.config.num_classes)  # type: ignore[attr-defined]
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
         return (self.model(batch["images"], rng=rng),)
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        (logits,) = outputs
-        if self.kind == "sigmoid":
-            return F.sigmoid_cross_entropy(logits, batch["labels"])
-        return F.cross_entropy(logits, batch["labels"], self.label_smoothing if self.training else 0.0)
+        (logits,), labels = outputs, batch["labels"]
+        if self.kind == "softmax":
+            return F.cross_entropy(logits, labels, self.label_smoothing if self.training else 0.0)
+        dense = one_hot(labels, logits.shape[-1]) if labels.ndim == 1 else labels  # the op would look at the numbers
+        return F.sigmoid_cross_entropy(logits + 0.0, dense)  # + 0.0: what was bfloat16 is float32
 
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         labels = batch["labels"] if batch["labels"].ndim == 1 else batch["labels"].argmax(axis=-1)
-        return {"accuracy": (outputs[0].data.argmax(axis=-1) == xp_of(outputs[0].data).asarray(labels)).sum()}
+        return {"accuracy": (outputs[0].data.argmax(axis=-1) == labels).sum()}
 
     @property
     def encoder(self) -> Module:

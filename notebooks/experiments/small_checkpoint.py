@@ -21,7 +21,7 @@ from minivit.data import load
 from minivit.models import export, load_pretrained
 from minivit.models.archive import read_arrays, write_safetensors
 from minivit.runs import folder as run_folder
-from minivit.runs.trainer import evaluate
+from minivit.runs.evaluation import evaluate
 
 
 def main(arguments: list[str] | None = None) -> None:

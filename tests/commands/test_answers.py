@@ -26,11 +26,11 @@ def images_and_labels(split="test"):
 
 
 def model_of(folder, part):
-    """The model of a run with the weights "model/..." or "ema/average/..." of its checkpoint."""
+    """The model of a run with the weights "objective/..." or "ema/average/..." of its checkpoint."""
     recipe, arrays = run_folder.read_recipe(folder), read_npz(folder / "checkpoint.npz")
     model = ViT(recipe.model, dtype="float64").eval()
     for name, tensor in model.named_parameters():
-        tensor.data[...] = arrays[f"{part}/{name}"]
+        tensor.data[...] = arrays[f"{part}/model.{name}"]
     return model
 
 
@@ -40,7 +40,7 @@ def trained(tiny_run):
     arrays = read_npz(tiny_run / "checkpoint.npz")
     rng = np.random.default_rng(0)
     for name, array in arrays.items():
-        if name.startswith(("model/", "ema/average/")):
+        if name.startswith(("objective/", "ema/average/")):
             array += 0.3 * rng.standard_normal(array.shape).astype(np.float32)
     write_npz(tiny_run / "checkpoint.npz", arrays)
     return tiny_run
@@ -53,7 +53,7 @@ def test_evaluate_is_the_mean_over_the_test_images(ema, trained, command):
         config.write_text(config.read_text(encoding="utf-8").replace('"ema": 0.9', '"ema": null'), encoding="utf-8")
     images, labels = images_and_labels()
     with no_grad():
-        logits = model_of(trained, "ema/average" if ema else "model")(images)
+        logits = model_of(trained, "ema/average" if ema else "objective")(images)
         loss = cross_entropy(logits, labels).item()
     accuracy = (logits.data.argmax(-1) == labels).mean()
     for options in ((), ("--batch-size", 100), ("--workers", 1, "--batch-size", 7)):

@@ -384,17 +384,18 @@ def test_a_checkpoint_of_another_kind(tiny_run, command):
 def test_a_checkpoint_of_another_model_lists_what_differs(tiny_run, command):
     path = tiny_run / "checkpoint.npz"
     arrays = read_npz(path)
-    del arrays["model/norm.scale"], arrays["optimizer/m/norm.bias"], arrays["ema/average/class_token"]
-    arrays["model/head.weight"] = np.zeros((3, 4), np.float32)
+    for name in ("objective/model.norm.scale", "optimizer/m/model.norm.bias", "ema/average/model.class_token"):
+        del arrays[name]
+    arrays["objective/model.head.weight"] = np.zeros((3, 4), np.float32)
     arrays["optimizer/surplus"] = np.zeros(1)
     write_npz(path, arrays)
     text = command("train", "--resume", tiny_run).complaint
     assert f"{path} does not fit the model: " in text
-    assert "missing: model/norm.scale, optimizer/m/norm.bias, ema/average/class_token; " in text
+    assert "missing: objective/model.norm.scale, optimizer/m/model.norm.bias, ema/average/model.class_token; " in text
     assert "unexpected: optimizer/surplus; " in text
-    assert "wrong shape: model/head.weight (3, 4), expected (8, 10)" in text
+    assert "wrong shape: objective/model.head.weight (3, 4), expected (8, 10)" in text
     text = command("evaluate", tiny_run).complaint
-    assert f"{path} does not fit the model: missing: class_token" in text
+    assert f"{path} does not fit the model: missing: model.class_token" in text
 
 
 def test_weights_spoilt_by_an_update_are_not_saved(train_tiny):

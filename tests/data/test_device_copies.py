@@ -17,6 +17,8 @@ from minivit.backend.cupy_kernels import augment as kernels
 from minivit.data import ArrayDataset, Augment, Loader
 from minivit.data.device_loader import DeviceLoader
 from minivit.data.prefetcher import Prefetcher
+from minivit.nn import Module
+from minivit.update.objective import Classification
 
 
 class Stream:
@@ -166,16 +168,21 @@ def cupyx(monkeypatch):
 def loader(**options):
     images = np.random.default_rng(0).integers(0, 256, (23, 4, 6, 1), dtype=np.uint8)
     dataset = ArrayDataset(images, np.arange(23) % 5, list("abcde"), "noise")
+    objective = Classification(Module(), mixup=options.pop("mixup", 0.0), classes=5)
     options = {"total_steps": 9, "seed": 3, **options}
-    return Loader(dataset, 5, Augment((4, 6), flip=True, crop_padding=1), **options)
+    return Loader(dataset, 5, Augment((4, 6), flip=True, crop_padding=1), objective, **options)
+
+
+def pairs(batches):
+    return [(batch["images"], batch["labels"]) for batch in batches]
 
 
 def prefetched(eager, without="", **options):
     """What a consumer reads, batch for batch, on a device with this schedule."""
     device, images, labels = LazyDevice(eager, without), [], []
-    for x, y in Prefetcher(loader(**options), device):
-        device.read(x, images)
-        device.read(y, labels)
+    for batch in Prefetcher(loader(**options), device):
+        device.read(batch["images"], images)
+        device.read(batch["labels"], labels)
     device.finish()
     return list(zip(images, labels, strict=True))
 
@@ -191,18 +198,18 @@ def same(a, b):
 @pytest.mark.parametrize("eager", SCHEDULES)
 @pytest.mark.parametrize("options", [{}, {"mixup": 0.5}, {"start_step": 8}, {"start_step": 7}, {"start_step": 9}])
 def test_every_batch_arrives_whole(eager, options):
-    assert same(prefetched(eager, **options), list(loader(**options)))
+    assert same(prefetched(eager, **options), pairs(loader(**options)))
 
 
 @pytest.mark.parametrize("missing", ["event.synchronize", "copy.wait_event", "compute.wait_event"])
 def test_without_waiting_it_would_not(missing):
-    assert not all(same(prefetched(eager, missing), list(loader())) for eager in SCHEDULES)
+    assert not all(same(prefetched(eager, missing), pairs(loader())) for eager in SCHEDULES)
 
 
 def test_the_next_batch_is_copied_before_it_is_asked_for():
-    device, expected = LazyDevice(("compute", "copy")), [images for images, _ in loader()]
+    device, expected = LazyDevice(("compute", "copy")), [batch["images"] for batch in loader()]
     batches = iter(Prefetcher(loader(), device))
-    images, _ = next(batches)
+    images = next(batches)["images"]
     assert np.array_equal(images.content, expected[0])
     assert np.array_equal(device.arrays[2].content, expected[1])  # images and labels of one buffer, then of the other
 
@@ -210,7 +217,7 @@ def test_the_next_batch_is_copied_before_it_is_asked_for():
 def test_new_memory_is_not_written_before_earlier_work_is_done():
     device = LazyDevice(("copy",))
     device.compute.add(lambda: True)  # may read memory that the pool has given out again
-    images, _ = next(batches := iter(Prefetcher(loader(), device)))
+    images = next(batches := iter(Prefetcher(loader(), device)))["images"]
     assert not images.content.any()
     device.finish()
     assert images.content.any()

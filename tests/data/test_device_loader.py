@@ -10,6 +10,8 @@ from minivit.data import ArrayDataset, Augment, Loader, load
 from minivit.data.device_loader import DeviceLoader, on_device, supports
 from minivit.data.prefetcher import Prefetcher
 from minivit.errors import BackendError, ConfigError
+from minivit.nn import Module
+from minivit.update.objective import Classification
 
 
 @pytest.fixture(params=["standin", "cupy"])
@@ -32,7 +34,16 @@ def dataset(height=12, width=16, channels=3):
 
 def loader(data=None, batch_size=5, size=(12, 16), total_steps=9, mixing=None, **options):
     augment = Augment(size, **{"flip": True, "crop_padding": 2, "randaugment": (2, 9), **options})
-    return Loader(data or dataset(), batch_size, augment, total_steps=total_steps, seed=3, **(mixing or {}))
+    data = data or dataset()
+    objective = Drawing(Module(), classes=len(data.classes), **(mixing or {}))
+    return Loader(data, batch_size, augment, objective, total_steps=total_steps, seed=3)
+
+
+class Drawing(Classification):
+    """Classification that draws a number for each example, and knows the step."""
+
+    def draw(self, batch, step, rng):
+        return {"order": rng.permutation(len(batch["labels"])), "momentum": np.asarray(step / 9, np.float32)}
 
 
 @pytest.fixture
@@ -49,9 +60,11 @@ def same(device_batches, batches):
     """Whether they are equal, bit for bit."""
     pairs = list(zip(device_batches, batches, strict=True))
     return all(
-        to_numpy(x).dtype == y.dtype and np.array_equal(to_numpy(x), y)
+        one.keys() == two.keys()
+        and to_numpy(one[name]).dtype == two[name].dtype
+        and np.array_equal(to_numpy(one[name]), two[name])
         for one, two in pairs
-        for x, y in zip(one, two, strict=True)
+        for name in one
     )
 
 
@@ -65,7 +78,7 @@ def test_batches_made_on_the_gpu_are_those_of_the_loader(cupy, mixing):
     assert isinstance(device, DeviceLoader)
     assert len(device) == 9
     everything = list(device)
-    assert all(type(array) is cupy.ndarray for batch in everything for array in batch)
+    assert all(type(array) is cupy.ndarray for batch in everything for array in batch.values())
     assert same(everything, list(batches))
     assert same([device.batch(4)], [batches.batch(4)])
     batches.start_step = 7
@@ -78,38 +91,16 @@ def test_batches_copied_to_the_gpu_are_those_of_the_loader(cupy, folder, mixing)
     device = on_device(batches, cupy)
     assert isinstance(device, Prefetcher)
     assert len(device) == 9
-    copies = [tuple(to_numpy(x).copy() for x in batch) for batch in device]
+    copies = [{name: to_numpy(x).copy() for name, x in batch.items()} for batch in device]
     assert same(copies, list(batches))
-
-
-@pytest.mark.parametrize("kind", [DeviceLoader, Prefetcher])
-@pytest.mark.parametrize("mixing", MIXINGS, ids=str)
-def test_batches_can_be_had_in_the_same_arrays(cupy, kind, mixing):
-    batches = loader(mixing=mixing)
-    images, labels = DeviceLoader(batches, cupy).new_batch()
-    count = 0
-    for step, (x, y) in enumerate(kind(batches, cupy).into(images, labels)):
-        assert x is images
-        assert y is labels
-        assert same([(images, labels)], [batches.batch(step)])
-        count += 1
-    assert count == 9
-
-
-def test_one_step_can_be_written_into_given_arrays(cupy):
-    device = DeviceLoader(batches := loader(), cupy)
-    images, labels = device.new_batch()
-    for step in (5, 0, 8):
-        device.write(step, images, labels)
-        assert same([(images, labels)], [batches.batch(step)])
 
 
 def test_new_batches_do_not_share_memory(cupy):
     device = DeviceLoader(loader(), cupy)
     first = device.batch(0)
-    before = to_numpy(first[0]).copy()
+    before = to_numpy(first["images"]).copy()
     device.batch(1)
-    assert np.array_equal(to_numpy(first[0]), before)
+    assert np.array_equal(to_numpy(first["images"]), before)
 
 
 def test_leaving_the_loop_stops_the_threads(cupy, data_threads):
@@ -132,9 +123,16 @@ def test_what_was_drawn_travels_in_one_copy(monkeypatch):
             module.ndarray, "set", lambda self, host, stream: (copies.append(host.nbytes), copy(self, host, stream))[1]
         )
         device.batch(0)
-        assert len(copies) == 1
+        assert len(copies) == 3  # with the two arrays that the objective draws
         # 9 numbers an image and 3 an operation; the rest is noise, of which only as much as there is
         assert 4 * 5 * (9 + 3 * 2) < copies[0] < 4 * 5 * (9 + 3 * 2) + 4 * 5 * 12 * 16 * 3 // 2
+
+
+class Cutting(Classification):
+    """Which prepares images in a way of its own."""
+
+    def prepare(self, columns, augment, rng):
+        return {"images": augment(columns["images"], rng)[:, ::2], "labels": columns["labels"]}
 
 
 def test_what_the_gpu_can_make(folder):
@@ -147,6 +145,12 @@ def test_what_the_gpu_can_make(folder):
     assert not supports(loader(size=(8, 16)))
     assert not supports(loader(dataset(channels=4), randaugment=None))
     assert not supports(loader(folder))
+    for name in ("columns", "objective"):  # of images and labels alone, and prepared as they are
+        other = loader()
+        other.objective = Cutting(Module()) if name == "objective" else other.objective
+        other.objective.columns = ("images", "labels", "name") if name == "columns" else ("images", "labels")
+        assert not supports(other)
+    assert not supports(Loader(dataset(), 5, Augment((12, 16)), total_steps=1))
     plain = loader()
     plain.transform = lambda images, rng: images.astype(np.float32)
     assert not supports(plain)

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivit.data import cutmix, mixup, one_hot
+from minivit.data.mixing import Mixer
+from minivit.errors import ConfigError
 
 BATCH = 5
 
@@ -75,3 +77,9 @@ def test_the_weights_of_mixup_follow_beta():
     assert abs(np.mean(weights) - 0.75) < 0.02  # uniform in 1/2..1
     strong = [mixup(*batch(1, 1), 0.1, np.random.default_rng(seed))[1][0, 0] for seed in range(500)]
     assert np.mean(strong) > 0.9
+
+
+@pytest.mark.parametrize(("name", "value"), [("mixup", -0.1), ("mixup", float("nan")), ("cutmix", float("inf"))])
+def test_numbers_that_make_no_sense_are_refused(name, value):
+    with pytest.raises(ConfigError, match=f"{name} is {value}, expected 0 or more"):
+        Mixer(**{"mixup": 0.0, "cutmix": 0.0, "classes": 3, name: value})

@@ -15,6 +15,7 @@ from minivit.models import ViT, ViTConfig
 from minivit.models.archive import read_npz, write_npz
 from minivit.runs import folder as run_folder
 from minivit.runs.recipes import Recipe
+from minivit.update.objective import Classification
 
 META = {"step": 7, "sums": [0.1, 3], "metrics": [{"lr": 1e-300}], "classes": ["a", "ö"], "images": 5}
 MODEL = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, mlp_width=8, num_classes=3)
@@ -258,10 +259,10 @@ def trained(folder, **choices):
     """A run folder as training leaves it: the weights all 1, their averages all 2."""
     recipe = Recipe(model=MODEL, **choices)
     run_folder.create(folder, recipe)
-    parameters = ViT(MODEL, seed=None).named_parameters()
+    parameters = Classification(ViT(MODEL, seed=None)).named_parameters()
     model = {name: np.full(p.shape, 1, np.float32) for name, p in parameters}
     ema = {"steps": 5, **{f"average/{name}": 2 * array for name, array in model.items()}}
-    parts = {"model": model, "optimizer": {"steps": 5}, **({"ema": ema} if recipe.ema else {})}
+    parts = {"objective": model, "optimizer": {"steps": 5}, **({"ema": ema} if recipe.ema else {})}
     run_folder.write_checkpoint(folder, parts, META)
     return recipe
 
@@ -286,7 +287,7 @@ def test_load_trained_lists_what_does_not_fit(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         run_folder.load_trained(tmp_path / "run")
     text = str(caught.value)
-    assert text.startswith(f"{tmp_path / 'run' / 'checkpoint.npz'} does not fit the model: missing: blocks.1.")
+    assert text.startswith(f"{tmp_path / 'run' / 'checkpoint.npz'} does not fit the model: missing: model.blocks.1.")
     assert "and 7 more; wrong shape: " in text
     assert "\n" not in text
 

@@ -13,8 +13,10 @@ from minivit.models.archive import read_npz
 from minivit.optim import warmup_cosine
 from minivit.runs import folder as run_folder
 from minivit.runs import improvement
+from minivit.runs.evaluation import evaluate
 from minivit.runs.recipes import Recipe
-from minivit.runs.trainer import Trainer, evaluate
+from minivit.runs.tally import Tally
+from minivit.runs.trainer import Trainer
 
 RECIPE = Recipe(
     model=ViTConfig(
@@ -55,10 +57,10 @@ def made_up(monkeypatch, accuracies):
     """Evaluations after 2, 4, ... steps find these accuracies."""
     found = dict(zip(range(2, 99, 2), accuracies, strict=False))
 
-    def evaluated(trainer, workers, rate):
+    def evaluated(trainer, rate):
         line = {"step": trainer.step, "test_loss": 1.0, "test_accuracy": found[trainer.step]}
         trainer.metrics.append(line)
-        trainer._sums = [0.0, 0]
+        trainer.tally = Tally()
         return line
 
     monkeypatch.setattr(Trainer, "_evaluate", evaluated)
@@ -82,7 +84,7 @@ def test_best_holds_what_the_best_evaluation_saw(tmp_path):
     assert (found["accuracy"], found["loss"]) == pytest.approx((best["test_accuracy"], best["test_loss"]))
     assert classes == TRAIN.classes
     states, meta = run_folder.read_checkpoint(tmp_path / "run" / "best.npz")
-    assert (meta["step"], states.keys()) == (best["step"], {"model", "ema"})
+    assert (meta["step"], states.keys()) == (best["step"], {"objective", "ema"})
 
 
 @pytest.mark.parametrize("stop", [1, 4, 5, 8])

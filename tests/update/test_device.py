@@ -25,12 +25,16 @@ from minivit.models import ViT, ViTConfig
 from minivit.models.positions import patch_positions
 from minivit.optim import EMA, SGD, AdamW, warmup_cosine
 from minivit.runs import folder as run_folder
+from minivit.runs.evaluation import evaluate
+from minivit.runs.numerics import evaluation_batch
 from minivit.runs.recipes import Recipe
-from minivit.runs.trainer import Trainer, evaluate, evaluation_batch
+from minivit.runs.trainer import Trainer
 from minivit.tensor import Tensor
 from minivit.update.device import WARM_UP, DeviceStep
 from minivit.update.draws import ImageDraws, RandomFeed
-from minivit.update.step import step
+from minivit.update.host import HostStep
+from minivit.update.objective import Classification
+from minivit.update.supervised import WithLoss, step
 
 CONFIG = ViTConfig(image_size=8, patch_size=4, width=32, depth=2, heads=2, num_classes=3, mlp_width=40)
 NOISY = dataclasses.replace(CONFIG, dropout=0.1, attention_dropout=0.1, drop_path=0.3)
@@ -80,13 +84,17 @@ def on_numpy(config, optimizer="adamw", steps=STEPS, in_precision="float32"):
     return results, model, optimizer, ema
 
 
+def batch(cupy, i):
+    return {"images": cupy.asarray(IMAGES[i]), "labels": cupy.asarray(LABELS[i])}
+
+
 def on_device(cupy, config, optimizer="adamw", steps=STEPS, in_precision="float32", **options):
     model, optimizer, ema = parts(config, "cupy", optimizer)
-    device_step = DeviceStep(model, optimizer, F.cross_entropy, 1.0, ema, **options)
+    device_step = DeviceStep(Classification(model), optimizer, 1.0, ema, **options)
     results = []
     with precision(in_precision), device_step.active():
         for i in range(steps):
-            device_step(cupy.asarray(IMAGES[i]), cupy.asarray(LABELS[i]), seed=(i, 7))
+            device_step.update(batch(cupy, i), seed=(i, 7))
             results.append(device_step.read()[0])
     return results, model, optimizer, ema, device_step
 
@@ -104,7 +112,7 @@ def assert_same_results(found, expected, tolerance):
 def test_it_does_what_step_does(cupy, config, optimizer, graph):
     expected, model, optimizer_there, ema_there = on_numpy(config, optimizer)
     found, *here, device_step = on_device(cupy, config, optimizer, graph=graph)
-    assert (device_step._graph is not None) == graph
+    assert device_step.recorded == graph
     assert_same_results(found, expected, 1e-5)
     for one, other in zip(here, (model, optimizer_there, ema_there), strict=True):
         mine, theirs = one.state_dict(), other.state_dict()
@@ -136,10 +144,10 @@ def test_a_replayed_step_runs_nothing_on_the_host_and_waits_for_nothing():
         get_namespace("cupy")
         _, model, *_, device_step = on_device(cupy, CONFIG)
         model.forward = None  # would raise if it were called
-        images, labels = cupy.asarray(IMAGES[0]), cupy.asarray(LABELS[0])
+        given = batch(cupy, 0)
         with device_step.active():
             with standin_cupy.forbid_synchronisation():
-                device_step(images, labels)
+                device_step.update(given)
             assert device_step.read()[1] == 1
 
 
@@ -151,22 +159,27 @@ def test_what_cannot_be_recorded_runs_without_a_graph(cupy):
         assert loss.item() > 0
         return loss
 
-    device_step = DeviceStep(model, optimizer, curious_loss)
+    device_step = DeviceStep(WithLoss(model, curious_loss), optimizer)
     with device_step.active():
         for i in range(STEPS):
             catching = contextlib.nullcontext()
             if i == WARM_UP:
                 catching = pytest.warns(UserWarning, match="could not be recorded as a CUDA graph and runs without")
             with catching:
-                device_step(cupy.asarray(IMAGES[i]), cupy.asarray(LABELS[i]))
+                device_step.update(batch(cupy, i))
     assert device_step.read()[1] == STEPS
-    assert device_step._graph is None
+    assert not device_step.recorded
 
 
 def test_a_batch_of_another_shape_is_refused(cupy):
     *_, device_step = on_device(cupy, CONFIG, steps=1)
-    with device_step.active(), pytest.raises(ValueError, match=r"float32 \(2, 8, 8, 3\) after a batch of float32"):
-        device_step(cupy.asarray(IMAGES[0, :2]), cupy.asarray(LABELS[0, :2]))
+    with (
+        device_step.active(),
+        pytest.raises(
+            ValueError, match=r"images float32 \(2, 8, 8, 3\), labels int64 \(2,\) after a batch of images float32 \(5"
+        ),
+    ):
+        device_step.update({name: x[:2] for name, x in batch(cupy, 0).items()})
 
 
 def test_what_is_not_finite_is_named_and_changes_nothing(cupy):
@@ -175,7 +188,7 @@ def test_what_is_not_finite_is_named_and_changes_nothing(cupy):
     spoiled = IMAGES[3].copy()
     spoiled[2, 1, 1, 0] = np.inf
     with device_step.active():
-        device_step(cupy.asarray(spoiled), cupy.asarray(LABELS[3]))
+        device_step.update({**batch(cupy, 3), "images": cupy.asarray(spoiled)})
         with pytest.raises(NonFiniteError, match="the input images"):
             device_step.read()
     for name, array in model.state_dict().items():
@@ -229,8 +242,7 @@ def train(recipe, folder=None, stop_after=None):
 def test_a_run_has_the_same_metrics_as_on_numpy(cupy, choices):
     expected, _ = train(dataclasses.replace(RECIPE, **choices))
     found, trainer = train(dataclasses.replace(RECIPE, backend="cupy", **choices))
-    recorded = trainer.device_step is not None and trainer.device_step._graph is not None
-    assert recorded == ("kernels" not in choices and choices.get("graph", True))
+    assert trainer.work.recorded == ("kernels" not in choices and choices.get("graph", True))
     for one, other in zip(found, expected, strict=True):
         for name in ("step", "train_loss", "test_loss", "test_accuracy", "lr"):
             assert one[name] == pytest.approx(other[name], rel=1e-3), name
@@ -258,7 +270,7 @@ def test_a_checkpoint_of_a_gpu_can_be_evaluated_without_one(cupy, tmp_path):
 def test_float64_runs_on_the_ops_themselves(cupy):
     recipe = dataclasses.replace(RECIPE, precision="float64", backend="cupy", randaugment=None)
     found, trainer = train(recipe)
-    assert trainer.device_step is None
+    assert isinstance(trainer.work, HostStep)
     expected, _ = train(dataclasses.replace(recipe, backend="numpy"))
     assert found[-1]["train_loss"] == pytest.approx(expected[-1]["train_loss"], rel=1e-9)
 
@@ -267,11 +279,11 @@ def test_nan_and_memory_are_looked_into_in_the_precision_of_the_run(monkeypatch)
     with standin_cupy.installed():
         recipe = dataclasses.replace(RECIPE, backend="cupy", precision="bf16", batch_size=24)
         trainer, seen = Trainer(recipe, dataset(), None, None), []
-        step_on_gpu = trainer.device_step
+        step_on_gpu = trainer.work
         monkeypatch.setattr(step_on_gpu, "read", lambda: seen.append(products()) or (None, 0))
         trainer._read()
         monkeypatch.setattr(step_on_gpu, "out_of_memory", lambda batch: seen.append(products()) or f"{batch}")
-        monkeypatch.setattr(step_on_gpu, "_update", _no_memory)
+        monkeypatch.setattr(step_on_gpu, "_compute", _no_memory)
         with pytest.raises(BackendError, match="24"):
             for _ in trainer.run():
                 pass
@@ -287,7 +299,7 @@ def test_too_little_memory_ends_in_one_line_that_says_what_fits(monkeypatch):
         recipe = dataclasses.replace(RECIPE, backend="cupy", batch_size=24, graph=False)
         trainer = Trainer(recipe, dataset(), None, None)
         taken = standin_cupy.machine.memory - cupy.cuda.runtime.memGetInfo()[0]
-        room = taken + cublaslt.WORKSPACE_BYTES + 5 * trainer.device_step.flat.data.nbytes
+        room = taken + cublaslt.WORKSPACE_BYTES + 5 * trainer.work.flat.data.nbytes
         monkeypatch.setattr(standin_cupy.machine, "memory", room)
         with pytest.raises(BackendError, match=r"batch of 24; .* about \d+ images would fit .* --accumulate") as caught:
             for _ in trainer.run():
@@ -351,16 +363,15 @@ def test_a_step_that_has_never_ended_gives_back_its_scratch_memory_too(use):
 
         def used_in_vain():
             model, optimizer, _ = parts(CONFIG, "cupy")
-            device_step = DeviceStep(model, optimizer, F.cross_entropy)
-            images, labels = cupy.asarray(IMAGES[0]), cupy.asarray(LABELS[0])
+            device_step = DeviceStep(Classification(model), optimizer)
+            given = batch(cupy, 0)
             if use == "evaluation":
                 with device_step.active():
-                    model(images)
+                    model(given["images"])
             else:
-                device_step._update = lambda: _no_memory(device_step._forward_backward(0))
-                with pytest.raises(MemoryError):
-                    device_step(images, labels)
-                assert "out of GPU memory" in device_step.out_of_memory(len(images))
+                device_step._compute = lambda: _no_memory(device_step._backward())
+                with pytest.raises(BackendError, match="out of GPU memory"):
+                    device_step.update(given)
             assert default.used_bytes() > used
 
         gc.collect()
@@ -373,12 +384,13 @@ def test_a_step_that_has_never_ended_gives_back_its_scratch_memory_too(use):
 def test_a_step_that_cannot_be_recorded_gives_back_what_the_recording_took():
     with standin_cupy.installed() as cupy:
         model, optimizer, _ = parts(CONFIG, "cupy")
-        device_step = DeviceStep(model, optimizer, lambda y, labels: _read_loss(F.cross_entropy(y, labels)))
+        curious = WithLoss(model, lambda y, labels: _read_loss(F.cross_entropy(y, labels)))
+        device_step = DeviceStep(curious, optimizer)
         for i in range(WARM_UP):
-            device_step(cupy.asarray(IMAGES[i]), cupy.asarray(LABELS[i]))
+            device_step.update(batch(cupy, i))
         assert device_step.pool_bytes() > 0
         with pytest.warns(UserWarning, match="runs without"):
-            device_step(cupy.asarray(IMAGES[2]), cupy.asarray(LABELS[2]))
+            device_step.update(batch(cupy, 2))
         assert device_step.pool_bytes() == 0
 
 
@@ -396,12 +408,11 @@ def test_the_cause_is_told_first_of_what_broke_a_recording():
 
     with standin_cupy.installed() as cupy:
         model, optimizer, _ = parts(CONFIG, "cupy")
-        device_step = DeviceStep(model, optimizer, curious)
-        images, labels = cupy.asarray(IMAGES[0]), cupy.asarray(LABELS[0])
+        device_step = DeviceStep(WithLoss(model, curious), optimizer)
         for _ in range(WARM_UP):
-            device_step(images, labels)
+            device_step.update(batch(cupy, 0))
         with pytest.warns(UserWarning, match=r"item.*; then what was made of it; then cudaErrorStreamCaptureInv"):
-            device_step(images, labels)
+            device_step.update(batch(cupy, 0))
 
 
 FULL = [
@@ -420,7 +431,7 @@ FULL = [
 def test_every_word_for_too_little_memory_is_understood(error, monkeypatch):
     with standin_cupy.installed():
         trainer = Trainer(dataclasses.replace(RECIPE, backend="cupy"), dataset(), None, None)
-        monkeypatch.setattr(trainer.device_step, "_update", _raising(error))
+        monkeypatch.setattr(trainer.work, "_compute", _raising(error))
         with pytest.raises(BackendError, match=r"^out of GPU memory with a batch of 6"):
             next(trainer.run())
 
@@ -429,7 +440,7 @@ def test_other_errors_are_no_lack_of_memory(monkeypatch):
     with standin_cupy.installed() as cupy:
         trainer = Trainer(dataclasses.replace(RECIPE, backend="cupy"), dataset(), None, None)
         error = cupy.cuda.runtime.CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
-        monkeypatch.setattr(trainer.device_step, "_update", _raising(error))
+        monkeypatch.setattr(trainer.work, "_compute", _raising(error))
         with pytest.raises(type(error), match="IllegalAddress"):
             next(trainer.run())
 
@@ -442,13 +453,13 @@ def _raising(error):
 
 
 @pytest.mark.parametrize("call", range(4))
-@pytest.mark.parametrize("place", ["_receive", "_forward_backward"])
+@pytest.mark.parametrize("place", ["_receive", "_backward"])
 def test_memory_that_others_do_not_need_is_had_by_a_second_try(place, call, monkeypatch):
     """What another pool had kept; the step tried again is the step."""
     expected, *_ = on_numpy(NOISY)
     with standin_cupy.installed() as cupy:
         model, optimizer, ema = parts(NOISY, "cupy")
-        device_step = DeviceStep(model, optimizer, F.cross_entropy, 1.0, ema, accumulate=1, graph=call == 1)
+        device_step = DeviceStep(Classification(model), optimizer, 1.0, ema, accumulate=1, graph=call == 1)
         found, inner, calls = [], getattr(device_step, place), []
 
         def fails_at_the_end(*arguments):
@@ -459,8 +470,8 @@ def test_memory_that_others_do_not_need_is_had_by_a_second_try(place, call, monk
             return outcome
 
         monkeypatch.setattr(device_step, place, fails_at_the_end)
-        for images, labels in zip(IMAGES, LABELS, strict=True):
-            device_step(cupy.asarray(images), cupy.asarray(labels), seed=(len(found), 7))
+        for i in range(STEPS):
+            device_step.update(batch(cupy, i), seed=(i, 7))
             found.append(device_step.read()[0])
         assert len(calls) > call + 1
     assert_same_results(found, expected, 1e-5)
@@ -491,14 +502,14 @@ def test_two_runs_take_turns_and_either_may_end_first():
         trainers = [Trainer(dataclasses.replace(RECIPE, backend="cupy"), dataset(), None, None) for _ in range(2)]
         first, second = (trainer.run() for trainer in trainers)
         streams = []
-        inner = trainers[1].device_step._receive
-        trainers[1].device_step._receive = lambda *a: streams.append(cupy.cuda.get_current_stream()) or inner(*a)
+        inner = trainers[1].work._receive
+        trainers[1].work._receive = lambda *a: streams.append(cupy.cuda.get_current_stream()) or inner(*a)
         next(first), next(second)
         assert cupy.cuda.get_current_stream() == null
         first.close()
         losses = [progress.loss for progress in second]
         assert len(losses) == RECIPE.steps - 1
-        assert set(streams) == {trainers[1].device_step.stream}
+        assert set(streams) == {trainers[1].work.stream}
         second.close()
         assert cupy.cuda.get_current_stream() == null
 
@@ -512,9 +523,9 @@ def test_what_follows_a_step_comes_after_it(failing, monkeypatch):
         wait = type(null).wait_event
         monkeypatch.setattr(type(null), "wait_event", lambda self, event: waits.append(self) or wait(self, event))
         if failing:
-            monkeypatch.setattr(device_step, "_update", _raising(KeyError("a loss")))
+            monkeypatch.setattr(device_step, "_compute", _raising(KeyError("a loss")))
         with pytest.raises(KeyError) if failing else contextlib.nullcontext():
-            device_step(cupy.asarray(IMAGES[1]), cupy.asarray(LABELS[1]))
+            device_step.update(batch(cupy, 1))
         assert waits == [device_step.stream, null]
         assert cupy.cuda.get_current_stream() == null
 

@@ -1,0 +1,60 @@
+"""What a run is made of, as its recipe says: the optimiser, what updates."""
+
+from typing import Any
+
+from minivit.backend.precision import require
+from minivit.backend.workers import Workers
+from minivit.data import Dataset
+from minivit.errors import DataError
+from minivit.nn import Module
+from minivit.optim import EMA, SGD, AdamW, warmup_cosine, warmup_linear
+from minivit.optim.schedules import Schedule
+from minivit.runs.numerics import accumulation
+from minivit.runs.recipes import Recipe
+from minivit.update.device import DeviceStep
+from minivit.update.host import HostStep
+from minivit.update.objective import Objective
+
+
+def make_optimizer(recipe: Recipe, model: Module, total_steps: int) -> AdamW | SGD:
+    """The optimiser and learning-rate schedule of a recipe."""
+    warmup = round(recipe.warmup * total_steps)
+    lr: float | Schedule = recipe.lr
+    if recipe.schedule == "cosine":
+        lr = warmup_cosine(recipe.lr, total_steps, warmup)
+    elif recipe.schedule == "linear":
+        lr = warmup_linear(recipe.lr, total_steps, warmup, final_lr=0.0)
+    parameters = model.named_parameters()
+    if recipe.optimizer == "sgd":
+        return SGD(parameters, lr, recipe.momentum, recipe.weight_decay)
+    return AdamW(parameters, lr, (0.9, recipe.beta2), weight_decay=recipe.weight_decay)
+
+
+def make_update(
+    recipe: Recipe, objective: Objective, optimizer: AdamW | SGD, ema: EMA | None, workers: Workers
+) -> HostStep | DeviceStep:
+    """What updates: on a GPU a DeviceStep; `step` on a CPU, and on any device in float64 and with the readable ops."""
+    accumulate = accumulation(recipe, objective.tokens)
+    if recipe.backend != "cupy" or recipe.kernels != "fused" or recipe.dtype != "float32":
+        return HostStep(objective, optimizer, recipe.clip_norm, ema, accumulate, workers)
+    require(recipe.precision)  # here, before anything is written
+    return DeviceStep(objective, optimizer, recipe.clip_norm, ema, accumulate, recipe.graph)
+
+
+def recompute(module: Any, on: bool) -> None:
+    """Say to every model in a module whether its blocks' forward pass is run again instead of kept."""
+    if hasattr(module, "recompute_blocks"):
+        module.recompute_blocks = on
+    for _, child in module.named_children():
+        recompute(child, on)
+
+
+def check_fits(recipe: Recipe, data: Dataset) -> None:
+    """Raise DataError unless the model takes the images and, if it classifies, names the classes of the data set."""
+    model = recipe.model
+    classes = len(data.classes) if getattr(recipe, "objective", None) is None else model.num_classes
+    if (model.channels, model.num_classes) != (data.channels, classes):
+        raise DataError(
+            f"{data.name} has {len(data.classes)} classes and {data.channels} channels, "
+            f"the model {model.num_classes} classes and {model.channels} channels"
+        )

@@ -1,0 +1,61 @@
+"""How a recipe is computed: by which kernels, in which precision, by how many threads, in pieces of which size."""
+
+import contextlib
+from collections.abc import Iterator
+
+from minivit.backend import blas, kernels
+from minivit.backend.cores import available_cores
+from minivit.backend.precision import precision
+from minivit.data import ArrayDataset, Dataset
+from minivit.models.families import ModelConfig
+from minivit.runs.recipes import Recipe
+
+PIECE_TOKENS = 2048  # enough rows for fast matrix products, few enough to keep the memory of a step small
+LEAST_SHARE = 2**14  # numbers in one activation of a worker's share; with less, threads wait for each other
+MOST_WORKERS = 8  # nobody has measured more; they share one interpreter lock
+
+
+@contextlib.contextmanager
+def numerics(recipe: Recipe) -> Iterator[None]:
+    """Within this context compute as a recipe says: by which kernels, in which precision."""
+    with kernels(recipe.kernels), precision(recipe.precision):
+        yield
+
+
+def worker_count(recipe: Recipe, batch_size: int | None = None, tokens: int | None = None) -> int:
+    """Threads that share a batch (default: the recipe's): as the recipe says, or what suits batch and machine, or one
+    alone to feed a GPU.   tokens: what an example costs, by default those of the model."""
+    if recipe.workers or recipe.backend != "numpy":
+        return recipe.workers or 1
+    return default_workers(batch_size or recipe.batch_size, recipe.model, tokens)
+
+
+def default_workers(images: int, model: ModelConfig, tokens: int | None = None) -> int:
+    """Threads to share a batch of so many images: one per core, but no more than keep each other busy, and one alone
+    where the matrix library cannot be kept from using all cores itself."""
+    shares = images * (tokens or model.num_tokens) * model.width // LEAST_SHARE
+    count = min(available_cores(), images, shares, MOST_WORKERS)
+    return count if count > 1 and blas.limitable() else 1
+
+
+def pieces_per_worker(images: int, tokens: int, workers: int) -> int:
+    """Into how many pieces each worker should cut its share of a batch: about PIECE_TOKENS tokens in each."""
+    return max(1, round(images * tokens / (workers * PIECE_TOKENS)))
+
+
+def accumulation(recipe: Recipe, tokens: int | None = None) -> int:
+    """Pieces of each worker's share of a batch: as the recipe says, or of a size that suits the CPU's caches."""
+    if recipe.accumulate or recipe.backend != "numpy":
+        return recipe.accumulate or 1
+    workers = worker_count(recipe, tokens=tokens)
+    return pieces_per_worker(recipe.batch_size, tokens or recipe.model.num_tokens, workers)
+
+
+def evaluation_batch(recipe: Recipe) -> int:
+    """Images that are evaluated at a time: on a GPU no more than training has room for."""
+    return 256 if recipe.backend == "numpy" else min(256, -(-recipe.batch_size // accumulation(recipe)))
+
+
+def loader_threads(dataset: Dataset) -> int:
+    """Threads that prepare batches: one for images in memory, one per core where files must be decoded."""
+    return 1 if isinstance(dataset, ArrayDataset) else available_cores()

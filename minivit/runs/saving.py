@@ -1,0 +1,191 @@
+"""A run on disk: its checkpoints, the lines of its metrics, its curves; saved on the way, restored exactly."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivit.data import Dataset
+from minivit.data.imagenet import some
+from minivit.errors import CheckpointError, DataError, NonFiniteError, quoted
+from minivit.models.archive import replacing
+from minivit.nn.module import check_match
+from minivit.plots import learning_curves
+from minivit.runs import folder as run_folder
+from minivit.runs import improvement
+from minivit.runs.recipes import Recipe
+from minivit.runs.tally import Tally
+from minivit.update.not_finite import is_finite
+
+
+class SavedRun:
+    """What a Trainer keeps of itself in its folder, if it has one: the part of it that knows files.
+
+    parts: what a checkpoint holds the state of, by name.   step, tally, metrics: how far the run is.
+    """
+
+    recipe: Recipe
+    train_data: Dataset
+    folder: Path | None
+    total_steps: int
+    parts: dict[str, Any]
+    step: int
+    tally: Tally
+    metrics: list[dict[str, Any]]
+    warn: Callable[[str], Any]  # of what does not end the run
+    stop_requested: bool
+
+    def __init__(self) -> None:
+        self.step, self.tally, self.metrics = 0, Tally(), []
+        self._version: Any = None  # of the checkpoint that this run has read or written
+        self._metrics_behind = False  # whether lines could not be written to metrics.jsonl
+
+    @property
+    def complete(self) -> bool:
+        """Whether all steps are done, or so many evaluations have brought nothing better that the run ends."""
+        return self.step >= self.total_steps or self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the recipe's patience is at its end."""
+        patience = self.recipe.patience
+        return patience is not None and improvement.evaluations_since(self.metrics) >= patience
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """The state of a run, by part: what a checkpoint holds as arrays."""
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def _read(self) -> None:
+        """Bring what the last steps said from where they ran."""
+        raise NotImplementedError
+
+    def save(self) -> None:
+        """Write checkpoint.npz, replacing the old one only once the new one is complete. Raises NonFiniteError instead
+        of saving NaN or infinity."""
+        if self.folder is None:
+            return
+        self._read()
+        states = self.state()
+        for part, state in states.items():
+            for name, array in state.items():
+                if not is_finite(array):
+                    raise self._not_finite(f"{part}/{name} after the update", self.step)
+        run_folder.write_checkpoint(self.folder, states, self._meta())
+        self._version = run_folder.version(self.folder)
+
+    def _meta(self) -> dict[str, Any]:
+        """What a checkpoint tells beside arrays."""
+        data = {"classes": self.train_data.classes, "images": len(self.train_data)}
+        return {"step": self.step, "sums": self.tally.sums, "metrics": self.metrics, **data}
+
+    def _keep(self) -> None:
+        """Save. If that fails and it is not for the last time, warn and go on."""
+        try:
+            self.save()
+        except CheckpointError as error:
+            if not (self.complete or self.stop_requested):
+                self.warn(f"{error}; training goes on")
+                return
+            assert self.folder is not None
+            saved = "nothing is saved" if self._version is None else "what was saved last is from before"
+            mended = f"once that is mended, go on with --resume {quoted(self.folder)}"
+            raise CheckpointError(
+                f"{error}; what was learned up to step {self.step} is lost, {saved}: {mended}"
+            ) from error
+
+    @contextlib.contextmanager
+    def _saving_on_bad_data(self) -> Iterator[None]:
+        """Within this context an image that cannot be read ends the run saved, not lost."""
+        try:
+            yield
+        except DataError as error:
+            if self.folder is None:
+                raise
+            try:
+                self.save()
+            except CheckpointError as failed:
+                raise DataError(f"{error}; and {failed}") from error
+            again = f"go on with --resume {quoted(self.folder)}"
+            again = f"{again} --bad-images skip" if self.recipe.bad_images == "refuse" else f"once mended, {again}"
+            raise DataError(f"{error}; saved after step {self.step}: {again}") from error
+
+    def _write_metrics(self) -> None:
+        """Add the last line to metrics.jsonl, or write all of it if that has failed before."""
+        if self.folder:
+            behind, self._metrics_behind = self._metrics_behind, True
+            run_folder.write_metrics(self.folder, self.metrics if behind else self.metrics[-1:], append=not behind)
+            self._metrics_behind = False
+
+    def _write_best(self) -> None:
+        """Write best.npz if no evaluation was better than the last."""
+        if self.folder and improvement.best(self.metrics) is self.metrics[-1]:
+            best = {name: state for name, state in self.state().items() if name != "optimizer"}
+            run_folder.write_checkpoint(self.folder, best, self._meta(), run_folder.BEST)
+
+    def _not_finite(self, where: str, step: int) -> NonFiniteError:
+        """The error that ends the run."""
+        saved = self.folder and (self.folder / run_folder.LAST).exists()
+        kept = f"the checkpoint in {self.folder} is from before; " if saved else ""
+        if not step:
+            return NonFiniteError(f"NaN or infinity in {where} before the first update: the starting weights give it")
+        return NonFiniteError(
+            f"step {step}: NaN or infinity, first in {where}; {kept}try again with a lower --lr or --clip-norm"
+        )
+
+    def draw(self) -> None:
+        """Write curves.png, and what metrics.jsonl lacks."""
+        if self._metrics_behind:
+            self._write_metrics()
+        if self.folder and self.metrics:
+            with replacing(self.folder / "curves.png") as path:
+                title = f"{run_folder.short_name(self.recipe.data)}, {self.total_steps} steps"
+                learning_curves(self.metrics, title, path, self.recipe.minimised)
+
+    def restore(self) -> None:
+        """Continue from the folder's checkpoint, if it has one yet; metrics written after it are taken back.
+
+        config.json then says where the data is now and how long the run is. Raises CheckpointError with a list of what
+        does not fit, or if another process trains this run, DataError if the data has changed; then nothing here has
+        been changed.
+        """
+        assert self.folder is not None
+        with run_folder.one_writer(self.folder, self.warn):
+            self._restore(self.folder)
+
+    def _restore(self, folder: Path) -> None:
+        path = folder / run_folder.LAST
+        version = run_folder.version(folder)
+        if path.exists():
+            states, meta = run_folder.read_checkpoint(path)
+            check_match(
+                {f"{name}/{key}": np.shape(x) for name, state in self.state().items() for key, x in state.items()},
+                {f"{name}/{key}": array for name, state in states.items() for key, array in state.items()},
+                str(path),
+            )
+            self._check_data(meta, path)
+            if meta["step"] > self.total_steps:
+                raise CheckpointError(f"{folder} has done {meta['step']} steps, more than {self.total_steps}")
+            for name, part in self.parts.items():
+                part.load_state_dict(states[name])
+            self.step, self.tally, self.metrics = meta["step"], Tally(meta["sums"]), meta["metrics"]
+        elif self.recipe.init_from:
+            raise CheckpointError(f"{folder} was stopped before its weights were saved: start anew with --config")
+        self._version = version
+        run_folder.write_metrics(folder, self.metrics)
+        run_folder.record_changes(folder, self.recipe)
+
+    def _check_data(self, meta: dict[str, Any], path: Path) -> None:
+        """Raise DataError unless the training data are those of the checkpoint."""
+        data = self.train_data
+        if (meta["images"], meta["classes"]) == (len(data), data.classes):
+            return
+        found, before = set(data.classes), set(meta["classes"])
+        names = [f"new: {some(sorted(found - before))}"] if found - before else []
+        names += [f"missing: {some(sorted(before - found))}"] if before - found else []
+        raise DataError(
+            f"{data.name} has changed: {len(data)} images of {len(data.classes)} classes, {meta['images']} of "
+            f"{len(meta['classes'])} when {path} was saved{''.join(f'; {text}' for text in names)}; bring them "
+            "back, say where they are with --data, or start anew with --config"
+        )

@@ -1,0 +1,53 @@
+"""The backward pass of a loss that compares the examples of a batch with each other (InfoNCE, KoLeo, Sinkhorn)."""
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+
+from minivit.backend import xp_of
+from minivit.backend.workers import Workers
+from minivit.tensor import Tensor, grad
+from minivit.update.batch import Batch, Found, Piece, size
+from minivit.update.objective import Objective, Outputs
+
+
+def compared(
+    objective: Objective, parameters: list[Tensor], batch: Batch, pieces: list[Piece], workers: Workers
+) -> Callable[[int], Found]:
+    """What piece i adds to the update, as a function of i.
+
+    The outputs of all pieces are put together, and the loss is taken of the whole. Its gradient with respect to each
+    output is pulled back through the piece that gave it: exact for any cut. The tapes of all pieces are kept until
+    then, so more pieces save no memory here, but recomputed blocks do. The first piece adds what belongs to no piece:
+    the loss, the sums, the gradient of what the loss itself reads of the parameters, such as a temperature.
+    """
+    given = workers.map(lambda piece: objective(piece.batch, piece.rng), pieces)
+    whole = together(given, parameters[0])
+    learning = [output for output in whole if output.requires_grad]
+    loss, sums = objective.loss(whole, batch), objective.sums(whole, batch)
+    gradients = grad(loss, [*learning, *parameters])
+    value = loss.data.astype("float64")
+    cotangents, direct = gradients[: len(learning)], gradients[len(learning) :]
+    ends = [0, *itertools.accumulate(size(piece.batch) for piece in pieces)]
+
+    def of_piece(i: int) -> Found:
+        part = slice(ends[i], ends[i + 1])
+        outputs = [output for output in given[i] if output.requires_grad]
+        # d(sum of y g) is g dy: the cotangents of several outputs in one scalar
+        scalars = [(output * g[part]).sum() for output, g in zip(outputs, cotangents, strict=True)]
+        pulled = grad(functools.reduce(operator.add, scalars), parameters) if scalars else [0 * d for d in direct]
+        if i:
+            return Found(0 * value, {name: 0 * x for name, x in sums.items()}, pulled)
+        return Found(value, sums, [g + d for g, d in zip(pulled, direct, strict=True)])
+
+    return of_piece
+
+
+def together(given: Sequence[Outputs], like: Tensor) -> Outputs:
+    """The outputs of pieces as those of the batch: leaves, of the dtype of `like`, since bfloat16 would round."""
+    xp = xp_of(like.data)
+    return tuple(
+        Tensor(xp.concatenate([one.data for one in parts]).astype(like.dtype, copy=False), parts[0].requires_grad)
+        for parts in zip(*given, strict=True)
+    )
