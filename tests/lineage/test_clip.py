@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from lineage.clip_by_hand import SIZES, ByHand, arrays, in_openai_names, pair
+from clip_by_hand import SIZES, ByHand, arrays, in_openai_names, pair
 
 from minivit import functional as F
 from minivit.data import Augment, Scenes
