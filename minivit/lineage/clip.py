@@ -113,6 +113,14 @@ class ImageTower(ViT):
     def embed(self, images: Tensor) -> Tensor:
         return self.before(super().embed(images))
 
+    def take(self, start: ViT) -> None:
+        """Start from the weights of a ViT. The bias of its patches becomes a part of their positions."""
+        own = dict(self.named_tensors())
+        for name, tensor in start.named_tensors():
+            if name in own:
+                own[name].data[...] = tensor.data
+        self.position_embedding.data[:, 1:] += start.patch_embed.projection.bias.data
+
 
 class TextTower(Module):
     """Token ids -> a row for each token.   (B, T) -> (B, T, W)."""
@@ -173,9 +181,10 @@ class CLIP(Objective):
     @classmethod
     def build(cls, config: CLIPConfig, given: Any) -> Self:
         """The objective of a run.   given: a `lineage.Given`."""
-        if given.start is not None:
-            raise ConfigError("the image tower of CLIP is no plain ViT: it cannot start from one (--init-from)")
-        return cls(config, given.model, given.seed, given.dtype)
+        objective = cls(config, given.model, given.seed, given.dtype)
+        if given.start:
+            objective.image_tower.take(given.start)
+        return objective
 
     @property
     def encoder(self) -> ImageTower:

@@ -14,7 +14,7 @@ from minivit.data import Augment, Scenes
 from minivit.data.scenes import load_captions
 from minivit.data.scenes_words import CAPTION, END, PAD, WORDS, encode
 from minivit.errors import CheckpointError, ConfigError
-from minivit.lineage import clip, verify
+from minivit.lineage import Given, clip, verify
 from minivit.lineage.clip import CLIP, CLIPConfig, ImageTower, TextTower
 from minivit.lineage.recorded import clip as recorded
 from minivit.models import ResNetConfig, ViT, ViTConfig
@@ -203,12 +203,25 @@ def test_options_that_the_image_tower_has_not_are_refused(fields, message):
         small(model=shape(**fields))
 
 
-def test_other_models_and_starts_are_refused():
-    told = SimpleNamespace(model=ResNetConfig((1, 1)), seed=0, dtype="float32", start=None)
+def test_other_models_are_refused():
     with pytest.raises(ConfigError, match="a ViT alone"):
-        CLIP.build(CLIPConfig(), told)
-    with pytest.raises(ConfigError, match="init-from"):
-        CLIP.build(CLIPConfig(), SimpleNamespace(**{**vars(told), "start": ViT(shape()), "model": shape()}))
+        CLIP.build(CLIPConfig(), Given(ResNetConfig((1, 1)), [], 5))
+
+
+def test_the_image_tower_starts_from_a_vit():
+    start, rng = ViT(shape(num_classes=3), 5), np.random.default_rng(0)
+    for tensor in start.parameters():
+        tensor.data[...] = rng.normal(size=tensor.shape)
+    objective = CLIP.build(CLIPConfig(8, 1, 2, shared=6), Given(shape(), [], 5, start=start))
+    images = clip.Tensor(rng.normal(size=(2, 16, 16, 3)).astype("float32"))
+    assert np.allclose(ViT.embed(objective.encoder, images).data, start.embed(images).data, atol=1e-4)
+    x = objective.encoder.embed(images)
+    for block in (objective.encoder, start):
+        for inner in block.blocks:
+            inner.mlp.gelu = "erf"
+        block.norm.eps = 1e-6
+        block.blocks[0].norm1.eps = block.blocks[0].norm2.eps = 1e-6
+    assert np.allclose(objective.encoder.encode(x).data, start.encode(x).data, atol=1e-5)
 
 
 @pytest.mark.parametrize(
