@@ -18,7 +18,7 @@ from minivit.models import ViT, ViTConfig
 from minivit.optim import AdamW, warmup_cosine
 from minivit.runs.presets import PRESETS
 from minivit.tensor import Tensor
-from minivit.update.step import step
+from minivit.update.supervised import step
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -29,6 +29,9 @@ class Paint(Objective):
 
     def __init__(self, config, given):
         self.config, self.network, self.given = config, given.encoder(), given
+        if config.teacher and given.teacher is None:
+            raise ConfigError("it learns from a teacher: --teacher RUN")
+        self.teacher = given.teacher
         width = given.model.width
         self.paint = layers.Linear(width, given.model.channels, np.random.default_rng((given.seed, 1)), given.dtype)
 
