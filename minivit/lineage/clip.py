@@ -18,7 +18,6 @@ B batch, N tokens of an image, T of a text, D width of the image tower, W of the
 """
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -29,8 +28,7 @@ from minivit import functional as F
 from minivit.backend import Array, to_numpy, xp_of
 from minivit.backend.precision import precision
 from minivit.data import Dataset, Scenes
-from minivit.data.scenes_layout import COLOURS, KINDS, PLACES
-from minivit.data.scenes_words import CAPTION, END, WORDS, encode
+from minivit.data.scenes_words import CAPTION, END, WORDS, about_one
 from minivit.errors import ConfigError
 from minivit.models import ViT, ViTConfig
 from minivit.nn import MLP, CausalAttention, Embedding, EncoderBlock, LayerNorm, Linear, Module
@@ -82,11 +80,10 @@ class CLIPConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
-        for name in ("width", "depth", "heads", "mlp_width", "vocabulary", "context", "shared"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} of the text tower is {getattr(self, name)}, expected at least 1")
+        counts = ("width", "depth", "mlp_width", "vocabulary", "context", "shared")
         for name, fits, expected in (
-            ("heads", self.width % self.heads == 0, f"a divisor of width {self.width}"),
+            *((name, getattr(self, name) >= 1, "at least 1") for name in counts),
+            ("heads", self.heads >= 1 and self.width % self.heads == 0, f"a divisor of width {self.width}"),
             ("end", self.end is None or 0 <= self.end < self.vocabulary, f"0 to {self.vocabulary - 1}, or None"),
             ("scale", 0 < self.scale <= LARGEST_SCALE, f"a number above 0, at most {LARGEST_SCALE}"),
             ("gelu", self.gelu in ("quick", "erf", "tanh"), "quick, erf or tanh"),
@@ -261,21 +258,23 @@ def by_width(rng: init.Rng, fan_in: int, fan_out: int) -> np.ndarray:
     return init.normal(rng, (fan_in, fan_out), fan_in**-0.5)
 
 
+def share_found(objective: CLIP, pairs: Batch, known: np.ndarray) -> float:
+    """The share of images whose own caption is the nearest of the known ones (K, T)."""
+    images, on_device = pairs["images"], xp_of(objective.log_scale.data).asarray
+    with objective.evaluating(), no_grad():
+        texts = objective.text(on_device(known)).T
+        near = [(objective.image(images[i : i + 250]) @ texts).data.argmax(axis=1) for i in range(0, len(images), 250)]
+    return float((known[np.concatenate([to_numpy(x) for x in near])] == pairs["caption"]).all(axis=1).mean())
+
+
 def zero_shot(objective: CLIP, data: Scenes, recipe: Any) -> list[str]:
     """How many images find their sentence among those of the data set, and among the 80 about one drawn shape."""
-    every = [f"a {colour} {kind} in the {place}" for colour, kind, place in itertools.product(COLOURS, KINDS, PLACES)]
-    rows = data.columns(range(len(data)), objective.columns)
-    captions, images = rows["caption"], objective.prepare(rows, recipe.augment.evaluation(), None)["images"]
-    with objective.evaluating(), no_grad():
-        found = np.concatenate(
-            [to_numpy(objective.image(images[i : i + 250]).data) for i in range(0, len(images), 250)]
-        )
-        lines = []
-        for known in (np.unique(captions, axis=0), np.array([encode(text, CAPTION) for text in every])):
-            nearest = known[(found @ to_numpy(objective.text(known).data).T).argmax(axis=1)]
-            share, words = (nearest == captions).all(axis=1).mean(), f"{len(data):,} images find their sentence among"
-            lines.append(f"zero-shot: {share:.1%} of {words} {len(known)} (by chance {1 / len(known):.1%})")
-    return lines
+    pairs = objective.prepare(data.columns(range(len(data)), objective.columns), recipe.augment.evaluation(), None)
+    return [
+        f"zero-shot: {share_found(objective, pairs, known):.1%} of {len(data):,} images find their sentence among "
+        f"{len(known)} (by chance {1 / len(known):.1%})"
+        for known in (np.unique(pairs["caption"], axis=0), about_one())
+    ]
 
 
 HOW = {"zero-shot": zero_shot}

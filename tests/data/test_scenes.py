@@ -8,7 +8,7 @@ from scene_witness import KINDS, witnessed
 
 from minivit import data
 from minivit.data.scenes import LABELS, Scenes, load_captions, load_scenes
-from minivit.data.scenes_words import WORDS, decode
+from minivit.data.scenes_words import WORDS, about_one, decode
 from minivit.errors import ConfigError
 
 COUNT = 300
@@ -176,3 +176,4 @@ def test_captions_of_training_and_test_have_no_sentence_in_common():
     assert [len(some) for some in sentences.values()] == [64, 16]
     assert not sentences["train"] & sentences["test"]
     assert all(len(sentence.split()) == 7 for sentence in sentences["train"])  # one shape and its place
+    assert sorted(map(decode, about_one())) == sorted(sentences["train"] | sentences["test"])
