@@ -10,10 +10,12 @@ from minivit.data import Dataset
 from minivit.errors import ConfigError, DataError, meant, shown
 from minivit.files import expanded
 from minivit.files.fields import from_text, hints
+from minivit.models import ResNet, ViT
 from minivit.models.families import config_class, mapping, named_fields
 from minivit.models.whereabouts import weights_file
 from minivit.runs import folder as run_folder
 from minivit.runs import presets, recipes, transfer
+from minivit.runs.answers import load_pretrained
 from minivit.runs.recipes import OF_CLASSIFICATION, Recipe
 from minivit.runs.transfer import Source
 
@@ -29,10 +31,12 @@ OpenData = Callable[[str, str | None, str, str, float | None, int], Dataset]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A run before it is made.   source: of its starting weights; name: of its preset, or of its config's folder."""
+    """A run before it is made.   source: of its starting weights; teacher: whom its objective learns from; name: of its
+    preset, or of its config's folder."""
 
     recipe: Recipe
     source: Source | None
+    teacher: ViT | ResNet | None
     train: Dataset
     test: Dataset
     name: str
@@ -62,8 +66,11 @@ def plan(
         how = choices.get("resize_positions"), bool(choices.get("keep_head"))
         source = transfer.open_source(choices["init_from"], choices["model"], *how)
         choices = _inherited(source, choices)
-    if (objective := choices.get("objective")) and objective.get("teacher"):
-        choices["objective"] = {**objective, "teacher": str(find_weights(objective["teacher"]))}
+    teacher, objective = None, choices.get("objective") or {}
+    if objective.get("teacher"):
+        path = str(find_weights(objective["teacher"]))
+        teacher = load_pretrained(path)
+        choices |= {"objective": {**objective, "teacher": path}, "teacher": mapping(teacher.config)}
 
     # 3. The data, whose images decide how long fine-tuning takes.
     if "data" not in choices:
@@ -82,7 +89,7 @@ def plan(
     # 4. The Recipe.
     recipe = recipes.complete(choices, train)
     check_columns(recipe, train)
-    return Plan(recipe, source, train, test, name)
+    return Plan(recipe, source, teacher, train, test, name)
 
 
 def splits(open_split: Callable[[str], Dataset], limit: int | None) -> tuple[Dataset, Dataset]:
@@ -102,6 +109,7 @@ def merged(given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The choices of preset or config file with the given options over them, and a name for the run."""
     given = dict(given)
     base, name = _base(given, given.pop("config", None), given.pop("preset", None))
+    base.pop("teacher", None)  # the shape of another's
     if "init_from" in given:  # with the weights comes how they were made, and of a run the data
         taken = {"model", "mean", "std", "resize", *transfer.DATA}
         base = {key: value for key, value in base.items() if key not in taken}

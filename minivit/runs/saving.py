@@ -170,7 +170,7 @@ class SavedRun:
             for name, part in self.parts.items():
                 part.load_state_dict(states[name])
             self.step, self.tally, self.metrics = meta["step"], Tally(meta["sums"]), meta["metrics"]
-        elif self.recipe.init_from:
+        elif self.recipe.needs_files:
             raise CheckpointError(f"{folder} was stopped before its weights were saved: start anew with --config")
         self._version = version
         run_folder.write_metrics(folder, self.metrics)
