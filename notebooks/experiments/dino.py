@@ -18,7 +18,7 @@ from minivit.backend import Array
 from minivit.backend.workers import Workers
 from minivit.data import Dataset, Loader, load
 from minivit.lineage.dino import DINO
-from minivit.optim import AdamW, warmup_cosine
+from minivit.runs.building import make_optimizer
 from minivit.runs.evaluation import neighbours
 from minivit.runs.recipes import Recipe, complete
 from minivit.tensor import Tensor
@@ -64,7 +64,9 @@ def recipe_of(variant: str, seed: int, train: Dataset) -> Recipe:
 
 def objective_of(recipe: Recipe, train: Dataset) -> DINO:
     """Teacher and student before the first step."""
-    objective = lineage.build(recipe, lineage.Given(recipe.model, train.classes, recipe.steps, recipe.seed))
+    objective = lineage.build(
+        recipe, lineage.Given(recipe.model, train.classes, recipe.total_steps(len(train)), recipe.seed)
+    )
     assert isinstance(objective, DINO)
     return objective
 
@@ -73,9 +75,8 @@ def measure(variant: str, seed: int, train: Dataset, test: Dataset, steps: int |
     """Train, and return the entropy of the teacher's answers and their divergence from the student's, every so many
     steps, and in the end what the nearest neighbours make of both."""
     recipe = recipe_of(variant, seed, train)
-    objective, total = objective_of(recipe, train), recipe.steps
-    lr = warmup_cosine(recipe.lr, total, round(recipe.warmup * total))
-    optimizer = AdamW(objective.named_parameters(), lr, weight_decay=recipe.weight_decay)
+    objective, total = objective_of(recipe, train), recipe.total_steps(len(train))
+    optimizer = make_optimizer(recipe, objective, total)
     entropies, divergences = [], []
     batches = Loader(train, recipe.batch_size, recipe.augment, objective, total_steps=steps or total, seed=seed)
     with Workers(1) as workers, batches:
@@ -109,7 +110,12 @@ def header() -> dict[str, Any]:
     return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.dino",
         "data": f"CIFAR-10 (JPEG copy), {IMAGES:,} training images, {ASKED:,} test images",
-        "config": {**CHOICES, "variants": VARIANTS, "every": EVERY, "most_entropy": math.log(CHOICES["objective"]["outputs"])},
+        "config": {
+            **CHOICES,
+            "variants": VARIANTS,
+            "every": EVERY,
+            "most_entropy": math.log(CHOICES["objective"]["outputs"]),
+        },
     }
 
 
