@@ -124,7 +124,7 @@ def main() -> None:
     whole, test = load("cifar10"), load("cifar10", split="test").limit(ASKED)
     for seed in range(SEEDS):  # outermost, so that the variants have as many runs each, whenever this is stopped
         train = whole.limit(IMAGES, seed)
-        for name, run in (("controls", controls), *((name, measure) for name in VARIANTS)):
+        for name in ("controls", *VARIANTS):
             runs = results["results"].setdefault(name, [])
             if len(runs) <= seed:
                 runs.append(controls(seed, train, test) if name == "controls" else measure(name, seed, train, test))

@@ -268,7 +268,9 @@ print(f"data:   {shipped['data']}")
 print(f"config: {len(runs['full'])} seeds, {shipped['config']}")
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-for (name, of_seeds), style in zip(((n, r) for n, r in runs.items() if n != "controls"), ("-", "--", ":", "-."), strict=True):
+for (name, of_seeds), style in zip(
+    ((n, r) for n, r in runs.items() if n != "controls"), ("-", "--", ":", "-."), strict=True
+):
     for axis, kind in zip(axes, ("entropy", "divergence"), strict=True):
         curves = np.array([run[kind] for run in of_seeds])
         steps = shipped["config"]["every"] * (0.5 + np.arange(curves.shape[1]))
@@ -285,7 +287,9 @@ plt.show()
 print(f"at the end, log K = {most:.2f}:         entropy     divergence")
 for name, of_seeds in runs.items():
     if name != "controls":
-        entropy, divergence = (record.mean_and_error([run[kind][-1] for run in of_seeds]) for kind in ("entropy", "divergence"))
+        entropy, divergence = (
+            record.mean_and_error([run[kind][-1] for run in of_seeds]) for kind in ("entropy", "divergence")
+        )
         print(f"  {name:<22} {entropy[0]:9.3f} ± {entropy[1]:.3f} {divergence[0]:9.3f} ± {divergence[1]:.3f}")
 
 # %% [markdown]
@@ -307,7 +311,12 @@ accuracy["full, student"] = [run["student"] for run in runs["full"]]
 
 figure, axis = plt.subplots(figsize=(9, 3.2), layout="constrained")
 found = {name: record.mean_and_error(values) for name, values in accuracy.items()}
-axis.bar(range(len(found)), [100 * mean for mean, _ in found.values()], yerr=[100 * error for _, error in found.values()], capsize=4)
+axis.bar(
+    range(len(found)),
+    [100 * mean for mean, _ in found.values()],
+    yerr=[100 * error for _, error in found.values()],
+    capsize=4,
+)
 axis.set_xticks(range(len(found)), labels=[name.replace(" ", "\n", 1) for name in found])
 axis.set(ylabel="accuracy of 20 neighbours in %", ylim=(0, 60))
 axis.axhline(10, color="gray", linewidth=0.8)
