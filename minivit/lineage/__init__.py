@@ -43,8 +43,30 @@ class System:
     notebook: str = ""
 
 
-SYSTEMS: dict[str, System] = {}  # filled by each system that has landed
-OBJECTIVES: dict[str, str] = {}  # name -> "module:class", of what a run can minimise beside classification
+SYSTEMS: dict[str, System] = {
+    "clip": System(
+        2021,
+        "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, arXiv 2103.00020",
+        "images and sentences in one space, so that a sentence is a classifier",
+    ),
+    "dino": System(
+        2021,
+        "Caron et al., Emerging Properties in Self-Supervised Vision Transformers, arXiv 2104.14294",
+        "say of each crop of an image what a slower copy of oneself says of another",
+        "23_dino",
+    ),
+    "mae": System(
+        2021,
+        "He et al., Masked Autoencoders Are Scalable Vision Learners, arXiv 2111.06377",
+        "predict the pixels of three patches of four from the fourth",
+        "22_masked_autoencoders",
+    ),
+}
+OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
+    "clip": "clip:CLIP",
+    "dino": "dino:DINO",
+    "mae": "mae:MAE",
+}
 
 
 def module_of(name: str) -> ModuleType:

@@ -18,21 +18,23 @@ from minivit.update.host import HostStep
 from minivit.update.objective import Objective
 
 
-def make_optimizer(recipe: Recipe, model: Module, total_steps: int) -> AdamW | SGD:
-    """The optimiser and learning-rate schedule of a recipe."""
+def make_optimizer(recipe: Recipe, objective: Objective, total_steps: int) -> AdamW | SGD:
+    """The optimiser and the schedules of a recipe, with what the objective asks of it."""
     warmup = round(recipe.warmup * total_steps)
     lr: float | Schedule = recipe.lr
     if recipe.schedule == "cosine":
         lr = warmup_cosine(recipe.lr, total_steps, warmup)
     elif recipe.schedule == "linear":
         lr = warmup_linear(recipe.lr, total_steps, warmup, final_lr=0.0)
-    parameters, rates = model.named_parameters(), layerwise(recipe, model)
+    parameters, options = objective.named_parameters(), dict(objective.optimizer_options(total_steps))
+    if layers := layerwise(recipe, objective):
+        options["rates"] = {**layers, **options.get("rates", {})}
     weight_decay: float | Schedule = recipe.weight_decay
     if recipe.final_weight_decay is not None:
         weight_decay = cosine(recipe.weight_decay, recipe.final_weight_decay, total_steps)
     if recipe.optimizer == "sgd":
-        return SGD(parameters, lr, recipe.momentum, weight_decay, rates=rates)
-    return AdamW(parameters, lr, (0.9, recipe.beta2), weight_decay=weight_decay, rates=rates)
+        return SGD(parameters, lr, recipe.momentum, weight_decay, **options)
+    return AdamW(parameters, lr, (0.9, recipe.beta2), weight_decay=weight_decay, **options)
 
 
 def layerwise(recipe: Recipe, model: Module) -> dict[str, float] | None:

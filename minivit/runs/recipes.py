@@ -39,7 +39,7 @@ class Recipe:
     data: str = option(
         "digits",
         DATA,
-        "digits, shapes, scenes, clips, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and "
+        "digits, shapes, scenes, captions, clips, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and "
         "PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg",
         "NAME",
     )

@@ -73,7 +73,10 @@ PARITY = "none"
 
 @pytest.fixture
 def painting(monkeypatch):
-    """The system is known by the name "paint"."""
+    """The system is known by the name "paint", and no other is."""
+    for known in (lineage.OBJECTIVES, lineage.SYSTEMS):
+        for name in list(known):
+            monkeypatch.delitem(known, name)
     monkeypatch.setitem(lineage.OBJECTIVES, "paint", "paint:Paint")
     monkeypatch.setitem(lineage.SYSTEMS, "paint", lineage.System(2026, "a test", "paints"))
     monkeypatch.setitem(sys.modules, "minivit.lineage.paint", sys.modules[__name__])
