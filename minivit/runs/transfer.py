@@ -102,9 +102,10 @@ def _check_kept_head(source: Source, model: Mapping[str, Any]) -> None:
 def _open_run(run: Path, changes: Mapping[str, Any], method: str | None) -> Source:
     """The model of a run, its tables of positions resized by `method` if `changes` change the grid."""
     trained, recipe, classes = run_folder.load_trained(run)
-    if type(trained) is not ViT:  # an image tower of CLIP is one, with other layers
-        kind = "another network than a ViT" if isinstance(trained, ViT) else "a ResNet"
-        raise CheckpointError(f"{run} is the run of {kind}: a Vision Transformer cannot start from it")
+    if type(trained) is not ViT:  # such as a tower of CLIP, which has layers more
+        kind = type(trained).__name__
+        article = "an" if kind[0] in "AEIOU" else "a"
+        raise CheckpointError(f"{run} is the run of {article} {kind}: a Vision Transformer cannot start from it")
     old = trained.config
     model = ViT(dataclasses.replace(old, **changes), seed=None, dtype=recipe.dtype)
     state, resized = trained.state_dict(), []
