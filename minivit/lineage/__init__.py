@@ -29,8 +29,17 @@ class System:
     notebook: str = ""
 
 
-SYSTEMS: dict[str, System] = {}  # filled by each system that has landed
-OBJECTIVES: dict[str, str] = {}  # name -> "module:class", of what a run can minimise beside classification
+SYSTEMS: dict[str, System] = {
+    "deit": System(
+        2020,
+        "Touvron et al., Training data-efficient image transformers & distillation through attention, arXiv 2012.12877",
+        "a second token whose head learns what a teacher says of the image",
+        "24_deit",
+    ),
+}
+OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
+    "deit": "deit:DeiT",
+}
 
 
 def module_of(name: str) -> ModuleType:
