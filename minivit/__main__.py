@@ -1,6 +1,5 @@
 """The front door: `minivit COMMAND`, or `python -m minivit COMMAND`."""
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import minivit
 from minivit import terminal
-from minivit.errors import shown
+from minivit.errors import meant, shown
 
 # name: the module and function that it runs, and what it is for
 COMMANDS = {
@@ -17,6 +16,7 @@ COMMANDS = {
     "predict": ("predict:main", "the likeliest classes of images"),
     "visualize": ("visualize.__main__:main", "pictures of what a model has learned"),
     "models": ("listing:models", "models by name, their parameters and operations"),
+    "lineage": ("lineage.__main__:main", "the family of the ViT: its systems, held to recorded outputs"),
     "datasets": ("listing:datasets", "data sets by name, and which are on this machine"),
     "doctor": ("doctor:main", "what this machine has and what is missing"),
     "bench": ("bench.__main__:main", "speed and memory, beside other libraries"),
@@ -71,9 +71,8 @@ def complaint(first: str, rest: Sequence[str], door: str) -> str:
     if first.startswith("-"):
         command = next((word for word in rest if word in COMMANDS), "COMMAND")
         return f"options come after the command: {door} {command} {shown(first)} ..."
-    nearest = difflib.get_close_matches(first.lower().removesuffix(".py"), COMMANDS, 1, cutoff=0.4)
-    hint = f'did you mean "{nearest[0]}"?' if nearest else f"choose from {', '.join(COMMANDS)}"
-    return f'there is no command "{shown(first)}"; {hint} ({door} --help lists the commands)'
+    hint = meant(first.lower().removesuffix(".py"), COMMANDS, 0.4) or f"; choose from {', '.join(COMMANDS)}"
+    return f'there is no command "{shown(first)}"{hint} ({door} --help lists the commands)'
 
 
 if __name__ == "__main__":

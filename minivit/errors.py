@@ -34,9 +34,10 @@ def reasons(error: BaseException | None) -> str:
     return "; then ".join(found)
 
 
-def meant(name: str, known: Iterable[str]) -> str:
-    """A guess at what somebody who wrote `name` had in mind, '; did you mean "NAME"?', or nothing."""
-    near = difflib.get_close_matches(name, list(known), 1)
+def meant(name: str, known: Iterable[str], alike: float = 0.6) -> str:
+    """A guess at what somebody who wrote `name` had in mind, '; did you mean "NAME"?', or nothing.   alike: how much of
+    it the two names have to share."""
+    near = difflib.get_close_matches(name, list(known), 1, alike)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 

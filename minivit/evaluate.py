@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from minivit import cli
+from minivit import cli, lineage
 from minivit.backend.workers import Workers
+from minivit.cli.training import in_figures
 from minivit.data import Dataset
 from minivit.data.folder import BAD_IMAGES, is_divided
 from minivit.data.imagenet import in_words
-from minivit.errors import DataError, shown
+from minivit.errors import ConfigError, DataError, meant, shown
 from minivit.runs import folder as run_folder
 from minivit.runs.building import check_fits
-from minivit.runs.evaluation import evaluate
+from minivit.runs.evaluation import evaluate, neighbours
 from minivit.runs.numerics import worker_count
+from minivit.runs.plan import check_columns
 from minivit.runs.published import load_labelled_folder
 from minivit.runs.recipes import Recipe
 
@@ -38,8 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--batch-size", type=cli.positive, default=256, metavar="N")
     p.add_argument("--workers", type=cli.positive, metavar="N", help="threads (default: as suits cores and batch)")
     p.add_argument("--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)")
+    p.add_argument("--how", metavar="NAME", help="of a run of another objective: something that its own file measures")
     args = p.parse_args(argv)
 
+    args.run = cli.find_weights(args.run)
+    run = run_folder.run_of(args.run)
+    if run and run_folder.read_recipe(run).objective:
+        return of_objective(args, run)
+    if args.how:
+        raise ConfigError(f"--how is for runs of other objectives, and {args.run} classifies")
     model, recipe, classes = cli.load_model(args)
     backend = cli.resolve_backend(args.backend)
     data, name = load_test_data(args, recipe, classes)
@@ -58,6 +67,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"{name} {data.split or args.split}: {result['images']} images, accuracy {result['accuracy']:.2%}, "
         f"loss {result['loss']:.4f}, {rate:.0f} images/s"
+    )
+    return 0
+
+
+def of_objective(args: argparse.Namespace, run: Path) -> int:
+    """Print what the objective of a run measures, or what its file finds by `--how`."""
+    objective, recipe, _ = run_folder.load_objective(run / run_folder.BEST if args.best else args.run)
+    args.run = run
+    name = (recipe.objective or {})["name"]
+    if args.per_class:
+        raise ConfigError(f"--per-class is for classifiers, and the objective of {run} is {name}")
+    ways = lineage.ways(name)
+    if args.how and args.how not in ways:
+        known = f"it has {', '.join(ways)}" if ways else "it has none"
+        raise ConfigError(f'{name} has no --how "{shown(args.how)}"{meant(args.how, ways)}; {known}')
+    backend = cli.resolve_backend(args.backend)
+    data, place = load_test_data(args, recipe, None)
+    check_columns(recipe, data)
+    check_fits(recipe, data)
+    recipe = dataclasses.replace(recipe, backend=backend, workers=args.workers)
+    objective.to(backend)
+    if args.how:
+        print("\n".join(ways[args.how](objective, data, recipe)))
+        return 0
+    begin = time.perf_counter()
+    with Workers(worker_count(recipe, args.batch_size, objective.tokens)) as workers:
+        found = evaluate(objective, data, recipe, workers, args.batch_size)
+        rate = found["images"] / (time.perf_counter() - begin)
+        if "accuracy" not in found and objective.has_features and len(data.classes) > 1:
+            neighbouring = cli.load_data_of_run(recipe, "train", run, args.data, args.data_root)
+            neighbouring = neighbouring.limit(recipe.limit) if recipe.limit else neighbouring
+            found["knn"] = neighbours(objective, neighbouring, data, recipe, workers)
+    cli.report_skipped(data)
+    figures = [f"{key} {in_figures(key, value)}" for key, value in found.items() if key != "images"]
+    batches = f" (in batches of {args.batch_size})" if objective.compares else ""
+    print(
+        f"{place} {data.split or args.split}: {found['images']} images, {', '.join(figures)}{batches}, "
+        f"{rate:.0f} images/s"
     )
     return 0
 

@@ -4,10 +4,12 @@ By room, then by name; what a docstring says of a parameter goes first. The opti
 choices of a run.
 """
 
+import dataclasses
 import functools
 import re
 
-from command_help import explained, parser_of
+from minivit.cli.train_options import OF_THE_MODEL
+from minivit.runs.recipes import Recipe
 
 WORDS: dict[str, dict[str, str]] = {
     "minivit": {
@@ -61,12 +63,11 @@ WORDS: dict[str, dict[str, str]] = {
     "minivit.runs.trainer": {"folder": "of the run; None writes nothing"},
     "minivit.runs.recipes": {"choices": "fields of a Recipe by name"},
 }
-CHOICES = ("minivit.runs.recipes.Recipe", "minivit.models.config.ViTConfig")  # their fields are options of train
 
 
 def words(parameter: str, owner: str) -> str:
     """What a parameter of `owner`, a full name, means in general; "" if that is not known."""
-    if owner in CHOICES and (text := option_words().get(parameter)):
+    if text := option_words(owner).get(parameter):
         return text
     rooms = [room for room in WORDS if f"{owner}.".startswith(f"{room}.")]
     return next(
@@ -75,8 +76,10 @@ def words(parameter: str, owner: str) -> str:
 
 
 @functools.cache
-def option_words() -> dict[str, str]:
-    """The help of each option of minivit.train, without the default, which the table has."""
-    parser = parser_of("minivit.train")
-    found = {action.dest: explained(action, parser) for action in parser._actions}
+def option_words(owner: str) -> dict[str, str]:
+    """The help of each choice of a run, without the default, which the table has; of other classes none."""
+    if owner == "minivit.runs.recipes.Recipe":
+        found = {field.name: field.metadata.get("help", "") for field in dataclasses.fields(Recipe)}
+    else:
+        found = {name: text for name, (*_, text) in OF_THE_MODEL.items() if owner == "minivit.models.config.ViTConfig"}
     return {name: re.sub(r" \(default[^()]*\)$", "", text) for name, text in found.items()}

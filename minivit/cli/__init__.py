@@ -16,7 +16,6 @@ from minivit.cli.parser import (
 from minivit.cli.progress import download_bar, load_tqdm, progress_bar
 from minivit.cli.sources import (
     check_classes,
-    check_place,
     find_weights,
     load_data,
     load_data_of_run,
@@ -28,7 +27,7 @@ from minivit.cli.sources import (
 )
 
 __all__ = [
-    "OUT_OF_MEMORY", "Parser", "add_file_options", "called", "check_classes", "check_place", "download_bar",
+    "OUT_OF_MEMORY", "Parser", "add_file_options", "called", "check_classes", "download_bar",
     "entered_by", "field", "find_weights", "load_data", "load_data_of_run", "load_model", "load_tqdm", "numbers",
     "part", "path", "positive", "progress_bar", "report_left_out", "report_skipped", "resolve_backend", "run_command",
     "say_if_blank", "size",

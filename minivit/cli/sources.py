@@ -8,12 +8,13 @@ from typing import Any
 
 from minivit import terminal
 from minivit.backend import get_namespace
+from minivit.cli.parser import called
 from minivit.cli.progress import download_bar
 from minivit.data import Dataset, load
 from minivit.data.dataset import in_words
 from minivit.data.folder import is_divided
 from minivit.data.imagenet import some
-from minivit.errors import BackendError, ConfigError, DataError
+from minivit.errors import BackendError, ConfigError, DataError, quoted
 from minivit.models import ResNet, ViT
 from minivit.models.whereabouts import weights_file
 from minivit.runs import folder as run_folder
@@ -47,24 +48,12 @@ def report_left_out(dataset: Dataset) -> None:
         terminal.say(f"{dataset.name}: left out {in_words(dataset.left_out)}")
 
 
-def check_place(data: str, run: Path) -> None:
-    """Raise DataError if the data set of a run is a folder that is no longer there."""
-    name = run_folder.located(data)
-    kind, _, path = name.partition(":")
-    if kind == "folder" and not Path(path).is_dir():
-        relative = "" if name == data else f" ({data}, seen from the working folder)"
-        raise DataError(
-            f"{path}{relative}: there is no such folder, and {run} was trained on it; if the data has moved, say where "
-            "it is now: --data folder:PATH"
-        )
-
-
 def load_data_of_run(
     recipe: Recipe, split: str, run: Path, data: str | None = None, root: str | None = None
 ) -> Dataset:
     """The data set of a run, or another in its place: `data`, in the data folder `root`. Raises DataError."""
     if data is None:
-        check_place(recipe.data, run)
+        run_folder.check_place(recipe.data, run)
     name = run_folder.located(data or recipe.data)
     kind, _, path = name.partition(":")
     own = kind != "folder" or is_divided(Path(path))  # whether the data itself says what is for testing
@@ -107,6 +96,8 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
         best = getattr(args, "best", False)
         trained = run_folder.load_trained((run or args.run) / run_folder.BEST if best else args.run)
         args.run = run or args.run
+        if not (headless or trained[1].model.num_classes):
+            raise ConfigError(without_classes(args.run, trained[1]))
         say_if_blank(trained[0], headless)
         return trained
     if getattr(args, "best", False):
@@ -118,6 +109,15 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
     print(summary)
     say_if_blank(model, headless)
     return model, recipe, classes
+
+
+def without_classes(run: Path, recipe: Recipe) -> str:
+    """What to do with a run that has nothing to say of classes."""
+    kind = recipe.objective["name"] if recipe.objective else "classification"
+    return (
+        f"{run} has no classes: its objective is {kind}; to get a classifier from it: {called('train')} --init-from "
+        f"{quoted(run)}"
+    )
 
 
 def say_if_blank(model: ViT | ResNet, headless: bool) -> None:

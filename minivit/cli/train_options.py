@@ -1,11 +1,15 @@
-"""The options of `python -m minivit.train`."""
+"""The options of `python -m minivit.train`: those of Recipe's fields, of the model's, and what a run begins with."""
 
 import argparse
+import dataclasses
+import typing
+from typing import Any
 
 from minivit.cli.parser import Parser, numbers, part, size
+from minivit.files.fields import hints
 from minivit.models import HYBRIDS, VARIANTS
-from minivit.models.posemb import METHODS
-from minivit.runs import presets
+from minivit.runs import presets, recipes
+from minivit.runs.recipes import Recipe
 
 EXAMPLES = """examples:
   python -m minivit.train                                     digits, under a minute
@@ -15,12 +19,30 @@ EXAMPLES = """examples:
   python -m minivit.train --config runs/digits/config.json --seed 1
   python -m minivit.train --resume runs/digits
 """
+MODEL = "model (default: the preset's)"
+# Fields of ViTConfig that are options: how they are read, what stands for the value, what they are.
+OF_THE_MODEL: dict[str, tuple[Any, str, str]] = {
+    "image_size": (size, "N", "pixels, or HEIGHTxWIDTH (default: the data's; of a folder 224)"),
+    "patch_size": (size, "N", "pixels, or HEIGHTxWIDTH"),
+    "width": (int, "N", "of the tokens, D"),
+    "depth": (int, "N", "number of layers, L"),
+    "heads": (int, "N", "attention heads, H"),
+    "mlp_width": (int, "N", "hidden width of the MLP"),
+    "representation_size": (int, "N", "width of a tanh layer before the head"),
+    "classifier": (None, "NAME", "token ([class] token) or gap (global average pooling)"),
+    "position": (None, "NAME", "position embedding: learned, learned2d, sincos2d or none"),
+    "gelu": (None, "NAME", "tanh or erf"),
+    "dropout": (float, "RATE", "dropout rate while training"),
+    "attention_dropout": (float, "RATE", "attention dropout rate while training"),
+    "drop_path": (float, "RATE", "drop path rate while training"),
+}
 
 
 def parser(description: str) -> Parser:
     """The parser; only the options that are given end up in its namespace."""
     p = Parser("train", "[options]", description=description, epilog=EXAMPLES, argument_default=argparse.SUPPRESS)
-    add = p.add_argument_group("run").add_argument
+    run = p.add_argument_group(recipes.RUN)
+    add = run.add_argument
     add("--preset", metavar="NAME", help=f"start from a named recipe: {', '.join(presets.PRESETS)}")
     add("--config", metavar="FILE", help="start from the config.json of an earlier run")
     add(
@@ -30,117 +52,57 @@ def parser(description: str) -> Parser:
         "or --steps that it shall train longer",
     )
     add("--out", metavar="DIR", help="run folder to create (default: runs/PRESET, numbered if that exists)")
-    add("--seed", type=int, metavar="N", help="of initial weights, shuffling, augmentation and dropout (default: 0)")
-    add("--backend", metavar="NAME", help="numpy, cupy (GPU), or auto: cupy if it works (default: numpy)")
-    add("--precision", metavar="NAME", help="float32, float64, bf16 (mixed), or tf32 (GPU) (default: float32)")
-    add("--kernels", metavar="NAME", help="fused, or reference: the readable ops only, slower (default: fused)")
-    add("--graph", action=argparse.BooleanOptionalAction, help="on a GPU: record the step as a CUDA graph (default)")
-    add("--workers", type=int, metavar="N", help="threads that share a batch (default: as suits cores and batch)")
-
-    add = p.add_argument_group("fine-tuning").add_argument
-    add(
-        "--init-from",
-        metavar="FILE",
-        help="start from published weights (a file, or a name such as Ti/16), or a run folder",
-    )
-    add("--resize-positions", metavar="HOW", help=f"{', '.join(METHODS)}, or fresh: drawn anew (default: the source's)")
-    add(
-        "--keep-head",
-        action=argparse.BooleanOptionalAction,
-        help="the data has classes of the source (default: new head)",
-    )
-    add("--freeze", type=part, metavar="PART", help="backbone: only the head learns; or N: not the first N blocks")
-
-    add = p.add_argument_group("data").add_argument
-    add(
-        "--data",
-        metavar="NAME",
-        help="digits, shapes, scenes, clips, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and "
-        "PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg",
-    )
-    add(
-        "--data-root",
-        metavar="DIR",
-        help="where data sets lie (default: $MINIVIT_DATA, or minivit in the cache folder)",
-    )
-    add("--val-share", type=float, metavar="S", help="hold out a share of each class of a folder without PATH/val")
-    add("--limit", type=int, metavar="N", help="train on N images only, as even over the classes as can be")
-    add("--bad-images", metavar="HOW", help="unreadable images in folders: refuse (stop) or skip (default: refuse)")
-
-    add = p.add_argument_group("model (default: the preset's)").add_argument
+    add_fields(run)
+    for title in (recipes.TUNING, recipes.DATA):
+        add_fields(p.add_argument_group(title))
+    add = p.add_argument_group(MODEL).add_argument
     add(
         "--model",
         metavar="NAME",
         help=f"variant and patch size, such as Ti/4 or B/16 ({', '.join(VARIANTS)}); a hybrid ({', '.join(HYBRIDS)}); "
         "or a ResNet and its width, such as R50x1",
     )
-    add(
-        "--image-size",
-        type=size,
-        metavar="N",
-        help="pixels, or HEIGHTxWIDTH (default: the data's; of a folder 224)",
-    )
-    add("--patch-size", type=size, metavar="N", help="pixels, or HEIGHTxWIDTH")
-    for name, text in (
-        ("width", "of the tokens, D"),
-        ("depth", "number of layers, L"),
-        ("heads", "attention heads, H"),
-        ("mlp-width", "hidden width of the MLP"),
-        ("representation-size", "width of a tanh layer before the head"),
-    ):
-        add(f"--{name}", type=int, metavar="N", help=text)
-    add("--classifier", metavar="NAME", help="token ([class] token) or gap (global average pooling)")
-    add("--position", metavar="NAME", help="position embedding: learned, learned2d, sincos2d or none")
-    add("--gelu", metavar="NAME", help="tanh or erf")
-    for name in ("dropout", "attention-dropout", "drop-path"):
-        add(f"--{name}", type=float, metavar="RATE", help=f"{name.replace('-', ' ')} rate while training")
-
-    add = p.add_argument_group("optimisation (default: the preset's)").add_argument
-    add("--epochs", type=float, metavar="N", help="passes over the training data")
-    add("--steps", type=int, metavar="N", help="number of updates, instead of epochs")
-    add("--batch-size", type=int, metavar="N", help="images per update")
-    add(
-        "--accumulate",
-        type=int,
-        metavar="N",
-        help="pieces of each worker's share of a batch: more save memory (default: 2,048 tokens each)",
-    )
-    add(
-        "--recompute",
-        action=argparse.BooleanOptionalAction,
-        help="compute each block's forward pass again in the backward pass instead of keeping it: less memory, slower",
-    )
-    add("--optimizer", metavar="NAME", help="adamw or sgd")
-    add("--lr", type=float, metavar="RATE", help="highest learning rate")
-    add("--schedule", metavar="NAME", help="cosine, linear or constant, after the warm-up")
-    add("--warmup", type=float, metavar="SHARE", help="share of the steps over which the rate rises from 0")
-    add("--weight-decay", type=float, metavar="W", help="decoupled, on kernels only")
-    add("--momentum", type=float, metavar="M", help="of sgd")
-    add("--beta2", type=float, metavar="B", help="of adamw")
-    add("--clip-norm", type=float, metavar="NORM", help="largest global norm of the gradient (0: any)")
-    add("--ema", type=float, metavar="DECAY", help="evaluate an exponential moving average of the weights")
-    add("--loss", metavar="NAME", help="softmax or sigmoid cross-entropy")
-    add("--label-smoothing", type=float, metavar="S", help="share of the target spread over all classes")
-
-    add = p.add_argument_group("augmentation (default: the preset's)").add_argument
-    add("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the images")
-    add("--crop-padding", type=int, metavar="PIXELS", help="pad and crop at random")
-    add("--resized-crop", type=numbers, metavar="MIN,MAX", help="random resized crop of this share of the area")
-    add("--randaugment", type=numbers, metavar="N,M", help="N random operations of magnitude M (of 10)")
-    add("--resize", metavar="HOW", help="images of another size: squash them, or crop the edges off (default: squash)")
-    add("--erasing", type=float, metavar="P", help="probability of erasing a random box")
-    add("--mixup", type=float, metavar="ALPHA", help="blend pairs of images")
-    add("--cutmix", type=float, metavar="ALPHA", help="paste boxes between pairs of images")
-    add(
-        "--mean",
-        type=numbers,
-        metavar="M",
-        help="of pixels in 0..1, for normalisation: one number or one per channel",
-    )
-    add("--std", type=numbers, metavar="S", help="likewise")
-
-    add = p.add_argument_group("bookkeeping (in steps)").add_argument
-    add("--eval-every", type=int, metavar="N", help="evaluate on the test split (default: once an epoch)")
-    add("--checkpoint-every", type=int, metavar="N", help="save a checkpoint (default: at every evaluation)")
-    add("--patience", type=int, metavar="N", help="stop after N evaluations without a better one (default: never)")
+    for name, (read, value, text) in OF_THE_MODEL.items():
+        add(spelled(name), type=read, metavar=value, help=text)
+    add = p.add_argument_group("objective (default: classification)").add_argument
+    add("--objective", metavar="NAME", help="what is minimised: classification, or one that `minivit lineage` lists")
+    add("--set", type=setting, action="append", metavar="FIELD=VALUE", help="a field of the objective, masked=0.6")
+    add("--teacher", metavar="RUN", help="whom it learns from: a run folder, or published weights")
+    for title in (recipes.LEARNING, recipes.IMAGES, recipes.KEEPING):
+        add_fields(p.add_argument_group(title))
     return p
+
+
+def add_fields(group: argparse._ArgumentGroup) -> None:
+    """The options of the fields of Recipe that belong to a group, in their order."""
+    for field in dataclasses.fields(Recipe):
+        if field.metadata.get("group") != group.title:
+            continue
+        kind, text = hints(Recipe)[field.name], field.metadata["help"]
+        if kind is bool:
+            group.add_argument(spelled(field.name), action=argparse.BooleanOptionalAction, help=text)
+        else:
+            group.add_argument(spelled(field.name), type=reader(kind), metavar=field.metadata["value"], help=text)
+
+
+def reader(kind: Any) -> Any:
+    """What reads the text of an option of a type; None for text as it is."""
+    kinds = [option for option in typing.get_args(kind) or (kind,) if option is not type(None)]
+    if any(typing.get_origin(option) is tuple for option in kinds):
+        return numbers
+    if str in kinds:
+        return part if int in kinds else None
+    return kinds[0]
+
+
+def setting(text: str) -> tuple[str, str]:
+    """ "masked=0.6" as a field and its value, for argparse."""
+    name, equals, value = text.partition("=")
+    if not name or not equals or not value:
+        raise argparse.ArgumentTypeError(f'"{text}", expected FIELD=VALUE')
+    return name.replace("-", "_"), value
+
+
+def spelled(field: str) -> str:
+    """The option of a field."""
+    return f"--{field.replace('_', '-')}"

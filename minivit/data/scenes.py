@@ -10,11 +10,11 @@ from typing import Self
 
 import numpy as np
 
-from minivit.data.dataset import Dataset, Indices, as_indices
+from minivit.data.dataset import Dataset, Images, Indices, as_indices
 from minivit.data.scenes_layout import COLOURS, KINDS, MOST, Layout, lay_out, uniform
 from minivit.data.scenes_picture import boxes, by_kind, coverage, grain, paint, seen
 from minivit.data.scenes_words import CAPTION, NUMBER_OF, QUESTION, Thing, ask, caption, encode
-from minivit.errors import ConfigError, DataError
+from minivit.errors import ConfigError
 
 SPLITS = {"train": (0, 10_000), "test": (1, 2_000)}  # name: (what its seed is odd by, scenes unless told otherwise)
 SMALLEST, SMALLEST_NESTED = 16, 32  # pixels; in smaller pictures colours blur into each other
@@ -54,15 +54,19 @@ class Drawn(Dataset):
         super().__init__(np.concatenate([np.empty(0, np.int64), *pieces]), classes, name)
         self.image_size = self.size, self.size
 
-    def columns(self, indices: Indices, names: Iterable[str]) -> dict[str, np.ndarray]:
+    def columns(
+        self, indices: Indices, names: Iterable[str], min_size: tuple[int, int] | None = None
+    ) -> dict[str, Images]:
         """The columns with these names, of the items with these indices (B,): name -> (B, ...).
 
         Only what they need is drawn. Raises DataError for a name that is none of COLUMNS.
         """
+        return {**self.arrays(indices, names)}
+
+    def arrays(self, indices: Indices, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """`columns`, all of which are arrays."""
         names, indices = list(names), as_indices(indices, self.name)
-        for name in names:
-            if name not in self.COLUMNS:
-                raise DataError(f'{self.name}: there is no column "{name}"; choose from {", ".join(self.COLUMNS)}')
+        self.check_columns(names)
         items = self.items[indices] if len(indices) else np.zeros(1, np.int64)  # then one, for its shapes and dtypes
         pieces = [self.draw(items[start : start + CHUNK], set(names)) for start in range(0, len(items), CHUNK)]
         return {
@@ -77,7 +81,7 @@ class Drawn(Dataset):
         raise NotImplementedError
 
     def fetch(self, indices: Indices, min_size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        columns = self.columns(indices, ("images", "labels"))
+        columns = self.arrays(indices, ("images", "labels"))
         return columns["images"], columns["labels"]
 
     def subset(self, indices: Indices) -> Self:

@@ -1,5 +1,6 @@
 """Fields of records, such as a model's shape: values as their annotations say, wherever they come from."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minivit.errors import ConfigError, meant, shown
+from minivit.files.paths import parse_json
 
 
 def settle(record: Any) -> None:
@@ -33,8 +35,22 @@ def from_json(record_class: type, given: Mapping[str, Any], source: str) -> dict
         raise ConfigError(f'{source}: unknown field "{unknown[0]}"{meant(unknown[0], kinds)}')
     for name, value in given.items():
         if not is_a(value, kinds[name]):
-            raise ConfigError(f"{source}: {name} is {json.dumps(value)}, expected {in_words(kinds[name])}")
+            raise ConfigError(
+                f"{source}: {name} is {json.dumps(value, default=repr)}, expected {in_words(kinds[name])}"
+            )
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
+def from_text(text: str, kind: Any) -> Any:
+    """The value of an annotated type that an option writes: 0.5, true, none, 1,2 or a name. Raises ConfigError."""
+    read: list[Any] = []
+    for written in (text.lower(), f"[{text.lower()}]"):
+        with contextlib.suppress(ValueError):
+            read.append(parse_json(("null" if written == "none" else written).encode()))
+    for value in (*read, text):
+        if is_a(value, kind):
+            return tuple(value) if isinstance(value, list) else value
+    raise ConfigError(f'"{shown(text)}", expected {in_words(kind)}')
 
 
 @functools.cache
@@ -70,7 +86,7 @@ def is_a(value: Any, kind: Any) -> bool:
         return len(value) == len(kinds) and all(map(is_a, value, kinds))
     if kind in (int, float):
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-    return isinstance(value, kind)
+    return isinstance(value, typing.get_origin(kind) or kind)
 
 
 def in_words(kind: Any) -> str:

@@ -4,6 +4,15 @@
 of published code. Each file begins with its source, its equation, what is new, its arrays, and where paper and code
 differ.
 
+What a run can minimise beside classification is named in `OBJECTIVES`. The class named there has
+
+- `Config: ClassVar[type]`, a frozen dataclass of plain values: the fields of a recipe's `objective` beside its name;
+- `build(config, given) -> Objective`, a classmethod: the objective of a `Config` for the run of a `Given`;
+- `columns`, what it reads of a data set. Only a class that names "labels" is given an encoder with a head.
+
+Its file may have PRESETS, name -> fields of Recipe, and HOW, name -> function(objective, data, recipe) -> lines of
+text, which `evaluate RUN --how NAME` prints.
+
 Each file of an objective has `tiny(dtype="float32") -> tuple[Objective, Dataset]` for the tests that all objectives
 share (tests/lineage/test_contract.py): the objective in small, in training mode, with parameters of that dtype and
 dropout or drop path above 0, and a data set of at least 12 examples that has its `columns`. Everything in both comes
@@ -12,10 +21,15 @@ from fixed seeds, so two calls give equal ones; the objective is built for 6 ste
 
 import dataclasses
 import importlib
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from minivit.errors import ConfigError, meant
+from minivit.errors import ConfigError, meant, shown
+from minivit.files.fields import from_json, settle
+from minivit.models import families
+from minivit.nn import Module
+from minivit.update.objective import Classification, Objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +66,72 @@ def module_of(name: str) -> ModuleType:
 def objective_class(name: str) -> Any:
     """The Objective called `name`. Raises ConfigError for a name that there is not."""
     if name not in OBJECTIVES:
-        raise ConfigError(f'there is no objective "{name}"{meant(name, OBJECTIVES)}; known: {", ".join(OBJECTIVES)}')
+        known = ", ".join(("classification", *OBJECTIVES))
+        raise ConfigError(f'there is no objective "{shown(name)}"{meant(name, OBJECTIVES)}; known: {known}')
     module, _, kind = OBJECTIVES[name].partition(":")
     return getattr(importlib.import_module(f"minivit.lineage.{module}"), kind)
+
+
+def presets() -> dict[str, dict[str, Any]]:
+    """The named recipes of all systems. Imports them, so ask for it only when a name is known nowhere else."""
+    files = map(module_of, SYSTEMS)
+    return {name: fields for file in files for name, fields in getattr(file, "PRESETS", {}).items()}
+
+
+def ways(name: str) -> dict[str, Any]:
+    """What `evaluate --how` can do with a run of an objective, by name: functions of its file."""
+    found: dict[str, Any] = getattr(importlib.import_module(objective_class(name).__module__), "HOW", {})
+    return found
+
+
+def settled(objective: Mapping[str, Any] | None, source: str = "objective") -> dict[str, Any] | None:
+    """The `objective` of a recipe with every field that its class has, None for classification. Raises ConfigError,
+    which names the source, for an unknown name, and for fields that do not exist or do not fit."""
+    if objective is None or objective == {"name": "classification"}:
+        return None
+    name = objective.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f'{source}: it needs a name, one of {", ".join(OBJECTIVES)}: {{"name": "mae"}}')
+    if name == "classification":
+        raise ConfigError(f"{source}: the fields of classification stand beside it: loss, mixup, cutmix and others")
+    kind = objective_class(name).Config
+    config = kind(**from_json(kind, {key: x for key, x in objective.items() if key != "name"}, source))
+    settle(config)
+    return {"name": name, **dataclasses.asdict(config)}
+
+
+def columns(objective: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """What the objective of a recipe reads of a data set."""
+    named: tuple[str, ...] = (objective_class(objective["name"]) if objective else Classification).columns
+    return named
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What a run gives to the objective that is built for it.
+
+    model: the configuration of the encoder.   classes: names.   start: an encoder that has its weights already, None if
+    they are to be drawn from the seed.   teacher: the network that the field `teacher` of the objective names, frozen.
+    """
+
+    model: Any
+    classes: Sequence[str]
+    total_steps: int
+    seed: int = 0
+    dtype: str = "float32"
+    start: Module | None = None
+    teacher: Module | None = None
+
+    def encoder(self) -> Any:
+        """The network to train."""
+        return self.start or families.build(self.model, self.seed, self.dtype)
+
+
+def build(recipe: Any, given: Given) -> Objective:
+    """What a run minimises, as its Recipe says."""
+    if recipe.objective is None:
+        return Classification(given.encoder(), recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
+    fields = dict(recipe.objective)
+    kind = objective_class(fields.pop("name"))
+    built: Objective = kind.build(kind.Config(**fields), given)
+    return built

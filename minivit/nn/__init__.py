@@ -20,6 +20,7 @@ from minivit.nn.rms_norm import RMSNorm
 from minivit.nn.swiglu import SwiGLU
 
 __all__ = [
-    "MLP", "BatchNorm", "CausalAttention", "Conv", "CrossAttention", "DropPath", "Dropout", "Embedding", "EncoderBlock",
-    "LayerNorm", "Linear", "Module", "MultiHeadAttention", "PatchEmbed", "RMSNorm", "SwiGLU", "patchify",
+    "MLP", "BatchNorm", "CausalAttention", "Conv", "CrossAttention", "DropPath", "Dropout", "Embedding",
+    "EncoderBlock", "LayerNorm", "Linear", "Module", "MultiHeadAttention", "PatchEmbed", "RMSNorm", "SwiGLU",
+    "patchify",
 ]  # fmt: skip

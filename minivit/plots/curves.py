@@ -6,36 +6,42 @@ from typing import Any
 
 from minivit.plots.canvas import BLUE, GREEN, ORANGE, new_figure, open_axes, plain, save
 
+SHARES = {"test_accuracy": "test accuracy", "test_knn": "accuracy of 20 nearest neighbours"}
 LOSSES = {"softmax": "cross-entropy", "sigmoid": "sigmoid cross-entropy"}
 
 
 def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path, loss: str = "softmax") -> None:
-    """Loss and test accuracy over epochs, as a PNG file.
+    """Loss and test accuracy over epochs, as a PNG file; where nothing has an accuracy, loss alone.
 
-    metrics: the lines of a run's metrics.jsonl; loss: of its recipe, "softmax" or "sigmoid".
+    metrics: the lines of a run's metrics.jsonl; loss: "softmax" or "sigmoid", or the name of another objective.
     """
-    figure = new_figure(9, 3.6)
-    left, right = figure.subplots(1, 2)
+    share = next((name for name in SHARES if any(line.get(name) is not None for line in metrics)), None)
+    alone = share is None and loss not in LOSSES
+    figure = new_figure(5 if alone else 9, 3.6)
+    left = figure.subplots(1, 1 if alone else 2, squeeze=False)[0, 0]
     marker = "o" if len(metrics) < 25 else ""
-    trained = [line for line in metrics if line["train_loss"] is not None]
-    epochs = [line["epoch"] for line in trained]
-    left.plot(
-        epochs, [line["train_loss"] for line in trained], color=BLUE, marker=marker, markersize=3, label="training"
-    )
-    tested = [line for line in metrics if line["test_loss"] is not None]
-    at = [line["epoch"] for line in tested]
-    left.plot(at, [line["test_loss"] for line in tested], color=ORANGE, marker=marker, markersize=3, label="test")
-    left.set(xlabel="epoch", ylabel=LOSSES[loss], title="loss")
-    left.set_ylim(bottom=0)
+    for name, label, colour in (("train_loss", "training", BLUE), ("test_loss", "test", ORANGE)):
+        at, values = over_epochs(metrics, name)
+        left.plot(at, values, color=colour, marker=marker, markersize=3, label=label)
+    left.set(xlabel="epoch", ylabel=LOSSES.get(loss, f"loss of {loss}"), title="loss")
+    left.set_ylim(bottom=0 if min([0, *left.dataLim.intervaly]) >= 0 else None)
     left.legend(frameon=False)
-    accuracy = [100 * line["test_accuracy"] for line in tested]
-    right.plot(at, accuracy, color=GREEN, marker=marker, markersize=3)
-    right.set(xlabel="epoch", ylabel="test accuracy (%)")
-    right.set_title(f"test accuracy: {accuracy[-1]:.2f} % at the end" if accuracy else "test accuracy")
-    for axes in (left, right):
+    if not alone:
+        right, what = figure.axes[1], SHARES[share or "test_accuracy"]
+        at, values = over_epochs(metrics, share or "test_accuracy")
+        right.plot(at, [100 * value for value in values], color=GREEN, marker=marker, markersize=3)
+        right.set(xlabel="epoch", ylabel=f"{what} (%)")
+        right.set_title(f"{what}: {100 * values[-1]:.2f} % at the end" if values else what)
+    for axes in figure.axes:
         open_axes(axes)
     figure.suptitle(plain(title))
     save(figure, path, dpi=120)
+
+
+def over_epochs(metrics: Sequence[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
+    """Where something was measured, and what was found."""
+    found = [line for line in metrics if line.get(name) is not None]
+    return [line["epoch"] for line in found], [line[name] for line in found]
 
 
 def accuracy_by_step(

@@ -6,9 +6,9 @@ from xml.sax.saxutils import escape, quoteattr
 # Tints of Okabe and Ito's palette by the kind of op; grey for those that only move or add arrays.
 TINTS = {
     **dict.fromkeys(("linear", "linear_gelu", "matmul", "conv2d"), "#cfe6f5"),
-    "attention": "#fbe0cc",
-    **dict.fromkeys(("layer_norm", "group_norm", "softmax"), "#cdeee2"),
-    **dict.fromkeys(("gelu", "tanh", "sigmoid"), "#fbf3c4"),
+    **dict.fromkeys(("attention", "attend"), "#fbe0cc"),
+    **dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "softmax"), "#cdeee2"),
+    **dict.fromkeys(("gelu", "tanh", "sigmoid", "swiglu"), "#fbf3c4"),
     **dict.fromkeys(("cross_entropy", "sigmoid_cross_entropy"), "#f3dcea"),
 }
 PLAIN = "#ececec"

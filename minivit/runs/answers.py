@@ -46,7 +46,7 @@ class Task:
     def of(cls, recipe: Recipe, classes: Sequence[str] | None = None) -> "Task":
         """The task of a run.   classes: their names; None: "class 0", "class 1", ..."""
         count = recipe.model.num_classes
-        names = classes or [f"class {k}" for k in range(count)]
+        names = (classes if count else []) or [f"class {k}" for k in range(count)]
         return cls(recipe.augment.evaluation(), names, recipe.loss, drawn=recipe.data == "digits")
 
 

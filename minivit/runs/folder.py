@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from minivit import lineage
 from minivit.backend import to_numpy
-from minivit.errors import CheckpointError, quoted
+from minivit.errors import CheckpointError, DataError, quoted
 from minivit.files import expanded, locks, parse_json
+from minivit.lineage import Given
 from minivit.models import ResNet, ViT, freeze
 from minivit.models.archive import read_npz, replacing, write_npz
 from minivit.models.families import build
-from minivit.runs.objectives import make_objective
 from minivit.runs.recipes import Recipe, read_config, to_json
 from minivit.update.objective import Objective
 
@@ -77,6 +78,18 @@ def located(data: str) -> str:
     return f"folder:{full_path(path)}" if kind == "folder" and path else data
 
 
+def check_place(data: str, run: Path) -> None:
+    """Raise DataError if the data set of a run is a folder that is no longer there."""
+    name = located(data)
+    kind, _, path = name.partition(":")
+    if kind == "folder" and not Path(path).is_dir():
+        relative = "" if name == data else f" ({data}, seen from the working folder)"
+        raise DataError(
+            f"{path}{relative}: there is no such folder, and {run} was trained on it; if the data has moved, say where "
+            "it is now: --data folder:PATH"
+        )
+
+
 def full_path(path: str) -> str:
     """The path from the root on. Raises DataError where ~ means nothing."""
     given = expanded(path)
@@ -86,7 +99,16 @@ def full_path(path: str) -> str:
 def placed(recipe: Recipe) -> Recipe:
     """The recipe with every path in it in full."""
     root, source = (path and full_path(path) for path in (recipe.data_root, recipe.init_from))
-    return dataclasses.replace(recipe, data=located(recipe.data), data_root=root, init_from=source)
+    objective = recipe.objective
+    if objective and objective.get("teacher"):
+        objective = {**objective, "teacher": full_path(objective["teacher"])}
+    places: dict[str, Any] = {
+        "data": located(recipe.data),
+        "data_root": root,
+        "init_from": source,
+        "objective": objective,
+    }
+    return dataclasses.replace(recipe, **places)
 
 
 def short_name(data: str) -> str:
@@ -238,7 +260,9 @@ def load_objective(run: str | Path) -> tuple[Objective, Recipe, list[str]]:
         missing = "no checkpoint" if path.name == LAST else f"no {BEST}, since it has not been evaluated"
         raise CheckpointError(f"{folder} has {missing} yet: train it with --resume {quoted(folder)}")
     states, meta = read_checkpoint(path)
-    objective = make_objective(recipe, build(recipe.model, seed=None, dtype=recipe.dtype)).eval()
+    blank, steps = build(recipe.model, seed=None, dtype=recipe.dtype), recipe.total_steps(meta["images"])
+    given = Given(recipe.model, meta["classes"], steps, recipe.seed, recipe.dtype, blank)
+    objective = lineage.build(recipe, given).eval()
     freeze(objective.encoder, recipe.freeze)  # type: ignore[arg-type]
     state = states.get("objective", {})
     if recipe.ema:  # of what learns

@@ -1,10 +1,10 @@
 """The named recipes: choices of a training run that belong together."""
 
 import copy
-import difflib
 from typing import Any
 
-from minivit.errors import ConfigError
+from minivit import lineage
+from minivit.errors import ConfigError, meant, shown
 
 # Every preset: fields of Recipe, and under "model" of ViTConfig or ResNetConfig; image size, channels and classes
 # come from the data unless given.
@@ -96,9 +96,9 @@ def preset_for(data: str) -> str:
 
 
 def preset(name: str) -> dict[str, Any]:
-    """The choices of a preset. Raises ConfigError with the nearest name."""
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, 1, cutoff=0.3)
-        hint = f'did you mean "{near[0]}"?' if near else f"choose one of {', '.join(PRESETS)}"
-        raise ConfigError(f'unknown preset "{name}"; {hint}')
-    return copy.deepcopy(PRESETS[name])  # the caller's to change
+    """The choices of a preset, of the family's files also. Raises ConfigError with the nearest name."""
+    known = PRESETS if name in PRESETS else {**lineage.presets(), **PRESETS}
+    if name not in known:
+        hint = meant(name, known, 0.3) or f"; choose one of {', '.join(known)}"
+        raise ConfigError(f'unknown preset "{shown(name)}"{hint}')
+    return copy.deepcopy(known[name])  # the caller's to change

@@ -82,7 +82,7 @@ def blank(model: Module) -> str | None:
         if weight is not None and weight.shape[1] > 1 and (weight == weight[:, :1]).all():
             return "note: the head has the same weights for all classes: its answers do not depend on the image"
     matrices = [name for name, array in arrays.items() if array.ndim > 1 and not name.endswith(("_token", "_tokens"))]
-    zeros = [name for name in [*matrices, "norm.scale"] if not arrays[name].any()]
+    zeros = [name for name in [*matrices, *({"norm.scale"} & arrays.keys())] if not arrays[name].any()]
     more = f" and {len(zeros) - 3} more" if len(zeros) > 3 else ""
     return f"note: all zeros, so that answers mean little: {', '.join(zeros[:3])}{more}" if zeros else None
 

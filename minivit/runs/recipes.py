@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from minivit import lineage
 from minivit.backend.precision import PRECISIONS
 from minivit.data import Augment, Dataset
 from minivit.errors import ConfigError, shown
@@ -18,7 +19,17 @@ from minivit.models.beside_weights import LARGEST, SMALLEST_STD
 from minivit.models.families import ModelConfig, config_of, mapping
 from minivit.models.posemb import METHODS
 
+# Groups of options.
+RUN, TUNING, DATA = "run", "fine-tuning", "data"
+LEARNING, IMAGES = "optimisation (default: the preset's)", "augmentation (default: the preset's)"
+KEEPING = "bookkeeping (in steps)"
 MAX_CONFIG = 2**20  # bytes of a config.json, which has about two thousand
+
+
+def option(default: Any, group: str, text: str, value: str = "N") -> Any:
+    """A field of Recipe that is an option of `train`, in a group of options, with its help and what stands for its
+    value there. A field of no group is no option."""
+    return dataclasses.field(default=default, metadata={"group": group, "help": text, "value": value})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,60 +38,99 @@ class Recipe:
     sizes in pixels. Raises ConfigError for values that make no sense."""
 
     # data
-    data: str = "digits"
-    data_root: str | None = None
-    limit: int | None = None  # train on this many images only
-    bad_images: str = "refuse"
-    val_share: float | None = None  # of each class of a folder without test images, held out by val_seed
-    val_seed: int | None = None  # None: the seed
-    # model
-    model: ModelConfig = dataclasses.field(default_factory=ViTConfig)
+    data: str = option(
+        "digits",
+        DATA,
+        "digits, shapes, scenes, clips, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and "
+        "PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg",
+        "NAME",
+    )
+    data_root: str | None = option(
+        None, DATA, "where data sets lie (default: $MINIVIT_DATA, or minivit in the cache folder)", "DIR"
+    )
+    val_share: float | None = option(None, DATA, "hold out a share of each class of a folder without PATH/val", "S")
+    val_seed: int | None = option(None, "", "by which these are chosen; None: the seed")
+    limit: int | None = option(None, DATA, "train on N images only, as even over the classes as can be")
+    bad_images: str = option(
+        "refuse", DATA, "unreadable images in folders: refuse (stop) or skip (default: refuse)", "HOW"
+    )
+    # model, and what it shall learn
+    model: ModelConfig = dataclasses.field(default_factory=ViTConfig, metadata={"help": "the shape of the model"})
+    objective: dict[str, Any] | None = dataclasses.field(
+        default=None,
+        hash=False,
+        metadata={
+            "help": "name and fields of what is minimised, as its file in lineage/ has them; None: classification"
+        },
+    )
     # starting weights
-    init_from: str | None = None  # file of published weights, or folder of a run; None: drawn
-    resize_positions: str | None = None  # None: as is usual for the weights; "fresh": drawn anew
-    keep_head: bool = False
-    freeze: str | int | None = None  # "backbone", or embeddings and the first so many blocks
+    init_from: str | None = option(
+        None,
+        TUNING,
+        "start from published weights (a file, or a name such as Ti/16), or a run folder",
+        "FILE",
+    )
+    resize_positions: str | None = option(
+        None, TUNING, f"{', '.join(METHODS)}, or fresh: drawn anew (default: the source's)", "HOW"
+    )
+    keep_head: bool = option(False, TUNING, "the data has classes of the source (default: new head)")
+    freeze: str | int | None = option(
+        None, TUNING, "backbone: only the head learns; or N: not the first N blocks", "PART"
+    )
     # optimisation
-    batch_size: int = 128
-    epochs: float = 10
-    steps: int | None = None  # instead of epochs
-    optimizer: str = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    beta2: float = 0.999
-    momentum: float = 0.9
-    schedule: str = "cosine"
-    warmup: float = 0.05  # share of all steps
-    clip_norm: float | None = 1.0  # None or 0: no clipping
-    ema: float | None = None
-    loss: str = "softmax"
-    label_smoothing: float = 0.0
-    accumulate: int | None = None  # None: pieces of about 2,048 tokens, the whole batch on a GPU
-    recompute: bool = False  # blocks' forward pass a second time instead of keeping it
+    epochs: float = option(10, LEARNING, "passes over the training data")
+    steps: int | None = option(None, LEARNING, "number of updates, instead of epochs")
+    batch_size: int = option(128, LEARNING, "images per update")
+    accumulate: int | None = option(
+        None, LEARNING, "pieces of each worker's share of a batch: more save memory (default: 2,048 tokens each)"
+    )  # on a GPU the whole batch
+    recompute: bool = option(
+        False,
+        LEARNING,
+        "compute each block's forward pass again in the backward pass instead of keeping it: less memory, slower",
+    )
+    optimizer: str = option("adamw", LEARNING, "adamw or sgd", "NAME")
+    lr: float = option(1e-3, LEARNING, "highest learning rate", "RATE")
+    schedule: str = option("cosine", LEARNING, "cosine, linear or constant, after the warm-up", "NAME")
+    warmup: float = option(0.05, LEARNING, "share of the steps over which the rate rises from 0", "SHARE")
+    weight_decay: float = option(0.05, LEARNING, "decoupled, on kernels only", "W")
+    momentum: float = option(0.9, LEARNING, "of sgd", "M")
+    beta2: float = option(0.999, LEARNING, "of adamw", "B")
+    clip_norm: float | None = option(1.0, LEARNING, "largest global norm of the gradient (0: any)", "NORM")
+    ema: float | None = option(None, LEARNING, "evaluate an exponential moving average of the weights", "DECAY")
+    loss: str = option("softmax", LEARNING, "softmax or sigmoid cross-entropy", "NAME")
+    label_smoothing: float = option(0.0, LEARNING, "share of the target spread over all classes", "S")
     # augmentation
-    flip: bool = False
-    crop_padding: int = 0
-    resized_crop: tuple[float, float] | None = None
-    randaugment: tuple[int, float] | None = None
-    erasing: float = 0.0
-    resize: str = "squash"
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    mean: float | tuple[float, ...] = 0.5
-    std: float | tuple[float, ...] = 0.5
+    flip: bool = option(False, IMAGES, "mirror half of the images")
+    crop_padding: int = option(0, IMAGES, "pad and crop at random", "PIXELS")
+    resized_crop: tuple[float, float] | None = option(
+        None, IMAGES, "random resized crop of this share of the area", "MIN,MAX"
+    )
+    randaugment: tuple[int, float] | None = option(None, IMAGES, "N random operations of magnitude M (of 10)", "N,M")
+    resize: str = option(
+        "squash", IMAGES, "images of another size: squash them, or crop the edges off (default: squash)", "HOW"
+    )
+    erasing: float = option(0.0, IMAGES, "probability of erasing a random box", "P")
+    mixup: float = option(0.0, IMAGES, "blend pairs of images", "ALPHA")
+    cutmix: float = option(0.0, IMAGES, "paste boxes between pairs of images", "ALPHA")
+    mean: float | tuple[float, ...] = option(
+        0.5, IMAGES, "of pixels in 0..1, for normalisation: one number or one per channel", "M"
+    )
+    std: float | tuple[float, ...] = option(0.5, IMAGES, "likewise", "S")
     # running
-    seed: int = 0
-    precision: str = "float32"
-    backend: str = "numpy"
-    kernels: str = "fused"
-    graph: bool = True  # on a GPU: record the step as a CUDA graph
-    workers: int | None = None  # None: as suits cores and batch, one with a GPU
-    eval_every: int | None = None  # None: about every epoch
-    checkpoint_every: int | None = None  # None: at every evaluation
-    patience: int | None = None  # evaluations without a better one, after which training ends
+    seed: int = option(0, RUN, "of initial weights, shuffling, augmentation and dropout (default: 0)")
+    backend: str = option("numpy", RUN, "numpy, cupy (GPU), or auto: cupy if it works (default: numpy)", "NAME")
+    precision: str = option("float32", RUN, "float32, float64, bf16 (mixed), or tf32 (GPU) (default: float32)", "NAME")
+    kernels: str = option("fused", RUN, "fused, or reference: the readable ops only, slower (default: fused)", "NAME")
+    graph: bool = option(True, RUN, "on a GPU: record the step as a CUDA graph (default)")
+    workers: int | None = option(None, RUN, "threads that share a batch (default: as suits cores and batch)")
+    eval_every: int | None = option(None, KEEPING, "evaluate on the test split (default: once an epoch)")
+    checkpoint_every: int | None = option(None, KEEPING, "save a checkpoint (default: at every evaluation)")
+    patience: int | None = option(None, KEEPING, "stop after N evaluations without a better one (default: never)")
 
     def __post_init__(self) -> None:
         settle(self)
+        object.__setattr__(self, "objective", lineage.settled(self.objective))
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ConfigError(f'{field} is "{getattr(self, field)}", expected one of {", ".join(choices)}')
@@ -104,6 +154,8 @@ class Recipe:
             raise ConfigError(f"kernels reference are the readable ops, which have no {self.precision} on a GPU")
         if self.loss == "sigmoid" and self.label_smoothing:
             raise ConfigError("label smoothing belongs to the softmax loss; the sigmoid loss has none")
+        if self.objective and (own := [name for name in OF_CLASSIFICATION if getattr(self, name) != DEFAULTS[name]]):
+            raise ConfigError(f"{own[0]} belongs to classification, and the objective is {self.objective['name']}")
         self._check_starting_weights()
         _ = self.augment  # raises what it has to say
 
@@ -126,6 +178,15 @@ class Recipe:
         """Of the parameters: in mixed precision float32."""
         return "float64" if self.precision == "float64" else "float32"
 
+    def total_steps(self, images: int) -> int:
+        """Updates of the whole run, on so many training images."""
+        return self.steps or max(1, round(self.epochs * (images // self.batch_size or 1)))
+
+    @property
+    def minimised(self) -> str:
+        """What curves call the loss: "softmax" or "sigmoid", or the name of another objective."""
+        return self.objective["name"] if self.objective else self.loss
+
     @property
     def augment(self) -> Augment:
         """The transform of training images."""
@@ -141,6 +202,9 @@ class Recipe:
             std=self.std,
         )
 
+
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
+OF_CLASSIFICATION = ("loss", "label_smoothing", "mixup", "cutmix", "keep_head")  # fields that no other objective has
 
 CHOICES = {
     "optimizer": ("adamw", "sgd"),
@@ -173,8 +237,10 @@ RANGES: tuple[tuple[tuple[str, ...], typing.Callable[[float], bool], str], ...] 
 
 
 def complete(choices: Mapping[str, Any], train_data: Dataset) -> Recipe:
-    """The Recipe of `choices`; image size, channels and classes of the model come from the data where not given."""
-    found: dict[str, Any] = {"channels": train_data.channels, "num_classes": len(train_data.classes)}
+    """The Recipe of `choices`. Image size, channels and classes of the model come from the data where not given; an
+    encoder has a head only if its objective reads labels."""
+    labelled = "labels" in lineage.columns(choices.get("objective"))
+    found: dict[str, Any] = {"channels": train_data.channels, "num_classes": len(train_data.classes) * labelled}
     if train_data.image_size is not None:
         found["image_size"] = train_data.image_size
     return from_mapping({**choices, "model": {**found, **choices.get("model", {})}}, "options")
@@ -192,11 +258,13 @@ def to_json(recipe: Recipe) -> str:
 
 def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
     """A Recipe from the fields of a JSON file. Raises ConfigError naming fields that do not exist or do not fit."""
-    model = values.get("model", {})
-    if not isinstance(model, Mapping):
-        raise ConfigError(f"{source}: model is {shown(json.dumps(model))}, expected a JSON object of its fields")
-    fields = from_json(Recipe, {name: value for name, value in values.items() if name != "model"}, source)
-    return Recipe(**fields, model=config_of(model, source))
+    parts = {"model": values.get("model", {}), "objective": values.get("objective")}
+    for name, part in parts.items():
+        if not isinstance(part, Mapping) and (name == "model" or part is not None):
+            raise ConfigError(f"{source}: {name} is {shown(json.dumps(part))}, expected a JSON object of its fields")
+    fields = from_json(Recipe, {name: value for name, value in values.items() if name not in parts}, source)
+    objective = lineage.settled(parts["objective"], f"{source}: objective")
+    return Recipe(**fields, model=config_of(parts["model"], source), objective=objective)
 
 
 def read_config(path: Path) -> Recipe:

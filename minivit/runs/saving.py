@@ -141,7 +141,7 @@ class SavedRun:
         if self.folder and self.metrics:
             with replacing(self.folder / "curves.png") as path:
                 title = f"{run_folder.short_name(self.recipe.data)}, {self.total_steps} steps"
-                learning_curves(self.metrics, title, path, self.recipe.loss)
+                learning_curves(self.metrics, title, path, self.recipe.minimised)
 
     def restore(self) -> None:
         """Continue from the folder's checkpoint, if it has one yet; metrics written after it are taken back.

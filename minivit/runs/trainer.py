@@ -13,9 +13,11 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from minivit import lineage
 from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.data import Dataset, Loader
 from minivit.errors import CheckpointError, NonFiniteError
+from minivit.lineage import Given
 from minivit.models import ViT, freeze
 from minivit.optim import EMA
 from minivit.runs import folder as run_folder
@@ -23,7 +25,6 @@ from minivit.runs.answers import Task
 from minivit.runs.building import check_fits, make_optimizer, make_update, recompute
 from minivit.runs.evaluation import evaluate, neighbours
 from minivit.runs.numerics import evaluation_batch, loader_threads, numerics, worker_count
-from minivit.runs.objectives import make_objective
 from minivit.runs.recipes import Recipe
 from minivit.runs.saving import SavedRun
 from minivit.runs.tally import Tally
@@ -70,8 +71,10 @@ class Trainer(SavedRun):
         self.folder = None if folder is None else Path(folder)
         check_fits(recipe, train_data)
         self.steps_per_epoch = len(train_data) // recipe.batch_size or 1
-        self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.steps_per_epoch))
-        self.objective = make_objective(recipe, model)
+        self.total_steps = recipe.total_steps(len(train_data))
+        self.objective = lineage.build(
+            recipe, Given(recipe.model, train_data.classes, self.total_steps, recipe.seed, recipe.dtype, model)
+        )
         self.loader = Loader(
             train_data,
             recipe.batch_size,

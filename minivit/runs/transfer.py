@@ -26,12 +26,7 @@ from minivit.runs.recipes import Recipe
 from minivit.update.not_finite import is_finite
 
 NEW_WITH_THE_HEAD = ("num_classes", "representation_size", "head_bias")  # fields of ViTConfig
-LARGEST_BATCH = 512  # the paper's
-UPDATES_AN_EPOCH = 20
-FEWEST_STEPS = 500  # the paper's for its smallest data sets
-EPOCHS = 10
 DATA = ("data", "data_root", "val_share", "val_seed")  # fields of Recipe: which images, and which of them are held out
-EVALUATIONS = 20  # at most, where an epoch is only a few updates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,32 +44,24 @@ class Source:
     choices: dict[str, Any]
     run: bool = False
 
-    def inherited(self, choices: Mapping[str, Any]) -> dict[str, Any]:
-        """The choices of a new run: those given, and where nothing is given those of the source."""
-        own = self.choices if "data" not in choices else {n: v for n, v in self.choices.items() if n not in DATA}
-        shape = dataclasses.asdict(self.model.config)
-        if not choices.get("keep_head"):
-            shape |= {"representation_size": None, "head_bias": 0.0}
-        del shape["num_classes"]  # of the data
-        return {**own, **choices, "model": {**shape, **choices.get("model", {})}}
 
+def open_source(
+    path: str | Path, model: Mapping[str, Any], resize_positions: str | None = None, keep_head: bool = False
+) -> Source:
+    """Weights to start from: published ones in any layout, a run's folder or its checkpoint.npz or best.npz, of which
+    the averaged weights are taken if the run kept them.
 
-def open_source(choices: Mapping[str, Any]) -> Source:
-    """The weights that the choices of a run name: published ones in any layout, a run's folder or its checkpoint.npz
-    or best.npz, of which the averaged weights are taken if the run kept them.
-
-    choices: fields of Recipe, and under "model" fields of ViTConfig; those that are given shall differ from the
-    source's, or tell what a file does not. Raises CheckpointError, with lists, for what does not fit.
+    model: fields of ViTConfig that shall differ from the source's, or tell what a file does not; others as in Recipe.
+    Raises CheckpointError, with lists, for what does not fit.
     """
-    path, method = weights_file(choices["init_from"]), choices.get("resize_positions")
+    path, method = weights_file(path), resize_positions
     if method not in (None, "fresh", *METHODS):
         raise ConfigError(f'resize_positions is "{method}", expected one of {", ".join(METHODS)} or fresh')
-    chosen = config_class(choices.get("model", {}))
+    chosen = config_class(model)
     if chosen is not ViTConfig:
         kind = chosen.__name__.removesuffix("Config")
         raise ConfigError(f"--init-from starts Vision Transformers, and a {kind} was chosen")
-    new = (*NEW_WITH_THE_HEAD, "name")
-    changes = {name: v for name, v in choices.get("model", {}).items() if name not in new}
+    changes = {name: v for name, v in model.items() if name not in (*NEW_WITH_THE_HEAD, "name")}
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such run folder or file")
     if run_folder.run_of(path):
@@ -86,8 +73,8 @@ def open_source(choices: Mapping[str, Any]) -> Source:
     config = source.model.config
     if method is not None and config.position not in ("learned", "learned2d"):
         raise ConfigError(f"position {config.position} has no table: --resize-positions {method} means nothing")
-    if choices.get("keep_head"):
-        _check_kept_head(source, choices.get("model", {}))
+    if keep_head:
+        _check_kept_head(source, model)
     for name, array in source.model.state_dict().items():
         if not is_finite(array):
             raise CheckpointError(f"{path}: {name} holds NaN or infinity")
@@ -221,22 +208,3 @@ def _rows(source: Source, classes: Sequence[str]) -> list[int]:
     if twice := [name for name, row in zip(classes, rows, strict=True) if rows.count(row) > 1]:
         raise DataError(f"keep_head: the head of {source.path} has one class for {some(twice)}")
     return rows
-
-
-def scaled(choices: Mapping[str, Any], images: int) -> dict[str, Any]:
-    """The choices with batch size and number of steps for so many images, where they are not chosen.
-
-    The paper's batch is 512, for a million images as for two thousand, of which it would leave four updates in a pass:
-    here the batch is the largest power of two that gives at least 20 updates an epoch, from 8 to 512. The run is 10
-    epochs long (the paper: 8 on ImageNet, about 100 on smaller sets), but at least 500 steps, as its shortest.
-    It is evaluated after every epoch, at most 20 times.
-    """
-    wanted = min(LARGEST_BATCH, max(8, images // UPDATES_AN_EPOCH))
-    batch = choices.get("batch_size")
-    if batch is None:
-        batch = min(images, 2 ** (wanted.bit_length() - 1))
-    scaled = {"batch_size": batch}
-    if not {"steps", "epochs"} & choices.keys() and batch > 0:
-        scaled["steps"] = max(FEWEST_STEPS, EPOCHS * (images // batch))
-        scaled["eval_every"] = choices.get("eval_every") or max(images // batch, scaled["steps"] // EVALUATIONS)
-    return {**choices, **scaled}

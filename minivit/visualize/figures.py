@@ -16,7 +16,7 @@ from minivit.errors import ConfigError
 from minivit.models import inside
 from minivit.runs import folder as run_folder
 from minivit.runs.numerics import loader_threads
-from minivit.runs.objectives import make_objective
+from minivit.update.objective import Classification
 from minivit.visualize.subject import Subject, predicted
 
 IMAGES_IN_A_ROW = 8  # most images in one figure of rollouts
@@ -107,14 +107,16 @@ def draw_curves(subject: Subject) -> Iterator[Drawing]:
     if not metrics:
         raise ConfigError("the run has not been evaluated yet")
     title = f"{subject.name}, {metrics[-1]['step']} steps"
-    yield "curves.png", partial(plots.learning_curves, metrics, title, loss=subject.recipe.loss)
+    yield "curves.png", partial(plots.learning_curves, metrics, title, loss=subject.recipe.minimised)
 
 
 def draw_confusion(subject: Subject) -> Iterator[Drawing]:
     """True against predicted classes over the whole test data."""
-    data, size = subject.test_data, max(1, 8 * PIECE_TOKENS // subject.model.config.num_tokens)
+    if not subject.model.config.num_classes:
+        raise ConfigError("the model is an encoder without a head: it names no classes")
     if not subject.classes:
         raise ConfigError("the classes of the model have no names: --classes takes a file of them")
+    data, size = subject.test_data, max(1, 8 * PIECE_TOKENS // subject.model.config.num_tokens)
     if data.classes != subject.classes:
         raise ConfigError(f"{data.name} has other classes than the model")
     counts = np.zeros((len(subject.classes),) * 2, np.int64)
@@ -132,8 +134,8 @@ def draw_graph(subject: Subject) -> Iterator[Drawing]:
     output = model.train()(images, rng=np.random.default_rng(0))
     model.eval()
     labels = np.zeros(GRAPH_IMAGES, np.int64)
-    objective = make_objective(subject.recipe, model)
-    loss = objective.loss((output,), {"labels": labels}) if config.num_classes else output.mean()
+    task = Classification(model, subject.recipe.loss)
+    loss = task.loss((output,), {"labels": labels}) if config.num_classes else output.mean()
     title = f"{subject.name}: the computation graph of a step on {GRAPH_IMAGES} images"
     yield "graph.svg", partial(plots.computation_graph, loss, title)
 

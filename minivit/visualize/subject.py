@@ -43,9 +43,10 @@ class Subject:
 
     @property
     def vit(self) -> ViT:
-        """The model, if it is a ViT. Raises ConfigError for a ResNet."""
-        if isinstance(self.model, ResNet):
-            raise ConfigError("the model is a ResNet: it has no patches, positions or attention")
+        """The model, if it is a ViT. Raises ConfigError for another."""
+        if not isinstance(self.model, ViT):
+            kind = type(self.model).__name__
+            raise ConfigError(f"the model is a {kind}: it has no patches, positions or attention of a ViT")
         return self.model
 
     @property

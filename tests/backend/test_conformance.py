@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backend.kernel_cases import CASES, REFUSED, Case, normal
 from devices import library, to_device
+from kernel_cases import CASES, REFUSED, Case, normal
 from strategies import assert_close, read_only, reversed_layout, run, sliced_layout
 
 from minivit import ops

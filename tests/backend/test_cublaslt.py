@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import standin_cupy
-from backend.fake_cublaslt import FakeCublasLt, round_to_tf32
-from backend.product_checks import (
+from fake_cublaslt import FakeCublasLt, round_to_tf32
+from product_checks import (
     BFLOAT16,
     assert_equal,
     check,

@@ -12,7 +12,7 @@ from ctypes import byref, c_int, c_size_t, c_void_p
 from pathlib import Path
 
 import pytest
-from backend.fake_cublaslt import SIGNATURES, AlgorithmWords, Proposal
+from fake_cublaslt import SIGNATURES, AlgorithmWords, Proposal
 
 from minivit.backend.cupy_kernels import cublaslt
 from minivit.backend.cupy_kernels import cublaslt_api as api

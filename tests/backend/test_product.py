@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backend.product_checks import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from product_checks import (
     BFLOAT16,
     TYPES,
     check,
@@ -18,8 +20,6 @@ from backend.product_checks import (
     product_module,
     through,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from standin_cupy import cupy
 
 from minivit.errors import BackendError

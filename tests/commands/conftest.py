@@ -13,11 +13,18 @@ import pytest
 from PIL import Image
 
 from minivit import cli, evaluate, predict, train
+from minivit.lineage import __main__ as lineage
 from minivit.models.archive import read_npz
 from minivit.runs.trainer import Trainer
 from minivit.visualize import __main__ as visualize
 
-MAINS = {"train": train.main, "evaluate": evaluate.main, "predict": predict.main, "visualize": visualize.main}
+MAINS = {
+    "lineage": lineage.main,
+    "train": train.main,
+    "evaluate": evaluate.main,
+    "predict": predict.main,
+    "visualize": visualize.main,
+}
 
 # Everything random switched on, in a model and a data set as small as they can be: 8 steps an epoch.
 # fmt: off

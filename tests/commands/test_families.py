@@ -86,7 +86,7 @@ def trained(command, request):
 def test_a_resnet_is_shown_as_far_as_it_goes(command, trained):
     result = command("visualize", trained)
     lines = result.out.splitlines()
-    reason = "the model is a ResNet: it has no patches, positions or attention"
+    reason = "the model is a ResNet: it has no patches, positions or attention of a ViT"
     named = ("attention", "rollout", "distance", "positions", "filters")
     assert lines[:5] == [f"left out {name}: {reason}" for name in named]
     assert lines[5:] == ["pictures/graph.svg", "pictures/curves.png", "pictures/confusion.png"]

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from minivit import train
+from minivit.cli.training import duration
 from minivit.data import scan
 from minivit.runs import folder as run_folder
 
@@ -241,4 +242,4 @@ def test_without_a_terminal_each_line_says_the_time_left(train_tiny):
     [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (3569, "59 min"), (3600, "1 h 0 min"), (11100, "3 h 5 min")],
 )
 def test_a_duration_in_words(seconds, words):
-    assert train.duration(seconds) == words
+    assert duration(seconds) == words

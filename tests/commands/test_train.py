@@ -21,6 +21,7 @@ from minivit import cli, train
 from minivit.models.archive import read_npz
 from minivit.runs import folder as run_folder
 from minivit.runs import presets
+from minivit.runs.plan import merged
 from minivit.runs.trainer import Trainer, worker_count
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "best.npz", "curves.png"}
@@ -173,7 +174,7 @@ def test_every_option_arrives_in_the_recipe(command):
     assert values["graph"] is False
     # and the parser has no option that this test does not know
     elsewhere = {"help", "preset", "config", "resume", "out", "data", "data_root", "model", "image_size", "patch_size"}
-    elsewhere |= {"init_from", "resize_positions", "keep_head", "val_share"}
+    elsewhere |= {"init_from", "resize_positions", "keep_head", "val_share", "objective", "set", "teacher"}
     known = {*options, *model, *elsewhere, "steps", "resized_crop", "randaugment", "flip", "recompute", "graph"}
     assert {action.dest for action in train.parser()._actions} == known
 
@@ -187,12 +188,12 @@ def test_help_fits_a_screen_and_names_every_preset():
 
 
 def test_model_variants_and_presets():
-    choices, name = train.choose({"data": "cifar10", "model": "Ti/4", "depth": 3})
+    choices, name = merged({"data": "cifar10", "model": "Ti/4", "depth": 3})
     assert name == "cifar10-10min"
     variant = {"name": "vit", "patch_size": 4, "width": 192, "depth": 3, "heads": 3, "mlp_width": 768}
     assert choices["model"] == {**presets.PRESETS["cifar10-10min"]["model"], **variant}
-    assert train.choose({"data": "folder:x"})[1] == "imagefolder"
-    assert train.choose({})[1] == "digits"
+    assert merged({"data": "folder:x"})[1] == "imagefolder"
+    assert merged({})[1] == "digits"
     assert presets.PRESETS["cifar10-10min"]["model"]["depth"] != 3  # and the presets are as they were
 
 
@@ -375,9 +376,9 @@ def test_how_a_batch_is_cut_is_chosen_anew_for_another_batch(tiny_run):
     config = tiny_run / "config.json"
     values = json.loads(config.read_text(encoding="utf-8"))
     assert (values["workers"], values["accumulate"]) == (values["workers"] or 0, 1)  # written down, not left open
-    again, _ = train.choose({"config": str(config), "seed": 5})
-    larger, _ = train.choose({"config": str(config), "batch_size": 1024})
-    moved, _ = train.choose({"config": str(config), "backend": "cupy"})
+    again, _ = merged({"config": str(config), "seed": 5})
+    larger, _ = merged({"config": str(config), "batch_size": 1024})
+    moved, _ = merged({"config": str(config), "backend": "cupy"})
     assert (again["accumulate"], larger["accumulate"], moved["accumulate"]) == (1, None, None)
     assert (larger["workers"], moved["workers"]) == (values["workers"], None)
 

@@ -115,6 +115,7 @@ def test_every_choice_of_a_run_is_explained():
         text = documented(record, "class", name)
         for field in dataclasses.fields(record):
             assert f"   * - ``{field.name}``\n" in text
+            assert record is ViTConfig or words(field.name, name)
     assert words("lr", "minivit.runs.recipes.Recipe") == "highest learning rate"
     assert words("lr", "minivit.optim.AdamW") == "learning rate"
     assert words("dtype", "minivit.nn.layers.Linear") == '"float32" or "float64"'

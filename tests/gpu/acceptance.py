@@ -113,7 +113,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="stages or parts, of either call")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the stand-in for CuPy, no limits")
     args = parser.parse_args()
-    paths = [ROOT, ROOT / "tests", *([ROOT / "tests/gpu/rehearsal"] if args.rehearse else [])]
+    paths = [ROOT, ROOT / "tests/helpers", *([ROOT / "tests/gpu/rehearsal"] if args.rehearse else [])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONUNBUFFERED": "1"}
     environment |= {"PYTHONFAULTHANDLER": "1", "OPENBLAS_NUM_THREADS": "4"}  # 16 cores, and a dozen processes
     minutes = 600 if args.rehearse else args.minutes or MINUTES[args.call]

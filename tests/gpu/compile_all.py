@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[up]) for up in (1, 2)]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests/helpers"), str(ROOT)]
 import nvrtc  # noqa: E402
 
 from minivit.backend.cupy_kernels.launch import source  # noqa: E402

@@ -80,6 +80,32 @@ def test_a_line_before_the_first_step_has_no_training_loss(tmp_path, monkeypatch
     assert test.get_xydata().tolist() == [[0, 3], [1, 2.5], [2, 1.25]]
 
 
+@pytest.mark.parametrize("neighbours", [True, False])
+def test_where_there_is_no_accuracy_none_is_drawn(neighbours, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: seen.append(self))
+    lines = [{**line, "test_accuracy": None} for line in records(2)]
+    if neighbours:
+        lines = [{**line, "test_knn": 0.25} for line in lines]
+    plots.learning_curves(lines, "digits", tmp_path / "curves.png", "mae")
+    assert seen[0].axes[0].get_ylabel() == "loss of mae"
+    assert [axes.get_ylabel() for axes in seen[0].axes[1:]] == ["accuracy of 20 nearest neighbours (%)"] * neighbours
+    if neighbours:
+        assert seen[0].axes[1].lines[0].get_xydata().tolist() == [[1, 25], [2, 25]]
+
+
+def test_a_loss_below_zero_is_seen(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: seen.append(self))
+    lines = [{"epoch": 1.0, "train_loss": -1.0, "test_loss": -0.5, "test_accuracy": None}]
+    plots.learning_curves([*lines, {**lines[0], "epoch": 2.0}], "digits", tmp_path / "curves.png", "byol")
+    assert seen[0].axes[0].get_ylim()[0] < -1
+
+
 def test_accuracy_by_step_shows_every_run_where_it_was_measured(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 

@@ -7,15 +7,15 @@ import math
 
 import numpy as np
 import pytest
+from small_vit import CONFIG, RANDOM, perturbed
 
 from minivit import functional as F
-from minivit.backend.kernels import _TABLE
+from minivit.backend.kernels import register, registered
 from minivit.backend.workers import Workers
 from minivit.data import ArrayDataset, Loader, load
 from minivit.errors import CheckpointError, DataError, NonFiniteError
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import read_npz, write_npz
-from minivit.nn import Linear, Module
 from minivit.optim import SGD, AdamW
 from minivit.runs import folder as run_folder
 from minivit.runs.building import make_optimizer
@@ -23,241 +23,8 @@ from minivit.runs.evaluation import evaluate
 from minivit.runs.numerics import worker_count
 from minivit.runs.recipes import Recipe
 from minivit.runs.trainer import Trainer
-from minivit.tensor import Tensor, grad
 from minivit.update.objective import Classification
 from minivit.update.supervised import step
-
-CONFIG = ViTConfig(image_size=8, patch_size=4, width=8, depth=2, heads=2, mlp_width=12, num_classes=10, channels=1)
-RANDOM = dataclasses.replace(CONFIG, dropout=0.2, attention_dropout=0.1, drop_path=0.3)
-
-
-def perturbed(config=CONFIG, dtype="float64", seed=1):
-    """A model with random weights everywhere, its head included."""
-    model = ViT(config, dtype=dtype)
-    rng = np.random.default_rng(seed)
-    for p in model.parameters():
-        p.data += 0.3 * rng.standard_normal(p.shape).astype(dtype)
-    return model
-
-
-def batch(size=13, seed=2, dense=False):
-    rng = np.random.default_rng(seed)
-    images = rng.standard_normal((size, 8, 8, 1))
-    labels = rng.dirichlet(np.ones(10), size) if dense else rng.integers(0, 10, size)
-    return images, labels
-
-
-class Recorder(SGD):
-    """An optimiser that keeps the gradients it is given and changes nothing."""
-
-    def step(self, grads=None, scale=1.0, workers=None):
-        self.seen = [g * scale for g in grads]
-
-
-def gradients(model, images, labels, workers=1, accumulate=1, **options):
-    recorder = Recorder(model.named_parameters())
-    with Workers(workers) as pool:
-        result = step(model, recorder, images, labels, workers=pool, accumulate=accumulate, **options)
-    return recorder.seen, result
-
-
-# step
-
-
-@pytest.mark.parametrize("dense", [False, True])
-@pytest.mark.parametrize(("workers", "accumulate"), [(1, 1), (1, 3), (2, 1), (2, 2), (3, 4), (5, 7)])
-def test_gradients_of_pieces_add_up_to_the_gradient_of_the_batch(workers, accumulate, dense):
-    """Pieces of equal and of unequal size, and more pieces than images."""
-    model, (images, labels) = perturbed(), batch(dense=dense)
-    loss = F.cross_entropy(model(images), labels)
-    expected = grad(loss, model.parameters())
-    found, result = gradients(model, images, labels, workers, accumulate)
-    for name, g, e in zip(dict(model.named_parameters()), found, expected, strict=True):
-        assert abs(g - e).max() <= 1e-12 * max(1, abs(e).max()), name
-        assert abs(e).max() > 1e-6, name
-    assert result.loss == pytest.approx(loss.item(), rel=1e-13)
-    assert result.grad_norm == pytest.approx(math.sqrt(sum((e**2).sum() for e in expected)), rel=1e-12)
-
-
-@pytest.mark.parametrize(("workers", "accumulate"), [(1, 1), (2, 3)])
-def test_the_same_step_twice_gives_the_same_bits(workers, accumulate):
-    images, labels = batch()
-    model = perturbed(RANDOM, "float32")
-    runs = [gradients(model, images, labels, workers, accumulate, seed=(5, 6)) for _ in range(4)]
-    for found, result in runs[1:]:
-        assert result == runs[0][1]
-        assert all(a.tobytes() == b.tobytes() for a, b in zip(runs[0][0], found, strict=True))
-    other, _ = gradients(model, images, labels, workers, accumulate, seed=(5, 7))
-    assert any(not np.array_equal(a, b) for a, b in zip(runs[0][0], other, strict=True))
-
-
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize(("workers", "accumulate"), [(1, 2), (1, 4), (2, 1), (2, 2), (3, 1), (5, 7)])
-def test_masks_belong_to_images_so_the_cut_of_the_batch_changes_nothing(workers, accumulate, recompute):
-    """Dropout, attention dropout and drop path: one seed gives one result, whatever the machine's cores."""
-    model, (images, labels) = perturbed(RANDOM), batch()
-    whole, expected = gradients(model, images, labels, seed=(5, 6))
-    model.recompute_blocks = recompute
-    found, result = gradients(model, images, labels, workers, accumulate, seed=(5, 6))
-    assert result.loss == pytest.approx(expected.loss, rel=1e-12)
-    for g, e in zip(found, whole, strict=True):
-        assert abs(g - e).max() <= 1e-12 * max(1, abs(e).max())
-
-
-def test_every_image_draws_masks_of_its_own():
-    """The same image twice: with the same masks the mean of both would have the gradient of one."""
-    model, (images, labels) = perturbed(RANDOM), batch(1)
-    twice, _ = gradients(model, np.repeat(images, 2, axis=0), np.repeat(labels, 2))
-    once, _ = gradients(model, images, labels)
-    assert not np.allclose(twice[0], once[0])
-
-
-def test_one_step_is_adamw_written_by_hand():
-    """Softmax regression, its gradient and three AdamW updates with a clipped norm, without any of minivit's code."""
-
-    class Regression(Module):
-        def __init__(self):
-            self.linear = Linear(6, 3, np.random.default_rng(0), "float64")
-
-        def forward(self, x, rng=None):
-            return self.linear(Tensor(x))
-
-    rng = np.random.default_rng(1)
-    x, y = rng.standard_normal((7, 6)), rng.integers(0, 3, 7)
-    model = Regression()
-    w, b = (p.data.copy() for p in model.parameters())
-    optimizer = AdamW(model.named_parameters(), lambda t: 0.1 / (t + 1), betas=(0.8, 0.9), weight_decay=0.2)
-    m, v = [0 * w, 0 * b], [0 * w, 0 * b]
-    for t in range(1, 4):
-        z = x @ w + b
-        p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-        d = (p - np.eye(3)[y]) / 7
-        g = [x.T @ d, d.sum(axis=0)]
-        norm = math.sqrt((g[0] ** 2).sum() + (g[1] ** 2).sum())
-        result = step(model, optimizer, x, y, clip_norm=0.3)
-        assert result.loss == pytest.approx(-np.log(p[range(7), y]).mean(), rel=1e-12)
-        assert result.accuracy == (p.argmax(axis=1) == y).mean()
-        assert result.grad_norm == pytest.approx(norm, rel=1e-12)
-        assert norm > 0.3
-        for i, (array, decay) in enumerate(((w, 0.2), (b, 0))):
-            clipped = g[i] * 0.3 / norm
-            m[i] = 0.8 * m[i] + 0.2 * clipped
-            v[i] = 0.9 * v[i] + 0.1 * clipped**2
-            ratio = m[i] / (1 - 0.8**t) / (np.sqrt(v[i] / (1 - 0.9**t)) + 1e-8)
-            array -= 0.1 / t * (ratio + decay * array)
-        for parameter, array in zip(model.parameters(), (w, b), strict=True):
-            np.testing.assert_allclose(parameter.data, array, rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.parametrize("clip_norm", [None, 0])
-def test_without_clip_norm_nothing_is_clipped(clip_norm):
-    model, (images, labels) = perturbed(), batch()
-    assert gradients(model, images, labels, clip_norm=clip_norm)[1].grad_norm > 0.5
-    for a, b in zip(
-        gradients(model, images, labels, clip_norm=clip_norm)[0], gradients(model, images, labels)[0], strict=True
-    ):
-        assert np.array_equal(a, b)
-    clipped, result = gradients(model, images, labels, clip_norm=0.5)
-    assert math.sqrt(sum((g**2).sum() for g in clipped)) == pytest.approx(0.5)
-    assert result.grad_norm > 0.5
-
-
-def test_one_batch_can_be_learned_by_heart():
-    model = ViT(CONFIG, dtype="float32")
-    images, labels = batch(16)
-    optimizer = AdamW(model.named_parameters(), lr=0.01)
-    with Workers(2) as workers:
-        results = [step(model, optimizer, images, labels, clip_norm=1.0, workers=workers) for _ in range(180)]
-    assert results[0].loss == pytest.approx(math.log(10), rel=1e-6)  # the head is zero
-    assert results[-1].loss < 0.01
-    assert results[-1].accuracy == 1
-
-
-def test_accuracy_counts_the_most_probable_label():
-    class Fixed(Module):
-        def __init__(self):
-            self.logits = Tensor(np.array([[3.0, 1, 2], [0, 5, 1], [1, 2, 3], [9, 8, 7]]), requires_grad=True)
-
-        def forward(self, x, rng=None):
-            return self.logits[x.astype(int)]
-
-    model = Fixed()
-    optimizer = Recorder(model.named_parameters())
-    assert step(model, optimizer, np.arange(4), np.array([0, 1, 2, 1])).accuracy == 3 / 4
-    dense = np.array([[0.6, 0.4, 0], [0.6, 0.4, 0], [0, 0.3, 0.7], [0.2, 0.3, 0.5]])
-    assert step(model, optimizer, np.arange(4), dense).accuracy == 2 / 4
-    with Workers(2) as workers:
-        assert step(model, optimizer, np.arange(4), dense, workers=workers, accumulate=2).accuracy == 2 / 4
-
-
-# What is not finite
-
-
-def snapshot(model, optimizer):
-    arrays = [p.data for p in model.parameters()] + [a for slot in optimizer.state.values() for a in slot]
-    return optimizer.steps, [a.tobytes() for a in arrays]
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize(("workers", "accumulate"), [(1, 1), (2, 2)])
-@pytest.mark.parametrize(
-    ("where", "expected"),
-    [
-        ("images", r"^the input images \(13, 8, 8, 1\)$"),
-        ("blocks.1.mlp.", r"^parameter blocks\.1\.mlp\.\S+ \(\d+,?( \d+)?\)$"),
-        ("labels", r"^the input labels \(13, 10\)$"),
-    ],
-)
-def test_the_first_tensor_that_is_not_finite_is_named(where, expected, value, workers, accumulate):
-    model, (images, labels) = perturbed(), batch(dense=True)
-    optimizer = AdamW(model.named_parameters())
-    if where == "images":
-        images[7, 3, 3, 0] = value
-    elif where == "labels":
-        labels[7, 3] = value
-    else:
-        next(p for name, p in model.named_parameters() if name.startswith(where)).data.flat[0] = value
-    before = snapshot(model, optimizer)
-    with Workers(workers) as pool, pytest.raises(NonFiniteError, match=expected):
-        step(model, optimizer, images, labels, workers=pool, accumulate=accumulate)
-    assert snapshot(model, optimizer) == before
-
-
-def test_an_overflow_in_the_forward_pass_is_found_at_its_op():
-    model, (images, labels) = perturbed(dtype="float32"), batch()
-    dict(model.named_parameters())["blocks.1.attention.qkv.weight"].data[...] = 1e30
-    with pytest.raises(
-        NonFiniteError,
-        match=r"^the output of attention\(\(13, 5, 24\)\), at or after blocks\.1\.attention\.qkv\.weight",
-    ):
-        step(model, AdamW(model.named_parameters()), images, labels)
-
-
-def test_a_gradient_that_is_not_finite_is_named():
-    class Root(Module):
-        """The square root of zero: finite, and infinitely steep."""
-
-        def __init__(self):
-            self.a = Tensor(np.ones(2), requires_grad=True)
-            self.b = Tensor(np.zeros(2), requires_grad=True)
-
-        def forward(self, x, rng=None):
-            return F.sqrt(self.b) + self.a * Tensor(x)
-
-    model = Root()
-    with pytest.raises(NonFiniteError, match=r"^the gradient of b \(2,\)$"):
-        step(model, SGD(model.named_parameters()), np.ones((1, 2)), np.array([0]))
-
-
-def test_a_norm_that_overflows_is_noticed():
-    model, (images, labels) = perturbed(dtype="float32"), batch()
-
-    def steep(logits, targets):
-        return F.cross_entropy(logits, targets) * 1e25
-
-    with pytest.raises(NonFiniteError, match="the sum of loss and gradient norm over the batch"):
-        step(model, AdamW(model.named_parameters()), images, labels, steep)
-
 
 # evaluate
 
@@ -616,12 +383,22 @@ def test_nothing_that_is_not_finite_is_saved(saved):
     assert run_folder.read_checkpoint(path)[1]["step"] == 3
 
 
-def test_reference_kernels_run_no_kernel_in_steps_and_evaluations(monkeypatch):
+@pytest.fixture
+def forbidden_kernels():
+    """Every kernel of the table fails."""
+
     def forbidden(*args, **kwargs):
         raise AssertionError("a kernel ran")
 
-    for key in list(_TABLE):
-        monkeypatch.setitem(_TABLE, key, forbidden)
+    table = registered()
+    for key in table:
+        register(*key)(forbidden)
+    yield
+    for key, kernel in table.items():
+        register(*key)(kernel)
+
+
+def test_reference_kernels_run_no_kernel_in_steps_and_evaluations(forbidden_kernels):
     data = load("digits").limit(20)
     recipe = Recipe(model=CONFIG, batch_size=10, steps=2, eval_every=1, kernels="reference")
     assert len(list(Trainer(recipe, data, data, None).run())) == 2

@@ -11,7 +11,8 @@ from minivit.data.imagenet import imagenet_ids
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig, export, freeze, resize_posemb
 from minivit.runs import folder as run_folder
-from minivit.runs import recipes, transfer
+from minivit.runs import transfer
+from minivit.runs.plan import plan
 from minivit.runs.recipes import Recipe
 from minivit.runs.trainer import Trainer
 from minivit.tensor import no_grad
@@ -40,13 +41,16 @@ def a_run(folder, recipe=RECIPE, classes=CLASSES, **parts):
     return model
 
 
+def planned(path, classes=CLASSES, images=9, **given):
+    """The Plan of a fine-tuning run on images that are all alike."""
+    data = ArrayDataset(np.zeros((images, 8, 8, 3), np.uint8), np.zeros(images), classes, "photos")
+    return plan({"init_from": str(path), **given}, lambda *_: data)
+
+
 def begin(path, classes=CLASSES, model=None, **choices):
     """The Start of a fine-tuning run, and its recipe."""
-    data = ArrayDataset(np.zeros((9, 8, 8, 3), np.uint8), np.zeros(9), classes, "photos")
-    choices = {"init_from": str(path), "data": "digits", "model": model or {}, "batch_size": 4, **choices}
-    source = transfer.open_source(choices)
-    recipe = recipes.complete(source.inherited(choices), data)
-    return transfer.start(source, recipe, classes), recipe
+    found = planned(path, classes, data="digits", batch_size=4, **(model or {}), **choices)
+    return transfer.start(found.source, found.recipe, classes), found.recipe
 
 
 @pytest.fixture(params=["official", "timm", "hf", "run", "checkpoint.npz"])
@@ -198,8 +202,9 @@ def test_what_comes_with_a_run(tmp_path):
     assert (recipe.mean, recipe.std, recipe.resize, recipe.data) == ((0.4, 0.5, 0.6), 0.2, "crop", "digits")
     _, recipe = begin(tmp_path / "run", mean=0.1, std=0.3, resize="squash")
     assert (recipe.mean, recipe.std, recipe.resize) == (0.1, 0.3, "squash")
-    source = transfer.open_source({"init_from": str(tmp_path / "run")})
-    assert source.inherited({})["data"] == run_folder.located("folder:photos")
+    (tmp_path / "photos").mkdir()
+    a_run(tmp_path / "there", dataclasses.replace(RECIPE, data=f"folder:{tmp_path / 'photos'}"))
+    assert planned(tmp_path / "there").recipe.data == f"folder:{tmp_path / 'photos'}"
 
 
 def test_what_comes_with_published_weights(tmp_path):
@@ -237,15 +242,17 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("images", "batch", "steps"),
-    [(5, 5, 500), (100, 8, 500), (800, 32, 500), (5_000, 128, 500), (50_000, 512, 970), (1_280_000, 512, 25_000)],
+    [(5, 5, 500), (100, 8, 500), (800, 32, 500), (5_000, 128, 500), (50_000, 512, 970)],
 )
-def test_batch_and_steps_fit_the_data(images, batch, steps):
-    found = transfer.scaled({"lr": 1}, images)
-    assert (found["batch_size"], found["steps"], found["lr"]) == (batch, steps, 1)
+def test_batch_and_steps_fit_the_data(tmp_path, images, batch, steps):
+    a_run(tmp_path / "run")
+    found = planned(tmp_path / "run", images=images, data="digits", preset="finetune", lr=1.0).recipe
+    assert (found.batch_size, found.steps, found.lr) == (batch, steps, 1)
     assert images // batch >= 20 or batch <= 8
-    assert transfer.scaled({"batch_size": 50}, images)["batch_size"] == 50
-    assert "steps" not in transfer.scaled({"epochs": 3}, images)
-    assert transfer.scaled({"steps": 7}, images)["steps"] == 7
+    given = {"data": "digits", "images": images}
+    assert planned(tmp_path / "run", batch_size=50, **given).recipe.batch_size == 50
+    assert planned(tmp_path / "run", epochs=3.0, **given).recipe.steps is None
+    assert planned(tmp_path / "run", steps=7, **given).recipe.steps == 7
 
 
 # the loop
@@ -337,7 +344,7 @@ def test_the_run_of_a_resnet_is_refused(tmp_path, monkeypatch):
     small = ResNetConfig(image_size=8, units=(1,), width=4, groups=2, root="3x3", num_classes=3)
     monkeypatch.setattr(run_folder, "load_trained", lambda folder: (ResNet(small), Recipe(), list("abc")))
     with pytest.raises(CheckpointError, match="is the run of a ResNet: a Vision Transformer cannot start from it"):
-        transfer.open_source({"init_from": str(tmp_path)})
+        transfer.open_source(tmp_path, {})
 
 
 def test_the_head_of_a_resnet_can_learn_alone():
@@ -400,30 +407,30 @@ def test_a_run_on_folders_called_by_wordnet_numbers_knows_the_words(tmp_path):
 
 def test_a_source_can_be_started_from_again(tmp_path):
     state = a_run(tmp_path / "run")
-    source = transfer.open_source({"init_from": str(tmp_path / "run")})
-    data = ArrayDataset(np.zeros((9, 8, 8, 3), np.uint8), np.zeros(9), CLASSES, "photos")
-    recipe = recipes.complete(source.inherited({"batch_size": 4}), data)
-    for tensor in transfer.start(source, recipe, CLASSES).model.parameters():
+    found = planned(tmp_path / "run", data="digits", batch_size=4)
+    for tensor in transfer.start(found.source, found.recipe, CLASSES).model.parameters():
         tensor.data += 1
-    again = transfer.start(source, recipe, CLASSES).model.state_dict()
+    again = transfer.start(found.source, found.recipe, CLASSES).model.state_dict()
     np.testing.assert_array_equal(again["class_token"], state["class_token"])
 
 
-def test_the_length_of_a_run_and_its_evaluations_are_scaled_to_the_data():
-    assert transfer.scaled({}, 50_000) == {"batch_size": 512, "steps": 970, "eval_every": 97}
-    assert transfer.scaled({}, 12) == {"batch_size": 8, "steps": 500, "eval_every": 25}
-    assert transfer.scaled({"epochs": 2}, 12) == {"batch_size": 8, "epochs": 2}
-    assert transfer.scaled({"batch_size": 0}, 12)["batch_size"] == 0  # for Recipe to refuse
+def test_the_evaluations_of_a_run_are_scaled_to_the_data(tmp_path):
+    a_run(tmp_path / "run")
+    for images, every in ((50_000, 97), (12, 25)):
+        assert planned(tmp_path / "run", images=images, data="digits").recipe.eval_every == every
+    assert planned(tmp_path / "run", images=12, data="digits", epochs=2.0).recipe.eval_every is None
+    with pytest.raises(ConfigError, match="batch_size is 0, expected at least 1"):
+        planned(tmp_path / "run", data="digits", batch_size=0)
 
 
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"resize_positions": "cubic", "model": {"image_size": 16}}, 'resize_positions is "cubic", expected one of'),
-        ({"model": {"units": (1,)}}, "starts Vision Transformers, and a ResNet was chosen"),
+        ({"resize_positions": "cubic", "image_size": 16}, 'resize_positions is "cubic", expected one of'),
+        ({"model": "R50x1"}, "starts Vision Transformers, and a ResNet was chosen"),
     ],
 )
 def test_choices_that_make_no_sense_are_refused_in_one_line(tmp_path, choices, message):
     a_run(tmp_path / "run")
     with pytest.raises(ConfigError, match=message):
-        begin(tmp_path / "run", **choices)
+        planned(tmp_path / "run", data="digits", **choices)

@@ -1,5 +1,5 @@
-"""Not CuPy: the stand-in of the tests, for a whole process. With this folder and tests/ on PYTHONPATH, the commands run
-their GPU side on a CPU, slowly, to be rehearsed."""
+"""Not CuPy: the stand-in of the tests, for a whole process. With this folder and tests/helpers on PYTHONPATH,
+the commands run their GPU side on a CPU, slowly, to be rehearsed."""
 
 import atexit
 

@@ -1,4 +1,4 @@
-"""`cupy.RawModule` of the stand-in: CUDA kernels, run on the CPU by tests/cuda_on_cpu."""
+"""`cupy.RawModule` of the stand-in: CUDA kernels, run on the CPU by tests/helpers/cuda_on_cpu."""
 
 import functools
 import re

@@ -13,7 +13,7 @@ gives it, with the kernels that are registered for CuPy. What it models, and is 
 - while a stream is captured nothing runs, products through cuBLAS and copies from and to the host are refused (what
   CUDA refuses invalidates the capture), and a launched graph works on the memory it was captured with;
 - the machine can be chosen: GPUs and their compute capability, versions, libraries that are missing (machine.py);
-- bfloat16 as far as CuPy has it; CUDA kernels, by tests/cuda_on_cpu.
+- bfloat16 as far as CuPy has it; CUDA kernels, by tests/helpers/cuda_on_cpu.
 
 Not modelled: time, two streams at once; several devices have one memory.
 """
@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from backend.fake_cublaslt import FakeCublasLt
+from fake_cublaslt import FakeCublasLt
 
 from minivit.backend.arrays import _NAMESPACES
 from minivit.backend.cupy_kernels import cublaslt

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-SNAPSHOT = json.loads((Path(__file__).parents[1] / "data" / "cupy-14.json").read_text(encoding="utf-8"))
+SNAPSHOT = json.loads((Path(__file__).parents[2] / "data" / "cupy-14.json").read_text(encoding="utf-8"))
 FUNCTIONS: dict[str, list[str]] = {name: words.split() for name, words in SNAPSHOT["functions"].items()}
 METHODS: dict[str, list[str]] = {name: words.split() for name, words in SNAPSHOT["methods"].items()}
 UFUNCS: set[str] = set(SNAPSHOT["ufuncs"].split())

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import standin_cupy
-from backend.fake_cublaslt import FakeCublasLt
+from fake_cublaslt import FakeCublasLt
 from standin_cupy import cupy, device
 
 from minivit.backend import Array

@@ -1,0 +1,211 @@
+"""From what somebody asks for to a run that can be made: recipe, starting weights, data, a name for its folder."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from minivit import lineage
+from minivit.data import Dataset
+from minivit.errors import ConfigError, DataError, meant, shown
+from minivit.files import expanded
+from minivit.files.fields import from_text, hints
+from minivit.models.families import config_class, mapping, named_fields
+from minivit.models.whereabouts import weights_file
+from minivit.runs import folder as run_folder
+from minivit.runs import presets, recipes, transfer
+from minivit.runs.recipes import OF_CLASSIFICATION, Recipe
+from minivit.runs.transfer import Source
+
+LARGEST_BATCH = 512  # the paper's, of fine-tuning
+UPDATES_AN_EPOCH = 20
+FEWEST_STEPS = 500  # the paper's for its smallest data sets
+EPOCHS = 10
+EVALUATIONS = 20  # at most, where an epoch is only a few updates
+CUT = {"batch_size", "workers", "backend", "model", "image_size", "patch_size", "objective"}  # what decides on pieces
+
+OpenData = Callable[[str, str | None, str, str, float | None, int], Dataset]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run before it is made.   source: of its starting weights; name: of its preset, or of its config's folder."""
+
+    recipe: Recipe
+    source: Source | None
+    train: Dataset
+    test: Dataset
+    name: str
+
+
+def plan(
+    given: Mapping[str, Any],
+    open_data: OpenData,
+    find_weights: Callable[[str], str | Path] = weights_file,
+    resolve_backend: Callable[[str], str] = str,
+) -> Plan:
+    """The run that options ask for.
+
+    given: by name, fields of Recipe and of the model's configuration, and "preset", "config", "model" (a name),
+    "objective" (a name), "set" (pairs of a field of the objective and text) and "teacher".
+    open_data: opens a data set by name, folder, split, bad_images, val_share and val_seed.   find_weights: the file or
+    run of that name.   resolve_backend: the backend that "auto" stands for.
+    Raises ConfigError, DataError or CheckpointError, in one line.
+    """
+    # 1. The options go before those of a preset or a config file.
+    choices, name = merged(given)
+
+    # 2. With starting weights come shape and preparation, from a run also its data.
+    source = None
+    if choices.get("init_from"):
+        choices["init_from"] = str(find_weights(choices["init_from"]))
+        how = choices.get("resize_positions"), bool(choices.get("keep_head"))
+        source = transfer.open_source(choices["init_from"], choices["model"], *how)
+        choices = _inherited(source, choices)
+    if (objective := choices.get("objective")) and objective.get("teacher"):
+        choices["objective"] = {**objective, "teacher": str(find_weights(objective["teacher"]))}
+
+    # 3. The data, whose images decide how long fine-tuning takes.
+    if "data" not in choices:
+        raise ConfigError(f"preset {name} needs --data folder:PATH")
+    if "data" not in given and (origin := given.get("config") or (source and source.path)):
+        run_folder.check_place(choices["data"], expanded(origin).parent if "config" in given else Path(origin))
+    choices["backend"] = resolve_backend(choices.get("backend", "numpy"))
+    if choices.get("val_share") is not None and choices.get("val_seed") is None:
+        choices["val_seed"] = choices.get("seed", 0)
+    where, bad = (choices["data"], choices.get("data_root")), choices.get("bad_images", "refuse")
+    held_out = choices.get("val_share"), choices.get("val_seed") or 0
+    train, test = splits(lambda split: open_data(*where, split, bad, *held_out), choices.get("limit"))
+    if source:
+        choices = _scaled(choices, len(train))
+
+    # 4. The Recipe.
+    recipe = recipes.complete(choices, train)
+    check_columns(recipe, train)
+    return Plan(recipe, source, train, test, name)
+
+
+def splits(open_split: Callable[[str], Dataset], limit: int | None) -> tuple[Dataset, Dataset]:
+    """Training data, at most `limit` of them, and test data."""
+    train = open_split("train")
+    return (train.limit(limit) if limit else train), open_split("test")
+
+
+def check_columns(recipe: Recipe, data: Dataset) -> None:
+    """Raise DataError unless the data set has what the recipe's objective reads."""
+    if lacking := [name for name in lineage.columns(recipe.objective) if name not in data.COLUMNS]:
+        objective = (recipe.objective or {"name": "classification"})["name"]
+        raise DataError(f"{data.name} has no {', '.join(lacking)}, which the objective {objective} reads")
+
+
+def merged(given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The choices of preset or config file with the given options over them, and a name for the run."""
+    given = dict(given)
+    base, name = _base(given, given.pop("config", None), given.pop("preset", None))
+    if "init_from" in given:  # with the weights comes how they were made, and of a run the data
+        taken = {"model", "mean", "std", "resize", *transfer.DATA}
+        base = {key: value for key, value in base.items() if key not in taken}
+    base |= length(given)
+    before, model = base.pop("objective", None), dict(base.pop("model", {}))
+    objective = _objective(before, given)
+    if objective:
+        base = {key: value for key, value in base.items() if key not in OF_CLASSIFICATION}
+    if (before or {}).get("name") != (objective or {}).get("name"):
+        model.pop("num_classes", None)  # a head is for one objective
+    if "model" in given:
+        fields = named_fields(given.pop("model"))
+        model.pop("stem", None)  # a named model says itself whether it has one
+        model = {**model, **fields} if config_class(fields) is config_class(model) else fields
+    names = {field.name for field in dataclasses.fields(config_class(model))}
+    model |= {key: given.pop(key) for key in list(given) if key in names}
+    return {**base, **given, "model": model, "objective": objective}, name
+
+
+def _base(given: Mapping[str, Any], config: str | None, name: str | None) -> tuple[dict[str, Any], str]:
+    """The choices below the given options: of a config file, of the preset of that name, or of the one that fits."""
+    if config and name:
+        raise ConfigError("--config and --preset both choose a recipe: give one of them")
+    if not config:
+        starting = "init_from" in given
+        fitting = (
+            "finetune" if starting and not given.get("objective") else presets.preset_for(given.get("data", "digits"))
+        )
+        base = presets.preset(name or fitting)
+        if name == "finetune" and not starting:
+            raise ConfigError("preset finetune needs --init-from FILE")
+        return base, name or fitting
+    path = expanded(config)
+    base = recipes.to_mapping(recipes.read_config(path))
+    if not same_kind(given.get("data", base["data"]), base["data"]):
+        raise ConfigError("--config is for one data set; to change it use --preset and options")
+    if not CUT.isdisjoint(given):
+        base["accumulate"] = None  # it was chosen for another size
+    if given.get("backend", base["backend"]) != base["backend"]:
+        base["workers"] = None
+    return base, path.resolve().parent.name or "config"  # of a file in the root folder
+
+
+def _objective(base: Mapping[str, Any] | None, given: dict[str, Any]) -> dict[str, Any] | None:
+    """The objective of a preset or config file with the given options over it, which are taken out of `given`; None for
+    classification."""
+    name, settings, teacher = given.pop("objective", None), given.pop("set", []), given.pop("teacher", None)
+    settings = [*settings, *([("teacher", teacher)] if teacher else [])]
+    objective = dict(base or {"name": "classification"})
+    if name and name != objective["name"]:
+        objective = {"name": name}
+    if objective["name"] == "classification":
+        if settings:
+            raise ConfigError("--set and --teacher are about an objective: name it with --objective")
+        return None
+    kinds = hints(lineage.objective_class(objective["name"]).Config)
+    for field, text in settings:
+        if field not in kinds:
+            known = f"{meant(field, kinds)}; it has {', '.join(kinds)}"
+            raise ConfigError(f'the objective {objective["name"]} has no field "{shown(field)}"{known}')
+        try:
+            objective[field] = from_text(text, kinds[field])
+        except ConfigError as error:
+            raise ConfigError(f"--set {field}: {error}") from None
+    return objective
+
+
+def length(given: Mapping[str, Any]) -> dict[str, Any]:
+    """How long to train, as fields of a Recipe: those of the options, and no steps beside epochs."""
+    if {"epochs", "steps"} <= given.keys():
+        raise ConfigError("--epochs and --steps both choose how long to train: give one of them")
+    chosen: dict[str, Any] = {name: given[name] for name in ("epochs", "steps", "patience") if name in given}
+    return {"steps": None, **chosen} if "epochs" in given else chosen  # those of a config would win
+
+
+def same_kind(data: str, other: str) -> bool:
+    """Whether both are the same data set, or folders: of these one may be where the other has moved."""
+    return data == other or (data.startswith("folder:") and other.startswith("folder:"))
+
+
+def _inherited(source: Source, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The choices, and where nothing is chosen those of the source."""
+    own = {n: v for n, v in source.choices.items() if "data" not in choices or n not in transfer.DATA}
+    shape = mapping(source.model.config)
+    if not choices.get("keep_head"):
+        shape |= {"representation_size": None, "head_bias": 0.0}
+    del shape["num_classes"]  # of the data
+    return {**own, **choices, "model": {**shape, **choices.get("model", {})}}
+
+
+def _scaled(choices: Mapping[str, Any], images: int) -> dict[str, Any]:
+    """The choices with batch size and number of steps for so many images, where they are not chosen.
+
+    The paper's batch is 512, for a million images as for two thousand, of which it would leave four updates in a pass:
+    here the batch is the largest power of two that gives at least 20 updates an epoch, from 8 to 512. The run is 10
+    epochs long (the paper: 8 on ImageNet, about 100 on smaller sets), but at least 500 steps, as its shortest.
+    It is evaluated after every epoch, at most 20 times.
+    """
+    wanted = min(LARGEST_BATCH, max(8, images // UPDATES_AN_EPOCH))
+    batch = choices.get("batch_size")
+    if batch is None:
+        batch = min(images, 2 ** (wanted.bit_length() - 1))
+    scaled = {"batch_size": batch}
+    if not {"steps", "epochs"} & choices.keys() and batch > 0:
+        scaled["steps"] = max(FEWEST_STEPS, EPOCHS * (images // batch))
+        scaled["eval_every"] = choices.get("eval_every") or max(images // batch, scaled["steps"] // EVALUATIONS)
+    return {**choices, **scaled}
