@@ -8,7 +8,8 @@ What a run can minimise beside classification is named in `OBJECTIVES`. The clas
 
 - `Config: ClassVar[type]`, a frozen dataclass of plain values: the fields of a recipe's `objective` beside its name;
 - `build(config, given) -> Objective`, a classmethod: the objective of a `Config` for the run of a `Given`;
-- `columns`, what it reads of a data set. Only a class that names "labels" is given an encoder with a head.
+- `columns`, what it reads of a data set. Only a class that names "labels" is given an encoder with a head;
+- where it needs a ViT of a certain kind, `needs(config)`, a static method: fields of ViTConfig.
 
 Its file may have PRESETS, name -> fields of Recipe, and HOW, name -> function(objective, data, recipe) -> lines of
 text, which `evaluate RUN --how NAME` prints.
@@ -104,6 +105,16 @@ def columns(objective: Mapping[str, Any] | None) -> tuple[str, ...]:
     """What the objective of a recipe reads of a data set."""
     named: tuple[str, ...] = (objective_class(objective["name"]) if objective else Classification).columns
     return named
+
+
+def needed(objective: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Fields of ViTConfig without which the objective of a recipe, as `settled` gives it, has no meaning."""
+    if objective is None:
+        return {}
+    fields = dict(objective)
+    kind = objective_class(fields.pop("name"))
+    found: dict[str, Any] = kind.needs(kind.Config(**fields)) if hasattr(kind, "needs") else {}
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

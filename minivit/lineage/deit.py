@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": "cifar10",
         "objective": {"name": "deit", "mixup": 0.0, "cutmix": 0.0},  # which need longer runs
         "model": {
-            "patch_size": 4, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192, "distillation_token": True
+            "patch_size": 4, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192
         },
         "batch_size": 128,
         "epochs": 5.5,
@@ -105,7 +105,7 @@ class DeiT(Classification):
             raise ConfigError("DeiT learns from a teacher: name one with --teacher RUN, or set distillation=none")
         if not taught and teacher is not None:
             raise ConfigError("distillation is none, and a teacher is named: set it to hard or soft")
-        if not shape.num_classes or shape.distillation_token != taught:
+        if not shape.num_classes or getattr(shape, "distillation_token", False) != taught:
             wanted = f"a head and distillation_token={taught}"
             raise ConfigError(f"DeiT with distillation={config.distillation} needs a ViT with {wanted}")
         for name in ("num_classes", "image_size", "channels"):
@@ -113,6 +113,11 @@ class DeiT(Classification):
             if (theirs := getattr(getattr(teacher, "config", None), name, own)) != own:
                 raise ConfigError(f"{name} is {theirs} of the teacher and {own} of the student, expected the same")
         self.teacher = teacher and teacher.freeze()
+
+    @staticmethod
+    def needs(config: DeiTConfig) -> dict[str, Any]:
+        """Of a ViT: the second token, if it is to learn from a teacher."""
+        return {"distillation_token": config.distillation != "none"}
 
     @classmethod
     def build(cls, config: DeiTConfig, given: Any) -> Self:
@@ -184,18 +189,12 @@ def binary_cross_entropy(logits: Tensor, labels: Array) -> Tensor:
 
 def tiny(dtype: str = "float32") -> tuple[DeiT, Dataset]:
     """The objective in small and 16 images, for tests."""
-    small: dict[str, Any] = {
-        "image_size": 8,
-        "patch_size": 4,
-        "width": 8,
-        "depth": 2,
-        "heads": 2,
-        "mlp_width": 16,
-        "num_classes": 3,
-    }
-    teacher = ViT(ViTConfig(**small), 1, dtype)
-    rng = np.random.default_rng(0)
-    teacher.head.weight.data[...] = rng.normal(size=(8, 3))  # not of zeros: it shall have something to say
-    student = ViT(ViTConfig(**small, dropout=0.1, drop_path=0.1, distillation_token=True), 0, dtype)
-    images = rng.integers(0, 256, (16, 8, 8, 3), np.uint8)
-    return DeiT(DeiTConfig(), student, teacher), ArrayDataset(images, [*range(3)] * 5 + [0], ["a", "b", "c"], "noise")
+    shape = ViTConfig(image_size=8, patch_size=4, width=8, depth=2, heads=2, mlp_width=16, num_classes=3)
+    noisy = dataclasses.replace(shape, dropout=0.1, drop_path=0.1, distillation_token=True)
+    rng, teacher, student = np.random.default_rng(0), ViT(shape, 1, dtype), ViT(noisy, 0, dtype)
+    for head in (teacher.head, student.head, student.distillation_head):  # with something to say
+        head.weight.data[...] = rng.normal(0, 0.3, (8, 3))
+    images, labels = rng.integers(0, 256, (16, 8, 8, 3), np.uint8), np.arange(16) % 3
+    return DeiT(DeiTConfig(distillation="soft"), student, teacher), ArrayDataset(
+        images, labels, ["a", "b", "c"], "noise"
+    )

@@ -1,6 +1,7 @@
 """Run folders: config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png.
 
 Checkpoints hold arrays only, no pickles: checkpoint.npz all that going on needs, best.npz what the best evaluation saw.
+teacher.json, where there is a teacher, holds its shape: its weights are in the checkpoints, so that its own run may go.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from minivit.models import ResNet, ViT, freeze
 from minivit.models.archive import read_npz, replacing, write_npz
 from minivit.models.families import build
 from minivit.runs.recipes import Recipe, read_config, to_json
+from minivit.runs.teacher import saved_teacher
 from minivit.update.objective import Objective
 
 FORMAT, FIRST_FORMAT = "minivit checkpoint 2", "minivit checkpoint 1"
@@ -261,7 +263,8 @@ def load_objective(run: str | Path) -> tuple[Objective, Recipe, list[str]]:
         raise CheckpointError(f"{folder} has {missing} yet: train it with --resume {quoted(folder)}")
     states, meta = read_checkpoint(path)
     blank, steps = build(recipe.model, seed=None, dtype=recipe.dtype), recipe.total_steps(meta["images"])
-    given = Given(recipe.model, meta["classes"], steps, recipe.seed, recipe.dtype, blank)
+    teacher = saved_teacher(folder, recipe.dtype)
+    given = Given(recipe.model, meta["classes"], steps, recipe.seed, recipe.dtype, blank, teacher)
     objective = lineage.build(recipe, given).eval()
     freeze(objective.encoder, recipe.freeze)  # type: ignore[arg-type]
     state = states.get("objective", {})

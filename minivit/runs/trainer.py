@@ -21,13 +21,14 @@ from minivit.lineage import Given
 from minivit.models import ViT, freeze
 from minivit.optim import EMA
 from minivit.runs import folder as run_folder
-from minivit.runs.answers import Task
+from minivit.runs.answers import Task, load_pretrained
 from minivit.runs.building import check_fits, make_optimizer, make_update, recompute
 from minivit.runs.evaluation import evaluate, neighbours
 from minivit.runs.numerics import evaluation_batch, loader_threads, numerics, worker_count
 from minivit.runs.recipes import Recipe
 from minivit.runs.saving import SavedRun
 from minivit.runs.tally import Tally
+from minivit.runs.teacher import open_teacher
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Classification
 from minivit.update.step import StepResult
@@ -72,9 +73,9 @@ class Trainer(SavedRun):
         check_fits(recipe, train_data)
         self.steps_per_epoch = len(train_data) // recipe.batch_size or 1
         self.total_steps = recipe.total_steps(len(train_data))
-        self.objective = lineage.build(
-            recipe, Given(recipe.model, train_data.classes, self.total_steps, recipe.seed, recipe.dtype, model)
-        )
+        teacher = open_teacher(recipe, train_data.classes, self.folder, load_pretrained)
+        given = Given(recipe.model, train_data.classes, self.total_steps, recipe.seed, recipe.dtype, model, teacher)
+        self.objective = lineage.build(recipe, given)
         self.loader = Loader(
             train_data,
             recipe.batch_size,

@@ -1,30 +1,20 @@
-"""DeiT: recorded outputs of published code, a second implementation, the teacher, and what is learned."""
-
-import json
-from pathlib import Path
+"""DeiT: the teacher, both heads, what is asked of them and what they learn."""
 
 import numpy as np
 import pytest
-from lineage.deit_by_hand import SIZES, VARIANTS, ByHand, arrays, in_hub_names
+import standin_cupy
 
-from minivit import functional as F
+from minivit.backend import get_namespace
 from minivit.errors import ConfigError
-from minivit.lineage import deit, verify
 from minivit.lineage.deit import DeiT, DeiTConfig
-from minivit.lineage.recorded import deit as recorded
-from minivit.models import ViT, ViTConfig
-from minivit.models.archive import write_npz, write_safetensors
+from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig
 from minivit.nn import Linear, Module
-from minivit.optim import AdamW
+from minivit.optim import SGD, AdamW
 from minivit.tensor import Tensor, grad
+from minivit.update.device import DeviceStep
 from minivit.update.objective import Classification
+from minivit.update.step import step
 
-CASE = Path(__file__).resolve().parents[1] / "data" / "lineage" / "deit"
-OTHERS = {
-    "one channel, another temperature": {"num_channels": 1, "num_labels": 3, "tau": 1.5, "alpha_soft": 0.4},
-    "not square": {"image_size": [12, 6], "patch_size": [3, 2], "num_channels": 2, "num_attention_heads": 4},
-    "deeper, no biases, another epsilon": {"num_hidden_layers": 3, "qkv_bias": False, "layer_norm_eps": 1e-3},
-}
 MIXING = {"mixup": 0.0, "cutmix": 0.0}
 
 
@@ -60,171 +50,6 @@ def small(teacher=None, seed=0, model=None, **fields):
 def batch_of(count=6, seed=0):
     rng = np.random.default_rng(seed)
     return {"images": rng.normal(size=(count, 8, 8, 1)), "labels": rng.integers(0, 3, count)}
-
-
-def write_case(folder, config, weights, found):
-    """A recording in the form of the published ones."""
-    write_safetensors(folder / "deit_own.safetensors", weights, {})
-    write_npz(folder / "deit_own.io.npz", found)
-    meta = {"config": config, "image_layout": "NCHW"}
-    (folder / "deit_own.json").write_text(json.dumps(meta), encoding="utf-8")
-    return verify.open_case(folder)
-
-
-def wrong_arrays(case):
-    return [result.name for result in verify.compare(case) if not result.fine]
-
-
-def test_the_recording_of_the_published_code():
-    case = verify.open_case(CASE)
-    assert wrong_arrays(case) == []
-    assert len(case.arrays) - len(case.given) == 53
-
-
-real_heads = DeiT.heads
-
-
-def heads_swapped(self, images, rng=None, tap=None):
-    return real_heads(self, images, rng, tap)[::-1]
-
-
-def one_token_for_both(self, images, rng=None, tap=None):
-    x = self.model.encode(self.model.embed(images), rng, tap)
-    return self.model.head(x[:, 0]), self.model.distillation_head(x[:, 0])
-
-
-def other_direction(logits, says, tau):
-    log_p, log_q = F.log_softmax(says * (1 / tau)), F.log_softmax(logits * (1 / tau))
-    return (F.exp(log_q) * (log_q - log_p)).sum(axis=-1).mean() * (tau * tau)
-
-
-def without_tau_squared(logits, says, tau):
-    log_p, log_q = F.log_softmax(says * (1 / tau)), F.log_softmax(logits * (1 / tau))
-    return (F.exp(log_p) * (log_p - log_q)).sum(axis=-1).mean()
-
-
-def only_the_student_cooled(logits, says, tau):
-    log_p, log_q = F.log_softmax(says), F.log_softmax(logits * (1 / tau))
-    return (F.exp(log_p) * (log_p - log_q)).sum(axis=-1).mean() * (tau * tau)
-
-
-def without_the_teachers_entropy(logits, says, tau):
-    p, log_q = F.softmax(says * (1 / tau)), F.log_softmax(logits * (1 / tau))
-    return -(p * log_q).sum(axis=-1).mean() * (tau * tau)
-
-
-def sum_of_heads(outputs):
-    return outputs[0] + outputs[1]
-
-
-def one_head(outputs):
-    return outputs[0]
-
-
-def sum_of_softmaxes(outputs):
-    return F.softmax(outputs[0]) + F.softmax(outputs[1])
-
-
-def shares_exchanged(self, outputs, batch):
-    a = self.config.alpha
-    return self.of_labels(outputs[0], batch["labels"]) * a + self.of_teacher(*outputs[1:]) * (1 - a)
-
-
-def labels_of_both(self, outputs, batch):
-    logits, a = deit.answer(outputs), self.config.alpha
-    return self.of_labels(logits, batch["labels"]) * (1 - a) + self.of_teacher(*outputs[1:]) * a
-
-
-def summed_over_classes(logits, labels):
-    return F.sigmoid_cross_entropy(logits, labels)
-
-
-WRONG = [
-    (DeiT, "heads", heads_swapped, "cls_logits"),
-    (DeiT, "heads", one_token_for_both, "distillation_logits"),
-    (recorded, "divergence", other_direction, "kd_soft_paper"),
-    (deit, "divergence", other_direction, "soft_code/loss"),
-    (deit, "divergence", without_tau_squared, "soft_paper/loss"),
-    (deit, "divergence", only_the_student_cooled, "soft_paper/loss"),
-    (deit, "divergence", without_the_teachers_entropy, "soft_paper/loss"),
-    (recorded, "answer", sum_of_heads, "logits"),
-    (recorded, "answer", one_head, "logits"),
-    (recorded, "answer", sum_of_softmaxes, "logits"),
-    (DeiT, "loss", shares_exchanged, "soft_code/loss"),
-    (DeiT, "loss", labels_of_both, "hard/grad/distillation_classifier.weight"),
-    (recorded, "binary_cross_entropy", summed_over_classes, "bce_soft_targets"),
-]
-
-
-@pytest.mark.parametrize(("place", "name", "mistake", "seen"), WRONG, ids=lambda x: getattr(x, "__name__", str(x)))
-def test_mistakes_are_seen(monkeypatch, place, name, mistake, seen):
-    monkeypatch.setattr(place, name, mistake)
-    assert seen in wrong_arrays(verify.open_case(CASE))
-
-
-def given_to(config, rng, count=3):
-    """Inputs of a recording."""
-    logits = rng.normal(size=(count, config["num_labels"]))
-    return {
-        "image": rng.normal(size=(count, config["num_channels"], *config["image_size"])),
-        "teacher_logits": 2 * logits,
-        "labels": rng.integers(0, config["num_labels"], count),
-        "soft_targets": rng.dirichlet(np.ones(config["num_labels"]), count),
-    }
-
-
-@pytest.mark.parametrize("changes", OTHERS.values(), ids=OTHERS)
-@pytest.mark.parametrize("names", ["official", "hub"])
-def test_other_configurations_agree_with_the_slow_implementation(tmp_path, changes, names):
-    config, rng = {**SIZES, **changes}, np.random.default_rng(1)
-    weights, given = arrays(config, rng), given_to(config, rng)
-    slow = ByHand(config, weights, **given)
-    parts = ("cls_logits", "distillation_logits", "logits", "ce", "kd_hard", "kd_soft_code", "kd_soft_paper")
-    parts += ("ce_soft_targets", "bce_soft_targets")
-    found = {name: np.asarray(getattr(slow, name)) for name in parts}
-    found |= {f"{variant}/loss": np.asarray(slow.loss(variant)) for variant in VARIANTS}
-    case = write_case(tmp_path, config, in_hub_names(weights) if names == "hub" else weights, {**given, **found})
-    assert wrong_arrays(case) == []
-
-
-@pytest.mark.parametrize("names", ["official", "hub"])
-@pytest.mark.parametrize("variant", ["hard_mixup", "soft_code"])
-def test_gradients_agree_with_differences_of_the_slow_implementation(tmp_path, variant, names):
-    config, rng, e = {**SIZES, **OTHERS["not square"]}, np.random.default_rng(2), 1e-5
-    weights, given = arrays(config, rng), given_to(config, rng, 2)
-    named = in_hub_names if names == "hub" else dict
-    asked = {f"{variant}/grad/{name}": np.zeros(0) for name in named(weights)}
-    case = write_case(tmp_path, config, named(weights), {**given, **asked})
-    found = recorded.recompute(case)
-    directions = {name: rng.normal(size=x.shape) for name, x in weights.items()}
-    moved = [{n: x + s * directions[n] for n, x in weights.items()} for s in (e, -e)]
-    difference = np.subtract(*(ByHand(config, w, **given).loss(variant) for w in moved)) / (2 * e)
-    along = sum((found[f"{variant}/grad/{name}"] * x).sum() for name, x in named(directions).items())
-    assert along == pytest.approx(difference, rel=1e-6)
-    norm = np.sqrt(sum(np.square(found[name]).sum() for name in asked))
-    assert found[f"{variant}/grad_norm"] == pytest.approx(norm, rel=1e-12)
-    way = rng.normal(size=given["image"].shape)
-    images = [{**given, "image": given["image"] + s * way} for s in (e, -e)]
-    difference = np.subtract(*(ByHand(config, weights, **of).loss(variant) for of in images)) / (2 * e)
-    assert (found[f"{variant}/grad_input/image"] * way).sum() == pytest.approx(difference, rel=1e-6)
-
-
-def test_gradients_are_found_under_the_names_of_every_dialect(tmp_path):
-    weights, given = arrays(SIZES, np.random.default_rng(0)), given_to(SIZES, np.random.default_rng(1))
-    asked = {
-        "blocks.1.attn.qkv.weight": (48, 16),
-        "deit.encoder.layer.1.attention.attention.query.weight": (16, 16),
-        "deit.layers.1.attention.q_proj.weight": (16, 16),
-        "deit.layers.0.mlp.fc1.bias": (20,),
-        "dist_token": (1, 1, 16),
-        "cls_classifier.bias": (5,),
-        "classifier.bias": (5,),
-    }
-    case = write_case(tmp_path, SIZES, weights, {**given, **{f"hard/grad/{name}": np.zeros(0) for name in asked}})
-    found = recorded.recompute(case)
-    assert {name: found[f"hard/grad/{name}"].shape for name in asked} == asked
-    packed = found["hard/grad/blocks.1.attn.qkv.weight"]
-    assert np.array_equal(packed[:16], found["hard/grad/deit.layers.1.attention.q_proj.weight"])
 
 
 @pytest.mark.parametrize("distillation", ["hard", "soft"])
@@ -348,8 +173,10 @@ def test_a_teacher_that_does_not_fit_is_refused(fields, theirs, message):
 
 
 def test_a_student_without_a_token_for_the_teacher_is_refused():
-    with pytest.raises(ConfigError, match="distillation_token=True"):
-        DeiT(DeiTConfig(), ViT(shape(distillation_token=False), None), ViT(shape(), None))
+    resnet = ResNet(ResNetConfig(units=(1,), image_size=8, width=8, groups=4, channels=1, num_classes=3), None)
+    for student in (ViT(shape(distillation_token=False), None), resnet):
+        with pytest.raises(ConfigError, match="distillation_token=True"):
+            DeiT(DeiTConfig(), student, ViT(shape(), None))
 
 
 @pytest.mark.parametrize(
@@ -362,3 +189,35 @@ def test_a_student_without_a_token_for_the_teacher_is_refused():
 def test_wrong_fields_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         DeiTConfig(**wrong)
+
+
+def with_teacher(kind, distillation):
+    """A student and a teacher of some kind, with something to say."""
+    network = ViT(shape(distillation_token=False), 1)
+    if kind == "resnet":
+        network = ResNet(ResNetConfig((1,), 8, width=8, groups=4, channels=1, num_classes=3, root="3x3"), 1)
+    objective = DeiT(DeiTConfig(distillation=distillation), ViT(shape(drop_path=0.1), 0), network)
+    for i, head in enumerate((network.head, objective.model.head, objective.model.distillation_head)):
+        head.weight.data[...] = np.random.default_rng(i).normal(size=head.weight.shape)
+    return objective.train()
+
+
+@pytest.mark.parametrize("distillation", ["hard", "soft"])
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_a_recorded_step_does_what_step_does(kind, distillation):
+    """As for all objectives, with the answers and the networks that their test has not."""
+    host, images = with_teacher(kind, distillation), lambda x, rng: x.astype("float32")
+    batches = [host.prepare(batch_of(6, i), images, np.random.default_rng(i)) for i in range(4)]
+    optimizer = SGD(host.named_parameters(), 0.1)
+    expected = [step(host, optimizer, batch, 1.0, seed=(0, i)).loss for i, batch in enumerate(batches)]
+    with standin_cupy.installed() as cupy:
+        get_namespace("cupy")
+        there = with_teacher(kind, distillation).to("cupy")
+        work = DeviceStep(there, SGD(there.named_parameters(), 0.1), 1.0)
+        found = []
+        with work.active():
+            for i, batch in enumerate(batches):
+                work.update({name: cupy.asarray(x) for name, x in batch.items()}, seed=(0, i))
+                found.append(work.read()[0].loss)
+        assert work.recorded
+    assert found == pytest.approx(expected, rel=1e-4)
