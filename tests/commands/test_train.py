@@ -30,7 +30,7 @@ FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "best.npz", "curves.p
 def test_a_run_folder_holds_exactly_five_files(tiny_run):
     assert {path.name for path in tiny_run.iterdir()} == FILES
     records = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    keys = ["step", "epoch", "train_loss", "test_loss", "test_accuracy", "lr", "images_per_second"]
+    keys = ["step", "epoch", "train_loss", "test_loss", "test_accuracy", "train_accuracy", "lr", "images_per_second"]
     assert [list(record) for record in records] == [keys] * 3
     assert [record["step"] for record in records] == [5, 10, 12]
     assert [record["epoch"] for record in records] == [5 / 8, 10 / 8, 12 / 8]

@@ -274,7 +274,7 @@ def test_without_its_data_a_run_is_shown_as_far_as_it_goes(tiny_run, command, mo
 
 def test_the_curves_are_those_of_the_runs_loss(command, tiny_options, monkeypatch):
     seen = []
-    monkeypatch.setattr("minivit.runs.trainer.learning_curves", lambda *args: seen.append(args[3]))
+    monkeypatch.setattr("minivit.runs.saving.learning_curves", lambda *args: seen.append(args[3]))
     monkeypatch.setattr("minivit.plots.learning_curves", lambda *args, loss: seen.append(loss))
     assert command("train", *tiny_options, "--loss", "sigmoid", "--out", "sigmoid").status == 0
     assert command("visualize", "sigmoid", "--figures", "curves").status == 0

@@ -4,6 +4,7 @@ The file of a system gives `tiny(dtype="float32") -> (objective, dataset)`, see 
 """
 
 import contextlib
+import importlib
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from minivit.backend.workers import Workers
 from minivit.data import Augment, Loader
 from minivit.data.device_loader import DeviceLoader, supports
 from minivit.errors import NonFiniteError
-from minivit.lineage import OBJECTIVES, module_of
+from minivit.lineage import OBJECTIVES
 from minivit.models import ViTConfig
 from minivit.optim import EMA, SGD, AdamW
 from minivit.runs.building import recompute
@@ -32,7 +33,8 @@ every_objective = pytest.mark.parametrize("name", NAMES)
 
 
 def tiny(name, dtype="float32"):
-    return (TOYS[name] if name in TOYS else module_of(name)).tiny(dtype)
+    kind = TOYS.get(name) or importlib.import_module(f"minivit.lineage.{OBJECTIVES[name].partition(':')[0]}")
+    return kind.tiny(dtype)
 
 
 def loader(objective, data, seed=3, total_steps=STEPS, **options):

@@ -37,7 +37,8 @@ def a_run(folder, recipe=RECIPE, classes=CLASSES, **parts):
     model = random_model(recipe.model).state_dict()
     run_folder.create(folder, recipe)
     meta = {"step": 3, "sums": [0.0, 0], "metrics": [], "classes": classes, "images": 9}
-    run_folder.write_checkpoint(folder, {"model": model, "optimizer": {"steps": 3}, **parts}, meta)
+    state = {f"model.{name}": array for name, array in model.items()}
+    run_folder.write_checkpoint(folder, {"objective": state, "optimizer": {"steps": 3}, **parts}, meta)
     return model
 
 
@@ -151,7 +152,7 @@ def test_fixed_positions_have_no_table(tmp_path):
 
 def test_the_averaged_weights_of_a_run_are_taken(tmp_path):
     model = random_model().state_dict()
-    average = {"steps": 3, **{f"average/{name}": 2 * array for name, array in model.items()}}
+    average = {"steps": 3, **{f"average/model.{name}": 2 * array for name, array in model.items()}}
     a_run(tmp_path / "run", dataclasses.replace(RECIPE, ema=0.9), ema=average)
     found, _ = begin(tmp_path / "run")
     np.testing.assert_array_equal(found.model.norm.scale.data, 2 * model["norm.scale"])
