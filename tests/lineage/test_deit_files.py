@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from lineage.deit_by_hand import SIZES, arrays, in_hub_names
+from deit_by_hand import SIZES, arrays, in_hub_names
 
 from minivit.errors import CheckpointError
 from minivit.lineage.recorded import deit as recorded

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lineage.deit_by_hand import SIZES, VARIANTS, ByHand, arrays, in_hub_names
+from deit_by_hand import SIZES, VARIANTS, ByHand, arrays, in_hub_names
 
 from minivit import functional as F
 from minivit.lineage import deit, verify
