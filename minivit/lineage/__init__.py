@@ -49,7 +49,7 @@ SYSTEMS: dict[str, System] = {
         2020,
         "Touvron et al., Training data-efficient image transformers & distillation through attention, arXiv 2012.12877",
         "a second token whose head learns what a teacher says of the image",
-        "24_deit",
+        "24_distillation",
     ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
