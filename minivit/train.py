@@ -80,7 +80,8 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
     recipe, data = planned.recipe, (planned.train, planned.test)
     look_at(recipe, *data)
     start = transfer.start(planned.source, recipe, planned.train.classes) if planned.source else None
-    trainer = Trainer(run_folder.placed(recipe), *data, folder, start.model if start else None)
+    model = start.model if start else None
+    trainer = Trainer(run_folder.placed(recipe), *data, folder, model, planned.teacher)
     tokens = trainer.objective.tokens  # how a batch is cut is written down, because one cut otherwise rounds otherwise
     recipe = dataclasses.replace(
         recipe, workers=worker_count(recipe, tokens=tokens), accumulate=accumulation(recipe, tokens)

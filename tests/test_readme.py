@@ -18,6 +18,7 @@ from minivit.models import ViT, ViTConfig
 from minivit.optim import AdamW, warmup_cosine
 from minivit.runs.presets import PRESETS
 from minivit.tensor import Tensor
+from minivit.update.objective import Classification
 from minivit.update.step import step
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,9 +57,9 @@ def test_every_file_that_a_step_runs_is_on_the_path_or_named_below_it(mode):
     data, config = load("digits"), PRESETS["digits"]["model"]
     model = ViT(ViTConfig(**config, image_size=8, channels=1, num_classes=10, drop_path=0.1))
     optimizer = AdamW(model.named_parameters(), warmup_cosine(1e-3, 10))
-    images, labels = data.images[:8].astype("float32"), data.labels[:8]
+    objective, batch = Classification(model), {"images": data.images[:8].astype("float32"), "labels": data.labels[:8]}
     with kernels(mode):
-        ran = files_that_run(lambda: step(model, optimizer, images, labels, clip_norm=1.0))
+        ran = files_that_run(lambda: step(objective, optimizer, batch, clip_norm=1.0))
     named = set(re.findall(r"\[`(minivit/[\w/]+\.py)`\]", READING))
     assert ran <= named
     called_at_import = {"minivit/functional.py"}

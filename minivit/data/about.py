@@ -6,7 +6,7 @@ from pathlib import Path
 from minivit.data.cifar import FORMATS, URL, Format
 from minivit.data.digits import load_digits
 from minivit.data.scenes import SPLITS as SCENES
-from minivit.data.scenes import Scenes
+from minivit.data.scenes import Scenes, load_captions
 from minivit.data.scenes_clips import Clips
 from minivit.data.shapes import SHAPES, SIZE, SPLITS
 
@@ -25,7 +25,12 @@ def about(root: Path | None) -> Iterator[tuple[str, str, str]]:
         "drawn by code",
     )
     (_, in_train), (_, in_test) = SCENES.values()
-    for some, kind in ((Scenes(0), "in colour"), (clips := Clips(0), f"in colour, {clips.frames} frames")):
+    clips = Clips(0)
+    for some, kind in (
+        (Scenes(0), "in colour"),
+        (load_captions("train", 0), "in colour"),
+        (clips, f"in colour, {clips.frames} frames"),
+    ):
         content = _content(in_train, in_test, some.size, some.size, kind, len(some.classes))
         yield some.name, content, "drawn by code"
     for name, layout in FORMATS.items():

@@ -9,13 +9,18 @@ from minivit.data.cifar import load_cifar
 from minivit.data.dataset import Dataset
 from minivit.data.digits import load_digits
 from minivit.data.folder import check_bad_images, load_folder
-from minivit.data.scenes import load_scenes
+from minivit.data.scenes import load_captions, load_scenes
 from minivit.data.scenes_clips import load_clips
 from minivit.data.shapes import load_shapes
 from minivit.errors import DataError
 from minivit.files import expanded
 
-DRAWN: dict[str, Callable[[str], Dataset]] = {"shapes": load_shapes, "scenes": load_scenes, "clips": load_clips}
+DRAWN: dict[str, Callable[[str], Dataset]] = {
+    "shapes": load_shapes,
+    "scenes": load_scenes,
+    "captions": load_captions,
+    "clips": load_clips,
+}
 NAMES = ("digits", *DRAWN, "cifar10", "cifar100")
 ELSEWHERE = {  # folders of images, train/ and val/
     "imagenette": "https://github.com/fastai/imagenette",
@@ -37,9 +42,10 @@ def load(
 ) -> Dataset:
     """The "train" or "test" split of the data set called `name`.
 
-    name: "digits" (comes with minivit), "shapes", "scenes", "clips" (drawn by code), "cifar10", "cifar100" (looked for
-    in `root`), or "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or PATH/test/<class>/ of
-    images (see `load_folder` and `read_image`).   root: the data folder; None means what `data_root` finds.
+    name: "digits" (comes with minivit), "shapes", "scenes", "captions", "clips" (drawn by code), "cifar10", "cifar100"
+    (looked for in `root`), or "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or
+    PATH/test/<class>/ of images (see `load_folder` and `read_image`).   root: the data folder; None means what
+    `data_root` finds.
     bad_images: what a folder does with an unreadable image: "refuse" raises, "skip" leaves it out (`dataset.skipped`).
     val_share, seed: hold out a share of each class as the test split of a folder that has none (see `load_folder`).
     What lies in a folder and is not taken for an image is counted in `dataset.left_out`.

@@ -32,6 +32,15 @@ def load_scenes(split: str, count: int | None = None, seed: int = 0, **options) 
     return Scenes(default if count is None else count, 2 * seed + odd, **options)
 
 
+def load_captions(split: str, count: int | None = None, seed: int = 0) -> "Scenes":
+    """Scenes of one shape, each said in one sentence: for "train" of 64 combinations of kind, colour and place, for
+    "test" of the sixteen others. Kind and colour are the class."""
+    combinations = {"train": "train", "test": "held-out"}[split]
+    scenes = load_scenes(split, count, seed, shapes=(1, 1), label="both", combinations=combinations)
+    scenes.name = "captions"
+    return scenes
+
+
 class Drawn(Dataset):
     """What `Scenes` and `Clips` share: items that are drawn when they are asked for, in columns by name.
 

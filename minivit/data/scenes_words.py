@@ -3,6 +3,7 @@
 Everything is said of what is seen: a shape is where the middle of the box around its visible part is.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minivit.data.scenes_layout import COLOURS, KINDS
+from minivit.data.scenes_layout import COLOURS, KINDS, PLACES
 from minivit.errors import DataError
 
 NUMBERS = ("one", "two", "three", "four")
@@ -94,6 +95,12 @@ def caption(things: Sequence[Thing], size: int) -> str:
     if len(things) % 2:
         parts.append(f"a {things[-1]} in the {place(things[-1], size)}")
     return " and ".join(parts)
+
+
+def about_one() -> np.ndarray:
+    """The captions of one shape, of all combinations of colour, kind and place: (80, 20), as `encode` has them."""
+    combinations = itertools.product(COLOURS, KINDS, PLACES)
+    return np.array([encode(f"a {colour} {kind} in the {where}", CAPTION) for colour, kind, where in combinations])
 
 
 def questions(things: Sequence[Thing]) -> list[list[list[tuple[str, str]]]]:

@@ -45,15 +45,35 @@ class System:
 
 
 SYSTEMS: dict[str, System] = {
+    "clip": System(
+        2021,
+        "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, arXiv 2103.00020",
+        "images and sentences in one space, so that a sentence is a classifier",
+    ),
     "deit": System(
         2020,
         "Touvron et al., Training data-efficient image transformers & distillation through attention, arXiv 2012.12877",
         "a second token whose head learns what a teacher says of the image",
         "24_distillation",
     ),
+    "dino": System(
+        2021,
+        "Caron et al., Emerging Properties in Self-Supervised Vision Transformers, arXiv 2104.14294",
+        "say of each crop of an image what a slower copy of oneself says of another",
+        "23_dino",
+    ),
+    "mae": System(
+        2021,
+        "He et al., Masked Autoencoders Are Scalable Vision Learners, arXiv 2111.06377",
+        "predict the pixels of three patches of four from the fourth",
+        "22_masked_autoencoders",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
+    "clip": "clip:CLIP",
     "deit": "deit:DeiT",
+    "dino": "dino:DINO",
+    "mae": "mae:MAE",
 }
 
 

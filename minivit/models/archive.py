@@ -61,7 +61,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write `arrays` to `path` as `write_npz` does, in the safetensors format, with `metadata` in its header."""
-    rows_first = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # strides are not looked at
+    rows_first = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # strides are not looked at
     content = safetensors(path).numpy.save(rows_first, dict(metadata))
     with replacing(path) as partial:
         partial.write_bytes(content)

@@ -4,6 +4,7 @@ from minivit.plots.attention import attention_distance, attention_maps, attentio
 from minivit.plots.canvas import BLUE, GREEN, ORANGE
 from minivit.plots.curves import accuracy_by_step, learning_curves, roofline
 from minivit.plots.graph import computation_graph
+from minivit.plots.rows import image_rows
 from minivit.plots.weights import confusion_matrix, patch_filters, position_similarity
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "attention_rollout",
     "computation_graph",
     "confusion_matrix",
+    "image_rows",
     "learning_curves",
     "patch_filters",
     "position_similarity",

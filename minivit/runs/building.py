@@ -5,9 +5,11 @@ from typing import Any
 from minivit.backend.precision import require
 from minivit.backend.workers import Workers
 from minivit.data import Dataset
-from minivit.errors import DataError
+from minivit.errors import ConfigError, DataError
+from minivit.models import ViT
+from minivit.models.depths import layer_of
 from minivit.nn import Module
-from minivit.optim import EMA, SGD, AdamW, warmup_cosine, warmup_linear
+from minivit.optim import EMA, SGD, AdamW, cosine, layer_rates, warmup_cosine, warmup_linear
 from minivit.optim.schedules import Schedule
 from minivit.runs.numerics import accumulation
 from minivit.runs.recipes import Recipe
@@ -16,18 +18,37 @@ from minivit.update.host import HostStep
 from minivit.update.objective import Objective
 
 
-def make_optimizer(recipe: Recipe, model: Module, total_steps: int) -> AdamW | SGD:
-    """The optimiser and learning-rate schedule of a recipe."""
+def make_optimizer(recipe: Recipe, objective: Objective, total_steps: int) -> AdamW | SGD:
+    """The optimiser and the schedules of a recipe, with what the objective asks of it."""
     warmup = round(recipe.warmup * total_steps)
     lr: float | Schedule = recipe.lr
     if recipe.schedule == "cosine":
         lr = warmup_cosine(recipe.lr, total_steps, warmup)
     elif recipe.schedule == "linear":
         lr = warmup_linear(recipe.lr, total_steps, warmup, final_lr=0.0)
-    parameters = model.named_parameters()
+    parameters, options = objective.named_parameters(), dict(objective.optimizer_options(total_steps))
+    if layers := layerwise(recipe, objective):
+        options["rates"] = {**layers, **options.get("rates", {})}
+    weight_decay: float | Schedule = recipe.weight_decay
+    if recipe.final_weight_decay is not None:
+        weight_decay = cosine(recipe.weight_decay, recipe.final_weight_decay, total_steps)
     if recipe.optimizer == "sgd":
-        return SGD(parameters, lr, recipe.momentum, recipe.weight_decay)
-    return AdamW(parameters, lr, (0.9, recipe.beta2), weight_decay=recipe.weight_decay)
+        return SGD(parameters, lr, recipe.momentum, weight_decay, **options)
+    return AdamW(parameters, lr, (0.9, recipe.beta2), weight_decay=weight_decay, **options)
+
+
+def layerwise(recipe: Recipe, model: Module) -> dict[str, float] | None:
+    """The factor of each parameter's learning rate by its layer in the encoder; what follows that has all of the rate.
+    Raises ConfigError for an encoder whose layers cannot be counted."""
+    if recipe.layer_decay is None:
+        return None
+    encoder = getattr(model, "encoder", model)
+    if not isinstance(encoder, ViT):
+        raise ConfigError(f"layer_decay is for Vision Transformers, and the encoder is a {type(encoder).__name__}")
+    layers = {id(tensor): layer_of(name, encoder.config) for name, tensor in encoder.named_parameters()}
+    last = encoder.config.depth + 1
+    found = {name: layers.get(id(tensor), last) for name, tensor in model.named_parameters()}
+    return layer_rates(found, found.__getitem__, recipe.layer_decay)
 
 
 def make_update(

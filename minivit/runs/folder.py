@@ -1,7 +1,6 @@
 """Run folders: config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png.
 
 Checkpoints hold arrays only, no pickles: checkpoint.npz all that going on needs, best.npz what the best evaluation saw.
-teacher.json, where there is a teacher, holds its shape: its weights are in the checkpoints, so that its own run may go.
 """
 
 import contextlib
@@ -14,16 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from minivit import lineage
 from minivit.backend import to_numpy
 from minivit.errors import CheckpointError, DataError, quoted
 from minivit.files import expanded, locks, parse_json
-from minivit.lineage import Given
 from minivit.models import ResNet, ViT, freeze
 from minivit.models.archive import read_npz, replacing, write_npz
 from minivit.models.families import build
+from minivit.runs.objectives import make_objective
 from minivit.runs.recipes import Recipe, read_config, to_json
-from minivit.runs.teacher import saved_teacher
 from minivit.update.objective import Objective
 
 FORMAT, FIRST_FORMAT = "minivit checkpoint 2", "minivit checkpoint 1"
@@ -262,10 +259,8 @@ def load_objective(run: str | Path) -> tuple[Objective, Recipe, list[str]]:
         missing = "no checkpoint" if path.name == LAST else f"no {BEST}, since it has not been evaluated"
         raise CheckpointError(f"{folder} has {missing} yet: train it with --resume {quoted(folder)}")
     states, meta = read_checkpoint(path)
-    blank, steps = build(recipe.model, seed=None, dtype=recipe.dtype), recipe.total_steps(meta["images"])
-    teacher = saved_teacher(folder, recipe.dtype)
-    given = Given(recipe.model, meta["classes"], steps, recipe.seed, recipe.dtype, blank, teacher)
-    objective = lineage.build(recipe, given).eval()
+    blank = None if recipe.objective else build(recipe.model, seed=None, dtype=recipe.dtype)
+    objective = make_objective(recipe, meta["classes"], meta["images"], blank).eval()
     freeze(objective.encoder, recipe.freeze)  # type: ignore[arg-type]
     state = states.get("objective", {})
     if recipe.ema:  # of what learns

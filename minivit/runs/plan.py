@@ -5,15 +5,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minivit import lineage
 from minivit.data import Dataset
 from minivit.errors import ConfigError, DataError, meant, shown
 from minivit.files import expanded
 from minivit.files.fields import from_text, hints
+from minivit.models import ResNet, ViT
 from minivit.models.families import config_class, mapping, named_fields
 from minivit.models.whereabouts import weights_file
 from minivit.runs import folder as run_folder
 from minivit.runs import presets, recipes, transfer
+from minivit.runs.answers import Task, load_pretrained
 from minivit.runs.recipes import OF_CLASSIFICATION, Recipe
 from minivit.runs.transfer import Source
 
@@ -29,10 +33,12 @@ OpenData = Callable[[str, str | None, str, str, float | None, int], Dataset]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A run before it is made.   source: of its starting weights; name: of its preset, or of its config's folder."""
+    """A run before it is made.   source: of its starting weights; teacher: whom its objective learns from; name: of its
+    preset, or of its config's folder."""
 
     recipe: Recipe
     source: Source | None
+    teacher: ViT | ResNet | None
     train: Dataset
     test: Dataset
     name: str
@@ -62,8 +68,11 @@ def plan(
         how = choices.get("resize_positions"), bool(choices.get("keep_head"))
         source = transfer.open_source(choices["init_from"], choices["model"], *how)
         choices = _inherited(source, choices)
-    if (objective := choices.get("objective")) and objective.get("teacher"):
-        choices["objective"] = {**objective, "teacher": str(find_weights(objective["teacher"]))}
+    teacher, objective = None, choices.get("objective") or {}
+    if objective.get("teacher"):
+        path = str(find_weights(objective["teacher"]))
+        teacher = load_pretrained(path)
+        choices |= {"objective": {**objective, "teacher": path}, "teacher": mapping(teacher.config)}
 
     # 3. The data, whose images decide how long fine-tuning takes.
     if "data" not in choices:
@@ -82,7 +91,9 @@ def plan(
     # 4. The Recipe.
     recipe = recipes.complete(choices, train)
     check_columns(recipe, train)
-    return Plan(recipe, source, train, test, name)
+    if teacher and teacher.task and "labels" in lineage.columns(recipe.objective):
+        check_teacher(teacher.task, recipe, train)
+    return Plan(recipe, source, teacher, train, test, name)
 
 
 def splits(open_split: Callable[[str], Dataset], limit: int | None) -> tuple[Dataset, Dataset]:
@@ -98,10 +109,23 @@ def check_columns(recipe: Recipe, data: Dataset) -> None:
         raise DataError(f"{data.name} has no {', '.join(lacking)}, which the objective {objective} reads")
 
 
+def check_teacher(task: Task, recipe: Recipe, data: Dataset) -> None:
+    """Raise unless a teacher knows the classes of the data, and was trained on images as the run prepares them."""
+    path = shown((recipe.objective or {})["teacher"])
+    if list(task.classes) != list(data.classes):
+        known, wanted = (", ".join(map(shown, names[:3])) for names in (task.classes, data.classes))
+        raise DataError(f"the teacher {path} knows the classes {known}, ..., and the data has {wanted}, ...")
+    for name in ("mean", "std"):
+        theirs, ours = getattr(task.preparation, name), getattr(recipe, name)
+        if not np.allclose(theirs, ours):
+            raise ConfigError(f"the teacher {path} was trained with {name} {theirs}, and this run has {ours}")
+
+
 def merged(given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The choices of preset or config file with the given options over them, and a name for the run."""
     given = dict(given)
     base, name = _base(given, given.pop("config", None), given.pop("preset", None))
+    base.pop("teacher", None)  # the shape of another's
     if "init_from" in given:  # with the weights comes how they were made, and of a run the data
         taken = {"model", "mean", "std", "resize", *transfer.DATA}
         base = {key: value for key, value in base.items() if key not in taken}

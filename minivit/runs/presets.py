@@ -91,7 +91,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset_for(data: str) -> str:
     """The preset that fits a data set if none is named."""
-    small = dict.fromkeys(("shapes", "scenes", "cifar10", "cifar100"), "cifar10-10min")  # 32x32 pixels
+    small = dict.fromkeys(("shapes", "scenes", "captions", "cifar10", "cifar100"), "cifar10-10min")  # 32x32 pixels
     return {"digits": "digits", "clips": "digits", **small}.get(data, "imagefolder")
 
 

@@ -2,14 +2,11 @@
 
 import dataclasses
 import json
-import sys
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from minivit import lineage
-from minivit.backend.precision import PRECISIONS
 from minivit.data import Augment, Dataset
 from minivit.errors import ConfigError, shown
 from minivit.files import parse_json
@@ -18,6 +15,7 @@ from minivit.models import ViTConfig
 from minivit.models.beside_weights import LARGEST, SMALLEST_STD
 from minivit.models.families import ModelConfig, config_of, family_of, mapping
 from minivit.models.posemb import METHODS
+from minivit.runs.ranges import check_values
 
 # Groups of options.
 RUN, TUNING, DATA = "run", "fine-tuning", "data"
@@ -41,7 +39,7 @@ class Recipe:
     data: str = option(
         "digits",
         DATA,
-        "digits, shapes, scenes, clips, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and "
+        "digits, shapes, scenes, captions, clips, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and "
         "PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg",
         "NAME",
     )
@@ -62,6 +60,9 @@ class Recipe:
         metadata={
             "help": "name and fields of what is minimised, as its file in lineage/ has them; None: classification"
         },
+    )
+    teacher: ModelConfig | None = dataclasses.field(
+        default=None, metadata={"help": "the shape of the network that the objective's teacher names"}
     )
     # starting weights
     init_from: str | None = option(
@@ -93,7 +94,13 @@ class Recipe:
     lr: float = option(1e-3, LEARNING, "highest learning rate", "RATE")
     schedule: str = option("cosine", LEARNING, "cosine, linear or constant, after the warm-up", "NAME")
     warmup: float = option(0.05, LEARNING, "share of the steps over which the rate rises from 0", "SHARE")
+    layer_decay: float | None = option(
+        None, LEARNING, "rate of each layer of a ViT as a share of the next one's, as in BEiT (default: all alike)", "S"
+    )
     weight_decay: float = option(0.05, LEARNING, "decoupled, on kernels only", "W")
+    final_weight_decay: float | None = option(
+        None, LEARNING, "weight decay at the end, reached along half a cosine (default: the same)", "W"
+    )
     momentum: float = option(0.9, LEARNING, "of sgd", "M")
     beta2: float = option(0.999, LEARNING, "of adamw", "B")
     clip_norm: float | None = option(1.0, LEARNING, "largest global norm of the gradient (0: any)", "NORM")
@@ -131,14 +138,7 @@ class Recipe:
     def __post_init__(self) -> None:
         settle(self)
         object.__setattr__(self, "objective", lineage.settled(self.objective))
-        for field, choices in CHOICES.items():
-            if getattr(self, field) not in choices:
-                raise ConfigError(f'{field} is "{getattr(self, field)}", expected one of {", ".join(choices)}')
-        for fields, fits, expected in RANGES:
-            for field in fields:
-                value = getattr(self, field)
-                if value is not None and not fits(value):
-                    raise ConfigError(f"{field} is {shown(value)}, expected {expected}")
+        check_values(self)
         for field in ("mean", "std"):
             value = getattr(self, field)
             if isinstance(value, tuple) and len(value) != self.model.channels:
@@ -183,6 +183,11 @@ class Recipe:
         return self.steps or max(1, round(self.epochs * (images // self.batch_size or 1)))
 
     @property
+    def needs_files(self) -> bool:
+        """Whether a run begins with the weights of another, until it has saved them itself."""
+        return bool(self.init_from or (self.objective or {}).get("teacher"))
+
+    @property
     def minimised(self) -> str:
         """What curves call the loss: "softmax" or "sigmoid", or the name of another objective."""
         return self.objective["name"] if self.objective else self.loss
@@ -206,35 +211,6 @@ class Recipe:
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
 OF_CLASSIFICATION = ("loss", "label_smoothing", "mixup", "cutmix", "keep_head")  # fields that no other objective has
 
-CHOICES = {
-    "optimizer": ("adamw", "sgd"),
-    "schedule": ("cosine", "linear", "constant"),
-    "loss": ("softmax", "sigmoid"),
-    "precision": PRECISIONS,
-    "backend": ("numpy", "cupy", "auto"),
-    "kernels": ("fused", "reference"),
-    "bad_images": ("refuse", "skip"),
-    "resize": ("squash", "crop"),
-}
-
-MOST = 10**12  # of anything counted
-LARGEST_FLOAT = sys.float_info.max  # whole numbers may be larger
-
-RANGES: tuple[tuple[tuple[str, ...], typing.Callable[[float], bool], str], ...] = (
-    (
-        ("batch_size", "accumulate", "workers", "eval_every", "checkpoint_every", "limit", "steps", "patience"),
-        lambda x: 1 <= x <= MOST,
-        "at least 1 (and less than 1e12)",
-    ),
-    (("epochs",), lambda x: 0 < x <= MOST, "a positive number (and less than 1e12)"),
-    (("lr",), lambda x: 0 < x <= LARGEST_FLOAT, "a positive number"),
-    (("clip_norm", "weight_decay", "mixup", "cutmix"), lambda x: 0 <= x <= LARGEST_FLOAT, "0 or more"),
-    (("crop_padding",), lambda x: 0 <= x <= MOST, "0 or more pixels"),
-    (("seed", "val_seed"), lambda x: x >= 0, "0 or more"),
-    (("val_share",), lambda x: 0 < x < 1, "more than 0 and less than 1"),
-    (("warmup", "label_smoothing", "momentum", "beta2", "ema"), lambda x: 0 <= x < 1, "0 or more and less than 1"),
-)
-
 
 def complete(choices: Mapping[str, Any], train_data: Dataset) -> Recipe:
     """The Recipe of `choices`. Image size, channels and classes of the model come from the data where not given; an
@@ -251,7 +227,8 @@ def complete(choices: Mapping[str, Any], train_data: Dataset) -> Recipe:
 
 def to_mapping(recipe: Recipe) -> dict[str, Any]:
     """Every field by name; those of the model with the name of its family."""
-    return {**dataclasses.asdict(recipe), "model": mapping(recipe.model)}
+    teacher = recipe.teacher and mapping(recipe.teacher)
+    return {**dataclasses.asdict(recipe), "model": mapping(recipe.model), "teacher": teacher}
 
 
 def to_json(recipe: Recipe) -> str:
@@ -261,13 +238,14 @@ def to_json(recipe: Recipe) -> str:
 
 def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
     """A Recipe from the fields of a JSON file. Raises ConfigError naming fields that do not exist or do not fit."""
-    parts = {"model": values.get("model", {}), "objective": values.get("objective")}
+    parts = {"model": values.get("model", {}), "objective": values.get("objective"), "teacher": values.get("teacher")}
     for name, part in parts.items():
         if not isinstance(part, Mapping) and (name == "model" or part is not None):
             raise ConfigError(f"{source}: {name} is {shown(json.dumps(part))}, expected a JSON object of its fields")
     fields = from_json(Recipe, {name: value for name, value in values.items() if name not in parts}, source)
     objective = lineage.settled(parts["objective"], f"{source}: objective")
-    return Recipe(**fields, model=config_of(parts["model"], source), objective=objective)
+    teacher = None if parts["teacher"] is None else config_of(parts["teacher"], f"{source}: teacher")
+    return Recipe(**fields, model=config_of(parts["model"], source), objective=objective, teacher=teacher)
 
 
 def read_config(path: Path) -> Recipe:

@@ -17,9 +17,7 @@ from minivit.runs import folder as run_folder
 from minivit.runs import improvement
 from minivit.runs.recipes import Recipe
 from minivit.runs.tally import Tally
-from minivit.runs.teacher import write_teacher
 from minivit.update.not_finite import is_finite
-from minivit.update.objective import Objective
 
 
 class SavedRun:
@@ -29,7 +27,6 @@ class SavedRun:
     """
 
     recipe: Recipe
-    objective: Objective
     train_data: Dataset
     folder: Path | None
     total_steps: int
@@ -75,8 +72,6 @@ class SavedRun:
             for name, array in state.items():
                 if not is_finite(array):
                     raise self._not_finite(f"{part}/{name} after the update", self.step)
-        if (teacher := getattr(self.objective, "teacher", None)) is not None:
-            write_teacher(self.folder, teacher)
         run_folder.write_checkpoint(self.folder, states, self._meta())
         self._version = run_folder.version(self.folder)
 
@@ -175,7 +170,7 @@ class SavedRun:
             for name, part in self.parts.items():
                 part.load_state_dict(states[name])
             self.step, self.tally, self.metrics = meta["step"], Tally(meta["sums"]), meta["metrics"]
-        elif self.recipe.init_from:
+        elif self.recipe.needs_files:
             raise CheckpointError(f"{folder} was stopped before its weights were saved: start anew with --config")
         self._version = version
         run_folder.write_metrics(folder, self.metrics)

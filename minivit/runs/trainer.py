@@ -13,22 +13,21 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from minivit import lineage
 from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.data import Dataset, Loader
 from minivit.errors import CheckpointError, NonFiniteError
-from minivit.lineage import Given
 from minivit.models import ViT, freeze
+from minivit.nn import Module
 from minivit.optim import EMA
 from minivit.runs import folder as run_folder
-from minivit.runs.answers import Task, load_pretrained
+from minivit.runs.answers import Task
 from minivit.runs.building import check_fits, make_optimizer, make_update, recompute
 from minivit.runs.evaluation import evaluate, neighbours
 from minivit.runs.numerics import evaluation_batch, loader_threads, numerics, worker_count
+from minivit.runs.objectives import make_objective
 from minivit.runs.recipes import Recipe
 from minivit.runs.saving import SavedRun
 from minivit.runs.tally import Tally
-from minivit.runs.teacher import open_teacher
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Classification
 from minivit.update.step import StepResult
@@ -56,7 +55,8 @@ class Trainer(SavedRun):
     """A run: objective, data, optimiser and run folder of a recipe. `folder=None` writes nothing.
 
     The folder must hold the run's config.json already (`runs.create`). model: with the weights to start from; without
-    one they are drawn. Raises DataError, ConfigError, BackendError or CheckpointError, each in one line.
+    one they are drawn. teacher: whom the objective learns from, if it has one. Raises DataError, ConfigError,
+    BackendError or CheckpointError, each in one line.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Trainer(SavedRun):
         test_data: Dataset | None,
         folder: str | Path | None,
         model: ViT | None = None,
+        teacher: Module | None = None,
     ):
         super().__init__()
         self.recipe, self.train_data, self.test_data = recipe, train_data, test_data
@@ -73,9 +74,7 @@ class Trainer(SavedRun):
         check_fits(recipe, train_data)
         self.steps_per_epoch = len(train_data) // recipe.batch_size or 1
         self.total_steps = recipe.total_steps(len(train_data))
-        teacher = open_teacher(recipe, train_data.classes, self.folder, load_pretrained)
-        given = Given(recipe.model, train_data.classes, self.total_steps, recipe.seed, recipe.dtype, model, teacher)
-        self.objective = lineage.build(recipe, given)
+        self.objective = make_objective(recipe, train_data.classes, len(train_data), model, teacher)
         self.loader = Loader(
             train_data,
             recipe.batch_size,
@@ -156,9 +155,9 @@ class Trainer(SavedRun):
         if self.tally.sums["steps"] and self._due(eval_every):
             self._evaluate(rate=0.0)
             self._keep()
-        if self.recipe.init_from and not self.step and not self.metrics:
-            self._keep()  # first, so that whoever resumes the run does not need the file
-            if self.test_data is not None:
+        if self.recipe.needs_files and not self.step and not self.metrics:
+            self._keep()  # first, so that whoever resumes the run does not need the files
+            if self.recipe.init_from and self.test_data is not None:
                 yield Progress(0, math.nan, math.nan, 0.0, self._evaluate(rate=0.0))
 
     def _until_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:

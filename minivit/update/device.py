@@ -240,7 +240,7 @@ class DeviceStep(OnStream):
     def _compute(self) -> Found:
         """What the batch gives; nothing that lasts is changed."""
         found = self._backward()
-        self.flat.gather(found.gradients, float(self.clip_norm))
+        self.flat.gather(found.gradients, float(self.clip_norm), self.objective.clips_each)
         return found
 
     def _apply(self, found: Found) -> None:

@@ -29,6 +29,7 @@ class Objective(Module):
 
     compares: ClassVar[bool] = False  # whether the loss of an example depends on the others of the batch
     columns: ClassVar[tuple[str, ...]] = ("images", "labels")  # of the data set
+    clips_each: ClassVar[bool] = False  # whether each gradient is clipped by its own norm, instead of all by theirs
     has_features: ClassVar[bool] = True  # whether `features` gives any
     mixer: Mixer | None = None  # of training images and their labels
 
@@ -72,6 +73,10 @@ class Objective(Module):
 
         means: `sums` over the whole batch, divided by the number of its examples.
         """
+
+    def optimizer_options(self, total_steps: int) -> dict[str, Any]:
+        """What the optimiser is told beside the recipe, such as `rates` or `decay`, see `minivit.optim`."""
+        return {}
 
     @property
     def encoder(self) -> Module:

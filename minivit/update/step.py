@@ -13,7 +13,7 @@ from minivit.backend.arrays import asarray_like
 from minivit.backend.workers import Workers
 from minivit.errors import NonFiniteError
 from minivit.optim import SGD, AdamW, global_norm
-from minivit.optim.gradients import add_up, clip_scale
+from minivit.optim.gradients import add_up, clip_scale, each_scale
 from minivit.tensor import Tensor, grad
 from minivit.update.batch import Batch, Found, Piece, cut, size
 from minivit.update.comparing import compared
@@ -68,7 +68,9 @@ def step(
     if not math.isfinite(loss + norm):
         again = lambda: [*map(of_pieces(), range(len(pieces)))]
         raise NonFiniteError(first_non_finite(optimizer, batch, gradients, again))
-    optimizer.step(gradients, clip_scale(norm, clip_norm or math.inf), workers)
+    most = clip_norm or math.inf
+    scale = each_scale(gradients, most, workers) if objective.clips_each else clip_scale(norm, most)
+    optimizer.step(gradients, scale, workers)
     means = {name: sum(share.sums[name] for share in shares) / size(batch) for name in shares[0].sums}
     objective.after_update(means, batch)
     return StepResult(loss, norm, {name: to_numpy(mean) for name, mean in means.items()})

@@ -22,8 +22,19 @@ def report_of(*arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_killed_again_and_again_at_random_moments(tiny_options, train_tiny, same_bits):
-    options = ("--steps", "90", "--checkpoint-every", "1")
+TO_CLASSIFICATION_ALONE = ("--mixup", "0", "--cutmix", "0", "--crop-padding", "0")
+OBJECTIVES = {
+    "classification": (),
+    "dino": (*TO_CLASSIFICATION_ALONE, "--objective", "dino", *(
+        word for field in ("outputs=9", "hidden=6", "bottleneck=4", "local_size=4", "local_crops=2", "momentum=0.9")
+        for word in ("--set", field)
+    )),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_killed_again_and_again_at_random_moments(tiny_options, train_tiny, same_bits, objective):
+    options = ("--steps", "90", "--checkpoint-every", "1", *objective)
     report = report_of("random", *tiny_options, *options)
     assert report["ends"].count(-9) >= 10
     assert report["ends"][-1] == 0

@@ -1,6 +1,7 @@
 """Runs of other objectives than classification, as somebody trains and looks at them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,32 @@ def test_a_classifier_starts_from_its_encoder_and_it_from_a_classifier(painted, 
         "keep_head belongs to classification"
         in command("train", "--objective", "paint", "--init-from", tiny_run, "--keep-head", "--out", "b").complaint
     )
+
+
+def test_a_teacher_is_part_of_the_run_whose_files_are_not_needed_again(tiny_run, command):
+    wanted = read_npz(tiny_run / "best.npz")
+    argv = ["--objective", "paint", "--teacher", tiny_run / "best.npz", *SMALL, "--out", "taught"]
+    result = command("train", *argv, "--steps", 2)
+    assert result.status == 0, result.err
+    recipe = run_folder.read_recipe(Path("taught"))
+    assert recipe.objective["teacher"].endswith("best.npz")
+    assert (recipe.teacher.width, recipe.teacher.num_classes) == (8, 10)
+    shutil.move(tiny_run, "elsewhere")
+    assert command("train", "--resume", "taught", "--steps", 4).status == 0
+    assert command("evaluate", "taught").status == 0
+    saved = read_npz(Path("taught/checkpoint.npz"))
+    averages = {n.removeprefix("ema/average/model."): x for n, x in wanted.items() if n.startswith("ema/average/")}
+    assert len(averages) > 20
+    assert [n for n, x in averages.items() if not np.array_equal(saved[f"objective/teacher.{n}"], x)] == []
+    again = command("train", "--config", "taught/config.json", "--out", "b")
+    assert "best.npz" in again.complaint  # which is not there any more
+    assert not Path("b").exists()
+
+
+@pytest.mark.parametrize("argv", [["--teacher", "gone"], ["--set", "teacher=gone"]])
+def test_a_teacher_that_is_not_there(argv, command):
+    assert "gone: there is no such run folder or file" in command("train", "--objective", "paint", *argv).complaint
+    assert not Path("runs").exists()
 
 
 def test_the_family_has_a_command(command):

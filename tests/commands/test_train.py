@@ -128,6 +128,8 @@ def test_every_option_arrives_in_the_recipe(command):
         "schedule": "linear",
         "warmup": 0.25,
         "weight_decay": 0.03,
+        "layer_decay": 0.7,
+        "final_weight_decay": 0.01,
         "momentum": 0.8,
         "beta2": 0.95,
         "clip_norm": 0.7,

@@ -7,8 +7,8 @@ import pytest
 from scene_witness import KINDS, witnessed
 
 from minivit import data
-from minivit.data.scenes import LABELS, Scenes, load_scenes
-from minivit.data.scenes_words import WORDS, decode
+from minivit.data.scenes import LABELS, Scenes, load_captions, load_scenes
+from minivit.data.scenes_words import WORDS, about_one, decode
 from minivit.errors import ConfigError
 
 COUNT = 300
@@ -162,3 +162,18 @@ def test_unknown_columns_and_options_are_refused(scenes, refused):
         with pytest.raises(ConfigError) as caught:
             Scenes(**{"count": 3, **options})
         assert words in str(caught.value)
+
+
+def test_captions_of_training_and_test_have_no_sentence_in_common():
+    sentences = {}
+    for split, count in (("train", 600), ("test", 200)):
+        captions = load_captions(split, count)
+        assert len(captions) == count
+        assert len(load_captions(split)) == len(load_scenes(split))
+        found = captions.columns(range(count), ("caption", "kinds", "labels", "colours"))
+        assert (found["labels"] == found["kinds"][:, 0] * 4 + found["colours"][:, 0]).all()
+        sentences[split] = {decode(ids) for ids in found["caption"]}
+    assert [len(some) for some in sentences.values()] == [64, 16]
+    assert not sentences["train"] & sentences["test"]
+    assert all(len(sentence.split()) == 7 for sentence in sentences["train"])  # one shape and its place
+    assert sorted(map(decode, about_one())) == sorted(sentences["train"] | sentences["test"])

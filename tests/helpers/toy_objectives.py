@@ -123,6 +123,8 @@ class Following(Objective):
     batch: images, noise (2, of each image), momentum, temperature.
     """
 
+    clips_each = True
+
     def __init__(self, dtype, total_steps=6):
         self.student = network(dtype)
         self.teacher = copy.deepcopy(self.student).freeze()

@@ -29,6 +29,9 @@ class Paint(Objective):
 
     def __init__(self, config, given):
         self.config, self.network, self.given = config, given.encoder(), given
+        if config.teacher and given.teacher is None:
+            raise ConfigError("it learns from a teacher: --teacher RUN")
+        self.teacher = given.teacher
         width = given.model.width
         self.paint = layers.Linear(width, given.model.channels, np.random.default_rng((given.seed, 1)), given.dtype)
 
@@ -70,7 +73,10 @@ PARITY = "none"
 
 @pytest.fixture
 def painting(monkeypatch):
-    """The system is known by the name "paint"."""
+    """The system is known by the name "paint", and no other is."""
+    for known in (lineage.OBJECTIVES, lineage.SYSTEMS):
+        for name in list(known):
+            monkeypatch.delitem(known, name)
     monkeypatch.setitem(lineage.OBJECTIVES, "paint", "paint:Paint")
     monkeypatch.setitem(lineage.SYSTEMS, "paint", lineage.System(2026, "a test", "paints"))
     monkeypatch.setitem(sys.modules, "minivit.lineage.paint", sys.modules[__name__])

@@ -125,6 +125,7 @@ def test_safetensors_keep_order_of_elements_dtype_and_metadata(tmp_path):
         "half": np.ones(3, "f2"),
         "empty": np.zeros((0, 3)),
         "n": np.arange(3),
+        "without axes": np.array(2.5),
     }
     write_safetensors(path, arrays, {"format": "pt"})
     found, metadata = read_arrays(path)

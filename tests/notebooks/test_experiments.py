@@ -5,14 +5,14 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from experiments import data_scale, positions, record, shape_scaling, small_checkpoint
+from experiments import data_scale, masked_autoencoders, positions, record, shape_scaling, small_checkpoint
 
 from minivit.data import load
 from minivit.models import ViT, ViTConfig, load_pretrained
 from minivit.models.archive import read_arrays
 from minivit.runs.recipes import Recipe
 
-EXPERIMENTS = (data_scale, positions, shape_scaling)
+EXPERIMENTS = (data_scale, masked_autoencoders, positions, shape_scaling)
 
 
 @pytest.fixture
@@ -98,13 +98,14 @@ def test_the_shipped_results_are_complete_and_of_this_configuration(experiment, 
 
 
 def test_the_shipped_results_are_small_and_have_an_accuracy_for_every_seed():
-    for name in ("data_scale", "positions", "shape_scaling"):
+    for name in ("data_scale", "masked_autoencoders", "positions", "shape_scaling"):
         path = record.RESULTS / f"{name}.json"
         assert path.stat().st_size < 50_000
         assert {"command", "config", "data", "results"} <= set(json.loads(path.read_text(encoding="utf-8")))
     assert {len(runs) for runs in record.read("positions")["results"].values()} == {positions.SEEDS}
     lengths = {len(runs) for sizes in record.read("data_scale")["results"].values() for runs in sizes.values()}
     assert lengths == {data_scale.SEEDS}
+    assert {len(runs) for runs in record.read("masked_autoencoders")["results"].values()} == {masked_autoencoders.SEEDS}
     lengths = {len(runs) for values in record.read("shape_scaling")["results"].values() for runs in values.values()}
     assert lengths == {shape_scaling.SEEDS}
 
@@ -128,7 +129,7 @@ def test_the_small_checkpoint_holds_the_model_in_float16(results, monkeypatch, c
     config = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, num_classes=10, channels=1)
     model = ViT(config)
     recipe = Recipe(data="digits", model=config)
-    monkeypatch.setattr(small_checkpoint.runs, "load_trained", lambda run: (model, recipe, None))
+    monkeypatch.setattr(small_checkpoint.run_folder, "load_trained", lambda run: (model, recipe, None))
     small_checkpoint.main(["runs/some"])
     (path,) = results.iterdir()
     assert path.stat().st_size < 2 * sum(p.data.size for p in model.parameters()) + 4_000

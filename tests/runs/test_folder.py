@@ -17,7 +17,7 @@ from minivit.runs import folder as run_folder
 from minivit.runs.recipes import Recipe
 from minivit.update.objective import Classification
 
-META = {"step": 7, "sums": [0.1, 3], "metrics": [{"lr": 1e-300}], "classes": ["a", "ö"], "images": 5}
+META = {"step": 7, "sums": {"loss": 0.1, "steps": 3}, "metrics": [{"lr": 1e-300}], "classes": ["a", "ö"], "images": 5}
 MODEL = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, mlp_width=8, num_classes=3)
 
 

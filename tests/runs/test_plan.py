@@ -29,9 +29,9 @@ def planned(data=ArrayDataset, **given):
 
 def test_an_objective_is_named_and_its_fields_are_set_by_their_types():
     settings = [("share", "0.25"), ("sizes", "3,4"), ("share", "0.75")]
-    recipe = planned(objective="paint", set=settings, teacher="Ti/0", patch_size=4).recipe
-    expected = {"name": "paint", "share": 0.75, "sizes": (3, 4), "teacher": "Ti/0"}
-    assert recipe.objective == expected
+    recipe = planned(objective="paint", set=settings, patch_size=4).recipe
+    assert recipe.objective == {"name": "paint", "share": 0.75, "sizes": (3, 4), "teacher": None}
+    assert merged({"objective": "paint", "teacher": "5"})[0]["objective"] == {"name": "paint", "teacher": "5"}
     assert recipe.model.num_classes == 0
     assert (recipe.mixup, recipe.label_smoothing) == (0.0, 0.0)  # the preset of digits mixes; nothing is mixed here
 

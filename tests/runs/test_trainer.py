@@ -230,7 +230,7 @@ def test_epochs_become_steps():
 )
 def test_schedules_of_a_recipe(schedule, expected):
     recipe = Recipe(model=CONFIG, lr=0.5, schedule=schedule, warmup=0.2)
-    optimizer = make_optimizer(recipe, ViT(CONFIG, seed=None), 10)
+    optimizer = make_optimizer(recipe, Classification(ViT(CONFIG, seed=None)), 10)
     found = []
     for optimizer.steps in (0, 2, 9):
         found.append(optimizer.current_lr())
@@ -238,7 +238,7 @@ def test_schedules_of_a_recipe(schedule, expected):
 
 
 def test_optimisers_of_a_recipe():
-    model = ViT(CONFIG, seed=None)
+    model = Classification(ViT(CONFIG, seed=None))
     adamw = make_optimizer(Recipe(model=CONFIG, beta2=0.95, weight_decay=0.3), model, 10)
     assert (type(adamw), adamw.betas, {decay for _, decay in adamw.current()}) == (AdamW, (0.9, 0.95), {0.0, 0.3})
     sgd = make_optimizer(Recipe(model=CONFIG, optimizer="sgd", momentum=0.7, weight_decay=0.3), model, 10)

@@ -36,9 +36,9 @@ def a_run(folder, recipe=RECIPE, classes=CLASSES, **parts):
     """A run folder with the weights of `random_model`, which are returned."""
     model = random_model(recipe.model).state_dict()
     run_folder.create(folder, recipe)
-    meta = {"step": 3, "sums": [0.0, 0], "metrics": [], "classes": classes, "images": 9}
-    state = {f"model.{name}": array for name, array in model.items()}
-    run_folder.write_checkpoint(folder, {"objective": state, "optimizer": {"steps": 3}, **parts}, meta)
+    meta = {"step": 3, "sums": {"steps": 0}, "metrics": [], "classes": classes, "images": 9}
+    objective = {f"model.{name}": array for name, array in model.items()}
+    run_folder.write_checkpoint(folder, {"objective": objective, "optimizer": {"steps": 3}, **parts}, meta)
     return model
 
 

@@ -1,0 +1,289 @@
+"""CLIP: contrastive language-image pre-training (Radford et al. 2021, "Learning Transferable Visual Models From Natural
+Language Supervision", arXiv 2103.00020).
+
+New against ViT: no classes. Images and texts become vectors of length 1, i_1 ... i_B and t_1 ... t_B for the B pairs of
+a batch. Each image has to find its text among those of all pairs, and each text its image:
+
+    S = e^s I T^T,   L = (CE(S) + CE(S^T)) / 2, where the right answer of row b is b,
+
+with e^s learned, 1 / 0.07 at first and never above 100. A sentence about a class is then a classifier for it, also for
+a class that nobody has trained.
+
+Source: openai/CLIP, clip/model.py. The image tower is a ViT with a LayerNorm before the first block, no bias in the
+patch projection and gelu as x sigmoid(1.702 x). Text tokens look at themselves and at those before them. The row of the
+first <end> stands for the text. Dense kernels of the text tower are normal at first, as published. Those of the image
+tower begin as a ViT's do here; the published code leaves them at the defaults of PyTorch.
+
+B batch, N tokens of an image, T of a text, D width of the image tower, W of the text tower, E of the shared space.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from minivit import functional as F
+from minivit.backend import Array, to_numpy, xp_of
+from minivit.backend.precision import precision
+from minivit.data import Dataset, Scenes
+from minivit.data.scenes_words import CAPTION, END, WORDS, about_one
+from minivit.errors import ConfigError
+from minivit.models import ViT, ViTConfig
+from minivit.nn import MLP, CausalAttention, Embedding, EncoderBlock, LayerNorm, Linear, Module
+from minivit.nn import initialisers as init
+from minivit.nn.layers import Rng, Tap
+from minivit.tensor import Tensor, no_grad
+from minivit.update.batch import Batch
+from minivit.update.objective import Objective, Outputs
+
+LARGEST_SCALE = 100
+PARITY = "embeddings, similarities, loss and gradients of the published code, both layouts of its weights"
+PRESETS: dict[str, dict[str, Any]] = {
+    "captions-clip": {
+        "data": "captions",
+        "objective": {
+            "name": "clip", "width": 64, "depth": 2, "heads": 2, "vocabulary": len(WORDS), "context": CAPTION,
+            "end": END, "shared": 64,
+        },
+        "model": {"patch_size": 4, "width": 96, "depth": 4, "heads": 3, "mlp_width": 192},
+        "batch_size": 128,
+        "epochs": 12,
+        "lr": 1e-3,
+        "beta2": 0.98,
+        "weight_decay": 0.2,
+        "eval_every": 156,
+    },
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class CLIPConfig:
+    """width, depth, heads, mlp_width (0: 4 W): of the text tower; the image tower has those of the model. vocabulary:
+    number of token ids. context: tokens of the longest text. end: the id of <end>; None: the largest of each text.
+    shared: E. scale: e^s at first; learn_scale: whether it changes. gelu ("quick", or "erf" as in LAION's models),
+    norm_eps: of both towers, whatever the model says. The defaults are those of CLIP B/32."""
+
+    width: int = 512
+    depth: int = 12
+    heads: int = 8
+    mlp_width: int = 0
+    vocabulary: int = 49408
+    context: int = 77
+    end: int | None = None
+    shared: int = 512
+    scale: float = 1 / 0.07
+    learn_scale: bool = True
+    gelu: str = "quick"
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
+        counts = ("width", "depth", "mlp_width", "vocabulary", "context", "shared")
+        for name, fits, expected in (
+            *((name, getattr(self, name) >= 1, "at least 1") for name in counts),
+            ("heads", self.heads >= 1 and self.width % self.heads == 0, f"a divisor of width {self.width}"),
+            ("end", self.end is None or 0 <= self.end < self.vocabulary, f"0 to {self.vocabulary - 1}, or None"),
+            ("scale", 0 < self.scale <= LARGEST_SCALE, f"a number above 0, at most {LARGEST_SCALE}"),
+            ("gelu", self.gelu in ("quick", "erf", "tanh"), "quick, erf or tanh"),
+            ("norm_eps", 0 < self.norm_eps < 1, "a number above 0 and below 1"),
+        ):
+            if not fits:
+                raise ConfigError(f"{name} of CLIP is {getattr(self, name)}, expected {expected}")
+
+
+class ImageTower(ViT):
+    """A ViT with a LayerNorm before the blocks, without a bias of patches.   (B, height, width, C) -> (B, D)."""
+
+    def __init__(self, model: ViTConfig, config: CLIPConfig, seed: int | None, dtype: str):
+        super().__init__(dataclasses.replace(model, num_classes=0, norm_eps=config.norm_eps), seed, dtype)
+        rng = None if seed is None else np.random.default_rng((seed, 1))
+        self.patch_embed.projection.bias = None
+        self.class_token = init.parameter(init.normal(rng, (1, 1, model.width), model.width**-0.5), dtype)
+        table = 1, self.config.num_tokens, model.width
+        self.position_embedding = init.parameter(init.normal(rng, table, model.width**-0.5), dtype)
+        self.before = LayerNorm(model.width, config.norm_eps, dtype)
+        for block in self.blocks:
+            block.mlp.gelu = config.gelu  # type: ignore[attr-defined]
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.before(super().embed(images))
+
+    def take(self, start: ViT) -> None:
+        """Start from the weights of a ViT. The bias of its patches becomes a part of their positions."""
+        own = dict(self.named_tensors())
+        for name, tensor in start.named_tensors():
+            if name in own:
+                own[name].data[...] = tensor.data
+        self.position_embedding.data[:, 1:] += start.patch_embed.projection.bias.data
+
+
+class TextTower(Module):
+    """Token ids -> a row for each token.   (B, T) -> (B, T, W)."""
+
+    def __init__(self, config: CLIPConfig, rng: init.Rng, dtype: str):
+        width, eps = config.width, config.norm_eps
+        self.words = Embedding(config.vocabulary, width, rng, dtype, std=0.02)
+        self.positions = init.parameter(init.normal(rng, (config.context, width), 0.01), dtype)
+        self.blocks = [
+            EncoderBlock(
+                CausalAttention(width, config.heads, None, dtype),
+                MLP(width, config.mlp_width, None, dtype, gelu=config.gelu),
+                width,
+                dtype,
+                norm_eps=eps,
+            )
+            for _ in range(config.depth)
+        ]
+        self.norm = LayerNorm(width, eps, dtype)
+        variances = {"qkv": 1 / width, "hidden": 1 / (2 * width), "out": 1 / (2 * width * config.depth)}
+        for name, tensor in self.named_parameters() if rng else []:
+            if name.endswith("weight"):
+                tensor.data[...] = init.normal(rng, tensor.shape, variances[name.split(".")[-2]] ** 0.5)
+
+    def forward(self, ids: Array, rng: Rng = None, tap: Tap = None) -> Tensor:
+        x = self.words(ids) + self.positions[: ids.shape[1]]
+        found: dict[str, Any] = {"embedded": x}
+        for i, block in enumerate(self.blocks):
+            x = found[f"block{i}/output"] = block(x, rng)
+        found["encoded"] = self.norm(x)
+        if tap is not None:
+            tap.update(found)
+        return found["encoded"]
+
+
+class CLIP(Objective):
+    """Pairs of images and texts find each other.
+
+    batch: images (B, height, width, C); caption (B, T), token ids with an <end>, and anything behind it; sentence (B,),
+    a number that pairs with equal captions share. Such pairs are wrong answers to each other all the same.
+    """
+
+    Config: ClassVar[type] = CLIPConfig
+    compares = True
+    columns = ("images", "caption")
+
+    def __init__(self, config: CLIPConfig, model: ViTConfig, seed: int | None = 0, dtype: str = "float32"):
+        check_plain(model)
+        rng = None if seed is None else np.random.default_rng((seed, 2))
+        self.config = config
+        self.image_tower = ImageTower(model, config, seed, dtype)
+        self.image_projection = Linear(model.width, config.shared, rng, dtype, weight=by_width, bias=False)
+        self.text_tower = TextTower(config, rng, dtype)
+        self.text_projection = Linear(config.width, config.shared, rng, dtype, weight=by_width, bias=False)
+        self.log_scale = init.parameter(init.constant(math.log(config.scale), (1,)), dtype)
+        self.log_scale.requires_grad = config.learn_scale
+
+    @classmethod
+    def build(cls, config: CLIPConfig, given: Any) -> Self:
+        """The objective of a run.   given: a `lineage.Given`."""
+        objective = cls(config, given.model, given.seed, given.dtype)
+        if given.start:
+            objective.image_tower.take(given.start)
+        return objective
+
+    @property
+    def encoder(self) -> ImageTower:
+        return self.image_tower
+
+    @property
+    def tokens(self) -> int:
+        shape, text = self.image_tower.config, self.config
+        return shape.num_tokens + text.context * text.width * text.depth // (shape.width * shape.depth)
+
+    def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        ids, context, known = batch["caption"], self.config.context, self.config.vocabulary
+        if ids.shape[1] > context or ids.min() < 0 or ids.max() >= known:
+            raise ConfigError(
+                f"captions have {ids.shape[1]} ids from {ids.min()} to {ids.max()}, but CLIP was made for at most "
+                f"{context} (context), below {known} (vocabulary)"
+            )
+        return {"sentence": np.unique(ids, axis=0, return_inverse=True)[1].reshape(-1)}
+
+    def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
+        return self.image(batch["images"], rng), self.text(batch["caption"], rng)
+
+    def image(self, images: Array | Tensor, rng: Rng = None, tap: Tap = None) -> Tensor:
+        """(B, height, width, C) -> (B, E), of length 1."""
+        return direction(self.image_projection(self.image_tower(images, tap, rng)))
+
+    def text(self, ids: Array, rng: Rng = None, tap: Tap = None) -> Tensor:
+        """(B, T) -> (B, E), of length 1. Nothing behind the first <end> is looked at."""
+        encoded = self.text_tower(ids, rng, tap)
+        end = (ids if self.config.end is None else ids == self.config.end).argmax(axis=1)
+        return direction(self.text_projection(F.select(encoded, end[:, None])[:, 0]))
+
+    def similarity(self, outputs: Outputs) -> Tensor:
+        """S (B, B): a row for each image, a column for each text. In full precision: e^s makes errors large."""
+        images, texts = outputs
+        with precision("float32"):
+            return F.exp(self.log_scale) * (images @ texts.T)
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        similar = self.similarity(outputs)
+        own = xp_of(similar.data).arange(len(similar))
+        return (F.cross_entropy(similar, own) + F.cross_entropy(similar.T, own)) * 0.5
+
+    def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
+        """retrieval: the images that find their own sentence among those of the batch; repeated: the pairs whose
+        sentence another pair has as well."""
+        nearest, sentence = self.similarity(outputs).data.argmax(axis=1), batch["sentence"]
+        times = (sentence[:, None] == sentence).sum(axis=1)
+        return {"retrieval": (sentence[nearest] == sentence).sum(), "repeated": (times > 1).sum()}
+
+    def after_update(self, means: Mapping[str, Array], batch: Batch) -> None:
+        scale = self.log_scale.data
+        xp_of(scale).minimum(scale, math.log(LARGEST_SCALE), out=scale)
+
+
+def check_plain(model: Any) -> None:
+    """Raise ConfigError for a model that CLIP's image tower cannot be, or with options that it would not heed."""
+    if not isinstance(model, ViTConfig):
+        raise ConfigError("CLIP is here for a ViT alone: give --model such as Ti/16")
+    heeded = "image_size patch_size width depth heads mlp_width channels dropout attention_dropout drop_path"
+    elsewhere = "gelu norm_eps num_classes head_bias"  # said by CLIPConfig, or of a head
+    for field in dataclasses.fields(ViTConfig):
+        if field.name not in f"{heeded} {elsewhere}".split() and getattr(model, field.name) != field.default:
+            raise ConfigError(f"CLIP has an image tower of its own, which knows no {field.name}: leave it out")
+
+
+def direction(x: Tensor) -> Tensor:
+    """x / |x|.   (..., E) -> (..., E)."""
+    return x / F.sqrt((x * x).sum(axis=-1, keepdims=True))
+
+
+def by_width(rng: init.Rng, fan_in: int, fan_out: int) -> np.ndarray:
+    """(fan_in, fan_out): normal with standard deviation fan_in^(-1/2)."""
+    return init.normal(rng, (fan_in, fan_out), fan_in**-0.5)
+
+
+def share_found(objective: CLIP, pairs: Batch, known: np.ndarray) -> float:
+    """The share of images whose own caption is the nearest of the known ones (K, T)."""
+    images, on_device = pairs["images"], xp_of(objective.log_scale.data).asarray
+    with objective.evaluating(), no_grad():
+        texts = objective.text(on_device(known)).T
+        near = [(objective.image(images[i : i + 250]) @ texts).data.argmax(axis=1) for i in range(0, len(images), 250)]
+    return float((known[np.concatenate([to_numpy(x) for x in near])] == pairs["caption"]).all(axis=1).mean())
+
+
+def zero_shot(objective: CLIP, data: Scenes, recipe: Any) -> list[str]:
+    """How many images find their sentence among those of the data set, and among the 80 about one drawn shape."""
+    pairs = objective.prepare(data.columns(range(len(data)), objective.columns), recipe.augment.evaluation(), None)
+    return [
+        f"zero-shot: {share_found(objective, pairs, known):.1%} of {len(data):,} images find their sentence among "
+        f"{len(known)} (by chance {1 / len(known):.1%})"
+        for known in (np.unique(pairs["caption"], axis=0), about_one())
+    ]
+
+
+HOW = {"zero-shot": zero_shot}
+
+
+def tiny(dtype: str = "float32") -> tuple[CLIP, Dataset]:
+    """The objective in small and 16 pairs, for tests."""
+    shape = ViTConfig(
+        image_size=16, patch_size=8, width=8, depth=2, heads=2, mlp_width=16, num_classes=0, dropout=0.1, drop_path=0.1
+    )
+    config = CLIPConfig(8, 1, 2, 16, len(WORDS), CAPTION, END, shared=6)
+    return CLIP(config, shape, 0, dtype), Scenes(16, 0, 16)

@@ -1,0 +1,280 @@
+"""DINO: self-distillation without labels (Caron et al. 2021, "Emerging Properties in Self-Supervised Vision
+Transformers", arXiv 2104.14294).
+
+New against ViT: no labels and no pixels to predict. A student sees several crops of an image, a teacher the two large
+ones, and the student says of each crop what the teacher says of another. With c the centre, T the temperatures,
+
+    q_i = softmax((teacher(x_i) - c) / T_t),   p_j = softmax(student(x_j) / T_s),
+    L = -mean over the pairs i != j of sum_k q_ik log p_jk,   i of the global crops, j of all.
+
+The teacher never learns: after each update it moves towards the student, teacher <- m teacher + (1 - m) student, and
+the centre to its mean output. Centring alone would make q uniform, sharpening (T_t < T_s) alone would make one output
+win always; together they keep the two from the outputs on which any teacher and student agree.
+
+Source: facebookresearch/dino: main_dino.py, vision_transformer.py, utils.py. Positions of local crops are resized
+bicubically with the published scale, (cells + 0.1) / grid. The teacher is what the paper evaluates, so it is the
+`encoder`. In the first epoch the last layer does not learn, which is told as a share of the steps, as is the time over
+which T_t rises. Against the published code: the encoder begins as every ViT here (there all kernels are N(0, 0.02)),
+T_t rises with every step, not every epoch, and crops are resized bilinearly, not bicubically. Crops, flips and colours
+follow it. In evaluation every batch is cropped by the same draws.
+
+B batch, V crops, D width of the encoder, K outputs, C channels.
+"""
+
+import copy
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from minivit import functional as F
+from minivit.backend import Array
+from minivit.backend.precision import wide_results
+from minivit.data import ArrayDataset, Augment, Dataset
+from minivit.data.augment import normalize, random_flip, random_resized_crop
+from minivit.data.recolour import recolour
+from minivit.errors import ConfigError
+from minivit.models import ViT, ViTConfig
+from minivit.models.config import Size
+from minivit.nn import Linear, Module
+from minivit.nn import initialisers as init
+from minivit.nn.layers import Rng
+from minivit.optim.schedules import cosine
+from minivit.tensor import Tensor, no_grad
+from minivit.update.batch import Batch
+from minivit.update.objective import Objective, Outputs
+
+PARITY = "features, logits, centre, loss, gradients and teacher of a reference written from the published code"
+PRESETS: dict[str, dict[str, Any]] = {}
+BLUR_AND_SOLARISE = ((1.0, 0.0), (0.1, 0.2))  # probabilities, of the two global crops; (0.5, 0) of a local one
+
+
+@dataclasses.dataclass(frozen=True)
+class DINOConfig:
+    """The defaults are the paper's for ViT-S/16 in 100 epochs.
+
+    outputs K; layers, hidden, bottleneck: of the head's MLP, the last its output. norm_last_layer: whether the last
+    layer's weights keep the length 1. local_crops: beside the two global ones. ..._scale: share of the image's area.
+    colours: whether crops change their colours. teacher_temperature: rises from first_temperature over the share
+    temperature_warmup of the steps. momentum: of the teacher, rises to last_momentum. freeze_last: share of the steps
+    in which the last layer does not learn.
+    """
+
+    outputs: int = 65_536
+    layers: int = 3
+    hidden: int = 2048
+    bottleneck: int = 256
+    norm_last_layer: bool = True
+    local_crops: int = 8
+    local_size: Size = Size(96)
+    global_scale: tuple[float, float] = (0.4, 1.0)
+    local_scale: tuple[float, float] = (0.05, 0.4)
+    colours: bool = True
+    student_temperature: float = 0.1
+    teacher_temperature: float = 0.04
+    first_temperature: float = 0.04
+    temperature_warmup: float = 0.0
+    momentum: float = 0.996
+    last_momentum: float = 1.0
+    centre_momentum: float = 0.9
+    freeze_last: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("outputs", "layers", "hidden", "bottleneck"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.local_crops < 0:
+            raise ConfigError(f"local_crops is {self.local_crops}, expected 0 or more")
+        for name in ("student_temperature", "teacher_temperature", "first_temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected a number above 0")
+        for name in ("temperature_warmup", "momentum", "last_momentum", "centre_momentum", "freeze_last"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected a number from 0 to 1")
+        for name in ("global_scale", "local_scale"):
+            least, most = getattr(self, name)
+            if not 0 < least <= most <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 < smallest share <= largest <= 1")
+
+
+def positions(encoder: ViT, grid: tuple[int, int]) -> Tensor:
+    """The position table of the encoder for a grid of patches (rows, columns): (1, 1 + N, D)."""
+    table, old = encoder.position_embedding, encoder.config.grid
+    if grid == old:
+        return table
+    scale = (grid[0] + 0.1) / old[0], (grid[1] + 0.1) / old[1]
+    patches = F.resize(table[:, 1:].reshape(1, *old, -1), grid, "bicubic", scale)
+    return F.concat(table[:, :1], patches.reshape(1, grid[0] * grid[1], -1), axis=1)
+
+
+def unit(x: Tensor, axis: int = -1) -> Tensor:
+    """x / max(|x|, 1e-12), the length taken along an axis."""
+    return x / F.sqrt(F.maximum((x * x).sum(axis=axis, keepdims=True), 1e-24))
+
+
+class Head(Module):
+    """Features -> logits: an MLP to a small width, length 1, then a linear layer whose weights have a length of their
+    own, W = g v / |v|.   (..., D) -> (..., K)."""
+
+    def __init__(self, config: DINOConfig, width: int, rng: init.Rng, dtype: str = "float32", gelu: str = "erf"):
+        def small(rng: init.Rng, fan_in: int, fan_out: int) -> np.ndarray:
+            return init.normal(rng, (fan_in, fan_out), 0.02)
+
+        widths = [width, *[config.hidden] * (config.layers - 1), config.bottleneck]
+        self.layers = [Linear(*sizes, rng, dtype, weight=small) for sizes in itertools.pairwise(widths)]
+        shape = config.bottleneck, config.outputs
+        directions = rng.uniform(-1, 1, shape) / math.sqrt(shape[0]) if rng else init.constant(0, shape)
+        self.directions = init.parameter(directions, dtype)
+        self.lengths = init.parameter(init.constant(1, shape[1:]), dtype)
+        self.lengths.requires_grad = not config.norm_last_layer
+        self.gelu = gelu
+
+    def forward(self, x: Tensor, learns: Tensor | float = 1.0) -> Tensor:
+        """learns: 1, or 0 to keep the gradient from the last layer."""
+        for layer in self.layers[:-1]:
+            x = F.linear_gelu(x, layer.weight, layer.bias, self.gelu)
+        v, g = (w.detach() * (1 - learns) + w * learns for w in (self.directions, self.lengths))
+        with wide_results():
+            return F.linear(unit(self.layers[-1](x)), unit(v, axis=0) * g)
+
+
+class Network(Module):
+    """An encoder with a head: what teacher and student are."""
+
+    def __init__(self, encoder: ViT, head: Head):
+        self.encoder, self.head = encoder, head
+
+    def features(self, crops: Tensor, rng: Rng = None) -> Tensor:
+        """The [class] tokens of crops of any one size: (B, V, height, width, C) -> (B, V, D)."""
+        batch, views, height, width, _ = crops.shape
+        encoder: Any = self.encoder
+        patch = encoder.config.patch_size
+        x = encoder.patch_embed(crops.reshape(batch * views, *crops.shape[2:]))
+        first = F.broadcast_to(encoder.class_token, (batch * views, 1, x.shape[-1]))
+        x = F.concat(first, x, axis=1) + positions(encoder, (height // patch[0], width // patch[1]))
+        return encoder.encode(encoder.dropout(x, rng), rng, read=1).reshape(batch, views, -1)
+
+
+class DINO(Objective):
+    """Say of each crop what the teacher says of another.
+
+    batch: global_crops (B, 2, height, width, C), local_crops (B, V, h, w, C) if there are any; numbers of the step:
+    teacher_momentum, teacher_temperature, last_layer_learns (0 or 1).
+    """
+
+    Config: ClassVar[type] = DINOConfig
+    columns = ("images",)
+
+    def __init__(
+        self, config: DINOConfig, encoder: ViT, total_steps: int, seed: int | None = 0, dtype: str = "float32"
+    ):
+        shape = encoder.config
+        plain = shape.position == "learned" and not shape.no_embed_class and not shape.stem
+        if list(shape.prefix_tokens) != ["class_token"] or not plain or shape.num_classes or shape.fc_norm:
+            raise ConfigError("DINO needs a ViT with a [class] token and one position table, no stem and no head")
+        if any(crop % patch for crop, patch in zip(config.local_size, shape.patch_size, strict=True)):
+            raise ConfigError(f"local_size {config.local_size} is no multiple of the patch size {shape.patch_size}")
+        self.config, self.total_steps = config, total_steps
+        rng = None if seed is None else np.random.default_rng((seed, 1))
+        self.student = Network(encoder, Head(config, shape.width, rng, dtype, shape.gelu))
+        self.teacher = copy.deepcopy(self.student).freeze()
+        self.centre = Tensor(np.zeros(config.outputs, dtype))
+
+    @classmethod
+    def build(cls, config: DINOConfig, given: Any) -> Self:
+        """The objective of a run.   given: a `lineage.Given`."""
+        return cls(config, given.encoder(), given.total_steps, given.seed, given.dtype)
+
+    @property
+    def encoder(self) -> ViT:
+        return self.teacher.encoder
+
+    @property
+    def tokens(self) -> int:
+        shape, local = self.encoder.config, self.config.local_size
+        patches = local[0] * local[1] // (shape.patch_size[0] * shape.patch_size[1])
+        return 2 * shape.num_tokens + self.config.local_crops * (patches + 1)
+
+    def prepare(self, columns: Mapping[str, Any], augment: Augment, rng: np.random.Generator | None) -> Batch:
+        if dataclasses.replace(augment, flip=False).is_random:
+            raise ConfigError("DINO makes its crops itself: of the augmentations it takes flip alone")
+        rng = np.random.default_rng(0) if rng is None else rng
+        config, size = self.config, augment.image_size
+        radius = 0.1 * size[0] / 224, 2 * size[0] / 224  # in proportion: the published pixels are of 224 x 224
+
+        def crop(size: tuple[int, int], scale: tuple[float, float], blur: float, solarise: float) -> np.ndarray:
+            x = random_resized_crop(columns["images"], size, rng, scale)
+            x = random_flip(x, rng) if augment.flip else x
+            x = recolour(x, rng, blur, solarise, radius) if config.colours else x
+            return normalize(x, augment.mean, augment.std)
+
+        large = [crop(size, config.global_scale, *chances) for chances in BLUR_AND_SOLARISE]
+        small = [crop(config.local_size, config.local_scale, 0.5, 0.0) for _ in range(config.local_crops)]
+        batch = {"global_crops": np.stack(large, axis=1)}
+        return {**batch, "local_crops": np.stack(small, axis=1)} if small else batch
+
+    def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        config, done = self.config, step / self.total_steps
+        risen = min(1.0, done / config.temperature_warmup) if config.temperature_warmup else 1.0
+        temperature = config.first_temperature + risen * (config.teacher_temperature - config.first_temperature)
+        return {
+            "teacher_momentum": np.array(cosine(config.momentum, config.last_momentum, self.total_steps)(step)),
+            "teacher_temperature": np.array(temperature),
+            "last_layer_learns": np.array(float(done >= config.freeze_last)),
+        }
+
+    def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
+        """What the student says of all crops (B, 2 + V, K), and the teacher of the global ones (B, 2, K)."""
+        crops = [self.tensor(batch[name]) for name in ("global_crops", "local_crops") if name in batch]
+        learns = self.tensor(batch["last_layer_learns"])
+        seen = F.concat(*(self.student.features(x, rng) for x in crops), axis=1)
+        with no_grad():
+            taught = self.teacher.head(self.teacher.features(crops[0]))
+        return self.student.head(seen, learns), taught
+
+    def log_targets(self, taught: Tensor, batch: Batch) -> Tensor:
+        """log q (B, 2, K), which has no gradient."""
+        with no_grad():
+            return F.log_softmax((taught - self.centre) / self.tensor(batch["teacher_temperature"]))
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        said, taught = outputs
+        log_p = F.log_softmax(said / self.config.student_temperature)
+        teachers = taught.shape[1]
+        others = log_p.sum(axis=1, keepdims=True) - log_p[:, :teachers]  # of all crops but the teacher's own
+        pairs = teachers * (log_p.shape[1] - 1)
+        return -(F.exp(self.log_targets(taught, batch)).detach() * others).sum() / (log_p.shape[0] * pairs)
+
+    def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
+        """The teacher's output, which moves the centre, and the entropy of its q: 0 if one output always wins, log K
+        if all are as likely. The loss is this entropy and the mean divergence KL(q, p)."""
+        _, taught = outputs
+        log_q = self.log_targets(taught, batch)
+        entropy = -(F.exp(log_q) * log_q).sum(axis=-1).mean(axis=1)
+        return {"output": taught.data.mean(axis=1).sum(axis=0), "entropy": entropy.data.sum()}
+
+    def after_update(self, means: Mapping[str, Array], batch: Batch) -> None:
+        kept = self.config.centre_momentum
+        self.centre.data[...] = kept * self.centre.data + (1 - kept) * means["output"]
+        m = self.like(batch["teacher_momentum"])
+        for (_, old), (_, new) in zip(self.teacher.named_tensors(), self.student.named_tensors(), strict=True):
+            old.data *= m
+            old.data += (1 - m) * new.data
+
+    def tensor(self, x: Array | Tensor) -> Tensor:
+        """An array of the batch in the dtype of the parameters and on their device."""
+        return x if isinstance(x, Tensor) else Tensor(self.like(x))
+
+
+def tiny(dtype: str = "float32") -> tuple[DINO, Dataset]:
+    """The objective in small and 16 images, for tests."""
+    shape = ViTConfig(
+        image_size=(8, 8), patch_size=(2, 2), width=8, depth=2, heads=2, mlp_width=16, num_classes=0, channels=1,
+        dropout=0.1, drop_path=0.1,
+    )  # fmt: skip
+    config = DINOConfig(outputs=12, hidden=16, bottleneck=8, local_crops=2, local_size=4, freeze_last=0.2)
+    images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 1), np.uint8)
+    return DINO(config, ViT(shape, 0, dtype), 6, 0, dtype), ArrayDataset(images, [0] * 16, ["any"], "noise")

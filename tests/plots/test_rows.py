@@ -1,0 +1,25 @@
+"""Rows of images: each where it belongs, in its true colours."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from minivit import plots
+
+
+@pytest.mark.parametrize(("count", "height", "channels"), [(1, 4, 3), (8, 4, 1), (3, 9, 3)])
+def test_every_image_stands_in_its_row_and_column(count, height, channels, drawn):
+    rng = np.random.default_rng(0)
+    rows = {
+        "image": rng.random((count, height, 5, channels)),
+        "$_completed": rng.normal(size=(count, height, 5, channels)),
+    }
+    figure = drawn(plots.image_rows, rows, "a title")
+    places = np.array(figure.axes).reshape(2, count)
+    assert [axes.get_ylabel() for axes in places[:, 0]] == ["image", r"\$_completed"]
+    for i, images in enumerate(rows.values()):
+        for j, image in enumerate(images):
+            (found,) = places[i, j].get_images()
+            expected = np.clip(image, 0, 1)
+            assert_allclose(found.get_array(), expected if channels == 3 else expected[..., 0])
+    assert figure.get_suptitle() == "a title"
