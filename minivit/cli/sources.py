@@ -97,7 +97,7 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
         trained = run_folder.load_trained((run or args.run) / run_folder.BEST if best else args.run)
         args.run = run or args.run
         if not (headless or trained[1].model.num_classes):
-            raise ConfigError(without_classes(args.run, trained[1]))
+            raise ConfigError(without_classes(args.run, *trained[:2]))
         say_if_blank(trained[0], headless)
         return trained
     if getattr(args, "best", False):
@@ -111,13 +111,11 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
     return model, recipe, classes
 
 
-def without_classes(run: Path, recipe: Recipe) -> str:
+def without_classes(run: Path, model: ViT | ResNet, recipe: Recipe) -> str:
     """What to do with a run that has nothing to say of classes."""
     kind = recipe.objective["name"] if recipe.objective else "classification"
-    return (
-        f"{run} has no classes: its objective is {kind}; to get a classifier from it: {called('train')} --init-from "
-        f"{quoted(run)}"
-    )
+    how = f"; to get a classifier from it: {called('train')} --init-from {quoted(run)}" if type(model) is ViT else ""
+    return f"{run} has no classes: its objective is {kind}{how}"
 
 
 def say_if_blank(model: ViT | ResNet, headless: bool) -> None:

@@ -1,6 +1,5 @@
 """`load`: from a data set's name to the data set."""
 
-import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from minivit.data.folder import check_bad_images, load_folder
 from minivit.data.scenes import load_captions, load_scenes
 from minivit.data.scenes_clips import load_clips
 from minivit.data.shapes import load_shapes
-from minivit.errors import DataError
+from minivit.errors import DataError, meant
 from minivit.files import expanded
 
 DRAWN: dict[str, Callable[[str], Dataset]] = {
@@ -100,6 +99,5 @@ def _unknown(name: str) -> str:
     for elsewhere, page in ELSEWHERE.items():
         if name.lower().startswith(elsewhere):
             return f'"{name}" is not downloaded by name: get it from {page}, unpack it, and call it "folder:PATH"'
-    nearest = difflib.get_close_matches(name.lower(), [*NAMES, "folder:PATH"], n=1, cutoff=0.4)
-    hint = f'did you mean "{nearest[0]}"?' if nearest else f"choose {', '.join(NAMES)} or folder:PATH"
-    return f'there is no data set called "{name}"; {hint}'
+    known = f"; choose {', '.join(NAMES)} or folder:PATH"
+    return f'there is no data set called "{name}"{meant(name.lower(), [*NAMES, "folder:PATH"], 0.4) or known}'

@@ -22,7 +22,7 @@ from fixed seeds, so two calls give equal ones; the objective is built for 6 ste
 
 import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -93,9 +93,9 @@ def objective_class(name: str) -> Any:
     return getattr(importlib.import_module(f"minivit.lineage.{module}"), kind)
 
 
-def presets() -> dict[str, dict[str, Any]]:
-    """The named recipes of all systems. Imports them, so ask for it only when a name is known nowhere else."""
-    files = map(module_of, SYSTEMS)
+def presets(systems: Iterable[str] = SYSTEMS) -> dict[str, dict[str, Any]]:
+    """The named recipes of systems. Imports them, so ask for all only when a name is known nowhere else."""
+    files = map(module_of, systems)
     return {name: fields for file in files for name, fields in getattr(file, "PRESETS", {}).items()}
 
 

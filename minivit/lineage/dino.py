@@ -42,6 +42,7 @@ from minivit.models.config import Size
 from minivit.nn import Linear, Module
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng
+from minivit.optim.rates import is_matrix
 from minivit.optim.schedules import cosine
 from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch
@@ -132,13 +133,11 @@ class Head(Module):
         self.lengths.requires_grad = not config.norm_last_layer
         self.gelu = gelu
 
-    def forward(self, x: Tensor, learns: Tensor | float = 1.0) -> Tensor:
-        """learns: 1, or 0 to keep the gradient from the last layer."""
+    def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
             x = F.linear_gelu(x, layer.weight, layer.bias, self.gelu)
-        v, g = (w.detach() * (1 - learns) + w * learns for w in (self.directions, self.lengths))
         with wide_results():
-            return F.linear(unit(self.layers[-1](x)), unit(v, axis=0) * g)
+            return F.linear(unit(self.layers[-1](x)), unit(self.directions, axis=0) * self.lengths)
 
 
 class Network(Module):
@@ -162,11 +161,12 @@ class DINO(Objective):
     """Say of each crop what the teacher says of another.
 
     batch: global_crops (B, 2, height, width, C), local_crops (B, V, h, w, C) if there are any; numbers of the step:
-    teacher_momentum, teacher_temperature, last_layer_learns (0 or 1).
+    teacher_momentum, teacher_temperature.
     """
 
     Config: ClassVar[type] = DINOConfig
     columns = ("images",)
+    clips_each = True
 
     def __init__(
         self, config: DINOConfig, encoder: ViT, total_steps: int, seed: int | None = 0, dtype: str = "float32"
@@ -198,6 +198,14 @@ class DINO(Objective):
         patches = local[0] * local[1] // (shape.patch_size[0] * shape.patch_size[1])
         return 2 * shape.num_tokens + self.config.local_crops * (patches + 1)
 
+    def optimizer_options(self, total_steps: int) -> dict[str, Any]:
+        """All but vectors decay, and the last layer waits."""
+        begin = self.config.freeze_last * total_steps
+        last = [
+            name for name, _ in self.named_parameters() if name in ("student.head.directions", "student.head.lengths")
+        ]
+        return {"decay": is_matrix, "rates": dict.fromkeys(last, lambda step: float(step >= begin))}
+
     def prepare(self, columns: Mapping[str, Any], augment: Augment, rng: np.random.Generator | None) -> Batch:
         if dataclasses.replace(augment, flip=False).is_random:
             raise ConfigError("DINO makes its crops itself: of the augmentations it takes flip alone")
@@ -223,17 +231,15 @@ class DINO(Objective):
         return {
             "teacher_momentum": np.array(cosine(config.momentum, config.last_momentum, self.total_steps)(step)),
             "teacher_temperature": np.array(temperature),
-            "last_layer_learns": np.array(float(done >= config.freeze_last)),
         }
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
         """What the student says of all crops (B, 2 + V, K), and the teacher of the global ones (B, 2, K)."""
         crops = [self.tensor(batch[name]) for name in ("global_crops", "local_crops") if name in batch]
-        learns = self.tensor(batch["last_layer_learns"])
         seen = F.concat(*(self.student.features(x, rng) for x in crops), axis=1)
         with no_grad():
             taught = self.teacher.head(self.teacher.features(crops[0]))
-        return self.student.head(seen, learns), taught
+        return self.student.head(seen), taught
 
     def log_targets(self, taught: Tensor, batch: Batch) -> Tensor:
         """log q (B, 2, K), which has no gradient."""

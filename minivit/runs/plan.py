@@ -28,6 +28,8 @@ EPOCHS = 10
 EVALUATIONS = 20  # at most, where an epoch is only a few updates
 CUT = {"batch_size", "workers", "backend", "model", "image_size", "patch_size", "objective"}  # what decides on pieces
 
+OF_A_HEAD = ("num_classes", "classifier", "representation_size", "head_bias", "fc_norm")  # fields of ViTConfig
+
 OpenData = Callable[[str, str | None, str, str, float | None, int], Dataset]
 
 
@@ -135,7 +137,7 @@ def merged(given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     if objective:
         base = {key: value for key, value in base.items() if key not in OF_CLASSIFICATION}
     if (before or {}).get("name") != (objective or {}).get("name"):
-        model.pop("num_classes", None)  # a head is for one objective
+        model = {key: value for key, value in model.items() if key not in OF_A_HEAD}  # which is for one objective
     if "model" in given:
         fields = named_fields(given.pop("model"))
         model.pop("stem", None)  # a named model says itself whether it has one
@@ -150,14 +152,16 @@ def _base(given: Mapping[str, Any], config: str | None, name: str | None) -> tup
     if config and name:
         raise ConfigError("--config and --preset both choose a recipe: give one of them")
     if not config:
-        starting = "init_from" in given
-        fitting = (
-            "finetune" if starting and not given.get("objective") else presets.preset_for(given.get("data", "digits"))
-        )
-        base = presets.preset(name or fitting)
+        starting, data, objective = "init_from" in given, given.get("data"), given.get("objective", "classification")
         if name == "finetune" and not starting:
             raise ConfigError("preset finetune needs --init-from FILE")
-        return base, name or fitting
+        if name or objective == "classification":
+            name = name or ("finetune" if starting else presets.preset_for(data or "digits"))
+            return presets.preset(name), name
+        if fitting := presets.of_objective(objective, data):
+            return presets.preset(fitting), fitting
+        data = data or "digits"
+        return presets.preset(presets.preset_for(data)), f"{data.partition(':')[0]}-{objective}"
     path = expanded(config)
     base = recipes.to_mapping(recipes.read_config(path))
     if not same_kind(given.get("data", base["data"]), base["data"]):

@@ -95,6 +95,15 @@ def preset_for(data: str) -> str:
     return {"digits": "digits", "clips": "digits", **small}.get(data, "imagefolder")
 
 
+def of_objective(name: str, data: str | None) -> str | None:
+    """The first preset in the file of an objective, for that data set if one is given; None if there is none. Raises
+    ConfigError for an objective that there is not."""
+    lineage.objective_class(name)
+    own = lineage.presets([lineage.OBJECTIVES[name].partition(":")[0]])
+    fitting = (key for key, fields in own.items() if fields["objective"]["name"] == name)
+    return next((key for key in fitting if data in (None, own[key].get("data"))), None)
+
+
 def preset(name: str) -> dict[str, Any]:
     """The choices of a preset, of the family's files also. Raises ConfigError with the nearest name."""
     known = PRESETS if name in PRESETS else {**lineage.presets(), **PRESETS}

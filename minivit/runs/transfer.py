@@ -102,8 +102,10 @@ def _check_kept_head(source: Source, model: Mapping[str, Any]) -> None:
 def _open_run(run: Path, changes: Mapping[str, Any], method: str | None) -> Source:
     """The model of a run, its tables of positions resized by `method` if `changes` change the grid."""
     trained, recipe, classes = run_folder.load_trained(run)
-    if not isinstance(trained, ViT):
-        raise CheckpointError(f"{run} is the run of a ResNet: a Vision Transformer cannot start from it")
+    if type(trained) is not ViT:  # such as a tower of CLIP, which has layers more
+        kind = type(trained).__name__
+        article = "an" if kind[0] in "AEIOU" else "a"
+        raise CheckpointError(f"{run} is the run of {article} {kind}: a Vision Transformer cannot start from it")
     old = trained.config
     model = ViT(dataclasses.replace(old, **changes), seed=None, dtype=recipe.dtype)
     state, resized = trained.state_dict(), []

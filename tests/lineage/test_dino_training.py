@@ -53,16 +53,18 @@ def test_only_the_student_leaves_paths_out():
     assert not np.allclose(one.data, two.data)
 
 
-def test_the_last_layer_waits():
-    objective = small(freeze_last=0.2, norm_last_layer=False).eval()
-    assert [float(objective.draw({}, step, None)["last_layer_learns"]) for step in range(4)] == [0, 0, 1, 1]
-    for step, moves in ((1, False), (2, True)):
-        batch = drawn(objective, step=step)
-        names, learning = zip(*objective.named_parameters(), strict=True)
-        found = dict(zip(names, grad(objective.loss(objective(batch), batch), learning), strict=True))
-        for name, g in found.items():
-            last = name in ("student.head.directions", "student.head.lengths")
-            assert np.any(g) == (moves or not last), name
+def test_the_last_layer_waits_and_all_but_vectors_decay():
+    objective = small(freeze_last=0.2, norm_last_layer=False)
+    options = objective.optimizer_options(10)
+    optimizer = AdamW(objective.named_parameters(), 1.0, weight_decay=0.5, **options)
+    last = {"student.head.directions", "student.head.lengths"}
+    for step in range(4):
+        optimizer.steps = step
+        for (name, tensor), (rate, decay) in zip(objective.named_parameters(), optimizer.current(), strict=True):
+            assert rate == float(step >= 2 or name not in last), name
+            assert decay == 0.5 * (tensor.ndim >= 2), name
+    names = [name for name, _ in small().named_parameters()]
+    assert small().optimizer_options(10)["rates"].keys() == last & set(names) == {"student.head.directions"}
 
 
 def test_the_numbers_of_a_step():
@@ -94,7 +96,7 @@ def test_what_a_batch_holds():
     batch = drawn(objective, count=3)
     assert batch["global_crops"].shape == (3, 2, 8, 8, 1)
     assert batch["local_crops"].shape == (3, 2, 4, 4, 1)
-    assert all(batch[name].shape == () for name in ("teacher_momentum", "teacher_temperature", "last_layer_learns"))
+    assert all(batch[name].shape == () for name in ("teacher_momentum", "teacher_temperature"))
     images = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 1), np.uint8)
     same = [objective.prepare({"images": images}, Augment((8, 8)), None) for _ in range(2)]
     assert all(np.array_equal(same[0][name], same[1][name]) for name in same[0])

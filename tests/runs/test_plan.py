@@ -21,9 +21,9 @@ class Pictures(ArrayDataset):
     COLUMNS = ("images", "captions")
 
 
-def planned(data=ArrayDataset, **given):
+def planned(kind=ArrayDataset, **given):
     """The plan of options on images that are all alike."""
-    images = data(np.zeros((20, 8, 8, 3), np.uint8), np.zeros(20), ["ant", "bee"], "photos")
+    images = kind(np.zeros((20, 8, 8, 3), np.uint8), np.zeros(20), ["ant", "bee"], "photos")
     return plan(given, lambda *_: images)
 
 
@@ -31,9 +31,12 @@ def test_an_objective_is_named_and_its_fields_are_set_by_their_types():
     settings = [("share", "0.25"), ("sizes", "3,4"), ("share", "0.75")]
     recipe = planned(objective="paint", set=settings, patch_size=4).recipe
     assert recipe.objective == {"name": "paint", "share": 0.75, "sizes": (3, 4), "teacher": None}
-    assert merged({"objective": "paint", "teacher": "5"})[0]["objective"] == {"name": "paint", "teacher": "5"}
+    assert merged({"objective": "paint", "teacher": "5"})[0]["objective"] == {
+        **PRESETS["digits-paint"]["objective"],
+        "teacher": "5",
+    }
     assert recipe.model.num_classes == 0
-    assert (recipe.mixup, recipe.label_smoothing) == (0.0, 0.0)  # the preset of digits mixes; nothing is mixed here
+    assert planned(objective="paint", data="clips").recipe.mixup == 0.0  # though the preset that fits clips mixes
 
 
 def test_without_one_it_is_classification():
@@ -49,6 +52,15 @@ def test_a_preset_of_the_family_is_found_and_its_objective_can_be_changed():
     recipe = planned(preset="digits-paint", objective="paint", set=[("sizes", "7")]).recipe
     assert (recipe.objective["share"], recipe.objective["sizes"]) == (0.25, (7,))
     assert PRESETS["digits-paint"]["objective"] == {"name": "paint", "share": 0.25}  # as it was
+
+
+def test_without_a_preset_one_of_the_objective_is_taken_if_it_is_for_the_data():
+    assert planned(objective="paint").name == "digits-paint"
+    assert planned(objective="paint", data="digits").recipe.model.width == 8
+    other = planned(objective="paint", data="cifar10")
+    assert (other.name, other.recipe.model.width, other.recipe.steps) == ("cifar10-paint", 96, None)
+    assert other.recipe.model.classifier == "token"  # the preset of classification reads the mean
+    assert planned(data="cifar10").recipe.model.classifier == "gap"
 
 
 def test_a_config_keeps_its_objective(tmp_path):

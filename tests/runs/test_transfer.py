@@ -341,6 +341,16 @@ def test_on_a_gpu_only_what_learns_is_updated(tmp_path, frozen):
             assert one[key] == pytest.approx(other[key], rel=1e-3), key
 
 
+def test_an_encoder_with_layers_of_its_own_is_refused(tmp_path, monkeypatch):
+    class Other(ViT):
+        pass
+
+    body = dataclasses.replace(CONFIG, num_classes=0)
+    monkeypatch.setattr(run_folder, "load_trained", lambda folder: (Other(body, seed=None), Recipe(), []))
+    with pytest.raises(CheckpointError, match="is the run of an Other: a Vision Transformer cannot start from it"):
+        transfer.open_source(tmp_path, {})
+
+
 def test_the_run_of_a_resnet_is_refused(tmp_path, monkeypatch):
     small = ResNetConfig(image_size=8, units=(1,), width=4, groups=2, root="3x3", num_classes=3)
     monkeypatch.setattr(run_folder, "load_trained", lambda folder: (ResNet(small), Recipe(), list("abc")))

@@ -40,7 +40,7 @@ def _with_gradient(of: float, y: np.ndarray, x: np.ndarray, visible: np.ndarray)
 
 
 def _predictions(rng: np.random.Generator) -> list[tuple]:
-    cases = []
+    cases: list = []
     for seen in ([1, 0, 0, 1, 0], [0, 0, 1, 0, 0, 0, 0], [1, 1, 0], [0, 1, 1, 1, 0, 0]):
         shape = (len(seen), 4 + 2 * len(cases))
         cases.append((*rng.standard_normal((2, *shape)), np.array(seen, bool)))

@@ -107,7 +107,6 @@ def batch_of(case: Case) -> dict[str, Any]:
     batch: dict[str, Any] = {
         "teacher_momentum": np.array(case.config["ema"]),
         "teacher_temperature": np.array(case.config["teacher_temp"]),
-        "last_layer_learns": np.array(1.0),
         "global_crops": Tensor(np.stack(crops[:split], axis=1), requires_grad=True),
     }
     if count > split:
