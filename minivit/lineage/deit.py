@@ -49,10 +49,11 @@ PRESETS: dict[str, dict[str, Any]] = {
             "patch_size": 4, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192
         },
         "batch_size": 128,
-        "epochs": 5.5,
+        "epochs": 3,
         "lr": 1e-3,
         "beta2": 0.99,
         "flip": True,
+        "eval_every": 585,
         "mean": (0.49, 0.48, 0.45),
         "std": 0.25,
     },
