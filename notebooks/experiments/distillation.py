@@ -116,11 +116,9 @@ def share(right: np.ndarray) -> float:
     return round(float(np.mean(right)), 4)
 
 
-def experiment(results: dict[str, Any], seed: int, data: Dataset, test: Dataset) -> None:
-    """All runs of one seed, those that are not there yet."""
+def measure(results: dict[str, Any], seed: int, data: Dataset, test: Dataset) -> None:
+    """All runs of one seed that are not there yet; the teachers are trained in any case."""
     found = results["results"]
-    if all(len(found.get(name, [])) > seed for name in RUNS):
-        return
     images = data.subset(np.random.default_rng(seed).permutation(len(data))[:IMAGES])
     untrained, teacher = resnet(seed), resnet(seed)
     train(Classification(teacher), images, **TEACHER, seed=seed)
@@ -150,7 +148,7 @@ def header() -> dict[str, Any]:
     return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.distillation",
         "data": "CIFAR-10",
-        "config": {**config, "runs": RUNS, **MIXING},
+        "config": {**config, "image": IMAGE, "runs": RUNS, **MIXING},
     }
 
 
@@ -158,7 +156,8 @@ def main() -> None:
     results = record.begin("distillation", header())
     train_data, test = load("cifar10"), load("cifar10", split="test")
     for seed in range(SEEDS):  # outermost, so that all have as many runs, whenever this is stopped
-        experiment(results, seed, train_data, test)
+        if any(len(results["results"].get(name, [])) <= seed for name in RUNS):
+            measure(results, seed, train_data, test)
 
 
 if __name__ == "__main__":
