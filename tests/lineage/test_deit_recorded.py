@@ -17,6 +17,7 @@ CASE = Path(__file__).resolve().parents[1] / "data" / "lineage" / "deit"
 OTHERS = {
     "one channel, another temperature": {"num_channels": 1, "num_labels": 3, "tau": 1.5, "alpha_soft": 0.4},
     "not square": {"image_size": [12, 6], "patch_size": [3, 2], "num_channels": 2, "num_attention_heads": 4},
+    "another configuration's names": {"img_size": [8, 12], "num_heads": 4},
     "deeper, no biases, another epsilon": {"num_hidden_layers": 3, "qkv_bias": False, "layer_norm_eps": 1e-3},
 }
 
@@ -136,13 +137,18 @@ def given_to(config, rng, count=3):
 @pytest.mark.parametrize("names", ["official", "hub"])
 def test_other_configurations_agree_with_the_slow_implementation(tmp_path, changes, names):
     config, rng = {**SIZES, **changes}, np.random.default_rng(1)
+    stored = dict(config)
+    for theirs, hub in (("img_size", "image_size"), ("num_heads", "num_attention_heads")):
+        if theirs in stored:
+            config[hub] = stored[theirs]
+            del stored[hub]
     weights, given = arrays(config, rng), given_to(config, rng)
     slow = ByHand(config, weights, **given)
     parts = ("cls_logits", "distillation_logits", "logits", "ce", "kd_hard", "kd_soft_code", "kd_soft_paper")
     parts += ("ce_soft_targets", "bce_soft_targets")
     found = {name: np.asarray(getattr(slow, name)) for name in parts}
     found |= {f"{variant}/loss": np.asarray(slow.loss(variant)) for variant in VARIANTS}
-    case = write_case(tmp_path, config, in_hub_names(weights) if names == "hub" else weights, {**given, **found})
+    case = write_case(tmp_path, stored, in_hub_names(weights) if names == "hub" else weights, {**given, **found})
     assert wrong_arrays(case) == []
 
 

@@ -24,8 +24,13 @@ from minivit.tensor import Tensor, grad
 
 Arrays = Mapping[str, np.ndarray]
 
-# What the arrays do not tell: fields of ViTConfig -> of Hugging Face's configuration.
-_FIELDS = {"image_size": "image_size", "heads": "num_attention_heads", "norm_eps": "layer_norm_eps"}
+_FIELDS = {  # what the arrays do not tell: fields of Hugging Face's and timm's configurations -> of ViTConfig
+    "image_size": "image_size",
+    "img_size": "image_size",
+    "num_attention_heads": "heads",
+    "num_heads": "heads",
+    "layer_norm_eps": "norm_eps",
+}
 _GELUS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 _VARIANTS: dict[
     str, tuple[dict[str, Any], str]
@@ -77,10 +82,10 @@ def open_student(path: str | Path, dtype: str = "float32", **changes: Any) -> Vi
 
 
 def known_of(config: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """What a configuration of Hugging Face's tells beside the arrays, as fields of ViTConfig."""
+    """What a configuration tells beside the arrays, as fields of ViTConfig."""
     if (act := config.get("hidden_act", "gelu")) not in _GELUS:
         raise CheckpointError(f"{source}: hidden_act is {shown(str(act))}, expected one of {', '.join(_GELUS)}")
-    return {"gelu": _GELUS[act], **{name: config[theirs] for name, theirs in _FIELDS.items() if theirs in config}}
+    return {"gelu": _GELUS[act], **{ours: config[name] for name, ours in _FIELDS.items() if name in config}}
 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
