@@ -139,4 +139,4 @@ def summary(metrics: dict[str, Any], split: str = "test") -> str:
 
 def in_figures(name: str, value: float) -> str:
     """A measure for people: shares in percent."""
-    return f"{value:.2%}" if name in ("accuracy", "knn") else f"{value:.4f}"
+    return f"{value:.2%}" if name in ("accuracy", "retrieval", "repeated", "knn") else f"{value:.4f}"

@@ -47,13 +47,12 @@ PRESETS: dict[str, dict[str, Any]] = {
             "name": "clip", "width": 64, "depth": 2, "heads": 2, "vocabulary": len(WORDS), "context": CAPTION,
             "end": END, "shared": 64,
         },
-        "model": {"patch_size": 4, "width": 96, "depth": 4, "heads": 3, "mlp_width": 192},
+        "model": {"patch_size": 8, "width": 64, "depth": 3, "heads": 2, "mlp_width": 128},
         "batch_size": 128,
-        "epochs": 12,
-        "lr": 1e-3,
+        "epochs": 15,
+        "lr": 2e-3,
         "beta2": 0.98,
-        "weight_decay": 0.2,
-        "eval_every": 156,
+        "eval_every": 234,
     },
 }  # fmt: skip
 

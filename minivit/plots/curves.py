@@ -6,7 +6,11 @@ from typing import Any
 
 from minivit.plots.canvas import BLUE, GREEN, ORANGE, new_figure, open_axes, plain, save
 
-SHARES = {"test_accuracy": "test accuracy", "test_knn": "accuracy of 20 nearest neighbours"}
+SHARES = {
+    "test_accuracy": "test accuracy",
+    "test_retrieval": "images that find their text",
+    "test_knn": "accuracy of 20 nearest neighbours",
+}
 LOSSES = {"softmax": "cross-entropy", "sigmoid": "sigmoid cross-entropy"}
 
 

@@ -4,7 +4,7 @@ Section 3 of Radford et al. 2021 (arXiv 2103.00020), in small. From the folder n
 
     OPENBLAS_NUM_THREADS=1 python -m experiments.captions
 
-About ten minutes of one core. Writes results/captions.json after every run; started again, it goes on where it was.
+About five minutes of one core. Writes results/captions.json after every run; started again, it goes on where it was.
 Training shows 64 combinations of kind, colour and place; sixteen are held out. An image is classified by the nearest
 sentence: of a held-out combination among the sixteen sentences about these, and among all 80; of a combination that was
 trained, in new images, among the 64. The controls: captions that were shuffled among the images before training, and a
@@ -30,7 +30,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "shuffled": {},
     "scale 1": {"scale": 1.0, "learn_scale": False},
 }
-SEEDS = 3
+SEEDS = 5
 IMAGES, TESTED = 10_000, 1_000  # of training, and of each test
 STEPS, BATCH = 500, 128
 ASKED = (50, 100, 200, 350, 500)  # steps after which it is tested

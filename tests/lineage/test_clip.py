@@ -179,6 +179,52 @@ def test_files_with_numbers_beside_the_weights_load_and_others_are_refused():
             recorded.build(config, {name: x for name, x in weights.items() if name != lacking})
 
 
+def without_shapes(config):
+    """What a file's shapes do not tell of a configuration."""
+    untold = {"num_attention_heads", "eos_token_id"}
+    towers = {f"{key}_config": {k: v for k, v in config[key].items() if k in untold} for key in ("text", "vision")}
+    return {"model_type": "clip", **towers}
+
+
+@pytest.mark.parametrize("names", ["hub", "OpenAI"])
+def test_a_file_opens_with_and_without_a_configuration_beside_it(tmp_path, names):
+    config = merged({"text": {"num_attention_heads": 4, "eos_token_id": 5}})
+    weights, inputs = arrays(config, np.random.default_rng(0)), given(config, np.random.default_rng(1))
+    written = in_openai_names(weights) if names == "OpenAI" else weights
+    write_safetensors(tmp_path / "model.safetensors", written, {})
+    alone = recorded.open_pretrained(tmp_path / "model.safetensors", "float64")
+    assert (alone.encoder.config.heads, alone.config.heads, alone.config.end) == (1, 1, None)
+    assert alone.encoder.config.image_size == (8, 8)
+    (tmp_path / "config.json").write_text(json.dumps(without_shapes(config)), encoding="utf-8")
+    objective = recorded.open_pretrained(tmp_path / "model.safetensors", "float64")
+    slow = ByHand(config, weights, **inputs)
+    assert np.allclose(objective.text(inputs["input_ids"]).data, slow.text_embeds, rtol=0, atol=1e-12)
+    image = np.moveaxis(inputs["image"], 1, -1)
+    assert np.allclose(objective.image(image).data, slow.image_embeds, rtol=0, atol=1e-12)
+    changed = recorded.open_pretrained(tmp_path / "model.safetensors", "float64", hidden_act="gelu")
+    assert not np.allclose(changed.image(image).data, slow.image_embeds)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"model_type": "siglip"}, "expected the configuration of a clip"),
+        ([], "expected the configuration of a clip"),
+        ({"hidden_act": "relu"}, "hidden_act one of quick_gelu"),
+        ({"text_config": {"hidden_act": "gelu"}}, "expected one of each for both towers"),
+        ({"text_config": {"hidden_size": 6}}, "wrong shape"),
+    ],
+)
+def test_configurations_that_do_not_fit_are_refused(tmp_path, written, message):
+    weights = arrays(merged({}), np.random.default_rng(0))
+    write_safetensors(tmp_path / "model.safetensors", weights, {})
+    (tmp_path / "config.json").write_text(json.dumps(written), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=message):
+        recorded.open_pretrained(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="is not a CLIP checkpoint"):
+        recorded.build({}, {"x": np.zeros(3)})
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_as_many_parameters_as_the_published_models(name):
     count, patch, side, width, depth, text, shared = PUBLISHED[name]
@@ -367,7 +413,7 @@ def test_a_classifier_cannot_start_from_the_image_tower(tmp_path, capsys):
     evaluate.main([str(tmp_path / "run"), "--how", "zero-shot"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition("among ")[2] for line in lines] == ["16 (by chance 6.2%)", "80 (by chance 1.2%)"]
-    with pytest.raises(CheckpointError, match="another network than a ViT: a Vision Transformer cannot start"):
+    with pytest.raises(CheckpointError, match="a Vision Transformer cannot start"):
         train.main(["--data", "shapes", "--init-from", str(tmp_path / "run"), "--out", str(tmp_path / "next")])
 
 

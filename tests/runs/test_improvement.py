@@ -13,6 +13,18 @@ def test_the_highest_accuracy_then_the_lowest_loss_then_the_first():
     assert [improvement.evaluations_since(metrics[:n]) for n in range(1, 6)] == [0, 0, 0, 1, 2]
 
 
+def test_images_that_find_their_text_tell_more_than_neighbours():
+    shares = ((0.1, 0.9), (0.3, 0.2), (0.2, 0.1))
+    metrics = [
+        {**line, "test_retrieval": found, "test_knn": knn}
+        for line, (found, knn) in zip(lines(*[(None, 1.0)] * 3), shares, strict=True)
+    ]
+    assert improvement.best(metrics) is metrics[1]
+    for line in metrics:
+        del line["test_retrieval"]
+    assert improvement.best(metrics) is metrics[0]
+
+
 def test_without_test_data_there_is_none():
     metrics = lines((None, None), (None, None))
     assert improvement.best(metrics) is None

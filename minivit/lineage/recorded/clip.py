@@ -1,16 +1,22 @@
 """CLIP as published code has it: names and shapes of its arrays, and what was recorded of it."""
 
+import math
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minivit import functional as F
 from minivit.backend import xp_of
-from minivit.errors import CheckpointError
+from minivit.errors import CheckpointError, shown
+from minivit.files import expanded, parse_json
 from minivit.lineage.clip import CLIP, CLIPConfig
 from minivit.lineage.verify import Case
 from minivit.models import ViT, ViTConfig
+from minivit.models.archive import read_arrays
+from minivit.models.layouts import Shapes
 from minivit.nn import CausalAttention, Module
 from minivit.nn.layers import Rng, Tap
 from minivit.nn.module import check_match
@@ -44,6 +50,8 @@ _LAYERS = {
     "mlp.hidden": ("mlp.c_fc", "mlp.fc1"),
     "mlp.out": ("mlp.c_proj", "mlp.fc2"),
 }
+_SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+_GELUS = {"quick_gelu": "quick", "gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 _LEFT_OUT = ("position_ids", "input_resolution", "context_length", "vocab_size")  # numbers that files have beside
 
 
@@ -80,55 +88,98 @@ def load(arrays: Arrays, objective: CLIP, source: str = "the file") -> None:
     """Copy published weights, OpenAI's or Hugging Face's, into the objective. Raises CheckpointError."""
     given = {name: x for name, x in arrays.items() if name.rpartition(".")[2] not in _LEFT_OUT}
     state = {name: tensor.data for name, tensor in objective.named_tensors()}
-    own = views(state, objective.encoder.config, hub="visual.conv1.weight" not in given)
+    own = views(state, objective.encoder.config, is_hub(arrays))
     check_match({name: view.shape for name, view in own.items()}, given, source)
     for name, view in own.items():
         view[...] = given[name]
 
 
-def build(config: Mapping, arrays: Arrays) -> CLIP:
-    """The objective that a configuration of Hugging Face's describes, with these weights, in float64."""
-    vision, text = config["vision"], config["text"]
-    shared = {key: config[key] for key in ("hidden_act", "layer_norm_eps") if key in config}
-    for key in ("hidden_act", "layer_norm_eps"):
-        found = {tower.get(key, shared.get(key, _DEFAULTS[key])) for tower in (vision, text)}
-        if len(found) > 1:
-            raise CheckpointError(f"{key} is another one in each tower: {found}")
-        shared[key] = found.pop()
+def is_hub(arrays: Arrays) -> bool:
+    """Whether the names are Hugging Face's, not OpenAI's."""
+    return "visual.conv1.weight" not in arrays
+
+
+def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", source: str = "the file") -> CLIP:
+    """The objective with these weights. What they tell of its shape need not stand in the configuration, which is
+    Hugging Face's; without one, heads are of 64 features, and the largest id of a text is its <end>."""
+    told = told_by(arrays, source)
+    vision, text = ({**told[name], **config.get(f"{name}_config", {}), **config.get(name, {})} for name in told)
+    act, eps = (
+        {config.get(key, tower.get(key, usual)) for tower in (vision, text)}
+        for key, usual in (("hidden_act", "quick_gelu"), ("layer_norm_eps", 1e-5))
+    )
+    if len(act) > 1 or len(eps) > 1 or not act <= _GELUS.keys():
+        raise CheckpointError(
+            f"{source}: hidden_act {shown(str(act))}, layer_norm_eps {shown(str(eps))}: expected one of each for both "
+            f"towers, hidden_act one of {', '.join(_GELUS)}"
+        )
+    shape = dict(zip(("width", "depth", "heads", "mlp_width"), _SHAPE, strict=True))
     image = ViTConfig(
-        image_size=_size(vision["image_size"]),
-        patch_size=_size(vision["patch_size"]),
-        width=vision["hidden_size"],
-        depth=vision["num_hidden_layers"],
-        heads=vision["num_attention_heads"],
-        mlp_width=vision["intermediate_size"],
+        image_size=pair(vision["image_size"]),
+        patch_size=pair(vision["patch_size"]),
+        channels=vision["num_channels"],
         num_classes=0,
-        channels=vision.get("num_channels", 3),
+        **{ours: vision[theirs] for ours, theirs in shape.items()},
     )
     end = text.get("eos_token_id", 2)
     own = CLIPConfig(
-        width=text["hidden_size"],
-        depth=text["num_hidden_layers"],
-        heads=text["num_attention_heads"],
-        mlp_width=text["intermediate_size"],
+        **{ours: text[theirs] for ours, theirs in shape.items()},
         vocabulary=text["vocab_size"],
         context=text["max_position_embeddings"],
         end=None if end == 2 else end,  # 2 stands in old files, whose <end> is the largest id
-        shared=config["projection_dim"],
-        gelu=_GELU[shared["hidden_act"]],
-        norm_eps=shared["layer_norm_eps"],
+        shared=config.get("projection_dim", text["projection"]),
+        gelu=_GELUS[act.pop()],
+        norm_eps=eps.pop(),
     )
-    objective = CLIP(own, image, None, "float64")
-    load(arrays, objective)
+    objective = CLIP(own, image, None, dtype)
+    load(arrays, objective, source)
     return objective
 
 
-_DEFAULTS = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
-_GELU = {"quick_gelu": "quick", "gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+def told_by(arrays: Arrays, source: str) -> dict[str, dict[str, Any]]:
+    """What the shapes of the arrays tell of Hugging Face's configuration, a square grid and heads of 64 features."""
+    hub, shapes = is_hub(arrays), Shapes(arrays, source, "CLIP")
+    patches = _PARTS["image_tower.patch_embed.projection"][hub]
+    width, channels, *patch = shapes(f"{patches}.weight", 4)
+    side = math.isqrt(max(1, shapes(_PARTS["image_tower.position_embedding"][hub], 2)[0] - 1))
+    vocabulary, text_width = shapes(_PARTS["text_tower.words.table"][hub], 2)
+    found: dict[str, dict[str, Any]] = {
+        "vision": {"image_size": [side * p for p in patch], "patch_size": patch, "num_channels": channels},
+        "text": {
+            "vocab_size": vocabulary,
+            "max_position_embeddings": shapes(_PARTS["text_tower.positions"][hub], 2)[0],
+            "projection": shapes(_PARTS["text_projection.weight"][hub], 2)[0 if hub else 1],
+        },
+    }
+    for tower, blocks, wide in (("vision", "image_tower.blocks", width), ("text", "text_tower.blocks", text_width)):
+        prefix = _PARTS[blocks][hub]
+        hidden = shapes(f"{prefix}.0.{_LAYERS['mlp.hidden'][hub]}.weight", 2)[0]
+        depth = shapes.depth(rf"{re.escape(prefix)}\.(\d+)\.")
+        found[tower] |= dict(zip(_SHAPE, (wide, depth, max(1, wide // 64), hidden), strict=True))
+    return found
 
 
-def _size(size: Any) -> Any:
+def pair(size: Any) -> Any:
+    """A side or two, as JSON has them."""
     return tuple(size) if isinstance(size, list) else size
+
+
+def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> CLIP:
+    """The objective of a file of published weights (.safetensors), both towers, with OpenAI's names or Hugging Face's.
+
+    fields: as in Hugging Face's config.json, which is read where it lies beside the file; hidden_act="gelu" for LAION's
+    models without one. Raises CheckpointError and ConfigError.
+    """
+    path = expanded(path)
+    beside: Any = {}
+    if (place := path.with_name("config.json")).is_file():
+        try:
+            beside = parse_json(place.read_bytes())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{place}: {getattr(error, 'strerror', None) or error}") from error
+        if not isinstance(beside, dict) or beside.get("model_type", "clip") != "clip":
+            raise CheckpointError(f"{place}: expected the configuration of a clip")
+    return build({**beside, **fields}, read_arrays(path)[0], dtype, str(path))
 
 
 class Padded(CausalAttention):
@@ -156,7 +207,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
 
 
 def _recompute(case: Case, part: str) -> dict[str, np.ndarray]:
-    objective = build(case.config, case.weights).eval()
+    objective = build(case.config, case.weights, source=case.name).eval()
     ids, images = case.input("input_ids"), Tensor(case.images("image"), requires_grad=True)
     if f"{part}attention_mask" in case.arrays:
         present = case.input(f"{part}attention_mask").astype(bool)
