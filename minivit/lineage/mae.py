@@ -127,6 +127,8 @@ class MAE(Objective):
     columns = ("images",)
 
     def __init__(self, config: MAEConfig, encoder: ViT, seed: int | None = 0, dtype: str = "float32"):
+        if not isinstance(encoder, ViT):
+            raise ConfigError(f"MAE needs a ViT, and the model is a {type(encoder).__name__}")
         shape = encoder.config
         if not shape.prefix_tokens.keys() == {"class_token"} or shape.position != "learned" or shape.no_embed_class:
             raise ConfigError("MAE needs a ViT with a [class] token, no others, and one position table for all")
@@ -134,6 +136,10 @@ class MAE(Objective):
             raise ConfigError("MAE needs a ViT without a stem, whose last LayerNorm comes before any mean over patches")
         if shape.width % 4:
             raise ConfigError(f"width is {shape.width}, expected a multiple of 4 for sines and cosines of x and y")
+        if config.normalise and shape.patch_size == (1, 1) and shape.channels == 1:
+            raise ConfigError(
+                "patches of a single number have no variance to be normalised by: normalise must be false"
+            )
         self.config, self.network = config, encoder
         self.patches = shape.grid[0] * shape.grid[1]
         self.visible = int(self.patches * (1 - config.masked))

@@ -106,7 +106,9 @@ def of_objective(name: str, data: str | None) -> str | None:
 
 def preset(name: str) -> dict[str, Any]:
     """The choices of a preset, of the family's files also. Raises ConfigError with the nearest name."""
-    known = PRESETS if name in PRESETS else {**lineage.presets(), **PRESETS}
+    known = (
+        PRESETS if name in PRESETS else {**PRESETS, **lineage.presets(), **PRESETS}
+    )  # our own first, whatever the family calls its
     if name not in known:
         hint = meant(name, known, 0.3) or f"; choose one of {', '.join(known)}"
         raise ConfigError(f'unknown preset "{shown(name)}"{hint}')

@@ -26,7 +26,6 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from minivit.step import step
 
 from minivit import functional as F
 from minivit.data import Augment, Loader, eval_batches, normalize
@@ -35,6 +34,7 @@ from minivit.models import ViT, ViTConfig
 from minivit.models.inside import confusion_counts
 from minivit.optim import AdamW, clip_by_global_norm, warmup_cosine
 from minivit.tensor import grad, no_grad
+from minivit.update.step import by_piece, step
 
 train, test = digits()
 print(
@@ -101,11 +101,15 @@ by_hand = ViT(config, seed=1)
 losses_by_hand = train_by_hand(by_hand, steps=10, lr=3e-3)
 
 # %% [markdown]
-# The library's loop calls `minivit.step.step`, which does the same; that it can cut the batch into pieces for several threads is why it
-# is longer.
+# The library's loop calls `minivit.update.step.step`, which does the same. It is longer because it can cut the batch into pieces for several
+# threads, and because it trains anything that has a loss, an *objective*. Of classification `objective(part, rng)` gives the logits, and
+# `objective.loss` is the cross-entropy.
 
 # %%
 show_source(step)
+
+# %%
+show_source(by_piece)
 
 # %%
 by_library = ViT(config, seed=1)

@@ -401,7 +401,7 @@ def test_a_checkpoint_of_another_model_lists_what_differs(tiny_run, command):
 def test_weights_spoilt_by_an_update_are_not_saved(train_tiny):
     """A learning rate that overflows float32 at once: the next step would notice, but the checkpoint comes first."""
     text = train_tiny("--out", "a", "--lr", "1e39", "--warmup", 0, "--checkpoint-every", 1).complaint
-    assert re.search(r"step 1: NaN or infinity, first in model/\S+ after the update; try .* --lr", text)
+    assert re.search(r"step 1: NaN or infinity, first in objective/model\.\S+ after the update; try .* --lr", text)
     assert not Path("a/checkpoint.npz").exists()
     text = train_tiny("--out", "b", "--lr", "1e39", "--warmup", 0, "--eval-every", 1, "--checkpoint-every", 9).complaint
     assert "step 1: NaN or infinity, first in the test loss" in text
@@ -419,7 +419,7 @@ def test_a_run_that_becomes_nan_keeps_its_last_checkpoint(train_tiny, command, m
 
     monkeypatch.setattr(Trainer, "update", update)
     text = train_tiny("--out", "a").complaint
-    assert "step 8: NaN or infinity, first in parameter blocks.1.norm1.scale (8,)" in text
+    assert "step 8: NaN or infinity, first in parameter model.blocks.1.norm1.scale (8,)" in text
     assert "the checkpoint in a is from before" in text
     states, meta = run_folder.read_checkpoint(Path("a/checkpoint.npz"))
     assert meta["step"] == 6

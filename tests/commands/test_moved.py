@@ -104,7 +104,7 @@ def test_other_data_in_its_place_is_refused(run, pets, command):
 
 def test_the_title_of_a_picture_is_short(run, pets, command, monkeypatch):
     titles = []
-    monkeypatch.setattr("minivit.runs.trainer.learning_curves", lambda metrics, title, path, loss: titles.append(title))
+    monkeypatch.setattr("minivit.runs.saving.learning_curves", lambda metrics, title, path, loss: titles.append(title))
     monkeypatch.setattr("minivit.files.locks.os.fsync", lambda file: None)
     assert command("train", "--resume", "a").status == 0
     assert titles == ["folder:pets, 2 steps"]

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from lineage.painting import painting  # noqa: F401
+from painting import painting  # noqa: F401
 
 from minivit.models.archive import read_npz
 from minivit.runs import folder as run_folder
@@ -164,3 +166,11 @@ def test_the_family_has_a_command(command):
     result = command("lineage")
     assert result.status == 0
     assert "new: paints" in result.out
+
+
+def test_neither_help_nor_training_a_classifier_imports_the_systems():
+    script = (
+        "import sys; from minivit import lineage, presets, train; train.parser().format_help(); "
+        "presets.preset('digits'); print([m for m in sys.modules if m.startswith('minivit.lineage.')])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout == "[]\n"

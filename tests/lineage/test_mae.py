@@ -14,7 +14,7 @@ from minivit.lineage import mae, pictures, verify
 from minivit.lineage.mae import MAE, MAEConfig
 from minivit.lineage.pictures import unpatchify
 from minivit.lineage.recorded import mae as recorded
-from minivit.models import ViT, ViTConfig
+from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig
 from minivit.models.archive import write_npz, write_safetensors
 from minivit.optim import AdamW
 from minivit.runs.recipes import Recipe
@@ -187,11 +187,18 @@ def test_as_many_patches_stay_as_in_the_published_code():
         ({"register_tokens": 1}, "no others"),
         ({"position": "sincos2d"}, "position table"),
         ({"width": 6}, "multiple of 4"),
+        ({"patch_size": 1}, "normalise must be false"),
     ],
 )
 def test_what_mae_cannot_be_made_of_is_refused(fields, message):
     with pytest.raises(ConfigError, match=message):
         small(**fields)
+
+
+def test_another_network_is_refused():
+    resnet = ResNet(ResNetConfig(image_size=8, units=(1,), channels=1, num_classes=0), None)
+    with pytest.raises(ConfigError, match="needs a ViT, and the model is a ResNet"):
+        MAE(MAEConfig(), resnet, None)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from lineage.painting import Paint, painting  # noqa: F401
+from painting import Paint, painting  # noqa: F401
 
 from minivit import lineage
 from minivit.errors import ConfigError

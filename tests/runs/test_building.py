@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lineage.painting import painting  # noqa: F401
+from painting import painting  # noqa: F401
 
 from minivit.errors import ConfigError
 from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from lineage.painting import PRESETS, painting  # noqa: F401
+from painting import PRESETS, painting  # noqa: F401
 
 from minivit.data import ArrayDataset
 from minivit.errors import ConfigError, DataError
@@ -100,7 +100,7 @@ def test_what_does_not_fit_is_refused_in_one_line(given, message):
 
 
 def test_data_without_what_the_objective_reads_are_refused(monkeypatch):
-    monkeypatch.setattr("lineage.painting.Paint.columns", ("images", "captions"))
+    monkeypatch.setattr("painting.Paint.columns", ("images", "captions"))
     assert planned(Pictures, objective="paint", patch_size=4)
     with pytest.raises(DataError, match=r"^photos has no captions, which the objective paint reads$"):
         planned(objective="paint", patch_size=4)
