@@ -8,7 +8,8 @@ What a run can minimise beside classification is named in `OBJECTIVES`. The clas
 
 - `Config: ClassVar[type]`, a frozen dataclass of plain values: the fields of a recipe's `objective` beside its name;
 - `build(config, given) -> Objective`, a classmethod: the objective of a `Config` for the run of a `Given`;
-- `columns`, what it reads of a data set. Only a class that names "labels" is given an encoder with a head.
+- `columns`, what it reads of a data set. Only a class that names "labels" is given an encoder with a head;
+- where it needs a ViT of a certain kind, `needs(config)`, a static method: fields of ViTConfig.
 
 Its file may have PRESETS, name -> fields of Recipe, and HOW, name -> function(objective, data, recipe) -> lines of
 text, which `evaluate RUN --how NAME` prints.
@@ -44,6 +45,12 @@ class System:
 
 
 SYSTEMS: dict[str, System] = {
+    "deit": System(
+        2020,
+        "Touvron et al., Training data-efficient image transformers & distillation through attention, arXiv 2012.12877",
+        "a second token whose head learns what a teacher says of the image",
+        "24_distillation",
+    ),
     "clip": System(
         2021,
         "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, arXiv 2103.00020",
@@ -63,6 +70,7 @@ SYSTEMS: dict[str, System] = {
     ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
+    "deit": "deit:DeiT",
     "clip": "clip:CLIP",
     "dino": "dino:DINO",
     "mae": "mae:MAE",
@@ -117,6 +125,16 @@ def columns(objective: Mapping[str, Any] | None) -> tuple[str, ...]:
     """What the objective of a recipe reads of a data set."""
     named: tuple[str, ...] = (objective_class(objective["name"]) if objective else Classification).columns
     return named
+
+
+def needed(objective: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Fields of ViTConfig without which the objective of a recipe, as `settled` gives it, has no meaning."""
+    if objective is None:
+        return {}
+    fields = dict(objective)
+    kind = objective_class(fields.pop("name"))
+    found: dict[str, Any] = kind.needs(kind.Config(**fields)) if hasattr(kind, "needs") else {}
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minivit import lineage
 from minivit.data import Dataset
 from minivit.errors import ConfigError, DataError, meant, shown
@@ -15,7 +17,7 @@ from minivit.models.families import config_class, mapping, named_fields
 from minivit.models.whereabouts import weights_file
 from minivit.runs import folder as run_folder
 from minivit.runs import presets, recipes, transfer
-from minivit.runs.answers import load_pretrained
+from minivit.runs.answers import Task, load_pretrained
 from minivit.runs.recipes import OF_CLASSIFICATION, Recipe
 from minivit.runs.transfer import Source
 
@@ -91,6 +93,8 @@ def plan(
     # 4. The Recipe.
     recipe = recipes.complete(choices, train)
     check_columns(recipe, train)
+    if teacher and teacher.task and "labels" in lineage.columns(recipe.objective):
+        check_teacher(teacher.task, recipe, train)
     return Plan(recipe, source, teacher, train, test, name)
 
 
@@ -105,6 +109,18 @@ def check_columns(recipe: Recipe, data: Dataset) -> None:
     if lacking := [name for name in lineage.columns(recipe.objective) if name not in data.COLUMNS]:
         objective = (recipe.objective or {"name": "classification"})["name"]
         raise DataError(f"{data.name} has no {', '.join(lacking)}, which the objective {objective} reads")
+
+
+def check_teacher(task: Task, recipe: Recipe, data: Dataset) -> None:
+    """Raise unless a teacher knows the classes of the data, and was trained on images as the run prepares them."""
+    path = shown((recipe.objective or {})["teacher"])
+    if list(task.classes) != list(data.classes):
+        known, wanted = (", ".join(map(shown, names[:3])) for names in (task.classes, data.classes))
+        raise DataError(f"the teacher {path} knows the classes {known}, ..., and the data has {wanted}, ...")
+    for name in ("mean", "std"):
+        theirs, ours = getattr(task.preparation, name), getattr(recipe, name)
+        if not np.allclose(theirs, ours):
+            raise ConfigError(f"the teacher {path} was trained with {name} {theirs}, and this run has {ours}")
 
 
 def merged(given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

