@@ -267,8 +267,8 @@ def share_found(objective: CLIP, pairs: Batch, known: np.ndarray) -> float:
 
 
 def zero_shot(objective: CLIP, data: Scenes, recipe: Any) -> list[str]:
-    """How many images find their sentence among those of the data set, and if these are about one drawn shape, among all
-    80 such."""
+    """How many images find their sentence among those of the data set, and if these are about one drawn shape among
+    all 80 such."""
     pairs = objective.prepare(data.columns(range(len(data)), objective.columns), recipe.augment.evaluation(), None)
     own, every = np.unique(pairs["caption"], axis=0), about_one()
     about_others = len(np.unique(np.concatenate([own, every]), axis=0)) > len(every)
