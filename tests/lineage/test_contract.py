@@ -4,6 +4,7 @@ The file of a system gives `tiny(dtype="float32") -> (objective, dataset)`, see 
 """
 
 import contextlib
+import dataclasses
 import importlib
 
 import numpy as np
@@ -277,6 +278,17 @@ def test_an_evaluation_is_the_same_whenever_it_is_made_and_changes_nothing(name)
     assert objective.training
     for key, array in snapshot(objective).items():
         assert array.tobytes() == before[key].tobytes(), key
+
+
+@every_objective
+def test_an_evaluation_on_a_gpu_is_that_of_the_cpu(name, cupy):
+    """In pieces of what training has room for; what is drawn is the same."""
+    objective, data = tiny(name)
+    recipe = Recipe(model=ViTConfig(image_size=data.image_size, patch_size=data.image_size, channels=data.channels))
+    with Workers(1) as workers:
+        expected = evaluate(objective, data, recipe, workers)
+        there = dataclasses.replace(recipe, backend="cupy", batch_size=5)
+        assert evaluate(objective.to("cupy"), data, there, workers) == pytest.approx(expected, rel=1e-4)
 
 
 @every_objective
