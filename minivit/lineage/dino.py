@@ -49,7 +49,18 @@ from minivit.update.batch import Batch
 from minivit.update.objective import Objective, Outputs
 
 PARITY = "features, logits, centre, loss, gradients and teacher of a reference written from the published code"
-PRESETS: dict[str, dict[str, Any]] = {}
+PRESETS: dict[str, dict[str, Any]] = {
+    "cifar10-dino": {
+        "data": "cifar10",
+        "objective": {
+            "name": "dino", "outputs": 1024, "hidden": 256, "bottleneck": 64, "local_crops": 4, "local_size": 16,
+            "global_scale": (0.5, 1.0), "local_scale": (0.2, 0.5), "momentum": 0.99, "freeze_last": 0.05,
+        },
+        "model": {"patch_size": 4, "width": 64, "depth": 4, "heads": 4, "mlp_width": 128, "gelu": "erf"},
+        "batch_size": 128, "epochs": 3, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.04, "final_weight_decay": 0.4,
+        "clip_norm": 3.0, "flip": True, "eval_every": 390, "mean": (0.49, 0.48, 0.45), "std": 0.25,
+    },
+}  # fmt: skip
 RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("outputs layers hidden bottleneck", lambda x: x >= 1, "at least 1"),
     ("local_crops", lambda x: x >= 0, "0 or more"),
