@@ -272,7 +272,7 @@ for (name, of_seeds), style in zip(
     ((n, r) for n, r in runs.items() if n != "controls"), ("-", "--", ":", "-."), strict=True
 ):
     for axis, kind in zip(axes, ("entropy", "divergence"), strict=True):
-        curves = np.array([run[kind] for run in of_seeds])
+        curves = np.array([run[kind] for run in runs[name]])
         steps = shipped["config"]["every"] * (0.5 + np.arange(curves.shape[1]))
         mean, error = np.array([record.mean_and_error(values) for values in curves.T]).T
         axis.plot(steps, mean, style, label=name)
@@ -302,12 +302,9 @@ for name, of_seeds in runs.items():
 # the features of the encoder *before the first step*, which are by no means useless.
 
 # %%
-columns = {"pixels": "controls", "untrained": "controls"}
-accuracy = {name: [run[name] for run in runs[of]] for name, of in columns.items()}
-for name, of_seeds in runs.items():
-    if name != "controls":
-        accuracy[name] = [run["teacher"] for run in of_seeds]
-accuracy["full, student"] = [run["student"] for run in runs["full"]]
+accuracy = {name: [run[name] for run in runs["controls"]] for name in ("pixels", "untrained")}
+accuracy |= {name: [run["teacher"] for run in runs[name]] for name in [*variants, "full, longer"]}
+accuracy["its student"] = [run["student"] for run in runs["full, longer"]]
 
 figure, axis = plt.subplots(figsize=(9, 3.2), layout="constrained")
 found = {name: record.mean_and_error(values) for name, values in accuracy.items()}
@@ -324,9 +321,9 @@ plt.show()
 for name, (mean, error) in found.items():
     print(f"{name:<22} {100 * mean:5.1f} ± {100 * error:.1f} %")
 for control in ("pixels", "untrained"):
-    gain = 100 * (np.array(accuracy["full"]) - np.array(accuracy[control]))  # seed by seed
+    gain = 100 * (np.array(accuracy["full, longer"]) - np.array(accuracy[control]))  # seed by seed
     mean, error = record.mean_and_error(gain)
-    print(f"full minus {control:<11} {mean:+5.1f} ± {error:.1f} points")
+    print(f"full, longer minus {control:<11} {mean:+5.1f} ± {error:.1f} points")
 
 # %% [markdown]
 # RESULTS OF THE NEIGHBOURS
