@@ -42,8 +42,8 @@ CHOICES: dict[str, Any] = {
         "name": "dino", "outputs": 256, "hidden": 128, "bottleneck": 32, "local_crops": 2, "local_size": 16,
         "global_scale": (0.5, 1.0), "local_scale": (0.2, 0.5), "momentum": 0.99, "freeze_last": 0.05,
     },
-    "batch_size": 64, "steps": 400, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.04, "final_weight_decay": 0.4, "clip_norm": 3.0,
-    "flip": True, "mean": (0.49, 0.48, 0.45), "std": 0.25,
+    "batch_size": 64, "steps": 400, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.04, "final_weight_decay": 0.4,
+    "clip_norm": 3.0, "flip": True, "mean": (0.49, 0.48, 0.45), "std": 0.25,
 }  # fmt: skip
 
 
