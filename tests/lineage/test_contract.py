@@ -23,7 +23,9 @@ from minivit.optim import EMA, SGD, AdamW
 from minivit.runs.building import recompute
 from minivit.runs.evaluation import evaluate
 from minivit.runs.recipes import Recipe
+from minivit.tensor import grad
 from minivit.update.device import DeviceStep
+from minivit.update.draws import ImageDraws
 from minivit.update.host import HostStep
 from minivit.update.step import step
 
@@ -86,6 +88,17 @@ def test_the_cut_of_the_batch_changes_nothing(name, workers, accumulate):
     assert_near(list(result.means.values()), list(whole.means.values()), 1e-12, whole.means)
     assert_near(list(other.values()), list(state.values()), 1e-12, state)
     assert any(abs(g).max() > 1e-6 for g in expected)
+
+
+@every_objective
+def test_the_gradient_is_that_of_the_loss_of_the_whole_batch(name):
+    """On one tape, which knows neither pieces nor losses that compare."""
+    objective, batch = batch_of(name, dtype="float64")
+    found, result, _ = gradients(objective, batch, accumulate=3)
+    loss = objective.loss(objective(batch, ImageDraws((5, 6), 0, BATCH, BATCH)), batch)
+    parameters = dict(objective.named_parameters())
+    assert result.loss == pytest.approx(loss.item(), rel=1e-12)
+    assert_near(found, grad(loss, parameters.values()), 1e-12, parameters)
 
 
 @every_objective
