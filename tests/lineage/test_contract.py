@@ -4,16 +4,19 @@ The file of a system gives `tiny(dtype="float32") -> (objective, dataset)`, see 
 """
 
 import contextlib
+import dataclasses
 import importlib
 
 import numpy as np
 import pytest
 from toy_objectives import TOYS
 
+from minivit import lineage
+from minivit.backend import to_numpy
 from minivit.backend.workers import Workers
 from minivit.data import Augment, Loader
 from minivit.errors import NonFiniteError
-from minivit.lineage import OBJECTIVES
+from minivit.lineage import OBJECTIVES, SYSTEMS
 from minivit.models import ViTConfig
 from minivit.optim import EMA, SGD, AdamW
 from minivit.runs.building import recompute
@@ -64,6 +67,25 @@ def gradients(objective, batch, workers=1, accumulate=1):
 
 def snapshot(module):
     return {name: array.copy() for name, array in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_run_builds_it(name):
+    """By its name, from the config and columns that it states, the same from the same seed."""
+    assert name in SYSTEMS
+    assert lineage.module_of(name).PARITY
+    objective, data = tiny(name)
+    fields = {"name": name, **dataclasses.asdict(objective.config)}
+    classes = len(data.classes) if "labels" in lineage.columns(fields) else 0
+    shape = dataclasses.replace(objective.encoder.config, num_classes=classes)
+    recipe, teacher = Recipe(model=shape, objective=fields), getattr(objective, "teacher", None)
+    given = lineage.Given(shape, data.classes, STEPS, teacher=teacher)
+    built, again = (lineage.build(recipe, given) for _ in range(2))
+    batch = loader(built, data).batch(1)
+    assert np.isfinite(to_numpy(built.loss(built(batch, np.random.default_rng(0)), batch).data))
+    one, other = snapshot(built), snapshot(again)
+    assert one.keys() == other.keys()
+    assert all(one[key].tobytes() == other[key].tobytes() for key in one)
 
 
 def assert_near(found, expected, tolerance, names=None):
