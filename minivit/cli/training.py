@@ -75,7 +75,7 @@ def praise(trainer: Trainer) -> None:
     elif best and best is not trainer.metrics[-1]:
         print(
             f"the best evaluation was that of epoch {best['epoch']:.2f}, {measured(best)}: its weights are "
-            f"in best.npz, which evaluate {'takes' if trainer.recipe.objective else 'and predict take'} with --best"
+            f"in best.npz, which evaluate {'and predict take' if trainer.recipe.model.num_classes else 'takes'} with --best"
         )
 
 

@@ -127,6 +127,12 @@ def columns(objective: Mapping[str, Any] | None) -> tuple[str, ...]:
     return named
 
 
+def unheeded(objective: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Fields of Recipe that change images and that the objective of a recipe has no use for."""
+    named: tuple[str, ...] = objective_class(objective["name"]).unheeded if objective else ()
+    return named
+
+
 def needed(objective: Mapping[str, Any] | None) -> dict[str, Any]:
     """Fields of ViTConfig without which the objective of a recipe, as `settled` gives it, has no meaning."""
     if objective is None:

@@ -174,6 +174,7 @@ class DINO(Objective):
     Config: ClassVar[type] = DINOConfig
     columns = ("images",)
     clips_each = True
+    unheeded = ("crop_padding", "resized_crop", "randaugment", "erasing")  # it makes its crops itself
 
     def __init__(
         self, config: DINOConfig, encoder: ViT, total_steps: int, seed: int | None = 0, dtype: str = "float32"
@@ -198,6 +199,10 @@ class DINO(Objective):
     @property
     def encoder(self) -> ViT:
         return self.teacher.encoder
+
+    @property
+    def learner(self) -> ViT:
+        return self.student.encoder
 
     @property
     def tokens(self) -> int:

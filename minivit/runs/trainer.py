@@ -85,7 +85,7 @@ class Trainer(SavedRun):
             threads=loader_threads(train_data),
         )
         self.objective.to(recipe.backend).train()
-        freeze(self.model, recipe.freeze)
+        freeze(self.objective.learner, recipe.freeze)  # type: ignore[arg-type]
         recompute(self.objective, recipe.recompute)
         if isinstance(self.objective, Classification):
             self.model.task = Task.of(recipe, train_data.classes)
