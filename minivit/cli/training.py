@@ -24,7 +24,8 @@ def train(trainer: Trainer) -> int:
     early = f"no better for {recipe.patience} evaluation{'s' if recipe.patience != 1 else ''}"
     finished = trainer.step > 0 and trainer.complete
     if finished:
-        done = f"all {trainer.step} steps are done; to train longer: {again} --epochs N"
+        longer = "--steps N" if recipe.steps else "--epochs N"
+        done = f"all {trainer.step} steps are done; to train longer: {again} {longer}"
         if trainer.stopped_early:
             done = f"stopped after step {trainer.step}, {early}; to go on: {again} --patience N"
         print(f"complete: {done}")

@@ -45,7 +45,7 @@ rng = np.random.default_rng(24)
 #
 # $$\text{hard:}\quad L = (1 - \alpha)\,\mathrm{CE}(\sigma(z), y) + \alpha\,\mathrm{CE}\bigl(\sigma(d), \arg\max t\bigr),$$
 #
-# $$\text{soft:}\quad L = (1 - \alpha)\,\mathrm{CE}(\sigma(z), y) + \alpha\,T^2\,\mathrm{KL}\bigl(\sigma(t/T)\,\big\|\,\sigma(d/T)\bigr).$$
+# $$\text{soft:}\quad L = (1 - \alpha)\,\mathrm{CE}(\sigma(z), y) + \alpha\,T^2\,\mathrm{KL}\bigl(\sigma(t/T) \,\|\, \sigma(d/T)\bigr).$$
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
