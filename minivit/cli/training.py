@@ -70,13 +70,13 @@ def announce(trainer: Trainer) -> None:
 def praise(trainer: Trainer) -> None:
     """Say which evaluation was the best, unless it is the last."""
     best = improvement.best(trainer.metrics)
-    takes = "and predict take" if trainer.recipe.model.num_classes else "takes"
     if best and not best["step"]:
         print(f"no evaluation was better than that before the first step, {measured(best)}: train longer")
     elif best and best is not trainer.metrics[-1]:
+        commands = "evaluate and predict take" if trainer.recipe.model.num_classes else "evaluate takes"
         print(
             f"the best evaluation was that of epoch {best['epoch']:.2f}, {measured(best)}: its weights are "
-            f"in best.npz, which evaluate {takes} with --best"
+            f"in best.npz, which {commands} with --best"
         )
 
 
