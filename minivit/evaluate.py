@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def of_objective(args: argparse.Namespace, run: Path) -> int:
     """Print what the objective of a run measures, or what its file finds by `--how`."""
-    objective, recipe, _ = run_folder.load_objective(run / run_folder.BEST if args.best else args.run)
+    objective, recipe, classes = run_folder.load_objective(run / run_folder.BEST if args.best else args.run)
     args.run = run
     name = (recipe.objective or {})["name"]
     if args.per_class:
@@ -83,7 +83,7 @@ def of_objective(args: argparse.Namespace, run: Path) -> int:
         known = f"it has {', '.join(ways)}" if ways else "it has none"
         raise ConfigError(f'{name} has no --how "{shown(args.how)}"{meant(args.how, ways)}; {known}')
     backend = cli.resolve_backend(args.backend)
-    data, place = load_test_data(args, recipe, None)
+    data, place = load_test_data(args, recipe, classes if recipe.model.num_classes else None)
     check_columns(recipe, data)
     check_fits(recipe, data)
     recipe = dataclasses.replace(recipe, backend=backend, workers=args.workers)

@@ -24,7 +24,7 @@ SOURCES = {
 # Where arrays may be CuPy's; arrays of nn/initialisers.py, and those of files of weights, are NumPy's.
 ON_EVERY_DEVICE = re.compile(
     r"(ops|optim|models/(?!archive|beside|convert|layouts|pretrained)|nn/(?!init)|backend/(cupy_kernels|windows)"
-    r"|tensor\.|backward\.|update/(step|device)\.)"
+    r"|tensor\.|backward\.|update/)"
 )
 SNAPSHOT = Path(__file__).parent / "data" / "cupy-14.json"
 SUBMODULES = ("cuda", "cuda.runtime", "cuda.memory")

@@ -24,7 +24,8 @@ def train(trainer: Trainer) -> int:
     early = f"no better for {recipe.patience} evaluation{'s' if recipe.patience != 1 else ''}"
     finished = trainer.step > 0 and trainer.complete
     if finished:
-        done = f"all {trainer.step} steps are done; to train longer: {again} --epochs N"
+        longer = "--steps N" if recipe.steps else "--epochs N"
+        done = f"all {trainer.step} steps are done; to train longer: {again} {longer}"
         if trainer.stopped_early:
             done = f"stopped after step {trainer.step}, {early}; to go on: {again} --patience N"
         print(f"complete: {done}")
@@ -72,9 +73,10 @@ def praise(trainer: Trainer) -> None:
     if best and not best["step"]:
         print(f"no evaluation was better than that before the first step, {measured(best)}: train longer")
     elif best and best is not trainer.metrics[-1]:
+        commands = "evaluate and predict take" if trainer.recipe.model.num_classes else "evaluate takes"
         print(
             f"the best evaluation was that of epoch {best['epoch']:.2f}, {measured(best)}: its weights are "
-            f"in best.npz, which evaluate {'takes' if trainer.recipe.objective else 'and predict take'} with --best"
+            f"in best.npz, which {commands} with --best"
         )
 
 

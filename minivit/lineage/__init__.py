@@ -17,7 +17,7 @@ text, which `evaluate RUN --how NAME` prints.
 Each file of an objective has `tiny(dtype="float32") -> tuple[Objective, Dataset]` for the tests that all objectives
 share (tests/lineage/test_contract.py): the objective in small, in training mode, with parameters of that dtype and
 dropout or drop path above 0, and a data set of at least 12 examples that has its `columns`. Everything in both comes
-from fixed seeds, so two calls give equal ones; the objective is built for 6 steps in all.
+from fixed seeds, so two calls give equal ones; the objective is built for 6 steps in all, and has its `config`.
 """
 
 import dataclasses
@@ -124,6 +124,12 @@ def settled(objective: Mapping[str, Any] | None, source: str = "objective") -> d
 def columns(objective: Mapping[str, Any] | None) -> tuple[str, ...]:
     """What the objective of a recipe reads of a data set."""
     named: tuple[str, ...] = (objective_class(objective["name"]) if objective else Classification).columns
+    return named
+
+
+def unheeded(objective: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Fields of Recipe that change images and that the objective of a recipe has no use for."""
+    named: tuple[str, ...] = objective_class(objective["name"]).unheeded if objective else ()
     return named
 
 

@@ -267,12 +267,15 @@ def share_found(objective: CLIP, pairs: Batch, known: np.ndarray) -> float:
 
 
 def zero_shot(objective: CLIP, data: Scenes, recipe: Any) -> list[str]:
-    """How many images find their sentence among those of the data set, and among the 80 about one drawn shape."""
+    """How many images find their sentence among those of the data set, and if these are about one drawn shape among
+    all 80 such."""
     pairs = objective.prepare(data.columns(range(len(data)), objective.columns), recipe.augment.evaluation(), None)
+    own, every = np.unique(pairs["caption"], axis=0), about_one()
+    about_others = len(np.unique(np.concatenate([own, every]), axis=0)) > len(every)
     return [
         f"zero-shot: {share_found(objective, pairs, known):.1%} of {len(data):,} images find their sentence among "
         f"{len(known)} (by chance {1 / len(known):.1%})"
-        for known in (np.unique(pairs["caption"], axis=0), about_one())
+        for known in ([own] if about_others else [own, every])
     ]
 
 

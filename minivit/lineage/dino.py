@@ -25,7 +25,7 @@ import copy
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -49,7 +49,25 @@ from minivit.update.batch import Batch
 from minivit.update.objective import Objective, Outputs
 
 PARITY = "features, logits, centre, loss, gradients and teacher of a reference written from the published code"
-PRESETS: dict[str, dict[str, Any]] = {}
+PRESETS: dict[str, dict[str, Any]] = {
+    "cifar10-dino": {
+        "data": "cifar10",
+        "objective": {
+            "name": "dino", "outputs": 1024, "hidden": 256, "bottleneck": 64, "local_crops": 4, "local_size": 16,
+            "global_scale": (0.5, 1.0), "local_scale": (0.2, 0.5), "momentum": 0.99, "freeze_last": 0.05,
+        },
+        "model": {"patch_size": 4, "width": 64, "depth": 4, "heads": 4, "mlp_width": 128, "gelu": "erf"},
+        "batch_size": 128, "epochs": 3, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.04, "final_weight_decay": 0.4,
+        "clip_norm": 3.0, "flip": True, "eval_every": 390, "mean": (0.49, 0.48, 0.45), "std": 0.25,
+    },
+}  # fmt: skip
+RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("outputs layers hidden bottleneck", lambda x: x >= 1, "at least 1"),
+    ("local_crops", lambda x: x >= 0, "0 or more"),
+    ("student_temperature teacher_temperature first_temperature", lambda x: 0 < x < math.inf, "a number above 0"),
+    ("temperature_warmup momentum last_momentum centre_momentum freeze_last", lambda x: 0 <= x <= 1, "0 to 1"),
+    ("global_scale local_scale", lambda x: 0 < x[0] <= x[1] <= 1, "0 < smallest share <= largest <= 1"),
+)
 BLUR_AND_SOLARISE = ((1.0, 0.0), (0.1, 0.2))  # probabilities, of the two global crops; (0.5, 0) of a local one
 
 
@@ -84,21 +102,10 @@ class DINOConfig:
     freeze_last: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("outputs", "layers", "hidden", "bottleneck"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.local_crops < 0:
-            raise ConfigError(f"local_crops is {self.local_crops}, expected 0 or more")
-        for name in ("student_temperature", "teacher_temperature", "first_temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected a number above 0")
-        for name in ("temperature_warmup", "momentum", "last_momentum", "centre_momentum", "freeze_last"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected a number from 0 to 1")
-        for name in ("global_scale", "local_scale"):
-            least, most = getattr(self, name)
-            if not 0 < least <= most <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 < smallest share <= largest <= 1")
+        for names, fits, expected in RANGES:
+            for name in names.split():
+                if not fits(getattr(self, name)):
+                    raise ConfigError(f"{name} is {getattr(self, name)}, expected {expected}")
 
 
 def positions(encoder: ViT, grid: tuple[int, int]) -> Tensor:
@@ -167,6 +174,7 @@ class DINO(Objective):
     Config: ClassVar[type] = DINOConfig
     columns = ("images",)
     clips_each = True
+    unheeded = ("crop_padding", "resized_crop", "randaugment", "erasing")  # it makes its crops itself
 
     def __init__(
         self, config: DINOConfig, encoder: ViT, total_steps: int, seed: int | None = 0, dtype: str = "float32"
@@ -191,6 +199,10 @@ class DINO(Objective):
     @property
     def encoder(self) -> ViT:
         return self.teacher.encoder
+
+    @property
+    def learner(self) -> ViT:
+        return self.student.encoder
 
     @property
     def tokens(self) -> int:

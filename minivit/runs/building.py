@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from minivit import lineage
 from minivit.backend.precision import require
 from minivit.backend.workers import Workers
 from minivit.data import Dataset
@@ -42,7 +43,7 @@ def layerwise(recipe: Recipe, model: Module) -> dict[str, float] | None:
     Raises ConfigError for an encoder whose layers cannot be counted."""
     if recipe.layer_decay is None:
         return None
-    encoder = getattr(model, "encoder", model)
+    encoder = getattr(model, "learner", model)
     if not isinstance(encoder, ViT):
         raise ConfigError(f"layer_decay is for Vision Transformers, and the encoder is a {type(encoder).__name__}")
     layers = {id(tensor): layer_of(name, encoder.config) for name, tensor in encoder.named_parameters()}
@@ -71,10 +72,12 @@ def recompute(module: Any, on: bool) -> None:
 
 
 def check_fits(recipe: Recipe, data: Dataset) -> None:
-    """Raise DataError unless the model takes the images and, if it classifies, names the classes of the data set."""
+    """Raise DataError unless the model takes the images and, if its objective reads labels, has as many classes."""
     model = recipe.model
-    classes = len(data.classes) if getattr(recipe, "objective", None) is None else model.num_classes
-    if (model.channels, model.num_classes) != (data.channels, classes):
+    if "labels" not in lineage.columns(recipe.objective):
+        if model.channels != data.channels:
+            raise DataError(f"{data.name} has {data.channels} channels, the model {model.channels}")
+    elif (model.channels, model.num_classes) != (data.channels, len(data.classes)):
         raise DataError(
             f"{data.name} has {len(data.classes)} classes and {data.channels} channels, "
             f"the model {model.num_classes} classes and {model.channels} channels"

@@ -10,7 +10,7 @@ from minivit.data import Dataset, eval_batches
 from minivit.errors import DataError
 from minivit.models import inside
 from minivit.nn import Module
-from minivit.runs.numerics import loader_threads, numerics, pieces_per_worker
+from minivit.runs.numerics import evaluation_batch, loader_threads, numerics, pieces_per_worker
 from minivit.runs.recipes import Recipe
 from minivit.tensor import no_grad
 from minivit.update.batch import Batch, cut, size
@@ -45,10 +45,11 @@ def evaluate(
     batches = eval_batches(
         dataset, batch_size, recipe.augment.evaluation(), objective, seed=recipe.seed, threads=loader_threads(dataset)
     )
+    keep = confusion is not None
     with objective.evaluating(), no_grad(), numerics(recipe):
         for batch in batches:
             count += size(batch)
-            means, outputs = judge(objective, pieces_of(objective, batch, recipe, workers), batch, workers)
+            means, outputs = judge(objective, pieces_of(objective, batch, recipe, workers), batch, workers, keep)
             for name, mean in means.items():
                 totals[name] = totals.get(name, 0.0) + mean
             if confusion is not None:
@@ -60,17 +61,19 @@ def evaluate(
 
 
 def judge(
-    objective: Objective, pieces: list[Batch], batch: Batch, workers: Workers
+    objective: Objective, pieces: list[Batch], batch: Batch, workers: Workers, keep: bool = False
 ) -> tuple[dict[str, float], list[Outputs]]:
-    """The loss of a batch and what is summed up, as sums over its examples; and the outputs of its pieces."""
+    """The loss of a batch and what is summed up, as sums over its examples; and, to keep, the outputs of its pieces."""
 
     def values(outputs: Outputs, of: Batch) -> dict[str, float]:
         sums = {name: float(x) for name, x in objective.sums(outputs, of).items() if not x.ndim}
         return {"loss": objective.loss(outputs, of).item() * size(of), **sums}
 
     def alone(piece: Batch) -> tuple[dict[str, float], Outputs]:
+        piece = like(objective, piece)
         outputs = objective(piece)
-        return {} if objective.compares else values(outputs, piece), outputs
+        found = {} if objective.compares else values(outputs, piece)
+        return found, outputs if keep or objective.compares else ()
 
     found = workers.map(alone, pieces)
     outputs = [outputs for _, outputs in found]
@@ -80,13 +83,16 @@ def judge(
 
 
 def pieces_of(objective: Objective, batch: Batch, recipe: Recipe, workers: Workers) -> list[Batch]:
-    """A batch in the pieces in which it is evaluated, on the device of the model."""
-    per_worker = pieces_per_worker(size(batch), objective.tokens, workers.count) if recipe.backend == "numpy" else 1
-    return [piece.batch for piece in cut(like(objective, batch), workers.count * per_worker, (0,))]
+    """A batch in the pieces in which it is evaluated: on a GPU no larger than training has room for."""
+    if recipe.backend == "numpy":
+        count = workers.count * pieces_per_worker(size(batch), objective.tokens, workers.count)
+    else:
+        count = max(workers.count, -(-size(batch) // evaluation_batch(recipe)))
+    return [piece.batch for piece in cut(batch, count, (0,))]
 
 
 def like(objective: Objective, batch: Batch) -> Batch:
-    """A batch on the device of the objective."""
+    """A batch on the device of the objective, which need not have a parameter that learns."""
     xp = xp_of(objective.named_tensors()[0][1].data)
     return {name: xp.asarray(x) for name, x in batch.items()}
 
@@ -114,10 +120,13 @@ def features_of(objective: Objective, data: Dataset, recipe: Recipe, workers: Wo
     """The features (N, D) of all images, of length 1, and their labels (N,)."""
     batches = eval_batches(data, 256, recipe.augment.evaluation(), threads=loader_threads(data))
     found, labels = [], []
+
+    def of_piece(piece: Batch) -> np.ndarray:
+        return to_numpy(objective.features(like(objective, piece)["images"]).data)
+
     with objective.evaluating(), no_grad(), numerics(recipe):
         for images, of_images in batches:
-            pieces = pieces_of(objective, {"images": images}, recipe, workers)
-            found += workers.map(lambda piece: to_numpy(objective.features(piece["images"]).data), pieces)
+            found += workers.map(of_piece, pieces_of(objective, {"images": images}, recipe, workers))
             labels.append(of_images)
     features = np.concatenate(found)
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12), np.concatenate(labels)

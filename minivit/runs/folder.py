@@ -261,7 +261,7 @@ def load_objective(run: str | Path) -> tuple[Objective, Recipe, list[str]]:
     states, meta = read_checkpoint(path)
     blank = None if recipe.objective else build(recipe.model, seed=None, dtype=recipe.dtype)
     objective = make_objective(recipe, meta["classes"], meta["images"], blank).eval()
-    freeze(objective.encoder, recipe.freeze)  # type: ignore[arg-type]
+    freeze(objective.learner, recipe.freeze)  # type: ignore[arg-type]
     state = states.get("objective", {})
     if recipe.ema:  # of what learns
         learning = dict(objective.named_parameters())

@@ -52,7 +52,7 @@ def accumulation(recipe: Recipe, tokens: int | None = None) -> int:
 
 
 def evaluation_batch(recipe: Recipe) -> int:
-    """Images that are evaluated at a time: on a GPU no more than training has room for."""
+    """Images that are computed at a time in an evaluation: on a GPU no more than training has room for."""
     return 256 if recipe.backend == "numpy" else min(256, -(-recipe.batch_size // accumulation(recipe)))
 
 

@@ -114,6 +114,8 @@ def check_columns(recipe: Recipe, data: Dataset) -> None:
 def check_teacher(task: Task, recipe: Recipe, data: Dataset) -> None:
     """Raise unless a teacher knows the classes of the data, and was trained on images as the run prepares them."""
     path = shown((recipe.objective or {})["teacher"])
+    if not task.classes:
+        raise DataError(f"the teacher {path} has no classes")
     if list(task.classes) != list(data.classes):
         known, wanted = (", ".join(map(shown, names[:3])) for names in (task.classes, data.classes))
         raise DataError(f"the teacher {path} knows the classes {known}, ..., and the data has {wanted}, ...")
@@ -135,9 +137,11 @@ def merged(given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     before, model = base.pop("objective", None), dict(base.pop("model", {}))
     objective = _objective(before, given)
     if objective:
-        base = {key: value for key, value in base.items() if key not in OF_CLASSIFICATION}
+        unused = {*OF_CLASSIFICATION, *lineage.unheeded(objective)}
+        base = {key: value for key, value in base.items() if key not in unused}
     if (before or {}).get("name") != (objective or {}).get("name"):
-        model = {key: value for key, value in model.items() if key not in OF_A_HEAD}  # which is for one objective
+        of_one = {*OF_A_HEAD, *lineage.needed(lineage.settled(before))}  # which is for one objective
+        model = {key: value for key, value in model.items() if key not in of_one}
     if "model" in given:
         fields = named_fields(given.pop("model"))
         model.pop("stem", None)  # a named model says itself whether it has one

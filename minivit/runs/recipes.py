@@ -156,6 +156,9 @@ class Recipe:
             raise ConfigError("label smoothing belongs to the softmax loss; the sigmoid loss has none")
         if self.objective and (own := [name for name in OF_CLASSIFICATION if getattr(self, name) != DEFAULTS[name]]):
             raise ConfigError(f"{own[0]} belongs to classification, and the objective is {self.objective['name']}")
+        if unused := [name for name in lineage.unheeded(self.objective) if getattr(self, name) != DEFAULTS[name]]:
+            named = (self.objective or {})["name"]
+            raise ConfigError(f"{unused[0]} is not for the objective {named}, which changes images in its own way")
         self._check_starting_weights()
         _ = self.augment  # raises what it has to say
 

@@ -23,7 +23,7 @@ from minivit.runs import folder as run_folder
 from minivit.runs.answers import Task
 from minivit.runs.building import check_fits, make_optimizer, make_update, recompute
 from minivit.runs.evaluation import evaluate, neighbours
-from minivit.runs.numerics import evaluation_batch, loader_threads, numerics, worker_count
+from minivit.runs.numerics import loader_threads, numerics, worker_count
 from minivit.runs.objectives import make_objective
 from minivit.runs.recipes import Recipe
 from minivit.runs.saving import SavedRun
@@ -85,7 +85,7 @@ class Trainer(SavedRun):
             threads=loader_threads(train_data),
         )
         self.objective.to(recipe.backend).train()
-        freeze(self.model, recipe.freeze)
+        freeze(self.objective.learner, recipe.freeze)  # type: ignore[arg-type]
         recompute(self.objective, recipe.recompute)
         if isinstance(self.objective, Classification):
             self.model.task = Task.of(recipe, train_data.classes)
@@ -237,7 +237,7 @@ class Trainer(SavedRun):
         assert self.test_data is not None
         with self.ema.swapped() if self.ema else contextlib.nullcontext():
             parts = self.test_data, self.recipe, self.workers
-            test = evaluate(self.objective, *parts, evaluation_batch(self.recipe))
+            test = evaluate(self.objective, *parts)
             if "accuracy" not in test and self.objective.has_features and len(self.train_data.classes) > 1:
                 test["knn"] = neighbours(self.objective, self.train_data, *parts)
         self.work.free_unused()  # which a recorded step could not have

@@ -39,7 +39,8 @@ def size(batch: Batch) -> int:
     """The number of examples. Raises ValueError if there are none, or the arrays disagree."""
     lengths = {name: len(x) for name, x in batch.items() if x.ndim}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        raise ValueError(f"a batch of {lengths or 'nothing'}, expected as many of each, and at least one")
+        found = ", ".join(f"{length} {name}" for name, length in lengths.items())
+        raise ValueError(f"a batch of {found or 'nothing'}, expected as many of each, and at least one")
     return next(iter(lengths.values()))
 
 

@@ -30,6 +30,7 @@ class Objective(Module):
     compares: ClassVar[bool] = False  # whether the loss of an example depends on the others of the batch
     columns: ClassVar[tuple[str, ...]] = ("images", "labels")  # of the data set
     clips_each: ClassVar[bool] = False  # whether each gradient is clipped by its own norm, instead of all by theirs
+    unheeded: ClassVar[tuple[str, ...]] = ()  # fields of Recipe that change images, but not those of this class
     has_features: ClassVar[bool] = True  # whether `features` gives any
     mixer: Mixer | None = None  # of training images and their labels
 
@@ -82,6 +83,11 @@ class Objective(Module):
     def encoder(self) -> Module:
         """The network that the training is for, which a later run can start from."""
         raise NotImplementedError
+
+    @property
+    def learner(self) -> Module:
+        """The network of the encoder's shape that learns: the encoder, unless that only follows another."""
+        return self.encoder
 
     def features(self, images: Array) -> Tensor:
         """What the encoder says of images before any head: (B, D). Their nearest neighbours are a measure of it.

@@ -54,9 +54,9 @@ def step(
     """
     workers, parameters = workers or Workers(1), optimizer.parameters
     batch = {name: xp_of(parameters[0].data).asarray(x) for name, x in batch.items()}
-    pieces = cut(batch, accumulate * workers.count, seed)
-    of_pieces = functools.partial(by_piece, objective, parameters, batch, pieces)
-    of_piece = of_pieces(workers)
+    cut_anew = functools.partial(cut, batch, accumulate * workers.count, seed)
+    pieces = cut_anew()
+    of_piece = by_piece(objective, parameters, batch, pieces, workers)
 
     def of_worker(worker: int) -> Found:
         return functools.reduce(Found.plus, map(of_piece, range(worker, len(pieces), workers.count)))
@@ -66,7 +66,7 @@ def step(
     gradients = add_up([share.gradients for share in shares], workers)
     norm = global_norm(gradients, workers)
     if not math.isfinite(loss + norm):
-        again = lambda: [*map(of_pieces(), range(len(pieces)))]
+        again = lambda: [*map(by_piece(objective, parameters, batch, cut_anew()), range(len(pieces)))]
         raise NonFiniteError(first_non_finite(optimizer, batch, gradients, again))
     most = clip_norm or math.inf
     scale = each_scale(gradients, most, workers) if objective.clips_each else clip_scale(norm, most)

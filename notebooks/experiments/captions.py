@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from experiments import record
 
-from minivit.data import Augment
-from minivit.data.scenes import Scenes
-from minivit.data.scenes_words import CAPTION, END, WORDS, about_one
-from minivit.lineage.clip import CLIP, CLIPConfig, share_found
+from minivit.data import Augment, Scenes
+from minivit.data import scenes_words as words
+from minivit.lineage import clip
 from minivit.models import ViTConfig
 from minivit.optim import AdamW, warmup_cosine
 from minivit.update.batch import Batch
@@ -46,21 +45,21 @@ def pairs(count: int, seed: int, combinations: str) -> Batch:
     return {"images": Augment((32, 32))(columns["images"]), "caption": columns["caption"][:, :TOKENS]}
 
 
-def tested(objective: CLIP, seen: Batch, held_out: Batch) -> dict[str, float]:
+def tested(objective: clip.CLIP, seen: Batch, held_out: Batch) -> dict[str, float]:
     """The shares of images that find their sentence."""
-    every = about_one()[:, :TOKENS]
+    every = words.about_one()[:, :TOKENS]
     return {
-        "held out, of 16": share_found(objective, held_out, np.unique(held_out["caption"], axis=0)),
-        "held out, of 80": share_found(objective, held_out, every),
-        "seen, of 64": share_found(objective, seen, np.unique(seen["caption"], axis=0)),
+        "held out, of 16": clip.share_found(objective, held_out, np.unique(held_out["caption"], axis=0)),
+        "held out, of 80": clip.share_found(objective, held_out, every),
+        "seen, of 64": clip.share_found(objective, seen, np.unique(seen["caption"], axis=0)),
     }
 
 
 def measure(name: str, seed: int) -> dict[str, Any]:
     """Train one of `RUNS`: what is found after the steps of `ASKED`, and the loss, the scale e^s and the share of pairs
     whose sentence is repeated in their batch."""
-    config = CLIPConfig(**TEXT, vocabulary=len(WORDS), context=CAPTION, end=END, **RUNS[name])
-    objective = CLIP(config, ViTConfig(**VIT, num_classes=0), seed)
+    config = clip.CLIPConfig(**TEXT, vocabulary=len(words.WORDS), context=words.CAPTION, end=words.END, **RUNS[name])
+    objective = clip.CLIP(config, ViTConfig(**VIT, num_classes=0), seed)
     train, rng = pairs(IMAGES, 10 * seed, "train"), np.random.default_rng(seed)
     tests = pairs(TESTED, 10 * seed + 1, "train"), pairs(TESTED, 10 * seed + 1, "held-out")
     if name == "shuffled":

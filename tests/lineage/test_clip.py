@@ -406,6 +406,17 @@ def test_it_learns_to_find_sentences_that_it_has_not_seen():
     assert "among 80 (by chance 1.2%)" in lines[1]
 
 
+def test_sentences_about_several_shapes_are_told_apart_among_themselves():
+    objective, data = small(), Scenes(30, 0, 16, (2, 2))
+    (line,) = clip.zero_shot(objective, data, SimpleNamespace(augment=Augment((16, 16))))
+    captions = data.columns(range(30), ("caption",))["caption"]
+    known = len(np.unique(captions, axis=0))
+    assert f"among {known} " in line
+    outputs = objective.eval()({"images": Augment((16, 16))(data.fetch(range(30))[0]), "caption": captions})
+    nearest = (outputs[0].data @ outputs[1].data.T).argmax(axis=1)
+    assert f"zero-shot: {(captions[nearest] == captions).all(axis=1).mean():.1%} of 30 images" in line
+
+
 def test_a_classifier_cannot_start_from_the_image_tower(tmp_path, capsys):
     words = "--set width=8 --set depth=1 --set shared=4 --width 6 --depth 1 --limit 200 --batch-size 100 --steps 1"
     train.main(["--preset", "captions-clip", *words.split(), "--mlp-width", "8", "--out", str(tmp_path / "run")])

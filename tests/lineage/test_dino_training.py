@@ -7,9 +7,12 @@ import pytest
 
 from minivit.data import Augment
 from minivit.errors import ConfigError
+from minivit.lineage import Given, build
 from minivit.lineage.dino import DINO, DINOConfig
 from minivit.models import ViT, ViTConfig
 from minivit.optim import AdamW
+from minivit.runs.presets import preset
+from minivit.runs.recipes import from_mapping
 from minivit.tensor import Tensor, grad
 
 
@@ -224,3 +227,10 @@ def test_without_sharpening_all_outputs_are_as_likely():
     ((each, told),) = taught(100, (100,), teacher_temperature=0.2, first_temperature=0.2)
     assert each > math.log(16) - 0.1
     assert told < 0.1
+
+
+def test_the_preset_is_a_recipe():
+    recipe = from_mapping(preset("cifar10-dino"), "the preset")
+    objective = build(recipe, Given(ViTConfig(**{**vars(recipe.model), "image_size": 32, "num_classes": 0}), [], 10))
+    assert isinstance(objective, DINO)
+    assert objective.tokens == 2 * 65 + 4 * 17

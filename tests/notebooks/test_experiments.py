@@ -6,6 +6,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from experiments import (
+    captions,
     data_scale,
     distillation,
     masked_autoencoders,
@@ -20,7 +21,7 @@ from minivit.models import ViT, ViTConfig, load_pretrained
 from minivit.models.archive import read_arrays
 from minivit.runs.recipes import Recipe
 
-EXPERIMENTS = (data_scale, distillation, masked_autoencoders, positions, shape_scaling)
+EXPERIMENTS = (captions, data_scale, distillation, masked_autoencoders, positions, shape_scaling)
 
 
 @pytest.fixture
@@ -100,19 +101,20 @@ def test_the_shipped_results_are_complete_and_of_this_configuration(experiment, 
 
     monkeypatch.setattr(experiment, "measure", measure)
     monkeypatch.setattr(record, "write", measure)
-    if experiment is not positions:
+    if hasattr(experiment, "load"):
         monkeypatch.setattr(experiment, "load", lambda name, split="train": load("shapes", split="test"))
     experiment.main()
 
 
 def test_the_shipped_results_are_small_and_have_an_accuracy_for_every_seed():
-    for name in ("data_scale", "distillation", "masked_autoencoders", "positions", "shape_scaling"):
+    for name in ("captions", "data_scale", "distillation", "masked_autoencoders", "positions", "shape_scaling"):
         path = record.RESULTS / f"{name}.json"
         assert path.stat().st_size < 50_000
         assert {"command", "config", "data", "results"} <= set(json.loads(path.read_text(encoding="utf-8")))
     assert {len(runs) for runs in record.read("positions")["results"].values()} == {positions.SEEDS}
     lengths = {len(runs) for sizes in record.read("data_scale")["results"].values() for runs in sizes.values()}
     assert lengths == {data_scale.SEEDS}
+    assert {len(runs) for runs in record.read("captions")["results"].values()} == {captions.SEEDS}
     assert {len(runs) for runs in record.read("distillation")["results"].values()} == {distillation.SEEDS}
     assert {len(runs) for runs in record.read("masked_autoencoders")["results"].values()} == {masked_autoencoders.SEEDS}
     lengths = {len(runs) for values in record.read("shape_scaling")["results"].values() for runs in values.values()}

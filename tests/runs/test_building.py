@@ -1,14 +1,19 @@
 """What a run is made of: its optimiser, with rates by layer and a weight decay that changes."""
 
+import contextlib
+import dataclasses
+
 import numpy as np
 import pytest
 from painting import painting  # noqa: F401
 
-from minivit.errors import ConfigError
+from minivit.data import ArrayDataset
+from minivit.errors import ConfigError, DataError
 from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig
-from minivit.runs.building import make_optimizer
+from minivit.runs.building import check_fits, layerwise, make_optimizer
 from minivit.runs.objectives import make_objective
 from minivit.runs.recipes import Recipe
+from minivit.runs.trainer import Trainer
 from minivit.update.objective import Classification
 
 CONFIG = ViTConfig(image_size=8, patch_size=4, width=8, depth=2, heads=2, mlp_width=12, num_classes=3)
@@ -35,6 +40,40 @@ def test_what_follows_the_encoder_has_the_whole_rate(painting):  # noqa: F811
     found = rates_of(make_optimizer(recipe, make_objective(recipe, [], 10), 10))
     assert found["paint.weight"] == 1
     assert found["network.class_token"] == 0.125
+
+
+def test_where_the_encoder_follows_another_network_the_other_has_the_rates_and_is_frozen():
+    objective = {"name": "dino", "outputs": 4, "hidden": 8, "bottleneck": 4, "local_size": (8, 8)}
+    model = ViTConfig(image_size=16, patch_size=4, width=8, depth=2, heads=2, mlp_width=8, num_classes=0)
+    recipe = Recipe(model=model, objective=objective, layer_decay=0.5, steps=4, batch_size=4)
+    rates = layerwise(recipe, make_objective(recipe, [], 8))
+    assert rates["student.encoder.class_token"] == 0.125
+    assert rates["student.encoder.blocks.1.mlp.out.weight"] == 0.5
+    assert rates["student.head.layers.0.weight"] == 1
+    images = ArrayDataset(np.zeros((8, 16, 16, 3), np.uint8), [0, 1] * 4, ["ant", "bee"], "photos")
+    frozen = Trainer(dataclasses.replace(recipe, layer_decay=None, freeze=1), images, None, None).objective
+    learning = {name for name, _ in frozen.named_parameters()}
+    assert not {"student.encoder.class_token", "student.encoder.blocks.0.mlp.out.weight"} & learning
+    assert {"student.encoder.blocks.1.mlp.out.weight", "student.head.layers.0.weight"} <= learning
+
+
+@pytest.mark.parametrize(
+    ("objective", "classes", "channels", "message"),
+    [
+        (None, 3, 3, "photos has 3 classes and 3 channels, the model 2 classes and 3 channels"),
+        ({"name": "deit", "distillation": "none"}, 3, 3, "photos has 3 classes and 3 channels, the model 2 classes"),
+        ({"name": "deit", "distillation": "none"}, 2, 1, "photos has 2 classes and 1 channels"),
+        ({"name": "mae"}, 3, 1, "^photos has 1 channels, the model 3$"),
+        ({"name": "mae"}, 3, 3, None),
+        ({"name": "deit", "distillation": "none"}, 2, 3, None),
+    ],
+    ids=str,
+)
+def test_data_fit_the_model_if_it_is_to_answer_also_in_their_classes(objective, classes, channels, message):
+    recipe = Recipe(model=ViTConfig(num_classes=2), objective=objective)
+    images = ArrayDataset(np.zeros((3, 4, 4, channels), np.uint8), [0, 1, 1], list("abc")[:classes], "photos")
+    with pytest.raises(DataError, match=message) if message else contextlib.nullcontext():
+        check_fits(recipe, images)
 
 
 def test_layers_that_cannot_be_counted_are_refused():

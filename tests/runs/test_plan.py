@@ -1,5 +1,6 @@
 """From options to a run: what goes before what, and what is refused before anything is made."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,8 @@ from painting import PRESETS, painting  # noqa: F401
 from minivit.data import ArrayDataset
 from minivit.errors import ConfigError, DataError
 from minivit.runs import folder as run_folder
-from minivit.runs.plan import merged, plan
+from minivit.runs.answers import Task
+from minivit.runs.plan import check_teacher, merged, plan
 from minivit.runs.recipes import Recipe
 
 pytestmark = pytest.mark.usefixtures("painting")
@@ -97,6 +99,34 @@ def test_what_does_not_fit_is_refused_in_one_line(given, message):
     with pytest.raises(ConfigError) as caught:
         planned(**given)
     assert message in str(caught.value)
+
+
+def test_what_an_objective_has_no_use_for_is_not_taken_of_a_preset_and_refused_if_given(monkeypatch):
+    monkeypatch.setattr("painting.Paint.unheeded", ("resized_crop", "randaugment"))
+    given = {"objective": "paint", "data": "folder:x", "patch_size": 4, "batch_size": 10}
+    recipe = planned(**given).recipe
+    assert (recipe.resized_crop, recipe.randaugment, recipe.flip) == (None, None, True)
+    with pytest.raises(ConfigError, match=r"^randaugment is not for the objective paint, which changes images in its "):
+        planned(**given, randaugment=(1, 5))
+    assert planned(**{**given, "objective": "classification"}).recipe.randaugment == (2, 10)
+
+
+def test_with_another_objective_goes_what_the_former_one_needs_of_a_vit(tmp_path, monkeypatch):
+    monkeypatch.setattr("painting.Paint.needs", lambda config: {"distillation_token": True}, raising=False)
+    recipe = planned(objective="paint", patch_size=4).recipe
+    assert recipe.model.distillation_token
+    run_folder.create(tmp_path / "run", recipe)
+    config = str(tmp_path / "run" / "config.json")
+    assert not planned(config=config, objective="classification").recipe.model.distillation_token
+    assert planned(config=config, objective="paint").recipe.model.distillation_token
+
+
+def test_a_teacher_without_classes_is_refused():
+    recipe = planned(patch_size=4, objective="paint").recipe
+    recipe = dataclasses.replace(recipe, objective={"name": "paint", "teacher": "run"})
+    data = ArrayDataset(np.zeros((2, 8, 8, 3), np.uint8), [0, 1], ["ant", "bee"], "photos")
+    with pytest.raises(DataError, match=r"^the teacher run has no classes$"):
+        check_teacher(Task.of(recipe), recipe, data)
 
 
 def test_data_without_what_the_objective_reads_are_refused(monkeypatch):

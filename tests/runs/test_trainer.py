@@ -186,7 +186,7 @@ def test_the_loop_in_its_own_words(tmp_path):
     fresh = Trainer(recipe, digits(40), digits(15, "test"), None)
     mixing = Classification(fresh.model, mixup=0.4, cutmix=0.4)
     loader = Loader(digits(40), 8, recipe.augment, mixing, total_steps=9, seed=3)
-    losses, rates = [], []
+    losses, rates, right = [], [], []
     with Workers(2) as workers:
         for s in range(9):
             rates.append(fresh.optimizer.current_lr())
@@ -195,6 +195,7 @@ def test_the_loop_in_its_own_words(tmp_path):
             result = step(fresh.model, fresh.optimizer, images, labels, smoothed, 1.0, workers, 2, seed=(3, s, 2))
             fresh.ema.update()
             losses.append(result.loss)
+            right.append(result.accuracy)
         with fresh.ema.swapped():
             final = evaluate(fresh.model, fresh.test_data, recipe, workers)
     assert advance(trainer) == losses
@@ -205,6 +206,7 @@ def test_the_loop_in_its_own_words(tmp_path):
     assert [line["lr"] for line in trainer.metrics] == [rates[3], rates[7], rates[8]]
     means = [sum(losses[:4]) / 4, sum(losses[4:8]) / 4, losses[8]]
     assert [line["train_loss"] for line in trainer.metrics] == pytest.approx(means, rel=1e-15)
+    assert trainer.metrics[0]["train_accuracy"] == pytest.approx(sum(right[:4]) / 4, rel=1e-15)
     assert trainer.metrics[-1]["test_loss"] == final["loss"]
     assert trainer.metrics[-1]["test_accuracy"] == final["accuracy"]
 

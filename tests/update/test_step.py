@@ -13,6 +13,7 @@ from minivit.models import ViT
 from minivit.nn import Linear, Module
 from minivit.optim import SGD, AdamW
 from minivit.tensor import Tensor, grad
+from minivit.update.draws import ImageDraws
 from minivit.update.objective import Classification
 from minivit.update.step import step as update
 from minivit.update.supervised import step
@@ -209,6 +210,26 @@ def test_an_overflow_in_the_forward_pass_is_found_at_its_op():
         match=r"^the output of attention\(\(13, 5, 24\)\), at or after blocks\.1\.attention\.qkv\.weight",
     ):
         step(model, AdamW(model.named_parameters()), images, labels)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_overflow_that_comes_of_the_masks_is_found(workers):
+    """The search meets the same random numbers as the step did."""
+
+    class Rare(Module):
+        """Infinite where one certain number is drawn."""
+
+        def __init__(self):
+            self.a = Tensor(np.ones(2), requires_grad=True, name="a")
+
+        def forward(self, x, rng):
+            drawn = rng.random((len(x), 2))
+            return self.a * Tensor(np.where(drawn == first, 0.0, 1.0)) ** -1.0 * Tensor(x)
+
+    first = ImageDraws((5,), 0, 1, 4).random((1, 2))[0, 0]
+    model = Rare()
+    with Workers(workers) as pool, pytest.raises(NonFiniteError, match=r"^the output of pow\(\(\d, 2\)"):
+        step(model, SGD(model.named_parameters()), np.ones((4, 2)), np.zeros(4, int), workers=pool, seed=(5,))
 
 
 def test_a_gradient_that_is_not_finite_is_named():
