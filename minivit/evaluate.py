@@ -43,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--batch-size", type=cli.positive, default=256, metavar="N")
     p.add_argument("--workers", type=cli.positive, metavar="N", help="threads (default: as suits cores and batch)")
     p.add_argument("--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)")
-    p.add_argument(
-        "--how", metavar="NAME", help="of a run of another objective: linear-probe, or something that its file measures"
-    )
+    p.add_argument("--how", metavar="NAME", help="of another objective: linear-probe, or what its file measures")
     args = p.parse_args(argv)
 
     args.run = cli.find_weights(args.run)
