@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +22,12 @@ from minivit.runs.building import check_fits
 from minivit.runs.evaluation import evaluate, neighbours
 from minivit.runs.numerics import worker_count
 from minivit.runs.plan import check_columns
+from minivit.runs.probing import linear_probe
 from minivit.runs.published import load_labelled_folder
 from minivit.runs.recipes import Recipe
 
 WORST = 10  # classes in the table, unless all are asked for
+PROBE = "linear-probe"  # a way of every objective that has features
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--batch-size", type=cli.positive, default=256, metavar="N")
     p.add_argument("--workers", type=cli.positive, metavar="N", help="threads (default: as suits cores and batch)")
     p.add_argument("--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)")
-    p.add_argument("--how", metavar="NAME", help="of a run of another objective: something that its own file measures")
+    p.add_argument("--how", metavar="NAME", help="of another objective: linear-probe, or what its file measures")
     args = p.parse_args(argv)
 
     args.run = cli.find_weights(args.run)
@@ -72,13 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def of_objective(args: argparse.Namespace, run: Path) -> int:
-    """Print what the objective of a run measures, or what its file finds by `--how`."""
+    """Print what the objective of a run measures, or what `--how` asks for."""
     objective, recipe, classes = run_folder.load_objective(run / run_folder.BEST if args.best else args.run)
     args.run = run
     name = (recipe.objective or {})["name"]
     if args.per_class:
         raise ConfigError(f"--per-class is for classifiers, and the objective of {run} is {name}")
-    ways = lineage.ways(name)
+    ways: dict[str, Any] = {PROBE: None} if objective.has_features else {}
+    ways |= lineage.ways(name)
     if args.how and args.how not in ways:
         known = f"it has {', '.join(ways)}" if ways else "it has none"
         raise ConfigError(f'{name} has no --how "{shown(args.how)}"{meant(args.how, ways)}; {known}')
@@ -88,17 +92,19 @@ def of_objective(args: argparse.Namespace, run: Path) -> int:
     check_fits(recipe, data)
     recipe = dataclasses.replace(recipe, backend=backend, workers=args.workers)
     objective.to(backend)
-    if args.how:
+    if args.how in lineage.ways(name):
         print("\n".join(ways[args.how](objective, data, recipe)))
         return 0
     begin = time.perf_counter()
     with Workers(worker_count(recipe, args.batch_size, objective.tokens)) as workers:
+        if args.how == PROBE:
+            share = linear_probe(objective, training_data(args, recipe, run), data, recipe, workers)
+            print(f"{place} {data.split or args.split}: a linear classifier on its features is right about {share:.2%}")
+            return 0
         found = evaluate(objective, data, recipe, workers, args.batch_size)
         rate = found["images"] / (time.perf_counter() - begin)
         if "accuracy" not in found and objective.has_features and len(data.classes) > 1:
-            neighbouring = cli.load_data_of_run(recipe, "train", run, args.data, args.data_root)
-            neighbouring = neighbouring.limit(recipe.limit) if recipe.limit else neighbouring
-            found["knn"] = neighbours(objective, neighbouring, data, recipe, workers)
+            found["knn"] = neighbours(objective, training_data(args, recipe, run), data, recipe, workers)
     cli.report_skipped(data)
     figures = [f"{key} {in_figures(key, value)}" for key, value in found.items() if key != "images"]
     batches = f" (in batches of {args.batch_size})" if objective.compares else ""
@@ -107,6 +113,12 @@ def of_objective(args: argparse.Namespace, run: Path) -> int:
         f"{rate:.0f} images/s"
     )
     return 0
+
+
+def training_data(args: argparse.Namespace, recipe: Recipe, run: Path) -> Dataset:
+    """The images that a run was trained on."""
+    data = cli.load_data_of_run(recipe, "train", run, args.data, args.data_root)
+    return data.limit(recipe.limit) if recipe.limit else data
 
 
 def per_class(confusion: np.ndarray, classes: Sequence[str], most: int | None = None) -> list[str]:

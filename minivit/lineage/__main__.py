@@ -7,10 +7,12 @@ python -m minivit.lineage verify DIR...    recorded outputs of published code, c
 import inspect
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from minivit import cli
+from minivit.errors import DataError
 from minivit.lineage import OBJECTIVES, SYSTEMS, module_of
-from minivit.lineage.verify import Compared, compare, open_case
+from minivit.lineage.verify import Compared, compare, folders_in, open_case
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return show()
     if not args.folders:
         parser.error("verify: which folders of recordings?")
-    return max(verify(folder) for folder in args.folders)
+    recordings = [recording for folder in args.folders for recording in folders_in(folder)]
+    return max(verify(recording) for recording in recordings)
 
 
 def show() -> int:
@@ -40,10 +43,14 @@ def show() -> int:
     return 0
 
 
-def verify(folder: object) -> int:
-    """Compare one recording; 1 if an array differs or is not known."""
-    case = open_case(str(folder))
-    results = list(compare(case))
+def verify(folder: Path) -> int:
+    """Compare one recording; 1 if it is of no system here, or if an array differs or is not known."""
+    try:
+        case = open_case(folder)
+        results = list(compare(case))
+    except DataError as error:
+        print(error)
+        return 1
     for result in results:
         print(f"{case.name}  {result.name:60} {describe(result)}")
     known = [result.error for result in results if result.error is not None]

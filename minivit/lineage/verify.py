@@ -7,6 +7,7 @@ that the system defines, by its name in the io file.
 
 import dataclasses
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ class Case:
 
     def input(self, name: str) -> np.ndarray:
         """An array that the system is given, not one that it computes."""
+        if name not in self.arrays:
+            raise DataError(f"{self.name}: the recording has no array {name}")
         self.given.add(name)
         return self.arrays[name]
 
@@ -57,21 +60,30 @@ class Compared:
         return self.error is not None and self.error <= TOLERANCE
 
 
-def system_of(name: str) -> str:
-    """The system that a recording is of: `mae_raw` is one of `mae`. Raises DataError if there is none."""
+def system_of(name: str, title: str = "") -> str:
+    """The system that a recording is of: `mae_raw` is one of `mae`. Else the first word of its title says it, "MAE with
+    raw pixels". Raises DataError if there is none."""
     fitting = [system for system in SYSTEMS if name == system or name.startswith(f"{system}_")]
-    if not fitting:
-        raise DataError(f"{name}: no system of that name is here; known: {', '.join(SYSTEMS)}")
-    return max(fitting, key=len)
+    word = re.split(r"\W", title.strip(), maxsplit=1)[0].lower()
+    if not fitting and word not in SYSTEMS:
+        raise DataError(f"{name}: no such system is here; known: {', '.join(SYSTEMS)}")
+    return max(fitting, key=len) if fitting else word
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The recordings that a folder is or holds. Raises DataError if there are none."""
+    folder = expanded(folder)
+    found = [inner for inner in (folder, *sorted(folder.glob("*/"))) if any(inner.glob("*.io.npz"))]
+    if not found:
+        raise DataError(f"{folder}: expected a folder with NAME.safetensors, NAME.io.npz and NAME.json")
+    return found
 
 
 def open_case(folder: str | Path) -> Case:
     """What was recorded in a folder. Raises DataError if a file is missing or damaged."""
-    folder = expanded(folder)
-    found = sorted(folder.glob("*.io.npz"))
-    if not found:
-        raise DataError(f"{folder}: expected a folder with NAME.safetensors, NAME.io.npz and NAME.json")
-    name = found[0].name.removesuffix(".io.npz")
+    folder = folders_in(Path(folder))[0]
+    path = min(folder.glob("*.io.npz"))
+    name = path.name.removesuffix(".io.npz")
     try:
         meta = parse_json((folder / f"{name}.json").read_bytes())
     except (OSError, ValueError) as error:
@@ -79,13 +91,16 @@ def open_case(folder: str | Path) -> Case:
     weights = folder / f"{name}.safetensors"
     arrays = read_arrays(weights)[0] if weights.exists() else {}
     wide = {key: np.asarray(x, np.float64) for key, x in arrays.items()}
-    return Case(name, meta.get("config", {}), meta, wide, read_npz(found[0]))
+    return Case(name, meta.get("config", {}), meta, wide, read_npz(path))
 
 
 def compare(case: Case) -> Iterator[Compared]:
-    """Every array of the case but its inputs, computed again and compared."""
-    module = importlib.import_module(f"minivit.lineage.recorded.{system_of(case.name)}")
-    found = module.recompute(case)
+    """Every array of the case but its inputs, computed again and compared. Raises DataError if something is missing."""
+    system = system_of(case.name, str(case.meta.get("system", "")))
+    try:
+        found = importlib.import_module(f"minivit.lineage.recorded.{system}").recompute(case)
+    except KeyError as error:
+        raise DataError(f"{case.name}: the recording has no {error}") from error
     for name in sorted(case.arrays.keys() - case.given):
         yield Compared(name, error_of(np.asarray(found[name]), case.arrays[name], name) if name in found else None)
 

@@ -242,10 +242,13 @@ def run_of(path: Path) -> Path | None:
 def load_trained(run: str | Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
     """The model of a run as it is evaluated (averaged weights if the run keeps them), its recipe and class names.
 
-    run: its folder, or checkpoint.npz or best.npz in it. Of an objective other than classification, its encoder.
+    run: its folder, or checkpoint.npz or best.npz in it. Of an objective other than classification, its encoder. Of one
+    that only follows another network, the weights are in that one, which can learn.
     """
     objective, recipe, classes = load_objective(run)
-    model: Any = objective.encoder
+    model: Any = objective.learner
+    if model is not objective.encoder:
+        model.load_state_dict(objective.encoder.state_dict())
     return model.eval(), recipe, classes
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from minivit.backend.workers import Workers, keep_freed_memory
 from minivit.data import Dataset, Loader
-from minivit.errors import CheckpointError, NonFiniteError
+from minivit.errors import CheckpointError, ConfigError, NonFiniteError
 from minivit.models import ViT, freeze
 from minivit.nn import Module
 from minivit.optim import EMA
@@ -98,6 +98,7 @@ class Trainer(SavedRun):
         self.warn = warnings.warn
         self.stop_requested = False
         self._waiting = False  # for the next batch
+        self._untaught = recipe.teacher is not None and teacher is None  # until weights of the teacher are restored
         self._latest: StepResult | None = None  # what was last read of the steps
 
     @property
@@ -109,8 +110,11 @@ class Trainer(SavedRun):
         """Train to the end, or until `stop`, and save. Yields after every step; a run that starts from given weights
         yields once before the first step, too. A save that fails is a warning, unless it is the last.
 
-        Raises CheckpointError if another process trains this run, or has since `restore`.
+        Raises CheckpointError if another process trains this run, or has since `restore`, and ConfigError if the run
+        has a teacher that was neither given nor restored.
         """
+        if self._untaught and self._version is None:
+            raise ConfigError("the run has a teacher, whose weights are not here: Trainer(..., teacher=teacher)")
         work = self.work.ordered(self._run())
         if self.folder is None:
             yield from work

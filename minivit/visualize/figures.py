@@ -133,6 +133,8 @@ def draw_graph(subject: Subject) -> Iterator[Drawing]:
     images = np.zeros((GRAPH_IMAGES, *config.image_size, config.channels), np.float32)
     output = model.train()(images, rng=np.random.default_rng(0))
     model.eval()
+    if not output.requires_grad:
+        raise ConfigError("nothing in the model learns")
     labels = np.zeros(GRAPH_IMAGES, np.int64)
     task = Classification(model, subject.recipe.loss)
     loss = task.loss((output,), {"labels": labels}) if config.num_classes else output.mean()

@@ -115,6 +115,11 @@ def test_visualize_draws_the_encoder(painted, command):
     assert "left out confusion: the model is an encoder without a head" in result.out
 
 
+def test_visualize_draws_no_graph_of_an_encoder_that_does_not_learn(command):
+    command("train", "--objective", "paint", *SMALL, "--steps", 1, "--freeze", "backbone", "--out", "frozen")
+    assert command("visualize", "frozen", "--figures", "graph").complaint == "error: nothing in the model learns\n"
+
+
 def test_a_classifier_starts_from_its_encoder_and_it_from_a_classifier(painted, tiny_run, command):
     small = ["--limit", 64, "--batch-size", 16, "--steps", 2]
     result = command("train", "--init-from", "painted", *small, "--out", "tuned")

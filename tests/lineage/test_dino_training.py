@@ -5,14 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from minivit.data import Augment
+from minivit.data import ArrayDataset, Augment
 from minivit.errors import ConfigError
 from minivit.lineage import Given, build
 from minivit.lineage.dino import DINO, DINOConfig
 from minivit.models import ViT, ViTConfig
 from minivit.optim import AdamW
+from minivit.runs import folder as run_folder
 from minivit.runs.presets import preset
-from minivit.runs.recipes import from_mapping
+from minivit.runs.recipes import Recipe, from_mapping
+from minivit.runs.trainer import Trainer
 from minivit.tensor import Tensor, grad
 
 
@@ -144,6 +146,21 @@ def test_the_encoder_is_the_teachers():
     seen = objective.teacher.features(Tensor(images[:, None])).data[:, 0]
     assert np.allclose(objective.features(images).data, seen, rtol=0, atol=1e-12)
     assert objective.tokens == 2 * 17 + 2 * 5
+
+
+def test_an_encoder_that_only_follows_another_network_can_learn_once_it_is_loaded(tmp_path):
+    objective = {"name": "dino", "outputs": 4, "hidden": 8, "bottleneck": 4, "local_size": (8, 8)}
+    model = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, mlp_width=8, num_classes=0)
+    recipe = Recipe(model=model, objective=objective, steps=2, batch_size=4)
+    run_folder.create(tmp_path / "run", recipe)
+    images = ArrayDataset(np.zeros((4, 8, 8, 3), np.uint8), [0, 1] * 2, ["ant", "bee"], "photos")
+    trainer = Trainer(recipe, images, None, tmp_path / "run")
+    list(trainer.run())
+    model, *_ = run_folder.load_trained(tmp_path / "run")
+    assert [name for name, _ in model.named_parameters()] == [name for name, _ in model.named_tensors()]
+    for name, array in trainer.model.state_dict().items():
+        assert np.array_equal(array, model.state_dict()[name])
+    assert not np.array_equal(model.class_token.data, trainer.objective.learner.class_token.data)
 
 
 @pytest.mark.parametrize(

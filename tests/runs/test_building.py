@@ -57,6 +57,17 @@ def test_where_the_encoder_follows_another_network_the_other_has_the_rates_and_i
     assert {"student.encoder.blocks.1.mlp.out.weight", "student.head.layers.0.weight"} <= learning
 
 
+def test_a_teacher_without_weights_teaches_nobody():
+    shape = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, mlp_width=8, num_classes=2)
+    objective = {"name": "deit", "teacher": "run", "mixup": 0.0, "cutmix": 0.0}
+    student = dataclasses.replace(shape, distillation_token=True)
+    recipe = Recipe(model=student, objective=objective, teacher=shape, steps=1, batch_size=4)
+    images = ArrayDataset(np.zeros((4, 8, 8, 3), np.uint8), [0, 1] * 2, ["ant", "bee"], "photos")
+    with pytest.raises(ConfigError, match="the run has a teacher, whose weights are not here"):
+        list(Trainer(recipe, images, None, None).run())
+    assert len(list(Trainer(recipe, images, None, None, teacher=ViT(shape)).run())) == 1
+
+
 @pytest.mark.parametrize(
     ("objective", "classes", "channels", "message"),
     [

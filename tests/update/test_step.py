@@ -214,8 +214,6 @@ def test_an_overflow_in_the_forward_pass_is_found_at_its_op():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_overflow_that_comes_of_the_masks_is_found(workers):
-    """The search meets the same random numbers as the step did."""
-
     class Rare(Module):
         """Infinite where one certain number is drawn."""
 
