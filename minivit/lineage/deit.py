@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": "cifar10",
         "objective": {"name": "deit", "mixup": 0.0, "cutmix": 0.0},  # which need longer runs
         "model": {
-            "patch_size": 4, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192
+            "patch_size": 4, "width": 96, "depth": 4, "heads": 3, "mlp_width": 192
         },
         "batch_size": 128,
         "epochs": 3,
