@@ -12,12 +12,12 @@
 # # 22 Masked autoencoders
 #
 # A Vision Transformer needs many labelled images; images without labels are cheap. **Masked autoencoders** ([He et al. 2021](https://arxiv.org/abs/2111.06377),
-# MAE) learn from those: three of four patches are taken away, and the network has to predict their pixels from the fourth. Whoever can do that knows something
-# of what is in images. Afterwards the part that looked at the patches becomes a classifier, trained on few labels. At the end you will be able to
+# MAE) learn from those. Three of four patches are taken away, and the network has to predict their pixels from the rest. Afterwards the part that read the patches
+# becomes a classifier, trained on few labels. At the end you will be able to
 #
 # - draw masks for a whole batch with two sorts, and derive the backward pass of taking tokens away and putting them back,
 # - say why the encoder sees no [mask] tokens, and what that saves,
-# - judge what such a pre-training is worth, beside controls that cost nothing.
+# - judge what this pre-training is worth, against controls.
 #
 # You need notebooks [03](03_patches.ipynb), [04](04_tokens_and_positions.ipynb) and [13](13_training.ipynb).
 #
@@ -47,26 +47,33 @@ rng = np.random.default_rng(22)
 #
 # $$L = \frac{1}{|M|} \sum_{p \in M} \frac{1}{P^2 C} \lVert \mathbf{y}_p - \mathbf{t}_p \rVert^2.$$
 #
-# Two networks make the prediction. The **encoder** is a ViT that gets the visible patches and the [class] token, nothing in the place of the others. The
-# **decoder** is smaller. It gets what the encoder says, each token in the place of its patch, and one learned **[mask] token** in all places that are empty:
+# Two networks make the prediction. The **encoder** is a ViT that gets the [class] token and the visible patches, and nothing in the place of the missing ones. The
+# **decoder** is smaller. It gets the encoder's output, each token in the place of its patch, and one learned **[mask] token** in every empty place:
 #
-# $$\mathbf{z} = \mathrm{encoder}\bigl([\mathbf{x}_\text{class};\; \mathbf{x}_p\mathbf{E}]_{p \notin M} + \mathbf{E}_{pos}\bigr), \qquad
+# $$\mathbf{z} = \mathrm{encoder}\bigl(\mathbf{x}_\text{class};\; \mathbf{x}_p\mathbf{E} + \mathbf{E}_{pos,p} \text{ for } p \notin M\bigr), \qquad
 # \mathbf{y} = \mathrm{decoder}\bigl([\mathbf{z}\mathbf{W};\; \mathbf{m}] \text{ in place} + \mathbf{F}_{pos}\bigr).$$
+#
+# The position of the [class] token is zero in both tables.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
 # | $N$, $V$ | patches of an image, visible ones | numbers | `patches`, `visible` |
 # | $M$ | missing patches, $N - V$ of them | set | `order[:, visible:]` |
+# | $\mathbf{x}_p$ | pixels of patch $p$ as they are | $(P^2C,)$ | |
+# | $\mathbf{E}$ | patch projection (notebook 03) | $(P^2C, D)$ | |
+# | $\mathbf{z}$ | output of the encoder | $(1 + V, D)$ | |
 # | $D$, $E$ | width of the encoder, of the decoder | numbers | `width` |
 # | $P$, $C$ | side of a patch in pixels, channels | numbers | |
-# | $\mathbf{t}$, $\mathbf{y}$ | pixels to predict, and predicted | $(N, P^2C)$ | `targets`, `outputs` |
+# | $\mathbf{t}$, $\mathbf{y}$ | normalised pixels, and their prediction | $(N, P^2C)$ | `targets`, `outputs` |
 # | $\mathbf{W}$ | from the encoder's width to the decoder's | $(D, E)$ | `decoder.embed` |
 # | $\mathbf{m}$ | the [mask] token | $(E,)$ | `mask_token` |
 # | $\mathbf{E}_{pos}$, $\mathbf{F}_{pos}$ | positions, fixed | $(1 + N, D)$, $(1 + N, E)$ | `positions` |
 # | $\mathrm{d}x, \mathrm{d}m, \mathrm{d}y$ | gradients of the loss | as $x$, $m$, $y$ | `dx`, `dm`, `dy` |
 #
-# **Why so much is taken away.** If one patch of four is missing, its pixels can nearly be read off its neighbours: continue the lines, fill the areas. If
-# three of four are missing, most patches have no visible neighbour on some side, and one has to recognise what is there.
+# The letter $E$ is the width of the decoder where it is not bold.
+#
+# **Why so much is taken away.** The paper argues that pixels are redundant. If one patch of four is missing, three of its four neighbours are visible on average: lines can be
+# continued and areas filled. If three of four are missing, only one neighbour is visible. Then the network has to recognise what is there.
 #
 # ## A mask is a permutation
 #
@@ -83,23 +90,26 @@ print("back ", back[0], " a patch is visible where this is below", visible)
 agree("there and back", np.take_along_axis(order, back, axis=1), np.tile(np.arange(patches), (2, 1)))
 
 # %% [markdown]
-# The argsort of a permutation is its inverse. Let $\sigma$ be `order`, as a function of the place. Sorting it finds, for $p = 0, 1, 2, \dots$, the place $j$ at
+# The argsort of a permutation is its inverse. Let $\sigma$ be `order`, as a function of the place. Argsort finds, for $p = 0, 1, 2, \dots$, the place $j$ at
 # which $\sigma(j) = p$. That is $\sigma^{-1}(p)$.
 #
 # ## Taking away and putting back
 #
-# **Forward.** Of the tokens $x$ of one image keep those that `order` names first. After the encoder, put $N - V$ copies of $\mathbf{m}$ behind them. Token $j$ of this
-# list belongs to patch $\sigma(j)$, so patch $p$ gets token $\sigma^{-1}(p)$:
+# In this section $x$ are the tokens of one image before patches are taken away, and $y$ the tokens after they have been put back. What the encoder does in between is left
+# out.
+#
+# **Forward.** Keep the tokens that `order` names first. Put $N - V$ copies of $\mathbf{m}$ behind them. Token $j$ of this list belongs to patch $\sigma(j)$, so
+# patch $p$ gets token $\sigma^{-1}(p)$:
 #
 # $$\text{seen}_j = x_{\sigma(j)}, \quad j < V; \qquad\qquad y_p = \begin{cases} \text{seen}_{\sigma^{-1}(p)} & \sigma^{-1}(p) < V \\ \mathbf{m} & \text{otherwise.}\end{cases}$$
 #
-# **Backward.** Every entry of $y$ is a copy of exactly one entry of the list. A copy passes its gradient on, and what was copied several times gets the sum:
+# **Backward.** Every row of $y$ is a copy of one entry of the list. A copy passes its gradient on, and a vector that was copied several times gets the sum:
 #
 # $$\mathrm{d}\,\text{seen}_j = \mathrm{d}y_{\sigma(j)}, \qquad \mathrm{d}\mathbf{m} = \sum_{p \in M} \mathrm{d}y_p, \qquad
 # \mathrm{d}x_p = \begin{cases} \mathrm{d}\,\text{seen}_{\sigma^{-1}(p)} & p \notin M \\ 0 & p \in M. \end{cases}$$
 #
-# A gather by a permutation pulls back as a gather by the inverse. The library has an op for it, `select`, whose index names no place twice, so that its
-# backward pass need not add.
+# A gather by a permutation pulls back as a gather by the inverse. The library's op for it is `select`. Its index names no place twice, so its backward pass need not
+# add.
 
 # %%
 width = 4
@@ -131,9 +141,9 @@ agree("dx", dx, engine[0])
 agree("dm", dm, engine[1][0, 0])
 
 # %% [markdown]
-# All [mask] tokens are the same vector: what is missing where is told by the positions alone. They are added to the visible patches *before* others are taken
-# away, so that each keeps its own, and to all tokens once more in the decoder. Both tables are fixed sines and cosines, a quarter of the features each for sine and
-# cosine of the column, then of the row.
+# All [mask] tokens are the same vector, so only the positions tell the decoder which patch to predict. The encoder's table is added *before* patches are taken away, so that
+# each patch keeps its own position. The decoder adds its table to all tokens. Both tables are fixed sines and cosines: a quarter of the features is the sine of the column, a
+# quarter its cosine, and the other half is the same for the row.
 
 # %%
 table = positions((8, 8), 96)[0, 1:]
@@ -150,13 +160,13 @@ plt.show()
 #
 # ## What is predicted
 #
-# The pixels $\mathbf{x}_p$ of a patch are normalised as LayerNorm does it (notebook [05](05_layer_norm.ipynb)), with two differences: no learned scale and shift, and
-# the *unbiased* variance, with $n - 1$ in its divisor for $n = P^2C$ pixels:
+# The pixels $\mathbf{x}_p$ of a patch are normalised as in LayerNorm (notebook [05](05_layer_norm.ipynb)), with two differences. There is no learned scale or shift, and
+# the variance is the *unbiased* one, with the divisor $n - 1$ for $n = P^2C$ numbers:
 #
 # $$\mathbf{t}_p = \frac{\mathbf{x}_p - \mu_p}{\sqrt{s_p^2 + 10^{-6}}}, \qquad s_p^2 = \frac{1}{n-1} \sum_i (x_{p,i} - \mu_p)^2.$$
 #
-# So the network need not predict how bright a patch is and how strong its contrast, only what is in it. Who predicts 0 everywhere has the loss
-# $(n-1)/n$, nearly 1, whatever the image.
+# So the network need not predict the brightness and the contrast of a patch, only the pattern in it. The prediction 0 everywhere has the loss
+# $(n-1)/n$, nearly 1, for every image whose patches are not of one colour.
 
 # %%
 pixels = rng.random((1, 8, 8, 3)) * 0.3
@@ -169,7 +179,7 @@ print(f"loss of predicting 0: {np.mean(by_hand**2):.4f}, and (n - 1) / n = {47 /
 # %% [markdown]
 # ## The code
 #
-# The library's MAE has the parts that you have seen: `embed` takes patches away, `in_place` puts tokens back, the loss selects what is missing.
+# The library's MAE has the parts that you have seen: `embed` takes patches away, `in_place` puts tokens back, `loss` selects the missing patches.
 
 # %%
 show_source(MAE.embed)
@@ -181,13 +191,13 @@ show_source(Decoder.in_place)
 show_source(MAE.loss)
 
 # %% [markdown]
-# It is held to recorded outputs of the published code, pixels, loss and all gradients, to a relative error of $10^{-9}$ (`python -m minivit.lineage verify`).
+# Its predictions, loss and gradients agree with recorded outputs of the published code to a relative error of $10^{-9}$ (`python -m minivit.lineage verify DIR` compares them).
 #
 # ## What it saves
 #
-# A token costs an encoder block about $4D^2 + 2DF$ multiply-adds for the products with weights, and $2DN$ for attention to $N$ tokens. With a quarter of the
-# tokens all but a little of that shrinks to a quarter, and attention to a sixteenth. That is why the [mask] tokens come only in the small decoder: with them, the
-# encoder would see $N$ tokens.
+# Let $F$ be the width of the MLP. A block spends about $4D^2 + 2DF$ multiply-adds on each token for products with weights. Attention adds $2D$ for each pair of tokens. With
+# a quarter of the tokens, the products with weights shrink to a quarter and attention to a sixteenth. That is why the [mask] tokens enter only in the small decoder: with
+# them, the encoder would see a token for every patch.
 
 
 # %%
@@ -229,7 +239,7 @@ axis.set(xlabel="update", ylabel="loss")
 plt.show()
 
 # %% [markdown]
-# The loss falls below that of predicting 0 within the first updates, and goes on falling slowly: most of what is in a patch cannot be known from the others.
+# The loss falls below that of predicting 0 after about twenty updates, then more and more slowly. At the end about 70 % of the variance inside the patches is still not predicted.
 #
 # Are the predictions more than a blur of what is visible? Three controls that learn nothing, or one number: every missing patch is a copy of the nearest visible one; every
 # missing pixel is a mean of all visible ones, weighted by $1/\text{distance}^2$ (all then normalised as the targets are); and this smooth fill times the one factor
@@ -289,13 +299,13 @@ for of_row, (name, pictures) in zip(axes, rows.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Completed images have the right large areas and no details. Mean and contrast of the missing patches are the true ones here, since nothing has predicted them;
-# what you judge is only what is inside each patch.
+# Do not be deceived by the large areas. Mean and contrast of each missing patch are taken from the true image, since nothing has predicted them. Judge only the pattern inside
+# each patch: there are slopes from light to dark, and no details.
 #
 # ## Long: what is it worth?
 #
-# The longer run asks three questions on CIFAR-10, with three seeds, and stores the answers in `notebooks/results/masked_autoencoders.json`. It is *not* computed
-# here. Its command is printed below.
+# A longer run asks three questions on CIFAR-10, with three seeds. Its results are stored in `notebooks/results/masked_autoencoders.json` and are *not* computed here. The
+# command is printed below.
 
 # %%
 shipped = record.read("masked_autoencoders")
@@ -314,11 +324,11 @@ def of(name, kind):
 
 
 # %% [markdown]
-# **1. Do the features tell more than those of an untrained network?** A **linear probe** freezes the encoder and fits a linear classifier to its features: here
-# ridge regression from the mean of the patches' last features, on the 10,000 images of pre-training with their labels. The controls are the same probe of the encoder
-# before training, whose features are random functions of the image, and of the pixels.
+# **1. Are the features better than those of an untrained network?** A **linear probe** freezes the encoder and fits a linear classifier to its features. Here it is
+# ridge regression from the mean of the patches' last features, on the 10,000 images of pre-training with their labels. There are two controls. One is the same probe of the
+# encoder before training, whose features are random functions of the image. The other is a probe of the pixels, averaged over squares of 2 × 2.
 #
-# **2. How much should be masked?** So the probe is asked after pre-training with 25, 75 and 90 % of the patches missing, with the same number of updates.
+# **2. How much should be masked?** The probe is repeated after pre-training with 25, 75 and 90 % of the patches missing, with the same number of updates.
 
 # %%
 controls, shares = ["pixels", "untrained"], list(config["masked"])
@@ -352,16 +362,17 @@ verdict("75 %", "25 %", "probe")
 verdict("75 %", "90 %", "probe")
 
 # %% [markdown]
-# Dots are means over the seeds, bars one standard error; the lines below the figure say which differences are larger than two of them. Run $i$ of all had the same
-# images, so differences are taken run by run, as in notebook [15](15_data_scale.ipynb). With three seeds two standard errors are weak evidence: a 95 % interval
-# would have 4.3.
+# Dots are means over the seeds, bars one standard error. The lines below the figure say which differences are larger than two standard errors. Runs with the same seed had the
+# same images, so differences are taken seed by seed, as in notebook [15](15_data_scale.ipynb). With three seeds two standard errors are weak evidence: a 95 % interval
+# needs 4.3.
 #
-# The features are better than those of the untrained network, by about five points; random features alone are already better than pixels. The paper's best share, 75 %, is
-# not ahead of 25 % here, at equal updates. It is ahead in cost: an update at 25 % takes twice the time, since the encoder sees three times the tokens.
+# The features are better than those of the untrained network: by 5.8 points with 25 % masked, by 4.9 with 75 %, by 2.9 with 90 %. The untrained network is itself 2.3 ± 0.7 points
+# better than pixels. At equal updates the paper's best share, 75 %, is better than 90 %; between 75 % and 25 % nothing is decided. But 25 % costs twice the time (105
+# seconds against 49), since the encoder sees three times as many patches.
 #
-# **3. Does pre-training help a classifier that has few labels?** The encoder of 75 % is trained on, all of it, on 1,000 labelled images. Against it stands the same
-# network from scratch with equally many updates, and once more with as much *time* as pre-training and fine-tuning took together. Each has the learning rate that
-# was best for it on other images.
+# **3. Does pre-training help a classifier that has few labels?** The encoder of 75 % is fine-tuned, with all its parameters, on 1,000 labelled images. It is compared with the same
+# network from scratch: once with as many updates, and once with about as much *time* as pre-training and fine-tuning took together (500 updates, about 60 seconds,
+# against 70). Each has the best of three learning rates, chosen on other images.
 
 # %%
 figure, axis = plt.subplots(figsize=(5.5, 2.6))
@@ -383,17 +394,18 @@ for name in names:
     print(f"{name:>16}: learning rate tried, accuracy on other images: {shipped['rates_tried'][name]}")
 
 # %% [markdown]
-# Small dots are single seeds. With as many updates the pre-trained start is ahead, by six points. With as much *time* it is behind: whoever has 1,000 labels of such small
-# images, and a network that learns them in a minute, had better spend that minute on them. Where labels are what costs, and the encoder is pre-trained once for many
-# tasks, the first comparison is the one that counts. In all three the largest learning rate that was tried is the best, so an even larger one might move all of them.
+# Small dots are single seeds. At equal updates the pre-trained start is ahead, by 6.5 points. At equal *time* it is 3.6 points behind: for this network, with 1,000 labels, a minute
+# is better spent on the labelled images alone. The first comparison matters where an encoder is pre-trained once for many tasks. In all three cases the largest learning
+# rate was the best of those tried, so a still larger one might change all three.
 #
-# The paper's runs differ from these by a factor of tens of millions in work: 800 and more passes through 1.28 million images, a ViT-L of 300 million parameters. There
-# fine-tuning gains 2.4 points over training from scratch on *all* labels, and depends little on the share of masked patches between 40 and 80 %, while the linear
-# probe is best at 75 %. What is decided here is decided for this small network alone.
+# The paper's runs are tens of millions of times as much work: 800 and more passes through 1.28 million images, with a ViT-L of 300 million parameters. There
+# fine-tuning gains 2.4 points over training from scratch on *all* labels, and depends little on the share of masked patches between 40 and 80 %. The linear
+# probe is best at 75 %. Our results hold for this small network alone.
 #
 # ## Exercises
 #
-# **22.1** (five minutes) Write `inverse(order)`: from permutations `order` (B, N), a row for each image, their inverses, without `argsort`: `order[b, back[b, p]]` is `p`.
+# **22.1** (five minutes) Write `inverse(order)` without `argsort`. `order` (B, N) holds a permutation for each image. Return their inverses `back` (B, N), so that
+# `order[b, back[b, p]]` is `p`.
 
 
 # %%
@@ -403,8 +415,8 @@ def inverse(order): ...
 check("22.1", inverse)
 
 # %% [markdown]
-# **22.2** (ten minutes) The loss and its gradient. `y` and `x` are predictions and targets (N, n), `visible` is True for the patches that were seen. Return the mean squared
-# error over the missing patches, and its gradient `dy` for all patches.
+# **22.2** (ten minutes) The loss and its gradient. `y` (N, n) are the predictions, `x` (N, n) the targets, called $\mathbf{t}$ above, and `visible` (N,) is True for the patches
+# that were seen. Return the mean squared error over the missing patches, and its gradient `dy` (N, n).
 
 
 # %%
@@ -414,8 +426,9 @@ def loss_and_gradient(y, x, visible): ...
 check("22.2", loss_and_gradient)
 
 # %% [markdown]
-# **22.3** (fifteen minutes) The backward pass of putting tokens back, for one image. `dy` (N, E) is the gradient of the tokens in place, `back` (N,) says at which place of the
-# list each patch stood, the first `visible` places being tokens that the encoder saw, the others copies of the [mask] token. Return `dx` (visible, E) and `dm` (E,).
+# **22.3** (fifteen minutes) The backward pass of putting tokens back, for one image. `dy` (N, E) is the gradient of the tokens in place, in the order of the patches. `back` (N,)
+# says for each patch which entry of the list it got. The first `visible` entries of the list are tokens of the encoder, the others copies of the [mask] token. Return `dx`
+# (visible, E), the gradient of the encoder's tokens in the order of the list, and `dm` (E,).
 
 
 # %%
@@ -425,8 +438,9 @@ def in_place_backward(dy, back, visible): ...
 check("22.3", in_place_backward)
 
 # %% [markdown]
-# **22.4** (half an hour) In the published code the target is no constant: it has a gradient to the image. Write the pullback of normalising patches: from `x` (N, n) and the
-# gradient `dz` of $\mathbf{t} = (\mathbf{x} - \mu)/\sqrt{s^2 + 10^{-6}}$, with the unbiased $s^2$, the gradient `dx`. Notebook 05 has the one with $n$ in the divisor.
+# **22.4** (half an hour) In the published code the target is not a constant: a gradient flows through it to the image. Write the pullback of the normalisation
+# $\mathbf{t} = (\mathbf{x} - \mu)/\sqrt{s^2 + 10^{-6}}$ with the unbiased $s^2$. `x` (N, n) holds a patch in each row, `dz` (N, n) is the gradient of $\mathbf{t}$. Return `dx`
+# (N, n). Notebook [05](05_layer_norm.ipynb) derives it for a variance with the divisor $n$.
 
 
 # %%

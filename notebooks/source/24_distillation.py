@@ -11,9 +11,9 @@
 # %% [markdown]
 # # 24 Distillation: learning from a teacher
 #
-# A ViT needs many images, since it is told nothing about them beforehand (notebook [15](15_data_scale.ipynb)). A convolutional network is told by its construction that neighbours
-# belong together. **DeiT** ([Touvron et al. 2020](https://arxiv.org/abs/2012.12877)) lets a ViT learn from such a network: a second learned token, **[distillation]**, goes through the
-# blocks beside [class], and its head is to say what the network, the **teacher**, says. At the end you will be able to
+# A ViT needs many images, since little about images is built into it (notebook [15](15_data_scale.ipynb)). A convolutional network has it built in that neighbouring pixels
+# belong together. **DeiT** ([Touvron et al. 2020](https://arxiv.org/abs/2012.12877)) lets a ViT learn from such a network, the **teacher**. A second learned token, **[distillation]**,
+# goes through the blocks beside [class], and its head learns to predict the teacher's answer. At the end you will be able to
 #
 # - derive the gradients of soft and of hard distillation, and say what the temperature does,
 # - follow images, labels and the teacher's answers through one training step,
@@ -41,7 +41,7 @@ rng = np.random.default_rng(24)
 # %% [markdown]
 # ## The equations
 #
-# The student has the logits $z$ at its [class] token and $d$ at its [distillation] token, the teacher says $t$. With $\sigma$ the softmax and $y$ the label,
+# The student has the logits $z$ at its [class] token and $d$ at its [distillation] token; the teacher has the logits $t$. With $\sigma$ the softmax and $y$ the label,
 #
 # $$\text{hard:}\quad L = (1 - \alpha)\,\mathrm{CE}(\sigma(z), y) + \alpha\,\mathrm{CE}\bigl(\sigma(d), \arg\max t\bigr),$$
 #
@@ -52,17 +52,18 @@ rng = np.random.default_rng(24)
 # | $B$, $K$ | images, classes | numbers | `B`, `K` |
 # | $z$, $d$ | logits of the student at [class] and at [distillation] | $(B, K)$ | `z`, `d` |
 # | $t$ | logits of the teacher, which is frozen | $(B, K)$ | `t` |
-# | $\alpha$ | what the teacher counts | number | `alpha` |
+# | $y$ | labels, as classes or as rows of shares | $(B,)$ or $(B, K)$ | `y` |
+# | $\alpha$ | weight of the teacher's term | number | `alpha` |
 # | $T$ | temperature | number | `T`, in the library `tau` |
-# | $p = \sigma(t/T)$, $q = \sigma(d/T)$ | what teacher and student say at this temperature | $(B, K)$ | `p`, `q` |
+# | $p = \sigma(t/T)$, $q = \sigma(d/T)$ | probabilities of teacher and student at this temperature | $(B, K)$ | `p`, `q` |
 # | $\mathrm{KL}(p\,\|\,q)$ | $\sum_k p_k (\log p_k - \log q_k)$, the mean over images | number | |
 #
-# Hard distillation treats the teacher's first choice as a label. Soft distillation ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)) asks for all its probabilities: that a truck looks
-# a little like a car, and not at all like a frog, is something that the label does not say. Once trained, the student answers by the mean of both heads' logits.
+# Hard distillation treats the teacher's first choice as a label. Soft distillation ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)) asks for all its probabilities. A label does not
+# say that a truck looks a little like a car and not at all like a frog. Once trained, the student answers with the mean of both heads' logits.
 #
 # ## What the temperature does
 #
-# A trained teacher is nearly certain, so that its other probabilities hardly count. Dividing its logits by $T > 1$ brings them out.
+# A well-trained teacher is often nearly certain, so its other probabilities hardly count. Dividing its logits by $T > 1$ raises them.
 
 
 # %%
@@ -85,6 +86,8 @@ plt.show()
 #
 # ## Forward and backward
 #
+# We derive the gradients of the teacher's terms alone; $\alpha$ multiplies them at the end.
+#
 # **Soft.** Only $q$ depends on the student: $\log q_k = d_k/T - \log\sum_j e^{d_j/T}$. As for the cross-entropy of notebook 06,
 #
 # $$\frac{\partial}{\partial d_j}\Bigl(-\sum_k p_k \log q_k\Bigr) = \frac{1}{T}\,(q_j - p_j),
@@ -94,7 +97,7 @@ plt.show()
 #
 # $$T\,(q_j - p_j) \approx \frac1K\bigl((d_j - \bar d) - (t_j - \bar t)\bigr),$$
 #
-# which does not depend on $T$: the student's logits are pulled to the teacher's, as in least squares. Without the factor the gradient would vanish as $1/T^2$.
+# which does not depend on $T$: the student's logits are pulled towards the teacher's, as in least squares. Without the factor $T^2$ the gradient would vanish as $1/T^2$.
 #
 # **Hard.** A cross-entropy whose labels come from the teacher: $\mathrm{d}d = (\sigma(d) - \mathrm{onehot}(\arg\max t))/B$.
 
@@ -124,7 +127,7 @@ hard = F.cross_entropy(td, t.argmax(axis=1))
 agree("dd, hard", (softmax(d) - one_hot(t.argmax(axis=1), K)) / B, grad(hard, [td])[0])
 
 # %% [markdown]
-# The limit, by numbers: the gradient at several temperatures, and how far it is from that of least squares on centred logits.
+# The limit in numbers: the size of the gradient at several temperatures, and its distance from the gradient of least squares on centred logits.
 
 # %%
 centred = ((d - d.mean(axis=1, keepdims=True)) - (t - t.mean(axis=1, keepdims=True))) / K / B
@@ -134,7 +137,7 @@ for T in (1.0, 3.0, 10.0, 100.0):
     print(f"T = {T:>5g}: size of the gradient {np.linalg.norm(dd):.3f}, from least squares {far:6.1%}")
 
 # %% [markdown]
-# The published code divides the divergence by the number of classes as well (`by_class` in the library), the paper does not. With a thousand classes that is not the same experiment; exercise 24.2 asks what it amounts to.
+# The published code also divides the divergence by the number of classes (`by_class` in the library); the paper does not. Exercise 24.2 asks how much this changes.
 #
 # ## The library
 #
@@ -147,12 +150,12 @@ show_source(deit.DeiT.loss)
 show_source(deit.DeiT.of_teacher)
 
 # %% [markdown]
-# In evaluation mode the loss is that of the student's answer alone, the mean of both heads, which is what a test shall measure.
+# In evaluation mode the loss is the cross-entropy of the student's answer, the mean of both heads, since a test should measure that answer.
 #
 # ## The teacher sees what the student sees
 #
-# Images are mirrored, cropped and mixed with one another (notebook [14](14_augmentation.ipynb)). The labels are mixed in the same shares, whatever the picture shows by then. The teacher looks at the result. Here one that was trained on digits looks at digits
-# whose left half is that of another:
+# Images are mirrored, cropped and mixed with one another (notebook [14](14_augmentation.ipynb)). The labels are mixed in the same shares, whatever can still be seen in the picture. The teacher sees the
+# mixed picture itself. Here a teacher that was trained on digits looks at digits whose left half comes from another digit:
 
 # %%
 train, test = digits()
@@ -183,12 +186,13 @@ print(
 print(f"its highest probability is {np.median(says[different].max(axis=1)):.0%} in the middle of all")
 
 # %% [markdown]
-# Above the picture stands what its label says, below it what the teacher says. The label is the same for all pictures of two digits; the teacher says which of the two, or which third one, is to be seen. So its answers are worth something that the labels are not.
+# The label is above the picture, the teacher's answer below it. The label always gives one half to each of the two digits. The teacher's answer depends on what can be seen: one of the two digits, both, or a third one. So it
+# carries information that the label does not.
 #
 # ## Experiment: who may teach?
 #
 # A small ViT learns from 5,000 images of CIFAR-10, always in the same number of steps: from labels alone, and with a teacher, a small ResNet that was trained on the same 5,000 images. There are two controls. A teacher that has learned nothing shows what the second token
-# and the noise of wrong answers do by themselves. And a second ViT, trained alone, shows whether the student needs another *kind* of network or any second opinion. These numbers were computed by the program that the next cell names.
+# and wrong answers do by themselves. A ViT as a teacher shows whether the student needs another *kind* of network. This teacher is the student of the same seed that was trained alone. The numbers were computed by the program that the next cell names.
 
 # %%
 stored = record.read("distillation")
@@ -230,12 +234,12 @@ print(f"  [class] head alone of hard, untrained: {difference(heads['hard, untrai
 print(f"hard against hard, another ViT: {difference(scores['hard'], scores['hard, another ViT'])}")
 
 # %% [markdown]
-# Discs are what the students answer, squares their [class] head alone, each a mean over seeds with its standard error; the dotted line is the ResNet, orange are the controls. Hard distillation gains a point, more than four times its error. Soft distillation, with the paper's
-# temperature and share, gains nothing that is resolved.
+# Discs are the students' answers, squares their [class] heads alone, each a mean over seeds with its standard error. The dotted line is the ResNet, orange marks the controls. Hard distillation gains a point, more than four times its standard error. Whether soft distillation
+# gains, with the paper's temperature and $\alpha$, is not decided: +0.3 ± 0.4.
 #
-# And the controls? The teacher that knows nothing brings nothing: its student's [class] head is as good as a student alone, within the error, and the mean of both heads is ruined by the other one. So the second token by itself does not help. But the second ViT, which is
-# no better than the student would be alone, teaches as well as the ResNet, which is six points better. A second opinion helped here, and whose it was did not matter. That the student takes over what a convolutional network knows about neighbours, this experiment
-# does not show. The paper finds (section 5.2) that convolutional networks are the better teachers; its images are a million, its students larger, and its runs hundreds of times as long.
+# And the controls? With the untrained teacher a gain of the [class] head is not decided either (+0.3 ± 0.3), and the [distillation] head, at chance, ruins the mean of both. So nothing shows that a second token helps by itself. The ViT as a teacher gains a point, like the ResNet,
+# although the ResNet is six points more accurate. Which of the two teaches better is not decided: +0.1 ± 0.2 points. So this experiment does not show that the student learns from a convolutional network what is built into it. The paper finds (section 5.2) that
+# convolutional networks are the better teachers. It has a million images, larger students, and runs with about 250 times as many updates.
 #
 # ### What the two heads have learned
 
@@ -259,21 +263,22 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# In the table, the [distillation] head agrees with the ResNet more often than the [class] head, by three to four points (by one, if the teacher is a ViT). In the figure, the two tokens enter the first block at some angle and leave it nearly parallel, as labels and a good teacher ask for
-# nearly the same. With the teacher that knows nothing they remain apart. The paper finds the cosine growing from 0.06 at the input to 0.93 after the last block (section 4).
+# In the table, the [distillation] head agrees with the ResNet more often than the [class] head does, by 3.4 ± 0.2 points with hard distillation and by 3.4 ± 0.3 with soft (with the ViT as a teacher, by 0.9 ± 0.1). In the figure, the two tokens are far from parallel before the first
+# block and nearly parallel after it. With the untrained teacher they stay nearly orthogonal. In the paper the cosine grows from 0.06 for the tokens themselves to 0.93 after the last block (section 4); here the positions are added before the first is measured.
 #
 # ## Where this goes wrong in practice
 #
-# - **A teacher in training mode.** With dropout or the statistics of a batch it says something else at every look. And its parameters must stay out of the optimiser.
-# - **The divergence the wrong way round.** $\mathrm{KL}(q\,\|\,p)$ is 0 at the same place, but it forgives a student that misses some of the teacher's classes.
-# - **$T^2$ forgotten.** Another temperature is then another learning rate as well.
-# - **Training with two heads and answering with one.** The second head is then thrown away.
-# - **Images prepared otherwise.** Mean and deviation of the pixels must be those that the teacher was trained with. The library refuses others.
+# - **A teacher in training mode.** With dropout or batch statistics, its answer to the same image changes from step to step.
+# - **A teacher that learns.** Its parameters must stay out of the optimiser.
+# - **The divergence the wrong way round.** $\mathrm{KL}(q\,\|\,p)$ is also 0 at $q = p$, but it hardly penalises a student that misses some of the teacher's classes.
+# - **$T^2$ forgotten.** Then another temperature also means another weight of the teacher's term.
+# - **Training with two heads and answering with one.** Then the other head is wasted.
+# - **Images prepared differently.** The pixels must be normalised by the mean and standard deviation with which the teacher was trained. The library refuses others.
 # - **A comparison without controls.** A second token, longer training, softer labels: each might explain a gain.
 #
 # ## Exercises
 #
-# **24.1 (two lines).** How many parameters more has a student with a [distillation] token than the same ViT without one? (Position embeddings count.)
+# **24.1 (two lines).** How many more learned numbers does a student with a [distillation] token have than the same ViT without one? Its positions are learned.
 
 
 # %%
@@ -285,7 +290,7 @@ def parameters_more(D, K):
 check("24.1", parameters_more)
 
 # %% [markdown]
-# **24.2 (ten minutes).** With soft distillation, the paper's loss is $(1 - \alpha)\,\mathrm{CE} + \alpha\,T^2\,\mathrm{KL}$. The published code divides the second term by $K$, the number of classes. With which $\alpha'$ is its loss that of the paper, but for a factor before the whole?
+# **24.2 (ten minutes).** With soft distillation, the paper's loss is $(1 - \alpha)\,\mathrm{CE} + \alpha\,T^2\,\mathrm{KL}$. The published code divides the second term by $K$, the number of classes. Which $\alpha'$ makes the loss of the code equal to the paper's, up to a constant factor?
 
 
 # %%
@@ -297,7 +302,7 @@ def alpha_of_code(alpha, K):
 check("24.2", alpha_of_code)
 
 # %% [markdown]
-# **24.3 (twenty minutes).** The whole loss with hard distillation and its gradients, in NumPy. The labels are mixed: every row of $y$ holds shares of classes that sum to 1.
+# **24.3 (twenty minutes).** Write the loss of hard distillation, both terms, and its gradients, in NumPy. The labels are mixed: every row of $y$ holds shares of classes that sum to 1.
 
 
 # %%
@@ -309,8 +314,8 @@ def hard_distillation(z, d, t, y, alpha):
 check("24.3", hard_distillation)
 
 # %% [markdown]
-# **24.4 (an hour).** A teacher can be asked for its order of preference alone: the student shall find the class that the teacher puts first, then, among those that remain, the one that it puts second, and so on for $m$ places (the likelihood of an order by Plackett and Luce). With
-# $c_1, \dots, c_K$ the classes from the teacher's first choice on,
+# **24.4 (an hour).** A teacher can be asked for its order of preference alone. The student has to find the class that the teacher puts first, then, among the remaining classes, the one that it puts second, and so on for $m$ places. This is the Plackett-Luce likelihood of an order. With
+# $c_1, \dots, c_K$ the classes in the teacher's order, the first choice first,
 #
 # $$L = -\frac1B \sum_{\text{images}} \sum_{i=1}^{m} \Bigl(d_{c_i} - \log\sum_{j=i}^{K} e^{d_{c_j}}\Bigr).$$
 #
