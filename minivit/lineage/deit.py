@@ -45,9 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar10-deit": {  # with --teacher RUN, such as one of cifar10-resnet, which prepares images alike
         "data": "cifar10",
         "objective": {"name": "deit", "mixup": 0.0, "cutmix": 0.0},  # which need longer runs
-        "model": {
-            "patch_size": 4, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192
-        },
+        "model": {"patch_size": 4, "width": 96, "depth": 4, "heads": 3, "mlp_width": 192},
         "batch_size": 128,
         "epochs": 3,
         "lr": 1e-3,
@@ -57,7 +55,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mean": (0.49, 0.48, 0.45),
         "std": 0.25,
     },
-}  # fmt: skip
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -117,6 +117,7 @@ def header() -> dict[str, Any]:
         "config": {
             **CHOICES,
             "variants": VARIANTS,
+            "longer": LONGER,
             "every": EVERY,
             "most_entropy": math.log(CHOICES["objective"]["outputs"]),
         },

@@ -10,6 +10,8 @@ from minivit.data import ArrayDataset, Augment, Loader
 from minivit.data.device_loader import DeviceLoader
 from minivit.data.randaugment import OPERATIONS
 from minivit.data.transform import Changes
+from minivit.nn import Module
+from minivit.update.objective import Classification
 
 pytestmark = needs_compiler
 EVERYTHING = {"flip": True, "crop_padding": 4, "randaugment": (3, 9), "erasing": 0.5, "mean": (0.1, 0.4, 0.5)}
@@ -34,7 +36,8 @@ def loader(shape=(32, 32, 3), mixup=0.0, cutmix=0.0, batch=18, **options):
     images = awkward_images(43, *shape)
     dataset = ArrayDataset(images, np.arange(43) % 10, list("abcdefghij"), "awkward")
     transform = Augment(shape[:2], **options)
-    return Loader(dataset, batch, transform, total_steps=99, seed=5, mixup=mixup, cutmix=cutmix)
+    objective = Classification(Module(), mixup=mixup, cutmix=cutmix, classes=10)
+    return Loader(dataset, batch, transform, objective, total_steps=99, seed=5)
 
 
 def check(batches, steps=(0, 3), reverse=False, bug=None):
@@ -53,7 +56,10 @@ def check(batches, steps=(0, 3), reverse=False, bug=None):
         patch.setattr(kernels, "kernel", kernel)
         device = DeviceLoader(batches, cupy)
         for step in steps:
-            for expected, actual in zip(batches.batch(step), device.batch(step), strict=True):
+            wanted, made = batches.batch(step), device.batch(step)
+            assert made.keys() == wanted.keys() == {"images", "labels"}
+            for name, expected in wanted.items():
+                actual = made[name]
                 assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
                 wrong = np.flatnonzero((actual.get() != expected).reshape(len(expected), -1).any(1))
                 assert not wrong.size, f"step {step}: items {wrong.tolist()} of the batch differ"
