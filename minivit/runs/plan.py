@@ -227,7 +227,7 @@ def _inherited(source: Source, choices: Mapping[str, Any]) -> dict[str, Any]:
 def _scaled(choices: Mapping[str, Any], images: int) -> dict[str, Any]:
     """The choices with batch size and number of steps for so many images, where they are not chosen.
 
-    The paper's batch is 512, for a million images and for two thousand; of these it makes four updates an epoch. Here the
+    The paper's batch is 512, for a million images and for two thousand: four updates an epoch. Here the
     batch is the largest power of two that gives at least 20 updates an epoch, from 8 to 512. The run is 10
     epochs long (the paper: 8 on ImageNet, about 100 on smaller sets), but at least 500 steps, as its shortest.
     It is evaluated after every epoch, at most 20 times.
