@@ -1,4 +1,4 @@
-"""The family of the Vision Transformer, one file a system: what it came from, what it beat, what grew out of it.
+"""The family of the Vision Transformer: systems that were built on it, one file each.
 
 `python -m minivit.lineage` lists the systems, `python -m minivit.lineage verify DIR...` holds them to recorded outputs
 of published code. Each file begins with its source, its equation, what is new, its arrays, and where paper and code
@@ -48,7 +48,7 @@ SYSTEMS: dict[str, System] = {
     "deit": System(
         2020,
         "Touvron et al., Training data-efficient image transformers & distillation through attention, arXiv 2012.12877",
-        "a second token whose head learns what a teacher says of the image",
+        "a second token whose head learns the answers of a teacher",
         "24_distillation",
     ),
     "clip": System(
@@ -59,7 +59,7 @@ SYSTEMS: dict[str, System] = {
     "dino": System(
         2021,
         "Caron et al., Emerging Properties in Self-Supervised Vision Transformers, arXiv 2104.14294",
-        "say of each crop of an image what a slower copy of oneself says of another",
+        "match, from each crop of an image, the answer of a slower copy of oneself to another",
         "23_dino",
     ),
     "mae": System(

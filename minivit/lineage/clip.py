@@ -4,15 +4,15 @@ Language Supervision", arXiv 2103.00020).
 New against ViT: no classes. Images and texts become vectors of length 1, i_1 ... i_B and t_1 ... t_B for the B pairs of
 a batch. Each image has to find its text among those of all pairs, and each text its image:
 
-    S = e^s I T^T,   L = (CE(S) + CE(S^T)) / 2, where the right answer of row b is b,
+    S_bc = e^s <i_b, t_c>,   L = (CE(S) + CE(S transposed)) / 2, where the right answer of row b is b,
 
-with e^s learned, 1 / 0.07 at first and never above 100. A sentence about a class is then a classifier for it, also for
-a class that nobody has trained.
+with s learned; e^s is 1 / 0.07 at first and never above 100. Sentences about classes are then a classifier, also for
+classes that were not in the training data.
 
 Source: openai/CLIP, clip/model.py. The image tower is a ViT with a LayerNorm before the first block, no bias in the
-patch projection and gelu as x sigmoid(1.702 x). Text tokens look at themselves and at those before them. The row of the
-first <end> stands for the text. Dense kernels of the text tower are normal at first, as published. Those of the image
-tower begin as a ViT's do here; the published code leaves them at the defaults of PyTorch.
+patch projection and gelu as x sigmoid(1.702 x). Text tokens attend to themselves and to those before them. The row of
+the first <end> stands for the text. Dense kernels of the text tower are normal at first, as published. Those of the
+image tower begin as a ViT's do here; the published code leaves them at the defaults of PyTorch.
 
 B batch, N tokens of an image, T of a text, D width of the image tower, W of the text tower, E of the shared space.
 """

@@ -2,22 +2,22 @@
 transformers & distillation through attention", arXiv 2012.12877).
 
 New against ViT: a second learned token, [distillation], goes through the blocks beside [class] and has a head of its
-own. Its logits z_d are to say what a trained network, the teacher, says of the same image, while those of the [class]
-token, z_c, are to say the label y. With z_t the logits of the teacher and s the softmax,
+own. Its logits z_d learn the answer of a trained network, the teacher, to the same image. Those of the [class] token,
+z_c, learn the label y. With z_t the teacher's logits, s the softmax, a the teacher's weight, T the temperature,
 
     hard:  L = (1 - a) CE(s(z_c), y) + a CE(s(z_d), argmax z_t)
     soft:  L = (1 - a) CE(s(z_c), y) + a T^2 KL(s(z_t / T) || s(z_d / T)).
 
 Images are mixed (mixup, CutMix) and changed at random before the teacher sees them. The labels y are mixed with them
-and smoothed, what the teacher says is not.
+and smoothed. The teacher's answer is neither.
 
-Source: facebookresearch/deit, losses.py and models.py. Where paper and code differ: the code divides KL by the number
-of classes too, here with `by_class`; it classifies by the mean of both heads' logits, as here, the paper by the sum of
-their softmaxes. Against the code: heads begin at zero, image i is mixed with image i - 1 (as in `minivit.data.mixing`)
-and not with the one at the other end of the batch, and nothing is repeated within a batch.
+Source: facebookresearch/deit, losses.py and models.py. Where paper and code differ: the code also divides KL by the
+number of classes, here with `by_class`; it classifies by the mean of both heads' logits, as here, and the paper by the
+sum of their softmaxes. Against the code: heads begin at zero, image i is mixed with image i - 1 (`minivit.data.mixing`)
+and not with the one at the other end of the batch, and no image is repeated within a batch.
 
-Without a teacher, by the loss "sigmoid", this is how DeiT III trains (Touvron et al. 2022, arXiv 2204.07118): for every
-class of every image the question whether it is in the image, also where it was mixed in; the mean over all B K of them.
+Without a teacher, by the loss "sigmoid", this is how DeiT III trains (Touvron et al. 2022, arXiv 2204.07118): a binary
+cross-entropy for every class of every image, the mean over all B K of them. A class that was mixed in counts as 1.
 
 B batch, N patches, D width, K classes.
 """
@@ -60,8 +60,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class DeiTConfig:
-    """teacher: a run, or published weights. distillation: "hard", "soft", or "none" for DeiT III. alpha: what the
-    teacher counts; tau: T, of soft distillation, for which the paper has alpha 0.1; by_class: see above. loss: of the
+    """teacher: a run, or published weights. distillation: "hard", "soft", or "none" for DeiT III. alpha: a, the
+    teacher's weight; tau: T, of soft distillation, for which the paper has alpha 0.1; by_class: see above. loss: of the
     labels, "softmax" or "sigmoid". label_smoothing, mixup, cutmix: as for classification. The defaults are the
     paper's."""
 
@@ -89,7 +89,7 @@ class DeiTConfig:
 
 
 class DeiT(Classification):
-    """Answer as the labels say by one head, as the teacher by the other.
+    """One head learns the labels, the other the answers of the teacher.
 
     batch: images (B, height, width, C), labels (B,) or, mixed, (B, K). Outputs: logits (B, K) of both heads and of the
     teacher; without a teacher those of the student alone. The teacher is frozen for good, and is state of a run.

@@ -2,23 +2,23 @@
 Transformers", arXiv 2104.14294).
 
 New against ViT: no labels and no pixels to predict. A student sees several crops of an image, a teacher the two large
-ones, and the student says of each crop what the teacher says of another. With c the centre, T the temperatures,
+ones. The student's answer to each crop has to match the teacher's to another. With c the centre, T the temperatures,
 
     q_i = softmax((teacher(x_i) - c) / T_t),   p_j = softmax(student(x_j) / T_s),
     L = -mean over the pairs i != j of sum_k q_ik log p_jk,   i of the global crops, j of all.
 
 The teacher never learns: after each update it moves towards the student, teacher <- m teacher + (1 - m) student, and
-the centre to its mean output. Centring alone would make q uniform, sharpening (T_t < T_s) alone would make one output
-win always; together they keep the two from the outputs on which any teacher and student agree.
+the centre towards the teacher's mean output. Centring alone would make q uniform. Sharpening (T_t < T_s) alone would
+make one output win always. Together they prevent both.
 
 Source: facebookresearch/dino: main_dino.py, vision_transformer.py, utils.py. Positions of local crops are resized
 bicubically with the published scale, (cells + 0.1) / grid. The teacher is what the paper evaluates, so it is the
-`encoder`. In the first epoch the last layer does not learn, which is told as a share of the steps, as is the time over
-which T_t rises. Against the published code: the encoder begins as every ViT here (there all kernels are N(0, 0.02)),
-T_t rises with every step, not every epoch, and crops are resized bilinearly, not bicubically. Crops, flips and colours
-follow it. In evaluation every batch is cropped by the same draws.
+`encoder`. In the first epoch the last layer does not learn; that time is given as a share of the steps, as is the time
+over which T_t rises. Against the published code: the encoder begins as every ViT here (there all kernels are
+N(0, 0.02)), T_t rises with every step, not every epoch, and crops are resized bilinearly, not bicubically. The rest of
+crops, flips and colours is as published. In evaluation every batch is cropped by the same draws.
 
-B batch, V crops, D width of the encoder, K outputs, C channels.
+B batch, V crops of one size, D width of the encoder, K outputs, C channels.
 """
 
 import copy

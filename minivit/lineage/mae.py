@@ -1,17 +1,17 @@
 """MAE: masked autoencoders (He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners", arXiv 2111.06377).
 
 New against ViT: three of four patches are taken away before the encoder, which sees only the rest. A small decoder puts
-a learned [mask] token in the place of each missing patch and predicts its pixels. With x_p the pixels of patch p,
+a learned [mask] token in the place of each missing patch and predicts its pixels. With t_p the pixels of patch p,
 normalised by their own mean and standard deviation, y_p the prediction, and M the missing patches,
 
-    L = 1/|M| sum over p in M of mean((y_p - x_p)^2).
+    L = 1/|M| sum over p in M of mean((y_p - t_p)^2).
 
-Source: facebookresearch/mae, models_mae.py. Both position tables are fixed, [sin x w, cos x w, sin y w, cos y w] with
-w_i = 10000^(-i / (D/4)) and x the column of a patch; the [class] token has the position 0. They are added before
-patches are taken away. The variance of a patch is the unbiased one. The order of the visible patches is that of the
-draw. Against the published code: the kernels of the encoder are drawn as a ViT's, the patch projection with variance
-1 / (P P C) instead of 2 / (P P C + D), and queries, keys and values each for itself; [class] and [mask] tokens do not
-decay.
+Source: facebookresearch/mae, models_mae.py. Both position tables are fixed, [sin c w, cos c w, sin r w, cos r w] with
+w_i = 10000^(-i / (D/4)), c the column and r the row of a patch; the [class] token has a row of zeros. The encoder's is
+added before patches are taken away. The variance of a patch is the unbiased one. The visible patches stay in the order
+in which they were drawn. Against the published code: the kernels of the encoder are drawn as a ViT's, the patch
+projection with variance 1 / (P P C) instead of 2 / (P P C + D), and queries, keys and values each for itself; [class]
+and [mask] tokens do not decay.
 
 B batch, N patches, V of them visible, D width of the encoder, E of the decoder, P patch size, C channels.
 """
@@ -120,7 +120,8 @@ class MAE(Objective):
 
     batch: images (B, height, width, C); order (B, N), a permutation of the patches whose first V stay visible; back
     (B, N), the inverse permutation. The encoder's table of positions is overwritten by the fixed one, and a [class]
-    token of zeros is drawn: at the position 0 it would be a constant, where a LayerNorm has a derivative of 1000.
+    token of zeros is drawn anew: with its position of zeros it would be a constant, where LayerNorm has a derivative
+    of 1000.
     """
 
     Config: ClassVar[type] = MAEConfig

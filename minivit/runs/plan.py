@@ -1,4 +1,4 @@
-"""From what somebody asks for to a run that can be made: recipe, starting weights, data, a name for its folder."""
+"""From options to a plan for a run: recipe, starting weights, teacher, data, a name for its folder."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ OpenData = Callable[[str, str | None, str, str, float | None, int], Dataset]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A run before it is made.   source: of its starting weights; teacher: whom its objective learns from; name: of its
+    """A run before it is made.   source: of its starting weights; teacher: that its objective learns from; name: of its
     preset, or of its config's folder."""
 
     recipe: Recipe
@@ -227,8 +227,8 @@ def _inherited(source: Source, choices: Mapping[str, Any]) -> dict[str, Any]:
 def _scaled(choices: Mapping[str, Any], images: int) -> dict[str, Any]:
     """The choices with batch size and number of steps for so many images, where they are not chosen.
 
-    The paper's batch is 512, for a million images as for two thousand, of which it would leave four updates in a pass:
-    here the batch is the largest power of two that gives at least 20 updates an epoch, from 8 to 512. The run is 10
+    The paper's batch is 512, for a million images and for two thousand: four updates an epoch. Here the
+    batch is the largest power of two that gives at least 20 updates an epoch, from 8 to 512. The run is 10
     epochs long (the paper: 8 on ImageNet, about 100 on smaller sets), but at least 500 steps, as its shortest.
     It is evaluated after every epoch, at most 20 times.
     """

@@ -19,7 +19,7 @@ def compared(
 
     The outputs of all pieces are put together, and the loss is taken of the whole. Its gradient with respect to each
     output is pulled back through the piece that gave it: exact for any cut. The tapes of all pieces are kept until
-    then, so more pieces save no memory here, but recomputed blocks do. The first piece adds what belongs to no piece:
+    then, so more pieces save no memory here; recomputed blocks do. The first piece adds what belongs to no piece:
     the loss, the sums, the gradient of what the loss itself reads of the parameters, such as a temperature.
     """
     given = workers.map(lambda piece: objective(piece.batch, piece.rng), pieces)

@@ -55,7 +55,7 @@ class Objective(Module):
         return {}
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
-        """What the networks say to a batch or a piece of it: Tensors with the examples first. rng: of dropout."""
+        """The networks' outputs for a batch or a piece of it: Tensors with the examples first. rng: of dropout."""
         raise NotImplementedError
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
@@ -66,7 +66,7 @@ class Objective(Module):
         raise NotImplementedError
 
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
-        """What else is to be known of a batch, such as right answers: arrays, summed over the examples."""
+        """Other numbers about a batch, such as right answers: arrays, summed over the examples."""
         return {}
 
     def after_update(self, means: Mapping[str, Array], batch: Batch) -> None:
@@ -90,7 +90,7 @@ class Objective(Module):
         return self.encoder
 
     def features(self, images: Array) -> Tensor:
-        """What the encoder says of images before any head: (B, D). Their nearest neighbours are a measure of it.
+        """The encoder's output before any head: (B, D). Nearest neighbours among features are a measure of them.
 
         A class whose encoder is none of `minivit.models` overrides it, or says `has_features = False`.
         """
@@ -100,7 +100,7 @@ class Objective(Module):
 
     @property
     def tokens(self) -> int:
-        """What one example costs, in tokens of the encoder's width; batches are cut by it."""
+        """The cost of one example, in tokens of the encoder's width; it decides how a batch is cut."""
         return self.encoder.config.num_tokens  # type: ignore[attr-defined]
 
 

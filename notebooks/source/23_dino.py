@@ -12,11 +12,11 @@
 # # 23 DINO
 #
 # A ViT can learn from images without labels. **DINO** ([Caron et al. 2021](https://arxiv.org/abs/2104.14294)) cuts several crops out of an image. A **student**
-# network sees all of them, a **teacher** network sees the large ones, and the student says of each crop what the teacher says of *another*. The teacher is no
-# trained model: it is an average of the student's own past. Nobody tells either of them what to say. At the end you will be able to
+# network sees all of them, a **teacher** network sees the large ones. The student's answer to each crop has to match the teacher's answer to *another*. The teacher is not
+# a trained model: it is an average of the student's own past. Nothing else says what the answers should be. At the end you will be able to
 #
 # - write the loss over pairs of crops and its gradient,
-# - say why such a pair of networks should collapse to an answer that is always the same, and which two tricks prevent it,
+# - say why such a pair of networks could collapse to an answer that is always the same, and which two tricks work against it,
 # - recognise both kinds of collapse in a curve,
 # - judge features by their nearest neighbours, against the two controls that such a number needs.
 #
@@ -46,7 +46,7 @@ rng = np.random.default_rng(23)
 #
 # $$\mathbf{q}_i = \mathrm{softmax}\!\left(\frac{\mathbf{t}_i - \mathbf{c}}{\tau_t}\right), \qquad \mathbf{p}_j = \mathrm{softmax}\!\left(\frac{\mathbf{s}_j}{\tau_s}\right).$$
 #
-# The loss is the cross-entropy of the two, the mean over all pairs of *different* crops of the same image, $i$ of the two large crops and $j$ of all:
+# The loss is their cross-entropy, averaged over the images of the batch and over all pairs of *different* crops of an image, where $i$ is one of the two large crops and $j$ any crop. For one image:
 #
 # $$L = -\frac{1}{\text{pairs}} \sum_{i} \sum_{j \ne i} \sum_k q_{ik} \log p_{jk}.$$
 #
@@ -68,8 +68,8 @@ rng = np.random.default_rng(23)
 #
 # ## Crops
 #
-# What the answers have in common is decided by the crops. A **global** crop shows 40 % of the image or more, a **local** one less, and at a lower resolution. Each is
-# flipped with probability 1/2, and changes its colours: whoever wants to agree on them cannot rely on colour alone, nor on where things are.
+# The crops decide what the answers can have in common. A **global** crop shows 40 % of the image or more, a **local** one less, and has fewer pixels. Each is
+# flipped with probability 1/2, and its colours are changed at random. So two answers cannot agree by colour alone, nor by the position of things.
 
 # %%
 shape = ViTConfig(image_size=32, patch_size=8, width=16, depth=2, heads=2, num_classes=0)
@@ -92,7 +92,7 @@ for axis, title in zip(axes[0], ["image", "global", "global", "local", "local", 
 plt.show()
 
 # %% [markdown]
-# In each row the student has to find out from any crop what the teacher says of either global one.
+# In each row the student has to predict, from every crop, the teacher's answer to the other global crops.
 #
 # The local crops have fewer patches than the global ones. Their positions are the table of the global crops, resized (notebook
 # [17](17_higher_resolution.ipynb)); everything else in a ViT takes any number of tokens.
@@ -139,9 +139,9 @@ agree("loss", loss, loss_loops)
 # %% [markdown]
 # ## Backward
 #
-# For one pair it is the cross-entropy of notebook [06](06_softmax_and_loss.ipynb) with the target $\mathbf{q}_i$, whose gradient with respect to the logits
+# One pair is the cross-entropy of notebook [06](06_softmax_and_loss.ipynb) with the target $\mathbf{q}_i$, whose gradient with respect to the logits
 # $\mathbf{s}_j / \tau_s$ is $\mathbf{p}_j - \mathbf{q}_i$. The chain rule through the temperature brings a factor $1/\tau_s$. The targets are numbers: nothing flows into the
-# teacher. A crop collects what its pairs ask of it:
+# teacher. The gradient of a crop is the sum over its pairs:
 #
 # $$\mathrm{d}\mathbf{s}_j = \frac{1}{\tau_s\, B \cdot \text{pairs}} \sum_{i \ne j} (\mathbf{p}_j - \mathbf{q}_i).$$
 
@@ -170,7 +170,7 @@ agree("ds", ds, grad(tloss, [ts])[0])
 #
 # $$\mathrm{d}\mathbf{v} = \frac{g}{\lVert\mathbf{v}\rVert}\,\bigl(\mathrm{d}\mathbf{w} - \mathbf{u}\,\langle\mathbf{u}, \mathrm{d}\mathbf{w}\rangle\bigr), \qquad \mathrm{d}g = \langle\mathbf{u}, \mathrm{d}\mathbf{w}\rangle.$$
 #
-# What points along $\mathbf{v}$ is taken away: a longer $\mathbf{v}$ changes nothing. You derive it in exercise 23.3; here is one row, against the engine.
+# The part along $\mathbf{v}$ is taken away, since a longer $\mathbf{v}$ changes nothing. Here is one row, compared with the engine; exercise 23.3 asks for all rows.
 
 # %%
 v, g, dw = rng.standard_normal(5), 1.7, rng.standard_normal(5)
@@ -186,7 +186,7 @@ print(f"<v, dv> = {v @ dv:.1e}")
 # %% [markdown]
 # ## The library
 #
-# The loss and the state, in [`minivit/lineage/dino.py`](../minivit/lineage/dino.py). `outputs` are what `forward` gives: all of the student's logits, and the
+# The loss and the update of the state, in [`minivit/lineage/dino.py`](../minivit/lineage/dino.py). `outputs` come from `forward`: the student's logits for all crops, and the
 # teacher's.
 
 # %%
@@ -339,8 +339,8 @@ for control in ("pixels", "untrained"):
 #
 # ## Where this goes wrong in practice
 #
-# - **A gradient into the teacher.** Then both move towards each other, and meet at once.
-# - **The same crop on both sides.** A pair with $i = j$ asks for nothing.
+# - **A gradient into the teacher.** Then both move towards each other, and a constant answer is easy to reach.
+# - **The same crop on both sides.** With $i = j$ nothing has to be recognised: student and teacher see the same pixels.
 # - **The centre updated before it is used.** It would contain the batch that it is subtracted from.
 # - **Only the encoder averaged.** The teacher's head must follow too: its outputs are what the student imitates.
 # - **Drop path in the teacher.** It belongs to the student alone.
@@ -361,7 +361,7 @@ def pairs_of(V):
 check("23.1", pairs_of)
 
 # %% [markdown]
-# **23.2 (half an hour).** The loss and its gradient at the student's outputs, in NumPy. The first two of the student's crops are the teacher's.
+# **23.2 (half an hour).** Write the loss and its gradient with respect to the student's outputs, in NumPy, as means over the $B$ images. The first two of the student's crops are the teacher's two.
 
 
 # %%
@@ -373,7 +373,7 @@ def dino_loss(s, t, c, tau_s, tau_t):
 check("23.2", dino_loss)
 
 # %% [markdown]
-# **23.3 (half an hour).** The pullback of weight normalisation, $\mathbf{w}_k = g_k\,\mathbf{v}_k / \lVert\mathbf{v}_k\rVert$, for all rows, in NumPy.
+# **23.3 (half an hour).** Write the pullback of weight normalisation, $\mathbf{w}_k = g_k\,\mathbf{v}_k / \lVert\mathbf{v}_k\rVert$, for all rows, in NumPy.
 
 
 # %%
