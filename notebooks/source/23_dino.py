@@ -329,9 +329,9 @@ for control in ("pixels", "untrained"):
     print(f"full, longer minus {control:<11} {mean:+5.1f} ± {error:.1f} points")
 
 # %% [markdown]
-# After 400 steps the neighbours do not notice the collapse of the outputs: all of DINO, no centring and no sharpening are within two standard errors of each
-# other, and all of DINO is within two of the encoder that was not trained. Only the student that teaches itself has spoilt its features. The longer run is
-# clearly above the untrained encoder, and clearly *below the pixels*: ten passes over 10,000 images are far too few. Colour may be a part of it, since pixels go by
+# After 400 steps the neighbours cannot tell learning from collapse: all of DINO, no centring and no sharpening are within two standard errors of each
+# other, and each is one to two points above the encoder that was not trained. Only the student that teaches itself has spoilt its features. The longer run is
+# clearly above the untrained encoder, and clearly *below the pixels*, after ten passes over 10,000 images. Colour may be a part of it, since pixels go by
 # it and DINO is taught not to. That all of them are above chance, the grey line at 10 %, means nothing.
 #
 # The published models are another matter: 74.5 % of ImageNet by 20 neighbours for ViT-S/16 after 800 epochs, 77.0 % with a linear layer on the frozen features (the
