@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lineage.dino_by_hand import SIZES, ByHand, arrays, pair
+from dino_by_hand import SIZES, ByHand, arrays, pair
 
 from minivit import functional as F
 from minivit.lineage import dino, verify

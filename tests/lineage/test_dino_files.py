@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lineage.dino_by_hand import SIZES, arrays
+from dino_by_hand import SIZES, arrays
 
 from minivit import models
 from minivit.errors import CheckpointError
