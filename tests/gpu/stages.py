@@ -31,12 +31,12 @@ class Stage:
 # A family of kernels: its tests, by words in their names.
 FAMILIES = {
     "products": "products or matmul or (linear and not gelu)",
-    "attention": "attention",
+    "attention": "attention or attend or select or embedding",
     "layer_norm": "layer_norm",
     "softmax": "softmax",
     "gelu": "gelu",
     "cross_entropy": "cross_entropy",
-    "convolution": "conv2d or group_norm or max_pool",
+    "convolution": "conv2d or group_norm or max_pool or resize",
 }
 # Kernels of our own with shared memory, where there can be races; the library's are not ours to check.
 SHARED = ("attention", "layer_norm", "column_sums", "augment", "tensor_squares", "clip")
