@@ -25,7 +25,7 @@ def report_of(*arguments):
 TO_CLASSIFICATION_ALONE = ("--mixup", "0", "--cutmix", "0", "--crop-padding", "0")
 OBJECTIVES = {
     "classification": (),
-    "dino": (*TO_CLASSIFICATION_ALONE, "--objective", "dino", *(
+    "dino": (*TO_CLASSIFICATION_ALONE, "--data", "digits", "--objective", "dino", *(
         word for field in ("outputs=9", "hidden=6", "bottleneck=4", "local_size=4", "local_crops=2", "momentum=0.9")
         for word in ("--set", field)
     )),

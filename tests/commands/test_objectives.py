@@ -91,7 +91,8 @@ def test_evaluate_can_do_what_the_file_of_the_objective_can(painted, command):
     result = command("evaluate", "painted", "--how", "brightness")
     assert result.out.splitlines()[-1].endswith("images seen by Paint")
     wrong = command("evaluate", "painted", "--how", "brightnes")
-    assert 'paint has no --how "brightnes"; did you mean "brightness"?; it has brightness' in wrong.complaint
+    has = "it has linear-probe, brightness"
+    assert f'paint has no --how "brightnes"; did you mean "brightness"?; {has}' in wrong.complaint
     assert "--per-class is for classifiers" in command("evaluate", "painted", "--per-class").complaint
 
 

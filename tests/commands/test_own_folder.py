@@ -220,7 +220,7 @@ def test_the_best_weights_and_an_early_end(command, tiny_options):
 def test_a_finished_run_is_trained_longer(tiny_run, command):
     out = command("train", "--resume", tiny_run).out
     assert (
-        "complete: all 12 steps are done; to train longer: python -m minivit.train --resume finished --epochs N" in out
+        "complete: all 12 steps are done; to train longer: python -m minivit.train --resume finished --steps N" in out
     )
     result = command("train", "--resume", tiny_run, "--epochs", 2)
     assert result.status == 0

@@ -60,6 +60,7 @@ def test_the_package_may_lie_in_a_zip_file(tmp_path):
             *package.glob("[!_]*.py"),
             *package.glob("data/*"),
             *package.glob("backend/*.py"),
+            *package.glob("files/*.py"),
         ]:
             archive.write(path, path.relative_to(package.parent))
     program = (

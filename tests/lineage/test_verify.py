@@ -54,7 +54,7 @@ def test_a_folder_of_recordings_is_all_of_them_and_one_of_no_system_stops_none(c
     assert command.main(["verify", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert "mae: 24 arrays" in out
-    assert "other: no such system is here; known: deit, clip, dino, mae" in out
+    assert "other: no such system is here; known: " in out
 
 
 def test_a_recording_by_another_name_is_known_by_its_title(copy, capsys):

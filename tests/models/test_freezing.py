@@ -9,7 +9,7 @@ from minivit.backend.workers import Workers
 from minivit.models import ViT, ViTConfig, freeze
 from minivit.optim import SGD
 from minivit.tensor import Tensor, watch
-from minivit.update.step import step
+from minivit.update.supervised import step
 
 CONFIG = ViTConfig(image_size=8, patch_size=4, width=8, depth=3, heads=2, mlp_width=12, num_classes=5, channels=1)
 NOISY = dataclasses.replace(CONFIG, dropout=0.4, attention_dropout=0.4, drop_path=0.4)

@@ -16,7 +16,7 @@ from minivit.models.resnet import PreActivationUnit
 from minivit.optim import AdamW
 from minivit.runs.presets import PRESETS
 from minivit.tensor import grad, no_grad, watch
-from minivit.update.step import step
+from minivit.update.supervised import step
 
 TINY = ResNetConfig(units=(1, 2), image_size=8, width=4, groups=2, num_classes=3, channels=2, root="3x3")
 
