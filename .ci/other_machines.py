@@ -119,7 +119,7 @@ def false_flags(folder: Path) -> None:
         machine.run("-W", "error", "-m", f"minivit.{name}", "runs/digits", *options, clean=True)
     machine.folder = ROOT
     machine.run("notebooks/run.py", "--fast", "01", "07")
-    machine.test("nn", "ops/test_products.py", "test_recompute.py", "lessons/test_exercises.py")
+    machine.test("nn", "ops/test_products.py", "lessons/test_exercises.py")
 
 
 def no_home(folder: Path) -> None:
