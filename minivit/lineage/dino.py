@@ -57,7 +57,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "global_scale": (0.5, 1.0), "local_scale": (0.2, 0.5), "momentum": 0.99, "freeze_last": 0.05,
         },
         "model": {"patch_size": 4, "width": 64, "depth": 4, "heads": 4, "mlp_width": 128, "gelu": "erf"},
-        "batch_size": 128, "epochs": 2, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.04, "final_weight_decay": 0.4,
+        "batch_size": 128, "epochs": 1, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.04, "final_weight_decay": 0.4,
         "clip_norm": 3.0, "flip": True, "eval_every": 390, "mean": (0.49, 0.48, 0.45), "std": 0.25,
     },
 }  # fmt: skip
