@@ -133,9 +133,8 @@ class DeiT(Classification):
     def heads(self, images: Tensor | Array, rng: Rng = None, tap: Tap = None) -> tuple[Tensor, Tensor]:
         """Logits (B, K) of the [class] and of the [distillation] token.   tap: as of `ViT.encode`."""
         model: ViT = self.model  # type: ignore[assignment]
-        x = images if isinstance(images, Tensor) else Tensor(model.like(images))
         read = 2 if tap is None else None
-        x = model.encode(model.dropout(model.embed(x), rng), rng, tap, read)
+        x = model.encode(model.dropout(model.embed(model.tensor(images)), rng), rng, tap, read)
         return model.head(x[:, 0]), model.distillation_head(x[:, 1])
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:

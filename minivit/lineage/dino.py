@@ -282,10 +282,6 @@ class DINO(Objective):
             old.data *= m
             old.data += (1 - m) * new.data
 
-    def tensor(self, x: Array | Tensor) -> Tensor:
-        """An array of the batch in the dtype of the parameters and on their device."""
-        return x if isinstance(x, Tensor) else Tensor(self.like(x))
-
 
 def tiny(dtype: str = "float32") -> tuple[DINO, Dataset]:
     """The objective in small and 16 images, for tests."""

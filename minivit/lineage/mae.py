@@ -194,10 +194,6 @@ class MAE(Objective):
         mean, deviation = statistics(pixels)
         return (pixels - mean) / deviation
 
-    def tensor(self, images: Array | Tensor) -> Tensor:
-        """Images in the dtype of the parameters and on their device."""
-        return images if isinstance(images, Tensor) else Tensor(self.network.like(images))
-
     def paint(self, batch: Batch) -> tuple[Array, Array]:
         """Patches (B, N, P P C) of the images: the missing ones 0, and as they are predicted. Predictions of normalised
         pixels get the mean and deviation of the true patch, which nothing has predicted."""

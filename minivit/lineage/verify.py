@@ -18,6 +18,9 @@ from minivit.errors import DataError
 from minivit.files import expanded, parse_json
 from minivit.lineage import SYSTEMS
 from minivit.models.archive import read_arrays, read_npz
+from minivit.nn import Module
+from minivit.optim import global_norm
+from minivit.tensor import Tensor, grad
 
 TOLERANCE = 1e-9  # of the largest difference, relative to the largest recorded value
 
@@ -44,7 +47,23 @@ class Case:
     def images(self, name: str) -> np.ndarray:
         """An input of images, channels last: (B, height, width, C)."""
         images = self.input(name)
-        return np.moveaxis(images, 1, -1) if self.meta.get("image_layout", "NCHW") == "NCHW" else images
+        return np.moveaxis(images, 1, -1) if self._channels_first else images
+
+    def laid_out(self, images: np.ndarray) -> np.ndarray:
+        """Images (B, height, width, C), or their gradient, with the channels where the recording has them."""
+        return np.moveaxis(images, -1, 1) if self._channels_first else images
+
+    def differentiated(self, loss: Tensor, images: Tensor, module: Module) -> tuple[dict, dict[str, np.ndarray]]:
+        """The gradients of what learns, by our names; and, by their names in recordings, that of the images and the
+        norm of the others together."""
+        names, learning = zip(*module.named_parameters(), strict=True)
+        in_images, *gradients = grad(loss, [images, *learning])
+        found = {"grad_input/image": self.laid_out(in_images), "grad_norm": np.array(global_norm(gradients))}
+        return dict(zip(names, gradients, strict=True)), found
+
+    @property
+    def _channels_first(self) -> bool:
+        return self.meta.get("image_layout", "NCHW") == "NCHW"
 
 
 @dataclasses.dataclass

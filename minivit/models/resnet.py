@@ -145,8 +145,7 @@ class ResNet(Module):
         tap: a dict that collects "root", "unit0", ... (B, height, width, C) and "features". rng: not used, there is no
         noise; it is there so that a ResNet can be trained like a ViT.
         """
-        if not isinstance(images, Tensor):
-            images = Tensor(self.like(images))
+        images = self.tensor(images)
         x = self.root(images)
         if self.config.root == "7x7":
             x = F.max_pool2d(x)

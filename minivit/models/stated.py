@@ -65,8 +65,8 @@ def _same_size(field: str) -> Compared:
     return Compared(lambda value, config: size_pair(value, field) == getattr(config, field))
 
 
-_GELU = {"gelu": "erf", "gelu_python": "erf"}  # transformers has two names of the one and four of the other
-_GELU |= dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate"), "tanh")
+GELU = {"gelu": "erf", "gelu_python": "erf"}  # transformers has two names of the one and four of the other
+GELU |= dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate"), "tanh")
 _OFF = Only((False, None))
 _SWITCH = Only((True, False, None))
 
@@ -101,7 +101,7 @@ HF: Table = _ANY | _table(
     num_attention_heads=Taken("heads"),
     layer_norm_eps=Taken("norm_eps"),
     image_size=Taken("image_size"),
-    hidden_act=Taken("gelu", _GELU),
+    hidden_act=Taken("gelu", GELU),
     hidden_size=_same("width"),
     num_hidden_layers=_same("depth"),
     intermediate_size=_same("mlp_width"),

@@ -67,8 +67,7 @@ class ViT(Module):
         [class] row alone, if that is all the head reads: the same logits to rounding, with dropout other masks.
         rng: generator for dropout and stochastic depth; needed in training mode if a rate is above 0.
         """
-        if not isinstance(images, Tensor):
-            images = Tensor(self.like(images))
+        images = self.tensor(images)
         expected = (*self.config.image_size, self.config.channels)
         if images.shape[1:] != expected:
             raise ValueError(f"ViT: images are {images.shape}, expected (B, {', '.join(map(str, expected))})")

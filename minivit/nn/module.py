@@ -121,6 +121,10 @@ class Module:
         """`x` on the device and in the dtype of the Tensors in here; itself, if it is so already."""
         return asarray_like(x, self.first_array())
 
+    def tensor(self, x: Tensor | Array) -> Tensor:
+        """A Tensor as it is; an array as a Tensor `like` those in here."""
+        return x if isinstance(x, Tensor) else Tensor(self.like(x))
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Every Tensor's data as a NumPy array, by path; data on the CPU is not copied."""
         return {name: to_numpy(tensor.data) for name, tensor in self.named_tensors()}

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from clip_by_hand import SIZES, ByHand, arrays, in_openai_names, pair
+from recordings import write_case, wrong_arrays
 
 from minivit import evaluate, train
 from minivit import functional as F
@@ -19,7 +20,7 @@ from minivit.lineage import Given, clip, verify
 from minivit.lineage.clip import CLIP, CLIPConfig, ImageTower, TextTower
 from minivit.lineage.recorded import clip as recorded
 from minivit.models import ResNetConfig, ViT, ViTConfig
-from minivit.models.archive import read_arrays, write_npz, write_safetensors
+from minivit.models.archive import read_arrays, write_safetensors
 from minivit.nn import CausalAttention, MultiHeadAttention
 from minivit.optim import AdamW
 from minivit.tensor import grad
@@ -65,19 +66,6 @@ def given(config, rng, pairs=3):
     ids[np.arange(pairs), 1 + np.arange(pairs) % (length - 1)] = end
     image = rng.normal(size=(pairs, vision.get("num_channels", 3), *pair(vision["image_size"])))
     return {"image": image, "input_ids": ids}
-
-
-def write_case(folder, config, weights, found):
-    """A recording in the form of the published ones."""
-    write_safetensors(folder / "clip_own.safetensors", weights, {})
-    write_npz(folder / "clip_own.io.npz", found)
-    meta = {"config": config, "image_layout": "NCHW"}
-    (folder / "clip_own.json").write_text(json.dumps(meta), encoding="utf-8")
-    return verify.open_case(folder)
-
-
-def wrong_arrays(case):
-    return [result.name for result in verify.compare(case) if not result.fine]
 
 
 def test_the_recording_of_the_published_code():
@@ -144,7 +132,7 @@ def test_other_configurations_agree_with_the_slow_implementation(tmp_path, chang
     slow = ByHand(config, weights, **inputs)
     found = {name: getattr(slow, name) for name in ("image_embeds", "text_embeds", "logits_per_image", "loss")}
     written = in_openai_names(weights) if names == "OpenAI" else weights
-    case = write_case(tmp_path, config, written, {**inputs, **found})
+    case = write_case(tmp_path, "clip", config, written, {**inputs, **found})
     assert wrong_arrays(case) == []
     check_gradients(config, weights, inputs, recorded.recompute(case), names)
 
@@ -209,7 +197,7 @@ def test_a_file_opens_with_and_without_a_configuration_beside_it(tmp_path, names
     ("written", "message"),
     [
         ({"model_type": "siglip"}, "expected the configuration of a clip"),
-        ([], "expected the configuration of a clip"),
+        ([], "expected a JSON object"),
         ({"hidden_act": "relu"}, "hidden_act one of quick_gelu"),
         ({"text_config": {"hidden_act": "gelu"}}, "expected one of each for both towers"),
         ({"text_config": {"hidden_size": 6}}, "wrong shape"),

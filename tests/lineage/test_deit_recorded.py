@@ -1,17 +1,16 @@
 """DeiT: recorded outputs of published code, and a second implementation."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from deit_by_hand import SIZES, VARIANTS, ByHand, arrays, in_hub_names
+from recordings import write_case, wrong_arrays
 
 from minivit import functional as F
 from minivit.lineage import deit, verify
 from minivit.lineage.deit import DeiT
 from minivit.lineage.recorded import deit as recorded
-from minivit.models.archive import write_npz, write_safetensors
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "lineage" / "deit"
 OTHERS = {
@@ -20,19 +19,6 @@ OTHERS = {
     "another configuration's names": {"img_size": [8, 12], "num_heads": 4},
     "deeper, no biases, another epsilon": {"num_hidden_layers": 3, "qkv_bias": False, "layer_norm_eps": 1e-3},
 }
-
-
-def write_case(folder, config, weights, found):
-    """A recording in the form of the published ones."""
-    write_safetensors(folder / "deit_own.safetensors", weights, {})
-    write_npz(folder / "deit_own.io.npz", found)
-    meta = {"config": config, "image_layout": "NCHW"}
-    (folder / "deit_own.json").write_text(json.dumps(meta), encoding="utf-8")
-    return verify.open_case(folder)
-
-
-def wrong_arrays(case):
-    return [result.name for result in verify.compare(case) if not result.fine]
 
 
 def test_the_recording_of_the_published_code():
@@ -148,7 +134,9 @@ def test_other_configurations_agree_with_the_slow_implementation(tmp_path, chang
     parts += ("ce_soft_targets", "bce_soft_targets")
     found = {name: np.asarray(getattr(slow, name)) for name in parts}
     found |= {f"{variant}/loss": np.asarray(slow.loss(variant)) for variant in VARIANTS}
-    case = write_case(tmp_path, stored, in_hub_names(weights) if names == "hub" else weights, {**given, **found})
+    case = write_case(
+        tmp_path, "deit", stored, in_hub_names(weights) if names == "hub" else weights, {**given, **found}
+    )
     assert wrong_arrays(case) == []
 
 
@@ -159,7 +147,7 @@ def test_gradients_agree_with_differences_of_the_slow_implementation(tmp_path, v
     weights, given = arrays(config, rng), given_to(config, rng, 2)
     named = in_hub_names if names == "hub" else dict
     asked = {f"{variant}/grad/{name}": np.zeros(0) for name in named(weights)}
-    case = write_case(tmp_path, config, named(weights), {**given, **asked})
+    case = write_case(tmp_path, "deit", config, named(weights), {**given, **asked})
     found = recorded.recompute(case)
     directions = {name: rng.normal(size=x.shape) for name, x in weights.items()}
     moved = [{n: x + s * directions[n] for n, x in weights.items()} for s in (e, -e)]
@@ -185,7 +173,9 @@ def test_gradients_are_found_under_the_names_of_every_dialect(tmp_path):
         "cls_classifier.bias": (5,),
         "classifier.bias": (5,),
     }
-    case = write_case(tmp_path, SIZES, weights, {**given, **{f"hard/grad/{name}": np.zeros(0) for name in asked}})
+    case = write_case(
+        tmp_path, "deit", SIZES, weights, {**given, **{f"hard/grad/{name}": np.zeros(0) for name in asked}}
+    )
     found = recorded.recompute(case)
     assert {name: found[f"hard/grad/{name}"].shape for name in asked} == asked
     packed = found["hard/grad/blocks.1.attn.qkv.weight"]

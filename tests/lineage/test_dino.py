@@ -1,19 +1,18 @@
 """DINO: held to recorded outputs of published code, and to a slow second implementation."""
 
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from dino_by_hand import SIZES, ByHand, arrays, pair
+from recordings import write_case, wrong_arrays
 
 from minivit import functional as F
 from minivit.lineage import dino, verify
 from minivit.lineage.dino import DINO, DINOConfig, Head, Network
 from minivit.lineage.recorded import dino as recorded
 from minivit.models import ViT, ViTConfig
-from minivit.models.archive import write_npz, write_safetensors
 from minivit.tensor import Tensor
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "lineage" / "dino"
@@ -28,19 +27,6 @@ OTHERS = {
     },
     "three global crops": {"global_crops": 3, "local_crops": 1},
 }  # fmt: skip
-
-
-def write_case(folder, config, weights, found):
-    """A recording in the form of the published ones."""
-    write_safetensors(folder / "dino_own.safetensors", weights, {})
-    write_npz(folder / "dino_own.io.npz", found)
-    meta = {"config": config, "image_layout": "NCHW"}
-    (folder / "dino_own.json").write_text(json.dumps(meta), encoding="utf-8")
-    return verify.open_case(folder)
-
-
-def wrong_arrays(case):
-    return [result.name for result in verify.compare(case) if not result.fine]
 
 
 def test_the_recording_of_the_published_code():
@@ -133,7 +119,7 @@ def test_other_configurations_agree_with_the_slow_implementation(tmp_path, chang
         for name, x in weights.items()
         if name.startswith("teacher.")
     }
-    case = write_case(tmp_path, config, weights, {**given, **found, **eased})
+    case = write_case(tmp_path, "dino", config, weights, {**given, **found, **eased})
     assert wrong_arrays(case) == []
     slopes_agree(config, weights, crops, center, recorded.recompute(case), rng)
 

@@ -1,11 +1,11 @@
 """Masked autoencoders: held to recorded outputs of published code, and to a slow second implementation."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mae_by_hand import SIZES, ByHand, arrays, in_hub_names, table
+from recordings import write_case, wrong_arrays
 
 from minivit import functional as F
 from minivit.data import ArrayDataset
@@ -15,7 +15,6 @@ from minivit.lineage.mae import MAE, MAEConfig
 from minivit.lineage.pictures import unpatchify
 from minivit.lineage.recorded import mae as recorded
 from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig
-from minivit.models.archive import write_npz, write_safetensors
 from minivit.optim import AdamW
 from minivit.runs.recipes import Recipe
 from minivit.tensor import grad
@@ -44,19 +43,6 @@ def small(masked=0.75, normalise=True, seed=0, dtype="float64", **fields):
 def drawn(objective, images, seed=0):
     batch = {"images": images}
     return batch | objective.draw(batch, 0, np.random.default_rng(seed))
-
-
-def write_case(folder, config, weights, found):
-    """A recording in the form of the published ones."""
-    write_safetensors(folder / "mae_own.safetensors", weights, {})
-    write_npz(folder / "mae_own.io.npz", found)
-    meta = {"config": config, "image_layout": "NCHW"}
-    (folder / "mae_own.json").write_text(json.dumps(meta), encoding="utf-8")
-    return verify.open_case(folder)
-
-
-def wrong_arrays(case):
-    return [result.name for result in verify.compare(case) if not result.fine]
 
 
 def test_the_recording_of_the_published_code():
@@ -148,7 +134,7 @@ def test_other_configurations_agree_with_the_slow_implementation(tmp_path, chang
     found = {name: getattr(slow, name) for name in ("logits", "target_used", "loss_per_patch", "mask", "ids_restore")}
     found |= {"loss": np.asarray(slow.loss), "tap/latent": slow.latent}
     written = in_hub_names(weights) if names == "hub" else weights
-    case = write_case(tmp_path, config, written, {**given, **found})
+    case = write_case(tmp_path, "mae", config, written, {**given, **found})
     assert wrong_arrays(case) == []
     check_gradients(config, weights, given, case, written)
 

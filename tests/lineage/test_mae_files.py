@@ -57,7 +57,7 @@ def test_a_config_beside_the_file_is_believed(tmp_path):
     encoder = objective.encoder.config
     assert (encoder.grid, encoder.heads, encoder.norm_eps) == ((4, 3), 4, 1e-5)
     assert (objective.config.masked, objective.config.normalise) == (0.5, False)
-    for text, message in (('{"model_type": "vit"}', "vit_mae"), ("[]", "vit_mae"), ("{", "config.json")):
+    for text, message in (('{"model_type": "vit"}', "vit_mae"), ("[]", "expected a JSON object"), ("{", "config.json")):
         beside.write_text(text, encoding="utf-8")
         with pytest.raises(CheckpointError, match=message):
             recorded.open_pretrained(tmp_path / "model.safetensors")

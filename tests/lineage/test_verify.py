@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recordings import write_case, wrong_arrays
 
 from minivit.errors import DataError
 from minivit.lineage import __main__ as command
-from minivit.lineage.verify import error_of, system_of
+from minivit.lineage.verify import error_of, open_case, system_of
 
 RECORDED = Path(__file__).parents[1] / "data" / "lineage"
 
@@ -81,3 +82,16 @@ def test_the_list_names_every_system(capsys):
     assert command.main([]) == 0
     out = capsys.readouterr().out
     assert all(word in out for word in ("mae", "2021", "lines; parity:", "preset: cifar10-mae", "notebook:"))
+
+
+@pytest.mark.parametrize("system", ["mae", "dino", "deit", "clip"])
+def test_a_recording_may_have_channels_last(tmp_path, system):
+    case = open_case(RECORDED / system)
+
+    def is_of_images(name):
+        return name == "image" or name.startswith("crop") or "grad_input/" in name
+
+    last = {name: np.moveaxis(x, 1, -1) if is_of_images(name) else x for name, x in case.arrays.items()}
+    assert sum(map(is_of_images, last)) >= 2
+    again = write_case(tmp_path, system, case.config, case.weights, last, "NHWC")
+    assert wrong_arrays(again) == []

@@ -11,18 +11,17 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import xp_of
 from minivit.errors import CheckpointError, shown
-from minivit.files import expanded, parse_json
+from minivit.files import expanded
 from minivit.lineage.clip import CLIP, CLIPConfig
+from minivit.lineage.published import Arrays, beside, fill, pair
 from minivit.lineage.verify import Case
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import read_arrays
 from minivit.models.layouts import Shapes
+from minivit.models.stated import GELU
 from minivit.nn import CausalAttention, Module
 from minivit.nn.layers import Rng, Tap
-from minivit.nn.module import check_match
-from minivit.tensor import Tensor, grad
-
-Arrays = Mapping[str, np.ndarray]
+from minivit.tensor import Tensor
 
 _PARTS = {  # ours -> OpenAI's, Hugging Face's
     "image_tower.patch_embed.projection": ("visual.conv1", "vision_model.embeddings.patch_embedding"),
@@ -51,7 +50,7 @@ _LAYERS = {
     "mlp.out": ("mlp.c_proj", "mlp.fc2"),
 }
 _SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-_GELUS = {"quick_gelu": "quick", "gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+_GELUS = {"quick_gelu": "quick", **GELU}
 _LEFT_OUT = ("position_ids", "input_resolution", "context_length", "vocab_size")  # numbers that files have beside
 
 
@@ -88,10 +87,7 @@ def load(arrays: Arrays, objective: CLIP, source: str = "the file") -> None:
     """Copy published weights, OpenAI's or Hugging Face's, into the objective. Raises CheckpointError."""
     given = {name: x for name, x in arrays.items() if name.rpartition(".")[2] not in _LEFT_OUT}
     state = {name: tensor.data for name, tensor in objective.named_tensors()}
-    own = views(state, objective.encoder.config, is_hub(arrays))
-    check_match({name: view.shape for name, view in own.items()}, given, source)
-    for name, view in own.items():
-        view[...] = given[name]
+    fill(views(state, objective.encoder.config, is_hub(arrays)), given, source)
 
 
 def is_hub(arrays: Arrays) -> bool:
@@ -159,11 +155,6 @@ def told_by(arrays: Arrays, source: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def pair(size: Any) -> Any:
-    """A side or two, as JSON has them."""
-    return tuple(size) if isinstance(size, list) else size
-
-
 def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> CLIP:
     """The objective of a file of published weights (.safetensors), both towers, with OpenAI's names or Hugging Face's.
 
@@ -171,15 +162,7 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
     models without one. Raises CheckpointError and ConfigError.
     """
     path = expanded(path)
-    beside: Any = {}
-    if (place := path.with_name("config.json")).is_file():
-        try:
-            beside = parse_json(place.read_bytes())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{place}: {getattr(error, 'strerror', None) or error}") from error
-        if not isinstance(beside, dict) or beside.get("model_type", "clip") != "clip":
-            raise CheckpointError(f"{place}: expected the configuration of a clip")
-    return build({**beside, **fields}, read_arrays(path)[0], dtype, str(path))
+    return build({**beside(path, "clip"), **fields}, read_arrays(path)[0], dtype, str(path))
 
 
 class Padded(CausalAttention):
@@ -217,16 +200,14 @@ def _recompute(case: Case, part: str) -> dict[str, np.ndarray]:
     text_tap: dict[str, Any] = {}
     outputs = objective.image(images, tap=image_tap), objective.text(ids, tap=text_tap)
     similar, loss = objective.similarity(outputs), objective.loss(outputs, {})
-    in_images, *gradients = grad(loss, [images, *objective.parameters()])
-    named = {name: g for (name, _), g in zip(objective.named_parameters(), gradients, strict=True)}
+    named, differentiated = case.differentiated(loss, images, objective)
     found = {
         "logits_per_image": similar.data,
         "logits_per_text": similar.data.T,
         "image_embeds": outputs[0].data,
         "text_embeds": outputs[1].data,
         "loss": loss.data,
-        "grad_input/image": np.moveaxis(in_images, -1, 1),
-        "grad_norm": np.sqrt(sum(float(np.square(g).sum()) for g in gradients)),
+        **differentiated,
         "tap/vision_embeddings": ViT.embed(objective.image_tower, images).data,
         "tap/vision_pre_layernorm": image_tap["embedded"].data,
         "tap/vision_post_layernorm": image_tap["features"].data,

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from minivit import functional as F
-from minivit.errors import CheckpointError, shown
+from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage.deit import DeiT, DeiTConfig, answer, binary_cross_entropy, divergence
+from minivit.lineage.published import Arrays, fill, gelu
 from minivit.lineage.verify import Case
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import read_arrays
@@ -19,10 +20,7 @@ from minivit.models.convert_timm import TIMM
 from minivit.models.layouts import Shapes, without_prefix
 from minivit.models.pretrained import load_pretrained, recognise
 from minivit.nn import Module
-from minivit.nn.module import check_match
-from minivit.tensor import Tensor, grad
-
-Arrays = Mapping[str, np.ndarray]
+from minivit.tensor import Tensor
 
 _FIELDS = {  # what the arrays do not tell: fields of Hugging Face's and timm's configurations -> of ViTConfig
     "image_size": "image_size",
@@ -31,7 +29,6 @@ _FIELDS = {  # what the arrays do not tell: fields of Hugging Face's and timm's 
     "num_heads": "heads",
     "layer_norm_eps": "norm_eps",
 }
-_GELUS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 _VARIANTS: dict[
     str, tuple[dict[str, Any], str]
 ] = {  # of the recordings -> fields of DeiTConfig, and the name of alpha in the configuration
@@ -61,9 +58,7 @@ def student(known: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", so
         raise CheckpointError(shapes.asks[0])
     model = ViT(config, None, dtype)
     views = layout.views({name: tensor.data for name, tensor in model.named_tensors()}, config)
-    check_match({name: view.shape for name, view in views.items()}, inside, source)
-    for name, view in views.items():
-        view[...] = inside[name]
+    fill(views, inside, source)
     return model
 
 
@@ -83,9 +78,8 @@ def open_student(path: str | Path, dtype: str = "float32", **changes: Any) -> Vi
 
 def known_of(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     """What a configuration tells beside the arrays, as fields of ViTConfig."""
-    if (act := config.get("hidden_act", "gelu")) not in _GELUS:
-        raise CheckpointError(f"{source}: hidden_act is {shown(str(act))}, expected one of {', '.join(_GELUS)}")
-    return {"gelu": _GELUS[act], **{ours: config[name] for name, ours in _FIELDS.items() if name in config}}
+    act = config.get("hidden_act", "gelu")
+    return {"gelu": gelu(act, source), **{ours: config[name] for name, ours in _FIELDS.items() if name in config}}
 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
@@ -125,13 +119,11 @@ def of_variant(
     objective = objective_of(variant, case, model, said)
     batch: dict[str, Any] = {"images": images, "labels": labels}
     loss = objective.loss(objective(batch), batch)
-    in_images, *gradients = grad(loss, [images, *model.parameters()])
-    named = {name: g for (name, _), g in zip(model.named_parameters(), gradients, strict=True)}
+    named, found = case.differentiated(loss, images, model)
     asked = [name.partition("/grad/")[2] for name in case.arrays if name.startswith(f"{variant}") and "/grad/" in name]
     return {
         "loss": loss.data,
-        "grad_input/image": in_images if case.meta.get("image_layout") == "NHWC" else np.moveaxis(in_images, -1, 1),
-        "grad_norm": np.sqrt(sum(float(np.square(g).sum()) for g in gradients)),
+        **found,
         **{f"grad/{name}": g for name, g in by_any_name(named, model.config, asked).items()},
     }
 

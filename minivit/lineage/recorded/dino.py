@@ -9,15 +9,13 @@ import numpy as np
 from minivit import functional as F
 from minivit.errors import CheckpointError
 from minivit.lineage.dino import DINO, DINOConfig, Network, positions
+from minivit.lineage.published import Arrays, fill, pair
 from minivit.lineage.verify import Case
 from minivit.models import ViT, ViTConfig
 from minivit.models.convert_timm import to_timm
-from minivit.nn.module import check_match
 from minivit.optim import cosine, global_norm
 from minivit.optim.gradients import each_scale
 from minivit.tensor import Tensor, grad
-
-Arrays = Mapping[str, np.ndarray]
 
 _WRAPPERS = re.compile(r"(?<![^.])module\.")  # of DistributedDataParallel, around the student
 _SCHEDULE = re.compile(r"cosine\(([^,]+),([^,)]+)(?:,\s*warmup ([\d.]+) epochs?)?\)")
@@ -51,11 +49,9 @@ def load(arrays: Arrays, objective: DINO, source: str = "the file") -> None:
     own = {f"{who}.{name}": x for who, network in named.items() for name, x in views(data(network), network).items()}
     if not any(".head." in name for name in given):
         own = {name: x for name, x in own.items() if ".head." not in name}
-    check_match({name: x.shape for name, x in own.items()}, given, source)
     if centre is not None and centre.size != objective.centre.size:
         raise CheckpointError(f"{source}: its centre has {centre.size} outputs, expected {objective.centre.size}")
-    for name, x in own.items():
-        x[...] = given[name]
+    fill(own, given, source)
     if centre is not None:
         objective.centre.data[...] = centre.reshape(-1)
 
@@ -69,8 +65,8 @@ def build(config: Mapping, arrays: Arrays) -> DINO:
     """The objective that the configuration of a recording describes, with these weights, in float64."""
     head, size, patch = config["head"], config["image_global"], config["patch"]
     shape = ViTConfig(
-        image_size=tuple(size) if isinstance(size, list) else size,
-        patch_size=tuple(patch) if isinstance(patch, list) else patch,
+        image_size=pair(size),
+        patch_size=pair(patch),
         width=config["width"],
         depth=config["depth"],
         heads=config["heads"],
@@ -133,7 +129,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         "terms": terms(q, F.log_softmax(said / objective.config.student_temperature).data),
         "loss": loss.data,
     }
-    of_crops = [np.moveaxis(g[:, i], -1, 1) for g in gradients[len(learning) :] for i in range(g.shape[1])]
+    of_crops = [case.laid_out(g[:, i]) for g in gradients[len(learning) :] for i in range(g.shape[1])]
     found |= {f"grad_input/crop{i}": g for i, g in enumerate(of_crops)}
     found |= of_gradients(dict(zip(names, gradients, strict=False)), objective, case.config.get("clip_per_parameter"))
     objective.after_update({"output": taught.data.mean(axis=(0, 1))}, batch)

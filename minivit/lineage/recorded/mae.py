@@ -8,21 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from minivit.errors import CheckpointError, shown
-from minivit.files import expanded, parse_json
+from minivit.errors import CheckpointError
+from minivit.files import expanded
 from minivit.lineage.mae import MAE, MAEConfig
+from minivit.lineage.published import Arrays, beside, fill, gelu, pair
 from minivit.lineage.verify import Case
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import read_arrays
 from minivit.models.convert_timm import to_timm
 from minivit.models.layouts import HEADS, Shapes
 from minivit.nn import patchify
-from minivit.nn.module import check_match
-from minivit.tensor import Tensor, grad
+from minivit.tensor import Tensor
 
-Arrays = Mapping[str, np.ndarray]
-
-_GELUS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 _SIZES = {"image_size": "image_size", "patch_size": "patch_size"}  # ours -> Hugging Face's
 _DECODER_SHAPE = {
     "width": "hidden_size",
@@ -93,22 +90,16 @@ def _under(prefix: str, state: Arrays) -> dict[str, np.ndarray]:
 def load(arrays: Arrays, objective: MAE, source: str = "the file") -> None:
     """Copy published weights, official or Hugging Face's, into the objective. Raises CheckpointError."""
     own = views({name: tensor.data for name, tensor in objective.named_tensors()}, objective.encoder.config)
-    given = canonical(arrays, source)
-    check_match({name: view.shape for name, view in own.items()}, given, source)
-    for name, view in own.items():
-        view[...] = given[name]
+    fill(own, canonical(arrays, source), source)
 
 
 def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", source: str = "the file") -> MAE:
     """The objective that a configuration of Hugging Face's describes, with these weights."""
-    act = config.get("hidden_act", "gelu")
-    if act not in _GELUS:
-        raise CheckpointError(f"{source}: hidden_act is {shown(str(act))}, expected one of {', '.join(_GELUS)}")
     shape = ViTConfig(
         **{name: pair(config[theirs]) for name, theirs in _SIZES.items()},
         **{name: config[theirs] for name, theirs in _ENCODER.items()},
         num_classes=0,
-        gelu=_GELUS[act],
+        gelu=gelu(config.get("hidden_act", "gelu"), source),
         norm_eps=config.get("layer_norm_eps", 1e-12),  # Hugging Face's default; the official code has 1e-6
         qkv_bias=config.get("qkv_bias", True),
     )
@@ -122,11 +113,6 @@ def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", sou
     return objective
 
 
-def pair(size: Any) -> Any:
-    """A side or two, as JSON has them."""
-    return tuple(size) if isinstance(size, list) else size
-
-
 def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> MAE:
     """The objective of a file of published weights, encoder and decoder, official or Hugging Face's (.safetensors).
 
@@ -136,21 +122,10 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
     """
     path = expanded(path)
     arrays = canonical(read_arrays(path)[0], str(path))
-    config = {**told_by(arrays, str(path)), **beside(path.with_name("config.json")), **fields}
+    stated = beside(path, "vit_mae")
+    theirs = {"layer_norm_eps": 1e-12, "norm_pix_loss": False} if stated else {}  # defaults of Hugging Face's code
+    config = {**told_by(arrays, str(path)), **theirs, **stated, **fields}
     return build(config, arrays, dtype, str(path))
-
-
-def beside(path: Path) -> dict[str, Any]:
-    """The fields of a config.json; none if there is no such file. Raises CheckpointError for another model's."""
-    try:
-        fields = parse_json(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    if not isinstance(fields, dict) or fields.get("model_type", "vit_mae") != "vit_mae":
-        raise CheckpointError(f"{path}: expected the configuration of a vit_mae")
-    return {"layer_norm_eps": 1e-12, "norm_pix_loss": False, **fields}  # their defaults
 
 
 def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
@@ -185,8 +160,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     outputs = objective(batch)
     pixels, targets = outputs[0].data, objective.targets(images).data
     loss = objective.loss(outputs, batch)
-    in_images, *gradients = grad(loss, [images, *objective.parameters()])
-    named = {name: g for (name, _), g in zip(objective.named_parameters(), gradients, strict=True)}
+    named, differentiated = case.differentiated(loss, images, objective)
     found = {
         "mask": (batch["back"] >= objective.visible).astype(np.int64),
         "ids_restore": batch["back"],
@@ -195,8 +169,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         "target_used": targets,
         "loss_per_patch": np.square(pixels - targets).mean(axis=-1),
         "loss": loss.data,
-        "grad_input/image": in_images if case.meta.get("image_layout") == "NHWC" else np.moveaxis(in_images, -1, 1),
-        "grad_norm": np.sqrt(sum(float(np.square(g).sum()) for g in gradients)),
+        **differentiated,
     }
     official = in_both_layouts(views(named, objective.encoder.config), case)
     found |= {f"grad/{name}": g for name, g in official.items()}
