@@ -41,6 +41,10 @@ class SandboxError(Exception):
     """A student's process cannot be started at all; nobody's fault but the machine's."""
 
 
+class Late(Wrong):
+    """The CPU time of a check ran out."""
+
+
 class Slow(Wrong):
     """The wall time ran out, but not the CPU time: the machine may have been busy."""
 
@@ -208,7 +212,7 @@ class _Process:
             if self.line in ready or free:
                 return
             if used(self.pid) - self.start > cpu:
-                raise Wrong(f"takes more than {cpu:g} seconds of computing")
+                raise Late(f"takes more than {cpu:g} seconds of computing")
             if time.monotonic() > deadline:
                 raise Slow(f"does not come back within {3 * cpu:g} seconds")
 
@@ -280,6 +284,8 @@ class Remote:
         self.process: _Process | None = None
         self.broken: Wrong | None = None
         self.output = ""
+        self.unloaded = False  # adapters.py cannot be imported
+        self.slow = self.timeout = False  # wall time ran out; any time ran out
 
     def __enter__(self) -> "Remote":
         return self
@@ -314,9 +320,14 @@ class Remote:
         self.broken = self.broken or Wrong("the process has ended")
         return status
 
+    def _late(self, error: Exception) -> None:
+        self.slow = self.slow or isinstance(error, Slow)
+        self.timeout = self.timeout or isinstance(error, (Late, Slow))
+
     def _lost(self, name: str) -> Wrong:
         self.broken = None
         status = self._stop()
+        self.timeout = self.timeout or status == -getattr(signal, "SIGXCPU", 0)
         self.broken = Wrong(f"{name} {ending(status)}")
         return self.broken
 
@@ -327,16 +338,18 @@ class Remote:
             deadline = time.monotonic() + 3 * LOADING
             word, *rest = process.receive(deadline, LOADING, wire.LIMIT)
         except (Wrong, ValueError, TypeError) as error:
-            text = f"adapters.py {error}, on import"
-            self.broken = Slow(text) if isinstance(error, Slow) else Wrong(text)
+            self._late(error)
+            self.unloaded = not self.slow
+            self.broken = Wrong(f"adapters.py {error}, on import")
             self._stop()
             raise self.broken from None
         except ConnectionError:
+            self.unloaded = True
             raise self._lost("adapters.py, on import,") from None
         if word != "loaded":
             text = process.clean(rest[0] if rest else "adapters.py cannot be imported")
             self.close()
-            self.broken = Wrong(text)
+            self.broken, self.unloaded = Wrong(text), True
             raise self.broken
         process.start = used(process.pid)
         return process
@@ -359,7 +372,8 @@ class Remote:
                     process.send(self._asked(reply, args, running, stack), deadline, cpu)
                     deadline += time.monotonic() - begun
         except Wrong as error:
-            self.broken = type(error)(f"{name} {error}")
+            self._late(error)
+            self.broken = Wrong(f"{name} {error}")
             self._stop()
             raise self.broken from None
         return self._judged(process, name, args, places, reply)
