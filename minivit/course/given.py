@@ -87,7 +87,9 @@ def _rewritten(text: str, assignment: Assignment, where: str) -> str:
     for node in sorted(_imports(text), key=lambda node: -node.lineno):
         if isinstance(node, ast.Import):
             if any(alias.name in siblings | {"given"} for alias in node.names):
-                raise CourseError(f"{where} line {node.lineno}: write `from x import y` for files beside it and for given")
+                raise CourseError(
+                    f"{where} line {node.lineno}: write `from x import y` for files beside it and for given"
+                )
             continue
         parts = []
         for alias in node.names:
