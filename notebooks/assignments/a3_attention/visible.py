@@ -1,4 +1,4 @@
-"""The visible checks of A3. Small ones: they see that the work has begun well, not that it is done. Write your own beside them."""
+"""The visible checks of A3. They see that the work has begun well, not that it is done: write your own beside them."""
 
 import numpy as np
 
@@ -133,7 +133,7 @@ def _agrees(t, adapter, args, want):
 def q7_v_own(t):
     """Without points: is your own attention right where this check looks, and does find_bugs say so?"""
     right = True
-    for shape in ((2, 3, 4, 4, 4, 4), (2, 2, 3, 5, 4, 2)):
+    for shape in ((2, 3, 4, 4, 4, 4), (2, 2, 3, 5, 4, 2)) * 2:
         q, k, v, g = _case(t, *shape)
         mask = t.rng.random((shape[0], 1, *shape[2:4])) < 0.6
         mask[0, 0, 1] = False
