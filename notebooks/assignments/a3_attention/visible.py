@@ -11,12 +11,8 @@ def _case(t, batch, heads, queries, keys, width, value_width):
 
 def _layer(t, batch, tokens, width):
     """x, params and g of a layer."""
-    shapes = {
-        "qkv.weight": (width, 3 * width),
-        "qkv.bias": (3 * width,),
-        "out.weight": (width, width),
-        "out.bias": (width,),
-    }
+    d = width
+    shapes = {"qkv.weight": (d, 3 * d), "qkv.bias": (3 * d,), "out.weight": (d, d), "out.bias": (d,)}
     params = {name: t.rng.standard_normal(shape) for name, shape in shapes.items()}
     x, g = t.rng.standard_normal((2, batch, tokens, width))
     return x, params, g
