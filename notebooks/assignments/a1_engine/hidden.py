@@ -56,15 +56,8 @@ def _chain(t, steps, arrays):
         value = np.asarray(FORWARD[op](*args, **params))
     said = ", then ".join(" ".join([op, *(f"{k} {v!r:.60}" for k, v in params.items())]) for op, params in steps)
     what = f"{said} of {', '.join(str(x.shape) for x in arrays)}: (values, grads)".replace("\n", "")
-    t.agree(
-        "run_program",
-        program,
-        arrays,
-        [count + len(program) - 1],
-        [_normal(t, value.shape)],
-        list(range(count)),
-        what=what,
-    )
+    last, numbers = count + len(program) - 1, list(range(count))
+    t.agree("run_program", program, arrays, [last], [_normal(t, value.shape)], numbers, what=what)
 
 
 def _one(t, op, arrays, **params):
@@ -168,7 +161,7 @@ def q2_h_const(t):
 
 
 def _reductions(t, op):
-    for [shape] in _cases(t, "abc, 33, 213, 4, ."):
+    for [shape] in _cases(t, "33, abc, 213, 4, ."):
         ndim = len(shape)
         axes = [None, *range(-ndim, ndim), *itertools.permutations(range(ndim), 2)]
         axes += [(-1, 0), tuple(range(ndim))] if ndim > 1 else []
@@ -254,7 +247,16 @@ def q4_h_getitem(t):
         None,
         ...,
     ]
-    tuples = [(..., 1), (None, 2), (slice(0, 2), None, -2), (1, ..., slice(None, None, -2)), (1, 2, 0), (EVERY, 1)]
+    tuples = [
+        None,
+        ...,
+        (..., 1),
+        (None, 2),
+        (slice(0, 2), None, -2),
+        (1, ..., slice(None, None, -2)),
+        (1, 2, 0),
+        (EVERY, 1),
+    ]
     arrays = [some, (EVERY, some), (..., some), (some, other), (some[:, None], other), (some, EVERY, other)]
     arrays += [(0, EVERY, some), np.array([[0], [-2]]), (None, some, ...), (some, slice(None, None, -1)), some[:0]]
     for index in plain + tuples + arrays:
@@ -295,15 +297,15 @@ def _products(t, text):
 
 
 def q5_h_matmul(t):
-    _products(t, "ab bc, 1b bc, a1 1c, 33 33, dab dbc, 333 333, 2dab 2dbc")
+    _products(t, "33 33, 333 333, ab bc, 1b bc, a1 1c, dab dbc, 2dab 2dbc")
 
 
 def q5_h_matmul_broadcast(t):
-    _products(t, "2134 542, ab dbc, dab bc, 1ab dbc, dab 1bc, d1ab dbc, 333 33, 33 333, 3133 333")
+    _products(t, "333 33, 33 333, 3133 333, 2134 542, ab dbc, dab bc, 1ab dbc, dab 1bc, d1ab dbc")
 
 
 def q5_h_matmul_vector(t):
-    _products(t, "a a, a ab, ba a, a cab, cba a, 2cba a, a 2cab, 3 33, 33 3, 3 333, 333 3, 1 1")
+    _products(t, "3 33, 33 3, 3 333, 333 3, a a, a ab, ba a, a cab, cba a, 2cba a, a 2cab, 1 1")
 
 
 def q5_h_matmul_empty(t):
@@ -313,169 +315,136 @@ def q5_h_matmul_empty(t):
 # q6 and q7: graphs of add and mul, all values of one shape
 
 
-def _random_program(t, inputs, steps):
-    """add and mul of earlier values; what is left over is added up at the end, so that every value matters.
+def _program(text):
+    """Instructions apart by commas: `mul 0 1, add 2 0`."""
+    return [[op, [int(a), int(b)], {}] for op, a, b in (step.split() for step in text.split(","))]
+
+
+def _graph(t, text, arrays, outputs, cotangents, wrt, what=None):
+    what = f"{what or text}: (values, grads)"
+    t.agree("run_program", _program(text), arrays, outputs, cotangents, wrt, what=what)
+
+
+def _random_program(t, steps):
+    """add and mul of earlier values from three inputs; what is left over is added up, so that every value matters.
 
     One value is used twice by one instruction, and paths of different lengths meet. Degrees stay small, so that no
     value explodes.
     """
-    degrees, program, used = [1] * inputs, [], set()
+    degrees, words, used = [1, 1, 1], [], set()
 
-    def append(op, args):
-        program.append([op, args, {}])
-        degrees.append(sum(degrees[i] for i in args) if op == "mul" else max(degrees[i] for i in args))
-        used.update(args)
+    def append(op, a, b):
+        words.append(f"{op} {a} {b}")
+        degrees.append(degrees[a] + degrees[b] if op == "mul" else max(degrees[a], degrees[b]))
+        used.update((a, b))
 
-    append("mul", [0, 0])
-    append("add", [inputs, 1])
-    while len(program) < steps:
+    append("mul", 0, 0)
+    append("add", 3, 1)
+    while len(words) < steps:
         a, b = (int(i) for i in t.rng.integers(0, len(degrees), 2))
-        free = [i for i in range(len(degrees)) if i not in used]
-        if len(free) > 1 and len(program) + len(free) > steps:
-            a, b = free[0], free[-1]
-        append("mul" if degrees[a] + degrees[b] <= 6 and t.rng.random() < 0.5 else "add", [a, b])
+        append("mul" if degrees[a] + degrees[b] <= 6 and t.rng.random() < 0.5 else "add", a, b)
     while len(free := [i for i in range(len(degrees)) if i not in used]) > 1:
-        append("add", [free[-1], free[0]])
-    return program
-
-
-def _graph(t, program, arrays, outputs, cotangents, wrt, what):
-    t.agree("run_program", program, arrays, outputs, cotangents, wrt, what=f"{what}: (values, grads)")
+        append("add", free[-1], free[0])
+    return ", ".join(words)
 
 
 def q6_h_reuse(t):
-    for case in range(12):
-        shape = (3, 3) if case == 0 else _shape(t)
-        program = _random_program(t, 3, int(t.rng.integers(4, 11)))
+    for [shape] in _cases(t, "33" + 11 * ",ab"):
         arrays = [_away(t, shape) for _ in range(3)]
-        last = 2 + len(program)
-        text = " ".join(f"{op}{args[0]},{args[1]}" for op, args, _ in program)
-        _graph(t, program, arrays, [last], [_normal(t, shape)], [0, 1, 2], f"the program {text}")
+        text = _random_program(t, int(t.rng.integers(4, 11)))
+        _graph(t, text, arrays, [3 + text.count(",")], [_normal(t, shape)], [0, 1, 2])
 
 
 def q6_h_skip(t):
-    """A value whose last gradient comes by the longest path, in both orders of the arguments."""
-    for swap in (False, True):
-        program, shape = [["mul", [0, 1], {}]], _shape(t)
-        for step in range(4):
-            args = [2 + step, 2] if step % 2 else [2 + step, 0]
-            program.append(["add" if step % 2 else "mul", args[::-1] if swap else args, {}])
-        program.append(["mul", [2, 6] if swap else [6, 2], {}])
-        _graph(
-            t, program, [_away(t, shape), _away(t, shape)], [7], [_normal(t, shape)], [0, 1], "a graph with short cuts"
-        )
+    """A value whose last gradient comes by the longest path, with either order of arguments."""
+    for text in (
+        "mul 0 1, mul 2 0, add 3 2, mul 4 0, add 5 2, mul 6 2",
+        "mul 0 1, mul 0 2, add 2 3, mul 0 4, add 2 5, mul 2 6",
+        "add 0 1, mul 2 2, add 3 0, mul 2 4, add 0 5, add 1 6",
+    ):
+        shape = _shape(t)
+        _graph(t, text, [_away(t, shape), _away(t, shape)], [7], [_normal(t, shape)], [0, 1])
 
 
 def q6_h_aliasing(t):
+    """add hands one array to both arguments: adding into it changes the other's gradient, or the cotangent."""
     shape = _shape(t)
     x, y, g, h = (_away(t, shape) for _ in range(4))
-    program = [["mul", [0, 0], {}], ["add", [0, 1], {}], ["add", [3, 2], {}]]
-    _graph(t, program, [x, y], [4], [g], [0, 1], "(x + y) + x * x")
-    program = [["mul", [1, 1], {}], ["add", [0, 1], {}], ["add", [2, 3], {}]]
-    _graph(t, program, [x, y], [4], [g], [0, 1], "y * y + (x + y)")
-    _graph(t, [["add", [0, 0], {}]], [x], [1], [g], [0], "x + x")
-    _graph(t, [["add", [0, 0], {}], ["add", [1, 0], {}], ["add", [2, 2], {}]], [x], [3], [g], [0], "twice 2 x + x")
-    program = [["add", [0, 1], {}], ["mul", [0, 1], {}], ["add", [2, 0], {}]]
-    _graph(t, program, [x, y], [2, 3, 4], [g, g, g], [0, 1], "three outputs, one array as their cotangents")
-    _graph(t, [["mul", [0, 1], {}], ["add", [2, 0], {}]], [x, x], [3], [h], [0, 1], "the same array as both inputs")
-    _graph(t, [["add", [0, 1], {}]], [x, y], [2, 0, 1], [g, h, g], [0, 1], "x + y, x and y as outputs")
-    _graph(t, [["mul", [0, 1], {}], ["add", [2, 1], {}]], [x, y], [3], [x], [0, 1], "an input as cotangent")
+    _graph(t, "mul 0 0, add 0 1, add 3 2", [x, y], [4], [g], [0, 1])
+    _graph(t, "mul 1 1, add 0 1, add 2 3", [x, y], [4], [g], [0, 1])
+    _graph(t, "add 0 0", [x], [1], [g], [0])
+    _graph(t, "add 0 0, add 1 0, add 2 2", [x], [3], [g], [0])
+    _graph(
+        t, "add 0 1, mul 0 1, add 2 0", [x, y], [2, 3, 4], [g, g, g], [0, 1], "three outputs, one array as cotangents"
+    )
+    _graph(t, "mul 0 1, add 2 0", [x, x], [3], [h], [0, 1], "the same array as both inputs")
+    _graph(t, "add 0 1", [x, y], [2, 0, 1], [g, h, g], [0, 1], "x + y, x and y as outputs")
+    _graph(t, "mul 0 1, add 2 1", [x, y], [3], [x], [0, 1], "an input as cotangent")
 
 
 def q6_h_deep(t):
     x, sign = _away(t, (2,)), t.rng.choice([-1.0, 1.0], 2)
-    program = [["mul" if k % 2 else "add", [k + 1 if k else 0, k % 2], {}] for k in range(5000)]  # v + x, v * sign, ...
-    _graph(t, program, [x, sign], [5001], [_normal(t, (2,))], [0, 1], "5,000 instructions in a row")
+    steps = (f"{'mul' if k % 2 else 'add'} {k + 1 if k else 0} {k % 2}" for k in range(5000))  # v + x, v * sign, ...
+    _graph(t, ",".join(steps), [x, sign], [5001], [_normal(t, (2,))], [0, 1], "5,000 instructions in a row")
 
 
 def q6_h_exponential(t):
-    x = _away(t, (2,))
-    program = [["add", [k, k], {}] for k in range(60)]
-    _graph(t, program, [x], [60], [_normal(t, (2,))], [0], "60 times x + x")
+    text = ", ".join(f"add {k} {k}" for k in range(60))
+    _graph(t, text, [_away(t, (2,))], [60], [_normal(t, (2,))], [0], "60 times x + x")
 
 
 def q6_h_unused(t):
     a, b, c = _shape(t, "abc")
-    x, y, z = _away(t, (a, b)), _away(t, (a, b)), _away(t, (c,))
-    g = _normal(t, (a, b))
-    _graph(t, [["mul", [0, 0], {}]], [x, z], [2], [g], [0, 1], "an input that nobody uses")
-    program = [["mul", [0, 1], {}], ["mul", [2, 1], {}], ["add", [3, 0], {}]]
-    _graph(t, program, [x, y], [2], [g], [0, 1], "values that do not lead to the output")
-    program = [["mul", [1, 1], {}], ["add", [0, 0], {}], ["mul", [2, 2], {}]]
-    _graph(t, program, [x, y], [3], [g], [0, 1], "an input that the output does not depend on")
-    program = [["mul", [0, 1], {}], ["add", [0, 0], {}], ["mul", [2, 3], {}]]
-    _graph(t, program, [x, y], [4, 3], [None, g], [0, 1], "an output without gradient")
-    _graph(
-        t, [["mul", [2, 2], {}]], [x, y, z], [3, 0], [None, g], [2, 1, 0], "an output without gradient, and an input"
-    )
+    x, y, z, g = (_away(t, shape) for shape in ((a, b), (a, b), (c,), (a, b)))
+    _graph(t, "mul 0 0", [x, z], [2], [g], [0, 1], "an input that nobody uses")
+    _graph(t, "mul 0 1, mul 2 1, add 3 0", [x, y], [2], [g], [0, 1], "values that do not lead to the output")
+    _graph(t, "mul 1 1, add 0 0, mul 2 2", [x, y], [3], [g], [0, 1], "an input that the output does not depend on")
+    _graph(t, "mul 0 1, add 0 0, mul 2 3", [x, y], [4, 3], [None, g], [0, 1], "an output without gradient")
+    _graph(t, "mul 2 2", [x, y, z], [3, 0], [None, g], [2, 1, 0], "an output without gradient, and an input")
 
 
 def q6_h_outputs(t):
     shape = _shape(t)
-    x, y, z = (_away(t, shape) for _ in range(3))
-    program = [["mul", [0, 1], {}], ["add", [3, 2], {}], ["mul", [4, 3], {}]]
-    g, h, k = (_normal(t, shape) for _ in range(3))
-    inputs = [x, y, z]
-    _graph(t, program, inputs, [5, 4], [g, h], [0, 1, 2], "an output and what it is made of")
-    _graph(t, program, inputs, [3, 5], [g, h], [0, 1, 2], "outputs in the order of the program")
-    _graph(t, program, inputs, [5, 5], [g, h], [0, 1, 2], "an output asked for twice")
-    _graph(t, program, inputs, [0, 4], [g, h], [0, 1, 2], "an input as output")
-    _graph(t, program, inputs, [1, 1, 1], [g, None, h], [1, 0], "an input as output, twice")
-    _graph(t, program, inputs, [3, 4, 5], [None, g, None], [2, 0], "one output of three has a gradient")
-    _graph(t, program, inputs, [5], [g], [2, 0, 1], "wrt in another order")
-    _graph(t, program, inputs, [5, 3, 0], [g, h, k], [1], "wrt one input alone")
+    x, y, z, g, h, k = (_away(t, shape) for _ in range(6))
+    for outputs, cotangents, wrt, what in (
+        ([5, 4], [g, h], [0, 1, 2], "an output and what it is made of"),
+        ([3, 5], [g, h], [0, 1, 2], "outputs in the order of the program"),
+        ([5, 5], [g, h], [0, 1, 2], "an output asked for twice"),
+        ([0, 4], [g, h], [0, 1, 2], "an input as output"),
+        ([1, 1, 1], [g, None, h], [1, 0], "an input as output, twice"),
+        ([3, 4, 5], [None, g, None], [2, 0], "one output of three has a gradient"),
+        ([5], [g], [2, 0, 1], "wrt in another order"),
+        ([5, 3, 0], [g, h, k], [1], "wrt one input alone"),
+    ):
+        _graph(t, "mul 0 1, add 3 2, mul 4 3", [x, y, z], outputs, cotangents, wrt, what)
 
 
 def q7_h_each(t):
-    for shape in (_shape(t), (3, 3)):
-        x, y, z = (_away(t, shape) for _ in range(3))
-        program = [
-            ["mul", [0, 1], {}],
-            ["add", [3, 0], {}],
-            ["mul", [4, 3], {}],
-            ["add", [5, 2], {}],
-            ["mul", [6, 4], {}],
-        ]
-        cotangents = [_normal(t, shape) for _ in range(4)]
+    program = _program("mul 0 1, add 3 0, mul 4 3, add 5 2, mul 6 4")
+    for [shape] in _cases(t, "ab, 33"):
+        inputs, cotangents = [_away(t, shape) for _ in range(3)], [_normal(t, shape) for _ in range(4)]
         for outputs, wrt in (([4, 5, 6, 7], [0, 1, 2]), ([7, 6, 5, 4], [2, 0, 1]), ([5, 3, 0, 5], [1, 2, 0])):
             what = "four outputs in turn: grads"
-            t.agree("backward_each", program, [x, y, z], outputs, cotangents, wrt, what=what)
+            t.agree("backward_each", program, inputs, outputs, cotangents, wrt, what=what)
 
 
 def q7_h_each_alike(t):
     shape = _shape(t)
     x, y, g = (_away(t, shape) for _ in range(3))
-    program = [["add", [0, 1], {}], ["mul", [2, 0], {}], ["add", [3, 2], {}]]
-    t.agree(
-        "backward_each",
-        program,
-        [x, y],
-        [4, 4, 2, 4],
-        [g] * 4,
-        [0, 1],
-        what="one output and one cotangent several times: grads",
-    )
+    args = (_program("add 0 1, mul 2 0, add 3 2"), [x, y], [4, 4, 2, 4], [g] * 4, [0, 1])
+    t.agree("backward_each", *args, what="one output and one cotangent several times: grads")
 
 
 def q7_h_accumulate(t):
-    for shape in (_shape(t), (3, 3)):
-        inputs = [_away(t, shape) for _ in range(3)]
-        first = [["mul", [0, 1], {}], ["add", [3, 0], {}]]
-        second = [["add", [1, 2], {}]]
-        third = [["mul", [0, 0], {}], ["add", [0, 1], {}], ["mul", [3, 4], {}]]
-        cotangents = [_normal(t, shape) for _ in range(3)]
+    pieces = [_program(text) for text in ("mul 0 1, add 3 0", "add 1 2", "mul 0 0, add 0 1, mul 3 4")]
+    for [shape] in _cases(t, "ab, 33"):
+        inputs, cotangents = [_away(t, shape) for _ in range(3)], [_normal(t, shape) for _ in range(3)]
         for order in ([0, 1, 2], [2, 1, 0], [1, 0, 1]):
-            programs = [(first, second, third)[k] for k in order]
+            programs = [pieces[k] for k in order]
             what = "three programs on the same inputs: grads"
             t.agree("accumulate", programs, inputs, cotangents, [0, 1, 2], what=what)
-        t.agree(
-            "accumulate",
-            [second, second],
-            inputs,
-            cotangents[:1] * 2,
-            [2, 0],
-            what="the same program and cotangent twice: grads",
-        )
+        what = "the same program and cotangent twice: grads"
+        t.agree("accumulate", [pieces[1]] * 2, inputs, cotangents[:1] * 2, [2, 0], what=what)
 
 
 # q8: the student's own tests
