@@ -228,6 +228,10 @@ class Trial:
         """The result of the same adapter of the reference."""
         return self._reference(adapter, args)
 
+    def own(self, adapter: str) -> Own:
+        """One of the student's own adapters, to be handed to another one."""
+        return Own(adapter)
+
     def close(self, got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str = "the result") -> None:
         """Compare as `close`; Wrong says what is off, and the mistake behind it where a known wrong solution gives just this."""
         self.seen.append(got)
