@@ -120,6 +120,25 @@ def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str 
     return next(filter(None, faults), None)
 
 
+def alike(a: Any, b: Any) -> bool:
+    """Are two results the same but for rounding, nan and inf at the same places?"""
+    return close(_marked(a), _marked(b), 1e-7, 1e-14) is None
+
+
+def _marked(value: Any) -> Any:
+    """Each array as its finite numbers, and marks where they are not finite."""
+    if isinstance(value, Mapping):
+        return {key: _marked(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_marked(item) for item in value]
+    if isinstance(value, (str, bool, type(None))) or np.asarray(value).dtype.kind != "f":
+        return value
+    array = np.asarray(value)
+    finite = np.isfinite(array)
+    marks = np.where(np.isnan(array), 2.0, np.sign(array))
+    return [np.where(finite, array, 0.0), np.where(finite, 0.0, marks)]
+
+
 class Direct:
     """Calls adapters in this process: how students check themselves, how the reference and the wrong solutions are asked.
 
@@ -207,7 +226,7 @@ class Trial:
         self.seen.append(got)
         fault = None if self.recording else close(got, want, rtol, atol, what)
         if fault is not None:
-            raise Wrong(self._explained(fault, got))
+            raise Wrong(self._explained(fault, got, lambda seen: close(seen, want, rtol, atol) is not None))
 
     def agree(self, adapter: str, *args: Any, rtol: float = 1e-9, atol: float = 0.0, what: str | None = None) -> Any:
         """Call an adapter and compare it with the reference. Returns the student's result."""
@@ -248,10 +267,11 @@ class Trial:
         count = sum(wrong for _, wrong in self._engines)
         self.partly(caught / count if count else 0.0, f"{adapter} caught {caught} of {count} wrong engines")
 
-    def _explained(self, fault: str, got: Any) -> str:
+    def _explained(self, fault: str, got: Any, wrong: Callable[[Any], bool] = lambda seen: True) -> str:
+        """The fault and the hint of the wrong solution that is wrong here too, in the same way."""
         place = len(self.seen) - 1
         for name, (hint, seen) in self._others().items():
-            if place < len(seen) and close(got, seen[place], 1e-7, 1e-14) is None:
+            if place < len(seen) and wrong(seen[place]) and alike(got, seen[place]):
                 self.mistake = name
                 return f"{fault}. {hint}"
         return fault
