@@ -126,16 +126,23 @@ def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str 
     return next(filter(None, faults), None)
 
 
-def _finite(value: Any) -> Any:
-    """The same with numbers in place of nan and infinities, so that mistakes that give these are recognised too."""
+def alike(a: Any, b: Any) -> bool:
+    """Are two results the same but for rounding, nan and inf at the same places?"""
+    return close(_marked(a), _marked(b), 1e-7, 1e-14) is None
+
+
+def _marked(value: Any) -> Any:
+    """Each array as its finite numbers, and marks where they are not finite."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _marked(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, (float, np.ndarray)) and np.asarray(value).dtype.kind == "f":
-        value = np.asarray(value)
-        return np.where(np.isfinite(value), value, np.where(np.isnan(value), 12345.0, np.sign(value) * 54321.0))
-    return value
+        return [_marked(item) for item in value]
+    if isinstance(value, (str, bool, type(None))) or np.asarray(value).dtype.kind != "f":
+        return value
+    array = np.asarray(value)
+    finite = np.isfinite(array)
+    marks = np.where(np.isnan(array), 2.0, np.sign(array))
+    return [np.where(finite, array, 0.0), np.where(finite, 0.0, marks)]
 
 
 class Direct:
@@ -228,16 +235,12 @@ class Trial:
         """The result of the same adapter of the reference."""
         return self._reference(adapter, args)
 
-    def own(self, adapter: str) -> Own:
-        """One of the student's own adapters, to be handed to another one."""
-        return Own(adapter)
-
     def close(self, got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str = "the result") -> None:
         """Compare as `close`; Wrong says what is off, and the mistake behind it where a known wrong solution gives just this."""
         self.seen.append(got)
         fault = None if self.recording else close(got, want, rtol, atol, what)
         if fault is not None:
-            raise Wrong(self._explained(fault, got))
+            raise Wrong(self._explained(fault, got, lambda seen: close(seen, want, rtol, atol) is not None))
 
     def agree(self, adapter: str, *args: Any, rtol: float = 1e-9, atol: float = 0.0, what: str | None = None) -> Any:
         """Call an adapter and compare it with the reference. Returns the student's result."""
@@ -278,10 +281,11 @@ class Trial:
         count = sum(wrong for _, wrong in self._engines)
         self.partly(caught / count if count else 0.0, f"{adapter} caught {caught} of {count} wrong engines")
 
-    def _explained(self, fault: str, got: Any) -> str:
+    def _explained(self, fault: str, got: Any, wrong: Callable[[Any], bool] = lambda seen: True) -> str:
+        """The fault and the hint of the wrong solution that is wrong here too, in the same way."""
         place = len(self.seen) - 1
         for name, (hint, seen) in self._others().items():
-            if place < len(seen) and close(_finite(got), _finite(seen[place]), 1e-7, 1e-14) is None:
+            if place < len(seen) and wrong(seen[place]) and alike(got, seen[place]):
                 self.mistake = name
                 return f"{fault}. {hint}"
         return fault
