@@ -1,4 +1,4 @@
-"""The reference of the project: minivit's count of a forward pass, and the formulas of the statistics written out as sums."""
+"""The reference of the project: a forward pass as minivit counts it, the statistics written out as sums."""
 
 import math
 

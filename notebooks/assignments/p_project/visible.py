@@ -1,4 +1,4 @@
-"""The visible checks: small cases that a program can be tried on. Pass them, then test the cases that they leave out."""
+"""The visible checks: small cases. Pass them, then test the cases that they leave out."""
 
 import numpy as np
 
