@@ -1,4 +1,4 @@
-"""What the grader calls. Arguments and results are float64 arrays, Python numbers and tuples; arguments stay as they are.
+"""What the grader calls. Arguments and results are float64 arrays, numbers and tuples; arguments stay as they are.
 
 clip_loss(image (B, D), text (B, D), log_scale) -> (loss, dimage, dtext, dlog_scale)
     Row i of image belongs to row i of text. Rows are brought to unit length; the logits are exp(log_scale) times
