@@ -104,7 +104,10 @@ def q3_h_zero_gates(t):
     params |= {"ada.weight": np.zeros_like(params["ada.weight"]), "ada.bias": np.zeros_like(params["ada.bias"])}
     g = t.rng.normal(size=x.shape)
     t.close(t.call("dit_block", x, c, params, config), x, what="the block's result")
-    got, want = t.call("dit_block_backward", x, c, params, config, g), t.ref("dit_block_backward", x, c, params, config, g)
+    got, want = (
+        t.call("dit_block_backward", x, c, params, config, g),
+        t.ref("dit_block_backward", x, c, params, config, g),
+    )
     t.close(got, want, atol=1e-12, what="(dx, dc, gradients)")
 
 

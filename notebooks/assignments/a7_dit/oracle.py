@@ -29,9 +29,7 @@ def _block(x, c, p, config):
 
     qkv = modulated(x, scale1, shift1) @ p["attention.qkv.weight"] + p["attention.qkv.bias"]
     x = x + gate1 * (F.attention(qkv, heads=heads) @ p["attention.out.weight"] + p["attention.out.bias"])
-    hidden = F.gelu(
-        modulated(x, scale2, shift2) @ p["mlp.hidden.weight"] + p["mlp.hidden.bias"], config["gelu"]
-    )
+    hidden = F.gelu(modulated(x, scale2, shift2) @ p["mlp.hidden.weight"] + p["mlp.hidden.bias"], config["gelu"])
     return x + gate2 * (hidden @ p["mlp.out.weight"] + p["mlp.out.bias"])
 
 

@@ -23,7 +23,9 @@ def block(rng, width=4, hidden=6, heads=2):
 
 def q1_v_time_zero(t):
     """Time 0: all cosines are 1, all sines 0."""
-    t.close(t.call("timestep_embedding", np.zeros(2), 6), np.tile([1.0, 1, 1, 0, 0, 0], (2, 1)), what="the embedding of 0")
+    t.close(
+        t.call("timestep_embedding", np.zeros(2), 6), np.tile([1.0, 1, 1, 0, 0, 0], (2, 1)), what="the embedding of 0"
+    )
 
 
 def q1_v_lengths(t):
@@ -36,7 +38,9 @@ def q1_v_lengths(t):
 def q2_v_ends(t):
     """All of the image, or all of the noise."""
     x0, noise = t.rng.normal(size=(2, 3)), t.rng.normal(size=(2, 3))
-    t.close(t.call("add_noise", x0, np.array([0, 1]), noise, np.array([1.0, 0.0])), np.stack([x0[0], noise[1]]), what="x_t")
+    t.close(
+        t.call("add_noise", x0, np.array([0, 1]), noise, np.array([1.0, 0.0])), np.stack([x0[0], noise[1]]), what="x_t"
+    )
 
 
 def q3_v_identity(t):
@@ -53,8 +57,12 @@ def q3_v_names(t):
     x, c = t.rng.normal(size=(2, 3, 4)), t.rng.normal(size=(2, 4))
     dx, dc, grads = t.call("dit_block_backward", x, c, params, config, np.ones((2, 3, 4)))
     shapes = {name: np.shape(value) for name, value in grads.items()}
-    t.require(shapes == {name: value.shape for name, value in params.items()}, f"the gradients have the shapes {shapes}")
-    t.require((np.shape(dx), np.shape(dc)) == (x.shape, c.shape), f"dx and dc have the shapes {np.shape(dx)}, {np.shape(dc)}")
+    t.require(
+        shapes == {name: value.shape for name, value in params.items()}, f"the gradients have the shapes {shapes}"
+    )
+    t.require(
+        (np.shape(dx), np.shape(dc)) == (x.shape, c.shape), f"dx and dc have the shapes {np.shape(dx)}, {np.shape(dc)}"
+    )
 
 
 def q4_v_one_step(t):
