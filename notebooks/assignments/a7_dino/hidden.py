@@ -45,7 +45,7 @@ def q1_h_shift(t):
 
 
 def q1_h_same_arrays(t):
-    """Views 0 and 1 of student and teacher are the same arrays, as at the first step: pairs differ by number, not value."""
+    """Student and teacher say the same, as at the first step: views differ by number, not by value."""
     views = [t.rng.normal(size=(2, 3)) for _ in range(2)]
     t.agree("dino_loss", views, views, np.zeros((1, 3)), 0.5, 0.2, what="(loss, gradients)")
 

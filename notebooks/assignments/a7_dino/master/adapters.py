@@ -1,4 +1,4 @@
-"""What the grader calls. Arguments and results are float64 arrays, numbers, lists and dicts; arguments stay as they are.
+"""What the grader calls. Arguments and results are float64 arrays, numbers, lists and dicts.
 
 dino_loss(student [V arrays (B, K)], teacher [2 arrays (B, K)], center (1, K), student_temp, teacher_temp)
     -> (loss, [V arrays (B, K)])
