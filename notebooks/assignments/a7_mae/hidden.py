@@ -62,7 +62,7 @@ def _mask(rng, batch, patches, visible):
 
 
 def _encoders(rng):
-    """params, config, images, mask: an oblong grid, several blocks, a large epsilon; all lengths alike; eleven blocks."""
+    """params, config, images, mask: an oblong grid, a large epsilon, all lengths alike, eleven blocks."""
     for *shape, batch, visible in (
         ((4, 9), (2, 3), 3, 6, 2, 3, 5, "tanh", 1e-6, 3, 2),
         ((6, 4), (2, 1), 2, 4, 1, 2, 7, "erf", 1e-2, 2, 5),
