@@ -45,7 +45,7 @@ def _gelu(x, form):
 
 
 def _image(p, config, image):
-    (h, w, c), (ph, pw) = image.shape, config["patch_size"]
+    (h, w, _), (ph, pw) = image.shape, config["patch_size"]
     d, heads = config["width"], config["heads"]
     rows = [image[r : r + ph, s : s + pw].ravel() for r in range(0, h, ph) for s in range(0, w, pw)]
     x = np.array(rows) @ p["patch_embed.projection.weight"] + p["patch_embed.projection.bias"]
