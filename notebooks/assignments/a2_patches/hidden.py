@@ -32,6 +32,7 @@ def image_cases(rng):
     yield 2, (ph + 1, pw), (ph + 1, pw), channels
     yield 2, (2, 5 * 3), (2, 3), 4
     yield 2, (5 * 3, 2), (3, 2), 4
+    yield 1, (1, 6), (1, 2), 2
     yield 3, (4, 4), (2, 2), 3
 
 
