@@ -55,7 +55,7 @@ def embed_cases(rng):
     yield lengths(rng, 4)
     yield 1, *lengths(rng, 3)
     yield 3, 1, 4, 2
-    yield 2, *lengths(rng, 2, 5, 7), 1
+    yield 2, *lengths(rng, 2, 5, 7), 2
 
 
 def embed_arguments(rng, batch, count, features, width):
