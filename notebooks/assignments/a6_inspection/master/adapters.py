@@ -21,8 +21,8 @@ def resize_positions(table, old_grid, new_grid, prefix, method):
     table: (1, prefix + rows*columns, D), the patches of `old_grid` (rows, columns) row by row.
     prefix: 0, 1 or 2 rows at the beginning that belong to no patch and are copied.
     Returns (1, prefix + rows'*columns', D) for `new_grid` (rows', columns').
-    Bilinear, along rows and along columns: each new place lies somewhere between two old ones and takes of each the more
-    the nearer it is. method says where new place i of `new` lies on an axis of `old` places 0 .. old-1:
+    Bilinear, along rows and along columns: each new place lies somewhere between two old ones and takes of each
+    the more, the nearer it is. method says where new place i of `new` lies on an axis of `old` places 0 .. old-1:
     "align_corners": i (old-1) / (new-1), and 0 if new = 1.
     "half_pixel": (i + 1/2) old/new - 1/2, moved to the nearest of 0 and old-1 if it lies outside.
     Nothing is averaged beyond that when the grid shrinks.
@@ -69,8 +69,8 @@ def attention_distance(attention, grid, pitch):
 
     attention: (..., T, T), T >= rows*columns.   grid: (rows, columns).
     pitch: (down, across), pixels from one patch to the next.
-    The patches are the last rows*columns tokens. The others are left out as queries and as keys, and each row is brought
-    back to a sum of 1. Distances are Euclidean, between centres of patches. Mean over queries.
+    The patches are the last rows*columns tokens. The others are left out as queries and as keys, and each row is
+    brought back to a sum of 1. Distances are Euclidean, between centres of patches. Mean over queries.
     """
     return mean_distance(attention, grid, pitch)
 
@@ -78,8 +78,8 @@ def attention_distance(attention, grid, pitch):
 def position_similarity(table, grid):
     """Cosines of every two position embeddings.   table: (rows*columns, D), patches row by row.
 
-    Returns (rows, columns, rows, columns): [r, c, i, j] is the cosine of the angle between the embeddings of the patch in
-    row r and column c and of the patch in row i and column j.
+    Returns (rows, columns, rows, columns): [r, c, i, j] is the cosine of the angle between the embeddings of the patch
+    in row r and column c and of the patch in row i and column j.
     """
     return cosines(table, grid)
 
