@@ -164,7 +164,14 @@ def q4_h_rollout(t):
 
 def q4_h_read(t):
     """Both classifiers, oblong grids, one of them with oblong patches of a square image."""
-    shapes = (((4, 4), (2, 1)), ((6, 12), (3, 2)), ((9, 4), (3, 2)), ((3, 6), (3, 3)), ((6, 6), (3, 3)))
+    shapes = (
+        ((4, 16), (2, 2)),
+        ((4, 4), (2, 1)),
+        ((6, 12), (3, 2)),
+        ((9, 4), (3, 2)),
+        ((3, 6), (3, 3)),
+        ((6, 6), (3, 3)),
+    )
     for classifier in ("token", "gap"):
         for size, patch in shapes:
             config = configuration(image_size=size, patch_size=patch, classifier=classifier)
