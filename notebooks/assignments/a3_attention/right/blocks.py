@@ -1,4 +1,4 @@
-"""A right solution of A3 in blocks of keys: nothing of M x N is kept, the backward pass makes A again from log-sum-exp."""
+"""A right solution of A3 in blocks of keys: nothing of size M x N is kept, the backward pass makes A again."""
 
 import itertools
 import math
