@@ -100,6 +100,8 @@ def _about(assignment: Assignment, base: str, released: Collection[str], templat
 def student_files(assignment: Assignment, base: str = "reference") -> dict[str, bytes]:
     """What a student gets: path -> content."""
     policy = assignment.folder.parent / "ai_policy.md"
+    if hiding := {"given.py", "check.py", "test_visible.py"} & set(assignment.stub):
+        raise CourseError(f"{assignment.id}: master/{min(hiding)} would hide the file of that name in the release")
     texts = {
         "README.md": handouts.readme(assignment, base, policy.exists()),
         "handout.md": _text(assignment.folder / "handout.md"),
