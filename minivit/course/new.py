@@ -95,6 +95,8 @@ def q1_v_small(t):
     "hidden.py": '''\
 """The checks that students do not have, named qN_h_name. Each meets its requirements by design, not by luck."""
 
+import numpy as np
+
 
 def q1_h_shapes(t):
     # a single row, a square (where a wrong axis gives no error of shape), all lengths different
@@ -103,7 +105,7 @@ def q1_h_shapes(t):
 
 
 def q1_h_mean(t):
-    got = t.call("centred", 100 + t.rng.normal(size=(3, 4)))
+    got = np.asarray(t.call("centred", 100 + t.rng.normal(size=(3, 4))))  # a list of lists is as good
     t.require(abs(got.mean(axis=1)).max() < 1e-12, "the rows of centred do not have mean 0", got)
 ''',
     "wrong.toml": """\
