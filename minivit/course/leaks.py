@@ -29,7 +29,7 @@ PRIVATE = re.compile(
 )
 TOKEN = re.compile(r"\d[\w.]*|\w+|[^\s\w\"'`\\]")
 TRIVIAL = {
-    *"( ) [ ] { } , : . ; = 0 1 i j k np shape range len zip enumerate list tuple dict int float".split(),
+    *"( ) [ ] { } , : . ; = 0 1 i j k shape range len zip enumerate list tuple dict int float".split(),
     *"return None pass else elif try self def for in if and or not is import from as lambda True False".split(),
 }
 PATHS = re.compile(
@@ -96,14 +96,17 @@ def passages(code: str) -> Iterator[tuple[str, list[str]]]:
             yield " / ".join((first[0], second[0], third[0])), words
 
 
-def _npz(content: bytes) -> Iterator[Any]:
+def _arrays(content: bytes) -> Iterator[tuple[str, np.ndarray | None]]:
+    """(name, array) of an .npz; None in place of an array that cannot be read, such as a pickle."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             for name in file.files:
-                yield name
-                yield file[name]
-    except ValueError as error:
-        yield f"an array that is a pickle: {error}"
+                try:
+                    yield name, file[name]
+                except ValueError:
+                    yield name, None
+    except (ValueError, OSError, zipfile.BadZipFile):
+        yield "all of it", None
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -124,14 +127,13 @@ def _strings(value: Any) -> Iterator[str]:
 def texts_of(name: str, content: bytes) -> list[str]:
     """The texts in a file: as it is, without markup, of a notebook's cells, of arrays."""
     if name.endswith(".npz"):
-        found = []
-        for part in _npz(content):
-            if isinstance(part, str):
-                found.append(part)
-            elif part.dtype.kind in "US":
-                found.extend(str(item) for item in np.ravel(part).astype(str))
-            elif part.dtype == np.uint8:
-                found.extend(texts_of("text.json", part.tobytes()))
+        found: list[str] = []
+        for label, array in _arrays(content):
+            found.append(label)
+            if array is not None and array.dtype.kind in "US":
+                found.extend(str(item) for item in np.ravel(array).astype(str))
+            elif array is not None and array.dtype == np.uint8:
+                found.extend(texts_of("text.json", array.tobytes()))
         return found
     text = content.decode("utf-8", "ignore")
     if name.endswith((".json", ".ipynb")):
@@ -274,10 +276,10 @@ def leaks(
         ):
             found.append(f"{name} is bytecode")
         found += _traces(name, content, texts[name])
-        arrays = (
-            [part.tobytes() for part in _npz(content) if not isinstance(part, str)] if name.endswith(".npz") else []
-        )
-        if key and any(_key_leak(part, texts[name], key) for part in [content, *arrays]):
+        arrays = list(_arrays(content)) if name.endswith(".npz") else []
+        found += [f"{name} has an array that cannot be read: {label}" for label, array in arrays if array is None]
+        raw = [content, *(array.tobytes() for _, array in arrays if array is not None)]
+        if key and any(_key_leak(part, texts[name], key) for part in raw):
             found.append(f"{name} holds the key of the course")
     found += _code_leaks(assignment, texts, list(allowed))
     found += _staff_leaks(assignment, texts)
