@@ -21,7 +21,7 @@ import numpy as np
 
 from minivit.course.assignment import REGION, Assignment
 
-__all__ = ["leaks", "links", "texts_of"]
+__all__ = ["leaks", "texts_of"]
 
 KINDS = (".md", ".py", ".svg", ".png", ".json", ".npz", ".ipynb", ".html", ".txt", ".csv", ".toml")
 PRIVATE = re.compile(
@@ -284,9 +284,3 @@ def leaks(
     found += _code_leaks(assignment, texts, list(allowed))
     found += _staff_leaks(assignment, texts)
     return list(dict.fromkeys(found))
-
-
-def links(path: Path) -> list[str]:
-    """The symbolic links in a zip."""
-    with zipfile.ZipFile(path) as file:
-        return [info.filename for info in file.infolist() if (info.external_attr >> 16) & 0o170000 == 0o120000]

@@ -42,8 +42,9 @@ def _one(assignment: Assignment, check: Check) -> dict[str, Any]:
     """The record of one check: what it draws, what the reference gives, what the wrong solutions of its question give."""
     words = (assignment.id, check.question, check.name)
     drawing, noting = Drawing(draws(*words)), Noting(Direct(assignment.oracle))
-    trial = Trial(Direct(load(assignment.master, given=assignment.given)), noting, drawing)  # type: ignore[arg-type]
     try:
+        master = Direct(load(assignment.master, given=assignment.given))
+        trial = Trial(master, noting, drawing)  # type: ignore[arg-type]
         with _limited(3 * check.seconds):
             check.run(trial)
     except Exception as error:

@@ -23,7 +23,7 @@ import numpy as np
 
 from minivit.course import gradescope, handouts, nbgrader
 from minivit.course.archives import course_key, zipped
-from minivit.course.assignment import Assignment, CourseError
+from minivit.course.assignment import REGION, Assignment, CourseError
 from minivit.course.given import given_files, masters
 from minivit.course.grading import check_environment, grade, shares
 from minivit.course.guard import BANNED
@@ -174,7 +174,14 @@ def _collects(assignment: Assignment, folder: Path) -> None:
             raise CourseError(f"{assignment.id}: pytest does not find the {count} visible checks: {said}")
 
 
-def _imports_numpy_alone(assignment: Assignment) -> None:
+def _sound(assignment: Assignment) -> None:
+    """CourseError if a marker has no partner, a question has no region, or visible.py needs more than NumPy."""
+    for name, text in assignment.stub.items():
+        if match := re.search("(BEGIN|END) SOLUTION", text):
+            raise CourseError(f"{assignment.id}: master/{name} has a marker {match.group()} without its partner")
+    blanked = {region.group(2) for text in assignment.master.values() for region in REGION.finditer(text)}
+    if different := blanked ^ set(assignment.questions):
+        raise CourseError(f"{assignment.id}: {min(different)} has no region in master/, or there is no such question")
     for node in ast.walk(ast.parse(_text(assignment.folder / "visible.py"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -185,7 +192,6 @@ def _imports_numpy_alone(assignment: Assignment) -> None:
 
 def _prove(assignment: Assignment, files: Mapping[str, bytes], base: str, key: bytes) -> None:
     """CourseError unless the stub imports and scores nothing, and the reference scores all, by check.py and by the grader."""
-    _imports_numpy_alone(assignment)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _unpacked(files, folder)
@@ -234,6 +240,7 @@ def release(
         if made
         else []
     )
+    _sound(assignment)
     student = student_files(assignment, base)
     _clean(assignment, student, base, key, "student zip")
     _prove(assignment, student, base, key)

@@ -5,7 +5,6 @@ import getpass
 import io
 import json
 import struct
-import zipfile
 import zlib
 
 import numpy as np
@@ -14,7 +13,7 @@ from toy_assignment import T1, toy_assignments
 
 from minivit.course import leaks as module
 from minivit.course.assignment import assignments
-from minivit.course.leaks import leaks, links
+from minivit.course.leaks import leaks
 from minivit.course.release import student_files
 
 KEY = bytes(range(7, 39))
@@ -161,12 +160,3 @@ def test_the_name_of_whoever_makes_the_release_is_found(clean, monkeypatch):
     assert found(clean, a_dot_md=b"gwendolyne") == []
     monkeypatch.setattr(getpass, "getuser", lambda: "student")
     assert found(clean, a_dot_md=b"every student") == []
-
-
-def test_links_in_a_zip_are_found(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
-        info = zipfile.ZipInfo("link")
-        info.external_attr = 0o120777 << 16
-        file.writestr(info, "/etc/passwd")
-        file.writestr("plain", "text")
-    assert links(tmp_path / "a.zip") == ["link"]
