@@ -175,13 +175,13 @@ def _collects(assignment: Assignment, folder: Path) -> None:
 
 
 def _sound(assignment: Assignment) -> None:
-    """CourseError if a marker has no partner, a question has no region, or visible.py needs more than NumPy."""
+    """CourseError if a marker has no partner, a region no question, or visible.py needs more than NumPy."""
     for name, text in assignment.stub.items():
         if match := re.search("(BEGIN|END) SOLUTION", text):
             raise CourseError(f"{assignment.id}: master/{name} has a marker {match.group()} without its partner")
     blanked = {region.group(2) for text in assignment.master.values() for region in REGION.finditer(text)}
-    if different := blanked ^ set(assignment.questions):
-        raise CourseError(f"{assignment.id}: {min(different)} has no region in master/, or there is no such question")
+    if unknown := blanked - set(assignment.questions):
+        raise CourseError(f"{assignment.id}: a region in master/ is of {min(unknown)}, and there is no such question")
     for node in ast.walk(ast.parse(_text(assignment.folder / "visible.py"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -216,8 +216,8 @@ def _clean(assignment: Assignment, files: Mapping[str, bytes], base: str, key: b
     ours = [_ours(name) for name in TRAVELLERS]
     allowed = [*given_files(assignment, base).values(), *ours, handouts.CHECK, handouts.TEST_VISIBLE]
     if found := leaks(files, assignment, key, allowed):
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise CourseError(f"{assignment.id}: the {what} leaks: {found[0]}{more}")
+        more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+        raise CourseError(f"{assignment.id}: the {what} leaks: {'; '.join(found[:3])}{more}")
 
 
 def release(

@@ -14,7 +14,7 @@ from toy_assignment import T1, T2, toy_assignments
 from minivit.course.archives import course_key, zipped
 from minivit.course.assignment import Assignment, CourseError, assignments
 from minivit.course.given import given_files
-from minivit.course.release import release, student_files
+from minivit.course.release import _clean, _sound, release, student_files
 
 STUDENT = {
     "README.md",
@@ -115,7 +115,7 @@ def test_only_some_can_be_asked_for(root, tmp_path):
         ({"visible": ("def q2_v_small(t):", "def q2_v_small(t):\n    t.bogus()\n")}, "AttributeError"),
         ({"master__adapters": ("from weights import", "from weights import nothing,")}, "nothing"),
         ({"master__weights": ("# BEGIN SOLUTION q2", "# q2")}, "weights.py has a marker END SOLUTION without"),
-        ({"master__weights": ("# BEGIN SOLUTION q2", "# BEGIN SOLUTION q1")}, "q2 has no region in master/"),
+        ({"master__weights": ("# BEGIN SOLUTION q2", "# BEGIN SOLUTION q5")}, "is of q5, and there is no such question"),
         ({"master__weights": ("return exponentials / exp", "return 1.001 * exponentials / exp")}, "the reference fails"),
         ({"hidden": ("def q1_h_large(t):\n", "def q1_h_large(t):\n    t.agree('weighted_mean', 1)\n")}, "environment broken"),
         ({"hidden": ("def q2_h_shapes(t):\n", "def q2_h_shapes(t):\n    return\n")}, "the stub reaches points in q2"),
@@ -252,3 +252,13 @@ def test_metadata_of_figures_is_left_out(root):
 def test_a_master_may_not_hide_files_of_the_release(root, tmp_path):
     (root / "t1_weights" / "master" / "check.py").write_text("", encoding="utf-8")
     assert "master/check.py would hide" in refused(t1(root), tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(assignments()))
+def test_the_zips_of_the_course_are_sound_and_do_not_leak(name):
+    """Their proofs by stub and reference are the gate's."""
+    assignment = assignments()[name]
+    _sound(assignment)
+    files = student_files(assignment)
+    _clean(assignment, files, "reference", b"a key that nobody has used", "student zip")
+    assert len(zipped(files)) < 2**20
