@@ -1,0 +1,147 @@
+"""What is in a folder or zip that somebody sent, without trusting it: nothing is unpacked to the disk, no link is followed."""
+
+import io
+import os
+import re
+import stat
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+__all__ = ["MOST_BYTES", "MOST_OF_ZIP", "Entry", "Unreadable", "in_folder", "in_zip", "is_junk"]
+
+MOST_BYTES = 5 << 20  # of one file that is handed in
+MOST_OF_ZIP = 64 << 20  # of a zip in a zip, or in a folder
+MOST_ENTRIES = 20_000  # of one zip
+JUNK = re.compile(
+    r"__MACOSX|\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|__pycache__|\.git|\.ipynb_checkpoints|\.?venv|node_modules|site-packages",
+    re.I,
+)
+
+
+class Unreadable(Exception):
+    """A file that cannot be taken; the message says why, to the student."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file.   path: with /, from where one looked.   time: as text that sorts.   fault: why it cannot be taken, or ""."""
+
+    path: str
+    size: int
+    time: str
+    content: Callable[[int], bytes]  # at most so many bytes of it
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def folder(self) -> str:
+        return self.path.rpartition("/")[0]
+
+    def read(self, most: int = MOST_BYTES) -> bytes:
+        """Its bytes. Unreadable if there is a fault or there are more of them than `most`."""
+        if self.fault:
+            raise Unreadable(self.fault)
+        too_large = f"{self.path} is larger than {most >> 20} MiB"
+        if self.size > most:
+            raise Unreadable(too_large)
+        data = self.content(most + 1)
+        if len(data) > most:  # its size was a lie
+            raise Unreadable(too_large)
+        return data
+
+    def below(self, folder: str) -> "Entry":
+        """The same as seen from a folder above."""
+        return replace(self, path=f"{folder}/{self.path}")
+
+
+def is_junk(path: str) -> bool:
+    """Whether a part of a path is what systems leave behind: __MACOSX, .DS_Store, caches, environments."""
+    return any(JUNK.fullmatch(part) for part in path.split("/"))
+
+
+def in_folder(root: Path) -> Iterator[Entry]:
+    """The files below a folder. Links, pipes and devices have a fault; what cannot be listed is one too."""
+    todo = [root]
+    while todo:
+        folder = todo.pop()
+        try:
+            found = sorted(os.scandir(folder), key=lambda one: one.name)
+        except OSError as error:
+            path = folder.relative_to(root).as_posix()
+            yield Entry(f"{path}/?", 0, "", lambda _: b"", f"the folder {path} cannot be read ({error.strerror})")
+            continue
+        for one in found:
+            path = Path(one.path).relative_to(root).as_posix()
+            if is_junk(path):
+                continue
+            if one.is_symlink():
+                yield Entry(path, 0, "", lambda _: b"", f"{path} is a link, not a file")
+            elif one.is_dir(follow_symlinks=False):
+                todo.append(Path(one.path))
+            else:
+                yield _on_disk(Path(one.path), path)
+
+
+def _on_disk(file: Path, path: str) -> Entry:
+    about = file.lstat()
+    if not stat.S_ISREG(about.st_mode):
+        return Entry(path, 0, "", lambda _: b"", f"{path} is a pipe or a device, not a file")
+
+    def content(most: int) -> bytes:
+        try:
+            with file.open("rb") as stream:
+                return stream.read(most)
+        except OSError as error:
+            raise Unreadable(f"{path} cannot be read ({error.strerror})") from None
+
+    return Entry(path, about.st_size, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about.st_mtime)), content)
+
+
+def in_zip(source: Path | bytes, name: str) -> list[Entry]:
+    """The files of a zip. Unreadable if it is none, or damaged, or absurd."""
+    if not (source if isinstance(source, bytes) else source.stat().st_size):
+        raise Unreadable(f"{name} is an empty file")
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+        infos = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, OverflowError):
+        raise Unreadable(f"{name} cannot be opened as a zip file (damaged, or cut off during the upload?)") from None
+    if len(infos) > MOST_ENTRIES:
+        raise Unreadable(f"{name} holds {len(infos):,} files")
+    members = [_member(archive, info) for info in infos if not info.filename.endswith(("/", "\\"))]
+    return [entry for entry in members if not is_junk(entry.path)]
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
+    written = info.filename
+    if not info.flag_bits & 0x800:  # said to be of the code page 437; macOS writes UTF-8 and does not say so
+        try:
+            written = written.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            written = info.filename
+    path = written.replace("\\", "/")
+    fault = ""
+    if path.startswith("/") or re.match(r"[A-Za-z]:", path) or ".." in path.split("/"):
+        fault = f"{path} leads out of the folder"
+        path = "/".join(part for part in path.split("/") if part not in ("", ".", "..")) or "?"
+    elif stat.S_ISLNK(info.external_attr >> 16):
+        fault = f"{path} is a link, not a file"
+    elif info.flag_bits & 1:
+        fault = f"{path} is encrypted: pack it without a password"
+    path = "/".join(part for part in path.split("/") if part not in ("", "."))
+
+    def content(most: int) -> bytes:
+        try:
+            with archive.open(info) as stream:
+                return stream.read(most)
+        except Exception:  # whatever a decompressor finds wrong: one of a dozen kinds of error
+            raise Unreadable(f"{path} is damaged in its zip file, or packed in a way that is not known here") from None
+
+    date = "{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(*info.date_time)
+    return Entry(path, info.file_size, date, content, fault)
