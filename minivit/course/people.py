@@ -1,15 +1,16 @@
 """Whose a submission is: what the names say that learning systems give to what they collect.
 
-Moodle       First Last_123456_assignsubmission_file_/...       or the same before the name of a file
-Canvas       lastfirst_12345_678901_submission-a3.zip           also ..._LATE_..., and -1, -2 before the ending for a next attempt
+Moodle       First Last_123456_assignsubmission_file_/...   or the same before the name of a file
+Canvas       lastfirst_12345_678901_submission-a3.zip       also ..._LATE_..., and -1, -2 for further attempts
 Blackboard   A3_user_attempt_2026-10-01-12-00-00_file.zip
-Gradescope   submission_12345678/...                            with submission_metadata.yml beside
+Gradescope   submission_12345678/...                        with submission_metadata.yml beside
 plain        alice.py, alice_adapters.py, alice.zip, alice/...
 """
 
 import os.path
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -42,21 +43,15 @@ def split(name: str) -> tuple[str, str]:
 
 
 def sent(name: str, loose: bool, blackboard: Mapping[str, str]) -> Sent:
-    """Whose the file (loose) or folder `name` is.   blackboard: what `users_of_blackboard` found for the whole class."""
+    """Whose the file (loose) or folder `name` is.   blackboard: what `users_of_blackboard` found for the class."""
     name = unicodedata.normalize("NFC", name)
     if match := MOODLE.fullmatch(name):
         kind = match["kind"]
         return Sent(_tidy(match["name"]), match["id"], match["rest"] or "", aside=kind != "file")
-    if match := BLACKBOARD.fullmatch(split(name)[0] if loose and not name.count("_attempt_") else name):
-        rest = match["rest"] or ""
-        return Sent(
-            blackboard.get(match["user"], match["user"]), "", rest, (match["date"], 0, 0), aside=loose and not rest
-        )
-    if loose and (
-        match := re.fullmatch(r"(.+_attempt_\d{4}(?:-\d\d){5})\.txt", name)
-    ):  # Blackboard's note on an attempt
-        user = match[1].rpartition("_attempt_")[0]
-        return Sent(blackboard.get(user, user), "", "", (match[1][-19:], 0, 0), aside=True)
+    bare = name[:-4] if loose and re.search(r"(-\d\d){5}\.txt$", name) else name  # Blackboard's note on an attempt
+    if match := BLACKBOARD.fullmatch(bare):
+        user, rest = match["user"], match["rest"] or ""
+        return Sent(blackboard.get(user, user), "", rest, (match["date"], 0, 0), aside=loose and not rest)
     if loose and (match := CANVAS.fullmatch(name)):
         stem, ending = split(match["rest"])
         again = re.fullmatch(r"(.+)-(\d+)", stem, re.S)  # no module that can be imported ends so
@@ -73,60 +68,56 @@ def sent(name: str, loose: bool, blackboard: Mapping[str, str]) -> Sent:
 
 def _tidy(name: str) -> str:
     """A name in one line, without space around it."""
-    return " ".join("".join(c if c.isprintable() else " " for c in name).split()) or "nameless"
+    shown = "".join(c if c.isprintable() or c.isspace() else ascii(c)[1:-1] for c in name)
+    return " ".join(shown.split()) or "nameless"
 
 
 def users_of_blackboard(names: Iterable[str]) -> dict[str, str]:
-    """What stands before _attempt_ in the names of a class ("A3_alice") -> the user, which is what they do not share."""
+    """What stands before _attempt_ in the names of a class -> the user: what they do not share."""
     before = sorted(
         {unicodedata.normalize("NFC", name).rpartition("_attempt_")[0] for name in names if BLACKBOARD.match(name)}
     )
     if len(before) < 2:
         return {text: text.rpartition("_")[2] for text in before}
-    shared = os.path.commonprefix(before).rpartition("_")
-    return {text: _tidy(text[len(shared[0] + shared[1]) :]) for text in before}
+    alike = next((i for i, (a, b) in enumerate(zip(before[0], before[-1], strict=False)) if a != b), len(before[0]))
+    shared = before[0][:alike].rfind("_") + 1
+    return {text: _tidy(text[shared:]) for text in before}
 
 
 def metadata(text: str) -> dict[str, list[tuple[str, str, str]]]:
-    """Gradescope's submission_metadata.yml: folder -> (name, id, time) of each who handed it in. Reads what it knows."""
+    """Gradescope's submission_metadata.yml: folder -> (name, id, time) of each who handed it in."""
     found: dict[str, list[tuple[str, str, str]]] = {}
-    folder, people, time = "", [], ""
-
-    def done() -> None:
-        if folder:
-            found[folder] = [
-                (person.get("name", ""), person.get("sid") or person.get("email", ""), time) for person in people
-            ]
-
-    for line in text.splitlines():
-        if match := re.match(r"(submission_\d+):", line):
-            done()
-            folder, people, time = match[1], [], ""
-        elif match := re.match(r"\s+(- )?:(name|sid|email|created_at):\s*(.*)", line):
-            value = match[3].strip().strip("'\"")
-            if match[2] == "created_at":
+    for block in re.split(r"^(?=submission_\d+:)", text, flags=re.M):
+        folder = block.partition(":")[0]
+        people: list[dict[str, str]] = []
+        time = ""
+        for line in re.finditer(r"^\s+(- )?:(name|sid|email|created_at):[ \t]*(.*)$", block, flags=re.M):
+            first, field, value = line[1], line[2], line[3].strip().strip("'\"")
+            if field == "created_at":
                 time = time or value
-            elif match[1]:
-                people.append({match[2]: value})
+            elif first:
+                people.append({field: value})
             elif people:
-                people[-1].setdefault(match[2], value)
-    done()
+                people[-1].setdefault(field, value)
+        if GRADESCOPE.fullmatch(folder):
+            found[folder] = [(one.get("name", ""), one.get("sid") or one.get("email", ""), time) for one in people]
     return found
 
 
 def file_names(people: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """(student, id) -> the name of their files, fit for every file system, and no two alike whatever the case."""
     plain = {person: _file_name(person[0]) for person in sorted(set(people))}
-    many = [name.casefold() for name in plain.values()]
-    named: dict[tuple[str, str], str] = {}
-    for (student, number), name in plain.items():
-        if many.count(name.casefold()) > 1 and number:
-            name = f"{name}_{_file_name(number)}"
-        taken = {other.casefold() for other in named.values()} | (
-            {n.casefold() for n in plain.values()} - {plain[student, number].casefold()}
-        )
-        tries = (name if i == 1 else f"{name}~{i}" for i in range(1, len(plain) + 2))
-        named[student, number] = next(one for one in tries if one.casefold() not in taken)
+    times = Counter(name.casefold() for name in plain.values())
+    taken = {name for name, count in times.items() if count == 1}
+    named = {}
+    for person, name in plain.items():
+        if times[name.casefold()] > 1:
+            with_id = f"{name}_{_file_name(person[1])}" if person[1] else name
+            name = next(
+                one for one in (with_id, *(f"{name}~{i}" for i in range(2, 10_000))) if one.casefold() not in taken
+            )
+            taken.add(name.casefold())
+        named[person] = name
     return named
 
 

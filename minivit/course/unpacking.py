@@ -1,4 +1,4 @@
-"""What is in a folder or zip that somebody sent, without trusting it: nothing is unpacked to the disk, no link is followed."""
+"""What is in a folder or zip that somebody sent: nothing is unpacked to the disk, no link is followed."""
 
 import io
 import os
@@ -16,7 +16,8 @@ MOST_BYTES = 5 << 20  # of one file that is handed in
 MOST_OF_ZIP = 64 << 20  # of a zip in a zip, or in a folder
 MOST_ENTRIES = 20_000  # of one zip
 JUNK = re.compile(
-    r"__MACOSX|\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|__pycache__|\.git|\.ipynb_checkpoints|\.?venv|node_modules|site-packages",
+    r"__MACOSX|\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|__pycache__|\.git|\.ipynb_checkpoints|\.?venv|node_modules"
+    r"|site-packages",
     re.I,
 )
 
@@ -27,7 +28,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file.   path: with /, from where one looked.   time: as text that sorts.   fault: why it cannot be taken, or ""."""
+    """A file.   path: with /, from where one looked.   time: text that sorts.   fault: why it cannot be taken."""
 
     path: str
     size: int

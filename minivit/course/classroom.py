@@ -1,0 +1,167 @@
+"""A class is graded in processes: each result is written as it comes, and what is done is not done again."""
+
+import contextlib
+import hashlib
+import hmac
+import json
+import multiprocessing
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import minivit
+from minivit.course import gradebook, grading
+from minivit.course.assignment import Assignment
+from minivit.course.submissions import Submission
+
+__all__ = ["Job", "Marking", "fingerprint", "graded", "saved"]
+
+MOST_TRIES = 2  # processes that a submission may bring down before it is left to people
+
+
+@dataclass(frozen=True)
+class Marking:
+    """What all submissions of a class have in common.   variants: by id; most assignments have one."""
+
+    variants: Mapping[str, Assignment]
+    key: bytes
+    base: str = "reference"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A submission and the assignment that it is graded as.   mark: what its result depends on."""
+
+    submission: Submission
+    assignment: str
+    mark: str
+
+
+def fingerprint(marking: Marking, assignment: str, submission: Submission) -> str:
+    """A word for all that a result depends on: submission, assignment, key and version. It does not tell the key."""
+    chosen = marking.variants[assignment]
+    digest = hmac.new(marking.key, digestmod=hashlib.sha256)
+
+    def add(*words: str | bytes) -> None:
+        for word in words:
+            data = word.encode("utf-8", "surrogatepass") if isinstance(word, str) else word
+            digest.update(f"{len(data)}:".encode() + data)
+
+    add(minivit.__version__, marking.base, submission.key, *submission.remarks)
+    for one in (chosen, *chosen.earlier()):
+        for path in sorted(one.folder.rglob("*")):
+            if path.suffix in (".py", ".toml"):
+                add(path.relative_to(one.folder.parent).as_posix(), path.read_bytes())
+    for name, data in submission.files.items():
+        add(name, data)
+    return digest.hexdigest()[:32]
+
+
+def saved(path: Path, job: Job) -> dict[str, Any] | None:
+    """The result of this very job as an earlier run has written it, or None."""
+    try:
+        result = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    fits = isinstance(result, dict) and result.get("fingerprint") == job.mark
+    return result if fits and isinstance(result.get("questions"), dict) else None
+
+
+def described(result: Mapping[str, Any], job: Job) -> dict[str, Any]:
+    """What a result's file says: the grader's words, and whose they are."""
+    one = job.submission
+    about = {"student": one.student, "id": one.id, "remarks": list(one.remarks), "fingerprint": job.mark}
+    return {**result, **about}
+
+
+def failed(job: Job, reason: str) -> dict[str, Any]:
+    """Stands for a result that the grader could not make; it is not written, so that the next run tries again."""
+    result = {"assignment": job.assignment, "total": None, "questions": {}}
+    remark = f"NOT GRADED, the grader failed ({reason}): grade it by hand."
+    shown = described(result, job)
+    return {**shown, "remarks": [remark, *shown["remarks"]], "failed": True}
+
+
+def graded(jobs: Sequence[Job], marking: Marking, processes: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """The jobs with their results, as they come. The processes end with this one, however it ends."""
+    todo = [(job, 1) for job in reversed(jobs)]
+    busy: dict[
+        Any, tuple[Any, Job, int]
+    ] = {}  # way to a process -> the process, what it grades, how often that was tried
+    idle: dict[Any, Any] = {}
+    try:
+        while todo or busy:
+            while todo and len(busy) < processes:
+                way, process = idle.popitem() if idle else _started(marking)
+                job, tries = todo.pop()
+                busy[way] = (process, job, tries)
+                with contextlib.suppress(OSError):  # if it has died, that is seen below
+                    way.send((job.assignment, job.submission.files, job.submission.key))
+            for way in wait(list(busy)):
+                process, job, tries = busy.pop(way)
+                try:
+                    result, reason = way.recv()
+                except (EOFError, OSError):
+                    way.close()
+                    process.join()
+                    if tries < MOST_TRIES:
+                        todo.append((job, tries + 1))
+                        continue
+                    result, reason = None, f"its process ended with status {process.exitcode}"
+                else:
+                    idle[way] = process
+                yield job, failed(job, reason) if result is None else described(result, job)
+    finally:
+        _end({**idle, **{way: process for way, (process, _, _) in busy.items()}})
+
+
+def _end(processes: Mapping[Any, Any]) -> None:
+    """End processes that grade: those without work by themselves, since the way to them is closed."""
+    for way in processes:
+        way.close()
+    for process in processes.values():
+        process.join(0.5)
+        if process.is_alive():
+            process.terminate()
+            process.join(5)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _started(marking: Marking) -> tuple[Any, Any]:
+    """A process that grades, and the way to it."""
+    context = multiprocessing.get_context("spawn")  # which has no open files of ours: it sees when we end
+    here, there = context.Pipe()
+    folders = {name: str(one.folder) for name, one in marking.variants.items()}
+    process = context.Process(target=_work, args=(there, folders, marking.key, marking.base), name="minivit grade")
+    process.start()
+    there.close()
+    return here, process
+
+
+def _work(connection: Any, folders: Mapping[str, str], key: bytes, base: str) -> None:
+    """Grade what comes, until the other side is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has started us, which then ends us
+    known = {name: Assignment(Path(folder)) for name, folder in folders.items()}
+    while True:
+        try:
+            name, files, student = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = grading.grade(known[name], files, student, key, base=base), ""
+        except Exception as error:
+            answer = None, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        try:
+            connection.send(answer)
+        except OSError:
+            return
+
+
+def write(path: Path, result: Mapping[str, Any]) -> None:
+    """A result's file."""
+    gradebook.save(path, (json.dumps(result, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
