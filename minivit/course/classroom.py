@@ -79,7 +79,7 @@ def described(result: Mapping[str, Any], job: Job) -> dict[str, Any]:
 
 def failed(job: Job, reason: str) -> dict[str, Any]:
     """Stands for a result that the grader could not make; it is not written, so that the next run tries again."""
-    result = {"assignment": job.assignment, "total": None, "questions": {}}
+    result: dict[str, Any] = {"assignment": job.assignment, "total": None, "questions": {}}
     remark = f"NOT GRADED, the grader failed ({reason}): grade it by hand."
     shown = described(result, job)
     return {**shown, "remarks": [remark, *shown["remarks"]], "failed": True}
@@ -100,19 +100,22 @@ def graded(jobs: Sequence[Job], marking: Marking, processes: int) -> Iterator[tu
                 busy[way] = (process, job, tries)
                 with contextlib.suppress(OSError):  # if it has died, that is seen below
                     way.send((job.assignment, job.submission.files, job.submission.key))
-            for way in wait(list(busy)):
+            ready: list[Any] = wait(list(busy))
+            for way in ready:
                 process, job, tries = busy.pop(way)
+                answer: tuple[dict[str, Any] | None, str]
                 try:
-                    result, reason = way.recv()
+                    answer = way.recv()
                 except (EOFError, OSError):
                     way.close()
                     process.join()
                     if tries < MOST_TRIES:
                         todo.append((job, tries + 1))
                         continue
-                    result, reason = None, f"its process ended with status {process.exitcode}"
+                    answer = None, f"its process ended with status {process.exitcode}"
                 else:
                     idle[way] = process
+                result, reason = answer
                 yield job, failed(job, reason) if result is None else described(result, job)
     finally:
         _end({**idle, **{way: process for way, (process, _, _) in busy.items()}})
@@ -152,6 +155,7 @@ def _work(connection: Any, folders: Mapping[str, str], key: bytes, base: str) ->
             name, files, student = connection.recv()
         except (EOFError, OSError):
             return
+        answer: tuple[dict[str, Any] | None, str]
         try:
             answer = grading.grade(known[name], files, student, key, base=base), ""
         except Exception as error:

@@ -101,8 +101,9 @@ def next_steps(result: Mapping[str, Any], assignment: Assignment) -> list[str]:
         )
     if hidden:
         steps.append(
-            f"Test {_list(hidden)} yourself: the visible checks pass, and hidden ones do not. Read the sentence below, then the"
-            " conventions in the handout, and try such a case: other shapes, a square one, ties, repeated indices, something empty."
+            f"Test {_list(hidden)} yourself: the visible checks pass, and hidden ones do not. Read the sentence below"
+            " and the conventions in the handout. Then try such a case: other shapes, a square one, ties, repeated"
+            " indices, something empty."
         )
     if unanswered:
         steps.append(f"Answer {_list(unanswered)}: nothing is there yet.")

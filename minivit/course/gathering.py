@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from minivit.course import people
-from minivit.course.unpacking import MOST_OF_ZIP, Entry, Unreadable, in_zip
+from minivit.course.unpacking import MOST_OF_ZIP, OUTSIDE, Entry, Unreadable, in_zip
 
 __all__ = ["METADATA", "STAFFS", "Wanted", "defined", "gather"]
 
@@ -32,10 +32,8 @@ def gather(entries: list[Entry], wanted: Wanted) -> tuple[dict[str, bytes], list
     entries = [entry for entry in entries if entry.name != METADATA]
     if not any(_is_adapters(entry.path) for entry in entries):
         entries = _unzipped(entries, remarks)
-    remarks += [
-        f"{entry.fault[:1].upper()}{entry.fault[1:]}: ignored." for entry in entries if " leads out of " in entry.fault
-    ]
-    entries = [entry for entry in entries if " leads out of " not in entry.fault]
+    remarks += [f"{entry.path} {OUTSIDE}: ignored." for entry in entries if entry.fault == OUTSIDE]
+    entries = [entry for entry in entries if entry.fault != OUTSIDE]
     entry = _chosen(entries, wanted, remarks)
     if entry is None:
         remarks.append(_nothing(entries))
@@ -48,7 +46,7 @@ def gather(entries: list[Entry], wanted: Wanted) -> tuple[dict[str, bytes], list
         try:
             data = other.read()
         except Unreadable as error:
-            remarks.append(f"{str(error)[:1].upper()}{str(error)[1:]}: not taken.")
+            remarks.append(f"{error}: not taken.")
             continue
         if len(files) >= MOST_FILES or sum(map(len, files.values())) + len(data) > MOST_IN_ALL:
             remarks.append(f"More than {MOST_FILES} files or {MOST_IN_ALL >> 20} MiB: {other.path} is not taken.")
@@ -65,7 +63,7 @@ def _unzipped(entries: list[Entry], remarks: list[str], depth: int = 0) -> list[
         try:
             inside = in_zip(entry.read(MOST_OF_ZIP), entry.path)
         except Unreadable as error:
-            remarks.append(f"{str(error)[:1].upper()}{str(error)[1:]}.")
+            remarks.append(f"{error}.")
             continue
         if not inside:
             remarks.append(f"{entry.path} is an empty zip file.")
@@ -104,7 +102,7 @@ def _chosen(entries: list[Entry], wanted: Wanted, remarks: list[str]) -> Entry |
     if found:
         entry = found[0]
         if entry.fault:
-            remarks.append(f"{entry.fault[:1].upper()}{entry.fault[1:]}.")
+            remarks.append(f"{entry.path} {entry.fault}.")
             return None
         same = [one for one in found[1:] if one.path != entry.path]
         if same:

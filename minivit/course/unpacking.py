@@ -7,14 +7,15 @@ import stat
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MOST_BYTES", "MOST_OF_ZIP", "Entry", "Unreadable", "in_folder", "in_zip", "is_junk"]
+__all__ = ["MOST_BYTES", "MOST_OF_ZIP", "OUTSIDE", "Entry", "Unreadable", "in_folder", "in_zip", "is_junk"]
 
 MOST_BYTES = 5 << 20  # of one file that is handed in
 MOST_OF_ZIP = 64 << 20  # of a zip in a zip, or in a folder
 MOST_ENTRIES = 20_000  # of one zip
+OUTSIDE = "leads out of the folder"
 JUNK = re.compile(
     r"__MACOSX|\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|__pycache__|\.git|\.ipynb_checkpoints|\.?venv|node_modules"
     r"|site-packages",
@@ -28,7 +29,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file.   path: with /, from where one looked.   time: text that sorts.   fault: why it cannot be taken."""
+    """A file.   path: with /, from where one looked.   time: text that sorts.   fault: what is wrong, if anything is."""
 
     path: str
     size: int
@@ -47,18 +48,14 @@ class Entry:
     def read(self, most: int = MOST_BYTES) -> bytes:
         """Its bytes. Unreadable if there is a fault or there are more of them than `most`."""
         if self.fault:
-            raise Unreadable(self.fault)
-        too_large = f"{self.path} is larger than {most >> 20} MiB"
-        if self.size > most:
-            raise Unreadable(too_large)
-        data = self.content(most + 1)
-        if len(data) > most:  # its size was a lie
-            raise Unreadable(too_large)
+            raise Unreadable(f"{self.path} {self.fault}")
+        try:
+            data = self.content(most + 1) if self.size <= most else bytes(most + 1)
+        except Unreadable as error:
+            raise Unreadable(f"{self.path} {error}") from None
+        if len(data) > most:  # which may be more than its size says
+            raise Unreadable(f"{self.path} is larger than {most >> 20} MiB")
         return data
-
-    def below(self, folder: str) -> "Entry":
-        """The same as seen from a folder above."""
-        return replace(self, path=f"{folder}/{self.path}")
 
 
 def is_junk(path: str) -> bool:
@@ -75,14 +72,14 @@ def in_folder(root: Path) -> Iterator[Entry]:
             found = sorted(os.scandir(folder), key=lambda one: one.name)
         except OSError as error:
             path = folder.relative_to(root).as_posix()
-            yield Entry(f"{path}/?", 0, "", lambda _: b"", f"the folder {path} cannot be read ({error.strerror})")
+            yield Entry(f"{path}/?", 0, "", lambda _: b"", f"cannot be listed ({error.strerror})")
             continue
         for one in found:
             path = Path(one.path).relative_to(root).as_posix()
             if is_junk(path):
                 continue
             if one.is_symlink():
-                yield Entry(path, 0, "", lambda _: b"", f"{path} is a link, not a file")
+                yield Entry(path, 0, "", lambda _: b"", "is a link, not a file")
             elif one.is_dir(follow_symlinks=False):
                 todo.append(Path(one.path))
             else:
@@ -92,14 +89,14 @@ def in_folder(root: Path) -> Iterator[Entry]:
 def _on_disk(file: Path, path: str) -> Entry:
     about = file.lstat()
     if not stat.S_ISREG(about.st_mode):
-        return Entry(path, 0, "", lambda _: b"", f"{path} is a pipe or a device, not a file")
+        return Entry(path, 0, "", lambda _: b"", "is a pipe or a device, not a file")
 
     def content(most: int) -> bytes:
         try:
             with file.open("rb") as stream:
                 return stream.read(most)
         except OSError as error:
-            raise Unreadable(f"{path} cannot be read ({error.strerror})") from None
+            raise Unreadable(f"cannot be read ({error.strerror})") from None
 
     return Entry(path, about.st_size, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about.st_mtime)), content)
 
@@ -129,20 +126,20 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
     path = written.replace("\\", "/")
     fault = ""
     if path.startswith("/") or re.match(r"[A-Za-z]:", path) or ".." in path.split("/"):
-        fault = f"{path} leads out of the folder"
-        path = "/".join(part for part in path.split("/") if part not in ("", ".", "..")) or "?"
+        fault = OUTSIDE
     elif stat.S_ISLNK(info.external_attr >> 16):
-        fault = f"{path} is a link, not a file"
+        fault = "is a link, not a file"
     elif info.flag_bits & 1:
-        fault = f"{path} is encrypted: pack it without a password"
-    path = "/".join(part for part in path.split("/") if part not in ("", "."))
+        fault = "is encrypted: pack it without a password"
+    if fault != OUTSIDE:
+        path = "/".join(part for part in path.split("/") if part not in ("", ".")) or "?"
 
     def content(most: int) -> bytes:
         try:
             with archive.open(info) as stream:
                 return stream.read(most)
         except Exception:  # whatever a decompressor finds wrong: one of a dozen kinds of error
-            raise Unreadable(f"{path} is damaged in its zip file, or packed in a way that is not known here") from None
+            raise Unreadable("is damaged in its zip file, or packed in a way that is not known here") from None
 
     date = "{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(*info.date_time)
     return Entry(path, info.file_size, date, content, fault)
