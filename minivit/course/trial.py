@@ -120,6 +120,18 @@ def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str 
     return next(filter(None, faults), None)
 
 
+def _finite(value: Any) -> Any:
+    """The same with numbers in place of nan and infinities, so that mistakes that give these are recognised too."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, (float, np.ndarray)) and np.asarray(value).dtype.kind == "f":
+        value = np.asarray(value)
+        return np.where(np.isfinite(value), value, np.where(np.isnan(value), 12345.0, np.sign(value) * 54321.0))
+    return value
+
+
 class Direct:
     """Calls adapters in this process: how students check themselves, how the reference and the wrong solutions are asked.
 
@@ -251,7 +263,7 @@ class Trial:
     def _explained(self, fault: str, got: Any) -> str:
         place = len(self.seen) - 1
         for name, (hint, seen) in self._others().items():
-            if place < len(seen) and close(got, seen[place], 1e-7, 1e-14) is None:
+            if place < len(seen) and close(_finite(got), _finite(seen[place]), 1e-7, 1e-14) is None:
                 self.mistake = name
                 return f"{fault}. {hint}"
         return fault

@@ -1,4 +1,4 @@
-"""Two small assignments for the tests of `minivit.course`: t1 (softmax and a mean by weights), and t2, which is given t1's adapters."""
+"""Two small assignments for the tests of the course: t1, softmax and a mean, and t2, which is given t1's adapters."""
 
 from pathlib import Path
 
