@@ -14,7 +14,7 @@ from typing import Any
 
 import minivit
 from minivit.course import gradebook, grading
-from minivit.course.assignment import Assignment
+from minivit.course.assignment import Assignment, CourseError
 from minivit.course.submissions import Submission
 
 __all__ = ["Job", "Marking", "fingerprint", "graded", "saved"]
@@ -116,6 +116,8 @@ def graded(jobs: Sequence[Job], marking: Marking, processes: int) -> Iterator[tu
                 else:
                     idle[way] = process
                 result, reason = answer
+                if reason.startswith("environment broken"):  # it is not the submission's fault
+                    raise CourseError(reason)
                 yield job, failed(job, reason) if result is None else described(result, job)
     finally:
         _end({**idle, **{way: process for way, (process, _, _) in busy.items()}})
@@ -157,7 +159,9 @@ def _work(connection: Any, folders: Mapping[str, str], key: bytes, base: str) ->
             return
         answer: tuple[dict[str, Any] | None, str]
         try:
-            answer = grading.grade(known[name], files, student, key, base=base), ""
+            answer = grading.grade(known[name], files, student, key, base=base, proven=True), ""
+        except CourseError as error:
+            answer = None, str(error)
         except Exception as error:
             answer = None, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         try:

@@ -42,7 +42,7 @@ def page_of(result: Mapping[str, Any], assignment: Assignment) -> bytes:
         body += _question(assignment.questions[name], row)
     for name, row in result.get("written", {}).items():
         body.append(f"<h2>{text(name)} · written · {points(row['points'])} of {points(row['of'])}</h2>")
-    body += _notes(result.get("notes"))
+    body += [*_notes(result.get("notes", [])), *_printed(result.get("output", {}))]
     body.append(f'<p class="soft">{RULES}</p>')
     return page(title, body)
 
@@ -115,11 +115,16 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(map(text, names[:-1])) + (" and " if len(names) > 1 else "") + text(names[-1])
 
 
-def _notes(notes: Any) -> list[str]:
-    """What the submission printed, or what else the grader noted."""
+def _notes(notes: Sequence[str]) -> list[str]:
+    """What the grader noted about the files."""
     if not notes:
         return []
-    rows = [f"{name}: {note}" for name, note in notes.items()] if isinstance(notes, Mapping) else notes
-    rows = [rows] if isinstance(rows, str) else [str(row) for row in rows]
-    shown = "\n\n".join(row[:4000] for row in rows[:20])
-    return ["<h2>What your code printed</h2>", '<p class="soft">This costs no points.</p>', f"<pre>{text(shown)}</pre>"]
+    return ["<h2>Notes</h2>", "<ul>", *(f"<li>{text(note)}</li>" for note in notes), "</ul>"]
+
+
+def _printed(output: Mapping[str, str]) -> list[str]:
+    """What the submission printed, warnings among it, by the check that ran."""
+    if not output:
+        return []
+    blocks = [f"<p><code>{text(check)}</code></p><pre>{text(printed)}</pre>" for check, printed in output.items()]
+    return ["<h2>What your code printed</h2>", '<p class="soft">This costs no points.</p>', *blocks]

@@ -70,13 +70,9 @@ def _questions(results: Sequence[Mapping[str, Any]], assignment: Assignment) -> 
 
 
 def misconceptions(results: Sequence[Mapping[str, Any]], assignment: Assignment) -> Counter[str]:
-    """Wrong solutions that were recognised, by the hint that was given -> in how many submissions."""
-    found: Counter[str] = Counter()
-    for result in results:
-        for name, wrong in assignment.wrongs.items():
-            told = result["questions"].get(wrong.question, {}).get("checks", {}).values()
-            found[name] += any(wrong.hint and wrong.hint in words for words in told)
-    return +found
+    """Wrong solutions that were recognised, by name -> in how many submissions."""
+    found = [{name for names in result.get("mistakes", {}).values() for name in names} for result in results]
+    return Counter(name for names in found for name in sorted(names & set(assignment.wrongs)))
 
 
 def _mistakes(results: Sequence[Mapping[str, Any]], assignment: Assignment) -> list[str]:

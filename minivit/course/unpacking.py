@@ -29,7 +29,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file.   path: with /, from where one looked.   time: text that sorts.   fault: what is wrong, if anything is."""
+    """A file.   path: with /, from where one looked.   time: text that sorts.   fault: what is wrong, if any."""
 
     path: str
     size: int

@@ -208,7 +208,7 @@ def test_what_the_grader_has_of_its_own_is_not_taken(tmp_path):
     ("inside", "taken", "said"),
     [
         ({"deep/er/a3/adapters.py": CODE, "deep/er/a3/m.py": b"", "deep/n.py": b""}, ["adapters.py", "m.py"], ""),
-        ({"o/b/adapters.py": b"", "x/adapters.py": CODE}, ["adapters.py"], "x/adapters.py counts, not o/b/adapters.py."),
+        ({"o/b/adapters.py": b"", "x/adapters.py": CODE}, ["adapters.py"], "x/adapters.py counts, not o/b/"),
         ({"a2/adapters.py": b"", "a3/adapters.py": CODE}, ["adapters.py"], "a3/adapters.py counts, not a2/"),
         ({"a3\\adapters.py": CODE, "a3\\m.py": b""}, ["adapters.py", "m.py"], ""),
         ({"Adapters.PY": CODE}, ["adapters.py"], "Adapters.PY is taken as adapters.py."),
