@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from minivit.course.assignment import Assignment, CourseError
 
-__all__ = ["BASES", "exported", "given_files"]
+__all__ = ["BASES", "exported", "given_files", "masters"]
 
 BASES = ("reference", "own")
 MARKER = re.compile(r"^[ \t]*# (BEGIN|END) SOLUTION.*\n", re.M)
@@ -87,7 +87,9 @@ def _rewritten(text: str, assignment: Assignment, where: str) -> str:
     for node in sorted(_imports(text), key=lambda node: -node.lineno):
         if isinstance(node, ast.Import):
             if any(alias.name in siblings | {"given"} for alias in node.names):
-                raise CourseError(f"{where} line {node.lineno}: write `from x import y` for files beside it and for given")
+                raise CourseError(
+                    f"{where} line {node.lineno}: write `from x import y` for files beside it and for given"
+                )
             continue
         parts = []
         for alias in node.names:
@@ -111,11 +113,11 @@ def _imports(text: str) -> Iterator[ast.Import | ast.ImportFrom]:
             yield node
 
 
-def _masters(assignment: Assignment) -> dict[str, Assignment]:
+def masters(assignment: Assignment) -> dict[str, Assignment]:
     """The assignments whose files are needed, with those that these were given."""
     found: dict[str, Assignment] = {}
     for earlier in assignment.earlier():
-        found.update({**_masters(earlier), earlier.id: earlier})
+        found.update({**masters(earlier), earlier.id: earlier})
     return found
 
 
@@ -127,9 +129,10 @@ def given_files(assignment: Assignment, base: str = "reference") -> dict[str, st
     if not names:
         return {}
     if base == "own":
-        return {"given.py": OWN.format(adapters=names)}
+        also = {name: of for earlier in masters(assignment).values() for name, of in exported(earlier).items()}
+        return {"given.py": OWN.format(adapters={**also, **names})}
     files = {}
-    for earlier in _masters(assignment).values():
+    for earlier in masters(assignment).values():
         for name, text in earlier.master.items():
             made = _module(name.removesuffix(".py"), earlier)
             files[f"given/{made}.py"] = _rewritten(text, earlier, f"{earlier.folder.name}/master/{name}")
