@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from minivit import cli, terminal
+from minivit.course import commands
 from minivit.course.assignment import CourseError
-from minivit.course.commands import command_of
 from minivit.errors import MinivitError, meant, shown
 
 COMMANDS = {
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal.say(f"{door}: error: {told} ({door} --help lists the commands)")
         return 2
     try:
-        return command_of(first)(rest) or 0
+        return commands.command_of(first)(rest) or 0
     except MinivitError as error:
         terminal.say(f"error: {error}")
         return 3 if isinstance(error, CourseError) and str(error).startswith("environment broken") else 2

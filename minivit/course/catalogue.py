@@ -1,15 +1,28 @@
-"""Assignments by the names that people type."""
+"""Assignments by the names that people type, and the options that all commands have."""
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from minivit.course.assignment import Assignment, CourseError, assignments
+from minivit import cli
+from minivit.course.assignment import ROOT, Assignment, CourseError, assignments
 from minivit.course.gathering import Wanted, defined
 from minivit.errors import meant, shown
 
-__all__ = ["named", "read_key", "variant_of", "wanted"]
+__all__ = ["named", "parser", "variant_of", "wanted"]
 
-SHORTEST_KEY = 16  # bytes
+
+def parser(command: str, usage: str, **named: Any) -> cli.Parser:
+    """The parser of a command, with the option that all have."""
+    made = cli.Parser(f"course {command}", usage, **named)
+    made.add_argument(
+        "--assignments",
+        type=cli.path,
+        default=ROOT,
+        metavar="DIR",
+        help="the folder of the assignments (default: notebooks/assignments of the clone)",
+    )
+    return made
 
 
 def _key(name: str) -> str:
@@ -68,18 +81,3 @@ def variant_of(source: bytes, variants: dict[str, Assignment]) -> tuple[str, str
         return best[0], ""
     choices = ", ".join(best)
     return best[0], f"It is not clear which of {choices} this is, by the functions in it: graded as {best[0]}."
-
-
-def read_key(path: Path) -> bytes:
-    """The course's key. Raises CourseError if the file is not there or too short to be one."""
-    try:
-        key = path.read_bytes()
-    except FileNotFoundError:
-        raise CourseError(
-            f"there is no key {path}: `release` makes one, and all that is graded needs the same"
-        ) from None
-    except OSError as error:
-        raise CourseError(f"the key {path} cannot be read: {error.strerror or error}") from None
-    if len(key) < SHORTEST_KEY:
-        raise CourseError(f"{path} holds {len(key)} bytes; a key has at least {SHORTEST_KEY} random ones")
-    return key

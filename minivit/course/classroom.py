@@ -6,6 +6,7 @@ import hmac
 import json
 import multiprocessing
 import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -17,7 +18,7 @@ from minivit.course import gradebook, grading
 from minivit.course.assignment import Assignment, CourseError
 from minivit.course.submissions import Submission
 
-__all__ = ["Job", "Marking", "fingerprint", "graded", "saved"]
+__all__ = ["Job", "Marking", "fingerprint", "graded", "saved", "unread", "write"]
 
 MOST_TRIES = 2  # processes that a submission may bring down before it is left to people
 
@@ -85,6 +86,22 @@ def failed(job: Job, reason: str) -> dict[str, Any]:
     return {**shown, "remarks": [remark, *shown["remarks"]], "failed": True}
 
 
+def unread(job: Job, marking: Marking) -> dict[str, Any]:
+    """The result of a submission without an adapters.py, which no grader need see."""
+    chosen = marking.variants[job.assignment]
+    questions = {
+        question.id: {
+            "points": 0.0,
+            "of": question.points,
+            "checks": {
+                one.name: "not answered: there is no adapters.py" for one in chosen.checks if one.question == name
+            },
+        }
+        for name, question in chosen.questions.items()
+    }
+    return described({"assignment": job.assignment, "total": 0.0, "questions": questions}, job)
+
+
 def graded(jobs: Sequence[Job], marking: Marking, processes: int) -> Iterator[tuple[Job, dict[str, Any]]]:
     """The jobs with their results, as they come. The processes end with this one, however it ends."""
     todo = [(job, 1) for job in reversed(jobs)]
@@ -143,14 +160,28 @@ def _started(marking: Marking) -> tuple[Any, Any]:
     here, there = context.Pipe()
     folders = {name: str(one.folder) for name, one in marking.variants.items()}
     process = context.Process(target=_work, args=(there, folders, marking.key, marking.base), name="minivit grade")
-    process.start()
+    with _deaf():
+        process.start()
     there.close()
     return here, process
 
 
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes started here do not hear Ctrl-C: it is for the one that has started them, which then ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _work(connection: Any, folders: Mapping[str, str], key: bytes, base: str) -> None:
     """Grade what comes, until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has started us, which then ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     known = {name: Assignment(Path(folder)) for name, folder in folders.items()}
     while True:
         try:
