@@ -9,17 +9,22 @@ __all__ = ["CHECK", "TEST_VISIBLE", "answers", "grading_notes", "readme"]
 CHECK = '''\
 """The visible checks: python check.py --help"""
 
+import os
 import sys
+
+here, path = os.path.realpath(os.path.dirname(__file__)), list(sys.path)
 
 if sys.version_info < (3, 9):
     sys.exit("Python 3.9 or later is needed, and this is %d.%d." % sys.version_info[:2])
-try:
-    import numpy
+try:  # without this folder on the path: a random.py of yours shall not be taken for Python's
+    sys.path[:] = [place for place in path if os.path.realpath(place) != here]
+    import argparse, ast, hashlib, importlib, json, shutil, subprocess, tempfile, traceback, zipfile, numpy
 except ImportError:
     sys.exit("NumPy is missing. Install it with: %s -m pip install numpy" % sys.executable)
 if tuple(map(int, numpy.__version__.split(".")[:2])) < (1, 22):
     sys.exit("NumPy 1.22 or later is needed, and this is %s." % numpy.__version__)
 
+sys.path[:] = [here] + path
 from _course import student
 
 if __name__ == "__main__":
@@ -38,7 +43,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from _course import student  # noqa: E402
 
 
-@pytest.mark.parametrize(("question", "check"), student.names(), ids="-".join)
+@pytest.mark.parametrize(("question", "check"), student.names(), ids=map("-".join, student.names()))
 def test_visible(question, check):
     kind, said = student.outcome(question, check)
     if kind != "right":
@@ -48,7 +53,7 @@ def test_visible(question, check):
 README = """\
 # {title}
 
-About {hours} hours. Read `handout.md` first, and `ai_policy.md`.
+About {hours} of work. Read `handout.md` first{policy}.
 
 ## Set up, once
 
@@ -57,7 +62,8 @@ python -m venv .venv
 .venv/bin/python -m pip install "numpy>=1.22" pytest
 ```
 
-On Windows write `.venv\\Scripts\\python` in place of `.venv/bin/python`. Python must be 3.9 or later. Nothing else is needed.
+On Windows write `.venv\\Scripts\\python` in place of `.venv/bin/python`. Python must be 3.9 or later. Nothing else is needed. Below, `python` is
+that of `.venv`.
 
 ## Work
 
@@ -117,7 +123,7 @@ key has to be the one of the release. The submissions are programs of strangers;
 """
 
 
-def readme(assignment: Assignment, base: str) -> str:
+def readme(assignment: Assignment, base: str, policy: bool) -> str:
     """README.md of the student zip."""
     about, names = assignment.about, exported(assignment)
     rows = "\n".join(f"| {q.id} | {q.title} | {q.points:g} |" for q in assignment.questions.values())
@@ -129,7 +135,8 @@ def readme(assignment: Assignment, base: str) -> str:
     return README.format(
         id=about["id"],
         title=f"{about['id'].upper()}. {about['title']}",
-        hours=f"{about['hours']:g}",
+        hours=f"{about['hours']:g} hour{'s' * (about['hours'] != 1)}",
+        policy=", and `ai_policy.md`" if policy else "",
         questions=f"| | question | points |\n|---|---|---|\n{rows}",
         imports=about["imports"].rstrip("."),
         given=GIVEN[base].format(names=listed, folders=earlier) if names else "",

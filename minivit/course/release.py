@@ -100,7 +100,7 @@ def student_files(assignment: Assignment, base: str = "reference") -> dict[str, 
     """What a student gets: path -> content."""
     policy = assignment.folder.parent / "ai_policy.md"
     texts = {
-        "README.md": handouts.readme(assignment, base),
+        "README.md": handouts.readme(assignment, base, policy.exists()),
         "handout.md": _text(assignment.folder / "handout.md"),
         "check.py": handouts.CHECK,
         "test_visible.py": handouts.TEST_VISIBLE,
