@@ -97,6 +97,7 @@ def read_written(path: Path, people: Collection[Person], of: Mapping[str, float]
 
 
 def rows_of(path: Path) -> list[list[str]]:
+    """The lines of a table as a spreadsheet has written it. CourseError if it cannot be read."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -89,13 +89,13 @@ def _mistakes(results: Sequence[Mapping[str, Any]], assignment: Assignment) -> l
 
 
 def _checks(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The checks that failed most, those of unanswered questions aside."""
+    """The checks that failed most, those of unanswered questions, or of questions that others have spoilt, aside."""
     failed: Counter[tuple[str, str]] = Counter()
     said: dict[tuple[str, str], Counter[str]] = {}
     for result in results:
         for question, row in result["questions"].items():
             for check, words in row["checks"].items():
-                if words != "passed" and not is_open(words):
+                if words != "passed" and not is_open(words) and " depends on " not in words:
                     failed[question, check] += 1
                     said.setdefault((question, check), Counter())[words] += 1
     if not failed:

@@ -21,7 +21,7 @@ table { border-collapse: collapse; width: 100%; margin: .5rem 0; } caption { tex
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line); }
 td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .right { color: var(--right); } .wrong { color: var(--wrong); } .open { color: var(--open); }
-.check { white-space: nowrap; } pre { background: var(--box); border: 1px solid var(--line); border-radius: .4rem;
+.check { width: 9rem; } pre { background: var(--box); border: 1px solid var(--line); border-radius: .4rem;
   padding: .6rem .8rem; white-space: pre-wrap; font-size: .85rem; max-height: 20rem; overflow: auto; }
 code { font-size: .92em; } svg { width: 100%; height: auto; }
 svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
@@ -55,8 +55,8 @@ def bar(share: float, label: str) -> str:
     """A horizontal bar, filled to `share`."""
     width = 300 * min(max(share, 0.0), 1.0)
     return (
-        f'<svg viewBox="0 0 300 10" role="img" aria-label="{text(label)}"><rect class="rest" width="300" height="10"/>'
-        f'<rect class="fill" width="{width:.1f}" height="10"/></svg>'
+        f'<svg viewBox="0 0 300 3" role="img" aria-label="{text(label)}"><rect class="rest" width="300" height="3"/>'
+        f'<rect class="fill" width="{width:.1f}" height="3"/></svg>'
     )
 
 
@@ -66,9 +66,9 @@ def columns(values: Sequence[float], labels: Sequence[str], tops: Sequence[str],
     parts = [f'<svg viewBox="0 0 {wide} {high + 40}" role="img" aria-label="{text(label)}">']
     for place, (value, below, above) in enumerate(zip(values, labels, tops, strict=True)):
         tall = high * value / most if most else 0
-        left, middle = place * step + 4, (place + 0.5) * step
+        middle, broad = (place + 0.5) * step, min(step - 8, 64)
         parts += [
-            f'<rect class="fill" x="{left:.1f}" y="{high + 18 - tall:.1f}" width="{step - 8:.1f}"'
+            f'<rect class="fill" x="{middle - broad / 2:.1f}" y="{high + 18 - tall:.1f}" width="{broad:.1f}"'
             f' height="{tall:.1f}"/>',
             f'<text x="{middle:.1f}" y="{high + 13 - tall:.1f}" text-anchor="middle">{text(above)}</text>',
             f'<text x="{middle:.1f}" y="{high + 34}" text-anchor="middle">{text(below)}</text>',

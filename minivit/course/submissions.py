@@ -56,7 +56,7 @@ def collect(source: Path, wanted: Wanted) -> tuple[list[Submission], list[str]]:
         raise CourseError(f"{source} holds no submissions: folders, .zip or .py files, one a student")
     names = people.file_names(by_student)
     found = []
-    for (student, number), attempts in sorted(by_student.items()):
+    for (student, number), attempts in sorted(by_student.items(), key=lambda one: (one[0][0].casefold(), one[0])):
         real = [attempt for attempt in attempts if not attempt.about.aside] or attempts
         last = max(real, key=lambda attempt: attempt.order)
         files, remarks = gather(last.entries, wanted)

@@ -55,11 +55,12 @@ def everything(folder: Path) -> dict[str, bytes]:
 def test_a_class_has_results_feedback_grades_and_an_overview(course, capsys):
     assert main(words(course)) == 0
     assert set(everything(course / "out")) == {
-        *(f"{kind}/{name}.{end}" for kind, end in (("results", "json"), ("feedback", "html")) for name in ("alice", "bob", "carl")),
+        *(f"results/{name}.json" for name in ("alice", "bob", "carl")),
+        *(f"feedback/{name}.html" for name in ("alice", "bob", "carl")),
         "grades.csv",
         "overview.html",
         "written.csv",
-    }  # fmt: skip
+    }
     bob = json.loads((course / "out/results/bob.json").read_text(encoding="utf-8"))
     assert bob["assignment"] == "t1"
     assert bob["total"] == 55.56
@@ -115,7 +116,7 @@ def test_the_number_of_processes_changes_nothing(course):
 
 
 def started(course: Path, **more) -> subprocess.Popen:
-    """The command in a process of its own, over a class that takes some seconds; it has done a little when this returns."""
+    """The command in a process of its own, over a class that takes some seconds; it has begun."""
     for number in range(4):
         (course / f"sent/slow{number}.py").write_text(HOLDS_A_PROCESS + f"# {number}\n", encoding="utf-8")
     argv = [sys.executable, "-m", "minivit.course", *words(course)]
