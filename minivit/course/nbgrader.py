@@ -4,6 +4,9 @@ The notebook writes each module of the solution with %%writefile. A test cell st
 that $MINIVIT_COURSE_KEY names, and its value is the points. nbgrader itself runs the cells of students with the rights of whoever grades, and
 believes the value of a cell: grade in a container, and if in doubt collect the .py files and use `python -m minivit.course grade`.
 $MINIVIT_COURSE_ASSIGNMENTS names the folder of the assignments if they are not those of the clone.
+
+`python -m minivit.course.nbgrader ID` says whether all this works here; try it before `nbgrader autograde`. If it does not, a test cell ends the
+kernel, so that nbgrader reports a failure in place of giving everybody a zero.
 """
 
 import json
@@ -38,7 +41,12 @@ import subprocess
 import sys
 
 command = [sys.executable, "-m", "minivit.course.nbgrader", "{id}", "{question}", "{kind}", "{base}"]
-said = subprocess.run(command, capture_output=True, text=True).stdout
+graded = subprocess.run(command, capture_output=True, text=True)
+if graded.returncode:  # the grader cannot work here: without a kernel nbgrader gives no points, and no zero
+    import os
+
+    os._exit(1)
+said = graded.stdout
 ### END HIDDEN TESTS
 """
 HIDDEN = """\
@@ -166,19 +174,24 @@ def points(
 
 
 def main(words: list[str]) -> int:
-    """Print the sentences, and on the last line the points."""
-    name, question, kind, base = words
+    """Print the sentences, and on the last line the points; with ID alone, whether the grader works here."""
+    name, *rest = words or [""]
     try:
         root = Path(os.environ.get("MINIVIT_COURSE_ASSIGNMENTS", ROOT))
         found = {assignment.id: assignment for assignment in assignments(root).values()}
-        if name not in found:
+        if name not in found or len(rest) not in (0, 3):
             raise CourseError(f"there is no assignment {name} in {root}; $MINIVIT_COURSE_ASSIGNMENTS names the folder")
         if "MINIVIT_COURSE_KEY" not in os.environ:
             raise CourseError("$MINIVIT_COURSE_KEY has to name the file with the key of the course")
         key, _ = course_key(os.environ["MINIVIT_COURSE_KEY"])
+        if not rest:
+            check_environment(found[name])
+            print(f"{name} can be graded here")  # noqa: T201
+            return 0
+        question, kind, base = rest
         said, reached = points(found[name], question, kind, Path.cwd(), key, base)
     except MinivitError as error:
-        print(f"not graded: {error}")  # noqa: T201 - the cell shows it, and fails on it
+        print(f"not graded: {error}")  # noqa: T201
         return 1
     print(*said, reached, sep="\n")  # noqa: T201
     return 0
