@@ -67,13 +67,39 @@ def release(argv: Sequence[str]) -> int:
 
 def gate(argv: Sequence[str]) -> int:
     """Hold assignments to their lists of wrong solutions."""
+    made = catalogue.parser(
+        "gate",
+        "ASSIGNMENT... | --all [options]",
+        description="Run the reference (100), the stub (0), every other right solution (100) and every wrong one through all\n"
+        "checks. A wrong solution has to lose its question, and nothing that it should not lose.",
+        epilog=GATES,
+    )
+    made.add_argument("names", nargs="*", metavar="ASSIGNMENT", help="a3, a3_attention, or its folder")
+    made.add_argument("--all", action="store_true", help="all assignments that there are")
+    made.add_argument("--write", action="store_true", help="write docs/course/matrices.md")
+    options = made.parse_args(argv)
+    if options.all == bool(options.names):
+        made.error("which assignment? or --all" if not options.names else "--all, or some assignments")
     raise NotImplementedError
 
 
 def new(argv: Sequence[str]) -> int:
     """Begin an assignment."""
-
-    raise NotImplementedError
+    made = catalogue.parser(
+        "new",
+        "NAME [options]",
+        description="Make the skeleton of an assignment: one question that works, a check of each kind, a wrong solution.",
+        epilog=NEWS,
+    )
+    made.add_argument(
+        "name", metavar="NAME", help="of the folder, such as b1_convolution; its id is what stands before the _"
+    )
+    made.add_argument("--title", help="what it is about (default: made of the name)")
+    made.add_argument(
+        "--in", dest="place", type=cli.path, metavar="DIR", help="where (default: the folder of the assignments)"
+    )
+    options = made.parse_args(argv)
+    raise NotImplementedError(options)
 
 
 def command_of(name: str) -> Any:
