@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Direct", "Engine", "NotAnswered", "Own", "Trial", "Wrong", "close", "plain", "same"]
+__all__ = ["Direct", "Engine", "NotAnswered", "Own", "Scratch", "Trial", "Wrong", "close", "plain", "same"]
 
 
 class Wrong(Exception):
@@ -38,6 +38,10 @@ class Engine:
         self.solution, self.adapter = solution, adapter
 
 
+class Scratch(dict):
+    """A dict that is an argument and that the adapter may change."""
+
+
 def plain(value: Any) -> Any:
     """What an adapter returned, of plain arrays (no subclass, contiguous copies), numbers, text, lists, tuples and dicts; Wrong for others."""
     if isinstance(value, np.ndarray):
@@ -56,7 +60,9 @@ def plain(value: Any) -> Any:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Are two arguments equal bit for bit, in type and shape too?"""
+    """Are two arguments equal bit for bit, in type and shape too? A Scratch may have changed."""
+    if isinstance(a, Scratch):
+        return True
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         alike = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and (a.dtype, a.shape) == (b.dtype, b.shape)
         return alike and a.tobytes() == b.tobytes()
@@ -120,16 +126,23 @@ def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str 
     return next(filter(None, faults), None)
 
 
-def _finite(value: Any) -> Any:
-    """The same with numbers in place of nan and infinities, so that mistakes that give these are recognised too."""
+def alike(a: Any, b: Any) -> bool:
+    """Are two results the same but for rounding, nan and inf at the same places?"""
+    return close(_marked(a), _marked(b), 1e-7, 1e-14) is None
+
+
+def _marked(value: Any) -> Any:
+    """Each array as its finite numbers, and marks where they are not finite."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _marked(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, (float, np.ndarray)) and np.asarray(value).dtype.kind == "f":
-        value = np.asarray(value)
-        return np.where(np.isfinite(value), value, np.where(np.isnan(value), 12345.0, np.sign(value) * 54321.0))
-    return value
+        return [_marked(item) for item in value]
+    if isinstance(value, (str, bool, type(None))) or np.asarray(value).dtype.kind != "f":
+        return value
+    array = np.asarray(value)
+    finite = np.isfinite(array)
+    marks = np.where(np.isnan(array), 2.0, np.sign(array))
+    return [np.where(finite, array, 0.0), np.where(finite, 0.0, marks)]
 
 
 class Direct:
@@ -210,6 +223,14 @@ class Trial:
         """The result of an adapter of the student. Wrong if it fails, is not answered, or changes an argument."""
         return self._call(adapter, args)
 
+    def own(self, adapter: str) -> Own:
+        """One of the student's own adapters, as an argument of another."""
+        return Own(adapter)
+
+    def scratch(self, value: Any) -> Any:
+        """An argument that the adapter may change, if it is a dict: state that it gave and gets back."""
+        return Scratch(value) if isinstance(value, dict) else value
+
     def ref(self, adapter: str, *args: Any) -> Any:
         """The result of the same adapter of the reference."""
         return self._reference(adapter, args)
@@ -219,7 +240,7 @@ class Trial:
         self.seen.append(got)
         fault = None if self.recording else close(got, want, rtol, atol, what)
         if fault is not None:
-            raise Wrong(self._explained(fault, got))
+            raise Wrong(self._explained(fault, got, lambda seen: close(seen, want, rtol, atol) is not None))
 
     def agree(self, adapter: str, *args: Any, rtol: float = 1e-9, atol: float = 0.0, what: str | None = None) -> Any:
         """Call an adapter and compare it with the reference. Returns the student's result."""
@@ -260,10 +281,11 @@ class Trial:
         count = sum(wrong for _, wrong in self._engines)
         self.partly(caught / count if count else 0.0, f"{adapter} caught {caught} of {count} wrong engines")
 
-    def _explained(self, fault: str, got: Any) -> str:
+    def _explained(self, fault: str, got: Any, wrong: Callable[[Any], bool] = lambda seen: True) -> str:
+        """The fault and the hint of the wrong solution that is wrong here too, in the same way."""
         place = len(self.seen) - 1
         for name, (hint, seen) in self._others().items():
-            if place < len(seen) and close(_finite(got), _finite(seen[place]), 1e-7, 1e-14) is None:
+            if place < len(seen) and wrong(seen[place]) and alike(got, seen[place]):
                 self.mistake = name
                 return f"{fault}. {hint}"
         return fault
