@@ -70,8 +70,8 @@ def gate(argv: Sequence[str]) -> int:
     made = catalogue.parser(
         "gate",
         "ASSIGNMENT... | --all [options]",
-        description="Run the reference (100), the stub (0), every other right solution (100) and every wrong one through all\n"
-        "checks. A wrong solution has to lose its question, and nothing that it should not lose.",
+        description="Run the reference (100), the stub (0), right solutions (100) and wrong ones through all checks.\n"
+        "A wrong solution has to lose its question, and nothing that it should not lose.",
         epilog=GATES,
     )
     made.add_argument("names", nargs="*", metavar="ASSIGNMENT", help="a3, a3_attention, or its folder")
@@ -88,7 +88,7 @@ def new(argv: Sequence[str]) -> int:
     made = catalogue.parser(
         "new",
         "NAME [options]",
-        description="Make the skeleton of an assignment: one question that works, a check of each kind, a wrong solution.",
+        description="Make the skeleton of an assignment: a question that works, checks, a wrong solution.",
         epilog=NEWS,
     )
     made.add_argument(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from minivit.course import people
 from minivit.course.assignment import CourseError
-from minivit.course.gathering import METADATA, STAFFS, Wanted, gather
+from minivit.course.gathering import METADATA, STAFFS, Wanted, defined, gather
 from minivit.course.people import Sent, sent
-from minivit.course.unpacking import Entry, Unreadable, in_folder, in_zip
+from minivit.course.unpacking import Entry, Unreadable, in_folder, in_zip, on_disk
 from minivit.files import is_special
 
 __all__ = ["Submission", "collect"]
@@ -70,27 +70,29 @@ def collect(source: Path, wanted: Wanted) -> tuple[list[Submission], list[str]]:
 
 
 def _all(source: Path, wanted: Wanted) -> list[Entry]:
-    """All files of the class."""
+    """All files of the class, without the folder into which all are packed."""
     if not source.exists():
         raise CourseError(f"there is no {source}: give the folder or zip of the submissions")
     if is_special(source):
         raise CourseError(f"{source} is a pipe or a device, not a folder of submissions")
-    if source.is_dir():
-        return list(in_folder(source))
-    if source.suffix.lower() != ".zip":
-        return [entry for entry in in_folder(source.parent) if entry.path == source.name]
     try:
-        entries = in_zip(source, source.name)
+        if source.is_dir():
+            entries = list(in_folder(source))
+        elif source.suffix.lower() == ".zip":
+            entries = in_zip(source, source.name)
+        else:
+            entries = [on_disk(source, source.name)]
     except Unreadable as error:
         raise CourseError(str(error)) from None
     tops = {entry.path.partition("/")[0] for entry in entries}
-    if len(tops) == 1 and all("/" in entry.path for entry in entries):  # a folder of submissions was packed as a folder
-        (top,) = tops
-        inside = [_seen_from(entry, top) for entry in entries]
-        starts = {entry.path.partition("/")[0] for entry in inside if _sends(entry, wanted)}
-        if top == source.stem or len(starts) > 1:
-            return inside if not _adapters_at_top(inside) else entries
-    return entries
+    if len(tops) > 1 or not all("/" in entry.path for entry in entries):
+        return entries
+    (top,) = tops or {""}
+    inside = [_seen_from(entry, top) for entry in entries]
+    if _adapters_at_top(inside):
+        return entries
+    several = len({entry.path.partition("/")[0] for entry in inside if _sends(entry, wanted)}) > 1
+    return inside if several or (source.is_file() and top == source.stem) else entries
 
 
 def _seen_from(entry: Entry, folder: str) -> Entry:
@@ -99,8 +101,16 @@ def _seen_from(entry: Entry, folder: str) -> Entry:
 
 
 def _sends(entry: Entry, wanted: Wanted) -> bool:
-    top = entry.path.partition("/")[0]
-    return entry.name.lower().endswith((".zip", ".py")) and top not in STAFFS and top.lower() not in wanted.words
+    """Whether this may be what makes a submission of the file or folder at the top of its path."""
+    top, _, rest = entry.path.partition("/")
+    if top in STAFFS or top.lower() in wanted.words:
+        return False
+    if rest or not entry.name.lower().endswith(".py"):
+        return entry.name.lower() == "adapters.py" or entry.name.lower().endswith(".zip")
+    try:
+        return bool(defined(entry.read()) & set(wanted.adapters))
+    except Unreadable:
+        return False
 
 
 def _adapters_at_top(entries: Iterable[Entry]) -> bool:
@@ -110,7 +120,9 @@ def _adapters_at_top(entries: Iterable[Entry]) -> bool:
 def _attempts(source: Path, entries: list[Entry], wanted: Wanted) -> tuple[list[_Attempt], list[str]]:
     """What was sent, each by somebody at some time; and the names of what nobody sent."""
     if _adapters_at_top(entries):  # one submission, unpacked
-        name = people.split(source.name)[0] if source.is_file() else source.resolve().name
+        zipped = source.is_file() and source.suffix.lower() == ".zip"
+        folder = source.resolve() if source.is_dir() else source.resolve().parent
+        name = source.stem if zipped else folder.name
         return [_Attempt(Sent(name), entries, source.name)], []
     units: dict[tuple[str, bool], list[Entry]] = {}
     for entry in entries:

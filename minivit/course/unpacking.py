@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MOST_BYTES", "MOST_OF_ZIP", "OUTSIDE", "Entry", "Unreadable", "in_folder", "in_zip", "is_junk"]
+__all__ = ["MOST_BYTES", "MOST_OF_ZIP", "OUTSIDE", "Entry", "Unreadable", "in_folder", "in_zip", "is_junk", "on_disk"]
 
 MOST_BYTES = 5 << 20  # of one file that is handed in
 MOST_OF_ZIP = 64 << 20  # of a zip in a zip, or in a folder
@@ -83,10 +83,11 @@ def in_folder(root: Path) -> Iterator[Entry]:
             elif one.is_dir(follow_symlinks=False):
                 todo.append(Path(one.path))
             else:
-                yield _on_disk(Path(one.path), path)
+                yield on_disk(Path(one.path), path)
 
 
-def _on_disk(file: Path, path: str) -> Entry:
+def on_disk(file: Path, path: str) -> Entry:
+    """A file, under the path that it is known by."""
     about = file.lstat()
     if not stat.S_ISREG(about.st_mode):
         return Entry(path, 0, "", lambda _: b"", "is a pipe or a device, not a file")

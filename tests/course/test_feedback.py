@@ -45,11 +45,8 @@ def assignment(tmp_path):
 
 def result(q1: dict, q2: dict, **more) -> dict:
     def row(checks, of):
-        return {
-            "points": of * sum(words == "passed" for words in checks.values()) / len(checks),
-            "of": of,
-            "checks": checks,
-        }
+        passed = sum(words == "passed" for words in checks.values())
+        return {"points": of * passed / len(checks), "of": of, "checks": checks}
 
     questions = {"q1": row(q1, 50), "q2": row(q2, 40)}
     total = round(sum(one["points"] for one in questions.values()) / 0.9, 2)

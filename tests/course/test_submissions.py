@@ -313,7 +313,31 @@ def test_texts_of_other_editors_are_read(tmp_path, coding):
 def test_one_unpacked_submission_is_one_student(tmp_path):
     root = put(tmp_path / "ann", {"adapters.py": CODE, "engine.py": b"", "check.py": b""})
     assert of(root)["ann"].files == {"adapters.py": CODE, "engine.py": b""}
-    assert list(of(root / "adapters.py")) == ["adapters"]
+    assert list(of(root / "adapters.py")) == ["ann"]
+
+
+@pytest.mark.parametrize(
+    ("names", "students"),
+    [
+        (["sent/alice/adapters.py", "sent/bob/adapters.py"], ["alice", "bob"]),
+        (["sent/alice.py", "sent/bob.py"], ["alice", "bob"]),
+        (["sent/alice.zip", "sent/bob/adapters.py"], ["alice", "bob"]),
+        (["alice/src/adapters.py", "alice/tests/test_it.py"], ["alice"]),
+        (["alice/a3/adapters.py", "alice/mine/b.py"], ["alice"]),
+        (["alice/adapters.py", "alice/b/b.py"], ["alice"]),
+    ],
+)
+def test_a_folder_around_all_is_seen_through(tmp_path, names, students):
+    code = {".zip": zipped({"adapters.py": CODE}), "s.py": CODE, "e.py": CODE, "b.py": CODE}
+    files = {name: code.get(name[-4:], b"x = 1") for name in names}
+    assert list(of(put(tmp_path / "class", files))) == students
+    (tmp_path / "all.zip").write_bytes(zipped(files))
+    assert list(of(tmp_path / "all.zip")) == students
+
+
+def test_one_file_is_read_without_its_neighbours(tmp_path):
+    root = put(tmp_path, {"alice.py": CODE, "bob.py": CODE, "deep/er/x.py": CODE})
+    assert list(of(root / "alice.py")) == ["alice"]
 
 
 def test_what_is_no_class_is_one_line(tmp_path):

@@ -12,10 +12,10 @@ from minivit.course.assignment import Assignment
 
 
 def send(assignment: Assignment, count: int, folder: Path) -> None:
-    """`count` submissions in `folder`: master, stub, other right solutions and wrong ones, round and round, no two of the same bytes."""
+    """`count` submissions in `folder`: master, stub, right solutions and wrong ones, round and round, no two alike."""
     kinds = {"master": assignment.master, "stub": assignment.stub, **assignment.rights}
     kinds.update({name: assignment.wrong_files(name) for name in assignment.wrongs})
-    for number, (kind, files) in zip(range(count), itertools.cycle(kinds.items())):  # noqa: B905 - one of them never ends
+    for number, (kind, files) in zip(range(count), itertools.cycle(kinds.items())):
         place = folder / f"student{number:03} {kind}"
         place.mkdir(parents=True)
         for name, text in files.items():
