@@ -28,7 +28,10 @@ PRIVATE = re.compile(
     r"(^|/)(hidden\.py|oracle\.py|wrong\.toml|rubric[^/]*|master|right|__pycache__|\.[^/]+)(/|$)|\.py[cod]$", re.I
 )
 TOKEN = re.compile(r"\d[\w.]*|\w+|[^\s\w\"'`\\]")
-TRIVIAL = set("()[]{},:.;=") | {"return", "None", "pass", "else", "try", "self", "def", "for", "in", "if"}
+TRIVIAL = {
+    *"( ) [ ] { } , : . ; = 0 1 i j k np shape range len zip enumerate list tuple dict int float".split(),
+    *"return None pass else elif try self def for in if and or not is import from as lambda True False".split(),
+}
 PATHS = re.compile(
     r"(?<![\w./-])/(?:home|Users|root|tmp|work|mnt|private|scratch|var/folders)/[\w.-]+|\b[A-Za-z]:\\+(?:Users|Windows|Program Files|Documents)\b"
 )

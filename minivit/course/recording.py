@@ -46,10 +46,11 @@ def _one(assignment: Assignment, check: Check) -> dict[str, Any]:
     try:
         with _limited(3 * check.seconds):
             check.run(trial)
-    except Wrong as wrong:
+    except Exception as error:
+        said = str(error) if isinstance(error, Wrong) else f"{type(error).__name__}: {error}"
         raise CourseError(
-            f"{assignment.id}: the reference fails the visible check {check.question} {check.name}: {wrong}"
-        ) from None
+            f"{assignment.id}: the reference fails the visible check {check.question} {check.name}: {said}"
+        ) from error
     others = []
     for name, mistake in assignment.wrongs.items():
         if mistake.question != check.question or mistake.engine:

@@ -24,17 +24,18 @@ import numpy as np
 from minivit.course import gradescope, handouts, nbgrader
 from minivit.course.archives import course_key, zipped
 from minivit.course.assignment import Assignment, CourseError
-from minivit.course.given import masters, given_files
+from minivit.course.given import given_files, masters
 from minivit.course.grading import check_environment, grade, shares
+from minivit.course.guard import BANNED
 from minivit.course.leaks import leaks
 from minivit.course.recording import expected
 from minivit.errors import quoted
 from minivit.files.paths import expanded
 
-__all__ = ["BANNED", "KINDS", "release", "student_files"]
+__all__ = ["KINDS", "release", "student_files"]
 
 KINDS = ("student", "instructor", "gradescope", "nbgrader")
-BANNED = ("minivit", "torch", "jax", "autograd", "tensorflow", "cupy", "scipy", "mlx", "tinygrad", "numba")
+
 TRAVELLERS = ("trial", "replay", "student", "packing")  # modules of ours that go into _course/
 FIGURES = (".svg", ".png")
 METADATA = re.compile(r"<metadata\b.*?</metadata>\s*", re.S)
@@ -88,7 +89,7 @@ def _about(assignment: Assignment, base: str, released: Collection[str], templat
         "title": about["title"],
         "numpy": np.__version__,
         "submit": [*about["submit"], *(["earlier/*/*.py"] if base == "own" and about.get("given") else [])],
-        "banned": list(BANNED),
+        "banned": [*BANNED, *about.get("banned", ())],
         "questions": questions,
         "written": about.get("written", []),
         "released": sorted(released),
@@ -99,6 +100,8 @@ def _about(assignment: Assignment, base: str, released: Collection[str], templat
 def student_files(assignment: Assignment, base: str = "reference") -> dict[str, bytes]:
     """What a student gets: path -> content."""
     policy = assignment.folder.parent / "ai_policy.md"
+    if hiding := {"given.py", "check.py", "test_visible.py"} & set(assignment.stub):
+        raise CourseError(f"{assignment.id}: master/{min(hiding)} would hide the file of that name in the release")
     texts = {
         "README.md": handouts.readme(assignment, base, policy.exists()),
         "handout.md": _text(assignment.folder / "handout.md"),

@@ -96,9 +96,10 @@ def outcome(question: str, check: str) -> tuple[str, str]:
         return "open", str(wrong)
     except trial.Wrong as wrong:
         return "wrong", str(wrong) + (OTHER if reference.other else "")
-    except (SystemExit, Exception) as error:
-        said = f": {error}" if str(error) else ""
-        return "wrong", f"{type(error).__name__}{said[:200]}{_place(error)}"
+    except SystemExit as error:
+        return "wrong", f"it ends Python (SystemExit: {error}){_place(error)}"
+    except Exception as error:  # the check took the result for what it is not
+        return "wrong", f"the result does not have the form that is asked ({type(error).__name__})"
     return "right", ""
 
 
