@@ -5,7 +5,8 @@ from typing import Any
 
 from minivit import cli
 from minivit.course import catalogue
-from minivit.course.assignment import CourseError, assignments
+from minivit.course.assignment import ROOT, CourseError, assignments
+from minivit.errors import quoted
 
 __all__ = ["command_of", "gate", "list_assignments", "new", "release"]
 
@@ -99,7 +100,13 @@ def new(argv: Sequence[str]) -> int:
         "--in", dest="place", type=cli.path, metavar="DIR", help="where (default: the folder of the assignments)"
     )
     options = made.parse_args(argv)
-    raise NotImplementedError(options)
+    from minivit.course.new import new as make
+
+    root = options.place or options.assignments
+    folder = make(options.name, options.title or "", root)
+    more = "" if root == ROOT else f" --assignments {quoted(root)}"
+    print(f"{folder}\nNow: {cli.called('course')} gate {options.name}{more}")
+    return 0
 
 
 def command_of(name: str) -> Any:

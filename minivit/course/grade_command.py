@@ -152,7 +152,7 @@ def _with_progress(results: Iterator[Any], count: int) -> Iterator[Any]:
             if bar.disable and now - said > 30 and done < count:
                 said = now
                 left = (now - start) / done * (count - done)
-                print(f"graded {done} of {count}, about {left / 60:.0f} min left", flush=True)
+                print(f"graded {done} of {count}, about {max(1, round(left / 60))} min left", flush=True)
 
 
 def _say(outcome: Outcome) -> int:
