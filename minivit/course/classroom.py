@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,19 @@ class Marking:
     key: bytes
     base: str = "reference"
 
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """A word for all files of an assignment, and of those before it, that its checks may depend on; by id."""
+        found = {}
+        for name, chosen in self.variants.items():
+            folders = [one.folder for one in (chosen, *chosen.earlier())]
+            paths = [
+                path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".toml")
+            ]
+            parts = [part for path in paths for part in (path.name.encode(), path.read_bytes())]
+            found[name] = _digest(b"sources", *parts)
+        return found
+
 
 @dataclass(frozen=True)
 class Job:
@@ -43,21 +57,15 @@ class Job:
 
 def fingerprint(marking: Marking, assignment: str, submission: Submission) -> str:
     """A word for all that a result depends on: submission, assignment, key and version. It does not tell the key."""
-    chosen = marking.variants[assignment]
-    digest = hmac.new(marking.key, digestmod=hashlib.sha256)
+    about = (minivit.__version__, marking.base, marking.sources[assignment], submission.key, *submission.remarks)
+    files = [part for name, data in submission.files.items() for part in (name.encode(), data)]
+    return _digest(marking.key, *(word.encode("utf-8", "surrogatepass") for word in about), *files)
 
-    def add(*words: str | bytes) -> None:
-        for word in words:
-            data = word.encode("utf-8", "surrogatepass") if isinstance(word, str) else word
-            digest.update(f"{len(data)}:".encode() + data)
 
-    add(minivit.__version__, marking.base, submission.key, *submission.remarks)
-    for one in (chosen, *chosen.earlier()):
-        for path in sorted(one.folder.rglob("*")):
-            if path.suffix in (".py", ".toml"):
-                add(path.relative_to(one.folder.parent).as_posix(), path.read_bytes())
-    for name, data in submission.files.items():
-        add(name, data)
+def _digest(key: bytes, *parts: bytes) -> str:
+    digest = hmac.new(key, digestmod=hashlib.sha256)
+    for part in parts:
+        digest.update(f"{len(part)}:".encode() + part)
     return digest.hexdigest()[:32]
 
 

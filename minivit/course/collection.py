@@ -1,4 +1,4 @@
-"""The folder that a grading fills: results, feedback, grades.csv, written.csv, overview.html."""
+"""The folder that a grading fills: results, feedback, answers, grades.csv, written.csv, overview.html."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,6 +56,9 @@ def finish(outcome: Outcome, marking: Marking) -> None:
             write(outcome.path(job), result)
             outcome.results[name] = result
         _save(outcome.folder / "feedback" / f"{name}.html", feedback.page_of(result, marking.variants[job.assignment]))
+        if of and "answers.md" in one.files:
+            (outcome.folder / "answers").mkdir(exist_ok=True)
+            _save(outcome.folder / "answers" / f"{name}.md", one.files["answers.md"])
         ordered.append(result)
     names = [job.submission.name for job in outcome.jobs]
     variants = {

@@ -78,39 +78,34 @@ def _question(question: Question, row: Mapping[str, Any]) -> list[str]:
 
 
 def next_steps(result: Mapping[str, Any], assignment: Assignment) -> list[str]:
-    """What helps most, in order, as HTML: first what others build on, then what is hidden, then what is open."""
-    wrong, hidden, unanswered = [], [], []
+    """What helps most, in order, as HTML: what others build on, what only hidden checks see, what is open, what waits."""
+    lost: dict[str, str] = {}
     for name, row in result["questions"].items():
         faults = {check: words for check, words in row["checks"].items() if words != "passed"}
-        if not faults:
-            continue
-        if all(is_open(words) for words in faults.values()):
-            unanswered.append(name)
-        elif any(check.startswith("v_") and check not in assignment.questions[name].unpaid for check in faults):
-            wrong.append(name)
-        else:
-            hidden.append(name)
-    lost = {*wrong, *hidden, *unanswered}
+        paid = {check for check in faults if check not in assignment.questions[name].unpaid}
+        if faults:
+            open_ = all(is_open(words) for words in faults.values())
+            seen = any(check.startswith("v_") for check in paid)
+            lost[name] = "open" if open_ else "wrong" if seen else "hidden"
+    before = {name: [one for one in assignment.questions[name].after if one in lost] for name in lost}
     steps = []
-    for name in wrong:
-        if blocked := [before for before in assignment.questions[name].after if before in lost]:
-            steps.append(f"Come back to {name} when {_list(blocked)} is right: it builds on it.")
-            continue
+    for name in [name for name in lost if lost[name] == "wrong" and not before[name]]:
         later = sorted(assignment.dependents(name) - {name})
         more = f" Begin here: {_list(later)} build{'s' if len(later) == 1 else ''} on it." if later else ""
-        steps.append(
-            f"Mend {name}. <code>python check.py {name}</code> shows the same kind of fault in your folder.{more}"
-        )
-    if hidden:
+        steps.append(f"Mend {name}. <code>python check.py {name}</code> shows the same kind of fault.{more}")
+    if hidden := [name for name in lost if lost[name] == "hidden" and not before[name]]:
         steps.append(
             f"Test {_list(hidden)} yourself: the visible checks pass, and hidden ones do not. Read the sentence below"
             " and the conventions in the handout. Then try such a case: other shapes, a square one, ties, repeated"
             " indices, something empty."
         )
-    if unanswered:
+    if unanswered := [name for name in lost if lost[name] == "open"]:
         steps.append(f"Answer {_list(unanswered)}: nothing is there yet.")
-    order = {True: 1, False: 0}
-    return sorted(steps, key=lambda step: order[step.startswith("Come back")])
+    if waiting := [name for name in lost if lost[name] != "open" and before[name]]:
+        first = [name for name in lost if any(name in before[one] for one in waiting) and name not in waiting]
+        those = f"when {_list(first)} {'is' if len(first) == 1 else 'are'} right" if first else "last"
+        steps.append(f"Come back to {_list(waiting)} {those}.")
+    return steps
 
 
 def _list(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ p { margin: .5rem 0; } .soft { color: var(--soft); } .big { font-size: 2.2rem; f
   margin: 1rem 0; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; } caption { text-align: left; color: var(--soft); }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line); }
-td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+th { white-space: nowrap; } td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .right { color: var(--right); } .wrong { color: var(--wrong); } .open { color: var(--open); }
 .check { width: 9rem; } pre { background: var(--box); border: 1px solid var(--line); border-radius: .4rem;
   padding: .6rem .8rem; white-space: pre-wrap; font-size: .85rem; max-height: 20rem; overflow: auto; }

@@ -53,8 +53,11 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_class_has_results_feedback_grades_and_an_overview(course, capsys):
+    (course / "sent/alice/answers.md").write_text("# w1\n\nA factor cancels.\n", encoding="utf-8")
     assert main(words(course)) == 0
+    assert (course / "out/answers/alice.md").read_text(encoding="utf-8") == "# w1\n\nA factor cancels.\n"
     assert set(everything(course / "out")) == {
+        "answers/alice.md",
         *(f"results/{name}.json" for name in ("alice", "bob", "carl")),
         *(f"feedback/{name}.html" for name in ("alice", "bob", "carl")),
         "grades.csv",
