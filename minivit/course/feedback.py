@@ -78,7 +78,7 @@ def _question(question: Question, row: Mapping[str, Any]) -> list[str]:
 
 
 def next_steps(result: Mapping[str, Any], assignment: Assignment) -> list[str]:
-    """What helps most, in order, as HTML: what others build on, what only hidden checks see, what is open, what waits."""
+    """What helps most, in order, as HTML: what others build on, what hidden checks see, what is open, what waits."""
     lost: dict[str, str] = {}
     for name, row in result["questions"].items():
         faults = {check: words for check, words in row["checks"].items() if words != "passed"}

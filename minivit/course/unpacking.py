@@ -14,8 +14,9 @@ __all__ = ["MOST_BYTES", "MOST_OF_ZIP", "OUTSIDE", "Entry", "Unreadable", "in_fo
 
 MOST_BYTES = 5 << 20  # of one file that is handed in
 MOST_OF_ZIP = 64 << 20  # of a zip in a zip, or in a folder
-MOST_ENTRIES = 20_000  # of one zip
+MOST_ENTRIES = 20_000  # of a zip that a student has made
 OUTSIDE = "leads out of the folder"
+EMPTY = "is an empty folder"
 JUNK = re.compile(
     r"__MACOSX|\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|__pycache__|\.git|\.ipynb_checkpoints|\.?venv|node_modules"
     r"|site-packages",
@@ -74,10 +75,11 @@ def in_folder(root: Path) -> Iterator[Entry]:
             path = folder.relative_to(root).as_posix()
             yield Entry(f"{path}/?", 0, "", lambda _: b"", f"cannot be listed ({error.strerror})")
             continue
+        found = [one for one in found if not is_junk(one.name)]
+        if not found and folder != root:
+            yield Entry(f"{folder.relative_to(root).as_posix()}/.", 0, "", lambda _: b"", EMPTY)
         for one in found:
             path = Path(one.path).relative_to(root).as_posix()
-            if is_junk(path):
-                continue
             if one.is_symlink():
                 yield Entry(path, 0, "", lambda _: b"", "is a link, not a file")
             elif one.is_dir(follow_symlinks=False):
@@ -111,10 +113,13 @@ def in_zip(source: Path | bytes, name: str) -> list[Entry]:
         infos = archive.infolist()
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, OverflowError):
         raise Unreadable(f"{name} cannot be opened as a zip file (damaged, or cut off during the upload?)") from None
-    if len(infos) > MOST_ENTRIES:
+    if isinstance(source, bytes) and len(infos) > MOST_ENTRIES:
         raise Unreadable(f"{name} holds {len(infos):,} files")
-    members = [_member(archive, info) for info in infos if not info.filename.endswith(("/", "\\"))]
-    return [entry for entry in members if not is_junk(entry.path)]
+    files = [_member(archive, info) for info in infos if not info.filename.endswith(("/", "\\"))]
+    folders = {info.filename.replace("\\", "/").strip("/") for info in infos} - {entry.path for entry in files}
+    full = {entry.path[:place] for entry in files for place in range(len(entry.path)) if entry.path[place] == "/"}
+    empty = [Entry(f"{folder}/.", 0, "", lambda _: b"", EMPTY) for folder in sorted(folders - full) if folder]
+    return [entry for entry in (*files, *empty) if not is_junk(entry.path)]
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:

@@ -340,6 +340,17 @@ def test_one_file_is_read_without_its_neighbours(tmp_path):
     assert list(of(root / "alice.py")) == ["alice"]
 
 
+def test_an_empty_folder_is_a_student_who_handed_in_nothing(tmp_path):
+    root = put(tmp_path / "class", {"ann/adapters.py": CODE})
+    (root / "bob/x").mkdir(parents=True)
+    (root / "carl").mkdir()
+    (tmp_path / "all.zip").write_bytes(zipped({"ann/adapters.py": CODE, "bob/x/": b"", "carl/": b"", "__MACOSX/": b""}))
+    for source in (root, tmp_path / "all.zip"):
+        found = of(source)
+        assert list(found) == ["ann", "bob", "carl"]
+        assert found["carl"].remarks == found["bob"].remarks == ("There is no adapters.py: nothing was handed in.",)
+
+
 def test_what_is_no_class_is_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "no.zip").write_bytes(b"no")
