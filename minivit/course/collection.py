@@ -56,9 +56,9 @@ def finish(outcome: Outcome, marking: Marking) -> None:
             write(outcome.path(job), result)
             outcome.results[name] = result
         _save(outcome.folder / "feedback" / f"{name}.html", feedback.page_of(result, marking.variants[job.assignment]))
-        if of and "answers.md" in one.files:
-            (outcome.folder / "answers").mkdir(exist_ok=True)
-            _save(outcome.folder / "answers" / f"{name}.md", one.files["answers.md"])
+        for file, data in one.files.items() if of else ():
+            if not file.endswith(".py"):
+                _save_answer(outcome.folder / "answers", name, file, data)
         ordered.append(result)
     names = [job.submission.name for job in outcome.jobs]
     variants = {
@@ -69,6 +69,13 @@ def finish(outcome: Outcome, marking: Marking) -> None:
     if outcome.of:
         _template(outcome)
     _save(outcome.folder / "grades.csv", gradebook.grades(ordered, list(outcome.of), len(marking.variants) > 1))
+
+
+def _save_answer(folder: Path, name: str, file: str, data: bytes) -> None:
+    """What a student has written: answers.md as NAME.md, other files in a folder NAME."""
+    path = folder / f"{name}.md" if file == "answers.md" else folder / name / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _save(path, data)
 
 
 def _template(outcome: Outcome) -> None:

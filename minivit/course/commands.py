@@ -1,4 +1,4 @@
-"""What an instructor types after `python -m minivit.course`, but for `grade`, which has a file of its own."""
+"""What an instructor types after `python -m minivit.course`; `grade` and `gate` have files of their own."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,14 +8,11 @@ from minivit.course import catalogue
 from minivit.course.assignment import ROOT, CourseError, assignments
 from minivit.errors import quoted
 
-__all__ = ["command_of", "gate", "list_assignments", "new", "release"]
+__all__ = ["command_of", "list_assignments", "new", "release"]
 
 RELEASES = """examples:
   python -m minivit.course release a3 --key course.key --out handed-out
   python -m minivit.course release a3 --key course.key --out handed-out --only gradescope"""
-GATES = """examples:
-  python -m minivit.course gate a3
-  python -m minivit.course gate --all --write"""
 NEWS = """examples:
   python -m minivit.course new b1_convolution --title "Convolution by hand"
   python -m minivit.course new b1_convolution --in my-assignments"""
@@ -66,24 +63,6 @@ def release(argv: Sequence[str]) -> int:
     return 0
 
 
-def gate(argv: Sequence[str]) -> int:
-    """Hold assignments to their lists of wrong solutions."""
-    made = catalogue.parser(
-        "gate",
-        "ASSIGNMENT... | --all [options]",
-        description="Run the reference (100), the stub (0), right solutions (100) and wrong ones through all checks.\n"
-        "A wrong solution has to lose its question, and nothing that it should not lose.",
-        epilog=GATES,
-    )
-    made.add_argument("names", nargs="*", metavar="ASSIGNMENT", help="a3, a3_attention, or its folder")
-    made.add_argument("--all", action="store_true", help="all assignments that there are")
-    made.add_argument("--write", action="store_true", help="write docs/course/matrices.md")
-    options = made.parse_args(argv)
-    if options.all == bool(options.names):
-        made.error("which assignment? or --all" if not options.names else "--all, or some assignments")
-    raise NotImplementedError
-
-
 def new(argv: Sequence[str]) -> int:
     """Begin an assignment."""
     made = catalogue.parser(
@@ -115,4 +94,8 @@ def command_of(name: str) -> Any:
         from minivit.course.grade_command import grade
 
         return grade
-    return {"list": list_assignments, "release": release, "gate": gate, "new": new}[name]
+    if name == "gate":
+        from minivit.course.gate_command import gate
+
+        return gate
+    return {"list": list_assignments, "release": release, "new": new}[name]
