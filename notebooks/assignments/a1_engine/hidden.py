@@ -115,6 +115,17 @@ def q1_h_maximum_tie(t):
     _one(t, "maximum", [x, x.copy()])
 
 
+def q1_h_in_place(t):
+    """An op that works in place spoils its argument for the next one. Values are compared, add and mul are in q6."""
+    for op in ("sub", "div", "maximum", "neg", "exp", "log", "sqrt", "tanh", "pow"):
+        count, shape = 2 if op in BINARY else 1, _shape(t)
+        inputs = [t.rng.uniform(0.5, 2, shape) for _ in range(count)]
+        params = {"exponent": 3.0} if op == "pow" else {}
+        program = [[op, list(range(count)), params], ["mul", [count, 0], {}], ["mul", [count + 1, count - 1], {}]]
+        args = (program, inputs, [count + 2], [_normal(t, shape)], list(range(count)))
+        t.close(t.call("run_program", *args)[0], t.ref("run_program", *args)[0], what=f"{op}, then x again: values")
+
+
 # q2: stretched arguments
 
 
