@@ -1,8 +1,9 @@
 """What a student's process may do: read the standard library and NumPy, use its own folder, and nothing else.
 
-`guard` sets an audit hook, which Python cannot take off again, before the student's code is loaded. Standard library alone; the student's
-process runs this file from its path, in a namespace with builtins of its own, so that patched builtins do not reach it. This stops mistakes
-and the tricks of Python. It is no wall against somebody who corrupts the memory of the process: run the grader in a container.
+`guard` sets an audit hook, which Python cannot take off again, before the student's code is loaded. Standard library
+alone; the student's process runs this file from its path, in a namespace with builtins of its own, so that patched
+builtins do not reach it. This stops mistakes and the tricks of Python. It is no wall against somebody who corrupts
+the memory of the process: run the grader in a container.
 """
 
 import os
