@@ -24,7 +24,10 @@ KEY, STUDENT = b"gate", "gate"
 
 @dataclass(frozen=True)
 class Row:
-    """One solution.   lost: question -> check -> words, of what it did not pass.   hint: its own is shown.   fault: why the gate stays shut."""
+    """One solution.
+
+    lost: question -> check -> words, of what it did not pass.   hint: its own is shown.   fault: what shuts the gate.
+    """
 
     name: str
     lost: Mapping[str, Mapping[str, str]]
@@ -100,7 +103,7 @@ def gate(assignment: Assignment, *, jobs: int = 2, only: Sequence[str] = ()) -> 
 
 def _cells(assignment: Assignment, row: Row) -> list[str]:
     """By question, how many of its checks a solution fails."""
-    counts = {question: 0 for question in assignment.questions}
+    counts = dict.fromkeys(assignment.questions, 0)
     for check in assignment.checks:
         counts[check.question] += 1
     return [f"{len(row.lost[q])}/{counts[q]}" if q in row.lost else "" for q in assignment.questions]
@@ -214,7 +217,7 @@ class Bench:
         return self.known[place]
 
     def row(self, name: str, files: Mapping[str, str], hinted: bool = True, brief: bool = False) -> Row:
-        """One solution.   brief: of a wrong one's own question no more than it takes to lose it, of others no slow checks."""
+        """One solution.   brief: of a wrong one's question only what it takes to lose it, of others no slow checks."""
         lost: dict[str, dict[str, str]] = {}
         wrong = self.assignment.wrongs.get(name) if brief else None
         may = self.assignment.dependents(wrong.question) | set(wrong.also) if wrong else set()
@@ -223,7 +226,7 @@ class Bench:
                 continue
             if wrong and check.question != wrong.question and check.seconds != 10:
                 continue
-            known = (lambda check=check: self.others(check)) if hinted else dict  # type: ignore[misc]
+            known = (lambda check=check: self.others(check)) if hinted else dict
             result = run(self.assignment, files, check, others=known)
             if isinstance(result, str):
                 lost.setdefault(check.question, {})[check.name] = result

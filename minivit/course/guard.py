@@ -14,10 +14,19 @@ from typing import Any
 __all__ = ["BANNED", "guard"]
 
 BANNED = ("minivit", "torch", "jax", "autograd", "tensorflow", "cupy", "scipy", "mlx", "tinygrad", "numba")
-SYSTEM = ("_ctypes", "ctypes", "_interpreters", "_xxsubinterpreters")
+SYSTEM: tuple[str, ...] = ("_ctypes", "ctypes", "_interpreters", "_xxsubinterpreters")
 SYSTEM += ("_interpchannels", "_testcapi", "_testinternalcapi", "_gdbm", "_dbm", "_sqlite3", "_posixshmem", "pty")
 SYSTEM += () if sys.platform == "linux" else ("_posixsubprocess",)  # there its system calls are taken away
-REFUSED = ("subprocess.", "ctypes.", "socket.", "resource.set", "resource.prlimit", "pty.", "urllib.", "webbrowser.")
+REFUSED: tuple[str, ...] = (
+    "subprocess.",
+    "ctypes.",
+    "socket.",
+    "resource.set",
+    "resource.prlimit",
+    "pty.",
+    "urllib.",
+    "webbrowser.",
+)
 REFUSED += ("os.fork", "os.exec", "os.spawn", "os.posix_spawn", "os.system", "os.kill", "os.startfile", "syslog.")
 REFUSED += ("signal.pthread_kill", "os.link", "os.symlink", "os.chroot", "os.setns", "sqlite3.", "os.unshare", "fcntl.")
 REFUSED += ("gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys._current_frames", "sys._current_exceptions")

@@ -15,7 +15,9 @@ FOUND = sorted(assignments(ROOT))
 def test_every_wrong_solution_loses_its_question(name):
     assignment = assignments(ROOT)[name]
     bench = gate.Bench(assignment)
-    rows = [bench.row(solution, files, hinted=False, brief=True) for solution, files in gate.solutions(assignment).items()]
+    rows = [
+        bench.row(solution, files, hinted=False, brief=True) for solution, files in gate.solutions(assignment).items()
+    ]
     assert {row.name: row.fault for row in rows if row.fault} == {}
 
 
@@ -87,5 +89,6 @@ def test_the_matrix_as_text_and_as_a_page(toy):
     assert len(text.splitlines()) == len(rows) == 3 + len(toy.wrongs)
     assert "BAD" not in text
     page = gate.markdown(toy, rows)
-    assert "| `columns` | the weights are made down the columns | **4/4** | 2/2 | `v_rows`, `v_sums`, `h_shapes`, `h_large` | yes | shown |" in page
+    caught = "`v_rows`, `v_sums`, `h_shapes`, `h_large`"
+    assert f"| `columns` | the weights are made down the columns | **4/4** | 2/2 | {caught} | yes | shown |" in page
     assert "| `overflows` | large entries overflow | **1/4** |  | `h_large` | no | shown |" in page

@@ -93,7 +93,9 @@ def test_nobody_is_graded_where_the_reference_fails(tmp_path):
     broken = Assignment(toy_assignments(tmp_path) / "t1_weights")
     path = broken.folder / "master" / "weights.py"
     path.write_text(path.read_text().replace("return weights_of_rows @ v", "return 2 * weights_of_rows @ v"))
-    with pytest.raises(CourseError, match=r"environment broken: the reference reaches 55\.56 percent of t1 \(q2 v_small"):
+    with pytest.raises(
+        CourseError, match=r"environment broken: the reference reaches 55\.56 percent of t1 \(q2 v_small"
+    ):
         check_environment(broken)
     with pytest.raises(CourseError, match="environment broken"):
         result(broken, broken.stub)
@@ -113,9 +115,12 @@ old = '''    shifted = x - np.max(x, axis=-1, keepdims=True)'''
 new = '''    while True: pass'''
 """
     (folder / "wrong.toml").write_text(text)
-    (folder / "assignment.toml").write_text(
-        (folder / "assignment.toml").read_text().replace('"softmax"]\n', '"softmax"]\nseconds = { v_rows = 1, v_sums = 1, h_shapes = 1, h_large = 1 }\n')
-    )  # fmt: skip
+    about = folder / "assignment.toml"
+    seconds = "seconds = { v_rows = 1, v_sums = 1, h_shapes = 1, h_large = 1 }"
+    about.write_text(about.read_text().replace('"softmax"]\n', f'"softmax"]\n{seconds}\n'))
     changed = Assignment(folder)
-    files = {**changed.master, "weights.py": changed.master["weights.py"].replace("np.exp(shifted)", "np.cosh(shifted)")}
+    files = {
+        **changed.master,
+        "weights.py": changed.master["weights.py"].replace("np.exp(shifted)", "np.cosh(shifted)"),
+    }
     assert result(changed, files)["questions"]["q1"]["points"] < 50
