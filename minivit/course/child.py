@@ -18,8 +18,9 @@ from typing import Any
 HERE = os.path.dirname(os.path.abspath(__file__))
 # what students are likely to import is there already, so that a check need not load it
 WARM = """__future__ abc collections concurrent.futures.thread contextlib copy dataclasses decimal enum fractions
-functools heapq inspect itertools json linecache logging math numbers operator queue random statistics string tempfile threading time
-traceback types typing warnings weakref numpy.fft numpy.lib.stride_tricks numpy.linalg numpy.random numpy.testing"""
+functools heapq inspect itertools json linecache logging math numbers operator queue random statistics
+string tempfile threading time traceback types typing warnings weakref numpy.fft numpy.lib.stride_tricks
+numpy.linalg numpy.random numpy.testing"""
 
 
 def part(name: str) -> dict[str, Any]:

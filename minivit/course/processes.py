@@ -148,6 +148,15 @@ def used(pid: int) -> float:
         return 0.0
 
 
+def runnable(pid: int) -> bool:
+    """Does a process wait for nothing but a core? False where that cannot be read."""
+    try:
+        tasks = [task / "stat" for task in Path(f"/proc/{pid}/task").iterdir()]
+        return any(task.read_bytes().rsplit(b")", 1)[1].split()[0] in (b"R", b"D") for task in tasks)
+    except (OSError, IndexError):
+        return False
+
+
 class Process:
     """One child, from its start to its end."""
 
@@ -179,8 +188,16 @@ class Process:
         except (ConnectionError, OSError) as error:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise SandboxError(f"no process can be started: {error}") from None
-        self.start = 0.0  # CPU seconds at the start of what is timed
         self.alive = True
+        self.allow(LOADING)
+
+    def allow(self, seconds: float) -> None:
+        """From now on: so much CPU time from now, three times that of waiting, and at most thirty times by the clock.
+
+        The time in which the process could run and the machine was busy with others is not waiting.
+        """
+        self.seconds, self.start = seconds, used(self.pid)
+        self.waited, self.end_of_patience = 0.0, time.monotonic() + 30 * seconds
 
     def clean(self, text: Any, limit: int = 600) -> str:
         """Words of the process without what differs from run to run."""
@@ -193,8 +210,9 @@ class Process:
             while text := os.read(self.pipe, 1 << 16):
                 self.output += text[: max(0, OUTPUT - len(self.output))]
 
-    def _wait(self, deadline: float, cpu: float, writing: bool = False) -> None:
+    def _wait(self, writing: bool = False) -> None:
         """Until the line can be used; Wrong when time is up."""
+        before = time.monotonic()
         while True:
             reads: list[Any] = [self.pipe] if writing else [self.line, self.pipe]
             writes = [self.line] if writing else []
@@ -205,22 +223,24 @@ class Process:
                     time.sleep(0.001)  # a pipe that was closed is always ready
             if self.line in ready or free:
                 return
-            if used(self.pid) - self.start > cpu:
-                raise Late(f"takes more than {cpu:g} seconds of computing")
-            if time.monotonic() > deadline:
-                raise Slow(f"does not come back within {3 * cpu:g} seconds")
+            now = time.monotonic()
+            self.waited, before = self.waited + (0 if runnable(self.pid) else now - before), now
+            if used(self.pid) - self.start > self.seconds:
+                raise Late(f"takes more than {self.seconds:g} seconds of computing")
+            if self.waited > 3 * self.seconds or now > self.end_of_patience:
+                raise Slow(f"does not come back within {3 * self.seconds:g} seconds")
 
-    def send(self, message: bytes, deadline: float, cpu: float) -> None:
+    def send(self, message: bytes) -> None:
         view = memoryview(message)
         while len(view):
-            self._wait(deadline, cpu, writing=True)
+            self._wait(writing=True)
             with contextlib.suppress(BlockingIOError):
                 view = view[self.line.send(view) :]
 
-    def exactly(self, count: int, deadline: float, cpu: float) -> bytearray:
+    def exactly(self, count: int) -> bytearray:
         found = bytearray()
         while len(found) < count:
-            self._wait(deadline, cpu)
+            self._wait()
             with contextlib.suppress(BlockingIOError):
                 more = self.line.recv(min(count - len(found), 1 << 20))
                 if not more:
@@ -228,11 +248,11 @@ class Process:
                 found += more
         return found
 
-    def receive(self, deadline: float, cpu: float, limit: int) -> Any:
+    def receive(self, limit: int) -> Any:
         """A message; Wrong if it is none."""
-        skeleton, blobs = wire.frame(bytes(self.exactly(16, deadline, cpu)), limit)
-        head = bytes(self.exactly(skeleton, deadline, cpu))
-        return wire.decode(head, self.exactly(blobs, deadline, cpu))
+        skeleton, blobs = wire.frame(bytes(self.exactly(16)), limit)
+        head = bytes(self.exactly(skeleton))
+        return wire.decode(head, self.exactly(blobs))
 
     def end(self) -> int | None:
         """Kill it and all that it started; how it ended."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minivit.course import wire
-from minivit.course.processes import LOADING, Late, Process, SandboxError, Slow, Terms, close, used
+from minivit.course.processes import Late, Process, SandboxError, Slow, Terms, close
 from minivit.course.trial import Apart, Engine, NotAnswered, Own, Wrong, plain, same
 
 __all__ = ["Remote", "SandboxError", "Slow", "Terms", "close"]
@@ -102,8 +102,7 @@ class Remote:
         """A new process with the submission imported."""
         process = self.process = Process(self.terms)
         try:
-            deadline = time.monotonic() + 3 * LOADING
-            word, *rest = process.receive(deadline, LOADING, wire.LIMIT)
+            word, *rest = process.receive(wire.LIMIT)
         except (Wrong, ValueError, TypeError) as error:
             self._late(error)
             self.unloaded = not self.slow
@@ -118,27 +117,26 @@ class Remote:
             self.close()
             self.broken, self.unloaded = Wrong(text), True
             raise self.broken
-        process.start = used(process.pid)
         return process
 
     def _call(self, process: Process, name: str, args: tuple) -> Any:
         places = [place for place, arg in enumerate(args) if isinstance(arg, (Own, Engine))]
         apart = [place for place, arg in enumerate(args) if isinstance(arg, Apart)]
         message = wire.encode((name, args, places, apart), _stand_in(args), limit=1 << 40)
-        cpu = self.terms.seconds
-        deadline = time.monotonic() + 3 * cpu
+        process.allow(self.terms.seconds)
         limit = len(message) + wire.LIMIT
         try:
-            process.send(message, deadline, cpu)
+            process.send(message)
             with contextlib.ExitStack() as stack:
                 running: dict[int, tuple[Remote, list[int]]] = {}
                 while True:
-                    reply = process.receive(deadline, cpu, limit)
+                    reply = process.receive(limit)
                     if not (type(reply) is tuple and reply and reply[0] == "engine"):
                         break
                     begun = time.monotonic()
-                    process.send(self._asked(reply, args, running, stack), deadline, cpu)
-                    deadline += time.monotonic() - begun
+                    answer = self._asked(reply, args, running, stack)
+                    process.end_of_patience += time.monotonic() - begun
+                    process.send(answer)
         except Wrong as error:
             self._late(error)
             self.broken = Wrong(f"{name} {error}")
