@@ -1,4 +1,4 @@
-"""What the visible checks of a release are compared with: results of the reference, and of the wrong solutions with their hints."""
+"""What visible checks are compared with: results of the reference, and of the wrong solutions, with their hints."""
 
 import contextlib
 import signal
@@ -39,7 +39,7 @@ def _limited(seconds: float) -> Iterator[None]:
 
 
 def _one(assignment: Assignment, check: Check) -> dict[str, Any]:
-    """The record of one check: what it draws, what the reference gives, what the wrong solutions of its question give."""
+    """A check's draws, what the reference gives, and what the wrong solutions of its question give."""
     words = (assignment.id, check.question, check.name)
     drawing, noting = Drawing(draws(*words)), Noting(Direct(assignment.oracle))
     try:
