@@ -117,17 +117,20 @@ class Student:
 
         return function
 
-    def reply(self, *words: Any, more: int = 0) -> None:
+    def flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
             except BaseException:
                 pass
-        self.line.send(self.encode(words, limit=self.limit + more))
+
+    def reply(self, *words: Any) -> None:
+        self.flush()
+        self.line.send(self.encode(words))
 
     def answer(self) -> None:
         """One request and its reply."""
-        (name, args, functions), size = self.line.receive(self.stand_in)
+        (name, args, functions, apart), size = self.line.receive(self.stand_in)
         function = getattr(self.adapters, name, None)
         if function is None:
             return self.reply("open", f"adapters.py has no {name}")
@@ -141,7 +144,11 @@ class Student:
             return self.reply("open", f"{name} returns None: it is not answered yet")
         now = [None if place in functions else arg for place, arg in enumerate(args)]
         try:
-            self.reply("ok", result, now, more=size)
+            message = self.encode(("ok", result, now), limit=self.limit + size)
+            if any(self.line.wire["overlap"](args[place], result) for place in apart):
+                return self.reply("wrong", f"{name}: its result shares memory with its argument; copy the arrays")
+            self.flush()
+            self.line.send(message)
         except self.bad:
             try:
                 self.encode(result)

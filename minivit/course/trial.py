@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Direct", "Engine", "NotAnswered", "Own", "Scratch", "Trial", "Wrong", "close", "plain", "same"]
+__all__ = ["Apart", "Direct", "Engine", "NotAnswered", "Own", "Scratch", "Trial", "Wrong", "close", "plain", "same"]
 
 
 class Wrong(Exception):
@@ -40,6 +40,10 @@ class Engine:
 
 class Scratch(dict):
     """A dict that is an argument and that the adapter may change."""
+
+
+class Apart(dict):
+    """A dict that is an argument, with whose arrays the result must share no memory."""
 
 
 def plain(value: Any) -> Any:
@@ -115,6 +119,7 @@ def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str 
             )
         faults = (close(got[key], want[key], rtol, atol, f"{what}[{key!r}]") for key in want)
     elif isinstance(want, (list, tuple)):
+        got = list(got) if isinstance(got, np.ndarray) and got.ndim else got
         if not isinstance(got, (list, tuple)) or len(got) != len(want):
             has = f"{len(got)} parts" if isinstance(got, (list, tuple)) else f"a {type(got).__name__}"
             return f"{what} should have {len(want)} parts, it has {has}"
@@ -143,6 +148,17 @@ def _marked(value: Any) -> Any:
     finite = np.isfinite(array)
     marks = np.where(np.isnan(array), 2.0, np.sign(array))
     return [np.where(finite, array, 0.0), np.where(finite, 0.0, marks)]
+
+
+def shared(a: Any, b: Any) -> bool:
+    """Do any two arrays of a and b, values in dicts and lists, lie in the same memory?"""
+    if isinstance(a, Mapping):
+        return any(shared(item, b) for item in a.values())
+    if isinstance(a, (list, tuple)):
+        return any(shared(item, b) for item in a)
+    if isinstance(a, np.ndarray):
+        return np.may_share_memory(a, b) if isinstance(b, np.ndarray) else shared(b, a)
+    return False
 
 
 class Direct:
@@ -179,6 +195,8 @@ class Direct:
         kept = [(a, b) for a, b in zip(args, sent) if not isinstance(a, (Own, Engine))]  # noqa: B905 - Python 3.9
         if not all(same(a, b) for a, b in kept):
             raise Wrong(f"{name} changes its arguments; compute on a copy")
+        if any(isinstance(a, Apart) and shared(a, result) for a in sent):
+            raise Wrong(f"{name}: its result shares memory with its argument; copy the arrays")
         return plain(result)
 
 
@@ -230,6 +248,10 @@ class Trial:
     def scratch(self, value: Any) -> Any:
         """An argument that the adapter may change, if it is a dict: state that it gave and gets back."""
         return Scratch(value) if isinstance(value, dict) else value
+
+    def apart(self, value: dict) -> Any:
+        """An argument, of arrays, with which the result must share no memory."""
+        return Apart(value)
 
     def ref(self, adapter: str, *args: Any) -> Any:
         """The result of the same adapter of the reference."""
