@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import stat
 import zipfile
 from pathlib import Path
@@ -262,3 +263,16 @@ def test_the_zips_of_the_course_are_sound_and_do_not_leak(name):
     files = student_files(assignment)
     _clean(assignment, files, "reference", b"a key that nobody has used", "student zip")
     assert len(zipped(files)) < 2**20
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no limit of time there")
+def test_a_wrong_solution_that_hangs_does_not_hang_the_release(root):
+    line = "    shifted = x"
+    path = root / "t1_weights" / "wrong.toml"
+    text = path.read_text(encoding="utf-8")
+    loop = "    while True:\n        try:\n            pass\n        except Exception:\n            pass"
+    path.write_text(text.replace(f"new = '''{line}'''", f"new = '''{loop}'''"), encoding="utf-8")
+    toml = root / "t1_weights" / "assignment.toml"
+    seconds = 'adapters = ["softmax"]\nseconds = { v_rows = 0.1, v_sums = 0.1 }'
+    toml.write_text(toml.read_text("utf-8").replace('adapters = ["softmax"]', seconds), encoding="utf-8")
+    assert student_files(t1(root))
