@@ -148,12 +148,10 @@ def texts_of(name: str, content: bytes) -> list[str]:
 
 
 def _answers(assignment: Assignment) -> Iterator[tuple[str, str]]:
-    """(what it is, code) of all that gives answers away."""
+    """(which it is, code) of every region that students write."""
     for name, text in assignment.master.items():
         for region in REGION.finditer(text):
             yield f"the region {region.group(2)} of master/{name}", region.group(3)
-    for wrong in assignment.wrongs.values():
-        yield f"the wrong solution {wrong.name}", wrong.new
 
 
 def _code_leaks(assignment: Assignment, texts: Mapping[str, list[str]], allowed: Iterable[str]) -> Iterator[str]:
