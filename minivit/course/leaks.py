@@ -57,6 +57,7 @@ CELL_KEYS = {"nbgrader", "deletable", "editable"}
 
 
 def tokens(text: str) -> list[str]:
+    """The words, numbers and signs of a text, without quotes and backslashes."""
     return TOKEN.findall(text)
 
 
