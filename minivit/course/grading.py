@@ -75,9 +75,11 @@ class _Reference:
 
 def _terms(assignment: Assignment, files: Mapping[str, bytes], seconds: float, base: str, seed: int = 0) -> Terms:
     own = {path: data for path, data in files.items() if path.split("/")[0] not in STAFF}
-    given = {path: text.encode("utf-8") for path, text in given_files(assignment, base).items()}
+    known = vars(assignment).setdefault("_given_files", {})  # beside what its cached properties keep
+    if base not in known:
+        known[base] = texts(given_files(assignment, base))
     about = assignment.about
-    return Terms({**own, **given}, seconds, about.get("memory_mib", 2048), tuple(about.get("banned", ())), seed)
+    return Terms({**own, **known[base]}, seconds, about.get("memory_mib", 2048), tuple(about.get("banned", ())), seed)
 
 
 def run(

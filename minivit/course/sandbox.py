@@ -173,9 +173,10 @@ class _Process:
         try:
             for path, data in terms.files.items():
                 file = Path(self.folder, path)
-                if not file.resolve().is_relative_to(self.folder):
+                if ".." in file.parts or not file.is_relative_to(self.folder):
                     continue
-                file.parent.mkdir(parents=True, exist_ok=True)
+                if "/" in path:
+                    file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
             try:
                 self.server = _running()

@@ -119,6 +119,7 @@ def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str 
             )
         faults = (close(got[key], want[key], rtol, atol, f"{what}[{key!r}]") for key in want)
     elif isinstance(want, (list, tuple)):
+        got = list(got) if isinstance(got, np.ndarray) and got.ndim else got
         if not isinstance(got, (list, tuple)) or len(got) != len(want):
             has = f"{len(got)} parts" if isinstance(got, (list, tuple)) else f"a {type(got).__name__}"
             return f"{what} should have {len(want)} parts, it has {has}"

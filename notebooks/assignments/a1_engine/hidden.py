@@ -82,9 +82,8 @@ def q1_h_pow(t):
             x = _away(t, shape)
             x.flat[0] = 0.0
             _one(t, "pow", [x], exponent=exponent)
-        for exponent in (-1.5, 0.5):
+        for exponent in (-1.5, 0.5, 1.0):
             _one(t, "pow", [t.rng.uniform(0.5, 2, shape)], exponent=exponent)
-        _one(t, "pow", [_away(t, shape)], exponent=1.0)
 
 
 def q1_h_pow_zero(t):
@@ -152,7 +151,8 @@ def q2_h_empty(t):
 def q2_h_const(t):
     for [shape] in _cases(t, "ab, ."):
         for op, args in itertools.product(BINARY, ([1, 0], [0, 1])):
-            program = [["const", [], {"value": float(t.rng.uniform(2.1, 3))}], [op, args, {}]]
+            value = float(t.rng.uniform(2.1, 3)) if shape else 3
+            program = [["const", [], {"value": value}], [op, args, {}]]
             what = f"{op} of {'a const and x' if args == [1, 0] else 'x and a const'}, x {shape}: (values, grads)"
             t.agree("run_program", program, [_away(t, shape)], [2], [_normal(t, shape)], [0], what=what)
 
@@ -164,7 +164,8 @@ def _reductions(t, op):
     for [shape] in _cases(t, "33, abc, 213, 4, ."):
         ndim = len(shape)
         axes = [None, *range(-ndim, ndim), *itertools.permutations(range(ndim), 2)]
-        axes += [(-1, 0), tuple(range(ndim))] if ndim > 1 else []
+        axes += itertools.permutations(range(-ndim, 0), 2)
+        axes += [(-1, 0), (0, -1), tuple(range(ndim))] if ndim > 1 else []
         for axis, keepdims in itertools.product(axes, (False, True)):
             _one(t, op, [_normal(t, shape)], axis=axis, keepdims=keepdims)
 
@@ -201,16 +202,10 @@ def q3_h_max_tie(t):
 
 
 def q4_h_reshape(t):
-    [(a, b, c)] = [_shape(t, "abc")]
-    cases = [
-        ((a, b, c), (c, -1)),
-        ((a, b), (-1,)),
-        ((a, b, c), (b, a * c, 1)),
-        ((1,), ()),
-        ((), (1, 1)),
-        ((4, 4), (2, 8)),
-    ]
-    for shape, new in [*cases, ((0, 3), (3, 0))]:
+    a, b, c = _shape(t, "abc")
+    cases = [((a, b, c), (c, -1)), ((a, b), (-1,)), ((a, b, c), (b, a * c, 1)), ((4, 4), (2, 8)), ((0, 3), (3, 0))]
+    cases += [((a * b,), (a, b)), ((1, a * b), (a, b)), ((a, 1), (1, a)), ((a,), (a, 1)), ((1, a), (a,))]
+    for shape, new in [*cases, ((1,), ()), ((), (1, 1))]:
         _one(t, "reshape", [_normal(t, shape)], shape=new)
     turn = ("transpose", {"axes": (1, 0)})
     _chain(t, [turn, ("reshape", {"shape": (a * b,)})], [_normal(t, (a, b))])
@@ -223,6 +218,7 @@ def q4_h_transpose(t):
     four = ((1, 2, 3, 0), (3, 1, 0, 2), (-2, -1, 0, 1), (2, 0, 3, 1), None)
     two, one = ((1, 0), (-1, -2), (-2, 1), None), (None, (0,))
     cases = [("abc", three), ("333", three), ("abcd", four), ("2222", four), ("ab", two), ("33", two), ("a", one)]
+    cases += [("a1", two), ("1ab", three), ("a1b", three)]
     for text, choices in cases:
         for axes in choices:
             _one(t, "transpose", [_normal(t, _shape(t, text))], axes=axes)
@@ -263,6 +259,7 @@ def q4_h_getitem(t):
         _one(t, "getitem", [_normal(t, shape)], index=index)
     for index in (slice(None, None, -1), (EVERY, 1), np.array([2, 0, 1])):
         _one(t, "getitem", [_normal(t, (3, 3))], index=index)
+        _chain(t, [("transpose", {"axes": (2, 0, 1)}), ("getitem", {"index": index})], [_normal(t, (3, 4, 5))])
 
 
 def q4_h_getitem_twice(t):
