@@ -17,7 +17,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # what students are likely to import is there already, so that a check need not load it
 WARM = "collections concurrent.futures.thread contextlib copy dataclasses enum fractions functools heapq inspect itertools json linecache"
 WARM += " math numbers operator random string tempfile threading time traceback types typing warnings weakref numpy.fft"
-WARM += " numpy.lib.stride_tricks numpy.linalg numpy.random numpy.testing __future__ abc statistics decimal queue logging"
+WARM += (
+    " numpy.lib.stride_tricks numpy.linalg numpy.random numpy.testing __future__ abc statistics decimal queue logging"
+)
 
 
 def part(name: str) -> dict[str, Any]:
@@ -115,17 +117,20 @@ class Student:
 
         return function
 
-    def reply(self, *words: Any, more: int = 0) -> None:
+    def flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
             except BaseException:
                 pass
-        self.line.send(self.encode(words, limit=self.limit + more))
+
+    def reply(self, *words: Any) -> None:
+        self.flush()
+        self.line.send(self.encode(words))
 
     def answer(self) -> None:
         """One request and its reply."""
-        (name, args, functions), size = self.line.receive(self.stand_in)
+        (name, args, functions, apart), size = self.line.receive(self.stand_in)
         function = getattr(self.adapters, name, None)
         if function is None:
             return self.reply("open", f"adapters.py has no {name}")
@@ -139,7 +144,11 @@ class Student:
             return self.reply("open", f"{name} returns None: it is not answered yet")
         now = [None if place in functions else arg for place, arg in enumerate(args)]
         try:
-            self.reply("ok", result, now, more=size)
+            message = self.encode(("ok", result, now), limit=self.limit + size)
+            if any(self.line.wire["overlap"](args[place], result) for place in apart):
+                return self.reply("wrong", f"{name}: its result shares memory with its argument; copy the arrays")
+            self.flush()
+            self.line.send(message)
         except self.bad:
             try:
                 self.encode(result)
@@ -158,11 +167,15 @@ def settle(job: dict[str, Any], out: int) -> None:
     os.close(null)
     os.chdir(folder)
     os.environ.clear()
-    os.environ.update(HOME=folder, TMPDIR=folder, LANG="C.UTF-8", **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    os.environ.update(
+        HOME=folder, TMPDIR=folder, LANG="C.UTF-8", **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    )
     sys.argv[:] = ["adapters.py"]
     sys.path.insert(0, folder)
     sys.path_importer_cache.clear()
-    sys.modules["random"].seed(job["seed"])  # for those who set no seed: another one at each check, the same at each grading
+    sys.modules["random"].seed(
+        job["seed"]
+    )  # for those who set no seed: another one at each check, the same at each grading
     sys.modules["numpy"].random.seed(job["seed"] % 2**32)
     for name in job["modules"]:  # the student's random.py comes before Python's
         if name not in ("sys", "os", "builtins", "numpy", "importlib", "types"):
@@ -196,14 +209,20 @@ def prepared() -> dict[str, Any]:
     parts = {"wire": part("wire"), "guard": part("guard")["guard"], "limits": part("limits")["Limits"]()}
     import numpy
 
-    for name in [name for name in sys.modules if name.split(".")[0] in ("ctypes", "_ctypes", "subprocess", "_posixsubprocess")]:
+    for name in [
+        name for name in sys.modules if name.split(".")[0] in ("ctypes", "_ctypes", "subprocess", "_posixsubprocess")
+    ]:
         del sys.modules[name]
     for module in list(sys.modules.values()):
-        if getattr(module, "__name__", "").startswith("numpy") and isinstance(vars(module).get("ctypes"), types.ModuleType):
+        if getattr(module, "__name__", "").startswith("numpy") and isinstance(
+            vars(module).get("ctypes"), types.ModuleType
+        ):
             vars(module)["ctypes"] = None
     assert numpy
     sys.path[:] = [path for path in sys.path if "-packages" not in path and os.path.isdir(path)]
-    sys.path[:] = [path for path in sys.path if os.path.exists(os.path.join(path, "abc.py")) or path.endswith("lib-dynload")]
+    sys.path[:] = [
+        path for path in sys.path if os.path.exists(os.path.join(path, "abc.py")) or path.endswith("lib-dynload")
+    ]
     return parts
 
 

@@ -8,8 +8,8 @@ import ast
 import copy
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from minivit.course import wire
 from minivit.course.assignment import Assignment, Check, CourseError, Question, draws
 from minivit.course.given import given_files
 from minivit.course.guard import BANNED
+from minivit.course.hints import Hints
 from minivit.course.sandbox import Remote, SandboxError, Terms
 from minivit.course.trial import Direct, NotAnswered, Trial, Wrong
 
@@ -38,8 +39,6 @@ class Outcome:
     unloaded: bool = False
     mistake: str | None = None
     output: str = ""
-    seen: list[Any] = field(default_factory=list)
-    timeout: bool = False
 
 
 def shares(question: Question, checks: list[Check]) -> dict[str, float]:
@@ -76,9 +75,11 @@ class _Reference:
 
 def _terms(assignment: Assignment, files: Mapping[str, bytes], seconds: float, base: str, seed: int = 0) -> Terms:
     own = {path: data for path, data in files.items() if path.split("/")[0] not in STAFF}
-    given = {path: text.encode("utf-8") for path, text in given_files(assignment, base).items()}
+    known = vars(assignment).setdefault("_given_files", {})  # beside what its cached properties keep
+    if base not in known:
+        known[base] = texts(given_files(assignment, base))
     about = assignment.about
-    return Terms({**own, **given}, seconds, about.get("memory_mib", 2048), tuple(about.get("banned", ())), seed)
+    return Terms({**own, **known[base]}, seconds, about.get("memory_mib", 2048), tuple(about.get("banned", ())), seed)
 
 
 def run(
@@ -89,76 +90,53 @@ def run(
     key: bytes,
     *,
     base: str = "reference",
-    others: Callable[[Callable], Mapping] | None = None,
-    reference: Callable | None = None,
-    record: bool = False,
+    hints: Hints | None = None,
 ) -> Outcome:
-    """One check of one submission.   others: wrong solutions that may be recognised, given the reference.   record: judge nothing."""
-    seconds = max(1.0, 0.4 * check.seconds) if record else check.seconds
+    """One check of one submission.   hints: wrong solutions that may be recognised."""
     words = (student, assignment.id, check.question, check.name)
     seed = int.from_bytes(seed_of(key, *words)[:4], "little")
     engines = {"master": assignment.master, **assignment.rights}
     engines.update({name: assignment.wrong_files(name) for name, wrong in assignment.wrongs.items() if wrong.engine})
     listed = [(name, name in assignment.wrongs) for name in engines]
-    reference = reference or _Reference(assignment)
+    reference = _Reference(assignment)
+    if hints is not None:
+        hints.reference = reference
 
     def engine(name: str) -> Terms:
         return _terms(assignment, texts(engines[name]), 20.0, "reference")
 
     def once() -> tuple[Outcome, bool]:
         calls = assignment.questions[check.question].calls
-        with Remote(_terms(assignment, files, seconds, base, seed), engine, calls) as remote:
-            known = (lambda: others(reference)) if others else dict
+        with Remote(_terms(assignment, files, check.seconds, base, seed), engine, calls) as remote:
+            known: Any = hints if hints is not None else dict
             trial = Trial(remote, reference, draws(key, *words), known, listed)
-            trial.recording = record
             outcome = _outcome(trial, check)
-        outcome.output, outcome.unloaded, outcome.timeout = remote.output, remote.unloaded, remote.timeout
+        outcome.output, outcome.unloaded = remote.output, remote.unloaded
         return outcome, remote.slow
 
     outcome, slow = once()
-    return once()[0] if slow and not record else outcome  # perhaps the machine was busy
+    return once()[0] if slow else outcome  # perhaps the machine was busy
 
 
 def _outcome(trial: Trial, check: Check) -> Outcome:
     try:
         with np.errstate(all="ignore"):
             check.run(trial)
-        return Outcome("passed", trial.fraction, seen=trial.seen)
+        return Outcome("passed", trial.fraction)
     except NotAnswered as wrong:
-        return Outcome(str(wrong), open=True, seen=trial.seen)
+        return Outcome(str(wrong), open=True)
     except Wrong as wrong:
-        return Outcome(str(wrong), _partial(trial), mistake=trial.mistake, seen=trial.seen)
+        return Outcome(str(wrong), _partial(trial), mistake=trial.mistake)
     except SandboxError as error:
         raise CourseError(f"environment broken: {error}") from None
     except Exception as error:  # the check took the student's result for what it is not
         words = f"the result does not have the form that is asked ({type(error).__name__})"
-        return Outcome(words, seen=trial.seen)
+        return Outcome(words)
 
 
 def _partial(trial: Trial) -> float:
     """Points of a check that gives some for a part; every other check is all or nothing."""
     return trial.fraction if trial.fraction < 1 else 0.0
-
-
-_endless: set[tuple[str, str, str]] = set()  # wrong solutions that ran out of time in a check once
-
-
-def _recorded(assignment: Assignment, check: Check, student: str, key: bytes) -> Callable[[Callable], Mapping]:
-    """What the wrong solutions of a question give in a check; found out when it is asked for."""
-
-    def others(reference: Callable) -> Iterator[tuple[str, tuple[str, list[Any]]]]:
-        for name, wrong in assignment.wrongs.items():
-            place = (str(assignment.folder), name, check.name)
-            if wrong.question != check.question or place in _endless:
-                continue
-            files = texts(assignment.wrong_files(name))
-            outcome = run(assignment, files, check, student, key, reference=reference, record=True)
-            if outcome.timeout:
-                _endless.add(place)
-            else:
-                yield name, (wrong.hint, outcome.seen)
-
-    return lambda reference: dict(others(reference))
 
 
 def seed_of(key: bytes, *words: str) -> bytes:
@@ -186,7 +164,10 @@ def banned_imports(assignment: Assignment, files: Mapping[str, bytes]) -> list[s
 class _Grading:
     """The grading of one submission, question by question."""
 
-    def __init__(self, assignment: Assignment, files: Mapping[str, bytes], student: str, key: bytes, base: str) -> None:
+    def __init__(
+        self, assignment: Assignment, files: Mapping[str, bytes], student: str, key: bytes, base: str, kept: Any = None
+    ) -> None:
+        self.kept = kept
         self.assignment, self.files, self.student, self.key, self.base = assignment, files, student, key, base
         self.questions: dict[str, Any] = {}
         self.mistakes: dict[str, list[str]] = {}
@@ -197,8 +178,9 @@ class _Grading:
     def check(self, check: Check, blamed: str | None) -> Outcome:
         if self.unloaded is not None:
             return self.unloaded
-        others = None if blamed else _recorded(self.assignment, check, self.student, self.key)
-        outcome = run(self.assignment, self.files, check, self.student, self.key, base=self.base, others=others)
+        likely = self.mistakes.get(check.question, ())
+        hints = None if blamed else Hints(self.assignment, check, self.student, self.key, likely, self.kept)
+        outcome = run(self.assignment, self.files, check, self.student, self.key, base=self.base, hints=hints)
         if outcome.unloaded:
             self.unloaded = outcome
         elif blamed and outcome.share < 1 and not outcome.open:
@@ -236,16 +218,18 @@ def grade(
     base: str = "reference",
     written: Mapping[str, float] | None = None,
     proven: bool = False,
+    kept: dict | None = None,
 ) -> dict[str, Any]:
     """What a submission has reached.
 
     files: path in the submission -> bytes.   written: points given by hand, by written question.
     proven: the caller has called `check_environment`; else it is done here, once in a process.
+    kept: where recordings of wrong solutions are kept for other submissions under the same name and key.
     CourseError if the reference does not reach all points in this environment: then nobody's grade can be told.
     """
     if not proven:
         check_environment(assignment)
-    grading = _Grading(assignment, files, student, key, base)
+    grading = _Grading(assignment, files, student, key, base, kept)
     for question in assignment.questions.values():
         grading.question(question)
     by_hand = _written(assignment, written or {})

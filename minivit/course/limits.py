@@ -19,7 +19,16 @@ CLONE_THREAD = 0x00010000
 CALLS = {
     "x86_64": (
         0xC000003E,
-        {"clone": 56, "clone3": 435, "fork": 57, "vfork": 58, "execve": 59, "execveat": 322, "socket": 41, "ptrace": 101}
+        {
+            "clone": 56,
+            "clone3": 435,
+            "fork": 57,
+            "vfork": 58,
+            "execve": 59,
+            "execveat": 322,
+            "socket": 41,
+            "ptrace": 101,
+        }
         | {"kill": 62, "tkill": 200, "tgkill": 234, "pidfd_open": 434, "pidfd_send_signal": 424, "setrlimit": 160}
         | {"prlimit64": 302, "setsid": 112, "setpgid": 109, "process_vm_readv": 310, "process_vm_writev": 311}
         | {"unshare": 272, "setns": 308, "mount": 165, "chroot": 161, "bpf": 321, "io_uring_setup": 425, "shmget": 29}
@@ -29,7 +38,14 @@ CALLS = {
         0xC00000B7,
         {"clone": 220, "clone3": 435, "execve": 221, "execveat": 281, "socket": 198, "ptrace": 117, "kill": 129}
         | {"tkill": 130, "tgkill": 131, "pidfd_open": 434, "pidfd_send_signal": 424, "setrlimit": 164, "prlimit64": 261}
-        | {"setsid": 157, "setpgid": 154, "process_vm_readv": 270, "process_vm_writev": 271, "unshare": 97, "setns": 268}
+        | {
+            "setsid": 157,
+            "setpgid": 154,
+            "process_vm_readv": 270,
+            "process_vm_writev": 271,
+            "unshare": 97,
+            "setns": 268,
+        }
         | {"mount": 40, "chroot": 51, "bpf": 280, "io_uring_setup": 425, "shmget": 194, "symlinkat": 36, "linkat": 37}
         | {"pidfd_getfd": 438, "rt_sigqueueinfo": 138},
     ),

@@ -31,7 +31,7 @@ def draws(*words: str) -> np.random.Generator:
 
 def _taken_apart(value: Any, arrays: list[np.ndarray]) -> Any:
     """JSON for a value; its arrays are appended."""
-    if isinstance(value, (np.ndarray, np.generic)):
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufcUS":
         arrays.append(np.asarray(value))
         return {"array" if isinstance(value, np.ndarray) else "scalar": len(arrays) - 1}
     if isinstance(value, Mapping):

@@ -26,7 +26,7 @@ from typing import Any
 
 from minivit.course import wire
 from minivit.course.guard import BANNED
-from minivit.course.trial import Engine, NotAnswered, Own, Wrong, plain, same
+from minivit.course.trial import Apart, Engine, NotAnswered, Own, Wrong, plain, same
 from minivit.errors import shown
 
 __all__ = ["Remote", "SandboxError", "Slow", "Terms", "close"]
@@ -173,9 +173,10 @@ class _Process:
         try:
             for path, data in terms.files.items():
                 file = Path(self.folder, path)
-                if not file.resolve().is_relative_to(self.folder):
+                if ".." in file.parts or not file.is_relative_to(self.folder):
                     continue
-                file.parent.mkdir(parents=True, exist_ok=True)
+                if "/" in path:
+                    file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
             try:
                 self.server = _running()
@@ -356,7 +357,8 @@ class Remote:
 
     def _call(self, process: _Process, name: str, args: tuple) -> Any:
         places = [place for place, arg in enumerate(args) if isinstance(arg, (Own, Engine))]
-        message = wire.encode((name, args, places), _stand_in(args), limit=1 << 40)
+        apart = [place for place, arg in enumerate(args) if isinstance(arg, Apart)]
+        message = wire.encode((name, args, places, apart), _stand_in(args), limit=1 << 40)
         cpu = self.terms.seconds
         deadline = time.monotonic() + 3 * cpu
         limit = len(message) + wire.LIMIT

@@ -29,7 +29,7 @@ OTHER = (
     " (An argument of this comparison was not as in the release: it comes from your own earlier results, "
     "or this computer rounds otherwise.)"
 )
-HELP = """\
+HELP = """
 python check.py             all questions
 python check.py q3 q4       these questions
 python check.py --list      the questions and their visible checks
@@ -96,9 +96,10 @@ def outcome(question: str, check: str) -> tuple[str, str]:
         return "open", str(wrong)
     except trial.Wrong as wrong:
         return "wrong", str(wrong) + (OTHER if reference.other else "")
-    except (SystemExit, Exception) as error:
-        said = f": {error}" if str(error) else ""
-        return "wrong", f"{type(error).__name__}{said[:200]}{_place(error)}"
+    except SystemExit as error:
+        return "wrong", f"it ends Python (SystemExit: {error}){_place(error)}"
+    except Exception as error:  # the check took the result for what it is not
+        return "wrong", f"the result does not have the form that is asked ({type(error).__name__})"
     return "right", ""
 
 
@@ -106,11 +107,10 @@ def outcome(question: str, check: str) -> tuple[str, str]:
 
 
 def _run(question: str, checks: list[str], file: str) -> None:
-    with open(file, "a", encoding="utf-8") as out:
+    with open(file, "a", encoding="utf-8", buffering=1) as out:  # a line is there as soon as it is written
         for check in checks:
-            for line in ({"starts": check}, {"check": check, "said": outcome(question, check)}):
-                out.write(json.dumps(line) + "\n")
-                out.flush()
+            out.write(json.dumps({"starts": check}) + "\n")
+            out.write(json.dumps({"check": check, "said": outcome(question, check)}) + "\n")
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LIMIT", "BadValue", "decode", "encode", "frame"]
+__all__ = ["LIMIT", "BadValue", "arrays", "decode", "encode", "frame", "overlap"]
 
 LIMIT = 16 << 20  # bytes of arrays and of text in one message
 NODES, DEPTH = 200_000, 60
@@ -21,6 +21,7 @@ HEAD = struct.Struct("<QQ")  # lengths of skeleton and of arrays
 
 _shape, _dtype = np.ndarray.shape.__get__, np.ndarray.dtype.__get__  # type: ignore[attr-defined]
 _tobytes, _item = np.ndarray.tobytes, np.generic.item
+_view, _may_share = np.ndarray.view, np.may_share_memory
 _length = {list: list.__len__, tuple: tuple.__len__, dict: dict.__len__, str: str.__len__}
 
 
@@ -127,6 +128,24 @@ class _Encoder:
 
 def _nothing(value: Any) -> None:
     return None
+
+
+def arrays(value: Any) -> list[np.ndarray]:
+    """The arrays in a value that `encode` has taken, as plain views."""
+    kind = type(value)
+    if issubclass(kind, np.ndarray):
+        return [_view(value, np.ndarray)]
+    if issubclass(kind, dict):
+        return [array for item in dict.values(value) for array in arrays(item)]
+    for plain in (list, tuple):
+        if issubclass(kind, plain):
+            return [array for item in plain.__iter__(value) for array in arrays(item)]
+    return []
+
+
+def overlap(a: Any, b: Any) -> bool:
+    """Do any two arrays of two values lie in the same memory?"""
+    return any(_may_share(x, y) for x in arrays(a) for y in arrays(b))
 
 
 def encode(value: Any, special: Callable[[Any], Any] = _nothing, limit: int = LIMIT) -> bytes:
