@@ -68,9 +68,9 @@ def q3_v_one_head(t):
 
 
 def q3_v_shapes(t):
-    got = t.call("split_heads", t.rng.standard_normal((2, 5, 18)), 2)
+    got = t.call("split_heads", t.rng.standard_normal((2, 5, 18)), 3)
     for place, name in enumerate("qkv"):
-        _shape(t, name, _part(got, place), (2, 2, 5, 3))
+        _shape(t, name, _part(got, place), (2, 3, 5, 2))
     _shape(t, "merge_heads", t.call("merge_heads", t.rng.standard_normal((2, 4, 5, 3))), (2, 5, 12))
 
 
