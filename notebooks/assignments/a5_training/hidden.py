@@ -117,6 +117,13 @@ def q2_h_none(t):
     _names(t, {"norm.scale": (4,), "norm.bias": (4,), "class_token": (1, 1, 4)}, "decay_names, none of them a kernel,")
 
 
+def _bits(t, got, want, what):
+    """Ask for the same names and the same bits; whether the numbers are right is asked elsewhere."""
+    same = isinstance(got, dict) and isinstance(want, dict) and got.keys() == want.keys()
+    same = same and all(np.asarray(got[name]).tobytes() == np.asarray(want[name]).tobytes() for name in want)
+    t.require(same, f"{what} are not the same, bit for bit", seen=got)
+
+
 def _run(t, params, grads, state=None):
     """A call of adamw with a constant rate: what resuming is about must not depend on the rest."""
     hyper = {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}
@@ -136,7 +143,7 @@ def q3_h_cut(t):
         half, state = _run(t, params, grads[:cut])
         t.require(isinstance(state, dict), "the state should be a dict")
         got, _ = _run(t, half, grads[cut:], state)
-        t.close(got, whole, 0.0, what=f"the parameters of 9 updates, stopped after {cut} and resumed,")
+        _bits(t, got, whole, f"the parameters of 9 updates in one call, and stopped after {cut} and resumed,")
 
 
 def q3_h_remembers(t):
@@ -159,9 +166,9 @@ def q3_h_twice(t):
     other = _arrays(t.rng, {"a.weight": (2, 2), "other": (3,)})
     _run(t, other, [_arrays(t.rng, {"a.weight": (2, 2), "other": (3,)}) for _ in range(3)])
     second, _ = _run(t, half, grads[4:], state)
-    t.close(second, first, 0.0, what="the parameters when a saved state is used for the second time")
+    _bits(t, second, first, "the parameters when a saved state is used once and for the second time")
     whole, _ = _run(t, params, grads)
-    t.close(second, whole, 0.0, what="the parameters from a saved state, after another run")
+    _bits(t, second, whole, "the parameters of 6 updates in one call, and from a state saved before another run,")
 
 
 def q3_h_two_runs(t):
@@ -174,7 +181,7 @@ def q3_h_two_runs(t):
         runs = [_run(t, runs[i][0], [grads[i][step]], runs[i][1]) for i in range(2)]
     for i in range(2):
         alone, _ = _run(t, params[i], grads[i])
-        t.close(runs[i][0], alone, 0.0, what="the parameters of two runs in turn, one update at a time,")
+        _bits(t, runs[i][0], alone, "the parameters of a run alone, and of two in turn, one update at a time,")
 
 
 def _clip(t, grads, limit, what):
@@ -305,7 +312,7 @@ def _alike(orders, batches):
     together = [frozenset(map(frozenset, epoch)) for epoch in batches]
     pairs = [set(zip(order, order[1:] + order[:1])) for order in orders]  # noqa: B905 - Python 3.9
     common = [len(a & b) for a, b in zip(pairs, pairs[1:])]  # noqa: B905, RUF007 - Python 3.9
-    sorted_like = np.mean([abs(np.corrcoef(order, np.arange(n))[0, 1]) for order in orders])
+    sorted_like = np.mean([abs(np.corrcoef(order, np.arange(len(order)))[0, 1]) for order in orders])
     return [
         len(set(map(tuple, orders))) < len(orders) - (n < 10),
         len(batches[0]) > 1 and len(set(together)) < len(together),
@@ -496,11 +503,11 @@ def _evaluation(t, params, config, images, labels, sizes, what):
 
 def _half_right(t, params, config, images):
     """Labels of which the last three and two more are what the model says: so a short last batch has a mean of its own."""
-    right = range(len(images) - 3, len(images)), range(2)
     labels = np.zeros(len(images), np.int64)
     for i in range(len(images)):
-        found = [t.ref("evaluate", params, config, images[i : i + 1], np.array([k]), 1)["accuracy"] for k in range(4)]
-        labels[i] = int(np.argmax(found)) if any(i in part for part in right) else int(np.argmin(found))
+        one = (params, config, images[i : i + 1])
+        said = next(k for k in range(4) if t.ref("evaluate", *one, np.array([k]), 1)["accuracy"] == 1)
+        labels[i] = said if i < 2 or i >= len(images) - 3 else (said + 1 + i % 3) % 4
     return labels
 
 
@@ -600,8 +607,12 @@ def q9_h_resume(t):
     t.require(any(not np.array_equal(p, whole["params"].get(name)) for name, p in params.items()), "nothing changes")
     for cut in (0, 1, 4, 7):
         state = _train(t, params, *rest, cut)
-        t.require(len(state["losses"]) == cut, f"after {cut} updates there should be {cut} losses", seen=len(state["losses"]))
-        _against(t, _train(t, None, *rest, 8, state), whole, f"of 8 updates, stopped after {cut} and resumed,", 0.0, 0.0)
+        t.require(
+            len(state["losses"]) == cut, f"after {cut} updates there should be {cut} losses", seen=len(state["losses"])
+        )
+        _against(
+            t, _train(t, None, *rest, 8, state), whole, f"of 8 updates, stopped after {cut} and resumed,", 0.0, 0.0
+        )
 
 
 def q9_h_twice(t):
@@ -615,10 +626,12 @@ def q9_h_twice(t):
 
 
 def q9_h_overfit(t):
-    """Sixteen images by heart in 300 updates."""
+    """Sixteen images by heart in 200 updates."""
     config = _config(t.rng, "token", "tanh", depth=1, image_size=(4, 4), patch_size=(2, 2))
     params, (images, labels) = _params(t.rng, config), _data(t.rng, config, 16)
-    recipe = _recipe(t.rng, 8, total_steps=300, warmup_steps=20, final_lr=0.0, weight_decay=0.01, clip_norm=1.0)
-    losses = _train(t, params, config, recipe, images, labels, 300)["losses"]
-    good = len(losses) == 300 and float(np.mean(losses[-10:])) < 0.1
-    t.require(good, "after 300 updates on 16 images, the mean of the last 10 losses is not below 0.1")
+    recipe = _recipe(
+        t.rng, 8, base_lr=0.03, total_steps=200, warmup_steps=20, final_lr=0.0, weight_decay=0.01, clip_norm=1.0
+    )
+    losses = _train(t, params, config, recipe, images, labels, 200)["losses"]
+    good = len(losses) == 200 and float(np.mean(losses[-10:])) < 0.1
+    t.require(good, "after 200 updates on 16 images, the mean of the last 10 losses is not below 0.1")
