@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Direct", "Engine", "NotAnswered", "Own", "Trial", "Wrong", "close", "plain", "same"]
+__all__ = ["Direct", "Engine", "NotAnswered", "Own", "Scratch", "Trial", "Wrong", "close", "plain", "same"]
 
 
 class Wrong(Exception):
@@ -38,6 +38,10 @@ class Engine:
         self.solution, self.adapter = solution, adapter
 
 
+class Scratch(dict):
+    """A dict that is an argument and that the adapter may change."""
+
+
 def plain(value: Any) -> Any:
     """What an adapter returned, of plain arrays (no subclass, contiguous copies), numbers, text, lists, tuples and dicts; Wrong for others."""
     if isinstance(value, np.ndarray):
@@ -56,7 +60,9 @@ def plain(value: Any) -> Any:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Are two arguments equal bit for bit, in type and shape too?"""
+    """Are two arguments equal bit for bit, in type and shape too? A Scratch may have changed."""
+    if isinstance(a, Scratch):
+        return True
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         alike = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and (a.dtype, a.shape) == (b.dtype, b.shape)
         return alike and a.tobytes() == b.tobytes()
@@ -197,6 +203,14 @@ class Trial:
     def call(self, adapter: str, *args: Any) -> Any:
         """The result of an adapter of the student. Wrong if it fails, is not answered, or changes an argument."""
         return self._call(adapter, args)
+
+    def own(self, adapter: str) -> Own:
+        """One of the student's own adapters, as an argument of another."""
+        return Own(adapter)
+
+    def scratch(self, value: Any) -> Any:
+        """An argument that the adapter may change, if it is a dict: state that it gave and gets back."""
+        return Scratch(value) if isinstance(value, dict) else value
 
     def ref(self, adapter: str, *args: Any) -> Any:
         """The result of the same adapter of the reference."""
