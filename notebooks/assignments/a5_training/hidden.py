@@ -447,7 +447,7 @@ def q7_h_all_places(t):
 
 
 def q7_h_share(t):
-    """Between 35 % and 65 % of 300 images are mirrored, for six seeds; not all alike, and not the same ones each time."""
+    """Between 35 % and 65 % of 300 images are mirrored, for six seeds; not the same ones each time."""
     images = _images(t.rng, 300, 3, 4, 2)
     results = []
     for seed in (int(s) for s in t.rng.choice(1000, 6, replace=False)):
@@ -520,7 +520,7 @@ def _evaluation(t, params, config, images, labels, sizes, what):
 
 
 def _half_right(t, params, config, images):
-    """Labels of which the last three and two more are what the model says: so a short last batch has a mean of its own."""
+    """Labels, five of them what the model says, three of these at the end: a short last batch has a mean of its own."""
     labels = np.zeros(len(images), np.int64)
     for i in range(len(images)):
         one = (params, config, images[i : i + 1])
@@ -616,7 +616,7 @@ def q9_h_batches(t):
             want = t.ref("evaluate", now, config, images[x], labels[y], 4)["loss"]
             fits[guess] &= bool(abs(losses[step] - want) <= 1e-6 * want)
     sentence = "the loss of an update is not that of its batch, under the parameters before the update"
-    t.require(fits[0], sentence, seen=fits.tolist())
+    t.require(fits[0], sentence, seen=[len(losses), *fits.tolist()])
 
 
 def _batches_of_two(t):

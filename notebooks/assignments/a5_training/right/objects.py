@@ -1,4 +1,4 @@
-"""Classes with methods, arrays changed in place on own copies, loops over pixels and images, Python's own random numbers."""
+"""Classes, arrays changed in place on own copies, loops over pixels and images, Python's own random numbers."""
 
 import math
 import random
@@ -119,7 +119,7 @@ def augment(images, padding, seed):
     draw = random.Random(seed)
     out = np.zeros_like(images)
     height, width = images.shape[1:3]
-    for source, target in zip(images, out):
+    for source, target in zip(images, out):  # noqa: B905 - Python 3.9
         down, right = (draw.randint(-padding, padding) for _ in range(2))
         if draw.random() < 0.5:
             source = source[:, ::-1]
@@ -132,7 +132,8 @@ def augment(images, padding, seed):
 def evaluate(params, config, images, labels, batch_size):
     loss, right = [], []
     for start in range(0, len(images), batch_size):
-        for row, label in zip(vit(params, config, images[start : start + batch_size]), labels[start:]):
+        logits = vit(params, config, images[start : start + batch_size])
+        for row, label in zip(logits, labels[start:]):  # noqa: B905 - Python 3.9
             loss.append(np.logaddexp.reduce(row) - row[label])
             right.append(max(range(len(row)), key=row.__getitem__) == label)
     return {"loss": math.fsum(loss) / len(loss), "accuracy": sum(right) / len(right)}
