@@ -63,6 +63,11 @@ def draw(rng, shapes):
     return params
 
 
+def holds(t, fact, sentence, *seen):
+    """A property that must hold. What was seen tells mistakes apart, and no mistake where it held."""
+    t.require(fact, sentence, [bool(fact), *seen])
+
+
 def settings(heads, width, hidden, gelu, eps, **more):
     """A whole config; what a block does not read is of no model."""
     config = {"image_size": (4, 6), "patch_size": (2, 3), "channels": 2, "width": width, "depth": 2, "heads": heads}
@@ -259,7 +264,7 @@ def initial(t, config, seed):
     for name, shape in vit_shapes(config).items():
         value = got.get(name) if isinstance(got, dict) else None
         fits = isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind in "iuf"
-        t.require(fits, f"{name} should be an array of shape {shape}")
+        holds(t, fits, f"{name} should be an array of shape {shape}")
         params[name] = value.astype(float) if fits else np.full(shape, np.nan)
     return params
 
@@ -268,15 +273,15 @@ def spread(t, values, std, name, most=0.1):
     """The standard deviation around 0 should be within 10 % of what was asked."""
     ratio = float(np.sqrt(np.mean(values**2))) / std
     bucket = round(ratio, 1) if ratio < 3 else round(math.log10(ratio)) * 1000.0
-    t.require(abs(ratio - 1) < most, f"the standard deviation of {name} is {ratio:.2f} times what it should be", bucket)
+    holds(t, abs(ratio - 1) < most, f"the std of {name} is {ratio:.2f} times what it should be", bucket)
 
 
 def widest(t, values, low, high, name):
     """The largest entry should be between two bounds, and few should reach it."""
     most = float(np.abs(values).max())
     bucket = 0.0 if most < low else 1.0 if most <= high else 2.0
-    t.require(bucket == 1.0, f"the largest entry of {name} is {most:.3g}: not the distribution that is asked", bucket)
-    t.require((np.abs(values) > most * (1 - 1e-9)).mean() < 1e-3, f"{name} piles up at its largest value", "piled up")
+    holds(t, bucket == 1.0, f"the largest entry of {name} is {most:.3g}: not the distribution that is asked", bucket)
+    holds(t, (np.abs(values) > most * (1 - 1e-9)).mean() < 1e-3, f"{name} piles up at its largest value")
 
 
 def kernels(params, config):
@@ -338,18 +343,18 @@ def q6_h_independent(t):
         n = min(a.size, b.size)
         score = abs(a[:n] @ b[:n]) / math.sqrt((a[:n] @ a[:n]) * (b[:n] @ b[:n]) + 1e-300) * math.sqrt(n)
         worst, names = (score, f"{other} and {name}") if score > worst else (worst, names)
-    t.require(worst < 7, f"not independent: {names}", names)
+    holds(t, worst < 7, f"not independent: {names}", names if worst >= 7 else "")
 
 
 def q6_h_seeds(t):
     config, seed = large(t.rng), int(t.rng.integers(1000))
-    for one in (seed, 0):
-        first, other, again = (initial(t, config, s) for s in (one, one + 1, one))
-        t.require(
-            all((first[n] == again[n]).all() for n in first), "the same seed should give the same parameters", "again"
-        )
-        names = [n for n in first if np.ptp(first[n]) > 0 and (first[n] == other[n]).all()]
-        t.require(not names, f"another seed gives the same {', '.join(names)[:60]}", "other")
+    found = []
+    for start in (seed, 0):
+        first, other, again = (initial(t, config, s) for s in (start, start + 1, start))
+        found.append(all((first[name] == again[name]).all() for name in first))
+        holds(t, found[-1], f"seed {start} should give the same parameters each time", *found)
+        names = [name for name in first if np.ptp(first[name]) > 0 and (first[name] == other[name]).all()]
+        holds(t, not names, f"seeds {start} and {start + 1} give the same {', '.join(names)[:60]}", *names)
 
 
 # q7
@@ -381,59 +386,56 @@ q7_h_multiply_adds_gap = partial(counted, "count_multiply_adds", "gap")
 # q8
 
 
-def factors(t, name, shape, rate, seed):
-    """By what each element was multiplied; it must be 0 or 1 / (1 - rate)."""
+def dropped(t, name, shape, rate):
+    """Which elements became 0: the right share. All others must have been multiplied by 1 / (1 - rate)."""
     x = t.rng.choice([-1, 1], shape) * t.rng.uniform(0.5, 2, shape)
-    y = t.call(name, x, rate, seed, True)
+    y = t.call(name, x, rate, int(t.rng.integers(1000)), True)
     fits = isinstance(y, np.ndarray) and y.shape == shape and y.dtype.kind in "biuf"
-    t.require(fits, f"{name} of an array of shape {shape} should have this shape")
+    holds(t, fits, f"{name} of an array of shape {shape} should have this shape", *np.shape(y))
     factor = np.round(y / x, 9) if fits else np.full(shape, np.nan)
-    values = np.unique(factor)[:4]
+    counted = factor[(slice(None), *[0] * (len(shape) - 1))] if name == "drop_path" else factor
+    values, share = np.unique(factor)[:4], float((counted == 0).mean())
     right = np.isclose(factor, 0, atol=1e-9) | np.isclose(factor, 1 / (1 - rate), rtol=1e-8)
-    t.require(right.all(), f"{name} at rate {rate} multiplies elements by {values.tolist()}", values)
+    seen = values, round(share, 1)
+    holds(t, right.all(), f"{name} at rate {rate} multiplies elements by {values.tolist()}", *seen)
+    sigma = math.sqrt(rate * (1 - rate) / counted.size)
+    holds(t, abs(share - rate) < 5 * sigma, f"{name} at rate {rate} drops {100 * share:.0f} %", *seen)
     return factor == 0
 
 
-def shares(t, name, dropped, rate):
-    """The share of what was dropped, along the first axis for whole samples."""
-    share, sigma = dropped.mean(), math.sqrt(rate * (1 - rate) / dropped.size)
-    t.require(abs(share - rate) < 5 * sigma, f"{name} at rate {rate} drops {100 * share:.0f} %", round(share, 1))
+def whole(t, zero):
+    """Samples must be dropped as a whole."""
+    along = [bool((np.diff(zero.astype(int), axis=axis) == 0).all()) for axis in range(1, zero.ndim)]
+    holds(t, all(along), "drop_path should drop a sample as a whole, or nothing of it", *along)
 
 
 def q8_h_dropout(t):
     for rate in (0.1, 0.3, 0.75):
-        shares(t, "dropout", factors(t, "dropout", (400, 5, 3), rate, int(t.rng.integers(1000))), rate)
+        dropped(t, "dropout", (400, 5, 3), rate)
 
 
 def q8_h_dropout_elements(t):
-    dropped = factors(t, "dropout", (400, 5, 3), 0.3, int(t.rng.integers(1000)))
-    for axis in range(3):
-        alike = (np.diff(dropped.astype(int), axis=axis) == 0).mean()
-        t.require(
-            abs(alike - 0.58) < 0.05, f"dropout should draw for each element, along axis {axis} too", round(alike, 1)
-        )
+    zero = dropped(t, "dropout", (400, 5, 3), 0.3)
+    alike = [float((np.diff(zero.astype(int), axis=axis) == 0).mean()) for axis in range(3)]
+    near = [abs(share - 0.58) < 0.05 for share in alike]
+    holds(t, all(near), "dropout should draw for each element apart", *near)
 
 
 def q8_h_drop_path(t):
     for rate in (0.1, 0.3, 0.75):
-        dropped = factors(t, "drop_path", (400, 5, 3), rate, int(t.rng.integers(1000)))
-        whole = (dropped == dropped[:, :1, :1]).all()
-        t.require(whole, "drop_path should drop whole samples or nothing of them", "parts")
-        shares(t, "drop_path", dropped[:, 0, 0], rate)
+        whole(t, dropped(t, "drop_path", (400, 5, 3), rate))
 
 
 def q8_h_drop_path_axes(t):
     for shape in ((300,), (300, 4), (300, 2, 3, 2)):
-        dropped = factors(t, "drop_path", shape, 0.3, int(t.rng.integers(1000))).reshape(300, -1)
-        t.require((dropped == dropped[:, :1]).all(), f"drop_path of an array of shape {shape} drops parts", "parts")
-        shares(t, "drop_path", dropped[:, 0], 0.3)
+        whole(t, dropped(t, "drop_path", shape, 0.3))
 
 
 def q8_h_seeds(t):
     x, seed = t.rng.uniform(0.5, 2, (200, 3)), int(t.rng.integers(1, 1000))
     for name in ("dropout", "drop_path"):
-        for one in (seed, 0):
-            first, other, again = (t.call(name, x, 0.5, s, True) for s in (one, one + 1, one))
-            alike = [np.shape(first) == np.shape(y) and bool(np.all(first == y)) for y in (again, other)]
-            t.require(alike[0], f"{name} with the same seed should drop the same", "again")
-            t.require(not alike[1], f"{name} with another seed should drop others", "other")
+        for start in (seed, 0):
+            first, other, again = (t.call(name, x, 0.5, s, True) for s in (start, start + 1, start))
+            same, alike = (np.shape(first) == np.shape(y) and bool(np.all(first == y)) for y in (again, other))
+            holds(t, same, f"{name} with seed {start} should drop the same elements each time")
+            holds(t, not alike, f"{name} with seeds {start} and {start + 1} drops the same")
