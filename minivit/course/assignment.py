@@ -37,7 +37,7 @@ class Question:
     adapters: tuple[str, ...] = ()
     unpaid: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)  # check -> CPU seconds, where not 10
-    calls: int = 2000  # how often find_bugs may call an engine
+    calls: int = 2000  # that a function of the students may make of one engine
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,152 @@
-"""The gate: the reference, the stub, and every wrong solution through all checks of an assignment.
+"""The gate: the reference, the stub, other right solutions and every wrong one through all checks of an assignment.
 
-`python -m minivit.course.gate a3_attention` for now; becomes a part of `python -m minivit.course gate`.
+`gate` gives the kill matrix by the way that submissions go. `python -m minivit.course.gate a3_attention [-v] [NAME ...]` is for authors of
+assignments: in this process, with the words of every check.
 """
 
+import multiprocessing
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from minivit.course.assignment import Assignment, Check, assignments, draws
+from minivit.course import grading
+from minivit.course.assignment import Assignment, Check, CourseError, assignments, draws
 from minivit.course.solution import load
 from minivit.course.trial import Direct, Trial, Wrong
 
-KEY = b"gate"
+__all__ = ["Row", "gate", "hints", "run", "solutions"]
+
+KEY, STUDENT = b"gate", "gate"
 
 
-def _alarm(*_):
+@dataclass(frozen=True)
+class Row:
+    """One solution.   lost: question -> check -> words, of what it did not pass.   hint: its own is shown.   fault: why the gate stays shut."""
+
+    name: str
+    lost: Mapping[str, Mapping[str, str]]
+    hint: bool
+    fault: str
+
+    def seen(self, question: str) -> bool:
+        """Does a visible check of the question notice it?"""
+        return any(check.startswith("v_") for check in self.lost.get(question, ()))
+
+
+def solutions(assignment: Assignment) -> dict[str, dict[str, str]]:
+    """All that goes through the gate: name -> files."""
+    return {
+        "reference": assignment.master,
+        "stub": assignment.stub,
+        **{f"right:{name}": files for name, files in assignment.rights.items()},
+        **{name: assignment.wrong_files(name) for name in assignment.wrongs},
+    }
+
+
+def fault(assignment: Assignment, name: str, lost: Mapping[str, Any]) -> str:
+    """What is wrong with the checks, if a solution loses this; or nothing."""
+    if name == "stub":
+        names = [(check.question, check.name) for check in assignment.checks]
+        passed = [f"{question} {check}" for question, check in names if check not in lost.get(question, ())]
+        return f"the stub passes {', '.join(passed)}" if passed else ""
+    if name not in assignment.wrongs:
+        return f"it loses {', '.join(lost)}" if lost else ""
+    wrong = assignment.wrongs[name]
+    if wrong.question not in lost:
+        return f"it survives {wrong.question}"
+    more = set(lost) - assignment.dependents(wrong.question) - set(wrong.also)
+    return f"it also loses {', '.join(sorted(more))}" if more else ""
+
+
+def _row(assignment: Assignment, name: str, lost: Mapping[str, Mapping[str, str]]) -> Row:
+    wrong = assignment.wrongs.get(name)
+    shown = [text for words in lost.values() for text in words.values()]
+    told = wrong is not None and any(wrong.hint in text for text in shown)
+    return Row(name, lost, told, fault(assignment, name, lost))
+
+
+# by the way of submissions
+
+
+_kept: dict[str, dict] = {}
+
+
+def _graded(place: tuple[str, str]) -> Row:
+    """One solution of an assignment, in the sandbox."""
+    folder, name = place
+    assignment = Assignment(Path(folder))
+    files = grading.texts(solutions(assignment)[name])
+    kept = _kept.setdefault(folder, {})
+    result = grading.grade(assignment, files, STUDENT, KEY, proven=True, kept=kept)
+    lost = {
+        question: {check: words for check, words in row["checks"].items() if words != "passed"}
+        for question, row in result["questions"].items()
+    }
+    return _row(assignment, name, {question: words for question, words in lost.items() if words})
+
+
+def gate(assignment: Assignment, *, jobs: int = 2, only: Sequence[str] = ()) -> list[Row]:
+    """The kill matrix. CourseError if the reference does not pass in this environment."""
+    grading.check_environment(assignment)
+    places = [(str(assignment.folder), name) for name in solutions(assignment) if not only or name in only]
+    if jobs < 2:
+        return [_graded(place) for place in places]
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        return pool.map(_graded, places, 4)
+
+
+def _cells(assignment: Assignment, row: Row) -> list[str]:
+    """By question, how many of its checks a solution fails."""
+    counts = {question: 0 for question in assignment.questions}
+    for check in assignment.checks:
+        counts[check.question] += 1
+    return [f"{len(row.lost[q])}/{counts[q]}" if q in row.lost else "" for q in assignment.questions]
+
+
+def table(assignment: Assignment, rows: Iterable[Row]) -> str:
+    """The matrix for a terminal."""
+    lines = []
+    for row in rows:
+        wrong = assignment.wrongs.get(row.name)
+        cells = [f"{q} {cell}" for q, cell in zip(assignment.questions, _cells(assignment, row), strict=True) if cell]
+        words = ["BAD" if row.fault else "ok ", f"{row.name:<34}", "  ".join(cells)]
+        if wrong is not None:
+            words += [] if row.hint else ["(hint not shown)"]
+            words += [] if row.seen(wrong.question) else ["(hidden checks alone)"]
+        lines.append(" ".join([*words, f": {row.fault}" if row.fault else ""]).rstrip())
+    return "\n".join(lines)
+
+
+def markdown(assignment: Assignment, rows: Sequence[Row]) -> str:
+    """The matrix of the wrong solutions as a section of a page."""
+    names = list(assignment.questions)
+    lines = [f"## {assignment.id.upper()}. {assignment.about['title']}", ""]
+    lines += [f"| wrong solution | misconception | {' | '.join(names)} | caught by | visible | hint |"]
+    lines += [f"|---|---|{'---|' * len(names)}---|---|---|"]
+    for row in rows:
+        wrong = assignment.wrongs.get(row.name)
+        if wrong is None:
+            continue
+        cells = [
+            f"**{cell}**" if q == wrong.question else cell
+            for q, cell in zip(names, _cells(assignment, row), strict=True)
+        ]
+        caught = ", ".join(f"`{check}`" for check in row.lost.get(wrong.question, ()))
+        what = wrong.misconception.replace("|", "\\|")
+        signs = ["yes" if row.seen(wrong.question) else "no", "shown" if row.hint else "no"]
+        lines.append(
+            f"| `{row.name}` | {what} | {' | '.join(cells)} | {caught or '**nothing**'} | {' | '.join(signs)} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+# in this process
+
+
+def _alarm(*_: Any) -> None:
     raise Wrong("it takes too long")
 
 
@@ -22,41 +154,42 @@ def run(
     assignment: Assignment,
     files: Mapping[str, str],
     check: Check,
-    student: str = "gate",
-    others=dict,
+    student: str = STUDENT,
+    others: Callable = dict,
     record: bool = False,
 ) -> Trial | str:
-    """One check of one solution, in this process: the Trial, or what is wrong."""
-    signal.signal(signal.SIGALRM, _alarm)
-    signal.alarm(int(3 * check.seconds))
+    """One check of one solution of the staff, in this process: the Trial, or what is wrong."""
+    rng = draws(KEY, student, assignment.id, check.question, check.name)
+    engines = {"master": assignment.master, **assignment.rights}
+    engines.update({name: assignment.wrong_files(name) for name, wrong in assignment.wrongs.items() if wrong.engine})
+    loaded: dict[str, Any] = {}
+
+    def engine(solution: str, adapter: str) -> Any:
+        if solution not in loaded:
+            loaded[solution] = load(engines[solution], given=assignment.given)
+        return getattr(loaded[solution], adapter)
+
+    trial = None
+    handler = signal.signal(signal.SIGPROF, _alarm)
+    signal.setitimer(signal.ITIMER_PROF, check.seconds)
     try:
-        engines = {"master": assignment.master, **assignment.rights}
-        engines.update(
-            {name: assignment.wrong_files(name) for name, wrong in assignment.wrongs.items() if wrong.engine}
-        )
-        loaded: dict = {}
-
-        def engine(solution, adapter):
-            if solution not in loaded:
-                loaded[solution] = load(engines[solution], given=assignment.given)
-            return getattr(loaded[solution], adapter)
-
         call = Direct(load(files, given=assignment.given), engine)
-        rng = draws(KEY, student, assignment.id, check.question, check.name)
-        list_of_engines = [(name, name in assignment.wrongs) for name in engines]
-        trial = Trial(call, Direct(assignment.oracle), rng, others, list_of_engines)
+        listed = [(name, name in assignment.wrongs) for name in engines]
+        trial = Trial(call, Direct(assignment.oracle), rng, others, listed)
         trial.recording = record
         check.run(trial)
         return trial
     except Wrong as wrong:
-        return trial if record else str(wrong)
-    except RecursionError:
-        return trial if record else "recursion"
+        return trial if record and trial is not None else str(wrong)
+    except Exception as error:
+        words = f"the result does not have the form that is asked ({type(error).__name__}: {error})"
+        return trial if record and trial is not None else words
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, handler)
 
 
-def hints(assignment: Assignment, check: Check, student: str = "gate"):
+def hints(assignment: Assignment, check: Check, student: str = STUDENT) -> dict[str, tuple[str, list]]:
     """What each wrong solution of a question gives at the comparisons of a check."""
     found = {}
     for name, wrong in assignment.wrongs.items():
@@ -67,55 +200,49 @@ def hints(assignment: Assignment, check: Check, student: str = "gate"):
     return found
 
 
-def main() -> None:
-    assignment = assignments()[sys.argv[1]]
-    verbose = "-v" in sys.argv
-    only = [a for a in sys.argv[2:] if a != "-v"]
-    solutions = {
-        "reference": assignment.master,
-        "stub": assignment.stub,
-        **{f"right:{k}": v for k, v in assignment.rights.items()},
-    }
-    solutions.update({name: assignment.wrong_files(name) for name in assignment.wrongs})
-    known = {}
+class Bench:
+    """An assignment whose solutions are tried in this process."""
 
-    def others(check):
-        if check.name not in known.setdefault(check.question, {}):
-            known[check.question][check.name] = hints(assignment, check)
-        return known[check.question][check.name]
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+        self.known: dict[str, Any] = {}
 
-    for name, files in solutions.items():
+    def others(self, check: Check) -> dict[str, tuple[str, list]]:
+        place = f"{check.question} {check.name}"
+        if place not in self.known:
+            self.known[place] = hints(self.assignment, check)
+        return self.known[place]
+
+    def row(self, name: str, files: Mapping[str, str], hinted: bool = True) -> Row:
+        lost: dict[str, dict[str, str]] = {}
+        for check in self.assignment.checks:
+            known = (lambda check=check: self.others(check)) if hinted else dict  # type: ignore[misc]
+            result = run(self.assignment, files, check, others=known)
+            if isinstance(result, str):
+                lost.setdefault(check.question, {})[check.name] = result
+        return _row(self.assignment, name, lost)
+
+
+def main(argv: Sequence[str]) -> int:
+    """For authors of an assignment. 1 if a line is not ok."""
+    words = [word for word in argv if word != "-v"]
+    known = assignments()
+    if not words or words[0] not in known:
+        raise CourseError(f"name an assignment: {', '.join(known)}")
+    assignment, only, bad = known[words[0]], words[1:], 0
+    bench = Bench(assignment)
+    for name, files in solutions(assignment).items():
         if only and name not in only:
             continue
-        lost, told = {}, False
-        for check in assignment.checks:
-            result = run(assignment, files, check, others=lambda check=check: others(check))
-            if isinstance(result, str):
-                lost.setdefault(check.question, []).append(f"{check.name}: {result}")
-                told = told or (name in assignment.wrongs and assignment.wrongs[name].hint in result)
-        if name == "stub":
-            ok = {
-                c.question for c in assignment.checks if not any(c.name in x for x in lost.get(c.question, []))
-            } == set()
-        elif name in assignment.wrongs:
-            wrong = assignment.wrongs[name]
-            may = assignment.dependents(wrong.question) | set(wrong.also)
-            ok = wrong.question in lost and set(lost) <= may
-        else:
-            ok = not lost
-        visible = any(": " in x and x.startswith("v_") for xs in lost.values() for x in xs)
-        print(
-            "ok  " if ok else "BAD ",
-            name,
-            {q: len(x) for q, x in lost.items()},
-            "" if told or name not in assignment.wrongs else "(its hint is not shown)",
-            "visible" if visible else "",
-        )
-        if verbose or not ok:
-            for question, faults in lost.items():
-                for fault in faults:
-                    print("      ", question, fault)
+        row = bench.row(name, files)
+        bad += bool(row.fault)
+        print(table(assignment, [row]), flush=True)
+        if "-v" in argv or row.fault:
+            for question, checks in row.lost.items():
+                for check, text in checks.items():
+                    print(f"        {question} {check}: {text}")
+    return int(bad > 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """Solutions as texts of Python files, each loaded beside others under names of its own."""
 
 import builtins
+import functools
 import itertools
 import sys
 import types
@@ -10,13 +11,14 @@ from typing import Any
 __all__ = ["load"]
 
 _numbers = itertools.count()
+_compiled = functools.lru_cache(maxsize=512)(compile)
 
 
 def load(files: Mapping[str, str], entry: str = "adapters", given: Mapping[str, Any] | None = None) -> types.ModuleType:
     """The module `entry` of a solution.   files: file name -> text.   given: what `from given import ...` finds.
 
-    Its modules import each other by plain names, as in the student's folder, and are kept apart from those of other solutions. For code of
-    the course only: nothing here restrains it.
+    Its modules import each other by plain names, as in the student's folder, and are kept apart from those of other
+    solutions. For code of the course only: nothing here restrains it.
     """
     package = f"_course_solution_{next(_numbers)}"
     loaded: dict[str, types.ModuleType] = {}
@@ -25,7 +27,7 @@ def load(files: Mapping[str, str], entry: str = "adapters", given: Mapping[str, 
         if name not in loaded:
             made = loaded[name] = sys.modules[f"{package}.{name}"] = types.ModuleType(f"{package}.{name}")
             made.__dict__["__builtins__"] = {**vars(builtins), "__import__": importing}
-            exec(compile(files[f"{name}.py"], f"{name}.py", "exec"), made.__dict__)
+            exec(_compiled(files[f"{name}.py"], f"{name}.py", "exec"), made.__dict__)
         return loaded[name]
 
     def importing(name: str, *rest: Any, **named: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Direct", "Engine", "NotAnswered", "Own", "Scratch", "Trial", "Wrong", "close", "plain", "same"]
+__all__ = ["Apart", "Direct", "Engine", "NotAnswered", "Own", "Scratch", "Trial", "Wrong", "close", "plain", "same"]
 
 
 class Wrong(Exception):
@@ -40,6 +40,10 @@ class Engine:
 
 class Scratch(dict):
     """A dict that is an argument and that the adapter may change."""
+
+
+class Apart(dict):
+    """A dict that is an argument, with whose arrays the result must share no memory."""
 
 
 def plain(value: Any) -> Any:
@@ -115,6 +119,7 @@ def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str 
             )
         faults = (close(got[key], want[key], rtol, atol, f"{what}[{key!r}]") for key in want)
     elif isinstance(want, (list, tuple)):
+        got = list(got) if isinstance(got, np.ndarray) and got.ndim else got
         if not isinstance(got, (list, tuple)) or len(got) != len(want):
             has = f"{len(got)} parts" if isinstance(got, (list, tuple)) else f"a {type(got).__name__}"
             return f"{what} should have {len(want)} parts, it has {has}"
@@ -124,6 +129,36 @@ def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str 
     else:
         return _leaf(got, np.asarray(want), rtol, atol, what)
     return next(filter(None, faults), None)
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Are two results the same but for rounding, nan and inf at the same places?"""
+    return close(_marked(a), _marked(b), 1e-7, 1e-14) is None
+
+
+def _marked(value: Any) -> Any:
+    """Each array as its finite numbers, and marks where they are not finite."""
+    if isinstance(value, Mapping):
+        return {key: _marked(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_marked(item) for item in value]
+    if isinstance(value, (str, bool, type(None))) or np.asarray(value).dtype.kind != "f":
+        return value
+    array = np.asarray(value)
+    finite = np.isfinite(array)
+    marks = np.where(np.isnan(array), 2.0, np.sign(array))
+    return [np.where(finite, array, 0.0), np.where(finite, 0.0, marks)]
+
+
+def shared(a: Any, b: Any) -> bool:
+    """Do any two arrays of a and b, values in dicts and lists, lie in the same memory?"""
+    if isinstance(a, Mapping):
+        return any(shared(item, b) for item in a.values())
+    if isinstance(a, (list, tuple)):
+        return any(shared(item, b) for item in a)
+    if isinstance(a, np.ndarray):
+        return np.may_share_memory(a, b) if isinstance(b, np.ndarray) else shared(b, a)
+    return False
 
 
 class Direct:
@@ -160,6 +195,8 @@ class Direct:
         kept = [(a, b) for a, b in zip(args, sent) if not isinstance(a, (Own, Engine))]  # noqa: B905 - Python 3.9
         if not all(same(a, b) for a, b in kept):
             raise Wrong(f"{name} changes its arguments; compute on a copy")
+        if any(isinstance(a, Apart) and shared(a, result) for a in sent):
+            raise Wrong(f"{name}: its result shares memory with its argument; copy the arrays")
         return plain(result)
 
 
@@ -212,6 +249,10 @@ class Trial:
         """An argument that the adapter may change, if it is a dict: state that it gave and gets back."""
         return Scratch(value) if isinstance(value, dict) else value
 
+    def apart(self, value: dict) -> Any:
+        """An argument, of arrays, with which the result must share no memory."""
+        return Apart(value)
+
     def ref(self, adapter: str, *args: Any) -> Any:
         """The result of the same adapter of the reference."""
         return self._reference(adapter, args)
@@ -221,7 +262,7 @@ class Trial:
         self.seen.append(got)
         fault = None if self.recording else close(got, want, rtol, atol, what)
         if fault is not None:
-            raise Wrong(self._explained(fault, got))
+            raise Wrong(self._explained(fault, got, lambda seen: close(seen, want, rtol, atol) is not None))
 
     def agree(self, adapter: str, *args: Any, rtol: float = 1e-9, atol: float = 0.0, what: str | None = None) -> Any:
         """Call an adapter and compare it with the reference. Returns the student's result."""
@@ -262,10 +303,11 @@ class Trial:
         count = sum(wrong for _, wrong in self._engines)
         self.partly(caught / count if count else 0.0, f"{adapter} caught {caught} of {count} wrong engines")
 
-    def _explained(self, fault: str, got: Any) -> str:
+    def _explained(self, fault: str, got: Any, wrong: Callable[[Any], bool] = lambda seen: True) -> str:
+        """The fault and the hint of the wrong solution that is wrong here too, in the same way."""
         place = len(self.seen) - 1
         for name, (hint, seen) in self._others().items():
-            if place < len(seen) and close(got, seen[place], 1e-7, 1e-14) is None:
+            if place < len(seen) and wrong(seen[place]) and alike(got, seen[place]):
                 self.mistake = name
                 return f"{fault}. {hint}"
         return fault

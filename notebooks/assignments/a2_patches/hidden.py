@@ -1,4 +1,4 @@
-"""The hidden checks of A2. Lengths are drawn; every list of cases holds one of different lengths and one of equal ones."""
+"""The hidden checks of A2. Lengths are drawn; each list of cases holds different lengths and equal ones."""
 
 import numpy as np
 
@@ -17,11 +17,13 @@ def values(rng, *shape):
 def image_cases(rng):
     """(B, (h, w), (ph, pw), C).
 
-    Different lengths both ways round, square, one channel, single pixels, one patch, one row or column of patches.
+    A square image of oblong patches, where a wrong order of lengths still fits; different lengths both ways round, all
+    square, one channel, single pixels, one patch, one row or column of patches.
     """
     batch, ph, pw, rows, columns = lengths(rng, 5, 1, 6)
     channels = int(rng.choice([2, 3, 4]))
     n = int(rng.integers(2, 4))
+    yield 3, (24, 24), (2, 8), 2  # a grid of 12 x 3: not square, but 36 is 6 x 6
     yield batch, (rows * ph, columns * pw), (ph, pw), channels
     yield 2, (columns * pw, rows * ph), (pw, ph), channels
     yield n, (n * n, n * n), (n, n), n
@@ -30,6 +32,7 @@ def image_cases(rng):
     yield 2, (ph + 1, pw), (ph + 1, pw), channels
     yield 2, (2, 5 * 3), (2, 3), 4
     yield 2, (5 * 3, 2), (3, 2), 4
+    yield 1, (1, 6), (1, 2), 2
     yield 3, (4, 4), (2, 2), 3
 
 
@@ -46,13 +49,13 @@ def q1_h_unpatchify(t):
 
 
 def embed_cases(rng):
-    """(B, N, P, D): different, 1+N = B = P = D, one image, one patch."""
-    yield lengths(rng, 4)
+    """(B, N, P, D): 1+N = B = P = D, all different, one image, one patch."""
     n = int(rng.integers(3, 6))
     yield n, n - 1, n, n
+    yield lengths(rng, 4)
     yield 1, *lengths(rng, 3)
     yield 3, 1, 4, 2
-    yield 2, *lengths(rng, 2, 5, 7), 1
+    yield 2, *lengths(rng, 2, 5, 7), 2
 
 
 def embed_arguments(rng, batch, count, features, width):
@@ -94,7 +97,7 @@ def row_cases(rng):
     """Shapes of one to four axes, different and equal; the last axis is D. One row alone."""
     shape = lengths(rng, 4, 2, 6)
     n = int(rng.integers(3, 6))
-    yield from (shape[:1], shape[:2], shape[:3], shape, [n, n], [n, n, n], [n] * 4, [1, 5], [2, 1, 3])
+    yield from ([n, n], shape[:1], shape[:2], shape[:3], shape, [n, n, n], [n] * 4, [1, 5], [2, 1, 3])
 
 
 EPS = (1e-6, 1e-3, 0.5, 0.05, 1e-2, 0.2, 0.1, 1e-6, 0.3)

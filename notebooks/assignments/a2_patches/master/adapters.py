@@ -62,7 +62,7 @@ def layer_norm(x, scale, bias, eps):
     """(x - mean) / sqrt(var + eps) * scale + bias, over the last axis.
 
     x: (..., D), one to four axes.   scale, bias: (D,).   eps: a number > 0.   Returns the shape of x.
-    var is the biased variance: the mean of the squared deviations. Right also where the mean is large against the spread.
+    var is the biased variance: the mean of the squared deviations. It is right for a large mean too.
     """
     return normalise(x, scale, bias, eps)
 

@@ -1,7 +1,7 @@
 """What the grader calls. Glue only: write your code in files of your own, and call it here.
 
-Arrays are float64 unless said otherwise. B: examples, H: heads, M: queries, N: keys, K: width of a query and of a key, V: width of a
-value, D: width of a token. No function may change its arguments; results may be views.
+Arrays are float64 unless said otherwise. B: examples, H: heads, M: queries, N: keys, K: width of a query and of a key,
+V: width of a value, D: width of a token. No function may change its arguments; results may be views.
 """
 
 from attention_bugs import find
@@ -24,7 +24,8 @@ def attention(q, k, v, mask):
 def attention_backward(q, k, v, mask, g):
     """The gradients of sum(g * attention(q, k, v, mask)). -> (dq, dk, dv), shaped like q, k and v
 
-    g: (B, H, M, V); the others as in `attention`. No gradient for the mask. A query that may look at no key passes no gradient on.
+    g: (B, H, M, V); the others as in `attention`. No gradient for the mask. A query that may look at no key passes no
+    gradient on.
     """
     return attend_backward(q, k, v, mask, g)
 
@@ -32,8 +33,8 @@ def attention_backward(q, k, v, mask, g):
 def split_heads(qkv, heads):
     """Take a packed projection apart. -> (q, k, v), each (B, H, N, K) with H = heads and K = D / H
 
-    qkv: (B, N, 3D). Its columns are [q of all heads | k of all heads | v of all heads], each D wide, and in each the K features of
-    head 0 come first, then those of head 1, and so on. heads: an int that divides D.
+    qkv: (B, N, 3D). Its columns are [q of all heads | k of all heads | v of all heads], each D wide, and in each the K
+    features of head 0 come first, then those of head 1, and so on. heads: an int that divides D.
     """
     return split(qkv, heads)
 
@@ -50,8 +51,8 @@ def multi_head_attention(x, params, heads):
     """Multi-head attention of a sequence to itself, without a mask. -> (B, N, D)
 
     x: (B, N, D).   heads: an int that divides D.
-    params: a dict with "qkv.weight" (D, 3D), "qkv.bias" (3D,), "out.weight" (D, D), "out.bias" (D,), in any order. A layer is
-    x W + b; the columns of qkv are packed as in `split_heads`; the merged heads go through "out".
+    params: a dict with "qkv.weight" (D, 3D), "qkv.bias" (3D,), "out.weight" (D, D), "out.bias" (D,), in any order.
+    A layer is x W + b; the columns of qkv are packed as in `split_heads`; the merged heads go through "out".
     """
     return forward(x, params, heads)
 
@@ -65,7 +66,7 @@ def multi_head_attention_backward(x, params, heads, g):
 
 
 def stream_begin(q, value_width):
-    """Begin attention of q to keys that come in blocks. -> state, a dict of arrays and numbers under names of your choice
+    """Begin attention of q to keys that come in blocks. -> state, a dict of arrays and numbers, names as you like
 
     q: (B, H, M, K).   value_width: V, an int.
     """
@@ -75,8 +76,8 @@ def stream_begin(q, value_width):
 def stream_update(state, k, v):
     """Take in a block of keys and values. -> the new state
 
-    k: (B, H, n, K).   v: (B, H, n, V), n >= 1, another n in every block. The state must be no larger after the last block than after
-    the first, however many come. The state that is given may be changed.
+    k: (B, H, n, K).   v: (B, H, n, V), n >= 1, another n in every block. The state must be no larger after the last
+    block than after the first, however many come. The state that is given may be changed.
     """
     return update(state, k, v)
 

@@ -1,0 +1,283 @@
+"""One submission, graded: each check with a process of its own for the student's code, and every comparison in this one.
+
+`grade` gives what `DIR/results/NAME.json` holds. It changes from run to run in nothing: draws come from the course's key, the student's name,
+the assignment, the question and the check.
+"""
+
+import ast
+import copy
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minivit.course import wire
+from minivit.course.assignment import Assignment, Check, CourseError, Question, draws
+from minivit.course.given import given_files
+from minivit.course.guard import BANNED
+from minivit.course.hints import Hints
+from minivit.course.sandbox import Remote, SandboxError, Terms
+from minivit.course.trial import Direct, NotAnswered, Trial, Wrong
+
+__all__ = ["Outcome", "banned_imports", "check_environment", "grade", "run", "shares", "texts", "total"]
+
+VISIBLE = 4 / 9  # of a question's points
+STAFF = ("given", "given.py", "check.py", "_course")  # never taken from a submission
+SHOWN = 2000  # characters of what one check printed
+
+
+@dataclass
+class Outcome:
+    """What came of one check.   share: of its points.   open: not answered.   unloaded: adapters.py cannot be imported."""
+
+    words: str
+    share: float = 0.0
+    open: bool = False
+    unloaded: bool = False
+    mistake: str | None = None
+    output: str = ""
+
+
+def shares(question: Question, checks: list[Check]) -> dict[str, float]:
+    """The points of each check of a question. Without paid visible checks the hidden ones have all, and the reverse."""
+    visible = [check.name for check in checks if not check.hidden and check.name not in question.unpaid]
+    hidden = [check.name for check in checks if check.hidden and check.name not in question.unpaid]
+    part = (VISIBLE if hidden else 1.0) if visible else 0.0
+    points = {check.name: 0.0 for check in checks}
+    points.update({name: question.points * part / len(visible) for name in visible})
+    points.update({name: question.points * (1 - part) / len(hidden) for name in hidden})
+    return points
+
+
+def texts(files: Mapping[str, str]) -> dict[str, bytes]:
+    """A solution of the staff as a submission."""
+    return {name: text.encode("utf-8") for name, text in files.items()}
+
+
+class _Reference:
+    """The reference's results, in this process. What was asked once is not computed again."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.direct, self.known = Direct(assignment.oracle), {}  # type: ignore[var-annotated]
+
+    def __call__(self, name: str, args: tuple) -> Any:
+        try:
+            key = hashlib.sha256(wire.encode((name, args), limit=1 << 40)).digest()
+        except wire.BadValue:
+            return self.direct(name, args)
+        if key not in self.known:
+            self.known[key] = self.direct(name, args)
+        return copy.deepcopy(self.known[key])
+
+
+def _terms(assignment: Assignment, files: Mapping[str, bytes], seconds: float, base: str, seed: int = 0) -> Terms:
+    own = {path: data for path, data in files.items() if path.split("/")[0] not in STAFF}
+    known = vars(assignment).setdefault("_given_files", {})  # beside what its cached properties keep
+    if base not in known:
+        known[base] = texts(given_files(assignment, base))
+    about = assignment.about
+    return Terms({**own, **known[base]}, seconds, about.get("memory_mib", 2048), tuple(about.get("banned", ())), seed)
+
+
+def run(
+    assignment: Assignment,
+    files: Mapping[str, bytes],
+    check: Check,
+    student: str,
+    key: bytes,
+    *,
+    base: str = "reference",
+    hints: Hints | None = None,
+) -> Outcome:
+    """One check of one submission.   hints: wrong solutions that may be recognised."""
+    words = (student, assignment.id, check.question, check.name)
+    seed = int.from_bytes(seed_of(key, *words)[:4], "little")
+    engines = {"master": assignment.master, **assignment.rights}
+    engines.update({name: assignment.wrong_files(name) for name, wrong in assignment.wrongs.items() if wrong.engine})
+    listed = [(name, name in assignment.wrongs) for name in engines]
+    reference = _Reference(assignment)
+    if hints is not None:
+        hints.reference = reference
+
+    def engine(name: str) -> Terms:
+        return _terms(assignment, texts(engines[name]), 20.0, "reference")
+
+    def once() -> tuple[Outcome, bool]:
+        calls = assignment.questions[check.question].calls
+        with Remote(_terms(assignment, files, check.seconds, base, seed), engine, calls) as remote:
+            known: Any = hints if hints is not None else dict
+            trial = Trial(remote, reference, draws(key, *words), known, listed)
+            outcome = _outcome(trial, check)
+        outcome.output, outcome.unloaded = remote.output, remote.unloaded
+        return outcome, remote.slow
+
+    outcome, slow = once()
+    return once()[0] if slow else outcome  # perhaps the machine was busy
+
+
+def _outcome(trial: Trial, check: Check) -> Outcome:
+    try:
+        with np.errstate(all="ignore"):
+            check.run(trial)
+        return Outcome("passed", trial.fraction)
+    except NotAnswered as wrong:
+        return Outcome(str(wrong), open=True)
+    except Wrong as wrong:
+        return Outcome(str(wrong), _partial(trial), mistake=trial.mistake)
+    except SandboxError as error:
+        raise CourseError(f"environment broken: {error}") from None
+    except Exception as error:  # the check took the student's result for what it is not
+        words = f"the result does not have the form that is asked ({type(error).__name__})"
+        return Outcome(words)
+
+
+def _partial(trial: Trial) -> float:
+    """Points of a check that gives some for a part; every other check is all or nothing."""
+    return trial.fraction if trial.fraction < 1 else 0.0
+
+
+def seed_of(key: bytes, *words: str) -> bytes:
+    return hmac.new(key, "|".join(words).encode(), hashlib.sha256).digest()
+
+
+def banned_imports(assignment: Assignment, files: Mapping[str, bytes]) -> list[str]:
+    """Sentences about imports in the source that the process will refuse. A mention in text or comment is none."""
+    banned = {*BANNED, *assignment.about.get("banned", ())}
+    banned -= {path.split("/")[0].removesuffix(".py") for path in files}
+    found = []
+    for path, data in sorted(files.items()):
+        try:
+            tree = ast.parse(data) if path.endswith(".py") else ast.Module([], [])
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            tops = sorted({name.split(".")[0] for name in names} & banned)
+            found += [f"{path} line {node.lineno} imports {top}, which is not allowed" for top in tops]  # type: ignore[attr-defined]
+    return found
+
+
+class _Grading:
+    """The grading of one submission, question by question."""
+
+    def __init__(
+        self, assignment: Assignment, files: Mapping[str, bytes], student: str, key: bytes, base: str, kept: Any = None
+    ) -> None:
+        self.kept = kept
+        self.assignment, self.files, self.student, self.key, self.base = assignment, files, student, key, base
+        self.questions: dict[str, Any] = {}
+        self.mistakes: dict[str, list[str]] = {}
+        self.seeds: dict[str, str] = {}
+        self.output: dict[str, str] = {}
+        self.unloaded: Outcome | None = None
+
+    def check(self, check: Check, blamed: str | None) -> Outcome:
+        if self.unloaded is not None:
+            return self.unloaded
+        likely = self.mistakes.get(check.question, ())
+        hints = None if blamed else Hints(self.assignment, check, self.student, self.key, likely, self.kept)
+        outcome = run(self.assignment, self.files, check, self.student, self.key, base=self.base, hints=hints)
+        if outcome.unloaded:
+            self.unloaded = outcome
+        elif blamed and outcome.share < 1 and not outcome.open:
+            outcome.words = f"{check.question} depends on {blamed}, which is wrong: first fix {blamed}"
+        text = outcome.output.strip()[:SHOWN]
+        if text and text not in self.output.values():
+            self.output[f"{check.question}.{check.name}"] = text
+        return outcome
+
+    def question(self, question: Question) -> None:
+        checks = [check for check in self.assignment.checks if check.question == question.id]
+        paid, words, points = shares(question, checks), {}, 0.0
+        blamed = next((other for other in question.after if not self.right(other)), None)
+        for check in checks:
+            outcome = self.check(check, blamed)
+            words[check.name] = outcome.words
+            points += outcome.share * paid[check.name]
+            if outcome.mistake and outcome.mistake not in self.mistakes.setdefault(question.id, []):
+                self.mistakes[question.id].append(outcome.mistake)
+            if outcome.words != "passed":
+                names = (self.student, self.assignment.id, check.question, check.name)
+                self.seeds[f"{check.question}.{check.name}"] = seed_of(self.key, *names).hex()[:16]
+        self.questions[question.id] = {"points": round(points, 4), "of": question.points, "checks": words}
+
+    def right(self, question: str) -> bool:
+        return all(text == "passed" for text in self.questions[question]["checks"].values())
+
+
+def grade(
+    assignment: Assignment,
+    files: Mapping[str, bytes],
+    student: str,
+    key: bytes,
+    *,
+    base: str = "reference",
+    written: Mapping[str, float] | None = None,
+    proven: bool = False,
+    kept: dict | None = None,
+) -> dict[str, Any]:
+    """What a submission has reached.
+
+    files: path in the submission -> bytes.   written: points given by hand, by written question.
+    proven: the caller has called `check_environment`; else it is done here, once in a process.
+    kept: where recordings of wrong solutions are kept for other submissions under the same name and key.
+    CourseError if the reference does not reach all points in this environment: then nobody's grade can be told.
+    """
+    if not proven:
+        check_environment(assignment)
+    grading = _Grading(assignment, files, student, key, base, kept)
+    for question in assignment.questions.values():
+        grading.question(question)
+    by_hand = _written(assignment, written or {})
+    return {
+        "assignment": assignment.id,
+        "total": total(grading.questions, by_hand),
+        "questions": grading.questions,
+        **({"written": by_hand} if by_hand else {}),
+        "mistakes": {name: found for name, found in grading.mistakes.items() if found},
+        "notes": banned_imports(assignment, files),
+        "output": grading.output,
+        "seeds": grading.seeds,
+    }
+
+
+def _written(assignment: Assignment, points: Mapping[str, float]) -> dict[str, Any]:
+    known = {row["id"]: row["points"] for row in assignment.about.get("written", [])}
+    for name, value in points.items():
+        if name not in known or not 0 <= value <= known[name]:
+            raise CourseError(f"{assignment.id}: {value:g} points for {name} cannot be; written questions: {known}")
+    return {name: {"points": points[name], "of": of} for name, of in known.items() if name in points}
+
+
+def total(questions: Mapping[str, Any], written: Mapping[str, Any]) -> float:
+    """Percent of the points graded so far."""
+    rows = [*questions.values(), *written.values()]
+    of = sum(row["of"] for row in rows)
+    return round(100 * sum(row["points"] for row in rows) / of, 2) if of else 0.0
+
+
+_proven: set[tuple[str, int]] = set()
+
+
+def check_environment(assignment: Assignment) -> None:
+    """CourseError unless the master solution reaches all points here, by the same way as submissions."""
+    stamp = (str(assignment.folder), max(path.stat().st_mtime_ns for path in assignment.folder.rglob("*")))
+    if stamp in _proven:
+        return
+    result = grade(assignment, texts(assignment.master), "reference", b"environment", proven=True)
+    faults = [
+        f"{name} {check}: {words}"
+        for name, question in result["questions"].items()
+        for check, words in question["checks"].items()
+        if words != "passed"
+    ]
+    if faults or result["total"] != 100:
+        first = f" ({faults[0]})" if faults else ""
+        raise CourseError(
+            f"environment broken: the reference reaches {result['total']:g} percent of {assignment.id}{first}"
+        )
+    _proven.add(stamp)

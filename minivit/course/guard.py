@@ -1,0 +1,128 @@
+"""What a student's process may do: read the standard library and NumPy, use its own folder, and nothing else.
+
+`guard` sets an audit hook, which Python cannot take off again, before the student's code is loaded. Standard library alone; the student's
+process runs this file from its path, in a namespace with builtins of its own, so that patched builtins do not reach it. This stops mistakes
+and the tricks of Python. It is no wall against somebody who corrupts the memory of the process: run the grader in a container.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["BANNED", "guard"]
+
+BANNED = ("minivit", "torch", "jax", "autograd", "tensorflow", "cupy", "scipy", "mlx", "tinygrad", "numba")
+SYSTEM = ("_ctypes", "ctypes", "_posixsubprocess", "_socket", "_multiprocessing", "_interpreters", "_xxsubinterpreters")
+SYSTEM += ("_interpchannels", "_testcapi", "_testinternalcapi", "_gdbm", "_dbm", "_sqlite3", "_posixshmem", "pty")
+REFUSED = ("subprocess.", "ctypes.", "socket.", "resource.set", "resource.prlimit", "pty.", "urllib.", "webbrowser.")
+REFUSED += ("os.fork", "os.exec", "os.spawn", "os.posix_spawn", "os.system", "os.kill", "os.startfile", "syslog.")
+REFUSED += ("signal.pthread_kill", "os.link", "os.symlink", "os.chroot", "os.setns", "sqlite3.", "os.unshare", "fcntl.")
+REFUSED += ("gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys._current_frames", "sys._current_exceptions")
+REFUSED += ("sys.remote_exec", "cpython.remote_debugger_script", "os.lockf", "_winapi.", "winreg.", "msvcrt.")
+# events about files, and how many of their arguments are paths
+READS = {"os.listdir": 1, "os.scandir": 1, "os.listxattr": 1, "os.getxattr": 1}
+WRITES = {"os.chmod": 1, "os.chown": 1, "os.rename": 2, "os.remove": 1, "os.mkdir": 1, "os.rmdir": 1, "os.truncate": 1}
+WRITES |= {"os.utime": 1, "os.chflags": 1, "os.setxattr": 1, "os.removexattr": 1, "os.chdir": 1, "os.fchdir": 1}
+WRITES |= {"os.lchown": 1, "os.mknod": 1, "os.mkfifo": 1, "os.lchmod": 1}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+HARMLESS = ("/dev/null", "/dev/urandom", "/usr/share/zoneinfo")
+
+
+def library_roots() -> tuple[str, ...]:
+    """The folders of the standard library and of NumPy."""
+    import sysconfig
+
+    import numpy
+
+    folders = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__)]
+    folders += [path for path in sys.path if path.endswith(("lib-dynload", ".zip")) and "packages" not in path]
+    folders.append(os.path.dirname(numpy.__file__))
+    found = {os.path.normpath(folder) for folder in folders} | {os.path.realpath(folder) for folder in folders}
+    return tuple(sorted(found))
+
+
+def permission(own: str, modules: frozenset[str], banned: tuple[str, ...]) -> Callable[[str, tuple], str | None]:
+    """The rule: (event, its arguments) -> what is not allowed, or None.
+
+    own: the student's folder.   modules: the names of its modules, which may be those of banned libraries.
+    """
+    roots = library_roots()
+    numpy_roots = tuple(root for root in roots if root.endswith("/numpy"))
+    cwd, threads = os.getcwd, sys.modules["_thread"]._count
+
+    def place(path: Any) -> str | None:
+        """The absolute path that an event is about, or None for a descriptor."""
+        if path is None or type(path) is int:
+            return None if type(path) is int else cwd()
+        path = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else str.__str__(path)
+        start = "" if path[:1] == "/" else cwd()
+        if ".." in path.split("/") and not f"{start}/{path}".lstrip("/").startswith(own.lstrip("/") + "/"):
+            return "/.."
+        parts: list[str] = []
+        for part in f"{start}/{path}".split("/"):
+            if part == "..":
+                parts[-1:] = []
+            elif part not in ("", "."):
+                parts.append(part)
+        return "/" + "/".join(parts)
+
+    def inside(path: str, folders: tuple[str, ...]) -> bool:
+        return any(path == folder or path[: len(folder) + 1] == folder + "/" for folder in folders)
+
+    def readable(path: str) -> bool:
+        if inside(path, (own, *numpy_roots, *HARMLESS)):
+            return True
+        return inside(path, roots) and "/site-packages/" not in path + "/" and "/dist-packages/" not in path + "/"
+
+    def files(event: str, paths: tuple, writing: bool) -> str | None:
+        for path in map(place, paths):
+            if path is not None and not (inside(path, (own, "/dev/null")) if writing else readable(path)):
+                return f"{'writing' if writing else 'reading'} files outside the folder of the submission ({event})"
+        return None
+
+    def module(name: Any, file: Any) -> str | None:
+        top = str.__str__(name).split(".")[0]
+        if (top in banned and top not in modules) or top in SYSTEM:
+            return f"importing {top}"
+        return files("import", (file,), False) if file is not None else None
+
+    def rule(event: str, args: tuple) -> str | None:
+        if event == "open":
+            path, mode, flags = args
+            flags = flags if type(flags) is int else 0
+            writing = bool(flags & WRITING) or (isinstance(mode, str) and any(c in mode for c in "wax+"))
+            return files(event, (path,), writing)
+        if event == "import":
+            return module(args[0], args[1])
+        if event == "_thread.start_new_thread" and threads() >= 64:
+            return "starting more than 64 threads"
+        if event in READS:
+            return files(event, args[: READS[event]], False)
+        if event in WRITES:
+            return files(event, args[: WRITES[event]], True)
+        return event if event.startswith(REFUSED) else None
+
+    return rule
+
+
+HOOK = """
+def hook(event, args, rule=rule, every=BaseException, other=PermissionError, kinds=kinds):
+    try:
+        text = rule(event, args)
+    except every:
+        text = "this"
+    if text is not None:
+        kind = kinds[1] if event == kinds[0] else other
+        del rule, kinds, args, every, other  # an error carries this frame to whoever catches it
+        raise kind(f"{text} is not allowed in a submission")
+"""
+
+
+def guard(own: str, modules: frozenset[str], banned: tuple[str, ...]) -> None:
+    """Set the hook for the rest of this process's life. Its frame shows nothing by which it could be changed."""
+    names: dict[str, Any] = {"rule": permission(own, modules, banned), "kinds": ("import", ImportError)}
+    exec(compile(HOOK, "<guard>", "exec"), names)
+    hook = names["hook"]
+    names.clear()
+    sys.addaudithook(hook)

@@ -1,0 +1,97 @@
+"""The checks that you can run yourself. They are few and small on purpose: write your own beside them.
+
+`t.rng` draws the values, `t.agree` calls your adapter and compares with the reference, within 1e-9 of the
+largest entry. In messages, `(values, grads)[0][i]` is values[i] and `(values, grads)[1][j]` is grads[j].
+"""
+
+import numpy as np
+
+FORWARD = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "maximum": np.maximum}
+
+
+def _away(t, *shape):
+    """Numbers between 0.5 and 2 or between -2 and -0.5."""
+    return t.rng.uniform(0.5, 2, shape) * t.rng.choice([-1.0, 1.0], shape)
+
+
+def _one(t, op, arrays, params, cotangent):
+    """A program of one instruction on all inputs."""
+    numbers = list(range(len(arrays)))
+    shapes = ", ".join(str(x.shape) for x in arrays)
+    program = [[op, numbers, params]]
+    t.agree(
+        "run_program",
+        program,
+        arrays,
+        [len(arrays)],
+        [cotangent],
+        numbers,
+        what=f"{op} {params or ''} of {shapes}: (values, grads)",
+    )
+
+
+def q1_v_binary(t):
+    for shape in ((2, 3), (3,)):
+        for op in FORWARD:
+            _one(t, op, [_away(t, *shape), _away(t, *shape)], {}, t.rng.normal(size=shape))
+
+
+def q1_v_unary(t):
+    for op in ("neg", "exp", "log", "sqrt", "tanh"):
+        _one(t, op, [t.rng.uniform(0.5, 2, (3,))], {}, np.ones(3))
+    _one(t, "pow", [t.rng.uniform(0.5, 2, (2, 3))], {"exponent": 2.0}, np.ones((2, 3)))
+
+
+def q2_v_row(t):
+    for op in ("add", "mul"):
+        _one(t, op, [_away(t, 2, 3), _away(t, 3)], {}, t.rng.normal(size=(2, 3)))
+
+
+def q3_v_axes(t):
+    for op in ("sum", "mean", "max"):
+        for axis, shape in ((None, ()), (0, (3,)), (1, (2,))):
+            params = {"axis": axis, "keepdims": False}
+            _one(t, op, [t.rng.normal(size=(2, 3))], params, t.rng.normal(size=shape))
+
+
+def q4_v_moves(t):
+    x, normal = t.rng.normal(size=(2, 3)), t.rng.normal
+    _one(t, "reshape", [x], {"shape": (3, 2)}, normal(size=(3, 2)))
+    _one(t, "transpose", [x], {"axes": (1, 0)}, normal(size=(3, 2)))
+    _one(t, "getitem", [x], {"index": 1}, normal(size=(3,)))
+    _one(t, "getitem", [x], {"index": (slice(None), slice(0, 2))}, normal(size=(2, 2)))
+    _one(t, "concat", [x, normal(size=(2, 3))], {"axis": 0}, normal(size=(4, 3)))
+
+
+def q4_v_broadcast_to(t):
+    _one(t, "broadcast_to", [t.rng.normal(size=(3,))], {"shape": (2, 3)}, t.rng.normal(size=(2, 3)))
+
+
+def q5_v_matrices(t):
+    _one(t, "matmul", [t.rng.normal(size=(2, 3)), t.rng.normal(size=(3, 4))], {}, t.rng.normal(size=(2, 4)))
+
+
+def q6_v_reuse(t):
+    x = _away(t, 2, 3)
+    program = [["mul", [0, 0], {}], ["add", [1, 0], {}]]
+    t.agree("run_program", program, [x], [2], [t.rng.normal(size=(2, 3))], [0], what="x * x + x: (values, grads)")
+
+
+def q7_v_two_outputs(t):
+    x, y = _away(t, 2, 3), _away(t, 2, 3)
+    program = [["mul", [0, 1], {}], ["add", [0, 1], {}]]
+    cotangents = [t.rng.normal(size=(2, 3)), t.rng.normal(size=(2, 3))]
+    t.agree("backward_each", program, [x, y], [2, 3], cotangents, [0, 1], what="x * y and x + y in turn: grads")
+
+
+def q7_v_one_program(t):
+    x, y = _away(t, 2, 3), _away(t, 2, 3)
+    program = [["mul", [0, 1], {}], ["add", [2, 1], {}]]
+    t.agree("accumulate", [program], [x, y], [t.rng.normal(size=(2, 3))], [0, 1], what="one program: grads")
+
+
+def q8_v_own_engine(t):
+    says = t.call("find_bugs", t.own("run_program"))
+    t.require(
+        says is False, "find_bugs says that your own engine is wrong: either it is, or find_bugs suspects the innocent"
+    )
