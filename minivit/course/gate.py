@@ -7,10 +7,13 @@
 import multiprocessing
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from minivit.course import grading
 from minivit.course.assignment import Assignment, Check, CourseError, assignments, draws
@@ -59,9 +62,10 @@ def fault(assignment: Assignment, name: str, lost: Mapping[str, Any]) -> str:
     if name not in assignment.wrongs:
         return f"it loses {', '.join(lost)}" if lost else ""
     wrong = assignment.wrongs[name]
-    if wrong.question not in lost:
+    paid = {q for q, checks in lost.items() if set(checks) - set(assignment.questions[q].unpaid)}
+    if wrong.question not in paid:
         return f"it survives {wrong.question}"
-    more = set(lost) - assignment.dependents(wrong.question) - set(wrong.also)
+    more = paid - assignment.dependents(wrong.question) - set(wrong.also)
     return f"it also loses {', '.join(sorted(more))}" if more else ""
 
 
@@ -181,7 +185,9 @@ def run(
         listed = [(name, name in assignment.wrongs) for name in engines]
         trial = Trial(call, Direct(assignment.oracle), rng, others, listed)
         trial.recording = record
-        check.run(trial)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check.run(trial)
         return trial
     except Wrong as wrong:
         return trial if record and trial is not None else str(wrong)
@@ -223,7 +229,10 @@ class Bench:
         wrong = self.assignment.wrongs.get(name) if brief else None
         may = self.assignment.dependents(wrong.question) | set(wrong.also) if wrong else set()
         for check in self.assignment.checks:
-            if wrong and (check.question in lost or (check.question != wrong.question and check.question in may)):
+            unpaid = check.name in self.assignment.questions[check.question].unpaid
+            if wrong and (
+                unpaid or check.question in lost or (check.question != wrong.question and check.question in may)
+            ):
                 continue
             if wrong and check.question != wrong.question and check.seconds != 10:
                 continue
