@@ -1,8 +1,9 @@
 """The student's process. Run by its path with Python and NumPy alone: `python child.py CONTROL`, never imported together with minivit.
 
-It is a server that has NumPy loaded and forks one process for each check; nothing of the course is in its memory. A child takes limits and
-guard upon itself, loads adapters.py, and answers requests on a descriptor of its own: a request is an adapter's name with arguments, the reply
-its result and the arguments as they are now (wire.py). Where there is no fork, `python child.py --once PORT` is one such child.
+It is a server that has NumPy loaded and forks one process for each check; nothing of the course is in its memory. A
+child takes limits and guard upon itself, loads adapters.py, and answers requests on a descriptor of its own: a
+request is an adapter's name with arguments, the reply its result and the arguments as they are now (wire.py). Where
+there is no fork, `python child.py --once PORT` is one such child.
 """
 
 import importlib

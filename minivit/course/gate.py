@@ -1,7 +1,7 @@
 """The gate: the reference, the stub, other right solutions and every wrong one through all checks of an assignment.
 
-`gate` gives the kill matrix by the way that submissions go. `python -m minivit.course.gate a3_attention [-v] [NAME ...]` is for authors of
-assignments: in this process, with the words of every check.
+`gate` gives the kill matrix by the way that submissions go. `python -m minivit.course.gate a3_attention [-v] [NAME
+...]` is for authors of assignments: in this process, with the words of every check.
 """
 
 import multiprocessing
@@ -52,6 +52,7 @@ def fault(assignment: Assignment, name: str, lost: Mapping[str, Any]) -> str:
         names = [(check.question, check.name) for check in assignment.checks]
         passed = [f"{question} {check}" for question, check in names if check not in lost.get(question, ())]
         return f"the stub passes {', '.join(passed)}" if passed else ""
+    lost = {q: words for q, words in lost.items() if set(words) - set(assignment.questions[q].unpaid)}
     if name not in assignment.wrongs:
         return f"it loses {', '.join(lost)}" if lost else ""
     wrong = assignment.wrongs[name]
@@ -213,9 +214,16 @@ class Bench:
             self.known[place] = hints(self.assignment, check)
         return self.known[place]
 
-    def row(self, name: str, files: Mapping[str, str], hinted: bool = True) -> Row:
+    def row(self, name: str, files: Mapping[str, str], hinted: bool = True, brief: bool = False) -> Row:
+        """One solution.   brief: of a wrong one's own question no more than it takes to lose it, of others no slow checks."""
         lost: dict[str, dict[str, str]] = {}
+        wrong = self.assignment.wrongs.get(name) if brief else None
+        may = self.assignment.dependents(wrong.question) | set(wrong.also) if wrong else set()
         for check in self.assignment.checks:
+            if wrong and (check.question in lost or (check.question != wrong.question and check.question in may)):
+                continue
+            if wrong and check.question != wrong.question and check.seconds != 10:
+                continue
             known = (lambda check=check: self.others(check)) if hinted else dict  # type: ignore[misc]
             result = run(self.assignment, files, check, others=known)
             if isinstance(result, str):

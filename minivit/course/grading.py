@@ -1,7 +1,7 @@
 """One submission, graded: each check with a process of its own for the student's code, and every comparison in this one.
 
-`grade` gives what `DIR/results/NAME.json` holds. It changes from run to run in nothing: draws come from the course's key, the student's name,
-the assignment, the question and the check.
+`grade` gives what `DIR/results/NAME.json` holds. It changes from run to run in nothing: draws come from the course's
+key, the student's name, the assignment, the question and the check.
 """
 
 import ast

@@ -1,7 +1,7 @@
 """Limits of a student's process that the operating system keeps: time, memory, sizes, and on Linux which system calls it has.
 
-Standard library alone; the student's process runs this file from its path. `Limits()` is made before the fork, `apply` and
-`filter` are called after it. Where a system lacks one of these, the others remain.
+Standard library alone; the student's process runs this file from its path. `Limits()` is made before the fork,
+`apply` and `filter` are called after it. Where a system lacks one of these, the others remain.
 """
 
 import os

@@ -1,9 +1,10 @@
 """The grader's side of a student's process: it starts one for each check, speaks with it, watches its time, and ends it.
 
-A server (child.py) has NumPy loaded and forks; a `Remote` is one such process with one submission, called as `trial.Direct` is. What comes
-back are plain arrays made here of bytes whose size and dtype were tested. Protects against crashes, endless loops, floods of memory and
-output, forged results, patched libraries, reading of files, and further processes. Does not protect against somebody who breaks Python or
-the kernel itself: run the grader in a container, without network, as a user who owns nothing.
+A server (child.py) has NumPy loaded and forks; a `Remote` is one such process with one submission, called as
+`trial.Direct` is. What comes back are plain arrays made here of bytes whose size and dtype were tested. Protects
+against crashes, endless loops, floods of memory and output, forged results, patched libraries, reading of files, and
+further processes. Does not protect against somebody who breaks Python or the kernel itself: run the grader in a
+container, without network, as a user who owns nothing.
 """
 
 import atexit

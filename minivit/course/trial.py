@@ -1,7 +1,8 @@
 """What a check of an assignment is, for students and for the grader alike. Python and NumPy alone: this file travels with every release.
 
-A check is a function of a `Trial`, named after its question and itself: `q1_v_one_head` is the check `v_one_head` of q1. Names with v_ are
-visible, those with h_ hidden. It draws arguments, calls adapters, and compares: every comparison is made here, never in the student's code.
+A check is a function of a `Trial`, named after its question and itself: `q1_v_one_head` is the check `v_one_head` of
+q1. Names with v_ are visible, those with h_ hidden. It draws arguments, calls adapters, and compares: every
+comparison is made here, never in the student's code.
 """
 
 from __future__ import annotations

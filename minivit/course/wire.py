@@ -1,7 +1,8 @@
 """Values on their way between grader and student: a skeleton in JSON, and the bytes of the arrays. Nothing is unpickled.
 
-Python and NumPy alone: the student's process loads this file by its path, before the student's code. `encode` takes every result apart with
-functions of C types that are bound here, so no method of a subclass is ever called, and sizes are tested before a byte is copied.
+Python and NumPy alone: the student's process loads this file by its path, before the student's code. `encode` takes
+every result apart with functions of C types that are bound here, so no method of a subclass is ever called, and sizes
+are tested before a byte is copied.
 """
 
 import json

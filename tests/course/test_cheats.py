@@ -145,7 +145,7 @@ def double(x):
     "ctypes": "import ctypes\nctypes.CDLL(None)\n\n\ndef double(x):\n    return 2 * x\n",
     "numpy's ctypes": "import numpy.ctypeslib as c\nc.ctypes.CDLL(None)\n\n\ndef double(x):\n    return 2 * x\n",
     "subprocess": "import subprocess\nsubprocess.run(['true'])\n\n\ndef double(x):\n    return 2 * x\n",
-    "fork_exec": "import _posixsubprocess\n\n\ndef double(x):\n    return 2 * x\n",
+    "fork_exec": "import _posixsubprocess as p, inspect\np.fork_exec([b'/bin/true'], [b'/bin/true'], True, (), None, None, *[-1] * 6, 1, 2, True, False, -1, *[None] * 3, -1, None, True)\n\n\ndef double(x):\n    return 2 * x\n",
     "posix_spawn": "os.posix_spawn('/bin/true', ['true'], {})\n\n\ndef double(x):\n    return 2 * x\n",
     "system": "os.system('true')\n\n\ndef double(x):\n    return 2 * x\n",
     "socket": "import socket\nsocket.socket()\n\n\ndef double(x):\n    return 2 * x\n",
@@ -234,6 +234,7 @@ def double(x):
     np.linalg.svd(np.eye(2)), np.fft.fft(np.ones(4)), np.random.default_rng(), np.polynomial.Polynomial([1, 2])(3)
     return 2 * x
 """,
+    "libraries": "import subprocess, socket, multiprocessing, platform\n\n\ndef double(x):\n    return 2 * x\n",
     "limits of its own": "sys.setrecursionlimit(5000)\nnp.seterr(all='raise')\n\n\ndef double(x):\n    return 2 * x\n",
 }  # fmt: skip
 
