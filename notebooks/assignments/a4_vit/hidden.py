@@ -187,7 +187,7 @@ q3_h_backward_eps = partial(block_gradients, 1e-2)
 # q4 and q5
 
 
-def model(rng, classifier, gelu, depth, eps, sides=(2, 4)):
+def model(rng, batch, classifier, gelu, depth, eps, sides=(2, 4)):
     """(parameters, config, images, labels): grid and patches not square, all lengths different, two labels alike."""
     while True:
         rows, cols = distinct(rng, sides, sides)
@@ -195,8 +195,8 @@ def model(rng, classifier, gelu, depth, eps, sides=(2, 4)):
         heads, width, hidden, classes = widths(rng, (5, 15), (4, 7))
         more = {"image_size": (rows * ph, cols * pw), "patch_size": (ph, pw), "channels": channels, "depth": depth}
         config = settings(heads, width, hidden, gelu, eps, num_classes=classes, classifier=classifier, **more)
-        if len({3, *lengths(config), width, hidden, classes}) == 6:
-            return filled(rng, config, 3)
+        if len({batch, *lengths(config), width, hidden, classes}) == 6:
+            return filled(rng, config, batch)
 
 
 def filled(rng, config, batch):
@@ -214,9 +214,9 @@ def square_models(rng):
         yield filled(rng, settings(heads, n, n, "tanh", 1e-6, **more), n)
 
 
-def one(*choices):
-    """A list of one model."""
-    return lambda rng: [model(rng, *choices)]
+def kind(*choices):
+    """Two models of a kind, one with 3 images, one with a single image."""
+    return lambda rng: [model(rng, batch, *choices) for batch in (3, 1)]
 
 
 def logits(cases, words, t):
@@ -234,10 +234,10 @@ def gradients(cases, words, t):
         t.close(got[1], grads, 1e-7, 1e-10, what=f"gradients {words}: ")
 
 
-TOKEN = one("token", "tanh", 2, 1e-6), "with the class token"
-GAP = one("gap", "erf", 2, 1e-6), 'with "gap" and "erf"'
-THREE = one("token", "erf", 3, 1e-3), "with 3 blocks and norm_eps 0.001"
-TWELVE = one("token", "tanh", 12, 1e-6, (1, 3)), "with 12 blocks"
+TOKEN = kind("token", "tanh", 2, 1e-6), "with the class token"
+GAP = kind("gap", "erf", 2, 1e-6), 'with "gap" and "erf"'
+THREE = kind("token", "erf", 3, 1e-3), "with 3 blocks and norm_eps 0.001"
+TWELVE = kind("token", "tanh", 12, 1e-6, (1, 3)), "with 12 blocks"
 SQUARE = square_models, "with many equal lengths"
 
 q4_h_token, q5_h_token = partial(logits, *TOKEN), partial(gradients, *TOKEN)
