@@ -18,6 +18,7 @@ COMMANDS = {
     "models": ("listing:models", "models by name, their parameters and operations"),
     "lineage": ("lineage.__main__:main", "the family of the ViT: its systems, held to recorded outputs"),
     "datasets": ("listing:datasets", "data sets by name, and which are on this machine"),
+    "course": ("course.__main__:main", "course assignments: hand out, grade, hold graders to account"),
     "doctor": ("doctor:main", "what this machine has and what is missing"),
     "bench": ("bench.__main__:main", "speed and memory, beside other libraries"),
 }

@@ -36,7 +36,7 @@ ROOMS = """
     lessons stepper
     terminal
     cli
-    train evaluate predict listing bench doctor visualize
+    train evaluate predict listing bench doctor visualize course
 """
 LEVEL = {room: level for level, line in enumerate(ROOMS.strip().splitlines()) for room in line.split()}
 COMMANDS = ROOMS.strip().splitlines()[-1].split()

@@ -1,8 +1,8 @@
 """What students are given of earlier assignments: `from given import attention`.
 
-On the base "reference" these are the master solutions, as a package given/ in which every module has a name of its own, so that none hides
-a student's file. On the base "own" it is a module given.py that loads the student's earlier submissions from earlier/a1/, earlier/a2/, each
-apart from the others, since all of them have an adapters.py.
+On the base "reference" these are the master solutions, as a package given/ in which every module has a name of its
+own, so that none hides a student's file. On the base "own" it is a module given.py that loads the student's earlier
+submissions from earlier/a1/, earlier/a2/, each apart from the others, since all of them have an adapters.py.
 """
 
 import ast
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from minivit.course.assignment import Assignment, CourseError
 
-__all__ = ["BASES", "exported", "given_files"]
+__all__ = ["BASES", "exported", "given_files", "masters"]
 
 BASES = ("reference", "own")
 MARKER = re.compile(r"^[ \t]*# (BEGIN|END) SOLUTION.*\n", re.M)
@@ -31,13 +31,14 @@ _loaded = {{}}
 
 
 def _load(assignment, name):
-    """A module of an earlier submission; its modules import each other, and what was given before it, by their plain names."""
+    """A module of an earlier submission. It imports its other modules, and given, by their plain names."""
     key = "earlier_" + assignment.replace("-", "_") + "." + name
     if key in _loaded:
         return _loaded[key]
     path = FOLDER / assignment / (name + ".py")
     if not path.is_file():
-        raise ImportError("earlier/" + assignment + "/" + name + ".py is missing: put there what you handed in for " + assignment)
+        place = "earlier/" + assignment + "/" + name + ".py"
+        raise ImportError(place + " is missing: put there what you handed in for " + assignment)
 
     def importing(wanted, *rest, **named):
         if (FOLDER / assignment / (wanted + ".py")).is_file():
@@ -85,21 +86,19 @@ def _rewritten(text: str, assignment: Assignment, where: str) -> str:
     siblings = {name.removesuffix(".py") for name in assignment.master}
     by_id = {earlier.id: earlier for earlier in assignment.earlier()}
     for node in sorted(_imports(text), key=lambda node: -node.lineno):
-        if isinstance(node, ast.Import):
-            if any(alias.name in siblings | {"given"} for alias in node.names):
-                raise CourseError(
-                    f"{where} line {node.lineno}: write `from x import y` for files beside it and for given"
-                )
-            continue
-        parts = []
+        parts, given = [], isinstance(node, ast.ImportFrom) and node.module == "given"
         for alias in node.names:
             name = f"{alias.name} as {alias.asname}" if alias.asname else alias.name
-            if node.module in siblings:
+            if isinstance(node, ast.Import) and alias.name in siblings:
+                parts.append(f"from . import {_module(alias.name, assignment)} as {alias.asname or alias.name}")
+            elif isinstance(node, ast.ImportFrom) and node.module in siblings:
                 parts.append(f"from .{_module(str(node.module), assignment)} import {name}")
-            elif node.module == "given":
-                if alias.name not in exported(assignment):
-                    raise CourseError(f"{where} line {node.lineno}: {alias.name} is not among what is given")
+            elif given and alias.name in exported(assignment):
                 parts.append(f"from .{_module('adapters', by_id[exported(assignment)[alias.name]])} import {name}")
+            elif given or alias.name == "given":
+                raise CourseError(f"{where} line {node.lineno}: write `from given import x`, with an x that is given")
+            elif parts:
+                raise CourseError(f"{where} line {node.lineno}: import files beside it in a line of their own")
         if parts:
             indent = " " * node.col_offset
             made = "".join(f"{indent}{part}\n" for part in parts)
@@ -113,11 +112,11 @@ def _imports(text: str) -> Iterator[ast.Import | ast.ImportFrom]:
             yield node
 
 
-def _masters(assignment: Assignment) -> dict[str, Assignment]:
+def masters(assignment: Assignment) -> dict[str, Assignment]:
     """The assignments whose files are needed, with those that these were given."""
     found: dict[str, Assignment] = {}
     for earlier in assignment.earlier():
-        found.update({**_masters(earlier), earlier.id: earlier})
+        found.update({**masters(earlier), earlier.id: earlier})
     return found
 
 
@@ -129,9 +128,10 @@ def given_files(assignment: Assignment, base: str = "reference") -> dict[str, st
     if not names:
         return {}
     if base == "own":
-        return {"given.py": OWN.format(adapters=names)}
+        also = {name: of for earlier in masters(assignment).values() for name, of in exported(earlier).items()}
+        return {"given.py": OWN.format(adapters={**also, **names})}
     files = {}
-    for earlier in _masters(assignment).values():
+    for earlier in masters(assignment).values():
         for name, text in earlier.master.items():
             made = _module(name.removesuffix(".py"), earlier)
             files[f"given/{made}.py"] = _rewritten(text, earlier, f"{earlier.folder.name}/master/{name}")

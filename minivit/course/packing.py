@@ -64,8 +64,9 @@ def _unimportable(here: Path, chosen: list[Path]) -> str:
 def _warnings(here: Path, about: Mapping[str, Any], chosen: list[Path]) -> list[str]:
     """What a student should look at before handing in."""
     said = banned(chosen, about["banned"])
+    python = {path.stem for path in Path(os.__file__).parent.iterdir()} | {*sys.builtin_module_names, "numpy"}
     for path in chosen:
-        if path.parent == here and (path.stem in getattr(sys, "stdlib_module_names", ()) or path.stem == "numpy"):
+        if path.parent == here and path.stem in python:
             said.append(f"{path.name} has the name of a module of Python, which then cannot be imported.")
     written = ", ".join(question["id"] for question in about["written"])
     answers = here / "answers.md"

@@ -1,7 +1,9 @@
-"""What check.py of a student zip does: the visible checks, in words. Python 3.9 and NumPy alone: it travels with a release.
+"""What check.py of a student zip does: the visible checks, in words.
 
-Each question runs in a process of its own, so that a crash or an endless loop costs one check. Nothing here is secret,
-and nothing here counts: the grader of the course runs its own copies, with other numbers.
+Python 3.9 and NumPy alone: it travels with a release.
+
+Each question runs in a process of its own, so that a crash or an endless loop costs one check. Nothing here is
+secret, and nothing here counts: the grader of the course runs its own copies, with other numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ OTHER = (
     " (An argument of this comparison was not as in the release: it comes from your own earlier results, "
     "or this computer rounds otherwise.)"
 )
-HELP = """\
+HELP = """
 python check.py             all questions
 python check.py q3 q4       these questions
 python check.py --list      the questions and their visible checks
@@ -37,13 +39,13 @@ python check.py pack        make the file that you hand in
 """
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def about() -> dict[str, Any]:
     """What the release says of itself: title, questions with their visible checks, what is handed in."""
     return json.loads((COURSE / "assignment.json").read_text(encoding="utf-8"))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _records() -> dict[str, Any]:
     return replay.unpack((COURSE / "expected.npz").read_bytes())
 
@@ -62,7 +64,7 @@ def _place(error: BaseException) -> str:
     return ""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def adapters() -> Any:
     """The student's adapters, or a sentence that says why they cannot be imported."""
     if str(HERE) not in sys.path:
@@ -96,9 +98,10 @@ def outcome(question: str, check: str) -> tuple[str, str]:
         return "open", str(wrong)
     except trial.Wrong as wrong:
         return "wrong", str(wrong) + (OTHER if reference.other else "")
-    except (SystemExit, Exception) as error:
-        said = f": {error}" if str(error) else ""
-        return "wrong", f"{type(error).__name__}{said[:200]}{_place(error)}"
+    except SystemExit as error:
+        return "wrong", f"it ends Python (SystemExit: {error}){_place(error)}"
+    except Exception as error:  # the check took the result for what it is not
+        return "wrong", f"the result does not have the form that is asked ({type(error).__name__})"
     return "right", ""
 
 
@@ -106,11 +109,10 @@ def outcome(question: str, check: str) -> tuple[str, str]:
 
 
 def _run(question: str, checks: list[str], file: str) -> None:
-    with open(file, "a", encoding="utf-8") as out:
+    with open(file, "a", encoding="utf-8", buffering=1) as out:  # a line is there as soon as it is written
         for check in checks:
-            for line in ({"starts": check}, {"check": check, "said": outcome(question, check)}):
-                out.write(json.dumps(line) + "\n")
-                out.flush()
+            out.write(json.dumps({"starts": check}) + "\n")
+            out.write(json.dumps({"check": check, "said": outcome(question, check)}) + "\n")
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
@@ -189,9 +191,8 @@ def check(questions: list[dict[str, Any]]) -> int:
     results = [_report(question) for question in questions]
     of = sum(check["points"] for question in questions for check in question["checks"])
     right = sum(right for right, _ in results)
-    print(
-        f"\n{right} of {len(results)} questions right, {sum(points for _, points in results):.1f} of {of:.1f} visible points."
-    )
+    points = sum(points for _, points in results)
+    print(f"\n{right} of {len(results)} questions right, {points:.1f} of {of:.1f} visible points.")
     if right == len(results):
         print("The hidden checks use other shapes and values: test what these do not.")
     own = [path for path in HERE.glob("*.py") if path.name not in packing.ours(about())]

@@ -7,7 +7,13 @@ import pytest
 from equation_map import markdown_cells, slug
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "notebooks/README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("docs/course/*.md")),
+    ROOT / "notebooks/README.md",
+]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/source/*.py"))
 
 FENCE = re.compile(r"^ *```.*?^ *```", flags=re.M | re.S)

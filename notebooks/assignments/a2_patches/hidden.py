@@ -32,6 +32,7 @@ def image_cases(rng):
     yield 2, (ph + 1, pw), (ph + 1, pw), channels
     yield 2, (2, 5 * 3), (2, 3), 4
     yield 2, (5 * 3, 2), (3, 2), 4
+    yield 1, (1, 6), (1, 2), 2
     yield 3, (4, 4), (2, 2), 3
 
 
@@ -54,7 +55,7 @@ def embed_cases(rng):
     yield lengths(rng, 4)
     yield 1, *lengths(rng, 3)
     yield 3, 1, 4, 2
-    yield 2, *lengths(rng, 2, 5, 7), 1
+    yield 2, *lengths(rng, 2, 5, 7), 2
 
 
 def embed_arguments(rng, batch, count, features, width):

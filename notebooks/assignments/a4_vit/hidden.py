@@ -63,6 +63,11 @@ def draw(rng, shapes):
     return params
 
 
+def holds(t, fact, sentence, *seen):
+    """A property that must hold. What was seen tells mistakes apart, and no mistake where it held."""
+    t.require(fact, sentence, [bool(fact), *seen])
+
+
 def settings(heads, width, hidden, gelu, eps, **more):
     """A whole config; what a block does not read is of no model."""
     config = {"image_size": (4, 6), "patch_size": (2, 3), "channels": 2, "width": width, "depth": 2, "heads": heads}
@@ -182,7 +187,7 @@ q3_h_backward_eps = partial(block_gradients, 1e-2)
 # q4 and q5
 
 
-def model(rng, classifier, gelu, depth, eps, sides=(2, 4)):
+def model(rng, batch, classifier, gelu, depth, eps, sides=(2, 4)):
     """(parameters, config, images, labels): grid and patches not square, all lengths different, two labels alike."""
     while True:
         rows, cols = distinct(rng, sides, sides)
@@ -190,8 +195,8 @@ def model(rng, classifier, gelu, depth, eps, sides=(2, 4)):
         heads, width, hidden, classes = widths(rng, (5, 15), (4, 7))
         more = {"image_size": (rows * ph, cols * pw), "patch_size": (ph, pw), "channels": channels, "depth": depth}
         config = settings(heads, width, hidden, gelu, eps, num_classes=classes, classifier=classifier, **more)
-        if len({3, *lengths(config), width, hidden, classes}) == 6:
-            return filled(rng, config, 3)
+        if len({batch, *lengths(config), width, hidden, classes}) == 6:
+            return filled(rng, config, batch)
 
 
 def filled(rng, config, batch):
@@ -209,9 +214,9 @@ def square_models(rng):
         yield filled(rng, settings(heads, n, n, "tanh", 1e-6, **more), n)
 
 
-def one(*choices):
-    """A list of one model."""
-    return lambda rng: [model(rng, *choices)]
+def kind(*choices):
+    """Two models of a kind, one with 3 images, one with a single image."""
+    return lambda rng: [model(rng, batch, *choices) for batch in (3, 1)]
 
 
 def logits(cases, words, t):
@@ -229,10 +234,10 @@ def gradients(cases, words, t):
         t.close(got[1], grads, 1e-7, 1e-10, what=f"gradients {words}: ")
 
 
-TOKEN = one("token", "tanh", 2, 1e-6), "with the class token"
-GAP = one("gap", "erf", 2, 1e-6), 'with "gap" and "erf"'
-THREE = one("token", "erf", 3, 1e-3), "with 3 blocks and norm_eps 0.001"
-TWELVE = one("token", "tanh", 12, 1e-6, (1, 3)), "with 12 blocks"
+TOKEN = kind("token", "tanh", 2, 1e-6), "with the class token"
+GAP = kind("gap", "erf", 2, 1e-6), 'with "gap" and "erf"'
+THREE = kind("token", "erf", 3, 1e-3), "with 3 blocks and norm_eps 0.001"
+TWELVE = kind("token", "tanh", 12, 1e-6, (1, 3)), "with 12 blocks"
 SQUARE = square_models, "with many equal lengths"
 
 q4_h_token, q5_h_token = partial(logits, *TOKEN), partial(gradients, *TOKEN)
@@ -259,7 +264,7 @@ def initial(t, config, seed):
     for name, shape in vit_shapes(config).items():
         value = got.get(name) if isinstance(got, dict) else None
         fits = isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind in "iuf"
-        t.require(fits, f"{name} should be an array of shape {shape}")
+        holds(t, fits, f"{name} should be an array of shape {shape}")
         params[name] = value.astype(float) if fits else np.full(shape, np.nan)
     return params
 
@@ -268,15 +273,15 @@ def spread(t, values, std, name, most=0.1):
     """The standard deviation around 0 should be within 10 % of what was asked."""
     ratio = float(np.sqrt(np.mean(values**2))) / std
     bucket = round(ratio, 1) if ratio < 3 else round(math.log10(ratio)) * 1000.0
-    t.require(abs(ratio - 1) < most, f"the standard deviation of {name} is {ratio:.2f} times what it should be", bucket)
+    holds(t, abs(ratio - 1) < most, f"the std of {name} is {ratio:.2f} times what it should be", bucket)
 
 
 def widest(t, values, low, high, name):
     """The largest entry should be between two bounds, and few should reach it."""
     most = float(np.abs(values).max())
     bucket = 0.0 if most < low else 1.0 if most <= high else 2.0
-    t.require(bucket == 1.0, f"the largest entry of {name} is {most:.3g}: not the distribution that is asked", bucket)
-    t.require((np.abs(values) > most * (1 - 1e-9)).mean() < 1e-3, f"{name} piles up at its largest value", "piled up")
+    holds(t, bucket == 1.0, f"the largest entry of {name} is {most:.3g}: not the distribution that is asked", bucket)
+    holds(t, (np.abs(values) > most * (1 - 1e-9)).mean() < 1e-3, f"{name} piles up at its largest value")
 
 
 def kernels(params, config):
@@ -323,33 +328,41 @@ def q6_h_mlp_biases(t):
         spread(t, values, 1e-6, f"mlp.{name}.bias of all blocks", most)
 
 
+def likeness(rows, names):
+    """The largest correlation of two rows of other names, in units of its spread, and their names."""
+    n = min(row.size for row in rows)
+    cut = np.stack([row[:n] for row in rows])
+    cut = cut / np.sqrt((cut**2).sum(axis=1, keepdims=True) + 1e-300)
+    score = np.abs(cut @ cut.T) * math.sqrt(n) * (np.array(names)[:, None] != np.array(names))
+    i, j = np.unravel_index(np.nanargmax(score) if np.isfinite(score).any() else 0, score.shape)
+    return float(score[i, j]), f"{names[min(i, j)]} and {names[max(i, j)]}"
+
+
 def q6_h_independent(t):
     config = large(t.rng)
     params = initial(t, config, int(t.rng.integers(1000)))
     drawn = dict(kernels(params, config))
-    drawn.update({name: params[name][0] for name in ("position_embedding",)})
+    drawn["position_embedding"] = params["position_embedding"][0]
     drawn["patch_embed.projection.weight"] = params["patch_embed.projection.weight"]
-    flat = [(name, way.ravel()) for name, value in drawn.items() for way in (value[1:], value[:-1], value, value.T)]
-    flat += [(name, params[name]) for name in params if name.endswith("mlp.hidden.bias")]
-    pairs = [(a, b) for i, a in enumerate(flat) for b in flat[:i] if a[0] != b[0]]
-    pairs += [(flat[i], flat[i + 1]) for i in range(0, 4 * len(drawn), 4)]
-    worst, names = 0.0, ""
-    for (name, a), (other, b) in pairs:
-        n = min(a.size, b.size)
-        score = abs(a[:n] @ b[:n]) / math.sqrt((a[:n] @ a[:n]) * (b[:n] @ b[:n]) + 1e-300) * math.sqrt(n)
-        worst, names = (score, f"{other} and {name}") if score > worst else (worst, names)
-    t.require(worst < 7, f"not independent: {names}", names)
+    ways = [(name, way.ravel()) for name, value in drawn.items() for way in (value, value.T)]
+    biases = [(name, value) for name, value in params.items() if name.endswith("mlp.hidden.bias")]
+    found = [likeness([row for _, row in group], [name for name, _ in group]) for group in (ways, ways + biases)]
+    for name, value in drawn.items():
+        rows = [value[1:].ravel(), value[:-1].ravel(), value.T[1:].ravel(), value.T[:-1].ravel()]
+        found += [likeness(rows[i : i + 2], [name, f"its neighbour in {name}"]) for i in (0, 2)]
+    for score, names in found:
+        holds(t, score < 7, f"not independent: {names}", names if score >= 7 else "")
 
 
 def q6_h_seeds(t):
     config, seed = large(t.rng), int(t.rng.integers(1000))
-    for one in (seed, 0):
-        first, other, again = (initial(t, config, s) for s in (one, one + 1, one))
-        t.require(
-            all((first[n] == again[n]).all() for n in first), "the same seed should give the same parameters", "again"
-        )
-        names = [n for n in first if np.ptp(first[n]) > 0 and (first[n] == other[n]).all()]
-        t.require(not names, f"another seed gives the same {', '.join(names)[:60]}", "other")
+    found = []
+    for start in (seed, 0):
+        first, other, again = (initial(t, config, s) for s in (start, start + 1, start))
+        found.append(all((first[name] == again[name]).all() for name in first))
+        holds(t, found[-1], f"seed {start} should give the same parameters each time", *found)
+        names = [name for name in first if np.ptp(first[name]) > 0 and (first[name] == other[name]).all()]
+        holds(t, not names, f"seeds {start} and {start + 1} give the same {', '.join(names)[:60]}", *names)
 
 
 # q7
@@ -381,59 +394,56 @@ q7_h_multiply_adds_gap = partial(counted, "count_multiply_adds", "gap")
 # q8
 
 
-def factors(t, name, shape, rate, seed):
-    """By what each element was multiplied; it must be 0 or 1 / (1 - rate)."""
+def dropped(t, name, shape, rate):
+    """Which elements became 0: the right share. All others must have been multiplied by 1 / (1 - rate)."""
     x = t.rng.choice([-1, 1], shape) * t.rng.uniform(0.5, 2, shape)
-    y = t.call(name, x, rate, seed, True)
+    y = t.call(name, x, rate, int(t.rng.integers(1000)), True)
     fits = isinstance(y, np.ndarray) and y.shape == shape and y.dtype.kind in "biuf"
-    t.require(fits, f"{name} of an array of shape {shape} should have this shape")
+    holds(t, fits, f"{name} of an array of shape {shape} should have this shape", *np.shape(y))
     factor = np.round(y / x, 9) if fits else np.full(shape, np.nan)
-    values = np.unique(factor)[:4]
+    counted = factor[(slice(None), *[0] * (len(shape) - 1))] if name == "drop_path" else factor
+    values, share = np.unique(factor)[:4], float((counted == 0).mean())
     right = np.isclose(factor, 0, atol=1e-9) | np.isclose(factor, 1 / (1 - rate), rtol=1e-8)
-    t.require(right.all(), f"{name} at rate {rate} multiplies elements by {values.tolist()}", values)
+    seen = values, round(share, 1)
+    holds(t, right.all(), f"{name} at rate {rate} multiplies elements by {values.tolist()}", *seen)
+    sigma = math.sqrt(rate * (1 - rate) / counted.size)
+    holds(t, abs(share - rate) < 5 * sigma, f"{name} at rate {rate} drops {100 * share:.0f} %", *seen)
     return factor == 0
 
 
-def shares(t, name, dropped, rate):
-    """The share of what was dropped, along the first axis for whole samples."""
-    share, sigma = dropped.mean(), math.sqrt(rate * (1 - rate) / dropped.size)
-    t.require(abs(share - rate) < 5 * sigma, f"{name} at rate {rate} drops {100 * share:.0f} %", round(share, 1))
+def whole(t, zero):
+    """Samples must be dropped as a whole."""
+    along = [bool((np.diff(zero.astype(int), axis=axis) == 0).all()) for axis in range(1, zero.ndim)]
+    holds(t, all(along), "drop_path should drop a sample as a whole, or nothing of it", *along)
 
 
 def q8_h_dropout(t):
     for rate in (0.1, 0.3, 0.75):
-        shares(t, "dropout", factors(t, "dropout", (400, 5, 3), rate, int(t.rng.integers(1000))), rate)
+        dropped(t, "dropout", (400, 5, 3), rate)
 
 
 def q8_h_dropout_elements(t):
-    dropped = factors(t, "dropout", (400, 5, 3), 0.3, int(t.rng.integers(1000)))
-    for axis in range(3):
-        alike = (np.diff(dropped.astype(int), axis=axis) == 0).mean()
-        t.require(
-            abs(alike - 0.58) < 0.05, f"dropout should draw for each element, along axis {axis} too", round(alike, 1)
-        )
+    zero = dropped(t, "dropout", (400, 5, 3), 0.3)
+    alike = [float((np.diff(zero.astype(int), axis=axis) == 0).mean()) for axis in range(3)]
+    near = [abs(share - 0.58) < 0.05 for share in alike]
+    holds(t, all(near), "dropout should draw for each element apart", *near)
 
 
 def q8_h_drop_path(t):
     for rate in (0.1, 0.3, 0.75):
-        dropped = factors(t, "drop_path", (400, 5, 3), rate, int(t.rng.integers(1000)))
-        whole = (dropped == dropped[:, :1, :1]).all()
-        t.require(whole, "drop_path should drop whole samples or nothing of them", "parts")
-        shares(t, "drop_path", dropped[:, 0, 0], rate)
+        whole(t, dropped(t, "drop_path", (400, 5, 3), rate))
 
 
 def q8_h_drop_path_axes(t):
     for shape in ((300,), (300, 4), (300, 2, 3, 2)):
-        dropped = factors(t, "drop_path", shape, 0.3, int(t.rng.integers(1000))).reshape(300, -1)
-        t.require((dropped == dropped[:, :1]).all(), f"drop_path of an array of shape {shape} drops parts", "parts")
-        shares(t, "drop_path", dropped[:, 0], 0.3)
+        whole(t, dropped(t, "drop_path", shape, 0.3))
 
 
 def q8_h_seeds(t):
     x, seed = t.rng.uniform(0.5, 2, (200, 3)), int(t.rng.integers(1, 1000))
     for name in ("dropout", "drop_path"):
-        for one in (seed, 0):
-            first, other, again = (t.call(name, x, 0.5, s, True) for s in (one, one + 1, one))
-            alike = [np.shape(first) == np.shape(y) and bool(np.all(first == y)) for y in (again, other)]
-            t.require(alike[0], f"{name} with the same seed should drop the same", "again")
-            t.require(not alike[1], f"{name} with another seed should drop others", "other")
+        for start in (seed, 0):
+            first, other, again = (t.call(name, x, 0.5, s, True) for s in (start, start + 1, start))
+            same, alike = (np.shape(first) == np.shape(y) and bool(np.all(first == y)) for y in (again, other))
+            holds(t, same, f"{name} with seed {start} should drop the same elements each time")
+            holds(t, not alike, f"{name} with seeds {start} and {start + 1} drops the same")

@@ -233,11 +233,10 @@ def q6_v_names(t):
         got = t.call("init_params", config, seed)
         names = set(got) if isinstance(got, dict) else set()
         odd = sorted(names ^ set(shapes))
-        t.require(
-            not odd, f"with {config['classifier']}, names that lack or that nobody asked for: {', '.join(odd)[:90]}"
-        )
+        words = f"with {config['classifier']}, names that lack or that nobody asked for: {', '.join(odd)[:90]}"
+        t.require(not odd, words, odd)
         bad = [name for name in shapes if names >= set(shapes) and shape_of(got[name]) != shapes[name]]
-        t.require(not bad, f"with {config['classifier']}, arrays of the wrong shape: {', '.join(bad)[:90]}")
+        t.require(not bad, f"with {config['classifier']}, arrays of the wrong shape: {', '.join(bad)[:90]}", bad)
 
 
 def q6_v_constants(t):

@@ -1,0 +1,98 @@
+"""The folder that a grading fills: results, feedback, answers, grades.csv, written.csv, overview.html."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from minivit.course import feedback, gradebook, overview
+from minivit.course.assignment import CourseError
+from minivit.course.classroom import Job, Marking, write
+from minivit.files import locks
+
+__all__ = ["Outcome", "finish", "place"]
+
+
+@dataclass
+class Outcome:
+    """A class and its results so far.   of: points of written questions.   marks: those given, by student."""
+
+    folder: Path
+    jobs: Sequence[Job]
+    of: Mapping[str, float]
+    marks: Mapping[tuple[str, str], Mapping[str, float]]
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the name of their files
+    strangers: list[str] = field(default_factory=list)  # results of others in the folder
+
+    def path(self, job: Job) -> Path:
+        """The file of a result."""
+        return self.folder / "results" / f"{job.submission.name}.json"
+
+
+@contextlib.contextmanager
+def place(folder: Path) -> Iterator[None]:
+    """In this context the folder is there and nobody else grades into it. Raises CourseError if that cannot be."""
+    with contextlib.ExitStack() as stack:
+        try:
+            for name in ("results", "feedback"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locks.lock(folder / "lock"))
+        except locks.HeldError as error:
+            raise CourseError(f"{folder} is in use: {error} grades into it; wait, or stop it first") from None
+        except OSError as error:
+            raise CourseError(f"cannot write into {folder}: {error.strerror or error}") from None
+        yield
+
+
+def finish(outcome: Outcome, marking: Marking) -> None:
+    """Write all that follows from the results."""
+    ordered = []
+    for job in outcome.jobs:
+        name, one = job.submission.name, job.submission
+        of = {row["id"]: row["points"] for row in marking.variants[job.assignment].about.get("written", [])}
+        result = gradebook.merged(outcome.results[name], outcome.marks.get((one.student, one.id), {}), of)
+        if result != outcome.results[name]:
+            write(outcome.path(job), result)
+            outcome.results[name] = result
+        _save(outcome.folder / "feedback" / f"{name}.html", feedback.page_of(result, marking.variants[job.assignment]))
+        for file, data in one.files.items() if of else ():
+            if not file.endswith(".py"):
+                _save_answer(outcome.folder / "answers", name, file, data)
+        ordered.append(result)
+    names = [job.submission.name for job in outcome.jobs]
+    variants = {
+        name: one for name, one in marking.variants.items() if any(job.assignment == name for job in outcome.jobs)
+    }
+    outcome.strangers = sorted({path.stem for path in (outcome.folder / "results").glob("*.json")} - set(names))
+    _save(outcome.folder / "overview.html", overview.page_of(ordered, variants, names))
+    if outcome.of:
+        _template(outcome)
+    _save(outcome.folder / "grades.csv", gradebook.grades(ordered, list(outcome.of), len(marking.variants) > 1))
+
+
+def _save_answer(folder: Path, name: str, file: str, data: bytes) -> None:
+    """What a student has written: answers.md as NAME.md, other files in a folder NAME."""
+    path = folder / f"{name}.md" if file == "answers.md" else folder / name / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _save(path, data)
+
+
+def _template(outcome: Outcome) -> None:
+    """written.csv, unless somebody has begun to fill it in."""
+    path = outcome.folder / "written.csv"
+    people = [(job.submission.student, job.submission.id) for job in outcome.jobs]
+    if path.exists():
+        head, *rows = gradebook.rows_of(path) or [[]]
+        places = [i for i, name in enumerate(head) if name.strip().casefold() in outcome.of]
+        if any(row[i].strip() for row in rows for i in places if i < len(row)):
+            return
+    _save(path, gradebook.template(people, list(outcome.of)))
+
+
+def _save(path: Path, data: bytes) -> None:
+    """Write a file if it would be another one."""
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == data:
+            return
+    gradebook.save(path, data)

@@ -1,0 +1,194 @@
+"""The files of one submission that go to the grader, and what there is to say about the others."""
+
+import ast
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from minivit.course import people
+from minivit.course.unpacking import MOST_OF_ZIP, OUTSIDE, Entry, Unreadable, in_zip
+
+__all__ = ["METADATA", "STAFFS", "Wanted", "defined", "gather"]
+
+STAFFS = {"check.py", "given.py", "test_visible.py", "_course", "given", "earlier"}  # the grader takes its own
+METADATA = "submission_metadata.yml"  # of Gradescope
+MOST_FILES = 200
+MOST_IN_ALL = 20 << 20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What may be submitted.   patterns: of files.   adapters: names of functions.   words: of the assignment, "a3"."""
+
+    patterns: Sequence[str]
+    adapters: Collection[str]
+    words: Collection[str]
+    earlier: bool = False  # earlier/a2/adapters.py and so on, too
+
+
+def gather(entries: list[Entry], wanted: Wanted) -> tuple[dict[str, bytes], list[str]]:
+    """The files of one submission that may be submitted, from where its adapters.py lies, and what there is to say."""
+    remarks: list[str] = []
+    entries = [entry for entry in entries if entry.name != METADATA]
+    if not any(_is_adapters(entry.path) for entry in entries):
+        entries = _unzipped(entries, remarks)
+    remarks += [f"{entry.path} {OUTSIDE}: ignored." for entry in entries if entry.fault == OUTSIDE]
+    entries = [entry for entry in entries if entry.fault != OUTSIDE]
+    entry = _chosen(entries, wanted, remarks)
+    if entry is None:
+        remarks.append(_nothing(entries))
+        return {}, remarks
+    files: dict[str, bytes] = {}
+    for other in sorted(entries, key=lambda one: (one.time, one.path)):  # of two of one name, the later
+        name = "adapters.py" if other is entry else _name_of(other, entry.folder, wanted)
+        if name is None or (name == "adapters.py" and other is not entry):
+            continue
+        try:
+            data = other.read()
+        except Unreadable as error:
+            remarks.append(f"{error}: not taken.")
+            continue
+        if len(files) >= MOST_FILES or sum(map(len, files.values())) + len(data) > MOST_IN_ALL:
+            remarks.append(f"More than {MOST_FILES} files or {MOST_IN_ALL >> 20} MiB: {other.path} is not taken.")
+            continue
+        files[name] = _readable(data, other.path, remarks) if name.endswith((".py", ".md")) else data
+    return dict(sorted(files.items())), remarks
+
+
+def _unzipped(entries: list[Entry], remarks: list[str], depth: int = 0) -> list[Entry]:
+    """The same, with the files of the last zip among them that has an adapters.py or, without one, of all."""
+    zips = [entry for entry in entries if entry.name.lower().endswith(".zip") and not entry.fault]
+    opened: list[tuple[Entry, list[Entry]]] = []
+    for entry in sorted(zips, key=lambda one: (one.time, one.path)):
+        try:
+            inside = in_zip(entry.read(MOST_OF_ZIP), entry.path)
+        except Unreadable as error:
+            remarks.append(f"{error}.")
+            continue
+        if not inside:
+            remarks.append(f"{entry.path} is an empty zip file.")
+        if depth < 2 and not any(_is_adapters(one.path) for one in inside):
+            inside = _unzipped(inside, remarks, depth + 1)
+        opened.append((entry, inside))
+    good = [pair for pair in opened if any(_is_adapters(one.path) for one in pair[1])]
+    if len(good) > 1:
+        remarks.append(f"There are several zip files: {good[-1][0].path} counts.")
+    rest = [entry for entry in entries if entry not in zips]
+    return rest + [one for _, inside in (good[-1:] or opened) for one in inside]
+
+
+def _is_adapters(path: str) -> bool:
+    """Whether this is an adapters.py, or what systems make of one: Adapters.py, adapters.py.txt, adapters (1).py."""
+    *folders, name = path.lower().split("/")
+    stem = name.removesuffix(".txt").removesuffix(".py")
+    plain = stem.rstrip("0123456789()- ") if stem[-1:] in "0123456789)" else stem
+    return name.endswith((".py", ".py.txt")) and plain == "adapters" and not STAFFS & set(folders)
+
+
+def _chosen(entries: list[Entry], wanted: Wanted, remarks: list[str]) -> Entry | None:
+    """The adapters.py that counts: the shallowest."""
+
+    def rank(entry: Entry) -> tuple:
+        ours = any(part.lower() in wanted.words for part in entry.path.split("/"))
+        return (
+            entry.path.count("/"),
+            not ours,
+            entry.name != "adapters.py",
+            entry.name.lower() != "adapters.py",
+            entry.path,
+        )
+
+    found = sorted((entry for entry in entries if _is_adapters(entry.path)), key=rank)
+    if found:
+        entry = found[0]
+        if entry.fault:
+            remarks.append(f"{entry.path} {entry.fault}.")
+            return None
+        same = [one for one in found[1:] if one.path != entry.path]
+        if same:
+            more = "" if len(same) < 4 else f" and {len(same) - 3} more"
+            remarks.append(f"{entry.path} counts, not {', '.join(one.path for one in same[:3])}{more}.")
+        elif len(found) > 1:
+            entry = max(found, key=lambda one: one.time)
+            remarks.append(f"There are {len(found)} files {entry.path}: the later counts.")
+        if entry.name != "adapters.py":
+            remarks.append(f"{entry.path} is taken as adapters.py.")
+        return entry
+    scripts = [
+        one
+        for one in entries
+        if one.name.lower().endswith(".py") and not one.fault and not STAFFS & set(one.path.split("/"))
+    ]
+    if len(scripts) == 1:
+        try:
+            if defined(scripts[0].read()) & set(wanted.adapters):
+                remarks.append(f"{scripts[0].path} is taken as adapters.py.")
+                return scripts[0]
+        except Unreadable:
+            pass
+    return None
+
+
+def _name_of(entry: Entry, base: str, wanted: Wanted) -> str | None:
+    """The name under which the grader gets a file, None for one that it does not get."""
+    if base and not entry.path.startswith(f"{base}/"):
+        return None
+    name = entry.path[len(base) + 1 :] if base else entry.path
+    stem, dot, ending = name.rpartition(".")
+    name = f"{stem}.{ending.lower()}" if dot else name
+    parts = name.split("/")
+    if wanted.earlier and parts[0] == "earlier" and name.endswith(".py"):
+        return name
+    if STAFFS & set(parts):
+        return None
+    for pattern in wanted.patterns:
+        if name.lower() == pattern.lower():
+            return pattern
+        if len(PurePosixPath(pattern).parts) == len(parts) and PurePosixPath(name).match(pattern):
+            return name
+    return None
+
+
+def _readable(data: bytes, path: str, remarks: list[str]) -> bytes:
+    """A text in UTF-8 without a mark, if it is another one that can be told."""
+    coding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else None
+    if coding is None and len(data) > 3 and data.count(b"\0") > len(data) // 3:
+        coding = "utf-16-le" if data[1] == 0 else "utf-16-be"
+    if coding is None:
+        return data.removeprefix(b"\xef\xbb\xbf")
+    remarks.append(f"{path} is in UTF-16; save it as UTF-8.")
+    return data.decode(coding, "replace").encode("utf-8")
+
+
+def _nothing(entries: list[Entry]) -> str:
+    """Why there is nothing to grade."""
+    files = [entry for entry in entries if not entry.fault]
+    notebooks = [entry.path for entry in files if entry.name.lower().endswith(".ipynb")]
+    if notebooks:
+        return f"There is a notebook, {notebooks[0]}, but no adapters.py: put the functions into a file adapters.py."
+    packed = [
+        entry.path
+        for entry in files
+        if entry.name.lower().endswith(people.ARCHIVES) and not entry.name.lower().endswith(".zip")
+    ]
+    if packed:
+        return f"{packed[0]} cannot be opened here: hand in a .zip, as `python check.py pack` makes it."
+    seen = ", ".join(entry.path for entry in files[:3]) + (" and others" if len(files) > 3 else "")
+    return f"There is no adapters.py, only {seen}." if seen else "There is no adapters.py: nothing was handed in."
+
+
+def defined(source: bytes) -> set[str]:
+    """The names that a Python source defines as functions, values or imports; none if it cannot be parsed."""
+    try:
+        tree = ast.parse(source.removeprefix(b"\xef\xbb\xbf"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names

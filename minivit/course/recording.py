@@ -1,0 +1,93 @@
+"""What visible checks are compared with: results of the reference, and of the wrong solutions, with their hints."""
+
+import contextlib
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from minivit.course.assignment import Assignment, Check, CourseError
+from minivit.course.replay import NOTHING, Drawing, Noting, draws, pack
+from minivit.course.solution import load
+from minivit.course.trial import Direct, Trial, Wrong, close
+
+__all__ = ["expected"]
+
+
+class _Late(BaseException):
+    """Time is up. Not an Exception, so that no solution catches it."""
+
+
+@contextlib.contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """_Late after so many seconds, where the system can. A wrong solution may hang."""
+
+    def late(*_: Any) -> None:
+        raise _Late("it takes too long")
+
+    can = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGALRM, late) if can else None
+    try:
+        if can:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if can:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+def _one(assignment: Assignment, check: Check) -> dict[str, Any]:
+    """A check's draws, what the reference gives, and what the wrong solutions of its question give."""
+    words = (assignment.id, check.question, check.name)
+    drawing, noting = Drawing(draws(*words)), Noting(Direct(assignment.oracle))
+    try:
+        master = Direct(load(assignment.master, given=assignment.given))
+        trial = Trial(master, noting, drawing)  # type: ignore[arg-type]
+        with _limited(3 * check.seconds):
+            check.run(trial)
+    except (Exception, _Late) as error:
+        said = str(error) if isinstance(error, (Wrong, _Late)) else f"{type(error).__name__}: {error}"
+        raise CourseError(
+            f"{assignment.id}: the reference fails the visible check {check.question} {check.name}: {said}"
+        ) from error
+    others = []
+    for name, mistake in assignment.wrongs.items():
+        if mistake.question != check.question or mistake.engine:
+            continue
+        seen = _seen(assignment, assignment.wrong_files(name), check, words)
+        told = [_told(got, trial.seen, place) for place, got in enumerate(seen)]
+        if any(got is not NOTHING for got in told):
+            others.append([mistake.hint, told])
+    return {"drawn": drawing.drawn, "reference": noting.noted, "others": others}
+
+
+def _told(got: Any, right: list[Any], place: int) -> Any:
+    """What a wrong solution gave at a comparison, or NOTHING if the right one gives the same, or a mere yes or no."""
+    alike = isinstance(got, bool) or (place < len(right) and close(got, right[place], 1e-7, 1e-14) is None)
+    return NOTHING if alike else got
+
+
+def _seen(assignment: Assignment, files: Mapping[str, str], check: Check, words: tuple[str, ...]) -> list[Any]:
+    """What a wrong solution gave at each comparison, until it failed in another way."""
+    seen: list[Any] = []
+    with contextlib.suppress(Exception, _Late), _limited(3 * check.seconds):
+        solution = Direct(load(files, given=assignment.given))
+        trial = Trial(solution, Direct(assignment.oracle), draws(*words))
+        trial.recording, seen = True, trial.seen
+        check.run(trial)
+    return seen
+
+
+def expected(assignment: Assignment) -> bytes:
+    """expected.npz: question -> visible check -> its record. CourseError if the reference fails a visible check."""
+    records: dict[str, Any] = {question: {} for question in assignment.questions}
+    for check in assignment.checks:
+        if not check.hidden:
+            records[check.question][check.name] = _one(assignment, check)
+    return pack(records)
