@@ -27,7 +27,7 @@ def _cases(t, text, low=2):
 
     a b c d are lengths from `low` to low + 3, drawn so that all differ. A digit is itself, a dot no axis.
     """
-    length = dict(zip("abcd", map(int, t.rng.permutation(np.arange(low, low + 4)))))  # noqa: B905 - Python 3.9
+    length = dict(zip("abcd", map(int, t.rng.permutation(np.arange(low, low + 4)))))
     return [
         [tuple(length.get(x) or int(x) for x in shape if x != ".") for shape in case.split()]
         for case in text.split(",")

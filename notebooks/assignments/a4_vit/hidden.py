@@ -187,7 +187,7 @@ q3_h_backward_eps = partial(block_gradients, 1e-2)
 # q4 and q5
 
 
-def model(rng, classifier, gelu, depth, eps, sides=(2, 4)):
+def model(rng, batch, classifier, gelu, depth, eps, sides=(2, 4)):
     """(parameters, config, images, labels): grid and patches not square, all lengths different, two labels alike."""
     while True:
         rows, cols = distinct(rng, sides, sides)
@@ -195,8 +195,8 @@ def model(rng, classifier, gelu, depth, eps, sides=(2, 4)):
         heads, width, hidden, classes = widths(rng, (5, 15), (4, 7))
         more = {"image_size": (rows * ph, cols * pw), "patch_size": (ph, pw), "channels": channels, "depth": depth}
         config = settings(heads, width, hidden, gelu, eps, num_classes=classes, classifier=classifier, **more)
-        if len({3, *lengths(config), width, hidden, classes}) == 6:
-            return filled(rng, config, 3)
+        if len({batch, *lengths(config), width, hidden, classes}) == 6:
+            return filled(rng, config, batch)
 
 
 def filled(rng, config, batch):
@@ -214,9 +214,9 @@ def square_models(rng):
         yield filled(rng, settings(heads, n, n, "tanh", 1e-6, **more), n)
 
 
-def one(*choices):
-    """A list of one model."""
-    return lambda rng: [model(rng, *choices)]
+def kind(*choices):
+    """Two models of a kind, one with 3 images, one with a single image."""
+    return lambda rng: [model(rng, batch, *choices) for batch in (3, 1)]
 
 
 def logits(cases, words, t):
@@ -234,10 +234,10 @@ def gradients(cases, words, t):
         t.close(got[1], grads, 1e-7, 1e-10, what=f"gradients {words}: ")
 
 
-TOKEN = one("token", "tanh", 2, 1e-6), "with the class token"
-GAP = one("gap", "erf", 2, 1e-6), 'with "gap" and "erf"'
-THREE = one("token", "erf", 3, 1e-3), "with 3 blocks and norm_eps 0.001"
-TWELVE = one("token", "tanh", 12, 1e-6, (1, 3)), "with 12 blocks"
+TOKEN = kind("token", "tanh", 2, 1e-6), "with the class token"
+GAP = kind("gap", "erf", 2, 1e-6), 'with "gap" and "erf"'
+THREE = kind("token", "erf", 3, 1e-3), "with 3 blocks and norm_eps 0.001"
+TWELVE = kind("token", "tanh", 12, 1e-6, (1, 3)), "with 12 blocks"
 SQUARE = square_models, "with many equal lengths"
 
 q4_h_token, q5_h_token = partial(logits, *TOKEN), partial(gradients, *TOKEN)
@@ -328,22 +328,30 @@ def q6_h_mlp_biases(t):
         spread(t, values, 1e-6, f"mlp.{name}.bias of all blocks", most)
 
 
+def likeness(rows, names):
+    """The largest correlation of two rows of other names, in units of its spread, and their names."""
+    n = min(row.size for row in rows)
+    cut = np.stack([row[:n] for row in rows])
+    cut = cut / np.sqrt((cut**2).sum(axis=1, keepdims=True) + 1e-300)
+    score = np.abs(cut @ cut.T) * math.sqrt(n) * (np.array(names)[:, None] != np.array(names))
+    i, j = np.unravel_index(np.nanargmax(score) if np.isfinite(score).any() else 0, score.shape)
+    return float(score[i, j]), f"{names[min(i, j)]} and {names[max(i, j)]}"
+
+
 def q6_h_independent(t):
     config = large(t.rng)
     params = initial(t, config, int(t.rng.integers(1000)))
     drawn = dict(kernels(params, config))
-    drawn.update({name: params[name][0] for name in ("position_embedding",)})
+    drawn["position_embedding"] = params["position_embedding"][0]
     drawn["patch_embed.projection.weight"] = params["patch_embed.projection.weight"]
-    flat = [(name, way.ravel()) for name, value in drawn.items() for way in (value[1:], value[:-1], value, value.T)]
-    flat += [(name, params[name]) for name in params if name.endswith("mlp.hidden.bias")]
-    pairs = [(a, b) for i, a in enumerate(flat) for b in flat[:i] if a[0] != b[0]]
-    pairs += [(flat[i], flat[i + 1]) for i in range(0, 4 * len(drawn), 4)]
-    worst, names = 0.0, ""
-    for (name, a), (other, b) in pairs:
-        n = min(a.size, b.size)
-        score = abs(a[:n] @ b[:n]) / math.sqrt((a[:n] @ a[:n]) * (b[:n] @ b[:n]) + 1e-300) * math.sqrt(n)
-        worst, names = (score, f"{other} and {name}") if score > worst else (worst, names)
-    holds(t, worst < 7, f"not independent: {names}", names if worst >= 7 else "")
+    ways = [(name, way.ravel()) for name, value in drawn.items() for way in (value, value.T)]
+    biases = [(name, value) for name, value in params.items() if name.endswith("mlp.hidden.bias")]
+    found = [likeness([row for _, row in group], [name for name, _ in group]) for group in (ways, ways + biases)]
+    for name, value in drawn.items():
+        rows = [value[1:].ravel(), value[:-1].ravel(), value.T[1:].ravel(), value.T[:-1].ravel()]
+        found += [likeness(rows[i : i + 2], [name, f"its neighbour in {name}"]) for i in (0, 2)]
+    for score, names in found:
+        holds(t, score < 7, f"not independent: {names}", names if score >= 7 else "")
 
 
 def q6_h_seeds(t):

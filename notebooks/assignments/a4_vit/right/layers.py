@@ -1,4 +1,4 @@
-"""A right solution in another style: objects that remember, `given` behind them, in place on their own copies, odd kinds of arrays back."""
+"""A right solution in another style: objects that remember, `given` behind them, odd kinds of arrays as results."""
 
 import math
 
@@ -285,13 +285,12 @@ def count_parameters(config):
 
 
 def count_multiply_adds(config):
-    rows, cols = (a // b for a, b in zip(config["image_size"], config["patch_size"]))
-    ph, pw = config["patch_size"]
-    d, tokens = config["width"], rows * cols + (config["classifier"] == "token")
+    (h, w), (ph, pw) = config["image_size"], config["patch_size"]
+    d, patches = config["width"], h // ph * (w // pw)
+    tokens = patches + (config["classifier"] == "token")
     layer = tokens * d * (4 * d + 2 * tokens + 2 * config["mlp_width"])
-    return np.array(
-        rows * cols * ph * pw * config["channels"] * d + layer * config["depth"] + d * config["num_classes"]
-    )
+    below = patches * ph * pw * config["channels"] * d
+    return np.array(below + layer * config["depth"] + d * config["num_classes"])
 
 
 def _kept(shape, rate, seed):

@@ -1,4 +1,4 @@
-"""A right solution in another style: one image and one head at a time, in Python loops; results in lists; nothing of `given`."""
+"""A right solution in another style: one image, one head, one number at a time, in loops, and nothing of `given`."""
 
 import math
 
@@ -184,7 +184,7 @@ def vit(params, config, images):
 def vit_loss_and_gradients(params, config, images, labels):
     grads = {name: np.zeros(value.shape) for name, value in params.items()}
     loss, token = 0.0, config["classifier"] == "token"
-    for image, label in zip(images, labels):
+    for image, label in zip(images, labels, strict=True):
         patches, states, features, z = _run_one(params, config, image)
         total = math.fsum(math.exp(v - max(z)) for v in z)
         loss += (math.log(total) + max(z) - z[label]) / len(images)
@@ -204,7 +204,7 @@ def vit_loss_and_gradients(params, config, images, labels):
         if token:
             grads["class_token"][0, 0] += rows[0]
             rows = rows[1:]
-        for patch, row in zip(patches, rows):
+        for patch, row in zip(patches, rows, strict=True):
             grads["patch_embed.projection.weight"] += np.outer(patch, row)
             grads["patch_embed.projection.bias"] += row
     return [np.float64(loss), grads]

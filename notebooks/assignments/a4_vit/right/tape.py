@@ -160,7 +160,7 @@ def network(tape, names, config, images):
         x = tape.add(x, first)
     x = tape.add(x, names["position_embedding"])
     for i in range(config["depth"]):
-        x = layer(tape, x, names, "blocks.%d." % i, config)
+        x = layer(tape, x, names, f"blocks.{i}.", config)
     x = norm(tape, x, names, "norm", config["norm_eps"])
     tokens = tape.values[x].shape[1]
     reading = np.eye(tokens)[0] if token else np.full(tokens, 1 / tokens)
@@ -234,7 +234,8 @@ def shapes(config):
             ("norm1.scale", (d,)), ("norm1.bias", (d,)), ("norm2.scale", (d,)), ("norm2.bias", (d,)),
             ("attention.qkv.weight", (d, 3 * d)), ("attention.qkv.bias", (3 * d,)),
             ("attention.out.weight", (d, d)), ("attention.out.bias", (d,)),
-            ("mlp.hidden.weight", (d, f)), ("mlp.hidden.bias", (f,)), ("mlp.out.weight", (f, d)), ("mlp.out.bias", (d,)),
+            ("mlp.hidden.weight", (d, f)), ("mlp.hidden.bias", (f,)),
+            ("mlp.out.weight", (f, d)), ("mlp.out.bias", (d,)),
         ):  # fmt: skip
             yield f"blocks.{i}.{name}", shape
     yield from (("norm.scale", (d,)), ("norm.bias", (d,)), ("head.weight", (d, config["num_classes"])))
