@@ -150,7 +150,7 @@ def q7_v_mirror(t):
     got = np.asarray(t.call("augment", images, 0, int(t.rng.integers(1000))))
     t.require(got.shape == images.shape, "augment should return images of the same shape", seen=list(got.shape))
     if got.shape == images.shape:
-        stays = [np.array_equal(a, b) or np.array_equal(a, b[:, ::-1]) for a, b in zip(got, images)]  # noqa: B905 - Python 3.9
+        stays = [np.array_equal(a, b) or np.array_equal(a, b[:, ::-1]) for a, b in zip(got, images)]
         t.require(all(stays), "with padding 0, augment should return each image as it is or mirrored left to right")
 
 

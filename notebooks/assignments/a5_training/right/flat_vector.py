@@ -28,7 +28,7 @@ def adamw(params, grads, lrs, hyper, decay, state=None):
     else:
         moments, count = np.array(state["memory"]["moments"]), int(state["memory"]["count"])
     beta = np.array(hyper["betas"], float)[:, None]
-    for g, lr in zip(grads, lrs):  # noqa: B905 - Python 3.9
+    for g, lr in zip(grads, lrs):
         count += 1
         g = _pack(g, names)
         moments = beta * moments + (1 - beta) * np.stack([g, g * g])

@@ -119,7 +119,7 @@ def augment(images, padding, seed):
     draw = random.Random(seed)
     out = np.zeros_like(images)
     height, width = images.shape[1:3]
-    for source, target in zip(images, out):  # noqa: B905 - Python 3.9
+    for source, target in zip(images, out):
         down, right = (draw.randint(-padding, padding) for _ in range(2))
         if draw.random() < 0.5:
             source = source[:, ::-1]
@@ -133,7 +133,7 @@ def evaluate(params, config, images, labels, batch_size):
     loss, right = [], []
     for start in range(0, len(images), batch_size):
         logits = vit(params, config, images[start : start + batch_size])
-        for row, label in zip(logits, labels[start:]):  # noqa: B905 - Python 3.9
+        for row, label in zip(logits, labels[start:]):
             loss.append(np.logaddexp.reduce(row) - row[label])
             right.append(max(range(len(row)), key=row.__getitem__) == label)
     return {"loss": math.fsum(loss) / len(loss), "accuracy": sum(right) / len(right)}
