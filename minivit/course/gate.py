@@ -58,7 +58,6 @@ def fault(assignment: Assignment, name: str, lost: Mapping[str, Any]) -> str:
         names = [(check.question, check.name) for check in assignment.checks]
         passed = [f"{question} {check}" for question, check in names if check not in lost.get(question, ())]
         return f"the stub passes {', '.join(passed)}" if passed else ""
-    lost = {q: words for q, words in lost.items() if set(words) - set(assignment.questions[q].unpaid)}
     if name not in assignment.wrongs:
         return f"it loses {', '.join(lost)}" if lost else ""
     wrong = assignment.wrongs[name]
