@@ -18,7 +18,7 @@ SHORTEST = 16  # bytes of a key
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
-    """A zip of path -> content, sorted, without dates, users or anything else of this machine. Files that begin with #! may be run."""
+    """A zip of path -> content, sorted, with nothing of this machine in it. Files that begin with #! may be run."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in sorted(files.items()):

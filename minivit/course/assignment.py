@@ -42,7 +42,10 @@ class Question:
 
 @dataclass(frozen=True)
 class WrongSolution:
-    """The master solution with one mistake.   question: what it must lose.   also: what it may lose besides and what comes after."""
+    """The master solution with one mistake.
+
+    question: what it must lose.   also: what it may lose besides and what comes after.
+    """
 
     name: str
     question: str
@@ -87,8 +90,9 @@ class Assignment:
     @cached_property
     def questions(self) -> dict[str, Question]:
         lists = ("after", "adapters", "unpaid")
-        rows = self.about.get("questions", [])
-        return {row["id"]: Question(**{k: tuple(v) if k in lists else v for k, v in row.items()}) for row in rows}
+        rows: list[dict[str, Any]] = self.about.get("questions", [])
+        rows = [{k: tuple(v) if k in lists else v for k, v in row.items()} for row in rows]
+        return {row["id"]: Question(**row) for row in rows}
 
     @cached_property
     def checks(self) -> list[Check]:
@@ -127,13 +131,12 @@ class Assignment:
         return {row["name"]: WrongSolution(**{**row, "also": tuple(row.get("also", ()))}) for row in rows}
 
     def wrong_files(self, name: str) -> dict[str, str]:
-        """The files of a wrong solution. CourseError if its edit does not fit the master solution at exactly one place."""
+        """The files of a wrong solution. CourseError unless its edit fits the master solution at exactly one place."""
         wrong = self.wrongs[name]
         text = self.master[wrong.file]
-        if text.count(wrong.old) != 1:
-            raise CourseError(
-                f"{self.folder.name}: the wrong solution {name} changes {text.count(wrong.old)} places of {wrong.file}, not one."
-            )
+        count = text.count(wrong.old)
+        if count != 1:
+            raise CourseError(f"{self.folder.name}: {name} changes {count} places of {wrong.file}, not one")
         return {**self.master, wrong.file: text.replace(wrong.old, wrong.new)}
 
     @cached_property
@@ -170,6 +173,6 @@ def assignments(root: Path = ROOT) -> dict[str, Assignment]:
 
 
 def draws(key: bytes, *words: str) -> np.random.Generator:
-    """The generator of a check: a function of the course's key and of words such as student, assignment, question and check."""
+    """The generator of a check: a function of the course's key and of words such as student, question and check."""
     digest = hmac.new(key, "|".join(words).encode(), hashlib.sha256).digest()
     return np.random.default_rng(np.frombuffer(digest, np.uint32))

@@ -1,10 +1,12 @@
-"""The student's process. Run by its path with Python and NumPy alone: `python child.py CONTROL`, never imported together with minivit.
+"""The student's process. Run by its path with Python and NumPy alone: `python child.py CONTROL`.
 
-It is a server that has NumPy loaded and forks one process for each check; nothing of the course is in its memory. A child takes limits and
-guard upon itself, loads adapters.py, and answers requests on a descriptor of its own: a request is an adapter's name with arguments, the reply
-its result and the arguments as they are now (wire.py). Where there is no fork, `python child.py --once PORT` is one such child.
+It is a server that has NumPy loaded and forks one process for each check; nothing of the course is in its memory. A
+child takes limits and guard upon itself, loads adapters.py, and answers requests on a descriptor of its own: a
+request is an adapter's name with arguments, the reply its result and the arguments as they are now (wire.py). It
+needs a system with fork.
 """
 
+import contextlib
 import importlib
 import os
 import signal
@@ -15,11 +17,10 @@ from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # what students are likely to import is there already, so that a check need not load it
-WARM = "collections concurrent.futures.thread contextlib copy dataclasses enum fractions functools heapq inspect itertools json linecache"
-WARM += " math numbers operator random string tempfile threading time traceback types typing warnings weakref numpy.fft"
-WARM += (
-    " numpy.lib.stride_tricks numpy.linalg numpy.random numpy.testing __future__ abc statistics decimal queue logging"
-)
+WARM = """__future__ abc collections concurrent.futures.thread contextlib copy dataclasses decimal enum fractions
+functools heapq inspect itertools json linecache logging math numbers operator queue random statistics
+string tempfile threading time traceback types typing warnings weakref numpy.fft numpy.lib.stride_tricks
+numpy.linalg numpy.random numpy.testing"""
 
 
 def part(name: str) -> dict[str, Any]:
@@ -119,10 +120,8 @@ class Student:
 
     def flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with contextlib.suppress(BaseException):
                 stream.flush()
-            except BaseException:
-                pass
 
     def reply(self, *words: Any) -> None:
         self.flush()
@@ -261,10 +260,8 @@ def server(control: socket.socket) -> None:
 def ended(pid: int) -> int:
     """Kill what is left of a child and its group; the status with which it ended."""
     for kill in (os.killpg, os.kill):
-        try:
+        with contextlib.suppress(OSError):
             kill(pid, signal.SIGKILL)
-        except OSError:
-            pass
     try:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except ChildProcessError:

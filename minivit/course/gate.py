@@ -1,16 +1,19 @@
 """The gate: the reference, the stub, other right solutions and every wrong one through all checks of an assignment.
 
-`gate` gives the kill matrix by the way that submissions go. `python -m minivit.course.gate a3_attention [-v] [NAME ...]` is for authors of
-assignments: in this process, with the words of every check.
+`gate` gives the kill matrix by the way that submissions go. `python -m minivit.course.gate a3_attention [-v] [NAME
+...]` is for authors of assignments: in this process, with the words of every check.
 """
 
 import multiprocessing
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from minivit.course import grading
 from minivit.course.assignment import Assignment, Check, CourseError, assignments, draws
@@ -24,7 +27,10 @@ KEY, STUDENT = b"gate", "gate"
 
 @dataclass(frozen=True)
 class Row:
-    """One solution.   lost: question -> check -> words, of what it did not pass.   hint: its own is shown.   fault: why the gate stays shut."""
+    """One solution.
+
+    lost: question -> check -> words, of what it did not pass.   hint: its own is shown.   fault: what shuts the gate.
+    """
 
     name: str
     lost: Mapping[str, Mapping[str, str]]
@@ -55,9 +61,10 @@ def fault(assignment: Assignment, name: str, lost: Mapping[str, Any]) -> str:
     if name not in assignment.wrongs:
         return f"it loses {', '.join(lost)}" if lost else ""
     wrong = assignment.wrongs[name]
-    if wrong.question not in lost:
+    paid = {q for q, checks in lost.items() if set(checks) - set(assignment.questions[q].unpaid)}
+    if wrong.question not in paid:
         return f"it survives {wrong.question}"
-    more = set(lost) - assignment.dependents(wrong.question) - set(wrong.also)
+    more = paid - assignment.dependents(wrong.question) - set(wrong.also)
     return f"it also loses {', '.join(sorted(more))}" if more else ""
 
 
@@ -100,7 +107,7 @@ def gate(assignment: Assignment, *, jobs: int = 2, only: Sequence[str] = ()) -> 
 
 def _cells(assignment: Assignment, row: Row) -> list[str]:
     """By question, how many of its checks a solution fails."""
-    counts = {question: 0 for question in assignment.questions}
+    counts = dict.fromkeys(assignment.questions, 0)
     for check in assignment.checks:
         counts[check.question] += 1
     return [f"{len(row.lost[q])}/{counts[q]}" if q in row.lost else "" for q in assignment.questions]
@@ -177,7 +184,9 @@ def run(
         listed = [(name, name in assignment.wrongs) for name in engines]
         trial = Trial(call, Direct(assignment.oracle), rng, others, listed)
         trial.recording = record
-        check.run(trial)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check.run(trial)
         return trial
     except Wrong as wrong:
         return trial if record and trial is not None else str(wrong)
@@ -213,10 +222,20 @@ class Bench:
             self.known[place] = hints(self.assignment, check)
         return self.known[place]
 
-    def row(self, name: str, files: Mapping[str, str], hinted: bool = True) -> Row:
+    def row(self, name: str, files: Mapping[str, str], hinted: bool = True, brief: bool = False) -> Row:
+        """One solution.   brief: of a wrong one's question only what it takes to lose it, of others what is visible."""
         lost: dict[str, dict[str, str]] = {}
+        wrong = self.assignment.wrongs.get(name) if brief else None
+        may = self.assignment.dependents(wrong.question) | set(wrong.also) if wrong else set()
         for check in self.assignment.checks:
-            known = (lambda check=check: self.others(check)) if hinted else dict  # type: ignore[misc]
+            unpaid = check.name in self.assignment.questions[check.question].unpaid
+            if wrong and (
+                unpaid or check.question in lost or (check.question != wrong.question and check.question in may)
+            ):
+                continue
+            if wrong and check.question != wrong.question and check.hidden:
+                continue
+            known = (lambda check=check: self.others(check)) if hinted else dict
             result = run(self.assignment, files, check, others=known)
             if isinstance(result, str):
                 lost.setdefault(check.question, {})[check.name] = result

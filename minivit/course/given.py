@@ -1,8 +1,8 @@
 """What students are given of earlier assignments: `from given import attention`.
 
-On the base "reference" these are the master solutions, as a package given/ in which every module has a name of its own, so that none hides
-a student's file. On the base "own" it is a module given.py that loads the student's earlier submissions from earlier/a1/, earlier/a2/, each
-apart from the others, since all of them have an adapters.py.
+On the base "reference" these are the master solutions, as a package given/ in which every module has a name of its
+own, so that none hides a student's file. On the base "own" it is a module given.py that loads the student's earlier
+submissions from earlier/a1/, earlier/a2/, each apart from the others, since all of them have an adapters.py.
 """
 
 import ast
@@ -31,13 +31,14 @@ _loaded = {{}}
 
 
 def _load(assignment, name):
-    """A module of an earlier submission; its modules import each other, and what was given before it, by their plain names."""
+    """A module of an earlier submission. It imports its other modules, and given, by their plain names."""
     key = "earlier_" + assignment.replace("-", "_") + "." + name
     if key in _loaded:
         return _loaded[key]
     path = FOLDER / assignment / (name + ".py")
     if not path.is_file():
-        raise ImportError("earlier/" + assignment + "/" + name + ".py is missing: put there what you handed in for " + assignment)
+        place = "earlier/" + assignment + "/" + name + ".py"
+        raise ImportError(place + " is missing: put there what you handed in for " + assignment)
 
     def importing(wanted, *rest, **named):
         if (FOLDER / assignment / (wanted + ".py")).is_file():

@@ -1,8 +1,9 @@
 """An autograder for Gradescope: the zip that it asks for, and what runs in its container.
 
-`python -m minivit.course.gradescope` grades /autograder/submission and writes /autograder/results/results.json. It writes after the last process of
-the student has ended, and over whatever lies there. The zip holds the key and the answers: it is for staff. If the reference does not reach all
-points in the container, there are no results, and Gradescope says that the autograder failed, instead of giving a zero.
+`python -m minivit.course.gradescope` grades /autograder/submission and writes /autograder/results/results.json. It
+writes after the last process of the student has ended, and over whatever lies there. The zip holds the key and the
+answers: it is for staff. If the reference does not reach all points in the container, there are no results, and
+Gradescope says that the autograder failed, instead of giving a zero.
 """
 
 import json
@@ -49,7 +50,8 @@ cd "$root/source" && exec "$python" -m minivit.course.gradescope
 """
 
 STAFF = """\
-For staff alone: this zip holds the key of the course and all answers. Upload it under "Configure Autograder", with Ubuntu 22.04 or later.
+For staff alone: this zip holds the key of the course and all answers.
+Upload it under "Configure Autograder", with Ubuntu 22.04 or later.
 Hidden checks show "{hidden}" (settings.json, "hidden": one of {visibilities}).
 Written questions are graded by hand: add them as questions of their own.
 """
@@ -94,7 +96,7 @@ def autograder_files(
 
 
 def submitted(assignment: Assignment, folder: Path, base: str) -> dict[str, bytes]:
-    """The files of a submission that are graded: those that match `submit`, beside the adapters.py nearest to the top."""
+    """What is graded of a submission: files that match `submit`, beside the adapters.py nearest to the top."""
     found = sorted(folder.rglob("adapters.py"), key=lambda path: (len(path.parts), path))
     top = found[0].parent if found else folder
     patterns = [*assignment.about["submit"], *(["earlier/*/*.py"] if base == "own" else [])]
@@ -115,6 +117,7 @@ def results(assignment: Assignment, graded: Mapping[str, Any], hidden: str) -> d
         points = shares(question, [check for check in assignment.checks if check.question == question.id])
         left = row["points"] - sum(points[name] for name, said in row["checks"].items() if said == "passed")
         for name, said in row["checks"].items():
+            printed = graded.get("output", {}).get(f"{question.id}.{name}")
             score = points[name] if said == "passed" else min(max(left, 0.0), points[name])
             left -= 0.0 if said == "passed" else score
             tests.append(
@@ -122,13 +125,16 @@ def results(assignment: Assignment, graded: Mapping[str, Any], hidden: str) -> d
                     "name": f"{question.id} {name.partition('_')[2]}: {question.title}",
                     "score": round(score, 4),
                     "max_score": round(points[name], 4),
-                    "output": said,
+                    "output": "\n\n".join([said, *([f"It printed:\n{printed}"] if printed else [])]),
                     "visibility": hidden if name.startswith("h_") else "visible",
                 }
             )
-    notes = graded.get("notes") or []
-    notes = [notes] if isinstance(notes, str) else [str(note) for note in notes]
-    return {"tests": tests, "output": "\n".join(notes), "visibility": "visible", "stdout_visibility": "hidden"}
+    return {
+        "tests": tests,
+        "output": "\n".join(graded.get("notes", [])),
+        "visibility": "visible",
+        "stdout_visibility": "hidden",
+    }
 
 
 def _student(root: Path) -> str:

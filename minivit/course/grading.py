@@ -1,7 +1,7 @@
-"""One submission, graded: each check with a process of its own for the student's code, and every comparison in this one.
+"""One submission, graded: a process for the student's code in each check, and every comparison in this one.
 
-`grade` gives what `DIR/results/NAME.json` holds. It changes from run to run in nothing: draws come from the course's key, the student's name,
-the assignment, the question and the check.
+`grade` gives what `DIR/results/NAME.json` holds. It changes from run to run in nothing: draws come from the course's
+key, the student's name, the assignment, the question and the check.
 """
 
 import ast
@@ -31,7 +31,7 @@ SHOWN = 2000  # characters of what one check printed
 
 @dataclass
 class Outcome:
-    """What came of one check.   share: of its points.   open: not answered.   unloaded: adapters.py cannot be imported."""
+    """What came of one check.   share: of its points.   open: not answered.   unloaded: adapters.py fails on import."""
 
     words: str
     share: float = 0.0
@@ -42,7 +42,7 @@ class Outcome:
 
 
 def shares(question: Question, checks: list[Check]) -> dict[str, float]:
-    """The points of each check of a question. Without paid visible checks the hidden ones have all, and the reverse."""
+    """The points of each check. Without paid visible checks the hidden ones have all, and the reverse."""
     visible = [check.name for check in checks if not check.hidden and check.name not in question.unpaid]
     hidden = [check.name for check in checks if check.hidden and check.name not in question.unpaid]
     part = (VISIBLE if hidden else 1.0) if visible else 0.0
@@ -157,7 +157,8 @@ def banned_imports(assignment: Assignment, files: Mapping[str, bytes]) -> list[s
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             tops = sorted({name.split(".")[0] for name in names} & banned)
-            found += [f"{path} line {node.lineno} imports {top}, which is not allowed" for top in tops]  # type: ignore[attr-defined]
+            line = getattr(node, "lineno", 0)
+            found += [f"{path} line {line} imports {top}, which is not allowed" for top in tops]
     return found
 
 

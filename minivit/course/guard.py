@@ -1,8 +1,9 @@
 """What a student's process may do: read the standard library and NumPy, use its own folder, and nothing else.
 
-`guard` sets an audit hook, which Python cannot take off again, before the student's code is loaded. Standard library alone; the student's
-process runs this file from its path, in a namespace with builtins of its own, so that patched builtins do not reach it. This stops mistakes
-and the tricks of Python. It is no wall against somebody who corrupts the memory of the process: run the grader in a container.
+`guard` sets an audit hook, which Python cannot take off again, before the student's code is loaded. Standard library
+alone; the student's process runs this file from its path, in a namespace with builtins of its own, so that patched
+builtins do not reach it. This stops mistakes and the tricks of Python. It is no wall against somebody who corrupts
+the memory of the process: run the grader in a container.
 """
 
 import os
@@ -13,9 +14,19 @@ from typing import Any
 __all__ = ["BANNED", "guard"]
 
 BANNED = ("minivit", "torch", "jax", "autograd", "tensorflow", "cupy", "scipy", "mlx", "tinygrad", "numba")
-SYSTEM = ("_ctypes", "ctypes", "_posixsubprocess", "_socket", "_multiprocessing", "_interpreters", "_xxsubinterpreters")
+SYSTEM: tuple[str, ...] = ("_ctypes", "ctypes", "_interpreters", "_xxsubinterpreters")
 SYSTEM += ("_interpchannels", "_testcapi", "_testinternalcapi", "_gdbm", "_dbm", "_sqlite3", "_posixshmem", "pty")
-REFUSED = ("subprocess.", "ctypes.", "socket.", "resource.set", "resource.prlimit", "pty.", "urllib.", "webbrowser.")
+SYSTEM += () if sys.platform == "linux" else ("_posixsubprocess",)  # there its system calls are taken away
+REFUSED: tuple[str, ...] = (
+    "subprocess.",
+    "ctypes.",
+    "socket.",
+    "resource.set",
+    "resource.prlimit",
+    "pty.",
+    "urllib.",
+    "webbrowser.",
+)
 REFUSED += ("os.fork", "os.exec", "os.spawn", "os.posix_spawn", "os.system", "os.kill", "os.startfile", "syslog.")
 REFUSED += ("signal.pthread_kill", "os.link", "os.symlink", "os.chroot", "os.setns", "sqlite3.", "os.unshare", "fcntl.")
 REFUSED += ("gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys._current_frames", "sys._current_exceptions")

@@ -62,13 +62,14 @@ python -m venv .venv
 .venv/bin/python -m pip install "numpy>=1.22" pytest
 ```
 
-On Windows write `.venv\\Scripts\\python` in place of `.venv/bin/python`. Python must be 3.9 or later. Nothing else is needed. Below, `python` is
-that of `.venv`.
+On Windows write `.venv\\Scripts\\python` in place of `.venv/bin/python`. Python must be 3.9 or later. Nothing else is
+needed. Below, `python` is that of `.venv`.
 
 ## Work
 
-Write your answers in the place of each `raise NotImplementedError(...)`. The files are a suggestion: the checks call only what is in
-`adapters.py`, and behind it you may arrange your code as you like, in files beside `check.py`. The text below each adapter is its contract.
+Write your answers in the place of each `raise NotImplementedError(...)`. The files are a suggestion: the checks call
+only what is in `adapters.py`. Behind it you may arrange your code as you like, in files beside `check.py`. The text
+below each adapter is its contract.
 
 ```
 python check.py          all questions
@@ -79,8 +80,9 @@ python -m pytest -k q1   the same checks in pytest, for a debugger: --pdb
 
 {questions}
 
-`python check.py` runs the visible checks only. They give 4/9 of a question's points. Hidden checks, with other shapes and values, give the
-other 5/9, so try your functions on cases of your own. The grader runs the visible checks with other numbers, too.
+`python check.py` runs the visible checks only. They give 4/9 of a question's points. Hidden checks, with other shapes
+and values, give the other 5/9, so try your functions on cases of your own. The grader runs the visible checks with
+other numbers, too.
 
 You may import {imports}.
 {given}
@@ -95,11 +97,15 @@ makes `submission-{id}.zip` of {submit} in this folder, and says what it left ou
 
 GIVEN = {
     "reference": """
-`from given import ...` gives you the adapters of earlier assignments, as the staff solved them: {names}. You may use them or your own.
+`from given import ...` gives you the adapters of earlier assignments, as the staff solved them:
+{names}.
+You may use them or your own.
 """,
     "own": """
-`from given import ...` gives you the adapters of your own earlier assignments: {names}. Put the files that you handed in then, unpacked, into
-{folders}. They keep their names; those of one assignment do not see those of another. They are packed with what you hand in.
+`from given import ...` gives you the adapters of your own earlier assignments:
+{names}.
+Put the files that you handed in then, unpacked, into {folders}. They keep their names; those of
+one assignment do not see those of another. They are packed with what you hand in.
 """,
 }
 
@@ -118,8 +124,9 @@ With a clone of minivit, and the submissions in a folder as your course system e
 python -m minivit.course grade {name} SUBMISSIONS --key KEY --out RESULTS
 ```
 
-`RESULTS` then holds `grades.csv`, a page for each student in `feedback/`, and `overview.html`. If the command is stopped, start it again: it goes on. The
-key has to be the one of the release. The submissions are programs of strangers; run the command in a container.
+`RESULTS` then holds `grades.csv`, a page for each student in `feedback/`, and `overview.html`. If the command is
+stopped, start it again: it goes on. The key has to be the one of the release. The submissions are programs of
+strangers; run the command in a container.
 """
 
 

@@ -1,7 +1,7 @@
 """Looks through what is about to be handed to students, for answers and for traces of staff.
 
-Code is compared as tokens, without spaces, quotes, markup and comments, so that a line is found in prose, in HTML, in a notebook or in the
-strings of an .npz too. What is renamed or rewritten by hand is not found.
+Code is compared as tokens, without spaces, quotes, markup and comments, so that a line is found in prose, in HTML, in
+a notebook or in the strings of an .npz too. What is renamed or rewritten by hand is not found.
 """
 
 import base64
@@ -28,12 +28,13 @@ PRIVATE = re.compile(
     r"(^|/)(hidden\.py|oracle\.py|wrong\.toml|rubric[^/]*|master|right|__pycache__|\.[^/]+)(/|$)|\.py[cod]$", re.I
 )
 TOKEN = re.compile(r"\d[\w.]*|\w+|[^\s\w\"'`\\]")
-TRIVIAL = {
-    *"( ) [ ] { } , : . ; = 0 1 i j k shape range len zip enumerate list tuple dict int float".split(),
-    *"return None pass else elif try self def for in if and or not is import from as lambda True False".split(),
-}
+TRIVIAL = frozenset(
+    """( ) [ ] { } , : . ; = 0 1 i j k shape range len zip enumerate list tuple dict int float
+    return None pass else elif try self def for in if and or not is import from as lambda True False""".split()  # noqa: SIM905
+)
 PATHS = re.compile(
-    r"(?<![\w./-])/(?:home|Users|root|tmp|work|mnt|private|scratch|var/folders)/[\w.-]+|\b[A-Za-z]:\\+(?:Users|Windows|Program Files|Documents)\b"
+    r"(?<![\w./-])/(?:home|Users|root|tmp|work|mnt|private|scratch|var/folders)/[\w.-]+"
+    r"|\b[A-Za-z]:\\+(?:Users|Windows|Program Files|Documents)\b"
 )
 COMMON = {
     "root",
@@ -56,6 +57,7 @@ CELL_KEYS = {"nbgrader", "deletable", "editable"}
 
 
 def tokens(text: str) -> list[str]:
+    """The words, numbers and signs of a text, without quotes and backslashes."""
     return TOKEN.findall(text)
 
 
@@ -147,12 +149,10 @@ def texts_of(name: str, content: bytes) -> list[str]:
 
 
 def _answers(assignment: Assignment) -> Iterator[tuple[str, str]]:
-    """(what it is, code) of all that gives answers away."""
+    """(which it is, code) of every region that students write."""
     for name, text in assignment.master.items():
         for region in REGION.finditer(text):
             yield f"the region {region.group(2)} of master/{name}", region.group(3)
-    for wrong in assignment.wrongs.values():
-        yield f"the wrong solution {wrong.name}", wrong.new
 
 
 def _code_leaks(assignment: Assignment, texts: Mapping[str, list[str]], allowed: Iterable[str]) -> Iterator[str]:
@@ -262,7 +262,7 @@ def leaks(
 ) -> list[str]:
     """What must not go out with these files, as sentences; none if they are clean.
 
-    files: path -> content.   allowed: texts whose lines are no secret, such as the solutions of earlier assignments that are given.
+    files: path -> content.   allowed: texts whose lines are no secret, such as what is given of earlier assignments.
     """
     texts = {name: texts_of(name, content) for name, content in files.items()}
     found = [f"{name} must not go out" for name in files if PRIVATE.search(name)]

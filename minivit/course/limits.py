@@ -1,7 +1,7 @@
-"""Limits of a student's process that the operating system keeps: time, memory, sizes, and on Linux which system calls it has.
+"""Limits of a student's process that the operating system keeps: time, memory, sizes, on Linux the system calls.
 
-Standard library alone; the student's process runs this file from its path. `Limits()` is made before the fork, `apply` and
-`filter` are called after it. Where a system lacks one of these, the others remain.
+Standard library alone; the student's process runs this file from its path. `Limits()` is made before the fork,
+`apply` and `filter` are called after it. Where a system lacks one of these, the others remain.
 """
 
 import os
@@ -58,7 +58,7 @@ def _line(code: int, yes: int, no: int, value: int) -> bytes:
 
 
 def program(machine: str, pid: int) -> bytes:
-    """The filter: the named calls fail, but threads may start, the process may signal itself and may ask for its limits."""
+    """The filter: the named calls fail, but a thread may start, a process signal itself and ask for its limits."""
     number, calls = CALLS[machine]
     load, equal, test, answer = 0x20, 0x15, 0x45, 0x06
     lines = [_line(load, 0, 0, 4), _line(equal, 1, 0, number), _line(answer, 0, 0, KILL), _line(load, 0, 0, 0)]

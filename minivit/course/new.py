@@ -1,4 +1,7 @@
-"""A skeleton of an assignment: one question that works, a check of each kind, a wrong solution. The gate is green at once."""
+"""A skeleton of an assignment: one question that works, a check of each kind, a wrong solution.
+
+The gate is green at once.
+"""
 
 import re
 from pathlib import Path
@@ -42,7 +45,8 @@ Why this matters, in a paragraph.
 
 ## q1. Rows of mean 0
 
-`centred(x)` takes the mean of each row off: $y_{{nd}} = x_{{nd}} - \\frac1D \\sum_e x_{{ne}}$. It returns (N, D), and leaves x as it is.
+`centred(x)` takes the mean of each row off: $y_{{nd}} = x_{{nd}} - \\frac1D \\sum_e x_{{ne}}$.
+It returns (N, D), and leaves x as it is.
 
 **By hand:** the row (1, 2, 6) becomes (-2, -1, 3).
 
@@ -109,7 +113,8 @@ def q1_h_mean(t):
     t.require(abs(got.mean(axis=1)).max() < 1e-12, "the rows of centred do not have mean 0", got)
 ''',
     "wrong.toml": """\
-# Mistakes that students make. Each is an edit of the master solution at one place, and has to lose its question, and nothing else.
+# Mistakes that students make. Each is an edit of the master solution at one place. It has to lose its question, and
+# nothing else.
 
 [[wrong]]
 name = "columns"

@@ -1,4 +1,4 @@
-"""What the visible checks of a release are compared with: results of the reference, and of the wrong solutions with their hints."""
+"""What visible checks are compared with: results of the reference, and of the wrong solutions, with their hints."""
 
 import contextlib
 import signal
@@ -17,12 +17,16 @@ from minivit.course.trial import Direct, Trial, Wrong, close
 __all__ = ["expected"]
 
 
+class _Late(BaseException):
+    """Time is up. Not an Exception, so that no solution catches it."""
+
+
 @contextlib.contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """Wrong after so many seconds, where the system can. A wrong solution may hang."""
+    """_Late after so many seconds, where the system can. A wrong solution may hang."""
 
     def late(*_: Any) -> None:
-        raise Wrong("it takes too long")
+        raise _Late("it takes too long")
 
     can = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGALRM, late) if can else None
@@ -39,7 +43,7 @@ def _limited(seconds: float) -> Iterator[None]:
 
 
 def _one(assignment: Assignment, check: Check) -> dict[str, Any]:
-    """The record of one check: what it draws, what the reference gives, what the wrong solutions of its question give."""
+    """A check's draws, what the reference gives, and what the wrong solutions of its question give."""
     words = (assignment.id, check.question, check.name)
     drawing, noting = Drawing(draws(*words)), Noting(Direct(assignment.oracle))
     try:
@@ -47,8 +51,8 @@ def _one(assignment: Assignment, check: Check) -> dict[str, Any]:
         trial = Trial(master, noting, drawing)  # type: ignore[arg-type]
         with _limited(3 * check.seconds):
             check.run(trial)
-    except Exception as error:
-        said = str(error) if isinstance(error, Wrong) else f"{type(error).__name__}: {error}"
+    except (Exception, _Late) as error:
+        said = str(error) if isinstance(error, (Wrong, _Late)) else f"{type(error).__name__}: {error}"
         raise CourseError(
             f"{assignment.id}: the reference fails the visible check {check.question} {check.name}: {said}"
         ) from error
@@ -72,7 +76,7 @@ def _told(got: Any, right: list[Any], place: int) -> Any:
 def _seen(assignment: Assignment, files: Mapping[str, str], check: Check, words: tuple[str, ...]) -> list[Any]:
     """What a wrong solution gave at each comparison, until it failed in another way."""
     seen: list[Any] = []
-    with contextlib.suppress(Exception), _limited(3 * check.seconds):
+    with contextlib.suppress(Exception, _Late), _limited(3 * check.seconds):
         solution = Direct(load(files, given=assignment.given))
         trial = Trial(solution, Direct(assignment.oracle), draws(*words))
         trial.recording, seen = True, trial.seen

@@ -1,7 +1,8 @@
 """An assignment as it is handed out: zips for students, for staff and for Gradescope, and a folder for nbgrader.
 
-What students get is made from a whitelist, is looked through for answers (`leaks`), and is tried before it is written: its visible checks are
-collected, its stub reaches nothing, the reference reaches all. If anything is amiss, CourseError says so and nothing is written.
+What students get is made from a whitelist, is looked through for answers (`leaks`), and is tried before it is
+written: its visible checks are collected, its stub reaches nothing, the reference reaches all. If anything is amiss,
+CourseError says so and nothing is written.
 """
 
 import ast
@@ -191,7 +192,7 @@ def _sound(assignment: Assignment) -> None:
 
 
 def _prove(assignment: Assignment, files: Mapping[str, bytes], base: str, key: bytes) -> None:
-    """CourseError unless the stub imports and scores nothing, and the reference scores all, by check.py and by the grader."""
+    """CourseError unless the stub imports and scores 0, and the reference scores all, by check.py and the grader."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _unpacked(files, folder)
@@ -227,7 +228,9 @@ def release(
     base: str = "reference",
     only: Collection[str] = (),
 ) -> list[str]:
-    """Write ID-student.zip, ID-instructor.zip, ID-gradescope.zip and nbgrader/source/ID into `out`; sentences that say what was made.
+    """Write ID-student.zip, ID-instructor.zip, ID-gradescope.zip and nbgrader/source/ID into `out`.
+
+    Returns sentences that say what was made.
 
     key_file: the key of the course, made if it is missing.   only: some of KINDS.
     """

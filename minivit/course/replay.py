@@ -1,7 +1,7 @@
-"""What the reference gave in the visible checks, written down for students, who have no reference. Travels with every release.
+"""What the reference gave in the visible checks, written down for students, who have no reference.
 
-Python 3.9 and NumPy alone. A check is replayed with the very numbers that were drawn when the release was made, so that no other version
-of NumPy and no other processor draws others.
+It travels with every release: Python 3.9 and NumPy alone. A check is replayed with the very numbers that were drawn
+when the release was made, so that no other version of NumPy and no other processor draws others.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ def _together(shape: Any, arrays: Callable[[int], np.ndarray]) -> Any:
 
 
 def pack(value: Any) -> bytes:
-    """The bytes of an .npz with a value of arrays, numbers, text, lists, tuples and dicts. No pickles; the same bytes every time."""
+    """An .npz with a value of arrays, numbers, text, lists, tuples and dicts. The same bytes every time, no pickle."""
     arrays: list[np.ndarray] = []
     text = json.dumps(_taken_apart(value, arrays), ensure_ascii=True)
     file = io.BytesIO()
     named = {str(i): array for i, array in enumerate(arrays)}
-    np.savez_compressed(file, text=np.frombuffer(text.encode(), np.uint8), **named)
+    np.savez_compressed(file, text=np.frombuffer(text.encode(), np.uint8), **named)  # type: ignore[arg-type]
     return file.getvalue()
 
 

@@ -1,7 +1,9 @@
-"""What check.py of a student zip does: the visible checks, in words. Python 3.9 and NumPy alone: it travels with a release.
+"""What check.py of a student zip does: the visible checks, in words.
 
-Each question runs in a process of its own, so that a crash or an endless loop costs one check. Nothing here is secret,
-and nothing here counts: the grader of the course runs its own copies, with other numbers.
+Python 3.9 and NumPy alone: it travels with a release.
+
+Each question runs in a process of its own, so that a crash or an endless loop costs one check. Nothing here is
+secret, and nothing here counts: the grader of the course runs its own copies, with other numbers.
 """
 
 from __future__ import annotations
@@ -37,13 +39,13 @@ python check.py pack        make the file that you hand in
 """
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def about() -> dict[str, Any]:
     """What the release says of itself: title, questions with their visible checks, what is handed in."""
     return json.loads((COURSE / "assignment.json").read_text(encoding="utf-8"))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _records() -> dict[str, Any]:
     return replay.unpack((COURSE / "expected.npz").read_bytes())
 
@@ -62,7 +64,7 @@ def _place(error: BaseException) -> str:
     return ""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def adapters() -> Any:
     """The student's adapters, or a sentence that says why they cannot be imported."""
     if str(HERE) not in sys.path:
@@ -189,9 +191,8 @@ def check(questions: list[dict[str, Any]]) -> int:
     results = [_report(question) for question in questions]
     of = sum(check["points"] for question in questions for check in question["checks"])
     right = sum(right for right, _ in results)
-    print(
-        f"\n{right} of {len(results)} questions right, {sum(points for _, points in results):.1f} of {of:.1f} visible points."
-    )
+    points = sum(points for _, points in results)
+    print(f"\n{right} of {len(results)} questions right, {points:.1f} of {of:.1f} visible points.")
     if right == len(results):
         print("The hidden checks use other shapes and values: test what these do not.")
     own = [path for path in HERE.glob("*.py") if path.name not in packing.ours(about())]

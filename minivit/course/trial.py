@@ -1,7 +1,8 @@
-"""What a check of an assignment is, for students and for the grader alike. Python and NumPy alone: this file travels with every release.
+"""What a check of an assignment is, for students and for the grader alike. This file travels with every release.
 
-A check is a function of a `Trial`, named after its question and itself: `q1_v_one_head` is the check `v_one_head` of q1. Names with v_ are
-visible, those with h_ hidden. It draws arguments, calls adapters, and compares: every comparison is made here, never in the student's code.
+Python and NumPy alone. A check is a function of a `Trial`, named after its question and itself: `q1_v_one_head` is the
+check `v_one_head` of q1. Names with v_ are visible, those with h_ hidden. It draws arguments, calls adapters, and
+compares: every comparison is made here, never in the student's code.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Apart(dict):
 
 
 def plain(value: Any) -> Any:
-    """What an adapter returned, of plain arrays (no subclass, contiguous copies), numbers, text, lists, tuples and dicts; Wrong for others."""
+    """What an adapter returned, of plain arrays, numbers, text, lists, tuples and dicts; Wrong for others."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biufcO":
             raise Wrong(f"it returns an array of {value.dtype}, where numbers are asked")
@@ -104,10 +105,10 @@ def _leaf(got: Any, want: np.ndarray, rtol: float, atol: float, what: str) -> st
 
 
 def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str = "the result") -> str | None:
-    """What is wrong with `got`, or None. `want` may be arrays and numbers in lists, tuples (a list is as good) and dicts.
+    """What is wrong with `got`, or None. `want`: arrays and numbers in lists, tuples (a list is as good) and dicts.
 
-    Arrays must have the same shape, be finite, and obey max|got - want| <= rtol * max|want|, or <= atol; if all of `want` is 0, <= rtol * 1e-12.
-    rtol 0 asks for equality. Text and bool are compared for equality.
+    Arrays must have the same shape, be finite, and obey max|got - want| <= rtol * max|want|, or <= atol; if all of
+    `want` is 0, <= rtol * 1e-12. rtol 0 asks for equality. Text and bool are compared for equality.
     """
     if isinstance(want, Mapping):
         if not isinstance(got, Mapping):
@@ -162,9 +163,10 @@ def shared(a: Any, b: Any) -> bool:
 
 
 class Direct:
-    """Calls adapters in this process: how students check themselves, how the reference and the wrong solutions are asked.
+    """Calls adapters in this process: how students check themselves, how the staff's solutions are asked.
 
-    adapters: a module, or names to functions.   engines: (solution, adapter) -> the function that an `Engine` stands for.
+    adapters: a module, or names to functions.
+    engines: (solution, adapter) -> the function that an `Engine` stands for.
     """
 
     def __init__(self, adapters: Any, engines: Callable[[str, str], Callable] | None = None) -> None:
@@ -216,7 +218,7 @@ class Trial:
     """One check of one solution: draws, calls and comparisons.
 
     call: (adapter's name, arguments) -> its result, or Wrong.
-    reference: the same of the reference; for a student, what it returned when the release was made, in the order of the calls.
+    reference: the same of the reference; for a student, what it returned when the release was made, in order of calls.
     rng: the draws of this check; all arguments come from it.
     engines: (solution, is it wrong?) for `catches`.
     others: wrong solution's name -> (its hint, what it gave at each comparison of this check). They name a mistake.
@@ -258,7 +260,7 @@ class Trial:
         return self._reference(adapter, args)
 
     def close(self, got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str = "the result") -> None:
-        """Compare as `close`; Wrong says what is off, and the mistake behind it where a known wrong solution gives just this."""
+        """Compare as `close`; Wrong says what is off, and which mistake is behind it if a wrong solution gives this."""
         self.seen.append(got)
         fault = None if self.recording else close(got, want, rtol, atol, what)
         if fault is not None:
@@ -271,7 +273,7 @@ class Trial:
         return got
 
     def require(self, holds: Any, sentence: str, seen: Any = None) -> None:
-        """Ask for a property; `sentence` is what a student reads if it does not hold. seen: what tells mistakes apart, if anything does."""
+        """Ask for a property; a student reads `sentence` if it does not hold. seen: what tells mistakes apart."""
         self.seen.append(bool(holds) if seen is None else seen)
         if not self.recording and not holds:
             raise Wrong(self._explained(sentence, seen) if seen is not None else sentence)

@@ -1,7 +1,8 @@
-"""Values on their way between grader and student: a skeleton in JSON, and the bytes of the arrays. Nothing is unpickled.
+"""Values between grader and student: a skeleton in JSON, and the bytes of the arrays. Nothing is unpickled.
 
-Python and NumPy alone: the student's process loads this file by its path, before the student's code. `encode` takes every result apart with
-functions of C types that are bound here, so no method of a subclass is ever called, and sizes are tested before a byte is copied.
+Python and NumPy alone: the student's process loads this file by its path, before the student's code. `encode` takes
+every result apart with functions of C types that are bound here, so no method of a subclass is ever called, and sizes
+are tested before a byte is copied.
 """
 
 import json
@@ -19,10 +20,10 @@ NODES, DEPTH = 200_000, 60
 DTYPE = re.compile(r"[<>|=]?[biufc]([0-9]{1,2})")
 HEAD = struct.Struct("<QQ")  # lengths of skeleton and of arrays
 
-_shape, _dtype = np.ndarray.shape.__get__, np.ndarray.dtype.__get__  # type: ignore[attr-defined]
+_shape, _dtype = np.ndarray.shape.__get__, np.ndarray.dtype.__get__
 _tobytes, _item = np.ndarray.tobytes, np.generic.item
 _view, _may_share = np.ndarray.view, np.may_share_memory
-_length = {list: list.__len__, tuple: tuple.__len__, dict: dict.__len__, str: str.__len__}
+_length: dict[type, Any] = {list: list.__len__, tuple: tuple.__len__, dict: dict.__len__, str: str.__len__}
 
 
 class BadValue(Exception):
@@ -75,7 +76,7 @@ class _Encoder:
         if issubclass(kind, np.ndarray):
             return self.array(value)
         if issubclass(kind, np.generic):
-            dtype = np.generic.dtype.__get__(value)  # type: ignore[attr-defined]
+            dtype = np.generic.dtype.__get__(value)
             if dtype.kind == "U":
                 return self.text(str.__str__(value))
             if dtype.kind not in "biufc":
@@ -104,7 +105,7 @@ class _Encoder:
             if issubclass(kind, plain):
                 if self.nodes + _length[plain](value) > NODES:
                     raise BadValue("it returns a list of too many parts")
-                items = plain.__iter__(value)  # type: ignore[attr-defined]
+                items = plain.__iter__(value)
                 letter = letter if kind is plain else "l"
                 return [letter, *[self.node(item, depth + 1) for item in items]]
         if issubclass(kind, dict):

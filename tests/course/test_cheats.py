@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minivit.course import sandbox
+from minivit.course import processes
 from minivit.course.assignment import Assignment
 from minivit.course.grading import grade
 
@@ -145,7 +145,13 @@ def double(x):
     "ctypes": "import ctypes\nctypes.CDLL(None)\n\n\ndef double(x):\n    return 2 * x\n",
     "numpy's ctypes": "import numpy.ctypeslib as c\nc.ctypes.CDLL(None)\n\n\ndef double(x):\n    return 2 * x\n",
     "subprocess": "import subprocess\nsubprocess.run(['true'])\n\n\ndef double(x):\n    return 2 * x\n",
-    "fork_exec": "import _posixsubprocess\n\n\ndef double(x):\n    return 2 * x\n",
+    "fork_exec": """
+import _posixsubprocess
+_posixsubprocess.fork_exec([b'true'], [b'/bin/true'], True, (), None, None, *[-1] * 6, 1, 2, True, False, -1,
+                           *[None] * 3, -1, None, True)
+def double(x):
+    return 2 * x
+""",
     "posix_spawn": "os.posix_spawn('/bin/true', ['true'], {})\n\n\ndef double(x):\n    return 2 * x\n",
     "system": "os.system('true')\n\n\ndef double(x):\n    return 2 * x\n",
     "socket": "import socket\nsocket.socket()\n\n\ndef double(x):\n    return 2 * x\n",
@@ -225,7 +231,7 @@ def double(x):
     "numpy scalars": "def double(x):\n    return [list(row) if row.ndim else row for row in 2 * x]\n",
     "masked": "def double(x):\n    return np.ma.masked_array(2 * x)\n",
     "big-endian": "def double(x):\n    return (2 * x).astype('>f8')\n",
-    "optional import": "try:\n    import numba\nexcept ImportError:\n    numba = None\n\n\ndef double(x):\n    return 2 * x\n",
+    "optional import": "try:\n    import numba\nexcept ImportError:\n    pass\n\n\ndef double(x):\n    return 2 * x\n",
     "mention": "# import torch\nNOTE = 'import minivit'\n\n\ndef double(x):\n    return 2 * x\n",
     "lazy modules": """
 import dataclasses, inspect, random, typing, decimal, unittest, csv, pprint, difflib, argparse, uuid, zipfile, logging
@@ -234,6 +240,7 @@ def double(x):
     np.linalg.svd(np.eye(2)), np.fft.fft(np.ones(4)), np.random.default_rng(), np.polynomial.Polynomial([1, 2])(3)
     return 2 * x
 """,
+    "libraries": "import subprocess, socket, multiprocessing, platform\n\n\ndef double(x):\n    return 2 * x\n",
     "limits of its own": "sys.setrecursionlimit(5000)\nnp.seterr(all='raise')\n\n\ndef double(x):\n    return 2 * x\n",
 }  # fmt: skip
 
@@ -249,7 +256,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Assignment:
 
 
 def graded(toy: Assignment, body: str) -> dict:
-    source = Path(sandbox.__file__).parents[1] / "ops" / "shape.py"
+    source = Path(processes.__file__).parents[1] / "ops" / "shape.py"
     text = HEAD + f"MINIVIT = {str(source)!r}\n" + body.replace("WRONG", "\n\ndef double(x):\n    return x\n")
     return grade(toy, {"adapters.py": text.encode()}, "s", KEY)
 
@@ -284,7 +291,9 @@ def test_a_banned_import_is_explained_with_its_line(toy):
 
 
 def test_a_file_of_the_student_may_have_the_name_of_a_library(toy):
-    files = {"adapters.py": b"from autograd import two\nfrom random import three\n\n\ndef double(x):\n    return two * x\n"}
+    files = {
+        "adapters.py": b"from autograd import two\nfrom random import three\n\n\ndef double(x):\n    return two * x\n"
+    }
     files |= {"autograd.py": b"two = 2\n", "random.py": b"three = 3\n"}
     assert grade(toy, files, "s", KEY)["total"] == 100
 
@@ -292,16 +301,16 @@ def test_a_file_of_the_student_may_have_the_name_of_a_library(toy):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signals here")
 def test_a_server_that_was_killed_is_replaced(toy):
     graded(toy, HONEST["view"])
-    assert sandbox._server is not None
-    sandbox._server.process.kill()
-    sandbox._server.process.wait()
+    assert processes._server is not None
+    processes._server.process.kill()
+    processes._server.process.wait()
     assert graded(toy, HONEST["view"])["total"] == 100
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts processes in /proc")
 def test_nothing_goes_on_after_the_grade(toy):
     def running() -> int:
-        server = str(sandbox._server.process.pid)  # type: ignore[union-attr]
+        server = str(processes._server.process.pid)  # type: ignore[union-attr]
         fields = [path.read_text().rsplit(")", 1)[1].split() for path in Path("/proc").glob("[0-9]*/stat")]
         return sum(field[1] == server for field in fields)
 

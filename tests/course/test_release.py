@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import stat
 import zipfile
 from pathlib import Path
@@ -110,16 +111,16 @@ def test_only_some_can_be_asked_for(root, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"visible": ("import numpy as np", "import minivit\nimport numpy as np")}, "visible.py imports minivit, which students may not have"),
+        ({"visible": ("import numpy as np", "import minivit\nimport numpy as np")}, "visible.py imports minivit"),
         ({"visible": ('t.agree("softmax"', 't.agree("soft_min"')}, "the reference fails the visible check q1 v_rows"),
         ({"visible": ("def q2_v_small(t):", "def q2_v_small(t):\n    t.bogus()\n")}, "AttributeError"),
         ({"master__adapters": ("from weights import", "from weights import nothing,")}, "nothing"),
         ({"master__weights": ("# BEGIN SOLUTION q2", "# q2")}, "weights.py has a marker END SOLUTION without"),
-        ({"master__weights": ("# BEGIN SOLUTION q2", "# BEGIN SOLUTION q5")}, "is of q5, and there is no such question"),
-        ({"master__weights": ("return exponentials / exp", "return 1.001 * exponentials / exp")}, "the reference fails"),
-        ({"hidden": ("def q1_h_large(t):\n", "def q1_h_large(t):\n    t.agree('weighted_mean', 1)\n")}, "environment broken"),
+        ({"master__weights": ("# BEGIN SOLUTION q2", "# BEGIN SOLUTION q5")}, "is of q5"),
+        ({"master__weights": ("return exponentials /", "return 2 * exponentials /")}, "the reference fails"),
+        ({"hidden": ("def q1_h_large(t):\n", "def q1_h_large(t):\n    t.agree('no', 1)\n")}, "environment broken"),
         ({"hidden": ("def q2_h_shapes(t):\n", "def q2_h_shapes(t):\n    return\n")}, "the stub reaches points in q2"),
-        ({"visible": ("def q2_v_small(t):\n", "def q2_v_small(t):\n    return\n")}, "the stub reaches points in the visible"),
+        ({"visible": ("def q2_v_small(t):\n", "def q2_v_small(t):\n    return\n")}, "points in the visible"),
     ],
 )  # fmt: skip
 def test_what_is_not_proven_is_not_written(root, tmp_path, changes, told):
@@ -162,7 +163,7 @@ def test_a_key_that_is_short_missing_or_a_folder_is_refused(tmp_path):
         course_key(tmp_path / "none")
     with pytest.raises(CourseError, match="there is no key"):
         course_key(tmp_path / "no folder" / "key", make=True)
-    with pytest.raises(CourseError, match="directory|denied"):
+    with pytest.raises(CourseError, match=r"directory|denied"):
         course_key(tmp_path)
 
 
@@ -262,3 +263,16 @@ def test_the_zips_of_the_course_are_sound_and_do_not_leak(name):
     files = student_files(assignment)
     _clean(assignment, files, "reference", b"a key that nobody has used", "student zip")
     assert len(zipped(files)) < 2**20
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no limit of time there")
+def test_a_wrong_solution_that_hangs_does_not_hang_the_release(root):
+    line = "    shifted = x"
+    path = root / "t1_weights" / "wrong.toml"
+    text = path.read_text(encoding="utf-8")
+    loop = "    while True:\n        try:\n            pass\n        except Exception:\n            pass"
+    path.write_text(text.replace(f"new = '''{line}'''", f"new = '''{loop}'''"), encoding="utf-8")
+    toml = root / "t1_weights" / "assignment.toml"
+    seconds = 'adapters = ["softmax"]\nseconds = { v_rows = 0.1, v_sums = 0.1 }'
+    toml.write_text(toml.read_text("utf-8").replace('adapters = ["softmax"]', seconds), encoding="utf-8")
+    assert student_files(t1(root))

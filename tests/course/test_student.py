@@ -20,6 +20,15 @@ from minivit.course.release import _unpacked, student_files
 
 RIGHT = {name.removeprefix("master/"): text for name, text in T1.items() if name.startswith("master/")}
 
+SHARPER = """\
+import weights
+from given import softmax
+
+
+def sharper(x, t):
+    return softmax(x / t) + weights.nothing
+"""
+
 
 @pytest.fixture(scope="module")
 def zips(tmp_path_factory) -> dict[str, dict[str, bytes]]:
@@ -259,15 +268,14 @@ def test_an_old_python_or_no_numpy_gets_one_line(folder):
 
 
 def test_given_holds_the_reference_of_earlier_assignments_beside_modules_of_the_same_names(zips, tmp_path):
-    text = "import weights\nfrom given import softmax, weighted_mean\n\n\ndef sharper(x, t):\n    return softmax(x / t) + weights.nothing\n"
+    text = SHARPER.replace("softmax\n", "softmax, weighted_mean\n")
     folder = unpacked(zips["t2"], tmp_path / "t2", adapters=text, weights="nothing = 0")
     assert check(folder)[0] == 0
     assert not (folder / "given" / "weights.py").exists()
 
 
 def test_the_own_base_asks_for_the_earlier_files_keeps_them_apart_and_packs_them(zips, tmp_path):
-    text = "import weights\nfrom given import softmax\n\n\ndef sharper(x, t):\n    return softmax(x / t) + weights.nothing\n"
-    folder = unpacked(zips["t2-own"], tmp_path / "t2", adapters=text, weights="nothing = 0")
+    folder = unpacked(zips["t2-own"], tmp_path / "t2", adapters=SHARPER, weights="nothing = 0")
     assert "earlier/t1/adapters.py is missing: put there what you handed in for t1" in check(folder)[1]
     lazy = RIGHT["adapters.py"].replace("from weights import mean_by_weights, soft_maximum\n", "")
     lazy = lazy.replace("    return soft", "    from weights import soft_maximum\n    return soft")

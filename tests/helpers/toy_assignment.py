@@ -38,13 +38,15 @@ title = "Why the largest is taken off"
 
 **q1.** `softmax(x)`: of every row of `x`, (N, M), weights $e^{x_i} / \\sum_j e^{x_j}$. Entries may be as large as 1000.
 
-**q2.** `weighted_mean(x, v)`: the mean of the rows of `v`, (M, D), by the weights of every row of `x`; its shape is (N, D).
+**q2.** `weighted_mean(x, v)`: the mean of the rows of `v`, (M, D), by the weights
+of every row of `x`; its shape is (N, D).
 
 **w1** (5 to 10 lines). Why may the largest entry be taken off before the exponential?
 """,
     "figures/bars.svg": """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 30 10"><rect width="30" height="10" fill="white"/>
-<rect x="2" y="5" width="4" height="5"/><rect x="12" y="2" width="4" height="8"/><rect x="22" y="7" width="4" height="3"/></svg>
+<rect x="2" y="5" width="4" height="5"/><rect x="12" y="2" width="4" height="8"/>
+<rect x="22" y="7" width="4" height="3"/></svg>
 """,
     "master/adapters.py": '''\
 """What the checks call. It only hands on to your own modules."""
@@ -239,8 +241,15 @@ from minivit import ops
 def sharper(x, temperature):
     return ops.softmax(x / temperature)[0]
 ''',
-    "visible.py": 'def q1_v_two(t):\n    """Temperature 2."""\n    t.agree("sharper", t.rng.normal(size=(2, 3)), 2.0)\n',
-    "hidden.py": 'def q1_h_other(t):\n    t.agree("sharper", t.rng.normal(size=(3, 4)), float(t.rng.uniform(0.1, 0.9)))\n',
+    "visible.py": '''\
+def q1_v_two(t):
+    """Temperature 2."""
+    t.agree("sharper", t.rng.normal(size=(2, 3)), 2.0)
+''',
+    "hidden.py": """\
+def q1_h_other(t):
+    t.agree("sharper", t.rng.normal(size=(3, 4)), float(t.rng.uniform(0.1, 0.9)))
+""",
     "wrong.toml": """\
 [[wrong]]
 name = "times"

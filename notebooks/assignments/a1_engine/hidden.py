@@ -27,7 +27,7 @@ def _cases(t, text, low=2):
 
     a b c d are lengths from `low` to low + 3, drawn so that all differ. A digit is itself, a dot no axis.
     """
-    length = dict(zip("abcd", map(int, t.rng.permutation(np.arange(low, low + 4)))))  # noqa: B905 - Python 3.9
+    length = dict(zip("abcd", map(int, t.rng.permutation(np.arange(low, low + 4)))))
     return [
         [tuple(length.get(x) or int(x) for x in shape if x != ".") for shape in case.split()]
         for case in text.split(",")
@@ -113,6 +113,17 @@ def q1_h_maximum_tie(t):
         _one(t, "maximum", [x, x + np.resize([0.0, 1.0, 0.0, -1.0], shape)])
     x = _away(t, (4,))
     _one(t, "maximum", [x, x.copy()])
+
+
+def q1_h_in_place(t):
+    """An op that works in place spoils its argument for the next one. Values are compared, add and mul are in q6."""
+    for op in ("sub", "div", "maximum", "neg", "exp", "log", "sqrt", "tanh", "pow"):
+        count, shape = 2 if op in BINARY else 1, _shape(t)
+        inputs = [t.rng.uniform(0.5, 2, shape) for _ in range(count)]
+        params = {"exponent": 3.0} if op == "pow" else {}
+        program = [[op, list(range(count)), params], ["mul", [count, 0], {}], ["mul", [count + 1, count - 1], {}]]
+        args = (program, inputs, [count + 2], [_normal(t, shape)], list(range(count)))
+        t.close(t.call("run_program", *args)[0], t.ref("run_program", *args)[0], what=f"{op}, then x again: values")
 
 
 # q2: stretched arguments

@@ -6,7 +6,8 @@ largest entry. In messages, `(values, grads)[0][i]` is values[i] and `(values, g
 
 import numpy as np
 
-FORWARD = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "maximum": np.maximum}
+BINARY, UNARY = ("add", "sub", "mul", "div", "maximum"), ("neg", "exp", "log", "sqrt", "tanh")
+REDUCTIONS = ("sum", "mean", "max")
 
 
 def _away(t, *shape):
@@ -16,28 +17,19 @@ def _away(t, *shape):
 
 def _one(t, op, arrays, params, cotangent):
     """A program of one instruction on all inputs."""
-    numbers = list(range(len(arrays)))
-    shapes = ", ".join(str(x.shape) for x in arrays)
-    program = [[op, numbers, params]]
-    t.agree(
-        "run_program",
-        program,
-        arrays,
-        [len(arrays)],
-        [cotangent],
-        numbers,
-        what=f"{op} {params or ''} of {shapes}: (values, grads)",
-    )
+    numbers, shapes = list(range(len(arrays))), ", ".join(str(x.shape) for x in arrays)
+    what = f"{op}{f' {params}' if params else ''} of {shapes}: (values, grads)"
+    t.agree("run_program", [[op, numbers, params]], arrays, [len(arrays)], [cotangent], numbers, what=what)
 
 
 def q1_v_binary(t):
     for shape in ((2, 3), (3,)):
-        for op in FORWARD:
+        for op in BINARY:
             _one(t, op, [_away(t, *shape), _away(t, *shape)], {}, t.rng.normal(size=shape))
 
 
 def q1_v_unary(t):
-    for op in ("neg", "exp", "log", "sqrt", "tanh"):
+    for op in UNARY:
         _one(t, op, [t.rng.uniform(0.5, 2, (3,))], {}, np.ones(3))
     _one(t, "pow", [t.rng.uniform(0.5, 2, (2, 3))], {"exponent": 2.0}, np.ones((2, 3)))
 
@@ -48,7 +40,7 @@ def q2_v_row(t):
 
 
 def q3_v_axes(t):
-    for op in ("sum", "mean", "max"):
+    for op in REDUCTIONS:
         for axis, shape in ((None, ()), (0, (3,)), (1, (2,))):
             params = {"axis": axis, "keepdims": False}
             _one(t, op, [t.rng.normal(size=(2, 3))], params, t.rng.normal(size=shape))

@@ -285,6 +285,7 @@ def q6_h_two_streams(t):
     states = [t.call("stream_begin", q, v.shape[-1]) for q, _, v in streams]
     for turn in range(3):
         for i, (_, k, v) in enumerate(streams):
+            t.call("stream_update", t.scratch(states[i]), -k, v)  # another way to go on, which is not taken
             states[i] = t.call("stream_update", t.scratch(states[i]), *_blocks([5, 1, 6], k, v)[turn])
     for i, (q, k, v) in enumerate(streams):
         want = t.ref("attention", q, k, v, None)

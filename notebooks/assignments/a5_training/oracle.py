@@ -1,5 +1,7 @@
 """The reference: the adapters of A5 by minivit's own functions."""
 
+import functools
+
 import numpy as np
 
 from minivit import functional as F
@@ -59,8 +61,13 @@ def augment(images, padding, seed):
     return random_crop(random_flip(images, rng), padding, rng)
 
 
+@functools.lru_cache
+def _empty(config):
+    return ViT(config, seed=None, dtype="float64")
+
+
 def _model(params, config):
-    model = ViT(ViTConfig(**config), seed=None, dtype="float64")
+    model = _empty(ViTConfig(**config))
     model.load_state_dict(params)
     return model
 

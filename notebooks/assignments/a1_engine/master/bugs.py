@@ -67,7 +67,7 @@ def suspicious(run_program, program, inputs, rng):
     last, wrt = len(inputs) + len(program) - 1, list(range(len(inputs)))
 
     def value(shift):
-        moved = [x + shift * step for x, step in zip(inputs, steps)]  # noqa: B905 - Python 3.9
+        moved = [x + shift * step for x, step in zip(inputs, steps)]
         return np.asarray(run_program(program, moved, [last], [cotangent], wrt)[0][0])
 
     expected = by_numpy(program, inputs)
@@ -77,7 +77,7 @@ def suspicious(run_program, program, inputs, rng):
     if [np.shape(g) for g in grads] != [x.shape for x in inputs] or not agree(values[0], expected):
         return True
     slope = ((value(1e-5) - value(-1e-5)) * cotangent).sum() / 2e-5
-    return not agree(sum((g * step).sum() for g, step in zip(grads, steps)), slope)  # noqa: B905 - Python 3.9
+    return not agree(sum((g * step).sum() for g, step in zip(grads, steps)), slope)
 
 
 def agree(a, b):

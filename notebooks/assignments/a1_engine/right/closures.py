@@ -1,7 +1,5 @@
 """Another way: every value carries a closure that hands its gradient on. `.grad` adds up in new arrays."""
 
-# ruff: noqa: B905
-
 import numpy as np
 
 

@@ -3,8 +3,6 @@
 What moves or adds entries does the same to the derivatives; grads are a product of these with the cotangents.
 """
 
-# ruff: noqa: B905
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """Another way: a tape of numbers. Values and gradients lie in two lists, and the tape says who was made of whom."""
 
-# ruff: noqa: B905
-
 import numpy as np
 
 

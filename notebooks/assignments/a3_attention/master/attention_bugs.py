@@ -65,9 +65,8 @@ def cases(rng):
     """Arguments (q, k, v, mask) at which mistakes show."""
 
     # BEGIN SOLUTION q7
-    def arrays(batch, heads, queries, keys, width, value_width):
-        shapes = (queries, width), (keys, width), (keys, value_width)
-        return [rng.standard_normal((batch, heads, *shape)) for shape in shapes]
+    def arrays(b, h, m, n, c, d):
+        return [rng.standard_normal((b, h, *last)) for last in ((m, c), (n, c), (n, d))]
 
     yield *arrays(2, 3, 4, 4, 4, 4), None
     yield *arrays(2, 3, 4, 5, 2, 6), None

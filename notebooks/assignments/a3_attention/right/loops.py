@@ -28,7 +28,7 @@ def attention(q, k, v, mask):
                 shares = _softmax([math.fsum(q[b, h, i] * k[b, h, j]) / K**0.5 for j in keys])
                 for share, j in zip(shares, keys, strict=True):
                     y[b, h, i] = y[b, h, i] + share * v[b, h, j]
-    return y.tolist()
+    return y
 
 
 def attention_backward(q, k, v, mask, g):

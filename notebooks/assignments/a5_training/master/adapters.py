@@ -1,7 +1,7 @@
 """What the checks call, and nothing else: glue between their names and your own code.
 
-Arrays are NumPy arrays, floats float64 and images uint8 where said, channels last. Never change an argument: compute on copies. A `seed` is
-a whole number >= 0; the same arguments give the same result, in any process and in any order of calls.
+Arrays are NumPy arrays, floats float64, images uint8 where said, channels last. Never change an argument: compute on
+copies. A `seed` is a whole number >= 0; the same arguments give the same result, in any process, in any order of calls.
 """
 
 import loop
@@ -13,60 +13,71 @@ import rates
 def adamw(params, grads, lrs, hyper, decay, state=None):
     """AdamW, one update for each entry of `grads`: (params, state).
 
-    params: name -> array.   grads: a list, for each update a dict with the same names and shapes.   lrs: a list, the rate of each update.
-    hyper: "betas" (b1, b2), "eps", "weight_decay".   decay: list of the names that decay, and no others do.
-    state: None to begin (moments 0, no update done), or what an earlier call returned: a dict of arrays, numbers, lists and dicts, any names.
-    What you get back are copies of it: arrays as arrays, NumPy scalars as Python numbers, tuples as lists. The given state must not change.
+    params: name -> array.
+    grads: a list, for each update a dict with the same names and shapes.   lrs: a list, the rate of each update.
+    hyper: "betas" (b1, b2), "eps", "weight_decay".   decay: list of the names that decay; no others do.
+    state: None to begin (moments 0, no update done), or what an earlier call returned: a dict of arrays, numbers, lists
+    and dicts, with any names. You get a copy: arrays come back as arrays, NumPy scalars as Python numbers, tuples as
+    lists. The given state must not change.
     """
     return optimizing.updates(params, grads, lrs, hyper, decay, state)
 
 
 def decay_names(shapes):
-    """The list of names whose last part (after the last dot) is "weight", in any order.   shapes: name -> shape, a tuple."""
+    """The list of names whose last part (after the last dot) is "weight", in any order.
+
+    shapes: name -> shape, a tuple.   The shapes decide nothing.
+    """
     return optimizing.kernels(shapes)
 
 
 def clip_by_global_norm(grads, max_norm):
-    """(gradients, norm before): all gradients as one vector, unchanged if its norm < max_norm or is 0, else times exactly max_norm / norm.
+    """(gradients, norm before): unchanged if the norm < max_norm or is 0, else times exactly max_norm / norm.
 
-    grads: name -> array of any shape, also of none (0-d).   The norm is a number.
+    The norm is that of all gradients as one vector, a number.   grads: name -> array of any shape, also 0-d.
     """
     return optimizing.clip(grads, max_norm)
 
 
 def learning_rate(step, kind, base_lr, total_steps, warmup_steps, final_lr):
-    """The rate of update `step` = 0, 1, ..., also beyond total_steps, as a float.
+    """The rate of update `step` = 0, 1, ..., also of total_steps and beyond, as a float.
 
-    kind "cosine" or "linear", from base_lr after the warm-up to final_lr at total_steps; 0 <= warmup_steps <= total_steps.
-    The warm-up multiplies by min(1, step / warmup_steps): step 0 has rate 0. Without warm-up (0 steps) it multiplies by 1.
+    kind: "cosine" or "linear", from base_lr at the end of the warm-up to final_lr at total_steps.
+    0 <= warmup_steps <= total_steps. Step 0 of a warm-up has rate 0; with 0 steps of warm-up there is none.
     """
     return rates.rate(step, kind, base_lr, total_steps, warmup_steps, final_lr)
 
 
 def batch_indices(n, batch_size, seed, step):
-    """Which of n images update `step` = 0, 1, ... takes: (batch_size,) int64, different ones of 0..n-1.   batch_size <= n.
+    """Which of n images update `step` = 0, 1, ... takes: (batch_size,) int64, all different, of 0..n-1.
 
-    Epoch e = step // (n // batch_size) has a permutation of its own, made from (seed, e) alone, cut into batches; the n % batch_size images
-    left over at its end are not used in that epoch.
+    1 <= batch_size <= n. An epoch has n // batch_size steps. Each has a permutation of its own, made from the seed and
+    the number of the epoch alone, and cut into batches. The n % batch_size images left over are not used in that epoch.
     """
     return pipeline.batch(n, batch_size, seed, step)
 
 
 def channel_statistics(images):
-    """(mean (C,), std (C,)) over all images and places, of pixels / 255.   images: (N, h, w, C) uint8.   std: divided by the count, not by count - 1."""
+    """(mean (C,), std (C,)) over all images and places, of pixels / 255.   images: (N, h, w, C) uint8.
+
+    std: the root of the mean squared difference, divided by the count and not by count - 1.
+    """
     return pipeline.statistics(images)
 
 
 def normalize(images, mean, std):
-    """(pixels / 255 - mean) / std with the statistics given, float64.   images: (N, h, w, C) uint8.   mean, std: (C,)."""
+    """Pixels / 255, less the mean, divided by std, with the statistics given: float64.
+
+    images: (N, h, w, C) uint8.   mean, std: (C,).
+    """
     return pipeline.normalized(images, mean, std)
 
 
 def augment(images, padding, seed):
-    """Each image for itself: mirrored left to right with probability 1/2, and shifted.   images: (N, h, w, C) uint8; the result too.
+    """Each image for itself: mirrored left to right with probability 1/2, and shifted.
 
-    Shifted: `padding` rows and columns of zeros on all four sides, then a window of the image's size at one of the (2 padding + 1)^2 places,
-    all equally likely.   padding >= 0.
+    images: (N, h, w, C) uint8; the result too, image i in place i.   padding >= 0: so many rows and columns of zeros
+    on all four sides, then a window of the image's size at one of the (2 padding + 1)^2 places, all equally likely.
     """
     return pipeline.augmented(images, padding, seed)
 
@@ -74,8 +85,9 @@ def augment(images, padding, seed):
 def evaluate(params, config, images, labels, batch_size):
     """{"loss": ..., "accuracy": ...}: means over all images of cross-entropy and of argmax == label, two numbers.
 
-    images: (N, h, w, C) float64, normalised.   labels: (N,) int64.   The images go through the model in batches, of which the last may be
-    short, also the only one; the result does not depend on batch_size. Nothing is random. Logits may be in the thousands.
+    images: (N, h, w, C) float64, normalised.   labels: (N,) int64.
+    The images go through the model in batches, of which the last, or the only one, may be short. The result does not
+    depend on batch_size. Nothing is random. Logits may be in the thousands.
     """
     return loop.evaluated(params, config, images, labels, batch_size)
 
@@ -83,12 +95,14 @@ def evaluate(params, config, images, labels, batch_size):
 def train(params, config, recipe, images, labels, until, state=None):
     """The state of a run after `until` updates in all: a dict with at least "step", "params" and "losses".
 
-    recipe: betas, eps, weight_decay (of adamw), batch_size, kind, base_lr, total_steps, warmup_steps, final_lr, clip_norm (None: no
-    clipping), seed.   images: (N, h, w, C) float64.   labels: (N,) int64.
-    Update s = 0, 1, ... takes batch_indices(N, batch_size, seed, s), the gradients of the mean cross-entropy of that batch, clips them, and
-    applies AdamW with learning_rate(s, ...); the names of decay_names decay.
-    state None: begin with a copy of params, at step 0. Else params is None, and the run goes on from the state, which must not change.
-    step: the number of updates done.   params: name -> array, after them.   losses: the loss of every update so far, from the first, each
-    before that update was applied.   until >= step; if they are equal, nothing happens.   Anything else may be in the state, as in adamw's.
+    images: (N, h, w, C) float64.   labels: (N,) int64.
+    recipe: betas, eps, weight_decay (of adamw), batch_size, seed (of batch_indices), kind, base_lr, total_steps,
+    warmup_steps, final_lr (of learning_rate), clip_norm (None: no clipping).
+    Update s = 0, 1, ... takes the batch of step s, the gradients of its mean cross-entropy, clips them, and applies
+    AdamW with the rate of step s; the names of decay_names decay.
+    state None: begin with a copy of params, at step 0. Else params is None, and the run goes on from the state, which
+    must not change. until >= the step of the state; if they are equal, nothing happens.
+    Returned: step, the number of updates done.   params: name -> array, after them.   losses: a list, the loss of every
+    update from the first on, each before that update was applied.   Anything else that you need, as in adamw's state.
     """
     return loop.trained(params, config, recipe, images, labels, until, state)

@@ -1,11 +1,10 @@
 """Evaluation (q8) and the training loop (q9)."""
 
 import numpy as np
-from given import vit, vit_loss_and_gradients
-
 import optimizing
 import pipeline
 import rates
+from given import vit, vit_loss_and_gradients
 
 
 def losses_and_hits(logits, labels):

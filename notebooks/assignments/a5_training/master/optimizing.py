@@ -6,7 +6,7 @@ import numpy as np
 
 
 def begin(params):
-    """All that AdamW must know of the past, before the first update: a dict of arrays and numbers.   params: name -> array."""
+    """All that AdamW must know of the past, before the first update: a dict.   params: name -> array."""
     # BEGIN SOLUTION q1
     zeros = {name: np.zeros_like(p) for name, p in params.items()}
     return {"t": 0, "m": zeros, "v": dict(zeros)}

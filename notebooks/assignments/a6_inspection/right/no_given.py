@@ -1,4 +1,4 @@
-"""A6 without `given`: matrices and einsum, resizing by one matrix for each axis, PCA by the eigenvectors of a covariance."""
+"""A6 without `given`: matrices and einsum, one matrix to resize each axis, PCA by the eigenvectors of a covariance."""
 
 import math
 

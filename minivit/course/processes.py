@@ -1,0 +1,267 @@
+"""Processes of students as the grader holds them: the server that forks them, and each from its start to its end."""
+
+import atexit
+import contextlib
+import json
+import os
+import re
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minivit.course import wire
+from minivit.course.guard import BANNED
+from minivit.course.trial import Wrong
+from minivit.errors import shown
+
+__all__ = ["LOADING", "Late", "Process", "SandboxError", "Slow", "Terms", "close", "used"]
+
+OUTPUT = 1 << 20
+LOADING = 10.0  # CPU seconds that importing a submission may take, apart from the check's own
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+KEPT = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # without which Python may not start
+
+
+class SandboxError(Exception):
+    """A student's process cannot be started at all; nobody's fault but the machine's."""
+
+
+class Late(Wrong):
+    """The CPU time of a check ran out."""
+
+
+class Slow(Wrong):
+    """The wall time ran out, but not the CPU time: the machine may have been busy."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a process is given.   files: path -> bytes.   seconds: of CPU for a check; of wall time three times that."""
+
+    files: Mapping[str, bytes]
+    seconds: float = 10.0
+    memory_mib: int = 2048
+    banned: Sequence[str] = ()
+    seed: int = 0
+
+    def modules(self) -> list[str]:
+        """The names that an import finds in the folder first."""
+        return sorted({path.split("/")[0].removesuffix(".py") for path in self.files if path.endswith(".py")})
+
+
+class _Server:
+    """The process that forks."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        ours, theirs = socket.socketpair()
+        environment = ENVIRONMENT | {name: os.environ[name] for name in KEPT if name in os.environ}
+        command = [sys.executable, "-P", "-s", "-B", str(Path(__file__).with_name("child.py")), str(theirs.fileno())]
+        try:
+            self.process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, env=environment, cwd=os.sep, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise SandboxError(f"no process can be started: {error}") from None
+        finally:
+            theirs.close()
+        self.control = ours
+        self.control.settimeout(120)
+        if self.control.recv(1) != b"r":
+            self.stop()
+            raise SandboxError("the process that runs submissions does not start")
+
+    def fork(self, job: Mapping[str, Any]) -> tuple[int, socket.socket, int]:
+        """A new child: its process number, the line to it, its output."""
+        ours, theirs = socket.socketpair()
+        output, out = os.pipe()
+        try:
+            socket.send_fds(self.control, [json.dumps(job).encode()], [theirs.fileno(), out])
+            number = self.control.recv(4)
+        except OSError:
+            number = b""
+        finally:
+            theirs.close()
+            os.close(out)
+        if len(number) != 4:
+            ours.close()
+            os.close(output)
+            raise ConnectionError
+        ours.setblocking(False)
+        os.set_blocking(output, False)
+        return int.from_bytes(number, "little"), ours, output
+
+    def end(self, pid: int) -> int | None:
+        """End a child with all that is left of it; how it ended, or None if the server is gone."""
+        try:
+            self.control.sendall(b"e%d" % pid)
+            status = self.control.recv(4)
+        except OSError:
+            status = b""
+        return int.from_bytes(status, "little", signed=True) if len(status) == 4 else None
+
+    def stop(self) -> None:
+        self.control.close()
+        if self.owner == os.getpid():
+            self.process.kill()
+            self.process.wait()
+
+
+_server: _Server | None = None
+
+
+def _running(afresh: bool = False) -> _Server:
+    """The server of this process."""
+    global _server
+    if _server is not None and (afresh or _server.owner != os.getpid()):
+        close()
+    if _server is None:
+        _server = _Server()
+    return _server
+
+
+@atexit.register
+def close() -> None:
+    """End the server of this process."""
+    global _server
+    if _server is not None:
+        _server.stop()
+        _server = None
+
+
+def used(pid: int) -> float:
+    """CPU seconds of a process so far; 0 where that cannot be read."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        fields = text.rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def runnable(pid: int) -> bool:
+    """Does a process wait for nothing but a core? False where that cannot be read."""
+    try:
+        tasks = [task / "stat" for task in Path(f"/proc/{pid}/task").iterdir()]
+        return any(task.read_bytes().rsplit(b")", 1)[1].split()[0] in (b"R", b"D") for task in tasks)
+    except (OSError, IndexError):
+        return False
+
+
+class Process:
+    """One child, from its start to its end."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms, self.output = terms, bytearray()
+        self.folder = os.path.realpath(tempfile.mkdtemp(prefix="course-"))
+        job = {
+            "folder": self.folder,
+            "modules": terms.modules(),
+            "banned": [*BANNED, *terms.banned],
+            "memory_mib": terms.memory_mib,
+            "cpu_seconds": LOADING + terms.seconds,
+            "seed": terms.seed,
+        }
+        try:
+            for path, data in terms.files.items():
+                file = Path(self.folder, path)
+                if ".." in file.parts or not file.is_relative_to(self.folder):
+                    continue
+                if "/" in path:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+            try:
+                self.server = _running()
+                self.pid, self.line, self.pipe = self.server.fork(job)
+            except ConnectionError:  # something ended the server: the next one has to do
+                self.server = _running(afresh=True)
+                self.pid, self.line, self.pipe = self.server.fork(job)
+        except (ConnectionError, OSError) as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise SandboxError(f"no process can be started: {error}") from None
+        self.alive = True
+        self.allow(LOADING)
+
+    def allow(self, seconds: float) -> None:
+        """From now on: so much CPU time from now, three times that of waiting, and at most thirty times by the clock.
+
+        The time in which the process could run and the machine was busy with others is not waiting.
+        """
+        self.seconds, self.start = seconds, used(self.pid)
+        self.waited, self.end_of_patience = 0.0, time.monotonic() + 30 * seconds
+
+    def clean(self, text: Any, limit: int = 600) -> str:
+        """Words of the process without what differs from run to run."""
+        text = str(text).replace(self.folder + "/", "").replace(self.folder, ".")
+        return shown(re.sub(r"0x[0-9a-fA-F]{6,}", "0x...", text), limit)
+
+    def drain(self) -> None:
+        """Take what was printed; keep its beginning."""
+        with contextlib.suppress(BlockingIOError, OSError):
+            while text := os.read(self.pipe, 1 << 16):
+                self.output += text[: max(0, OUTPUT - len(self.output))]
+
+    def _wait(self, writing: bool = False) -> None:
+        """Until the line can be used; Wrong when time is up."""
+        before = time.monotonic()
+        while True:
+            reads: list[Any] = [self.pipe] if writing else [self.line, self.pipe]
+            writes = [self.line] if writing else []
+            ready, free, _ = select.select(reads, writes, [], 0.1)
+            if self.pipe in ready:
+                self.drain()
+                if self.line not in ready and not free:
+                    time.sleep(0.001)  # a pipe that was closed is always ready
+            if self.line in ready or free:
+                return
+            now = time.monotonic()
+            self.waited, before = self.waited + (0 if runnable(self.pid) else now - before), now
+            if used(self.pid) - self.start > self.seconds:
+                raise Late(f"takes more than {self.seconds:g} seconds of computing")
+            if self.waited > 3 * self.seconds or now > self.end_of_patience:
+                raise Slow(f"does not come back within {3 * self.seconds:g} seconds")
+
+    def send(self, message: bytes) -> None:
+        view = memoryview(message)
+        while len(view):
+            self._wait(writing=True)
+            with contextlib.suppress(BlockingIOError):
+                view = view[self.line.send(view) :]
+
+    def exactly(self, count: int) -> bytearray:
+        found = bytearray()
+        while len(found) < count:
+            self._wait()
+            with contextlib.suppress(BlockingIOError):
+                more = self.line.recv(min(count - len(found), 1 << 20))
+                if not more:
+                    raise ConnectionError
+                found += more
+        return found
+
+    def receive(self, limit: int) -> Any:
+        """A message; Wrong if it is none."""
+        skeleton, blobs = wire.frame(bytes(self.exactly(16)), limit)
+        head = bytes(self.exactly(skeleton))
+        return wire.decode(head, self.exactly(blobs))
+
+    def end(self) -> int | None:
+        """Kill it and all that it started; how it ended."""
+        if not self.alive:
+            return None
+        self.alive = False
+        self.line.close()
+        status = self.server.end(self.pid)
+        self.drain()
+        os.close(self.pipe)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return status
