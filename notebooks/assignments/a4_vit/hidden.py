@@ -308,10 +308,11 @@ def q6_h_constants(t):
 
 
 def q6_h_patch(t):
-    config = large(t.rng)
-    values, std = initial(t, config, int(t.rng.integers(1000)))["patch_embed.projection.weight"], 1 / 12
-    spread(t, values, std, "the patch projection", 0.06)
-    widest(t, values, 2.1 * std, 2.2737 * std, "the patch projection")
+    config, std = large(t.rng), 1 / 12
+    for seed in t.rng.integers(1000, size=3):
+        values = initial(t, config, int(seed))["patch_embed.projection.weight"]
+        spread(t, values, std, "the patch projection", 0.06)
+        widest(t, values, 2.1 * std, 2.2737 * std, "the patch projection")
 
 
 def q6_h_positions(t):
