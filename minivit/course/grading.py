@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from minivit.course import wire
 from minivit.course.assignment import Assignment, Check, CourseError, Question, draws
-from minivit.course.given import given_files
-from minivit.course.guard import BANNED
 from minivit.course.hints import Hints
-from minivit.course.sandbox import Remote, SandboxError, Terms
-from minivit.course.trial import Direct, NotAnswered, Trial, Wrong
+from minivit.course.release.given import given_files
+from minivit.course.sandbox import wire
+from minivit.course.sandbox.guard import BANNED
+from minivit.course.sandbox.remote import Remote, SandboxError, Terms
+from minivit.course.student.trial import Direct, NotAnswered, Trial, Wrong
 
 __all__ = ["Outcome", "banned_imports", "check_environment", "grade", "run", "shares", "texts", "total"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from minivit.course import processes
 from minivit.course.assignment import Assignment
 from minivit.course.grading import grade
+from minivit.course.sandbox import processes
 
 KEY = b"a key of this test"
 

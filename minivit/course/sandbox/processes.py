@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minivit.course import wire
-from minivit.course.guard import BANNED
-from minivit.course.trial import Wrong
+from minivit.course.sandbox import wire
+from minivit.course.sandbox.guard import BANNED
+from minivit.course.student.trial import Wrong
 from minivit.errors import shown
 
 __all__ = ["LOADING", "Late", "Process", "SandboxError", "Slow", "Terms", "close", "used"]
