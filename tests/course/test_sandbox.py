@@ -1,5 +1,6 @@
 """What crosses between grader and student, and the limits of the student's process."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from minivit.course import sandbox, wire
 from minivit.course.sandbox import Remote, Terms
 from minivit.course.trial import Engine, NotAnswered, Own, Wrong
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="grading needs a system with fork")
 
 
 def there_and_back(value):
