@@ -1,5 +1,6 @@
 """What crosses between grader and student, and the limits of the student's process."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from minivit.course.sandbox import remote as sandbox
 from minivit.course.sandbox import wire
 from minivit.course.sandbox.remote import Remote, Terms
 from minivit.course.student.trial import Engine, NotAnswered, Own, Wrong
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="grading needs a system with fork")
 
 
 def there_and_back(value):

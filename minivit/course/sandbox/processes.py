@@ -61,6 +61,8 @@ class _Server:
     """The process that forks."""
 
     def __init__(self) -> None:
+        if not hasattr(os, "fork"):
+            raise SandboxError("submissions are graded on Linux or macOS; on Windows use WSL or a container")
         self.owner = os.getpid()
         ours, theirs = socket.socketpair()
         environment = ENVIRONMENT | {name: os.environ[name] for name in KEPT if name in os.environ}
