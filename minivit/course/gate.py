@@ -18,7 +18,7 @@ import numpy as np
 from minivit.course import grading
 from minivit.course.assignment import Assignment, Check, CourseError, assignments, draws
 from minivit.course.solution import load
-from minivit.course.trial import Direct, Trial, Wrong
+from minivit.course.student.trial import Direct, Trial, Wrong
 
 __all__ = ["Row", "gate", "hints", "run", "solutions"]
 
