@@ -6,7 +6,7 @@ import pytest
 from minivit.course import grading
 from minivit.course.assignment import assignments
 from minivit.course.solution import load
-from minivit.course.trial import Apart, Direct, Wrong
+from minivit.course.student.trial import Apart, Direct, Wrong
 
 A6 = assignments()["a6_inspection"]
 SOLUTIONS = {"master": A6.master, **A6.rights}

@@ -4,8 +4,8 @@ import pytest
 
 from minivit.course.assignment import CourseError, assignments
 from minivit.course.grading import grade, texts
-from minivit.course.new import new
-from minivit.course.release import release
+from minivit.course.release.build import release
+from minivit.course.release.new import new
 
 KEY = b"0123456789abcdef"
 

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from toy_assignment import T1, T2, toy_assignments
 
-from minivit.course.archives import course_key, zipped
 from minivit.course.assignment import Assignment, CourseError, assignments
-from minivit.course.given import given_files
-from minivit.course.release import _clean, _sound, release, student_files
+from minivit.course.release.archives import course_key, zipped
+from minivit.course.release.build import _clean, _sound, release, student_files
+from minivit.course.release.given import given_files
 
 STUDENT = {
     "README.md",
     "_course/__init__.py",
     "_course/assignment.json",
+    "_course/check.py",
     "_course/expected.npz",
     "_course/packing.py",
     "_course/replay.py",
-    "_course/student.py",
     "_course/trial.py",
     "_course/visible.py",
     "adapters.py",
