@@ -6,7 +6,7 @@ from typing import Any
 
 from minivit import cli
 from minivit.course.assignment import ROOT, Assignment, CourseError, assignments
-from minivit.course.gathering import Wanted, defined
+from minivit.course.classroom.gathering import Wanted, defined
 from minivit.errors import meant, shown
 
 __all__ = ["named", "parser", "variant_of", "wanted"]

@@ -36,8 +36,8 @@ def list_assignments(argv: Sequence[str]) -> int:
 
 def release(argv: Sequence[str]) -> int:
     """Make what is handed out."""
-    from minivit.course.release import KINDS
-    from minivit.course.release import release as make
+    from minivit.course.release.build import KINDS
+    from minivit.course.release.build import release as make
 
     made = catalogue.parser(
         "release",
@@ -79,7 +79,7 @@ def new(argv: Sequence[str]) -> int:
         "--in", dest="place", type=cli.path, metavar="DIR", help="where (default: the folder of the assignments)"
     )
     options = made.parse_args(argv)
-    from minivit.course.new import new as make
+    from minivit.course.release.new import new as make
 
     root = options.place or options.assignments
     folder = make(options.name, options.title or "", root)

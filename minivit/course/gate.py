@@ -18,7 +18,7 @@ import numpy as np
 from minivit.course import grading
 from minivit.course.assignment import Assignment, Check, CourseError, assignments, draws
 from minivit.course.solution import load
-from minivit.course.trial import Direct, Trial, Wrong
+from minivit.course.student.trial import Direct, Trial, Wrong
 
 __all__ = ["Row", "gate", "hints", "run", "solutions"]
 
@@ -223,7 +223,7 @@ class Bench:
         return self.known[place]
 
     def row(self, name: str, files: Mapping[str, str], hinted: bool = True, brief: bool = False) -> Row:
-        """One solution.   brief: of a wrong one's question only what it takes to lose it, of others no slow checks."""
+        """One solution.   brief: of a wrong one's question only what it takes to lose it, of others what is visible."""
         lost: dict[str, dict[str, str]] = {}
         wrong = self.assignment.wrongs.get(name) if brief else None
         may = self.assignment.dependents(wrong.question) | set(wrong.also) if wrong else set()
@@ -233,7 +233,7 @@ class Bench:
                 unpaid or check.question in lost or (check.question != wrong.question and check.question in may)
             ):
                 continue
-            if wrong and check.question != wrong.question and check.seconds != 10:
+            if wrong and check.question != wrong.question and check.hidden:
                 continue
             known = (lambda check=check: self.others(check)) if hinted else dict
             result = run(self.assignment, files, check, others=known)

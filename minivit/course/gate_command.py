@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from minivit import cli
-from minivit.course import catalogue, gradebook
+from minivit.course import catalogue
 from minivit.course.assignment import ROOT, Assignment, CourseError, assignments
+from minivit.course.classroom import gradebook
 from minivit.course.gate import gate as rows_of
 from minivit.course.gate import markdown, table
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from minivit import cli
-from minivit.course import catalogue, gradebook, grading
-from minivit.course.archives import course_key
+from minivit.course import catalogue, grading
 from minivit.course.assignment import Assignment, CourseError
-from minivit.course.classroom import Job, Marking, fingerprint, graded, saved, unread, write
-from minivit.course.collection import Outcome, finish, place
-from minivit.course.submissions import Submission, collect
+from minivit.course.classroom import gradebook
+from minivit.course.classroom.collection import Outcome, finish, place
+from minivit.course.classroom.pool import Job, Marking, fingerprint, graded, saved, unread, write
+from minivit.course.classroom.submissions import Submission, collect
+from minivit.course.release.archives import course_key
 from minivit.errors import meant, shown
 
 __all__ = ["grade"]

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from minivit.course import wire
 from minivit.course.assignment import Assignment, Check, CourseError, Question, draws
-from minivit.course.given import given_files
-from minivit.course.guard import BANNED
 from minivit.course.hints import Hints
-from minivit.course.sandbox import Remote, SandboxError, Terms
-from minivit.course.trial import Direct, NotAnswered, Trial, Wrong
+from minivit.course.release.given import given_files
+from minivit.course.sandbox import wire
+from minivit.course.sandbox.guard import BANNED
+from minivit.course.sandbox.remote import Remote, SandboxError, Terms
+from minivit.course.student.trial import Direct, NotAnswered, Trial, Wrong
 
 __all__ = ["Outcome", "banned_imports", "check_environment", "grade", "run", "shares", "texts", "total"]
 
@@ -94,7 +94,7 @@ def run(
 ) -> Outcome:
     """One check of one submission.   hints: wrong solutions that may be recognised."""
     words = (student, assignment.id, check.question, check.name)
-    seed = int.from_bytes(seed_of(key, *words)[:4], "little")
+    seed = int.from_bytes(_seed_of(key, *words)[:4], "little")
     engines = {"master": assignment.master, **assignment.rights}
     engines.update({name: assignment.wrong_files(name) for name, wrong in assignment.wrongs.items() if wrong.engine})
     listed = [(name, name in assignment.wrongs) for name in engines]
@@ -139,7 +139,7 @@ def _partial(trial: Trial) -> float:
     return trial.fraction if trial.fraction < 1 else 0.0
 
 
-def seed_of(key: bytes, *words: str) -> bytes:
+def _seed_of(key: bytes, *words: str) -> bytes:
     return hmac.new(key, "|".join(words).encode(), hashlib.sha256).digest()
 
 
@@ -203,7 +203,7 @@ class _Grading:
                 self.mistakes[question.id].append(outcome.mistake)
             if outcome.words != "passed":
                 names = (self.student, self.assignment.id, check.question, check.name)
-                self.seeds[f"{check.question}.{check.name}"] = seed_of(self.key, *names).hex()[:16]
+                self.seeds[f"{check.question}.{check.name}"] = _seed_of(self.key, *names).hex()[:16]
         self.questions[question.id] = {"points": round(points, 4), "of": question.points, "checks": words}
 
     def right(self, question: str) -> bool:

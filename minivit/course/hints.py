@@ -14,7 +14,7 @@ import numpy as np
 
 from minivit.course.assignment import Assignment, Check, draws
 from minivit.course.solution import load
-from minivit.course.trial import Direct, Trial
+from minivit.course.student.trial import Direct, Trial
 
 __all__ = ["Hints"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from minivit.course.assignment import assignments
 from minivit.course.solution import load
-from minivit.course.trial import Direct, Trial, Wrong
+from minivit.course.student.trial import Direct, Trial, Wrong
 
 A3 = assignments()["a3_attention"]
 RNG = np.random.default_rng(3)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from toy_assignment import forks
 
 from minivit.course import grading
 from minivit.course.assignment import assignments
 from minivit.course.solution import load
-from minivit.course.trial import Apart, Direct, Wrong
+from minivit.course.student.trial import Apart, Direct, Wrong
 
 A6 = assignments()["a6_inspection"]
 SOLUTIONS = {"master": A6.master, **A6.rights}
@@ -126,6 +127,7 @@ def test_components_by_hand(adapters):
     assert list(share) == pytest.approx([0.8, 0.2])
 
 
+@forks
 def test_the_grader_notices_it_too():
     check = next(check for check in A6.checks if check.name == "h_copies")
     shallow = grading.run(A6, grading.texts(A6.wrong_files("q2_shallow_copy")), check, "ada", b"key")

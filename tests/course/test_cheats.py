@@ -1,15 +1,17 @@
 """Submissions that cheat gain nothing and harm nobody; submissions that are noisy, slow or unusual lose nothing."""
 
+import os
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 
-from minivit.course import processes
 from minivit.course.assignment import Assignment
 from minivit.course.grading import grade
+from minivit.course.sandbox import processes
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="grading needs a system with fork")
 KEY = b"a key of this test"
 
 FILES = {

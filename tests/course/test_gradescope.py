@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from toy_assignment import T1, toy_assignments
 
-from minivit.course import gradescope
-from minivit.course.archives import zipped
 from minivit.course.assignment import CourseError, assignments
+from minivit.course.release import gradescope
+from minivit.course.release.archives import zipped
 
 KEY = b"0123456789abcdef0123456789abcdef"
 RIGHT = {name.removeprefix("master/"): text for name, text in T1.items() if name.startswith("master/")}
@@ -43,7 +43,10 @@ def graded(root: Path) -> tuple[int, dict | None]:
     """Status, and results.json if there is one."""
     environment = {**os.environ, "MINIVIT_AUTOGRADER": str(root), "PYTHONPATH": ""}
     done = subprocess.run(
-        [sys.executable, "-m", "minivit.course.gradescope"], cwd=root / "source", env=environment, capture_output=True
+        [sys.executable, "-m", "minivit.course.release.gradescope"],
+        cwd=root / "source",
+        env=environment,
+        capture_output=True,
     )
     assert b"Traceback" not in done.stderr, done.stderr
     path = root / "results" / "results.json"

@@ -1,6 +1,7 @@
 """Points, words, hints and the environment."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from toy_assignment import toy_assignments
 
 from minivit.course.assignment import Assignment, Check, CourseError, Question
 from minivit.course.grading import check_environment, grade, shares, texts
-from minivit.course.replay import NOTHING
-from minivit.course.trial import Trial, Wrong
+from minivit.course.student.replay import NOTHING
+from minivit.course.student.trial import Trial, Wrong
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="grading needs a system with fork")
 KEY = b"a key of this test"
 
 

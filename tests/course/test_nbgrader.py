@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from toy_assignment import T1, toy_assignments
 
-from minivit.course import nbgrader
 from minivit.course.assignment import assignments
-from minivit.course.release import _unpacked, student_files
+from minivit.course.release import nbgrader
+from minivit.course.release.build import _unpacked, student_files
 
 KEY = b"0123456789abcdef0123456789abcdef"
 RIGHT = {name.removeprefix("master/"): text for name, text in T1.items() if name.startswith("master/")}
@@ -55,7 +55,7 @@ def environment(course: Path) -> dict[str, str]:
 
 def asked(course: Path, folder: Path, *words: str, **changed: str) -> tuple[int, str]:
     """What a test cell's question is answered."""
-    command = [sys.executable, "-m", "minivit.course.nbgrader", *words]
+    command = [sys.executable, "-m", "minivit.course.release.nbgrader", *words]
     done = subprocess.run(command, cwd=folder, env={**environment(course), **changed}, capture_output=True)
     assert b"Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout.decode()

@@ -1,15 +1,17 @@
 """The skeleton of an assignment is a whole one: gate and release take it as it is."""
 
 import pytest
+from toy_assignment import forks
 
 from minivit.course.assignment import CourseError, assignments
 from minivit.course.grading import grade, texts
-from minivit.course.new import new
-from minivit.course.release import release
+from minivit.course.release.build import release
+from minivit.course.release.new import new
 
 KEY = b"0123456789abcdef"
 
 
+@forks
 def test_the_skeleton_is_graded_as_the_gate_asks(tmp_path):
     folder = new("b1_rows", "Rows", tmp_path)
     assignment = assignments(tmp_path)["b1_rows"]
@@ -27,6 +29,7 @@ def test_the_skeleton_is_graded_as_the_gate_asks(tmp_path):
         assert wrong.hint in str(graded)
 
 
+@forks
 def test_the_skeleton_can_be_released(tmp_path):
     (tmp_path / "mine").mkdir()
     new("b1_rows", 'A "title"', tmp_path / "mine")

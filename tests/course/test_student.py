@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from toy_assignment import T1, toy_assignments
 
-from minivit.course import replay, trial
 from minivit.course.assignment import assignments
-from minivit.course.release import _unpacked, student_files
+from minivit.course.release.build import _unpacked, student_files
+from minivit.course.student import replay, trial
 
 RIGHT = {name.removeprefix("master/"): text for name, text in T1.items() if name.startswith("master/")}
 

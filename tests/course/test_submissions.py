@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from minivit.course.assignment import CourseError
-from minivit.course.gathering import Wanted
-from minivit.course.people import file_names
-from minivit.course.submissions import collect
+from minivit.course.classroom.gathering import Wanted
+from minivit.course.classroom.people import file_names
+from minivit.course.classroom.submissions import collect
 
 WANTED = Wanted(["*.py", "answers.md"], {"softmax", "mean"}, {"a3", "a3_attention"})
 CODE = b"def softmax(x):\n    return x\n"

@@ -80,8 +80,8 @@ def same(a: Any, b: Any) -> bool:
 
 def _leaf(got: Any, want: np.ndarray, rtol: float, atol: float, what: str) -> str | None:
     """What is wrong with one array or number, or None."""
-    if isinstance(got, (str, type(None), Mapping)):
-        return f"{what} should be numbers, it is {'None' if got is None else 'a ' + type(got).__name__}"
+    if got is None or isinstance(got, (str, Mapping)):
+        return f"{what} should be numbers, it is {got if got is None else 'a ' + type(got).__name__}"
     try:
         got = np.asarray(got)
     except ValueError:
@@ -90,18 +90,15 @@ def _leaf(got: Any, want: np.ndarray, rtol: float, atol: float, what: str) -> st
         return f"{what} has shape {got.shape}, it should be {want.shape}"
     if got.dtype.kind not in "biuf":
         return f"{what} holds {got.dtype}, where real numbers are asked"
-    if want.size == 0:
-        return None
     if not np.isfinite(got).all():
         return f"{what} is not finite: it holds {'nan' if np.isnan(got).any() else 'inf'}"
-    error = np.abs(np.asarray(got, float) - want).max()
-    scale = np.abs(want).max()
+    error, scale = (np.abs(array).max(initial=0.0) for array in (np.asarray(got, float) - want, want))
     if error <= max(rtol * scale if scale else rtol * 1e-12, atol):
         return None
+    if not scale:
+        return f"{what} should be 0"
     single = " (is it float32? float64 is asked)" if got.dtype == np.float32 else ""
-    return (
-        f"{what} is off by up to {error / scale:.2g} of its largest entry{single}" if scale else f"{what} should be 0"
-    )
+    return f"{what} is off by up to {error / scale:.2g} of its largest entry{single}"
 
 
 def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str = "the result") -> str | None:
@@ -113,17 +110,16 @@ def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str 
     if isinstance(want, Mapping):
         if not isinstance(got, Mapping):
             return f"{what} should be a dict, it is a {type(got).__name__}"
-        missing, more = sorted(set(want) - set(got)), sorted(set(got) - set(want))
+        missing, more = ", ".join(sorted(set(want) - set(got))), ", ".join(sorted(set(got) - set(want)))
         if missing or more:
-            return f"{what} " + (
-                f"lacks {', '.join(missing)}" if missing else f"has {', '.join(more)}, which nobody asked for"
-            )
+            return f"{what} lacks {missing}" if missing else f"{what} has {more:.200}, which nobody asked for"
         faults = (close(got[key], want[key], rtol, atol, f"{what}[{key!r}]") for key in want)
     elif isinstance(want, (list, tuple)):
         got = list(got) if isinstance(got, np.ndarray) and got.ndim else got
-        if not isinstance(got, (list, tuple)) or len(got) != len(want):
-            has = f"{len(got)} parts" if isinstance(got, (list, tuple)) else f"a {type(got).__name__}"
-            return f"{what} should have {len(want)} parts, it has {has}"
+        if not isinstance(got, (list, tuple)):
+            return f"{what} should have {len(want)} parts, it is a {type(got).__name__}"
+        if len(got) != len(want):
+            return f"{what} should have {len(want)} parts, it has {len(got)} parts"
         faults = (close(g, w, rtol, atol, f"{what}[{i}]") for i, (g, w) in enumerate(zip(got, want)))  # noqa: B905 - Python 3.9
     elif isinstance(want, (str, bool)) or want is None:
         return None if type(got) is type(want) and got == want else f"{what} should not be {got!r:.50}"
@@ -145,10 +141,8 @@ def _marked(value: Any) -> Any:
         return [_marked(item) for item in value]
     if isinstance(value, (str, bool, type(None))) or np.asarray(value).dtype.kind != "f":
         return value
-    array = np.asarray(value)
-    finite = np.isfinite(array)
-    marks = np.where(np.isnan(array), 2.0, np.sign(array))
-    return [np.where(finite, array, 0.0), np.where(finite, 0.0, marks)]
+    finite, marks = np.isfinite(value), np.where(np.isnan(value), 2.0, np.sign(value))
+    return [np.where(finite, value, 0.0), np.where(finite, 0.0, marks)]
 
 
 def _right(seen: Any) -> bool:
@@ -158,10 +152,8 @@ def _right(seen: Any) -> bool:
 
 def shared(a: Any, b: Any) -> bool:
     """Do any two arrays of a and b, values in dicts and lists, lie in the same memory?"""
-    if isinstance(a, Mapping):
-        return any(shared(item, b) for item in a.values())
-    if isinstance(a, (list, tuple)):
-        return any(shared(item, b) for item in a)
+    if isinstance(a, (Mapping, list, tuple)):
+        return any(shared(item, b) for item in (a.values() if isinstance(a, Mapping) else a))
     if isinstance(a, np.ndarray):
         return np.may_share_memory(a, b) if isinstance(b, np.ndarray) else shared(b, a)
     return False
@@ -170,8 +162,7 @@ def shared(a: Any, b: Any) -> bool:
 class Direct:
     """Calls adapters in this process: how students check themselves, how the staff's solutions are asked.
 
-    adapters: a module, or names to functions.
-    engines: (solution, adapter) -> the function that an `Engine` stands for.
+    adapters: a module, or names to functions.   engines: (solution, adapter) -> what an `Engine` stands for.
     """
 
     def __init__(self, adapters: Any, engines: Callable[[str, str], Callable] | None = None) -> None:
@@ -209,12 +200,9 @@ class Direct:
 
 def raised(name: str, error: BaseException) -> str:
     """One line about an exception in student's code: which, and in which line of which file."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = (
-        f", in {frames[-1].filename.replace(chr(92), '/').rsplit('/', 1)[-1]} line {frames[-1].lineno}"
-        if frames
-        else ""
-    )
+    where = ""
+    for frame in traceback.extract_tb(error.__traceback__)[-1:]:
+        where = f", in {frame.filename.replace(chr(92), '/').rsplit('/', 1)[-1]} line {frame.lineno}"
     text = str(error).strip().split("\n")[0]
     return f"{name} raises {type(error).__name__}{': ' + text[:200] if text else ''}{where}"
 
@@ -224,8 +212,7 @@ class Trial:
 
     call: (adapter's name, arguments) -> its result, or Wrong.
     reference: the same of the reference; for a student, what it returned when the release was made, in order of calls.
-    rng: the draws of this check; all arguments come from it.
-    engines: (solution, is it wrong?) for `catches`.
+    rng: the draws of this check; all arguments come from it.   engines: (solution, is it wrong?) for `catches`.
     others: wrong solution's name -> (its hint, what it gave at each comparison of this check). They name a mistake.
     """
 
@@ -237,8 +224,7 @@ class Trial:
         others: Callable[[], Mapping[str, tuple[str, Sequence[Any]]]] = dict,
         engines: Sequence[tuple[str, bool]] = (),
     ) -> None:
-        self._call, self._reference, self.rng, self._others = call, reference, rng, others
-        self._engines = engines
+        self._call, self._reference, self.rng, self._others, self._engines = call, reference, rng, others, engines
         self.seen: list[Any] = []  # what was compared, in order: this is what tells one mistake from another
         self.recording = False  # a wrong solution is being recorded: nothing is judged
         self.mistake: str | None = None  # name of the wrong solution that was recognised
@@ -273,8 +259,7 @@ class Trial:
 
     def agree(self, adapter: str, *args: Any, rtol: float = 1e-9, atol: float = 0.0, what: str | None = None) -> Any:
         """Call an adapter and compare it with the reference. Returns the student's result."""
-        got = self.call(adapter, *args)
-        self.close(got, self.ref(adapter, *args), rtol, atol, what or adapter)
+        self.close(got := self.call(adapter, *args), self.ref(adapter, *args), rtol, atol, what or adapter)
         return got
 
     def require(self, holds: Any, sentence: str, seen: Any = None) -> None:
@@ -300,9 +285,9 @@ class Trial:
             name, wrong = self._engines[index]
             try:
                 says = self.call(adapter, *(Engine(name, function) for function in functions))
-            except NotAnswered:
-                raise
-            except Wrong:
+            except Wrong as error:
+                if isinstance(error, NotAnswered):
+                    raise
                 says = False
             if says is True and not wrong:
                 self.partly(0.0, f"{adapter} says of a right engine that it is wrong")

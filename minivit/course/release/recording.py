@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from minivit.course.assignment import Assignment, Check, CourseError
-from minivit.course.replay import NOTHING, Drawing, Noting, draws, pack
 from minivit.course.solution import load
-from minivit.course.trial import Direct, Trial, Wrong, close
+from minivit.course.student.replay import NOTHING, Drawing, Noting, draws, pack
+from minivit.course.student.trial import Direct, Trial, Wrong, close
 
 __all__ = ["expected"]
 

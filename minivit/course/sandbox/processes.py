@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minivit.course import wire
-from minivit.course.guard import BANNED
-from minivit.course.trial import Wrong
+from minivit.course.sandbox import wire
+from minivit.course.sandbox.guard import BANNED
+from minivit.course.student.trial import Wrong
 from minivit.errors import shown
 
 __all__ = ["LOADING", "Late", "Process", "SandboxError", "Slow", "Terms", "close", "used"]
@@ -61,6 +61,8 @@ class _Server:
     """The process that forks."""
 
     def __init__(self) -> None:
+        if not hasattr(os, "fork"):
+            raise SandboxError("submissions are graded on Linux or macOS; on Windows use WSL or a container")
         self.owner = os.getpid()
         ours, theirs = socket.socketpair()
         environment = ENVIRONMENT | {name: os.environ[name] for name in KEPT if name in os.environ}

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from minivit.course import wire
-from minivit.course.processes import Late, Process, SandboxError, Slow, Terms, close
-from minivit.course.trial import Apart, Engine, NotAnswered, Own, Wrong, plain, same
+from minivit.course.sandbox import wire
+from minivit.course.sandbox.processes import Late, Process, SandboxError, Slow, Terms, close
+from minivit.course.student.trial import Apart, Engine, NotAnswered, Own, Wrong, plain, same
 
 __all__ = ["Remote", "SandboxError", "Slow", "Terms", "close"]
 

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from minivit.course.assignment import Assignment
-from minivit.course.feedback import is_open
-from minivit.course.pages import columns, page, points, text
+from minivit.course.classroom.feedback import is_open
+from minivit.course.classroom.pages import columns, page, points, text
 
 __all__ = ["misconceptions", "page_of"]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minivit.course.assignment import Assignment, Question
-from minivit.course.pages import bar, page, points, text
+from minivit.course.classroom.pages import bar, page, points, text
 
 __all__ = ["is_open", "page_of"]
 

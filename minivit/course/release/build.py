@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from minivit.course import gradescope, handouts, nbgrader
-from minivit.course.archives import course_key, zipped
 from minivit.course.assignment import REGION, Assignment, CourseError
-from minivit.course.given import given_files, masters
 from minivit.course.grading import check_environment, grade, shares
-from minivit.course.guard import BANNED
-from minivit.course.leaks import leaks
-from minivit.course.recording import expected
+from minivit.course.release import gradescope, handouts, nbgrader
+from minivit.course.release.archives import course_key, zipped
+from minivit.course.release.given import given_files, masters
+from minivit.course.release.leaks import leaks
+from minivit.course.release.recording import expected
+from minivit.course.sandbox.guard import BANNED
 from minivit.errors import quoted
 from minivit.files.paths import expanded
 
@@ -37,13 +37,13 @@ __all__ = ["KINDS", "release", "student_files"]
 
 KINDS = ("student", "instructor", "gradescope", "nbgrader")
 
-TRAVELLERS = ("trial", "replay", "student", "packing")  # modules of ours that go into _course/
+TRAVELLERS = ("trial", "replay", "check", "packing")  # of course/student/, into _course/
 FIGURES = (".svg", ".png")
 METADATA = re.compile(r"<metadata\b.*?</metadata>\s*", re.S)
 
 
 def _ours(name: str) -> str:
-    return (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    return (Path(__file__).parents[1] / "student" / f"{name}.py").read_text(encoding="utf-8")
 
 
 def _text(path: Path) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from minivit.course import people
 from minivit.course.assignment import CourseError
-from minivit.course.gathering import METADATA, STAFFS, Wanted, defined, gather
-from minivit.course.people import Sent, sent
-from minivit.course.unpacking import Entry, Unreadable, in_folder, in_zip, on_disk
+from minivit.course.classroom import people
+from minivit.course.classroom.gathering import METADATA, STAFFS, Wanted, defined, gather
+from minivit.course.classroom.people import Sent, sent
+from minivit.course.classroom.unpacking import Entry, Unreadable, in_folder, in_zip, on_disk
 from minivit.files import is_special
 
 __all__ = ["Submission", "collect"]

@@ -1,4 +1,4 @@
-"""An assignment as a notebook for nbgrader, and what its test cells ask: `python -m minivit.course.nbgrader ID QUESTION
+"""An assignment as a notebook for nbgrader, and what its test cells ask: `python -m minivit.course.release.nbgrader ID QUESTION
 visible|hidden`.
 
 The notebook writes each module of the solution with %%writefile. A test cell starts the grader in a process of its
@@ -7,7 +7,7 @@ cells of students with the rights of whoever grades, and believes the value of a
 doubt collect the .py files and use `python -m minivit.course grade`. $MINIVIT_COURSE_ASSIGNMENTS names the folder of
 the assignments if they are not those of the clone.
 
-`python -m minivit.course.nbgrader ID` says whether all this works here; try it before `nbgrader autograde`. If it
+`python -m minivit.course.release.nbgrader ID` says whether all this works here; try it before `nbgrader autograde`. If it
 does not, a test cell ends the kernel, so that nbgrader reports a failure in place of giving everybody a zero.
 """
 
@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minivit.course.archives import course_key
 from minivit.course.assignment import REGION, ROOT, Assignment, CourseError, assignments
 from minivit.course.grading import check_environment, grade, shares
-from minivit.course.packing import ours
+from minivit.course.release.archives import course_key
+from minivit.course.student.packing import ours
 from minivit.errors import MinivitError
 
 __all__ = ["main", "source_files"]
@@ -42,7 +42,7 @@ GRADER = """\
 import subprocess
 import sys
 
-command = [sys.executable, "-m", "minivit.course.nbgrader", "{id}", "{question}", "{kind}", "{base}"]
+command = [sys.executable, "-m", "minivit.course.release.nbgrader", "{id}", "{question}", "{kind}", "{base}"]
 graded = subprocess.run(command, capture_output=True, text=True)
 if graded.returncode:  # the grader cannot work here: without a kernel nbgrader gives no points, and no zero
     import os

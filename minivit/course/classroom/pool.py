@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import minivit
-from minivit.course import gradebook, grading
+from minivit.course import grading
 from minivit.course.assignment import Assignment, CourseError
-from minivit.course.submissions import Submission
+from minivit.course.classroom import gradebook
+from minivit.course.classroom.submissions import Submission
 
 __all__ = ["Job", "Marking", "fingerprint", "graded", "saved", "unread", "write"]
 

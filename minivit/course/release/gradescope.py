@@ -1,6 +1,6 @@
 """An autograder for Gradescope: the zip that it asks for, and what runs in its container.
 
-`python -m minivit.course.gradescope` grades /autograder/submission and writes /autograder/results/results.json. It
+`python -m minivit.course.release.gradescope` grades /autograder/submission and writes /autograder/results/results.json. It
 writes after the last process of the student has ended, and over whatever lies there. The zip holds the key and the
 answers: it is for staff. If the reference does not reach all points in the container, there are no results, and
 Gradescope says that the autograder failed, instead of giving a zero.
@@ -16,9 +16,9 @@ from typing import Any
 
 import minivit
 from minivit.course.assignment import Assignment, CourseError, assignments
-from minivit.course.given import masters
 from minivit.course.grading import grade, shares
-from minivit.course.packing import LARGEST, ours
+from minivit.course.release.given import masters
+from minivit.course.student.packing import LARGEST, ours
 from minivit.errors import MinivitError
 
 __all__ = ["autograder_files", "main", "results"]
@@ -46,7 +46,7 @@ RUN = """\
 # Runs for each submission.
 root="${MINIVIT_AUTOGRADER:-/autograder}"
 python="${MINIVIT_PYTHON:-$root/venv/bin/python}"
-cd "$root/source" && exec "$python" -m minivit.course.gradescope
+cd "$root/source" && exec "$python" -m minivit.course.release.gradescope
 """
 
 STAFF = """\

@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from minivit.course import people
-from minivit.course.unpacking import MOST_OF_ZIP, OUTSIDE, Entry, Unreadable, in_zip
+from minivit.course.classroom import people
+from minivit.course.classroom.unpacking import MOST_OF_ZIP, OUTSIDE, Entry, Unreadable, in_zip
 
 __all__ = ["METADATA", "STAFFS", "Wanted", "defined", "gather"]
 

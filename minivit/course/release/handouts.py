@@ -1,7 +1,7 @@
 """The texts of a student zip and of an instructor zip that are not in an assignment's folder."""
 
 from minivit.course.assignment import Assignment
-from minivit.course.given import exported
+from minivit.course.release.given import exported
 
 __all__ = ["CHECK", "TEST_VISIBLE", "answers", "grading_notes", "readme"]
 
@@ -25,10 +25,10 @@ if tuple(map(int, numpy.__version__.split(".")[:2])) < (1, 22):
     sys.exit("NumPy 1.22 or later is needed, and this is %s." % numpy.__version__)
 
 sys.path[:] = [here] + path
-from _course import student
+from _course import check
 
 if __name__ == "__main__":
-    sys.exit(student.main())
+    sys.exit(check.main())
 '''
 
 TEST_VISIBLE = '''\
@@ -40,12 +40,12 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from _course import student  # noqa: E402
+from _course import check as course  # noqa: E402
 
 
-@pytest.mark.parametrize(("question", "check"), student.names(), ids=map("-".join, student.names()))
+@pytest.mark.parametrize(("question", "check"), course.names(), ids=map("-".join, course.names()))
 def test_visible(question, check):
-    kind, said = student.outcome(question, check)
+    kind, said = course.outcome(question, check)
     if kind != "right":
         pytest.fail(said, pytrace=False)
 '''

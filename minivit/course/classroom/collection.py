@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minivit.course import feedback, gradebook, overview
 from minivit.course.assignment import CourseError
-from minivit.course.classroom import Job, Marking, write
+from minivit.course.classroom import feedback, gradebook, overview
+from minivit.course.classroom.pool import Job, Marking, write
 from minivit.files import locks
 
 __all__ = ["Outcome", "finish", "place"]

@@ -1,0 +1,1 @@
+"""An assignment as it is handed out, and what is proven of it before."""
