@@ -83,6 +83,7 @@ def q7_v_one_program(t):
 
 
 def q8_v_own_engine(t):
+    """Without points: does find_bugs say False about your own engine?"""
     says = t.call("find_bugs", t.own("run_program"))
     t.require(
         says is False, "find_bugs says that your own engine is wrong: either it is, or find_bugs suspects the innocent"
