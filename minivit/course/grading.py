@@ -1,6 +1,6 @@
 """One submission, graded: a process for the student's code in each check, and every comparison in this one.
 
-`grade` gives what `DIR/results/NAME.json` holds. It changes from run to run in nothing: draws come from the course's
+`grade` gives what `DIR/results/NAME.json` holds. It is the same in every run: draws come from the course's
 key, the student's name, the assignment, the question and the check.
 """
 

@@ -89,7 +89,7 @@ def _mistakes(results: Sequence[Mapping[str, Any]], assignment: Assignment) -> l
 
 
 def _checks(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The checks that failed most, those of unanswered questions, or of questions that others have spoilt, aside."""
+    """The checks that failed most, without those of questions that are unanswered or that another has spoilt."""
     failed: Counter[tuple[str, str]] = Counter()
     said: dict[tuple[str, str], Counter[str]] = {}
     for result in results:

@@ -176,7 +176,7 @@ class Direct:
         return self.find(stand_in.adapter)
 
     def __call__(self, name: str, args: tuple) -> Any:
-        """What the adapter returns, made plain. Wrong if it raises, returns None, lacks, or changes its arguments."""
+        """What the adapter returns, made plain. Wrong if it raises, returns None, is missing or changes arguments."""
         function = self.find(name)
         if function is None:
             raise NotAnswered(f"adapters.py has no {name}")
