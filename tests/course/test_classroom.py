@@ -194,9 +194,34 @@ def test_points_given_by_hand_are_merged(course, capsys):
     assert main(words(course, "--written", str(template))) == 0
     assert [(row["w1"], row["total"]) for row in rows(course)] == [("7.5", "97.5"), ("", "55.56"), ("", "0")]
     assert json.loads((course / "out/results/alice.json").read_text())["written"] == {"w1": {"points": 7.5, "of": 10}}
+    assert template.read_text(encoding="utf-8") == "student,id,w1\nalice,,7.5\nbob,,\ncarl,,\n"
+    assert "written questions of 2 are not graded" in capsys.readouterr().out
+    template.write_text("student;id;w1\nalice;;7,5\nbob;;2\ncarl;;\n", encoding="utf-8")
+    assert main(words(course)) == 0  # the points in the folder count, whether --written is given or not
+    assert [(row["w1"], row["total"]) for row in rows(course)] == [("7.5", "97.5"), ("2", "52"), ("", "0")]
     assert template.read_text(encoding="utf-8").startswith("student;id;w1\nalice;;7,5\n")
+    (course / "others.csv").write_text("student,w1\ncarl,1\nbob,3\n", encoding="utf-8")
+    assert main(words(course, "--written", str(course / "others.csv"))) == 0
+    assert main(words(course, "--again", "all")) == 0
+    assert [row["w1"] for row in rows(course)] == ["7.5", "3", "1"]
+    assert template.read_text(encoding="utf-8") == "student,id,w1\nalice,,7.5\nbob,,3\ncarl,,1\n"
+
+
+def test_a_folder_of_another_assignment_is_left_alone(course, capsys):
     assert main(words(course)) == 0
-    assert [row["total"] for row in rows(course)] == ["100", "55.56", "0"]
+    for path in (course / "out/results").glob("*.json"):
+        path.write_text(path.read_text(encoding="utf-8").replace('"t1"', '"t9"', 1), encoding="utf-8")
+    before = everything(course / "out")
+    assert main(words(course)) == 2
+    assert "holds grades of t9: choose another folder for t1, with --out" in capsys.readouterr().err
+    assert everything(course / "out") == before
+
+
+def test_a_program_that_does_not_import_is_remarked(course):
+    assert main(words(course)) == 0
+    alice, bob, carl = (row["remarks"] for row in rows(course))
+    assert (alice, bob) == ("", "")
+    assert carl.startswith("No check could run: adapters.py raises SyntaxError")
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,19 @@ def test_what_to_do_next_comes_in_the_order_that_helps(assignment, q1, q2, told)
     assert [step[: len(begin)] for step, begin in zip(steps, told, strict=True)] == told
 
 
+def test_where_nothing_ran_there_is_one_step(assignment):
+    words = "adapters.py raises ImportError: importing torch is not allowed, in a.py line 1"
+    q1, q2 = (dict.fromkeys(checks, words) for checks in (RIGHT, OPEN_2))
+    stopped = result(q1, q2, unloaded=words)
+    (step,) = feedback.next_steps(stopped, assignment)
+    assert step.startswith(f"Mend the import: {words}.")
+    nobody = result(*(dict.fromkeys(checks, feedback.NO_ADAPTERS) for checks in (RIGHT, OPEN_2)))
+    (step,) = feedback.next_steps(nobody, assignment)
+    assert step.startswith("Hand in again")
+    page = overview.page_of([stopped, nobody], {"t1": assignment}, ["a", "b"]).decode("utf-8")
+    assert "Checks that failed most" not in page
+
+
 def test_the_overview_counts(assignment):
     off = {"v_rows": "off. Hint?", "h_shapes": "off"}
     blamed = dict.fromkeys(OPEN_2, "q2 depends on q1, which is wrong: first fix q1")

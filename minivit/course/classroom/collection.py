@@ -25,6 +25,11 @@ class Outcome:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the name of their files
     strangers: list[str] = field(default_factory=list)  # results of others in the folder
 
+    @property
+    def people(self) -> list[tuple[str, str]]:
+        """Student and id of each submission."""
+        return [(job.submission.student, job.submission.id) for job in self.jobs]
+
     def path(self, job: Job) -> Path:
         """The file of a result."""
         return self.folder / "results" / f"{job.submission.name}.json"
@@ -79,15 +84,14 @@ def _save_answer(folder: Path, name: str, file: str, data: bytes) -> None:
 
 
 def _template(outcome: Outcome) -> None:
-    """written.csv, unless somebody has begun to fill it in."""
+    """written.csv of all students, with all points given. One that says this already stays as its author wrote it."""
     path = outcome.folder / "written.csv"
-    people = [(job.submission.student, job.submission.id) for job in outcome.jobs]
-    if path.exists():
-        head, *rows = gradebook.rows_of(path) or [[]]
-        places = [i for i, name in enumerate(head) if name.strip().casefold() in outcome.of]
-        if any(row[i].strip() for row in rows for i in places if i < len(row)):
-            return
-    _save(path, gradebook.template(people, list(outcome.of)))
+    people = outcome.people
+    if gradebook.begun(path, outcome.of):
+        with contextlib.suppress(CourseError):
+            if gradebook.read_written(path, people, outcome.of) == {one: outcome.marks.get(one, {}) for one in people}:
+                return
+    _save(path, gradebook.template(people, list(outcome.of), outcome.marks))
 
 
 def _save(path: Path, data: bytes) -> None:
