@@ -51,6 +51,9 @@ def grade(argv: Sequence[str]) -> int:
                 write(outcome.path(job), known)
             if known is not None:
                 outcome.results[job.submission.name] = known
+        old = [job for job in jobs if job.submission.name not in (*outcome.results, *again)]
+        if changed := sum(outcome.path(job).exists() for job in old):
+            print(f"made again, since submission, key, assignment or version have changed: {changed}")
         return _run(outcome, marking, options.jobs)
 
 
@@ -154,7 +157,7 @@ def _run(outcome: Outcome, marking: Marking, processes: int) -> int:
     todo = [job for job in outcome.jobs if job.submission.name not in outcome.results]
     done_before = sum("adapters.py" in job.submission.files for job in outcome.jobs) - len(todo)
     if done_before:
-        print(f"{done_before} of {len(outcome.jobs)} are done already")
+        print(f"{done_before} of {done_before + len(todo)} are done already")
     try:
         if todo:
             for name in sorted({job.assignment for job in todo}):

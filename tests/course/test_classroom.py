@@ -57,6 +57,7 @@ def test_a_class_has_results_feedback_grades_and_an_overview(course, capsys):
     assert main(words(course)) == 0
     assert (course / "out/answers/alice.md").read_text(encoding="utf-8") == "# w1\n\nA factor cancels.\n"
     assert set(everything(course / "out")) == {
+        "answers.html",
         "answers/alice.md",
         *(f"results/{name}.json" for name in ("alice", "bob", "carl")),
         *(f"feedback/{name}.html" for name in ("alice", "bob", "carl")),
@@ -99,14 +100,17 @@ def test_what_is_done_is_not_done_again_and_what_has_changed_is(course, capsys):
     assert everything(course / "out") == before
     assert graded()[0] == set()
     assert main(words(course, "--again", "bob")) == 0
+    assert "changed" not in capsys.readouterr().out
     assert everything(course / "out") == before
     assert graded()[0] == {"bob"}
     shutil.copy(course / "sent/alice/weights.py", course / "sent/bob/weights.py")
     assert main(words(course)) == 0
     assert graded()[0] == {"bob"}
     assert rows(course)[1]["total"] == "100"
+    assert "have changed: 1\n2 of 3 are done already" in capsys.readouterr().out
     (course / "key").write_bytes(bytes(range(1, 33)))
     assert main(words(course)) == 0
+    assert "have changed: 3\n" in capsys.readouterr().out
     assert graded()[0] == {"alice", "bob", "carl"}
     assert main(words(course, "--again", "bbo")) == 2
     assert 'no student "bbo"; did you mean "bob"?' in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 import toy_assignment
 
 from minivit.course.assignment import Assignment
-from minivit.course.classroom import feedback, overview
+from minivit.course.classroom import answers, feedback, overview
 
 OPEN = {"br", "meta", "rect", "text", "hr", "img"}  # the first, and those of SVG, close themselves
 
@@ -101,6 +101,27 @@ def test_where_nothing_ran_there_is_one_step(assignment):
     assert step.startswith("Hand in again")
     page = overview.page_of([stopped, nobody], {"t1": assignment}, ["a", "b"]).decode("utf-8")
     assert "Checks that failed most" not in page
+
+
+def test_answers_stand_together_by_question():
+    written = [{"id": "w1", "title": "Why", "points": 5}, {"id": "w2", "title": "How <much>", "points": 5}]
+    texts = [
+        ("Ann & Bo", "# T: written questions\n\n## w1. Why (5 points)\n\nA < B\n## Aside\nmore\n\n## w2. How\n\n"),
+        ("Cy", "## W2\ntwice\n## w1\n# comment\n"),
+        ("Di", "Neither heading."),
+    ]
+    assert answers.parts(texts[0][1], ["w1", "w2"]) == {"": "", "w1": "A < B\n## Aside\nmore", "w2": ""}
+    page = answers.page_of("T", written, texts).decode("utf-8")
+    assert "script" not in tags(page.encode())
+    first, second, neither = page.split("<h2>")[1:]
+    assert "A &lt; B" in first
+    assert "Ann &amp; Bo" in first
+    assert "# comment" in first
+    assert "twice" in second
+    assert "How &lt;much&gt; · 5 points" in second
+    assert "Ann" not in second
+    assert "Neither heading." in neither
+    assert "Cy" not in neither
 
 
 def test_the_overview_counts(assignment):

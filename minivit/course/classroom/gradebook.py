@@ -1,5 +1,6 @@
 """Tables of a class: grades.csv, and the points of written questions that people give in a written.csv."""
 
+import contextlib
 import csv
 import io
 import math
@@ -12,7 +13,7 @@ from minivit.course.grading import total
 from minivit.errors import meant, shown
 from minivit.files import locks
 
-__all__ = ["begun", "harmless", "merged", "read_written", "save", "table", "template"]
+__all__ = ["begun", "harmless", "merged", "read_written", "save", "save_if_other", "table", "template"]
 
 Person = tuple[str, str]  # student, id
 
@@ -34,6 +35,14 @@ def save(path: Path, data: bytes) -> None:
     """The file with this content, whole or not at all."""
     with locks.replacing(path) as partial:
         partial.write_bytes(data)
+
+
+def save_if_other(path: Path, data: bytes) -> None:
+    """The same, where the file is not so already."""
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == data:
+            return
+    save(path, data)
 
 
 def number(value: float) -> str:
