@@ -16,6 +16,8 @@ import toy_assignment
 from minivit.course.__main__ import main
 from minivit.files import locks
 
+pytestmark = toy_assignment.forks
+
 HOLDS_A_PROCESS = """
 import time
 

@@ -95,7 +95,7 @@ def test_where_nothing_ran_there_is_one_step(assignment):
     q1, q2 = (dict.fromkeys(checks, words) for checks in (RIGHT, OPEN_2))
     stopped = result(q1, q2, unloaded=words)
     (step,) = feedback.next_steps(stopped, assignment)
-    assert step.startswith(f"Mend the import: {words}.")
+    assert step.startswith("Mend what stops the import")
     nobody = result(*(dict.fromkeys(checks, feedback.NO_ADAPTERS) for checks in (RIGHT, OPEN_2)))
     (step,) = feedback.next_steps(nobody, assignment)
     assert step.startswith("Hand in again")
@@ -105,9 +105,10 @@ def test_where_nothing_ran_there_is_one_step(assignment):
 
 def test_answers_stand_together_by_question():
     written = [{"id": "w1", "title": "Why", "points": 5}, {"id": "w2", "title": "How <much>", "points": 5}]
+    preamble = "# T: written questions\n\nThe questions are at the end of handout.md.\n\n"
     texts = [
-        ("Ann & Bo", "# T: written questions\n\n## w1. Why (5 points)\n\nA < B\n## Aside\nmore\n\n## w2. How\n\n"),
-        ("Cy", "## W2\ntwice\n## w1\n# comment\n"),
+        ("Ann & Bo", preamble + "## w1. Why (5 points)\n\nA < B\n## Aside\nmore\n\n## w2. How\n\n"),
+        ("Cy", "With Bo's help\n## W2\ntwice\n## w1\n# comment\n"),
         ("Di", "Neither heading."),
     ]
     assert answers.parts(texts[0][1], ["w1", "w2"]) == {"": "", "w1": "A < B\n## Aside\nmore", "w2": ""}
@@ -121,7 +122,8 @@ def test_answers_stand_together_by_question():
     assert "How &lt;much&gt; · 5 points" in second
     assert "Ann" not in second
     assert "Neither heading." in neither
-    assert "Cy" not in neither
+    assert "With Bo&#x27;s help" in neither
+    assert "Ann" not in neither
 
 
 def test_the_overview_counts(assignment):

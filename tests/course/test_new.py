@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from toy_assignment import forks
 
 from minivit.course.assignment import CourseError, assignments
 from minivit.course.grading import grade, texts
@@ -13,6 +14,7 @@ ROOT = Path("no clone")
 KEY = b"0123456789abcdef"
 
 
+@forks
 def test_the_skeleton_is_graded_as_the_gate_asks(tmp_path):
     folder = new("b1_rows", "Rows", tmp_path)
     assignment = assignments(tmp_path)["b1_rows"]
@@ -30,6 +32,7 @@ def test_the_skeleton_is_graded_as_the_gate_asks(tmp_path):
         assert wrong.hint in str(graded)
 
 
+@forks
 def test_the_skeleton_can_be_released(tmp_path):
     (tmp_path / "mine").mkdir()
     new("b1_rows", 'A "title"', tmp_path / "mine")

@@ -7,6 +7,7 @@ from typing import Any
 
 from minivit.course.classroom.gradebook import save_if_other
 from minivit.course.classroom.pages import page, points, text
+from minivit.course.release.handouts import WHERE
 
 __all__ = ["page_of", "parts", "save_files"]
 
@@ -28,7 +29,7 @@ def parts(answers: str, names: Sequence[str]) -> dict[str, str]:
         head = re.match(r"#+\s*(\w+)", line)
         if head and head[1].lower() in names:
             now = head[1].lower()
-        elif not (now == "" and line.startswith("# ")):  # the title of the page
+        elif now or not (line.startswith("# ") or line.strip() == WHERE):  # a title, and the words of the handout
             found[now] += line + "\n"
     return {name: answer.strip() for name, answer in found.items()}
 
@@ -41,14 +42,16 @@ def page_of(title: str, written: Sequence[Mapping[str, Any]], answers: Sequence[
     for question in written:
         heading = f"{question['id']} · {question.get('title', '')} · {points(question['points'])} points"
         body += [f"<h2>{text(heading)}</h2>", *_blocks(question["id"], split)]
-    if apart := [(student, found) for student, found in split if not any(found[name] for name in names)]:
-        body += ["<h2>Under none of these headings</h2>", *_blocks("", apart)]
+    if any(found[""] for _, found in split):
+        body += ["<h2>Under none of these headings</h2>", *_blocks("", split)]
     return page(f"{title}: written answers", body)
 
 
 def _blocks(name: str, split: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
-    return [
-        f"<p><strong>{text(student)}</strong></p><pre>{text(found[name])}</pre>"
-        for student, found in split
-        if found[name]
-    ] or ["<p>Nobody has written anything.</p>"]
+    """The answers of all students to a question, in full."""
+    shown = [(student, found[name]) for student, found in split if found[name]]
+    told = [
+        f'<p><strong>{text(student)}</strong></p><pre style="max-height: none">{text(answer)}</pre>'
+        for student, answer in shown
+    ]
+    return told or ["<p>Nobody has written anything.</p>"]

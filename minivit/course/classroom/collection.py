@@ -85,7 +85,7 @@ def _answers(outcome: Outcome, variants: Mapping[str, Assignment]) -> None:
     for name, one in variants.items():
         sent = [job.submission for job in outcome.jobs if job.assignment == name]
         given = [
-            (who.student, who.files["answers.md"].decode("utf-8", "replace"))
+            (f"{who.student} · {who.id}" if who.id else who.student, who.files["answers.md"].decode("utf-8", "replace"))
             for who in sent
             if "answers.md" in who.files
         ]

@@ -115,8 +115,8 @@ def _nothing_ran(result: Mapping[str, Any]) -> str:
     """What to do where no check could run, as HTML, or nothing."""
     if result.get("unloaded"):
         return (
-            f"Mend the import: {text(result['unloaded'])}. <code>python adapters.py</code> shows the place. Until then"
-            " no check runs, so the lines below say nothing about your answers."
+            "Mend what stops the import, as said above; <code>python check.py</code> says it, too. Until then no check"
+            " runs, so the lines below say nothing about your answers."
         )
     said = {words for row in result["questions"].values() for words in row["checks"].values()}
     if said == {NO_ADAPTERS}:

@@ -108,7 +108,7 @@ def norm_arguments(rng, shape, spread=1.0):
 
 
 def q4_h_axes(t):
-    for shape, eps in zip(row_cases(t.rng), EPS):  # noqa: B905 - Python 3.9
+    for shape, eps in zip(row_cases(t.rng), EPS):
         t.agree("layer_norm", *norm_arguments(t.rng, shape), eps)
 
 
@@ -129,7 +129,7 @@ def q4_h_ln_large(t):
 
 
 def q5_h_axes(t):
-    for shape, eps in zip(row_cases(t.rng), EPS):  # noqa: B905 - Python 3.9
+    for shape, eps in zip(row_cases(t.rng), EPS):
         t.agree("layer_norm_backward", *norm_arguments(t.rng, shape), eps, values(t.rng, *shape))
 
 

@@ -1,7 +1,7 @@
 """All that is called from outside. Glue only: it turns programs into calls of the engine.
 
 Behind it you may write what you like. A program is a list of instructions `[op, args, params]`. The inputs are values
-0 .. n-1, and instruction k makes value n + k of earlier values, `args`. The ops and their params:
+0 .. n-1, and instruction k makes value n + k from earlier values, `args`. The ops and their params:
 
     const                        value: a Python number, without gradient
     add sub mul div maximum      two args, broadcast as NumPy does
@@ -80,7 +80,7 @@ def backward_each(program, inputs, outputs, cotangents, wrt):
 def accumulate(programs, inputs, cotangents, wrt):
     """Several programs on the same leaves, whose gradients add up.
 
-    The leaves are made once of inputs. Each program in turn runs on them, and cotangents[k], an array, is pulled back
+    The leaves are made once from inputs. Each program in turn runs on them, and cotangents[k], an array, is pulled back
     from the last value of programs[k]. Returns, for each input of wrt, the sum of the gradients over all programs, in
     the shape of the input.
     """

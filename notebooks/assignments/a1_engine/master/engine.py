@@ -34,7 +34,7 @@ def pull(node, g):
 
 
 def unbroadcast(g, shape):
-    """The gradient of an argument of this shape, of g, the gradient of what NumPy stretched it to."""
+    """The gradient of an argument of this shape. g is the gradient of what NumPy stretched it to."""
     if np.shape(g) == shape:
         return g
     # BEGIN SOLUTION q2
