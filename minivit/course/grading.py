@@ -239,6 +239,7 @@ def grade(
         "total": total(grading.questions, by_hand),
         "questions": grading.questions,
         **({"written": by_hand} if by_hand else {}),
+        **({"unloaded": grading.unloaded.words} if grading.unloaded else {}),
         "mistakes": {name: found for name, found in grading.mistakes.items() if found},
         "notes": banned_imports(assignment, files),
         "output": grading.output,

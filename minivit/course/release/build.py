@@ -259,6 +259,9 @@ def release(
         source, public = nbgrader.source_files(assignment, student, base)
         _clean(assignment, public, base, key, "notebook")
         products[f"nbgrader/source/{assignment.id}"] = source
+    earlier = ", ".join(assignment.about.get("given", ()))
+    if earlier and base == "reference" and {"student", "nbgrader"} & set(kinds):
+        said.append(f"students of {assignment.id} see answers to {earlier}: wait until nobody hands these in any more")
     _write(folder, products)
     return [*(f"{quoted(folder / name)}" for name in products), *said]
 
