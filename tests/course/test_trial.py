@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from minivit.course.trial import Direct, Engine, NotAnswered, Trial, Wrong, close, plain, same
+from minivit.course.student.trial import Direct, Engine, NotAnswered, Trial, Wrong, close, plain, same
 
 X = np.array([1.0, -2.0])
 
