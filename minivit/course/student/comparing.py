@@ -5,12 +5,15 @@ Python and NumPy alone. Every comparison is made here, never in the student's co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 __all__ = ["Apart", "Engine", "NotAnswered", "Own", "Scratch", "Wrong", "alike", "close", "plain", "same", "shared"]
+
+NAMES = re.compile(r"\(([A-Za-z_]\w*(?:, [A-Za-z_]\w*)+)\)")  # "(dq, dk, dv)"
 
 
 class Wrong(Exception):
@@ -74,10 +77,21 @@ def same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and (a == b or a is b or a != a)
 
 
+def changed(a: Any, b: Any, name: str) -> str | None:
+    """Which part of an argument is not what it was, "params['out.bias']" of "params", or None."""
+    if same(a, b):
+        return None
+    if isinstance(a, Mapping) and isinstance(b, Mapping) and list(a) == list(b):
+        return next(filter(None, (changed(a[key], b[key], f"{name}[{key!r}]") for key in a)), name)
+    if isinstance(a, (list, tuple)) and type(a) is type(b) and len(a) == len(b):
+        return next(filter(None, (changed(x, y, f"{name}[{i}]") for i, (x, y) in enumerate(zip(a, b)))), name)  # noqa: B905 - Python 3.9
+    return name
+
+
 def _leaf(got: Any, want: np.ndarray, rtol: float, atol: float, what: str) -> str | None:
     """What is wrong with one array or number, or None."""
     if got is None or isinstance(got, (str, Mapping)):
-        return f"{what} should be numbers, it is {got if got is None else 'a ' + type(got).__name__}"
+        return f"{what} should be numbers, it is {_kind(got)}"
     try:
         got = np.asarray(got)
     except ValueError:
@@ -102,26 +116,68 @@ def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str 
 
     Arrays must have the same shape, be finite, and obey max|got - want| <= rtol * max|want|, or <= atol; if all of
     `want` is 0, <= rtol * 1e-12. rtol 0 asks for equality. Text and bool are compared for equality.
+    what: in words. Names in brackets, as in "(dq, dk, dv) of one head", are those of the parts of `want`.
     """
     if isinstance(want, Mapping):
-        if not isinstance(got, Mapping):
-            return f"{what} should be a dict, it is a {type(got).__name__}"
-        missing, more = ", ".join(sorted(set(want) - set(got))), ", ".join(sorted(set(got) - set(want)))
-        if missing or more:
-            return f"{what} lacks {missing}" if missing else f"{what} has {more:.200}, which nobody asked for"
-        faults = (close(got[key], want[key], rtol, atol, f"{what}[{key!r}]") for key in want)
+        fault = keys(got, want, what)
+        faults = (close(got[key], want[key], rtol, atol, _part(what, [], repr(key))) for key in want)
     elif isinstance(want, (list, tuple)):
-        got = list(got) if isinstance(got, np.ndarray) and got.ndim else got
-        if not isinstance(got, (list, tuple)):
-            return f"{what} should have {len(want)} parts, it is a {type(got).__name__}"
-        if len(got) != len(want):
-            return f"{what} should have {len(want)} parts, it has {len(got)} parts"
-        faults = (close(g, w, rtol, atol, f"{what}[{i}]") for i, (g, w) in enumerate(zip(got, want)))  # noqa: B905 - Python 3.9
+        fault, got = parts(got, len(want), what)
+        names = _names(what)
+        faults = (close(g, w, rtol, atol, _part(what, names, i, len(want))) for i, (g, w) in enumerate(zip(got, want)))  # noqa: B905 - Python 3.9
     elif isinstance(want, (str, bool)) or want is None:
-        return None if type(got) is type(want) and got == want else f"{what} should not be {got!r:.50}"
+        return None if type(got) is type(want) and got == want else f"{_said(what)} should not be {got!r:.50}"
     else:
-        return _leaf(got, np.asarray(want), rtol, atol, what)
-    return next(filter(None, faults), None)
+        return _leaf(got, np.asarray(want), rtol, atol, _said(what))
+    return fault or next(filter(None, faults), None)
+
+
+PART = "\0"  # after the name of a part in the words for it: where an index of its own parts goes
+
+
+def _said(what: str) -> str:
+    return what.replace(PART, "")
+
+
+def _names(what: str) -> list[str]:
+    """The names in brackets, ["dq", "dk", "dv"] of "(dq, dk, dv) of one head"."""
+    found = NAMES.search(what)
+    return found.group(1).split(", ") if found and PART not in what else []
+
+
+def _part(what: str, names: list[str], index: Any, count: int = -1) -> str:
+    """The words for one part: by its name, or with its index behind."""
+    if len(names) == count:
+        return NAMES.sub(lambda _: names[index] + PART, what, count=1)
+    return what.replace(PART, f"[{index}]{PART}") if PART in what else f"{what}[{index}]"
+
+
+def keys(got: Any, want: Collection, what: str) -> str | None:
+    """What is wrong with the names in a dict, or None. Exactly those of `want` are asked."""
+    what = _said(what)
+    if not isinstance(got, Mapping):
+        return f"{what} should be a dict, it is {_kind(got)}"
+    lacking, surplus = set(want) - set(got), set(got) - set(want)
+    missing, more = (", ".join(map(repr, sorted(names, key=str))) for names in (lacking, surplus))
+    if missing:
+        return f"{what} lacks {missing:.200}" + (f" and has {more:.200}" if more else "")
+    return f"{what} has {more:.200}: exactly these names are asked: {', '.join(map(repr, want)):.200}" if more else None
+
+
+def parts(got: Any, count: int, what: str) -> tuple[str | None, list]:
+    """What is wrong with the number of results, or None, and the results, `count` of them whatever came."""
+    what, asked = _said(what), f"{count} results are asked" if count != 1 else "1 result is asked"
+    if isinstance(got, (list, tuple)) or (isinstance(got, np.ndarray) and got.ndim and len(got) == count):
+        fault = f"{what}: {asked}, {len(got)} came" if len(got) != count else None
+    elif isinstance(got, np.ndarray):
+        fault = f"{what}: {asked}, one array of shape {got.shape} came"
+    else:
+        fault = f"{what}: {asked}, {_kind(got)} came"
+    return fault, [None] * count if fault else list(got)
+
+
+def _kind(got: Any) -> str:
+    return "None" if got is None else f"a {type(got).__name__}"
 
 
 def alike(a: Any, b: Any) -> bool:

@@ -8,12 +8,15 @@ compares: every comparison is made by `comparing`, never in the student's code.
 from __future__ import annotations
 
 import copy
+import inspect
+import os
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from . import comparing
 from .comparing import Apart, Engine, NotAnswered, Own, Scratch, Wrong, alike, close, plain, same, shared
 
 __all__ = ["Apart", "Direct", "Engine", "NotAnswered", "Own", "Scratch", "Trial", "Wrong", "close", "plain", "same"]
@@ -23,48 +26,108 @@ class Direct:
     """Calls adapters in this process: how students check themselves, how the staff's solutions are asked.
 
     adapters: a module, or names to functions.   engines: (solution, adapter) -> what an `Engine` stands for.
+    calls: how often a function that is an argument may be called.
     """
 
-    def __init__(self, adapters: Any, engines: Callable[[str, str], Callable] | None = None) -> None:
+    def __init__(
+        self, adapters: Any, engines: Callable[[str, str], Callable] | None = None, calls: float = float("inf")
+    ) -> None:
         self.find = adapters.get if isinstance(adapters, Mapping) else lambda name: getattr(adapters, name, None)
-        self.engines = engines
+        self.engines, self.calls = engines, calls
+        self.most = 0  # calls of one function that was an argument
 
     def _function(self, stand_in: Any) -> Any:
-        """The function that an argument stands for."""
+        """The function that an argument stands for; its calls are counted."""
         if isinstance(stand_in, Engine) and self.engines is not None:
-            return self.engines(stand_in.solution, stand_in.adapter)
-        return self.find(stand_in.adapter)
+            function: Any = self.engines(stand_in.solution, stand_in.adapter)
+        else:
+            function = self.find(stand_in.adapter)
+        count = 0
+
+        def counted(*args: Any, **named: Any) -> Any:
+            nonlocal count
+            count += 1
+            self.most = max(self.most, count)
+            if count > self.calls:
+                raise _Enough
+            return function(*args, **named)
+
+        return counted if function is not None and self.calls != float("inf") else function
 
     def __call__(self, name: str, args: tuple) -> Any:
         """What the adapter returns, made plain. Wrong if it raises, returns None, lacks, or changes its arguments."""
         function = self.find(name)
         if function is None:
             raise NotAnswered(f"adapters.py has no {name}")
-        given = copy.deepcopy(args)
+        given, self.most = copy.deepcopy(args), 0
         sent = tuple(self._function(arg) if isinstance(arg, (Own, Engine)) else arg for arg in given)
         try:
             result = function(*sent)
-        except NotImplementedError:
-            raise NotAnswered(f"{name} is not answered yet") from None
+        except _Enough:
+            result = None
+        except NotImplementedError as error:
+            raise NotAnswered(unanswered(name, error)) from error
         except Exception as error:
             raise Wrong(raised(name, error)) from error
+        if self.most > self.calls:
+            raise Wrong(f"{name} calls the function more than {self.calls} times")
         if result is None:
-            raise NotAnswered(f"{name} returns None: it is not answered yet")
-        kept = [(a, b) for a, b in zip(args, sent) if not isinstance(a, (Own, Engine))]  # noqa: B905 - Python 3.9
-        if not all(same(a, b) for a, b in kept):
-            raise Wrong(f"{name} changes its arguments; compute on a copy")
+            raise NotAnswered(f"{name} returns None: is a `return` missing?")
+        for number, (a, b) in enumerate(zip(args, sent)):  # noqa: B905 - Python 3.9
+            if not isinstance(a, (Own, Engine)) and not same(a, b):
+                which = comparing.changed(a, b, _parameter(function, number))
+                raise Wrong(f"{name} changes {which}, an argument; compute on a copy")
         if any(isinstance(a, Apart) and shared(a, result) for a in sent):
             raise Wrong(f"{name}: its result shares memory with its argument; copy the arrays")
         return plain(result)
 
 
+class _Enough(BaseException):
+    """A function that is an argument was called too often. Not an Exception, so that few catch it."""
+
+
+def _parameter(function: Callable, number: int) -> str:
+    """The name of a parameter, counted from 0."""
+    try:
+        parameter = list(inspect.signature(function).parameters.values())[number]
+    except (TypeError, ValueError, IndexError):
+        return f"argument {number + 1}"
+    return f"argument {number + 1}" if parameter.kind is parameter.VAR_POSITIONAL else parameter.name
+
+
+def place(error: BaseException) -> str:
+    """Where an exception arose: the deepest line of the student's own files, and its function."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = frame.filename.replace(chr(92), "/")
+        if file.endswith(".py") and not file.startswith(OTHERS):
+            function = "" if frame.name.startswith("<") else f" ({frame.name})"
+            return f", in {file.rsplit('/', 1)[-1]} line {frame.lineno}{function}"
+    return ""
+
+
+def _folder(path: str) -> str:
+    return os.path.dirname(os.path.abspath(path)).replace(chr(92), "/") + "/"
+
+
+COURSE = _folder(__file__)
+GIVEN = _folder(COURSE[:-1]) + "given"  # in a student zip
+# the course's own files, the standard library, and where NumPy and others are installed
+OTHERS = (COURSE, f"{GIVEN}/", f"{GIVEN}.py", _folder(os.__file__), _folder(os.path.dirname(np.__file__)), "<")
+
+
 def raised(name: str, error: BaseException) -> str:
     """One line about an exception in student's code: which, and in which line of which file."""
-    where = ""
-    for frame in traceback.extract_tb(error.__traceback__)[-1:]:
-        where = f", in {frame.filename.replace(chr(92), '/').rsplit('/', 1)[-1]} line {frame.lineno}"
+    if type(error).__name__ == "BdbQuit":
+        return f"{name} stops at a breakpoint{place(error)}: use `python -m pytest -s` for breakpoint()"
     text = str(error).strip().split("\n")[0]
-    return f"{name} raises {type(error).__name__}{': ' + text[:200] if text else ''}{where}"
+    return f"{name} raises {type(error).__name__}{': ' + text[:200] if text else ''}{place(error)}"
+
+
+def unanswered(name: str, error: BaseException) -> str:
+    """One line about a NotImplementedError: which place is still open."""
+    where, text = place(error), str(error).strip().split("\n")[0][:200]
+    verb = "is" if not where or where.endswith(f" ({name})") else "reaches what is"
+    return f"{name} {verb} not answered yet{': ' + text if text else ''}{where}"
 
 
 class Trial:
@@ -89,9 +152,12 @@ class Trial:
         self.recording = False  # a wrong solution is being recorded: nothing is judged
         self.mistake: str | None = None  # name of the wrong solution that was recognised
         self.fraction = 1.0
+        self.asked = "the adapter"  # which was called last
+        self.remark: tuple[bool, str] | None = None  # of a check that proves little: is it all well, and what to say
 
     def call(self, adapter: str, *args: Any) -> Any:
         """The result of an adapter of the student. Wrong if it fails, is not answered, or changes an argument."""
+        self.asked = adapter
         return self._call(adapter, args)
 
     def own(self, adapter: str) -> Own:
@@ -119,8 +185,58 @@ class Trial:
 
     def agree(self, adapter: str, *args: Any, rtol: float = 1e-9, atol: float = 0.0, what: str | None = None) -> Any:
         """Call an adapter and compare it with the reference. Returns the student's result."""
-        self.close(got := self.call(adapter, *args), self.ref(adapter, *args), rtol, atol, what or adapter)
+        try:
+            got = self.call(adapter, *args)
+        except NotAnswered:
+            raise
+        except Wrong as wrong:
+            case = comparing.NAMES.sub("", what or "").strip(" :")
+            raise Wrong(f"{wrong} (asked for {case})" if case else str(wrong)) from wrong.__cause__
+        self.close(got, self.ref(adapter, *args), rtol, atol, what or adapter)
         return got
+
+    def right(self, adapter: str, *args: Any, rtol: float = 1e-9, atol: float = 0.0) -> bool:
+        """Does an adapter of the student agree with the reference? Nothing is judged."""
+        want = self.ref(adapter, *args)
+        try:
+            return close(self.call(adapter, *args), want, rtol, atol) is None
+        except Wrong:
+            return False
+
+    def parts(self, got: Any, count: int, what: str) -> list:
+        """Several results; Wrong if there are not so many."""
+        fault, found = comparing.parts(got, count, what)
+        self.require(fault is None, fault or "")
+        return found
+
+    def entries(self, got: Any, names: Collection[str], what: str) -> dict[str, Any]:
+        """A dict of results; Wrong unless it has exactly these names."""
+        fault = comparing.keys(got, names, what)
+        self.require(fault is None, fault or "")
+        return dict.fromkeys(names) if fault else dict(got)
+
+    def shape(self, got: Any, shape: tuple, what: str) -> None:
+        """Wrong unless it is an array of this shape."""
+        try:
+            has = f"has shape {np.shape(got)}" if got is not None else "is None"
+        except ValueError:
+            has = "has rows of different lengths"
+        self.require(has == f"has shape {shape}", f"{what} {has}, it should be {shape}")
+
+    def innocent(self, adapter: str, *functions: str, right: bool = True) -> None:
+        """`adapter` must say False of the student's own functions. right: are they, as far as it was looked?"""
+        says = self.call(adapter, *(Own(name) for name in functions))
+        kind = type(says).__name__
+        self.require(
+            isinstance(says, bool),
+            f"{adapter} returned {says!r:.50} ({'an' if kind[0] in 'aeiou' else 'a'} {kind}): True or False is asked",
+        )
+        own = f"your own {' and '.join(functions)} {'is' if len(functions) == 1 else 'are'}"
+        self.require(says is False or not right, f"{adapter} says that {own} wrong; this check finds no fault there")
+        if right:
+            self.remark = True, "no false alarm on your own functions; this says nothing about what it catches"
+        else:
+            self.remark = False, f"says nothing: {own} not right here"
 
     def require(self, holds: Any, sentence: str, seen: Any = None) -> None:
         """Ask for a property; a student reads `sentence` if it does not hold. seen: what tells mistakes apart."""
