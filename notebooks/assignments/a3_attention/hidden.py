@@ -26,11 +26,12 @@ def _oblong(t):
 
 
 def _shapes(t):
-    """Shapes without a mask: square, all equal, all different, one query, one key, width 1."""
+    """Shapes without a mask: square, all equal, all different, one query, one key, width 1, values of width 1."""
     one_query, one_key, width_1 = _oblong(t), _oblong(t), _oblong(t)
     one_query, one_key = (*one_query[:2], 1, *one_query[3:]), (*one_key[:3], 1, *one_key[4:])
     width_1, cube = (*width_1[:4], 1, width_1[5]), (int(t.rng.integers(2, 4)),) * 6
-    return [_square(t), cube, (1, 1, 4, 4, 4, 4), _oblong(t), _oblong(t), one_query, one_key, width_1]
+    oblong, value_1 = _oblong(t), (*_oblong(t)[:5], 1)
+    return [_square(t), cube, (1, 1, 4, 4, 4, 4), oblong, value_1, one_query, one_key, width_1]
 
 
 def _some(t, shape):
@@ -238,6 +239,8 @@ def q6_h_blocks(t):
     q, k, v = _long(t)
     q = q[:, :, :1].copy()
     t.close(_stream(t, q, k, v, [3, 9]), t.ref("attention", q, k, v, None), atol=SMALL, what="12 keys for one query")
+    k, v = k[:, :, :1].copy(), v[:, :, :1].copy()
+    t.close(_stream(t, q, k, v, [1]), t.ref("attention", q, k, v, None), atol=SMALL, what="a stream of one key")
 
 
 def q6_h_large_scores(t):
