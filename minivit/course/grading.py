@@ -130,7 +130,7 @@ def _outcome(trial: Trial, check: Check) -> Outcome:
     except SandboxError as error:
         raise CourseError(f"environment broken: {error}") from None
     except Exception as error:  # the check took the student's result for what it is not
-        words = f"the result does not have the form that is asked ({type(error).__name__})"
+        words = f"the result of {trial.asked} does not have the form that is asked ({type(error).__name__})"
         return Outcome(words)
 
 
