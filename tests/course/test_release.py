@@ -22,6 +22,7 @@ STUDENT = {
     "_course/__init__.py",
     "_course/assignment.json",
     "_course/check.py",
+    "_course/comparing.py",
     "_course/expected.npz",
     "_course/packing.py",
     "_course/replay.py",

@@ -18,7 +18,7 @@ RULES = (
 
 def is_open(words: str) -> bool:
     """Whether a check says that its question is not answered."""
-    return "not answered" in words or ("adapters.py has no " in words)
+    return any(sign in words for sign in ("not answered", "adapters.py has no ", " returns None: "))
 
 
 def page_of(result: Mapping[str, Any], assignment: Assignment) -> bytes:

@@ -37,7 +37,7 @@ __all__ = ["KINDS", "release", "student_files"]
 
 KINDS = ("student", "instructor", "gradescope", "nbgrader")
 
-TRAVELLERS = ("trial", "replay", "check", "packing")  # of course/student/, into _course/
+TRAVELLERS = ("comparing", "trial", "replay", "check", "packing")  # of course/student/, into _course/
 FIGURES = (".svg", ".png")
 METADATA = re.compile(r"<metadata\b.*?</metadata>\s*", re.S)
 
