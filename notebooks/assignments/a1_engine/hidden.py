@@ -161,7 +161,7 @@ def q2_h_zero_d(t):
 
 
 def q2_h_empty(t):
-    _stretched(t, "03 13, 3 203, 0 .", ("add", "mul"))
+    _stretched(t, "3 203, 03 13, 0 .", ("add", "mul"))
 
 
 def q2_h_const(t):
