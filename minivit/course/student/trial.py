@@ -128,9 +128,9 @@ def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str 
     return next(filter(None, faults), None)
 
 
-def alike(a: Any, b: Any) -> bool:
+def alike(a: Any, b: Any, rtol: float = 1e-7) -> bool:
     """Are two results the same but for rounding, nan and inf at the same places?"""
-    return close(_marked(a), _marked(b), 1e-7, 1e-14) is None
+    return close(_marked(a), _marked(b), rtol, 1e-14) is None
 
 
 def _marked(value: Any) -> Any:
@@ -250,7 +250,9 @@ class Trial:
         self.seen.append(got)
         fault = None if self.recording else close(got, want, rtol, atol, what)
         if fault is not None:
-            raise Wrong(self._explained(fault, got, lambda seen: close(seen, want, rtol, atol) is not None))
+            # A small error is that of a mistake only if the two are much nearer to each other than to what is asked.
+            near = next((size for size in (1e-7, 1e-9, 1e-11) if close(got, want, 100 * size) is not None), 1e-13)
+            raise Wrong(self._explained(fault, got, lambda seen: close(seen, want, rtol, atol) is not None, near))
 
     def agree(self, adapter: str, *args: Any, rtol: float = 1e-9, atol: float = 0.0, what: str | None = None) -> Any:
         """Call an adapter and compare it with the reference. Returns the student's result."""
@@ -290,11 +292,13 @@ class Trial:
         count = sum(wrong for _, wrong in self._engines)
         self.partly(caught / count if count else 0.0, f"{adapter} caught {caught} of {count} wrong engines")
 
-    def _explained(self, fault: str, got: Any, wrong: Callable[[Any], bool] = lambda seen: True) -> str:
+    def _explained(
+        self, fault: str, got: Any, wrong: Callable[[Any], bool] = lambda seen: True, rtol: float = 1e-7
+    ) -> str:
         """The fault and the hint of the wrong solution that is wrong here too, in the same way."""
         place = len(self.seen) - 1
         for name, (hint, seen) in self._others().items():
-            if place < len(seen) and wrong(seen[place]) and alike(got, seen[place]):
+            if place < len(seen) and wrong(seen[place]) and alike(got, seen[place], rtol):
                 self.mistake = name
                 return f"{fault}. {hint}"
         return fault
