@@ -43,7 +43,10 @@ def graded(root: Path) -> tuple[int, dict | None]:
     """Status, and results.json if there is one."""
     environment = {**os.environ, "MINIVIT_AUTOGRADER": str(root), "PYTHONPATH": ""}
     done = subprocess.run(
-        [sys.executable, "-m", "minivit.course.release.gradescope"], cwd=root / "source", env=environment, capture_output=True
+        [sys.executable, "-m", "minivit.course.release.gradescope"],
+        cwd=root / "source",
+        env=environment,
+        capture_output=True,
     )
     assert b"Traceback" not in done.stderr, done.stderr
     path = root / "results" / "results.json"

@@ -1,9 +1,9 @@
 """An autograder for Gradescope: the zip that it asks for, and what runs in its container.
 
-`python -m minivit.course.release.gradescope` grades /autograder/submission and writes /autograder/results/results.json. It
-writes after the last process of the student has ended, and over whatever lies there. The zip holds the key and the
-answers: it is for staff. If the reference does not reach all points in the container, there are no results, and
-Gradescope says that the autograder failed, instead of giving a zero.
+`python -m minivit.course.release.gradescope` grades /autograder/submission and writes
+/autograder/results/results.json. It writes after the last process of the student has ended, and over whatever lies
+there. The zip holds the key and the answers: it is for staff. If the reference does not reach all points in the
+container, there are no results, and Gradescope says that the autograder failed, instead of giving a zero.
 """
 
 import json

@@ -219,6 +219,12 @@ def kind(*choices):
     return lambda rng: [model(rng, batch, *choices) for batch in (3, 1)]
 
 
+def zero_heads(rng):
+    """Models as they begin: no gradient gets below the head."""
+    for params, *rest in kind("gap", "erf", 1, 1e-6)(rng):
+        yield {**params, "head.weight": np.zeros_like(params["head.weight"])}, *rest
+
+
 def logits(cases, words, t):
     for params, config, images, _ in cases(t.rng):
         t.agree("vit", params, config, images, rtol=1e-8, what=f"logits {words}")
@@ -245,6 +251,7 @@ q4_h_gap, q5_h_gap = partial(logits, *GAP), partial(gradients, *GAP)
 q4_h_three_blocks, q5_h_three_blocks = partial(logits, *THREE), partial(gradients, *THREE)
 q4_h_twelve_blocks, q5_h_twelve_blocks = partial(logits, *TWELVE), partial(gradients, *TWELVE)
 q4_h_square, q5_h_square = partial(logits, *SQUARE), partial(gradients, *SQUARE)
+q5_h_zero_head = partial(gradients, zero_heads, "with head.weight all 0")
 
 
 # q6
@@ -301,10 +308,11 @@ def q6_h_constants(t):
 
 
 def q6_h_patch(t):
-    config = large(t.rng)
-    values, std = initial(t, config, int(t.rng.integers(1000)))["patch_embed.projection.weight"], 1 / 12
-    spread(t, values, std, "the patch projection", 0.06)
-    widest(t, values, 2.1 * std, 2.2737 * std, "the patch projection")
+    config, std = large(t.rng), 1 / 12
+    for seed in t.rng.integers(1000, size=3):
+        values = initial(t, config, int(seed))["patch_embed.projection.weight"]
+        spread(t, values, std, "the patch projection", 0.06)
+        widest(t, values, 2.1 * std, 2.2737 * std, "the patch projection")
 
 
 def q6_h_positions(t):
@@ -437,6 +445,14 @@ def q8_h_drop_path(t):
 def q8_h_drop_path_axes(t):
     for shape in ((300,), (300, 4), (300, 2, 3, 2)):
         whole(t, dropped(t, "drop_path", shape, 0.3))
+
+
+def q8_h_evaluation(t):
+    for name in ("dropout", "drop_path"):
+        for shape, rate, training in (((30, 4), 0.3, False), ((30,), 0.75, False), ((30, 2, 3), 0.0, True)):
+            x = t.rng.standard_normal(shape)
+            y = t.call(name, x, rate, int(t.rng.integers(1000)), training)
+            t.close(y, x, 0.0, what=f"{name} at rate {rate}, training {training}")
 
 
 def q8_h_seeds(t):
