@@ -572,7 +572,7 @@ def q8_h_large(t):
     for shift in (2000.0, -2000.0):
         moved = {**params, "head.bias": params["head.bias"] + shift}
         _evaluation(t, moved, config, images, labels, (6, 4), f"logits near {shift:.0f}")
-    sharp = {**params, "head.weight": 20 * params["head.weight"], "head.bias": 20 * np.arange(4.0)}
+    sharp = {**params, "head.bias": 20 * np.arange(4.0)}
     _evaluation(t, sharp, config, images, np.zeros(6, np.int64), (6, 4), "labels of tiny probability")
 
 

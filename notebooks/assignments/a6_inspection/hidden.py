@@ -174,6 +174,7 @@ def q4_h_read(t):
         ((9, 4), (3, 2)),
         ((3, 6), (3, 3)),
         ((6, 6), (3, 3)),
+        ((9, 10), (3, 2)),
     )
     for classifier in ("token", "gap"):
         for size, patch in shapes:

@@ -94,9 +94,9 @@ def q3_v_rows(t):
 
 
 def q3_v_one_layer(t):
-    """One layer of one head."""
+    """One layer of one head, for two images."""
     config = configuration()
-    t.agree("attention_maps", parameters(t.rng, config), config, t.rng.normal(size=(1, 4, 4, 1)), rtol=1e-8)
+    t.agree("attention_maps", parameters(t.rng, config), config, t.rng.normal(size=(2, 4, 4, 1)), rtol=1e-8)
 
 
 def q4_v_identity(t):
