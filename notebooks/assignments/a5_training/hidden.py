@@ -127,8 +127,9 @@ def _bits(t, got, want, what):
     same = isinstance(got, dict) and isinstance(want, dict) and got.keys() == want.keys()
     same = same and all(np.shape(got[name]) == np.shape(want[name]) for name in want)
     seen = {name: np.asarray(got[name]) - np.asarray(want[name]) for name in want} if same else "other names or shapes"
+    apart = f": they differ by up to {max(np.abs(x).max() for x in seen.values()):.1g}" if same else ""
     same = same and all(np.asarray(got[name]).tobytes() == np.asarray(want[name]).tobytes() for name in want)
-    t.require(same, f"{what} are not the same, bit for bit", seen=seen)
+    t.require(same, f"{what} are not the same, bit for bit{apart}", seen=seen)
 
 
 def _run(t, params, grads, state=None):
