@@ -22,6 +22,7 @@ STUDENT = {
     "_course/__init__.py",
     "_course/assignment.json",
     "_course/check.py",
+    "_course/comparing.py",
     "_course/expected.npz",
     "_course/packing.py",
     "_course/replay.py",
@@ -238,7 +239,8 @@ def test_a_master_that_cannot_be_given_is_told(root):
 @forks
 def test_a_release_on_either_base_is_proven(root, tmp_path):
     for base in ("reference", "own"):
-        release(assignments(root)["t2_sharper"], tmp_path / "key", tmp_path / base, base, ["student"])
+        said = release(assignments(root)["t2_sharper"], tmp_path / "key", tmp_path / base, base, ["student"])
+        assert ("students of t2 see answers to t1: " in "\n".join(said)) == (base == "reference")
     assert "given/weights_t1.py" in names(tmp_path / "reference" / "t2-student.zip")
     own = names(tmp_path / "own" / "t2-student.zip")
     assert "given.py" in own

@@ -117,7 +117,7 @@ def test_the_list_and_the_help_name_questions_checks_and_commands(folder):
         ("raise SystemExit('bye')", "it ends Python (SystemExit: bye), in weights.py line 18"),
         ("return [][1]", "weighted_mean raises IndexError: list index out of range, in weights.py line 18"),
         ("return mean_by_weights(x, v)", "RecursionError"),
-        ("x += 1; return x", "changes its arguments"),
+        ("x += 1; return x", "weighted_mean changes x, an argument"),
         ("return None", "not answered yet"),
         ("return object()", "an object of type object"),
         ("while True: pass", "it was stopped after 3 seconds"),

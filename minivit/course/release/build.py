@@ -37,7 +37,7 @@ __all__ = ["KINDS", "release", "student_files"]
 
 KINDS = ("student", "instructor", "gradescope", "nbgrader")
 
-TRAVELLERS = ("trial", "replay", "check", "packing")  # of course/student/, into _course/
+TRAVELLERS = ("comparing", "trial", "replay", "check", "packing")  # of course/student/, into _course/
 FIGURES = (".svg", ".png")
 METADATA = re.compile(r"<metadata\b.*?</metadata>\s*", re.S)
 
@@ -259,6 +259,9 @@ def release(
         source, public = nbgrader.source_files(assignment, student, base)
         _clean(assignment, public, base, key, "notebook")
         products[f"nbgrader/source/{assignment.id}"] = source
+    earlier = ", ".join(assignment.about.get("given", ()))
+    if earlier and base == "reference" and {"student", "nbgrader"} & set(kinds):
+        said.append(f"students of {assignment.id} see answers to {earlier}: wait until nobody hands these in any more")
     _write(folder, products)
     return [*(f"{quoted(folder / name)}" for name in products), *said]
 

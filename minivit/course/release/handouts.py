@@ -3,7 +3,7 @@
 from minivit.course.assignment import Assignment
 from minivit.course.release.given import exported
 
-__all__ = ["CHECK", "TEST_VISIBLE", "answers", "grading_notes", "readme"]
+__all__ = ["CHECK", "TEST_VISIBLE", "WHERE", "answers", "grading_notes", "readme"]
 
 # Even a Python that cannot read the rest shall say what it lacks, so this is written in the language of Python 2.
 CHECK = '''\
@@ -152,16 +152,16 @@ def readme(assignment: Assignment, base: str, policy: bool) -> str:
     )
 
 
+WHERE = "The questions are at the end of handout.md."  # the first words of answers.md
+
+
 def answers(assignment: Assignment) -> str:
     """answers.md, with a place for each written question."""
     parts = [
         f"## {row['id']}. {row['title']} ({row['points']:g} points)\n\n\n"
         for row in assignment.about.get("written", [])
     ]
-    return (
-        f"# {assignment.about['title']}: written questions\n\nThe questions are at the end of handout.md.\n\n"
-        + "\n".join(parts)
-    )
+    return f"# {assignment.about['title']}: written questions\n\n{WHERE}\n\n" + "\n".join(parts)
 
 
 def grading_notes(assignment: Assignment) -> str:

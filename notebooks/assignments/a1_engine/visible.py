@@ -1,7 +1,7 @@
 """The checks that you can run yourself. They are few and small on purpose: write your own beside them.
 
 `t.rng` draws the values, `t.agree` calls your adapter and compares with the reference, within 1e-9 of the
-largest entry. In messages, `(values, grads)[0][i]` is values[i] and `(values, grads)[1][j]` is grads[j].
+largest entry.
 """
 
 import numpy as np
@@ -83,7 +83,16 @@ def q7_v_one_program(t):
 
 
 def q8_v_own_engine(t):
-    says = t.call("find_bugs", t.own("run_program"))
-    t.require(
-        says is False, "find_bugs says that your own engine is wrong: either it is, or find_bugs suspects the innocent"
-    )
+    """Without points: find_bugs on your own engine, and whether that is right here."""
+    x, y, square = _away(t, 2, 3), _away(t, 3), t.rng.uniform(0.5, 2, (3, 3))
+    programs = [[[op, [0, 1], {}]] for op in BINARY] + [[[op, [2], {}]] for op in UNARY]
+    programs += [[[op, [0], {"axis": 0, "keepdims": False}]] for op in REDUCTIONS]
+    programs += [[["matmul", [0, 2], {}]], [["transpose", [0], {"axes": (1, 0)}]]]
+    programs += [[["mul", [0, 0], {}], ["add", [3, 0], {}]]]
+    right = True
+    for program in programs:
+        op, numbers, _ = program[0]
+        shape = (3,) if op in REDUCTIONS else (3, 2) if op == "transpose" else (3, 3) if numbers == [2] else (2, 3)
+        args = [x, y, square], [2 + len(program)], [t.rng.normal(size=shape)], [0, 1, 2]
+        right = t.right("run_program", program, *args) and right
+    t.innocent("find_bugs", "run_program", right=right)
