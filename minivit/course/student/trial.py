@@ -115,8 +115,7 @@ def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str 
             return f"{what} lacks {missing}" if missing else f"{what} has {more:.200}, which nobody asked for"
         faults = (close(got[key], want[key], rtol, atol, f"{what}[{key!r}]") for key in want)
     elif isinstance(want, (list, tuple)):
-        got = list(got) if isinstance(got, np.ndarray) and got.ndim else got
-        if not isinstance(got, (list, tuple)):
+        if not isinstance(got, (list, tuple)) and not (isinstance(got, np.ndarray) and got.ndim):
             return f"{what} should have {len(want)} parts, it is a {type(got).__name__}"
         if len(got) != len(want):
             return f"{what} should have {len(want)} parts, it has {len(got)} parts"
