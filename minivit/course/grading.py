@@ -97,7 +97,7 @@ def run(
     hints: Hints | None = None,
     patient: bool = True,
 ) -> Outcome:
-    """One check of one submission.   hints: wrong solutions that may be recognised.   patient: wait twice if need be."""
+    """One check of one submission.   hints: wrong solutions that may be recognised.   patient: wait twice."""
     words = (student, assignment.id, check.question, check.name)
     seed = int.from_bytes(_seed_of(key, *words)[:4], "little")
     engines = {"master": assignment.master, **assignment.rights}
