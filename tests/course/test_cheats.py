@@ -282,7 +282,7 @@ def double(x):
     "floods its folder": """
 def double(x):
     for i in range(10**9):
-        os.mkdir(f'd{i}')
+        open(f'{i}', 'w').close()
 """,
     "keys for a terminal": "def double(x):\n    raise KeyError('\\x1b[2J\\u202e\\n')\n",
     "changes its argument": "def double(x):\n    x *= 2\n    return x\n",

@@ -49,15 +49,10 @@ def bulky(folder: str) -> bool:
 
 
 def remove(folder: str) -> None:
-    """Delete a folder, though somebody may have tried to hinder that."""
-    with contextlib.suppress(OSError, RecursionError):
-        os.chmod(folder, 0o700)
-        for place, names, _ in os.walk(folder):
-            for name in names:
-                if not os.path.islink(path := os.path.join(place, name)):
-                    os.chmod(path, 0o700)
-    with contextlib.suppress(OSError, RecursionError):
-        shutil.rmtree(folder)
-    if os.path.lexists(folder):  # deeper than Python goes
-        with contextlib.suppress(OSError):
-            subprocess.run(["rm", "-rf", "--", folder], check=False, stderr=subprocess.DEVNULL)
+    """Delete a folder, though somebody may have closed parts of it, or made it deeper than Python goes."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if os.path.lexists(folder):
+        for command in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
+            with contextlib.suppress(OSError):
+                subprocess.run([*command, "--", folder], check=False, stderr=subprocess.DEVNULL)
