@@ -21,11 +21,14 @@ from minivit.course.sandbox import wire
 from minivit.course.sandbox.guard import BANNED
 from minivit.course.sandbox.remote import Remote, SandboxError, Terms
 from minivit.course.student.trial import Direct, NotAnswered, Trial, Wrong
+from minivit.errors import shown
 
 __all__ = ["Outcome", "banned_imports", "check_environment", "grade", "run", "shares", "texts", "total"]
 
 VISIBLE = 4 / 9  # of a question's points
 STAFF = ("given", "given.py", "check.py", "_course")  # never taken from a submission
+PATIENCE = 2  # checks of a submission that have a second try when time ran out by the clock
+MOST_SOURCE = 256 << 10  # bytes of a file that is looked through for imports
 SHOWN = 2000  # characters of what one check printed
 
 
@@ -39,6 +42,7 @@ class Outcome:
     unloaded: bool = False
     mistake: str | None = None
     output: str = ""
+    slow: bool = False  # the process was waited for in vain
 
 
 def shares(question: Question, checks: list[Check]) -> dict[str, float]:
@@ -91,8 +95,9 @@ def run(
     *,
     base: str = "reference",
     hints: Hints | None = None,
+    patient: bool = True,
 ) -> Outcome:
-    """One check of one submission.   hints: wrong solutions that may be recognised."""
+    """One check of one submission.   hints: wrong solutions that may be recognised.   patient: wait twice."""
     words = (student, assignment.id, check.question, check.name)
     seed = int.from_bytes(_seed_of(key, *words)[:4], "little")
     engines = {"master": assignment.master, **assignment.rights}
@@ -105,17 +110,17 @@ def run(
     def engine(name: str) -> Terms:
         return _terms(assignment, texts(engines[name]), 20.0, "reference")
 
-    def once() -> tuple[Outcome, bool]:
+    def once() -> Outcome:
         calls = assignment.questions[check.question].calls
         with Remote(_terms(assignment, files, check.seconds, base, seed), engine, calls) as remote:
             known: Any = hints if hints is not None else dict
             trial = Trial(remote, reference, draws(key, *words), known, listed)
             outcome = _outcome(trial, check)
-        outcome.output, outcome.unloaded = remote.output, remote.unloaded
-        return outcome, remote.slow
+        outcome.output, outcome.unloaded, outcome.slow = remote.output, remote.unloaded, remote.slow
+        return outcome
 
-    outcome, slow = once()
-    return once()[0] if slow else outcome  # perhaps the machine was busy
+    outcome = once()
+    return once() if outcome.slow and patient else outcome  # perhaps the machine was busy
 
 
 def _outcome(trial: Trial, check: Check) -> Outcome:
@@ -124,14 +129,20 @@ def _outcome(trial: Trial, check: Check) -> Outcome:
             check.run(trial)
         return Outcome("passed", trial.fraction)
     except NotAnswered as wrong:
-        return Outcome(str(wrong), open=True)
+        return Outcome(_said(wrong), open=True)
     except Wrong as wrong:
-        return Outcome(str(wrong), _partial(trial), mistake=trial.mistake)
+        return Outcome(_said(wrong), _partial(trial), mistake=trial.mistake)
     except SandboxError as error:
         raise CourseError(f"environment broken: {error}") from None
     except Exception as error:  # the check took the student's result for what it is not
         words = f"the result of {trial.asked} does not have the form that is asked ({type(error).__name__})"
         return Outcome(words)
+
+
+def _said(wrong: Wrong) -> str:
+    """One line that nobody takes for "passed"; part of it may come from the student's process."""
+    words = shown(wrong, 1000).strip()
+    return "wrong" if words in ("", "passed") else words
 
 
 def _partial(trial: Trial) -> float:
@@ -150,7 +161,7 @@ def banned_imports(assignment: Assignment, files: Mapping[str, bytes]) -> list[s
     found = []
     for path, data in sorted(files.items()):
         try:
-            tree = ast.parse(data) if path.endswith(".py") else ast.Module([], [])
+            tree = ast.parse(data if path.endswith(".py") and len(data) <= MOST_SOURCE else b"")
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         for node in ast.walk(tree):
@@ -175,13 +186,16 @@ class _Grading:
         self.seeds: dict[str, str] = {}
         self.output: dict[str, str] = {}
         self.unloaded: Outcome | None = None
+        self.slow = 0  # checks whose process was waited for in vain
 
     def check(self, check: Check, blamed: str | None) -> Outcome:
         if self.unloaded is not None:
             return self.unloaded
         likely = self.mistakes.get(check.question, ())
         hints = None if blamed else Hints(self.assignment, check, self.student, self.key, likely, self.kept)
-        outcome = run(self.assignment, self.files, check, self.student, self.key, base=self.base, hints=hints)
+        about = (self.assignment, self.files, check, self.student, self.key)
+        outcome = run(*about, base=self.base, hints=hints, patient=self.slow < PATIENCE)
+        self.slow += outcome.slow
         if outcome.unloaded:
             self.unloaded = outcome
         elif blamed and outcome.share < 1 and not outcome.open:

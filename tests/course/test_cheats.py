@@ -188,6 +188,103 @@ def double(x):
             setattr(main, name, lambda *a, **k: True)
     return x
 """,
+    "bytes whose methods lie": """
+class B(bytes):
+    def decode(self, *args): return os.devnull
+os.open(B(b'/etc/passwd'), os.O_RDONLY)
+def double(x):
+    return 2 * x
+""",
+    "an event of its own": """
+class Mode(str):
+    def __contains__(self, letter):
+        try:
+            1 / 0
+        except ZeroDivisionError as error:
+            frame = error.__traceback__.tb_frame.f_back
+        while frame:
+            for value in list(frame.f_locals.values()):
+                if getattr(value, '__name__', '') == 'rule':
+                    code = (lambda event, args: None).__code__
+                    value.__code__ = code.replace(co_freevars=value.__code__.co_freevars)
+            frame = frame.f_back
+        return False
+try:
+    sys.audit('open', 'x', Mode(), 0)
+except OSError:
+    pass
+open('/etc/passwd')
+def double(x):
+    return 2 * x
+""",
+    "beside a descriptor": """
+os.makedirs('a/b/c/d/e/f/g/h')
+os.chdir('a/b/c/d/e/f/g/h')
+os.open('../../../../etc/passwd', os.O_RDONLY, dir_fd=os.open('/', os.O_RDONLY | os.O_PATH))
+def double(x):
+    return 2 * x
+""",
+    "a folder of the library": """
+os.open('site-packages', os.O_RDONLY, dir_fd=os.open(os.path.dirname(os.__file__), os.O_RDONLY))
+def double(x):
+    return 2 * x
+""",
+    "up from its own descriptor": """
+own = os.open('.', os.O_RDONLY)
+os.makedirs('a/b/c')
+os.chdir('a/b/c')
+os.open('../../etc/passwd', os.O_RDONLY, dir_fd=own)
+def double(x):
+    return 2 * x
+""",
+    "machine code": """
+with open('tricks.so', 'wb') as file:
+    file.write(bytes(100))
+try:
+    import tricks
+except ImportError as error:
+    if 'not allowed' in str(error):
+        raise
+def double(x):
+    return 2 * x
+""",
+    "ctypes by another name": """
+import importlib.machinery, importlib.util, glob
+path = importlib.util.find_spec('_ctypes').origin
+loader = importlib.machinery.ExtensionFileLoader('a._ctypes', path)
+importlib.util.module_from_spec(importlib.util.spec_from_file_location('a._ctypes', path, loader=loader))
+def double(x):
+    return 2 * x
+""",
+    "readline": "import readline\nreadline.read_history_file('/etc/passwd')\n\n\ndef double(x):\n    return 2 * x\n",
+    "says passed": """
+def double(x):
+    sys._getframe(1).f_locals['self'].reply('wrong', 'passed')
+""",
+    "one array in a thousand places": """
+import json
+def double(x):
+    line = sys._getframe(1).f_locals['self'].line
+    tree = ['t', 'ok', ['l', *[['a', 0]] * 1000], ['l']]
+    head = json.dumps({'tree': tree, 'arrays': [['<f8', [1 << 20]]]}).encode()
+    line.send(len(head).to_bytes(8, 'little') + (8 << 20).to_bytes(8, 'little') + head + bytes(8 << 20))
+    os._exit(0)
+""",
+    "a hundred million lists": """
+def double(x):
+    line = sys._getframe(1).f_locals['self'].line
+    line.send((1 << 27).to_bytes(8, 'little') + bytes(8) + b'[')
+    while True:
+        line.send(b'[],' * 100000)
+""",
+    "2**40 empty rows": "def double(x):\n    return np.empty((1 << 40, 0))\n",
+    "memory without an address": "os.memfd_create('hog')\n\n\ndef double(x):\n    return 2 * x\n",
+    "floods its folder": """
+def double(x):
+    for i in range(10**9):
+        open(f'{i}', 'w').close()
+""",
+    "keys for a terminal": "def double(x):\n    raise KeyError('\\x1b[2J\\u202e\\n')\n",
     "changes its argument": "def double(x):\n    x *= 2\n    return x\n",
 }  # fmt: skip
 
@@ -243,6 +340,25 @@ def double(x):
     return 2 * x
 """,
     "libraries": "import subprocess, socket, multiprocessing, platform\n\n\ndef double(x):\n    return 2 * x\n",
+    "paths": """
+from pathlib import Path
+import json, logging
+os.makedirs('pkg', exist_ok=True)
+Path(__file__).with_name('d.json').write_text('2')
+logging.basicConfig(filename='log.txt')
+def double(x):
+    a = json.load(open('pkg/../d.json'))
+    assert a == json.loads((Path(__file__).parent / 'pkg' / '..' / 'd.json').read_text()), os.listdir('.')
+    return a * x
+""",
+    "late modules": """
+import asyncio, bz2, hashlib, lzma, multiprocessing, doctest, platform, tomllib, urllib.request, zlib, signal
+def double(x):
+    import ssl, statistics, zoneinfo, concurrent.futures.process, numpy.f2py, xml.etree.ElementTree
+    hashlib.sha256(b'').hexdigest(), lzma.compress(b''), platform.platform(), os.cpu_count()
+    signal.signal(signal.SIGALRM, print)
+    return 2 * x
+""",
     "limits of its own": "sys.setrecursionlimit(5000)\nnp.seterr(all='raise')\n\n\ndef double(x):\n    return 2 * x\n",
 }  # fmt: skip
 
@@ -269,7 +385,7 @@ def test_a_cheat_gains_nothing_and_harms_nobody(toy, name, monkeypatch):
     result = graded(toy, CHEATS[name])
     assert result["total"] == 0, result
     words = result["questions"]["q1"]["checks"].values()
-    assert all(text and "\n" not in text and "Traceback" not in text for text in words)
+    assert all(text.isprintable() and text not in ("", "passed") and "Traceback" not in text for text in words)
     assert graded(toy, "def double(x):\n    return 2 * x\n")["total"] == 100
 
 
@@ -298,6 +414,12 @@ def test_a_file_of_the_student_may_have_the_name_of_a_library(toy):
     }
     files |= {"autograd.py": b"two = 2\n", "random.py": b"three = 3\n"}
     assert grade(toy, files, "s", KEY)["total"] == 100
+
+
+def test_names_that_no_file_can_have_harm_nobody(toy):
+    files = dict.fromkeys(["n" * 300 + ".py", "a.py", "a.py/b.py", "\ud800.py", "a\0.py"], b"")
+    files |= dict.fromkeys([90 * "\u00e9" + f"{i}.py" for i in range(200)], b"")  # a job of more than 64 KiB
+    assert grade(toy, {**files, "adapters.py": b"def double(x):\n    return 2 * x\n"}, "s", KEY)["total"] == 100
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signals here")

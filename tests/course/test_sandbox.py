@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minivit.course.sandbox import remote as sandbox
-from minivit.course.sandbox import wire
+from minivit.course.sandbox import watching, wire
 from minivit.course.sandbox.remote import Remote, Terms
 from minivit.course.student.trial import Engine, NotAnswered, Own, Wrong
 
@@ -73,6 +73,10 @@ def test_an_array_in_two_places_stays_one_and_scalars_do_not_mix():
         ('{"tree": ["d", [["l"], 1]], "arrays": []}', b""),
         ('{"tree": ["engine", 0], "arrays": []}', b""),
         ("[" * 5000, b""),
+        ('{"tree": ["a", 0], "arrays": [["<f8", [1099511627776, 0]]]}', b""),
+        ('{"tree": ["o", [1099511627776, 0]], "arrays": []}', b""),
+        ('{"tree": ["o", ["x", 1000000]], "arrays": []}', b""),
+        ('{"tree": ["l", ["o", [2000000]], ["o", [2000000]]], "arrays": []}', b""),
         ("null", b""),
         ('{"tree": [], "arrays": []}', b""),
     ],
@@ -163,6 +167,46 @@ def test_cpu_time_is_limited_and_sleep_by_the_clock():
     assert call.slow
 
 
+def test_a_reply_in_small_pieces_is_a_late_reply():
+    text = """
+import os, sys, time
+def f():
+    descriptor = sys._getframe(1).f_locals['self'].line.descriptor
+    os.write(descriptor, (1 << 20).to_bytes(8, 'little') + bytes(8))
+    while True:
+        os.write(descriptor, b' ')
+        time.sleep(0.05)
+"""
+    with remote(text, seconds=0.3) as call, pytest.raises(Wrong, match="does not come back within"):
+        call("f", ())
+
+
+def test_the_time_of_a_check_is_for_all_its_calls():
+    def often(call):
+        for _ in range(9):
+            call("f", ())
+
+    with remote("import time\ndef f():\n    time.sleep(0.4)\n    return 1\n", seconds=0.5) as call:
+        assert call("f", ()) == 1
+        with pytest.raises(Wrong, match="does not come back within"):
+            often(call)
+
+
+def test_no_folder_is_left_though_it_is_deep_or_closed(tmp_path, monkeypatch):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    os.mkdir("closed")
+    os.mkdir("closed/inner")
+    os.chmod("closed", 0)
+    for _ in range(1200):
+        os.mkdir("d")
+        os.chdir("d")
+    monkeypatch.chdir(tmp_path)
+    watching.remove(str(folder))
+    assert not folder.exists()
+
+
 ENGINES = {"right": "def run(x):\n    return 2 * x\n", "wrong": "def run(x):\n    raise ValueError('the secret')\n"}
 
 
@@ -227,3 +271,32 @@ thread.start(); thread.join()
     if told[0] == "False":
         pytest.skip("no filter of system calls for this machine")
     assert told[1:] == ["refused"] * 4 + ["thread"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel")
+def test_the_kernel_keeps_a_process_to_its_folder_and_the_library(tmp_path):
+    code = """
+import os, sys
+sys.path[:0] = [r"HERE"]
+from minivit.course.sandbox.limits import Limits
+limits = Limits()
+os.chdir(r"OWN")
+print(limits.folders(os.getcwd()))
+minivit = sys.modules["minivit"].__file__
+for path, mode in (("a", "w"), ("a", "r"), (os.__file__, "r"), (os.devnull, "w"), (r"OWN/../b", "r"),
+                   (r"OWN/../c", "w"), (minivit, "r"), ("/proc/self/status", "r"), ("/etc/passwd", "r")):
+    try:
+        open(path, mode).close()
+        print("done")
+    except PermissionError:
+        print("refused")
+import lzma, decimal
+"""
+    own = tmp_path / "own"
+    own.mkdir()
+    (tmp_path / "b").touch()
+    code = code.replace("HERE", str(Path(sandbox.__file__).parents[3])).replace("OWN", str(own))
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    if told[0] == "False":
+        pytest.skip("this kernel keeps no process to folders")
+    assert told[1:] == ["done"] * 4 + ["refused"] * 5

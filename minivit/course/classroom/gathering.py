@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from minivit.course.classroom import people
 from minivit.course.classroom.unpacking import MOST_OF_ZIP, OUTSIDE, Entry, Unreadable, in_zip
+from minivit.errors import shown
 
 __all__ = ["METADATA", "STAFFS", "Wanted", "defined", "gather"]
 
@@ -14,6 +15,9 @@ STAFFS = {"check.py", "given.py", "test_visible.py", "_course", "given", "earlie
 METADATA = "submission_metadata.yml"  # of Gradescope
 MOST_FILES = 200
 MOST_IN_ALL = 20 << 20
+MOST_ZIPS = 5  # in a folder or zip without an adapters.py: the last ones are opened
+MOST_SOURCE = 256 << 10  # bytes of a source that is parsed for what it defines
+MOST_REMARKS = 30
 
 
 @dataclass(frozen=True)
@@ -37,29 +41,47 @@ def gather(entries: list[Entry], wanted: Wanted) -> tuple[dict[str, bytes], list
     entry = _chosen(entries, wanted, remarks)
     if entry is None:
         remarks.append(_nothing(entries))
-        return {}, remarks
+        return {}, _few(remarks)
     files: dict[str, bytes] = {}
-    for other in sorted(entries, key=lambda one: (one.time, one.path)):  # of two of one name, the later
-        name = "adapters.py" if other is entry else _name_of(other, entry.folder, wanted)
-        if name is None or (name == "adapters.py" and other is not entry):
+    size = 0
+    named = [(_name_of(one, entry.folder, wanted), one) for one in entries if one is not entry]
+    others = [(name, one) for name, one in named if name not in (None, "adapters.py")]
+    others.sort(key=lambda pair: (pair[1].time, pair[1].path))  # of two of one name, the later
+    for name, other in [("adapters.py", entry), *others]:
+        if _unfit(name):
+            remarks.append(f"{other.path} has a name that cannot be used: not taken.")
             continue
+        if len(files) >= MOST_FILES or size > MOST_IN_ALL:
+            remarks.append(
+                f"More than {MOST_FILES} files or {MOST_IN_ALL >> 20} MiB: {other.path} and later are not taken."
+            )
+            break
         try:
             data = other.read()
         except Unreadable as error:
             remarks.append(f"{error}: not taken.")
             continue
-        if len(files) >= MOST_FILES or sum(map(len, files.values())) + len(data) > MOST_IN_ALL:
-            remarks.append(f"More than {MOST_FILES} files or {MOST_IN_ALL >> 20} MiB: {other.path} is not taken.")
-            continue
+        size += len(data)
         files[name] = _readable(data, other.path, remarks) if name.endswith((".py", ".md")) else data
-    return dict(sorted(files.items())), remarks
+    return dict(sorted(files.items())), _few(remarks)
+
+
+def _few(remarks: list[str]) -> list[str]:
+    """Remarks of one line each, not thousands of them."""
+    lines = [shown(remark, 500) for remark in dict.fromkeys(remarks)]
+    return lines if len(lines) <= MOST_REMARKS else [*lines[:MOST_REMARKS], f"And {len(lines) - MOST_REMARKS} more."]
+
+
+def _unfit(name: str) -> bool:
+    """Whether no file should have such a name: too long, or with signs that are none."""
+    return any(len(part.encode("utf-8", "replace")) > 200 for part in name.split("/")) or not name.isprintable()
 
 
 def _unzipped(entries: list[Entry], remarks: list[str], depth: int = 0) -> list[Entry]:
     """The same, with the files of the last zip among them that has an adapters.py or, without one, of all."""
     zips = [entry for entry in entries if entry.name.lower().endswith(".zip") and not entry.fault]
     opened: list[tuple[Entry, list[Entry]]] = []
-    for entry in sorted(zips, key=lambda one: (one.time, one.path)):
+    for entry in sorted(zips, key=lambda one: (one.time, one.path))[-MOST_ZIPS:]:
         try:
             inside = in_zip(entry.read(MOST_OF_ZIP), entry.path)
         except Unreadable as error:
@@ -180,7 +202,7 @@ def _nothing(entries: list[Entry]) -> str:
 def defined(source: bytes) -> set[str]:
     """The names that a Python source defines as functions, values or imports; none if it cannot be parsed."""
     try:
-        tree = ast.parse(source.removeprefix(b"\xef\xbb\xbf"))
+        tree = ast.parse(source.removeprefix(b"\xef\xbb\xbf") if len(source) <= MOST_SOURCE else b"")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set()
     names: set[str] = set()

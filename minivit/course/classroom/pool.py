@@ -59,7 +59,7 @@ class Job:
 def fingerprint(marking: Marking, assignment: str, submission: Submission) -> str:
     """A word for all that a result depends on: submission, assignment, key and version. It does not tell the key."""
     about = (minivit.__version__, marking.base, marking.sources[assignment], submission.key, *submission.remarks)
-    files = [part for name, data in submission.files.items() for part in (name.encode(), data)]
+    files = [part for name, data in submission.files.items() for part in (name.encode("utf-8", "surrogatepass"), data)]
     return _digest(marking.key, *(word.encode("utf-8", "surrogatepass") for word in about), *files)
 
 

@@ -2,11 +2,11 @@
 
 import atexit
 import contextlib
+import errno
 import json
 import os
 import re
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,12 +19,14 @@ from typing import Any
 
 from minivit.course.sandbox import wire
 from minivit.course.sandbox.guard import BANNED
+from minivit.course.sandbox.watching import MOST_FILES, MOST_WRITTEN, bulky, busy, remove, used
 from minivit.course.student.trial import Wrong
 from minivit.errors import shown
 
-__all__ = ["LOADING", "Late", "Process", "SandboxError", "Slow", "Terms", "close", "used"]
+__all__ = ["LOADING", "Late", "Process", "SandboxError", "Slow", "Terms", "close"]
 
 OUTPUT = 1 << 20
+UNFIT = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EINVAL, errno.EILSEQ)
 LOADING = 10.0  # CPU seconds that importing a submission may take, apart from the check's own
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 KEPT = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # without which Python may not start
@@ -86,8 +88,10 @@ class _Server:
         """A new child: its process number, the line to it, its output."""
         ours, theirs = socket.socketpair()
         output, out = os.pipe()
+        text = json.dumps(job).encode()
         try:
-            socket.send_fds(self.control, [json.dumps(job).encode()], [theirs.fileno(), out])
+            socket.send_fds(self.control, [len(text).to_bytes(4, "little")], [theirs.fileno(), out])
+            self.control.sendall(text)
             number = self.control.recv(4)
         except OSError:
             number = b""
@@ -105,7 +109,8 @@ class _Server:
     def end(self, pid: int) -> int | None:
         """End a child with all that is left of it; how it ended, or None if the server is gone."""
         try:
-            self.control.sendall(b"e%d" % pid)
+            text = b"%d" % pid
+            self.control.sendall(len(text).to_bytes(4, "little") + text)
             status = self.control.recv(4)
         except OSError:
             status = b""
@@ -140,25 +145,6 @@ def close() -> None:
         _server = None
 
 
-def used(pid: int) -> float:
-    """CPU seconds of a process so far; 0 where that cannot be read."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        fields = text.rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError):
-        return 0.0
-
-
-def runnable(pid: int) -> bool:
-    """Does a process wait for nothing but a core? False where that cannot be read."""
-    try:
-        tasks = [task / "stat" for task in Path(f"/proc/{pid}/task").iterdir()]
-        return any(task.read_bytes().rsplit(b")", 1)[1].split()[0] in (b"R", b"D") for task in tasks)
-    except (OSError, IndexError):
-        return False
-
-
 class Process:
     """One child, from its start to its end."""
 
@@ -175,12 +161,7 @@ class Process:
         }
         try:
             for path, data in terms.files.items():
-                file = Path(self.folder, path)
-                if ".." in file.parts or not file.is_relative_to(self.folder):
-                    continue
-                if "/" in path:
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(data)
+                self._put(path, data)
             try:
                 self.server = _running()
                 self.pid, self.line, self.pipe = self.server.fork(job)
@@ -188,18 +169,49 @@ class Process:
                 self.server = _running(afresh=True)
                 self.pid, self.line, self.pipe = self.server.fork(job)
         except (ConnectionError, OSError) as error:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove(self.folder)
             raise SandboxError(f"no process can be started: {error}") from None
         self.alive = True
         self.allow(LOADING)
 
-    def allow(self, seconds: float) -> None:
-        """From now on: so much CPU time from now, three times that of waiting, and at most thirty times by the clock.
+    def _put(self, path: str, data: bytes) -> None:
+        """Write a file of the submission. One whose name no file can have is left out."""
+        file = Path(self.folder, path)
+        if ".." in file.parts or not file.is_relative_to(self.folder):
+            return
+        try:
+            if "/" in path:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        except ValueError:
+            return
+        except OSError as error:
+            if error.errno not in UNFIT:
+                raise
 
-        The time in which the process could run and the machine was busy with others is not waiting.
+    def allow(self, seconds: float) -> None:
+        """From now on: so much CPU time, three times that of waiting, and at most thirty times by the clock.
+
+        Only the time in which somebody waits for the process counts. That in which it computed or the machine was
+        busy with others is not waiting.
         """
-        self.seconds, self.start = seconds, used(self.pid)
-        self.waited, self.end_of_patience = 0.0, time.monotonic() + 30 * seconds
+        self.seconds, self.start, self.busy = seconds, used(self.pid), busy(self.pid)
+        self.waited = self.clock = self.unseen = 0.0
+
+    def _count(self, passed: float) -> None:
+        """Wrong when time is up, or the disk fills."""
+        self.clock, self.unseen = self.clock + passed, self.unseen + passed
+        if self.unseen < 0.1:
+            return
+        done = busy(self.pid)
+        self.waited += min(max(self.unseen - (done - self.busy), 0.0), self.unseen)
+        self.busy, self.unseen = done, 0.0
+        if used(self.pid) - self.start > self.seconds:
+            raise Late(f"takes more than {self.seconds:g} seconds of computing")
+        if self.waited > 3 * self.seconds or self.clock > 30 * self.seconds:
+            raise Slow(f"does not come back within {3 * self.seconds:g} seconds")
+        if bulky(self.folder):
+            raise Wrong(f"writes more than {MOST_FILES:,} files or {MOST_WRITTEN >> 20} MiB")
 
     def clean(self, text: Any, limit: int = 600) -> str:
         """Words of the process without what differs from run to run."""
@@ -214,8 +226,8 @@ class Process:
 
     def _wait(self, writing: bool = False) -> None:
         """Until the line can be used; Wrong when time is up."""
-        before = time.monotonic()
         while True:
+            before = time.monotonic()
             reads: list[Any] = [self.pipe] if writing else [self.line, self.pipe]
             writes = [self.line] if writing else []
             ready, free, _ = select.select(reads, writes, [], 0.1)
@@ -223,14 +235,9 @@ class Process:
                 self.drain()
                 if self.line not in ready and not free:
                     time.sleep(0.001)  # a pipe that was closed is always ready
+            self._count(time.monotonic() - before)
             if self.line in ready or free:
                 return
-            now = time.monotonic()
-            self.waited, before = self.waited + (0 if runnable(self.pid) else now - before), now
-            if used(self.pid) - self.start > self.seconds:
-                raise Late(f"takes more than {self.seconds:g} seconds of computing")
-            if self.waited > 3 * self.seconds or now > self.end_of_patience:
-                raise Slow(f"does not come back within {3 * self.seconds:g} seconds")
 
     def send(self, message: bytes) -> None:
         view = memoryview(message)
@@ -265,5 +272,5 @@ class Process:
         status = self.server.end(self.pid)
         self.drain()
         os.close(self.pipe)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
         return status

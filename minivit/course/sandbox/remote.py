@@ -10,7 +10,6 @@ container, without network, as a user who owns nothing.
 import ast
 import contextlib
 import signal
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -119,13 +118,13 @@ class Remote:
             self.close()
             self.broken, self.unloaded = Wrong(text), True
             raise self.broken
+        process.allow(self.terms.seconds)
         return process
 
     def _call(self, process: Process, name: str, args: tuple) -> Any:
         places = [place for place, arg in enumerate(args) if isinstance(arg, (Own, Engine))]
         apart = [place for place, arg in enumerate(args) if isinstance(arg, Apart)]
         message = wire.encode((name, args, places, apart), _stand_in(args), limit=1 << 40)
-        process.allow(self.terms.seconds)
         limit = len(message) + wire.LIMIT
         try:
             process.send(message)
@@ -135,10 +134,7 @@ class Remote:
                     reply = process.receive(limit)
                     if not (type(reply) is tuple and reply and reply[0] == "engine"):
                         break
-                    begun = time.monotonic()
-                    answer = self._asked(reply, args, running, stack)
-                    process.end_of_patience += time.monotonic() - begun
-                    process.send(answer)
+                    process.send(self._asked(reply, args, running, stack))
         except Wrong as error:
             self._late(error)
             self.broken = Wrong(f"{name} {error}")

@@ -6,6 +6,7 @@ are tested before a byte is copied.
 """
 
 import json
+import math
 import re
 import struct
 from collections.abc import Callable
@@ -50,7 +51,7 @@ class _Encoder:
         dtype, shape = _dtype(value), _shape(value)
         count = 1
         for length in shape:
-            count *= length
+            count *= length or 1  # an empty array may still have 2**40 rows
         if dtype.kind not in "biufcO":
             raise BadValue(f"it returns an array of {str(dtype)[:40]}, where numbers are asked")
         self.grow(count * dtype.itemsize)
@@ -157,75 +158,80 @@ def encode(value: Any, special: Callable[[Any], Any] = _nothing, limit: int = LI
     except RecursionError:
         raise BadValue("it returns lists or dicts that are too deep") from None
     head = json.dumps({"tree": tree, "arrays": coder.arrays}).encode()
+    if len(head) > limit // 2:
+        raise BadValue("it returns lists or text that are too large")
     return b"".join([HEAD.pack(len(head), sum(map(len, coder.blobs))), head, *coder.blobs])
 
 
 def frame(start: bytes, limit: int = 2 * LIMIT) -> tuple[int, int]:
     """The lengths that the first 16 bytes of a message promise. BadValue if it is larger than any honest one."""
     skeleton, blobs = HEAD.unpack(start)
-    if skeleton > 8 * limit or blobs > limit:
+    if skeleton > limit // 2 or blobs > limit:
         raise BadValue("its reply is too large")
     return skeleton, blobs
 
 
-def _arrays(rows: Any, blobs: memoryview) -> list[np.ndarray]:
-    found, place = [], 0
-    for name, shape in rows:
-        match = DTYPE.fullmatch(name)
-        if not match or len(shape) > 32 or any(type(length) is not int or length < 0 for length in shape):
-            raise BadValue("its reply is malformed")
-        dtype, count = np.dtype(name), 1
-        for length in shape:
-            count *= length
-        if count * dtype.itemsize > len(blobs) - place:
-            raise BadValue("its reply is malformed")
-        array = np.frombuffer(blobs, dtype, count, place).reshape(shape)
-        found.append(array.astype(dtype.newbyteorder("="), order="C", copy=True))
-        place += count * dtype.itemsize
-    if place != len(blobs):
+def _count(shape: Any) -> int:
+    """How many numbers an array of this shape would hold if no axis of it were empty."""
+    if len(shape) > 32 or any(type(length) is not int or length < 0 for length in shape):
         raise BadValue("its reply is malformed")
-    return found
+    return math.prod(length or 1 for length in shape)
 
 
-def _value(tree: Any, arrays: list[np.ndarray], special: Callable[[list], Any]) -> Any:
-    if not isinstance(tree, list):
-        if isinstance(tree, dict):
+class _Decoder:
+    """The arrays of one message. Together, and as often as they occur, they are not larger than `encode` allows."""
+
+    def __init__(self, rows: Any, blobs: memoryview, special: Callable[[list], Any]) -> None:
+        self.special, self.left = special, LIMIT + len(blobs)
+        self.arrays, place = [], 0
+        for name, shape in rows:
+            if not DTYPE.fullmatch(name):
+                raise BadValue("its reply is malformed")
+            dtype, most = np.dtype(name), _count(shape)
+            self.grow(most * dtype.itemsize, 0)
+            count = 0 if 0 in shape else most
+            array = np.frombuffer(blobs, dtype, count, place).reshape(shape)
+            self.arrays.append(array.astype(dtype.newbyteorder("="), order="C", copy=True))
+            place += count * dtype.itemsize
+        if place != len(blobs):
             raise BadValue("its reply is malformed")
-        return tree
-    letter, *rest = tree
-    if letter in ("l", "t"):
-        items = (_value(item, arrays, special) for item in rest)
-        return list(items) if letter == "l" else tuple(items)
-    if letter == "d":
-        return {_key(key): _value(item, arrays, special) for key, item in rest}
-    if letter == "a":
-        return arrays[rest[0]]
-    if letter == "n":
-        return arrays[rest[0]][()]
-    if letter == "o":
-        return _objects(rest[0])
-    if letter == "c":
-        return complex(*rest)
-    if letter == "e":
-        return Ellipsis
-    if letter == "s":
-        return slice(*[_value(part, arrays, special) for part in rest])
-    return special(tree)
+
+    def grow(self, size: int, kept: int = 1) -> None:
+        if size > self.left:
+            raise BadValue("its reply is too large")
+        self.left -= kept * size
+
+    def value(self, tree: Any) -> Any:
+        if not isinstance(tree, list):
+            if isinstance(tree, dict):
+                raise BadValue("its reply is malformed")
+            return tree
+        letter, *rest = tree
+        if letter in ("l", "t"):
+            items = map(self.value, rest)
+            return list(items) if letter == "l" else tuple(items)
+        if letter == "d":
+            return {_key(key): self.value(item) for key, item in rest}
+        if letter in ("a", "n"):
+            array = self.arrays[rest[0]]
+            self.grow(array.nbytes)
+            return array if letter == "a" else array[()]
+        if letter == "o":
+            self.grow(8 * _count(rest[0]))
+            return np.empty(rest[0], object)
+        if letter == "c":
+            return complex(*rest)
+        if letter == "e":
+            return Ellipsis
+        if letter == "s":
+            return slice(*map(self.value, rest))
+        return self.special(tree)
 
 
 def _key(key: Any) -> Any:
     if type(key) not in (str, int):
         raise BadValue("its reply is malformed")
     return key
-
-
-def _objects(shape: list[int]) -> np.ndarray:
-    count = 1
-    for length in shape:
-        count *= length
-    if count > LIMIT // 8:
-        raise BadValue("its reply is malformed")
-    return np.empty(shape, object)
 
 
 def _refuse(tree: list) -> Any:
@@ -236,7 +242,7 @@ def decode(head: bytes, blobs: bytes | bytearray, special: Callable[[list], Any]
     """The value of a message, of plain new arrays. BadValue for everything that `encode` would not have written."""
     try:
         message = json.loads(head)
-        return _value(message["tree"], _arrays(message["arrays"], memoryview(blobs)), special)
+        return _Decoder(message["arrays"], memoryview(blobs), special).value(message["tree"])
     except BadValue:
         raise
     except (ValueError, TypeError, KeyError, IndexError, RecursionError, MemoryError, OverflowError):
