@@ -37,7 +37,15 @@ __all__ = ["KINDS", "release", "student_files"]
 
 KINDS = ("student", "instructor", "gradescope", "nbgrader")
 
-TRAVELLERS = ("comparing", "trial", "replay", "check", "packing")  # of course/student/, into _course/
+TRAVELLERS = (
+    "comparing",
+    "trial",
+    "replay",
+    "outcomes",
+    "asking",
+    "check",
+    "packing",
+)  # of course/student/, into _course/
 FIGURES = (".svg", ".png")
 METADATA = re.compile(r"<metadata\b.*?</metadata>\s*", re.S)
 
@@ -62,10 +70,9 @@ def _figures(assignment: Assignment) -> Iterator[tuple[str, bytes]]:
             if path.is_symlink():
                 raise CourseError(f"{quoted(path)} is a symbolic link; put the file itself there")
             content = path.read_bytes()
-            yield (
-                f"figures/{path.name}",
-                METADATA.sub("", content.decode()).encode() if path.suffix == ".svg" else content,
-            )
+            if path.suffix == ".svg":
+                content = METADATA.sub("", content.decode()).encode()
+            yield f"figures/{path.name}", content
 
 
 def _about(assignment: Assignment, base: str, released: Collection[str], template: bytes) -> dict[str, Any]:
@@ -84,7 +91,9 @@ def _about(assignment: Assignment, base: str, released: Collection[str], templat
             for check in checks
             if not check.hidden
         ]
-        questions.append({"id": question.id, "title": question.title, "of": question.points, "checks": visible})
+        left = sum(text.count(f'raise NotImplementedError("{question.id}")') for text in assignment.stub.values())
+        row = {"id": question.id, "title": question.title, "of": question.points, "open": left}
+        questions.append({**row, "calls": question.calls, "checks": visible})
     return {
         "id": about["id"],
         "title": about["title"],
@@ -238,18 +247,17 @@ def release(
         raise CourseError(f'there is no release "{min(unknown)}"; there are {", ".join(KINDS)}')
     folder, kinds = expanded(out, CourseError), [kind for kind in KINDS if not only or kind in only]
     key, made = course_key(key_file, [folder, assignment.folder.parent], make=True)
-    said = (
-        [f"{quoted(os.fspath(key_file))} is the key of the course, made just now: keep it, and keep it secret"]
-        if made
-        else []
-    )
+    new = f"{quoted(os.fspath(key_file))} is the key of the course, made just now: keep it, and keep it secret"
+    said = [new] if made else []
     _sound(assignment)
     student = student_files(assignment, base)
     _clean(assignment, student, base, key, "student zip")
     _prove(assignment, student, base, key)
     products: dict[str, Mapping[str, bytes] | bytes] = {}
     if "student" in kinds:
-        products[f"{assignment.id}-student.zip"] = zipped(student)
+        products[f"{assignment.id}-student.zip"] = zipped(
+            {f"{assignment.id}/{name}": content for name, content in student.items()}
+        )
     if "instructor" in kinds:
         products[f"{assignment.id}-instructor.zip"] = zipped(instructor_files(assignment, student))
     if "gradescope" in kinds:
