@@ -1,12 +1,14 @@
 """The files of one submission that go to the grader, and what there is to say about the others."""
 
 import ast
+import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from minivit.course.classroom import people
 from minivit.course.classroom.unpacking import MOST_OF_ZIP, OUTSIDE, Entry, Unreadable, in_zip
+from minivit.course.student.packing import imported
 
 __all__ = ["METADATA", "STAFFS", "Wanted", "defined", "gather"]
 
@@ -39,8 +41,9 @@ def gather(entries: list[Entry], wanted: Wanted) -> tuple[dict[str, bytes], list
         remarks.append(_nothing(entries))
         return {}, remarks
     files: dict[str, bytes] = {}
+    folders = _folders(entries, entry, wanted)
     for other in sorted(entries, key=lambda one: (one.time, one.path)):  # of two of one name, the later
-        name = "adapters.py" if other is entry else _name_of(other, entry.folder, wanted)
+        name = "adapters.py" if other is entry else _name_of(other, entry.folder, wanted, folders)
         if name is None or (name == "adapters.py" and other is not entry):
             continue
         try:
@@ -129,7 +132,25 @@ def _chosen(entries: list[Entry], wanted: Wanted, remarks: list[str]) -> Entry |
     return None
 
 
-def _name_of(entry: Entry, base: str, wanted: Wanted) -> str | None:
+def _folders(entries: Sequence[Entry], adapters: Entry, wanted: Wanted) -> set[str]:
+    """The folders of modules that adapters.py, and the files that the grader gets with it, import from."""
+    found: set[str] = set()
+    names = {entry.path: entry for entry in entries if entry.name.lower().endswith(".py") and not entry.fault}
+    there = {path[len(adapters.folder) :].strip("/").partition("/")[0] for path in names}
+    while "*.py" in wanted.patterns:
+        sources: dict[str, bytes] = {}
+        for path, entry in names.items():
+            if entry is adapters or _name_of(entry, adapters.folder, wanted, found):
+                with contextlib.suppress(Unreadable):
+                    sources[path] = entry.read()
+        more = (imported(sources) & there) - found
+        if not more:
+            break
+        found |= more
+    return found
+
+
+def _name_of(entry: Entry, base: str, wanted: Wanted, folders: Collection[str] = ()) -> str | None:
     """The name under which the grader gets a file, None for one that it does not get."""
     if base and not entry.path.startswith(f"{base}/"):
         return None
@@ -141,6 +162,8 @@ def _name_of(entry: Entry, base: str, wanted: Wanted) -> str | None:
         return name
     if STAFFS & set(parts):
         return None
+    if len(parts) > 1 and parts[0] in folders and name.endswith(".py"):
+        return name
     for pattern in wanted.patterns:
         if name.lower() == pattern.lower():
             return pattern

@@ -42,7 +42,8 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 
 
 def _stopped(seconds: float, more: str = "") -> str:
-    return f"it does not end; it was stopped after {seconds:g} seconds{more}. Does a loop never finish?"
+    time_ = f"{seconds:g} second{'s' * (seconds != 1)}{more}"
+    return f"it does not end; it was stopped after {time_}. Does a loop never finish?"
 
 
 class _Watch:

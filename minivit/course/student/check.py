@@ -93,7 +93,7 @@ def check(questions: list[dict[str, Any]]) -> int:
 def _chosen(words: list[str]) -> list[dict[str, Any]] | str:
     """The questions that somebody names, or a sentence."""
     known = {question["id"]: question for question in about()["questions"]}
-    words = [word.lower() for text in words for word in text.split(",") if word]
+    words = [word.lower() for text in words for word in text.replace(",", " ").split()]
     wanted = [f"q{word}" if word.isdigit() else word for word in words] or list(known)
     if "pack" in wanted:
         return "`pack` stands alone: python check.py pack"

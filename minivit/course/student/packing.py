@@ -44,7 +44,7 @@ def chosen(here: Path, about: Mapping[str, Any]) -> list[Path]:
 def _imported_folders(here: Path, paths: Collection[Path]) -> set[str]:
     """The folders of modules, not of the release, that these files import from."""
     sources = {path.as_posix(): path.read_bytes() for path in paths if path.suffix == ".py"}
-    return {name for name in imported(sources) if any((here / name).glob("*.py"))}
+    return {name for name in imported(sources) if any((here / name).rglob("*.py"))}
 
 
 def imported(sources: Mapping[str, bytes]) -> set[str]:
