@@ -1,6 +1,6 @@
 """One submission, graded: a process for the student's code in each check, and every comparison in this one.
 
-`grade` gives what `DIR/results/NAME.json` holds. It changes from run to run in nothing: draws come from the course's
+`grade` gives what `DIR/results/NAME.json` holds. It is the same in every run: draws come from the course's
 key, the student's name, the assignment, the question and the check.
 """
 
@@ -239,6 +239,7 @@ def grade(
         "total": total(grading.questions, by_hand),
         "questions": grading.questions,
         **({"written": by_hand} if by_hand else {}),
+        **({"unloaded": grading.unloaded.words} if grading.unloaded else {}),
         "mistakes": {name: found for name, found in grading.mistakes.items() if found},
         "notes": banned_imports(assignment, files),
         "output": grading.output,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from toy_assignment import forks
 
 from minivit.course import grading
 from minivit.course.assignment import assignments
@@ -126,6 +127,7 @@ def test_components_by_hand(adapters):
     assert list(share) == pytest.approx([0.8, 0.2])
 
 
+@forks
 def test_the_grader_notices_it_too():
     check = next(check for check in A6.checks if check.name == "h_copies")
     shallow = grading.run(A6, grading.texts(A6.wrong_files("q2_shallow_copy")), check, "ada", b"key")

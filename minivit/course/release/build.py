@@ -37,15 +37,8 @@ __all__ = ["KINDS", "release", "student_files"]
 
 KINDS = ("student", "instructor", "gradescope", "nbgrader")
 
-TRAVELLERS = (
-    "comparing",
-    "trial",
-    "replay",
-    "outcomes",
-    "asking",
-    "check",
-    "packing",
-)  # of course/student/, into _course/
+# of course/student/, into _course/
+TRAVELLERS = ("comparing", "trial", "replay", "outcomes", "asking", "check", "packing")
 FIGURES = (".svg", ".png")
 METADATA = re.compile(r"<metadata\b.*?</metadata>\s*", re.S)
 
@@ -175,9 +168,8 @@ def _collects(assignment: Assignment, folder: Path) -> None:
         raise CourseError(f"{assignment.id}: the stub cannot be imported: {said}")
     if importlib.util.find_spec("pytest"):
         (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-        status, said = _python(
-            folder, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", "test_visible.py"
-        )
+        words = ("-p", "no:cacheprovider", "--collect-only", "-q", "test_visible.py")
+        status, said = _python(folder, "-m", "pytest", *words)
         (folder / "pytest.ini").unlink()
         count = sum(not check.hidden for check in assignment.checks)
         if status or said.count("test_visible.py::") != count:
@@ -267,6 +259,9 @@ def release(
         source, public = nbgrader.source_files(assignment, student, base)
         _clean(assignment, public, base, key, "notebook")
         products[f"nbgrader/source/{assignment.id}"] = source
+    earlier = ", ".join(assignment.about.get("given", ()))
+    if earlier and base == "reference" and {"student", "nbgrader"} & set(kinds):
+        said.append(f"students of {assignment.id} see answers to {earlier}: wait until nobody hands these in any more")
     _write(folder, products)
     return [*(f"{quoted(folder / name)}" for name in products), *said]
 

@@ -1,9 +1,9 @@
 """An autograder for Gradescope: the zip that it asks for, and what runs in its container.
 
-`python -m minivit.course.release.gradescope` grades /autograder/submission and writes /autograder/results/results.json. It
-writes after the last process of the student has ended, and over whatever lies there. The zip holds the key and the
-answers: it is for staff. If the reference does not reach all points in the container, there are no results, and
-Gradescope says that the autograder failed, instead of giving a zero.
+`python -m minivit.course.release.gradescope` grades /autograder/submission and writes
+/autograder/results/results.json. It writes after the last process of the student has ended, and over whatever lies
+there. The zip holds the key and the answers: it is for staff. If the reference does not reach all points in the
+container, there are no results, and Gradescope says that the autograder failed, instead of giving a zero.
 """
 
 import json
@@ -126,9 +126,10 @@ def results(assignment: Assignment, graded: Mapping[str, Any], hidden: str) -> d
                     "visibility": hidden if name.startswith("h_") else "visible",
                 }
             )
+    stopped = [f"No check could run: {graded['unloaded']}."] if graded.get("unloaded") else []
     return {
         "tests": tests,
-        "output": "\n".join(graded.get("notes", [])),
+        "output": "\n".join([*stopped, *graded.get("notes", [])]),
         "visibility": "visible",
         "stdout_visibility": "hidden",
     }
@@ -155,6 +156,8 @@ def main() -> int:
             (source / "course_key").unlink()
         files = submitted(assignment, root / "submission", settings["base"])
         graded = grade(assignment, files, _student(root), key, base=settings["base"])
+        if "adapters.py" not in files:
+            graded["unloaded"] = "there is no adapters.py. Hand in the zip that python check.py pack makes"
     except (MinivitError, OSError, ValueError, KeyError) as error:
         print(f"No results: {error}", file=sys.stderr)  # noqa: T201 - staff see it, in Gradescope's log
         return 1

@@ -4,7 +4,7 @@ from minivit.course.assignment import Assignment, Question
 from minivit.course.release.given import exported
 from minivit.course.student.packing import STATEMENT
 
-__all__ = ["CHECK", "TEST_VISIBLE", "answers", "grading_notes", "readme"]
+__all__ = ["CHECK", "TEST_VISIBLE", "WHERE", "answers", "grading_notes", "readme"]
 
 # Even a Python that cannot read the rest shall say what it lacks, so this is written in the language of Python 2.
 CHECK = '''\
@@ -190,6 +190,9 @@ def readme(assignment: Assignment, base: str, policy: bool) -> str:
     )
 
 
+WHERE = "The questions are at the end of handout.md."  # the first words of answers.md
+
+
 def answers(assignment: Assignment) -> str:
     """answers.md, with a place for each written question and for the statement that ai_policy.md asks for."""
     parts = [
@@ -197,10 +200,7 @@ def answers(assignment: Assignment) -> str:
         for row in assignment.about.get("written", [])
     ]
     parts.append(f"## {STATEMENT}\n\n<!-- Which did you use, and for what? One or two sentences; none is fine. -->\n\n")
-    return (
-        f"# {assignment.about['title']}: written questions\n\nThe questions are at the end of handout.md.\n\n"
-        + "\n".join(parts)
-    )
+    return f"# {assignment.about['title']}: written questions\n\n{WHERE}\n\n" + "\n".join(parts)
 
 
 def grading_notes(assignment: Assignment) -> str:

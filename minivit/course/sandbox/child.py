@@ -202,6 +202,7 @@ def serve_student(job: dict[str, Any], data: int, out: int, parts: dict[str, Any
     limits.apply(job["memory_mib"], job["cpu_seconds"])
     guard = parts["guard"]
     parts.clear()
+    limits.folders(job["folder"])
     limits.filter()
     guard(job["folder"], frozenset(job["modules"]), tuple(job["banned"]))
     del guard, limits

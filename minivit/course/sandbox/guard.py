@@ -15,7 +15,17 @@ __all__ = ["BANNED", "guard"]
 
 BANNED = ("minivit", "torch", "jax", "autograd", "tensorflow", "cupy", "scipy", "mlx", "tinygrad", "numba")
 SYSTEM: tuple[str, ...] = ("_ctypes", "ctypes", "_interpreters", "_xxsubinterpreters")
-SYSTEM += ("_interpchannels", "_testcapi", "_testinternalcapi", "_gdbm", "_dbm", "_sqlite3", "_posixshmem", "pty")
+SYSTEM += (
+    "_interpchannels",
+    "_testcapi",
+    "_testinternalcapi",
+    "_gdbm",
+    "_dbm",
+    "_sqlite3",
+    "_posixshmem",
+    "pty",
+    "readline",
+)
 SYSTEM += () if sys.platform == "linux" else ("_posixsubprocess",)  # there its system calls are taken away
 REFUSED: tuple[str, ...] = (
     "subprocess.",
@@ -30,7 +40,15 @@ REFUSED: tuple[str, ...] = (
 REFUSED += ("os.fork", "os.exec", "os.spawn", "os.posix_spawn", "os.system", "os.kill", "os.startfile", "syslog.")
 REFUSED += ("signal.pthread_kill", "os.link", "os.symlink", "os.chroot", "os.setns", "sqlite3.", "os.unshare", "fcntl.")
 REFUSED += ("gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys._current_frames", "sys._current_exceptions")
-REFUSED += ("sys.remote_exec", "cpython.remote_debugger_script", "os.lockf", "_winapi.", "winreg.", "msvcrt.")
+REFUSED += (
+    "cpython.PyInterpreterState_New",
+    "sys.remote_exec",
+    "cpython.remote_debugger_script",
+    "os.lockf",
+    "_winapi.",
+    "winreg.",
+    "msvcrt.",
+)
 # events about files, and how many of their arguments are paths
 READS = {"os.listdir": 1, "os.scandir": 1, "os.listxattr": 1, "os.getxattr": 1}
 WRITES = {"os.chmod": 1, "os.chown": 1, "os.rename": 2, "os.remove": 1, "os.mkdir": 1, "os.rmdir": 1, "os.truncate": 1}
@@ -60,23 +78,27 @@ def permission(own: str, modules: frozenset[str], banned: tuple[str, ...]) -> Ca
     """
     roots = library_roots()
     numpy_roots = tuple(root for root in roots if root.endswith("/numpy"))
-    cwd, threads = os.getcwd, sys.modules["_thread"]._count
+    cwd, threads, stat = os.getcwd, sys.modules["_thread"]._count, os.stat
 
     def place(path: Any) -> str | None:
-        """The absolute path that an event is about, or None for a descriptor."""
-        if path is None or type(path) is int:
-            return None if type(path) is int else cwd()
-        path = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else str.__str__(path)
-        start = "" if path[:1] == "/" else cwd()
-        if ".." in path.split("/") and not f"{start}/{path}".lstrip("/").startswith(own.lstrip("/") + "/"):
-            return "/.."
+        """The absolute path that an event is about, or None for a descriptor.
+
+        No method of an argument is called: anybody can raise an event with arguments of classes of their own.
+        """
+        kind = type(path)
+        if path is None or kind is int:
+            return None if kind is int else cwd()
+        path = bytes.decode(path, "utf-8", "surrogateescape") if issubclass(kind, bytes) else str.__str__(path)
         parts: list[str] = []
-        for part in f"{start}/{path}".split("/"):
+        for part in path.split("/"):
             if part == "..":
+                if not parts and path[:1] != "/":
+                    return "/.."  # from which folder it goes up, the event does not say
                 parts[-1:] = []
             elif part not in ("", "."):
                 parts.append(part)
-        return "/" + "/".join(parts)
+        start = "" if path[:1] == "/" else cwd().rstrip("/")
+        return "/".join([start, *parts]) or "/"
 
     def inside(path: str, folders: tuple[str, ...]) -> bool:
         return any(path == folder or path[: len(folder) + 1] == folder + "/" for folder in folders)
@@ -92,17 +114,33 @@ def permission(own: str, modules: frozenset[str], banned: tuple[str, ...]) -> Ca
                 return f"{'writing' if writing else 'reading'} files outside the folder of the submission ({event})"
         return None
 
+    def folder(path: str | None) -> bool:
+        """Is it a folder of others? With a descriptor of one, paths need no longer tell where they lead."""
+        try:
+            return path is not None and not inside(path, (own,)) and stat(path).st_mode & 0o170000 == 0o040000
+        except OSError:
+            return False
+
     def module(name: Any, file: Any) -> str | None:
-        top = str.__str__(name).split(".")[0]
-        if (top in banned and top not in modules) or top in SYSTEM:
-            return f"importing {top}"
-        return files("import", (file,), False) if file is not None else None
+        """`file` is there for a module of machine code alone; its function is found by the last part of its name."""
+        parts = str.__str__(name).split(".")
+        if parts[0] in banned and parts[0] not in modules:
+            return f"importing {parts[0]}"
+        path = None if file is None else place(file)
+        for part in parts if path is None else (*parts, path.rpartition("/")[2].split(".")[0]):
+            if part in SYSTEM and (path is not None or part == parts[0]):
+                return f"importing {part}"
+        if path is not None and inside(path, (own,)):
+            return "importing machine code"
+        return None if path is None or readable(path) else "importing from outside the folder of the submission"
 
     def rule(event: str, args: tuple) -> str | None:
         if event == "open":
             path, mode, flags = args
             flags = flags if type(flags) is int else 0
-            writing = bool(flags & WRITING) or (isinstance(mode, str) and any(c in mode for c in "wax+"))
+            writing = bool(flags & WRITING) or (type(mode) is str and any(c in mode for c in "wax+"))
+            if type(path) is not int and folder(place(path)):
+                return "opening folders of others"
             return files(event, (path,), writing)
         if event == "import":
             return module(args[0], args[1])

@@ -15,6 +15,12 @@ __all__ = ["Limits"]
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_DUMPABLE = 1, 38, 22, 4
 ALLOW, DENY, MISSING, KILL = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000  # EPERM, ENOSYS
 CLONE_THREAD = 0x00010000
+# Landlock: its system calls, the same on all machines, and its rights, which each version of it has more of
+CREATE_RULES, ADD_RULE, RESTRICT = 444, 445, 446
+RIGHTS = (0, 0x1FFF, 0x3FFF, 0x7FFF, 0x7FFF, 0xFFFF)
+READ_FILE, READ_FOLDER, READ_WRITE = 4, 8, 2 | 4
+PLAIN = ("/dev/urandom", "/etc/localtime", "/etc/ld.so.cache", "/sys/devices/system/cpu/online")
+SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 # machine -> (its number for the kernel, system calls by name)
 CALLS = {
     "x86_64": (
@@ -32,7 +38,8 @@ CALLS = {
         | {"kill": 62, "tkill": 200, "tgkill": 234, "pidfd_open": 434, "pidfd_send_signal": 424, "setrlimit": 160}
         | {"prlimit64": 302, "setsid": 112, "setpgid": 109, "process_vm_readv": 310, "process_vm_writev": 311}
         | {"unshare": 272, "setns": 308, "mount": 165, "chroot": 161, "bpf": 321, "io_uring_setup": 425, "shmget": 29}
-        | {"symlink": 88, "symlinkat": 266, "link": 86, "linkat": 265, "pidfd_getfd": 438, "rt_sigqueueinfo": 129},
+        | {"symlink": 88, "symlinkat": 266, "link": 86, "linkat": 265, "pidfd_getfd": 438, "rt_sigqueueinfo": 129}
+        | {"memfd_create": 319, "memfd_secret": 447, "setpriority": 141, "sched_setscheduler": 144},
     ),
     "aarch64": (
         0xC00000B7,
@@ -47,7 +54,8 @@ CALLS = {
             "setns": 268,
         }
         | {"mount": 40, "chroot": 51, "bpf": 280, "io_uring_setup": 425, "shmget": 194, "symlinkat": 36, "linkat": 37}
-        | {"pidfd_getfd": 438, "rt_sigqueueinfo": 138},
+        | {"pidfd_getfd": 438, "rt_sigqueueinfo": 138, "memfd_create": 279, "memfd_secret": 447, "setpriority": 140}
+        | {"sched_setscheduler": 119},
     ),
 }
 
@@ -93,6 +101,9 @@ class Limits:
 
             self.prctl = ctypes.CDLL(None, use_errno=True).prctl
             self.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+            self.call = ctypes.CDLL(None, use_errno=True).syscall
+            self.call.argtypes = [ctypes.c_long, *[ctypes.c_ulong] * 4]
+            self.readable = readable()
             self.memory = ctypes.create_string_buffer
             self.address = ctypes.addressof
 
@@ -122,6 +133,28 @@ class Limits:
             except (OSError, ValueError):
                 pass
 
+    def folders(self, own: str) -> bool:
+        """Leave the student's folder, and of others what programs need to read. False where that is not possible."""
+        version = self.call(CREATE_RULES, 0, 0, 1, 0) if self.prctl is not None else 0
+        if version < 1 or self.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+            return False
+        every = RIGHTS[min(version, len(RIGHTS) - 1)]
+        handled = self.memory(struct.pack("<Q", every), 8)
+        rules = self.call(CREATE_RULES, self.address(handled), 8, 0, 0)
+        if rules < 0:
+            return False
+        for path, rights in {**self.readable, own: every}.items():
+            try:
+                place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            except OSError:
+                continue
+            rule = self.memory(struct.pack("<Qi", rights, place), 12)
+            self.call(ADD_RULE, rules, 1, self.address(rule), 0)
+            os.close(place)
+        done = self.call(RESTRICT, rules, 0, 0, 0) == 0
+        os.close(rules)
+        return done
+
     def filter(self) -> bool:
         """Take away system calls. False where that is not possible."""
         machine = os.uname().machine
@@ -134,6 +167,31 @@ class Limits:
         if self.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
             return False
         return self.prctl(PR_SET_SECCOMP, 2, self.address(holder), 0, 0) == 0
+
+
+def readable() -> dict[str, int]:
+    """What a student's process reads: NumPy and the standard library without other packages, and what these need."""
+    import sysconfig
+
+    import numpy
+
+    found = dict.fromkeys(SYSTEM, READ_FILE | READ_FOLDER) | dict.fromkeys(PLAIN, READ_FILE)
+    found[os.devnull] = READ_WRITE
+    packages, library = os.path.split(os.path.dirname(numpy.__file__))
+    for name in (library, "numpy.libs"):
+        found[os.path.join(packages, name)] = READ_FILE | READ_FOLDER
+    for folder in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__)}:
+        found[folder] = READ_FOLDER
+        found.update(
+            {
+                entry.path: READ_FILE | (READ_FOLDER if entry.is_dir() else 0)
+                for entry in os.scandir(folder)
+                if not entry.name.endswith("-packages")
+            }
+        )
+        beside = os.scandir(os.path.dirname(folder))
+        found.update({entry.path: READ_FILE for entry in beside if ".so" in entry.name and entry.is_file()})
+    return found
 
 
 def processes() -> int:

@@ -22,6 +22,11 @@ from .comparing import Apart, Engine, NotAnswered, Own, Scratch, Wrong, alike, c
 __all__ = ["Apart", "Direct", "Engine", "NotAnswered", "Own", "Scratch", "Trial", "Wrong", "close", "plain", "same"]
 
 
+def _right(seen: Any) -> bool:
+    """Does what a wrong solution gave stand for what the reference gives, as in the record of a visible check?"""
+    return isinstance(seen, str) and seen.startswith("\0")
+
+
 class Direct:
     """Calls adapters in this process: how students check themselves, how the staff's solutions are asked.
 
@@ -55,7 +60,7 @@ class Direct:
         return counted if function is not None and self.calls != float("inf") else function
 
     def __call__(self, name: str, args: tuple) -> Any:
-        """What the adapter returns, made plain. Wrong if it raises, returns None, lacks, or changes its arguments."""
+        """What the adapter returns, made plain. Wrong if it raises, returns None, is missing or changes arguments."""
         function = self.find(name)
         if function is None:
             raise NotAnswered(f"adapters.py has no {name}")
@@ -272,10 +277,16 @@ class Trial:
         self.partly(caught / count if count else 0.0, f"{adapter} caught {caught} of {count} wrong engines")
 
     def _explained(self, fault: str, got: Any, wrong: Callable[[Any], bool] = lambda seen: True) -> str:
-        """The fault and the hint of the wrong solution that is wrong here too, in the same way."""
-        place = len(self.seen) - 1
-        for name, (hint, seen) in self._others().items():
+        """The fault and the hint of the wrong solution that is wrong here too, in the same way.
+
+        Several may be. One that did as this one at all comparisons before comes first: its mistake shows here first.
+        """
+        place, hint = len(self.seen) - 1, ""
+        for name, (words, seen) in self._others().items():
             if place < len(seen) and wrong(seen[place]) and alike(got, seen[place]):
-                self.mistake = name
-                return f"{fault}. {hint}"
-        return fault
+                exact = all(_right(there) or alike(here, there) for here, there in zip(self.seen, seen[:place]))  # noqa: B905 - Python 3.9
+                if exact or not hint:
+                    self.mistake, hint = name, words
+                if exact:
+                    break
+        return f"{fault}. {hint}" if hint else fault
