@@ -183,7 +183,7 @@ def readme(assignment: Assignment, base: str, policy: bool) -> str:
         policy=", and `ai_policy.md`" if policy else "",
         questions=f"| | question | points |\n|---|---|---|\n{rows}",
         imports=_inside(about["imports"].rstrip(".")),
-        bugs=f" {BUGS.format(', '.join(unpaid))}" if unpaid else "",
+        bugs=f"\n{BUGS.format(', '.join(unpaid))}" if unpaid else "",
         given=GIVEN[base].format(names=listed, folders=earlier) if names else "",
         submit=" and ".join(f"`{pattern}`" for pattern in about["submit"]),
         written=" Write your answers to the written questions into `answers.md`." if about.get("written") else "",
