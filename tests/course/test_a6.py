@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toy_assignment import forks
 
-from minivit.course import grading
+from minivit.course import gate, grading
 from minivit.course.assignment import assignments
 from minivit.course.solution import load
 from minivit.course.student.trial import Apart, Direct, Wrong
@@ -133,3 +133,9 @@ def test_the_grader_notices_it_too():
     shallow = grading.run(A6, grading.texts(A6.wrong_files("q2_shallow_copy")), check, "ada", b"key")
     assert (shallow.share, "shares memory" in shallow.words) == (0, True)
     assert grading.run(A6, grading.texts(A6.master), check, "ada", b"key").share == 1
+
+
+def test_one_side_of_the_image_may_change_alone():
+    for name in ("h_token", "h_gap"):
+        (check,) = [each for each in A6.checks if (each.question, each.name) == ("q2", name)]
+        assert isinstance(gate.run(A6, A6.wrong_files("q2_rows_alone"), check), str)

@@ -86,6 +86,15 @@ def test_a_mistake_is_named_where_a_wrong_solution_gives_the_same():
     assert other.mistake is None
 
 
+def test_a_mistake_that_hardly_shows_is_not_taken_for_another_one():
+    known = {"a little more": ("Is anything added?", [2 * X * (1 + 5e-8)])}
+    for factor, mistake in ((1 + 5e-8, "a little more"), (1 - 4e-8, None), (1 + 3e-8, None)):
+        t = trial({"f": lambda x, factor=factor: 2 * x * factor}, lambda: known)
+        with pytest.raises(Wrong):
+            t.agree("f", X)
+        assert t.mistake == mistake
+
+
 def test_nothing_is_judged_while_a_wrong_solution_is_recorded():
     t = trial({"f": lambda x: 3 * x})
     t.recording = True

@@ -180,9 +180,9 @@ def _kind(got: Any) -> str:
     return "None" if got is None else f"a {type(got).__name__}"
 
 
-def alike(a: Any, b: Any) -> bool:
+def alike(a: Any, b: Any, rtol: float = 1e-7) -> bool:
     """Are two results the same but for rounding, nan and inf at the same places?"""
-    return close(_marked(a), _marked(b), 1e-7, 1e-14) is None
+    return close(_marked(a), _marked(b), rtol, 1e-14) is None
 
 
 def _marked(value: Any) -> Any:

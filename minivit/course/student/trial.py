@@ -186,7 +186,9 @@ class Trial:
         self.seen.append(got)
         fault = None if self.recording else close(got, want, rtol, atol, what)
         if fault is not None:
-            raise Wrong(self._explained(fault, got, lambda seen: close(seen, want, rtol, atol) is not None))
+            # A small error is that of a mistake only if the two are much nearer to each other than to what is asked.
+            near = next((size for size in (1e-7, 1e-9, 1e-11) if close(got, want, 100 * size) is not None), 1e-13)
+            raise Wrong(self._explained(fault, got, lambda seen: close(seen, want, rtol, atol) is not None, near))
 
     def agree(self, adapter: str, *args: Any, rtol: float = 1e-9, atol: float = 0.0, what: str | None = None) -> Any:
         """Call an adapter and compare it with the reference. Returns the student's result."""
@@ -276,14 +278,16 @@ class Trial:
         count = sum(wrong for _, wrong in self._engines)
         self.partly(caught / count if count else 0.0, f"{adapter} caught {caught} of {count} wrong engines")
 
-    def _explained(self, fault: str, got: Any, wrong: Callable[[Any], bool] = lambda seen: True) -> str:
+    def _explained(
+        self, fault: str, got: Any, wrong: Callable[[Any], bool] = lambda seen: True, rtol: float = 1e-7
+    ) -> str:
         """The fault and the hint of the wrong solution that is wrong here too, in the same way.
 
         Several may be. One that did as this one at all comparisons before comes first: its mistake shows here first.
         """
         place, hint = len(self.seen) - 1, ""
         for name, (words, seen) in self._others().items():
-            if place < len(seen) and wrong(seen[place]) and alike(got, seen[place]):
+            if place < len(seen) and wrong(seen[place]) and alike(got, seen[place], rtol):
                 exact = all(_right(there) or alike(here, there) for here, there in zip(self.seen, seen[:place]))  # noqa: B905 - Python 3.9
                 if exact or not hint:
                     self.mistake, hint = name, words

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+SMALL = 1e-12  # with two features and a small eps the gradient of x is almost 0, the difference of large numbers
 NOISE = 1e-11  # rounding of 2e4; where all is decided a loss and its gradient are 0 up to this
 
 
@@ -134,14 +135,14 @@ def q4_h_ln_large(t):
 
 def q5_h_axes(t):
     for shape, eps in zip(row_cases(t.rng), EPS):
-        t.agree("layer_norm_backward", *norm_arguments(t.rng, shape), eps, values(t.rng, *shape))
+        t.agree("layer_norm_backward", *norm_arguments(t.rng, shape), eps, values(t.rng, *shape), atol=SMALL)
 
 
 def q5_h_eps(t):
     for eps in (1e-6, 1e-3, 0.5):
         shape = lengths(t.rng, 3, 3, 6)
         arguments = norm_arguments(t.rng, shape, 1.5 * eps**0.5)
-        t.agree("layer_norm_backward", *arguments, eps, values(t.rng, *shape))
+        t.agree("layer_norm_backward", *arguments, eps, values(t.rng, *shape), atol=SMALL)
 
 
 def q6_h_forward(t):

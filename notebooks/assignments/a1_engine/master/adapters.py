@@ -1,7 +1,7 @@
 """All that is called from outside. Glue only: it turns programs into calls of the engine.
 
-Behind it you may write what you like. A program is a list of instructions `[op, args, params]`. The inputs are values
-0 .. n-1, and instruction k makes value n + k from earlier values, `args`. The ops and their params:
+Behind it you may write what you like. A program is a list of one instruction or more, `[op, args, params]`. The
+inputs are values 0 .. n-1, and instruction k makes value n + k from earlier values, `args`. The ops and their params:
 
     const                        value: a Python number, without gradient
     add sub mul div maximum      two args, broadcast as NumPy does
@@ -41,7 +41,7 @@ def run_program(program, inputs, outputs, cotangents, wrt):
 
     inputs: list of arrays.   outputs: list of value numbers; an input may be among them, a number may come twice.
     cotangents: for each output an array of its shape, or None for "no gradient from here"; one at least is an array.
-    wrt: list of different input numbers in any order.
+    wrt: list of one input number or more, all different, in any order.
 
     Returns (values, grads), two lists. values[i] is value outputs[i]; grads[j] is the gradient of
     sum_i <cotangents[i], values[i]> with respect to input wrt[j], in its shape: zeros if nothing depends on it.
