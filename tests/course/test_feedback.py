@@ -112,6 +112,9 @@ def test_answers_stand_together_by_question():
         ("Di", "Neither heading."),
     ]
     assert answers.parts(texts[0][1], ["w1", "w2"]) == {"": "", "w1": "A < B\n## Aside\nmore", "w2": ""}
+    told = texts[0][1] + "## AI tools\n\n<!-- Which? -->\n"
+    assert answers.parts(told, ["w1", "w2"])["w2"] == answers.parts(told, ["w1", "w2"])[""] == ""
+    assert answers.parts(told + "None.", ["w1", "w2"])[""] == "None."
     page = answers.page_of("T", written, texts).decode("utf-8")
     assert "script" not in tags(page.encode())
     first, second, neither = page.split("<h2>")[1:]

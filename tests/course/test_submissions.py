@@ -371,3 +371,11 @@ def test_earlier_parts_are_taken_where_they_count(tmp_path):
     own = Wanted(WANTED.patterns, WANTED.adapters, WANTED.words, earlier=True)
     assert list(of(put(tmp_path, files), own)["ann"].files) == ["adapters.py", "earlier/a2/adapters.py"]
     assert list(of(tmp_path)["ann"].files) == ["adapters.py"]
+
+
+def test_folders_of_modules_that_are_imported_go_to_the_grader(tmp_path):
+    code = b"from layers.dense import Dense\n" + CODE
+    files = {"me/a3/adapters.py": code, "me/a3/layers/dense.py": b"import deep", "me/a3/deep/er.py": b""}
+    files |= {"me/a3/drafts/old.py": b"", "me/a3/layers/notes.txt": b"", "me/a3/_course/trial.py": b"", "me/x.py": b""}
+    one = only(tmp_path, files)
+    assert set(one.files) == {"adapters.py", "layers/dense.py", "deep/er.py"}

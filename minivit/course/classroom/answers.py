@@ -8,6 +8,7 @@ from typing import Any
 from minivit.course.classroom.gradebook import save_if_other
 from minivit.course.classroom.pages import page, points, text
 from minivit.course.release.handouts import WHERE
+from minivit.course.student.packing import STATEMENT
 
 __all__ = ["page_of", "parts", "save_files"]
 
@@ -25,10 +26,12 @@ def parts(answers: str, names: Sequence[str]) -> dict[str, str]:
     """The answer to each question, by the headings of answers.md. What stands elsewhere is under the name ""."""
     found = dict.fromkeys(names, "")
     found[""], now = "", ""
-    for line in answers.splitlines():
+    for line in re.sub(r"(?s)<!--.*?-->", "", answers).splitlines():  # comments of the template
         head = re.match(r"#+\s*(\w+)", line)
         if head and head[1].lower() in names:
             now = head[1].lower()
+        elif head and line.strip("# ") == STATEMENT:
+            now = ""
         elif now or not (line.startswith("# ") or line.strip() == WHERE):  # a title, and the words of the handout
             found[now] += line + "\n"
     return {name: answer.strip() for name, answer in found.items()}

@@ -18,7 +18,7 @@ import minivit
 from minivit.course.assignment import Assignment, CourseError, assignments
 from minivit.course.grading import grade, shares
 from minivit.course.release.given import masters
-from minivit.course.student.packing import LARGEST, ours
+from minivit.course.student.packing import chosen
 from minivit.errors import MinivitError
 
 __all__ = ["autograder_files", "main", "results"]
@@ -96,17 +96,14 @@ def autograder_files(
 
 
 def submitted(assignment: Assignment, folder: Path, base: str) -> dict[str, bytes]:
-    """What is graded of a submission: files that match `submit`, beside the adapters.py nearest to the top."""
+    """What is graded of a submission: files that match `submit`, with folders of modules that
+    they import, beside the adapters.py nearest to the top."""
     found = sorted(folder.rglob("adapters.py"), key=lambda path: (len(path.parts), path))
     top = found[0].parent if found else folder
     patterns = [*assignment.about["submit"], *(["earlier/*/*.py"] if base == "own" else [])]
-    paths = {path for pattern in patterns for path in top.glob(pattern) if path.is_file() and not path.is_symlink()}
-    skipped = ours({"released": ["given.py"]})
-    return {
-        path.relative_to(top).as_posix(): path.read_bytes()
-        for path in sorted(paths)
-        if path.relative_to(top).parts[0] not in skipped and path.stat().st_size <= LARGEST
-    }
+    paths = chosen(top, {"submit": patterns, "released": ["given.py"]})
+    own = [path for path in paths if path.resolve() == top.resolve() / path.relative_to(top)]  # no links
+    return {path.relative_to(top).as_posix(): path.read_bytes() for path in own}
 
 
 def results(assignment: Assignment, graded: Mapping[str, Any], hidden: str) -> dict[str, Any]:

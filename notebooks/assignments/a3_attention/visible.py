@@ -21,28 +21,33 @@ def _layer(t, batch, tokens, width):
 
 
 def q1_v_ones(t):
+    """Attention to values that are all 1."""
     q, k, _, _ = _case(t, 1, 1, 4, 4, 3, 2)
     y = t.call("attention", q, k, np.ones((1, 1, 4, 2)), None)
     t.close(y, np.ones((1, 1, 4, 2)), atol=SMALL, what="attention to values that are all 1 (a mean of ones is 1)")
 
 
 def q1_v_one_head(t):
+    """One example, one head, a square, no mask."""
     q, k, v, _ = _case(t, 1, 1, 4, 4, 4, 4)
     t.agree("attention", q, k, v, None, atol=SMALL)
 
 
 def q1_v_shapes(t):
+    """Shapes, with a mask and without, where all lengths differ."""
     q, k, v, _ = _case(t, 2, 3, 5, 4, 3, 2)
     t.shape(t.call("attention", q, k, v, None), (2, 3, 5, 2), "attention")
     t.shape(t.call("attention", q, k, v, np.ones((5, 4), bool)), (2, 3, 5, 2), "attention with a mask")
 
 
 def q2_v_one_head(t):
+    """The gradients of one head, a square, no mask."""
     q, k, v, g = _case(t, 1, 1, 4, 4, 4, 4)
     t.agree("attention_backward", q, k, v, None, g, atol=SMALL, what="(dq, dk, dv)")
 
 
 def q2_v_shapes(t):
+    """Shapes of dq, dk and dv."""
     q, k, v, g = _case(t, 2, 3, 4, 4, 3, 2)
     got = t.call("attention_backward", q, k, v, np.ones((4, 4), bool), g)
     for name, part, x in zip(("dq", "dk", "dv"), t.parts(got, 3, "attention_backward"), (q, k, v)):
@@ -50,12 +55,14 @@ def q2_v_shapes(t):
 
 
 def q3_v_one_head(t):
+    """Splitting and merging one head."""
     qkv = t.rng.standard_normal((2, 4, 9))
     t.agree("split_heads", qkv, 1, rtol=0, what="(q, k, v) of one head")
     t.agree("merge_heads", t.rng.standard_normal((2, 1, 4, 3)), rtol=0)
 
 
 def q3_v_shapes(t):
+    """Shapes of several heads, split and merged."""
     got = t.call("split_heads", t.rng.standard_normal((2, 5, 18)), 3)
     for name, part in zip("qkv", t.parts(got, 3, "split_heads")):
         t.shape(part, (2, 3, 5, 2), name)
@@ -63,16 +70,19 @@ def q3_v_shapes(t):
 
 
 def q4_v_one_head(t):
+    """A layer of one head."""
     x, params, _ = _layer(t, 1, 4, 3)
     t.agree("multi_head_attention", x, params, 1, atol=SMALL)
 
 
 def q4_v_shapes(t):
+    """The shape of a layer of three heads."""
     x, params, _ = _layer(t, 2, 5, 6)
     t.shape(t.call("multi_head_attention", x, params, 3), (2, 5, 6), "multi_head_attention")
 
 
 def q5_v_out_bias(t):
+    """The gradient of the last bias."""
     x, params, g = _layer(t, 1, 4, 3)
     got = t.parts(t.call("multi_head_attention_backward", x, params, 1, g), 2, "multi_head_attention_backward")
     got = t.entries(got[1], params, "gradients")["out.bias"]
@@ -81,6 +91,7 @@ def q5_v_out_bias(t):
 
 
 def q5_v_shapes(t):
+    """Names and shapes of all gradients."""
     x, params, g = _layer(t, 2, 5, 6)
     got = t.call("multi_head_attention_backward", x, params, 3, g)
     dx, gradients = t.parts(got, 2, "multi_head_attention_backward")
@@ -90,6 +101,7 @@ def q5_v_shapes(t):
 
 
 def q6_v_one_block(t):
+    """A stream of a single block."""
     q, k, v, _ = _case(t, 1, 2, 3, 4, 2, 5)
     state = t.call("stream_begin", q, 5)
     state = t.call("stream_update", t.scratch(state), k, v)
@@ -98,6 +110,7 @@ def q6_v_one_block(t):
 
 
 def q6_v_shapes(t):
+    """The shape after three blocks."""
     q, k, v, _ = _case(t, 2, 2, 3, 6, 4, 1)
     state = t.call("stream_begin", q, 1)
     for i in (0, 2, 4):

@@ -58,6 +58,7 @@ def _vit_params(rng):
 
 
 def q1_v_one_update(t):
+    """The parameters after one update."""
     params, grads = _arrays(t.rng), _arrays(t.rng)
     args = (params, [grads], [0.1], HYPER, [])
     got, _ = _two(t, t.call("adamw", *args), "adamw", "parameters, state")
@@ -65,6 +66,7 @@ def q1_v_one_update(t):
 
 
 def q1_v_three_updates(t):
+    """The parameters after three updates, some of which decay."""
     params, grads = _arrays(t.rng), [_arrays(t.rng) for _ in range(3)]
     args = (params, grads, [0.1, 0.1, 0.1], HYPER, ["a.weight", "a.bias"])
     got, _ = _two(t, t.call("adamw", *args), "adamw", "parameters, state")
@@ -72,6 +74,7 @@ def q1_v_three_updates(t):
 
 
 def q2_v_block(t):
+    """Which names of a block decay."""
     shapes = {"norm1.scale": (4,), "norm1.bias": (4,), "qkv.weight": (4, 12), "qkv.bias": (12,), "out.weight": (4, 4)}
     got, want = t.call("decay_names", shapes), t.ref("decay_names", shapes)
     t.require(isinstance(got, (list, tuple)), "decay_names should return a list of names")
@@ -79,6 +82,7 @@ def q2_v_block(t):
 
 
 def q3_v_resume(t):
+    """Four updates are two, and two more from the state."""
     params, grads = _arrays(t.rng), [_arrays(t.rng) for _ in range(4)]
     whole, _ = _updates(t, params, grads)
     half, state = _updates(t, params, grads[:2])
@@ -104,6 +108,7 @@ def _changed(before, after):
 
 
 def q4_v_above_and_below(t):
+    """A limit above the norm, and one below."""
     grads = _arrays(t.rng)
     norm = float(np.sqrt(sum((g**2).sum() for g in grads.values())))
     for limit in (2 * norm, norm / 2):
@@ -114,6 +119,7 @@ def q4_v_above_and_below(t):
 
 
 def q5_v_cosine(t):
+    """The cosine at its beginning, within, and at its end."""
     base = float(t.rng.uniform(0.1, 1))
     for step in (20, 35, 60, 100):
         want = t.ref("learning_rate", step, "cosine", base, 100, 20, 0.0)
@@ -123,6 +129,7 @@ def q5_v_cosine(t):
 
 
 def q5_v_warmup(t):
+    """Two steps of the warm-up."""
     base = float(t.rng.uniform(0.1, 1))
     for step in (0, 5):
         want = t.ref("learning_rate", step, "linear", base, 20, 10, 0.0)
@@ -130,6 +137,7 @@ def q5_v_warmup(t):
 
 
 def q6_v_one_epoch(t):
+    """The batches of one epoch hold each index once."""
     seed = int(t.rng.integers(1000))
     batches = [t.call("batch_indices", 12, 4, seed, step) for step in range(3)]
     for step, batch in enumerate(batches):
@@ -140,6 +148,7 @@ def q6_v_one_epoch(t):
 
 
 def q7_v_statistics(t):
+    """Mean and standard deviation of each channel."""
     images = t.rng.integers(0, 256, (3, 4, 4, 3)).astype(np.uint8)
     got = _two(t, t.call("channel_statistics", images), "channel_statistics", "mean, std")
     t.close(got[0], t.ref("channel_statistics", images)[0], what="the mean")
@@ -147,6 +156,7 @@ def q7_v_statistics(t):
 
 
 def q7_v_normalize(t):
+    """Images normalised by their own statistics."""
     images = t.rng.integers(0, 256, (3, 4, 4, 3)).astype(np.uint8)
     pixels = images.reshape(-1, 3) / 255
     t.agree("normalize", images, pixels.mean(axis=0), pixels.std(axis=0), what="the normalised images")
