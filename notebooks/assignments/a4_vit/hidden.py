@@ -472,5 +472,5 @@ def q8_h_seeds(t):
             first, *rest = (t.call(name, x, 0.5, s, True) for s in seeds)
             same, *alike = (np.shape(first) == np.shape(y) and bool(np.all(first == y)) for y in rest)
             holds(t, same, f"{name} with seed {start} should drop the same elements each time")
-            for other, held in zip(seeds[2:], alike):  # noqa: B905 - Python 3.9
+            for other, held in zip(seeds[2:], alike):
                 holds(t, not held, f"{name} with seeds {start} and {other} drops the same")
