@@ -32,6 +32,14 @@ def test_reference_and_stub_are_graded_as_submissions_are(name):
     assert all(text != "passed" for q in stub["questions"].values() for text in q["checks"].values())
 
 
+def test_each_assignment_gives_the_adapters_of_all_earlier_ones():
+    earlier: list[str] = []
+    for number in range(1, 8):
+        found = [assignment for name, assignment in assignments(ROOT).items() if name.startswith(f"a{number}_")]
+        assert [assignment.about.get("given", []) for assignment in found] == [earlier] * len(found), number
+        earlier = [*earlier, f"a{number}"]
+
+
 @pytest.fixture
 def toy(tmp_path: Path) -> Assignment:
     return Assignment(toy_assignments(tmp_path) / "t1_weights")

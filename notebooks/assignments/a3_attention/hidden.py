@@ -26,11 +26,12 @@ def _oblong(t):
 
 
 def _shapes(t):
-    """Shapes without a mask: square, all equal, all different, one query, one key, width 1."""
+    """Shapes without a mask: square, all equal, all different, one query, one key, width 1, values of width 1."""
     one_query, one_key, width_1 = _oblong(t), _oblong(t), _oblong(t)
     one_query, one_key = (*one_query[:2], 1, *one_query[3:]), (*one_key[:3], 1, *one_key[4:])
     width_1, cube = (*width_1[:4], 1, width_1[5]), (int(t.rng.integers(2, 4)),) * 6
-    return [_square(t), cube, (1, 1, 4, 4, 4, 4), _oblong(t), _oblong(t), one_query, one_key, width_1]
+    oblong, value_1 = _oblong(t), (*_oblong(t)[:5], 1)
+    return [_square(t), cube, (1, 1, 4, 4, 4, 4), oblong, value_1, one_query, one_key, width_1]
 
 
 def _some(t, shape):
@@ -116,7 +117,7 @@ def q2_h_backward(t):
     cases = [_case(t, *shape) for shape in _shapes(t)]
     other = [t.rng.standard_normal(x.shape) for x in cases[0]]
     steep = _case(t, *_oblong(t)), _case(t, *_oblong(t))  # no difference quotient is right to 1e-9 at these
-    steep = [(q * f, k / f, v + 1000, g) for f, (q, k, v, g) in zip((100, 0.01), steep)]  # noqa: B905 - Python 3.9
+    steep = [(q * f, k / f, v + 1000, g) for f, (q, k, v, g) in zip((100, 0.01), steep)]
     for q, k, v, g in [*cases, other, *steep, cases[0]]:
         with contextlib.suppress(Exception):  # a backward pass must not live on what the last forward pass left
             t.call("attention", -q, k, v, None)
@@ -238,6 +239,8 @@ def q6_h_blocks(t):
     q, k, v = _long(t)
     q = q[:, :, :1].copy()
     t.close(_stream(t, q, k, v, [3, 9]), t.ref("attention", q, k, v, None), atol=SMALL, what="12 keys for one query")
+    k, v = k[:, :, :1].copy(), v[:, :, :1].copy()
+    t.close(_stream(t, q, k, v, [1]), t.ref("attention", q, k, v, None), atol=SMALL, what="a stream of one key")
 
 
 def q6_h_large_scores(t):

@@ -137,6 +137,8 @@ def q2_h_square(t):
         params = draw(t.rng, mlp_shapes(n, n))
         t.agree("mlp", x, params, form, what="mlp, all lengths equal")
         t.agree("mlp_backward", x, params, form, g, what="mlp_backward, all lengths equal")
+        params = {**params, "hidden.weight": params["hidden.weight"] / 100}  # too steep for difference quotients
+        t.agree("mlp_backward", 100 * x, params, form, g, what="mlp_backward for large x")
 
 
 # q3
@@ -176,6 +178,8 @@ def q3_h_square_backward(t):
     for gelu in ("tanh", "erf"):
         case = square_block(t.rng, gelu)
         t.agree("block_backward", *case, t.rng.standard_normal((4, 4, 4)), what="block_backward, all lengths equal")
+        small = case[0] / 100, *case[1:], t.rng.standard_normal((4, 4, 4))  # too steep for difference quotients
+        t.agree("block_backward", *small, what="block_backward for small x")
 
 
 q3_h_forward = partial(block_values, 1e-6)
@@ -312,7 +316,7 @@ def q6_h_patch(t):
     for seed in t.rng.integers(1000, size=3):
         values = initial(t, config, int(seed))["patch_embed.projection.weight"]
         spread(t, values, std, "the patch projection", 0.06)
-        widest(t, values, 2.1 * std, 2.2737 * std, "the patch projection")
+        widest(t, values, 2.2 * std, 2.2737 * std, "the patch projection")
 
 
 def q6_h_positions(t):
@@ -366,10 +370,10 @@ def q6_h_seeds(t):
     config, seed = large(t.rng), int(t.rng.integers(1000))
     found = []
     for start in (seed, 0):
-        first, *others, again = (initial(t, config, s) for s in (start, start + 1, start + 2, start))
+        first, *others, again = (initial(t, config, s) for s in (start, start + 1, start + 5040, start))
         found.append(all((first[name] == again[name]).all() for name in first))
         holds(t, found[-1], f"seed {start} should give the same parameters each time", *found)
-        for more, other in enumerate(others, 1):
+        for more, other in zip((1, 5040), others):
             names = [name for name in first if np.ptp(first[name]) > 0 and (first[name] == other[name]).all()]
             holds(t, not names, f"seeds {start} and {start + more} give the same {', '.join(names)[:60]}", *names)
 
@@ -468,9 +472,10 @@ def q8_h_seeds(t):
     x, seed = t.rng.uniform(0.5, 2, (200, 3)), int(t.rng.integers(1, 1000))
     for name in ("dropout", "drop_path"):
         for start in (seed, 0):
-            seeds = (start, start, start + 1, start + 2, start + 1000)
+            seeds = (start, start, start + 1, start + 5040)
             first, *rest = (t.call(name, x, 0.5, s, True) for s in seeds)
             same, *alike = (np.shape(first) == np.shape(y) and bool(np.all(first == y)) for y in rest)
             holds(t, same, f"{name} with seed {start} should drop the same elements each time")
+            mixed = bool(0.1 < np.mean(first == 0) < 0.9)  # tells this mistake from dropping all or nothing
             for other, held in zip(seeds[2:], alike):
-                holds(t, not held, f"{name} with seeds {start} and {other} drops the same")
+                holds(t, not held, f"{name} with seeds {start} and {other} drops the same", mixed)
