@@ -62,7 +62,7 @@ def gate(argv: Sequence[str]) -> int:
         bad += sum(bool(row.fault) for row in rows)
         made_now[one.id] = markdown(one, rows)
     if bad:
-        print(f"{bad} of the lines are BAD{': the page is left as it is' if options.write else ''}")
+        print(f"BAD: {bad} of the lines above{': the page is left as it is' if options.write else ''}")
     elif options.write:
         old = {} if options.all else sections(PAGE.read_text(encoding="utf-8"))
         gradebook.save(PAGE, page_of({**old, **made_now}, chosen if options.all else known).encode("utf-8"))

@@ -1,7 +1,9 @@
 """`python -m minivit.course grade`: its options, its progress, and what it says at the end."""
 
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from minivit import cli
@@ -37,9 +39,10 @@ def grade(argv: Sequence[str]) -> int:
     jobs = [_job(one, marking) for one in submissions]
     of = {row["id"]: float(row["points"]) for one in variants.values() for row in one.about.get("written", [])}
     people = [(one.student, one.id) for one in submissions]
-    marks = gradebook.read_written(options.written, people, of) if options.written else {}
+    marks = _marks(options, people, of)
     again = _again(options.again or [], submissions)
     with place(out):
+        _only_of(out, options.assignment, variants)
         outcome = Outcome(out, jobs, of, marks)
         for job in jobs:
             known = None if job.submission.name in again else saved(outcome.path(job), job)
@@ -48,6 +51,9 @@ def grade(argv: Sequence[str]) -> int:
                 write(outcome.path(job), known)
             if known is not None:
                 outcome.results[job.submission.name] = known
+        old = [job for job in jobs if job.submission.name not in (*outcome.results, *again)]
+        if changed := sum(outcome.path(job).exists() for job in old):
+            print(f"made again, since submission, key, assignment or version have changed: {changed}")
         return _run(outcome, marking, options.jobs)
 
 
@@ -69,7 +75,12 @@ def _grade_parser() -> cli.Parser:
     add("--jobs", type=cli.positive, default=2, metavar="N", help="submissions graded at the same time (default: 2)")
     add("--base", choices=("reference", "own"), default="reference", help="what `given` holds (default: the reference)")
     add("--variant", metavar="NAME", help="of a7: mae, dino, ... (default: by the functions in each adapters.py)")
-    add("--written", type=cli.path, metavar="FILE.csv", help="points given by hand, as in the written.csv of DIR")
+    add(
+        "--written",
+        type=cli.path,
+        metavar="FILE.csv",
+        help="points given by hand, beside those in the written.csv of DIR",
+    )
     add("--again", action="append", metavar="NAME", help="grade this student again, though it is done; `all` for all")
     return made
 
@@ -100,6 +111,33 @@ def _job(submission: Submission, marking: Marking) -> Job:
     return Job(submission, assignment, fingerprint(marking, assignment, submission))
 
 
+def _marks(options: Any, people: Sequence[tuple[str, str]], of: dict[str, float]) -> dict:
+    """Points given by hand, by student: those in the folder's own written.csv, and those of --written over them."""
+    own = options.out / "written.csv"
+    files = [own] if gradebook.begun(own, of) else []
+    if options.written and not (files and options.written.exists() and options.written.samefile(own)):
+        files.append(options.written)
+    marks: dict[tuple[str, str], dict[str, float]] = {}
+    for file in files:
+        for person, given in gradebook.read_written(file, people, of).items():
+            marks[person] = {**marks.get(person, {}), **given}
+    return marks
+
+
+def _only_of(out: Path, word: str, variants: Mapping[str, Assignment]) -> None:
+    """CourseError if the folder holds grades of another assignment, which would be lost."""
+    kinds = {name.partition("-")[0] for name in variants}
+    for path in sorted((out / "results").glob("*.json")):
+        try:
+            other = json.loads(path.read_bytes()).get("assignment", "")
+        except (OSError, ValueError, AttributeError):
+            continue
+        if other and other.partition("-")[0] not in kinds:
+            raise CourseError(
+                f"{out} holds grades of {shown(other)}: choose another folder for {shown(word)}, with --out"
+            )
+
+
 def _again(wanted: Sequence[str], submissions: Sequence[Submission]) -> set[str]:
     """Names of the files of those who are graded again."""
     if "all" in wanted:
@@ -119,7 +157,7 @@ def _run(outcome: Outcome, marking: Marking, processes: int) -> int:
     todo = [job for job in outcome.jobs if job.submission.name not in outcome.results]
     done_before = sum("adapters.py" in job.submission.files for job in outcome.jobs) - len(todo)
     if done_before:
-        print(f"{done_before} of {len(outcome.jobs)} are done already")
+        print(f"{done_before} of {done_before + len(todo)} are done already")
     try:
         if todo:
             for name in sorted({job.assignment for job in todo}):
@@ -164,8 +202,10 @@ def _say(outcome: Outcome) -> int:
     print(f"{len(totals)} graded{mean}{f'; {noted} with remarks' if noted else ''}")
     if outcome.strangers:
         print(f"of nobody in this class, and left as they are: {shown(', '.join(outcome.strangers), 300)}")
-    if outcome.of and not outcome.marks:
-        print(f"written questions: fill in {outcome.folder / 'written.csv'}, then add --written with that file")
+    unread = sum(not set(outcome.of) <= set(outcome.marks.get(one, {})) for one in outcome.people)
+    if outcome.of and unread:
+        table = outcome.folder / "written.csv"
+        print(f"written questions of {unread} are not graded: fill in {table}, and give the same command again")
     grades, overview, feedback = (outcome.folder / name for name in ("grades.csv", "overview.html", "feedback"))
     print(f"{grades}, {overview}, a page each in {feedback}")
     if failed := [result["student"] for result in results if result.get("failed")]:

@@ -1,6 +1,6 @@
 """One submission, graded: a process for the student's code in each check, and every comparison in this one.
 
-`grade` gives what `DIR/results/NAME.json` holds. It changes from run to run in nothing: draws come from the course's
+`grade` gives what `DIR/results/NAME.json` holds. It is the same in every run: draws come from the course's
 key, the student's name, the assignment, the question and the check.
 """
 
@@ -135,7 +135,7 @@ def _outcome(trial: Trial, check: Check) -> Outcome:
     except SandboxError as error:
         raise CourseError(f"environment broken: {error}") from None
     except Exception as error:  # the check took the student's result for what it is not
-        words = f"the result does not have the form that is asked ({type(error).__name__})"
+        words = f"the result of {trial.asked} does not have the form that is asked ({type(error).__name__})"
         return Outcome(words)
 
 
@@ -253,6 +253,7 @@ def grade(
         "total": total(grading.questions, by_hand),
         "questions": grading.questions,
         **({"written": by_hand} if by_hand else {}),
+        **({"unloaded": grading.unloaded.words} if grading.unloaded else {}),
         "mistakes": {name: found for name, found in grading.mistakes.items() if found},
         "notes": banned_imports(assignment, files),
         "output": grading.output,

@@ -125,5 +125,21 @@ def test_a_state_may_change_and_other_arguments_may_not():
 
     trial = Trial(Direct({"grow": grow}), Direct({}), np.random.default_rng(0))
     assert trial.call("grow", trial.scratch({"sum": 1.0}), np.ones(3)) == {"sum": 4.0}
-    with pytest.raises(Wrong, match="changes its arguments"):
+    with pytest.raises(Wrong, match=r"grow changes state\["):
         trial.call("grow", {"sum": 1.0}, np.ones(3))
+
+
+def one_allowed_key(n):
+    return np.arange(n) == n // 2
+
+
+@pytest.mark.parametrize("name", ["master", *A3.rights])
+def test_right_gradients_that_are_zero_on_paper_differ_by_no_more_than_the_handout_allows(name):
+    right = load(A3.master if name == "master" else A3.rights[name])
+    for keys, mask, size in ((1, None, 1), (1, None, 30), (5, one_allowed_key(5), 1), (5, None, 30)):
+        q, k, v, g = arrays(2, 2, 4, keys, 3, 5)
+        q, k = size * q, size * k
+        exact, small = (1e-9, 1e-12) if size == 1 else (1e-7, 1e-9)
+        wanted = A3.oracle.attention_backward(q, k, v, mask, g)
+        for dx, want in zip(right.attention_backward(q, k, v, mask, g), wanted, strict=True):
+            assert abs(dx - want).max() <= max(exact * abs(want).max(), small)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from minivit.course.assignment import ROOT, Assignment
+from minivit.course.gate import Bench
+from minivit.course.gate import run as gate_run
 from minivit.course.solution import load
 
 A5 = Assignment(ROOT / "a5_training")
@@ -161,3 +163,38 @@ def test_a_run_is_made_of_the_parts(a5):
     want = a5.train(params, config, recipe, images, labels, 2)["params"]
     for name, p in got.items():
         np.testing.assert_allclose(p, want[name], rtol=1e-9, atol=1e-13)
+
+
+def test_a_rate_of_zero_stops_the_decay_too(a5):
+    hyper = {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.3}
+    got, _ = a5.adamw({"p": np.array([2.0])}, [{"p": np.array([1.0])}], [0.0], hyper, ["p"])
+    assert got["p"].tolist() == [2.0]
+
+
+def test_the_loss_of_a_label_of_tiny_probability(a5):
+    params, config, _, images, _ = run()
+    params = {**params, "head.weight": np.zeros((4, 3)), "head.bias": np.array([0.0, 60.0, 0.0])}
+    got = a5.evaluate(params, config, images, np.zeros(5, np.int64), 2)
+    assert got["loss"] == pytest.approx(60, rel=1e-12)
+
+
+def test_functions_of_all_earlier_assignments_are_given():
+    assert {"run_program", "log_softmax", "attention", "vit"} <= set(A5.given)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "check"),
+    [("decays_at_rate_zero", "h_warm_rate"), ("adds_to_probability", "h_large"), ("state_rounded", "h_cut")],
+)
+def test_it_is_noticed_and_has_its_own_hint(wrong, check):
+    bench = Bench(A5)
+    (found,) = [each for each in A5.checks if each.name == check]
+    said = gate_run(A5, A5.wrong_files(wrong), found, others=lambda: bench.others(found))
+    assert isinstance(said, str)
+    assert A5.wrongs[wrong].hint in said
+
+
+def test_parameters_changed_in_place_are_no_matter_of_resuming():
+    for check in A5.checks:
+        if check.question == "q3":
+            assert not isinstance(gate_run(A5, A5.wrong_files("changes_parameters"), check), str), check.name

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from toy_assignment import forks
 
-from minivit.course import grading
+from minivit.course import gate, grading
 from minivit.course.assignment import assignments
 from minivit.course.solution import load
 from minivit.course.student.trial import Apart, Direct, Wrong
@@ -126,8 +127,15 @@ def test_components_by_hand(adapters):
     assert list(share) == pytest.approx([0.8, 0.2])
 
 
+@forks
 def test_the_grader_notices_it_too():
     check = next(check for check in A6.checks if check.name == "h_copies")
     shallow = grading.run(A6, grading.texts(A6.wrong_files("q2_shallow_copy")), check, "ada", b"key")
     assert (shallow.share, "shares memory" in shallow.words) == (0, True)
     assert grading.run(A6, grading.texts(A6.master), check, "ada", b"key").share == 1
+
+
+def test_one_side_of_the_image_may_change_alone():
+    for name in ("h_token", "h_gap"):
+        (check,) = [each for each in A6.checks if (each.question, each.name) == ("q2", name)]
+        assert isinstance(gate.run(A6, A6.wrong_files("q2_rows_alone"), check), str)

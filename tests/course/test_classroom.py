@@ -16,6 +16,8 @@ import toy_assignment
 from minivit.course.__main__ import main
 from minivit.files import locks
 
+pytestmark = toy_assignment.forks
+
 HOLDS_A_PROCESS = """
 import time
 
@@ -57,6 +59,7 @@ def test_a_class_has_results_feedback_grades_and_an_overview(course, capsys):
     assert main(words(course)) == 0
     assert (course / "out/answers/alice.md").read_text(encoding="utf-8") == "# w1\n\nA factor cancels.\n"
     assert set(everything(course / "out")) == {
+        "answers.html",
         "answers/alice.md",
         *(f"results/{name}.json" for name in ("alice", "bob", "carl")),
         *(f"feedback/{name}.html" for name in ("alice", "bob", "carl")),
@@ -99,14 +102,17 @@ def test_what_is_done_is_not_done_again_and_what_has_changed_is(course, capsys):
     assert everything(course / "out") == before
     assert graded()[0] == set()
     assert main(words(course, "--again", "bob")) == 0
+    assert "changed" not in capsys.readouterr().out
     assert everything(course / "out") == before
     assert graded()[0] == {"bob"}
     shutil.copy(course / "sent/alice/weights.py", course / "sent/bob/weights.py")
     assert main(words(course)) == 0
     assert graded()[0] == {"bob"}
     assert rows(course)[1]["total"] == "100"
+    assert "have changed: 1\n2 of 3 are done already" in capsys.readouterr().out
     (course / "key").write_bytes(bytes(range(1, 33)))
     assert main(words(course)) == 0
+    assert "have changed: 3\n" in capsys.readouterr().out
     assert graded()[0] == {"alice", "bob", "carl"}
     assert main(words(course, "--again", "bbo")) == 2
     assert 'no student "bbo"; did you mean "bob"?' in capsys.readouterr().err
@@ -194,9 +200,34 @@ def test_points_given_by_hand_are_merged(course, capsys):
     assert main(words(course, "--written", str(template))) == 0
     assert [(row["w1"], row["total"]) for row in rows(course)] == [("7.5", "97.5"), ("", "55.56"), ("", "0")]
     assert json.loads((course / "out/results/alice.json").read_text())["written"] == {"w1": {"points": 7.5, "of": 10}}
+    assert template.read_text(encoding="utf-8") == "student,id,w1\nalice,,7.5\nbob,,\ncarl,,\n"
+    assert "written questions of 2 are not graded" in capsys.readouterr().out
+    template.write_text("student;id;w1\nalice;;7,5\nbob;;2\ncarl;;\n", encoding="utf-8")
+    assert main(words(course)) == 0  # the points in the folder count, whether --written is given or not
+    assert [(row["w1"], row["total"]) for row in rows(course)] == [("7.5", "97.5"), ("2", "52"), ("", "0")]
     assert template.read_text(encoding="utf-8").startswith("student;id;w1\nalice;;7,5\n")
+    (course / "others.csv").write_text("student,w1\ncarl,1\nbob,3\n", encoding="utf-8")
+    assert main(words(course, "--written", str(course / "others.csv"))) == 0
+    assert main(words(course, "--again", "all")) == 0
+    assert [row["w1"] for row in rows(course)] == ["7.5", "3", "1"]
+    assert template.read_text(encoding="utf-8") == "student,id,w1\nalice,,7.5\nbob,,3\ncarl,,1\n"
+
+
+def test_a_folder_of_another_assignment_is_left_alone(course, capsys):
     assert main(words(course)) == 0
-    assert [row["total"] for row in rows(course)] == ["100", "55.56", "0"]
+    for path in (course / "out/results").glob("*.json"):
+        path.write_text(path.read_text(encoding="utf-8").replace('"t1"', '"t9"', 1), encoding="utf-8")
+    before = everything(course / "out")
+    assert main(words(course)) == 2
+    assert "holds grades of t9: choose another folder for t1, with --out" in capsys.readouterr().err
+    assert everything(course / "out") == before
+
+
+def test_a_program_that_does_not_import_is_remarked(course):
+    assert main(words(course)) == 0
+    alice, bob, carl = (row["remarks"] for row in rows(course))
+    assert (alice, bob) == ("", "")
+    assert carl.startswith("No check could run: adapters.py raises SyntaxError")
 
 
 @pytest.mark.parametrize(

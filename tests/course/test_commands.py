@@ -61,6 +61,7 @@ def test_what_is_wrong_is_one_line(place, capsys, monkeypatch, words, told):
     assert not (place / "out").exists() or not list((place / "out").glob("*.csv"))
 
 
+@toy_assignment.forks
 @pytest.mark.parametrize("name", ["t1", "T1", "t1_weights", "t1-weights", "as/t1_weights", "as/t1_weights/"])
 def test_an_assignment_has_several_names(place, name):
     assert status("grade", name, "sent", "--key", "key", "--out", "out", "--assignments", "as") == 0
@@ -74,6 +75,7 @@ def test_the_list_says_what_there_is(place, capsys):
     assert "t1_weights; 1 h; 2 questions, 90 points + 10 by hand" in told
 
 
+@toy_assignment.forks
 def test_a_release_is_made_and_said(place, capsys):
     assert status("release", "t1", "--key", "new.key", "--out", "out", "--only", "student", "--assignments", "as") == 0
     assert (place / "out/t1-student.zip").exists()

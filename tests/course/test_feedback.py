@@ -7,7 +7,7 @@ import pytest
 import toy_assignment
 
 from minivit.course.assignment import Assignment
-from minivit.course.classroom import feedback, overview
+from minivit.course.classroom import answers, feedback, overview
 
 OPEN = {"br", "meta", "rect", "text", "hr", "img"}  # the first, and those of SVG, close themselves
 
@@ -88,6 +88,45 @@ def test_a_page_is_whole_and_needs_nothing_from_elsewhere(assignment):
 def test_what_to_do_next_comes_in_the_order_that_helps(assignment, q1, q2, told):
     steps = feedback.next_steps(result(q1, q2), assignment)
     assert [step[: len(begin)] for step, begin in zip(steps, told, strict=True)] == told
+
+
+def test_where_nothing_ran_there_is_one_step(assignment):
+    words = "adapters.py raises ImportError: importing torch is not allowed, in a.py line 1"
+    q1, q2 = (dict.fromkeys(checks, words) for checks in (RIGHT, OPEN_2))
+    stopped = result(q1, q2, unloaded=words)
+    (step,) = feedback.next_steps(stopped, assignment)
+    assert step.startswith("Mend what stops the import")
+    nobody = result(*(dict.fromkeys(checks, feedback.NO_ADAPTERS) for checks in (RIGHT, OPEN_2)))
+    (step,) = feedback.next_steps(nobody, assignment)
+    assert step.startswith("Hand in again")
+    page = overview.page_of([stopped, nobody], {"t1": assignment}, ["a", "b"]).decode("utf-8")
+    assert "Checks that failed most" not in page
+
+
+def test_answers_stand_together_by_question():
+    written = [{"id": "w1", "title": "Why", "points": 5}, {"id": "w2", "title": "How <much>", "points": 5}]
+    preamble = "# T: written questions\n\nThe questions are at the end of handout.md.\n\n"
+    texts = [
+        ("Ann & Bo", preamble + "## w1. Why (5 points)\n\nA < B\n## Aside\nmore\n\n## w2. How\n\n"),
+        ("Cy", "With Bo's help\n## W2\ntwice\n## w1\n# comment\n"),
+        ("Di", "Neither heading."),
+    ]
+    assert answers.parts(texts[0][1], ["w1", "w2"]) == {"": "", "w1": "A < B\n## Aside\nmore", "w2": ""}
+    told = texts[0][1] + "## AI tools\n\n<!-- Which? -->\n"
+    assert answers.parts(told, ["w1", "w2"])["w2"] == answers.parts(told, ["w1", "w2"])[""] == ""
+    assert answers.parts(told + "None.", ["w1", "w2"])[""] == "None."
+    page = answers.page_of("T", written, texts).decode("utf-8")
+    assert "script" not in tags(page.encode())
+    first, second, neither = page.split("<h2>")[1:]
+    assert "A &lt; B" in first
+    assert "Ann &amp; Bo" in first
+    assert "# comment" in first
+    assert "twice" in second
+    assert "How &lt;much&gt; · 5 points" in second
+    assert "Ann" not in second
+    assert "Neither heading." in neither
+    assert "With Bo&#x27;s help" in neither
+    assert "Ann" not in neither
 
 
 def test_the_overview_counts(assignment):

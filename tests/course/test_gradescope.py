@@ -98,6 +98,20 @@ def test_a_mistake_loses_its_tests_and_is_explained(image, tmp_path):
     assert "not finite" in lost["q1 large"]
 
 
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"notes.txt": "later"}, "there is no adapters.py"),
+        ({"adapters.py": "x = (\n"}, "adapters.py raises SyntaxError"),
+    ],
+)
+def test_where_no_check_can_run_the_first_line_says_why(image, tmp_path, files, told):
+    status, results = graded(container(image, tmp_path / "a", files))
+    assert status == 0
+    assert score(results) == 0
+    assert results["output"].startswith(f"No check could run: {told}")
+
+
 def test_files_may_lie_deeper_and_files_of_the_release_are_not_taken(image, tmp_path):
     files = {f"a/b/{name}": text for name, text in RIGHT.items()}
     files |= {

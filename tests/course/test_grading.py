@@ -3,11 +3,14 @@
 import json
 import os
 
+import numpy as np
 import pytest
 from toy_assignment import toy_assignments
 
 from minivit.course.assignment import Assignment, Check, CourseError, Question
 from minivit.course.grading import check_environment, grade, shares, texts
+from minivit.course.student.replay import NOTHING
+from minivit.course.student.trial import Trial, Wrong
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="grading needs a system with fork")
 KEY = b"a key of this test"
@@ -126,3 +129,19 @@ new = '''    while True: pass'''
         "weights.py": changed.master["weights.py"].replace("np.exp(shifted)", "np.cosh(shifted)"),
     }
     assert result(changed, files)["questions"]["q1"]["points"] < 50
+
+
+def test_of_mistakes_that_are_alike_here_the_one_that_was_right_before_is_named():
+    """What failed before this comparison is another mistake, though it comes first in the list."""
+    early, late = ("early", [np.ones(2), np.full(2, 5.0)]), ("late", [np.zeros(2), np.full(2, 5.0)])
+    rng = np.random.default_rng(0)
+    for others, hint in (({"a": early, "b": late}, "late"), ({"b": late, "a": early}, "late"), ({"a": early}, "early")):
+        trial = Trial(print, print, rng, lambda others=others: others)
+        trial.close(np.zeros(2), np.zeros(2))
+        with pytest.raises(Wrong, match=hint):
+            trial.close(np.full(2, 5.0), np.ones(2))
+    told = {"a": early, "b": ("record", [NOTHING, np.full(2, 5.0)])}  # as in the record of a visible check
+    trial = Trial(print, print, rng, lambda: told)
+    trial.close(np.zeros(2), np.zeros(2))
+    with pytest.raises(Wrong, match="record"):
+        trial.close(np.full(2, 5.0), np.ones(2))

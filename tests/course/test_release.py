@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_assignment import T1, T2, toy_assignments
+from toy_assignment import T1, T2, forks, toy_assignments
 
 from minivit.course.assignment import Assignment, CourseError, assignments
 from minivit.course.release.archives import course_key, zipped
@@ -20,9 +20,12 @@ from minivit.course.release.given import given_files
 STUDENT = {
     "README.md",
     "_course/__init__.py",
+    "_course/asking.py",
     "_course/assignment.json",
     "_course/check.py",
+    "_course/comparing.py",
     "_course/expected.npz",
+    "_course/outcomes.py",
     "_course/packing.py",
     "_course/replay.py",
     "_course/trial.py",
@@ -67,6 +70,7 @@ def names(path: Path) -> set[str]:
         return set(file.namelist())
 
 
+@forks
 def test_all_that_is_made_holds_what_it_should_and_is_the_same_twice(root, tmp_path):
     (root / "ai_policy.md").write_text("Think.\n", encoding="utf-8")
     said = release(t1(root), tmp_path / "key", tmp_path / "out")
@@ -74,7 +78,7 @@ def test_all_that_is_made_holds_what_it_should_and_is_the_same_twice(root, tmp_p
     assert {path.name for path in out.iterdir()} == {
         "t1-student.zip", "t1-instructor.zip", "t1-gradescope.zip", "nbgrader",
     }  # fmt: skip
-    assert names(out / "t1-student.zip") == STUDENT | {"ai_policy.md"}
+    assert names(out / "t1-student.zip") == {f"t1/{name}" for name in STUDENT | {"ai_policy.md"}}
     instructor = names(out / "t1-instructor.zip")
     assert {f"student/{name}" for name in STUDENT} <= instructor
     assert {
@@ -102,12 +106,14 @@ def test_all_that_is_made_holds_what_it_should_and_is_the_same_twice(root, tmp_p
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
+@forks
 def test_only_some_can_be_asked_for(root, tmp_path):
     release(t1(root), tmp_path / "key", tmp_path / "out", only=["student"])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["t1-student.zip"]
     assert 'there is no release "students"' in refused(t1(root), tmp_path / "2", only=["students"])
 
 
+@forks
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -232,16 +238,18 @@ def test_a_master_that_cannot_be_given_is_told(root):
         given_files(assignments(root)["t3_third"])
 
 
+@forks
 def test_a_release_on_either_base_is_proven(root, tmp_path):
     for base in ("reference", "own"):
-        release(assignments(root)["t2_sharper"], tmp_path / "key", tmp_path / base, base, ["student"])
-    assert "given/weights_t1.py" in names(tmp_path / "reference" / "t2-student.zip")
+        said = release(assignments(root)["t2_sharper"], tmp_path / "key", tmp_path / base, base, ["student"])
+        assert ("students of t2 see answers to t1: " in "\n".join(said)) == (base == "reference")
+    assert "t2/given/weights_t1.py" in names(tmp_path / "reference" / "t2-student.zip")
     own = names(tmp_path / "own" / "t2-student.zip")
-    assert "given.py" in own
-    assert not any(name.startswith(("given/", "earlier/")) for name in own)
+    assert "t2/given.py" in own
+    assert not any(name.startswith(("t2/given/", "t2/earlier/")) for name in own)
     with zipfile.ZipFile(tmp_path / "own" / "t2-student.zip") as file:
-        assert json.loads(file.read("_course/assignment.json"))["submit"] == ["*.py", "answers.md", "earlier/*/*.py"]
-        assert "`earlier/t1/`" in file.read("README.md").decode()
+        assert json.loads(file.read("t2/_course/assignment.json"))["submit"] == ["*.py", "answers.md", "earlier/*/*.py"]
+        assert "`earlier/t1/`" in file.read("t2/README.md").decode()
 
 
 def test_metadata_of_figures_is_left_out(root):

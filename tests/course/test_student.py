@@ -69,6 +69,7 @@ def test_what_is_handed_out_is_not_answered_yet(folder):
     status, said = check(folder)
     assert status == 1
     assert said.count("not answered yet") == 2
+    assert "v_" not in said
     assert "0 of 2 questions right, 0.0 of 40.0 visible points" in said
 
 
@@ -94,10 +95,14 @@ def test_questions_are_asked_one_by_one(folder):
     assert check(folder, "q1")[0] == 0
     assert check(folder, "1")[0] == 0
     assert check(folder, "Q2", "q1")[0] == 1
+    assert check(folder, "q1,1,")[0] == 0
+    assert check(folder, "q1, q2")[0] == 1
 
 
 def test_a_mistyped_question_gets_one_line(folder):
     assert check(folder, "q7") == (2, "There is no question q7; there are q1, q2, and the word pack.\n")
+    assert check(folder, "w1") == (2, "w1 is a written question: answer it in answers.md.\n")
+    assert check(folder, "pack", "q1") == (2, "`pack` stands alone: python check.py pack\n")
 
 
 def test_the_list_and_the_help_name_questions_checks_and_commands(folder):
@@ -107,6 +112,12 @@ def test_the_list_and_the_help_name_questions_checks_and_commands(folder):
     status, said = check(folder, "--help")
     assert status == 0
     assert "python check.py pack" in said
+    assert "_course/visible.py, which you may read" in said
+
+
+def test_the_list_says_the_name_of_a_check_without_words(folder):
+    changed(folder, "assignment.json", "Two rows, three weights.", "")
+    assert "      v_small: small\n" in check(folder, "--list")[1]
 
 
 @pytest.mark.parametrize(
@@ -114,13 +125,17 @@ def test_the_list_and_the_help_name_questions_checks_and_commands(folder):
     [
         ("import os; os._exit(3)", "Python ended in the middle of it, with status 3"),
         ("import os; os._exit(0)", "Python ended"),
-        ("raise SystemExit('bye')", "it ends Python (SystemExit: bye), in weights.py line 18"),
+        (
+            "raise SystemExit('bye')",
+            "weighted_mean ends Python (SystemExit: bye), in weights.py line 18 (mean_by_weights)",
+        ),
         ("return [][1]", "weighted_mean raises IndexError: list index out of range, in weights.py line 18"),
         ("return mean_by_weights(x, v)", "RecursionError"),
-        ("x += 1; return x", "changes its arguments"),
-        ("return None", "not answered yet"),
+        ("x += 1; return x", "weighted_mean changes x, an argument"),
+        ("return None", "weighted_mean returns None: is a `return` missing?"),
         ("return object()", "an object of type object"),
-        ("while True: pass", "it was stopped after 3 seconds"),
+        ("while True: pass", "Does a loop never finish?"),
+        ("import time; time.sleep(60)", "it was stopped after 3 seconds. Does"),
     ],
 )
 def test_what_crashes_or_hangs_costs_that_question_alone(folder, line, told):
@@ -132,6 +147,57 @@ def test_what_crashes_or_hangs_costs_that_question_alone(folder, line, told):
     assert status == 1
     assert told in said
     assert "1 of 2 questions right" in said
+
+
+def changed(folder: Path, file: str, old: str, new: str) -> None:
+    """A file of _course with a text replaced."""
+    text = (folder / "_course" / file).read_text("utf-8")
+    assert old in text
+    (folder / "_course" / file).write_text(text.replace(old, new), encoding="utf-8")
+
+
+def q1(folder: Path, line: str) -> None:
+    """Let the answer of q1 begin with a line."""
+    unpacked({}, folder, weights=weights(q1=("    # BEGIN SOLUTION q1\n", f"    {line}\n")))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limit of computing there")
+def test_what_computes_too_long_is_stopped_by_its_computing(folder):
+    changed(folder, "outcomes.py", "COMPUTING = 3", "COMPUTING = 0.1")
+    q1(folder, "while True: pass")
+    said = check(folder, "q1")[1]
+    assert "v_rows, v_sums: it does not end; it was stopped after 1 second of computing. Does a loop" in said
+
+
+def test_after_one_that_does_not_end_the_others_of_a_question_get_less_time(folder):
+    changed(folder, "assignment.json", '"seconds": 10.0', '"seconds": 0.5')
+    changed(folder, "asking.py", "SHORT = 10", "SHORT = 1")
+    q1(folder, "import time; time.sleep(60)")
+    said = check(folder, "q1")[1]
+    assert "v_rows: it does not end; it was stopped after 3 seconds." in said
+    assert "v_sums: it does not end; it was stopped after 1 second." in said
+
+
+def test_what_the_grader_would_stop_is_told_though_it_is_right(folder):
+    changed(folder, "assignment.json", '"seconds": 10.0', '"seconds": 0.4')
+    busy = "import time; end = time.process_time() + 0.5\n    while time.process_time() < end: pass"
+    q1(folder, busy)
+    status, said = check(folder, "q1")
+    assert status == 0
+    assert "Careful: v_rows took 0." in said
+    assert " s; the grader allows 0.4 s of CPU time" in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such terminal there")
+def test_a_question_that_takes_long_is_named_on_a_terminal(folder):
+    import pty
+
+    changed(folder, "asking.py", "SILENT = 10", "SILENT = 0")
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "check.py", "q1"], cwd=folder, stdout=theirs, stderr=theirs, check=False)
+    os.close(theirs)
+    assert b"q1: still running" in os.read(ours, 1 << 16)
+    os.close(ours)
 
 
 def test_prints_and_warnings_are_shown_and_cost_nothing(folder):
@@ -163,6 +229,48 @@ def test_files_that_cannot_be_imported_are_told_and_not_packed(folder, text, tol
     assert not list(folder.glob("*.zip"))
 
 
+def test_what_cannot_be_imported_is_told_once(folder):
+    unpacked({}, folder, weights="x = = 1\n")
+    status, said = check(folder)
+    assert status == 1
+    assert said.count("weights.py line 1") == 1
+    assert "0 of 2 questions right" in said
+    unpacked({}, folder, weights="import os; os._exit(3)\n")
+    assert (
+        check(folder)[1].count("adapters.py cannot be imported: Python ended in the middle of it, with status 3") == 1
+    )
+
+
+@pytest.mark.parametrize("name", ["expected.npz", "assignment.json", "visible.py", "trial.py", "check.py", ""])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_folder_of_the_course_that_is_not_whole_gets_one_line(folder, name, damaged):
+    path = folder / "_course" / name
+    if damaged and name:
+        path.write_text("((", encoding="utf-8")
+    elif name:
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+    for words in ((), ("q1",), ("pack",), ("--list",)):
+        status, said = check(folder, *words)
+        assert status
+        assert said.count("\n") == 1
+        assert "unpack the zip again" in said
+
+
+def test_what_is_open_is_told_unless_all_is_as_it_was_handed_out(folder):
+    first = RIGHT["weights.py"].partition("    # BEGIN SOLUTION q2")[0]
+    unpacked(
+        {}, folder, weights=first + "    return later(v)\n\n\ndef later(v):\n    raise NotImplementedError('soon')\n"
+    )
+    said = check(folder, "q2")[1]
+    assert "not answered yet" in said
+    assert "v_small: weighted_mean reaches what is not answered yet: soon, in weights.py line 22 (later)\n" in said
+    text = (folder / "adapters.py").read_text("utf-8")
+    unpacked({}, folder, adapters=text.replace("def weighted_mean", "def mean"))
+    assert "v_small: adapters.py has no weighted_mean\n" in check(folder, "q2")[1]
+
+
 def test_a_missing_adapters_is_told(folder):
     (folder / "adapters.py").unlink()
     assert "adapters.py is missing" in check(folder)[1]
@@ -181,7 +289,10 @@ def test_a_banned_import_is_told(folder):
     unpacked({}, folder, weights=weights(), more="'import jax'\ndef f():\n    from torch.nn import functional\n")
     for words in ((), ("pack",)):
         said = check(folder, *words)[1]
-        assert "Careful: more.py line 3 imports torch, which the grader refuses." in said
+        assert (
+            "Careful: more.py line 3 imports torch, which the grader refuses; adapters.py does not use more.py, so"
+            in said
+        )
         assert "jax" not in said
 
 
@@ -195,7 +306,18 @@ def test_pack_takes_what_is_handed_in_and_nothing_else(folder):
         assert file.namelist() == ["adapters.py", "answers.md", "own.py", "weights.py"]
         assert file.read("weights.py").decode() == weights()
     assert "Left out: big.py, drafts/, notes.txt. Only *.py, answers.md are handed in" in said
-    assert "w1 not answered" in said
+    assert "answers.md is as you got it: w1 is not answered." in said
+    answers = (folder / "answers.md").read_text("utf-8")
+    (folder / "answers.md").write_text(answers.replace("## AI tools\n", "## AI tools\n\nNone.\n"), encoding="utf-8")
+    said = check(folder, "pack")[1]
+    assert "Careful: answers.md: w1 is not answered." in said
+    assert "AI tools" not in said
+    (folder / "answers.md").write_text(answers.replace("points)\n", "points)\n\nIt is zero.\n"), encoding="utf-8")
+    said = check(folder, "pack")[1]
+    assert "w1" not in said
+    assert '"AI tools" is empty' in said
+    (folder / "answers.md").unlink()
+    assert "Careful: answers.md is missing: w1 is not answered." in check(folder, "pack")[1]
     (folder / "answers.md").write_text("A factor cancels.", encoding="utf-8")
     status, said = check(folder, "pack")
     assert status == 0
@@ -204,14 +326,33 @@ def test_pack_takes_what_is_handed_in_and_nothing_else(folder):
     assert "Left out: big.py, drafts/, notes.txt." in said
 
 
+def test_pack_warns_of_stubs_and_of_files_that_are_no_python(folder):
+    unpacked({}, folder, weights=weights(q2=("    # BEGIN SOLUTION q2\n", '    raise NotImplementedError("q2")\n')))
+    unpacked({}, folder, draft="def f(:\n")
+    status, said = check(folder, "pack")
+    assert status == 0
+    assert "Careful: q2 is not answered." in said
+    assert "Careful: draft.py line 1: invalid syntax" in said
+
+
 def test_pack_imports_only_what_is_packed(folder):
-    unpacked(
-        {"more/__init__.py": b"", "more/own.py": b"x = 1"}, folder, weights=weights() + "\nfrom more.own import x\n"
-    )
+    lines = "\nimport pathlib\npathlib.Path(__file__).with_name('data.txt').read_text()\n"
+    unpacked({"data.txt": b"1"}, folder, weights=weights() + lines)
     assert check(folder)[0] == 0
     status, said = check(folder, "pack")
     assert status == 1
-    assert "No module named 'more'" in said
+    assert "data.txt" in said
+
+
+def test_folders_of_modules_are_packed_where_they_are_imported(folder):
+    files = {"more/own.py": b"import deep.er\nx = 1", "deep/er/__init__.py": b"", "drafts/old.py": b"import more.own"}
+    unpacked(files, folder, weights=weights() + "\nfrom more.own import x\n")
+    status, said = check(folder, "pack")
+    assert status == 0
+    with zipfile.ZipFile(folder / "submission-t1.zip") as file:
+        names = file.namelist()
+    assert names == ["adapters.py", "answers.md", "deep/er/__init__.py", "more/own.py", "weights.py"]
+    assert "Left out: drafts/." in said
 
 
 def test_pytest_finds_one_test_for_each_check_and_says_the_same(folder):
@@ -228,6 +369,68 @@ def test_pytest_finds_one_test_for_each_check_and_says_the_same(folder):
         assert f"test_visible.py::test_visible[{name}]" in said
     assert "Which entries have to sum to 1" in said
     assert done.returncode == 1
+
+
+def test_a_debugger_stands_in_the_students_code(folder):
+    q1(folder, "width = len(x) + 40; return [][width]")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--pdb", "-x", "-k", "q1"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, input=b"p ('width', width)\nq\n")
+    assert b"('width', 42)" in done.stdout
+
+
+def test_a_breakpoint_without_a_debugger_is_told(folder):
+    q1(folder, "breakpoint()")
+    said = check(folder, "q1")[1]
+    assert "softmax stops at a breakpoint, in weights.py line 8 (soft_maximum): use `python -m pytest -s`" in said
+
+
+OWN = """\
+    t.innocent("weighted_mean", "softmax", right=t.right("softmax", np.ones((1, 2))))
+"""
+
+
+@pytest.fixture(scope="module")
+def unpaid(tmp_path_factory) -> dict[str, bytes]:
+    """What students get of t1 where q2 has only a visible check without points, of a function given functions."""
+    root = toy_assignments(tmp_path_factory.mktemp("unpaid"))
+    toml, visible = root / "t1_weights" / "assignment.toml", root / "t1_weights" / "visible.py"
+    text = toml.read_text("utf-8").replace('title = "A mean', 'calls = 3\nunpaid = ["v_small"]\ntitle = "A mean')
+    toml.write_text(text, encoding="utf-8")
+    visible.write_text(visible.read_text("utf-8").rpartition("    t.agree")[0] + OWN, encoding="utf-8")
+    (root / "t1_weights" / "wrong.toml").write_text("", encoding="utf-8")
+    master = root / "t1_weights" / "master" / "adapters.py"
+    text = master.read_text("utf-8").replace("(x, v):", "(run):").replace("mean_by_weights(x, v)", "False")
+    master.write_text(text, encoding="utf-8")
+    return student_files(assignments(root)["t1_weights"])
+
+
+@pytest.mark.parametrize(
+    ("line", "softmax", "word", "told"),
+    [
+        (
+            "return False",
+            "",
+            "no false alarm",
+            "v_small: no false alarm on your own functions; this says nothing about",
+        ),
+        ("return True", "return 2 * x", "says nothing", "v_small: says nothing: your own softmax is not right here"),
+        ("return False", "raise NotImplementedError", "says nothing", "your own softmax is not right here"),
+        ("return 1", "", "wrong", "weighted_mean returned 1 (an int): True or False is asked"),
+        ("return [run([[1.0]]) for _ in range(4)] and False", "", "wrong", "calls the function more than 3 times"),
+        ("return 1 / 0", "", "wrong", "weighted_mean raises ZeroDivisionError"),
+    ],
+)
+def test_a_check_without_points_says_what_it_proves(unpaid, tmp_path, line, softmax, word, told):
+    text = RIGHT["adapters.py"].replace("(x, v):", "(run):").replace("return mean_by_weights(x, v)", line)
+    text = text.replace("return soft_maximum(x)", softmax or "return soft_maximum(x)")
+    folder = unpacked(unpaid, tmp_path / "t1", weights=weights(), adapters=text)
+    status, said = check(folder, "q2")
+    assert status == (word != "no false alarm")
+    assert f" {word} " in said
+    assert told in said
+    assert "graded by hidden checks alone" in said
+    assert "0.0 of 0.0" not in said
+    assert "The visible checks of q2 give no points" in (folder / "README.md").read_text("utf-8")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT for another process")
@@ -249,7 +452,7 @@ def test_ctrl_c_ends_quietly(folder):
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate()[0].decode()
     assert process.returncode == 130
-    assert said.endswith("\nStopped.\n")
+    assert said.endswith("\nStopped in q1.\n")
     assert "Traceback" not in said
 
 
@@ -264,6 +467,10 @@ def test_an_old_python_or_no_numpy_gets_one_line(folder):
     status, said = check(folder)
     assert status == 1
     assert said.startswith("NumPy is missing. Install it with:")
+    assert said.count("\n") == 1
+    unpacked({".venv/bin/python": b""}, folder)
+    said = check(folder)[1]
+    assert f"Or did you mean {Path('.venv/bin/python')} check.py?" in said
     assert said.count("\n") == 1
 
 

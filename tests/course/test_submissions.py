@@ -385,6 +385,14 @@ def test_a_flood_of_files_is_cut_and_adapters_is_kept():
     files, remarks = gather([*flood, *outside, entry("adapters.py", "9")], Wanted(["*.py"], ["f"], ["a3"]))
     assert "adapters.py" in files
     assert len(files) == 200
-    assert len(read) < 250
+    assert len(read) < 450
     assert len(remarks) <= 31
     assert all(remark.isprintable() for remark in remarks)
+
+
+def test_folders_of_modules_that_are_imported_go_to_the_grader(tmp_path):
+    code = b"from layers.dense import Dense\n" + CODE
+    files = {"me/a3/adapters.py": code, "me/a3/layers/dense.py": b"import deep", "me/a3/deep/er.py": b""}
+    files |= {"me/a3/drafts/old.py": b"", "me/a3/layers/notes.txt": b"", "me/a3/_course/trial.py": b"", "me/x.py": b""}
+    one = only(tmp_path, files)
+    assert set(one.files) == {"adapters.py", "layers/dense.py", "deep/er.py"}

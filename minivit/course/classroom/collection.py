@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minivit.course.assignment import CourseError
-from minivit.course.classroom import feedback, gradebook, overview
+from minivit.course.assignment import Assignment, CourseError
+from minivit.course.classroom import answers, feedback, gradebook, overview
 from minivit.course.classroom.pool import Job, Marking, write
 from minivit.files import locks
 
@@ -24,6 +24,11 @@ class Outcome:
     marks: Mapping[tuple[str, str], Mapping[str, float]]
     results: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the name of their files
     strangers: list[str] = field(default_factory=list)  # results of others in the folder
+
+    @property
+    def people(self) -> list[tuple[str, str]]:
+        """Student and id of each submission."""
+        return [(job.submission.student, job.submission.id) for job in self.jobs]
 
     def path(self, job: Job) -> Path:
         """The file of a result."""
@@ -55,44 +60,46 @@ def finish(outcome: Outcome, marking: Marking) -> None:
         if result != outcome.results[name]:
             write(outcome.path(job), result)
             outcome.results[name] = result
-        _save(outcome.folder / "feedback" / f"{name}.html", feedback.page_of(result, marking.variants[job.assignment]))
-        for file, data in one.files.items() if of else ():
-            if not file.endswith(".py"):
-                _save_answer(outcome.folder / "answers", name, file, data)
+        gradebook.save_if_other(
+            outcome.folder / "feedback" / f"{name}.html", feedback.page_of(result, marking.variants[job.assignment])
+        )
+        if of:
+            answers.save_files(outcome.folder / "answers", name, one.files)
         ordered.append(result)
     names = [job.submission.name for job in outcome.jobs]
     variants = {
         name: one for name, one in marking.variants.items() if any(job.assignment == name for job in outcome.jobs)
     }
     outcome.strangers = sorted({path.stem for path in (outcome.folder / "results").glob("*.json")} - set(names))
-    _save(outcome.folder / "overview.html", overview.page_of(ordered, variants, names))
+    gradebook.save_if_other(outcome.folder / "overview.html", overview.page_of(ordered, variants, names))
     if outcome.of:
         _template(outcome)
-    _save(outcome.folder / "grades.csv", gradebook.grades(ordered, list(outcome.of), len(marking.variants) > 1))
+        _answers(outcome, variants)
+    gradebook.save_if_other(
+        outcome.folder / "grades.csv", gradebook.grades(ordered, list(outcome.of), len(marking.variants) > 1)
+    )
 
 
-def _save_answer(folder: Path, name: str, file: str, data: bytes) -> None:
-    """What a student has written: answers.md as NAME.md, other files in a folder NAME."""
-    path = folder / f"{name}.md" if file == "answers.md" else folder / name / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _save(path, data)
+def _answers(outcome: Outcome, variants: Mapping[str, Assignment]) -> None:
+    """answers.html, question by question; of A7 a page for each variant."""
+    for name, one in variants.items():
+        sent = [job.submission for job in outcome.jobs if job.assignment == name]
+        given = [
+            (f"{who.student} · {who.id}" if who.id else who.student, who.files["answers.md"].decode("utf-8", "replace"))
+            for who in sent
+            if "answers.md" in who.files
+        ]
+        file = outcome.folder / (f"answers-{name}.html" if len(variants) > 1 else "answers.html")
+        title = f"{name.upper()} · {one.about.get('title', '')}"
+        gradebook.save_if_other(file, answers.page_of(title, one.about.get("written", []), given))
 
 
 def _template(outcome: Outcome) -> None:
-    """written.csv, unless somebody has begun to fill it in."""
+    """written.csv of all students, with all points given. One that says this already stays as its author wrote it."""
     path = outcome.folder / "written.csv"
-    people = [(job.submission.student, job.submission.id) for job in outcome.jobs]
-    if path.exists():
-        head, *rows = gradebook.rows_of(path) or [[]]
-        places = [i for i, name in enumerate(head) if name.strip().casefold() in outcome.of]
-        if any(row[i].strip() for row in rows for i in places if i < len(row)):
-            return
-    _save(path, gradebook.template(people, list(outcome.of)))
-
-
-def _save(path: Path, data: bytes) -> None:
-    """Write a file if it would be another one."""
-    with contextlib.suppress(OSError):
-        if path.read_bytes() == data:
-            return
-    gradebook.save(path, data)
+    people = outcome.people
+    if gradebook.begun(path, outcome.of):
+        with contextlib.suppress(CourseError):
+            if gradebook.read_written(path, people, outcome.of) == {one: outcome.marks.get(one, {}) for one in people}:
+                return
+    gradebook.save_if_other(path, gradebook.template(people, list(outcome.of), outcome.marks))

@@ -6,8 +6,9 @@ from typing import Any
 from minivit.course.assignment import Assignment, Question
 from minivit.course.classroom.pages import bar, page, points, text
 
-__all__ = ["is_open", "page_of"]
+__all__ = ["NO_ADAPTERS", "is_open", "page_of"]
 
+NO_ADAPTERS = "not answered: there is no adapters.py"  # what each check says of a submission without one
 RULES = (
     "Each check is all or nothing, unless it counts how many mistakes your tests find. Visible checks are those of"
     " <code>check.py</code>, with other numbers; hidden ones use other shapes and values. Warnings and prints cost"
@@ -17,7 +18,7 @@ RULES = (
 
 def is_open(words: str) -> bool:
     """Whether a check says that its question is not answered."""
-    return "not answered" in words or ("adapters.py has no " in words)
+    return any(sign in words for sign in ("not answered", "adapters.py has no ", " returns None: "))
 
 
 def page_of(result: Mapping[str, Any], assignment: Assignment) -> bytes:
@@ -79,6 +80,8 @@ def _question(question: Question, row: Mapping[str, Any]) -> list[str]:
 
 def next_steps(result: Mapping[str, Any], assignment: Assignment) -> list[str]:
     """What helps most, in order, as HTML: what others build on, what hidden checks see, what is open, what waits."""
+    if alone := _nothing_ran(result):
+        return [alone]
     lost: dict[str, str] = {}
     for name, row in result["questions"].items():
         faults = {check: words for check, words in row["checks"].items() if words != "passed"}
@@ -106,6 +109,19 @@ def next_steps(result: Mapping[str, Any], assignment: Assignment) -> list[str]:
         those = f"when {_list(first)} {'is' if len(first) == 1 else 'are'} right" if first else "last"
         steps.append(f"Come back to {_list(waiting)} {those}.")
     return steps
+
+
+def _nothing_ran(result: Mapping[str, Any]) -> str:
+    """What to do where no check could run, as HTML, or nothing."""
+    if result.get("unloaded"):
+        return (
+            "Mend what stops the import, as said above; <code>python check.py</code> says it, too. Until then no check"
+            " runs, so the lines below say nothing about your answers."
+        )
+    said = {words for row in result["questions"].values() for words in row["checks"].values()}
+    if said == {NO_ADAPTERS}:
+        return "Hand in again, with the file that <code>python check.py pack</code> makes: nothing could be graded."
+    return ""
 
 
 def _list(names: Sequence[str]) -> str:

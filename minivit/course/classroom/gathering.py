@@ -1,12 +1,14 @@
 """The files of one submission that go to the grader, and what there is to say about the others."""
 
 import ast
+import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from minivit.course.classroom import people
 from minivit.course.classroom.unpacking import MOST_OF_ZIP, OUTSIDE, Entry, Unreadable, in_zip
+from minivit.course.student.packing import imported
 from minivit.errors import shown
 
 __all__ = ["METADATA", "STAFFS", "Wanted", "defined", "gather"]
@@ -44,7 +46,8 @@ def gather(entries: list[Entry], wanted: Wanted) -> tuple[dict[str, bytes], list
         return {}, _few(remarks)
     files: dict[str, bytes] = {}
     size = 0
-    named = [(_name_of(one, entry.folder, wanted), one) for one in entries if one is not entry]
+    folders = _folders(entries, entry, wanted)
+    named = [(_name_of(one, entry.folder, wanted, folders), one) for one in entries if one is not entry]
     others = [(name, one) for name, one in named if name not in (None, "adapters.py")]
     others.sort(key=lambda pair: (pair[1].time, pair[1].path))  # of two of one name, the later
     for name, other in [("adapters.py", entry), *others]:
@@ -151,7 +154,28 @@ def _chosen(entries: list[Entry], wanted: Wanted, remarks: list[str]) -> Entry |
     return None
 
 
-def _name_of(entry: Entry, base: str, wanted: Wanted) -> str | None:
+def _folders(entries: Sequence[Entry], adapters: Entry, wanted: Wanted) -> set[str]:
+    """The folders of modules that adapters.py, and the files that the grader gets with it, import from."""
+    found: set[str] = set()
+    small = [one for one in entries if one.name.lower().endswith(".py") and not one.fault and one.size <= MOST_SOURCE]
+    names = {adapters.path: adapters} | {entry.path: entry for entry in small if entry.path != adapters.path}
+    there = {path[len(adapters.folder) :].strip("/").partition("/")[0] for path in names}
+    while "*.py" in wanted.patterns:
+        sources: dict[str, bytes] = {}
+        for path, entry in names.items():
+            if len(sources) >= MOST_FILES:
+                break
+            if entry is adapters or _name_of(entry, adapters.folder, wanted, found):
+                with contextlib.suppress(Unreadable):
+                    sources[path] = entry.read(MOST_SOURCE)
+        more = (imported(sources) & there) - found
+        if not more:
+            break
+        found |= more
+    return found
+
+
+def _name_of(entry: Entry, base: str, wanted: Wanted, folders: Collection[str] = ()) -> str | None:
     """The name under which the grader gets a file, None for one that it does not get."""
     if base and not entry.path.startswith(f"{base}/"):
         return None
@@ -163,6 +187,8 @@ def _name_of(entry: Entry, base: str, wanted: Wanted) -> str | None:
         return name
     if STAFFS & set(parts):
         return None
+    if len(parts) > 1 and parts[0] in folders and name.endswith(".py"):
+        return name
     for pattern in wanted.patterns:
         if name.lower() == pattern.lower():
             return pattern

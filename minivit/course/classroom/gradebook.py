@@ -1,5 +1,6 @@
 """Tables of a class: grades.csv, and the points of written questions that people give in a written.csv."""
 
+import contextlib
 import csv
 import io
 import math
@@ -12,7 +13,7 @@ from minivit.course.grading import total
 from minivit.errors import meant, shown
 from minivit.files import locks
 
-__all__ = ["harmless", "merged", "read_written", "save", "table", "template"]
+__all__ = ["begun", "harmless", "merged", "read_written", "save", "save_if_other", "table", "template"]
 
 Person = tuple[str, str]  # student, id
 
@@ -36,6 +37,14 @@ def save(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
 
 
+def save_if_other(path: Path, data: bytes) -> None:
+    """The same, where the file is not so already."""
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == data:
+            return
+    save(path, data)
+
+
 def number(value: float) -> str:
     """A number of points."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
@@ -54,9 +63,10 @@ def grades(results: Sequence[Mapping[str, Any]], written: Collection[str], varia
     return table(rows)
 
 
-def template(people: Sequence[Person], written: Collection[str]) -> bytes:
-    """written.csv, to be filled in."""
-    return table([["student", "id", *written], *([name, number, *("" for _ in written)] for name, number in people)])
+def template(people: Sequence[Person], written: Collection[str], marks: Mapping[Person, Mapping[str, float]]) -> bytes:
+    """written.csv, to be filled in, with the points that are given already."""
+    given = [[number(marks[one][name]) if name in marks.get(one, {}) else "" for name in written] for one in people]
+    return table([["student", "id", *written], *([*one, *cells] for one, cells in zip(people, given, strict=True))])
 
 
 def merged(result: Mapping[str, Any], given: Mapping[str, float], of: Mapping[str, float]) -> dict[str, Any]:
@@ -94,6 +104,15 @@ def read_written(path: Path, people: Collection[Person], of: Mapping[str, float]
         marks = {name: _points(cells[name], of[name], f"{path}, line {line}: {name}") for name in of if cells.get(name)}
         found[person] = marks
     return found
+
+
+def begun(path: Path, of: Collection[str]) -> bool:
+    """Whether somebody has given points in a written.csv."""
+    if not path.exists():
+        return False
+    head, *rows = rows_of(path) or [[]]
+    places = [i for i, name in enumerate(head) if name.strip().casefold() in of]
+    return any(row[i].strip() for row in rows for i in places if i < len(row))
 
 
 def rows_of(path: Path) -> list[list[str]]:

@@ -89,10 +89,10 @@ def _mistakes(results: Sequence[Mapping[str, Any]], assignment: Assignment) -> l
 
 
 def _checks(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The checks that failed most, those of unanswered questions, or of questions that others have spoilt, aside."""
+    """The checks that failed most, without unanswered and spoilt questions, and programs that do not import."""
     failed: Counter[tuple[str, str]] = Counter()
     said: dict[tuple[str, str], Counter[str]] = {}
-    for result in results:
+    for result in [one for one in results if not one.get("unloaded")]:
         for question, row in result["questions"].items():
             for check, words in row["checks"].items():
                 if words != "passed" and not is_open(words) and " depends on " not in words:

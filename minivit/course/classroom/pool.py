@@ -17,7 +17,7 @@ from typing import Any
 import minivit
 from minivit.course import grading
 from minivit.course.assignment import Assignment, CourseError
-from minivit.course.classroom import gradebook
+from minivit.course.classroom import feedback, gradebook
 from minivit.course.classroom.submissions import Submission
 
 __all__ = ["Job", "Marking", "fingerprint", "graded", "saved", "unread", "write"]
@@ -83,7 +83,8 @@ def saved(path: Path, job: Job) -> dict[str, Any] | None:
 def described(result: Mapping[str, Any], job: Job) -> dict[str, Any]:
     """What a result's file says: the grader's words, and whose they are."""
     one = job.submission
-    about = {"student": one.student, "id": one.id, "remarks": list(one.remarks), "fingerprint": job.mark}
+    stopped = [f"No check could run: {result['unloaded']}."] if result.get("unloaded") else []
+    about = {"student": one.student, "id": one.id, "remarks": [*one.remarks, *stopped], "fingerprint": job.mark}
     return {**result, **about}
 
 
@@ -102,9 +103,7 @@ def unread(job: Job, marking: Marking) -> dict[str, Any]:
         question.id: {
             "points": 0.0,
             "of": question.points,
-            "checks": {
-                one.name: "not answered: there is no adapters.py" for one in chosen.checks if one.question == name
-            },
+            "checks": {one.name: feedback.NO_ADAPTERS for one in chosen.checks if one.question == name},
         }
         for name, question in chosen.questions.items()
     }

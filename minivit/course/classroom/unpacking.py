@@ -65,7 +65,7 @@ def is_junk(path: str) -> bool:
 
 
 def in_folder(root: Path) -> Iterator[Entry]:
-    """The files below a folder. Links, pipes and devices have a fault; what cannot be listed is one too."""
+    """The files below a folder. Links, pipes and devices have a fault; what cannot be listed has one too."""
     todo = [root]
     while todo:
         folder = todo.pop()

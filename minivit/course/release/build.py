@@ -37,7 +37,8 @@ __all__ = ["KINDS", "release", "student_files"]
 
 KINDS = ("student", "instructor", "gradescope", "nbgrader")
 
-TRAVELLERS = ("trial", "replay", "check", "packing")  # of course/student/, into _course/
+# of course/student/, into _course/
+TRAVELLERS = ("comparing", "trial", "replay", "outcomes", "asking", "check", "packing")
 FIGURES = (".svg", ".png")
 METADATA = re.compile(r"<metadata\b.*?</metadata>\s*", re.S)
 
@@ -62,10 +63,9 @@ def _figures(assignment: Assignment) -> Iterator[tuple[str, bytes]]:
             if path.is_symlink():
                 raise CourseError(f"{quoted(path)} is a symbolic link; put the file itself there")
             content = path.read_bytes()
-            yield (
-                f"figures/{path.name}",
-                METADATA.sub("", content.decode()).encode() if path.suffix == ".svg" else content,
-            )
+            if path.suffix == ".svg":
+                content = METADATA.sub("", content.decode()).encode()
+            yield f"figures/{path.name}", content
 
 
 def _about(assignment: Assignment, base: str, released: Collection[str], template: bytes) -> dict[str, Any]:
@@ -84,7 +84,9 @@ def _about(assignment: Assignment, base: str, released: Collection[str], templat
             for check in checks
             if not check.hidden
         ]
-        questions.append({"id": question.id, "title": question.title, "of": question.points, "checks": visible})
+        left = sum(text.count(f'raise NotImplementedError("{question.id}")') for text in assignment.stub.values())
+        row = {"id": question.id, "title": question.title, "of": question.points, "open": left}
+        questions.append({**row, "calls": question.calls, "checks": visible})
     return {
         "id": about["id"],
         "title": about["title"],
@@ -166,9 +168,8 @@ def _collects(assignment: Assignment, folder: Path) -> None:
         raise CourseError(f"{assignment.id}: the stub cannot be imported: {said}")
     if importlib.util.find_spec("pytest"):
         (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-        status, said = _python(
-            folder, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", "test_visible.py"
-        )
+        words = ("-p", "no:cacheprovider", "--collect-only", "-q", "test_visible.py")
+        status, said = _python(folder, "-m", "pytest", *words)
         (folder / "pytest.ini").unlink()
         count = sum(not check.hidden for check in assignment.checks)
         if status or said.count("test_visible.py::") != count:
@@ -238,18 +239,17 @@ def release(
         raise CourseError(f'there is no release "{min(unknown)}"; there are {", ".join(KINDS)}')
     folder, kinds = expanded(out, CourseError), [kind for kind in KINDS if not only or kind in only]
     key, made = course_key(key_file, [folder, assignment.folder.parent], make=True)
-    said = (
-        [f"{quoted(os.fspath(key_file))} is the key of the course, made just now: keep it, and keep it secret"]
-        if made
-        else []
-    )
+    new = f"{quoted(os.fspath(key_file))} is the key of the course, made just now: keep it, and keep it secret"
+    said = [new] if made else []
     _sound(assignment)
     student = student_files(assignment, base)
     _clean(assignment, student, base, key, "student zip")
     _prove(assignment, student, base, key)
     products: dict[str, Mapping[str, bytes] | bytes] = {}
     if "student" in kinds:
-        products[f"{assignment.id}-student.zip"] = zipped(student)
+        products[f"{assignment.id}-student.zip"] = zipped(
+            {f"{assignment.id}/{name}": content for name, content in student.items()}
+        )
     if "instructor" in kinds:
         products[f"{assignment.id}-instructor.zip"] = zipped(instructor_files(assignment, student))
     if "gradescope" in kinds:
@@ -259,6 +259,9 @@ def release(
         source, public = nbgrader.source_files(assignment, student, base)
         _clean(assignment, public, base, key, "notebook")
         products[f"nbgrader/source/{assignment.id}"] = source
+    earlier = ", ".join(assignment.about.get("given", ()))
+    if earlier and base == "reference" and {"student", "nbgrader"} & set(kinds):
+        said.append(f"students of {assignment.id} see answers to {earlier}: wait until nobody hands these in any more")
     _write(folder, products)
     return [*(f"{quoted(folder / name)}" for name in products), *said]
 

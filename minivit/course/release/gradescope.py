@@ -1,9 +1,9 @@
 """An autograder for Gradescope: the zip that it asks for, and what runs in its container.
 
-`python -m minivit.course.release.gradescope` grades /autograder/submission and writes /autograder/results/results.json. It
-writes after the last process of the student has ended, and over whatever lies there. The zip holds the key and the
-answers: it is for staff. If the reference does not reach all points in the container, there are no results, and
-Gradescope says that the autograder failed, instead of giving a zero.
+`python -m minivit.course.release.gradescope` grades /autograder/submission and writes
+/autograder/results/results.json. It writes after the last process of the student has ended, and over whatever lies
+there. The zip holds the key and the answers: it is for staff. If the reference does not reach all points in the
+container, there are no results, and Gradescope says that the autograder failed, instead of giving a zero.
 """
 
 import json
@@ -18,7 +18,7 @@ import minivit
 from minivit.course.assignment import Assignment, CourseError, assignments
 from minivit.course.grading import grade, shares
 from minivit.course.release.given import masters
-from minivit.course.student.packing import LARGEST, ours
+from minivit.course.student.packing import chosen
 from minivit.errors import MinivitError
 
 __all__ = ["autograder_files", "main", "results"]
@@ -96,17 +96,14 @@ def autograder_files(
 
 
 def submitted(assignment: Assignment, folder: Path, base: str) -> dict[str, bytes]:
-    """What is graded of a submission: files that match `submit`, beside the adapters.py nearest to the top."""
+    """What is graded of a submission: files that match `submit`, with folders of modules that
+    they import, beside the adapters.py nearest to the top."""
     found = sorted(folder.rglob("adapters.py"), key=lambda path: (len(path.parts), path))
     top = found[0].parent if found else folder
     patterns = [*assignment.about["submit"], *(["earlier/*/*.py"] if base == "own" else [])]
-    paths = {path for pattern in patterns for path in top.glob(pattern) if path.is_file() and not path.is_symlink()}
-    skipped = ours({"released": ["given.py"]})
-    return {
-        path.relative_to(top).as_posix(): path.read_bytes()
-        for path in sorted(paths)
-        if path.relative_to(top).parts[0] not in skipped and path.stat().st_size <= LARGEST
-    }
+    paths = chosen(top, {"submit": patterns, "released": ["given.py"]})
+    own = [path for path in paths if path.resolve() == top.resolve() / path.relative_to(top)]  # no links
+    return {path.relative_to(top).as_posix(): path.read_bytes() for path in own}
 
 
 def results(assignment: Assignment, graded: Mapping[str, Any], hidden: str) -> dict[str, Any]:
@@ -129,9 +126,10 @@ def results(assignment: Assignment, graded: Mapping[str, Any], hidden: str) -> d
                     "visibility": hidden if name.startswith("h_") else "visible",
                 }
             )
+    stopped = [f"No check could run: {graded['unloaded']}."] if graded.get("unloaded") else []
     return {
         "tests": tests,
-        "output": "\n".join(graded.get("notes", [])),
+        "output": "\n".join([*stopped, *graded.get("notes", [])]),
         "visibility": "visible",
         "stdout_visibility": "hidden",
     }
@@ -158,6 +156,8 @@ def main() -> int:
             (source / "course_key").unlink()
         files = submitted(assignment, root / "submission", settings["base"])
         graded = grade(assignment, files, _student(root), key, base=settings["base"])
+        if "adapters.py" not in files:
+            graded["unloaded"] = "there is no adapters.py. Hand in the zip that python check.py pack makes"
     except (MinivitError, OSError, ValueError, KeyError) as error:
         print(f"No results: {error}", file=sys.stderr)  # noqa: T201 - staff see it, in Gradescope's log
         return 1

@@ -1,9 +1,10 @@
 """The texts of a student zip and of an instructor zip that are not in an assignment's folder."""
 
-from minivit.course.assignment import Assignment
+from minivit.course.assignment import Assignment, Question
 from minivit.course.release.given import exported
+from minivit.course.student.packing import STATEMENT
 
-__all__ = ["CHECK", "TEST_VISIBLE", "answers", "grading_notes", "readme"]
+__all__ = ["CHECK", "TEST_VISIBLE", "WHERE", "answers", "grading_notes", "readme"]
 
 # Even a Python that cannot read the rest shall say what it lacks, so this is written in the language of Python 2.
 CHECK = '''\
@@ -20,19 +21,29 @@ try:  # without this folder on the path: a random.py of yours shall not be taken
     sys.path[:] = [place for place in path if os.path.realpath(place) != here]
     import argparse, ast, hashlib, importlib, json, shutil, subprocess, tempfile, traceback, zipfile, numpy
 except ImportError:
+    for own in (os.path.join(".venv", "bin", "python"), os.path.join(".venv", "Scripts", "python.exe")):
+        if os.path.exists(os.path.join(here, own)):
+            sys.exit("NumPy is missing in %s. Or did you mean %s check.py?" % (sys.executable, own))
     sys.exit("NumPy is missing. Install it with: %s -m pip install numpy" % sys.executable)
 if tuple(map(int, numpy.__version__.split(".")[:2])) < (1, 22):
     sys.exit("NumPy 1.22 or later is needed, and this is %s." % numpy.__version__)
 
 sys.path[:] = [here] + path
-from _course import check
+try:
+    from _course import check
+except Exception:
+    sys.exit("The folder _course is missing or damaged: unpack the zip again.")
 
 if __name__ == "__main__":
     sys.exit(check.main())
 '''
 
 TEST_VISIBLE = '''\
-"""The visible checks for pytest, with the words of check.py: python -m pytest"""
+"""The visible checks for pytest, with the words of check.py: python -m pytest
+
+For a debugger write breakpoint() into your code and run `python -m pytest -s -k q1`, or add --pdb to stop where your
+code raises an exception.
+"""
 
 import pathlib
 import sys
@@ -40,13 +51,20 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from _course import check as course  # noqa: E402
+try:
+    from _course import check as course  # noqa: E402
+except Exception:
+    pytest.fail("The folder _course is missing or damaged: unpack the zip again.", pytrace=False)
+if course.broken():
+    pytest.fail(course.broken(), pytrace=False)
 
 
 @pytest.mark.parametrize(("question", "check"), course.names(), ids=map("-".join, course.names()))
-def test_visible(question, check):
-    kind, said = course.outcome(question, check)
-    if kind != "right":
+def test_visible(question, check, request):
+    kind, said = course.outcome(question, check, request.config.getoption("usepdb"))
+    if kind == "unsaid":
+        pytest.skip(said)
+    if kind in ("wrong", "open"):
         pytest.fail(said, pytrace=False)
 '''
 
@@ -58,12 +76,12 @@ About {hours} of work. Read `handout.md` first{policy}.
 ## Set up, once
 
 ```
-python -m venv .venv
+python3 -m venv .venv
 .venv/bin/python -m pip install "numpy>=1.22" pytest
 ```
 
-On Windows write `.venv\\Scripts\\python` in place of `.venv/bin/python`. Python must be 3.9 or later. Nothing else is
-needed. Below, `python` is that of `.venv`.
+On Windows write `py -m venv .venv`, and `.venv\\Scripts\\python` in place of `.venv/bin/python`. Python must be 3.9
+or later. Nothing else is needed. Below, `python` is that of `.venv`.
 
 ## Work
 
@@ -75,14 +93,17 @@ below each adapter is its contract.
 python check.py          all questions
 python check.py q1 q2    these questions
 python check.py --list   what there is
-python -m pytest -k q1   the same checks in pytest, for a debugger: --pdb
+python -m pytest -k q1   the same checks in pytest
 ```
+
+For a debugger, write `breakpoint()` where you want to stop and run `python -m pytest -s -k q1`; or add `--pdb`, which
+stops where your code raises an exception.
 
 {questions}
 
-`python check.py` runs the visible checks only. They give 4/9 of a question's points. Hidden checks, with other shapes
-and values, give the other 5/9, so try your functions on cases of your own. The grader runs the visible checks with
-other numbers, too.
+`python check.py` runs the visible checks only. They are in `_course/visible.py`, which you may read, and give 4/9 of a
+question's points. Hidden checks, with other shapes and values, give the other 5/9, so try your functions on cases of
+your own. The grader runs the visible checks with other numbers, too.{bugs}
 
 You may import {imports}.
 {given}
@@ -92,7 +113,8 @@ You may import {imports}.
 python check.py pack
 ```
 
-makes `submission-{id}.zip` of {submit} in this folder, and says what it left out. Hand in that file.{written}
+makes `submission-{id}.zip` of {submit} in this folder, with folders of modules that they import, and says what it left
+out. Hand in that file.{written}
 """
 
 GIVEN = {
@@ -130,9 +152,24 @@ strangers; run the command in a container.
 """
 
 
+BUGS = "The visible checks of {} give no points: hidden checks alone grade it."
+
+
+def _without_points(assignment: Assignment, question: Question) -> bool:
+    checks = [check for check in assignment.checks if check.question == question.id and not check.hidden]
+    return all(check.name in question.unpaid for check in checks)
+
+
+def _inside(sentence: str) -> str:
+    """Words that begin a sentence, in the middle of one."""
+    first, _, rest = sentence.partition(" ")
+    return f"{first.lower() if first in ('A', 'The', 'Your', 'Only', 'All') else first} {rest}".strip()
+
+
 def readme(assignment: Assignment, base: str, policy: bool) -> str:
     """README.md of the student zip."""
     about, names = assignment.about, exported(assignment)
+    unpaid = [q.id for q in assignment.questions.values() if _without_points(assignment, q)]
     rows = "\n".join(f"| {q.id} | {q.title} | {q.points:g} |" for q in assignment.questions.values())
     rows += "".join(
         f"\n| {row['id']} | {row['title']} (written) | {row['points']:g} |" for row in about.get("written", [])
@@ -145,23 +182,25 @@ def readme(assignment: Assignment, base: str, policy: bool) -> str:
         hours=f"{about['hours']:g} hour{'s' * (about['hours'] != 1)}",
         policy=", and `ai_policy.md`" if policy else "",
         questions=f"| | question | points |\n|---|---|---|\n{rows}",
-        imports=about["imports"].rstrip("."),
+        imports=_inside(about["imports"].rstrip(".")),
+        bugs=f"\n{BUGS.format(', '.join(unpaid))}" if unpaid else "",
         given=GIVEN[base].format(names=listed, folders=earlier) if names else "",
         submit=" and ".join(f"`{pattern}`" for pattern in about["submit"]),
         written=" Write your answers to the written questions into `answers.md`." if about.get("written") else "",
     )
 
 
+WHERE = "The questions are at the end of handout.md."  # the first words of answers.md
+
+
 def answers(assignment: Assignment) -> str:
-    """answers.md, with a place for each written question."""
+    """answers.md, with a place for each written question and for the statement that ai_policy.md asks for."""
     parts = [
         f"## {row['id']}. {row['title']} ({row['points']:g} points)\n\n\n"
         for row in assignment.about.get("written", [])
     ]
-    return (
-        f"# {assignment.about['title']}: written questions\n\nThe questions are at the end of handout.md.\n\n"
-        + "\n".join(parts)
-    )
+    parts.append(f"## {STATEMENT}\n\n<!-- Which did you use, and for what? One or two sentences; none is fine. -->\n\n")
+    return f"# {assignment.about['title']}: written questions\n\n{WHERE}\n\n" + "\n".join(parts)
 
 
 def grading_notes(assignment: Assignment) -> str:

@@ -1,14 +1,14 @@
-"""An assignment as a notebook for nbgrader, and what its test cells ask: `python -m minivit.course.release.nbgrader ID QUESTION
-visible|hidden`.
+"""An assignment as a notebook for nbgrader, and what its test cells ask.
 
+A test cell asks with `python -m minivit.course.release.nbgrader ID QUESTION visible|hidden`.
 The notebook writes each module of the solution with %%writefile. A test cell starts the grader in a process of its
 own, with the key in the file that $MINIVIT_COURSE_KEY names, and its value is the points. nbgrader itself runs the
 cells of students with the rights of whoever grades, and believes the value of a cell: grade in a container, and if in
 doubt collect the .py files and use `python -m minivit.course grade`. $MINIVIT_COURSE_ASSIGNMENTS names the folder of
 the assignments if they are not those of the clone.
 
-`python -m minivit.course.release.nbgrader ID` says whether all this works here; try it before `nbgrader autograde`. If it
-does not, a test cell ends the kernel, so that nbgrader reports a failure in place of giving everybody a zero.
+`python -m minivit.course.release.nbgrader ID` says whether all this works here; try it before `nbgrader autograde`. If
+it does not, a test cell ends the kernel, so that nbgrader reports a failure in place of giving everybody a zero.
 """
 
 import json

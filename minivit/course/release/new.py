@@ -154,14 +154,12 @@ def centred(x):
 def new(name: str, title: str = "", root: Path = ROOT) -> Path:
     """Make the folder `name` in `root` with a small assignment in it; the folder.
 
-    Raises CourseError for a name that is taken or no name, and if there is no such root.
+    A root that is not there is made, but that of the clone. Raises CourseError for a name that is taken or no name.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise CourseError(f'"{name}" is no name of an assignment; small letters, digits and _, as in b1_rotations')
-    if not root.is_dir():
-        raise CourseError(
-            f"there is no folder {quoted(root)}; clone minivit, or name a folder of your own for assignments"
-        )
+    if not root.is_dir() and (root == ROOT or root.exists()):
+        raise CourseError(f"there is no folder {quoted(root)}; clone minivit, or name a folder of your own with --in")
     number, _, rest = name.partition("_")
     taken = {other.id for other in assignments(root).values()}
     if (root / name).exists() or number in taken:

@@ -67,8 +67,10 @@ def told(name: str, error: BaseException, own: str) -> str:
     frame, where = error.__traceback__, ""
     while frame is not None:
         file = frame.tb_frame.f_code.co_filename
-        if file.startswith(own + "/") or os.path.dirname(file) == own:
+        if file.startswith(own + "/") and not file.startswith((f"{own}/given/", f"{own}/given.py")):
+            function = frame.tb_frame.f_code.co_name
             where = f", in {os.path.basename(file)} line {frame.tb_lineno}"
+            where += "" if function.startswith("<") else f" ({function})"
         frame = frame.tb_next
     kind = type(error).__name__
     if isinstance(error, SyntaxError) and error.lineno and error.filename:
@@ -79,6 +81,9 @@ def told(name: str, error: BaseException, own: str) -> str:
         text = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().split("\n")[0][:200]
     except BaseException:
         text = ""
+    if isinstance(error, NotImplementedError) and name != "adapters.py":
+        verb = "is" if not where or where.endswith(f" ({name})") else "reaches what is"
+        return f"{name} {verb} not answered yet{': ' + text if text else ''}{where}"
     return f"{name} raises {kind}{': ' + text if text else ''}{where}"
 
 
@@ -135,12 +140,12 @@ class Student:
             return self.reply("open", f"adapters.py has no {name}")
         try:
             result = function(*args)
-        except NotImplementedError:
-            return self.reply("open", f"{name} is not answered yet")
+        except NotImplementedError as error:
+            return self.reply("open", told(name, error, self.own))
         except BaseException as error:
             return self.reply("wrong", told(name, error, self.own))
         if result is None:
-            return self.reply("open", f"{name} returns None: it is not answered yet")
+            return self.reply("open", f"{name} returns None: is a `return` missing?")
         now = [None if place in functions else arg for place, arg in enumerate(args)]
         try:
             message = self.encode(("ok", result, now), limit=self.limit + size)
@@ -153,7 +158,16 @@ class Student:
                 self.encode(result)
             except self.bad as error:
                 return self.reply("wrong", str(error))
-            self.reply("wrong", f"{name} changes its arguments; compute on a copy")
+            self.reply("wrong", f"{name} changes {self.unsendable(now)}; compute on a copy")
+
+    def unsendable(self, now: list) -> str:
+        """Which argument has become what cannot be sent."""
+        for place, arg in enumerate(now):
+            try:
+                self.encode(arg)
+            except self.bad:
+                return f"argument {place + 1}"
+        return "its arguments"
 
 
 def settle(job: dict[str, Any], out: int) -> None:

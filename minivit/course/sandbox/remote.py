@@ -7,13 +7,15 @@ further processes. Does not protect against somebody who breaks Python or the ke
 container, without network, as a user who owns nothing.
 """
 
+import ast
 import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from minivit.course.sandbox import wire
 from minivit.course.sandbox.processes import Late, Process, SandboxError, Slow, Terms, close
+from minivit.course.student.comparing import changed
 from minivit.course.student.trial import Apart, Engine, NotAnswered, Own, Wrong, plain, same
 
 __all__ = ["Remote", "SandboxError", "Slow", "Terms", "close"]
@@ -170,8 +172,21 @@ class Remote:
             raise wire.BadValue("its reply is malformed")
         pairs = [(arg, reply[2][place]) for place, arg in enumerate(args) if place not in places]
         if self.watched and not all(same(before, after) for before, after in pairs):
-            raise Wrong(f"{name} changes its arguments; compute on a copy")
+            names = _parameters(self.terms.files, name, len(args))
+            places_left = [place for place in range(len(args)) if place not in places]
+            which = next(filter(None, (changed(args[i], reply[2][i], names[i]) for i in places_left)))
+            raise Wrong(f"{name} changes {which}, an argument; compute on a copy")
         return plain(reply[1])
+
+
+def _parameters(files: Mapping[str, bytes], name: str, count: int) -> list[str]:
+    """The names of the first `count` parameters of an adapter, from its source; by number where that is not plain."""
+    found: list[str] = []
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        for node in ast.parse(files.get("adapters.py", b"")).body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                found = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+    return [*found, *(f"argument {number + 1}" for number in range(len(found), count))][:count]
 
 
 def _stand_in(args: tuple) -> Callable[[Any], Any]:

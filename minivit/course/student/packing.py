@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import collections
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 LARGEST = 5 * 2**20  # bytes of a file that the grader takes
+STATEMENT = "AI tools"  # the heading in answers.md under which students say what they used
 
 
 def ours(about: Mapping[str, Any]) -> set[str]:
@@ -22,22 +26,86 @@ def ours(about: Mapping[str, Any]) -> set[str]:
     return {"_course", "given", "check.py", "test_visible.py", *about["released"]}
 
 
-def banned(paths: list[Path], modules: Collection[str]) -> list[str]:
+def chosen(here: Path, about: Mapping[str, Any]) -> list[Path]:
+    """The files that may be handed in, with the folders of modules that they import, and none that is too large."""
+    found = {path for pattern in about["submit"] for path in here.glob(pattern) if path.is_file()}
+    found = {path for path in found if path.parent != here or path.name not in ours(about)}
+    if "*.py" in about["submit"]:
+        while (
+            more := _imported_folders(here, found) - {path.relative_to(here).parts[0] for path in found} - ours(about)
+        ):
+            inside = {path for name in more for path in (here / name).rglob("*.py") if path.is_file()}
+            if not inside:
+                break
+            found |= inside
+    return sorted(path for path in found if path.stat().st_size <= LARGEST)
+
+
+def _imported_folders(here: Path, paths: Collection[Path]) -> set[str]:
+    """The folders of modules, not of the release, that these files import from."""
+    sources = {path.as_posix(): path.read_bytes() for path in paths if path.suffix == ".py"}
+    return {name for name in imported(sources) if any((here / name).rglob("*.py"))}
+
+
+def imported(sources: Mapping[str, bytes]) -> set[str]:
+    """The first words of the names of all modules that these sources import, but for relative imports."""
+    found: set[str] = set()
+    for source in sources.values():
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            for _, name in _imports(ast.parse(source)):
+                found.add(name.split(".")[0])
+    return found
+
+
+def _imports(tree: ast.AST) -> list[tuple[int, str]]:
+    """(line, module) of each import, but for relative ones."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.append((node.lineno, node.module or ""))
+    return found
+
+
+def banned(here: Path, paths: Collection[Path], modules: Collection[str]) -> list[str]:
     """A sentence for each import of a module that may not be used."""
-    sentences = []
+    sentences, reached = [], _reached(here, paths)
     for path in paths:
+        if path.suffix != ".py":
+            continue
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):
             continue
-        for node in ast.walk(tree):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and not node.level:
-                names = [node.module or ""]
-            for name in sorted({name.split(".")[0] for name in names} & set(modules)):
-                line = getattr(node, "lineno", 0)
-                sentences.append(f"{path.name} line {line} imports {name}, which the grader refuses.")
+        name = path.relative_to(here).as_posix()
+        for line, top in sorted({(line, module.split(".")[0]) for line, module in _imports(tree)}):
+            if top in modules:
+                unused = (
+                    "" if path in reached else f"; adapters.py does not use {name}, so that the grader only notes it"
+                )
+                sentences.append(f"{name} line {line} imports {top}, which the grader refuses{unused}.")
     return sentences
+
+
+def _reached(here: Path, paths: Collection[Path]) -> set[Path]:
+    """The files that adapters.py imports, and those that these import. All of a folder counts as one."""
+    units: dict[str, list[Path]] = {}
+    for path in paths:
+        units.setdefault(path.relative_to(here).parts[0].rsplit(".py", 1)[0], []).append(path)
+    found, new = set(), {"adapters"} & units.keys()
+    while new:
+        found |= new
+        sources = {path.as_posix(): path.read_bytes() for name in new for path in units[name] if path.suffix == ".py"}
+        new = (imported(sources) & units.keys()) - found
+    return {path for name in found for path in units[name]}
+
+
+def stubs(here: Path, about: Mapping[str, Any]) -> list[str]:
+    """The questions of which every place that is to be written is as it was handed out."""
+    text = "\n".join(path.read_text("utf-8", "replace") for path in chosen(here, about) if path.suffix == ".py")
+    left = collections.Counter(re.findall(r"""(?m)^\s*raise NotImplementedError\(["'](q\d+)["']\)""", text))
+    return [row["id"] for row in about["questions"] if 0 < row.get("open", 0) <= left[row["id"]]]
 
 
 def _unimportable(here: Path, chosen: list[Path]) -> str:
@@ -61,42 +129,78 @@ def _unimportable(here: Path, chosen: list[Path]) -> str:
     return (said or f"importing adapters.py ends Python, with status {done.returncode}") if done.returncode else ""
 
 
-def _warnings(here: Path, about: Mapping[str, Any], chosen: list[Path]) -> list[str]:
+def _broken(here: Path, paths: Collection[Path]) -> list[str]:
+    """A sentence for each file that is no Python."""
+    said = []
+    for path in paths:
+        try:
+            if path.suffix == ".py":
+                compile(path.read_bytes(), path.name, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            line = f" line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+            said.append(f"{path.relative_to(here).as_posix()}{line}: {getattr(error, 'msg', error)}.")
+    return said
+
+
+def _list(names: Collection[str], rest: str) -> str:
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {rest}"
+
+
+def _unwritten(here: Path, about: Mapping[str, Any]) -> list[str]:
+    """What is missing in answers.md: written questions, and the statement on AI tools."""
+    written = [question["id"] for question in about["written"]]
+    answers = here / "answers.md"
+    if not written:
+        return []
+    if not answers.exists():
+        return [f"answers.md is missing: {_list(written, 'not answered')}."]
+    data = answers.read_bytes()
+    text = data.decode("utf-8", "replace")
+    if not text.strip() or zlib.crc32(data) == about["answers"]:
+        return [f"answers.md is as you got it: {_list(written, 'not answered')}."]
+    said, empty = [], []
+    for part in re.split(r"(?m)^(?=#)", text):
+        heading, _, body = part.partition("\n")
+        body = re.sub(r"(?s)<!--.*?-->", "", body)
+        if found := re.match(r"#+\s*(w\d+)\b", heading):
+            empty += [found.group(1)] if found.group(1) in written and not body.strip() else []
+        elif heading.strip("# ") == STATEMENT and not body.strip():
+            said.append(f'answers.md: "{STATEMENT}" is empty; ai_policy.md asks for a sentence there.')
+    return [*([f"answers.md: {_list(empty, 'not answered')}."] if empty else []), *said]
+
+
+def _warnings(here: Path, about: Mapping[str, Any], paths: Collection[Path]) -> list[str]:
     """What a student should look at before handing in."""
-    said = banned(chosen, about["banned"])
+    said = [*banned(here, paths, about["banned"]), *_broken(here, paths)]
     python = {path.stem for path in Path(os.__file__).parent.iterdir()} | {*sys.builtin_module_names, "numpy"}
-    for path in chosen:
+    for path in paths:
         if path.parent == here and path.stem in python:
             said.append(f"{path.name} has the name of a module of Python, which then cannot be imported.")
-    written = ", ".join(question["id"] for question in about["written"])
-    answers = here / "answers.md"
-    if written and not (answers.exists() and zlib.crc32(answers.read_bytes()) != about["answers"]):
-        said.append(f"answers.md is as you got it: {written} not answered.")
-    return said
+    if open_ := stubs(here, about):
+        said.append(f"{_list(open_, 'not answered')}.")
+    return said + _unwritten(here, about)
 
 
 def pack(here: Path, about: Mapping[str, Any]) -> int:
     """Write submission-ID.zip of the files that may be handed in, and nothing else; 0 if all is well."""
     target, stays = here / f"submission-{about['id']}.zip", ours(about)
-    found = sorted({path for pattern in about["submit"] for path in here.glob(pattern) if path.is_file()})
-    found = [path for path in found if path.parent != here or path.name not in stays]
-    chosen = [path for path in found if path.stat().st_size <= LARGEST]
-    fault = _unimportable(here, chosen) if here / "adapters.py" in chosen else f"there is no adapters.py in {here}"
+    paths = chosen(here, about)
+    fault = _unimportable(here, paths) if here / "adapters.py" in paths else f"there is no adapters.py in {here}"
     if fault:
         print(f"Nothing is packed: {fault}")
         return 1
     part = target.with_suffix(".part")
     with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as file:
-        for path in chosen:
+        for path in paths:
             name = zipfile.ZipInfo(path.relative_to(here).as_posix())
             file.writestr(name, path.read_bytes(), zipfile.ZIP_DEFLATED)
     os.replace(part, target)
-    print(f"{target.name} holds {', '.join(path.relative_to(here).as_posix() for path in chosen)}.")
-    known = {path.relative_to(here).parts[0] for path in chosen} | stays | {target.name, "__pycache__"}
+    print(f"{target.name} holds {', '.join(path.relative_to(here).as_posix() for path in paths)}.")
+    known = {path.relative_to(here).parts[0] for path in paths} | stays | {target.name, "__pycache__"}
     left = [path for path in sorted(here.iterdir()) if path.name not in known and not path.name.startswith(".")]
     if left:
         names = ", ".join(path.name + "/" * path.is_dir() for path in left)
         print(f"Left out: {names}. Only {', '.join(about['submit'])} are handed in, up to {LARGEST >> 20} MiB each.")
-    for sentence in _warnings(here, about, chosen):
+    for sentence in _warnings(here, about, paths):
         print(f"Careful: {sentence}")
     return 0

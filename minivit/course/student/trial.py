@@ -2,203 +2,137 @@
 
 Python and NumPy alone. A check is a function of a `Trial`, named after its question and itself: `q1_v_one_head` is the
 check `v_one_head` of q1. Names with v_ are visible, those with h_ hidden. It draws arguments, calls adapters, and
-compares: every comparison is made here, never in the student's code.
+compares: every comparison is made by `comparing`, never in the student's code.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
+import os
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from . import comparing
+from .comparing import Apart, Engine, NotAnswered, Own, Scratch, Wrong, alike, close, plain, same, shared
+
 __all__ = ["Apart", "Direct", "Engine", "NotAnswered", "Own", "Scratch", "Trial", "Wrong", "close", "plain", "same"]
 
 
-class Wrong(Exception):
-    """What is wrong with an answer, in words for the student who wrote it. It never gives the answer."""
-
-
-class NotAnswered(Wrong):
-    """The adapter is still as it was handed out: it raises NotImplementedError or returns None."""
-
-
-class Own:
-    """Stands for one of the student's own adapters where a function is an argument, as in find_bugs(run_program)."""
-
-    def __init__(self, adapter: str) -> None:
-        self.adapter = adapter
-
-
-class Engine:
-    """Stands for an adapter of a solution that the student does not see, where a function is an argument."""
-
-    def __init__(self, solution: str, adapter: str) -> None:
-        self.solution, self.adapter = solution, adapter
-
-
-class Scratch(dict):
-    """A dict that is an argument and that the adapter may change."""
-
-
-class Apart(dict):
-    """A dict that is an argument, with whose arrays the result must share no memory."""
-
-
-def plain(value: Any) -> Any:
-    """What an adapter returned, of plain arrays, numbers, text, lists, tuples and dicts; Wrong for others."""
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "biufcO":
-            raise Wrong(f"it returns an array of {value.dtype}, where numbers are asked")
-        return np.array(value, order="C", subok=False)
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, complex, str)):
-        return value
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(plain, value)) if type(value) in (list, tuple) else list(map(plain, value))
-    raise Wrong(f"it returns an object of type {type(value).__name__}; arrays, numbers, lists and dicts are asked")
-
-
-def same(a: Any, b: Any) -> bool:
-    """Are two arguments equal bit for bit, in type and shape too? A Scratch may have changed."""
-    if isinstance(a, Scratch):
-        return True
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        alike = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and (a.dtype, a.shape) == (b.dtype, b.shape)
-        return alike and a.tobytes() == b.tobytes()
-    if isinstance(a, Mapping):
-        return isinstance(b, Mapping) and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
-    return type(a) is type(b) and (a == b or a is b or a != a)
-
-
-def _leaf(got: Any, want: np.ndarray, rtol: float, atol: float, what: str) -> str | None:
-    """What is wrong with one array or number, or None."""
-    if got is None or isinstance(got, (str, Mapping)):
-        return f"{what} should be numbers, it is {got if got is None else 'a ' + type(got).__name__}"
-    try:
-        got = np.asarray(got)
-    except ValueError:
-        return f"{what} should be one array, it is a list of arrays of different shapes"
-    if got.shape != want.shape:
-        return f"{what} has shape {got.shape}, it should be {want.shape}"
-    if got.dtype.kind not in "biuf":
-        return f"{what} holds {got.dtype}, where real numbers are asked"
-    if not np.isfinite(got).all():
-        return f"{what} is not finite: it holds {'nan' if np.isnan(got).any() else 'inf'}"
-    error, scale = (np.abs(array).max(initial=0.0) for array in (np.asarray(got, float) - want, want))
-    if error <= max(rtol * scale if scale else rtol * 1e-12, atol):
-        return None
-    if not scale:
-        return f"{what} should be 0"
-    single = " (is it float32? float64 is asked)" if got.dtype == np.float32 else ""
-    return f"{what} is off by up to {error / scale:.2g} of its largest entry{single}"
-
-
-def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str = "the result") -> str | None:
-    """What is wrong with `got`, or None. `want`: arrays and numbers in lists, tuples (a list is as good) and dicts.
-
-    Arrays must have the same shape, be finite, and obey max|got - want| <= rtol * max|want|, or <= atol; if all of
-    `want` is 0, <= rtol * 1e-12. rtol 0 asks for equality. Text and bool are compared for equality.
-    """
-    if isinstance(want, Mapping):
-        if not isinstance(got, Mapping):
-            return f"{what} should be a dict, it is a {type(got).__name__}"
-        missing, more = ", ".join(sorted(set(want) - set(got))), ", ".join(sorted(set(got) - set(want)))
-        if missing or more:
-            return f"{what} lacks {missing}" if missing else f"{what} has {more:.200}, which nobody asked for"
-        faults = (close(got[key], want[key], rtol, atol, f"{what}[{key!r}]") for key in want)
-    elif isinstance(want, (list, tuple)):
-        if not isinstance(got, (list, tuple)) and not (isinstance(got, np.ndarray) and got.ndim):
-            return f"{what} should have {len(want)} parts, it is a {type(got).__name__}"
-        if len(got) != len(want):
-            return f"{what} should have {len(want)} parts, it has {len(got)} parts"
-        faults = (close(g, w, rtol, atol, f"{what}[{i}]") for i, (g, w) in enumerate(zip(got, want)))  # noqa: B905 - Python 3.9
-    elif isinstance(want, (str, bool)) or want is None:
-        return None if type(got) is type(want) and got == want else f"{what} should not be {got!r:.50}"
-    else:
-        return _leaf(got, np.asarray(want), rtol, atol, what)
-    return next(filter(None, faults), None)
-
-
-def alike(a: Any, b: Any) -> bool:
-    """Are two results the same but for rounding, nan and inf at the same places?"""
-    return close(_marked(a), _marked(b), 1e-7, 1e-14) is None
-
-
-def _marked(value: Any) -> Any:
-    """Each array as its finite numbers, and marks where they are not finite."""
-    if isinstance(value, Mapping):
-        return {key: _marked(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_marked(item) for item in value]
-    if isinstance(value, (str, bool, type(None))) or np.asarray(value).dtype.kind != "f":
-        return value
-    finite, marks = np.isfinite(value), np.where(np.isnan(value), 2.0, np.sign(value))
-    return [np.where(finite, value, 0.0), np.where(finite, 0.0, marks)]
-
-
-def shared(a: Any, b: Any) -> bool:
-    """Do any two arrays of a and b, values in dicts and lists, lie in the same memory?"""
-    if isinstance(a, (Mapping, list, tuple)):
-        return any(shared(item, b) for item in (a.values() if isinstance(a, Mapping) else a))
-    if isinstance(a, np.ndarray):
-        return np.may_share_memory(a, b) if isinstance(b, np.ndarray) else shared(b, a)
-    return False
+def _right(seen: Any) -> bool:
+    """Does what a wrong solution gave stand for what the reference gives, as in the record of a visible check?"""
+    return isinstance(seen, str) and seen.startswith("\0")
 
 
 class Direct:
     """Calls adapters in this process: how students check themselves, how the staff's solutions are asked.
 
     adapters: a module, or names to functions.   engines: (solution, adapter) -> what an `Engine` stands for.
+    calls: how often a function that is an argument may be called.
     """
 
-    def __init__(self, adapters: Any, engines: Callable[[str, str], Callable] | None = None) -> None:
+    def __init__(
+        self, adapters: Any, engines: Callable[[str, str], Callable] | None = None, calls: float = float("inf")
+    ) -> None:
         self.find = adapters.get if isinstance(adapters, Mapping) else lambda name: getattr(adapters, name, None)
-        self.engines = engines
+        self.engines, self.calls = engines, calls
+        self.most = 0  # calls of one function that was an argument
 
     def _function(self, stand_in: Any) -> Any:
-        """The function that an argument stands for."""
+        """The function that an argument stands for; its calls are counted."""
         if isinstance(stand_in, Engine) and self.engines is not None:
-            return self.engines(stand_in.solution, stand_in.adapter)
-        return self.find(stand_in.adapter)
+            function: Any = self.engines(stand_in.solution, stand_in.adapter)
+        else:
+            function = self.find(stand_in.adapter)
+        count = 0
+
+        def counted(*args: Any, **named: Any) -> Any:
+            nonlocal count
+            count += 1
+            self.most = max(self.most, count)
+            if count > self.calls:
+                raise _Enough
+            return function(*args, **named)
+
+        return counted if function is not None and self.calls != float("inf") else function
 
     def __call__(self, name: str, args: tuple) -> Any:
-        """What the adapter returns, made plain. Wrong if it raises, returns None, lacks, or changes its arguments."""
+        """What the adapter returns, made plain. Wrong if it raises, returns None, is missing or changes arguments."""
         function = self.find(name)
         if function is None:
             raise NotAnswered(f"adapters.py has no {name}")
-        given = copy.deepcopy(args)
+        given, self.most = copy.deepcopy(args), 0
         sent = tuple(self._function(arg) if isinstance(arg, (Own, Engine)) else arg for arg in given)
         try:
             result = function(*sent)
-        except NotImplementedError:
-            raise NotAnswered(f"{name} is not answered yet") from None
+        except _Enough:
+            result = None
+        except NotImplementedError as error:
+            raise NotAnswered(unanswered(name, error)) from error
         except Exception as error:
             raise Wrong(raised(name, error)) from error
+        if self.most > self.calls:
+            raise Wrong(f"{name} calls the function more than {self.calls} times")
         if result is None:
-            raise NotAnswered(f"{name} returns None: it is not answered yet")
-        kept = [(a, b) for a, b in zip(args, sent) if not isinstance(a, (Own, Engine))]  # noqa: B905 - Python 3.9
-        if not all(same(a, b) for a, b in kept):
-            raise Wrong(f"{name} changes its arguments; compute on a copy")
+            raise NotAnswered(f"{name} returns None: is a `return` missing?")
+        for number, (a, b) in enumerate(zip(args, sent)):  # noqa: B905 - Python 3.9
+            if not isinstance(a, (Own, Engine)) and not same(a, b):
+                which = comparing.changed(a, b, _parameter(function, number))
+                raise Wrong(f"{name} changes {which}, an argument; compute on a copy")
         if any(isinstance(a, Apart) and shared(a, result) for a in sent):
             raise Wrong(f"{name}: its result shares memory with its argument; copy the arrays")
         return plain(result)
 
 
+class _Enough(BaseException):
+    """A function that is an argument was called too often. Not an Exception, so that few catch it."""
+
+
+def _parameter(function: Callable, number: int) -> str:
+    """The name of a parameter, counted from 0."""
+    try:
+        parameter = list(inspect.signature(function).parameters.values())[number]
+    except (TypeError, ValueError, IndexError):
+        return f"argument {number + 1}"
+    return f"argument {number + 1}" if parameter.kind is parameter.VAR_POSITIONAL else parameter.name
+
+
+def place(error: BaseException) -> str:
+    """Where an exception arose: the deepest line of the student's own files, and its function."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = frame.filename.replace(chr(92), "/")
+        if file.endswith(".py") and not file.startswith(OTHERS):
+            function = "" if frame.name.startswith("<") else f" ({frame.name})"
+            return f", in {file.rsplit('/', 1)[-1]} line {frame.lineno}{function}"
+    return ""
+
+
+def _folder(path: str) -> str:
+    return os.path.dirname(os.path.abspath(path)).replace(chr(92), "/") + "/"
+
+
+COURSE = _folder(__file__)
+GIVEN = _folder(COURSE[:-1]) + "given"  # in a student zip
+# the course's own files, the standard library, and where NumPy and others are installed
+OTHERS = (COURSE, f"{GIVEN}/", f"{GIVEN}.py", _folder(os.__file__), _folder(os.path.dirname(np.__file__)), "<")
+
+
 def raised(name: str, error: BaseException) -> str:
     """One line about an exception in student's code: which, and in which line of which file."""
-    where = ""
-    for frame in traceback.extract_tb(error.__traceback__)[-1:]:
-        where = f", in {frame.filename.replace(chr(92), '/').rsplit('/', 1)[-1]} line {frame.lineno}"
+    if type(error).__name__ == "BdbQuit":
+        return f"{name} stops at a breakpoint{place(error)}: use `python -m pytest -s` for breakpoint()"
     text = str(error).strip().split("\n")[0]
-    return f"{name} raises {type(error).__name__}{': ' + text[:200] if text else ''}{where}"
+    return f"{name} raises {type(error).__name__}{': ' + text[:200] if text else ''}{place(error)}"
+
+
+def unanswered(name: str, error: BaseException) -> str:
+    """One line about a NotImplementedError: which place is still open."""
+    where, text = place(error), str(error).strip().split("\n")[0][:200]
+    verb = "is" if not where or where.endswith(f" ({name})") else "reaches what is"
+    return f"{name} {verb} not answered yet{': ' + text if text else ''}{where}"
 
 
 class Trial:
@@ -223,9 +157,12 @@ class Trial:
         self.recording = False  # a wrong solution is being recorded: nothing is judged
         self.mistake: str | None = None  # name of the wrong solution that was recognised
         self.fraction = 1.0
+        self.asked = "the adapter"  # which was called last
+        self.remark: tuple[bool, str] | None = None  # of a check that proves little: is it all well, and what to say
 
     def call(self, adapter: str, *args: Any) -> Any:
         """The result of an adapter of the student. Wrong if it fails, is not answered, or changes an argument."""
+        self.asked = adapter
         return self._call(adapter, args)
 
     def own(self, adapter: str) -> Own:
@@ -249,12 +186,64 @@ class Trial:
         self.seen.append(got)
         fault = None if self.recording else close(got, want, rtol, atol, what)
         if fault is not None:
-            raise Wrong(self._explained(fault, got, lambda seen: close(seen, want, rtol, atol) is not None))
+            # A small error is that of a mistake only if the two are much nearer to each other than to what is asked.
+            near = next((size for size in (1e-7, 1e-9, 1e-11) if close(got, want, 100 * size) is not None), 1e-13)
+            raise Wrong(self._explained(fault, got, lambda seen: close(seen, want, rtol, atol) is not None, near))
 
     def agree(self, adapter: str, *args: Any, rtol: float = 1e-9, atol: float = 0.0, what: str | None = None) -> Any:
         """Call an adapter and compare it with the reference. Returns the student's result."""
-        self.close(got := self.call(adapter, *args), self.ref(adapter, *args), rtol, atol, what or adapter)
+        try:
+            got = self.call(adapter, *args)
+        except NotAnswered:
+            raise
+        except Wrong as wrong:
+            case = comparing.NAMES.sub("", what or "").strip(" :")
+            raise Wrong(f"{wrong} (asked for {case})" if case else str(wrong)) from wrong.__cause__
+        self.close(got, self.ref(adapter, *args), rtol, atol, what or adapter)
         return got
+
+    def right(self, adapter: str, *args: Any, rtol: float = 1e-9, atol: float = 0.0) -> bool:
+        """Does an adapter of the student agree with the reference? Nothing is judged."""
+        want = self.ref(adapter, *args)
+        try:
+            return close(self.call(adapter, *args), want, rtol, atol) is None
+        except Wrong:
+            return False
+
+    def parts(self, got: Any, count: int, what: str) -> list:
+        """Several results; Wrong if there are not so many."""
+        fault, found = comparing.parts(got, count, what)
+        self.require(fault is None, fault or "")
+        return found
+
+    def entries(self, got: Any, names: Collection[str], what: str) -> dict[str, Any]:
+        """A dict of results; Wrong unless it has exactly these names."""
+        fault = comparing.keys(got, names, what)
+        self.require(fault is None, fault or "")
+        return dict.fromkeys(names) if fault else dict(got)
+
+    def shape(self, got: Any, shape: tuple, what: str) -> None:
+        """Wrong unless it is an array of this shape."""
+        try:
+            has = f"has shape {np.shape(got)}" if got is not None else "is None"
+        except ValueError:
+            has = "has rows of different lengths"
+        self.require(has == f"has shape {shape}", f"{what} {has}, it should be {shape}")
+
+    def innocent(self, adapter: str, *functions: str, right: bool = True) -> None:
+        """`adapter` must say False of the student's own functions. right: are they, as far as it was looked?"""
+        says = self.call(adapter, *(Own(name) for name in functions))
+        kind = type(says).__name__
+        self.require(
+            isinstance(says, bool),
+            f"{adapter} returned {says!r:.50} ({'an' if kind[0] in 'aeiou' else 'a'} {kind}): True or False is asked",
+        )
+        own = f"your own {' and '.join(functions)} {'is' if len(functions) == 1 else 'are'}"
+        self.require(says is False or not right, f"{adapter} says that {own} wrong; this check finds no fault there")
+        if right:
+            self.remark = True, "no false alarm on your own functions; this says nothing about what it catches"
+        else:
+            self.remark = False, f"says nothing: {own} not right here"
 
     def require(self, holds: Any, sentence: str, seen: Any = None) -> None:
         """Ask for a property; a student reads `sentence` if it does not hold. seen: what tells mistakes apart."""
@@ -289,11 +278,19 @@ class Trial:
         count = sum(wrong for _, wrong in self._engines)
         self.partly(caught / count if count else 0.0, f"{adapter} caught {caught} of {count} wrong engines")
 
-    def _explained(self, fault: str, got: Any, wrong: Callable[[Any], bool] = lambda seen: True) -> str:
-        """The fault and the hint of the wrong solution that is wrong here too, in the same way."""
-        place = len(self.seen) - 1
-        for name, (hint, seen) in self._others().items():
-            if place < len(seen) and wrong(seen[place]) and alike(got, seen[place]):
-                self.mistake = name
-                return f"{fault}. {hint}"
-        return fault
+    def _explained(
+        self, fault: str, got: Any, wrong: Callable[[Any], bool] = lambda seen: True, rtol: float = 1e-7
+    ) -> str:
+        """The fault and the hint of the wrong solution that is wrong here too, in the same way.
+
+        Several may be. One that did as this one at all comparisons before comes first: its mistake shows here first.
+        """
+        place, hint = len(self.seen) - 1, ""
+        for name, (words, seen) in self._others().items():
+            if place < len(seen) and wrong(seen[place]) and alike(got, seen[place], rtol):
+                exact = all(_right(there) or alike(here, there) for here, there in zip(self.seen, seen[:place]))  # noqa: B905 - Python 3.9
+                if exact or not hint:
+                    self.mistake, hint = name, words
+                if exact:
+                    break
+        return f"{fault}. {hint}" if hint else fault

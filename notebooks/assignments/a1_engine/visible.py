@@ -1,7 +1,7 @@
 """The checks that you can run yourself. They are few and small on purpose: write your own beside them.
 
 `t.rng` draws the values, `t.agree` calls your adapter and compares with the reference, within 1e-9 of the
-largest entry. In messages, `(values, grads)[0][i]` is values[i] and `(values, grads)[1][j]` is grads[j].
+largest entry.
 """
 
 import numpy as np
@@ -23,23 +23,27 @@ def _one(t, op, arrays, params, cotangent):
 
 
 def q1_v_binary(t):
+    """Operations of two inputs on equal shapes: values and gradients."""
     for shape in ((2, 3), (3,)):
         for op in BINARY:
             _one(t, op, [_away(t, *shape), _away(t, *shape)], {}, t.rng.normal(size=shape))
 
 
 def q1_v_unary(t):
+    """Operations of one input, and a power: values and gradients."""
     for op in UNARY:
         _one(t, op, [t.rng.uniform(0.5, 2, (3,))], {}, np.ones(3))
     _one(t, "pow", [t.rng.uniform(0.5, 2, (2, 3))], {"exponent": 2.0}, np.ones((2, 3)))
 
 
 def q2_v_row(t):
+    """A matrix and a row: the row's gradient is summed back."""
     for op in ("add", "mul"):
         _one(t, op, [_away(t, 2, 3), _away(t, 3)], {}, t.rng.normal(size=(2, 3)))
 
 
 def q3_v_axes(t):
+    """Sum, mean and max over all, over rows, over columns."""
     for op in REDUCTIONS:
         for axis, shape in ((None, ()), (0, (3,)), (1, (2,))):
             params = {"axis": axis, "keepdims": False}
@@ -47,6 +51,7 @@ def q3_v_axes(t):
 
 
 def q4_v_moves(t):
+    """Reshape, transpose, two indices and concat of small matrices."""
     x, normal = t.rng.normal(size=(2, 3)), t.rng.normal
     _one(t, "reshape", [x], {"shape": (3, 2)}, normal(size=(3, 2)))
     _one(t, "transpose", [x], {"axes": (1, 0)}, normal(size=(3, 2)))
@@ -56,20 +61,24 @@ def q4_v_moves(t):
 
 
 def q4_v_broadcast_to(t):
+    """A row repeated to a matrix."""
     _one(t, "broadcast_to", [t.rng.normal(size=(3,))], {"shape": (2, 3)}, t.rng.normal(size=(2, 3)))
 
 
 def q5_v_matrices(t):
+    """A product of two matrices."""
     _one(t, "matmul", [t.rng.normal(size=(2, 3)), t.rng.normal(size=(3, 4))], {}, t.rng.normal(size=(2, 4)))
 
 
 def q6_v_reuse(t):
+    """A value that is used again: x * x + x."""
     x = _away(t, 2, 3)
     program = [["mul", [0, 0], {}], ["add", [1, 0], {}]]
     t.agree("run_program", program, [x], [2], [t.rng.normal(size=(2, 3))], [0], what="x * x + x: (values, grads)")
 
 
 def q7_v_two_outputs(t):
+    """Two outputs, one backward pass for each."""
     x, y = _away(t, 2, 3), _away(t, 2, 3)
     program = [["mul", [0, 1], {}], ["add", [0, 1], {}]]
     cotangents = [t.rng.normal(size=(2, 3)), t.rng.normal(size=(2, 3))]
@@ -77,13 +86,23 @@ def q7_v_two_outputs(t):
 
 
 def q7_v_one_program(t):
+    """Accumulating over a single program."""
     x, y = _away(t, 2, 3), _away(t, 2, 3)
     program = [["mul", [0, 1], {}], ["add", [2, 1], {}]]
     t.agree("accumulate", [program], [x, y], [t.rng.normal(size=(2, 3))], [0, 1], what="one program: grads")
 
 
 def q8_v_own_engine(t):
-    says = t.call("find_bugs", t.own("run_program"))
-    t.require(
-        says is False, "find_bugs says that your own engine is wrong: either it is, or find_bugs suspects the innocent"
-    )
+    """Without points: find_bugs on your own engine, and whether that is right here."""
+    x, y, square = _away(t, 2, 3), _away(t, 3), t.rng.uniform(0.5, 2, (3, 3))
+    programs = [[[op, [0, 1], {}]] for op in BINARY] + [[[op, [2], {}]] for op in UNARY]
+    programs += [[[op, [0], {"axis": 0, "keepdims": False}]] for op in REDUCTIONS]
+    programs += [[["matmul", [0, 2], {}]], [["transpose", [0], {"axes": (1, 0)}]]]
+    programs += [[["mul", [0, 0], {}], ["add", [3, 0], {}]]]
+    right = True
+    for program in programs:
+        op, numbers, _ = program[0]
+        shape = (3,) if op in REDUCTIONS else (3, 2) if op == "transpose" else (3, 3) if numbers == [2] else (2, 3)
+        args = [x, y, square], [2 + len(program)], [t.rng.normal(size=shape)], [0, 1, 2]
+        right = t.right("run_program", program, *args) and right
+    t.innocent("find_bugs", "run_program", right=right)

@@ -93,9 +93,9 @@ def q5_v_parameters(t):
     """dscale and dbias of a few rows."""
     args = (t.rng.normal(size=(3, 5)), t.rng.uniform(0.5, 2, 5), t.rng.normal(size=5), 0.1, t.rng.normal(size=(3, 5)))
     got, want = t.call("layer_norm_backward", *args), t.ref("layer_norm_backward", *args)
-    dscale, dbias = parts(t, got, 3, THREE)[1:]
-    t.close(dscale, want[1], what="dscale")
-    t.close(dbias, want[2], what="dbias")
+    names = ("dscale", "dbias")
+    pairs = (dict(zip(names, arrays[1:])) for arrays in (parts(t, got, 3, THREE), want))
+    t.close(*pairs, what="the gradient")
 
 
 def q6_v_rows(t):

@@ -43,10 +43,12 @@ def q1_h_fifty(t):
 
 
 def q1_h_warm_rate(t):
-    """The first rate is 0, as after a warm-up begins: the moments go on all the same."""
+    """The first rate is 0, as when a warm-up begins: parameters stay, moments go on; without decay, and with it."""
     shapes = _shapes(t.rng)
-    grads = [_arrays(t.rng, shapes) for _ in range(3)]
-    _adamw(t, _arrays(t.rng, shapes), grads, [0.0, 0.1, 0.2], _hyper(t.rng), [], "the parameters, first rate 0,")
+    for weight_decay in (0.0, 0.3):
+        grads, hyper = [_arrays(t.rng, shapes) for _ in range(3)], _hyper(t.rng, weight_decay=weight_decay)
+        what = f"the parameters, first rate 0, {'with' if weight_decay else 'without'} decay,"
+        _adamw(t, _arrays(t.rng, shapes), grads, [0.0, 0.1, 0.2], hyper, ["a.weight", "table"], what)
 
 
 def q1_h_decay(t):
@@ -118,16 +120,23 @@ def q2_h_none(t):
 
 
 def _bits(t, got, want, what):
-    """Ask for the same names and the same bits; whether the numbers are right is asked elsewhere."""
+    """Ask for the same names and the same bits; whether the numbers are right is asked elsewhere.
+
+    By how much they differ tells one mistake from another.
+    """
     same = isinstance(got, dict) and isinstance(want, dict) and got.keys() == want.keys()
+    same = same and all(np.shape(got[name]) == np.shape(want[name]) for name in want)
+    seen = {name: np.asarray(got[name]) - np.asarray(want[name]) for name in want} if same else "other names or shapes"
+    apart = f": they differ by up to {max(np.abs(x).max() for x in seen.values()):.1g}" if same else ""
     same = same and all(np.asarray(got[name]).tobytes() == np.asarray(want[name]).tobytes() for name in want)
-    t.require(same, f"{what} are not the same, bit for bit", seen=got)
+    t.require(same, f"{what} are not the same, bit for bit{apart}", seen=seen)
 
 
 def _run(t, params, grads, state=None):
-    """A call of adamw with a constant rate: what resuming is about must not depend on the rest."""
+    """A call of adamw with a constant rate, which may change params and grads: what is asked here is resuming alone."""
     hyper = {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}
     rest = () if state is None else (state,)
+    params, grads = t.scratch(params), [t.scratch(g) for g in grads]
     result = t.call("adamw", params, grads, [0.05] * len(grads), hyper, ["a.weight"], *rest)
     return _two(t, result, "adamw", "parameters, state")
 
@@ -187,8 +196,7 @@ def q3_h_two_runs(t):
 def _clip(t, grads, limit, what):
     got, before = _two(t, t.call("clip_by_global_norm", grads, limit), "clip_by_global_norm", "gradients, norm")
     want, norm = t.ref("clip_by_global_norm", grads, limit)
-    t.close(got, want, what=f"the gradients {what}")
-    t.close(before, norm, what=f"the norm {what}")
+    t.close({"gradients": got, "norm": before}, {"gradients": want, "norm": norm}, what=f"the result {what}")
 
 
 def _norm(grads):
@@ -207,11 +215,11 @@ def q4_h_limits(t):
 
 
 def q4_h_global(t):
-    """A limit just above the largest norm of a single array, below that of all."""
+    """A limit below the largest norm of a single array; and just above it, below that of all."""
     grads = _arrays(t.rng, _shapes(t.rng))
     largest = max(float(np.sqrt((g**2).sum())) for g in grads.values())
-    _clip(t, grads, 1.001 * largest, "with a limit above the norm of each single array")
     _clip(t, grads, 0.5 * largest, "with a limit below the norm of the largest array")
+    _clip(t, grads, 1.001 * largest, "with a limit above the norm of each single array")
 
 
 def q4_h_numbers(t):
@@ -329,12 +337,14 @@ def q6_h_epochs(t):
     seed = int(t.rng.integers(1000))
     for n, size in CASES:
         epochs = _epochs(t, n, size, seed, 4)
-        alike = _alike([_order(batches) for batches in epochs], epochs)
+        orders = [_order(batches) for batches in epochs]
+        alike = _alike(orders, epochs)
+        facts = [*alike, *(orders[i] == orders[j] for i in range(4) for j in range(i))]
         where = f"with {n} images in batches of {size}"
-        t.require(not alike[0], f"{where}, two epochs have the same order", seen=alike)
-        t.require(not alike[1], f"{where}, the same images meet in a batch in every epoch", seen=alike)
-        t.require(not alike[2], f"{where}, the same image follows another in epoch after epoch", seen=alike)
-        t.require(not alike[3], f"{where}, the order is nearly that of the data set", seen=alike)
+        t.require(not alike[0], f"{where}, two epochs have the same order", seen=facts)
+        t.require(not alike[1], f"{where}, the same images meet in a batch in every epoch", seen=facts)
+        t.require(not alike[2], f"{where}, the same image follows another in epoch after epoch", seen=facts)
+        t.require(not alike[3], f"{where}, the order is nearly that of the data set", seen=facts)
 
 
 def q6_h_seeds(t):
@@ -416,6 +426,14 @@ def _places(images, got, padding):
     return place, mirrored
 
 
+NO_WINDOW = "some images that come out are not windows of their own image with zeros around, mirrored or not"
+
+
+def _none_or_all(*properties):
+    """Of each property, whether no image has it, some have it, or all."""
+    return [int(x.any()) + int(x.all()) for x in properties]
+
+
 def q7_h_windows(t):
     """Each image that comes out is a window of its own image, mirrored or not, with zeros from outside."""
     for shape, padding in (((40, 5, 7, 2), 2), ((30, 4, 4, 3), 1), ((1, 6, 3, 1), 2), ((20, 3, 5, 1), 0)):
@@ -440,7 +458,8 @@ def q7_h_all_places(t):
     counts = np.bincount(place[place >= 0], minlength=25)
     both = np.bincount(2 * place[place >= 0] + mirrored[place >= 0], minlength=50)
     found, even = int((counts > 0).sum()), bool(((counts - 60) ** 2).sum() / 60 < 75)
-    facts = [found, even, bool((place == 12).all()), int((both == 0).sum())]
+    facts = [found, even, bool((place == 12).all()), int((both == 0).sum()), *_none_or_all(place >= 0, mirrored)]
+    t.require((place >= 0).all(), NO_WINDOW, seen=facts)
     t.require(found == 25, f"of the 25 places that padding 2 allows, {found} occur in 1500 images", seen=facts)
     t.require(even, "the places of the windows are not equally likely", seen=facts)
     shares = np.array([both[::2].sum(), both[1::2].sum()]) / 25
@@ -459,6 +478,7 @@ def q7_h_share(t):
     kinds = [[-1.0, 0.0, 1.0].index(s) if s in (-1.0, 0.0, 1.0) else 3 + (s > 0.35) + (s > 0.65) for s in shares]
     settled = [bool((x == x[0]).all(axis=0).mean() > 0.5) for x in (flips, places)]
     facts = [bool((places >= 0).all()), *settled, *sorted(set(kinds))]
+    t.require(facts[0], NO_WINDOW, seen=facts)
     worst = max(shares, key=lambda share: abs(share - 0.5))
     t.require(set(kinds) == {4}, f"{max(worst, 0):.0%} of 300 images are windows of mirrored ones", seen=facts)
     t.require(not settled[0], "the same images are mirrored whatever the seed", seen=facts)
@@ -516,9 +536,8 @@ def _evaluation(t, params, config, images, labels, sizes, what):
         if size == sizes[0]:
             again = t.call("evaluate", params, config, images, labels, size)
             t.require(again == got, "evaluate gives another result when it is called again", seen=[again == got])
-        for name in ("loss", "accuracy"):
-            said = f"the {name} of {len(images)} images in batches of {size}, {what},"
-            t.close(got.get(name) if good else None, want[name], 1e-8, what=said)
+        said = f"the result for {len(images)} images in batches of {size}, {what},"
+        t.close({name: got[name] for name in want} if good else got, want, 1e-8, what=said)
 
 
 def _half_right(t, params, config, images):
@@ -546,12 +565,15 @@ def q8_h_gap(t):
 
 
 def q8_h_large(t):
-    """Logits in the thousands, all of one sign or the other, with usual differences."""
+    """Logits in the thousands, all of one sign or the other, with usual differences; and labels of tiny probability."""
     config = _config(t.rng, "token", "tanh")
-    params, (images, labels) = _params(t.rng, config), _data(t.rng, config, 6)
+    params, images = _params(t.rng, config), _data(t.rng, config, 6)[0]
+    labels = _half_right(t, params, config, images)
     for shift in (2000.0, -2000.0):
         moved = {**params, "head.bias": params["head.bias"] + shift}
         _evaluation(t, moved, config, images, labels, (6, 4), f"logits near {shift:.0f}")
+    sharp = {**params, "head.bias": 20 * np.arange(4.0)}
+    _evaluation(t, sharp, config, images, np.zeros(6, np.int64), (6, 4), "labels of tiny probability")
 
 
 def _recipe(rng, batch_size, **changes):
@@ -596,7 +618,18 @@ def q9_h_clipped(t):
 
 def q9_h_linear(t):
     """Past the end of the schedule, too."""
-    _full(t, "linear", "gap", "tanh", kind="linear", total_steps=6, warmup_steps=2, weight_decay=0.1, eps=1e-2)
+    _full(
+        t,
+        "linear",
+        "gap",
+        "tanh",
+        kind="linear",
+        total_steps=6,
+        warmup_steps=2,
+        weight_decay=0.1,
+        eps=1e-2,
+        betas=(0.8, 0.95),
+    )
 
 
 def q9_h_batches(t):
@@ -611,6 +644,7 @@ def q9_h_batches(t):
     picks = [[np.asarray(t.call("batch_indices", 11, 4, seed, step)) for step in range(5)] for seed in seeds]
     fits = np.ones(6, bool)
     grows = all(list(state["losses"]) == list(losses[:until]) for until, state in enumerate(states))
+    begins = all(list(state["losses"])[:1] == list(losses)[:1] for state in states[1:])
     for step in range(min(5, len(losses))):
         pick, old = picks[0][step], picks[0][0]
         pairs = [(pick, pick), (pick, pick), (first, first), (old, old), (picks[1][step],) * 2, (pick, first)]
@@ -619,7 +653,7 @@ def q9_h_batches(t):
             want = t.ref("evaluate", now, config, images[x], labels[y], 4)["loss"]
             fits[guess] &= bool(abs(losses[step] - want) <= 1e-6 * want)
     sentence = "the loss of an update is not that of its batch, under the parameters before the update"
-    t.require(fits[0], sentence, seen=[len(losses), grows, *fits.tolist()])
+    t.require(fits[0], sentence, seen=[len(losses), begins, grows, *fits.tolist()])
 
 
 def _batches_of_two(t):

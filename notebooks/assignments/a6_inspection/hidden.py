@@ -92,11 +92,14 @@ def q1_h_ramps(t):
 
 
 def other_sizes(rng):
-    """(image size, classes): larger, as many patches in another grid, smaller, as it is with more classes."""
+    """(image size, classes): larger, as many patches in another grid, smaller, as it is with more classes, other
+    columns alone, other rows alone."""
     yield (12, 10), 4
     yield (24, 4), 9
     yield (3, int(2 * rng.integers(6, 8))), 3
     yield (6, 16), 6
+    yield (6, 10), 4
+    yield (9, 16), 3
 
 
 def q2_h_token(t):
@@ -171,6 +174,7 @@ def q4_h_read(t):
         ((9, 4), (3, 2)),
         ((3, 6), (3, 3)),
         ((6, 6), (3, 3)),
+        ((9, 10), (3, 2)),
     )
     for classifier in ("token", "gap"):
         for size, patch in shapes:
@@ -200,12 +204,12 @@ def q5_h_reach(t):
 
 
 def q5_h_uniform(t):
-    """Every token looks everywhere alike; and each at one other alone."""
+    """Each token looks at one other alone; and everywhere alike."""
     for grid, pitch, prefix, axes in reaches(t.rng):
         tokens = prefix + grid[0] * grid[1]
-        t.agree("attention_distance", np.full((*axes, tokens, tokens), 1 / tokens), grid, pitch)
         among = np.eye(tokens)[np.concatenate([np.arange(prefix), prefix + t.rng.permutation(tokens - prefix)])]
         t.agree("attention_distance", np.broadcast_to(among, (*axes, tokens, tokens)).copy(), grid, pitch, atol=1e-9)
+        t.agree("attention_distance", np.full((*axes, tokens, tokens), 1 / tokens), grid, pitch)
 
 
 def q6_h_grids(t):

@@ -1,7 +1,7 @@
 """All that is called from outside. Glue only: it turns programs into calls of the engine.
 
-Behind it you may write what you like. A program is a list of instructions `[op, args, params]`. The inputs are values
-0 .. n-1, and instruction k makes value n + k of earlier values, `args`. The ops and their params:
+Behind it you may write what you like. A program is a list of one instruction or more, `[op, args, params]`. The
+inputs are values 0 .. n-1, and instruction k makes value n + k from earlier values, `args`. The ops and their params:
 
     const                        value: a Python number, without gradient
     add sub mul div maximum      two args, broadcast as NumPy does
@@ -20,7 +20,7 @@ All arrays are float64. No argument may be changed.
 import numpy as np
 from bugs import find_bugs
 from elementwise import add, div, exp, log, maximum, mul, neg, power, sqrt, sub, tanh
-from engine import Node, apply, gradients
+from engine import Node, apply, gradients, simple_way_back
 from movement import broadcast_to, concat, getitem, reshape, transpose
 from products import matmul
 from reductions import max_, mean, sum_
@@ -41,7 +41,7 @@ def run_program(program, inputs, outputs, cotangents, wrt):
 
     inputs: list of arrays.   outputs: list of value numbers; an input may be among them, a number may come twice.
     cotangents: for each output an array of its shape, or None for "no gradient from here"; one at least is an array.
-    wrt: list of different input numbers in any order.
+    wrt: list of one input number or more, all different, in any order.
 
     Returns (values, grads), two lists. values[i] is value outputs[i]; grads[j] is the gradient of
     sum_i <cotangents[i], values[i]> with respect to input wrt[j], in its shape: zeros if nothing depends on it.
@@ -49,7 +49,12 @@ def run_program(program, inputs, outputs, cotangents, wrt):
     leaves = [Node(x) for x in inputs]
     values = interpret(program, leaves)
     asked = [values[i] for i in outputs]
-    return [node.value for node in asked], gradients(asked, cotangents, [leaves[j] for j in wrt])
+    wanted = [leaves[j] for j in wrt]
+    try:
+        grads = gradients(asked, cotangents, wanted)
+    except NotImplementedError:  # q6 is open
+        grads = simple_way_back(asked, cotangents, wanted)
+    return [node.value for node in asked], grads
 
 
 def interpret(program, leaves):
@@ -80,7 +85,7 @@ def backward_each(program, inputs, outputs, cotangents, wrt):
 def accumulate(programs, inputs, cotangents, wrt):
     """Several programs on the same leaves, whose gradients add up.
 
-    The leaves are made once of inputs. Each program in turn runs on them, and cotangents[k], an array, is pulled back
+    The leaves are made once from inputs. Each program in turn runs on them, and cotangents[k], an array, is pulled back
     from the last value of programs[k]. Returns, for each input of wrt, the sum of the gradients over all programs, in
     the shape of the input.
     """

@@ -96,6 +96,8 @@ def by_numpy(program, inputs):
             values.append(xs[0] ** params["exponent"])
         elif op == "getitem":
             values.append(xs[0][params["index"]])
+        elif op == "reshape":
+            values.append(xs[0].reshape(params["shape"]))
         elif op == "concat":
             values.append(np.concatenate(xs, **params))
         else:

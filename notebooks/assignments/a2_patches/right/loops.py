@@ -52,10 +52,10 @@ def embed_backward(patches, weight, bias, class_token, positions, g):
         "bias": np.zeros(bias.shape),
         "weight": np.zeros(weight.shape),
     }
-    for image, cotangents in zip(patches, g):  # noqa: B905 - Python 3.9
+    for image, cotangents in zip(patches, g):
         grads["class_token"][0, 0] += cotangents[0]
         grads["positions"][0] += cotangents
-        for patch, row in zip(image, cotangents[1:]):  # noqa: B905 - Python 3.9
+        for patch, row in zip(image, cotangents[1:]):
             grads["bias"] += row
             for p, value in enumerate(patch):
                 grads["weight"][p] += value * row
@@ -91,7 +91,7 @@ def layer_norm_backward(x, scale, bias, eps, g):
     """Through each step of the forward pass: product, root, variance, mean."""
     width = x.shape[-1]
     dx, dscale, dbias = [], [0.0] * width, [0.0] * width
-    for row, up in zip(x.reshape(-1, width).tolist(), g.reshape(-1, width).tolist()):  # noqa: B905 - Python 3.9
+    for row, up in zip(x.reshape(-1, width).tolist(), g.reshape(-1, width).tolist()):
         mean, variance = _moments(row)
         inverse = (variance + eps) ** -0.5
         d_hat = [up[d] * scale[d] for d in range(width)]
@@ -109,7 +109,7 @@ def layer_norm_backward(x, scale, bias, eps, g):
 def _rows(function, *arrays):
     shape = arrays[0].shape
     flat = [array.reshape(-1, shape[-1]) for array in arrays]
-    return np.reshape([function(*rows) for rows in zip(*flat)], shape)  # noqa: B905 - Python 3.9
+    return np.reshape([function(*rows) for rows in zip(*flat)], shape)
 
 
 def _log_probabilities(row):
@@ -161,7 +161,7 @@ def _targets(labels, shape):
 def cross_entropy(logits, labels, label_smoothing):
     rows, classes = logits.shape
     loss, gradient = 0.0, []
-    for row, target in zip(logits.tolist(), _targets(labels, logits.shape)):  # noqa: B905 - Python 3.9
+    for row, target in zip(logits.tolist(), _targets(labels, logits.shape)):
         t = [(1 - label_smoothing) * value + label_smoothing / classes for value in target]
         log_p = _log_probabilities(row)
         loss -= math.fsum(t[k] * log_p[k] for k in range(classes)) / rows
@@ -172,7 +172,7 @@ def cross_entropy(logits, labels, label_smoothing):
 def sigmoid_cross_entropy(logits, labels):
     rows = len(logits)
     loss, gradient = 0.0, []
-    for row, t in zip(logits.tolist(), _targets(labels, logits.shape)):  # noqa: B905 - Python 3.9
+    for row, t in zip(logits.tolist(), _targets(labels, logits.shape)):
         line = []
         for k, z in enumerate(row):
             tail = math.log1p(math.exp(-abs(z)))

@@ -16,7 +16,8 @@ def attention(q, k, v, mask):
 
     q: (B, H, M, K).   k: (B, H, N, K).   v: (B, H, N, V). M, N, K and V may all be different.
     mask: None, or booleans that broadcast to (B, H, M, N) as in NumPy; True: this query may look at this key.
-    A query that may look at no key gets y = 0. Scores of thousands, of either sign, must not overflow.
+    A query that may look at no key gets y = 0. Scores of thousands, of either sign, must not overflow. All entries are
+    finite.
     """
     return attend(q, k, v, mask)
 
@@ -60,15 +61,16 @@ def multi_head_attention(x, params, heads):
 def multi_head_attention_backward(x, params, heads, g):
     """The gradients of sum(g * multi_head_attention(x, params, heads)). -> (dx, gradients)
 
-    g: (B, N, D). dx: (B, N, D). gradients: a dict with the four names of params, each shaped like its parameter.
+    g: (B, N, D). dx: (B, N, D). gradients: a dict with exactly the four names of params, shaped like the parameters.
     """
     return backward(x, params, heads, g)
 
 
 def stream_begin(q, value_width):
-    """Begin attention of q to keys that come in blocks. -> state, a dict of arrays and numbers, names as you like
+    """Begin attention of q to keys that come in blocks. -> state, a dict
 
-    q: (B, H, M, K).   value_width: V, an int.
+    q: (B, H, M, K).   value_width: V, an int.   state: its keys are text of your choice, its values arrays of numbers,
+    numbers, text, or lists, tuples and dicts of these. It is copied between calls. Keep nothing outside it.
     """
     return begin(q, value_width)
 
@@ -76,8 +78,8 @@ def stream_begin(q, value_width):
 def stream_update(state, k, v):
     """Take in a block of keys and values. -> the new state
 
-    k: (B, H, n, K).   v: (B, H, n, V), n >= 1, another n in every block. The state must be no larger after the last
-    block than after the first, however many come. The state that is given may be changed.
+    k: (B, H, n, K).   v: (B, H, n, V), n >= 1; n may differ from block to block. The state must be no larger after the
+    last block than after the first, however many come. The state that is given may be changed; return it all the same.
     """
     return update(state, k, v)
 

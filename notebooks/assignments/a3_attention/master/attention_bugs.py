@@ -1,4 +1,4 @@
-"""A test of anyone's attention: it needs no right attention but the loops below (q7)."""
+"""Tests of an attention that you have not seen (q7)."""
 
 import math
 
@@ -19,19 +19,15 @@ def find(attention, attention_backward):
         except Exception:
             return True
     return False
-    # END SOLUTION
 
 
 def differs(a, b, rtol, atol=1e-10):
     """Have two arrays different shapes or values? NaN differs from everything."""
-    # BEGIN SOLUTION q7
     return np.shape(a) != np.shape(b) or not np.allclose(a, b, rtol=rtol, atol=atol)
-    # END SOLUTION
 
 
 def slopes_differ(rng, args, mask, g, grads):
     """Are (dq, dk, dv) not what central differences of the loops give?"""
-    # BEGIN SOLUTION q7
     if len(grads) != 3:
         return True
     for place in range(3):
@@ -41,12 +37,10 @@ def slopes_differ(rng, args, mask, g, grads):
         if np.shape(dx) != x.shape or differs(2 * np.sum(dx * step), ends[1] - ends[0], 1e-4):
             return True
     return False
-    # END SOLUTION
 
 
 def loops(q, k, v, mask):
     """Attention, one query at a time."""
-    # BEGIN SOLUTION q7
     y = np.zeros((*q.shape[:-1], v.shape[-1]))
     if mask is not None:
         mask = np.broadcast_to(mask, (*q.shape[:-1], k.shape[2]))
@@ -58,13 +52,11 @@ def loops(q, k, v, mask):
         for i, j in enumerate(seen):
             y[place] += parts[i] / sum(parts) * v[b, h, j]
     return y
-    # END SOLUTION
 
 
 def cases(rng):
     """Arguments (q, k, v, mask) at which mistakes show."""
 
-    # BEGIN SOLUTION q7
     def arrays(b, h, m, n, c, d):
         return [rng.standard_normal((b, h, *last)) for last in ((m, c), (n, c), (n, d))]
 

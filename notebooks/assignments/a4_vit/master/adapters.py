@@ -68,8 +68,8 @@ def mlp_backward(x, params, form, g):
 def block(x, params, config):
     """q3. z' = x + MSA(LN1(x)), z'' = z' + MLP(LN2(z')), Eq. 2 and 3 of the paper.   x: (B, N, D) -> z'': (B, N, D).
 
-    params: 12 arrays, the names above without "blocks.i.". Of config only width, heads, gelu and norm_eps count;
-    norm_eps is the eps of both LayerNorms. No dropout.
+    params: 12 arrays, the names above without "blocks.i.". Of config only heads, gelu and norm_eps count; norm_eps is
+    the eps of both LayerNorms. No dropout.
     """
     return encoder_block.forward(x, params, config)
 
@@ -134,8 +134,8 @@ def count_multiply_adds(config):
 def dropout(x, rate, seed, training):
     """q8. Each element is 0 with probability rate and x / (1 - rate) otherwise.   x: any shape.
 
-    Each is drawn for itself. 0 <= rate < 1. The result is x if not training or if rate is 0. The same seed drops the
-    same elements, always; another seed others.
+    Each is drawn for itself. 0 <= rate < 1; seed: a whole number >= 0. The result is x if not training or if rate is 0.
+    The same seed drops the same elements, always; another seed others.
     """
     return dropping.elements(x, rate, seed, training)
 

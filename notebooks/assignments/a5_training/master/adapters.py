@@ -43,7 +43,8 @@ def learning_rate(step, kind, base_lr, total_steps, warmup_steps, final_lr):
     """The rate of update `step` = 0, 1, ..., also of total_steps and beyond, as a float.
 
     kind: "cosine" or "linear", from base_lr at the end of the warm-up to final_lr at total_steps.
-    0 <= warmup_steps <= total_steps. Step 0 of a warm-up has rate 0; with 0 steps of warm-up there is none.
+    0 <= warmup_steps <= total_steps. Step 0 of a warm-up has rate 0; with 0 steps of warm-up there is none. If
+    warmup_steps == total_steps, that step has base_lr and all later ones final_lr.
     """
     return rates.rate(step, kind, base_lr, total_steps, warmup_steps, final_lr)
 

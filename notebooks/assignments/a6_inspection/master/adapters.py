@@ -21,8 +21,8 @@ def resize_positions(table, old_grid, new_grid, prefix, method):
     table: (1, prefix + rows*columns, D), the patches of `old_grid` (rows, columns) row by row.
     prefix: 0, 1 or 2 rows at the beginning that belong to no patch and are copied.
     Returns (1, prefix + rows'*columns', D) for `new_grid` (rows', columns').
-    Bilinear, along rows and along columns: each new place lies somewhere between two old ones and takes of each
-    the more, the nearer it is. method says where new place i of `new` lies on an axis of `old` places 0 .. old-1:
+    Bilinear: linear along rows and linear along columns, each feature for itself.
+    method says where new place i of `new` lies on an axis of `old` places 0 .. old-1:
     "align_corners": i (old-1) / (new-1), and 0 if new = 1.
     "half_pixel": (i + 1/2) old/new - 1/2, moved to the nearest of 0 and old-1 if it lies outside.
     Nothing is averaged beyond that when the grid shrinks.
@@ -31,7 +31,7 @@ def resize_positions(table, old_grid, new_grid, prefix, method):
 
 
 def adapt(params, config, new_config):
-    """Parameters to start from on another data set. The configurations differ in image_size and num_classes alone.
+    """Parameters to start from on another data set. The configurations may differ in image_size and num_classes alone.
 
     Returns a dict with the names of `params`. `position_embedding` is resized to the grid of new_config by
     "align_corners", the class token's row (with classifier "token") copied. `head.weight` (D, K') and `head.bias` (K',)

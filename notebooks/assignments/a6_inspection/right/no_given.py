@@ -15,7 +15,7 @@ def _axis(old, new, method):
 
 
 def resize_positions(table, old_grid, new_grid, prefix, method):
-    down, across = (_axis(o, n, method) for o, n in zip(old_grid, new_grid))  # noqa: B905 - Python 3.9
+    down, across = (_axis(o, n, method) for o, n in zip(old_grid, new_grid))
     both = np.kron(down, across)
     count = prefix + len(both)
     result = np.empty((1, count, table.shape[2]), order="F")
@@ -25,7 +25,7 @@ def resize_positions(table, old_grid, new_grid, prefix, method):
 
 
 def _grid(config):
-    return [side // patch for side, patch in zip(config["image_size"], config["patch_size"])]  # noqa: B905
+    return [side // patch for side, patch in zip(config["image_size"], config["patch_size"])]
 
 
 def adapt(params, config, new_config):
