@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from minivit.course.assignment import CourseError
-from minivit.course.classroom.gathering import Wanted
+from minivit.course.classroom.gathering import Wanted, gather
 from minivit.course.classroom.people import file_names
 from minivit.course.classroom.submissions import collect
+from minivit.course.classroom.unpacking import OUTSIDE, Entry
 
 WANTED = Wanted(["*.py", "answers.md"], {"softmax", "mean"}, {"a3", "a3_attention"})
 CODE = b"def softmax(x):\n    return x\n"
@@ -371,6 +372,22 @@ def test_earlier_parts_are_taken_where_they_count(tmp_path):
     own = Wanted(WANTED.patterns, WANTED.adapters, WANTED.words, earlier=True)
     assert list(of(put(tmp_path, files), own)["ann"].files) == ["adapters.py", "earlier/a2/adapters.py"]
     assert list(of(tmp_path)["ann"].files) == ["adapters.py"]
+
+
+def test_a_flood_of_files_is_cut_and_adapters_is_kept():
+    read = []
+
+    def entry(path, time="1"):
+        return Entry(path, 2, time, lambda most: read.append(path) or b"x\n")
+
+    flood = [entry(f"m{i}.py") for i in range(1000)] + [entry("n" * 300 + ".py", "0"), entry("a\x1b[2J.py", "0")]
+    outside = [Entry(f"../{i}", 0, "", lambda most: b"", OUTSIDE) for i in range(1000)]
+    files, remarks = gather([*flood, *outside, entry("adapters.py", "9")], Wanted(["*.py"], ["f"], ["a3"]))
+    assert "adapters.py" in files
+    assert len(files) == 200
+    assert len(read) < 450
+    assert len(remarks) <= 31
+    assert all(remark.isprintable() for remark in remarks)
 
 
 def test_folders_of_modules_that_are_imported_go_to_the_grader(tmp_path):

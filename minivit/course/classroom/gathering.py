@@ -157,14 +157,17 @@ def _chosen(entries: list[Entry], wanted: Wanted, remarks: list[str]) -> Entry |
 def _folders(entries: Sequence[Entry], adapters: Entry, wanted: Wanted) -> set[str]:
     """The folders of modules that adapters.py, and the files that the grader gets with it, import from."""
     found: set[str] = set()
-    names = {entry.path: entry for entry in entries if entry.name.lower().endswith(".py") and not entry.fault}
+    small = [one for one in entries if one.name.lower().endswith(".py") and not one.fault and one.size <= MOST_SOURCE]
+    names = {adapters.path: adapters} | {entry.path: entry for entry in small if entry.path != adapters.path}
     there = {path[len(adapters.folder) :].strip("/").partition("/")[0] for path in names}
     while "*.py" in wanted.patterns:
         sources: dict[str, bytes] = {}
         for path, entry in names.items():
+            if len(sources) >= MOST_FILES:
+                break
             if entry is adapters or _name_of(entry, adapters.folder, wanted, found):
                 with contextlib.suppress(Unreadable):
-                    sources[path] = entry.read()
+                    sources[path] = entry.read(MOST_SOURCE)
         more = (imported(sources) & there) - found
         if not more:
             break
