@@ -4,7 +4,6 @@
 key, the student's name, the assignment, the question and the check.
 """
 
-import ast
 import copy
 import hashlib
 import hmac
@@ -20,6 +19,7 @@ from minivit.course.release.given import given_files
 from minivit.course.sandbox import wire
 from minivit.course.sandbox.guard import BANNED
 from minivit.course.sandbox.remote import Remote, SandboxError, Terms
+from minivit.course.student.packing import imports
 from minivit.course.student.trial import Direct, NotAnswered, Trial, Wrong
 from minivit.errors import shown
 
@@ -100,8 +100,7 @@ def run(
     """One check of one submission.   hints: wrong solutions that may be recognised.   patient: wait twice."""
     words = (student, assignment.id, check.question, check.name)
     seed = int.from_bytes(_seed_of(key, *words)[:4], "little")
-    engines = {"master": assignment.master, **assignment.rights}
-    engines.update({name: assignment.wrong_files(name) for name, wrong in assignment.wrongs.items() if wrong.engine})
+    engines = assignment.engines
     listed = [(name, name in assignment.wrongs) for name in engines]
     reference = _Reference(assignment)
     if hints is not None:
@@ -160,16 +159,8 @@ def banned_imports(assignment: Assignment, files: Mapping[str, bytes]) -> list[s
     banned -= {path.split("/")[0].removesuffix(".py") for path in files}
     found = []
     for path, data in sorted(files.items()):
-        try:
-            tree = ast.parse(data if path.endswith(".py") and len(data) <= MOST_SOURCE else b"")
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in ast.walk(tree):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            tops = sorted({name.split(".")[0] for name in names} & banned)
-            line = getattr(node, "lineno", 0)
-            found += [f"{path} line {line} imports {top}, which is not allowed" for top in tops]
+        lines = imports(data) if path.endswith(".py") and len(data) <= MOST_SOURCE else []
+        found += [f"{path} line {line} imports {top}, which is not allowed" for line, top in lines if top in banned]
     return found
 
 

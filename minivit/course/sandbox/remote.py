@@ -16,6 +16,7 @@ from typing import Any
 from minivit.course.sandbox import wire
 from minivit.course.sandbox.processes import Late, Process, SandboxError, Slow, Terms, close
 from minivit.course.student.comparing import changed
+from minivit.course.student.packing import parsed
 from minivit.course.student.trial import Apart, Engine, NotAnswered, Own, Wrong, plain, same
 
 __all__ = ["Remote", "SandboxError", "Slow", "Terms", "close"]
@@ -182,10 +183,9 @@ class Remote:
 def _parameters(files: Mapping[str, bytes], name: str, count: int) -> list[str]:
     """The names of the first `count` parameters of an adapter, from its source; by number where that is not plain."""
     found: list[str] = []
-    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        for node in ast.parse(files.get("adapters.py", b"")).body:
-            if isinstance(node, ast.FunctionDef) and node.name == name:
-                found = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+    for node in parsed(files.get("adapters.py", b"")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            found = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
     return [*found, *(f"argument {number + 1}" for number in range(len(found), count))][:count]
 
 
