@@ -168,9 +168,11 @@ class Process:
             except ConnectionError:  # something ended the server: the next one has to do
                 self.server = _running(afresh=True)
                 self.pid, self.line, self.pipe = self.server.fork(job)
-        except (ConnectionError, OSError) as error:
+        except BaseException as error:
             remove(self.folder)
-            raise SandboxError(f"no process can be started: {error}") from None
+            if isinstance(error, OSError):
+                raise SandboxError(f"no process can be started: {error}") from None
+            raise
         self.alive = True
         self.allow(LOADING)
 
