@@ -139,6 +139,12 @@ class Assignment:
             raise CourseError(f"{self.folder.name}: {name} changes {count} places of {wrong.file}, not one")
         return {**self.master, wrong.file: text.replace(wrong.old, wrong.new)}
 
+    @property
+    def engines(self) -> dict[str, dict[str, str]]:
+        """The solutions that the students' own tests are tried on, right ones and wrong ones: name -> files."""
+        wrong = {name: self.wrong_files(name) for name, wrong in self.wrongs.items() if wrong.engine}
+        return {"master": self.master, **self.rights, **wrong}
+
     @cached_property
     def oracle(self) -> types.ModuleType:
         """The reference: adapters made of minivit's own functions."""

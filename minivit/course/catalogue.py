@@ -9,7 +9,7 @@ from minivit.course.assignment import ROOT, Assignment, CourseError, assignments
 from minivit.course.classroom.gathering import Wanted, defined
 from minivit.errors import meant, shown
 
-__all__ = ["named", "parser", "variant_of", "wanted"]
+__all__ = ["known_in", "named", "parser", "variant_of", "wanted"]
 
 
 def parser(command: str, usage: str, **named: Any) -> cli.Parser:
@@ -29,6 +29,13 @@ def _key(name: str) -> str:
     return name.strip().lower().replace("_", "-").rstrip("/\\")
 
 
+def known_in(root: Path) -> dict[str, Assignment]:
+    """The assignments of a folder. Raises CourseError if there are none."""
+    if found := assignments(root):
+        return found
+    raise CourseError(f"there are no assignments in {root}: use a clone of minivit, or give --assignments DIR")
+
+
 def named(text: str, root: Path) -> list[Assignment]:
     """The assignment of this name: "a3", "a3_attention", a folder; all variants of one that has some, "a7".
 
@@ -37,9 +44,7 @@ def named(text: str, root: Path) -> list[Assignment]:
     folder = Path(text).expanduser()
     if (folder / "assignment.toml").is_file():
         return [Assignment(folder.resolve())]
-    known = assignments(root)
-    if not known:
-        raise CourseError(f"there are no assignments in {root}: use a clone of minivit, or give --assignments DIR")
+    known = known_in(root)
     word = _key(text)
     for fits in (
         lambda one: word in (_key(one.id), _key(one.folder.name)),

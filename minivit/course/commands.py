@@ -5,7 +5,7 @@ from typing import Any
 
 from minivit import cli
 from minivit.course import catalogue
-from minivit.course.assignment import ROOT, CourseError, assignments
+from minivit.course.assignment import ROOT
 from minivit.errors import quoted
 
 __all__ = ["command_of", "list_assignments", "new", "release"]
@@ -21,10 +21,7 @@ NEWS = """examples:
 def list_assignments(argv: Sequence[str]) -> int:
     """Print the assignments."""
     options = catalogue.parser("list", "[options]", description="The assignments that there are.").parse_args(argv)
-    known = assignments(options.assignments)
-    if not known:
-        raise CourseError(f"there are no assignments in {options.assignments}: use a clone, or give --assignments DIR")
-    for folder, one in known.items():
+    for folder, one in catalogue.known_in(options.assignments).items():
         points = f"{sum(question.points for question in one.questions.values()):g}"
         by_hand = sum(row["points"] for row in one.about.get("written", []))
         written = f" + {by_hand:g} by hand" if by_hand else ""

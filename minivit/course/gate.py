@@ -167,8 +167,7 @@ def run(
 ) -> Trial | str:
     """One check of one solution of the staff, in this process: the Trial, or what is wrong."""
     rng = draws(KEY, student, assignment.id, check.question, check.name)
-    engines = {"master": assignment.master, **assignment.rights}
-    engines.update({name: assignment.wrong_files(name) for name, wrong in assignment.wrongs.items() if wrong.engine})
+    engines = assignment.engines
     loaded: dict[str, Any] = {}
 
     def engine(solution: str, adapter: str) -> Any:

@@ -48,9 +48,7 @@ def gate(argv: Sequence[str]) -> int:
     options = made.parse_args(argv)
     if options.all == bool(options.names):
         made.error("which assignment? or --all" if not options.names else "--all, or some assignments")
-    known = list(assignments(options.assignments).values())
-    if options.all and not known:
-        raise CourseError(f"there are no assignments in {options.assignments}: use a clone, or give --assignments DIR")
+    known = list((catalogue.known_in if options.all else assignments)(options.assignments).values())
     chosen = [one for name in options.names for one in catalogue.named(name, options.assignments)] or known
     if options.write and not PAGE.exists():
         raise CourseError(f"there is no {PAGE}: --write is for a clone of minivit")

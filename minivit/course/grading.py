@@ -4,7 +4,6 @@
 key, the student's name, the assignment, the question and the check.
 """
 
-import ast
 import copy
 import hashlib
 import hmac
@@ -20,10 +19,11 @@ from minivit.course.release.given import given_files
 from minivit.course.sandbox import wire
 from minivit.course.sandbox.guard import BANNED
 from minivit.course.sandbox.remote import Remote, SandboxError, Terms
+from minivit.course.student.packing import imports
 from minivit.course.student.trial import Direct, NotAnswered, Trial, Wrong
 from minivit.errors import shown
 
-__all__ = ["Outcome", "banned_imports", "check_environment", "grade", "run", "shares", "texts", "total"]
+__all__ = ["Outcome", "banned_imports", "check_environment", "grade", "run", "scores", "shares", "texts", "total"]
 
 VISIBLE = 4 / 9  # of a question's points
 STAFF = ("given", "given.py", "check.py", "_course")  # never taken from a submission
@@ -54,6 +54,17 @@ def shares(question: Question, checks: list[Check]) -> dict[str, float]:
     points.update({name: question.points * part / len(visible) for name in visible})
     points.update({name: question.points * (1 - part) / len(hidden) for name in hidden})
     return points
+
+
+def scores(question: Question, checks: list[Check], row: Mapping[str, Any]) -> dict[str, float]:
+    """The points that each check brought, of a question's `row` in a result: what is left is of those not passed."""
+    points = shares(question, checks)
+    left = row["points"] - sum(points[name] for name, words in row["checks"].items() if words == "passed")
+    reached = {}
+    for name, words in row["checks"].items():
+        reached[name] = points[name] if words == "passed" else min(max(left, 0.0), points[name])
+        left -= 0.0 if words == "passed" else reached[name]
+    return reached
 
 
 def texts(files: Mapping[str, str]) -> dict[str, bytes]:
@@ -100,8 +111,7 @@ def run(
     """One check of one submission.   hints: wrong solutions that may be recognised.   patient: wait twice."""
     words = (student, assignment.id, check.question, check.name)
     seed = int.from_bytes(_seed_of(key, *words)[:4], "little")
-    engines = {"master": assignment.master, **assignment.rights}
-    engines.update({name: assignment.wrong_files(name) for name, wrong in assignment.wrongs.items() if wrong.engine})
+    engines = assignment.engines
     listed = [(name, name in assignment.wrongs) for name in engines]
     reference = _Reference(assignment)
     if hints is not None:
@@ -160,16 +170,8 @@ def banned_imports(assignment: Assignment, files: Mapping[str, bytes]) -> list[s
     banned -= {path.split("/")[0].removesuffix(".py") for path in files}
     found = []
     for path, data in sorted(files.items()):
-        try:
-            tree = ast.parse(data if path.endswith(".py") and len(data) <= MOST_SOURCE else b"")
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in ast.walk(tree):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            tops = sorted({name.split(".")[0] for name in names} & banned)
-            line = getattr(node, "lineno", 0)
-            found += [f"{path} line {line} imports {top}, which is not allowed" for top in tops]
+        lines = imports(data) if path.endswith(".py") and len(data) <= MOST_SOURCE else []
+        found += [f"{path} line {line} imports {top}, which is not allowed" for line, top in lines if top in banned]
     return found
 
 
@@ -231,13 +233,12 @@ def grade(
     key: bytes,
     *,
     base: str = "reference",
-    written: Mapping[str, float] | None = None,
     proven: bool = False,
     kept: dict | None = None,
 ) -> dict[str, Any]:
     """What a submission has reached.
 
-    files: path in the submission -> bytes.   written: points given by hand, by written question.
+    files: path in the submission -> bytes.
     proven: the caller has called `check_environment`; else it is done here, once in a process.
     kept: where recordings of wrong solutions are kept for other submissions under the same name and key.
     CourseError if the reference does not reach all points in this environment: then nobody's grade can be told.
@@ -247,26 +248,16 @@ def grade(
     grading = _Grading(assignment, files, student, key, base, kept)
     for question in assignment.questions.values():
         grading.question(question)
-    by_hand = _written(assignment, written or {})
     return {
         "assignment": assignment.id,
-        "total": total(grading.questions, by_hand),
+        "total": total(grading.questions, {}),
         "questions": grading.questions,
-        **({"written": by_hand} if by_hand else {}),
         **({"unloaded": grading.unloaded.words} if grading.unloaded else {}),
         "mistakes": {name: found for name, found in grading.mistakes.items() if found},
         "notes": banned_imports(assignment, files),
         "output": grading.output,
         "seeds": grading.seeds,
     }
-
-
-def _written(assignment: Assignment, points: Mapping[str, float]) -> dict[str, Any]:
-    known = {row["id"]: row["points"] for row in assignment.about.get("written", [])}
-    for name, value in points.items():
-        if name not in known or not 0 <= value <= known[name]:
-            raise CourseError(f"{assignment.id}: {value:g} points for {name} cannot be; written questions: {known}")
-    return {name: {"points": points[name], "of": of} for name, of in known.items() if name in points}
 
 
 def total(questions: Mapping[str, Any], written: Mapping[str, Any]) -> float:

@@ -155,6 +155,20 @@ def test_stopped_in_the_middle_it_goes_on(course, number):
         assert everything(course / "out") == everything(course / "at_once")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_stopped_in_the_middle_it_leaves_no_folder_of_a_submission(course):
+    temporary = course / "temporary"
+    temporary.mkdir()
+    toy_assignment.write(course / "sent/dora", {"adapters.py": "import endless\n", "endless.py": "while True: pass\n"})
+    process = started(course, env={**os.environ, "TMPDIR": str(temporary)})
+    while not list(temporary.glob("course-*/endless.py")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert not list(temporary.iterdir())
+
+
 def test_two_runs_into_one_folder_are_one_too_many(course, capsys):
     (course / "out").mkdir()
     with locks.lock(course / "out/lock"):

@@ -81,14 +81,6 @@ def test_what_is_given_is_the_staffs(toys):
     assert result(t2, forged)["total"] == 100
 
 
-def test_written_points_count_when_they_are_given(t1):
-    graded = result(t1, t1.master, written={"w1": 5.0})
-    assert graded["written"] == {"w1": {"points": 5.0, "of": 10}}
-    assert graded["total"] == 95
-    with pytest.raises(CourseError, match="11 points for w1"):
-        result(t1, t1.master, written={"w1": 11.0})
-
-
 def test_draws_depend_on_the_student(t1):
     seeds = [grade(t1, texts(t1.stub), name, KEY)["seeds"]["q1.h_shapes"] for name in ("ann", "bob")]
     assert seeds[0] != seeds[1]

@@ -160,7 +160,6 @@ def test_cpu_time_is_limited_and_sleep_by_the_clock():
         pytest.raises(Wrong, match=r"f takes more than 0.3 seconds"),
     ):
         call("f", ())
-    assert call.timeout
     text = "import time\ndef f():\n    time.sleep(60)\n"
     with remote(text, seconds=0.3) as call, pytest.raises(Wrong, match="does not come back within"):
         call("f", ())

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from minivit.course.assignment import CourseError
-from minivit.course.classroom.gathering import Wanted, gather
+from minivit.course.classroom.gathering import Wanted, defined, gather
 from minivit.course.classroom.people import file_names
 from minivit.course.classroom.submissions import collect
 from minivit.course.classroom.unpacking import OUTSIDE, Entry
+from minivit.course.student.packing import imported
 
 WANTED = Wanted(["*.py", "answers.md"], {"softmax", "mean"}, {"a3", "a3_attention"})
 CODE = b"def softmax(x):\n    return x\n"
@@ -396,3 +397,9 @@ def test_folders_of_modules_that_are_imported_go_to_the_grader(tmp_path):
     files |= {"me/a3/drafts/old.py": b"", "me/a3/layers/notes.txt": b"", "me/a3/_course/trial.py": b"", "me/x.py": b""}
     one = only(tmp_path, files)
     assert set(one.files) == {"adapters.py", "layers/dense.py", "deep/er.py"}
+
+
+def test_what_python_warns_of_in_a_source_does_not_hide_its_imports():
+    source = b"import rows\n\npattern = '\\d'\n"  # a warning of syntax, here an error
+    assert imported({"adapters.py": source}) == {"rows"}
+    assert defined(source) == {"rows", "pattern"}

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from minivit.course.classroom import people
 from minivit.course.classroom.unpacking import MOST_OF_ZIP, OUTSIDE, Entry, Unreadable, in_zip
-from minivit.course.student.packing import imported
+from minivit.course.student.packing import imported, parsed
 from minivit.errors import shown
 
 __all__ = ["METADATA", "STAFFS", "Wanted", "defined", "gather"]
@@ -227,12 +227,8 @@ def _nothing(entries: list[Entry]) -> str:
 
 def defined(source: bytes) -> set[str]:
     """The names that a Python source defines as functions, values or imports; none if it cannot be parsed."""
-    try:
-        tree = ast.parse(source.removeprefix(b"\xef\xbb\xbf") if len(source) <= MOST_SOURCE else b"")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed(source.removeprefix(b"\xef\xbb\xbf") if len(source) <= MOST_SOURCE else b"")):
         if isinstance(node, ast.FunctionDef):
             names.add(node.name)
         elif isinstance(node, ast.Assign):

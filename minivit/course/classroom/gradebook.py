@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minivit.course.assignment import CourseError
+from minivit.course.classroom.pages import points as number
 from minivit.course.grading import total
 from minivit.errors import meant, shown
 from minivit.files import locks
@@ -43,11 +44,6 @@ def save_if_other(path: Path, data: bytes) -> None:
         if path.read_bytes() == data:
             return
     save(path, data)
-
-
-def number(value: float) -> str:
-    """A number of points."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def grades(results: Sequence[Mapping[str, Any]], written: Collection[str], variants: bool) -> bytes:

@@ -6,6 +6,7 @@ import hmac
 import json
 import multiprocessing
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,9 +114,8 @@ def unread(job: Job, marking: Marking) -> dict[str, Any]:
 def graded(jobs: Sequence[Job], marking: Marking, processes: int) -> Iterator[tuple[Job, dict[str, Any]]]:
     """The jobs with their results, as they come. The processes end with this one, however it ends."""
     todo = [(job, 1) for job in reversed(jobs)]
-    busy: dict[
-        Any, tuple[Any, Job, int]
-    ] = {}  # way to a process -> the process, what it grades, how often that was tried
+    # way to a process -> the process, what it grades, how often that was tried
+    busy: dict[Any, tuple[Any, Job, int]] = {}
     idle: dict[Any, Any] = {}
     try:
         while todo or busy:
@@ -190,6 +190,7 @@ def _deaf() -> Iterator[None]:
 def _work(connection: Any, folders: Mapping[str, str], key: bytes, base: str) -> None:
     """Grade what comes, until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not before the student's process and folder are gone
     known = {name: Assignment(Path(folder)) for name, folder in folders.items()}
     while True:
         try:

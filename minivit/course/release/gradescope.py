@@ -16,7 +16,7 @@ from typing import Any
 
 import minivit
 from minivit.course.assignment import Assignment, CourseError, assignments
-from minivit.course.grading import grade, shares
+from minivit.course.grading import grade, scores, shares
 from minivit.course.release.given import masters
 from minivit.course.student.packing import chosen
 from minivit.errors import MinivitError
@@ -111,16 +111,14 @@ def results(assignment: Assignment, graded: Mapping[str, Any], hidden: str) -> d
     tests = []
     for question in assignment.questions.values():
         row = graded["questions"][question.id]
-        points = shares(question, [check for check in assignment.checks if check.question == question.id])
-        left = row["points"] - sum(points[name] for name, said in row["checks"].items() if said == "passed")
+        checks = [check for check in assignment.checks if check.question == question.id]
+        points, reached = shares(question, checks), scores(question, checks, row)
         for name, said in row["checks"].items():
             printed = graded.get("output", {}).get(f"{question.id}.{name}")
-            score = points[name] if said == "passed" else min(max(left, 0.0), points[name])
-            left -= 0.0 if said == "passed" else score
             tests.append(
                 {
                     "name": f"{question.id} {name.partition('_')[2]}: {question.title}",
-                    "score": round(score, 4),
+                    "score": round(reached[name], 4),
                     "max_score": round(points[name], 4),
                     "output": "\n\n".join([said, *([f"It printed:\n{printed}"] if printed else [])]),
                     "visibility": hidden if name.startswith("h_") else "visible",

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from minivit.course.assignment import REGION, ROOT, Assignment, CourseError, assignments
-from minivit.course.grading import check_environment, grade, shares
+from minivit.course.grading import check_environment, grade, scores, shares
 from minivit.course.release.archives import course_key
-from minivit.course.student.packing import ours
+from minivit.course.student.packing import chosen
 from minivit.errors import MinivitError
 
 __all__ = ["main", "source_files"]
@@ -153,25 +153,13 @@ def points(
     """Sentences about the visible or hidden checks of a question, and the points for them, by the files of a folder."""
     part = _part(assignment, question)
     patterns = [*assignment.about["submit"], *(["earlier/*/*.py"] if base == "own" else [])]
-    paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-    skipped = ours({"released": ["given.py"]})
-    files = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in paths
-        if path.relative_to(folder).parts[0] not in skipped
-    }
+    paths = chosen(folder, {"submit": patterns, "released": ["given.py"]})
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
     row = grade(part, files, folder.resolve().parent.name, key, base=base)["questions"][question]
-    paid = shares(part.questions[question], [check for check in part.checks if check.question == question])
-    left, said, reached = row["points"], [], 0.0
-    left -= sum(paid[name] for name, words in row["checks"].items() if words == "passed")
-    for name, words in row["checks"].items():
-        got = paid[name] if words == "passed" else min(max(left, 0.0), paid[name])
-        left -= 0.0 if words == "passed" else got
-        if name.startswith("h_") == (kind == "hidden"):
-            said.append(f"{question} {name.partition('_')[2]}: {words}")
-            reached += got
-    of = sum(paid[name] for name in row["checks"] if name.startswith("h_") == (kind == "hidden"))
-    return said, round(min(reached, of), 4)
+    reached = scores(part.questions[question], [check for check in part.checks if check.question == question], row)
+    names = [name for name in row["checks"] if name.startswith("h_") == (kind == "hidden")]
+    said = [f"{question} {name.partition('_')[2]}: {row['checks'][name]}" for name in names]
+    return said, round(sum(reached[name] for name in names), 4)
 
 
 def main(words: list[str]) -> int:

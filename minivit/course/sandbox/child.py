@@ -186,9 +186,8 @@ def settle(job: dict[str, Any], out: int) -> None:
     sys.argv[:] = ["adapters.py"]
     sys.path.insert(0, folder)
     sys.path_importer_cache.clear()
-    sys.modules["random"].seed(
-        job["seed"]
-    )  # for those who set no seed: another one at each check, the same at each grading
+    # for those who set no seed: another one at each check, the same at each grading
+    sys.modules["random"].seed(job["seed"])
     sys.modules["numpy"].random.seed(job["seed"] % 2**32)
     for name in job["modules"]:  # the student's random.py comes before Python's
         if name not in ("sys", "os", "builtins", "numpy", "importlib", "types"):
@@ -221,8 +220,6 @@ def prepared() -> dict[str, Any]:
     for name in WARM.split():
         importlib.import_module(name)
     parts = {"wire": part("wire"), "guard": part("guard")["guard"], "limits": part("limits")["Limits"]()}
-    import numpy
-
     for name in [
         name for name in sys.modules if name.split(".")[0] in ("ctypes", "_ctypes", "subprocess", "_posixsubprocess")
     ]:
@@ -232,7 +229,6 @@ def prepared() -> dict[str, Any]:
             vars(module).get("ctypes"), types.ModuleType
         ):
             vars(module)["ctypes"] = None
-    assert numpy
     sys.path[:] = [path for path in sys.path if "-packages" not in path and os.path.isdir(path)]
     sys.path[:] = [
         path for path in sys.path if os.path.exists(os.path.join(path, "abc.py")) or path.endswith("lib-dynload")

@@ -23,7 +23,7 @@ from minivit.course.sandbox.watching import MOST_FILES, MOST_WRITTEN, bulky, bus
 from minivit.course.student.trial import Wrong
 from minivit.errors import shown
 
-__all__ = ["LOADING", "Late", "Process", "SandboxError", "Slow", "Terms", "close"]
+__all__ = ["Process", "SandboxError", "Slow", "Terms"]
 
 OUTPUT = 1 << 20
 UNFIT = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EINVAL, errno.EILSEQ)
@@ -34,10 +34,6 @@ KEPT = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # without which P
 
 class SandboxError(Exception):
     """A student's process cannot be started at all; nobody's fault but the machine's."""
-
-
-class Late(Wrong):
-    """The CPU time of a check ran out."""
 
 
 class Slow(Wrong):
@@ -168,9 +164,11 @@ class Process:
             except ConnectionError:  # something ended the server: the next one has to do
                 self.server = _running(afresh=True)
                 self.pid, self.line, self.pipe = self.server.fork(job)
-        except (ConnectionError, OSError) as error:
+        except BaseException as error:
             remove(self.folder)
-            raise SandboxError(f"no process can be started: {error}") from None
+            if isinstance(error, OSError):
+                raise SandboxError(f"no process can be started: {error}") from None
+            raise
         self.alive = True
         self.allow(LOADING)
 
@@ -207,7 +205,7 @@ class Process:
         self.waited += min(max(self.unseen - (done - self.busy), 0.0), self.unseen)
         self.busy, self.unseen = done, 0.0
         if used(self.pid) - self.start > self.seconds:
-            raise Late(f"takes more than {self.seconds:g} seconds of computing")
+            raise Wrong(f"takes more than {self.seconds:g} seconds of computing")
         if self.waited > 3 * self.seconds or self.clock > 30 * self.seconds:
             raise Slow(f"does not come back within {3 * self.seconds:g} seconds")
         if bulky(self.folder):

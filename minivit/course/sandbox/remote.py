@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from minivit.course.sandbox import wire
-from minivit.course.sandbox.processes import Late, Process, SandboxError, Slow, Terms, close
+from minivit.course.sandbox.processes import Process, SandboxError, Slow, Terms
 from minivit.course.student.comparing import changed
+from minivit.course.student.packing import parsed
 from minivit.course.student.trial import Apart, Engine, NotAnswered, Own, Wrong, plain, same
 
-__all__ = ["Remote", "SandboxError", "Slow", "Terms", "close"]
+__all__ = ["Remote", "SandboxError", "Terms"]
 
 
 def ending(status: int | None) -> str:
@@ -53,7 +54,7 @@ class Remote:
         self.broken: Wrong | None = None
         self.output = ""
         self.unloaded = False  # adapters.py cannot be imported
-        self.slow = self.timeout = False  # wall time ran out; any time ran out
+        self.slow = False  # wall time ran out
 
     def __enter__(self) -> "Remote":
         return self
@@ -88,15 +89,9 @@ class Remote:
         self.broken = self.broken or Wrong("the process has ended")
         return status
 
-    def _late(self, error: Exception) -> None:
-        self.slow = self.slow or isinstance(error, Slow)
-        self.timeout = self.timeout or isinstance(error, (Late, Slow))
-
     def _lost(self, name: str) -> Wrong:
         self.broken = None
-        status = self._stop()
-        self.timeout = self.timeout or status == -getattr(signal, "SIGXCPU", 0)
-        self.broken = Wrong(f"{name} {ending(status)}")
+        self.broken = Wrong(f"{name} {ending(self._stop())}")
         return self.broken
 
     def _loaded(self) -> Process:
@@ -105,7 +100,7 @@ class Remote:
         try:
             word, *rest = process.receive(wire.LIMIT)
         except (Wrong, ValueError, TypeError) as error:
-            self._late(error)
+            self.slow = self.slow or isinstance(error, Slow)
             self.unloaded = not self.slow
             self.broken = Wrong(f"adapters.py {error}, on import")
             self._stop()
@@ -136,7 +131,7 @@ class Remote:
                         break
                     process.send(self._asked(reply, args, running, stack))
         except Wrong as error:
-            self._late(error)
+            self.slow = self.slow or isinstance(error, Slow)
             self.broken = Wrong(f"{name} {error}")
             self._stop()
             raise self.broken from None
@@ -182,10 +177,9 @@ class Remote:
 def _parameters(files: Mapping[str, bytes], name: str, count: int) -> list[str]:
     """The names of the first `count` parameters of an adapter, from its source; by number where that is not plain."""
     found: list[str] = []
-    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        for node in ast.parse(files.get("adapters.py", b"")).body:
-            if isinstance(node, ast.FunctionDef) and node.name == name:
-                found = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+    for node in parsed(files.get("adapters.py", b"")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            found = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
     return [*found, *(f"argument {number + 1}" for number in range(len(found), count))][:count]
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import collections
-import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
@@ -49,37 +49,36 @@ def _imported_folders(here: Path, paths: Collection[Path]) -> set[str]:
 
 def imported(sources: Mapping[str, bytes]) -> set[str]:
     """The first words of the names of all modules that these sources import, but for relative imports."""
-    found: set[str] = set()
-    for source in sources.values():
-        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-            for _, name in _imports(ast.parse(source)):
-                found.add(name.split(".")[0])
-    return found
+    return {name for source in sources.values() for _, name in imports(source)}
 
 
-def _imports(tree: ast.AST) -> list[tuple[int, str]]:
-    """(line, module) of each import, but for relative ones."""
+def imports(source: bytes) -> list[tuple[int, str]]:
+    """(line, first word of the module) of each import but the relative ones, in order, each once."""
     found = []
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name) for alias in node.names]
+            found += [(node.lineno, alias.name.split(".")[0]) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            found.append((node.lineno, node.module or ""))
-    return found
+            found.append((node.lineno, (node.module or "").split(".")[0]))
+    return sorted(set(found))
+
+
+def parsed(source: bytes) -> ast.Module:
+    """The tree of a source, that of an empty one for what is no Python. What Python would warn of is not said."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return ast.parse("")
 
 
 def banned(here: Path, paths: Collection[Path], modules: Collection[str]) -> list[str]:
     """A sentence for each import of a module that may not be used."""
     sentences, reached = [], _reached(here, paths)
     for path in paths:
-        if path.suffix != ".py":
-            continue
-        try:
-            tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError):
-            continue
         name = path.relative_to(here).as_posix()
-        for line, top in sorted({(line, module.split(".")[0]) for line, module in _imports(tree)}):
+        for line, top in imports(path.read_bytes()) if path.suffix == ".py" else ():
             if top in modules:
                 unused = (
                     "" if path in reached else f"; adapters.py does not use {name}, so that the grader only notes it"
@@ -135,7 +134,9 @@ def _broken(here: Path, paths: Collection[Path]) -> list[str]:
     for path in paths:
         try:
             if path.suffix == ".py":
-                compile(path.read_bytes(), path.name, "exec", dont_inherit=True)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    compile(path.read_bytes(), path.name, "exec", dont_inherit=True)
         except (SyntaxError, ValueError) as error:
             line = f" line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
             said.append(f"{path.relative_to(here).as_posix()}{line}: {getattr(error, 'msg', error)}.")
