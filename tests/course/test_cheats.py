@@ -369,7 +369,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Assignment:
     for name, text in FILES.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return Assignment(folder)
 
 
@@ -435,7 +435,9 @@ def test_a_server_that_was_killed_is_replaced(toy):
 def test_nothing_goes_on_after_the_grade(toy):
     def running() -> int:
         server = str(processes._server.process.pid)  # type: ignore[union-attr]
-        fields = [path.read_text().rsplit(")", 1)[1].split() for path in Path("/proc").glob("[0-9]*/stat")]
+        fields = [
+            path.read_text(encoding="utf-8").rsplit(")", 1)[1].split() for path in Path("/proc").glob("[0-9]*/stat")
+        ]
         return sum(field[1] == server for field in fields)
 
     graded(toy, HONEST["daemon thread"])

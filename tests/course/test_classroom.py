@@ -213,7 +213,9 @@ def test_points_given_by_hand_are_merged(course, capsys):
     template.write_text("student;id;w1\nalice;;7,5\nbob;;\n", encoding="utf-8")
     assert main(words(course, "--written", str(template))) == 0
     assert [(row["w1"], row["total"]) for row in rows(course)] == [("7.5", "97.5"), ("", "55.56"), ("", "0")]
-    assert json.loads((course / "out/results/alice.json").read_text())["written"] == {"w1": {"points": 7.5, "of": 10}}
+    assert json.loads((course / "out/results/alice.json").read_text(encoding="utf-8"))["written"] == {
+        "w1": {"points": 7.5, "of": 10}
+    }
     assert template.read_text(encoding="utf-8") == "student,id,w1\nalice,,7.5\nbob,,\ncarl,,\n"
     assert "written questions of 2 are not graded" in capsys.readouterr().out
     template.write_text("student;id;w1\nalice;;7,5\nbob;;2\ncarl;;\n", encoding="utf-8")

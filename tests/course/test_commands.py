@@ -65,7 +65,11 @@ def test_what_is_wrong_is_one_line(place, capsys, monkeypatch, words, told):
 @pytest.mark.parametrize("name", ["t1", "T1", "t1_weights", "t1-weights", "as/t1_weights", "as/t1_weights/"])
 def test_an_assignment_has_several_names(place, name):
     assert status("grade", name, "sent", "--key", "key", "--out", "out", "--assignments", "as") == 0
-    assert (place / "out/grades.csv").read_text().startswith("student,id,q1,q2,w1,total,remarks\nann,,0,0,,0,")
+    assert (
+        (place / "out/grades.csv")
+        .read_text(encoding="utf-8")
+        .startswith("student,id,q1,q2,w1,total,remarks\nann,,0,0,,0,")
+    )
 
 
 def test_the_list_says_what_there_is(place, capsys):

@@ -72,7 +72,7 @@ def test_the_toy_passes_the_gate(toy, way):
 
 @WAYS
 def test_a_survivor_keeps_the_gate_shut(toy, way):
-    weak = changed(toy, "hidden.py", "1000 * t.rng", "t.rng")
+    weak = changed(toy, "hidden.py", "t.rng.uniform(750, 1000, size=(2, 5))", "t.rng.normal(size=(2, 5))")
     assert faults(weak, way) == {"overflows": "it survives q1"}
 
 

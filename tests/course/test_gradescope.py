@@ -64,7 +64,7 @@ def test_the_zip_holds_what_runs_and_the_sources_of_minivit_and_of_the_assignmen
     assert {f"assignments/t1_weights/{name}" for name in ("hidden.py", "oracle.py", "wrong.toml")} <= names
     assert not any("__pycache__" in name or name.endswith(".pyc") for name in names)
     assert (root / "source" / "course_key").read_bytes() == KEY
-    setup = (root / "source" / "setup.sh").read_text()
+    setup = (root / "source" / "setup.sh").read_text(encoding="utf-8")
     assert "pip install numpy==" in setup
     assert setup.startswith("#!/bin/sh\n")
 

@@ -89,7 +89,10 @@ def test_draws_depend_on_the_student(t1):
 def test_nobody_is_graded_where_the_reference_fails(tmp_path):
     broken = Assignment(toy_assignments(tmp_path) / "t1_weights")
     path = broken.folder / "master" / "weights.py"
-    path.write_text(path.read_text().replace("return weights_of_rows @ v", "return 2 * weights_of_rows @ v"))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("return weights_of_rows @ v", "return 2 * weights_of_rows @ v"),
+        encoding="utf-8",
+    )
     with pytest.raises(
         CourseError, match=r"environment broken: the reference reaches 55\.56 percent of t1 \(q2 v_small"
     ):
@@ -100,7 +103,7 @@ def test_nobody_is_graded_where_the_reference_fails(tmp_path):
 
 def test_a_wrong_solution_that_does_not_end_stops_nobody(tmp_path):
     folder = toy_assignments(tmp_path) / "t1_weights"
-    text = (folder / "wrong.toml").read_text()
+    text = (folder / "wrong.toml").read_text(encoding="utf-8")
     text += """
 [[wrong]]
 name = "endless"
@@ -111,10 +114,12 @@ file = "weights.py"
 old = '''    shifted = x - np.max(x, axis=-1, keepdims=True)'''
 new = '''    while True: pass'''
 """
-    (folder / "wrong.toml").write_text(text)
+    (folder / "wrong.toml").write_text(text, encoding="utf-8")
     about = folder / "assignment.toml"
     seconds = "seconds = { v_rows = 1, v_sums = 1, h_shapes = 1, h_large = 1 }"
-    about.write_text(about.read_text().replace('"softmax"]\n', f'"softmax"]\n{seconds}\n'))
+    about.write_text(
+        about.read_text(encoding="utf-8").replace('"softmax"]\n', f'"softmax"]\n{seconds}\n'), encoding="utf-8"
+    )
     changed = Assignment(folder)
     files = {
         **changed.master,

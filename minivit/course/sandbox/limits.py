@@ -116,7 +116,7 @@ class Limits:
             self.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
         used = 0
         if sys.platform == "linux":
-            with open("/proc/self/statm") as file:
+            with open("/proc/self/statm", encoding="ascii") as file:
                 used = int(file.read().split()[0]) * resource.getpagesize()
         seconds = int(cpu_seconds) + 2
         wanted = [("RLIMIT_AS", used + (memory_mib << 20)), ("RLIMIT_CPU", seconds), ("RLIMIT_FSIZE", 16 << 20)]
