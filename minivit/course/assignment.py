@@ -18,7 +18,16 @@ from minivit.errors import MinivitError
 
 __all__ = ["Assignment", "Check", "CourseError", "Question", "WrongSolution", "assignments", "draws"]
 
-ROOT = Path(__file__).resolve().parents[2] / "notebooks" / "assignments"
+FOLDER = Path("notebooks", "assignments")
+
+
+def home(package: Path) -> Path:
+    """Where assignments lie: beside the package in a clone or, if it is installed elsewhere, below where one stands."""
+    beside = package.parent / FOLDER
+    return beside if beside.is_dir() else FOLDER
+
+
+ROOT = home(Path(__file__).resolve().parents[1])
 REGION = re.compile(r"^([ \t]*)# BEGIN SOLUTION (\w+)\n(.*?)^[ \t]*# END SOLUTION\n", re.M | re.S)
 
 
@@ -98,11 +107,11 @@ class Assignment:
     def checks(self) -> list[Check]:
         """Of visible.py and hidden.py, by question."""
         found = []
-        for file in ("visible", "hidden"):
-            path = self.folder / f"{file}.py"
-            module = load({f"{file}.py": path.read_text(encoding="utf-8")}, file)
-            for name, run in vars(module).items():
-                match = re.fullmatch(r"(q\d+)_([vh]_\w+)", name)
+        files = ("visible", "hidden")
+        texts = {f"{file}.py": (self.folder / f"{file}.py").read_text(encoding="utf-8") for file in files}
+        for file in files:  # what is hidden may import from what is visible
+            for name, run in vars(load(texts, file)).items():
+                match = re.fullmatch(rf"(q\d+)_({file[0]}_\w+)", name)
                 if match:
                     question, check = match.groups()
                     found.append(Check(question, check, run, self.questions[question].seconds.get(check, 10.0)))

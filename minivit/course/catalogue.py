@@ -33,7 +33,7 @@ def known_in(root: Path) -> dict[str, Assignment]:
     """The assignments of a folder. Raises CourseError if there are none."""
     if found := assignments(root):
         return found
-    raise CourseError(f"there are no assignments in {root}: use a clone of minivit, or give --assignments DIR")
+    raise CourseError(f"there are no assignments in {root}: run this in a clone of minivit, or give --assignments DIR")
 
 
 def named(text: str, root: Path) -> list[Assignment]:

@@ -5,19 +5,15 @@
 """
 
 import multiprocessing
-import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minivit.course import grading
 from minivit.course.assignment import Assignment, Check, CourseError, assignments, draws
-from minivit.course.solution import load
+from minivit.course.solution import TooLong, limited, load
 from minivit.course.student.trial import Direct, Trial, Wrong
 
 __all__ = ["Row", "gate", "hints", "run", "solutions"]
@@ -153,10 +149,6 @@ def markdown(assignment: Assignment, rows: Sequence[Row]) -> str:
 # in this process
 
 
-def _alarm(*_: Any) -> None:
-    raise Wrong("it takes too long")
-
-
 def run(
     assignment: Assignment,
     files: Mapping[str, str],
@@ -176,25 +168,19 @@ def run(
         return getattr(loaded[solution], adapter)
 
     trial = None
-    handler = signal.signal(signal.SIGPROF, _alarm)
-    signal.setitimer(signal.ITIMER_PROF, check.seconds)
     try:
         call = Direct(load(files, given=assignment.given), engine)
         listed = [(name, name in assignment.wrongs) for name in engines]
         trial = Trial(call, Direct(assignment.oracle), rng, others, listed)
         trial.recording = record
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with limited(check.seconds):
             check.run(trial)
         return trial
-    except Wrong as wrong:
-        return trial if record and trial is not None else str(wrong)
+    except (Wrong, TooLong) as wrong:
+        return trial if record and trial is not None else str(wrong) or "it takes too long"
     except Exception as error:
         words = f"the result does not have the form that is asked ({type(error).__name__}: {error})"
         return trial if record and trial is not None else words
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, handler)
 
 
 def hints(assignment: Assignment, check: Check, student: str = STUDENT) -> dict[str, tuple[str, list]]:

@@ -3,42 +3,18 @@
 The wrong solutions are the staff's own, so they run in this process; one that does not end is given up.
 """
 
-import contextlib
 import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from minivit.course.assignment import Assignment, Check, draws
-from minivit.course.solution import load
+from minivit.course.solution import TooLong, limited, load
 from minivit.course.student.trial import Direct, Trial
 
 __all__ = ["Hints"]
 
 _endless: set[tuple[str, str, str]] = set()  # wrong solutions that ran out of time in a check once
-
-
-class _TimeIsUp(BaseException):
-    """Not an Exception, so that no solution catches it."""
-
-
-@contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Ends what is done here after some seconds of CPU time."""
-
-    def up(*_: Any) -> None:
-        raise _TimeIsUp
-
-    handler = signal.signal(signal.SIGPROF, up)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, handler)
 
 
 class Hints:
@@ -82,10 +58,9 @@ class Hints:
             return []
         trial = self._trial(files)
         try:
-            with _limited(seconds), np.errstate(all="ignore"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with limited(seconds):
                 self.check.run(trial)
-        except _TimeIsUp:
+        except TooLong:
             _endless.add(place)
             return []
         except Exception:  # it cannot go on: what it gave before can be recognised

@@ -1,14 +1,20 @@
-"""Solutions as texts of Python files, each loaded beside others under names of its own."""
+"""Solutions of the staff as texts of Python files: each is loaded beside others, and given up if it does not end."""
 
 import builtins
+import contextlib
 import functools
 import itertools
+import signal
 import sys
+import threading
 import types
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["load"]
+import numpy as np
+
+__all__ = ["TooLong", "limited", "load"]
 
 _numbers = itertools.count()
 _compiled = functools.lru_cache(maxsize=512)(compile)
@@ -27,7 +33,10 @@ def load(files: Mapping[str, str], entry: str = "adapters", given: Mapping[str, 
         if name not in loaded:
             made = loaded[name] = sys.modules[f"{package}.{name}"] = types.ModuleType(f"{package}.{name}")
             made.__dict__["__builtins__"] = {**vars(builtins), "__import__": importing}
-            exec(_compiled(files[f"{name}.py"], f"{name}.py", "exec"), made.__dict__)
+            try:
+                exec(_compiled(files[f"{name}.py"], f"{name}.py", "exec"), made.__dict__)
+            finally:  # a dataclass looks its module up while it is made; afterwards nobody does
+                del sys.modules[made.__name__]
         return loaded[name]
 
     def importing(name: str, *rest: Any, **named: Any) -> Any:
@@ -38,3 +47,31 @@ def load(files: Mapping[str, str], entry: str = "adapters", given: Mapping[str, 
         return builtins.__import__(name, *rest, **named)
 
     return module(entry)
+
+
+class TooLong(BaseException):
+    """The time is up. Not an Exception, so that no solution catches it."""
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """TooLong after so many seconds of CPU time, where the system can tell; meanwhile no warnings.
+
+    CPU time, since on a busy machine an answer would else depend on what runs beside it.
+    """
+
+    def up(*_: Any) -> None:
+        raise TooLong
+
+    can = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGPROF, up) if can else None
+    try:
+        if can:
+            signal.setitimer(signal.ITIMER_PROF, seconds)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if can:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, before)

@@ -159,7 +159,9 @@ def new(name: str, title: str = "", root: Path = ROOT) -> Path:
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise CourseError(f'"{name}" is no name of an assignment; small letters, digits and _, as in b1_rotations')
     if not root.is_dir() and (root == ROOT or root.exists()):
-        raise CourseError(f"there is no folder {quoted(root)}; clone minivit, or name a folder of your own with --in")
+        raise CourseError(
+            f"there is no folder {quoted(root)}; run this in a clone of minivit, or name a folder of your own with --in"
+        )
     number, _, rest = name.partition("_")
     taken = {other.id for other in assignments(root).values()}
     if (root / name).exists() or number in taken:

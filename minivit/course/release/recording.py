@@ -1,58 +1,30 @@
 """What visible checks are compared with: results of the reference, and of the wrong solutions, with their hints."""
 
 import contextlib
-import signal
-import threading
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from minivit.course.assignment import Assignment, Check, CourseError
-from minivit.course.solution import load
-from minivit.course.student.replay import NOTHING, Drawing, Noting, draws, pack
+from minivit.course.assignment import Assignment, Check, CourseError, draws
+from minivit.course.solution import TooLong, limited, load
+from minivit.course.student.replay import NOTHING, Drawing, Noting, pack
 from minivit.course.student.trial import Direct, Trial, Wrong, close
 
 __all__ = ["expected"]
 
-
-class _Late(BaseException):
-    """Time is up. Not an Exception, so that no solution catches it."""
-
-
-@contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """_Late after so many seconds, where the system can. A wrong solution may hang."""
-
-    def late(*_: Any) -> None:
-        raise _Late("it takes too long")
-
-    can = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGALRM, late) if can else None
-    try:
-        if can:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        if can:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+VISIBLE = b"visible"  # in place of a key: what students see is the same in every course
 
 
 def _one(assignment: Assignment, check: Check) -> dict[str, Any]:
     """A check's draws, what the reference gives, and what the wrong solutions of its question give."""
     words = (assignment.id, check.question, check.name)
-    drawing, noting = Drawing(draws(*words)), Noting(Direct(assignment.oracle))
+    drawing, noting = Drawing(draws(VISIBLE, *words)), Noting(Direct(assignment.oracle))
     try:
         master = Direct(load(assignment.master, given=assignment.given))
         trial = Trial(master, noting, drawing)  # type: ignore[arg-type]
-        with _limited(3 * check.seconds):
+        with limited(3 * check.seconds):
             check.run(trial)
-    except (Exception, _Late) as error:
-        said = str(error) if isinstance(error, (Wrong, _Late)) else f"{type(error).__name__}: {error}"
+    except (Exception, TooLong) as error:
+        said = str(error) if isinstance(error, Wrong) else f"{type(error).__name__} {error}".strip()
         raise CourseError(
             f"{assignment.id}: the reference fails the visible check {check.question} {check.name}: {said}"
         ) from error
@@ -76,9 +48,9 @@ def _told(got: Any, right: list[Any], place: int) -> Any:
 def _seen(assignment: Assignment, files: Mapping[str, str], check: Check, words: tuple[str, ...]) -> list[Any]:
     """What a wrong solution gave at each comparison, until it failed in another way."""
     seen: list[Any] = []
-    with contextlib.suppress(Exception, _Late), _limited(3 * check.seconds):
+    with contextlib.suppress(Exception, TooLong), limited(3 * check.seconds):
         solution = Direct(load(files, given=assignment.given))
-        trial = Trial(solution, Direct(assignment.oracle), draws(*words))
+        trial = Trial(solution, Direct(assignment.oracle), draws(VISIBLE, *words))
         trial.recording, seen = True, trial.seen
         check.run(trial)
     return seen

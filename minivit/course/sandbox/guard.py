@@ -71,14 +71,11 @@ def library_roots() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def permission(own: str, modules: frozenset[str], banned: tuple[str, ...]) -> Callable[[str, tuple], str | None]:
-    """The rule: (event, its arguments) -> what is not allowed, or None.
-
-    own: the student's folder.   modules: the names of its modules, which may be those of banned libraries.
-    """
+def places(own: str) -> tuple[Callable, Callable, Callable, Callable]:
+    """Where a path leads and whose it is: place, inside, readable, folder.   own: the student's folder."""
     roots = library_roots()
     numpy_roots = tuple(root for root in roots if root.endswith("/numpy"))
-    cwd, threads, stat = os.getcwd, sys.modules["_thread"]._count, os.stat
+    cwd, stat = os.getcwd, os.stat
 
     def place(path: Any) -> str | None:
         """The absolute path that an event is about, or None for a descriptor.
@@ -108,18 +105,29 @@ def permission(own: str, modules: frozenset[str], banned: tuple[str, ...]) -> Ca
             return True
         return inside(path, roots) and "/site-packages/" not in path + "/" and "/dist-packages/" not in path + "/"
 
-    def files(event: str, paths: tuple, writing: bool) -> str | None:
-        for path in map(place, paths):
-            if path is not None and not (inside(path, (own, "/dev/null")) if writing else readable(path)):
-                return f"{'writing' if writing else 'reading'} files outside the folder of the submission ({event})"
-        return None
-
     def folder(path: str | None) -> bool:
         """Is it a folder of others? With a descriptor of one, paths need no longer tell where they lead."""
         try:
             return path is not None and not inside(path, (own,)) and stat(path).st_mode & 0o170000 == 0o040000
         except OSError:
             return False
+
+    return place, inside, readable, folder
+
+
+def permission(own: str, modules: frozenset[str], banned: tuple[str, ...]) -> Callable[[str, tuple], str | None]:
+    """The rule: (event, its arguments) -> what is not allowed, or None.
+
+    own: the student's folder.   modules: the names of its modules, which may be those of banned libraries.
+    """
+    place, inside, readable, folder = places(own)
+    threads = sys.modules["_thread"]._count
+
+    def files(event: str, paths: tuple, writing: bool) -> str | None:
+        for path in map(place, paths):
+            if path is not None and not (inside(path, (own, "/dev/null")) if writing else readable(path)):
+                return f"{'writing' if writing else 'reading'} files outside the folder of the submission ({event})"
+        return None
 
     def module(name: Any, file: Any) -> str | None:
         """`file` is there for a module of machine code alone; its function is found by the last part of its name."""

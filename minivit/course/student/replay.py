@@ -6,8 +6,6 @@ when the release was made, so that no other version of NumPy and no other proces
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import io
 import json
 import zlib
@@ -18,15 +16,9 @@ import numpy as np
 
 from . import trial
 
-__all__ = ["Drawing", "Noting", "Recorded", "Redrawing", "crc", "draws", "pack", "unpack"]
+__all__ = ["Drawing", "Noting", "Recorded", "Redrawing", "crc", "pack", "unpack"]
 
 NOTHING = "\0the same as the reference"  # in place of what a wrong solution gives where it is right: close to no result
-
-
-def draws(*words: str) -> np.random.Generator:
-    """The generator of a visible check when a release is made: the same in every course."""
-    digest = hmac.new(b"visible", "|".join(words).encode(), hashlib.sha256).digest()
-    return np.random.default_rng(np.frombuffer(digest, np.uint32))
 
 
 def _taken_apart(value: Any, arrays: list[np.ndarray]) -> Any:

@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 import numpy as np
+from visible import block_shapes, mlp_shapes, vit_shapes
 
 
 def distinct(rng, *ranges):
@@ -20,38 +21,10 @@ def widths(rng, *others):
     return heads, *distinct(rng, (heads * feature, heads * feature), *others)
 
 
-def mlp_shapes(width, hidden):
-    return {
-        "hidden.weight": (width, hidden),
-        "hidden.bias": (hidden,),
-        "out.weight": (hidden, width),
-        "out.bias": (width,),
-    }
-
-
-def block_shapes(width, hidden):
-    shapes = {f"{norm}.{part}": (width,) for norm in ("norm1", "norm2") for part in ("scale", "bias")}
-    shapes.update({"attention.qkv.weight": (width, 3 * width), "attention.qkv.bias": (3 * width,)})
-    shapes.update({"attention.out.weight": (width, width), "attention.out.bias": (width,)})
-    return {**shapes, **{"mlp." + name: shape for name, shape in mlp_shapes(width, hidden).items()}}
-
-
 def lengths(config):
     """(T, numbers in a patch)."""
     (h, w), (ph, pw) = config["image_size"], config["patch_size"]
     return h // ph * (w // pw) + (config["classifier"] == "token"), ph * pw * config["channels"]
-
-
-def vit_shapes(config):
-    (tokens, pixels), width, classes = lengths(config), config["width"], config["num_classes"]
-    shapes = {"class_token": (1, 1, width)} if config["classifier"] == "token" else {}
-    shapes["position_embedding"] = (1, tokens, width)
-    shapes.update({"patch_embed.projection.weight": (pixels, width), "patch_embed.projection.bias": (width,)})
-    for i in range(config["depth"]):
-        inner = block_shapes(width, config["mlp_width"])
-        shapes.update({f"blocks.{i}.{name}": shape for name, shape in inner.items()})
-    shapes.update({"norm.scale": (width,), "norm.bias": (width,)})
-    return {**shapes, "head.weight": (width, classes), "head.bias": (classes,)}
 
 
 def draw(rng, shapes):

@@ -1,6 +1,7 @@
 """The hidden checks of A6. Lengths are drawn; what a list of cases has to hold is written beside it."""
 
 import numpy as np
+from visible import parameters
 
 
 def lengths(rng, count, low=2, high=6):
@@ -19,29 +20,6 @@ def configuration(**changes):
     start = {"image_size": (6, 16), "patch_size": (3, 2), "channels": 2, "width": 12, "depth": 2, "heads": 3}
     start.update(mlp_width=7, num_classes=5, classifier="token", gelu="tanh", norm_eps=1e-6)
     return {**start, **changes}
-
-
-def parameters(rng, config):
-    """Random parameters for a model of `config`, in a random order."""
-    (h, w), (ph, pw), d, f = config["image_size"], config["patch_size"], config["width"], config["mlp_width"]
-    tokens = (h // ph) * (w // pw) + (config["classifier"] == "token")
-    patch, classes = ph * pw * config["channels"], config["num_classes"]
-    shapes = {"position_embedding": (1, tokens, d), "patch_embed.projection.weight": (patch, d)}
-    shapes.update({"patch_embed.projection.bias": (d,), "head.weight": (d, classes), "head.bias": (classes,)})
-    shapes.update({"norm.scale": (d,), "norm.bias": (d,)})
-    if config["classifier"] == "token":
-        shapes["class_token"] = (1, 1, d)
-    for i in range(config["depth"]):
-        for name, shape in {"attention.qkv": (d, 3 * d), "attention.out": (d, d), "mlp.hidden": (d, f)}.items():
-            shapes.update({f"blocks.{i}.{name}.weight": shape, f"blocks.{i}.{name}.bias": shape[1:]})
-        shapes.update({f"blocks.{i}.mlp.out.weight": (f, d), f"blocks.{i}.mlp.out.bias": (d,)})
-        for norm in ("norm1", "norm2"):
-            shapes.update({f"blocks.{i}.{norm}.scale": (d,), f"blocks.{i}.{norm}.bias": (d,)})
-    names = sorted(shapes)
-    made = {}
-    for name in (names[i] for i in rng.permutation(len(names))):
-        made[name] = 0.4 * rng.normal(size=shapes[name]) + (1.0 if name.endswith("scale") else 0.0)
-    return made
 
 
 def grids(rng):

@@ -1,6 +1,7 @@
 """The hidden checks of the variant DeiT."""
 
 import numpy as np
+from visible import model
 
 
 def _logits(rng, batch, classes, spread=1.5):
@@ -89,25 +90,6 @@ def q2_h_large(t):
     t.agree("soft_loss", *case, 0.5, 1.5, rtol=1e-8, atol=1e-12, what="(loss, dclass, ddistil)")
 
 
-def _model(rng, image, patch, channels, width, depth, heads, mlp_width, classes, gelu, eps):
-    patches = (image[0] // patch[0]) * (image[1] // patch[1])
-    shapes = {"class_token": (1, 1, width), "distillation_token": (1, 1, width)}
-    shapes |= {"position_embedding": (1, 2 + patches, width), "norm.scale": (width,), "norm.bias": (width,)}
-    linear = {"patch_embed.projection": (patch[0] * patch[1] * channels, width)}
-    linear |= {"head": (width, classes), "distillation_head": (width, classes)}
-    for i in range(depth):
-        linear |= {f"blocks.{i}.attention.qkv": (width, 3 * width), f"blocks.{i}.attention.out": (width, width)}
-        linear |= {f"blocks.{i}.mlp.hidden": (width, mlp_width), f"blocks.{i}.mlp.out": (mlp_width, width)}
-        shapes |= {f"blocks.{i}.norm{k}.{name}": (width,) for k in (1, 2) for name in ("scale", "bias")}
-    for name, shape in linear.items():
-        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[1:]}
-    names = list(shapes)
-    params = {names[k]: 0.6 * rng.normal(size=shapes[names[k]]) for k in rng.permutation(len(names))}
-    config = {"image_size": image, "patch_size": patch, "channels": channels, "width": width, "depth": depth}
-    config |= {"heads": heads, "mlp_width": mlp_width, "num_classes": classes, "classifier": "token"}
-    return params, config | {"gelu": gelu, "norm_eps": eps}
-
-
 def _networks(rng):
     """params, config, images: an oblong picture, a large epsilon, all lengths alike, eleven blocks."""
     for *shape, batch in (
@@ -116,7 +98,7 @@ def _networks(rng):
         ((4, 4), (2, 2), 1, 4, 1, 1, 4, 4, "tanh", 1e-6, 4),
         ((2, 4), (1, 2), 1, 4, 11, 2, 3, 2, "tanh", 1e-6, 1),
     ):
-        params, config = _model(rng, *shape)
+        params, config = model(rng, *shape)
         yield params, config, rng.normal(size=(batch, *shape[0], shape[2]))
 
 

@@ -30,13 +30,25 @@ def q2_v_same(t):
     t.close([loss, ddistil], [0.0, np.zeros((2, 4))], atol=1e-12, what="(loss, ddistil)")
 
 
-def model(rng, image=(4, 4), patch=(2, 2), channels=1, width=4, depth=1, heads=2, mlp_width=6, gelu="tanh", eps=1e-6):
-    """Parameters and config of a small network with three classes."""
+def model(
+    rng,
+    image=(4, 4),
+    patch=(2, 2),
+    channels=1,
+    width=4,
+    depth=1,
+    heads=2,
+    mlp_width=6,
+    classes=3,
+    gelu="tanh",
+    eps=1e-6,
+):
+    """Parameters and config of a small network."""
     patches = (image[0] // patch[0]) * (image[1] // patch[1])
     shapes = {"class_token": (1, 1, width), "distillation_token": (1, 1, width)}
     shapes |= {"position_embedding": (1, 2 + patches, width), "norm.scale": (width,), "norm.bias": (width,)}
     linear = {"patch_embed.projection": (patch[0] * patch[1] * channels, width)}
-    linear |= {"head": (width, 3), "distillation_head": (width, 3)}
+    linear |= {"head": (width, classes), "distillation_head": (width, classes)}
     for i in range(depth):
         linear |= {f"blocks.{i}.attention.qkv": (width, 3 * width), f"blocks.{i}.attention.out": (width, width)}
         linear |= {f"blocks.{i}.mlp.hidden": (width, mlp_width), f"blocks.{i}.mlp.out": (mlp_width, width)}
@@ -46,7 +58,7 @@ def model(rng, image=(4, 4), patch=(2, 2), channels=1, width=4, depth=1, heads=2
     names = list(shapes)
     params = {names[k]: 0.6 * rng.normal(size=shapes[names[k]]) for k in rng.permutation(len(names))}
     config = {"image_size": image, "patch_size": patch, "channels": channels, "width": width, "depth": depth}
-    config |= {"heads": heads, "mlp_width": mlp_width, "num_classes": 3, "classifier": "token"}
+    config |= {"heads": heads, "mlp_width": mlp_width, "num_classes": classes, "classifier": "token"}
     return params, config | {"gelu": gelu, "norm_eps": eps}
 
 

@@ -1,6 +1,7 @@
 """The hidden checks of the variant MAE."""
 
 import numpy as np
+from visible import model
 
 
 def q1_h_count(t):
@@ -33,29 +34,6 @@ def q1_h_seed(t):
     t.require(not np.array_equal(one, other), "two seeds give the same mask")
 
 
-def _model(rng, image, patch, channels, width, depth, heads, mlp_width, gelu, eps):
-    patches = (image[0] // patch[0]) * (image[1] // patch[1])
-    shapes = {
-        "class_token": (1, 1, width),
-        "position_embedding": (1, 1 + patches, width),
-        "patch_embed.projection.weight": (patch[0] * patch[1] * channels, width),
-        "patch_embed.projection.bias": (width,),
-        "norm.scale": (width,),
-        "norm.bias": (width,),
-    }
-    layers = {"attention.qkv": (width, 3 * width), "attention.out": (width, width)}
-    layers |= {"mlp.hidden": (width, mlp_width), "mlp.out": (mlp_width, width)}
-    for i in range(depth):
-        for name, shape in layers.items():
-            shapes |= {f"blocks.{i}.{name}.weight": shape, f"blocks.{i}.{name}.bias": shape[1:]}
-        shapes |= {f"blocks.{i}.norm{k}.{name}": (width,) for k in (1, 2) for name in ("scale", "bias")}
-    names = list(shapes)
-    params = {names[k]: 0.6 * rng.normal(size=shapes[names[k]]) for k in rng.permutation(len(names))}
-    config = {"image_size": image, "patch_size": patch, "channels": channels, "width": width, "depth": depth}
-    config |= {"heads": heads, "mlp_width": mlp_width, "gelu": gelu, "norm_eps": eps, "classifier": "token"}
-    return params, config | {"num_classes": 0}
-
-
 def _mask(rng, batch, patches, visible):
     """Rows that hide equally many patches, in other places."""
     return np.array([rng.permutation(patches) >= visible for _ in range(batch)])
@@ -69,7 +47,7 @@ def _encoders(rng):
         ((4, 4), (2, 2), 1, 4, 1, 1, 4, "tanh", 1e-6, 4, 3),
         ((2, 4), (1, 2), 1, 4, 11, 2, 3, "tanh", 1e-6, 1, 2),
     ):
-        params, config = _model(rng, *shape)
+        params, config = model(rng, *shape)
         (h, w), (ph, pw) = shape[0], shape[1]
         yield params, config, rng.normal(size=(batch, h, w, shape[2])), _mask(rng, batch, h // ph * (w // pw), visible)
 
