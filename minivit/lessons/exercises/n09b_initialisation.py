@@ -54,8 +54,8 @@ EXERCISES = [
             {
                 math.log(10): "There are 1000 classes.",
                 -math.log(1000): "A loss is not negative: it is minus the logarithm of a probability.",
-                0.9 * math.log(1000): "Smoothing gives the other classes a share of the target, and they have a loss too.",
-                math.log1p(math.exp(10)): "That is the loss of a sigmoid that should be 1. Here a softmax compares logits.",
+                0.9
+                * math.log(1000): "Smoothing gives the other classes a share of the target, and they have a loss too.",
                 10.0: "A softmax does not notice what is added to all logits alike.",
                 math.log(1000) + 10: "A softmax does not notice what is added to all logits alike.",
             },
@@ -72,7 +72,9 @@ EXERCISES = [
                 "This is He's, for ReLU. The negative half keeps something here: a share of its mean square.": (
                     lambda fan_in, a: math.sqrt(2 / fan_in)
                 ),
-                "The mean square of a x is a squared times that of x.": lambda fan_in, a: math.sqrt(2 / ((1 + a) * fan_in)),
+                "The mean square of a x is a squared times that of x.": lambda fan_in, a: math.sqrt(
+                    2 / ((1 + a) * fan_in)
+                ),
                 "That is the variance. Its root is asked for.": lambda fan_in, a: 2 / ((1 + a * a) * fan_in),
                 "Each sign has only half of the mean square: the layer keeps (1 + a^2) / 2 of it.": (
                     lambda fan_in, a: math.sqrt(1 / ((1 + a * a) * fan_in))
@@ -100,8 +102,8 @@ EXERCISES = [
                 "The root mean square holds the mean, too: mean square = variance + squared mean of the output.": (
                     lambda W, mean: _size_of_outputs(W, mean, shift=0.0)
                 ),
-                "The mean of an output is the sum of all mean_i W_ij, squared as a whole: the weights are fixed, so the "
-                "terms do not cancel on average.": lambda W, mean: (
+                "The mean of an output is the sum of all mean_i W_ij. It is squared as a whole, since the weights are "
+                "fixed.": lambda W, mean: (
                     np.sqrt((W * W).sum(axis=0)),
                     np.sqrt((W * W).sum(axis=0) + mean**2 @ W**2),
                 ),

@@ -53,7 +53,7 @@ WRONG = {
     ],
     "9b.2": [
         (10.0, "added to all logits alike"),
-        (6.9, "more digits"),
+        (6.91, "more digits"),
         (0.9 * math.log(1000), "a loss too"),
         (7.0, "It is not"),
     ],
@@ -68,8 +68,8 @@ WRONG = {
         (lambda W, mean: size_of_outputs(W.T @ W, W.T @ mean), "std has the right shape, but differs"),
     ],
     "9b.5": [
-        (lambda x, W: W / np.sqrt(np.mean((x @ W) ** 2, axis=(1, 2), keepdims=True)), "layer before it"),
+        (lambda x, W: W / np.sqrt(np.mean((x @ W) ** 2, axis=(1, 2), keepdims=True)), "a factor that is the same"),
         (lambda x, W: scaled_by_data(x, W.swapaxes(1, 2)), "differs"),
-        (lambda x, W: W / np.linalg.norm(W, axis=(1, 2), keepdims=True), "differs"),
+        (lambda x, W: W / np.linalg.norm(W, axis=(1, 2), keepdims=True), "a factor that is the same"),
     ],
 }
