@@ -23,7 +23,7 @@
 # You need attention for one head with its backward pass (notebook [07](07_attention.ipynb)) and the gradients of reshape and
 # transpose (notebook [02](02_shapes.ipynb)).
 #
-# **Budget:** 8 s of CPU time (fast mode 5 s).
+# **Budget:** 8 s of CPU time (fast mode 6 s).
 
 # %%
 import matplotlib.pyplot as plt

@@ -23,7 +23,7 @@
 # You need the gradients of a dense layer (notebook [02](02_shapes.ipynb)), attention ([08](08_multi_head.ipynb)) and the MLP
 # ([09](09_mlp_and_gelu.ipynb)).
 #
-# **Budget:** 20 s of CPU time (fast mode 5 s).
+# **Budget:** 20 s of CPU time (fast mode 6 s).
 
 # %%
 import math
@@ -143,8 +143,8 @@ agree("ReLU", np.mean(np.maximum(normal, 0) ** 2), 0.5, rtol=0.05)
 print(f"GELU keeps {np.mean(ops.gelu(normal)[0] ** 2):.2f} of the mean square of normal numbers, ReLU 0.50")
 
 # %% [markdown]
-# GELU keeps a little less than ReLU. The MLP of the ViT does not make up for it: its weights are Glorot's. Experiment 2 shows why
-# that does no harm.
+# GELU keeps a little less than ReLU. The MLP of the ViT does not make up for it: its weights are Glorot's. Experiment 2 shows why a
+# block can do without.
 #
 # ## Forward and backward through a plain network
 #
@@ -324,8 +324,8 @@ for name, values in of_blocks.items():
 
 # %% [markdown]
 # **In the stored run** matrices three times as large give a stream of 35.45 after 12 blocks, against 3.34 from the published start.
-# That is about nine times as much, the factor of *one* branch. A third gives 0.81. The gradient after block 1 is at most 54.2 times that
-# after block 12.
+# That is about ten times as much, and *one* branch with two such matrices makes nine times as much. A third gives 0.81. The gradient after
+# block 1 is at most 54.2 times that after block 12.
 #
 # (We begin after block 1. Before it the [class] token holds only its position, of size 0.02. LN enlarges it, and its gradient, about fifty
 # times. Backwards there is a second effect, the same for all starts: after the last block only the [class] token has a gradient.)
@@ -453,8 +453,8 @@ for name, (tensor, expected) in rows.items():
 # %% [markdown]
 # (Biases are 0, those of the MLP as good as zero: normal with $s = 10^{-6}$. LN starts with scale 1 and bias 0.)
 #
-# **Truncated normal, 0.02.** BERT and many later Transformers, ViTs among them, draw every matrix with one fixed $s = 0.02$, cut off
-# far out. A fixed number fits one width: $0.02 = 1/\sqrt{2500}$. The table shows that it is close to Glorot's value in the MLP of
+# **Truncated normal, 0.02.** BERT and many later Transformers, ViTs among them, draw every matrix with one fixed $s = 0.02$, from a
+# normal distribution that is cut off. A fixed number fits one width: $0.02 = 1/\sqrt{2500}$. The table shows that it is close to Glorot's value in the MLP of
 # ViT-B. At width 32, as in our experiments, Glorot's value is 0.18.
 #
 # **The zero head.** The last layer starts at zero: the paper says so for fine-tuning (section 3.2), the published code does it always.
@@ -463,7 +463,7 @@ for name, (tensor, expected) in rows.items():
 # $$\mathcal{L} = -\log \tfrac1K = \log K,$$
 #
 # whatever the images and the blocks are. This is the cheapest test of a training program there is: look at the first loss. A head
-# with random weights is sure of wrong classes before it has seen anything, and begins with a larger loss. The price: in the very
+# with random weights prefers some classes before it has seen anything, which makes the first loss larger. The price of zeros: in the very
 # first update only the head has a gradient, because $\mathrm{d}\mathrm{features} = \mathrm{d}z\,W_\mathrm{head}^\top = 0$.
 
 # %%
