@@ -376,7 +376,7 @@ print(f"paths through the 24 additions of ViT-B: 2^24 = {2**24:,}")
 
 # %% [markdown]
 # **In the stored run** the first two tries run 8190 pullbacks for 24 operations, the other two 24. The second finds 2.1e+18 times the right gradient.
-# The third finds 0.6 of the right one from $x = 0.5$, and 0.00049 of it from $x = 0$.
+# The third finds 0.6 of the right one, and from $x = 0$ only 0.00049 of it.
 #
 # The first try is right, but its cost doubles with every step. It is the chain rule without the idea that makes it affordable. The second is as slow,
 # and wrong. The third is fast and wrong, and the most dangerous: its gradient has the right sign here, so a model may well train, only worse. It returns
