@@ -1,5 +1,7 @@
 """Pictures for notebook 03: an image, its patches, the patches as rows, and their tokens."""
 
+from typing import Any
+
 import numpy as np
 
 from minivit.lessons.pictures import sketch
@@ -17,7 +19,7 @@ def to_tokens(image: np.ndarray, P: int, tokens: np.ndarray) -> None:
     figure, axes = sketch.canvas(11, 4.1)
     figure.set_layout_engine("none")
     top, height, cell = 0.62, 3.2, 0.26
-    grey = {"limits": (0.0, 255.0)}
+    grey: dict[str, Any] = {"limits": (0.0, 255.0)}
 
     sketch.label(axes, 1.2, 0.3, f"the image, {image.shape[0]} × {image.shape[1]}", 12)
     middle = top + height / 2

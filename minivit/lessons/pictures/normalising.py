@@ -1,16 +1,13 @@
 """Pictures for notebook 05: one token before and after LayerNorm, and what its mean is taken over."""
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from minivit.lessons.pictures import sketch
 
 
 def one_token(before: np.ndarray, after: np.ndarray) -> None:
     """Bars of the features of a token (D,) before and after LayerNorm, with their mean and standard deviation."""
-    _, panels = plt.subplots(1, 2, figsize=(11, 3.3), layout="constrained")
+    _, panels = sketch.plt.subplots(1, 2, figsize=(11, 3.3), layout="constrained")
     for axes, values, name, color in zip(
         panels, (before, after), ("before", "normalised"), (sketch.ORANGE, sketch.BLUE), strict=True
     ):
@@ -42,10 +39,11 @@ def what_is_averaged(B: int = 3, N: int = 5, D: int = 8) -> None:
         sketch.label(axes, left + 3.0, 2.45, f"{B} images", 10, rotation=40)
 
 
-def _grid(axes: Axes, x: float, y: float, rows: int, columns: int, marked: list, color: str, cell: float = 0.3) -> None:
+def _grid(axes: sketch.Axes, x: float, y: float, rows: int, columns: int, marked: list, color: str) -> None:
     """A sheet of empty cells, the marked ones (row, column) coloured."""
+    width, height = 0.3, 0.285
     for i in range(rows):
         for j in range(columns):
             face = color if (i, j) in marked else "white"
-            place = (x + j * cell, y + i * cell * 0.95)
-            axes.add_patch(Rectangle(place, cell, cell * 0.95, facecolor=face, edgecolor="#777777", linewidth=0.8))
+            place = (x + j * width, y + i * height)
+            axes.add_patch(sketch.Rectangle(place, width, height, facecolor=face, edgecolor="#777777", linewidth=0.8))

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from minivit.lessons.pictures import sketch
 
 
 def sheet(
-    axes: Axes,
+    axes: sketch.Axes,
     x: float,
     y: float,
     values: np.ndarray,
@@ -28,7 +26,7 @@ def sheet(
     limit = limit or float(np.abs(values).max()) or 1.0
     extent = (x, x + width, y + height, y)
     axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=extent, aspect="equal", interpolation="nearest")
-    axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=sketch.INK, linewidth=1.2))
+    axes.add_patch(sketch.Rectangle((x, y), width, height, fill=False, edgecolor=sketch.INK, linewidth=1.2))
     for i, text in enumerate(labels):
         color = colors[i] if colors else sketch.INK
         sketch.label(axes, x - 0.08, y + (i + 0.5) * height / len(values), text, 8, ha="right", color=color)
