@@ -308,9 +308,9 @@ agree("dlse", dlse, engine["lse"])
 # **Step 3: $z$ is used twice**, once in step 2 and once inside $\mathrm{lse}$. The two gradients add. For the second we
 # need
 #
-# $$\frac{\partial\,\mathrm{lse}}{\partial z_k} = \frac{1}{\sum_j e^{z_j}} \cdot e^{z_k} = p_k:$$
+# $$\frac{\partial\,\mathrm{lse}}{\partial z_k} = \frac{1}{\sum_j e^{z_j}} \cdot e^{z_k} = p_k.$$
 #
-# the derivative of log-sum-exp is the softmax. Together:
+# So the derivative of log-sum-exp is the softmax. Together:
 #
 # $$\mathrm{d}z = \mathrm{d}\log p + p\,\mathrm{d}\,\mathrm{lse} = \frac{1}{B}\Bigl(p \sum_j t_j - t\Bigr)\,\mathrm{d}\mathcal{L} = \frac{p - t}{B}\,\mathrm{d}\mathcal{L}.$$
 #

@@ -53,27 +53,26 @@ rng = np.random.default_rng(7)
 # do.
 #
 # **By place: each token copies the token to its left.** Five tokens carry the letters P, A, T, C, H. The key of a token is
-# its own place, as a one-hot row. Its query is the place to the left. Its value is its letter, again as a one-hot row.
+# its own place, as a one-hot row. Its query is the place to the left, times a strength; the first token looks at the
+# last. Its value is its letter, again as a one-hot row.
 #
-# **Predict first.** Token 0 has no left neighbour, so its query is zero. What will its result be?
+# **Predict first.** With the strength 1 the right score is 1 and all others are 0. How much weight does the left
+# neighbour get? Which strength would you choose?
 
 # %%
 word = "PATCH"
 places, letters = np.eye(len(word)), np.eye(len(word))  # row i: place i, and letter i of the word
-strength = 8  # how much the right key stands out
-q_left = strength * np.eye(len(word), k=-1)  # row i points to place i - 1; row 0 is zero
-weights_left, _ = ops.softmax(q_left @ places.T)
-result_left = weights_left @ letters
-
-pictures.weights_of_words(weights_left, word)
-for i, row in enumerate(result_left):
-    print(
-        f"token {i} ({word[i]}) gets", "  ".join(f"{share:.3f} {name}" for share, name in zip(row, word, strict=True))
-    )
+left = np.roll(places, -1, axis=1)  # row i points to place i - 1
+for strength in (1, 3, 8):
+    weights, _ = ops.softmax(strength * left @ places.T)
+    result = weights @ letters
+    shares = "  ".join(f"{share:.3f} {name}" for share, name in zip(result[1], word, strict=True))
+    print(f"strength {strength}: token 1 ({word[1]}) gets {shares}")
+pictures.weights_of_words(weights, word)
 
 # %% [markdown]
-# **In the stored run** tokens 1 to 4 get their left neighbour's letter with weight 0.999. Token 0 gets 0.200 of each
-# letter: a query of zeros likes all keys equally, so its result is the plain mean.
+# **In the stored run** the left neighbour has the weight 0.405 at strength 1, 0.834 at 3 and 0.999 at 8. The picture
+# shows strength 8. Attention is a soft choice; large scores make it a hard one.
 #
 # **By content: a telephone book.** A Python dictionary finds a value only if the key is exactly right. Attention also
 # finds it by a key that is nearly right. Four names get random vectors as keys. Their values are numbers. The query is the
@@ -95,8 +94,8 @@ print(f"result {(weights_of_query @ numbers)[0]:.2f}")
 # %% [markdown]
 # **In the stored run** Cleo's key has the score 2.57 and the weight 0.822, and the result is 2.85. Her number is 3.
 #
-# This works because the dot product of a long random vector with itself is large, and with another one it is small. No
-# step depended on the order of the names: attention finds by content, unless the keys contain places.
+# A long random vector has a large dot product with itself, and usually a small one with another random vector. The order
+# of the names played no part. Attention finds by content; it finds by place only if the keys contain places.
 #
 # ## The equations
 #
@@ -193,6 +192,7 @@ block = model.blocks[0]
 tokens = block.norm1(model.embed(Tensor(pixels))).data[0]  # what the first block's attention is given
 qkv = tokens @ block.attention.qkv.weight.data + block.attention.qkv.bias.data  # (17, 96): q, k, v of four heads
 q_head, k_head = qkv[:, :8], qkv[:, 32:40]  # head 0 has the first 8 of the 32 columns of q and of k
+all_weights = attention_weights(model, pixels)  # the library's, (blocks, images, heads, N, N)
 
 # %% tags=["yours"]
 # the scores of this head and their softmax, as above; Dh is 8
@@ -200,7 +200,6 @@ S_head = q_head @ k_head.T / np.sqrt(8)
 e_head = np.exp(S_head - S_head.max(axis=1, keepdims=True))
 A_head = e_head / e_head.sum(axis=1, keepdims=True)
 
-all_weights = attention_weights(model, pixels)  # (blocks, images, heads, N, N)
 agree("A of head 0", A_head, all_weights[0, 0, 0], rtol=1e-4)
 
 # %% [markdown]
@@ -214,16 +213,16 @@ pictures.class_attention(image, all_weights[:, 0, :, 0])
 
 # %%
 ink = image[..., 0].reshape(4, 2, 4, 2).mean(axis=(1, 3)).reshape(16)  # mean brightness of each patch
-with_ink = ink > 64
+with_ink = ink > 64  # a quarter of the brightest
 for depth, rows in enumerate(all_weights[:, 0, :, 0, 1:]):
     shares = rows[:, with_ink].sum(axis=1) / rows.sum(axis=1)
     print(f"block {depth}: share of the patches' weight on ink, by head:", "  ".join(f"{s:.2f}" for s in shares))
 print(f"{with_ink.sum()} of 16 patches have ink: {with_ink.mean():.2f}")
 
 # %% [markdown]
-# **In the stored run** the heads of block 0 disagree: they give ink from 0.00 to 0.99 of the weight of the patches. In
-# the last block all four prefer patches without ink: 0.08 to 0.19 of the weight lies on ink, which 0.44 of the patches
-# have. For a classifier, an empty place says something, too.
+# **In the stored run** the heads of block 0 disagree. Head 0 puts 0.99 of the patches' weight on ink, head 2 puts 0.00
+# there: it looks at the gap under the bar of the digit. In block 2 all four heads prefer patches without ink: ink gets
+# 0.08 to 0.19 of the weight, and 0.44 of the patches have ink. Empty places tell digits apart, too.
 #
 # ## Backward, step by step
 #
@@ -231,8 +230,8 @@ print(f"{with_ink.sum()} of 16 patches have ink: {with_ink.mean():.2f}")
 # $\mathrm{d}\mathbf{q}$, $\mathrm{d}\mathbf{k}$ and $\mathrm{d}\mathbf{v}$.
 #
 # First the walk in pictures, for two tokens and a head of width 2. The stepper runs one vector-Jacobian product at a
-# time: move the slider. The product $A\mathbf{v}$ came last in the forward pass, so its product runs first. It sends a
-# gradient to both of its factors.
+# time: move the slider. The product $A\mathbf{v}$ came last in the forward pass, so its vector-Jacobian product
+# runs first. It sends a gradient to both factors.
 
 # %%
 pair = {name: Tensor(x[:2, :2], requires_grad=True) for name, x in (("q", q), ("k", k), ("v", v))}
@@ -430,7 +429,7 @@ for name, row in (("without the factor", unscaled[at_64]), ("with it", scaled[at
 #
 # With the factor the three curves are nearly level: the softmax starts about equally soft at every width. Without it the
 # typical score of a wide head gets no gradient. (The curve in the right panel leaves the picture.) Where one key has all
-# the weight, even that key gets none: $r_i$ is its own $\mathrm{d}A_{ij}$. What the random start has decided, stays.
+# the weight, even that key gets none: $r_i$ is its own $\mathrm{d}A_{ij}$. The choice of the random start stays.
 #
 # ## What attention costs
 #
@@ -490,8 +489,8 @@ axis.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# **In the stored run** patches of 16 x 16 make 197 tokens, and Eq. 6 and 7 are the smaller part: 0.06 against 0.35 GMAC,
-# thousand million multiply-adds. With a token for each pixel they would cost 64875 times as much, 3867.24 GMAC, and one
+# **In the stored run** patches of 16 x 16 make 197 tokens, and Eq. 6 and 7 are the smaller part: 0.06 against 0.35 GMAC
+# (thousand million multiply-adds). With a token for each pixel they would cost 64875 times as much, 3867.24 GMAC, and one
 # $A$ would need 10070.9 MB.
 #
 # ViT-B has twelve such matrices in each of twelve blocks (Table 1). That is why its tokens are patches. Section 2 of the
@@ -503,9 +502,8 @@ plt.show()
 #   shapes are right, and a model may well train. The row sums tell, and so does a comparison with a reference.
 # - **$1/\sqrt{D}$ instead of $1/\sqrt{D_h}$.** In a model $D_h$ is $D$ divided by the number of heads (notebook 08). With
 #   one head they are equal, and a test with one head cannot see the difference. (Here they differ.)
-# - **The row sum $r$ forgotten.** $\mathrm{d}S = A \circ \mathrm{d}A$ looks right. A check of
-#   the softmax with a cotangent of ones notices this mistake but accepts $\mathrm{d}S = 0$; a random cotangent rejects
-#   both.
+# - **The row sum $r$ forgotten.** $\mathrm{d}S = A \circ \mathrm{d}A$ looks right. A check of the softmax with a cotangent of ones
+#   notices this mistake but accepts $\mathrm{d}S = 0$. A random cotangent rejects both.
 # - **exp without subtracting the maximum.** In float32 `exp(89)` is infinite. Infinity divided by infinity is NaN, and the
 #   whole row of the result is NaN with it.
 #
