@@ -353,7 +353,7 @@ print(f"largest relative error of the gradients: {check_vjp(my_attention, q, k, 
 # ## The library
 #
 # This is `minivit.ops.attention`. It takes the packed result of Eq. 5 for all heads at once, which notebook
-# [08](08_multi_head.ipynb) explains. Find in its `vjp` the five lines that you have just derived. Its `K` is our $D_h$. `xp`
+# [08](08_multi_head.ipynb) explains. Find in its `vjp` the five lines that you have just derived. `xp`
 # is NumPy, or a library for GPUs with the same functions. Skip `keep` (dropout, notebook 14) and `queries`: with their
 # default `None`, `dq` is simply `ds @ k`. The *tape* is the engine's record of the operations (notebook
 # [01](01_autodiff.ipynb)).
