@@ -20,6 +20,6 @@ HINTS = {
         "Begin as in notebook 05: x enters through itself, through the mean and through the deviation.",
         "With t normalised, a row of dx is a combination of three vectors: dz, t and ones. Only one factor changes when "
         "the variance is divided by n - 1.",
-        "dx = (dz - mean(dz) - t * sum(dz * t) / (n - 1)) / sqrt(s^2 + 1e-6).",
+        "dx = (dz - mean(dz) - c t) / sqrt(s^2 + 1e-6). The number c of a row is a sum over dz and t, and the n - 1 is in it.",
     ),
 }
