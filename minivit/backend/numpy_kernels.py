@@ -120,7 +120,7 @@ def linear_gelu_value(x, weight, bias, form="tanh"):
 def layer_norm(x, scale, bias, eps=1e-6):
     if not _layer_norm_fits(x, scale, bias):
         return NotImplemented
-    width = x.shape[-1]
+    shape, width = x.shape, x.shape[-1]  # vjp needs no more of x than its shape, so the tape need not keep x alive
     rows = x.reshape(-1, width)
     y, x_hat = np.empty_like(rows), np.empty_like(rows)
     inverse_std = np.empty(len(rows), x.dtype)
@@ -147,9 +147,9 @@ def layer_norm(x, scale, bias, eps=1e-6):
             h -= product
             h -= mean_h[:, None]
             h *= inverse_std[tile, None]
-        return dx.reshape(x.shape), dscale, dbias
+        return dx.reshape(shape), dscale, dbias
 
-    return y.reshape(x.shape), vjp
+    return y.reshape(shape), vjp
 
 
 @register("layer_norm", np.ndarray, vjp=False)
