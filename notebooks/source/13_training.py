@@ -314,7 +314,7 @@ for name in ("sound", "A", "B", "C"):
     examine(name)
 
 # %% [markdown]
-# **In the stored run** all four begin at the same loss, 2.303, so check 1 finds no fault. A is nearly as accurate on the test images as the sound set-up,
+# **In the stored run** all four begin at the same loss, 2.303, so the first check finds no fault. A is nearly as accurate on the test images as the sound set-up,
 # 88.3% against 89.7%. One would not have suspected it.
 #
 # ## Training on the digits
