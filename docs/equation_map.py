@@ -29,7 +29,8 @@ def page(equations: tuple[Equation, ...] = EQUATIONS) -> str:
     """The whole page: an overview, then a section for every equation."""
     overview = ["| equation | in the paper | notebook |", "|---|---|---|"]
     overview += [
-        f"| [{name(e)}](#{slug(name(e))}) | {e.place} | {notebook_link(e, e.notebook[:2])} |" for e in equations
+        f"| [{name(e)}](#{slug(name(e))}) | {e.place} | {notebook_link(e, e.notebook.partition('_')[0])} |"
+        for e in equations
     ]
     return "\n".join([HEAD, *overview, "", *(section(e) for e in equations)])
 

@@ -63,7 +63,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def with_orphans(paths: list[Path], folder: Path) -> list[Path]:
     """The paths, and those that an .ipynb without a .py should have."""
-    return sorted({*paths, *(pairs.source_at(stored) for stored in folder.glob("[0-9][0-9]_*.ipynb"))})
+    return sorted({*paths, *(pairs.source_at(stored) for stored in folder.glob("[0-9]*_*.ipynb"))})
 
 
 def check(paths: list[Path], others: Iterable[str] = ()) -> int:

@@ -22,7 +22,7 @@ from sphinx.transforms import SphinxTransform
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("minivit/**/*.py", "notebooks/**/*.py", "notebooks/**/*.json", "docs/*.py", "*.md", "LICENSE")
 PAGES = (".md", ".ipynb")  # what Sphinx makes documents of
-NOTEBOOK = re.compile(r"notebooks/(?:\w+/)?(\d\d_\w+)\.py")  # the script of one, which its page shows
+NOTEBOOK = re.compile(r"notebooks/(?:\w+/)?(\d\d[a-z]?_\w+)\.py")  # the script of one, which its page shows
 
 
 def in_repository(docname: str, path: str) -> str:

@@ -1,4 +1,4 @@
-"""What the notebooks call: comparisons, checked exercises, the library's own source, small data and short training."""
+"""What the notebooks call: comparisons, exercises with checks and hints, the library's source, data, short training."""
 
 import warnings
 
@@ -6,6 +6,8 @@ from minivit.backend import blas
 from minivit.lessons.cells import agree, full_or_fast, result_file, show_source
 from minivit.lessons.checking import check
 from minivit.lessons.exercise import Exercise, Verdict
+from minivit.lessons.hinting import hint
+from minivit.lessons.running_digit import running_digit
 from minivit.lessons.training import accuracy, digits, fit, photographs
 
 if blas.cries_wolf():  # then a learner's own products are not to be believed either
@@ -20,7 +22,9 @@ __all__ = [
     "digits",
     "fit",
     "full_or_fast",
+    "hint",
     "photographs",
     "result_file",
+    "running_digit",
     "show_source",
 ]

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import pkgutil
+import re
 from typing import Any
 
 from minivit.lessons import exercises
@@ -15,9 +16,8 @@ def check(number: str, answer: Any) -> Verdict:
     answer: what the exercise asks for, or None or ... as long as there is none.
     Raises ValueError for a number that no exercise has.
     """
-    notebook, _, exercise = str(number).strip().partition(".")
-    known = exercises_of(notebook.zfill(2)) if notebook else {}
-    number = f"{int(notebook)}.{exercise}" if notebook.isdigit() else number  # "07.2" is meant as "7.2"
+    notebook, number = exercise_number(number)
+    known = exercises_of(notebook)
     if not known:
         raise ValueError(f'there is no exercise "{number}": write notebook and exercise, such as "7.2"')
     if number not in known:
@@ -25,9 +25,21 @@ def check(number: str, answer: Any) -> Verdict:
     return judged(known[number], answer)
 
 
+def exercise_number(number: str) -> tuple[str, str]:
+    """The notebook and the number of an exercise as they are written in file names and exercises.
+
+    "7.2" and "07.2" -> "07", "7.2";  "6b.1" -> "06b", "6b.1". Whatever has another form comes back as it is.
+    """
+    found = re.fullmatch(r"0*(\d+)([a-z]?)\.?(.*)", str(number).strip())
+    if not found:
+        return "", str(number)
+    notebook, letter, exercise = found.groups()
+    return f"{notebook:0>2}{letter}", f"{notebook}{letter}.{exercise}"
+
+
 @functools.cache
 def exercises_of(notebook: str) -> dict[str, Exercise]:
-    """The exercises of a notebook, "07", by their numbers; empty if it has none."""
+    """The exercises of a notebook, "07" or "06b", by their numbers; empty if it has none."""
     found: dict[str, Exercise] = {}
     for module in pkgutil.iter_modules(exercises.__path__):
         if module.name.startswith(f"n{notebook}_"):

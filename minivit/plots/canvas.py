@@ -1,4 +1,4 @@
-"""What figures have in common. matplotlib is imported here and nowhere else, and only when a figure is drawn."""
+"""What figures have in common. Only a figure imports matplotlib, here or in the notebooks' schematic pictures."""
 
 import contextlib
 import logging

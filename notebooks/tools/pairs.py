@@ -32,6 +32,7 @@ KERNEL = {
 METADATA = {"jupytext": {"formats": "ipynb,source//py:percent"}, **KERNEL}
 BUDGET = re.compile(r"\*\*Budget:\*\* (\d+) s of CPU time \(fast mode (\d+) s\)\.")
 SOURCE = "source"  # the folder, beside the .ipynb, of the .py: out of the way of readers
+NAME = re.compile(r"(\d\d[a-z]?)_")  # how the name of a notebook begins: a number, perhaps with a letter
 MAX_BYTES = 1_500_000
 FILE_OF_CELL = re.compile(r"\S*ipykernel_\d+[/\\]\d+\.py")
 MEANT_STDERR = "shows-stderr"  # the tag of a cell whose text on stderr is meant to be seen
@@ -56,15 +57,23 @@ def find(folder: Path, wanted: list[str]) -> list[Path]:
 
     Raises PairError for a wanted number or name that no notebook has.
     """
-    everything = sorted((folder / SOURCE).glob("[0-9][0-9]_*.py"))
+    everything = sorted(path for path in (folder / SOURCE).glob("[0-9]*.py") if NAME.match(path.stem))
     if not wanted:
         return everything
     names = [Path(word).stem for word in wanted]
-    unknown = [name for name in names if not any(name in (path.stem, path.stem[:2]) for path in everything)]
+    unknown = [name for name in names if not any(name in (path.stem, number(path)) for path in everything)]
     if unknown:
-        there = ", ".join(path.stem[:2] for path in everything) or "none"
+        there = ", ".join(map(number, everything)) or "none"
         raise PairError(f"there is no notebook {', '.join(unknown)} in {folder.name}/; there are {there}")
-    return [path for path in everything if path.stem in names or path.stem[:2] in names]
+    return [path for path in everything if path.stem in names or number(path) in names]
+
+
+def number(path: Path) -> str:
+    """The number of a notebook, with its letter if it has one: "07", "06b"."""
+    found = NAME.match(path.stem)
+    if not found:
+        raise PairError(f"{path.name}: a notebook's name begins with a number, such as 07_ or 06b_")
+    return found[1]
 
 
 def stored_at(path: Path) -> Path:
@@ -109,7 +118,7 @@ def read_stored(path: Path) -> NotebookNode | None:
 
 
 def how_to_run(path: Path) -> str:
-    return f"run `python notebooks/run.py {path.stem[:2]}`"
+    return f"run `python notebooks/run.py {number(path)}`"
 
 
 def write(notebook: NotebookNode, path: Path) -> None:

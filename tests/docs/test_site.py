@@ -131,7 +131,7 @@ def test_a_script_of_a_notebook_leads_to_its_page_wherever_it_lies():
     documents = {"notebooks/07_attention"}
     assert page_of("notebooks/source/07_attention.py", documents) == "notebooks/07_attention"
     assert page_of("notebooks/experiments/data_scale.py", documents) is None
-    assert not [file for file in shown_files() if re.match(r"notebooks/(source/)?\d\d_", file)]
+    assert not [file for file in shown_files() if re.match(r"notebooks/(source/)?\d\d[a-z]?_", file)]
 
 
 def test_tests_have_no_pages():

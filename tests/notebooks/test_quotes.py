@@ -52,11 +52,12 @@ def is_right(file: str, line: str, code: str) -> bool:
 
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
 def test_the_source_shown_is_the_source(path):
+    number = path.stem.partition("_")[0]
     for text in texts(json.loads(path.read_text(encoding="utf-8"))):
         found = list(quotes(text))
         assert len(found) == len(re.findall(SHOWN, text, flags=re.M)), f"a quotation in another form: {text[:200]}"
         for quote in found:
-            assert is_right(*quote), f"{quote[0]}, line {quote[1]}: run `python notebooks/run.py {path.stem[:2]}`"
+            assert is_right(*quote), f"{quote[0]}, line {quote[1]}: run `python notebooks/run.py {number}`"
 
 
 def test_every_form_of_a_quotation_is_read_and_a_moved_line_is_found():
