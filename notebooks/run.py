@@ -5,6 +5,8 @@
     python notebooks/run.py --fast        # the same cells with smaller parameters; writes nothing
     python notebooks/run.py --check       # do the .ipynb hold what the .py say? Nothing is executed
     python notebooks/run.py --sync        # writes index.ipynb, and .ipynb with outputs of the cells that did not change
+    python notebooks/run.py --student DIR # writes the student edition: derivations are left for the reader to write
+    python notebooks/run.py --rehearse    # runs that edition to its first blank, then filled in to its end, as --fast
 
 The exit code is 1 if a cell fails or writes to stderr, or if a pair disagrees. A notebook that takes more CPU time than
 it declares is only marked, since machines differ.
@@ -14,13 +16,13 @@ import argparse
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 try:
-    from tools import index, pairs
-    from tools.execution import Result, execute
+    from tools import index, pairs, student
+    from tools.execution import Result, execute, rehearse
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
@@ -41,7 +43,13 @@ def main(arguments: list[str] | None = None, folder: Path = HERE) -> int:
         if options.sync:
             index.write(folder)
             return sync(paths)
-        return run(paths, options.fast, options.out or (None if options.fast else folder))
+        if options.student:
+            student.write(paths, options.student)
+            print(f"{len(paths)} of the notebooks written to {options.student}: open {options.student / index.NAME}")
+            return 0
+        fast = options.fast or options.rehearse
+        out = options.out or (None if fast else folder)
+        return run(paths, fast, out, rehearse if options.rehearse else execute)
     except (pairs.PairError, FileExistsError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -54,10 +62,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     what.add_argument("--fast", action="store_true", help="smaller parameters, as in CI; writes nothing without --out")
     what.add_argument("--check", action="store_true", help="compare .py and .ipynb without executing")
     what.add_argument("--sync", action="store_true", help="write .ipynb from .py, keep outputs of unchanged cells")
+    what.add_argument("--student", type=Path, metavar="DIR", help="write the edition in which readers fill in lines")
+    what.add_argument("--rehearse", action="store_true", help="run the student edition, left blank and filled in")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the executed .ipynb there instead")
     options = parser.parse_args(arguments)
-    if options.out and (options.check or options.sync):
-        parser.error("--out is for what is executed, not for --check or --sync")
+    if options.out and (options.check or options.sync or options.student or options.rehearse):
+        parser.error("--out is for what is executed: leave out --check, --sync, --student, --rehearse")
+    if options.student and options.student.resolve() == HERE:
+        parser.error("--student would overwrite the notebooks themselves: name another folder")
     return options
 
 
@@ -82,7 +94,7 @@ def sync(paths: list[Path]) -> int:
     return 0
 
 
-def run(paths: list[Path], fast: bool, out: Path | None) -> int:
+def run(paths: list[Path], fast: bool, out: Path | None, how: Callable[[Path, bool], Result]) -> int:
     """Execute notebooks, two side by side; write those that succeed to the folder `out`, if there is one."""
     budgets = {path: pairs.budget(path, fast) for path in paths}  # a missing one stops us before minutes are spent
     if out:
@@ -90,7 +102,7 @@ def run(paths: list[Path], fast: bool, out: Path | None) -> int:
     start, results = time.perf_counter(), []
     # Fresh processes ("spawn"): a forked one would inherit threads, and the CPU time of other children.
     with ProcessPoolExecutor(SIDE_BY_SIDE, multiprocessing.get_context("spawn")) as pool:
-        for result in pool.map(execute, paths, [fast] * len(paths)):
+        for result in pool.map(how, paths, [fast] * len(paths)):
             results.append(result)
             print(report(result, budgets[result.path]), flush=True)
             if out and not result.error:

@@ -3,7 +3,7 @@
 import warnings
 
 from minivit.backend import blas
-from minivit.lessons.cells import agree, full_or_fast, result_file, show_source
+from minivit.lessons.cells import agree, filled, full_or_fast, result_file, show_source
 from minivit.lessons.checking import check
 from minivit.lessons.exercise import Exercise, Verdict
 from minivit.lessons.hinting import hint
@@ -20,6 +20,7 @@ __all__ = [
     "agree",
     "check",
     "digits",
+    "filled",
     "fit",
     "full_or_fast",
     "hint",

@@ -34,6 +34,20 @@ def result_file(name: str) -> Path:
     return next((place for place in places if place.is_file()), Path("results", name))
 
 
+class NotFilled(Exception):
+    """A line of a student edition is still `...`."""
+
+
+def filled(**values: Any) -> None:
+    """Raise NotFilled with the names of values that are still `...`: the lines that a reader has yet to write."""
+    missing = [name for name, value in values.items() if value is ...]
+    if missing:
+        lines = " and ".join(f"`{name} = ...`" for name in missing)
+        raise NotFilled(
+            f"This is yours: put your own expression in place of the dots in {lines}, and run the cell again."
+        )
+
+
 def agree(name: str, mine: Any, reference: Any, rtol: float = 1e-9) -> None:
     """Print one line that says that `mine` equals `reference`, and how closely.
 
@@ -41,8 +55,8 @@ def agree(name: str, mine: Any, reference: Any, rtol: float = 1e-9) -> None:
     entry of the reference, or 1e-14: rtol 1e-9 suits float64, 1e-4 float32. Raises AssertionError, with the numbers, if
     they disagree.
     """
-    if mine is None or reference is None:
-        raise AssertionError(f"{name}: there is nothing to compare with, one of the two is None")
+    if any(value is None or value is ... for value in (mine, reference)):
+        raise AssertionError(f"{name}: there is nothing to compare with, one of the two is None or ...")
     a, b = (np.asarray(to_numpy(x.data if isinstance(x, Tensor) else x)) for x in (mine, reference))
     if a.shape != b.shape:
         raise AssertionError(f"{name}: its shape is {a.shape}, the reference has {b.shape}")

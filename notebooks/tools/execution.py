@@ -7,6 +7,7 @@ all children of the process.
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from tools import pairs
+from tools import pairs, student
 
 SECONDS_PER_CELL = 1200  # of wall time: a cell that hangs must end some day, one on a busy machine may take long
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -36,7 +37,60 @@ def execute(path: Path, fast: bool) -> Result:
     """Execute the cells of a .py file from first to last, in the folder of its .ipynb; writes nothing."""
     set_environment(fast)
     notebook = pairs.read_source(path)
-    client = NotebookClient(
+    client = client_of(notebook, path)
+
+    def run() -> str:
+        client.execute(cleanup_kc=True)
+        return ""
+
+    return measured(path, notebook, run)
+
+
+def rehearse(path: Path, fast: bool) -> Result:
+    """Execute the student edition of a .py file up to the first line that is left to the reader, which must say so;
+    then, in the same kernel, go on from there with all blanks filled in, exercises included; writes nothing."""
+    set_environment(fast)
+    left, filled = student.edition(path), student.edition(path, answers=True)
+    answers = path.parents[2] / f"tests/lessons/answers/n{path.stem}.py"
+    for notebook in (left, filled):
+        student.with_right_answers(notebook, answers)
+    client = client_of(left, path)
+
+    def run() -> str:
+        client.reset_execution_trackers()
+        with client.setup_kernel(cleanup_kc=True):
+            stop = first_stop(client, left)
+            if isinstance(stop, str):
+                return stop
+            client.nb = filled
+            for place, cell in list(enumerate(filled.cells))[stop:]:
+                client.execute_cell(cell, place)
+        return ""
+
+    return measured(path, filled, run, counted=False)
+
+
+def first_stop(client: NotebookClient, notebook: NotebookNode) -> int | str:
+    """The index of the first cell with a blank, once the cells have been run up to the error that it leads to.
+
+    A text instead, if no cell is blank, if all cells run, or if another error comes first.
+    """
+    blank = next((place for place, cell in enumerate(notebook.cells) if student.is_blank(cell)), None)
+    if blank is None:
+        return f'no cell has the tag "{student.TAG}"'
+    for place, cell in enumerate(notebook.cells):
+        try:
+            client.execute_cell(cell, place)
+        except CellExecutionError as error:
+            if place >= blank and student.is_stop(error.ename, error.evalue):
+                return blank
+            return f"cell {place + 1} of the student edition: {error.ename}: {error.evalue}"
+    return "the student edition runs to its end, although lines are blank"
+
+
+def client_of(notebook: NotebookNode, path: Path) -> NotebookClient:
+    """What runs the cells of a notebook, in a kernel that works in the folder of the .ipynb."""
+    return NotebookClient(
         notebook,
         km=native_kernel(),
         timeout=SECONDS_PER_CELL,
@@ -46,9 +100,16 @@ def execute(path: Path, fast: bool) -> Result:
         coalesce_streams=True,  # or the moments in which the kernel flushes its output would be stored
         resources={"metadata": {"path": str(path.parents[1])}},
     )
-    error, start, cpu_before = "", time.perf_counter(), cpu_of_children()
+
+
+def measured(path: Path, notebook: NotebookNode, run: Callable[[], str], *, counted: bool = True) -> Result:
+    """What came of a run that says what went wrong, or raises an error: both are put into words.
+
+    counted: have all cells been run, once and in their order? Then they are numbered so.
+    """
+    start, cpu_before = time.perf_counter(), cpu_of_children()
     try:
-        client.execute(cleanup_kc=True)
+        error = run()
     except NoSuchKernel:
         error = 'there is no kernel: install the extra, `python -m pip install -e ".[notebooks]"`'
     except (CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError) as failure:  # the last: no start
@@ -56,7 +117,7 @@ def execute(path: Path, fast: bool) -> Result:
     wall, cpu = time.perf_counter() - start, cpu_of_children() - cpu_before
     if not error:
         pairs.forget_this_machine(notebook)
-        error = "\n".join(pairs.output_problems(notebook))
+        error = "\n".join(pairs.output_problems(notebook) if counted else pairs.problems_of_outputs(notebook))
     return Result(path, notebook, wall, cpu, error)
 
 

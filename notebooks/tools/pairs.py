@@ -218,16 +218,22 @@ def metadata_differences(stored: NotebookNode) -> Iterator[str]:
 
 
 def output_problems(notebook: NotebookNode) -> Iterator[str]:
-    """What is wrong with the outputs: missing, out of order, an error, or what only this machine would say."""
-    code = [(number, cell) for number, cell in enumerate(notebook.cells, start=1) if cell.cell_type == "code"]
-    for count, (number, cell) in enumerate(code, start=1):
-        where = f"cell {number}: "
+    """What is wrong with the outputs: missing, out of order, and what `problems_of_outputs` finds."""
+    code = [(place, cell) for place, cell in enumerate(notebook.cells, start=1) if cell.cell_type == "code"]
+    for count, (place, cell) in enumerate(code, start=1):
+        where = f"cell {place}: "
         if cell.execution_count is None:
             yield f"{where}not executed since it was last changed: {first_line(cell)}"
         elif cell.execution_count != count:
             yield f"{where}executed as number {cell.execution_count}, should be {count}: run it from its start"
-        for output in cell.outputs:
-            yield from (f"{where}{problem}: {first_line(cell)}" for problem in problems_of_output(output, cell))
+    yield from problems_of_outputs(notebook)
+
+
+def problems_of_outputs(notebook: NotebookNode) -> Iterator[str]:
+    """What is wrong with the outputs that are there."""
+    for place, cell in enumerate(notebook.cells, start=1):
+        for output in cell.get("outputs", []):
+            yield from (f"cell {place}: {problem}: {first_line(cell)}" for problem in problems_of_output(output, cell))
 
 
 def problems_of_output(output: NotebookNode, cell: NotebookNode) -> Iterator[str]:

@@ -14,7 +14,7 @@ TITLE = "# %% [markdown]\n# # Tiny\n#\n# **Budget:** 30 s of CPU time (fast mode
 def notebook(folder: Path, *cells: str, name: str = "07_tiny", title: str = TITLE) -> Path:
     """Write source/NN_name.py, with a title cell and code cells, and return its path."""
     path = folder / pairs.SOURCE / f"{name}.py"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([pairs.HEADER, title, *(f"# %%\n{cell}\n" for cell in cells)]), encoding="utf-8")
     return path
 
