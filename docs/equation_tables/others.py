@@ -66,7 +66,7 @@ OTHERS = (
         place="not in the paper: the loss of pre-training on several labels, in big_vision",
         symbols=(("z", "logits", "(B, K)"), ("t", "targets in 0 to 1", "(B, K)")),
         ops=("minivit.ops.losses.sigmoid_cross_entropy",),
-        notebook="06_softmax_and_loss",
+        notebook="06b_smoothing_sigmoid_temperature",
         tag="sigmoid cross-entropy",
         tests=(
             "tests/ops/test_losses.py::test_sigmoid_cross_entropy",
