@@ -459,7 +459,7 @@ for images, n_tokens in ((1, 65), (4, 65), (4, 130)):
 # forward pass of all $L$ blocks. The backward pass frees them one by one, while the gradients appear. So the peak is
 # near the end of the forward pass, and about
 #
-# $$12\,n + 4\,\big((L - 1)\,(8BND + 2BNF + BHN^2) + 5BND\big) \text{ bytes},$$
+# $$12\,n + 4\,\left((L - 1)\,(8BND + 2BNF + BHN^2) + 5BND\right) \text{ bytes},$$
 #
 # unless the $4n$ bytes of gradients are more than the activations. The last block counts less: the head reads only the
 # [class] token, so the library computes queries and MLP of the last block for this token alone.
