@@ -218,5 +218,5 @@ def share(fates: Mapping[str, int]) -> float:
 if __name__ == "__main__":
     if "--write" in sys.argv:
         sys.exit(write_table())
-    wanted = [argument for argument in sys.argv[1:] if argument.isdigit()]
-    report([m for m in MODULES if not wanted or m[1:3] in wanted], "-v" in sys.argv)
+    wanted = [argument for argument in sys.argv[1:] if argument[0].isdigit()]
+    report([m for m in MODULES if not wanted or m[1:].partition("_")[0] in wanted], "-v" in sys.argv)

@@ -8,128 +8,92 @@ from minivit import ops
 from minivit.lessons.exercise import Exercise
 from minivit.lessons.judges import choice, function_like, number
 
-_NORM = ("layer_norm", "layer_norm.<locals>.vjp")  # what the library may do in 10.4 and 10.5; it is derived in 05
+_NORM = ("layer_norm", "layer_norm.<locals>.vjp")  # what the library may do in 10.3; it is derived in 05
 
 
-def _norm(s: np.ndarray, eps: float = 1e-6):
-    """LayerNorm with scale 1 and bias 0, and its pullback.   s: (N, D)."""
-    y, vjp = ops.layer_norm(s, np.ones(s.shape[-1]), np.zeros(s.shape[-1]), eps)
-    return y, lambda dy: vjp(dy)[0]
+def _parallel(z, V, W, dz_out, *, eps=1e-6, stream=1, linear=1, curved=1, slope=True):
+    """The backward pass of z + u V + tanh(u W), u = LN(z); the factors leave out a way."""
+    u, norm_vjp = ops.layer_norm(z, np.ones(z.shape[1]), np.zeros(z.shape[1]), eps)
+    t = np.tanh(u @ W)
+    dx = dz_out * (1 - t**2) if slope else dz_out
+    du = linear * (dz_out @ V.T) + curved * (dx @ W.T)
+    return stream * dz_out + norm_vjp(du)[0], u.T @ dz_out, u.T @ dx
 
 
-def _layer_scale_cases(rng: np.random.Generator) -> list[tuple]:
-    shapes = ((2, 3, 5), (4, 1, 3))
-    return [(rng.standard_normal(s), rng.standard_normal(s[-1]), rng.standard_normal(s)) for s in shapes]
+def _parallel_without_norm(z, V, W, dz_out):
+    u, _ = ops.layer_norm(z, np.ones(z.shape[1]), np.zeros(z.shape[1]))
+    dx = dz_out * (1 - np.tanh(u @ W) ** 2)
+    return dz_out + dz_out @ V.T + dx @ W.T, u.T @ dz_out, u.T @ dx
 
 
-def _post_ln(z, W, dz_out, eps=1e-6):
-    _, norm_vjp = _norm(z + z @ W, eps)
-    ds = norm_vjp(dz_out)
-    return ds + ds @ W.T, z.T @ ds
+def _parallel_weights_of_z(z, V, W, dz_out):
+    dz, _, _ = _parallel(z, V, W, dz_out)
+    u, _ = ops.layer_norm(z, np.ones(z.shape[1]), np.zeros(z.shape[1]))
+    dx = dz_out * (1 - np.tanh(u @ W) ** 2)
+    return dz, z.T @ dz_out, z.T @ dx
 
 
-def _branch_alone(z, W, dz_out):
-    _, norm_vjp = _norm(z + z @ W)
-    ds = norm_vjp(dz_out)
-    return ds @ W.T, z.T @ ds
+def _parallel_one_after_the_other(z, V, W, dz_out):
+    """The gradient of an ordinary block, whose second branch reads what the first has added to."""
+    ones, zeros = np.ones(z.shape[1]), np.zeros(z.shape[1])
+    u, first_vjp = ops.layer_norm(z, ones, zeros)
+    middle = z + u @ V
+    v, second_vjp = ops.layer_norm(middle, ones, zeros)
+    dx = dz_out * (1 - np.tanh(v @ W) ** 2)
+    dmiddle = dz_out + second_vjp(dx @ W.T)[0]
+    return dmiddle + first_vjp(dmiddle @ V.T)[0], u.T @ dmiddle, v.T @ dx
 
 
-def _without_norm(z, W, dz_out):
-    return dz_out + dz_out @ W.T, z.T @ dz_out
-
-
-def _stream_past_the_norm(z, W, dz_out):
-    _, norm_vjp = _norm(z + z @ W)
-    ds = norm_vjp(dz_out)
-    return dz_out + ds @ W.T, z.T @ ds
-
-
-def _as_pre_ln(z, W, dz_out):
-    u, norm_vjp = _norm(z)
-    return dz_out + norm_vjp(dz_out @ W.T), u.T @ dz_out
-
-
-def _post_ln_cases(rng: np.random.Generator) -> list[tuple]:
+def _parallel_cases(rng: np.random.Generator) -> list[tuple]:
     return [
-        (rng.standard_normal((n, d)), rng.standard_normal((d, d)), rng.standard_normal((n, d)))
+        (rng.standard_normal((n, d)), *rng.standard_normal((2, d, d)), rng.standard_normal((n, d)))
         for n, d in ((3, 5), (6, 4))
     ]
 
 
-def _deep_norm(z0, W, alpha, dz_L, *, alpha_back=None, forward_order=False, alpha_on="stream", eps=1e-6):
-    stream, norms = [z0], []
-    for matrix in W:
-        z, branch = stream[-1], stream[-1] @ matrix
-        out, vjp = _norm(alpha * z + branch if alpha_on == "stream" else z + alpha * branch, eps)
-        stream.append(out)
-        norms.append(vjp)
-    back = alpha if alpha_back is None else alpha_back
-    dz, dW = dz_L, np.zeros_like(W)
-    for i in range(len(W)) if forward_order else reversed(range(len(W))):
-        ds = norms[i](dz)
-        if alpha_on == "stream":
-            dz, dW[i] = back * ds + ds @ W[i].T, stream[i].T @ ds
-        else:
-            dz, dW[i] = ds + back * (ds @ W[i].T), back * (stream[i].T @ ds)
-    return dz, dW
+def _reversible(y1, y2, V, W, dy1, dy2, *, total=True, inverse=True, slope=True):
+    """Inputs and gradients of y1 = x1 + tanh(x2 V), y2 = x2 + tanh(y1 W).
+
+    total: the second branch's gradient joins that of y1 before the first is pulled back.   inverse: x2 is subtracted
+    before the first branch is computed.   slope: that of tanh is there.
+    """
+    g = np.tanh(y1 @ W)
+    x2 = y2 - g
+    f = np.tanh((x2 if inverse else y2) @ V)
+    x1 = y1 - f
+    dc = dy2 * (1 - g**2) if slope else dy2
+    dx1 = dy1 + dc @ W.T
+    da = (dx1 if total else dy1) * (1 - f**2 if slope else 1)
+    return x1, x2, dx1, dy2 + da @ V.T, x2.T @ da, y1.T @ dc
 
 
-def _deep_norm_cases(rng: np.random.Generator) -> list[tuple]:
-    return [
-        (rng.standard_normal((n, d)), rng.standard_normal((depth, d, d)), alpha, rng.standard_normal((n, d)))
-        for n, d, depth, alpha in ((3, 5, 2, 1.4), (6, 4, 3, 2.0))
-    ]
+def _reversible_swapped(y1, y2, V, W, dy1, dy2):
+    """V and W in each other's place."""
+    x1, x2, dx1, dx2, dW, dV = _reversible(y1, y2, W, V, dy1, dy2)
+    return x1, x2, dx1, dx2, dV, dW
+
+
+def _reversible_stream_missing(y1, y2, V, W, dy1, dy2):
+    x1, x2, dx1, dx2, dV, dW = _reversible(y1, y2, V, W, dy1, dy2)
+    return x1, x2, dx1, dx2 - dy2, dV, dW
+
+
+def _reversible_weights_of_outputs(y1, y2, V, W, dy1, dy2):
+    x1, x2, dx1, dx2, _, dW = _reversible(y1, y2, V, W, dy1, dy2)
+    return x1, x2, dx1, dx2, y2.T @ (dx1 * (1 - np.tanh(x2 @ V) ** 2)), dW
+
+
+def _reversible_cases(rng: np.random.Generator) -> list[tuple]:
+    cases = []
+    for n, d in ((3, 4), (5, 2)):
+        y1, y2, dy1, dy2 = rng.standard_normal((4, n, d))
+        cases.append((y1, y2, *rng.standard_normal((2, d, d)), dy1, dy2))
+    return cases
 
 
 EXERCISES = [
     Exercise(
         "10.1",
-        number(
-            25,
-            {
-                13: "A block has two branches, attention and MLP.",
-                24: "The stream begins with z_0, whose variance of 1 counts too.",
-                5: "That is the standard deviation. Asked for is the variance.",
-                12: "A block has two branches, and z_0 counts too.",
-                2**12: "The branches are added to the stream, they do not double it: each reads the normalised stream.",
-                2**24: "The branches are added to the stream, they do not double it: each reads the normalised stream.",
-                1: "So it is in post-LN. In pre-LN the stream itself is never normalised.",
-            },
-        ),
-        "1 + 2L: the deviation grows like the square root of the depth, and each new branch weighs less in the sum.",
-    ),
-    Exercise(
-        "10.2",
-        function_like(
-            lambda f, gamma, dz_out: (dz_out, (dz_out * f).sum(axis=(0, 1)), dz_out * gamma),
-            _layer_scale_cases,
-            {
-                "gamma is shared by all images and tokens, so its gradient is summed over both: shape (D,).": (
-                    lambda f, gamma, dz_out: (dz_out, dz_out * f, dz_out * gamma)
-                ),
-                "dgamma is a sum over images and tokens, not a mean.": (
-                    lambda f, gamma, dz_out: (dz_out, (dz_out * f).mean(axis=(0, 1)), dz_out * gamma)
-                ),
-                "df is multiplied by gamma: a change of f reaches the stream gamma times.": (
-                    lambda f, gamma, dz_out: (dz_out, (dz_out * f).sum(axis=(0, 1)), dz_out)
-                ),
-                "gamma stands on the branch only. Along the stream the gradient is not multiplied.": (
-                    lambda f, gamma, dz_out: (dz_out * gamma, (dz_out * f).sum(axis=(0, 1)), dz_out * gamma)
-                ),
-                "Along the stream only: dz = dz_out. What comes through the branch is df.": (
-                    lambda f, gamma, dz_out: (dz_out * (1 + gamma), (dz_out * f).sum(axis=(0, 1)), dz_out * gamma)
-                ),
-                "dgamma does not contain gamma: the derivative of gamma f with respect to gamma is f.": (
-                    lambda f, gamma, dz_out: (dz_out, (dz_out * f * gamma).sum(axis=(0, 1)), dz_out * gamma)
-                ),
-            },
-            allowed=(),
-            results="dz dgamma df",
-        ),
-        "With a small gamma the block is nearly the identity, forwards and backwards, whatever the branch does.",
-    ),
-    Exercise(
-        "10.3",
         choice(
             "hidden",
             {
@@ -142,58 +106,75 @@ EXERCISES = [
         "second step on the first ones do too. In a chain without a stream nothing below would learn.",
     ),
     Exercise(
-        "10.4",
-        function_like(
-            _post_ln,
-            _post_ln_cases,
+        "10.2",
+        number(
+            276,
             {
-                "z is used twice, in the sum and in z W: the way through the branch, ds W^T, is missing.": (
-                    lambda z, W, dz_out: (_norm(z + z @ W)[1](dz_out), z.T @ _norm(z + z @ W)[1](dz_out))
-                ),
-                "The way along the stream is missing: z goes into the sum directly as well.": _branch_alone,
-                "The LayerNorm is missing: pull dz_out back through it first.": _without_norm,
-                "In post-LN the LayerNorm is behind the sum, so it lies on the stream too: dz = ds + ds W^T.": (
-                    _stream_past_the_norm
-                ),
-                "This is the gradient of a pre-LN layer, z + LN(z) W.": _as_pre_ln,
-                "The epsilon 1e-6 in LN is missing.": partial(_post_ln, eps=0.0),
-                "The epsilon is 1e-6 here, not 1e-5.": partial(_post_ln, eps=1e-5),
-                "The epsilon is 1e-6 here, not 1e-8.": partial(_post_ln, eps=1e-8),
-                "The epsilon is 1e-6 here, not 1e-12.": partial(_post_ln, eps=1e-12),
+                66: "A block has two branches: there are 24, not 12.",
+                552: "The order of the two branches is given; each pair counts once.",
+                576: "The two branches are different ones, and each pair counts once.",
+                300: "The two branches are different ones: no branch is passed twice.",
+                132: "A block has two branches, and each pair counts once.",
+                24: "So many paths pass through exactly one branch.",
+                2**24: "So many paths there are in all.",
+                2**12: "A block has two branches, and not all paths are asked for.",
+                2: "Exactly two of the 24 branches, but any two.",
             },
-            allowed=_NORM,
-            results="dz dW",
         ),
-        "One LayerNorm per layer lies on the way along the stream; in pre-LN none does.",
+        "24 over 2. Of the 16,777,216 paths one passes through no branch, 24 through one, and most through about 12.",
     ),
     Exercise(
-        "10.5",
+        "10.3",
         function_like(
-            _deep_norm,
-            _deep_norm_cases,
+            _parallel,
+            _parallel_cases,
             {
-                "alpha is missing in the backward pass: the stream was multiplied by it, and so is its gradient.": (
-                    lambda *args: _deep_norm(*args, alpha_back=1.0)
+                "The way along the stream is missing: z goes into the sum directly as well.": partial(
+                    _parallel, stream=0
                 ),
-                "The layers are pulled back in the order of the forward pass; begin with the last.": (
-                    lambda *args: _deep_norm(*args, forward_order=True)
+                "Of the two branches only f = u V gives u a gradient here; g does too, and the two add up.": partial(
+                    _parallel, curved=0
                 ),
-                "alpha multiplies the stream, not the branch.": lambda *args: _deep_norm(*args, alpha_on="branch"),
-                "alpha is an argument: use the given value, not one computed from the number of layers.": (
-                    lambda z0, W, alpha, dz_L: _deep_norm(z0, W, (2 * len(W)) ** 0.25, dz_L)
+                "Of the two branches only g = tanh(u W) gives u a gradient here; f does too, and the two add up.": (
+                    partial(_parallel, linear=0)
                 ),
-                "The epsilon 1e-6 in LN is missing.": partial(_deep_norm, eps=0.0),
-                "The epsilon is 1e-6 here, not 1e-5.": partial(_deep_norm, eps=1e-5),
-                "The epsilon is 1e-6 here, not 1e-8.": partial(_deep_norm, eps=1e-8),
-                "The epsilon is 1e-6 here, not 1e-12.": partial(_deep_norm, eps=1e-12),
-                "alpha is missing altogether: this is plain post-LN.": (
-                    lambda z0, W, alpha, dz_L: _deep_norm(z0, W, 1.0, dz_L)
+                "The slope of tanh is missing: 1 - tanh^2.": partial(_parallel, slope=False),
+                "The LayerNorm is missing in dz: the gradient of u must be pulled back through it.": (
+                    _parallel_without_norm
                 ),
+                "The branches read the normalised tokens: dV and dW contain u, not z.": _parallel_weights_of_z,
+                "This is an ordinary block, one branch after the other. Here both read the same u.": (
+                    _parallel_one_after_the_other
+                ),
+                "The epsilon 1e-6 in LN is missing.": partial(_parallel, eps=0.0),
+                "The epsilon is 1e-6 here, not 1e-5.": partial(_parallel, eps=1e-5),
+                "The epsilon is 1e-6 here, not 1e-8.": partial(_parallel, eps=1e-8),
+                "The epsilon is 1e-6 here, not 1e-12.": partial(_parallel, eps=1e-12),
             },
             allowed=_NORM,
-            results="dz_0 dW",
+            results="dz dV dW",
         ),
-        "alpha grows with the depth, so each branch changes the normalised stream less. LayerNorm takes the size of "
-        "alpha out again, forwards and backwards.",
+        "One LayerNorm for two branches: their gradients meet at u and are pulled back through it once.",
+    ),
+    Exercise(
+        "10.4",
+        function_like(
+            _reversible,
+            _reversible_cases,
+            {
+                "y1 is read by the second branch too: that gradient must join dy1 before the first branch is pulled "
+                "back.": partial(_reversible, total=False),
+                "The first branch reads x2, not y2: subtract the second branch first.": partial(
+                    _reversible, inverse=False
+                ),
+                "The slope of tanh is missing: 1 - tanh^2.": partial(_reversible, slope=False),
+                "V and W are exchanged: V belongs to the branch that reads x2.": _reversible_swapped,
+                "In dx2 the way along the stream is missing: y2 contains x2 directly.": _reversible_stream_missing,
+                "The first branch read x2, so dV contains x2, not y2.": _reversible_weights_of_outputs,
+            },
+            allowed=(),
+            results="x1 x2 dx1 dx2 dV dW",
+        ),
+        "Nothing was stored: a stack of such blocks needs the memory of one, and computes each branch once more.",
     ),
 ]

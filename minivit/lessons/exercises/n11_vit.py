@@ -136,36 +136,36 @@ EXERCISES = [
     Exercise(
         "11.2",
         diagnosed(
-            lambda T, D: 0.5 + T / (4 * D),
+            lambda N, D: 0.5 + N / (4 * D),
             lambda rng: [(197, 768), (65, 64), (10, 3), (1, 8), (4, 5), (30, 7), (50, 2), (9, 20)],
             {
-                "The two products with A are missing: the ratio must depend on T.": lambda T, D: 0.5,
-                "The four projections are missing: 4 T D^2.": lambda T, D: T / (4 * D),
-                "q k^T is counted, A v is not: each takes T^2 D.": lambda T, D: 0.5 + T / (8 * D),
+                "The two products with A are missing: the ratio must depend on N.": lambda N, D: 0.5,
+                "The four projections are missing: 4 N D^2.": lambda N, D: N / (4 * D),
+                "q k^T is counted, A v is not: each takes N^2 D.": lambda N, D: 0.5 + N / (8 * D),
                 "MSA has four projections: queries, keys, values, and the one after the heads.": (
-                    lambda T, D: 3 / 8 + T / (4 * D)
+                    lambda N, D: 3 / 8 + N / (4 * D)
                 ),
-                "This is the ratio of the MLP to attention, the other way round.": lambda T, D: 1 / (0.5 + T / (4 * D)),
-                "The MLP has two products, D to F and F to D.": lambda T, D: 1 + T / (2 * D),
-                "q k^T takes T^2 D and A v as many; this counts twice that.": lambda T, D: 0.5 + T / (2 * D),
-                "F = 4D: the MLP takes 8 T D^2; this is the ratio for F = D.": lambda T, D: 2 + T / D,
-                "The products with A take T^2 D each: T to the second power, D to the first.": (
-                    lambda T, D: 0.5 + D / (4 * T)
+                "This is the ratio of the MLP to attention, the other way round.": lambda N, D: 1 / (0.5 + N / (4 * D)),
+                "The MLP has two products, D to F and F to D.": lambda N, D: 1 + N / (2 * D),
+                "q k^T takes N^2 D and A v as many; this counts twice that.": lambda N, D: 0.5 + N / (2 * D),
+                "F = 4D: the MLP takes 8 N D^2; this is the ratio for F = D.": lambda N, D: 2 + N / D,
+                "The products with A take N^2 D each: N to the second power, D to the first.": (
+                    lambda N, D: 0.5 + D / (4 * N)
                 ),
                 "This is the number of multiply-adds of attention; divide it by that of the MLP.": (
-                    lambda T, D: 4 * T * D**2 + 2 * T**2 * D
+                    lambda N, D: 4 * N * D**2 + 2 * N**2 * D
                 ),
             },
             terms={
-                "no letter": lambda T, D: 1,
-                "T / D": lambda T, D: T / D,
-                "D / T": lambda T, D: D / T,
-                "1 / D": lambda T, D: 1 / D,
-                "1 / T": lambda T, D: 1 / T,
-                "T": lambda T, D: T,
+                "no letter": lambda N, D: 1,
+                "N / D": lambda N, D: N / D,
+                "D / N": lambda N, D: D / N,
+                "1 / D": lambda N, D: 1 / D,
+                "1 / N": lambda N, D: 1 / N,
+                "N": lambda N, D: N,
             },
         ),
-        "1/2 + T/(4D): the ratio is 1 at T = 2D. The number of heads does not matter.",
+        "1/2 + N/(4D): the ratio is 1 at N = 2D. The number of heads does not matter.",
     ),
     Exercise(
         "11.3",

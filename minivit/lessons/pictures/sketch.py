@@ -34,7 +34,7 @@ TEXT = 10  # points
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     """A white figure of so many inches, without axes."""
-    figure = plt.figure(figsize=(width, height))
+    figure = plt.figure(figsize=(width, height), layout="none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
     axes.axis("off")

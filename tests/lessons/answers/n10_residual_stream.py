@@ -1,127 +1,96 @@
 """Answers to the exercises of notebook 10."""
 
+import math
+
 import numpy as np
 
-from minivit import functional as F
 from minivit import ops
-from minivit.tensor import Tensor, grad
 
 
-def layer_scale(f, gamma, dz_out):
-    D = len(gamma)
-    dgamma = np.einsum("ij,ij->j", dz_out.reshape(-1, D), f.reshape(-1, D))
-    return dz_out.copy(), dgamma, np.einsum("bnd,d->bnd", dz_out, gamma)
-
-
-def norm_backward(s, g):
+def norm_backward(z, g, eps=1e-6):
     """Token by token, by the Jacobian of LayerNorm."""
     result = np.zeros_like(g)
-    D = s.shape[1]
-    for i, row in enumerate(s):
-        sigma = np.sqrt(row.var() + 1e-6)
+    for i, row in enumerate(z):
+        sigma = np.sqrt(row.var() + eps)
         x = (row - row.mean()) / sigma
-        jacobian = (np.eye(D) - 1 / D - np.outer(x, x) / D) / sigma
-        result[i] = jacobian.T @ g[i]
+        result[i] = (g[i] - g[i].mean() - x * (g[i] * x).mean()) / sigma
     return result
 
 
-def norm(s):
-    return (s - s.mean(axis=1, keepdims=True)) / np.sqrt(s.var(axis=1, keepdims=True) + 1e-6)
+def norm(z, eps=1e-6):
+    return (z - z.mean(axis=1, keepdims=True)) / np.sqrt(z.var(axis=1, keepdims=True) + eps)
 
 
-def post_ln(z, W, dz_out, skip=True, through_norm=True):
-    ds = norm_backward(z + z @ W, dz_out)
-    return ds @ W.T + skip * (ds if through_norm else dz_out), np.einsum("ni,nj->ij", z, ds)
+def parallel(z, V, W, dz_out, stream=True, eps=1e-6):
+    u = norm(z, eps)
+    slope = np.cosh(u @ W) ** -2
+    dV = np.einsum("ni,nj->ij", u, dz_out)
+    dW = np.einsum("ni,nj->ij", u, dz_out * slope)
+    both = dz_out @ V.T + (dz_out * slope) @ W.T
+    return norm_backward(z, both, eps) + stream * dz_out, dV, dW
 
 
-def deep_norm(z0, W, alpha, dz_L, alpha_back=True):
-    sums, inputs, z = [], [], z0
-    for matrix in W:
-        inputs.append(z)
-        sums.append(z @ (alpha * np.eye(z0.shape[1]) + matrix))
-        z = norm(sums[-1])
-    dW = []
-    dz = dz_L
-    while sums:
-        i = len(sums) - 1
-        ds = norm_backward(sums.pop(), dz)
-        dW.insert(0, inputs.pop().T @ ds)
-        dz = ds @ W[i].T + (alpha if alpha_back else 1) * ds
-    return dz, np.array(dW)
+def parallel_by_parts(z, V, W, dz_out):
+    """Each branch pulled back through the LayerNorm by itself."""
+    u, vjp = ops.layer_norm(z, np.ones(z.shape[1]), np.zeros(z.shape[1]), 1e-6)
+    dx = dz_out - dz_out * np.tanh(u @ W) ** 2
+    first, _, _ = vjp(dz_out @ V.T)
+    second, _, _ = vjp(dx @ W.T)
+    return dz_out + first + second, u.T @ dz_out, u.T @ dx
 
 
-def post_ln_with_ops(z, W, dz_out, eps=1e-6):
-    _, vjp = ops.layer_norm(z + z @ W, np.ones(z.shape[1]), np.zeros(z.shape[1]), eps)
-    ds, _, _ = vjp(dz_out)
-    return ds + ds @ W.T, z.T @ ds
+def reversible(y1, y2, V, W, dy1, dy2):
+    second = np.tanh(y1 @ W)
+    x2 = y2 - second
+    first = np.tanh(x2 @ V)
+    dsecond = dy2 * (1 - second) * (1 + second)
+    total = dy1 + dsecond @ W.T
+    dfirst = total * (1 - first) * (1 + first)
+    return y1 - first, x2, total, dy2 + dfirst @ V.T, x2.T @ dfirst, y1.T @ dsecond
 
 
-def by_the_engine(z, W, dz_out):
-    leaves = [Tensor(z, requires_grad=True), Tensor(W, requires_grad=True)]
-    one, zero = (Tensor(np.full(z.shape[1], number)) for number in (1.0, 0.0))
-    out = F.layer_norm(leaves[0] + leaves[0] @ leaves[1], one, zero)
-    return tuple(grad((out * Tensor(dz_out)).sum(), leaves))
+def changed(place, change):
+    """The right answer to 10.4 with one of its six results changed."""
+
+    def answer(*args):
+        results = list(reversible(*args))
+        results[place] = change(results[place], *args)
+        return tuple(results)
+
+    return answer
 
 
 # number -> answers that must pass
 RIGHT = {
-    "10.1": [25, 25.0, np.float64(1 + 2 * 12)],
-    "10.2": [layer_scale],
-    "10.3": ["hidden", "Hidden", " HIDDEN "],
-    "10.4": [post_ln, post_ln_with_ops],
-    "10.5": [deep_norm],
+    "10.1": ["hidden", "Hidden", " HIDDEN "],
+    "10.2": [276, 276.0, math.comb(24, 2), np.float64(24 * 23 / 2)],
+    "10.3": [parallel, parallel_by_parts],
+    "10.4": [reversible],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
-    "10.1": [(13, "two branches"), (24, "z_0"), (5, "standard deviation"), (4096, "do not double"), (26, "It is not")],
-    "10.2": [
-        (lambda f, gamma, dz_out: (dz_out, dz_out * f, dz_out * gamma), "shape"),
-        (lambda f, gamma, dz_out: (dz_out, layer_scale(f, gamma, dz_out)[1], dz_out), "multiplied by gamma"),
-        (lambda f, gamma, dz_out: (dz_out * (1 + gamma), *layer_scale(f, gamma, dz_out)[1:]), "Along the stream only"),
-        (lambda f, gamma, dz_out: (dz_out + f, *layer_scale(f, gamma, dz_out)[1:]), "the right one plus f"),
-        (lambda f, gamma, dz_out: layer_scale(f, gamma, dz_out)[1:], "tuple of 3"),
-        (lambda *args: layer_scale(*args)[::-1], "it returns (df, dgamma, dz), asked is (dz, dgamma, df)"),
-        (lambda f, gamma, dz_out: (dz_out, (dz_out * f).sum((0, 1)) / len(f), dz_out * gamma), "a mean where a sum"),
-    ],
-    "10.3": [("both", "does not occur in it"), ("neither", "has passed the second"), ("first", "Choose one of")],
-    "10.4": [
-        (lambda z, W, dz_out: post_ln(z, W, dz_out, skip=False), "along the stream is missing"),
-        (lambda z, W, dz_out: (norm_backward(z + z @ W, dz_out), post_ln(z, W, dz_out)[1]), "through the branch"),
-        (lambda z, W, dz_out: post_ln(z, W, dz_out, through_norm=False), "behind the sum"),
-        (lambda z, W, dz_out: (dz_out + dz_out @ W.T, z.T @ dz_out), "LayerNorm is missing"),
+    "10.1": [("both", "does not occur in it"), ("neither", "has passed the second"), ("first", "Choose one of")],
+    "10.2": [(66, "two branches"), (552, "counts once"), (2**24, "in all"), (277, "It is not"), (24, "exactly one")],
+    "10.3": [
+        (lambda *args: parallel(*args, stream=False), "along the stream is missing"),
+        (lambda z, V, W, dz_out: (parallel(z, V, 0 * W, dz_out)[0], *parallel(z, V, W, dz_out)[1:]), "g does too"),
+        (lambda z, V, W, dz_out: parallel(z, W, V, dz_out), "dz"),
+        (lambda *args: parallel(*args, eps=1e-5), "not 1e-5"),
+        (lambda *args: parallel(*args)[::-1], "it returns (dW, dV, dz), asked is (dz, dV, dW)"),
         (
-            lambda z, W, dz_out: (post_ln(z, W, dz_out)[0], post_ln(z, W, dz_out)[1].T),
-            "dW is the right one transposed. dz is right.",
+            lambda z, V, W, dz_out: (parallel(z, V, W, dz_out)[0], z.T @ dz_out, parallel(z, V, W, dz_out)[2]),
+            "dV",
         ),
     ],
-    "10.5": [
-        (lambda *args: deep_norm(*args, alpha_back=False), "missing in the backward pass"),
-        (lambda z0, W, alpha, dz_L: deep_norm(z0, W, 1.0, dz_L), "altogether"),
-        (lambda z0, W, alpha, dz_L: deep_norm(z0, W, (2 * len(W)) ** 0.25, dz_L), "an argument"),
-        (lambda z0, W, alpha, dz_L: deep_norm(z0, W[::-1], alpha, dz_L), "differs"),
+    "10.4": [
+        (changed(2, lambda dx1, y1, y2, V, W, dy1, dy2: dy1), "dx1"),
+        (changed(3, lambda dx2, y1, y2, V, W, dy1, dy2: dx2 - dy2), "along the stream"),
+        (changed(4, lambda dV, *args: dV.T), "dV is the right one transposed"),
+        (changed(0, lambda x1, y1, *args: 2 * y1 - x1), "x1"),
+        (lambda y1, y2, V, W, dy1, dy2: reversible(y1, y2, V, W, dy2, dy1), "differ"),
     ],
 }
 
 # number -> changed line of a right answer (… for anything) -> why the answer stays right
-EQUIVALENT = {
-    "10.2": {
-        "dgamma = np.einsum('ij,ij->j', f.reshape(-1, D), dz_out.reshape(-1, D))": "the two stand on equal terms",
-        "dgamma = …reshape(-2, D)…": "`reshape` takes any negative number for the length that is left",
-    },
-    "10.4": {
-        "_, vjp = ops.layer_norm(z + z @ W, np.ones(z.shape[1]), np.ones(z.shape[1]), 1e-06)": (
-            "the gradient of what comes before LN does not depend on its bias"
-        ),
-        "jacobian = (np.eye(D) - 1 / D - np.outer(x, x) / D) / sigma": "the two stand on equal terms",
-        "result[i] = g[i] @ jacobian.T": "the Jacobian is symmetric",
-        "result[i] = jacobian @ g[i]": "the Jacobian is symmetric",
-        "result = np.ones_like(g)": "every entry is overwritten",
-    },
-    "10.5": {
-        "jacobian = (np.eye(D) - 1 / D - np.outer(x, x) / D) / sigma": "the two stand on equal terms",
-        "result[i] = g[i] @ jacobian.T": "the Jacobian is symmetric",
-        "result[i] = jacobian @ g[i]": "the Jacobian is symmetric",
-        "result = np.ones_like(g)": "every entry is overwritten",
-    },
-}
+EQUIVALENT = {"10.3": {"result = np.ones_like(g)": "every entry is overwritten"}}

@@ -31,10 +31,10 @@ def norm(x, scale, bias, eps):
 
 
 def block(z, w, H, eps):
-    """One image: z (T, D)."""
-    T, D = z.shape
+    """One image: z (N, D)."""
+    N, D = z.shape
     u = norm(z, w["norm1.scale"], w["norm1.bias"], eps)
-    qkv = (u @ w["attention.qkv.weight"] + w["attention.qkv.bias"]).reshape(T, 3, H, D // H)
+    qkv = (u @ w["attention.qkv.weight"] + w["attention.qkv.bias"]).reshape(N, 3, H, D // H)
     heads = []
     for h in range(H):
         q, k, v = qkv[:, 0, h], qkv[:, 1, h], qkv[:, 2, h]
@@ -114,8 +114,8 @@ RIGHT = {
         lambda D, F: np.array([4 * D**2 + 2 * D * F + 9 * D + F]),
     ],
     "11.2": [
-        lambda T, D: (4 * T * D**2 + 2 * T**2 * D) / (8 * T * D**2),
-        lambda T, D: (2 * D + T) / (4 * D),
+        lambda N, D: (4 * N * D**2 + 2 * N**2 * D) / (8 * N * D**2),
+        lambda N, D: (2 * D + N) / (4 * D),
     ],
     "11.3": ["head", " Head"],
     "11.4": [image_gradient, image_gradient_by_einsum],
@@ -135,12 +135,12 @@ WRONG = {
         (lambda D, F: 12 * D * D, "differs"),
     ],
     "11.2": [
-        (lambda T, D: 1 / 2, "must depend on T"),
-        (lambda T, D: (4 * T * D**2 + T**2 * D) / (8 * T * D**2), "A v is not"),
-        (lambda T, D: 8 * D / (4 * D + 2 * T), "other way round"),
-        (lambda T, D: (4 * T * D**2 + 2 * T**2 * D) / (2 * T * D**2), "for F = D"),
-        (lambda T, D: 0.5 + D / (4 * T), "T to the second power"),
-        (lambda T, D: 0.5 + T / D, "those with T / D are not"),
+        (lambda N, D: 1 / 2, "must depend on N"),
+        (lambda N, D: (4 * N * D**2 + N**2 * D) / (8 * N * D**2), "A v is not"),
+        (lambda N, D: 8 * D / (4 * D + 2 * N), "other way round"),
+        (lambda N, D: (4 * N * D**2 + 2 * N**2 * D) / (2 * N * D**2), "for F = D"),
+        (lambda N, D: 0.5 + D / (4 * N), "N to the second power"),
+        (lambda N, D: 0.5 + N / D, "those with N / D are not"),
     ],
     "11.3": [
         ("all", "head W of zeros"),

@@ -1,0 +1,496 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,source//py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10b Depth and normalisation
+#
+# LayerNorm can stand before a branch, on the branch alone (**pre-LN**), or after the sum, on the stream itself (**post-LN**). The
+# ViT is pre-LN. The first Transformer ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762)) and BERT are post-LN. This notebook asks
+# what the order does to gradients and training when a model gets deep. At the end you will be able to
+#
+# - write the backward pass of a post-LN layer,
+# - estimate how long the gradient is at every depth, in both orders,
+# - say what warm-up, LayerScale and DeepNorm are for, and show what they do.
+#
+# You need notebook [10](10_residual_stream.ipynb).
+#
+# **Budget:** 60 s of CPU time (fast mode 8 s).
+
+# %%
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from minivit import functional as F
+from minivit import ops
+from minivit.data import normalize
+from minivit.gradcheck import check_vjp
+from minivit.lessons import agree, check, digits, fit, full_or_fast, result_file
+from minivit.lessons.pictures import blocks as pictures
+from minivit.models import ViT, ViTConfig
+from minivit.nn import EncoderBlock
+from minivit.tensor import Tensor, grad, no_grad
+
+rng = np.random.default_rng(10)
+
+# %% [markdown]
+# ## Two orders
+#
+# The boxes are the same. In post-LN they also lie on the thick line.
+
+# %%
+_ = pictures.pre_and_post_ln()
+
+# %% [markdown]
+# Pre-LN is Eq. 2 and 3 of the paper ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), section 3.1). Post-LN is
+#
+# $$\mathbf{z}'_\ell = \mathrm{LN}\bigl(\mathbf{z}_{\ell-1} + \mathrm{MSA}(\mathbf{z}_{\ell-1})\bigr), \qquad
+# \mathbf{z}_\ell = \mathrm{LN}\bigl(\mathbf{z}'_\ell + \mathrm{MLP}(\mathbf{z}'_\ell)\bigr). \tag{post-LN}$$
+#
+# | symbol | meaning | shape | in the code |
+# |---|---|---|---|
+# | $N$ | tokens, [class] included | number | `N` |
+# | $D$ | width of the model | number | `D` |
+# | $L$ | blocks, with two branches each | number | `depth` |
+# | $f$ | a branch: MSA or MLP, in pre-LN with its LayerNorm | $(N, D) \to (N, D)$ | `z @ W` |
+# | $f^*$ | its pullback: gradient of its result to gradient of its input | as $f$ | `ds @ W.T` |
+# | $\mathbf{s}$ | the sum before a LayerNorm on the stream | $(N, D)$ | `s` |
+# | $\sigma$ | standard deviation of the features of a token | number | `s.std()` |
+# | $a$ | variance of what a branch adds | number | `a` |
+# | $\alpha$ | DeepNorm's factor on the stream | number | `alpha` |
+# | $\gamma$ | LayerScale's factor on a branch | $(D)$ | `gamma` |
+# | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dz`, ... |
+# | $\eta$ | learning rate | number | `eta`, `rate` |
+#
+# ## Backward through a post-LN layer
+#
+# **Step 1.** One layer is $\mathbf{s} = \mathbf{z} + f(\mathbf{z})$ and $\mathbf{z}_\mathrm{out} = \mathrm{LN}(\mathbf{s})$. Its gradient first passes
+# the LayerNorm. Then it splits, as in notebook 10:
+#
+# $$\mathrm{d}\mathbf{s} = \mathrm{LN}^*(\mathrm{d}\mathbf{z}_\mathrm{out}), \qquad \mathrm{d}\mathbf{z} = \mathrm{d}\mathbf{s} + f^*(\mathrm{d}\mathbf{s}).$$
+#
+# We take the branch $f(\mathbf{z}) = \tanh(\mathbf{z}W)$. `ops.layer_norm` returns a value and a pullback; the pullback returns the gradients of input,
+# scale and bias.
+
+
+# %% tags=["yours"]
+def post_ln_layer(z, W, scale, bias):
+    """LN(z + tanh(z W)) and its pullback, to dz, dW, dscale, dbias.   z: (N, D), W: (D, D)."""
+    t = np.tanh(z @ W)
+    z_out, norm_vjp = ops.layer_norm(z + t, scale, bias)
+
+    def vjp(dz_out):
+        ds, dscale, dbias = norm_vjp(dz_out)
+        dx = ds * (1 - t**2)
+        return ds + dx @ W.T, z.T @ dx, dscale, dbias
+
+    return z_out, vjp
+
+
+# %%
+N, D = 5, 6
+inputs = [rng.standard_normal(shape) for shape in ((N, D), (D, D), D, D)]
+dz_out = rng.standard_normal((N, D))
+z, W, scale, bias = (Tensor(x, requires_grad=True) for x in inputs)
+z_out = F.layer_norm(z + F.tanh(z @ W), scale, bias)
+mine, vjp = post_ln_layer(*inputs)
+
+agree("z_out", mine, z_out)
+for name, gradient, engine in zip(
+    ("dz", "dW", "dscale", "dbias"), vjp(dz_out), grad(z_out, [z, W, scale, bias], dz_out), strict=True
+):
+    agree(name, gradient, engine)
+print(f"against differences, largest relative error: {check_vjp(post_ln_layer, *inputs):.1e}")
+
+# %% [markdown]
+# ## How long the gradient is
+#
+# **Step 2: the direct path.** Follow one gradient along the stream, past all branches. In pre-LN nothing lies on this path. In
+# post-LN every LayerNorm does. Notebook 05 found for one token, with scale 1 and $g = \mathrm{d}\mathbf{z}_\mathrm{out}$,
+#
+# $$\mathrm{d}\mathbf{s} = \frac{1}{\sigma}\Bigl(g - \mathrm{mean}(g) - \hat{x}\,\mathrm{mean}(g \circ \hat{x})\Bigr),$$
+#
+# where $\hat{x}$ is the normalised token. The bracket removes two components of $g$, so it is no longer than $g$:
+#
+# $$\lVert \mathrm{d}\mathbf{s} \rVert \le \lVert g \rVert / \sigma.$$
+#
+# The features of $\mathbf{z}$ have variance 1, because the layer before ended in a LayerNorm. An independent branch of variance $a$ makes
+# $\sigma = \sqrt{1 + a}$. So each LayerNorm shortens the direct gradient by about this factor.
+#
+# **Step 3: all paths.** Take a random branch $f(\mathbf{z}) = \mathbf{z}W$, with independent entries of mean 0 and variance $a/D$ in $W$. It
+# turns variance 1 into variance $a$. Its pullback $g \mapsto gW^\top$ multiplies the length of a gradient by about $\sqrt{a}$ and gives it
+# a random direction, nearly at right angles to $g$. So lengths add by Pythagoras.
+#
+# - **post-LN**: $\lVert \mathrm{d}\mathbf{s} + f^*(\mathrm{d}\mathbf{s}) \rVert \approx \sqrt{1 + a}\,\lVert \mathrm{d}\mathbf{s} \rVert$. The branch gives back what the LayerNorm took.
+#   The whole gradient keeps its length, but nearly all of it has come through branches.
+# - **pre-LN**: here $f(\mathbf{z}) = \mathrm{LN}(\mathbf{z})\,W$, and $f^*$ contains the $1/\sigma$ of its LayerNorm. So the gradient grows by the factor
+#   $\sqrt{1 + a/\sigma^2}$. Forwards, the variance of the stream grows from $\sigma^2$ to $\sigma^2 + a$, and the deviation by the same factor. Over
+#   many layers, with $\mathbf{z}_{(i)}$ the stream after $i$ branches and $\sigma_i$ its deviation,
+#
+# $$\lVert \mathrm{d}\mathbf{z}_{(i)} \rVert \approx \frac{\sigma_{2L}}{\sigma_i}\,\lVert \mathrm{d}\mathbf{z}_{(2L)} \rVert. \tag{pre-LN}$$
+#
+# In a model, $\mathrm{d}\mathbf{z}_{(2L)}$ comes out of the last LayerNorm (Eq. 4), which divides by $\sigma_{2L}$. So the gradient after $i$ branches is
+# proportional to $1/\sigma_i$. It is largest in the first blocks. There it is the same in a deep model as in a shallow one.
+#
+# **Step 4: two remedies.** *DeepNorm* ([Wang et al. 2022](https://arxiv.org/abs/2203.00555)) is post-LN with a heavier stream,
+# $\mathrm{LN}(\alpha\,\mathbf{z} + f(\mathbf{z}))$ with $\alpha = (2L)^{1/4}$ in an encoder. Then $\sigma^2 = \alpha^2 + a$, and the direct path is
+# shortened only by $\alpha/\sigma = 1/\sqrt{1 + a/\alpha^2}$ per layer. (Some weights of the branches also start smaller, by $(8L)^{-1/4}$.)
+# *LayerScale* ([Touvron et al. 2021](https://arxiv.org/abs/2103.17239)) is pre-LN with lighter branches,
+# $\mathbf{z} + \gamma \circ f(\mathbf{z})$, where the learned $\gamma$ starts small. Then each branch adds variance $\gamma^2 a$ only.
+
+
+# %%
+def normalise(z):
+    """LayerNorm with scale 1 and bias 0, and its pullback.   z: (1, D)."""
+    width = z.shape[1]
+    y, vjp = ops.layer_norm(z, np.ones(width), np.zeros(width))
+    return y, lambda g: vjp(g)[0]
+
+
+def post_chain(a, alpha, layers, width):
+    """One token through LN(alpha z + z W), again and again: the W, the pullbacks of LN, the product of all alpha / sigma."""
+    z, matrices, pullbacks, product = normalise(rng.standard_normal((1, width)))[0], [], [], 1.0
+    for _ in range(layers):
+        W = rng.standard_normal((width, width)) * np.sqrt(a / width)
+        s = alpha * z + z @ W
+        z, pull = normalise(s)
+        matrices.append(W)
+        pullbacks.append(pull)
+        product *= alpha / s.std()
+    return matrices, pullbacks, product
+
+
+# %% tags=["yours"]
+def post_back(matrices, pullbacks, alpha, g):
+    """The gradient before the chain from that after it, on the direct path and on all paths.   g: (1, D)."""
+    direct = whole = g
+    for W, pull in zip(reversed(matrices), reversed(pullbacks), strict=True):
+        direct = alpha * pull(direct)
+        ds = pull(whole)
+        whole = alpha * ds + ds @ W.T
+    return direct, whole
+
+
+# %%
+def post_lengths(a, alpha=1.0, layers=24, width=64):
+    """Lengths of the gradient before the chain, relative to after: direct path, all paths; and the product."""
+    matrices, pullbacks, product = post_chain(a, alpha, layers, width)
+    g = rng.standard_normal((1, width))
+    return [np.linalg.norm(x) / np.linalg.norm(g) for x in post_back(matrices, pullbacks, alpha, g)] + [product]
+
+
+def pre_lengths(a, gamma=1.0, layers=24, width=64):
+    """Length of the gradient before a chain z + gamma LN(z) W, relative to after; and sigma at the end."""
+    z, steps = normalise(rng.standard_normal((1, width)))[0], []
+    for _ in range(layers):
+        W = gamma * rng.standard_normal((width, width)) * np.sqrt(a / width)
+        u, pull = normalise(z)
+        z = z + u @ W
+        steps.append((W, pull))
+    g = whole = rng.standard_normal((1, width))
+    for W, pull in reversed(steps):
+        whole = whole + pull(whole @ W.T)
+    return [np.linalg.norm(whole) / np.linalg.norm(g), z.std()]
+
+
+# %% [markdown]
+# **Predict first.** There are 24 branches, as in 12 blocks, and each adds as much variance as the stream has, $a = 1$. By what factor is
+# the direct gradient shortened in post-LN? And in DeepNorm with $\alpha^2 = \sqrt{24} \approx 4.9$?
+
+# %%
+runs = full_or_fast(300, 20)
+alpha = 24**0.25
+for a in (0.25, 1.0):
+    print(f"a = {a}, mean of {runs} chains; in brackets what the argument expects")
+    for name, factor in (("post-LN", 1.0), ("DeepNorm", alpha)):
+        direct, whole, product = np.mean([post_lengths(a, factor) for _ in range(runs)], axis=0)
+        expected = (1 + a / factor**2) ** -12.0
+        print(f"  {name:<10} direct {direct:.1e} ({expected:.1e}; product {product:.1e}), all paths {whole:.2f} (1.00)")
+    for name, gamma in (("pre-LN", 1.0), ("LayerScale", 0.1)):
+        whole, sigma = np.mean([pre_lengths(a, gamma) for _ in range(runs)], axis=0)
+        expected = np.sqrt(1 + 24 * gamma**2 * a)
+        print(f"  {name:<10} direct 1, all paths {whole:.2f} ({expected:.2f}), deviation at the end {sigma:.2f}")
+
+wide = [post_lengths(1.0, width=512) for _ in range(full_or_fast(20, 2))]
+print("post-LN, a = 1, width 512: direct {:.1e}, product {:.1e}".format(*np.mean(wide, axis=0)[[0, 2]]))
+
+# %% [markdown]
+# **In the stored run** STORED CHAINS.
+#
+# The direct length for $a = 1$ is larger than expected, and the gap is no accident. $\sigma^2$ is measured on 64 features, so it scatters, by
+# about 15 %. The mean of $1/\sigma$ is larger than $1/\sqrt{1 + a}$, because $1/\sigma$ is a convex function. This makes about 1 % per LayerNorm, and
+# a third over 24 of them: compare the product of all measured $1/\sigma$. The two components that $\mathrm{LN}^*$ removes take back a tenth.
+# With 512 features $\sigma$ scatters less, and the gap closes.
+#
+# ## Experiment 1: before training
+#
+# We build ViTs for the digits in three orders, at the published initial values, but with a random head instead of zeros, so
+# that there is a gradient. All keep the last LayerNorm of the ViT. On normalised tokens it changes nothing at the start.
+
+
+# %% tags=["yours"]
+def post_forward(block, x, rng=None, tap=None, queries=None):
+    """LN(alpha z + f(z)) for both branches of a block, alpha being `block.alpha`.   x: (B, N, D).
+
+    queries: None, or the number of tokens to compute. `block.attention(x, rng, tap, queries)` and `block.mlp(z, rng)` are the
+    branches, `block.norm1` and `block.norm2` the LayerNorms.
+    """
+    z = x if queries is None else x[:, :queries]
+    z = block.norm1(z * block.alpha + block.attention(x, rng, tap, queries))
+    return block.norm2(z * block.alpha + block.mlp(z, rng))
+
+
+# %%
+class PostBlock(EncoderBlock):
+    """The parts of a block, normalised after the sums."""
+
+    alpha = 1.0
+
+    def forward(self, x, rng=None, tap=None, queries=None):
+        z = post_forward(self, x, rng, tap, queries)
+        if tap is not None:
+            tap["output"] = z
+        return z
+
+
+def build(depth, kind, seed=0):
+    """A ViT for the digits with `depth` blocks: "pre-LN", "post-LN" or "DeepNorm"."""
+    config = ViTConfig(
+        image_size=8, patch_size=2, width=32, depth=depth, heads=4, mlp_width=64, num_classes=10, channels=1
+    )
+    model = ViT(config, seed)
+    for block in model.blocks if kind != "pre-LN" else ():
+        block.__class__ = PostBlock  # the same parameters, another forward
+        if kind == "DeepNorm":
+            block.alpha = (2 * depth) ** 0.25
+            block.attention.qkv.weight.data[:, 2 * 32 :] *= (8 * depth) ** -0.25  # values, not queries and keys
+            for layer in (block.attention.out, block.mlp.hidden, block.mlp.out):
+                layer.weight.data *= (8 * depth) ** -0.25
+    return model
+
+
+# %% [markdown]
+# We measure three things.
+#
+# - The deviation of the [class] token after each block. The head reads this token.
+# - The gradient of the MLP's first matrix in each block.
+# - How much one small update of all blocks changes the logits. Experiment 2 trains with AdamW (notebook [12](12_optimisers.ipynb)), which
+#   divides each gradient by its recent size. So its first update moves *every* weight by about $\eta$, against the sign of its
+#   gradient. We do this by hand.
+
+# %%
+train, _ = digits()
+images, labels = normalize(train.images[:128]), train.labels[:128]
+seeds = range(full_or_fast(20, 2))
+eta = 1e-4
+
+
+def measure(depth, kind, seed):
+    """Deviation after each block, gradient norm of each block (both (depth,)), change of the logits relative to their size."""
+    model, tap = build(depth, kind, seed), {}
+    model.head.weight.data += np.random.default_rng(seed).standard_normal((32, 10)) / np.sqrt(32)
+    logits = model(images, tap=tap)
+    weights = [tensor for layer in model.blocks for tensor in layer.parameters()]
+    gradients = dict(zip(weights, grad(F.cross_entropy(logits, labels), weights), strict=True))
+    deviation = [tap[f"block{i}/output"].data[:, 0].std(axis=-1).mean() for i in range(depth)]
+    norms = [np.linalg.norm(gradients[layer.mlp.hidden.weight]) for layer in model.blocks]
+    for tensor in weights:
+        tensor.data -= eta * np.sign(gradients[tensor])
+    with no_grad():
+        change = model(images).data - logits.data
+    return np.array(deviation), np.array(norms), np.linalg.norm(change) / np.linalg.norm(logits.data)
+
+
+def mean_and_error(values):
+    """Mean over the seeds (the first axis), and its standard error."""
+    return np.mean(values, axis=0), np.std(values, axis=0, ddof=1) / np.sqrt(len(values))
+
+
+# %% [markdown]
+# **Predict first.** A model gets six times as deep, 12 blocks instead of 2. In which order does the same small update change the logits
+# more than it did before, and in which by the larger factor? Where is the gradient largest in pre-LN?
+
+# %%
+depths = (2, 6, 12)
+kinds = ("pre-LN", "post-LN", "DeepNorm")
+measured = {
+    (kind, depth): [np.array(values) for values in zip(*(measure(depth, kind, seed) for seed in seeds), strict=True)]
+    for kind in kinds
+    for depth in depths
+}
+
+# %%
+figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+colours = dict(zip(kinds, ("C0", "C1", "C2"), strict=True))
+for kind in kinds:
+    result = mean_and_error(measured[kind, 12][0])
+    axes[0, 0].errorbar(range(1, 13), *result, color=colours[kind], marker="o", capsize=3, label=kind)
+    points = zip(*(mean_and_error(measured[kind, depth][2]) for depth in depths), strict=True)
+    axes[0, 1].errorbar(depths, *points, color=colours[kind], marker="o", capsize=3, label=kind)
+for axis, kind in zip(axes[1], kinds, strict=False):
+    for depth, shade, shift in zip(depths, (0.35, 0.6, 1.0), (-0.15, 0, 0.15), strict=True):
+        place = np.arange(1, depth + 1) + shift
+        result = mean_and_error(measured[kind, depth][1])
+        axis.errorbar(place, *result, color=colours[kind], alpha=shade, marker="o", capsize=3, label=f"{depth} blocks")
+    axis.set(title=f"{kind}: gradient of the MLP's first matrix", xlabel="in block", ylabel="norm", ylim=(0, 2.2))
+axes[0, 0].set(title="deviation of the stream, 12 blocks", xlabel="after block", ylabel="standard deviation")
+axes[0, 1].set(title=r"one update by $10^{-4}$", xlabel="blocks of the model", ylabel="relative change of the logits")
+for axis in axes.flat:
+    axis.set_xticks(range(2, 13, 2))
+    axis.set_ylim(0, None)
+    axis.legend()
+plt.show()
+
+# %%
+for (kind, depth), (_, norms, change) in measured.items():
+    first, last, moved = (
+        "{:.2f} +- {:.2f}".format(*mean_and_error(x)) for x in (norms[:, 0], norms[:, -1], change * 100)
+    )
+    print(f"{kind:<8} {depth:2d} blocks: gradient in block 1 {first}, in the last {last}; logits change by {moved} %")
+
+# %% [markdown]
+# Bars and $\pm$ are standard errors over the seeds. Two things are not as in step 3: the branches are not quite
+# random, and the [class] token starts with the small deviation of its position embedding.
+#
+# **In the stored run** STORED GRADIENTS.
+#
+# **In the stored run** STORED UPDATE.
+#
+# [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) derive how the gradient *in the last block* depends on the depth. In pre-LN it falls like
+# $1/\sqrt{L}$, which is $1/\sigma$ again. In post-LN it does not fall. They conclude that a large learning rate makes post-LN unstable
+# near the output. But Adam divides by the size of the gradient, so for Adam this cannot be the whole story.
+# [Liu et al. 2020](https://arxiv.org/abs/2004.08249) look at the size of the *update* instead. A post-LN layer depends more on its branch,
+# so a change of the weights by a given amount changes the output more, and the more so the deeper the model. In post-LN each
+# branch has the share $a/(1+a)$ of the variance, whatever the depth. In pre-LN the sum is divided by $\sigma_{2L}$, so
+# with more branches each weighs less.
+#
+# ## Experiment 2: training with and without warm-up
+#
+# Six ways to build and train, at five learning rates, with 2 and with 12 blocks. AdamW makes 120 updates. **Warm-up** means that the rate
+# rises from 0 during the first 30 % of the updates; the others begin at the full rate. (The rate then falls to 0 along half a
+# cosine, notebook 12.) LayerScale starts at $\gamma = 0.1$. The result is the mean training loss over the last 20 updates.
+# A model that knows nothing and gives every class the probability 1/10 has the loss $\log 10 \approx 2.30$.
+#
+# First one run of each of two settings, live.
+
+
+# %%
+def final_loss(kind, depth, rate, warmup=0.0):
+    """Mean training loss over the last 20 updates."""
+    model, updates = build(depth, kind), full_or_fast(120, 20)
+    history = fit(model, train, updates, batch_size=64, lr=rate, warmup=warmup, weight_decay=0.0, clip_norm=None)
+    return np.mean([result.loss for result in history[-20:]])
+
+
+for kind in ("pre-LN", "post-LN"):
+    print(f"{kind:<8} 12 blocks, learning rate 0.004: loss {final_loss(kind, full_or_fast(12, 6), 4e-3):.2f}")
+
+# %% [markdown]
+# All settings take 20 minutes: `python -m experiments.norm_depth` in the folder `notebooks`. Its record has 8 seeds for each point.
+#
+# **Predict first.** Which of the six reaches the lowest loss with 12 blocks? Which of them stops learning first when the rate grows,
+# and does warm-up cure it?
+
+# %%
+stored = json.loads(result_file("norm_depth.json").read_text(encoding="utf-8"))["results"]
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
+styles = dict(zip(stored, ("C0o-", "C0o:", "C1s-", "C1s:", "C2^-", "C3D-"), strict=True))
+for axis, depth in zip(axes, ("2", "12"), strict=True):
+    for name, by_depth in stored.items():
+        rates = [float(rate) for rate in by_depth[depth]]
+        points = np.transpose([mean_and_error(losses) for losses in by_depth[depth].values()])
+        axis.errorbar(rates, *points, fmt=styles[name], capsize=3, label=name)
+    axis.axhline(np.log(10), color="grey", linewidth=1)
+    axis.set(title=f"{depth} blocks", xlabel="learning rate", xscale="log", ylim=(0, 2.5))
+    axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axis.minorticks_off()
+axes[0].set_ylabel("training loss at the end")
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+plt.show()
+
+print("mean loss of 8 runs at the rates", ", ".join(f"{rate:g}" for rate in rates))
+for name, by_depth in stored.items():
+    for depth, runs in by_depth.items():
+        row = "  ".join("{:.2f} +- {:.2f}".format(*mean_and_error(losses)) for losses in runs.values())
+        failed = sum(loss > 0.9 * np.log(10) for losses in runs.values() for loss in losses)
+        print(f"{name:<16} {depth:>2} blocks: {row}   {failed} of {sum(map(len, runs.values()))} did not learn")
+
+# %% [markdown]
+# "Did not learn" means a loss above 90 % of $\log 10$.
+#
+# **In the stored run** STORED TRAINING.
+#
+# The experiment shows *that* deep post-LN models need smaller rates. It does not decide *why*, between the two explanations
+# above. The paper uses pre-LN and warm-up (section 3.1 and Table 3). It has no comparison with post-LN.
+#
+# ## Where this goes wrong in practice
+#
+# - **A deeper model with the learning rate of the shallow one.** Lower the rate, add warm-up, or make the branches smaller at the
+#   start.
+# - **Weights of one order in a model of the other.** Names and shapes of the parameters are the same, so they load without an error.
+# - **The last LayerNorm left out when changing post-LN to pre-LN.** Post-LN ends in one; pre-LN needs its own (Eq. 4).
+# - **Weight decay or a large rate on LayerScale's $\gamma$.** It starts small, and a few updates of Adam can multiply it.
+#
+# ## Exercises
+#
+# `hint("10b.1")` gives up to three hints, one per call; import it from `minivit.lessons`.
+#
+# **10b.1 (two lines).** In a pre-LN model the features of $\mathbf{z}_0$ have variance 1, and each branch adds something independent of
+# variance 1. What is the variance of the features of $\mathbf{z}_L$ for $L = 12$ blocks?
+
+# %%
+answer = None  # your answer here: a number
+
+check("10b.1", answer)
+
+# %% [markdown]
+# **10b.2 (ten minutes).** LayerScale multiplies each feature of a branch by a learned factor:
+# $\mathbf{z}_\mathrm{out} = \mathbf{z} + \gamma \circ f$, with $\gamma$ of shape $(D)$. Given $f$, $\gamma$ and $\mathrm{d}\mathbf{z}_\mathrm{out}$,
+# return the gradients along the stream, of $\gamma$, and of $f$.
+
+
+# %%
+def layer_scale_backward(f, gamma, dz_out):
+    """f, dz_out: (B, N, D), gamma: (D,) -> dz (along the stream only), dgamma, df"""
+    ...  # your answer here
+
+
+check("10b.2", layer_scale_backward)
+
+# %% [markdown]
+# **10b.3 (twenty minutes).** A post-LN layer with the simplest branch: $\mathbf{z}_\mathrm{out} = \mathrm{LN}(\mathbf{z} + \mathbf{z}W)$, with
+# scale 1, bias 0 and epsilon $10^{-6}$ in LN. Write its backward pass.
+
+
+# %%
+def post_ln_backward(z, W, dz_out):
+    """z, dz_out: (N, D), W: (D, D) -> dz (N, D), dW (D, D)"""
+    ...  # your answer here
+
+
+check("10b.3", post_ln_backward)
+
+# %% [markdown]
+# **10b.4 (an hour).** A whole DeepNorm stack of $L$ layers with the branches $f_\ell(\mathbf{z}) = \mathbf{z}W_\ell$:
+# $\mathbf{z}_\ell = \mathrm{LN}(\alpha\,\mathbf{z}_{\ell-1} + \mathbf{z}_{\ell-1}W_\ell)$, with LN as in 10b.3. Write its backward pass: run forward, keep
+# what is needed, go back. `alpha` is given; use it as it is.
+
+
+# %%
+def deep_norm_backward(z0, W, alpha, dz_L):
+    """z0, dz_L: (N, D), W: (L, D, D), alpha: a number -> dz_0 (N, D), dW (L, D, D)"""
+    ...  # your answer here
+
+
+check("10b.4", deep_norm_backward)
+
+# %% [markdown]
+# Next: [11, the whole ViT](11_vit.ipynb).
