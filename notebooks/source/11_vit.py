@@ -316,7 +316,9 @@ for i in range(4):
     error = math.sqrt(acc * (1 - acc) / len(test))
     own = linear(norm(digit_stream[2 * i], digit_p, "norm")[:, 0], digit_p, "head").data.argmax()
     said = len(np.unique(early.argmax(axis=1)))
-    print(f"read from z_{i}: {acc:6.1%} +- {error:.1%} of {len(test)} right, {said:2d} classes named; our digit is a {own}")
+    print(
+        f"read from z_{i}: {acc:6.1%} +- {error:.1%} of {len(test)} right, {said:2d} classes named; our digit is a {own}"
+    )
 
 # %% [markdown]
 # **In the stored run** the last block decides: read from $\mathbf{z}_2$, 81.1 % of the digits are right, and our 7 passes for a 2. From
