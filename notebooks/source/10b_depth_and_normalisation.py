@@ -331,8 +331,9 @@ measured = {
 figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
 colours = dict(zip(kinds, ("C0", "C1", "C2"), strict=True))
 for kind in kinds:
-    result = mean_and_error(measured[kind, 12][0])
-    axes[0, 0].errorbar(range(1, 13), *result, color=colours[kind], marker="o", capsize=3, label=kind)
+    if kind != "DeepNorm":  # it lies on post-LN's line
+        result = mean_and_error(measured[kind, 12][0])
+        axes[0, 0].errorbar(range(1, 13), *result, color=colours[kind], marker="o", capsize=3, label=kind)
     points = zip(*(mean_and_error(measured[kind, depth][2]) for depth in depths), strict=True)
     axes[0, 1].errorbar(depths, *points, color=colours[kind], marker="o", capsize=3, label=kind)
 for axis, kind in zip(axes[1], kinds, strict=False):
@@ -394,7 +395,7 @@ for kind in ("pre-LN", "post-LN"):
     print(f"{kind:<8} 12 blocks, learning rate 0.004: loss {final_loss(kind, full_or_fast(12, 6), 4e-3):.2f}")
 
 # %% [markdown]
-# All settings take 20 minutes: `python -m experiments.norm_depth` in the folder `notebooks`. Its record has 8 seeds for each point.
+# All settings take a quarter of an hour: `python -m experiments.norm_depth` in the folder `notebooks`. Its record has 5 seeds for each point.
 #
 # **Predict first.** Which of the six reaches the lowest loss with 12 blocks? Which of them stops learning first when the rate grows,
 # and does warm-up cure it?
@@ -416,15 +417,15 @@ axes[0].set_ylabel("training loss at the end")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
 plt.show()
 
-print("mean loss of 8 runs at the rates", ", ".join(f"{rate:g}" for rate in rates))
+print("mean loss at the rates", ", ".join(f"{rate:g}" for rate in rates))
 for name, by_depth in stored.items():
     for depth, runs in by_depth.items():
         row = "  ".join("{:.2f} +- {:.2f}".format(*mean_and_error(losses)) for losses in runs.values())
-        failed = sum(loss > 0.9 * np.log(10) for losses in runs.values() for loss in losses)
+        failed = sum(loss > 0.95 * np.log(10) for losses in runs.values() for loss in losses)
         print(f"{name:<16} {depth:>2} blocks: {row}   {failed} of {sum(map(len, runs.values()))} did not learn")
 
 # %% [markdown]
-# "Did not learn" means a loss above 90 % of $\log 10$.
+# "Did not learn" means a loss above 95 % of $\log 10$.
 #
 # **In the stored run** STORED TRAINING.
 #
@@ -437,7 +438,8 @@ for name, by_depth in stored.items():
 #   start.
 # - **Weights of one order in a model of the other.** Names and shapes of the parameters are the same, so they load without an error.
 # - **The last LayerNorm left out when changing post-LN to pre-LN.** Post-LN ends in one; pre-LN needs its own (Eq. 4).
-# - **Weight decay or a large rate on LayerScale's $\gamma$.** It starts small, and a few updates of Adam can multiply it.
+# - **LayerScale with a large learning rate.** Adam's first updates move $\gamma$ by about the learning rate. With a $\gamma$ of $10^{-5}$ and
+#   a rate of $10^{-3}$ that is a hundred times its size.
 #
 # ## Exercises
 #
@@ -466,17 +468,18 @@ def layer_scale_backward(f, gamma, dz_out):
 check("10b.2", layer_scale_backward)
 
 # %% [markdown]
-# **10b.3 (twenty minutes).** A post-LN layer with the simplest branch: $\mathbf{z}_\mathrm{out} = \mathrm{LN}(\mathbf{z} + \mathbf{z}W)$, with
-# scale 1, bias 0 and epsilon $10^{-6}$ in LN. Write its backward pass.
+# **10b.3 (twenty minutes).** A third order: *res-post-norm* ([Liu et al. 2021](https://arxiv.org/abs/2111.09883)) normalises the result of
+# the branch before it is added, $\mathbf{z}_\mathrm{out} = \mathbf{z} + \mathrm{LN}(\mathbf{z}W)$. Scale is 1, bias 0 and epsilon $10^{-6}$. Write the
+# backward pass. Does LN lie on the direct path?
 
 
 # %%
-def post_ln_backward(z, W, dz_out):
+def res_post_norm_backward(z, W, dz_out):
     """z, dz_out: (N, D), W: (D, D) -> dz (N, D), dW (D, D)"""
     ...  # your answer here
 
 
-check("10b.3", post_ln_backward)
+check("10b.3", res_post_norm_backward)
 
 # %% [markdown]
 # **10b.4 (an hour).** A whole DeepNorm stack of $L$ layers with the branches $f_\ell(\mathbf{z}) = \mathbf{z}W_\ell$:
