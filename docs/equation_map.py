@@ -18,10 +18,11 @@ HEAD = """\
 
 # Equations
 
-Where each equation of [the paper](https://arxiv.org/abs/2010.11929v2) is computed, derived and tested. The equations
-are in the paper's notation, shapes are those of the arrays in the code: B images, N tokens, width D, H heads of width
-K, MLP width F, patches of P x P pixels with C channels. Each test compares with recorded results of the published code,
-with a plain loop over the definition, or with a numerical derivative.
+Where each equation of [the paper](https://arxiv.org/abs/2010.11929v2) is computed, derived and tested. The letters
+are those of our [notation](notation.md); it says where the paper has others. Shapes are those of the arrays in the
+code. Most tests compare with recorded results of the published code, with a plain loop over the definition, with a
+numerical derivative or with torch. The others state a property of the equation: for example, the weights of a query
+sum to one.
 """
 
 

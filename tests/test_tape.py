@@ -6,6 +6,7 @@ from devices import leaf, tensor, to_device
 from strategies import assert_close
 
 from minivit import functional as F
+from minivit.backend import kernels
 from minivit.backward import Node
 from minivit.tape import saved, saved_bytes, tape
 from minivit.tensor import grad, no_grad
@@ -64,3 +65,10 @@ class TestTape:
     def test_nothing_is_recorded_under_no_grad(self):
         with no_grad():
             assert tape(F.exp(leaf(3))) == []
+
+
+def test_the_kernel_of_layer_norm_keeps_one_array_of_the_size_of_x():
+    x = tensor(np.ones((2, 4)), requires_grad=True)
+    with kernels("fused"):
+        (layer_norm,) = tape(F.layer_norm(x, leaf(4), leaf(4)))
+    assert [name for name, array in saved(layer_norm).items() if array.size == x.data.size] == ["x_hat"]

@@ -12,9 +12,9 @@ OTHERS = (
         latex=r"\mathrm{LN}(\mathbf{x}) = \gamma \odot \frac{\mathbf{x} - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta",
         place="section 3.1, used in Eq. 2 to 4",
         symbols=(
-            (r"\mu, \sigma^2", "mean and biased variance of a token", "(B, N, 1)"),
+            (r"\mu, \sigma^2", "mean and variance of a token, divided by D and not D - 1", "(B, N, 1)"),
             (r"\gamma, \beta", "scale and bias, learned", "(D,)"),
-            (r"\epsilon", "0.000001", "number"),
+            (r"\epsilon", "small constant against a division by zero, 0.000001", "number"),
         ),
         ops=("minivit.ops.normalisation.layer_norm", "minivit.nn.layers.LayerNorm"),
         notebook="05_layer_norm",
@@ -46,9 +46,9 @@ OTHERS = (
         latex=r"\mathcal{L} = -\frac{1}{B}\sum_{n=1}^{B}\sum_{k} t_{nk} \log\frac{e^{z_{nk}}}{\sum_j e^{z_{nj}}}",
         place="not written out in the paper: the loss of fine-tuning in the published code",
         symbols=(
-            ("z", "logits", "(B, classes)"),
-            ("t", "targets: one-hot, smoothed or mixed", "(B, classes)"),
-            (r"\mathcal{L}", "loss", "()"),
+            ("z", "logits", "(B, K)"),
+            ("t", "targets: one-hot, smoothed or mixed", "(B, K)"),
+            (r"\mathcal{L}", "the loss", "()"),
         ),
         ops=("minivit.ops.losses.cross_entropy", "minivit.ops.normalisation.softmax"),
         notebook="06_softmax_and_loss",
@@ -64,9 +64,9 @@ OTHERS = (
         latex=r"\mathcal{L} = -\frac{1}{B}\sum_{n=1}^{B}\sum_{k} \left[t_{nk} \log s(z_{nk}) + "
         r"(1 - t_{nk}) \log s(-z_{nk})\right], \qquad s(z) = \frac{1}{1 + e^{-z}}",
         place="not in the paper: the loss of pre-training on several labels, in big_vision",
-        symbols=(("z", "logits", "(B, classes)"), ("t", "targets in 0 to 1", "(B, classes)")),
+        symbols=(("z", "logits", "(B, K)"), ("t", "targets in 0 to 1", "(B, K)")),
         ops=("minivit.ops.losses.sigmoid_cross_entropy",),
-        notebook="06_softmax_and_loss",
+        notebook="06b_smoothing_sigmoid_temperature",
         tag="sigmoid cross-entropy",
         tests=(
             "tests/ops/test_losses.py::test_sigmoid_cross_entropy",
@@ -76,11 +76,12 @@ OTHERS = (
     Equation(
         id="sgd",
         title="SGD with momentum",
-        latex=r"\mathbf{v} \leftarrow \mu\,\mathbf{v} + \mathbf{g}, \qquad \theta \leftarrow \theta - \eta\,\mathbf{v}",
+        latex=r"\mathbf{m} \leftarrow \beta\,\mathbf{m} + \mathbf{g}, \qquad "
+        r"\theta \leftarrow \theta - \eta\,\mathbf{m}",
         place="appendix B.1.1, Table 4 (fine-tuning)",
         symbols=(
-            (r"\theta, \mathbf{g}, \mathbf{v}", "parameter, its gradient, its velocity", "any, the same"),
-            (r"\mu, \eta", "momentum 0.9, learning rate", "numbers"),
+            (r"\theta, \mathbf{g}, \mathbf{m}", "parameters, their gradient, its running sum", "any, the same"),
+            (r"\beta, \eta", "momentum 0.9, learning rate", "numbers"),
         ),
         ops=("minivit.optim.optimizers.SGD",),
         notebook="12_optimisers",
@@ -97,8 +98,9 @@ OTHERS = (
         r"\theta \leftarrow \theta - \eta\,\frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}",
         place="section 4.1 (pre-training)",
         symbols=(
-            (r"\theta, g, m, v", "parameter, its gradient, their averages", "any, the same"),
-            (r"\beta_1, \beta_2, \epsilon", "0.9, 0.999, 0.00000001", "numbers"),
+            (r"\theta, g, m, v", "parameters, their gradient, averages of it and of its square", "any, the same"),
+            (r"\beta_1, \beta_2", "rates of the averages, 0.9 and 0.999", "numbers"),
+            (r"\epsilon", "small constant against a division by zero, 0.00000001", "number"),
             ("t", "number of the update, from 1", "number"),
         ),
         ops=("minivit.optim.optimizers.AdamW",),
@@ -113,7 +115,7 @@ OTHERS = (
         r"+ \lambda\,\theta\right)",
         place="section 4.1 and Table 3, as Adam with weight decay",
         symbols=(
-            (r"\theta, m, v", "as in Adam", "any, the same"),
+            (r"\theta, m, v", "parameters and averages, as in Adam", "any, the same"),
             (r"\eta, \lambda", "learning rate, weight decay", "numbers"),
         ),
         ops=("minivit.optim.optimizers.AdamW", "minivit.optim.optimizers.is_kernel"),
@@ -143,13 +145,14 @@ OTHERS = (
     Equation(
         id="schedules",
         title="Warm-up, then cosine or linear decay",
-        latex=r"\eta_t = \min\left(1, \frac{t}{W}\right) \left(\eta_T + (\eta - \eta_T)\,f(p)\right), \quad "
-        r"f(p) = \begin{cases} \frac{1}{2}(1 + \cos \pi p) & \text{cosine} \\ 1 - p & \text{linear} \end{cases} "
-        r"\quad p = \max\left(0, \frac{t - W}{T - W}\right)",
+        latex=r"\eta_t = \min\left(1, \frac{t}{T_w}\right) \left(\eta_T + (\eta - \eta_T)\,f(s)\right), \quad "
+        r"f(s) = \begin{cases} \frac{1}{2}(1 + \cos \pi s) & \text{cosine} \\ 1 - s & \text{linear} \end{cases} "
+        r"\quad s = \max\left(0, \frac{t - T_w}{T - T_w}\right)",
         place="section 4.1, Tables 3 and 4",
         symbols=(
-            ("t, T, W", "updates done, in all, of warm-up", "numbers"),
-            (r"\eta, \eta_T", "base and final learning rate", "numbers"),
+            ("T", "updates of a training run", "number"),
+            ("t, T_w", "updates done, updates of warm-up", "numbers"),
+            (r"\eta, \eta_T", "base learning rate and final one", "numbers"),
         ),
         ops=("minivit.optim.schedules.warmup_cosine", "minivit.optim.schedules.warmup_linear"),
         notebook="12_optimisers",
@@ -162,11 +165,12 @@ OTHERS = (
     Equation(
         id="dropout",
         title="Dropout",
-        latex=r"\mathbf{y} = \mathbf{x} \odot \frac{\mathbf{b}}{1 - r}, \qquad b_i \sim \mathrm{Bernoulli}(1 - r)",
+        latex=r"\mathbf{y} = \mathbf{x} \odot \frac{\mathbf{b}}{1 - p_\mathrm{drop}}, \qquad "
+        r"b_i \sim \mathrm{Bernoulli}(1 - p_\mathrm{drop})",
         place="appendix B.1 (after dense layers but the one of Eq. 5, and after Eq. 1)",
         symbols=(
             (r"\mathbf{x}, \mathbf{y}, \mathbf{b}", "input, output, mask", "any, the same"),
-            ("r", "rate", "number"),
+            (r"p_\mathrm{drop}", "rate of dropout", "number"),
         ),
         ops=("minivit.ops.dropping.dropout", "minivit.nn.layers.Dropout"),
         notebook="14_augmentation",
@@ -180,11 +184,11 @@ OTHERS = (
     Equation(
         id="position-interpolation",
         title="Positions on another grid",
-        latex=r"\mathbf{E}'_{pos} = \mathbf{A}\,\mathbf{E}_{pos}\,\mathbf{B}^\top",
+        latex=r"G' = R_h\, G\, R_w^\top",
         place="section 3.2, in words",
         symbols=(
-            (r"\mathbf{E}_{pos}", "one feature of the grid of positions", "(rows, columns)"),
-            (r"\mathbf{A}, \mathbf{B}", "resize rows and columns; each of their rows sums to 1", "(new, old)"),
+            ("G", "one feature of the position embedding, as a grid", "(rows, columns)"),
+            ("R_h, R_w", "resize rows and columns; each of their rows sums to 1", "(new, old)"),
         ),
         ops=("minivit.models.posemb.resize_posemb",),
         notebook="17_higher_resolution",
@@ -198,7 +202,7 @@ OTHERS = (
     Equation(
         id="mean-pooling",
         title="Mean pooling instead of a [class] token",
-        latex=r"\mathbf{y} = \frac{1}{N}\sum_{i=1}^{N} \mathrm{LN}(\mathbf{z}_L^i)",
+        latex=r"\mathbf{y} = \frac{1}{N_p}\sum_{i=1}^{N_p} \mathrm{LN}(\mathbf{z}_L^i)",
         place="appendix D.3",
         symbols=(
             (r"\mathbf{z}_L^i", "token of patch i after the last block", "(B, D)"),
@@ -212,11 +216,11 @@ OTHERS = (
     Equation(
         id="attention-distance",
         title="Mean attention distance",
-        latex=r"d = \frac{1}{N}\sum_{i} \frac{\sum_{j} A_{ij}\, \lVert \mathbf{c}_i - \mathbf{c}_j \rVert_2}"
+        latex=r"d = \frac{1}{N_p}\sum_{i} \frac{\sum_{j} A_{ij}\, \lVert \mathbf{c}_i - \mathbf{c}_j \rVert_2}"
         r"{\sum_{j} A_{ij}}",
         place="section 4.5 and appendix D.7, Figures 7 and 11",
         symbols=(
-            ("A", "weights of one head, patches only", "(..., N, N)"),
+            ("A", "attention weights of one head, patches only", "(..., N_p, N_p)"),
             (r"\mathbf{c}_i", "centre of patch i, in pixels", "(2,)"),
             ("d", "distance, in pixels", "(...)"),
         ),
@@ -231,10 +235,10 @@ OTHERS = (
     Equation(
         id="rollout",
         title="Attention rollout",
-        latex=r"R = \prod_{\ell=L}^{1} \frac{1}{2}\left(\mathbf{I} + \frac{1}{k}\sum_{h=1}^{k} A_\ell^{(h)}\right)",
+        latex=r"R = \prod_{\ell=L}^{1} \frac{1}{2}\left(\mathbf{I} + \frac{1}{H}\sum_{i=1}^{H} A_\ell^{(i)}\right)",
         place="section 4.5 and appendix D.8, Figures 6 and 14",
         symbols=(
-            (r"A_\ell^{(h)}", "weights of head h in block ℓ", "(B, N, N)"),
+            (r"A_\ell^{(i)}", "attention weights of head i in block ℓ", "(B, N, N)"),
             ("R", "share of input token j in output token i", "(B, N, N)"),
         ),
         ops=("minivit.models.inside.rollout",),

@@ -7,21 +7,21 @@ LAYER_TESTS = "tests/nn/test_layers.py::"
 LAYER_GRADIENTS = "tests/nn/test_layer_gradients.py::test_gradients"
 PUBLISHED_MODEL = "tests/models/test_published.py::test_float64"
 Z = (r"\mathbf{z}", "tokens", "(B, N, D)")
-HEAD_WIDTH = ("D_h", "width of a head, K in the code, D / H", "number")
+HEAD_WIDTH = ("D_h", "width of a head, $D/H$; `Dh` in the code", "number")
 
 NUMBERED = (
     Equation(
         id="eq-1",
         title="Embedding of patches",
         latex=r"\mathbf{z}_0 = [\mathbf{x}_{\text{class}};\ \mathbf{x}_p^1\mathbf{E};\ \mathbf{x}_p^2\mathbf{E};\ "
-        r"\cdots;\ \mathbf{x}_p^N\mathbf{E}] + \mathbf{E}_{pos}",
+        r"\cdots;\ \mathbf{x}_p^{N_p}\mathbf{E}] + \mathbf{E}_{pos}",
         place="section 3.1, Eq. 1",
         symbols=(
             (r"\mathbf{x}_p^i", "pixels of patch i, by row, column, channel", "(B, P P C)"),
-            (r"\mathbf{E}", "patch projection (the code adds a bias)", "(P P C, D)"),
+            (r"\mathbf{E}", "patch embedding (the code adds a bias)", "(P P C, D)"),
             (r"\mathbf{x}_{\text{class}}", "the [class] token, learned", "(1, 1, D)"),
-            (r"\mathbf{E}_{pos}", "position embeddings, learned", "(1, N + 1, D)"),
-            (r"\mathbf{z}_0", "input of the encoder", "(B, N + 1, D)"),
+            (r"\mathbf{E}_{pos}", "position embedding, learned", "(1, N, D)"),
+            (r"\mathbf{z}_0", "tokens before the first block", "(B, N, D)"),
         ),
         ops=("minivit.nn.layers.patchify", "minivit.nn.layers.PatchEmbed", "minivit.models.vit.ViT.embed"),
         notebook="04_tokens_and_positions",
@@ -40,8 +40,8 @@ NUMBERED = (
         r"\ell = 1 \ldots L",
         place="section 3.1, Eq. 2",
         symbols=(
-            (r"\mathbf{z}_{\ell-1}", "output of the block before", "(B, N, D)"),
-            (r"\mathbf{z}'_\ell", "after attention", "(B, N, D)"),
+            (r"\mathbf{z}_{\ell-1}", "tokens after the block before", "(B, N, D)"),
+            (r"\mathbf{z}'_\ell", r"tokens in the middle of block $\ell$", "(B, N, D)"),
         ),
         ops=("minivit.nn.layers.EncoderBlock", "minivit.nn.layers.MultiHeadAttention"),
         notebook="10_residual_stream",
@@ -55,8 +55,8 @@ NUMBERED = (
         r"\ell = 1 \ldots L",
         place="section 3.1, Eq. 3",
         symbols=(
-            (r"\mathbf{z}'_\ell", "after attention", "(B, N, D)"),
-            (r"\mathbf{z}_\ell", "output of the block", "(B, N, D)"),
+            (r"\mathbf{z}'_\ell", r"tokens in the middle of block $\ell$", "(B, N, D)"),
+            (r"\mathbf{z}_\ell", r"tokens after block $\ell$", "(B, N, D)"),
         ),
         ops=("minivit.nn.layers.EncoderBlock", "minivit.nn.layers.MLP", "minivit.ops.products.linear_gelu"),
         notebook="10_residual_stream",
@@ -90,8 +90,12 @@ NUMBERED = (
         place="appendix A, Eq. 5",
         symbols=(
             Z,
-            (r"\mathbf{U}_{qkv}", "projection of all heads at once (with a bias)", "(D, 3D)"),
-            (r"\mathbf{q}, \mathbf{k}, \mathbf{v}", "queries, keys, values", "(B, H, N, K) each"),
+            (
+                r"\mathbf{U}_{qkv}",
+                "projection to queries, keys and values, of all heads at once (the code adds a bias)",
+                "(D, 3D)",
+            ),
+            (r"\mathbf{q}, \mathbf{k}, \mathbf{v}", "queries, keys, values", "(B, H, N, Dh) each"),
             HEAD_WIDTH,
         ),
         ops=("minivit.nn.layers.MultiHeadAttention", "minivit.ops.attention.split_heads"),
@@ -110,8 +114,8 @@ NUMBERED = (
         r"A \in \mathbb{R}^{N \times N}",
         place="appendix A, Eq. 6",
         symbols=(
-            (r"\mathbf{q}, \mathbf{k}", "queries, keys", "(B, H, N, K)"),
-            ("A", "weights: row i is how query i weights the tokens", "(B, H, N, N)"),
+            (r"\mathbf{q}, \mathbf{k}, \mathbf{v}", "queries, keys, values", "(B, H, N, Dh) each"),
+            ("A", "attention weights: row i says how query i weights the tokens", "(B, H, N, N)"),
             HEAD_WIDTH,
         ),
         ops=("minivit.ops.attention.attention_weights", "minivit.ops.attention.attention"),
@@ -129,9 +133,9 @@ NUMBERED = (
         latex=r"\mathrm{SA}(\mathbf{z}) = A\mathbf{v}",
         place="appendix A, Eq. 7",
         symbols=(
-            ("A", "weights", "(B, H, N, N)"),
-            (r"\mathbf{v}", "values", "(B, H, N, K)"),
-            (r"\mathrm{SA}(\mathbf{z})", "output of a head", "(B, H, N, K)"),
+            ("A", "attention weights", "(B, H, N, N)"),
+            (r"\mathbf{q}, \mathbf{k}, \mathbf{v}", "queries, keys, values", "(B, H, N, Dh) each"),
+            (r"\mathrm{SA}(\mathbf{z})", "output of a head", "(B, H, N, Dh)"),
         ),
         ops=("minivit.ops.attention.attention",),
         notebook="07_attention",
@@ -142,11 +146,11 @@ NUMBERED = (
         id="eq-8",
         title="Several heads",
         latex=r"\mathrm{MSA}(\mathbf{z}) = [\mathrm{SA}_1(\mathbf{z});\ \mathrm{SA}_2(\mathbf{z});\ \cdots;\ "
-        r"\mathrm{SA}_k(\mathbf{z})]\,\mathbf{U}_{msa}, \qquad \mathbf{U}_{msa} \in \mathbb{R}^{k D_h \times D}",
+        r"\mathrm{SA}_H(\mathbf{z})]\,\mathbf{U}_{msa}, \qquad \mathbf{U}_{msa} \in \mathbb{R}^{H D_h \times D}",
         place="appendix A, Eq. 8",
         symbols=(
-            ("k", "number of heads, H in the code", "number"),
-            (r"\mathbf{U}_{msa}", "output projection (with a bias)", "(D, D)"),
+            ("H", "heads", "number"),
+            (r"\mathbf{U}_{msa}", "projection of the joined heads (the code adds a bias)", "(D, D)"),
             (r"\mathrm{MSA}(\mathbf{z})", "output of the layer", "(B, N, D)"),
         ),
         ops=("minivit.ops.attention.merge_heads", "minivit.nn.layers.MultiHeadAttention"),

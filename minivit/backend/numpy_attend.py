@@ -62,7 +62,7 @@ def _fits(q: Array, k: Array, v: Array, bias: Array | None, mask: Array | None, 
 def _forward(
     q: Array, k: Array, v: Array, bias: Array | None, mask: Array | None, scale: float, weights: Array | None = None
 ) -> Array:
-    """y; the weights are put into `weights`.   q: (B, H, M, K), k, v: (B, H, N, ...), each a view."""
+    """y; the weights are put into `weights`.   q: (B, H, M, Dh), k, v: (B, H, N, ...), each a view."""
     shape = (*q.shape[:3], k.shape[2])
     bias, mask = (None if x is None else np.broadcast_to(x, shape) for x in (bias, mask))
     y = np.empty((len(q), q.shape[2], v.shape[1] * v.shape[3]), q.dtype)

@@ -120,7 +120,7 @@ def linear_gelu_value(x, weight, bias, form="tanh"):
 def layer_norm(x, scale, bias, eps=1e-6):
     if not _layer_norm_fits(x, scale, bias):
         return NotImplemented
-    width = x.shape[-1]
+    shape, width = x.shape, x.shape[-1]  # vjp needs no more of x than its shape, so the tape need not keep x alive
     rows = x.reshape(-1, width)
     y, x_hat = np.empty_like(rows), np.empty_like(rows)
     inverse_std = np.empty(len(rows), x.dtype)
@@ -147,9 +147,9 @@ def layer_norm(x, scale, bias, eps=1e-6):
             h -= product
             h -= mean_h[:, None]
             h *= inverse_std[tile, None]
-        return dx.reshape(x.shape), dscale, dbias
+        return dx.reshape(shape), dscale, dbias
 
-    return y.reshape(x.shape), vjp
+    return y.reshape(shape), vjp
 
 
 @register("layer_norm", np.ndarray, vjp=False)
@@ -189,7 +189,7 @@ def attention(qkv, heads, keep=None, queries=None):
     if keep is not None or not _attention_fits(qkv, heads, queries):
         return NotImplemented
     batch, tokens, packed = qkv.shape
-    q, k, v = heads_of(qkv, heads, 3)  # each a view (B, H, N, K)
+    q, k, v = heads_of(qkv, heads, 3)  # each a view (B, H, N, Dh)
     q = q[:, :, :queries]
     y = np.empty((batch, q.shape[2], packed // 3), qkv.dtype)
     (y_heads,) = heads_of(y, heads, 1)
@@ -271,7 +271,7 @@ def product_with_transposed(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> No
 
 
 def heads_of(packed: np.ndarray, heads: int, parts: int) -> np.ndarray:
-    """(B, N, parts H K) as views (parts, B, H, N, K)."""
+    """(B, N, parts H Dh) as views (parts, B, H, N, Dh)."""
     batch, tokens, features = packed.shape
     return packed.reshape(batch, tokens, parts, heads, features // (parts * heads)).transpose(2, 0, 3, 1, 4)
 

@@ -1,6 +1,6 @@
 """The layout of the released ViT files (google-research/vision_transformer and big_vision, .npz).
 
-Kernels are stored as (in, out), as ours; queries, keys and values are separate (D, H, K) kernels, which stand side by
+Kernels are stored as (in, out), as ours; queries, keys and values are separate (D, H, Dh) kernels, which stand side by
 side in our one (D, 3D) weight. In the released files the submodules of a block are numbered by call order: LayerNorm_0,
 MultiHeadDotProductAttention_1, LayerNorm_2, MlpBlock_3. Later code (flax.linen) numbers them by kind.
 """

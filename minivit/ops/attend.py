@@ -57,7 +57,7 @@ def attend(
 
 
 def weights_between(q: Array, k: Array, bias: Array | None, mask: Array | None, scale: float) -> Array:
-    """A of `attend`: (B, H, M, N), a row of 0 for a query that may look nowhere.   q: (B, H, M, K), k: (B, H, N, K)."""
+    """A of `attend`: (B, H, M, N), a row of 0 for a query that sees no key.   q: (B, H, M, Dh), k: (B, H, N, Dh)."""
     xp = xp_of(q)
     scores = (q * scale) @ k.swapaxes(-1, -2)
     if bias is not None:
@@ -83,5 +83,5 @@ def weights_shape(q: Array, k: Array, v: Array, heads: int) -> tuple[int, int, i
 
 
 def by_head(x: Array, heads: int) -> Array:
-    """(B, N, H K) -> (B, H, N, K), a view."""
+    """(B, N, H Dh) -> (B, H, N, Dh), a view."""
     return x.reshape(*x.shape[:2], heads, x.shape[-1] // heads).transpose(0, 2, 1, 3)

@@ -6,14 +6,14 @@ from minivit.backend import Array, xp_of
 
 
 def attention(qkv: Array, heads: int, keep: Array | None = None, queries: int | None = None):
-    """y = the heads' A v side by side,  A = softmax(q k^T / sqrt(K)) per head.
+    """y = the heads' A v side by side,  A = softmax(q k^T / sqrt(Dh)) per head.
 
     qkv: (B, N, 3D), the packed projection of Eq. 5: queries, keys, values, each with its heads contiguous;
-    y: (B, N, D), K = D / heads. q, k and v are strided views of qkv: nothing is copied or put on the tape.
+    y: (B, N, D), Dh = D / heads. q, k and v are strided views of qkv: nothing is copied or put on the tape.
     keep: optional inverted-dropout factors (0 or 1 / keep rate) that multiply A, of its shape (B, heads, N, N); no
     gradient. queries: how many tokens, from the first on, ask; with M of them y is (B, M, D), A is (B, heads, M, N).
 
-    dv = A^T g,  dA = g v^T,  dS = A (dA - <dA, A>),  dq = dS k / sqrt(K),  dk = dS^T q / sqrt(K).
+    dv = A^T g,  dA = g v^T,  dS = A (dA - <dA, A>),  dq = dS k / sqrt(Dh),  dk = dS^T q / sqrt(Dh).
     """
     q, k, v = split_heads(qkv, heads)
     if queries is not None and queries < 1:
@@ -28,7 +28,7 @@ def attention(qkv: Array, heads: int, keep: Array | None = None, queries: int | 
 
     def vjp(g):
         xp = xp_of(qkv)
-        g = g.reshape(*g.shape[:-1], heads, q.shape[-1]).transpose(0, 2, 1, 3)  # (B, H, N, K)
+        g = g.reshape(*g.shape[:-1], heads, q.shape[-1]).transpose(0, 2, 1, 3)  # (B, H, N, Dh)
         dv = dropped.swapaxes(-1, -2) @ g
         da = g @ v.swapaxes(-1, -2)
         if keep is not None:
@@ -36,14 +36,14 @@ def attention(qkv: Array, heads: int, keep: Array | None = None, queries: int | 
         ds = weights * (da - (da * weights).sum(axis=-1, keepdims=True)) * scale
         dq, dk = xp.zeros_like(k), ds.swapaxes(-1, -2) @ q
         dq[:, :, : q.shape[2]] = ds @ k
-        dqkv = xp.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4)  # (B, N, 3, H, K)
+        dqkv = xp.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4)  # (B, N, 3, H, Dh)
         return (dqkv.reshape(qkv.shape),)
 
     return y, vjp
 
 
 def split_heads(qkv: Array, heads: int) -> tuple[Array, Array, Array]:
-    """(B, N, 3D) -> q, k, v, each a view (B, H, N, K)."""
+    """(B, N, 3D) -> q, k, v, each a view (B, H, N, Dh)."""
     if qkv.ndim != 3 or heads < 1 or qkv.shape[-1] % (3 * heads):
         raise ValueError(f"attention: qkv {qkv.shape} is not (B, N, 3D) with D divisible by {heads} heads")
     batch, tokens, packed = qkv.shape
@@ -52,13 +52,13 @@ def split_heads(qkv: Array, heads: int) -> tuple[Array, Array, Array]:
 
 
 def merge_heads(x: Array) -> Array:
-    """(B, H, N, K) -> (B, N, H K): the heads side by side."""
+    """(B, H, N, Dh) -> (B, N, H Dh): the heads side by side."""
     batch, heads, tokens, features = x.shape
     return x.transpose(0, 2, 1, 3).reshape(batch, tokens, heads * features)
 
 
 def attention_weights(q: Array, k: Array) -> Array:
-    """A = softmax(q k^T / sqrt(K)) over the keys (Eq. 6).   q, k: (B, H, N, K), A: (B, H, N, N)."""
+    """A = softmax(q k^T / sqrt(Dh)) over the keys (Eq. 6).   q, k: (B, H, N, Dh), A: (B, H, N, N)."""
     scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.swapaxes(-1, -2)
     e = xp_of(q).exp(scores - scores.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)

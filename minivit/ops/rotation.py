@@ -8,7 +8,7 @@ from minivit.backend.precision import widened
 def rotate(x: Array, angles: Array, halves: bool = False):
     """Every pair of features (a, b) becomes (a cos t - b sin t, a sin t + b cos t), t its angle.
 
-    x, y: (..., 2 P); angles: broadcast to (..., P), for heads (B, N, H, K) of a sequence for instance (N, 1, K / 2); no
+    x, y: (..., 2 P); angles: broadcast to (..., P), for heads (B, N, H, Dh) for instance (N, 1, Dh / 2); no
     gradient. The pairs are features 0 and 1, 2 and 3, and so on (RoFormer, EVA), or with `halves` i and P + i (LLaMA,
     DINOv3).   dx = g turned back, by -angles.
     """

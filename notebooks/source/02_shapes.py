@@ -12,7 +12,7 @@
 # # 02 Shapes: broadcasting, products, reductions
 #
 # Much of a Vision Transformer's code adds, multiplies, reshapes, transposes or sums arrays. The equations of the paper
-# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) take these operations for granted; a program needs the gradient of each. All follow
+# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) take these operations for granted. A program needs the gradient of each. All follow
 # from **one rule**. At the end you will be able to
 #
 # - derive the pullback of such an operation from its indices,
@@ -24,6 +24,8 @@
 # **Budget:** 5 s of CPU time (fast mode 3 s).
 
 # %%
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -37,37 +39,41 @@ rng = np.random.default_rng(2)
 # %% [markdown]
 # ## One rule
 #
-# An operation makes an array $Y$ from an array $X$. We are given the cotangent $G$, the gradient of the loss with respect to $Y$. What is
-# $\mathrm{d}X$, the gradient with respect to $X$? Every entry $X_i$ may be used in several entries $Y_j$, and each use counts (notebook 01, chain rule):
+# An operation makes an array $Y$ from an array $X$. We know the cotangent $G$, the gradient of the loss with respect to $Y$. We want $\mathrm{d}X$, the
+# gradient with respect to $X$. An entry $X_i$ may be used in several entries $Y_j$, and each use counts (notebook 01, chain rule):
 #
 # $$\mathrm{d}X_i = \sum_j G_j \, \frac{\partial Y_j}{\partial X_i}.$$
 #
-# Read it as: **an entry of $X$ collects the gradient of every place where it was used.** Here $i$ and $j$ stand for whole lists of indices.
+# In words: **an entry of $X$ collects the gradient of every place where it was used.** Here $i$ and $j$ stand for whole lists of indices.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
-# | $B, N, D, E$ | lengths of axes: batch, tokens, width, another width | numbers | `B`, `N`, `D`, `E` |
+# | $B$ | images in a batch | number | `B` |
+# | $N$ | tokens, [class] included | number | `N` |
+# | $D$ | width of the model: the numbers in a token | number | `D` |
+# | $F$ | width of the MLP; here just a second width | number | `M` |
 # | $X$ | an argument | as stated | `X` |
 # | $b$ | a bias, added to every token | $(D)$ | `b` |
-# | $W$ | a matrix | $(D, E)$ | `W` |
+# | $W$ | a matrix | $(D, F)$ | `W` |
 # | $Y$ | the result | as stated | `Y` |
 # | $G$ | cotangent: gradient of the loss with respect to $Y$ | that of $Y$ | `G` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 #
-# A *token* is one row of $X$: $D$ numbers that stand for one piece of an image (notebook [03](03_patches.ipynb)). A *batch* is several images at once. All
-# lengths differ, so that two axes that are mixed up make an error instead of a wrong number.
+# A *token* is one row of $X$: $D$ numbers that stand for one piece of an image (notebook [03](03_patches.ipynb)). A *batch* is several images at once.
+# In the code $F$ is called `M`, because `F` is a module in later notebooks. All lengths below differ, so mixing up two axes raises an error instead of
+# giving a wrong number.
 
 # %%
-B, N, D, E = 2, 3, 4, 5
+B, N, D, M = 2, 3, 4, 5
 X = rng.standard_normal((N, D))
 b = rng.standard_normal(D)
-W = rng.standard_normal((D, E))
+W = rng.standard_normal((D, M))
 
 # %% [markdown]
 # ## Broadcasting
 #
-# `X + b` adds the bias to every token. NumPy compares the shapes from the right. Where one array has no axis, or an axis of length 1, it is
-# used again and again, as if it were copied:
+# `X + b` adds the bias to every token. NumPy compares the shapes from the right. Where one array lacks an axis or has length 1 there, its entries are
+# used again and again, as if they were copied:
 #
 # $$Y_{nd} = X_{nd} + b_d.$$
 #
@@ -77,26 +83,42 @@ W = rng.standard_normal((D, E))
 #
 # $$\mathrm{d}b_d = \sum_n G_{nd}.$$
 #
-# As loops, the forward pass and the backward pass side by side:
+# First as loops, with the forward pass and the backward pass side by side:
+
+
+# %% tags=["yours"]
+def bias_loops(X, b, G):
+    """Y = X + b and its gradients, entry by entry.   X: (N, D), b: (D,), G: (N, D) -> Y (N, D), dX (N, D), db (D,)."""
+    Y, dX, db = np.zeros(X.shape), np.zeros(X.shape), np.zeros(b.shape)
+    for n in range(len(X)):
+        for d in range(len(b)):
+            Y[n, d] = X[n, d] + b[d]
+            dX[n, d] += G[n, d]
+            db[d] += G[n, d]  # += : the same b[d] comes again for the next n
+    return Y, dX, db
+
+
+# %% [markdown]
+# Then without loops:
 
 # %%
 G = rng.standard_normal((N, D))
-Y_loops, dX_loops, db_loops = np.zeros((N, D)), np.zeros((N, D)), np.zeros(D)
-for n in range(N):
-    for d in range(D):
-        Y_loops[n, d] = X[n, d] + b[d]
-        dX_loops[n, d] += G[n, d]
-        db_loops[d] += G[n, d]  # += : the same b[d] comes again for the next n
+Y_loops, dX_loops, db_loops = bias_loops(X, b, G)
 
-agree("Y", X + b, Y_loops)
-agree("dX", G, dX_loops)
-agree("db", G.sum(axis=0), db_loops)
+# %% tags=["yours"]
+Y = X + b
+dX = G
+db = G.sum(axis=0)
+agree("Y", Y, Y_loops)
+agree("dX", dX, dX_loops)
+agree("db", db, db_loops)
 
 # %% [markdown]
 # ## Unbroadcasting
 #
 # **Copying forwards is summing backwards.** This holds for every shape that can be stretched to another one. An entry of the stretched array
-# came from the entry of the small array at the same place, without the axes added in front, and with index 0 along each axis of length 1.
+# came from the entry of the small array at the same place, without the axes added in front, and with index 0 along each axis of length 1. The function
+# `unbroadcast_loops` adds up by this rule.
 
 
 # %%
@@ -110,28 +132,39 @@ def unbroadcast_loops(G, shape):
     return d
 
 
+# %% [markdown]
+# Two sums do the same: one over the axes added in front, one over the axes of length 1, which stay as axes of length 1.
+
+
+# %% tags=["yours"]
 def my_unbroadcast(G, shape):
-    """The same with two sums: over the axes added in front, then over the axes of length 1 that were stretched."""
+    """As unbroadcast_loops, with two sums."""
     d = G.sum(axis=tuple(range(G.ndim - len(shape))))
-    stretched = tuple(axis for axis, length in enumerate(shape) if length == 1)  # or was not: then the sum has one term
+    stretched = tuple(axis for axis, length in enumerate(shape) if length == 1)  # a sum of one entry does no harm
     return d.sum(axis=stretched, keepdims=True)
 
 
+# %%
 G3 = rng.standard_normal((B, N, D))
-for shape in [(D,), (N, D), (N, 1), (1, D), (B, 1, D), (1,), ()]:
-    agree("unbroadcast", my_unbroadcast(G3, shape), unbroadcast_loops(G3, shape))
+shapes = [(D,), (N, D), (N, 1), (1, D), (B, 1, D), (1,), ()]
+mine, loops = ([f(G3, shape) for shape in shapes] for f in (my_unbroadcast, unbroadcast_loops))
+assert [d.shape for d in mine] == shapes
+agree("seven shapes", np.concatenate([d.ravel() for d in mine]), np.concatenate([d.ravel() for d in loops]))
 
 # %% [markdown]
-# The library does it in one place. An op may stretch its arguments as it likes and return gradients of the stretched shape; where the shape differs
-# from the argument's, the engine calls this function. So no op has to think of it. (In the library's sources, *adjoint* is another word for pullback, and
-# `xp_of(x)` is NumPy, or CuPy for an array on a GPU. The *tape* is the record of notebook 01.)
+# The library does it in one place. An op may stretch its arguments as it likes and return gradients of the stretched shape. If the shape differs
+# from the argument's, the engine calls this function, so no op has to think of it. (In the library's sources *adjoint* means pullback, and the *tape* is
+# the record of notebook 01. `xp_of(x)` is NumPy, or CuPy for an array on a GPU.)
 
 # %%
 show_source(unbroadcast)
 
+# %% [markdown]
+# For a product, $Y_{nd} = X_{nd} b_d$, the derivative with respect to $X_{nd}$ is $b_d$, and the one with respect to $b_d$ is $X_{nd}$:
+
 # %%
 tX, tb = Tensor(X, requires_grad=True), Tensor(b, requires_grad=True)
-dX, db = grad(tX * tb, [tX, tb], G)  # a product this time: the derivative of X b with respect to b is X
+dX, db = grad(tX * tb, [tX, tb], G)
 
 agree("dX", dX, unbroadcast(G * b, X.shape))
 agree("db", db, unbroadcast(G * X, b.shape))
@@ -139,45 +172,56 @@ agree("db", db, unbroadcast(G * X, b.shape))
 # %% [markdown]
 # ## Matrix product
 #
-# $$Y_{ne} = \sum_d X_{nd} W_{de}$$
+# $$Y_{nf} = \sum_d X_{nd} W_{df}$$
 #
-# Each term $X_{nd} W_{de}$ is used once, in $Y_{ne}$. Its derivative with respect to $X_{nd}$ is $W_{de}$, and with respect to $W_{de}$ it is $X_{nd}$.
-# So the innermost line of the forward pass has exactly two lines behind it:
+# Each term $X_{nd} W_{df}$ is used once, in $Y_{nf}$. Its derivative with respect to $X_{nd}$ is $W_{df}$, and with respect to $W_{df}$ it is $X_{nd}$.
+# So in the loops, every line of the forward pass is followed by two lines of the backward pass:
 
-# %%
-G = rng.standard_normal((N, E))
-Y_loops, dX_loops, dW_loops = np.zeros((N, E)), np.zeros((N, D)), np.zeros((D, E))
-for n in range(N):
-    for d in range(D):
-        for e in range(E):
-            Y_loops[n, e] += X[n, d] * W[d, e]
-            dX_loops[n, d] += G[n, e] * W[d, e]
-            dW_loops[d, e] += G[n, e] * X[n, d]
+
+# %% tags=["yours"]
+def product_loops(X, W, G):
+    """Y = X W and its gradients, term by term.   X: (N, D), W: (D, M), G: (N, M) -> Y (N, M), dX (N, D), dW (D, M)."""
+    Y, dX, dW = np.zeros(G.shape), np.zeros(X.shape), np.zeros(W.shape)
+    for n in range(X.shape[0]):
+        for d in range(X.shape[1]):
+            for f in range(W.shape[1]):
+                Y[n, f] += X[n, d] * W[d, f]
+                dX[n, d] += G[n, f] * W[d, f]
+                dW[d, f] += G[n, f] * X[n, d]
+    return Y, dX, dW
+
 
 # %% [markdown]
-# Now read the two sums as matrix products again. A product sums over neighbouring indices, so a factor whose indices stand the wrong way round
+# Now we read the two sums as matrix products again. A matrix product sums over neighbouring indices, so a factor whose indices are in the other order
 # is transposed:
 #
-# $$\mathrm{d}X_{nd} = \sum_e G_{ne} W_{de} = \sum_e G_{ne} (W^\top)_{ed} \;\Rightarrow\; \mathrm{d}X = G\,W^\top,$$
+# $$\mathrm{d}X_{nd} = \sum_f G_{nf} W_{df} = \sum_f G_{nf} (W^\top)_{fd} \;\Rightarrow\; \mathrm{d}X = G\,W^\top,$$
 #
-# $$\mathrm{d}W_{de} = \sum_n X_{nd} G_{ne} = \sum_n (X^\top)_{dn} G_{ne} \;\Rightarrow\; \mathrm{d}W = X^\top G.$$
+# $$\mathrm{d}W_{df} = \sum_n X_{nd} G_{nf} = \sum_n (X^\top)_{dn} G_{nf} \;\Rightarrow\; \mathrm{d}W = X^\top G.$$
 #
-# You need not remember this: with three different lengths the shapes allow nothing else, $(N, D) = (N, E)(E, D)$ and $(D, E) = (D, N)(N, E)$.
+# You need not remember this: with three different lengths only these products have the right shapes, $(N, D) = (N, F)(F, D)$ and $(D, F) = (D, N)(N, F)$.
 
 # %%
-agree("Y", X @ W, Y_loops)
-agree("dX", G @ W.T, dX_loops)
-agree("dW", X.T @ G, dW_loops)
+G = rng.standard_normal((N, M))
+Y_loops, dX_loops, dW_loops = product_loops(X, W, G)
+
+# %% tags=["yours"]
+Y = X @ W
+dX = G @ W.T
+dW = X.T @ G
+agree("Y", Y, Y_loops)
+agree("dX", dX, dX_loops)
+agree("dW", dW, dW_loops)
 
 # %% [markdown]
-# With a batch in front, $(B, N, D)(D, E)$, the same matrix $W$ is used for every image. Then $\mathrm{d}W$ is the sum over the batch: unbroadcasting
-# again. In the library's op find the two products; the other lines are for vectors, which NumPy's `@` also takes.
+# With a batch in front, $(B, N, D)(D, F)$, every image uses the same matrix $W$. Then $\mathrm{d}W$ is the sum over the batch: unbroadcasting
+# again. Find the two products in the library's op. Its other lines are for vectors, which NumPy's `@` also takes.
 
 # %%
 show_source(ops.matmul)
 
 # %%
-XB, GB = rng.standard_normal((B, N, D)), rng.standard_normal((B, N, E))
+XB, GB = rng.standard_normal((B, N, D)), rng.standard_normal((B, N, M))
 Y, pullback = ops.matmul(XB, W)
 dXB, dW = pullback(GB)
 
@@ -187,40 +231,49 @@ agree("dW", unbroadcast(dW, W.shape), sum(XB[i].T @ GB[i] for i in range(B)))
 # %% [markdown]
 # ## Moving entries: reshape and transpose
 #
-# Both change no number, they only move them. Each entry of $X$ is used once, so its gradient is the entry of $G$ at the place where it went:
-# **move the gradient back.** But the two do not move in the same way. A reshape keeps the order in which the entries are read, row by row; a
-# transpose changes it.
+# Both change no number, they only move the numbers. Each entry of $X$ is used once, so its gradient is the entry of $G$ at its new place:
+# **move the gradient back.** A reshape keeps the order in which the entries are read, row by row. A transpose changes it.
 
 # %%
 small = np.arange(6).reshape(2, 3)
 print("X\n", small, "\nX transposed\n", small.T, "\nX reshaped to the same shape\n", small.reshape(3, 2))
 
 # %% [markdown]
-# The pullback of a reshape is a reshape to the old shape. The pullback of a transpose with the order of axes `axes` is the transpose with the *inverse*
-# order: if axis 2 of $X$ has become axis 0 of $Y$, then axis 0 of $G$ must become axis 2. For two axes the inverse is the order itself; from three on
-# it need not be. `argsort` finds it: it says at which place of `axes` each of the numbers 0, 1, 2 stands. As loops:
+# The pullback of a reshape is a reshape to the old shape. The pullback of a transpose with the order `axes` is a transpose with the *inverse*
+# order: if axis 2 of $X$ has become axis 0 of $Y$, then axis 0 of $G$ must become axis 2. For two axes the inverse is the order itself. For three or
+# more it may differ. `np.argsort(axes)` finds it: its entry $i$ is the position of $i$ in `axes`. As loops:
+
+
+# %% tags=["yours"]
+def transpose_loops(X, G):
+    """Y = X.transpose(2, 0, 1) and its gradient.   X: (B, N, D), G: (D, B, N) -> Y (D, B, N), dX (B, N, D)."""
+    Y, dX = np.zeros(G.shape), np.zeros(X.shape)
+    for i in range(X.shape[0]):
+        for n in range(X.shape[1]):
+            for d in range(X.shape[2]):
+                Y[d, i, n] = X[i, n, d]
+                dX[i, n, d] = G[d, i, n]
+    return Y, dX
+
 
 # %%
 axes = (2, 0, 1)  # axis 0 of Y is axis 2 of X, axis 1 is axis 0, axis 2 is axis 1
-inverse = tuple(np.argsort(axes))
 G = rng.standard_normal((D, B, N))
-Y_loops, dX_loops = np.zeros((D, B, N)), np.zeros((B, N, D))
-for i in range(B):
-    for n in range(N):
-        for d in range(D):
-            Y_loops[d, i, n] = XB[i, n, d]
-            dX_loops[i, n, d] = G[d, i, n]
+Y_loops, dX_loops = transpose_loops(XB, G)
 
-print("order", axes, "  inverse order", tuple(int(axis) for axis in inverse))
+# %% tags=["yours"]
+inverse = tuple(np.argsort(axes).tolist())
+dX = G.transpose(inverse)
+print("order", axes, "  inverse order", inverse)
 agree("Y", XB.transpose(axes), Y_loops)
-agree("dX", G.transpose(inverse), dX_loops)
+agree("dX", dX, dX_loops)
 
 # %%
 show_source(ops.transpose)
 
 # %% [markdown]
-# Indexing moves entries as well. A slice, `X[1:3]`, leaves some out: they get gradient 0. A list, `X[[0, 0, 1]]`, may take an entry twice: it collects both
-# gradients (`np.add.at`).
+# Indexing moves entries as well. A slice, `X[1:3]`, leaves some out: they get gradient 0. A list, `X[[0, 0, 1]]`, may take an entry twice: it collects
+# both gradients (`np.add.at`).
 #
 # ## Reductions
 #
@@ -229,10 +282,10 @@ show_source(ops.transpose)
 # $$\mathrm{d}X_{nd} = G_d.$$
 #
 # **Summing forwards is copying backwards.** A mean over $N$ tokens hands out $G_d / N$. A maximum hands all of $G_d$ to the largest entry. (If
-# several are the largest, there is no derivative; this library shares $G_d$ among them.)
+# several entries are largest, there is no derivative. This library shares $G_d$ among them.)
 #
-# The cotangent lacks the summed axis. If this is not the first axis, it must be put back with length 1 before NumPy can stretch it. So it is for the sum
-# over the features, $Y_n = \sum_d X_{nd}$, where $\mathrm{d}X_{nd} = G_n$:
+# The cotangent lacks the summed axis. Unless this is the first axis, it must be put back with length 1 before NumPy can stretch it. An example is the sum
+# over the features, $Y_n = \sum_d X_{nd}$, with the gradient $\mathrm{d}X_{nd} = G_n$:
 
 # %%
 G = rng.standard_normal(N)
@@ -242,8 +295,11 @@ for n in range(N):
         Y_loops[n] += X[n, d]
         dX_loops[n, d] = G[n]
 
-agree("Y", X.sum(axis=1), Y_loops)
-agree("dX", np.broadcast_to(G[:, None], X.shape), dX_loops)
+# %% tags=["yours"]
+Y = X.sum(axis=1)
+dX = np.broadcast_to(G[:, None], X.shape)
+agree("Y", Y, Y_loops)
+agree("dX", dX, dX_loops)
 
 # %%
 show_source(ops.sum)
@@ -270,16 +326,16 @@ for op, arrays, parameters in [
 # ## Experiment: which check catches which bug?
 #
 # Many tests of gradients compute `op(x).sum().backward()` and compare with differences. This is a check with a cotangent of **ones**. How good is
-# it? We write ops with mistakes that people make, and show each to four checks, which differ in nothing but the cotangent:
+# it? We write ops with mistakes that people make, and show each to four checks. The checks differ only in the cotangent:
 #
 # | check | cotangent $G$ |
 # |---|---|
 # | `y.sum()` | all ones |
 # | `(y * y).sum() / 2` | $Y$ itself |
-# | one entry of `y` | 1 at one random place, 0 elsewhere |
+# | one entry of `y` | 1 at one place, 0 elsewhere; every place in turn |
 # | random | normally distributed |
 #
-# To keep the ops short, each is a value and a formula for its pullback, with $g$ the cotangent, $x$ the argument and $y$ the value.
+# Each op is a value and a formula for its pullback, with $g$ the cotangent, $x$ the argument and $y$ the value.
 
 
 # %%
@@ -316,8 +372,8 @@ def row_sum(x):
 
 
 # %% [markdown]
-# First the right ops: a good check accepts them. (Softmax and normalisation are two functions of a row, taken here as they stand. Notebooks
-# [05](05_layer_norm.ipynb) and [06](06_softmax_and_loss.ipynb) derive their pullbacks.)
+# First the right ops: a good check accepts them. (Softmax and normalisation are functions of a row. Notebooks [05](05_layer_norm.ipynb) and
+# [06](06_softmax_and_loss.ipynb) derive their pullbacks.)
 
 # %%
 SQUARE = np.random.default_rng(0).standard_normal((4, 4))
@@ -349,25 +405,33 @@ wrong = {
 }
 
 # %% [markdown]
-# The check compares every entry of the pulled-back gradient with a central difference (notebook 00). The tolerance has an absolute part, because the right
-# gradient may be zero; all numbers here are of size about 1, so it hides nothing.
+# A check compares every entry of the pulled-back gradient with a central difference (notebook 00). Its tolerance has an absolute part, because the
+# right gradient may be zero. All numbers here are of size about 1, so this part hides nothing.
+#
+# **Predict first.** Which of these fourteen wrong ops does `y.sum()` accept? Which does `(y * y).sum() / 2` accept? How often does one entry notice
+# that the first of four rows gets nothing?
 
 
 # %%
 def rejects(op, x, cotangent_for):
     """Whether the check with this cotangent finds the op wrong.   cotangent_for: y -> g of y's shape."""
     y, vjp = op(x)
-    g, h = cotangent_for(y), 1e-5
+    g, step = cotangent_for(y), 1e-5
     numerical = np.zeros_like(x)
     for place in np.ndindex(x.shape):
-        step = np.zeros_like(x)
-        step[place] = h
-        numerical[place] = (g * (op(x + step)[0] - op(x - step)[0])).sum() / (2 * h)
+        moved = np.zeros_like(x)
+        moved[place] = step
+        numerical[place] = (g * (op(x + moved)[0] - op(x - moved)[0])).sum() / (2 * step)
     return np.abs(vjp(g) - numerical).max() > 1e-8 + 1e-6 * np.abs(numerical).max()
 
 
+draws = [rng.standard_normal((4, 4)) for _ in range(full_or_fast(96, 16))]  # a multiple of 16: each place equally often
+places = itertools.cycle(range(16))
+
+
 def one_hot(y):
-    return np.eye(y.size)[rng.integers(y.size)].reshape(y.shape)
+    """1 at the next place, 0 elsewhere.   y: 16 or 4 entries."""
+    return np.eye(y.size)[next(places) % y.size].reshape(y.shape)
 
 
 checks = {
@@ -376,7 +440,6 @@ checks = {
     "one entry": one_hot,
     "random": lambda y: rng.standard_normal(y.shape),
 }
-draws = [rng.standard_normal((4, 4)) for _ in range(full_or_fast(100, 10))]
 
 
 def shares(ops):
@@ -406,37 +469,44 @@ for name, column in zip(checks, caught.T, strict=True):
     print(
         f"{name:<18} caught in every draw: {sum(column == 1):2d} of {len(wrong)}   never caught: {sum(column == 0):2d}"
     )
+for row, column in np.argwhere((caught > 0) & (caught < 1)):
+    print(f"{list(checks)[column]} catches in {caught[row, column]:.0%} of the draws: {list(wrong)[row]}")
 
 # %% [markdown]
-# Each column can be explained, and none of it is bad luck:
+# **In the stored run** `y.sum()` never catches 9 of the 14 bugs, and `(y * y).sum() / 2` never catches 3. One entry catches 12 in every draw, one in 25%
+# of the draws and one in 75%. The random cotangent catches 14 of 14.
 #
-# - **Ones.** The entries of a softmax row sum to 1, those of a normalised row to 0. Their sum is a constant, its gradient is *zero*, and a pullback that
-#   returns zeros agrees with it. So does every one that first subtracts from $g$ a mean of $g$ over the row (plain, or weighted with $y$ as the softmax does), or just 1: for ones this
-#   leaves 0, and 7 times 0, or 0 without its $1/\sigma$, is 0 as well. Ones look the same wherever they are moved: a gradient that is reshaped
-#   instead of transposed goes unseen. And a factor of 1 can be forgotten: so can $g$.
-# - **$Y$ itself.** It contains what the op has put into it. The squares of a normalised row sum to a constant as well, so the true gradient is zero
-#   again: zeros pass, and so does the right formula without its $1/\sigma$. And the mean of $Y$ is 0, so nobody misses the term with the mean of $g$.
-# - **One entry.** It sees the part of the pullback that this entry needs, and nothing of the rest. The exact shares are $\tfrac14$, since 4 of the 16
-#   entries lie in the first row, and $\tfrac34$, since 4 of them lie on the diagonal, where a transpose moves nothing. The figure shows what the draws gave.
-# - **Random.** An error stays unseen only if the random numbers happen to hide it. To hide it exactly has probability zero, and a large
-#   error is hardly ever made small enough for the tolerance.
+# Each column can be explained:
+#
+# - **Ones.** The entries of a softmax row sum to 1, those of a normalised row to 0. Their sum is a constant, so its gradient is *zero*, and a pullback
+#   that returns zeros agrees with it. So does every pullback that first subtracts from $g$ its mean over the row, or its mean weighted with $y$ (softmax),
+#   or just 1. For ones this leaves 0, and 0 stays 0 when it is multiplied by 7 or lacks its $1/\sigma$. Ones look the same wherever they are moved, so a
+#   gradient that is reshaped instead of transposed goes unseen. And a factor of 1 may be missing: nobody notices that $g$ is forgotten.
+# - **$Y$ itself.** The squares of a normalised row sum to a constant as well, so the true gradient is zero again. Zeros pass, and so does the right formula
+#   without its $1/\sigma$. The mean of $Y$ is 0, so the missing term with the mean of $g$ is not seen.
+# - **One entry.** It tests only the part of the pullback that this entry needs. Of the 16 entries $\tfrac14$ lie in the first row, which gets nothing, and
+#   $\tfrac34$ lie off the diagonal. A transpose does not move the entries on the diagonal, so there the reshaped gradient is right.
+# - **Random.** An error stays unseen only if the random numbers happen to hide it. The probability that they hide it exactly is zero, and a large
+#   error almost never falls below the tolerance.
 #
 # This is why `check_vjp` draws its cotangent at random. The arrays above are $4 \times 4$, which is itself a trap: with two different lengths the
 # shapes alone would have refused two of these bugs.
 #
 # ## Where this goes wrong in practice
 #
-# - **Silent stretching.** Shapes $(N)$ and $(N, 1)$ do not add up entry by entry: the result is $(N, N)$. The mean of such a "difference" is a
+# - **Silent stretching.** Arrays of shapes $(N)$ and $(N, 1)$ do not add up entry by entry: the result is $(N, N)$. The mean of such a "difference" is a
 #   plausible loss. Check shapes, and use `keepdims=True`.
 # - **Square test cases.** $N = D$ hides a missing transpose and a wrong axis. Test with lengths that all differ.
 # - **Sum or mean over the batch.** The gradient of a bias is the *sum* over all places that used it. If the loss is a mean, its factor is already in
 #   $G$.
 # - **Writing into the cotangent.** The pullback of `X + Z`, both of one shape, returns $G$ itself, twice. If somebody then writes `dX *= 2`, `dZ`
 #   changes with it. (The engine guards against this.)
-# - **reshape instead of transpose.** `x.reshape(B, H, N, K)` on an array of shape `(B, N, H, K)` runs, and mixes the tokens with the *heads* (`H` groups of
-#   `K` features). Notebook [08](08_multi_head.ipynb) looks for this bug.
+# - **reshape instead of transpose.** `x.reshape(B, H, N, Dh)` on an array of shape `(B, N, H, Dh)` runs, and mixes the tokens with the *heads* (`H` groups
+#   of `Dh` features). Notebook [08](08_multi_head.ipynb) looks for this bug.
 #
 # ## Exercises
+#
+# `hint("2.1")` gives up to three hints, one per call.
 #
 # **2.1 (two lines).** A bias $b$ of shape $(D)$ is added to tokens of shape $(B, N, D)$. Write its gradient.
 
@@ -450,12 +520,12 @@ def bias_gradient(dY):
 check("2.1", bias_gradient)
 
 # %% [markdown]
-# **2.2 (ten minutes).** Some libraries keep the matrix of a linear layer as $(E, D)$ and compute $Y = X W^\top$. Write both gradients.
+# **2.2 (ten minutes).** Some libraries keep the matrix of a linear layer as $(F, D)$ and compute $Y = X W^\top$. Write both gradients.
 
 
 # %%
 def transposed_product_backward(X, W, dY):
-    """X: (N, D), W: (E, D), dY: (N, E) -> dX (N, D), dW (E, D)"""
+    """X: (N, D), W: (M, D), dY: (N, M) -> dX (N, D), dW (M, D)"""
     ...  # your answer here
 
 
@@ -487,8 +557,8 @@ def broken_square(X):
 check("2.4", broken_square)
 
 # %% [markdown]
-# **2.5 (an hour).** `np.einsum("bnd,de->bne", X, W)` writes a product by its indices; an index that is missing in the result is summed over. Write the
-# pullback of *every* einsum of two arrays, by einsum. Begin with the matrix product above, `"nd,de->ne"`, and watch where the letters go.
+# **2.5 (an hour).** `np.einsum("bnd,df->bnf", X, W)` writes a product by its indices: an index that is missing in the result is summed over. Write the
+# pullback of *every* einsum of two arrays, by einsum. Begin with the matrix product above, `"nd,df->nf"`, and watch where the letters go.
 # Then think of an index that occurs in one argument only, and not in the result. No index occurs twice in one array.
 
 

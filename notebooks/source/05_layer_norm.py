@@ -11,18 +11,19 @@
 # %% [markdown]
 # # 05 LayerNorm
 #
-# LayerNorm brings every token to mean 0 and variance 1, and then scales and shifts each feature by learned numbers. In the Transformer it stands before
-# each of the two halves of a layer, attention and MLP, so that these meet numbers of a known size, and once at the end. The paper
-# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) writes it LN in **Eq. 2, Eq. 3 and Eq. 4** and does not define it; the definition is that
-# of [Ba et al. 2016](https://arxiv.org/abs/1607.06450). At the end you will be able to
+# LayerNorm brings every token to mean 0 and variance 1. Then it scales and shifts each feature by learned numbers. In a
+# Transformer block it stands before each half, attention and MLP, so that these meet numbers of a known size. It stands
+# once more at the end of the model. The paper ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) writes LN
+# in **Eq. 2, Eq. 3 and Eq. 4** without a definition; that comes from
+# [Ba et al. 2016](https://arxiv.org/abs/1607.06450). At the end you will be able to
 #
-# - compute **LayerNorm** as loops, and in eight small steps,
+# - compute **LayerNorm** with loops, and in eight small steps,
 # - walk back through the eight steps, and collect them in one line,
 #   $\mathrm{d}\mathbf{x} = \rho\,(\mathbf{g} - \overline{\mathbf{g}} - \hat{\mathbf{x}}\,\overline{\mathbf{g}\hat{\mathbf{x}}})$,
-# - say which of the usual checks would not notice that one of its terms is missing.
+# - say which of the usual checks miss it when one of its terms is forgotten.
 #
-# You need the vector-Jacobian products of sums, products and broadcasting (notebook [02](02_shapes.ipynb)). Where in the network the LayerNorms stand,
-# and why there, is the subject of notebook [10](10_residual_stream.ipynb).
+# You need the vector-Jacobian products of sums, products and broadcasting (notebook [02](02_shapes.ipynb)). Notebook
+# [10](10_residual_stream.ipynb) shows where in the network the LayerNorms stand, and why.
 #
 # **Budget:** 4 s of CPU time (fast mode 4 s).
 
@@ -32,41 +33,87 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import ops
+from minivit.data import normalize
 from minivit.gradcheck import check_vjp
-from minivit.lessons import agree, check, show_source
+from minivit.lessons import agree, check, running_digit, show_source
+from minivit.lessons.pictures import normalising
 from minivit.stepper import BackwardStepper
 from minivit.tensor import Tensor, grad
 
 rng = np.random.default_rng(5)
 
 # %% [markdown]
+# ## The idea in a picture
+#
+# LayerNorm takes mean and variance over the features of **one token**. The other tokens and the other images play no
+# part. BatchNorm, common in convolutional networks, takes them over one feature of all images.
+
+# %%
+normalising.what_is_averaged()
+
+# %% [markdown]
+# Here is one token of the digit of notebooks 03 and 04, before and after the first LayerNorm of the trained model,
+# without its learned scale and bias. The line is the mean, and the grey band is one standard deviation wide on each
+# side. The pattern of the bars stays the same; place and size change.
+
+# %%
+digit_model, digit, label = running_digit()
+inside = {}
+digit_model(normalize(digit[None]), tap=inside)
+digit_z0 = inside["embedded"].data[0]  # (17, 32), Eq. 1
+digit_normalised = (digit_z0 - digit_z0.mean(axis=1, keepdims=True)) / np.sqrt(
+    digit_z0.var(axis=1, keepdims=True) + 1e-6
+)
+normalising.one_token(digit_z0[12], digit_normalised[12])
+
+# %% [markdown]
+# **Predict first.** This was one token of 17. Is the [class] token, before LayerNorm, larger or smaller than the tokens
+# of the patches? And do the tokens shrink or grow on their way through the three blocks?
+
+# %%
+stages = {"z_0": digit_z0, "normalised": digit_normalised, "after block 3": inside["block2/output"].data[0]}
+for name, tokens in stages.items():
+    deviations = tokens.std(axis=1)
+    patches = f"{deviations[1:].min():.2f} to {deviations[1:].max():.2f}"
+    print(f"standard deviation, {name:<14} [class] {deviations[0]:.2f}, patches {patches}")
+
+# %% [markdown]
+# **In the stored run** the [class] token starts with a standard deviation of 0.09, far below the patches with 0.48 to
+# 0.70. After three blocks it has 2.44, and the patches have 1.39 to 2.54. Without LayerNorm, attention and MLP would
+# meet all these sizes; with it, each token has 1.00.
+#
 # ## The equation
 #
-# Each token, a row $\mathbf{x}$ of $D$ numbers, is treated alone; no image depends on the others of its batch. The mean of the row is subtracted, the
-# result is divided by its standard deviation, and two learned vectors scale and shift each feature:
+# Each token is a row $\mathbf{x}$ of $D$ numbers. Subtract the mean of the row, divide by its standard deviation, then
+# scale and shift each feature by two learned vectors:
 #
 # $$\mathrm{LN}(\mathbf{x}) = \boldsymbol{\gamma} \circ \frac{\mathbf{x} - \mu}{\sqrt{\sigma^2 + \epsilon}} + \boldsymbol{\beta}, \qquad
 # \mu = \frac{1}{D}\sum_{j=1}^{D} x_j, \qquad \sigma^2 = \frac{1}{D}\sum_{j=1}^{D} (x_j - \mu)^2 \tag{LayerNorm}$$
 #
-# $\circ$ multiplies feature by feature. $\epsilon$ is a small constant; without it a row of equal numbers would divide by zero.
+# $\circ$ multiplies feature by feature. Without the small constant $\epsilon$ a row of equal numbers would divide by
+# zero.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
-# | $N$, $D$ | tokens, width | numbers | `N`, `D` |
-# | $\mathbf{x}$ | tokens, one per row | $(N, D)$ | `x` |
-# | $\mu$, $\sigma^2 = v$ | mean and variance of each row | $(N, 1)$ each | `mu`, `v` |
-# | $\mathbf{c}$, $\mathbf{q}$ | centred rows $\mathbf{x} - \mu$, and their squares $\mathbf{c} \circ \mathbf{c}$ | $(N, D)$ each | `c`, `q` |
-# | $s$ | standard deviation of each row, $\sqrt{v + \epsilon}$ | $(N, 1)$ | `s` |
-# | $\rho = 1/\sqrt{\sigma^2 + \epsilon}$ | what each row is multiplied by | $(N, 1)$ | `rho` |
-# | $\hat{\mathbf{x}}$ | normalised rows, $(\mathbf{x} - \mu)\rho$ | $(N, D)$ | `x_hat` |
+# | $N$ | tokens, [class] included | number | `N` |
+# | $D$ | width of the model | number | `D` |
+# | $\mathbf{x}$ | the tokens, one per row | $(N, D)$ | `x` |
+# | $\mu$ | mean of each row | $(N, 1)$ | `mu` |
+# | $\mathbf{c}$ | centred rows, $\mathbf{x} - \mu$ | $(N, D)$ | `c` |
+# | $\mathbf{c}^2$ | their squares, $\mathbf{c} \circ \mathbf{c}$ | $(N, D)$ | `square` |
+# | $\sigma$ | standard deviation of each row; $\sigma^2$ is the variance, `var` | $(N, 1)$ | `var` |
+# | $\epsilon$ | small constant against a division by zero, $10^{-6}$ in the published code | number | `eps` |
+# | $s$ | $\sqrt{\sigma^2 + \epsilon}$ | $(N, 1)$ | `s` |
+# | $\rho$ | $1/s$, the factor of each row | $(N, 1)$ | `rho` |
+# | $\hat{\mathbf{x}}$ | normalised rows, $\mathbf{c}\rho$ | $(N, D)$ | `x_hat` |
 # | $\boldsymbol{\gamma}$, $\boldsymbol{\beta}$ | learned scale and bias, 1 and 0 at first | $(D)$ each | `gamma`, `beta` |
-# | $\epsilon$ | $10^{-6}$ in the published code (not the $\varepsilon$ of notebook 00) | number | `eps` |
 # | $\mathbf{y}$ | the result | $(N, D)$ | `y` |
-# | $\mathrm{d}A$ | gradient of the loss with respect to $A$ | that of $A$ | `dA` |
-# | $\mathbf{g}$ | $\mathrm{d}\hat{\mathbf{x}} = \mathrm{d}\mathbf{y} \circ \boldsymbol{\gamma}$ | $(N, D)$ | `g` |
+# | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
+# | $\mathbf{g}$ | $\mathrm{d}\hat{\mathbf{x}}$, that is $\mathrm{d}\mathbf{y} \circ \boldsymbol{\gamma}$ | $(N, D)$ | `g` |
 # | $\overline{\mathbf{a}}$ | mean of each row of $\mathbf{a}$ | $(N, 1)$ | `mean(a)` |
 #
-# The rows below are not centred, their sizes differ, and $\boldsymbol{\gamma}$ is not 1: numbers that are special can hide errors, as the experiment will show.
+# The rows below have different means and sizes, and $\boldsymbol{\gamma}$ is not 1. Special numbers can hide errors, as
+# the experiment will show.
 
 # %%
 N, D, eps = 5, 7, 1e-6
@@ -76,9 +123,11 @@ beta = rng.standard_normal(D)
 
 # %% [markdown]
 # ## Forward, as loops
+#
+# The formula, one number at a time.
 
 
-# %%
+# %% tags=["yours"]
 def layer_norm_loops(x, gamma, beta, eps):
     """x: (N, D), gamma, beta: (D,) -> (N, D), one number at a time."""
     N, D = x.shape
@@ -91,13 +140,18 @@ def layer_norm_loops(x, gamma, beta, eps):
     return y
 
 
-y_loops = layer_norm_loops(x, gamma, beta, eps)
+y_loops = layer_norm_loops(x, gamma, beta, eps)  # given
 
 # %% [markdown]
 # ## Forward, in eight steps
 #
-# The same for all rows at once, cut so small that each step has a derivative you know by heart. `keepdims` leaves the means as columns
-# $(N, 1)$, which NumPy stretches over the features.
+# The same for all rows at once, cut so small that each step has a derivative you know by heart:
+#
+# $$\mu = \overline{\mathbf{x}}, \quad \mathbf{c} = \mathbf{x} - \mu, \quad \mathbf{c}^2 = \mathbf{c} \circ \mathbf{c}, \quad
+# \sigma^2 = \overline{\mathbf{c}^2}, \quad s = \sqrt{\sigma^2 + \epsilon}, \quad \rho = 1/s, \quad \hat{\mathbf{x}} = \mathbf{c}\rho, \quad
+# \mathbf{y} = \hat{\mathbf{x}} \circ \boldsymbol{\gamma} + \boldsymbol{\beta}.$$
+#
+# `keepdims` leaves the means as columns $(N, 1)$, which NumPy stretches over the features.
 
 
 # %%
@@ -105,17 +159,20 @@ def mean(a):
     return a.mean(axis=-1, keepdims=True)
 
 
+# %% tags=["yours"]
 mu = mean(x)  # 1
-c = x - mu  # 2  centred
-q = c * c  # 3  squared
-v = mean(q)  # 4  the variance
-s = np.sqrt(v + eps)  # 5  the standard deviation
+c = x - mu  # 2
+square = c * c  # 3
+var = mean(square)  # 4
+s = np.sqrt(var + eps)  # 5
 rho = 1 / s  # 6
-x_hat = c * rho  # 7  normalised
+x_hat = c * rho  # 7
 y = x_hat * gamma + beta  # 8
 
 agree("y", y, y_loops)
-agree("variances", mean(x_hat * x_hat), v / (v + eps))
+agree("variances", mean(x_hat * x_hat), var / (var + eps))
+
+# %%
 print(f"means of the rows of x_hat: {np.abs(mean(x_hat)).max():.1e} at most")
 print("1 - their variances:", 1 - x_hat.var(axis=1))
 
@@ -124,8 +181,8 @@ print("1 - their variances:", 1 - x_hat.var(axis=1))
 #
 # ## Backward, step by step
 #
-# We are given $\mathrm{d}\mathbf{y}$, drawn at random here. The engine differentiates the same eight steps; it can be asked for the gradient of every
-# intermediate result.
+# We are given $\mathrm{d}\mathbf{y}$, drawn at random here. The engine differentiates the same eight steps, and can be
+# asked for the gradient of every intermediate result.
 
 
 # %%
@@ -134,14 +191,14 @@ def eight_steps(x, gamma, beta):
     x, gamma, beta = (Tensor(a, requires_grad=True) for a in (x, gamma, beta))
     mu = x.mean(axis=-1, keepdims=True)
     c = x - mu
-    q = c * c
-    v = q.mean(axis=-1, keepdims=True)
-    s = F.sqrt(v + eps)
+    square = c * c
+    var = square.mean(axis=-1, keepdims=True)
+    s = F.sqrt(var + eps)
     rho = 1 / s
     x_hat = c * rho
     y = x_hat * gamma + beta
-    names = ["x", "gamma", "beta", "mu", "c", "q", "v", "s", "rho", "x_hat", "y"]
-    return dict(zip(names, [x, gamma, beta, mu, c, q, v, s, rho, x_hat, y], strict=True))
+    names = ["x", "gamma", "beta", "mu", "c", "square", "var", "s", "rho", "x_hat", "y"]
+    return dict(zip(names, [x, gamma, beta, mu, c, square, var, s, rho, x_hat, y], strict=True))
 
 
 # %%
@@ -150,10 +207,10 @@ values = eight_steps(x, gamma, beta)
 engine = dict(zip(values, grad(values["y"], list(values.values()), dy), strict=True))
 
 # %% [markdown]
-# Before we compute anything ourselves: the same walk in pictures, for a single token of three features. The stepper runs one vector-Jacobian product at
-# a time. Move the slider. It has ten steps, because our steps 5 and 8 are two operations each. Look at the boxes that several arrows leave: on the way back,
-# what comes along these arrows is added. At $\mathbf{c}$ there are three such portions: one from step 7 and two from step 3, since
-# $\mathbf{c} \circ \mathbf{c}$ takes $\mathbf{c}$ twice.
+# First the same walk in pictures, for a single token of three features. The stepper runs one vector-Jacobian product at
+# a time. Move the slider. It has ten steps, because our steps 5 and 8 are two operations each. Look at the boxes that
+# several arrows leave: on the way back, what comes along these arrows is added. At $\mathbf{c}$ there are three such
+# portions. One comes from step 7. Two come from step 3, since $\mathbf{c} \circ \mathbf{c}$ takes $\mathbf{c}$ twice.
 
 # %%
 one_token = eight_steps(x[0, :3], gamma[:3], beta[:3])
@@ -162,14 +219,15 @@ BackwardStepper(one_token["y"], dy[0, :3], one_token)
 # %% [markdown]
 # Now the same by hand, for all tokens.
 #
-# **Step 8: $\mathbf{y} = \hat{\mathbf{x}} \circ \boldsymbol{\gamma} + \boldsymbol{\beta}$.** A product hands to each factor the gradient times
-# the other factor. $\boldsymbol{\gamma}$ and $\boldsymbol{\beta}$ serve every row, so their gradients are summed over the rows:
+# **Step 8: $\mathbf{y} = \hat{\mathbf{x}} \circ \boldsymbol{\gamma} + \boldsymbol{\beta}$.** A product hands each
+# factor the gradient times the other factor. $\boldsymbol{\gamma}$ and $\boldsymbol{\beta}$ serve every row, so their
+# gradients are summed over the rows:
 #
 # $$\mathrm{d}\hat{\mathbf{x}} = \mathrm{d}\mathbf{y} \circ \boldsymbol{\gamma}, \qquad
 # \mathrm{d}\boldsymbol{\gamma} = \sum_{i} \mathrm{d}\mathbf{y}_i \circ \hat{\mathbf{x}}_i, \qquad
 # \mathrm{d}\boldsymbol{\beta} = \sum_{i} \mathrm{d}\mathbf{y}_i.$$
 
-# %%
+# %% tags=["yours"]
 dx_hat = dy * gamma
 dgamma = (dy * x_hat).sum(axis=0)
 dbeta = dy.sum(axis=0)
@@ -179,12 +237,13 @@ agree("dgamma", dgamma, engine["gamma"])
 agree("dbeta", dbeta, engine["beta"])
 
 # %% [markdown]
-# **Step 7: $\hat{\mathbf{x}} = \mathbf{c}\,\rho$.** A product again. The one $\rho$ of a row was stretched over $D$ features, so its gradient is the sum over
-# them. $\mathbf{c}$ was used in two steps, this one and step 3; we keep what comes from here under a name of its own.
+# **Step 7: $\hat{\mathbf{x}} = \mathbf{c}\,\rho$.** A product again. The $\rho$ of a row was stretched over $D$
+# features, so its gradient is a sum over them. $\mathbf{c}$ was used twice, here and in step 3. We keep the part from
+# here under a name of its own:
 #
 # $$\mathrm{d}\mathbf{c}_{(7)} = \mathrm{d}\hat{\mathbf{x}}\,\rho, \qquad \mathrm{d}\rho = \sum_j \mathrm{d}\hat{x}_j\,c_j.$$
 
-# %%
+# %% tags=["yours"]
 dc_from_7 = dx_hat * rho
 drho = (dx_hat * c).sum(axis=-1, keepdims=True)
 
@@ -193,35 +252,37 @@ agree("drho", drho, engine["rho"])
 # %% [markdown]
 # **Step 6: $\rho = 1/s$.** The derivative of $1/s$ is $-1/s^2$, that is $-\rho^2$.
 #
-# **Step 5: $s = \sqrt{v + \epsilon}$.** The derivative of the root is $1/(2s)$, that is $\rho/2$.
+# **Step 5: $s = \sqrt{\sigma^2 + \epsilon}$.** The derivative of the root is $1/(2s)$, that is $\rho/2$.
 
-# %%
+# %% tags=["yours"]
 ds = -drho * rho**2
-dv = ds * rho / 2
+dvar = ds * rho / 2
 
 agree("ds", ds, engine["s"])
-agree("dv", dv, engine["v"])
+agree("dvar", dvar, engine["var"])
 
 # %% [markdown]
-# **Step 4: $v = \overline{\mathbf{q}}$.** A mean gives each of its $D$ terms the share $1/D$, so each gets $\mathrm{d}v/D$ back.
+# **Step 4: $\sigma^2 = \overline{\mathbf{c}^2}$.** Each of the $D$ terms has the share $1/D$ in a mean, so each gets
+# $\mathrm{d}\sigma^2/D$ back.
 #
-# **Step 3: $\mathbf{q} = \mathbf{c} \circ \mathbf{c}$.** The derivative of a square is $2c$ (the two portions of the stepper). Now both contributions to
-# $\mathrm{d}\mathbf{c}$ are there, and they are added.
+# **Step 3: $\mathbf{c}^2 = \mathbf{c} \circ \mathbf{c}$.** The derivative of a square is $2\mathbf{c}$, the two
+# portions of the stepper. Now both contributions to $\mathrm{d}\mathbf{c}$ are there, and they are added.
 
-# %%
-dq = np.broadcast_to(dv / D, q.shape)
-dc = dc_from_7 + 2 * c * dq
+# %% tags=["yours"]
+dsquare = np.broadcast_to(dvar / D, square.shape)
+dc = dc_from_7 + 2 * c * dsquare
 
-agree("dq", dq, engine["q"])
+agree("dsquare", dsquare, engine["square"])
 agree("dc", dc, engine["c"])
 
 # %% [markdown]
-# **Step 2: $\mathbf{c} = \mathbf{x} - \mu$.** $\mathbf{x}$ gets $\mathrm{d}\mathbf{c}$ as it is. $\mu$ gets it with a minus sign, summed over the
-# features over which it was stretched.
+# **Step 2: $\mathbf{c} = \mathbf{x} - \mu$.** $\mathbf{x}$ gets $\mathrm{d}\mathbf{c}$ as it is. $\mu$ gets it with a
+# minus sign, summed over the features over which it was stretched.
 #
-# **Step 1: $\mu = \overline{\mathbf{x}}$.** A mean: each $x_j$ gets $\mathrm{d}\mu / D$, in addition to what step 2 gave it.
+# **Step 1: $\mu = \overline{\mathbf{x}}$.** A mean: each $x_j$ gets $\mathrm{d}\mu / D$, in addition to what step 2
+# gave it.
 
-# %%
+# %% tags=["yours"]
 dmu = -dc.sum(axis=-1, keepdims=True)
 dx = dc + dmu / D
 
@@ -239,7 +300,7 @@ agree("dx", dx, engine["x"])
 # = -\rho\,(\mathbf{c}\rho)\,\frac{1}{D} \sum_j g_j (c_j \rho)
 # = -\rho\,\hat{\mathbf{x}}\;\overline{\mathbf{g}\hat{\mathbf{x}}}.$$
 #
-# The three factors $\rho$ have been shared out: two of them turn a $\mathbf{c}$ into an $\hat{\mathbf{x}}$, one is left. So
+# Of the three factors $\rho$, two turn a $\mathbf{c}$ into an $\hat{\mathbf{x}}$ and one is left. So
 # $\mathrm{d}\mathbf{c} = \rho\,(\mathbf{g} - \hat{\mathbf{x}}\,\overline{\mathbf{g}\hat{\mathbf{x}}})$.
 
 # %%
@@ -249,23 +310,28 @@ agree("dc", rho * (g - x_hat * mean(g * x_hat)), dc)
 
 # %% [markdown]
 # **The path through the mean** (steps 2 and 1) subtracts the mean:
-# $\mathrm{d}\mathbf{x} = \mathrm{d}\mathbf{c} - \overline{\mathrm{d}\mathbf{c}}$. The rows of $\hat{\mathbf{x}}$ have mean 0, so of the two terms
-# of $\mathrm{d}\mathbf{c}$ only the first has one, $\rho\,\overline{\mathbf{g}}$:
+# $\mathrm{d}\mathbf{x} = \mathrm{d}\mathbf{c} - \overline{\mathrm{d}\mathbf{c}}$. The rows of $\hat{\mathbf{x}}$ have
+# mean 0, so only the first term of $\mathrm{d}\mathbf{c}$ has a mean, $\rho\,\overline{\mathbf{g}}$:
 #
 # $$\mathrm{d}\mathbf{x} = \rho\,\bigl(\mathbf{g} - \overline{\mathbf{g}} - \hat{\mathbf{x}}\;\overline{\mathbf{g}\hat{\mathbf{x}}}\bigr),
 # \qquad \mathbf{g} = \mathrm{d}\mathbf{y} \circ \boldsymbol{\gamma}.$$
 
-# %%
+# %% tags=["yours"]
 dx_closed = rho * (g - mean(g) - x_hat * mean(g * x_hat))
 
 agree("dx", dx_closed, dx)
 
 # %% [markdown]
-# **What it means.** Adding a constant to a row of $\mathbf{x}$ does not change $\mathbf{y}$. Stretching a row about its mean does not change it
-# either, but for $\epsilon$. So the loss has no slope in these two directions, and the gradient has no part along them: the term
-# $\overline{\mathbf{g}}$ takes out the part along $(1, \ldots, 1)$, the last term the part along $\hat{\mathbf{x}}$ (this part is
-# $\hat{\mathbf{x}}\,\langle \mathbf{g}, \hat{\mathbf{x}} \rangle / \|\hat{\mathbf{x}}\|^2$, and $\|\hat{\mathbf{x}}\|^2 = D\,\overline{\hat{\mathbf{x}}^2}$
-# is $D$ but for $\epsilon$). Both dot products with the gradient should vanish, the second up to $\epsilon$.
+# **What it means.** Adding a constant to a row of $\mathbf{x}$ does not change $\mathbf{y}$. Stretching a row about its
+# mean does not change it either, apart from $\epsilon$. So the loss has no slope in these two directions, and the
+# gradient has no part along them:
+#
+# - The term $\overline{\mathbf{g}}$ takes out the part along $(1, \ldots, 1)$.
+# - The last term takes out the part along $\hat{\mathbf{x}}$. That part is
+#   $\hat{\mathbf{x}}\,\langle \mathbf{g}, \hat{\mathbf{x}} \rangle / \|\hat{\mathbf{x}}\|^2$, and
+#   $\|\hat{\mathbf{x}}\|^2 = D\,\overline{\hat{\mathbf{x}}^2}$ is $D$, apart from $\epsilon$.
+#
+# Both dot products with the gradient should vanish, the second up to $\epsilon$.
 
 # %%
 print(f"part of dx along (1, ..., 1): {np.abs(dx.sum(axis=1)).max():.1e}")
@@ -287,18 +353,19 @@ for i, ((name, values_of_term), hatch) in enumerate(zip(terms.items(), ("", "//"
     ax.bar(np.arange(D) + 0.2 * (i - 1.5), values_of_term, width=0.2, label=name, hatch=hatch, edgecolor="white")
 ax.axhline(0, color="black", linewidth=0.8)
 ax.set(xlabel="feature", ylabel="gradient of one row", xticks=range(D))
-ax.legend(ncols=4)
+ax.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 plt.show()
 
 # %% [markdown]
-# The second term is the same for every feature, the third is a multiple of $\hat{\mathbf{x}}$. The sum has mean 0.
+# The second term is the same for every feature, and the third is a multiple of $\hat{\mathbf{x}}$. The sum has mean 0.
 #
 # ## Check it numerically
 #
-# As an *op*, a function that returns its value and its pullback. It keeps $\hat{\mathbf{x}}$ and $\rho$ for the way back, and none of the other steps.
+# As an *op*, a function that returns its value and its pullback. It keeps $\hat{\mathbf{x}}$ and $\rho$ for the way
+# back, and none of the other steps.
 
 
-# %%
+# %% tags=["yours"]
 def my_layer_norm(x, gamma, beta, eps=1e-6):
     """y = gamma (x - mean) / sqrt(variance + eps) + beta, and its pullback.   x, y: (N, D), gamma, beta: (D,)."""
     c = x - mean(x)
@@ -333,11 +400,15 @@ for name, mine, theirs in zip(("dx", "dgamma", "dbeta"), (dx, dgamma, dbeta), pu
 # %% [markdown]
 # ## Experiment: which check notices which error?
 #
-# Suppose one term of the gradient is forgotten. Would you notice? A gradient is checked by comparing its prediction with a measurement: choose a
-# cotangent $\mathrm{d}\mathbf{y}$ and a direction $\mathbf{u}$, and compare $\langle \mathrm{d}\mathbf{x}, \mathbf{u} \rangle$ with how much
-# $\langle \mathrm{d}\mathbf{y}, \mathrm{LN}(\mathbf{x}) \rangle$ changes along $\mathbf{u}$. Three cotangents are in use. The gradient of
-# `y.sum()` has $\mathrm{d}\mathbf{y} = 1$, that of `(y * y).sum() / 2` has $\mathrm{d}\mathbf{y} = \mathbf{y}$; the third is random. A fresh
-# LayerNorm has $\boldsymbol{\gamma} = 1$ and $\boldsymbol{\beta} = 0$, so that is what a test is likely to use.
+# Suppose you forget one term of the gradient. Would you notice? A check compares two numbers for a cotangent
+# $\mathrm{d}\mathbf{y}$ and a direction $\mathbf{u}$:
+#
+# - the prediction $\langle \mathrm{d}\mathbf{x}, \mathbf{u} \rangle$,
+# - the measured change of $\langle \mathrm{d}\mathbf{y}, \mathrm{LN}(\mathbf{x}) \rangle$ along $\mathbf{u}$.
+#
+# Three cotangents are in use. The gradient of `y.sum()` has $\mathrm{d}\mathbf{y} = 1$. That of `(y * y).sum() / 2` has
+# $\mathrm{d}\mathbf{y} = \mathbf{y}$. The third is random. Tests like to use a fresh LayerNorm, so
+# $\boldsymbol{\gamma} = 1$ and $\boldsymbol{\beta} = 0$.
 
 # %%
 backward_passes = {
@@ -355,8 +426,12 @@ cotangents = {
 }
 
 # %% [markdown]
-# A difference of the two numbers means an error. We divide it by the sizes of $\mathrm{d}\mathbf{y}$ and $\mathbf{u}$, so that the columns can be compared.
-# (Dividing by the gradient, as in notebook 00, is no use here: in two columns the true one is zero, or nearly.)
+# We divide the difference of the two numbers by the sizes of $\mathrm{d}\mathbf{y}$ and $\mathbf{u}$, so that the
+# columns can be compared. (Dividing by the gradient, as in notebook 00, does not work here: in two of the columns the
+# true gradient is zero, or nearly.)
+#
+# **Predict first.** Five of the six backward passes are wrong. Which of them does `y.sum()` notice? And which does the
+# random cotangent notice?
 
 
 # %%
@@ -398,26 +473,33 @@ assert not caught[0].any()  # the complete one passes every check
 assert caught[1:, 2].all()  # a random cotangent misses no error
 
 # %% [markdown]
-# Read the column `y.sum()`: with $\boldsymbol{\gamma} = 1$ we have $\mathbf{g} = 1$, and the true gradient is zero, because every row of $\hat{\mathbf{x}}$
-# sums to 0 whatever $\mathbf{x}$ is. A check of zero against zero accepts a function that returns zeros. With the sum of squares $\mathbf{g} =
-# \hat{\mathbf{x}}$ and the gradient is nearly zero again, because the squares of a row of $\hat{\mathbf{x}}$ sum to nearly $D$: it is
-# $\rho\,\hat{\mathbf{x}}\,\epsilon/(\sigma^2 + \epsilon)$, which our tolerance does not see. (A much smaller one would, and so would rows with a small
-# $\sigma$.) At this tolerance even both checks together accept a backward pass without $\rho$, and one that returns zeros. A random cotangent, and in this case
-# a random $\boldsymbol{\gamma}$ too, has no such symmetry. That is why `check_vjp` draws one. (Here there was one draw; notebook [02](02_shapes.ipynb) makes
-# many.)
+# **In the stored run** `y.sum()` and the sum of squares miss three of the five errors each. Both accept a pass without
+# $\rho$, and one that returns zeros. The random cotangent misses none, and neither does `y.sum()` with random
+# $\boldsymbol{\gamma}$.
+#
+# The reasons:
+#
+# - `y.sum()` with $\boldsymbol{\gamma} = 1$ has $\mathbf{g} = 1$. The true gradient is zero, because every row of
+#   $\hat{\mathbf{x}}$ sums to 0 whatever $\mathbf{x}$ is. So a function that returns zeros passes.
+# - The sum of squares has $\mathbf{g} = \hat{\mathbf{x}}$. The true gradient is nearly zero, because the squares of a
+#   row of $\hat{\mathbf{x}}$ sum to nearly $D$. It is $\rho\,\hat{\mathbf{x}}\,\epsilon/(\sigma^2 + \epsilon)$, too
+#   small for our tolerance of 1e-5. (A much stricter tolerance would see it, and so would rows with a small $\sigma$.)
+# - A random cotangent has no such symmetry. Here a random $\boldsymbol{\gamma}$ breaks it too. That is why `check_vjp`
+#   draws the cotangent. (We drew it once; notebook [02](02_shapes.ipynb) draws many.)
 #
 # ## Where this goes wrong in practice
 #
-# - **The wrong axis.** Statistics over the tokens (`axis=0` here) give an array of the same shape; each token then depends on all others. LayerNorm
-#   treats each token alone: change one row of $\mathbf{x}$, and no other row of $\mathbf{y}$ may move.
-# - **$D - 1$ instead of $D$.** Some libraries' `var` and `std` divide by $D - 1$ unless told otherwise (PyTorch's do; NumPy's do not). LayerNorm
-#   divides by $D$. Exercise 5.2.
-# - **Another $\epsilon$.** PyTorch's layer uses $10^{-5}$ unless told otherwise, the published code $10^{-6}$. On rows of ordinary size the
-#   difference is small, and a test in float32 may not see it. It matters for rows that are nearly constant, where $\rho$, which multiplies the gradient,
-#   comes close to $1/\sqrt{\epsilon}$.
-# - **$\boldsymbol{\gamma}$ forgotten in $\mathbf{g}$.** With $\boldsymbol{\gamma} = 1$, as at the start of training, it makes no difference.
-# - **The variance in one pass.** $\overline{\mathbf{x}^2} - \mu^2$ equals $\sigma^2$ on paper. In float32, where $\mu$ is much larger than
-#   $\sigma$, it is the difference of two large, nearly equal numbers, and may come out negative:
+# - **The wrong axis.** Statistics over the tokens (`axis=0` here) give an array of the same shape, but then each token
+#   depends on all others. To test it, change one row of $\mathbf{x}$: no other row of $\mathbf{y}$ may move.
+# - **$D - 1$ instead of $D$.** LayerNorm divides by $D$. So does NumPy's `var`; PyTorch's divides by $D - 1$ unless
+#   told otherwise. Exercise 5.2.
+# - **Another $\epsilon$.** PyTorch's layer uses $10^{-5}$ unless told otherwise, the published code $10^{-6}$. On rows
+#   of ordinary size the difference is small, and a test in float32 may not see it. It matters for nearly constant rows.
+#   There $\rho$, which multiplies the gradient, comes close to $1/\sqrt{\epsilon}$.
+# - **$\boldsymbol{\gamma}$ forgotten in $\mathbf{g}$.** At the start of training $\boldsymbol{\gamma} = 1$, and it
+#   makes no difference.
+# - **The variance in one pass.** $\overline{\mathbf{x}^2} - \mu^2$ equals $\sigma^2$ on paper. In float32 with $\mu$
+#   much larger than $\sigma$, it is the difference of two large, nearly equal numbers. It may come out negative:
 
 # %%
 large = (10_000 + np.random.default_rng(0).standard_normal((4, 64))).astype(np.float32)
@@ -430,9 +512,11 @@ print("in float64:", large.astype(np.float64).var(axis=1))
 # %% [markdown]
 # ## Exercises
 #
-# Each cell has a place for your answer; its verdict appears below it. Answers are judged by what they return, on inputs of several shapes.
+# Each cell has a place for your answer, and its verdict appears below it. Answers are judged by what they return, on
+# inputs of several shapes. `hint("5.4")` gives up to three hints, one per call.
 #
-# **5.1 (two lines).** All features of a token are equal: $\mathbf{x} = (a, a, \ldots, a)$. Write what LayerNorm makes of it.
+# **5.1 (two lines).** All features of a token are equal: $\mathbf{x} = (a, a, \ldots, a)$. Write the result of
+# LayerNorm.
 
 
 # %%
@@ -444,8 +528,9 @@ def layer_norm_of_constant_row(a, gamma, beta):
 check("5.1", layer_norm_of_constant_row)
 
 # %% [markdown]
-# **5.2 (ten minutes).** Somebody writes LayerNorm with a variance that is divided by $D - 1$. By what factor are their $\hat{\mathbf{x}}$ too large
-# or too small? Take $D = 768$, the width of ViT-B (Table 1), and $\epsilon = 0$. Give theirs divided by ours, to six digits.
+# **5.2 (ten minutes).** Somebody writes LayerNorm with a variance that is divided by $D - 1$. By what factor are their
+# $\hat{\mathbf{x}}$ too large or too small? Take $D = 768$, the width of ViT-B (Table 1), and $\epsilon = 0$. Give
+# theirs divided by ours, to six digits.
 
 # %%
 factor = None  # your answer here
@@ -453,24 +538,28 @@ factor = None  # your answer here
 check("5.2", factor)
 
 # %% [markdown]
-# **5.3 (twenty minutes).** RMSNorm ([Zhang & Sennrich 2019](https://arxiv.org/abs/1910.07467)) leaves out the mean and the bias:
-# $\mathbf{y} = \boldsymbol{\gamma} \circ \mathbf{x}\,\rho$ with $\rho = 1/\sqrt{\overline{\mathbf{x}^2} + \epsilon}$. Write its backward
-# pass. Which of the eight steps are left?
+# **5.3 (twenty minutes).** RMSNorm ([Zhang & Sennrich 2019](https://arxiv.org/abs/1910.07467)) leaves out the mean and
+# the bias: $\mathbf{y} = \boldsymbol{\gamma} \circ \mathbf{x}\,\rho$ with
+# $\rho = 1/\sqrt{\overline{\mathbf{x}^2} + \epsilon}$. Write the Jacobian for one row, the matrix with
+# $\partial y_i / \partial x_j$ in row $i$ and column $j$. The backward pass is then
+# $\mathrm{d}\mathbf{x} = \mathrm{d}\mathbf{y}\,J$.
 
 
 # %%
-def rms_norm_backward(x, gamma, dy, eps):
-    """x, dy: (N, D), gamma: (D,) -> dx (N, D), dgamma (D,)"""
+def rms_norm_jacobian(x, gamma, eps):
+    """x, gamma: (D,) -> J (D, D), J[i, j] the derivative of y[i] with respect to x[j]"""
     ...  # your answer here
 
 
-check("5.3", rms_norm_backward)
+check("5.3", rms_norm_jacobian)
 
 # %% [markdown]
-# **5.4 (an hour).** GroupNorm ([Wu & He 2018](https://arxiv.org/abs/1803.08494)) normalises the feature maps of a ResNet (notebook
-# [20](20_hybrid.ipynb)). The $C$ channels are cut into $G$ groups of consecutive channels; mean and variance of an image and a group are taken over
-# all its pixels and all channels of the group. $\boldsymbol{\gamma}$ and $\boldsymbol{\beta}$ have one number per channel. Write its backward pass.
-# Hint: reshape to $(B, \mathrm{height}, \mathrm{width}, G, C/G)$. The line you have derived serves again, with means over three of these axes.
+# **5.4 (an hour).** GroupNorm ([Wu & He 2018](https://arxiv.org/abs/1803.08494)) normalises the feature maps of a
+# ResNet (notebook [20](20_hybrid.ipynb)). Its $C$ channels are cut into $G$ groups of consecutive channels. Each image
+# and group has one mean and one variance, taken over all pixels and all channels of the group. $\boldsymbol{\gamma}$
+# and $\boldsymbol{\beta}$ have one number per channel. Write the backward pass. Reshape to
+# $(B, \mathrm{height}, \mathrm{width}, G, C/G)$ first: then the line you have derived serves again, with means over
+# three of these axes.
 
 
 # %%

@@ -11,17 +11,18 @@
 # %% [markdown]
 # # 06 Softmax and loss
 #
-# A classifier ends in one number per class, the **logits**. The softmax turns them into probabilities, and the cross-entropy says
-# how badly these fit the label. Both are a line of code, and both fail for large logits when that line is written naively. The
-# softmax also stands inside attention (Eq. 6 of the paper, [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2),
-# appendix A), so its derivative is needed twice. The paper does not write its loss as a formula. Its published JAX code, which
-# fine-tunes, has the softmax cross-entropy, as the later notebooks have. That the pre-training used a sigmoid cross-entropy is
-# said in [an answer](https://github.com/google-research/vision_transformer/issues/34) of that code's maintainers. At the end you
-# will be able to
+# A classifier ends in one number per class, the **logits**. The softmax turns the logits into probabilities. The
+# cross-entropy measures how badly the probabilities fit the label. Each is one line of code, and the obvious line fails
+# for large logits. The softmax is also a part of attention (Eq. 6 of the paper,
+# [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), appendix A), so this course needs its derivative twice.
+#
+# The paper writes no formula for its loss. Its published JAX code, which does the fine-tuning, uses the loss of this
+# notebook. Notebook [06b](06b_smoothing_sigmoid_temperature.ipynb) treats three variants of it. At the end you will be
+# able to
 #
 # - derive the Jacobian of the softmax, $\mathrm{diag}(p) - p\,p^\top$, and apply it without building it,
-# - compute the cross-entropy for logits of any size, and derive its gradient $(p - t)/B$,
-# - say what label smoothing changes, and what the sigmoid cross-entropy of the pre-training asks instead.
+# - compute the cross-entropy for logits of any size,
+# - derive its gradient, $(p - t)/B$.
 #
 # You need the chain rule for arrays and the gradients of sums and broadcasting (notebook [02](02_shapes.ipynb)).
 #
@@ -33,39 +34,64 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import ops
+from minivit.data import normalize
 from minivit.gradcheck import check_vjp
-from minivit.lessons import agree, check, full_or_fast, show_source
+from minivit.lessons import agree, check, full_or_fast, running_digit, show_source
+from minivit.lessons.pictures import loss as pictures
 from minivit.tensor import Tensor, grad
 
 rng = np.random.default_rng(6)
 
 # %% [markdown]
+# ## One digit, from logits to a loss
+#
+# A small trained Vision Transformer looks at a digit. Notebooks 07 to 11 build this model; here we only read its ten
+# logits. The picture shows the three steps of this notebook: make every logit positive, divide by the sum, and take
+# minus the logarithm of the probability that the right class got.
+
+# %%
+model, image, label = running_digit()
+logits = model(normalize(image[None])).data[0].astype(float)
+pictures.logits_to_loss(image, logits, label)
+
+# %%
+probabilities = np.exp(logits) / np.exp(logits).sum()
+print("logits        ", " ".join(f"{value:6.2f}" for value in logits))
+print("probabilities ", " ".join(f"{value:6.4f}" for value in probabilities))
+second = np.argsort(logits)[-2]
+for name in (label, second):
+    print(f"loss if the label is {name}: {-np.log(probabilities[name]):.4f}")
+
+# %% [markdown]
+# **In the stored run** the right class, 7, has the logit 9.39 and the probability 0.9996, so the loss is 0.0004. If the
+# label were 9, the class with the second largest logit, the loss would be 9.2676.
+#
 # ## The equations
 #
 # For one image with logits $z \in \mathbb{R}^K$, the **softmax** makes $K$ positive numbers that sum to 1:
 #
 # $$p_k = \frac{e^{z_k}}{\sum_j e^{z_j}} \tag{softmax}$$
 #
-# The label is a row of probabilities too: $t$ is 1 for the right class and 0 for the others ("one-hot"), or something softer. The
-# **cross-entropy** of a batch is the mean over its $B$ images:
+# The label is a row of probabilities too. In the simplest case $t$ is 1 for the right class and 0 for the others; such a
+# row is called "one-hot". The **cross-entropy** of a batch is the mean over its $B$ images:
 #
-# $$L = -\frac{1}{B} \sum_b \sum_k t_{bk} \log p_{bk} \tag{cross-entropy}$$
+# $$\mathcal{L} = -\frac{1}{B} \sum_b \sum_k t_{bk} \log p_{bk} \tag{cross-entropy}$$
 #
-# With a one-hot label a single term of the inner sum is left: minus the logarithm of the probability given to the right class.
-# The sum over the images is then minus the logarithm of the probability that all labels come out, if each is drawn from its $p$.
+# With a one-hot label only one term of the inner sum is left: minus the logarithm of the probability of the right class.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
-# | $B$, $K$ | images in the batch, classes | numbers | `B`, `K` |
+# | $B$ | images in a batch | number | `B` |
+# | $K$ | classes | number | `K` |
 # | $z$ | logits | $(B, K)$ | `z` |
-# | $p$ | probabilities, rows sum to 1 | $(B, K)$ | `p` |
+# | $p$ | probabilities, the softmax of the logits | $(B, K)$ | `p` |
 # | $t$ | targets, rows sum to 1 | $(B, K)$ | `t` |
 # | $\mathrm{lse}(z)$ | $\log \sum_j e^{z_j}$, one number per row | $(B, 1)$ | `lse` |
-# | $L$ | the loss | a number | `L` |
+# | $m$ | largest logit of each row | $(B, 1)$ | `m` |
+# | $\mathcal{L}$ | the loss | number | `loss` |
 # | $J$ | Jacobian of the softmax of one row, $J_{ij} = \partial p_i/\partial z_j$ | $(K, K)$ | `J` |
-# | $\varepsilon$ | label smoothing (neither the rounding of notebook 00 nor the $\epsilon$ of 05) | a number in $[0, 1)$ | `smoothing` |
-# | $\sigma(z)$ | the sigmoid $1/(1 + e^{-z})$ (not the standard deviation) | that of $z$ | |
-# | $\mathrm{d}X$ | gradient of the final loss with respect to $X$ | that of $X$ | `dX` |
+# | $g$ | a cotangent of $p$ | $(B, K)$ | `g` |
+# | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 
 # %%
 B, K = 4, 5
@@ -76,8 +102,9 @@ labels
 # %% [markdown]
 # ## Forward, as loops
 #
-# One image at a time. The largest logit is subtracted from all logits of the row. This changes no probability, because
-# $e^{z_k - m} = e^{z_k} e^{-m}$ and the factor $e^{-m}$ cancels in the fraction. Why it is needed comes further down.
+# One image at a time. We subtract the largest logit of the row from all its logits. This changes no probability, because
+# $e^{z_k - m} = e^{z_k} e^{-m}$ and the factor $e^{-m}$ cancels in the fraction. The experiment below shows why it is
+# needed.
 
 
 # %%
@@ -104,43 +131,46 @@ print("rows of p sum to", p_loops.sum(axis=1))
 # %% [markdown]
 # ## Forward, vectorised
 #
-# `keepdims=True` keeps the reduced axis with length 1, so that a number per row broadcasts against the rows.
+# The same for all rows at once. `keepdims=True` keeps the reduced axis with length 1, so that one number per row
+# broadcasts against the row.
 
-# %%
+# %% tags=["yours"]
+# the exponentials, shifted by the largest logit of each row, and the probabilities
 e = np.exp(z - z.max(axis=1, keepdims=True))
 p = e / e.sum(axis=1, keepdims=True)
 
 agree("p", p, p_loops)
 
 # %% [markdown]
-# For the loss we need $\log p$, not $p$. Taking the logarithm of the fraction by hand gives
+# The loss needs $\log p$, not $p$. The logarithm of the fraction is
 #
 # $$\log p_k = z_k - \mathrm{lse}(z), \qquad \mathrm{lse}(z) = \log \sum_j e^{z_j} = m + \log \sum_j e^{z_j - m}$$
 #
-# for every number $m$. With $m = \max_j z_j$ the largest exponent is 0: nothing overflows, and the sum is at least 1, so its
-# logarithm is finite. This is the **log-sum-exp trick**.
+# for every number $m$. We choose $m = \max_j z_j$. Then the largest exponent is 0, so nothing overflows. The sum is at
+# least 1, so its logarithm is finite. This is the **log-sum-exp trick**.
 
-# %%
+# %% tags=["yours"]
+t = np.eye(K)[labels]  # given
+# the largest logit of each row, the log-sum-exp, log p and the loss
 m = z.max(axis=1, keepdims=True)
 lse = m + np.log(np.exp(z - m).sum(axis=1, keepdims=True))
 log_p = z - lse
-t = np.eye(K)[labels]  # one-hot: row b of t is row labels[b] of the identity matrix
-L = -(t * log_p).sum() / B
+loss = -(t * log_p).sum() / B
 
 agree("log p", log_p, np.log(p_loops))
-agree("L", L, cross_entropy_loops(z, labels))
+agree("loss", loss, cross_entropy_loops(z, labels))
 
 # %% [markdown]
 # ## The Jacobian of the softmax
 #
-# Take one row. Write $e_i = e^{z_i}$ and $\Sigma = \sum_j e_j$, so $p_i = e_i/\Sigma$. Two derivatives are needed. $e_i$ depends
-# on $z_i$ alone: $\partial e_i/\partial z_j = e_i$ if $i = j$, else 0. And $\Sigma$ depends on every logit:
-# $\partial \Sigma/\partial z_j = e_j$. The quotient rule then has two cases:
+# Take one row. Write $e_i = e^{z_i}$ and $\Sigma = \sum_j e_j$, so $p_i = e_i/\Sigma$. We need two derivatives. First,
+# $e_i$ depends on $z_i$ alone: $\partial e_i/\partial z_j$ is $e_i$ if $i = j$ and 0 otherwise. Second, $\Sigma$ depends
+# on every logit: $\partial \Sigma/\partial z_j = e_j$. The quotient rule then has two cases:
 #
 # $$i = j: \quad \frac{\partial p_i}{\partial z_i} = \frac{e_i \Sigma - e_i e_i}{\Sigma^2} = p_i - p_i p_i,
 # \qquad\qquad i \ne j: \quad \frac{\partial p_i}{\partial z_j} = \frac{0 \cdot \Sigma - e_i e_j}{\Sigma^2} = - p_i p_j.$$
 #
-# Both cases in one line, with the matrix $\mathrm{diag}(p)$ that has $p$ on its diagonal:
+# Both cases fit in one line. $\mathrm{diag}(p)$ is the matrix with $p$ on its diagonal:
 #
 # $$J = \mathrm{diag}(p) - p\,p^\top$$
 
@@ -150,160 +180,186 @@ J_loops = np.zeros((K, K))
 for i in range(K):
     for j in range(K):
         J_loops[i, j] = (row[i] if i == j else 0) - row[i] * row[j]
+
+# %% tags=["yours"]
+# the same without loops, from `row`
 J = np.diag(row) - np.outer(row, row)
 
 agree("J", J, J_loops)
 
 # %% [markdown]
-# The engine has no Jacobians, only pullbacks. But pulling back the cotangent that is 1 for output $i$ and 0 elsewhere gives row
-# $i$ of $J$: the gradient of $p_i$ alone.
+# The engine computes pullbacks only. One pullback gives one row of $J$: if the cotangent is 1 for output $i$ and 0
+# elsewhere, the result is the gradient of $p_i$ alone.
 
 # %%
 rows_of_J = []
 for one_hot in np.eye(K):
-    logits = Tensor(z[0], requires_grad=True)
-    rows_of_J += grad(F.softmax(logits), [logits], one_hot)
+    row_of_z = Tensor(z[0], requires_grad=True)
+    rows_of_J += grad(F.softmax(row_of_z), [row_of_z], one_hot)
 
 agree("J", J, np.stack(rows_of_J))
-print("largest row sum of J:", np.abs(J.sum(axis=1)).max())
-print("eigenvalues:", np.linalg.eigvalsh(J))
+print(f"largest row sum of J: {np.abs(J.sum(axis=1)).max():.0e}")
+print("eigenvalues:", np.linalg.eigvalsh(J).round(4) + 0.0)
 
 # %% [markdown]
-# Three things to read off:
+# We can read off three facts:
 #
 # - $J$ is symmetric.
-# - Its rows sum to 0 (up to rounding): adding one number to all logits changes nothing. So one eigenvalue is 0.
-# - No eigenvalue is negative (up to rounding). For every vector $g$, $g^\top J g = \sum_k p_k g_k^2 - (\sum_k p_k g_k)^2$, and this is
-#   the variance of a number that is $g_k$ with probability $p_k$.
+# - Its rows sum to 0, up to rounding: adding one number to all logits changes nothing. So one eigenvalue is 0.
+# - No eigenvalue is negative. For every vector $g$,
+#   $g^\top J g = \sum_k p_k g_k^2 - \bigl(\sum_k p_k g_k\bigr)^2$. This is the variance of a number that is $g_k$ with
+#   probability $p_k$, and no variance is negative.
 #
 # **The pullback without the matrix.** For a cotangent $g$ the gradient is $J^\top g = J g$. Multiply out:
 #
 # $$\mathrm{d}z = \mathrm{diag}(p)\,g - p\,(p^\top g) = p \circ \bigl(g - \langle g, p \rangle\bigr).$$
 #
-# This takes about $K$ multiplications for each of its two products, where the matrix takes $K^2$. All rows at once:
+# This takes $2K$ multiplications; the matrix takes $K^2$. Write it for all rows at once.
 
 # %%
 g = rng.standard_normal((B, K))
-dz = p * (g - (g * p).sum(axis=1, keepdims=True))
+dz_by_matrix = np.stack([(np.diag(p[b]) - np.outer(p[b], p[b])).T @ g[b] for b in range(B)])
 
-explicit = np.stack([(np.diag(p[b]) - np.outer(p[b], p[b])).T @ g[b] for b in range(B)])
-agree("dz", dz, explicit)
+# %% tags=["yours"]
+# the pullback of g through the softmax, row by row
+dz_softmax = p * (g - (g * p).sum(axis=1, keepdims=True))
+
+agree("dz", dz_softmax, dz_by_matrix)
 
 # %% [markdown]
-# ### A picture of it
+# ### A picture of the Jacobian
 #
-# The same logits, multiplied by three factors. Blue entries are negative, red ones positive; the colours of the three panels have
-# one scale.
+# **Predict first.** Take one row of logits and multiply it by 3, so that the softmax is surer of its choice. Do the
+# entries of $J$ become larger or smaller?
 
 # %%
-factors = [0.1, 1, 10]
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.3), layout="constrained")
+factors = [0.3, 1, 3]
+figure, axes = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
 for axis, factor in zip(axes, factors, strict=True):
     q, _ = ops.softmax(factor * z[0])
-    picture = axis.imshow(np.diag(q) - np.outer(q, q), cmap="RdBu_r", vmin=-0.25, vmax=0.25)
-    axis.set(title=f"logits × {factor}, largest $p$ = {q.max():.3f}", xlabel="logit $j$", ylabel="probability $i$")
-figure.colorbar(picture, ax=axes, label="$J_{ij}$")
+    jacobian = np.diag(q) - np.outer(q, q)
+    drawn = axis.imshow(jacobian, cmap="RdBu_r", vmin=-0.25, vmax=0.25)
+    for (i, j), entry in np.ndenumerate(jacobian):
+        axis.text(
+            j,
+            i,
+            f"{round(entry, 2) + 0.0:.2f}",
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if entry > 0.18 else "black",
+        )
+    axis.set(title=f"logits × {factor}, largest $p$ = {q.max():.2f}", xlabel="logit $j$", ylabel="probability $i$")
+    print(f"logits x {factor:<4} largest p {q.max():.2f}, sum of all |entries| {np.abs(jacobian).sum():.2f}")
+figure.colorbar(drawn, ax=axes, label="$J_{ij}$")
 plt.show()
 
-for factor in factors:
-    q, _ = ops.softmax(factor * z[0])
-    print(f"logits x {factor:<4} largest entry of J {np.abs(np.diag(q) - np.outer(q, q)).max():.1e}")
-
 # %% [markdown]
-# No entry can exceed $1/4$ in size: on the diagonal $p_i(1 - p_i) \le 1/4$, and off it $p_i p_j \le p_i(1 - p_i)$. When the
-# logits are nearly equal, every logit acts on every probability. When one probability comes close to 1, all entries become small
-# (the third panel is not empty, only pale): a **saturated** softmax passes hardly any gradient on. In attention that is a danger,
-# and notebook [07](07_attention.ipynb) shows the remedy. In the loss it is none, as we see now.
+# **In the stored run** the sum of all sizes falls from 1.55 through 1.34 to 0.62 while the largest probability rises
+# from 0.29 through 0.47 to 0.82.
+#
+# No entry can exceed $1/4$ in size: on the diagonal $p_i(1 - p_i) \le 1/4$, and off it $p_i p_j \le p_i(1 - p_i)$. If
+# one probability comes close to 1, all entries come close to 0: a **saturated** softmax passes hardly any gradient on.
+# This is a danger in attention, and notebook [07](07_attention.ipynb) shows the remedy. It is no danger in the loss, as
+# we see now.
 #
 # ## Backward through the cross-entropy, step by step
 #
-# We write the forward pass as three steps and walk them in reverse: $\mathrm{lse}(z)$, then $\log p = z - \mathrm{lse}$, then
-# $L$. The engine differentiates the same chain for comparison. A loss usually has the cotangent 1, but we draw $\mathrm{d}L$ at
-# random: a forgotten factor $\mathrm{d}L$ would not show with 1.
+# We write the forward pass as three steps: $\mathrm{lse}(z)$, then $\log p = z - \mathrm{lse}$, then $\mathcal{L}$. Then
+# we walk them in reverse. The engine differentiates the same chain for comparison. The cotangent of a loss is usually 1.
+# We draw $\mathrm{d}\mathcal{L}$ at random, because a forgotten factor $\mathrm{d}\mathcal{L}$ would not show with 1.
 
 # %%
-dL = rng.standard_normal()
+dloss = rng.standard_normal()
 
 tz = Tensor(z, requires_grad=True)
 tlse = F.log(F.exp(tz - m).sum(axis=1, keepdims=True)) + m
 tlog_p = tz - tlse
-tL = (tlog_p * t).sum() * (-1 / B)
-engine = dict(zip(["log_p", "lse", "z"], grad(tL, [tlog_p, tlse, tz], np.array(dL)), strict=True))
+tloss = (tlog_p * t).sum() * (-1 / B)
+engine = dict(zip(["log_p", "lse", "z"], grad(tloss, [tlog_p, tlse, tz], np.array(dloss)), strict=True))
 
 # %% [markdown]
-# (We treat $m$ as a constant, although it is one of the logits. That is allowed: $\mathrm{lse}$ has the same value for every $m$,
-# so its derivative with respect to $m$ is 0.)
+# We treat $m$ as a constant, although it is one of the logits. That is allowed: $\mathrm{lse}$ has the same value for
+# every $m$, so its derivative with respect to $m$ is 0.
 #
-# **Step 1: $L = -\frac1B \sum t \log p$.** A weighted sum hands each entry its weight:
+# **Step 1: $\mathcal{L} = -\frac1B \sum t \log p$.** A weighted sum gives each entry its weight:
 #
-# $$\mathrm{d}\log p = -\frac{t}{B}\,\mathrm{d}L.$$
+# $$\mathrm{d}\log p = -\frac{t}{B}\,\mathrm{d}\mathcal{L}.$$
 
-# %%
-dlog_p = -t / B * dL
+# %% tags=["yours"]
+# step 1
+dlog_p = -t / B * dloss
 
 agree("dlog_p", dlog_p, engine["log_p"])
 
 # %% [markdown]
-# **Step 2: $\log p = z - \mathrm{lse}$.** The one number $\mathrm{lse}$ of a row is subtracted from all its $K$ entries. So it
-# collects the sum of their gradients, with a minus sign:
+# **Step 2: $\log p = z - \mathrm{lse}$.** Each row has one number $\mathrm{lse}$, and it is subtracted from all $K$
+# entries. So it collects the sum of their gradients, with a minus sign:
 #
 # $$\mathrm{d}\,\mathrm{lse}_b = -\sum_k \mathrm{d}\log p_{bk}.$$
 
-# %%
+# %% tags=["yours"]
+# step 2
 dlse = -dlog_p.sum(axis=1, keepdims=True)
 
 agree("dlse", dlse, engine["lse"])
 
 # %% [markdown]
-# **Step 3: $z$ is used twice**, directly in step 2 and inside $\mathrm{lse}$. The two gradients add. For the second we need
+# **Step 3: $z$ is used twice**, once in step 2 and once inside $\mathrm{lse}$. The two gradients add. For the second we
+# need
 #
-# $$\frac{\partial\,\mathrm{lse}}{\partial z_k} = \frac{1}{\sum_j e^{z_j}} \cdot e^{z_k} = p_k,$$
+# $$\frac{\partial\,\mathrm{lse}}{\partial z_k} = \frac{1}{\sum_j e^{z_j}} \cdot e^{z_k} = p_k.$$
 #
-# the derivative of log-sum-exp is the softmax. Together:
+# So the derivative of log-sum-exp is the softmax. Together:
 #
-# $$\mathrm{d}z = \mathrm{d}\log p + p\,\mathrm{d}\,\mathrm{lse} = \frac{1}{B}\Bigl(p \sum_j t_j - t\Bigr)\,\mathrm{d}L = \frac{p - t}{B}\,\mathrm{d}L,$$
+# $$\mathrm{d}z = \mathrm{d}\log p + p\,\mathrm{d}\,\mathrm{lse} = \frac{1}{B}\Bigl(p \sum_j t_j - t\Bigr)\,\mathrm{d}\mathcal{L} = \frac{p - t}{B}\,\mathrm{d}\mathcal{L}.$$
 #
-# the last equality because targets sum to 1.
+# The last step uses that targets sum to 1.
 
-# %%
+# %% tags=["yours"]
+# step 3 as the sum of two paths, and in closed form
 dz_two_paths = dlog_p + p * dlse
-dz = (p - t) / B * dL
+dz = (p - t) / B * dloss
 
 agree("dz, 2 paths", dz_two_paths, engine["z"])
 agree("dz, closed", dz, engine["z"])
 
 # %% [markdown]
-# The gradient is the error of the prediction, $p - t$. It is small only if the prediction is close to the target. A model that is
-# sure of the wrong class has $p - t$ near $-1$ at the right class $k$: $-\log p_k$ has the derivative $-1/p_k$, which is huge there,
-# the softmax $p_k(1 - p_k)$, which is tiny, and their product $-(1 - p_k)$ is neither. That is why the two are one op.
+# The gradient is the error of the prediction, $p - t$. It is small only if the prediction is close to the target.
+#
+# Suppose the model is sure of a wrong class, so the probability $p_k$ of the right class is tiny. The slope of
+# $-\log p_k$ is then huge, $-1/p_k$, and the slope of the softmax is tiny, $p_k(1 - p_k)$. Their product $-(1 - p_k)$ is
+# close to $-1$. Computed apart, the two factors overflow and underflow. That is why the library has one op for both.
 #
 # ## Check it numerically
 #
-# Central differences, by a random cotangent, of our own op in the form of the library: value and pullback. `check_vjp` asks for the gradient of every
-# argument; the loss is linear in $t$, so $\mathrm{d}t = -\log p \cdot \mathrm{d}L/B$. (The library's op gives labels none.)
+# We write our cross-entropy as an *op*, a function that returns its value and its pullback. `check_vjp` compares its
+# gradients with central differences, for a random cotangent. It asks for the gradient of every argument. The loss is
+# linear in $t$, so $\mathrm{d}t = -\log p \cdot \mathrm{d}\mathcal{L}/B$. (The library's op gives labels no gradient.)
 
 
-# %%
+# %% tags=["yours"]
 def my_cross_entropy(z, t):
-    """L = -mean over rows of sum_k t_k log p_k, and its pullback.   z, t: (B, K), L: a number."""
+    """-mean over rows of sum_k t_k log p_k, and its pullback: dloss -> dz, dt.   z, t: (B, K)."""
     shifted = z - z.max(axis=-1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     rows = len(z)
 
-    def vjp(dL):
-        dz = (np.exp(log_p) * t.sum(axis=-1, keepdims=True) - t) * (dL / rows)
-        dt = -log_p * (dL / rows)
+    def vjp(dloss):
+        dz = (np.exp(log_p) * t.sum(axis=-1, keepdims=True) - t) * (dloss / rows)
+        dt = -log_p * (dloss / rows)
         return dz, dt
 
     return -(t * log_p).sum() / rows, vjp
 
 
+# %%
 soft_targets = rng.dirichlet(np.ones(K), B)  # random rows that sum to 1
 print(f"largest relative error of the gradients: {check_vjp(my_cross_entropy, z, soft_targets):.1e}")
 
 # %% [markdown]
-# Why is $\sum_j t_j$ still in `dz`? An op must be right for every argument, and nothing stops a caller from giving rows that do
-# not sum to 1. The check above would not notice if it were missing, since its targets do sum to 1. This one would:
+# Keep the factor $\sum_j t_j$ in `dz`: an op must be right for every argument, and a caller may give rows that do not sum
+# to 1. The check above would accept an op without that factor, because its targets sum to 1. The next one would not:
 
 # %%
 print(f"targets that sum to 2: {check_vjp(my_cross_entropy, z, 2 * soft_targets):.1e}")
@@ -311,7 +367,8 @@ print(f"targets that sum to 2: {check_vjp(my_cross_entropy, z, 2 * soft_targets)
 # %% [markdown]
 # ## The library
 #
-# `minivit.ops.softmax` and `minivit.ops.cross_entropy`. Find the two pullbacks that you have just derived.
+# `minivit.ops.softmax` and `minivit.ops.cross_entropy`. Find the two pullbacks that you have just derived. (Notebook
+# [06b](06b_smoothing_sigmoid_temperature.ipynb) explains `label_smoothing`.)
 
 # %%
 show_source(ops.softmax)
@@ -321,103 +378,17 @@ show_source(ops.cross_entropy)
 
 # %%
 value, pullback = ops.cross_entropy(z, labels)
-agree("L", L, value)
-agree("dz", dz, pullback(dL)[0])
+agree("loss", loss, value)
+agree("dz", dz, pullback(dloss)[0])
 
 # %% [markdown]
-# ## Label smoothing
-#
-# With a one-hot target the loss falls as long as the logit of the right class grows: it approaches its lowest value, 0, without
-# ever reaching it. **Label smoothing** ([Szegedy et al. 2016](https://arxiv.org/abs/1512.00567)) takes a share $\varepsilon$ from
-# the right class and spreads it over *all* $K$ classes, the right one included:
-#
-# $$t = (1 - \varepsilon)\,\mathrm{onehot} + \frac{\varepsilon}{K}.$$
-#
-# The loss and its gradient $(p - t)/B$ stay as they are. Now the gradient is zero at $p = t$, which finite logits reach. The
-# published configurations of ViT do not use it; that of DeiT, a later recipe, does.
-
-# %%
-smoothing = 0.1
-t_smooth = (1 - smoothing) * np.eye(K)[labels] + smoothing / K
-
-value, pullback = ops.cross_entropy(z, labels, label_smoothing=smoothing)
-agree("L", -(t_smooth * log_p).sum() / B, value)
-agree("dz", (p - t_smooth) / B, pullback(1.0)[0])
-print("targets of the first image:", t_smooth[0], "sum", t_smooth[0].sum())
-
-# %% [markdown]
-# ## Sigmoid cross-entropy
-#
-# The softmax makes classes compete: one label per image. On ImageNet-21k and JFT, the pre-training data, an image may deserve
-# several labels. The pre-training asks $K$ **yes-or-no questions** instead, each answered by a sigmoid
-# $\sigma(z) = 1/(1 + e^{-z})$, and *sums* their losses:
-#
-# $$L = -\frac{1}{B}\sum_b\sum_k \Bigl[t_{bk} \log \sigma(z_{bk}) + (1 - t_{bk}) \log \sigma(-z_{bk})\Bigr] \tag{sigmoid cross-entropy}$$
-#
-# Here $\sigma(-z) = 1 - \sigma(z)$ is the probability of "no". Each $t_{bk}$ is between 0 and 1, and rows need not sum to 1.
-#
-# **Forward without overflow.** Define $\mathrm{softplus}(z) = \log(1 + e^z)$. Then $\log\sigma(-z) = -\mathrm{softplus}(z)$ and
-# $\log\sigma(z) = z - \mathrm{softplus}(z)$, so one term is
-#
-# $$-\bigl[t\,(z - \mathrm{softplus}(z)) - (1 - t)\,\mathrm{softplus}(z)\bigr] = \mathrm{softplus}(z) - t z,
-# \qquad \mathrm{softplus}(z) = \max(z, 0) + \log\bigl(1 + e^{-|z|}\bigr).$$
-#
-# In the last form no exponent is positive. **Backward**: the derivative of the softplus is $e^z/(1 + e^z) = \sigma(z)$, so
-#
-# $$\mathrm{d}z = \frac{\sigma(z) - t}{B}\,\mathrm{d}L,$$
-#
-# again prediction minus target.
-
-# %%
-t_multi = (rng.uniform(size=(B, K)) < 0.4).astype(float)  # several labels per image, or none
-softplus = np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
-L_sigmoid = (softplus - t_multi * z).sum() / B
-dz_sigmoid = (1 / (1 + np.exp(-z)) - t_multi) / B * dL
-
-value, pullback = ops.sigmoid_cross_entropy(z, t_multi)
-agree("L", L_sigmoid, value)
-agree("dz", dz_sigmoid, pullback(dL)[0])
-
-L_loops = 0.0
-for b in range(B):
-    for k in range(K):
-        yes = 1 / (1 + np.exp(-z[b, k]))
-        L_loops -= (t_multi[b, k] * np.log(yes) + (1 - t_multi[b, k]) * np.log(1 - yes)) / B
-agree("L, loops", L_sigmoid, L_loops)
-print(f"check_vjp: {check_vjp(ops.sigmoid_cross_entropy, z, t_multi):.1e}")
-
-# %% [markdown]
-# In the library, $\sigma(z) = \frac12(1 + \tanh\frac z2)$, which cannot overflow; the $e^{-z}$ of our cell can.
-
-# %%
-show_source(ops.sigmoid_cross_entropy)
-
-# %% [markdown]
-# The *head*, the last linear layer, makes the logits. In a new ViT it is zero, so all logits of the first step are equal. What the
-# loss should say then is worth knowing: another number means a bug, before any training.
-
-# %%
-for classes in (10, 1000):
-    zeros, one_label = np.zeros((1, classes)), np.zeros(1, int)
-    softmax_loss, sigmoid_loss = ops.cross_entropy(zeros, one_label)[0], ops.sigmoid_cross_entropy(zeros, one_label)[0]
-    print(f"K = {classes:>4}: softmax {softmax_loss:.4f} (log K = {np.log(classes):.4f})", end="   ")
-    print(f"sigmoid {sigmoid_loss:.2f} (K log 2 = {classes * np.log(2):.2f})")
-
-# %% [markdown]
-# At the start of the sigmoid loss of one image, the $K - 1$ questions whose answer is no each have the gradient $\frac12$, and the
-# one whose answer is yes has $-\frac12$: nearly all of the gradient says "answer no", whatever the image. The pre-training starts
-# the bias of the head at $-10$ ([said in such an answer](https://github.com/google-research/vision_transformer/issues/2)), where "no"
-# is already the answer (exercise 6.2).
-#
 # ## Experiment: how large may logits be?
 #
-# Three ways to compute the same loss in float32:
+# Here are three ways to compute the same loss in float32:
 #
-# 1. **naive**: $-\log(e^{z_k}/\sum e^{z_j})$ as it stands,
-# 2. **shifted**: the largest logit subtracted, then $p$, then $-\log p$,
+# 1. **naive**: $-\log(e^{z_k}/\sum_j e^{z_j})$ as it stands,
+# 2. **shifted**: subtract the largest logit, then compute $p$, then $-\log p$,
 # 3. **log-sum-exp**: $\mathrm{lse}(z) - z_k$, as in the library.
-#
-# First a single row with logits of a thousand. `errstate` silences NumPy's warnings, which are deserved.
 
 
 # %%
@@ -436,16 +407,26 @@ def with_lse(z):
 
 
 methods = {"naive": naive, "shifted": shifted, "log-sum-exp": with_lse}
-thousand = np.array([1e3, 0, -1e3], np.float32)
-with np.errstate(all="ignore"):
-    for name, method in methods.items():
-        print(f"{name:<12} loss if the class is 0, 1, 2: {method(thousand)}")
-print(f"float32 overflows in exp(z) for z above {np.log(np.finfo(np.float32).max):.2f}")
 
 # %% [markdown]
-# The naive form gives NaN where infinity is divided by infinity, and infinity where the quotient is 0. The shifted form has
-# correct probabilities, but those too small for float32 are rounded to 0, and $-\log 0$ is infinite. Log-sum-exp never forms
-# them. Now many rows, with logits of growing standard deviation. The loss is that of a class drawn at random.
+# **Predict first.** Take the logits 1000, 0 and −1000. Which of the three gives a finite loss for each of the three
+# classes?
+
+# %%
+thousand = np.array([1e3, 0, -1e3], np.float32)
+with np.errstate(all="ignore"):  # NumPy warns of every overflow here
+    for name, method in methods.items():
+        losses = ", ".join(f"{value + 0.0:g}" for value in method(thousand))
+        print(f"{name:<12} loss if the class is 0, 1, 2: {losses}")
+print(f"float32 overflows in exp(z) for z above {np.log(np.finfo(np.float32).max):.1f}")
+
+# %% [markdown]
+# **In the stored run** only log-sum-exp is finite for all three: 0, 1000 and 2000. The naive form divides infinity by
+# infinity, which gives NaN. The shifted form rounds the two small probabilities to 0, and $-\log 0$ is infinite.
+#
+# **Predict first.** Now many rows with ten logits each, from small to large. The label of each row is drawn at random.
+# Up to which standard deviation of the logits are all losses finite? What share stays finite in the end for the shifted
+# form?
 
 # %%
 scales = np.logspace(-1, 4, full_or_fast(41, 11))
@@ -456,79 +437,58 @@ finite = {name: [] for name in methods}
 error = {name: [] for name in methods}
 with np.errstate(all="ignore"):
     for scale in scales:
-        logits = unit * np.float32(scale)
-        truth = with_lse(logits.astype(np.float64))[np.arange(images), chosen]
+        row_logits = unit * np.float32(scale)
+        truth = with_lse(row_logits.astype(np.float64))[np.arange(images), chosen]
         for name, method in methods.items():
-            loss = method(logits)[np.arange(images), chosen]
-            good = np.isfinite(loss)
+            losses = method(row_logits)[np.arange(images), chosen]
+            good = np.isfinite(losses)
             finite[name].append(good.mean())
-            worst = np.max(np.abs(loss - truth)[good], initial=0) / truth.mean()
+            worst = np.max(np.abs(losses - truth)[good], initial=0) / truth.mean()
             error[name].append(worst if good.mean() > 0.5 else np.nan)  # a few rows say nothing about the method
 
-# %% [markdown]
-# And one figure more, for label smoothing: the loss of a single image whose right class has the logit $a$ and whose $K - 1$ wrong
-# ones have 0. By the gradient the lowest point is at $p = t$: there $e^a$, the ratio of the probabilities of the right class and of a wrong one, is the
-# ratio of their targets, $a = \log\frac{1 - \varepsilon + \varepsilon/K}{\varepsilon/K}$.
-
 # %%
-gaps = np.linspace(-2, 14, 161)
-one_image = np.zeros((len(gaps), 10))
-one_image[:, 0] = gaps
-log_p_image, _ = ops.log_softmax(one_image)
-curves = {eps: -log_p_image @ ((1 - eps) * np.eye(10)[0] + eps / 10) for eps in (0, 0.1, 0.3)}
-
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.3), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
 for name, style in zip(methods, ["o-", "s--", "^:"], strict=True):
     axes[0].semilogx(scales, finite[name], style, markersize=4, label=name)
     axes[1].loglog(scales, error[name], style, markersize=4, label=name)
-axes[0].set(title="share of losses that are finite", xlabel="standard deviation of the logits", ylim=(-0.05, 1.05))
-axes[1].set(title="largest error / mean loss", xlabel="standard deviation of the logits")
-axes[0].legend()
-for (eps, curve), style in zip(curves.items(), ["-", "--", ":"], strict=True):
-    axes[2].plot(gaps, curve, style, label=f"$\\varepsilon$ = {eps}")
-    if eps:
-        axes[2].plot(gaps[curve.argmin()], curve.min(), "k.", markersize=8)
-axes[2].set(title="label smoothing, 10 classes", xlabel="logit $a$ of the right class", ylabel="loss")
-axes[2].legend()
+axes[0].set(title="share of losses that are finite", xlabel="standard deviation of the logits", ylim=(-0.05, 1.08))
+axes[1].set(title="largest error / mean loss", xlabel="standard deviation of the logits", ylim=(3e-8, 0.1))
+axes[0].legend(loc="center left", bbox_to_anchor=(0, 0.3))
 plt.show()
 
-# %%
 for name in methods:
-    failing = scales[np.array(finite[name]) < 1]
-    first = f"not all finite from a standard deviation of {failing[0]:.3g} on" if len(failing) else "always finite"
-    print(f"{name:<12} {first}; at {scales[-1]:.0e}: {finite[name][-1]:.0%} finite")
-for eps in (0.1, 0.3):
-    best = np.log((1 - eps + eps / 10) / (eps / 10))
-    print(f"eps = {eps}: lowest loss at a = {gaps[curves[eps].argmin()]:.1f}, where p = t: a = {best:.2f}")
+    all_finite = scales[np.array(finite[name]) == 1]
+    print(f"{name:<12} all losses finite up to a standard deviation of {all_finite[-1]:.1f}", end="; ")
+    print(f"at {scales[-1]:.0f}: {finite[name][-1]:.0%} finite")
 
 # %% [markdown]
-# Left: the share of rows for which each way gives a number at all. The curve that stays at 1 is that of the library. Of the
-# shifted form those rows are left in the end whose class has the largest logit, one in ten: their loss is 0. (Where the first row
-# fails depends on how many there are.) Middle: the largest error of those that are finite, relative to the mean loss, as long as
-# more than half are. Two of the methods lose digits before they fail: numbers below about $10^{-38}$ are kept in float32 with
-# fewer digits the smaller they are ("subnormal"). Right: dots mark the lowest points. Without smoothing there is none: the curve
-# keeps falling. With it, the loss rises again for a model that is too sure.
+# **In the stored run** all losses of the first two methods are finite up to a standard deviation of 17.8. At 10000 the
+# naive form has 0% finite losses, the shifted form 10%, log-sum-exp 100%.
+#
+# Why one in ten? The shifted form survives only in rows whose label has the largest logit; there the loss is 0. The right
+# panel shows that the first two methods lose digits before they fail: below about $10^{-38}$, float32 keeps fewer digits
+# the smaller the number is ("subnormal" numbers).
 #
 # ## Where this goes wrong in practice
 #
-# - **Softmax twice.** `cross_entropy(softmax(z), labels)` runs and even trains, slowly: probabilities lie between 0 and 1, so as
-#   "logits" they can never be far apart. A loss that cannot fall below some value is the sign.
-# - **`log(softmax(z))` instead of `log_softmax(z)`.** It works until the first confident mistake, which may come after hours, and
-#   then the loss is infinite. Adding a small constant inside the logarithm hides this: it bounds the loss and removes the
-#   gradient exactly where the model is most wrong.
-# - **Sum or mean.** The mean over the batch keeps the size of the gradient comparable when the batch grows. The sigmoid loss here
-#   is summed over classes; other libraries take the mean over these too, a factor $K$ that changes how large the gradient is, and
-#   with it where *clipping*, which shortens gradients that are too long (notebook 12), sets in.
-# - **Checked with a cotangent of ones.** $\langle 1, p\rangle = 1$ for every $z$, so its gradient through the softmax is 0, and a
-#   backward that returns zeros passes.
-# - **Subtracting the maximum of the whole batch** instead of the row's: right in exact arithmetic, but rows with small logits
-#   underflow.
+# - **Softmax twice.** `cross_entropy(softmax(z), labels)` runs, and even trains slowly. Probabilities lie between 0 and
+#   1, so as "logits" they are never far apart. The loss then cannot fall below a certain value (exercise 6.2).
+# - **`log(softmax(z))` instead of `log_softmax(z)`.** It works until the first confident mistake, perhaps hours later.
+#   Then the loss is infinite. A small constant inside the logarithm only hides this: it bounds the loss and removes the
+#   gradient where the model is most wrong.
+# - **Sum instead of mean.** With a sum over the images the gradient grows with the batch. The mean keeps its size
+#   comparable.
+# - **A check with a cotangent of ones.** $\langle 1, p\rangle = 1$ for every $z$, so the gradient through the softmax is
+#   0, and a backward pass that returns zeros passes.
+# - **The maximum of the whole batch** subtracted instead of the row's. It is right in exact arithmetic, but rows with
+#   small logits underflow.
 #
 # ## Exercises
 #
-# Each cell has a place for your answer; the cell tells you at once whether it is right.
+# Write your answer in the cell; `check` says at once whether it is right. `hint("6.1")`, from `minivit.lessons`, gives
+# up to three hints, one per call.
 #
-# **6.1 (two lines).** Write log-sum-exp for rows of any size: entries of ±1000 too.
+# **6.1 (two lines).** Write log-sum-exp for rows of any size. Entries may be as large as ±1000.
 
 
 # %%
@@ -540,56 +500,44 @@ def log_sum_exp(z):
 check("6.1", log_sum_exp)
 
 # %% [markdown]
-# **6.2 (ten minutes).** A model for ImageNet-21k has $K = 21843$ classes. Its head starts with zero weights and the bias $-10$
-# for every class. An image has one label. What is the sigmoid cross-entropy of the first step? A formula is welcome as an answer,
-# to a relative accuracy of $10^{-4}$.
+# **6.2 (ten minutes).** Somebody writes `cross_entropy(softmax(z), labels)`, a softmax too many. There are $K = 10$
+# classes. Which number can this loss never fall below, however good the model is? A formula is welcome as an answer, to a
+# relative accuracy of $10^{-4}$.
 
 # %%
-first_loss = None  # your answer here
+lowest_loss = None  # your answer here
 
-check("6.2", first_loss)
+check("6.2", lowest_loss)
 
 # %% [markdown]
-# **6.3 (twenty minutes).** Derive $\partial L/\partial z$ of the cross-entropy with label smoothing, from the class numbers,
-# without calling the library.
+# **6.3 (twenty minutes).** `log_softmax` is an op of its own in the library: $y = z - \mathrm{lse}(z)$, row by row. Given
+# $z$ and a cotangent $\mathrm{d}y$, derive $\mathrm{d}z$. Steps 2 and 3 above contain all you need, but here
+# $\mathrm{d}y$ is any array.
 
 
 # %%
-def smoothed_gradient(z, labels, smoothing):
-    """z: (B, K), labels: (B,) class numbers, smoothing: a number -> dz (B, K), of the mean loss."""
+def log_softmax_backward(z, dy):
+    """z, dy: (B, K) -> dz (B, K)"""
     ...  # your answer here
 
 
-check("6.3", smoothed_gradient)
+check("6.3", log_softmax_backward)
 
 # %% [markdown]
-# **6.4 (half an hour).** Some training methods divide the logits by a **temperature** $\tau$ before the softmax,
-# $p = \mathrm{softmax}(z/\tau)$, and some learn it. Derive both gradients of the mean cross-entropy, for $z$ and for $\tau$.
-
-
-# %%
-def temperature_gradients(z, t, tau):
-    """z, t: (B, K), rows of t sum to 1, tau: a number -> dz (B, K) and dtau, a number."""
-    ...  # your answer here
-
-
-check("6.4", temperature_gradients)
-
-# %% [markdown]
-# **6.5 (an hour).** With features $x$ of shape $(B, D)$ and a head $W$ of shape $(D, K)$, the logits $xW$ have $BK$ entries: with
-# the paper's batch of $B = 4096$ and $K = 21843$ these are more numbers than the 86 million parameters of ViT-Base (Table 1).
-# Compute the loss and both gradients from **blocks of classes**, so that no array has more than $B \cdot$ `block` entries apart
-# from those with the size of $x$ or $W$, for logits of any size, as in 6.1. The checker measures the memory. Hint: go over the blocks twice. What must be known
-# after the first time?
+# **6.4 (an hour).** With features $x$ of shape $(B, D)$ and a head $W$ of shape $(D, K)$, the logits $xW$ have $BK$
+# entries. With the paper's batch of $B = 4096$ and $K = 21843$ classes these are more numbers than the 86 million
+# parameters of ViT-Base (Table 1). Compute the loss and both gradients from **blocks of classes**: no array may have more
+# than $B \cdot$ `block` entries, except those with the size of $x$ or $W$. Logits may be of any size, as in 6.1. The
+# checker measures the memory.
 
 
 # %%
 def loss_in_blocks(x, W, labels, block):
-    """x: (B, D), W: (D, K), labels: (B,), block: how many classes at a time -> L, dx (B, D), dW (D, K)."""
+    """x: (B, D), W: (D, K), labels: (B,), block: how many classes at a time -> loss, dx (B, D), dW (D, K)."""
     ...  # your answer here
 
 
-check("6.5", loss_in_blocks)
+check("6.4", loss_in_blocks)
 
 # %% [markdown]
-# Next: [07, scaled dot-product attention](07_attention.ipynb).
+# Next: [06b, label smoothing, the sigmoid loss and temperature](06b_smoothing_sigmoid_temperature.ipynb).

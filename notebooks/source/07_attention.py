@@ -11,18 +11,20 @@
 # %% [markdown]
 # # 07 Scaled dot-product attention
 #
-# Attention lets every token look at every other token and take from each as much as it finds fitting. It is the only place in a
-# Vision Transformer where information moves between patches. This notebook takes **Eq. 5, Eq. 6 and Eq. 7** of the paper
+# Attention lets every token look at every other token and take from each as much as is useful. It is the only place in a
+# Vision Transformer where information moves between patches. This notebook covers **Eq. 5, Eq. 6 and Eq. 7** of the paper
 # ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), appendix A), for one head. At the end you will be able to
 #
+# - choose queries, keys and values by hand so that attention retrieves what you want,
 # - compute attention as loops, and as three matrix products,
-# - derive its backward pass by hand, $\mathrm{d}S = A \circ (\mathrm{d}A - \langle \mathrm{d}A, A \rangle)$ included,
-# - say what the factor $1/\sqrt{D_h}$ is for, and show it in a figure.
+# - derive its backward pass, including $\mathrm{d}S = A \circ (\mathrm{d}A - \langle \mathrm{d}A, A \rangle)$,
+# - say what the factor $1/\sqrt{D_h}$ is for,
+# - count what attention costs, and say why the tokens are patches and not pixels.
 #
-# You need the vector-Jacobian product of a matrix product (notebook [02](02_shapes.ipynb)) and of the softmax
-# (notebook [06](06_softmax_and_loss.ipynb)). Several heads follow in notebook [08](08_multi_head.ipynb).
+# You need the vector-Jacobian product of a matrix product (notebook [02](02_shapes.ipynb)) and of the softmax (notebook
+# [06](06_softmax_and_loss.ipynb)). Several heads follow in notebook [08](08_multi_head.ipynb).
 #
-# **Budget:** 5 s of CPU time (fast mode 4 s).
+# **Budget:** 8 s of CPU time (fast mode 5 s).
 
 # %%
 import matplotlib.pyplot as plt
@@ -30,67 +32,127 @@ import numpy as np
 
 from minivit import functional as F
 from minivit import ops
+from minivit.data import normalize
 from minivit.gradcheck import check_vjp
-from minivit.lessons import agree, check, full_or_fast, show_source
+from minivit.lessons import agree, check, full_or_fast, running_digit, show_source
+from minivit.lessons.pictures import attention as pictures
+from minivit.models.inside import attention_weights
+from minivit.stepper import BackwardStepper
 from minivit.tensor import Tensor, grad
 
 rng = np.random.default_rng(7)
 
 # %% [markdown]
+# ## Attention by hand
+#
+# Every token has three vectors: a **query**, which says what the token is looking for; a **key**, which says what the
+# token can be found by; and a **value**, which the token hands over. A query is compared with all keys by dot products. A
+# softmax turns these scores into weights that sum to 1. The result is the weighted mean of the values.
+#
+# In a trained model all three vectors come from learned matrices. Here we choose them by hand, to see what attention can
+# do.
+#
+# **By place: each token copies the token to its left.** Five tokens carry the letters P, A, T, C, H. The key of a token is
+# its own place, as a one-hot row. Its query is the place to the left, times a strength; the first token looks at the
+# last. Its value is its letter, again as a one-hot row.
+#
+# **Predict first.** With the strength 1 the right score is 1 and all others are 0. How much weight does the left
+# neighbour get? Which strength would you choose?
+
+# %%
+word = "PATCH"
+places, letters = np.eye(len(word)), np.eye(len(word))  # row i: place i, and letter i of the word
+left = np.roll(places, -1, axis=1)  # row i points to place i - 1
+for strength in (1, 3, 8):
+    weights, _ = ops.softmax(strength * left @ places.T)
+    result = weights @ letters
+    shares = "  ".join(f"{share:.3f} {name}" for share, name in zip(result[1], word, strict=True))
+    print(f"strength {strength}: token 1 ({word[1]}) gets {shares}")
+pictures.weights_of_words(weights, word)
+
+# %% [markdown]
+# **In the stored run** the left neighbour has the weight 0.405 at strength 1, 0.834 at 3 and 0.999 at 8. The picture
+# shows strength 8. Attention is a soft choice; large scores make it a hard one.
+#
+# **By content: a telephone book.** A Python dictionary finds a value only if the key is exactly right. Attention also
+# finds it by a key that is nearly right. Four names get random vectors as keys. Their values are numbers. The query is the
+# vector of Cleo, with noise.
+
+# %%
+names, numbers = ["Ada", "Bob", "Cleo", "Dan"], np.array([[1.0], [2.0], [3.0], [4.0]])
+keys = rng.standard_normal((4, 16))
+query = keys[2] + 0.5 * rng.standard_normal(16)
+pictures.one_query(query, keys, numbers, names)
+
+# %%
+scores_of_query = keys @ query / 16**0.5
+weights_of_query, _ = ops.softmax(scores_of_query)
+for name, score, weight in zip(names, scores_of_query, weights_of_query, strict=True):
+    print(f"{name:<5} score {score:5.2f}   weight {weight:.3f}")
+print(f"result {(weights_of_query @ numbers)[0]:.2f}")
+
+# %% [markdown]
+# **In the stored run** Cleo's key has the score 2.57 and the weight 0.822, and the result is 2.85. Her number is 3.
+#
+# A long random vector has a large dot product with itself, and usually a small one with another random vector. The order
+# of the names played no part. Attention finds by content; it finds by place only if the keys contain places.
+#
 # ## The equations
 #
-# From the tokens $\mathbf{z} \in \mathbb{R}^{N \times D}$ a learned matrix makes three vectors per token (Eq. 5): a **query**, what this
-# token is looking for; a **key**, what it can be found by; a **value**, what it hands over.
+# From the tokens $\mathbf{z} \in \mathbb{R}^{N \times D}$ a learned matrix makes the queries, keys and values (Eq. 5):
 #
 # $$[\mathbf{q}, \mathbf{k}, \mathbf{v}] = \mathbf{z}\,\mathbf{U}_{qkv}, \qquad \mathbf{U}_{qkv} \in \mathbb{R}^{D \times 3 D_h} \tag{Eq. 5}$$
 #
-# Each query is compared with every key by a dot product. A softmax over the keys turns the scores of one query into weights that
-# are positive and sum to 1, as a classifier does with its logits (Eq. 6):
+# The dot products of queries and keys, divided by $\sqrt{D_h}$, are the scores. A softmax over the keys makes them weights
+# (Eq. 6):
 #
 # $$A = \mathrm{softmax}\!\left(\mathbf{q}\mathbf{k}^\top / \sqrt{D_h}\right), \qquad A \in \mathbb{R}^{N \times N} \tag{Eq. 6}$$
 #
-# The result for a token is the mean of all values, weighted by its row of $A$ (Eq. 7):
+# The result of a token is the mean of all values, weighted by its row of $A$ (Eq. 7):
 #
 # $$\mathrm{SA}(\mathbf{z}) = A\mathbf{v} \tag{Eq. 7}$$
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
-# | $N$, $D$, $D_h$ | tokens, width, width of a head | numbers | `N`, `D`, `K` |
+# | $N$ | tokens, [class] included | number | `N` |
+# | $D$ | width of the model | number | `D` |
+# | $D_h$ | width of a head, $D/H$ with $H$ heads (notebook 08) | number | `Dh` |
 # | $\mathbf{z}$ | tokens | $(N, D)$ | `z` |
-# | $\mathbf{U}_{qkv}$ | the learned projection | $(D, 3D_h)$ | `U` |
+# | $\mathbf{U}_{qkv}$ | projection to queries, keys and values | $(D, 3D_h)$ | `U` |
 # | $\mathbf{q}, \mathbf{k}, \mathbf{v}$ | queries, keys, values | $(N, D_h)$ each | `q`, `k`, `v` |
-# | $S$ | scores $\mathbf{q}\mathbf{k}^\top/\sqrt{D_h}$ | $(N, N)$ | `S` |
+# | $S$ | attention scores, $\mathbf{q}\mathbf{k}^\top/\sqrt{D_h}$ | $(N, N)$ | `S` |
 # | $A$ | attention weights, rows sum to 1 | $(N, N)$ | `A` |
 # | $Y$ | the result, $\mathrm{SA}(\mathbf{z})$ | $(N, D_h)$ | `Y` |
+# | $r$ | sum of $\mathrm{d}A \circ A$ over each row | $(N, 1)$ | `r` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 #
-# $N$, $D$ and $D_h$ are all different below, so that two axes that are mixed up make an error instead of a wrong number.
+# $N$, $D$ and $D_h$ are all different below. So if two axes are mixed up, there is an error instead of a wrong number.
 
 # %%
-N, D, K = 5, 6, 4
+N, D, Dh = 5, 6, 4
 z = rng.standard_normal((N, D))
-U = rng.standard_normal((D, 3 * K))
+U = rng.standard_normal((D, 3 * Dh))
 q, k, v = np.split(z @ U, 3, axis=1)
 q.shape, k.shape, v.shape
 
 # %% [markdown]
 # ## Forward, as loops
 #
-# One query `i` at a time: its scores, their softmax, the weighted mean of the values. Nothing here is fast, and nothing is hidden.
+# One query `i` at a time: its scores, their softmax, the weighted mean of the values.
 
 
 # %%
 def attention_loops(q, k, v):
-    """Eq. 6 and 7, one number at a time.   q, k, v: (N, K) -> A (N, N), Y (N, K)."""
-    N, K = q.shape
-    A, Y = np.zeros((N, N)), np.zeros((N, K))
+    """Eq. 6 and 7, one number at a time.   q, k, v: (N, Dh) -> A (N, N), Y (N, Dh)."""
+    N, Dh = q.shape
+    A, Y = np.zeros((N, N)), np.zeros((N, Dh))
     for i in range(N):
-        scores = [sum(q[i, c] * k[j, c] for c in range(K)) / K**0.5 for j in range(N)]
+        scores = [sum(q[i, c] * k[j, c] for c in range(Dh)) / Dh**0.5 for j in range(N)]
         largest = max(scores)  # subtracted from all: the weights stay the same, and exp cannot overflow
         e = [np.exp(s - largest) for s in scores]
         for j in range(N):
             A[i, j] = e[j] / sum(e)
-            for c in range(K):
+            for c in range(Dh):
                 Y[i, c] += A[i, j] * v[j, c]
     return A, Y
 
@@ -101,10 +163,12 @@ print("rows of A sum to", A_loops.sum(axis=1))
 # %% [markdown]
 # ## Forward, as matrix products
 #
-# The same in three lines. Each is one step of the chain that the backward pass will walk in reverse.
+# The same in three steps: the scores $S$, their softmax $A$ row by row, the result $Y$. The backward pass will walk these
+# steps in reverse.
 
-# %%
-S = q @ k.T / np.sqrt(K)
+# %% tags=["yours"]
+# the scores, their exponentials (the largest of each row subtracted), the weights and the result
+S = q @ k.T / np.sqrt(Dh)
 e = np.exp(S - S.max(axis=1, keepdims=True))
 A = e / e.sum(axis=1, keepdims=True)
 Y = A @ v
@@ -113,31 +177,97 @@ agree("A", A, A_loops)
 agree("Y", Y, Y_loops)
 
 # %% [markdown]
+# ## One digit: where does [class] look?
+#
+# A small trained Vision Transformer reads the digit of the last notebooks: 16 patches of $2 \times 2$ pixels and the
+# [class] token. In the end the classifier reads the [class] token alone, so this token must gather what it needs from the
+# patches. The model has three blocks with four heads each. Every head is an attention of its own.
+#
+# First we compute the weights of one head with our formula, from the model's own tokens and its own $\mathbf{U}_{qkv}$.
+
+# %%
+model, image, label = running_digit()
+pixels = normalize(image[None])
+block = model.blocks[0]
+tokens = block.norm1(model.embed(Tensor(pixels))).data[0]  # what the first block's attention is given
+qkv = tokens @ block.attention.qkv.weight.data + block.attention.qkv.bias.data  # (17, 96): q, k, v of four heads
+q_head, k_head = qkv[:, :8], qkv[:, 32:40]  # head 0 has the first 8 of the 32 columns of q and of k
+all_weights = attention_weights(model, pixels)  # the library's, (blocks, images, heads, N, N)
+
+# %% tags=["yours"]
+# the scores of this head and their softmax, as above; Dh is 8
+S_head = q_head @ k_head.T / np.sqrt(8)
+e_head = np.exp(S_head - S_head.max(axis=1, keepdims=True))
+A_head = e_head / e_head.sum(axis=1, keepdims=True)
+
+agree("A of head 0", A_head, all_weights[0, 0, 0], rtol=1e-4)
+
+# %% [markdown]
+# Now the row of the [class] token, for all heads. The colours show how much weight each patch gets.
+#
+# **Predict first.** Which patches will the [class] token look at: those with ink, the empty ones, or all alike? Will the
+# four heads of a block agree?
+
+# %%
+pictures.class_attention(image, all_weights[:, 0, :, 0])
+
+# %%
+ink = image[..., 0].reshape(4, 2, 4, 2).mean(axis=(1, 3)).reshape(16)  # mean brightness of each patch
+with_ink = ink > 64  # a quarter of the brightest
+for depth, rows in enumerate(all_weights[:, 0, :, 0, 1:]):
+    shares = rows[:, with_ink].sum(axis=1) / rows.sum(axis=1)
+    print(f"block {depth}: share of the patches' weight on ink, by head:", "  ".join(f"{s:.2f}" for s in shares))
+print(f"{with_ink.sum()} of 16 patches have ink: {with_ink.mean():.2f}")
+
+# %% [markdown]
+# **In the stored run** the heads of block 0 disagree. Head 0 puts 0.99 of the patches' weight on ink, head 2 puts 0.00
+# there: it looks at the gap under the bar of the digit. In block 2 all four heads prefer patches without ink: ink gets
+# 0.08 to 0.19 of the weight, and 0.44 of the patches have ink. Empty places tell digits apart, too.
+#
 # ## Backward, step by step
 #
-# Somebody after us has computed $\mathrm{d}Y$, the gradient of the loss with respect to our result. We want $\mathrm{d}\mathbf{q}$,
-# $\mathrm{d}\mathbf{k}$ and $\mathrm{d}\mathbf{v}$. For the comparison we let the engine differentiate the same chain: its Tensors
-# remember how they were made, so `grad` can be asked for every intermediate result. $\mathrm{d}Y$ is drawn at random: a
-# cotangent of ones hides errors, as notebook [02](02_shapes.ipynb) has shown.
+# Somebody after us has computed $\mathrm{d}Y$, the gradient of the loss with respect to our result. We want
+# $\mathrm{d}\mathbf{q}$, $\mathrm{d}\mathbf{k}$ and $\mathrm{d}\mathbf{v}$.
+#
+# First the walk in pictures, for two tokens and a head of width 2. The stepper runs one vector-Jacobian product at a
+# time: move the slider. The product $A\mathbf{v}$ came last in the forward pass, so its vector-Jacobian product
+# runs first. It sends a gradient to both factors.
+
+# %%
+pair = {name: Tensor(x[:2, :2], requires_grad=True) for name, x in (("q", q), ("k", k), ("v", v))}
+pair["kT"] = pair["k"].T
+pair["qkT"] = pair["q"] @ pair["kT"]
+pair["S"] = pair["qkT"] * (1 / np.sqrt(2))
+pair["A"] = F.softmax(pair["S"])
+pair["Y"] = pair["A"] @ pair["v"]
+BackwardStepper(pair["Y"], rng.standard_normal((2, 2)), pair)
+
+# %% [markdown]
+# Now by hand, for all tokens. For comparison the engine differentiates the same chain; `grad` gives the gradient of every
+# intermediate result. We draw $\mathrm{d}Y$ at random, because a cotangent of ones hides errors (notebook
+# [02](02_shapes.ipynb)).
 
 # %%
 dY = rng.standard_normal(Y.shape)
 
-tq, tk, tv = (Tensor(x, requires_grad=True) for x in (q, k, v))
-tS = tq @ tk.T * (1 / np.sqrt(K))
+tz, tU = Tensor(z, requires_grad=True), Tensor(U, requires_grad=True)
+tqkv = tz @ tU
+tq, tk, tv = (tqkv[:, i * Dh : (i + 1) * Dh] for i in range(3))
+tS = tq @ tk.T * (1 / np.sqrt(Dh))
 tA = F.softmax(tS)
 tY = tA @ tv
-engine = dict(zip(["A", "S", "q", "k", "v"], grad(tY, [tA, tS, tq, tk, tv], dY), strict=True))
+engine = dict(zip(["A", "S", "q", "k", "v", "z", "U"], grad(tY, [tA, tS, tq, tk, tv, tz, tU], dY), strict=True))
 
 # %% [markdown]
-# **Step 1: $Y = A\mathbf{v}$.** A matrix product hands its gradient to both factors (notebook 02):
+# **Step 1: $Y = A\mathbf{v}$.** A matrix product hands a gradient to both factors (notebook 02):
 #
 # $$\mathrm{d}A = \mathrm{d}Y\,\mathbf{v}^\top, \qquad \mathrm{d}\mathbf{v} = A^\top\,\mathrm{d}Y.$$
 #
-# The shapes leave no choice: $(N, N) = (N, D_h)(D_h, N)$ and $(N, D_h) = (N, N)(N, D_h)$. Read the second one: token $j$'s value gets
-# the gradient of every result $i$ that used it, weighted by how much it was used, $A_{ij}$.
+# The shapes leave no choice: $(N, N) = (N, D_h)(D_h, N)$ and $(N, D_h) = (N, N)(N, D_h)$. Read the second equation: the
+# value of token $j$ gets the gradient of every result $i$ that used it, weighted by $A_{ij}$, the share that was used.
 
-# %%
+# %% tags=["yours"]
+# step 1
 dA = dY @ v.T
 dv = A.T @ dY
 
@@ -145,45 +275,64 @@ agree("dA", dA, engine["A"])
 agree("dv", dv, engine["v"])
 
 # %% [markdown]
-# **Step 2: $A = \mathrm{softmax}(S)$, row by row.** Row $i$ has the Jacobian $\mathrm{diag}(a) - a a^\top$, where $a$ is the row (notebook
-# 06). It is symmetric, so pulling back the row $\mathrm{d}a$ gives $\mathrm{d}s = a \circ \mathrm{d}a - a\,\langle a, \mathrm{d}a\rangle$. For all
-# rows together:
+# **Step 2: $A = \mathrm{softmax}(S)$, row by row.** Let $a$ be a row of $A$. Its Jacobian is
+# $\mathrm{diag}(a) - a a^\top$ (notebook 06), which is symmetric. So the gradient of the scores of this row is
+# $\mathrm{d}s = a \circ \mathrm{d}a - a\,\langle a, \mathrm{d}a\rangle$. For all rows together:
 #
 # $$\mathrm{d}S = A \circ \bigl(\mathrm{d}A - r\bigr), \qquad r_i = \sum_j \mathrm{d}A_{ij} A_{ij}.$$
 
-# %%
+# %% tags=["yours"]
+# step 2: r as a column, then dS
 r = (dA * A).sum(axis=1, keepdims=True)
 dS = A * (dA - r)
 
 agree("dS", dS, engine["S"])
-print("rows of dS sum to zero:", np.abs(dS.sum(axis=1)).max())
+print(f"largest row sum of dS: {np.abs(dS.sum(axis=1)).max():.0e}")
 
 # %% [markdown]
-# The rows of $\mathrm{d}S$ sum to zero. They must: adding one number to all scores of a query changes no weight, so the loss cannot change
-# in that direction.
+# The rows of $\mathrm{d}S$ sum to zero, up to rounding. They must: adding one number to all scores of a query changes no
+# weight, so the loss cannot change in that direction.
 #
-# **Step 3: $S = \mathbf{q}\mathbf{k}^\top / \sqrt{D_h}$.** Again a matrix product, with a constant factor that both gradients carry:
+# **Step 3: $S = \mathbf{q}\mathbf{k}^\top / \sqrt{D_h}$.** This is a matrix product again. Both gradients carry the
+# constant factor:
 #
 # $$\mathrm{d}\mathbf{q} = \mathrm{d}S\,\mathbf{k} / \sqrt{D_h}, \qquad \mathrm{d}\mathbf{k} = \mathrm{d}S^\top \mathbf{q} / \sqrt{D_h}.$$
 
-# %%
-dq = dS @ k / np.sqrt(K)
-dk = dS.T @ q / np.sqrt(K)
+# %% tags=["yours"]
+# step 3
+dq = dS @ k / np.sqrt(Dh)
+dk = dS.T @ q / np.sqrt(Dh)
 
 agree("dq", dq, engine["q"])
 agree("dk", dk, engine["k"])
 
 # %% [markdown]
+# **Step 4: $[\mathbf{q}, \mathbf{k}, \mathbf{v}] = \mathbf{z}\,\mathbf{U}_{qkv}$** (Eq. 5). Put the three gradients side by
+# side, as one array of shape $(N, 3D_h)$. Then it is a matrix product like the others:
+#
+# $$\mathrm{d}\mathbf{z} = [\mathrm{d}\mathbf{q}, \mathrm{d}\mathbf{k}, \mathrm{d}\mathbf{v}]\,\mathbf{U}_{qkv}^\top, \qquad
+# \mathrm{d}\mathbf{U}_{qkv} = \mathbf{z}^\top\,[\mathrm{d}\mathbf{q}, \mathrm{d}\mathbf{k}, \mathrm{d}\mathbf{v}].$$
+
+# %% tags=["yours"]
+# step 4: the three gradients side by side, then dz and dU
+dqkv = np.concatenate([dq, dk, dv], axis=1)
+dz = dqkv @ U.T
+dU = z.T @ dqkv
+
+agree("dz", dz, engine["z"])
+agree("dU", dU, engine["U"])
+
+# %% [markdown]
 # ## Check it numerically
 #
-# The engine could be wrong in the same way as we are. Central differences cannot: `check_vjp` draws a random cotangent and compares
-# what the pullback predicts with how much the value really changes. We write the chain above as an *op*: a function that returns its
-# value and its pullback, the form in which the whole library is written.
+# The engine could make the same mistake as we do; central differences cannot. We write the chain as an *op*, a function
+# that returns its value and its pullback, like every op of the library. `check_vjp` draws a random cotangent and compares
+# what the pullback predicts with how much the value really changes.
 
 
-# %%
+# %% tags=["yours"]
 def my_attention(q, k, v):
-    """Y = softmax(q k^T / sqrt(K)) v, and its pullback.   q, k, v, Y: (N, K)."""
+    """Y = softmax(q k^T / sqrt(Dh)) v, and its pullback: dY -> dq, dk, dv.   q, k, v, Y: (N, Dh)."""
     scale = 1 / q.shape[-1] ** 0.5
     S = q @ k.T * scale
     e = np.exp(S - S.max(axis=-1, keepdims=True))
@@ -197,33 +346,43 @@ def my_attention(q, k, v):
     return A @ v, vjp
 
 
+# %%
 print(f"largest relative error of the gradients: {check_vjp(my_attention, q, k, v):.1e}")
 
 # %% [markdown]
 # ## The library
 #
 # This is `minivit.ops.attention`. It takes the packed result of Eq. 5 for all heads at once, which notebook
-# [08](08_multi_head.ipynb) explains; find in its `vjp` the five lines that you have just derived.
-# `keep` (dropout, notebook 14) and `queries` are extras: with their default `None`, skip them, and `dq` is simply `ds @ k`. `xp` is NumPy, or a library for GPUs with
-# the same functions. The *tape* is the engine's record of the operations and of what they keep (notebook [01](01_autodiff.ipynb)).
+# [08](08_multi_head.ipynb) explains. Find in its `vjp` the five lines that you have just derived. `xp`
+# is NumPy, or a library for GPUs with the same functions. Skip `keep` (dropout, notebook 14) and `queries`: with their
+# default `None`, `dq` is simply `ds @ k`. The *tape* is the engine's record of the operations (notebook
+# [01](01_autodiff.ipynb)).
 
 # %%
 show_source(ops.attention)
 
 # %%
 y, pullback = ops.attention(np.concatenate([q, k, v], axis=1)[None], heads=1)
-dqkv = pullback(dY[None])[0]
 
 agree("Y", Y, y[0])
-agree("dq, dk, dv", np.concatenate([dq, dk, dv], axis=1), dqkv[0])
+agree("dq, dk, dv", dqkv, pullback(dY[None])[0][0])
 
 # %% [markdown]
 # ## Experiment: what is $1/\sqrt{D_h}$ for?
 #
-# If the entries of a query and a key are independent with mean 0 and variance 1, their dot product is a sum of $D_h$ terms of variance 1:
-# its variance is $D_h$, its standard deviation $\sqrt{D_h}$, and dividing by it gives variance 1 at every width. Without the factor, wider heads have larger scores. Large scores make the softmax put nearly all weight on
-# one key. For all others $A_{ij}$ is nearly zero, and with it $\mathrm{d}S_{ij} = A_{ij}(\mathrm{d}A_{ij} - r_i)$: their scores cannot be corrected, however useful they would be. The **entropy** of a row, $-\sum_j A_{ij}\log A_{ij}$, measures this: it is
-# $\log N$ when all keys get the same weight and 0 when one gets everything.
+# Suppose the entries of a query and a key are independent, with mean 0 and variance 1. Their dot product is a sum of
+# $D_h$ terms of variance 1, so its variance is $D_h$ and its standard deviation $\sqrt{D_h}$. Dividing by $\sqrt{D_h}$
+# gives variance 1 at every width.
+#
+# Without the factor, wider heads have larger scores, and large scores make the softmax put nearly all weight on one key.
+# For all other keys $A_{ij}$ is nearly zero, and so is $\mathrm{d}S_{ij} = A_{ij}(\mathrm{d}A_{ij} - r_i)$. Their scores
+# cannot be corrected, however useful these keys would be.
+#
+# The **entropy** of a row, $-\sum_j A_{ij}\log A_{ij}$, measures this. It is $\log N$ if all keys have the same weight,
+# and 0 if one key has all the weight.
+#
+# **Predict first.** Take 64 tokens and heads of width 64, as in ViT-B (Table 1: width 768, 12 heads). By what factor does
+# the division shrink the variance of the scores? By what power of ten does it change the typical entry of $\mathrm{d}S$?
 
 # %%
 widths = full_or_fast([1, 2, 4, 8, 16, 32, 64, 128, 256, 512], [1, 8, 64])
@@ -243,98 +402,179 @@ def statistics(width, scale):
 unscaled = np.array([statistics(width, 1) for width in widths])
 scaled = np.array([statistics(width, width**-0.5) for width in widths])
 
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
-for i, title in enumerate(
-    ["variance of the scores", "entropy of a row of $A$", "median $|\\mathrm{d}S|$ for a random $\\mathrm{d}A$"]
-):
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+titles = ["variance of the scores", "entropy of a row of $A$", r"median $|\mathrm{d}S|$ for a random $\mathrm{d}A$"]
+for i, title in enumerate(titles):
     axes[i].plot(widths, unscaled[:, i], "o-", label="$q k^T$")
-    axes[i].plot(widths, scaled[:, i], "s-", label="$q k^T/\\sqrt{D_h}$")
+    axes[i].plot(widths, scaled[:, i], "s-", label=r"$q k^T/\sqrt{D_h}$")
     axes[i].set(title=title, xlabel="width of a head, $D_h$", xscale="log")
+    axes[i].axvline(64, color="grey", linewidth=0.8, linestyle="--")
 axes[0].set_yscale("log")
+axes[0].annotate("ViT-B", (64, 1.6), (70, 1.6), color="grey")
 axes[2].set(yscale="log", ylim=(1e-12, 1e-1))
-axes[1].axhline(np.log(tokens), color="grey", linestyle=":", label="$\\log N$")
+axes[1].axhline(np.log(tokens), color="grey", linestyle=":", label=r"$\log N$")
 axes[1].legend()
 plt.show()
 
-# %%
 at_64 = widths.index(64)
-print(f"At D_h = 64, the paper's width of a head in ViT-B (Table 1: width 768, 12 heads), with {tokens} tokens:")
-for name, numbers in (("without the factor", unscaled[at_64]), ("with it", scaled[at_64])):
+for name, row in (("without the factor", unscaled[at_64]), ("with it", scaled[at_64])):
     print(
-        f"  {name:<19} variance {numbers[0]:6.2f}   entropy {numbers[1]:.2f} of {np.log(tokens):.2f}   median |dS| {numbers[2]:.1e}"
+        f"{name:<19} variance {row[0]:6.2f}   entropy {row[1]:.2f} of {np.log(tokens):.2f}   median |dS| {row[2]:.1e}"
     )
 
 # %% [markdown]
-# With the factor the three curves are nearly level: the softmax starts about equally soft at every width. (At $D_h = 1$ the factor is 1, and the curves meet.) Without it the entropy
-# falls towards 0, and the typical score of a wide head receives no gradient. (In the third panel the curve leaves the picture. Not all of $\mathrm{d}S$ shrinks: in a row where two keys
-# happen to share the weight, these two still get large entries. But where one key has it all, $r_i$ is its own $\mathrm{d}A_{ij}$, and the winner gets nothing either. What the random start has decided, stays.)
+# **In the stored run** at this width the division brings the variance from 63.92 to 1.00 and the entropy from 0.59 to
+# 3.68. The typical entry of $\mathrm{d}S$ grows from 5.1e-09 to 5.8e-03, by six powers of ten.
+#
+# With the factor the three curves are nearly level: the softmax starts about equally soft at every width. Without it the
+# typical score of a wide head gets no gradient. (The curve in the right panel leaves the picture.) Where one key has all
+# the weight, even that key gets none: $r_i$ is its own $\mathrm{d}A_{ij}$. The choice of the random start stays.
+#
+# ## What attention costs
+#
+# A product of an $(a, b)$ and a $(b, c)$ matrix takes $abc$ multiplications, each followed by an addition. The widths of
+# all heads add up to $D$ (notebook 08). So for all heads together
+#
+# - Eq. 5 takes $3ND^2$ multiply-adds: three matrices, $N$ rows of width $D$ each,
+# - Eq. 6 and Eq. 7 take $N^2 D$ each, so $2N^2 D$.
+#
+# The first grows with $N$, the second with $N^2$. They are equal at $N = \frac32 D$. And every head has a matrix $A$ of
+# $N^2$ entries.
+#
+# **Predict first.** An image of $224 \times 224$ pixels has 196 patches of $16 \times 16$ pixels. Suppose that every pixel
+# were a token instead. By what factor would Eq. 6 and 7 cost more? How much memory would the matrix $A$ of one head need
+# in float32?
+
+
+# %% tags=["yours"]
+def multiply_adds(N, D):
+    """Multiply-adds of one attention with all its heads: those of Eq. 5, and those of Eq. 6 and 7 together."""
+    return 3 * N * D**2, 2 * N**2 * D
+
+
+# %%
+D_base = 768  # ViT-B
+reference = multiply_adds(197, D_base)[1]
+print(" patch   tokens   Eq. 5 (GMAC)   Eq. 6 and 7 (GMAC)   times 16 x 16     one A (MB)")
+for side in (16, 8, 4, 1):
+    count = (224 // side) ** 2 + 1  # patches and [class]
+    projections, weighing = multiply_adds(count, D_base)
+    print(
+        f"{side:>2} x {side:<2} {count:>8} {projections / 1e9:>12.2f} {weighing / 1e9:>20.2f}"
+        f" {weighing / reference:>16.0f} {4 * count**2 / 1e6:>14.1f}"
+    )
+print(f"equal at {1.5 * D_base:.0f} tokens")
+
+# %%
+counts = np.geomspace(50, 1e5, 200)
+figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+projections, weighing = multiply_adds(counts, D_base)
+axis.loglog(counts, projections, linewidth=2, label="Eq. 5, $3ND^2$")
+axis.loglog(counts, weighing, "--", linewidth=2, label="Eq. 6 and 7, $2N^2D$")
+for side in (16, 8, 4, 1):
+    count = (224 // side) ** 2 + 1
+    axis.axvline(count, color="grey", linewidth=0.8, linestyle=":")
+    name = f"{side} × {side}\npatches" if side > 1 else "pixels"
+    axis.annotate(name, (count, 2e15), ha="center", va="top", fontsize=10, backgroundcolor="white")
+axis.plot(1.5 * D_base, multiply_adds(1.5 * D_base, D_base)[0], "k.", markersize=11)
+axis.annotate("equal at 1152", (1.5 * D_base * 1.2, 7e8), ha="left")
+axis.set(
+    title="ViT-B, image of 224 × 224 pixels",
+    xlabel="tokens, $N$",
+    ylabel="multiply-adds of one attention",
+    ylim=(1e6, 4e15),
+)
+axis.legend(loc="lower right")
+plt.show()
+
+# %% [markdown]
+# **In the stored run** patches of 16 x 16 make 197 tokens, and Eq. 6 and 7 are the smaller part: 0.06 against 0.35 GMAC
+# (thousand million multiply-adds). With a token for each pixel they would cost 64875 times as much, 3867.24 GMAC, and one
+# $A$ would need 10070.9 MB.
+#
+# ViT-B has twelve such matrices in each of twelve blocks (Table 1). That is why its tokens are patches. Section 2 of the
+# paper gives the same reason: the cost is quadratic in the number of pixels.
 #
 # ## Where this goes wrong in practice
 #
-# - **Softmax over the wrong axis.** With `axis=0` the *columns* sum to 1: each key is shared out among the queries. The shapes are right, and a model may well train;
-#   only the row sums tell.
-# - **$1/\sqrt{D}$ instead of $1/\sqrt{D_h}$.** In a model $D_h$ is $D$ divided by the number of heads (notebook 08). With one head they are then equal, and a test with one head cannot see it. (Here they differ.)
-# - **The row sum $r$ forgotten.** $\mathrm{d}S = A \circ \mathrm{d}A$ looks right and often has the right sign. Checked on the softmax alone, a cotangent of ones
-#   notices this one, but accepts $\mathrm{d}S = 0$; a random cotangent rejects both.
-# - **exp without subtracting the maximum.** In float32, `exp(89)` is infinite, infinite divided by infinite is NaN, and with it the whole row of the result.
+# - **Softmax over the wrong axis.** With `axis=0` the *columns* sum to 1: each key is shared out among the queries. The
+#   shapes are right, and a model may well train. The row sums tell, and so does a comparison with a reference.
+# - **$1/\sqrt{D}$ instead of $1/\sqrt{D_h}$.** In a model $D_h$ is $D$ divided by the number of heads (notebook 08). With
+#   one head they are equal, and a test with one head cannot see the difference. (Here they differ.)
+# - **The row sum $r$ forgotten.** $\mathrm{d}S = A \circ \mathrm{d}A$ looks right. A check of the softmax with a cotangent of ones
+#   notices this mistake but accepts $\mathrm{d}S = 0$. A random cotangent rejects both.
+# - **exp without subtracting the maximum.** In float32 `exp(89)` is infinite. Infinity divided by infinity is NaN, and the
+#   whole row of the result is NaN with it.
 #
 # ## Exercises
 #
-# Each cell has a place for your answer, and tells you at once whether it is right. Answers are judged by what they
-# return, on inputs of several shapes.
+# Write your answer in the cell; `check` says at once whether it is right, on inputs of several shapes. `hint("7.1")`, from
+# `minivit.lessons`, gives up to three hints, one per call.
 #
-# **7.1 (two lines).** A query of zeros is as close to every key as to any other. Write what its result is, as a function of the values `v` of shape
-# $(N, D_h)$ alone.
+# **7.1 (two lines).** A query of zeros is as close to every key as to any other. Write its result as a function of the
+# values `v` alone.
 
 
 # %%
 def result_of_zero_query(v):
-    """v: (N, K) -> (K,)"""
+    """v: (N, Dh) -> (Dh,)"""
     ...  # your answer here
 
 
 check("7.1", result_of_zero_query)
 
 # %% [markdown]
-# **7.2 (ten minutes).** In a language model that predicts the next token, no token may look at later ones: a **causal mask** sets the scores $S_{ij}$ with $j > i$ to $-\infty$
-# before the softmax. Write the forward pass: `q, k, v -> Y`.
+# **7.2 (ten minutes).** A language model predicts the next token, so no token may look at later ones. A **causal mask**
+# sets the scores $S_{ij}$ with $j > i$ to $-\infty$ before the softmax. Write the forward pass: `q, k, v -> Y`.
 
 
 # %%
 def causal_attention(q, k, v):
-    """q, k, v: (N, K) -> Y (N, K), where row i depends on the rows 0..i of k and v alone."""
+    """q, k, v: (N, Dh) -> Y (N, Dh), where row i depends on the rows 0..i of k and v alone."""
     ...  # your answer here
 
 
 check("7.2", causal_attention)
 
 # %% [markdown]
-# **7.3 (twenty minutes).** Its backward pass: given `q, k, v` and `dY`, return `dq, dk, dv`. Does the mask need a line of its own in it? Compare
-# with step 2 before you write one.
+# **7.3 (twenty minutes).** Write the backward pass of 7.2: given `q, k, v` and `dY`, return `dq, dk, dv`. Does the mask
+# need a line of its own? Compare with step 2 before you write one.
 
 
 # %%
 def causal_attention_backward(q, k, v, dY):
-    """q, k, v, dY: (N, K) -> dq, dk, dv, each (N, K)."""
+    """q, k, v, dY: (N, Dh) -> dq, dk, dv, each (N, Dh)."""
     ...  # your answer here
 
 
 check("7.3", causal_attention_backward)
 
 # %% [markdown]
-# **7.4 (an hour).** $A$ has $N^2$ entries: at 384 × 384 pixels and patch size 16 that is $577^2$ per head and layer. It can be avoided: go over
-# the keys in blocks and keep, for each query, the largest score $m$ so far, the sum $\ell$ of $e^{S - m}$ so far, and the weighted sum of values so far.
-# When a new block raises $m$, the two sums must be corrected. Write it, so that it needs no array of scores or weights with more than $N \cdot$ `block` entries; the checker
-# measures the memory. It must also work where all scores of a query are far below zero.
+# **7.4 (an hour).** $A$ has $N^2$ entries: at $384 \times 384$ pixels and patches of $16 \times 16$ that is $577^2$ for each
+# head and block. It can be avoided. Go over the keys in blocks. Keep for each query the largest score $m$ so far, the sum
+# $\ell$ of $e^{S - m}$ so far, and the weighted sum of the values so far. When a new block raises $m$, both sums must be
+# corrected. No array of scores or weights may have more than $N \cdot$ `block` entries; the checker measures the memory. It
+# must also work where all scores of a query are far below zero.
 
 
 # %%
 def attention_in_blocks(q, k, v, block):
-    """Eq. 6 and 7 without the matrix A.   q, k, v: (N, K), block: how many keys at a time -> Y (N, K)."""
+    """Eq. 6 and 7 without the matrix A.   q, k, v: (N, Dh), block: how many keys at a time -> Y (N, Dh)."""
     ...  # your answer here
 
 
 check("7.4", attention_in_blocks)
+
+# %% [markdown]
+# **7.5 (ten minutes).** ViT-B/16 has $D = 768$ and patches of $16 \times 16$ pixels. The images are square, and their side
+# is a multiple of 16 pixels. From which side on do Eq. 6 and 7 take more multiply-adds than Eq. 5? Do not forget the
+# [class] token.
+
+# %%
+side_in_pixels = None  # your answer here
+
+check("7.5", side_in_pixels)
 
 # %% [markdown]
 # Next: [08, multi-head attention](08_multi_head.ipynb).

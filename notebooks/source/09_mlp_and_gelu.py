@@ -11,7 +11,7 @@
 # %% [markdown]
 # # 09 The MLP and GELU
 #
-# After attention has moved information between tokens, a small network works on each token alone: two dense layers with a GELU
+# Attention moves information between tokens. After it, a small network works on each token alone: two dense layers with a GELU
 # between them (section 3.1 of the paper, [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2); it is the $\mathrm{MLP}$
 # in Eq. 3). With the usual width it holds twice as many weights as the attention beside it. GELU comes in two forms that look
 # alike and are not equal. At the end you will be able to
@@ -22,7 +22,7 @@
 #
 # You need the gradients of a dense layer (notebook [02](02_shapes.ipynb)).
 #
-# **Budget:** 5 s of CPU time (fast mode 5 s).
+# **Budget:** 6 s of CPU time (fast mode 5 s).
 
 # %%
 import math
@@ -33,7 +33,8 @@ import numpy as np
 from minivit import functional as F
 from minivit import ops
 from minivit.gradcheck import check_vjp
-from minivit.lessons import agree, check, full_or_fast, show_source
+from minivit.lessons import agree, check, full_or_fast, running_digit, show_source
+from minivit.lessons.pictures import mlp as pictures
 from minivit.models import ViT, ViTConfig
 from minivit.nn import MLP
 from minivit.tape import closure_values, saved_bytes, tape
@@ -42,42 +43,55 @@ from minivit.tensor import Tensor, grad, no_grad
 rng = np.random.default_rng(9)
 
 # %% [markdown]
+# ## The idea in a picture
+#
+# The digit of the last notebooks again, in block 1 of its trained model. All 17 tokens go through the same two layers, each by itself. We
+# follow three of them: the [class] token in row 0, and two patches. Blue numbers are positive, red ones negative.
+
+# %%
+model, image, label = running_digit()
+_ = pictures.token_by_token(model, image)
+
+# %% [markdown]
 # ## The equations
 #
 # $$\mathrm{MLP}(\mathbf{z}) = \mathrm{GELU}(\mathbf{z}W_1 + b_1)\,W_2 + b_2$$
 #
-# The paper's Table 1 gives the inner width: it is $F = 4D$ in all its models. Without the nonlinearity between them, two dense
-# layers would be no more than one, with the matrix $W_1W_2$ and the bias $b_1W_2 + b_2$.
+# The inner width is $F = 4D$ in all models of the paper (Table 1). Without the nonlinearity, two dense layers would be no more than
+# one, with the matrix $W_1W_2$ and the bias $b_1W_2 + b_2$.
 #
 # $$\mathrm{GELU}(x) = x\,\Phi(x), \qquad \Phi(x) = \tfrac12\bigl(1 + \mathrm{erf}(x/\sqrt2)\bigr), \qquad
 # \mathrm{erf}(u) = \frac{2}{\sqrt\pi}\int_0^u e^{-s^2}\,\mathrm{d}s \tag{GELU}$$
 #
 # $\Phi(x)$ is the probability that a standard normal number is below $x$ ([Hendrycks & Gimpel
-# 2016](https://arxiv.org/abs/1606.08415)). It rises from 0 to 1, so GELU is a gate: large $x$ pass, very negative ones do not,
-# and between them the gate opens smoothly. (The older $\mathrm{ReLU}(x) = \max(x, 0)$ is a gate that is shut or open.) The same paper
-# gives an approximation without erf, and the published ViT code uses it:
+# 2016](https://arxiv.org/abs/1606.08415)). It rises from 0 to 1, so GELU is a gate. Large $x$ pass, very negative ones do not,
+# and between them the gate opens smoothly. (The older $\mathrm{ReLU}(x) = \max(x, 0)$ is a gate that is either shut or open.) The same
+# paper gives an approximation without erf, and the published ViT code uses it:
 #
 # $$\mathrm{GELU}_{\tanh}(x) = \tfrac12 x\,\bigl(1 + \tanh u\bigr), \qquad u = \sqrt{2/\pi}\,\bigl(x + 0.044715\,x^3\bigr) \tag{GELU, tanh form}$$
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
-# | $N$, $D$, $F$ | tokens, width, inner width | numbers | `N`, `D`, `hidden` (`F` is the module `minivit.functional`) |
+# | $N$ | tokens, [class] included | number | `N` |
+# | $D$ | width of the model | number | `D` |
+# | $F$ | width of the MLP | number | `M`, since `F` is `minivit.functional` |
 # | $\mathbf{z}$ | tokens | $(N, D)$ | `z` |
-# | $W_1$, $b_1$ | first layer | $(D, F)$, $(F,)$ | `W1`, `b1` |
-# | $W_2$, $b_2$ | second layer | $(F, D)$, $(D,)$ | `W2`, `b2` |
-# | $P$ | $\mathbf{z}W_1 + b_1$, before the GELU (no patch size here) | $(N, F)$ | `P` |
-# | $G$ | $\mathrm{GELU}(P)$ (a cotangent is a small $g$ here) | $(N, F)$ | `G` |
-# | $M$ | the result | $(N, D)$ | `M` |
-# | $\Phi$, $\varphi$ | distribution and density of a standard normal | as $x$ | `cdf`, `density` |
+# | $W_1$, $b_1$ | weights and biases of the first layer | $(D, F)$, $(F,)$ | `W1`, `b1` |
+# | $W_2$, $b_2$ | weights and biases of the second layer | $(F, D)$, $(D,)$ | `W2`, `b2` |
+# | $X_1$ | $\mathbf{z}W_1 + b_1$, before the GELU | $(N, F)$ | `X1` |
+# | $G$ | $\mathrm{GELU}(X_1)$ | $(N, F)$ | `G` |
+# | $R$ | the result, $GW_2 + b_2$ | $(N, D)$ | `R` |
+# | $x$, $g$ | single numbers in an array; their cotangent | any | `x`, `g` |
+# | $\Phi$, $\varphi$ | distribution and density of a standard normal number | as $x$ | `cdf`, `density` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 #
 # A batch of images only adds rows: $B$ images of $N$ tokens are $BN$ rows, all treated alike.
 
 # %%
-N, D, hidden = 4, 3, 7
+N, D, M = 4, 3, 7
 z = rng.standard_normal((N, D))
-W1, b1 = rng.standard_normal((D, hidden)), rng.standard_normal(hidden)
-W2, b2 = rng.standard_normal((hidden, D)), rng.standard_normal(D)
+W1, b1 = rng.standard_normal((D, M)), rng.standard_normal(M)
+W2, b2 = rng.standard_normal((M, D)), rng.standard_normal(D)
 
 # %% [markdown]
 # ## Forward, as loops
@@ -85,41 +99,42 @@ W2, b2 = rng.standard_normal((hidden, D)), rng.standard_normal(D)
 # Python's `math` has erf for single numbers.
 
 
-# %%
+# %% tags=["yours"]
 def gelu_of_number(x):
+    """The exact GELU of one number."""
     return x * 0.5 * (1 + math.erf(x / math.sqrt(2)))
 
 
+# %%
 def mlp_loops(z, W1, b1, W2, b2):
-    """z: (N, D), W1: (D, F), b1: (F,), W2: (F, D), b2: (D,) -> M (N, D), one number at a time."""
-    M = np.zeros((len(z), len(b2)))
+    """z: (N, D), W1: (D, F), b1: (F,), W2: (F, D), b2: (D,) -> R (N, D), one number at a time."""
+    R = np.zeros((len(z), len(b2)))
     for i in range(len(z)):
         G = [gelu_of_number(sum(z[i, d] * W1[d, f] for d in range(len(W1))) + b1[f]) for f in range(len(b1))]
         for d in range(len(b2)):
-            M[i, d] = sum(G[f] * W2[f, d] for f in range(len(G))) + b2[d]
-    return M
+            R[i, d] = sum(G[f] * W2[f, d] for f in range(len(G))) + b2[d]
+    return R
 
 
-M_loops = mlp_loops(z, W1, b1, W2, b2)
+R_loops = mlp_loops(z, W1, b1, W2, b2)
 
 # %% [markdown]
+# The loops go over tokens and never look at another one. So row $i$ of $R$ depends on row $i$ of $\mathbf{z}$ only.
+#
 # ## Forward, vectorised
 #
-# NumPy has no erf; `ops.erf` is a polynomial series made for the purpose. It gives a value and a pullback, and we take the value.
+# NumPy has no erf. `ops.erf` is a polynomial series made for the purpose; it returns a value and a pullback, and we take the value.
 
-# %%
-P = z @ W1 + b1
-cdf = 0.5 * (1 + ops.erf(P / math.sqrt(2))[0])
-G = P * cdf
-M = G @ W2 + b2
+# %% tags=["yours"]
+X1 = z @ W1 + b1
+cdf = 0.5 * (1 + ops.erf(X1 / math.sqrt(2))[0])
+G = X1 * cdf
+R = G @ W2 + b2
 
-agree("G", G, np.vectorize(gelu_of_number)(P))
-agree("M", M, M_loops)
+agree("G", G, np.vectorize(gelu_of_number)(X1))
+agree("R", R, R_loops)
 
 # %% [markdown]
-# The loops go over tokens and never look at another one. This is what "on each token alone" means: row $i$ of $M$ depends on row
-# $i$ of $\mathbf{z}$ only.
-#
 # ## The slope of GELU, by erf
 #
 # We differentiate $y = x\,\Phi(x)$ in three steps, for a random cotangent $g = \mathrm{d}y$, and compare each with the engine.
@@ -143,31 +158,33 @@ engine = dict(zip(["cdf", "u", "x"], grad(tx * tcdf, [tcdf, tu, tx], g), strict=
 #
 # **Step 3: $u = x/\sqrt2$.** A second contribution $\mathrm{d}u/\sqrt2$. The two add, because $x$ is used twice.
 
-# %%
+# %% tags=["yours"]
 cdf = 0.5 * (1 + ops.erf(x / math.sqrt(2))[0])
 dcdf = g * x
 du = dcdf * 0.5 * 2 / math.sqrt(math.pi) * np.exp(-((x / math.sqrt(2)) ** 2))
 dx = g * cdf + du / math.sqrt(2)
 
-agree("dcdf", dcdf, engine["cdf"])
-agree("du", du, engine["u"])
-agree("dx", dx, engine["x"])
+# %%
+for name, mine in {"cdf": dcdf, "u": du, "x": dx}.items():
+    agree(f"d{name}", mine, engine[name])
 
 # %% [markdown]
 # The constants of steps 2 and 3 together are $\frac{1}{\sqrt\pi}\cdot\frac{1}{\sqrt2} = \frac{1}{\sqrt{2\pi}}$, and
-# $u^2 = x^2/2$: what stands there is the normal density $\varphi$. It had to be, since the density is the derivative of the
+# $u^2 = x^2/2$. Together they make the normal density $\varphi$. It had to come out, since the density is the derivative of the
 # distribution. In closed form:
 #
 # $$\mathrm{GELU}'(x) = \Phi(x) + x\,\varphi(x), \qquad \varphi(x) = \frac{1}{\sqrt{2\pi}}\,e^{-x^2/2}.$$
 
 
-# %%
+# %% tags=["yours"]
 def slope_erf(x):
+    """The derivative of the exact GELU.   x: any shape -> the same shape"""
     cdf = 0.5 * (1 + ops.erf(x / math.sqrt(2))[0])
     density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
     return cdf + x * density
 
 
+# %%
 agree("dx", g * slope_erf(x), engine["x"])
 
 # %% [markdown]
@@ -188,72 +205,82 @@ tu = c * (tx + a * (tx * tx * tx))
 tt = F.tanh(tu)
 engine = dict(zip(["t", "u", "x"], grad(0.5 * tx * (1 + tt), [tt, tu, tx], g), strict=True))
 
+# %% tags=["yours"]
 t = np.tanh(c * (x + a * x * x * x))
 dt = 0.5 * g * x
 du = (1 - t * t) * dt
 dx = 0.5 * g * (1 + t) + c * (1 + 3 * a * x * x) * du
 
-agree("dt", dt, engine["t"])
-agree("du", du, engine["u"])
-agree("dx", dx, engine["x"])
-
-
 # %%
+for name, mine in {"t": dt, "u": du, "x": dx}.items():
+    agree(f"d{name}", mine, engine[name])
+
+# %% [markdown]
+# Divided by $g$, the three lines together are the slope:
+#
+# $$\mathrm{GELU}_{\tanh}'(x) = \tfrac12(1 + t) + \tfrac12 x\,(1 - t^2)\,c\,(1 + 3ax^2).$$
+
+
+# %% tags=["yours"]
 def slope_tanh(x):
+    """The derivative of the tanh form.   x: any shape -> the same shape"""
     t = np.tanh(c * (x + a * x * x * x))
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * c * (1 + 3 * a * x * x)
 
 
+# %%
 agree("dx", g * slope_tanh(x), engine["x"])
 
 # %% [markdown]
 # ## Backward through the MLP, step by step
 #
-# Now the whole of it, in the tanh form. $\mathrm{d}M$ is given, drawn at random.
+# Now the whole of it, in the tanh form. $\mathrm{d}R$ is given, drawn at random.
 
 # %%
-dM = rng.standard_normal(M.shape)
+dR = rng.standard_normal((N, D))
 
 tz, tW1, tb1, tW2, tb2 = (Tensor(x, requires_grad=True) for x in (z, W1, b1, W2, b2))
-tP = tz @ tW1 + tb1
-tG = F.gelu(tP)
-tM = tG @ tW2 + tb2
-names = ["G", "W2", "b2", "P", "z", "W1", "b1"]
-engine = dict(zip(names, grad(tM, [tG, tW2, tb2, tP, tz, tW1, tb1], dM), strict=True))
+tX1 = tz @ tW1 + tb1
+tG = F.gelu(tX1)
+tR = tG @ tW2 + tb2
+names = ["G", "W2", "b2", "X1", "z", "W1", "b1"]
+engine = dict(zip(names, grad(tR, [tG, tW2, tb2, tX1, tz, tW1, tb1], dR), strict=True))
+G = ops.gelu(X1)[0]  # the tanh form is the default
 
 # %% [markdown]
-# **Step 1: $M = G W_2 + b_2$.** A dense layer. The bias is added to every row, so its gradient is the sum over the rows:
+# **Step 1: $R = G W_2 + b_2$.** A dense layer. The bias is added to every row, so its gradient is the sum over the rows:
 #
-# $$\mathrm{d}G = \mathrm{d}M\,W_2^\top, \qquad \mathrm{d}W_2 = G^\top\,\mathrm{d}M, \qquad \mathrm{d}b_2 = \sum_i \mathrm{d}M_i.$$
+# $$\mathrm{d}G = \mathrm{d}R\,W_2^\top, \qquad \mathrm{d}W_2 = G^\top\,\mathrm{d}R, \qquad \mathrm{d}b_2 = \sum_i \mathrm{d}R_i.$$
+
+# %% tags=["yours"]
+dG = dR @ W2.T
+dW2 = G.T @ dR
+db2 = dR.sum(axis=0)
 
 # %%
-G = ops.gelu(P)[0]  # the tanh form is the default
-dG = dM @ W2.T
-dW2 = G.T @ dM
-db2 = dM.sum(axis=0)
-
 for name, mine in {"G": dG, "W2": dW2, "b2": db2}.items():
     agree(f"d{name}", mine, engine[name])
 
 # %% [markdown]
-# **Step 2: $G = \mathrm{GELU}(P)$.** Element by element: output $(i, f)$ depends on input $(i, f)$ alone. The Jacobian is
+# **Step 2: $G = \mathrm{GELU}(X_1)$.** Element by element: output $(i, f)$ depends on input $(i, f)$ alone. The Jacobian is
 # diagonal, and a diagonal matrix multiplies element by element:
 #
-# $$\mathrm{d}P = \mathrm{d}G \circ \mathrm{GELU}'(P).$$
+# $$\mathrm{d}X_1 = \mathrm{d}G \circ \mathrm{GELU}'(X_1).$$
 
-# %%
-dP = dG * slope_tanh(P)
+# %% tags=["yours"]
+dX1 = dG * slope_tanh(X1)
 
-agree("dP", dP, engine["P"])
+agree("dX1", dX1, engine["X1"])
 
 # %% [markdown]
-# **Step 3: $P = \mathbf{z}W_1 + b_1$.** As step 1.
+# **Step 3: $X_1 = \mathbf{z}W_1 + b_1$.** As step 1.
+
+# %% tags=["yours"]
+dz = dX1 @ W1.T
+dW1 = z.T @ dX1
+db1 = dX1.sum(axis=0)
 
 # %%
-dz = dP @ W1.T
-dW1 = z.T @ dP
-db1 = dP.sum(axis=0)
-
 for name, mine in {"z": dz, "W1": dW1, "b1": db1}.items():
     agree(f"d{name}", mine, engine[name])
 
@@ -265,15 +292,15 @@ for name, mine in {"z": dz, "W1": dW1, "b1": db1}.items():
 
 # %%
 def my_mlp(z, W1, b1, W2, b2):
-    """M = gelu(z W1 + b1) W2 + b2, tanh form, and its pullback."""
-    P = z @ W1 + b1
-    t = np.tanh(c * (P + a * P * P * P))
-    G = 0.5 * P * (1 + t)
+    """R = gelu(z W1 + b1) W2 + b2, tanh form, and its pullback."""
+    X1 = z @ W1 + b1
+    t = np.tanh(c * (X1 + a * X1 * X1 * X1))
+    G = 0.5 * X1 * (1 + t)
 
-    def vjp(dM):
-        slope = 0.5 * (1 + t) + 0.5 * P * (1 - t * t) * c * (1 + 3 * a * P * P)
-        dP = (dM @ W2.T) * slope
-        return dP @ W1.T, z.T @ dP, dP.sum(axis=0), G.T @ dM, dM.sum(axis=0)
+    def vjp(dR):
+        slope = 0.5 * (1 + t) + 0.5 * X1 * (1 - t * t) * c * (1 + 3 * a * X1 * X1)
+        dX1 = (dR @ W2.T) * slope
+        return dX1 @ W1.T, z.T @ dX1, dX1.sum(axis=0), G.T @ dR, dR.sum(axis=0)
 
     return G @ W2 + b2, vjp
 
@@ -284,7 +311,8 @@ print(f"largest relative error of the gradients: {check_vjp(my_mlp, z, W1, b1, W
 # ## The library
 #
 # `minivit.ops.gelu` has both forms; find the two slopes. `linear_gelu` is the first dense layer and the GELU as one op, and `MLP`
-# is the layer that owns the weights. (`bias_std`: as in the published code, its biases start as random numbers of size $10^{-6}$, as good as zero.)
+# is the layer that owns the weights. (`bias_std`: as in the published code, its biases start as random numbers of size $10^{-6}$, as
+# good as zero. How the weights start is the subject of notebook [09b](09b_initialisation.ipynb).)
 
 # %%
 show_source(ops.gelu)
@@ -300,17 +328,16 @@ for form, slope in (("erf", slope_erf), ("tanh", slope_tanh)):
     y, pullback = ops.gelu(x, form)
     agree(f"dx, {form}", g * slope(x), pullback(g)[0])
 
-layer = MLP(D, hidden, np.random.default_rng(0), dtype="float64", gelu="erf")
+layer = MLP(D, M, np.random.default_rng(0), dtype="float64", gelu="erf")
 weights = (layer.hidden.weight.data, layer.hidden.bias.data, layer.out.weight.data, layer.out.bias.data)
 agree("layer", layer(Tensor(z)), mlp_loops(z, *weights))
 
 # %% [markdown]
-# **Why one op for two steps?** The pullback of `linear_gelu` is the two pullbacks, one after the other: no new mathematics. But for
-# some ops the library has a second, faster implementation of the same mathematics, called a *kernel* (neither that of a convolution nor
-# a matrix of weights). A kernel for the one op may add the bias, apply the GELU and compute its slope while a piece of the array is
-# close to the processor. And it chooses what is kept for the backward pass. The definition of `gelu` above keeps three arrays of the
-# size of $P$ (`x`, `t`, `cdf`), but the backward needs only one, the slope. We count what each pullback keeps: `closure_values` lists
-# it for a pullback, `tape` for each op that made a Tensor.
+# **Why one op for two steps?** The pullback of `linear_gelu` is the two pullbacks, one after the other. But some ops have a second,
+# faster implementation in the library, called a *kernel*. (The word has two other meanings, in convolutions and for weight matrices.) A
+# kernel can add the bias, apply the GELU and compute its slope while a piece of the array is close to the processor. It also chooses
+# what is kept for the backward pass. `gelu` above keeps three arrays of the size of $X_1$ (`x`, `t`, `cdf`), but the backward needs
+# only one, the slope. We count what each keeps. `closure_values` lists it for a pullback, `tape` for each op that made a Tensor.
 
 # %%
 tokens, width = 197, 768  # ViT-B/16 at 224 x 224 pixels: 14 x 14 patches and [class]
@@ -318,14 +345,16 @@ big = rng.standard_normal((tokens, 4 * width)).astype(np.float32)
 _, definition = ops.gelu(big)
 kept_by_definition = [value for value in closure_values(definition).values() if isinstance(value, np.ndarray)]
 (node,) = tape(F.gelu(Tensor(big, requires_grad=True)))  # Tensors use the kernel
-print(f"one array of the size of P: {big.nbytes / 2**20:.2f} MiB per image and layer")
-print(f"kept by the definition:     {sum(array.nbytes for array in kept_by_definition) / big.nbytes:.0f} of them")
-print(f"kept by the kernel:         {saved_bytes(node) / big.nbytes:.0f}")
+print(f"one array of the size of X1: {big.nbytes / 2**20:.2f} MiB per image and layer")
+print(f"kept by the definition:      {sum(array.nbytes for array in kept_by_definition) / big.nbytes:.0f} of them")
+print(f"kept by the kernel:          {saved_bytes(node) / big.nbytes:.0f}")
 
 # %% [markdown]
 # ## Experiment: how far apart are the two forms?
 #
 # Both on a fine grid in float64.
+#
+# **Predict first.** Will you see the difference of the two forms in a plot? Is it larger in the values or in the slopes?
 
 # %%
 grid = np.linspace(-6, 6, full_or_fast(1_200_001, 12_001))
@@ -333,7 +362,7 @@ value_erf, value_tanh = ops.gelu(grid, "erf")[0], ops.gelu(grid, "tanh")[0]
 value_gap, slope_gap = value_tanh - value_erf, slope_tanh(grid) - slope_erf(grid)
 for name, gap in (("values", value_gap), ("slopes", slope_gap)):
     worst = np.abs(gap).argmax()
-    print(f"{name}: largest difference {abs(gap[worst]):.2e}, at |x| = {abs(grid[worst]):.3f}")
+    print(f"{name}: largest difference {abs(gap[worst]):.5f}, at |x| = {abs(grid[worst]):.3f}")
 print(f"for comparison, float32 rounds numbers near 1 by up to {np.finfo(np.float32).eps / 2:.0e}")
 lowest = value_erf.argmin()
 print(f"GELU is lowest at x = {grid[lowest]:.2f}, where it is {value_erf[lowest]:.3f}")
@@ -359,9 +388,12 @@ for axis in axes:
 plt.show()
 
 # %% [markdown]
-# In the first two panels the dots lie on the solid curve: no plot of GELU shows the difference. The third panel shows it,
-# magnified ten thousand times. A test would have to look as closely. Which of the usual tolerances notice that one form was
-# replaced by the other?
+# **In the stored run** the values differ by at most 0.00047 and the slopes by at most 0.00087, both at |x| between 2 and 3. In the first two
+# panels the dots lie on the solid curve. The third panel shows the difference, magnified ten thousand times.
+#
+# A test would have to look as closely.
+#
+# **Predict first.** Which of the tolerances $10^{-2}$, $10^{-3}$, $10^{-4}$ and $10^{-6}$ notice that one form was replaced by the other?
 
 # %%
 sample = rng.standard_normal(10_000)
@@ -371,8 +403,12 @@ for atol in (1e-2, 1e-3, 1e-4, 1e-6):
     print(f"atol = {atol:.0e}: the other form is {'noticed' if noticed else 'NOT noticed'}")
 
 # %% [markdown]
-# And in a model? The same weights, once with each form, in a shallow model and in a deep one. For scale we also compare float32 with
-# float64, which is rounding alone.
+# **In the stored run** 1e-02 and 1e-03 do not notice it, 1e-04 and 1e-06 do.
+#
+# And in a model? We take the same weights, once with each form, in a shallow model and in a deep one. For scale we also compare float32
+# with float64, which is rounding alone.
+#
+# **Predict first.** Does the difference grow with the depth, and is it above or below rounding?
 
 
 # %%
@@ -388,30 +424,32 @@ for depth in (1, full_or_fast(12, 4)):
     tanh_64 = features(depth, "tanh", "float64")
     form = np.abs(features(depth, "erf", "float64") - tanh_64).max()
     rounding = np.abs(features(depth, "tanh", "float32") - tanh_64).max()
-    print(f"{depth:2d} layers: the other form moves the features by up to {form:.1e}, float32 by up to {rounding:.1e}")
+    print(f"{depth:2d} blocks: the other form moves the features by up to {form:.1e}, float32 by up to {rounding:.1e}")
 print(f"standard deviation of the features: {tanh_64.std():.2f}")
 
 # %% [markdown]
-# Compare the two numbers of a line: if the first is clearly the larger one, a comparison in float32 can tell the forms apart.
-# Compare the lines: every layer adds its own small difference, but what it is added to grows as well. A file of weights is
-# complete only together with the form of GELU that it was trained with. The published JAX code uses tanh; two widely used PyTorch
-# libraries, timm and Hugging Face, compute the same checkpoints with erf. The difference is small beside the features, and far
-# above rounding: "my port agrees to $10^{-5}$" is possible in float32 with the same form, and impossible with the other one.
+# **In the stored run** the other form moves the features by up to 4.6e-04 in 1 block and 7.8e-04 in 12 blocks. That is more than a hundred
+# times the rounding of float32, and small beside the features, whose standard deviation is 1.00.
+#
+# So a file of weights is complete only together with the form of GELU that it was trained with. The published JAX code uses tanh; two
+# widely used PyTorch libraries, timm and Hugging Face, compute the same checkpoints with erf. A port that agrees to $10^{-5}$ is possible
+# in float32 with the same form, and impossible with the other.
 #
 # ## Where this goes wrong in practice
 #
-# - **The wrong form.** Nothing fails, and no loss curve shows it. Compare with a tolerance well below the difference of the forms
-#   and well above rounding: in float32 there is room between the two, in float64 more.
+# - **The wrong form.** Nothing fails, and no loss curve shows it. Compare with a tolerance between rounding and the difference of
+#   the forms.
 # - **`x ** 3`.** NumPy's general power is many times slower than two multiplications; write `x * x * x`.
-# - **A NumPy scalar as constant.** `np.sqrt(2 / np.pi) * x` turns a float32 array into float64, since in NumPy 2 the scalar is a
-#   float64 whose type counts. `math.sqrt` gives a Python number, which adapts to the array. Memory doubles silently otherwise.
+# - **A NumPy scalar as constant.** `np.sqrt(2 / np.pi) * x` turns a float32 array into float64, since in NumPy 2 the type of the scalar
+#   counts. `math.sqrt` gives a Python number, which adapts to the array. Otherwise memory doubles silently.
 # - **The second term of the slope forgotten.** $\mathrm{d}x = g\,\Phi(x)$ is close for large $|x|$ and wrong in between. At
 #   $x = 0$ it is even right.
 # - **The gradient of the bias averaged, or summed over one axis too few.** With a batch it is the sum over images *and* tokens.
 #
 # ## Exercises
 #
-# Each cell has a place for your answer; the cell tells you at once whether it is right.
+# Each cell has a place for your answer; the cell tells you at once whether it is right. `hint("9.3")` gives up to three hints, one per
+# call.
 #
 # **9.1 (two lines).** You have $y = \mathrm{GELU}(x)$. Find $\mathrm{GELU}(-x)$ from $x$ and $y$ without another erf. Use
 # $\Phi(-x) = 1 - \Phi(x)$.
@@ -426,8 +464,8 @@ def gelu_of_minus_x(x, y):
 check("9.1", gelu_of_minus_x)
 
 # %% [markdown]
-# **9.2 (ten minutes).** The paper on GELU has a second, coarser approximation: $x\,\sigma(1.702\,x)$, with the sigmoid
-# $\sigma(s) = 1/(1 + e^{-s})$. Some published models use it. Derive its slope.
+# **9.2 (ten minutes).** The paper on GELU has a second, coarser approximation: $x\,\mathrm{sigmoid}(1.702\,x)$, with
+# $\mathrm{sigmoid}(s) = 1/(1 + e^{-s})$. Some published models use it. Derive its slope.
 
 
 # %%
@@ -439,8 +477,8 @@ def slope_of_sigmoid_form(x):
 check("9.2", slope_of_sigmoid_form)
 
 # %% [markdown]
-# **9.3 (fifteen minutes).** GELU is not monotonic. At which $x$ is the exact (erf) form lowest? To five decimals: the experiment
-# above gives two. The slope is zero there; halve an interval, or use Newton's method.
+# **9.3 (fifteen minutes).** GELU first falls and then rises. At which $x$ is the exact (erf) form lowest? Give five decimals; the
+# experiment above gives two. The slope is zero there: halve an interval, or use Newton's method.
 
 # %%
 lowest_point = None  # your answer here
@@ -453,8 +491,8 @@ check("9.3", lowest_point)
 
 
 # %%
-def mlp_backward(z, W1, b1, W2, b2, dM):
-    """z, dM: (N, D), W1: (D, F), b1: (F,), W2: (F, D), b2: (D,) -> dz, dW1, db1, dW2, db2"""
+def mlp_backward(z, W1, b1, W2, b2, dR):
+    """z, dR: (N, D), W1: (D, F), b1: (F,), W2: (F, D), b2: (D,) -> dz, dW1, db1, dW2, db2"""
     ...  # your answer here
 
 
@@ -462,18 +500,18 @@ check("9.4", mlp_backward)
 
 # %% [markdown]
 # **9.5 (an hour).** Many newer language models replace the MLP by a **gated** one, SwiGLU ([Shazeer
-# 2020](https://arxiv.org/abs/2002.05202)): $M = \bigl(\mathrm{silu}(\mathbf{z}W) \circ \mathbf{z}V\bigr)U$ with
-# $\mathrm{silu}(x) = x\,\sigma(x)$ and no biases. One dense layer decides how much of the other one passes. Write the forward
+# 2020](https://arxiv.org/abs/2002.05202)): $R = \bigl(\mathrm{silu}(\mathbf{z}W) \circ \mathbf{z}V\bigr)W_2$ with
+# $\mathrm{silu}(x) = x\,\mathrm{sigmoid}(x)$ and no biases. The layer $W$ decides how much of the layer $V$ passes. Write the forward
 # pass and all gradients.
 
 
 # %%
-def swiglu(z, W, V, U, dM):
-    """z, dM: (N, D), W, V: (D, F), U: (F, D) -> M (N, D), dz, dW, dV, dU"""
+def swiglu(z, W, V, W2, dR):
+    """z, dR: (N, D), W, V: (D, F), W2: (F, D) -> R (N, D), dz, dW, dV, dW2"""
     ...  # your answer here
 
 
 check("9.5", swiglu)
 
 # %% [markdown]
-# Next: [10, the residual stream](10_residual_stream.ipynb).
+# Next: [09b, initialisation](09b_initialisation.ipynb).

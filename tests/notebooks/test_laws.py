@@ -1,10 +1,12 @@
-"""What holds in every notebook: budgets that fit, a place in the list, no gradient check that sees too little."""
+"""What holds in every notebook: budgets that fit, a place in the list, no gradient check that sees too little, lines
+for the reader to write, and experiments that ask first and tell afterwards."""
 
 import ast
+import re
 
 import pytest
 
-pairs, run = map(pytest.importorskip, ("tools.pairs", "run"))
+pairs, run, student = map(pytest.importorskip, ("tools.pairs", "run", "tools.student"))
 PATHS = pairs.find(run.HERE, [])
 
 
@@ -108,7 +110,7 @@ def test_other_code_is_none(source):
 
 @pytest.mark.parametrize(
     ("last", "fast", "limit"),
-    [("13", False, 960), ("99", False, 3000), ("99", True, 300)],  # seconds of CPU time
+    [("13", False, 480), ("99", False, 2400), ("99", True, 300)],  # seconds of CPU time
     ids=["course in full", "all in full", "all in CI"],
 )
 def test_the_declared_budgets_fit(last, fast, limit):
@@ -119,3 +121,32 @@ def test_the_declared_budgets_fit(last, fast, limit):
 def test_every_notebook_is_in_the_list():
     readme = (run.HERE / "README.md").read_text(encoding="utf-8")
     assert not [path.stem for path in PATHS if f"`{path.stem}`" not in readme]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_every_notebook_leaves_lines_to_its_reader(path):
+    assert any(student.is_blank(cell) for cell in student.edition(path).cells)
+
+
+def silent_experiments(text: str) -> list[str]:
+    """The headings of experiments whose sections do not first ask what will come out, and then tell what did."""
+    found = []
+    for section in re.split(r"^# (?=## )", text, flags=re.MULTILINE)[1:]:
+        heading = section.partition("\n")[0]
+        asked, told = section.find("# **Predict first.**"), section.rfind("# **In the stored run**")
+        if heading.lower().startswith("## experiment") and not 0 < asked < told:
+            found.append(heading)
+    return found
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_an_experiment_asks_first_and_tells_what_came_out(path):
+    assert not silent_experiments(path.read_text(encoding="utf-8"))
+
+
+def test_a_silent_experiment_is_found():
+    text = "# ## Experiment: one\n# **Predict first.** What?\n#\n# **In the stored run** this.\n"
+    assert silent_experiments(text) == []
+    assert silent_experiments(text.replace("Predict", "Guess")) == ["## Experiment: one"]
+    assert silent_experiments(text.replace("stored", "next")) == ["## Experiment: one"]
+    assert silent_experiments(text + "# ## Theory\n# ## Experiment, long\n") == ["## Experiment, long"]

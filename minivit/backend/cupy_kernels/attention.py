@@ -111,6 +111,6 @@ def place(scores: Array, dtype) -> Array:
 
 
 def heads_of(packed: Array, heads: int, parts: int) -> Array:
-    """(B, N, parts H K) as views (parts, B, H, N, K)."""
+    """(B, N, parts H Dh) as views (parts, B, H, N, Dh)."""
     batch, tokens, features = packed.shape
     return packed.reshape(batch, tokens, parts, heads, features // (parts * heads)).transpose(2, 0, 3, 1, 4)

@@ -43,7 +43,7 @@ def product(
 
     Factors may be transposed or sliced views: a copy is made only where neither of the last two axes is contiguous.
     Leading axes that one stride can describe are one launch. Of those that need several, as (B, H) of the heads in a
-    packed (B, N, 3, H, K), the longest is a launch's batch, and the others are looped over.
+    packed (B, N, 3, H, Dh), the longest is a launch's batch, and the others are looped over.
 
     Where cuBLASLt is missing or declines, which is warned of, and with MINIVIT_CUBLASLT=0, CuPy's products are used:
     not in TF32, nor while a graph is captured, with copies of most views, and in bfloat16 rounded before alpha, bias

@@ -33,7 +33,7 @@ def _step_for_float32(answer: Any) -> str | None:
     if not 0 < h < 1:
         return "The step should be between 0 and 1."
     if h < 2.0**-24:
-        return "In float32, 1 + h is 1 for so small a step: the difference is 0, whatever the function."
+        return "In float32, 1 + step is 1 for so small a step: the difference is 0, whatever the function."
     steps = [2.0 ** (-k / 2) for k in range(2, 40)]
     errors = [_float32_error(step) for step in steps]
     ratio = _float32_error(h) / min(errors)
@@ -41,8 +41,8 @@ def _step_for_float32(answer: Any) -> str | None:
         return None
     fault = f"Its error is {ratio:.1f} times the smallest:"
     if h > steps[errors.index(min(errors))]:
-        return f"{fault} the step is too large, the term with h^2 dominates."
-    return f"{fault} the step is too small, the rounding error eps/h dominates. {_hint_to_small_step(h)}"
+        return f"{fault} the step is too large, the term with step^2 dominates."
+    return f"{fault} the step is too small, the rounding error eps/step dominates. {_hint_to_small_step(h)}"
 
 
 def _hint_to_small_step(h: float) -> str:
@@ -197,16 +197,15 @@ EXERCISES = [
             lambda f, f2, eps: 2 * math.sqrt(eps * f / f2),
             lambda rng: [(1.0, 1.0, 2.0**-52), (3.0, 0.5, 2.0**-52), (0.7, 5.0, 2.0**-23)],
             {
-                "This balances h^2 against eps/h, as for the central difference. Here the first term has h alone.": (
-                    lambda f, f2, eps: (3 * eps * f / f2) ** (1 / 3)
-                ),
-                "Set the derivative of E to zero: f''/2 = 2 eps f / h^2. A factor is lost on the way.": (
+                "This balances step^2 against eps/step, as for the central difference. Here the first term has step "
+                "alone.": (lambda f, f2, eps: (3 * eps * f / f2) ** (1 / 3)),
+                "Set the derivative of E to zero: f''/2 = 2 eps f / step^2. A factor is lost on the way.": (
                     lambda f, f2, eps: math.sqrt(eps * f / f2)
                 ),
                 "This is the size of it for f and f'' about 1. The answer depends on both.": (
                     lambda f, f2, eps: math.sqrt(eps)
                 ),
-                "This is h^2. Take the root.": lambda f, f2, eps: 4 * eps * f / f2,
+                "This is step^2. Take the root.": lambda f, f2, eps: 4 * eps * f / f2,
                 "The fraction is upside down: a more curved function (larger f'') needs a smaller step.": (
                     lambda f, f2, eps: 2 * math.sqrt(eps * f2 / f)
                 ),

@@ -69,16 +69,16 @@ def _breaking_order(answer: Any) -> str | None:
 
 
 def _rate(factor: float = 2, slope: bool = True, bias: bool = True) -> Callable:
-    def rate(w, b, x, t, w_dot, b_dot):
-        y = np.tanh(w @ x + b)
-        y_dot = (w_dot @ x + bias * b_dot) * (1 - y * y if slope else 1)
+    def rate(a, b, x, t, a_dot, b_dot):
+        y = np.tanh(a @ x + b)
+        y_dot = (a_dot @ x + bias * b_dot) * (1 - y * y if slope else 1)
         return factor * (y - t) * y_dot
 
     return rate
 
 
-def _loss(w, b, x, t, w_dot, b_dot):
-    return (np.tanh(w @ x + b) - t) ** 2
+def _loss(a, b, x, t, a_dot, b_dot):
+    return (np.tanh(a @ x + b) - t) ** 2
 
 
 def _rate_cases(rng: np.random.Generator) -> list[tuple]:

@@ -107,7 +107,7 @@ EXERCISES = [
                 for n, d, e in ((3, 4, 5), (6, 2, 3))
             ],
             {
-                "dX is right. dW is that of X W, transposed: it must have the shape of W, (E, D).": (
+                "dX is right. dW is that of X W, transposed: it must have the shape of W, (F, D).": (
                     lambda X, W, dY: (dY @ W, X.T @ dY)
                 ),
                 "The two gradients are swapped: dX comes first.": lambda X, W, dY: (dY.T @ X, dY @ W),
@@ -115,7 +115,7 @@ EXERCISES = [
             allowed=(),
             results="dX dW",
         ),
-        "Y_ne = sum_d X_nd W_ed: the indices say which factor to transpose.",
+        "Y_nf = sum_d X_nd W_fd: the indices say which factor to transpose.",
     ),
     Exercise(
         "2.3",

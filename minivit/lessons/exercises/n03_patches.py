@@ -8,46 +8,46 @@ from minivit.lessons.exercise import Exercise
 from minivit.lessons.judges import function_like, number
 
 
-def _pixel_of(n, k, width, C, P):
-    r, s = n // (width // P) * P + k // (P * C), n % (width // P) * P + k // C % P
-    return r, s, k % C
+def _pixel_of(n, m, width, C, P):
+    r, s = n // (width // P) * P + m // (P * C), n % (width // P) * P + m // C % P
+    return r, s, m % C
 
 
-def _columns_are_pixels(n, k, width, C, P):
-    return n // width * P + k // (P * C), n % width * P + k // C % P, k % C
+def _columns_are_pixels(n, m, width, C, P):
+    return n // width * P + m // (P * C), n % width * P + m // C % P, m % C
 
 
-def _channel_first(n, k, width, C, P):
+def _channel_first(n, m, width, C, P):
     r, s, _ = _pixel_of(n, 0, width, C, P)
-    return r + k // P % P, s + k % P, k // (P * P)
+    return r + m // P % P, s + m % P, m // (P * P)
 
 
-def _channel_not_divided_out(n, k, width, C, P):
+def _channel_not_divided_out(n, m, width, C, P):
     r, s, _ = _pixel_of(n, 0, width, C, P)
-    return r + k // (P * C), s + k % P, k % C
+    return r + m // (P * C), s + m % P, m % C
 
 
-def _corner_of_the_patch(n, k, width, C, P):
+def _corner_of_the_patch(n, m, width, C, P):
     r, s, _ = _pixel_of(n, 0, width, C, P)
-    return r, s, k % C
+    return r, s, m % C
 
 
-def _inside_the_patch(n, k, width, C, P):
-    return k // (P * C), k // C % P, k % C
+def _inside_the_patch(n, m, width, C, P):
+    return m // (P * C), m // C % P, m % C
 
 
-def _patches_not_pixels(n, k, width, C, P):
-    return n // (width // P) + k // (P * C), n % (width // P) + k // C % P, k % C
+def _patches_not_pixels(n, m, width, C, P):
+    return n // (width // P) + m // (P * C), n % (width // P) + m // C % P, m % C
 
 
-def _embedding(w):
-    return w.transpose(2, 3, 1, 0).reshape(-1, len(w))
+def _embedding(weight):
+    return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight))
 
 
-def _overlapping_backward(dX, height, width, C, P, step, keep_last=False, mean=False):
+def _overlapping_backward(dpatches, height, width, C, P, step, keep_last=False, mean=False):
     dx, count = np.zeros((height, width, C)), np.zeros((height, width, 1))
     columns = (width - P) // step + 1
-    for n, patch in enumerate(dX):
+    for n, patch in enumerate(dpatches):
         r, s = n // columns * step, n % columns * step
         window = dx[r : r + P, s : s + P]
         window[...] = patch.reshape(P, P, C) + (0 if keep_last else window)
@@ -78,7 +78,7 @@ EXERCISES = [
                 3072: "The channels do not make more patches: they lengthen each patch, to P P C numbers.",
             },
         ),
-        "N = H W / P^2: twice the resolution makes four times the tokens.",
+        "N_p = H_I W_I / P^2: twice the resolution makes four times the patches.",
     ),
     Exercise(
         "3.2",
@@ -87,20 +87,20 @@ EXERCISES = [
             lambda rng: [(7, 8, 10, 3, 2), (11, 17, 15, 2, 3), (5, 20, 28, 5, 4), (0, 1, 6, 3, 2)],
             {
                 "n counts patches, and one row of the grid has width / P of them, not width.": _columns_are_pixels,
-                "k is taken apart as (channel, row, column). Here the channel runs fastest: it is k % C.": (
+                "m is taken apart as (channel, row, column). Here the channel runs fastest: it is m % C.": (
                     _channel_first
                 ),
-                "This is the first pixel of the patch: k also says which row and column inside the patch.": (
+                "This is the first pixel of the patch: m also says which row and column inside the patch.": (
                     _corner_of_the_patch
                 ),
                 "This is the place inside the patch. Where in the image does patch n begin?": _inside_the_patch,
                 "Row and column of the patch are counted in patches; each step is P pixels.": _patches_not_pixels,
-                "Inside a patch the channel is the fastest, so k % P is no column: divide k by C first.": (
+                "Inside a patch the channel is the fastest, so m % P is no column: divide m by C first.": (
                     _channel_not_divided_out
                 ),
-                "Row and column are swapped.": lambda n, k, width, C, P: (
-                    *_pixel_of(n, k, width, C, P)[1::-1],
-                    _pixel_of(n, k, width, C, P)[2],
+                "Row and column are swapped.": lambda n, m, width, C, P: (
+                    *_pixel_of(n, m, width, C, P)[1::-1],
+                    _pixel_of(n, m, width, C, P)[2],
                 ),
             },
             allowed=(),
@@ -115,14 +115,14 @@ EXERCISES = [
             lambda rng: [(rng.standard_normal((D, C, P, P)),) for D, C, P in ((5, 3, 2), (7, 2, 3))],
             {
                 "The rows are in the order (channel, row, column): move C behind the two window axes before the "
-                "reshape.": lambda w: w.reshape(len(w), -1).T,
+                "reshape.": lambda weight: weight.reshape(len(weight), -1).T,
                 "The shape is right, the numbers are not in their places: a reshape alone moves no axis.": (
-                    lambda w: w.reshape(-1, len(w))
+                    lambda weight: weight.reshape(-1, len(weight))
                 ),
                 "Row and column in the window are swapped: each filter is mirrored along its diagonal.": (
-                    lambda w: w.transpose(3, 2, 1, 0).reshape(-1, len(w))
+                    lambda weight: weight.transpose(3, 2, 1, 0).reshape(-1, len(weight))
                 ),
-                "This is E transposed: D comes last.": lambda w: _embedding(w).T,
+                "This is E transposed: D comes last.": lambda weight: _embedding(weight).T,
             },
             allowed=(),
         ),

@@ -12,31 +12,26 @@ def _mean(a: np.ndarray, axis=-1) -> np.ndarray:
     return a.mean(axis=axis, keepdims=True)
 
 
-def _rms_backward(x, gamma, dy, eps, through_rho=True, minus_mean=False, scaled=True, by_rho=True):
-    """The right gradients; each flag makes one mistake."""
-    rho = 1 / np.sqrt(_mean(x * x) + eps)
+def _rms_jacobian(x, gamma, eps, *, through_rho=True, minus_mean=False, scaled=True, by_rho=True, averaged=True):
+    """The right Jacobian; each flag makes one mistake."""
+    D = len(x)
+    rho = 1 / np.sqrt((x * x).mean() + eps)
     x_hat = x * rho
-    g = dy * gamma if scaled else dy
-    dx = g - through_rho * x_hat * _mean(g * x_hat) - minus_mean * _mean(g)
-    return dx * rho if by_rho else dx, (dy * x_hat).sum(axis=0)
+    J = np.eye(D) - through_rho * np.outer(x_hat, x_hat) / (D if averaged else 1) - minus_mean / D
+    return (gamma[:, None] if scaled else 1) * J * (rho if by_rho else 1)
 
 
-def _layer_norm_backward(x, gamma, dy, eps):
-    rho = 1 / np.sqrt(x.var(axis=-1, keepdims=True) + eps)
-    x_hat = (x - _mean(x)) * rho
-    g = dy * gamma
-    return rho * (g - _mean(g) - x_hat * _mean(g * x_hat)), (dy * x_hat).sum(axis=0)
+def _rms_gamma_of_columns(x, gamma, eps):
+    return _rms_jacobian(x, gamma, eps).T
 
 
-def _gradient_of_scale_per_row(x, gamma, dy, eps):
-    dx, _ = _rms_backward(x, gamma, dy, eps)
-    return dx, dy * x / np.sqrt(_mean(x * x) + eps)
+def _layer_norm_jacobian(x, gamma, eps):
+    return _rms_jacobian(x - x.mean(), gamma, eps, minus_mean=True)
 
 
-def _rms_exact_x_hat(x, gamma, dy, eps):
-    rho, x_hat = 1 / np.sqrt(_mean(x * x) + eps), x / np.sqrt(_mean(x * x))
-    g = dy * gamma
-    return rho * (g - x_hat * _mean(g * x_hat)), (dy * x_hat).sum(axis=0)
+def _rms_exact_x_hat(x, gamma, eps):
+    rho, x_hat = 1 / np.sqrt((x * x).mean() + eps), x / np.sqrt((x * x).mean())
+    return rho * gamma[:, None] * (np.eye(len(x)) - np.outer(x_hat, x_hat) / len(x))
 
 
 def _group_backward(x, gamma, dy, groups, eps, axes=(1, 2, 4), interleaved=False, scaled=True):
@@ -68,8 +63,8 @@ def _group_by_reshape_alone(x, gamma, dy, groups, eps):
 
 def _rows(rng: np.random.Generator) -> list[tuple]:
     return [
-        (2 + rng.standard_normal((n, d)), rng.uniform(0.5, 2, d), rng.standard_normal((n, d)), eps)
-        for n, d, eps in ((5, 7, 1e-6), (3, 4, 1e-2))
+        (2 + rng.standard_normal(D), rng.uniform(0.5, 2, D), eps)
+        for D, eps in ((7, 1e-6), (4, 1e-2), (1, 1.0), (5, 0.5))
     ]
 
 
@@ -116,30 +111,34 @@ EXERCISES = [
     Exercise(
         "5.3",
         function_like(
-            _rms_backward,
+            _rms_jacobian,
             _rows,
             {
-                "mean(g) came from the step that subtracts the mean. RMSNorm subtracts none.": (
-                    partial(_rms_backward, minus_mean=True)
+                "Minus 1 / D came from the step that subtracts the mean. RMSNorm subtracts none.": (
+                    partial(_rms_jacobian, minus_mean=True)
                 ),
-                "rho depends on x as well: its path gives the term with x_hat.": (
-                    partial(_rms_backward, through_rho=False)
+                "rho depends on every x[j] as well: its path gives the term with x_hat.": (
+                    partial(_rms_jacobian, through_rho=False)
                 ),
-                "gamma is missing: what reaches x_hat is dy * gamma.": partial(_rms_backward, scaled=False),
-                "The factor rho = 1 / sqrt(mean(x * x) + eps) is missing in dx.": partial(_rms_backward, by_rho=False),
-                "This is the backward pass of LayerNorm. Here x_hat is x * rho, without a mean.": _layer_norm_backward,
-                "dgamma is to be summed over the rows: gamma serves them all.": _gradient_of_scale_per_row,
-                "eps is missing: rho = 1 / sqrt(mean(x * x) + eps).": lambda x, gamma, dy, eps: _rms_backward(
-                    x, gamma, dy, 0.0
+                "gamma is missing: y[i] is multiplied by gamma[i].": partial(_rms_jacobian, scaled=False),
+                "gamma belongs to the rows: gamma[i] multiplies y[i], so all of row i. This is the transpose.": (
+                    _rms_gamma_of_columns
+                ),
+                "The factor rho = 1 / sqrt(mean(x * x) + eps) is missing.": partial(_rms_jacobian, by_rho=False),
+                "A mean has D terms: what does 1 / D become when it is differentiated?": (
+                    partial(_rms_jacobian, averaged=False)
+                ),
+                "This is the Jacobian of LayerNorm. Here x_hat is x * rho, without a mean.": _layer_norm_jacobian,
+                "eps is missing: rho = 1 / sqrt(mean(x * x) + eps).": lambda x, gamma, eps: _rms_jacobian(
+                    x, gamma, 0.0
                 ),
                 "x_hat depends on eps, too, and x_hat * x_hat has not quite the mean 1: use the same rho everywhere.": (
                     _rms_exact_x_hat
                 ),
             },
             allowed=(),
-            results="dx dgamma",
         ),
-        "Steps 1 and 2 are gone, and mean(g) with them.",
+        "rho (I - x_hat x_hat^T / D), each row times its gamma. LayerNorm's has one more term, from steps 1 and 2.",
     ),
     Exercise(
         "5.4",

@@ -45,26 +45,8 @@ def _log_sum_exp_fault(answer: Any) -> str | None:
     return fault
 
 
-def _softplus(z: float) -> float:
-    return max(z, 0) + math.log1p(math.exp(-abs(z)))
-
-
-def _smoothed(z, labels, smoothing, right=1.0, others=None):
-    """(p - t) / B with t = right (1 - smoothing) for the label, plus `others` (default smoothing / K) for all."""
-    classes = z.shape[1]
-    others = smoothing / classes if others is None else others
-    t = right * (1 - smoothing) * np.eye(classes)[labels] + others
-    return (np.exp(_log_softmax(z)) - t) / len(z)
-
-
-def _smoothed_over_wrong_classes(z, labels, smoothing):
-    wrong = 1 - np.eye(z.shape[1])[labels]
-    return _smoothed(z, labels, smoothing, others=wrong * smoothing / (z.shape[1] - 1))
-
-
-def _temperature(z, t, tau):
-    error = (np.exp(_log_softmax(z / tau)) - t) / len(z)
-    return error / tau, -(error * z).sum() / tau**2
+def _log_softmax_backward(z, dy):
+    return dy - np.exp(_log_softmax(z)) * dy.sum(axis=1, keepdims=True)
 
 
 def _blocks(x, W, labels, block, one_softmax=True):
@@ -84,13 +66,6 @@ def _without_labels(x, W, labels, block):
 
 def _summed(x, W, labels, block):
     return tuple(len(x) * part for part in _blocks(x, W, labels, block))
-
-
-def _logits(rng: np.random.Generator) -> list[tuple]:
-    return [
-        (rng.standard_normal((rows, classes)), rng.integers(0, classes, rows), smoothing)
-        for rows, classes, smoothing in ((4, 3, 0.1), (2, 6, 0.3), (3, 5, 0.0))
-    ]
 
 
 def _features(rng: np.random.Generator) -> list[tuple]:
@@ -163,77 +138,46 @@ EXERCISES = [
     Exercise(
         "6.2",
         number(
-            _softplus(10) + 21842 * _softplus(-10),
+            math.log1p(9 / math.e),
             {
-                21843 * math.log(2): "This is the loss for a bias of 0: K log 2.",
-                math.log(21843): "This is the softmax loss. The sigmoid loss asks K questions and sums.",
-                21843 * _softplus(-10): "The label's own question is answered wrongly: for it the target is 1.",
-                21842 * _softplus(-10): "The label's own question is missing. It is answered wrongly, and costs most.",
-                _softplus(10): "The 21842 other questions cost little each, but they are many.",
-                (_softplus(10) + 21842 * _softplus(-10)) / 21843: "The loss is summed over the classes, no mean.",
+                0: "The logits that arrive here are probabilities, between 0 and 1: their softmax never reaches 1.",
+                math.log(10): "This is the loss for equal probabilities. A sure and right first softmax gives less.",
+                math.e / (math.e + 9): "This is the probability of the right class; the loss is minus its logarithm.",
+                math.log(9 + math.e): "This is the log-sum-exp. From it the logit of the right class is subtracted.",
+                math.log(1 + 1 / math.e): "This is for two classes. Here nine classes are wrong.",
+                math.log1p(10 / math.e): "Nine classes are wrong, not ten.",
             },
             rtol=1e-4,
         ),
-        "Most of it is the label's own question. The others start with a gradient near 0 instead of 1/2.",
+        "The second softmax sees a 1 and nine 0. A loss that stops at such a value tells of a softmax too many.",
     ),
     Exercise(
         "6.3",
         function_like(
-            _smoothed,
-            _logits,
+            _log_softmax_backward,
+            lambda rng: [tuple(rng.standard_normal((2, rows, classes))) for rows, classes in ((4, 3), (2, 6))],
             {
-                "This is the gradient without smoothing.": lambda z, labels, smoothing: _smoothed(z, labels, 0.0),
-                "The share is spread over the wrong classes only. Here all K get smoothing / K, the right one "
-                "as well.": _smoothed_over_wrong_classes,
-                "The targets do not sum to 1: the right class gives away the share that is spread.": (
-                    lambda z, labels, smoothing: _smoothed(z, labels, smoothing, right=1 / (1 - smoothing))
+                "This is the pullback of the softmax, not of its logarithm.": lambda z, dy: (
+                    np.exp(_log_softmax(z)) * (dy - (dy * np.exp(_log_softmax(z))).sum(axis=1, keepdims=True))
                 ),
-                "The targets do not sum to 1: what the right class gives away must go to the classes.": (
-                    lambda z, labels, smoothing: _smoothed(z, labels, smoothing, others=0.0)
+                "The sum of dy over each row is missing. It is 1 for minus a target, but here dy is any array.": (
+                    lambda z, dy: dy - np.exp(_log_softmax(z))
                 ),
-                "The loss is a mean over the B rows, and so is its gradient.": (
-                    lambda z, labels, smoothing: len(z) * _smoothed(z, labels, smoothing)
+                "z is used twice, and the path through lse is missing.": lambda z, dy: dy,
+                "Only the path through lse is here. z is used directly, too.": (
+                    lambda z, dy: _log_softmax_backward(z, dy) - dy
+                ),
+                "lse is subtracted, so its path has a minus sign.": lambda z, dy: 2 * dy - _log_softmax_backward(z, dy),
+                "Each row has an lse of its own: the sum of dy runs over the classes, not over the rows.": (
+                    lambda z, dy: dy - np.exp(_log_softmax(z)) * dy.sum(axis=0)
                 ),
             },
-            allowed=(),
+            allowed=("softmax",),
         ),
-        "Smoothing changes the targets, nothing else: the gradient is still (p - t) / B.",
+        "For dy = -t / B the row sums are -1 / B, and this becomes (p - t) / B.",
     ),
     Exercise(
         "6.4",
-        function_like(
-            _temperature,
-            lambda rng: [
-                (rng.standard_normal((rows, classes)), rng.dirichlet(np.ones(classes), rows), tau)
-                for rows, classes, tau in ((4, 3, 0.5), (2, 6, 3.0))
-            ],
-            {
-                "dz: the chain rule through z / tau brings a factor 1 / tau.": (
-                    lambda z, t, tau: (_temperature(z, t, tau)[0] * tau, _temperature(z, t, tau)[1])
-                ),
-                "dtau: the derivative of z / tau with respect to tau is -z / tau^2.": (
-                    lambda z, t, tau: (_temperature(z, t, tau)[0], -_temperature(z, t, tau)[1] * tau**2)
-                ),
-                "dtau: the derivative of 1 / tau is -1 / tau^2, with a minus sign.": (
-                    lambda z, t, tau: (_temperature(z, t, tau)[0], -_temperature(z, t, tau)[1])
-                ),
-                "dtau: one power of tau is missing; the derivative of 1 / tau is -1 / tau^2.": (
-                    lambda z, t, tau: (_temperature(z, t, tau)[0], _temperature(z, t, tau)[1] * tau)
-                ),
-                "The softmax must be that of z / tau, in both gradients.": (
-                    lambda z, t, tau: (
-                        _temperature(z, t, 1.0)[0] / tau,
-                        _temperature(z, t, 1.0)[1] / tau**2,
-                    )
-                ),
-            },
-            allowed=("softmax", "log_softmax"),
-            results="dz dtau",
-        ),
-        "tau is one number used by every entry, so its gradient is a sum over all of them: dtau = -<dz, z> / tau.",
-    ),
-    Exercise(
-        "6.5",
         _blocks_fault,
         "First time: the log-sum-exp. Second time: the blocks of p - t. The logits are computed twice and never kept.",
     ),

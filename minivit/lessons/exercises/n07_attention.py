@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minivit.lessons.exercise import Exercise
-from minivit.lessons.judges import function_like, peak_bytes
+from minivit.lessons.judges import function_like, number, peak_bytes
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
@@ -126,7 +126,7 @@ _CAUSAL = function_like(
         "The mask itself is NaN: 0 * -inf is NaN, not 0. Choose with np.where instead of multiplying.": (
             _zero_times_infinity
         ),
-        "The scores are divided by sqrt(K) (Eq. 6).": lambda q, k, v: _causal(q * q.shape[1] ** 0.5, k, v),
+        "The scores are divided by sqrt(D_h) (Eq. 6).": lambda q, k, v: _causal(q * q.shape[1] ** 0.5, k, v),
         "This one looks at later tokens only: the mask is transposed.": _looking_ahead,
         "This is attention without a mask.": _attention,
     },
@@ -155,7 +155,7 @@ _IN_BLOCKS = function_like(
         "The sum of the weights is corrected for the new maximum, the weighted sum of the values is not.": (
             lambda q, k, v, block: _uncorrected(q, k, v, block, correct_sum=True)
         ),
-        "The scores are divided by sqrt(K) (Eq. 6).": lambda q, k, v, block: _attention(q * q.shape[1] ** 0.5, k, v),
+        "The scores are divided by sqrt(D_h) (Eq. 6).": lambda q, k, v, block: _attention(q * q.shape[1] ** 0.5, k, v),
     },
     allowed=(),
 )
@@ -216,7 +216,7 @@ EXERCISES = [
             {
                 "The row sum is missing: the softmax hands back A * (dA - r), with r the sum of dA * A over each "
                 "row.": _without_row_sum,
-                "S is q k^T divided by sqrt(K), and so are dq and dk.": _without_scale,
+                "S is q k^T divided by sqrt(D_h), and so are dq and dk.": _without_scale,
                 "dk needs dS transposed: key j is column j of S.": _keys_not_transposed,
                 "These are the gradients of attention without the mask: A must be the masked one.": (
                     lambda q, k, v, dY: _causal_backward(q, k, v, dY, _softmax(q @ k.T / q.shape[1] ** 0.5))
@@ -231,5 +231,22 @@ EXERCISES = [
         "7.4",
         _in_blocks_fault,
         "This is the online softmax, the core of FlashAttention (Dao et al. 2022); notebook 28 measures what it saves.",
+    ),
+    Exercise(
+        "7.5",
+        number(
+            544,
+            {
+                528: "With 33 x 33 patches and [class] there are 1090 tokens. Eq. 5 still takes more.",
+                1152: "At so many tokens the two are equal. Asked is the side of the image in pixels.",
+                1157: "This is the number of tokens. Asked is the side of the image in pixels.",
+                34: "So many patches lie along a side. Asked is the side in pixels.",
+                448: "This is where N exceeds D. Eq. 5 takes 3 N D^2, Eq. 6 and 7 take N^2 D each.",
+                320: "This is where N exceeds D / 2. Two products of N^2 D are right, but Eq. 5 takes 3 N D^2.",
+                640: "This is where N exceeds 2 D: it counts a fourth matrix of D^2, which Eq. 5 does not have.",
+                768: "This is where N exceeds 3 D: Eq. 6 and 7 take N^2 D each, so 2 N^2 D together.",
+            },
+        ),
+        "34 x 34 patches and [class] are 1157 tokens, more than 1.5 D = 1152.",
     ),
 ]

@@ -23,7 +23,7 @@ def _merge(x):
 
 
 def _attend(qkv, heads, split=_split, merge=_merge, axis=-1, wide=False, swapped=False):
-    """C of Eq. 8, (B, N, 3D) -> (B, N, D), with a switch for each mistake."""
+    """J of Eq. 8, (B, N, 3D) -> (B, N, D), with a switch for each mistake."""
     q, k, v = (split(part, heads) for part in np.split(qkv, 3, axis=2))
     if swapped:
         q, k = k, q
@@ -110,11 +110,11 @@ def _test_fault(answer: Any) -> str | None:
     return f"It accepts an implementation that {'; one that '.join(missed)}. {question}"
 
 
-def _multi_query(q, k, v, heads, dC, shared=np.sum, row_sum=True, scale=None):
+def _multi_query(q, k, v, heads, dJ, shared=np.sum, row_sum=True, scale=None):
     scale = (q.shape[2] // heads) ** -0.5 if scale is None else scale
     queries, keys, values = _split(q, heads), k[:, None], v[:, None]
     A = _softmax(queries @ keys.swapaxes(2, 3) * (q.shape[2] // heads) ** -0.5)
-    dY = _split(dC, heads)
+    dY = _split(dJ, heads)
     dA = dY @ values.swapaxes(2, 3)
     dS = A * (dA - row_sum * (dA * A).sum(axis=3, keepdims=True)) * scale
     dk, dv = dS.swapaxes(2, 3) @ queries, A.swapaxes(2, 3) @ dY
@@ -124,9 +124,9 @@ def _multi_query(q, k, v, heads, dC, shared=np.sum, row_sum=True, scale=None):
 def _multi_query_cases(rng: np.random.Generator) -> list[tuple]:
     cases = []
     for batch, tokens, heads, width in ((2, 5, 3, 4), (3, 4, 2, 1)):
-        q, dC = rng.standard_normal((2, batch, tokens, heads * width))
+        q, dJ = rng.standard_normal((2, batch, tokens, heads * width))
         k, v = rng.standard_normal((2, batch, tokens, width))
-        cases.append((q, k, v, heads, dC))
+        cases.append((q, k, v, heads, dJ))
     return cases
 
 
@@ -140,9 +140,9 @@ EXERCISES = [
                 "The shape is right, but a reshape moves nothing: heads and tokens must change places first.": (
                     _merge_by_reshape
                 ),
-                "The heads are interleaved: bring the axes into the order (B, N, H, K), so that the features of a head "
-                "stay together.": lambda x: x.transpose(0, 2, 3, 1).reshape(x.shape[0], x.shape[2], -1),
-                "The heads must become features, not tokens: the result is (B, N, H * K).": (
+                "The heads are interleaved: bring the axes into the order (B, N, H, Dh), so that the features of a "
+                "head stay together.": lambda x: x.transpose(0, 2, 3, 1).reshape(x.shape[0], x.shape[2], -1),
+                "The heads must become features, not tokens: the result is (B, N, H * Dh).": (
                     lambda x: x.reshape(x.shape[0], -1, x.shape[3])
                 ),
             },
@@ -182,21 +182,21 @@ EXERCISES = [
             _multi_query_cases,
             {
                 "Keys and values are used by every head: their gradients are the sum over the heads, not the mean.": (
-                    lambda q, k, v, heads, dC: _multi_query(q, k, v, heads, dC, shared=np.mean)
+                    lambda q, k, v, heads, dJ: _multi_query(q, k, v, heads, dJ, shared=np.mean)
                 ),
                 "Only the last head is left in dk and dv. Keys and values are used by every head: add (`+=`), do not "
-                "overwrite.": lambda q, k, v, heads, dC: _multi_query(
-                    q, k, v, heads, dC, shared=lambda parts, axis: parts[:, -1]
+                "overwrite.": lambda q, k, v, heads, dJ: _multi_query(
+                    q, k, v, heads, dJ, shared=lambda parts, axis: parts[:, -1]
                 ),
                 "The row sum is missing: the softmax hands back A * (dA - r).": (
-                    lambda q, k, v, heads, dC: _multi_query(q, k, v, heads, dC, row_sum=False)
+                    lambda q, k, v, heads, dJ: _multi_query(q, k, v, heads, dJ, row_sum=False)
                 ),
-                "The scores are divided by sqrt(K), and so are dq and dk.": lambda q, k, v, heads, dC: _multi_query(
-                    q, k, v, heads, dC, scale=1.0
+                "The scores are divided by sqrt(D_h), and so are dq and dk.": lambda q, k, v, heads, dJ: _multi_query(
+                    q, k, v, heads, dJ, scale=1.0
                 ),
             },
             allowed=("softmax",),
-            results="C dq dk dv",
+            results="J dq dk dv",
         ),
         "What is used H times gets H gradients, and they add. With broadcasting the engine does this sum by itself.",
     ),

@@ -31,10 +31,10 @@ def _lowest_point() -> float:
     return low
 
 
-def _mlp_backward(z, W1, b1, W2, b2, dM, slope=lambda x: _cdf(x) + x * _density(x), reduce=np.sum, cdf=_cdf):
-    P = z @ W1 + b1
-    dP = (dM @ W2.T) * slope(P)
-    return dP @ W1.T, z.T @ dP, reduce(dP, axis=0), (P * cdf(P)).T @ dM, reduce(dM, axis=0)
+def _mlp_backward(z, W1, b1, W2, b2, dR, slope=lambda x: _cdf(x) + x * _density(x), reduce=np.sum, cdf=_cdf):
+    X1 = z @ W1 + b1
+    dX1 = (dR @ W2.T) * slope(X1)
+    return dX1 @ W1.T, z.T @ dX1, reduce(dX1, axis=0), (X1 * cdf(X1)).T @ dR, reduce(dR, axis=0)
 
 
 def _tanh_cdf(x):
@@ -46,14 +46,14 @@ def _tanh_slope(x):
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
 
 
-def _swiglu(z, W, V, U, dM, gate_path=1.0, value_path=1.0, full_slope=True):
+def _swiglu(z, W, V, W2, dR, gate_path=1.0, value_path=1.0, full_slope=True):
     gate, value = z @ W, z @ V
     s = _sigmoid(gate)
-    dH = dM @ U.T
-    dgate = dH * value * (s + full_slope * gate * s * (1 - s))
-    dvalue = dH * gate * s
+    dG = dR @ W2.T
+    dgate = dG * value * (s + full_slope * gate * s * (1 - s))
+    dvalue = dG * gate * s
     dz = gate_path * dgate @ W.T + value_path * dvalue @ V.T
-    return (gate * s * value) @ U, dz, z.T @ dgate, z.T @ dvalue, (gate * s * value).T @ dM
+    return (gate * s * value) @ W2, dz, z.T @ dgate, z.T @ dvalue, (gate * s * value).T @ dR
 
 
 def _numbers(rng: np.random.Generator) -> list[tuple]:
@@ -144,19 +144,19 @@ EXERCISES = [
             _mlp_cases,
             {
                 "The slope of GELU is Phi(x) + x phi(x); the second term is missing.": (
-                    lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, slope=_cdf)
+                    lambda z, W1, b1, W2, b2, dR: _mlp_backward(z, W1, b1, W2, b2, dR, slope=_cdf)
                 ),
                 "These are the gradients of the tanh form; asked for are those of the erf form.": (
-                    lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, slope=_tanh_slope, cdf=_tanh_cdf)
+                    lambda z, W1, b1, W2, b2, dR: _mlp_backward(z, W1, b1, W2, b2, dR, slope=_tanh_slope, cdf=_tanh_cdf)
                 ),
                 "This is the slope of the tanh form. It is close, but the exact one is asked for.": (
-                    lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, slope=_tanh_slope)
+                    lambda z, W1, b1, W2, b2, dR: _mlp_backward(z, W1, b1, W2, b2, dR, slope=_tanh_slope)
                 ),
                 "The gradient passes GELU without its slope.": (
-                    lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, slope=np.ones_like)
+                    lambda z, W1, b1, W2, b2, dR: _mlp_backward(z, W1, b1, W2, b2, dR, slope=np.ones_like)
                 ),
                 "A bias is added to every row, so its gradient is the sum over the rows, not the mean.": (
-                    lambda z, W1, b1, W2, b2, dM: _mlp_backward(z, W1, b1, W2, b2, dM, reduce=np.mean)
+                    lambda z, W1, b1, W2, b2, dR: _mlp_backward(z, W1, b1, W2, b2, dR, reduce=np.mean)
                 ),
             },
             allowed=("erf",),
@@ -171,17 +171,17 @@ EXERCISES = [
             _swiglu_cases,
             {
                 "dz has one contribution only: z is used by both layers, and the way through V is missing.": (
-                    lambda z, W, V, U, dM: _swiglu(z, W, V, U, dM, value_path=0.0)
+                    lambda z, W, V, W2, dR: _swiglu(z, W, V, W2, dR, value_path=0.0)
                 ),
                 "dz has one contribution only: z is used by both layers, and the way through W is missing.": (
-                    lambda z, W, V, U, dM: _swiglu(z, W, V, U, dM, gate_path=0.0)
+                    lambda z, W, V, W2, dR: _swiglu(z, W, V, W2, dR, gate_path=0.0)
                 ),
                 "The slope of silu is s + x s (1 - s); the second term is missing.": (
-                    lambda z, W, V, U, dM: _swiglu(z, W, V, U, dM, full_slope=False)
+                    lambda z, W, V, W2, dR: _swiglu(z, W, V, W2, dR, full_slope=False)
                 ),
             },
             allowed=("sigmoid", "silu"),
-            results="M dz dW dV dU",
+            results="R dz dW dV dW2",
         ),
         "In a product each factor's gradient is scaled by the other factor: the gate decides what learns as well.",
     ),

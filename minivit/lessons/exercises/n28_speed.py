@@ -8,6 +8,7 @@ import numpy as np
 
 from minivit.lessons.diagnosis import diagnosed
 from minivit.lessons.exercise import Exercise
+from minivit.lessons.slips import fitting
 from minivit.lessons.slips.merging import SLIPS, merged
 
 
@@ -207,5 +208,16 @@ EXERCISES = [
             results="n mean ss",
         ),
         "Chan, Golub and LeVeque (1979). It merges results of any size: of tiles, of threads, of machines.",
+    ),
+    Exercise(
+        "28.5",
+        diagnosed(
+            fitting.largest_batch,
+            lambda rng: fitting.TRAININGS,
+            fitting.SLIPS,
+            where={"not even the parameters with gradients and moments fit": lambda memory, n, *_: 16 * n > memory},
+        ),
+        "The fixed part is 16 bytes a parameter. The rest grows with the batch, and a large batch can be split into "
+        "pieces whose gradients are added.",
     ),
 ]

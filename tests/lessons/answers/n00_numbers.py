@@ -84,7 +84,7 @@ WRONG = {
         (lambda x: 10.0 ** (math.floor(math.log10(x)) - 15), "differs"),
     ],
     "0.2": [
-        (lambda f, f2, eps: np.cbrt(3 * eps * f / f2), "h alone"),
+        (lambda f, f2, eps: np.cbrt(3 * eps * f / f2), "as for the central difference"),
         (lambda f, f2, eps: (eps * f / f2) ** 0.5, "factor is lost"),
         (lambda f, f2, eps: eps**0.5, "depends on both"),
         (lambda f, f2, eps: (2 * eps * f / f2) ** 0.5, "0.707107 times"),
@@ -102,7 +102,7 @@ WRONG = {
         (0.013, "times the smallest"),
         ("0.05", "should be one number, this is a str"),
         (0.6, "too large"),
-        (1e-9, "1 + h is 1"),
+        (1e-9, "1 + step is 1"),
         (-0.005, "between 0 and 1"),
     ],
     "0.4": [

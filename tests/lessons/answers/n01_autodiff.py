@@ -11,11 +11,11 @@ def division(vjp):
     return lambda x, y: (x / y, lambda g: vjp(g, x, y))
 
 
-def rate(w, b, x, t, w_dot, b_dot, step=1e-5):
+def rate(a, b, x, t, a_dot, b_dot, step=1e-5):
     """Central differences, made exact enough by two steps (Richardson)."""
 
     def loss(h):
-        return (np.tanh((w + h * w_dot) @ x + b + h * b_dot) - t) ** 2
+        return (np.tanh((a + h * a_dot) @ x + b + h * b_dot) - t) ** 2
 
     def slope(h):
         return (loss(h) - loss(-h)) / (2 * h)
@@ -23,9 +23,9 @@ def rate(w, b, x, t, w_dot, b_dot, step=1e-5):
     return (4 * slope(1e-4) - slope(2e-4)) / 3
 
 
-def rate_without(w, b, x, t, w_dot, b_dot, factor=2, slope=1.0):
-    y = np.tanh(w @ x + b)
-    return factor * (y - t) * (1 - slope * y * y) * (w_dot @ x + b_dot)
+def rate_without(a, b, x, t, a_dot, b_dot, factor=2, slope=1.0):
+    y = np.tanh(a @ x + b)
+    return factor * (y - t) * (1 - slope * y * y) * (a_dot @ x + b_dot)
 
 
 def by_counting(loss):
@@ -167,7 +167,7 @@ WRONG = {
     "1.3": [
         (lambda *args: rate_without(*args, factor=1), "2 e"),
         (lambda *args: rate_without(*args, slope=0.0), "1 - y^2"),
-        (lambda w, b, x, t, w_dot, b_dot: rate_without(w, b, x, t, w_dot, 0), "bias moves"),
+        (lambda a, b, x, t, a_dot, b_dot: rate_without(a, b, x, t, a_dot, 0), "bias moves"),
         (lambda *args: rate_without(*args, slope=0.5), "differs"),
     ],
     "1.4": [
@@ -185,9 +185,9 @@ WRONG = {
 # number -> changed line of a right answer (… for anything) -> why the answer stays right
 EQUIVALENT = {
     "1.3": {
-        "y = np.tanh(x @ w + b)": "a product of vectors has no order",
-        "return 2 * (y - t) * (1 - y * y) * (x @ w_dot + b_dot)": "a product of vectors has no order",
-        "return (np.tanh(x @ (w + h * w_dot) + b + h * b_dot) - t) ** 2": "a product of vectors has no order",
+        "y = np.tanh(x @ a + b)": "a product of vectors has no order",
+        "return 2 * (y - t) * (1 - y * y) * (x @ a_dot + b_dot)": "a product of vectors has no order",
+        "return (np.tanh(x @ (a + h * a_dot) + b + h * b_dot) - t) ** 2": "a product of vectors has no order",
         "return (4 * slope(…0.0001) - slope(…0.0002)) / 3": "the central difference is even in its step",
     },
     "1.4": {

@@ -3,45 +3,45 @@
 import numpy as np
 
 
-def pixel_by_search(n, k, width, C, P):
+def pixel_by_search(n, m, width, C, P):
     """Number the pixels, cut the picture of the numbers, and look."""
     height = (n // (width // P) + 1) * P
     places = np.arange(height * width * C).reshape(height, width, C)
     r, s = n // (width // P) * P, n % (width // P) * P
-    return np.unravel_index(places[r : r + P, s : s + P].ravel()[k], places.shape)
+    return np.unravel_index(places[r : r + P, s : s + P].ravel()[m], places.shape)
 
 
-def rows_as_columns(n, k, width, C, P):
-    r, s, c = pixel_by_search(n, k, width, C, P)
+def rows_as_columns(n, m, width, C, P):
+    r, s, c = pixel_by_search(n, m, width, C, P)
     return s, r, c
 
 
-def embedding_by_loops(w, row_first=True):
-    D, C, P, _ = w.shape
+def embedding_by_loops(weight, row_first=True):
+    D, C, P, _ = weight.shape
     E = np.zeros((P * P * C, D))
     for u in range(P):
         for v in range(P):
             for c in range(C):
-                E[(u * P + v) * C + c] = w[:, c, u, v] if row_first else w[:, c, v, u]
+                E[(u * P + v) * C + c] = weight[:, c, u, v] if row_first else weight[:, c, v, u]
     return E
 
 
-def scatter(dX, height, width, C, P, step, add=True):
+def scatter(dpatches, height, width, C, P, step, add=True):
     dx = np.zeros((height, width, C))
     columns = (width - P) // step + 1
-    for n in range(len(dX)):
+    for n in range(len(dpatches)):
         for u in range(P):
             for v in range(P):
                 r, s = n // columns * step + u, n % columns * step + v
-                g = dX[n, (u * P + v) * C : (u * P + v + 1) * C]
+                g = dpatches[n, (u * P + v) * C : (u * P + v + 1) * C]
                 dx[r, s] = dx[r, s] + g if add else g
     return dx
 
 
-def column_by_column(dX, height, width, C, P, step):
+def column_by_column(dpatches, height, width, C, P, step):
     rows, columns = (height - P) // step + 1, (width - P) // step + 1
-    order = np.arange(len(dX)).reshape(rows, columns).T.ravel()
-    return scatter(dX[order], height, width, C, P, step)
+    order = np.arange(len(dpatches)).reshape(rows, columns).T.ravel()
+    return scatter(dpatches[order], height, width, C, P, step)
 
 
 # number -> answers that must pass
@@ -62,19 +62,19 @@ WRONG = {
     ],
     "3.2": [
         (rows_as_columns, "swapped"),
-        (lambda n, k, width, C, P: (n // width * P + k // C // P, n % width * P + k // C % P, k % C), "width / P"),
+        (lambda n, m, width, C, P: (n // width * P + m // C // P, n % width * P + m // C % P, m % C), "width / P"),
         (
-            lambda n, k, width, C, P: (n // (width // P) * P + k // C // P, n % (width // P) * P + k % P, k % C),
-            "divide k by C first",
+            lambda n, m, width, C, P: (n // (width // P) * P + m // C // P, n % (width // P) * P + m % P, m % C),
+            "divide m by C first",
         ),
-        (lambda n, k, width, C, P: pixel_by_search(n, k, width, C, P)[:2], "tuple of 3"),
-        (lambda n, k, width, C, P: (k % C, k % C, k % C), "r is what c should be. c is right."),
+        (lambda n, m, width, C, P: pixel_by_search(n, m, width, C, P)[:2], "tuple of 3"),
+        (lambda n, m, width, C, P: (m % C, m % C, m % C), "r is what c should be. c is right."),
     ],
     "3.3": [
-        (lambda w: np.array([filter.ravel() for filter in w]).T, "(channel, row, column)"),
-        (lambda w: embedding_by_loops(w, row_first=False), "diagonal"),
-        (lambda w: embedding_by_loops(w).T, "transposed"),
-        (lambda w: embedding_by_loops(w)[::-1], "reversed order"),
+        (lambda weight: np.array([kernel.ravel() for kernel in weight]).T, "(channel, row, column)"),
+        (lambda weight: embedding_by_loops(weight, row_first=False), "diagonal"),
+        (lambda weight: embedding_by_loops(weight).T, "transposed"),
+        (lambda weight: embedding_by_loops(weight)[::-1], "reversed order"),
     ],
     "3.4": [
         (lambda *args: scatter(*args, add=False), "overwrites"),

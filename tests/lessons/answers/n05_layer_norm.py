@@ -3,28 +3,35 @@
 import numpy as np
 
 
-def rms_backward(x, gamma, dy, eps, scaled=True):
-    """By the Jacobian of every row."""
-    dx = np.zeros_like(x)
-    for i in range(len(x)):
-        square = x[i] @ x[i] / x.shape[1] + eps
-        jacobian = np.eye(x.shape[1]) / square**0.5 - np.outer(x[i], x[i]) / (x.shape[1] * square**1.5)
-        dx[i] = jacobian @ (dy[i] * gamma if scaled else dy[i])
-    return dx, np.einsum("nd,nd,n->d", dy, x, ((x**2).mean(axis=1) + eps) ** -0.5)
+def rms_jacobian(x, gamma, eps):
+    """Entry by entry, by the quotient rule."""
+    D = len(x)
+    square = x @ x / D + eps
+    J = np.zeros((D, D))
+    for i in range(D):
+        for j in range(D):
+            J[i, j] = gamma[i] * ((i == j) * square - x[i] * x[j] / D) / square**1.5
+    return J
 
 
-def rms_exact_x_hat(x, gamma, dy, eps):
+def rms_by_steps(x, gamma, eps):
+    """Column j is the derivative along x[j], pushed forward through the steps."""
+    rho = ((x**2).mean() + eps) ** -0.5
+    columns = []
+    for direction in np.eye(len(x)):
+        drho = -(rho**3) * (x * direction).mean()
+        columns.append(gamma * (direction * rho + x * drho))
+    return np.stack(columns, axis=1)
+
+
+def rms_exact_x_hat(x, gamma, eps):
     """eps in rho alone, as if x_hat had the mean square 1."""
-    rho, x_hat = ((x**2).mean(1, keepdims=True) + eps) ** -0.5, x / np.sqrt((x**2).mean(1, keepdims=True))
-    return rho * (dy * gamma - x_hat * (dy * gamma * x_hat).mean(1, keepdims=True)), (dy * x_hat).sum(0)
+    x_hat = x / np.sqrt((x**2).mean())
+    return np.diag(gamma) @ (np.eye(len(x)) - np.outer(x_hat, x_hat) / len(x)) / np.sqrt((x**2).mean() + eps)
 
 
 def divided(results, place, n):
     return tuple(part / n if i == place else part for i, part in enumerate(results))
-
-
-def rms_constant_rho(x, gamma, dy, eps):
-    return dy * gamma / np.sqrt((x**2).mean(1) + eps)[:, None], rms_backward(x, gamma, dy, eps)[1]
 
 
 def group_by_reshape_alone(x, gamma, dy, groups, eps):
@@ -74,7 +81,7 @@ def group_backward(x, gamma, dy, groups, eps, through_variance=True):
 RIGHT = {
     "5.1": [lambda a, gamma, beta: gamma * (a - a) / np.sqrt(1e-6) + beta],
     "5.2": [np.sqrt(1 - 1 / 768), 0.999349],
-    "5.3": [rms_backward],
+    "5.3": [rms_jacobian, rms_by_steps],
     "5.4": [group_backward, group_by_transpose],
 }
 
@@ -97,15 +104,13 @@ WRONG = {
         (1.00065, "other way round"),
     ],
     "5.3": [
-        (lambda x, gamma, dy, eps: rms_backward(x, gamma, dy, eps, scaled=False), "gamma is missing"),
-        (rms_constant_rho, "depends on x"),
-        (lambda x, gamma, dy, eps: rms_backward(x, gamma, dy, eps)[0], "tuple of 2"),
-        (lambda x, gamma, dy, eps: rms_backward(x, gamma, dy, 0), "eps is missing"),
+        (lambda x, gamma, eps: rms_jacobian(x, np.ones_like(x), eps), "gamma is missing"),
+        (lambda x, gamma, eps: np.diag(gamma / np.sqrt((x**2).mean() + eps)), "depends on every x[j]"),
+        (lambda x, gamma, eps: rms_jacobian(x, gamma, eps).T, "transpose"),
+        (lambda x, gamma, eps: rms_jacobian(x, gamma, 0), "eps is missing"),
         (rms_exact_x_hat, "use the same rho everywhere"),
-        (
-            lambda x, *rest: divided(rms_backward(x, *rest), 1, len(x)),
-            "dgamma is the right one divided by",
-        ),
+        (lambda x, gamma, eps: rms_jacobian(x, gamma, eps) @ gamma, "shape"),
+        (lambda x, gamma, eps: 2 * rms_jacobian(x, gamma, eps), "2 times"),
     ],
     "5.4": [
         (lambda x, gamma, dy, groups, eps: group_backward(x, gamma, dy, 1, eps), "all channels"),
@@ -128,11 +133,8 @@ EQUIVALENT = {
         "lambda a, gamma, beta: beta * (a - a) / np.sqrt(1e-06) + beta": "a - a is 0, whatever it is multiplied by",
     },
     "5.3": {
-        "dx = np.ones_like(x)": "every entry is overwritten",
-        "dx[i] = dy[i] * gamma @ jacobian": "the Jacobian is symmetric",
-        "square = x[i] @ x[i] / x.shape[1] + eps": "the two stand on equal terms",
-        "return (dx, np.einsum('nd,nd,n->d', x, dy, …": "the two stand on equal terms",
-        "jacobian = np.eye(x.shape[1]) / square ** 0.5 - np.outer(x[i], x[i]) / …": "the two stand on equal terms",
+        "J = np.ones((D, D))": "every entry is overwritten",
+        "square = x @ x / D + eps": "the two stand on equal terms",
     },
     "5.4": {
         "dgamma[start:start + size] += np.einsum('hwc,hwc->c', c, dy[here]) / std": "the two stand on equal terms",

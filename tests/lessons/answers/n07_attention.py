@@ -99,6 +99,7 @@ RIGHT = {
     "7.2": [causal, lambda q, k, v: ops.softmax(np.where(np.tri(len(q)), q @ k.T / q.shape[1] ** 0.5, -1e9))[0] @ v],
     "7.3": [causal_backward, lambda *args: np.stack(causal_backward(*args))],
     "7.4": [in_blocks, lambda q, k, v, block: [softmax_of(k @ x / len(x) ** 0.5, 0) @ v for x in q]],
+    "7.5": [16 * 34, 544.0],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
@@ -115,7 +116,7 @@ WRONG = {
         (causal_masked_twice, "exp(0) = 1"),
         (lambda q, k, v: softmax_of(q @ k.T / np.sqrt(q.shape[1])) @ v, "without a mask"),
         (lambda q, k, v: np.tril(softmax_of(q @ k.T / np.sqrt(q.shape[1]))) @ v, "before the softmax"),
-        (lambda q, k, v: causal(q * np.sqrt(q.shape[1]), k, v), "divided by sqrt(K)"),
+        (lambda q, k, v: causal(q * np.sqrt(q.shape[1]), k, v), "divided by sqrt(D_h)"),
         (lambda q, k, v: causal(q, k, v)[::-1], "reversed order"),
         (strictly_earlier, "may look at itself"),
         (masked_by_a_product, "0 * -inf is NaN"),
@@ -123,17 +124,23 @@ WRONG = {
     ],
     "7.3": [
         (lambda q, k, v, dY: causal_backward(q, k, v, dY, row_sum=False), "row sum"),
-        (lambda q, k, v, dY: causal_backward(q, k, v, dY, scaled=False), "sqrt(K)"),
+        (lambda q, k, v, dY: causal_backward(q, k, v, dY, scaled=False), "sqrt(D_h)"),
         (lambda q, k, v, dY: causal_backward(q, k, v, dY)[:2], "tuple of 3"),
         (lambda *args: causal_backward(*args)[::-1], "it returns (dv, dk, dq), asked is (dq, dk, dv)"),
         (by_the_engine, "The library did this"),
     ],
     "7.4": [
         (lambda q, k, v, block: in_blocks(q, k, v, block, correct=False), "rises from m to m'"),
-        (lambda q, k, v, block: softmax_of(q @ k.T) @ v, "divided by sqrt(K)"),
+        (lambda q, k, v, block: softmax_of(q @ k.T) @ v, "divided by sqrt(D_h)"),
         (from_zero, "not finite"),
         (unshifted, "exp overflows"),
         (lambda q, k, v, block: in_blocks(q, k, v, len(k)), "Make no array with an entry for each query and key"),
+    ],
+    "7.5": [
+        (528, "1090 tokens"),
+        (1152, "side of the image in pixels"),
+        (448, "N exceeds D"),
+        (543, "It is not"),
     ],
 }
 

@@ -16,14 +16,14 @@ def parameters(D, H):
 def loops(qkv, heads):
     B, N, packed = qkv.shape
     D = packed // 3
-    K = D // heads
+    Dh = D // heads
     y = np.zeros((B, N, D))
     for b in range(B):
         for h in range(heads):
-            q, k, v = (qkv[b, :, part * D + h * K : part * D + (h + 1) * K] for part in range(3))
+            q, k, v = (qkv[b, :, part * D + h * Dh : part * D + (h + 1) * Dh] for part in range(3))
             for i in range(N):
-                e = np.exp(k @ q[i] / np.sqrt(K))
-                y[b, i, h * K : (h + 1) * K] = e @ v / e.sum()
+                e = np.exp(k @ q[i] / np.sqrt(Dh))
+                y[b, i, h * Dh : (h + 1) * Dh] = e @ v / e.sum()
     return y
 
 
@@ -39,26 +39,26 @@ def follows_permutation(attend):
     return np.allclose(attend(qkv[:, order], 3), attend(qkv, 3)[:, order])
 
 
-def last_head_only(q, k, v, heads, dC):
-    y, dq, *_ = multi_query(q, k, v, heads, dC)
+def last_head_only(q, k, v, heads, dJ):
+    y, dq, *_ = multi_query(q, k, v, heads, dJ)
     mine = slice(-k.shape[2], None)
-    return y, dq, *multi_query(q[:, :, mine], k, v, 1, dC[:, :, mine])[2:]
+    return y, dq, *multi_query(q[:, :, mine], k, v, 1, dJ[:, :, mine])[2:]
 
 
-def multi_query(q, k, v, heads, dC, over_heads=1):
-    K = k.shape[2]
+def multi_query(q, k, v, heads, dJ, over_heads=1):
+    Dh = k.shape[2]
     y, dq, dk, dv = np.zeros_like(q), np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
     for b in range(len(q)):
         for h in range(heads):
-            mine = slice(h * K, (h + 1) * K)
-            e = np.exp(q[b, :, mine] @ k[b].T / np.sqrt(K))
+            mine = slice(h * Dh, (h + 1) * Dh)
+            e = np.exp(q[b, :, mine] @ k[b].T / np.sqrt(Dh))
             A = e / e.sum(axis=1, keepdims=True)
-            dA = dC[b, :, mine] @ v[b].T
-            dS = A * (dA - (A * dA).sum(axis=1, keepdims=True)) / np.sqrt(K)
+            dA = dJ[b, :, mine] @ v[b].T
+            dS = A * (dA - (A * dA).sum(axis=1, keepdims=True)) / np.sqrt(Dh)
             y[b, :, mine] = A @ v[b]
             dq[b, :, mine] = dS @ k[b]
             dk[b] += dS.T @ q[b, :, mine] / over_heads
-            dv[b] += A.T @ dC[b, :, mine] / over_heads
+            dv[b] += A.T @ dJ[b, :, mine] / over_heads
     return y, dq, dk, dv
 
 
@@ -95,11 +95,11 @@ WRONG = {
         (lambda attend: "yes", "True or False"),
     ],
     "8.4": [
-        (lambda q, k, v, heads, dC: multi_query(q, k, v, heads, dC, over_heads=heads), "not the mean"),
-        (lambda q, k, v, heads, dC: multi_query(q, k, v, heads, -dC), "sign"),
+        (lambda q, k, v, heads, dJ: multi_query(q, k, v, heads, dJ, over_heads=heads), "not the mean"),
+        (lambda q, k, v, heads, dJ: multi_query(q, k, v, heads, -dJ), "sign"),
         (last_head_only, "Only the last head is left in dk and dv"),
-        (lambda *args: (lambda C, dq, dk, dv: (C, dq, dv, dk))(*multi_query(*args)), "it returns (C, dq, dv, dk)"),
-        (lambda q, k, v, heads, dC: multi_query(q, k, v, 1, dC[:, :, : k.shape[2]]), "entries that are 0"),
+        (lambda *args: (lambda J, dq, dk, dv: (J, dq, dv, dk))(*multi_query(*args)), "it returns (J, dq, dv, dk)"),
+        (lambda q, k, v, heads, dJ: multi_query(q, k, v, 1, dJ[:, :, : k.shape[2]]), "entries that are 0"),
     ],
 }
 
@@ -113,6 +113,6 @@ EQUIVALENT = {
     "8.4": {
         "y, dq, dk, dv = (np.…(q), np.…(q), np.zeros_like(k), np.zeros_like(v))": "every entry is overwritten",
         "dk[b] += dS.T @ q[b, :, mine]…": "the divisor that was dropped or moved is 1",
-        "dv[b] += A.T @ dC[b, :, mine]…": "the divisor that was dropped or moved is 1",
+        "dv[b] += A.T @ dJ[b, :, mine]…": "the divisor that was dropped or moved is 1",
     },
 }

@@ -27,50 +27,50 @@ def lowest_point():
     return x
 
 
-def mlp_backward(z, W1, b1, W2, b2, dM, density=True):
+def mlp_backward(z, W1, b1, W2, b2, dR, density=True):
     dz, dW1, db1 = np.zeros_like(z), np.zeros_like(W1), np.zeros_like(b1)
     dW2, db2 = np.zeros_like(W2), np.zeros_like(b2)
     for i in range(len(z)):
         p = z[i] @ W1 + b1
         cdf = 0.5 * (1 + _erf(p / np.sqrt(2)))
-        dp = W2 @ dM[i] * (cdf + density * p * np.exp(-p * p / 2) / np.sqrt(2 * np.pi))
+        dp = W2 @ dR[i] * (cdf + density * p * np.exp(-p * p / 2) / np.sqrt(2 * np.pi))
         dz[i] = W1 @ dp
         dW1 += np.outer(z[i], dp)
         db1 += dp
-        dW2 += np.outer(p * cdf, dM[i])
-        db2 += dM[i]
+        dW2 += np.outer(p * cdf, dR[i])
+        db2 += dR[i]
     return dz, dW1, db1, dW2, db2
 
 
-def mlp_backward_with_ops_erf(z, W1, b1, W2, b2, dM):
+def mlp_backward_with_ops_erf(z, W1, b1, W2, b2, dR):
     p = z @ W1 + b1
     cdf = 0.5 * (1 + ops.erf(p / np.sqrt(2))[0])
-    dp = dM @ W2.T * (cdf + p * np.exp(-p * p / 2) / np.sqrt(2 * np.pi))
-    return dp @ W1.T, z.T @ dp, dp.sum(axis=0), (p * cdf).T @ dM, dM.sum(axis=0)
+    dp = dR @ W2.T * (cdf + p * np.exp(-p * p / 2) / np.sqrt(2 * np.pi))
+    return dp @ W1.T, z.T @ dp, dp.sum(axis=0), (p * cdf).T @ dR, dR.sum(axis=0)
 
 
-def mlp_backward_by_ops_gelu(z, W1, b1, W2, b2, dM):
+def mlp_backward_by_ops_gelu(z, W1, b1, W2, b2, dR):
     g, gelu_vjp = ops.gelu(z @ W1 + b1, "erf")
-    (dp,) = gelu_vjp(dM @ W2.T)
-    return dp @ W1.T, z.T @ dp, dp.sum(axis=0), g.T @ dM, dM.sum(axis=0)
+    (dp,) = gelu_vjp(dR @ W2.T)
+    return dp @ W1.T, z.T @ dp, dp.sum(axis=0), g.T @ dR, dR.sum(axis=0)
 
 
-def mlp_backward_tanh(z, W1, b1, W2, b2, dM):
+def mlp_backward_tanh(z, W1, b1, W2, b2, dR):
     p = z @ W1 + b1
     c = np.sqrt(2 / np.pi)
     t = np.tanh(c * (p + 0.044715 * p**3))
     slope = (1 + t + p * (1 - t**2) * c * (1 + 0.134145 * p**2)) / 2
-    dp = dM @ W2.T * slope
-    return dp @ W1.T, z.T @ dp, dp.sum(axis=0), (p * (1 + t) / 2).T @ dM, dM.sum(axis=0)
+    dp = dR @ W2.T * slope
+    return dp @ W1.T, z.T @ dp, dp.sum(axis=0), (p * (1 + t) / 2).T @ dR, dR.sum(axis=0)
 
 
-def swiglu(z, W, V, U, dM, both=True):
+def swiglu(z, W, V, W2, dR, both=True):
     a, v = z @ W, z @ V
     h = a * sigmoid(a) * v
-    dh = dM @ U.T
+    dh = dR @ W2.T
     da = dh * v * sigmoid(a) * (1 + a * sigmoid(-a))
     dv = dh * a * sigmoid(a)
-    return h @ U, da @ W.T + both * (dv @ V.T), z.T @ da, z.T @ dv, h.T @ dM
+    return h @ W2, da @ W.T + both * (dv @ V.T), z.T @ da, z.T @ dv, h.T @ dR
 
 
 @np.errstate(invalid="ignore")
@@ -113,15 +113,15 @@ WRONG = {
         (mlp_backward_tanh, "gradients of the tanh form"),
         (lambda *args: mlp_backward(*args)[:3], "tuple of 5"),
         (mlp_backward_by_ops_gelu, "The library did this (`gelu` was called)"),
-        (lambda z, W1, b1, W2, b2, dM: mlp_backward(z, W1, 0 * b1, W2, b2, dM), "differs"),
+        (lambda z, W1, b1, W2, b2, dR: mlp_backward(z, W1, 0 * b1, W2, b2, dR), "differs"),
     ],
     "9.5": [
         (lambda *args: swiglu(*args, both=False), "through V"),
         (
-            lambda *args: (lambda M, dz, dW, dV, dU: (M, dz, dV, dW, dU))(*swiglu(*args)),
-            "it returns (M, dz, dV, dW, dU)",
+            lambda *args: (lambda R, dz, dW, dV, dW2: (R, dz, dV, dW, dW2))(*swiglu(*args)),
+            "it returns (R, dz, dV, dW, dW2)",
         ),
-        (lambda z, W, V, U, dM: swiglu(z, V, W, U, dM), "differs"),
+        (lambda z, W, V, W2, dR: swiglu(z, V, W, W2, dR), "differs"),
     ],
 }
 

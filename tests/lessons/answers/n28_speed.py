@@ -37,6 +37,22 @@ def through_squares(n1, m1, s1, n2, m2, s2):
     return n, mean, s1 + n1 * m1 * m1 + s2 + n2 * m2 * m2 - n * mean * mean
 
 
+def fitting(memory, n, L, N, D, M, H):
+    for_images = memory - 16 * n
+    return int(for_images // (4 * N * ((L + 8) * D + 2 * M + H * N))) if memory > 16 * n else 0
+
+
+def by_bits(memory, n, L, N, D, M, H, numbers=4):
+    """Sets the bits of the batch, from the highest down, as long as it fits."""
+    images = 0
+    for bit in range(30, -1, -1):
+        more = images + 2**bit
+        inputs, width = L * more * N * D, 8 * D + 2 * M + H * N
+        if numbers * n + inputs + more * N * width <= memory / 4:
+            images = more
+    return images
+
+
 # number -> answers that must pass
 RIGHT = {
     "28.1": [lambda n: n / 6, lambda n: 2 * n**3 / (3 * n * n * np.dtype("f").itemsize), lambda n: np.float64(n) / 6],
@@ -47,6 +63,7 @@ RIGHT = {
     ],
     "28.3": [best, divisors_as_array],
     "28.4": [chan, by_gap],
+    "28.5": [fitting, by_bits],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
@@ -96,6 +113,20 @@ WRONG = {
         (lambda *parts: (*chan(*parts)[:2], chan(*parts)[2] / (parts[0] + parts[3])), "variance"),
         (lambda *parts: chan(*parts)[::-1], "another order"),
         (lambda *parts: chan(*parts)[:2], "tuple of 3"),
+    ],
+    "28.5": [
+        (lambda *args: by_bits(*args, numbers=3), "gradients are held"),
+        (lambda *args: by_bits(*args, numbers=2), "two moments"),
+        (lambda *args: by_bits(*args, numbers=0), "before there is an image"),
+        (lambda memory, *rest: fitting(2 * memory, *rest), "not 2"),
+        (lambda memory, n, L, N, D, M, H: fitting(memory, n, 0, N, D, M, H), "inputs of the blocks"),
+        (lambda memory, n, L, N, D, M, H: fitting(memory, n, L, N, D, 4 * D, H), "width M"),
+        (lambda memory, n, L, N, D, M, H: fitting(memory, n, L, N, D, M, 1), "Each head"),
+        (lambda *args: fitting(*args) + 1, "too large by 1"),
+        (
+            lambda memory, n, L, N, D, M, H: (memory - 16 * n) // (4 * N * ((L + 8) * D + 2 * M + H * N)),
+            "and not negative",
+        ),
     ],
 }
 

@@ -1,0 +1,625 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,source//py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 09b Initialisation
+#
+# Training starts from random weights. If they are too small, signals and gradients fade on their way through the layers.
+# If they are too large, both explode. The right size follows from one fact: the variance of a sum. At the end you will be
+# able to
+#
+# - derive the size of the initial weights from the number of inputs and outputs of a layer (Glorot, He),
+# - predict how activations and gradients grow with depth, in a plain network and in one with a residual stream,
+# - say how the ViT starts, and why its first loss is $\log K$,
+# - find out what is wrong with a bad start.
+#
+# You need the gradients of a dense layer (notebook [02](02_shapes.ipynb)), attention ([08](08_multi_head.ipynb)) and the MLP
+# ([09](09_mlp_and_gelu.ipynb)).
+#
+# **Budget:** 20 s of CPU time (fast mode 5 s).
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from minivit import functional as F
+from minivit import ops
+from minivit.data import normalize
+from minivit.gradcheck import check_vjp
+from minivit.lessons import agree, check, digits, fit, full_or_fast, show_source
+from minivit.models import ViT, ViTConfig
+from minivit.nn import Linear, Module
+from minivit.nn import initialisers as init
+from minivit.tensor import grad
+
+rng = np.random.default_rng(9)
+
+# %% [markdown]
+# ## The variance of a sum
+#
+# One output of a dense layer is a sum over its inputs:
+#
+# $$y_j = \sum_{i=1}^{n_\mathrm{in}} x_i W_{ij}.$$
+#
+# The weights are drawn independently, with mean 0 and standard deviation $s$. The inputs are fixed numbers.
+#
+# | symbol | meaning | shape | in the code |
+# |---|---|---|---|
+# | $n_\mathrm{in}$, $n_\mathrm{out}$ | inputs, outputs of a layer | numbers | `fan_in`, `fan_out` |
+# | $s$ | standard deviation of the weights | number | `s` |
+# | $x$, $y$ | inputs and outputs of a layer, one example per row | $(N, n_\mathrm{in})$, $(N, n_\mathrm{out})$ | `x`, `y` |
+# | $W$ | weights | $(n_\mathrm{in}, n_\mathrm{out})$ | `W` |
+# | $m$ | layers of a plain network | number | `layers` |
+# | $\mathrm{rms}(x)$ | root mean square, $\sqrt{\mathrm{mean}(x^2)}$ | number | `rms` |
+# | $K$ | classes | number | `K` |
+# | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
+#
+# **Step 1: forwards.** Variances of independent numbers add, and $x_i W_{ij}$ has the variance $x_i^2 s^2$. So
+#
+# $$\mathrm{Var}(y_j) = s^2 \sum_i x_i^2 = n_\mathrm{in}\, s^2\, \mathrm{mean}(x^2).$$
+#
+# The mean of $y_j$ is 0, so its variance is its mean square. Hence a layer multiplies the root mean square by
+# $\sqrt{n_\mathrm{in}}\,s$. It stays the same if
+#
+# $$s = 1/\sqrt{n_\mathrm{in}}. \tag{forwards}$$
+#
+# The formula has the mean *square* of the inputs, not their variance. Pixels from 0 to 255 are large even if they hardly vary.
+#
+# **Step 2: backwards.** The gradient of an input is a sum over the outputs, $\mathrm{d}x_i = \sum_j \mathrm{d}y_j W_{ij}$. By the
+# same argument its root mean square stays the same if
+#
+# $$s = 1/\sqrt{n_\mathrm{out}}. \tag{backwards}$$
+#
+# (We treat $\mathrm{d}y$ as independent of $W$. That is only nearly true, and good enough.)
+#
+# **Step 3: a compromise.** Both hold only if $n_\mathrm{in} = n_\mathrm{out}$. [Glorot & Bengio
+# 2010](https://proceedings.mlr.press/v9/glorot10a.html) take the mean of the two numbers:
+#
+# $$s = \sqrt{\frac{2}{n_\mathrm{in} + n_\mathrm{out}}}. \tag{Glorot}$$
+#
+# **Step 4: from a normal to a uniform distribution.** Numbers spread evenly over $[-l, l]$ have the variance
+# $\frac{1}{2l}\int_{-l}^{l} x^2\,\mathrm{d}x = l^2/3$. So the limit that belongs to Glorot's $s$ is
+#
+# $$l = \sqrt3\, s = \sqrt{\frac{6}{n_\mathrm{in} + n_\mathrm{out}}}.$$
+#
+# **Step 5: the nonlinearity.** ReLU sets negative numbers to 0. Of numbers spread evenly around 0, that is half of the mean
+# square. [He et al. 2015](https://arxiv.org/abs/1502.01852) make up for it:
+#
+# $$s = \sqrt{2/n_\mathrm{in}}. \tag{He}$$
+#
+# **Step 6: many layers.** Let every layer of a ReLU network have $c$ times He's $s$. Then each layer multiplies the root mean
+# square by $c$, and $m$ layers multiply it by $c^m$. Backwards, a ReLU stops the gradient of half of the entries. With
+# $n_\mathrm{in} = n_\mathrm{out}$, each layer multiplies the gradient by $c$ too.
+
+
+# %% tags=["yours"]
+def rms(x):
+    """Root mean square.   x: any shape -> a number"""
+    return np.sqrt(np.mean(x * x))
+
+
+def glorot_limit(fan_in, fan_out):
+    """The limit l of Glorot's uniform distribution."""
+    return math.sqrt(6 / (fan_in + fan_out))
+
+
+def he_std(fan_in):
+    """He's standard deviation of the weights."""
+    return math.sqrt(2 / fan_in)
+
+
+# %% [markdown]
+# ## Check it numerically
+#
+# A wide layer, so that averages are exact to a few percent. The inputs have mean 2: their mean square is 5, their variance 1.
+
+# %%
+fan_in, fan_out, s = 500, 2000, 0.03
+x = 2 + rng.standard_normal((400, fan_in))
+dy = rng.standard_normal((400, fan_out))
+W = s * rng.standard_normal((fan_in, fan_out))
+
+# %% tags=["yours"]
+expected_y = s * math.sqrt(fan_in) * rms(x)  # root mean square of the outputs, step 1
+expected_dx = s * math.sqrt(fan_out) * rms(dy)  # of the gradient of the inputs, step 2
+
+agree("rms of y", rms(x @ W), expected_y, rtol=0.05)
+agree("rms of dx", rms(dy @ W.T), expected_dx, rtol=0.05)
+
+# %%
+limit = glorot_limit(fan_in, fan_out)
+agree("uniform", rng.uniform(-limit, limit, W.shape).std(), math.sqrt(2 / (fan_in + fan_out)), rtol=0.05)
+normal = rng.standard_normal(1_000_000)
+agree("ReLU", np.mean(np.maximum(normal, 0) ** 2), 0.5, rtol=0.05)
+print(f"GELU keeps {np.mean(ops.gelu(normal)[0] ** 2):.2f} of the mean square of normal numbers, ReLU 0.50")
+
+# %% [markdown]
+# GELU keeps a little less than ReLU. The MLP of the ViT does not make up for it: its weights are Glorot's. Experiment 2 shows why
+# that does no harm.
+#
+# ## Forward and backward through a plain network
+#
+# A plain network is a chain: $h_\ell = \mathrm{ReLU}(h_{\ell-1}W_\ell)$ for $\ell = 1 \ldots m$, without biases. Backwards, with
+# $\mathrm{d}h_m$ given, each layer does three things:
+#
+# $$\mathrm{d}y_\ell = \mathrm{d}h_\ell \circ [h_\ell > 0], \qquad \mathrm{d}W_\ell = h_{\ell-1}^\top\,\mathrm{d}y_\ell, \qquad
+# \mathrm{d}h_{\ell-1} = \mathrm{d}y_\ell\,W_\ell^\top.$$
+#
+# The bracket is 1 where the ReLU let the number pass, else 0.
+
+
+# %% tags=["yours"]
+def plain_forward(x, weights):
+    """h_0 = x to h_m: a list of m + 1 arrays.   x: (N, width), weights: m matrices (width, width)"""
+    h = [x]
+    for W in weights:
+        h.append(np.maximum(h[-1] @ W, 0))
+    return h
+
+
+def plain_backward(h, weights, dh):
+    """Gradients of h_0 ... h_m and of W_1 ... W_m: two lists.   dh: that of h_m"""
+    dhs, dWs = [dh], []
+    for W, before, after in zip(weights[::-1], h[-2::-1], h[:0:-1], strict=True):
+        dy = dhs[0] * (after > 0)
+        dWs.insert(0, before.T @ dy)
+        dhs.insert(0, dy @ W.T)
+    return dhs, dWs
+
+
+# %%
+def my_network(x, W1, W2, W3):
+    """The last h of three layers, and its pullback."""
+    h = plain_forward(x, [W1, W2, W3])
+
+    def vjp(dh):
+        dhs, dWs = plain_backward(h, [W1, W2, W3], dh)
+        return dhs[0], *dWs
+
+    return h[-1], vjp
+
+
+error = check_vjp(my_network, rng.standard_normal((4, 6)), *rng.standard_normal((3, 6, 6)))
+print(f"largest relative error of the gradients: {error:.1e}")
+
+# %% [markdown]
+# ## Experiment 1: a plain network, 30 layers deep
+#
+# Three starts: half of He's $s$, He's $s$ (the control), and twice that. Five seeds each. We measure the root mean square of the
+# activations after each layer, of their gradients, and of the gradients of the weights.
+#
+# **Predict first.** With half of He's $s$, how large are the activations after 30 layers? The gradient of the *first* matrix
+# passes 29 layers, that of the *last* matrix none. Which of the two is larger?
+
+# %%
+layers, width, examples = 30, full_or_fast(256, 64), 64
+factors = {"half of He's": 0.5, "He's": 1.0, "twice He's": 2.0}
+seeds = range(5)
+
+
+def measure(factor, seed):
+    """Root mean squares of h_0 ... h_m, of their gradients, and of the gradients of W_1 ... W_m."""
+    rng = np.random.default_rng(seed)
+    weights = factor * he_std(width) * rng.standard_normal((layers, width, width))
+    x, dh = rng.standard_normal((2, examples, width))
+    h = plain_forward(x, weights)
+    return [[rms(array) for array in arrays] for arrays in (h, *plain_backward(h, weights, dh))]
+
+
+measured = {}  # factor -> three arrays, (seeds, m + 1) or (seeds, m)
+for name, factor in factors.items():
+    measured[name] = [np.array(values) for values in zip(*(measure(factor, seed) for seed in seeds), strict=True)]
+
+
+# %%
+def show_depth(measured, titles, first=0):
+    """One panel per quantity, one line per start: the geometric mean over the seeds, and the range.   first: layer of column 0."""
+    figure, axes = plt.subplots(1, len(titles), figsize=(11, 3.8), layout="constrained", sharex=True)
+    for (name, arrays), colour in zip(measured.items(), ("C0", "C2", "C3"), strict=True):
+        for axis, values, title in zip(axes, arrays, titles, strict=True):
+            depth = np.arange(values.shape[1]) + first + (values.shape[1] < arrays[0].shape[1])
+            axis.fill_between(depth, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.3)
+            axis.semilogy(depth, np.exp(np.log(values).mean(axis=0)), color=colour, label=name)
+            axis.set(title=title, xlabel="layer")
+    axes[0].set_ylabel("root mean square")
+    return figure, axes
+
+
+figure, axes = show_depth(measured, ("activations", "gradients of the activations", "gradients of the weights"))
+for factor in factors.values():
+    (expected,) = axes[0].semilogy(factor ** np.arange(layers + 1), "k:", linewidth=1.5)
+expected.set_label("expected, $c^\\ell$")
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+plt.show()
+
+# %%
+for name, factor in factors.items():
+    h, dh, dW = (np.exp(np.log(values).mean(axis=0)) for values in measured[name])  # means over the seeds
+    size = f"{h[-1]:.1f}" if factor == 1 else f"{h[-1]:.1e}"
+    print(f"{name:<13} activations after {layers} layers: {size} (expected {factor**layers:.1e})")
+    print(f"{'':<13} gradient of the input, relative to that of the output: {dh[0] / dh[-1]:.1e}")
+    print(f"{'':<13} gradient of the first matrix {dW[0]:.1e}, of the last {dW[-1]:.1e}")
+
+# %% [markdown]
+# **In the stored run** half of He's start leaves 1.1e-09 of the activations after 30 layers and twice He's makes them 1.3e+09, as
+# expected; He's own gives 1.2. The first matrix has nearly the same gradient as the last: 1.1e-08 and 1.2e-08 for half of He's.
+#
+# The gradient of $W_\ell$ is a product: $h_{\ell-1}$ has grown by $c^{\ell-1}$ on its way forwards, $\mathrm{d}y_\ell$ by
+# $c^{m-\ell}$ on its way back. Together that is $c^{m-1}$ for *every* layer.
+#
+# ## Experiment 2: blocks with a residual stream
+#
+# Now the ViT. A block *adds* to its tokens, $\mathbf{z} + f(\mathrm{LN}(\mathbf{z}))$, and every branch $f$ reads normalised tokens
+# (Eq. 2 and 3; notebook [10](10_residual_stream.ipynb) is about just this). Two things follow. However large the stream is, LN gives
+# the branch inputs of root mean square 1. And if the branch adds nearly nothing, the stream and its gradient pass unchanged.
+#
+# We multiply all weight matrices of 12 blocks by $\frac13$, 1 (the published start, the control) and 3. Then we measure the stream
+# and its gradient after each block. The head is random here, since a zero head sends no gradient back.
+#
+# **Predict first.** A branch has two matrices in a row: those of values and $\mathbf{U}_{msa}$, or the two of the MLP. In a plain
+# chain of 12 blocks, three times larger matrices would make the signal $3^{48} \approx 8 \cdot 10^{22}$ times larger. By how much do they
+# enlarge the stream?
+
+# %%
+train, test = digits()
+K = len(train.classes)
+
+
+def small_vit(factor, depth, seed):
+    """A ViT for the digits, with the weight matrices of its blocks multiplied by a factor."""
+    config = ViTConfig(
+        image_size=8, patch_size=2, width=32, depth=depth, heads=4, mlp_width=64, num_classes=K, channels=1
+    )
+    model = ViT(config, seed)
+    for block in model.blocks:
+        for layer in (block.attention.qkv, block.attention.out, block.mlp.hidden, block.mlp.out):
+            layer.weight.data *= factor
+    return model
+
+
+def random_head(model, seed):
+    """Give the head random weights: with zeros there is no gradient behind it."""
+    shape = model.head.weight.shape
+    model.head.weight.data += np.random.default_rng(seed).standard_normal(shape) / math.sqrt(shape[0])
+    return model
+
+
+# %%
+images, labels = normalize(train.images[:64]), train.labels[:64]
+
+
+def stream(factor, seed, depth=12):
+    """Root mean square of the stream after each block, and of its gradient: two lists."""
+    model, tap = random_head(small_vit(factor, depth, seed), seed), {}
+    loss = F.cross_entropy(model(images, tap=tap), labels)
+    places = [tap[f"block{i}/output"] for i in range(depth)]
+    return [rms(z.data) for z in places], [rms(dz) for dz in grad(loss, places)]
+
+
+of_blocks = {}
+for name, factor in {"a third": 1 / 3, "published": 1.0, "three times": 3.0}.items():
+    of_blocks[name] = [np.array(values) for values in zip(*(stream(factor, seed) for seed in seeds), strict=True)]
+
+figure, axes = show_depth(of_blocks, ("the stream", "gradient of the stream"), first=1)
+for axis in axes:
+    axis.set_xlabel("after block")
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+plt.show()
+
+# %%
+for name, values in of_blocks.items():
+    z, dz = (np.exp(np.log(array).mean(axis=0)) for array in values)
+    print(
+        f"{name:<12} stream after 12 blocks: {z[-1]:5.2f}; gradient after block 1: {dz[0] / dz[-1]:4.1f} times that after 12"
+    )
+
+# %% [markdown]
+# **In the stored run** matrices three times as large give a stream of 35.45 after 12 blocks, against 3.34 from the published start.
+# That is about nine times as much, the factor of *one* branch. A third gives 0.81. The gradient after block 1 is at most 54.2 times that
+# after block 12.
+#
+# (We begin after block 1. Before it the [class] token holds only its position, of size 0.02. LN enlarges it, and its gradient, about fifty
+# times. Backwards there is a second effect, the same for all starts: after the last block only the [class] token has a gradient.)
+#
+# ## Experiment 3: does it matter for training?
+#
+# AdamW divides every gradient by its recent size (notebook [12](12_optimisers.ipynb)). Small gradients alone would not stop it. So we
+# train: the plain network (20 layers of width 64) and a ViT of three blocks, on the digits. A start could look bad only because its
+# learning rate is wrong for it. So every start gets four rates and three seeds, and we compare at the best rate of each.
+#
+# **Predict first.** A network that guesses has the loss $\log 10 \approx 2.30$. Which of the six starts stay near it?
+
+
+# %%
+class Plain(Module):
+    """Layers of width 64 with ReLU between, and a head.   images: (B, 8, 8, 1) -> logits (B, 10)"""
+
+    def __init__(self, factor, seed, layers=20):
+        rng = np.random.default_rng(seed)
+
+        def scaled(rng, fan_in, fan_out):
+            return factor * he_std(fan_in) * rng.standard_normal((fan_in, fan_out))
+
+        self.layers = [Linear(64, 64, rng, weight=scaled) for _ in range(layers)]
+        self.head = Linear(64, K, rng)
+
+    def forward(self, images, rng=None):
+        h = self.tensor(images).reshape(len(images), 64)
+        for layer in self.layers:
+            h = F.relu(layer(h))
+        return self.head(h)
+
+
+starts = {
+    "plain, half of He's": lambda seed: Plain(0.5, seed),
+    "plain, He's": lambda seed: Plain(1.0, seed),
+    "plain, twice He's": lambda seed: Plain(2.0, seed),
+    "ViT, a third": lambda seed: small_vit(1 / 3, 3, seed),
+    "ViT, published": lambda seed: small_vit(1.0, 3, seed),
+    "ViT, three times": lambda seed: small_vit(3.0, 3, seed),
+}
+rates = full_or_fast((1e-3, 3e-3, 1e-2, 3e-2), (3e-3, 1e-2))
+updates = full_or_fast(60, 10)
+
+
+# %%
+def final_loss(make, rate, seed):
+    """Mean training loss over the last 10 updates."""
+    history = fit(make(seed), train, updates, batch_size=32, lr=rate, weight_decay=0.0, seed=seed)
+    return np.mean([result.loss for result in history[-10:]])
+
+
+trained_seeds = range(full_or_fast(3, 2))
+losses = {
+    name: np.array([[final_loss(make, rate, seed) for seed in trained_seeds] for rate in rates])
+    for name, make in starts.items()
+}
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained", sharey=True)
+for (name, values), style in zip(losses.items(), ("C0o-", "C2s-", "C3^-") * 2, strict=True):
+    axis = axes[int(name.startswith("ViT"))]
+    label = name.partition(", ")[2] + (" (above this frame)" if values.mean(axis=1)[0] > 4.5 else "")
+    axis.semilogx(rates, values.mean(axis=1), style, label=label)
+    axis.fill_between(rates, values.min(axis=1), values.max(axis=1), color=style[:2], alpha=0.2)
+for axis, title in zip(axes, ("plain network, 20 layers", "ViT, 3 blocks"), strict=True):
+    axis.axhline(math.log(K), color="black", linestyle=":", linewidth=1.5)
+    axis.text(rates[0], math.log(K) + 0.08, "log 10: guessing", fontsize=10)
+    axis.set(title=title, xlabel="learning rate", ylim=(0, 4.5))
+    axis.set_xticks(rates, [f"{rate:g}" for rate in rates], minor=False)
+    axis.minorticks_off()
+    axis.legend(loc="upper left")
+axes[0].set_ylabel("training loss at the end")
+plt.show()
+
+# %%
+for name, values in losses.items():
+    best = values.mean(axis=1).argmin()
+    error = values[best].std(ddof=1) / math.sqrt(len(trained_seeds))
+    print(f"{name:<20} best rate {rates[best]:<6g} loss {values[best].mean():.2f} +- {error:.2f}")
+print(f"(+-: standard error over {len(trained_seeds)} seeds; guessing has {math.log(K):.2f})")
+
+# %% [markdown]
+# **In the stored run** the right start wins in both networks: 1.04 +- 0.17 against 2.16 +- 0.08 (half) and 2.33 +- 0.01 (twice) in the
+# plain one, and 1.45 +- 0.04 against 2.06 +- 0.02 (a third) and 1.90 +- 0.06 (three times) in the ViT. Only twice He's did not get
+# below guessing, 2.30. The two starts with large weights do best at the largest rate, 0.03, so a still larger one might help them.
+#
+# ## How the ViT starts
+#
+# The published code has its own choice for every kind of parameter, and the library follows it. `lecun_normal` is step 1 with a
+# normal distribution that is cut at two standard deviations. Cutting makes it narrower, by the factor 0.8796, so it is widened first.
+
+# %%
+show_source(init.lecun_normal)
+
+# %%
+show_source(init.xavier_uniform)
+
+# %%
+show_source(init.three_xavier)
+
+# %% [markdown]
+# We draw one block of the size of ViT-B/16 and measure. The expected standard deviations are $1/\sqrt{n_\mathrm{in}}$ for the patch
+# embedding $\mathbf{E}$, and Glorot's for the other matrices.
+
+# %%
+config = ViTConfig(width=768, depth=1, heads=12)
+model = ViT(config, seed=0)
+block = model.blocks[0]
+D, M = config.width, config.mlp_width
+rows = {
+    "patch embedding": (model.patch_embed.projection.weight, 1 / math.sqrt(16 * 16 * 3)),
+    "queries, keys, values": (block.attention.qkv.weight, math.sqrt(2 / (D + D))),
+    "U_msa": (block.attention.out.weight, math.sqrt(2 / (D + D))),
+    "MLP, first": (block.mlp.hidden.weight, math.sqrt(2 / (D + M))),
+    "MLP, second": (block.mlp.out.weight, math.sqrt(2 / (M + D))),
+    "position embedding": (model.position_embedding, 0.02),
+    "[class] token": (model.class_token, 0.0),
+    "head": (model.head.weight, 0.0),
+}
+print("parameter              shape              measured  expected")
+for name, (tensor, expected) in rows.items():
+    print(f"{name:<22} {tensor.shape!s:<18} {tensor.data.std():.4f}    {expected:.4f}")
+
+# %% [markdown]
+# (Biases are 0, those of the MLP as good as zero: normal with $s = 10^{-6}$. LN starts with scale 1 and bias 0.)
+#
+# **Truncated normal, 0.02.** BERT and many later Transformers, ViTs among them, draw every matrix with one fixed $s = 0.02$, cut off
+# far out. A fixed number fits one width: $0.02 = 1/\sqrt{2500}$. The table shows that it is close to Glorot's value in the MLP of
+# ViT-B. At width 32, as in our experiments, Glorot's value is 0.18.
+#
+# **The zero head.** The last layer starts at zero: the paper says so for fine-tuning (section 3.2), the published code does it always.
+# Then all logits $z$ are equal, every class has $p = 1/K$, and the first loss is
+#
+# $$\mathcal{L} = -\log \tfrac1K = \log K,$$
+#
+# whatever the images and the blocks are. This is the cheapest test of a training program there is: look at the first loss. A head
+# with random weights is sure of wrong classes before it has seen anything, and begins with a larger loss. The price: in the very
+# first update only the head has a gradient, because $\mathrm{d}\mathrm{features} = \mathrm{d}z\,W_\mathrm{head}^\top = 0$.
+
+# %%
+for name, model in {"zero head": small_vit(1, 3, 0), "random head": random_head(small_vit(1, 3, 0), 0)}.items():
+    loss = F.cross_entropy(model(images), labels)
+    gradients = dict(zip(dict(model.named_parameters()), grad(loss, model.parameters()), strict=True))
+    moving = [parameter for parameter, gradient in gradients.items() if np.any(gradient != 0)]
+    print(
+        f"{name:<12} loss {loss.data:.3f} (log {K} = {math.log(K):.3f}), {len(moving)} of {len(gradients)} parameters have a gradient"
+    )
+
+# %% [markdown]
+# ## A broken start, diagnosed
+#
+# Five models for the digits, with three blocks each. One starts as it should; four were broken on purpose:
+#
+# - **equal units**: the 64 hidden units of an MLP are all alike. The first matrix has equal columns, the second equal rows, as after
+#   `np.full`.
+# - **forgotten root**: queries, keys and values are drawn from a standard normal distribution, without $1/\sqrt{D}$.
+# - **dead branch**: both matrices of every MLP start at zero.
+# - **loud head**: the head is drawn from a standard normal distribution.
+#
+# A report has five numbers: the first loss, the stream after the last block, the largest attention weight of a query (mean over
+# the first block; equal weights would be 1/17), the gradient of the first matrix of an MLP, and how many different columns
+# that matrix has. For the gradient the head is made random.
+#
+# **Predict first.** Which of the five numbers gives each of the four faults away?
+
+
+# %%
+def equal_units(model):
+    for block in model.blocks:
+        block.mlp.hidden.weight.data[:] = block.mlp.hidden.weight.data[:, :1]
+        block.mlp.out.weight.data[:] = block.mlp.out.weight.data[:1]
+        block.mlp.hidden.bias.data[:] = 0
+
+
+def forgotten_root(model):
+    for block in model.blocks:
+        block.attention.qkv.weight.data[:] = np.random.default_rng(0).standard_normal((32, 96))
+
+
+def dead_branch(model):
+    for block in model.blocks:
+        for layer in (block.mlp.hidden, block.mlp.out):
+            layer.weight.data[:] = layer.bias.data[:] = 0
+
+
+def loud_head(model):
+    model.head.weight.data[:] = np.random.default_rng(0).standard_normal((32, K))
+
+
+# %%
+def report(model):
+    """First loss, stream after the last block, largest attention weight, gradient of the first MLP matrix, different units."""
+    first_loss = F.cross_entropy(model(images), labels).data
+    model.head.weight.data[:] = 0
+    tap, hidden = {}, model.blocks[0].mlp.hidden.weight
+    loss = F.cross_entropy(random_head(model, 0)(images, tap=tap), labels)
+    sure = tap["block0/attention_weights"].max(axis=-1).mean()
+    units = len(np.unique(hidden.data, axis=1).T)
+    return first_loss, rms(tap["block2/output"].data), sure, rms(grad(loss, [hidden])[0]), units
+
+
+print("model  first loss  stream  largest attention weight  gradient of the MLP  different units")
+for letter, fault in zip("ABCDE", (dead_branch, loud_head, None, forgotten_root, equal_units), strict=True):
+    model = small_vit(1.0, 3, seed=0)
+    if fault:
+        fault(model)
+    first_loss, size, sure, gradient, units = report(model)
+    print(f"  {letter}  {first_loss:10.2f} {size:9.2f} {sure:18.2f} {gradient:24.4f} {units:16d}")
+
+# %% [markdown]
+# Decide which is which before you read on.
+#
+# **In the stored run** C is the healthy one. B starts at a loss of 10.65 instead of 2.30: the loud head. D's attention is nearly all or nothing,
+# 0.88 instead of 0.28: the forgotten root. A and E have only one different column of 64. In A the gradient is 0.0000: the dead branch. In E
+# it is not zero, but the same for all units, so training keeps them equal.
+#
+# ## Where this goes wrong in practice
+#
+# - **One draw for packed matrices.** Glorot's formula for a $(D, 3D)$ matrix gives $\sqrt{2/(4D)}$, smaller by $\sqrt2$ than for three
+#   $(D, D)$ matrices. The library draws three (`three_xavier`).
+# - **Inputs and outputs exchanged.** PyTorch stores a dense layer as (out, in), NumPy code mostly as (in, out). `shape[0]` is the
+#   number of inputs in one of them only.
+# - **A "truncated" normal that is not.** PyTorch's `trunc_normal_` cuts at the numbers $-2$ and $2$ unless told otherwise, not at two
+#   standard deviations. With $s = 0.02$ that is 100 standard deviations away.
+# - **Inputs that are not normalised.** Pixels from 0 to 255 multiply the first layer's outputs by a hundred. Scale them first.
+# - **Everything zero.** One zero matrix in a chain can learn. Two in a row have no gradient, for ever.
+# - **A falling loss taken as proof.** In experiment 3 most of the wrong starts learn something. Look at the first loss and at the
+#   sizes by depth.
+#
+# ## Exercises
+#
+# Each cell has a place for your answer; the cell tells you at once whether it is right. `hint("9b.1")` gives up to three hints, one
+# per call.
+#
+# **9b.1 (two lines).** A plain ReLU network has 50 layers of equal width, with Glorot's weights instead of He's. By what factor does
+# the root mean square of the activations change from the first layer's input to the last layer's output? Give the number that the
+# derivation expects.
+
+# %%
+answer = None  # your answer here: a number
+
+check("9b.1", answer)
+
+# %% [markdown]
+# **9b.2 (five minutes).** A head for 1000 classes starts with weights 0 and the bias $-10$ for every class. The loss is softmax
+# cross-entropy with label smoothing $\alpha_\mathrm{smooth} = 0.1$ (notebook [06](06_softmax_and_loss.ipynb)). What is the first loss,
+# to four decimals?
+
+# %%
+answer = None  # your answer here: a number
+
+check("9b.2", answer)
+
+# %% [markdown]
+# **9b.3 (ten minutes).** *Leaky ReLU* is $x$ for $x > 0$ and $ax$ otherwise. Which $s$ keeps the mean square of the activations the
+# same, layer after layer?
+
+
+# %%
+def leaky_std(fan_in, a):
+    """fan_in: number of inputs, a: slope for negative numbers -> standard deviation of the weights"""
+    ...  # your answer here
+
+
+check("9b.3", leaky_std)
+
+# %% [markdown]
+# **9b.4 (ten minutes).** The weights are fixed now, and the inputs are drawn: the features of `x` are independent, with means
+# `mean` and standard deviation 1. What is the standard deviation of each output of $y = xW$, and what is its root mean square?
+
+
+# %%
+def size_of_outputs(W, mean):
+    """W: (fan_in, fan_out), mean: (fan_in,) -> standard deviation and root mean square of each output, (fan_out,) each"""
+    ...  # your answer here
+
+
+check("9b.4", size_of_outputs)
+
+# %% [markdown]
+# **9b.5 (half an hour).** Instead of a formula, measure. Go through the layers of a plain ReLU network from the first to the last. Scale each
+# matrix by one number so that its outputs, before the ReLU, have root mean square 1 on the given examples, and go on with the ReLU of
+# these outputs. ([Mishkin & Matas 2015](https://arxiv.org/abs/1511.06422) start very deep networks like this, from orthogonal
+# matrices.) Return the scaled matrices.
+
+
+# %%
+def scaled_by_data(x, W):
+    """x: (N, D), W: (m, D, D), one matrix per layer -> the scaled matrices (m, D, D)"""
+    ...  # your answer here
+
+
+check("9b.5", scaled_by_data)
+
+# %% [markdown]
+# Next: [10, the residual stream](10_residual_stream.ipynb).
