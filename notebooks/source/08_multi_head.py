@@ -23,7 +23,7 @@
 # You need attention for one head with its backward pass (notebook [07](07_attention.ipynb)) and the gradients of reshape and
 # transpose (notebook [02](02_shapes.ipynb)).
 #
-# **Budget:** 8 s of CPU time (fast mode 5 s).
+# **Budget:** 8 s of CPU time (fast mode 6 s).
 
 # %%
 import matplotlib.pyplot as plt
@@ -48,7 +48,8 @@ rng = np.random.default_rng(8)
 #
 # The digit of the last notebooks in block 1 of its trained model: 17 tokens of width 32, four heads of width 8. Each head owns 8
 # columns of the queries, keys and values. It computes its own attention weights $A$ and takes its own means of the values. The four
-# results stand side by side again, and the matrix $\mathbf{U}_{msa}$ mixes them.
+# results stand side by side again, and the matrix $\mathbf{U}_{msa}$ mixes them. (Blue numbers are positive, red ones negative; dark
+# cells of $A$ are large weights.)
 
 # %%
 model, image, label = running_digit()
@@ -314,7 +315,7 @@ print(f"largest relative error of the gradients: {check_vjp(my_attention, qkv, h
 #
 # `minivit.ops.attention`, already shown in notebook 07, is this op. Two of its arguments are extras to skip: `keep` is for dropout
 # (notebook 14), and `queries` limits the tokens that ask. Then come the two helpers and the layer that owns the weights. Its `tap` is a
-# dict that collects values for pictures. (The library's docstrings write $K$ for $D_h$.)
+# dict that collects values for pictures.
 
 # %%
 show_source(ops.attention)

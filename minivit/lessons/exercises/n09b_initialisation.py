@@ -66,21 +66,21 @@ EXERCISES = [
     Exercise(
         "9b.3",
         function_like(
-            lambda fan_in, a: math.sqrt(2 / ((1 + a * a) * fan_in)),
-            lambda rng: [(100, 0.1), (37, 0.5), (768, 0.0), (24, 0.25)],
+            lambda fan_in, a: np.sqrt(2 / ((1 + a * a) * fan_in)),
+            lambda rng: [(100, rng.uniform(0, 1, 4)), (37, rng.uniform(0, 0.5, 3))],
             {
                 "This is He's, for ReLU. The negative half keeps something here: a share of its mean square.": (
-                    lambda fan_in, a: math.sqrt(2 / fan_in)
+                    lambda fan_in, a: np.sqrt(2 / fan_in) * np.ones_like(a)
                 ),
-                "The mean square of a x is a squared times that of x.": lambda fan_in, a: math.sqrt(
+                "The mean square of a x is a squared times that of x.": lambda fan_in, a: np.sqrt(
                     2 / ((1 + a) * fan_in)
                 ),
                 "That is the variance. Its root is asked for.": lambda fan_in, a: 2 / ((1 + a * a) * fan_in),
                 "Each sign has only half of the mean square: the layer keeps (1 + a^2) / 2 of it.": (
-                    lambda fan_in, a: math.sqrt(1 / ((1 + a * a) * fan_in))
+                    lambda fan_in, a: np.sqrt(1 / ((1 + a * a) * fan_in))
                 ),
                 "The weights must make up for what the activation loses: divide by its share, do not multiply.": (
-                    lambda fan_in, a: math.sqrt((1 + a * a) / (2 * fan_in))
+                    lambda fan_in, a: np.sqrt((1 + a * a) / (2 * fan_in))
                 ),
             },
             allowed=(),

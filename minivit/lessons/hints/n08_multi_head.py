@@ -19,8 +19,7 @@ HINTS = {
     ),
     "8.4": (
         "Forwards nothing is new: give k and v an axis of length 1 for the heads, and broadcasting does the rest.",
-        "Go backwards as in step 3, with one gradient of k and v per head. Then think of notebook 02: what is the pullback "
-        "of a broadcast?",
-        "dq is merged as before. The per-head gradients dS^T q / sqrt(Dh) and A^T dY are summed over the axis of heads.",
+        "Go backwards as in step 3, with one gradient of k and v per head. What is the pullback of a broadcast?",
+        "dq is merged as before. The gradients per head, dS^T q / sqrt(Dh) and A^T dY, are summed over the heads.",
     ),
 }

@@ -13,13 +13,13 @@ HINTS = {
     ),
     "9.3": (
         "At the lowest point the slope is zero. Its formula stands in the notebook.",
-        "The slope is negative at -1 and positive at 0. Halve that interval about thirty times, keeping the change of sign.",
+        "The slope is negative at -1 and positive at 0. Halve that interval again and again.",
         "Or Newton: x becomes x - f(x) / f'(x) with f = Phi + x phi. The slope of f is phi (2 - x^2).",
     ),
     "9.4": (
         "The three steps of the notebook stay. Only two things depend on the form of GELU: G and its slope.",
         "Compute X1 again from z. You need Phi(X1) for both G and the slope.",
-        "dX1 = (dR W2^T) times (Phi(X1) + X1 phi(X1)), element by element. The five gradients follow from it and from G.",
+        "dX1 = (dR W2^T) times (Phi(X1) + X1 phi(X1)), element by element. The gradients follow from it and from G.",
     ),
     "9.5": (
         "Name the parts: a = zW, v = zV, and h = silu(a) v, so that R = h W2. Go backwards from R.",

@@ -12,7 +12,7 @@ HINTS = {
         "Every class has the probability 1/1000. The smoothed target sums to 1, so its weights do not matter.",
     ),
     "9b.3": (
-        "Follow step 5: which share of the mean square does the activation keep, if its inputs are spread evenly around 0?",
+        "Follow step 5: what share of the mean square does the activation keep?",
         "The positive half keeps all of its mean square. The negative half keeps the slope squared of it.",
         "A layer keeps (1 + a^2) / 2. It must be made up for: fan_in s^2 times that share is 1.",
     ),

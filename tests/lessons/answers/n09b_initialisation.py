@@ -7,23 +7,23 @@ import numpy as np
 
 def leaky_std(fan_in, a):
     kept = 0.5 + a**2 / 2
-    return 1 / math.sqrt(fan_in * kept)
+    return 1 / (fan_in * kept) ** 0.5
 
 
 def size_of_outputs(W, mean):
-    covariance = np.eye(len(W))
-    variance = np.diag(W.T @ covariance @ W)
+    variance = np.diag(W.T @ W)
     centre = W.T @ mean
     return variance**0.5, (variance + centre * centre) ** 0.5
 
 
 def size_by_loops(W, mean):
-    std, size = np.zeros(W.shape[1]), np.zeros(W.shape[1])
-    for j in range(W.shape[1]):
-        variance = sum(w**2 for w in W[:, j])
-        centre = sum(w * m for w, m in zip(W[:, j], mean, strict=True))
-        std[j], size[j] = math.sqrt(variance), math.hypot(math.sqrt(variance), centre)
-    return std, size
+    std, size = [], []
+    for column in W.T:
+        variance = sum(w**2 for w in column)
+        centre = sum(column * mean)
+        std.append(variance**0.5)
+        size.append((variance + centre**2) ** 0.5)
+    return np.array(std), np.array(size)
 
 
 def scaled_by_data(x, W):
@@ -58,9 +58,9 @@ WRONG = {
         (7.0, "It is not"),
     ],
     "9b.3": [
-        (lambda fan_in, a: math.sqrt(2 / fan_in), "for ReLU"),
+        (lambda fan_in, a: np.sqrt(2 / np.full(len(a), fan_in)), "for ReLU"),
         (lambda fan_in, a: leaky_std(fan_in, a) ** 2, "variance"),
-        (lambda fan_in, a: math.sqrt(2 / (fan_in * (1 - a * a))), "differs"),
+        (lambda fan_in, a: np.sqrt(2 / (fan_in * (1 - a * a))), "differs"),
     ],
     "9b.4": [
         (lambda W, mean: (size_of_outputs(W, mean)[0],) * 2, "holds the mean"),

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-plt = pytest.importorskip("matplotlib.pyplot")
-
 from minivit.data import normalize
 from minivit.lessons import running_digit
-from minivit.lessons.pictures import heads, mlp
+
+plt = pytest.importorskip("matplotlib.pyplot")
+heads = pytest.importorskip("minivit.lessons.pictures.heads")
+mlp = pytest.importorskip("minivit.lessons.pictures.mlp")
 
 
 @pytest.fixture
