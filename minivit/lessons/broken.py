@@ -47,6 +47,8 @@ def set_up(name: str, config: ViTConfig, train: Dataset, lr: float) -> SetUp:
 class _First(ViT):
     """The patch embedding gets no gradient: what it returns is cut off from the graph."""
 
+    class_token: Tensor
+
     def embed(self, images: Tensor) -> Tensor:
         patches = Tensor(self.patch_embed(images).data)
         batch, _, width = patches.shape

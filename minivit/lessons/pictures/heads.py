@@ -17,7 +17,7 @@ CELL = 0.062  # inches
 def side_by_side(model: ViT, image: np.ndarray) -> Any:
     """Block 1 of a model on an image (height, width, C): queries, keys and values cut into heads, the attention weights
     of each, their results side by side, and the product with U_msa. The model has at most four heads."""
-    layer = model.blocks[0].attention
+    layer: Any = model.blocks[0].attention
     with no_grad():
         qkv = layer.qkv(model.blocks[0].norm1(model.embed(Tensor(model.like(normalize(image[None]))))))
         result = layer.out(Tensor(attention(qkv.data, layer.heads)[0])).data[0]

@@ -16,7 +16,7 @@ SHOWN = 9  # hidden units
 
 def token_by_token(model: ViT, image: np.ndarray, rows: tuple[int, ...] = (0, 6, 11)) -> Any:
     """The MLP of block 1 of a model on an image (height, width, C): three of its tokens on their way, side by side."""
-    block = model.blocks[0]
+    block: Any = model.blocks[0]
     tap: dict = {}
     with no_grad():
         z = model.embed(Tensor(model.like(normalize(image[None]))))
