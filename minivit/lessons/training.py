@@ -10,7 +10,7 @@ from minivit.data import Augment, Dataset, Loader, eval_batches, load
 from minivit.data.shapes import load_shapes
 from minivit.errors import MissingDataError
 from minivit.nn import Module
-from minivit.optim import AdamW, warmup_cosine
+from minivit.optim import SGD, AdamW, warmup_cosine
 from minivit.tensor import no_grad
 from minivit.update.step import StepResult, step
 from minivit.update.supervised import LossFunction, WithLoss
@@ -54,26 +54,28 @@ def fit(
     cutmix: float = 0.0,
     loss_function: LossFunction = F.cross_entropy,
     clip_norm: float | None = 1.0,
+    optimizer: type[AdamW | SGD] = AdamW,
     seed: int = 0,
     watch: Callable[[int], None] | None = None,
 ) -> list[StepResult]:
-    """Train `model` in place for `steps` updates of AdamW, and return what each said (loss, accuracy, gradient norm).
+    """Train `model` in place for `steps` updates, and return what each said (loss, accuracy, gradient norm).
 
     model: takes images (B, height, width, C) in -1..1 and a keyword `rng`.   warmup: share of the steps.
-    augment: random changes of the images (default none).   seed: of the order, the changes and dropout.
+    augment: random changes of the images (default none).   optimizer: SGD has the momentum 0.9.
+    seed: of the order, the changes and dropout.
     watch: called after each update with the number of updates so far, to measure on the way.
     The short form of `minivit.runs.trainer.Trainer`, without files, evaluation or resumption.
     """
     batch_size = min(batch_size, len(train))
     schedule = warmup_cosine(lr, steps, round(warmup * steps))
-    optimizer = AdamW(model.named_parameters(), schedule, weight_decay=weight_decay)
+    updates = optimizer(model.named_parameters(), schedule, weight_decay=weight_decay)
     augment = augment or Augment(train.image_size)  # type: ignore[arg-type]
     history: list[StepResult] = []
     model.train()
     objective = WithLoss(model, loss_function, mixup=mixup, cutmix=cutmix, classes=len(train.classes))
     with Loader(train, batch_size, augment, objective, total_steps=steps, seed=seed) as batches:
         for i, batch in enumerate(batches):
-            history.append(step(objective, optimizer, batch, clip_norm, seed=(seed, i)))
+            history.append(step(objective, updates, batch, clip_norm, seed=(seed, i)))
             if watch is not None:
                 watch(i + 1)
                 model.train()  # it may have measured

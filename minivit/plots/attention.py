@@ -14,6 +14,7 @@ import numpy as np
 from minivit.plots.canvas import BLUE, ORANGE, colour_bar, new_figure, open_axes, plain, save, show_image
 
 OPAQUE = 0.6  # of a heat map over its image
+PALE = 0.25  # contrast of the image under a heat map: a dark one would turn equal weights into other colours
 IMAGE_SIDE = 2.4  # inches, of the image beside the maps of its attention
 
 
@@ -104,8 +105,8 @@ def _enlarged(heat: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def _heat_map(axes: Any, heat: np.ndarray, image: np.ndarray, most: int) -> Any:
-    """Draw multiples (rows, columns) of uniform attention over the image, on a scale from 1/most to most."""
-    show_image(axes, image.mean(axis=-1, keepdims=True))
+    """Draw multiples (rows, columns) of uniform attention over a pale image, on a scale from 1/most to most."""
+    show_image(axes, 1 - PALE * (1 - image.mean(axis=-1, keepdims=True)))
     clipped = np.clip(heat, 1 / most, most)
     extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
     return axes.imshow(clipped, cmap="viridis", norm="log", vmin=1 / most, vmax=most, extent=extent, alpha=OPAQUE)

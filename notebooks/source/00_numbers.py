@@ -11,9 +11,10 @@
 # %% [markdown]
 # # 00 Numbers: is a derivative right?
 #
-# This course derives every gradient of a Vision Transformer by hand. A derivation can be wrong, and a wrong gradient need not raise an error.
-# Often the model still trains, only worse. So before the first derivation we build the tool that checks them: the **numerical derivative**. The
-# paper ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) has no equation for it, but all later notebooks use it. At the end you will
+# This course derives every gradient of a Vision Transformer by hand. A derivation can be wrong, and a wrong gradient
+# need not raise an error. Often the model still trains, only worse. So before the first derivation we build the tool
+# that checks them: the **numerical derivative**. The paper ([Dosovitskiy et al.
+# 2020](https://arxiv.org/abs/2010.11929v2)) has no equation for it, but all later notebooks use it. At the end you will
 # be able to
 #
 # - bound the rounding error of a float64 and a float32 number,
@@ -24,7 +25,8 @@
 #
 # **Budget:** 3 s of CPU time (fast mode 3 s).
 #
-# Fast mode is for automatic tests: `full_or_fast(a, b)` is `b` if the environment variable `MINIVIT_FAST` is set, otherwise `a`.
+# Fast mode is for automatic tests: `full_or_fast(a, b)` is `b` if the environment variable `MINIVIT_FAST` is set,
+# otherwise `a`.
 
 # %%
 import matplotlib.pyplot as plt
@@ -39,8 +41,8 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## Is everything installed?
 #
-# In a terminal, `python -m minivit.doctor` lists what this machine has and what is missing, with the command that installs it. Here is its first
-# part. Nothing in the course needs a GPU or a network.
+# In a terminal, `python -m minivit.doctor` lists what this machine has and what is missing, with the command that
+# installs it. Here is its first part. Nothing in the course needs a GPU or a network.
 
 # %%
 for topic, finding in doctor.versions():
@@ -49,14 +51,16 @@ for topic, finding in doctor.versions():
 # %% [markdown]
 # ## Numbers with a fixed count of digits
 #
-# A floating-point number is $\pm m \cdot 2^e$ with $1 \le m < 2$. The binary number $m$ has 53 digits in float64 and 24 in float32 (very small
-# numbers have fewer). So the numbers between 1 and 2 are evenly spaced. Their distance is called **machine epsilon**:
+# A floating-point number is $\pm m \cdot 2^e$ with $1 \le m < 2$. The binary number $m$ has 53 digits in float64 and 24
+# in float32 (very small numbers have fewer). So the numbers between 1 and 2 are evenly spaced. Their distance is called
+# **machine epsilon**:
 #
 # $$\varepsilon_\mathrm{mach} = 2^{-52} \text{ in float64}, \qquad \varepsilon_\mathrm{mach} = 2^{-23} \text{ in float32}.$$
 #
-# Between 2 and 4 the distance is $2\varepsilon_\mathrm{mach}$, between 4 and 8 it is $4\varepsilon_\mathrm{mach}$, and so on. The result of an
-# addition or a product is rounded to the nearest of these numbers. A result half-way between two of them goes to the one whose last digit is 0.
-# So the relative error of one operation is at most $\varepsilon_\mathrm{mach}/2$.
+# Between 2 and 4 the distance is $2\varepsilon_\mathrm{mach}$, between 4 and 8 it is $4\varepsilon_\mathrm{mach}$, and
+# so on. The result of an addition or a product is rounded to the nearest of these numbers. A result half-way between
+# two of them goes to the one whose last digit is 0. So the relative error of one operation is at most
+# $\varepsilon_\mathrm{mach}/2$.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -72,12 +76,14 @@ for topic, finding in doctor.versions():
 # | $V$ | a direction in which $X$ is moved | that of $X$ | `V` |
 # | $\langle A, B \rangle$ | inner product, the sum of the products of entries | number | `(A * B).sum()` |
 #
-# We can measure $\varepsilon_\mathrm{mach}$: start from 1 and halve it as long as half of it, added to 1, still makes a difference. (Half of
-# $\varepsilon_\mathrm{mach}$ itself makes none: $1 + \varepsilon_\mathrm{mach}/2$ lies half-way to the next number and is rounded to 1.)
+# We can measure $\varepsilon_\mathrm{mach}$: start from 1 and halve it as long as half of it, added to 1, still makes a
+# difference. (Half of $\varepsilon_\mathrm{mach}$ itself makes none: $1 + \varepsilon_\mathrm{mach}/2$ lies half-way to
+# the next number and is rounded to 1.)
 #
-# The function `agree` compares two results. It prints their shape, `()` for a number, and their largest difference. It raises an error if the
-# difference is more than a billionth (or `rtol`) of the largest entry, plus $10^{-14}$. This small absolute part is for results that should be 0. It
-# also means that very small numbers must be scaled up before they are compared.
+# The function `agree` compares two results. It prints their shape, `()` for a number, and their largest difference. It
+# raises an error if the difference is more than a billionth (or `rtol`) of the largest entry, plus $10^{-14}$. This
+# small absolute part is for results that should be 0. It also means that very small numbers must be scaled up before
+# they are compared.
 
 
 # %% tags=["yours"]
@@ -97,8 +103,8 @@ agree("float32", epsilon(np.float32) * 2.0**23, 1)
 #
 # - 0.1 has no finite binary expansion, so it is rounded when it is stored.
 # - From $2^{24}$ on, float32 cannot hold every whole number.
-# - A NumPy scalar has a type of its own: a float32 array times a float64 scalar is a float64 array (since NumPy 2). A Python number does not do this,
-#   so the library uses Python numbers.
+# - A NumPy scalar has a type of its own: a float32 array times a float64 scalar is a float64 array (since NumPy 2). A
+#   Python number does not do this, so the library uses Python numbers.
 
 # %%
 big, x32 = np.float32(2**24), np.ones(3, dtype=np.float32)
@@ -109,8 +115,8 @@ print("float32 array * np.sqrt(64):", (x32 * np.sqrt(64)).dtype, "  float32 arra
 # %% [markdown]
 # ## A derivative from differences
 #
-# The derivative is the limit of $(f(x+\delta) - f(x))/\delta$ for small $\delta$. How small should the step $\delta$ be? We expand $f$ around $x$
-# (Taylor):
+# The derivative is the limit of $(f(x+\delta) - f(x))/\delta$ for small $\delta$. How small should the step $\delta$
+# be? We expand $f$ around $x$ (Taylor):
 #
 # $$f(x \pm \delta) = f(x) \pm \delta f'(x) + \tfrac{\delta^2}{2} f''(x) \pm \tfrac{\delta^3}{6} f'''(x) + \dots$$
 #
@@ -118,11 +124,13 @@ print("float32 array * np.sqrt(64):", (x32 * np.sqrt(64)).dtype, "  float32 arra
 #
 # $$\frac{f(x+\delta) - f(x)}{\delta} = f'(x) + \tfrac{\delta}{2} f''(x) + \dots$$
 #
-# **Step 2: the central difference.** Subtract the two expansions and divide by $2\delta$. The terms with even powers cancel, so $f''$ is gone:
+# **Step 2: the central difference.** Subtract the two expansions and divide by $2\delta$. The terms with even powers
+# cancel, so $f''$ is gone:
 #
 # $$\frac{f(x+\delta) - f(x-\delta)}{2\delta} = f'(x) + \tfrac{\delta^2}{6} f'''(x) + \dots$$
 #
-# The error now shrinks with $\delta^2$ instead of $\delta$. Our example is $\tanh$. With $t = \tanh x$ its derivatives are
+# The error now shrinks with $\delta^2$ instead of $\delta$. Our example is $\tanh$. With $t = \tanh x$ its derivatives
+# are
 #
 # $$f' = 1 - t^2, \qquad f'' = -2 t f', \qquad f''' = (6 t^2 - 2) f'.$$
 
@@ -155,8 +163,8 @@ agree("f''", central_difference(lambda x: derivatives_of_tanh(x)[0], x, 1e-5), d
 agree("f'''", central_difference(lambda x: derivatives_of_tanh(x)[1], x, 1e-5), d3, rtol=1e-7)
 
 # %% [markdown]
-# **Predict first.** We halve $\delta$ twice. By which factor does the error of the forward difference shrink each time, and by which factor that of
-# the central difference?
+# **Predict first.** We halve $\delta$ twice. By which factor does the error of the forward difference shrink each time,
+# and by which factor that of the central difference?
 
 # %%
 print("  step   error of forward, over the predicted one   of central, over the predicted one")
@@ -166,14 +174,15 @@ for step in (0.04, 0.02, 0.01):
     print(f"{step:6.2f}   {forward:16.2e} {ratios[0]:24.3f}   {central:11.2e} {ratios[1]:22.3f}")
 
 # %% [markdown]
-# **In the stored run** the forward error falls from -9.34e-03 to -2.37e-03 and the central one from 1.73e-04 to 1.08e-05. Both are close to the
-# predicted size: the ratio at the smallest step is 0.995 and 1.000.
+# **In the stored run** the forward error falls from -9.34e-03 to -2.37e-03 and the central one from 1.73e-04 to
+# 1.08e-05. Both are close to the predicted size: the ratio at the smallest step is 0.995 and 1.000.
 #
 # ## Why not the smallest step there is?
 #
 # **Step 3: rounding.** The computer does not return $f(x \pm \delta)$ but a rounded value. It is off by up to about
-# $\varepsilon_\mathrm{mach} |f(x)|$: more than $\varepsilon_\mathrm{mach}/2$, because a function like tanh takes several operations. The subtraction
-# removes what the two values have in common, but not their errors. Then we divide by the small number $2\delta$:
+# $\varepsilon_\mathrm{mach} |f(x)|$: more than $\varepsilon_\mathrm{mach}/2$, because a function like tanh takes
+# several operations. The subtraction removes what the two values have in common, but not their errors. Then we divide
+# by the small number $2\delta$:
 #
 # $$\text{error by rounding} \;\lesssim\; \frac{2\,\varepsilon_\mathrm{mach} |f(x)|}{2\delta} = \frac{\varepsilon_\mathrm{mach} |f(x)|}{\delta}.$$
 #
@@ -184,10 +193,12 @@ for step in (0.04, 0.02, 0.01):
 # **Step 5: the best step.** At the smallest error the derivative with respect to $\delta$ is zero:
 #
 # $$\tfrac{\delta}{3} |f'''| - \frac{\varepsilon_\mathrm{mach} |f|}{\delta^2} = 0 \quad\Longrightarrow\quad
-# \delta_* = \left(\frac{3\,\varepsilon_\mathrm{mach} |f|}{|f'''|}\right)^{1/3}, \qquad \mathrm{err}(\delta_*) = \tfrac12 \delta_*^2 |f'''|.$$
+# \delta_* = \left(\frac{3\,\varepsilon_\mathrm{mach} |f|}{|f'''|}\right)^{1/3}, \qquad \mathrm{err}(\delta_*) =
+# \tfrac12 \delta_*^2 |f'''|.$$
 #
 # If $f$ and its derivatives are about 1, the best step is about $\varepsilon_\mathrm{mach}^{1/3}$ and the error about
-# $\varepsilon_\mathrm{mach}^{2/3}$: **a central difference keeps two thirds of the digits.** A forward difference keeps half of them (exercise 0.2).
+# $\varepsilon_\mathrm{mach}^{2/3}$: **a central difference keeps two thirds of the digits.** A forward difference keeps
+# half of them (exercise 0.2).
 
 
 # %% tags=["yours"]
@@ -211,9 +222,10 @@ print("err is smaller there than 10 % to the left and right:", predicted_error(x
 # %% [markdown]
 # ## Experiment: the V
 #
-# Now we measure. For many steps and many places $x$ in $[1, 1.5]$ we compute the difference in float64 and in float32, and compare it with the true
-# derivative. The steps are powers of two, so that $x \pm \delta$ is exact down to $\delta = \varepsilon_\mathrm{mach}$ and only $f$ is rounded.
-# (With other steps $x \pm \delta$ is rounded as well, which may add an error of $\varepsilon_\mathrm{mach} |x f'(x)| / (2\delta)$.)
+# Now we measure. For many steps and many places $x$ in $[1, 1.5]$ we compute the difference in float64 and in float32,
+# and compare it with the true derivative. The steps are powers of two, so that $x \pm \delta$ is exact down to
+# $\delta = \varepsilon_\mathrm{mach}$ and only $f$ is rounded. (With other steps $x \pm \delta$ is rounded as well,
+# which may add an error of $\varepsilon_\mathrm{mach} |x f'(x)| / (2\delta)$.)
 #
 # First one step and one place at a time, then all at once:
 
@@ -240,8 +252,9 @@ few = places[:5].astype(np.float64)
 agree("errors", errors_of(central_difference, few, steps), errors_loops(central_difference, few, steps))
 
 # %% [markdown]
-# **Predict first.** Where is the bottom of the curve of the central difference: at which step, and at which error, in float64 and in float32?
-# Use $\varepsilon_\mathrm{mach}^{1/3}$ and $\varepsilon_\mathrm{mach}^{2/3}$. What slopes do you expect on both sides of the bottom?
+# **Predict first.** Where is the bottom of the curve of the central difference: at which step, and at which error, in
+# float64 and in float32? Use $\varepsilon_\mathrm{mach}^{1/3}$ and $\varepsilon_\mathrm{mach}^{2/3}$. What slopes do
+# you expect on both sides of the bottom?
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
@@ -277,21 +290,24 @@ for name, error, sizes in (
     print(f"slope in float64, {name}: {slope:5.2f}")
 
 # %% [markdown]
-# **In the stored run** the best step of the central difference is 3.8e-06 in float64 (predicted 9.5e-06) and 3.9e-03 in float32 (predicted 7.8e-03).
-# The smallest error is 4.4e-12 in float64 and 2.6e-06 in float32. The slopes are 0.99 and 2.00 for large steps and -1.00 for small ones.
+# **In the stored run** the best step of the central difference is 3.8e-06 in float64 (predicted 9.5e-06) and 3.9e-03 in
+# float32 (predicted 7.8e-03). The smallest error is 4.4e-12 in float64 and 2.6e-06 in float32. The slopes are 0.99 and
+# 2.00 for large steps and -1.00 for small ones.
 #
-# On the left the measured errors lie below the dotted line: the prediction assumes the largest rounding error, and the median is a typical one. The
-# dotted line and $\delta_*$ are computed at $x = 1.25$, the middle of the places. In float32 the curve becomes flat once $\delta$ is below
-# $\varepsilon_\mathrm{mach}/2$: then $x \pm \delta$ is rounded to $x$, the difference is 0, and the error is the whole derivative.
+# On the left the measured errors lie below the dotted line: the prediction assumes the largest rounding error, and the
+# median is a typical one. The dotted line and $\delta_*$ are computed at $x = 1.25$, the middle of the places. In
+# float32 the curve becomes flat once $\delta$ is below $\varepsilon_\mathrm{mach}/2$: then $x \pm \delta$ is rounded to
+# $x$, the difference is 0, and the error is the whole derivative.
 #
-# An error in a derivation that is smaller than the bottom of the V cannot be told from rounding. In float32 the bottom is high. So **gradients are
-# checked in float64**, whatever the model trains in.
+# An error in a derivation that is smaller than the bottom of the V cannot be told from rounding. In float32 the bottom
+# is high. So **gradients are checked in float64**, whatever the model trains in.
 #
 # ## From a number to an array
 #
-# Let $X$ be an array and $\mathcal{L}(X)$ one number. The gradient has one entry for every entry of $X$. To measure an entry, move that entry of $X$
-# alone. This takes two evaluations per entry. ViT-B has 86 million parameters (Table 1 of the paper), so one gradient would take 172 million forward
-# passes. Numerical derivatives are for checking, not for training.
+# Let $X$ be an array and $\mathcal{L}(X)$ one number. The gradient has one entry for every entry of $X$. To measure an
+# entry, move that entry of $X$ alone. This takes two evaluations per entry. ViT-B has 86 million parameters (Table 1 of
+# the paper), so one gradient would take 172 million forward passes. Numerical derivatives are for checking, not for
+# training.
 
 
 # %% tags=["yours"]
@@ -308,12 +324,13 @@ def numerical_gradient(loss, X, step=1e-5):
 
 
 # %% [markdown]
-# What if the result is an array $Y$, too? Then we make a number of it with weights $G$ of $Y$'s shape: $\mathcal{L}(X) = \langle G, Y(X) \rangle$. The
-# weights are called the **cotangent**. In a network the cotangent is the gradient of the loss with respect to $Y$, and the layers after $Y$ hand it down.
+# What if the result is an array $Y$, too? Then we make a number of it with weights $G$ of $Y$'s shape:
+# $\mathcal{L}(X) = \langle G, Y(X) \rangle$. The weights are called the **cotangent**. In a network the cotangent is
+# the gradient of the loss with respect to $Y$, and the layers after $Y$ hand it down.
 #
-# This course writes a function and its derivative in one form, the **op**. An op returns its value and its *pullback*, called `vjp`
-# (vector-Jacobian product, notebook [01](01_autodiff.ipynb)). The pullback takes $G$ and returns $\partial \langle G, Y \rangle / \partial X$. For
-# $Y = \tanh X$, entry by entry, it returns
+# This course writes a function and its derivative in one form, the **op**. An op returns its value and its *pullback*,
+# called `vjp` (vector-Jacobian product, notebook [01](01_autodiff.ipynb)). The pullback takes $G$ and returns
+# $\partial \langle G, Y \rangle / \partial X$. For $Y = \tanh X$, entry by entry, it returns
 #
 # $$\mathrm{d}X = G \circ (1 - Y \circ Y),$$
 #
@@ -346,10 +363,11 @@ agree("dX", dX, numerical_gradient(lambda X: (G * my_tanh(X)[0]).sum(), X), rtol
 # $$\frac{\mathcal{L}(X + \delta V) - \mathcal{L}(X - \delta V)}{2\delta} \approx \sum_i \frac{\partial \mathcal{L}}{\partial X_i} V_i
 # = \langle \mathrm{d}X, V \rangle.$$
 #
-# The left side is measured; the pullback predicts the right side. If one entry of $\mathrm{d}X$ is wrong, the two sides differ, unless $V$ is
-# orthogonal to the error. For a random $V$ this has probability zero. But we compare with a tolerance, and an entry of $V$ near 0 hides an error in
-# its entry of $\mathrm{d}X$. So a checker takes several directions and keeps the entries of $V$ away from 0. Its tolerance lies above the error of the
-# measurement (step 4) and far below the effect of a wrong formula. `check_vjp` allows the two sides a relative difference of $10^{-6}$.
+# The left side is measured; the pullback predicts the right side. If one entry of $\mathrm{d}X$ is wrong, the two sides
+# differ, unless $V$ is orthogonal to the error. For a random $V$ this has probability zero. But we compare with a
+# tolerance, and an entry of $V$ near 0 hides an error in its entry of $\mathrm{d}X$. So a checker takes several
+# directions and keeps the entries of $V$ away from 0. Its tolerance lies above the error of the measurement (step 4)
+# and far below the effect of a wrong formula. `check_vjp` allows the two sides a relative difference of $10^{-6}$.
 
 # %%
 V = rng.standard_normal(X.shape)
@@ -363,16 +381,19 @@ agree("<dX, V>", predicted, measured, rtol=1e-8)
 # %% [markdown]
 # ## The library
 #
-# `check_vjp` does this with a random cotangent and several random directions, for every argument of an op. It also checks that shapes and types
-# fit and that nothing is overwritten. Here is its core: look for `measured` and `predicted`. Its default `step`, $10^{-5}$, is close to
-# $(3\varepsilon_\mathrm{mach})^{1/3}$, the best step if $|f| = |f'''|$. A difference below `noise` is no evidence. `noise` has three terms: the rounding
-# error of step 3 with a margin, the rounding error of the prediction (its terms may cancel), and $10^{-12}$, so that smaller differences always pass.
+# `check_vjp` does this with a random cotangent and several random directions, for every argument of an op. It also
+# checks that shapes and types fit and that nothing is overwritten. Here is its core: look for `measured` and
+# `predicted`. Its default `step`, $10^{-5}$, is close to $(3\varepsilon_\mathrm{mach})^{1/3}$, the best step if
+# $|f| = |f'''|$. A difference below `noise` is no evidence. `noise` has three terms: the rounding error of step 3 with
+# a margin, the rounding error of the prediction (its terms may cancel), and $10^{-12}$, so that smaller differences
+# always pass.
 
 # %%
 show_source(gradcheck._compare)
 
 # %% [markdown]
-# It accepts our `my_tanh`. It must also reject a wrong one: **a check that you have never seen fail has not checked anything yet.**
+# It accepts our `my_tanh`. It must also reject a wrong one: **a check that you have never seen fail has not checked
+# anything yet.**
 
 # %%
 print(f"my_tanh is right; largest relative error {check_vjp(my_tanh, X):.1e}")
@@ -392,22 +413,26 @@ except GradientError as error:
 # %% [markdown]
 # ## Where this goes wrong in practice
 #
-# - **"The smaller the step, the better."** In float64 a step of $10^{-12}$ leaves only a few digits. The V shows how many.
+# - **"The smaller the step, the better."** In float64 a step of $10^{-12}$ leaves only a few digits. The V shows how
+#   many.
 # - **Checking in float32.** The bottom of its V is so high that real errors hide in it.
-# - **A generous tolerance.** With a tolerance of $10^{-2}$ one formula passes for another. Notebook [09](09_mlp_and_gelu.ipynb) has two formulas of GELU
-#   whose derivatives differ by less than that everywhere.
-# - **An absolute tolerance.** If the gradient itself is of size $10^{-8}$, then 0 is close to it. Measure errors relative to the gradient.
-#   (`check_vjp` does, down to its floor of $10^{-12}$. Scale your example if its gradient is smaller.)
-# - **A kink.** At $x = 0$, $\max(x, 0)$ has slope 0 on the left and 1 on the right; the central difference says $\tfrac12$. Stay away from kinks by more
-#   than $\delta$.
-# - **A cotangent of ones.** `check_vjp` draws $G$ at random. Notebook [02](02_shapes.ipynb) shows which errors ones would hide.
+# - **A generous tolerance.** With a tolerance of $10^{-2}$ one formula passes for another. Notebook
+#   [09](09_mlp_and_gelu.ipynb) has two formulas of GELU whose derivatives differ by less than that everywhere.
+# - **An absolute tolerance.** If the gradient itself is of size $10^{-8}$, then 0 is close to it. Measure errors
+#   relative to the gradient. (`check_vjp` does, down to its floor of $10^{-12}$. Scale your example if its gradient is
+#   smaller.)
+# - **A kink.** At $x = 0$, $\max(x, 0)$ has slope 0 on the left and 1 on the right; the central difference says
+#   $\tfrac12$. Stay away from kinks by more than $\delta$.
+# - **A cotangent of ones.** `check_vjp` draws $G$ at random. Notebook [02](02_shapes.ipynb) shows which errors ones
+#   would hide.
 #
 # ## Exercises
 #
-# Write your answer in place of the dots and run the cell: its last line tells you whether the answer is right. `hint("0.1")` (from `minivit.lessons`) gives up to three
-# hints, one per call.
+# Write your answer in place of the dots and run the cell: its last line tells you whether the answer is right.
+# `hint("0.1")` (from `minivit.lessons`) gives up to three hints, one per call.
 #
-# **0.1 (two lines).** Write the distance from a float64 number $x > 0$ to the next larger one. It depends on $x$: see the second section.
+# **0.1 (two lines).** Write the distance from a float64 number $x > 0$ to the next larger one. It depends on $x$: see
+# the second section.
 
 
 # %%
@@ -420,7 +445,8 @@ check("0.1", distance_to_next)
 
 # %% [markdown]
 # **0.2 (ten minutes).** The forward difference has the error
-# $\mathrm{err}(\delta) \approx \tfrac{\delta}{2}|f''| + 2\varepsilon_\mathrm{mach}|f|/\delta$. Which $\delta$ makes it smallest?
+# $\mathrm{err}(\delta) \approx \tfrac{\delta}{2}|f''| + 2\varepsilon_\mathrm{mach}|f|/\delta$. Which $\delta$ makes it
+# smallest?
 
 
 # %%
@@ -432,9 +458,10 @@ def best_forward_step(f, f2, eps):
 check("0.2", best_forward_step)
 
 # %% [markdown]
-# **0.3 (ten minutes).** A device computes in float32 only, and you must check a gradient on it. The function varies slowly: $|f|$ is about 1 and
-# $|f'''|$ about $10^{-3}$, as for $\sin(1 + x/10)$. Choose a step for central differences. (The table above is for tanh, which varies faster.) The
-# checker tries steps near yours on three such functions. Your error may be up to three times the smallest one.
+# **0.3 (ten minutes).** A device computes in float32 only, and you must check a gradient on it. The function varies
+# slowly: $|f|$ is about 1 and $|f'''|$ about $10^{-3}$, as for $\sin(1 + x/10)$. Choose a step for central differences.
+# (The table above is for tanh, which varies faster.) The checker tries steps near yours on three such functions. Your
+# error may be up to three times the smallest one.
 
 # %%
 step_for_float32 = None  # your answer here
@@ -442,9 +469,9 @@ step_for_float32 = None  # your answer here
 check("0.3", step_for_float32)
 
 # %% [markdown]
-# **0.4 (an hour).** Write your own `check_vjp` for ops of one argument: it returns True or False. It will meet right ops, whose values and gradients may
-# be small or large. It will meet wrong ones: a forgotten factor, a sign, one wrong entry among many, zeros. It must judge all of them correctly. Do
-# not call the library's.
+# **0.4 (an hour).** Write your own `check_vjp` for ops of one argument: it returns True or False. It will meet right
+# ops, whose values and gradients may be small or large. It will meet wrong ones: a forgotten factor, a sign, one wrong
+# entry among many, zeros. It must judge all of them correctly. Do not call the library's.
 
 
 # %%

@@ -11,15 +11,17 @@
 # %% [markdown]
 # # 01 Autodiff: from one number to a tensor
 #
-# To train a model we need the derivative of one number, the loss, with respect to every parameter. ViT-B has 86 million parameters (Table 1 of the
-# paper, [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)). Nobody writes their derivatives down one by one. A program records how the loss
-# was computed, and then applies the chain rule to the record, backwards. At the end you will be able to
+# To train a model we need the derivative of one number, the loss, with respect to every parameter. ViT-B has 86 million
+# parameters (Table 1 of the paper, [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)). Nobody writes their
+# derivatives down one by one. A program records how the loss was computed, and then applies the chain rule to the
+# record, backwards. At the end you will be able to
 #
 # - walk the chain rule backwards by hand, one operation at a time,
 # - write an engine that does it, in about forty lines,
 # - say in which order it must go, and what goes wrong in any other order.
 #
-# You need notebook [00](00_numbers.ipynb): an *op* returns its value and its pullback, and `check_vjp` tells whether the pullback is right.
+# You need notebook [00](00_numbers.ipynb): an *op* returns its value and its pullback, and `check_vjp` tells whether
+# the pullback is right.
 #
 # **Budget:** 3 s of CPU time (fast mode 3 s).
 
@@ -41,7 +43,8 @@ rng = np.random.default_rng(1)
 # %% [markdown]
 # ## One path: the chain rule
 #
-# We begin with the smallest model: one neuron with input $x$, weight $a$, bias $b$ and target $t$. We write its loss with one operation per line:
+# We begin with the smallest model: one neuron with input $x$, weight $a$, bias $b$ and target $t$. We write its loss
+# with one operation per line:
 #
 # $$u = a x, \qquad s = u + b, \qquad y = \tanh s, \qquad e = y - t, \qquad \mathcal{L} = e \cdot e.$$
 #
@@ -65,8 +68,9 @@ loss = e * e
 print(f"u = {u:.3f}   s = {s:.3f}   y = {y:.3f}   e = {e:.3f}   loss = {loss:.3f}")
 
 # %% [markdown]
-# Now backwards. We begin with $\mathrm{d}\mathcal{L} = 1$ and go from the last operation to the first. To run backwards, an operation needs only *the
-# gradient of its own result*. It multiplies that by its own derivative, which uses values of the forward pass.
+# Now backwards. We begin with $\mathrm{d}\mathcal{L} = 1$ and go from the last operation to the first. To run
+# backwards, an operation needs only *the gradient of its own result*. It multiplies that by its own derivative, which
+# uses values of the forward pass.
 #
 # | operation | its derivative | so |
 # |---|---|---|
@@ -85,7 +89,8 @@ du, db = ds, ds
 da, dx = du * x, du * a
 
 # %% [markdown]
-# The library's engine computes the same. Its Tensors remember how they were made, so we can ask for the gradient of every intermediate result.
+# The library's engine computes the same. Its Tensors remember how they were made, so we can ask for the gradient of
+# every intermediate result.
 
 # %%
 tx, ta, tb = (Tensor(np.array(value), requires_grad=True, name=name) for value, name in ((x, "x"), (a, "a"), (b, "b")))
@@ -100,18 +105,20 @@ engine = grad(tloss, [te, ty, ts, tu, tb, ta, tx])
 agree("de to dx", np.array([de, dy, ds, du, db, da, dx]), np.array(engine))
 
 # %% [markdown]
-# Here is the same pass as a drawing. Move the slider: each step runs one pullback. The number after `g` is the gradient that has arrived. `saves 16 B`
-# counts the bytes of the forward pass that the pullback keeps. In the text of a step, `x of mul` is a name in the op's source, shown below it. (In a
-# notebook that has not been run here, there is no slider, and the steps stand one below the other.)
+# Here is the same pass as a drawing. Move the slider: each step runs one pullback. The number after `g` is the gradient
+# that has arrived. `saves 16 B` counts the bytes of the forward pass that the pullback keeps. In the text of a step,
+# `x of mul` is a name in the op's source, shown below it. (In a notebook that has not been run here, there is no
+# slider, and the steps stand one below the other.)
 
 # %%
 stepper
 
 # %% [markdown]
-# **Why backwards?** We could also go forwards: start with $\partial x / \partial x = 1$ and carry $\partial(\cdot) / \partial x$ along, through $u$,
-# $s$, $y$ and $e$ to $\mathcal{L}$. That gives the derivative with respect to *one* input, so $n$ parameters take $n$ passes. Backwards, *one* pass serves
-# all inputs. This works because the loss is a single number. The backward pass costs a small multiple of the forward pass, for any number of parameters.
-# The price is memory: the values that a pullback needs are kept until it has run.
+# **Why backwards?** We could also go forwards: start with $\partial x / \partial x = 1$ and carry
+# $\partial(\cdot) / \partial x$ along, through $u$, $s$, $y$ and $e$ to $\mathcal{L}$. That gives the derivative with
+# respect to *one* input, so $n$ parameters take $n$ passes. Backwards, *one* pass serves all inputs. It pays because
+# the loss is a single number. The backward pass costs a small multiple of the forward pass, for any number of
+# parameters. The price is memory: the values that a pullback needs are kept until it has run.
 #
 # ## Several paths: gradients add
 #
@@ -119,20 +126,22 @@ stepper
 #
 # $$b = a + a, \qquad c = b + b.$$
 #
-# So $c = 4a$ and $\partial c / \partial a = 4$. The chain rule for several variables says: *sum over all uses*. If $v$ is an input of the operations that
-# made $u_1, u_2, \dots$, then
+# So $c = 4a$ and $\partial c / \partial a = 4$. The chain rule for several variables says: *sum over all uses*. If $v$
+# is an input of the operations that made $u_1, u_2, \dots$, then
 #
 # $$\mathrm{d}v = \sum_j \mathrm{d}u_j \, \frac{\partial u_j}{\partial v}.$$
 #
-# (An operation such as $a + a$ takes $v$ twice. It is one term here: its derivative, in this case 2, is the sum over both places.)
+# (An operation such as $a + a$ takes $v$ twice. It is one term here: its derivative, in this case 2, is the sum over
+# both places.)
 #
-# Every use of $v$ sends a portion of its gradient, and **$\mathrm{d}v$ is finished only when the last portion has arrived.** The rest of the notebook
-# follows from this sentence.
+# Every use of $v$ sends a portion of its gradient, and **$\mathrm{d}v$ is finished only when the last portion has
+# arrived.** The rest of the notebook follows from this sentence.
 #
 # ## An engine for numbers
 #
-# The engine records the forward pass. A `Value` keeps its number, the values it was made from, and the pullback of the operation that made it. The
-# operations are ops as in notebook 00: each returns its value and its pullback, and the pullback takes $g$ and returns one gradient per argument.
+# The engine records the forward pass. A `Value` keeps its number, the values it was made from, and the pullback of the
+# operation that made it. The operations are ops as in notebook 00: each returns its value and its pullback, and the
+# pullback takes $g$ and returns one gradient per argument.
 #
 # | op | gradients |
 # |---|---|
@@ -193,10 +202,11 @@ def apply(op, *inputs):
 
 
 # %% [markdown]
-# That is the whole record. Now the backward pass. We try four ways on the example. Three of them look reasonable and are no good. `calls` counts how
-# many pullbacks run.
+# That is the whole record. Now the backward pass. We try four ways on the example. Three of them look reasonable and
+# are no good. `calls` counts how many pullbacks run.
 #
-# **First try: follow every path.** Whenever a portion of a gradient arrives at a value, send it on to the value's inputs at once.
+# **First try: follow every path.** Whenever a portion of a gradient arrives at a value, send it on to the value's
+# inputs at once.
 
 # %%
 calls = 0
@@ -217,8 +227,8 @@ def follow_every_path(value, g=1.0):
 
 
 # %% [markdown]
-# This is right: a pullback is linear in $g$, so portions may be sent on one by one. It is the sum over all paths, written as a program. But $b$'s
-# pullback runs once for each portion that arrives at $b$.
+# This is right: a pullback is linear in $g$, so portions may be sent on one by one. It is the sum over all paths,
+# written as a program. But $b$'s pullback runs once for each portion that arrives at $b$.
 #
 # **Second try: send on the sum.** Add the portion to `grad`, and send on `grad`. It looks like a small correction.
 
@@ -232,7 +242,8 @@ def send_on_the_sum(value, g=1.0):
 
 
 # %% [markdown]
-# When the second portion arrives at $b$, the sum of both is sent on. But the first has been sent on already, so it is counted twice.
+# When the second portion arrives at $b$, the sum of both is sent on. But the first has been sent on already, so it is
+# counted twice.
 #
 # **Third try: visit every value once.** Remember which values have been visited, and do not go there again.
 
@@ -250,10 +261,11 @@ def visit_once(value, g=1.0, visited=None):
 # %% [markdown]
 # Now $b$'s pullback runs when the first portion has arrived, and the second one is never sent on.
 #
-# **Fourth try: wait.** A pullback may run only when *all* portions have arrived, that is, after the pullbacks of all values that used this one. An
-# order with this property is called a **topological order**. We need not search for one: a value is always made *after* its inputs, so we go from the
-# newest value to the oldest. First `reachable` collects all values that the loss was made from. Then `newest_first` runs their pullbacks in this order
-# and adds each portion to the `grad` of its source.
+# **Fourth try: wait.** A pullback may run only when *all* portions have arrived, that is, after the pullbacks of all
+# values that used this one. An order with this property is called a **topological order**. We need not search for one:
+# a value is always made *after* its inputs, so we go from the newest value to the oldest. First `reachable` collects
+# all values that the loss was made from. Then `newest_first` runs their pullbacks in this order and adds each portion
+# to the `grad` of its source.
 
 
 # %% tags=["yours"]
@@ -278,8 +290,8 @@ def newest_first(loss, g=1.0):
 
 
 # %% [markdown]
-# **Predict first.** The example is $b = a + a$, $c = b + b$, and the right answer is 4. Which gradient does each of the four tries find, and with how
-# many pullbacks?
+# **Predict first.** The example is $b = a + a$, $c = b + b$, and the right answer is 4. Which gradient does each of the
+# four tries find, and with how many pullbacks?
 
 # %%
 for backward in (follow_every_path, send_on_the_sum, visit_once, newest_first):
@@ -292,9 +304,11 @@ for backward in (follow_every_path, send_on_the_sum, visit_once, newest_first):
     print(f"{backward.__name__:<18} dc/da = {a.grad}   {verdict:<6} with {calls} pullbacks for 2 operations")
 
 # %% [markdown]
-# **In the stored run** the first and the fourth try find 4.0, the second 6.0 and the third 2.0. The fourth needs two pullbacks, the first three.
+# **In the stored run** the first and the fourth try find 4.0, the second 6.0 and the third 2.0. The fourth needs two
+# pullbacks, the first three.
 #
-# The same in pictures, drawn by the library's stepper. In step 1 both portions arrive at $b$, and only then its pullback runs.
+# The same in pictures, drawn by the library's stepper. In step 1 both portions arrive at $b$, and only then its
+# pullback runs.
 
 # %%
 a = Tensor(np.array(3.0), requires_grad=True, name="a")
@@ -303,9 +317,10 @@ c = b + b
 BackwardStepper(c, values={"b": b, "c": c}).frames()
 
 # %% [markdown]
-# In that example both portions come from one operation. In a Vision Transformer they come from far apart: the result of each half of a block is *added*
-# to its input (Eq. 2 and 3 of the paper, notebook [10](10_residual_stream.ipynb)). Here are two such steps, $u = x + \tanh x$ and $v = u + \tanh u$. Look
-# for `1 of 2`: $u$ has received the portion of the addition and waits for that of the tanh.
+# In that example both portions come from one operation. In a Vision Transformer they come from far apart: the result of
+# each half of a block is *added* to its input (Eq. 2 and 3 of the paper, notebook [10](10_residual_stream.ipynb)). Here
+# are two such steps, $u = x + \tanh x$ and $v = u + \tanh u$. Look for `1 of 2`: $u$ has received the portion of the
+# addition and waits for that of the tanh.
 
 # %%
 x = Tensor(np.array(0.5), requires_grad=True, name="x")
@@ -318,12 +333,12 @@ BackwardStepper(v, values={"tanh x": tanh_x, "u": u, "tanh u": tanh_u, "v": v}).
 # %% [markdown]
 # ## Experiment: the cost of the wrong order
 #
-# How much does it matter? We stack $n$ such steps and count. Each step has two paths, around the tanh and through it, so $2^n$ paths lead from the
-# result to the input. ViT-B has 12 layers with two additions each: these alone give $2^{24}$ paths. We run the third try also from another $x$, 0
-# instead of 0.5.
+# How much does it matter? We stack $n$ such steps and count. Each step has two paths, around the tanh and through it,
+# so $2^n$ paths lead from the result to the input. ViT-B has 12 layers with two additions each: these alone give
+# $2^{24}$ paths. We run the third try also from another $x$, 0 instead of 0.5.
 #
-# **Predict first.** How many pullbacks does each try run for 12 steps (24 operations)? Is the wrong gradient of the second and of the third try too
-# large or too small, and does the error grow with the depth?
+# **Predict first.** How many pullbacks does each try run for 12 steps (24 operations)? Is the wrong gradient of the
+# second and of the third try too large or too small, and does the error grow with the depth?
 
 
 # %%
@@ -375,27 +390,30 @@ print(f"from x = 0: visit_once, gradient / right one {from_zero[-1]:.2g}")
 print(f"paths through the 24 additions of ViT-B: 2^24 = {2**24:,}")
 
 # %% [markdown]
-# **In the stored run** the first two tries run 8190 pullbacks for 24 operations, the other two 24. The second finds 2.1e+18 times the right gradient.
-# The third finds 0.6 of the right one, and from $x = 0$ only 0.00049 of it.
+# **In the stored run** the first two tries run 8190 pullbacks for 24 operations, the other two 24. The second finds
+# 2.1e+18 times the right gradient. The third finds 0.6 of the right one, and from $x = 0$ only 0.00049 of it.
 #
-# The first try is right, but its cost doubles with every step. It is the chain rule without the idea that makes it affordable. The second is as slow,
-# and wrong. The third is fast and wrong, and the most dangerous: its gradient has the right sign here, so a model may well train, only worse. It returns
-# $1 + \tanh'(x)$ for every depth, but the right gradient is the product of such factors, one per step. From $x = 0.5$ the values grow, tanh saturates,
-# and the later factors are nearly 1. From $x = 0$ each factor is 2. The fourth try runs every pullback once.
+# The first try is right, but its cost doubles with every step. It is the chain rule without the idea that makes it
+# affordable. The second is as slow, and wrong. The third is fast and wrong, and the most dangerous: its gradient has
+# the right sign here, so a model may well train, only worse. It returns $1 + \tanh'(x)$ for every depth, but the right
+# gradient is the product of such factors, one per step. From $x = 0.5$ the values grow, tanh saturates, and the later
+# factors are nearly 1. From $x = 0$ each factor is 2. The fourth try runs every pullback once.
 #
 # ## From numbers to arrays
 #
 # What has to change in the engine if `data` is an array? Little:
 #
-# - The **ops** see arrays. `add`, `sub`, `mul` and `tanh` work entry by entry as they are. The matrix product $Z = XY$ is new. Its pullback returns
-#   $g\,Y^\top$ and $X^\top g$ (derived in notebook [02](02_shapes.ipynb)).
-# - The pullback of an array-valued op takes a cotangent $g$ of the *result's* shape and returns gradients of the *arguments'* shapes. This is the
-#   **vector-Jacobian product** (VJP): $\mathrm{d}X_i = \sum_j g_j \, \partial Y_j / \partial X_i$, again the sum over all uses. The Jacobian is the
-#   table of all $\partial Y_j / \partial X_i$. It is never stored.
-# - NumPy stretches a bias over all rows, so the bias is used in every row: its portions are summed (`unbroadcast`, notebook 02).
+# - The **ops** see arrays. `add`, `sub`, `mul` and `tanh` work entry by entry as they are. The matrix product $Z = XY$
+#   is new. Its pullback returns $g\,Y^\top$ and $X^\top g$ (derived in notebook [02](02_shapes.ipynb)).
+# - The pullback of an array-valued op takes a cotangent $g$ of the *result's* shape and returns gradients of the
+#   *arguments'* shapes. This is the **vector-Jacobian product** (VJP):
+#   $\mathrm{d}X_i = \sum_j g_j \, \partial Y_j / \partial X_i$, again the sum over all uses. The Jacobian is the table
+#   of all $\partial Y_j / \partial X_i$. It is never stored.
+# - NumPy stretches a bias over all rows, so the bias is used in every row: its portions are summed (`unbroadcast`,
+#   notebook 02).
 #
-# The backward pass is as `newest_first`, with two changes: it first sets every `grad` to 0, so that it may be called again, and it passes each portion
-# through `unbroadcast(portion, source.data.shape)`.
+# The backward pass is as `newest_first`, with two changes: it first sets every `grad` to 0, so that it may be called
+# again, and it passes each portion through `unbroadcast(portion, source.data.shape)`.
 
 
 # %% tags=["yours"]
@@ -417,11 +435,11 @@ def backward(result, g):
 
 
 # %% [markdown]
-# Note `source.grad + portion` instead of `source.grad += portion`. The pullback of `add` returns one array for both arguments. Writing into it for
-# one argument would change the gradient of the other.
+# Note `source.grad + portion` instead of `source.grad += portion`. The pullback of `add` returns one array for both
+# arguments. Writing into it for one argument would change the gradient of the other.
 #
-# Now a small network with a residual addition: $Z = \tanh(XW + b)$ and $Y = Z + \tanh(ZV)$, for a batch of inputs. Every gradient is compared with
-# the library's.
+# Now a small network with a residual addition: $Z = \tanh(XW + b)$ and $Y = Z + \tanh(ZV)$, for a batch of inputs.
+# Every gradient is compared with the library's.
 
 # %%
 X, W, V, b = (rng.standard_normal(shape) for shape in ((5, 3), (3, 4), (4, 4), (4,)))
@@ -438,8 +456,9 @@ for name, leaf, reference in zip(["dX", "dW", "db", "dV"], leaves, engine, stric
     agree(name, leaf.grad, reference)
 
 # %% [markdown]
-# Two engines could be wrong in the same way, but differences cannot. The whole network is an op, too: its value is the forward pass, its pullback is
-# the backward pass. So `check_vjp` can check it, with a random cotangent. And like every pullback it may be called twice.
+# Two engines could be wrong in the same way, but differences cannot. The whole network is an op, too: its value is the
+# forward pass, its pullback is the backward pass. So `check_vjp` can check it, with a random cotangent. And like every
+# pullback it may be called twice.
 
 
 # %%
@@ -463,8 +482,8 @@ agree("called again", second, first)
 # %% [markdown]
 # ## The library
 #
-# The engine that trains the Vision Transformer in this repository, `minivit.tensor` and `minivit.backward`, is in essence the one you have just
-# written. There the record is called the *tape*.
+# The engine that trains the Vision Transformer in this repository, `minivit.tensor` and `minivit.backward`, is in
+# essence the one you have just written. There the record is called the *tape*.
 #
 # | here | there | what it adds |
 # |---|---|---|
@@ -483,13 +502,16 @@ show_source(tensor.grad)
 # %% [markdown]
 # ## Where this goes wrong in practice
 #
-# - **Assigning instead of adding.** `source.grad = portion` is right as long as every value is used once. For $x \cdot x$ it loses half of the gradient.
-# - **Gradients of the last step.** The library's other entry, `loss.backward()`, *adds* to the `.grad` of every leaf, as PyTorch's does. If you forget
-#   to clear it, the next step trains on the sum of both gradients.
-# - **Changing an array that a pullback has kept.** `mul` needs the values of the forward pass. If `x *= 2` overwrites them in between, the gradient
-#   is that of another function.
-# - **Leaving the record.** `np.tanh(value.data)` computes the right number, but the engine does not see it. The gradient is silently zero on this path.
-# - **Recursion.** By default Python stops at a depth of about 1000 calls, and a record may be deeper. The library uses no recursion here.
+# - **Assigning instead of adding.** `source.grad = portion` is right as long as every value is used once. For
+#   $x \cdot x$ it loses half of the gradient.
+# - **Gradients of the last step.** The library's other entry, `loss.backward()`, *adds* to the `.grad` of every leaf,
+#   as PyTorch's does. If you forget to clear it, the next step trains on the sum of both gradients.
+# - **Changing an array that a pullback has kept.** `mul` needs the values of the forward pass. If `x *= 2` overwrites
+#   them in between, the gradient is that of another function.
+# - **Leaving the record.** `np.tanh(value.data)` computes the right number, but the engine does not see it. The
+#   gradient is silently zero on this path.
+# - **Recursion.** By default Python stops at a depth of about 1000 calls, and a record may be deeper. The library uses
+#   no recursion here.
 #
 # ## Exercises
 #
@@ -507,9 +529,9 @@ def divide(x, y):
 check("1.1", divide)
 
 # %% [markdown]
-# **1.2 (ten minutes).** `b = tanh(a)`, `c = b * a`, `d = c + b`, `e = d * c`. The pullbacks of e, d, c and b run *once* each, beginning with e. Each
-# sends on what has arrived until then. Find an order in which every pullback has received something before it runs, and the gradient of `a` is
-# still wrong. Write it as a list, like `["e", "d", "c", "b"]`.
+# **1.2 (ten minutes).** `b = tanh(a)`, `c = b * a`, `d = c + b`, `e = d * c`. The pullbacks of e, d, c and b run *once*
+# each, beginning with e. Each sends on what has arrived until then. Find an order in which every pullback has received
+# something before it runs, and the gradient of `a` is still wrong. Write it as a list, like `["e", "d", "c", "b"]`.
 
 # %%
 order_that_breaks = None  # your answer here
@@ -517,9 +539,11 @@ order_that_breaks = None  # your answer here
 check("1.2", order_that_breaks)
 
 # %% [markdown]
-# **1.3 (twenty minutes).** This time go forwards. The loss of the neuron is $\mathcal{L} = (\tanh(\langle a, x\rangle + b) - t)^2$, where $a$ and $x$ are
-# now vectors of $n$ numbers. If $a$ moves in the direction $\dot a$ and $b$ in the direction $\dot b$, how fast does $\mathcal{L}$ change? Carry the
-# derivative along with each intermediate result: $\dot u$, $\dot s$, $\dot y$, $\dot e$, $\dot{\mathcal{L}}$. You need no gradient.
+# **1.3 (twenty minutes).** This time go forwards. The loss of the neuron is
+# $\mathcal{L} = (\tanh(\langle a, x\rangle + b) - t)^2$, where $a$ and $x$ are now vectors of $n$ numbers. If $a$ moves
+# in the direction $\dot a$ and $b$ in the direction $\dot b$, how fast does $\mathcal{L}$ change? Carry the derivative
+# along with each intermediate result: $\dot u$, $\dot s$, $\dot y$, $\dot e$, $\dot{\mathcal{L}}$. You need no
+# gradient.
 
 
 # %%
@@ -531,9 +555,9 @@ def rate_of_change(a, b, x, t, a_dot, b_dot):
 check("1.3", rate_of_change)
 
 # %% [markdown]
-# **1.4 (an hour).** Our engine knows the order because it numbers the values. Without `order`, a topological order must be found from `inputs` alone.
-# Write a function that finds one. The checker's graphs are deep (more than Python's recursion allows) and have very many paths. Each object may be asked for its
-# `inputs` at most a hundred times.
+# **1.4 (an hour).** Our engine knows the order because it numbers the values. Without `order`, a topological order must
+# be found from `inputs` alone. Write a function that finds one. The checker's graphs are deep (more than Python's
+# recursion allows) and have very many paths. Each object may be asked for its `inputs` at most a hundred times.
 
 
 # %%

@@ -12,14 +12,15 @@
 # # 02 Shapes: broadcasting, products, reductions
 #
 # Much of a Vision Transformer's code adds, multiplies, reshapes, transposes or sums arrays. The equations of the paper
-# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) take these operations for granted. A program needs the gradient of each. All follow
-# from **one rule**. At the end you will be able to
+# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) take these operations for granted. A program needs the
+# gradient of each. All follow from **one rule**. At the end you will be able to
 #
 # - derive the pullback of such an operation from its indices,
 # - undo broadcasting: sum a gradient back to the shape of an argument that was stretched,
 # - say which wrong gradients a check by `.sum()` accepts, and why a random cotangent rejects them.
 #
-# You need notebook [00](00_numbers.ipynb) (op, cotangent, `check_vjp`) and notebook [01](01_autodiff.ipynb) (the chain rule backwards).
+# You need notebook [00](00_numbers.ipynb) (op, cotangent, `check_vjp`) and notebook [01](01_autodiff.ipynb) (the chain
+# rule backwards).
 #
 # **Budget:** 5 s of CPU time (fast mode 3 s).
 
@@ -39,12 +40,14 @@ rng = np.random.default_rng(2)
 # %% [markdown]
 # ## One rule
 #
-# An operation makes an array $Y$ from an array $X$. We know the cotangent $G$, the gradient of the loss with respect to $Y$. We want $\mathrm{d}X$, the
-# gradient with respect to $X$. An entry $X_i$ may be used in several entries $Y_j$, and each use counts (notebook 01, chain rule):
+# An operation makes an array $Y$ from an array $X$. We know the cotangent $G$, the gradient of the loss with respect to
+# $Y$. We want $\mathrm{d}X$, the gradient with respect to $X$. An entry $X_i$ may be used in several entries $Y_j$, and
+# each use counts (notebook 01, chain rule):
 #
 # $$\mathrm{d}X_i = \sum_j G_j \, \frac{\partial Y_j}{\partial X_i}.$$
 #
-# In words: **an entry of $X$ collects the gradient of every place where it was used.** Here $i$ and $j$ stand for whole lists of indices.
+# In words: **an entry of $X$ collects the gradient of every place where it was used.** Here $i$ and $j$ stand for whole
+# lists of indices.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -59,9 +62,9 @@ rng = np.random.default_rng(2)
 # | $G$ | cotangent: gradient of the loss with respect to $Y$ | that of $Y$ | `G` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 #
-# A *token* is one row of $X$: $D$ numbers that stand for one piece of an image (notebook [03](03_patches.ipynb)). A *batch* is several images at once.
-# In the code $F$ is called `M`, because `F` is a module in later notebooks. All lengths below differ, so mixing up two axes raises an error instead of
-# giving a wrong number.
+# A *token* is one row of $X$: $D$ numbers that stand for one piece of an image (notebook [03](03_patches.ipynb)). A
+# *batch* is several images at once. In the code $F$ is called `M`, because `F` is a module in later notebooks. All
+# lengths below differ, so mixing up two axes raises an error instead of giving a wrong number.
 
 # %%
 B, N, D, M = 2, 3, 4, 5
@@ -72,8 +75,8 @@ W = rng.standard_normal((D, M))
 # %% [markdown]
 # ## Broadcasting
 #
-# `X + b` adds the bias to every token. NumPy compares the shapes from the right. Where one array lacks an axis or has length 1 there, its entries are
-# used again and again, as if they were copied:
+# `X + b` adds the bias to every token. NumPy compares the shapes from the right. Where one array lacks an axis or has
+# length 1 there, its entries are used again and again, as if they were copied:
 #
 # $$Y_{nd} = X_{nd} + b_d.$$
 #
@@ -116,9 +119,9 @@ agree("db", db, db_loops)
 # %% [markdown]
 # ## Unbroadcasting
 #
-# **Copying forwards is summing backwards.** This holds for every shape that can be stretched to another one. An entry of the stretched array
-# came from the entry of the small array at the same place, without the axes added in front, and with index 0 along each axis of length 1. The function
-# `unbroadcast_loops` adds up by this rule.
+# **Copying forwards is summing backwards.** This holds for every shape that can be stretched to another one. An entry
+# of the stretched array came from the entry of the small array at the same place, without the axes added in front, and
+# with index 0 along each axis of length 1. The function `unbroadcast_loops` adds up by this rule.
 
 
 # %%
@@ -152,15 +155,17 @@ assert [d.shape for d in mine] == shapes
 agree("seven shapes", np.concatenate([d.ravel() for d in mine]), np.concatenate([d.ravel() for d in loops]))
 
 # %% [markdown]
-# The library does it in one place. An op may stretch its arguments as it likes and return gradients of the stretched shape. If the shape differs
-# from the argument's, the engine calls this function, so no op has to think of it. (In the library's sources *adjoint* means pullback, and the *tape* is
-# the record of notebook 01. `xp_of(x)` is NumPy, or CuPy for an array on a GPU.)
+# The library does it in one place. An op may stretch its arguments as it likes and return gradients of the stretched
+# shape. If the shape differs from the argument's, the engine calls this function, so no op has to think of it. (In the
+# library's sources *adjoint* means pullback, and the *tape* is the record of notebook 01. `xp_of(x)` is NumPy, or CuPy
+# for an array on a GPU.)
 
 # %%
 show_source(unbroadcast)
 
 # %% [markdown]
-# For a product, $Y_{nd} = X_{nd} b_d$, the derivative with respect to $X_{nd}$ is $b_d$, and the one with respect to $b_d$ is $X_{nd}$:
+# For a product, $Y_{nd} = X_{nd} b_d$, the derivative with respect to $X_{nd}$ is $b_d$, and the one with respect to
+# $b_d$ is $X_{nd}$:
 
 # %%
 tX, tb = Tensor(X, requires_grad=True), Tensor(b, requires_grad=True)
@@ -174,8 +179,9 @@ agree("db", db, unbroadcast(G * X, b.shape))
 #
 # $$Y_{nf} = \sum_d X_{nd} W_{df}$$
 #
-# Each term $X_{nd} W_{df}$ is used once, in $Y_{nf}$. Its derivative with respect to $X_{nd}$ is $W_{df}$, and with respect to $W_{df}$ it is $X_{nd}$.
-# So in the loops, every line of the forward pass is followed by two lines of the backward pass:
+# Each term $X_{nd} W_{df}$ is used once, in $Y_{nf}$. Its derivative with respect to $X_{nd}$ is $W_{df}$, and with
+# respect to $W_{df}$ it is $X_{nd}$. So in the loops, every line of the forward pass is followed by two lines of the
+# backward pass:
 
 
 # %% tags=["yours"]
@@ -192,14 +198,15 @@ def product_loops(X, W, G):
 
 
 # %% [markdown]
-# Now we read the two sums as matrix products again. A matrix product sums over neighbouring indices, so a factor whose indices are in the other order
-# is transposed:
+# Now we read the two sums as matrix products again. A matrix product sums over neighbouring indices, so a factor whose
+# indices are in the other order is transposed:
 #
 # $$\mathrm{d}X_{nd} = \sum_f G_{nf} W_{df} = \sum_f G_{nf} (W^\top)_{fd} \;\Rightarrow\; \mathrm{d}X = G\,W^\top,$$
 #
 # $$\mathrm{d}W_{df} = \sum_n X_{nd} G_{nf} = \sum_n (X^\top)_{dn} G_{nf} \;\Rightarrow\; \mathrm{d}W = X^\top G.$$
 #
-# You need not remember this: with three different lengths only these products have the right shapes, $(N, D) = (N, F)(F, D)$ and $(D, F) = (D, N)(N, F)$.
+# You need not remember this: with three different lengths only these products have the right shapes,
+# $(N, D) = (N, F)(F, D)$ and $(D, F) = (D, N)(N, F)$.
 
 # %%
 G = rng.standard_normal((N, M))
@@ -214,8 +221,9 @@ agree("dX", dX, dX_loops)
 agree("dW", dW, dW_loops)
 
 # %% [markdown]
-# With a batch in front, $(B, N, D)(D, F)$, every image uses the same matrix $W$. Then $\mathrm{d}W$ is the sum over the batch: unbroadcasting
-# again. Find the two products in the library's op. Its other lines are for vectors, which NumPy's `@` also takes.
+# With a batch in front, $(B, N, D)(D, F)$, every image uses the same matrix $W$. Then $\mathrm{d}W$ is the sum over the
+# batch: unbroadcasting again. Find the two products in the library's op. Its other lines are for vectors, which NumPy's
+# `@` also takes.
 
 # %%
 show_source(ops.matmul)
@@ -231,17 +239,19 @@ agree("dW", unbroadcast(dW, W.shape), sum(XB[i].T @ GB[i] for i in range(B)))
 # %% [markdown]
 # ## Moving entries: reshape and transpose
 #
-# Both change no number, they only move the numbers. Each entry of $X$ is used once, so its gradient is the entry of $G$ at its new place:
-# **move the gradient back.** A reshape keeps the order in which the entries are read, row by row. A transpose changes it.
+# Both change no number, they only move the numbers. Each entry of $X$ is used once, so its gradient is the entry of $G$
+# at its new place: **move the gradient back.** A reshape keeps the order in which the entries are read, row by row. A
+# transpose changes it.
 
 # %%
 small = np.arange(6).reshape(2, 3)
 print("X\n", small, "\nX transposed\n", small.T, "\nX reshaped to the same shape\n", small.reshape(3, 2))
 
 # %% [markdown]
-# The pullback of a reshape is a reshape to the old shape. The pullback of a transpose with the order `axes` is a transpose with the *inverse*
-# order: if axis 2 of $X$ has become axis 0 of $Y$, then axis 0 of $G$ must become axis 2. For two axes the inverse is the order itself. For three or
-# more it may differ. `np.argsort(axes)` finds it: its entry $i$ is the position of $i$ in `axes`. As loops:
+# The pullback of a reshape is a reshape to the old shape. The pullback of a transpose with the order `axes` is a
+# transpose with the *inverse* order: if axis 2 of $X$ has become axis 0 of $Y$, then axis 0 of $G$ must become axis 2.
+# For two axes the inverse is the order itself. For three or more it may differ. `np.argsort(axes)` finds it: its entry
+# $i$ is the position of $i$ in `axes`. As loops:
 
 
 # %% tags=["yours"]
@@ -272,20 +282,22 @@ agree("dX", dX, dX_loops)
 show_source(ops.transpose)
 
 # %% [markdown]
-# Indexing moves entries as well. A slice, `X[1:3]`, leaves some out: they get gradient 0. A list, `X[[0, 0, 1]]`, may take an entry twice: it collects
-# both gradients (`np.add.at`).
+# Indexing moves entries as well. A slice, `X[1:3]`, leaves some out: they get gradient 0. A list, `X[[0, 0, 1]]`, may
+# take an entry twice: it collects both gradients (`np.add.at`).
 #
 # ## Reductions
 #
-# A sum over the tokens, $Y_d = \sum_n X_{nd}$, uses every $X_{nd}$ once, with derivative 1. So each gets the gradient of its sum:
+# A sum over the tokens, $Y_d = \sum_n X_{nd}$, uses every $X_{nd}$ once, with derivative 1. So each gets the gradient
+# of its sum:
 #
 # $$\mathrm{d}X_{nd} = G_d.$$
 #
-# **Summing forwards is copying backwards.** A mean over $N$ tokens hands out $G_d / N$. A maximum hands all of $G_d$ to the largest entry. (If
-# several entries are largest, there is no derivative. This library shares $G_d$ among them.)
+# **Summing forwards is copying backwards.** A mean over $N$ tokens hands out $G_d / N$. A maximum hands all of $G_d$ to
+# the largest entry. (If several entries are largest, there is no derivative. This library shares $G_d$ among them.)
 #
-# The cotangent lacks the summed axis. Unless this is the first axis, it must be put back with length 1 before NumPy can stretch it. An example is the sum
-# over the features, $Y_n = \sum_d X_{nd}$, with the gradient $\mathrm{d}X_{nd} = G_n$:
+# The cotangent lacks the summed axis. Unless this is the first axis, it must be put back with length 1 before NumPy can
+# stretch it. An example is the sum over the features, $Y_n = \sum_d X_{nd}$, with the gradient
+# $\mathrm{d}X_{nd} = G_n$:
 
 # %%
 G = rng.standard_normal(N)
@@ -325,8 +337,9 @@ for op, arrays, parameters in [
 # %% [markdown]
 # ## Experiment: which check catches which bug?
 #
-# Many tests of gradients compute `op(x).sum().backward()` and compare with differences. This is a check with a cotangent of **ones**. How good is
-# it? We write ops with mistakes that people make, and show each to four checks. The checks differ only in the cotangent:
+# Many tests of gradients compute `op(x).sum().backward()` and compare with differences. This is a check with a
+# cotangent of **ones**. How good is it? We write ops with mistakes that people make, and show each to four checks. The
+# checks differ only in the cotangent:
 #
 # | check | cotangent $G$ |
 # |---|---|
@@ -372,8 +385,8 @@ def row_sum(x):
 
 
 # %% [markdown]
-# First the right ops: a good check accepts them. (Softmax and normalisation are functions of a row. Notebooks [05](05_layer_norm.ipynb) and
-# [06](06_softmax_and_loss.ipynb) derive their pullbacks.)
+# First the right ops: a good check accepts them. (Softmax and normalisation are functions of a row. Notebooks
+# [05](05_layer_norm.ipynb) and [06](06_softmax_and_loss.ipynb) derive their pullbacks.)
 
 # %%
 SQUARE = np.random.default_rng(0).standard_normal((4, 4))
@@ -405,11 +418,12 @@ wrong = {
 }
 
 # %% [markdown]
-# A check compares every entry of the pulled-back gradient with a central difference (notebook 00). Its tolerance has an absolute part, because the
-# right gradient may be zero. All numbers here are of size about 1, so this part hides nothing.
+# A check compares every entry of the pulled-back gradient with a central difference (notebook 00). Its tolerance has an
+# absolute part, because the right gradient may be zero. All numbers here are of size about 1, so this part hides
+# nothing.
 #
-# **Predict first.** Which of these fourteen wrong ops does `y.sum()` accept? Which does `(y * y).sum() / 2` accept? How often does one entry notice
-# that the first of four rows gets nothing?
+# **Predict first.** Which of these fourteen wrong ops does `y.sum()` accept? Which does `(y * y).sum() / 2` accept? How
+# often does one entry notice that the first of four rows gets nothing?
 
 
 # %%
@@ -473,36 +487,40 @@ for row, column in np.argwhere((caught > 0) & (caught < 1)):
     print(f"{list(checks)[column]} catches in {caught[row, column]:.0%} of the draws: {list(wrong)[row]}")
 
 # %% [markdown]
-# **In the stored run** `y.sum()` never catches 9 of the 14 bugs, and `(y * y).sum() / 2` never catches 3. One entry catches 12 in every draw, one in 25%
-# of the draws and one in 75%. The random cotangent catches 14 of 14.
+# **In the stored run** `y.sum()` never catches 9 of the 14 bugs, and `(y * y).sum() / 2` never catches 3. One entry
+# catches 12 in every draw, one in 25% of the draws and one in 75%. The random cotangent catches 14 of 14.
 #
 # Each column can be explained:
 #
-# - **Ones.** The entries of a softmax row sum to 1, those of a normalised row to 0. Their sum is a constant, so its gradient is *zero*, and a pullback
-#   that returns zeros agrees with it. So does every pullback that first subtracts from $g$ its mean over the row, or its mean weighted with $y$ (softmax),
-#   or just 1. For ones this leaves 0, and 0 stays 0 when it is multiplied by 7 or lacks its $1/\sigma$. Ones look the same wherever they are moved, so a
-#   gradient that is reshaped instead of transposed goes unseen. And a factor of 1 may be missing: nobody notices that $g$ is forgotten.
-# - **$Y$ itself.** The squares of a normalised row sum to a constant as well, so the true gradient is zero again. Zeros pass, and so does the right formula
-#   without its $1/\sigma$. The mean of $Y$ is 0, so the missing term with the mean of $g$ is not seen.
-# - **One entry.** It tests only the part of the pullback that this entry needs. Of the 16 entries $\tfrac14$ lie in the first row, which gets nothing, and
-#   $\tfrac34$ lie off the diagonal. A transpose does not move the entries on the diagonal, so there the reshaped gradient is right.
-# - **Random.** An error stays unseen only if the random numbers happen to hide it. The probability that they hide it exactly is zero, and a large
-#   error almost never falls below the tolerance.
+# - **Ones.** The entries of a softmax row sum to 1, those of a normalised row to 0. Their sum is a constant, so its
+#   gradient is *zero*, and a pullback that returns zeros agrees with it. So does every pullback that first subtracts
+#   from $g$ its mean over the row, or its mean weighted with $y$ (softmax), or just 1. For ones this leaves 0, and 0
+#   stays 0 when it is multiplied by 7 or lacks its $1/\sigma$. Ones look the same wherever they are moved, so a
+#   gradient that is reshaped instead of transposed goes unseen. And a factor of 1 may be missing: nobody notices that
+#   $g$ is forgotten.
+# - **$Y$ itself.** The squares of a normalised row sum to a constant as well, so the true gradient is zero again. Zeros
+#   pass, and so does the right formula without its $1/\sigma$. The mean of $Y$ is 0, so the missing term with the mean
+#   of $g$ is not seen.
+# - **One entry.** It tests only the part of the pullback that this entry needs. Of the 16 entries $\tfrac14$ lie in the
+#   first row, which gets nothing, and $\tfrac34$ lie off the diagonal. A transpose does not move the entries on the
+#   diagonal, so there the reshaped gradient is right.
+# - **Random.** An error stays unseen only if the random numbers happen to hide it. The probability that they hide it
+#   exactly is zero, and a large error almost never falls below the tolerance.
 #
-# This is why `check_vjp` draws its cotangent at random. The arrays above are $4 \times 4$, which is itself a trap: with two different lengths the
-# shapes alone would have refused two of these bugs.
+# This is why `check_vjp` draws its cotangent at random. The arrays above are $4 \times 4$, which is itself a trap: with
+# two different lengths the shapes alone would have refused two of these bugs.
 #
 # ## Where this goes wrong in practice
 #
-# - **Silent stretching.** Arrays of shapes $(N)$ and $(N, 1)$ do not add up entry by entry: the result is $(N, N)$. The mean of such a "difference" is a
-#   plausible loss. Check shapes, and use `keepdims=True`.
+# - **Silent stretching.** Arrays of shapes $(N)$ and $(N, 1)$ do not add up entry by entry: the result is $(N, N)$. The
+#   mean of such a "difference" is a plausible loss. Check shapes, and use `keepdims=True`.
 # - **Square test cases.** $N = D$ hides a missing transpose and a wrong axis. Test with lengths that all differ.
-# - **Sum or mean over the batch.** The gradient of a bias is the *sum* over all places that used it. If the loss is a mean, its factor is already in
-#   $G$.
-# - **Writing into the cotangent.** The pullback of `X + Z`, both of one shape, returns $G$ itself, twice. If somebody then writes `dX *= 2`, `dZ`
-#   changes with it. (The engine guards against this.)
-# - **reshape instead of transpose.** `x.reshape(B, H, N, Dh)` on an array of shape `(B, N, H, Dh)` runs, and mixes the tokens with the *heads* (`H` groups
-#   of `Dh` features). Notebook [08](08_multi_head.ipynb) looks for this bug.
+# - **Sum or mean over the batch.** The gradient of a bias is the *sum* over all places that used it. If the loss is a
+#   mean, its factor is already in $G$.
+# - **Writing into the cotangent.** The pullback of `X + Z`, both of one shape, returns $G$ itself, twice. If somebody
+#   then writes `dX *= 2`, `dZ` changes with it. (The engine guards against this.)
+# - **reshape instead of transpose.** `x.reshape(B, H, N, Dh)` on an array of shape `(B, N, H, Dh)` runs, and mixes the
+#   tokens with the *heads* (`H` groups of `Dh` features). Notebook [08](08_multi_head.ipynb) looks for this bug.
 #
 # ## Exercises
 #
@@ -520,7 +538,8 @@ def bias_gradient(dY):
 check("2.1", bias_gradient)
 
 # %% [markdown]
-# **2.2 (ten minutes).** Some libraries keep the matrix of a linear layer as $(F, D)$ and compute $Y = X W^\top$. Write both gradients.
+# **2.2 (ten minutes).** Some libraries keep the matrix of a linear layer as $(F, D)$ and compute $Y = X W^\top$. Write
+# both gradients.
 
 
 # %%
@@ -532,7 +551,8 @@ def transposed_product_backward(X, W, dY):
 check("2.2", transposed_product_backward)
 
 # %% [markdown]
-# **2.3 (fifteen minutes).** A running sum: $Y_i = X_1 + X_2 + \dots + X_i$ (`np.cumsum`). In which entries of $Y$ is $X_i$ used? Write its gradient.
+# **2.3 (fifteen minutes).** A running sum: $Y_i = X_1 + X_2 + \dots + X_i$ (`np.cumsum`). In which entries of $Y$ is
+# $X_i$ used? Write its gradient.
 
 
 # %%
@@ -544,8 +564,9 @@ def running_sum_backward(dY):
 check("2.3", running_sum_backward)
 
 # %% [markdown]
-# **2.4 (twenty minutes).** Break an op so that `.sum()` does not notice. Write $Y = X \circ X$, entry by entry, with a pullback that is *wrong* and
-# still passes the check with a cotangent of ones. The checker uses both cotangents, ones and random.
+# **2.4 (twenty minutes).** Break an op so that `.sum()` does not notice. Write $Y = X \circ X$, entry by entry, with a
+# pullback that is *wrong* and still passes the check with a cotangent of ones. The checker uses both cotangents, ones
+# and random.
 
 
 # %%
@@ -557,9 +578,10 @@ def broken_square(X):
 check("2.4", broken_square)
 
 # %% [markdown]
-# **2.5 (an hour).** `np.einsum("bnd,df->bnf", X, W)` writes a product by its indices: an index that is missing in the result is summed over. Write the
-# pullback of *every* einsum of two arrays, by einsum. Begin with the matrix product above, `"nd,df->nf"`, and watch where the letters go.
-# Then think of an index that occurs in one argument only, and not in the result. No index occurs twice in one array.
+# **2.5 (an hour).** `np.einsum("bnd,df->bnf", X, W)` writes a product by its indices: an index that is missing in the
+# result is summed over. Write the pullback of *every* einsum of two arrays, by einsum. Begin with the matrix product
+# above, `"nd,df->nf"`, and watch where the letters go. Then think of an index that occurs in one argument only, and not
+# in the result. No index occurs twice in one array.
 
 
 # %%

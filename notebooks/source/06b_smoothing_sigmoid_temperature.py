@@ -100,6 +100,13 @@ print("targets of the first image:", t_smooth[0], "sum", t_smooth[0].sum())
 # **Predict first.** Take ten classes and $\alpha_\mathrm{smooth} = 0.1$. Is the lowest point at $a$ near 2, near 4 or near
 # 20?
 
+
+# %% tags=["yours"]
+def lowest_point(smoothing, classes):
+    """The logit a of the right class at which the smoothed loss is lowest, if all other logits are 0."""
+    return np.log((1 - smoothing + smoothing / classes) / (smoothing / classes))
+
+
 # %%
 gaps = np.linspace(-2, 14, 161)
 one_image = np.zeros((len(gaps), 10))
@@ -117,8 +124,8 @@ axis.legend(loc="upper center")
 plt.show()
 
 for share in (0.1, 0.3):
-    best = np.log((1 - share + share / 10) / (share / 10))
-    print(f"smoothing {share}: lowest loss of the curve at a = {gaps[curves[share].argmin()]:.1f}, formula {best:.2f}")
+    found, formula = gaps[curves[share].argmin()], lowest_point(share, 10)
+    print(f"smoothing {share}: lowest loss of the curve at a = {found:.1f}, formula {formula:.2f}")
 print(f"without smoothing the loss at a = 14 is {curves[0][-1]:.1e} and still falls")
 
 # %% [markdown]
@@ -251,13 +258,14 @@ print(f"{images} images: mean of the largest probability {p_test.max(axis=1).mea
 print(f"difference {surplus.mean():.1%}, standard error {surplus.std(ddof=1) / images**0.5:.1%}")
 
 
-# %%
+# %% tags=["yours"]
 def losses(z, labels, tau):
     """Cross-entropy of each row of z / tau.   z: (images, K), labels: (images,) -> (images,)"""
     log_p, _ = ops.log_softmax(z / tau)
     return -log_p[np.arange(len(z)), labels]
 
 
+# %%
 taus = np.geomspace(0.5, 4, 121)
 order = rng.permutation(images)
 halves = order[: images // 2], order[images // 2 :]

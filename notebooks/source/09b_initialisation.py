@@ -454,8 +454,8 @@ for name, (tensor, expected) in rows.items():
 # (Biases are 0, those of the MLP as good as zero: normal with $s = 10^{-6}$. LN starts with scale 1 and bias 0.)
 #
 # **Truncated normal, 0.02.** BERT and many later Transformers, ViTs among them, draw every matrix with one fixed $s = 0.02$, from a
-# normal distribution that is cut off. A fixed number fits one width: $0.02 = 1/\sqrt{2500}$. The table shows that it is close to Glorot's value in the MLP of
-# ViT-B. At width 32, as in our experiments, Glorot's value is 0.18.
+# normal distribution that is cut off. A fixed number fits one width: $0.02 = 1/\sqrt{2500}$. The table shows that it is close
+# to Glorot's value in the MLP of ViT-B. At width 32, as in our experiments, Glorot's value is 0.18.
 #
 # **The zero head.** The last layer starts at zero: the paper says so for fine-tuning (section 3.2), the published code does it always.
 # Then all logits $z$ are equal, every class has $p = 1/K$, and the first loss is
@@ -541,7 +541,7 @@ for letter, fault in zip("ABCDE", (dead_branch, loud_head, None, forgotten_root,
 #
 # **In the stored run** C is the healthy one. B starts at a loss of 10.65 instead of 2.30: the loud head. D's attention is nearly all or nothing,
 # 0.88 instead of 0.28: the forgotten root. A and E have only one different column of 64. In A the gradient is 0.0000: the dead branch. In E
-# it is not zero, but the same for all units, so training keeps them equal.
+# it is not zero. But equal units get equal gradients, so training keeps them equal.
 #
 # ## Where this goes wrong in practice
 #
@@ -551,7 +551,7 @@ for letter, fault in zip("ABCDE", (dead_branch, loud_head, None, forgotten_root,
 #   number of inputs in one of them only.
 # - **A "truncated" normal that is not.** PyTorch's `trunc_normal_` cuts at the numbers $-2$ and $2$ unless told otherwise, not at two
 #   standard deviations. With $s = 0.02$ that is 100 standard deviations away.
-# - **Inputs that are not normalised.** Pixels from 0 to 255 multiply the first layer's outputs by a hundred. Scale them first.
+# - **Inputs that are not normalised.** Pixels from 0 to 255 make the first layer's outputs a hundred times too large.
 # - **Everything zero.** One zero matrix in a chain can learn. Two in a row have no gradient, for ever.
 # - **A falling loss taken as proof.** In experiment 3 most of the wrong starts learn something. Look at the first loss and at the
 #   sizes by depth.
@@ -572,8 +572,8 @@ check("9b.1", answer)
 
 # %% [markdown]
 # **9b.2 (five minutes).** A head for 1000 classes starts with weights 0 and the bias $-10$ for every class. The loss is softmax
-# cross-entropy with label smoothing $\alpha_\mathrm{smooth} = 0.1$ (notebook [06](06_softmax_and_loss.ipynb)). What is the first loss,
-# to four decimals?
+# cross-entropy with label smoothing $\alpha_\mathrm{smooth} = 0.1$ (notebook
+# [06b](06b_smoothing_sigmoid_temperature.ipynb)). What is the first loss, to four decimals?
 
 # %%
 answer = None  # your answer here: a number

@@ -219,16 +219,23 @@ for a in (0.25, 1.0):
         expected = np.sqrt(1 + 24 * gamma**2 * a)
         print(f"  {name:<10} direct 1, all paths {whole:.2f} ({expected:.2f}), deviation at the end {sigma:.2f}")
 
+for width in (64, 512):  # z W has independent entries of variance a = 1 for a normalised z
+    s = normalise(rng.standard_normal((10_000, width)))[0] + rng.standard_normal((10_000, width))
+    scatter, excess = s.var(axis=1).std() / 2, (1 / s.std(axis=1)).mean() * np.sqrt(2) - 1
+    print(f"width {width}, a = 1: sigma^2 scatters by {scatter:.0%}, the mean of 1/sigma is {excess:.1%} too large")
 wide = [post_lengths(1.0, width=512) for _ in range(full_or_fast(20, 2))]
 print("post-LN, a = 1, width 512: direct {:.1e}, product {:.1e}".format(*np.mean(wide, axis=0)[[0, 2]]))
 
 # %% [markdown]
-# **In the stored run** STORED CHAINS.
+# **In the stored run** the direct gradient of post-LN falls to 3.0e-04 of its length for $a = 1$. DeepNorm keeps 1.1e-01 of it. On all
+# paths the lengths are as expected: 0.97 in post-LN, 0.99 in DeepNorm, 5.00 in pre-LN and 1.11 with LayerScale.
 #
-# The direct length for $a = 1$ is larger than expected, and the gap is no accident. $\sigma^2$ is measured on 64 features, so it scatters, by
-# about 15 %. The mean of $1/\sigma$ is larger than $1/\sqrt{1 + a}$, because $1/\sigma$ is a convex function. This makes about 1 % per LayerNorm, and
-# a third over 24 of them: compare the product of all measured $1/\sigma$. The two components that $\mathrm{LN}^*$ removes take back a tenth.
-# With 512 features $\sigma$ scatters less, and the gap closes.
+# Why is the direct length 3.0e-04 and not 2.4e-04? The gap is no accident. $\sigma^2$ is measured on 64 features, so it scatters. $1/\sigma$ is
+# a convex function, so its mean is larger than $1/\sqrt{1 + a}$.
+#
+# **In the stored run** $\sigma^2$ scatters by 15 %, and the mean of $1/\sigma$ is 1.3 % too large. 24 layers multiply this excess, so the product of all
+# $1/\sigma$ is 3.4e-04. The two components that $\mathrm{LN}^*$ removes take a part back, down to 3.0e-04. With 512 features $\sigma$ scatters by
+# 5 %, and the gap closes: 2.5e-04.
 #
 # ## Experiment 1: before training
 #
@@ -331,8 +338,9 @@ measured = {
 figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
 colours = dict(zip(kinds, ("C0", "C1", "C2"), strict=True))
 for kind in kinds:
-    result = mean_and_error(measured[kind, 12][0])
-    axes[0, 0].errorbar(range(1, 13), *result, color=colours[kind], marker="o", capsize=3, label=kind)
+    if kind != "DeepNorm":  # it lies on post-LN's line
+        result = mean_and_error(measured[kind, 12][0])
+        axes[0, 0].errorbar(range(1, 13), *result, color=colours[kind], marker="o", capsize=3, label=kind)
     points = zip(*(mean_and_error(measured[kind, depth][2]) for depth in depths), strict=True)
     axes[0, 1].errorbar(depths, *points, color=colours[kind], marker="o", capsize=3, label=kind)
 for axis, kind in zip(axes[1], kinds, strict=False):
@@ -360,9 +368,11 @@ for (kind, depth), (_, norms, change) in measured.items():
 # Bars and $\pm$ are standard errors over the seeds. Two things are not as in step 3: the branches are not quite
 # random, and the [class] token starts with the small deviation of its position embedding.
 #
-# **In the stored run** STORED GRADIENTS.
+# **In the stored run** the gradient of pre-LN with 12 blocks falls from 1.35 in block 1 to 0.32 in the last. In block 1 the three depths
+# do not differ beyond their errors: 1.42, 1.25 and 1.35. In the last block of post-LN neither do they: 1.08, 1.04 and 0.95.
 #
-# **In the stored run** STORED UPDATE.
+# **In the stored run** the update changes the logits of 12 blocks by 26.09 % in post-LN, by 11.32 % in pre-LN and by 5.39 % in DeepNorm. With
+# 2 blocks the three are closer: 3.42, 4.18 and 2.86 %.
 #
 # [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) derive how the gradient *in the last block* depends on the depth. In pre-LN it falls like
 # $1/\sqrt{L}$, which is $1/\sigma$ again. In post-LN it does not fall. They conclude that a large learning rate makes post-LN unstable
@@ -394,7 +404,7 @@ for kind in ("pre-LN", "post-LN"):
     print(f"{kind:<8} 12 blocks, learning rate 0.004: loss {final_loss(kind, full_or_fast(12, 6), 4e-3):.2f}")
 
 # %% [markdown]
-# All settings take 20 minutes: `python -m experiments.norm_depth` in the folder `notebooks`. Its record has 8 seeds for each point.
+# All settings take a quarter of an hour: `python -m experiments.norm_depth` in the folder `notebooks`. Its record has 5 seeds for each point.
 #
 # **Predict first.** Which of the six reaches the lowest loss with 12 blocks? Which of them stops learning first when the rate grows,
 # and does warm-up cure it?
@@ -416,17 +426,19 @@ axes[0].set_ylabel("training loss at the end")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
 plt.show()
 
-print("mean loss of 8 runs at the rates", ", ".join(f"{rate:g}" for rate in rates))
+print("mean loss at the rates", ", ".join(f"{rate:g}" for rate in rates))
 for name, by_depth in stored.items():
     for depth, runs in by_depth.items():
         row = "  ".join("{:.2f} +- {:.2f}".format(*mean_and_error(losses)) for losses in runs.values())
-        failed = sum(loss > 0.9 * np.log(10) for losses in runs.values() for loss in losses)
+        failed = sum(loss > 0.95 * np.log(10) for losses in runs.values() for loss in losses)
         print(f"{name:<16} {depth:>2} blocks: {row}   {failed} of {sum(map(len, runs.values()))} did not learn")
 
 # %% [markdown]
-# "Did not learn" means a loss above 90 % of $\log 10$.
+# "Did not learn" means a loss above 95 % of $\log 10$.
 #
-# **In the stored run** STORED TRAINING.
+# **In the stored run** every model with 2 blocks learns, at every rate. With 12 blocks, post-LN fails in 18 of 25 runs, always from the rate
+# 0.004 on. Warm-up helps at 0.002 (1.66 +- 0.10 instead of 2.16 +- 0.07), but 14 of 25 runs still fail. Pre-LN always learns, DeepNorm
+# up to 0.008. LayerScale reaches the lowest loss, 0.38.
 #
 # The experiment shows *that* deep post-LN models need smaller rates. It does not decide *why*, between the two explanations
 # above. The paper uses pre-LN and warm-up (section 3.1 and Table 3). It has no comparison with post-LN.
@@ -437,7 +449,8 @@ for name, by_depth in stored.items():
 #   start.
 # - **Weights of one order in a model of the other.** Names and shapes of the parameters are the same, so they load without an error.
 # - **The last LayerNorm left out when changing post-LN to pre-LN.** Post-LN ends in one; pre-LN needs its own (Eq. 4).
-# - **Weight decay or a large rate on LayerScale's $\gamma$.** It starts small, and a few updates of Adam can multiply it.
+# - **LayerScale with a large learning rate.** Adam's first updates move $\gamma$ by about the learning rate. With a $\gamma$ of $10^{-5}$ and
+#   a rate of $10^{-3}$ that is a hundred times its size.
 #
 # ## Exercises
 #
@@ -466,17 +479,18 @@ def layer_scale_backward(f, gamma, dz_out):
 check("10b.2", layer_scale_backward)
 
 # %% [markdown]
-# **10b.3 (twenty minutes).** A post-LN layer with the simplest branch: $\mathbf{z}_\mathrm{out} = \mathrm{LN}(\mathbf{z} + \mathbf{z}W)$, with
-# scale 1, bias 0 and epsilon $10^{-6}$ in LN. Write its backward pass.
+# **10b.3 (twenty minutes).** A third order: *res-post-norm* ([Liu et al. 2021](https://arxiv.org/abs/2111.09883)) normalises the result of
+# the branch before it is added, $\mathbf{z}_\mathrm{out} = \mathbf{z} + \mathrm{LN}(\mathbf{z}W)$. Scale is 1, bias 0 and epsilon $10^{-6}$. Write the
+# backward pass. Does LN lie on the direct path?
 
 
 # %%
-def post_ln_backward(z, W, dz_out):
+def res_post_norm_backward(z, W, dz_out):
     """z, dz_out: (N, D), W: (D, D) -> dz (N, D), dW (D, D)"""
     ...  # your answer here
 
 
-check("10b.3", post_ln_backward)
+check("10b.3", res_post_norm_backward)
 
 # %% [markdown]
 # **10b.4 (an hour).** A whole DeepNorm stack of $L$ layers with the branches $f_\ell(\mathbf{z}) = \mathbf{z}W_\ell$:

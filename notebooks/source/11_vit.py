@@ -714,7 +714,8 @@ for side in (224, 384, 1024):
     count = (side // 16) ** 2 + 1
     cost = 2 * count**2 * D / 1e9
     left.plot(count, cost, "o", color="black")
-    left.annotate(f"{side} x {side}", (count, cost), (10, -8), textcoords="offset points", fontsize=9)
+    side_of = {"xytext": (-8, 6), "ha": "right"} if side == 1024 else {"xytext": (10, -8)}  # off the lines
+    left.annotate(f"{side} x {side}", (count, cost), textcoords="offset points", fontsize=9, **side_of)
 left.set(xlabel="tokens $N$ (points: image size in pixels)", ylabel="GMACs of one block", title="one block of ViT-B/16")
 left.set_xticks((16, 64, 256, 1024, 4096, 16384), ("16", "64", "256", "1,024", "4,096", "16,384"))
 left.set_yticks((0.001, 0.01, 0.1, 1, 10, 100), ("0.001", "0.01", "0.1", "1", "10", "100"))

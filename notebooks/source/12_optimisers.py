@@ -11,9 +11,10 @@
 # %% [markdown]
 # # 12 Optimisers: from a gradient to an update
 #
-# Backpropagation gives the direction in which the loss falls. The optimiser decides how far to go, and what else happens to the weights.
-# The paper trains with Adam, weight decay, warm-up and a falling learning rate; on ImageNet it also clips gradients
-# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), section 4.1 and Table 3). At the end you will be able to
+# Backpropagation gives the direction in which the loss falls. The optimiser decides how far to go, and what else
+# happens to the weights. The paper trains with Adam, weight decay, warm-up and a falling learning rate; on ImageNet it
+# also clips gradients ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), section 4.1 and Table 3). At the
+# end you will be able to
 #
 # - write gradient descent with momentum, Adam and AdamW as the library computes them,
 # - say why weight decay in Adam must be *decoupled*, and show it on a trained model,
@@ -47,12 +48,14 @@ rng = np.random.default_rng(12)
 #
 # All operations are element by element, and every parameter has its own state.
 #
-# **Gradient descent with momentum** (*SGD*, stochastic because each gradient comes from a random batch) keeps a running sum of gradients, the
-# *velocity* $u$. Older gradients count less. The paper fine-tunes with it, with $\beta = 0.9$ (section 4.1 and Table 4).
+# **Gradient descent with momentum** (*SGD*, stochastic because each gradient comes from a random batch) keeps a running
+# sum of gradients, the *velocity* $u$. Older gradients count less. The paper fine-tunes with it, with $\beta = 0.9$
+# (section 4.1 and Table 4).
 #
 # $$u_t = \beta\, u_{t-1} + g_t, \qquad \theta_t = \theta_{t-1} - \eta_t\, u_t, \qquad u_0 = 0 \tag{SGD}$$
 #
-# **Adam** ([Kingma & Ba 2015](https://arxiv.org/abs/1412.6980)) keeps two running averages: of the gradient, and of its square.
+# **Adam** ([Kingma & Ba 2015](https://arxiv.org/abs/1412.6980)) keeps two running averages: of the gradient, and of its
+# square.
 #
 # $$m_t = \beta_1 m_{t-1} + (1 - \beta_1)\, g_t, \qquad v_t = \beta_2 v_{t-1} + (1 - \beta_2)\, g_t^2, \qquad m_0 = v_0 = 0$$
 #
@@ -61,13 +64,15 @@ rng = np.random.default_rng(12)
 # $$\hat m_t = \frac{m_t}{1 - \beta_1^t}, \qquad \hat v_t = \frac{v_t}{1 - \beta_2^t}, \qquad
 # \theta_t = \theta_{t-1} - \eta_t\, \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon} \tag{Adam}$$
 #
-# **AdamW** ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)) also shrinks the parameter in proportion to itself. We write it
-# as PyTorch, optax and flax do. In its own paper the decay is multiplied by the schedule alone, without the peak learning rate (exercise 12.4).
+# **AdamW** ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)) also shrinks the parameter in proportion to
+# itself. We write it as PyTorch, optax and flax do. In its own paper the decay is multiplied by the schedule alone,
+# without the peak learning rate (exercise 12.4).
 #
 # $$\theta_t = \theta_{t-1} - \eta_t \left( \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon} + \lambda\, \theta_{t-1} \right) \tag{AdamW}$$
 #
-# The paper on ViT says "Adam" with weight decay. The published code uses the library flax, whose Adam decayed the weights as AdamW does. So the models
-# were probably trained with AdamW; the code of the pre-training itself was not published.
+# The paper on ViT says "Adam" with weight decay. The Adam of flax, the library of the published code, decays the
+# weights as AdamW does. So the models were probably trained with AdamW. It is not certain: the pre-training used other
+# code ([issue 89](https://github.com/google-research/vision_transformer/issues/89) of the published code).
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -112,12 +117,13 @@ for g in gradients:
 agree("SGD", sgd(theta0, gradients, lr, b), theta)
 
 # %% [markdown]
-# **What the velocity holds.** Insert the recursion into itself until $u_0 = 0$ is reached. Each older gradient has one more factor $\beta$:
+# **What the velocity holds.** Insert the recursion into itself until $u_0 = 0$ is reached. Each older gradient has one
+# more factor $\beta$:
 #
 # $$u_t = \sum_{i=1}^{t} \beta^{t-i} g_i.$$
 #
-# The weights $1, \beta, \beta^2, \ldots$ sum to nearly $\frac{1}{1 - \beta} = 10$. If the gradient stays the same, the steps become ten times as
-# long. If it changes sign at every step, the sum nearly cancels.
+# The weights $1, \beta, \beta^2, \ldots$ sum to nearly $\frac{1}{1 - \beta} = 10$. If the gradient stays the same, the
+# steps become ten times as long. If it changes sign at every step, the sum nearly cancels.
 
 # %%
 weights = b ** np.arange(steps - 1, -1, -1)  # of g_1 ... g_t
@@ -127,11 +133,12 @@ for g in gradients:
 agree("u_t", weights @ gradients, u)
 
 # %% [markdown]
-# This helps in a narrow valley, where the gradient points mostly across. We take the loss $\frac12(\theta_1^2 + 50\,\theta_2^2)$ and start at
-# $(1, 1)$. Without momentum the learning rate must stay below $2/50$, or $\theta_2$ grows from step to step. Along the valley, in $\theta_1$, the
-# steps are then short.
+# This helps in a narrow valley, where the gradient points mostly across. We take the loss
+# $\frac12(\theta_1^2 + 50\,\theta_2^2)$ and start at $(1, 1)$. Without momentum the learning rate must stay below
+# $2/50$, or $\theta_2$ grows from step to step. Along the valley, in $\theta_1$, the steps are then short.
 #
-# **Predict first.** Both ways have the learning rate 0.03. Which one needs fewer updates to come within 0.001 of the minimum, and by what factor?
+# **Predict first.** Both ways have the learning rate 0.03. Which one needs fewer updates to come within 0.001 of the
+# minimum, and by what factor?
 
 
 # %%
@@ -149,8 +156,8 @@ alone, with_momentum = updates_needed(0.0), updates_needed(0.9)
 print(f"updates: {alone} without momentum, {with_momentum} with it, a factor of {alone / with_momentum:.1f}")
 
 # %% [markdown]
-# **In the stored run** momentum needs 132 updates and plain descent 227, 1.7 times as many. (One function at one learning rate: this shows the
-# effect, not its usual size.)
+# **In the stored run** momentum needs 132 updates and plain descent 227, 1.7 times as many. (One function at one
+# learning rate: this shows the effect, not its usual size.)
 #
 # ## Adam as loops
 #
@@ -176,8 +183,8 @@ def adamw_loops(theta, gradients, lr, wd):
 
 
 # %% [markdown]
-# **Predict first.** We multiply one sequence of gradients by 0.001, 0.1, 1, 10 and 100. By how much do the movements of five parameters differ then, with
-# Adam and with momentum?
+# **Predict first.** We multiply one sequence of gradients by 0.001, 0.1, 1, 10 and 100. By how much do the movements of
+# five parameters differ then, with Adam and with momentum?
 
 # %%
 scaled = gradients[:, [2]] * np.array([1e-3, 0.1, 1, 10, 100])
@@ -186,8 +193,8 @@ for name, by in moved.items():
     print(f"{name:<9} moved by", *(f"{x:.2g}" for x in by), f"  last / first: {by[-1] / by[0]:.0f}")
 
 # %% [markdown]
-# **In the stored run** Adam moves all five by 0.059, and momentum moves the last 100000 times as far as the first. $\sqrt{\hat v}$ measures the size
-# of a gradient and divides it out.
+# **In the stored run** Adam moves all five by 0.059, and momentum moves the last 100000 times as far as the first.
+# $\sqrt{\hat v}$ measures the size of a gradient and divides it out.
 #
 # ## Adam for whole arrays
 
@@ -210,8 +217,8 @@ agree("theta", adamw(theta0, gradients, lr, wd), adamw_loops(theta0, gradients, 
 # %% [markdown]
 # ## Where the corrections come from
 #
-# An optimiser has no backward pass, but we can derive what its averages hold. **Step 1:** insert the recursion for $m_t$ into itself, as for
-# the velocity:
+# An optimiser has no backward pass, but we can derive what its averages hold. **Step 1:** insert the recursion for
+# $m_t$ into itself, as for the velocity:
 #
 # $$m_t = (1 - \beta_1) \sum_{i=1}^{t} \beta_1^{t-i} g_i.$$
 
@@ -225,16 +232,17 @@ weights = (1 - b1) * b1 ** np.arange(steps - 1, -1, -1)  # of g_1 ... g_t
 agree("m_t", weights @ gradients, m)
 
 # %% [markdown]
-# **Step 2:** the weights are a geometric series. They sum to $(1 - \beta_1)\,\frac{1 - \beta_1^t}{1 - \beta_1} = 1 - \beta_1^t$. The rest, up to 1,
-# is the weight of $m_0 = 0$.
+# **Step 2:** the weights are a geometric series. They sum to
+# $(1 - \beta_1)\,\frac{1 - \beta_1^t}{1 - \beta_1} = 1 - \beta_1^t$. The rest, up to 1, is the weight of $m_0 = 0$.
 
 # %% tags=["yours"]
 total = 1 - b1**steps
 agree("sum", weights.sum(), total)
 
 # %% [markdown]
-# **Step 3:** so $\hat m_t = m_t / (1 - \beta_1^t)$ is a true weighted mean, with weights that sum to 1. The same holds for $\hat v_t$. This
-# matters most at the first step: $m_1 = 0.1\, g_1$ and $v_1 = 0.001\, g_1^2$, but $\hat m_1 = g_1$ and $\hat v_1 = g_1^2$.
+# **Step 3:** so $\hat m_t = m_t / (1 - \beta_1^t)$ is a true weighted mean, with weights that sum to 1. The same holds
+# for $\hat v_t$. This matters most at the first step: $m_1 = 0.1\, g_1$ and $v_1 = 0.001\, g_1^2$, but $\hat m_1 = g_1$
+# and $\hat v_1 = g_1^2$.
 
 # %%
 print(" step   weight of all gradients in m     in v")
@@ -242,13 +250,13 @@ for t in (1, 10, 100, 1000, 10000):
     print(f"{t:5d} {1 - b1**t:24.3f} {1 - b2**t:14.3f}")
 
 # %% [markdown]
-# $v$ needs thousands of steps to fill. Until then it rests on few gradients, and so does the step size. This is one reason to begin with a small
-# learning rate.
+# $v$ needs thousands of steps to fill. Until then it rests on few gradients, and so does the step size. This is one
+# reason to begin with a small learning rate.
 #
 # ## Weight decay, coupled or not
 #
-# The older way to keep weights small is a term in the loss, $\frac{\lambda}{2} \lVert\theta\rVert^2$ (called **L2**). Its gradient is
-# $\lambda\theta$. We check it with a random cotangent:
+# The older way to keep weights small is a term in the loss, $\frac{\lambda}{2} \lVert\theta\rVert^2$ (called **L2**).
+# Its gradient is $\lambda\theta$. We check it with a random cotangent:
 
 
 # %% tags=["yours"]
@@ -266,15 +274,17 @@ def penalty(theta, wd=0.1):
 print(f"largest relative error: {check_vjp(penalty, theta0):.1e}")
 
 # %% [markdown]
-# In plain gradient descent the two ways are the same: $\theta - \eta(g + \lambda\theta)$. In Adam they differ. With L2, $\lambda\theta$ is a part of
-# $g_t$: it goes into $m$ **and** into $v$, and is divided by $\sqrt{\hat v}$. Suppose the gradient of the loss is noise of size $s$, much larger
-# than $\lambda|\theta|$. Then $\sqrt{\hat v} \approx s$, and one step shrinks $\theta$ by about
+# In plain gradient descent the two ways are the same: $\theta - \eta(g + \lambda\theta)$. In Adam they differ. With L2,
+# $\lambda\theta$ is a part of $g_t$: it goes into $m$ **and** into $v$, and is divided by $\sqrt{\hat v}$. Suppose the
+# gradient of the loss is noise of size $s$, much larger than $\lambda|\theta|$. Then $\sqrt{\hat v} \approx s$, and one
+# step shrinks $\theta$ by about
 #
 # $$\eta\,\frac{\lambda\theta}{s} \quad\text{(L2 in Adam)} \qquad\text{instead of}\qquad \eta\lambda\theta \quad\text{(AdamW).}$$
 #
-# So with L2 a parameter with large gradients hardly decays. If $s$ is much smaller than $\lambda|\theta|$, the ratio $\hat m / \sqrt{\hat v}$ is
-# near 1 at first, whatever $\lambda$ is, and the parameter walks towards zero by about $\eta$ per step. Later it walks more slowly, since $\hat v$
-# still remembers the larger $\theta$ of the past. One method turns the library's optimiser into Adam with L2:
+# So with L2 a parameter with large gradients hardly decays. If $s$ is much smaller than $\lambda|\theta|$, the ratio
+# $\hat m / \sqrt{\hat v}$ is near 1 at first, whatever $\lambda$ is, and the parameter walks towards zero by about
+# $\eta$ per step. Later it walks more slowly, since $\hat v$ still remembers the larger $\theta$ of the past. One
+# method turns the library's optimiser into Adam with L2:
 
 
 # %%
@@ -286,10 +296,11 @@ class AdamL2(AdamW):
 
 
 # %% [markdown]
-# We test both without a model. All parameters begin at 1, and their gradients are pure noise: 200 parameters for each of eleven sizes of noise from
-# $10^{-4}$ to $10$. Only the decay has a direction.
+# We test both without a model. All parameters begin at 1, and their gradients are pure noise: 200 parameters for each
+# of eleven sizes of noise from $10^{-4}$ to $10$. Only the decay has a direction.
 #
-# **Predict first.** Which parameters keep more of their 1, those with little noise or those with much? Answer for AdamW and for L2.
+# **Predict first.** Which parameters keep more of their 1, those with little noise or those with much? Answer for AdamW
+# and for L2.
 
 # %%
 sizes = np.geomspace(1e-4, 10, 11)
@@ -312,12 +323,13 @@ for name, remains in shrunk.items():
 print(f"(1 - lr wd)^steps = {(1 - noise_lr * noise_wd) ** noise_steps:.2f}")
 
 # %% [markdown]
-# **In the stored run** AdamW leaves 0.37 whatever the noise, as its formula says. L2 leaves 0.26 with the least noise and 0.90 with the most.
+# **In the stored run** AdamW leaves 0.37 whatever the noise, as its formula says. L2 leaves 0.26 with the least noise
+# and 0.90 with the most.
 #
 # ## The library
 #
-# The library updates an array in place. The decay comes first, so that it uses the old value, and the two corrections are moved into factors.
-# (`xp_of(v)` is the library that `v` belongs to, here NumPy.)
+# The library updates an array in place. The decay comes first, so that it uses the old value, and the two corrections
+# are moved into factors. (`xp_of(v)` is the library that `v` belongs to, here NumPy.)
 
 # %%
 show_source(AdamW.update)
@@ -331,9 +343,9 @@ for g in gradients:
 agree("AdamW", theta, adamw(theta0, gradients, lr, wd))
 
 # %% [markdown]
-# Some parameters should not decay. A LayerNorm whose scale is pulled to zero does not become simpler, only smaller. The library lets only the
-# **kernels** decay, the matrices that multiply something. (AugReg, in the text below, is the work of
-# [Steiner et al. 2021](https://arxiv.org/abs/2106.10270); `big_vision` is its code.)
+# Some parameters should not decay. A LayerNorm whose scale is pulled to zero does not become simpler, only smaller. The
+# library lets only the **kernels** decay, the matrices that multiply something. (AugReg, in the text below, is the work
+# of [Steiner et al. 2021](https://arxiv.org/abs/2106.10270); `big_vision` is its code.)
 
 # %%
 show_source(is_kernel)
@@ -347,8 +359,9 @@ for what, decays in (("decay", True), ("do not decay", False)):
 # %% [markdown]
 # ## Clipping
 #
-# In some runs a batch now and then has a gradient far larger than the others. On ImageNet the paper clips at global norm 1 (Table 3, caption). All
-# gradients of the model together are one long vector. If it is longer than $G$, it is shortened to $G$; its direction stays.
+# In some runs a batch now and then has a gradient far larger than the others. On ImageNet the paper clips at global
+# norm 1 (Table 3, caption). All gradients of the model together are one long vector. If it is longer than $G$, it is
+# shortened to $G$; its direction stays.
 #
 # $$\lVert g \rVert = \sqrt{\sum_{\text{arrays}} \sum_i g_i^2}, \qquad g \leftarrow g \cdot \min\!\left(1, \frac{G}{\lVert g \rVert}\right) \tag{clipping}$$
 
@@ -386,9 +399,9 @@ print(f"norm before: {norm_before:.3f}, after: {np.linalg.norm(joined(library)):
 show_source(clip_scale)
 
 # %% [markdown]
-# Adam takes the size of a gradient out anyway, so what is there to clip? If *all* gradients are scaled alike from the first step on, nothing changes,
-# except through $\epsilon$. Clipping changes the weight of *one batch* against the others. We give Adam gradients of 1, and once, at step 50, a
-# gradient of 100.
+# Adam takes the size of a gradient out anyway, so what is there to clip? If *all* gradients are scaled alike from the
+# first step on, nothing changes, except through $\epsilon$. Clipping changes the weight of *one batch* against the
+# others. We give Adam gradients of 1, and once, at step 50, a gradient of 100.
 #
 # **Predict first.** How long is the update at the outlier itself, and how long are the updates after it?
 
@@ -420,22 +433,24 @@ print(f"{plain.min():.2f} at step {plain.argmin()}, {plain[-1]:.2f} at step {len
 print(f"with clipping:    shortest update {limited.min():.2f}")
 
 # %% [markdown]
-# **In the stored run** the update at the outlier has 0.77 of the learning rate. Then the updates shrink to 0.11 at step 100, and at step 3000 they
-# are back at 0.80. With clipping all have 1.00.
+# **In the stored run** the update at the outlier has 0.77 of the learning rate. Then the updates shrink to 0.11 at step
+# 100, and at step 3000 they are back at 0.80. With clipping all have 1.00.
 #
-# $v$ takes the outlier in as well, so the update at the outlier is not long. But $m$ forgets the outlier within tens of steps, and $v$ only within
-# thousands. In between all updates are too short.
+# $v$ takes the outlier in as well, so the update at the outlier is not long. But $m$ forgets the outlier within tens of
+# steps, and $v$ only within thousands. In between all updates are too short.
 #
 # ## The learning rate over time
 #
-# All models of the paper are pre-trained with a **warm-up** of 10,000 steps, in which the rate rises from 0 in a straight line. Then it falls: along
-# half a **cosine** on ImageNet, in a straight line (**linear**) on the larger sets (Table 3). $\eta_{\max}$ is the highest rate, the *peak*, and
-# $\eta_{\text{end}}$ the last. Update $t$ comes after $t - 1$ others and has the rate
+# All models of the paper are pre-trained with a **warm-up** of 10,000 steps, in which the rate rises from 0 in a
+# straight line. Then it falls: along half a **cosine** on ImageNet, in a straight line (**linear**) on the larger sets
+# (Table 3). $\eta_{\max}$ is the highest rate, the *peak*, and $\eta_{\text{end}}$ the last. Update $t$ comes after
+# $t - 1$ others and has the rate
 #
 # $$\eta_t = \min\!\left(1, \frac{t - 1}{T_\mathrm{w}}\right) \cdot \begin{cases} \eta_{\max} \cdot \frac{1}{2}\,(1 + \cos \pi \rho) & \text{cosine} \\
 # \eta_{\text{end}} + (\eta_{\max} - \eta_{\text{end}})(1 - \rho) & \text{linear} \end{cases} \tag{warm-up}$$
 #
-# where $\rho = \frac{t - 1 - T_\mathrm{w}}{T - T_\mathrm{w}}$, limited to $0 \ldots 1$, is the progress since the warm-up.
+# where $\rho = \frac{t - 1 - T_\mathrm{w}}{T - T_\mathrm{w}}$, limited to $0 \ldots 1$, is the progress since the
+# warm-up.
 
 
 # %% tags=["yours"]
@@ -453,11 +468,13 @@ agree("rates", [my_cosine(done, 3e-3, 100, 10) for done in range(100)], [schedul
 show_source(warmup_cosine)
 
 # %% [markdown]
-# Table 3 gives epochs, peak rate, shape and weight decay, all with batches of 4,096 images. Section 4.1 gives the sizes of the data sets. That is all
-# we need to draw the learning rates of ViT-B. (The linear one ends at $10^{-5}$. The paper does not say so; the authors do, in
-# [issue 2](https://github.com/google-research/vision_transformer/issues/2) of the published code.)
+# Table 3 gives epochs, peak rate, shape and weight decay, all with batches of 4,096 images. Section 4.1 gives the sizes
+# of the data sets. That is all we need to draw the learning rates of ViT-B. (The paper does not say where the linear
+# one ends. We take $10^{-5}$, which an author gives for ImageNet-21k in [issue
+# 2](https://github.com/google-research/vision_transformer/issues/2) of the published code.)
 #
-# **Predict first.** ImageNet has the fewest images and 300 epochs; JFT-300M has the most and 7 epochs. Which of the two trains for more updates?
+# **Predict first.** ImageNet has the fewest images and 300 epochs; JFT-300M has the most and 7 epochs. Which of the two
+# trains for more updates?
 
 # %%
 # name: images, epochs, peak learning rate, weight decay, shape
@@ -478,13 +495,15 @@ axis.legend()
 plt.show()
 
 # %% [markdown]
-# **In the stored run** JFT-300M takes 517,822 updates and ImageNet 95,215. The warm-up is 1.9% of the one and 10.5% of the other.
+# **In the stored run** JFT-300M takes 517,822 updates and ImageNet 95,215. The warm-up is 1.9% of the one and 10.5% of
+# the other.
 #
 # ## Experiment: the same model with AdamW and with L2
 #
-# A small ViT learns the digits, with warm-up, cosine and clipping at 1. (`step` is one update: forward, backward, clipping, optimiser. Notebook
-# [13](13_training.ipynb) opens it.) We record the norm of the gradient before clipping and the norm of all kernels. $\lambda$ means different things
-# to AdamW and to Adam with L2. We choose one for each, so that the kernels end with about the same norm.
+# A small ViT learns the digits, with warm-up, cosine and clipping at 1. (`step` is one update: forward, backward,
+# clipping, optimiser. Notebook [13](13_training.ipynb) opens it.) We record the norm of the gradient before clipping
+# and the norm of all kernels. $\lambda$ means different things to AdamW and to Adam with L2. We choose one for each, so
+# that the kernels end with about the same norm.
 #
 # **Predict first.** How many of the updates does clipping at 1 touch: a few outliers, or most of them?
 
@@ -548,15 +567,16 @@ axes[2].legend(fontsize=9)
 plt.show()
 
 # %% [markdown]
-# **In the stored run** clipping touches 97% of the updates: here it does not catch outliers, it gives nearly all gradients one length. Without decay
-# the norm of the kernels grows from 21.4 to 22.3; AdamW brings it down to 14.6 and L2 to 15.8. The test accuracies lie between 86.4% and 90.5%. One seed
-# each cannot rank the four.
+# **In the stored run** clipping touches 97% of the updates: here it does not catch outliers, it gives nearly all
+# gradients one length. Without decay the norm of the kernels grows from 21.4 to 22.3; AdamW brings it down to 14.6 and
+# L2 to 15.8. The test accuracies lie between 86.4% and 90.5%. One seed each cannot rank the four.
 #
-# Now kernel by kernel. We take the norm of each kernel at the end, divided by its norm in the run without decay. (The head is left out: it began at
-# zero.) We draw it against the typical size of what the optimiser was given for that kernel, the root of the mean of $\hat v$. That is the clipped
-# gradient, for L2 with $\lambda\theta$ in it.
+# Now kernel by kernel. We take the norm of each kernel at the end, divided by its norm in the run without decay. (The
+# head is left out: it began at zero.) We draw it against the typical size of what the optimiser was given for that
+# kernel, the root of the mean of $\hat v$. That is the clipped gradient, for L2 with $\lambda\theta$ in it.
 #
-# **Predict first.** Which kernels keep more of their norm, those with small or those with large gradients? Answer for AdamW and for L2.
+# **Predict first.** Which kernels keep more of their norm, those with small or those with large gradients? Answer for
+# AdamW and for L2.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
@@ -592,28 +612,31 @@ for name, ratio in spread.items():
     print(f"{name:<24} the {len(ratio)} kernels keep between {ratio.min():.2f} and {ratio.max():.2f} of their norm")
 
 # %% [markdown]
-# **In the stored run** AdamW leaves between 0.63 and 0.68 of the norm of every kernel, whatever its gradient. L2 leaves between 0.48 and 0.91, and the
-# kernels with small gradients keep least, as in the noise.
+# **In the stored run** AdamW leaves between 0.63 and 0.68 of the norm of every kernel, whatever its gradient. L2 leaves
+# between 0.48 and 0.91, and the kernels with small gradients keep least, as in the noise.
 #
 # ## Where this goes wrong in practice
 #
-# - **The same $\lambda$ for L2 and AdamW.** They are different quantities: above they differ by a factor of 1,000. Some libraries call L2 in
-#   Adam `weight_decay`.
-# - **Decay not multiplied by the learning rate.** Some code bases do this on purpose (exercise 12.4). The same number in two recipes can then differ
-#   by the factor of the learning rate.
+# - **The same $\lambda$ for L2 and AdamW.** They are different quantities: above they differ by a factor of 1,000. Some
+#   libraries call L2 in Adam `weight_decay`.
+# - **Decay not multiplied by the learning rate.** Some code bases do this on purpose (exercise 12.4). The same number
+#   in two recipes can then differ by the factor of the learning rate.
 # - **$t$ counted from 0.** Then $1 - \beta^t = 0$, and the first update is NaN.
-# - **$\epsilon$ inside the root**, $\sqrt{\hat v + \epsilon}$. It then acts like $\sqrt\epsilon = 10^{-4}$, which is as large as many gradients.
-# - **Clipping pieces of a batch**, or single arrays. This changes the direction. Add up all gradients first, then clip once.
+# - **$\epsilon$ inside the root**, $\sqrt{\hat v + \epsilon}$. It then acts like $\sqrt\epsilon = 10^{-4}$, which is as
+#   large as many gradients.
+# - **Clipping pieces of a batch**, or single arrays. This changes the direction. Add up all gradients first, then clip
+#   once.
 # - **The first update with warm-up** has learning rate 0 in the published schedule: nothing moves. That is no bug.
-# - **Gradients that are zero up to rounding**, such as those of the keys' bias (notebook [11](11_vit.ipynb)). Adam divides these rounding errors by
-#   their own size plus $\epsilon$. In float32 they can be as large as $\epsilon$, and then two correct programs drift apart in such parameters.
+# - **Gradients that are zero up to rounding**, such as those of the keys' bias (notebook [11](11_vit.ipynb)). Adam
+#   divides these rounding errors by their own size plus $\epsilon$. In float32 they can be as large as $\epsilon$, and
+#   then two correct programs drift apart in such parameters.
 #
 # ## Exercises
 #
 # `hint("12.1")` gives up to three hints, one per call (`from minivit.lessons import hint`).
 #
-# **12.1 (two lines).** The very first update of Adam, $\theta_1 - \theta_0$, without weight decay, as a function of $g_1$ and $\eta$ alone.
-# ($\epsilon$ is so small that you may leave it out.) What do the $\beta$ do?
+# **12.1 (two lines).** The very first update of Adam, $\theta_1 - \theta_0$, without weight decay, as a function of
+# $g_1$ and $\eta$ alone. ($\epsilon$ is so small that you may leave it out.) What do the $\beta$ do?
 
 
 # %%
@@ -637,8 +660,9 @@ def clip_two(a, b, max_norm):
 check("12.2", clip_two)
 
 # %% [markdown]
-# **12.3 (ten minutes).** AdamW at a constant learning rate $\eta$, decay $\lambda$, and a kernel whose gradient is zero. After how many updates (not
-# rounded) has it shrunk to half? Then compare: what does your function say for the peak rates and decays of Table 3, and how long were these runs?
+# **12.3 (ten minutes).** AdamW at a constant learning rate $\eta$, decay $\lambda$, and a kernel whose gradient is
+# zero. After how many updates (not rounded) has it shrunk to half? Then compare: what does your function say for the
+# peak rates and decays of Table 3, and how long were these runs?
 
 
 # %%
@@ -650,9 +674,11 @@ def half_life(lr, wd):
 check("12.3", half_life)
 
 # %% [markdown]
-# **12.4 (ten minutes).** The code base `big_vision`, which trained the models of Steiner et al. 2021, decays as the paper on AdamW does:
-# $\theta_t = \theta_{t-1} - \eta_t\,\hat m_t/(\sqrt{\hat v_t} + \epsilon) - \frac{\eta_t}{\eta_{\max}}\,\lambda'\,\theta_{t-1}$. One of its
-# recipes has the peak rate $\eta_{\max} = 0.001$ and $\lambda' = 0.0001$. Which `weight_decay` makes our AdamW do the same?
+# **12.4 (ten minutes).** The code base `big_vision`, which trained the models of Steiner et al. 2021, decays as the
+# paper on AdamW does:
+# $\theta_t = \theta_{t-1} - \eta_t\,\hat m_t/(\sqrt{\hat v_t} + \epsilon) - \frac{\eta_t}{\eta_{\max}}\,\lambda'\,\theta_{t-1}$.
+# One of its recipes has the peak rate $\eta_{\max} = 0.001$ and $\lambda' = 0.0001$. Which `weight_decay` makes our
+# AdamW do the same?
 
 # %%
 answer = None  # your answer here: a number
@@ -660,14 +686,15 @@ answer = None  # your answer here: a number
 check("12.4", answer)
 
 # %% [markdown]
-# **12.5 (an hour).** Adam needs two further arrays as large as the model. For a matrix, $v$ can be replaced by two vectors, the running means of
-# $g^2$ over each row, $r$, and over each column, $c$:
+# **12.5 (an hour).** Adam needs two further arrays as large as the model. For a matrix, $v$ can be replaced by two
+# vectors, the running means of $g^2$ over each row, $r$, and over each column, $c$:
 #
 # $$r_t = \beta_2 r_{t-1} + (1 - \beta_2)\,\underset{j}{\mathrm{mean}}\, g_{ij}^2, \qquad
 # c_t = \beta_2 c_{t-1} + (1 - \beta_2)\,\underset{i}{\mathrm{mean}}\, g_{ij}^2, \qquad
 # \hat v_{ij} = \frac{\hat r_i\,\hat c_j}{\mathrm{mean}(\hat r)}.$$
 #
-# $\hat r$ and $\hat c$ are corrected as $\hat v$ in Adam. The rest is as in Adam. Write it in NumPy. When is $\hat v$ exactly that of Adam?
+# $\hat r$ and $\hat c$ are corrected as $\hat v$ in Adam. The rest is as in Adam. Write it in NumPy. When is $\hat v$
+# exactly that of Adam?
 
 
 # %%

@@ -11,11 +11,12 @@
 # %% [markdown]
 # # 24 Distillation: learning from a teacher
 #
-# A ViT needs many images, since little about images is built into it (notebook [15](15_data_scale.ipynb)). A convolutional network has it built in that neighbouring pixels
-# belong together. **DeiT** ([Touvron et al. 2020](https://arxiv.org/abs/2012.12877)) lets a ViT learn from such a network, the **teacher**. A second learned token, **[distillation]**,
-# goes through the blocks beside [class], and its head learns to predict the teacher's answer. At the end you will be able to
+# A ViT needs many images, since it has few assumptions about images built in (notebook [15](15_data_scale.ipynb)). A convolutional
+# network assumes that neighbouring pixels belong together. **DeiT** ([Touvron et al. 2020](https://arxiv.org/abs/2012.12877)) lets a
+# ViT learn from such a network, the **teacher**. A second learned token, **[distillation]**, goes through the blocks beside [class].
+# Its head learns to predict the teacher's answer. At the end you will be able to
 #
-# - derive the gradients of soft and of hard distillation, and say what the temperature does,
+# - derive the gradients of soft and of hard distillation, and explain the temperature,
 # - follow images, labels and the teacher's answers through one training step,
 # - judge an experiment on distillation by its controls.
 #
@@ -41,29 +42,34 @@ rng = np.random.default_rng(24)
 # %% [markdown]
 # ## The equations
 #
-# The student has the logits $z$ at its [class] token and $d$ at its [distillation] token; the teacher has the logits $t$. With $\sigma$ the softmax and $y$ the label,
+# The student has the logits $z$ at its [class] token and $d$ at its [distillation] token. The teacher has the logits $t$. With the
+# label $y$ and the cross-entropy $\mathrm{CE}$ of logits (notebook [06](06_softmax_and_loss.ipynb)),
 #
-# $$\text{hard:}\quad L = (1 - \alpha)\,\mathrm{CE}(\sigma(z), y) + \alpha\,\mathrm{CE}\bigl(\sigma(d), \arg\max t\bigr),$$
+# $$\text{hard:}\quad \mathcal{L} = (1 - \alpha)\,\mathrm{CE}(z, y) + \alpha\,\mathrm{CE}\bigl(d, \arg\max t\bigr),$$
 #
-# $$\text{soft:}\quad L = (1 - \alpha)\,\mathrm{CE}(\sigma(z), y) + \alpha\,T^2\,\mathrm{KL}\bigl(\sigma(t/T) \,\|\, \sigma(d/T)\bigr).$$
+# $$\text{soft:}\quad \mathcal{L} = (1 - \alpha)\,\mathrm{CE}(z, y) + \alpha\,\tau^2\,\mathrm{KL}(p \,\|\, q), \qquad
+# p = \mathrm{softmax}(t/\tau), \quad q = \mathrm{softmax}(d/\tau).$$
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
-# | $B$, $K$ | images, classes | numbers | `B`, `K` |
+# | $B$, $K$ | images in a batch, classes | numbers | `B`, `K` |
 # | $z$, $d$ | logits of the student at [class] and at [distillation] | $(B, K)$ | `z`, `d` |
 # | $t$ | logits of the teacher, which is frozen | $(B, K)$ | `t` |
 # | $y$ | labels, as classes or as rows of shares | $(B,)$ or $(B, K)$ | `y` |
 # | $\alpha$ | weight of the teacher's term | number | `alpha` |
-# | $T$ | temperature | number | `T`, in the library `tau` |
-# | $p = \sigma(t/T)$, $q = \sigma(d/T)$ | probabilities of teacher and student at this temperature | $(B, K)$ | `p`, `q` |
-# | $\mathrm{KL}(p\,\|\,q)$ | $\sum_k p_k (\log p_k - \log q_k)$, the mean over images | number | |
+# | $\tau$ | temperature | number | `tau` |
+# | $p$, $q$ | probabilities, the softmax of the logits of teacher and student at this temperature | $(B, K)$ | `p`, `q` |
+# | $\mathrm{KL}(p\,\Vert\,q)$ | $\sum_k p_k (\log p_k - \log q_k)$, the mean over images | number | |
 #
-# Hard distillation treats the teacher's first choice as a label. Soft distillation ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)) asks for all its probabilities. A label does not
-# say that a truck looks a little like a car and not at all like a frog. Once trained, the student answers with the mean of both heads' logits.
+# Hard distillation treats the teacher's first choice as a label. Soft distillation
+# ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)) asks for all its probabilities. They contain more than a label does: that a
+# truck looks a little like a car, for example, and not like a frog. After training, the student answers with the mean of both heads'
+# logits.
 #
-# ## What the temperature does
+# ## The temperature
 #
-# A well-trained teacher is often nearly certain, so its other probabilities hardly count. Dividing its logits by $T > 1$ raises them.
+# A well-trained teacher is often nearly certain, so its other probabilities hardly count. Dividing its logits by $\tau > 1$ raises
+# them.
 
 
 # %%
@@ -75,45 +81,50 @@ def softmax(x):
 
 said = np.array([[9.0, 6.0, 5.0, 1.0, -2.0]])
 figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
-for i, T in enumerate((1, 3, 10)):
-    axes.bar(np.arange(5) + 0.27 * (i - 1), softmax(said / T)[0], 0.27, label=f"T = {T}", hatch=("", "//", "..")[i])
+for i, tau in enumerate((1, 3, 10)):
+    axes.bar(
+        np.arange(5) + 0.27 * (i - 1), softmax(said / tau)[0], 0.27, label=f"$\\tau$ = {tau}", hatch=("", "//", "..")[i]
+    )
 axes.set(xticks=range(5), xticklabels=[f"{x:g}" for x in said[0]], xlabel="logit of the teacher", ylabel="probability")
 axes.legend()
 plt.show()
 
 # %% [markdown]
-# At $T = 1$ the second class has a twentieth of the first one's probability, at $T = 3$ more than a third.
+# At $\tau = 1$ the second class has a twentieth of the first one's probability, at $\tau = 3$ more than a third.
 #
 # ## Forward and backward
 #
 # We derive the gradients of the teacher's terms alone; $\alpha$ multiplies them at the end.
 #
-# **Soft.** Only $q$ depends on the student: $\log q_k = d_k/T - \log\sum_j e^{d_j/T}$. As for the cross-entropy of notebook 06,
+# **Soft.** Only $q$ depends on the student: $\log q_k = d_k/\tau - \log\sum_j e^{d_j/\tau}$. As for the cross-entropy of notebook 06,
 #
-# $$\frac{\partial}{\partial d_j}\Bigl(-\sum_k p_k \log q_k\Bigr) = \frac{1}{T}\,(q_j - p_j),
-# \qquad\text{so}\qquad \mathrm{d}d = \frac{T^2}{B}\cdot\frac{1}{T}\,(q - p) = \frac{T}{B}\,(q - p).$$
+# $$\frac{\partial}{\partial d_j}\Bigl(-\sum_k p_k \log q_k\Bigr) = \frac{1}{\tau}\,(q_j - p_j),
+# \qquad\text{so}\qquad \mathrm{d}d = \frac{\tau^2}{B}\cdot\frac{1}{\tau}\,(q - p) = \frac{\tau}{B}\,(q - p).$$
 #
-# **Why $T^2$?** For a large $T$ every exponential is nearly linear, $q_j \approx \frac1K\bigl(1 + (d_j - \bar d)/T\bigr)$, with $\bar d$ the mean over the classes, and likewise $p_j$. Then
+# **Why $\tau^2$?** For a large $\tau$ every exponential is nearly linear. With $\bar d$ the mean over the classes,
+# $q_j \approx \frac1K\bigl(1 + (d_j - \bar d)/\tau\bigr)$, and likewise $p_j$. Then
 #
-# $$T\,(q_j - p_j) \approx \frac1K\bigl((d_j - \bar d) - (t_j - \bar t)\bigr),$$
+# $$\tau\,(q_j - p_j) \approx \frac1K\bigl((d_j - \bar d) - (t_j - \bar t)\bigr),$$
 #
-# which does not depend on $T$: the student's logits are pulled towards the teacher's, as in least squares. Without the factor $T^2$ the gradient would vanish as $1/T^2$.
+# which does not depend on $\tau$. The student's logits are pulled towards the teacher's, as in least squares. Without the factor
+# $\tau^2$ the gradient would vanish as $1/\tau^2$.
 #
-# **Hard.** A cross-entropy whose labels come from the teacher: $\mathrm{d}d = (\sigma(d) - \mathrm{onehot}(\arg\max t))/B$.
+# **Hard.** This is a cross-entropy with labels from the teacher: $\mathrm{d}d = (\mathrm{softmax}(d) - \mathrm{onehot}(\arg\max t))/B$.
 
 
-# %%
-def soft(d, t, T):
-    """T^2 KL(softmax(t / T) || softmax(d / T)), the mean over images; the teacher gets no gradient."""
-    p, q = softmax(t / T), softmax(d / T)
-    loss = T**2 * (p * (np.log(p) - np.log(q))).sum(axis=1).mean()
+# %% tags=["yours"]
+def soft(d, t, tau):
+    """tau^2 KL(softmax(t / tau) || softmax(d / tau)), the mean over images -> loss, vjp: g -> (dd,)."""
+    p, q = softmax(t / tau), softmax(d / tau)
+    loss = tau**2 * (p * (np.log(p) - np.log(q))).sum(axis=1).mean()
 
     def vjp(g):
-        return (g * T * (q - p) / len(d),)
+        return (g * tau * (q - p) / len(d),)
 
     return loss, vjp
 
 
+# %%
 B, K = 5, 4
 d, t = 2 * rng.standard_normal((2, B, K))
 print(f"largest relative error of the gradient: {check_vjp(lambda d: soft(d, t.astype(d.dtype), 3.0), d):.1e}")
@@ -123,18 +134,23 @@ loss = deit.divergence(td, Tensor(t), 3.0)
 agree("soft", soft(d, t, 3.0)[0], loss)
 agree("dd, soft", soft(d, t, 3.0)[1](1.0)[0], grad(loss, [td])[0])
 
+# %% tags=["yours"]
+dd_hard = (softmax(d) - one_hot(t.argmax(axis=1), K)) / B
+
+# %%
 hard = F.cross_entropy(td, t.argmax(axis=1))
-agree("dd, hard", (softmax(d) - one_hot(t.argmax(axis=1), K)) / B, grad(hard, [td])[0])
+agree("dd, hard", dd_hard, grad(hard, [td])[0])
 
 # %% [markdown]
-# The limit in numbers: the size of the gradient at several temperatures, and its distance from the gradient of least squares on centred logits.
+# Here is the limit in numbers: the size of the gradient at several temperatures, and its distance from the gradient of least squares
+# on centred logits.
 
 # %%
 centred = ((d - d.mean(axis=1, keepdims=True)) - (t - t.mean(axis=1, keepdims=True))) / K / B
-for T in (1.0, 3.0, 10.0, 100.0):
-    (dd,) = soft(d, t, T)[1](1.0)
+for tau in (1.0, 3.0, 10.0, 100.0):
+    (dd,) = soft(d, t, tau)[1](1.0)
     far = np.linalg.norm(dd - centred) / np.linalg.norm(centred)
-    print(f"T = {T:>5g}: size of the gradient {np.linalg.norm(dd):.3f}, from least squares {far:6.1%}")
+    print(f"tau = {tau:>5g}: size of the gradient {np.linalg.norm(dd):.3f}, from least squares {far:6.1%}")
 
 # %% [markdown]
 # The published code also divides the divergence by the number of classes (`by_class` in the library); the paper does not. Exercise 24.2 asks how much this changes.
@@ -154,8 +170,9 @@ show_source(deit.DeiT.of_teacher)
 #
 # ## The teacher sees what the student sees
 #
-# Images are mirrored, cropped and mixed with one another (notebook [14](14_augmentation.ipynb)). The labels are mixed in the same shares, whatever can still be seen in the picture. The teacher sees the
-# mixed picture itself. Here a teacher that was trained on digits looks at digits whose left half comes from another digit:
+# Images are mirrored, cropped and mixed with one another (notebook [14](14_augmentation.ipynb)). The labels are mixed in the same
+# shares, even if one of the two things is hard to see in the picture. The teacher sees the mixed picture itself. Here a teacher that
+# was trained on digits looks at digits whose left half comes from another digit:
 
 # %%
 train, test = digits()
@@ -186,13 +203,19 @@ print(
 print(f"its highest probability is {np.median(says[different].max(axis=1)):.0%} in the middle of all")
 
 # %% [markdown]
-# The label is above the picture, the teacher's answer below it. The label always gives one half to each of the two digits. The teacher's answer depends on what can be seen: one of the two digits, both, or a third one. So it
-# carries information that the label does not.
+# The label is above the picture, the teacher's answer below it. The label always gives one half to each of the two digits. The
+# teacher's answer depends on the picture: one of the two digits, both, or a third one. So it carries information that the label
+# lacks.
 #
 # ## Experiment: who may teach?
 #
-# A small ViT learns from 5,000 images of CIFAR-10, always in the same number of steps: from labels alone, and with a teacher, a small ResNet that was trained on the same 5,000 images. There are two controls. A teacher that has learned nothing shows what the second token
-# and wrong answers do by themselves. A ViT as a teacher shows whether the student needs another *kind* of network. This teacher is the student of the same seed that was trained alone. The numbers were computed by the program that the next cell names.
+# A small ViT learns from 5,000 images of CIFAR-10, always in the same number of steps: from labels alone, and with a teacher, a small
+# ResNet that was trained on the same 5,000 images. There are two controls. A teacher that has learned nothing shows the effect of a
+# second token and wrong answers by themselves. A ViT as a teacher shows whether the student needs another *kind* of network. This
+# teacher is the student of the same seed that was trained alone. The program that the next cell names computed the numbers.
+#
+# **Predict first.** Which teacher helps more: the ResNet, which is six points more accurate than the student, or another ViT, which is
+# as good as the student?
 
 # %%
 stored = record.read("distillation")
@@ -234,14 +257,19 @@ print(f"  [class] head alone of hard, untrained: {difference(heads['hard, untrai
 print(f"hard against hard, another ViT: {difference(scores['hard'], scores['hard, another ViT'])}")
 
 # %% [markdown]
-# Discs are the students' answers, squares their [class] heads alone, each a mean over seeds with its standard error. The dotted line is the ResNet, orange marks the controls. Hard distillation gains a point, more than four times its standard error. Whether soft distillation
-# gains, with the paper's temperature and $\alpha$, is not decided: +0.3 ± 0.4.
+# Discs are the students' answers, squares are their [class] heads alone. Each is a mean over seeds with its standard error. The dotted
+# line is the ResNet, orange marks the controls.
 #
-# And the controls? With the untrained teacher a gain of the [class] head is not decided either (+0.3 ± 0.3), and the [distillation] head, at chance, ruins the mean of both. So nothing shows that a second token helps by itself. The ViT as a teacher gains a point, like the ResNet,
-# although the ResNet is six points more accurate. Which of the two teaches better is not decided: +0.1 ± 0.2 points. So this experiment does not show that the student learns from a convolutional network what is built into it. The paper finds (section 5.2) that
-# convolutional networks are the better teachers. It has a million images, larger students, and runs with about 250 times as many updates.
+# **In the stored run** hard distillation gains +1.1 ± 0.2 points, and soft distillation +0.3 ± 0.4, which is not decided. The ViT as a
+# teacher gains +1.0 ± 0.1. The two teachers of hard distillation differ by +0.1 ± 0.2 points: not decided.
 #
-# ### What the two heads have learned
+# The paper finds (section 5.2) that convolutional networks are the better teachers. Our experiment does not show this, although the
+# ResNet is clearly more accurate than the ViT. The paper has a million images, larger students, and about 250 times as many updates.
+#
+# Does a second token help by itself? With the untrained teacher the gain of the [class] head is not decided, and the [distillation]
+# head, at chance, ruins the mean of both. So nothing here shows that it helps.
+#
+# ### The two heads
 
 # %%
 print(f"{'':<18} {'accuracy of':^21}  {'agrees with its teacher':^25}")
@@ -263,20 +291,26 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# In the table, the [distillation] head agrees with the ResNet more often than the [class] head does, by 3.4 ± 0.2 points with hard distillation and by 3.4 ± 0.3 with soft (with the ViT as a teacher, by 0.9 ± 0.1). In the figure, the two tokens are far from parallel before the first
-# block and nearly parallel after it. With the untrained teacher they stay nearly orthogonal. In the paper the cosine grows from 0.06 for the tokens themselves to 0.93 after the last block (section 4); here the positions are added before the first is measured.
+# In the table, the [distillation] head agrees with the ResNet more often than the [class] head does. In the figure, the two tokens are
+# far from parallel before the first block and nearly parallel after it. With the untrained teacher they stay nearly orthogonal. In the
+# paper the cosine grows from 0.06 for the tokens themselves to 0.93 after the last block (section 4). Our first value includes the
+# positions.
 #
 # ## Where this goes wrong in practice
 #
 # - **A teacher in training mode.** With dropout or batch statistics, its answer to the same image changes from step to step.
 # - **A teacher that learns.** Its parameters must stay out of the optimiser.
-# - **The divergence the wrong way round.** $\mathrm{KL}(q\,\|\,p)$ is also 0 at $q = p$, but it hardly penalises a student that misses some of the teacher's classes.
-# - **$T^2$ forgotten.** Then another temperature also means another weight of the teacher's term.
+# - **The divergence the wrong way round.** $\mathrm{KL}(q\,\|\,p)$ is also 0 at $q = p$, but it hardly penalises a student that misses
+#   some of the teacher's classes.
+# - **$\tau^2$ forgotten.** Then another temperature also means another weight of the teacher's term.
 # - **Training with two heads and answering with one.** Then the other head is wasted.
-# - **Images prepared differently.** The pixels must be normalised by the mean and standard deviation with which the teacher was trained. The library refuses others.
+# - **Images prepared differently.** The pixels must be normalised by the mean and standard deviation with which the teacher was
+#   trained. The library refuses others.
 # - **A comparison without controls.** A second token, longer training, softer labels: each might explain a gain.
 #
 # ## Exercises
+#
+# `hint("24.1")` gives up to three hints for an exercise, one per call.
 #
 # **24.1 (two lines).** How many more learned numbers does a student with a [distillation] token have than the same ViT without one? Its positions are learned.
 
@@ -290,7 +324,9 @@ def parameters_more(D, K):
 check("24.1", parameters_more)
 
 # %% [markdown]
-# **24.2 (ten minutes).** With soft distillation, the paper's loss is $(1 - \alpha)\,\mathrm{CE} + \alpha\,T^2\,\mathrm{KL}$. The published code divides the second term by $K$, the number of classes. Which $\alpha'$ makes the loss of the code equal to the paper's, up to a constant factor?
+# **24.2 (ten minutes).** With soft distillation, the paper's loss is $(1 - \alpha)\,\mathrm{CE} + \alpha\,\tau^2\,\mathrm{KL}$. The
+# published code divides the second term by $K$, the number of classes. Which $\alpha'$ makes the loss of the code equal to the paper's,
+# up to a constant factor?
 
 
 # %%
@@ -302,7 +338,8 @@ def alpha_of_code(alpha, K):
 check("24.2", alpha_of_code)
 
 # %% [markdown]
-# **24.3 (twenty minutes).** Write the loss of hard distillation, both terms, and its gradients, in NumPy. The labels are mixed: every row of $y$ holds shares of classes that sum to 1.
+# **24.3 (twenty minutes).** Write the loss of hard distillation, both terms, and its gradients, in NumPy. The labels are mixed: every
+# row of $y$ holds shares of classes that sum to 1.
 
 
 # %%
@@ -314,12 +351,13 @@ def hard_distillation(z, d, t, y, alpha):
 check("24.3", hard_distillation)
 
 # %% [markdown]
-# **24.4 (an hour).** A teacher can be asked for its order of preference alone. The student has to find the class that the teacher puts first, then, among the remaining classes, the one that it puts second, and so on for $m$ places. This is the Plackett-Luce likelihood of an order. With
-# $c_1, \dots, c_K$ the classes in the teacher's order, the first choice first,
+# **24.4 (an hour).** A teacher can be asked for its order of preference alone. The student has to find the class that the teacher puts
+# first. Among the remaining classes it has to find the teacher's second, and so on for $m$ places. This is the Plackett-Luce likelihood
+# of an order. With $c_1, \dots, c_K$ the classes in the teacher's order, the first choice first,
 #
-# $$L = -\frac1B \sum_{\text{images}} \sum_{i=1}^{m} \Bigl(d_{c_i} - \log\sum_{j=i}^{K} e^{d_{c_j}}\Bigr).$$
+# $$\mathcal{L} = -\frac1B \sum_{\text{images}} \sum_{i=1}^{m} \Bigl(d_{c_i} - \log\sum_{j=i}^{K} e^{d_{c_j}}\Bigr).$$
 #
-# With $m = 1$ it is hard distillation. Write $L$ and its gradient. Logits may be large.
+# With $m = 1$ it is hard distillation. Write $\mathcal{L}$ and its gradient. Logits may be large.
 
 
 # %%

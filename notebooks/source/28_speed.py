@@ -11,17 +11,20 @@
 # %% [markdown]
 # # 28 Speed and memory
 #
-# Two programs that compute the same can differ in speed by a factor of ten, although they do nearly the same arithmetic. The difference is how often
-# the numbers travel between memory and processor. And a training step needs far more memory than the model itself. At the end you will be able to
+# Two programs that compute the same can differ in speed by a factor of ten, although they do nearly the same
+# arithmetic. Much of the difference is how often the numbers travel between memory and processor. And a training step
+# needs far more memory than the model itself. At the end you will be able to
 #
-# - count the arithmetic and the memory traffic of an operation, and predict from both how fast it can be (the roofline),
+# - count the arithmetic and the memory traffic of an operation, and predict from both how fast it can be (the
+#   roofline),
 # - make an operation faster by doing it in tiles that stay in the cache,
 # - compute attention without ever holding the $N \times N$ matrix,
 # - count the bytes that a training step holds, and trade them for time.
 #
-# This notebook is about the code, not about an equation of the paper. It uses notebooks [05](05_layer_norm.ipynb), [07](07_attention.ipynb),
-# [09](09_mlp_and_gelu.ipynb), [11](11_vit.ipynb) and [12](12_optimisers.ipynb). All times were measured when the cells ran, on the machine that
-# ran them; yours will differ. The part for a GPU runs only where there is one.
+# This notebook is about the code, not about an equation of the paper. It uses notebooks [05](05_layer_norm.ipynb),
+# [07](07_attention.ipynb), [09](09_mlp_and_gelu.ipynb), [11](11_vit.ipynb) and [12](12_optimisers.ipynb). All times
+# were measured when the cells ran, on the machine that ran them; yours will differ. The part for a GPU runs only where
+# there is one.
 #
 # **Budget:** 20 s of CPU time (fast mode 6 s).
 
@@ -69,13 +72,13 @@ def best_time(function, repeats=repeats):
 # %% [markdown]
 # ## The roofline
 #
-# An operation does $W$ floating-point operations (FLOP) and moves $Q$ bytes between memory and processor. The processor does at most $R$ FLOP
-# per second and moves at most $\beta$ bytes per second. At best it does both at the same time, so
+# An operation does $W$ floating-point operations (FLOP) and moves $Q$ bytes between memory and processor. The processor
+# does at most $R$ FLOP per second and moves at most $\beta$ bytes per second. At best it does both at the same time, so
 #
 # $$t \;\ge\; \max\!\left(\frac{W}{R}, \frac{Q}{\beta}\right), \qquad \frac{W}{t} \;\le\; \min\,(R,\; I\beta), \qquad I = \frac{W}{Q}.$$
 #
-# $I$ is the **arithmetic intensity**. Below $I = R/\beta$ memory sets the limit, above it arithmetic does. Drawn with logarithmic axes the bound looks
-# like a roof (Williams, Waterman and Patterson, 2009).
+# $I$ is the **arithmetic intensity**. Below $I = R/\beta$ memory sets the limit, above it arithmetic does. Drawn with
+# logarithmic axes the bound looks like a roof (Williams, Waterman and Patterson, 2009).
 #
 # | symbol | meaning | unit | in the code |
 # |---|---|---|---|
@@ -94,8 +97,9 @@ def best_time(function, repeats=repeats):
 # | $L$ | blocks | number | `config.depth` |
 # | $n$ | parameters of a model | number | `n` |
 #
-# We measure both limits with one thread: $R$ by a large matrix product, $\beta$ by a copy. There are two kinds of memory. Main memory is large.
-# *Caches* are small and fast, and keep what was used last (`lscpu` lists them on Linux). So we copy twice: arrays that fit into a cache, and arrays that do not.
+# We measure both limits with one thread: $R$ by a large matrix product, $\beta$ by a copy. There are two kinds of
+# memory. Main memory is large. *Caches* are small and fast, and keep what was used last (`lscpu` lists them on Linux).
+# So we copy twice: arrays that fit into a cache, and arrays that do not.
 
 
 # %%
@@ -118,14 +122,16 @@ print(f"memory sets the limit below {peak / bandwidth:.1f} FLOP/byte, a cache be
 # %% [markdown]
 # ## Where the operations of a ViT stand
 #
-# We take the shapes of a small ViT, float32, forward passes only. $W$ is counted by formula: a product of $(a, b)$ and $(b, c)$ is $2abc$ FLOP. In the
-# other operations each addition, multiplication, division, square root, exponential and tanh counts as one. $Q$ is the least possible: every input is
-# read once, every output written once. An operation that goes over its arrays several times moves more.
+# We take the shapes of a small ViT, float32, forward passes only. $W$ is counted by formula: a product of $(a, b)$ and
+# $(b, c)$ is $2abc$ FLOP. In the other operations each addition, multiplication, division, square root, exponential and
+# tanh counts as one. $Q$ is the least possible: every input is read once, every output written once. An operation that
+# goes over its arrays several times moves more.
 #
-# Each operation is timed twice: as the *op* that the earlier notebooks read, and as the library's *kernel*, a second definition that does several
-# steps in one pass over the arrays.
+# Each operation is timed twice: as the *op* that the earlier notebooks read, and as the library's *kernel*, a second
+# definition that does several steps in one pass over the arrays.
 #
-# **Predict first.** Which of add, layer_norm, gelu, linear and attention are limited by memory, which by arithmetic? Which gain most from their kernel?
+# **Predict first.** Which of add, layer_norm, gelu, linear and attention are limited by memory, which by arithmetic?
+# Which gain most from their kernel?
 
 # %%
 B, N, D, M, H = full_or_fast((64, 65, 192, 768, 3), (8, 17, 32, 64, 2))
@@ -185,19 +191,20 @@ for name, (work, traffic, _) in operations.items():
     )
 
 # %% [markdown]
-# **In the stored run** memory sets the limit below 3.1 FLOP/byte: for add, layer_norm and gelu. The kernels make layer_norm 10.5 times and gelu 4.9 times
-# as fast as the ops, because the ops go over their arrays many times. They change nothing for add and linear. Linear comes close to its
-# least time: 11.40 ms against 10.23 ms.
+# **In the stored run** memory sets the limit for add, layer_norm and gelu. The kernels make layer_norm 10.5 times and
+# gelu 4.9 times as fast as the ops, because the ops go over their arrays many times. They change nothing for add and
+# linear. Linear comes close to its least time: 11.40 ms against 10.23 ms.
 #
-# A bound need not be reached. `tanh` and `exp` cost many FLOP each and were counted as one, so a kernel of `gelu` is limited by its arithmetic far below the
-# roof. A point above the solid roof had its arrays in a cache. The products have most of the arithmetic, and only they gain from a processor with a
-# higher peak rate.
+# A bound need not be reached. `tanh` and `exp` cost many FLOP each and were counted as one, so a kernel of `gelu` can
+# be limited by its arithmetic far below the roof. A point above the solid roof had its arrays in a cache, at least in
+# part. Only the products lie where a processor with a higher peak rate would help.
 #
 # ## Tiles: do all steps while the numbers are near
 #
-# NumPy evaluates `0.5 * x * (1 + tanh(c * (x + 0.044715 * x**3)))`, with $c = \sqrt{2/\pi}$, one operation at a time. Each operation reads whole arrays
-# from memory and writes a whole new one. An array of this size does not fit into the small, fast caches. The remedy: take a piece (a *tile*) small enough
-# to stay in the cache, do *all* steps on it, and go on to the next piece.
+# NumPy evaluates `0.5 * x * (1 + tanh(c * (x + 0.044715 * x**3)))`, with $c = \sqrt{2/\pi}$, one operation at a time.
+# Each operation reads whole arrays from memory and writes a whole new one. An array of this size does not fit into the
+# small, fast caches. The remedy: take a piece (a *tile*) small enough to stay in the cache, do *all* steps on it, and
+# go on to the next piece.
 
 
 # %%
@@ -227,7 +234,8 @@ def gelu_in_tiles(x, tile):
 agree("gelu", gelu_in_tiles(hidden, 1000), ops.gelu(hidden)[0], rtol=1e-5)
 
 # %% [markdown]
-# **Predict first.** A level-2 cache has about 1 MiB. Which size of a tile is fastest: 1 KiB, 128 KiB or 16 MiB? By how much does it beat whole passes?
+# **Predict first.** The level-2 cache of a core is often about 1 MiB. Which size of a tile is fastest: 1 KiB, 128 KiB
+# or 16 MiB? By how much does it beat whole passes?
 
 # %%
 sizes = full_or_fast([2**k for k in range(8, 23)], [2**10, 2**14])
@@ -252,9 +260,10 @@ print(f"the best tile is {whole / min(times):.1f} times as fast as whole passes"
 # %% [markdown]
 # **In the stored run** tiles of 256 KiB are best. They are 3.2 times as fast as whole passes.
 #
-# Small tiles lose time in the Python loop and in NumPy's calls, large tiles lose it in memory. The best size depends on the machine: a few intermediate
-# arrays of that size must fit into the level-2 cache together. The library's kernel writes into buffers that it uses again and again. It also computes
-# the slope for the backward pass while `tanh` is at hand:
+# Small tiles lose time in the Python loop and in NumPy's calls, large tiles lose it in memory. The best size depends on
+# the machine: a few intermediate arrays of that size must fit into the level-2 cache together. The library's kernel
+# writes into buffers that it uses again and again. It also computes the slope for the backward pass while `tanh` is at
+# hand:
 
 # %%
 show_source(numpy_kernels.gelu)
@@ -263,8 +272,8 @@ show_source(numpy_kernels.gelu)
 show_source(flat_tiles)
 
 # %% [markdown]
-# A faster kernel is a second definition, and second definitions can be wrong. So each is registered under the name of its op, and one test compares
-# value and pullback of the two. `with kernels("reference"):` switches the kernels off.
+# A faster kernel is a second definition, and second definitions can be wrong. So each is registered under the name of
+# its op, and one test compares value and pullback of the two. `with kernels("reference"):` switches the kernels off.
 
 # %%
 g = rng.standard_normal(hidden.shape, dtype=np.float32)
@@ -275,14 +284,16 @@ agree("its gradient", fast_vjp(g)[0], slow_vjp(g)[0], rtol=1e-5)
 # %% [markdown]
 # ## Attention without the matrix
 #
-# The attention weights $A = \mathrm{softmax}(\mathbf{q}\mathbf{k}^\top/\sqrt{D_h})$ have $N^2$ entries per head. At 65 tokens that is little; at high
-# resolution it is most of the memory. The softmax seems to need a whole row, because of its maximum and its sum. But both can be *corrected* later. We go through
-# the keys in blocks and keep, for each query, the largest score $m$ so far, the sum $r$ of $e^{S - m}$ and the sum $y$ of $e^{S - m}\,\mathbf{v}$. A new
-# block has the scores $S = \mathbf{q}\mathbf{k}^\top/\sqrt{D_h}$. Its largest score may exceed $m$, so
+# The attention weights $A = \mathrm{softmax}(\mathbf{q}\mathbf{k}^\top/\sqrt{D_h})$ have $N^2$ entries per head. At 65
+# tokens that is little; at high resolution it is most of the memory. The softmax seems to need a whole row, because of
+# its maximum and its sum. But both can be *corrected* later. We go through the keys in blocks and keep, for each query,
+# the largest score $m$ so far, the sum $r$ of $e^{S - m}$ and the sum $y$ of $e^{S - m}\,\mathbf{v}$. A new block has
+# the scores $S = \mathbf{q}\mathbf{k}^\top/\sqrt{D_h}$. Its largest score may exceed $m$, so
 #
 # $$m' = \max(m, \max_j S_j), \qquad r' = r\,e^{m - m'} + \sum_j e^{S_j - m'}, \qquad y' = y\,e^{m - m'} + \sum_j e^{S_j - m'}\,\mathbf{v}_j.$$
 #
-# At the end $y / r$ is the result. This is the **online softmax** (Milakov and Gimelshein, 2018), the core of FlashAttention (Dao et al. 2022).
+# At the end $y / r$ is the result. This is the **online softmax** (Milakov and Gimelshein, 2018), the core of
+# FlashAttention (Dao et al. 2022).
 
 
 # %% tags=["yours"]
@@ -305,8 +316,8 @@ def online_attention(q, k, v, block):
 
 
 # %% [markdown]
-# **Predict first.** How does the peak memory grow with $N$, with the whole matrix and with blocks of 256 keys? From how many tokens on do you expect the
-# blocks to be faster, too?
+# **Predict first.** How does the peak memory grow with $N$, with the whole matrix and with blocks of 256 keys? From how
+# many tokens on do you expect the blocks to be faster, too?
 
 
 # %%
@@ -354,16 +365,18 @@ slopes = {name: np.polyfit(np.log(tokens[-3:]), np.log(most[-3:]), 1)[0] for nam
 print("memory grows with N to the power", ", ".join(f"{slope:.1f} ({labels[name]})" for name, slope in slopes.items()))
 
 # %% [markdown]
-# **In the stored run** the memory of the whole matrix grows with $N$ to the power 2.0, that of the blocks to the power 1.0. At 4609 tokens the
-# blocks need 11.3 MiB instead of 243.1 MiB. They take about as long up to 1025 tokens. From 2305 tokens on the whole matrix takes 1.3 times as long.
+# **In the stored run** the memory of the whole matrix grows with $N$ to the power 2.0, that of the blocks to the power
+# 1.0. At 4609 tokens the blocks need 11.3 MiB instead of 243.1 MiB. They take about as long up to 1025 tokens. From
+# 2305 tokens on the whole matrix takes 1.3 times as long.
 #
-# This was the forward pass. A plain backward pass needs the whole matrix again. FlashAttention keeps $m$ and $r$ of each row instead, and
-# computes the weights a second time, block by block. On a GPU the blocks live in registers and shared memory, which are much faster than its main memory.
+# This was the forward pass. A plain backward pass needs the whole matrix again. FlashAttention keeps $m$ and $r$ of
+# each row instead, and computes the weights a second time, block by block. On a GPU the blocks live in registers and
+# shared memory, which are much faster than its main memory.
 #
 # ## What a training step holds in memory
 #
-# A model with $n$ parameters takes $4n$ bytes in float32. Training with AdamW (notebook 12) holds three more arrays of this size: the gradients and
-# the two moments. That is 16 bytes per parameter, for any batch:
+# A model with $n$ parameters takes $4n$ bytes in float32. Training with AdamW (notebook 12) holds three more arrays of
+# this size: the gradients and the two moments. That is 16 bytes per parameter, for any batch:
 
 # %%
 published = {
@@ -377,7 +390,8 @@ for name, config in published.items():
     )
 
 # %% [markdown]
-# The rest are **activations**: the arrays of the forward pass that pullbacks need. They are kept until the backward pass has used them. A block keeps
+# The rest are **activations**: the arrays of the forward pass that pullbacks need. They are kept until the backward
+# pass has used them. A block keeps
 #
 # | operation | keeps for its pullback | numbers |
 # |---|---|---|
@@ -405,8 +419,9 @@ def block_numbers(B, N, D, M, H):
 
 
 # %% [markdown]
-# Is this what the engine keeps? Its tape can be asked: `tape(y)` lists the operations that made `y`, and `saved` the arrays that a pullback has
-# captured. A view is counted by the array whose memory it shows. Each array counts once, and parameters do not count.
+# Is this what the engine keeps? Its tape can be asked: `tape(y)` lists the operations that made `y`, and `saved` the
+# arrays that a pullback has captured. A view is counted by the array whose memory it shows. Each array counts once, and
+# parameters do not count.
 
 
 # %%
@@ -440,16 +455,17 @@ for images, n_tokens in ((1, 65), (4, 65), (4, 130)):
     agree(f"B={images}, N={n_tokens}", kept_bytes(model.blocks[0](z), model.parameters()) / formula, 1, rtol=2e-3)
 
 # %% [markdown]
-# Now the whole step. Parameters and moments are there all the time, $12n$ bytes. The activations grow during the forward pass of all $L$ blocks.
-# The backward pass frees them one by one, while the gradients appear. So the peak is near the end of the forward pass, and about
+# Now the whole step. Parameters and moments are there all the time, $12n$ bytes. The activations grow during the
+# forward pass of all $L$ blocks. The backward pass frees them one by one, while the gradients appear. So the peak is
+# near the end of the forward pass, and about
 #
-# $$12\,n + 4\,\big((L - 1)\,(8BND + 2BNF + BHN^2) + 5BND\big) \text{ bytes},$$
+# $$12\,n + 4\,\left((L - 1)\,(8BND + 2BNF + BHN^2) + 5BND\right) \text{ bytes},$$
 #
-# unless the $4n$ bytes of gradients are more than the activations. The last block counts less: the head reads only the [class] token, so the library
-# computes queries and MLP of the last block for this token alone.
+# unless the $4n$ bytes of gradients are more than the activations. The last block counts less: the head reads only the
+# [class] token, so the library computes queries and MLP of the last block for this token alone.
 #
-# **Predict first.** Which part grows fastest with the batch, and which with the number of tokens? Here $D_h = 64$ and $F = 4D$. From which $N$ on do the
-# attention weights take more than all other activations of a block?
+# **Predict first.** Which part grows fastest with the batch, and which with the number of tokens? Here $D_h = 64$ and
+# $F = 4D$. From which $N$ on do the attention weights take more than all other activations of a block?
 
 
 # %%
@@ -502,21 +518,23 @@ figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center"
 plt.show()
 
 # %% [markdown]
-# **In the stored run** ViT-B/16 needs 1.3 GiB before the first image. In the small ViT the measured peak is a few MiB above the predicted one: 92 MiB
-# against 85 MiB for 24 images, and 182 MiB against 174 MiB for 1025 tokens. The formula leaves out what a single pullback needs while it runs. For
-# one image the gradients are more than the activations, so 29 MiB stand against 23 MiB.
+# **In the stored run** ViT-B/16 needs 1.3 GiB before the first image. In the small ViT the measured peak is a few MiB
+# above the predicted one: 92 MiB against 85 MiB for 24 images, and 182 MiB against 174 MiB for 1025 tokens. The formula
+# leaves out what a single pullback needs while it runs. For one image the gradients are more than the activations, so
+# 29 MiB stand against 23 MiB.
 #
-# Everything but the attention weights grows with $BN$, the number of tokens in the batch. The attention weights grow with $BN^2$. They overtake the
-# rest of a block where $HN^2 = 16ND$, at $N = 16 D_h$ tokens: 1,024 for heads of width 64. Attention in blocks, as above, removes this term.
+# Of the activations, all but the attention weights grow with $BN$, the number of tokens in the batch. The attention
+# weights grow with $BN^2$. They overtake the rest where $HN^2 = 16ND$, at $N = 16 D_h$ tokens: 1,024 for heads of width
+# 64. Attention in blocks, as above, removes this term, if the backward pass computes the weights again.
 #
 # ## Computing twice instead of keeping
 #
-# **Activation checkpointing** (Chen et al. 2016) keeps only the input of each block and computes the block a second time when its gradient is needed. The
-# activations of the $L$ blocks become $L$ inputs of $BND$ numbers and the activations of one block: one more forward pass, and much less memory.
-# In minivit it is one flag.
+# **Activation checkpointing** (Chen et al. 2016) keeps only the input of each block and computes the block a second
+# time when its gradient is needed. The activations of the $L$ blocks become $L$ inputs of $BND$ numbers and the
+# activations of one block: one more forward pass, and much less memory. In minivit it is one flag.
 #
-# **Predict first.** How much of the memory is left with 8 blocks? How much longer does a step take, if a backward pass has two matrix products for each
-# one of the forward pass?
+# **Predict first.** How much of the memory is left with 8 blocks? How much longer does a step take, if a backward pass
+# has two matrix products for each one of the forward pass?
 
 # %%
 images = full_or_fast(16, 4)
@@ -552,12 +570,12 @@ for again, (_, most) in results.items():
 print(f"memory x {results[True][1] / results[False][1]:.2f}, time x {min(times[True]) / min(times[False]):.2f}")
 
 # %% [markdown]
-# **In the stored run** computing the blocks twice takes 33.2 MiB instead of 100.0 MiB, and the time is 1.21 times as long. One block, the inputs of all
-# blocks and the gradients make 32.7 MiB together.
+# **In the stored run** computing the blocks twice takes 33.2 MiB instead of 100.0 MiB, and the time is 1.21 times as
+# long. One block, the inputs of all blocks and the gradients make 32.7 MiB together.
 #
-# A forward pass is about a third of a step, so one more should make the time 4/3. Memory costs time as well: the system hands out new pages, and caches
-# overflow. So the factor can be lower. With checkpointing the gradients are no longer small beside the rest: at the end of the backward pass they are all
-# there, with one block's activations.
+# A forward pass is about a third of a step, so one more should make the time 4/3. Memory costs time as well: the system
+# hands out new pages, and caches overflow. That may be why the factor is lower here. With checkpointing the gradients
+# are no longer small beside the rest: at the end of the backward pass they are all there, with one block's activations.
 #
 # ## NumPy against CuPy
 #
@@ -586,18 +604,23 @@ else:
 # ## Where this goes wrong in practice
 #
 # - **Timing a GPU without waiting for it.** The call returns at once; without `synchronize()` you measure the launch.
-# - **Timing once.** The first call pays for caches, pages and threads, and other programs disturb any single call. Take the best of several, or interleave
-#   the two programs and compare in pairs.
-# - **float64 by accident.** `x * np.float64(0.5)` makes a float32 array a float64 one (since NumPy 2): twice the traffic. The library uses Python numbers.
-# - **More threads than cores**, or threads for tiny arrays: they wait for each other. A ViT for digits may be fastest on one.
-# - **Keeping Tensors.** `losses.append(loss)` keeps the record of that step alive, and before the backward pass all its activations. Append a number.
-# - **Optimising what is not slow.** Measure first: `python -m minivit.bench cifar-ti --profile` prints what each op takes of a training step.
+# - **Timing once.** The first call pays for caches, pages and threads, and other programs disturb any single call. Take
+#   the best of several, or interleave the two programs and compare in pairs.
+# - **float64 by accident.** `x * np.float64(0.5)` makes a float32 array a float64 one (since NumPy 2): twice the
+#   traffic. The library uses Python numbers.
+# - **More threads than cores**, or threads for tiny arrays: they wait for each other. A ViT for digits may be fastest
+#   on one.
+# - **Keeping Tensors.** `losses.append(loss)` keeps the record of that step alive, and before the backward pass all its
+#   activations. Append a number.
+# - **Optimising what is not slow.** Measure first: `python -m minivit.bench cifar-ti --profile` prints what each op
+#   takes of a training step.
 #
 # ## Exercises
 #
 # `hint("28.1")` gives up to three hints, one per call.
 #
-# **28.1 (two lines).** What is the arithmetic intensity of the product of two $(n, n)$ matrices in float32, if each matrix is moved once? Return it in FLOP/byte.
+# **28.1 (two lines).** What is the arithmetic intensity of the product of two $(n, n)$ matrices in float32, if each
+# matrix is moved once? Return it in FLOP/byte.
 
 
 # %%
@@ -621,9 +644,10 @@ def least_time(work, traffic, peak, bandwidth):
 check("28.2", least_time)
 
 # %% [markdown]
-# **28.3 (fifteen minutes).** Checkpointing in segments. A model has $L$ blocks; each keeps $a$ bytes of activations, and its input takes $x$ bytes. Keep
-# the input of every $s$-th block only. The backward pass computes one segment of $s$ blocks at a time again and holds its activations. The peak is
-# $\frac{L}{s} x + s\,a$. Which $s$ (a divisor of $L$) is best?
+# **28.3 (fifteen minutes).** Checkpointing in segments. A model has $L$ blocks; each keeps $a$ bytes of activations,
+# and its input takes $x$ bytes. Keep the input of every $s$-th block only. The backward pass computes one segment of
+# $s$ blocks at a time again and holds its activations. The peak is $\frac{L}{s} x + s\,a$. Which $s$ (a divisor of $L$)
+# is best?
 
 
 # %%
@@ -635,10 +659,10 @@ def best_segment(L, a, x):
 check("28.3", best_segment)
 
 # %% [markdown]
-# **28.4 (an hour).** LayerNorm needs the mean and the variance of a row. Suppose a row is cut into two tiles, and of each tile we know the count, the mean
-# and the sum of squared deviations $\sum_i (x_i - \bar x)^2$. Compute these three for the whole row without seeing the numbers again. Do not use
-# $\sum x_i^2$, which loses every digit when the mean is large. (Derive it: write $x_i - \bar x = (x_i - \bar x_1) + (\bar x_1 - \bar x)$ for the
-# first part.)
+# **28.4 (an hour).** LayerNorm needs the mean and the variance of a row. Suppose a row is cut into two tiles, and of
+# each tile we know the count, the mean and the sum of squared deviations $\sum_i (x_i - \bar x)^2$. Compute these three
+# for the whole row without seeing the numbers again. Do not use $\sum x_i^2$, which can lose every digit when the mean
+# is large. (Derive it: write $x_i - \bar x = (x_i - \bar x_1) + (\bar x_1 - \bar x)$ for the first part.)
 
 
 # %%
@@ -650,9 +674,10 @@ def merged(n1, mean1, ss1, n2, mean2, ss2):
 check("28.4", merged)
 
 # %% [markdown]
-# **28.5 (fifteen minutes).** How many images fit? A GPU has `memory` bytes. A ViT with $n$ parameters trains on it with AdamW, everything in float32, and
-# every block is computed twice. Count as held at the same time: parameters, gradients and both moments, the inputs of all $L$ blocks, and the activations
-# of one block, $8BND + 2BNF + BHN^2$ numbers. Return the largest batch, and 0 if not even one image fits.
+# **28.5 (fifteen minutes).** How many images fit? A GPU has `memory` bytes. A ViT with $n$ parameters trains on it with
+# AdamW, everything in float32, and every block is computed twice. Count as held at the same time: parameters, gradients
+# and both moments, the inputs of all $L$ blocks, and the activations of one block, $8BND + 2BNF + BHN^2$ numbers.
+# Return the largest batch, and 0 if not even one image fits.
 
 
 # %%

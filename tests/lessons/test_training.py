@@ -9,6 +9,7 @@ from minivit.data import ArrayDataset, Augment
 from minivit.errors import DataError
 from minivit.lessons import accuracy, digits, fit, photographs, training
 from minivit.models import ViT, ViTConfig
+from minivit.optim import SGD
 from minivit.runs.recipes import Recipe
 from minivit.runs.trainer import Trainer
 
@@ -40,8 +41,18 @@ def test_fit_learns_and_accuracy_sees_it():
 )
 def test_fit_is_the_trainer_of_the_same_recipe(options):
     """Bit for bit, so that no choice is lost on the way; without dropout, whose masks the two seed differently."""
+    same_as_the_trainer(options, options)
+
+
+def test_fit_updates_by_sgd_too():
+    same_as_the_trainer({"optimizer": SGD, "lr": 0.03}, {"optimizer": "sgd", "lr": 0.03})
+    with pytest.raises(AssertionError):
+        same_as_the_trainer({"lr": 0.03}, {"optimizer": "sgd", "lr": 0.03})
+
+
+def same_as_the_trainer(options, of_recipe):
     train, _ = digits()
-    recipe = Recipe(**{"model": CONFIG, "batch_size": 128, "warmup": 0.1, "steps": 6, "workers": 1} | options)
+    recipe = Recipe(**{"model": CONFIG, "batch_size": 128, "warmup": 0.1, "steps": 6, "workers": 1} | of_recipe)
     trainer = Trainer(recipe, train, None, None, ViT(CONFIG))
     expected = [(progress.loss, progress.accuracy) for progress in trainer.run()]
     model = ViT(CONFIG)

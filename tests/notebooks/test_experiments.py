@@ -10,6 +10,7 @@ from experiments import (
     data_scale,
     distillation,
     masked_autoencoders,
+    norm_depth,
     positions,
     record,
     shape_scaling,
@@ -21,7 +22,7 @@ from minivit.models import ViT, ViTConfig, load_pretrained
 from minivit.models.archive import read_arrays
 from minivit.runs.recipes import Recipe
 
-EXPERIMENTS = (captions, data_scale, distillation, masked_autoencoders, positions, shape_scaling)
+EXPERIMENTS = (captions, data_scale, distillation, masked_autoencoders, norm_depth, positions, shape_scaling)
 
 
 @pytest.fixture
@@ -107,7 +108,15 @@ def test_the_shipped_results_are_complete_and_of_this_configuration(experiment, 
 
 
 def test_the_shipped_results_are_small_and_have_an_accuracy_for_every_seed():
-    for name in ("captions", "data_scale", "distillation", "masked_autoencoders", "positions", "shape_scaling"):
+    for name in (
+        "captions",
+        "data_scale",
+        "distillation",
+        "masked_autoencoders",
+        "norm_depth",
+        "positions",
+        "shape_scaling",
+    ):
         path = record.RESULTS / f"{name}.json"
         assert path.stat().st_size < 50_000
         assert {"command", "config", "data", "results"} <= set(json.loads(path.read_text(encoding="utf-8")))
@@ -117,6 +126,8 @@ def test_the_shipped_results_are_small_and_have_an_accuracy_for_every_seed():
     assert {len(runs) for runs in record.read("captions")["results"].values()} == {captions.SEEDS}
     assert {len(runs) for runs in record.read("distillation")["results"].values()} == {distillation.SEEDS}
     assert {len(runs) for runs in record.read("masked_autoencoders")["results"].values()} == {masked_autoencoders.SEEDS}
+    by_depth = [depths.values() for depths in record.read("norm_depth")["results"].values()]
+    assert {len(runs) for rates in by_depth for by_rate in rates for runs in by_rate.values()} == {norm_depth.SEEDS}
     lengths = {len(runs) for values in record.read("shape_scaling")["results"].values() for runs in values.values()}
     assert lengths == {shape_scaling.SEEDS}
 
@@ -125,6 +136,21 @@ def test_the_models_compared_give_logits_of_ten_classes():
     images, _ = load("shapes", split="test").fetch(range(3))
     for make in data_scale.MODELS.values():
         assert make(0)((images / 255).astype("float32")).shape == (3, 10)
+
+
+def test_the_orders_of_layernorm_differ_and_agree_where_they_should():
+    images = load("digits", split="test").images[:3] / 255
+    settings = {setting: norm_depth.build(setting, 2, 0) for setting in norm_depth.SETTINGS}
+    for model in settings.values():
+        model.head.weight.data += np.linspace(-1, 1, model.head.weight.data.size).reshape(model.head.weight.shape)
+    logits = {setting: model(images.astype("float32")).data for setting, model in settings.items()}
+    assert np.array_equal(logits["pre-LN"], logits["pre-LN, warm-up"])
+    different = [logits[setting] for setting in ("pre-LN", "post-LN", "DeepNorm", "LayerScale")]
+    assert not any(np.allclose(a, b, atol=1e-3) for i, a in enumerate(different) for b in different[:i])
+    ones = np.ones((1, 3, 32), "float32")
+    block = settings["DeepNorm"].blocks[0]
+    assert block.alpha == 4**0.25
+    assert norm_depth.build("post-LN", 2, 0).blocks[0](ones).shape == ones.shape
 
 
 def test_a_study_of_shapes_changes_what_it_says():

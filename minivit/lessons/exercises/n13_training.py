@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minivit.lessons import broken
 from minivit.lessons.diagnosis import diagnosed
 from minivit.lessons.exercise import Exercise, Wrong
 from minivit.lessons.judges import arrays, call, number
@@ -170,7 +171,7 @@ EXERCISES = [
             },
             rtol=2e-3,
         ),
-        "log C: the first number to look at in any run.",
+        "log K: the first number to look at in any run.",
     ),
     Exercise(
         "13.2",
@@ -287,5 +288,10 @@ EXERCISES = [
         "13.4",
         _judge_search,
         "Coarse to fine on a logarithmic scale. On real runs the loss is noisy, and refinement soon measures noise.",
+    ),
+    Exercise(
+        "13.5",
+        broken.judge,
+        "The first loss was right in all three. A classifies nearly as well as the sound one: only its gradients tell.",
     ),
 ]

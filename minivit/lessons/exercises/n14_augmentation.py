@@ -70,7 +70,8 @@ EXERCISES = [
                 "rotate": "Cameras are tilted by as much. Only far larger angles bring another lamp to the top.",
             },
         ),
-        "It depends on the classes: turned colours keep makes of cars, and a flip spoils arrows to the left.",
+        "It depends on the classes. A hue shift does not change the make of a car; a flip turns a left arrow into a "
+        "right one.",
     ),
     Exercise(
         "14.2",
@@ -131,37 +132,42 @@ EXERCISES = [
     Exercise(
         "14.3",
         diagnosed(
-            lambda L, p: L * (1 - p / 2),
+            lambda L, rate: L * (1 - rate / 2),
             lambda rng: [(12, 0.1), (4, 0.3), (2, 0.5), (7, 0.9), (3, 0.2), (24, 0.4)],
             {
-                "This would be so if all blocks had the rate p; it rises from 0.": lambda L, p: L * (1 - p),
-                "This is how many are skipped; the others are passed.": lambda L, p: L * p / 2,
-                "The last block has the rate p itself: the rates are p i / (L - 1) with i from 0 to L - 1.": (
-                    lambda L, p: L - p * (L - 1) / 2
+                "This would be so if all blocks had the last rate; it rises from 0.": lambda L, rate: L * (1 - rate),
+                "This is how many are skipped; the others are passed.": lambda L, rate: L * rate / 2,
+                "The last block has the full rate: the rates are rate i / (L - 1) with i from 0 to L - 1.": (
+                    lambda L, rate: L - rate * (L - 1) / 2
                 ),
-                "The rates go from 0 to p, not from p / L to p: the first block is never skipped.": (
-                    lambda L, p: L - p * (L + 1) / 2
+                "The rates go from 0, not from rate / L, to the full rate: the first block is never skipped.": (
+                    lambda L, rate: L - rate * (L + 1) / 2
                 ),
-                "This is the share of the blocks; how many are they?": lambda L, p: 1 - p / 2,
+                "This is the share of the blocks; how many are they?": lambda L, rate: 1 - rate / 2,
                 "This is the probability that no block is skipped; asked is how many are passed on average.": (
-                    lambda L, p: float(np.prod(1 - p * np.arange(L) / (L - 1)))
+                    lambda L, rate: float(np.prod(1 - rate * np.arange(L) / (L - 1)))
                 ),
                 "A block's two branches count as halves, so an average of L blocks at most is passed.": (
-                    lambda L, p: 2 * L * (1 - p / 2)
+                    lambda L, rate: 2 * L * (1 - rate / 2)
                 ),
-                "Only the last block has the rate p; the mean rate is half of it, for each of the L blocks.": (
-                    lambda L, p: L - p / 2
+                "Only the last block has the full rate; the mean rate is half of it, for each of the L blocks.": (
+                    lambda L, rate: L - rate / 2
                 ),
                 "The two branches of a block count as halves, not as two chances: a block counts 1 - rate.": (
-                    lambda L, p: float(np.sum((1 - p * np.arange(L) / (L - 1)) ** 2))
+                    lambda L, rate: float(np.sum((1 - rate * np.arange(L) / (L - 1)) ** 2))
                 ),
                 "All blocks are passed with the probability 1 - rate, none with certainty but the first.": (
-                    lambda L, p: L
+                    lambda L, rate: L
                 ),
             },
-            terms={"L": lambda L, p: L, "L p": lambda L, p: L * p, "p": lambda L, p: p, "no letter": lambda L, p: 1},
+            terms={
+                "L": lambda L, rate: L,
+                "L rate": lambda L, rate: L * rate,
+                "rate": lambda L, rate: rate,
+                "no letter": lambda L, rate: 1,
+            },
         ),
-        "The mean of rates that rise linearly from 0 to p is p / 2.",
+        "The mean of rates that rise linearly from 0 is half of the last one.",
     ),
     Exercise(
         "14.4",

@@ -90,23 +90,23 @@ EXERCISES = [
             _mean_and_error,
             lambda rng: [(rng.random(5),), (rng.random(3),), (rng.random(2),), (40 + 20 * rng.random(11),)],
             {
-                "This is the standard deviation: how far runs differ from each other. The mean of n runs is more "
-                "certain than one run, by a factor sqrt(n).": lambda v: (np.mean(v), np.std(v, ddof=1)),
-                "This is the standard deviation, with the squares divided by n: neither is divided by n - 1, nor is "
+                "This is the standard deviation: how far runs differ from each other. The mean of R runs is more "
+                "certain than one run, by a factor sqrt(R).": lambda v: (np.mean(v), np.std(v, ddof=1)),
+                "This is the standard deviation, with the squares divided by R: neither is divided by R - 1, nor is "
                 "the uncertainty that of a mean.": lambda v: (np.mean(v), np.std(v)),
                 "The deviations are measured from the mean of the same runs, which lies too close to them. Divide "
-                "their squares by n - 1 instead of n: ddof=1.": lambda v: (np.mean(v), np.std(v) / np.sqrt(len(v))),
-                "The variance of a mean is the variance of one run over n. Its root is over sqrt(n).": (
+                "their squares by R - 1 instead of R: ddof=1.": lambda v: (np.mean(v), np.std(v) / np.sqrt(len(v))),
+                "The variance of a mean is the variance of one run over R. Its root is over sqrt(R).": (
                     lambda v: (np.mean(v), np.std(v, ddof=1) / len(v))
                 ),
                 "This is its square, the variance of the mean.": lambda v: (np.mean(v), np.var(v, ddof=1) / len(v)),
                 "This is the variance: the standard error is a root, and that of a mean.": (
                     lambda v: (np.mean(v), np.var(v, ddof=1))
                 ),
-                "n - 1 takes the place of n once, in the variance; then divide by sqrt(n).": (
+                "R - 1 takes the place of R once, in the variance; then divide by sqrt(R).": (
                     lambda v: (np.mean(v), np.std(v, ddof=1) / np.sqrt(len(v) - 1))
                 ),
-                "The root of n divides the standard deviation; this divides the variance by it.": (
+                "The root of R divides the standard deviation; this divides the variance by it.": (
                     lambda v: (np.mean(v), np.var(v, ddof=1) / np.sqrt(len(v)))
                 ),
                 "This is the mean distance from the mean; the standard error begins with the squares.": (

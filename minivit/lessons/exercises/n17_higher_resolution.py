@@ -191,8 +191,10 @@ EXERCISES = [
             _backward,
             _gradients,
             {
-                "This interpolates the gradient back to the old grid. The pullback of A G B^T has the same weights, "
-                "transposed: A^T dG' B.": lambda d, old, new, weights: _resized(d, new, old, weights),
+                "This interpolates the gradient back to the old grid. The pullback of W_rows G W_cols^T has the same "
+                "weights, transposed: W_rows^T dG' W_cols.": lambda d, old, new, weights: _resized(
+                    d, new, old, weights
+                ),
                 "Use the weights that you are given; they need not be those of align_corners.": _own_weights_backward,
                 "Use the weights that you are given; they need not be those of half_pixel.": (
                     lambda d, old, new, weights: _backward(d, old, new, half_pixel_weights)

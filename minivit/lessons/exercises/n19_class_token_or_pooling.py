@@ -55,21 +55,21 @@ def _max_backward(x, dy):
     return (x == x.max(axis=0)) * dy
 
 
-def _attention_pooling(x, p, dy, slip=""):
+def _attention_pooling(x, u, dy, slip=""):
     scale = {"not scaled": 1.0, "scaled by N": len(x) ** -0.5, "D for its root": 1 / x.shape[1]}.get(
         slip, x.shape[1] ** -0.5
     )
-    e = np.exp(x @ p * scale)
+    e = np.exp(x @ u * scale)
     a = e if slip == "no softmax" else e / e.sum()
     da = x @ dy
     ds = a * (da - (0 if slip == "no inner product" else da.mean() if slip == "mean" else a @ da))
     ds = da if slip == "past the softmax" else ds
     ds = ds * (1 if slip == "scale lost" else scale)
     as_value = 0 if slip == "no value" else np.outer(np.full_like(a, 1 / len(a)) if slip == "equal" else a, dy)
-    as_key = 0 if slip == "no key" else np.outer(ds, p)
+    as_key = 0 if slip == "no key" else np.outer(ds, u)
     as_key = as_key * (x.shape[1] ** 0.5 if slip == "scale lost for x" else 1)
-    dp = ds @ x * (x.shape[1] ** 0.5 if slip == "scale lost for p" else 1)
-    return a @ x, as_value + as_key, dp
+    du = ds @ x * (x.shape[1] ** 0.5 if slip == "scale lost for u" else 1)
+    return a @ x, as_value + as_key, du
 
 
 # what `_attention_pooling` does wrong -> what is said about it
@@ -81,8 +81,8 @@ _POOLING_SLIPS = {
     "mean": "The softmax hands back a * (da - <a, da>): the mean of da with the weights a, not the plain one.",
     "past the softmax": "The gradient of the scores is not that of the weights: it has to go back through the softmax.",
     "scale lost": "The scores are divided by sqrt(D); so must their gradient be.",
-    "scale lost for x": "The scores are divided by sqrt(D); so must be what comes back to x through them. dp is right.",
-    "scale lost for p": "The scores are divided by sqrt(D); so must be what comes back to p. dx is right.",
+    "scale lost for x": "The scores are divided by sqrt(D); so must be what comes back to x through them. du is right.",
+    "scale lost for u": "The scores are divided by sqrt(D); so must be what comes back to u. dx is right.",
     "not scaled": "The scores are divided by sqrt(D), the root of the width, before the softmax.",
     "scaled by N": "The scores are divided by the root of the width D, not of the number of tokens.",
     "D for its root": "The scores are divided by the root of D, not by D.",
@@ -236,15 +236,15 @@ EXERCISES = [
             _tokens,
             {hint: partial(_attention_pooling, slip=slip) for slip, hint in _POOLING_SLIPS.items()}
             | {
-                "y is the mean of the tokens, as if p were 0: weigh them by a.": (
-                    lambda x, p, dy: (x.mean(axis=0), *_attention_pooling(x, p, dy)[1:])
+                "y is the mean of the tokens, as if u were 0: weigh them by a.": (
+                    lambda x, u, dy: (x.mean(axis=0), *_attention_pooling(x, u, dy)[1:])
                 ),
-                "dp and dx have the sign changed.": (
-                    lambda x, p, dy: (_attention_pooling(x, p, dy)[0], *(-g for g in _attention_pooling(x, p, dy)[1:]))
+                "du and dx have the sign changed.": (
+                    lambda x, u, dy: (_attention_pooling(x, u, dy)[0], *(-g for g in _attention_pooling(x, u, dy)[1:]))
                 ),
             },
             allowed=("softmax",),
-            results="y dx dp",
+            results="y dx du",
         ),
         "With a probe computed from the [class] token, this is what attention in the last block does for that token.",
     ),

@@ -2,7 +2,7 @@
 
 HINTS = {
     "22.1": (
-        "Follow one patch: it stands at place j, so `order[b, j]` is its number. Which entry of `back` does that decide?",
+        "Follow one patch: it stands at place j, so `order[b, j]` is its number. Which entry of `back` is then known?",
         "You know the whole of `back[b]` once you have visited all places j of `order[b]`.",
         "Write into `back` at the index that `order` names: `np.put_along_axis`, or a loop over b and j.",
     ),
@@ -18,8 +18,8 @@ HINTS = {
     ),
     "22.4": (
         "Begin as in notebook 05: x enters through itself, through the mean and through the deviation.",
-        "With t normalised, a row of dx is a combination of three vectors: dz, t and ones. Only one factor changes when "
+        "A row of dx is a combination of three vectors: dz, t and ones. Only one factor changes when "
         "the variance is divided by n - 1.",
-        "dx = (dz - mean(dz) - c t) / sqrt(s^2 + 1e-6). The number c of a row is a sum over dz and t, and the n - 1 is in it.",
+        "dx = (dz - mean(dz) - c t) / sqrt(s^2 + 1e-6). The number c of a row is a sum over dz and t, over n - 1.",
     ),
 }

@@ -17,10 +17,9 @@ CELL = 0.062  # inches
 def side_by_side(model: ViT, image: np.ndarray) -> Any:
     """Block 1 of a model on an image (height, width, C): queries, keys and values cut into heads, the attention weights
     of each, their results side by side, and the product with U_msa. The model has at most four heads."""
-    block: Any = model.blocks[0]
-    layer = block.attention
+    layer: Any = model.blocks[0].attention
     with no_grad():
-        qkv = layer.qkv(block.norm1(model.embed(Tensor(model.like(normalize(image[None]))))))
+        qkv = layer.qkv(model.blocks[0].norm1(model.embed(Tensor(model.like(normalize(image[None]))))))
         result = layer.out(Tensor(attention(qkv.data, layer.heads)[0])).data[0]
     parts = dict(zip(("queries", "keys", "values"), np.split(qkv.data[0], 3, axis=1), strict=True))
     q, k, v = split_heads(qkv.data, layer.heads)

@@ -1,9 +1,8 @@
 """The whole Vision Transformer on one image: pixels, patches, tokens before and after the blocks, probabilities."""
 
+from typing import Any
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from minivit.lessons.pictures.sketch import BLUE, INK, ORANGE, TEXT, arrow, canvas, label, matrix, outline
 
@@ -12,7 +11,7 @@ TOP = 0.75  # inches above the matrices, for their titles
 
 def overview(
     image: np.ndarray, patches: np.ndarray, before: np.ndarray, after: np.ndarray, probabilities: np.ndarray
-) -> Figure:
+) -> Any:
     """One image on its way through a ViT, from left to right.
 
     image: (height, width).   patches: (N_p, pixels).   before, after: (N, D), the tokens that enter the first block and
@@ -41,20 +40,22 @@ def overview(
     return figure
 
 
-def _step(axes: Axes, x: float, y: float, text: str, length: float, to: float | None = None) -> float:
+def _step(axes: Any, x: float, y: float, text: str, length: float, to: float | None = None) -> float:
     """An arrow with a text, from (x, y) to height `to`; returns where the next part begins."""
     arrow(axes, (x + 0.06, y), (x + length - 0.06, y if to is None else to))
     label(axes, x + length / 2, (y if to is None else max(y, to)) + 0.2, text, size=TEXT)
     return x + length
 
 
-def _bars(axes: Axes, x: float, tall: float, probabilities: np.ndarray) -> None:
+def _bars(axes: Any, x: float, tall: float, probabilities: np.ndarray) -> None:
     """One bar for each class, the longest in another colour."""
     row = tall / len(probabilities)
     label(axes, x + 0.75, TOP - 0.3, "probabilities\nof the classes")
     for i, share in enumerate(probabilities):
         y, best = TOP + i * row, i == int(probabilities.argmax())
         label(axes, x + 0.12, y + row / 2, str(i), size=TEXT - 1, weight="bold" if best else "normal")
-        bar = Rectangle((x + 0.3, y + 0.02), 1.1 * float(share), row - 0.04, facecolor=ORANGE if best else BLUE)
-        axes.add_patch(bar)
+        left, right = x + 0.3, x + 0.3 + 1.1 * float(share)
+        axes.fill(
+            [left, right, right, left], [y + 0.02, y + 0.02, y + row - 0.02, y + row - 0.02], ORANGE if best else BLUE
+        )
     axes.plot((x + 0.3, x + 0.3), (TOP, TOP + tall), color=INK, linewidth=1)

@@ -6,9 +6,9 @@ import numpy as np
 
 
 def shares_by_length(A, v, U):
-    """A (H, N, N), v (H, N, K), U (H K, D) -> (N, N), rows sum to 1. Source: Kobayashi et al. 2020."""
-    heads, _, K = v.shape
-    values = np.einsum("hjk,hkd->hjd", v, U.reshape(heads, K, -1))  # what each head would hand over, projected
+    """A (H, N, N), v (H, N, Dh), U (H Dh, D) -> (N, N), rows sum to 1. Source: Kobayashi et al. 2020."""
+    heads, _, Dh = v.shape
+    values = np.einsum("hjk,hkd->hjd", v, U.reshape(heads, Dh, -1))  # what each head would hand over, projected
     return _row_shares(np.linalg.norm(np.einsum("hij,hjd->ijd", A, values), axis=-1))
 
 
@@ -18,15 +18,15 @@ def _row_shares(lengths):
 
 def _over_queries(A, v, U):
     """Shares that sum to 1 over i."""
-    heads, _, K = v.shape
-    values = np.einsum("hjk,hkd->hjd", v, U.reshape(heads, K, -1))
+    heads, _, Dh = v.shape
+    values = np.einsum("hjk,hkd->hjd", v, U.reshape(heads, Dh, -1))
     lengths = np.linalg.norm(np.einsum("hij,hjd->ijd", A, values), axis=-1)
     return lengths / lengths.sum(axis=0)
 
 
 def _lengths_of_heads_added(A, v, U):
-    heads, _, K = v.shape
-    lengths = np.linalg.norm(np.einsum("hjk,hkd->hjd", v, U.reshape(heads, K, -1)), axis=-1)
+    heads, _, Dh = v.shape
+    lengths = np.linalg.norm(np.einsum("hjk,hkd->hjd", v, U.reshape(heads, Dh, -1)), axis=-1)
     return _row_shares(np.einsum("hij,hj->ij", A, lengths))
 
 
@@ -35,30 +35,30 @@ def _not_projected(A, v, U):
 
 
 def _heads_last(A, v, U):
-    """Rows of U taken in the order (K, H)."""
-    heads, _, K = v.shape
-    return shares_by_length(A, v, U.reshape(K, heads, -1).swapaxes(0, 1).reshape(heads * K, -1))
+    """Rows of U taken in the order (Dh, H)."""
+    heads, _, Dh = v.shape
+    return shares_by_length(A, v, U.reshape(Dh, heads, -1).swapaxes(0, 1).reshape(heads * Dh, -1))
 
 
 def _length_of_sum(A, v, U):
     """One vector for each j: the weights of all queries added up."""
-    heads, _, K = v.shape
-    values = np.einsum("hjk,hkd->hjd", v, U.reshape(heads, K, -1))
+    heads, _, Dh = v.shape
+    values = np.einsum("hjk,hkd->hjd", v, U.reshape(heads, Dh, -1))
     f = np.einsum("hij,hjd->ijd", A, values)
     return np.linalg.norm(f, axis=-1) / np.linalg.norm(f.sum(axis=1), axis=-1, keepdims=True)
 
 
 def _f(A, v, U):
-    """What i gets from j: (T, T, D)."""
-    heads, _, K = v.shape
-    return np.einsum("hij,hjd->ijd", A, np.einsum("hjk,hkd->hjd", v, U.reshape(heads, K, -1)))
+    """What i gets from j: (N, N, D)."""
+    heads, _, Dh = v.shape
+    return np.einsum("hij,hjd->ijd", A, np.einsum("hjk,hkd->hjd", v, U.reshape(heads, Dh, -1)))
 
 
 def _heads_apart_shares(A, v, U):
     """The shares of every head, the mean of them."""
-    K = v.shape[2]
+    Dh = v.shape[2]
     return np.mean(
-        [shares_by_length(A[h : h + 1], v[h : h + 1], U[h * K : (h + 1) * K]) for h in range(len(A))], axis=0
+        [shares_by_length(A[h : h + 1], v[h : h + 1], U[h * Dh : (h + 1) * Dh]) for h in range(len(A))], axis=0
     )
 
 
@@ -72,7 +72,7 @@ SLIPS: dict[str, Callable] = {
     "The lengths of the heads' parts are added here. The parts are vectors and may cancel: add them, then "
     "take the length.": _lengths_of_heads_added,
     "The projection is missing. It decides how long a vector is in the residual stream.": _not_projected,
-    "The rows of U belong to head 0 first, then to head 1: reshape to (H, K, D), not to (K, H, D).": (_heads_last),
+    "The rows of U belong to head 0 first, then to head 1: reshape to (H, Dh, D), not to (Dh, H, D).": (_heads_last),
     "The shares of what token i gets sum to 1 over j, the last axis.": _over_queries,
     "The denominator is the sum of the lengths, not the length of the sum.": _length_of_sum,
     "This is the mean of the attention weights: the values do not enter.": lambda A, v, U: A.mean(axis=0),

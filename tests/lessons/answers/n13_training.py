@@ -100,6 +100,7 @@ RIGHT = {
     ],
     "13.3": [balanced, recalls_by_counting],
     "13.4": [two_rounds, golden],
+    "13.5": [{"A": "patches", "B": "dropout", "C": "labels"}, {"C": "Labels ", "A": "patches", "B": "dropout"}],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
@@ -145,6 +146,19 @@ WRONG = {
         (best_loss, "smallest loss"),
         (lambda final_loss: golden(final_loss, 8), "too far apart"),
         (lambda final_loss: search(final_loss, -5, -1), "was best"),
+    ],
+    "13.5": [
+        ({"A": "labels", "B": "dropout", "C": "patches"}, "A has another fault. Then it would classify new images"),
+        ({"A": "patches", "B": "rate", "C": "labels"}, "could not learn one batch by heart"),
+        ({"A": "patches", "B": "positions", "C": "labels"}, "B has another fault. Then the position embedding"),
+        ({"A": "patches", "B": "patches", "C": "labels"}, "B has another fault. Then the patch embedding"),
+        ({"A": "patches", "B": "dropout", "C": "head"}, "C has another fault. Then the loss would not begin"),
+        ({"A": "dropout", "B": "dropout", "C": "labels"}, "two measurements"),
+        ({"A": "patches", "B": "dropout", "C": None}, "C has no diagnosis yet"),
+        ({"A": "patches", "B": "dropout", "C": "mixup"}, "choose one of"),
+        ({"A": "patches", "B": "dropout", "C": ["labels"]}, "choose one of"),
+        (["patches", "dropout", "labels"], "a dictionary"),
+        ({"A": "patches", "B": "dropout"}, "a dictionary"),
     ],
 }
 

@@ -15,8 +15,8 @@ def skip(z, f, u, rate, dz_new, scaled=True):
     return z_new, dz_new.copy(), df
 
 
-def depth(L, p):
-    return sum(1 - p * i / (L - 1) for i in range(L))
+def depth(L, rate):
+    return sum(1 - rate * i / (L - 1) for i in range(L))
 
 
 def paste(images, labels, lam, centre, side=None, partner=-1, recount=True, clip=True):
@@ -105,9 +105,9 @@ RIGHT = {
     "14.2": [skip, skip_by_factors],
     "14.3": [
         depth,
-        lambda L, p: L - L * p / 2,
-        lambda L, p: np.sum(1 - np.linspace(0, p, L)),
-        lambda L, p: sum(2 * 0.5 * (1 - rate) for rate in np.linspace(0, p, L)),
+        lambda L, rate: L - L * rate / 2,
+        lambda L, rate: np.sum(1 - np.linspace(0, rate, L)),
+        lambda L, rate: sum(2 * 0.5 * (1 - r) for r in np.linspace(0, rate, L)),
     ],
     "14.4": [paste, paste_by_mask],
 }
@@ -126,14 +126,14 @@ WRONG = {
         (lambda z, f, u, rate, dz: skip(z, f, u, rate, dz)[::-1], "another order"),
     ],
     "14.3": [
-        (lambda L, p: L * (1 - p), "all blocks"),
-        (lambda L, p: L * p / 2, "skipped"),
-        (lambda L, p: sum(1 - p * i / L for i in range(L)), "L - 1"),
-        (lambda L, p: sum(1 - p * i / L for i in range(1, L + 1)), "never skipped"),
-        (lambda L, p: math.prod(1 - p * i / (L - 1) for i in range(L)), "no block is skipped"),
-        (lambda L, p: 1 - p / 2, "share of the blocks"),
-        (lambda L, p: L, "none with certainty"),
-        (lambda L, p: L - p * L / 3, "those with L p are not"),
+        (lambda L, rate: L * (1 - rate), "all blocks"),
+        (lambda L, rate: L * rate / 2, "skipped"),
+        (lambda L, rate: sum(1 - rate * i / L for i in range(L)), "L - 1"),
+        (lambda L, rate: sum(1 - rate * i / L for i in range(1, L + 1)), "never skipped"),
+        (lambda L, rate: math.prod(1 - rate * i / (L - 1) for i in range(L)), "no block is skipped"),
+        (lambda L, rate: 1 - rate / 2, "share of the blocks"),
+        (lambda L, rate: L, "none with certainty"),
+        (lambda L, rate: L - rate * L / 3, "those with L rate are not"),
     ],
     "14.4": [
         (cutmix_rounded_up, "rounds them up"),
@@ -158,9 +158,9 @@ EQUIVALENT = {
         "m = np.where(u < rate, 0, 1 / (1 - rate)).reshape(-1, 1, 1)": "1 is 1",
     },
     "14.3": {
-        "lambda L, p: sum((1 - rate for rate in np.linspace(0, p, L)))": "2 * 0.5 is 1",
-        "lambda L, p: np.sum(1 - np.linspace(p, 0, L))": "a sum does not depend on the order",
-        "lambda L, p: sum((2 * 0.5 * (1 - rate) … np.linspace(p, 0, L)))": "a sum does not depend on the order",
+        "lambda L, rate: sum((1 - r for r in np.linspace(0, rate, L)))": "2 * 0.5 is 1",
+        "lambda L, rate: np.sum(1 - np.linspace(rate, 0, L))": "a sum does not depend on the order",
+        "lambda L, rate: sum((2 * 0.5 * (1 - r) … np.linspace(rate, 0, L)))": "a sum does not depend on the order",
     },
     "14.4": {
         "partner = [i - 1 for i in range(len(images))]": "Python counts -1 from the end",

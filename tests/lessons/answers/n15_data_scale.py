@@ -86,12 +86,12 @@ RIGHT = {
 # number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
     "15.1": [
-        (lambda v: (v.mean(), v.std() / len(v) ** 0.5), "n - 1"),
+        (lambda v: (v.mean(), v.std() / len(v) ** 0.5), "R - 1"),
         (lambda v: (v.mean(), v.std(ddof=1)), "standard deviation"),
         (lambda v: (v.mean(), mean_and_error(v)[1] ** 2), "square"),
         (lambda v: (np.median(v), mean_and_error(v)[1]), "not the median"),
         (lambda v: v.mean(), "tuple of 2"),
-        (lambda v: (v.mean(), v.std(ddof=1) / len(v)), "over sqrt(n)"),
+        (lambda v: (v.mean(), v.std(ddof=1) / len(v)), "over sqrt(R)"),
         (lambda v: mean_and_error(v)[::-1], "another order"),
         (lambda v: (v.mean(), 1.96 * mean_and_error(v)[1]), "95 %"),
         (lambda v: (v.mean(), np.ptp(v)), "mean is right"),

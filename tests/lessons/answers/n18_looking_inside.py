@@ -56,7 +56,7 @@ def over_queries(A, v, U):
 
 
 def lengths(A, v, U, project=True, add=True):
-    heads, n, K = v.shape
+    heads, n, Dh = v.shape
     f = np.zeros((n, n))
     for i in range(n):
         for j in range(n):
@@ -64,7 +64,7 @@ def lengths(A, v, U, project=True, add=True):
             if add:
                 f[i, j] = np.linalg.norm(parts @ U if project else parts)
             else:
-                f[i, j] = sum(np.linalg.norm(A[h, i, j] * v[h, j] @ U[h * K : (h + 1) * K]) for h in range(heads))
+                f[i, j] = sum(np.linalg.norm(A[h, i, j] * v[h, j] @ U[h * Dh : (h + 1) * Dh]) for h in range(heads))
         f[i] /= f[i].sum()
     return f
 
@@ -84,8 +84,8 @@ def distance_by_complex_numbers(attention, grid, pitch):
 
 
 def lengths_by_einsum(A, v, U, squares=True, root=0.5):
-    H, _, K = v.shape
-    f = np.einsum("hij,hjk,hkd->ijd", A, v, U.reshape(H, K, U.shape[1]))
+    H, _, Dh = v.shape
+    f = np.einsum("hij,hjk,hkd->ijd", A, v, U.reshape(H, Dh, U.shape[1]))
     f = ((f * f).sum(axis=-1) if squares else abs(f).sum(axis=-1) ** 2) ** root
     return f / f.sum(axis=1)[:, None]
 

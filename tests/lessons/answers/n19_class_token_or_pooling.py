@@ -20,14 +20,14 @@ def maximum(x, dy):
     return dx
 
 
-def probe(x, p, dy, value=True, key=True):
+def probe(x, u, dy, value=True, key=True):
     n, d = x.shape
-    s = x @ p / np.sqrt(d)
+    s = x @ u / np.sqrt(d)
     a = np.exp(s) / np.exp(s).sum()
     ds = (np.diag(a) - np.outer(a, a)) @ (x @ dy) / np.sqrt(d)
     dx = np.zeros_like(x)
     for i in range(n):
-        dx[i] = value * a[i] * dy + key * ds[i] * p
+        dx[i] = value * a[i] * dy + key * ds[i] * u
     return x.T @ a, dx, x.T @ ds
 
 
@@ -61,14 +61,14 @@ def maximum_by_loop(x, dy, largest=-np.inf):
     return dx
 
 
-def probe_in_steps(x, p, dy):
-    scale = np.sqrt(len(p))
-    s = (x * p).sum(axis=1) / scale
+def probe_in_steps(x, u, dy):
+    scale = np.sqrt(len(u))
+    s = (x * u).sum(axis=1) / scale
     a = np.exp(s - s.max())
     a = a / a.sum()
     y = (a[:, None] * x).sum(axis=0)
     ds = [a_i * ((x_i - y) @ dy) / scale for a_i, x_i in zip(a, x, strict=True)]
-    dx = np.outer(a, dy) + np.outer(ds, p)
+    dx = np.outer(a, dy) + np.outer(ds, u)
     return y, dx, sum(ds_i * x_i for ds_i, x_i in zip(ds, x, strict=True))
 
 
@@ -114,12 +114,12 @@ WRONG = {
         (lambda x, dy: np.roll(maximum(x, dy), 1, axis=0), "shifted by one place"),
     ],
     "19.4": [
-        (lambda x, p, dy: probe(x, p, dy, key=False), "only the first part"),
-        (lambda x, p, dy: probe(x, p, dy, value=False), "lacks the second"),
-        (lambda x, p, dy: (x.mean(axis=0), *probe(x, p, dy)[1:]), "as if p were 0"),
-        (lambda x, p, dy: (*probe(x, p, dy)[:2], probe(x, p, dy)[2] * len(p) ** 0.5), "dx is right"),
-        (lambda x, p, dy: probe(x, p, dy)[:2], "tuple of 3"),
-        (lambda x, p, dy: probe(x, 0 * p, dy), "differs"),
+        (lambda x, u, dy: probe(x, u, dy, key=False), "only the first part"),
+        (lambda x, u, dy: probe(x, u, dy, value=False), "lacks the second"),
+        (lambda x, u, dy: (x.mean(axis=0), *probe(x, u, dy)[1:]), "as if u were 0"),
+        (lambda x, u, dy: (*probe(x, u, dy)[:2], probe(x, u, dy)[2] * len(u) ** 0.5), "dx is right"),
+        (lambda x, u, dy: probe(x, u, dy)[:2], "tuple of 3"),
+        (lambda x, u, dy: probe(x, 0 * u, dy), "differs"),
     ],
 }
 

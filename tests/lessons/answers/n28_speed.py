@@ -38,8 +38,7 @@ def through_squares(n1, m1, s1, n2, m2, s2):
 
 
 def fitting(memory, n, L, N, D, M, H):
-    for_images = memory - 16 * n
-    return int(for_images // (4 * N * ((L + 8) * D + 2 * M + H * N))) if memory > 16 * n else 0
+    return int(max(0, (memory - 16 * n) // (4 * N * ((L + 8) * D + 2 * M + H * N))))
 
 
 def by_bits(memory, n, L, N, D, M, H, numbers=4):
@@ -139,5 +138,9 @@ EQUIVALENT = {
     "28.3": {
         "peaks = {s: L / s * x + s * a for s in range(1, L + 2) if L % s == 0}": "L + 1 does not divide L",
         "s = np.array([d for d in range(1, L + 2) if not L % d])": "L + 1 does not divide L",
+    },
+    "28.5": {
+        "return int(max((memory …, 0))": "the two stand on equal terms",
+        "for bit in range(…, -1, -1):": "no batch here has so many bits",
     },
 }
