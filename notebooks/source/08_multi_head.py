@@ -11,17 +11,18 @@
 # %% [markdown]
 # # 08 Multi-head attention
 #
-# With one softmax, a token gathers one weighted mean of the values. Multi-head attention gathers several. Small attentions run side by
-# side, each with its own weights, and a matrix mixes their results. The mathematics is that of notebook [07](07_attention.ipynb). The
-# new part is bookkeeping: which of the $D$ features belongs to which head? This notebook takes **Eq. 8** of the paper ([Dosovitskiy et
-# al. 2020](https://arxiv.org/abs/2010.11929v2), appendix A). At the end you will be able to
+# With one softmax, a token gathers one weighted mean of the values. Multi-head attention gathers several. Small
+# attentions run side by side, each with its own weights, and a matrix mixes their results. The mathematics is that of
+# notebook [07](07_attention.ipynb). The new part is bookkeeping: which of the $D$ features belongs to which head? This
+# notebook takes **Eq. 8** of the paper ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), appendix A). At
+# the end you will be able to
 #
 # - write multi-head attention as loops, and with one reshape and one transpose instead,
 # - derive its backward pass, in which splitting and merging heads undo each other,
 # - name the mistakes that no test with a single head can see, and write a test that sees them.
 #
-# You need attention for one head with its backward pass (notebook [07](07_attention.ipynb)) and the gradients of reshape and
-# transpose (notebook [02](02_shapes.ipynb)).
+# You need attention for one head with its backward pass (notebook [07](07_attention.ipynb)) and the gradients of
+# reshape and transpose (notebook [02](02_shapes.ipynb)).
 #
 # **Budget:** 8 s of CPU time (fast mode 6 s).
 
@@ -46,10 +47,10 @@ rng = np.random.default_rng(8)
 # %% [markdown]
 # ## The idea in a picture
 #
-# The digit of the last notebooks in block 1 of its trained model: 17 tokens of width 32, four heads of width 8. Each head owns 8
-# columns of the queries, keys and values. It computes its own attention weights $A$ and takes its own means of the values. The four
-# results stand side by side again, and the matrix $\mathbf{U}_{msa}$ mixes them. (Blue numbers are positive, red ones negative; dark
-# cells of $A$ are large weights.)
+# The digit of the last notebooks in block 1 of its trained model: 17 tokens of width 32, four heads of width 8. Each
+# head owns 8 columns of the queries, keys and values. It computes its own attention weights $A$ and takes its own means
+# of the values. The four results stand side by side again, and the matrix $\mathbf{U}_{msa}$ mixes them. (Blue numbers
+# are positive, red ones negative; dark cells of $A$ are large weights.)
 
 # %%
 model, image, label = running_digit()
@@ -58,14 +59,15 @@ _ = pictures.side_by_side(model, image)
 # %% [markdown]
 # ## The equation
 #
-# Let $\mathrm{SA}_1, \dots, \mathrm{SA}_H$ be $H$ attentions (Eq. 5 to 7), each with its own projection and with results of width
-# $D_h$. Their results stand side by side in one row per token, and a last matrix mixes them:
+# Let $\mathrm{SA}_1, \dots, \mathrm{SA}_H$ be $H$ attentions (Eq. 5 to 7), each with its own projection and with
+# results of width $D_h$. Their results stand side by side in one row per token, and a last matrix mixes them:
 #
 # $$\mathrm{MSA}(\mathbf{z}) = [\mathrm{SA}_1(\mathbf{z});\; \mathrm{SA}_2(\mathbf{z});\; \cdots;\; \mathrm{SA}_H(\mathbf{z})]\;\mathbf{U}_{msa},
 # \qquad \mathbf{U}_{msa} \in \mathbb{R}^{H \cdot D_h \times D} \tag{Eq. 8}$$
 #
-# The paper writes $k$ for the number of heads. We write $H$, since $\mathbf{k}$ is a key here. The paper typically sets $D_h = D/H$,
-# so that parameters and computation do not grow with $H$ (appendix A; exercise 8.2). Then $H \cdot D_h = D$.
+# The paper writes $k$ for the number of heads. We write $H$, since $\mathbf{k}$ is a key here. The paper typically sets
+# $D_h = D/H$, so that parameters and computation do not grow with $H$ (appendix A; exercise 8.2). Then
+# $H \cdot D_h = D$.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -85,9 +87,10 @@ _ = pictures.side_by_side(model, image)
 # | $R$ | the result, $\mathrm{MSA}(\mathbf{z})$ | $(B, N, D)$ | `R` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 #
-# **The packing.** All $3H$ projections are columns of one matrix, so that one product makes everything. First come the queries of
-# head 0, of head 1, and so on, then the keys of all heads, then the values. Within each third, head $h$ owns the columns $hD_h$ to
-# $(h+1)D_h - 1$. So heads are **contiguous**. The order is a convention, but published weights follow it.
+# **The packing.** All $3H$ projections are columns of one matrix, so that one product makes everything. First come the
+# queries of head 0, of head 1, and so on, then the keys of all heads, then the values. Within each third, head $h$ owns
+# the columns $hD_h$ to $(h+1)D_h - 1$. So heads are **contiguous**. The order is a convention, but published weights
+# follow it.
 
 # %%
 B, N, H, Dh = 2, 5, 3, 4
@@ -97,13 +100,13 @@ U_qkv = rng.standard_normal((D, 3 * D)) / D**0.5
 U_msa = rng.standard_normal((D, D)) / D**0.5
 
 # %% [markdown]
-# $B$, $N$, $H$ and $D_h$ all differ, so that many a mixed-up axis raises an error instead of giving wrong numbers. $H$ is not 1;
-# experiment 1 shows why that matters. The factor $1/\sqrt{D}$ keeps the products of moderate size.
+# $B$, $N$, $H$ and $D_h$ all differ, so that many a mixed-up axis raises an error instead of giving wrong numbers. $H$
+# is not 1; experiment 1 shows why that matters. The factor $1/\sqrt{D}$ keeps the products of moderate size.
 #
 # ## Forward, as loops
 #
-# One image, one head, one query at a time. The only new line says which columns belong to the head. (The scores are small here, so for
-# once we do not subtract the largest before the exponential.)
+# One image, one head, one query at a time. The only new line says which columns belong to the head. (The scores are
+# small here, so for once we do not subtract the largest before the exponential.)
 
 
 # %% tags=["yours"]
@@ -129,8 +132,8 @@ R_loops.shape
 # %% [markdown]
 # ## Splitting and merging
 #
-# Matrix products in NumPy work on the last two axes and repeat over all axes before them. So we want the head as an axis of its
-# own, *before* the tokens: $(B, N, D) \to (B, H, N, D_h)$. This takes two moves:
+# Matrix products in NumPy work on the last two axes and repeat over all axes before them. So we want the head as an
+# axis of its own, *before* the tokens: $(B, N, D) \to (B, H, N, D_h)$. This takes two moves:
 #
 # 1. `reshape(B, N, H, Dh)`: the $D$ features of a token, read in order, become $H$ groups of $D_h$. Nothing moves in memory.
 # 2. `transpose(0, 2, 1, 3)`: the axes of tokens and heads change places.
@@ -154,8 +157,8 @@ x = np.arange(B * N * D).reshape(B, N, D)
 print("merge(split(x)) is x:", np.array_equal(merge(split(x, H)), x))
 
 # %% [markdown]
-# Why not `reshape(B, H, N, Dh)` at once? It has the right shape. We write into each entry which token it came from, and look at what
-# head 0 of the first image gets.
+# Why not `reshape(B, H, N, Dh)` at once? It has the right shape. We write into each entry which token it came from, and
+# look at what head 0 of the first image gets.
 #
 # **Predict first.** Which tokens reach head 0 with a reshape alone?
 
@@ -167,9 +170,9 @@ print("reshape alone: the rows of head 0 come from the first tokens only, each c
 print(token.reshape(B, H, N, Dh)[0, 0])
 
 # %% [markdown]
-# A reshape keeps the order in which the numbers are read, row by row. It only cuts the same sequence elsewhere. In this sequence the
-# features of one token are neighbours. The features of one head, over all tokens, are not, so no reshape alone can collect them.
-# (After a transpose, as in `merge`, NumPy has to copy the numbers.)
+# A reshape keeps the order in which the numbers are read, row by row. It only cuts the same sequence elsewhere. In this
+# sequence the features of one token are neighbours. The features of one head, over all tokens, are not, so no reshape
+# alone can collect them. (After a transpose, as in `merge`, NumPy has to copy the numbers.)
 #
 # ## Forward, vectorised
 #
@@ -191,13 +194,14 @@ R = J @ U_msa
 agree("R", R, R_loops)
 
 # %% [markdown]
-# **Another reading of Eq. 8.** An entry of $J\,\mathbf{U}_{msa}$ is a sum over the $D$ columns of $J$. Sum over those of head 0
-# first, then over those of head 1, and so on. Call the rows $hD_h$ to $(h+1)D_h - 1$ of $\mathbf{U}_{msa}$ $\mathbf{U}^{(h)}$. Then
+# **Another reading of Eq. 8.** An entry of $J\,\mathbf{U}_{msa}$ is a sum over the $D$ columns of $J$. Sum over those
+# of head 0 first, then over those of head 1, and so on. Call the rows $hD_h$ to $(h+1)D_h - 1$ of $\mathbf{U}_{msa}$
+# $\mathbf{U}^{(h)}$. Then
 #
 # $$\mathrm{MSA}(\mathbf{z}) = \sum_h \mathrm{SA}_h(\mathbf{z})\,\mathbf{U}^{(h)}.$$
 #
-# Every head writes its own contribution into all $D$ features, and the contributions add. Heads do not see each other before this
-# sum.
+# Every head writes its own contribution into all $D$ features, and the contributions add. Heads do not see each other
+# before this sum.
 
 # %% tags=["yours"]
 contributions = [Y[:, h] @ U_msa[h * Dh : (h + 1) * Dh] for h in range(H)]
@@ -224,8 +228,8 @@ names = ["J", "U_msa", "Y", "A", "S", "q", "k", "v", "qkv", "z", "U_qkv"]
 engine = dict(zip(names, grad(tR, [tJ, tU_msa, tY, tA, tS, tq, tk, tv, tqkv, tz, tU_qkv], dR), strict=True))
 
 # %% [markdown]
-# **Step 1: $R = J\,\mathbf{U}_{msa}$.** A matrix product. The same $\mathbf{U}_{msa}$ serves all images, so its gradient is the
-# sum over the batch:
+# **Step 1: $R = J\,\mathbf{U}_{msa}$.** A matrix product. The same $\mathbf{U}_{msa}$ serves all images, so its
+# gradient is the sum over the batch:
 #
 # $$\mathrm{d}J = \mathrm{d}R\,\mathbf{U}_{msa}^\top, \qquad \mathrm{d}\mathbf{U}_{msa} = \sum_b J_b^\top\,\mathrm{d}R_b.$$
 #
@@ -239,8 +243,9 @@ agree("dJ", dJ, engine["J"])
 agree("dU_msa", dU_msa, engine["U_msa"])
 
 # %% [markdown]
-# **Step 2: $J = \mathrm{merge}(Y)$.** Merging only moves numbers. As a matrix it would be a permutation $\Pi$. Its pullback is
-# $\Pi^\top$, and for a permutation $\Pi^\top = \Pi^{-1}$. So each gradient goes back to where its number came from: it is *split*.
+# **Step 2: $J = \mathrm{merge}(Y)$.** Merging only moves numbers. As a matrix it would be a permutation $\Pi$. Its
+# pullback is $\Pi^\top$, and for a permutation $\Pi^\top = \Pi^{-1}$. So each gradient goes back to where its number
+# came from: it is *split*.
 
 # %% tags=["yours"]
 dY = split(dJ, H)
@@ -286,7 +291,8 @@ agree("dU_qkv", dU_qkv, engine["U_qkv"])
 # %% [markdown]
 # ## Check it numerically
 #
-# Steps 2 to 4 as an op: a function that returns its value and its pullback. Central differences with a random cotangent judge it.
+# Steps 2 to 4 as an op: a function that returns its value and its pullback. Central differences with a random cotangent
+# judge it.
 
 
 # %%
@@ -313,9 +319,9 @@ print(f"largest relative error of the gradients: {check_vjp(my_attention, qkv, h
 # %% [markdown]
 # ## The library
 #
-# `minivit.ops.attention`, already shown in notebook 07, is this op. Two of its arguments are extras to skip: `keep` is for dropout
-# (notebook 14), and `queries` limits the tokens that ask. Then come the two helpers and the layer that owns the weights. Its `tap` is a
-# dict that collects values for pictures.
+# `minivit.ops.attention`, already shown in notebook 07, is this op. Two of its arguments are extras to skip: `keep` is
+# for dropout (notebook 14), and `queries` limits the tokens that ask. Then come the two helpers and the layer that owns
+# the weights. Its `tap` is a dict that collects values for pictures.
 
 # %%
 show_source(ops.attention)
@@ -340,9 +346,9 @@ agree("layer", layer(Tensor(z)), attention_loops(z @ layer.qkv.weight.data, H) @
 # %% [markdown]
 # ## Experiment 1: seven mistakes, six tests
 #
-# Multi-head attention is easy to get slightly wrong: most mistakes keep every shape. Which tests notice? We plant seven mistakes, one at
-# a time, and run six tests on each, once with one head and once with three. The version below has a switch for each mistake. It is
-# written with Tensors, so that its gradients can be checked too.
+# Multi-head attention is easy to get slightly wrong: most mistakes keep every shape. Which tests notice? We plant seven
+# mistakes, one at a time, and run six tests on each, once with one head and once with three. The version below has a
+# switch for each mistake. It is written with Tensors, so that its gradients can be checked too.
 
 
 # %%
@@ -370,7 +376,8 @@ def merge_by_reshape(x):
 
 
 # %% [markdown]
-# "Interleaved" means that feature $c$ belongs to head $c \bmod H$ instead of $\lfloor c/D_h \rfloor$. The seven mistakes:
+# "Interleaved" means that feature $c$ belongs to head $c \bmod H$ instead of $\lfloor c/D_h \rfloor$. The seven
+# mistakes:
 
 # %%
 mutants = {
@@ -390,10 +397,10 @@ mutants = {
 # - **shape**: $J$ is $(B, N, D)$.
 # - **row sums**: every row of $A$ sums to 1.
 # - **gradient**: `check_gradients`, which tests whether the backward fits the forward.
-# - **permutation**: attention has no idea of order. If the tokens come in another order, the results come in that order too,
-#   otherwise unchanged.
-# - **isolation**: if only the values of head 0 change, only the first $D_h$ columns of $J$ change. (With one head there are no other
-#   columns, so nothing is compared.)
+# - **permutation**: attention has no idea of order. If the tokens come in another order, the results come in that order
+#   too, otherwise unchanged.
+# - **isolation**: if only the values of head 0 change, only the first $D_h$ columns of $J$ change. (With one head there
+#   are no other columns, so nothing is compared.)
 # - **reference**: $J$ is that of the loops.
 
 
@@ -450,7 +457,8 @@ tests = {
 # %% [markdown]
 # Every test on every version, with one head of width 12 and with three of width 4.
 #
-# **Predict first.** Which test catches the most mistakes, and which catches none? Which mistakes does no test see with one head?
+# **Predict first.** Which test catches the most mistakes, and which catches none? Which mistakes does no test see with
+# one head?
 
 
 # %%
@@ -484,28 +492,30 @@ for heads, table in tables.items():
     print("   caught by no test:            ", "; ".join(unseen) or "none")
 
 # %% [markdown]
-# **In the stored run** the reference catches all seven mistakes with three heads, but only three with one head. The shape and the gradient
-# check catch none. With one head, four mistakes pass every test.
+# **In the stored run** the reference catches all seven mistakes with three heads, but only three with one head. The
+# shape and the gradient check catch none. With one head, four mistakes pass every test.
 #
-# - **With one head, some of the mistakes are no mistakes.** `reshape(B, 1, N, D)` is a correct split, and $D = D_h$. No test with $H = 1$
-#   can fail there. This is **$H = 1$ blindness**.
-# - **The gradient check passes everything.** It asks whether the backward belongs to the forward, and the engine sees to that.
-#   The forward itself may be anything.
-# - **Invariants see structure.** The permutation test notices mixed tokens, the row sums notice the wrong axis, isolation notices features
-#   in the wrong head.
-# - **The scale and the swap respect every invariant here.** The swapped model even equals the right one with the columns of
-#   queries and keys exchanged in $\mathbf{U}_{qkv}$, so it would train as well. So would the interleaved one. But with published weights they compute
-#   something else. Of these six tests, only the comparison with an independent version finds both.
+# - **With one head, some of the mistakes are no mistakes.** `reshape(B, 1, N, D)` is a correct split, and $D = D_h$. No
+#   test with $H = 1$ can fail there. This is **$H = 1$ blindness**.
+# - **The gradient check passes everything.** It asks whether the backward belongs to the forward, and the engine sees
+#   to that. The forward itself may be anything.
+# - **Invariants see structure.** The permutation test notices mixed tokens, the row sums notice the wrong axis,
+#   isolation notices features in the wrong head.
+# - **The scale and the swap respect every invariant here.** The swapped model even equals the right one with the
+#   columns of queries and keys exchanged in $\mathbf{U}_{qkv}$, so it would train as well. So would the interleaved
+#   one. But with published weights they compute something else. Of these six tests, only the comparison with an
+#   independent version finds both.
 #
-# The rule that follows: compare with loops, with $H \ge 2$. A second rule: make all lengths different, which turns some mistakes into
-# errors.
+# The rule that follows: compare with loops, with $H \ge 2$. A second rule: make all lengths different, which turns some
+# mistakes into errors.
 #
 # ## Experiment 2: do the heads of a trained model differ?
 #
-# The model of the running digit has three blocks with four heads each. Two heads may look at the same places, or at different ones. A
-# measure for it is the **total variation distance** of their rows of $A$ for the same query $i$, $\frac12\sum_j |A_{ij} - A'_{ij}|$. It is 0
-# if both give the same weights, and 1 if they share no token. We take the mean over all pairs of heads, all queries and all test images.
-# The control: ten untrained models of the same shape, whose heads differ by their random projections alone.
+# The model of the running digit has three blocks with four heads each. Two heads may look at the same places, or at
+# different ones. A measure for it is the **total variation distance** of their rows of $A$ for the same query $i$,
+# $\frac12\sum_j |A_{ij} - A'_{ij}|$. It is 0 if both give the same weights, and 1 if they share no token. We take the
+# mean over all pairs of heads, all queries and all test images. The control: ten untrained models of the same shape,
+# whose heads differ by their random projections alone.
 #
 # **Predict first.** Does training make the heads more alike, or more different?
 
@@ -535,12 +545,12 @@ for block, (distance, controls) in enumerate(zip(difference_of_heads(trained), u
     )
 
 # %% [markdown]
-# **In the stored run** the heads differ by 0.65, 0.54 and 0.53 in the three blocks. That is more than in any of the 10 untrained models,
-# whose largest values are 0.61, 0.43 and 0.45. It is one trained model: another may behave otherwise.
+# **In the stored run** the heads differ by 0.65, 0.54 and 0.53 in the three blocks. That is more than in any of the 10
+# untrained models, whose largest values are 0.61, 0.43 and 0.45. It is one trained model: another may behave otherwise.
 #
-# Where do they look? The picture shows the [class] token of block 1, whose heads differ most: how it spreads its attention over the 16
-# patches in each head. (Its weight for itself is left out.) Above for the running digit, below on average over all test images of a 7 and
-# of a 0. Each map has its own scale; the largest weight stands above it.
+# Where do they look? The picture shows the [class] token of block 1, whose heads differ most: how it spreads its
+# attention over the 16 patches in each head. (Its weight for itself is left out.) Above for the running digit, below on
+# average over all test images of a 7 and of a 0. Each map has its own scale; the largest weight stands above it.
 
 # %%
 of_class = trained[0, :, :, 0, 1:].reshape(
@@ -567,13 +577,14 @@ for h in range(4):
     print(f"head {h}: patch (row, column) with the largest weight: {favourites}")
 
 # %% [markdown]
-# **In the stored run** heads 0 and 1 prefer the same patch in all three rows, (1, 2) and (2, 0). Heads 2 and 3 prefer other patches for a 0
-# than for a 7.
+# **In the stored run** heads 0 and 1 prefer the same patch in all three rows, (1, 2) and (2, 0). Heads 2 and 3 prefer
+# other patches for a 0 than for a 7.
 #
 # ## Experiment 3: does each head matter?
 #
-# The contributions of the heads add, so a head can be silenced: set its rows $\mathbf{U}^{(h)}$ of $\mathbf{U}_{msa}$ to zero. We
-# silence one head of the trained model at a time and measure the accuracy. For comparison all four heads of a block are silenced.
+# The contributions of the heads add, so a head can be silenced: set its rows $\mathbf{U}^{(h)}$ of $\mathbf{U}_{msa}$
+# to zero. We silence one head of the trained model at a time and measure the accuracy. For comparison all four heads of
+# a block are silenced.
 #
 # **Predict first.** How many points of accuracy does one head of four cost? In which block does it cost the most?
 
@@ -596,25 +607,27 @@ for block in range(3):
     print(f"block {block + 1}: without one head {single} %, without all four {accuracy_without(block, range(4)):.1f} %")
 
 # %% [markdown]
-# **In the stored run** the model is right for 96.7 % of the images. A silenced head of block 1 leaves 88.3 to 93.0 %; a silenced head of
-# block 3 leaves 95.8 to 96.7 %. A single head never costs as much as the whole block.
+# **In the stored run** the model is right for 96.7 % of the images. A silenced head of block 1 leaves 88.3 to 93.0 %; a
+# silenced head of block 3 leaves 95.8 to 96.7 %. A single head never costs as much as the whole block.
 #
 # (Of 359 images one is 0.3 points. So a difference below a point rests on three images or fewer.)
 #
 # ## Where this goes wrong in practice
 #
-# - **A test with one head.** See experiment 1. Also beware of $N = H$ or $N = D_h$: axes can then change places without an error.
-# - **Merging without the transpose.** `Y.reshape(B, N, D)` right after $A\mathbf{v}$ mixes tokens, and the shape is right.
-# - **Foreign weights in another packing.** Published files store the three projections apart, or packed as all queries, keys,
-#   values; some other models pack head by head. All have the same number of entries. Only the values tell.
-# - **One initialisation for the packed matrix.** Initial weights drawn for one $(D, 3D)$ matrix come out smaller by $\sqrt 2$ than for
-#   three $(D, D)$ matrices. Notebook [09b](09b_initialisation.ipynb) explains why.
+# - **A test with one head.** See experiment 1. Also beware of $N = H$ or $N = D_h$: axes can then change places without
+#   an error.
+# - **Merging without the transpose.** `Y.reshape(B, N, D)` right after $A\mathbf{v}$ mixes tokens, and the shape is
+#   right.
+# - **Foreign weights in another packing.** Published files store the three projections apart, or packed as all queries,
+#   keys, values; some other models pack head by head. All have the same number of entries. Only the values tell.
+# - **One initialisation for the packed matrix.** Initial weights drawn for one $(D, 3D)$ matrix come out smaller by
+#   $\sqrt 2$ than for three $(D, D)$ matrices. Notebook [09b](09b_initialisation.ipynb) explains why.
 # - **$D$ not divisible by $H$.** The library refuses it in words.
 #
 # ## Exercises
 #
-# Each cell has a place for your answer; the cell tells you at once whether it is right. `hint("8.3")` gives up to three hints, one per
-# call.
+# Each cell has a place for your answer; the cell tells you at once whether it is right. `hint("8.3")` gives up to three
+# hints, one per call.
 #
 # **8.1 (two lines).** Write the merge from memory.
 
@@ -628,8 +641,8 @@ def my_merge(x):
 check("8.1", my_merge)
 
 # %% [markdown]
-# **8.2 (ten minutes).** How many parameters does multi-head attention of width `D` have, with `H` heads of width `D/H`? Count
-# $\mathbf{U}_{qkv}$ and $\mathbf{U}_{msa}$, and a bias for each of their columns, as the published code has them.
+# **8.2 (ten minutes).** How many parameters does multi-head attention of width `D` have, with `H` heads of width `D/H`?
+# Count $\mathbf{U}_{qkv}$ and $\mathbf{U}_{msa}$, and a bias for each of their columns, as the published code has them.
 
 
 # %%
@@ -641,9 +654,9 @@ def parameters(D, H):
 check("8.2", parameters)
 
 # %% [markdown]
-# **8.3 (half an hour).** Write a test that is not blind. You get an implementation `attend(qkv, heads)`, which returns an array
-# $(B, N, D)$ and may be right or wrong. Decide which. The checker hands it two right ones and eight wrong ones: the seven above, and
-# one that ignores `heads`.
+# **8.3 (half an hour).** Write a test that is not blind. You get an implementation `attend(qkv, heads)`, which returns
+# an array $(B, N, D)$ and may be right or wrong. Decide which. The checker hands it two right ones and eight wrong
+# ones: the seven above, and one that ignores `heads`.
 
 
 # %%
@@ -655,9 +668,10 @@ def is_multi_head_attention(attend):
 check("8.3", is_multi_head_attention)
 
 # %% [markdown]
-# **8.4 (an hour).** In **multi-query attention** ([Shazeer 2019](https://arxiv.org/abs/1911.02150)) all heads share one set of
-# keys and values, which saves memory where they must be kept. Write it with its backward pass. Queries are per head as before, but
-# `k` and `v` have only the width of one head. What does the chain rule say about an array that is used $H$ times?
+# **8.4 (an hour).** In **multi-query attention** ([Shazeer 2019](https://arxiv.org/abs/1911.02150)) all heads share one
+# set of keys and values, which saves memory where they must be kept. Write it with its backward pass. Queries are per
+# head as before, but `k` and `v` have only the width of one head. What does the chain rule say about an array that is
+# used $H$ times?
 
 
 # %%

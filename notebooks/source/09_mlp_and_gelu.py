@@ -11,10 +11,10 @@
 # %% [markdown]
 # # 09 The MLP and GELU
 #
-# Attention moves information between tokens. After it, a small network works on each token alone: two dense layers with a GELU
-# between them (section 3.1 of the paper, [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2); it is the $\mathrm{MLP}$
-# in Eq. 3). With the usual width it holds twice as many weights as the attention beside it. GELU comes in two forms that look
-# alike and are not equal. At the end you will be able to
+# Attention moves information between tokens. After it, a small network works on each token alone: two dense layers with
+# a GELU between them (section 3.1 of the paper, [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2); it is
+# the $\mathrm{MLP}$ in Eq. 3). With the usual width it holds twice as many weights as the attention beside it. GELU
+# comes in two forms that look alike and are not equal. At the end you will be able to
 #
 # - compute GELU by erf and by tanh, derive both slopes, and say how far the two are apart,
 # - derive the backward pass of the MLP,
@@ -45,8 +45,9 @@ rng = np.random.default_rng(9)
 # %% [markdown]
 # ## The idea in a picture
 #
-# The digit of the last notebooks again, in block 1 of its trained model. All 17 tokens go through the same two layers, each by itself. We
-# follow three of them: the [class] token in row 0, and two patches. Blue numbers are positive, red ones negative.
+# The digit of the last notebooks again, in block 1 of its trained model. All 17 tokens go through the same two layers,
+# each by itself. We follow three of them: the [class] token in row 0, and two patches. Blue numbers are positive, red
+# ones negative.
 
 # %%
 model, image, label = running_digit()
@@ -57,16 +58,17 @@ _ = pictures.token_by_token(model, image)
 #
 # $$\mathrm{MLP}(\mathbf{z}) = \mathrm{GELU}(\mathbf{z}W_1 + b_1)\,W_2 + b_2$$
 #
-# The inner width is $F = 4D$ in all models of the paper (Table 1). Without the nonlinearity, two dense layers would be no more than
-# one, with the matrix $W_1W_2$ and the bias $b_1W_2 + b_2$.
+# The inner width is $F = 4D$ in all models of the paper (Table 1). Without the nonlinearity, two dense layers would be
+# no more than one, with the matrix $W_1W_2$ and the bias $b_1W_2 + b_2$.
 #
 # $$\mathrm{GELU}(x) = x\,\Phi(x), \qquad \Phi(x) = \tfrac12\bigl(1 + \mathrm{erf}(x/\sqrt2)\bigr), \qquad
 # \mathrm{erf}(u) = \frac{2}{\sqrt\pi}\int_0^u e^{-s^2}\,\mathrm{d}s \tag{GELU}$$
 #
-# $\Phi(x)$ is the probability that a standard normal number is below $x$ ([Hendrycks & Gimpel
-# 2016](https://arxiv.org/abs/1606.08415)). It rises from 0 to 1, so GELU is a gate. Large $x$ pass, very negative ones do not,
-# and between them the gate opens smoothly. (The older $\mathrm{ReLU}(x) = \max(x, 0)$ is a gate that is either shut or open.) The same
-# paper gives an approximation without erf, and the published ViT code uses it:
+# $\Phi(x)$ is the probability that a standard normal number is below $x$
+# ([Hendrycks & Gimpel 2016](https://arxiv.org/abs/1606.08415)). It rises from 0 to 1, so GELU is a gate. Large $x$
+# pass, very negative ones do not, and between them the gate opens smoothly. (The older $\mathrm{ReLU}(x) = \max(x, 0)$
+# is a gate that is either shut or open.) The same paper gives an approximation without erf, and the published ViT code
+# uses it:
 #
 # $$\mathrm{GELU}_{\tanh}(x) = \tfrac12 x\,\bigl(1 + \tanh u\bigr), \qquad u = \sqrt{2/\pi}\,\bigl(x + 0.044715\,x^3\bigr) \tag{GELU, tanh form}$$
 #
@@ -123,7 +125,8 @@ R_loops = mlp_loops(z, W1, b1, W2, b2)
 #
 # ## Forward, vectorised
 #
-# NumPy has no erf. `ops.erf` is a polynomial series made for the purpose; it returns a value and a pullback, and we take the value.
+# NumPy has no erf. `ops.erf` is a polynomial series made for the purpose; it returns a value and a pullback, and we
+# take the value.
 
 # %% tags=["yours"]
 X1 = z @ W1 + b1
@@ -137,8 +140,8 @@ agree("R", R, R_loops)
 # %% [markdown]
 # ## The slope of GELU, by erf
 #
-# We differentiate $y = x\,\Phi(x)$ in three steps, for a random cotangent $g = \mathrm{d}y$, and compare each with the engine.
-# The points $x$ are spread over the range where something happens.
+# We differentiate $y = x\,\Phi(x)$ in three steps, for a random cotangent $g = \mathrm{d}y$, and compare each with the
+# engine. The points $x$ are spread over the range where something happens.
 
 # %%
 x = np.linspace(-4, 4, 17)
@@ -150,10 +153,11 @@ tcdf = 0.5 * (1 + F.erf(tu))
 engine = dict(zip(["cdf", "u", "x"], grad(tx * tcdf, [tcdf, tu, tx], g), strict=True))
 
 # %% [markdown]
-# **Step 1: $y = x \cdot \Phi$.** A product: $\mathrm{d}\Phi = g\,x$, and a first contribution $g\,\Phi$ to $\mathrm{d}x$.
+# **Step 1: $y = x \cdot \Phi$.** A product: $\mathrm{d}\Phi = g\,x$, and a first contribution $g\,\Phi$ to
+# $\mathrm{d}x$.
 #
-# **Step 2: $\Phi = \frac12(1 + \mathrm{erf}\,u)$.** The derivative of an integral with respect to its upper end is the integrand
-# there: $\mathrm{erf}'(u) = \frac{2}{\sqrt\pi}e^{-u^2}$. So
+# **Step 2: $\Phi = \frac12(1 + \mathrm{erf}\,u)$.** The derivative of an integral with respect to its upper end is the
+# integrand there: $\mathrm{erf}'(u) = \frac{2}{\sqrt\pi}e^{-u^2}$. So
 # $\mathrm{d}u = \frac12 \cdot \frac{2}{\sqrt\pi}e^{-u^2}\,\mathrm{d}\Phi$.
 #
 # **Step 3: $u = x/\sqrt2$.** A second contribution $\mathrm{d}u/\sqrt2$. The two add, because $x$ is used twice.
@@ -170,8 +174,8 @@ for name, mine in {"cdf": dcdf, "u": du, "x": dx}.items():
 
 # %% [markdown]
 # The constants of steps 2 and 3 together are $\frac{1}{\sqrt\pi}\cdot\frac{1}{\sqrt2} = \frac{1}{\sqrt{2\pi}}$, and
-# $u^2 = x^2/2$. Together they make the normal density $\varphi$. It had to come out, since the density is the derivative of the
-# distribution. In closed form:
+# $u^2 = x^2/2$. Together they make the normal density $\varphi$. It had to come out, since the density is the
+# derivative of the distribution. In closed form:
 #
 # $$\mathrm{GELU}'(x) = \Phi(x) + x\,\varphi(x), \qquad \varphi(x) = \frac{1}{\sqrt{2\pi}}\,e^{-x^2/2}.$$
 
@@ -248,7 +252,8 @@ engine = dict(zip(names, grad(tR, [tG, tW2, tb2, tX1, tz, tW1, tb1], dR), strict
 G = ops.gelu(X1)[0]  # the tanh form is the default
 
 # %% [markdown]
-# **Step 1: $R = G W_2 + b_2$.** A dense layer. The bias is added to every row, so its gradient is the sum over the rows:
+# **Step 1: $R = G W_2 + b_2$.** A dense layer. The bias is added to every row, so its gradient is the sum over the
+# rows:
 #
 # $$\mathrm{d}G = \mathrm{d}R\,W_2^\top, \qquad \mathrm{d}W_2 = G^\top\,\mathrm{d}R, \qquad \mathrm{d}b_2 = \sum_i \mathrm{d}R_i.$$
 
@@ -262,8 +267,8 @@ for name, mine in {"G": dG, "W2": dW2, "b2": db2}.items():
     agree(f"d{name}", mine, engine[name])
 
 # %% [markdown]
-# **Step 2: $G = \mathrm{GELU}(X_1)$.** Element by element: output $(i, f)$ depends on input $(i, f)$ alone. The Jacobian is
-# diagonal, and a diagonal matrix multiplies element by element:
+# **Step 2: $G = \mathrm{GELU}(X_1)$.** Element by element: output $(i, f)$ depends on input $(i, f)$ alone. The
+# Jacobian is diagonal, and a diagonal matrix multiplies element by element:
 #
 # $$\mathrm{d}X_1 = \mathrm{d}G \circ \mathrm{GELU}'(X_1).$$
 
@@ -310,9 +315,10 @@ print(f"largest relative error of the gradients: {check_vjp(my_mlp, z, W1, b1, W
 # %% [markdown]
 # ## The library
 #
-# `minivit.ops.gelu` has both forms; find the two slopes. `linear_gelu` is the first dense layer and the GELU as one op, and `MLP`
-# is the layer that owns the weights. (`bias_std`: as in the published code, its biases start as random numbers of size $10^{-6}$, as
-# good as zero. How the weights start is the subject of notebook [09b](09b_initialisation.ipynb).)
+# `minivit.ops.gelu` has both forms; find the two slopes. `linear_gelu` is the first dense layer and the GELU as one op,
+# and `MLP` is the layer that owns the weights. (`bias_std`: as in the published code, its biases start as random
+# numbers of size $10^{-6}$, as good as zero. How the weights start is the subject of notebook
+# [09b](09b_initialisation.ipynb).)
 
 # %%
 show_source(ops.gelu)
@@ -333,11 +339,12 @@ weights = (layer.hidden.weight.data, layer.hidden.bias.data, layer.out.weight.da
 agree("layer", layer(Tensor(z)), mlp_loops(z, *weights))
 
 # %% [markdown]
-# **Why one op for two steps?** The pullback of `linear_gelu` is the two pullbacks, one after the other. But some ops have a second,
-# faster implementation in the library, called a *kernel*. (The word has two other meanings, in convolutions and for weight matrices.) A
-# kernel can add the bias, apply the GELU and compute its slope while a piece of the array is close to the processor. It also chooses
-# what is kept for the backward pass. `gelu` above keeps three arrays of the size of $X_1$ (`x`, `t`, `cdf`), but the backward needs
-# only one, the slope. We count what each keeps. `closure_values` lists it for a pullback, `tape` for each op that made a Tensor.
+# **Why one op for two steps?** The pullback of `linear_gelu` is the two pullbacks, one after the other. But some ops
+# have a second, faster implementation in the library, called a *kernel*. (The word has two other meanings, in
+# convolutions and for weight matrices.) A kernel can add the bias, apply the GELU and compute its slope while a piece
+# of the array is close to the processor. It also chooses what is kept for the backward pass. `gelu` above keeps three
+# arrays of the size of $X_1$ (`x`, `t`, `cdf`), but the backward needs only one, the slope. We count what each keeps.
+# `closure_values` lists it for a pullback, `tape` for each op that made a Tensor.
 
 # %%
 tokens, width = 197, 768  # ViT-B/16 at 224 x 224 pixels: 14 x 14 patches and [class]
@@ -354,7 +361,8 @@ print(f"kept by the kernel:          {saved_bytes(node) / big.nbytes:.0f}")
 #
 # Both on a fine grid in float64.
 #
-# **Predict first.** Will you see the difference of the two forms in a plot? Is it larger in the values or in the slopes?
+# **Predict first.** Will you see the difference of the two forms in a plot? Is it larger in the values or in the
+# slopes?
 
 # %%
 grid = np.linspace(-6, 6, full_or_fast(1_200_001, 12_001))
@@ -388,12 +396,14 @@ for axis in axes:
 plt.show()
 
 # %% [markdown]
-# **In the stored run** the values differ by at most 0.00047 and the slopes by at most 0.00087, at |x| = 2.699 and 2.019. In the first two
-# panels the dots lie on the solid curve. The third panel shows the difference, magnified ten thousand times.
+# **In the stored run** the values differ by at most 0.00047 and the slopes by at most 0.00087, at |x| = 2.699 and
+# 2.019. In the first two panels the dots lie on the solid curve. The third panel shows the difference, magnified ten
+# thousand times.
 #
 # A test would have to look as closely.
 #
-# **Predict first.** Which of the tolerances $10^{-2}$, $10^{-3}$, $10^{-4}$ and $10^{-6}$ notice that one form was replaced by the other?
+# **Predict first.** Which of the tolerances $10^{-2}$, $10^{-3}$, $10^{-4}$ and $10^{-6}$ notice that one form was
+# replaced by the other?
 
 # %%
 sample = rng.standard_normal(10_000)
@@ -405,8 +415,8 @@ for atol in (1e-2, 1e-3, 1e-4, 1e-6):
 # %% [markdown]
 # **In the stored run** 1e-02 and 1e-03 do not notice it, 1e-04 and 1e-06 do.
 #
-# And in a model? We take the same weights, once with each form, in a shallow model and in a deep one. For scale we also compare float32
-# with float64, which is rounding alone.
+# And in a model? We take the same weights, once with each form, in a shallow model and in a deep one. For scale we also
+# compare float32 with float64, which is rounding alone.
 #
 # **Predict first.** Does the difference grow with the depth, and is it above or below rounding?
 
@@ -428,31 +438,33 @@ for depth in (1, full_or_fast(12, 4)):
 print(f"standard deviation of the features: {tanh_64.std():.2f}")
 
 # %% [markdown]
-# **In the stored run** the other form moves the features by up to 4.6e-04 in 1 block and 7.8e-04 in 12 blocks. That is more than a hundred
-# times the rounding of float32, and small beside the features, whose standard deviation is 1.00.
+# **In the stored run** the other form moves the features by up to 4.6e-04 in 1 block and 7.8e-04 in 12 blocks. That is
+# more than a hundred times the rounding of float32, and small beside the features, whose standard deviation is 1.00.
 #
-# So a file of weights is complete only together with the form of GELU that it was trained with. The published JAX code uses tanh; two
-# widely used PyTorch libraries, timm and Hugging Face, compute the same checkpoints with erf. A port that agrees to $10^{-5}$ is possible
-# in float32 with the same form, and impossible with the other.
+# So a file of weights is complete only together with the form of GELU that it was trained with. The published JAX code
+# uses tanh; two widely used PyTorch libraries, timm and Hugging Face, compute the same checkpoints with erf. A port
+# that agrees to $10^{-5}$ is possible in float32 with the same form, and impossible with the other.
 #
 # ## Where this goes wrong in practice
 #
-# - **The wrong form.** Nothing fails, and no loss curve shows it. Compare with a tolerance between rounding and the difference of
-#   the forms.
+# - **The wrong form.** Nothing fails, and no loss curve shows it. Compare with a tolerance between rounding and the
+#   difference of the forms.
 # - **`x ** 3`.** NumPy's general power is many times slower than two multiplications; write `x * x * x`.
-# - **A NumPy scalar as constant.** `np.sqrt(2 / np.pi) * x` turns a float32 array into float64, since in NumPy 2 the type of the scalar
-#   counts. `math.sqrt` gives a Python number, which adapts to the array. Otherwise memory doubles silently.
-# - **The second term of the slope forgotten.** $\mathrm{d}x = g\,\Phi(x)$ is close for large $|x|$ and wrong in between. At
-#   $x = 0$ it is even right.
-# - **The gradient of the bias averaged, or summed over one axis too few.** With a batch it is the sum over images *and* tokens.
+# - **A NumPy scalar as constant.** `np.sqrt(2 / np.pi) * x` turns a float32 array into float64, since in NumPy 2 the
+#   type of the scalar counts. `math.sqrt` gives a Python number, which adapts to the array. Otherwise memory doubles
+#   silently.
+# - **The second term of the slope forgotten.** $\mathrm{d}x = g\,\Phi(x)$ is close for large $|x|$ and wrong in
+#   between. At $x = 0$ it is even right.
+# - **The gradient of the bias averaged, or summed over one axis too few.** With a batch it is the sum over images *and*
+#   tokens.
 #
 # ## Exercises
 #
-# Each cell has a place for your answer; the cell tells you at once whether it is right. `hint("9.3")` gives up to three hints, one per
-# call.
+# Each cell has a place for your answer; the cell tells you at once whether it is right. `hint("9.3")` gives up to three
+# hints, one per call.
 #
-# **9.1 (two lines).** You have $y = \mathrm{GELU}(x)$. Find $\mathrm{GELU}(-x)$ from $x$ and $y$ without another erf. Use
-# $\Phi(-x) = 1 - \Phi(x)$.
+# **9.1 (two lines).** You have $y = \mathrm{GELU}(x)$. Find $\mathrm{GELU}(-x)$ from $x$ and $y$ without another erf.
+# Use $\Phi(-x) = 1 - \Phi(x)$.
 
 
 # %%
@@ -477,8 +489,8 @@ def slope_of_sigmoid_form(x):
 check("9.2", slope_of_sigmoid_form)
 
 # %% [markdown]
-# **9.3 (fifteen minutes).** GELU first falls and then rises. At which $x$ is the exact (erf) form lowest? Give five decimals; the
-# experiment above gives two. The slope is zero there: halve an interval, or use Newton's method.
+# **9.3 (fifteen minutes).** GELU first falls and then rises. At which $x$ is the exact (erf) form lowest? Give five
+# decimals; the experiment above gives two. The slope is zero there: halve an interval, or use Newton's method.
 
 # %%
 lowest_point = None  # your answer here
@@ -486,8 +498,8 @@ lowest_point = None  # your answer here
 check("9.3", lowest_point)
 
 # %% [markdown]
-# **9.4 (half an hour).** The exact pullback: all five gradients of the MLP in the *erf* form. You may use `ops.erf`, and nothing
-# else of the library.
+# **9.4 (half an hour).** The exact pullback: all five gradients of the MLP in the *erf* form. You may use `ops.erf`,
+# and nothing else of the library.
 
 
 # %%
@@ -499,10 +511,10 @@ def mlp_backward(z, W1, b1, W2, b2, dR):
 check("9.4", mlp_backward)
 
 # %% [markdown]
-# **9.5 (an hour).** Many newer language models replace the MLP by a **gated** one, SwiGLU ([Shazeer
-# 2020](https://arxiv.org/abs/2002.05202)): $R = \bigl(\mathrm{silu}(\mathbf{z}W) \circ \mathbf{z}V\bigr)W_2$ with
-# $\mathrm{silu}(x) = x\,\mathrm{sigmoid}(x)$ and no biases. The layer $W$ decides how much of the layer $V$ passes. Write the forward
-# pass and all gradients.
+# **9.5 (an hour).** Many newer language models replace the MLP by a **gated** one, SwiGLU
+# ([Shazeer 2020](https://arxiv.org/abs/2002.05202)): $R = \bigl(\mathrm{silu}(\mathbf{z}W) \circ \mathbf{z}V\bigr)W_2$
+# with $\mathrm{silu}(x) = x\,\mathrm{sigmoid}(x)$ and no biases. The layer $W$ decides how much of the layer $V$
+# passes. Write the forward pass and all gradients.
 
 
 # %%

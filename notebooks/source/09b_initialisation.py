@@ -11,17 +11,17 @@
 # %% [markdown]
 # # 09b Initialisation
 #
-# Training starts from random weights. If they are too small, signals and gradients fade on their way through the layers.
-# If they are too large, both explode. The right size follows from one fact: the variance of a sum. At the end you will be
-# able to
+# Training starts from random weights. If they are too small, signals and gradients fade on their way through the
+# layers. If they are too large, both explode. The right size follows from one fact: the variance of a sum. At the end
+# you will be able to
 #
 # - derive the size of the initial weights from the number of inputs and outputs of a layer (Glorot, He),
 # - predict how activations and gradients grow with depth, in a plain network and in one with a residual stream,
 # - say how the ViT starts, and why its first loss is $\log K$,
 # - find out what is wrong with a bad start.
 #
-# You need the gradients of a dense layer (notebook [02](02_shapes.ipynb)), attention ([08](08_multi_head.ipynb)) and the MLP
-# ([09](09_mlp_and_gelu.ipynb)).
+# You need the gradients of a dense layer (notebook [02](02_shapes.ipynb)), attention ([08](08_multi_head.ipynb)) and
+# the MLP ([09](09_mlp_and_gelu.ipynb)).
 #
 # **Budget:** 20 s of CPU time (fast mode 6 s).
 
@@ -72,10 +72,11 @@ rng = np.random.default_rng(9)
 #
 # $$s = 1/\sqrt{n_\mathrm{in}}. \tag{forwards}$$
 #
-# The formula has the mean *square* of the inputs, not their variance. Pixels from 0 to 255 are large even if they hardly vary.
+# The formula has the mean *square* of the inputs, not their variance. Pixels from 0 to 255 are large even if they
+# hardly vary.
 #
-# **Step 2: backwards.** The gradient of an input is a sum over the outputs, $\mathrm{d}x_i = \sum_j \mathrm{d}y_j W_{ij}$. By the
-# same argument its root mean square stays the same if
+# **Step 2: backwards.** The gradient of an input is a sum over the outputs,
+# $\mathrm{d}x_i = \sum_j \mathrm{d}y_j W_{ij}$. By the same argument its root mean square stays the same if
 #
 # $$s = 1/\sqrt{n_\mathrm{out}}. \tag{backwards}$$
 #
@@ -91,14 +92,14 @@ rng = np.random.default_rng(9)
 #
 # $$l = \sqrt3\, s = \sqrt{\frac{6}{n_\mathrm{in} + n_\mathrm{out}}}.$$
 #
-# **Step 5: the nonlinearity.** ReLU sets negative numbers to 0. Of numbers spread evenly around 0, that is half of the mean
-# square. [He et al. 2015](https://arxiv.org/abs/1502.01852) make up for it:
+# **Step 5: the nonlinearity.** ReLU sets negative numbers to 0. Of numbers spread evenly around 0, that is half of the
+# mean square. [He et al. 2015](https://arxiv.org/abs/1502.01852) make up for it:
 #
 # $$s = \sqrt{2/n_\mathrm{in}}. \tag{He}$$
 #
-# **Step 6: many layers.** Let every layer of a ReLU network have $c$ times He's $s$. Then each layer multiplies the root mean
-# square by $c$, and $m$ layers multiply it by $c^m$. Backwards, a ReLU stops the gradient of half of the entries. With
-# $n_\mathrm{in} = n_\mathrm{out}$, each layer multiplies the gradient by $c$ too.
+# **Step 6: many layers.** Let every layer of a ReLU network have $c$ times He's $s$. Then each layer multiplies the
+# root mean square by $c$, and $m$ layers multiply it by $c^m$. Backwards, a ReLU stops the gradient of half of the
+# entries. With $n_\mathrm{in} = n_\mathrm{out}$, each layer multiplies the gradient by $c$ too.
 
 
 # %% tags=["yours"]
@@ -120,7 +121,8 @@ def he_std(fan_in):
 # %% [markdown]
 # ## Check it numerically
 #
-# A wide layer, so that averages are exact to a few percent. The inputs have mean 2: their mean square is 5, their variance 1.
+# A wide layer, so that averages are exact to a few percent. The inputs have mean 2: their mean square is 5, their
+# variance 1.
 
 # %%
 fan_in, fan_out, s = 500, 2000, 0.03
@@ -143,13 +145,13 @@ agree("ReLU", np.mean(np.maximum(normal, 0) ** 2), 0.5, rtol=0.05)
 print(f"GELU keeps {np.mean(ops.gelu(normal)[0] ** 2):.2f} of the mean square of normal numbers, ReLU 0.50")
 
 # %% [markdown]
-# GELU keeps a little less than ReLU. The MLP of the ViT does not make up for it: its weights are Glorot's. Experiment 2 shows why a
-# block can do without.
+# GELU keeps a little less than ReLU. The MLP of the ViT does not make up for it: its weights are Glorot's. Experiment 2
+# shows why a block can do without.
 #
 # ## Forward and backward through a plain network
 #
-# A plain network is a chain: $h_\ell = \mathrm{ReLU}(h_{\ell-1}W_\ell)$ for $\ell = 1 \ldots m$, without biases. Backwards, with
-# $\mathrm{d}h_m$ given, each layer does three things:
+# A plain network is a chain: $h_\ell = \mathrm{ReLU}(h_{\ell-1}W_\ell)$ for $\ell = 1 \ldots m$, without biases.
+# Backwards, with $\mathrm{d}h_m$ given, each layer does three things:
 #
 # $$\mathrm{d}y_\ell = \mathrm{d}h_\ell \circ [h_\ell > 0], \qquad \mathrm{d}W_\ell = h_{\ell-1}^\top\,\mathrm{d}y_\ell, \qquad
 # \mathrm{d}h_{\ell-1} = \mathrm{d}y_\ell\,W_\ell^\top.$$
@@ -194,11 +196,11 @@ print(f"largest relative error of the gradients: {error:.1e}")
 # %% [markdown]
 # ## Experiment 1: a plain network, 30 layers deep
 #
-# Three starts: half of He's $s$, He's $s$ (the control), and twice that. Five seeds each. We measure the root mean square of the
-# activations after each layer, of their gradients, and of the gradients of the weights.
+# Three starts: half of He's $s$, He's $s$ (the control), and twice that. Five seeds each. We measure the root mean
+# square of the activations after each layer, of their gradients, and of the gradients of the weights.
 #
-# **Predict first.** With half of He's $s$, how large are the activations after 30 layers? The gradient of the *first* matrix
-# passes 29 layers, that of the *last* matrix none. Which of the two is larger?
+# **Predict first.** With half of He's $s$, how large are the activations after 30 layers? The gradient of the *first*
+# matrix passes 29 layers, that of the *last* matrix none. Which of the two is larger?
 
 # %%
 layers, width, examples = 30, full_or_fast(256, 64), 64
@@ -250,24 +252,26 @@ for name, factor in factors.items():
     print(f"{'':<13} gradient of the first matrix {dW[0]:.1e}, of the last {dW[-1]:.1e}")
 
 # %% [markdown]
-# **In the stored run** half of He's start leaves 1.1e-09 of the activations after 30 layers and twice He's makes them 1.3e+09, as
-# expected; He's own gives 1.2. The first matrix has nearly the same gradient as the last: 1.1e-08 and 1.2e-08 for half of He's.
+# **In the stored run** half of He's start leaves 1.1e-09 of the activations after 30 layers and twice He's makes them
+# 1.3e+09, as expected; He's own gives 1.2. The first matrix has nearly the same gradient as the last: 1.1e-08 and
+# 1.2e-08 for half of He's.
 #
-# The gradient of $W_\ell$ is a product: $h_{\ell-1}$ has grown by $c^{\ell-1}$ on its way forwards, $\mathrm{d}y_\ell$ by
-# $c^{m-\ell}$ on its way back. Together that is $c^{m-1}$ for *every* layer.
+# The gradient of $W_\ell$ is a product: $h_{\ell-1}$ has grown by $c^{\ell-1}$ on its way forwards, $\mathrm{d}y_\ell$
+# by $c^{m-\ell}$ on its way back. Together that is $c^{m-1}$ for *every* layer.
 #
 # ## Experiment 2: blocks with a residual stream
 #
-# Now the ViT. A block *adds* to its tokens, $\mathbf{z} + f(\mathrm{LN}(\mathbf{z}))$, and every branch $f$ reads normalised tokens
-# (Eq. 2 and 3; notebook [10](10_residual_stream.ipynb) is about just this). Two things follow. However large the stream is, LN gives
-# the branch inputs of root mean square 1. And if the branch adds nearly nothing, the stream and its gradient pass unchanged.
+# Now the ViT. A block *adds* to its tokens, $\mathbf{z} + f(\mathrm{LN}(\mathbf{z}))$, and every branch $f$ reads
+# normalised tokens (Eq. 2 and 3; notebook [10](10_residual_stream.ipynb) is about just this). Two things follow.
+# However large the stream is, LN gives the branch inputs of root mean square 1. And if the branch adds nearly nothing,
+# the stream and its gradient pass unchanged.
 #
-# We multiply all weight matrices of 12 blocks by $\frac13$, 1 (the published start, the control) and 3. Then we measure the stream
-# and its gradient after each block. The head is random here, since a zero head sends no gradient back.
+# We multiply all weight matrices of 12 blocks by $\frac13$, 1 (the published start, the control) and 3. Then we measure
+# the stream and its gradient after each block. The head is random here, since a zero head sends no gradient back.
 #
-# **Predict first.** A branch has two matrices in a row: those of values and $\mathbf{U}_{msa}$, or the two of the MLP. In a plain
-# chain of 12 blocks, three times larger matrices would make the signal $3^{48} \approx 8 \cdot 10^{22}$ times larger. By how much do they
-# enlarge the stream?
+# **Predict first.** A branch has two matrices in a row: those of values and $\mathbf{U}_{msa}$, or the two of the MLP.
+# In a plain chain of 12 blocks, three times larger matrices would make the signal $3^{48} \approx 8 \cdot 10^{22}$
+# times larger. By how much do they enlarge the stream?
 
 # %%
 train, test = digits()
@@ -323,18 +327,20 @@ for name, values in of_blocks.items():
     )
 
 # %% [markdown]
-# **In the stored run** matrices three times as large give a stream of 35.45 after 12 blocks, against 3.34 from the published start.
-# That is about ten times as much, and *one* branch with two such matrices makes nine times as much. A third gives 0.81. The gradient after
-# block 1 is at most 54.2 times that after block 12.
+# **In the stored run** matrices three times as large give a stream of 35.45 after 12 blocks, against 3.34 from the
+# published start. That is about ten times as much, and *one* branch with two such matrices makes nine times as much. A
+# third gives 0.81. The gradient after block 1 is at most 54.2 times that after block 12.
 #
-# (We begin after block 1. Before it the [class] token holds only its position, of size 0.02. LN enlarges it, and its gradient, about fifty
-# times. Backwards there is a second effect, the same for all starts: after the last block only the [class] token has a gradient.)
+# (We begin after block 1. Before it the [class] token holds only its position, of size 0.02. LN enlarges it, and its
+# gradient, about fifty times. Backwards there is a second effect, the same for all starts: after the last block only
+# the [class] token has a gradient.)
 #
 # ## Experiment 3: does it matter for training?
 #
-# AdamW divides every gradient by its recent size (notebook [12](12_optimisers.ipynb)). Small gradients alone would not stop it. So we
-# train: the plain network (20 layers of width 64) and a ViT of three blocks, on the digits. A start could look bad only because its
-# learning rate is wrong for it. So every start gets four rates and three seeds, and we compare at the best rate of each.
+# AdamW divides every gradient by its recent size (notebook [12](12_optimisers.ipynb)). Small gradients alone would not
+# stop it. So we train: the plain network (20 layers of width 64) and a ViT of three blocks, on the digits. A start
+# could look bad only because its learning rate is wrong for it. So every start gets four rates and three seeds, and we
+# compare at the best rate of each.
 #
 # **Predict first.** A network that guesses has the loss $\log 10 \approx 2.30$. Which of the six starts stay near it?
 
@@ -409,14 +415,16 @@ for name, values in losses.items():
 print(f"(+-: standard error over {len(trained_seeds)} seeds; guessing has {math.log(K):.2f})")
 
 # %% [markdown]
-# **In the stored run** the right start is best in both networks: 1.31 +- 0.19 against 2.20 +- 0.06 (half) and 2.75 +- 0.46 (twice) in the
-# plain one, and 1.61 +- 0.10 against 2.14 +- 0.01 (a third) and 1.85 +- 0.02 (three times) in the ViT. Only twice He's is not
-# below guessing, 2.30. The two starts with large weights do best at the largest rate, 0.03, so a still larger one might help them.
+# **In the stored run** the right start is best in both networks: 1.31 +- 0.19 against 2.20 +- 0.06 (half) and 2.75 +-
+# 0.46 (twice) in the plain one, and 1.61 +- 0.10 against 2.14 +- 0.01 (a third) and 1.85 +- 0.02 (three times) in the
+# ViT. Only twice He's is not below guessing, 2.30. The two starts with large weights do best at the largest rate, 0.03,
+# so a still larger one might help them.
 #
 # ## How the ViT starts
 #
-# The published code has its own choice for every kind of parameter, and the library follows it. `lecun_normal` is step 1 with a
-# normal distribution that is cut at two standard deviations. Cutting makes it narrower, by the factor 0.8796, so it is widened first.
+# The published code has its own choice for every kind of parameter, and the library follows it. `lecun_normal` is step
+# 1 with a normal distribution that is cut at two standard deviations. Cutting makes it narrower, by the factor 0.8796,
+# so it is widened first.
 
 # %%
 show_source(init.lecun_normal)
@@ -428,8 +436,8 @@ show_source(init.xavier_uniform)
 show_source(init.three_xavier)
 
 # %% [markdown]
-# We draw one block of the size of ViT-B/16 and measure. The expected standard deviations are $1/\sqrt{n_\mathrm{in}}$ for the patch
-# embedding $\mathbf{E}$, and Glorot's for the other matrices.
+# We draw one block of the size of ViT-B/16 and measure. The expected standard deviations are $1/\sqrt{n_\mathrm{in}}$
+# for the patch embedding $\mathbf{E}$, and Glorot's for the other matrices.
 
 # %%
 config = ViTConfig(width=768, depth=1, heads=12)
@@ -453,18 +461,20 @@ for name, (tensor, expected) in rows.items():
 # %% [markdown]
 # (Biases are 0, those of the MLP as good as zero: normal with $s = 10^{-6}$. LN starts with scale 1 and bias 0.)
 #
-# **Truncated normal, 0.02.** BERT and many later Transformers, ViTs among them, draw every matrix with one fixed $s = 0.02$, from a
-# normal distribution that is cut off. A fixed number fits one width: $0.02 = 1/\sqrt{2500}$. The table shows that it is close
-# to Glorot's value in the MLP of ViT-B. At width 32, as in our experiments, Glorot's value is 0.18.
+# **Truncated normal, 0.02.** BERT and many later Transformers, ViTs among them, draw every matrix with one fixed
+# $s = 0.02$, from a normal distribution that is cut off. A fixed number fits one width: $0.02 = 1/\sqrt{2500}$. The
+# table shows that it is close to Glorot's value in the MLP of ViT-B. At width 32, as in our experiments, Glorot's value
+# is 0.18.
 #
-# **The zero head.** The last layer starts at zero: the paper says so for fine-tuning (section 3.2), the published code does it always.
-# Then all logits $z$ are equal, every class has $p = 1/K$, and the first loss is
+# **The zero head.** The last layer starts at zero: the paper says so for fine-tuning (section 3.2), the published code
+# does it always. Then all logits $z$ are equal, every class has $p = 1/K$, and the first loss is
 #
 # $$\mathcal{L} = -\log \tfrac1K = \log K,$$
 #
-# whatever the images and the blocks are. This is the cheapest test of a training program there is: look at the first loss. A head
-# with random weights prefers some classes before it has seen anything, which makes the first loss larger. The price of zeros: in the very
-# first update only the head has a gradient, because $\mathrm{d}\mathrm{features} = \mathrm{d}z\,W_\mathrm{head}^\top = 0$.
+# whatever the images and the blocks are. This is the cheapest test of a training program there is: look at the first
+# loss. A head with random weights prefers some classes before it has seen anything, which makes the first loss larger.
+# The price of zeros: in the very first update only the head has a gradient, because
+# $\mathrm{d}\mathrm{features} = \mathrm{d}z\,W_\mathrm{head}^\top = 0$.
 
 # %%
 for name, model in {"zero head": small_vit(1, 3, 0), "random head": random_head(small_vit(1, 3, 0), 0)}.items():
@@ -480,15 +490,15 @@ for name, model in {"zero head": small_vit(1, 3, 0), "random head": random_head(
 #
 # Five models for the digits, with three blocks each. One starts as it should; four were broken on purpose:
 #
-# - **equal units**: the 64 hidden units of an MLP are all alike. The first matrix has equal columns, the second equal rows, as after
-#   `np.full`.
+# - **equal units**: the 64 hidden units of an MLP are all alike. The first matrix has equal columns, the second equal
+#   rows, as after `np.full`.
 # - **forgotten root**: queries, keys and values are drawn from a standard normal distribution, without $1/\sqrt{D}$.
 # - **dead branch**: both matrices of every MLP start at zero.
 # - **loud head**: the head is drawn from a standard normal distribution.
 #
-# A report has five numbers: the first loss, the stream after the last block, the largest attention weight of a query (mean over
-# the first block; equal weights would be 1/17), the gradient of the first matrix of an MLP, and how many different columns
-# that matrix has. For the gradient the head is made random.
+# A report has five numbers: the first loss, the stream after the last block, the largest attention weight of a query
+# (mean over the first block; equal weights would be 1/17), the gradient of the first matrix of an MLP, and how many
+# different columns that matrix has. For the gradient the head is made random.
 #
 # **Predict first.** Which of the five numbers gives each of the four faults away?
 
@@ -539,31 +549,32 @@ for letter, fault in zip("ABCDE", (dead_branch, loud_head, None, forgotten_root,
 # %% [markdown]
 # Decide which is which before you read on.
 #
-# **In the stored run** C is the healthy one. B starts at a loss of 10.65 instead of 2.30: the loud head. D's attention is nearly all or nothing,
-# 0.88 instead of 0.28: the forgotten root. A and E have only one different column of 64. In A the gradient is 0.0000: the dead branch. In E
-# it is not zero. But equal units get equal gradients, so training keeps them equal.
+# **In the stored run** C is the healthy one. B starts at a loss of 10.65 instead of 2.30: the loud head. D's attention
+# is nearly all or nothing, 0.88 instead of 0.28: the forgotten root. A and E have only one different column of 64. In A
+# the gradient is 0.0000: the dead branch. In E it is not zero. But equal units get equal gradients, so training keeps
+# them equal.
 #
 # ## Where this goes wrong in practice
 #
-# - **One draw for packed matrices.** Glorot's formula for a $(D, 3D)$ matrix gives $\sqrt{2/(4D)}$, smaller by $\sqrt2$ than for three
-#   $(D, D)$ matrices. The library draws three (`three_xavier`).
-# - **Inputs and outputs exchanged.** PyTorch stores a dense layer as (out, in), NumPy code mostly as (in, out). `shape[0]` is the
-#   number of inputs in one of them only.
-# - **A "truncated" normal that is not.** PyTorch's `trunc_normal_` cuts at the numbers $-2$ and $2$ unless told otherwise, not at two
-#   standard deviations. With $s = 0.02$ that is 100 standard deviations away.
+# - **One draw for packed matrices.** Glorot's formula for a $(D, 3D)$ matrix gives $\sqrt{2/(4D)}$, smaller by $\sqrt2$
+#   than for three $(D, D)$ matrices. The library draws three (`three_xavier`).
+# - **Inputs and outputs exchanged.** PyTorch stores a dense layer as (out, in), NumPy code mostly as (in, out).
+#   `shape[0]` is the number of inputs in one of them only.
+# - **A "truncated" normal that is not.** PyTorch's `trunc_normal_` cuts at the numbers $-2$ and $2$ unless told
+#   otherwise, not at two standard deviations. With $s = 0.02$ that is 100 standard deviations away.
 # - **Inputs that are not normalised.** Pixels from 0 to 255 make the first layer's outputs a hundred times too large.
 # - **Everything zero.** One zero matrix in a chain can learn. Two in a row have no gradient, for ever.
-# - **A falling loss taken as proof.** In experiment 3 most of the wrong starts learn something. Look at the first loss and at the
-#   sizes by depth.
+# - **A falling loss taken as proof.** In experiment 3 most of the wrong starts learn something. Look at the first loss
+#   and at the sizes by depth.
 #
 # ## Exercises
 #
-# Each cell has a place for your answer; the cell tells you at once whether it is right. `hint("9b.1")` gives up to three hints, one
-# per call.
+# Each cell has a place for your answer; the cell tells you at once whether it is right. `hint("9b.1")` gives up to
+# three hints, one per call.
 #
-# **9b.1 (two lines).** A plain ReLU network has 50 layers of equal width, with Glorot's weights instead of He's. By what factor does
-# the root mean square of the activations change from the first layer's input to the last layer's output? Give the number that the
-# derivation expects.
+# **9b.1 (two lines).** A plain ReLU network has 50 layers of equal width, with Glorot's weights instead of He's. By
+# what factor does the root mean square of the activations change from the first layer's input to the last layer's
+# output? Give the number that the derivation expects.
 
 # %%
 answer = None  # your answer here: a number
@@ -571,8 +582,8 @@ answer = None  # your answer here: a number
 check("9b.1", answer)
 
 # %% [markdown]
-# **9b.2 (five minutes).** A head for 1000 classes starts with weights 0 and the bias $-10$ for every class. The loss is softmax
-# cross-entropy with label smoothing $\alpha_\mathrm{smooth} = 0.1$ (notebook
+# **9b.2 (five minutes).** A head for 1000 classes starts with weights 0 and the bias $-10$ for every class. The loss is
+# softmax cross-entropy with label smoothing $\alpha_\mathrm{smooth} = 0.1$ (notebook
 # [06b](06b_smoothing_sigmoid_temperature.ipynb)). What is the first loss, to four decimals?
 
 # %%
@@ -581,8 +592,8 @@ answer = None  # your answer here: a number
 check("9b.2", answer)
 
 # %% [markdown]
-# **9b.3 (ten minutes).** *Leaky ReLU* is $x$ for $x > 0$ and $ax$ otherwise. Which $s$ keeps the mean square of the activations the
-# same, layer after layer? Several slopes are asked for at once.
+# **9b.3 (ten minutes).** *Leaky ReLU* is $x$ for $x > 0$ and $ax$ otherwise. Which $s$ keeps the mean square of the
+# activations the same, layer after layer? Several slopes are asked for at once.
 
 
 # %%
@@ -594,8 +605,9 @@ def leaky_std(fan_in, a):
 check("9b.3", leaky_std)
 
 # %% [markdown]
-# **9b.4 (ten minutes).** The weights are fixed now, and the inputs are drawn: the features of `x` are independent, with means
-# `mean` and standard deviation 1. What is the standard deviation of each output of $y = xW$, and what is its root mean square?
+# **9b.4 (ten minutes).** The weights are fixed now, and the inputs are drawn: the features of `x` are independent, with
+# means `mean` and standard deviation 1. What is the standard deviation of each output of $y = xW$, and what is its root
+# mean square?
 
 
 # %%
@@ -607,10 +619,10 @@ def size_of_outputs(W, mean):
 check("9b.4", size_of_outputs)
 
 # %% [markdown]
-# **9b.5 (half an hour).** Instead of a formula, measure. Go through the layers of a plain ReLU network from the first to the last. Scale each
-# matrix by one number so that its outputs, before the ReLU, have root mean square 1 on the given examples, and go on with the ReLU of
-# these outputs. ([Mishkin & Matas 2015](https://arxiv.org/abs/1511.06422) start very deep networks like this, from orthogonal
-# matrices.) Return the scaled matrices.
+# **9b.5 (half an hour).** Instead of a formula, measure. Go through the layers of a plain ReLU network from the first
+# to the last. Scale each matrix by one number so that its outputs, before the ReLU, have root mean square 1 on the
+# given examples, and go on with the ReLU of these outputs. ([Mishkin & Matas 2015](https://arxiv.org/abs/1511.06422)
+# start very deep networks like this, from orthogonal matrices.) Return the scaled matrices.
 
 
 # %%
