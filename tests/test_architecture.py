@@ -195,7 +195,8 @@ def test_only_plots_draws():
     for file, source in SOURCES.items():
         if any(name.split(".")[0] == "matplotlib" for name in imported_modules(source, file)):
             drawing.add(file)
-    assert drawing == {"plots/canvas.py", "lessons/pictures/sketch.py"}  # reports; schematic pictures of the notebooks
+    pictures = {file for file in drawing if file.startswith("lessons/pictures/")}  # schematic ones, of the notebooks
+    assert drawing - pictures == {"plots/canvas.py"}
 
 
 def test_there_is_no_room_for_everything_else():

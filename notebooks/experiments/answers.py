@@ -25,9 +25,3 @@ def packed(right: np.ndarray) -> str:
 def unpacked(text: str) -> np.ndarray:
     """What `packed` was given; n must have been a multiple of 8."""
     return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8)).astype(bool)
-
-
-def difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Accuracy of one run minus that of another on the same n images, and its standard error over the images."""
-    gaps = one.astype(float) - other
-    return float(gaps.mean()), float(gaps.std(ddof=1)) / len(gaps) ** 0.5

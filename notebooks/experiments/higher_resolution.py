@@ -18,11 +18,11 @@ import numpy as np
 from experiments import record
 from experiments.answers import answers, packed
 
+from minivit import optim
 from minivit.data import ArrayDataset, Dataset, load, resize
 from minivit.lessons import accuracy, fit
 from minivit.models import ViT, ViTConfig, resize_posemb
 from minivit.models.posemb import resize_matrix
-from minivit.optim import SGD
 
 SEEDS = 3  # pre-trained models
 LARGE = 48  # pixels along one side; the small images have 32
@@ -105,7 +105,7 @@ def measure(way: str, rate: float, seed: int, on: str = "test") -> dict[str, Any
 
     if on == "test":
         watch(0)
-    fit(model, data["tune"], lr=rate, seed=seed, optimizer=SGD, watch=watch if on == "test" else None, **TUNING)
+    fit(model, data["tune"], lr=rate, seed=seed, optimizer=optim.SGD, watch=watch if on == "test" else None, **TUNING)
     right = answers(model, data[on])
     result = {"before": round(before, 4), "after": round(float(right.mean()), 4)}
     return result | ({"right": packed(right), "curve": curve} if on == "test" else {})

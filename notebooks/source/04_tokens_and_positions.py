@@ -23,7 +23,7 @@
 # You need broadcasting (notebook [02](02_shapes.ipynb)). The pullback of a concatenation is derived here. Attention
 # follows in notebook [07](07_attention.ipynb); here its formula is enough.
 #
-# **Budget:** 55 s of CPU time (fast mode 6 s).
+# **Budget:** 55 s of CPU time (fast mode 7 s).
 
 # %%
 import dataclasses

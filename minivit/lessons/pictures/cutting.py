@@ -16,8 +16,7 @@ def to_tokens(image: np.ndarray, P: int, tokens: np.ndarray) -> None:
     rows, columns = image.shape[0] // P, image.shape[1] // P
     patches = image.reshape(rows, P, columns, P).swapaxes(1, 2).reshape(-1, P, P)
     count, per_patch = len(patches), P * P
-    figure, axes = sketch.canvas(11, 4.1)
-    figure.set_layout_engine("none")
+    _, axes = sketch.canvas(11, 4.1)
     top, height, cell = 0.62, 3.2, 0.26
     grey: dict[str, Any] = {"limits": (0.0, 255.0)}
 

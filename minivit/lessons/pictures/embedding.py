@@ -12,8 +12,7 @@ def equation_1(class_token: np.ndarray, patch_tokens: np.ndarray, positions: np.
     """Draw [class token; patch tokens] + positions = z_0.   (D,), (Np, D), (Np + 1, D)."""
     sequence = np.concatenate([class_token[None], patch_tokens])
     limit = float(max(np.abs(sequence).max(), np.abs(positions).max()))
-    figure, axes = sketch.canvas(11, 4.2)
-    figure.set_layout_engine("none")
+    _, axes = sketch.canvas(11, 4.2)
     top, width, height = 0.62, 2.6, 3.4
     row = height / len(sequence)
     names = ["[class]", *(f"patch {n}" for n in range(len(patch_tokens)))]
@@ -30,8 +29,7 @@ def equation_1(class_token: np.ndarray, patch_tokens: np.ndarray, positions: np.
 
 def reordered(before: np.ndarray, after: np.ndarray, moved: np.ndarray, after_moved: np.ndarray, order: list) -> None:
     """Draw four arrays (N, D) of few tokens: z, f(z), and the same with the rows of z in another order."""
-    figure, axes = sketch.canvas(11, 3.9)
-    figure.set_layout_engine("none")
+    _, axes = sketch.canvas(11, 3.9)
     width, height, left, right = 3.2, 1.3, 1.3, 7.3
     original = list(range(len(before)))
     for top, given, result, tokens, name in (

@@ -1,7 +1,8 @@
 """Attention heads as slices of the width: what multi-head attention does to the tokens of one image."""
 
+from typing import Any
+
 import numpy as np
-from matplotlib.figure import Figure
 
 from minivit.data import normalize
 from minivit.lessons.pictures.sketch import BLUE, GREEN, INK, ORANGE, PURPLE, arrow, canvas, label, matrix, outline
@@ -13,7 +14,7 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
 CELL = 0.062  # inches
 
 
-def side_by_side(model: ViT, image: np.ndarray) -> Figure:
+def side_by_side(model: ViT, image: np.ndarray) -> Any:
     """Block 1 of a model on an image (height, width, C): queries, keys and values cut into heads, the attention weights
     of each, their results side by side, and the product with U_msa. The model has at most four heads."""
     layer = model.blocks[0].attention
@@ -53,7 +54,7 @@ def side_by_side(model: ViT, image: np.ndarray) -> Figure:
     return figure
 
 
-def slices(axes, x: float, y: float, width: float, height: float, heads: int) -> None:
+def slices(axes: Any, x: float, y: float, width: float, height: float, heads: int) -> None:
     """Coloured frames around the columns of each head."""
     for i, colour in zip(range(heads), COLOURS, strict=False):
         outline(axes, x + i * width / heads, y, width / heads, height, colour)

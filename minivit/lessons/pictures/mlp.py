@@ -1,7 +1,8 @@
 """The MLP of a block: every token goes the same way, and none sees another."""
 
+from typing import Any
+
 import numpy as np
-from matplotlib.figure import Figure
 
 from minivit import ops
 from minivit.data import normalize
@@ -13,7 +14,7 @@ CELL, LARGE = 0.06, 0.15  # inches
 SHOWN = 9  # hidden units
 
 
-def token_by_token(model: ViT, image: np.ndarray, rows: tuple[int, ...] = (0, 6, 11)) -> Figure:
+def token_by_token(model: ViT, image: np.ndarray, rows: tuple[int, ...] = (0, 6, 11)) -> Any:
     """The MLP of block 1 of a model on an image (height, width, C): three of its tokens on their way, side by side."""
     block = model.blocks[0]
     tap: dict = {}

@@ -23,8 +23,7 @@ def one_token(before: np.ndarray, after: np.ndarray) -> None:
 
 def what_is_averaged(B: int = 3, N: int = 5, D: int = 8) -> None:
     """B sheets of N tokens with D features, twice; marked is what shares one mean, in LayerNorm and in BatchNorm."""
-    figure, axes = sketch.canvas(9.6, 3.2)
-    figure.set_layout_engine("none")
+    _, axes = sketch.canvas(9.6, 3.2)
     for left, title, row, column, color in (
         (0.9, "LayerNorm: one token", 2, None, sketch.BLUE),
         (5.7, "BatchNorm: one feature, all tokens, all images", None, 3, sketch.ORANGE),
