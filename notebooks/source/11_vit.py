@@ -732,7 +732,7 @@ right.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
-# **In the stored run** the quadratic part is 4.1 % of ViT-B/16 at 224 × 224 pixels. It exceeds the MLP from 3,073 tokens on, which
+# **In the stored run** the quadratic part is 4.1 % of ViT-B/16. It exceeds the MLP from 3,073 tokens on, which
 # square images of 896 pixels a side have.
 #
 # On logarithmic axes the linear parts have slope 1 and the quadratic part has slope 2. The MLP holds about two thirds of the parameters
