@@ -500,8 +500,8 @@ print(f"training images {on_train:.1%}, test images {on_test:.1%}: a gap of {100
 # zero.)
 #
 # For longer training there is a command with checkpoints, evaluation and resumption:
-# `python -m minivit.train --data cifar10`. Without `--data` it trains on the digits and reaches 97.8 to 98.6 % on the
-# test images, depending on the seed and on the machine's rounding.
+# `python -m minivit.train --data cifar10`. Without `--data` it trains on the digits and reaches 96.9 to 98.6 % on the
+# test images, depending on the seed.
 #
 # ## Where this goes wrong in practice
 #

@@ -70,8 +70,8 @@ def _is_short(a, b, max_norm):
 def _matrix_cases(rng: np.random.Generator) -> list[tuple]:
     """The last gradients are as small as their epsilon."""
     return [
-        (rng.standard_normal((n, k)), size * rng.standard_normal((steps, n, k)), lr, b1, b2, eps)
-        for n, k, steps, size, lr, b1, b2, eps in (
+        (rng.standard_normal((rows, columns)), size * rng.standard_normal((steps, rows, columns)), lr, b1, b2, eps)
+        for rows, columns, steps, size, lr, b1, b2, eps in (
             (3, 5, 1, 1.0, 0.1, 0.8, 0.95, 1e-8),
             (4, 2, 6, 1.0, 0.1, 0.8, 0.95, 1e-8),
             (2, 3, 4, 20.0, 0.01, 0.9, 0.7, 1e-2),
@@ -270,7 +270,7 @@ EXERCISES = [
                 "epsilon is not small beside the gradients": lambda *given: given[-1] > 1e-4,
             },
         ),
-        "n + k numbers instead of n k: the second moment of Adafactor (Shazeer & Stern 2018). It is exact where the "
-        "running mean of g^2 is a product of a factor per row and a factor per column.",
+        "One number per row and per column instead of one per entry: the second moment of Adafactor (Shazeer & Stern "
+        "2018). It is exact where the running mean of g^2 is a product of a factor per row and a factor per column.",
     ),
 ]
