@@ -1,13 +1,15 @@
-"""Accuracy against the number of training images: a ViT, a convolutional network and a linear classifier on CIFAR-10.
+"""Accuracy against the number of training images on CIFAR-10: a ViT, a convolutional network, the same network on
+shuffled pixels, and a linear classifier.
 
 Section 4.3 and Figures 3 and 4 of the paper, in small. From the folder notebooks/:
 
     OPENBLAS_NUM_THREADS=1 python -m experiments.data_scale
 
-About a quarter of an hour of one core. Writes results/data_scale.json after every run; started again, it goes on where
-it was.
+About half an hour of one core. Writes results/data_scale.json after every run; started again, it goes on
+where it was.
 All models see the same number of images, STEPS x 128, however often each: only the number of different ones varies.
-The learning rate of each model is chosen first, on training images that it was not trained on.
+The learning rate is chosen for each model at each size, and for each number of updates, on training images that the
+model was not trained on. The lead of the CNN over the ViT is measured after other numbers of updates, too.
 """
 
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from experiments import record
+from experiments.rates import best_rate, next_rate
 
 from minivit import functional as F
 from minivit.data import Augment, Dataset, load
@@ -25,15 +28,20 @@ from minivit.nn import initialisers as init
 from minivit.nn.convolution import GroupNorm, StdConv
 from minivit.tensor import Tensor
 
-SIZES = (500, 2_000, 10_000, 50_000)  # training images
+SIZES = (500, 2_000, 8_000, 32_000)  # training images
 SEEDS = 3
-STEPS = 600  # of 128 images
-RATE_STEPS = 800  # of the runs that choose the learning rate; chosen when STEPS was 800 too, and kept
-RATES = {  # to choose from; for each model so many that the best is not the first or the last
-    "ViT": (1e-3, 2e-3, 4e-3),
-    "CNN": (4e-3, 1e-2, 2.5e-2, 5e-2, 0.1),
-    "linear": (3e-4, 1e-3, 3e-3, 1e-2),
+STEPS = 300  # of 128 images
+OTHER_STEPS = (100, 900)  # at which the lead is measured as well, each with a schedule of its own,
+LEAD_SIZES = (500, 32_000)  # at these sizes,
+LEAD_MODELS = ("ViT", "CNN")  # of these two
+HELD_OUT = 5_000  # training images on which the rates are chosen
+LADDERS = {  # the rates to choose from; each is twice the one before
+    "ViT": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
+    "CNN": (6.25e-3, 1.25e-2, 2.5e-2, 5e-2, 0.1, 0.2, 0.4),
+    "CNN, shuffled": (6.25e-3, 1.25e-2, 2.5e-2, 5e-2, 0.1, 0.2, 0.4),
+    "linear": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
 }
+START = 3  # the place in the ladder that is tried first
 FIT = {"batch_size": 128, "weight_decay": 0.05, "warmup": 0.1, "clip_norm": 1.0}  # the same for all models
 AUGMENT = {"flip": True, "crop_padding": 2}
 VIT = {"image_size": 32, "patch_size": 8, "width": 64, "depth": 4, "heads": 4, "mlp_width": 128, "num_classes": 10}
@@ -72,12 +80,39 @@ class SmallCNN(Module):
         return self.head(x.mean(axis=(1, 2)))
 
 
+def shuffle_pixels(images: np.ndarray, side: int, within: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """The pixels of each patch in another order, the same in all, and the patches in another order.
+
+    images: (B, height, width, C).   side: of the patches.   within: a permutation of side^2 pixels.   among: a
+    permutation of the patches. Pixel i of the new patch j is pixel within[i] of the old patch among[j].
+    """
+    B, height, width, C = images.shape
+    rows, columns = height // side, width // side
+    patches = images.reshape(B, rows, side, columns, side, C).transpose(0, 1, 3, 2, 4, 5)
+    patches = patches.reshape(B, rows * columns, side * side, C)[:, among][:, :, within]
+    patches = patches.reshape(B, rows, columns, side, side, C).transpose(0, 1, 3, 2, 4, 5)
+    return patches.reshape(images.shape)
+
+
+class ShuffledCNN(SmallCNN):
+    """The same network, but what it sees are the images after `shuffle_pixels`, with one shuffle for all of them."""
+
+    def __init__(self, seed: int):
+        super().__init__(seed)
+        rng = np.random.default_rng((seed, 1))
+        side = VIT["patch_size"]
+        self.shuffle = side, rng.permutation(side**2), rng.permutation((VIT["image_size"] // side) ** 2)
+
+    def forward(self, images: np.ndarray, rng: np.random.Generator | None = None) -> Tensor:
+        return super().forward(shuffle_pixels(images, *self.shuffle), rng)
+
+
 def small_vit(seed: int) -> ViT:
     """Patches of 8x8 pixels, 16 of them: about as much work for an image as `SmallCNN`."""
     return ViT(ViTConfig(**VIT), seed)
 
 
-MODELS = {"ViT": small_vit, "CNN": SmallCNN, "linear": LinearClassifier}
+MODELS = {"ViT": small_vit, "CNN": SmallCNN, "CNN, shuffled": ShuffledCNN, "linear": LinearClassifier}
 
 
 def measure(
@@ -90,38 +125,42 @@ def measure(
     return accuracy(model, test), float(np.mean([result.loss for result in history[-LAST:]]))
 
 
-def choose_rate(name: str, train: Dataset, tried: dict[str, float]) -> Iterator[None]:
-    """Fill `tried`, rate -> accuracy on 2,000 held-out training images, learned on 10,000 others; yields each time."""
-    some = train.limit(12_000, seed=100)
-    order = np.random.default_rng(100).permutation(len(some))
-    held_out, rest = some.subset(order[:2_000]), some.subset(order[2_000:])
-    for rate in RATES[name]:
-        if str(rate) not in tried:
-            tried[str(rate)], _ = measure(name, rest, held_out, rate, seed=100, steps=RATE_STEPS)
-            yield
+def try_rate(name: str, size: int, rate: float, steps: int, train: Dataset) -> float:
+    """Accuracy on `HELD_OUT` training images, learned on `size` of the others."""
+    order = np.random.default_rng(100).permutation(len(train))
+    held_out, rest = train.subset(order[:HELD_OUT]), train.subset(order[HELD_OUT:])
+    return round(measure(name, rest.limit(size, seed=100), held_out, rate, seed=100, steps=steps)[0], 4)
+
+
+def plan() -> Iterator[tuple[int, str, int]]:
+    """Updates, model and size of each measurement: first all of `STEPS`, then those of the lead."""
+    yield from ((STEPS, name, size) for size in SIZES for name in MODELS)
+    yield from ((steps, name, size) for steps in OTHER_STEPS for size in LEAD_SIZES for name in LEAD_MODELS)
 
 
 def run_all(results: dict[str, Any], train: Dataset, test: Dataset) -> Iterator[None]:
     """Fill `results` with what is missing; yields after every run."""
-    for name in MODELS:
-        tried = results["rates_tried"].setdefault(name, {})
-        yield from choose_rate(name, train, tried)
-        results["rates"][name] = float(max(tried, key=tried.__getitem__))
-    for seed in range(SEEDS):  # outermost, so that the models have as many runs each, whenever this is stopped
-        for size in SIZES:
-            for name in MODELS:
-                accuracies = results["results"].setdefault(name, {}).setdefault(str(size), [])
-                losses = results["train_loss"].setdefault(name, {}).setdefault(str(size), [])
-                if len(accuracies) == seed:
-                    right, loss = measure(name, train.limit(size, seed), test, results["rates"][name], seed)
-                    accuracies.append(round(right, 4))
-                    losses.append(round(loss, 4))
-                    yield
+    for steps, name, size in plan():
+        ladder = LADDERS[name]
+        tried = results["rates_tried"].setdefault(str(steps), {}).setdefault(name, {}).setdefault(str(size), {})
+        while (rate := next_rate(ladder, tried, ladder[START])) is not None:
+            tried[str(rate)] = try_rate(name, size, rate, steps, train)
+            yield
+        for seed in range(SEEDS):
+            accuracies = results["results"].setdefault(str(steps), {}).setdefault(name, {}).setdefault(str(size), [])
+            losses = results["train_loss"].setdefault(str(steps), {}).setdefault(name, {}).setdefault(str(size), [])
+            if len(accuracies) == seed:
+                right, loss = measure(name, train.limit(size, seed), test, best_rate(tried), seed, steps)
+                accuracies.append(round(right, 4))
+                losses.append(round(loss, 4))
+                yield
 
 
 def header() -> dict[str, Any]:
     """What the results depend on, but for their seeds."""
-    config = {"sizes": SIZES, "steps": STEPS, **FIT, "augment": AUGMENT, "rates": RATES, "rate_steps": RATE_STEPS}
+    lead = {"other_steps": OTHER_STEPS, "lead_sizes": LEAD_SIZES, "lead_models": LEAD_MODELS}
+    rates = {"ladders": LADDERS, "start": START, "held_out": HELD_OUT}
+    config = {"sizes": SIZES, "steps": STEPS, **lead, **FIT, "augment": AUGMENT, **rates}
     return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.data_scale",
         "data": "CIFAR-10 (JPEG copy), 10,000 test images",
@@ -131,7 +170,7 @@ def header() -> dict[str, Any]:
 
 def main() -> None:
     results = record.begin("data_scale", header())
-    for part in ("rates_tried", "rates", "train_loss"):
+    for part in ("rates_tried", "train_loss"):
         results.setdefault(part, {})
     for _ in run_all(results, load("cifar10"), load("cifar10", split="test")):
         record.write("data_scale", results)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from experiments import (
     captions,
+    crossing,
     data_scale,
     distillation,
     masked_autoencoders,
     norm_depth,
     positions,
+    rates,
     record,
     shape_scaling,
     small_checkpoint,
@@ -22,7 +24,16 @@ from minivit.models import ViT, ViTConfig, load_pretrained
 from minivit.models.archive import read_arrays
 from minivit.runs.recipes import Recipe
 
-EXPERIMENTS = (captions, data_scale, distillation, masked_autoencoders, norm_depth, positions, shape_scaling)
+EXPERIMENTS = (
+    captions,
+    crossing,
+    data_scale,
+    distillation,
+    masked_autoencoders,
+    norm_depth,
+    positions,
+    shape_scaling,
+)
 
 
 @pytest.fixture
@@ -107,35 +118,68 @@ def test_the_shipped_results_are_complete_and_of_this_configuration(experiment, 
     experiment.main()
 
 
-def test_the_shipped_results_are_small_and_have_an_accuracy_for_every_seed():
-    for name in (
-        "captions",
-        "data_scale",
-        "distillation",
-        "masked_autoencoders",
-        "norm_depth",
-        "positions",
-        "shape_scaling",
-    ):
-        path = record.RESULTS / f"{name}.json"
-        assert path.stat().st_size < 50_000
-        assert {"command", "config", "data", "results"} <= set(json.loads(path.read_text(encoding="utf-8")))
-    assert {len(runs) for runs in record.read("positions")["results"].values()} == {positions.SEEDS}
-    lengths = {len(runs) for sizes in record.read("data_scale")["results"].values() for runs in sizes.values()}
-    assert lengths == {data_scale.SEEDS}
-    assert {len(runs) for runs in record.read("captions")["results"].values()} == {captions.SEEDS}
-    assert {len(runs) for runs in record.read("distillation")["results"].values()} == {distillation.SEEDS}
-    assert {len(runs) for runs in record.read("masked_autoencoders")["results"].values()} == {masked_autoencoders.SEEDS}
-    by_depth = [depths.values() for depths in record.read("norm_depth")["results"].values()]
-    assert {len(runs) for rates in by_depth for by_rate in rates for runs in by_rate.values()} == {norm_depth.SEEDS}
-    lengths = {len(runs) for values in record.read("shape_scaling")["results"].values() for runs in values.values()}
-    assert lengths == {shape_scaling.SEEDS}
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda module: module.__name__)
+def test_the_shipped_results_are_small_and_have_a_result_for_every_seed(experiment):
+    path = record.RESULTS / f"{experiment.__name__.rpartition('.')[2]}.json"
+    assert path.stat().st_size < 50_000
+    shipped = json.loads(path.read_text(encoding="utf-8"))
+    assert {"command", "config", "data", "results"} <= set(shipped)
+    assert {len(runs) for runs in lists(shipped["results"])} == {experiment.SEEDS}
+
+
+def lists(results):
+    """The lists in a dictionary of dictionaries."""
+    for found in results.values():
+        yield from lists(found) if isinstance(found, dict) else [found]
 
 
 def test_the_models_compared_give_logits_of_ten_classes():
     images, _ = load("shapes", split="test").fetch(range(3))
     for make in data_scale.MODELS.values():
         assert make(0)((images / 255).astype("float32")).shape == (3, 10)
+    images, _ = crossing.draw(3, seed=0).fetch(range(3))
+    for make in crossing.MODELS.values():
+        assert make(0)((images / 255).astype("float32")).shape == (3, 4)
+
+
+def test_the_best_rate_has_a_worse_one_on_either_side():
+    ladder, best = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0), 16.0
+    tried = {}
+    while (rate := rates.next_rate(ladder, tried, start=2.0)) is not None:
+        assert str(rate) not in tried
+        tried[str(rate)] = -abs(rate - best)
+    assert list(tried) == ["2.0", "1.0", "4.0", "8.0", "16.0", "32.0"]
+    assert rates.best_rate(tried) == best
+    assert rates.next_rate((1.0, 2.0), {"2.0": 0.5, "1.0": 0.3}, start=2.0) is None  # the ladder ends at the best
+
+
+def test_a_shuffle_moves_pixels_within_patches_and_patches_among_themselves():
+    images = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+    side, within, among = 2, np.array([3, 0, 1, 2]), np.array([5, 0, 1, 2, 3, 4])
+    shuffled = data_scale.shuffle_pixels(images, side, within, among)
+    for j, old in enumerate(among):
+        new = shuffled[:, 2 * (j // 3) :, 2 * (j % 3) :][:, :2, :2].reshape(2, 4, 3)
+        before = images[:, 2 * (old // 3) :, 2 * (old % 3) :][:, :2, :2].reshape(2, 4, 3)
+        assert np.array_equal(new, before[:, within])
+    model = data_scale.ShuffledCNN(0)
+    _, pixels, patches = model.shuffle
+    assert sorted(pixels) == list(range(64))
+    assert sorted(patches) == list(range(16))
+
+
+def test_the_leftmost_glyph_is_the_label():
+    dataset, shapes = crossing.draw(50, seed=3), crossing.glyphs()
+    assert len({shape.sum() for shape in shapes}) == 1  # brightness does not tell the kind
+    for image, label in zip(dataset.images[..., 0], dataset.labels, strict=True):
+        lit = (image > 127).astype(float)  # a glyph is 204, the ground 51, the noise has 15
+        found = [
+            (column, kind)
+            for kind, shape in enumerate(shapes)
+            for column in range(13)
+            for row in range(13)
+            if np.array_equal(lit[row : row + 4, column : column + 4], shape)
+        ]
+        assert min(found)[1] == label
 
 
 def test_the_orders_of_layernorm_differ_and_agree_where_they_should():
@@ -157,9 +201,10 @@ def test_a_study_of_shapes_changes_what_it_says():
     for study, values in shape_scaling.STUDIES.items():
         assert shape_scaling.changed(study, values[1]) == ViTConfig(**shape_scaling.BASE)
     assert shape_scaling.changed("depth", 8).depth == 8
-    wide = shape_scaling.changed("width", 96)
-    assert (wide.width, wide.mlp_width) == (96, 384)
-    assert shape_scaling.changed("patch", 4).grid == (8, 8)
+    wide, wide_inside = shape_scaling.changed("width", 96), shape_scaling.changed("mlp_width", 768)
+    assert (wide.width, wide.mlp_width) == (96, 192)
+    assert (wide_inside.width, wide_inside.mlp_width) == (48, 768)
+    assert shape_scaling.changed("patch_size", 4).grid == (8, 8)
 
 
 def test_the_small_checkpoint_holds_the_model_in_float16(results, monkeypatch, capsys):
