@@ -224,7 +224,7 @@ print(f"largest relative error of the gradients: {check_vjp(my_embed, class_toke
 #
 # `ViT.embed` is Eq. 1. You know four of its lines: `patch_embed` computes $\mathbf{x}_p\mathbf{E} + \mathbf{b}$,
 # `broadcast_to` repeats the [class] token, `concat` puts it on top, and the last line adds the positions. The other
-# lines serve models with other positions, or with more tokens before the patches. In the model the token has the shape
+# lines are for models with other positions, or with more tokens before the patches. In the model the token has the shape
 # $(1, 1, D)$ and the table $(1, N, D)$.
 
 # %%

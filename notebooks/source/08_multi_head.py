@@ -685,8 +685,8 @@ check("8.2", parameters)
 
 # %% [markdown]
 # **8.3 (half an hour).** Write a test that is not blind. You get an implementation `attend(qkv, heads)`, which returns
-# an array $(B, N, D)$ and may be right or wrong. Decide which. The checker hands it two right ones and eight wrong
-# ones: the seven above, and one that ignores `heads`.
+# an array $(B, N, D)$ and may be right or wrong. Decide which. Your test has to accept two right versions and to reject
+# eight wrong ones: the seven above, and one that ignores `heads`.
 
 
 # %%
