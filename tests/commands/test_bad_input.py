@@ -95,8 +95,8 @@ REFUSED = {
     "--out /dev/null/run": "cannot create the run folder /dev/null/run: ",
     f"--out {'x' * 300}": f"error: {'x' * 300}: ",
     "--resume nowhere": "nowhere: there is no such run folder or file",
-    "--resume . --lr 1": "--resume takes no other options",
-    "--resume . --out b": "--resume takes no other options",
+    "--resume . --lr 1": "--resume accepts only",
+    "--resume . --out b": "--resume accepts only",
 }
 
 
@@ -517,7 +517,7 @@ def test_predict_goes_on_after_a_bad_image(tiny_run, pets, command, spoil):
     assert result.status == 2
     *errors, last = result.err.splitlines()
     assert all(line.startswith(f"error: {path}: ") for line, path in zip(errors, bad, strict=True))
-    assert last == "2 images answered; could not be read: 2, named above"
+    assert last == "2 images classified; 2 could not be read, see above"
     assert [line for line in result.out.splitlines() if not line.startswith("  ")] == [str(path) for path in good]
 
 

@@ -97,7 +97,7 @@ def test_evaluate_can_do_what_the_file_of_the_objective_can(painted, command):
 
 
 def test_how_is_for_other_objectives(tiny_run, command):
-    assert "--how is for runs of other objectives" in command("evaluate", tiny_run, "--how", "brightness").complaint
+    assert "--how is for other objectives" in command("evaluate", tiny_run, "--how", "brightness").complaint
 
 
 def test_predict_says_that_there_are_no_classes(painted, command):

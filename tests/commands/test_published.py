@@ -167,7 +167,7 @@ PHOTOS = ["--data", "folder:photos", "--classes"]
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["evaluate", "model.npz"], "published weights have no data set of their own: name one, --data folder:PATH"),
+        (["evaluate", "model.npz"], "published weights come without a data set: give one with --data folder:PATH"),
         (["evaluate", "model.npz", "--data", "folder:nowhere", "--classes", "names.txt"], "there is no such folder"),
         (["evaluate", "model.npz", *PHOTOS, "nowhere"], "nowhere is no file of class names"),
         (["evaluate", "model.npz", *PHOTOS, "model.npz"], "is no file of class names"),
