@@ -420,7 +420,7 @@ def test_a_run_that_becomes_nan_keeps_its_last_checkpoint(train_tiny, command, m
     monkeypatch.setattr(Trainer, "update", update)
     text = train_tiny("--out", "a").complaint
     assert "step 8: NaN or infinity, first in parameter model.blocks.1.norm1.scale (8,)" in text
-    assert "the checkpoint in a is from before" in text
+    assert "the checkpoint in a is from an earlier step" in text
     states, meta = run_folder.read_checkpoint(Path("a/checkpoint.npz"))
     assert meta["step"] == 6
     assert all(np.isfinite(array).all() for state in states.values() for array in state.values())
@@ -449,7 +449,7 @@ def test_a_full_disk_loses_nothing(file, tiny_run, stopped_run, command, same_bi
     if file == "checkpoint.npz":
         assert len(warnings) == 2  # after steps 6 and 9
         assert all(line.endswith("the file that was there before is unharmed; training goes on") for line in warnings)
-        assert "what was saved last is from before" in complaint
+        assert "the last save is older" in complaint
         assert complaint.endswith("go on with --resume stopped")
     if file != "curves.png":
         assert checkpoint.read_bytes() == before

@@ -59,7 +59,7 @@ def test_it_goes_on_exactly_where_it_stopped(painted, command):
         (["--objective", "paint", "--set", "share=x"], '--set share: "x", expected float'),
         (["--objective", "paint", "--set", "share"], '"share", expected FIELD=VALUE'),
         (["--objective", "paint", "--set", "share=7"], "share is 7, expected more than 0 and less than 1"),
-        (["--objective", "paint", "--mixup", "0.2"], "mixup belongs to classification, and the objective is paint"),
+        (["--objective", "paint", "--mixup", "0.2"], "mixup belongs to classification, but the objective is paint"),
         (["--set", "share=1"], "name it with --objective"),
         (["--preset", "digits-pain"], 'unknown preset "digits-pain"; did you mean "digits-paint"?'),
     ],

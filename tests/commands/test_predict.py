@@ -166,7 +166,7 @@ def test_the_best_weights(tiny_run, command, album):
     assert out.splitlines()[1] == f"  {score:7.2%}  {name}"
     (tiny_run / "best.npz").unlink()
     assert (
-        "has no best.npz, since it has not been evaluated yet"
+        "has no best.npz, because it has not been evaluated yet"
         in command("predict", tiny_run, image, "--best").complaint
     )
 
