@@ -87,7 +87,7 @@ REFUSED = {
     # files and folders
     "--preset imagefolder": "preset imagefolder needs --data folder:PATH",
     "--data folder:nowhere": "nowhere: there is no such folder",
-    "--data .": '"." is a folder: to use its images call it "folder:."',
+    "--data .": '"." is a folder: to use its images write "folder:."',
     "--config nowhere.json": "nowhere.json does not exist",
     "--config .": ". is not a configuration",
     "--config a.json --preset digits": "--config and --preset",

@@ -47,7 +47,7 @@ def test_the_refusal_names_the_option_that_helps(mine, command):
         "expected more than 0 and less than 1"
         in command("train", "--data", f"folder:{mine}", "--val-share", 2).complaint
     )
-    assert "digits has test images of its own" in command("train", "--val-share", 0.2).complaint
+    assert "digits has its own test images" in command("train", "--val-share", 0.2).complaint
 
 
 def test_the_share_is_recorded_and_every_command_divides_the_same(mine, command, monkeypatch):
