@@ -110,7 +110,7 @@ def test_train_refuses(options, command):
     ("argv", "expected"),
     [
         (["evaluate"], "required: run"),
-        (["evaluate", "nowhere"], "nowhere: there is no such run folder or file; by name there are Ti/16"),
+        (["evaluate", "nowhere"], "nowhere: there is no such run folder or file; published weights: Ti/16"),
         (["evaluate", "finished", "--batch-size", 0], '--batch-size: "0", expected a whole number of at least 1'),
         (["evaluate", "finished", "--workers", -1], '--workers: "-1", expected a whole number'),
         (["evaluate", "finished", "--split", "val"], "choose from"),

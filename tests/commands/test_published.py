@@ -196,7 +196,7 @@ PHOTOS = ["--data", "folder:photos", "--classes"]
         (["predict", "model.npz", "x.png", "--heads", "4"], "wrong shape: Transformer/encoderblock_0"),
         (["predict", "headless.npz", "x.png"], "headless.npz has no classification head"),
         (["predict", "names.txt", "x.png"], "names.txt is a text, not weights"),
-        (["predict", "bare.safetensors", "x.png"], "does not say how many heads its 8 features are for"),
+        (["predict", "bare.safetensors", "x.png"], "does not say how many heads share its 8 features"),
         (["predict", "nowhere.npz", "x.png"], "nowhere.npz: there is no such run folder or file"),
     ],
 )
@@ -265,7 +265,7 @@ def test_a_folder_of_hugging_face_is_taken_by_every_command(model, pictures, com
 def test_an_address_is_echoed_as_it_was_written(argv, command):
     url = "https://example.org/model.npz"
     told = command(*(url if word == "URL" else word for word in argv)).complaint
-    assert told == f"error: {url} is an address: download the file first, and name it here\n"
+    assert told == f"error: {url} is an internet address: download the file first and give its path\n"
 
 
 def test_several_models_in_one_file(model, pictures, command):

@@ -106,7 +106,9 @@ def test_what_an_objective_has_no_use_for_is_not_taken_of_a_preset_and_refused_i
     given = {"objective": "paint", "data": "folder:x", "patch_size": 4, "batch_size": 10}
     recipe = planned(**given).recipe
     assert (recipe.resized_crop, recipe.randaugment, recipe.flip) == (None, None, True)
-    with pytest.raises(ConfigError, match=r"^randaugment does not apply to the objective paint, which augments images itself"):
+    with pytest.raises(
+        ConfigError, match=r"^randaugment does not apply to the objective paint, which augments images itself"
+    ):
         planned(**given, randaugment=(1, 5))
     assert planned(**{**given, "objective": "classification"}).recipe.randaugment == (2, 10)
 

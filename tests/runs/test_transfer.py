@@ -237,7 +237,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     model = random_model()
     model.blocks[1].mlp.out.weight.data[0, 0] = np.nan
     export(model, tmp_path / "a.npz")
-    with pytest.raises(CheckpointError, match=r"a.npz is no model that works: .* holds NaN or infinity$"):
+    with pytest.raises(CheckpointError, match=r"a.npz is not a working model: .* holds NaN or infinity$"):
         begin(tmp_path / "a.npz")
 
 
