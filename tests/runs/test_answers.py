@@ -154,7 +154,7 @@ def test_a_model_that_cannot_answer_says_so(model):
         classify(ViT(ViTConfig(**{**vars(CONFIG), "num_classes": 0})), painted(1)[0])
     with pytest.raises(ConfigError, match=r"minivit\.load_pretrained"):
         classify(ViT(CONFIG), painted(1)[0])
-    with pytest.raises(ConfigError, match=r"str is no model.*minivit\.load_pretrained"):
+    with pytest.raises(ConfigError, match=r"str is not a model.*minivit\.load_pretrained"):
         classify("runs/digits", painted(1)[0])
     for top in (0, -1):
         with pytest.raises(ConfigError, match=f"top is {top}"):

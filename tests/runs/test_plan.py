@@ -134,9 +134,9 @@ def test_a_teacher_without_classes_is_refused():
 def test_data_without_what_the_objective_reads_are_refused(monkeypatch):
     monkeypatch.setattr("painting.Paint.columns", ("images", "captions"))
     assert planned(Pictures, objective="paint", patch_size=4)
-    with pytest.raises(DataError, match=r"^photos has no captions, which the objective paint reads$"):
+    with pytest.raises(DataError, match=r"^photos has no captions, which the objective paint needs$"):
         planned(objective="paint", patch_size=4)
-    with pytest.raises(DataError, match=r"^photos has no labels, which the objective classification reads$"):
+    with pytest.raises(DataError, match=r"^photos has no labels, which the objective classification needs$"):
         planned(Pictures, patch_size=4)
 
 

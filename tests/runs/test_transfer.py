@@ -145,7 +145,7 @@ def test_fixed_positions_have_no_table(tmp_path):
     found, recipe = begin(tmp_path / "run", model={"image_size": 16})
     assert (found.resized, recipe.model.grid) == ([], (4, 4))
     with pytest.raises(
-        ConfigError, match=r"^position sincos2d has no table: --resize-positions bicubic means nothing$"
+        ConfigError, match=r"^position sincos2d has no table: --resize-positions bicubic does not apply$"
     ):
         begin(tmp_path / "run", model={"image_size": 16}, resize_positions="bicubic")
 
