@@ -123,7 +123,7 @@ def test_the_engine_of_a_gpu_runs_in_every_precision(precision, training):
 def test_a_gpu_without_a_precision_is_not_measured_in_another(precision):
     with (
         standin_cupy.installed(capabilities=((7, 5),)),
-        pytest.raises(BackendError, match=rf"precision {precision} .* 8.0, and this one has 7.5"),
+        pytest.raises(BackendError, match=rf"precision {precision} .* 8.0, but this one has 7.5"),
     ):
         gpu_engines.Minivit(TINY, True, precision)
 

@@ -61,7 +61,7 @@ def test_what_is_no_objective_is_refused_in_one_line(objective, message):
 
 @pytest.mark.parametrize("wrong", [{"mixup": 0.1}, {"cutmix": 1.0}, {"loss": "sigmoid"}, {"label_smoothing": 0.1}])
 def test_what_belongs_to_classification_is_refused_elsewhere(wrong):
-    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} belongs to classification, and the objective is paint"):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} belongs to classification, but the objective is paint"):
         Recipe(objective={"name": "paint"}, **wrong)
 
 
