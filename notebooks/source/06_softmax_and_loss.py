@@ -284,8 +284,7 @@ engine = dict(zip(["log_p", "lse", "z"], grad(tloss, [tlog_p, tlse, tz], np.arra
 
 # %% [markdown]
 # We treat $m$ as a constant, although it depends on $z$. That is allowed. The formula of $\mathrm{lse}$ gives the same
-# value for every $m$, so its derivative with respect to $m$ is 0. Whatever $m$ passes on to $z$ is multiplied by this
-# 0.
+# value for every $m$, so its derivative with respect to $m$ is 0. The path through $m$ adds nothing.
 #
 # **Step 1: $\mathcal{L} = -\frac1B \sum t \log p$.** A weighted sum gives each entry its weight:
 #
