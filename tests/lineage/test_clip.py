@@ -239,7 +239,7 @@ def test_options_that_the_image_tower_has_not_are_refused(fields, message):
 
 
 def test_other_models_are_refused():
-    with pytest.raises(ConfigError, match="a ViT alone"):
+    with pytest.raises(ConfigError, match="CLIP needs a ViT"):
         CLIP.build(CLIPConfig(), Given(ResNetConfig((1, 1)), [], 5))
 
 

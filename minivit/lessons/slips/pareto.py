@@ -1,4 +1,4 @@
-"""The Pareto front, and the slips that one makes in finding it: for the judge of exercise 16.3."""
+"""The Pareto front, and its typical slips: for the judge of exercise 16.3."""
 
 from collections.abc import Callable
 
@@ -75,7 +75,7 @@ def some_equal(prices: np.ndarray, accuracies: np.ndarray) -> bool:
 
 
 def explained(args: tuple, results: tuple[np.ndarray, ...]) -> str:
-    """Which model is on the front and should not be, or the other way round."""
+    """Names a model that is wrongly on the front, or wrongly missing."""
     (prices, accuracies), (got,) = args, results
     right = front(prices, accuracies)
     if got.ndim != 1 or not np.isin(got, np.arange(len(prices))).all():

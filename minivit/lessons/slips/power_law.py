@@ -1,4 +1,4 @@
-"""Fitting a power law, and the slips that one makes in it: for the judge of exercise 15.3."""
+"""Fitting a power law, and its typical slips: for the judge of exercise 15.3."""
 
 from collections.abc import Callable
 from functools import partial
