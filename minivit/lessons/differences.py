@@ -201,7 +201,7 @@ def _exchanged(of: Comparison) -> str | None:
     for order in itertools.islice(itertools.permutations(range(of.count)), 1, None):  # the first changes nothing
         if all(distance([p[0]], [p[1]]) <= max(of.rtol, FLOAT32) for i, k in enumerate(order) for p in of.pairs(i, k)):
             found, asked = (", ".join(names[k] for k in places) for places in (order, range(of.count)))
-            return f"The arrays are right, but in another order: it returns ({found}), asked is ({asked})."
+            return f"The arrays are right, but in another order: it returns ({found}), expected ({asked})."
     return None
 
 

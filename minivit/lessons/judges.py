@@ -63,7 +63,7 @@ def number(value: float, mistakes: Mapping[float, str] | None = None, rtol: floa
         x = one_number(answer)
         if near(x, value):
             return None
-        hints = {value: f"Nearly. Give more digits: a relative accuracy of {rtol:.0e} is asked.", **(mistakes or {})}
+        hints = {value: f"Nearly. Give more digits: the relative accuracy must be {rtol:.0e}.", **(mistakes or {})}
         said = [
             hint for alike in (near, rounding) for known, hint in hints.items() if np.isfinite(x) and alike(x, known)
         ]

@@ -106,7 +106,7 @@ def _sizes(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) -> s
             scale = "" if abs(ratios[0] - 1) < LIKE else f"{ratios[0]:.3g} times "
             said = f"is {scale}the right one {words.format(name)}"
             if name.startswith("the length") and " over " not in name and abs(power) == 1:
-                said += ": a mean where a sum is asked?" if power < 0 else ": a sum where a mean is asked?"
+                said += ": a mean instead of a sum?" if power < 0 else ": a sum instead of a mean?"
             return said
     if all(b.size > 1 for _, b in pairs) and any(abs(factor - 1) > LIKE for factor in factors):
         return f"is right but for a factor of its own in each case: {', '.join(f'{f:.6g}' for f in factors)}"

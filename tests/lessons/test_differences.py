@@ -48,7 +48,7 @@ def test_the_right_arrays_in_another_order():
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda x, g, t: x * g / t * len(x), "multiplied by the length of axis 0 of x: a sum where a mean is asked?"),
+        (lambda x, g, t: x * g / t * len(x), "multiplied by the length of axis 0 of x: a sum instead of a mean?"),
         (lambda x, g, t: -x * g / t / len(g), "is -1 times the right one divided by the length of axis 1 of x"),
         (lambda x, g, t: x * g, "is the right one multiplied by tau"),
         (

@@ -225,7 +225,7 @@ def test_as_many_parameters_as_the_published_models(name):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"classifier": "gap"}, "knows no classifier"),
+        ({"classifier": "gap"}, "has no classifier"),
         ({"register_tokens": 1}, "register_tokens"),
         ({"position": "sincos2d"}, "position"),
         ({"layer_scale": 1e-5}, "layer_scale"),

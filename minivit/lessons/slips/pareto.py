@@ -100,10 +100,10 @@ SLIPS: dict[str, Callable] = {
     "A model that is only as accurate as a cheaper one is not on the front.": _never_lower,
     "These are places in the sorted list. Return the indices that the models had before.": _places_in_order,
     "A model below the line between two others is on the front if none is preferable to it.": _hull,
-    "These are the prices of the right models; their indices are asked.": (
+    "These are the prices of the right models; return their indices.": (
         lambda prices, accuracies: prices[front(prices, accuracies)]
     ),
-    "These are the accuracies of the right models; their indices are asked.": (
+    "These are the accuracies of the right models; return their indices.": (
         lambda prices, accuracies: accuracies[front(prices, accuracies)]
     ),
     "This tells for each model whether it is on the front. Return the indices of those that are.": (

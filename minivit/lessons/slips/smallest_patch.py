@@ -151,7 +151,7 @@ _PATCHES = diagnosed(
         ),
         "A patch of one pixel is allowed as well.": partial(_smallest_patch, sides=lambda side: range(2, side + 1)),
         "Patches of odd sides are allowed as well.": partial(_smallest_patch, sides=lambda side: range(2, side + 1, 2)),
-        "This is the number of patches along the side; the side of a patch is asked.": _patches_per_side,
+        "This is the number of patches along the side; return the side of a patch.": _patches_per_side,
     },
     where={
         "there is nothing to afford": lambda *case: _smallest_patch(*case) < 0,
