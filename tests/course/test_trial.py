@@ -136,7 +136,7 @@ ONES = np.ones(3)
     ("got", "want", "what", "said"),
     [
         ((ONES, X), (ONES, X, X), "(dq, dk, dv)", "(dq, dk, dv): expected 3 results, got 2"),
-        (np.ones((2, 4)), (ONES, X, X), "(dq, dk, dv)", "one array of shape (2, 4) came"),
+        (np.ones((2, 4)), (ONES, X, X), "(dq, dk, dv)", "got one array of shape (2, 4)"),
         ((X, ONES, X), (ONES, ONES, X), "(dq, dk, dv)", "dq has shape (2,), it should be (3,)"),
         ((X, None, X), (X, X, X), "(dq, dk, dv) of 2 heads", "dk of 2 heads should be numbers, it is None"),
         (([1], [X, X]), ([1], [ONES, X]), "mul of (2, 3), (3,): (values, grads)", "mul of (2, 3), (3,): grads[0] has"),
@@ -145,7 +145,7 @@ ONES = np.ones(3)
         ((1, {"a": X}), (1, {"a": ONES}), "(dx, gradients)", "gradients['a'] has shape"),
         ((X, X), (X, ONES), "a pair", "a pair[1] has shape"),
         ((X, X, X), (X, ONES, X), "(a, b)", "(a, b)[1] has shape"),
-        ([], [1.0], "grads", "grads: expected 1 result, 0 came"),
+        ([], [1.0], "grads", "grads: expected 1 result, got 0"),
         (None, {"a": 1}, "the state", "the state should be a dict, it is None"),
     ],
 )
