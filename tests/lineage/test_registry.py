@@ -47,7 +47,7 @@ def test_classification_is_the_objective_without_a_name():
         ({"name": "paint", "share": 2.0}, "share is 2.0, expected more than 0 and less than 1"),
         ({"share": 0.5}, "it needs a name"),
         ({"name": 5}, "it needs a name"),
-        ({"name": "classification", "mixup": 0.5}, "the fields of classification stand beside it"),
+        ({"name": "classification", "mixup": 0.5}, "the fields of classification belong to the recipe itself"),
         ("paint", "expected"),
         (5, "expected"),
     ],

@@ -106,7 +106,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def _grid(axes: sketch.Axes, x: float, y: float, size: float, parts: int) -> None:
-    """Lines between the patches of a square image of so many inches."""
+    """Lines between the patches of a square image, its side given in inches."""
     for i in range(1, parts):
         place = size * i / parts
         axes.plot([x + place, x + place], [y, y + size], color=sketch.ORANGE, linewidth=1.2)
