@@ -1,4 +1,4 @@
-"""Merging counts, means and sums of squared deviations, and the slips in it: for the judge of exercise 28.4."""
+"""Merging counts, means and sums of squared deviations, and the slips in it: for the judge of exercise 28.5."""
 
 from collections.abc import Callable
 from functools import partial
