@@ -1,4 +1,4 @@
-"""Merging counts, means and sums of squared deviations, with typical slips: for the judge of exercise 28.4."""
+"""Merging counts, means and sums of squared deviations, with typical slips: for the judge of exercise 28.5."""
 
 from collections.abc import Callable
 from functools import partial
