@@ -13,7 +13,7 @@ from minivit.errors import meant, shown
 COMMANDS = {
     "train": ("train:main", "train on images; without options, on handwritten digits"),
     "evaluate": ("evaluate:main", "accuracy and loss of a run or of published weights"),
-    "predict": ("predict:main", "the likeliest classes of images"),
+    "predict": ("predict:main", "the most likely classes of images"),
     "visualize": ("visualize.__main__:main", "pictures of what a model has learned"),
     "models": ("listing:models", "models by name, their parameters and operations"),
     "lineage": ("lineage.__main__:main", "systems built on the ViT, checked against recorded outputs"),

@@ -136,9 +136,9 @@ def _is_shared(d: Array, g: Array, vjp: Callable, gradients: Sequence[Array | No
 
 
 def fit_gradients(node: Node, gradients: Sequence[Any]) -> list[Any]:
-    """What a vjp returned, for each argument in its shape and dtype; None where no gradient is wanted.
+    """The gradients from a vjp, each in the shape and dtype of its argument; None for arguments without gradient.
 
-    Raises ValueError for a gradient that is missing or whose shape does not broadcast from its argument's.
+    Raises ValueError for a missing gradient, or one whose shape does not broadcast from its argument's.
     """
     if len(gradients) != len(node.inputs):
         extra = gradients[len(node.inputs) :]  # None for each optional argument that was left out

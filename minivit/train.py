@@ -49,8 +49,8 @@ def old_run(folder: Path, given: dict[str, Any], out: str | None) -> Trainer:
     """The run in a folder, ready to continue, with the few options that may change."""
     if out or not given.keys() <= {"bad_images", "data", "data_root", "epochs", "steps", "patience"}:
         raise ConfigError(
-            "--resume accepts only --bad-images, --data and --data-root, and to train longer --epochs, "
-            "--steps and --patience: the run goes on as its config.json says"
+            "--resume accepts only --bad-images, --data and --data-root, or, to train longer, --epochs, "
+            "--steps and --patience; all else comes from the run's config.json"
         )
     before = run_folder.read_recipe(folder)
     recipe = dataclasses.replace(before, **length(given))

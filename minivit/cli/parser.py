@@ -103,7 +103,7 @@ def numbers(text: str) -> float | tuple[float, ...]:
 
 
 def part(text: str) -> int | str:
-    """What to freeze: a number of blocks, or a name."""
+    """The part to freeze: a number of blocks, or a name."""
     return int(text) if text.isdecimal() else text
 
 

@@ -1,4 +1,4 @@
-"""What a command works on, found by name: a data set, weights, a trained run, a backend."""
+"""Finds by name what a command works on: a data set, weights, a trained run, a backend."""
 
 import argparse
 import os

@@ -101,7 +101,7 @@ def _variants(options: Any) -> dict[str, Assignment]:
 
 
 def _job(submission: Submission, marking: Marking) -> Job:
-    """What to do with a submission, by the variant that it is."""
+    """The job for a submission, by its variant."""
     variants = dict(marking.variants)
     assignment, remark = next(iter(variants)), ""
     if len(variants) > 1:
@@ -171,7 +171,7 @@ def _run(outcome: Outcome, marking: Marking, processes: int) -> int:
     except KeyboardInterrupt:
         done = len(outcome.results)
         raise KeyboardInterrupt(
-            f"interrupted: {done} of {len(outcome.jobs)} are graded; the same command goes on"
+            f"interrupted: {done} of {len(outcome.jobs)} are graded; the same command continues"
         ) from None
     finish(outcome, marking)
     return _say(outcome)

@@ -119,7 +119,7 @@ def _parts(target: Path) -> list[Path]:
 
 
 def _size(path: Path) -> int:
-    """Of a file, in bytes; 0 if it has gone."""
+    """The size of a file in bytes; 0 if it has gone."""
     return path.stat().st_size if path.exists() else 0
 
 

@@ -33,5 +33,5 @@ def reconstructions(objective: Any, data: Dataset, recipe: Any) -> list[str]:
     rows = {"image": batch["images"], "seen": seen, "completed": painted}
     shown = {title: x * np.float32(recipe.std) + np.float32(recipe.mean) for title, x in rows.items()}
     FOLDER.mkdir(parents=True, exist_ok=True)
-    image_rows(shown, f"{data.name}: image, what is seen of it, completed", FOLDER / "reconstructions.png")
+    image_rows(shown, f"{data.name}: image, its visible part, completed", FOLDER / "reconstructions.png")
     return [str(FOLDER / "reconstructions.png")]

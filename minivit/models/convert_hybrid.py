@@ -39,7 +39,7 @@ def released_stem_name(name: str, config: ViTConfig) -> str:
 
 
 def unit_place(index: int, units: tuple[int, ...]) -> tuple[int, int]:
-    """Stage and place within it of unit `index` of a stem with so many `units` per stage, all counted from 0."""
+    """Stage and place within it of unit `index` of a stem with these `units` per stage, all counted from 0."""
     for stage, count in enumerate(units):
         if index < count:
             return stage, index

@@ -1,8 +1,8 @@
-"""Batch normalisation: what a layer learns, and what it keeps of the batches that it has seen.
+"""Batch normalisation: the learned parameters of a layer, and its running statistics.
 
-In training, mean and variance are those of the batch in hand. A step cuts its batch into pieces, which pass through the
+In training, mean and variance are those of the current batch. A step cuts its batch into pieces, which pass through the
 layer in several threads at once: then each piece is normalised by its own ("ghost batch norm", Hoffer et al. 2017). No
-thread may change what the layer keeps, or the result would depend on who came last. So a layer only notes what it saw,
+thread may change the running statistics, or the result would depend on the order. So a layer only records its own,
 in the dictionary of its own thread, and the running mean and variance change once an update, by the mean over the
 pieces:
 

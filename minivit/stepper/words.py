@@ -92,7 +92,7 @@ def details(frame: Frame, portions: dict[Link, int], label: Callable[[Link], str
 
 
 def _saved(frame: Frame) -> Iterator[str]:
-    """What the vjp has captured. Its names are those of the source, which may mean something else to the reader."""
+    """The vjp's captured arrays, by the names in the source, which may mean something else to the reader."""
     for name, value in frame.saved.items():
         if is_array(value):
             labels = [argument.label for argument in frame.inputs if argument.value is value]

@@ -144,7 +144,7 @@ def test_stopped_in_the_middle_it_goes_on(course, number):
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert told.count("\n") == 1
-        assert "of 7 are graded; the same command goes on" in told
+        assert "of 7 are graded; the same command continues" in told
     assert not (course / "out/grades.csv").exists()
     done = {path: path.stat().st_mtime_ns for path in (course / "out/results").glob("*.json")}
     assert 3 <= len(done) < 7

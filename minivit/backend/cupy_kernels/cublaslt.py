@@ -1,6 +1,6 @@
 """cuBLASLt through ctypes: D = alpha op(A) op(B) + beta D (+ bias), all matrices column-major, on a given stream.
 
-Everything unsafe about it (addresses, C types, descriptors) is in this file; `product` decides what is computed. CuPy
+All its unsafe parts (addresses, C types, descriptors) are in this file; `product` decides what to compute. CuPy
 wraps only the older cuBLAS, and refuses to call even that while a CUDA graph is being captured. These calls may be
 captured: after the first call of a problem on a stream nothing is allocated.
 """

@@ -1,4 +1,4 @@
-"""Whose a submission is: what the names say that learning systems give to what they collect.
+"""Finds the owner of a submission from the names that learning systems give to collected files.
 
 Moodle       First Last_123456_assignsubmission_file_/...   or the same before the name of a file
 Canvas       lastfirst_12345_678901_submission-a3.zip       also ..._LATE_..., and -1, -2 for further attempts

@@ -31,7 +31,7 @@ current = ""  # the question that is running
 
 
 def _word(kinds: set[str]) -> str:
-    """How a question stands, by what came of its checks."""
+    """The state of a question, from the results of its checks."""
     if kinds == {"open"}:
         return "not answered yet"
     if kinds & {"wrong", "open"}:
@@ -45,7 +45,8 @@ def _tell(sentence: str) -> None:
 
 
 def _report(question: dict[str, Any]) -> tuple[bool, float, str]:
-    """Print how a question stands: is it without fault, its visible points, and why nothing can be asked."""
+    """Print the state of a question: whether it has no fault, its visible points, and any reason why it could not be
+    checked."""
     global current
     current = question["id"]
     answer = ask(question, _tell)

@@ -1,4 +1,4 @@
-"""One visible check in this process, and what came of it. Python 3.9 and NumPy alone: it travels with a release.
+"""Runs one visible check in this process. Python 3.9 and NumPy only: it travels with a release.
 
 Each question runs in a process of its own (`asking`), so that a crash or an endless loop costs one check. Nothing here
 is secret, and nothing here counts: the grader of the course runs its own copies, with other numbers.
