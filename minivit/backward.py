@@ -1,7 +1,7 @@
-"""The record of an op, and how derivatives are pulled back through records: what `grad` is made of.
+"""The record of an op, and how derivatives are pulled back through records: the parts of `grad`.
 
-Links only point from later to earlier, so the graph is acyclic and plain reference counting frees it. The nodes are
-visited newest first, so that each has its whole cotangent, the sum of what all its users sent, when its vjp runs.
+Links only point from later to earlier, so the graph is acyclic and plain reference counting frees it. Nodes are visited
+newest first, so when a vjp runs, its node has its whole cotangent: the sum over all users.
 """
 
 import contextlib
@@ -103,7 +103,7 @@ class Cotangents:
 
 
 def pull_back(node: Node, cotangents: Cotangents, keep: bool) -> None:
-    """Run one vjp and hand its gradients to the node's inputs. keep: the node's own cotangent was asked for."""
+    """Run one vjp and hand its gradients to the node's inputs. keep: the caller wants the node's own cotangent."""
     vjp = node.vjp
     if vjp is None:
         raise RuntimeError(f"{node}: its saved arrays were released by an earlier backward pass; run the forward again")
@@ -173,7 +173,7 @@ def unbroadcast(d: Array, shape: tuple[int, ...]) -> Array:
 
 
 def first_cotangent(loss: TensorProtocol, g: Array | None, caller: str = "grad") -> Array:
-    """Where the backward pass begins: `g`, or 1 for a loss of one element. Raises ValueError for any other shape."""
+    """The start of the backward pass: `g`, or 1 for a loss of one element. Raises ValueError for any other shape."""
     if g is None:
         if loss.data.size != 1:
             raise ValueError(f"{caller}: loss has shape {loss.data.shape}; pass g, a cotangent of that shape")

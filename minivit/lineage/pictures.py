@@ -1,4 +1,4 @@
-"""What a system paints, as a picture in a file: `python -m minivit.evaluate RUN --how NAME`."""
+"""Draws the output of a system into a file: `python -m minivit.evaluate RUN --how NAME`."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def unpatchify(patches: Array, config: ViTConfig) -> Array:
 
 
 def reconstructions(objective: Any, data: Dataset, recipe: Any) -> list[str]:
-    """Draw the first images of a data set as they are, as far as they are seen, and completed.
+    """Draw the first images of a data set, their visible parts, and the completed images.
 
     objective: with `paint(batch)`, which gives patches (B, N, P P C) with the missing ones 0, and with predictions.
     """

@@ -1,4 +1,4 @@
-"""One step of the backward pass: what one vjp took, what it gave, and where every cotangent stands after it."""
+"""One step of the backward pass: the input and output of one vjp, and every cotangent after it."""
 
 import dataclasses
 import inspect
@@ -57,12 +57,12 @@ class Frame:
     arrived: Mapping[Link, int]
 
     def cotangent_of(self, tensor: Tensor) -> Array | None:
-        """The sum of what has arrived at a Tensor, of its shape; None if nothing has."""
+        """The sum of the cotangents that have arrived at a Tensor, in its shape; None before the first."""
         return self.accumulated.get(tensor.node or tensor)
 
 
 def start(loss: Tensor, g: Array) -> Frame:
-    """Position 0: the loss has been given its cotangent `g`."""
+    """Position 0: only the loss has its cotangent `g`."""
     link = loss.node or loss
     return Frame(
         position=0,
@@ -83,11 +83,7 @@ def start(loss: Tensor, g: Array) -> Frame:
 
 
 def after_one_more(before: Frame, node: Node, vjp: Callable, inputs: tuple[Argument, ...]) -> Frame:
-    """The frame after `node`, whose `vjp` runs here, once, on the cotangent that has arrived at the node.
-
-    Cotangents are added in the order in which the engine adds them. Raises what the vjp raises, and ValueError for
-    gradients that do not fit.
-    """
+    """The frame after `node`, whose `vjp` runs here, once, on the cotangent that has arrived at the node."""
     g = before.accumulated[node]
     with np.errstate(divide="ignore"):  # as in `grad`
         gradients = vjp(g)

@@ -118,7 +118,7 @@ def test_a_user_without_name_and_home():
         program = [sys.executable, "-c", NOBODY, f"minivit.{argv[0]}", *argv[1:]]
         done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=280)
         assert (done.returncode, done.stderr) == (0, ""), argv
-    assert "set MINIVIT_DATA to a folder" in done.stdout
+    assert "set MINIVIT_DATA to a writable folder" in done.stdout
     assert "1438 training images" in done.stdout
 
 

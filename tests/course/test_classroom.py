@@ -252,7 +252,7 @@ def test_a_program_that_does_not_import_is_remarked(course):
         ("student,w1\nalice,11\n", "line 2: w1: 11 points, where 0 to 10 can be given"),
         ("student,w1\nalice,-1\n", "line 2: w1: -1 points"),
         ("student,w1\nalice,nan\n", "line 2: w1: nan points"),
-        ("student,w1\nalice,good\n", "line 2: w1: 'good' is no number of points"),
+        ("student,w1\nalice,good\n", "line 2: w1: 'good' is not a number of points"),
         ("student,w1\nalicia,1\n", "line 2: there is no student 'alicia'; did you mean \"alice\"?"),
         ("student,w1\nalice,1\nalice,2\n", "line 3: alice is there twice"),
         ("student,w2\nalice,1\n", "the first line has to be student,w1"),

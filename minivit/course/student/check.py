@@ -1,6 +1,6 @@
-"""What check.py of a student zip does: the visible checks, in words.
+"""check.py of a student zip: runs the visible checks and prints the results in words.
 
-Python 3.9 and NumPy alone: it travels with a release.
+Python 3.9 and NumPy only: it travels with a release.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def check(questions: list[dict[str, Any]]) -> int:
             break
     print(f"\n{right} of {len(paid)} questions right, {points:.1f} of {of:.1f} visible points." if paid else "")
     if fine:
-        print("The hidden checks use other shapes and values: test what these do not.")
+        print("The hidden checks use other shapes and values, so test your own cases too.")
     for sentence in packing.banned(HERE, packing.chosen(HERE, about()), about()["banned"]):
         print(f"Careful: {sentence}")
     return 0 if fine else 1

@@ -1,4 +1,4 @@
-"""The largest batch that fits into memory: right, or with a slip that is made in counting what is held."""
+"""The largest batch that fits into memory: right, or with a typical slip in counting the memory."""
 
 import math
 from collections.abc import Callable
