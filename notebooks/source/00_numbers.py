@@ -76,9 +76,9 @@ for topic, finding in doctor.versions():
 # | $V$ | a direction in which $X$ is moved | that of $X$ | `V` |
 # | $\langle A, B \rangle$ | inner product, the sum of the products of entries | number | `(A * B).sum()` |
 #
-# We can measure $\varepsilon_\mathrm{mach}$. Start with `eps = 1`. Halve it while $1 + \mathtt{eps}/2$ is larger than 1.
-# The loop ends at $\varepsilon_\mathrm{mach}$: $1 + \varepsilon_\mathrm{mach}/2$ lies half-way to the next number and is
-# rounded to 1.
+# We can measure $\varepsilon_\mathrm{mach}$. Start with `eps = 1`. Halve it while $1 + \mathtt{eps}/2 > 1$. The loop
+# ends at $\varepsilon_\mathrm{mach}$: $1 + \varepsilon_\mathrm{mach}/2$ lies half-way to the next number and is rounded
+# to 1.
 #
 # The function `agree` compares two results. It prints their shape, `()` for a number, and their largest difference. It
 # raises an error if the difference is larger than $10^{-14}$ plus a billionth (or `rtol`) of the largest entry. The
@@ -184,10 +184,10 @@ for difference, power, factor in ((forward_difference, 1, d2 / 2), (central_diff
 #
 # ## Why not the smallest step there is?
 #
-# **Step 3: rounding.** The computer returns rounded values of $f(x \pm \delta)$. One operation has a relative error of at
-# most $\varepsilon_\mathrm{mach}/2$. A function like tanh takes several, so we allow $\varepsilon_\mathrm{mach}$. Each
-# value is then off by up to $\varepsilon_\mathrm{mach} |f(x)|$. The subtraction keeps these errors, and then we divide by
-# the small number $2\delta$:
+# **Step 3: rounding.** The computer returns rounded values of $f(x \pm \delta)$. One operation has a relative error of
+# at most $\varepsilon_\mathrm{mach}/2$. A function like tanh takes several, so we allow $\varepsilon_\mathrm{mach}$.
+# Each value is then off by up to $\varepsilon_\mathrm{mach} |f(x)|$. The subtraction keeps these errors, and then we
+# divide by the small number $2\delta$:
 #
 # $$\text{error by rounding} \;\lesssim\; \frac{2\,\varepsilon_\mathrm{mach} |f(x)|}{2\delta} = \frac{\varepsilon_\mathrm{mach} |f(x)|}{\delta}.$$
 #
@@ -309,13 +309,15 @@ for name, error, sizes in (
 
 # %% [markdown]
 # **In the stored run** the best step of the central difference is 3.8e-06 in float64 (predicted 9.5e-06) and 3.9e-03 in
-# float32 (predicted 7.8e-03). The error there is 4.4e-12 (predicted 3.0e-11) and 2.6e-06 (predicted 2.0e-05). The slopes
-# are 0.99 and 2.00 for large steps and -1.00 for small ones.
+# float32 (predicted 7.8e-03). The error there is 4.4e-12 (predicted 3.0e-11) and 2.6e-06 (predicted 2.0e-05). The
+# slopes are 0.99 and 2.00 for large steps and -1.00 for small ones.
 #
 # Why are step and error smaller than predicted? Step 3 takes the largest rounding error. The median error shows a
-# typical one, 0.09 of it (last column). Multiply $\varepsilon_\mathrm{mach}$ in step 5 by 0.09: then $\delta_*$ is
-# multiplied by the cube root of 0.09, which is 0.44, and $\mathrm{err}(\delta_*)$ by the square of 0.44. In float32 the curve becomes flat once $\delta$ is below $\varepsilon_\mathrm{mach}/2$: then $x \pm \delta$ is
-# rounded to $x$, the difference is 0, and the error is the whole derivative.
+# typical one, 0.09 of it (last column). Multiply $\varepsilon_\mathrm{mach}$ in step 5 by 0.09. This multiplies
+# $\delta_*$ by the cube root of 0.09, which is 0.44, and $\mathrm{err}(\delta_*)$ by the square of 0.44.
+#
+# In float32 the curve becomes flat once $\delta$ is below $\varepsilon_\mathrm{mach}/2$. Then $x \pm \delta$ is rounded
+# to $x$, the difference is 0, and the error is the whole derivative.
 #
 # A wrong formula goes unseen if it changes the derivative by less than the bottom of the V. In float32 the bottom is
 # high. So **gradients are checked in float64**, whatever the model trains in.
@@ -384,9 +386,9 @@ agree("dX", dX, numerical_gradient(lambda X: (G * my_tanh(X)[0]).sum(), X), rtol
 # The left side is measured; the pullback predicts the right side. Let $\Delta$ be the array of the errors of
 # $\mathrm{d}X$. Then the two sides differ by $\langle \Delta, V \rangle$. If $\Delta$ is not 0 and $V$ is normally
 # distributed, the probability that this is exactly 0 is zero. But we compare with a tolerance, and an entry of $V$ near
-# 0 hides an error in its entry of $\mathrm{d}X$. So the library's checker takes several directions, and draws them
-# otherwise than we do below: each entry gets a random sign and a size between $\tfrac14$ and 1, and then $V$ is scaled
-# to length 1.
+# 0 hides an error in its entry of $\mathrm{d}X$. Our $V$ below may have such entries. The library's checker takes
+# several directions without them: each entry gets a random sign and a size between $\tfrac14$ and 1, and then $V$ is
+# scaled to length 1.
 #
 # The tolerance of a checker lies above the error of the measurement (step 4) and far below the effect of a wrong
 # formula. `check_vjp` allows the two sides a relative difference of $10^{-6}$.

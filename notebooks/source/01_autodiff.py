@@ -116,8 +116,8 @@ stepper
 # %% [markdown]
 # **Why backwards?** We could also go forwards: start with $\partial x / \partial x = 1$ and carry
 # $\partial(\cdot) / \partial x$ along, through $u$, $s$, $y$ and $e$ to $\mathcal{L}$. That gives the derivative with
-# respect to *one* input, so each parameter takes a pass of its own. Backwards, *one* pass serves all inputs, because the
-# loss is a single number. It costs a small multiple of the forward pass, for any number of parameters. The price is
+# respect to *one* input, so each parameter takes a pass of its own. Backwards, *one* pass serves all inputs, because
+# the loss is a single number. It costs a small multiple of the forward pass, for any number of parameters. The price is
 # memory: the values that a pullback needs are kept until it has run.
 #
 # ## Several paths: gradients add
@@ -126,8 +126,8 @@ stepper
 #
 # $$b = a + a, \qquad c = b + b.$$
 #
-# So $c = 4a$ and $\partial c / \partial a = 4$. The chain rule for several variables says: *sum over all uses*. Let $v$ be
-# an input of several operations, with results $u_1, u_2, \dots$ Then
+# So $c = 4a$ and $\partial c / \partial a = 4$. The chain rule for several variables says: *sum over all uses*. Let $v$
+# be an input of several operations, with results $u_1, u_2, \dots$ Then
 #
 # $$\mathrm{d}v = \sum_j \mathrm{d}u_j \, \frac{\partial u_j}{\partial v}.$$
 #
@@ -401,8 +401,8 @@ print(f"paths through the 24 additions of ViT-B: 2^24 = {2**24:,}")
 # The first try is right, but its cost doubles with every step, because it sends on every portion alone. The second is
 # as slow, and wrong. The third is fast and wrong. Its gradient has the right sign here, so only a comparison shows the
 # error. It returns $1 + \tanh'(x)$ for any number of steps. The right gradient is a product of such factors, one for
-# each step. From $x = 0.5$ the values grow, tanh saturates, and the later factors are nearly 1. From $x = 0$ each factor
-# is 2. The fourth try runs every pullback once.
+# each step. From $x = 0.5$ the values grow, tanh saturates, and the later factors are nearly 1. From $x = 0$ each
+# factor is 2. The fourth try runs every pullback once.
 #
 # ## From numbers to arrays
 #
@@ -559,11 +559,10 @@ order_that_breaks = None  # your answer here
 check("1.2", order_that_breaks)
 
 # %% [markdown]
-# **1.3 (twenty minutes).** This time go forwards. The loss of the neuron is
-# $\mathcal{L} = (\tanh(u + b) - t)^2$. Here $a$ and $x$ are vectors of one length, and $u = \langle a, x\rangle$ is their
-# inner product. If $a$ moves in the direction $\dot a$ and $b$ in the direction $\dot b$, how fast does $\mathcal{L}$
-# change? Carry the derivative along with each intermediate result: $\dot u$, $\dot s$, $\dot y$, $\dot e$,
-# $\dot{\mathcal{L}}$. You need no gradient.
+# **1.3 (twenty minutes).** This time go forwards. The loss of the neuron is $\mathcal{L} = (\tanh(u + b) - t)^2$. Here
+# $a$ and $x$ are vectors of one length, and $u = \langle a, x\rangle$ is their inner product. If $a$ moves in the
+# direction $\dot a$ and $b$ in the direction $\dot b$, how fast does $\mathcal{L}$ change? Carry the derivative along
+# with each intermediate result: $\dot u$, $\dot s$, $\dot y$, $\dot e$, $\dot{\mathcal{L}}$. You need no gradient.
 
 
 # %%

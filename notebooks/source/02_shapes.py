@@ -75,8 +75,8 @@ W = rng.standard_normal((D, M))
 # %% [markdown]
 # ## Broadcasting
 #
-# `X + b` adds the bias to every token. NumPy compares the shapes from the right. If an array lacks an axis, or has length
-# 1 along it, NumPy repeats its entries along that axis:
+# `X + b` adds the bias to every token. NumPy compares the shapes from the right. If an array lacks an axis, or has
+# length 1 along it, NumPy repeats its entries along that axis:
 #
 # $$Y_{nd} = X_{nd} + b_d.$$
 #
@@ -119,9 +119,10 @@ agree("db", db, db_loops)
 # %% [markdown]
 # ## Unbroadcasting
 #
-# **Copying forwards is summing backwards.** This holds for every shape that can be stretched to another one. From which
-# entry of the small array was an entry of the large array copied? Take its indices. Drop those of the axes added in
-# front. Put 0 for each axis of length 1. The function `unbroadcast_loops` adds up by this rule.
+# **Copying forwards is summing backwards.** This holds for every shape that can be stretched to another one. Each entry
+# of the large array was copied from an entry of the small one. To find that, take the indices in the large array, drop
+# those of the axes added in front, and put 0 for each axis of length 1. The function `unbroadcast_loops` adds up by
+# this rule.
 
 
 # %%
@@ -503,7 +504,8 @@ for row, column in np.argwhere((caught > 0) & (caught < 1)):
 # - Normalise: each row of $Y$ sums to 0, so again the right gradient is 0, and zeros agree with it. Without $1/\sigma$
 #   the right formula is still 0. With $\sigma$ as a constant it is 0 too, since $G$ minus its mean is 0.
 #
-# **$Y$ itself** lets three bugs of normalise pass. The squares of each row sum to a constant, so the right gradient is 0:
+# **$Y$ itself** lets three bugs of normalise pass. The squares of each row sum to a constant, so the right gradient is
+# zero:
 #
 # - Zeros agree with it.
 # - Without $1/\sigma$ the right formula is still 0.
@@ -515,8 +517,9 @@ for row, column in np.argwhere((caught > 0) & (caught < 1)):
 # **Random**: the probability that random numbers hide an error exactly is zero, and a large error almost never falls
 # below the tolerance.
 #
-# This is why `check_vjp` draws its cotangent at random. The arrays above are $4 \times 4$ on purpose. With two different
-# lengths NumPy would refuse two of the bugs: row sums with $G$ stretched along the wrong axis, and $W$ not transposed.
+# This is why `check_vjp` draws its cotangent at random. The arrays above are $4 \times 4$ on purpose. With two
+# different lengths NumPy would refuse two of the bugs: row sums with $G$ stretched along the wrong axis, and $W$ not
+# transposed.
 #
 # ## Where this goes wrong in practice
 #
@@ -588,8 +591,8 @@ check("2.4", broken_square)
 # %% [markdown]
 # **2.5 (an hour).** `np.einsum("bnd,df->bnf", X, W)` writes a product by its indices: an index that is missing in the
 # result is summed over. Write the pullback of *every* einsum of two arrays, by einsum. Begin with the matrix product
-# above, `"nd,df->nf"`, and watch where the letters go. Then think of an index that occurs in one argument only and not in
-# the result, such as `f` in `"nd,df->n"`. No index occurs twice in one array.
+# above, `"nd,df->nf"`, and watch where the letters go. Then think of an index that occurs in one argument only and not
+# in the result, such as `f` in `"nd,df->n"`. No index occurs twice in one array.
 
 
 # %%

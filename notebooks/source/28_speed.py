@@ -94,7 +94,7 @@ def best_time(function, repeats=repeats):
 # | $F$ | width of the MLP | number | `M` |
 # | $H$ | heads | number | `H` |
 # | $D_h$ | width of a head, $D/H$ | number | `Dh` |
-# | $L$ | blocks | number | `config.depth` |
+# | $L$ | blocks | number | `depth` |
 # | $n$ | parameters of a model | number | `n` |
 #
 # We measure both limits with one thread: $R$ by a large matrix product, $\beta$ by a copy. There are two kinds of
@@ -209,12 +209,13 @@ for name, (work, traffic, _) in operations.items():
 
 # %% [markdown]
 # **In the stored run** the kernels make layer_norm 12.4 times and gelu 4.6 times as fast as the ops, because the ops go
-# over their arrays many times. They change nothing for add, and little for linear. Linear is close to the roof, 11.90 ms
-# against 10.60 ms. Add takes 0.11 ms. From main memory it would take at least 0.28 ms, so its arrays came from a cache.
+# over their arrays many times. They change nothing for add, and little for linear. Linear is close to the roof, 11.90
+# ms against 10.60 ms. Add takes 0.11 ms. From main memory it would take at least 0.28 ms, so its arrays came from a
+# cache.
 #
 # The column *limit set by* is what the formula says for arrays in main memory. It measures nothing. A point above the
-# solid roof had its arrays in a cache, at least in part. Far below the roof something else may set the limit: `tanh` and
-# `exp` cost many FLOP each and were counted as one.
+# solid roof had its arrays in a cache, at least in part. Far below the roof something else may set the limit: `tanh`
+# and `exp` cost many FLOP each and were counted as one.
 #
 # ## Tiles: do all steps while the numbers are near
 #
@@ -279,9 +280,9 @@ print(f"the best tile is {whole / min(times):.1f} times as fast as whole passes"
 # **In the stored run** tiles of 128 KiB are best. They are 3.0 times as fast as whole passes. Tiles of 1 KiB take 67.3
 # ms, tiles of 4096 KiB 4.7 ms.
 #
-# Small tiles lose time in the Python loop and in NumPy's calls. The best size depends on the machine: a few intermediate
-# arrays of that size must fit into a fast cache together. The library's kernel writes into buffers that it uses again
-# and again. It also computes the slope for the backward pass while `tanh` is at hand:
+# Small tiles lose time in the Python loop and in NumPy's calls. Large tiles do not stay in the fast caches. The best
+# size depends on the machine. The library's kernel writes into buffers that it uses again and again. It also computes
+# the slope for the backward pass while `tanh` is at hand:
 
 # %%
 show_source(numpy_kernels.gelu)
@@ -290,8 +291,8 @@ show_source(numpy_kernels.gelu)
 show_source(flat_tiles)
 
 # %% [markdown]
-# A kernel is a second definition, so it may be wrong. Each is registered under the name of its op, and one test compares
-# value and pullback of the two. `with kernels("reference"):` switches the kernels off.
+# A kernel is a second definition, so it may be wrong. Each is registered under the name of its op, and one test
+# compares value and pullback of the two. `with kernels("reference"):` switches the kernels off.
 
 # %%
 g = rng.standard_normal(hidden.shape, dtype=np.float32)
@@ -304,8 +305,8 @@ agree("its gradient", fast_vjp(g)[0], slow_vjp(g)[0], rtol=1e-5)
 #
 # The attention weights $A = \mathrm{softmax}(S)$, $S = \mathbf{q}\mathbf{k}^\top/\sqrt{D_h}$, have $N^2$ entries per
 # head. At 65 tokens that is little; at high resolution it is most of the memory. The softmax seems to need a whole row,
-# because of its maximum and its sum. But both can be *corrected* later. We go through the keys in blocks. For each query
-# we keep three things:
+# because of its maximum and its sum. But both can be *corrected* later. We go through the keys in blocks. For each
+# query we keep three things:
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -315,12 +316,12 @@ agree("its gradient", fast_vjp(g)[0], slow_vjp(g)[0], rtol=1e-5)
 # | $\ell$ | the sum of $e^{S - m}$ so far | $(N, 1)$ | `ell` |
 # | $\mathbf{y}$ | the sum of $e^{S - m}\,\mathbf{v}$ so far | $(N, D_h)$ | `y` |
 #
-# The scores $S_j$ of a new block may exceed $m$. So the new values are
+# The keys $j$ of a new block may have scores $S_j$ above $m$. So the new values are
 #
 # $$m' = \max(m, \max_j S_j), \qquad \ell' = \ell\,e^{m - m'} + \sum_j e^{S_j - m'}, \qquad \mathbf{y}' = \mathbf{y}\,e^{m - m'} + \sum_j e^{S_j - m'}\,\mathbf{v}_j.$$
 #
-# At the end $\mathbf{y} / \ell$ is the result. This is the **online softmax** (Milakov and Gimelshein, 2018), the core of
-# FlashAttention (Dao et al. 2022).
+# At the end $\mathbf{y} / \ell$ is the result. This is the **online softmax** (Milakov and Gimelshein, 2018), the core
+# of FlashAttention (Dao et al. 2022).
 
 
 # %% tags=["yours"]
@@ -394,8 +395,8 @@ print("memory grows with N to the power", ", ".join(f"{slope:.1f} ({labels[name]
 # %% [markdown]
 # **In the stored run** the memory of the whole matrix grows with $N$ to the power 2.0, that of the blocks to the power
 # 1.0. At 4609 tokens the blocks need 11.36 MiB and the whole matrix 243.13 MiB, which is three arrays of 81.04 MiB. At
-# 65 tokens the blocks need more: 0.10 MiB against 0.07 MiB. Up to 1025 tokens the times differ by about a tenth at most.
-# From 2305 tokens on the blocks are faster, by a factor of 1.3 and 1.1.
+# 65 tokens the blocks need more: 0.10 MiB against 0.07 MiB. Up to 1025 tokens the times differ by about a tenth at
+# most. From 2305 tokens on the blocks are faster, by a factor of 1.3 and 1.1.
 #
 # The three arrays of the whole matrix are the scores, their exponentials and the weights.
 #
@@ -564,17 +565,17 @@ plt.show()
 # MiB for 1025 tokens. The formula leaves out temporary arrays; we have not traced the difference.
 #
 # Parameters and moments do not grow with the batch; all activations grow in proportion to it. With the number of tokens
-# the attention weights grow fastest, as $N^2$. They overtake the rest where $HN^2 = 16ND$, at $N = 16 D_h$ tokens: 1,024
-# for heads of width 64. Attention in blocks, as above, removes this term, if the backward pass computes the weights
-# again.
+# the attention weights grow fastest, as $N^2$. They overtake the rest where $HN^2 = 16ND$, at $N = 16 D_h$ tokens:
+# 1,024 for heads of width 64. Attention in blocks, as above, removes this term, if the backward pass computes the
+# weights again.
 #
 # ## Computing twice instead of keeping
 #
 # **Activation checkpointing** (Chen et al. 2016) keeps only the input of each block and computes the block a second
-# time when its gradient is needed. Held are then $L$ inputs of $BND$ numbers, and the activations of one block. The price
-# is one more forward pass. In minivit it is one flag.
+# time when its gradient is needed. Then $L$ inputs of $BND$ numbers and the activations of one block are held. The
+# price is one more forward pass. In minivit it is one flag.
 #
-# **Predict first.** Which share of the memory does it need with 8 blocks? How much longer does a step take, if a backward
+# **Predict first.** Which share of the memory is needed with 8 blocks? How much longer does a step take, if a backward
 # pass has two matrix products for each one of the forward pass?
 
 # %%
@@ -660,8 +661,8 @@ else:
 #
 # `hint("28.1")` gives up to three hints, one per call.
 #
-# **28.1 (two lines).** What is the arithmetic intensity of the product of two square matrices in float32, if
-# each matrix is moved once? Return it in FLOP/byte.
+# **28.1 (two lines).** What is the arithmetic intensity of the product of two square matrices in float32, if each
+# matrix is moved once? Return it in FLOP/byte.
 
 
 # %%

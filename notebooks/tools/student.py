@@ -23,7 +23,7 @@ NOTE = (
     "The complete notebook has the answers."
 )
 IMPORT = "from minivit.lessons import filled  # raises an error while a line is still ..."
-ASKED = "**What came out?** Answer in one to three sentences, with numbers and their errors."
+ASKED = "**What came out?** Say it in one to three sentences, with the numbers that the cells have printed."
 TOLD = re.compile(r"^\*\*In the stored run\*\*(?:.+\n?)+", flags=re.M)  # a paragraph that tells what came out
 CHECK = re.compile(r'^check\("([\w.]+)", .*\)$', flags=re.M)
 BESIDE = ("experiments", "results", "matplotlibrc")  # what cells look for in their folder
