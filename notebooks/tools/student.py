@@ -52,9 +52,7 @@ def edition(path: Path, *, answers: bool = False) -> NotebookNode:
     notebook.cells[0].source = f"{title}\n\n{NOTE}\n{rest}"
     code = pairs.code_cells(notebook)
     if any(is_blank(cell) for cell in code):
-        code[0].source = (
-            "from minivit.lessons import filled  # raises an error while a line is still ...\n" + code[0].source
-        )
+        code[0].source = f"{IMPORT}\n{code[0].source}"
     for cell in notebook.cells:
         if is_blank(cell):
             cell.source = blanked(cell.source, answers=answers)
