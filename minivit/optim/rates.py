@@ -15,7 +15,7 @@ def factors(rates: Rates | None, names: Sequence[str]) -> list[float | Schedule]
 
     While a factor is 0, the moments of a parameter are still updated. DINO's published code, which holds the last layer
     for an epoch, gives it no gradient then, so its moments begin later.
-    Raises ValueError for a negative or infinite number, and for an unknown name.
+    Raises ValueError for a number that is negative or not finite, and for an unknown name.
     """
     if rates is not None and not callable(rates):
         for name in rates:

@@ -401,7 +401,7 @@ def test_complex_numbers(tiny):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
 def test_a_pipe_is_not_waited_for():
     os.mkfifo("model")
-    with pytest.raises(CheckpointError, match="model is no file"):
+    with pytest.raises(CheckpointError, match="model is not a file"):
         load_pretrained("model")
 
 
