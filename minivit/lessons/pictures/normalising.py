@@ -6,13 +6,13 @@ from minivit.lessons.pictures import sketch
 
 
 def one_token(before: np.ndarray, after: np.ndarray) -> None:
-    """Bars of the features of a token (D,) before and after LayerNorm, with their mean and standard deviation."""
+    """Bars of the features of a token (D,) before and after LayerNorm: drawn from the mean, with one deviation."""
     _, panels = sketch.plt.subplots(1, 2, figsize=(11, 3.3), layout="constrained")
     for axes, values, name, color in zip(
         panels, (before, after), ("before", "normalised"), (sketch.ORANGE, sketch.BLUE), strict=True
     ):
         mean, deviation = float(values.mean()), float(values.std())
-        axes.bar(np.arange(len(values)), values, color=color, width=0.8)
+        axes.bar(np.arange(len(values)), values - mean, bottom=mean, color=color, width=0.8)
         axes.axhline(mean, color=sketch.INK, linewidth=1.5)
         axes.axhspan(mean - deviation, mean + deviation, color=sketch.INK, alpha=0.12, linewidth=0)
         axes.set_title(
