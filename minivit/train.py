@@ -1,4 +1,4 @@
-"""Train a Vision Transformer: `python -m minivit.train`. Without arguments it learns to read handwritten digits.
+"""Train a Vision Transformer: `python -m minivit.train`. Without arguments it learns to read digits.
 
 Ctrl-C saves the run and prints how to continue; a second Ctrl-C stops at once and keeps the last save.
 """
