@@ -6,6 +6,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from experiments import (
+    augmentation,
     captions,
     data_scale,
     distillation,
@@ -22,7 +23,16 @@ from minivit.models import ViT, ViTConfig, load_pretrained
 from minivit.models.archive import read_arrays
 from minivit.runs.recipes import Recipe
 
-EXPERIMENTS = (captions, data_scale, distillation, masked_autoencoders, norm_depth, positions, shape_scaling)
+EXPERIMENTS = (
+    augmentation,
+    captions,
+    data_scale,
+    distillation,
+    masked_autoencoders,
+    norm_depth,
+    positions,
+    shape_scaling,
+)
 
 
 @pytest.fixture
@@ -109,6 +119,7 @@ def test_the_shipped_results_are_complete_and_of_this_configuration(experiment, 
 
 def test_the_shipped_results_are_small_and_have_an_accuracy_for_every_seed():
     for name in (
+        "augmentation",
         "captions",
         "data_scale",
         "distillation",
@@ -123,6 +134,10 @@ def test_the_shipped_results_are_small_and_have_an_accuracy_for_every_seed():
     assert {len(runs) for runs in record.read("positions")["results"].values()} == {positions.SEEDS}
     lengths = {len(runs) for sizes in record.read("data_scale")["results"].values() for runs in sizes.values()}
     assert lengths == {data_scale.SEEDS}
+    shipped = record.read("augmentation")
+    assert {len(runs) for runs in shipped["results"].values()} == {augmentation.SEEDS}
+    assert {len(runs) for runs in shipped["train_accuracy"].values()} == {augmentation.SEEDS}
+    assert {len(run) for runs in shipped["results"].values() for run in runs} == {augmentation.PARTS}
     assert {len(runs) for runs in record.read("captions")["results"].values()} == {captions.SEEDS}
     assert {len(runs) for runs in record.read("distillation")["results"].values()} == {distillation.SEEDS}
     assert {len(runs) for runs in record.read("masked_autoencoders")["results"].values()} == {masked_autoencoders.SEEDS}

@@ -48,7 +48,7 @@ def _stream(axes: Any, y: float, names: tuple[str, ...], places: tuple[float, ..
 
 
 def _branch(axes: Any, y: float, start: float, boxes: tuple[tuple[str, float, str], ...], end: float) -> None:
-    """A way off the stream at x = start, through boxes (text, width, colour), back to a sum at x = end."""
+    """A path off the stream at x = start, through boxes (text, width, colour), back to a sum at x = end."""
     high, x = y - BRANCH_ABOVE, start + 0.4
     axes.plot((start, start), (y, high), color=INK, linewidth=1.3)
     previous = start

@@ -1,4 +1,4 @@
-"""The MLP of a block: every token goes the same way, and none sees another."""
+"""The MLP of a block: every token is processed alone, and in the same way."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ SHOWN = 9  # hidden units
 
 
 def token_by_token(model: ViT, image: np.ndarray, rows: tuple[int, ...] = (0, 6, 11)) -> Any:
-    """The MLP of block 1 of a model on an image (height, width, C): three of its tokens on their way, side by side."""
+    """The MLP of block 1 of a model on an image (height, width, C): three of its tokens side by side."""
     block: Any = model.blocks[0]
     tap: dict = {}
     with no_grad():

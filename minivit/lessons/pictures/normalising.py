@@ -1,4 +1,4 @@
-"""Pictures for notebook 05: one token before and after LayerNorm, and what its mean is taken over."""
+"""Pictures for notebook 05: one token before and after LayerNorm, and the numbers that share a mean."""
 
 import numpy as np
 
@@ -22,7 +22,8 @@ def one_token(before: np.ndarray, after: np.ndarray) -> None:
 
 
 def what_is_averaged(B: int = 3, N: int = 5, D: int = 8) -> None:
-    """B sheets of N tokens with D features, twice; marked is what shares one mean, in LayerNorm and in BatchNorm."""
+    """B sheets of N tokens with D features, twice, with the entries marked that share one mean in LayerNorm and in
+    BatchNorm."""
     _, axes = sketch.canvas(9.6, 3.2)
     for left, title, row, column, color in (
         (0.9, "LayerNorm: one token", 2, None, sketch.BLUE),

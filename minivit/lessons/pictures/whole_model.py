@@ -12,7 +12,7 @@ TOP = 0.75  # inches above the matrices, for their titles
 def overview(
     image: np.ndarray, patches: np.ndarray, before: np.ndarray, after: np.ndarray, probabilities: np.ndarray
 ) -> Any:
-    """One image on its way through a ViT, from left to right.
+    """One image passing through a ViT, from left to right.
 
     image: (height, width).   patches: (N_p, pixels).   before, after: (N, D), the tokens that enter the first block and
     that leave the last.   probabilities: (K,).

@@ -85,8 +85,11 @@ WRONG = {
         (lambda f, gamma, dz_out: (dz_out * (1 + gamma), *layer_scale(f, gamma, dz_out)[1:]), "Along the stream only"),
         (lambda f, gamma, dz_out: (dz_out + f, *layer_scale(f, gamma, dz_out)[1:]), "the right one plus f"),
         (lambda f, gamma, dz_out: layer_scale(f, gamma, dz_out)[1:], "tuple of 3"),
-        (lambda *args: layer_scale(*args)[::-1], "it returns (df, dgamma, dz), asked is (dz, dgamma, df)"),
-        (lambda f, gamma, dz_out: (dz_out, (dz_out * f).sum((0, 1)) / len(f), dz_out * gamma), "a mean where a sum"),
+        (lambda *args: layer_scale(*args)[::-1], "it returns (df, dgamma, dz), expected (dz, dgamma, df)"),
+        (
+            lambda f, gamma, dz_out: (dz_out, (dz_out * f).sum((0, 1)) / len(f), dz_out * gamma),
+            "a mean instead of a sum",
+        ),
     ],
     "10b.3": [
         (lambda z, W, dz_out: res_post_norm(z, W, dz_out, skip=False), "along the stream is missing"),
