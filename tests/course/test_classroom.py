@@ -109,10 +109,10 @@ def test_what_is_done_is_not_done_again_and_what_has_changed_is(course, capsys):
     assert main(words(course)) == 0
     assert graded()[0] == {"bob"}
     assert rows(course)[1]["total"] == "100"
-    assert "have changed: 1\n2 of 3 are done already" in capsys.readouterr().out
+    assert "changed: 1\n2 of 3 are done already" in capsys.readouterr().out
     (course / "key").write_bytes(bytes(range(1, 33)))
     assert main(words(course)) == 0
-    assert "have changed: 3\n" in capsys.readouterr().out
+    assert "changed: 3\n" in capsys.readouterr().out
     assert graded()[0] == {"alice", "bob", "carl"}
     assert main(words(course, "--again", "bbo")) == 2
     assert 'no student "bbo"; did you mean "bob"?' in capsys.readouterr().err
