@@ -59,13 +59,13 @@ rng = np.random.default_rng(12)
 #
 # $$m_t = \beta_1 m_{t-1} + (1 - \beta_1)\, g_t, \qquad v_t = \beta_2 v_{t-1} + (1 - \beta_2)\, g_t^2, \qquad m_0 = v_0 = 0$$
 #
-# Both are corrected for having started at zero. The parameter moves by their ratio:
+# Both are corrected for having started at zero. The update divides the first by the root of the second:
 #
 # $$\hat m_t = \frac{m_t}{1 - \beta_1^t}, \qquad \hat v_t = \frac{v_t}{1 - \beta_2^t}, \qquad
 # \theta_t = \theta_{t-1} - \eta_t\, \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon} \tag{Adam}$$
 #
-# **AdamW** ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)) also multiplies the parameter by a
-# number just below 1. We write it as PyTorch, optax and flax do. The paper on AdamW multiplies the decay by the
+# **AdamW** ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)) also multiplies the parameter by
+# $1 - \eta_t\lambda$. We write it as PyTorch, optax and flax do. The paper on AdamW multiplies the decay by the
 # schedule alone, without the peak learning rate (exercise 12.4).
 #
 # $$\theta_t = \theta_{t-1} - \eta_t \left( \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon} + \lambda\, \theta_{t-1} \right) \tag{AdamW}$$
@@ -280,8 +280,8 @@ for t in (1, 10, 100, 1000, 10000):
 # ## Weight decay, coupled or not
 #
 # The older way to keep weights small is to add $\frac{\lambda}{2} \lVert\theta\rVert^2$ to the loss (called **L2**).
-# The gradient of this term is $\lambda\theta$. `check_vjp` tests it with a random cotangent. As for every op, the pullback
-# returns a tuple, here of one array.
+# The gradient of this term is $\lambda\theta$. `check_vjp` tests it with a random cotangent. As for every op, the
+# pullback returns a tuple, here of one array.
 
 
 # %% tags=["yours"]
