@@ -21,7 +21,7 @@ def pre_and_post_ln() -> Any:
     figure, axes = canvas(9.4, 4.5)
     label(axes, 0.15, 0.25, "pre-LN: nothing but sums on the stream", size=12, ha="left", weight="bold")
     _pre_ln(axes, 1.75)
-    label(axes, 0.15, 2.45, "post-LN: every token passes each LayerNorm", size=12, ha="left", weight="bold")
+    label(axes, 0.15, 2.45, "post-LN: LayerNorm lies on the stream", size=12, ha="left", weight="bold")
     _post_ln(axes, 3.95)
     return figure
 

@@ -27,7 +27,10 @@ def overview(
     label(axes, x + wide / 2, TOP - 0.3, f"{len(patches)} patches\nof {patches.shape[1]} pixels")
     x = _step(axes, x + wide, middle, "Eq. 1", 0.65)
     cell = tall / len(before)
-    for tokens, name, text in ((before, r"\mathbf{z}_0", "Eq. 2, 3"), (after, r"\mathbf{z}_L", "Eq. 4")):
+    for tokens, name, text in (
+        (before, r"\mathbf{z}_0", "Eq. 2, 3"),
+        (after, r"\mathbf{z}_L", "Eq. 4,\nhead,\nsoftmax"),
+    ):
         largest = float(np.abs(tokens).max())
         wide, _ = matrix(axes, x, TOP, tokens, cell, cmap="RdBu_r", limits=(-largest, largest))
         label(axes, x + wide / 2, TOP - 0.3, f"${name}$: {tokens.shape[0]} tokens\nof {tokens.shape[1]} features")
