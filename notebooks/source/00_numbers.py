@@ -14,7 +14,7 @@
 # This course derives every gradient of a Vision Transformer by hand. A derivation can be wrong, and a wrong gradient
 # need not raise an error. The model may still train, only worse. So before the first derivation we build the tool
 # that checks them: the **numerical derivative**. The paper ([Dosovitskiy et al.
-# 2020](https://arxiv.org/abs/2010.11929v2)) has no equation for it, but all later notebooks use it. At the end you will
+# 2020](https://arxiv.org/abs/2010.11929v2)) has no equation for it, but most later notebooks use it. At the end you will
 # be able to
 #
 # - bound the rounding error of a float64 and a float32 number,
@@ -82,7 +82,8 @@ for topic, finding in doctor.versions():
 #
 # The function `agree` compares two results. It prints their shape, `()` for a number, and their largest difference. It
 # raises an error if the difference is larger than $10^{-14}$ plus a billionth (or `rtol`) of the largest entry. The
-# $10^{-14}$ is for results that should be 0. Numbers far below it always pass. Scale them up first.
+# $10^{-14}$ is for results that should be 0. Two results that are both far below it always pass, even if they differ. Scale such results up before you
+# compare them.
 
 
 # %% tags=["yours"]
@@ -312,9 +313,10 @@ for name, error, sizes in (
 # float32 (predicted 7.8e-03). The error there is 4.4e-12 (predicted 3.0e-11) and 2.6e-06 (predicted 2.0e-05). The
 # slopes are 0.99 and 2.00 for large steps and -1.00 for small ones.
 #
-# Why are step and error smaller than predicted? Step 3 takes the largest rounding error. The median error shows a
-# typical one, 0.09 of it (last column). Multiply $\varepsilon_\mathrm{mach}$ in step 5 by 0.09. This multiplies
-# $\delta_*$ by the cube root of 0.09, which is 0.44, and $\mathrm{err}(\delta_*)$ by the square of 0.44.
+# Why are step and error smaller than predicted? Step 3 assumes the largest possible rounding error. The median error shows a
+# typical one: it is only 0.09 of the largest (last column, first number). Multiply $\varepsilon_\mathrm{mach}$ in step 5
+# by this share. This multiplies $\delta_*$ by the cube root of the share before rounding, 0.44, and
+# $\mathrm{err}(\delta_*)$ by the square of 0.44.
 #
 # In float32 the curve becomes flat once $\delta$ is below $\varepsilon_\mathrm{mach}/2$. Then $x \pm \delta$ is rounded
 # to $x$, the difference is 0, and the error is the whole derivative.
@@ -446,8 +448,8 @@ except GradientError as error:
 # - **A generous tolerance.** With a tolerance of $10^{-2}$ one formula passes for another. Notebook
 #   [09](09_mlp_and_gelu.ipynb) has two formulas of GELU whose derivatives differ by less than that everywhere.
 # - **An absolute tolerance.** A tolerance of $10^{-6}$ accepts 0 for a gradient of $10^{-8}$. Measure errors relative
-#   to the gradient. (`check_vjp` does, down to its floor of $10^{-12}$. Scale your example if its gradient is
-#   smaller.)
+#   to the gradient. (`check_vjp` does, as long as $10^{-6}$ of the gradient is more than `noise`. Scale your example
+#   if it is not.)
 # - **A kink.** At $x = 0$, $\max(x, 0)$ has slope 0 on the left and 1 on the right; the central difference says
 #   $\tfrac12$. Stay away from kinks by more than $\delta$.
 # - **A cotangent of ones.** `check_vjp` draws $G$ at random. Notebook [02](02_shapes.ipynb) shows which errors ones
@@ -488,7 +490,8 @@ check("0.2", best_forward_step)
 # **0.3 (ten minutes).** A device computes in float32 only, and you must check a gradient on it. The function varies
 # slowly: $|f|$ is about 1 and $|f'''|$ about $10^{-3}$, as for $\sin(1 + x/10)$. Choose a step for central differences.
 # (The table above is for tanh, which varies faster.) The checker takes three such functions. On each it tries 16 steps
-# within 2 % of yours, to average out luck in the rounding. Your error may be up to three times the smallest one.
+# within 2 % of yours, to average out luck in the rounding. Your error may be up to three times the smallest error that any
+# step reaches.
 
 # %%
 step_for_float32 = None  # your answer here

@@ -120,9 +120,9 @@ agree("db", db, db_loops)
 # ## Unbroadcasting
 #
 # **Copying forwards is summing backwards.** This holds for every shape that can be stretched to another one. Each entry
-# of the large array was copied from an entry of the small one. To find that, take the indices in the large array, drop
-# those of the axes added in front, and put 0 for each axis of length 1. The function `unbroadcast_loops` adds up by
-# this rule.
+# of the large array was copied from an entry of the small one. To find the indices of the small entry, take those of
+# the large one, drop those of the axes added in front, and put 0 wherever the small array has length 1. The function
+# `unbroadcast_loops` adds up by this rule.
 
 
 # %%
@@ -295,8 +295,8 @@ show_source(ops.transpose)
 # **Summing forwards is copying backwards.** A mean over $N$ tokens hands out $G_d / N$. A maximum hands all of $G_d$ to
 # the largest entry. (If several entries are largest, there is no derivative. This library shares $G_d$ among them.)
 #
-# The cotangent lacks the summed axis. Put it back with length 1; then NumPy can stretch it. (A first axis NumPy puts
-# back by itself.) An example is the sum over the features, $Y_n = \sum_d X_{nd}$, with the gradient
+# The cotangent lacks the summed axis. Put it back with length 1; then NumPy can stretch it. (If
+# the summed axis was the first one, NumPy puts it back by itself.) An example is the sum over the features, $Y_n = \sum_d X_{nd}$, with the gradient
 # $\mathrm{d}X_{nd} = G_n$:
 
 # %%
@@ -345,7 +345,7 @@ for op, arrays, parameters in [
 # |---|---|
 # | `Y.sum()` | all ones |
 # | `(Y * Y).sum() / 2` | $Y$ itself |
-# | one entry of `Y` | 1 at one place, 0 elsewhere; the next check takes the next place |
+# | one entry of `Y` | 1 at one place, 0 elsewhere; each new draw uses the next place |
 # | random | normally distributed |
 #
 # Each op is a value and a formula for its pullback, with $G$ the cotangent, $X$ the argument and $Y$ the value. In the
@@ -424,8 +424,8 @@ wrong = {
 # absolute part, because the right gradient may be zero. All numbers here are of size about 1, so this part hides
 # nothing.
 #
-# **Predict first.** Which of these fourteen wrong ops does `Y.sum()` accept? Which does `(Y * Y).sum() / 2` accept? How
-# often does one entry notice that the first of four rows gets nothing?
+# **Predict first.** Which of these fourteen wrong ops does `Y.sum()` accept? Which does `(Y * Y).sum() / 2` accept? In
+# what share of the draws does the check by one entry notice that the first of the four rows gets no gradient?
 
 
 # %%
@@ -492,7 +492,7 @@ for row, column in np.argwhere((caught > 0) & (caught < 1)):
 
 # %% [markdown]
 # **In the stored run** `Y.sum()` never catches 9 of the 14 bugs, and `(Y * Y).sum() / 2` never catches 3. One entry
-# catches 12 in every draw, one in 25% of the draws and one in 75%. The random cotangent catches 14 of 14.
+# catches 12 bugs in every draw, another bug in 25% of the draws and the last in 75%. The random cotangent catches 14 of 14.
 #
 # **Ones** let these pass:
 #

@@ -243,8 +243,8 @@ agree("z", mine, model.embed(Tensor(images)))
 # %% [markdown]
 # ## Why positions are needed
 #
-# Let $\Pi$ be a permutation matrix: $\Pi\mathbf{z}$ has the rows of $\mathbf{z}$ in another order. A block $f$ of the
-# Transformer turns $\Pi\mathbf{z}$ into the same rows as before, in the new order.
+# Let $\Pi$ be a permutation matrix: $\Pi\mathbf{z}$ has the rows of $\mathbf{z}$ in another order. For
+# $\Pi\mathbf{z}$ a block $f$ of the Transformer returns the rows of $f(\mathbf{z})$, in the new order.
 
 # %%
 few = digit_model.embed(digit_model.tensor(normalize(digit[None]))).data[0, :5]  # the first five tokens of the digit
@@ -337,11 +337,9 @@ print(f"standard deviation of the features: {features.std():.2f}")
 #
 # $$[\sin j\omega,\; \cos j\omega,\; \sin i\omega,\; \cos i\omega],$$
 #
-# where $\omega$ stands for $D/4$ frequencies, from 1 down to $1/10000$ in equal ratios. $D$ is a multiple of 4, at
-# least
-# 8. big_vision, a later code base of some of the paper's authors, uses this table. In the code `x` is the column and
-#    `y`
-# the row.
+# where $\omega$ stands for $D/4$ frequencies, from 1 down to $1/10000$ in equal ratios. $D$ is a
+# multiple of 4 and at least 8. This is the table of big_vision, a later code base of some of the paper's authors. In
+# the code `x` is the column and `y` the row.
 
 # %%
 show_source(sincos_2d)
@@ -383,7 +381,7 @@ print(f"smallest similarity: {similarity.min():.2f}")
 # ## Experiment: does it matter?
 #
 # The paper trained ViT-B/16 with each kind and measured 5-shot accuracy on ImageNet: a linear classifier is fitted to
-# the features of five images per class. Table 8 has one number per setting, without an error: 61.4 % without positions,
+# the features of five images per class. Table 8 has one number per setting and no error bars: 61.4 % without positions,
 # 64.2 % with 1-D and 64.0 % with 2-D positions at the input, and 64.0 % with relative positions. So positions matter
 # there, and the kind makes little difference.
 #
@@ -471,7 +469,7 @@ plt.show()
 #
 # **In the stored run** the models without positions are far behind in both panels. After 300 updates `learned2d` has
 # 87.7 %, and the other two kinds with positions have 90.7 % and 91.1 %. After 600 updates these three kinds lie between
-# 92.9 % and 93.8 %, and one kind varies from seed to seed by 1.0 to 1.3 points. The appendix asks whether the
+# 92.9 % and 93.8 %, and the standard deviation of each over the seeds is 1.0 to 1.3 points. The appendix asks whether the
 # differences are more than luck.
 #
 # Why does the kind make little difference? The paper guesses: the encoder sees patches, not pixels, and on a grid of
@@ -487,8 +485,8 @@ plt.show()
 #   afterwards. Its table has no row for the token. To use a table of $N_p + 1$ rows there, add row 0 to the [class]
 #   token and remove it from the table. To go the other way, put a row of zeros on top of the table. $\mathbf{z}_0$
 #   stays the same.
-# - **Two fixed tables of the same name.** The code of two other papers, MoCo v3 and MAE, divides the exponent by $D/4$
-#   instead of $D/4 - 1$. Weights trained with one table do not quite fit the other.
+# - **Two fixed tables of the same name.** The code of two other papers, MoCo v3 and MAE, has the frequencies
+#   $10000^{-k/(D/4)}$ instead of $10000^{-k/(D/4 - 1)}$, for $k = 0, 1, \ldots$ Weights trained with one table do not quite fit the other.
 # - **A table for another grid.** $\mathbf{E}_{pos}$ belongs to one $N$. For another resolution it must be interpolated
 #   (notebook [17](17_higher_resolution.ipynb)).
 #
@@ -602,8 +600,8 @@ for title, (count, observed) in apart.items():
 # %% [markdown]
 # **In the stored run** positions gain at least 21.5 points after 600 updates, 38.0 standard errors, so they matter. The
 # best and the worst kind are 0.9 points apart, 2.3 standard errors. With three equal kinds, chance alone gives at least
-# that in 11 % of the experiments. After 300 updates the difference is 3.4 points, with 4 seeds only, and chance alone
-# gives at least as many standard errors in 16 %. Neither run shows that the kind matters.
+# that in 11 % of the experiments. After 300 updates, with 4 seeds only, the difference is 3.4 points.
+# Chance alone gives at least its number of standard errors in 16 %. Neither run shows that the kind matters.
 #
 # Two cautions. A kind that is behind after few updates may only learn more slowly. And all models are tested on the
 # same 359 images, so these standard errors say nothing about other images.

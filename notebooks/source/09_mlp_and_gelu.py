@@ -349,10 +349,11 @@ agree("layer", layer(Tensor(z)), mlp_loops(z, *weights))
 # %% [markdown]
 # **Why one op for two steps?** The pullback of `linear_gelu` only calls two pullbacks, one after the other. But some
 # ops have a second, faster implementation in the library, called a *kernel*. (The kernel of a convolution is something
-# else.) This kernel takes a small piece of the array at a time, adds the bias, and computes GELU and its slope while
-# the piece is in the processor's cache. It also chooses what is kept for the backward pass. `gelu` above keeps three
+# else.) This kernel adds the bias first. Then it takes a small piece of the array at a time, and computes GELU and
+# its slope while the piece is in the processor's cache. It also chooses what is kept for the backward pass. `gelu` above keeps three
 # arrays of the size of $X_1$: `x`, `t` and `cdf`. The backward pass needs only the slope. We count the arrays that each
-# implementation keeps. `closure_values` lists those of a pullback, `tape` those of each op that made a Tensor.
+# implementation keeps. `closure_values` lists the arrays that a pullback has captured. `tape` lists the ops that made a
+# Tensor, and `saved_bytes` counts the bytes that one of them keeps.
 
 # %%
 tokens, width = 197, 768  # ViT-B/16 at 224 x 224 pixels: 14 x 14 patches and [class]

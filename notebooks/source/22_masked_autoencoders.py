@@ -115,7 +115,8 @@ agree("there and back", np.take_along_axis(order, back, axis=1), np.tile(np.aran
 # $$\mathrm{d}\,\text{seen}_j = \mathrm{d}y_{\pi(j)}, \qquad \mathrm{d}\mathbf{m} = \sum_{i \in M} \mathrm{d}y_i, \qquad
 # \mathrm{d}x_i = \begin{cases} \mathrm{d}\,\text{seen}_{\pi^{-1}(i)} & i \notin M \\ 0 & i \in M. \end{cases}$$
 #
-# If the forward pass takes entry $\pi(j)$ to place $j$, the backward pass takes entry $\pi^{-1}(i)$ to place $i$. The library's op
+# The forward pass puts entry $\pi(j)$ at place $j$. The backward pass undoes this: entry $i$ gets the gradient at place $\pi^{-1}(i)$.
+# The library's op
 # for both is `select`. Its index names each place at most once, so its backward pass copies and never adds.
 
 # %%
@@ -184,7 +185,8 @@ plt.show()
 # $$\mathbf{t}_i = \frac{\mathbf{x} - \mu}{\sqrt{s^2 + 10^{-6}}}, \qquad s^2 = \frac{1}{n-1} \sum_j (x_j - \mu)^2.$$
 #
 # So the network predicts the pattern in a patch, and neither its brightness nor its contrast. Predicting 0 everywhere has the loss
-# $(n-1)/n$, nearly 1, if no patch has a single colour.
+# $\frac{n-1}{n} \cdot \frac{s^2}{s^2 + 10^{-6}}$ in a patch. This is nearly 1, unless all numbers of the patch are almost equal, as
+# in a uniform grey.
 
 # %%
 pixels = rng.random((1, 8, 8, 3)) * 0.3
@@ -270,7 +272,7 @@ axis.set(xlabel="update", ylabel="loss")
 plt.show()
 
 # %% [markdown]
-# The loss falls below that of predicting 0 early, then more and more slowly.
+# The loss soon falls below that of predicting 0. After that it falls more and more slowly.
 #
 # Are the predictions more than a blur of the visible patches? There are three controls:
 #
@@ -278,7 +280,8 @@ plt.show()
 # 2. every missing pixel is a mean of all visible ones, weighted by $1/\text{distance}^2$: the smooth fill;
 # 3. the smooth fill times one factor. It is the best one for these test patches, so this control has an advantage.
 #
-# The first two are normalised as the targets are. The factor helps because an uncertain guess has a smaller error close to 0.
+# The first two are normalised as the targets are. The factor helps because an uncertain guess has a smaller error if it is
+# shrunk towards 0.
 
 # %%
 some = Augment(images.image_size)(test.fetch(np.arange(100))[0])
@@ -346,7 +349,7 @@ plt.show()
 # `notebooks/results/masked_autoencoders.json` and are *not* computed here. The command is printed below.
 #
 # **Predict first.** The paper masks 75 %. Which share gives the best probe here: 25, 75 or 90 %? Does pre-training help a classifier
-# that has 1,000 labels, (a) at equal updates, (b) at about equal time?
+# that has 1,000 labels, (a) at equally many updates with labels, (b) at about equal time in all?
 
 # %%
 shipped = record.read("masked_autoencoders")
@@ -416,9 +419,9 @@ verdict("untrained", "pixels", "probe")
 # Each update with 25 % masked costs more time, since the encoder sees three times as many patches.
 #
 # **3. Does pre-training help a classifier that has few labels?** The encoder of 75 % is fine-tuned, with all its parameters, on 1,000
-# labelled images. It is compared with the same network from scratch, once with as many updates, and once with about as much *time* as
-# pre-training and fine-tuning took together (about 60 against 70 seconds). Each has the best of three learning rates, chosen on other
-# images.
+# labelled images. It is compared with the same network trained from scratch, in two ways. One run has as many updates as the
+# fine-tuning alone, 150; the updates of pre-training are not counted. The other takes about 60 seconds, against 70 for pre-training and
+# fine-tuning together. Each has the best of three learning rates, chosen on other images.
 
 # %%
 figure, axis = plt.subplots(figsize=(5.5, 2.6))
@@ -440,10 +443,10 @@ for name in names:
     print(f"{name:>16}: learning rate tried, accuracy on other images: {shipped['rates_tried'][name]}")
 
 # %% [markdown]
-# **In the stored run** the pre-trained start is ahead by 6.5 ± 1.1 points at equal updates: decided. At about equal *time* it is
+# **In the stored run** the pre-trained start is ahead by 6.5 ± 1.1 points at equally many updates with labels: decided. At about equal *time* it is
 # 3.6 ± 1.3 points behind: not decided, but no gain either.
 #
-# Small dots are single seeds. The comparison at equal updates matters where an encoder is pre-trained once for many tasks. The learning
+# Small dots are single seeds. The first comparison matters where an encoder is pre-trained once for many tasks. The learning
 # rates were chosen with one seed. In all three cases the largest was the best of those tried, so a still larger one might change all
 # three.
 #
@@ -491,7 +494,7 @@ def in_place_backward(dy, back, visible): ...
 check("22.3", in_place_backward)
 
 # %% [markdown]
-# **22.4** (half an hour) In the published code the target is not a constant: a gradient flows through it to the image. Write the
+# **22.4** (half an hour) The published code does not cut the target off: if the image asked for a gradient, one would flow through the target, too. Write the
 # pullback of the normalisation $\mathbf{t} = (\mathbf{x} - \mu)/\sqrt{s^2 + 10^{-6}}$ with the unbiased $s^2$. `x` (Np, n) holds a
 # patch in each row, `dz` (Np, n) is the gradient of $\mathbf{t}$. Return `dx` (Np, n). Notebook [05](05_layer_norm.ipynb) derives it for
 # a variance with the divisor $n$.

@@ -212,8 +212,8 @@ print(f"the median of its highest probability is {np.median(says[different].max(
 #
 # ## Experiment: who may teach?
 #
-# A small ViT learns from 5,000 images of CIFAR-10, always in the same number of steps: from labels alone, and with a teacher, a small
-# ResNet that was trained on the same 5,000 images. Images are mirrored, not mixed. As in the paper, hard distillation has
+# A small ViT learns from 5,000 images of CIFAR-10, always in the same number of steps. It learns from labels alone, or with a
+# teacher as well. The teacher is a small ResNet that was trained on the same 5,000 images. Images are mirrored, not mixed. As in the paper, hard distillation has
 # $\alpha = 0.5$, soft distillation $\alpha = 0.1$ and $\tau = 3$. So the two differ in the weight of the teacher, too. There are two
 # controls:
 #

@@ -129,7 +129,7 @@ print(f"memory sets the limit below {peak / bandwidth:.1f} FLOP/byte, a cache be
 # exponential and tanh counts as one. $Q$ is the least possible: every input is read once, every output written once. An
 # operation that goes over its arrays several times moves more.
 #
-# Each operation has two definitions, and we time both. The *op* is the readable one of the earlier notebooks. The
+# Each operation but add has two definitions, and we time both. The *op* is the readable one of the earlier notebooks. The
 # *kernel* does several steps in one pass over the arrays.
 #
 # **Predict first.** For which of add, layer_norm, gelu, linear and attention does memory set the limit, for which
@@ -208,8 +208,8 @@ for name, (work, traffic, _) in operations.items():
     print(f"{name:<11}{work / traffic:14.1f}{limit:>14}{times}{op / kernel:14.1f}")
 
 # %% [markdown]
-# **In the stored run** the kernels make layer_norm 12.4 times and gelu 4.6 times as fast as the ops, because the ops go
-# over their arrays many times. They change nothing for add, and little for linear. Linear is close to the roof, 11.90
+# **In the stored run** the kernels make layer_norm 12.4 times and gelu 4.6 times as fast as the ops, mostly because the ops
+# go over their arrays many times. They change little for linear. Add has no kernel: both columns time the same code. Linear is close to the roof, 11.90
 # ms against 10.60 ms. Add takes 0.11 ms. From main memory it would take at least 0.28 ms, so its arrays came from a
 # cache.
 #
@@ -281,8 +281,8 @@ print(f"the best tile is {whole / min(times):.1f} times as fast as whole passes"
 # ms, tiles of 4096 KiB 4.7 ms.
 #
 # Small tiles lose time in the Python loop and in NumPy's calls. Large tiles do not stay in the fast caches. The best
-# size depends on the machine. The library's kernel writes into buffers that it uses again and again. It also computes
-# the slope for the backward pass while `tanh` is at hand:
+# size depends on the machine. Within a piece the library's kernel writes its steps into the same few arrays. There
+# `_x_sigmoid` computes $s = (1 + \tanh)/2$, and from it the kernel gets the slope for the backward pass:
 
 # %%
 show_source(numpy_kernels.gelu)
@@ -453,7 +453,8 @@ def block_numbers(B, N, D, M, H):
 # %% [markdown]
 # Is this what the engine keeps? Its tape can be asked: `tape(y)` lists the operations that made `y`, and `saved` the
 # arrays that a pullback has captured. A view counts as its base array. Each array counts once, and parameters do not
-# count. The library's kernel of LayerNorm also keeps $D$ times the number $1/D$, so we add $2D$ to the formula.
+# count. The library's kernel of LayerNorm also keeps an array of $D$ entries, all of them $1/D$. A block has two
+# LayerNorms, so we add $2D$ numbers to the formula.
 
 
 # %%
@@ -652,8 +653,8 @@ else:
 #   traffic. The library uses Python numbers.
 # - **More threads than cores**, or threads for tiny arrays: they wait for each other. A ViT for digits may be fastest
 #   on one.
-# - **Keeping Tensors.** `losses.append(loss)` keeps the record of that step alive, and before the backward pass all its
-#   activations. Append a number.
+# - **Keeping Tensors.** `losses.append(loss)` keeps the record of that step alive. If no backward pass has run yet, all
+#   activations of the step stay in memory, too. Append a number.
 # - **Optimising what is not slow.** Measure first: `python -m minivit.bench cifar-ti --profile` prints what each op
 #   takes of a training step.
 #
