@@ -232,7 +232,8 @@ def test_a_run_has_one_writer_and_one_that_was_killed_is_none():
         wait_for("a/checkpoint.npz", process)
         status, _, err = run("train", "--resume", "a")
         assert status == 2
-        assert re.fullmatch(rf"error: a is in use: process {process.pid} on \S+ since [-: \d]+ is training it; .*\n", err)
+        said = rf"error: a is in use: process {process.pid} on \S+ since [-: \d]+ is training it; .*\n"
+        assert re.fullmatch(said, err)
         assert run("evaluate", "a")[0] == 0  # who only reads may
     finally:
         process.kill()

@@ -145,7 +145,7 @@ EXERCISES = [
                     lambda L, rate: L - rate * (L + 1) / 2
                 ),
                 "This is the share of the blocks; how many are they?": lambda L, rate: 1 - rate / 2,
-                "This is the probability that no block is skipped. Give the number of blocks that are applied on average.": (
+                "This is the probability that no block is skipped. How many are applied on average?": (
                     lambda L, rate: float(np.prod(1 - rate * np.arange(L) / (L - 1)))
                 ),
                 "A block's two branches count as halves, so an average of L blocks at most is passed.": (
