@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from experiments import (
     answers,
+    augmentation,
     captions,
     data_scale,
     distillation,
@@ -26,6 +27,7 @@ from minivit.models.archive import read_arrays
 from minivit.runs.recipes import Recipe
 
 EXPERIMENTS = (
+    augmentation,
     captions,
     data_scale,
     distillation,
@@ -122,6 +124,7 @@ def test_the_shipped_results_are_complete_and_of_this_configuration(experiment, 
 
 def test_the_shipped_results_are_small_and_have_an_accuracy_for_every_seed():
     for name in (
+        "augmentation",
         "captions",
         "data_scale",
         "distillation",
@@ -138,6 +141,10 @@ def test_the_shipped_results_are_small_and_have_an_accuracy_for_every_seed():
     assert {len(runs) for runs in record.read("positions")["results"].values()} == {positions.SEEDS}
     lengths = {len(runs) for sizes in record.read("data_scale")["results"].values() for runs in sizes.values()}
     assert lengths == {data_scale.SEEDS}
+    shipped = record.read("augmentation")
+    assert {len(runs) for runs in shipped["results"].values()} == {augmentation.SEEDS}
+    assert {len(runs) for runs in shipped["train_accuracy"].values()} == {augmentation.SEEDS}
+    assert {len(run) for runs in shipped["results"].values() for run in runs} == {augmentation.PARTS}
     assert {len(runs) for runs in record.read("captions")["results"].values()} == {captions.SEEDS}
     assert {len(runs) for runs in record.read("distillation")["results"].values()} == {distillation.SEEDS}
     assert {len(runs) for runs in record.read("masked_autoencoders")["results"].values()} == {masked_autoencoders.SEEDS}
