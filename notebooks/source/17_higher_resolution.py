@@ -11,11 +11,11 @@
 # %% [markdown]
 # # 17 Fine-tuning at higher resolution
 #
-# A Vision Transformer is pre-trained on small images, because that is cheap. It is then **fine-tuned** (trained further,
-# on the task that matters) on larger images, because more pixels help (section 3.2 of the paper,
+# A Vision Transformer is pre-trained on small images, because that is cheap. It is then **fine-tuned** (trained
+# further, on the task that matters) on larger images, because more pixels help (section 3.2 of the paper,
 # [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)). The patch size stays the same, so there are more
-# patches. The weights of the blocks fit any number of tokens. Only one table does not fit: the position embeddings,
-# one row per patch. At the end you will be able to
+# patches. The weights of the blocks fit any number of tokens. Only one table does not fit: the position embeddings, one
+# row per patch. At the end you will be able to
 #
 # - resize that table to a new grid, with loops and with two matrix products, and derive the backward pass,
 # - tell the two common conventions apart,
@@ -47,8 +47,8 @@ rng = np.random.default_rng(17)
 #
 # The paper says it in words: "2D interpolation of the pre-trained position embeddings, according to their location in
 # the original image" (section 3.2). The rows of the table that belong to patches form a grid $G$ of vectors:
-# $G_{uv} \in \mathbb{R}^D$ is the position of the patch in row $u$, column $v$. Each vector of the new grid is a weighted
-# sum of old ones. A weight is a product of two factors, one for the rows and one for the columns:
+# $G_{uv} \in \mathbb{R}^D$ is the position of the patch in row $u$, column $v$. Each vector of the new grid is a
+# weighted sum of old ones. A weight is a product of two factors, one for the rows and one for the columns:
 #
 # $$G'_{u'v'} = \sum_{u}\sum_{v} W^\mathrm{rows}_{u'u}\, W^\mathrm{cols}_{v'v}\, G_{uv}, \qquad\text{for each feature: } G' = W^\mathrm{rows}\,G\,(W^\mathrm{cols})^\top .$$
 #
@@ -71,10 +71,10 @@ rng = np.random.default_rng(17)
 #
 # ## Weights along one axis
 #
-# Put the old places at $0, 1, \ldots, \text{old}-1$ (at least two). Spread the new ones (at least two) evenly between the
-# same ends: new place $i$ lies at $i\,\frac{\text{old}-1}{\text{new}-1}$. **Linear interpolation** takes the two old places
-# around it. If the new place lies a share $a$ of the way from the lower to the upper one, the lower gets the weight $1 - a$ and
-# the upper the weight $a$. So each row of the weights has at most two entries that are not zero.
+# Put the old places at $0, 1, \ldots, \text{old}-1$ (at least two). Spread the new ones (at least two) evenly between
+# the same ends: new place $i$ lies at $i\,\frac{\text{old}-1}{\text{new}-1}$. **Linear interpolation** takes the two
+# old places around it. If the new place lies a share $a$ of the way from the lower to the upper one, the lower gets the
+# weight $1 - a$ and the upper the weight $a$. So each row of the weights has at most two entries that are not zero.
 
 
 # %% tags=["yours"]
@@ -133,8 +133,8 @@ agree("new grid", new, resized_with_loops(G, W_rows, W_cols))
 # ## Backward
 #
 # In fine-tuning the *resized* table is trained, so no gradient passes through the resizing. But the operation is
-# linear, and its backward pass is short. Suppose $\mathrm{d}G'$ is given. On its way to $G'_{u'v'}$ the entry $G_{uv}$ is
-# multiplied by $W^\mathrm{rows}_{u'u}\,W^\mathrm{cols}_{v'v}$, so it collects
+# linear, and its backward pass is short. Suppose $\mathrm{d}G'$ is given. On its way to $G'_{u'v'}$ the entry $G_{uv}$
+# is multiplied by $W^\mathrm{rows}_{u'u}\,W^\mathrm{cols}_{v'v}$, so it collects
 #
 # $$\mathrm{d}G_{uv} = \sum_{u'}\sum_{v'} W^\mathrm{rows}_{u'u}\,W^\mathrm{cols}_{v'v}\,\mathrm{d}G'_{u'v'}, \qquad \mathrm{d}G = (W^\mathrm{rows})^\top\,\mathrm{d}G'\,W^\mathrm{cols} .$$
 #
@@ -194,10 +194,11 @@ agree("[class] row", table[0], resized[0])
 # %% [markdown]
 # ## Two conventions
 #
-# Where do the new places lie? The published code puts the first and the last *patch centres* of both grids on top of each other, as
-# above (`align_corners`). Most image libraries put the *edges of the image* on top of each other. Then the centre of
-# new patch $i$ lies at $(i + \frac12)\frac{\text{old}}{\text{new}} - \frac12$ in old coordinates (`half_pixel`). If weights were made for one
-# convention and are resized by the other, the result is slightly shifted, and nothing complains.
+# Where do the new places lie? The published code puts the first and the last *patch centres* of both grids on top of
+# each other, as above (`align_corners`). Most image libraries put the *edges of the image* on top of each other. Then
+# the centre of new patch $i$ lies at $(i + \frac12)\frac{\text{old}}{\text{new}} - \frac12$ in old coordinates
+# (`half_pixel`). If weights were made for one convention and are resized by the other, the result is slightly shifted,
+# and nothing complains.
 
 # %%
 old, new_size = 4, 7
@@ -224,8 +225,8 @@ print("half_pixel   ", np.round(resize_matrix(old, new_size, "half_pixel") @ np.
 agree("align_corners", resize_matrix(h, h2, "align_corners"), W_rows)
 
 # %% [markdown]
-# With `half_pixel` the first and the last new place would lie outside the old ones, at $-0.21$ and $3.21$. The values there
-# repeat those of the outermost old places.
+# With `half_pixel` the first and the last new place would lie outside the old ones, at $-0.21$ and $3.21$. The values
+# there repeat those of the outermost old places.
 #
 # ## A quick look: before fine-tuning
 #
@@ -290,22 +291,22 @@ for way in ("2-D interpolation", "1-D interpolation", "fresh", "zeros"):
 print(f"standard deviation of the trained position embeddings: {old_table[0, 1:].std():.3f}")
 
 # %% [markdown]
-# **In the stored run** 2-D interpolation does best with 38.8 %. The fresh table has 36.1 % and zeros 36.0 %: before fine-tuning, random
-# positions are no better than none. This is one model; the next experiment has three.
+# **In the stored run** 2-D interpolation does best with 38.8 %. The fresh table has 36.1 % and zeros 36.0 %: before
+# fine-tuning, random positions are no better than none. This is one model; the next experiment has three.
 #
-# The accuracy drops against the first line for two reasons. A patch of the enlarged image shows a smaller part of it, and
-# the positions are new. Only the differences *between* the four tables are due to the positions alone.
+# The accuracy drops against the first line for two reasons. A patch of the enlarged image shows a smaller part of it,
+# and the positions are new. Only the differences *between* the four tables are due to the positions alone.
 #
 # ## Experiment: what is it worth after fine-tuning?
 #
 # A longer run is stored (`notebooks/experiments/higher_resolution.py` has the details; it takes a quarter of an hour).
 # Three models were pre-trained, each from its own seed, on 35,000 images of CIFAR-10 for 1,500 updates. Then each was
-# fine-tuned at 48 × 48 pixels on 10,000 *other* images, with each of the three tables. A **control** had the same images and updates but
-# stayed at 32 × 32.
+# fine-tuned at 48 × 48 pixels on 10,000 *other* images, with each of the three tables. A **control** had the same
+# images and updates but stayed at 32 × 32.
 #
-# Fine-tuning is as in the paper (Table 4): SGD with momentum 0.9, cosine schedule, no weight decay, gradients clipped to
-# norm 1. The learning rate was chosen for each way alone, on 5,000 images that no model was trained on. The test images
-# played no part in that choice. These differences from the paper matter:
+# Fine-tuning is as in the paper (Table 4): SGD with momentum 0.9, cosine schedule, no weight decay, gradients clipped
+# to norm 1. The learning rate was chosen for each way alone, on 5,000 images that no model was trained on. The test
+# images played no part in that choice. These differences from the paper matter:
 #
 # | | paper, for CIFAR-10 | here |
 # |---|---|---|
@@ -316,8 +317,8 @@ print(f"standard deviation of the trained position embeddings: {old_table[0, 1:]
 #
 # Enlarged images have no more detail than before. (This holds for CIFAR-10 in the paper as well.)
 #
-# **Predict first.** After fine-tuning, is the gap between 2-D interpolation and fresh random positions larger or smaller than
-# before? And which of the four ends highest?
+# **Predict first.** After fine-tuning, is the gap between 2-D interpolation and fresh random positions larger or
+# smaller than before? And which of the four ends highest?
 
 # %%
 stored = record.read("higher_resolution")
@@ -344,10 +345,10 @@ plt.show()
 
 # %% [markdown]
 # All ways are measured on the same test images. So the error of a difference is smaller than the bars suggest; it is
-# computed image by image. Let $g$ be 1 for an image that only the first way gets right, $-1$ for an image that
-# only the second gets right, and 0 otherwise. The difference of the accuracies is the mean of $g$, and its standard error is the
-# standard deviation of $g$ over $\sqrt n$ for $n$ images. We take $g$ as the mean over the three models.
-# The second error is that of the three models: the standard deviation of their three differences over $\sqrt 3$.
+# computed image by image. Let $g$ be 1 for an image that only the first way gets right, $-1$ for an image that only the
+# second gets right, and 0 otherwise. The difference of the accuracies is the mean of $g$, and its standard error is the
+# standard deviation of $g$ over $\sqrt n$ for $n$ images. We take $g$ as the mean over the three models. The second
+# error is that of the three models: the standard deviation of their three differences over $\sqrt 3$.
 
 
 # %%
@@ -385,24 +386,28 @@ for first, second in (
     print(f"{first:<18} - {second:<18} {gap:+.1f} ± {of_images:.1f} (images) ± {of_models:.1f} (models)")
 
 # %% [markdown]
-# **In the stored run** 2-D interpolation ends 4.1 points above fresh positions, ± 0.3 by the images and ± 0.2 by the models. Before
-# fine-tuning it was 46.4 % against 38.4 %, so fine-tuning halved the gap and did not close it. 2-D also ends 3.4 points above 1-D
-# and 1.9 above the control. Fresh positions end 2.2 points *below* the control: with them the larger images do harm.
+# **In the stored run** 2-D interpolation ends 4.1 points above fresh positions, ± 0.3 by the images and ± 0.2 by the
+# models. Before fine-tuning it was 46.4 % against 38.4 %, so fine-tuning halved the gap and did not close it. 2-D also
+# ends 3.4 points above 1-D and 1.9 above the control. Fresh positions end 2.2 points *below* the control: with them the
+# larger images do harm.
 #
-# The two errors leave out a third one, that of the chosen rate: on the held-out images several rates of a way are nearly equal, and
-# 1-D chose the smallest that was tried. Each way has its own rate, so compare the ends of the curves and not their middles.
+# The two errors leave out a third one, that of the chosen rate: on the held-out images several rates of a way are
+# nearly equal, and 1-D chose the smallest that was tried. Each way has its own rate, so compare the ends of the curves
+# and not their middles.
 #
 # Why does 2-D beat the control, although enlarged images hold nothing new? There are more tokens, each patch shows a
-# smaller part of the image, and the model does more arithmetic for it ([16](16_shape_scaling.ipynb)). A learned table can
-# be learned again, so with enough data and updates the gaps between the three tables should close. Interpolation then saves time.
+# smaller part of the image, and the model does more arithmetic for it ([16](16_shape_scaling.ipynb)). A learned table
+# can be learned again, so with enough data and updates the gaps between the three tables should close. Interpolation
+# then saves time.
 #
 # ## Where this goes wrong in practice
 #
 # - **The [class] row is interpolated as well.** The table has $1 + hw$ rows; reshape only the last $hw$ of them.
-# - **Rows and columns are exchanged** in the reshape. For square grids the shapes agree and the positions are transposed.
-#   Test with a grid that is not square.
-# - **The other convention** (`half_pixel` instead of `align_corners`, or a bicubic filter). Weights from one library, resized by
-#   another, give slightly other logits. `load_pretrained` chooses by the file's format; its documentation says how.
+# - **Rows and columns are exchanged** in the reshape. For square grids the shapes agree and the positions are
+#   transposed. Test with a grid that is not square.
+# - **The other convention** (`half_pixel` instead of `align_corners`, or a bicubic filter). Weights from one library,
+#   resized by another, give slightly other logits. `load_pretrained` chooses by the file's format; its documentation
+#   says how.
 # - **Attention gets softer.** A softmax over more keys spreads its weight. The scale $1/\sqrt{D_h}$ does not know the
 #   number of tokens.
 #
@@ -410,8 +415,8 @@ for first, second in (
 #
 # `hint("17.2")` gives up to three hints, one per call (`from minivit.lessons import hint`).
 #
-# **17.1 (one line).** ViT-B/16 is pre-trained at 224 × 224 pixels and fine-tuned at 384 × 384 (the setting of the paper's Table 5). How
-# many rows does the resized table of position embeddings have, the [class] row included?
+# **17.1 (one line).** ViT-B/16 is pre-trained at 224 × 224 pixels and fine-tuned at 384 × 384 (the setting of the
+# paper's Table 5). How many rows does the resized table of position embeddings have, the [class] row included?
 
 # %%
 answer = None  # your answer here: a number
@@ -420,8 +425,8 @@ check("17.1", answer)
 
 # %% [markdown]
 # **17.2 (ten minutes).** Write, in NumPy, the weights along one axis for the other convention, `half_pixel`. New place
-# $i$ lies at $(i + \frac12)\frac{\text{old}}{\text{new}} - \frac12$; a place before the first old one is moved to the first, and a
-# place behind the last to the last.
+# $i$ lies at $(i + \frac12)\frac{\text{old}}{\text{new}} - \frac12$; a place before the first old one is moved to the
+# first, and a place behind the last to the last.
 
 
 # %%
@@ -433,8 +438,8 @@ def half_pixel_weights(old, new):
 check("17.2", half_pixel_weights)
 
 # %% [markdown]
-# **17.3 (fifteen minutes).** Resize a whole table in NumPy, from a grid `old = (h, w)` to `new = (h2, w2)`. The function
-# `weights(old, new)` for one axis is given to you. The [class] row must not change.
+# **17.3 (fifteen minutes).** Resize a whole table in NumPy, from a grid `old = (h, w)` to `new = (h2, w2)`. The
+# function `weights(old, new)` for one axis is given to you. The [class] row must not change.
 
 
 # %%

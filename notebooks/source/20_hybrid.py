@@ -44,8 +44,8 @@ rng = np.random.default_rng(20)
 # %% [markdown]
 # ## The equations
 #
-# A convolution looks at the image through a window of $k \times k$ pixels. The window moves by $s$ pixels from one place to
-# the next (the **stride**). At every place the convolution takes the same linear function of what it sees:
+# A convolution looks at the image through a window of $k \times k$ pixels. The window moves by $s$ pixels from one
+# place to the next (the **stride**). At every place the convolution takes the same linear function of what it sees:
 #
 # $$y_{ijo} = \sum_{u=0}^{k-1}\sum_{v=0}^{k-1}\sum_{c} x_{si+u,\;sj+v,\;c}\; W_{uvco}.$$
 #
@@ -146,8 +146,8 @@ agree("dseen", dseen, engine[0])
 agree("dW", dW, engine[1])
 
 # %% [markdown]
-# **Step 2: im2col.** It copies each pixel into every window that sees it. A value that is copied several times collects the
-# gradients of all its copies. So we *add* each row of $\mathrm{d}\,\mathrm{seen}$ to the place that it came from.
+# **Step 2: im2col.** It copies each pixel into every window that sees it. A value that is copied several times collects
+# the gradients of all its copies. So we *add* each row of $\mathrm{d}\,\mathrm{seen}$ to the place that it came from.
 
 
 # %% tags=["yours"]
@@ -173,8 +173,8 @@ for name, mine, engine in zip(("dx", "dW"), (dx, dW), grad(ty, [tx, tW], dy[None
 # %% [markdown]
 # How often is a pixel seen? The pullback of ones answers: it counts the windows over each pixel.
 #
-# **Predict first.** Take 12 × 12 pixels and a window of 3 with stride 1, of 3 with stride 2, and of 4 with stride 4. Which of the
-# three sees every pixel equally often? Which one never sees some pixels?
+# **Predict first.** Take 12 × 12 pixels and a window of 3 with stride 1, of 3 with stride 2, and of 4 with stride 4.
+# Which of the three sees every pixel equally often? Which one never sees some pixels?
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(9, 2.8), layout="constrained")
@@ -189,12 +189,12 @@ plt.show()
 
 
 # %% [markdown]
-# **In the stored run** the window of 4 with stride 4, the patch embedding, sees every pixel 1 time. With stride 2 pixels are seen 0 to
-# 4 times.
+# **In the stored run** the window of 4 with stride 4, the patch embedding, sees every pixel 1 time. With stride 2
+# pixels are seen 0 to 4 times.
 #
 # In the middle picture some pixels count four times as much as others; such a checkerboard can appear in gradients of
-# real networks. Its last row and column are seen by no window: with stride 2 the last whole window ends one pixel before
-# the edge. Padding avoids this.
+# real networks. Its last row and column are seen by no window: with stride 2 the last whole window ends one pixel
+# before the edge. Padding avoids this.
 #
 # ## Check it numerically
 
@@ -223,9 +223,9 @@ print(f"largest relative error of the gradients: {error:.1e}")
 # %% [markdown]
 # ## The library
 #
-# `ops.conv2d` needs less memory. Instead of one large matrix it makes $k^2$ products, one for each place $(u, v)$ in the
-# window, with all pixels that lie there. The sums are the same. The formula above is `padding="valid"`. The stem uses
-# `"same"`: zeros around the image, so that stride 2 halves its side (rounded up).
+# `ops.conv2d` needs less memory. Instead of one large matrix it makes $k^2$ products, one for each place $(u, v)$ in
+# the window, with all pixels that lie there. The sums are the same. The formula above is `padding="valid"`. The stem
+# uses `"same"`: zeros around the image, so that stride 2 halves its side (rounded up).
 
 # %%
 show_source(ops.conv2d)
@@ -260,15 +260,16 @@ for name in ("B/16", "R50+B/16"):
     print(f"{model.num_parameters() / 1e6:.1f} M parameters")
 
 # %% [markdown]
-# This stem halves the image four times. The $14 \times 14$ places of its map lie 16 pixels apart, as the patches of B/16
-# do. Each place depends on far more than $16 \times 16$ pixels (its *receptive field*, exercise 20.2). So one place has
-# seen what one patch shows, and its neighbourhood. With a patch size of $1 \times 1$ the hybrid has as many tokens as B/16.
+# This stem halves the image four times. The $14 \times 14$ places of its map lie 16 pixels apart, as the patches of
+# B/16 do. Each place depends on far more than $16 \times 16$ pixels (its *receptive field*, exercise 20.2). So one
+# place has seen what one patch shows, and its neighbourhood. With a patch size of $1 \times 1$ the hybrid has as many
+# tokens as B/16.
 #
 # ## Experiment: hybrid against ViT at equal arithmetic
 #
-# The tape, the engine's record of the operations (notebook [11](11_vit.ipynb)), counts the arithmetic of a forward pass:
-# $2abc$ FLOP for a product of $(a, b)$ and $(b, c)$. A convolution is one such product for each place in the window.
-# Normalisation, ReLU and max-pool are not counted.
+# The tape, the engine's record of the operations (notebook [11](11_vit.ipynb)), counts the arithmetic of a forward
+# pass: $2abc$ FLOP for a product of $(a, b)$ and $(b, c)$. A convolution is one such product for each place in the
+# window. Normalisation, ReLU and max-pool are not counted.
 #
 # With `stem=()` there are no stages: the stem is the root alone. So our "hybrid" has a single convolution and is far
 # from the paper's. Its feature map has $8 \times 8$ places. Patches of $2 \times 2$ places make as many tokens as
@@ -305,11 +306,11 @@ print(f"the hybrid has {costs['hybrid'] / costs['ViT']:.2f} of the ViT's arithme
 
 # %% [markdown]
 # The training is stored (`notebooks/experiments/hybrid.py` has the details; it takes a quarter of an hour). Both models
-# learn from 45,000 images of CIFAR-10, in batches of 64. The learning rate was chosen for each model on 5,000 other training images.
-# Then each model was trained from five seeds.
+# learn from 45,000 images of CIFAR-10, in batches of 64. The learning rate was chosen for each model on 5,000 other
+# training images. Then each model was trained from five seeds.
 #
-# **Predict first.** In the paper (section 4.4, Figure 5) hybrids are slightly better at small computational budgets, and the
-# difference vanishes for larger models. Which model will be ahead here, and by how many points?
+# **Predict first.** In the paper (section 4.4, Figure 5) hybrids are slightly better at small computational budgets,
+# and the difference vanishes for larger models. Which model will be ahead here, and by how many points?
 
 # %%
 for name, tried in stored["rates_tried"].items():
@@ -347,27 +348,28 @@ of_images = gaps.mean(axis=0).std(ddof=1) / np.sqrt(gaps.shape[1])
 print(f"hybrid minus ViT: {gaps.mean():+.1f} ± {of_seeds:.1f} (seeds) ± {of_images:.1f} (images) percentage points")
 
 # %% [markdown]
-# (A training step costs about three forward passes: for each product of the forward pass the backward pass has two. The two
-# errors are those of notebook [17](17_higher_resolution.ipynb).)
+# (A training step costs about three forward passes: for each product of the forward pass the backward pass has two. The
+# two errors are those of notebook [17](17_higher_resolution.ipynb).)
 #
-# **In the stored run** the hybrid is ahead by 9.1 points, ± 0.5 by the seeds and ± 0.4 by the images: 50.4 % against 41.3 %, with 0.99 of
-# the arithmetic. Each model chose a rate inside the range that was tried, 0.003 and 0.001.
+# **In the stored run** the hybrid is ahead by 9.1 points, ± 0.5 by the seeds and ± 0.4 by the images: 50.4 % against
+# 41.3 %, with 0.99 of the arithmetic. Each model chose a rate inside the range that was tried, 0.003 and 0.001.
 #
-# The direction is that of the paper at small budgets, and the lead is larger than its "slightly". Our budget is far below the
-# paper's smallest. In the first updates the ViT is ahead; each model has its own rate, so compare the ends of the curves.
+# The direction is that of the paper at small budgets, and the lead is larger than its "slightly". Our budget is far
+# below the paper's smallest. In the first updates the ViT is ahead; each model has its own rate, so compare the ends of
+# the curves.
 #
 # What made the difference? The experiment does not say: it may be the overlapping windows of the convolution, its
 # normalisation, or the max-pool.
 #
 # ## Where this goes wrong in practice
 #
-# - **Assigning instead of adding** in `col2im`. Where windows overlap, the last one wins. If the stride is the window nothing is
-#   wrong, so a test without overlap does not see it.
+# - **Assigning instead of adding** in `col2im`. Where windows overlap, the last one wins. If the stride is the window
+#   nothing is wrong, so a test without overlap does not see it.
 # - **Padding.** "same" in TensorFlow puts the odd pixel behind; PyTorch code pads evenly. Weights trained with one give
 #   other results with the other.
 # - **Equal depth is not equal cost.** Compare at equal arithmetic or equal time, and say which.
-# - **BatchNorm in the stem.** The published hybrids use GroupNorm and standardised weights: statistics of a batch differ
-#   between training and use, and between batch sizes.
+# - **BatchNorm in the stem.** The published hybrids use GroupNorm and standardised weights: statistics of a batch
+#   differ between training and use, and between batch sizes.
 #
 # ## Exercises
 #
@@ -412,7 +414,8 @@ def depthwise(x, W):
 check("20.3", depthwise)
 
 # %% [markdown]
-# **20.4 (an hour).** Write its backward pass in NumPy, without im2col. Think of $k^2$ shifted images, as `ops.conv2d` does.
+# **20.4 (an hour).** Write its backward pass in NumPy, without im2col. Think of $k^2$ shifted images, as `ops.conv2d`
+# does.
 
 
 # %%
