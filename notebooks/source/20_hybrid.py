@@ -427,4 +427,4 @@ def depthwise_backward(x, W, dy):
 check("20.4", depthwise_backward)
 
 # %% [markdown]
-# Next: [22, masked autoencoders](22_masked_autoencoders.ipynb). There is no notebook 21.
+# Next: [22, masked autoencoders](22_masked_autoencoders.ipynb).
