@@ -1,7 +1,7 @@
 """minivit: the Vision Transformer with every derivative written by hand, on NumPy or CuPy arrays.
 
-What one reaches for first is here by name, `from minivit import ViT, ViTConfig, grad, load_pretrained`, and so is every
-module, `minivit.backend`. All of it is imported when it is asked for, since `import minivit` should cost nothing.
+The most important names are available here, `from minivit import ViT, ViTConfig, grad, load_pretrained`, and so is
+every module, `minivit.backend`. Each is imported on first use, so `import minivit` costs almost nothing.
 """
 
 __version__ = "0.1.0"
@@ -43,7 +43,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """A name of `__all__`, or a module of the package, when it is first asked for."""
+    """A name of `__all__` or a module of the package, imported on first use."""
     import importlib
     import importlib.util
     import sys
@@ -69,7 +69,7 @@ def __dir__() -> list[str]:
 
 
 class _Moved:
-    """Finds a module by the name that it had before it moved into a room: both names are the same module."""
+    """Finds a module by its name before it moved into a subpackage; both names refer to the same module."""
 
     @staticmethod
     def find_spec(name: str, path: object, target: object = None) -> object:
@@ -82,7 +82,7 @@ class _Moved:
 
     @staticmethod
     def create_module(spec: object) -> None:
-        """Leave that to Python."""
+        """Leave this to Python."""
 
     @staticmethod
     def exec_module(module: object) -> None:

@@ -11,16 +11,16 @@ from minivit.errors import meant, shown
 
 # name: the module and function that it runs, and what it is for
 COMMANDS = {
-    "train": ("train:main", "learn from images; without options to read handwritten digits"),
+    "train": ("train:main", "train on images; without options, on handwritten digits"),
     "evaluate": ("evaluate:main", "accuracy and loss of a run or of published weights"),
-    "predict": ("predict:main", "the likeliest classes of images"),
+    "predict": ("predict:main", "the most likely classes of images"),
     "visualize": ("visualize.__main__:main", "pictures of what a model has learned"),
     "models": ("listing:models", "models by name, their parameters and operations"),
-    "lineage": ("lineage.__main__:main", "the family of the ViT: its systems, held to recorded outputs"),
+    "lineage": ("lineage.__main__:main", "systems built on the ViT, checked against recorded outputs"),
     "datasets": ("listing:datasets", "data sets by name, and which are on this machine"),
-    "course": ("course.__main__:main", "course assignments: hand out, grade, hold graders to account"),
-    "doctor": ("doctor:main", "what this machine has and what is missing"),
-    "bench": ("bench.__main__:main", "speed and memory, beside other libraries"),
+    "course": ("course.__main__:main", "course assignments: hand out, grade, test the grader"),
+    "doctor": ("doctor:main", "check this machine and say what is missing"),
+    "bench": ("bench.__main__:main", "speed and memory, compared with other libraries"),
 }
 
 
@@ -36,14 +36,14 @@ def usage(door: str) -> str:
             "commands:",
             *lines,
             "",
-            f"{door} COMMAND --help lists the options of a command, {door} --version tells the version.",
+            f"{door} COMMAND --help lists the options of a command, {door} --version prints the version.",
             f"To begin: {door} train",
         ]
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command that `argv` (None: the process's own arguments) begins with, and end the process."""
+    """Run the command named first in `argv` (None: the process's own arguments), and end the process."""
     given = list(sys.argv[1:] if argv is None else argv)
     door = "minivit" if Path(sys.argv[0]).stem == "minivit" else "python -m minivit"
     first, rest = (given[0], given[1:]) if given else ("help", [])
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def complaint(first: str, rest: Sequence[str], door: str) -> str:
-    """What is wrong about arguments that do not begin with a command, and what to write instead."""
+    """The error message for arguments that do not begin with a command, with the correct form."""
     if first.startswith("-"):
         command = next((word for word in rest if word in COMMANDS), "COMMAND")
         return f"options come after the command: {door} {command} {shown(first)} ..."

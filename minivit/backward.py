@@ -1,7 +1,7 @@
-"""The record of an op, and how derivatives are pulled back through records: what `grad` is made of.
+"""The record of an op, and how derivatives are pulled back through records: the parts of `grad`.
 
-Links only point from later to earlier, so the graph is acyclic and plain reference counting frees it. The nodes are
-visited newest first, so that each has its whole cotangent, the sum of what all its users sent, when its vjp runs.
+Links only point from later to earlier, so the graph is acyclic and plain reference counting frees it. Nodes are visited
+newest first, so when a vjp runs, its node has its whole cotangent: the sum over all users.
 """
 
 import contextlib
@@ -103,7 +103,7 @@ class Cotangents:
 
 
 def pull_back(node: Node, cotangents: Cotangents, keep: bool) -> None:
-    """Run one vjp and hand its gradients to the node's inputs. keep: the node's own cotangent was asked for."""
+    """Run one vjp and hand its gradients to the node's inputs. keep: the caller wants the node's own cotangent."""
     vjp = node.vjp
     if vjp is None:
         raise RuntimeError(f"{node}: its saved arrays were released by an earlier backward pass; run the forward again")
@@ -136,9 +136,9 @@ def _is_shared(d: Array, g: Array, vjp: Callable, gradients: Sequence[Array | No
 
 
 def fit_gradients(node: Node, gradients: Sequence[Any]) -> list[Any]:
-    """What a vjp returned, for each argument in its shape and dtype; None where no gradient is wanted.
+    """The gradients from a vjp, each in the shape and dtype of its argument; None for arguments without gradient.
 
-    Raises ValueError for a gradient that is missing or whose shape does not broadcast from its argument's.
+    Raises ValueError for a missing gradient, or one whose shape does not broadcast from its argument's.
     """
     if len(gradients) != len(node.inputs):
         extra = gradients[len(node.inputs) :]  # None for each optional argument that was left out
@@ -173,7 +173,7 @@ def unbroadcast(d: Array, shape: tuple[int, ...]) -> Array:
 
 
 def first_cotangent(loss: TensorProtocol, g: Array | None, caller: str = "grad") -> Array:
-    """Where the backward pass begins: `g`, or 1 for a loss of one element. Raises ValueError for any other shape."""
+    """The start of the backward pass: `g`, or 1 for a loss of one element. Raises ValueError for any other shape."""
     if g is None:
         if loss.data.size != 1:
             raise ValueError(f"{caller}: loss has shape {loss.data.shape}; pass g, a cotangent of that shape")

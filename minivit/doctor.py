@@ -1,4 +1,4 @@
-"""Tell what this machine has and what is missing: `python -m minivit.doctor`."""
+"""Check this machine and say what is missing: `python -m minivit.doctor`."""
 
 import contextlib
 import ctypes
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def versions() -> Iterator[tuple[str, str]]:
-    """Python, minivit and the libraries it uses."""
+    """The versions of Python, minivit and its libraries."""
     yield "minivit", minivit.__version__
     yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
     for name in ("numpy", "safetensors", "matplotlib", "PIL", "tqdm", "threadpoolctl"):
@@ -66,7 +66,7 @@ def processor() -> Iterator[tuple[str, str]]:
 
 
 def gpu() -> Iterator[tuple[str, str]]:
-    """Driver, CuPy, libraries and memory of a GPU, or what is missing and the command that installs it."""
+    """Driver, CuPy, libraries and memory of a GPU, or the missing part and the command that installs it."""
     cuda = driver_cuda_version()
     if cuda is None:
         yield "driver", "none found: minivit runs on NumPy; for a GPU install NVIDIA's driver first"
@@ -95,7 +95,7 @@ def gpu() -> Iterator[tuple[str, str]]:
 
 
 def gpu_work(cupy: Any) -> Iterator[tuple[str, str]]:
-    """Whether a kernel of minivit's is compiled and right, and a product in each precision."""
+    """Whether a kernel of minivit compiles and computes correctly, and a product in each precision."""
     x = cupy.ones((16, 16), "float32")
     softmax = find("softmax", cupy.ndarray)
     assert softmax is not None

@@ -1,4 +1,4 @@
-"""Errors whose message is one line meant for a person; the commands print that line and exit with status 2."""
+"""Errors with a one-line message for the user. The commands print the line and exit with status 2."""
 
 import difflib
 import os
@@ -11,21 +11,21 @@ MAX_MESSAGE = 1000  # characters; a list of arrays that do not fit is the longes
 
 
 def shown(text: Any, limit: int = 80) -> str:
-    """Text from a file or an option, fit for one line of a terminal: what cannot be printed is escaped, and what is
-    longer than `limit` characters is cut."""
+    """Text from a file or an option, for one line of a terminal: unprintable characters are escaped, and text longer
+    than `limit` characters is cut."""
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)[: limit + 1])
     return line if len(line) <= limit else line[:limit] + "..."
 
 
 def quoted(path: str | os.PathLike[str]) -> str:
-    """A path as it can be pasted into a command, with spaces and all."""
+    """A path that can be pasted into a command, even with spaces."""
     text = os.fspath(path)
     text = os.path.join(os.curdir, text) if text.startswith("-") else text  # no option
     return subprocess.list2cmdline([text]) if os.name == "nt" else shlex.quote(text)
 
 
 def reasons(error: BaseException | None) -> str:
-    """What an error says, after the errors on whose account it was raised; one line."""
+    """The message of an error, preceded by those of its causes, in one line."""
     found: list[str] = []
     while error is not None:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -35,16 +35,15 @@ def reasons(error: BaseException | None) -> str:
 
 
 def meant(name: str, known: Iterable[str], alike: float = 0.6) -> str:
-    """A guess at what somebody who wrote `name` had in mind, '; did you mean "NAME"?', or nothing.   alike: how much of
-    it the two names have to share."""
+    """A suggestion for a misspelt `name`, '; did you mean "NAME"?', or nothing.   alike: required similarity."""
     near = difflib.get_close_matches(name, list(known), 1, alike)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
 class MinivitError(Exception):
-    """Something outside the program is wrong (a file, an option, a device), and the message says what to do.
+    """Something outside the program is wrong (a file, an option, a device); the message says how to fix it.
 
-    Messages quote what they complain about, so here they are made printable and one line, whatever is in them.
+    Messages may quote any text, so they are made printable and one line here.
     """
 
     def __init__(self, message: Any):

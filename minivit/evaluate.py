@@ -36,14 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_file_options(p)
     p.add_argument("--data", help="data set (default: the one the run was trained on)")
     p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
-    p.add_argument("--split", choices=("train", "test"), default="test", help="test: of a folder val/ or test/")
+    p.add_argument("--split", choices=("train", "test"), default="test", help="test: val/ or test/ of a folder")
     p.add_argument("--bad-images", choices=BAD_IMAGES, help="refuse or skip unreadable ones (default: as the run did)")
     p.add_argument("--best", action="store_true", help="the weights of the run's best evaluation (default: the last)")
-    p.add_argument("--per-class", action="store_true", help=f"figures of all classes (default: the {WORST} worst)")
+    p.add_argument("--per-class", action="store_true", help=f"figures for all classes (default: the {WORST} worst)")
     p.add_argument("--batch-size", type=cli.positive, default=256, metavar="N")
     p.add_argument("--workers", type=cli.positive, metavar="N", help="threads (default: as suits cores and batch)")
     p.add_argument("--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)")
-    p.add_argument("--how", metavar="NAME", help="of another objective: linear-probe, or what its file measures")
+    p.add_argument("--how", metavar="NAME", help="for another objective: linear-probe, or a measure of its file")
     args = p.parse_args(argv)
 
     args.run = cli.find_weights(args.run)
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if run and run_folder.read_recipe(run).objective:
         return of_objective(args, run)
     if args.how:
-        raise ConfigError(f"--how is for runs of other objectives, and {args.run} classifies")
+        raise ConfigError(f"--how is for other objectives, but {args.run} is a classifier")
     model, recipe, classes = cli.load_model(args)
     backend = cli.resolve_backend(args.backend)
     data, name = load_test_data(args, recipe, classes)
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n".join(per_class(confusion, data.classes, None if args.per_class else WORST)))
     kind, _, path = name.partition(":")
     if recipe.val_share is not None and args.split == "test" and kind == "folder" and not is_divided(Path(path)):
-        print(f"these are the {recipe.val_share:.0%} of each class that the run holds out; --split train: the others")
+        print(f"measured on the {recipe.val_share:.0%} of each class that the run held out; the others: --split train")
     print(
         f"{name} {data.split or args.split}: {result['images']} images, accuracy {result['accuracy']:.2%}, "
         f"loss {result['loss']:.4f}, {rate:.0f} images/s"
@@ -75,12 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def of_objective(args: argparse.Namespace, run: Path) -> int:
-    """Print what the objective of a run measures, or what `--how` asks for."""
+    """Print the measures of a run's objective, or of `--how`."""
     objective, recipe, classes = run_folder.load_objective(run / run_folder.BEST if args.best else args.run)
     args.run = run
     name = (recipe.objective or {})["name"]
     if args.per_class:
-        raise ConfigError(f"--per-class is for classifiers, and the objective of {run} is {name}")
+        raise ConfigError(f"--per-class is for classifiers, but the objective of {run} is {name}")
     ways: dict[str, Any] = {PROBE: None} if objective.has_features else {}
     ways |= lineage.ways(name)
     if args.how and args.how not in ways:
@@ -116,16 +116,16 @@ def of_objective(args: argparse.Namespace, run: Path) -> int:
 
 
 def training_data(args: argparse.Namespace, recipe: Recipe, run: Path) -> Dataset:
-    """The images that a run was trained on."""
+    """The images on which a run was trained."""
     data = cli.load_data_of_run(recipe, "train", run, args.data, args.data_root)
     return data.limit(recipe.limit) if recipe.limit else data
 
 
 def per_class(confusion: np.ndarray, classes: Sequence[str], most: int | None = None) -> list[str]:
-    """Lines of a table: of each class that has images their number, the share that was recognised, the share of right
-    ones among all that were taken for it, and what else its images were most often taken for.
+    """The lines of a table per class: number of images, recall, precision, and the most frequent wrong answer.
 
-    confusion: (K, K), images of class i taken for class j.   most: how many classes, those least recognised first.
+    confusion: (K, K), number of images of class i classified as j.   most: number of classes to print, lowest recall
+    first.
     """
     images, taken, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
     recall = right / np.maximum(images, 1)
@@ -133,22 +133,22 @@ def per_class(confusion: np.ndarray, classes: Sequence[str], most: int | None = 
     shown_ones = order[:most]
     names = [shown(in_words(name), 40) for name in classes]
     width = max([len("class"), *(len(names[k]) for k in shown_ones)])
-    lines = [f"{'class':{width}}  images   recall  precision  otherwise taken for"]
+    lines = [f"{'class':{width}}  images   recall  precision  most often confused with"]
     for k in shown_ones:
         others = np.where(np.arange(len(classes)) == k, 0, confusion[k])
         other = names[int(others.argmax())] if others.any() else "-"
         precision = f"{right[k] / taken[k]:9.2%}" if taken[k] else "        -"
         lines.append(f"{names[k]:{width}}  {images[k]:6}  {recall[k]:7.2%}  {precision}  {other}")
     if len(order) > len(shown_ones):
-        lines.append(f"and {len(order) - len(shown_ones)} classes more, which --per-class prints")
+        lines.append(f"and {len(order) - len(shown_ones)} more classes; --per-class prints all")
     return lines
 
 
 def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] | None) -> tuple[Dataset, str]:
-    """The data to measure on, and its name. Raises DataError unless it has the model's classes."""
+    """The data to measure on, and its name. Raises DataError if it lacks the model's classes."""
     published = args.run.is_file()
     if published and not args.data:
-        raise DataError("published weights have no data set of their own: name one, --data folder:PATH")
+        raise DataError("published weights come without a data set: give one with --data folder:PATH")
     name = args.data or recipe.data
     kind, _, path = run_folder.located(name).partition(":")
     if published and kind == "folder" and classes is not None:

@@ -1,9 +1,9 @@
-"""Numerical checks of derivatives: the tool that every claim of correctness rests on.
+"""Numerical checks of derivatives, on which every claim of correctness rests.
 
 A vjp is right if, for a random cotangent g and random directions v, the pulled-back gradient predicts how <g, f>
 changes:  sum_i <vjp(g)_i, v_i> = d/dt <g, f(x + t v)>. The right side is measured by central differences, in float64.
-The cotangent must be random: with all ones, the gradient of anything that ends in a softmax or a normalisation is
-zero, and a backward that returns zeros would pass.
+The cotangent must be random: with all ones, the gradient of anything that ends in a softmax or a normalisation is zero,
+and a backward that returns zeros would pass.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,10 +33,10 @@ def check_vjp(
 ) -> float:
     """Check an op `op(*arrays, **params) -> (y, vjp)` on these arguments; return the largest relative error found.
 
-    Floating-point arrays are checked in float64, as they are and as non-contiguous copies (the cotangent as well).
-    Also checked: gradient shapes, that inputs, y and cotangent are unmodified, that no gradient is an input itself, and
-    that each of `dtypes` is kept. Stay away from kinks by more than `step`. rng: a generator or seed for cotangent and
-    directions. Raises GradientError with the numbers.
+    Floating-point arrays are checked in float64, as they are and as non-contiguous copies (the cotangent as well). Also
+    checked: gradient shapes, unmodified inputs, y and cotangent, that no gradient is an input itself, and that each of
+    `dtypes` is kept. Stay away from kinks by more than `step`. rng: a generator or seed for cotangent and directions.
+    Raises GradientError with the numbers.
     """
     rng = np.random.default_rng(rng)
     name = op.__name__
@@ -80,9 +80,9 @@ def check_gradients(
 ) -> float:
     """Check `grad` through `f(*tensors) -> Tensor` of any shape; return the largest relative error.
 
-    inputs: arrays, which are made into float64 leaves, or leaf Tensors (parameters of a model), which are used as
-    they are: they should be float64, and f may use them without taking them from its arguments. Each Tensor's data is
-    moved in place during the check and restored. f must draw the same random numbers at every call.
+    inputs: arrays, which become float64 leaves, or leaf Tensors (parameters of a model), which are used as they are.
+    These should be float64, and f may use them without taking them as arguments. Each Tensor's data is moved in place
+    during the check and restored. f must draw the same random numbers at every call.
     Raises GradientError with the numbers.
     """
     rng = np.random.default_rng(rng)

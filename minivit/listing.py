@@ -1,4 +1,4 @@
-"""The commands `minivit models` and `minivit datasets`: what there is by name."""
+"""The commands `minivit models` and `minivit datasets`: lists of models and data sets by name."""
 
 import math
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ VARIANTS = ("Ti/16", "S/32", "S/16", "B/32", "B/16", "B/8", "L/32", "L/16", "H/1
 
 def models(argv: Sequence[str] | None = None) -> int:
     """Print the table of models."""
-    p = cli.Parser("models", description="List models by name, with what they cost, or show how one is built.")
+    p = cli.Parser("models", description="List models by name with their cost, or show how one is built.")
     p.add_argument("names", nargs="*", metavar="NAME", help="models to show layer by layer, such as Ti/4 or R50x1")
     p.add_argument(
         "--image-size", type=cli.size, default=224, metavar="N", help="pixels, or HEIGHTxWIDTH (default: 224)"
     )
     p.add_argument("--classes", type=cli.positive, default=1000, metavar="N", help="(default: 1000)")
-    p.add_argument("--published", action="store_true", help="list the published weights that are known by name, all")
+    p.add_argument("--published", action="store_true", help="list all published weights known by name")
     args = p.parse_args(argv)
     if args.published:
         print("\n".join(addresses.listing()))
@@ -67,7 +67,7 @@ def configuration(name: str, **changes: object) -> ModelConfig:
 
 
 def fitting(name: str, **changes: object) -> ModelConfig | None:
-    """The same, None where the image size does not fit."""
+    """The same, or None if the image size does not fit."""
     try:
         return configuration(name, **changes)
     except ConfigError:
@@ -75,7 +75,7 @@ def fitting(name: str, **changes: object) -> ModelConfig | None:
 
 
 def table(title: str, configs: dict[str, ModelConfig]) -> None:
-    """Print one line for each model, if there are any."""
+    """Print one line per model, if there are any."""
     if not configs:  # of this image size
         return
     print(f"{title:<20}parameters     GMAC    GFLOP")

@@ -1,7 +1,7 @@
 """Classify images with a trained model or published weights: `python -m minivit.predict RUN_OR_FILE image.jpg FOLDER`.
 
-Of a folder all images are taken, sub-folders included. A file that cannot be read is named, the others are classified,
-and the exit status is 2.
+A folder stands for all images in it and its sub-folders. If a file cannot be read, the command names it, classifies the
+others and exits with status 2.
 """
 
 import contextlib
@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     p.add_argument("--top", type=cli.positive, default=5, metavar="K", help="classes to print per image (default: 5)")
     p.add_argument("--best", action="store_true", help="the weights of the run's best evaluation (default: the last)")
-    p.add_argument("--csv", metavar="FILE", help="write a line for each image, with a head (-: to standard output)")
+    p.add_argument("--csv", metavar="FILE", help="write a table, one line per image (-: to standard output)")
     p.add_argument("--json", metavar="FILE", help="write a list of images, each with its classes (-: likewise)")
-    p.add_argument("--as-is", action="store_true", help="of digits: neither crop nor invert the image")
+    p.add_argument("--as-is", action="store_true", help="for digits: neither crop nor invert the image")
     args = p.parse_args(argv)
     tables = check_tables(args.csv, args.json)
 
@@ -71,12 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name is not None:
             write(name, text(answers))
     if complaints and len(answers) > 1:  # the complaints stand somewhere above
-        terminal.say(f"{len(answers):,} images answered; could not be read: {len(complaints):,}, named above")
+        terminal.say(f"{len(answers):,} images classified; {len(complaints):,} could not be read, see above")
     return 2 if complaints else 0
 
 
 def files(paths: Sequence[Path], complain: Callable[[Exception], None]) -> Iterator[Path]:
-    """The files among the paths, and of folders the images below, in the order of their names."""
+    """The files among the paths, and the images in the folders among them, sorted by name."""
     for path in paths:
         if not path.is_dir():
             yield path
@@ -95,7 +95,7 @@ def files(paths: Sequence[Path], complain: Callable[[Exception], None]) -> Itera
 def pieces(
     paths: Iterator[Path], channels: int, complain: Callable[[Exception], None]
 ) -> Iterator[list[tuple[Path, np.ndarray]]]:
-    """The images that can be read, with their paths, as many as go through a model together and fit into memory."""
+    """The readable images with their paths, in batches that fit into memory."""
     piece: list[tuple[Path, np.ndarray]] = []
     for path in paths:
         try:
@@ -110,7 +110,7 @@ def pieces(
 
 
 def check_tables(*names: str | None) -> list[str]:
-    """The files to be written. Raises ConfigError for those that cannot be, before any work is done."""
+    """The files to write. Raises ConfigError before any work is done if one cannot be written."""
     given = [name for name in names if name is not None]
     if given.count("-") > 1:
         raise ConfigError("--csv and --json cannot both go to standard output: give one of them a file")
@@ -124,14 +124,14 @@ def check_tables(*names: str | None) -> list[str]:
 
 
 def as_text(answer: Answer) -> str:
-    """One image for a person."""
+    """The answer for one image as text for the terminal."""
     done = f" ({'; '.join(answer['done'])})" if answer["done"] else ""
     lines = [f"  {each['score']:7.2%}  {shown(in_words(each['class']), MAX_MESSAGE)}" for each in answer["classes"]]
     return "\n".join([f"{shown(answer['image'], MAX_MESSAGE)}{done}", *lines])
 
 
 def as_csv(answers: Sequence[Answer]) -> str:
-    """A line for each image: its name, then classes and scores, the likeliest first."""
+    """A line for each image: its name, then classes and scores, the most likely first."""
     most = max((len(answer["classes"]) for answer in answers), default=0)
     rows: list[list[Any]] = [["image", *(f"{name}_{k}" for k in range(1, most + 1) for name in ("class", "score"))]]
     rows += [[answer["image"], *(x for each in answer["classes"] for x in each.values())] for answer in answers]
@@ -139,8 +139,7 @@ def as_csv(answers: Sequence[Answer]) -> str:
 
 
 def _csv_line(row: Sequence[Any]) -> str:
-    """A row of a table; what a name has of either end of a line is quoted, as Python before 3.13 does for those of its
-    own line ends only."""
+    """A row of a table. Names with any kind of line break are quoted; Python before 3.13 quotes only its own."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerow(row)
     return text.getvalue().removesuffix("\r\n") + "\n"
@@ -152,7 +151,7 @@ def as_json(answers: Sequence[Answer]) -> str:
 
 
 def write(name: str, text: str) -> None:
-    """Write a file whole, or to standard output, a pipe or a device."""
+    """Write a whole file, or to standard output, a pipe or a device."""
     if name == "-":
         sys.stdout.write(text)
         return

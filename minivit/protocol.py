@@ -1,8 +1,8 @@
-"""What Python and NumPy may ask of a Tensor, and what callers may pass where Tensors or arrays are expected.
+"""What Python and NumPy may ask of a Tensor, and what callers may pass as Tensors or arrays.
 
-One rule for NumPy's functions: they read the data of a Tensor that requires no gradient. From one that does they may
-compute what has no gradient (comparisons, `argmax`, shapes); numbers that would have lost the graph are refused, in a
-sentence that says `.data`.
+One rule for NumPy's functions: they read the data of a Tensor that requires no gradient. From a Tensor that requires
+one they may compute only what has no gradient (comparisons, `argmax`, shapes). Anything that would lose the graph is
+refused with a message that mentions `.data`.
 """
 
 import operator
@@ -21,8 +21,8 @@ _OPERATORS = {
 
 
 class _OnTheTypeOnly:
-    """An attribute that is there for NumPy, which asks the type, and None for CuPy, which asks the object: so an
-    operator with an array of CuPy on the left goes on to the Tensor."""
+    """An attribute visible to NumPy, which asks the type, but None for CuPy, which asks the object. So an operator with
+    a CuPy array on the left falls through to the Tensor."""
 
     def __init__(self, value: Callable):
         self.value = value
@@ -32,7 +32,7 @@ class _OnTheTypeOnly:
 
 
 def _ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **params: Any) -> Any:
-    """NumPy's arithmetic is that of Tensors; its other element-wise functions read the data."""
+    """NumPy's arithmetic on Tensors is that of Tensors; other element-wise functions of NumPy read the data."""
     name = _OPERATORS.get(ufunc.__name__)
     if name is None or method != "__call__" or params:
         writes = method == "at" or params.get("out") is not None
@@ -44,8 +44,8 @@ def _ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **params: Any) -> A
 
 
 def _on_data(function: Callable, name: str, args: Any, params: dict[str, Any], writes: bool = False) -> Any:
-    """The function of the data of all Tensors among its arguments. Raises TypeError where it would lose a gradient;
-    it cannot have changed the data then, which it may only read."""
+    """Apply the function to the data of all Tensors among its arguments. Raises TypeError if a gradient would be lost;
+    the data are passed read-only, so they are unchanged then."""
     found = [t for t in _tensors_in([args, params]) if t.requires_grad]
     if not found or not writes:
         try:
@@ -72,7 +72,7 @@ def _tensors_in(value: Any) -> Iterator[Any]:
 
 
 def _data_in(value: Any) -> Any:
-    """The same with the data of every Tensor in its place."""
+    """The same structure with each Tensor replaced by its data."""
     if isinstance(value, TensorProtocol):
         return _read_only(value.data) if value.requires_grad else value.data
     if isinstance(value, dict):
@@ -81,7 +81,7 @@ def _data_in(value: Any) -> Any:
 
 
 def _read_only(data: Array) -> Array:
-    """The same numbers, which cannot be changed by this name; CuPy has nothing of the kind."""
+    """A read-only view of the array; CuPy has none, so its array is returned as is."""
     if isinstance(data, np.ndarray):
         data = data.view()
         data.flags.writeable = False
@@ -105,7 +105,7 @@ def _comparison(compare: Callable) -> Callable:
 
 
 class TensorProtocol:
-    """The part of Tensor that makes no graph: it is read by NumPy, compared, iterated over, copied."""
+    """The part of Tensor that records nothing: conversion, comparison, iteration, copying."""
 
     __slots__ = ()
     data: Array
@@ -175,8 +175,8 @@ def _kind(value: Any) -> str:
 
 
 def owned(parameter: Any) -> Any:
-    """A parameter of an op (an index, a list of axes) that its caller cannot change any more before the backward pass;
-    a Tensor as its array."""
+    """A parameter of an op (an index, a list of axes), copied so that its caller cannot change it before the backward
+    pass; a Tensor becomes its array."""
     if type(parameter) in _PLAIN:
         return parameter
     if isinstance(parameter, list | tuple):
@@ -188,16 +188,16 @@ def owned(parameter: Any) -> Any:
 
 
 def unpacked(args: tuple[Any, ...], op: str) -> tuple[Any, ...]:
-    """The arrays of an op that takes any number of them, given one by one or as one list."""
+    """The arrays of an op that takes any number of them, passed one by one or as one list."""
     if len(args) == 1 and not isinstance(args[0], TensorProtocol) and not is_array(args[0]):
         args = tuple(listed(args[0], op, "arrays"))
     if not args:
-        raise ValueError(f"{op}: there is nothing to work on, no array was given")
+        raise ValueError(f"{op}: expected at least one array")
     return args
 
 
 def listed(values: Any, caller: str, members: str = "Tensors") -> list[Any]:
-    """The members of a list, generator or other collection. Raises TypeError, in a sentence, if it is none."""
+    """The members of a list, generator or other collection. Raises TypeError for anything else."""
     if isinstance(values, Mapping):
         raise TypeError(f"{caller}: got {_kind(values)}, expected a list of {members}; pass its .values()")
     if isinstance(values, TensorProtocol):
@@ -231,8 +231,8 @@ def array_list(values: Any, caller: str) -> list[Array]:
 
 
 def gradients_for(parameters: Sequence[Any], names: Sequence[str], values: Any) -> list[Array]:
-    """The arrays, real numbers, by which to change each parameter. Raises ValueError, naming the parameter, for one
-    that is missing, is no such array or has another shape."""
+    """The gradients as real arrays, one for each parameter. Raises ValueError, naming the parameter, for a missing
+    gradient, another type or another shape."""
     grads = listed(values, "step", "arrays")
     if len(grads) != len(parameters):
         raise ValueError(f"step: {len(grads)} gradients for {len(parameters)} parameters")
@@ -248,8 +248,8 @@ def gradients_for(parameters: Sequence[Any], names: Sequence[str], values: Any) 
 
 
 def state_keys(names: Iterable[str]) -> list[str]:
-    """What the state of each parameter is called: its name, or its number where it has none; where another before it
-    is called the same, both."""
+    """The key of each parameter's state: its name, or its number if it has none; both, if an earlier parameter has the
+    same name."""
     keys: dict[str, None] = {}
     for i, name in enumerate(names):
         key = name or str(i)
@@ -262,13 +262,13 @@ def state_keys(names: Iterable[str]) -> list[str]:
 def named_leaves(values: Any, caller: str) -> list[tuple[str, Any]]:
     """(name, Tensor) pairs from such pairs or Tensors, which may be named ""; one Tensor is the only one.
 
-    Raises TypeError for anything else, ValueError if there is none, if one is there twice or is no leaf.
+    Raises TypeError for anything else, ValueError for an empty list, a repeated Tensor or one that is not a leaf.
     """
     entries = [values] if isinstance(values, TensorProtocol) else listed(values, caller)
     pairs = [p if isinstance(p, tuple) and len(p) == 2 else (getattr(p, "name", None) or "", p) for p in entries]
     tensors = tensor_list([tensor for _, tensor in pairs], caller)
     if not tensors:
-        raise ValueError(f"{caller}: there is no parameter: the list is empty, is everything frozen?")
+        raise ValueError(f"{caller}: there are no parameters: is everything frozen?")
     first = {id(tensor): i for i, tensor in reversed(list(enumerate(tensors)))}
     for i, tensor in enumerate(tensors):
         if first[id(tensor)] != i:

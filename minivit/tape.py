@@ -1,4 +1,5 @@
-"""The tape to look at: which ops made a Tensor, and what each keeps in memory; for drawings, stepper and lessons."""
+"""Read-only access to the tape: the ops that made a Tensor and the arrays they keep; for drawings, stepper and
+lessons."""
 
 import contextlib
 import inspect
@@ -12,12 +13,12 @@ from minivit.protocol import TensorProtocol
 
 
 def tape(loss: TensorProtocol) -> list[Node]:
-    """The nodes that made `loss`, oldest first: the forward pass, to read, draw or step through."""
+    """The nodes that made `loss`, oldest first: the forward pass."""
     return [node for node in reversed(reachable(loss)) if isinstance(node, Node)]
 
 
 def saved(node: Node) -> dict[str, Array]:
-    """The arrays that the vjp of a node captured, by the name they have in the op; empty once released."""
+    """The arrays captured by the vjp of a node, by their names in the op; empty once released."""
     return {} if node.vjp is None else captured_arrays(node.vjp)
 
 
@@ -27,7 +28,7 @@ def saved_bytes(node: Node) -> int:
 
 
 def captured_arrays(function: Callable) -> dict[str, Array]:
-    """The arrays a function has captured, also through functions that it has captured."""
+    """The arrays captured by a function, also through functions that it has captured."""
     found: dict[str, Array] = {}
     for name, value in (closure_values(function) if inspect.isfunction(function) else {}).items():
         if is_array(value):
@@ -38,7 +39,8 @@ def captured_arrays(function: Callable) -> dict[str, Array]:
 
 
 def closure_values(function: types.FunctionType) -> dict[str, Any]:
-    """What a function has captured, by name. A variable of another branch, which was never assigned, is left out."""
+    """The values captured by a function, by name. A variable that was never assigned, in a branch not taken, is left
+    out."""
     values = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):  # the cell is empty

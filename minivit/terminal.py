@@ -1,4 +1,4 @@
-"""How a command lives with its surroundings: output that nobody can take, signals, threads that hang."""
+"""How a command deals with its surroundings: closed output streams, signals, threads that hang."""
 
 import _thread
 import contextlib
@@ -15,8 +15,8 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SI
 
 
 def open_streams() -> None:
-    """Make standard output and error take any text at once: what their encoding lacks is escaped, and what was closed
-    goes nowhere."""
+    """Make standard output and error accept any text: characters missing from their encoding are escaped. Output to a
+    closed stream is discarded."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -35,7 +35,7 @@ def _nowhere() -> Any:
 
 
 def silenced(stream: Any) -> Any:
-    """The stream, or one in its place, from which all that is still to come goes nowhere."""
+    """The stream, or a replacement, that discards all further output."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -46,7 +46,7 @@ def silenced(stream: Any) -> Any:
 
 
 def say(line: str) -> None:
-    """Print a line on standard error, if anybody can hear it."""
+    """Print a line on standard error, if it is open."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None
         sys.stderr.write(f"{line}\n")
 
@@ -78,17 +78,17 @@ class _Unheard:
 
 @contextlib.contextmanager
 def unheard() -> Iterator[None]:
-    """In this context output is lost rather than the work, when nobody can take it."""
+    """In this context, a failing output stream does not stop the work; its output is lost."""
     with contextlib.redirect_stdout(_Unheard(sys.stdout)), contextlib.redirect_stderr(_Unheard(sys.stderr)):
         yield
 
 
 @contextlib.contextmanager
 def stoppable(stop: Callable[[], None]) -> Iterator[None]:
-    """In this context the first signal to end calls `stop`, the second raises KeyboardInterrupt; if this context is not
-    left soon after, because a thread hangs, the process ends with status 130.
+    """In this context the first signal to end calls `stop`; the second raises KeyboardInterrupt.
 
-    In another thread than the main one, as in a notebook's, signals are left as they are.
+    If the context does not end soon after, because a thread hangs, the process exits with status 130. Outside the main
+    thread, as in a notebook, signals stay unchanged.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -120,7 +120,8 @@ def stoppable(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def leave(status: Any) -> NoReturn:
-    """End the command with this exit status, also if output is stuck or a thread of ours hangs in reading a file."""
+    """End the command with this exit status, even if output is stuck or one of our threads hangs while reading a
+    file."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         try:

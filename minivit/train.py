@@ -1,6 +1,6 @@
-"""Train a Vision Transformer: `python -m minivit.train`. With no argument it learns to read handwritten digits.
+"""Train a Vision Transformer: `python -m minivit.train`. Without arguments it learns to read digits.
 
-Ctrl-C saves the run and says how to go on; a second Ctrl-C stops at once, with what was saved last.
+Ctrl-C saves the run and prints how to continue; a second Ctrl-C stops at once and keeps the last save.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ FEW_IMAGES = 5000  # of a folder, with which a model that starts from nothing le
 
 
 def parser() -> cli.Parser:
-    """The options; only those that are given end up in the namespace."""
+    """The options. The namespace holds only those that were given."""
     return train_options.parser(__doc__ or "")
 
 
@@ -46,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def old_run(folder: Path, given: dict[str, Any], out: str | None) -> Trainer:
-    """The run in a folder, ready to go on where it stopped, with the few options that may be given anew."""
+    """The run in a folder, ready to continue, with the few options that may change."""
     if out or not given.keys() <= {"bad_images", "data", "data_root", "epochs", "steps", "patience"}:
         raise ConfigError(
-            "--resume takes no other options but --bad-images, --data and --data-root, and to train longer --epochs, "
-            "--steps and --patience: the run goes on as its config.json says"
+            "--resume accepts only --bad-images, --data and --data-root, or, to train longer, --epochs, "
+            "--steps and --patience; all else comes from the run's config.json"
         )
     before = run_folder.read_recipe(folder)
     recipe = dataclasses.replace(before, **length(given))
@@ -67,12 +67,12 @@ def old_run(folder: Path, given: dict[str, Any], out: str | None) -> Trainer:
     trainer.warn = warn
     trainer.restore()
     if (recipe.epochs, recipe.steps) != (before.epochs, before.steps):
-        print(f"{trainer.total_steps} steps in all: from here on the learning rate follows the schedule of so many")
+        print(f"{trainer.total_steps} steps in all: the learning rate now follows the schedule for this length")
     return trainer
 
 
 def new_run(given: dict[str, Any], out: str | None) -> Trainer:
-    """The run of the given options, its folder made."""
+    """The run for these options, with its new folder."""
     folder = expanded(out) if out else None
     if folder and folder.exists():
         raise CheckpointError(run_folder.exists(folder))
@@ -100,8 +100,8 @@ def new_run(given: dict[str, Any], out: str | None) -> Trainer:
 
 
 def look_at(recipe: Recipe, train_data: Dataset, test_data: Dataset) -> None:
-    """Say what lies among the image files and is none, and open them all. Raises DataError for unreadable files, unless
-    they are to be skipped."""
+    """Count the files among the images that are not images, and check all images. Raises DataError for unreadable
+    files, unless they are to be skipped."""
     cli.report_left_out(train_data)
     if recipe.val_share is None or test_data.left_out != train_data.left_out:  # else it is the same files
         cli.report_left_out(test_data)
@@ -109,7 +109,7 @@ def look_at(recipe: Recipe, train_data: Dataset, test_data: Dataset) -> None:
 
 
 def from_scratch(recipe: Recipe, images: int) -> str | None:
-    """Advice for a model that has nothing to start from and a few images of a folder to learn from."""
+    """Advice for training from scratch on a small folder of images."""
     if not recipe.data.startswith("folder:") or images >= FEW_IMAGES or recipe.objective:
         return None
     more = f" --val-share {recipe.val_share}" if recipe.val_share else ""
@@ -121,7 +121,7 @@ def from_scratch(recipe: Recipe, images: int) -> str | None:
 
 
 def warn(text: str) -> None:
-    """Say what does not end the run."""
+    """Print a warning; the run goes on."""
     terminal.say(f"warning: {text}")
 
 

@@ -281,7 +281,7 @@ class TestLists:
         for y in (F.concat(a, b, axis=1), F.concat([a, b], axis=1), F.concat((x for x in (a, b)), axis=1)):
             assert_equal(y.data, np.concatenate([DATA, DATA + 1], axis=1))
             assert_equal(grad(F.sum(y * y), [a, b]), [2 * DATA, 2 * (DATA + 1)])
-        with pytest.raises(ValueError, match=r"^concat: .* no array was given"):
+        with pytest.raises(ValueError, match=r"^concat: expected at least one array"):
             F.concat([])
 
     def test_one_tensor(self):
@@ -321,7 +321,7 @@ class TestLists:
     @pytest.mark.parametrize("kind", [AdamW, SGD, EMA])
     def test_parameters_that_cannot_be_updated(self, kind):
         x = leaf()
-        with pytest.raises(ValueError, match="there is no parameter: the list is empty"):
+        with pytest.raises(ValueError, match="there are no parameters"):
             kind(y for y in ())
         with pytest.raises(ValueError, match="parameter w is listed twice, as 0 and 2"):
             kind([("v", x), ("u", leaf()), ("w", x)])

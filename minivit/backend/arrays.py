@@ -1,7 +1,7 @@
-"""Arrays: which library an array belongs to, and moving data between NumPy and CuPy.
+"""Arrays: finds the library of an array, and moves data between NumPy and CuPy.
 
-Every function of minivit reads the array library from the arrays it is given (`xp_of`), never from a global
-setting, so one process can use both. Data crosses between devices only in `devices.asarray` and `to_numpy`.
+Every function of minivit reads the array library from the arrays it is given (`xp_of`), never from a global setting, so
+one process can use both. Data crosses between devices only in `devices.asarray` and `to_numpy`.
 """
 
 import importlib
@@ -17,12 +17,12 @@ _NAMESPACES: dict[type, Any] = {np.ndarray: np}
 
 
 def register_array_type(array_type: type, namespace: Any) -> None:
-    """Make `xp_of` answer `namespace` for arrays of `array_type` (how CuPy and test doubles join)."""
+    """Make `xp_of` return `namespace` for arrays of `array_type` (used by CuPy and test doubles)."""
     _NAMESPACES[array_type] = namespace
 
 
 def is_registered(array_type: type) -> bool:
-    """Whether `register_array_type` was told of arrays of `array_type`."""
+    """Whether `array_type` has been registered with `register_array_type`."""
     return array_type in _NAMESPACES
 
 
@@ -44,22 +44,22 @@ CUPY, NUMPY = (14,), (2, 1, 2)  # the first CuPy with bfloat16, and the first Nu
 
 
 def cupy_command(cuda: int) -> str:
-    """What installs CuPy for this major version of CUDA, with what it needs of CUDA itself."""
+    """The command that installs CuPy for this major version of CUDA, with the parts of CUDA that it needs."""
     return f'pip install "cupy-cuda{cuda}x[ctk]>={CUPY[0]}" "numpy>={".".join(map(str, NUMPY))}" ml_dtypes'
 
 
 def version_numbers(version: str) -> tuple[int, ...]:
-    """(14, 0) of "14.0.0rc1": the numbers in front, to be compared."""
+    """(14, 0) from "14.0.0rc1": the leading numbers, for comparison."""
     return tuple(map(int, re.match(r"[\d.]*\d|", version)[0].split("."))) if version[:1].isdigit() else ()  # type: ignore[index]
 
 
 def is_of_gpu(error: BaseException) -> bool:
-    """Whether CuPy or a library of CUDA has raised an error, of any kind, for reasons of their own."""
+    """Whether CuPy or a CUDA library has raised this error, whatever its type."""
     return type(error).__module__.partition(".")[0] in ("cupy", "cupy_backends", "cupyx", "cuda")
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, shortly; its kind if it says nothing."""
+    """The first line of an error's message; its type if it has none."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
 
 

@@ -1,4 +1,4 @@
-"""The matrix library (BLAS) behind NumPy's products: what it is called, and whether its threads can be held back."""
+"""The matrix library (BLAS) behind NumPy's products: its name, and whether its threads can be limited."""
 
 import contextlib
 import ctypes
@@ -21,20 +21,20 @@ ONE_THREAD = 1  # BLAS_THREADING_SINGLE_THREADED of Accelerate's thread_api.h
 
 
 def libraries() -> list[dict[str, Any]]:
-    """What threadpoolctl tells about each matrix library that this process has loaded."""
+    """threadpoolctl's information on each matrix library loaded by this process."""
     return [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
 
 
 def hold_to(threads: int) -> Any:
-    """Let the libraries use no more than so many threads. Returns None if they use no more already, otherwise an object
-    whose `restore_original_limits` takes this back."""
+    """Limit the libraries to this number of threads. Returns None if they use no more already, otherwise an object
+    whose `restore_original_limits` undoes this."""
     if all((library["num_threads"] or 1) <= threads for library in libraries()):
         return None
     return threadpoolctl.threadpool_limits(threads, user_api="blas")
 
 
 def built_with() -> str:
-    """The library that NumPy was built with: "scipy-openblas", "mkl", "accelerate" and so on; "" for none."""
+    """The library that NumPy was built with: "scipy-openblas", "mkl", "accelerate" and so on; "" if unknown."""
     with contextlib.suppress(TypeError, KeyError, AttributeError):
         found = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
         return str(found["name"]) if found["found"] else ""
@@ -42,25 +42,25 @@ def built_with() -> str:
 
 
 def trouble() -> str:
-    """Why the library's threads cannot be held to one in each worker, and what to do; "" if they can."""
+    """The reason why the library cannot be limited to one thread per worker, and the remedy; "" if it can."""
     name = built_with()
     if libraries() or not name:  # without a library there are no threads
         return ""
     if name.lower() != "accelerate":
         return (
-            f"{name} is not seen by threadpoolctl {threadpoolctl.__version__}: upgrade it, "
+            f"{name} is unknown to threadpoolctl {threadpoolctl.__version__}: upgrade it, "
             "python -m pip install --upgrade threadpoolctl"
         )
     if set_accelerate_threading() or os.environ.get("VECLIB_MAXIMUM_THREADS", "").strip() == "1":
         return ""
-    return "Accelerate cannot be told otherwise before macOS 15: set VECLIB_MAXIMUM_THREADS=1 before the start"
+    return "Accelerate cannot be limited before macOS 15: set VECLIB_MAXIMUM_THREADS=1 before the start"
 
 
 @functools.cache
 def limitable() -> bool:
-    """Whether the library's threads can be held to one in each worker. If not, this is said once, in one line.
+    """Whether the library can be limited to one thread per worker. If not, one line reports this once.
 
-    By logging: a warning would end a program that runs under `python -W error`.
+    It is logged, because a warning would end a program that runs under `python -W error`.
     """
     reason = trouble()
     if reason:
@@ -69,7 +69,7 @@ def limitable() -> bool:
 
 
 def cries_wolf() -> bool:
-    """Whether NumPy may warn here of products though all is finite: it does so now, or this is a Mac."""
+    """Whether NumPy may give false warnings about finite products here: it does so now, or this is a Mac."""
     with warnings.catch_warnings(record=True) as caught, np.errstate(all="warn"):
         warnings.simplefilter("always")
         for dtype in (np.float32, np.float64):
@@ -78,7 +78,7 @@ def cries_wolf() -> bool:
 
 
 def set_accelerate_threading() -> Callable[[int], int] | None:
-    """Accelerate's function that sets how products of the calling thread are computed; macOS has it since 15."""
+    """Accelerate's function that sets the threading of the calling thread's products; macOS has it since 15."""
     if sys.platform != "darwin":
         return None
     try:
@@ -90,7 +90,7 @@ def set_accelerate_threading() -> Callable[[int], int] | None:
 
 
 def hold_this_thread() -> None:
-    """Let products of the calling thread use no further threads, where Accelerate computes them."""
+    """Limit products of the calling thread to that thread, if Accelerate computes them."""
     function = set_accelerate_threading()
     if function:
         function(ONE_THREAD)

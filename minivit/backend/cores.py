@@ -1,5 +1,8 @@
-"""How many cores this process may use. A container, a batch system or a hub lends a program few cores of a machine that
-has many; threads beyond these take turns, and training becomes many times slower."""
+"""The number of cores that this process may use.
+
+A container, a batch system or a hub gives a program few cores of a large machine. Threads beyond these take turns,
+which makes training many times slower.
+"""
 
 import ctypes
 import os
@@ -20,17 +23,16 @@ VARIABLES = (
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return usable_cores()[0]
 
 
 def usable_cores(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> tuple[int, str]:
-    """Cores that this process may use, at least 1, and what holds it to fewer than the machine has, in words ("" if
-    nothing does).
+    """The number of cores that this process may use, at least 1, and the limit in words ("" without one).
 
-    The least of: the cores of the machine, those the process may be scheduled on, the quotas of its control group and
-    of all groups around it (rounded up), the variables for numbers of threads, the fast cores of an Apple processor. A
-    quota or variable that is missing or no positive number counts for nothing. root: where the files of Linux lie.
+    It is the least of: the cores of the machine, those the process may be scheduled on, the quotas of its control group
+    and all groups above it (rounded up), the environment variables for numbers of threads, and the fast cores of an
+    Apple processor. A missing or invalid quota or variable is ignored. root: location of Linux's files.
     """
     limits = [(os.cpu_count() or 1, ""), (_scheduled_cores(), "affinity of the process")]
     limits += [(_performance_cores(), "performance cores")]
@@ -40,14 +42,14 @@ def usable_cores(root: Path = Path("/"), environ: Mapping[str, str] = os.environ
 
 
 def _scheduled_cores() -> int:
-    """Cores that this process may be scheduled on, or that Python 3.13 was told of; 0 if nothing is known."""
+    """The number of cores on which the process may be scheduled, or that Python 3.13 was given; 0 if unknown."""
     if hasattr(os, "process_cpu_count"):
         return os.process_cpu_count() or 0
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
 
 
 def _performance_cores() -> int:
-    """The fast cores of an Apple processor, else 0. A share of a batch on a slow one would keep the others waiting."""
+    """The number of fast cores of an Apple processor, else 0. A slow core would keep the others waiting."""
     if sys.platform != "darwin":
         return 0
     value = ctypes.c_int32(0)
@@ -67,7 +69,7 @@ def _threads(text: str) -> int:
 
 
 def _quotas(root: Path) -> Iterator[tuple[int, int]]:
-    """Microseconds of processor time in every so many microseconds, for each control group that has such a quota."""
+    """Microseconds of processor time per period, for each control group with a quota."""
     for folder in _control_groups(root):
         newer = _text(folder / "cpu.max").split()
         older = [_text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")]
@@ -79,9 +81,9 @@ def _quotas(root: Path) -> Iterator[tuple[int, int]]:
 
 
 def _control_groups(root: Path) -> list[Path]:
-    """Folders of the control groups, of both versions, that the process is in: its own and all around it.
+    """Folders of the control groups, of both versions, that contain the process: its own and all above it.
 
-    In a container the own group is often the top of what can be seen, whatever path /proc tells; so the tops count too.
+    In a container the own group is often the topmost visible one, whatever path /proc gives; so the top is included.
     """
     mounted = root / "sys" / "fs" / "cgroup"
     tops = {"": [mounted, mounted / "unified"], "cpu": [mounted / "cpu", mounted / "cpu,cpuacct"]}
@@ -97,7 +99,7 @@ def _control_groups(root: Path) -> list[Path]:
 
 
 def _text(path: Path) -> str:
-    """What is in a small file; nothing if it cannot be read."""
+    """The text of a small file; empty if it cannot be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace")
     except (OSError, ValueError):

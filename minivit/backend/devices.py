@@ -1,4 +1,4 @@
-"""A device by name: CuPy is imported, tried out and given its kernels when it is first asked for."""
+"""Devices by name: on first use CuPy is imported, tested and given its kernels."""
 
 import importlib
 from typing import Any
@@ -53,7 +53,7 @@ def _load_cupy() -> Any:
 
 
 def _try_out(cupy: Any) -> None:
-    """Raise BackendError for a CuPy that is too old, without a GPU, or without what it compiles kernels with."""
+    """Raise BackendError for a CuPy that is too old, has no GPU or cannot compile kernels."""
     try:
         if cupy.cuda.runtime.getDeviceCount() < 1:
             raise RuntimeError("no CUDA device is visible")
@@ -74,6 +74,6 @@ def _try_out(cupy: Any) -> None:
 
 
 def asarray(x: Any, backend: str = "numpy", dtype: Any = None) -> Array:
-    """`x` (an array of any library, a list, a number) as an array of `backend`; copies only if it must."""
+    """`x` (an array of any library, a list, a number) as an array of `backend`; copies only if necessary."""
     xp = get_namespace(backend)
     return np.asarray(to_numpy(x), dtype=dtype) if xp is np else xp.asarray(x, dtype=dtype)

@@ -1,10 +1,10 @@
 """The table of faster kernels: (op name, array type, vjp wanted) -> a function with exactly the op's contract.
 
-The op in `minivit.ops` stays the only definition of the mathematics; a kernel is a second, faster function with the
+The op in `minivit.ops` stays the only definition of the mathematics. A kernel is a second, faster function with the
 same arguments and the same `(y, vjp)` result, and one conformance test holds each to its op. `tensor.lift` asks
-`chosen` at every call, so registering a kernel is all it takes to use it. A kernel that cannot handle some
-arguments returns NotImplemented for them, and the op runs instead. Where no derivative will be asked for (inference),
-a kernel registered with vjp=False is preferred: it keeps nothing and returns `(y, None)`.
+`chosen` at every call, so registering a kernel is enough to use it. A kernel returns NotImplemented for arguments that
+it cannot handle, and the op runs instead. In inference a kernel registered with vjp=False is preferred: it keeps
+nothing and returns `(y, None)`.
 """
 
 import contextlib
@@ -43,8 +43,8 @@ def find(op_name: str, array_type: type, vjp: bool = True) -> Callable | None:
 
 
 def chosen(op_name: str, op: Callable, values: Sequence[Any], recording: bool) -> Callable:
-    """What to call in the place of `op` for arrays `values`: the table's kernel, which leaves to the op what it cannot
-    handle, or the op. In bf16 both round as `precision` says. recording: whether a derivative will be asked for."""
+    """The function to call instead of `op` for arrays `values`: the table's kernel, with the op as fallback, or the op.
+    In bf16 both round as `precision` describes. recording: whether a derivative will be needed."""
     array_type = type(values[0] if values else None)
     kernel = find(op_name, array_type, recording)
     if op_name in NARROW and array_type is np.ndarray and products() == "bf16":
@@ -64,7 +64,7 @@ def registered() -> dict[tuple[str, type, bool], Callable]:
 
 @contextlib.contextmanager
 def kernels(mode: str) -> Iterator[None]:
-    """Within this context (and this thread) run the readable ops ("reference") or the table's kernels ("fused")."""
+    """In this context (and this thread) run the readable ops ("reference") or the table's kernels ("fused")."""
     if mode not in ("reference", "fused"):
         raise ValueError(f'kernels: mode is "{mode}", expected "reference" or "fused"')
     token = _MODE.set(mode)

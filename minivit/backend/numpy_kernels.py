@@ -1,8 +1,8 @@
 """CPU kernels: the ops that dominate a training step, computed in tiles that stay in the cache.
 
-Each kernel has the contract and the formula of the op of the same name in `minivit.ops`, where both are explained,
-with intermediate results in a few small reused buffers; one that cannot handle its arguments returns NotImplemented,
-and the op itself runs.
+Each kernel has the contract and the formula of the op of the same name in `minivit.ops`, where both are explained. It
+keeps intermediate results in a few small reused buffers. It returns NotImplemented for arguments it cannot handle, and
+the op runs instead.
 """
 
 import math

@@ -1,11 +1,10 @@
-"""In which precision matrix products are computed, and what is kept narrow between them (mixed precision).
+"""The precision of matrix products, and of the values kept between them (mixed precision).
 
 "float32": as the arrays are. "tf32": the GPU's matrix units round both factors to 10 bits of mantissa. "bf16": the ops
-in `NARROW` take and give bfloat16 (float32 with 16 bits of mantissa less: the same range, so losses need no scaling);
-sums inside them, statistics, parameters, their gradients, the residual stream, losses and the optimiser stay float32.
-
-CuPy's arrays really are bfloat16. NumPy has no such type: there float32 arrays are rounded at the same places, which
-gives the same numbers, slowly, so that what mixed precision does to a run can be seen on any machine.
+in `NARROW` take and give bfloat16 (float32 with 16 bits of mantissa less: the same range, so losses need no scaling).
+Sums inside them, statistics, parameters, their gradients, the residual stream, losses and the optimiser stay float32.
+CuPy's arrays really are bfloat16. NumPy has no such type; there float32 arrays are rounded at the same places. This
+gives the same numbers, slowly, so any machine can show the effect of mixed precision on a run.
 """
 
 import contextlib
@@ -39,7 +38,7 @@ NARROW: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Within this context (and this thread) compute products in "tf32" or "bf16"; "float32" and "float64": in full."""
+    """In this context (and this thread) compute products in "tf32" or "bf16"; "float32" and "float64": in full."""
     if name not in PRECISIONS:
         raise ValueError(f'precision: "{name}", expected one of {", ".join(PRECISIONS)}')
     token = _PRODUCTS.set(name if name in ("tf32", "bf16") else "full")
@@ -50,13 +49,13 @@ def precision(name: str) -> Iterator[None]:
 
 
 def products() -> str:
-    """How products are computed here and now: "full", "tf32" or "bf16"."""
+    """The current precision of products: "full", "tf32" or "bf16"."""
     return _PRODUCTS.get()
 
 
 @contextlib.contextmanager
 def wide_results() -> Iterator[None]:
-    """Within this context (and this thread) `linear` rounds its factors, but gives float32 in any precision."""
+    """In this context (and this thread) `linear` rounds its factors, but returns float32 in any precision."""
     token = _WIDE.set(True)
     try:
         yield
@@ -65,12 +64,12 @@ def wide_results() -> Iterator[None]:
 
 
 def results_are_wide() -> bool:
-    """Whether that is so here and now."""
+    """Whether `wide_results` is active."""
     return _WIDE.get()
 
 
 def rounded(op_name: str, function: Callable) -> Callable:
-    """`function`, one of `NARROW` or a kernel of it on NumPy arrays, as it would work in bf16."""
+    """`function`, one of `NARROW` or a NumPy kernel for it, with the rounding of bf16."""
     inputs, gradients = NARROW[op_name]
     wide = op_name == "linear" and results_are_wide()
     inputs = inputs[:2] if wide else inputs
@@ -94,7 +93,7 @@ def rounded(op_name: str, function: Callable) -> Callable:
 
 
 def round_bf16(x: Any) -> Any:
-    """A float32 array rounded to the nearest bfloat16 numbers (ties to even), still float32; anything else as it is."""
+    """A float32 array rounded to the nearest bfloat16 numbers (ties to even), still float32; other values unchanged."""
     if not isinstance(x, np.ndarray) or x.dtype != np.float32:
         return x
     bits = np.array(x, order="C").view(np.uint32)
@@ -108,16 +107,16 @@ def round_bf16(x: Any) -> Any:
 
 
 def require(name: str) -> None:
-    """Raise BackendError, with what to use instead, unless the current GPU and its libraries have this precision."""
+    """Raise BackendError, with an alternative, unless the current GPU and its libraries have this precision."""
     if lacking := _lacking(name, importlib.import_module("cupy").cuda.Device().compute_capability, np.__version__):
         raise BackendError(f"precision {name} on a GPU needs {lacking}, or use --precision float32, or --backend numpy")
 
 
 @functools.cache
 def _lacking(name: str, capability: str, numpy_version: str) -> str | None:
-    """What is missing on a GPU of this compute capability ("75" is 7.5)."""
+    """The missing requirement on a GPU of this compute capability ("75" is 7.5)."""
     if name in ("tf32", "bf16") and int(capability) < 80:
-        return f"compute capability 8.0, and this one has {capability[:-1]}.{capability[-1]}: choose another GPU"
+        return f"compute capability 8.0, but this one has {capability[:-1]}.{capability[-1]}: choose another GPU"
     if name == "bf16" and version_numbers(numpy_version) < NUMPY:
         needed = ".".join(map(str, NUMPY))
         return f'NumPy {needed}, this is {numpy_version}: pip install "numpy>={needed}"'
@@ -125,7 +124,7 @@ def _lacking(name: str, capability: str, numpy_version: str) -> str | None:
 
 
 def bfloat16() -> np.dtype:
-    """The dtype of bfloat16 arrays on the current GPU. Raises BackendError where it, or a library, has no such type."""
+    """The dtype of bfloat16 arrays on the current GPU. Raises BackendError if the GPU or a library lacks it."""
     require("bf16")
     try:
         return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
@@ -134,10 +133,10 @@ def bfloat16() -> np.dtype:
 
 
 def narrow(x: Array) -> Array:
-    """A CuPy array in the type in which products are computed here and now: float32 as bfloat16 if that is "bf16"."""
+    """A CuPy array in the current type of products: float32 becomes bfloat16 in "bf16"."""
     return x.astype(bfloat16()) if products() == "bf16" and x.dtype == "float32" else x
 
 
 def widened(x: Array) -> Array:
-    """`x`, or a float32 copy if it is of bfloat16: for an op that takes what comes and computes in full."""
+    """`x`, or a float32 copy if it is bfloat16: for an op that computes in full precision."""
     return x if x.dtype.itemsize > 2 else x.astype("float32")

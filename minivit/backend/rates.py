@@ -1,4 +1,4 @@
-"""What this machine can do at best, measured: the ceilings that speeds are compared with."""
+"""The measured peak rates of this machine, with which speeds are compared."""
 
 import importlib
 import time

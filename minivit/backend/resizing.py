@@ -1,7 +1,7 @@
-"""The matrices by which maps are resized: along one axis resizing is linear, new = A old.
+"""The matrices that resize maps: along one axis resizing is linear, new = A old.
 
-Every row of A holds the weights of the old pixels in one new pixel: a kernel around the place on the old axis where the
-new pixel lies. Published code bases disagree about the place, the kernel and the border; each convention has a name.
+Every row of A holds the weights of the old pixels in one new pixel: a kernel around the new pixel's place on the old
+axis. Published code bases differ in place, kernel and border; each convention has a name.
 """
 
 import functools
@@ -103,9 +103,10 @@ def resize_matrix(old: int, new: int, method: str, scale: float | None = None) -
 
 
 def matrices(x: Array, size: tuple[int, int], method: str, scale: tuple[float, float] | None) -> tuple[Array, Array]:
-    """What resizes the rows and the columns of maps x (B, rows, columns, C), in its dtype on its device.
+    """The matrices that resize the rows and the columns of maps x (B, rows, columns, C), in its dtype on its device.
 
-    They stay there for good: a step that is recorded can copy nothing from the host, and reads them again and again."""
+    They are cached there: a recorded step can copy nothing from the host, and reads them again and again.
+    """
     xp = xp_of(x)
     device = 0 if xp is np else x.device.id
     rows, columns = scale or (None, None)

@@ -1,4 +1,4 @@
-"""Where the windows of a convolution or a pooling lie on an image, and the border that they need."""
+"""The places of the windows of a convolution or pooling on an image, and the border that they need."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ Padding = str | int | tuple[int, int]  # "same", "valid", pixels on every side, 
 
 
 def is_padding(padding: object) -> bool:
-    """Whether this says how wide the border is."""
+    """Whether this is a valid padding."""
     if isinstance(padding, tuple):
         return len(padding) == 2 and all(type(pixels) is int and pixels >= 0 for pixels in padding)
     return padding in ("same", "valid") if isinstance(padding, str) else type(padding) is int and padding >= 0
@@ -51,7 +51,7 @@ def add_border(
 def window_offsets(
     window: tuple[int, int], stride: int, count: tuple[int, int]
 ) -> dict[tuple[int, int], tuple[slice, ...]]:
-    """For every place (u, v) in a window, row by row: the index of the pixels that lie there, one for each window."""
+    """For every place (u, v) in a window, row by row: the index of the pixels there, one for each window."""
     rows, columns = count
     return {
         (u, v): (
@@ -65,7 +65,8 @@ def window_offsets(
 
 
 def in_groups(conv2d: Callable, x: Array, weight: Array, groups: int, stride: int, padding: Padding) -> Any:
-    """The convolution, op or kernel, of each of `groups` runs of channels with its run of filters, side by side."""
+    """Apply the convolution, op or kernel, to each of `groups` runs of channels with its filters, and join the
+    results."""
     xp = xp_of(x)
     done = [
         conv2d(part, filters, stride, padding)

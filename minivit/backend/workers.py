@@ -17,8 +17,8 @@ R = TypeVar("R")
 def keep_freed_memory() -> None:
     """Ask the C library to keep freed memory for reuse instead of returning it to the system.
 
-    glibc hands large blocks back at once, so every large array of every step costs page faults anew (about a tenth of
-    a step). Elsewhere this does nothing.
+    glibc returns large blocks at once, so every large array of every step causes new page faults (about a tenth of a
+    step). On other systems this does nothing.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -32,8 +32,8 @@ def keep_freed_memory() -> None:
 class Workers:
     """`count` threads, used as a context manager: `with Workers(2) as workers: workers.map(f, items)`.
 
-    While there are several, the matrix library (BLAS) is held to one thread in each, since its threads and ours
-    would take turns on the same cores; with one worker it uses all cores that this process may use.
+    With several, the matrix library (BLAS) is limited to one thread in each, since its threads and ours would compete
+    for the same cores; with one worker it uses all cores that this process may use.
     """
 
     def __init__(self, count: int = 1):
@@ -57,11 +57,11 @@ class Workers:
             self._limits = None
 
     def map(self, function: Callable[[T], R], items: Iterable[T], size: Callable[[T], float] | None = None) -> list[R]:
-        """[function(item) for item in items]. Which thread takes which items is the same at every call: in turn, or,
-        with `size`, each in order to the thread that has least so far by that measure.
+        """[function(item) for item in items].
 
-        Each call sees the caller's context (grad mode, kernels). When all threads are done, an exception in any of them
-        is raised here. A function must not use the same workers itself.
+        Items go to the same threads at every call: in turn, or, with `size`, each to the thread with the smallest total
+        so far. Each call sees the caller's context (grad mode, kernels). When all threads are done, an exception in any
+        of them is raised here. A function must not use the same workers itself.
         """
         items = list(items)
         if self._pool is None or len(items) < 2:

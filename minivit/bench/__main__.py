@@ -1,8 +1,8 @@
 """Measure speed and memory: `python -m minivit.bench`.
 
-By default a training step and inference of the named workloads, in a process of their own. Peers (PyTorch, JAX, HIPS
-autograd) run beside it and their steps take turns with ours, since the speed of a shared machine changes by the
-minute: the ratio of neighbouring steps is the result, its quartiles the spread.
+By default it measures a training step and inference of the named workloads, each in its own process. Peers (PyTorch,
+JAX, HIPS autograd) run beside it and take turns with ours step by step, since the speed of a shared machine changes by
+the minute. The result is the ratio of neighbouring steps, its quartiles the spread.
 """
 
 import argparse
@@ -75,8 +75,8 @@ def parser() -> cli.Parser:
         default="float32",
         help="of products, on the GPU, everywhere",
     )
-    add = p.add_argument_group("how our engine runs").add_argument
-    add("--workers", type=cli.positive, metavar="N", help="threads (default: as suits cores and batch)")
+    add = p.add_argument_group("options of our engine").add_argument
+    add("--workers", type=cli.positive, metavar="N", help="threads (default: suited to cores and batch)")
     add(
         "--accumulate",
         type=cli.positive,
@@ -123,10 +123,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def engine_options(args: argparse.Namespace) -> dict[str, Any]:
-    """How our engine runs. Raises ConfigError for what the backend has not got, BackendError if there is no GPU."""
+    """The options of our engine. Raises ConfigError for options that the backend lacks, BackendError without a GPU."""
     if args.backend == "numpy":
         if args.precision != "float32":
-            raise ConfigError("--precision goes with --backend cupy; NumPy's products are float32")
+            raise ConfigError("--precision needs --backend cupy; NumPy's products are float32")
         return {name: getattr(args, name) for name in ("workers", "accumulate", "recompute", "kernels")}
     get_namespace("cupy")
     only_cpu = ("profile", "roofline", "scaling", "data", "overhead", "workers")
@@ -141,22 +141,22 @@ def choose(names: Sequence[str], model: str | None, image_size: int | None, batc
     """The workloads that the options ask for."""
     if model is None:
         if image_size:
-            raise ConfigError("--image-size goes with --model; the named workloads have their own")
+            raise ConfigError("--image-size needs --model; the named workloads have their own")
         loads = [workload.find(name) for name in names or list(workload.WORKLOADS)[:1]]
     elif names:
         raise ConfigError("give workloads by name or --model, not both")
     else:
         config = ViTConfig.variant(model, **({"image_size": image_size} if image_size else {}))
         if config.stem is not None:
-            raise ConfigError(f"--model {model}: hybrids are not measured here, their rivals have no ResNet stem")
+            raise ConfigError(f"--model {model}: hybrids cannot be measured, because their rivals have no ResNet stem")
         loads = [Workload(model, config, 16)]
     return [dataclasses.replace(load, batch=batch) if batch else load for load in loads]
 
 
 def check_profile(recompute: bool, picture: Path | None, loads: int) -> None:
-    """Raise ConfigError for a request that could not be answered, before anything is measured."""
+    """Raise ConfigError before any measurement for a request that cannot be met."""
     if recompute:
-        raise ConfigError("--profile is of an ordinary step: give it without --recompute")
+        raise ConfigError("--profile measures an ordinary step: leave out --recompute")
     if picture and (loads > 1 or picture.suffix.lower() != ".png" or not picture.resolve().parent.is_dir()):
         raise ConfigError(f"--roofline {picture}: expected one workload, and a .png file in a folder that exists")
 
@@ -194,7 +194,7 @@ def best_rate(backend: str, options: Mapping[str, Any]) -> float:
 
 
 def machine(backend: str, options: Mapping[str, Any]) -> str:
-    """What was measured on."""
+    """The machine used for the measurement."""
     if backend == "numpy":
         return f"{available_cores()} cores"
     runtime = get_namespace("cupy").cuda.runtime
@@ -248,7 +248,7 @@ def _points(ops: Mapping[str, OpTime]) -> dict[str, tuple[float, float, float]]:
 
 
 def report_scaling(base: Workload, rounds: int, options: Mapping[str, Any]) -> None:
-    """Tables of growth."""
+    """Tables of time and memory over size."""
     for sweep in scaling.sweeps(base, rounds, options):
         print(f"\n{base.name} training step, batch {base.batch} unless varied")
         print(f"{sweep.what:>8}{'ms':>10}{'peak MB':>9}   growth of work and of time since the row above")
@@ -258,7 +258,7 @@ def report_scaling(base: Workload, rounds: int, options: Mapping[str, Any]) -> N
 
 
 def report_data() -> None:
-    """Whether the loader keeps up."""
+    """Report whether the loader keeps up with training."""
     for threads, rate in loading.jpeg_rates().items():
         print(f"JPEG folder (500 x 375) to 224 x 224, {threads} thread{'s' * (threads > 1)}: {rate:.0f} images/s")
     for preset in ("cifar10-10min", "cifar10"):
@@ -270,7 +270,7 @@ def report_data() -> None:
 
 
 def report_overhead() -> None:
-    """What the engine itself costs."""
+    """The engine's own overhead."""
     print("per op on 4 numbers, forward and backward: with the engine, the op alone, difference (us)")
     for name, (engine, alone) in overhead.op_overhead().items():
         print(f"  {name:10}{engine:8.2f}{alone:8.2f}{engine - alone:8.2f}")

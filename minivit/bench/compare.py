@@ -16,7 +16,7 @@ BLOCK = 0.5  # seconds: shorter steps are timed several at a time
 
 @dataclasses.dataclass(frozen=True)
 class Contestant:
-    """What to time: an engine's name in `engines.ENGINES`, or in `gpu_engines.GPU_ENGINES` for the backend "cupy", its
+    """An entrant: an engine's name in `engines.ENGINES`, or in `gpu_engines.GPU_ENGINES` for the backend "cupy", its
     work, and its options."""
 
     engine: str
@@ -28,7 +28,7 @@ class Contestant:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """What was measured: seconds per step in each round, most memory held in MB."""
+    """The measurements: seconds per step in each round, peak memory in MB."""
 
     seconds: list[float]
     peak_memory: float

@@ -1,7 +1,7 @@
 """The engines on a GPU: steps that the host launches without waiting, timed by CUDA events.
 
-Both sides get the same batch, which lies on the GPU already, tanh GELU, no dropout, fused AdamW, and nothing is read
-back. Precision "bf16" is mixed precision on both sides (PyTorch: autocast), "tf32" float32 with products in TF32.
+Both sides get the same batch, already on the GPU, tanh GELU, no dropout and fused AdamW, and nothing is read back.
+Precision "bf16" is mixed precision on both sides (PyTorch: autocast), "tf32" float32 with products in TF32.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ class Minivit:
             return self.model(self.images).data
 
     def seconds(self, steps: int) -> float:
-        """Of the GPU, per step."""
+        """Seconds per step, on the GPU's clock."""
         begin, end = self.cupy.cuda.Event(), self.cupy.cuda.Event()
         with in_precision(self.precision), self.step.active():
             begin.record()
@@ -68,7 +68,7 @@ class Minivit:
         return self.cupy.cuda.get_elapsed_time(begin, end) / 1e3 / steps
 
     def peak_memory(self) -> float:
-        """MB of the GPU's memory that are held."""
+        """MB of GPU memory held."""
         return (self.cupy.get_default_memory_pool().total_bytes() + self.step.pool_bytes()) / 1e6
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class Torch:
         return loss
 
     def seconds(self, steps: int) -> float:
-        """Of the GPU, per step."""
+        """Seconds per step, on the GPU's clock."""
         begin, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
         for _ in range(steps):
@@ -115,7 +115,7 @@ class Torch:
         return begin.elapsed_time(end) / 1e3 / steps
 
     def peak_memory(self) -> float:
-        """Most MB of the GPU's memory that were reserved."""
+        """The peak of reserved GPU memory in MB."""
         return self.torch.cuda.max_memory_reserved() / 1e6
 
 

@@ -1,4 +1,4 @@
-"""Does the data keep up? Images per second of decoding and augmentation, and what they cost the training loop."""
+"""Images per second of decoding and augmentation, and their cost to the training loop: does the data keep up?"""
 
 import dataclasses
 import statistics
@@ -18,8 +18,8 @@ from minivit.runs.trainer import Trainer
 
 
 def photographs(folder: Path, count: int = 256, size: tuple[int, int] = (500, 375)) -> None:
-    """Write `count` JPEG files of smooth random colours with some noise, as large and heavy as common photographs
-    (about 60 kB), in four classes under `folder`/train."""
+    """Write `count` JPEG files of smooth random colours with some noise, of the size of common photographs (about 60
+    kB), in four classes under `folder`/train."""
     rng = np.random.default_rng(0)
     for i in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
@@ -31,8 +31,8 @@ def photographs(folder: Path, count: int = 256, size: tuple[int, int] = (500, 37
 
 
 def jpeg_rates(rounds: int = 3, batch: int = 32, steps: int = 8) -> dict[int, float]:
-    """Images per second that a folder of JPEG files gives at 224 pixels, with random resized crops and flips, by the
-    number of loader threads: 1, and one per core; medians of interleaved rounds."""
+    """Images per second from a folder of JPEG files at 224 pixels, with random resized crops and flips, by the number
+    of loader threads: 1, and one per core; medians of interleaved rounds."""
     augment = dataclasses.replace(_recipe("imagefolder", image_size=224), randaugment=None, mixup=0.0).augment
     with tempfile.TemporaryDirectory() as folder:
         photographs(Path(folder))
@@ -48,7 +48,7 @@ def jpeg_rates(rounds: int = 3, batch: int = 32, steps: int = 8) -> dict[int, fl
 
 
 def array_rate(preset: str, batches: int = 50) -> float:
-    """Images per second of one thread that augments images in memory, as a preset does."""
+    """Images per second of one thread that augments images in memory with a preset."""
     recipe = _recipe(preset)
     loader = Trainer(dataclasses.replace(recipe, steps=batches), _images(), None, None).loader
     begin = time.perf_counter()
@@ -58,7 +58,7 @@ def array_rate(preset: str, batches: int = 50) -> float:
 
 
 def loop_cost(preset: str, rounds: int = 7, steps: int = 15, **changes: Any) -> tuple[float, float, float]:
-    """Time of the training loop with its loader over that of bare steps on batches at hand: median and quartiles of
+    """The time of the training loop with its loader relative to bare steps on ready batches: median and quartiles of
     interleaved rounds."""
     keep_freed_memory()
     recipe = _recipe(preset, steps=rounds * (steps + 9), eval_every=10**6, **changes)

@@ -1,4 +1,4 @@
-"""What the engine costs by itself: time around an op beyond the op's own, and time to import the package."""
+"""The engine's own overhead: time around an op beyond the op's own, and time to import the package."""
 
 import subprocess
 import sys

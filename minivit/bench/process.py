@@ -22,8 +22,8 @@ from minivit.models import ViTConfig
 class EngineProcess:
     """A child process that runs `engine` on `load`; a context manager. backend: "numpy", or "cupy" for a GPU.
 
-    run(n): n steps, returns seconds per step.   peak_memory(): most MB of memory that it ever held.
-    Raises MinivitError, with the engine's last words, if it ends.
+    run(n): n steps, returns seconds per step.   peak_memory(): the most MB of memory that it ever held.
+    Raises MinivitError, with the engine's last output, if it ends.
     """
 
     def __init__(self, engine: str, load: Workload, training: bool, options: Mapping[str, Any], backend: str = "numpy"):
@@ -78,7 +78,7 @@ class EngineProcess:
 
 
 def peak_memory() -> float:
-    """Most MB of memory that this process ever held; not a number where the system does not tell."""
+    """The most MB of memory that this process ever held; NaN if the system does not report it."""
     status = Path("/proc/self/status")
     if status.exists():
         return int(status.read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) * 1024 / 1e6

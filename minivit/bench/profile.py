@@ -1,6 +1,6 @@
 """Where the time of a step goes: every op on the tape timed, forward and backward.
 
-The watcher of `minivit.tensor.watch` is called after every op; the time since the call before is the op's. For the
+The watcher of `minivit.tensor.watch` is called after every op; the time since the last call is the op's. For the
 backward pass it puts a stop-watch around the node's vjp.
 """
 
@@ -58,7 +58,7 @@ class Profile:
                 setattr(entry, name, getattr(entry, name) + amount)
 
     def mark(self) -> None:
-        """What this thread does from now on belongs to the next op."""
+        """Count the further work of this thread towards the next op."""
         self._thread.last = time.perf_counter()
 
     def _look(self, op: str, inputs: Sequence[Any], output: Tensor) -> None:

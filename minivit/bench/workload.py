@@ -1,4 +1,4 @@
-"""What is timed: a ViT, a batch size, and the work in one step."""
+"""A workload: a ViT, a batch size, and the work in one step."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ WORKLOADS = {
 
 
 def find(name: str) -> Workload:
-    """The workload called `name`. Raises ConfigError with the names there are."""
+    """The workload called `name`. Raises ConfigError, listing the names."""
     if name not in WORKLOADS:
         raise ConfigError(f'unknown workload "{name}"; choose from {", ".join(WORKLOADS)}, or give --model and --batch')
     return WORKLOADS[name]

@@ -1,4 +1,4 @@
-"""What the commands share: one-line errors, one style of parser, finding a trained run and its data."""
+"""Shared by the commands: one-line errors, one style of parser, finding a trained run and its data."""
 
 from minivit.cli.door import OUT_OF_MEMORY, run_command
 from minivit.cli.parser import (

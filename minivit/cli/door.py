@@ -1,4 +1,4 @@
-"""How a command begins and ends: an expected error is one line on standard error and exit status 2."""
+"""How a command starts and ends: an expected error prints one line on standard error and exits with status 2."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -15,13 +15,13 @@ OUT_OF_MEMORY = "out of memory: try a smaller --image-size or --batch-size, or a
 
 
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
-    """Run a command's main; an expected error becomes one line on standard error and exit status 2."""
+    """Run a command's main; an expected error prints one line on standard error and exits with status 2."""
     terminal.open_streams()
     terminal.leave(_status(main))
 
 
 def _status(main: Callable[[Sequence[str] | None], int | None]) -> Any:
-    """The exit status of a command; what it has to say about an error is said."""
+    """The exit status of a command; an error has been printed."""
     try:
         blas.hold_to(available_cores())  # the library itself knows nothing of quotas
         return main(None)
@@ -43,7 +43,7 @@ def _status(main: Callable[[Sequence[str] | None], int | None]) -> Any:
     except Exception as error:
         if not is_of_gpu(error):
             raise
-        told = f"the GPU failed ({first_line(error)}): `python -m minivit.doctor` tells more; or use --backend numpy"
+        told = f"the GPU failed ({first_line(error)}): see `python -m minivit.doctor`, or use --backend numpy"
         return _fail(OUT_OF_MEMORY if is_full(error) else told, 2)
 
 

@@ -1,4 +1,4 @@
-"""The image files of a run, looked at before its first step: what cannot be read is named at once, and all of it."""
+"""Checks all image files of a run before its first step and lists every file that cannot be read."""
 
 import os
 
@@ -14,8 +14,8 @@ NAMED = 10  # files, of more the number is said
 
 
 def at_files(*datasets: Dataset) -> None:
-    """Look at every image of the folders among the data sets. Unreadable ones that are to be skipped are named, and not
-    opened again. Raises DataError for others, and where nothing is left."""
+    """Check every image of the folders among the data sets. Files that may be skipped are listed and never opened
+    again. Raises DataError for other unreadable files, and if no image is left."""
     folders = [data for data in datasets if isinstance(data, FolderDataset)]
     if not folders:
         return

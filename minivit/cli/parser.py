@@ -1,4 +1,4 @@
-"""One style of parser for all commands, and the types of their options."""
+"""The argument parser that all commands use, and the types of their options."""
 
 import argparse
 import difflib
@@ -18,18 +18,18 @@ _door: str | None = None  # how the commands were called, where not each by its 
 
 
 def entered_by(door: str) -> None:
-    """From now on commands call themselves "DOOR train" instead of "python -m minivit.train"."""
+    """From now on, let commands call themselves "DOOR train" instead of "python -m minivit.train"."""
     global _door
     _door = door
 
 
 def called(command: str) -> str:
-    """How the user calls a command."""
+    """The text with which the user starts a command."""
     return f"{_door} {command}" if _door else f"python -m minivit.{command}"
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, with a guess at what was meant by an unknown option."""
+    """An ArgumentParser that reports errors in one line and suggests a correction for an unknown option."""
 
     def __init__(self, command: str, usage: str | None = None, **kwargs: Any):
         for name in kwargs.keys() & {"description", "epilog"}:
@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {shown(message, MAX_MESSAGE)} (--help lists the options)\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """The options in a namespace. Ends the process for those that do not fit."""
+        """The options in a namespace. Ends the process if they are invalid."""
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             given = next((text for text in unknown if text.startswith("-")), unknown[0]).partition("=")[0]
@@ -64,7 +64,8 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def _meant(self, given: str) -> str | None:
-        """The option that somebody who wrote `given` may have meant: by its beginning, its letters, or its meaning."""
+        """The option that `given` probably stands for: it has the same beginning, similar letters or a similar
+        meaning."""
         options = {name[2:]: action for name, action in self._option_string_actions.items() if name.startswith("--")}
         wanted = given.lower().replace("_", "-").strip("-")
         begun = [n for n in options if n.startswith(wanted) or wanted.startswith(n)] if len(wanted) > 1 else []
@@ -102,7 +103,7 @@ def numbers(text: str) -> float | tuple[float, ...]:
 
 
 def part(text: str) -> int | str:
-    """What to freeze: a number of blocks, or a name."""
+    """The part to freeze: a number of blocks, or a name."""
     return int(text) if text.isdecimal() else text
 
 
@@ -119,14 +120,14 @@ def field(text: str) -> tuple[str, Any]:
 
 
 def add_file_options(p: argparse.ArgumentParser) -> None:
-    """The options for what a file of published weights does not tell."""
+    """Add the options for facts that a file of published weights does not contain."""
     add = p.add_argument_group("for a file of published weights").add_argument
     add("--classes", type=path, metavar="FILE", help="names of its classes, one a line (default: ImageNet's for 1,000)")
-    add("--heads", type=positive, metavar="N", help="attention heads, where neither file nor width tell them")
-    add("--image-size", type=size, metavar="N", help="pixels, or HEIGHTxWIDTH: positions are resized to it")
-    help_set = f"what else it does not tell, such as gelu=tanh: one of {', '.join(SETTABLE)}"
+    add("--heads", type=positive, metavar="N", help="attention heads, if neither the file nor the width gives them")
+    add("--image-size", type=size, metavar="N", help="pixels, or HEIGHTxWIDTH; resizes the position embedding")
+    help_set = f"other settings the file lacks, such as gelu=tanh: one of {', '.join(SETTABLE)}"
     add("--set", type=field, action="append", metavar="FIELD=VALUE", help=help_set)
-    add("--prefix", metavar="NAME.", help="what its arrays' names begin with, where the file holds more than one model")
-    add("--mean", type=numbers, metavar="M", help="of pixels in 0..1 (default: as told beside the file, or 0.5)")
+    add("--prefix", metavar="NAME.", help="prefix of the array names, if the file holds several models")
+    add("--mean", type=numbers, metavar="M", help="of pixels in 0..1 (default: given beside the file, or 0.5)")
     add("--std", type=numbers, metavar="S", help="likewise")
     add("--resize", choices=("squash", "crop"), help="images of another size (default: crop for timm, else squash)")

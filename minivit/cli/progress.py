@@ -1,4 +1,4 @@
-"""Bars of progress on standard error, if that is a terminal."""
+"""Progress bars on standard error, if it is a terminal."""
 
 import contextlib
 import os
@@ -9,12 +9,12 @@ from minivit.data.download import Progress
 
 
 def progress_bar(**options: Any) -> Any:
-    """A bar of tqdm's on standard error, if that is a terminal."""
+    """A tqdm bar on standard error, if it is a terminal."""
     return load_tqdm().tqdm(**options, disable=None)
 
 
 def load_tqdm() -> Any:
-    """tqdm, imported whatever the environment asks of it."""
+    """Import tqdm, whatever the environment asks of it."""
     try:
         import tqdm
     except ValueError:  # a variable TQDM_... with a value that it cannot use
@@ -26,7 +26,7 @@ def load_tqdm() -> Any:
 
 @contextlib.contextmanager
 def download_bar(name: str) -> Iterator[Progress]:
-    """A function to be told how much has arrived, which shows a bar once there is something to show."""
+    """A callback for the bytes received so far; its progress bar appears with the first bytes."""
     bar: Any = None
 
     def progress(done: int, total: int | None) -> None:

@@ -1,4 +1,4 @@
-"""What a command works on, found by name: a data set, weights, a trained run, a backend."""
+"""Finds by name what a command works on: a data set, weights, a trained run, a backend."""
 
 import argparse
 import os
@@ -30,20 +30,20 @@ def load_data(
     val_share: float | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """A data set by name, downloaded with a progress bar if it has to be."""
+    """A data set by name, downloaded with a progress bar if necessary."""
     options: dict[str, Any] = {"bad_images": bad_images, "val_share": val_share, "seed": seed}
     with download_bar(name) as progress:
         return load(run_folder.located(name), root, split, **options, download=True, progress=progress)
 
 
 def find_weights(named: str | Path) -> Path:
-    """The run folder or file of weights of that name; published ones are downloaded if need be, which is said."""
+    """The run folder or weights file of that name. Published weights are downloaded if necessary, with a message."""
     with download_bar(str(named)) as progress:
         return weights_file(named, progress, terminal.say)
 
 
 def report_left_out(dataset: Dataset) -> None:
-    """Say in one line what lies among the images and was not taken for one."""
+    """Print one line that counts the files left out because they are not images."""
     if dataset.left_out:
         terminal.say(f"{dataset.name}: left out {in_words(dataset.left_out)}")
 
@@ -51,7 +51,7 @@ def report_left_out(dataset: Dataset) -> None:
 def load_data_of_run(
     recipe: Recipe, split: str, run: Path, data: str | None = None, root: str | None = None
 ) -> Dataset:
-    """The data set of a run, or another in its place: `data`, in the data folder `root`. Raises DataError."""
+    """The data set of a run, or `data` instead, in the data folder `root`. Raises DataError."""
     if data is None:
         run_folder.check_place(recipe.data, run)
     name = run_folder.located(data or recipe.data)
@@ -62,14 +62,14 @@ def load_data_of_run(
 
 
 def report_skipped(dataset: Dataset | None, known: Container[str] = ()) -> None:
-    """Name the images that could not be read and were left out, but for those that are known."""
+    """List the images that were left out because they could not be read, except those in `known`."""
     for path, reason in (dataset.skipped if dataset else {}).items():
         if path not in known:
             terminal.say(f"skipped {path}: {reason}")
 
 
 def resolve_backend(name: str) -> str:
-    """The backend called `name`; "auto" is decided here, and said. Raises BackendError if it cannot be used."""
+    """The backend called `name`; "auto" is resolved and reported here. Raises BackendError if it cannot be used."""
     if name != "auto":
         return get_namespace(name).__name__
     try:
@@ -81,10 +81,10 @@ def resolve_backend(name: str) -> str:
 
 
 def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | ResNet, Recipe, list[str] | None]:
-    """The model of a run folder or of a file of published weights, a recipe, and its class names if they are known.
+    """The model, a recipe and, if known, the class names of a run folder or a file of published weights.
 
-    args.run is changed: a folder with one file of weights becomes that file, a file of a run becomes the run's folder.
-    args.best: the weights of the run's best evaluation.   headless: also a file without a classification head.
+    Changes args.run: a folder with one weights file becomes that file, a file of a run becomes the run's folder.
+    args.best: the weights of the run's best evaluation.   headless: accept a file without a classification head.
     """
     args.run = find_weights(args.run)
     run = run_folder.run_of(args.run)
@@ -101,7 +101,7 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
         say_if_blank(trained[0], headless)
         return trained
     if getattr(args, "best", False):
-        raise ConfigError(f"--best is for the folder of a run, and {args.run} is a file of published weights")
+        raise ConfigError(f"--best needs a run folder, but {args.run} is a file of published weights")
     changes = {name: given[name] for name in ("heads", "image_size", "prefix") if name in given}
     changes |= dict(given.get("set", []))
     preparation: dict[str, Any] = {name: given[name] for name in ("mean", "std", "resize") if name in given}
@@ -112,20 +112,20 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
 
 
 def without_classes(run: Path, model: ViT | ResNet, recipe: Recipe) -> str:
-    """What to do with a run that has nothing to say of classes."""
+    """The error line for a run that has no classes, with advice."""
     kind = recipe.objective["name"] if recipe.objective else "classification"
     how = f"; to get a classifier from it: {called('train')} --init-from {quoted(run)}" if type(model) is ViT else ""
     return f"{run} has no classes: its objective is {kind}{how}"
 
 
 def say_if_blank(model: ViT | ResNet, headless: bool) -> None:
-    """Print that the answers of a model mean nothing, if so; not if it need not answer (`headless`)."""
+    """Print a note if the model's answers mean nothing. A model without a head may be meant so (`headless`)."""
     if not headless and (line := blank(model)):
         print(line)
 
 
 def check_classes(data: Dataset, classes: list[str]) -> None:
-    """Raise DataError unless the data set has the classes that the model was trained on."""
+    """Raise DataError unless the data set has the classes on which the model was trained."""
     if data.classes != classes:
         raise DataError(
             f"{data.name} has {len(data.classes)} classes ({some(data.classes)}), "

@@ -1,4 +1,4 @@
-"""The options of `python -m minivit.train`: those of Recipe's fields, of the model's, and what a run begins with."""
+"""The options of `python -m minivit.train`: fields of the recipe and the model, and the starting point of a run."""
 
 import argparse
 import dataclasses
@@ -22,7 +22,7 @@ EXAMPLES = """examples:
 MODEL = "model (default: the preset's)"
 # Fields of ViTConfig that are options: how they are read, what stands for the value, what they are.
 OF_THE_MODEL: dict[str, tuple[Any, str, str]] = {
-    "image_size": (size, "N", "pixels, or HEIGHTxWIDTH (default: the data's; of a folder 224)"),
+    "image_size": (size, "N", "pixels, or HEIGHTxWIDTH (default: the data's; 224 for a folder)"),
     "patch_size": (size, "N", "pixels, or HEIGHTxWIDTH"),
     "width": (int, "N", "of the tokens, D"),
     "depth": (int, "N", "number of layers, L"),
@@ -39,7 +39,7 @@ OF_THE_MODEL: dict[str, tuple[Any, str, str]] = {
 
 
 def parser(description: str) -> Parser:
-    """The parser; only the options that are given end up in its namespace."""
+    """The parser. Its namespace holds only the options that were given."""
     p = Parser("train", "[options]", description=description, epilog=EXAMPLES, argument_default=argparse.SUPPRESS)
     run = p.add_argument_group(recipes.RUN)
     add = run.add_argument
@@ -48,8 +48,8 @@ def parser(description: str) -> Parser:
     add(
         "--resume",
         metavar="RUN",
-        help="continue the run in this folder exactly where it stopped; --data says where its data has moved, --epochs "
-        "or --steps that it shall train longer",
+        help="continue the run in this folder exactly where it stopped; --data says where its data has moved, "
+        "--epochs or --steps extends the training",
     )
     add("--out", metavar="DIR", help="run folder to create (default: runs/PRESET, numbered if that exists)")
     add_fields(run)
@@ -65,16 +65,16 @@ def parser(description: str) -> Parser:
     for name, (read, value, text) in OF_THE_MODEL.items():
         add(spelled(name), type=read, metavar=value, help=text)
     add = p.add_argument_group("objective (default: classification)").add_argument
-    add("--objective", metavar="NAME", help="what is minimised: classification, or one that `minivit lineage` lists")
-    add("--set", type=setting, action="append", metavar="FIELD=VALUE", help="a field of the objective, masked=0.6")
-    add("--teacher", metavar="RUN", help="whom it learns from: a run folder, or published weights")
+    add("--objective", metavar="NAME", help="training objective: classification, or one listed by `minivit lineage`")
+    add("--set", type=setting, action="append", metavar="FIELD=VALUE", help="a field of the objective: masked=0.6")
+    add("--teacher", metavar="RUN", help="the network to learn from: a run folder, or published weights")
     for title in (recipes.LEARNING, recipes.IMAGES, recipes.KEEPING):
         add_fields(p.add_argument_group(title))
     return p
 
 
 def add_fields(group: argparse._ArgumentGroup) -> None:
-    """The options of the fields of Recipe that belong to a group, in their order."""
+    """Add options for the fields of Recipe in a group, in their order."""
     for field in dataclasses.fields(Recipe):
         if field.metadata.get("group") != group.title:
             continue
@@ -86,7 +86,7 @@ def add_fields(group: argparse._ArgumentGroup) -> None:
 
 
 def reader(kind: Any) -> Any:
-    """What reads the text of an option of a type; None for text as it is."""
+    """The function that parses the text of an option; None if the text is the value."""
     kinds = [option for option in typing.get_args(kind) or (kind,) if option is not type(None)]
     if any(typing.get_origin(option) is tuple for option in kinds):
         return numbers
@@ -104,5 +104,5 @@ def setting(text: str) -> tuple[str, str]:
 
 
 def spelled(field: str) -> str:
-    """The option of a field."""
+    """The option that sets a field."""
     return f"--{field.replace('_', '-')}"

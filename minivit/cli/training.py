@@ -1,4 +1,4 @@
-"""A run as it is seen in a terminal: what it is, a bar, a line for each evaluation, what came of it."""
+"""A training run in the terminal: a summary, a progress bar, a line per evaluation, the result."""
 
 import math
 import sys
@@ -16,7 +16,7 @@ from minivit.runs.trainer import Trainer
 
 
 def train(trainer: Trainer) -> int:
-    """Run with a progress bar; Ctrl-C saves. The exit status."""
+    """Run with a progress bar and return the exit status; Ctrl-C saves."""
     recipe, folder = trainer.recipe, trainer.folder
     assert folder is not None
     announce(trainer)
@@ -51,7 +51,7 @@ def train(trainer: Trainer) -> int:
 
 
 def announce(trainer: Trainer) -> None:
-    """Print what the run learns from, and what learns."""
+    """Print the run's data and model."""
     recipe, model = trainer.recipe, trainer.recipe.model
     learning = trainer.objective.num_parameters()
     frozen = sum(tensor.size for _, tensor in trainer.objective.named_tensors()) - learning
@@ -68,36 +68,36 @@ def announce(trainer: Trainer) -> None:
 
 
 def praise(trainer: Trainer) -> None:
-    """Say which evaluation was the best, unless it is the last."""
+    """Report the best evaluation, unless it is the last."""
     best = improvement.best(trainer.metrics)
     if best and not best["step"]:
-        print(f"no evaluation was better than that before the first step, {measured(best)}: train longer")
+        print(f"no evaluation beat the one before the first step, {measured(best)}: train longer")
     elif best and best is not trainer.metrics[-1]:
-        commands = "evaluate and predict take" if trainer.recipe.model.num_classes else "evaluate takes"
+        commands = "evaluate and predict use" if trainer.recipe.model.num_classes else "evaluate uses"
         print(
-            f"the best evaluation was that of epoch {best['epoch']:.2f}, {measured(best)}: its weights are "
-            f"in best.npz, which {commands} with --best"
+            f"best evaluation: epoch {best['epoch']:.2f}, {measured(best)}; its weights are "
+            f"in best.npz ({commands} them with --best)"
         )
 
 
 def measured(line: dict[str, Any]) -> str:
-    """What an evaluation is judged by."""
+    """The measure by which an evaluation is judged."""
     share = improvement.accuracy(line)
     return f"loss {line['test_loss']:.4f}" if share is None else f"{share:.2%}"
 
 
 def split_of(trainer: Trainer) -> str:
-    """What the images are called on which a run is evaluated."""
+    """The name of the split on which a run is evaluated."""
     return (trainer.test_data and trainer.test_data.split) or "test"
 
 
 def readable(data: Dataset | None) -> int:
-    """How many images there are, without those that are known to be unreadable."""
+    """The number of images, without those known to be unreadable."""
     return len(data) - len(data.skipped) if data is not None else 0
 
 
 def show_progress(trainer: Trainer) -> None:
-    """Train, with a bar and a line for each evaluation, which without a terminal for the bar says the time left."""
+    """Train with a progress bar and a line per evaluation. Without a terminal, the line includes the time left."""
     begin, first = time.perf_counter(), trainer.step
     with progress_bar(total=trainer.total_steps, initial=trainer.step, unit="step") as bar:
         trainer.warn = lambda text: bar.write(f"warning: {text}", file=sys.stderr)
@@ -126,7 +126,7 @@ def duration(seconds: float) -> str:
 
 
 def summary(metrics: dict[str, Any], split: str = "test") -> str:
-    """One evaluation as a line of text.   split: what the other images are called."""
+    """One evaluation as a line of text.   split: name of the evaluation split."""
     text = f"epoch {metrics['epoch']:6.2f}"
     if metrics["train_loss"] is not None:
         text += f"  training loss {metrics['train_loss']:.4f}"
@@ -140,5 +140,5 @@ def summary(metrics: dict[str, Any], split: str = "test") -> str:
 
 
 def in_figures(name: str, value: float) -> str:
-    """A measure for people: shares in percent."""
+    """A measure for display: shares in percent."""
     return f"{value:.2%}" if name in ("accuracy", "retrieval", "repeated", "knn") else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""Course assignments: releases, grading, and the gate that every wrong answer has to fail at.
+"""Course assignments: releases, grading, and the gate, which checks that every known wrong answer fails.
 
 `python -m minivit.course --help` lists the commands.
 """

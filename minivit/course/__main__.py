@@ -16,11 +16,11 @@ from minivit.course.assignment import CourseError
 from minivit.errors import MinivitError, meant, shown
 
 COMMANDS = {
-    "list": "the assignments that there are",
+    "list": "list the assignments",
     "release": "zips for students and staff, for Gradescope and nbgrader",
     "grade": "grade a class: grades.csv, a page of feedback each, an overview",
     "gate": "run the reference, the stub and every wrong solution through all checks",
-    "new": "the skeleton of an assignment of your own",
+    "new": "start an assignment of your own",
 }
 
 
@@ -32,7 +32,7 @@ def usage() -> str:
         [
             f"usage: {door} COMMAND [options]",
             "",
-            "Course assignments whose graders are held to account: every known wrong answer has to fail.",
+            "Course assignments with tested graders: every known wrong answer has to fail.",
             "",
             "commands:",
             *lines,

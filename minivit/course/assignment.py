@@ -1,4 +1,4 @@
-"""An assignment as it lies in its folder: its questions, its checks, its solutions right and wrong."""
+"""An assignment in its folder: its questions, its checks, its right and wrong solutions."""
 
 import hashlib
 import hmac
@@ -22,7 +22,8 @@ FOLDER = Path("notebooks", "assignments")
 
 
 def home(package: Path) -> Path:
-    """Where assignments lie: beside the package in a clone or, if it is installed elsewhere, below where one stands."""
+    """The folder of the assignments: beside the package in a clone; for an installed package, below the working
+    folder."""
     beside = package.parent / FOLDER
     return beside if beside.is_dir() else FOLDER
 
@@ -32,12 +33,12 @@ REGION = re.compile(r"^([ \t]*)# BEGIN SOLUTION (\w+)\n(.*?)^[ \t]*# END SOLUTIO
 
 
 class CourseError(MinivitError):
-    """An assignment, a key or a submission that cannot be used, in one line."""
+    """An assignment, a key or a submission cannot be used; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question of code.   after: questions that a right answer needs.   unpaid: visible checks without points."""
+    """A code question.   after: questions on which a right answer depends.   unpaid: visible checks give no points."""
 
     id: str
     points: float
@@ -53,7 +54,7 @@ class Question:
 class WrongSolution:
     """The master solution with one mistake.
 
-    question: what it must lose.   also: what it may lose besides and what comes after.
+    question: the question that it must fail.   also: further questions that it may fail, besides dependent ones.
     """
 
     name: str
@@ -83,13 +84,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Assignment:
-    """A folder of notebooks/assignments.   Raises CourseError for one that is not complete."""
+    """A folder of notebooks/assignments.   Raises CourseError for an incomplete one."""
 
     folder: Path
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What assignment.toml says."""
+        """The contents of assignment.toml."""
         return tomllib.loads((self.folder / "assignment.toml").read_text(encoding="utf-8"))
 
     @property
@@ -124,12 +125,12 @@ class Assignment:
 
     @cached_property
     def stub(self) -> dict[str, str]:
-        """The files that students begin with: every region between BEGIN SOLUTION and END SOLUTION is left open."""
+        """The files that students start with: every region between BEGIN SOLUTION and END SOLUTION is left open."""
         return {name: REGION.sub(r'\1raise NotImplementedError("\2")\n', text) for name, text in self.master.items()}
 
     @cached_property
     def rights(self) -> dict[str, dict[str, str]]:
-        """Other right solutions, each a single file: name -> its files."""
+        """Further right solutions, each a single file: name -> its files."""
         paths = sorted((self.folder / "right").glob("*.py"))
         return {path.stem: {"adapters.py": path.read_text(encoding="utf-8")} for path in paths}
 
@@ -150,7 +151,7 @@ class Assignment:
 
     @property
     def engines(self) -> dict[str, dict[str, str]]:
-        """The solutions that the students' own tests are tried on, right ones and wrong ones: name -> files."""
+        """The solutions on which students' own tests are tried, right and wrong ones: name -> files."""
         wrong = {name: self.wrong_files(name) for name, wrong in self.wrongs.items() if wrong.engine}
         return {"master": self.master, **self.rights, **wrong}
 
@@ -161,7 +162,7 @@ class Assignment:
 
     @cached_property
     def given(self) -> dict[str, Any]:
-        """The adapters of earlier assignments, by the master solutions: what `given` holds."""
+        """The adapters of earlier assignments, from the master solutions: the contents of `given`."""
         found: dict[str, Any] = {}
         for earlier in self.earlier():
             module = load(earlier.master, given=earlier.given)
@@ -175,7 +176,7 @@ class Assignment:
         return (by_id[name] for name in self.about.get("given", []))
 
     def dependents(self, question: str) -> set[str]:
-        """The question and all that need it."""
+        """The question and all that depend on it."""
         found = {question}
         while more := {q.id for q in self.questions.values() if found & set(q.after)} - found:
             found |= more

@@ -1,4 +1,4 @@
-"""Assignments by the names that people type, and the options that all commands have."""
+"""Assignments by name, and the options shared by all commands."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["known_in", "named", "parser", "variant_of", "wanted"]
 
 
 def parser(command: str, usage: str, **named: Any) -> cli.Parser:
-    """The parser of a command, with the option that all have."""
+    """The parser of a command, with the shared option."""
     made = cli.Parser(f"course {command}", usage, **named)
     made.add_argument(
         "--assignments",
@@ -37,7 +37,7 @@ def known_in(root: Path) -> dict[str, Assignment]:
 
 
 def named(text: str, root: Path) -> list[Assignment]:
-    """The assignment of this name: "a3", "a3_attention", a folder; all variants of one that has some, "a7".
+    """The assignment of this name: "a3", "a3_attention", a folder; for a name with variants, "a7", all of them.
 
     Raises CourseError, with the nearest name, if there is none.
     """
@@ -54,7 +54,7 @@ def named(text: str, root: Path) -> list[Assignment]:
         if found := [one for one in known.values() if fits(one)]:
             return found if len({one.id.partition("-")[0] for one in found}) == 1 else _several(text, found)
     if folder.is_dir():
-        raise CourseError(f"{text} has no assignment.toml, so it is no assignment")
+        raise CourseError(f"{text} is not an assignment: it has no assignment.toml")
     names = dict.fromkeys([one.id for one in known.values()] + [one.id.partition("-")[0] for one in known.values()])
     near = meant(word, [*names, *known], 0.5) or f"; there are {', '.join(names)}"
     raise CourseError(f'there is no assignment "{shown(text)}"{near}')
@@ -65,7 +65,7 @@ def _several(text: str, found: Iterable[Assignment]) -> list[Assignment]:
 
 
 def wanted(variants: Iterable[Assignment], base: str) -> Wanted:
-    """What may be submitted for any of these."""
+    """The files that any of these accept."""
     patterns, adapters, words = {}, set(), set()
     for one in variants:
         patterns.update(dict.fromkeys(one.about.get("submit", ["*.py", "answers.md"])))
@@ -75,7 +75,7 @@ def wanted(variants: Iterable[Assignment], base: str) -> Wanted:
 
 
 def variant_of(source: bytes, variants: dict[str, Assignment]) -> tuple[str, str]:
-    """The variant that an adapters.py belongs to, by the functions that it defines; and a remark, or ""."""
+    """The variant to which an adapters.py belongs, by the functions that it defines; and a remark, or ""."""
     names = defined(source)
     scores = {
         name: len(names & {adapter for question in one.questions.values() for adapter in question.adapters})

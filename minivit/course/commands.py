@@ -1,4 +1,4 @@
-"""What an instructor types after `python -m minivit.course`; `grade` and `gate` have files of their own."""
+"""The commands of `python -m minivit.course`, except `grade` and `gate`, which have their own files."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +32,7 @@ def list_assignments(argv: Sequence[str]) -> int:
 
 
 def release(argv: Sequence[str]) -> int:
-    """Make what is handed out."""
+    """Make the files to hand out."""
     from minivit.course.release.build import KINDS
     from minivit.course.release.build import release as make
 
@@ -50,9 +50,9 @@ def release(argv: Sequence[str]) -> int:
         "--key", type=cli.path, required=True, metavar="FILE", help="the course's key; made if it is missing"
     )
     made.add_argument("--out", type=cli.path, required=True, metavar="DIR", help="where the zips go")
-    help_of = "what `given` holds of earlier assignments (default: the reference)"
+    help_of = "contents of `given` from earlier assignments (default: the reference)"
     made.add_argument("--base", choices=("reference", "own"), default="reference", help=help_of)
-    made.add_argument("--only", action="append", choices=KINDS, help="this alone; may be given several times")
+    made.add_argument("--only", action="append", choices=KINDS, help="make only this; may be repeated")
     options = made.parse_args(argv)
     for one in catalogue.named(options.assignment, options.assignments):
         for line in make(one, options.key, options.out, options.base, options.only or ()):
@@ -61,7 +61,7 @@ def release(argv: Sequence[str]) -> int:
 
 
 def new(argv: Sequence[str]) -> int:
-    """Begin an assignment."""
+    """Start an assignment."""
     made = catalogue.parser(
         "new",
         "NAME [options]",
@@ -69,9 +69,9 @@ def new(argv: Sequence[str]) -> int:
         epilog=NEWS,
     )
     made.add_argument(
-        "name", metavar="NAME", help="of the folder, such as b1_convolution; its id is what stands before the _"
+        "name", metavar="NAME", help="name of the folder, such as b1_convolution; the part before _ is the id"
     )
-    made.add_argument("--title", help="what it is about (default: made of the name)")
+    made.add_argument("--title", help="its title (default: made from the name)")
     made.add_argument(
         "--in", dest="place", type=cli.path, metavar="DIR", help="where (default: the folder of the assignments)"
     )
@@ -86,7 +86,7 @@ def new(argv: Sequence[str]) -> int:
 
 
 def command_of(name: str) -> Any:
-    """The function of a command, of its arguments; what it returns is the exit status."""
+    """The function of a command, with its arguments; it returns the exit status."""
     if name == "grade":
         from minivit.course.grade_command import grade
 

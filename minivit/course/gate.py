@@ -1,7 +1,7 @@
-"""The gate: the reference, the stub, other right solutions and every wrong one through all checks of an assignment.
+"""The gate: runs the reference, the stub, other right solutions and every wrong one through all checks.
 
-`gate` gives the kill matrix by the way that submissions go. `python -m minivit.course.gate a3_attention [-v] [NAME
-...]` is for authors of assignments: in this process, with the words of every check.
+`gate` gives the kill matrix, on the same path as submissions. `python -m minivit.course.gate a3_attention [-v] [NAME
+...]` is for authors of assignments: it runs in this process and prints the words of every check.
 """
 
 import multiprocessing
@@ -25,7 +25,8 @@ KEY, STUDENT = b"gate", "gate"
 class Row:
     """One solution.
 
-    lost: question -> check -> words, of what it did not pass.   hint: its own is shown.   fault: what shuts the gate.
+    lost: question -> check -> words, for each check failed.   hint: whether its own hint is shown.   fault: the reason
+    why the gate rejects it.
     """
 
     name: str
@@ -34,12 +35,12 @@ class Row:
     fault: str
 
     def seen(self, question: str) -> bool:
-        """Does a visible check of the question notice it?"""
+        """Whether a visible check of the question notices the mistake."""
         return any(check.startswith("v_") for check in self.lost.get(question, ()))
 
 
 def solutions(assignment: Assignment) -> dict[str, dict[str, str]]:
-    """All that goes through the gate: name -> files."""
+    """All solutions for the gate: name -> files."""
     return {
         "reference": assignment.master,
         "stub": assignment.stub,
@@ -49,7 +50,7 @@ def solutions(assignment: Assignment) -> dict[str, dict[str, str]]:
 
 
 def fault(assignment: Assignment, name: str, lost: Mapping[str, Any]) -> str:
-    """What is wrong with the checks, if a solution loses this; or nothing."""
+    """The fault of the checks, if a solution fails these; or nothing."""
     if name == "stub":
         names = [(check.question, check.name) for check in assignment.checks]
         passed = [f"{question} {check}" for question, check in names if check not in lost.get(question, ())]
@@ -92,7 +93,7 @@ def _graded(place: tuple[str, str]) -> Row:
 
 
 def gate(assignment: Assignment, *, jobs: int = 2, only: Sequence[str] = ()) -> list[Row]:
-    """The kill matrix. CourseError if the reference does not pass in this environment."""
+    """The kill matrix. Raises CourseError if the reference does not pass in this environment."""
     grading.check_environment(assignment)
     places = [(str(assignment.folder), name) for name in solutions(assignment) if not only or name in only]
     if jobs < 2:
@@ -157,7 +158,7 @@ def run(
     others: Callable = dict,
     record: bool = False,
 ) -> Trial | str:
-    """One check of one solution of the staff, in this process: the Trial, or what is wrong."""
+    """One check of one solution of the staff, in this process: the Trial, or the fault."""
     rng = draws(KEY, student, assignment.id, check.question, check.name)
     engines = assignment.engines
     loaded: dict[str, Any] = {}
@@ -179,12 +180,12 @@ def run(
     except (Wrong, TooLong) as wrong:
         return trial if record and trial is not None else str(wrong) or "it takes too long"
     except Exception as error:
-        words = f"the result does not have the form that is asked ({type(error).__name__}: {error})"
+        words = f"the result does not have the required form ({type(error).__name__}: {error})"
         return trial if record and trial is not None else words
 
 
 def hints(assignment: Assignment, check: Check, student: str = STUDENT) -> dict[str, tuple[str, list]]:
-    """What each wrong solution of a question gives at the comparisons of a check."""
+    """The results of each wrong solution of a question at the comparisons of a check."""
     found = {}
     for name, wrong in assignment.wrongs.items():
         if wrong.question == check.question:
@@ -195,7 +196,7 @@ def hints(assignment: Assignment, check: Check, student: str = STUDENT) -> dict[
 
 
 class Bench:
-    """An assignment whose solutions are tried in this process."""
+    """An assignment whose solutions run in this process."""
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
@@ -208,7 +209,7 @@ class Bench:
         return self.known[place]
 
     def row(self, name: str, files: Mapping[str, str], hinted: bool = True, brief: bool = False) -> Row:
-        """One solution.   brief: of a wrong one's question only what it takes to lose it, of others what is visible."""
+        """One solution.   brief: for its own question run only checks until one fails, for others only visible ones."""
         lost: dict[str, dict[str, str]] = {}
         wrong = self.assignment.wrongs.get(name) if brief else None
         may = self.assignment.dependents(wrong.question) | set(wrong.also) if wrong else set()
@@ -228,7 +229,7 @@ class Bench:
 
 
 def main(argv: Sequence[str]) -> int:
-    """For authors of an assignment. 1 if a line is not ok."""
+    """For authors of an assignment. Returns 1 if a line is not ok."""
     words = [word for word in argv if word != "-v"]
     known = assignments()
     if not words or words[0] not in known:

@@ -1,4 +1,4 @@
-"""`python -m minivit.course gate`: every wrong solution through all checks, and the page that shows it."""
+"""`python -m minivit.course gate`: every wrong solution through all checks, and the resulting page."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ for themselves. "Hint" says whether the student reads the hint that was written 
 
 
 def gate(argv: Sequence[str]) -> int:
-    """Hold assignments to their lists of wrong solutions; 1 if one survives."""
+    """Check assignments against their lists of wrong solutions; 1 if one survives."""
     made = catalogue.parser(
         "gate",
         "ASSIGNMENT... | --all [options]",
@@ -40,11 +40,11 @@ def gate(argv: Sequence[str]) -> int:
         epilog=EXAMPLES,
     )
     made.add_argument("names", nargs="*", metavar="ASSIGNMENT", help="a3, a3_attention, or its folder")
-    made.add_argument("--all", action="store_true", help="all assignments that there are")
+    made.add_argument("--all", action="store_true", help="all assignments")
     made.add_argument(
         "--jobs", type=cli.positive, default=2, metavar="N", help="solutions at the same time (default: 2)"
     )
-    made.add_argument("--write", action="store_true", help="write what comes out into docs/course/matrices.md")
+    made.add_argument("--write", action="store_true", help="write the result to docs/course/matrices.md")
     options = made.parse_args(argv)
     if options.all == bool(options.names):
         made.error("which assignment? or --all" if not options.names else "--all, or some assignments")

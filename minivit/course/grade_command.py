@@ -1,4 +1,4 @@
-"""`python -m minivit.course grade`: its options, its progress, and what it says at the end."""
+"""`python -m minivit.course grade`: its options, its progress, and its summary."""
 
 import json
 import time
@@ -25,7 +25,7 @@ EXAMPLES = """examples:
 
 
 def grade(argv: Sequence[str]) -> int:
-    """Grade a class; the exit status."""
+    """Grade a class and return the exit status."""
     options = _grade_parser().parse_args(argv)
     variants = _variants(options)
     source, out = options.submissions, options.out
@@ -35,7 +35,7 @@ def grade(argv: Sequence[str]) -> int:
         raise CourseError(f"{out} lies among the submissions: choose another folder for --out")
     submissions, aside = collect(source, catalogue.wanted(variants.values(), options.base))
     if aside:
-        print(f"left aside, since nobody sent them: {shown(', '.join(aside), 300)}")
+        print(f"ignored, because they belong to no student: {shown(', '.join(aside), 300)}")
     jobs = [_job(one, marking) for one in submissions]
     of = {row["id"]: float(row["points"]) for one in variants.values() for row in one.about.get("written", [])}
     people = [(one.student, one.id) for one in submissions]
@@ -53,7 +53,7 @@ def grade(argv: Sequence[str]) -> int:
                 outcome.results[job.submission.name] = known
         old = [job for job in jobs if job.submission.name not in (*outcome.results, *again)]
         if changed := sum(outcome.path(job).exists() for job in old):
-            print(f"made again, since submission, key, assignment or version have changed: {changed}")
+            print(f"graded again, because submission, key, assignment or version changed: {changed}")
         return _run(outcome, marking, options.jobs)
 
 
@@ -61,27 +61,29 @@ def _grade_parser() -> cli.Parser:
     made = catalogue.parser(
         "grade",
         "ASSIGNMENT SUBMISSIONS --key FILE --out DIR [options]",
-        description="Grade a class. Stopped and started again, it goes on where it was.",
+        description="Grade a class. If it is stopped, start it again: it continues where it was.",
         epilog=EXAMPLES,
     )
     add = made.add_argument
     add("assignment", metavar="ASSIGNMENT", help="a3, a3_attention, or its folder; a7 for all its variants")
     help_of = "a folder or a zip of folders, zips and .py files, one a student, named by Moodle, Canvas, Blackboard, "
     add("submissions", type=cli.path, metavar="SUBMISSIONS", help=f"{help_of}Gradescope, or plainly")
-    add("--key", type=cli.path, required=True, metavar="FILE", help="the course's key, which `release` has made")
+    add("--key", type=cli.path, required=True, metavar="FILE", help="the course's key, made by `release`")
     add(
         "--out", type=cli.path, required=True, metavar="DIR", help="for results, feedback, grades.csv and overview.html"
     )
     add("--jobs", type=cli.positive, default=2, metavar="N", help="submissions graded at the same time (default: 2)")
-    add("--base", choices=("reference", "own"), default="reference", help="what `given` holds (default: the reference)")
+    add(
+        "--base", choices=("reference", "own"), default="reference", help="contents of `given` (default: the reference)"
+    )
     add("--variant", metavar="NAME", help="of a7: mae, dino, ... (default: by the functions in each adapters.py)")
     add(
         "--written",
         type=cli.path,
         metavar="FILE.csv",
-        help="points given by hand, beside those in the written.csv of DIR",
+        help="points given by hand, added to those in the written.csv of DIR",
     )
-    add("--again", action="append", metavar="NAME", help="grade this student again, though it is done; `all` for all")
+    add("--again", action="append", metavar="NAME", help="grade this student again; `all` for all")
     return made
 
 
@@ -99,7 +101,7 @@ def _variants(options: Any) -> dict[str, Assignment]:
 
 
 def _job(submission: Submission, marking: Marking) -> Job:
-    """What to do with a submission, by the variant that it is."""
+    """The job for a submission, by its variant."""
     variants = dict(marking.variants)
     assignment, remark = next(iter(variants)), ""
     if len(variants) > 1:
@@ -169,14 +171,14 @@ def _run(outcome: Outcome, marking: Marking, processes: int) -> int:
     except KeyboardInterrupt:
         done = len(outcome.results)
         raise KeyboardInterrupt(
-            f"interrupted: {done} of {len(outcome.jobs)} are graded; the same command goes on"
+            f"interrupted: {done} of {len(outcome.jobs)} are graded; the same command continues"
         ) from None
     finish(outcome, marking)
     return _say(outcome)
 
 
 def _check_environment(assignment: Assignment) -> None:
-    print(f"the reference of {assignment.id} is graded first", flush=True)
+    print(f"first the reference of {assignment.id} is graded", flush=True)
     grading.check_environment(assignment)
 
 

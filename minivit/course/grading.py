@@ -1,7 +1,7 @@
-"""One submission, graded: a process for the student's code in each check, and every comparison in this one.
+"""Grades one submission: the student's code runs in one process per check, every comparison in this one.
 
-`grade` gives what `DIR/results/NAME.json` holds. It is the same in every run: draws come from the course's
-key, the student's name, the assignment, the question and the check.
+`grade` gives the contents of `DIR/results/NAME.json`. It is the same in every run: draws come from the course's key,
+the student's name, the assignment, the question and the check.
 """
 
 import copy
@@ -34,7 +34,8 @@ SHOWN = 2000  # characters of what one check printed
 
 @dataclass
 class Outcome:
-    """What came of one check.   share: of its points.   open: not answered.   unloaded: adapters.py fails on import."""
+    """The result of one check.   share: of its points.   open: not answered.   unloaded: adapters.py fails on
+    import."""
 
     words: str
     share: float = 0.0
@@ -57,7 +58,7 @@ def shares(question: Question, checks: list[Check]) -> dict[str, float]:
 
 
 def scores(question: Question, checks: list[Check], row: Mapping[str, Any]) -> dict[str, float]:
-    """The points that each check brought, of a question's `row` in a result: what is left is of those not passed."""
+    """The points of each check, from a question's `row` in a result; missing points belong to failed checks."""
     points = shares(question, checks)
     left = row["points"] - sum(points[name] for name, words in row["checks"].items() if words == "passed")
     reached = {}
@@ -145,7 +146,7 @@ def _outcome(trial: Trial, check: Check) -> Outcome:
     except SandboxError as error:
         raise CourseError(f"environment broken: {error}") from None
     except Exception as error:  # the check took the student's result for what it is not
-        words = f"the result of {trial.asked} does not have the form that is asked ({type(error).__name__})"
+        words = f"the result of {trial.asked} does not have the required form ({type(error).__name__})"
         return Outcome(words)
 
 
@@ -165,7 +166,7 @@ def _seed_of(key: bytes, *words: str) -> bytes:
 
 
 def banned_imports(assignment: Assignment, files: Mapping[str, bytes]) -> list[str]:
-    """Sentences about imports in the source that the process will refuse. A mention in text or comment is none."""
+    """Sentences about imports in the source that the process will refuse. Mentions in text or comments do not count."""
     banned = {*BANNED, *assignment.about.get("banned", ())}
     banned -= {path.split("/")[0].removesuffix(".py") for path in files}
     found = []
@@ -236,12 +237,12 @@ def grade(
     proven: bool = False,
     kept: dict | None = None,
 ) -> dict[str, Any]:
-    """What a submission has reached.
+    """The grades of a submission.
 
     files: path in the submission -> bytes.
-    proven: the caller has called `check_environment`; else it is done here, once in a process.
-    kept: where recordings of wrong solutions are kept for other submissions under the same name and key.
-    CourseError if the reference does not reach all points in this environment: then nobody's grade can be told.
+    proven: the caller has called `check_environment`; otherwise it runs here, once per process.
+    kept: the place of recorded wrong solutions, shared by submissions under the same name and key.
+    Raises CourseError if the reference does not reach all points in this environment: then no grade is reliable.
     """
     if not proven:
         check_environment(assignment)
@@ -271,7 +272,7 @@ _proven: set[tuple[str, int]] = set()
 
 
 def check_environment(assignment: Assignment) -> None:
-    """CourseError unless the master solution reaches all points here, by the same way as submissions."""
+    """Raise CourseError unless the master solution reaches all points here, on the same path as submissions."""
     stamp = (str(assignment.folder), max(path.stat().st_mtime_ns for path in assignment.folder.rglob("*")))
     if stamp in _proven:
         return

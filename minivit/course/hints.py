@@ -1,6 +1,6 @@
-"""Which known mistake is behind a wrong result: what the wrong solutions of a question give for the same arguments.
+"""Finds the known mistake behind a wrong result: the wrong solutions of a question run on the same arguments.
 
-The wrong solutions are the staff's own, so they run in this process; one that does not end is given up.
+The wrong solutions are the staff's own, so they run in this process; one that does not end is abandoned.
 """
 
 import signal
@@ -18,9 +18,9 @@ _endless: set[tuple[str, str, str]] = set()  # wrong solutions that ran out of t
 
 
 class Hints:
-    """What the wrong solutions of a question give in a check, found out one by one when it is asked for.
+    """The results of a question's wrong solutions in a check, computed one by one on demand.
 
-    likely: names of those that were recognised before; they come first.   kept: recordings of the same draws.
+    likely: names of those recognised before, tried first.   kept: recordings of the same draws.
     """
 
     def __init__(

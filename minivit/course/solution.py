@@ -1,4 +1,4 @@
-"""Solutions of the staff as texts of Python files: each is loaded beside others, and given up if it does not end."""
+"""Solutions of the staff as texts of Python files: each is loaded beside others, and abandoned if it does not end."""
 
 import builtins
 import contextlib
@@ -21,10 +21,10 @@ _compiled = functools.lru_cache(maxsize=512)(compile)
 
 
 def load(files: Mapping[str, str], entry: str = "adapters", given: Mapping[str, Any] | None = None) -> types.ModuleType:
-    """The module `entry` of a solution.   files: file name -> text.   given: what `from given import ...` finds.
+    """The module `entry` of a solution.   files: file name -> text.   given: the contents of `from given import ...`.
 
     Its modules import each other by plain names, as in the student's folder, and are kept apart from those of other
-    solutions. For code of the course only: nothing here restrains it.
+    solutions. Use it only for code of the course: nothing here restrains it.
     """
     package = f"_course_solution_{next(_numbers)}"
     loaded: dict[str, types.ModuleType] = {}
@@ -50,14 +50,14 @@ def load(files: Mapping[str, str], entry: str = "adapters", given: Mapping[str, 
 
 
 class TooLong(BaseException):
-    """The time is up. Not an Exception, so that no solution catches it."""
+    """The time is up. It is not an Exception, so that no solution catches it."""
 
 
 @contextlib.contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """TooLong after so many seconds of CPU time, where the system can tell; meanwhile no warnings.
+    """Raise TooLong after this many seconds of CPU time, if the system can measure it; warnings are off meanwhile.
 
-    CPU time, since on a busy machine an answer would else depend on what runs beside it.
+    CPU time makes the result independent of other load on the machine.
     """
 
     def up(*_: Any) -> None:

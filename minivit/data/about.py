@@ -1,4 +1,4 @@
-"""What data sets there are by name, and where they are."""
+"""The data sets known by name, and where they are."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +12,9 @@ from minivit.data.shapes import SHAPES, SIZE, SPLITS
 
 
 def about(root: Path | None) -> Iterator[tuple[str, str, str]]:
-    """For each data set its name for `load`, what it holds, and where it is: in the data folder `root`, say.
+    """For each data set its name for `load`, its contents, and its place, such as the data folder `root`.
 
-    root: None if there is no such folder. Nothing is downloaded, and of an archive not the contents are looked at.
+    root: None if there is no such folder. Nothing is downloaded, and archives are not opened.
     """
     train, test = load_digits("train"), load_digits("test")
     height, width = train.images.shape[1:3]
@@ -43,7 +43,7 @@ def _content(train: int, test: int, height: int, width: int, kind: str, classes:
 
 
 def _place(layout: Format, root: Path | None) -> str:
-    """Where an archive of CIFAR is, packed or unpacked, or where it can be had."""
+    """The place of a CIFAR archive, packed or unpacked, or its download address."""
     elsewhere = f"not here: downloaded when first used, {layout.megabytes} MB from {URL}{layout.archive}"
     if root is None:
         return elsewhere

@@ -17,8 +17,8 @@ PATIENCE = 1.0  # seconds that leaving waits for what the threads are doing
 def ahead(function: Callable[[T], R], arguments: Iterable[T], threads: int, depth: int) -> Generator[R, None, None]:
     """function(a) for each argument a, in order, computed by threads at most `depth` results ahead.
 
-    Whoever leaves waits for the threads, but not for ever: reading from a network drive that has gone may never end. So
-    they are daemons, which do not keep the process alive; those of concurrent.futures do.
+    Leaving the iteration waits for the threads, but not for ever: a read from a lost network drive may never end. So
+    the threads are daemons, which do not keep the process alive as those of concurrent.futures do.
     """
     tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
     results: deque[Future[R]] = deque()

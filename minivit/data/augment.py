@@ -1,8 +1,8 @@
 """Random changes to whole batches that keep the label: flip, crop, resized crop, erasing; and normalisation.
 
-Each is a pure function of arrays and a NumPy generator: the same generator state gives the same result, and inputs are
-never changed. Images are (B, height, width, C). What is drawn never depends on the pixels, so that most come in two
-halves: `draw_...`, on the host for every device, and what applies it here, to NumPy arrays.
+Each is a pure function of arrays and a NumPy generator: equal generator states give equal results, and inputs are never
+changed. Images are (B, height, width, C). Random draws never depend on the pixels. So most functions have two halves:
+`draw_...`, which draws on the host for every device, and one that applies the draws to NumPy arrays.
 """
 
 import math
@@ -102,8 +102,8 @@ def crop_box(
 ) -> tuple[int, int, int, int]:
     """A random box (left, top, right, bottom), in whole pixels, inside a height x width image.
 
-    Its share of the area is uniform in `scale`, its width : height log-uniform in `ratio`, its place uniform. After
-    ten draws that do not fit into the image, the largest central box whose ratio is allowed (as torchvision does).
+    Its share of the area is uniform in `scale`, its width : height log-uniform in `ratio`, its place uniform. If ten
+    draws do not fit into the image, the largest central box with an allowed ratio (as in torchvision).
     """
     for _ in range(10):
         area = height * width * rng.uniform(*scale)
@@ -155,7 +155,7 @@ def draw_erasures(
     area: Sequence[float] = (0.02, 1 / 3),
     ratio: Sequence[float] = (0.3, 1 / 0.3),
 ) -> list[Erasure]:
-    """What `random_erasing` does to a batch of this shape (B, height, width, C)."""
+    """The draws of `random_erasing` for a batch of this shape (B, height, width, C)."""
     batch, height, width, channels = shape
     erasures = []
     for i in np.flatnonzero(rng.random(batch) < probability):

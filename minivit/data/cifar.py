@@ -26,7 +26,7 @@ _MAX_BYTES = 1 << 28  # the largest official member has 154 MB; a larger one is 
 
 @dataclass(frozen=True)
 class Format:
-    """How one of the two data sets is stored; the class label is the last of the `label_bytes`."""
+    """The storage format of one data set; the class label is the last of the `label_bytes`."""
 
     archive: str
     md5: str
@@ -79,11 +79,11 @@ FORMATS = {
 def load_cifar(
     name: str, root: Path, split: str, fetch: bool = False, progress: Progress | None = None
 ) -> ArrayDataset:
-    """CIFAR-10 or CIFAR-100 (its 100 fine classes): (N, 32, 32, 3) uint8, N = 50,000 "train" or 10,000 "test" images.
+    """CIFAR-10 or CIFAR-100 (100 fine classes): (N, 32, 32, 3) uint8, N = 50,000 "train" or 10,000 "test" images.
 
-    Uses the unpacked folder in `root` if there is one (with any whole number of records in a file, so a part of the
-    data will do), else the archive, whose checksum is verified, else downloads the archive if `fetch` is True.
-    Raises DataError if that finds nothing, or anything that is not whole.
+    Uses the unpacked folder in `root` if there is one; its files may hold any whole number of records, so part of the
+    data will do. Otherwise uses the archive, whose checksum is verified, or downloads it if `fetch` is True. Raises
+    DataError if no data is found or any of it is incomplete.
     """
     layout = FORMATS[name]
     folder, archive = root / layout.folder, root / layout.archive
@@ -106,7 +106,7 @@ def load_cifar(
 
 
 def _provide_archive(layout: Format, root: Path, fetch: bool, progress: Progress | None) -> None:
-    """Have `root` hold the whole archive, or raise DataError."""
+    """Make sure that `root` holds the whole archive, or raise DataError."""
     archive, url = root / layout.archive, URL + layout.archive
     if archive.is_file():
         check_md5(archive, layout.md5)
@@ -172,5 +172,7 @@ def _class_names(content: bytes | None, layout: Format, source: str) -> Sequence
         return layout.names
     names = content.decode("utf-8", "replace").split()
     if len(names) != len(layout.names):
-        raise DataError(f"{source}: {len(names)} class names, expected {len(layout.names)}; delete it to use the usual")
+        raise DataError(
+            f"{source}: {len(names)} class names, expected {len(layout.names)}; delete it to use the official ones"
+        )
     return names

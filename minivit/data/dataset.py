@@ -1,4 +1,4 @@
-"""What a data set is: labelled uint8 images that can be fetched by index."""
+"""A data set: labelled uint8 images, fetched by index."""
 
 from collections.abc import Iterable, Mapping, Set
 from typing import Self
@@ -14,12 +14,12 @@ Images = np.ndarray | list[np.ndarray]  # one (B, height, width, C) array, or B 
 class Dataset:
     """N labelled images of K classes; the base of `ArrayDataset` (in memory) and `FolderDataset` (image files).
 
-    name: str, what to call it in messages.   classes: K names.   labels: (N,) int64 in 0..K-1.
-    image_size: (height, width), or None when sizes are mixed.   channels: C of every image.
-    split: which folder the images are of, such as "val", if they are a folder's.
+    name: str, its name in messages.   classes: K names.   labels: (N,) int64 in 0..K-1.
+    image_size: (height, width), or None for mixed sizes.   channels: C of every image.
+    split: the folder of these images, such as "val", if they come from a folder.
     skipped: path -> reason, the unreadable images left out so far (only image files can be unreadable).
-    left_out: kind -> number, the files among the images of a folder that were not taken for one, such as ".heic" -> 3.
-    Raises DataError unless there is one label for each image, a whole number in 0..K-1.
+    left_out: kind -> number of files in a folder that were not taken for images, such as ".heic" -> 3.
+    Raises DataError unless each image has one label, a whole number in 0..K-1.
     """
 
     COLUMNS: tuple[str, ...] = ("images", "labels")  # what `columns` has
@@ -60,8 +60,8 @@ class Dataset:
     def fetch(self, indices: Indices, min_size: tuple[int, int] | None = None) -> tuple[Images, np.ndarray]:
         """The images with these indices and their labels (B,) int64.
 
-        Images are one uint8 array (B, height, width, C), or a list of B arrays when sizes are mixed.
-        min_size: a (height, width) at which the caller will use them, which lets large JPEGs be decoded faster; see
+        Images are one uint8 array (B, height, width, C), or a list of B arrays for mixed sizes.
+        min_size: the (height, width) at which the caller will use them; large JPEGs then decode faster, see
         `read_image`.
         """
         raise NotImplementedError
@@ -69,17 +69,17 @@ class Dataset:
     def columns(
         self, indices: Indices, names: Iterable[str], min_size: tuple[int, int] | None = None
     ) -> dict[str, Images]:
-        """What there is of the examples with these indices, by name: "images" and "labels" as `fetch` gives them.
+        """The columns of the examples with these indices, by name: "images" and "labels" as `fetch` gives them.
 
-        A data set that has more to say of an example, such as a caption or a mask, overrides this: arrays or lists, the
-        examples first. Raises DataError for a name that it does not have.
+        A data set with further columns, such as captions or masks, overrides this. Columns are arrays or lists, the
+        examples first. Raises DataError for an unknown column.
         """
         self.check_columns(names)
         found = dict(zip(("images", "labels"), self.fetch(indices, min_size), strict=True))
         return {name: found[name] for name in names}
 
     def check_columns(self, names: Iterable[str]) -> None:
-        """Raise DataError for a name that is none of COLUMNS."""
+        """Raise DataError for a name that is not in COLUMNS."""
         for name in names:
             if name not in self.COLUMNS:
                 raise DataError(f'{self.name}: there is no column "{name}"; choose from {", ".join(self.COLUMNS)}')
@@ -108,7 +108,7 @@ class Dataset:
 class ArrayDataset(Dataset):
     """A data set in memory.   images: (N, height, width, C) uint8.   labels: (N,) integers in 0..K-1.
 
-    An array of images is not copied: what is changed in it later is changed here.
+    An array of images is not copied: later changes to it change the data set.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ def _range(counts: list[int]) -> str:
 
 
 def whole_numbers(values: Iterable[float], what: str) -> np.ndarray:
-    """A copy of the values, (N,) int64; a generator is read to its end. Raises DataError unless they are whole."""
+    """A copy of the values, (N,) int64; a generator is read to its end. Raises DataError for other numbers."""
     array = np.array(values if isinstance(values, np.ndarray) else list(values))
     if array.ndim == 1 and array.dtype.kind in "biuf":
         with np.errstate(invalid="ignore"):  # NaN becomes some integer, which is not equal to it
@@ -154,15 +154,15 @@ def whole_numbers(values: Iterable[float], what: str) -> np.ndarray:
 
 
 def as_indices(indices: Indices, name: str) -> np.ndarray:
-    """The indices as (B,) int64. Raises DataError for other than whole numbers, a mask among them."""
+    """The indices as (B,) int64. Raises DataError unless they are whole numbers; a mask is refused too."""
     numbers = indices if isinstance(indices, np.ndarray) else np.array(list(indices))
     if numbers.dtype == bool:
-        raise DataError(f"{name}: a mask is no list of indices; give np.flatnonzero(mask)")
+        raise DataError(f"{name}: a mask is not a list of indices; give np.flatnonzero(mask)")
     return whole_numbers(numbers, f"{name}: indices")
 
 
 def in_words(counts: Mapping[str, int]) -> str:
-    """ "3 .heic, 1 hidden": the most frequent kinds first, and of many kinds the first eight."""
+    """ "3 .heic, 1 hidden": the most frequent kinds first, at most eight."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     words = [f"{number:,} {shown(kind, 30)}" for kind, number in ordered[:8]]
     rest = sum(number for _, number in ordered[8:])
@@ -170,7 +170,7 @@ def in_words(counts: Mapping[str, int]) -> str:
 
 
 def check_labels(labels: np.ndarray, num_classes: int, source: str) -> None:
-    """Raise DataError naming `source` (a file), record and value unless all labels are in 0..K-1."""
+    """Raise DataError unless all labels are in 0..K-1, naming `source` (a file), record and value."""
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if wrong.size:
         raise DataError(

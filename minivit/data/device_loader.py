@@ -1,7 +1,7 @@
-"""Training batches made on the GPU, equal to those of the `Loader` that they are asked from.
+"""Training batches made on the GPU, equal to those of the given `Loader`.
 
-The data set's uint8 images lie in the GPU's memory. Everything random is drawn on the host, from the generators of the
-Loader and in its order, by its threads; per batch only what was drawn is copied, and one kernel makes the images.
+The data set's uint8 images lie in the GPU's memory. The Loader's threads draw everything random on the host, from its
+generators and in its order. Per batch only these draws are copied, and one kernel makes the images.
 """
 
 import contextlib
@@ -25,7 +25,8 @@ DeviceBatch = dict[str, Array]  # as an objective makes it, in the GPU's memory
 
 
 def on_device(loader: Loader, xp: Any) -> "DeviceLoader | Prefetcher":
-    """The batches of `loader` as arrays of `xp` (CuPy): made on the GPU if it can, and has room, else copied there."""
+    """The batches of `loader` as arrays of `xp` (CuPy): made on the GPU if it can and has room, otherwise copied
+    there."""
     if (supported := _supported(loader)) is not None:
         dataset, _ = supported
         free_bytes, _ = xp.cuda.runtime.memGetInfo()
@@ -35,7 +36,7 @@ def on_device(loader: Loader, xp: Any) -> "DeviceLoader | Prefetcher":
 
 
 def supports(loader: Loader) -> bool:
-    """Whether the GPU can make these batches: images in memory, of the size wanted, changed by an `Augment` alone.
+    """Whether the GPU can make these batches: images in memory, in their final size, changed only by an `Augment`.
 
     RandAugment needs two copies of an image in a block's shared memory (82 x 82 pixels of 3 channels fit).
     """
@@ -55,8 +56,8 @@ def _supported(loader: Loader) -> tuple[ArrayDataset, Augment] | None:
 
 
 class _Drawn(NamedTuple):
-    """What is drawn for a batch: `packed`, int32, in the order of `DeviceLoader._parts`; the mixing; what the
-    objective draws beside."""
+    """The draws for a batch: `packed`, int32, in the order of `DeviceLoader._parts`; the mixing; the objective's
+    draws."""
 
     packed: np.ndarray
     mixing: Mixing | None
@@ -67,8 +68,8 @@ class DeviceLoader:
     """The batches of `loader`, made on the GPU; iterate over it as over the loader itself.
 
     Yields arrays of `xp` by name: images (B, height, width, C) float32, labels, (B,) int64 or dense (B, K) float32, and
-    what the objective draws. All work is queued on the stream that is current where a batch is asked for, one for all
-    batches.
+    the objective's draws. All work is queued on the stream that is current when a batch is requested; use the same one
+    for all batches.
     Raises ConfigError unless `supports(loader)`.
     """
 
@@ -148,7 +149,7 @@ class DeviceLoader:
         return np.concatenate([*parts, *(erasure.noise.ravel().view(np.int32) for erasure in changes.erasures)])
 
     def _make(self, drawn: _Drawn) -> DeviceBatch:
-        """The batch of what was drawn."""
+        """The batch from these draws."""
         self._copies.send(drawn.packed, self._packed[: len(drawn.packed)])
         xp, batch, mixing = self.xp, self.loader.batch_size, drawn.mixing
         images, labels = xp.empty((batch, *self._image_shape), xp.float32), xp.empty(batch, xp.int64)
@@ -167,7 +168,7 @@ class DeviceLoader:
         return {**{name: x for name, x in made.items() if name in self.loader.objective.columns}, **beside}
 
     def _sent(self, name: str, values: np.ndarray) -> Array:
-        """An array that was drawn on the host, on the GPU."""
+        """An array drawn on the host, copied to the GPU."""
         values = np.asarray(values)
         if name not in self._sending:
             self._sending[name] = PinnedCopies(self.xp, values.size, values.dtype)

@@ -1,8 +1,8 @@
-"""What the GPU needs to change images exactly as the CPU does: tables, made once by the functions that the CPU uses.
+"""Tables with which the GPU changes images exactly as the CPU does, made once by the CPU's own functions.
 
 All operations of a run have one strength, so most of RandAugment is a choice among few fixed maps: of grey levels, of
-pairs of grey levels that are blended, of places in the image. A map is found by giving the operation an image that
-lists all its arguments.
+blended pairs of grey levels, of places in the image. A map is found by applying the operation to an image that lists
+all its arguments.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ _ROWS = {**{name: 2 * i for i, name in enumerate(SIGNED)}, **{name: i for i, nam
 
 
 def make_tables(augment: Augment, channels: int) -> Tables:
-    """The tables for images of `augment.image_size` with so many channels, as NumPy arrays."""
+    """The tables for images of `augment.image_size` with this number of channels, as NumPy arrays."""
     levels = np.repeat(_LEVELS[None, :, None, None], channels, axis=3)
     normalised = normalize(levels, augment.mean, augment.std)[0, :, 0]
     if augment.randaugment is None:
@@ -45,7 +45,7 @@ def make_tables(augment: Augment, channels: int) -> Tables:
 
 
 def _map_of(operation: Operation, strength: float, sign: int, size: tuple[int, int]) -> np.ndarray:
-    """The pixel, by its number, that each pixel is taken from; -1 for those that become gray: (height * width,)."""
+    """The source of each pixel, by number; -1 for pixels that become gray: (height * width,)."""
     count = size[0] * size[1]
     numbers = np.arange(count, dtype=np.int32) + GRAY + 1  # none of which is GRAY
     moved = np.asarray(operation(Image.fromarray(numbers.reshape(size)), strength, (sign, 0))).ravel()
@@ -53,7 +53,7 @@ def _map_of(operation: Operation, strength: float, sign: int, size: tuple[int, i
 
 
 def _values_of(operation: Operation, strength: float) -> np.ndarray:
-    """What becomes of each grey level: (256,) uint8."""
+    """The new value of each grey level: (256,) uint8."""
     return np.asarray(operation(Image.fromarray(_LEVELS[None]), strength, (0, 0)))[0]
 
 
@@ -64,7 +64,7 @@ def _blends(factor: float) -> np.ndarray:
 
 
 def encode(operations: np.ndarray) -> np.ndarray:
-    """Operations as `draw_operations` gives them, (B, n, 3), as the kernel wants them: a Kind and two numbers."""
+    """Operations as `draw_operations` gives them, (B, n, 3), in the kernel's form: a Kind and two numbers."""
     kinds = np.array([_KINDS[name] for name in OPERATIONS], np.int32)[operations[..., 0]]
     rows = np.array([_ROWS.get(name, 0) for name in OPERATIONS], np.int32)[operations[..., 0]]
     x, y = operations[..., 1], operations[..., 2]

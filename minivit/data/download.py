@@ -1,4 +1,4 @@
-"""Fetching one file over HTTP: resumed where it stopped, checked, and only then given its name."""
+"""Downloads one file over HTTP: resumes where it stopped, checks the file, and only then gives it its name."""
 
 import base64
 import binascii
@@ -26,7 +26,7 @@ _TIMEOUT = 30.0  # seconds without a single byte
 
 
 class UnreachableError(DataError):
-    """A file cannot be had from its server now; `reason` says why."""
+    """The server cannot provide the file now; `reason` says why."""
 
     def __init__(self, url: str, target: Path, reason: str):
         self.reason = reason
@@ -45,14 +45,13 @@ def download(
 ) -> str | None:
     """Fetch `url` into the file `target`, creating its folder.
 
-    Bytes collect in a file of this call's own, so that several may fetch one target at once, also from other machines:
-    all end with the file. What there is when one is interrupted becomes `target` + ".part", with which a later call
-    begins, asking for the rest by an HTTP Range request. Once complete it is checked and renamed, so `target` is always
-    whole; with a wrong checksum it is deleted.
-
-    md5: the digest, hexadecimal; None for the checksum that the server states, see `stated`, if it states one.
-    check: raises a MinivitError for a file that is not what is wanted; it is deleted, too.
-    Returns the name of the checksum that the file was compared with, None if there was none.
+    Each call collects bytes in a file of its own, so several may fetch one target at once, even from different
+    machines; each ends with the whole file. An interrupted call leaves `target` + ".part"; a later call continues it
+    with an HTTP Range request. A complete file is checked and renamed, so `target` is always whole; a file with a wrong
+    checksum is deleted.
+    md5: the hexadecimal digest; None for the checksum that the server states, if any (see `stated`).
+    check: raises a MinivitError for an unwanted file, which is then deleted.
+    Returns the name of the checksum used, None if there was none.
     Raises DataError, UnreachableError for a server that does not send the file.
     """
     try:
@@ -65,7 +64,7 @@ def download(
         reason = getattr(error, "reason", None) or error
         reason = getattr(reason, "strerror", None) or reason
         if isinstance(error, OSError) and error.filename and not isinstance(error, urllib.error.URLError):
-            hint = "choose a folder that you can write, by MINIVIT_DATA, or --data-root for data"
+            hint = "choose a writable folder with MINIVIT_DATA, or --data-root for data"
             raise DataError(f"cannot write {shown(error.filename, 200)} ({reason}): {hint}") from error
         raise UnreachableError(url, target, str(reason)) from error
 
@@ -102,7 +101,7 @@ def _fetch(
 
 
 def _check(path: Path, expected: tuple[str, str] | None, check: Callable[[Path], object] | None) -> None:
-    """Raise DataError unless the file has the expected checksum, and `check` has nothing against it."""
+    """Raise DataError unless the file has the expected checksum and passes `check`."""
     if expected and digest(path, expected[0]) != expected[1]:
         raise DataError("the download has a wrong checksum and was deleted; try again")
     try:
@@ -110,22 +109,22 @@ def _check(path: Path, expected: tuple[str, str] | None, check: Callable[[Path],
             check(path)
     except MinivitError as error:
         reason = str(error).replace(str(path), "it")
-        raise DataError(f"what came is not the file that was wanted, and was deleted ({reason})") from error
+        raise DataError(f"the server sent a different file, which was deleted ({reason})") from error
 
 
 def _parts(target: Path) -> list[Path]:
-    """What calls of `download` have left, or are receiving."""
+    """The partial files of earlier and running calls of `download`."""
     begin = target.name + "."
     return [path for path in target.parent.iterdir() if path.name.startswith(begin) and path.suffix == ".part"]
 
 
 def _size(path: Path) -> int:
-    """Of a file, in bytes; 0 if it has gone."""
+    """The size of a file in bytes; 0 if it has gone."""
     return path.stat().st_size if path.exists() else 0
 
 
 def _keep(own: Path, target: Path) -> None:
-    """What has been received but is not complete becomes the part that the next call finds, if it is the longest."""
+    """Turn an incomplete download into the part that the next call continues, if it is the longest."""
     part = target.with_name(target.name + ".part")
     with contextlib.suppress(OSError):
         if part.exists() and _size(part) >= _size(own):
@@ -137,10 +136,10 @@ def _keep(own: Path, target: Path) -> None:
 def _receive(
     url: str, part: Path, expected: tuple[str, str] | None, progress: Progress | None
 ) -> tuple[str, str] | None:
-    """Append to `part` what it still lacks of `url`; returns `expected`, or the checksum that the server states.
+    """Append the missing rest of `url` to `part`; returns `expected`, or the checksum that the server states.
 
-    Without a checksum nothing would tell whether the pieces are of one file: then all of it is received in one piece.
-    Raises OSError or HTTPException when that fails.
+    Without a checksum nobody could tell whether the pieces belong to one file; then the whole file is fetched in one
+    piece. Raises OSError or HTTPException on failure.
     """
     done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
@@ -187,10 +186,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def stated(answers: Iterable[Message]) -> tuple[str, str] | None:
-    """("sha256" or "md5", hexadecimal digest) that a server states in the headers of its answers; None if it does not.
+    """("sha256" or "md5", hexadecimal digest) from the headers of a server's answers; None if they have none.
 
-    Hugging Face sends "X-Linked-Etag", the SHA-256 of a large file, with the answer that leads to where the file lies;
-    Google's storage sends "X-Goog-Hash: crc32c=...,md5=...", in base64.
+    Hugging Face sends "X-Linked-Etag", the SHA-256 of a large file, with the redirect to the file; Google's storage
+    sends "X-Goog-Hash: crc32c=...,md5=...", in base64.
     """
     for headers in answers:
         etag = headers.get("X-Linked-Etag", "").strip('" ').lower()
@@ -205,7 +204,7 @@ def stated(answers: Iterable[Message]) -> tuple[str, str] | None:
 
 
 def digest(path: Path, kind: str) -> str:
-    """Of a file, hexadecimal.   kind: "md5", which finds damage and not attackers, or "sha256"."""
+    """The hexadecimal digest of a file.   kind: "md5", which detects damage but not attackers, or "sha256"."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
 

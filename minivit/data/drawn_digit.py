@@ -1,4 +1,4 @@
-"""A digit as people draw it, made like those that come with minivit: bright on black, filling a square."""
+"""Makes a drawn digit look like those that come with minivit: bright on black, filling a square."""
 
 import numpy as np
 from PIL import Image
@@ -12,16 +12,16 @@ STRONG = 100  # difference of ink and background; more need no contrast
 
 
 def as_the_digits(image: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """The image cropped, inverted and stretched in contrast where it needs that, and what was done, in words.
+    """The image cropped, inverted and stretched in contrast as needed, and the changes in words.
 
-    image: uint8 (height, width, 1).   Nothing is done to one of the digits' own size, nor where it is not clear which
-    pixels are ink and which background: where grey values are no two groups, or the edges are partly ink. Where all
-    pixels are the same, the words say so: it may be white on a transparent ground, which is read as white.
+    image: uint8 (height, width, 1).   An image of the digits' own size stays unchanged, as does one whose ink cannot be
+    told from the background: its grey values do not form two groups, or its edges are partly ink. If all pixels are
+    equal, the words say so: it may be white on a transparent ground, which is read as white.
     """
     done: list[str] = []
     grey = image[..., 0]
     if max(grey.shape) > SIDE and grey.min() == grey.max():
-        return image, ["nothing is drawn on it: it is of one colour"]
+        return image, ["nothing is drawn on it: it has a single colour"]
     threshold, clarity = two_groups(grey)
     if max(grey.shape) <= SIDE or clarity < CLEAR:
         return image, done
@@ -45,8 +45,8 @@ def as_the_digits(image: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 
 def two_groups(grey: np.ndarray) -> tuple[int, float]:
-    """The threshold that divides grey values, uint8, into the two groups that differ most, and the share of their
-    variance that lies between the groups, 0 to 1 (Otsu 1979)."""
+    """The threshold that best divides grey values, uint8, into two groups, and the share of their variance that lies
+    between the groups, 0 to 1 (Otsu 1979)."""
     share = np.bincount(grey.ravel(), minlength=256) / grey.size
     values = np.arange(256)
     below, mean = np.cumsum(share), np.cumsum(share * values)
@@ -60,8 +60,8 @@ def two_groups(grey: np.ndarray) -> tuple[int, float]:
 
 
 def _in_square(box: np.ndarray) -> np.ndarray:
-    """The pixels in the middle of the smallest black square that holds them, at the digits' size by means of areas, as
-    these count the black pixels of areas."""
+    """The pixels centred in the smallest black square that holds them, resized to the digits' size by area averages,
+    since the digits count black pixels in areas."""
     side = max(box.shape)
     square = np.zeros((side, side), np.uint8)
     top, left = ((side - length) // 2 for length in box.shape)

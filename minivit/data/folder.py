@@ -1,8 +1,8 @@
-"""A folder of image files, one sub-folder a class: the layout of ImageNet and of many private collections.
+"""A folder of image files, one sub-folder per class: the layout of ImageNet and of many private collections.
 
-The suffix of a name says whether a file is taken for an image, its content says how it is read. Which images there
-are, and in which order, is a function of names alone, the same on every system: names are compared as composed Unicode
-(NFC), paths with "/" between their parts. Links are followed. What is left out is counted.
+The suffix of a name decides whether a file counts as an image; its content decides how it is read. The images and their
+order depend on names alone, equally on every system: names are compared as composed Unicode (NFC), paths with "/"
+between their parts. Links are followed. Files that are left out are counted.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ LEAVE_OUT = '(to leave such images out: --bad-images skip, or bad_images="skip" 
 
 
 class FolderDataset(Dataset):
-    """Image files, decoded when they are fetched, so in the thread that fetches them.
+    """Image files, decoded by the thread that fetches them.
 
-    paths: N files.   labels: (N,).   bad_images: "refuse" raises DataError at an unreadable image (see `read_image`);
-    "skip" leaves it out of the result and notes its path and the reason in `skipped`, whose paths are not opened again.
+    paths: N files.   labels: (N,).   bad_images: "refuse" raises DataError for an unreadable image (see `read_image`);
+    "skip" leaves it out, notes its path and the reason in `skipped`, and never opens it again.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class FolderDataset(Dataset):
 
 
 def check_bad_images(bad_images: str) -> None:
-    """Raise DataError unless it is one of `BAD_IMAGES`."""
+    """Raise DataError unless the value is in `BAD_IMAGES`."""
     if bad_images not in BAD_IMAGES:
         raise DataError(f'bad_images is "{bad_images}", expected "refuse" or "skip"')
 
@@ -83,17 +83,16 @@ def check_bad_images(bad_images: str) -> None:
 def load_folder(
     path: Path, split: str, bad_images: str = "refuse", val_share: float | None = None, seed: int = 0
 ) -> FolderDataset:
-    """The images below `path`/train/<class>/ for "train"; for "test" those below `path`/val/, or else `path`/test/.
+    """The images below `path`/train/<class>/ for "train", or below `path`/val/, else `path`/test/, for "test".
 
-    Classes are the sorted names of the folders in train/; the other split may lack some but not add any. Sub-folders
-    of a class belong to it, each once, however many links lead there. Names that begin with a dot, files that are not
-    called like an image and files beside the class folders are counted in `left_out`. Only names are read here: images
-    when fetched. Raises DataError for a missing or empty folder, a class without images, a class that train/ does not
-    have, two classes whose names differ only in how letters are encoded, and a folder that may not be read.
-
-    val_share: for a folder without val/ and test/, whose class folders lie in train/ or in `path` itself: this share of
-    each class's images, and at least one, is the other split. Which ones depends on `seed` and on the names below
-    `path` only. Raises DataError also for a class with one image.
+    Classes are the sorted names of the folders in train/; the other split may lack some but not add any. Sub-folders of
+    a class belong to it, each counted once even if several links lead there. Hidden files, files without an image
+    suffix and files beside the class folders are counted in `left_out`. This reads names only; images are read when
+    fetched. Raises DataError for a missing or empty folder, a class without images, a class missing from train/, two
+    classes whose names differ only in their encoding, and a folder that may not be read.
+    val_share: for a folder without val/ and test/, with class folders in train/ or in `path`: this share of each
+    class's images, at least one, forms the other split. The choice depends only on `seed` and the names below `path`.
+    Raises DataError also for a class with a single image.
     """
     name, path = f"folder:{path}", _whole(path)
     if val_share is None:
@@ -113,7 +112,7 @@ def load_folder(
 
 
 def is_divided(path: Path) -> bool:
-    """Whether a folder says itself which images a model is tested on."""
+    """Whether a folder has its own test split."""
     return any((path / name).is_dir() for name in TEST_FOLDERS)
 
 
@@ -125,7 +124,7 @@ def _check_share(path: Path, val_share: float) -> None:
 
 
 def _check_layout(path: Path, split: str) -> None:
-    """Raise the DataError that says all that is missing from a folder of training and test images."""
+    """Raise a DataError that lists everything missing from a folder of training and test images."""
     trained = (path / "train").is_dir()
     if trained and (split == "train" or is_divided(path)):
         return
@@ -142,8 +141,8 @@ def _check_layout(path: Path, split: str) -> None:
 
 
 def _side(files: "_Files", folder: Path, split: str, share: float, seed: int) -> "_Files":
-    """The training or the test images, each class divided in the order of a hash of seed and names: an image that comes
-    or goes moves hardly any other to the other side."""
+    """The training or the test images. Each class is divided in the order of a hash of seed and names, so a new or
+    removed image moves hardly any other to the other side."""
     labels = np.array(files.labels)
     test = np.zeros(len(labels), bool)
     names = [composed(os.path.relpath(path, folder).replace(os.sep, "/")) for path in files.paths]
@@ -166,10 +165,10 @@ def _hash(text: str) -> bytes:
 def load_labelled(
     path: Path, split: str, numbers: Mapping[str, int], classes: Iterable[str], bad_images: str = "refuse"
 ) -> FolderDataset:
-    """The images of one split for a model that knows its classes already.
+    """The images of one split for a model whose classes are known.
 
-    The split's folder, or `path` itself if it has none of train/, val/ and test/, holds class folders whose labels are
-    looked up in `numbers`; there need not be one for every class. Raises DataError for a name that is not there.
+    The split's folder, or `path` itself if it has none of train/, val/ and test/, holds class folders. Their labels are
+    looked up in `numbers`; classes may be missing. Raises DataError for an unknown name.
     """
     name, path = f"folder:{path}", _whole(path)
     classes = list(classes)
@@ -188,7 +187,7 @@ def load_labelled(
 
 
 def composed(name: str) -> str:
-    """The name in Unicode's normal form C: "é" can also be written as e and an accent, as old Macs did."""
+    """The name in Unicode normal form C: "é" can also be written as e and an accent, as on old Macs."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -199,7 +198,7 @@ class _Files(NamedTuple):
 
 
 def _labelled_files(folder: Path, numbers: Mapping[str, int], refusal: Callable[[str], str]) -> _Files:
-    """The images in the class folders of `folder`. refusal: what is wrong with a class that is not in `numbers`."""
+    """The images in the class folders of `folder`. refusal: the message for a class that is not in `numbers`."""
     paths, labels, left_out = found = _Files([], [], Counter())
     for name, class_folder in _class_folders(folder, left_out).items():
         if name not in numbers:
@@ -211,8 +210,8 @@ def _labelled_files(folder: Path, numbers: Mapping[str, int], refusal: Callable[
 
 
 def _whole(path: Path) -> Path:
-    """The path from the root, which stays the same folder when the program changes its own. Raises DataError unless
-    there is one."""
+    """The absolute path, which stays valid when the program changes its working folder. Raises DataError if it is not a
+    folder."""
     if not path.is_dir():
         if path.exists():
             raise DataError(f"{path}: this is a file, not a folder")
@@ -238,7 +237,7 @@ def _class_folders(folder: Path, left_out: Counter[str]) -> dict[str, str]:
     for path in folders:
         name = composed(os.path.basename(path))
         if name in found:
-            raise DataError(f"{folder}: two class folders are called {name}, in other bytes: rename or merge them")
+            raise DataError(f"{folder}: two class folders are called {name}, encoded differently: rename or merge them")
         found[name] = path
     if not found:
         raise DataError(f"{folder}: there are no class folders in it; put the images of each class into one")
@@ -246,9 +245,11 @@ def _class_folders(folder: Path, left_out: Counter[str]) -> dict[str, str]:
 
 
 def image_files(folder: str, left_out: Counter[str]) -> list[str]:
-    """The images in a folder and its sub-folders, sorted by name; of what else is there the kinds are counted in
-    `left_out`. Raises DataError if there are none. A folder that holds this one, and one that another
-    way has led to, are not entered: links can make circles."""
+    """The images in a folder and its sub-folders, sorted by name; other files are counted by kind in `left_out`.
+
+    Raises DataError if there are no images. A folder already visited, or one that contains this one, is not entered
+    again: links can form circles.
+    """
     around = Path(os.path.realpath(os.path.dirname(os.path.abspath(folder))))  # of "." it is ".."
     entered = {str(path) for path in (around, *around.parents, *Path(os.path.realpath(folder)).parents)}
     found: list[tuple[str, str]] = []  # what to sort by, path
@@ -277,7 +278,7 @@ def image_files(folder: str, left_out: Counter[str]) -> list[str]:
 
 
 def _entries(folder: str, left_out: Counter[str]) -> tuple[list[str], list[str]]:
-    """The paths of the folders and of the files in a folder, links among them, each sorted."""
+    """The paths of the folders and of the files in a folder, including links, each sorted."""
     folders, files = [], []
     try:
         with os.scandir(folder) as entries:

@@ -1,6 +1,6 @@
-"""The 1,000 classes of ImageNet-1k (ILSVRC 2012) in their standard order, that of all published models.
+"""The 1,000 classes of ImageNet-1k (ILSVRC 2012) in their standard order, which all published models use.
 
-`imagenet1k.txt` has their names, one a line, each different, as torchvision has them; `imagenet1k_ids.txt` their
+`imagenet1k.txt` lists their names as in torchvision, one a line, each different; `imagenet1k_ids.txt` lists their
 WordNet ids (n01440764, ...), which name the folders of the data set. The order is that of the sorted ids.
 """
 
@@ -20,7 +20,7 @@ def imagenet_ids() -> list[str]:
 
 
 def in_words(name: str) -> str:
-    """ "n03417042" as "garbage truck (n03417042)"; a class of another name as it is called."""
+    """ "n03417042" as "garbage truck (n03417042)"; other names stay as they are."""
     word = _words().get(name)
     return f"{word} ({name})" if word else name
 

@@ -1,4 +1,4 @@
-"""Reading an image file and resizing an image: the only places that turn files into pixels."""
+"""Reads image files and resizes images: the only place that turns files into pixels."""
 
 import contextlib
 import os
@@ -30,15 +30,14 @@ _FEW_BITS = {"1": 255, "L;2": 85, "L;4": 17}
 
 
 def read_image(path: str | os.PathLike[str], min_size: tuple[int, int] | None = None) -> np.ndarray:
-    """The image file as uint8 (height, width, 3), RGB, turned upright as its EXIF orientation says.
+    """The image file as uint8 (height, width, 3), RGB, turned upright by its EXIF orientation.
 
-    The content says which format it is, whatever the file is called; of several pictures, as in an animation, the
-    first is taken. Grayscale, palette and CMYK are converted to RGB, of 16 bits the upper 8 are kept, transparency is
-    laid over white. min_size: (height, width); a JPEG at least twice as large is decoded at 1/2, 1/4 or 1/8 of its
-    size, which is much faster, so long as neither side gets smaller than either number.
-
+    The content decides the format, whatever the file's name; of several pictures, as in an animation, the first is
+    taken. Grayscale, palette and CMYK are converted to RGB, 16-bit values keep their upper 8 bits, transparency is laid
+    over white. min_size: (height, width); a much larger JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is
+    faster, as long as neither side falls below these numbers.
     Raises DataError, naming the file, if it is missing, not a regular file, damaged, truncated, not an image, less than
-    2 pixels on a side, or has more than MAX_PIXELS pixels (which is checked before any is decoded).
+    2 pixels on a side, or has more than MAX_PIXELS pixels (checked before any is decoded).
     """
     with _opened(path) as image:
         key = _transparent_value(image)
@@ -49,14 +48,14 @@ def read_image(path: str | os.PathLike[str], min_size: tuple[int, int] | None = 
 
 
 def check_header(path: str | os.PathLike[str]) -> None:
-    """Raise the DataError of `read_image` for what the beginning of a file shows: its format and its size."""
+    """Raise the DataError of `read_image` if the start of a file shows a wrong format or size."""
     with _opened(path):
         pass
 
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[ImageFile.ImageFile]:
-    """The file, its header read. What goes wrong in this context becomes a DataError that names the file."""
+    """The file with its header read. Any failure in this context becomes a DataError that names the file."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for somebody to write into it
             raise DataError("cannot be read (it is a folder, a pipe or a device, not a file)")
@@ -68,7 +67,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[ImageFile.ImageFile]:
 
 
 def of_pillow(image: Image.Image) -> np.ndarray:
-    """A picture of Pillow's as `read_image` gives that of a file: uint8 (height, width, 3), upright, RGB, on white."""
+    """A Pillow picture in the form of `read_image`: uint8 (height, width, 3), upright, RGB, on white."""
     upright = ImageOps.exif_transpose(image)  # a copy
     return np.array(_to_rgb(upright, upright.info.get("transparency")))
 
@@ -81,10 +80,10 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _transparent_value(image: ImageFile.ImageFile) -> Any:
-    """What stands in the file for "transparent" (a grey, a colour, a place or places of the palette), in the range
-    that the pixels will have; None if nothing does.
+    """The value that stands for "transparent" in the file, in the range of the decoded pixels; None without one.
 
-    Pillow scales the pixels of a PNG to 8 bits, but not this value; of 16-bit colours it compares the upper 8 bits.
+    The value is a grey, a colour, or entries of the palette. Pillow scales the pixels of a PNG to 8 bits, but not this
+    value; of 16-bit colours it compares the upper 8 bits.
     """
     key = image.info.get("transparency")
     if key is None or image.format != "PNG":
@@ -127,7 +126,7 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The image resampled bilinearly to `size` = (height, width).   image: uint8 (h, w, C), C = 1 or 3.
 
     The filter is Pillow's. It equals tf.image.resize of the published code when enlarging; when shrinking it averages
-    over all pixels (antialias) where the published code samples. An image that has the size already is returned as is.
+    over all pixels (antialias), while the published code samples. An image of the right size is returned as is.
     """
     height, width = size
     if image.shape[:2] == size:

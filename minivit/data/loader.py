@@ -1,8 +1,8 @@
 """Batches, prepared in background threads while the model computes.
 
 Training batch s is a function of (seed, s) alone: the order of an epoch and the random changes of a step each have a
-generator seeded with those numbers. So a run resumed at step s sees exactly what it would have seen, with no stored
-state, and the number of threads changes nothing but speed.
+generator seeded with those numbers. So a run resumed at step s sees the same batches without any stored state, and the
+number of threads affects only speed.
 """
 
 import weakref
@@ -26,19 +26,17 @@ R = TypeVar("R")
 class Loader:
     """Training batches for the steps start_step .. total_steps - 1; iterate over it, as often as you like.
 
-    Yields what `objective` makes of a batch: a dict of arrays by name. Without one, pairs of images (B, height, width,
-    C) float32 and labels (B,) int64. An epoch is `steps_per_epoch` = N // batch_size steps over a new random order; the
-    N % batch_size examples left over are not used in it. Where a data set skips unreadable images, the next ones in the
+    Yields the batches of `objective`: dicts of arrays by name. Without one, pairs of images (B, height, width, C)
+    float32 and labels (B,) int64. An epoch is `steps_per_epoch` = N // batch_size steps over a new random order; the N
+    % batch_size examples left over are not used in it. If a data set skips unreadable images, the next ones in the
     order take their places.
-
-    transform: an `Augment`, or any function of (images, rng).   objective: what is asked of the model, see
-    `minivit.update.objective`: its columns are fetched, and its `prepare` and `draw` make the batch.
-    threads: how many prepare batches, each a whole one.   prefetch: how many batches may wait ready (or in work) while
-    the consumer computes.
-
-    Leaving the loop, close(), or the end of a `with` block stops the threads. An exception in a thread is raised where
-    the batch would have been. Raises DataError if the batch is larger than the data set, or a column is missing,
-    ConfigError for other numbers that make no sense.
+    transform: an `Augment`, or any function of (images, rng).   objective: see `minivit.update.objective`; its columns
+    are fetched, and its `prepare` and `draw` make the batch.
+    threads: the number of threads, each preparing a whole batch.   prefetch: the number of batches ready or in work
+    while the consumer computes.
+    Leaving the loop, close(), or the end of a `with` block stops the threads. An exception in a thread is raised in
+    place of its batch. Raises DataError if the batch is larger than the data set or a column is missing, ConfigError
+    for other invalid numbers.
     """
 
     def __init__(
@@ -78,7 +76,8 @@ class Loader:
         return self.ahead(self.batch)
 
     def ahead(self, prepare: Callable[[int], R]) -> Generator[R, None, None]:
-        """prepare(step) for each step of an iteration, by the threads; `batch`, or what a device needs instead."""
+        """prepare(step) for each step of an iteration, run by the threads; `batch`, or a device's replacement for
+        it."""
         results = ahead(prepare, range(self.start_step, self.total_steps), self.threads, self.prefetch)
         self._running.add(results)
         return results
@@ -88,11 +87,11 @@ class Loader:
         return _made(self.objective, self._fetch(step), self.transform, step, self.generator(step), train=True)
 
     def generator(self, step: int) -> np.random.Generator:
-        """Where the random changes of a step are drawn from: first the transform's, then the mixing, then `draw`."""
+        """The generator for the random changes of a step: first the transform's, then the mixing, then `draw`."""
         return np.random.default_rng((self.seed, step, 1))  # the 1 keeps it apart from the epochs' generators
 
     def indices(self, step: int) -> np.ndarray:
-        """The numbers (B,) of the images of a step, before any that cannot be read are replaced."""
+        """The numbers (B,) of the images of a step, before unreadable ones are replaced."""
         epoch, position = divmod(step, self.steps_per_epoch)
         return self._epoch_order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
 
@@ -144,12 +143,12 @@ def eval_batches(
     threads: int = 1,
     prefetch: int = 2,
 ) -> Generator[Batch, None, None]:
-    """Every example once, in the data set's order, as `objective` makes batches of them for evaluation; without one,
-    pairs of images (B, height, width, C) float32 and labels (B,) int64.
+    """Every example once, in the data set's order, as evaluation batches of `objective`.
 
-    What an objective draws is a function of (seed, number of the batch): the same at every evaluation. The last batch
-    may be short, and any batch from which unreadable images were skipped; empty ones are left out. transform: called
-    with the images alone, such as `Augment(image_size)`. The rest is as for `Loader`.
+    Without an objective, pairs of images (B, height, width, C) float32 and labels (B,) int64. An objective's draws are
+    a function of (seed, number of the batch): the same at every evaluation. The last batch may be short, as may any
+    batch with skipped images; empty ones are left out. transform: called with the images alone, such as
+    `Augment(image_size)`. The rest is as for `Loader`.
     """
     _check_counts(1, batch_size=batch_size, threads=threads)
     _check_counts(0, prefetch=prefetch)
@@ -166,12 +165,12 @@ def eval_batches(
 
 
 class Pairs:
-    """What makes batches where there is no objective: pairs of images and labels."""
+    """Makes batches without an objective: pairs of images and labels."""
 
     columns = ("images", "labels")
 
     def prepare(self, columns: Mapping[str, Any], transform: Transform, rng: np.random.Generator | None) -> Batch:
-        """The images as the transform changes them, and the labels."""
+        """The transformed images, and the labels."""
         given = () if rng is None else (rng,)
         return transform(columns["images"], *given), np.asarray(columns["labels"])
 

@@ -45,9 +45,9 @@ def cutmix(
 
 
 class Mixing(NamedTuple):
-    """How a batch is mixed. share: the weight of label i in its mixture with label i - 1.
+    """The mixing of a batch. share: the weight of label i in its mixture with label i - 1.
 
-    box: (top, bottom, left, right) of what image i gets from image i - 1, or None: images are weighted like labels.
+    box: (top, bottom, left, right) of the part that image i takes from image i - 1; None: images are mixed like labels.
     """
 
     share: float
@@ -56,10 +56,10 @@ class Mixing(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Mixer:
-    """Mixes training batches: by mixup, by CutMix, or with both by one of the two, each with probability 1/2.
+    """Mixes training batches by mixup, by CutMix, or, if both are set, by either with probability 1/2.
 
     mixup, cutmix: alpha of their Beta distributions, 0 for none; classes: K of the dense labels. Raises ConfigError for
-    numbers that make no sense.
+    invalid numbers.
     """
 
     mixup: float
@@ -72,13 +72,13 @@ class Mixer:
                 raise ConfigError(f"{name} is {alpha}, expected 0 or more")
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> "Mixing":
-        """How the images of a batch, height x width, are mixed."""
+        """Draw the mixing of a batch of height x width images."""
         if self.cutmix and (not self.mixup or rng.random() < 0.5):
             return draw_cutmix(height, width, self.cutmix, rng)
         return draw_mixup(self.mixup, rng)
 
     def __call__(self, batch: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """The batch with its images mixed, and its labels (B,), which become dense."""
+        """The batch with its images mixed and its labels (B,) made dense and mixed."""
         images = batch["images"]
         mixing = self.draw(images.shape[1], images.shape[2], rng)
         mixed, labels = mix(images, one_hot(batch["labels"], self.classes), mixing)
@@ -92,7 +92,7 @@ def draw_mixup(alpha: float, rng: np.random.Generator) -> Mixing:
 
 
 def draw_cutmix(height: int, width: int, alpha: float, rng: np.random.Generator) -> Mixing:
-    """What `cutmix` does to a batch of images of this size."""
+    """The draws of `cutmix` for a batch of images of this size."""
     side = math.sqrt(1 - rng.beta(alpha, alpha))
     top, bottom = _interval(height, round(height * side), rng)
     left, right = _interval(width, round(width * side), rng)

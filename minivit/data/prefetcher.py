@@ -1,4 +1,4 @@
-"""Batches that the CPU prepares, copied to the GPU while it computes on the batch before."""
+"""Copies batches from the CPU to the GPU while the GPU computes on the batch before."""
 
 import contextlib
 import importlib
@@ -14,10 +14,9 @@ from minivit.data.loader import Loader
 class Prefetcher:
     """The batches of `loader` as arrays of `xp` (CuPy), each copied while the one before is in use.
 
-    Iterate over it as over a loader that has an objective: batches are dicts. There are two buffers on the GPU, filled
-    in turn: the arrays of a batch are overwritten once the next batch has been asked for, so keep a copy of what is
-    needed longer. What the consumer does with a batch must be queued on the stream that is current when it asks for the
-    next one.
+    Iterate over it as over a loader that has an objective: batches are dicts. Two buffers on the GPU are filled in
+    turn, so requesting the next batch overwrites the arrays of the last; copy what you need longer. Queue all work on a
+    batch on the stream that is current when you request the next one.
     """
 
     def __init__(self, loader: Loader, xp: Any):
@@ -60,7 +59,7 @@ class Prefetcher:
 
 
 class _Buffer:
-    """Memory for a batch in pinned host memory and on the GPU. Events say when it may be written again."""
+    """Memory for a batch in pinned host memory and on the GPU. Events mark when it may be overwritten."""
 
     def __init__(self, xp: Any):
         self.xp = xp
@@ -81,7 +80,7 @@ class _Buffer:
         self.copied.record(stream)
 
     def take(self, stream: Any) -> dict[str, Array]:
-        """The batch; what is queued on `stream` from now on waits until it has been copied."""
+        """The batch; work queued on `stream` from now on waits for its copy."""
         stream.wait_event(self.copied)
         return dict(self._arrays)
 

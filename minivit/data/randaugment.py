@@ -31,14 +31,14 @@ def randaugment(images: np.ndarray, n: int, magnitude: float, rng: np.random.Gen
 
 
 def strength_of(magnitude: float) -> float:
-    """The strength of every operation: 1 at the magnitude that is the scale's unit."""
+    """The common strength of all operations: 1 at the scale's unit magnitude."""
     return magnitude / _UNIT
 
 
 def draw_operations(shape: tuple[int, ...], n: int, rng: np.random.Generator) -> np.ndarray:
     """`n` operations for each image of a batch of this shape (B, height, width, C): (B, n, 3) integers.
 
-    Of each operation its number in OPERATIONS, and what it needs drawn, else zeros.
+    Each operation is its number in OPERATIONS and its random draws, zeros if it has none.
     """
     batch, height, width, _ = shape
     names = list(OPERATIONS)

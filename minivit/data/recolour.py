@@ -1,4 +1,4 @@
-"""Random changes of colour and sharpness, by which two views of one image differ when a network shall see one thing.
+"""Random changes of colour and sharpness that make two views of one image differ.
 
 Source: facebookresearch/dino, main_dino.py and utils.py, whose probabilities and strengths are those of BYOL (Grill et
 al. 2020, appendix B). The operations are Pillow's, as in torchvision.
@@ -21,11 +21,12 @@ def recolour(
     solarise: float = 0.0,
     radius: tuple[float, float] = (0.1, 2.0),
 ) -> np.ndarray:
-    """Each image with other colours: (B, height, width, C) uint8, C = 1 or 3, from the same.
+    """Recolours each image: (B, height, width, C) uint8, C = 1 or 3, from the same.
 
-    With probability 0.8 brightness and contrast are multiplied by 0.6 to 1.4, saturation by 0.8 to 1.2, and the hue is
-    turned by up to a tenth of the circle, in random order; with 0.2 the colours are taken away; with `blur` it is
-    blurred by a Gaussian of a `radius` drawn between these pixels; with `solarise` values from 128 up are inverted.
+    With probability 0.8, brightness and contrast are multiplied by 0.6 to 1.4, saturation by 0.8 to 1.2, and the hue is
+    turned by up to a tenth of the circle, in random order. With probability 0.2 the colours are removed. With
+    probability `blur` the image is blurred by a Gaussian of a `radius` drawn between these pixels. With probability
+    `solarise` values from 128 up are inverted.
     """
     out = np.empty_like(images)
     for i, pixels in enumerate(images):

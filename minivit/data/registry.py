@@ -43,11 +43,11 @@ def load(
 
     name: "digits" (comes with minivit), "shapes", "scenes", "captions", "clips" (drawn by code), "cifar10", "cifar100"
     (looked for in `root`), or "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or
-    PATH/test/<class>/ of images (see `load_folder` and `read_image`).   root: the data folder; None means what
-    `data_root` finds.
-    bad_images: what a folder does with an unreadable image: "refuse" raises, "skip" leaves it out (`dataset.skipped`).
-    val_share, seed: hold out a share of each class as the test split of a folder that has none (see `load_folder`).
-    What lies in a folder and is not taken for an image is counted in `dataset.left_out`.
+    PATH/test/<class>/ of images (see `load_folder` and `read_image`).   root: the data folder; None: that of
+    `data_root`.
+    bad_images: how a folder treats an unreadable image: "refuse" raises, "skip" leaves it out (`dataset.skipped`).
+    val_share, seed: hold out a share of each class as the test split of a folder without one (see `load_folder`). Other
+    files in a folder are counted in `dataset.left_out`.
     download: fetch a missing CIFAR archive; progress(done_bytes, total_bytes or None) is called as it arrives.
     Raises DataError, in one line, for an unknown name or split and for missing or damaged files.
     """
@@ -58,7 +58,7 @@ def load(
     if val_share is not None and kind != "folder":
         if name not in NAMES:
             raise DataError(_unknown(name))
-        raise DataError(f"val_share is for folder:PATH; {name} has test images of its own")
+        raise DataError(f"val_share is for folder:PATH; {name} has its own test images")
     try:
         if name == "digits":
             return load_digits(split)
@@ -74,7 +74,7 @@ def load(
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """The data folder, which need not exist: `root`, else $MINIVIT_DATA, else ~/.cache/minivit, or minivit in
+    """The data folder, which may not exist yet: `root`, else $MINIVIT_DATA, else ~/.cache/minivit, or minivit in
     $XDG_CACHE_HOME if that is set, unless only the former exists. Raises DataError if there is no home folder."""
     if chosen := root or os.environ.get("MINIVIT_DATA"):
         return expanded(chosen)
@@ -87,17 +87,15 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     except DataError:
         if named:
             return named
-        raise DataError(
-            "there is no home folder to keep data in: set MINIVIT_DATA to a folder that you can write"
-        ) from None
+        raise DataError("there is no home folder to keep data in: set MINIVIT_DATA to a writable folder") from None
     return usual if usual.is_dir() else named or usual
 
 
 def _unknown(name: str) -> str:
     if os.path.isdir(name):
-        return f'"{name}" is a folder: to use its images call it "folder:{name}"'
+        return f'"{name}" is a folder: to use its images write "folder:{name}"'
     for elsewhere, page in ELSEWHERE.items():
         if name.lower().startswith(elsewhere):
-            return f'"{name}" is not downloaded by name: get it from {page}, unpack it, and call it "folder:PATH"'
+            return f'"{name}" cannot be downloaded by name: get it from {page}, unpack it, and use "folder:PATH"'
     known = f"; choose {', '.join(NAMES)} or folder:PATH"
     return f'there is no data set called "{name}"{meant(name.lower(), [*NAMES, "folder:PATH"], 0.4) or known}'

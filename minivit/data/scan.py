@@ -1,4 +1,4 @@
-"""A look at image files before they are needed: which of them cannot be read."""
+"""Finds unreadable image files before they are needed."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -17,10 +17,10 @@ def unreadable(
     seconds: float = SECONDS,
     seen: Callable[[], object] = lambda: None,
 ) -> dict[str, str]:
-    """Path -> reason of the files that `read_image` refuses, in order.
+    """Path -> reason for the files that `read_image` refuses, in order.
 
-    After so many seconds of reading files whole, of the rest the headers only: of these a truncated image is not found.
-    threads: that read.   seen: called after every file.
+    Files are read whole for a limited time, and after that only their headers, which misses truncated images.
+    threads: number of reading threads.   seen: called after every file.
     """
     end = time.monotonic() + seconds
 

@@ -1,7 +1,7 @@
-"""Drawn scenes of one to four shapes that know what they show: masks, boxes, captions, questions and answers.
+"""Drawn scenes of one to four shapes with masks, boxes, captions, questions and answers.
 
-Scene i is a function of (seed, i) alone, so nothing is stored and as many are there as are wanted. docs/drawn-world.md
-shows them.
+Scene i is a function of (seed, i) alone, so nothing is stored and the supply is unlimited. docs/drawn-world.md shows
+them.
 """
 
 import copy
@@ -33,8 +33,8 @@ def load_scenes(split: str, count: int | None = None, seed: int = 0, **options) 
 
 
 def load_captions(split: str, count: int | None = None, seed: int = 0) -> "Scenes":
-    """Scenes of one shape, each said in one sentence: for "train" of 64 combinations of kind, colour and place, for
-    "test" of the sixteen others. Kind and colour are the class."""
+    """Scenes of one shape, each described in one sentence: "train" has 64 combinations of kind, colour and place,
+    "test" the sixteen others. The class is kind and colour."""
     combinations = {"train": "train", "test": "held-out"}[split]
     scenes = load_scenes(split, count, seed, shapes=(1, 1), label="both", combinations=combinations)
     scenes.name = "captions"
@@ -42,9 +42,9 @@ def load_captions(split: str, count: int | None = None, seed: int = 0) -> "Scene
 
 
 class Drawn(Dataset):
-    """What `Scenes` and `Clips` share: items that are drawn when they are asked for, in columns by name.
+    """Shared by `Scenes` and `Clips`: items drawn on request, in columns by name.
 
-    items: (N,) int64, the numbers of the scenes.   COLUMNS: name -> what it is, of all that `columns` gives.
+    items: (N,) int64, the numbers of the scenes.   COLUMNS: name -> description, of all that `columns` gives.
     """
 
     COLUMNS: tuple[str, ...] = ()
@@ -68,12 +68,12 @@ class Drawn(Dataset):
     ) -> dict[str, Images]:
         """The columns with these names, of the items with these indices (B,): name -> (B, ...).
 
-        Only what they need is drawn. Raises DataError for a name that is none of COLUMNS.
+        Only what they need is drawn. Raises DataError for a name that is not in COLUMNS.
         """
         return {**self.arrays(indices, names)}
 
     def arrays(self, indices: Indices, names: Iterable[str]) -> dict[str, np.ndarray]:
-        """`columns`, all of which are arrays."""
+        """`columns` with arrays only."""
         names, indices = list(names), as_indices(indices, self.name)
         self.check_columns(names)
         items = self.items[indices] if len(indices) else np.zeros(1, np.int64)  # then one, for its shapes and dtypes
@@ -86,7 +86,7 @@ class Drawn(Dataset):
         }
 
     def draw(self, items: np.ndarray, names: set[str]) -> dict[str, np.ndarray]:
-        """At least the columns `names` but for the labels, of the items with these numbers."""
+        """At least the columns `names`, except the labels, of the items with these numbers."""
         raise NotImplementedError
 
     def fetch(self, indices: Indices, min_size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -103,20 +103,18 @@ class Drawn(Dataset):
 class Scenes(Drawn):
     """`count` scenes of shapes[0] to shapes[1] shapes, H = W = `size` pixels, at least 16. n = shapes[1].
 
-    label: what of the largest shape is its class: "kind" (five), "colour" (four) or "both" (twenty).
-    combinations: of kind, colour and place; "train" leaves out the sixteen of `HELD_OUT`, which are of the largest
-    shape where it is "held-out", and of no other; "all" knows no difference.
-    nested: in which share of the scenes with two or more shapes the second lies inside the first; for a size of at
+    label: which property of the largest shape is the class: "kind" (five), "colour" (four) or "both" (twenty).
+    combinations: of kind, colour and place. "train" leaves out the sixteen of `HELD_OUT`, "held-out" uses them for the
+    largest shape and no other, "all" allows every combination everywhere.
+    nested: the share of scenes with two or more shapes in which the second lies inside the first; needs a size of at
     least 32.
-
-    The columns, one row for each scene. Shapes are in the order in which they are drawn; the first is the largest.
-    images (H, W, 3) uint8.   labels: int64.   mask (H, W) uint8: 0, or 1 + the number in KINDS of what is seen.
-    instances (n, H, W) bool: where each shape is seen; False where there is none.   whole: as instances, with what
-    others cover.   boxes (n, 4) int64: x0, y0, x1, y1 around what is seen of each, x1 and y1 excluded; 0 where there
-    is none.   kinds, colours (n,) int64: numbers in KINDS and COLOURS; -1 where there is none.
+    The columns, one row for each scene. Shapes are in drawing order; the first is the largest.
+    images (H, W, 3) uint8.   labels: int64.   mask (H, W) uint8: 0, or 1 + the number in KINDS of the visible shape.
+    instances (n, H, W) bool: where each shape is visible; False if it does not exist.   whole: as instances, including
+    covered parts.   boxes (n, 4) int64: x0, y0, x1, y1 around the visible part of each, x1 and y1 excluded; 0 if it
+    does not exist.   kinds, colours (n,) int64: numbers in KINDS and COLOURS; -1 for none.
     caption (20,), question (12,) int64: numbers of words, see `encode`.   answer: int64, the number of one word.
-
-    Raises ConfigError for options that make no sense.
+    Raises ConfigError for invalid options.
     """
 
     COLUMNS = (
@@ -146,10 +144,10 @@ class Scenes(Drawn):
             "scenes", count, seed, size, shapes, lambda items: label_of(self.layout(items), label), LABELS[label]
         )
         if nested and self.size < SMALLEST_NESTED:
-            raise ConfigError(f"scenes: size is {size}, expected {SMALLEST_NESTED} or more where shapes are nested")
+            raise ConfigError(f"scenes: size is {size}, expected {SMALLEST_NESTED} or more for nested shapes")
 
     def layout(self, items: np.ndarray) -> Layout:
-        """What stands where in the scenes with these numbers."""
+        """The layout of the scenes with these numbers."""
         return lay_out(self.seed, items, self.shapes, self.combinations, self.nested)
 
     def draw(self, items: np.ndarray, names: set[str]) -> dict[str, np.ndarray]:

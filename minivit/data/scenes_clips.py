@@ -1,8 +1,8 @@
-"""Drawn clips in which one shape moves, up, down, left or right, and no frame tells where to.
+"""Drawn clips in which one shape moves up, down, left or right, and no single frame shows the direction.
 
-What leaves the picture on one side comes back on the other, and every shape starts anywhere. So each frame has the same
-distribution whatever moves where, and a clip run backwards is as likely a clip of the opposite label. Of frames in
-another order only the line of the motion can be told, not its sense.
+A shape that leaves the picture on one side comes back on the other, and every shape starts anywhere. So each frame has
+the same distribution for every motion, and a reversed clip is equally likely with the opposite label. Shuffled frames
+show only the line of the motion, not its direction.
 """
 
 import dataclasses
@@ -27,15 +27,13 @@ def load_clips(split: str, count: int | None = None, seed: int = 0, **options) -
 class Clips(Drawn):
     """`count` clips of T = `frames` frames, H = W = `size` pixels, at least 16, with shapes[0] to shapes[1] = n shapes.
 
-    label: what the class is: "motion" (four directions) or "kind" (five), both of the shape that moves.
-
+    label: the class: "motion" (four directions) or "kind" (five), both of the moving shape.
     The columns, one row for each clip: clip (T, H, W, 3) uint8.   labels: int64.   motion: int64, the number in
-    DIRECTIONS.   mover: int64, which of the shapes moves.   kinds, colours (n,): as of `Scenes`.   mask (T, H, W),
+    DIRECTIONS.   mover: int64, the number of the moving shape.   kinds, colours (n,): as in `Scenes`.   mask (T, H, W),
     instances and whole (T, n, H, W), boxes (T, n, 4): those of `Scenes` for every frame. The box around a shape that
-    is leaving on one side and coming back on the other reaches from side to side.   caption (20,) int64: what moves
-    where.   images (H, W, 3 T) uint8: the frames one behind the other as channels, for a model of images.
-
-    Raises ConfigError for options that make no sense.
+    leaves on one side and comes back on the other spans the picture.   caption (20,) int64: the motion in words.
+    images (H, W, 3 T) uint8: the frames stacked as channels, for an image model.
+    Raises ConfigError for invalid options.
     """
 
     COLUMNS = (
@@ -62,8 +60,8 @@ class Clips(Drawn):
         super().__init__("clips", count, seed, size, shapes, lambda items: self._label(items, label), classes)
 
     def layout(self, items: np.ndarray) -> tuple[Layout, np.ndarray, np.ndarray]:
-        """What stands where in every frame of the clips with these numbers (B,), B T pictures; which of the shapes
-        moves, (B,); and in which direction, (B,)."""
+        """The layout of every frame of the clips with these numbers (B,), B T pictures; the number of the moving shape,
+        (B,); and its direction, (B,)."""
         scene = lay_out(self.seed, items, self.shapes)
         n = self.shapes[1]
         rolls = uniform((self.seed, 3), items, 3 + 3 * n)

@@ -1,7 +1,7 @@
-"""What stands where in a drawn scene, as a function of (seed, number of the scene) alone.
+"""The layout of a drawn scene, as a function of (seed, number of the scene) alone.
 
-The random numbers are a hash of (seed, scene, place in a list). So scenes are made in any order, by any thread and
-thousands at once, and a scene is the same whatever is made beside it.
+The random numbers are a hash of (seed, scene, place in a list). So scenes can be made in any order, by any thread and
+thousands at once, and no scene depends on another.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ def hashed(seed: tuple[int, ...], items: np.ndarray, count: int) -> np.ndarray:
 
 
 def mixed(x: np.ndarray) -> np.ndarray:
-    """SplitMix64's last step: one to one, and every bit of x changes half of the result's."""
+    """SplitMix64's last step: one to one, and every bit of x changes half of the bits of the result."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -45,11 +45,11 @@ def mixed(x: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """B pictures with room for n shapes each, the first the furthest behind. Lengths are in sides of the picture.
+    """B pictures with room for n shapes each, the rearmost first. Lengths are in sides of the picture.
 
-    kind, colour: (B, n) int64, numbers in KINDS and COLOURS; -1 where there is no shape.   x, y, radius, angle: (B, n)
-    float32; angles are in turns.   tint: (B, n, 3) float32, what a shape's colour differs from the colour's middle.
-    ground: (B, 5) float32 in 0..1, for the grey behind the shapes and its wave.
+    kind, colour: (B, n) int64, numbers in KINDS and COLOURS; -1 for no shape.   x, y, radius, angle: (B, n) float32;
+    angles are in turns.   tint: (B, n, 3) float32, a shape's deviation from the middle of its colour. ground: (B, 5)
+    float32 in 0..1, for the grey behind the shapes and its wave.
     """
 
     kind: np.ndarray
@@ -73,9 +73,9 @@ def lay_out(
 ) -> Layout:
     """The scenes with these numbers (B,), with n = shapes[1].
 
-    Every shape stands in a quarter of its own, and no two agree in kind and colour. The first is the largest. It
-    stands behind the others, which cover little of it and are covered less. In a share `nested` of the scenes that
-    have two shapes the second lies inside the first; both are then solid, and of different colours.
+    Every shape stands in a quarter of its own, and no two agree in both kind and colour. The first is the largest and
+    stands behind the others, which cover little of it and even less of each other. In a share `nested` of the scenes
+    with two shapes or more the second lies inside the first; both are then solid and differ in colour.
     combinations: "train" has no held-out one, "held-out" has one in the first shape and none in the others.
     """
     low, high = shapes
@@ -109,7 +109,7 @@ def lay_out(
 def _choose(
     rolls: np.ndarray, place: np.ndarray, inside: np.ndarray, combinations: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Kind and colour of every shape, (B, n) each: of all that it may have, each is as likely.
+    """Kind and colour of every shape, (B, n) each, uniform over the allowed pairs.
 
     rolls: (B, MOST, kinds, colours) in 0..1.   place: (B, n).   inside: (B,) whether the first has another in it.
     """

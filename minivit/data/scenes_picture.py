@@ -1,4 +1,4 @@
-"""From the layout of a scene to its picture, the masks of its shapes and their boxes."""
+"""Draws the layout of a scene: its picture, the masks of its shapes and their boxes."""
 
 import math
 
@@ -9,8 +9,8 @@ from minivit.data.shapes import SHAPES
 
 
 def coverage(layout: Layout, size: int) -> np.ndarray:
-    """How much of each pixel each shape covers, 0..1: (B, n, size, size) float32. What leaves the picture on one side
-    comes back on the other. Outlines are smooth: a pixel with its middle on one is half covered, see `data.shapes`."""
+    """How much of each pixel each shape covers, 0..1: (B, n, size, size) float32. A shape that leaves the picture on
+    one side comes back on the other. Outlines are smooth: a pixel centred on one is half covered, see `data.shapes`."""
     covered = np.zeros((*layout.kind.shape, size, size), np.float32)
     middles = (np.arange(size, dtype=np.float32) + 0.5) / size
     for number, name in enumerate(KINDS):
@@ -50,14 +50,15 @@ def _ground(layout: Layout, size: int) -> np.ndarray:
 
 
 def grain(seed: int, items: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Noise for each of the items (B,): (B, *shape) uint8, every number as likely."""
+    """Noise for each of the items (B,): (B, *shape) uint8, uniform."""
     count = math.prod(shape)
     octets = hashed((seed, 1), items, -(-count // 8)).astype("<u8").view(np.uint8)  # the same on every machine
     return octets[:, :count].reshape(len(items), *shape)
 
 
 def seen(covered: np.ndarray) -> np.ndarray:
-    """Where each shape is seen: (B, n, size, size) bool. A pixel is of the last shape that covers half of it."""
+    """Where each shape is visible: (B, n, size, size) bool. A pixel belongs to the last shape that covers half of
+    it."""
     visible = covered >= 0.5
     hidden = np.zeros_like(visible[:, 0])
     for j in reversed(range(visible.shape[1])):
@@ -67,7 +68,7 @@ def seen(covered: np.ndarray) -> np.ndarray:
 
 
 def by_kind(instances: np.ndarray, layout: Layout) -> np.ndarray:
-    """What each pixel shows: (B, size, size) uint8, 0 for what is behind, or 1 + the number of the kind."""
+    """The kind visible at each pixel: (B, size, size) uint8, 0 for the background, or 1 + the number of the kind."""
     mask = np.zeros_like(instances[:, 0], np.uint8)
     for j in range(instances.shape[1]):
         mask[instances[:, j]] = np.broadcast_to(layout.kind[:, j, None, None] + 1, mask.shape)[instances[:, j]]
@@ -75,7 +76,7 @@ def by_kind(instances: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def boxes(instances: np.ndarray) -> np.ndarray:
-    """The smallest boxes (x0, y0, x1, y1) around what is seen: (B, n, 4) int64, x1 and y1 excluded; 0 for nothing."""
+    """The smallest boxes (x0, y0, x1, y1) around the visible parts: (B, n, 4) int64, x1 and y1 excluded; 0 for none."""
     (x0, x1), (y0, y1) = (_ends(np.asarray(instances.any(axis=axis))) for axis in (2, 3))
     return np.stack([x0, y0, x1, y1], axis=2)
 

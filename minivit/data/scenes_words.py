@@ -1,6 +1,6 @@
-"""What is said about a drawn scene, in forty words: captions, questions and answers.
+"""Captions, questions and answers about a drawn scene, in forty words.
 
-Everything is said of what is seen: a shape is where the middle of the box around its visible part is.
+They describe only the visible: the place of a shape is the middle of the box around its visible part.
 """
 
 import itertools
@@ -30,7 +30,7 @@ CAPTION, QUESTION = 20, 12  # words of the longest, with <start> and <end>, roun
 def encode(text: str, length: int) -> np.ndarray:
     """The numbers in WORDS of <start>, the words of the text, <end>, and <pad> up to `length`: (length,) int64.
 
-    A word that is not among WORDS is <unk>; punctuation is left out. Raises DataError if the text is longer.
+    An unknown word is <unk>; punctuation is dropped. Raises DataError if the text is too long.
     """
     numbers = [START, *(NUMBER_OF.get(word, UNKNOWN) for word in re.findall(r"<\w+>|\w+", text.lower())), END]
     if len(numbers) > length:
@@ -39,11 +39,11 @@ def encode(text: str, length: int) -> np.ndarray:
 
 
 def decode(ids: Iterable[int]) -> str:
-    """The words with these numbers (L,), up to <end>; <start> and <pad> are left out. DataError for other numbers."""
+    """The words with these numbers (L,), up to <end>, without <start> and <pad>. Raises DataError for other numbers."""
     words = []
     for number in np.asarray(ids).tolist():
         if not 0 <= number < len(WORDS):
-            raise DataError(f"{number} is the number of no word, expected 0 to {len(WORDS) - 1}")
+            raise DataError(f"{number} is not the number of a word, expected 0 to {len(WORDS) - 1}")
         if number == END:
             break
         if number not in (PAD, START):
@@ -52,7 +52,7 @@ def decode(ids: Iterable[int]) -> str:
 
 
 class Thing(NamedTuple):
-    """A shape that is seen.   box: (x0, y0, x1, y1) around its visible part."""
+    """A visible shape.   box: (x0, y0, x1, y1) around its visible part."""
 
     kind: str
     colour: str
@@ -63,19 +63,19 @@ class Thing(NamedTuple):
 
     @property
     def middle(self) -> tuple[int, int]:
-        """Twice the middle (x, y) of the box, which is whole."""
+        """Twice the middle (x, y) of the box, a whole number."""
         x0, y0, x1, y1 = self.box
         return x0 + x1, y0 + y1
 
 
 def place(thing: Thing, size: int) -> str:
-    """In which quarter of a picture of `size` pixels it is: "top left"."""
+    """The quarter of a picture of `size` pixels that it is in: "top left"."""
     x, y = thing.middle
     return f"{'top' if y < size else 'bottom'} {'left' if x < size else 'right'}"
 
 
 def relation(a: Thing, b: Thing) -> str:
-    """Where a is from b: "in" if a's box lies in b's, else by the direction in which their middles differ more."""
+    """Where a is from b: "in" if a's box lies in b's, else the direction in which their middles differ most."""
     inside = all(low >= high for low, high in zip(a.box[:2], b.box[:2], strict=True))
     if inside and all(low <= high for low, high in zip(a.box[2:], b.box[2:], strict=True)):
         return "in"
@@ -86,8 +86,8 @@ def relation(a: Thing, b: Thing) -> str:
 
 
 def caption(things: Sequence[Thing], size: int) -> str:
-    """The shapes two by two, each pair by its relation; one that is left over by its place. The second of two is told
-    of the first if it lies inside it."""
+    """Describes the shapes two by two, each pair by its relation, and a remaining one by its place. If the second of a
+    pair lies inside the first, it is described relative to the first."""
     parts = []
     for a, b in zip(things[::2], things[1::2], strict=False):
         a, b = (b, a) if relation(b, a) == "in" else (a, b)
@@ -98,14 +98,14 @@ def caption(things: Sequence[Thing], size: int) -> str:
 
 
 def about_one() -> np.ndarray:
-    """The captions of one shape, of all combinations of colour, kind and place: (80, 20), as `encode` has them."""
+    """The captions of all combinations of colour, kind and place of one shape: (80, 20), as from `encode`."""
     combinations = itertools.product(COLOURS, KINDS, PLACES)
     return np.array([encode(f"a {colour} {kind} in the {where}", CAPTION) for colour, kind, where in combinations])
 
 
 def questions(things: Sequence[Thing]) -> list[list[list[tuple[str, str]]]]:
-    """All that can be asked of a scene, with the answers, each one word: a list for each sort of question, and in it
-    one for each sort of answer, where one sort of answer would otherwise be more frequent. None is empty."""
+    """All questions about a scene, with their one-word answers: a list for each sort of question. Within it there is a
+    list for each sort of answer, if one sort would otherwise be more frequent. None is empty."""
     kinds, colours = Counter(thing.kind for thing in things), Counter(thing.colour for thing in things)
     present = {(thing.colour, thing.kind) for thing in things}
     absent = [f"{colour} {kind}" for colour in COLOURS for kind in KINDS if (colour, kind) not in present]
@@ -121,7 +121,7 @@ def questions(things: Sequence[Thing]) -> list[list[list[tuple[str, str]]]]:
 
 
 def _relations(things: Sequence[Thing]) -> list[list[list[tuple[str, str]]]]:
-    """Questions where a shape is, to answer with yes or with no, and, where there are two, what is somewhere."""
+    """Questions where a shape is, to be answered with yes or no, and, if there are two, what is at a place."""
     pairs = [(a, relation(a, b), b) for a in things for b in things if a is not b]
     pairs = [pair for pair in pairs if pair[1] == "in" or relation(pair[2], pair[0]) != "in"]
     yes = [(f"is the {a} {where} the {b}", "yes") for a, where, b in pairs]
@@ -131,7 +131,8 @@ def _relations(things: Sequence[Thing]) -> list[list[list[tuple[str, str]]]]:
 
 
 def ask(things: Sequence[Thing], rolls: Sequence[float]) -> tuple[str, str]:
-    """A question and its answer, chosen by three numbers in 0..1: a sort of question, of answer, and one of these."""
+    """A question and its answer, chosen by three numbers in 0..1: the sort of question, the sort of answer, and the
+    question."""
     chosen: list = questions(things)
     for roll in rolls:
         chosen = chosen[int(roll * len(chosen))]

@@ -1,9 +1,9 @@
-"""Pictures of ten shapes, drawn by code: as many labelled images as wanted, with no download.
+"""Pictures of ten shapes, drawn by code: an unlimited number of labelled images, with no download.
 
 Each image is one shape of random colour, place, size and angle in front of random stripes, under noise. A shape is
 given by its signed distance: a function of the place (u, v) that is negative inside the shape, zero on its outline and
-positive outside. How much of a pixel the shape covers is read off that number, so that outlines are smooth. The unit of
-u and v is the shape's radius: all of it lies in the circle of radius 1 around (0, 0).
+positive outside. It gives the share of a pixel that the shape covers, so outlines are smooth. The unit of u and v is
+the shape's radius: the shape lies in the circle of radius 1 around (0, 0).
 """
 
 import math
@@ -20,7 +20,7 @@ CHUNK = 256  # images drawn at once, to bound memory
 def load_shapes(split: str, count: int | None = None, seed: int = 0) -> ArrayDataset:
     """`count` drawn images, 32x32x3 uint8, of ten classes in turn; None: 10,000 for "train", 2,000 for "test".
 
-    Image i is a function of (seed, split, i) alone, so that a smaller count gives the first images of a larger one.
+    Image i is a function of (seed, split, i) alone, so a smaller count gives the first images of a larger one.
     """
     number, default = SPLITS[split]
     labels = np.arange(default if count is None else count) % len(SHAPES)
@@ -41,7 +41,7 @@ def draw_shapes(labels: Indices, seed: tuple[int, ...] = (0,)) -> np.ndarray:
 
 
 def _draw(labels: np.ndarray, generators: list[np.random.Generator]) -> np.ndarray:
-    """(B, 32, 32, 3) uint8: a shape of each of the labels (B,), with what its own generator draws."""
+    """(B, 32, 32, 3) uint8: one shape for each of the labels (B,), each from its own generator."""
     places, stripes = (_uniform(generators, (1, 1, 4)) for _ in range(2))
     behind, shift, contrast = (_uniform(generators, (1, 1, 3)) for _ in range(3))  # of each channel
     noise = np.stack([rng.standard_normal((SIZE, SIZE, 3), np.float32) for rng in generators])

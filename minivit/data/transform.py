@@ -28,7 +28,7 @@ from minivit.files.fields import settle
 
 @dataclass(frozen=True)
 class Changes:
-    """What an `Augment` has drawn for a batch of B images of their final size; None or empty: it does not do that."""
+    """The draws of an `Augment` for a batch of B images of their final size; None or empty for an unused change."""
 
     corners: np.ndarray | None  # (2, B), see `draw_corners`
     flipped: np.ndarray | None  # (B,), see `draw_flips`
@@ -40,18 +40,16 @@ class Changes:
 class Augment:
     """Resize, change at random, normalise: a function of (images, rng).
 
-    With nothing but the image size, mean, std and resize given it is not random and needs no rng: that is the
-    transform for evaluation.
-
+    With only image size, mean, std and resize it is not random and needs no rng: that is the transform for evaluation.
     image_size: (height, width) of the result.
     flip: mirror half of the images.   crop_padding: pixels to pad before a random crop (CIFAR: 4).
     resized_crop: (smallest, largest) share of the area for a random resized crop (ImageNet: (0.05, 1)), or None.
     randaugment: (number of operations, magnitude), or None.   erasing: probability of erasing a random box.
-    mean, std: of the normalisation, on pixels in 0..1; numbers, or one per channel.
-    resize: how images of another size get this one unless `resized_crop` does it: "squash" resizes height and width
-    each on its own, as the published code; "crop" cuts the edges off first: it keeps the central 7/8 (224 of 256
+    mean, std: for normalisation, of pixels in 0..1; numbers, or one per channel.
+    resize: how images of another size are resized without `resized_crop`: "squash" resizes height and width
+    independently, as the published code does; "crop" first cuts off the edges: it keeps the central 7/8 (224 of 256
     pixels) of the largest part that has the result's aspect ratio.
-    Raises ConfigError for values that make no sense.
+    Raises ConfigError for invalid values.
     """
 
     image_size: tuple[int, int]
@@ -94,7 +92,7 @@ class Augment:
         return 2 * self.image_size[0], 2 * self.image_size[1]
 
     def evaluation(self) -> Self:
-        """The same image size, resize, mean and std with nothing random."""
+        """The same image size, resize, mean and std, without anything random."""
         return replace(self, flip=False, crop_padding=0, resized_crop=None, randaugment=None, erasing=0.0)
 
     def __call__(self, images: Images, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -110,7 +108,7 @@ class Augment:
         return self.apply(x, self.draw(x.shape, rng))
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Changes:
-        """What will be done to a batch of this shape (B, height, width, C), after the resize or resized crop."""
+        """Draw the changes for a batch of this shape (B, height, width, C), after the resize or resized crop."""
         return Changes(
             corners=draw_corners(shape[0], self.crop_padding, rng) if self.crop_padding else None,
             flipped=draw_flips(shape[0], rng) if self.flip else None,
@@ -136,7 +134,7 @@ class Augment:
         return np.stack([resize(self._kept(image), self.image_size) for image in images])
 
     def _kept(self, image: np.ndarray) -> np.ndarray:
-        """The part of an image that `resize` leaves."""
+        """The part of an image that `resize` keeps."""
         height, width = image.shape[:2]
         if self.resize == "squash" or (height, width) == self.image_size:
             return image

@@ -1,4 +1,4 @@
-"""What a person names or writes: paths, JSON, the fields of a config; files and folders that appear whole."""
+"""User input and files: paths, JSON, config fields; files and folders that are written whole."""
 
 from minivit.files.paths import expanded, is_special, parse_json, replace
 

@@ -1,4 +1,4 @@
-"""Fields of records, such as a model's shape: values as their annotations say, wherever they come from."""
+"""Fields of records, such as a model's shape: values are checked against the annotations of their class."""
 
 import contextlib
 import dataclasses
@@ -17,9 +17,12 @@ from minivit.files.paths import parse_json
 
 
 def settle(record: Any) -> None:
-    """Make every field of a frozen dataclass of its annotated type: NumPy's scalars become Python's, which a file of
-    JSON can hold and which never widen float32; a list, generator or array of one axis becomes a tuple where one is
-    expected. Raises ConfigError for a value of another type, such as "false", which counts as true."""
+    """Convert every field of a frozen dataclass to its annotated type.
+
+    NumPy scalars become Python's, which JSON can hold and which never widen float32; a list, generator or
+    one-dimensional array becomes a tuple if one is expected. Raises ConfigError for a value of another type, such as
+    the text "false", which Python counts as true.
+    """
     for name, kind in hints(type(record)).items():  # type: ignore[arg-type]
         value = plain(getattr(record, name), _takes_tuple(kind))
         if not is_a(value, kind):
@@ -28,8 +31,8 @@ def settle(record: Any) -> None:
 
 
 def from_json(record_class: type, given: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The fields of a record as its class takes them: lists of a JSON file as tuples. Raises ConfigError, which names
-    the source, for fields that do not exist or do not fit."""
+    """The fields of a record in the types of its class; lists from JSON become tuples. Raises ConfigError, naming the
+    source, for unknown fields and values of the wrong type."""
     kinds = hints(record_class)
     if unknown := [name for name in given if name not in kinds]:
         raise ConfigError(f'{source}: unknown field "{unknown[0]}"{meant(unknown[0], kinds)}')
@@ -42,7 +45,7 @@ def from_json(record_class: type, given: Mapping[str, Any], source: str) -> dict
 
 
 def from_text(text: str, kind: Any) -> Any:
-    """The value of an annotated type that an option writes: 0.5, true, none, 1,2 or a name. Raises ConfigError."""
+    """The value written in the text of an option: 0.5, true, none, 1,2 or a name. Raises ConfigError."""
     read: list[Any] = []
     for written in (text.lower(), f"[{text.lower()}]"):
         with contextlib.suppress(ValueError):
@@ -55,7 +58,7 @@ def from_text(text: str, kind: Any) -> Any:
 
 @functools.cache
 def hints(record_class: type) -> dict[str, Any]:
-    """The annotated type of each field of a dataclass; of a field with a `__set__` of its own, what that takes."""
+    """The annotated type of each field of a dataclass; for a field with its own `__set__`, the type that it accepts."""
     known = typing.get_type_hints(record_class)
     kinds = {field.name: known[field.name] for field in dataclasses.fields(record_class)}
     return {name: _value_set(kind) if hasattr(kind, "__set__") else kind for name, kind in kinds.items()}
@@ -66,7 +69,7 @@ def _value_set(descriptor: Any) -> Any:
 
 
 def plain(value: Any, to_tuple: bool = False) -> Any:
-    """The value without NumPy's types.   to_tuple: also several of them, as a tuple."""
+    """The value without NumPy types.   to_tuple: also turn lists and the like into tuples."""
     if isinstance(value, np.generic):
         return value.item()
     if to_tuple and (isinstance(value, list | tuple | range | Iterator) or np.ndim(value) == 1):
@@ -75,7 +78,7 @@ def plain(value: Any, to_tuple: bool = False) -> Any:
 
 
 def is_a(value: Any, kind: Any) -> bool:
-    """Whether a value is of an annotated type. A whole number is also a float; true is no number."""
+    """Whether a value has an annotated type. A whole number is also a float; a bool is not a number."""
     if isinstance(kind, types.UnionType):
         return any(is_a(value, option) for option in kind.__args__)
     if typing.get_origin(kind) is tuple:
@@ -90,7 +93,7 @@ def is_a(value: Any, kind: Any) -> bool:
 
 
 def in_words(kind: Any) -> str:
-    """An annotated type for a message."""
+    """An annotated type as text for a message."""
     return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
 
 

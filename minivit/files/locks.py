@@ -1,6 +1,6 @@
-"""Files and folders that several processes may want to write: one writer at a time, and nothing half written.
+"""Files and folders shared by several processes: only one writes at a time, and nothing is left half written.
 
-A lock is one of the operating system's on an open file. It ends with the process that has it, however that ends.
+A lock is the operating system's lock on an open file. It ends with its process, however the process ends.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ TAKEN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 
 
 class HeldError(Exception):
-    """Another process has the lock; the message says which, where, and since when."""
+    """Another process has the lock; the message says which one, where, and since when."""
 
 
 def try_lock(file: int) -> bool | None:
-    """Lock an open file without waiting: True, or False if it is locked already, or None if it lies on a file system
-    without locks."""
+    """Lock an open file without waiting: True, or False if it is locked already, or None if its file system has no
+    locks."""
     try:
         if sys.platform == "win32":
             os.lseek(file, FAR, os.SEEK_SET)
@@ -47,9 +47,9 @@ def try_lock(file: int) -> bool | None:
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[bool]:
-    """Hold the lock `path`, a file made for it, which says who has it; gives False on a file system without locks.
+    """Hold the lock `path`, a file that names its owner. Yields False on a file system without locks.
 
-    Raises HeldError if another has it, OSError if the file cannot be made.
+    Raises HeldError if another process has the lock, OSError if the file cannot be made.
     """
     for tries_left in reversed(range(TRIES)):
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -75,12 +75,11 @@ def lock(path: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def replacing(path: Path, folder: bool = False) -> Iterator[Path]:
-    """A new file, or folder, to be filled in this context; then it is flushed to the disk and takes the place of
-    `path`.
+    """A new file or folder to fill in this context; at the end it is flushed to disk and replaces `path`.
 
-    It lies beside `path` under a name that no other process uses. What processes that died left there is removed. A
-    link stays, and what it leads to is replaced.
-    Raises OSError, also where `path` is a pipe or a device; then `path` is as it was.
+    Until then it lies beside `path` under a unique name. Leftovers of dead processes are removed. If `path` is a link,
+    its target is replaced.
+    Raises OSError, also if `path` is a pipe or a device; then `path` is unchanged.
     """
     if paths.is_special(path):
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
@@ -100,7 +99,7 @@ def replacing(path: Path, folder: bool = False) -> Iterator[Path]:
 
 
 def _new_partial(path: Path, folder: bool) -> tuple[Path, int]:
-    """An empty file or folder beside `path`, and the number of the open and locked file, -1 for none."""
+    """An empty file or folder beside `path`, and the descriptor of the open, locked file (-1 for none)."""
     for tries_left in reversed(range(TRIES)):
         partial = path.with_name(f"{path.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.partial")
         if folder:
@@ -115,7 +114,7 @@ def _new_partial(path: Path, folder: bool) -> tuple[Path, int]:
 
 
 def _remove_left(path: Path) -> None:
-    """Remove what was to become `path` in processes that are dead: what nobody has locked."""
+    """Remove the partial files of dead processes: those that nobody has locked."""
     name = re.compile(re.escape(path.name[:40]) + r"(\.\d+-[0-9a-f]{8})?\.partial")
     with contextlib.suppress(OSError):
         for left in [other for other in path.parent.iterdir() if name.fullmatch(other.name)]:
@@ -128,7 +127,7 @@ def _remove_left(path: Path) -> None:
 
 
 def _close_and_remove(file: int, path: Path) -> None:
-    """Remove the file or folder, if it is still there, and then close it; on Windows the other way round."""
+    """Remove the file or folder if it still exists, then close it; on Windows in the opposite order."""
 
     def close() -> None:
         with contextlib.suppress(OSError):
@@ -145,7 +144,7 @@ def _close_and_remove(file: int, path: Path) -> None:
 
 
 def _is_at(file: int, path: Path) -> bool:
-    """Whether the open file is the one of this name."""
+    """Whether the open file is the one at this path."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except OSError:

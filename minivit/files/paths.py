@@ -1,4 +1,4 @@
-"""What a person names or writes: paths with ~, JSON files; and files that come into being whole."""
+"""Paths with ~, JSON files, and files that are written whole."""
 
 import json
 import math
@@ -14,7 +14,7 @@ PATIENCE = 2.0  # seconds for which another program may hold a file
 
 
 def expanded(path: str | os.PathLike[str], error: type[MinivitError] = DataError) -> Path:
-    """The path with ~ and ~user at its beginning replaced. Raises `error` where that home folder is not known."""
+    """The path with a leading ~ or ~user replaced. Raises `error` if that home folder is not known."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -23,16 +23,16 @@ def expanded(path: str | os.PathLike[str], error: type[MinivitError] = DataError
 
 
 def is_special(path: Path) -> bool:
-    """Whether there is something that is neither file nor folder: a pipe, a device. Who opens one may wait for ever;
-    who replaces one takes it from all others."""
+    """Whether the path is neither file nor folder, but a pipe or a device. Opening one may block for ever; replacing
+    one takes it away from all other programs."""
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def parse_json(content: bytes) -> Any:
     """The value of a JSON text in UTF-8, with or without a byte order mark.
 
-    Raises ValueError for what readers of JSON understand differently or not at all: a name that occurs twice in an
-    object, NaN, numbers beyond those of float64, another encoding.
+    Raises ValueError where JSON readers disagree or fail: a name twice in one object, NaN, numbers beyond float64,
+    another encoding.
     """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError("it is UTF-16; save it as UTF-8")
@@ -54,7 +54,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _finite(text: str) -> float:
@@ -64,10 +64,10 @@ def _finite(text: str) -> float:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Give `source` the name `target`, in the place of what has it. Raises OSError.
+    """Rename `source` to `target`, replacing what is there. Raises OSError.
 
-    Windows refuses that with a PermissionError while another program, a virus scanner for instance, has either file
-    open: then it is tried again for two seconds.
+    Windows refuses with a PermissionError while another program, such as a virus scanner, has either file open; so this
+    retries for two seconds.
     """
     end = time.monotonic() + PATIENCE
     while True:

@@ -1,4 +1,4 @@
-"""What the notebooks call: comparisons, exercises with checks and hints, the library's source, data, short training."""
+"""For the notebooks: comparisons, exercises with checks and hints, the library's source, data, short training."""
 
 import warnings
 

@@ -1,6 +1,6 @@
-"""Three training set-ups with one fault each, and a sound one: exercise 13.5 asks which fault is where.
+"""Three training set-ups with one fault each, and a sound one: exercise 13.5 asks for the faults.
 
-Find them by experiment. This file makes the faults, and so gives the answers away.
+Find them by experiment. This file makes the faults, so it gives the answers away.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from minivit.tensor import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class SetUp:
-    """What training needs: a new model, the images with their labels, and the learning rate."""
+    """The parts of a training run: a new model, the images with their labels, and the learning rate."""
 
     model: ViT
     train: Dataset
@@ -78,7 +78,7 @@ AGAINST = {  # a fault -> what one would see of it
 
 
 def judge(answer: Any) -> str | None:
-    """What is wrong with a diagnosis, {"A": fault, "B": fault, "C": fault}; None if it is right. Raises Unanswered."""
+    """The error in a diagnosis, {"A": fault, "B": fault, "C": fault}; None if it is right. Raises Unanswered."""
     if not isinstance(answer, dict) or set(answer) != set(FAULTS):
         return 'Give a dictionary with a fault for each of "A", "B" and "C".'
     if all(fault is None or fault is ... for fault in answer.values()):

@@ -1,4 +1,4 @@
-"""Calling an answer, and all that can go wrong before its result is looked at."""
+"""Calls an answer and reports everything that can go wrong before its result is compared."""
 
 import contextlib
 import copy
@@ -31,11 +31,11 @@ _LONGEST = 100_000  # items that are taken from an iterator
 
 
 def call(answer: Any, *args: Any, allowed: Collection[str] | None = None) -> Any:
-    """answer(*args), with copies of the arguments; an iterator, as of a generator, becomes a tuple.
+    """answer(*args), with copies of the arguments; an iterator, such as a generator's, becomes a tuple.
 
     allowed: names of the library's functions that the answer may call, None for all.
-    Raises Wrong if the answer is no function, raises an error, changes an argument, calls what it may not, or forgets
-    its `return`, and what an argument raises as Wrong when it is used; Unanswered if it is still empty, returns
+    Raises Wrong if the answer is not a function, raises an error, changes an argument, calls a forbidden function, or
+    forgets its `return`; also if using an argument raises Wrong. Raises Unanswered if it is still empty, returns
     Ellipsis, or is not implemented.
     """
     given = copy.deepcopy(args)
@@ -72,7 +72,7 @@ def run(answer: Any, *args: Any, allowed: Collection[str] | None = None) -> Any:
 
 
 def says(answer: Any, *args: Any, allowed: Collection[str] | None = None) -> bool:
-    """What a function answers with True or False, or 1 or 0. Raises as `call`, and Wrong for anything else."""
+    """The answer of a function as True or False (1 and 0 count). Raises as `call`, and Wrong for anything else."""
     said = call(answer, *args, allowed=allowed)
     value = np.asarray(said.data if isinstance(said, Tensor) else said)
     if value.size != 1 or value.dtype.kind not in "biu" or value.item() not in (0, 1):
@@ -81,7 +81,7 @@ def says(answer: Any, *args: Any, allowed: Collection[str] | None = None) -> boo
 
 
 def pulled_back(op: Any, *args: Any, g: Any, allowed: Collection[str] | None = None) -> tuple[Any, tuple]:
-    """The value of an op, `(y, vjp)`, and the tuple that its vjp makes of g, which has one part for each argument."""
+    """The value of an op, `(y, vjp)`, and the tuple of its vjp for g, with one part for each argument."""
     result = call(op, *args, allowed=allowed)
     if not isinstance(result, tuple | list) or len(result) != 2 or not callable(result[1]):
         raise Wrong(f"The op should end in `return value, vjp`, with a function `vjp`; it returned {kind(result)}.")
@@ -100,7 +100,7 @@ def pulled_back(op: Any, *args: Any, g: Any, allowed: Collection[str] | None = N
 
 
 def peak_bytes(answer: Callable, *args: Any) -> int:
-    """How many bytes an answer held at most while it ran, beyond what was there before."""
+    """The peak number of bytes that an answer held while it ran, beyond those held before."""
     tracing = tracemalloc.is_tracing()
     if not tracing:
         tracemalloc.start()
@@ -120,7 +120,7 @@ def described(args: Sequence[Any]) -> str:
 
 
 def kind(answer: Any) -> str:
-    """What an answer is, with its article."""
+    """The kind of an answer, with its article."""
     if answer is None:
         return "None"
     if isinstance(answer, np.ndarray):
@@ -174,10 +174,11 @@ def _empty(constant: Any) -> bool:
 
 @contextlib.contextmanager
 def _without_library(allowed: Collection[str] | None) -> Iterator[list[str]]:
-    """Refuses, in this thread, Python functions of the library except the allowed ones and what these call.
+    """Refuses, in this thread, Python functions of the library except the allowed ones and those that they call.
 
-    Yields a list that gets the name of a function which was called in spite of it. The profiler sees every call, by
-    whatever name the function was imported; what the judge itself hands to the answer, in `lessons`, is not meant.
+    Yields a list that receives the names of forbidden functions that were called. The profiler sees every call,
+    whatever the function's imported name; functions that the judge itself passes to the answer, in `lessons`, are
+    exempt.
     """
     refused: list[str] = []
     if allowed is None:

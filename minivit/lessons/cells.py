@@ -1,4 +1,4 @@
-"""What cells of the notebooks do again and again: choose a size, compare two results, show the library's source."""
+"""Helpers for notebook cells: choose a size, compare two results, show the library's source."""
 
 import inspect
 import os
@@ -25,8 +25,8 @@ def full_or_fast(full: T, fast: T) -> T:
 def result_file(name: str) -> Path:
     """The path of a file in the folder `results` beside the notebooks, whatever folder the kernel was started in.
 
-    It is looked for beside the notebook, where the editor tells which it is, in the working directory and those above
-    it, also in `notebooks` there, and in the clone that minivit comes from. results/NAME if it is nowhere.
+    The search covers the notebook's folder (if the editor reports it), the working directory and those above it, a
+    `notebooks` folder there, and the clone that minivit comes from. If nothing is found, it is results/NAME.
     """
     told = vars(sys.modules["__main__"]).get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
     above = [*([Path(told).parent] if told else []), Path.cwd(), *Path.cwd().parents, Path(minivit.__file__).parents[1]]
@@ -39,7 +39,7 @@ class NotFilled(Exception):
 
 
 def filled(**values: Any) -> None:
-    """Raise NotFilled with the names of values that are still `...`: the lines that a reader has yet to write."""
+    """Raise NotFilled with the names of values that are still `...`: lines that the reader has to fill in."""
     missing = [name for name, value in values.items() if value is ...]
     if missing:
         lines = " and ".join(f"`{name} = ...`" for name in missing)
@@ -51,9 +51,9 @@ def filled(**values: Any) -> None:
 def agree(name: str, mine: Any, reference: Any, rtol: float = 1e-9) -> None:
     """Print one line that says that `mine` equals `reference`, and how closely.
 
-    mine, reference: arrays, Tensors or numbers of one shape. The largest difference may be rtol times the largest
-    entry of the reference, or 1e-14: rtol 1e-9 suits float64, 1e-4 float32. Raises AssertionError, with the numbers, if
-    they disagree.
+    mine, reference: arrays, Tensors or numbers of one shape. The largest difference may be rtol times the largest entry
+    of the reference, or 1e-14: rtol 1e-9 suits float64, 1e-4 float32. Raises AssertionError, with the numbers, if they
+    disagree.
     """
     if any(value is None or value is ... for value in (mine, reference)):
         raise AssertionError(f"{name}: there is nothing to compare with, one of the two is None or ...")
@@ -84,7 +84,7 @@ class Source:
 
 
 def show_source(thing: Callable) -> Source:
-    """The source of a function or class of the library with its file; to be a cell's last expression."""
+    """The source of a function or class of the library with its file; use it as a cell's last expression."""
     thing = inspect.unwrap(thing)
     code = inspect.getsource(thing)
     file = Path(inspect.getsourcefile(thing) or "")

@@ -1,4 +1,4 @@
-"""`check`: from the number of an exercise and an answer to the verdict."""
+"""`check`: the verdict on an answer, given the number of its exercise."""
 
 import functools
 import importlib
@@ -13,8 +13,8 @@ from minivit.lessons.exercise import Exercise, Verdict, judged
 def check(number: str, answer: Any) -> Verdict:
     """The verdict on `answer` to an exercise: "7.2" is the second one of notebook 07.
 
-    answer: what the exercise asks for, or None or ... as long as there is none.
-    Raises ValueError for a number that no exercise has.
+    answer: the answer, or None or ... while there is none yet.
+    Raises ValueError for an unknown number.
     """
     notebook, number = exercise_number(number)
     known = exercises_of(notebook)
@@ -26,9 +26,9 @@ def check(number: str, answer: Any) -> Verdict:
 
 
 def exercise_number(number: str) -> tuple[str, str]:
-    """The notebook and the number of an exercise as they are written in file names and exercises.
+    """The notebook and the number of an exercise in the form of file names and exercises.
 
-    "7.2" and "07.2" -> "07", "7.2";  "6b.1" -> "06b", "6b.1". Whatever has another form comes back as it is.
+    "7.2" and "07.2" -> "07", "7.2";  "6b.1" -> "06b", "6b.1". Any other form is returned unchanged.
     """
     found = re.fullmatch(r"0*(\d+)([a-z]?)\.?(.*)", str(number).strip())
     if not found:

@@ -1,4 +1,4 @@
-"""A judge of functions that says where an unknown mistake lies: in which terms of a formula, or in which cases."""
+"""A judge of functions that locates an unknown mistake: in terms of a formula, or in certain cases."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ from minivit.lessons.judges import arrays, call, function_like
 
 @dataclass(frozen=True)
 class diagnosed(function_like):
-    """A `function_like` that says more about an answer that makes none of the known mistakes.
+    """A `function_like` that says more about an answer without a known mistake.
 
-    terms: name -> a function of the arguments. The right answer, a number, is a sum of multiples of them; an answer
-    that is one too is told which of its terms are right. There must be more cases than terms.
-    where: words that follow "where" -> what is True of the arguments of some cases. An answer that is wrong in such
-    cases alone is told so.
-    explained: given the arguments and the results of a case that is wrong, a sentence about it, or "".
+    terms: name -> a function of the arguments. The right answer, a number, is a sum of multiples of them. If the given
+    answer is such a sum too, the verdict says which terms are right. There must be more cases than terms.
+    where: words that follow "where" -> a condition on the arguments. The verdict mentions it if the answer is wrong
+    only in such cases.
+    explained: a function of the arguments and results of a wrong case, which returns a sentence or "".
     also: a function whose results are right too, such as another convention.
-    advice: what to do about an unknown mistake.
+    advice: a hint for an unknown mistake.
     """
 
     terms: Mapping[str, Callable[..., float]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""How the results of an answer differ from the right ones, in words: `fitted` reads a result, `diagnosis` compares."""
+"""Describes how the results of an answer differ from the right ones: `fitted` reads a result, `diagnosis` compares."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence, ValuesView
@@ -19,7 +19,7 @@ FLOAT32 = 1e-5  # a relative difference this small is that of float32, or of an 
 
 
 def _is_collection(result: Any) -> bool:
-    """Whether something holds several results: a tuple, a list, a deque, the values of a dict."""
+    """Whether it holds several results: a tuple, a list, a deque, the values of a dict."""
     return isinstance(result, Sequence | ValuesView) and not isinstance(result, str | bytes)
 
 
@@ -44,9 +44,9 @@ def array(part: Any, name: str = "It") -> np.ndarray:
 
 
 def arrays(result: Any, several: bool = False) -> Arrays:
-    """One array, or a tuple of arrays, as a tuple of arrays; Wrong if it is neither.
+    """One array, or a tuple of arrays, as a tuple of arrays; Wrong for anything else.
 
-    several: more than one array is asked for; then a list counts as a tuple.
+    several: more than one array is expected; then a list counts as a tuple.
     """
     parts = tuple(result) if isinstance(result, tuple) or (several and _is_collection(result)) else (result,)
     return tuple(
@@ -55,9 +55,10 @@ def arrays(result: Any, several: bool = False) -> Arrays:
 
 
 def fitted(result: Any, wanted: Arrays, names: Sequence[str] = ()) -> Arrays:
-    """What an answer returned, in the form of the right results where it only is written otherwise.
+    """The result of an answer, in the form of the right results if only its form differs.
 
-    One array for a tuple of results of one shape, a tuple of numbers for an array, an array of one entry for a number.
+    Accepts one array for a tuple of results of one shape, a tuple of numbers for an array, and an array of one entry
+    for a number.
     """
     result = data(result)
     count = len(wanted)
@@ -90,7 +91,7 @@ def _single(result: Any, wanted: np.ndarray) -> Any:
 
 
 def name_of(i: int, count: int, names: Sequence[str]) -> str:
-    """What the i-th result is called in a verdict."""
+    """The name of the i-th result in a verdict."""
     if count == 1:
         return "It"
     return names[i] if names else f"Result {i + 1} of {count}"
@@ -120,7 +121,7 @@ def distance(got: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float:
 
 @dataclass
 class Comparison:
-    """Results beside the right ones, for each case, with what was asked.
+    """Results beside the right ones, for each case, with the arguments.
 
     got, wanted: for each case, the results.   tried: the arguments.   parameters, names: of arguments and results.
     """
@@ -146,17 +147,17 @@ class Comparison:
         return [(a[i], b[i if of is None else of]) for a, b in zip(self.got, self.wanted, strict=True)]
 
     def shows(self, mistake: Callable[..., Arrays]) -> tuple[int, float]:
-        """2 if the answer returns what this mistake returns; 1 if it does so in its wrong results alone; otherwise 0.
+        """2 if the answer returns the same as this mistake; 1 if it does so only in its wrong results; otherwise 0.
 
-        With it minus the distance, to choose between mistakes that are nearly the same. The distance must be below a
-        tenth of that between the mistake and the right results.
+        The distance is subtracted, to choose between mistakes that are nearly the same. It must be below a tenth of
+        that between the mistake and the right results.
         """
         made = [mistake(*args) for args in self.tried]
         if any(len(results) != self.count for results in made):
             return 0, 0.0
 
         def off(i: int, k: int | None = None) -> float:
-            """How far the mistake's result i is from the answer's, or from the right result k."""
+            """The distance of the mistake's result i from the answer's, or from the right result k."""
             compared = self.got if k is None else self.wanted
             place = i if k is None else k
             return distance([m[i] for m in made], [results[place] for results in compared])
@@ -168,9 +169,9 @@ class Comparison:
 
 
 def diagnosis(of: Comparison, hint: str | None = None) -> str:
-    """What is wrong, in a sentence or more: which results, what they are instead, or where they differ.
+    """The fault in a sentence or more: which results are wrong, what they are instead, or where they differ.
 
-    hint: to be given where no more can be said than that they differ.
+    hint: used if nothing more is known than that they differ.
     """
     if fault := _exchanged(of):
         return fault
@@ -200,12 +201,12 @@ def _exchanged(of: Comparison) -> str | None:
     for order in itertools.islice(itertools.permutations(range(of.count)), 1, None):  # the first changes nothing
         if all(distance([p[0]], [p[1]]) <= max(of.rtol, FLOAT32) for i, k in enumerate(order) for p in of.pairs(i, k)):
             found, asked = (", ".join(names[k] for k in places) for places in (order, range(of.count)))
-            return f"The arrays are right, but in another order: it returns ({found}), asked is ({asked})."
+            return f"The arrays are right, but in another order: it returns ({found}), expected ({asked})."
     return None
 
 
 def _fault(of: Comparison, i: int) -> tuple[int, str]:
-    """What is wrong with result i, with a number that says which kind of fault is told first."""
+    """The fault of result i, with a number by which faults are ordered."""
     name, pairs = name_of(i, of.count, of.names), of.pairs(i)
     for k in range(of.count):
         if k != i and all(alike(a, b) for a, b in of.pairs(i, k)) and any(b.any() for _, b in of.pairs(i, k)):

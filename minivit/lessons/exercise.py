@@ -1,7 +1,7 @@
-"""An exercise, and the verdict on an answer: right, not yet right and why, or not answered yet.
+"""An exercise, and the verdict on an answer: right, not yet right with the reason, or not answered yet.
 
-A judge takes an answer and returns None if it is right, otherwise what is wrong with it in a sentence or two; it may
-also raise `Wrong` with that sentence. `minivit.lessons.judges` makes most judges.
+A judge takes an answer and returns None if it is right, otherwise the fault in a sentence or two; it may also raise
+`Wrong` with that sentence. `minivit.lessons.judges` makes most judges.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Exercise:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """right: True, False, or None for an exercise that is not answered yet.   text: why, or what to take away."""
+    """right: True, False, or None for an exercise that is not answered yet.   text: the reason, or the lesson."""
 
     id: str
     right: bool | None
@@ -51,7 +51,7 @@ class Verdict:
 
 
 def _plain(text: str) -> str:
-    """Text as Markdown in which nothing is markup but `code`: an answer's own words may hold anything, as <lambda>."""
+    """Text as Markdown in which only `code` is markup: an answer's own words may contain anything, such as <lambda>."""
     parts = re.split(r"(`[^`]*`)", text)
     parts[::2] = [re.sub(r"([\\<>&*_$`\[\]])", r"\\\1", part) for part in parts[::2]]
     return "".join(parts)

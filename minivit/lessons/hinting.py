@@ -24,9 +24,9 @@ class Hint(str):
 
 
 def hint(number: str) -> Hint:
-    """The next hint for an exercise, "7.3": the first call gives the first, and after the last they begin again.
+    """The next hint for an exercise, "7.3": each call gives the next one; after the last they start again.
 
-    Raises ValueError for a number that no exercise has.
+    Raises ValueError for an unknown number.
     """
     notebook, number = exercise_number(number)
     known = hints_of(notebook)

@@ -1,6 +1,7 @@
-"""Judges of answers: of a number, of a choice, and of a function by what it returns.
+"""Judges of answers: of a number, of a choice, and of a function by its results.
 
-`call`, `says`, `pulled_back` and `arrays` serve judges that need more: they say in words what is wrong with an answer.
+`call`, `says`, `pulled_back` and `arrays` help judges with further needs; they describe the faults of an answer in
+words.
 """
 
 import copy
@@ -34,7 +35,8 @@ __all__ = [
 
 
 def one_number(answer: Any) -> float:
-    """An answer that is one number, alone or as the only entry of something; Wrong for anything else, text too."""
+    """An answer that is one number, alone or as the only entry of a collection; Wrong for anything else, including
+    text."""
     try:
         (value,) = array(list(answer) if isinstance(answer, tuple) else answer).flat
         return float(value)
@@ -43,9 +45,10 @@ def one_number(answer: Any) -> float:
 
 
 def number(value: float, mistakes: Mapping[float, str] | None = None, rtol: float = 1e-6) -> Judge:
-    """A judge of one number.   mistakes: a wrong number -> what is wrong about it.   rtol: relative to the number.
+    """A judge of one number.   mistakes: a wrong number -> its explanation.   rtol: relative to the number.
 
-    A rounded or cut right number is told so, and a rounded mistake gets its hint, if at most a thousandth was lost.
+    A rounded or truncated right number gets its own message, and a rounded mistake its explanation, if at most a
+    thousandth was lost.
     """
 
     def near(x: float, y: float) -> bool:
@@ -60,7 +63,7 @@ def number(value: float, mistakes: Mapping[float, str] | None = None, rtol: floa
         x = one_number(answer)
         if near(x, value):
             return None
-        hints = {value: f"Nearly. Give more digits: a relative accuracy of {rtol:.0e} is asked.", **(mistakes or {})}
+        hints = {value: f"Nearly. Give more digits: the relative accuracy must be {rtol:.0e}.", **(mistakes or {})}
         said = [
             hint for alike in (near, rounding) for known, hint in hints.items() if np.isfinite(x) and alike(x, known)
         ]
@@ -70,7 +73,7 @@ def number(value: float, mistakes: Mapping[float, str] | None = None, rtol: floa
 
 
 def choice(right: Any, mistakes: Mapping[Any, str]) -> Judge:
-    """A judge of one of several given answers, in capitals or not.   mistakes: every other one -> what is wrong."""
+    """A judge of one choice among given answers, in either case.   mistakes: every other one -> its explanation."""
 
     def judge(answer: Any) -> str | None:
         options = ", ".join(sorted(map(repr, [right, *mistakes])))
@@ -88,19 +91,19 @@ def choice(right: Any, mistakes: Mapping[Any, str]) -> Judge:
 
 @dataclasses.dataclass(frozen=True)
 class function_like:
-    """A judge of a function, by what it returns.
+    """A judge of a function by its results.
 
     reference: returns the right arrays (one, or a tuple of them) for the same arguments.
-    cases: given a generator, the lists of arguments to try, in float64; of several shapes, no two lengths alike, so
-    that axes cannot be confused, and more than one head.
-    mistakes: what is wrong -> a function that makes just this mistake. An answer that returns what such a function
-    returns, in every case, gets its explanation; also one that does so in some of its results, the others being right,
-    if nothing more exact can be said of them.
+    cases: given a generator, the lists of arguments to try, in float64; of several shapes, with no two lengths equal,
+    so that axes cannot be confused, and more than one head.
+    mistakes: explanation -> a function that makes exactly this mistake. An answer that returns the same in every case
+    gets the explanation. So does one with the same in some of its results and the rest right, if nothing more exact is
+    known.
     rtol: allowed difference, relative to the largest entry of the right array; float32 is not enough.
     allowed: names of the library's functions that the answer may call; None for all.
     results: names of the results, for the verdict, "dq dk dv".
     Factors, signs, orders, shapes, sums and means, missing terms, changed arguments and NaN are recognised without
-    being listed; `minivit.lessons.likeness` has what is looked for.
+    being listed, see `minivit.lessons.likeness`.
     """
 
     reference: Callable
@@ -117,7 +120,7 @@ class function_like:
             return str(wrong)
 
     def without(self, answer: Any, *left_out: int) -> str | None:
-        """The fault, if there is any, without some of the cases: is it the large numbers that the answer fails for?"""
+        """The fault, if any, when some cases are left out: does the answer fail only for large numbers?"""
 
         def others(rng: np.random.Generator) -> list[tuple]:
             return [args for i, args in enumerate(self.cases(rng)) if i not in left_out]

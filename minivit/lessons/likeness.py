@@ -1,7 +1,7 @@
-"""What a wrong array has to do with the right one: a factor, an offset, an order.
+"""How a wrong array relates to the right one: a factor, an offset, an order.
 
-`pairs` are one result of an answer and the right one, for each case. What a function here says is true of every case,
-to a millionth of the largest entry: nothing is guessed.
+`pairs` are one result of an answer and the right one, for each case. A statement is made only if it holds in every
+case, to a millionth of the largest entry: nothing is guessed.
 """
 
 import itertools
@@ -40,7 +40,7 @@ def all_alike(pairs: Pairs, change: Callable = lambda a: a, to: Callable = lambd
 
 
 def relation(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) -> str | None:
-    """What the wrong result is in terms of the right one, as the end of a sentence that begins with "It"."""
+    """How the wrong result relates to the right one, as the end of a sentence that begins with "It"."""
     finders = [_factor, _sizes, _plain, _arguments, _offsets, _orders, _signs, _zeros, _rows]
     if len({b.ndim for _, b in pairs}) > 1:
         finders = [_factor, _sizes, _signs, _zeros]
@@ -49,7 +49,7 @@ def relation(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) ->
 
 
 def reshaped(pairs: Pairs) -> str | None:
-    """Why the shape of a result is another one, if its numbers tell, as the end of a sentence that begins with "It"."""
+    """Why the result has another shape, if its numbers show it, as the end of a sentence that begins with "It"."""
     if len({(a.ndim, b.ndim) for a, b in pairs}) > 1:
         return None
     if all_alike(pairs, np.ravel, np.ravel):
@@ -66,7 +66,7 @@ def reshaped(pairs: Pairs) -> str | None:
 
 
 def _factors(pairs: Pairs) -> list[float] | None:
-    """The factor of each case whose right array is not zero; None if some case has no factor."""
+    """The factor of each case with a non-zero right array; None if some case has no factor."""
     factors = []
     for a, b in pairs:
         size = float((b * b).sum())
@@ -94,7 +94,7 @@ def _factor(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) -> 
 
 
 def _sizes(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) -> str | None:
-    """A factor that is another one in each case, and follows a length or a number among the arguments."""
+    """A factor that differs between cases and follows a length or a number among the arguments."""
     factors = _factors(pairs)
     if not factors or len(factors) < len(pairs):
         return None
@@ -106,7 +106,7 @@ def _sizes(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) -> s
             scale = "" if abs(ratios[0] - 1) < LIKE else f"{ratios[0]:.3g} times "
             said = f"is {scale}the right one {words.format(name)}"
             if name.startswith("the length") and " over " not in name and abs(power) == 1:
-                said += ": a mean where a sum is asked?" if power < 0 else ": a sum where a mean is asked?"
+                said += ": a mean instead of a sum?" if power < 0 else ": a sum instead of a mean?"
             return said
     if all(b.size > 1 for _, b in pairs) and any(abs(factor - 1) > LIKE for factor in factors):
         return f"is right but for a factor of its own in each case: {', '.join(f'{f:.6g}' for f in factors)}"
@@ -206,7 +206,8 @@ def _offsets(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) ->
 
 
 def _missing_term(off: list[float], tried: Sequence[tuple], parameters: Sequence[str]) -> str | None:
-    """Of numbers: by which small multiple of a number or length among the arguments they are too large or small."""
+    """For numbers: the small multiple of a number or length among the arguments by which they are too large or
+    small."""
     if len(off) > 1 and off[0] and _equal(off):
         return f"is too {'large' if off[0] > 0 else 'small'} by {abs(off[0]):.6g}"
     for name, values in quantities(tried, parameters):
@@ -244,7 +245,7 @@ def _signs(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) -> s
 
 
 def _plain(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) -> str | None:
-    """An array that holds one number only where the right one holds several."""
+    """An array with a single value, if the right one has several."""
     if any(b.size < 2 or np.ptp(b) <= LIKE * np.abs(b).max() for _, b in pairs):
         return "is 0 in every case" if all(b.any() and not a.any() for a, b in pairs) else None
     if all(np.ptp(a) <= 1e-12 * np.abs(a).max() for a, _ in pairs):
@@ -253,7 +254,7 @@ def _plain(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) -> s
 
 
 def _zeros(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) -> str | None:
-    """Entries that nothing was written to."""
+    """Entries that were never written."""
     left = [(a == 0) & (np.abs(b) > LIKE * np.abs(b).max(initial=0)) for a, b in pairs]
     if not any(bad.any() for bad in left) or not all_alike(
         [(np.where(bad, b, a), b) for bad, (a, b) in zip(left, pairs, strict=True)]

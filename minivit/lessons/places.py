@@ -1,4 +1,4 @@
-"""Where a wrong array differs from the right one, and in which direction."""
+"""The places where a wrong array differs from the right one, and the direction."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from minivit.lessons.likeness import Pairs
 
 
 def place(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str], rtol: float) -> str | None:
-    """Where the two differ, as the end of "It differs". Pairs are those of the cases that differ, the worst first."""
+    """The difference, as the end of "It differs". Pairs are those of the cases that differ, the worst first."""
     wrong = [np.abs(a - b) > rtol * np.abs(b).max(initial=0) for a, b in pairs]
     if len({b.ndim for _, b in pairs}) > 1 or not pairs[0][1].ndim:
         return _tendency(pairs)
@@ -42,7 +42,7 @@ def _index(bad: np.ndarray) -> str:
 
 
 def _regions(pairs: Pairs, tried: Sequence[tuple], parameters: Sequence[str]) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Parts of an array that have a name, and for each case which entries belong to them."""
+    """The named parts of an array, and for each case the entries that belong to them."""
     shapes = [b.shape for _, b in pairs]
     ndim = len(shapes[0])
     for axis in range(ndim):

@@ -1,4 +1,4 @@
-"""Small data sets and a short training loop, so that an experiment in a notebook is a few lines."""
+"""Small data sets and a short training loop, which keep an experiment in a notebook to a few lines."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ def photographs(train: int, test: int, seed: int = 0) -> tuple[Dataset, Dataset]
     parts = []
     for count, images in zip((train, test), whole.values(), strict=True):
         if count > len(images):
-            raise ValueError(f"photographs: {count} images are asked for, {images.name} has {len(images)}")
+            raise ValueError(f"photographs: {count} images requested, but {images.name} has {len(images)}")
         parts.append(images.subset(np.random.default_rng(seed).permutation(len(images))[:count]))
     return parts[0], parts[1]
 
@@ -58,7 +58,7 @@ def fit(
     seed: int = 0,
     watch: Callable[[int], None] | None = None,
 ) -> list[StepResult]:
-    """Train `model` in place for `steps` updates, and return what each said (loss, accuracy, gradient norm).
+    """Train `model` in place for `steps` updates; return the result of each (loss, accuracy, gradient norm).
 
     model: takes images (B, height, width, C) in -1..1 and a keyword `rng`.   warmup: share of the steps.
     augment: random changes of the images (default none).   optimizer: SGD has the momentum 0.9.

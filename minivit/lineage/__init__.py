@@ -35,8 +35,8 @@ from minivit.update.objective import Classification, Objective
 
 @dataclasses.dataclass(frozen=True)
 class System:
-    """One line of the list.   year, paper: of its publication; new: against what was there before; notebook: its file
-    in notebooks/, "" if it has none."""
+    """One line of the list.   year, paper: of its publication; new: its addition to earlier work; notebook: its file in
+    notebooks/, "" if it has none."""
 
     year: int
     paper: str
@@ -59,7 +59,7 @@ SYSTEMS: dict[str, System] = {
     "dino": System(
         2021,
         "Caron et al., Emerging Properties in Self-Supervised Vision Transformers, arXiv 2104.14294",
-        "match, from each crop of an image, the answer of a slower copy of oneself to another",
+        "a student matches, from one crop of an image, the answer of its slower copy to another crop",
         "23_dino",
     ),
     "mae": System(
@@ -78,14 +78,14 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
 
 
 def module_of(name: str) -> ModuleType:
-    """The file of a system. Raises ConfigError for a name that there is not."""
+    """The file of a system. Raises ConfigError for an unknown name."""
     if name not in SYSTEMS:
         raise ConfigError(f'there is no system "{name}"{meant(name, SYSTEMS)}; known: {", ".join(SYSTEMS)}')
     return importlib.import_module(f"minivit.lineage.{name}")
 
 
 def objective_class(name: str) -> Any:
-    """The Objective called `name`. Raises ConfigError for a name that there is not."""
+    """The Objective called `name`. Raises ConfigError for an unknown name."""
     if name not in OBJECTIVES:
         known = ", ".join(("classification", *OBJECTIVES))
         raise ConfigError(f'there is no objective "{shown(name)}"{meant(name, OBJECTIVES)}; known: {known}')
@@ -94,27 +94,29 @@ def objective_class(name: str) -> Any:
 
 
 def presets(systems: Iterable[str] = SYSTEMS) -> dict[str, dict[str, Any]]:
-    """The named recipes of systems. Imports them, so ask for all only when a name is known nowhere else."""
+    """The named recipes of all systems. This imports them, so look elsewhere first."""
     files = map(module_of, systems)
     return {name: fields for file in files for name, fields in getattr(file, "PRESETS", {}).items()}
 
 
 def ways(name: str) -> dict[str, Any]:
-    """What `evaluate --how` can do with a run of an objective, by name: functions of its file."""
+    """The choices of `evaluate --how` for a run of an objective, by name: functions of its file."""
     found: dict[str, Any] = getattr(importlib.import_module(objective_class(name).__module__), "HOW", {})
     return found
 
 
 def settled(objective: Mapping[str, Any] | None, source: str = "objective") -> dict[str, Any] | None:
-    """The `objective` of a recipe with every field that its class has, None for classification. Raises ConfigError,
-    which names the source, for an unknown name, and for fields that do not exist or do not fit."""
+    """The `objective` of a recipe with all fields of its class, None for classification. Raises ConfigError, naming the
+    source, for an unknown name and for unknown or invalid fields."""
     if objective is None or objective == {"name": "classification"}:
         return None
     name = objective.get("name")
     if not isinstance(name, str):
         raise ConfigError(f'{source}: it needs a name, one of {", ".join(OBJECTIVES)}: {{"name": "mae"}}')
     if name == "classification":
-        raise ConfigError(f"{source}: the fields of classification stand beside it: loss, mixup, cutmix and others")
+        raise ConfigError(
+            f"{source}: the fields of classification belong to the recipe itself: loss, mixup, cutmix and others"
+        )
     kind = objective_class(name).Config
     config = kind(**from_json(kind, {key: x for key, x in objective.items() if key != "name"}, source))
     settle(config)
@@ -122,19 +124,19 @@ def settled(objective: Mapping[str, Any] | None, source: str = "objective") -> d
 
 
 def columns(objective: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """What the objective of a recipe reads of a data set."""
+    """The columns of a data set that a recipe's objective reads."""
     named: tuple[str, ...] = (objective_class(objective["name"]) if objective else Classification).columns
     return named
 
 
 def unheeded(objective: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Fields of Recipe that change images and that the objective of a recipe has no use for."""
+    """Augmentation fields of Recipe that a recipe's objective does not use."""
     named: tuple[str, ...] = objective_class(objective["name"]).unheeded if objective else ()
     return named
 
 
 def needed(objective: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Fields of ViTConfig without which the objective of a recipe, as `settled` gives it, has no meaning."""
+    """Fields of ViTConfig that a recipe's objective requires; `objective` is as from `settled`."""
     if objective is None:
         return {}
     fields = dict(objective)
@@ -145,10 +147,10 @@ def needed(objective: Mapping[str, Any] | None) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What a run gives to the objective that is built for it.
+    """The parts from which a run builds its objective.
 
-    model: the configuration of the encoder.   classes: names.   start: an encoder that has its weights already, None if
-    they are to be drawn from the seed.   teacher: the network that the field `teacher` of the objective names, frozen.
+    model: the configuration of the encoder.   classes: names.   start: an encoder with its weights, None to draw them
+    from the seed.   teacher: the network that the field `teacher` of the objective names, frozen.
     """
 
     model: Any
@@ -165,7 +167,7 @@ class Given:
 
 
 def build(recipe: Any, given: Given) -> Objective:
-    """What a run minimises, as its Recipe says."""
+    """The objective of a run, from its Recipe."""
     if recipe.objective is None:
         return Classification(given.encoder(), recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
     fields = dict(recipe.objective)

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.action == "list":
         return show()
     if not args.folders:
-        parser.error("verify: which folders of recordings?")
+        parser.error("verify: name the folders of recordings")
     recordings = [recording for folder in args.folders for recording in folders_in(folder)]
     return max(verify(recording) for recording in recordings)
 
@@ -44,7 +44,7 @@ def show() -> int:
 
 
 def verify(folder: Path) -> int:
-    """Compare one recording; 1 if it is of no system here, or if an array differs or is not known."""
+    """Compare one recording; 1 if it belongs to no system here, or if an array differs or is unknown."""
     try:
         case = open_case(folder)
         results = list(compare(case))

@@ -59,10 +59,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class CLIPConfig:
-    """width, depth, heads, mlp_width (0: 4 W): of the text tower; the image tower has those of the model. vocabulary:
-    number of token ids. context: tokens of the longest text. end: the id of <end>; None: the largest of each text.
-    shared: E. scale: e^s at first; learn_scale: whether it changes. gelu ("quick", or "erf" as in LAION's models),
-    norm_eps: of both towers, whatever the model says. The defaults are those of CLIP B/32."""
+    """width, depth, heads, mlp_width (0: 4 W): of the text tower; the image tower uses those of the model.
+
+    vocabulary: number of token ids. context: tokens of the longest text. end: the id of <end>; None: the largest of
+    each text. shared: E. scale: initial e^s; learn_scale: whether it changes. gelu ("quick", or "erf" as in LAION's
+    models), norm_eps: of both towers, overriding the model's. The defaults are those of CLIP B/32.
+    """
 
     width: int = 512
     depth: int = 12
@@ -93,7 +95,8 @@ class CLIPConfig:
 
 
 class ImageTower(ViT):
-    """A ViT with a LayerNorm before the blocks, without a bias of patches.   (B, height, width, C) -> (B, D)."""
+    """A ViT with a LayerNorm before the blocks and no bias in its patch projection.   (B, height, width, C) -> (B,
+    D)."""
 
     def __init__(self, model: ViTConfig, config: CLIPConfig, seed: int | None, dtype: str):
         super().__init__(dataclasses.replace(model, num_classes=0, norm_eps=config.norm_eps), seed, dtype)
@@ -110,7 +113,7 @@ class ImageTower(ViT):
         return self.before(super().embed(images))
 
     def take(self, start: ViT) -> None:
-        """Start from the weights of a ViT. The bias of its patches becomes a part of their positions."""
+        """Start from the weights of a ViT. The bias of its patch projection is added to the positions."""
         own = dict(self.named_tensors())
         for name, tensor in start.named_tensors():
             if name in own:
@@ -153,10 +156,10 @@ class TextTower(Module):
 
 
 class CLIP(Objective):
-    """Pairs of images and texts find each other.
+    """Matches images with their texts.
 
-    batch: images (B, height, width, C); caption (B, T), token ids with an <end>, and anything behind it; sentence (B,),
-    a number that pairs with equal captions share. Such pairs are wrong answers to each other all the same.
+    batch: images (B, height, width, C); caption (B, T), token ids up to <end>, with anything behind it; sentence (B,),
+    a number shared by pairs with equal captions. Such pairs still count as wrong answers to each other.
     """
 
     Config: ClassVar[type] = CLIPConfig
@@ -208,7 +211,7 @@ class CLIP(Objective):
         return direction(self.image_projection(self.image_tower(images, tap, rng)))
 
     def text(self, ids: Array, rng: Rng = None, tap: Tap = None) -> Tensor:
-        """(B, T) -> (B, E), of length 1. Nothing behind the first <end> is looked at."""
+        """(B, T) -> (B, E), of length 1. Tokens behind the first <end> are ignored."""
         encoded = self.text_tower(ids, rng, tap)
         end = (ids if self.config.end is None else ids == self.config.end).argmax(axis=1)
         return direction(self.text_projection(F.select(encoded, end[:, None])[:, 0]))
@@ -237,14 +240,14 @@ class CLIP(Objective):
 
 
 def check_plain(model: Any) -> None:
-    """Raise ConfigError for a model that CLIP's image tower cannot be, or with options that it would not heed."""
+    """Raise ConfigError for a model that CLIP's image tower cannot be, or with options that it would ignore."""
     if not isinstance(model, ViTConfig):
-        raise ConfigError("CLIP is here for a ViT alone: give --model such as Ti/16")
+        raise ConfigError("CLIP needs a ViT here: give a --model such as Ti/16")
     heeded = "image_size patch_size width depth heads mlp_width channels dropout attention_dropout drop_path"
     elsewhere = "gelu norm_eps num_classes head_bias"  # said by CLIPConfig, or of a head
     for field in dataclasses.fields(ViTConfig):
         if field.name not in f"{heeded} {elsewhere}".split() and getattr(model, field.name) != field.default:
-            raise ConfigError(f"CLIP has an image tower of its own, which knows no {field.name}: leave it out")
+            raise ConfigError(f"CLIP's image tower has no {field.name}: leave it out")
 
 
 def direction(x: Tensor) -> Tensor:
@@ -267,8 +270,8 @@ def share_found(objective: CLIP, pairs: Batch, known: np.ndarray) -> float:
 
 
 def zero_shot(objective: CLIP, data: Scenes, recipe: Any) -> list[str]:
-    """How many images find their sentence among those of the data set, and if these are about one drawn shape among
-    all 80 such."""
+    """The share of images that find their sentence among those of the data set and, for captions of one drawn shape,
+    among all 80."""
     pairs = objective.prepare(data.columns(range(len(data)), objective.columns), recipe.augment.evaluation(), None)
     own, every = np.unique(pairs["caption"], axis=0), about_one()
     about_others = len(np.unique(np.concatenate([own, every]), axis=0)) > len(every)

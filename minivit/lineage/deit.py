@@ -60,10 +60,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class DeiTConfig:
-    """teacher: a run, or published weights. distillation: "hard", "soft", or "none" for DeiT III. alpha: a, the
-    teacher's weight; tau: T, of soft distillation, for which the paper has alpha 0.1; by_class: see above. loss: of the
-    labels, "softmax" or "sigmoid". label_smoothing, mixup, cutmix: as for classification. The defaults are the
-    paper's."""
+    """teacher: a run, or published weights. distillation: "hard", "soft", or "none" for DeiT III.
+
+    alpha: a, the teacher's weight; tau: T, of soft distillation, for which the paper has alpha 0.1; by_class: see
+    above. loss: of the labels, "softmax" or "sigmoid". label_smoothing, mixup, cutmix: as for classification. The
+    defaults are the paper's.
+    """
 
     teacher: str | None = None
     distillation: str = "hard"
@@ -103,7 +105,7 @@ class DeiT(Classification):
         if taught and teacher is None:
             raise ConfigError("DeiT learns from a teacher: name one with --teacher RUN, or set distillation=none")
         if not taught and teacher is not None:
-            raise ConfigError("distillation is none, and a teacher is named: set it to hard or soft")
+            raise ConfigError("a teacher is named, but distillation is none: set it to hard or soft")
         if not shape.num_classes or getattr(shape, "distillation_token", False) != taught:
             wanted = f"a head and distillation_token={taught}"
             raise ConfigError(f"DeiT with distillation={config.distillation} needs a ViT with {wanted}")
@@ -115,7 +117,7 @@ class DeiT(Classification):
 
     @staticmethod
     def needs(config: DeiTConfig) -> dict[str, Any]:
-        """Of a ViT: the second token, if it is to learn from a teacher."""
+        """Required fields of ViTConfig: the second token, if there is a teacher."""
         return {"distillation_token": config.distillation != "none"}
 
     @classmethod
@@ -147,7 +149,7 @@ class DeiT(Classification):
         return of_labels * (1 - self.config.alpha) + self.of_teacher(*outputs[1:]) * self.config.alpha
 
     def of_labels(self, logits: Tensor, labels: Array) -> Tensor:
-        """What the labels say to the [class] token."""
+        """The loss of the [class] token on the labels."""
         if self.config.loss == "sigmoid":
             return binary_cross_entropy(logits, one_hot(labels, logits.shape[-1]) if labels.ndim == 1 else labels > 0)
         return F.cross_entropy(logits, labels, self.config.label_smoothing)
@@ -159,7 +161,7 @@ class DeiT(Classification):
         return divergence(logits, says, self.config.tau) * (1 / logits.shape[-1] if self.config.by_class else 1.0)
 
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
-        """Right answers; of the teacher too; and where each head agrees with the teacher."""
+        """Right answers, also of the teacher; and how often each head agrees with the teacher."""
         found = super().sums((answer(outputs),), batch)
         if self.teacher is not None:
             of_class, of_distillation, says = (output.data.argmax(axis=-1) for output in outputs)
@@ -170,7 +172,7 @@ class DeiT(Classification):
 
 
 def answer(outputs: Outputs) -> Tensor:
-    """What the student answers: the mean of its heads' logits."""
+    """The student's answer: the mean of its heads' logits."""
     return outputs[0] if len(outputs) == 1 else (outputs[0] + outputs[1]) * 0.5
 
 

@@ -148,7 +148,7 @@ class Head(Module):
 
 
 class Network(Module):
-    """An encoder with a head: what teacher and student are."""
+    """An encoder with a head: the form of teacher and student."""
 
     def __init__(self, encoder: ViT, head: Head):
         self.encoder, self.head = encoder, head
@@ -165,7 +165,7 @@ class Network(Module):
 
 
 class DINO(Objective):
-    """Say of each crop what the teacher says of another.
+    """The student's answer to each crop has to match the teacher's answer to another.
 
     batch: global_crops (B, 2, height, width, C), local_crops (B, V, h, w, C) if there are any; numbers of the step:
     teacher_momentum, teacher_temperature.
@@ -184,7 +184,7 @@ class DINO(Objective):
         if list(shape.prefix_tokens) != ["class_token"] or not plain or shape.num_classes or shape.fc_norm:
             raise ConfigError("DINO needs a ViT with a [class] token and one position table, no stem and no head")
         if any(crop % patch for crop, patch in zip(config.local_size, shape.patch_size, strict=True)):
-            raise ConfigError(f"local_size {config.local_size} is no multiple of the patch size {shape.patch_size}")
+            raise ConfigError(f"local_size {config.local_size} is not a multiple of the patch size {shape.patch_size}")
         self.config, self.total_steps = config, total_steps
         rng = None if seed is None else np.random.default_rng((seed, 1))
         self.student = Network(encoder, Head(config, shape.width, rng, dtype, shape.gelu))
@@ -211,7 +211,7 @@ class DINO(Objective):
         return 2 * shape.num_tokens + self.config.local_crops * (patches + 1)
 
     def optimizer_options(self, total_steps: int) -> dict[str, Any]:
-        """All but vectors decay, and the last layer waits."""
+        """All but vectors decay, and the last layer starts to learn later."""
         begin = self.config.freeze_last * total_steps
         last = [
             name for name, _ in self.named_parameters() if name in ("student.head.directions", "student.head.lengths")
@@ -220,7 +220,7 @@ class DINO(Objective):
 
     def prepare(self, columns: Mapping[str, Any], augment: Augment, rng: np.random.Generator | None) -> Batch:
         if dataclasses.replace(augment, flip=False).is_random:
-            raise ConfigError("DINO makes its crops itself: of the augmentations it takes flip alone")
+            raise ConfigError("DINO makes its own crops: flip is the only augmentation that it takes")
         rng = np.random.default_rng(0) if rng is None else rng
         config, size = self.config, augment.image_size
         radius = 0.1 * size[0] / 224, 2 * size[0] / 224  # in proportion: the published pixels are of 224 x 224
@@ -246,7 +246,7 @@ class DINO(Objective):
         }
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
-        """What the student says of all crops (B, 2 + V, K), and the teacher of the global ones (B, 2, K)."""
+        """The student's outputs for all crops (B, 2 + V, K), and the teacher's for the global ones (B, 2, K)."""
         crops = [self.tensor(batch[name]) for name in ("global_crops", "local_crops") if name in batch]
         seen = F.concat(*(self.student.features(x, rng) for x in crops), axis=1)
         with no_grad():
@@ -267,8 +267,11 @@ class DINO(Objective):
         return -(F.exp(self.log_targets(taught, batch)).detach() * others).sum() / (log_p.shape[0] * pairs)
 
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
-        """The teacher's output, which moves the centre, and the entropy of its q: 0 if one output always wins, log K
-        if all are as likely. The loss is this entropy and the mean divergence KL(q, p)."""
+        """The teacher's output, which moves the centre, and the entropy of its q.
+
+        The entropy is 0 if one output always wins, log K if all are equally likely. The loss is this entropy plus the
+        mean divergence KL(q, p).
+        """
         _, taught = outputs
         log_q = self.log_targets(taught, batch)
         entropy = -(F.exp(log_q) * log_q).sum(axis=-1).mean(axis=1)

@@ -55,8 +55,8 @@ HOW = {"reconstructions": reconstructions}
 
 @dataclasses.dataclass(frozen=True)
 class MAEConfig:
-    """masked: share of the patches that are taken away. width, depth, heads, mlp_width: of the decoder. normalise:
-    whether the pixels of a patch are normalised before they are compared. The defaults are the paper's."""
+    """masked: share of the patches that are removed. width, depth, heads, mlp_width: of the decoder. normalise: whether
+    the pixels of a patch are normalised before the comparison. The defaults are the paper's."""
 
     masked: float = 0.75
     width: int = 512
@@ -72,7 +72,7 @@ class MAEConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} of the decoder is {getattr(self, name)}, expected at least 1")
         if self.width % self.heads or self.width % 4:
-            raise ConfigError(f"width {self.width} of the decoder is no multiple of 4 and of its {self.heads} heads")
+            raise ConfigError(f"width {self.width} of the decoder is not a multiple of 4 and of its {self.heads} heads")
 
 
 def positions(grid: tuple[int, int], width: int) -> np.ndarray:
@@ -100,7 +100,7 @@ class Decoder(Module):
         self.pixels = Linear(width, rows * columns * encoder.channels, rng, dtype)
 
     def forward(self, encoded: Tensor, back: Array, rng: Rng = None) -> Tensor:
-        """back: for every patch, where it is among the V visible ones and the N - V [mask] tokens behind them."""
+        """back: for every patch, its place among the V visible ones and the N - V [mask] tokens behind them."""
         hidden = self.in_place(self.embed(encoded), back)
         for block in self.blocks:
             hidden = block(hidden, rng)
@@ -116,12 +116,11 @@ class Decoder(Module):
 
 
 class MAE(Objective):
-    """Predict the pixels of the patches that were taken away.
+    """Predicts the pixels of the removed patches.
 
-    batch: images (B, height, width, C); order (B, N), a permutation of the patches whose first V stay visible; back
-    (B, N), the inverse permutation. The encoder's table of positions is overwritten by the fixed one, and a [class]
-    token of zeros is drawn anew: with its position of zeros it would be a constant, where LayerNorm has a derivative
-    of 1000.
+    batch: images (B, height, width, C); order (B, N), a permutation of the patches whose first V stay visible; back (B,
+    N), the inverse permutation. The fixed position table replaces the encoder's, and a [class] token of zeros is drawn
+    anew: with its position of zeros it would be a constant, where LayerNorm has a derivative of 1000.
     """
 
     Config: ClassVar[type] = MAEConfig
@@ -129,7 +128,7 @@ class MAE(Objective):
 
     def __init__(self, config: MAEConfig, encoder: ViT, seed: int | None = 0, dtype: str = "float32"):
         if not isinstance(encoder, ViT):
-            raise ConfigError(f"MAE needs a ViT, and the model is a {type(encoder).__name__}")
+            raise ConfigError(f"MAE needs a ViT, but the model is a {type(encoder).__name__}")
         shape = encoder.config
         if not shape.prefix_tokens.keys() == {"class_token"} or shape.position != "learned" or shape.no_embed_class:
             raise ConfigError("MAE needs a ViT with a [class] token, no others, and one position table for all")
@@ -138,9 +137,7 @@ class MAE(Objective):
         if shape.width % 4:
             raise ConfigError(f"width is {shape.width}, expected a multiple of 4 for sines and cosines of x and y")
         if config.normalise and shape.patch_size == (1, 1) and shape.channels == 1:
-            raise ConfigError(
-                "patches of a single number have no variance to be normalised by: normalise must be false"
-            )
+            raise ConfigError("patches of a single number have no variance: set normalise=false")
         self.config, self.network = config, encoder
         self.patches = shape.grid[0] * shape.grid[1]
         self.visible = int(self.patches * (1 - config.masked))
@@ -165,7 +162,7 @@ class MAE(Objective):
 
     @property
     def tokens(self) -> int:
-        """Those of the encoder, and those of the decoder for what they cost in comparison."""
+        """The tokens of the encoder, plus those of the decoder weighted by their cost."""
         own, shape = self.config, self.network.config
         return self.visible + 1 + (self.patches + 1) * own.width * own.depth // (shape.width * shape.depth)
 
@@ -195,8 +192,8 @@ class MAE(Objective):
         return (pixels - mean) / deviation
 
     def paint(self, batch: Batch) -> tuple[Array, Array]:
-        """Patches (B, N, P P C) of the images: the missing ones 0, and as they are predicted. Predictions of normalised
-        pixels get the mean and deviation of the true patch, which nothing has predicted."""
+        """Patches (B, N, P P C) of the images, with the missing ones 0, and with the predictions in their place.
+        Predictions of normalised pixels use the mean and deviation of the true patch, which are not predicted."""
         with no_grad(), self.evaluating():
             (predicted,) = self(batch)
             true = patchify(self.tensor(batch["images"]), self.network.config.patch_size)

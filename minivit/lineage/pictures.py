@@ -1,4 +1,4 @@
-"""What a system paints, as a picture in a file: `python -m minivit.evaluate RUN --how NAME`."""
+"""Draws the output of a system into a file: `python -m minivit.evaluate RUN --how NAME`."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def unpatchify(patches: Array, config: ViTConfig) -> Array:
 
 
 def reconstructions(objective: Any, data: Dataset, recipe: Any) -> list[str]:
-    """Draw the first images of a data set as they are, as far as they are seen, and completed.
+    """Draw the first images of a data set, their visible parts, and the completed images.
 
     objective: with `paint(batch)`, which gives patches (B, N, P P C) with the missing ones 0, and with predictions.
     """
@@ -33,5 +33,5 @@ def reconstructions(objective: Any, data: Dataset, recipe: Any) -> list[str]:
     rows = {"image": batch["images"], "seen": seen, "completed": painted}
     shown = {title: x * np.float32(recipe.std) + np.float32(recipe.mean) for title, x in rows.items()}
     FOLDER.mkdir(parents=True, exist_ok=True)
-    image_rows(shown, f"{data.name}: image, what is seen of it, completed", FOLDER / "reconstructions.png")
+    image_rows(shown, f"{data.name}: image, its visible part, completed", FOLDER / "reconstructions.png")
     return [str(FOLDER / "reconstructions.png")]

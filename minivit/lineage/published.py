@@ -1,4 +1,4 @@
-"""Published weights of systems: arrays that are copied into views of ours, and the config.json beside a file."""
+"""Published weights of systems: arrays copied into views of ours, and the config.json beside a file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,5 +42,5 @@ def beside(path: Path, kind: str) -> dict[str, Any]:
 
 
 def pair(size: Any) -> Any:
-    """A side or two, as JSON has them."""
+    """One side or two, as in JSON."""
     return tuple(size) if isinstance(size, list) else size

@@ -1,4 +1,4 @@
-"""Outputs of published code, recorded in files, computed again here: values, losses and gradients, in float64.
+"""Recomputes recorded outputs of published code: values, losses and gradients, in float64.
 
 A folder holds NAME.safetensors (weights under their published names), NAME.io.npz (inputs and outputs) and NAME.json
 (the configuration). For a system `x`, `minivit/lineage/recorded/x.py` has `recompute(case)`, which returns every array
@@ -27,8 +27,8 @@ TOLERANCE = 1e-9  # of the largest difference, relative to the largest recorded 
 
 @dataclasses.dataclass
 class Case:
-    """What was recorded of a system.   config: its configuration as published code names it; notes: of the recording;
-    weights: float64, by published name; arrays: of the io file. `given` are the names of those read as inputs."""
+    """The recording of a system.   config: its configuration in the published code's names; notes: of the recording;
+    weights: float64, by published name; arrays: of the io file. `given` collects the names of those read as inputs."""
 
     name: str
     config: dict[str, Any]
@@ -38,7 +38,7 @@ class Case:
     given: set[str] = dataclasses.field(default_factory=set)
 
     def input(self, name: str) -> np.ndarray:
-        """An array that the system is given, not one that it computes."""
+        """An array that is an input of the system, not computed by it."""
         if name not in self.arrays:
             raise DataError(f"{self.name}: the recording has no array {name}")
         self.given.add(name)
@@ -50,12 +50,12 @@ class Case:
         return np.moveaxis(images, 1, -1) if self._channels_first else images
 
     def laid_out(self, images: np.ndarray) -> np.ndarray:
-        """Images (B, height, width, C), or their gradient, with the channels where the recording has them."""
+        """Images (B, height, width, C), or their gradient, with the channels at the recording's place."""
         return np.moveaxis(images, -1, 1) if self._channels_first else images
 
     def differentiated(self, loss: Tensor, images: Tensor, module: Module) -> tuple[dict, dict[str, np.ndarray]]:
-        """The gradients of what learns, by our names; and, by their names in recordings, that of the images and the
-        norm of the others together."""
+        """The gradients of all trainable Tensors, by our names; and, by their names in recordings, the images' gradient
+        and the joint norm of the others."""
         names, learning = zip(*module.named_parameters(), strict=True)
         in_images, *gradients = grad(loss, [images, *learning])
         found = {"grad_input/image": self.laid_out(in_images), "grad_norm": np.array(global_norm(gradients))}
@@ -68,8 +68,8 @@ class Case:
 
 @dataclasses.dataclass
 class Compared:
-    """One recorded array.   error: relative to its largest value, or for a gradient that is 0 absolute; None if the
-    system does not know the array."""
+    """One recorded array.   error: relative to its largest value, or absolute for a gradient of 0; None if the system
+    does not know the array."""
 
     name: str
     error: float | None
@@ -80,7 +80,7 @@ class Compared:
 
 
 def system_of(name: str, title: str = "") -> str:
-    """The system that a recording is of: `mae_raw` is one of `mae`. Else the first word of its title says it, "MAE with
+    """The system of a recording: `mae_raw` belongs to `mae`. Otherwise the first word of its title names it, "MAE with
     raw pixels". Raises DataError if there is none."""
     fitting = [system for system in SYSTEMS if name == system or name.startswith(f"{system}_")]
     word = re.split(r"\W", title.strip(), maxsplit=1)[0].lower()
@@ -90,7 +90,7 @@ def system_of(name: str, title: str = "") -> str:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The recordings that a folder is or holds. Raises DataError if there are none."""
+    """The recordings in a folder, or the folder itself. Raises DataError if there are none."""
     folder = expanded(folder)
     found = [inner for inner in (folder, *sorted(folder.glob("*/"))) if any(inner.glob("*.io.npz"))]
     if not found:
@@ -99,7 +99,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def open_case(folder: str | Path) -> Case:
-    """What was recorded in a folder. Raises DataError if a file is missing or damaged."""
+    """The recording in a folder. Raises DataError if a file is missing or damaged."""
     folder = folders_in(Path(folder))[0]
     path = min(folder.glob("*.io.npz"))
     name = path.name.removesuffix(".io.npz")
@@ -114,7 +114,7 @@ def open_case(folder: str | Path) -> Case:
 
 
 def compare(case: Case) -> Iterator[Compared]:
-    """Every array of the case but its inputs, computed again and compared. Raises DataError if something is missing."""
+    """Recompute and compare every array of the case except its inputs. Raises DataError if something is missing."""
     system = system_of(case.name, str(case.meta.get("system", "")))
     try:
         found = importlib.import_module(f"minivit.lineage.recorded.{system}").recompute(case)

@@ -1,5 +1,4 @@
-"""Models and what belongs to them: the Vision Transformer, its hybrids, the ResNet they are compared with; positions,
-published weights."""
+"""Models: the Vision Transformer, its hybrids, the ResNet for comparison; positions, published weights."""
 
 from minivit.models.config import HYBRIDS, VARIANTS, ViTConfig
 from minivit.models.freezing import freeze

@@ -1,8 +1,8 @@
-"""Published weights that fit: their names, where their publishers keep them, and what these state about them.
+"""A list of published weights that minivit can read: names, addresses, and what the publishers state about them.
 
-All are layouts that `load_pretrained` reads. Sources of the table: the README and the notebooks of
+`load_pretrained` reads all their layouts. Sources of the table: the README and the notebooks of
 google-research/vision_transformer (c6de1e5), the default configurations of timm 1.0.31 and its results on ImageNet
-(results-imagenet.csv, aa4b585), the README of DeiT (4da6691). Whether an address answers today is not known here.
+(results-imagenet.csv, aa4b585), the README of DeiT (4da6691). The addresses may change; nothing here checks them.
 """
 
 import dataclasses
@@ -22,10 +22,10 @@ HUB = "https://huggingface.co/"
 class Weights:
     """A published file.
 
-    name: a folder and a name of the publisher's; model: name for `ViTConfig.variant`; pixels: of a side of its images;
-    classes: 1,000 of ImageNet-1k, or 21,843 of ImageNet-21k (a start for fine-tuning, no answers in words);
-    mib: size as published, or after "~" that of the arrays, 4 bytes a number; top1: accuracy on ImageNet-1k in per
-    cent, as published, and who measured it.
+    name: a folder and a name of the publisher's; model: name for `ViTConfig.variant`; pixels: side of its images;
+    classes: 1,000 of ImageNet-1k, or 21,843 of ImageNet-21k (for fine-tuning; these have no names here); mib: size as
+    published, or after "~" that of the arrays, 4 bytes a number; top1: published accuracy on ImageNet-1k in per cent,
+    and who measured it.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Weights:
 
     @property
     def files(self) -> dict[str, str]:
-        """The file of weights, and what has to lie beside it: path below the folder of weights -> address."""
+        """The weights file and the files needed beside it: path below the folder of weights -> address."""
         if not self.name.startswith(("timm/", "google/")):
             return {f"{self.name}.npz": f"{BUCKET}{quote(self.name)}.npz"}
         beside = ("config.json", "preprocessor_config.json") if self.name.startswith("google/") else ("config.json",)
@@ -47,7 +47,7 @@ class Weights:
 
     @property
     def page(self) -> str:
-        """Where the publisher describes it."""
+        """The publisher's page about it."""
         on_the_hub = self.name.startswith(("timm/", "google/"))
         return f"{HUB}{self.name}" if on_the_hub else "https://github.com/google-research/vision_transformer"
 
@@ -63,7 +63,7 @@ def _timm(name: str, model: str, pixels: int, mib: str, top1: str = "", classes:
 
 
 def _augreg(model: str, file: str, mib: str, tuned: str, tuned_mib: str, top1: str) -> list[Weights]:
-    """The best pre-trained file of a model in "How to train your ViT?", and the same after fine-tuning."""
+    """The best pre-trained file of a model in "How to train your ViT?", and its fine-tuned version."""
     name = f"augreg/{model.replace('/', '_').replace('+', '_')}-i21k-300ep-lr_0.001-{file}"
     after = f"{name}--imagenet2012-steps_20k-lr_{tuned}-res_384"
     return [
@@ -132,13 +132,13 @@ _REST = re.compile(r"/(resolve|blob|tree)/main(/[^/]*)?$|/+$|\.npz$", re.I)
 
 
 def _plain(named: str) -> str:
-    """A name or address as the keys of `_keys` are written."""
+    """A name or address in the spelling of the keys of `_keys`."""
     text = _PREFIX.sub("", str(named).replace("\\", "/"), count=1)
     return _REST.sub("", re.sub("%2b", "+", text, flags=re.I)).lower()
 
 
 def _keys() -> dict[str, list[Weights]]:
-    """All that a person may write -> the files of that name; of timm's names without a tag the default."""
+    """All accepted spellings -> the files of that name; a timm name without a tag means timm's default."""
     keys: dict[str, list[Weights]] = defaultdict(list)
     for weights in TABLE:
         folder, _, file = weights.name.lower().partition("/")
@@ -153,7 +153,7 @@ def _keys() -> dict[str, list[Weights]]:
 
 
 def by_model() -> dict[str, Weights]:
-    """The weights that the name of a model stands for: the first in the table with the classes of ImageNet-1k."""
+    """The weights meant by the name of a model: the first in the table with the classes of ImageNet-1k."""
     first: dict[str, Weights] = {}
     for weights in TABLE:
         if weights.classes == 1000:
@@ -162,7 +162,7 @@ def by_model() -> dict[str, Weights]:
 
 
 def find(named: str) -> Weights | None:
-    """The weights of a name, an address or a model ("Ti/16"), or None. Raises CheckpointError if it names several."""
+    """The weights of a name, an address or a model ("Ti/16"), or None. Raises CheckpointError for an ambiguous name."""
     found = _keys().get(_plain(named), [])
     if len(found) > 1:
         raise CheckpointError(f"{named} names {len(found)} published files: {' or '.join(w.name for w in found)}")
@@ -170,13 +170,13 @@ def find(named: str) -> Weights | None:
 
 
 def suggestion(named: str) -> str:
-    """What to add to the error about a file that is not there: the name that was perhaps meant, or nothing."""
+    """An addition to the error about a missing file: a similar name of published weights, or nothing."""
     keys = _keys()
     near = difflib.get_close_matches(_plain(named), keys, n=1, cutoff=0.75)
     if near:
         return f"; did you mean {keys[near[0]][0].name}?"
     bare = not re.search(r"[/\\.]", named)
-    return "; by name there are Ti/16, S/16, B/16 and what minivit models --published lists" if bare else ""
+    return "; published weights: Ti/16, S/16, B/16 and others (minivit models --published)" if bare else ""
 
 
 def listing() -> list[str]:

@@ -1,7 +1,7 @@
 """Named arrays in .npz and .safetensors files: written whole or not at all, read without ever unpickling.
 
-A file may come from anyone, so what its headers promise is checked before memory is taken for it: sizes against the
-file, names, types. Whatever is wrong becomes one CheckpointError of one line.
+A file may come from anyone, so the sizes, names and types in its headers are checked against the file before memory is
+allocated. Every fault becomes a CheckpointError of one line.
 """
 
 import contextlib
@@ -44,10 +44,10 @@ _DTYPES |= {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for s
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write `arrays` to `path`, replacing what is there only once the new file is complete and on disk.
+    """Write `arrays` to `path`; the old file is replaced only when the new one is complete and on disk.
 
-    Raises CheckpointError if that fails (a full disk, a read-only folder); then an older file is still there, whole.
-    Raises TypeError for an array of Python objects, which would be pickled.
+    Raises CheckpointError on failure (a full disk, a read-only folder); then an older file is intact. Raises TypeError
+    for an array of Python objects, which would be pickled.
     """
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
@@ -69,7 +69,7 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Ma
 
 @contextlib.contextmanager
 def replacing(path: Path, folder: bool = False) -> Iterator[Path]:
-    """`locks.replacing` whose OSError is a CheckpointError."""
+    """`locks.replacing` with CheckpointError instead of OSError."""
     try:
         with locks.replacing(path, folder) as partial:
             yield partial
@@ -81,8 +81,8 @@ def replacing(path: Path, folder: bool = False) -> Iterator[Path]:
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Every array of a .npz or .safetensors file by name, and the metadata of the latter.
 
-    Which of the two it is says the content, not the name. bfloat16 becomes float32; other dtypes stay.
-    Raises CheckpointError for a file that is missing, damaged, hostile, a pickle or of another kind.
+    The content decides between the two formats, not the name. bfloat16 becomes float32; other dtypes stay. Raises
+    CheckpointError for a file that is missing, damaged, hostile, a pickle or of another kind.
     """
     with _opened(path) as file:
         start = file.read(9)
@@ -94,7 +94,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Every array of the file by name. Raises CheckpointError for one that is missing, damaged, hostile or foreign."""
+    """Every array of the file by name. Raises CheckpointError for a missing, damaged, hostile or foreign file."""
     with _opened(path) as file:
         refuse_file(path)
         with zipfile.ZipFile(file) as archive:
@@ -103,13 +103,13 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             names = [info.filename.removesuffix(".npy") for info in members]
             _check_names(names)
             if {info.compress_type for info in members} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-                raise ValueError("it is compressed in a way that NumPy does not write")
+                raise ValueError("its compression is not one that NumPy writes")
             _check_sizes(members, os.fstat(file.fileno()).st_size)
             return {name: _read_member(archive, info) for name, info in zip(names, members, strict=True)}
 
 
 def _check_sizes(members: list[zipfile.ZipInfo], file_size: int) -> None:
-    """Raise ValueError for a zip file that would grow beyond measure or whose members share bytes."""
+    """Raise ValueError for a zip file that would expand excessively or whose members share bytes."""
     if sum(info.compress_size for info in members) > file_size:
         raise ValueError("its arrays overlap")
     if sum(info.file_size for info in members) > max(HARMLESS, MAX_EXPANSION * file_size):
@@ -127,11 +127,11 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         try:
             shape, fortran, dtype = read_header(stream)
         except Exception as error:  # NumPy lets Python's own parser read it, which raises many things
-            raise ValueError(f"{name} has a header that makes no sense") from error
+            raise ValueError(f"{name} has an invalid header") from error
         if dtype.hasobject:
             raise ValueError(f"{name} holds Python objects, which cannot be loaded when allow_pickle=False")
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != info.file_size - stream.tell():
-            raise ValueError(f"{name} is not of the size that its header says")
+            raise ValueError(f"{name} does not have the size in its header")
         array = np.empty(math.prod(shape), dtype)
         # a member may end before the size that the directory of the zip promises
         if array.nbytes and stream.readinto(array.view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
@@ -145,7 +145,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     with one_line(path), open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > min(MAX_HEADER, os.fstat(file.fileno()).st_size - 8):
-            raise ValueError(f"its header would have {length} bytes")
+            raise ValueError(f"its header claims {length} bytes")
         header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
         package = safetensors(path)
         try:
@@ -166,10 +166,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
 
 
 def safetensors(path: Path) -> ModuleType:
-    """The package of that name, imported where a file of its format is read or written: not every Python has it.
-
-    Raises CheckpointError if `path` therefore cannot be read or written.
-    """
+    """The package safetensors, imported when such a file is read or written, as not every Python has it. Raises
+    CheckpointError for `path` if it is missing."""
     try:
         importlib.import_module("safetensors.numpy")
         return importlib.import_module("safetensors")
@@ -191,29 +189,29 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_names(names: list[str]) -> None:
-    """Raise ValueError for names that nobody would give to arrays of weights, or for too many."""
+    """Raise ValueError for implausible names of arrays, or too many of them."""
     if len(names) > MAX_ARRAYS:
         raise ValueError(f"it holds {len(names)} arrays, expected at most {MAX_ARRAYS}")
     if len(set(names)) != len(names):
         raise ValueError("two of its arrays have the same name")
     for name in names:
         if len(name) > MAX_NAME or not name.isprintable() or "\\" in name or {"", ".", ".."} & set(name.split("/")):
-            raise ValueError(f"{shown(name)} is no name of an array")
+            raise ValueError(f"{shown(name)} is not a valid array name")
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, to be read in this context. Raises CheckpointError for what is none, and what `one_line` does."""
+    """The file, open for reading in this context. Raises CheckpointError if it is not a file, and as `one_line`."""
     with one_line(path):
         if path.exists() and not path.is_file():  # opening a pipe would wait for somebody to write into it
-            raise CheckpointError(f"{path} is no file")
+            raise CheckpointError(f"{path} is not a file")
         with open(path, "rb") as file:
             yield file
 
 
 @contextlib.contextmanager
 def one_line(path: Path) -> Iterator[None]:
-    """Turn whatever can go wrong with a damaged file into a CheckpointError of one line."""
+    """Turn every error from a damaged file into a CheckpointError of one line."""
     try:
         yield
     except FileNotFoundError:

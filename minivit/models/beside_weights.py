@@ -1,6 +1,6 @@
-"""What lies beside the arrays of published weights: config.json, preprocessor_config.json, metadata in the file.
+"""The files beside published weights: config.json, preprocessor_config.json, and metadata in the weights file.
 
-All of it comes from whoever wrote the file, so types and sizes are checked before they are used.
+Their content is untrusted, so types and sizes are checked before use.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ TOLD: dict[str, tuple[type, ...]] = {
 class Beside:
     """The JSON files beside a file of weights; for "model.safetensors" its own "model.config.json", or "config.json".
 
-    Raises CheckpointError for one that is damaged, or that states a model which is none of ours; one of another kind,
-    such as the config.json of a run, is not looked at.
+    Raises CheckpointError for a damaged one, or one that states a model which minivit does not have. Other JSON files,
+    such as the config.json of a run, are ignored.
     """
 
     def __init__(self, path: Path, layout: Layout):
@@ -68,16 +68,17 @@ class Beside:
         return {}, path
 
     def fields(self) -> dict[str, Any]:
-        """Fields of ViTConfig. Raises CheckpointError for what changes a model, and is not known here or not had."""
+        """Fields of ViTConfig. Raises CheckpointError for a setting that changes the model and is unknown or not
+        supported."""
         if not self.config:
             return {}
         with _said_by(self.source):
             return checked(stated.fields(self.config, self.tables[0]) | stated.fields(self.arguments, self.tables[1]))
 
     def compare(self, config: ViTConfig, told: Collection[str]) -> None:
-        """Raise CheckpointError if what is stated contradicts `config`, the ViTConfig of the arrays.
+        """Raise CheckpointError if a stated value contradicts `config`, the ViTConfig of the arrays.
 
-        told: the fields of ViTConfig for which the caller's word is taken instead.
+        told: fields of ViTConfig that the caller has set instead.
         """
         fields = self.fields()
         if not self.config and not self.preprocessor:
@@ -93,7 +94,7 @@ class Beside:
                 )
 
     def _image_size(self) -> Any:
-        """The size to which the preprocessor brings images, None if it does not say."""
+        """The image size of the preprocessor, None if it does not state one."""
         crop = self.preprocessor.get("do_center_crop")
         size = self.preprocessor.get("crop_size" if crop else "size")
         if isinstance(size, dict):
@@ -122,16 +123,16 @@ class Beside:
         return tuple(m / times for m in mean), tuple(s / times for s in std)
 
     def resize(self) -> str | None:
-        """How images of another size are brought to the model's, as a field of Recipe; None if it is not said."""
+        """How images of another size are resized, as a field of Recipe; None if it is not stated."""
         squashes = self.config.get("crop_mode") == "squash"  # timm's
         return "crop" if self.preprocessor.get("do_center_crop") else "squash" if squashes else None
 
     def loss(self) -> str:
-        """The loss that the logits are for, as a field of Recipe."""
+        """The loss for these logits, as a field of Recipe."""
         return "sigmoid" if self.config.get("problem_type") == "multi_label_classification" else "softmax"
 
     def classes(self) -> list[str] | None:
-        """Names of the classes, if they are more than numbers."""
+        """The names of the classes, unless they are mere numbers."""
         labels = self.config.get("id2label")
         if not isinstance(labels, dict) or not all(key.isdecimal() and len(key) < 10 for key in labels):
             return None
@@ -149,7 +150,7 @@ def _said_by(source: Path) -> Iterator[None]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises CheckpointError for a file that is none."""
+    """A JSON object. Raises CheckpointError for any other file."""
     with one_line(path):
         if path.stat().st_size > MAX_JSON:
             raise ValueError(f"it has more than {MAX_JSON:,} bytes")
@@ -160,9 +161,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Raise CheckpointError if there is a file of another JSON object than `values`."""
+    """Raise CheckpointError if the file exists with a JSON object other than `values`."""
     if path.exists() and read_json(path) != values:
-        raise CheckpointError(f"{path} is there already and is another model's: choose another folder")
+        raise CheckpointError(f"{path} already exists and belongs to another model: choose another folder")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -172,7 +173,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def told(metadata: Mapping[str, str], source: Path) -> dict[str, Any]:
-    """Fields of ViTConfig from the metadata of a file that we wrote. Raises CheckpointError for wrong ones."""
+    """Fields of ViTConfig from the metadata of a file written by minivit. Raises CheckpointError for wrong ones."""
     with one_line(source):
         values = parse_json(metadata.get(METADATA, "{}").encode())
         values = values if isinstance(values, dict) else {}
@@ -182,7 +183,7 @@ def told(metadata: Mapping[str, str], source: Path) -> dict[str, Any]:
 
 
 def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `TOLD`. Raises ValueError for one that is not of its type, or a number beyond all measure."""
+    """The fields in `TOLD`. Raises ValueError for a wrong type, or an absurdly large number."""
     found = {name: fields[name] for name in TOLD if name in fields}
     for name, value in found.items():
         fits = isinstance(value, TOLD[name]) and (bool in TOLD[name] or not isinstance(value, bool))

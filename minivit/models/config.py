@@ -33,9 +33,9 @@ HYBRIDS: dict[str, tuple[str, int, tuple[int, ...]]] = {
 
 
 class Size:
-    """A field that holds (height, width); where it is set, a number stands for both. Raises ConfigError as `size_pair`.
+    """A field that holds (height, width); assigning one number sets both. Raises ConfigError as `size_pair`.
 
-    This is a descriptor: Python calls its methods where the field of a record is read and set, and type checkers know.
+    This is a descriptor: Python calls its methods when the field of a record is read or set, and type checkers know it.
     """
 
     def __init__(self, default: int):
@@ -160,7 +160,7 @@ class ViTConfig:
         if self.layer_scale is not None and not 0 < self.layer_scale < MAX_LAYER_SCALE:
             raise ConfigError(f"layer_scale is {shown(self.layer_scale)}, expected a positive number, or None for none")
         if self.classifier == "token" and self.class_token is False:
-            raise ConfigError('classifier "token" reads the [class] token, which class_token=False leaves out')
+            raise ConfigError('classifier "token" reads the [class] token, which class_token=False removes')
         if self.distillation_token:
             for name, wanted in (("classifier", "token"), ("representation_size", None), ("register_tokens", 0)):
                 if getattr(self, name) != wanted:
@@ -169,23 +169,25 @@ class ViTConfig:
     @classmethod
     def variant(cls, name: str, **changes: Any) -> "ViTConfig":
         """The configuration called "B/16", a variant of `VARIANTS` and a patch size, or "R50+B/16", one of `HYBRIDS`.
-        `changes` replace fields."""
+
+        `changes` replace fields.
+        """
         return cls(**{**variant_fields(name), **changes})
 
     @property
     def stem_reduction(self) -> int:
-        """By how much the stem shrinks height and width."""
+        """The factor by which the stem shrinks height and width."""
         return reduction_of(self.stem)
 
     @property
     def map_size(self) -> tuple[int, int]:
-        """Height and width of what patches are cut from: the image, or the stem's feature map."""
+        """Height and width of the map that is cut into patches: the image, or the stem's feature map."""
         height, width = self.image_size
         return -(-height // self.stem_reduction), -(-width // self.stem_reduction)
 
     @property
     def map_channels(self) -> int:
-        """Channels of what patches are cut from."""
+        """The channels of the map that is cut into patches."""
         if self.stem is None:
             return self.channels
         return self.stem_width * (4 * 2 ** (len(self.stem) - 1) if self.stem else 1)
@@ -209,7 +211,7 @@ class ViTConfig:
 
     @property
     def num_prefix_tokens(self) -> int:
-        """How many learned tokens come before the patches."""
+        """The number of learned tokens before the patches."""
         return sum(self.prefix_tokens.values())
 
     @property
@@ -224,19 +226,19 @@ class ViTConfig:
 
     @property
     def description(self) -> str:
-        """What the model is, in a few words."""
+        """The model in a few words."""
         stem = "" if self.stem is None else f"ResNet stem ({'+'.join(map(str, self.stem)) or 'root only'}), "
         return f"ViT: {stem}width {self.width}, depth {self.depth}, {self.heads} heads, {self.num_tokens} tokens"
 
 
 def reduction_of(stem: tuple[int, ...] | None) -> int:
-    """By how much a stem of so many units per stage shrinks height and width: 4 by its root, 2 by each stage but the
-    first; 1 without a stem."""
+    """The factor by which a stem with these units per stage shrinks height and width: 4 by its root, 2 by each stage
+    but the first; 1 without a stem."""
     return 1 if stem is None else 4 * 2 ** max(0, len(stem) - 1)
 
 
 def variant_fields(name: str) -> dict[str, Any]:
-    """The fields of ViTConfig that the name of a variant, such as "B/16" or "R50+B/16", stands for."""
+    """The fields of ViTConfig for the name of a variant, such as "B/16" or "R50+B/16"."""
     if name in HYBRIDS:
         base, patch, stem = HYBRIDS[name]
         return {**variant_fields(f"{base}/{patch}"), "stem": stem}
@@ -252,7 +254,7 @@ def variant_fields(name: str) -> dict[str, Any]:
 
 
 def _meant(name: str) -> str | None:
-    """The variant that others call "vit_base_patch16_224" or "ViT-B_16", if it is one."""
+    """The variant known elsewhere as "vit_base_patch16_224" or "ViT-B_16", if it is one."""
     known = {key.lower(): key for key in HYBRIDS} | {"tiny": "Ti", "small": "S", "base": "B", "large": "L", "huge": "H"}
     known |= {key.lower(): key for key in VARIANTS}
     found = re.search(r"(?:^|[^a-z])(ti|s|b|l|h|tiny|small|base|large|huge)[-_/ ]*(?:patch)?(\d+)", name.lower())

@@ -1,8 +1,8 @@
 """The layout of the released ViT files (google-research/vision_transformer and big_vision, .npz).
 
-Kernels are stored as (in, out), as ours; queries, keys and values are separate (D, H, Dh) kernels, which stand side by
-side in our one (D, 3D) weight. In the released files the submodules of a block are numbered by call order: LayerNorm_0,
-MultiHeadDotProductAttention_1, LayerNorm_2, MlpBlock_3. Later code (flax.linen) numbers them by kind.
+Kernels are stored as (in, out), as ours. Queries, keys and values are separate (D, H, Dh) kernels, which are placed
+side by side in our one (D, 3D) weight. In the released files the submodules of a block are numbered by call order:
+LayerNorm_0, MultiHeadDotProductAttention_1, LayerNorm_2, MlpBlock_3. Later code (flax.linen) numbers them by kind.
 """
 
 import re
@@ -53,11 +53,11 @@ _LINEN = {  # flax.linen's numbers -> those of the released files
 
 
 def canonical(arrays: Arrays, source: str) -> dict[str, np.ndarray]:
-    """The arrays under the names of the released files, from any of the published dialects: names of flax.linen,
-    big_vision's place of the position table, blocks stacked along a leading axis ("scan"), and GroupNorm parameters of
-    one axis.
+    """The arrays under the names of the released files, from any of the published dialects.
 
-    Raises CheckpointError if two arrays would have one name, or for a stack that no model has.
+    These are the names of flax.linen, big_vision's place of the position table, blocks stacked along a leading axis
+    ("scan"), and GroupNorm parameters of one axis. Raises CheckpointError if two arrays would get one name, or for an
+    impossible stack.
     """
     found: list[tuple[str, np.ndarray]] = []
     for key, array in arrays.items():
@@ -78,14 +78,15 @@ def _released_name(name: str) -> str:
 
 
 def _layers(inner: str, stack: np.ndarray, source: str) -> list[tuple[str, np.ndarray]]:
-    """The arrays of every block from their stack, and their names."""
+    """The arrays of every block from their stack, with their names."""
     if stack.ndim == 0 or len(stack) > MAX_DEPTH:
-        raise CheckpointError(f"{source} is no ViT: it has a stack of blocks of shape {stack.shape}")
+        raise CheckpointError(f"{source} is not a ViT: it has a stack of blocks of shape {stack.shape}")
     return [(_BLOCK.format(i) + inner, layer) for i, layer in enumerate(stack)]
 
 
 def leaves_position_open(arrays: Arrays) -> bool:
-    """Whether a file, in any dialect, has no position table though its code has a fixed one (big_vision's sincos2d)."""
+    """Whether a file, in any dialect, lacks a position table because its code may have a fixed one (big_vision's
+    sincos2d)."""
     linen = any("MultiHeadDotProductAttention_0/" in key for key in arrays)
     return linen and not any(key.endswith("pos_embedding") for key in arrays)
 
@@ -110,7 +111,7 @@ def infer_config(shapes: Shapes, known: Mapping[str, Any]) -> ViTConfig:
 
 
 def to_official(state: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
-    """Our arrays as views under the released names and in the released shapes. Works for gradients too."""
+    """Our arrays as views under the released names and in the released shapes. Also works for gradients."""
     arrays = {}
     width, heads, head_dim = config.width, config.heads, config.width // config.heads
     for name, array in state.items():

@@ -2,7 +2,7 @@
 
 Kernels are (out, in), the patch projection is a convolution (D, C, height, width); queries, keys and values are three
 layers. A file of the bare model has no `vit.` before its keys, and its "pooler" is our representation layer. From
-version 5 on, the same layers are called otherwise in memory than in files; both are read.
+version 5 on, layers have other names in memory than in files; both are read.
 """
 
 import re
@@ -49,8 +49,8 @@ _VERSION_5 = {  # in a block: version 5 in memory -> in files
 def canonical(arrays: Arrays, source: str) -> dict[str, np.ndarray]:
     """The arrays under the names of a file of ViTForImageClassification, from any of the published dialects.
 
-    What the other code does not use is left out: the pooler of a model that has a classifier, and a token for masked
-    patches. Raises CheckpointError if two arrays would have one name.
+    Arrays that the other code does not use are dropped: the pooler of a model with a classifier, and a token for masked
+    patches. Raises CheckpointError if two arrays would get one name.
     """
     found: list[tuple[str, np.ndarray]] = []
     for key, array in arrays.items():
@@ -88,8 +88,8 @@ def to_hf(state: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
 def infer_config(shapes: Shapes, known: Mapping[str, Any]) -> ViTConfig:
     """The ViTConfig of a Hugging Face file, from its canonical keys and shapes, and `known` from its config.json.
 
-    Without that: heads of the published model of this width, erf GELU and LayerNorm epsilon 1e-12.
-    Raises CheckpointError.
+    Without config.json: the heads of the published model of this width, erf GELU and LayerNorm epsilon 1e-12. Raises
+    CheckpointError.
     """
     width, channels, patch_h, patch_w = shapes("vit." + LANDMARK, 4)
     pooler = "vit.pooler.dense.bias"
@@ -115,9 +115,9 @@ def infer_config(shapes: Shapes, known: Mapping[str, Any]) -> ViTConfig:
 
 
 def headless(arrays: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
-    """The arrays as the file of a bare model (ViTModel) has them, without `vit.`, if there is no head.
+    """The arrays as in the file of a bare model (ViTModel), without `vit.`, if there is no head.
 
-    Raises ValueError for a representation layer and a head, which no model of theirs has together.
+    Raises ValueError for a model with both a representation layer and a head, which their code does not have.
     """
     if config.num_classes and config.representation_size:
         raise ValueError("export: the hf layout cannot express representation_size together with num_classes")

@@ -39,7 +39,7 @@ def released_stem_name(name: str, config: ViTConfig) -> str:
 
 
 def unit_place(index: int, units: tuple[int, ...]) -> tuple[int, int]:
-    """Stage and place within it of unit `index` of a stem with so many `units` per stage, all counted from 0."""
+    """Stage and place within it of unit `index` of a stem with these `units` per stage, all counted from 0."""
     for stage, count in enumerate(units):
         if index < count:
             return stage, index
@@ -48,7 +48,7 @@ def unit_place(index: int, units: tuple[int, ...]) -> tuple[int, int]:
 
 
 def with_group_norm_axes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays with those of GroupNorm layers as (1, 1, 1, C), as the released files have them."""
+    """The arrays, with those of GroupNorm layers reshaped to (1, 1, 1, C) as in the released files."""
     return {
         key: a.reshape(1, 1, 1, -1) if a.ndim == 1 and re.search(r"(^|/)gn(\d|_\w+)/", key) else a
         for key, a in arrays.items()
@@ -56,10 +56,10 @@ def with_group_norm_axes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 def infer_stem(shapes: Shapes) -> dict[str, Any]:
-    """The fields of ViTConfig that the stem's arrays tell; none for a file without a stem.
+    """The fields of ViTConfig that the stem's arrays determine; none for a file without a stem.
 
-    What does not fit together is found when names and shapes are compared with those of the model that results.
-    Raises CheckpointError for more units than any model has.
+    Misfits are found later, when names and shapes are compared with those of the resulting model. Raises
+    CheckpointError for more units than any model has.
     """
     root = shapes.arrays.get("conv_root/kernel")
     if root is None or root.ndim != 4:

@@ -1,8 +1,8 @@
 """The layout of timm's Vision Transformers (.safetensors).
 
 Kernels are (out, in), the patch projection is a convolution (D, C, height, width), and queries, keys and values are
-packed as ours. Whether the mean over patches is taken, and of what, is told by `fc_norm` and `cls_token`. A token for
-masked patches (of DINOv2) is left out: only pre-training reads it.
+packed as ours. `fc_norm` and `cls_token` show whether and where the mean over patches is taken. A token for masked
+patches (DINOv2) is dropped: only pre-training reads it.
 """
 
 from collections.abc import Mapping
@@ -49,8 +49,8 @@ def to_timm(state: Arrays, config: ViTConfig) -> dict[str, np.ndarray]:
 def infer_config(shapes: Shapes, known: Mapping[str, Any]) -> ViTConfig:
     """The ViTConfig of a timm file, from its keys and shapes. Raises CheckpointError.
 
-    Not told by them: the number of heads, taken for that of the published model of this width; an image that is not
-    square; and what timm's defaults stand for, erf GELU and LayerNorm epsilon 1e-6.
+    The arrays do not record three things: the number of heads, taken from the published model of this width; a
+    non-square image; and timm's defaults, erf GELU and LayerNorm epsilon 1e-6.
     """
     width, channels, patch_h, patch_w = shapes("patch_embed.proj.weight", 4)
     has_class, fc_norm = "cls_token" in shapes, "fc_norm.weight" in shapes

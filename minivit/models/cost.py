@@ -7,8 +7,8 @@ from minivit.models.resnet import ResNetConfig
 def multiply_adds(config: ViTConfig | ResNetConfig, class_row_only: bool = False) -> int:
     """Multiply-adds for one image; a FLOP count is twice that, and training costs three forward passes.
 
-    class_row_only: of the last block, queries of attention, its output and the MLP only for the rows that the head of
-    a model with a [class] token reads, as `ViT` computes them; publications count all rows.
+    class_row_only: in the last block, count attention queries, its output and the MLP only for the rows that the head
+    of a model with a [class] token reads, as `ViT` computes them; publications count all rows.
     """
     if isinstance(config, ResNetConfig):
         return _resnet(config)
@@ -44,8 +44,8 @@ def _stem(config: ViTConfig) -> int:
 
 
 def _units(counts: tuple[int, ...], width: int, size: tuple[int, int]) -> int:
-    """Of bottleneck units, so many in each stage, on a map of `size` with `width` channels: 1x1, 3x3 and 1x1
-    convolutions, and a 1x1 one where the input is projected."""
+    """For bottleneck units, this many in each stage, on a map of `size` with `width` channels: 1x1, 3x3 and 1x1
+    convolutions, and a 1x1 one if the input is projected."""
     work, channels = 0, width
     for stage, count in enumerate(counts):
         inner = width * 2**stage

@@ -1,4 +1,4 @@
-"""How deep in a ViT a parameter is, for learning rates that shrink towards the input (layer-wise decay)."""
+"""The depth of a parameter in a ViT, for learning rates that shrink towards the input (layer-wise decay)."""
 
 from minivit.models.config import ViTConfig
 from minivit.models.freezing import HEAD
@@ -10,8 +10,8 @@ POSITIONS = ("position_embedding", "row_embedding", "column_embedding")
 def layer_of(name: str, config: ViTConfig) -> int:
     """0 for embeddings, tokens and positions, i + 1 for block i, L + 1 for the last LayerNorm and the head.
 
-    A fine-tuning learns at the rate lr * decay ** (L + 1 - layer). name: of a parameter, as in `named_parameters`.
-    Raises ValueError for a name that no ViT of `config` has. Source: BEiT (Bao et al. 2021), whose rule is MAE's too.
+    Fine-tuning uses the rate lr * decay ** (L + 1 - layer). name: of a parameter, as in `named_parameters`. Raises
+    ValueError for a name that a ViT of `config` does not have. Source: BEiT (Bao et al. 2021); MAE uses the same rule.
     """
     part, _, inner = name.partition(".")
     if part in (*BEFORE, *POSITIONS):

@@ -1,4 +1,5 @@
-"""The families of models by name, behind one door for recipes and commands. Rooms above add theirs to `FAMILIES`."""
+"""The families of models by name, with one interface for recipes and commands. Higher packages add theirs to
+`FAMILIES`."""
 
 import dataclasses
 import json
@@ -15,7 +16,7 @@ from minivit.models.vit import ViT
 
 @runtime_checkable
 class ModelConfig(Protocol):
-    """What is asked of the configuration of every model, a frozen dataclass."""
+    """The interface of every model's configuration, a frozen dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -36,7 +37,7 @@ class ModelConfig(Protocol):
 class Family(NamedTuple):
     """config: the class of its configurations. network(config, seed, dtype): builds a model, `Module`.
 
-    names, fields: a pattern of the names of its variants, such as "R50x1", and what gives the fields of such a name.
+    names, fields: a pattern of the names of its variants, such as "R50x1", and a function from a name to its fields.
     """
 
     config: type[Any]
@@ -49,8 +50,8 @@ FAMILIES = {"vit": Family(ViTConfig, ViT), "resnet": Family(ResNetConfig, ResNet
 
 
 def family_of(fields: Mapping[str, Any]) -> str:
-    """The name of the family that fields, from a preset or a config.json, belong to; without a `name` in them the
-    ViT's, or as in older files the ResNet's if there are `units`. Raises ConfigError for an unknown name."""
+    """The name of the family of these fields, from a preset or a config.json. Without a `name` it is the ViT, or, as in
+    older files with `units`, the ResNet. Raises ConfigError for an unknown name."""
     name = fields.get("name", "resnet" if "units" in fields else "vit")
     if isinstance(name, str) and name in FAMILIES:
         return name
@@ -59,13 +60,13 @@ def family_of(fields: Mapping[str, Any]) -> str:
 
 
 def config_class(fields: Mapping[str, Any]) -> type[Any]:
-    """The class that fields, from a preset or a config.json, belong to."""
+    """The configuration class of these fields, from a preset or a config.json."""
     return FAMILIES[family_of(fields)].config
 
 
 def config_of(fields: Mapping[str, Any], source: str) -> ModelConfig:
-    """The configuration of fields, as `mapping` gives them. Raises ConfigError, which names the source, for those that
-    do not exist or do not fit."""
+    """The configuration with these fields, as written by `mapping`. Raises ConfigError, naming the source, for unknown
+    or invalid fields."""
     try:
         known = config_class(fields)
     except ConfigError as error:
@@ -79,8 +80,7 @@ def mapping(config: ModelConfig) -> dict[str, Any]:
 
 
 def named_fields(name: str) -> dict[str, Any]:
-    """The fields, and the family, that the name of a model stands for: "B/16" and "R50+B/16" are ViTs, "R50x1" a
-    ResNet."""
+    """The fields and family for the name of a model: "B/16" and "R50+B/16" are ViTs, "R50x1" a ResNet."""
     for key, (_, _, names, fields) in FAMILIES.items():
         if names and fields and re.fullmatch(names, name):
             return {"name": key, **fields(name)}

@@ -1,4 +1,4 @@
-"""Published weights by name: downloaded once, compared with what the publisher's server states, and kept."""
+"""Published weights by name: downloaded once, checked against the publisher's server, and kept."""
 
 import contextlib
 import urllib.error
@@ -15,13 +15,13 @@ from minivit.models.beside_weights import read_json
 
 
 def fetch(weights: Weights, progress: Progress | None = None, say: Callable[[str], object] = lambda line: None) -> Path:
-    """The file of published weights below `data_root`()/weights; what is missing of it is downloaded.
+    """The file of published weights below `data_root`()/weights; missing files are downloaded.
 
-    No checksum of these files is known here. The download is compared with the one that the server states, if it does;
-    its size with what the server and the headers of the file promise. The SHA-256 of what came is kept in FILE.sha256,
-    and a file that is no longer so is refused. A file that was put there by hand is taken as it is at its first use.
-    progress: called as the weights arrive. say: called with a line when a download begins, and when it was checked.
-    Raises DataError, which says what to put where if the server cannot be reached; CheckpointError for a changed file.
+    minivit knows no checksums of these files. A download is compared with the checksum that the server states, if any,
+    and its size with the server's figure and the file's headers. The SHA-256 of the download is kept in FILE.sha256,
+    and a changed file is refused. A file placed by hand is accepted at its first use.
+    progress: called as the weights arrive. say: called with a line when a download begins and after its check. Raises
+    DataError with instructions if the server cannot be reached; CheckpointError for a changed file.
     """
     root = data_root() / "weights"
     missing = {file: url for file, url in weights.files.items() if not (root / file).is_file()}
@@ -52,7 +52,7 @@ def fetch(weights: Weights, progress: Progress | None = None, say: Callable[[str
 
 
 def _by_hand(weights: Weights, root: Path, error: UnreachableError) -> str:
-    """What to do where the server does not send the files."""
+    """Instructions for when the server does not send the files."""
     moved = isinstance(error.__cause__, urllib.error.HTTPError)
     why = f"{error.reason}; it may have moved, see {weights.page}" if moved else error.reason
     missing = {file: url for file, url in weights.files.items() if not (root / file).is_file()}
@@ -64,13 +64,13 @@ def _by_hand(weights: Weights, root: Path, error: UnreachableError) -> str:
 
 
 def _compare_with_record(path: Path) -> None:
-    """Raise CheckpointError unless the file is as it was when it was first used, which is written down if it is now."""
+    """Raise CheckpointError unless the file is the same as at its first use, which is recorded if it is now."""
     record, found = path.with_name(f"{path.name}.sha256"), digest(path, "sha256")
     if record.is_file():
         expected = record.read_text(encoding="utf-8", errors="replace").split()[:1]
         if expected != [found]:
             raise CheckpointError(
-                f"{path} is not the file that was first used, its SHA-256 differs from {record.name}: delete it, to "
+                f"{path} has changed since its first use, its SHA-256 differs from {record.name}: delete it to "
                 "download it again; delete both, if the new one is right"
             )
         return

@@ -1,7 +1,6 @@
-"""Files and models of other kinds, recognised so that they can be refused by name: "is a web page" helps, "is not a zip
-file" does not.
+"""Recognises foreign files and models, to refuse them by name: "is a web page" helps, "is not a zip file" does not.
 
-A file is known by its first bytes, a model by the names of its arrays.
+A file is recognised by its first bytes, a model by the names of its arrays.
 """
 
 import re
@@ -90,7 +89,7 @@ _MODELS = {
 
 
 def refuse_file(path: Path) -> None:
-    """Raise CheckpointError if the file is of a kind without arrays that could be read. Raises OSError as `open`."""
+    """Raise CheckpointError if the file is of a kind without readable arrays. Raises OSError as `open`."""
     with open(path, "rb") as file:
         start = file.read(START)
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip() or start  # a page may begin with a mark and empty lines
@@ -100,7 +99,7 @@ def refuse_file(path: Path) -> None:
 
 
 def refuse_members(path: Path, members: Sequence[str]) -> None:
-    """Raise CheckpointError for a zip file with these members, which are no arrays; not if there are none."""
+    """Raise CheckpointError for a zip file with these members, which are not arrays; not if there are none."""
     if any(member.endswith((".pkl", ".pickle")) for member in members):  # as in what torch.save writes
         raise CheckpointError(f"{path} is a file of PyTorch with a pickle in it, which could run anything; {_ASK}")
     if members:
@@ -110,7 +109,7 @@ def refuse_members(path: Path, members: Sequence[str]) -> None:
 
 
 def refuse_model(names: Iterable[str], source: str) -> None:
-    """Raise CheckpointError if the names of the arrays are those of another architecture."""
+    """Raise CheckpointError if the names of the arrays belong to another architecture."""
     names = list(names)
     for pattern, what in _MODELS.items():
         if found := next((name for name in names if re.search(pattern, name)), None):

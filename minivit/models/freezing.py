@@ -1,4 +1,4 @@
-"""Which parts of a model learn: all, those above some block, or the head alone."""
+"""Freezes parts of a model: nothing, the first blocks, or all but the head."""
 
 from minivit.models.resnet import ResNet
 from minivit.models.vit import ViT
@@ -8,11 +8,11 @@ HEAD = ("pre_logits", "head", "distillation_head")  # what is not the backbone
 
 
 def freeze(model: ViT | ResNet, how: str | int | None) -> None:
-    """Stop a part of the model from learning, before an optimiser is made for it.
+    """Freeze part of the model, before an optimiser is made for it.
 
     how: None, nothing; "backbone", all but the head: a linear probe; or N, the embeddings and the first N blocks.
-    Frozen Tensors require no gradient, so the tape begins where the first that learns comes in; frozen layers drop
-    nothing out. State dicts hold them as before.
+    Frozen Tensors require no gradient, so the tape begins at the first layer that learns; frozen layers apply no
+    dropout. State dicts contain frozen Tensors as before.
     """
     if how is None:
         return

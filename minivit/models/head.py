@@ -1,4 +1,4 @@
-"""What makes logits of features."""
+"""The classification head."""
 
 from minivit.backend.precision import wide_results
 from minivit.nn import Linear
@@ -6,7 +6,7 @@ from minivit.tensor import Tensor
 
 
 class Head(Linear):
-    """A Linear whose values stay float32 in mixed precision: in 8 bits, logits of many classes would be equal."""
+    """A Linear whose values stay float32 in mixed precision: in bfloat16, many logits would be equal."""
 
     def forward(self, x: Tensor) -> Tensor:
         with wide_results():

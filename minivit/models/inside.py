@@ -1,8 +1,8 @@
-"""What a trained ViT has learned, as arrays: attention, its rollout and reach, positions, filters.
+"""The inside of a trained ViT as arrays: attention, its rollout and reach, positions, filters.
 
-Pure functions of arrays, apart from the three that read a model. L layers, B batch, H heads, N tokens, P patches
-(rows * columns of the grid, the last P of the N tokens), D width, C channels. The figures named are those of
-Dosovitskiy et al. 2020.
+Pure functions of arrays, apart from the three that read a model. L layers, B batch, H heads, N tokens, P patches (rows
+* columns of the grid, the last P of the N tokens), D width, C channels. The figures named are those of Dosovitskiy et
+al. 2020.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def attention_weights(
 
 
 class _Layers(dict[str, Tensor | Array]):
-    """A tap that keeps of each layer what `read` makes of its attention weights, and nothing else."""
+    """A tap that stores the result of `read` on each layer's attention weights, and nothing else."""
 
     def __init__(self, read: Callable[[np.ndarray], np.ndarray] | None):
         self.read, self.kept = read, list[np.ndarray]()
@@ -58,10 +58,10 @@ def rollout(attention: np.ndarray) -> np.ndarray:
 
 
 def read_by_head(matrix: np.ndarray, config: ViTConfig) -> np.ndarray:
-    """(..., N, N) -> (..., rows, columns): the weights of the patches in what the classification head reads.
+    """(..., N, N) -> (..., rows, columns): the weights of the patches in the input of the classification head.
 
-    That is the [class] token's row, or the mean of its row and the distillation token's, if there is one; where the
-    head reads the mean over tokens, the mean over the rows of patches.
+    That is the [class] token's row, or the mean of its row and the distillation token's, if there is one; for a head
+    that reads the mean over tokens, the mean over the rows of patches.
     """
     rows, columns = config.grid
     readers = slice(1 + config.distillation_token) if config.classifier == "token" else slice(-rows * columns, None)
@@ -70,8 +70,8 @@ def read_by_head(matrix: np.ndarray, config: ViTConfig) -> np.ndarray:
 
 
 def patch_distances(grid: tuple[int, int], pitch: tuple[float, float]) -> np.ndarray:
-    """(P, P): pixels between the centres of every two patches.   pitch: pixels from one patch to the next, down and
-    across."""
+    """(P, P): distance in pixels between the centres of every two patches.   pitch: pixels from one patch to the next,
+    down and across."""
     rows, columns = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
     return np.hypot(pitch[0] * (rows[:, None] - rows), pitch[1] * (columns[:, None] - columns))
 
@@ -97,7 +97,7 @@ def patch_pitch(config: ViTConfig) -> tuple[float, float]:
 
 
 def position_table(model: ViT) -> np.ndarray:
-    """(P, D): the position embeddings of the patches. Raises ConfigError for a model that has none."""
+    """(P, D): the position embeddings of the patches. Raises ConfigError for a model without any."""
     rows, columns = model.config.grid
     with no_grad():
         table = model.position_embedding if model.config.position == "learned" else patch_positions(model)
@@ -117,14 +117,14 @@ def cosine_similarity(table: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def patch_filters(model: ViT) -> np.ndarray:
-    """(D, height, width, C): for each of the D features of a patch, the pixels that it is the product with.
+    """(D, height, width, C): for each of the D features of a patch, the pixel weights of its projection.
 
     Raises ConfigError for a model whose patches are not cut from the image itself.
     """
     patch, channels = model.config.patch_size, model.config.channels
     weight = to_numpy(model.patch_embed.projection.weight.data)
     if len(weight) != patch[0] * patch[1] * channels:
-        raise ConfigError("the model does not cut its patches from the image, so there are no filters to look at")
+        raise ConfigError("the model does not cut its patches from the image, so it has no filters to show")
     return weight.T.reshape(-1, *patch, channels)
 
 
@@ -148,5 +148,5 @@ def principal_components(samples: np.ndarray, count: int) -> tuple[np.ndarray, n
 
 
 def confusion_counts(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """(K, K): [i, j] is the number of images of class i that were taken for class j.   labels, predictions: (B,)."""
+    """(K, K): [i, j] is the number of images of class i classified as j.   labels, predictions: (B,)."""
     return np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)

@@ -1,7 +1,7 @@
-"""What the layouts of published weights have in common: reading the shape of a model off the arrays of a file.
+"""Shared by the layouts of published weights: reads the shape of a model from the arrays of a file.
 
-A layout is described in one direction only: a function that gives, for every array of ours, views of it under their
-names and in their shapes. Written through, the views load a model; read, they export one.
+A layout is described in one direction only: a function that gives, for every array of ours, views of it under the
+layout's names and in its shapes. Writing through the views loads a model; reading them exports one.
 """
 
 import dataclasses
@@ -28,15 +28,15 @@ HEADS = {width: heads for width, _, heads, _ in VARIANTS.values()}
 class Layout:
     """One way of naming and arranging the arrays of a ViT.
 
-    title: what to call it in messages.
-    landmark: the key of the patch projection, which tells the layout; before it may stand one of `inner` and a prefix.
+    title: its name in messages.
+    landmark: the key of the patch projection, which identifies the layout; one of `inner` and a prefix may precede it.
     position: the canonical name of the position table.
     canonical: arrays of any dialect of the layout -> under the names that `views` gives. Raises CheckpointError.
-    config: (the canonical arrays, what is known from beside them: fields of ViTConfig) -> the file's ViTConfig.
-    views: (our arrays by name, config) -> views of them, by their names.
-    resize: the method of `resize_posemb` by which the other code resizes position embeddings.
-    untold: fields of ViTConfig that the arrays do not tell for sure, so that the caller's word is taken.
-    fixed: {field of ViTConfig: the values that the layout can express}, where it cannot express all.
+    config: (the canonical arrays, the fields of ViTConfig known from files beside them) -> the file's ViTConfig.
+    views: (our arrays by name, config) -> views of them, by their names in the layout.
+    resize: the method of `resize_posemb` that the other code uses for position embeddings.
+    untold: fields of ViTConfig that the arrays do not determine, so the caller may set them.
+    fixed: {field of ViTConfig: the values that the layout can express}, if it cannot express all.
     """
 
     name: str
@@ -52,9 +52,9 @@ class Layout:
     inner: tuple[str, ...] = ()
 
     def prefixes(self, arrays: Arrays) -> list[str]:
-        """What stands before the names of each model of this layout: "module.", say, or "" for nothing.
+        """The prefixes of all models of this layout in a file: "module.", say, or "" for none.
 
-        Models among the state of an optimiser, such as its moments, are not meant.
+        Models in the state of an optimiser, such as its moments, do not count.
         """
         found = []
         for key in arrays:
@@ -79,8 +79,8 @@ def _of_an_optimiser(name: str) -> bool:
 def without_prefix(arrays: Arrays, layout: Layout, source: str, chosen: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of the one model in a file, under their names without a prefix.
 
-    chosen: the prefix that the caller wants; what stands outside it is left out. Without it, only the state of an
-    optimiser is: raises CheckpointError, with what to choose, for several models and for other arrays beside one.
+    chosen: the prefix that the caller wants; arrays outside it are dropped. Without it, only the state of an optimiser
+    is dropped. Then several models, or other arrays beside one, raise CheckpointError with the choices.
     """
     unwrapped = {_WRAPPERS.sub("", key): array for key, array in arrays.items()}
     if len(unwrapped) != len(arrays):
@@ -115,11 +115,10 @@ def _quoted(prefixes: list[str]) -> str:
 
 
 class Shapes:
-    """The shapes of the arrays of a file, and the ViTConfig that they make; CheckpointError for those that make none.
+    """The shapes of the arrays of a file, and their ViTConfig. Raises CheckpointError for shapes that are not a ViT's.
 
-    source: the file, kind: its layout, both for messages.   asked_size: the image_size that the caller wants.
-    asks: what must be told and was not, a message for each; something stands in its place, so that what does not fit
-    at all is found before anybody is asked.
+    source: the file, kind: its layout, both for messages.   asked_size: the image_size that the caller wants. asks: a
+    message for each missing setting. A placeholder is used for it, so that other misfits are reported first.
     """
 
     def __init__(self, arrays: Arrays, source: str, kind: str, asked_size: Any = None):
@@ -130,23 +129,23 @@ class Shapes:
         return key in self.arrays
 
     def __call__(self, key: str, axes: int) -> tuple[int, ...]:
-        """The shape of `key`, which must be there with so many axes."""
+        """The shape of `key`, which must exist with this number of axes."""
         if key not in self.arrays or self.arrays[key].ndim != axes:
             raise CheckpointError(f"{self.source} is not a {self.kind} checkpoint: it has no {key} with {axes} axes")
         return self.arrays[key].shape
 
     def depth(self, block: str) -> int:
-        """How many blocks there are.   block: the pattern of their keys, with one group for the number.
+        """The number of blocks.   block: the pattern of their keys, with one group for the number.
 
         Raises CheckpointError for more than any model has: each costs time and memory, even if its arrays are empty.
         """
         found = len({match[1] for key in self.arrays if (match := re.match(block, key))})
         if found > MAX_DEPTH:
-            raise CheckpointError(f"{self.source} is no ViT: it has {found} blocks, expected at most {MAX_DEPTH}")
+            raise CheckpointError(f"{self.source} is not a ViT: it has {found} blocks, expected at most {MAX_DEPTH}")
         return found
 
     def config(self, fields: Mapping[str, Any], position: str) -> ViTConfig:
-        """The ViTConfig of `fields`, its grid from the position table under the key `position`."""
+        """The ViTConfig of `fields`, with the grid of the position table under the key `position`."""
         try:
             times = reduction_of(fields.get("stem"))
             one_patch = ViTConfig(**{**fields, "image_size": tuple(times * side for side in fields["patch_size"])})
@@ -155,7 +154,7 @@ class Shapes:
             image_size = fields.get("image_size", self.asked_size)
             if image_size is None:
                 self.asks.append(
-                    f"{self.source} has no position embeddings to tell image_size from; pass it (--image-size)"
+                    f"{self.source} has no position embeddings from which to find image_size; pass it (--image-size)"
                 )
                 image_size = one_patch.image_size
             return dataclasses.replace(one_patch, image_size=image_size, position="none")
@@ -163,8 +162,8 @@ class Shapes:
             raise CheckpointError(f"{self.source} is not a {self.kind} checkpoint: {error}") from error
 
     def _with_grid(self, config: ViTConfig, fields: Mapping[str, Any], rows: int) -> ViTConfig:
-        """The grid of a position table, of all tokens or of the patches alone: as the fields say, or else a square, or
-        else that of the image_size asked for.   config: that of one patch."""
+        """The grid of a position table, for all tokens or the patches alone: as in the fields, or else a square, or
+        else that of the requested image_size.   config: that of one patch."""
         orders = [False, True] if config.num_prefix_tokens else [False]
         if config.register_tokens:
             orders.reverse()  # models with registers rather have a table of the patches alone
@@ -188,10 +187,11 @@ class Shapes:
         return config
 
     def heads(self, width: int, known: Mapping[str, Any]) -> int:
-        """The number of heads, for layouts whose arrays do not tell it: as known, or as in all models of this width."""
+        """The number of heads, for layouts whose arrays do not determine it: as stated, or as in all models of this
+        width."""
         if "heads" not in known and width not in HEADS:
             self.asks.append(
-                f"{self.source} does not say how many heads its {width} features are for; pass heads (--heads)"
+                f"{self.source} does not say how many heads share its {width} features; pass heads (--heads)"
             )
         return known.get("heads", HEADS.get(width, 1))
 
@@ -206,10 +206,8 @@ def split_name(name: str) -> tuple[str | None, str, str]:
 
 
 def torch_view(array: np.ndarray, module: str, leaf: str, config: ViTConfig) -> np.ndarray:
-    """An array of ours as PyTorch has it: kernels (out, in), the patch projection a convolution (D, C, height, width).
-
-    module, leaf: as from `split_name`.
-    """
+    """An array of ours in PyTorch's form: kernels (out, in), the patch projection a convolution (D, C, height, width).
+    module, leaf: as from `split_name`."""
     if (module, leaf) == ("patch_embed.projection", "weight"):
         kernel = array.reshape(*config.patch_size, config.channels, config.width)
         return kernel.transpose(3, 2, 0, 1)

@@ -1,4 +1,4 @@
-"""Published weights: loading a file of any known layout, and writing one."""
+"""Published weights: loads a file of any known layout, and writes one."""
 
 import dataclasses
 import json
@@ -31,9 +31,11 @@ LAYOUTS = {layout.name: layout for layout in (OFFICIAL, TIMM, HF)}
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A file of published weights: the model, the name of its layout, what was resized (a line for each array, none
-    if the file's image size was kept), and the mean, std, class names and way to resize images that lie beside it, None
-    where they do not; loss is "sigmoid" for a model of several classes at once."""
+    """A file of published weights: the model, its layout's name, and the facts beside it.
+
+    Those are: a line for each resized array (none if the file's image size was kept), and mean, std, class names and
+    the way to resize images, None if not stated. loss is "sigmoid" for a multi-label model.
+    """
 
     model: ViT
     layout: str
@@ -56,19 +58,18 @@ def load_pretrained(
     """A ViT with the weights of a published file; layout and shape are read from the arrays.
 
     path: the file, a folder that holds one, or a name of `minivit.models.addresses` ("Ti/16"), which is downloaded
-    once; `minivit.load_pretrained` takes the folder of a run as well.
-
+    once; `minivit.load_pretrained` also takes the folder of a run.
     The layouts: google-research .npz (of vision_transformer and big_vision), timm .safetensors, Hugging Face
-    .safetensors; what differs between them and what they do not record is told in docs/weights.md.
-    config_changes: fields of ViTConfig that the file does not record (`heads`, say, for timm) or that shall differ:
+    .safetensors; docs/weights.md describes their differences and what they do not record.
+    config_changes: fields of ViTConfig that the file does not record (such as `heads` for timm) or that should differ:
     dropout rates, or `image_size`, for which the position embedding is resized by `resize_method` of `resize_posemb`
-    (None: as the code does that the file belongs to; for the .npz files "align_corners").
-    prefix: what stands before the names of the model's arrays ("teacher.backbone."): needed where a file holds several
-    models, or other arrays beside one.
-    A different `num_classes` gives a fresh, zero head; `representation_size=None` drops the file's pre-logits layer
-    and with it the head that belongs to it.
+    (None: as in the file's own code; for the .npz files "align_corners").
+    prefix: the prefix of the names of the model's arrays ("teacher.backbone."), needed if a file holds several models,
+    or other arrays beside one.
+    A different `num_classes` gives a fresh, zero head; `representation_size=None` drops the file's pre-logits layer and
+    the head after it.
     Raises CheckpointError, in one line, for a file that is damaged, hostile, of another layout, or that does not fit:
-    with lists of what is missing, unexpected, of the wrong shape, and resized. Raises ConfigError for wrong changes.
+    with lists of missing, unexpected, wrongly shaped and resized arrays. Raises ConfigError for wrong changes.
     """
     return open_pretrained(path, dtype=dtype, resize_method=resize_method, prefix=prefix, **config_changes).model
 
@@ -81,12 +82,12 @@ def open_pretrained(
     prefix: str | None = None,
     **config_changes: Any,
 ) -> Published:
-    """As `load_pretrained`, with what else the file and those beside it tell."""
+    """As `load_pretrained`, with the further facts in the file and those beside it."""
     path = weights_file(path)
     _check_arguments(config_changes, resize_method)
     if path.is_dir() and (path / "checkpoint.npz").exists():
         raise CheckpointError(
-            f"{path} is the folder of a run: minivit.load_pretrained takes runs and published weights"
+            f"{path} is the folder of a run: minivit.load_pretrained loads runs and published weights"
         )
     arrays, metadata = read_arrays(path)
     layout = recognise(arrays, path)
@@ -134,7 +135,7 @@ def _check_arguments(config_changes: Mapping[str, Any], resize_method: str | Non
 
 
 def recognise(arrays: Arrays, path: Path) -> Layout:
-    """The layout of a file, by the name of its patch projection. Raises CheckpointError if it is none of ours."""
+    """The layout of a file, by the name of its patch projection. Raises CheckpointError for an unknown layout."""
     for layout in LAYOUTS.values():
         if layout.prefixes(arrays):
             return layout
@@ -150,9 +151,9 @@ def recognise(arrays: Arrays, path: Path) -> Layout:
 
 
 def _filled(arrays: dict[str, np.ndarray], config: ViTConfig, changed: ViTConfig, layout: Layout, dtype: str) -> ViT:
-    """The model of `changed` with the arrays of a file whose shape is `config`, their positions resized already.
+    """The model of `changed` with the arrays of a file of shape `config`, with positions already resized.
 
-    Empties `arrays`, so that no more than the file and the model are in memory together.
+    Empties `arrays`, so that memory holds no more than the file and the model.
     """
     new_layer = changed.representation_size not in (None, config.representation_size)
     model = ViT(changed, seed=0 if new_layer else None, dtype=dtype)  # zeros below a zero head would never learn
@@ -175,8 +176,8 @@ def _check_fit(
     dtype: str,
     unknown: Collection[str] = (),
 ) -> None:
-    """Raise CheckpointError unless the arrays are those of the model, but for what is resized or made anew, and
-    finite numbers in its dtype.   unknown: arrays of which no shape is expected yet."""
+    """Raise CheckpointError unless the arrays are those of the model, except resized and new ones, and finite in its
+    dtype. unknown: arrays of no expected shape yet."""
     sizes = {name: getattr(config, name) for name in ("image_size", "num_classes", "representation_size")}
     in_file = dataclasses.replace(changed, **sizes)
     try:
@@ -197,15 +198,15 @@ def _check_fit(
         with np.errstate(over="ignore"):  # float64 weights may be too large for a float32 model
             finite = np.isfinite(array.astype(dtype, copy=False)).all()
         if not finite:
-            raise CheckpointError(f"{source} is no model that works: {key} holds NaN or infinity")
+            raise CheckpointError(f"{source} is not a working model: {key} holds NaN or infinity")
 
 
 def export(model: ViT, path: str | Path, layout: str = "official") -> None:
     """Write the model's weights as a file that the published code loads.
 
     layout: "official" (google-research, .npz), "timm" or "hf" (.safetensors; for Hugging Face config.json is written
-    beside it). Raises ValueError for what the layout cannot express, and CheckpointError for a full disk, for instance,
-    or if another model's config.json is there; then what was there is unharmed.
+    beside it). Raises ValueError for a model that the layout cannot express, and CheckpointError for a full disk, for
+    example, or if another model's config.json is there; then existing files are unharmed.
     """
     if layout not in LAYOUTS:
         raise ValueError(f'export: layout is "{layout}", expected one of {", ".join(LAYOUTS)}')

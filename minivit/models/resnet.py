@@ -65,14 +65,14 @@ class ResNetConfig:
 
     @property
     def num_tokens(self) -> int:
-        """Places in the map of the second stage: the measure by which the trainer cuts a batch, as a ViT's tokens."""
+        """The number of places in the map of the second stage: the trainer cuts a batch by it, as by a ViT's tokens."""
         shrink = 8 if self.root == "7x7" else 2
         height, width = self.image_size
         return -(-height // shrink) * -(-width // shrink)
 
     @property
     def description(self) -> str:
-        """What the model is, in a few words."""
+        """The model in a few words."""
         return f"ResNet: {'+'.join(map(str, self.units))} units, width {self.width}, root {self.root}"
 
 
@@ -141,9 +141,9 @@ class ResNet(Module):
     def forward(self, images: Tensor | Array, tap: Tap = None, rng: Rng = None) -> Tensor:
         """Logits (B, num_classes), or features (B, C) if the model has no head.
 
-        images: (B, height, width, channels), of any size; an array is brought to the parameters' dtype and device.
-        tap: a dict that collects "root", "unit0", ... (B, height, width, C) and "features". rng: not used, there is no
-        noise; it is there so that a ResNet can be trained like a ViT.
+        images: (B, height, width, channels), of any size; an array is brought to the parameters' dtype and device. tap:
+        a dict that collects "root", "unit0", ... (B, height, width, C) and "features". rng: unused, since nothing is
+        random; a ResNet can so be trained like a ViT.
         """
         images = self.tensor(images)
         x = self.root(images)

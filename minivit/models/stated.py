@@ -1,7 +1,7 @@
-"""What config.json and its like say of a model, field by field.
+"""The meaning of config.json and similar files, field by field.
 
-A field is taken, compared with the arrays, allowed to have one value only, or known to change nothing. Whatever else is
-there is refused by its name, since it could change what the model computes.
+A field is taken, compared with the arrays, restricted to one value, or known to change nothing. Any other field is
+refused by name, since it could change what the model computes.
 """
 
 import dataclasses
@@ -23,14 +23,14 @@ class Taken:
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """Something that the arrays tell.   fits: (value, the ViTConfig of the arrays) -> whether they agree."""
+    """A field that the arrays determine too.   fits: (value, the ViTConfig of the arrays) -> whether they agree."""
 
     fits: Callable[[Any, ViTConfig], bool]
 
 
 @dataclasses.dataclass(frozen=True)
 class Only:
-    """What has one value here, or one of several that mean the same."""
+    """A field with one allowed value, or several that mean the same."""
 
     values: tuple[Any, ...]
 
@@ -50,7 +50,7 @@ def _table(**rules: Rule | str) -> dict[str, Rule]:
 
 
 def _labels_fit(labels: Any, config: ViTConfig) -> bool:
-    """Whether there is a label for every class; numbers must be the classes', as labels go by their order."""
+    """Whether there is a label for every class. Numbers must match the classes, since labels go by their order."""
     if not isinstance(labels, dict | list):
         return False
     numbers = set(labels) if isinstance(labels, dict) and all(map(str.isdecimal, labels)) else None
@@ -186,7 +186,7 @@ def _positions(config: ViTConfig) -> str:
 
 
 def fields(values: Mapping[str, Any], table: Table) -> dict[str, Any]:
-    """The fields of ViTConfig that `values` state. Raises ValueError for what ours has not, and for other names."""
+    """The fields of ViTConfig stated by `values`. Raises ValueError for unsupported settings and unknown names."""
     found = {}
     for name, value in values.items():
         if name not in table:
@@ -207,9 +207,9 @@ def fields(values: Mapping[str, Any], table: Table) -> dict[str, Any]:
 
 
 def of_timm(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields of timm's config.json, nested ones among them, and the arguments of the model's class that they make.
+    """The fields of timm's config.json, including nested ones, and the resulting arguments of the model's class.
 
-    Raises ValueError for a model whose name alone says that it computes something else.
+    Raises ValueError for a model whose name alone shows that it computes something else.
     """
     nested = {name: values.get(name) or {} for name in ("pretrained_cfg", "model_args")}
     if wrong := [name for name, inner in nested.items() if not isinstance(inner, dict)]:
@@ -234,7 +234,7 @@ _UNSUPPORTED = {"quickgelu": "its activation is quick_gelu", "_rpn_": "its norms
 
 
 def compare(values: Mapping[str, Any], table: Table, config: ViTConfig) -> None:
-    """Raise ValueError for a value that the arrays, which make `config`, contradict."""
+    """Raise ValueError for a value that contradicts the arrays, whose model is `config`."""
     for name, value in values.items():
         rule = table.get(name)
         if isinstance(rule, Compared) and not rule.fits(value, config):

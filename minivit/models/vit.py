@@ -91,8 +91,8 @@ class ViT(Module):
         return x + self.position_embedding if everywhere else x
 
     def encode(self, x: Tensor, rng: Rng = None, tap: Tap = None, read: int | None = None) -> Tensor:
-        """Blocks and last LayerNorm (with fc_norm, `classify` has that) of any tokens: Eq. 2 to 4.   (B, N, D) -> the
-        same, or (B, read, D): the last block computes the first so many rows only.   tap: as in `forward`."""
+        """Blocks and last LayerNorm (with fc_norm, `classify` applies it) of any tokens: Eq. 2 to 4.   (B, N, D) -> the
+        same, or (B, read, D): the last block computes only the first `read` rows.   tap: as in `forward`."""
         for i, block in enumerate(self.blocks):
             inner: Tap = None if tap is None else {}
             queries = read if i == self.config.depth - 1 else None

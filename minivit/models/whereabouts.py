@@ -1,4 +1,4 @@
-"""Where a file of weights is: a folder named in its place, ~, and the names of published weights are understood."""
+"""Finds a file of weights, given its path, its folder or the name of published weights."""
 
 import re
 from collections.abc import Callable
@@ -18,12 +18,12 @@ def weights_file(
     progress: Callable[[int, int | None], None] | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> Path:
-    """The file of weights at `named`: that path, ~ being the home folder, or the only such file in that folder; or, if
-    there is no such path, published weights of that name (`addresses.find`), which are downloaded once.
+    """The file of weights at `named`: a path, a folder with one such file, or a name of published weights.
 
-    A folder is returned as it is if it is a run's, or if nothing in it is known.   progress, say: as for
-    `fetching.fetch`. Raises CheckpointError for an unknown address of the internet, for a folder with several files of
-    weights and for nearly the name of published ones; DataError for weights that cannot be downloaded.
+    A path may begin with ~. Published weights (`addresses.find`) are looked for if there is no such path, and
+    downloaded once. The folder of a run is returned as it is, as is a folder without known files.   progress, say: as
+    for `fetching.fetch`. Raises CheckpointError for an unknown internet address, a folder with several files of weights
+    and a misspelt name of published ones; DataError for weights that cannot be downloaded.
     """
     path = expanded(named, CheckpointError)
     try:
@@ -37,7 +37,7 @@ def weights_file(
             return fetching.fetch(weights, progress, say)
         if _ADDRESS.match(str(named)):
             address = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+:)/(?!/)", r"\1//", str(named))  # a Path keeps one slash of two
-            raise CheckpointError(f"{address} is an address: download the file first, and name it here")
+            raise CheckpointError(f"{address} is an internet address: download the file first and give its path")
         if hint := addresses.suggestion(str(named)):
             raise CheckpointError(f"{path}: there is no such run folder or file{hint}")
     if not path.is_dir() or any((path / name).exists() for name in ("checkpoint.npz", "metrics.jsonl")):

@@ -1,4 +1,4 @@
-"""Attention layers beside the ViT's own: to the tokens before, to another sequence."""
+"""Attention layers beyond the ViT's own: causal attention, and cross-attention to another sequence."""
 
 from minivit import functional as F
 from minivit.backend import Array, xp_of
@@ -11,10 +11,10 @@ from minivit.tensor import Tensor
 
 
 class CausalAttention(MultiHeadAttention):
-    """Every token looks at itself and at those before it.   x: (B, N, D) -> (B, N, D)."""
+    """Every token attends to itself and to those before it.   x: (B, N, D) -> (B, N, D)."""
 
     def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None, queries: int | None = None) -> Tensor:
-        """queries: only the first so many tokens ask, and have a row in the result: (B, queries, D)."""
+        """queries: only the first `queries` tokens attend and have a row in the result: (B, queries, D)."""
         tokens, width = x.shape[1:]
         qkv = self.qkv(x)
         q, k, v = (qkv[..., i * width : (i + 1) * width] for i in range(3))
@@ -28,7 +28,7 @@ class CausalAttention(MultiHeadAttention):
 
 
 class CrossAttention(Module):
-    """Tokens x ask, another sequence answers.   x: (B, M, D), context: (B, N, C) -> (B, M, D)."""
+    """Tokens x attend to another sequence.   x: (B, M, D), context: (B, N, C) -> (B, M, D)."""
 
     def __init__(
         self,
@@ -57,15 +57,15 @@ class CrossAttention(Module):
         bias: Tensor | None = None,
         mask: Array | None = None,
     ) -> Tensor:
-        """values: what the answers are made of, if not of `context`, which then gives the keys alone: (B, N, C), for
-        instance without positions. bias, mask: as in `ops.attend`."""
+        """values: source of the values, if not `context`, which then gives only the keys: (B, N, C), for example
+        without positions. bias, mask: as in `ops.attend`."""
         q, k, v = self.query(x), self.key(context), self.value(context if values is None else values)
         keep = factors(self, q, k, rng)
         return self.out(F.attend(q, k, v, bias, heads=self.heads, mask=mask, keep=keep))
 
 
 def factors(layer: "CausalAttention | CrossAttention", q: Tensor, k: Tensor, rng: Rng) -> Array | None:
-    """Dropout of the layer's attention weights, None where nothing is dropped.   q: (B, M, D), k: (B, N, D)."""
+    """Dropout of the layer's attention weights, None without dropout.   q: (B, M, D), k: (B, N, D)."""
     if not layer.training or layer.dropout == 0:
         return None
     shape = q.shape[0], layer.heads, q.shape[1], k.shape[1]

@@ -1,8 +1,8 @@
-"""Batch normalisation: what a layer learns, and what it keeps of the batches that it has seen.
+"""Batch normalisation: the learned parameters of a layer, and its running statistics.
 
-In training, mean and variance are those of the batch in hand. A step cuts its batch into pieces, which pass through the
+In training, mean and variance are those of the current batch. A step cuts its batch into pieces, which pass through the
 layer in several threads at once: then each piece is normalised by its own ("ghost batch norm", Hoffer et al. 2017). No
-thread may change what the layer keeps, or the result would depend on who came last. So a layer only notes what it saw,
+thread may change the running statistics, or the result would depend on the order. So a layer only records its own,
 in the dictionary of its own thread, and the running mean and variance change once an update, by the mean over the
 pieces:
 
@@ -32,10 +32,10 @@ _SEEN: ContextVar[Seen | None] = ContextVar("batch_statistics", default=None)
 class BatchNorm(Module):
     """Normalise each channel over all examples and pixels, then scale and shift (Ioffe & Szegedy 2015).
 
-    x: (..., C) -> the same shape. In training by the mean and variance of x itself, at least two values a channel; in
-    evaluation, or frozen, by the running ones, which `update_running` moves by `momentum` towards what was seen:
-    r <- (1 - momentum) r + momentum r_seen, PyTorch's convention (others call 1 - momentum so). The running variance is
-    unbiased, as PyTorch's. gain: initial value of the scale; 0 silences a residual branch.
+    x: (..., C) -> the same shape. Training uses the mean and variance of x itself, with at least two values a channel.
+    Evaluation and frozen layers use the running ones, which `update_running` moves by `momentum` towards the observed
+    values: r <- (1 - momentum) r + momentum r_seen, PyTorch's convention (others call 1 - momentum so). The running
+    variance is unbiased, as PyTorch's. gain: initial value of the scale; 0 silences a residual branch.
     """
 
     def __init__(
@@ -63,9 +63,8 @@ class BatchNorm(Module):
 
 @contextlib.contextmanager
 def batch_statistics() -> Iterator[Seen]:
-    """Within this context, and this thread, every BatchNorm in training notes what it saw: "mean" and "variance", (C,)
-    each. Of a layer that is used twice the last use counts. Blocks that are computed again in the backward pass are
-    outside, and note nothing."""
+    """In this context and thread, every BatchNorm in training records its "mean" and "variance", (C,) each. If a layer
+    is used twice, the last use counts. Blocks recomputed in the backward pass record nothing."""
     seen: Seen = {}
     token = _SEEN.set(seen)
     try:
@@ -76,7 +75,7 @@ def batch_statistics() -> Iterator[Seen]:
 
 def statistics_rows(network: Module, seen: Seen, examples: int) -> Tensor:
     """(examples, S): mean and variance of every BatchNorm in `network` side by side, the running ones of layers that
-    saw nothing; the same row for each example, so that their mean over a batch weights its pieces by their size."""
+    recorded nothing. All rows are equal, so their mean over a batch weights its pieces by size."""
     parts = []
     for layer in _layers(network):
         noted = seen.get(layer, {"mean": layer.running_mean.data, "variance": layer.running_variance.data})
@@ -87,8 +86,8 @@ def statistics_rows(network: Module, seen: Seen, examples: int) -> Tensor:
 
 
 def update_running(network: Module, statistics: Array) -> None:
-    """Move the running mean and variance of every BatchNorm that is in training towards `statistics`, (S,) as a
-    row of `statistics_rows`."""
+    """Move the running mean and variance of every BatchNorm in training towards `statistics`, (S,), a row of
+    `statistics_rows`."""
     start = 0
     for layer in _layers(network):
         for running in (layer.running_mean.data, layer.running_variance.data):

@@ -56,10 +56,10 @@ def constant(value: float, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def parameter(values: np.ndarray, dtype: str = "float32") -> Tensor:
-    """A leaf that learns. Raises ValueError for a number without axes: gradients are added up in place, which NumPy
-    cannot do to a number. Give it the shape (1,)."""
+    """A leaf that learns. Raises ValueError for a number without axes, because gradients are added up in place, which
+    NumPy cannot do to a number. Give it the shape (1,)."""
     if values.ndim == 0:
-        raise ValueError("parameter: the shape is (), expected an axis at least; a learned number has the shape (1,)")
+        raise ValueError("parameter: the shape is (), expected at least one axis; use (1,) for a single number")
     blank = not any(values.strides) and values.flat[0] == 0  # np.zeros is free until written, a copy of zeros is not
     data = np.zeros(values.shape, dtype) if blank else values.astype(dtype)
     return Tensor(np.ascontiguousarray(data), requires_grad=True)

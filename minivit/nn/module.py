@@ -1,4 +1,4 @@
-"""Module: a thing that owns parameters and other modules, found by walking its attributes."""
+"""Module: owns parameters and other modules, which it finds by walking its attributes."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def __repr__(self) -> str:
-        """What is inside, from the input on: names, shapes and how many numbers learn; what is alike in one line."""
+        """The contents from the input on: names, shapes and numbers of parameters, with similar modules on one line."""
         title = type(self).__name__
         description = getattr(getattr(self, "config", None), "description", "")
         learning = self.num_parameters()
@@ -45,14 +45,14 @@ class Module:
                 yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
 
     def named_tensors(self) -> list[tuple[str, Tensor]]:
-        """Every Tensor, frozen ones too, with its path, such as ("blocks.0.attention.qkv.weight", Tensor)."""
+        """Every Tensor, including frozen ones, with its path, such as ("blocks.0.attention.qkv.weight", Tensor)."""
         pairs = [(name, value) for name, value in vars(self).items() if isinstance(value, Tensor)]
         for name, child in self.named_children():
             pairs += [(f"{name}.{inner}", tensor) for inner, tensor in child.named_tensors()]
         return pairs
 
     def named_parameters(self) -> list[tuple[str, Tensor]]:
-        """Every Tensor that learns (requires_grad), with its path; one that layers share comes once, with the first."""
+        """Every Tensor that learns (requires_grad), with its path; a shared one appears once, under its first path."""
         pairs: dict[int, tuple[str, Tensor]] = {}
         for name, tensor in self.named_tensors():
             if tensor.requires_grad:
@@ -64,11 +64,11 @@ class Module:
         return [tensor for _, tensor in self.named_parameters()]
 
     def num_parameters(self) -> int:
-        """How many numbers are learned."""
+        """The number of trainable values."""
         return sum(tensor.size for tensor in self.parameters())
 
     def train(self, mode: bool = True) -> Self:
-        """Switch dropout and stochastic depth on (or off with mode=False), here and in everything inside that is not
+        """Switch dropout and stochastic depth on (or off with mode=False), here and in all parts that are not
         frozen."""
         self.training = mode and not self.frozen
         for _, child in self.named_children():
@@ -81,7 +81,7 @@ class Module:
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """In this context the module is in evaluation mode, and afterwards as it was."""
+        """In this context the module is in evaluation mode; afterwards the old mode returns."""
         training = self.training
         self.eval()
         try:
@@ -90,7 +90,7 @@ class Module:
             self.train(training)
 
     def freeze(self) -> Self:
-        """Stop everything in here from learning, for good: no gradients, no dropout, no stochastic depth."""
+        """Stop all parts from learning, for good: no gradients, no dropout, no stochastic depth."""
         self.frozen = True
         for _, child in self.named_children():
             child.freeze()
@@ -100,29 +100,28 @@ class Module:
 
     def to(self, backend: str) -> Self:
         """Move every Tensor to "numpy" or "cupy", before an optimiser is made for it. Raises BackendError if that
-        cannot be used."""
+        backend cannot be used."""
         for _, tensor in self.named_tensors():
             tensor.data = asarray(tensor.data, backend)
             tensor.grad = None
         return self
 
     def first_array(self) -> Array:
-        """The data of the first Tensor in here, which tells device and dtype of all. Raises ValueError if there is
-        none."""
+        """The data of the first Tensor, which has the device and dtype of all. Raises ValueError without Tensors."""
         for value in vars(self).values():
             if isinstance(value, Tensor):
                 return value.data
         for _, child in self.named_children():
             with contextlib.suppress(ValueError):
                 return child.first_array()
-        raise ValueError(f"{type(self).__name__} has no Tensors, which would tell device and dtype")
+        raise ValueError(f"{type(self).__name__} has no Tensors, so its device and dtype are unknown")
 
     def like(self, x: Array) -> Array:
-        """`x` on the device and in the dtype of the Tensors in here; itself, if it is so already."""
+        """`x` on the device and in the dtype of this module's Tensors; unchanged, if it fits already."""
         return asarray_like(x, self.first_array())
 
     def tensor(self, x: Tensor | Array) -> Tensor:
-        """A Tensor as it is; an array as a Tensor `like` those in here."""
+        """A Tensor as it is; an array as a Tensor, converted by `like`."""
         return x if isinstance(x, Tensor) else Tensor(self.like(x))
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -130,8 +129,8 @@ class Module:
         return {name: to_numpy(tensor.data) for name, tensor in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Array], source: str = "the given state") -> None:
-        """Copy arrays into the Tensors. Raises CheckpointError with lists of what is missing, unexpected or of
-        another shape, TypeError for what is no dictionary; then nothing has been changed."""
+        """Copy arrays into the Tensors. Raises CheckpointError with lists of missing, unexpected and wrongly shaped
+        arrays, TypeError for anything but a dictionary; then nothing has been changed."""
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict: got a {type(state).__name__}, expected what state_dict() returns")
         state = {name: x.data if isinstance(x, Tensor) else x for name, x in state.items()}
@@ -144,8 +143,8 @@ class Module:
 def check_match(
     expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Array], source: str, resized: Sequence[str] = ()
 ) -> None:
-    """Raise CheckpointError unless `found` has exactly the names and shapes of `expected`.   resized: what would have
-    been made to fit, to be told with the rest."""
+    """Raise CheckpointError unless `found` has exactly the names and shapes of `expected`.   resized: arrays that would
+    have been resized, to be listed with the rest."""
     problems = {
         "missing": [name for name in expected if name not in found],
         "unexpected": [name for name in found if name not in expected],
@@ -167,14 +166,14 @@ def _first(items: list[str], limit: int = 5) -> str:
 
 
 def _shapes(module: Module) -> list[str]:
-    """The tensors of a module that holds nothing but tensors: "weight (192, 10)"."""
+    """The tensors of a module that contains only tensors: "weight (192, 10)"."""
     if any(module.named_children()):
         return []
     return [f"{name} {tensor.shape}" for name, tensor in module.named_tensors()]
 
 
 def _lines(module: Module, margin: str) -> Iterator[str]:
-    """A line for each tensor and module in `module`, further in for what is in these."""
+    """A line for each tensor and module in `module`, indented for their contents."""
     entries: list[tuple[list[str], str, list[str]]] = []  # names, text, lines below it
     children = [(name, child) for name, child in module.named_children() if child.named_tensors() or _acts(child)]
     for name, value in vars(module).items() if children else ():
@@ -197,7 +196,7 @@ def _lines(module: Module, margin: str) -> Iterator[str]:
 
 
 def _acts(module: Module) -> bool:
-    """Whether a module without tensors does anything: dropout at a rate of 0 does not."""
+    """Whether a module without tensors does anything; dropout at rate 0 does not."""
     return bool(getattr(module, "rate", True))
 
 

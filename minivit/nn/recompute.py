@@ -1,5 +1,5 @@
-"""Activation checkpointing (Chen et al. 2016): a part of the model that keeps nothing for the backward pass, but its
-input, and computes its forward pass a second time there. It saves memory and costs about a third of a step."""
+"""Activation checkpointing (Chen et al. 2016): a part of the model keeps only its input for the backward pass and
+repeats its forward pass there. It saves memory and costs about a third of a step."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -17,9 +17,9 @@ def recompute(
 ) -> Tensor:
     """function(x, rng), on the tape as one node.
 
-    parameters: all other Tensors of `function` that need a gradient; leaves, or ValueError is raised. rng: its state is
-    kept, so that the second forward pass draws the same masks as the first. The second pass uses the kernels that are
-    chosen then.
+    parameters: all other Tensors of `function` that need a gradient; they must be leaves, or ValueError is raised. rng:
+    its state is kept, so that the second forward pass draws the same masks as the first. The second pass uses the
+    kernels that are active then.
     """
     parameters = [parameters] if isinstance(parameters, Tensor) else tensor_list(parameters, "recompute")
     if any(p.node for p in parameters):

@@ -1,4 +1,4 @@
-"""SwiGLU: an MLP whose hidden features are let through by a gate."""
+"""SwiGLU: an MLP with a gate on its hidden features."""
 
 from minivit import functional as F
 from minivit.nn import initialisers as init
@@ -8,10 +8,8 @@ from minivit.tensor import Tensor
 
 
 class SwiGLU(Module):
-    """y = (silu(x G) * x V) W (Shazeer 2020).   x: (B, N, D) -> (B, N, F) -> (B, N, D). Called as MLP is.
-
-    Of as many parameters as an MLP of 4 D it is with F = 8 D / 3.
-    """
+    """y = (silu(x G) * x V) W (Shazeer 2020).   x: (B, N, D) -> (B, N, F) -> (B, N, D). Called as MLP is. F = 8 D / 3
+    gives as many parameters as an MLP with F = 4 D."""
 
     def __init__(
         self, width: int, hidden: int, rng: init.Rng, dtype: str = "float32", dropout: float = 0.0, bias: bool = True

@@ -1,4 +1,4 @@
-"""The error function, which NumPy has not got, as a Chebyshev series."""
+"""The error function, which NumPy lacks, as a Chebyshev series."""
 
 import functools
 import math

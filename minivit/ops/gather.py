@@ -1,6 +1,6 @@
-"""Choosing by number: of every sequence some tokens, of a table some rows.
+"""Selection by index: some tokens of every sequence, some rows of a table.
 
-`getitem` can do both. Its derivative has to expect any index, and is many times slower.
+`getitem` can do both. Its derivative must handle any index, and is many times slower.
 """
 
 from minivit.backend import Array, xp_of

@@ -1,4 +1,4 @@
-"""Whole maps made larger, smaller or shifted."""
+"""Whole maps enlarged, reduced or shifted."""
 
 from minivit.backend import Array, xp_of
 from minivit.backend.resizing import matrices

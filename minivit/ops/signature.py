@@ -1,4 +1,4 @@
-"""What the signature of an op says: which of its arguments are arrays, and how to name them in an error message."""
+"""Reads the signature of an op: which arguments are arrays, and how to name them in an error message."""
 
 import inspect
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What convolutional networks normalise: channels over a batch, groups of channels over an image, their weights."""
+"""Normalisation in convolutional networks: channels over a batch, groups of channels over an image, weights."""
 
 import math
 
@@ -62,7 +62,7 @@ def batch_norm(
     if x.ndim < 2 or not scale.shape == bias.shape == x.shape[-1:]:
         raise ValueError(f"batch_norm: x {x.shape}, scale {scale.shape} and bias {bias.shape} do not agree in C")
     if running is None and n < 2:
-        raise ValueError(f"batch_norm: x {x.shape} has {n} values a channel, which have no variance: use 2 or more")
+        raise ValueError(f"batch_norm: x {x.shape} has {n} values per channel, too few for a variance: use 2 or more")
     axes = tuple(range(x.ndim - 1))
     mean = x.mean(axis=axes) if running is None else asarray_like(running[0], x)
     centred = x - mean

@@ -1,4 +1,4 @@
-"""What changes parameters: optimisers, schedules, rates of single parameters, gradient clipping, averages."""
+"""Updating parameters: optimisers, schedules, rates of single parameters, gradient clipping, averages."""
 
 from minivit.optim.ema import EMA
 from minivit.optim.gradients import clip_by_global_norm, global_norm

@@ -33,13 +33,13 @@ class EMA(ParameterState):
             average += (1 - d) * (parameter.data - average)
 
     def next_decay(self) -> float:
-        """Count an update, and return its d."""
+        """Count an update and return its d."""
         self.steps += 1
         return min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.warm_up else self.decay
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
-        """Within this context the parameters hold the averages."""
+        """In this context the parameters hold the averages."""
         originals = [p.data for p in self.parameters]
         try:
             for parameter, average in zip(self.parameters, self.averages, strict=True):

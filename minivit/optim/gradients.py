@@ -44,16 +44,14 @@ def clip_scale(norm: float, max_norm: float) -> float:
 
 
 def each_scale(grads: Iterable[Array], max_norm: float, workers: Workers | None = None) -> list[float]:
-    """What to multiply each gradient by, so that its own norm is below `max_norm`: as DINO clips, with torch's 1e-6.
-
-    `Optimizer.step` takes such a list, or the one number of `clip_scale`.
-    """
+    """The factor on each gradient that keeps its own norm below `max_norm`: DINO's clipping, with torch's 1e-6.
+    `Optimizer.step` takes such a list, or the one number of `clip_scale`."""
     norms = (workers or Workers(1)).map(lambda g: global_norm([g]), array_list(grads, "each_scale"), lambda g: g.size)
     return [min(1.0, max_norm / (norm + 1e-6)) for norm in norms]
 
 
 def clip_by_global_norm(grads: Iterable[Array], max_norm: float) -> tuple[list[Array], float]:
-    """All gradients times `clip_scale`, and their norm before. The arrays given are left as they are."""
+    """All gradients times `clip_scale`, and their norm before. The given arrays are unchanged."""
     grads = array_list(grads, "clip_by_global_norm")
     norm = global_norm(grads)
     if norm == math.inf:  # perhaps of the squares only

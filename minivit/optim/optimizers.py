@@ -24,11 +24,12 @@ def is_kernel(name: str, parameter: Tensor) -> bool:
 
 
 class Optimizer(ParameterState):
-    """What AdamW and SGD share: parameters by name, their learning rates and weight decays.
+    """Shared by AdamW and SGD: parameters by name, their learning rates and weight decays.
 
-    lr, weight_decay: a number, or a schedule that is called with the number of updates done so far.
-    decay: which parameters decay, as a function of name and Tensor.   rates: what the learning rate is multiplied by,
-    by name or as a function of it (`layer_rates`), again numbers or schedules. 0 holds a parameter; its moments go on.
+    lr, weight_decay: a number, or a schedule that is called with the number of updates done so far. decay: a function
+    of name and Tensor that tells which parameters decay.   rates: factors on the learning rate, by name or as a
+    function of it (`layer_rates`), again numbers or schedules. A factor of 0 holds a parameter, but updates its
+    moments.
     """
 
     def __init__(
@@ -56,8 +57,8 @@ class Optimizer(ParameterState):
         return [(lr * at(rate, self.steps), weight_decay * decays) for rate, decays in pairs]
 
     def scalars(self) -> dict[str, float]:
-        """What a kernel on a GPU must know beside `current`, by the names in `FlatParameters`, after the update is
-        counted. Betas are rounded to float32 first: a kernel makes 1 - beta of the rounded."""
+        """What a GPU kernel needs beside `current`, by the names in `FlatParameters`, after the update is counted.
+        Betas are rounded to float32 first, because a kernel computes 1 - beta from the rounded value."""
         raise NotImplementedError
 
     def step(
@@ -66,11 +67,10 @@ class Optimizer(ParameterState):
         scale: float | Sequence[float] = 1.0,
         workers: Workers | None = None,
     ) -> None:
-        """Update every parameter in place from `grads` (same order), or from the parameters' `.grad`, times `scale`,
-        a number or one for each.
+        """Update every parameter in place from `grads` (same order), or from the parameters' `.grad`, times `scale`.
 
-        workers: threads that share the work, which changes nothing else.
-        Raises ValueError if a gradient is missing, no array or of another shape; then nothing has changed.
+        scale: a number, or one for each parameter.   workers: number of threads, which affects only speed.
+        Raises ValueError if a gradient is missing, not an array or of another shape; then nothing has changed.
         """
         given = [p.grad for p in self.parameters] if grads is None else grads
         grads = gradients_for(self.parameters, self.names, given)
@@ -89,7 +89,7 @@ class Optimizer(ParameterState):
         (workers or Workers(1)).map(update, pieces, size=lambda piece: piece[1][0].size)
 
     def update(self, p: Array, g: Array, *state: Array, lr: float, decay: float) -> None:
-        """Apply one update in place to (part of) a parameter, its gradient `g` and its state arrays given."""
+        """Apply one update in place to (part of) a parameter, given its gradient `g` and its state arrays."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:

@@ -1,4 +1,4 @@
-"""What single parameters get of the learning rate and of the weight decay."""
+"""Factors on learning rate and weight decay for single parameters."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,12 +11,11 @@ Rates = Mapping[str, float | Schedule] | Callable[[str], float | Schedule]
 
 
 def factors(rates: Rates | None, names: Sequence[str]) -> list[float | Schedule]:
-    """The factor of each parameter, a number or a schedule: 1 where a mapping does not name it.
+    """The factor of each parameter, a number or a schedule: 1 for a name missing from a mapping.
 
-    While a factor is 0 the moments of a parameter are updated. The published code of DINO, which holds the last layer
-    for an epoch, gives it no gradient then, so that its moments begin later.
-
-    Raises ValueError for a number that is negative or not finite, and for a name that no parameter has.
+    While a factor is 0, the moments of a parameter are still updated. DINO's published code, which holds the last layer
+    for an epoch, gives it no gradient then, so its moments begin later.
+    Raises ValueError for a number that is negative or not finite, and for an unknown name.
     """
     if rates is not None and not callable(rates):
         for name in rates:
@@ -33,8 +32,8 @@ def factors(rates: Rates | None, names: Sequence[str]) -> list[float | Schedule]
 def layer_rates(names: Iterable[str], layer_of: Callable[[str], int], decay: float) -> dict[str, float]:
     """Layer-wise decay of the learning rate: `decay` ** (last layer - layer) for every name.
 
-    layer_of: 0 for what embeds, l for block l, counted from 1, and depth + 1 for what follows, whose factor is 1. So
-    BEiT and MAE fine-tune. As the rate also multiplies the weight decay, that becomes smaller with it.
+    layer_of: 0 for embeddings, l for block l, counted from 1, and depth + 1 for all that follows, whose factor is 1.
+    BEiT and MAE fine-tune in this way. Since the rate also multiplies the weight decay, that shrinks with it.
     """
     layers = {name: layer_of(name) for name in names}
     last = max(layers.values(), default=0)
@@ -42,5 +41,5 @@ def layer_rates(names: Iterable[str], layer_of: Callable[[str], int], decay: flo
 
 
 def is_matrix(name: str, parameter: Tensor) -> bool:
-    """Whether it has two axes or more: what decays in CLIP and DINO, tables of embeddings among it."""
+    """Whether it has two axes or more: the parameters that decay in CLIP and DINO, including embedding tables."""
     return parameter.ndim >= 2

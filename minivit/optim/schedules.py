@@ -28,8 +28,8 @@ def warmup_linear(base_lr: float, total_steps: int, warmup_steps: int = 0, final
 
 
 def cosine(start: float, end: float, total_steps: int, warmup_steps: int = 0) -> Schedule:
-    """Half a cosine from `start` to `end` at `total_steps`, after a line from 0 whose last step has `start` already:
-    DINO's learning rate, weight decay and momentum of the teacher."""
+    """Half a cosine from `start` to `end` at `total_steps`, after a line from 0 that reaches `start` in its last step:
+    DINO's learning rate, weight decay and teacher momentum."""
     _check(total_steps, warmup_steps)
 
     def value(step: int) -> float:
@@ -42,7 +42,7 @@ def cosine(start: float, end: float, total_steps: int, warmup_steps: int = 0) ->
 
 
 def at(value: float | Schedule, step: int) -> float:
-    """A schedule's value at a step, or a number as it is; a Python float, since NumPy's would widen float32."""
+    """A schedule's value at a step, or a number as it is, as a Python float: NumPy's would widen float32."""
     return float(value(step) if callable(value) else value)
 
 

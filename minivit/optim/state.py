@@ -1,4 +1,4 @@
-"""What optimisers and averages have in common: parameters by name, and arrays that are kept for each of them."""
+"""Shared by optimisers and averages: parameters by name, and arrays kept for each of them."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -13,8 +13,8 @@ Parameters = Iterable[Tensor | tuple[str, Tensor]]
 class ParameterState:
     """Parameters by name, the number of updates, and for every slot an array beside each parameter.
 
-    parameters: Tensors, or (name, Tensor) pairs such as `model.named_parameters()`; initial: makes the first array of
-    a slot from a parameter's data. Raises what `named_leaves` raises for other parameters.
+    parameters: Tensors, or (name, Tensor) pairs such as `model.named_parameters()`; initial: makes the first array of a
+    slot from a parameter's data. Raises the errors of `named_leaves` for other parameters.
     """
 
     slots: tuple[str, ...] = ()  # names of what is kept

@@ -1,7 +1,7 @@
 """Where a model looks: attention by head and layer, attention rollout, mean attention distance.
 
-Attention is drawn as a multiple of 1/N, what each of N tokens would get if all got the same, on a logarithmic scale:
-1 means "as much as the others" in every model, and weak and strong heads can be read in one figure.
+Attention is drawn as a multiple of 1/N, the share of each of N tokens under uniform attention, on a logarithmic scale.
+So 1 means "as much as the others" in every model, and weak and strong heads fit into one figure.
 """
 
 import math
@@ -70,7 +70,7 @@ def attention_rollout(images: np.ndarray, maps: np.ndarray, captions: Sequence[s
 def attention_distance(distances: np.ndarray, uniform: float, title: str, path: Path) -> None:
     """Mean attention distance by layer, a dot per head (Figure 7 right), as a PNG file.
 
-    distances: (L, H) in pixels; uniform: that of attention that is the same everywhere, drawn for comparison.
+    distances: (L, H) in pixels; uniform: the distance of uniform attention, drawn for comparison.
     """
     layers, heads = distances.shape
     figure = new_figure(6.4, 4)

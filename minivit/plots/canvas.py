@@ -1,4 +1,4 @@
-"""What figures have in common. Only a figure imports matplotlib, here or in the notebooks' schematic pictures."""
+"""Shared by all figures. matplotlib is imported only when a figure is drawn, here or in the notebooks' pictures."""
 
 import contextlib
 import logging
@@ -15,8 +15,8 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 
 
 def load_matplotlib() -> Any:
-    """matplotlib, imported whatever another program has left in the environment for its own; the backend that
-    MPLBACKEND names is set if it can be, for pyplot in a notebook. No figure here needs it."""
+    """Import matplotlib, even if MPLBACKEND names a backend that is not installed. That backend is set if possible, for
+    pyplot in a notebook. No figure here needs it."""
     if "matplotlib" in sys.modules:
         return sys.modules["matplotlib"]
     backend = os.environ.pop("MPLBACKEND", None)  # one that is not installed here would end the import
@@ -39,7 +39,7 @@ def load_matplotlib() -> Any:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty matplotlib Figure of so many inches that needs no screen."""
+    """An empty matplotlib Figure, its size in inches, that needs no screen."""
     load_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -50,15 +50,15 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save(figure: Any, path: Path, dpi: int) -> None:
-    """Write the figure as a PNG file. A letter that the font lacks is drawn as an empty box; nothing is printed."""
+    """Write the figure as a PNG file. A letter missing from the font becomes an empty box, without a warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
         figure.savefig(path, dpi=dpi, format="png")
 
 
 def plain(text: str) -> str:
-    """Text from outside, a file's or class's name, to be drawn as it is: between two $ matplotlib expects a formula,
-    and it stops at the lone surrogates by which Python keeps bytes of a name that are no text."""
+    """Outside text, such as the name of a file or class, made safe to draw. matplotlib reads text between two $ as a
+    formula, and fails at the lone surrogates with which Python keeps undecodable bytes of a name."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("$", r"\$")
 
 

@@ -15,7 +15,7 @@ LOSSES = {"softmax": "cross-entropy", "sigmoid": "sigmoid cross-entropy"}
 
 
 def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path, loss: str = "softmax") -> None:
-    """Loss and test accuracy over epochs, as a PNG file; where nothing has an accuracy, loss alone.
+    """Loss and test accuracy over epochs, as a PNG file; loss alone for runs without accuracy.
 
     metrics: the lines of a run's metrics.jsonl; loss: "softmax" or "sigmoid", or the name of another objective.
     """
@@ -43,7 +43,7 @@ def learning_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path, l
 
 
 def over_epochs(metrics: Sequence[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
-    """Where something was measured, and what was found."""
+    """The epochs at which something was measured, and its values."""
     found = [line for line in metrics if line.get(name) is not None]
     return [line["epoch"] for line in found], [line[name] for line in found]
 
@@ -51,7 +51,7 @@ def over_epochs(metrics: Sequence[dict[str, Any]], name: str) -> tuple[list[floa
 def accuracy_by_step(
     runs: Mapping[str, Sequence[dict[str, Any]]], title: str, path: Path, level: tuple[str, float] | None = None
 ) -> None:
-    """Test accuracy over steps of up to three runs, as a PNG file: how fine-tuning begins and how it goes on.
+    """Test accuracy over steps of up to three runs, as a PNG file: the course of fine-tuning.
 
     runs: by name, the lines of their metrics.jsonl.   level: a name and an accuracy, drawn as a horizontal line.
     """
@@ -76,7 +76,7 @@ def accuracy_by_step(
 def roofline(
     points: Mapping[str, tuple[float, float, float]], peak: float, bandwidth: float, title: str, path: Path
 ) -> None:
-    """What each op reaches of what the machine can do (Williams et al. 2009), as a PNG file.
+    """The share of the machine's peak that each op reaches (Williams et al. 2009), as a PNG file.
 
     points: by op, arithmetic intensity in FLOP per byte, GFLOP/s, and seconds, which give the area of the dot.
     peak: GFLOP/s of matrix products; bandwidth: GB/s of copies.

@@ -1,7 +1,8 @@
-"""The computation graph of a step as an SVG drawing, made here without another program.
+"""The computation graph of a step as an SVG drawing, made without any other program.
 
 Time runs down each column and then on to the next. A box is an op, a pill to its right a parameter or data that it
-takes, a line an array that one op hands to another. The bar in a box is what the op keeps for the backward pass.
+takes, a line an array that one op passes to another. The bar in a box shows the memory that the op keeps for the
+backward pass.
 """
 
 import itertools
@@ -26,11 +27,11 @@ Place = tuple[int, int, int]  # left, top and bottom of the box of an op
 
 
 def computation_graph(loss: Tensor, title: str, path: Path) -> None:
-    """The graph that made `loss`, as an SVG file; to be called before the backward pass, which empties the tape.
+    """The graph that made `loss`, as an SVG file; call it before the backward pass, which empties the tape.
 
-    Each op stands with the shape of its result and the bytes that it keeps (`kept_bytes`), parameters with name and
-    shape. Blocks and units (ops on parameters named "blocks.0. ...") have a column each, neighbours that are alike
-    share one. Raises ValueError if nothing was recorded.
+    Each op shows the shape of its result and the bytes that it keeps (`kept_bytes`), each parameter its name and shape.
+    Blocks and units (ops on parameters named "blocks.0. ...") have a column each; equal neighbours share one. Raises
+    ValueError if nothing was recorded.
     """
     nodes = tape(loss)
     if not nodes:

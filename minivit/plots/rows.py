@@ -1,4 +1,4 @@
-"""Images side by side, in rows that belong together."""
+"""Rows of images side by side."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from minivit.plots.canvas import new_figure, plain, save, show_image
 def image_rows(rows: Mapping[str, np.ndarray], title: str, path: Path) -> None:
     """A row of images for each name, the columns the same images in other forms, as a PNG file.
 
-    rows: name -> (B, height, width, C) of 0..1, as many in each; what lies outside is cut off.
+    rows: name -> (B, height, width, C) of 0..1, equally many in each; values outside are clipped.
     """
     count = len(next(iter(rows.values())))
     height, width = next(iter(rows.values())).shape[1:3]

@@ -1,4 +1,4 @@
-"""What drawings of the tape have in common: the page, tints by the kind of op, text, shapes and sizes in words."""
+"""Shared by drawings of the tape: the page, colours by kind of op, text, shapes and sizes in words."""
 
 import base64
 from xml.sax.saxutils import escape, quoteattr
@@ -15,7 +15,7 @@ PLAIN = "#ececec"
 
 
 def page(width: int, height: int, title: str) -> str:
-    """The opening tag of a drawing in pixels, its title for those who cannot see it, and white paper."""
+    """The opening tag of a drawing in pixels, with a title for screen readers and white paper."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="DejaVu Sans, Verdana, Arial, sans-serif" font-size="12" role="img">\n'
@@ -25,12 +25,13 @@ def page(width: int, height: int, title: str) -> str:
 
 
 def in_xml(text: str) -> str:
-    """Text as it may stand between tags: without markup, and what cannot be printed, which XML may forbid, in ASCII."""
+    """Text that is safe between tags: without markup, and with unprintable characters, which XML may forbid, in
+    ASCII."""
     return escape("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
 
 
 def img(drawing: str, text: str) -> str:
-    """A drawing as an HTML image with an alternative text. It shows also where <svg> is taken out of HTML, as in
+    """A drawing as an HTML image with an alternative text. It also shows where <svg> is removed from HTML, as in
     notebooks that are not trusted yet."""
     data = base64.b64encode(drawing.encode()).decode()
     return f'<img alt={quoteattr(text)} src="data:image/svg+xml;base64,{data}"/>'
@@ -54,7 +55,7 @@ def shape_in_words(shape: tuple[int, ...]) -> str:
 
 
 def size_in_words(count: int) -> str:
-    """Bytes in the largest decimal unit of which there is at least one."""
+    """A number of bytes in the largest decimal unit that gives at least one."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
             return f"{count / scale:.3g} {unit}"

@@ -1,6 +1,6 @@
-"""The tape as a graph to draw: which nodes stand in which column, what each keeps in memory.
+"""The tape as a graph to draw: the nodes of each column and the memory that each keeps.
 
-A column is a block of the model, or what comes before or after the blocks; equal blocks in a row share one column.
+A column is a block of the model, or the part before or after the blocks; equal blocks in a row share one column.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ IN_BLOCK = re.compile(rf"^({'|'.join(map(re.escape, BLOCKS))})\.(\d+)\.")  # how
 
 @dataclasses.dataclass
 class Column:
-    """Nodes that stand below one another, oldest first.   repeats: how many equal blocks it stands for."""
+    """Nodes below one another, oldest first.   repeats: the number of equal blocks that it stands for."""
 
     title: str
     nodes: list[Node]
@@ -28,12 +28,12 @@ class Column:
 
 
 def columns_of(nodes: list[Node]) -> list[Column]:
-    """The columns to draw, from the first to the last; equal blocks share one."""
+    """The columns to draw, from first to last; equal blocks share one."""
     return _merged(by_block(nodes))
 
 
 def by_block(nodes: list[Node]) -> list[Column]:
-    """A column for each block, and for what comes before and after the blocks.
+    """A column for each block, and for the parts before and after the blocks.
 
     A node belongs to the block, or unit of a ResNet, whose parameter it takes ("blocks.0. ..."); one without parameters
     stays with the node before it.

@@ -1,4 +1,4 @@
-"""What a model has learned and what it gets wrong: filters of the patch projection, positions, confusion matrix."""
+"""Filters of the patch projection, position embeddings, and the confusion matrix of a model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +9,10 @@ from minivit.plots.canvas import colour_bar, new_figure, picture_axes, plain, sa
 
 
 def patch_filters(components: np.ndarray, shares: np.ndarray, title: str, path: Path) -> None:
-    """Principal components of the filters that make tokens of patches (Figure 7 left), as a PNG file.
+    """Principal components of the patch filters (Figure 7 left), as a PNG file.
 
     components: (K, height, width, C), C = 1 or 3; shares: (K,) of the variance, written under each. Grey is 0; each
-    component is stretched to the full range, for a small one is as easily seen as a large one.
+    component is stretched to the full range, so that small ones are visible too.
     """
     count = len(components)
     columns = min(7, count)
@@ -31,11 +31,10 @@ def patch_filters(components: np.ndarray, shares: np.ndarray, title: str, path: 
 
 
 def position_similarity(similarity: np.ndarray, title: str, path: Path, most: int = 8) -> None:
-    """How alike the position embeddings are (Figure 7 centre), as a PNG file: the tile in row i and column j compares
-    the patch there with all patches.
+    """The similarity of the position embeddings (Figure 7 centre), as a PNG file.
 
-    similarity: (rows, columns, rows, columns), cosines; of a grid with more than `most` rows or columns every second
-    (third, ...) has a tile.
+    The tile in row i and column j compares that patch with all patches. similarity: (rows, columns, rows, columns),
+    cosines; in a grid with more than `most` rows or columns only every second (third, ...) has a tile.
     """
     rows, columns = similarity.shape[:2]
     step = -(-max(rows, columns) // most)

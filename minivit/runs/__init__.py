@@ -1,4 +1,4 @@
-"""A run: its choices, its folder, the loop, its evaluation; the weights of one model as the start of another."""
+"""A run: its recipe, its folder, the training loop, evaluation, and starting from the weights of another model."""
 
 from minivit.runs.folder import create, create_numbered, load_trained, read_checkpoint, read_recipe
 

@@ -1,4 +1,4 @@
-"""A trained model and what it says of images: `load_pretrained`, of a run or of published weights, and `classify`."""
+"""A trained model and its answers: `load_pretrained` for a run or published weights, and `classify`."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -29,10 +29,11 @@ PIECE = 32  # images that go through the model together
 
 @dataclass(frozen=True)
 class Task:
-    """What a model was trained for: how images are prepared for it, the names of its K classes, and its loss:
-    "softmax" if an image is of one class, "sigmoid" if it may be of several.
+    """What a model was trained for: how its images are prepared, the names of its K classes, and its loss.
 
-    drawn: whether it was trained on the digits, so that a drawing is made like them first (`as_the_digits`)."""
+    loss: "softmax" if an image has one class, "sigmoid" if it may have several.
+    drawn: whether it was trained on the digits; then drawings are first made to look like them (`as_the_digits`).
+    """
 
     preparation: Augment
     classes: Sequence[str]
@@ -51,18 +52,18 @@ class Task:
 
 
 def load_pretrained(path: str | os.PathLike[str], **options: Any) -> ViT | ResNet:
-    """A trained model in evaluation mode, by the folder of a run or a file of published weights.
+    """A trained model in evaluation mode, from the folder of a run or a file of published weights.
 
-    path: a run's folder (or its checkpoint.npz or best.npz), of which the averaged weights are taken if it keeps them;
-    or a file in any layout that `minivit.models.load_pretrained` reads, a folder that holds one, or its name ("Ti/16").
+    path: a run's folder, or its checkpoint.npz or best.npz; the averaged weights are used if the run keeps them. Or a
+    file in any layout that `minivit.models.load_pretrained` reads, a folder that holds one, or its name ("Ti/16").
     options: as for that function, for published weights only.
-    `model.task` says how images are prepared for the model and what its classes are called: `classify` asks it.
+    `model.task` describes how images are prepared and names the classes: `classify` uses it.
     Raises CheckpointError or ConfigError, in one line.
     """
     path = weights_file(Path(path))
     if folder := run_folder.run_of(path):
         if options:
-            raise ConfigError(f"load_pretrained: {next(iter(options))} is for published weights, and {folder} is a run")
+            raise ConfigError(f"load_pretrained: {next(iter(options))} is for published weights, but {folder} is a run")
         run, recipe, names = run_folder.load_trained(path)
         run.task = Task.of(recipe, names)
         return run
@@ -78,17 +79,18 @@ def load_pretrained(path: str | os.PathLike[str], **options: Any) -> ViT | ResNe
 def classify(
     model: ViT | ResNet, images: Any, top: int | None = 5, task: Task | None = None
 ) -> list[list[tuple[str, float]]]:
-    """The likeliest classes of each image, as [(name, probability), ...] from the likeliest on, one list per image.
+    """The most likely classes of each image, as [(name, probability), ...], most likely first; one list per image.
 
-    images: one, or several in a list or any iterable: path of an image file; picture of Pillow; uint8 array (height,
-    width), (height, width, 1 or 3); one array (N, height, width, C); or a data set. Sizes may differ; all are resized
-    as in the model's training, and drawings of digits made like the digits first, as `minivit predict` does; with
-    `task=dataclasses.replace(model.task, drawn=False)` they stay as they are.   top: how many classes, None for all.
+    images: one image, or several in a list or any iterable. An image is the path of a file, a Pillow picture, or a
+    uint8 array (height, width), (height, width, 1 or 3). Or one array (N, height, width, C), or a data set. Sizes may
+    differ; all are resized as in the model's training. Drawings of digits are first made to look like the digits, as in
+    `minivit predict`; `task=dataclasses.replace(model.task, drawn=False)` prevents that.   top: number of classes, None
+    for all.
     task: what the model was trained for; None: `model.task`, which `load_pretrained` and the trainer set.
-    Raises DataError for what is no image, ConfigError for a model without classes or a task.
+    Raises DataError for anything that is not an image, ConfigError for a model without classes or a task.
     """
     if not isinstance(model, ViT | ResNet):
-        raise ConfigError(f"classify: a {type(model).__name__} is no model: load one by minivit.load_pretrained")
+        raise ConfigError(f"classify: a {type(model).__name__} is not a model: load one with minivit.load_pretrained")
     if top is not None and not (isinstance(top, Integral) and top >= 1):
         raise ConfigError(f"classify: top is {top}, expected at least 1, or None for all classes")
     task = task or model.task
@@ -96,7 +98,7 @@ def classify(
         raise ConfigError("classify: the model has no classification head: model(images) gives its features")
     if task is None:
         raise ConfigError(
-            "classify: the model does not say how images are prepared for it: load it by minivit.load_pretrained, "
+            "classify: the model does not say how its images are prepared: load it with minivit.load_pretrained, "
             "or pass task=Task(preparation, classes) of minivit.runs.answers"
         )
     if len(task.classes) != model.config.num_classes:
@@ -124,7 +126,7 @@ def _several(images: Any) -> Iterable[Any]:
     if isinstance(images, Dataset):
         return (images[index][0] for index in range(len(images)))
     if isinstance(images, Tensor | bytes | dict) or not isinstance(images, Iterable):
-        raise DataError(f"classify: {type(images).__name__} is no image: give paths, or uint8 arrays of pixels")
+        raise DataError(f"classify: {type(images).__name__} is not an image: give paths, or uint8 arrays of pixels")
     return images
 
 
@@ -148,7 +150,7 @@ def as_pixels(image: Any, channels: int) -> np.ndarray:
         pixels = of_pillow(image) if isinstance(image, Image.Image) else np.asarray(image)
     if pixels.dtype != np.uint8:
         raise DataError(
-            f"classify: pixels are of type {pixels.dtype}, expected uint8 from 0 to 255; of fractions from 0 to 1 make "
+            f"classify: pixels are of type {pixels.dtype}, expected uint8 from 0 to 255; convert fractions by "
             "(255 * x).round().astype(numpy.uint8)"
         )
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels

@@ -1,4 +1,4 @@
-"""What a run is made of, as its recipe says: the optimiser, what updates."""
+"""Builds the optimiser and the update of a run from its recipe."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from minivit.update.objective import Objective
 
 
 def make_optimizer(recipe: Recipe, objective: Objective, total_steps: int) -> AdamW | SGD:
-    """The optimiser and the schedules of a recipe, with what the objective asks of it."""
+    """The optimiser and schedules of a recipe, with the additions of its objective."""
     warmup = round(recipe.warmup * total_steps)
     lr: float | Schedule = recipe.lr
     if recipe.schedule == "cosine":
@@ -39,13 +39,13 @@ def make_optimizer(recipe: Recipe, objective: Objective, total_steps: int) -> Ad
 
 
 def layerwise(recipe: Recipe, model: Module) -> dict[str, float] | None:
-    """The factor of each parameter's learning rate by its layer in the encoder; what follows that has all of the rate.
+    """The factor on each parameter's learning rate by its layer in the encoder; 1 for everything after the encoder.
     Raises ConfigError for an encoder whose layers cannot be counted."""
     if recipe.layer_decay is None:
         return None
     encoder = getattr(model, "learner", model)
     if not isinstance(encoder, ViT):
-        raise ConfigError(f"layer_decay is for Vision Transformers, and the encoder is a {type(encoder).__name__}")
+        raise ConfigError(f"layer_decay is for Vision Transformers, but the encoder is a {type(encoder).__name__}")
     layers = {id(tensor): layer_of(name, encoder.config) for name, tensor in encoder.named_parameters()}
     last = encoder.config.depth + 1
     found = {name: layers.get(id(tensor), last) for name, tensor in model.named_parameters()}
@@ -55,7 +55,7 @@ def layerwise(recipe: Recipe, model: Module) -> dict[str, float] | None:
 def make_update(
     recipe: Recipe, objective: Objective, optimizer: AdamW | SGD, ema: EMA | None, workers: Workers
 ) -> HostStep | DeviceStep:
-    """What updates: on a GPU a DeviceStep; `step` on a CPU, and on any device in float64 and with the readable ops."""
+    """The update: on a GPU a DeviceStep; on a CPU, in float64 or with the reference kernels, `step`."""
     accumulate = accumulation(recipe, objective.tokens)
     if recipe.backend != "cupy" or recipe.kernels != "fused" or recipe.dtype != "float32":
         return HostStep(objective, optimizer, recipe.clip_norm, ema, accumulate, workers)
@@ -64,7 +64,7 @@ def make_update(
 
 
 def recompute(module: Any, on: bool) -> None:
-    """Say to every model in a module whether its blocks' forward pass is run again instead of kept."""
+    """Tell every model in a module whether its blocks recompute their forward pass."""
     if hasattr(module, "recompute_blocks"):
         module.recompute_blocks = on
     for _, child in module.named_children():
@@ -72,7 +72,8 @@ def recompute(module: Any, on: bool) -> None:
 
 
 def check_fits(recipe: Recipe, data: Dataset) -> None:
-    """Raise DataError unless the model takes the images and, if its objective reads labels, has as many classes."""
+    """Raise DataError unless the data fits the model: channels and, if the objective reads labels, number of
+    classes."""
     model = recipe.model
     if "labels" not in lineage.columns(recipe.objective):
         if model.channels != data.channels:

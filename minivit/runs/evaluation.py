@@ -1,4 +1,4 @@
-"""What a trained model is worth on a data set: by its objective, and by the neighbours of its features."""
+"""Measures a trained model on a data set: by its objective, and by the nearest neighbours of its features."""
 
 from typing import Any
 
@@ -29,12 +29,12 @@ def evaluate(
     batch_size: int = 256,
     confusion: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Means over a data set, in evaluation mode: {"loss", what the objective sums up, "images": their number}.
+    """Means over a data set, in evaluation mode: {"loss", the sums of the objective, "images": their number}.
 
-    objective: or a classifier, with which classification is meant. The loss is the one of training without label
-    smoothing; one that compares examples is taken of batches of `batch_size`. What the objective draws is the same at
-    every evaluation. confusion: (K, K) integers, to whose [i, j] the number of images of class i is added that were
-    taken for class j. Raises DataError if no image could be read.
+    objective: or a classifier, which stands for classification. The loss is that of training without label smoothing; a
+    loss that compares examples is taken over batches of `batch_size`. Random draws of the objective are the same at
+    every evaluation. confusion: (K, K) integers; [i, j] is increased by the number of images of class i classified as
+    j. Raises DataError if no image could be read.
     """
     if not isinstance(objective, Objective):
         training = objective.training
@@ -63,7 +63,7 @@ def evaluate(
 def judge(
     objective: Objective, pieces: list[Batch], batch: Batch, workers: Workers, keep: bool = False
 ) -> tuple[dict[str, float], list[Outputs]]:
-    """The loss of a batch and what is summed up, as sums over its examples; and, to keep, the outputs of its pieces."""
+    """The loss and sums of a batch, as sums over its examples, and the outputs of its pieces to keep."""
 
     def values(outputs: Outputs, of: Batch) -> dict[str, float]:
         sums = {name: float(x) for name, x in objective.sums(outputs, of).items() if not x.ndim}
@@ -83,7 +83,7 @@ def judge(
 
 
 def pieces_of(objective: Objective, batch: Batch, recipe: Recipe, workers: Workers) -> list[Batch]:
-    """A batch in the pieces in which it is evaluated: on a GPU no larger than training has room for."""
+    """A batch in the pieces used for evaluation: on a GPU no larger than training has room for."""
     if recipe.backend == "numpy":
         count = workers.count * pieces_per_worker(size(batch), objective.tokens, workers.count)
     else:
@@ -92,16 +92,16 @@ def pieces_of(objective: Objective, batch: Batch, recipe: Recipe, workers: Worke
 
 
 def like(objective: Objective, batch: Batch) -> Batch:
-    """A batch on the device of the objective, which need not have a parameter that learns."""
+    """A batch on the device of the objective, which may have no trainable parameter."""
     xp = xp_of(objective.named_tensors()[0][1].data)
     return {name: xp.asarray(x) for name, x in batch.items()}
 
 
 def neighbours(objective: Objective, known: Dataset, asked: Dataset, recipe: Recipe, workers: Workers) -> float:
-    """The accuracy with which the 20 nearest of the known images name the classes of those that are asked for.
+    """The accuracy of a vote among the 20 nearest known images.
 
-    Nearest is by the cosine of features; the vote of a neighbour weighs exp(cosine / 0.07). At most 5,000 images are
-    known, as many of each class. Source: Wu et al. 2018, section 3.4, as DINO has it.
+    Nearest is by cosine similarity of features; a neighbour's vote weighs exp(cosine / 0.07). At most 5,000 images are
+    known, equally many per class. Source: Wu et al. 2018, section 3.4, in DINO's version.
     """
     features, labels = features_of(objective, known.limit(MOST_KNOWN, recipe.seed), recipe, workers)
     queries, truth = features_of(objective, asked, recipe, workers)

@@ -1,6 +1,7 @@
 """Run folders: config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png.
 
-Checkpoints hold arrays only, no pickles: checkpoint.npz all that going on needs, best.npz what the best evaluation saw.
+Checkpoints hold arrays only, no pickles: checkpoint.npz has everything needed to continue, best.npz the weights of the
+best evaluation.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ LAST, BEST = "checkpoint.npz", "best.npz"
 
 
 def create(folder: str | Path, recipe: Recipe) -> None:
-    """Make a run folder holding config.json; it appears whole or not at all. Raises CheckpointError if it exists."""
+    """Make a run folder with config.json, completely or not at all. Raises CheckpointError if it exists."""
     folder = expanded(folder, CheckpointError)
     if os.path.lexists(folder):
         raise CheckpointError(exists(folder))
@@ -43,13 +44,13 @@ def create(folder: str | Path, recipe: Recipe) -> None:
 
 
 def exists(folder: Path) -> str:
-    """What to do about a folder that is there already."""
+    """Advice about a folder that exists already."""
     return f"{folder} exists already: continue it with --resume {quoted(folder)}, or choose another --out"
 
 
 def create_numbered(base: Path, recipe: Recipe) -> Path:
-    """Make the run folder `base`, or the first of base-2, base-3, ... that does not exist. Which of several processes
-    gets a name is decided by who makes it. Raises CheckpointError."""
+    """Make the run folder `base`, or the first of base-2, base-3, ... that does not exist. The process that makes a
+    folder first gets its name. Raises CheckpointError."""
     folder, number = base, 1
     while True:
         try:
@@ -63,7 +64,7 @@ def create_numbered(base: Path, recipe: Recipe) -> Path:
 
 
 def remove_unused(folder: Path) -> None:
-    """Remove a run folder in which nothing has been learned; what is not a run's stays."""
+    """Remove a run folder in which nothing has been learned; files that do not belong to the run stay."""
     for name in ("config.json", "metrics.jsonl"):
         with contextlib.suppress(OSError):
             (folder / name).unlink()
@@ -72,31 +73,31 @@ def remove_unused(folder: Path) -> None:
 
 
 def located(data: str) -> str:
-    """The name of a data set, of a folder with its path in full, so that it can be found from everywhere."""
+    """The name of a data set; a folder gets its full path, so that it can be found from anywhere."""
     kind, _, path = data.partition(":")
     return f"folder:{full_path(path)}" if kind == "folder" and path else data
 
 
 def check_place(data: str, run: Path) -> None:
-    """Raise DataError if the data set of a run is a folder that is no longer there."""
+    """Raise DataError if the run's data set is a folder that no longer exists."""
     name = located(data)
     kind, _, path = name.partition(":")
     if kind == "folder" and not Path(path).is_dir():
         relative = "" if name == data else f" ({data}, seen from the working folder)"
         raise DataError(
-            f"{path}{relative}: there is no such folder, and {run} was trained on it; if the data has moved, say where "
+            f"{path}{relative}: there is no such folder, but {run} was trained on it; if the data has moved, say where "
             "it is now: --data folder:PATH"
         )
 
 
 def full_path(path: str) -> str:
-    """The path from the root on. Raises DataError where ~ means nothing."""
+    """The absolute path. Raises DataError if ~ cannot be resolved."""
     given = expanded(path)
     return str(given.resolve() if ".." in given.parts else given.absolute())
 
 
 def placed(recipe: Recipe) -> Recipe:
-    """The recipe with every path in it in full."""
+    """The recipe with all its paths absolute."""
     root, source = (path and full_path(path) for path in (recipe.data_root, recipe.init_from))
     objective = recipe.objective
     if objective and objective.get("teacher"):
@@ -111,22 +112,22 @@ def placed(recipe: Recipe) -> Recipe:
 
 
 def short_name(data: str) -> str:
-    """The name of a data set for a title: of a folder the last part of its path."""
+    """The name of a data set for a title; for a folder, the last part of its path."""
     kind, _, path = data.partition(":")
     return f"folder:{Path(path).name}" if path else kind
 
 
 @contextlib.contextmanager
 def one_writer(folder: Path, warn: Callable[[str], Any]) -> Iterator[None]:
-    """In this context no other process trains the run. Raises CheckpointError if one does already.
+    """In this context no other process trains the run. Raises CheckpointError if one already does.
 
-    warn: called with a line where the file system has no locks, so that nobody can know.
+    warn: called with one line on a file system without locks, where this cannot be checked.
     """
     with contextlib.ExitStack() as stack:
         try:
             locked = stack.enter_context(locks.lock(folder / "lock"))
         except locks.HeldError as error:
-            raise CheckpointError(f"{folder} is in use: {error} trains it; wait, or stop it first") from None
+            raise CheckpointError(f"{folder} is in use: {error} is training it; wait, or stop it first") from None
         except OSError as error:
             raise CheckpointError(f"cannot write into {folder}: {error.strerror or error}") from error
         if not locked:
@@ -135,7 +136,7 @@ def one_writer(folder: Path, warn: Callable[[str], Any]) -> Iterator[None]:
 
 
 def version(folder: Path) -> tuple[int, ...] | None:
-    """What tells a checkpoint from the one before it; None if there is none."""
+    """A value that changes with every saved checkpoint; None without one."""
     try:
         found = (folder / LAST).stat()
     except OSError:
@@ -144,8 +145,7 @@ def version(folder: Path) -> tuple[int, ...] | None:
 
 
 def record_changes(folder: Path, recipe: Recipe) -> None:
-    """Write into config.json where the data of the run is now and how long it shall train. Raises CheckpointError if
-    that fails."""
+    """Record in config.json the data's new place and the new length of the run. Raises CheckpointError on failure."""
     path = folder / "config.json"
     if not path.exists():
         return
@@ -168,7 +168,7 @@ def read_recipe(folder: Path) -> Recipe:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """`path`, to be written in this context; an OSError, for a full disk for instance, becomes a CheckpointError."""
+    """A context for writing `path`; an OSError, for example from a full disk, becomes a CheckpointError."""
     try:
         yield path
     except OSError as error:
@@ -189,10 +189,10 @@ def write_metrics(folder: Path, lines: Sequence[Mapping[str, Any]], append: bool
 def write_checkpoint(
     folder: Path, states: Mapping[str, Mapping[str, Any]], meta: Mapping[str, Any], name: str = LAST
 ) -> None:
-    """Write checkpoint.npz, or best.npz, replacing an older one only once the new one is complete on disk.
+    """Write checkpoint.npz or best.npz; the older file is replaced only when the new one is complete on disk.
 
-    states: state_dicts by part ("objective", "optimizer", "ema"), kept as arrays "part/name"; meta: values for JSON.
-    Raises CheckpointError, for a full disk for instance; then the older checkpoint is unharmed.
+    states: state_dicts by part ("objective", "optimizer", "ema"), stored as arrays "part/name"; meta: values for JSON.
+    Raises CheckpointError, for example for a full disk; then the older checkpoint is unharmed.
     """
     arrays = {f"{part}/{name}": to_numpy(array) for part, state in states.items() for name, array in state.items()}
     arrays["meta"] = np.frombuffer(json.dumps({"format": FORMAT, **meta}).encode(), np.uint8)
@@ -202,7 +202,7 @@ def write_checkpoint(
 def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
     """The state_dicts of a checkpoint.npz or best.npz by part, and its meta values.
 
-    Raises CheckpointError for a file that is missing, damaged or of another kind.
+    Raises CheckpointError for a file that is missing, damaged or not a checkpoint.
     """
     arrays = read_npz(path)
     try:
@@ -224,7 +224,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[
 
 
 def _renamed(name: str) -> str:
-    """The name that an array of the first format, which knew models alone, has as one of classification."""
+    """The current name of an array of the first format, which held only models."""
     part, _, rest = name.partition("/")
     if part == "model":
         return f"objective/model.{rest}"
@@ -233,17 +233,17 @@ def _renamed(name: str) -> str:
 
 
 def run_of(path: Path) -> Path | None:
-    """The folder that a path names: itself, or that of the run whose file of weights it is; None for other files."""
+    """The run folder meant by a path: the folder, or one of its weights files; None for other files."""
     if path.name in (LAST, BEST) and (path.parent / "config.json").is_file():
         return path.parent
     return path if path.is_dir() else None
 
 
 def load_trained(run: str | Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
-    """The model of a run as it is evaluated (averaged weights if the run keeps them), its recipe and class names.
+    """The model of a run for evaluation (averaged weights if the run keeps them), its recipe and class names.
 
-    run: its folder, or checkpoint.npz or best.npz in it. Of an objective other than classification, its encoder. Of one
-    that only follows another network, the weights are in that one, which can learn.
+    run: its folder, or checkpoint.npz or best.npz in it. For an objective other than classification, its encoder. If
+    that only follows another network, the weights come from the network that learns.
     """
     objective, recipe, classes = load_objective(run)
     model: Any = objective.learner
@@ -253,13 +253,13 @@ def load_trained(run: str | Path) -> tuple[ViT | ResNet, Recipe, list[str]]:
 
 
 def load_objective(run: str | Path) -> tuple[Objective, Recipe, list[str]]:
-    """What a run minimises, as it is evaluated, its recipe and class names.   run: as for `load_trained`."""
+    """The objective of a run for evaluation, its recipe and class names.   run: as for `load_trained`."""
     run = expanded(run, CheckpointError)
     folder = run_of(run) or run
     path = folder / LAST if folder == run else run
     recipe = read_recipe(folder)
     if not path.exists():
-        missing = "no checkpoint" if path.name == LAST else f"no {BEST}, since it has not been evaluated"
+        missing = "no checkpoint" if path.name == LAST else f"no {BEST}, because it has not been evaluated"
         raise CheckpointError(f"{folder} has {missing} yet: train it with --resume {quoted(folder)}")
     states, meta = read_checkpoint(path)
     blank = None if recipe.objective else build(recipe.model, seed=None, dtype=recipe.dtype)

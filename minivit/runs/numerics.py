@@ -1,4 +1,4 @@
-"""How a recipe is computed: by which kernels, in which precision, by how many threads, in pieces of which size."""
+"""How a recipe is computed: kernels, precision, number of threads, size of pieces."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,34 +17,34 @@ MOST_WORKERS = 8  # nobody has measured more; they share one interpreter lock
 
 @contextlib.contextmanager
 def numerics(recipe: Recipe) -> Iterator[None]:
-    """Within this context compute as a recipe says: by which kernels, in which precision."""
+    """In this context, compute with the recipe's kernels and precision."""
     with kernels(recipe.kernels), precision(recipe.precision):
         yield
 
 
 def worker_count(recipe: Recipe, batch_size: int | None = None, tokens: int | None = None) -> int:
-    """Threads that share a batch (default: the recipe's): as the recipe says, or what suits batch and machine, or one
-    alone to feed a GPU.   tokens: what an example costs, by default those of the model."""
+    """The number of threads that share a batch: the recipe's, or a number that suits batch and machine; one to feed a
+    GPU.   tokens: number of tokens of an example, by default the model's."""
     if recipe.workers or recipe.backend != "numpy":
         return recipe.workers or 1
     return default_workers(batch_size or recipe.batch_size, recipe.model, tokens)
 
 
 def default_workers(images: int, model: ModelConfig, tokens: int | None = None) -> int:
-    """Threads to share a batch of so many images: one per core, but no more than keep each other busy, and one alone
-    where the matrix library cannot be kept from using all cores itself."""
+    """The default number of threads for a batch: one per core, but no more than have enough work, and one if the matrix
+    library cannot be kept from using all cores."""
     shares = images * (tokens or model.num_tokens) * model.width // LEAST_SHARE
     count = min(available_cores(), images, shares, MOST_WORKERS)
     return count if count > 1 and blas.limitable() else 1
 
 
 def pieces_per_worker(images: int, tokens: int, workers: int) -> int:
-    """Into how many pieces each worker should cut its share of a batch: about PIECE_TOKENS tokens in each."""
+    """The number of pieces into which each worker cuts its share of a batch: about PIECE_TOKENS tokens per piece."""
     return max(1, round(images * tokens / (workers * PIECE_TOKENS)))
 
 
 def accumulation(recipe: Recipe, tokens: int | None = None) -> int:
-    """Pieces of each worker's share of a batch: as the recipe says, or of a size that suits the CPU's caches."""
+    """The number of pieces of each worker's share: the recipe's, or one that suits the CPU's caches."""
     if recipe.accumulate or recipe.backend != "numpy":
         return recipe.accumulate or 1
     workers = worker_count(recipe, tokens=tokens)
@@ -52,10 +52,10 @@ def accumulation(recipe: Recipe, tokens: int | None = None) -> int:
 
 
 def evaluation_batch(recipe: Recipe) -> int:
-    """Images that are computed at a time in an evaluation: on a GPU no more than training has room for."""
+    """The number of images evaluated at a time: on a GPU no more than training has room for."""
     return 256 if recipe.backend == "numpy" else min(256, -(-recipe.batch_size // accumulation(recipe)))
 
 
 def loader_threads(dataset: Dataset) -> int:
-    """Threads that prepare batches: one for images in memory, one per core where files must be decoded."""
+    """The number of threads that prepare batches: one for images in memory, one per core for files."""
     return 1 if isinstance(dataset, ArrayDataset) else available_cores()

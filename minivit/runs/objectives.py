@@ -1,4 +1,4 @@
-"""The objective of a run, built as its recipe says."""
+"""Builds the objective of a run from its recipe."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from minivit.update.objective import Objective
 def make_objective(
     recipe: Recipe, classes: Sequence[str], images: int, start: Module | None = None, teacher: Module | None = None
 ) -> Objective:
-    """What a recipe minimises, on so many training images.
+    """The training objective of a recipe, for this number of training images.
 
-    start: an encoder with the weights to start from; without one they are drawn.   teacher: the network that the
-    objective's teacher names, whose configuration is `recipe.teacher`; without one its weights are 0, to be loaded.
+    start: an encoder with starting weights; None draws them.   teacher: the network that the objective's teacher names,
+    with configuration `recipe.teacher`; without one its weights are 0, to be loaded later.
     Raises ConfigError for a teacher of another shape.
     """
     if teacher is not None and teacher.config != recipe.teacher:  # type: ignore[attr-defined]

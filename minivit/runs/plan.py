@@ -1,4 +1,4 @@
-"""From options to a plan for a run: recipe, starting weights, teacher, data, a name for its folder."""
+"""Turns options into a plan for a run: recipe, starting weights, teacher, data, folder name."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -35,8 +35,8 @@ OpenData = Callable[[str, str | None, str, str, float | None, int], Dataset]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A run before it is made.   source: of its starting weights; teacher: that its objective learns from; name: of its
-    preset, or of its config's folder."""
+    """A run before it is created.   source: its starting weights; teacher: the objective's teacher; name: its preset's,
+    or that of the folder of its config."""
 
     recipe: Recipe
     source: Source | None
@@ -52,12 +52,12 @@ def plan(
     find_weights: Callable[[str], str | Path] = weights_file,
     resolve_backend: Callable[[str], str] = str,
 ) -> Plan:
-    """The run that options ask for.
+    """The run that the options ask for.
 
     given: by name, fields of Recipe and of the model's configuration, and "preset", "config", "model" (a name),
     "objective" (a name), "set" (pairs of a field of the objective and text) and "teacher".
-    open_data: opens a data set by name, folder, split, bad_images, val_share and val_seed.   find_weights: the file or
-    run of that name.   resolve_backend: the backend that "auto" stands for.
+    open_data: opens a data set by name, folder, split, bad_images, val_share and val_seed.   find_weights: finds the
+    file or run of a name.   resolve_backend: chooses the backend for "auto".
     Raises ConfigError, DataError or CheckpointError, in one line.
     """
     # 1. The options go before those of a preset or a config file.
@@ -99,34 +99,34 @@ def plan(
 
 
 def splits(open_split: Callable[[str], Dataset], limit: int | None) -> tuple[Dataset, Dataset]:
-    """Training data, at most `limit` of them, and test data."""
+    """Training data, limited to `limit` images, and test data."""
     train = open_split("train")
     return (train.limit(limit) if limit else train), open_split("test")
 
 
 def check_columns(recipe: Recipe, data: Dataset) -> None:
-    """Raise DataError unless the data set has what the recipe's objective reads."""
+    """Raise DataError unless the data set has the columns that the recipe's objective reads."""
     if lacking := [name for name in lineage.columns(recipe.objective) if name not in data.COLUMNS]:
         objective = (recipe.objective or {"name": "classification"})["name"]
-        raise DataError(f"{data.name} has no {', '.join(lacking)}, which the objective {objective} reads")
+        raise DataError(f"{data.name} has no {', '.join(lacking)}, which the objective {objective} needs")
 
 
 def check_teacher(task: Task, recipe: Recipe, data: Dataset) -> None:
-    """Raise unless a teacher knows the classes of the data, and was trained on images as the run prepares them."""
+    """Raise unless the teacher knows the classes of the data and was trained on images prepared as in this run."""
     path = shown((recipe.objective or {})["teacher"])
     if not task.classes:
         raise DataError(f"the teacher {path} has no classes")
     if list(task.classes) != list(data.classes):
         known, wanted = (", ".join(map(shown, names[:3])) for names in (task.classes, data.classes))
-        raise DataError(f"the teacher {path} knows the classes {known}, ..., and the data has {wanted}, ...")
+        raise DataError(f"the teacher {path} knows the classes {known}, ..., but the data has {wanted}, ...")
     for name in ("mean", "std"):
         theirs, ours = getattr(task.preparation, name), getattr(recipe, name)
         if not np.allclose(theirs, ours):
-            raise ConfigError(f"the teacher {path} was trained with {name} {theirs}, and this run has {ours}")
+            raise ConfigError(f"the teacher {path} was trained with {name} {theirs}, but this run has {ours}")
 
 
 def merged(given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The choices of preset or config file with the given options over them, and a name for the run."""
+    """The given options over the choices of the preset or config file, and a name for the run."""
     given = dict(given)
     base, name = _base(given, given.pop("config", None), given.pop("preset", None))
     base.pop("teacher", None)  # the shape of another's
@@ -152,7 +152,7 @@ def merged(given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 def _base(given: Mapping[str, Any], config: str | None, name: str | None) -> tuple[dict[str, Any], str]:
-    """The choices below the given options: of a config file, of the preset of that name, or of the one that fits."""
+    """The choices below the given options: of a config file, the named preset, or the preset that fits."""
     if config and name:
         raise ConfigError("--config and --preset both choose a recipe: give one of them")
     if not config:
@@ -178,7 +178,7 @@ def _base(given: Mapping[str, Any], config: str | None, name: str | None) -> tup
 
 
 def _objective(base: Mapping[str, Any] | None, given: dict[str, Any]) -> dict[str, Any] | None:
-    """The objective of a preset or config file with the given options over it, which are taken out of `given`; None for
+    """The objective of a preset or config file with the given options applied, which are removed from `given`; None for
     classification."""
     name, settings, teacher = given.pop("objective", None), given.pop("set", []), given.pop("teacher", None)
     settings = [*settings, *([("teacher", teacher)] if teacher else [])]
@@ -187,7 +187,7 @@ def _objective(base: Mapping[str, Any] | None, given: dict[str, Any]) -> dict[st
         objective = {"name": name}
     if objective["name"] == "classification":
         if settings:
-            raise ConfigError("--set and --teacher are about an objective: name it with --objective")
+            raise ConfigError("--set and --teacher need an objective: name it with --objective")
         return None
     kinds = hints(lineage.objective_class(objective["name"]).Config)
     for field, text in settings:
@@ -202,7 +202,7 @@ def _objective(base: Mapping[str, Any] | None, given: dict[str, Any]) -> dict[st
 
 
 def length(given: Mapping[str, Any]) -> dict[str, Any]:
-    """How long to train, as fields of a Recipe: those of the options, and no steps beside epochs."""
+    """The length of training as fields of a Recipe: from the options, never both epochs and steps."""
     if {"epochs", "steps"} <= given.keys():
         raise ConfigError("--epochs and --steps both choose how long to train: give one of them")
     chosen: dict[str, Any] = {name: given[name] for name in ("epochs", "steps", "patience") if name in given}
@@ -210,12 +210,12 @@ def length(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def same_kind(data: str, other: str) -> bool:
-    """Whether both are the same data set, or folders: of these one may be where the other has moved."""
+    """Whether both names mean the same data set. Two folders count as the same, since the data may have moved."""
     return data == other or (data.startswith("folder:") and other.startswith("folder:"))
 
 
 def _inherited(source: Source, choices: Mapping[str, Any]) -> dict[str, Any]:
-    """The choices, and where nothing is chosen those of the source."""
+    """The choices, with the source's values where nothing is chosen."""
     own = {n: v for n, v in source.choices.items() if "data" not in choices or n not in transfer.DATA}
     shape = mapping(source.model.config)
     if not choices.get("keep_head"):
@@ -225,12 +225,12 @@ def _inherited(source: Source, choices: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scaled(choices: Mapping[str, Any], images: int) -> dict[str, Any]:
-    """The choices with batch size and number of steps for so many images, where they are not chosen.
+    """Fill in a batch size and number of steps suited to this number of images, if not chosen.
 
-    The paper's batch is 512, for a million images and for two thousand: four updates an epoch. Here the
-    batch is the largest power of two that gives at least 20 updates an epoch, from 8 to 512. The run is 10
-    epochs long (the paper: 8 on ImageNet, about 100 on smaller sets), but at least 500 steps, as its shortest.
-    It is evaluated after every epoch, at most 20 times.
+    The paper uses a batch of 512 both for a million images and for two thousand, where that is four updates an epoch.
+    Here the batch is the largest power of two, from 8 to 512, that gives at least 20 updates an epoch. The run lasts 10
+    epochs (the paper: 8 on ImageNet, about 100 on smaller sets), but at least 500 steps, the paper's shortest. It is
+    evaluated after every epoch, at most 20 times.
     """
     wanted = min(LARGEST_BATCH, max(8, images // UPDATES_AN_EPOCH))
     batch = choices.get("batch_size")

@@ -1,4 +1,4 @@
-"""The named recipes: choices of a training run that belong together."""
+"""Presets: named sets of choices for a training run."""
 
 import copy
 from typing import Any
@@ -90,14 +90,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset_for(data: str) -> str:
-    """The preset that fits a data set if none is named."""
+    """The default preset for a data set."""
     small = dict.fromkeys(("shapes", "scenes", "captions", "cifar10", "cifar100"), "cifar10-10min")  # 32x32 pixels
     return {"digits": "digits", "clips": "digits", **small}.get(data, "imagefolder")
 
 
 def of_objective(name: str, data: str | None) -> str | None:
-    """The first preset in the file of an objective, for that data set if one is given; None if there is none. Raises
-    ConfigError for an objective that there is not."""
+    """The first preset in the file of an objective, for this data set if one is given; None without one. Raises
+    ConfigError for an unknown objective."""
     lineage.objective_class(name)
     own = lineage.presets([lineage.OBJECTIVES[name].partition(":")[0]])
     fitting = (key for key, fields in own.items() if fields["objective"]["name"] == name)
@@ -105,7 +105,7 @@ def of_objective(name: str, data: str | None) -> str | None:
 
 
 def preset(name: str) -> dict[str, Any]:
-    """The choices of a preset, of the family's files also. Raises ConfigError with the nearest name."""
+    """The choices of a preset, also from the lineage files. Raises ConfigError with the nearest name."""
     known = (
         PRESETS if name in PRESETS else {**PRESETS, **lineage.presets(), **PRESETS}
     )  # our own first, whatever the family calls its

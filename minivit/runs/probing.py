@@ -1,4 +1,4 @@
-"""A linear probe: how much a linear classifier can tell from features that were learned without labels."""
+"""A linear probe: the accuracy of a linear classifier on features learned without labels."""
 
 import numpy as np
 
@@ -13,10 +13,10 @@ MOST_KNOWN = 10_000
 
 
 def linear_probe(objective: Objective, known: Dataset, asked: Dataset, recipe: Recipe, workers: Workers) -> float:
-    """The accuracy on the images that are asked for of a linear classifier that has learned from the known ones.
+    """The test accuracy of a linear classifier trained on the features of the known images.
 
-    It is ridge regression from features, standardised, to the classes as 0 and 1. The penalty is the one of PENALTIES
-    that is best on a fifth of the known images, of which at most 10,000 are taken, as many of each class.
+    It is ridge regression from standardised features to one-hot classes. The penalty is the best of PENALTIES on a
+    fifth of the known images. At most 10,000 are used, equally many per class.
     """
     x, labels = features_of(objective, known.limit(MOST_KNOWN, recipe.seed), recipe, workers)
     queries, truth = features_of(objective, asked, recipe, workers)
@@ -34,7 +34,7 @@ Linear = tuple[np.ndarray, np.ndarray]  # weight (D, K), bias (K,)
 
 
 def ridge(x: np.ndarray, labels: np.ndarray, classes: int, penalty: float) -> Linear:
-    """The linear map from features (N, D) to classes that has the least squares with a penalty on its weights."""
+    """The linear map from features (N, D) to classes by least squares with a penalty on the weights."""
     x = x.astype(np.float64)
     mean, deviation = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-12)
     z, wanted = (x - mean) / deviation, np.eye(classes)[labels]
@@ -45,6 +45,6 @@ def ridge(x: np.ndarray, labels: np.ndarray, classes: int, penalty: float) -> Li
 
 
 def accuracy(linear: Linear, x: np.ndarray, labels: np.ndarray) -> float:
-    """The share of rows whose largest output is that of their label."""
+    """The share of rows whose largest output is at their label."""
     weight, bias = linear
     return float(((x @ weight + bias).argmax(axis=1) == labels).mean())

@@ -1,4 +1,4 @@
-"""A file of published weights in the place of a trained run: model, recipe and class names for the commands."""
+"""Lets a file of published weights stand in for a trained run: model, recipe and class names."""
 
 import dataclasses
 from collections import Counter
@@ -28,30 +28,30 @@ def load_published(
     prefix: str | None = None,
     **config_changes: Any,
 ) -> tuple[ViT, Recipe, list[str] | None, str]:
-    """The model of a file, a recipe that says how its images are prepared, its class names, and a summary in words.
+    """The model of a file, a recipe that describes how its images are prepared, its class names, and a summary.
 
-    classes: a file of class names, one a line; without it those beside the weights, or ImageNet's for 1,000 classes,
-    or None. preparation: fields of Recipe, "mean", "std" and "resize", that shall not be as the file's kind has them.
-    headless: also a model without a classification head. prefix, config_changes: as for `load_pretrained`. Raises
+    classes: a file of class names, one a line; None: those beside the weights, ImageNet's for 1,000 classes, or none.
+    preparation: fields of Recipe, "mean", "std" and "resize", that override the defaults of the file's kind. headless:
+    accept a model without a classification head. prefix, config_changes: as for `load_pretrained`. Raises
     CheckpointError, ConfigError or DataError.
     """
     found = open_pretrained(path, prefix=prefix, **config_changes)
     config = found.model.config
     if not config.num_classes and not headless:
-        raise CheckpointError(f"{path} has no classification head: its output are features")
+        raise CheckpointError(f"{path} has no classification head: its outputs are features")
     names = read_names(classes) if classes else found.classes if config.num_classes else None
     if names is None and config.num_classes == 1000:
         names = imagenet_classes()
     if names is not None and len(names) != config.num_classes:
         raise DataError(f"{classes or path} names {len(names)} classes, the model has {config.num_classes}")
     if config.channels not in (1, 3):
-        raise CheckpointError(f"{path} is a model of images with {config.channels} channels, not grey or in colour")
+        raise CheckpointError(f"{path} reads images with {config.channels} channels, expected 1 (grey) or 3 (colour)")
     recipe = recipe_of(found, preparation)
     return found.model.eval(), recipe, names, _summary(found, recipe)
 
 
 def recipe_of(found: Published, preparation: dict[str, Any] | None = None) -> Recipe:
-    """A recipe that says how images are prepared for a published model; of its data set nothing is known.
+    """A recipe that describes how images are prepared for a published model; its data set is unknown.
 
     preparation: as for `load_published`.
     """
@@ -60,8 +60,7 @@ def recipe_of(found: Published, preparation: dict[str, Any] | None = None) -> Re
 
 
 def default_preparation(found: Published) -> dict[str, Any]:
-    """Mean, std and resize of the images that a published model was made for: what lies beside the file, or else what
-    most models of its layout have."""
+    """Mean, std and resize of a published model: as stated beside the file, or else the usual values of its layout."""
     usual = IMAGENET if found.model.config.distillation_token else HALF
     mean, std = found.mean or usual[0], found.std or usual[1]
     resize = found.resize or ("crop" if found.layout == "timm" else "squash")
@@ -69,10 +68,10 @@ def default_preparation(found: Published) -> dict[str, Any]:
 
 
 def blank(model: Module) -> str | None:
-    """One line on a model whose answers mean nothing, since parts of it are all zeros; None for any other.
+    """A one-line warning for a model whose answers mean nothing because parts of it are all zeros; None for any other.
 
-    Zeros are looked for where training leaves none: in matrices, position tables and the last norm. A head whose
-    classes are all alike counts as well.
+    Zeros are looked for where training leaves none: in matrices, position tables and the last norm. A head with the
+    same weights for all classes counts as well.
     """
     arrays = {name: tensor.data for name, tensor in model.named_tensors()}
     for name in ("head.weight", "distillation_head.weight"):
@@ -88,7 +87,8 @@ def blank(model: Module) -> str | None:
 
 
 def read_names(path: Path) -> list[str]:
-    """The lines of a file of class names. Raises DataError for one that is missing, no text, or names a class twice."""
+    """The lines of a file of class names. Raises DataError for a missing or unprintable file, or a class named
+    twice."""
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_NAMES + 1)  # not all at once: a device has no size and no end
@@ -96,9 +96,9 @@ def read_names(path: Path) -> list[str]:
             raise ValueError(f"more than {MAX_NAMES:,} bytes")
         names = [line.strip() for line in content.decode("utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is no file of class names: {getattr(error, 'strerror', None) or error}") from error
+        raise DataError(f"{path} is not a file of class names: {getattr(error, 'strerror', None) or error}") from error
     if not all(name.isprintable() for name in names):
-        raise DataError(f"{path} is no file of class names: it has characters that cannot be printed")
+        raise DataError(f"{path} is not a file of class names: it has characters that cannot be printed")
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path} names {twice} twice")
@@ -106,18 +106,18 @@ def read_names(path: Path) -> list[str]:
 
 
 def load_labelled_folder(path: Path, split: str, classes: list[str], bad_images: str, own: bool = False) -> Dataset:
-    """The images of a folder, its class folders called by the model's classes or, for ImageNet's, by WordNet ids.
+    """The images of a folder whose class folders have the model's class names or, for ImageNet, WordNet ids.
 
-    own: whether the names are the caller's; if not, a thousand classes are ImageNet's, whatever names lie beside the
-    weights. Only the split itself need be there, and of the model's classes only some. Raises DataError, also for a
-    folder whose name is that of two classes ("crane", the bird and the machine).
+    own: whether the caller gave the names; if not, a thousand classes are ImageNet's, whatever names lie beside the
+    weights. Only this split must exist, and it may lack classes. Raises DataError, also for a folder whose name fits
+    two classes ("crane", the bird and the machine).
     """
     return load_labelled(path, split, class_numbers(classes, own), classes, bad_images)
 
 
 def class_numbers(classes: Sequence[str], own: bool) -> dict[str, int]:
-    """The number of each class by every name that is its alone: its own, for ImageNet's also WordNet's number, and of
-    classes that are called by such numbers the word.   own: as for `load_labelled_folder`."""
+    """The number of each class by every unambiguous name: its own, for ImageNet also its WordNet id, and for classes
+    named by ids the word.   own: as for `load_labelled_folder`."""
     ids, words = imagenet_ids(), imagenet_classes()
     numbers = _unique(classes)
     if list(classes) == words or (len(classes) == 1000 and not own):
@@ -132,10 +132,10 @@ def _unique(names: Sequence[str]) -> dict[str, int]:
 
 
 def _summary(found: Published, recipe: Recipe) -> str:
-    """One line on what was loaded and how its images are prepared, one for each array that was resized."""
+    """One line on what was loaded and how its images are prepared, and one for each resized array."""
     config = dataclasses.asdict(found.model.config)
     size = "x".join(map(str, config["image_size"]))
-    said = "" if found.mean and found.std else ", as is usual for this layout"
+    said = "" if found.mean and found.std else ", the usual values for this layout"
     lines = [
         f"{found.layout} layout: {found.model.num_parameters():,} parameters, {config['num_classes']} classes; images: "
         f"{recipe.resize} to {size}, mean {_text(recipe.mean)}, std {_text(recipe.std)}{said}"

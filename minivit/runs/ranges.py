@@ -1,4 +1,4 @@
-"""Which values the fields of a Recipe may have, each by itself."""
+"""The allowed values of each field of a Recipe."""
 
 import sys
 import typing
@@ -43,7 +43,7 @@ RANGES: tuple[tuple[tuple[str, ...], typing.Callable[[float], bool], str], ...] 
 
 
 def check_values(recipe: Any) -> None:
-    """Raise ConfigError, which names the field, for a value that makes no sense."""
+    """Raise ConfigError, naming the field, for a value out of range."""
     for field, choices in CHOICES.items():
         if getattr(recipe, field) not in choices:
             raise ConfigError(f'{field} is "{getattr(recipe, field)}", expected one of {", ".join(choices)}')

@@ -1,4 +1,4 @@
-"""What a training run is: every choice in one record, and the named presets."""
+"""The recipe of a training run: every choice in one record."""
 
 import dataclasses
 import json
@@ -25,15 +25,15 @@ MAX_CONFIG = 2**20  # bytes of a config.json, which has about two thousand
 
 
 def option(default: Any, group: str, text: str, value: str = "N") -> Any:
-    """A field of Recipe that is an option of `train`, in a group of options, with its help and what stands for its
-    value there. A field of no group is no option."""
+    """A field of Recipe that is an option of `train`: its group, help text and the placeholder of its value. A field
+    without a group is not an option."""
     return dataclasses.field(default=default, metadata={"group": group, "help": text, "value": value})
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Every choice of a training run; `config.json` holds exactly these fields. Lengths of time are in optimiser steps,
-    sizes in pixels. Raises ConfigError for values that make no sense."""
+    """Every choice of a training run; `config.json` holds exactly these fields. Times are in optimiser steps, sizes in
+    pixels. Raises ConfigError for invalid values."""
 
     # data
     data: str = option(
@@ -44,11 +44,11 @@ class Recipe:
         "NAME",
     )
     data_root: str | None = option(
-        None, DATA, "where data sets lie (default: $MINIVIT_DATA, or minivit in the cache folder)", "DIR"
+        None, DATA, "folder of data sets (default: $MINIVIT_DATA, or minivit in the cache folder)", "DIR"
     )
     val_share: float | None = option(None, DATA, "hold out a share of each class of a folder without PATH/val", "S")
-    val_seed: int | None = option(None, "", "by which these are chosen; None: the seed")
-    limit: int | None = option(None, DATA, "train on N images only, as even over the classes as can be")
+    val_seed: int | None = option(None, "", "seed of that choice; None: the seed of the run")
+    limit: int | None = option(None, DATA, "train on N images only, spread evenly over the classes")
     bad_images: str = option(
         "refuse", DATA, "unreadable images in folders: refuse (stop) or skip (default: refuse)", "HOW"
     )
@@ -57,12 +57,10 @@ class Recipe:
     objective: dict[str, Any] | None = dataclasses.field(
         default=None,
         hash=False,
-        metadata={
-            "help": "name and fields of what is minimised, as its file in lineage/ has them; None: classification"
-        },
+        metadata={"help": "name and fields of the objective, as defined in its file in lineage/; None: classification"},
     )
     teacher: ModelConfig | None = dataclasses.field(
-        default=None, metadata={"help": "the shape of the network that the objective's teacher names"}
+        default=None, metadata={"help": "the shape of the objective's teacher"}
     )
     # starting weights
     init_from: str | None = option(
@@ -74,9 +72,9 @@ class Recipe:
     resize_positions: str | None = option(
         None, TUNING, f"{', '.join(METHODS)}, or fresh: drawn anew (default: the source's)", "HOW"
     )
-    keep_head: bool = option(False, TUNING, "the data has classes of the source (default: new head)")
+    keep_head: bool = option(False, TUNING, "keep the head: the data has classes of the source (default: new head)")
     freeze: str | int | None = option(
-        None, TUNING, "backbone: only the head learns; or N: not the first N blocks", "PART"
+        None, TUNING, "backbone: train only the head; or N: freeze the first N blocks", "PART"
     )
     # optimisation
     epochs: float = option(10, LEARNING, "passes over the training data")
@@ -93,13 +91,13 @@ class Recipe:
     optimizer: str = option("adamw", LEARNING, "adamw or sgd", "NAME")
     lr: float = option(1e-3, LEARNING, "highest learning rate", "RATE")
     schedule: str = option("cosine", LEARNING, "cosine, linear or constant, after the warm-up", "NAME")
-    warmup: float = option(0.05, LEARNING, "share of the steps over which the rate rises from 0", "SHARE")
+    warmup: float = option(0.05, LEARNING, "share of the steps in which the rate rises from 0", "SHARE")
     layer_decay: float | None = option(
         None, LEARNING, "rate of each layer of a ViT as a share of the next one's, as in BEiT (default: all alike)", "S"
     )
     weight_decay: float = option(0.05, LEARNING, "decoupled, on kernels only", "W")
     final_weight_decay: float | None = option(
-        None, LEARNING, "weight decay at the end, reached along half a cosine (default: the same)", "W"
+        None, LEARNING, "weight decay at the end, approached along half a cosine (default: the same)", "W"
     )
     momentum: float = option(0.9, LEARNING, "of sgd", "M")
     beta2: float = option(0.999, LEARNING, "of adamw", "B")
@@ -125,12 +123,12 @@ class Recipe:
     )
     std: float | tuple[float, ...] = option(0.5, IMAGES, "likewise", "S")
     # running
-    seed: int = option(0, RUN, "of initial weights, shuffling, augmentation and dropout (default: 0)")
+    seed: int = option(0, RUN, "seed of initial weights, shuffling, augmentation and dropout (default: 0)")
     backend: str = option("numpy", RUN, "numpy, cupy (GPU), or auto: cupy if it works (default: numpy)", "NAME")
     precision: str = option("float32", RUN, "float32, float64, bf16 (mixed), or tf32 (GPU) (default: float32)", "NAME")
     kernels: str = option("fused", RUN, "fused, or reference: the readable ops only, slower (default: fused)", "NAME")
     graph: bool = option(True, RUN, "on a GPU: record the step as a CUDA graph (default)")
-    workers: int | None = option(None, RUN, "threads that share a batch (default: as suits cores and batch)")
+    workers: int | None = option(None, RUN, "threads that share a batch (default: suited to cores and batch)")
     eval_every: int | None = option(None, KEEPING, "evaluate on the test split (default: once an epoch)")
     checkpoint_every: int | None = option(None, KEEPING, "save a checkpoint (default: at every evaluation)")
     patience: int | None = option(None, KEEPING, "stop after N evaluations without a better one (default: never)")
@@ -149,16 +147,16 @@ class Recipe:
             if field == "std" and min(values) < SMALLEST_STD:
                 raise ConfigError(f"std is {value}, expected more than 0 (at least {SMALLEST_STD})")
         if self.precision == "tf32" and self.backend == "numpy":
-            raise ConfigError("precision tf32 is one of GPUs' matrix units: choose backend cupy, or float32 or bf16")
+            raise ConfigError("precision tf32 needs a GPU's matrix units: choose backend cupy, or float32 or bf16")
         if self.precision in ("tf32", "bf16") and self.kernels == "reference" and self.backend != "numpy":
-            raise ConfigError(f"kernels reference are the readable ops, which have no {self.precision} on a GPU")
+            raise ConfigError(f"kernels reference, the readable ops, have no {self.precision} on a GPU")
         if self.loss == "sigmoid" and self.label_smoothing:
             raise ConfigError("label smoothing belongs to the softmax loss; the sigmoid loss has none")
         if self.objective and (own := [name for name in OF_CLASSIFICATION if getattr(self, name) != DEFAULTS[name]]):
-            raise ConfigError(f"{own[0]} belongs to classification, and the objective is {self.objective['name']}")
+            raise ConfigError(f"{own[0]} belongs to classification, but the objective is {self.objective['name']}")
         if unused := [name for name in lineage.unheeded(self.objective) if getattr(self, name) != DEFAULTS[name]]:
             named = (self.objective or {})["name"]
-            raise ConfigError(f"{unused[0]} is not for the objective {named}, which changes images in its own way")
+            raise ConfigError(f"{unused[0]} does not apply to the objective {named}, which augments images itself")
         self._check_starting_weights()
         _ = self.augment  # raises what it has to say
 
@@ -172,27 +170,27 @@ class Recipe:
             expected = ", ".join((*METHODS, "fresh"))
             raise ConfigError(f'resize_positions is "{self.resize_positions}", expected one of {expected}')
         if self.init_from is None and (self.resize_positions or self.keep_head):
-            raise ConfigError("resize_positions and keep_head are about the weights of init_from: name them")
+            raise ConfigError("resize_positions and keep_head need weights to start from: give init_from")
         if self.resize_positions == "fresh" and self.freeze:
-            raise ConfigError("freeze keeps the positions from learning, which resize_positions fresh draws at random")
+            raise ConfigError("freeze would fix the random positions of resize_positions fresh: drop one of the two")
 
     @property
     def dtype(self) -> str:
-        """Of the parameters: in mixed precision float32."""
+        """The data type of the parameters: float32 in mixed precision."""
         return "float64" if self.precision == "float64" else "float32"
 
     def total_steps(self, images: int) -> int:
-        """Updates of the whole run, on so many training images."""
+        """The number of updates in the whole run, for this number of training images."""
         return self.steps or max(1, round(self.epochs * (images // self.batch_size or 1)))
 
     @property
     def needs_files(self) -> bool:
-        """Whether a run begins with the weights of another, until it has saved them itself."""
+        """Whether a run needs the weights of another, until its first own save."""
         return bool(self.init_from or (self.objective or {}).get("teacher"))
 
     @property
     def minimised(self) -> str:
-        """What curves call the loss: "softmax" or "sigmoid", or the name of another objective."""
+        """The label of the loss in the curves: "softmax" or "sigmoid", or the name of another objective."""
         return self.objective["name"] if self.objective else self.loss
 
     @property
@@ -216,8 +214,8 @@ OF_CLASSIFICATION = ("loss", "label_smoothing", "mixup", "cutmix", "keep_head") 
 
 
 def complete(choices: Mapping[str, Any], train_data: Dataset) -> Recipe:
-    """The Recipe of `choices`. Image size, channels and classes of the model come from the data where not given; an
-    encoder has a head only if its objective reads labels, and what else that needs."""
+    """The Recipe of `choices`. Image size, channels and classes of the model default to those of the data. An encoder
+    has a head only if its objective reads labels."""
     labelled = "labels" in lineage.columns(choices.get("objective"))
     found: dict[str, Any] = {"channels": train_data.channels, "num_classes": len(train_data.classes) * labelled}
     if train_data.image_size is not None:
@@ -229,7 +227,7 @@ def complete(choices: Mapping[str, Any], train_data: Dataset) -> Recipe:
 
 
 def to_mapping(recipe: Recipe) -> dict[str, Any]:
-    """Every field by name; those of the model with the name of its family."""
+    """Every field by name, those of the model with the name of its family."""
     teacher = recipe.teacher and mapping(recipe.teacher)
     return {**dataclasses.asdict(recipe), "model": mapping(recipe.model), "teacher": teacher}
 
@@ -240,7 +238,7 @@ def to_json(recipe: Recipe) -> str:
 
 
 def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
-    """A Recipe from the fields of a JSON file. Raises ConfigError naming fields that do not exist or do not fit."""
+    """A Recipe from the fields of a JSON file. Raises ConfigError for unknown fields and invalid values."""
     parts = {"model": values.get("model", {}), "objective": values.get("objective"), "teacher": values.get("teacher")}
     for name, part in parts.items():
         if not isinstance(part, Mapping) and (name == "model" or part is not None):
@@ -252,7 +250,7 @@ def from_mapping(values: Mapping[str, Any], source: str) -> Recipe:
 
 
 def read_config(path: Path) -> Recipe:
-    """The Recipe in a config.json. Raises ConfigError for a file that is missing or not one."""
+    """The Recipe in a config.json. Raises ConfigError for a missing or invalid file."""
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_CONFIG + 1)  # not all at once: a device has no end

@@ -1,4 +1,4 @@
-"""A run on disk: its checkpoints, the lines of its metrics, its curves; saved on the way, restored exactly."""
+"""A run on disk: checkpoints, metrics and curves, saved during training and restored exactly."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ from minivit.update.not_finite import is_finite
 
 
 class SavedRun:
-    """What a Trainer keeps of itself in its folder, if it has one: the part of it that knows files.
+    """The part of a Trainer that keeps it in its folder, if it has one.
 
-    parts: what a checkpoint holds the state of, by name.   step, tally, metrics: how far the run is.
+    parts: what a checkpoint stores, by name.   step, tally, metrics: the progress of the run.
     """
 
     recipe: Recipe
@@ -44,26 +44,26 @@ class SavedRun:
 
     @property
     def complete(self) -> bool:
-        """Whether all steps are done, or so many evaluations have brought nothing better that the run ends."""
+        """Whether all steps are done, or the recipe's patience has run out."""
         return self.step >= self.total_steps or self.stopped_early
 
     @property
     def stopped_early(self) -> bool:
-        """Whether the recipe's patience is at its end."""
+        """Whether the recipe's patience has run out."""
         patience = self.recipe.patience
         return patience is not None and improvement.evaluations_since(self.metrics) >= patience
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """The state of a run, by part: what a checkpoint holds as arrays."""
+        """The state of a run, by part: the arrays of a checkpoint."""
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def _read(self) -> None:
-        """Bring what the last steps said from where they ran."""
+        """Fetch the results of the last steps from the device."""
         raise NotImplementedError
 
     def save(self) -> None:
-        """Write checkpoint.npz, replacing the old one only once the new one is complete. Raises NonFiniteError instead
-        of saving NaN or infinity."""
+        """Write checkpoint.npz; the old one is replaced only when the new one is complete. Raises NonFiniteError
+        instead of saving NaN or infinity."""
         if self.folder is None:
             return
         self._read()
@@ -76,12 +76,12 @@ class SavedRun:
         self._version = run_folder.version(self.folder)
 
     def _meta(self) -> dict[str, Any]:
-        """What a checkpoint tells beside arrays."""
+        """The metadata of a checkpoint."""
         data = {"classes": self.train_data.classes, "images": len(self.train_data)}
         return {"step": self.step, "sums": self.tally.sums, "metrics": self.metrics, **data}
 
     def _keep(self) -> None:
-        """Save. If that fails and it is not for the last time, warn and go on."""
+        """Save. If that fails before the end of the run, warn and go on."""
         try:
             self.save()
         except CheckpointError as error:
@@ -89,7 +89,7 @@ class SavedRun:
                 self.warn(f"{error}; training goes on")
                 return
             assert self.folder is not None
-            saved = "nothing is saved" if self._version is None else "what was saved last is from before"
+            saved = "nothing is saved" if self._version is None else "the last save is older"
             mended = f"once that is mended, go on with --resume {quoted(self.folder)}"
             raise CheckpointError(
                 f"{error}; what was learned up to step {self.step} is lost, {saved}: {mended}"
@@ -97,7 +97,7 @@ class SavedRun:
 
     @contextlib.contextmanager
     def _saving_on_bad_data(self) -> Iterator[None]:
-        """Within this context an image that cannot be read ends the run saved, not lost."""
+        """In this context, an unreadable image ends the run, but first the run is saved."""
         try:
             yield
         except DataError as error:
@@ -112,14 +112,14 @@ class SavedRun:
             raise DataError(f"{error}; saved after step {self.step}: {again}") from error
 
     def _write_metrics(self) -> None:
-        """Add the last line to metrics.jsonl, or write all of it if that has failed before."""
+        """Add the last line to metrics.jsonl, or rewrite the whole file if that has failed before."""
         if self.folder:
             behind, self._metrics_behind = self._metrics_behind, True
             run_folder.write_metrics(self.folder, self.metrics if behind else self.metrics[-1:], append=not behind)
             self._metrics_behind = False
 
     def _write_best(self) -> None:
-        """Write best.npz if no evaluation was better than the last."""
+        """Write best.npz if the last evaluation is the best."""
         if self.folder and improvement.best(self.metrics) is self.metrics[-1]:
             best = {name: state for name, state in self.state().items() if name != "optimizer"}
             run_folder.write_checkpoint(self.folder, best, self._meta(), run_folder.BEST)
@@ -127,15 +127,15 @@ class SavedRun:
     def _not_finite(self, where: str, step: int) -> NonFiniteError:
         """The error that ends the run."""
         saved = self.folder and (self.folder / run_folder.LAST).exists()
-        kept = f"the checkpoint in {self.folder} is from before; " if saved else ""
+        kept = f"the checkpoint in {self.folder} is from an earlier step; " if saved else ""
         if not step:
-            return NonFiniteError(f"NaN or infinity in {where} before the first update: the starting weights give it")
+            return NonFiniteError(f"NaN or infinity in {where} before the first update: check the starting weights")
         return NonFiniteError(
             f"step {step}: NaN or infinity, first in {where}; {kept}try again with a lower --lr or --clip-norm"
         )
 
     def draw(self) -> None:
-        """Write curves.png, and what metrics.jsonl lacks."""
+        """Write curves.png, and complete metrics.jsonl."""
         if self._metrics_behind:
             self._write_metrics()
         if self.folder and self.metrics:
@@ -144,11 +144,10 @@ class SavedRun:
                 learning_curves(self.metrics, title, path, self.recipe.minimised)
 
     def restore(self) -> None:
-        """Continue from the folder's checkpoint, if it has one yet; metrics written after it are taken back.
+        """Continue from the folder's checkpoint, if there is one; metrics written after it are dropped.
 
-        config.json then says where the data is now and how long the run is. Raises CheckpointError with a list of what
-        does not fit, or if another process trains this run, DataError if the data has changed; then nothing here has
-        been changed.
+        Updates the data's place and the run's length in config.json. Raises CheckpointError with a list of what does
+        not fit, or if another process trains this run, DataError if the data has changed; then nothing is changed.
         """
         assert self.folder is not None
         with run_folder.one_writer(self.folder, self.warn):
@@ -177,7 +176,7 @@ class SavedRun:
         run_folder.record_changes(folder, self.recipe)
 
     def _check_data(self, meta: dict[str, Any], path: Path) -> None:
-        """Raise DataError unless the training data are those of the checkpoint."""
+        """Raise DataError unless the training data are the checkpoint's."""
         data = self.train_data
         if (meta["images"], meta["classes"]) == (len(data), data.classes):
             return

@@ -1,7 +1,7 @@
 """The training loop: steps, evaluation, checkpoints and exact resumption.
 
-Everything random is a function of (seed, step): batches, augmentation, dropout masks. So the state of a run is its
-step number, parameters, optimiser state and averages, and a resumed run ends bit for bit like an uninterrupted one.
+Everything random is a function of (seed, step): batches, augmentation, dropout masks. So the state of a run is its step
+number, parameters, optimiser state and averages, and a resumed run ends exactly as an uninterrupted one, bit for bit.
 """
 
 import contextlib
@@ -34,14 +34,14 @@ from minivit.update.step import StepResult
 
 
 class _StopError(KeyboardInterrupt):
-    """Ends waiting for a batch."""
+    """Ends the wait for a batch."""
 
 
 @dataclasses.dataclass
 class Progress:
-    """What `Trainer.run` yields after every step; `metrics` is the line of metrics.jsonl, if one was written.
+    """Yielded by `Trainer.run` after every step; `metrics` is the line of metrics.jsonl, if one was written.
 
-    accuracy: NaN where nothing is classified.
+    accuracy: NaN if nothing is classified.
     """
 
     step: int
@@ -54,9 +54,9 @@ class Progress:
 class Trainer(SavedRun):
     """A run: objective, data, optimiser and run folder of a recipe. `folder=None` writes nothing.
 
-    The folder must hold the run's config.json already (`runs.create`). model: with the weights to start from; without
-    one they are drawn. teacher: whom the objective learns from, if it has one. Raises DataError, ConfigError,
-    BackendError or CheckpointError, each in one line.
+    The folder must already hold the run's config.json (`runs.create`). model: with the weights to start from; None
+    draws them. teacher: the objective's teacher, if it has one. Raises DataError, ConfigError, BackendError or
+    CheckpointError, each in one line.
     """
 
     def __init__(
@@ -103,30 +103,30 @@ class Trainer(SavedRun):
 
     @property
     def model(self) -> Any:
-        """The network that the training is for."""
+        """The network being trained."""
         return self.objective.encoder
 
     def run(self) -> Generator[Progress, None, None]:
-        """Train to the end, or until `stop`, and save. Yields after every step; a run that starts from given weights
-        yields once before the first step, too. A save that fails is a warning, unless it is the last.
+        """Train to the end, or until `stop`, and save. Yields after every step.
 
-        Raises CheckpointError if another process trains this run, or has since `restore`, and ConfigError if the run
-        has a teacher that was neither given nor restored.
+        A run with given starting weights also yields before the first step. A failed save is a warning, except the
+        last. Raises CheckpointError if another process trains this run or has trained it since `restore`, and
+        ConfigError if the run's teacher was neither given nor restored.
         """
         if self._untaught and self._version is None:
-            raise ConfigError("the run has a teacher, whose weights are not here: Trainer(..., teacher=teacher)")
+            raise ConfigError("the run needs its teacher's weights: Trainer(..., teacher=teacher)")
         work = self.work.ordered(self._run())
         if self.folder is None:
             yield from work
             return
         with run_folder.one_writer(self.folder, self.warn):
             if run_folder.version(self.folder) != self._version:
-                raise CheckpointError(f"{self.folder} holds other weights than this run: restore() reads them")
+                raise CheckpointError(f"{self.folder} holds weights that this run has not loaded: call restore()")
             yield from work
             self.draw()
 
     def stop(self) -> None:
-        """Let `run` save and end: after the step in work, or now if it waits for images. For a signal's handler."""
+        """Let `run` save and end after the current step, or now if it waits for images. Safe in a signal handler."""
         self.stop_requested = True
         if self._waiting:
             raise _StopError
@@ -154,8 +154,8 @@ class Trainer(SavedRun):
                 self._keep()
 
     def _begin(self, eval_every: int) -> Iterator[Progress]:
-        """What comes before the first step: an evaluation that an unreadable test image has ended, or that of the
-        weights with which the run starts."""
+        """Before the first step: finish an evaluation that an unreadable test image ended, or evaluate the starting
+        weights."""
         if self.tally.sums["steps"] and self._due(eval_every):
             self._evaluate(rate=0.0)
             self._keep()
@@ -165,7 +165,7 @@ class Trainer(SavedRun):
                 yield Progress(0, math.nan, math.nan, 0.0, self._evaluate(rate=0.0))
 
     def _until_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches; none any more once the run is complete or shall stop, which also ends waiting for one."""
+        """The batches, until the run is complete or stopped; stopping also ends a wait for a batch."""
         iterator = iter(batches)
         while not (self.stop_requested or self.complete):
             try:
@@ -180,11 +180,11 @@ class Trainer(SavedRun):
             yield batch
 
     def _due(self, every: int) -> bool:
-        """Whether what happens every so many steps, and at the end, happens now."""
+        """Whether a periodic action is due now; at the end it always is."""
         return self.step % every == 0 or self.step == self.total_steps
 
     def update(self, batch: Batch) -> StepResult:
-        """One step of objective, optimiser and averages. On a GPU the result is that of the steps last read."""
+        """One step of objective, optimiser and averages. On a GPU it returns the results read last."""
         with self._naming(self.step + 1):
             self.work.update(batch, seed=(self.recipe.seed, self.step, 2))  # 2: apart from the batch's generator
         self.step += 1
@@ -194,7 +194,7 @@ class Trainer(SavedRun):
         return self._latest
 
     def _read(self) -> None:
-        """Bring what the last steps said from where they ran."""
+        """Fetch the results of the last steps from the device."""
         with self._naming(self.step):
             result, steps = self.work.read()
         if result is not None and steps:
@@ -203,7 +203,7 @@ class Trainer(SavedRun):
 
     @contextlib.contextmanager
     def _naming(self, step: int) -> Iterator[None]:
-        """Within this context the recipe's numerics; what is not finite is said with the step."""
+        """In this context use the recipe's numerics; an error about NaN or infinity names the step."""
         try:
             with numerics(self.recipe):
                 yield
@@ -237,7 +237,7 @@ class Trainer(SavedRun):
         return line
 
     def _measured(self) -> dict[str, Any]:
-        """What the averages, or the model without any, are worth on the test data."""
+        """The measures of the averaged weights, or of the model without any, on the test data."""
         assert self.test_data is not None
         with self.ema.swapped() if self.ema else contextlib.nullcontext():
             parts = self.test_data, self.recipe, self.workers

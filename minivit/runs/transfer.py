@@ -1,7 +1,7 @@
 """Fine-tuning: the weights of one model as the start of another's training (Dosovitskiy et al. 2020, section 3.2).
 
-The positions are resized to the new image size, the head is replaced by zeros of as many classes as the data has, the
-layer before it (pre-logits) is left out. Where the weights come from decides how images are normalised.
+Positions are resized to the new image size. The head is replaced by zeros, with one output per class of the data. The
+layer before it (pre-logits) is dropped. Images are normalised as for the source's weights.
 """
 
 import dataclasses
@@ -31,10 +31,10 @@ DATA = ("data", "data_root", "val_share", "val_seed")  # fields of Recipe: which
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Weights to start from: a model with its own head, at the new image size already.
+    """Weights to start from: a model with its own head, already at the new image size.
 
-    resized: a line for each array that was.   classes: names, or None if they are not known.   choices: fields of
-    Recipe that come with the weights: mean, std and resize, of a run also its data set.   run: whether it is one.
+    resized: a line for each resized array.   classes: names, or None if unknown.   choices: fields of Recipe that come
+    with the weights: mean, std and resize, and for a run its data set.   run: whether it is a run.
     """
 
     path: str
@@ -48,11 +48,10 @@ class Source:
 def open_source(
     path: str | Path, model: Mapping[str, Any], resize_positions: str | None = None, keep_head: bool = False
 ) -> Source:
-    """Weights to start from: published ones in any layout, a run's folder or its checkpoint.npz or best.npz, of which
-    the averaged weights are taken if the run kept them.
+    """Weights to start from: published ones in any layout, or a run's folder, checkpoint.npz or best.npz.
 
-    model: fields of ViTConfig that shall differ from the source's, or tell what a file does not; others as in Recipe.
-    Raises CheckpointError, with lists, for what does not fit.
+    Averaged weights are used if the run keeps them. model: fields of ViTConfig that differ from the source's or that a
+    file lacks; others as in Recipe. Raises CheckpointError, with lists, for what does not fit.
     """
     path, method = weights_file(path), resize_positions
     if method not in (None, "fresh", *METHODS):
@@ -60,7 +59,7 @@ def open_source(
     chosen = config_class(model)
     if chosen is not ViTConfig:
         kind = chosen.__name__.removesuffix("Config")
-        raise ConfigError(f"--init-from starts Vision Transformers, and a {kind} was chosen")
+        raise ConfigError(f"--init-from is for Vision Transformers, but a {kind} was chosen")
     changes = {name: v for name, v in model.items() if name not in (*NEW_WITH_THE_HEAD, "name")}
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such run folder or file")
@@ -72,7 +71,7 @@ def open_source(
         source = Source(str(path), found.model, found.resized, names, default_preparation(found))
     config = source.model.config
     if method is not None and config.position not in ("learned", "learned2d"):
-        raise ConfigError(f"position {config.position} has no table: --resize-positions {method} means nothing")
+        raise ConfigError(f"position {config.position} has no table: --resize-positions {method} does not apply")
     if keep_head:
         _check_kept_head(source, model)
     for name, array in source.model.state_dict().items():
@@ -82,12 +81,12 @@ def open_source(
 
 
 def _check_kept_head(source: Source, model: Mapping[str, Any]) -> None:
-    """Raise unless the source has a head that is told apart by class, and the layers before it are to stay."""
+    """Raise unless the source has a head with known classes, and the layers before it stay."""
     config = source.model.config
     if not config.num_classes:
         raise DataError(f"keep_head: {source.path} has no head")
     if source.classes is None:
-        raise DataError(f"keep_head: {source.path} does not tell what classes its head is for")
+        raise DataError(f"keep_head: {source.path} does not name the classes of its head")
     if len(source.classes) != config.num_classes:
         raise DataError(
             f"keep_head: {source.path} names {len(source.classes)} classes, its head has {config.num_classes} outputs"
@@ -100,7 +99,7 @@ def _check_kept_head(source: Source, model: Mapping[str, Any]) -> None:
 
 
 def _open_run(run: Path, changes: Mapping[str, Any], method: str | None) -> Source:
-    """The model of a run, its tables of positions resized by `method` if `changes` change the grid."""
+    """The model of a run; `method` resizes its position tables if `changes` change the grid."""
     trained, recipe, classes = run_folder.load_trained(run)
     if type(trained) is not ViT:  # such as a tower of CLIP, which has layers more
         kind = type(trained).__name__
@@ -123,7 +122,7 @@ def _open_run(run: Path, changes: Mapping[str, Any], method: str | None) -> Sour
 
 
 def _resized(name: str, table: np.ndarray, model: ViT, grid: tuple[int, int], method: str) -> np.ndarray:
-    """One table of a model's positions for another grid."""
+    """One position table of a model, resized to another grid."""
     config = model.config
     if name == "position_embedding":
         prefix = 0 if config.no_embed_class else config.num_prefix_tokens
@@ -135,7 +134,7 @@ def _resized(name: str, table: np.ndarray, model: ViT, grid: tuple[int, int], me
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """A model that starts from the weights of a source, and what became of every array of both, by name."""
+    """A model with the weights of a source, and what happened to each array of both, by name."""
 
     model: ViT
     loaded: list[str]
@@ -145,7 +144,7 @@ class Start:
     left_out: list[str]
 
     def __str__(self) -> str:
-        """A line for each list that is not empty; of what was loaded the number of arrays and where they belong."""
+        """A line for each list that is not empty; loaded arrays are counted by place."""
         places = ", ".join(dict.fromkeys(name.partition(".")[0] for name in self.loaded))
         lines = {
             "loaded": f"{len(self.loaded)} arrays: {places}",
@@ -160,8 +159,8 @@ class Start:
 def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
     """The model of a recipe with the weights of its source.   classes: of the data, for `keep_head`.
 
-    Only what has no weights to start from is drawn, from the recipe's seed; the head begins at zero.
-    Raises DataError if a head shall be kept that is for other classes.
+    Only parts without source weights are drawn, from the recipe's seed; the head begins at zero. Raises DataError if a
+    kept head has other classes.
     """
     assert isinstance(recipe.model, ViTConfig)  # the fields of the source are
     given, resized = source.model.state_dict(), []
@@ -195,8 +194,8 @@ def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
 
 
 def _rows(source: Source, classes: Sequence[str]) -> list[int]:
-    """Which of the outputs of the source's head is for each of the classes: some of its own, in any order, for
-    ImageNet's also by WordNet's numbers. Raises DataError for another class, and for two that are one."""
+    """The output of the source's head for each class, in any order; for ImageNet also by WordNet id. Raises DataError
+    for an unknown class, and for two names of one class."""
     names = source.classes or []
     if names == list(classes):
         return list(range(len(names)))

@@ -38,8 +38,8 @@ LEGEND_WIDTH, LEGEND_HEIGHT = 240, 22 * len(LEGEND) + 8
 
 @dataclasses.dataclass
 class Face:
-    """What stands in the box of a Node or leaf. title; fixed: the lines below it; room: how many lines about the
-    cotangent will follow; longest: letters in the longest line, those to come included."""
+    """The text in the box of a Node or leaf. title; fixed: the lines below it; room: the number of lines to come about
+    the cotangent; longest: letters in the longest line, including those to come."""
 
     title: str
     fixed: list[str]
@@ -48,12 +48,12 @@ class Face:
 
     @property
     def height(self) -> int:
-        """Pixels that the box needs."""
+        """The height of the box in pixels."""
         return LINE * (1 + len(self.fixed) + self.room) + PADDING
 
 
 class Drawing:
-    """A graph with places for all its boxes, to be drawn in the state of any step."""
+    """A graph with places for all its boxes, which can be drawn at any step."""
 
     def __init__(self, stepper: Walk):
         self.stepper = stepper
@@ -87,7 +87,7 @@ class Drawing:
         return Face(title, fixed, room, round(max(bold * len(title), *map(len, fixed), coming, 24)))
 
     def changes(self, position: int) -> dict[int, tuple[str, list[str]]]:
-        """What a step changes: for the number of a box its new state and lines about its cotangent."""
+        """The changes of a step: for the number of a box its new state and lines about its cotangent."""
         frame = self.stepper.frame(position)
         changed: dict[Link, tuple[str, list[str]]] = {}
         before = self.stepper.frame(position - 1).node if position else None
@@ -111,7 +111,7 @@ class Drawing:
         return [f"{mark}g{part} =", *lines]
 
     def waiting(self, link: Link) -> list[str]:
-        """The lines of a box that nothing has reached."""
+        """The lines of a box that no cotangent has reached."""
         total = self.stepper.portions[link]
         return ["g waits" + (f" (0 of {total})" if total > 1 else "")]
 
@@ -126,8 +126,8 @@ class Drawing:
         return round(self.layout.width), round(self.layout.height)
 
     def body(self, position: int, prefix: str) -> Iterator[str]:
-        """The graph in the state of a step, without the page. prefix: of the names of its markers, to tell drawings on
-        one page apart."""
+        """The graph at a step, without the page. prefix: of its marker names, which must differ between drawings on one
+        page."""
         yield f"<defs>{tip(prefix + '-tip')}{tip(prefix + '-back', STATES['runs'][0], 'auto-start-reverse')}</defs>"
         for column in self.layout.columns if len(self.layout.columns) > 1 else ():
             yield caption(column.left, 26, column.title, 14, "bold")
@@ -141,7 +141,7 @@ class Drawing:
             yield from self._box(self.layout.boxes[link], *state.get(i, ("waits", self.waiting(link))))
 
     def _box(self, box: Box, state: str, lines: list[str]) -> Iterator[str]:
-        """A box; the texts of class "g" and the border are what changes from step to step."""
+        """A box; only the texts of class "g" and the border change from step to step."""
         face = self.faces[box.link]
         fill = TINTS.get(box.link.op, PLAIN) if isinstance(box.link, Node) else "#fff8e6"
         colour, thick, dash = STATES[state]
@@ -161,12 +161,12 @@ class Drawing:
         yield "</g>"
 
     def graph(self, position: int, prefix: str) -> str:
-        """The graph in the state of a step, without legend and text."""
+        """The graph at a step, without legend and text."""
         title = page(*self.size, f"The graph of the backward pass. {self.stepper.heading(position)}")
         return "\n".join([title, *self.body(position, prefix), "</svg>\n"])
 
     def svg(self, position: int) -> str:
-        """The graph in the state of a step, and the text of the step below it."""
+        """The graph at a step, with the text of the step below it."""
         width, height = self.size
         lines = self.stepper.details(position).splitlines()
         heading = self.stepper.heading(position)
@@ -203,7 +203,7 @@ class Strip:
         return "\n".join([*parts, *legend((height + 30) * down), "</svg>\n"])
 
     def html(self) -> str:
-        """The picture as an HTML image, which shows in notebooks that are not trusted, too."""
+        """The picture as an HTML image, which also shows in notebooks that are not trusted."""
         headings = "; ".join(map(self.drawing.stepper.heading, self.positions))
         return img(self.svg(), f"The graph of the backward pass at {len(self.positions)} steps. {headings}")
 
@@ -215,7 +215,7 @@ class Strip:
 
 
 def legend(top: float) -> Iterator[str]:
-    """What the borders of boxes mean."""
+    """The meaning of the borders of boxes."""
     for i, (state, meaning) in enumerate(LEGEND.items()):
         y = top + 22 * i
         colour, thick, dash = STATES[state]

@@ -1,4 +1,4 @@
-"""One step of the backward pass: what one vjp took, what it gave, and where every cotangent stands after it."""
+"""One step of the backward pass: the input and output of one vjp, and every cotangent after it."""
 
 import dataclasses
 import inspect
@@ -19,8 +19,8 @@ Link = Node | Tensor  # where cotangents arrive: at the result of an op, which i
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays do not compare as a whole
 class Argument:
-    """What an op was called with. parameter: its name in the op, else its number; link: the Node or leaf that it came
-    from, None if it takes no gradient; label: a name for it; value: the array, None where it is not known."""
+    """An argument of an op. parameter: its name in the op, else its number; link: the Node or leaf from which it came,
+    None without a gradient; label: a name for it; value: the array, None if it is unknown."""
 
     parameter: str
     link: Link | None
@@ -33,12 +33,12 @@ class Argument:
 class Frame:
     """The state after one step. Position 0 is the start: no vjp has run, only the loss has its cotangent.
 
-    node, op: whose vjp ran (None and "" at the start); cotangent_in: what it was given, of the shape of the op's
-    output; returned_shapes: of what it returned; cotangents_out: the same after the engine's un-broadcasting, of the
-    shapes of the arguments, None where no gradient is wanted; inputs: the arguments of the op; saved: what the vjp has
-    captured, by name; source, source_file, source_line, returned: its code and the expressions it returns;
-    accumulated: for each Node or leaf reached so far the sum of the cotangents that have arrived there; arrived: their
-    number. No array here may be changed: the tape owns some of them.
+    node, op: those of the vjp that ran (None and "" at the start); cotangent_in: its input, in the shape of the op's
+    output; returned_shapes: the shapes that it returned; cotangents_out: its results after the engine's
+    un-broadcasting, in the shapes of the arguments, None for arguments without gradient; inputs: the arguments of the
+    op; saved: the vjp's captured arrays, by name; source, source_file, source_line, returned: its code and the
+    expressions that it returns; accumulated: for each Node or leaf reached so far, the sum of the cotangents that have
+    arrived; arrived: their number. Do not change any array here: the tape owns some of them.
     """
 
     position: int
@@ -57,12 +57,12 @@ class Frame:
     arrived: Mapping[Link, int]
 
     def cotangent_of(self, tensor: Tensor) -> Array | None:
-        """The sum of what has arrived at a Tensor, of its shape; None if nothing has."""
+        """The sum of the cotangents that have arrived at a Tensor, in its shape; None before the first."""
         return self.accumulated.get(tensor.node or tensor)
 
 
 def start(loss: Tensor, g: Array) -> Frame:
-    """Position 0: the loss has been given its cotangent `g`."""
+    """Position 0: only the loss has its cotangent `g`."""
     link = loss.node or loss
     return Frame(
         position=0,
@@ -83,11 +83,7 @@ def start(loss: Tensor, g: Array) -> Frame:
 
 
 def after_one_more(before: Frame, node: Node, vjp: Callable, inputs: tuple[Argument, ...]) -> Frame:
-    """The frame after `node`, whose `vjp` runs here, once, on the cotangent that has arrived at the node.
-
-    Cotangents are added in the order in which the engine adds them. Raises what the vjp raises, and ValueError for
-    gradients that do not fit.
-    """
+    """The frame after `node`, whose `vjp` runs here, once, on the cotangent that has arrived at the node."""
     g = before.accumulated[node]
     with np.errstate(divide="ignore"):  # as in `grad`
         gradients = vjp(g)
@@ -126,7 +122,7 @@ def saved_by(vjp: Callable) -> dict[str, Any]:
 
 
 def parameter_names(node: Node, vjp: Callable) -> list[str]:
-    """What the op calls its arguments: from its signature, found by its name in `minivit.ops` or beside the vjp."""
+    """The op's names for its arguments: from its signature, found by its name in `minivit.ops` or beside the vjp."""
     outer = getattr(vjp, "__qualname__", "").partition(".")[0]
     op = getattr(ops, node.op, None) or getattr(vjp, "__globals__", {}).get(outer)
     names: list[str] = []

@@ -1,8 +1,8 @@
-"""Where the boxes and lines of a graph stand: time runs down each column and then on to the next.
+"""Places the boxes and lines of a graph: time runs down each column and then on to the next.
 
-Results of ops stand below one another in the order they were made, so the backward pass goes up. A leaf that is used
-once stands beside its op; a leaf that is used more often stands in the column, like a result. A line goes straight down
-to the next box; past other boxes it takes a lane on their left, and to another column a track below all columns.
+Results of ops stand below one another in the order in which they were made, so the backward pass goes up. A leaf used
+once stands beside its op; a leaf used more often stands in the column, like a result. A line goes straight down to the
+next box; past other boxes it takes a lane on their left, and to another column a track below all columns.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """All steps of a backward pass on one page: pictures, the text of every step, and a slider in plain JavaScript.
 
-Code hosts, and JupyterLab as long as a notebook is not trusted, take scripts, styles and <svg> out of a page. Images
-stay: each step of a short pass has its picture as an image, of a long pass the first has one. Where the script runs,
-it puts the drawing of the first image beside the texts, to be changed step by step, and makes the controls.
+Code hosts, and JupyterLab for a notebook that is not trusted, remove scripts, styles and <svg> from a page. Images
+stay: in a short pass each step has its picture as an image, in a long pass only the first. If the script runs, it puts
+the drawing of the first image beside the texts, changes it step by step, and makes the controls.
 """
 
 import hashlib
@@ -94,8 +94,8 @@ SCRIPT = """
 
 
 def html(drawing: Drawing, position: int) -> str:
-    """The page, a <div> complete in itself. Runs all vjps that have not run. It opens at `position`, or at step 3 where
-    its address ends in "#frame=3"."""
+    """The page, a self-contained <div>. Runs all remaining vjps. It opens at `position`, or at step 3 if its address
+    ends in "#frame=3"."""
     stepper = drawing.stepper
     texts = [(stepper.heading(i), stepper.details(i)) for i in range(len(stepper) + 1)]
     digest = hashlib.sha256(repr(texts).encode()).hexdigest()[:8]
@@ -126,7 +126,7 @@ def html(drawing: Drawing, position: int) -> str:
 
 
 def _data(drawing: Drawing, position: int) -> str:
-    """What the script needs to know: how each step changes the drawing."""
+    """The data for the script: how each step changes the drawing."""
     stepper = drawing.stepper
     steps = []
     for i in range(len(stepper) + 1):

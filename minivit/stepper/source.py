@@ -1,4 +1,4 @@
-"""Where a function was written: its lines, their place, and what they return."""
+"""The source of a function: its lines, their place, and what they return."""
 
 import ast
 import dataclasses
@@ -16,8 +16,8 @@ PACKAGE = Path(minivit.__file__).parent
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """code: the lines of a function, not indented, "" if they are not to be had; file: "minivit/ops/shape.py", a name
-    without folder, or "notebook cell"; line: of the file, from 1; returned: the expressions that it returns."""
+    """code: the lines of a function, not indented, "" if unavailable; file: "minivit/ops/shape.py", a name without
+    folder, or "notebook cell"; line: of the file, from 1; returned: the expressions that it returns."""
 
     code: str
     file: str
@@ -29,7 +29,7 @@ UNKNOWN = Source("", "", 0, ())
 
 
 def source_of(function: Callable) -> Source:
-    """The source of a vjp. Functions made by exec, or by a compiled module, have none."""
+    """The source of a vjp. Functions made by exec or a compiled module have none."""
     compiled = getattr(inspect.unwrap(function), "__code__", None)
     return _source(compiled, compiled.co_filename) if compiled else UNKNOWN
 

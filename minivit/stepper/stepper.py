@@ -1,4 +1,4 @@
-"""BackwardStepper: what `grad` does in one go, one vjp at a time."""
+"""BackwardStepper: `grad`, one vjp at a time."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,16 +12,15 @@ from minivit.tensor import Tensor
 
 
 class BackwardStepper(Walk):
-    """Steps through the backward pass of `loss`. The tape stays as it is: `loss.backward()` still works.
+    """Steps through the backward pass of `loss`. The tape is unchanged: `loss.backward()` still works.
 
-    g: the cotangent of `loss`, 1 if left out; values: names for results and leaves, {"a": a, ...}; the arrays of these
-    Tensors are shown, those of others, which the tape does not keep, are not. Position 0 is the start, position i the
-    state after i vjps, `len(stepper)` the end, where the sums at the leaves equal `grad(loss, leaves)`.
-
-    The vjps run when a position is first visited, each once. All cotangents and everything the vjps saved are kept as
-    long as the stepper. Kernels of a GPU that add into their cotangent are asked not to: equal to rounding there.
+    g: the cotangent of `loss`, 1 if left out; values: names for results and leaves, {"a": a, ...}. The arrays of these
+    Tensors are shown; the tape does not keep those of others. Position 0 is the start, position i the state after i
+    vjps, `len(stepper)` the end, where the sums at the leaves equal `grad(loss, leaves)`.
+    Each vjp runs once, when its position is first visited. All cotangents and everything the vjps saved are kept as
+    long as the stepper. GPU kernels that add into their cotangent are switched off: equal up to rounding there.
     Raises ValueError if nothing was recorded, if the tape was used up, for a `g` of the wrong shape, and for a value
-    that is not on the tape; TypeError for what is no Tensor.
+    that is not on the tape; TypeError for anything but a Tensor.
     """
 
     def __init__(self, loss: Tensor, g: Array | None = None, values: Mapping[str, Tensor] | None = None):
@@ -50,7 +49,7 @@ class BackwardStepper(Walk):
 
     @property
     def drawing(self) -> Drawing:
-        """The graph with a place for every Node and leaf, made when first asked for."""
+        """The graph with a place for every Node and leaf, made on first use."""
         if self._drawing is None:
             self._drawing = Drawing(self)
         return self._drawing
@@ -73,11 +72,11 @@ class BackwardStepper(Walk):
         return Strip(self.drawing, chosen)
 
     def html(self) -> str:
-        """All steps on one page with a slider, complete in itself. Where scripts do not run, pictures and texts."""
+        """All steps on one self-contained page with a slider. Where scripts do not run, pictures and texts."""
         return page.html(self.drawing, self.position)
 
     def show(self) -> Any:
-        """A slider that moves this stepper, where ipywidgets is installed; else the stepper, which shows as `html`."""
+        """A slider that moves this stepper, if ipywidgets is installed; else the stepper, which shows as `html`."""
         try:
             import ipywidgets
         except ImportError:

@@ -1,4 +1,4 @@
-"""Walk: the backward pass of a loss, one vjp at a time, as frames and in words. Drawings and pages are made of it."""
+"""Walk: the backward pass of a loss, one vjp at a time, as frames and in words, the basis of drawings and pages."""
 
 import itertools
 from collections import Counter
@@ -15,7 +15,7 @@ from minivit.tensor import Tensor
 
 
 class Walk:
-    """All steps of the backward pass of `loss`; `BackwardStepper` says what its arguments are and what it raises."""
+    """All steps of the backward pass of `loss`; arguments and errors are those of `BackwardStepper`."""
 
     def __init__(self, loss: Tensor, g: Array | None = None, values: Mapping[str, Tensor] | None = None):
         if not isinstance(values or {}, Mapping):
@@ -40,7 +40,7 @@ class Walk:
         self._frames = [frames.start(loss, first_cotangent(loss, g, "BackwardStepper"))]
 
     def _name(self, loss: Tensor, values: Mapping[str, Tensor]) -> None:
-        """Give a name to every leaf and to the results that have one."""
+        """Give a name to every leaf and to all named results."""
         taken = {leaf.name for leaf in self._tensors.values()} | values.keys()
         free = (name for i in itertools.count(1) if (name := f"leaf {i}") not in taken)
         for link, leaf in self._tensors.items():

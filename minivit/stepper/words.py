@@ -1,4 +1,4 @@
-"""Arrays and steps in words: the text form of the stepper, which is also the text beside its drawing."""
+"""Arrays and steps in words: the text form of the stepper, also shown beside its drawing."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ def is_small(shape: tuple[int, ...]) -> bool:
 
 
 def lines_of(array: Any) -> list[str]:
-    """A small array row by row, with line breaks after four numbers; of a large one the norm."""
+    """A small array row by row, with line breaks after four numbers; for a large one its norm."""
     if not is_small(array.shape):
         return [f"norm {_number(np.linalg.norm(to_numpy(array).astype(np.float64)))}"]
     if not array.shape or not array.size:
@@ -33,7 +33,7 @@ def lines_of(array: Any) -> list[str]:
 
 
 def number_of_lines(shape: tuple[int, ...]) -> int:
-    """How many lines `lines_of` makes of an array."""
+    """The number of lines that `lines_of` gives for an array."""
     if not shape or not is_small(shape) or 0 in shape:
         return 1
     return int(np.prod(shape[:-1])) * -(-shape[-1] // PER_LINE)
@@ -58,7 +58,7 @@ def _number(value: Any) -> str:
 
 
 def heading(frame: Frame, steps: int, label: str, is_name: bool) -> str:
-    """What happens in a step, in one line. label: of the result whose vjp runs; is_name: whether that is its own."""
+    """A step in one line. label: of the result whose vjp runs; is_name: whether that is its own name."""
     if frame.node is None:
         return f"Before the first of {steps} steps: only {label} has its cotangent"
     vjp = f"{frame.op} runs, which made {label}" if is_name else f"{label} runs"
@@ -66,9 +66,9 @@ def heading(frame: Frame, steps: int, label: str, is_name: bool) -> str:
 
 
 def details(frame: Frame, portions: dict[Link, int], label: Callable[[Link], str]) -> Iterator[str]:
-    """All that a frame knows, line by line: what came in, the source, what goes out and where it adds up.
+    """All facts of a frame, line by line: the cotangent that came in, the source, the gradients sent and their sums.
 
-    portions: how many cotangents each Node or leaf will have received in the end; label: names them.
+    portions: the number of cotangents that each Node or leaf receives in total; label: names them.
     """
     if frame.node is None:
         for link, g in frame.accumulated.items():
@@ -92,7 +92,7 @@ def details(frame: Frame, portions: dict[Link, int], label: Callable[[Link], str
 
 
 def _saved(frame: Frame) -> Iterator[str]:
-    """What the vjp has captured. Its names are those of the source, which may mean something else to the reader."""
+    """The vjp's captured arrays, by the names in the source, which may mean something else to the reader."""
     for name, value in frame.saved.items():
         if is_array(value):
             labels = [argument.label for argument in frame.inputs if argument.value is value]
@@ -103,7 +103,7 @@ def _saved(frame: Frame) -> Iterator[str]:
 
 
 def _going_out(frame: Frame) -> Iterator[str]:
-    """What the vjp sends to each argument: the reader's name for it first, then the op's."""
+    """The gradients sent to each argument: the reader's name for it first, then the op's."""
     for argument, returned, d in zip(frame.inputs, frame.returned_shapes, frame.cotangents_out, strict=True):
         parameter = f"argument {argument.parameter} of {frame.op}"
         if d is None:

@@ -1,1 +1,1 @@
-"""One update: what is minimised, a batch in pieces, the step on the host and on a GPU."""
+"""One update: the objective, a batch in pieces, the step on the host and on a GPU."""

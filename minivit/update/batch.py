@@ -1,6 +1,6 @@
-"""A batch, cut into the pieces that worker threads compute one after another, and what comes of each.
+"""A batch, cut into the pieces that worker threads compute one after another, and the results of each.
 
-A batch is a dict of arrays by name. In each the examples come first, except in numbers of the step, which have no axes.
+A batch is a dict of arrays by name. The first axis counts examples, except for numbers of the step, which have no axes.
 """
 
 import itertools
@@ -13,7 +13,7 @@ Batch = dict[str, Array]
 
 
 class Piece(NamedTuple):
-    """A part of a batch: its arrays, its share of the examples, and where its dropout masks come from."""
+    """A part of a batch: its arrays, its share of the examples, and the source of its dropout masks."""
 
     batch: Batch
     share: float
@@ -21,7 +21,7 @@ class Piece(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a piece adds to the step: its part of the loss, of the sums over examples, of the gradients."""
+    """The results of a piece: its part of the loss, of the sums over examples, of the gradients."""
 
     loss: Array
     sums: dict[str, Array]
@@ -36,16 +36,16 @@ class Found(NamedTuple):
 
 
 def size(batch: Batch) -> int:
-    """The number of examples. Raises ValueError if there are none, or the arrays disagree."""
+    """The number of examples. Raises ValueError if there are none, or if the arrays disagree."""
     lengths = {name: len(x) for name, x in batch.items() if x.ndim}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         found = ", ".join(f"{length} {name}" for name, length in lengths.items())
-        raise ValueError(f"a batch of {found or 'nothing'}, expected as many of each, and at least one")
+        raise ValueError(f"a batch of {found or 'nothing'}, expected equally many of each, and at least one")
     return next(iter(lengths.values()))
 
 
 def cut(batch: Batch, count: int, seed: tuple[int, ...]) -> list[Piece]:
-    """`count` pieces as equal as can be, or fewer if there are fewer examples. Arrays are views of the batch's."""
+    """`count` pieces of nearly equal size, or one per example if there are fewer. Arrays are views of the batch's."""
     examples = size(batch)
     ends = [i * (examples // count) + min(i, examples % count) for i in range(count + 1)]
     parts = [slice(start, end) for start, end in itertools.pairwise(ends) if start < end]

@@ -15,12 +15,12 @@ from minivit.update.objective import Objective, Outputs
 def compared(
     objective: Objective, parameters: list[Tensor], batch: Batch, pieces: list[Piece], workers: Workers
 ) -> Callable[[int], Found]:
-    """What piece i adds to the update, as a function of i.
+    """The function from i to piece i's contribution to the update.
 
-    The outputs of all pieces are put together, and the loss is taken of the whole. Its gradient with respect to each
-    output is pulled back through the piece that gave it: exact for any cut. The tapes of all pieces are kept until
-    then, so more pieces save no memory here; recomputed blocks do. The first piece adds what belongs to no piece:
-    the loss, the sums, the gradient of what the loss itself reads of the parameters, such as a temperature.
+    The outputs of all pieces are joined, and the loss is computed on the whole. Its gradient with respect to each
+    output is pulled back through its piece: exact for any cut. The tapes of all pieces are kept until then, so more
+    pieces save no memory here; recomputed blocks do. The first piece adds everything that belongs to no piece: the
+    loss, the sums, and the gradients of parameters that the loss itself reads, such as a temperature.
     """
     given = workers.map(lambda piece: objective(piece.batch, piece.rng), pieces)
     whole = together(given, parameters[0])
@@ -45,7 +45,8 @@ def compared(
 
 
 def together(given: Sequence[Outputs], like: Tensor) -> Outputs:
-    """The outputs of pieces as those of the batch: leaves, of the dtype of `like`, since bfloat16 would round."""
+    """The outputs of all pieces joined as those of the batch: leaves, in the dtype of `like`, since bfloat16 would
+    round."""
     xp = xp_of(like.data)
     return tuple(
         Tensor(xp.concatenate([one.data for one in parts]).astype(like.dtype, copy=False), parts[0].requires_grad)

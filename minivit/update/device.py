@@ -1,8 +1,8 @@
-"""The update of `step` on a GPU: launched by the host, which does not wait for it, and replayed as a CUDA graph.
+"""The update of `step` on a GPU: launched without waiting for it, and replayed as a CUDA graph.
 
 `step` reads the loss and the norm of the gradients after every update, and each time the GPU stands idle until the host
-has launched the next kernel. Here they stay on the GPU, where the clipping factor is made of them too, until `read`
-fetches them. From the third call on the whole update is one CUDA graph, recorded once: a single launch.
+has launched the next kernel. Here they stay on the GPU, which also computes the clipping factor, until `read` fetches
+them. From the third call on the whole update is one CUDA graph, recorded once: a single launch.
 """
 
 import contextlib
@@ -34,12 +34,12 @@ WARM_UP = 2  # calls before the recording: kernels are compiled, products choose
 
 
 class DeviceStep(OnStream):
-    """Updates of what an objective trains, on CuPy, float32 parameters.
+    """Updates an objective's parameters on CuPy in float32.
 
-    The parameters, the optimiser's state and the EMA's averages are moved into flat arrays; the Tensors become views of
-    them, and everything else about objective, optimiser and ema stays as it was. Its work is in the order of its own
-    stream. accumulate: pieces of the batch, computed one after another in less memory. graph: whether to record the
-    update; if that fails, a warning says why and the updates go on without.
+    The parameters, the optimiser's state and the EMA's averages are moved into flat arrays, and the Tensors become
+    views of them. Everything else about objective, optimiser and ema stays unchanged. All work runs in order on one
+    stream of its own. accumulate: pieces of the batch, computed one after another in less memory. graph: whether to
+    record the update; if that fails, a warning gives the reason and updates continue without it.
     """
 
     read_every = 20  # updates after which to `read`: each time the GPU has to be waited for
@@ -94,8 +94,8 @@ class DeviceStep(OnStream):
     def update(self, batch: Batch, seed: Sequence[int] = (0,)) -> None:
         """One update; returns before it is done.
 
-        batch: arrays on the device, of the same names, shapes and dtypes in every call. seed: of the dropout masks,
-        which are those of `step`. Raises BackendError, with what to do, if the GPU's memory is too small.
+        batch: arrays on the device, with the same names, shapes and dtypes in every call. seed: of the dropout masks,
+        which equal those of `step`. Raises BackendError, with advice, if the GPU's memory is too small.
         """
         try:
             self.launch(batch, seed)
@@ -107,7 +107,7 @@ class DeviceStep(OnStream):
         raise BackendError(self.out_of_memory(size(batch)))
 
     def launch(self, batch: Batch, seed: Sequence[int] = (0,)) -> None:
-        """`update`, with the error for too little memory as it is."""
+        """`update`, passing on the original error if memory runs out."""
         with self.active():
             with_room(lambda: self._receive(batch, seed), self.free_unused)
             self._set_scalars()
@@ -123,7 +123,7 @@ class DeviceStep(OnStream):
         self._steps += 1
 
     def _receive(self, batch: Batch, seed: Sequence[int]) -> None:
-        """Put the batch and its masks where the update reads them."""
+        """Copy the batch and its masks to the arrays that the update reads."""
         if not self._batch:
             self._batch = {name: self.xp.empty_like(x) for name, x in batch.items()}
         if (ours := kinds(self._batch)) != (given := kinds(batch)):
@@ -136,7 +136,7 @@ class DeviceStep(OnStream):
         self._graph, self._batch, self._feeds, self._pieces = None, {}, [], []
 
     def _cut(self, batch: Batch, count: int, seed: Sequence[int]) -> None:
-        """The pieces of an update; the arrays that a recorded one reads stay where they are."""
+        """The pieces of an update; the arrays that a recorded update reads stay in place."""
         pieces = cut(batch, count, tuple(seed))
         if not self._pieces:
             self._feeds = [RandomFeed(self.xp) for _ in pieces]
@@ -147,8 +147,8 @@ class DeviceStep(OnStream):
             feed.refill(piece.rng)
 
     def _run(self) -> None:
-        """The update as it is, in the recording's memory if there is to be one. The first is not: what it leaves
-        behind, such as its masks, would never be given back. What has changed nothing yet may be tried again."""
+        """Run the update directly, in the recording's memory if there is to be one. The first run is not, since
+        leftovers such as its masks would never be freed. If nothing has changed yet, it may be tried again."""
 
         def within(work: Callable[[], Item]) -> Item:
             with self._memory.allocating() if self._use_graph and self._calls else contextlib.nullcontext():
@@ -158,10 +158,11 @@ class DeviceStep(OnStream):
         within(lambda: self._apply(found))
 
     def read(self) -> tuple[StepResult, int]:
-        """Wait for the updates; the means since the last call with the norm of the last gradient, and their number.
+        """Wait for the updates; return the means since the last call, the last gradient norm among them, and their
+        number.
 
-        Raises NonFiniteError if a loss or a norm was NaN or infinite; the update that met it, and those after it whose
-        gradients were so too, have changed nothing that learns.
+        Raises NonFiniteError if a loss or a norm was NaN or infinite. That update, and later ones with such gradients,
+        have changed no parameter.
         """
         with self.active():
             self.stream.synchronize()
@@ -177,14 +178,14 @@ class DeviceStep(OnStream):
         return StepResult(totals["loss"] / max(1, steps), norm, means), steps
 
     def free_unused(self) -> None:
-        """Give the GPU back all memory that nobody uses."""
+        """Give all unused memory back to the GPU."""
         if self._graph is None:
             self._memory.free()
         else:
             self._memory.free_shared()
 
     def out_of_memory(self, batch: int) -> str:
-        """What to say, and what to do, when the GPU's memory was too small for so many examples."""
+        """The advice for a GPU whose memory was too small for this number of examples."""
         self._graph = None
         self.free_unused()
         try:
@@ -195,7 +196,7 @@ class DeviceStep(OnStream):
             self._calls = 0  # as before the first call
 
     def _memory_of(self, examples: int) -> int:
-        """Bytes that the forward and backward pass of so many examples of the last batch takes."""
+        """The bytes that forward and backward pass need for this number of examples of the last batch."""
         pool, kept = self.xp.cuda.MemoryPool(), self._batch
         try:
             with self.active(), self.xp.cuda.using_allocator(pool.malloc):
@@ -208,7 +209,7 @@ class DeviceStep(OnStream):
             pool.free_all_blocks()
 
     def _record(self) -> None:
-        """Record `_update` as a graph; nothing is computed meanwhile."""
+        """Record `_update` as a graph; nothing is computed during the recording."""
         try:
             with self._memory.allocating():
                 self.stream.begin_capture()
@@ -225,7 +226,7 @@ class DeviceStep(OnStream):
         warnings.warn(f"the step could not be recorded as a CUDA graph and runs without ({reason})", stacklevel=3)
 
     def _set_scalars(self) -> None:
-        """Send what changes from update to update: learning rates, decays, bias corrections."""
+        """Send the values that change between updates: learning rates, decays, bias corrections."""
         optimizer = self.optimizer
         current = optimizer.current()
         optimizer.steps += 1
@@ -234,17 +235,17 @@ class DeviceStep(OnStream):
         self._scalar_copies.send(packed(scalars, current), self.flat.scalars)
 
     def _update(self) -> None:
-        """Forward, backward, clip, update: device work alone, which can be recorded."""
+        """Forward, backward, clip, update: device work only, which can be recorded."""
         self._apply(self._compute())
 
     def _compute(self) -> Found:
-        """What the batch gives; nothing that lasts is changed."""
+        """Compute the results of the batch without changing lasting state."""
         found = self._backward()
         self.flat.gather(found.gradients, float(self.clip_norm), self.objective.clips_each)
         return found
 
     def _apply(self, found: Found) -> None:
-        """Change what learns, then the objective's state, then the averages."""
+        """Update the parameters, then the objective's state, then the averages."""
         examples = size(self._batch)
         self._sums = self._sums or {name: self.xp.zeros(1, "float64") for name, x in found.sums.items() if not x.ndim}
         self._totals["loss"] += found.loss
@@ -267,7 +268,7 @@ class DeviceStep(OnStream):
         return functools.reduce(Found.plus, map(of_piece, range(len(self._pieces))))
 
     def _first_non_finite(self) -> str:
-        """Where the NaN was, looked for on the last batch."""
+        """The source of the NaN, found on the last batch."""
         gradients = self.flat.views_of(self.flat.gradients)
         return first_non_finite(self.optimizer, self._batch, gradients, self._backward)
 

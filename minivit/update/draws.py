@@ -13,9 +13,9 @@ from minivit.backend.cupy_kernels.pinned import PinnedCopies
 class ImageDraws:
     """The uniform numbers of `count` images of a batch of `batch`, from image number `first` on.
 
-    It stands where a NumPy generator is expected. Every piece of the batch walks along one stream of numbers and skips
-    what belongs to the other images, so a mask is a function of (seed, image), not of workers or pieces. The calls
-    must be the same for every piece. seed: of the step.
+    Used in place of a NumPy generator. Every piece of the batch walks along one stream of numbers and skips those of
+    the other images, so a mask is a function of (seed, image), not of workers or pieces. The calls must be the same for
+    every piece. seed: of the step.
     """
 
     def __init__(self, seed: Sequence[int], first: int, count: int, batch: int):
@@ -25,9 +25,7 @@ class ImageDraws:
 
     def random(self, size: Sequence[int], dtype: str = "float32") -> np.ndarray:
         """The next float32 numbers in [0, 1).   size: its first axis goes over the images (or over parts of each).
-
-        Raises ValueError if the numbers cannot be dealt out to the images, and for any other dtype.
-        """
+        Raises ValueError if the numbers cannot be divided among the images, and for any other dtype."""
         if dtype != "float32" or not size or size[0] % self._count:
             raise ValueError(f"ImageDraws: {size} of {dtype} for {self._count} images, expected float32 by image")
         each = math.prod(size) // self._count
@@ -39,7 +37,7 @@ class ImageDraws:
 
 
 class RandomFeed:
-    """Stands where a generator is expected and gives its uniform numbers, as arrays of the device.
+    """Used in place of a generator: gives its uniform numbers, as arrays of the device.
 
     The first step draws array by array. Later steps draw the same arrays again and send them in one copy, so a recorded
     step reads new numbers at the same addresses.
@@ -54,7 +52,7 @@ class RandomFeed:
         self._draws: ImageDraws | None = None
 
     def refill(self, draws: ImageDraws) -> None:
-        """New numbers for the next step, those of `draws`."""
+        """Take new numbers for the next step from `draws`."""
         self._draws = draws
         if self._flat is None and self._arrays:
             ends = np.cumsum([array.size for array in self._arrays]).tolist()
@@ -85,7 +83,7 @@ class RandomFeed:
         return array
 
     def __deepcopy__(self, memo: dict) -> "RandomFeed":
-        """A second reader of the same arrays, at the same place: for a forward pass that is run again."""
+        """A second reader of the same arrays, at the same place: for a repeated forward pass."""
         again = RandomFeed(self.xp)
         again._arrays, again._flat, again._position = self._arrays, self._flat, self._position
         again._draws = self._draws

@@ -1,4 +1,4 @@
-"""`step` with the methods of a `DeviceStep`, so that a training loop need not know which of them it has."""
+"""`step` with the methods of a `DeviceStep`, so that a training loop can use either."""
 
 import contextlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -15,7 +15,8 @@ Item = TypeVar("Item")
 
 
 class HostStep:
-    """Updates on a CPU; on any device in float64, and by the readable ops. workers: threads that share each batch."""
+    """Updates on a CPU; on any device in float64 or with the reference kernels. workers: threads that share each
+    batch."""
 
     read_every = 1
     recorded = False
@@ -40,20 +41,20 @@ class HostStep:
             yield loader
 
     def update(self, batch: Batch, seed: Sequence[int] = (0,)) -> None:
-        """One update. Raises NonFiniteError, before anything is changed."""
+        """One update. Raises NonFiniteError before anything is changed."""
         parts = self.objective, self.optimizer, batch, self.clip_norm, self.workers, self.accumulate
         self._latest = step(*parts, seed=tuple(seed))
         if self.ema:
             self.ema.update()
 
     def read(self) -> tuple[StepResult | None, int]:
-        """The outcome of the updates since the last call, of which there is one or none, and their number."""
+        """The result of the update since the last call, if there was one, and the number of updates (0 or 1)."""
         latest, self._latest = self._latest, None
         return latest, int(latest is not None)
 
     def ordered(self, work: Generator[Item, None, None]) -> Iterator[Item]:
-        """What `work` yields."""
+        """Yield the items of `work`."""
         return work
 
     def free_unused(self) -> None:
-        """Nothing: the C library keeps freed memory for the next step."""
+        """Does nothing: the C library keeps freed memory for the next step."""

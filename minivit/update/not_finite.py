@@ -1,4 +1,4 @@
-"""Finding where NaN or infinity came from."""
+"""Finds the source of NaN or infinity."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,8 @@ from minivit.update.batch import Batch
 
 
 def first_non_finite(optimizer: AdamW | SGD, batch: Batch, gradients: list[Array], again: Callable[[], Any]) -> str:
-    """Where NaN or infinity first appeared in a step: inputs, parameters, a tensor of the forward pass, a gradient.
-
-    again: runs the forward and backward pass of the step once more.
-    """
+    """Where NaN or infinity first appeared in a step: inputs, parameters, a tensor of the forward pass, or a gradient.
+    again: runs the forward and backward pass of the step once more."""
     named = [(f"the input {name}", x) for name, x in batch.items()]
     named += [(f"parameter {name}", p.data) for name, p in zip(optimizer.names, optimizer.parameters, strict=True)]
     for name, array in named:
@@ -37,5 +35,5 @@ def first_non_finite(optimizer: AdamW | SGD, batch: Batch, gradients: list[Array
 
 
 def is_finite(x: Array | int) -> bool:
-    """Whether no element is NaN or infinite."""
+    """Whether all elements are finite."""
     return bool(xp_of(x).isfinite(x).all())

@@ -1,7 +1,7 @@
-"""What a run minimises: the contract between the training loop and a system.
+"""The objective of a run: the contract between the training loop and a system.
 
 A batch is drawn once, on the host, and cut into pieces. Each piece goes through `forward`, `loss` and `sums` in one
-worker thread; then the gradients are added up, the optimiser updates the parameters, and `after_update` follows.
+worker thread. Then the gradients are added up, the optimiser updates the parameters, and `after_update` follows.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,11 @@ Outputs = tuple[Tensor, ...]
 
 
 class Objective(Module):
-    """A Module that owns all networks of a run and says what is asked of them.
+    """A Module that owns all networks of a run and defines their training.
 
-    What requires a gradient learns. Every other Tensor in it, a teacher or a centre, is state: it is saved with the
-    rest, and only `after_update` changes it. A subclass defines `forward` and `loss`, and of the others what it needs.
+    Tensors that require a gradient learn. Every other Tensor, such as a teacher or a centre, is state: it is saved with
+    the rest, and only `after_update` changes it. A subclass defines `forward` and `loss`, and the other methods as
+    needed.
     """
 
     compares: ClassVar[bool] = False  # whether the loss of an example depends on the others of the batch
@@ -35,7 +36,7 @@ class Objective(Module):
     mixer: Mixer | None = None  # of training images and their labels
 
     def prepare(self, columns: Mapping[str, Any], augment: Any, rng: np.random.Generator | None) -> Batch:
-        """What a batch holds of the data: the columns of some examples, their images changed at random and mixed.
+        """The data of a batch: the columns of some examples, their images changed at random and mixed.
 
         augment: an `Augment`; rng: None in evaluation, where nothing is random. Runs in the loader's threads.
         """
@@ -45,23 +46,25 @@ class Objective(Module):
 
     @property
     def prepares_plainly(self) -> bool:
-        """Whether a GPU may do in its own way what `prepare` does."""
+        """Whether a GPU may replace `prepare` by its own method."""
         return type(self).prepare is Objective.prepare
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """What a batch holds beside the data: masks, noise, the value of a schedule at this step (an array without
-        axes). Runs in the loader's threads; a function of its arguments alone, so there is no state to keep.
-        Evaluation draws too. batch: on the host, perhaps without images, which may be on a GPU already."""
+        """The parts of a batch beside the data: masks, noise, a schedule's value at this step (an array without axes).
+
+        Runs in the loader's threads and depends on its arguments alone, so there is no state to keep. Also used in
+        evaluation. batch: on the host, perhaps without images, which may already be on a GPU.
+        """
         return {}
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
-        """The networks' outputs for a batch or a piece of it: Tensors with the examples first. rng: of dropout."""
+        """The networks' outputs for a batch or a piece of it: Tensors with the examples first. rng: for dropout."""
         raise NotImplementedError
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """The mean over the examples, a scalar: of a piece; of the whole batch where the loss `compares`.
+        """The mean over the examples, a scalar: of a piece, or of the whole batch if the loss `compares`.
 
-        A mean over something else, such as masked tokens, is a mean over examples with weights that `draw` gives.
+        A mean over something else, such as masked tokens, is a mean over examples with weights from `draw`.
         """
         raise NotImplementedError
 
@@ -76,23 +79,23 @@ class Objective(Module):
         """
 
     def optimizer_options(self, total_steps: int) -> dict[str, Any]:
-        """What the optimiser is told beside the recipe, such as `rates` or `decay`, see `minivit.optim`."""
+        """Further options for the optimiser beside the recipe, such as `rates` or `decay`, see `minivit.optim`."""
         return {}
 
     @property
     def encoder(self) -> Module:
-        """The network that the training is for, which a later run can start from."""
+        """The network to be trained, from which a later run can start."""
         raise NotImplementedError
 
     @property
     def learner(self) -> Module:
-        """The network of the encoder's shape that learns: the encoder, unless that only follows another."""
+        """The trainable network of the encoder's shape: the encoder, unless it only follows another."""
         return self.encoder
 
     def features(self, images: Array) -> Tensor:
-        """The encoder's output before any head: (B, D). Nearest neighbours among features are a measure of them.
+        """The encoder's output before any head: (B, D). Its nearest neighbours measure the quality of the features.
 
-        A class whose encoder is none of `minivit.models` overrides it, or says `has_features = False`.
+        A class whose encoder is not from `minivit.models` overrides it or sets `has_features = False`.
         """
         tap: dict[str, Any] = {}
         self.encoder(images, tap=tap)
@@ -100,7 +103,7 @@ class Objective(Module):
 
     @property
     def tokens(self) -> int:
-        """The cost of one example, in tokens of the encoder's width; it decides how a batch is cut."""
+        """The cost of one example, in tokens of the encoder's width, by which a batch is cut."""
         return self.encoder.config.num_tokens  # type: ignore[attr-defined]
 
 

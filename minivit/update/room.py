@@ -1,4 +1,4 @@
-"""What to do when the GPU's memory was too small for an update."""
+"""Advice when the GPU's memory was too small for an update."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,9 @@ from minivit.backend.cupy_kernels.memory import is_full
 
 
 def advice(batch: int, free: int, memory_of: Callable[[int], int] | None) -> str:
-    """What to say, and what to do, when there was too little memory for so many images: measured on a few.
+    """The advice for a batch of this many images, based on a measurement with a few.
 
-    free: bytes that were free for them.   memory_of: measures what so many images take; None if it cannot.
+    free: free bytes.   memory_of: measures the bytes for a number of images; None if it cannot.
     """
     line = f"out of GPU memory with a batch of {batch}; {free / 2**30:.1f} GiB were free for it"
     few = min(8, batch)

@@ -1,4 +1,4 @@
-"""Work in the order of one stream of a GPU, and the memory that belongs to it."""
+"""Runs work in the order of one GPU stream, with its own memory."""
 
 import contextlib
 import sys
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 class OnStream:
-    """What works on a stream of its own, with memory for what it computes again and again. Both end with it.
+    """Work on a stream of its own, with memory for repeated computations. Both end with it.
 
     xp: CuPy.
     """
@@ -30,13 +30,13 @@ class OnStream:
                 self._memory.close()
 
     def _let_go(self) -> None:
-        """Drop what is in that memory."""
+        """Drop the contents of that memory."""
         raise NotImplementedError
 
     @contextlib.contextmanager
     def active(self) -> Iterator[Self]:
-        """Within this context everything that CuPy does is in the order of this stream: after what was queued before,
-        and before what is queued afterwards. The host waits for nothing."""
+        """In this context all of CuPy's work runs in the order of this stream: after earlier work, and before later
+        work. The host does not wait."""
         self._was_active = True
         outer = self.xp.cuda.get_current_stream()
         if outer == self.stream:
@@ -50,8 +50,8 @@ class OnStream:
             outer.wait_event(self.stream.record(self._events[1]))
 
     def ordered(self, work: Generator[Item, None, None]) -> Iterator[Item]:
-        """What `work` yields. This stream is active while the generator runs, and not while it is paused: the current
-        stream is a stack, and of two paused generators either may end first."""
+        """Yield the items of `work`. This stream is active while the generator runs, and not while it is paused: the
+        current stream is a stack, and of two paused generators either may end first."""
         try:
             while True:
                 with self.active():
@@ -65,5 +65,5 @@ class OnStream:
                 work.close()
 
     def pool_bytes(self) -> int:
-        """Memory that it holds for itself."""
+        """The number of bytes that it holds for itself."""
         return self._memory.pool.total_bytes()

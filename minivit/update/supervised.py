@@ -1,4 +1,4 @@
-"""`step` for a model, images and labels, with a loss of one's own: what a script or a notebook calls."""
+"""`step` for a model, images and labels, with any loss: for scripts and notebooks."""
 
 from collections.abc import Callable
 

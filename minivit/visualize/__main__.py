@@ -1,7 +1,7 @@
 """Look inside a trained model: `python -m minivit.visualize RUN_OR_FILE [image ...] --out DIR`.
 
-RUN_OR_FILE is a run folder, its checkpoint.npz, or a file of published weights. Without image files the images are
-test images of the data that the run was trained on; with them no data set is read, unless for the confusion matrix.
+RUN_OR_FILE is a run folder, its checkpoint.npz, or a file of published weights. Without image files, the pictures show
+test images of the run's data set. With image files, only the confusion matrix reads a data set.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def draw(args: argparse.Namespace) -> int:
-    """Write the pictures that the options ask for, and say which."""
+    """Write the pictures that the options ask for, and list them."""
     subject = load_subject(args)
     # who brings images may have no data set at hand
     for name in args.figures or [name for name in FIGURES if not (args.images and name == "confusion")]:

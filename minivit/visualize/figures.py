@@ -1,6 +1,6 @@
-"""The pictures of a subject by name: each a function that computes what they show and yields files still to be drawn.
+"""The figures by name: each function computes its contents and yields files still to be drawn.
 
-They raise ConfigError where the subject has nothing of the kind to show.
+A function raises ConfigError if the model has nothing of the kind to show.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ Drawing = tuple[str, Callable[[Path], None]]  # name of a file, and what writes 
 
 
 def draw_attention(subject: Subject) -> Iterator[Drawing]:
-    """The attention of what the head reads, by layer and head, a file per image."""
+    """The attention that the head reads, by layer and head, a file per image."""
     config = subject.vit.config
     reader = "the [class] token" if config.classifier == "token" else "the mean over tokens"
     reader = "the [class] and distillation tokens" if config.distillation_token else reader
@@ -102,7 +102,7 @@ def draw_filters(subject: Subject) -> Iterator[Drawing]:
 def draw_curves(subject: Subject) -> Iterator[Drawing]:
     """Loss and accuracy over the run."""
     if subject.folder is None:
-        raise ConfigError("published weights bring no record of their training")
+        raise ConfigError("published weights have no record of their training")
     metrics = run_folder.read_checkpoint(subject.folder / "checkpoint.npz")[1]["metrics"]
     if not metrics:
         raise ConfigError("the run has not been evaluated yet")
@@ -113,12 +113,12 @@ def draw_curves(subject: Subject) -> Iterator[Drawing]:
 def draw_confusion(subject: Subject) -> Iterator[Drawing]:
     """True against predicted classes over the whole test data."""
     if not subject.model.config.num_classes:
-        raise ConfigError("the model is an encoder without a head: it names no classes")
+        raise ConfigError("the model is an encoder without a head, so it has no classes")
     if not subject.classes:
-        raise ConfigError("the classes of the model have no names: --classes takes a file of them")
+        raise ConfigError("the model's classes have no names: give a file of names with --classes")
     data, size = subject.test_data, max(1, 8 * PIECE_TOKENS // subject.model.config.num_tokens)
     if data.classes != subject.classes:
-        raise ConfigError(f"{data.name} has other classes than the model")
+        raise ConfigError(f"the classes of {data.name} are not the model's")
     counts = np.zeros((len(subject.classes),) * 2, np.int64)
     for images, labels in eval_batches(data, size, subject.augment, threads=loader_threads(data)):
         counts += inside.confusion_counts(labels, predicted(subject.model, images), len(counts))

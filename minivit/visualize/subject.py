@@ -1,4 +1,4 @@
-"""What is looked at: a trained model, from a run or from published weights, and images for it."""
+"""The subject of the figures: a trained model, from a run or from published weights, and images for it."""
 
 import argparse
 import dataclasses
@@ -24,10 +24,10 @@ FIRST_IMAGES = (0, 1, 2, 3)  # of the test images, shown unless others are asked
 
 @dataclasses.dataclass
 class Subject:
-    """A trained model, what is known of it, and where its images come from.
+    """A trained model, the facts about it, and the source of its images.
 
-    recipe: of its run, or how images are prepared for published weights; classes: their names, empty if not known;
-    folder: of its run, None for published weights; files: images to look at, or, if there are none, the test images
+    recipe: of its run, or how images are prepared for published weights; classes: their names, empty if unknown;
+    folder: of its run, None for published weights; files: images to show, or, if there are none, the test images
     `index` of the data set `data`, None for that of the run.
     """
 
@@ -43,7 +43,7 @@ class Subject:
 
     @property
     def vit(self) -> ViT:
-        """The model, if it is a ViT. Raises ConfigError for another."""
+        """The model, if it is a ViT. Raises ConfigError for any other."""
         if not isinstance(self.model, ViT):
             kind = type(self.model).__name__
             raise ConfigError(f"the model is a {kind}: it has no patches, positions or attention of a ViT")
@@ -51,17 +51,17 @@ class Subject:
 
     @property
     def augment(self) -> Augment:
-        """From images to what the model takes."""
+        """The transform from images to the model's input."""
         return self.recipe.augment.evaluation()
 
     @functools.cached_property
     def test_data(self) -> Dataset:
-        """Raises ConfigError if none is known, DataError if it cannot be read or has other images."""
+        """Raises ConfigError if no data set is known, DataError if it cannot be read or its images do not fit."""
         if self.folder is not None:
             data = cli.load_data_of_run(self.recipe, "test", self.folder, self.data, self.data_root)
             cli.report_left_out(data)
         elif self.data is None:
-            raise ConfigError("published weights bring no images: name image files, or a data set with --data")
+            raise ConfigError("published weights come without images: give image files, or a data set with --data")
         elif self.data.startswith("folder:") and self.classes:
             path = run_folder.located(self.data).removeprefix("folder:")
             data = load_labelled_folder(Path(path), "test", self.classes, "refuse")
@@ -75,7 +75,7 @@ class Subject:
 
     @functools.cached_property
     def images(self) -> np.ndarray:
-        """(B, height, width, C) as the model takes them: the files, or the test images of `index`."""
+        """(B, height, width, C) as the model's input: the files, or the test images of `index`."""
         if self.files:
             return self.augment([to_channels(read_image(file), self.model.config.channels) for file in self.files])
         if wrong := [i for i in self.index if i >= len(self.test_data)]:
@@ -83,11 +83,11 @@ class Subject:
         return self.augment(self.test_data.fetch(self.index)[0])
 
     def as_seen(self, images: np.ndarray) -> np.ndarray:
-        """Images (..., height, width, C) that the model takes, as values 0..1 to be drawn."""
+        """Images (..., height, width, C) of the model's input, as values 0..1 for drawing."""
         return np.clip(images * np.asarray(self.augment.std) + np.asarray(self.augment.mean), 0, 1)
 
     def captions(self) -> list[str]:
-        """What each image is, and on a second line what the model takes it for."""
+        """The label or name of each image, and on a second line the model's prediction."""
         if self.files:
             truth = [file.name for file in self.files]
         else:
@@ -119,6 +119,6 @@ def load_subject(args: argparse.Namespace) -> Subject:
 
 
 def predicted(model: ViT | ResNet, images: np.ndarray) -> np.ndarray:
-    """(B,) numbers of the likeliest classes."""
+    """(B,) numbers of the most likely classes."""
     with no_grad():
         return model(images).data.argmax(axis=-1)

@@ -21,7 +21,7 @@ from minivit.models import ViT, ViTConfig
 
 SEEDS = 5
 STEPS = 1_000
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 FIT = {"batch_size": 64, "weight_decay": 0.05, "warmup": 0.1, "clip_norm": 1.0}
 COMMON = {"image_size": 32, "width": 64, "heads": 4, "num_classes": 10}
 MODELS = {

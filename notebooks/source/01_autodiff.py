@@ -68,9 +68,9 @@ loss = e * e
 print(f"u = {u:.3f}   s = {s:.3f}   y = {y:.3f}   e = {e:.3f}   loss = {loss:.3f}")
 
 # %% [markdown]
-# Now backwards. We begin with $\mathrm{d}\mathcal{L} = 1$ and go from the last operation to the first. To run
-# backwards, an operation needs only *the gradient of its own result*. It multiplies that by its own derivative, which
-# uses values of the forward pass.
+# Now backwards. We begin with $\mathrm{d}\mathcal{L} = 1$ and go from the last operation to the first. Each operation
+# takes *the gradient of its result* and multiplies it by its own derivative. The derivative uses values of the forward
+# pass.
 #
 # | operation | its derivative | so |
 # |---|---|---|
@@ -106,9 +106,9 @@ agree("de to dx", np.array([de, dy, ds, du, db, da, dx]), np.array(engine))
 
 # %% [markdown]
 # Here is the same pass as a drawing. Move the slider: each step runs one pullback. The number after `g` is the gradient
-# that has arrived. `saves 16 B` counts the bytes of the forward pass that the pullback keeps. In the text of a step,
-# `x of mul` is a name in the op's source, shown below it. (In a notebook that has not been run here, there is no
-# slider, and the steps stand one below the other.)
+# that has arrived. `saves 16 B` counts the bytes of the forward pass that the pullback keeps. The text of a step shows
+# the source of the pullback. There `x of mul` is the variable `x` of the op `mul`. (Without a running kernel there may
+# be no slider. Then the steps stand one below the other.)
 
 # %%
 stepper
@@ -116,9 +116,9 @@ stepper
 # %% [markdown]
 # **Why backwards?** We could also go forwards: start with $\partial x / \partial x = 1$ and carry
 # $\partial(\cdot) / \partial x$ along, through $u$, $s$, $y$ and $e$ to $\mathcal{L}$. That gives the derivative with
-# respect to *one* input, so $n$ parameters take $n$ passes. Backwards, *one* pass serves all inputs. It pays because
-# the loss is a single number. The backward pass costs a small multiple of the forward pass, for any number of
-# parameters. The price is memory: the values that a pullback needs are kept until it has run.
+# respect to *one* input, so each parameter takes a pass of its own. Backwards, *one* pass serves all inputs, because
+# the loss is a single number. It costs a small multiple of the forward pass, for any number of parameters. The price is
+# memory: the values that a pullback needs are kept until it has run.
 #
 # ## Several paths: gradients add
 #
@@ -126,13 +126,12 @@ stepper
 #
 # $$b = a + a, \qquad c = b + b.$$
 #
-# So $c = 4a$ and $\partial c / \partial a = 4$. The chain rule for several variables says: *sum over all uses*. If $v$
-# is an input of the operations that made $u_1, u_2, \dots$, then
+# So $c = 4a$ and $\partial c / \partial a = 4$. The chain rule for several variables says: *sum over all uses*. Let $v$
+# be an input of several operations, with results $u_1, u_2, \dots$ Then
 #
 # $$\mathrm{d}v = \sum_j \mathrm{d}u_j \, \frac{\partial u_j}{\partial v}.$$
 #
-# (An operation such as $a + a$ takes $v$ twice. It is one term here: its derivative, in this case 2, is the sum over
-# both places.)
+# ($a + a$ takes $a$ twice, but it is one operation and one term. Its derivative, 2, is the sum over both places.)
 #
 # Every use of $v$ sends a portion of its gradient, and **$\mathrm{d}v$ is finished only when the last portion has
 # arrived.** The rest of the notebook follows from this sentence.
@@ -202,8 +201,8 @@ def apply(op, *inputs):
 
 
 # %% [markdown]
-# That is the whole record. Now the backward pass. We try four ways on the example. Three of them look reasonable and
-# are no good. `calls` counts how many pullbacks run.
+# That is the whole record. Now the backward pass. We try four ways on the example. One is too slow, two are wrong, and
+# the last is right. `calls` counts how many pullbacks run.
 #
 # **First try: follow every path.** Whenever a portion of a gradient arrives at a value, send it on to the value's
 # inputs at once.
@@ -227,8 +226,8 @@ def follow_every_path(value, g=1.0):
 
 
 # %% [markdown]
-# This is right: a pullback is linear in $g$, so portions may be sent on one by one. It is the sum over all paths,
-# written as a program. But $b$'s pullback runs once for each portion that arrives at $b$.
+# This is right: a pullback is linear in $g$, so portions may be sent on one by one. The program adds one term for each
+# path. But $b$'s pullback runs once for each portion that arrives at $b$.
 #
 # **Second try: send on the sum.** Add the portion to `grad`, and send on `grad`. It looks like a small correction.
 
@@ -307,8 +306,8 @@ for backward in (follow_every_path, send_on_the_sum, visit_once, newest_first):
 # **In the stored run** the first and the fourth try find 4.0, the second 6.0 and the third 2.0. The fourth needs two
 # pullbacks, the first three.
 #
-# The same in pictures, drawn by the library's stepper. In step 1 both portions arrive at $b$, and only then its
-# pullback runs.
+# The same in pictures, drawn by the library's stepper. Step 1 brings both portions to $b$. Step 2 runs the pullback of
+# $b$.
 
 # %%
 a = Tensor(np.array(3.0), requires_grad=True, name="a")
@@ -317,8 +316,8 @@ c = b + b
 BackwardStepper(c, values={"b": b, "c": c}).frames()
 
 # %% [markdown]
-# In that example both portions come from one operation. In a Vision Transformer they come from far apart: the result of
-# each half of a block is *added* to its input (Eq. 2 and 3 of the paper, notebook [10](10_residual_stream.ipynb)). Here
+# In that example both portions come from one operation. In a Vision Transformer they come from two: the result of each
+# half of a block is *added* to its input (Eq. 2 and 3 of the paper, notebook [10](10_residual_stream.ipynb)). Here
 # are two such steps, $u = x + \tanh x$ and $v = u + \tanh u$. Look for `1 of 2`: $u$ has received the portion of the
 # addition and waits for that of the tanh.
 
@@ -335,10 +334,10 @@ BackwardStepper(v, values={"tanh x": tanh_x, "u": u, "tanh u": tanh_u, "v": v}).
 #
 # How much does it matter? We stack $n$ such steps and count. Each step has two paths, around the tanh and through it,
 # so $2^n$ paths lead from the result to the input. ViT-B has 12 layers with two additions each: these alone give
-# $2^{24}$ paths. We run the third try also from another $x$, 0 instead of 0.5.
+# $2^{24}$ paths. We begin at $x = 0.5$. The third try also runs from $x = 0$, because its error depends on $x$.
 #
 # **Predict first.** How many pullbacks does each try run for 12 steps (24 operations)? Is the wrong gradient of the
-# second and of the third try too large or too small, and does the error grow with the depth?
+# second and of the third try too large or too small, and does the error grow with the number of steps?
 
 
 # %%
@@ -376,6 +375,12 @@ for row, (backward, style) in enumerate(zip(tries, ("o-", "s--", "^-", "D--"), s
     axes[0].semilogy(depths, count[row], style, label=name, markersize=size, markerfacecolor="none")
     axes[1].semilogy(depths, ratio[row], style, label=name, markersize=size, markerfacecolor="none")
 axes[1].semilogy(depths, from_zero, "^:", color="C2", label="visit once, from $x = 0$")
+for row, text, offset in (
+    (0, "follow every path,\nsend on the sum", (-45, 8)),
+    (3, "visit once,\nnewest first", (0, -14)),
+):
+    end = depths[-1], count[row, -1]
+    axes[0].annotate(f"{text}: {end[1]:.0f}", end, offset, textcoords="offset points", ha="right", va="top")
 axes[0].set(xlabel="number of steps $x + \\tanh x$", ylabel="pullbacks that ran", title="cost")
 axes[1].set(xlabel="number of steps $x + \\tanh x$", ylabel="gradient / the right gradient", title="result")
 axes[1].set_ylim(1e-4, 100)  # the second try leaves the picture; its numbers are printed below
@@ -393,21 +398,21 @@ print(f"paths through the 24 additions of ViT-B: 2^24 = {2**24:,}")
 # **In the stored run** the first two tries run 8190 pullbacks for 24 operations, the other two 24. The second finds
 # 2.1e+18 times the right gradient. The third finds 0.6 of the right one, and from $x = 0$ only 0.00049 of it.
 #
-# The first try is right, but its cost doubles with every step. It is the chain rule without the idea that makes it
-# affordable. The second is as slow, and wrong. The third is fast and wrong, and the most dangerous: its gradient has
-# the right sign here, so a model may well train, only worse. It returns $1 + \tanh'(x)$ for every depth, but the right
-# gradient is the product of such factors, one per step. From $x = 0.5$ the values grow, tanh saturates, and the later
-# factors are nearly 1. From $x = 0$ each factor is 2. The fourth try runs every pullback once.
+# The first try is right, but its cost doubles with every step, because it sends on every portion alone. The second is
+# as slow, and wrong. The third is fast and wrong. Its gradient has the right sign here, so only a comparison shows the
+# error. It returns $1 + \tanh'(x)$ for any number of steps. The right gradient is a product of such factors, one for
+# each step. From $x = 0.5$ the values grow, tanh saturates, and the later factors are nearly 1. From $x = 0$ each
+# factor is 2. The fourth try runs every pullback once.
 #
 # ## From numbers to arrays
 #
 # What has to change in the engine if `data` is an array? Little:
 #
-# - The **ops** see arrays. `add`, `sub`, `mul` and `tanh` work entry by entry as they are. The matrix product $Z = XY$
-#   is new. Its pullback returns $g\,Y^\top$ and $X^\top g$ (derived in notebook [02](02_shapes.ipynb)).
+# - The **ops** see arrays. `add`, `sub`, `mul` and `tanh` work entry by entry as they are. The matrix product $Y = XW$
+#   is new. Its pullback returns $g\,W^\top$ and $X^\top g$ (derived in notebook [02](02_shapes.ipynb)).
 # - The pullback of an array-valued op takes a cotangent $g$ of the *result's* shape and returns gradients of the
 #   *arguments'* shapes. This is the **vector-Jacobian product** (VJP):
-#   $\mathrm{d}X_i = \sum_j g_j \, \partial Y_j / \partial X_i$, again the sum over all uses. The Jacobian is the table
+#   $\mathrm{d}X_i = \sum_j g_j \, \partial Y_j / \partial X_i$, again the sum over all uses. The Jacobian is the matrix
 #   of all $\partial Y_j / \partial X_i$. It is never stored.
 # - NumPy stretches a bias over all rows, so the bias is used in every row: its portions are summed (`unbroadcast`,
 #   notebook 02).
@@ -417,9 +422,9 @@ print(f"paths through the 24 additions of ViT-B: 2^24 = {2**24:,}")
 
 
 # %% tags=["yours"]
-def matmul(x, y):
-    """x @ y, vjp; vjp(g) returns (dx, dy)."""
-    return x @ y, lambda g: (g @ y.T, x.T @ g)
+def matmul(X, W):
+    """X @ W, vjp; vjp(g) returns (dX, dW)."""
+    return X @ W, lambda g: (g @ W.T, X.T @ g)
 
 
 def backward(result, g):
@@ -438,32 +443,46 @@ def backward(result, g):
 # Note `source.grad + portion` instead of `source.grad += portion`. The pullback of `add` returns one array for both
 # arguments. Writing into it for one argument would change the gradient of the other.
 #
-# Now a small network with a residual addition: $Z = \tanh(XW + b)$ and $Y = Z + \tanh(ZV)$, for a batch of inputs.
+# Now a small network with a residual addition, for five inputs at once:
+#
+# $$Z = \tanh(X W_1 + b), \qquad Y = Z + \tanh(Z W_2).$$
+#
+# | symbol | meaning | shape | in the code |
+# |---|---|---|---|
+# | $X$ | five inputs of three numbers | $(5, 3)$ | `X` |
+# | $W_1$ | matrix of the first layer | $(3, 4)$ | `W1` |
+# | $b$ | its bias | $(4)$ | `b` |
+# | $W_2$ | matrix of the second layer | $(4, 4)$ | `W2` |
+# | $Z$ | result of the first layer | $(5, 4)$ | `Z` |
+# | $Y$ | result of the network | $(5, 4)$ | `Y` |
+# | $G$ | cotangent of $Y$ | $(5, 4)$ | `G` |
+#
 # Every gradient is compared with the library's.
 
 # %%
-X, W, V, b = (rng.standard_normal(shape) for shape in ((5, 3), (3, 4), (4, 4), (4,)))
+X, W1, W2, b = (rng.standard_normal(shape) for shape in ((5, 3), (3, 4), (4, 4), (4,)))
 G = rng.standard_normal((5, 4))
 
-leaves = [Value(array) for array in (X, W, b, V)]
+leaves = [Value(array) for array in (X, W1, b, W2)]
 Z = apply(tanh, apply(matmul, leaves[0], leaves[1]) + leaves[2])
 backward(Z + apply(tanh, apply(matmul, Z, leaves[3])), G)
 
-tensors = [Tensor(array, requires_grad=True) for array in (X, W, b, V)]
+tensors = [Tensor(array, requires_grad=True) for array in (X, W1, b, W2)]
 tZ = F.tanh(tensors[0] @ tensors[1] + tensors[2])
 engine = grad(tZ + F.tanh(tZ @ tensors[3]), tensors, G)
-for name, leaf, reference in zip(["dX", "dW", "db", "dV"], leaves, engine, strict=True):
+for name, leaf, reference in zip(["dX", "dW1", "db", "dW2"], leaves, engine, strict=True):
     agree(name, leaf.grad, reference)
 
 # %% [markdown]
-# Two engines could be wrong in the same way, but differences cannot. The whole network is an op, too: its value is the
-# forward pass, its pullback is the backward pass. So `check_vjp` can check it, with a random cotangent. And like every
-# pullback it may be called twice.
+# Two engines may share an error. Central differences use no pullback, so they cannot share it. The whole network is an
+# op, too: its value is the forward pass, its pullback is the backward pass. So `check_vjp` can check it, with a random
+# cotangent. This pullback may be called twice. (The library's `grad` may not: it releases the arrays that the pullbacks
+# have kept, and raises an error if the same record is used again.)
 
 
 # %%
-def network(X, W, b, V):
-    leaves = [Value(array) for array in (X, W, b, V)]
+def network(X, W1, b, W2):
+    leaves = [Value(array) for array in (X, W1, b, W2)]
     Z = apply(tanh, apply(matmul, leaves[0], leaves[1]) + leaves[2])
     Y = Z + apply(tanh, apply(matmul, Z, leaves[3]))
 
@@ -474,8 +493,8 @@ def network(X, W, b, V):
     return Y.data, vjp
 
 
-print(f"largest relative error of the gradients: {check_vjp(network, X, W, b, V):.1e}")
-Y, vjp = network(X, W, b, V)
+print(f"largest relative error of the gradients: {check_vjp(network, X, W1, b, W2):.1e}")
+Y, vjp = network(X, W1, b, W2)
 first, second = (np.concatenate([gradient.ravel() for gradient in vjp(G)]) for _ in range(2))
 agree("called again", second, first)
 
@@ -491,7 +510,7 @@ agree("called again", second, first)
 # | `apply(op, ...)` | `lift(op)` | it records nothing where no gradient is wanted; errors name the op and the shapes |
 # | `reachable`, sorted | `reachable` | the same |
 # | `backward` | `grad` | checks; the saved arrays are released as they are used |
-# | `source.grad + portion` | `Cotangents` | writes into an array where it knows that nobody else holds it |
+# | `source.grad + portion` | `Cotangents` | adds in place if nothing else uses the array |
 
 # %%
 show_source(tensor.reachable)
@@ -530,8 +549,9 @@ check("1.1", divide)
 
 # %% [markdown]
 # **1.2 (ten minutes).** `b = tanh(a)`, `c = b * a`, `d = c + b`, `e = d * c`. The pullbacks of e, d, c and b run *once*
-# each, beginning with e. Each sends on what has arrived until then. Find an order in which every pullback has received
-# something before it runs, and the gradient of `a` is still wrong. Write it as a list, like `["e", "d", "c", "b"]`.
+# each, beginning with e. A pullback sends on the sum of the portions that have arrived before it runs. What arrives
+# later is lost. Find an order that gives a wrong gradient of `a`, although every pullback has received at least one
+# portion before it runs. Write it as a list, like `["e", "d", "c", "b"]`.
 
 # %%
 order_that_breaks = None  # your answer here
@@ -539,16 +559,15 @@ order_that_breaks = None  # your answer here
 check("1.2", order_that_breaks)
 
 # %% [markdown]
-# **1.3 (twenty minutes).** This time go forwards. The loss of the neuron is
-# $\mathcal{L} = (\tanh(\langle a, x\rangle + b) - t)^2$, where $a$ and $x$ are now vectors of $n$ numbers. If $a$ moves
-# in the direction $\dot a$ and $b$ in the direction $\dot b$, how fast does $\mathcal{L}$ change? Carry the derivative
-# along with each intermediate result: $\dot u$, $\dot s$, $\dot y$, $\dot e$, $\dot{\mathcal{L}}$. You need no
-# gradient.
+# **1.3 (twenty minutes).** This time go forwards. The loss of the neuron is $\mathcal{L} = (\tanh(u + b) - t)^2$. Here
+# $a$ and $x$ are vectors of one length, and $u = \langle a, x\rangle$ is their inner product. If $a$ moves in the
+# direction $\dot a$ and $b$ in the direction $\dot b$, how fast does $\mathcal{L}$ change? Carry the derivative along
+# with each intermediate result: $\dot u$, $\dot s$, $\dot y$, $\dot e$, $\dot{\mathcal{L}}$. You need no gradient.
 
 
 # %%
 def rate_of_change(a, b, x, t, a_dot, b_dot):
-    """a, x, a_dot: (n,); b, t, b_dot: numbers -> dL/d(step) along the direction, a number"""
+    """a, x, a_dot: vectors of one length; b, t, b_dot: numbers -> how fast the loss changes, a number"""
     ...  # your answer here
 
 

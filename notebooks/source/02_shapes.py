@@ -63,8 +63,8 @@ rng = np.random.default_rng(2)
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 #
 # A *token* is one row of $X$: $D$ numbers that stand for one piece of an image (notebook [03](03_patches.ipynb)). A
-# *batch* is several images at once. In the code $F$ is called `M`, because `F` is a module in later notebooks. All
-# lengths below differ, so mixing up two axes raises an error instead of giving a wrong number.
+# *batch* is several images at once. In the code $F$ is called `M`, because `F` is a module in later notebooks. These
+# four lengths differ, so that most mix-ups of two axes raise an error instead of giving a wrong number.
 
 # %%
 B, N, D, M = 2, 3, 4, 5
@@ -75,8 +75,8 @@ W = rng.standard_normal((D, M))
 # %% [markdown]
 # ## Broadcasting
 #
-# `X + b` adds the bias to every token. NumPy compares the shapes from the right. Where one array lacks an axis or has
-# length 1 there, its entries are used again and again, as if they were copied:
+# `X + b` adds the bias to every token. NumPy compares the shapes from the right. If an array lacks an axis, or has
+# length 1 along it, NumPy repeats its entries along that axis:
 #
 # $$Y_{nd} = X_{nd} + b_d.$$
 #
@@ -119,9 +119,10 @@ agree("db", db, db_loops)
 # %% [markdown]
 # ## Unbroadcasting
 #
-# **Copying forwards is summing backwards.** This holds for every shape that can be stretched to another one. An entry
-# of the stretched array came from the entry of the small array at the same place, without the axes added in front, and
-# with index 0 along each axis of length 1. The function `unbroadcast_loops` adds up by this rule.
+# **Copying forwards is summing backwards.** This holds for every shape that can be stretched to another one. Each entry
+# of the large array was copied from an entry of the small one. To find the indices of the small entry, take those of
+# the large one, drop those of the axes added in front, and put 0 wherever the small array has length 1. The function
+# `unbroadcast_loops` adds up by this rule.
 
 
 # %%
@@ -155,8 +156,7 @@ assert [d.shape for d in mine] == shapes
 agree("seven shapes", np.concatenate([d.ravel() for d in mine]), np.concatenate([d.ravel() for d in loops]))
 
 # %% [markdown]
-# The library does it in one place. An op may stretch its arguments as it likes and return gradients of the stretched
-# shape. If the shape differs from the argument's, the engine calls this function, so no op has to think of it. (In the
+# In the library an op may return gradients of the stretched shape. The engine then calls this function. (In the
 # library's sources *adjoint* means pullback, and the *tape* is the record of notebook 01. `xp_of(x)` is NumPy, or CuPy
 # for an array on a GPU.)
 
@@ -198,8 +198,8 @@ def product_loops(X, W, G):
 
 
 # %% [markdown]
-# Now we read the two sums as matrix products again. A matrix product sums over neighbouring indices, so a factor whose
-# indices are in the other order is transposed:
+# Now we read the two sums as matrix products again. In a matrix product the summed index stands last in the left factor
+# and first in the right one. If it does not, transpose that factor:
 #
 # $$\mathrm{d}X_{nd} = \sum_f G_{nf} W_{df} = \sum_f G_{nf} (W^\top)_{fd} \;\Rightarrow\; \mathrm{d}X = G\,W^\top,$$
 #
@@ -295,8 +295,8 @@ show_source(ops.transpose)
 # **Summing forwards is copying backwards.** A mean over $N$ tokens hands out $G_d / N$. A maximum hands all of $G_d$ to
 # the largest entry. (If several entries are largest, there is no derivative. This library shares $G_d$ among them.)
 #
-# The cotangent lacks the summed axis. Unless this is the first axis, it must be put back with length 1 before NumPy can
-# stretch it. An example is the sum over the features, $Y_n = \sum_d X_{nd}$, with the gradient
+# The cotangent lacks the summed axis. Put it back with length 1; then NumPy can stretch it. (If
+# the summed axis was the first one, NumPy puts it back by itself.) An example is the sum over the features, $Y_n = \sum_d X_{nd}$, with the gradient
 # $\mathrm{d}X_{nd} = G_n$:
 
 # %%
@@ -337,51 +337,53 @@ for op, arrays, parameters in [
 # %% [markdown]
 # ## Experiment: which check catches which bug?
 #
-# Many tests of gradients compute `op(x).sum().backward()` and compare with differences. This is a check with a
+# Many tests of gradients compute `op(X).sum().backward()` and compare with differences. This is a check with a
 # cotangent of **ones**. How good is it? We write ops with mistakes that people make, and show each to four checks. The
 # checks differ only in the cotangent:
 #
 # | check | cotangent $G$ |
 # |---|---|
-# | `y.sum()` | all ones |
-# | `(y * y).sum() / 2` | $Y$ itself |
-# | one entry of `y` | 1 at one place, 0 elsewhere; every place in turn |
+# | `Y.sum()` | all ones |
+# | `(Y * Y).sum() / 2` | $Y$ itself |
+# | one entry of `Y` | 1 at one place, 0 elsewhere; each new draw uses the next place |
 # | random | normally distributed |
 #
-# Each op is a value and a formula for its pullback, with $g$ the cotangent, $x$ the argument and $y$ the value.
+# Each op is a value and a formula for its pullback, with $G$ the cotangent, $X$ the argument and $Y$ the value. In the
+# names of the bugs $W$ is a matrix of shape $(4, 4)$ (`SQUARE`), and $\sigma$ is the standard deviation of a row
+# (`spread`).
 
 
 # %%
 def make_op(value, pullback):
-    """An op x -> (y, vjp) from two formulas: value(x) and pullback(g, x, y)."""
+    """An op X -> (Y, vjp) from two formulas: value(X) and pullback(G, X, Y)."""
 
-    def of(x):
-        y = value(x)
-        return y, lambda g: pullback(g, x, y)
+    def of(X):
+        Y = value(X)
+        return Y, lambda G: pullback(G, X, Y)
 
     return of
 
 
-def mean(x):
-    return x.mean(axis=-1, keepdims=True)
+def mean(X):
+    return X.mean(axis=-1, keepdims=True)
 
 
-def spread(x):
-    """The standard deviation (sigma) of each row."""
-    return np.sqrt(mean((x - mean(x)) ** 2))
+def spread(X):
+    """The standard deviation of each row."""
+    return np.sqrt(mean((X - mean(X)) ** 2))
 
 
-def softmax(x):
-    return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+def softmax(X):
+    return np.exp(X) / np.exp(X).sum(axis=-1, keepdims=True)
 
 
-def normalise(x):
+def normalise(X):
     """Layer normalisation without scale and bias (notebook 05): each row with mean 0 and standard deviation 1."""
-    return (x - mean(x)) / spread(x)
+    return (X - mean(X)) / spread(X)
 
 
-def row_sum(x):
-    return x.sum(axis=-1, keepdims=True)
+def row_sum(X):
+    return X.sum(axis=-1, keepdims=True)
 
 
 # %% [markdown]
@@ -391,30 +393,30 @@ def row_sum(x):
 # %%
 SQUARE = np.random.default_rng(0).standard_normal((4, 4))
 right = {
-    "exp": make_op(np.exp, lambda g, x, y: g * y),
-    "row sums": make_op(row_sum, lambda g, x, y: g + 0 * x),  # + 0 * x stretches g to the shape of x
-    "transpose": make_op(lambda x: x.T, lambda g, x, y: g.T),
-    "product with W": make_op(lambda x: x @ SQUARE, lambda g, x, y: g @ SQUARE.T),
-    "softmax": make_op(softmax, lambda g, x, y: y * (g - row_sum(g * y))),
-    "normalise": make_op(normalise, lambda g, x, y: (g - mean(g) - y * mean(g * y)) / spread(x)),
+    "exp": make_op(np.exp, lambda G, X, Y: G * Y),
+    "row sums": make_op(row_sum, lambda G, X, Y: G + 0 * X),  # + 0 * X stretches G to the shape of X
+    "transpose": make_op(lambda X: X.T, lambda G, X, Y: G.T),
+    "product with W": make_op(lambda X: X @ SQUARE, lambda G, X, Y: G @ SQUARE.T),
+    "softmax": make_op(softmax, lambda G, X, Y: Y * (G - row_sum(G * Y))),
+    "normalise": make_op(normalise, lambda G, X, Y: (G - mean(G) - Y * mean(G * Y)) / spread(X)),
 }
 
 # %%
 wrong = {
-    "exp: $g$ forgotten": make_op(np.exp, lambda g, x, y: y),
-    "exp: first row gets nothing": make_op(np.exp, lambda g, x, y: g * y * (np.arange(len(x)) > 0)[:, None]),
-    "row sums: $g$ spread as for a mean": make_op(row_sum, lambda g, x, y: g / x.shape[1] + 0 * x),
-    "row sums: $g$ stretched along the wrong axis": make_op(row_sum, lambda g, x, y: g.T + 0 * x),
-    "transpose: $g$ reshaped": make_op(lambda x: x.T, lambda g, x, y: g.reshape(x.shape)),
-    "product: $W$ not transposed": make_op(lambda x: x @ SQUARE, lambda g, x, y: g @ SQUARE),
-    "softmax: zeros": make_op(softmax, lambda g, x, y: 0 * g),
-    "softmax: 7 times too large": make_op(softmax, lambda g, x, y: 7 * y * (g - row_sum(g * y))),
-    "softmax: $y(g - 1)$": make_op(softmax, lambda g, x, y: y * (g - 1)),
-    "softmax: row sum forgotten": make_op(softmax, lambda g, x, y: y * g),
-    "normalise: zeros": make_op(normalise, lambda g, x, y: 0 * g),
-    "normalise: $1/\\sigma$ forgotten": make_op(normalise, lambda g, x, y: g - mean(g) - y * mean(g * y)),
-    "normalise: $\\sigma$ taken as a constant": make_op(normalise, lambda g, x, y: (g - mean(g)) / spread(x)),
-    "normalise: mean of $g$ forgotten": make_op(normalise, lambda g, x, y: (g - y * mean(g * y)) / spread(x)),
+    "exp: $G$ forgotten": make_op(np.exp, lambda G, X, Y: Y),
+    "exp: first row gets nothing": make_op(np.exp, lambda G, X, Y: G * Y * (np.arange(len(X)) > 0)[:, None]),
+    "row sums: $G$ spread as for a mean": make_op(row_sum, lambda G, X, Y: G / X.shape[1] + 0 * X),
+    "row sums: $G$ stretched along the wrong axis": make_op(row_sum, lambda G, X, Y: G.T + 0 * X),
+    "transpose: $G$ reshaped": make_op(lambda X: X.T, lambda G, X, Y: G.reshape(X.shape)),
+    "product: $W$ not transposed": make_op(lambda X: X @ SQUARE, lambda G, X, Y: G @ SQUARE),
+    "softmax: zeros": make_op(softmax, lambda G, X, Y: 0 * G),
+    "softmax: 7 times too large": make_op(softmax, lambda G, X, Y: 7 * Y * (G - row_sum(G * Y))),
+    "softmax: $Y(G - 1)$": make_op(softmax, lambda G, X, Y: Y * (G - 1)),
+    "softmax: row sum forgotten": make_op(softmax, lambda G, X, Y: Y * G),
+    "normalise: zeros": make_op(normalise, lambda G, X, Y: 0 * G),
+    "normalise: $1/\\sigma$ forgotten": make_op(normalise, lambda G, X, Y: G - mean(G) - Y * mean(G * Y)),
+    "normalise: $\\sigma$ taken as a constant": make_op(normalise, lambda G, X, Y: (G - mean(G)) / spread(X)),
+    "normalise: mean of $G$ forgotten": make_op(normalise, lambda G, X, Y: (G - Y * mean(G * Y)) / spread(X)),
 }
 
 # %% [markdown]
@@ -422,56 +424,58 @@ wrong = {
 # absolute part, because the right gradient may be zero. All numbers here are of size about 1, so this part hides
 # nothing.
 #
-# **Predict first.** Which of these fourteen wrong ops does `y.sum()` accept? Which does `(y * y).sum() / 2` accept? How
-# often does one entry notice that the first of four rows gets nothing?
+# **Predict first.** Which of these fourteen wrong ops does `Y.sum()` accept? Which does `(Y * Y).sum() / 2` accept? In
+# what share of the draws does the check by one entry notice that the first of the four rows gets no gradient?
 
 
 # %%
-def rejects(op, x, cotangent_for):
-    """Whether the check with this cotangent finds the op wrong.   cotangent_for: y -> g of y's shape."""
-    y, vjp = op(x)
-    g, step = cotangent_for(y), 1e-5
-    numerical = np.zeros_like(x)
-    for place in np.ndindex(x.shape):
-        moved = np.zeros_like(x)
+def rejects(op, X, cotangent_for):
+    """Whether the check with this cotangent finds the op wrong.   cotangent_for: Y -> G of Y's shape."""
+    Y, vjp = op(X)
+    G, step = cotangent_for(Y), 1e-5
+    numerical = np.zeros_like(X)
+    for place in np.ndindex(X.shape):
+        moved = np.zeros_like(X)
         moved[place] = step
-        numerical[place] = (g * (op(x + moved)[0] - op(x - moved)[0])).sum() / (2 * step)
-    return np.abs(vjp(g) - numerical).max() > 1e-8 + 1e-6 * np.abs(numerical).max()
+        numerical[place] = (G * (op(X + moved)[0] - op(X - moved)[0])).sum() / (2 * step)
+    return np.abs(vjp(G) - numerical).max() > 1e-8 + 1e-6 * np.abs(numerical).max()
 
 
 draws = [rng.standard_normal((4, 4)) for _ in range(full_or_fast(96, 16))]  # a multiple of 16: each place equally often
 places = itertools.cycle(range(16))
 
 
-def one_hot(y):
-    """1 at the next place, 0 elsewhere.   y: 16 or 4 entries."""
-    return np.eye(y.size)[next(places) % y.size].reshape(y.shape)
+def one_hot(Y):
+    """1 at the next place, 0 elsewhere.   Y: 16 or 4 entries."""
+    return np.eye(Y.size)[next(places) % Y.size].reshape(Y.shape)
 
 
 checks = {
-    "y.sum()": np.ones_like,
-    "(y * y).sum() / 2": lambda y: y,
+    "Y.sum()": np.ones_like,
+    "(Y * Y).sum() / 2": lambda Y: Y,
     "one entry": one_hot,
-    "random": lambda y: rng.standard_normal(y.shape),
+    "random": lambda Y: rng.standard_normal(Y.shape),
 }
 
 
 def shares(ops):
     """For every op (row) and check (column) the share of draws in which the check rejects the op."""
-    return np.array([[np.mean([rejects(f, x, g) for x in draws]) for g in checks.values()] for f in ops.values()])
+    return np.array(
+        [[np.mean([rejects(f, X, cotangent) for X in draws]) for cotangent in checks.values()] for f in ops.values()]
+    )
 
 
 print("right ops rejected (share of draws, at most):", shares(right).max())
 caught = shares(wrong)
 
 # %%
-figure, axis = plt.subplots(figsize=(8, 5.5), layout="constrained")
+figure, axis = plt.subplots(figsize=(10, 5.5), layout="constrained")
 image = axis.imshow(caught, cmap="cividis", vmin=0, vmax=1, aspect="auto")
 for row, column in np.ndindex(caught.shape):
     share = caught[row, column]
     text = "caught" if share == 1 else "PASSES" if share == 0 else f"{share:.0%}"
     axis.text(column, row, text, ha="center", va="center", color="black" if share > 0.5 else "white", fontsize=9)
-axis.set_xticks(range(len(checks)), [name.replace(").", ")\n.") for name in checks])
+axis.set_xticks(range(len(checks)), checks, fontsize=9)
 axis.set_yticks(range(len(wrong)), wrong)
 axis.set(xlabel="the check, by what it differentiates", ylabel="the wrong pullback")
 axis.spines[:].set_visible(False)
@@ -487,28 +491,35 @@ for row, column in np.argwhere((caught > 0) & (caught < 1)):
     print(f"{list(checks)[column]} catches in {caught[row, column]:.0%} of the draws: {list(wrong)[row]}")
 
 # %% [markdown]
-# **In the stored run** `y.sum()` never catches 9 of the 14 bugs, and `(y * y).sum() / 2` never catches 3. One entry
-# catches 12 in every draw, one in 25% of the draws and one in 75%. The random cotangent catches 14 of 14.
+# **In the stored run** `Y.sum()` never catches 9 of the 14 bugs, and `(Y * Y).sum() / 2` never catches 3. One entry
+# catches 12 bugs in every draw, another bug in 25% of the draws and the last in 75%. The random cotangent catches 14 of 14.
 #
-# Each column can be explained:
+# **Ones** let these pass:
 #
-# - **Ones.** The entries of a softmax row sum to 1, those of a normalised row to 0. Their sum is a constant, so its
-#   gradient is *zero*, and a pullback that returns zeros agrees with it. So does every pullback that first subtracts
-#   from $g$ its mean over the row, or its mean weighted with $y$ (softmax), or just 1. For ones this leaves 0, and 0
-#   stays 0 when it is multiplied by 7 or lacks its $1/\sigma$. Ones look the same wherever they are moved, so a
-#   gradient that is reshaped instead of transposed goes unseen. And a factor of 1 may be missing: nobody notices that
-#   $g$ is forgotten.
-# - **$Y$ itself.** The squares of a normalised row sum to a constant as well, so the true gradient is zero again. Zeros
-#   pass, and so does the right formula without its $1/\sigma$. The mean of $Y$ is 0, so the missing term with the mean
-#   of $g$ is not seen.
-# - **One entry.** It tests only the part of the pullback that this entry needs. Of the 16 entries $\tfrac14$ lie in the
-#   first row, which gets nothing, and $\tfrac34$ lie off the diagonal. A transpose does not move the entries on the
-#   diagonal, so there the reshaped gradient is right.
-# - **Random.** An error stays unseen only if the random numbers happen to hide it. The probability that they hide it
-#   exactly is zero, and a large error almost never falls below the tolerance.
+# - exp, $G$ forgotten: the missing factor is 1.
+# - Row sums, $G$ stretched along the wrong axis: a column of ones, stretched, is equal to a row of ones, stretched.
+# - Transpose, $G$ reshaped: all entries are equal, so a wrong order changes nothing.
+# - Softmax: each row of $Y$ sums to 1, so the sum does not depend on $X$ and the right gradient is 0. A pullback that
+#   returns zeros agrees with it. The right formula gives 0, and 7 times 0 is 0. In $Y(G - 1)$ the bracket is 0.
+# - Normalise: each row of $Y$ sums to 0, so again the right gradient is 0, and zeros agree with it. Without $1/\sigma$
+#   the right formula is still 0. With $\sigma$ as a constant it is 0 too, since $G$ minus its mean is 0.
 #
-# This is why `check_vjp` draws its cotangent at random. The arrays above are $4 \times 4$, which is itself a trap: with
-# two different lengths the shapes alone would have refused two of these bugs.
+# **$Y$ itself** lets three bugs of normalise pass. The squares of each row sum to a constant, so the right gradient is
+# zero:
+#
+# - Zeros agree with it.
+# - Without $1/\sigma$ the right formula is still 0.
+# - The forgotten mean of $G$ is here the mean of $Y$, which is 0.
+#
+# **One entry** tests only the part of the pullback that this entry needs. In exp only the 4 of 16 places in the first
+# row show the bug. A transpose does not move the 4 entries on the diagonal, so there the reshaped gradient is right.
+#
+# **Random**: the probability that random numbers hide an error exactly is zero, and a large error almost never falls
+# below the tolerance.
+#
+# This is why `check_vjp` draws its cotangent at random. The arrays above are $4 \times 4$ on purpose. With two
+# different lengths NumPy would refuse two of the bugs: row sums with $G$ stretched along the wrong axis, and $W$ not
+# transposed.
 #
 # ## Where this goes wrong in practice
 #
@@ -517,8 +528,8 @@ for row, column in np.argwhere((caught > 0) & (caught < 1)):
 # - **Square test cases.** $N = D$ hides a missing transpose and a wrong axis. Test with lengths that all differ.
 # - **Sum or mean over the batch.** The gradient of a bias is the *sum* over all places that used it. If the loss is a
 #   mean, its factor is already in $G$.
-# - **Writing into the cotangent.** The pullback of `X + Z`, both of one shape, returns $G$ itself, twice. If somebody
-#   then writes `dX *= 2`, `dZ` changes with it. (The engine guards against this.)
+# - **Writing into the cotangent.** The pullback of `X + Z`, both of one shape, returns the same array $G$ for both
+#   arguments. If somebody then writes `dX *= 2`, `dZ` changes with it. (The engine guards against this.)
 # - **reshape instead of transpose.** `x.reshape(B, H, N, Dh)` on an array of shape `(B, N, H, Dh)` runs, and mixes the
 #   tokens with the *heads* (`H` groups of `Dh` features). Notebook [08](08_multi_head.ipynb) looks for this bug.
 #
@@ -580,8 +591,8 @@ check("2.4", broken_square)
 # %% [markdown]
 # **2.5 (an hour).** `np.einsum("bnd,df->bnf", X, W)` writes a product by its indices: an index that is missing in the
 # result is summed over. Write the pullback of *every* einsum of two arrays, by einsum. Begin with the matrix product
-# above, `"nd,df->nf"`, and watch where the letters go. Then think of an index that occurs in one argument only, and not
-# in the result. No index occurs twice in one array.
+# above, `"nd,df->nf"`, and watch where the letters go. Then think of an index that occurs in one argument only and not
+# in the result, such as `f` in `"nd,df->n"`. No index occurs twice in one array.
 
 
 # %%

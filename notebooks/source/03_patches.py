@@ -12,16 +12,16 @@
 # # 03 Patches and the embedding E
 #
 # A Transformer reads a sequence of vectors, but an image is a grid of pixels. This notebook turns the grid into a
-# sequence. It derives the terms $\mathbf{x}_p^i\,\mathbf{E}$ of **Eq. 1** of the paper
+# sequence. It derives the terms $\mathbf{x}_p^1\mathbf{E}, \mathbf{x}_p^2\mathbf{E}, \ldots$ of **Eq. 1** of the paper
 # ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), section 3.1). At the end you will be able to
 #
-# - cut an image into patches with loops, and with one reshape, one transpose and one more reshape,
+# - cut an image into patches, first with loops, then with a reshape, a transpose and a second reshape,
 # - say for every pixel which token it goes to, and test it with one-hot images,
 # - derive the backward pass, back to the pixels,
-# - show that the whole step is a convolution whose stride is the width of its window.
+# - show that the whole step is a convolution whose stride is the side of its window.
 #
 # You need the vector-Jacobian product of a matrix product, and reshape and transpose (notebook [02](02_shapes.ipynb)).
-# Notebook [04](04_tokens_and_positions.ipynb) adds the rest of Eq. 1, the [class] token and the positions.
+# Notebook [04](04_tokens_and_positions.ipynb) adds the rest of Eq. 1: the [class] token and the positions.
 #
 # **Budget:** 5 s of CPU time (fast mode 5 s).
 
@@ -45,8 +45,9 @@ rng = np.random.default_rng(3)
 #
 # One digit runs through notebooks 03 to 11, with a small model that was trained on such digits. The image has 8 × 8
 # pixels and one channel, grey. The model cuts it into 16 patches of 2 × 2 pixels, numbered row by row, as you read a
-# page. It writes each patch as a row of four numbers. One matrix $\mathbf{E}$, the same for all patches, makes a token
-# of 32 numbers of each row.
+# page. It writes each patch as a row of four numbers and scales them from 0..255 to −1..1. One matrix $\mathbf{E}$
+# turns each row into a token of 32 numbers. All patches share it. (Red cells of a token are positive, blue ones
+# negative.)
 
 # %%
 model, digit, label = running_digit()
@@ -58,8 +59,8 @@ cutting.to_tokens(digit[..., 0], 2, digit_tokens)
 # ## The equation
 #
 # The image $\mathbf{x} \in \mathbb{R}^{H_I \times W_I \times C}$ is cut into $N_p = H_I W_I/P^2$ squares of
-# $P \times P$ pixels. Each square is written as one row of $P^2 C$ numbers, its **patch** $\mathbf{x}_p^i$. One learned
-# matrix $\mathbf{E}$ maps every patch to a vector of width $D$, its **token**:
+# $P \times P$ pixels. Each square becomes one row of $P^2 C$ numbers, a **patch**. One learned matrix $\mathbf{E}$ maps
+# every patch to a vector of width $D$, its **token**:
 #
 # $$\mathbf{z}_0 = [\mathbf{x}_{\mathrm{class}};\; \mathbf{x}_p^1\mathbf{E};\; \mathbf{x}_p^2\mathbf{E};\; \ldots;\; \mathbf{x}_p^{N_p}\mathbf{E}]
 # + \mathbf{E}_{pos}, \qquad \mathbf{E} \in \mathbb{R}^{(P^2 C) \times D} \tag{Eq. 1}$$
@@ -67,11 +68,11 @@ cutting.to_tokens(digit[..., 0], 2, digit_tokens)
 # The paper writes $N$ for the number of patches. We write $N_p$, and keep $N$ for the number of tokens, [class]
 # included.
 #
-# Why patches and not pixels? An image of 224 × 224 has 50,176 pixels. Attention compares every token with every other
-# one (notebook [07](07_attention.ipynb)), so a token per pixel would make 2.5 billion pairs. Patches of $16 \times 16$,
-# as in ViT-B/16, make 196 tokens.
+# Why patches and not pixels? Attention compares every token with every token (notebook [07](07_attention.ipynb)). An
+# image of 224 × 224 has 50,176 pixels. With one token per pixel that is 2.5 billion pairs. With 16 × 16 patches, as in
+# ViT-B/16, there are 196 tokens and 38,416 pairs.
 #
-# The published code adds a bias $\mathbf{b}$ to every token, which Eq. 1 leaves out. So does this library.
+# Eq. 1 has no bias. The published code and this library add one, $\mathbf{b}$, to every token.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -83,14 +84,21 @@ cutting.to_tokens(digit[..., 0], 2, digit_tokens)
 # | $D$ | width of the model, so of a token | number | `D` |
 # | $\mathbf{x}$ | the image | $(H_I, W_I, C)$ | `x` |
 # | $r$, $s$, $c$ | row, column and channel of an entry of the image, from 0 | numbers | `r`, `s`, `c` |
-# | $n$, $m$ | its patch, and its place in the patch, from 0 | numbers | `n`, `m` |
+# | $n$, $m$ | its patch, and its place in the row of that patch, from 0 | numbers | `n`, `m` |
+# | $i$, $j$ | row and column of a patch in the grid, from 0 | numbers | `i`, `j` |
+# | $u$, $v$ | row and column inside a patch, from 0 | numbers | `u`, `v` |
+# | $d$ | feature of a token, from 0 | number | `d` |
 # | $\mathbf{x}_p$ | patches, one per row; row $n$ is $\mathbf{x}_p^{n+1}$, because code counts from 0 | $(N_p, P^2 C)$ | `patches` |
 # | $\mathbf{E}$ | patch embedding | $(P^2 C, D)$ | `E` |
 # | $\mathbf{b}$ | its bias | $(D)$ | `b` |
 # | $\mathbf{t}$ | the tokens of the patches, $\mathbf{x}_p\mathbf{E} + \mathbf{b}$ | $(N_p, D)$ | `t` |
+# | $y$ | result of the convolution | $(h, w, D)$ | `y` |
+# | $E_{uvcd}$ | entry of $\mathbf{E}$ with its first axis split in three | $(P, P, C, D)$ | `kernel` |
+# | $\mathrm{vec}$ | an array as one long row, in reading order | | `.ravel()` |
+# | $R$ | routing matrix: which entry of the image goes where | $(H_I W_I C, N_p P^2 C)$ | `R` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 #
-# All lengths below differ, so that mixing up two axes raises an error.
+# The lengths below differ, so most mixed-up axes raise an error. (The two sides of a patch cannot differ.)
 
 # %%
 height, width, C = 8, 10, 3
@@ -110,14 +118,15 @@ print(f"{Np} patches of {P * P * C} numbers, in a grid of {rows} rows and {colum
 #
 # - The patches follow one another **row by row**, as you read a page. The paper calls this raster order (appendix D.4).
 # - Inside a patch the numbers follow in the order **(row, column, channel)**, the channel fastest. The paper does not
-#   say so; the published code does it. Weights trained with one order are useless in another.
+#   fix this order. It is the order of the published code. Weights trained with one order are useless with another.
 #
 # The entry in row $r$, column $s$ and channel $c$ of the image goes to patch $n$, place $m$:
 #
 # $$n = \lfloor r/P \rfloor\, w + \lfloor s/P \rfloor, \qquad m = \bigl((r \bmod P)\, P + (s \bmod P)\bigr)\, C + c.$$
 #
-# The first formula counts the whole patches above, then those to the left. The second counts the same way inside the
-# patch. In Python $\lfloor r/P \rfloor$ is `r // P`, and $r \bmod P$ is `r % P`.
+# The first formula counts the patches in the grid rows above, then the patches to the left in the same grid row. The
+# second counts in the same way inside the patch. In Python $\lfloor r/P \rfloor$ is `r // P`, and $r \bmod P$ is
+# `r % P`.
 
 
 # %% tags=["yours"]
@@ -141,10 +150,10 @@ print(patches_by_loops.shape)
 # %% [markdown]
 # ## Forward, vectorised
 #
-# The loops write $r = P\lfloor r/P \rfloor + (r \bmod P)$: the row of the patch, and the row inside it. A reshape
-# splits an axis in just that way. The axis of length `height` becomes two, `(rows, P)`, and the axis of length `width`
-# becomes `(columns, P)`. Then a transpose moves the axes that count patches to the front. A second reshape merges the
-# two axes in front into one, and the three behind into one.
+# The loops split $r$ into two numbers: $\lfloor r/P \rfloor$ is the row of the patch in the grid, $r \bmod P$ the row
+# inside the patch. A reshape splits a whole axis in this way. The axis of length `height` becomes two axes,
+# `(rows, P)`. The axis of length `width` becomes `(columns, P)`. A transpose then moves the two axes that count patches
+# to the front. A second reshape merges these two axes into one, and the other three into one.
 
 # %% tags=["yours"]
 # (row of patch, row in it, column of patch, column in it, channel)
@@ -157,8 +166,8 @@ patches = grouped.reshape(Np, P * P * C)
 agree("patches", patches, patches_by_loops)
 
 # %% [markdown]
-# The transpose is easily forgotten. `x.reshape(Np, P * P * C)` runs and has the same shape, but its rows are no
-# squares. The experiment below shows them.
+# The transpose is easily forgotten. `x.reshape(Np, P * P * C)` runs and has the same shape, but its rows are not square
+# patches. The experiment below shows them.
 #
 # The tokens are one matrix product, $\mathbf{t} = \mathbf{x}_p\mathbf{E} + \mathbf{b}$. All patches share the same
 # $\mathbf{E}$.
@@ -177,8 +186,8 @@ agree("t", t, t_loops)
 # ## Backward, step by step
 #
 # We are given $\mathrm{d}\mathbf{t}$, the gradient of the loss with respect to the tokens. Here it is drawn at random.
-# We want the gradients of $\mathbf{E}$ and $\mathbf{b}$, which are learned. We also want that of the pixels: it says
-# how the loss would change with each pixel. The engine differentiates the same steps, so we can compare every
+# We want the gradients of $\mathbf{E}$ and $\mathbf{b}$, which are learned. We also want the gradient of the pixels: it
+# says how the loss would change with each pixel. The engine differentiates the same steps, so we can compare every
 # intermediate gradient.
 
 # %%
@@ -193,14 +202,14 @@ names = ["patches", "E", "b", "grouped", "split", "x"]
 engine = dict(zip(names, grad(tt, [tpatches, tE, tb, tgrouped, tsplit, tx], dt), strict=True))
 
 # %% [markdown]
-# **Step 1: $\mathbf{t} = \mathbf{x}_p\mathbf{E} + \mathbf{b}$, the factors.** A matrix product hands a gradient to both
-# factors (notebook 02):
+# **Step 1: $\mathbf{t} = \mathbf{x}_p\mathbf{E} + \mathbf{b}$, the factors.** Both factors of a matrix product get a
+# gradient (notebook 02):
 #
 # $$\mathrm{d}\mathbf{x}_p = \mathrm{d}\mathbf{t}\,\mathbf{E}^\top, \qquad \mathrm{d}\mathbf{E} = \mathbf{x}_p^\top\,\mathrm{d}\mathbf{t}.$$
 #
-# The shapes leave no other choice: $(N_p, P^2C) = (N_p, D)(D, P^2C)$ and $(P^2C, D) = (P^2C, N_p)(N_p, D)$. The second
-# product sums over the patches, because all of them use the same $\mathbf{E}$. In a batch it sums over the patches of
-# all images.
+# The shapes help to remember the formulas: $(N_p, P^2C) = (N_p, D)(D, P^2C)$ and $(P^2C, D) = (P^2C, N_p)(N_p, D)$. The
+# second product sums over the patches, because all of them use the same $\mathbf{E}$. In a batch it sums over the
+# patches of all images.
 
 # %% tags=["yours"]
 dpatches = dt @ E.T
@@ -220,14 +229,14 @@ db = dt.sum(axis=0)
 agree("db", db, engine["b"])
 
 # %% [markdown]
-# **Step 3: from $\mathbf{x}_p$ back to the image.** Cutting only moves numbers. Each entry $\mathbf{x}_{rsc}$ arrives
-# at exactly one place $(n, m)$ of $\mathbf{x}_p$, so its derivative is 1 for that place and 0 for all others. One term
-# of the chain rule's sum is left:
+# **Step 3: from $\mathbf{x}_p$ back to the image.** Cutting only moves numbers. Each entry of the image arrives at
+# exactly one entry $(n, m)$ of $\mathbf{x}_p$. The derivative is 1 there and 0 everywhere else, so one term of the
+# chain rule's sum is left:
 #
-# $$\mathrm{d}\mathbf{x}_{rsc} = (\mathrm{d}\mathbf{x}_p)_{nm}, \qquad \text{with the } n \text{ and } m \text{ of the loops.}$$
+# $$(\mathrm{d}\mathbf{x})_{rsc} = (\mathrm{d}\mathbf{x}_p)_{nm}, \qquad \text{with the } n \text{ and } m \text{ of the loops.}$$
 #
-# In words: the gradient goes back the way the number came. In array operations: undo the three moves in reverse order.
-# The transpose swapped axes 1 and 2, and swapping them again undoes it.
+# In words: each gradient returns to the pixel that its number came from. In array operations: undo the three moves in
+# reverse order. The transpose swapped axes 1 and 2, and swapping them again undoes it.
 
 # %% tags=["yours"]
 dgrouped = dpatches.reshape(rows, columns, P, P, C)
@@ -241,9 +250,10 @@ agree("dx", dx, engine["x"])
 # %% [markdown]
 # ## Check it numerically
 #
-# The engine could make the same mistake as we do. Central differences cannot. `check_vjp` draws a random cotangent and
-# compares the prediction of the pullback with the measured change. For that we write the steps as an *op*, a function
-# that returns its value and its pullback.
+# Central differences do not use our derivation, so they cannot repeat its mistakes. `check_vjp` draws a random
+# cotangent and compares the prediction of the pullback with the measured change. For this we write the steps as an
+# *op*, a function that returns its value and its pullback. The check compares the backward pass with the forward pass.
+# If the forward pass itself is wrong, it passes. The loops test the forward pass.
 
 
 # %% tags=["yours"]
@@ -287,15 +297,15 @@ agree("tokens", embed(Tensor(x[None])), t[None])
 #
 # A convolution slides a window over the image. At each stop it takes a weighted sum of what the window sees. The
 # *stride* is the number of pixels from one stop to the next. Let the stride be $P$, the side of the window. Then the
-# windows touch without overlapping, and stop $(i, j)$ sees exactly patch $n = i\,w + j$. Its weighted sum, for output
-# $d$, is
+# windows touch without overlapping, and stop $(i, j)$ sees exactly patch $n = i\,w + j$. Its weighted sum for feature
+# $d$ is
 #
-# $$y_{ijd} = \sum_{u=0}^{P-1} \sum_{v=0}^{P-1} \sum_{c=0}^{C-1} \mathbf{x}_{iP+u,\; jP+v,\; c}\; \mathbf{E}_{uvcd}.$$
+# $$y_{ijd} = \sum_{u=0}^{P-1} \sum_{v=0}^{P-1} \sum_{c=0}^{C-1} x_{iP+u,\; jP+v,\; c}\; E_{uvcd}.$$
 #
-# The three sums over $u$, $v$ and $c$ are the one sum over $m$ in $\mathbf{x}_p\mathbf{E}$, since $m$ counts in the
-# order (row, column, channel). So $\mathbf{E}_{uvcd}$ is $\mathbf{E}$ with its first axis split in three. The published
-# code is written this way: its weight has the shape $(P, P, C, D)$. Write the formula as loops over $i$, $j$, $d$ and
-# over $u$, $v$, $c$.
+# The product $\mathbf{x}_p\mathbf{E}$ has one sum over $m$. Here it is three sums over $u$, $v$ and $c$, because $m$
+# counts in the order (row, column, channel). So $E_{uvcd}$ is $\mathbf{E}$ with its first axis split in three.
+# The published code is written this way: its weight, the *kernel* of the convolution, has the shape $(P, P, C, D)$.
+# Write the formula as loops over $i$, $j$, $d$ and over $u$, $v$, $c$.
 
 
 # %% tags=["yours"]
@@ -316,8 +326,8 @@ kernel = E.reshape(P, P, C, D)
 agree("convolution", convolution_loops(x, kernel, P).reshape(Np, D) + b, t)
 
 # %% [markdown]
-# The library's convolution gives the same, and the same gradients: that of the kernel is $\mathrm{d}\mathbf{E}$
-# reshaped. (`padding="valid"` means that no border of zeros is added.)
+# The library's convolution gives the same values and the same gradients. The gradient of the kernel is
+# $\mathrm{d}\mathbf{E}$, reshaped. (`padding="valid"` means that no border of zeros is added.)
 
 # %%
 tkernel = Tensor(kernel, requires_grad=True)
@@ -331,8 +341,9 @@ agree("dkernel", dkernel, dE.reshape(kernel.shape))
 # %% [markdown]
 # ## Experiment: where does each pixel go?
 #
-# We cut a picture of 32 × 32 pixels, from CIFAR-10 if it is on this machine, else drawn. We cut it twice: with
-# `patchify`, and with `x.reshape(Np, P * P * C)`, which forgets the transpose. Then we draw each row as a square again.
+# We take a picture of 32 × 32 pixels: a photograph of CIFAR-10 if this machine has the data set, otherwise an
+# artificial one. We cut it twice: with `patchify`, and with `x.reshape(Np, P * P * C)`, which forgets the transpose.
+# Then we show each row of the result as a square again.
 #
 # **Predict first.** What will the rows without the transpose look like: small copies of the picture, stripes, or
 # squares in a wrong order?
@@ -355,7 +366,7 @@ def cut_without_transpose(x, P):
     return x.reshape(-1, P * P * x.shape[2])
 
 
-def draw_patches(axes, patches, P, columns):
+def show_patches(axes, patches, P, columns):
     """Each row of patches (Np, P P C) as a square of pixels, with a white gap around it."""
     sheet = np.ones((len(patches) // columns * (P + 1), columns * (P + 1), patches.shape[1] // P**2))
     for n, patch in enumerate(patches):
@@ -372,37 +383,41 @@ for n in range(across**2):
     left, top = n % across * side - 0.5, n // across * side - 0.5
     axes[0].add_patch(plt.Rectangle((left, top), side, side, fill=False, edgecolor="white"))
     axes[0].text(left + 0.4, top + 0.4, n, color="white", fontsize=11, weight="bold", va="top")
-draw_patches(axes[1], cut(image, side), side, across)
-draw_patches(axes[2], cut_without_transpose(image, side), side, across)
+show_patches(axes[1], cut(image, side), side, across)
+show_patches(axes[2], cut_without_transpose(image, side), side, across)
 axes[0].set_title(f"the image, {image.shape[0]} × {image.shape[1]} pixels")
 axes[1].set_title("rows of $\\mathbf{x}_p$")
 axes[2].set_title("without the transpose")
 for ax in axes:
     ax.set_axis_off()
 plt.show()
+row_of_pixel = np.broadcast_to(np.arange(float(image.shape[0]))[:, None, None], (*image.shape[:2], 1))
+for function in (cut, cut_without_transpose):
+    image_rows = np.unique(function(row_of_pixel, side)[0])
+    print(f"{function.__name__}: patch 0 has pixels from {len(image_rows)} rows of the image")
 
 # %% [markdown]
-# **In the stored run** the image is a horse. Each "patch" on the right is the next 64 pixels in reading order, two
-# whole rows of 32, folded into a square: stripes.
+# **In the stored run** the image is a horse. On the right, each "patch" is the next 64 pixels in reading order. They
+# come from 2 whole rows of 32 pixels instead of 8 rows, so the squares show stripes.
 #
-# A picture convinces, but a test is better. Switch on **one** entry of the image and see where it comes out. The rows
-# of an identity matrix are all the images with a single 1, so one call for each row gives the whole *routing matrix*
-# $R$. Row $i$ of $R$ belongs to entry $i$ of the image, column $j$ to place $j$ of $\mathbf{x}_p$, both counted in
-# reading order.
+# A test is better than a picture. Set **one** entry of the image to 1 and all others to 0, and see where the 1 comes
+# out. Each row of an identity matrix, reshaped, is such an image. Cutting it gives one row of the *routing matrix* $R$.
+# The row of $R$ says which entry of the image was set, the column says where it arrived in $\mathbf{x}_p$. Both are
+# counted in reading order.
 
 
 # %%
 def routing(cut, height, width, C, P):
-    """R[i, j] = 1 if entry i of the image arrives at place j of its patches, both in reading order."""
+    """1 in row a and column b if entry a of the image arrives at entry b of its patches, both in reading order."""
     one_hot = np.eye(height * width * C).reshape(-1, height, width, C)
     return np.array([cut(image, P).ravel() for image in one_hot])
 
 
 R = routing(cut, height, width, C, P)
 expected = np.zeros_like(R)
-for i, (r, s, c) in enumerate(np.ndindex(height, width, C)):
+for entry, (r, s, c) in enumerate(np.ndindex(height, width, C)):
     n, m = (r // P) * columns + s // P, ((r % P) * P + s % P) * C + c
-    expected[i, n * P * P * C + m] = 1
+    expected[entry, n * P * P * C + m] = 1
 
 agree("R", R, expected)
 agree("patches", (x.ravel() @ R).reshape(patches.shape), patches)
@@ -410,16 +425,18 @@ agree("dx", (dpatches.ravel() @ R.T).reshape(x.shape), dx)
 print("sums of the rows of R:", np.unique(R.sum(axis=1)), "  of its columns:", np.unique(R.sum(axis=0)))
 
 # %% [markdown]
-# Each row and each column of $R$ holds a single 1, so $R$ is a permutation matrix: every entry goes to one place, and
-# every place is filled once. Written as one long row each, the image and its patches are related by
-# $\mathbf{x}_p = \mathbf{x}R$, and so $\mathrm{d}\mathbf{x} = \mathrm{d}\mathbf{x}_p\,R^\top$. For a permutation
-# $R R^\top = I$: the way back undoes the way there.
+# Each row and each column of $R$ holds a single 1, so $R$ is a permutation matrix: no entry is lost, and none is used
+# twice. Write an array as one long row, $\mathrm{vec}$. Then cutting is a matrix product, and so is the way back:
 #
-# Now three functions: `cut`, the one without the transpose, and `cut_by_columns`, which numbers the patches column by
-# column. The image has 8 × 16 pixels, and $P = 4$.
+# $$\mathrm{vec}(\mathbf{x}_p) = \mathrm{vec}(\mathbf{x})\,R, \qquad \mathrm{vec}(\mathrm{d}\mathbf{x}) = \mathrm{vec}(\mathrm{d}\mathbf{x}_p)\,R^\top.$$
 #
-# **Predict first.** Four tests: is the shape right, is $R$ a permutation, is patch 0 a square, does the result equal
-# the loops? Which of them finds which of the two mistakes?
+# For a permutation matrix $R R^\top$ is the identity: the way back undoes the cutting.
+#
+# Next we compare three functions: `cut`, `cut_without_transpose`, and `cut_by_columns`, which numbers the patches
+# column by column. The image has 8 × 16 pixels, and $P = 4$.
+#
+# **Predict first.** We run four tests: the shape is right; $R$ is a permutation; patch 0 is a square; the result equals
+# the loops. For each of the two mistakes, which tests find it?
 
 
 # %%
@@ -448,7 +465,7 @@ for ax, function in zip(axes, (cut, cut_without_transpose, cut_by_columns), stri
     R, (shape, one_each, size, equal) = tests(function, wide_image, 4)
     print(f"{function.__name__:<22} {shape!s:<7} {one_each!s:<12} {size:<9} {equal}")
     ax.imshow(R, cmap="Greys", interpolation="nearest")
-    ax.set(title=function.__name__, xlabel="place in $\\mathbf{x}_p$", xticks=range(0, 129, 32))
+    ax.set(title=function.__name__, xlabel="entry of $\\mathbf{x}_p$, in reading order", xticks=range(0, 129, 32))
     ax.set_yticks(range(0, 129, 16))
     ax.vlines(np.arange(16, 128, 16) - 0.5, -0.5, 127.5, colors="tab:orange", linewidth=0.8)
 axes[0].set_ylabel("pixel of the image, in reading order")
@@ -457,13 +474,13 @@ plt.show()
 # %% [markdown]
 # Orange lines separate the eight patches.
 #
-# **In the stored run** all three pass the tests of shape and permutation. Patch 0 is 1 × 16 pixels without the
-# transpose, one row of the image. Columns first it is a good 4 × 4 square, and only the comparison with the loops finds
-# the mistake.
+# **In the stored run** all three functions pass the tests of shape and permutation. Without the transpose, patch 0 is
+# 1 × 16 pixels, one row of the image. `cut_by_columns` gives a correct patch 0 of 4 × 4 pixels, and only the comparison
+# with the loops finds its mistake.
 #
 # Without the transpose $R$ is the *identity*: in reading order nothing has moved.
 #
-# The next figure shows `cut` by the two numbers of the loops: which patch each pixel goes to, and which place in it.
+# The next figure shows for each pixel the two numbers of the loops: its patch $n$ and its place $m$ in that patch.
 
 # %%
 r, s = np.mgrid[:8, :16]
@@ -480,36 +497,42 @@ plt.show()
 # %% [markdown]
 # ## The digit's tokens
 #
-# Back to the digit of the first picture. Some of its patches are blank, with the same four numbers each.
+# We return to the digit of the first picture. Some of its patches are blank: all four pixels are 0, which the model
+# scales to −1.
 #
 # **Predict first.** Do blank patches at different places of the image get different tokens?
 
 # %%
-digit_patches = cut(digit / 255, 2)
-blank = np.flatnonzero((digit_patches == 0).all(axis=1))
+digit_patches = cut(normalize(digit[None])[0], 2)
+blank = np.flatnonzero((digit_patches == -1).all(axis=1))
 difference = np.abs(digit_tokens[blank] - digit_tokens[blank[0]]).max()
 print(f"blank patches: {blank.tolist()}; largest difference of their tokens: {difference:.1e}")
 
+layer = model.patch_embed.projection
+agree("blank token", digit_tokens[blank[0]], layer.bias.data - layer.weight.data.sum(axis=0), rtol=1e-5)
+
 # %% [markdown]
-# **In the stored run** the blank patches are 4, 8, 12 and 15, and their tokens differ by 0.0e+00. The embedding sees
-# pixels and no places, so equal patches make equal tokens.
+# **In the stored run** the blank patches are 4, 8, 12 and 15, and their tokens are exactly equal: they differ by
+# 0.0e+00. The embedding sees the pixels of a patch and not its place, so equal patches make equal tokens.
+#
+# A blank token is not zero. It is $\mathbf{b}$ minus the sum of the rows of $\mathbf{E}$, because its pixels are −1.
 #
 # The next notebook adds the places.
 #
 # ## Where this goes wrong in practice
 #
-# - **Reshape without transpose.** The shape is right and the tokens are strips, as above. An image of one colour does
-#   not show it.
+# - **Reshape without transpose.** The shape is right, but each token is a strip of the image. An image of one colour
+#   does not show the mistake.
 # - **Rows and columns of the grid swapped.** The tokens come column by column. The shape is right for every image,
 #   square or not. Compare values with a reference.
 # - **Channels first.** PyTorch keeps images as $(C, H_I, W_I)$ and the weight of this convolution as $(D, C, P, P)$.
-#   Training from scratch works as well with patches in the order (channel, row, column), because this only reorders the
-#   rows of $\mathbf{E}$. But with weights trained in the other order all tokens are wrong, and no shape tells. Exercise
-#   3.3 converts such weights.
+#   Training from scratch works equally well with patches in the order (channel, row, column), because this only
+#   reorders the rows of $\mathbf{E}$. But with weights that were trained in the other order all tokens are wrong, and
+#   no shape reveals it. Exercise 3.3 converts such weights.
 # - **An image that the patches do not tile.** The published code uses a convolution without border. It silently drops
 #   the pixels left over at the right and at the bottom. This library raises an error.
-# - **Pixels in 0..255.** The published code scales them to −1..1 first, and $\mathbf{E}$ is initialised for inputs of
-#   about that size.
+# - **Pixels in 0..255.** The published code first scales them to −1..1. $\mathbf{E}$ is initialised for inputs of about
+#   that size.
 #
 # ## Exercises
 #
@@ -517,7 +540,7 @@ print(f"blank patches: {blank.tolist()}; largest difference of their tokens: {di
 # inputs of several shapes. `hint("3.4")` gives up to three hints, one per call.
 #
 # **3.1 (two lines).** The paper fine-tunes ViT-L/16 at 512 × 512 pixels on ImageNet (section 4.1). The 16 is $P$. How
-# many patches is that?
+# many patches does one image have?
 
 # %%
 number_of_patches = None  # your answer here
@@ -525,8 +548,8 @@ number_of_patches = None  # your answer here
 check("3.1", number_of_patches)
 
 # %% [markdown]
-# **3.2 (ten minutes).** Invert the two formulas of the loops: given the patch $n$ and the place $m$ in it, return row,
-# column and channel in the image.
+# **3.2 (ten minutes).** Invert the two formulas of the loops: given the patch $n$ and the place $m$ in it, return $r$,
+# $s$ and $c$.
 
 
 # %%
@@ -551,11 +574,11 @@ def embedding_from_pytorch(weight):
 check("3.3", embedding_from_pytorch)
 
 # %% [markdown]
-# **3.4 (an hour).** Let the patches overlap. The window moves by `step` pixels, fewer than $P$. The grid has
-# $\lfloor (H_I - P)/\mathtt{step} \rfloor + 1$ rows and $\lfloor (W_I - P)/\mathtt{step} \rfloor + 1$ columns. A pixel
-# can now arrive at several places, and some pixels may be reached by no window. Write the backward pass of the cutting,
-# from $\mathrm{d}\mathbf{x}_p$ of shape $(N_p, P^2C)$ to $\mathrm{d}\mathbf{x}$. What replaces "exactly one place" in
-# step 3?
+# **3.4 (an hour).** Let the patches overlap. The window moves by `step` pixels, fewer than $P$. The grid has $\lfloor
+# (H_I - P)/\mathtt{step} \rfloor + 1$ rows and $\lfloor (W_I - P)/\mathtt{step} \rfloor + 1$ columns. A pixel can now
+# lie in several windows, and some pixels may lie in none. Write the backward pass of the cutting, from
+# $\mathrm{d}\mathbf{x}_p$ of shape $(N_p, P^2C)$ to $\mathrm{d}\mathbf{x}$. What replaces "exactly one entry" in step
+# 3?
 
 
 # %%

@@ -11,16 +11,16 @@
 # %% [markdown]
 # # 05 LayerNorm
 #
-# LayerNorm brings every token to mean 0 and variance 1. Then it scales and shifts each feature by learned numbers. In a
-# Transformer block it stands before each half, attention and MLP, so that these meet numbers of a known size. It stands
-# once more at the end of the model. The paper ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) writes LN
-# in **Eq. 2, Eq. 3 and Eq. 4** without a definition; that comes from
+# LayerNorm brings every token to mean 0 and variance 1. Then it scales and shifts each feature by learned numbers. A
+# Transformer block has one LayerNorm before attention and one before the MLP, so both get inputs of a known size. One
+# more stands at the end of the model. The paper ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) uses LN
+# in **Eq. 2, Eq. 3 and Eq. 4** and does not define it. The definition is that of
 # [Ba et al. 2016](https://arxiv.org/abs/1607.06450). At the end you will be able to
 #
 # - compute **LayerNorm** with loops, and in eight small steps,
-# - walk back through the eight steps, and collect them in one line,
-#   $\mathrm{d}\mathbf{x} = \rho\,(\mathbf{g} - \overline{\mathbf{g}} - \hat{\mathbf{x}}\,\overline{\mathbf{g}\hat{\mathbf{x}}})$,
-# - say which of the usual checks miss it when one of its terms is forgotten.
+# - walk back through the eight steps, and collect them in one line, $\mathrm{d}\mathbf{x} = \rho\,(\mathbf{g} -
+#   \overline{\mathbf{g}} - \hat{\mathbf{x}}\,\overline{\mathbf{g}\hat{\mathbf{x}}})$,
+# - say which of the usual checks do not notice that one of these terms is missing.
 #
 # You need the vector-Jacobian products of sums, products and broadcasting (notebook [02](02_shapes.ipynb)). Notebook
 # [10](10_residual_stream.ipynb) shows where in the network the LayerNorms stand, and why.
@@ -45,16 +45,18 @@ rng = np.random.default_rng(5)
 # %% [markdown]
 # ## The idea in a picture
 #
-# LayerNorm takes mean and variance over the features of **one token**. The other tokens and the other images play no
-# part. BatchNorm, common in convolutional networks, takes them over one feature of all images.
+# LayerNorm takes mean and variance over the features of **one token**. Other tokens and other images have no influence.
+# BatchNorm, common in convolutional networks, takes mean and variance over **one feature**, at all places of all
+# images.
 
 # %%
 normalising.what_is_averaged()
 
 # %% [markdown]
-# Here is one token of the digit of notebooks 03 and 04, before and after the first LayerNorm of the trained model,
-# without its learned scale and bias. The line is the mean, and the grey band is one standard deviation wide on each
-# side. The pattern of the bars stays the same; place and size change.
+# Here is one token of the digit of notebooks 03 and 04, before and after the first LayerNorm of the trained model. The
+# learned scale and bias are left out. The bars start at the mean of the token, the black line. The grey band reaches
+# one standard deviation up and down. The distances of the bars from the mean line keep their proportions. The line
+# moves to 0, and all distances are multiplied by the same number.
 
 # %%
 digit_model, digit, label = running_digit()
@@ -67,8 +69,8 @@ digit_normalised = (digit_z0 - digit_z0.mean(axis=1, keepdims=True)) / np.sqrt(
 normalising.one_token(digit_z0[12], digit_normalised[12])
 
 # %% [markdown]
-# **Predict first.** This was one token of 17. Is the [class] token, before LayerNorm, larger or smaller than the tokens
-# of the patches? And do the tokens shrink or grow on their way through the three blocks?
+# **Predict first.** That was one of 17 tokens. Does the [class] token have a larger or a smaller standard deviation
+# than the patches, before LayerNorm? And do the standard deviations shrink or grow on the way through the three blocks?
 
 # %%
 stages = {"z_0": digit_z0, "normalised": digit_normalised, "after block 3": inside["block2/output"].data[0]}
@@ -80,18 +82,18 @@ for name, tokens in stages.items():
 # %% [markdown]
 # **In the stored run** the [class] token starts with a standard deviation of 0.09, far below the patches with 0.48 to
 # 0.70. After three blocks it has 2.44, and the patches have 1.39 to 2.54. Without LayerNorm, attention and MLP would
-# meet all these sizes; with it, each token has 1.00.
+# get inputs of all these sizes. With it, each token has 1.00.
 #
 # ## The equation
 #
-# Each token is a row $\mathbf{x}$ of $D$ numbers. Subtract the mean of the row, divide by its standard deviation, then
-# scale and shift each feature by two learned vectors:
+# A token is a row of $D$ numbers. Subtract the mean of the row, divide by its standard deviation, then scale and shift
+# each feature by learned numbers. For one row $\mathbf{x} = (x_1, \ldots, x_D)$:
 #
 # $$\mathrm{LN}(\mathbf{x}) = \boldsymbol{\gamma} \circ \frac{\mathbf{x} - \mu}{\sqrt{\sigma^2 + \epsilon}} + \boldsymbol{\beta}, \qquad
 # \mu = \frac{1}{D}\sum_{j=1}^{D} x_j, \qquad \sigma^2 = \frac{1}{D}\sum_{j=1}^{D} (x_j - \mu)^2 \tag{LayerNorm}$$
 #
-# $\circ$ multiplies feature by feature. Without the small constant $\epsilon$ a row of equal numbers would divide by
-# zero.
+# $\circ$ multiplies feature by feature. The small constant $\epsilon$ prevents a division by zero if all numbers of a
+# row are equal. From now on $\mathbf{x}$ is the array of all tokens, one per row, and each row is treated like this.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -112,8 +114,8 @@ for name, tokens in stages.items():
 # | $\mathbf{g}$ | $\mathrm{d}\hat{\mathbf{x}}$, that is $\mathrm{d}\mathbf{y} \circ \boldsymbol{\gamma}$ | $(N, D)$ | `g` |
 # | $\overline{\mathbf{a}}$ | mean of each row of $\mathbf{a}$ | $(N, 1)$ | `mean(a)` |
 #
-# The rows below have different means and sizes, and $\boldsymbol{\gamma}$ is not 1. Special numbers can hide errors, as
-# the experiment will show.
+# The rows below have different sizes, and $\boldsymbol{\gamma}$ is not 1. Special numbers can hide errors, as the
+# experiment will show.
 
 # %%
 N, D, eps = 5, 7, 1e-6
@@ -145,13 +147,14 @@ y_loops = layer_norm_loops(x, gamma, beta, eps)  # given
 # %% [markdown]
 # ## Forward, in eight steps
 #
-# The same for all rows at once, cut so small that each step has a derivative you know by heart:
+# Now all rows at once. We cut the formula into eight steps, each with a simple derivative:
 #
 # $$\mu = \overline{\mathbf{x}}, \quad \mathbf{c} = \mathbf{x} - \mu, \quad \mathbf{c}^2 = \mathbf{c} \circ \mathbf{c}, \quad
-# \sigma^2 = \overline{\mathbf{c}^2}, \quad s = \sqrt{\sigma^2 + \epsilon}, \quad \rho = 1/s, \quad \hat{\mathbf{x}} = \mathbf{c}\rho, \quad
+# \sigma^2 = \overline{\mathbf{c}^2}, \quad s = \sqrt{\sigma^2 + \epsilon}, \quad \rho = 1/s, \quad \hat{\mathbf{x}} =
+# \mathbf{c}\rho, \quad
 # \mathbf{y} = \hat{\mathbf{x}} \circ \boldsymbol{\gamma} + \boldsymbol{\beta}.$$
 #
-# `keepdims` leaves the means as columns $(N, 1)$, which NumPy stretches over the features.
+# With `keepdims` the means form a column $(N, 1)$, which NumPy stretches over the features.
 
 
 # %%
@@ -160,14 +163,22 @@ def mean(a):
 
 
 # %% tags=["yours"]
-mu = mean(x)  # 1
-c = x - mu  # 2
-square = c * c  # 3
-var = mean(square)  # 4
-s = np.sqrt(var + eps)  # 5
-rho = 1 / s  # 6
-x_hat = c * rho  # 7
-y = x_hat * gamma + beta  # 8
+# step 1
+mu = mean(x)
+# step 2
+c = x - mu
+# step 3
+square = c * c
+# step 4
+var = mean(square)
+# step 5
+s = np.sqrt(var + eps)
+# step 6
+rho = 1 / s
+# step 7
+x_hat = c * rho
+# step 8
+y = x_hat * gamma + beta
 
 agree("y", y, y_loops)
 agree("variances", mean(x_hat * x_hat), var / (var + eps))
@@ -208,9 +219,9 @@ engine = dict(zip(values, grad(values["y"], list(values.values()), dy), strict=T
 
 # %% [markdown]
 # First the same walk in pictures, for a single token of three features. The stepper runs one vector-Jacobian product at
-# a time. Move the slider. It has ten steps, because our steps 5 and 8 are two operations each. Look at the boxes that
-# several arrows leave: on the way back, what comes along these arrows is added. At $\mathbf{c}$ there are three such
-# portions. One comes from step 7. Two come from step 3, since $\mathbf{c} \circ \mathbf{c}$ takes $\mathbf{c}$ twice.
+# a time. Move the slider. It has ten steps, because our steps 5 and 8 are two operations each. Some boxes have several
+# outgoing arrows. On the way back, the gradients along these arrows are added. $\mathbf{c}$ has three of them: one to
+# step 7, and two to step 3, because $\mathbf{c} \circ \mathbf{c}$ uses $\mathbf{c}$ twice.
 
 # %%
 one_token = eight_steps(x[0, :3], gamma[:3], beta[:3])
@@ -219,9 +230,9 @@ BackwardStepper(one_token["y"], dy[0, :3], one_token)
 # %% [markdown]
 # Now the same by hand, for all tokens.
 #
-# **Step 8: $\mathbf{y} = \hat{\mathbf{x}} \circ \boldsymbol{\gamma} + \boldsymbol{\beta}$.** A product hands each
-# factor the gradient times the other factor. $\boldsymbol{\gamma}$ and $\boldsymbol{\beta}$ serve every row, so their
-# gradients are summed over the rows:
+# **Step 8: $\mathbf{y} = \hat{\mathbf{x}} \circ \boldsymbol{\gamma} + \boldsymbol{\beta}$.** Each factor of a product
+# gets the gradient times the other factor. All rows share $\boldsymbol{\gamma}$ and $\boldsymbol{\beta}$, so their
+# gradients are sums over the rows:
 #
 # $$\mathrm{d}\hat{\mathbf{x}} = \mathrm{d}\mathbf{y} \circ \boldsymbol{\gamma}, \qquad
 # \mathrm{d}\boldsymbol{\gamma} = \sum_{i} \mathrm{d}\mathbf{y}_i \circ \hat{\mathbf{x}}_i, \qquad
@@ -238,8 +249,8 @@ agree("dbeta", dbeta, engine["beta"])
 
 # %% [markdown]
 # **Step 7: $\hat{\mathbf{x}} = \mathbf{c}\,\rho$.** A product again. The $\rho$ of a row was stretched over $D$
-# features, so its gradient is a sum over them. $\mathbf{c}$ was used twice, here and in step 3. We keep the part from
-# here under a name of its own:
+# features, so its gradient is a sum over the features. $\mathbf{c}$ is used in two steps, here and in step 3. We give
+# the contribution of step 7 its own name:
 #
 # $$\mathrm{d}\mathbf{c}_{(7)} = \mathrm{d}\hat{\mathbf{x}}\,\rho, \qquad \mathrm{d}\rho = \sum_j \mathrm{d}\hat{x}_j\,c_j.$$
 
@@ -262,11 +273,11 @@ agree("ds", ds, engine["s"])
 agree("dvar", dvar, engine["var"])
 
 # %% [markdown]
-# **Step 4: $\sigma^2 = \overline{\mathbf{c}^2}$.** Each of the $D$ terms has the share $1/D$ in a mean, so each gets
-# $\mathrm{d}\sigma^2/D$ back.
+# **Step 4: $\sigma^2 = \overline{\mathbf{c}^2}$.** Each of the $D$ terms of a mean has the share $1/D$, so each gets
+# $\mathrm{d}\sigma^2/D$. The result has the shape $(N, D)$: stretch the column with `np.broadcast_to`.
 #
-# **Step 3: $\mathbf{c}^2 = \mathbf{c} \circ \mathbf{c}$.** The derivative of a square is $2\mathbf{c}$, the two
-# portions of the stepper. Now both contributions to $\mathrm{d}\mathbf{c}$ are there, and they are added.
+# **Step 3: $\mathbf{c}^2 = \mathbf{c} \circ \mathbf{c}$.** The derivative of a square is $2\mathbf{c}$: the two arrows
+# of the stepper. Add the contributions of step 3 and step 7 to get $\mathrm{d}\mathbf{c}$.
 
 # %% tags=["yours"]
 dsquare = np.broadcast_to(dvar / D, square.shape)
@@ -276,11 +287,11 @@ agree("dsquare", dsquare, engine["square"])
 agree("dc", dc, engine["c"])
 
 # %% [markdown]
-# **Step 2: $\mathbf{c} = \mathbf{x} - \mu$.** $\mathbf{x}$ gets $\mathrm{d}\mathbf{c}$ as it is. $\mu$ gets it with a
-# minus sign, summed over the features over which it was stretched.
+# **Step 2: $\mathbf{c} = \mathbf{x} - \mu$.** $\mathbf{x}$ gets $\mathrm{d}\mathbf{c}$ unchanged. $\mu$ was stretched
+# over the features, so it gets minus the sum of $\mathrm{d}\mathbf{c}$ over the features.
 #
-# **Step 1: $\mu = \overline{\mathbf{x}}$.** A mean: each $x_j$ gets $\mathrm{d}\mu / D$, in addition to what step 2
-# gave it.
+# **Step 1: $\mu = \overline{\mathbf{x}}$.** A mean again: each $x_j$ gets $\mathrm{d}\mu / D$. Add this to the
+# contribution of step 2.
 
 # %% tags=["yours"]
 dmu = -dc.sum(axis=-1, keepdims=True)
@@ -292,15 +303,16 @@ agree("dx", dx, engine["x"])
 # %% [markdown]
 # ## All in one line
 #
-# Put the steps together, and most of it cancels. Write $\mathbf{g}$ for $\mathrm{d}\hat{\mathbf{x}}$.
+# Put together, the steps simplify to one line. Write $\mathbf{g}$ for $\mathrm{d}\hat{\mathbf{x}}$.
 #
-# **The path through the variance** (steps 7, 6, 5, 4, 3) adds to $\mathrm{d}\mathbf{c}$ the term
+# **The path through the variance** (steps 7, 6, 5, 4, 3) adds this term to $\mathrm{d}\mathbf{c}$:
 #
 # $$2\mathbf{c} \cdot \frac{1}{D} \cdot \frac{\rho}{2} \cdot (-\rho^2) \cdot \sum_j g_j c_j
 # = -\rho\,(\mathbf{c}\rho)\,\frac{1}{D} \sum_j g_j (c_j \rho)
 # = -\rho\,\hat{\mathbf{x}}\;\overline{\mathbf{g}\hat{\mathbf{x}}}.$$
 #
-# Of the three factors $\rho$, two turn a $\mathbf{c}$ into an $\hat{\mathbf{x}}$ and one is left. So
+# There are three factors $\rho$. Two of them turn a $\mathbf{c}$ into an $\hat{\mathbf{x}}$, and one is left. With the
+# contribution $\rho\,\mathbf{g}$ of step 7,
 # $\mathrm{d}\mathbf{c} = \rho\,(\mathbf{g} - \hat{\mathbf{x}}\,\overline{\mathbf{g}\hat{\mathbf{x}}})$.
 
 # %%
@@ -322,16 +334,16 @@ dx_closed = rho * (g - mean(g) - x_hat * mean(g * x_hat))
 agree("dx", dx_closed, dx)
 
 # %% [markdown]
-# **What it means.** Adding a constant to a row of $\mathbf{x}$ does not change $\mathbf{y}$. Stretching a row about its
-# mean does not change it either, apart from $\epsilon$. So the loss has no slope in these two directions, and the
-# gradient has no part along them:
+# **What it means.** Add a constant to a row of $\mathbf{x}$: $\mathbf{y}$ does not change. Stretch a row about its
+# mean: $\mathbf{y}$ hardly changes, and only because of $\epsilon$. So the loss has no slope in these two directions,
+# and the gradient has no part along them:
 #
-# - The term $\overline{\mathbf{g}}$ takes out the part along $(1, \ldots, 1)$.
-# - The last term takes out the part along $\hat{\mathbf{x}}$. That part is
+# - The term $\overline{\mathbf{g}}$ removes the part along $(1, \ldots, 1)$.
+# - The last term removes the part along $\hat{\mathbf{x}}$. That part is
 #   $\hat{\mathbf{x}}\,\langle \mathbf{g}, \hat{\mathbf{x}} \rangle / \|\hat{\mathbf{x}}\|^2$, and
 #   $\|\hat{\mathbf{x}}\|^2 = D\,\overline{\hat{\mathbf{x}}^2}$ is $D$, apart from $\epsilon$.
 #
-# Both dot products with the gradient should vanish, the second up to $\epsilon$.
+# So the first dot product below is 0 up to rounding, and the second is of the size of $\epsilon$.
 
 # %%
 print(f"part of dx along (1, ..., 1): {np.abs(dx.sum(axis=1)).max():.1e}")
@@ -339,7 +351,7 @@ print(f"part of dx along x_hat:       {np.abs((dx * x_hat).sum(axis=1)).max():.1
 agree("stretched", layer_norm_loops(10 * x + 3, gamma, beta, eps), y, rtol=1e-5)
 
 # %% [markdown]
-# Here are the three terms for one row, and their sum.
+# Here are the three terms in the bracket for one row, and their sum.
 
 # %%
 terms = {
@@ -352,7 +364,7 @@ figure, ax = plt.subplots(figsize=(9, 3.4), layout="constrained")
 for i, ((name, values_of_term), hatch) in enumerate(zip(terms.items(), ("", "//", "..", "xx"), strict=True)):
     ax.bar(np.arange(D) + 0.2 * (i - 1.5), values_of_term, width=0.2, label=name, hatch=hatch, edgecolor="white")
 ax.axhline(0, color="black", linewidth=0.8)
-ax.set(xlabel="feature", ylabel="gradient of one row", xticks=range(D))
+ax.set(xlabel="feature", ylabel="terms of $dx/\\rho$, one row", xticks=range(D))
 ax.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 plt.show()
 
@@ -361,8 +373,8 @@ plt.show()
 #
 # ## Check it numerically
 #
-# As an *op*, a function that returns its value and its pullback. It keeps $\hat{\mathbf{x}}$ and $\rho$ for the way
-# back, and none of the other steps.
+# We write LayerNorm as an *op*, a function that returns its value and its pullback. For the way back it keeps
+# $\hat{\mathbf{x}}$ and $\rho$, and no other intermediate result.
 
 
 # %% tags=["yours"]
@@ -400,15 +412,16 @@ for name, mine, theirs in zip(("dx", "dgamma", "dbeta"), (dx, dgamma, dbeta), pu
 # %% [markdown]
 # ## Experiment: which check notices which error?
 #
-# Suppose you forget one term of the gradient. Would you notice? A check compares two numbers for a cotangent
-# $\mathrm{d}\mathbf{y}$ and a direction $\mathbf{u}$:
+# Suppose you forget one term of the gradient. Would a check notice it? A check chooses a cotangent
+# $\mathrm{d}\mathbf{y}$ and a direction $\mathbf{u}$, and compares two numbers:
 #
 # - the prediction $\langle \mathrm{d}\mathbf{x}, \mathbf{u} \rangle$,
 # - the measured change of $\langle \mathrm{d}\mathbf{y}, \mathrm{LN}(\mathbf{x}) \rangle$ along $\mathbf{u}$.
 #
-# Three cotangents are in use. The gradient of `y.sum()` has $\mathrm{d}\mathbf{y} = 1$. That of `(y * y).sum() / 2` has
-# $\mathrm{d}\mathbf{y} = \mathbf{y}$. The third is random. Tests like to use a fresh LayerNorm, so
-# $\boldsymbol{\gamma} = 1$ and $\boldsymbol{\beta} = 0$.
+# Three cotangents are common. The gradient of `y.sum()` has $\mathrm{d}\mathbf{y} = 1$. The gradient of
+# `(y * y).sum() / 2` has $\mathrm{d}\mathbf{y} = \mathbf{y}$. The third cotangent is random. Most tests use a fresh
+# LayerNorm, with $\boldsymbol{\gamma} = 1$ and $\boldsymbol{\beta} = 0$. We do the same. As a fourth check we add
+# `y.sum()` with random $\boldsymbol{\gamma}$ and $\boldsymbol{\beta}$.
 
 # %%
 backward_passes = {
@@ -426,11 +439,10 @@ cotangents = {
 }
 
 # %% [markdown]
-# We divide the difference of the two numbers by the sizes of $\mathrm{d}\mathbf{y}$ and $\mathbf{u}$, so that the
-# columns can be compared. (Dividing by the gradient, as in notebook 00, does not work here: in two of the columns the
-# true gradient is zero, or nearly.)
+# To make the checks comparable, we divide the difference of the two numbers by the sizes of $\mathrm{d}\mathbf{y}$ and
+# $\mathbf{u}$. (Notebook 00 divides by the gradient. Here the true gradient of two checks is zero, or nearly.)
 #
-# **Predict first.** Five of the six backward passes are wrong. Which of them does `y.sum()` notice? And which does the
+# **Predict first.** Five of the six backward passes are wrong. Which of the five does `y.sum()` notice? Which does the
 # random cotangent notice?
 
 
@@ -473,31 +485,31 @@ assert not caught[0].any()  # the complete one passes every check
 assert caught[1:, 2].all()  # a random cotangent misses no error
 
 # %% [markdown]
-# **In the stored run** `y.sum()` and the sum of squares miss three of the five errors each. Both accept a pass without
-# $\rho$, and one that returns zeros. The random cotangent misses none, and neither does `y.sum()` with random
-# $\boldsymbol{\gamma}$.
-#
-# The reasons:
-#
-# - `y.sum()` with $\boldsymbol{\gamma} = 1$ has $\mathbf{g} = 1$. The true gradient is zero, because every row of
-#   $\hat{\mathbf{x}}$ sums to 0 whatever $\mathbf{x}$ is. So a function that returns zeros passes.
-# - The sum of squares has $\mathbf{g} = \hat{\mathbf{x}}$. The true gradient is nearly zero, because the squares of a
-#   row of $\hat{\mathbf{x}}$ sum to nearly $D$. It is $\rho\,\hat{\mathbf{x}}\,\epsilon/(\sigma^2 + \epsilon)$, too
-#   small for our tolerance of 1e-5. (A much stricter tolerance would see it, and so would rows with a small $\sigma$.)
-# - A random cotangent has no such symmetry. Here a random $\boldsymbol{\gamma}$ breaks it too. That is why `check_vjp`
-#   draws the cotangent. (We drew it once; notebook [02](02_shapes.ipynb) draws many.)
+# **In the stored run** `y.sum()` and the sum of squares each miss three of the five errors. Both accept a pass without
+# $\rho$, and both accept zeros. The random cotangent misses nothing. `y.sum()` with random $\boldsymbol{\gamma}$ misses
+# nothing either. The one-line formula explains it:
+# - `y.sum()` with $\boldsymbol{\gamma} = 1$ has $\mathbf{g} = 1$. Then $\mathbf{g} - \overline{\mathbf{g}} = 0$, and
+#   $\overline{\mathbf{g}\hat{\mathbf{x}}}$ is the mean of a row of $\hat{\mathbf{x}}$, so it is 0 too. The true
+#   gradient is zero. Zeros pass, and a missing $\rho$ or a missing last term changes nothing. Only the missing
+#   $\overline{\mathbf{g}}$ is noticed.
+# - The sum of squares has $\mathbf{g} = \hat{\mathbf{x}}$. Then $\overline{\mathbf{g}} = 0$, so forgetting this term
+#   changes nothing. $\overline{\mathbf{g}\hat{\mathbf{x}}}$ is $\sigma^2/(\sigma^2 + \epsilon)$, nearly 1, so the last
+#   term nearly cancels $\mathbf{g}$. The true gradient is nearly zero, with or without $\rho$. It is too small for our
+#   tolerance. (A much smaller tolerance would notice it, and so would rows with a small $\sigma$.)
+# - A random cotangent has no such symmetry, so `check_vjp` draws one. A random $\boldsymbol{\gamma}$ breaks the
+#   symmetry of `y.sum()`, too. (We drew the cotangent once; notebook [02](02_shapes.ipynb) draws many.)
 #
 # ## Where this goes wrong in practice
 #
 # - **The wrong axis.** Statistics over the tokens (`axis=0` here) give an array of the same shape, but then each token
 #   depends on all others. To test it, change one row of $\mathbf{x}$: no other row of $\mathbf{y}$ may move.
-# - **$D - 1$ instead of $D$.** LayerNorm divides by $D$. So does NumPy's `var`; PyTorch's divides by $D - 1$ unless
-#   told otherwise. Exercise 5.2.
-# - **Another $\epsilon$.** PyTorch's layer uses $10^{-5}$ unless told otherwise, the published code $10^{-6}$. On rows
-#   of ordinary size the difference is small, and a test in float32 may not see it. It matters for nearly constant rows.
-#   There $\rho$, which multiplies the gradient, comes close to $1/\sqrt{\epsilon}$.
-# - **$\boldsymbol{\gamma}$ forgotten in $\mathbf{g}$.** At the start of training $\boldsymbol{\gamma} = 1$, and it
-#   makes no difference.
+# - **$D - 1$ instead of $D$.** LayerNorm divides by $D$. So do NumPy's `var` and PyTorch's `LayerNorm`. But PyTorch's
+#   `var` divides by $D - 1$ by default. Exercise 5.2.
+# - **Another $\epsilon$.** PyTorch's layer has $10^{-5}$ by default, the published code $10^{-6}$. For rows of ordinary
+#   size the difference is small, and a test in float32 may not notice it. It matters for nearly constant rows. There
+#   $\rho$, which multiplies the gradient, comes close to $1/\sqrt{\epsilon}$.
+# - **$\boldsymbol{\gamma}$ forgotten in $\mathbf{g}$.** At the start of training $\boldsymbol{\gamma} = 1$, so the
+#   error does not show.
 # - **The variance in one pass.** $\overline{\mathbf{x}^2} - \mu^2$ equals $\sigma^2$ on paper. In float32 with $\mu$
 #   much larger than $\sigma$, it is the difference of two large, nearly equal numbers. It may come out negative:
 
@@ -528,9 +540,9 @@ def layer_norm_of_constant_row(a, gamma, beta):
 check("5.1", layer_norm_of_constant_row)
 
 # %% [markdown]
-# **5.2 (ten minutes).** Somebody writes LayerNorm with a variance that is divided by $D - 1$. By what factor are their
-# $\hat{\mathbf{x}}$ too large or too small? Take $D = 768$, the width of ViT-B (Table 1), and $\epsilon = 0$. Give
-# theirs divided by ours, to six digits.
+# **5.2 (ten minutes).** Someone computes the variance in LayerNorm with $D - 1$ instead of $D$. Their
+# $\hat{\mathbf{x}}$ is ours times a factor. What is the factor? Take $D = 768$, the width of ViT-B (Table 1), and
+# $\epsilon = 0$. Give six digits.
 
 # %%
 factor = None  # your answer here
@@ -538,33 +550,33 @@ factor = None  # your answer here
 check("5.2", factor)
 
 # %% [markdown]
-# **5.3 (twenty minutes).** RMSNorm ([Zhang & Sennrich 2019](https://arxiv.org/abs/1910.07467)) leaves out the mean and
-# the bias: $\mathbf{y} = \boldsymbol{\gamma} \circ \mathbf{x}\,\rho$ with
+# **5.3 (twenty minutes).** RMSNorm ([Zhang & Sennrich 2019](https://arxiv.org/abs/1910.07467)) does not subtract the
+# mean. We leave out the bias, too: $\mathbf{y} = \boldsymbol{\gamma} \circ \mathbf{x}\,\rho$ with
 # $\rho = 1/\sqrt{\overline{\mathbf{x}^2} + \epsilon}$. Write the Jacobian for one row, the matrix with
-# $\partial y_i / \partial x_j$ in row $i$ and column $j$. The backward pass is then
-# $\mathrm{d}\mathbf{x} = \mathrm{d}\mathbf{y}\,J$.
+# $\partial y_i / \partial x_j$ in row $i$ and column $j$. (The backward pass of the row is then $\mathrm{d}\mathbf{y}$
+# times this matrix.)
 
 
 # %%
 def rms_norm_jacobian(x, gamma, eps):
-    """x, gamma: (D,) -> J (D, D), J[i, j] the derivative of y[i] with respect to x[j]"""
+    """x, gamma: (D,) -> (D, D), in row i and column j the derivative of y[i] with respect to x[j]"""
     ...  # your answer here
 
 
 check("5.3", rms_norm_jacobian)
 
 # %% [markdown]
-# **5.4 (an hour).** GroupNorm ([Wu & He 2018](https://arxiv.org/abs/1803.08494)) normalises the feature maps of a
-# ResNet (notebook [20](20_hybrid.ipynb)). Its $C$ channels are cut into $G$ groups of consecutive channels. Each image
-# and group has one mean and one variance, taken over all pixels and all channels of the group. $\boldsymbol{\gamma}$
-# and $\boldsymbol{\beta}$ have one number per channel. Write the backward pass. Reshape to
-# $(B, \mathrm{height}, \mathrm{width}, G, C/G)$ first: then the line you have derived serves again, with means over
-# three of these axes.
+# **5.4 (an hour).** GroupNorm ([Wu & He 2018](https://arxiv.org/abs/1803.08494)) normalises the feature maps of the
+# paper's ResNets (BiT; notebook [20](20_hybrid.ipynb)). The $D$ channels of a feature map are cut into groups of
+# consecutive channels. Each image and group has one mean and one variance, taken over all pixels and all channels of
+# the group. $\boldsymbol{\gamma}$ and $\boldsymbol{\beta}$ have one number per channel. Write the backward pass. First
+# reshape to (B, height, width, groups, D / groups). Then the line derived above holds again, with means over three of
+# these axes.
 
 
 # %%
 def group_norm_backward(x, gamma, dy, groups, eps):
-    """x, dy: (B, height, width, C), gamma: (C,) -> dx (B, height, width, C), dgamma (C,), dbeta (C,)"""
+    """x, dy: (B, height, width, D), gamma: (D,) -> dx (B, height, width, D), dgamma (D,), dbeta (D,)"""
     ...  # your answer here
 
 

@@ -12,9 +12,9 @@
 # # 06 Softmax and loss
 #
 # A classifier ends in one number per class, the **logits**. The softmax turns the logits into probabilities. The
-# cross-entropy measures how badly the probabilities fit the label. Each is one line of code, and the obvious line fails
-# for large logits. The softmax is also a part of attention (Eq. 6 of the paper,
-# [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), appendix A), so this course needs its derivative twice.
+# cross-entropy measures how badly the probabilities fit the label. Both take one line of code. The simplest such line
+# fails for large logits. The softmax is also a part of attention (Eq. 6 of the paper, [Dosovitskiy et al.
+# 2020](https://arxiv.org/abs/2010.11929v2), appendix A), so this course needs its derivative twice.
 #
 # The paper writes no formula for its loss. Its published JAX code, which does the fine-tuning, uses the loss of this
 # notebook. Notebook [06b](06b_smoothing_sigmoid_temperature.ipynb) treats three variants of it. At the end you will be
@@ -46,8 +46,8 @@ rng = np.random.default_rng(6)
 # ## One digit, from logits to a loss
 #
 # A small trained Vision Transformer looks at a digit. Notebooks 07 to 11 build this model; here we only read its ten
-# logits. The picture shows the three steps of this notebook: make every logit positive, divide by the sum, and take
-# minus the logarithm of the probability that the right class got.
+# logits. The **softmax** takes $e$ to the power of every logit and divides by the sum of the results. The loss is minus
+# the logarithm of the probability of the right class. (The picture draws large pixel values dark.)
 
 # %%
 model, image, label = running_digit()
@@ -57,7 +57,7 @@ pictures.logits_to_loss(image, logits, label)
 # %%
 probabilities = np.exp(logits) / np.exp(logits).sum()
 print("logits        ", " ".join(f"{value:6.2f}" for value in logits))
-print("probabilities ", " ".join(f"{value:6.4f}" for value in probabilities))
+print("probabilities ", " ".join(f"{value:6.4f}" if value > 0.001 else f"{value:6.0e}" for value in probabilities))
 second = np.argsort(logits)[-2]
 for name in (label, second):
     print(f"loss if the label is {name}: {-np.log(probabilities[name]):.4f}")
@@ -68,7 +68,7 @@ for name in (label, second):
 #
 # ## The equations
 #
-# For one image with logits $z \in \mathbb{R}^K$, the **softmax** makes $K$ positive numbers that sum to 1:
+# For one image with logits $z \in \mathbb{R}^K$, the softmax makes $K$ positive numbers that sum to 1:
 #
 # $$p_k = \frac{e^{z_k}}{\sum_j e^{z_j}} \tag{softmax}$$
 #
@@ -86,10 +86,11 @@ for name in (label, second):
 # | $z$ | logits | $(B, K)$ | `z` |
 # | $p$ | probabilities, the softmax of the logits | $(B, K)$ | `p` |
 # | $t$ | targets, rows sum to 1 | $(B, K)$ | `t` |
+# | $e_k$; $\Sigma$ | $e^{z_k}$; the sum of these over a row | numbers | `e`, shifted by $m$ |
 # | $\mathrm{lse}(z)$ | $\log \sum_j e^{z_j}$, one number per row | $(B, 1)$ | `lse` |
 # | $m$ | largest logit of each row | $(B, 1)$ | `m` |
 # | $\mathcal{L}$ | the loss | number | `loss` |
-# | $J$ | Jacobian of the softmax of one row, $J_{ij} = \partial p_i/\partial z_j$ | $(K, K)$ | `J` |
+# | $J$ | Jacobian of the softmax of one row, $J_{ij} = \partial p_i/\partial z_j$ | $(K, K)$ for each row | `J` |
 # | $g$ | a cotangent of $p$ | $(B, K)$ | `g` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 
@@ -131,7 +132,7 @@ print("rows of p sum to", p_loops.sum(axis=1))
 # %% [markdown]
 # ## Forward, vectorised
 #
-# The same for all rows at once. `keepdims=True` keeps the reduced axis with length 1, so that one number per row
+# Now all rows at once. `keepdims=True` keeps the reduced axis with length 1, so that one number per row
 # broadcasts against the row.
 
 # %% tags=["yours"]
@@ -188,8 +189,8 @@ J = np.diag(row) - np.outer(row, row)
 agree("J", J, J_loops)
 
 # %% [markdown]
-# The engine computes pullbacks only. One pullback gives one row of $J$: if the cotangent is 1 for output $i$ and 0
-# elsewhere, the result is the gradient of $p_i$ alone.
+# The engine computes pullbacks only. With a one-hot cotangent a pullback returns one row of $J$: if the cotangent is 1
+# for output $i$ and 0 elsewhere, the result is the gradient of $p_i$ alone.
 
 # %%
 rows_of_J = []
@@ -214,7 +215,8 @@ print("eigenvalues:", np.linalg.eigvalsh(J).round(4) + 0.0)
 #
 # $$\mathrm{d}z = \mathrm{diag}(p)\,g - p\,(p^\top g) = p \circ \bigl(g - \langle g, p \rangle\bigr).$$
 #
-# This takes $2K$ multiplications; the matrix takes $K^2$. Write it for all rows at once.
+# This takes $2K$ multiplications. Building $p\,p^\top$ takes $K^2$, and its product with $g$ another $K^2$. Write the
+# short form for all rows at once.
 
 # %%
 g = rng.standard_normal((B, K))
@@ -229,15 +231,15 @@ agree("dz", dz_softmax, dz_by_matrix)
 # %% [markdown]
 # ### A picture of the Jacobian
 #
-# **Predict first.** Take one row of logits and multiply it by 3, so that the softmax is surer of its choice. Do the
-# entries of $J$ become larger or smaller?
+# **Predict first.** Multiply one row of logits by 0.3, 1 and 3: the softmax becomes surer of its choice. Does the sum
+# of the sizes $|J_{ij}|$ grow or fall? Does the largest entry do the same?
 
 # %%
 factors = [0.3, 1, 3]
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
 for axis, factor in zip(axes, factors, strict=True):
-    q, _ = ops.softmax(factor * z[0])
-    jacobian = np.diag(q) - np.outer(q, q)
+    p_row, _ = ops.softmax(factor * z[0])
+    jacobian = np.diag(p_row) - np.outer(p_row, p_row)
     drawn = axis.imshow(jacobian, cmap="RdBu_r", vmin=-0.25, vmax=0.25)
     for (i, j), entry in np.ndenumerate(jacobian):
         axis.text(
@@ -249,18 +251,20 @@ for axis, factor in zip(axes, factors, strict=True):
             fontsize=9,
             color="white" if entry > 0.18 else "black",
         )
-    axis.set(title=f"logits × {factor}, largest $p$ = {q.max():.2f}", xlabel="logit $j$", ylabel="probability $i$")
-    print(f"logits x {factor:<4} largest p {q.max():.2f}, sum of all |entries| {np.abs(jacobian).sum():.2f}")
+    axis.set(title=f"logits × {factor}, largest $p$ = {p_row.max():.2f}", xlabel="logit $j$", ylabel="probability $i$")
+    print(f"logits x {factor:<4} largest p {p_row.max():.2f}", end=", ")
+    print(f"sum of all |entries| {np.abs(jacobian).sum():.2f}, largest entry {jacobian.max():.2f}")
 figure.colorbar(drawn, ax=axes, label="$J_{ij}$")
 plt.show()
 
 # %% [markdown]
-# **In the stored run** the sum of all sizes falls from 1.55 through 1.34 to 0.62 while the largest probability rises
-# from 0.29 through 0.47 to 0.82.
+# **In the stored run** the largest probability rises from 0.29 through 0.47 to 0.82, and the sum of all sizes falls
+# from 1.55 through 1.34 to 0.62. The largest entry does not follow: it first grows from 0.21 to 0.25, then falls to
+# 0.15.
 #
 # No entry can exceed $1/4$ in size: on the diagonal $p_i(1 - p_i) \le 1/4$, and off it $p_i p_j \le p_i(1 - p_i)$. If
 # one probability comes close to 1, all entries come close to 0: a **saturated** softmax passes hardly any gradient on.
-# This is a danger in attention, and notebook [07](07_attention.ipynb) shows the remedy. It is no danger in the loss, as
+# This is a danger in attention, and notebook [07](07_attention.ipynb) shows the remedy. In the loss it is no danger, as
 # we see now.
 #
 # ## Backward through the cross-entropy, step by step
@@ -279,8 +283,8 @@ tloss = (tlog_p * t).sum() * (-1 / B)
 engine = dict(zip(["log_p", "lse", "z"], grad(tloss, [tlog_p, tlse, tz], np.array(dloss)), strict=True))
 
 # %% [markdown]
-# We treat $m$ as a constant, although it is one of the logits. That is allowed: $\mathrm{lse}$ has the same value for
-# every $m$, so its derivative with respect to $m$ is 0.
+# We treat $m$ as a constant, although it depends on $z$. That is allowed. The formula of $\mathrm{lse}$ gives the same
+# value for every $m$, so its derivative with respect to $m$ is 0. The path through $m$ adds nothing.
 #
 # **Step 1: $\mathcal{L} = -\frac1B \sum t \log p$.** A weighted sum gives each entry its weight:
 #
@@ -325,11 +329,13 @@ agree("dz, 2 paths", dz_two_paths, engine["z"])
 agree("dz, closed", dz, engine["z"])
 
 # %% [markdown]
-# The gradient is the error of the prediction, $p - t$. It is small only if the prediction is close to the target.
+# For $\mathrm{d}\mathcal{L} = 1$ the gradient of an image is the error of its prediction, $p - t$, divided by $B$. It
+# is small only if the prediction is close to the target.
 #
-# Suppose the model is sure of a wrong class, so the probability $p_k$ of the right class is tiny. The slope of
-# $-\log p_k$ is then huge, $-1/p_k$, and the slope of the softmax is tiny, $p_k(1 - p_k)$. Their product $-(1 - p_k)$ is
-# close to $-1$. Computed apart, the two factors overflow and underflow. That is why the library has one op for both.
+# Suppose the model is sure of a wrong class, so the probability $p_k$ of the right class is tiny. The slope of $-\log
+# p_k$ is then huge, $-1/p_k$, and the slope of the softmax is tiny, $p_k(1 - p_k)$. Their product $-(1 - p_k)$ is close
+# to $-1$. In float32, $1/p_k$ can overflow and $p_k(1 - p_k)$ can become 0. That is why the library has one op for
+# both.
 #
 # ## Check it numerically
 #
@@ -421,12 +427,13 @@ with np.errstate(all="ignore"):  # NumPy warns of every overflow here
 print(f"float32 overflows in exp(z) for z above {np.log(np.finfo(np.float32).max):.1f}")
 
 # %% [markdown]
-# **In the stored run** only log-sum-exp is finite for all three: 0, 1000 and 2000. The naive form divides infinity by
-# infinity, which gives NaN. The shifted form rounds the two small probabilities to 0, and $-\log 0$ is infinite.
+# **In the stored run** only log-sum-exp is finite for all three: 0, 1000 and 2000. For class 0 the naive form divides
+# infinity by infinity, which gives NaN. For classes 1 and 2 it divides by infinity and gets $p = 0$. The shifted form
+# rounds these two probabilities to 0 as well, and $-\log 0$ is infinite.
 #
 # **Predict first.** Now many rows with ten logits each, from small to large. The label of each row is drawn at random.
-# Up to which standard deviation of the logits are all losses finite? What share stays finite in the end for the shifted
-# form?
+# Up to which standard deviation of the logits are all losses finite? At the largest scale, which share of the shifted
+# losses is finite?
 
 # %%
 scales = np.logspace(-1, 4, full_or_fast(41, 11))
@@ -444,13 +451,19 @@ with np.errstate(all="ignore"):
             good = np.isfinite(losses)
             finite[name].append(good.mean())
             worst = np.max(np.abs(losses - truth)[good], initial=0) / truth.mean()
-            error[name].append(worst if good.mean() > 0.5 else np.nan)  # a few rows say nothing about the method
+            error[name].append(worst if good.mean() > 0.5 else np.nan)  # only where most losses are finite
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-for name, style in zip(methods, ["o-", "s--", "^:"], strict=True):
-    axes[0].semilogx(scales, finite[name], style, markersize=4, label=name)
-    axes[1].loglog(scales, error[name], style, markersize=4, label=name)
+styles = [
+    {"color": "#9ecae1", "linewidth": 6},  # broad, because the next curve lies on it
+    {"color": "tab:orange", "linestyle": "--", "marker": "s", "markersize": 4},
+    {"color": "tab:green", "linestyle": ":", "marker": "^", "markersize": 4},
+]
+for name, style in zip(methods, styles, strict=True):
+    axes[0].semilogx(scales, finite[name], label=name, **style)
+    axes[1].loglog(scales, error[name], label=name, **style)
+axes[1].text(100, 4e-3, "not drawn where half\nor more are not finite", fontsize=10)
 axes[0].set(title="share of losses that are finite", xlabel="standard deviation of the logits", ylim=(-0.05, 1.08))
 axes[1].set(title="largest error / mean loss", xlabel="standard deviation of the logits", ylim=(3e-8, 0.1))
 axes[0].legend(loc="center left", bbox_to_anchor=(0, 0.3))
@@ -465,23 +478,23 @@ for name in methods:
 # **In the stored run** all losses of the first two methods are finite up to a standard deviation of 17.8. At 10000 the
 # naive form has 0% finite losses, the shifted form 10%, log-sum-exp 100%.
 #
-# Why one in ten? The shifted form survives only in rows whose label has the largest logit; there the loss is 0. The right
-# panel shows that the first two methods lose digits before they fail: below about $10^{-38}$, float32 keeps fewer digits
-# the smaller the number is ("subnormal" numbers).
+# Why 10%? At this scale the shifted loss is finite almost only in rows whose label has the largest logit. Labels are
+# drawn among ten classes, so this is one row in ten. The right panel shows that the first two methods lose digits
+# before they fail. Below about $10^{-38}$ a float32 number is "subnormal": it has fewer digits, the smaller it is.
 #
 # ## Where this goes wrong in practice
 #
-# - **Softmax twice.** `cross_entropy(softmax(z), labels)` runs, and even trains slowly. Probabilities lie between 0 and
-#   1, so as "logits" they are never far apart. The loss then cannot fall below a certain value (exercise 6.2).
+# - **Softmax twice.** `cross_entropy(softmax(z), labels)` runs without an error. But probabilities lie between 0 and 1,
+#   so as "logits" they are never far apart. The loss then cannot fall below a certain value (exercise 6.2).
 # - **`log(softmax(z))` instead of `log_softmax(z)`.** It works until the first confident mistake, perhaps hours later.
-#   Then the loss is infinite. A small constant inside the logarithm only hides this: it bounds the loss and removes the
-#   gradient where the model is most wrong.
+#   Then the loss is infinite. A small constant inside the logarithm only hides this. It bounds the loss, but the
+#   gradient vanishes where the model is most wrong.
 # - **Sum instead of mean.** With a sum over the images the gradient grows with the batch. The mean keeps its size
 #   comparable.
-# - **A check with a cotangent of ones.** $\langle 1, p\rangle = 1$ for every $z$, so the gradient through the softmax is
-#   0, and a backward pass that returns zeros passes.
-# - **The maximum of the whole batch** subtracted instead of the row's. It is right in exact arithmetic, but rows with
-#   small logits underflow.
+# - **A check with a cotangent of ones.** $\langle 1, p\rangle = 1$ for every $z$, so the gradient through the softmax
+#   is 0. A wrong backward pass that returns zeros passes this check.
+# - **Subtracting the maximum of the whole batch**, not of the row. It is right in exact arithmetic, but in rows with
+#   much smaller logits all exponentials become 0.
 #
 # ## Exercises
 #
@@ -501,8 +514,7 @@ check("6.1", log_sum_exp)
 
 # %% [markdown]
 # **6.2 (ten minutes).** Somebody writes `cross_entropy(softmax(z), labels)`, a softmax too many. There are $K = 10$
-# classes. Which number can this loss never fall below, however good the model is? A formula is welcome as an answer, to a
-# relative accuracy of $10^{-4}$.
+# classes. How low can this loss get at best? Give a formula, or a number to a relative accuracy of $10^{-4}$.
 
 # %%
 lowest_loss = None  # your answer here
@@ -526,8 +538,8 @@ check("6.3", log_softmax_backward)
 # %% [markdown]
 # **6.4 (an hour).** With features $x$ of shape $(B, D)$ and a head $W$ of shape $(D, K)$, the logits $xW$ have $BK$
 # entries. With the paper's batch of $B = 4096$ and $K = 21843$ classes these are more numbers than the 86 million
-# parameters of ViT-Base (Table 1). Compute the loss and both gradients from **blocks of classes**: no array may have more
-# than $B \cdot$ `block` entries, except those with the size of $x$ or $W$. Logits may be of any size, as in 6.1. The
+# parameters of ViT-Base (Table 1). Compute the loss and both gradients from **blocks of classes**: no array may have
+# more than $B \cdot$ `block` entries, except those of the size of $x$ or $W$. Logits may be of any size, as in 6.1. The
 # checker measures the memory.
 
 

@@ -11,16 +11,15 @@
 # %% [markdown]
 # # 06b Label smoothing, the sigmoid loss, temperature
 #
-# Three variants of the softmax cross-entropy of notebook [06](06_softmax_and_loss.ipynb). **Label smoothing** changes the
-# targets, the **sigmoid loss** changes the question, and a **temperature** changes how sure the softmax is. The paper
-# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) has a formula for none of them. It tunes label smoothing
-# on its smaller data sets (section 4.3). The sigmoid loss was used in its pre-training, as
-# [an answer](https://github.com/google-research/vision_transformer/issues/34) of the maintainers of its code says.
-# Temperatures come back in notebooks [23](23_dino.ipynb) and [24](24_distillation.ipynb). At the end you will be able to
+# This notebook treats three variants of the softmax cross-entropy of notebook [06](06_softmax_and_loss.ipynb). **Label
+# smoothing** changes the targets, the **sigmoid loss** asks other questions, and a **temperature** changes how sure the
+# softmax is. The paper ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) has no formula for any of them.
+# Temperatures come back in notebooks [23](23_dino.ipynb) and [24](24_distillation.ipynb). At the end you will be able
+# to
 #
 # - say at which logits the smoothed loss is lowest,
 # - derive the sigmoid cross-entropy and its gradient, and compute it for logits of any size,
-# - say what the first loss of a training run must be,
+# - say what the first loss of a training run should be,
 # - use a temperature to find out whether a model is surer than it should be.
 #
 # You need the loss and its gradient $(p - t)/B$ (notebook [06](06_softmax_and_loss.ipynb)).
@@ -48,12 +47,13 @@ rng = np.random.default_rng(66)
 # | $K$ | classes | number | `K` |
 # | $z$ | logits | $(B, K)$ | `z` |
 # | $p$ | probabilities, the softmax of the logits | $(B, K)$ | `p` |
-# | $t$ | targets | $(B, K)$ | `t` |
+# | $t$ | targets; rows sum to 1 for the softmax, to anything for the sigmoid | $(B, K)$ | `t_smooth`, `t_multi` |
 # | $\mathcal{L}$ | the loss | number | `loss` |
 # | $\alpha_\mathrm{smooth}$ | label smoothing | number in $[0, 1)$ | `smoothing` |
-# | $a$ | logit of the right class, if all others are 0 | number | `gaps` |
-# | $\mathrm{sigmoid}(z)$ | $1/(1 + e^{-z})$, the probability of "yes" | that of $z$ | `yes` |
-# | $\beta$ | bias of the head, the same for all classes | number | |
+# | $a$ | logit of the right class, if all others are 0 | number | `a`, many values |
+# | $\mathrm{sigmoid}(z)$ | $1/(1 + e^{-z})$, the probability of "yes" | that of $z$ | `yes`, one entry |
+# | $\mathrm{softplus}(z)$ | $\log(1 + e^z)$ | that of $z$ | `softplus` |
+# | $\beta$ | bias of the head, the same for all classes | number | only in exercise 6b.2 |
 # | $\tau$ | temperature | number | `tau` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 
@@ -68,8 +68,8 @@ labels
 # %% [markdown]
 # ## Label smoothing
 #
-# With a one-hot target the loss falls as long as the logit of the right class grows. It comes as close to 0 as you like
-# and never reaches it. **Label smoothing** ([Szegedy et al. 2016](https://arxiv.org/abs/1512.00567)) takes a share
+# With a one-hot target the loss falls as long as the logit of the right class grows. The loss approaches 0 but never
+# reaches it. **Label smoothing** ([Szegedy et al. 2016](https://arxiv.org/abs/1512.00567)) takes a share
 # $\alpha_\mathrm{smooth}$ from the right class and spreads it evenly over *all* $K$ classes, the right one included:
 #
 # $$t = (1 - \alpha_\mathrm{smooth})\,\mathrm{onehot} + \frac{\alpha_\mathrm{smooth}}{K}.$$
@@ -108,23 +108,23 @@ def lowest_point(smoothing, classes):
 
 
 # %%
-gaps = np.linspace(-2, 14, 161)
-one_image = np.zeros((len(gaps), 10))
-one_image[:, 0] = gaps
+a = np.linspace(-2, 14, 161)
+one_image = np.zeros((len(a), 10))
+one_image[:, 0] = a
 log_p_image, _ = ops.log_softmax(one_image)
 curves = {share: -log_p_image @ ((1 - share) * np.eye(10)[0] + share / 10) for share in (0, 0.1, 0.3)}
 
 figure, axis = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
 for (share, curve), style in zip(curves.items(), ["-", "--", ":"], strict=True):
-    axis.plot(gaps, curve, style, linewidth=2, label=f"$\\alpha_\\mathrm{{smooth}}$ = {share}")
+    axis.plot(a, curve, style, linewidth=2, label=f"$\\alpha_\\mathrm{{smooth}}$ = {share}")
     if share:
-        axis.plot(gaps[curve.argmin()], curve.min(), "k.", markersize=11)
+        axis.plot(a[curve.argmin()], curve.min(), "k.", markersize=11)
 axis.set(title="10 classes; dots: lowest points", xlabel="logit $a$ of the right class", ylabel="loss")
 axis.legend(loc="upper center")
 plt.show()
 
 for share in (0.1, 0.3):
-    found, formula = gaps[curves[share].argmin()], lowest_point(share, 10)
+    found, formula = a[curves[share].argmin()], lowest_point(share, 10)
     print(f"smoothing {share}: lowest loss of the curve at a = {found:.1f}, formula {formula:.2f}")
 print(f"without smoothing the loss at a = 14 is {curves[0][-1]:.1e} and still falls")
 
@@ -134,8 +134,9 @@ print(f"without smoothing the loss at a = 14 is {curves[0][-1]:.1e} and still fa
 #
 # ## Sigmoid cross-entropy
 #
-# The softmax makes classes compete: one label per image. On ImageNet-21k and JFT, the data sets of the pre-training, an
-# image may deserve several labels. The sigmoid loss asks $K$ **yes-or-no questions** instead and *sums* their losses:
+# The softmax makes classes compete, which fits one label per image. But an image may show several things. The sigmoid
+# loss asks $K$ **yes-or-no questions** instead and *sums* their losses. The maintainers of the paper's code
+# [say](https://github.com/google-research/vision_transformer/issues/34) that pre-training used it.
 #
 # $$\mathcal{L} = -\frac{1}{B}\sum_b\sum_k \Bigl[t_{bk} \log \mathrm{sigmoid}(z_{bk}) + (1 - t_{bk}) \log \mathrm{sigmoid}(-z_{bk})\Bigr] \tag{sigmoid cross-entropy}$$
 #
@@ -149,13 +150,13 @@ print(f"without smoothing the loss at a = 14 is {curves[0][-1]:.1e} and still fa
 # $$-\bigl[t\,(z - \mathrm{softplus}(z)) - (1 - t)\,\mathrm{softplus}(z)\bigr] = \mathrm{softplus}(z) - t z,
 # \qquad \mathrm{softplus}(z) = \max(z, 0) + \log\bigl(1 + e^{-|z|}\bigr).$$
 #
-# In the last form no exponent is positive.
+# In the last form no exponent is positive, so nothing overflows.
 #
 # **Backward.** The derivative of the softplus is $e^z/(1 + e^z) = \mathrm{sigmoid}(z)$, so
 #
 # $$\mathrm{d}z = \frac{\mathrm{sigmoid}(z) - t}{B}\,\mathrm{d}\mathcal{L}.$$
 #
-# It is prediction minus target again.
+# Again this is prediction minus target, divided by $B$.
 
 # %%
 t_multi = (rng.uniform(size=(B, K)) < 0.4).astype(float)  # several labels per image, or none
@@ -189,8 +190,9 @@ print(f"largest relative error of its gradients: {check_vjp(ops.sigmoid_cross_en
 # %% [markdown]
 # ## The first loss of a run
 #
-# The *head*, the last linear layer, makes the logits. In a new ViT its weights are zero, so all logits of the first step
-# are equal, whatever the image. You can compute the first loss in your head. If a run begins with another one, look for a bug.
+# The *head*, the last linear layer, makes the logits. In a new ViT its weights are zero, so the first logits are its
+# bias, whatever the image. If the bias is zero too, you know the first loss beforehand. If a run then begins with
+# another loss, look for a bug.
 #
 # **Predict first.** All logits are 0, and one of $K$ classes is right. What is the softmax loss, and what is the sigmoid
 # loss? Which grows faster with $K$?
@@ -206,11 +208,11 @@ for classes in (10, 1000):
 # **In the stored run** the softmax loss is $\log K$: 2.3026 for 10 classes and 6.9078 for 1000. The sigmoid loss is
 # $K \log 2$: 6.93 and 693.15.
 #
-# Most of the 693 comes from questions whose answer is simply "no". Each of these $K - 1$ questions has the gradient
-# $\frac12$, and the one "yes" has $-\frac12$. So the first steps teach the model to say "no", whatever the image. To avoid
-# this, the pre-training starts the bias of the head at $-10$, where "no" is already the answer
-# ([said by the maintainers](https://github.com/google-research/vision_transformer/issues/2)). Exercise 6b.2 shows where
-# the number comes from.
+# Most of the 693 comes from questions whose answer is "no". For one image, each of these $K - 1$ questions has the
+# gradient $\frac12$ at its logit, and the one "yes" has $-\frac12$. So the first steps teach the model to say "no",
+# whatever the image. The maintainers [say](https://github.com/google-research/vision_transformer/issues/2) that
+# pre-training started the bias of the head at $-10$. There the answer is "no" from the start. We suppose that this is
+# the reason; exercise 6b.2 gives a bias close to $-10$.
 #
 # ## Temperature
 #
@@ -218,8 +220,8 @@ for classes in (10, 1000):
 #
 # $$p = \mathrm{softmax}(z/\tau).$$
 #
-# The largest logit stays the largest, so the answer stays. Only the confidence changes: a high temperature makes the
-# probabilities more equal, and a low one moves all weight to the largest logit.
+# The largest logit stays the largest, so the answer stays the same. Only the confidence changes: a high temperature
+# makes the probabilities more equal, and a low one makes the largest larger.
 #
 # **Predict first.** The model gave the digit of notebook 06 the probability 0.9996. Does $\tau = 4$ bring it below one
 # half?
@@ -234,18 +236,22 @@ for tau in (1, 2, 4, 8):
     print(f"tau = {tau}: largest probability {ops.softmax(logits / tau)[0].max():.4f}")
 
 # %% [markdown]
-# **In the stored run** the largest probability falls from 0.9996 at $\tau = 1$ to 0.9492, 0.5966 and 0.2899.
+# **In the stored run** the largest probability falls from 0.9996 at $\tau = 1$ to 0.9492, 0.5966 and 0.2899. So it is
+# still above one half at $\tau = 4$, and below at $\tau = 8$.
 #
 # ## Experiment: is the model as sure as it should be?
 #
-# Suppose a model gives its answers a probability of 90 % on average. If it is right in 90 % of the cases, it is
-# **calibrated**. We test the small trained model on the 359 test digits, which it has not seen in training.
+# A model is **calibrated** if each of its probabilities comes true as often as it says. Among all answers to which it
+# gives the probability 0.9, nine in ten are right, and likewise for every other probability. Then the mean of its
+# largest probabilities equals its accuracy. We test only this equality. If the two differ, the model is not calibrated.
+# If they agree, it may still not be. We take the small trained model and the 359 test digits, which it has not seen in
+# training.
 #
 # **Predict first.** Is the model surer than it should be, or less sure? Would $\tau > 1$ or $\tau < 1$ lower its loss?
 #
-# We look for the best $\tau$ on one half of the test images and measure the loss on the other half, and then exchange the
-# halves. [Guo et al. 2017](https://arxiv.org/abs/1706.04599) call this *temperature scaling*. Both losses of an image come
-# from the same logits, so we compare image by image.
+# We look for the best $\tau$ on one half of the test images and measure the loss on the other half. Then the halves
+# change roles. [Guo et al. 2017](https://arxiv.org/abs/1706.04599) call this *temperature scaling*. Each image has a
+# loss with and one without $\tau$, so we compare image by image.
 
 # %%
 _, test = digits()
@@ -260,7 +266,7 @@ print(f"difference {surplus.mean():.1%}, standard error {surplus.std(ddof=1) / i
 
 # %% tags=["yours"]
 def losses(z, labels, tau):
-    """Cross-entropy of each row of z / tau.   z: (images, K), labels: (images,) -> (images,)"""
+    """Cross-entropy of each row of z / tau.   z: (B, K), labels: (B,) -> (B,)"""
     log_p, _ = ops.log_softmax(z / tau)
     return -log_p[np.arange(len(z)), labels]
 
@@ -296,31 +302,32 @@ plt.show()
 
 # %% [markdown]
 # **In the stored run** the model is surer than it should be: the largest probability is 98.7% on average, the accuracy
-# 96.7%, and the difference is 2.0% with a standard error of 0.8%. Both halves want a temperature above 1: 1.39 and 1.41.
-# The loss falls by 0.0193 per image with a standard error of 0.0121, so 359 images do not decide how much is gained.
+# 96.7%, and the difference is 2.0% with a standard error of 0.8%. On both halves the best temperature is above 1: 1.39
+# and 1.41. The loss falls by 0.0193 per image. The standard error is 0.0121, so 359 images do not decide whether
+# anything is gained.
 #
 # ## Where this goes wrong in practice
 #
-# - **Another convention of smoothing.** Some texts spread the share over the $K - 1$ wrong classes only. The two forms
-#   differ by a factor in the share, and both are called label smoothing.
-# - **Smoothing in the validation loss.** It has its lowest value above 0, so it cannot be compared with a loss without
-#   smoothing.
-# - **Sum instead of mean over the classes.** The sigmoid loss here is summed over classes. Other libraries take the mean
-#   over these too. The factor $K$ changes how large the gradient is. It matters for *clipping*, which shortens gradients
-#   that are too long (notebook [12](12_optimisers.ipynb)).
-# - **The sigmoid applied twice.** Like softmax twice: the op wants logits, not probabilities.
-# - **Temperature on one side.** A loss that compares two softmaxes must say which of them has the temperature. Notebook
-#   23 has two temperatures, notebook 24 has one for both.
-# - **A temperature found on the test images that are then reported.** Use other images, as above.
+# - **Another convention of smoothing.** Some texts spread the share over the $K - 1$ wrong classes only, and call this
+#   label smoothing too. To get the same targets, their share must be our $\alpha_\mathrm{smooth}$ times $(K - 1)/K$.
+# - **Smoothing in the validation loss.** The lowest value of this loss is above 0. Do not compare it with a loss
+#   without smoothing.
+# - **Mean instead of sum over the classes.** The sigmoid loss here is summed over classes. Other libraries take the
+#   mean, so their gradient is smaller by the factor $K$. This matters for *clipping*, which shortens gradients that are
+#   too long (notebook [12](12_optimisers.ipynb)).
+# - **The sigmoid applied twice.** The op wants logits, not probabilities, as in notebook 06.
+# - **Temperature on one side.** A loss that compares two softmaxes may divide the logits of both by a temperature, or
+#   of one. Notebook 23 has two temperatures, notebook 24 has one for both.
+# - **A temperature chosen on the test images whose loss is then reported.** Choose it on other images, as above.
 #
 # ## Exercises
 #
 # Write your answer in the cell; `check` says at once whether it is right. `hint("6b.1")`, from `minivit.lessons`, gives
 # up to three hints, one per call.
 #
-# **6b.1 (ten minutes).** A model for ImageNet-21k has $K = 21843$ classes. Its head starts with zero weights and the bias
-# $-10$ for every class. An image has one label. What is the sigmoid cross-entropy of the first step? A formula is welcome
-# as an answer, to a relative accuracy of $10^{-4}$.
+# **6b.1 (ten minutes).** A model for ImageNet-21k has $K = 21843$ classes. Its head starts with zero weights and the
+# bias $-10$ for every class. An image has one label. What is the sigmoid cross-entropy of the first step? Give a
+# formula, or a number to a relative accuracy of $10^{-4}$.
 
 # %%
 first_loss = None  # your answer here

@@ -11,9 +11,10 @@
 # %% [markdown]
 # # 07 Scaled dot-product attention
 #
-# Attention lets every token look at every other token and take from each as much as is useful. It is the only place in a
-# Vision Transformer where information moves between patches. This notebook covers **Eq. 5, Eq. 6 and Eq. 7** of the paper
-# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), appendix A), for one head. At the end you will be able to
+# In attention every token looks at all tokens and takes something from each, more from some than from others. It is the
+# only place in a Vision Transformer where information moves between patches. This notebook covers **Eq. 5, Eq. 6 and
+# Eq. 7** of the paper ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), appendix A), for one head. At the
+# end you will be able to
 #
 # - choose queries, keys and values by hand so that attention retrieves what you want,
 # - compute attention as loops, and as three matrix products,
@@ -46,18 +47,19 @@ rng = np.random.default_rng(7)
 # ## Attention by hand
 #
 # Every token has three vectors: a **query**, which says what the token is looking for; a **key**, which says what the
-# token can be found by; and a **value**, which the token hands over. A query is compared with all keys by dot products. A
-# softmax turns these scores into weights that sum to 1. The result is the weighted mean of the values.
+# token can be found by; and a **value**, which the token hands over. A query is compared with all keys by dot products.
+# A softmax turns the dot products into weights that sum to 1. The result is the weighted mean of the values.
 #
 # In a trained model all three vectors come from learned matrices. Here we choose them by hand, to see what attention can
 # do.
 #
-# **By place: each token copies the token to its left.** Five tokens carry the letters P, A, T, C, H. The key of a token is
-# its own place, as a one-hot row. Its query is the place to the left, times a strength; the first token looks at the
-# last. Its value is its letter, again as a one-hot row.
+# **By place: each token copies the token to its left.** Five tokens carry the letters P, A, T, C, H. The key of a token
+# is its own place, as a one-hot row. Its query is the one-hot row of the place to its left, times a number, the
+# *strength*. The first token has no left neighbour and looks for the last place instead. The value of a token is its
+# letter, again as a one-hot row.
 #
-# **Predict first.** With the strength 1 the right score is 1 and all others are 0. How much weight does the left
-# neighbour get? Which strength would you choose?
+# **Predict first.** With the strength 1 the dot product with the left neighbour's key is 1, and all others are 0. How
+# much weight does the left neighbour get? Which strength would you choose?
 
 # %%
 word = "PATCH"
@@ -72,30 +74,33 @@ pictures.weights_of_words(weights, word)
 
 # %% [markdown]
 # **In the stored run** the left neighbour has the weight 0.405 at strength 1, 0.834 at 3 and 0.999 at 8. The picture
-# shows strength 8. Attention is a soft choice; large scores make it a hard one.
+# shows strength 8. Attention is a soft choice; large dot products make it a hard one.
 #
 # **By content: a telephone book.** A Python dictionary finds a value only if the key is exactly right. Attention also
 # finds it by a key that is nearly right. Four names get random vectors as keys. Their values are numbers. The query is the
 # vector of Cleo, with noise.
+#
+# **Predict first.** Will Cleo get more than half of the weight? How near to her number, 3, will the result be?
 
 # %%
 names, numbers = ["Ada", "Bob", "Cleo", "Dan"], np.array([[1.0], [2.0], [3.0], [4.0]])
-keys = rng.standard_normal((4, 16))
-query = keys[2] + 0.5 * rng.standard_normal(16)
+keys = 0.5 * rng.standard_normal((4, 16))
+query = keys[2] + 0.25 * rng.standard_normal(16)
 pictures.one_query(query, keys, numbers, names)
 
 # %%
-scores_of_query = keys @ query / 16**0.5
-weights_of_query, _ = ops.softmax(scores_of_query)
-for name, score, weight in zip(names, scores_of_query, weights_of_query, strict=True):
-    print(f"{name:<5} score {score:5.2f}   weight {weight:.3f}")
+products = keys @ query
+weights_of_query, _ = ops.softmax(products)
+for name, product, weight in zip(names, products, weights_of_query, strict=True):
+    print(f"{name:<5} dot product {product:5.2f}   weight {weight:.3f}")
 print(f"result {(weights_of_query @ numbers)[0]:.2f}")
 
 # %% [markdown]
-# **In the stored run** Cleo's key has the score 2.57 and the weight 0.822, and the result is 2.85. Her number is 3.
+# **In the stored run** Cleo's key has the dot product 2.57 and the weight 0.822, and the result is 2.85. Her number is
+# 3.
 #
-# A long random vector has a large dot product with itself, and usually a small one with another random vector. The order
-# of the names played no part. Attention finds by content; it finds by place only if the keys contain places.
+# A random vector with many entries usually has a much larger dot product with itself than with another such vector. The
+# order of the names played no part. Attention finds by content. It can find by place only if the keys encode the place.
 #
 # ## The equations
 #
@@ -103,8 +108,10 @@ print(f"result {(weights_of_query @ numbers)[0]:.2f}")
 #
 # $$[\mathbf{q}, \mathbf{k}, \mathbf{v}] = \mathbf{z}\,\mathbf{U}_{qkv}, \qquad \mathbf{U}_{qkv} \in \mathbb{R}^{D \times 3 D_h} \tag{Eq. 5}$$
 #
-# The dot products of queries and keys, divided by $\sqrt{D_h}$, are the scores. A softmax over the keys makes them weights
-# (Eq. 6):
+# This is one head. With $H$ heads, $\mathbf{U}_{qkv}$ holds the columns of all heads and is $(D, 3D)$ (notebook 08).
+#
+# The **scores** are the dot products of queries and keys divided by $\sqrt{D_h}$. A section below shows what the
+# division is for. A softmax over the keys turns the scores into weights (Eq. 6):
 #
 # $$A = \mathrm{softmax}\!\left(\mathbf{q}\mathbf{k}^\top / \sqrt{D_h}\right), \qquad A \in \mathbb{R}^{N \times N} \tag{Eq. 6}$$
 #
@@ -118,15 +125,16 @@ print(f"result {(weights_of_query @ numbers)[0]:.2f}")
 # | $D$ | width of the model | number | `D` |
 # | $D_h$ | width of a head, $D/H$ with $H$ heads (notebook 08) | number | `Dh` |
 # | $\mathbf{z}$ | tokens | $(N, D)$ | `z` |
-# | $\mathbf{U}_{qkv}$ | projection to queries, keys and values | $(D, 3D_h)$ | `U` |
+# | $\mathbf{U}_{qkv}$ | projection to queries, keys and values, of one head | $(D, 3D_h)$ | `U` |
 # | $\mathbf{q}, \mathbf{k}, \mathbf{v}$ | queries, keys, values | $(N, D_h)$ each | `q`, `k`, `v` |
 # | $S$ | attention scores, $\mathbf{q}\mathbf{k}^\top/\sqrt{D_h}$ | $(N, N)$ | `S` |
-# | $A$ | attention weights, rows sum to 1 | $(N, N)$ | `A` |
+# | $A$ | attention weights, rows sum to 1 | $(N, N)$ | `A`; by hand: `weights` |
+# | $s$, $a$ | one row of $S$ and of $A$ | $(N,)$ | |
 # | $Y$ | the result, $\mathrm{SA}(\mathbf{z})$ | $(N, D_h)$ | `Y` |
 # | $r$ | sum of $\mathrm{d}A \circ A$ over each row | $(N, 1)$ | `r` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 #
-# $N$, $D$ and $D_h$ are all different below. So if two axes are mixed up, there is an error instead of a wrong number.
+# $N$, $D$ and $D_h$ are all different below. So if you mix up two axes, you get an error and not a wrong number.
 
 # %%
 N, D, Dh = 5, 6, 4
@@ -149,7 +157,7 @@ def attention_loops(q, k, v):
     for i in range(N):
         scores = [sum(q[i, c] * k[j, c] for c in range(Dh)) / Dh**0.5 for j in range(N)]
         largest = max(scores)  # subtracted from all: the weights stay the same, and exp cannot overflow
-        e = [np.exp(s - largest) for s in scores]
+        e = [np.exp(score - largest) for score in scores]
         for j in range(N):
             A[i, j] = e[j] / sum(e)
             for c in range(Dh):
@@ -203,7 +211,8 @@ A_head = e_head / e_head.sum(axis=1, keepdims=True)
 agree("A of head 0", A_head, all_weights[0, 0, 0], rtol=1e-4)
 
 # %% [markdown]
-# Now the row of the [class] token, for all heads. The colours show how much weight each patch gets.
+# Now the row of the [class] token, for all heads. The colours show how much weight each patch gets. Each map has its
+# own scale: white is 0, and the darkest patch has the largest weight, which stands below the map.
 #
 # **Predict first.** Which patches will the [class] token look at: those with ink, the empty ones, or all alike? Will the
 # four heads of a block agree?
@@ -212,29 +221,32 @@ agree("A of head 0", A_head, all_weights[0, 0, 0], rtol=1e-4)
 pictures.class_attention(image, all_weights[:, 0, :, 0])
 
 # %%
-ink = image[..., 0].reshape(4, 2, 4, 2).mean(axis=(1, 3)).reshape(16)  # mean brightness of each patch
-with_ink = ink > 64  # a quarter of the brightest
-for depth, rows in enumerate(all_weights[:, 0, :, 0, 1:]):
-    shares = rows[:, with_ink].sum(axis=1) / rows.sum(axis=1)
-    print(f"block {depth}: share of the patches' weight on ink, by head:", "  ".join(f"{s:.2f}" for s in shares))
-print(f"{with_ink.sum()} of 16 patches have ink: {with_ink.mean():.2f}")
+ink = image[..., 0].reshape(4, 2, 4, 2).mean(axis=(1, 3)).reshape(16)  # mean of each patch: 0 is empty, 255 full
+class_rows = all_weights[:, 0, :, 0]  # (blocks, heads, N)
+for depth, rows in enumerate(class_rows[..., 1:]):
+    seen = rows @ ink / rows.sum(axis=1)
+    print(f"block {depth}: mean ink with the weights of each head:", " ".join(f"{mean:4.0f}" for mean in seen))
+print(f"mean ink of all patches: {ink.mean():.0f}")
+print(f"largest weight of [class] on itself, which is left out above: {class_rows[..., 0].max():.2f}")
 
 # %% [markdown]
-# **In the stored run** the heads of block 0 disagree. Head 0 puts 0.99 of the patches' weight on ink, head 2 puts 0.00
-# there: it looks at the gap under the bar of the digit. In block 2 all four heads prefer patches without ink: ink gets
-# 0.08 to 0.19 of the weight, and 0.44 of the patches have ink. Empty places tell digits apart, too.
+# **In the stored run** the heads of block 0 disagree. The mean ink is 75. With the weights of head 0 it is 169. Head 2
+# looks at the gap under the bar of the digit and sees 34. In block 2 all four heads prefer patches with little ink:
+# they see 17 to 36. Maps and means leave out the weight of [class] on itself, which is 0.09 at most.
+#
+# This is one image. And attention weights do not show which patches decide the answer.
 #
 # ## Backward, step by step
 #
 # Somebody after us has computed $\mathrm{d}Y$, the gradient of the loss with respect to our result. We want
 # $\mathrm{d}\mathbf{q}$, $\mathrm{d}\mathbf{k}$ and $\mathrm{d}\mathbf{v}$.
 #
-# First the walk in pictures, for two tokens and a head of width 2. The stepper runs one vector-Jacobian product at a
-# time: move the slider. The product $A\mathbf{v}$ came last in the forward pass, so its vector-Jacobian product
-# runs first. It sends a gradient to both factors.
+# First the walk in pictures, for a small head: two of the tokens, and two columns of each array. The stepper runs one
+# vector-Jacobian product at a time: move the slider. The product $A\mathbf{v}$ came last in the forward pass, so its
+# vector-Jacobian product runs first. It sends a gradient to both factors.
 
 # %%
-pair = {name: Tensor(x[:2, :2], requires_grad=True) for name, x in (("q", q), ("k", k), ("v", v))}
+pair = {name: Tensor(x[[0, 2], 1:3], requires_grad=True) for name, x in (("q", q), ("k", k), ("v", v))}
 pair["kT"] = pair["k"].T
 pair["qkT"] = pair["q"] @ pair["kT"]
 pair["S"] = pair["qkT"] * (1 / np.sqrt(2))
@@ -263,8 +275,9 @@ engine = dict(zip(["A", "S", "q", "k", "v", "z", "U"], grad(tY, [tA, tS, tq, tk,
 #
 # $$\mathrm{d}A = \mathrm{d}Y\,\mathbf{v}^\top, \qquad \mathrm{d}\mathbf{v} = A^\top\,\mathrm{d}Y.$$
 #
-# The shapes leave no choice: $(N, N) = (N, D_h)(D_h, N)$ and $(N, D_h) = (N, N)(N, D_h)$. Read the second equation: the
-# value of token $j$ gets the gradient of every result $i$ that used it, weighted by $A_{ij}$, the share that was used.
+# The shapes leave no choice: $(N, N) = (N, D_h)(D_h, N)$ and $(N, D_h) = (N, N)(N, D_h)$. The second equation says: the
+# value of token $j$ gets the gradients of all results $i$, each weighted by $A_{ij}$, the share of this value in result
+# $i$.
 
 # %% tags=["yours"]
 # step 1
@@ -275,9 +288,9 @@ agree("dA", dA, engine["A"])
 agree("dv", dv, engine["v"])
 
 # %% [markdown]
-# **Step 2: $A = \mathrm{softmax}(S)$, row by row.** Let $a$ be a row of $A$. Its Jacobian is
-# $\mathrm{diag}(a) - a a^\top$ (notebook 06), which is symmetric. So the gradient of the scores of this row is
-# $\mathrm{d}s = a \circ \mathrm{d}a - a\,\langle a, \mathrm{d}a\rangle$. For all rows together:
+# **Step 2: $A = \mathrm{softmax}(S)$, row by row.** Let $s$ be a row of $S$ and $a$ its softmax, a row of $A$. The
+# Jacobian is $\mathrm{diag}(a) - a a^\top$ (notebook 06), which is symmetric. So the gradient of the scores of this row
+# is $\mathrm{d}s = a \circ \mathrm{d}a - a\,\langle a, \mathrm{d}a\rangle$. For all rows together:
 #
 # $$\mathrm{d}S = A \circ \bigl(\mathrm{d}A - r\bigr), \qquad r_i = \sum_j \mathrm{d}A_{ij} A_{ij}.$$
 
@@ -374,15 +387,16 @@ agree("dq, dk, dv", dqkv, pullback(dY[None])[0][0])
 # $D_h$ terms of variance 1, so its variance is $D_h$ and its standard deviation $\sqrt{D_h}$. Dividing by $\sqrt{D_h}$
 # gives variance 1 at every width.
 #
-# Without the factor, wider heads have larger scores, and large scores make the softmax put nearly all weight on one key.
-# For all other keys $A_{ij}$ is nearly zero, and so is $\mathrm{d}S_{ij} = A_{ij}(\mathrm{d}A_{ij} - r_i)$. Their scores
-# cannot be corrected, however useful these keys would be.
+# Without the division, wider heads have larger scores, and large scores make the softmax put nearly all weight on one
+# key. For all other keys $A_{ij}$ is nearly zero, and so is $\mathrm{d}S_{ij} = A_{ij}(\mathrm{d}A_{ij} - r_i)$. Their
+# scores get hardly any gradient, even if these keys would be useful.
 #
 # The **entropy** of a row, $-\sum_j A_{ij}\log A_{ij}$, measures this. It is $\log N$ if all keys have the same weight,
 # and 0 if one key has all the weight.
 #
-# **Predict first.** Take 64 tokens and heads of width 64, as in ViT-B (Table 1: width 768, 12 heads). By what factor does
-# the division shrink the variance of the scores? By what power of ten does it change the typical entry of $\mathrm{d}S$?
+# **Predict first.** Take 64 tokens and heads of width 64, as in ViT-B (Table 1: width 768, 12 heads). By what factor
+# does the division shrink the variance of the scores? By what power of ten does it change the median of
+# $|\mathrm{d}S|$?
 
 # %%
 widths = full_or_fast([1, 2, 4, 8, 16, 32, 64, 128, 256, 512], [1, 8, 64])
@@ -403,44 +417,46 @@ unscaled = np.array([statistics(width, 1) for width in widths])
 scaled = np.array([statistics(width, width**-0.5) for width in widths])
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(11, 3.7), layout="constrained")
 titles = ["variance of the scores", "entropy of a row of $A$", r"median $|\mathrm{d}S|$ for a random $\mathrm{d}A$"]
 for i, title in enumerate(titles):
-    axes[i].plot(widths, unscaled[:, i], "o-", label="$q k^T$")
-    axes[i].plot(widths, scaled[:, i], "s-", label=r"$q k^T/\sqrt{D_h}$")
+    axes[i].plot(widths, unscaled[:, i], "o-", label="without the division")
+    axes[i].plot(widths, scaled[:, i], "s-", label=r"with the division by $\sqrt{D_h}$")
     axes[i].set(title=title, xlabel="width of a head, $D_h$", xscale="log")
-    axes[i].axvline(64, color="grey", linewidth=0.8, linestyle="--")
+    axes[i].axvline(64, color="grey", linewidth=1, linestyle="--", label="width of ViT-B")
 axes[0].set_yscale("log")
-axes[0].annotate("ViT-B", (64, 1.6), (70, 1.6), color="grey")
+axes[1].axhline(np.log(tokens), color="grey", linestyle=":")
+axes[1].annotate(r"$\log N$", (500, np.log(tokens) - 0.05), ha="right", va="top", color="grey")
 axes[2].set(yscale="log", ylim=(1e-12, 1e-1))
-axes[1].axhline(np.log(tokens), color="grey", linestyle=":", label=r"$\log N$")
-axes[1].legend()
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
 plt.show()
 
 at_64 = widths.index(64)
-for name, row in (("without the factor", unscaled[at_64]), ("with it", scaled[at_64])):
+for name, row in (("without the division", unscaled[at_64]), ("with it", scaled[at_64])):
     print(
-        f"{name:<19} variance {row[0]:6.2f}   entropy {row[1]:.2f} of {np.log(tokens):.2f}   median |dS| {row[2]:.1e}"
+        f"{name:<21} variance {row[0]:6.2f}   entropy {row[1]:.2f} of {np.log(tokens):.2f}   median |dS| {row[2]:.1e}"
     )
 
 # %% [markdown]
 # **In the stored run** at this width the division brings the variance from 63.92 to 1.00 and the entropy from 0.59 to
-# 3.68. The typical entry of $\mathrm{d}S$ grows from 5.1e-09 to 5.8e-03, by six powers of ten.
+# 3.68. The median of $|\mathrm{d}S|$ grows from 5.1e-09 to 5.8e-03, by six powers of ten.
 #
-# With the factor the three curves are nearly level: the softmax starts about equally soft at every width. Without it the
-# typical score of a wide head gets no gradient. (The curve in the right panel leaves the picture.) Where one key has all
-# the weight, even that key gets none: $r_i$ is its own $\mathrm{d}A_{ij}$. The choice of the random start stays.
+# With the division the three curves are nearly level: for such inputs the softmax is about equally soft at every width.
+# Without it, at least half of the scores of a wide head get almost no gradient. (In the right panel this curve falls
+# below the axis.) If one key has all the weight, $r_i$ is the $\mathrm{d}A_{ij}$ of this key, so even its score gets no
+# gradient.
 #
 # ## What attention costs
 #
-# A product of an $(a, b)$ and a $(b, c)$ matrix takes $abc$ multiplications, each followed by an addition. The widths of
-# all heads add up to $D$ (notebook 08). So for all heads together
+# Each entry of a matrix product is a sum of as many products as the inner axis is long. So the product of an $(N, D)$
+# and a $(D, D_h)$ matrix takes $N D D_h$ multiplications, each followed by an addition. The widths of all heads add up
+# to $D$ (notebook 08). So for all heads together
 #
-# - Eq. 5 takes $3ND^2$ multiply-adds: three matrices, $N$ rows of width $D$ each,
+# - Eq. 5 takes $3ND^2$ multiply-adds: three products of $(N, D)$ and $(D, D)$,
 # - Eq. 6 and Eq. 7 take $N^2 D$ each, so $2N^2 D$.
 #
 # The first grows with $N$, the second with $N^2$. They are equal at $N = \frac32 D$. And every head has a matrix $A$ of
-# $N^2$ entries.
+# $N^2$ entries. We leave out the projection of the joined heads, $\mathbf{U}_{msa}$ (Eq. 8, notebook 08).
 #
 # **Predict first.** An image of $224 \times 224$ pixels has 196 patches of $16 \times 16$ pixels. Suppose that every pixel
 # were a token instead. By what factor would Eq. 6 and 7 cost more? How much memory would the matrix $A$ of one head need
@@ -449,7 +465,7 @@ for name, row in (("without the factor", unscaled[at_64]), ("with it", scaled[at
 
 # %% tags=["yours"]
 def multiply_adds(N, D):
-    """Multiply-adds of one attention with all its heads: those of Eq. 5, and those of Eq. 6 and 7 together."""
+    """Multiply-adds of all heads of one block: those of Eq. 5, and those of Eq. 6 and 7 together."""
     return 3 * N * D**2, 2 * N**2 * D
 
 
@@ -482,7 +498,7 @@ axis.annotate("equal at 1152", (1.5 * D_base * 1.2, 7e8), ha="left")
 axis.set(
     title="ViT-B, image of 224 × 224 pixels",
     xlabel="tokens, $N$",
-    ylabel="multiply-adds of one attention",
+    ylabel="multiply-adds of all heads of a block",
     ylim=(1e6, 4e15),
 )
 axis.legend(loc="lower right")
@@ -498,22 +514,23 @@ plt.show()
 #
 # ## Where this goes wrong in practice
 #
-# - **Softmax over the wrong axis.** With `axis=0` the *columns* sum to 1: each key is shared out among the queries. The
-#   shapes are right, and a model may well train. The row sums tell, and so does a comparison with a reference.
-# - **$1/\sqrt{D}$ instead of $1/\sqrt{D_h}$.** In a model $D_h$ is $D$ divided by the number of heads (notebook 08). With
-#   one head they are equal, and a test with one head cannot see the difference. (Here they differ.)
-# - **The row sum $r$ forgotten.** $\mathrm{d}S = A \circ \mathrm{d}A$ looks right. A check of the softmax with a cotangent of ones
-#   notices this mistake but accepts $\mathrm{d}S = 0$. A random cotangent rejects both.
-# - **exp without subtracting the maximum.** In float32 `exp(89)` is infinite. Infinity divided by infinity is NaN, and the
-#   whole row of the result is NaN with it.
+# - **Softmax over the wrong axis.** With `axis=0` the *columns* of $A$ sum to 1, not the rows. The shapes are right,
+#   and the model may still train. The row sums show the mistake, and so does a comparison with a reference.
+# - **$1/\sqrt{D}$ instead of $1/\sqrt{D_h}$.** In a model with one head $D_h = D$, so a test with one head cannot see
+#   the difference. (In this notebook $D_h$ differs from $D$.)
+# - **The row sum $r$ forgotten.** $\mathrm{d}S = A \circ \mathrm{d}A$ looks right. If the cotangent of the softmax is
+#   all ones, a check notices this mistake. But it accepts a backward pass that returns $\mathrm{d}S = 0$. A random
+#   cotangent rejects both.
+# - **exp without subtracting the maximum.** In float32 `exp(89)` is infinite. Infinity divided by infinity is NaN, and
+#   this makes the whole row of the result NaN.
 #
 # ## Exercises
 #
 # Write your answer in the cell; `check` says at once whether it is right, on inputs of several shapes. `hint("7.1")`, from
 # `minivit.lessons`, gives up to three hints, one per call.
 #
-# **7.1 (two lines).** A query of zeros is as close to every key as to any other. Write its result as a function of the
-# values `v` alone.
+# **7.1 (two lines).** A query of zeros has the same score with every key. Write its result as a function of the values
+# `v` alone.
 
 
 # %%
@@ -551,11 +568,15 @@ def causal_attention_backward(q, k, v, dY):
 check("7.3", causal_attention_backward)
 
 # %% [markdown]
-# **7.4 (an hour).** $A$ has $N^2$ entries: at $384 \times 384$ pixels and patches of $16 \times 16$ that is $577^2$ for each
-# head and block. It can be avoided. Go over the keys in blocks. Keep for each query the largest score $m$ so far, the sum
-# $\ell$ of $e^{S - m}$ so far, and the weighted sum of the values so far. When a new block raises $m$, both sums must be
-# corrected. No array of scores or weights may have more than $N \cdot$ `block` entries; the checker measures the memory. It
-# must also work where all scores of a query are far below zero.
+# **7.4 (an hour).** $A$ has $N^2$ entries: at $384 \times 384$ pixels and patches of $16 \times 16$ that is $577^2$ for
+# each head and block. Compute the result without $A$: go over the keys in blocks, and keep three things for each query
+# $i$, over the keys $j$ so far:
+#
+# $$m_i = \max_j S_{ij}, \qquad \sum_j e^{S_{ij} - m_i}, \qquad \sum_j e^{S_{ij} - m_i}\,\mathbf{v}_j.$$
+#
+# When a new block raises $m_i$, both sums must be corrected. No array of scores or weights may have more than $N \cdot$
+# `block` entries; the checker measures the memory. Your function must also work if all scores of a query are far below
+# zero.
 
 
 # %%

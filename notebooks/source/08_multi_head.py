@@ -14,12 +14,12 @@
 # With one softmax, a token gathers one weighted mean of the values. Multi-head attention gathers several. Small
 # attentions run side by side, each with its own weights, and a matrix mixes their results. The mathematics is that of
 # notebook [07](07_attention.ipynb). The new part is bookkeeping: which of the $D$ features belongs to which head? This
-# notebook takes **Eq. 8** of the paper ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), appendix A). At
+# notebook covers **Eq. 8** of the paper ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), appendix A). At
 # the end you will be able to
 #
-# - write multi-head attention as loops, and with one reshape and one transpose instead,
+# - write multi-head attention with loops, and then with a reshape and a transpose,
 # - derive its backward pass, in which splitting and merging heads undo each other,
-# - name the mistakes that no test with a single head can see, and write a test that sees them.
+# - name the mistakes that no test with a single head can notice, and write a test that notices them.
 #
 # You need attention for one head with its backward pass (notebook [07](07_attention.ipynb)) and the gradients of
 # reshape and transpose (notebook [02](02_shapes.ipynb)).
@@ -47,10 +47,11 @@ rng = np.random.default_rng(8)
 # %% [markdown]
 # ## The idea in a picture
 #
-# The digit of the last notebooks in block 1 of its trained model: 17 tokens of width 32, four heads of width 8. Each
-# head owns 8 columns of the queries, keys and values. It computes its own attention weights $A$ and takes its own means
-# of the values. The four results stand side by side again, and the matrix $\mathbf{U}_{msa}$ mixes them. (Blue numbers
-# are positive, red ones negative; dark cells of $A$ are large weights.)
+# The picture shows the digit of the last notebooks in block 1 of its trained model. There are 17 tokens of width 32,
+# and four heads of width 8. Each head owns 8 columns of the queries, keys and values. It computes its own attention
+# weights $A$ and its own weighted means of the values. The four results are put side by side, and the matrix
+# $\mathbf{U}_{msa}$ mixes them. Red is positive, blue is negative. In $A$, dark cells are large weights. Each head has
+# its own frame colour.
 
 # %%
 model, image, label = running_digit()
@@ -60,14 +61,15 @@ _ = pictures.side_by_side(model, image)
 # ## The equation
 #
 # Let $\mathrm{SA}_1, \dots, \mathrm{SA}_H$ be $H$ attentions (Eq. 5 to 7), each with its own projection and with
-# results of width $D_h$. Their results stand side by side in one row per token, and a last matrix mixes them:
+# results of width $D_h$. Their results are put side by side in one row per token, and a last matrix mixes them:
 #
 # $$\mathrm{MSA}(\mathbf{z}) = [\mathrm{SA}_1(\mathbf{z});\; \mathrm{SA}_2(\mathbf{z});\; \cdots;\; \mathrm{SA}_H(\mathbf{z})]\;\mathbf{U}_{msa},
 # \qquad \mathbf{U}_{msa} \in \mathbb{R}^{H \cdot D_h \times D} \tag{Eq. 8}$$
 #
-# The paper writes $k$ for the number of heads. We write $H$, since $\mathbf{k}$ is a key here. The paper typically sets
-# $D_h = D/H$, so that parameters and computation do not grow with $H$ (appendix A; exercise 8.2). Then
-# $H \cdot D_h = D$.
+# Here the semicolons put columns side by side. (In Eq. 1 they put rows below one another.) The paper writes $k$ for the
+# number of heads. We write $H$, since $\mathbf{k}$ is a key here. The paper typically sets $D_h = D/H$, so that
+# parameters and computation do not grow with $H$ (appendix A; exercise 8.2). Then $H \cdot D_h = D$. The paper counts
+# the heads from 1. We count them from 0, as the code does.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -85,12 +87,17 @@ _ = pictures.side_by_side(model, image)
 # | $J$ | the same, joined: heads side by side | $(B, N, D)$ | `J` |
 # | $\mathbf{U}_{msa}$ | projection of the joined heads | $(D, D)$ | `U_msa` |
 # | $R$ | the result, $\mathrm{MSA}(\mathbf{z})$ | $(B, N, D)$ | `R` |
+# | $a$ | a head, from 0 | number | `a` |
+# | $\mathbf{U}^{(a)}$ | the rows of $\mathbf{U}_{msa}$ that belong to head $a$ | $(D_h, D)$ | |
+# | $i$, $j$ | query and key, from 0 | numbers | `i`, `j` |
+# | $r$ | sum of $\mathrm{d}A \circ A$ over the keys | $(B, H, N, 1)$ | |
+# | $c$ | feature of a token, from 0 | number | |
+# | $\Pi$ | permutation matrix | $(BND, BND)$ | |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 #
-# **The packing.** All $3H$ projections are columns of one matrix, so that one product makes everything. First come the
-# queries of head 0, of head 1, and so on, then the keys of all heads, then the values. Within each third, head $h$ owns
-# the columns $hD_h$ to $(h+1)D_h - 1$. So heads are **contiguous**. The order is a convention, but published weights
-# follow it.
+# **The packing.** The $3H$ projections are blocks of columns of one matrix. So one product computes them all. First
+# come the queries of head 0, of head 1, and so on, then the keys of all heads, then the values. Within each third, head
+# $a$ owns the columns $aD_h$ to $(a+1)D_h - 1$. So heads are **contiguous**. The order is a convention.
 
 # %%
 B, N, H, Dh = 2, 5, 3, 4
@@ -100,13 +107,13 @@ U_qkv = rng.standard_normal((D, 3 * D)) / D**0.5
 U_msa = rng.standard_normal((D, D)) / D**0.5
 
 # %% [markdown]
-# $B$, $N$, $H$ and $D_h$ all differ, so that many a mixed-up axis raises an error instead of giving wrong numbers. $H$
-# is not 1; experiment 1 shows why that matters. The factor $1/\sqrt{D}$ keeps the products of moderate size.
+# $B$, $N$, $H$ and $D_h$ all differ, so most mixed-up axes raise an error instead of giving wrong numbers. $H$ is not
+# 1; experiment 1 shows why. The factor $1/\sqrt{D}$ keeps the results of the products near size 1.
 #
 # ## Forward, as loops
 #
-# One image, one head, one query at a time. The only new line says which columns belong to the head. (The scores are
-# small here, so for once we do not subtract the largest before the exponential.)
+# One image, one head, one query at a time. Only one line is new: it says which columns belong to the head. (The scores
+# are small here, so it is safe to take the exponential without subtracting the largest score.)
 
 
 # %% tags=["yours"]
@@ -116,8 +123,8 @@ def attention_loops(qkv, H):
     Dh = D // H
     J = np.zeros((B, N, D))
     for b in range(B):
-        for h in range(H):
-            mine = slice(h * Dh, (h + 1) * Dh)  # the columns of head h
+        for a in range(H):
+            mine = slice(a * Dh, (a + 1) * Dh)  # the columns of head a
             q, k, v = (part[:, mine] for part in np.split(qkv[b], 3, axis=1))
             for i in range(N):
                 e = [np.exp(q[i] @ k[j] / Dh**0.5) for j in range(N)]
@@ -135,8 +142,11 @@ R_loops.shape
 # Matrix products in NumPy work on the last two axes and repeat over all axes before them. So we want the head as an
 # axis of its own, *before* the tokens: $(B, N, D) \to (B, H, N, D_h)$. This takes two moves:
 #
-# 1. `reshape(B, N, H, Dh)`: the $D$ features of a token, read in order, become $H$ groups of $D_h$. Nothing moves in memory.
+# 1. `reshape(B, N, H, Dh)`: the $D$ features of a token, read in order, become $H$ groups of $D_h$. Nothing moves in
+#    memory.
 # 2. `transpose(0, 2, 1, 3)`: the axes of tokens and heads change places.
+#
+# Write `split` and `merge` with the methods `x.reshape` and `x.transpose` only. Then they also work for Tensors.
 
 
 # %% tags=["yours"]
@@ -157,10 +167,10 @@ x = np.arange(B * N * D).reshape(B, N, D)
 print("merge(split(x)) is x:", np.array_equal(merge(split(x, H)), x))
 
 # %% [markdown]
-# Why not `reshape(B, H, N, Dh)` at once? It has the right shape. We write into each entry which token it came from, and
-# look at what head 0 of the first image gets.
+# Why not `reshape(B, H, N, Dh)` at once? It gives the right shape. To see the difference, let every entry hold the
+# number of its token, and look at head 0 of the first image.
 #
-# **Predict first.** Which tokens reach head 0 with a reshape alone?
+# **Predict first.** With a reshape alone, which tokens does head 0 get?
 
 # %%
 token = np.broadcast_to(np.arange(N)[None, :, None], (B, N, D))
@@ -170,9 +180,9 @@ print("reshape alone: the rows of head 0 come from the first tokens only, each c
 print(token.reshape(B, H, N, Dh)[0, 0])
 
 # %% [markdown]
-# A reshape keeps the order in which the numbers are read, row by row. It only cuts the same sequence elsewhere. In this
-# sequence the features of one token are neighbours. The features of one head, over all tokens, are not, so no reshape
-# alone can collect them. (After a transpose, as in `merge`, NumPy has to copy the numbers.)
+# A reshape keeps the numbers in reading order and only cuts this sequence in other places. In the sequence, the
+# features of one token are neighbours. The features of one head, over all tokens, are not. So a reshape alone cannot
+# collect them. (In `merge` the reshape comes after a transpose. There NumPy has to copy the numbers.)
 #
 # ## Forward, vectorised
 #
@@ -185,7 +195,8 @@ print(token.reshape(B, H, N, Dh)[0, 0])
 qkv = z @ U_qkv
 q, k, v = (split(part, H) for part in np.split(qkv, 3, axis=2))
 S = q @ k.swapaxes(2, 3) / Dh**0.5
-e = np.exp(S - S.max(axis=3, keepdims=True))  # the numerators of the softmax over the keys
+# e: the numerators of the softmax over the keys; A: the softmax
+e = np.exp(S - S.max(axis=3, keepdims=True))
 A = e / e.sum(axis=3, keepdims=True)
 Y = A @ v
 J = merge(Y)
@@ -195,23 +206,23 @@ agree("R", R, R_loops)
 
 # %% [markdown]
 # **Another reading of Eq. 8.** An entry of $J\,\mathbf{U}_{msa}$ is a sum over the $D$ columns of $J$. Sum over those
-# of head 0 first, then over those of head 1, and so on. Call the rows $hD_h$ to $(h+1)D_h - 1$ of $\mathbf{U}_{msa}$
-# $\mathbf{U}^{(h)}$. Then
+# of head 0 first, then over those of head 1, and so on. Let $\mathbf{U}^{(a)}$ be the rows $aD_h$ to $(a+1)D_h - 1$ of
+# $\mathbf{U}_{msa}$. With heads counted from 0,
 #
-# $$\mathrm{MSA}(\mathbf{z}) = \sum_h \mathrm{SA}_h(\mathbf{z})\,\mathbf{U}^{(h)}.$$
+# $$\mathrm{MSA}(\mathbf{z}) = \sum_{a=0}^{H-1} \mathrm{SA}_{a+1}(\mathbf{z})\,\mathbf{U}^{(a)}.$$
 #
-# Every head writes its own contribution into all $D$ features, and the contributions add. Heads do not see each other
-# before this sum.
+# Every head adds its own contribution to all $D$ features. Before this sum, heads do not influence each other.
+# `contributions` is a list with one array $(B, N, D)$ per head.
 
 # %% tags=["yours"]
-contributions = [Y[:, h] @ U_msa[h * Dh : (h + 1) * Dh] for h in range(H)]
+contributions = [Y[:, a] @ U_msa[a * Dh : (a + 1) * Dh] for a in range(H)]
 
 agree("sum", sum(contributions), R)
 
 # %% [markdown]
 # ## Backward, step by step
 #
-# The engine walks the same chain for comparison. $\mathrm{d}R$ is drawn at random.
+# $\mathrm{d}R$ is given, drawn at random. The engine differentiates the same steps, so we can compare each gradient.
 
 # %%
 dR = rng.standard_normal((B, N, D))
@@ -228,8 +239,8 @@ names = ["J", "U_msa", "Y", "A", "S", "q", "k", "v", "qkv", "z", "U_qkv"]
 engine = dict(zip(names, grad(tR, [tJ, tU_msa, tY, tA, tS, tq, tk, tv, tqkv, tz, tU_qkv], dR), strict=True))
 
 # %% [markdown]
-# **Step 1: $R = J\,\mathbf{U}_{msa}$.** A matrix product. The same $\mathbf{U}_{msa}$ serves all images, so its
-# gradient is the sum over the batch:
+# **Step 1: $R = J\,\mathbf{U}_{msa}$.** A matrix product. All images share $\mathbf{U}_{msa}$, so its gradient is the
+# sum over the batch:
 #
 # $$\mathrm{d}J = \mathrm{d}R\,\mathbf{U}_{msa}^\top, \qquad \mathrm{d}\mathbf{U}_{msa} = \sum_b J_b^\top\,\mathrm{d}R_b.$$
 #
@@ -243,9 +254,9 @@ agree("dJ", dJ, engine["J"])
 agree("dU_msa", dU_msa, engine["U_msa"])
 
 # %% [markdown]
-# **Step 2: $J = \mathrm{merge}(Y)$.** Merging only moves numbers. As a matrix it would be a permutation $\Pi$. Its
-# pullback is $\Pi^\top$, and for a permutation $\Pi^\top = \Pi^{-1}$. So each gradient goes back to where its number
-# came from: it is *split*.
+# **Step 2: $J = \mathrm{merge}(Y)$.** Merging only moves numbers. Written as a matrix, it is a permutation $\Pi$. Its
+# pullback is $\Pi^\top = \Pi^{-1}$, the inverse of merging. So each gradient returns to the place its number came from:
+# $\mathrm{d}Y$ is $\mathrm{d}J$, *split* into heads.
 
 # %% tags=["yours"]
 dY = split(dJ, H)
@@ -253,7 +264,7 @@ dY = split(dJ, H)
 agree("dY", dY, engine["Y"])
 
 # %% [markdown]
-# **Step 3: attention, for every image and head.** As in notebook 07. The axes $B$ and $H$ come along.
+# **Step 3: attention, for every image and head.** The formulas are those of notebook 07, for each image and head:
 #
 # $$\mathrm{d}A = \mathrm{d}Y\,\mathbf{v}^\top, \quad \mathrm{d}\mathbf{v} = A^\top \mathrm{d}Y, \quad
 # \mathrm{d}S = A \circ (\mathrm{d}A - r), \quad r_i = \sum_j \mathrm{d}A_{ij}A_{ij}, \quad
@@ -271,7 +282,8 @@ for name, mine in {"A": dA, "S": dS, "q": dq, "k": dk, "v": dv}.items():
     agree(f"d{name}", mine, engine[name])
 
 # %% [markdown]
-# **Step 4: the split.** The pullback of splitting is merging. The pullback of cutting into three is joining the three.
+# **Step 4: the split.** The pullback of splitting is merging. `np.split` cut the columns into three parts, so the three
+# gradients are put side by side again.
 
 # %% tags=["yours"]
 dqkv = np.concatenate([merge(dq), merge(dk), merge(dv)], axis=2)
@@ -279,7 +291,7 @@ dqkv = np.concatenate([merge(dq), merge(dk), merge(dv)], axis=2)
 agree("dqkv", dqkv, engine["qkv"])
 
 # %% [markdown]
-# **Step 5: $[\mathbf{q}, \mathbf{k}, \mathbf{v}] = \mathbf{z}\,\mathbf{U}_{qkv}$.** As step 1.
+# **Step 5: $[\mathbf{q}, \mathbf{k}, \mathbf{v}] = \mathbf{z}\,\mathbf{U}_{qkv}$.** A matrix product, as in step 1.
 
 # %% tags=["yours"]
 dz = dqkv @ U_qkv.T
@@ -291,8 +303,8 @@ agree("dU_qkv", dU_qkv, engine["U_qkv"])
 # %% [markdown]
 # ## Check it numerically
 #
-# Steps 2 to 4 as an op: a function that returns its value and its pullback. Central differences with a random cotangent
-# judge it.
+# We write steps 2 to 4 as an op, a function that returns its value and its pullback, and check it with central
+# differences.
 
 
 # %%
@@ -319,9 +331,9 @@ print(f"largest relative error of the gradients: {check_vjp(my_attention, qkv, h
 # %% [markdown]
 # ## The library
 #
-# `minivit.ops.attention`, already shown in notebook 07, is this op. Two of its arguments are extras to skip: `keep` is
-# for dropout (notebook 14), and `queries` limits the tokens that ask. Then come the two helpers and the layer that owns
-# the weights. Its `tap` is a dict that collects values for pictures.
+# `minivit.ops.attention`, already shown in notebook 07, is this op. Ignore two of its arguments: `keep` is for dropout
+# (notebook 14), and `queries` limits the number of queries. The next cells show its two helpers and the layer that owns
+# the weights. The layer's `tap` is a dict that collects values for pictures.
 
 # %%
 show_source(ops.attention)
@@ -346,9 +358,9 @@ agree("layer", layer(Tensor(z)), attention_loops(z @ layer.qkv.weight.data, H) @
 # %% [markdown]
 # ## Experiment 1: seven mistakes, six tests
 #
-# Multi-head attention is easy to get slightly wrong: most mistakes keep every shape. Which tests notice? We plant seven
-# mistakes, one at a time, and run six tests on each, once with one head and once with three. The version below has a
-# switch for each mistake. It is written with Tensors, so that its gradients can be checked too.
+# Multi-head attention is easy to get slightly wrong, and most mistakes keep every shape. Which tests notice them? We
+# make seven mistakes, one at a time, and run six tests on each, with one head and with three. The version below has a
+# switch for each mistake. It uses Tensors, so that we can check its gradients too.
 
 
 # %%
@@ -396,12 +408,11 @@ mutants = {
 #
 # - **shape**: $J$ is $(B, N, D)$.
 # - **row sums**: every row of $A$ sums to 1.
-# - **gradient**: `check_gradients`, which tests whether the backward fits the forward.
-# - **permutation**: attention has no idea of order. If the tokens come in another order, the results come in that order
-#   too, otherwise unchanged.
+# - **gradient**: `check_gradients` passes. It tests whether the backward pass fits the forward pass.
+# - **permutation**: if the tokens come in another order, the results come in the same new order, otherwise unchanged.
 # - **isolation**: if only the values of head 0 change, only the first $D_h$ columns of $J$ change. (With one head there
 #   are no other columns, so nothing is compared.)
-# - **reference**: $J$ is that of the loops.
+# - **reference**: $J$ equals the $J$ of the loops.
 
 
 # %%
@@ -455,10 +466,10 @@ tests = {
 }
 
 # %% [markdown]
-# Every test on every version, with one head of width 12 and with three of width 4.
+# Now we run every test on every version, with one head of width 12 and with three heads of width 4.
 #
-# **Predict first.** Which test catches the most mistakes, and which catches none? Which mistakes does no test see with
-# one head?
+# **Predict first.** Which test catches the most mistakes, and which tests catch none? With one head, which mistakes
+# pass every test?
 
 
 # %%
@@ -492,32 +503,34 @@ for heads, table in tables.items():
     print("   caught by no test:            ", "; ".join(unseen) or "none")
 
 # %% [markdown]
-# **In the stored run** the reference catches all seven mistakes with three heads, but only three with one head. The
-# shape and the gradient check catch none. With one head, four mistakes pass every test.
+# **In the stored run** the reference catches all seven mistakes with three heads, but only three with one head. Shape
+# and gradient catch none in either case. With one head, permutation and isolation catch none either, and four mistakes
+# pass every test. With three heads, only the reference catches the wrong scale and the swap of queries and keys.
+# - With one head, four of the seven are not mistakes: `reshape(B, 1, N, D)` is a correct split, and $D = D_h$. No test
+#   can fail there. This is **$H = 1$ blindness**.
+# - The gradient check passes every version. It tests whether the backward pass fits the forward pass. The engine
+#   derives one from the other, so it always does.
+# - Permutation notices mixed tokens, row sums notice the wrong axis, isolation notices features in the wrong head.
+# - The swapped version equals ours with the columns of queries and keys exchanged in $\mathbf{U}_{qkv}$. The
+#   interleaved version equals ours with other columns and rows exchanged. Both would train equally well. With published
+#   weights they compute something else.
 #
-# - **With one head, some of the mistakes are no mistakes.** `reshape(B, 1, N, D)` is a correct split, and $D = D_h$. No
-#   test with $H = 1$ can fail there. This is **$H = 1$ blindness**.
-# - **The gradient check passes everything.** It asks whether the backward belongs to the forward, and the engine sees
-#   to that. The forward itself may be anything.
-# - **Invariants see structure.** The permutation test notices mixed tokens, the row sums notice the wrong axis,
-#   isolation notices features in the wrong head.
-# - **The scale and the swap respect every invariant here.** The swapped model even equals the right one with the
-#   columns of queries and keys exchanged in $\mathbf{U}_{qkv}$, so it would train as well. So would the interleaved
-#   one. But with published weights they compute something else. Of these six tests, only the comparison with an
-#   independent version finds both.
-#
-# The rule that follows: compare with loops, with $H \ge 2$. A second rule: make all lengths different, which turns some
-# mistakes into errors.
+# Two rules for your own tests: compare with loops, with at least two heads, and make all lengths different.
 #
 # ## Experiment 2: do the heads of a trained model differ?
 #
-# The model of the running digit has three blocks with four heads each. Two heads may look at the same places, or at
-# different ones. A measure for it is the **total variation distance** of their rows of $A$ for the same query $i$,
-# $\frac12\sum_j |A_{ij} - A'_{ij}|$. It is 0 if both give the same weights, and 1 if they share no token. We take the
-# mean over all pairs of heads, all queries and all test images. The control: ten untrained models of the same shape,
-# whose heads differ by their random projections alone.
+# The model of the running digit has three blocks with four heads each. Two heads may look at the same places or at
+# different places. We measure this by the **total variation distance** of their rows $A_i$ and $A'_i$ for the same
+# query $i$, $\frac12\sum_j |A_{ij} - A'_{ij}|$. It is 0 if both give the same weights, and 1 if they share no token. We
+# take the mean over all pairs of heads, all queries and all test images. As a control we take ten untrained models of
+# the same shape. Their heads differ only by their random projections.
 #
-# **Predict first.** Does training make the heads more alike, or more different?
+# A second control concerns sharpness. A row with a few large weights is far from any other such row, only because it is
+# sharp. So we also measure the distance after putting the weights of each row of $A'$ in a random order. The rows are
+# then equally sharp, but unrelated.
+#
+# **Predict first.** Does training make the heads more alike, or more different? Are two heads of the trained model
+# closer to each other than unrelated rows, or further apart?
 
 # %%
 _, test = digits()
@@ -528,29 +541,42 @@ print(f"accuracy on {len(test)} test images: {accuracy(model, test):.1%}")
 
 
 # %% tags=["yours"]
-def difference_of_heads(weights):
-    """Mean total variation distance between two heads.   weights: (blocks, B, H, N, N) -> (blocks,)."""
+def difference_of_heads(weights, others):
+    """Mean total variation distance of each head of `weights` to the other heads of `others`.
+
+    Both have the shape (blocks, B, H, N, N); the result (blocks,). Each pair of heads is taken once.
+    """
     heads = weights.shape[2]
-    pairs = [(g, h) for g in range(heads) for h in range(g)]
-    return np.mean([0.5 * np.abs(weights[:, :, g] - weights[:, :, h]).sum(-1).mean((1, 2)) for g, h in pairs], axis=0)
+    pairs = [(a, b) for a in range(heads) for b in range(a)]
+    return np.mean([0.5 * np.abs(weights[:, :, a] - others[:, :, b]).sum(-1).mean((1, 2)) for a, b in pairs], axis=0)
 
 
 # %%
 seeds = range(full_or_fast(10, 2))
-untrained = np.array([difference_of_heads(attention_weights(ViT(model.config, seed), images)) for seed in seeds])
-for block, (distance, controls) in enumerate(zip(difference_of_heads(trained), untrained.T, strict=True)):
-    print(
-        f"block {block + 1}: distance between heads {distance:.2f}; "
-        f"untrained, {len(seeds)} seeds: mean {controls.mean():.2f}, largest {controls.max():.2f}"
-    )
+
+
+def distances(weights):
+    """The distance between heads, and that to unrelated rows of the same weights: (2, blocks)."""
+    unrelated = np.random.default_rng(0).permuted(weights, axis=-1)
+    return np.array([difference_of_heads(weights, weights), difference_of_heads(weights, unrelated)])
+
+
+untrained = np.array([distances(attention_weights(ViT(model.config, seed), images)) for seed in seeds])
+for block, (distance, unrelated) in enumerate(distances(trained).T):
+    controls, unrelated_controls = untrained[:, :, block].T
+    print(f"block {block + 1}, trained:   distance between heads {distance:.2f}, of unrelated rows {unrelated:.2f}")
+    print(f"         untrained: {controls.mean():.2f} (largest of {len(seeds)}: {controls.max():.2f})", end="")
+    print(f", of unrelated rows {unrelated_controls.mean():.2f}")
 
 # %% [markdown]
-# **In the stored run** the heads differ by 0.65, 0.54 and 0.53 in the three blocks. That is more than in any of the 10
-# untrained models, whose largest values are 0.61, 0.43 and 0.45. It is one trained model: another may behave otherwise.
+# **In the stored run** the heads of the trained model differ by 0.65, 0.54 and 0.53 in the three blocks, more than in
+# any of the 10 untrained models. But unrelated rows of the same sharpness are about as far apart: 0.65, 0.55 and 0.57.
+# So the larger distances come from sharper rows. The heads of this one model are about as far apart as unrelated rows,
+# no further.
 #
-# Where do they look? The picture shows the [class] token of block 1, whose heads differ most: how it spreads its
-# attention over the 16 patches in each head. (Its weight for itself is left out.) Above for the running digit, below on
-# average over all test images of a 7 and of a 0. Each map has its own scale; the largest weight stands above it.
+# Where do they look? The next picture shows block 1 and the attention of its [class] token to the 16 patches, one map
+# for each head. (The weight of the token for itself is left out.) The first row is for the running digit, the other two
+# are means over all test images of a 7 and of a 0. Each map has its own scale. The largest weight is above the map.
 
 # %%
 of_class = trained[0, :, :, 0, 1:].reshape(
@@ -560,7 +586,7 @@ here = int(np.flatnonzero((test.images == image).all(axis=(1, 2, 3)))[0])
 rows = {"the digit": [here], "all 7s": np.flatnonzero(test.labels == 7), "all 0s": np.flatnonzero(test.labels == 0)}
 figure, axes = plt.subplots(3, 5, figsize=(9, 5.8), layout="constrained")
 for (name, chosen), row in zip(rows.items(), axes, strict=True):
-    row[0].imshow(test.images[chosen].mean(axis=0).squeeze(), cmap="gray")
+    row[0].imshow(test.images[chosen].mean(axis=0).squeeze(), cmap="gray_r")
     row[0].set_ylabel(name)
     for h, axis in enumerate(row[1:]):
         weights = of_class[chosen, h].mean(axis=0)
@@ -582,9 +608,9 @@ for h in range(4):
 #
 # ## Experiment 3: does each head matter?
 #
-# The contributions of the heads add, so a head can be silenced: set its rows $\mathbf{U}^{(h)}$ of $\mathbf{U}_{msa}$
-# to zero. We silence one head of the trained model at a time and measure the accuracy. For comparison all four heads of
-# a block are silenced.
+# The contributions of the heads add. So we can silence a head: set its rows $\mathbf{U}^{(a)}$ of $\mathbf{U}_{msa}$ to
+# zero. We silence one head of the trained model at a time and measure the accuracy. For comparison we silence all four
+# heads of a block.
 #
 # **Predict first.** How many points of accuracy does one head of four cost? In which block does it cost the most?
 
@@ -607,34 +633,38 @@ for block in range(3):
     print(f"block {block + 1}: without one head {single} %, without all four {accuracy_without(block, range(4)):.1f} %")
 
 # %% [markdown]
-# **In the stored run** the model is right for 96.7 % of the images. A silenced head of block 1 leaves 88.3 to 93.0 %; a
-# silenced head of block 3 leaves 95.8 to 96.7 %. A single head never costs as much as the whole block.
+# **In the stored run** the model is right for 96.7 % of the images. With one head of block 1 silenced, 88.3 to 93.0 %
+# are left, in block 2 94.7 to 96.1 %, and in block 3 95.8 to 96.7 %. A single head never costs as much as the whole
+# block.
 #
-# (Of 359 images one is 0.3 points. So a difference below a point rests on three images or fewer.)
+# (One of 359 images is 0.3 points. So a difference below one point is a matter of three images or fewer.)
 #
 # ## Where this goes wrong in practice
 #
-# - **A test with one head.** See experiment 1. Also beware of $N = H$ or $N = D_h$: axes can then change places without
-#   an error.
+# - **A test with one head.** See experiment 1. Also avoid $N = H$ and $N = D_h$: axes can then change places without an
+#   error.
 # - **Merging without the transpose.** `Y.reshape(B, N, D)` right after $A\mathbf{v}$ mixes tokens, and the shape is
 #   right.
-# - **Foreign weights in another packing.** Published files store the three projections apart, or packed as all queries,
-#   keys, values; some other models pack head by head. All have the same number of entries. Only the values tell.
-# - **One initialisation for the packed matrix.** Initial weights drawn for one $(D, 3D)$ matrix come out smaller by
-#   $\sqrt 2$ than for three $(D, D)$ matrices. Notebook [09b](09b_initialisation.ipynb) explains why.
-# - **$D$ not divisible by $H$.** The library refuses it in words.
+# - **Weights with another packing.** Some files store the three projections separately. Others pack all queries, then
+#   all keys, then all values, as we do. Still others pack head by head. All have the same number of entries, so shapes
+#   do not reveal a mistake. Compare values.
+# - **One initialisation for the packed matrix.** Glorot's formula gives weights for one $(D, 3D)$ matrix that are
+#   smaller by the factor $\sqrt 2$ than for three $(D, D)$ matrices. Notebook [09b](09b_initialisation.ipynb) explains
+#   why.
+# - **$D$ not divisible by $H$.** The library raises an error that says so.
 #
 # ## Exercises
 #
 # Each cell has a place for your answer; the cell tells you at once whether it is right. `hint("8.3")` gives up to three
 # hints, one per call.
 #
-# **8.1 (two lines).** Write the merge from memory.
+# **8.1 (two lines).** Another library puts the axis of the heads first: $Y$ has the shape $(H, B, N, D_h)$. Write the
+# merge for this $Y$.
 
 
 # %%
 def my_merge(x):
-    """(B, H, N, Dh) -> (B, N, H * Dh), heads side by side"""
+    """(H, B, N, Dh) -> (B, N, H * Dh), heads side by side"""
     ...  # your answer here
 
 
@@ -655,8 +685,8 @@ check("8.2", parameters)
 
 # %% [markdown]
 # **8.3 (half an hour).** Write a test that is not blind. You get an implementation `attend(qkv, heads)`, which returns
-# an array $(B, N, D)$ and may be right or wrong. Decide which. The checker hands it two right ones and eight wrong
-# ones: the seven above, and one that ignores `heads`.
+# an array $(B, N, D)$ and may be right or wrong. Decide which. Your test has to accept two right versions and to reject
+# eight wrong ones: the seven above, and one that ignores `heads`.
 
 
 # %%
@@ -669,9 +699,9 @@ check("8.3", is_multi_head_attention)
 
 # %% [markdown]
 # **8.4 (an hour).** In **multi-query attention** ([Shazeer 2019](https://arxiv.org/abs/1911.02150)) all heads share one
-# set of keys and values, which saves memory where they must be kept. Write it with its backward pass. Queries are per
-# head as before, but `k` and `v` have only the width of one head. What does the chain rule say about an array that is
-# used $H$ times?
+# set of keys and values. This saves memory where keys and values must be kept. Write it with its backward pass. Each
+# head has its own queries as before, but `k` and `v` have only the width of one head. What does the chain rule say
+# about an array that is used $H$ times?
 
 
 # %%

@@ -13,10 +13,10 @@
 #
 # Attention moves information between tokens. After it, a small network works on each token alone: two dense layers with
 # a GELU between them (section 3.1 of the paper, [Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2); it is
-# the $\mathrm{MLP}$ in Eq. 3). With the usual width it holds twice as many weights as the attention beside it. GELU
-# comes in two forms that look alike and are not equal. At the end you will be able to
+# the $\mathrm{MLP}$ in Eq. 3). With the usual width it has twice as many weights as the attention of the same block.
+# GELU has two common forms, which are nearly equal but not quite. At the end you will be able to
 #
-# - compute GELU by erf and by tanh, derive both slopes, and say how far the two are apart,
+# - compute GELU by erf and by tanh, derive both slopes, and say how much they differ,
 # - derive the backward pass of the MLP,
 # - choose a tolerance that can tell the two forms apart.
 #
@@ -46,8 +46,8 @@ rng = np.random.default_rng(9)
 # ## The idea in a picture
 #
 # The digit of the last notebooks again, in block 1 of its trained model. All 17 tokens go through the same two layers,
-# each by itself. We follow three of them: the [class] token in row 0, and two patches. Blue numbers are positive, red
-# ones negative.
+# each by itself. We follow three of them: the [class] token in row 0, and two patches. Red is positive, blue is
+# negative.
 
 # %%
 model, image, label = running_digit()
@@ -58,19 +58,19 @@ _ = pictures.token_by_token(model, image)
 #
 # $$\mathrm{MLP}(\mathbf{z}) = \mathrm{GELU}(\mathbf{z}W_1 + b_1)\,W_2 + b_2$$
 #
-# The inner width is $F = 4D$ in all models of the paper (Table 1). Without the nonlinearity, two dense layers would be
-# no more than one, with the matrix $W_1W_2$ and the bias $b_1W_2 + b_2$.
+# The inner width is $F = 4D$ in all models of Table 1. Without the nonlinearity the two dense layers would equal a
+# single one, with the matrix $W_1W_2$ and the bias $b_1W_2 + b_2$.
 #
 # $$\mathrm{GELU}(x) = x\,\Phi(x), \qquad \Phi(x) = \tfrac12\bigl(1 + \mathrm{erf}(x/\sqrt2)\bigr), \qquad
-# \mathrm{erf}(u) = \frac{2}{\sqrt\pi}\int_0^u e^{-s^2}\,\mathrm{d}s \tag{GELU}$$
+# \mathrm{erf}(u) = \frac{2}{\sqrt\pi}\int_0^u e^{-\xi^2}\,\mathrm{d}\xi \tag{GELU}$$
 #
 # $\Phi(x)$ is the probability that a standard normal number is below $x$
-# ([Hendrycks & Gimpel 2016](https://arxiv.org/abs/1606.08415)). It rises from 0 to 1, so GELU is a gate. Large $x$
-# pass, very negative ones do not, and between them the gate opens smoothly. (The older $\mathrm{ReLU}(x) = \max(x, 0)$
-# is a gate that is either shut or open.) The same paper gives an approximation without erf, and the published ViT code
-# uses it:
+# ([Hendrycks & Gimpel 2016](https://arxiv.org/abs/1606.08415)). It rises from 0 to 1, so it acts as a gate. Large $x$
+# pass unchanged. Very negative $x$ become nearly 0. In between, the gate opens smoothly. (The older
+# $\mathrm{ReLU}(x) = \max(x, 0)$ is a gate that is either shut or open.) The same paper gives an approximation without
+# erf, and the published ViT code uses it:
 #
-# $$\mathrm{GELU}_{\tanh}(x) = \tfrac12 x\,\bigl(1 + \tanh u\bigr), \qquad u = \sqrt{2/\pi}\,\bigl(x + 0.044715\,x^3\bigr) \tag{GELU, tanh form}$$
+# $$\mathrm{GELU}_{\tanh}(x) = \tfrac12 x\,\bigl(1 + \tanh q\bigr), \qquad q = \sqrt{2/\pi}\,\bigl(x + 0.044715\,x^3\bigr) \tag{GELU, tanh form}$$
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -83,8 +83,13 @@ _ = pictures.token_by_token(model, image)
 # | $X_1$ | $\mathbf{z}W_1 + b_1$, before the GELU | $(N, F)$ | `X1` |
 # | $G$ | $\mathrm{GELU}(X_1)$ | $(N, F)$ | `G` |
 # | $R$ | the result, $GW_2 + b_2$ | $(N, D)$ | `R` |
-# | $x$, $g$ | single numbers in an array; their cotangent | any | `x`, `g` |
-# | $\Phi$, $\varphi$ | distribution and density of a standard normal number | as $x$ | `cdf`, `density` |
+# | $x$, $y$ | input and output of GELU, element by element | any | `x`, `y` |
+# | $g$ | the cotangent $\mathrm{d}y$, drawn at random | as $x$ | `g` |
+# | $\Phi$, $\varphi$ | distribution and density of a standard normal number, at $x$ or at $X_1$ | as $x$ | `cdf`, `density` |
+# | $u$ | $x/\sqrt2$, the argument of erf | as $x$ | `u` |
+# | $\xi$ | variable of integration | number | |
+# | $q$, $t$ | argument of tanh in the tanh form; $t = \tanh q$ | as $x$ | `q`, `t` |
+# | $c$, $a$ | constants of the tanh form, $\sqrt{2/\pi}$ and 0.044715 | numbers | `c`, `a` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dX` |
 #
 # A batch of images only adds rows: $B$ images of $N$ tokens are $BN$ rows, all treated alike.
@@ -121,12 +126,12 @@ def mlp_loops(z, W1, b1, W2, b2):
 R_loops = mlp_loops(z, W1, b1, W2, b2)
 
 # %% [markdown]
-# The loops go over tokens and never look at another one. So row $i$ of $R$ depends on row $i$ of $\mathbf{z}$ only.
+# The loops treat one token at a time. So row $i$ of $R$ depends on row $i$ of $\mathbf{z}$ only.
 #
 # ## Forward, vectorised
 #
-# NumPy has no erf. `ops.erf` is a polynomial series made for the purpose; it returns a value and a pullback, and we
-# take the value.
+# NumPy has no erf, so the library computes one from series: `ops.erf` returns a value and a pullback. We take the
+# value.
 
 # %% tags=["yours"]
 X1 = z @ W1 + b1
@@ -140,8 +145,9 @@ agree("R", R, R_loops)
 # %% [markdown]
 # ## The slope of GELU, by erf
 #
-# We differentiate $y = x\,\Phi(x)$ in three steps, for a random cotangent $g = \mathrm{d}y$, and compare each with the
-# engine. The points $x$ are spread over the range where something happens.
+# We differentiate $y = x\,\Phi(x)$ in three steps, for a random cotangent $g = \mathrm{d}y$, and compare each step with
+# the engine. The points $x$ cover the range in which GELU bends. From here `cdf` is $\Phi(x)$; above it was
+# $\Phi(X_1)$.
 
 # %%
 x = np.linspace(-4, 4, 17)
@@ -160,7 +166,8 @@ engine = dict(zip(["cdf", "u", "x"], grad(tx * tcdf, [tcdf, tu, tx], g), strict=
 # integrand there: $\mathrm{erf}'(u) = \frac{2}{\sqrt\pi}e^{-u^2}$. So
 # $\mathrm{d}u = \frac12 \cdot \frac{2}{\sqrt\pi}e^{-u^2}\,\mathrm{d}\Phi$.
 #
-# **Step 3: $u = x/\sqrt2$.** A second contribution $\mathrm{d}u/\sqrt2$. The two add, because $x$ is used twice.
+# **Step 3: $u = x/\sqrt2$.** This gives a second contribution to $\mathrm{d}x$, $\mathrm{d}u/\sqrt2$. The two
+# contributions are added, because $x$ is used twice.
 
 # %% tags=["yours"]
 cdf = 0.5 * (1 + ops.erf(x / math.sqrt(2))[0])
@@ -174,7 +181,7 @@ for name, mine in {"cdf": dcdf, "u": du, "x": dx}.items():
 
 # %% [markdown]
 # The constants of steps 2 and 3 together are $\frac{1}{\sqrt\pi}\cdot\frac{1}{\sqrt2} = \frac{1}{\sqrt{2\pi}}$, and
-# $u^2 = x^2/2$. Together they make the normal density $\varphi$. It had to come out, since the density is the
+# $u^2 = x^2/2$. So the factor of $\mathrm{d}\Phi$ is the normal density $\varphi(x)$, as it must be: the density is the
 # derivative of the distribution. In closed form:
 #
 # $$\mathrm{GELU}'(x) = \Phi(x) + x\,\varphi(x), \qquad \varphi(x) = \frac{1}{\sqrt{2\pi}}\,e^{-x^2/2}.$$
@@ -194,33 +201,34 @@ agree("dx", g * slope_erf(x), engine["x"])
 # %% [markdown]
 # ## The slope of GELU, by tanh
 #
-# The same structure: $y = \frac12 x(1 + t)$ with $t = \tanh u$ and $u = c\,(x + a x^3)$, where $c = \sqrt{2/\pi}$ and
-# $a = 0.044715$.
+# The tanh form has the same structure: $y = \frac12 x(1 + t)$ with $t = \tanh q$ and $q = c\,(x + a x^3)$, where
+# $c = \sqrt{2/\pi}$ and $a = 0.044715$. Backwards:
 #
-# - $y = \frac12 x (1 + t)$: $\mathrm{d}t = \frac12 g x$, and $\frac12 g (1 + t)$ goes to $\mathrm{d}x$.
-# - $t = \tanh u$: $\tanh' = 1 - \tanh^2$, so $\mathrm{d}u = (1 - t^2)\,\mathrm{d}t$.
-# - $u = c\,(x + a x^3)$: $c\,(1 + 3 a x^2)\,\mathrm{d}u$ goes to $\mathrm{d}x$.
+# - From $y = \frac12 x (1 + t)$: $\mathrm{d}t = \frac12 g x$, and a first contribution $\frac12 g (1 + t)$ to
+#   $\mathrm{d}x$.
+# - From $t = \tanh q$: $\mathrm{d}q = (1 - t^2)\,\mathrm{d}t$, because $\tanh' = 1 - \tanh^2$.
+# - From $q = c\,(x + a x^3)$: a second contribution $c\,(1 + 3 a x^2)\,\mathrm{d}q$ to $\mathrm{d}x$.
 
 # %%
 c, a = math.sqrt(2 / math.pi), 0.044715
 
 tx = Tensor(x, requires_grad=True)
-tu = c * (tx + a * (tx * tx * tx))
-tt = F.tanh(tu)
-engine = dict(zip(["t", "u", "x"], grad(0.5 * tx * (1 + tt), [tt, tu, tx], g), strict=True))
+tq = c * (tx + a * (tx * tx * tx))
+tt = F.tanh(tq)
+engine = dict(zip(["t", "q", "x"], grad(0.5 * tx * (1 + tt), [tt, tq, tx], g), strict=True))
 
 # %% tags=["yours"]
 t = np.tanh(c * (x + a * x * x * x))
 dt = 0.5 * g * x
-du = (1 - t * t) * dt
-dx = 0.5 * g * (1 + t) + c * (1 + 3 * a * x * x) * du
+dq = (1 - t * t) * dt
+dx = 0.5 * g * (1 + t) + c * (1 + 3 * a * x * x) * dq
 
 # %%
-for name, mine in {"t": dt, "u": du, "x": dx}.items():
+for name, mine in {"t": dt, "q": dq, "x": dx}.items():
     agree(f"d{name}", mine, engine[name])
 
 # %% [markdown]
-# Divided by $g$, the three lines together are the slope:
+# Divide $\mathrm{d}x$ by $g$. The result is the slope:
 #
 # $$\mathrm{GELU}_{\tanh}'(x) = \tfrac12(1 + t) + \tfrac12 x\,(1 - t^2)\,c\,(1 + 3ax^2).$$
 
@@ -238,7 +246,7 @@ agree("dx", g * slope_tanh(x), engine["x"])
 # %% [markdown]
 # ## Backward through the MLP, step by step
 #
-# Now the whole of it, in the tanh form. $\mathrm{d}R$ is given, drawn at random.
+# Now the whole MLP, in the tanh form. $\mathrm{d}R$ is given, drawn at random.
 
 # %%
 dR = rng.standard_normal((N, D))
@@ -267,8 +275,8 @@ for name, mine in {"G": dG, "W2": dW2, "b2": db2}.items():
     agree(f"d{name}", mine, engine[name])
 
 # %% [markdown]
-# **Step 2: $G = \mathrm{GELU}(X_1)$.** Element by element: output $(i, f)$ depends on input $(i, f)$ alone. The
-# Jacobian is diagonal, and a diagonal matrix multiplies element by element:
+# **Step 2: $G = \mathrm{GELU}(X_1)$.** GELU works element by element: each entry of $G$ depends only on the same entry
+# of $X_1$. So each entry of the gradient is multiplied by its own slope:
 #
 # $$\mathrm{d}X_1 = \mathrm{d}G \circ \mathrm{GELU}'(X_1).$$
 
@@ -278,7 +286,7 @@ dX1 = dG * slope_tanh(X1)
 agree("dX1", dX1, engine["X1"])
 
 # %% [markdown]
-# **Step 3: $X_1 = \mathbf{z}W_1 + b_1$.** As step 1.
+# **Step 3: $X_1 = \mathbf{z}W_1 + b_1$.** A dense layer, as in step 1.
 
 # %% tags=["yours"]
 dz = dX1 @ W1.T
@@ -292,7 +300,7 @@ for name, mine in {"z": dz, "W1": dW1, "b1": db1}.items():
 # %% [markdown]
 # ## Check it numerically
 #
-# The three steps as an op, judged by central differences with a random cotangent. All five arguments get a gradient.
+# We write the three steps as an op and check it with central differences. All five arguments get a gradient.
 
 
 # %%
@@ -315,10 +323,10 @@ print(f"largest relative error of the gradients: {check_vjp(my_mlp, z, W1, b1, W
 # %% [markdown]
 # ## The library
 #
-# `minivit.ops.gelu` has both forms; find the two slopes. `linear_gelu` is the first dense layer and the GELU as one op,
-# and `MLP` is the layer that owns the weights. (`bias_std`: as in the published code, its biases start as random
-# numbers of size $10^{-6}$, as good as zero. How the weights start is the subject of notebook
-# [09b](09b_initialisation.ipynb).)
+# `minivit.ops.gelu` has both forms, and a third, coarser one of another model. Find the two slopes. `linear_gelu` is
+# the first dense layer and the GELU as one op, and `MLP` is the layer that owns the weights. (`bias_std`: as in the
+# published code, its biases start as random numbers of size $10^{-6}$, nearly zero. Notebook
+# [09b](09b_initialisation.ipynb) explains how the weights start.)
 
 # %%
 show_source(ops.gelu)
@@ -339,12 +347,13 @@ weights = (layer.hidden.weight.data, layer.hidden.bias.data, layer.out.weight.da
 agree("layer", layer(Tensor(z)), mlp_loops(z, *weights))
 
 # %% [markdown]
-# **Why one op for two steps?** The pullback of `linear_gelu` is the two pullbacks, one after the other. But some ops
-# have a second, faster implementation in the library, called a *kernel*. (The word has two other meanings, in
-# convolutions and for weight matrices.) A kernel can add the bias, apply the GELU and compute its slope while a piece
-# of the array is close to the processor. It also chooses what is kept for the backward pass. `gelu` above keeps three
-# arrays of the size of $X_1$ (`x`, `t`, `cdf`), but the backward needs only one, the slope. We count what each keeps.
-# `closure_values` lists it for a pullback, `tape` for each op that made a Tensor.
+# **Why one op for two steps?** The pullback of `linear_gelu` only calls two pullbacks, one after the other. But some
+# ops have a second, faster implementation in the library, called a *kernel*. (The kernel of a convolution is something
+# else.) This kernel adds the bias first. Then it takes a small piece of the array at a time, and computes GELU and
+# its slope while the piece is in the processor's cache. It also chooses what is kept for the backward pass. `gelu` above keeps three
+# arrays of the size of $X_1$: `x`, `t` and `cdf`. The backward pass needs only the slope. We count the arrays that each
+# implementation keeps. `closure_values` lists the arrays that a pullback has captured. `tape` lists the ops that made a
+# Tensor, and `saved_bytes` counts the bytes that one of them keeps.
 
 # %%
 tokens, width = 197, 768  # ViT-B/16 at 224 x 224 pixels: 14 x 14 patches and [class]
@@ -359,10 +368,11 @@ print(f"kept by the kernel:          {saved_bytes(node) / big.nbytes:.0f}")
 # %% [markdown]
 # ## Experiment: how far apart are the two forms?
 #
-# Both on a fine grid in float64.
+# We compute both forms on a fine grid in float64.
 #
 # **Predict first.** Will you see the difference of the two forms in a plot? Is it larger in the values or in the
-# slopes?
+# slopes? Which of the tolerances $10^{-2}$, $10^{-3}$, $10^{-4}$ and $10^{-6}$ would notice that one form was replaced
+# by the other?
 
 # %%
 grid = np.linspace(-6, 6, full_or_fast(1_200_001, 12_001))
@@ -400,10 +410,7 @@ plt.show()
 # 2.019. In the first two panels the dots lie on the solid curve. The third panel shows the difference, magnified ten
 # thousand times.
 #
-# A test would have to look as closely.
-#
-# **Predict first.** Which of the tolerances $10^{-2}$, $10^{-3}$, $10^{-4}$ and $10^{-6}$ notice that one form was
-# replaced by the other?
+# Now the tolerances, on random numbers:
 
 # %%
 sample = rng.standard_normal(10_000)
@@ -413,12 +420,12 @@ for atol in (1e-2, 1e-3, 1e-4, 1e-6):
     print(f"atol = {atol:.0e}: the other form is {'noticed' if noticed else 'NOT noticed'}")
 
 # %% [markdown]
-# **In the stored run** 1e-02 and 1e-03 do not notice it, 1e-04 and 1e-06 do.
+# **In the stored run** the tolerances 1e-02 and 1e-03 do not notice that the form was replaced. 1e-04 and 1e-06 do.
 #
-# And in a model? We take the same weights, once with each form, in a shallow model and in a deep one. For scale we also
-# compare float32 with float64, which is rounding alone.
+# Does the form matter in a model? We compute the features of a shallow and of a deep model, with both forms and the
+# same weights. For comparison we also compute them in float32 instead of float64. That difference is rounding alone.
 #
-# **Predict first.** Does the difference grow with the depth, and is it above or below rounding?
+# **Predict first.** Does the difference of the forms grow with the depth? Is it larger or smaller than rounding?
 
 
 # %%
@@ -438,23 +445,23 @@ for depth in (1, full_or_fast(12, 4)):
 print(f"standard deviation of the features: {tanh_64.std():.2f}")
 
 # %% [markdown]
-# **In the stored run** the other form moves the features by up to 4.6e-04 in 1 block and 7.8e-04 in 12 blocks. That is
-# more than a hundred times the rounding of float32, and small beside the features, whose standard deviation is 1.00.
+# **In the stored run** the other form changes the features by up to 4.6e-04 with 1 block and 7.8e-04 with 12 blocks.
+# That is more than a hundred times the rounding of float32, but small compared with the features, whose standard
+# deviation is 1.00.
 #
-# So a file of weights is complete only together with the form of GELU that it was trained with. The published JAX code
-# uses tanh; two widely used PyTorch libraries, timm and Hugging Face, compute the same checkpoints with erf. A port
-# that agrees to $10^{-5}$ is possible in float32 with the same form, and impossible with the other.
+# So a file of weights should say with which form of GELU they were trained. The published JAX code uses tanh. Two
+# widely used PyTorch libraries, timm and Hugging Face, run the same checkpoints with erf. In float32, two programs can
+# agree to $10^{-5}$ only if they use the same form.
 #
 # ## Where this goes wrong in practice
 #
-# - **The wrong form.** Nothing fails, and no loss curve shows it. Compare with a tolerance between rounding and the
-#   difference of the forms.
-# - **`x ** 3`.** NumPy's general power is many times slower than two multiplications; write `x * x * x`.
-# - **A NumPy scalar as constant.** `np.sqrt(2 / np.pi) * x` turns a float32 array into float64, since in NumPy 2 the
-#   type of the scalar counts. `math.sqrt` gives a Python number, which adapts to the array. Otherwise memory doubles
-#   silently.
-# - **The second term of the slope forgotten.** $\mathrm{d}x = g\,\Phi(x)$ is close for large $|x|$ and wrong in
-#   between. At $x = 0$ it is even right.
+# - **The wrong form.** Nothing fails, and the loss curve looks normal. Compare outputs, with a tolerance between
+#   rounding and the difference of the forms.
+# - **`x ** 3`.** NumPy's general power is many times slower than two multiplications. Write `x * x * x`.
+# - **A NumPy scalar as a constant.** In NumPy 2, `np.sqrt(2 / np.pi) * x` turns a float32 array into float64, which
+#   needs twice the memory. `math.sqrt` gives a Python number, which leaves the array in float32.
+# - **The second term of the slope forgotten.** $\mathrm{d}x = g\,\Phi(x)$ is right at $x = 0$, nearly right for large
+#   $|x|$, and wrong in between.
 # - **The gradient of the bias averaged, or summed over one axis too few.** With a batch it is the sum over images *and*
 #   tokens.
 #
@@ -476,21 +483,22 @@ def gelu_of_minus_x(x, y):
 check("9.1", gelu_of_minus_x)
 
 # %% [markdown]
-# **9.2 (ten minutes).** The paper on GELU has a second, coarser approximation: $x\,\mathrm{sigmoid}(1.702\,x)$, with
-# $\mathrm{sigmoid}(s) = 1/(1 + e^{-s})$. Some published models use it. Derive its slope.
+# **9.2 (ten minutes).** The paper on GELU has a second, coarser approximation, $y = x\,\mathrm{sigmoid}(a x)$ with $a =
+# 1.702$ and $\mathrm{sigmoid}(u) = 1/(1 + e^{-u})$. Let $a$ be learned: one number for all entries of $x$. Write the
+# gradients of $x$ and of $a$.
 
 
 # %%
-def slope_of_sigmoid_form(x):
-    """x: an array -> the derivative of x * sigmoid(1.702 x), of its shape"""
+def sigmoid_form_backward(x, a, dy):
+    """x, dy: arrays of one shape, a: a number -> dx, of the shape of x, and da, a number"""
     ...  # your answer here
 
 
-check("9.2", slope_of_sigmoid_form)
+check("9.2", sigmoid_form_backward)
 
 # %% [markdown]
 # **9.3 (fifteen minutes).** GELU first falls and then rises. At which $x$ is the exact (erf) form lowest? Give five
-# decimals; the experiment above gives two. The slope is zero there: halve an interval, or use Newton's method.
+# decimals. (The experiment above gives two.) The slope is zero there: halve an interval, or use Newton's method.
 
 # %%
 lowest_point = None  # your answer here
@@ -498,8 +506,8 @@ lowest_point = None  # your answer here
 check("9.3", lowest_point)
 
 # %% [markdown]
-# **9.4 (half an hour).** The exact pullback: all five gradients of the MLP in the *erf* form. You may use `ops.erf`,
-# and nothing else of the library.
+# **9.4 (half an hour).** Write all five gradients of the MLP in the *erf* form. You may use `ops.erf` and nothing else
+# of the library.
 
 
 # %%
@@ -511,10 +519,10 @@ def mlp_backward(z, W1, b1, W2, b2, dR):
 check("9.4", mlp_backward)
 
 # %% [markdown]
-# **9.5 (an hour).** Many newer language models replace the MLP by a **gated** one, SwiGLU
-# ([Shazeer 2020](https://arxiv.org/abs/2002.05202)): $R = \bigl(\mathrm{silu}(\mathbf{z}W) \circ \mathbf{z}V\bigr)W_2$
-# with $\mathrm{silu}(x) = x\,\mathrm{sigmoid}(x)$ and no biases. The layer $W$ decides how much of the layer $V$
-# passes. Write the forward pass and all gradients.
+# **9.5 (an hour).** Many newer language models replace the MLP by a **gated** one, SwiGLU ([Shazeer
+# 2020](https://arxiv.org/abs/2002.05202)): $R = \bigl(\mathrm{silu}(\mathbf{z}W) \circ \mathbf{z}V\bigr)W_2$ with
+# $\mathrm{silu}(x) = x\,\mathrm{sigmoid}(x)$ and no biases. $W$ and $V$ have the shape $(D, F)$, $W_2$ has $(F, D)$.
+# The result of $W$ decides how much of the result of $V$ passes. Write the forward pass and all gradients.
 
 
 # %%

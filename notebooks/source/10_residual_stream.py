@@ -11,13 +11,13 @@
 # %% [markdown]
 # # 10 The residual stream
 #
-# A Transformer never replaces its tokens. Each layer *adds* something to them. The sum that runs from the first block to the
-# last is called the **residual stream** ([Elhage et al. 2021](https://transformer-circuits.pub/2021/framework/index.html)).
+# Each layer of a ViT *adds* something to the tokens. This running sum is called the **residual stream**
+# ([Elhage et al. 2021](https://transformer-circuits.pub/2021/framework/index.html)).
 # This notebook takes **Eq. 2 and Eq. 3** of the paper
 # ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), section 3.1). At the end you will be able to
 #
 # - write a block and its backward pass,
-# - write the stream as one sum over all branches, and its gradient as another,
+# - write the stream as a sum over all branches, and its gradient too,
 # - say how much each branch contributes to a logit.
 #
 # You need LayerNorm ([05](05_layer_norm.ipynb)), attention ([07](07_attention.ipynb), [08](08_multi_head.ipynb)) and the MLP
@@ -62,18 +62,30 @@ _ = pictures.pre_ln()
 # | $B$ | images in a batch | number | `B` |
 # | $N$ | tokens, [class] included | number | `N` |
 # | $D$ | width of the model | number | `D` |
+# | $F$ | width of the MLP | number | 8 |
 # | $L$ | blocks | number | `L` |
+# | $K$ | classes | number | 10 |
 # | $\mathbf{z}_\ell$ | tokens after block $\ell$; $\mathbf{z}_0$ comes from Eq. 1 | $(B, N, D)$ | `stream[2 * l]` |
 # | $\mathbf{z}'_\ell$ | tokens in the middle of block $\ell$ | $(B, N, D)$ | `stream[2 * l - 1]` |
-# | $f_i$ | branch $i = 1 \ldots 2L$ with its LayerNorm | $(B, N, D) \to (B, N, D)$ | `branches[i - 1]` |
-# | $f^*$ | pullback of a branch: gradient of its result to gradient of its input | as $f$ | `pull_back` |
+# | $\mathbf{z}_{(i)}$ | the stream after $i = 0 \ldots 2L$ branches | $(B, N, D)$ | `stream[i]` |
+# | $\mathbf{z}_L^0$ | the [class] token, row 0 of $\mathbf{z}_L$ | $(B, D)$ | `[:, 0]` |
+# | $f_i$ | branch $i = 1 \ldots 2L$ with its LayerNorm, a function | $(B, N, D) \to (B, N, D)$ | `branches[i - 1]` |
+# | $\mathbf{a}$ | what a branch adds, $f_i(\mathbf{z}_{(i-1)})$ | $(B, N, D)$ | `added[i - 1]` |
+# | $f^*$ | pullback of a branch: it turns the gradient of the result into the gradient of the input | as $f$ | `pull_back` |
+# | $J_i$ | Jacobian of branch $i$ for one image | $(ND, ND)$ | |
+# | $\mathbf{W}_\mathrm{head}$, $\mathbf{b}_\mathrm{head}$ | matrix and bias of the head | $(D, K)$, $(K)$ | `W`, `model.head` |
+# | $\mathbf{u}$ | normalised tokens | $(B, N, D)$ | `u` |
+# | $W_1$, $b_1$, $W_2$, $b_2$ | matrices and biases of the MLP | $(D, F)$, $(F)$, $(F, D)$, $(D)$ | `mlp.hidden`, `mlp.out` |
+# | scale, bias | learned parameters of a LayerNorm | $(D)$ | `scale`, `bias` |
+# | $\sigma$ | standard deviation of the features of a token, $\epsilon$ included | number | `sigma` |
+# | $\epsilon$ | small constant against a division by zero | number | `norm.eps` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dz`, ... |
 #
 # This order is called **pre-LN**: the LayerNorm stands before the branch. The first Transformer
 # ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762)) was **post-LN**. [Notebook 10b](10b_depth_and_normalisation.ipynb)
 # compares the two.
 #
-# We take the library's block for its parts, with random values in all parameters.
+# We use the library's blocks. All their parameters get random values.
 
 # %%
 B, N, D, L = 2, 5, 6, 3
@@ -88,7 +100,13 @@ z0 = rng.standard_normal((B, N, D))
 # %% [markdown]
 # ## Forward, as loops
 #
-# LayerNorm and MLP work on one token at a time. Attention needs all tokens of one image.
+# LayerNorm and MLP work on one token at a time. Attention needs all tokens of one image. For one token $\mathbf{x}$ and its normalised
+# $\mathbf{u}$,
+#
+# $$\mathrm{LN}(\mathbf{x}) = \frac{\mathbf{x} - \mathrm{mean}(\mathbf{x})}{\sqrt{\mathrm{var}(\mathbf{x}) + \epsilon}} \circ \text{scale} + \text{bias}, \qquad
+# \mathrm{MLP}(\mathbf{u}) = \mathrm{gelu}(\mathbf{u}W_1 + b_1)\,W_2 + b_2.$$
+#
+# The variance is the mean of the squared deviations, so it divides by $D$.
 
 
 # %% tags=["yours"]
@@ -152,12 +170,12 @@ stream, added = run(branches, Tensor(z0, requires_grad=True))
 agree("z_L", stream[-1], z_loops)
 
 # %% [markdown]
-# The stream only ever grows by sums. So its end is its beginning plus everything that was added:
+# The stream changes only by additions. So its end is its beginning plus everything that was added:
 #
-# $$\mathbf{z}_L = \mathbf{z}_0 + \sum_{i=1}^{2L} f_i(\text{stream before branch } i).$$
+# $$\mathbf{z}_L = \mathbf{z}_0 + \sum_{i=1}^{2L} f_i(\mathbf{z}_{(i-1)}).$$
 
 # %% tags=["yours"]
-z_sum = z0 + sum(f.data for f in added)
+z_sum = z0 + sum(a.data for a in added)
 
 agree("the sum", z_sum, stream[-1])
 
@@ -167,13 +185,13 @@ agree("the sum", z_sum, stream[-1])
 # A small ViT was trained on handwritten digits. It has $L = 3$ blocks, so 6 branches, and width $D = 32$. We run it on one
 # digit of the test set and keep the stream at all 7 places. Only the [class] token, row 0, is read at the end:
 #
-# $$\mathrm{logits} = \mathrm{LN}(\mathbf{z}_L^0)\,\mathbf{W} + \mathbf{b}.$$
+# $$\mathrm{logits} = \mathrm{LN}(\mathbf{z}_L^0)\,\mathbf{W}_\mathrm{head} + \mathbf{b}_\mathrm{head}.$$
 #
-# $\mathbf{z}_L^0$ is a sum, and with the deviation $\sigma$ of its features fixed, everything after it is linear. So each logit is
-# a sum too, with one term for $\mathbf{z}_0$, one for each branch and one for the biases. A term $a$ of the stream, a row of
-# $D$ numbers, contributes
+# $\mathbf{z}_L^0$ is a sum. We hold the deviation $\sigma$ of its features fixed. Then everything after the sum is linear. So each
+# logit is a sum too, with one term for $\mathbf{z}_0$, one for each branch and one for the biases. Let $\mathbf{a}$ be the [class] row of
+# $\mathbf{z}_0$ or of what a branch adds. It contributes
 #
-# $$\Bigl(\frac{a - \mathrm{mean}(a)}{\sigma} \circ \text{scale}\Bigr)\,\mathbf{W}.$$
+# $$\Bigl(\frac{\mathbf{a} - \mathrm{mean}(\mathbf{a})}{\sigma} \circ \text{scale}\Bigr)\,\mathbf{W}_\mathrm{head}.$$
 
 
 # %% tags=["yours"]
@@ -209,9 +227,9 @@ left.axis("off")
 rows = np.array([z.data[0, 0] for z in digit_stream])
 largest = np.abs(rows).max()
 colours = middle.imshow(rows, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
-middle.set(title="[class] token in the stream", xlabel="feature", yticks=range(7))
+middle.set(title="[class] token in the stream", xlabel="feature", yticks=range(7), xticks=range(0, 32, 5))
 middle.set_yticklabels(["start", *(f"after {name}" for name in names[1:])])
-figure.colorbar(colours, ax=middle)
+figure.colorbar(colours, ax=middle, label="value of the feature")
 right.barh(names, given[:, label], color=["C7"] + ["C0", "C2"] * 3)
 right.axvline(0, color="black", linewidth=1)
 right.invert_yaxis()
@@ -221,13 +239,15 @@ plt.show()
 print(
     "part of the logit: " + ", ".join(f"{name} {part:.2f}" for name, part in zip(names, given[:, label], strict=True))
 )
+print(f"deviation of the [class] token: {rows[0].std():.2f} at the start, {rows[-1].std():.2f} at the end")
 print(f"biases {biases[label]:.2f}, sum {logits[label]:.2f}; predicted class {logits.argmax()}, label {label}")
 
 # %% [markdown]
-# **In the stored run** the last block gives most to the logit of 7: 2.99 by attention and 4.25 by the MLP, of 9.39 in all. The start
-# gives 0.02, and MLP 1 works against it with -0.13.
+# **In the stored run** the last block gives most to the logit of 7: 2.99 by attention and 4.25 by the MLP. The logit is 9.39. The start
+# gives 0.02, and MLP 1 gives -0.13. The row "start" looks blank because its deviation is only 0.09.
 #
-# One digit shows what such a sum looks like. It does not show what branches do in general.
+# One digit shows what such a sum looks like. It does not show what branches do in general. And softmax sees only differences between
+# logits. A term that adds the same number to all logits changes no probability.
 #
 # ## Backward, step by step
 #
@@ -238,11 +258,11 @@ dz_L = rng.standard_normal((B, N, D))
 engine = grad(stream[-1], stream, dz_L)
 
 # %% [markdown]
-# **Step 1: a sum.** Let $\mathbf{z}_\mathrm{out} = \mathbf{z} + f$. A small change of $\mathbf{z}$ alone changes
-# $\mathbf{z}_\mathrm{out}$ by the same amount, and so does a change of $f$. So both get the gradient of the sum unchanged.
-# The stream passes on $\mathrm{d}\mathbf{z}_\mathrm{out}$, and the branch receives $\mathrm{d}f = \mathrm{d}\mathbf{z}_\mathrm{out}$.
+# **Step 1: a sum.** Let $\mathbf{z}_\mathrm{out} = \mathbf{z} + \mathbf{a}$. A small change of either term changes
+# $\mathbf{z}_\mathrm{out}$ by the same amount. So both terms get the gradient of the sum unchanged. The stream passes on
+# $\mathrm{d}\mathbf{z}_\mathrm{out}$, and the branch receives $\mathrm{d}\mathbf{a} = \mathrm{d}\mathbf{z}_\mathrm{out}$.
 #
-# **Step 2: through the branch.** $f$ depends on $\mathbf{z}$ too. The two contributions add up:
+# **Step 2: through the branch.** $\mathbf{a} = f(\mathbf{z})$ depends on $\mathbf{z}$ too. The two contributions add up:
 #
 # $$\mathrm{d}\mathbf{z} = \mathrm{d}\mathbf{z}_\mathrm{out} + f^*(\mathrm{d}\mathbf{z}_\mathrm{out}).$$
 #
@@ -250,10 +270,10 @@ engine = grad(stream[-1], stream, dz_L)
 
 
 # %%
-def pull_back(f, z, df):
-    """f*: the gradient of the input of f from that of its result.   f: a branch, z, df: (B, N, D) -> (B, N, D)."""
+def pull_back(f, z, da):
+    """f*: the gradient of the input of f from that of its result.   f: a branch, z, da: (B, N, D) -> (B, N, D)."""
     z = Tensor(z, requires_grad=True)
-    return grad(f(z), [z], df)[0]
+    return grad(f(z), [z], da)[0]
 
 
 last = len(branches) - 1
@@ -264,7 +284,7 @@ dz = dz_L + pull_back(branches[last], stream[last].data, dz_L)
 agree("dz'_L", dz, engine[last])
 
 # %% [markdown]
-# **Step 3: all branches**, last to first. We keep the gradient at every place and what each branch contributes.
+# **Step 3: all branches.** We go from the last to the first. We keep the gradient at every place and what each branch contributes.
 
 
 # %% tags=["yours"]
@@ -282,16 +302,16 @@ gradients, contributions = run_back(branches, stream, dz_L)
 agree("all places", np.array(gradients), np.array(engine))
 
 # %% [markdown]
-# **Step 4: unrolled.** The gradient is a sum too. Its first term is $\mathrm{d}\mathbf{z}_L$, multiplied by nothing:
+# **Step 4: unrolled.** The gradient is a sum too. Its first term is $\mathrm{d}\mathbf{z}_L$ itself:
 #
-# $$\mathrm{d}\mathbf{z}_0 = \mathrm{d}\mathbf{z}_L + \sum_{i=1}^{2L} f_i^*(\text{gradient after branch } i).$$
+# $$\mathrm{d}\mathbf{z}_0 = \mathrm{d}\mathbf{z}_L + \sum_{i=1}^{2L} f_i^*(\mathrm{d}\mathbf{z}_{(i)}).$$
 #
-# The same as a product: write the tokens of one image as one long vector, and let $J_i$ be the Jacobian of branch $i$. Then
+# It can also be written as a product. Write the tokens of one image as one long column, and let $J_i$ be the Jacobian of branch $i$. Then
 #
 # $$\mathrm{d}\mathbf{z}_0 = (I + J_1^\top)(I + J_2^\top)\cdots(I + J_{2L}^\top)\,\mathrm{d}\mathbf{z}_L.$$
 #
-# A plain chain of layers has $J_1^\top J_2^\top \cdots J_{2L}^\top$ instead: every gradient must pass through every layer. The
-# identities open a path that passes through none of them.
+# A plain chain of layers has $J_1^\top J_2^\top \cdots J_{2L}^\top$ instead. There the gradient must pass through every layer. The
+# identities open a path around all of them.
 
 # %% tags=["yours"]
 dz_0 = dz_L + sum(contributions)
@@ -301,8 +321,8 @@ agree("dz_0", dz_0, engine[0])
 # %% [markdown]
 # ## One block in the stepper
 #
-# The stepper runs one pullback at a time. Here is a block with 2 tokens, width 3 and one head, so small that every
-# number can be read. The cotangent `dz` at the output is random.
+# The stepper runs one pullback at a time. Here is a small block with 2 tokens, width 3 and one head. The stepper prints the numbers of
+# small arrays and the norm of larger ones. The cotangent at the output is random.
 #
 # **Predict first.** The backward pass takes 9 steps, and two of them are sums. Which values get two portions of gradient? Which
 # portion arrives first, that of the stream or that of the branch?
@@ -318,31 +338,30 @@ dz_out = rng.standard_normal(out.shape).round(1)
 BackwardStepper(out, dz_out, {"z": z, "MSA": msa, "z'": middle_z, "z out": out})
 
 # %% [markdown]
-# Steps 1 and 5 are the sums of Eq. 3 and Eq. 2. Each hands its gradient to the branch and to the stream, unchanged. So `z'` and `z` get two
-# portions each. The portion of the stream arrives first. Step 5 waits until that of the branch is there as well.
+# Steps 1 and 5 are the sums of Eq. 3 and Eq. 2. A sum hands its gradient unchanged to the branch and to the stream. So `z'` and `z` get
+# two portions each. The portion of the stream arrives first. Step 5 waits until the portion of the branch has arrived too.
 #
 # ## Check it numerically
 #
-# Eq. 3 as an op of our own: value and pullback, for the stream and all parameters, with a random cotangent. The MLP is
-# $\mathrm{gelu}(\mathbf{u}W_1 + b_1)\,W_2 + b_2$ with $\mathbf{u} = \mathrm{LN}(\mathbf{z})$.
-# `ops.layer_norm`, `ops.linear_gelu` and `ops.linear` return a value and a pullback each. The pullback of `ops.linear` gives the
-# gradients of input, weight and bias.
+# We write Eq. 3 as an op of our own, with its pullback, and check the gradients of the stream and of all parameters. The cotangent is
+# random. Three ops are enough: `ops.layer_norm(z, scale, bias)`, `ops.linear_gelu(u, W1, b1)`, which is $\mathrm{gelu}(\mathbf{u}W_1 + b_1)$,
+# and `ops.linear(x, W2, b2)`. Each returns a value and a pullback. The pullback returns the gradients of the three arguments in their order.
 
 
 # %% tags=["yours"]
 def pre_ln_mlp(z, scale, bias, W1, b1, W2, b2):
-    """Eq. 3 and its pullback, to dz, dscale, dbias, dW1, db1, dW2, db2.   z: (B, N, D), W1: (D, F), W2: (F, D)."""
+    """Eq. 3 and its pullback, to dz, dscale, dbias, dW1, db1, dW2, db2.   z (that is z'): (B, N, D), W1: (D, F), W2: (F, D)."""
     u, norm_vjp = ops.layer_norm(z, scale, bias)
-    a, hidden_vjp = ops.linear_gelu(u, W1, b1)
-    f, out_vjp = ops.linear(a, W2, b2)
+    hidden, hidden_vjp = ops.linear_gelu(u, W1, b1)
+    a, out_vjp = ops.linear(hidden, W2, b2)
 
     def vjp(dz_out):
-        da, dW2, db2 = out_vjp(dz_out)  # the sum hands dz_out to the branch ...
-        du, dW1, db1 = hidden_vjp(da)
+        dhidden, dW2, db2 = out_vjp(dz_out)  # the sum hands dz_out to the branch ...
+        du, dW1, db1 = hidden_vjp(dhidden)
         dz, dscale, dbias = norm_vjp(du)
         return dz_out + dz, dscale, dbias, dW1, db1, dW2, db2  # ... and to the stream
 
-    return z + f, vjp
+    return z + a, vjp
 
 
 # %%
@@ -355,8 +374,8 @@ print(f"largest relative error of the gradients: {error:.1e}")
 # %% [markdown]
 # ## The library
 #
-# `EncoderBlock.forward` in [`minivit/nn/layers.py`](../minivit/nn/layers.py) is Eq. 2 and 3 with options: dropout, a factor on each
-# branch, tokens that are not needed. Without the options two lines remain.
+# `EncoderBlock.forward` in [`minivit/nn/layers.py`](../minivit/nn/layers.py) computes Eq. 2 and 3. Its options are dropout, a factor on
+# each branch, and leaving out tokens that are not needed. Without them two lines remain.
 
 
 # %% tags=["yours"]
@@ -379,18 +398,19 @@ agree("dz_0", dz_0, grad(result, [z], dz_L)[0])
 # %% [markdown]
 # ## Where this goes wrong in practice
 #
-# - **The normalised tokens in the stream**: `x = norm(x); x = x + f(x)`. The stream is then normalised at every step: post-LN in
-#   disguise. The shapes are right.
+# - **The normalised tokens in the stream**: `x = norm(x); x = x + f(x)`. LayerNorm then lies on the stream, as in post-LN. The shapes are
+#   right, so there is no error.
 # - **No LayerNorm at the end** of the model (Eq. 4). The head then sees features whose size grows with the depth.
-# - **`x += f(x)` in place**, on an array that a pullback has kept. Many engines then compute a wrong gradient without an error.
-# - **Dropout or a scale on the stream** instead of on the branch. Whatever multiplies the stream multiplies it $2L$ times.
+# - **`x += f(x)` in place**, on an array that a pullback has kept. The pullback then computes with the changed values. PyTorch raises an
+#   error in such a case. Plain NumPy does not.
+# - **In pre-LN, dropout or a factor on the stream** instead of on the branch. It multiplies the stream $2L$ times.
 #
 # ## Exercises
 #
 # `hint("10.1")` gives up to three hints, one per call; import it from `minivit.lessons`.
 #
-# **10.1 (ten minutes).** At the start let the second matrix of every MLP be zero, `mlp.out.weight = 0`, but not the head. Which
-# matrices of the MLPs have a gradient of zero in the first step? Choose `"hidden"`, `"out"`, `"both"` or `"neither"`.
+# **10.1 (ten minutes).** Before training, set the second matrix of every MLP to zero, `mlp.out.weight = 0`. The head is not zero. Which
+# matrices of the MLPs have a gradient of zero in the first update? Choose `"hidden"`, `"out"`, `"both"` or `"neither"`.
 
 # %%
 answer = None  # your answer here
@@ -408,8 +428,8 @@ check("10.2", answer)
 
 # %% [markdown]
 # **10.3 (twenty minutes).** In a *parallel* block, as in [ViT-22B](https://arxiv.org/abs/2302.05442), both branches read the same
-# normalised tokens: $\mathbf{z}_\mathrm{out} = \mathbf{z} + f(\mathbf{u}) + g(\mathbf{u})$ with $\mathbf{u} = \mathrm{LN}(\mathbf{z})$. Take the branches
-# $f = \mathbf{u}V$ and $g = \tanh(\mathbf{u}W)$, and LN with scale 1, bias 0 and epsilon $10^{-6}$. Write the backward pass.
+# normalised tokens. Take $\mathbf{z}_\mathrm{out} = \mathbf{z} + \mathbf{u}V + \tanh(\mathbf{u}W)$ with $\mathbf{u} = \mathrm{LN}(\mathbf{z})$. LN has
+# scale 1, bias 0 and $\epsilon = 10^{-6}$. Write the backward pass.
 
 
 # %%
@@ -421,8 +441,8 @@ def parallel_backward(z, V, W, dz_out):
 check("10.3", parallel_backward)
 
 # %% [markdown]
-# **10.4 (an hour).** A *reversible* block ([Gomez et al. 2017](https://arxiv.org/abs/1707.04585)) needs no stored activations. It has
-# two streams, and each branch reads one and adds to the other:
+# **10.4 (an hour).** A stack of *reversible* blocks ([Gomez et al. 2017](https://arxiv.org/abs/1707.04585)) stores no activations inside
+# the stack. A block has two streams. Each branch reads one and adds to the other:
 #
 # $$\mathbf{y}_1 = \mathbf{x}_1 + \tanh(\mathbf{x}_2 V), \qquad \mathbf{y}_2 = \mathbf{x}_2 + \tanh(\mathbf{y}_1 W).$$
 #

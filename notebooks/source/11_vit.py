@@ -11,12 +11,12 @@
 # %% [markdown]
 # # 11 The whole Vision Transformer
 #
-# All parts are there. This notebook puts them together: **Eq. 1 to Eq. 4** of the paper
+# You have built all the parts. This notebook puts them together: **Eq. 1 to Eq. 4** of the paper
 # ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2), section 3.1), from the pixels to the logits. At the end you will be able to
 #
 # - write the whole model in a few short functions that agree with `minivit.models.ViT` in the logits and in every gradient,
-# - follow a gradient by hand from the loss through all blocks down to the patches,
-# - count parameters and multiplications by formula, for every model of the paper's Table 1.
+# - follow the gradient by hand from the loss through all blocks to the parameters of Eq. 1,
+# - count parameters and multiply-adds by formula, for ViT-B/16, ViT-L/16 and ViT-H/14 of the paper.
 #
 # You need patches ([03](03_patches.ipynb)), tokens and positions ([04](04_tokens_and_positions.ipynb)), LayerNorm
 # ([05](05_layer_norm.ipynb)), the loss ([06](06_softmax_and_loss.ipynb)), attention ([07](07_attention.ipynb), [08](08_multi_head.ipynb)), the MLP
@@ -44,8 +44,10 @@ rng = np.random.default_rng(11)
 # %% [markdown]
 # ## The idea in a picture
 #
-# A small trained ViT reads a digit. The image is cut into patches, one row of pixels each. Every patch becomes a token, and
-# the [class] token is put in front. Blocks change the tokens. At the end the [class] token alone is read. `tap` collects values on the way.
+# A small trained ViT reads a digit. The image is cut into patches. In the second array each row holds the pixels of one patch. Every
+# patch becomes a token, and the [class] token is put in front. The blocks change the tokens. At the end only the [class] token is read. Its
+# row in $\mathbf{z}_0$ is nearly white, because its values there are small. Each array of tokens has its own colour scale. The dict `tap`
+# collects arrays on the way.
 
 # %%
 digit_model, digit, digit_label = running_digit()
@@ -63,7 +65,7 @@ _ = pictures.overview(digit[..., 0], digit_patches, before, after, digit_probabi
 # ## The equations
 #
 # Each of the $N_p$ patches is a row $\mathbf{x}_p^i$ of $P^2 C$ pixel values. The learned matrix $\mathbf{E}$ projects it to the width $D$. The
-# learned [class] token comes first. A learned vector for its place is added to each token:
+# learned [class] token comes first. Each place has a learned vector, which is added to the token there:
 #
 # $$\mathbf{z}_0 = [\mathbf{x}_\mathrm{class};\, \mathbf{x}_p^1\mathbf{E};\, \mathbf{x}_p^2\mathbf{E};\, \cdots;\,
 # \mathbf{x}_p^{N_p}\mathbf{E}] + \mathbf{E}_{pos} \tag{Eq. 1}$$
@@ -78,8 +80,8 @@ _ = pictures.overview(digit[..., 0], digit_patches, before, after, digit_probabi
 #
 # $$\mathbf{y} = \mathrm{LN}(\mathbf{z}_L^0) \tag{Eq. 4}$$
 #
-# A linear layer, the *head*, makes the logits $z = \mathbf{y}\mathbf{W}_\mathrm{head} + \mathbf{b}_\mathrm{head}$. (The paper uses this head in fine-tuning. In
-# pre-training its head has a hidden layer as well, section 3.1; the library calls it `pre_logits`.)
+# A linear layer, the *head*, computes the logits $z = \mathbf{y}\mathbf{W}_\mathrm{head} + \mathbf{b}_\mathrm{head}$. The paper uses this head in fine-tuning.
+# In pre-training the head has one more layer (section 3.1). The library calls that layer `pre_logits`.
 #
 # | symbol | meaning | shape | in the code |
 # |---|---|---|---|
@@ -100,17 +102,27 @@ _ = pictures.overview(digit[..., 0], digit_patches, before, after, digit_probabi
 # | $\mathbf{E}_{pos}$ | position embedding | $(1, N, D)$ | `position_embedding` |
 # | $\mathbf{z}_\ell$ | tokens after block $\ell$; an upper index is the token | $(B, N, D)$ | `stream` |
 # | $\mathbf{z}'_\ell$ | tokens in the middle of block $\ell$ | $(B, N, D)$ | `stream` |
+# | $\mathbf{u}$ | normalised tokens, what a branch reads | $(B, N, D)$ | `u` |
+# | $\mathbf{q}, \mathbf{k}, \mathbf{v}$ | queries, keys, values | $(B, H, N, D_h)$ | `q`, `k`, `v` |
+# | $A$ | attention weights | $(B, H, N, N)$ | `A` |
+# | $\mathbf{U}_{qkv}$ | projection to queries, keys and values; the code adds a bias | $(D, 3D)$ | `attention.qkv` |
+# | $\mathbf{U}_{msa}$ | projection of the joined heads; the code adds a bias | $(D, D)$ | `attention.out` |
+# | $W_1$, $b_1$, $W_2$, $b_2$ | matrices and biases of the MLP | $(D, F)$, $(F)$, $(F, D)$, $(D)$ | `mlp.hidden`, `mlp.out` |
 # | $\mathbf{y}$ | image representation | $(B, D)$ | `y` |
+# | $\mathbf{W}_\mathrm{head}$, $\mathbf{b}_\mathrm{head}$ | matrix and bias of the head | $(D, K)$, $(K)$ | `head` |
 # | $z$ | logits | $(B, K)$ | `logits` |
+# | onehot | 1 at the right class of each image, else 0 | $(B, K)$ | `np.eye(K)[labels]` |
+# | $f$, $f^*$ | a branch with its LayerNorm, and its pullback | $(B, N, D) \to (B, N, D)$ | `mlp_branch`, ... |
+# | $b$, $i$ | upper indices: the image and the token | numbers | |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dz`, ... |
 #
 # (In the code `F` is the module of functions, so the width of the MLP is `M`.)
 #
 # ## A small model
 #
-# The numbers of images, tokens, heads and classes and the widths all differ, and the image is not square. So most exchanged axes
-# show. We take names and shapes of the parameters from the library, and random values. The
-# published initial values would not do: their head is zero, so no gradient passes it (exercise 11.3).
+# The numbers of images, tokens, heads and classes differ, and so do the widths. The image is not square. So most mistakes with axes
+# show. We take names and shapes of the parameters from the library, and draw random values. Exercise 11.3 is about the published
+# initial values.
 
 # %%
 config = ViTConfig(image_size=(8, 12), patch_size=4, width=22, depth=3, heads=2, mlp_width=14, num_classes=9)
@@ -130,7 +142,7 @@ for name, tensor in model.named_parameters():
 # %% [markdown]
 # ## Forward, as loops
 #
-# First without any engine: one image, one token, one head at a time. `w` holds the arrays by name.
+# First we use no engine, and take one image, one token, one head at a time. `w` holds the arrays by name.
 
 
 # %%
@@ -190,19 +202,20 @@ print(logits_loops.round(3))
 # %% [markdown]
 # ## Forward, for whole batches
 #
-# Now the whole batch at once, with the ops of the engine, so that it can be differentiated. `p` holds Tensors by the same names.
+# Now we take the whole batch at once, with the ops of the engine. So the result can be differentiated. `params` holds the same arrays as Tensors, by
+# the same names.
 # `reshape` and `transpose` make axes for heads and patches (notebooks [03](03_patches.ipynb) and [08](08_multi_head.ipynb)).
 
 
 # %%
-def linear(x, p, name):
+def linear(x, params, name):
     """x W + b, for the layer called `name`."""
-    return F.linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
+    return F.linear(x, params[f"{name}.weight"], params[f"{name}.bias"])
 
 
-def norm(x, p, name):
+def norm(x, params, name):
     """LayerNorm, for the layer called `name`."""
-    return F.layer_norm(x, p[f"{name}.scale"], p[f"{name}.bias"], eps=1e-6)
+    return F.layer_norm(x, params[f"{name}.scale"], params[f"{name}.bias"], eps=1e-6)
 
 
 def patches(images, P):
@@ -218,34 +231,45 @@ def patches(images, P):
 
 
 # %% tags=["yours"]
-def embed(images, p, P):
-    """Eq. 1, with `linear(x, p, "patch_embed.projection")`.   (B, height, width, C) -> (B, N, D)."""
-    x = linear(patches(images, P), p, "patch_embed.projection")
-    first = F.broadcast_to(p["class_token"], (x.shape[0], 1, x.shape[2]))
-    return F.concat(first, x, axis=1) + p["position_embedding"]
+def embed(images, params, P):
+    """Eq. 1, with `linear(x, params, "patch_embed.projection")`.   (B, height, width, C) -> (B, N, D)."""
+    x = linear(patches(images, P), params, "patch_embed.projection")
+    first = F.broadcast_to(params["class_token"], (x.shape[0], 1, x.shape[2]))
+    return F.concat(first, x, axis=1) + params["position_embedding"]
 
 
 # %% [markdown]
-# Attention and MLP, from notebooks 08 and 09:
+# Attention and MLP come from notebooks 08 and 09:
 #
-# $$A = \mathrm{softmax}\bigl(\mathbf{q}\mathbf{k}^\top / \sqrt{D_h}\bigr), \qquad \mathrm{MLP}(\mathbf{u}) = \mathrm{gelu}(\mathbf{u}W_1 + b_1)\,W_2 + b_2.$$
+# $$[\mathbf{q}, \mathbf{k}, \mathbf{v}] = \mathbf{u}\,\mathbf{U}_{qkv} \tag{Eq. 5}$$
+#
+# $$A = \mathrm{softmax}\bigl(\mathbf{q}\mathbf{k}^\top / \sqrt{D_h}\bigr) \tag{Eq. 6}$$
+#
+# $$\mathrm{SA}(\mathbf{u}) = A\mathbf{v} \tag{Eq. 7}$$
+#
+# $$\mathrm{MSA}(\mathbf{u}) = [\mathrm{SA}_1(\mathbf{u}); \cdots; \mathrm{SA}_H(\mathbf{u})]\,\mathbf{U}_{msa} \tag{Eq. 8}$$
+#
+# $$\mathrm{MLP}(\mathbf{u}) = \mathrm{gelu}(\mathbf{u}W_1 + b_1)\,W_2 + b_2$$
+#
+# The layer `qkv` gives each token $3D$ numbers: first all queries, then all keys, then all values. Within each third head 0 comes first. So
+# these numbers have the axes $(3, H, D_h)$. `F.softmax` works along the last axis.
 
 
 # %% tags=["yours"]
-def msa(u, p, name, H):
+def msa(u, params, name, H):
     """Eq. 5 to 8, with the layers {name}.qkv and {name}.out.   (B, N, D) -> (B, N, D)."""
     B, N, D = u.shape
     Dh = D // H
-    qkv = linear(u, p, f"{name}.qkv").reshape(B, N, 3, H, Dh).transpose(2, 0, 3, 1, 4)
+    qkv = linear(u, params, f"{name}.qkv").reshape(B, N, 3, H, Dh).transpose(2, 0, 3, 1, 4)
     q, k, v = qkv[0], qkv[1], qkv[2]  # (B, H, N, Dh) each
     A = F.softmax(q @ k.transpose(0, 1, 3, 2) * Dh**-0.5)
     heads = (A @ v).transpose(0, 2, 1, 3).reshape(B, N, D)
-    return linear(heads, p, f"{name}.out")
+    return linear(heads, params, f"{name}.out")
 
 
-def mlp(u, p, name):
+def mlp(u, params, name):
     """The layers {name}.hidden and {name}.out, with F.gelu between them.   (B, N, D) -> (B, N, D)."""
-    return linear(F.gelu(linear(u, p, f"{name}.hidden")), p, f"{name}.out")
+    return linear(F.gelu(linear(u, params, f"{name}.hidden")), params, f"{name}.out")
 
 
 # %% [markdown]
@@ -254,24 +278,24 @@ def mlp(u, p, name):
 
 
 # %% tags=["yours"]
-def my_vit(images, p, P, H, L):
+def my_vit(images, params, P, H, L):
     """Eq. 1 to 4.   (B, height, width, C) -> logits (B, K), and the stream [z_0, z'_1, z_1, ..., z_L].
 
     Block i has the layers blocks.{i}.norm1, .attention, .norm2 and .mlp; at the end come norm and head.
     """
-    stream = [embed(images, p, P)]
+    stream = [embed(images, params, P)]
     for i in range(L):
         block, z = f"blocks.{i}", stream[-1]
-        z_middle = msa(norm(z, p, f"{block}.norm1"), p, f"{block}.attention", H) + z  # Eq. 2
-        z_next = mlp(norm(z_middle, p, f"{block}.norm2"), p, f"{block}.mlp") + z_middle  # Eq. 3
+        z_middle = msa(norm(z, params, f"{block}.norm1"), params, f"{block}.attention", H) + z  # Eq. 2
+        z_next = mlp(norm(z_middle, params, f"{block}.norm2"), params, f"{block}.mlp") + z_middle  # Eq. 3
         stream += [z_middle, z_next]
-    y = norm(stream[-1], p, "norm")[:, 0]  # Eq. 4
-    return linear(y, p, "head"), stream
+    y = norm(stream[-1], params, "norm")[:, 0]  # Eq. 4
+    return linear(y, params, "head"), stream
 
 
 # %%
-p = {name: Tensor(array, requires_grad=True) for name, array in w.items()}
-logits, stream = my_vit(Tensor(images), p, P, H, L)
+params = {name: Tensor(array, requires_grad=True) for name, array in w.items()}
+logits, stream = my_vit(Tensor(images), params, P, H, L)
 loss = F.cross_entropy(logits, labels)
 
 agree("logits", logits, logits_loops)
@@ -279,19 +303,19 @@ agree("logits", logits, logits_loops)
 # %% [markdown]
 # ## The digit, step by step
 #
-# `my_vit` takes any weights of this form, so also those of the trained model above. We follow the digit through it, and compare
-# the logits with the library's.
+# `my_vit` takes any weights of this form, so it also takes those of the trained model above. We follow the digit through it, and
+# compare the logits with the library's.
 
 # %%
-digit_p = {name: Tensor(array) for name, array in digit_model.state_dict().items()}
-mine, digit_stream = my_vit(Tensor(digit_pixels), digit_p, 2, 4, 3)
+digit_params = {name: Tensor(array) for name, array in digit_model.state_dict().items()}
+mine, digit_stream = my_vit(Tensor(digit_pixels), digit_params, P=2, H=4, L=3)
 
 for stage, value in (
     ("image", digit_pixels),
     ("patches", patches(digit_pixels, 2)),
     ("z_0, Eq. 1", digit_stream[0]),
     *((f"z_{i}, Eq. 2 and 3", digit_stream[2 * i]) for i in (1, 2, 3)),
-    ("y, Eq. 4", norm(digit_stream[-1], digit_p, "norm")[:, 0]),
+    ("y, Eq. 4", norm(digit_stream[-1], digit_params, "norm")[:, 0]),
     ("logits", mine),
 ):
     print(f"{stage:<18} {value.shape}")
@@ -301,39 +325,45 @@ print(f"predicted class {mine.data.argmax()}, label {digit_label}")
 agree("logits", mine, digit_logits[None], rtol=1e-4)
 
 # %% [markdown]
-# The head is trained to read the [class] token after the last block. The residual stream lets us read earlier: the same
-# LayerNorm and head, applied to the [class] token after the embedding or after an earlier block.
+# The head is trained to read the [class] token after the last block. The residual stream lets us read earlier. We apply the same
+# LayerNorm and head to the [class] token after the embedding or after an earlier block. This is called the *logit lens*. The head was
+# never trained for those places. So a wrong reading does not mean that the token lacks the information.
 #
-# **Predict first.** At which place does the head already recognise most of the 359 test digits? What does it score before the
-# first block?
+# **Predict first.** From which place on does the head recognise most of the 359 test digits? What share does it get right when it reads
+# $\mathbf{z}_0$?
 
 # %%
 _, test = digits()
-test_stream = my_vit(Tensor(normalize(test.images)), digit_p, 2, 4, 3)[1]
+test_stream = my_vit(Tensor(normalize(test.images)), digit_params, P=2, H=4, L=3)[1]
 for i in range(4):
-    early = linear(norm(test_stream[2 * i], digit_p, "norm")[:, 0], digit_p, "head").data
+    early = linear(norm(test_stream[2 * i], digit_params, "norm")[:, 0], digit_params, "head").data
     acc = (early.argmax(axis=1) == test.labels).mean()
     error = math.sqrt(acc * (1 - acc) / len(test))
-    own = linear(norm(digit_stream[2 * i], digit_p, "norm")[:, 0], digit_p, "head").data.argmax()
+    own = linear(norm(digit_stream[2 * i], digit_params, "norm")[:, 0], digit_params, "head").data.argmax()
     said = len(np.unique(early.argmax(axis=1)))
     print(
         f"read from z_{i}: {acc:6.1%} +- {error:.1%} of {len(test)} right, {said:2d} classes named; our digit is a {own}"
     )
 
 # %% [markdown]
-# **In the stored run** the last block decides: read from $\mathbf{z}_2$, 81.1 % of the digits are right, and our 7 passes for a 2. From
-# $\mathbf{z}_3$, it is 96.7 %. From $\mathbf{z}_0$ only 1 class is ever named, because there the [class] token has seen nothing of the image.
+# Each $\pm$ is the standard error of a share of 359 digits.
+#
+# **In the stored run** every block raises the share of right answers: from 7.5 % to 30.9, 81.1 and 96.7 %. From $\mathbf{z}_2$ our 7 is
+# read as a 2. From $\mathbf{z}_0$ only 1 class is ever named, because there the [class] token has seen nothing of the image.
 #
 # ## Backward, step by step
 #
-# We go from the loss to the pixels by hand. An op of `minivit.ops` takes arrays and returns its value and its pullback `vjp`; earlier
-# notebooks derived them. Here we put them together. For comparison, the engine gives the gradient at every place of the
-# stream and for every parameter.
+# We go by hand from the loss along the stream to the parameters of Eq. 1. (Exercise 11.4 goes on to the pixels.) An op of `minivit.ops`
+# takes arrays and returns its value and its pullback `vjp`. The pullback returns a tuple with one gradient for each array, in the order of
+# the arguments. An op of one array returns a tuple of one gradient. Earlier notebooks derived these pullbacks, with the gradients of all
+# parameters. Here we put them together. Inside the blocks we follow only the stream.
+#
+# For comparison, the engine gives the gradient at every place of the stream and for every parameter.
 
 # %%
-gradients = grad(loss, stream + list(p.values()))
+gradients = grad(loss, stream + list(params.values()))
 engine_stream = gradients[: len(stream)]
-engine = dict(zip(p, gradients[len(stream) :], strict=True))
+engine = dict(zip(params, gradients[len(stream) :], strict=True))
 
 # %% [markdown]
 # **Step 1: the loss.** The gradient of the mean cross-entropy of $B$ images is the softmax minus the right answer (notebook 06):
@@ -381,8 +411,8 @@ agree("dz_L", dz, engine_stream[-1])
 #
 # $$\mathrm{d}\mathbf{z} = \mathrm{d}\mathbf{z}_\mathrm{out} + f^*(\mathrm{d}\mathbf{z}_\mathrm{out}).$$
 #
-# For Eq. 3, $f$ is a chain of four ops. Its pullback calls theirs in reverse order. The pullback of `ops.linear` returns the gradients of
-# input, weight and bias.
+# For Eq. 3, $f$ is a chain of four ops. Its pullback calls theirs in reverse order. The arguments of `ops.linear` are input, weight and
+# bias. `ops.gelu` has one argument.
 
 
 # %% tags=["yours"]
@@ -411,8 +441,8 @@ agree("z_L", stream[-2].data + f, stream[-1])
 agree("dz'_L", dz + mlp_vjp(dz), engine_stream[-2])
 
 # %% [markdown]
-# **Step 5: the other branch**, Eq. 2, in the same way. `ops.attention(qkv, H)` makes the outputs of all heads from queries, keys and
-# values.
+# **Step 5: the other branch**, Eq. 2, is written in the same way. `ops.attention(qkv, H)` computes Eq. 6 and 7 for all heads and joins them.
+# It is an op of one array, `qkv`.
 
 
 # %% tags=["yours"]
@@ -436,7 +466,7 @@ def attention_branch(z, w, block):
 
 
 # %% [markdown]
-# **Step 6: all blocks**, last to first, one branch at a time.
+# **Step 6: all blocks.** We go from the last to the first, one branch at a time.
 
 
 # %% tags=["yours"]
@@ -451,8 +481,8 @@ def blocks_back(dz_L, stream, w):
 
 
 # %% [markdown]
-# **Predict first.** The gradient enters the last block at one token. At how many of the 7 tokens is it different from zero before
-# the last MLP, and before the last attention?
+# **Predict first.** The gradient enters the last block at one token. How many of the 7 tokens have a gradient at $\mathbf{z}'_3$, before
+# the last MLP? And how many at $\mathbf{z}_2$, before the last attention?
 
 # %%
 stream_gradients = blocks_back(dz, stream, w)
@@ -464,17 +494,19 @@ for place, gradient in reversed(list(zip(places, stream_gradients, strict=True))
 dz_0 = stream_gradients[0]
 
 # %% [markdown]
-# The MLP looks at one token at a time, so it leaves the gradient at the [class] token. Attention spreads it over all tokens.
+# **In the stored run** 1 token has a gradient before the last MLP, because an MLP looks at one token at a time. Before the last attention
+# all 7 have one, because the [class] token has read all of them.
 #
 # **Step 7: Eq. 1.** All images share $\mathbf{x}_\mathrm{class}$ and $\mathbf{E}_{pos}$, so their gradients are sums over the batch. All patches
-# share $\mathbf{E}$ too:
+# of all images share $\mathbf{E}$, so its gradient is a sum over both:
 #
 # $$\mathrm{d}\mathbf{E}_{pos} = \sum_b \mathrm{d}\mathbf{z}_0^{(b)}, \qquad
 # \mathrm{d}\mathbf{x}_\mathrm{class} = \sum_b \mathrm{d}\mathbf{z}_0^{(b), 0}, \qquad
 # \mathrm{d}\mathbf{E} = \sum_b \sum_{i=1}^{N_p} \bigl(\mathbf{x}_p^{(b), i}\bigr)^\top \mathrm{d}\mathbf{z}_0^{(b), i}.$$
 #
 # Here $b$ counts images and $i$ counts tokens; the [class] token is 0. The last sum is one matrix product, with images and
-# patches in one axis of rows.
+# patches in one axis of rows. The bias that the code adds to each $\mathbf{x}_p^i\mathbf{E}$ gets the sum of $\mathrm{d}\mathbf{z}_0^{(b), i}$ over the
+# same $b$ and $i$.
 
 # %%
 x_p = patches(images, P)
@@ -483,43 +515,45 @@ x_p = patches(images, P)
 dE_pos = dz_0.sum(axis=0, keepdims=True)
 dclass = dE_pos[:, :1]
 dE = x_p.reshape(B * (N - 1), -1).T @ dz_0[:, 1:].reshape(B * (N - 1), D)
+dE_bias = dz_0[:, 1:].sum(axis=(0, 1))
 
 agree("E_pos", dE_pos, engine["position_embedding"])
 agree("x_class", dclass, engine["class_token"])
 agree("E", dE, engine["patch_embed.projection.weight"])
+agree("bias of E", dE_bias, engine["patch_embed.projection.bias"])
 
 # %% [markdown]
 # ## Check it numerically
 #
-# Eq. 1 as an op of our own, with a random cotangent, against central differences:
+# We write Eq. 1 as an op of our own, for given patches `x_p`, and compare its pullback with central differences. The cotangent is random.
 
 
 # %%
-def my_embedding(x_p, E, x_class, E_pos):
-    """Eq. 1 and its pullback.   x_p: (B, N - 1, P P C), E: (P P C, D), x_class: (1, 1, D), E_pos: (1, N, D)."""
-    B, count, pixels = x_p.shape
-    first = np.broadcast_to(x_class, (B, 1, E.shape[1]))
-    z = np.concatenate([first, x_p @ E], axis=1) + E_pos
+def my_embedding(E, x_class, E_pos):
+    """Eq. 1 of the patches `x_p`, and its pullback.   E: (P P C, D), x_class: (1, 1, D), E_pos: (1, N, D)."""
+    x = x_p.astype(E.dtype)  # the check runs in float32 too
+    first = np.broadcast_to(x_class, (B, 1, D))
+    z = np.concatenate([first, x @ E], axis=1) + E_pos
 
     def vjp(dz):
         dE_pos = dz.sum(axis=0, keepdims=True)
         dpatches = dz[:, 1:]
-        dE = x_p.reshape(B * count, pixels).T @ dpatches.reshape(B * count, -1)
-        return dpatches @ E.T, dE, dE_pos[:, :1], dE_pos
+        dE = x.reshape(B * (N - 1), -1).T @ dpatches.reshape(B * (N - 1), D)
+        return dE, dE_pos[:, :1], dE_pos
 
     return z, vjp
 
 
 E = w["patch_embed.projection.weight"]
-error = check_vjp(my_embedding, x_p, E, w["class_token"], w["position_embedding"])
+error = check_vjp(my_embedding, E, w["class_token"], w["position_embedding"])
 print(f"largest relative error of the gradients of Eq. 1: {error:.1e}")
 
 # %% [markdown]
-# Then the whole model, with a random cotangent at the logits. Every parameter array is moved in three random directions, all its
-# entries at once. (Exercise 11.4 is the gradient of the images.)
+# Then we check the whole model, with a random cotangent at the logits. Each parameter array is moved as a whole in three random
+# directions.
 
 # %%
-names = list(p)
+names = list(params)
 error = check_gradients(
     lambda *values: my_vit(Tensor(images), dict(zip(names, values, strict=True)), P, H, L)[0], *w.values()
 )
@@ -558,7 +592,7 @@ everything = [np.concatenate([g.ravel() for g in side]) for side in (engine.valu
 agree(f"{len(library)} gradients", *everything)
 
 # %% [markdown]
-# A third of the bias of `qkv` belongs to the keys. Its gradient is zero up to rounding: a bias of the keys adds the same number to all
+# A third of the bias of `qkv` belongs to the keys. Its gradient is zero up to rounding. A bias of the keys adds the same number to all
 # scores of a query, and that changes no attention weight.
 
 # %%
@@ -580,7 +614,8 @@ print("largest gradient of the bias of q, k, v:", " ".join(f"{size:.1e}" for siz
 # | last LayerNorm | $2D$ |
 # | head | $DK + K$ |
 #
-# The number of heads does not appear, because heads share out the width.
+# The number of heads does not appear, because the heads divide the width among them. In the code below "positions" contains the [class]
+# token, and "norms" contains the last LayerNorm.
 
 
 # %% tags=["yours"]
@@ -605,11 +640,11 @@ def parameters(c):
 agree("our model", sum(parameters(config).values()), model.num_parameters())
 
 # %% [markdown]
-# The same for models of the paper and for two smaller ones, introduced as DeiT-Ti and DeiT-S
-# ([Touvron et al. 2020](https://arxiv.org/abs/2012.12877)). `ViT(config, seed=None)` draws no random numbers. Its matrices are zeros, and
-# the operating system gives memory to zeros only when they are overwritten. So even the largest model is built at once.
+# We count three models of the paper and two smaller ones, which were introduced as DeiT-Ti and DeiT-S
+# ([Touvron et al. 2020](https://arxiv.org/abs/2012.12877)). `ViT(config, seed=None)` draws no random numbers. All its matrices are zeros.
+# The operating system provides memory for zeros only when something else is written there. So even the largest model is built at once.
 #
-# **Predict first.** Which part of ViT-B/16 holds most parameters, and about what share? How many millions are all the position
+# **Predict first.** Which part of ViT-B/16 holds most parameters? About what share is it? How many million parameters are position
 # embeddings?
 
 # %%
@@ -640,9 +675,12 @@ for name, paper in {"B/16": 86, "B/32": 86, "L/16": 307, "L/32": 307, "H/14": 63
 
 # %% [markdown]
 # **In the stored run** the 86 fits B/16 without a head (85.80), the 307 fits L/32 with one (306.54), and the 632 fits H/14 with one
-# (632.05). No single way of counting gives all three. If you count 304.33 million for ViT-L/16, you have no bug.
+# (632.05). No single way of counting gives all three.
 #
-# ## Counting multiplications
+# So a count that differs from a published number need not be a bug. A ViT-L/16 with 1,000 classes has 304.33 million parameters, not
+# 307 million.
+#
+# ## Counting multiply-adds
 #
 # A product of matrices of shapes $(n, m)$ and $(m, r)$ takes $nmr$ multiply-adds. (One multiply-add counts as two FLOPs.) We leave out
 # LayerNorm, softmax, GELU and sums, which take a few operations per element. Per image, forward:
@@ -654,6 +692,8 @@ for name, paper in {"B/16": 86, "B/32": 86, "L/16": 307, "L/32": 307, "H/14": 63
 # | $\mathbf{q}\mathbf{k}^\top$ and $A\mathbf{v}$, all heads, per block | $2N^2D$ |
 # | MLP, per block | $2NDF$ |
 # | head, one token | $DK$ |
+#
+# In the code below "scores" contains both $\mathbf{q}\mathbf{k}^\top$ and $A\mathbf{v}$.
 
 
 # %% tags=["yours"]
@@ -670,11 +710,11 @@ def multiply_adds(c):
 
 
 # %% [markdown]
-# The *tape* is the engine's record of the operations, so it knows what was really done. It is a list of nodes, one per operation, with the
-# shapes of inputs and output. `linear` and `matmul` sum over the last axis of their first input.
+# The engine records each operation on its *tape*. The tape is a list of nodes, one per operation. A node holds the shapes of the inputs
+# and of the output. So we can count what was really computed. `linear` and `matmul` sum over the last axis of their first input.
 
 # %%
-logits, _ = my_vit(Tensor(images), p, P, H, L)
+logits, _ = my_vit(Tensor(images), params, P, H, L)
 products = [node for node in tape(logits) if node.op in ("linear", "matmul")]
 counted = sum(math.prod(node.output_shape) * node.input_shapes[0][-1] for node in products)
 
@@ -682,8 +722,8 @@ agree("multiply-adds", B * sum(multiply_adds(config).values()), counted)
 print(f"{len(products)} products: {L} blocks with 6 each, the patches and the head")
 
 # %% [markdown]
-# **Predict first.** Attention's part $2N^2D$ is quadratic in the number of tokens. What share of the multiply-adds of ViT-B/16 is it at
-# 224 × 224 pixels? From which image size on does it exceed the MLP?
+# **Predict first.** The part $2N^2D$ of attention is quadratic in the number of tokens. What is its share of the multiply-adds of ViT-B/16
+# at 224 × 224 pixels? From which image size on is it larger than the part of the MLP?
 
 # %%
 print("                 GMACs   " + "".join(f"{part:>13}" for part in multiply_adds(config)))
@@ -695,11 +735,14 @@ for name, c in variants.items():
 crossing = variants["B/16"].mlp_width + 1  # 2 N N D is more than 2 N D F if N is more than F
 print(f"From {crossing:,d} tokens on, scores and A v of a block of ViT-B cost more than its MLP.")
 side = 16 * math.ceil(math.sqrt(crossing - 1))  # one token is [class]
-print(f"With patches of 16 x 16 pixels, square images of {side} pixels a side have that many.")
+tokens_there = (side // 16) ** 2 + 1
+print(
+    f"The first square images with so many have {side} pixels a side, so {tokens_there:,d} tokens (patches of 16 x 16)."
+)
 
 # %% [markdown]
-# (1 GMAC is $10^9$ multiply-adds. The images have 224 × 224 pixels and 1,000 classes. The backward pass takes about twice as many: each
-# product has two gradients, and each of them is a product of the same size.)
+# One GMAC is $10^9$ multiply-adds. The images have 224 × 224 pixels, and the head has 1,000 classes. The backward pass takes about twice
+# as many multiply-adds as the forward pass. Each product has two gradients, and each of these is a product of the same size.
 
 # %%
 c = variants["B/16"]
@@ -707,7 +750,7 @@ tokens = np.geomspace(16, 16384, 60)
 D, M = c.width, c.mlp_width
 curves = {"MLP": 2 * tokens * D * M, "projections": 4 * tokens * D**2, "scores and $A\\mathbf{v}$": 2 * tokens**2 * D}
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4))
 for (name, count), style in zip(curves.items(), ("-", "--", "-."), strict=True):
     left.loglog(tokens, count / 1e9, style, label=name)
 for side in (224, 384, 1024):
@@ -716,7 +759,12 @@ for side in (224, 384, 1024):
     left.plot(count, cost, "o", color="black")
     side_of = {"xytext": (-8, 6), "ha": "right"} if side == 1024 else {"xytext": (10, -8)}  # off the lines
     left.annotate(f"{side} x {side}", (count, cost), textcoords="offset points", fontsize=9, **side_of)
+left.vlines(crossing, 1e-4, 2 * crossing * D * M / 1e9, color="grey", linewidth=1)
+left.annotate(
+    f"{crossing:,d} tokens", (crossing, 0.0006), xytext=(-6, 0), textcoords="offset points", fontsize=9, ha="right"
+)
 left.set(xlabel="tokens $N$ (points: image size in pixels)", ylabel="GMACs of one block", title="one block of ViT-B/16")
+left.set_ylim(1e-4, None)
 left.set_xticks((16, 64, 256, 1024, 4096, 16384), ("16", "64", "256", "1,024", "4,096", "16,384"))
 left.set_yticks((0.001, 0.01, 0.1, 1, 10, 100), ("0.001", "0.01", "0.1", "1", "10", "100"))
 left.minorticks_off()
@@ -725,31 +773,32 @@ left.legend()
 bottom = np.zeros(len(variants))
 for part, hatch in zip(parameters(c), ("", "//", "", "..", "xx", "\\\\"), strict=True):
     share = np.array([parameters(v)[part] / sum(parameters(v).values()) for v in variants.values()])
-    right.bar(list(variants), share, bottom=bottom, label=part, hatch=hatch)
+    name = part if share.max() > 0.005 else f"{part} (at most {share.max():.1%})"  # too thin to be seen
+    right.bar(list(variants), share, bottom=bottom, label=name, hatch=hatch)
     bottom += share
 right.set(ylabel="share of the parameters", title="where the parameters are")
 right.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
-# **In the stored run** the quadratic part is 4.1 % of ViT-B/16. It exceeds the MLP from 3,073 tokens on, which
-# square images of 896 pixels a side have.
+# **In the stored run** the quadratic part is 4.1 % of ViT-B/16. It is larger than the part of the MLP from 3,073 tokens on. The first square
+# images with so many tokens have 896 pixels a side and 3,137 tokens.
 #
 # On logarithmic axes the linear parts have slope 1 and the quadratic part has slope 2. The MLP holds about two thirds of the parameters
 # of a block.
 #
 # ## Where this goes wrong in practice
 #
-# - **The last LayerNorm forgotten** (Eq. 4). The model trains, but weights from elsewhere give poor results. The size of the stream
-#   grows with depth and reaches the head (notebook [10b](10b_depth_and_normalisation.ipynb)).
-# - **Positions added before the [class] token is put in front.** The table then has $N_p$ rows, not $N_p + 1$. Both conventions are in use. Only
-#   the shape tells which one a file of weights follows.
-# - **Another order of the pixels in a patch**, such as channel, row, column. Training from random values works all the same. With
-#   published weights the result is noise.
-# - **Another GELU or another epsilon of LayerNorm.** The published code uses tanh and 1e-6. Another choice moves the logits a little: too
-#   little to see in an accuracy, enough to fail a comparison.
-# - **A gradient check at the published initial values.** It checks almost nothing, because all gradients before a head of zeros are zero.
-# - **FLOPs or multiply-adds?** Papers call either of them FLOPs. They differ by a factor of 2.
+# - **The last LayerNorm forgotten** (Eq. 4). The model trains, but published weights give poor results. The head then reads a stream whose
+#   size grows with the depth (notebook [10b](10b_depth_and_normalisation.ipynb)).
+# - **Positions added before the [class] token is put in front.** The position embedding then has $N_p$ rows, not $N_p + 1$. Both
+#   conventions are in use. The shape tells which one a file of weights follows.
+# - **Another order of the pixels in a patch**, such as channel, row, column. A model trained from random values does not mind. With
+#   published weights the predictions are wrong.
+# - **Another GELU or another epsilon of LayerNorm.** The published code uses tanh and 1e-6. Another choice moves the logits a little. That
+#   is often too little to change the accuracy, but enough to fail a comparison.
+# - **A gradient check at the published initial values.** It checks less than it seems to (exercise 11.3).
+# - **FLOPs or multiply-adds?** Papers call both FLOPs. They differ by a factor of 2.
 #
 # ## Exercises
 #
@@ -768,7 +817,7 @@ check("11.1", parameters_of_block)
 
 # %% [markdown]
 # **11.2 (ten minutes).** For $F = 4D$, derive the ratio of the multiply-adds of a block's attention (its four projections, $\mathbf{q}\mathbf{k}^\top$
-# and $A\mathbf{v}$) to those of its MLP. Simplify until $N$ and $D$ appear once each. At how many tokens is it 1?
+# and $A\mathbf{v}$) to those of its MLP. Simplify until $N$ and $D$ appear once each.
 
 
 # %%
@@ -780,7 +829,7 @@ def attention_to_mlp(N, D):
 check("11.2", attention_to_mlp)
 
 # %% [markdown]
-# **11.3 (ten minutes).** The published code begins with a head of zeros. Which parameters have a gradient other than zero in the first step?
+# **11.3 (ten minutes).** The published code begins with a head of zeros. Which parameters have a nonzero gradient in the first update?
 # Choose `"all"`, `"last block and head"`, `"head"` or `"none"`. Derive it from steps 1 to 3 before you try it with `ViT(config, seed=0)`.
 
 # %%
@@ -803,9 +852,10 @@ def image_gradient(dz0, E, height, width, P):
 check("11.4", image_gradient)
 
 # %% [markdown]
-# **11.5 (an hour).** Write the whole model in NumPy alone, for a ViT without a [class] token. Its head reads the mean over all tokens, taken after the
-# last LayerNorm (appendix D.3; `classifier="gap"` in the library). `w` is what `state_dict()` of such a model returns: the names printed
-# at the top, without `class_token`. Find the number of blocks from the names. Write everything yourself, LayerNorm, softmax and GELU (tanh) included.
+# **11.5 (an hour).** Write the whole model in NumPy alone, for a ViT without a [class] token. Its head reads the mean of all tokens
+# (appendix D.3). As in the published code, the mean is taken after the last LayerNorm. (In the library this is `classifier="gap"`.) `w` is what
+# `state_dict()` of such a model returns. It has the names printed at the top, without `class_token`, and $\mathbf{E}_{pos}$ has $N_p$ rows.
+# Find the number of blocks from the names. Write everything yourself, LayerNorm, softmax and GELU (tanh) included.
 
 
 # %%

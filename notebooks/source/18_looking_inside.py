@@ -12,17 +12,19 @@
 # # 18 Looking inside
 #
 # What has a trained Vision Transformer learned? Section 4.5 of the paper
-# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) looks in four places: at the filters of the patch embedding $\mathbf{E}$
-# (Eq. 1), at the position embeddings $\mathbf{E}_{pos}$, at how far attention reaches (D.7), and at what the [class] token
-# reads from the image (D.8). Each takes a few lines of array code, and each is easy to over-read. So every
-# measurement here has a **control**: the same measurement of a model that has learned nothing, or of attention made by
-# hand. At the end you will be able to
+# ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929v2)) looks in four places: at the filters of the patch
+# embedding $\mathbf{E}$ (Eq. 1), at the position embeddings $\mathbf{E}_{pos}$, at how far attention reaches (D.7), and
+# at what the [class] token reads from the image (D.8). Each takes a few lines of array code, and each is easy to
+# over-read. So every measurement here has a **control**: the same measurement of a model that has learned nothing, or
+# of attention made by hand. At the end you will be able to
 #
-# - compute the principal components of the filters, the similarity of positions, the attention distance and the attention rollout,
+# - compute the principal components of the filters, the similarity of positions, the attention distance and the
+#   attention rollout,
 # - say what each would show for a model that learned nothing,
 # - test a picture of "where the model looks" by taking away what it points at.
 #
-# You need notebooks [03](03_patches.ipynb), [04](04_tokens_and_positions.ipynb), [08](08_multi_head.ipynb) and [10](10_residual_stream.ipynb).
+# You need notebooks [03](03_patches.ipynb), [04](04_tokens_and_positions.ipynb), [08](08_multi_head.ipynb) and
+# [10](10_residual_stream.ipynb).
 #
 # **Budget:** 45 s of CPU time (fast mode 7 s).
 
@@ -43,9 +45,9 @@ rng = np.random.default_rng(18)
 #
 # A small model comes with the notebook: six blocks of three heads, width 96, patches of 4 × 4 pixels, a [class] token
 # and learned positions. It saw the 50,000 training images of CIFAR-10 four times, in some minutes on two cores
-# (`notebooks/experiments/small_checkpoint.py` has the commands). Its training began from seed 0. So `ViT(config, seed=0)`
-# is the same model *before* training: the control. The model is far from the best, and a better one may have learned
-# other things.
+# (`notebooks/experiments/small_checkpoint.py` has the commands). Its training began from seed 0. So
+# `ViT(config, seed=0)` is the same model *before* training: the control. The model is far from the best, and a better
+# one may have learned other things.
 
 # %%
 checkpoint = result_file("vit_cifar10.safetensors")
@@ -58,8 +60,8 @@ print(config.description)
 print(f"stored with the weights: accuracy {float(metadata['test_accuracy']):.1%} on the 10,000 test images")
 
 # %% [markdown]
-# We use 1,000 test images, which the model has not seen in training. (If CIFAR-10 is not on your machine, they are drawn
-# shapes. Everything below still runs, but the model was never trained for them, so the results mean less.)
+# We use 1,000 test images, which the model has not seen in training. (If CIFAR-10 is not on your machine, they are
+# drawn shapes. Everything below still runs, but the model was never trained for them, so the results mean less.)
 #
 # The images are normalised with the mean and the standard deviation of the training run. A model that gets other inputs
 # still answers, only worse. So check the accuracy before you look inside.
@@ -89,8 +91,8 @@ if test.name == "cifar10":
     print(f"with the other normalisation: {(others == test.labels).mean():.1%}")
 
 # %% [markdown]
-# **In the stored run** the accuracy is 58.3 % ± 1.6 %, so it agrees with the stored 58.5 %. The other normalisation would have
-# given 37.7 %, without any error message.
+# **In the stored run** the accuracy is 58.3 % ± 1.6 %, so it agrees with the stored 58.5 %. The other normalisation
+# would have given 37.7 %, without any error message.
 #
 # ## Symbols
 #
@@ -114,14 +116,15 @@ if test.name == "cifar10":
 #
 # ## Filters
 #
-# Feature $d$ of a patch is its inner product with $\mathbf{e}_d$, column $d$ of $\mathbf{E}$. So a column can be drawn as a small
-# picture: among all patches of the same norm, it excites this feature most. There are $D$ such pictures. The paper
-# draws their **principal components** instead (Figure 7, left). Subtract the mean filter $\bar{\mathbf{e}}$ and diagonalise the
-# covariance matrix:
+# Feature $d$ of a patch is its inner product with $\mathbf{e}_d$, column $d$ of $\mathbf{E}$. So a column can be drawn
+# as a small picture: among all patches of the same norm, it excites this feature most. There are $D$ such pictures. The
+# paper draws their **principal components** instead (Figure 7, left). Subtract the mean filter $\bar{\mathbf{e}}$ and
+# diagonalise the covariance matrix:
 #
 # $$\Sigma = \frac1D \sum_{d=1}^{D} (\mathbf{e}_d - \bar{\mathbf{e}})(\mathbf{e}_d - \bar{\mathbf{e}})^\top, \qquad \Sigma\, \mathbf{u}_m = \nu_m \mathbf{u}_m, \qquad \nu_1 \ge \nu_2 \ge \ldots$$
 #
-# The $m$-th component is $\mathbf{u}_m$, and $\nu_m/\sum_{m'} \nu_{m'}$ is its share of the variance. First as the formula says:
+# The $m$-th component is $\mathbf{u}_m$, and $\nu_m/\sum_{m'} \nu_{m'}$ is its share of the variance. First as the
+# formula says:
 
 # %%
 filters = inside.patch_filters(trained).astype(np.float64)  # (D, P, P, C)
@@ -155,8 +158,8 @@ show_source(inside.principal_components)
 # Three sets of components side by side: those of the *patches of the images themselves*, of the trained filters and of
 # the untrained ones. Grey is zero.
 #
-# **Predict first.** Will the components of the trained filters look more like those of image patches or more like those of the untrained
-# filters?
+# **Predict first.** Will the components of the trained filters look more like those of image patches or more like those
+# of the untrained filters?
 
 # %%
 P = config.patch_size[0]
@@ -186,15 +189,16 @@ print(
 )
 
 # %% [markdown]
-# **In the stored run** the trained filters have a correlation of 0.990 with their initial values, and they changed by 0.14 of their size. So
-# the second row shows mostly the random initialisation: its first component has 5.3 % of the variance, that of the
-# untrained filters 5.2 %, and that of image patches 74.3 %.
+# **In the stored run** the trained filters have a correlation of 0.990 with their initial values, and they changed by
+# 0.14 of their size. So the second row shows mostly the random initialisation: its first component has 5.3 % of the
+# variance, that of the untrained filters 5.2 %, and that of image patches 74.3 %.
 #
-# The first row shows what structure looks like: brightness first, then colours, gradients and edges, and a few components
-# with most of the variance. The paper's components "resemble plausible basis functions for a low-dimensional
+# The first row shows what structure looks like: brightness first, then colours, gradients and edges, and a few
+# components with most of the variance. The paper's components "resemble plausible basis functions for a low-dimensional
 # representation of the fine structure within each patch" (section 4.5). That model, ViT-L/32, is hundreds of times
-# larger and had seen far more images. A small model can do without: $\mathbf{E}$ takes $P^2C = 48$ numbers to $D = 96$. The
-# 48 rows of a random $\mathbf{E}$ are linearly independent (with probability 1), so the pixels can be computed back and nothing is lost.
+# larger and had seen far more images. A small model can do without: $\mathbf{E}$ takes $P^2C = 48$ numbers to $D = 96$.
+# The 48 rows of a random $\mathbf{E}$ are linearly independent (with probability 1), so the pixels can be computed back
+# and nothing is lost.
 #
 # Do not compare the second and the third row picture by picture. Where several components have nearly the same
 # share, a small change of the filters mixes them, and a change of sign turns every colour into its opposite.
@@ -231,7 +235,8 @@ show_source(inside.cosine_similarity)
 # The paper's Figure 7 (centre) has a tile for every patch; the tile shows its cosine with all others. To the right we
 # draw the mean over all pairs that are exactly 1, 2, ..., 7 patches apart.
 #
-# **Predict first.** Does the curve of the trained model fall with the distance? What does the curve of the untrained model look like?
+# **Predict first.** Does the curve of the trained model fall with the distance? What does the curve of the untrained
+# model look like?
 
 # %%
 distance = inside.patch_distances(config.grid, (1, 1))  # in patches
@@ -254,11 +259,12 @@ right.set(xlabel="distance in patches", ylabel="mean cosine similarity", ylim=(-
 _ = right.legend()
 
 # %% [markdown]
-# **In the stored run** the mean cosine of the trained model falls from +0.63 for neighbours to +0.32 at 2 patches and -0.17 at 5. That of the
-# control stays within 0.01 of zero there. So the first finding of the paper holds here as well: "closer patches tend to
-# have more similar position embeddings".
+# **In the stored run** the mean cosine of the trained model falls from +0.63 for neighbours to +0.32 at 2 patches and
+# -0.17 at 5. That of the control stays within 0.01 of zero there. So the first finding of the paper holds here as well:
+# "closer patches tend to have more similar position embeddings".
 #
-# Beyond 5 patches the curve rises again. These pairs lie near opposite edges of the image, and edges have something in common.
+# Beyond 5 patches the curve rises again. These pairs lie near opposite edges of the image, and edges have something in
+# common.
 #
 # The paper also finds that patches in the same row or column have similar embeddings. This needs a comparison of its
 # own, between pairs at about the same distance: some share a row, some a column, and others neither.
@@ -278,9 +284,9 @@ for name, model in models.items():
         print(f"{name:<10} about {d} patches apart:", *means, sep="   ")
 
 # %% [markdown]
-# **In the stored run** pairs in the same row are alike (+0.34 at about 3 patches, against -0.02 for pairs that share neither), and
-# pairs in the same column are not (-0.10). All means of the control lie between -0.02 and +0.02. So this table has learned rows,
-# but no columns.
+# **In the stored run** pairs in the same row are alike (+0.34 at about 3 patches, against -0.02 for pairs that share
+# neither), and pairs in the same column are not (-0.10). All means of the control lie between -0.02 and +0.02. So this
+# table has learned rows, but no columns.
 #
 # ## Attention distance
 #
@@ -290,7 +296,8 @@ for name, model in models.items():
 # $$r = \frac{1}{N_p} \sum_{i=1}^{N_p} \frac{\sum_{j=1}^{N_p} A_{ij}\, \lVert \mathbf{c}_i - \mathbf{c}_j \rVert_2}{\sum_{j=1}^{N_p} A_{ij}}$$
 #
 # The sums run over the patches. The [class] token has no place, so its row and column are left out. The division makes
-# the rest of each row sum to 1 again. One head and one image in loops; patch $i$ lies in row `i // columns` and column `i % columns`:
+# the rest of each row sum to 1 again. One head and one image in loops; patch $i$ lies in row `i // columns` and column
+# `i % columns`:
 
 # %%
 attention = inside.attention_weights(trained, few)  # (L, B, H, N, N)
@@ -332,9 +339,9 @@ print(
 # %% [markdown]
 # Now the model, as in Figure 11: one dot for each head, its mean over 128 images.
 #
-# **Predict first.** In the paper's large model the lowest blocks have heads that look near by *and* heads that look far, and in
-# the highest blocks most heads look far (Figure 7, right). Where will the dots of our small model lie: near the local head, near the
-# uniform head, or between?
+# **Predict first.** In the paper's large model the lowest blocks have heads that look near by *and* heads that look
+# far, and in the highest blocks most heads look far (Figure 7, right). Where will the dots of our small model lie: near
+# the local head, near the uniform head, or between?
 
 # %%
 figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
@@ -353,8 +360,8 @@ axes.set(xlabel="block", ylabel="mean attention distance in pixels", ylim=(0, 1.
 _ = axes.legend(ncols=2, loc="center")
 
 # %% [markdown]
-# **In the stored run** all heads of the trained model lie between 94 % and 102 % of uniform attention, and those of the untrained model
-# between 95 % and 104 %. By this measure the model has not learned to look near by.
+# **In the stored run** all heads of the trained model lie between 94 % and 102 % of uniform attention, and those of the
+# untrained model between 95 % and 104 %. By this measure the model has not learned to look near by.
 #
 # (A head lies above the line if it prefers far patches.) This need not surprise: a local head has to be learned, and
 # Raghu et al. (2021) report that their models did not learn it from too little data.
@@ -364,8 +371,9 @@ _ = axes.legend(ncols=2, loc="center")
 #
 # $$-\sum_j A_{ij} \ln A_{ij}$$
 #
-# Uniform attention to $n$ tokens has the entropy $\ln n$. So the exponential of the entropy says over how many tokens a head
-# spreads its weight. We average the entropy over images and queries first; here the [class] token counts as a token.
+# Uniform attention to $n$ tokens has the entropy $\ln n$. So the exponential of the entropy says over how many tokens a
+# head spreads its weight. We average the entropy over images and queries first; here the [class] token counts as a
+# token.
 
 
 # %% tags=["yours"]
@@ -387,8 +395,9 @@ for name, model in models.items():
     )
 
 # %% [markdown]
-# **In the stored run** a trained head spreads its weight over 28 of 65 tokens in the mean, an untrained head over 53. At about the same
-# distance the trained heads have fewer tokens: they have learned to choose, but not to choose what is near.
+# **In the stored run** a trained head spreads its weight over 28 of 65 tokens in the mean, an untrained head over 53.
+# At about the same distance the trained heads have fewer tokens: they have learned to choose, but not to choose what is
+# near.
 #
 # ## Rollout
 #
@@ -405,9 +414,9 @@ for name, model in models.items():
 #
 # $$R = \hat A_L \hat A_{L-1} \cdots \hat A_1, \qquad \hat A_\ell = \tfrac12 \left(\mathbf{I} + \bar A_\ell\right).$$
 #
-# The rows of each $\hat A_\ell$ sum to 1, and so do those of $R$. So $R_{ij}$ is a share: how much of input token $j$ is in
-# output token $i$. (The paper's D.8 mentions the mean over heads and the product; the identity is from Abnar and Zuidema.)
-# One image in loops:
+# The rows of each $\hat A_\ell$ sum to 1, and so do those of $R$. So $R_{ij}$ is a share: how much of input token $j$
+# is in output token $i$. (The paper's D.8 mentions the mean over heads and the product; the identity is from Abnar and
+# Zuidema.) One image in loops:
 
 
 # %% tags=["yours"]
@@ -436,12 +445,12 @@ agree("row sums", R.sum(axis=-1), np.ones(R.shape[:2]), rtol=1e-4)
 show_source(inside.rollout)
 
 # %% [markdown]
-# We draw the [class] token's row as a picture: `read_by_head` picks the row and drops the [class] column. It is drawn as a
-# multiple of the uniform share $1/N$. Below it stands the attention of the last block alone, the mean over its heads.
-# The titles are the model's answers, with the true class in brackets where it is another one.
+# We draw the [class] token's row as a picture: `read_by_head` picks the row and drops the [class] column. It is drawn
+# as a multiple of the uniform share $1/N$. Below it stands the attention of the last block alone, the mean over its
+# heads. The titles are the model's answers, with the true class in brackets where it is another one.
 #
-# **Predict first.** Each factor of the rollout is half identity, and each is a mean over heads. Is the rollout flatter or
-# sharper than the attention of the last block?
+# **Predict first.** Each factor of the rollout is half identity, and each is a mean over heads. Is the rollout flatter
+# or sharper than the attention of the last block?
 
 # %%
 maps = {"rollout": [], "last block": []}
@@ -475,8 +484,8 @@ for name, values in maps.items():
     print(f"{name:<10} largest share over smallest, median over the images: {ratio:.1f}")
 
 # %% [markdown]
-# **In the stored run** the largest share of the rollout is 3.7 times the smallest, in the median over the images. In the last block alone it is
-# 39.4 times. So the rollout is much flatter.
+# **In the stored run** the largest share of the rollout is 3.7 times the smallest, in the median over the images. In
+# the last block alone it is 39.4 times. So the rollout is much flatter.
 #
 # ## Experiment: does the rollout point at what matters?
 #
@@ -485,8 +494,8 @@ for name, values in maps.items():
 #
 # - as many patches **at random**: if the map knows something, the highest must hurt more,
 # - the patches ranked **lowest**: they must hurt less than random ones,
-# - the ranking of **another image**: objects tend to be in the middle, and a map that always says "the middle" knows nothing
-#   of this image.
+# - the ranking of **another image**: objects tend to be in the middle, and a map that always says "the middle" knows
+#   nothing of this image.
 #
 # No labels are needed, only the model's own answer before. A blank patch has the value 0, the mean colour.
 
@@ -509,8 +518,8 @@ def changed(patches):
 
 
 # %% [markdown]
-# **Predict first.** Rank these from most to fewest changed predictions: highest by rollout, highest by the last block, another image's
-# rollout, random, lowest by rollout.
+# **Predict first.** Rank these from most to fewest changed predictions: highest by rollout, highest by the last block,
+# another image's rollout, random, lowest by rollout.
 
 # %%
 ranks = {name: (-values.reshape(len(images), -1)).argsort(axis=1) for name, values in maps.items()}
@@ -552,10 +561,10 @@ for name in list(changes)[1:]:
     print(f"{name:<26}", *(f"{100 * gap:+5.1f} ± {100 * error:.1f}" for gap, error in gaps), sep="   ")
 
 # %% [markdown]
-# **In the stored run** blanking the 8 patches highest by rollout changes 61 % of the predictions, 8 random ones 45 % and the 8
-# lowest 34 %. So the rollout does find patches that matter, and it beats the last block alone at every count. But most of
-# this is not about the image: another image's rollout already changes 55 %, and only 5.7 ± 1.6 of the 15.6 points over
-# random patches are due to this image. (With 4 patches, 2.4 ± 1.8 points decide nothing.)
+# **In the stored run** blanking the 8 patches highest by rollout changes 61 % of the predictions, 8 random ones 45 %
+# and the 8 lowest 34 %. So the rollout does find patches that matter, and it beats the last block alone at every count.
+# But most of this is not about the image: another image's rollout already changes 55 %, and only 5.7 ± 1.6 of the 15.6
+# points over random patches are due to this image. (With 4 patches, 2.4 ± 1.8 points decide nothing.)
 #
 # The pictures alone could not have told you any of this. Two cautions. A changed answer need not be a worse one; the
 # first may have been wrong. And the model has never seen an image with blank patches and may err for that reason. This
@@ -564,13 +573,14 @@ for name in list(changes)[1:]:
 # ## Where this goes wrong in practice
 #
 # - **No control.** Structure in a picture counts only if an untrained model does not have it.
-# - **Wrong normalisation.** Weights that were trained with another mean and standard deviation answer anyway. Before you look inside,
-#   compare the accuracy with the published one.
-# - **Attention taken for importance.** A weight says how much of a value is read. It does not say how large the value is, nor
-#   what the next block does with it (exercise 18.4).
-# - **The product in the wrong order.** The rows of $\hat A_1 \hat A_2 \cdots \hat A_L$ sum to 1 as well, and it gives a plausible picture.
-# - **A kernel that never holds the attention weights.** Fast kernels do not store $A$. To look at it, compute it again, as
-#   `attention_weights` does.
+# - **Wrong normalisation.** Weights that were trained with another mean and standard deviation answer anyway. Before
+#   you look inside, compare the accuracy with the published one.
+# - **Attention taken for importance.** A weight says how much of a value is read. It does not say how large the value
+#   is, nor what the next block does with it (exercise 18.4).
+# - **The product in the wrong order.** The rows of $\hat A_1 \hat A_2 \cdots \hat A_L$ sum to 1 as well, and it gives a
+#   plausible picture.
+# - **A kernel that never holds the attention weights.** Fast kernels do not store $A$. To look at it, compute it again,
+#   as `attention_weights` does.
 # - **[class] tokens and registers counted as patches** when the map is reshaped to a grid. Then every patch is drawn in
 #   its neighbour's place.
 #
@@ -578,8 +588,8 @@ for name in list(changes)[1:]:
 #
 # `hint("18.2")` gives up to three hints, one per call (`from minivit.lessons import hint`).
 #
-# **18.1 (two minutes).** An "image" is a row of three patches, each 4 pixels wide. A head attends uniformly. What is its
-# mean attention distance, in pixels? Give a fraction, such as `7 / 3`.
+# **18.1 (two minutes).** An "image" is a row of three patches, each 4 pixels wide. A head attends uniformly. What is
+# its mean attention distance, in pixels? Give a fraction, such as `7 / 3`.
 
 # %%
 answer = None  # your answer here: a number

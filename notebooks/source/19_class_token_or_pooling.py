@@ -21,7 +21,8 @@
 # - compare two methods fairly: each at its own learning rate, chosen on held-out images, over several seeds,
 # - add the tanh layer that the paper pre-trains with.
 #
-# A **head** is here the last part of the model, from the tokens to the logits. It has nothing to do with the heads of attention.
+# A **head** is here the last part of the model, from the tokens to the logits. It has nothing to do with the heads of
+# attention.
 #
 # You need notebooks [04](04_tokens_and_positions.ipynb), [07](07_attention.ipynb) and [13](13_training.ipynb).
 #
@@ -60,7 +61,8 @@ rng = np.random.default_rng(19)
 # | $\mathbf{y}$ | what the classifier reads | $(D,)$ | `y` |
 # | $\mathrm{d}\mathbf{y}$, $\mathrm{d}\mathbf{x}$ | gradients of the loss | as $\mathbf{y}$, $\mathbf{x}$ | `dy`, `dx` |
 #
-# With pooling the published code has no [class] token at all. Then $N = N_p$, and the patches are the rows 0 to $N - 1$ of `x`.
+# With pooling the published code has no [class] token at all. Then $N = N_p$, and the patches are the rows 0 to $N - 1$
+# of `x`.
 #
 # ## Forward and backward
 #
@@ -136,12 +138,12 @@ show_source(ViT.classify)
 # %% [markdown]
 # ## Which tokens get a gradient?
 #
-# With the token head only row 0 gets a gradient *directly*. The patches get theirs through attention: the query of the [class]
-# token meets their keys and values. We measure the size of the gradient at each token, once at the input of the last
-# block and once at its output.
+# With the token head only row 0 gets a gradient *directly*. The patches get theirs through attention: the query of the
+# [class] token meets their keys and values. We measure the size of the gradient at each token, once at the input of the
+# last block and once at its output.
 #
-# **Predict first.** With the token head, which tokens have a gradient at the output of the last block, and which at its input?
-# And with pooling?
+# **Predict first.** With the token head, which tokens have a gradient at the output of the last block, and which at its
+# input? And with pooling?
 
 # %%
 train, test = digits()
@@ -189,9 +191,9 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", 
 plt.show()
 
 # %% [markdown]
-# **In the stored run** 16 of 17 tokens have no gradient at the output of the last block with the token head: nobody reads them. At its
-# input the patches have 2.8e-04 in the mean and the [class] token 3.6e-03, thirteen times as much. With pooling all tokens have
-# about the same, 3.2e-04 and 3.3e-04.
+# **In the stored run** 16 of 17 tokens have no gradient at the output of the last block with the token head: nobody
+# reads them. At its input the patches have 2.8e-04 in the mean and the [class] token 3.6e-03, thirteen times as much.
+# With pooling all tokens have about the same, 3.2e-04 and 3.3e-04.
 #
 # This does not explain why the heads should want different learning rates: Adam divides the size of a gradient out
 # again (notebook [12](12_optimisers.ipynb)). The paper does not explain it either.
@@ -203,7 +205,8 @@ plt.show()
 # with one hidden layer and tanh.
 #
 # Each head gets the learning rate that is best for it on **held-out** images. These are training digits that no model
-# here is trained on. The test digits play no part in the choice, so the maximum over the rates favours no head on the test digits.
+# here is trained on. The test digits play no part in the choice, so the maximum over the rates favours no head on the
+# test digits.
 
 # %%
 order = np.random.default_rng(19).permutation(len(train))
@@ -232,8 +235,9 @@ for head in heads:
             right[head][i, j] = right_answers(model, test)
 
 # %% [markdown]
-# **Predict first.** All models have the same number of updates. Which head suffers first when the rate grows? And how large
-# is the difference between token and pooling, each at its own rate, compared with the largest difference at a common rate?
+# **Predict first.** All models have the same number of updates. Which head suffers first when the rate grows? And how
+# large is the difference between token and pooling, each at its own rate, compared with the largest difference at a
+# common rate?
 
 # %%
 figure, axes = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
@@ -253,8 +257,8 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# A difference of two heads has two errors, as in notebook [17](17_higher_resolution.ipynb): one of the seeds, and one of
-# the test images, computed image by image.
+# A difference of two heads has two errors, as in notebook [17](17_higher_resolution.ipynb): one of the seeds, and one
+# of the test images, computed image by image.
 
 
 # %% tags=["yours"]
@@ -281,32 +285,34 @@ gap, of_seeds, of_images = 100 * np.array(difference(right["token"][best["token"
 print(f"  each at its own    {gap:+6.1f} ± {of_seeds:.1f} (seeds) ± {of_images:.1f} (images)")
 
 # %% [markdown]
-# **In the stored run** the token is ahead of pooling at the common rate 0.003, by 7.4 points (± 2.6 by the seeds, ± 1.3 by the images).
-# Each at its own rate, the difference is 0.3 points ± 1.9 and ± 1.0: none can be seen. For the token with tanh, 86.1 % ± 3.1 %
-# against 90.0 % ± 0.6 %, three seeds do not decide.
+# **In the stored run** the token is ahead of pooling at the common rate 0.003, by 7.4 points (± 2.6 by the seeds, ± 1.3
+# by the images). Each at its own rate, the difference is 0.3 points ± 1.9 and ± 1.0: none can be seen. For the token
+# with tanh, 86.1 % ± 3.1 % against 90.0 % ± 0.6 %, three seeds do not decide.
 #
-# This is the paper's finding (D.3): the difference came from the learning rate. There pooling did badly at the rate that
-# suited the token. Here both heads choose the same rate, and a smaller one would have favoured the token.
+# This is the paper's finding (D.3): the difference came from the learning rate. There pooling did badly at the rate
+# that suited the token. Here both heads choose the same rate, and a smaller one would have favoured the token.
 #
 # Both heads are in use: DeiT ([Touvron et al. 2021](https://arxiv.org/abs/2012.12877)) reads the token, a later plain
 # ViT of some of the authors ([Beyer et al. 2022](https://arxiv.org/abs/2205.01580)) pools.
 #
 # ## Where this goes wrong in practice
 #
-# - **Pooling over the [class] token too.** A model that has one and pools must leave row 0 out. The published code has none with pooling.
+# - **Pooling over the [class] token too.** A model that has one and pools must leave row 0 out. The published code has
+#   none with pooling.
 # - **LayerNorm before or after the mean?** Before it in the paper's code, after it in some later models (`fc_norm` in
 #   the fine-tuning of MAE and BEiT). Weights trained one way fail the other way.
 # - **One learning rate for all methods** in a comparison. It measures the author's habits.
-# - **The rate chosen on the test images.** The method with the noisier accuracies profits most from the best of several tries.
-# - **The tanh layer kept for fine-tuning.** The paper removes the whole pre-training head and attaches a linear layer of
-#   zeros (section 3.2).
+# - **The rate chosen on the test images.** The method with the noisier accuracies profits most from the best of several
+#   tries.
+# - **The tanh layer kept for fine-tuning.** The paper removes the whole pre-training head and attaches a linear layer
+#   of zeros (section 3.2).
 #
 # ## Exercises
 #
 # `hint("19.2")` gives up to three hints, one per call (`from minivit.lessons import hint`).
 #
-# **19.1 (two lines).** A ViT of width $D$ pools as in the published code; another one reads its [class] token. All else is
-# equal. How many parameters fewer does the first one have? (Position embeddings count.)
+# **19.1 (two lines).** A ViT of width $D$ pools as in the published code; another one reads its [class] token. All else
+# is equal. How many parameters fewer does the first one have? (Position embeddings count.)
 
 
 # %%
@@ -318,8 +324,8 @@ def parameters_saved(D):
 check("19.1", parameters_saved)
 
 # %% [markdown]
-# **19.2 (ten minutes).** In a batch of images of different sizes some tokens are padding. Write mean pooling that leaves
-# them out, and its backward pass, in NumPy.
+# **19.2 (ten minutes).** In a batch of images of different sizes some tokens are padding. Write mean pooling that
+# leaves them out, and its backward pass, in NumPy.
 
 
 # %%
@@ -344,8 +350,8 @@ def max_pooling_backward(x, dy):
 check("19.3", max_pooling_backward)
 
 # %% [markdown]
-# **19.4 (an hour).** A third head lies between the two. A learned vector $\mathbf{u}$, the *probe*, decides how much each
-# token counts (attention pooling, as in Zhai et al. 2022, reduced to one head and no projections):
+# **19.4 (an hour).** A third head lies between the two. A learned vector $\mathbf{u}$, the *probe*, decides how much
+# each token counts (attention pooling, as in Zhai et al. 2022, reduced to one head and no projections):
 #
 # $$\mathbf{a} = \mathrm{softmax}(\mathbf{x} \mathbf{u} / \sqrt D), \qquad \mathbf{y} = \sum_i a_i \mathbf{x}_i.$$
 #

@@ -12,12 +12,12 @@
 # # 23 DINO
 #
 # A ViT can learn from images without labels. **DINO** ([Caron et al. 2021](https://arxiv.org/abs/2104.14294)) cuts several crops out of an image. A **student**
-# network sees all of them, a **teacher** network sees the large ones. The student's answer to each crop has to match the
-# teacher's answer to *another* crop. The teacher is not trained: its weights are an average of the student's own past. There are no
-# other targets. At the end you will be able to
+# network sees all of them, a **teacher** network sees the large ones. For each pair of different crops, the student's answer to one
+# has to match the teacher's answer to the other. The teacher is not trained: its weights are an average of the student's own past.
+# There are no other targets. At the end you will be able to
 #
 # - write the loss over pairs of crops and its gradient,
-# - explain why both networks could collapse to one constant answer, and which two tricks prevent it,
+# - explain why both networks could collapse to one constant answer, and the tricks against it,
 # - recognise both kinds of collapse in a curve,
 # - judge features by their nearest neighbours, with two controls.
 #
@@ -51,9 +51,9 @@ rng = np.random.default_rng(23)
 # The loss is their cross-entropy. It is averaged over the images of the batch and over all pairs of *different* crops of an image.
 # Crop $i$ is one of the two large crops, crop $j$ is any crop. For one image:
 #
-# $$\mathcal{L} = -\frac{1}{\text{pairs}} \sum_{i} \sum_{j \ne i} \sum_k r_{ik} \log p_{jk}.$$
+# $$\mathcal{L} = -\frac{1}{\text{pairs}} \sum_{i=1}^{2} \sum_{j \ne i} \sum_k r_{ik} \log p_{jk}.$$
 #
-# Only the student has a gradient. After each update the teacher moves a little towards it, with all its parameters $\theta$, and the centre $\mathbf{c}$ moves towards
+# Only the student has a gradient. An index $s$ marks the student, $t$ the teacher. After each update the teacher moves a little towards it, with all its parameters $\theta$, and the centre $\mathbf{c}$ moves towards
 # the mean of the teacher's outputs over the batch:
 #
 # $$\theta_t \leftarrow m\,\theta_t + (1 - m)\,\theta_s, \qquad \mathbf{c} \leftarrow 0.9\,\mathbf{c} + 0.1\,\overline{\mathbf{t}}.$$
@@ -65,7 +65,7 @@ rng = np.random.default_rng(23)
 # | $\mathbf{s}$ | the student's outputs, two global crops first | $(B, 2 + V, K)$ | `s` |
 # | $\mathbf{t}$ | the teacher's outputs for the global crops | $(B, 2, K)$ | `t` |
 # | $\mathbf{c}$ | the centre | $(K,)$ | `c` |
-# | $\tau_s$, $\tau_t$ | temperature of the student and of the teacher, 0.1 and 0.04 in the paper | numbers | `tau_s`, `tau_t` |
+# | $\tau_s$, $\tau_t$ | temperature of the student and of the teacher, 0.1 and (at the start) 0.04 in the paper | numbers | `tau_s`, `tau_t` |
 # | $m$ | the teacher's momentum, 0.996 rising to 1 in the paper | number | `m` |
 # | $\theta_s$, $\theta_t$ | parameters of student and teacher | | |
 # | $\mathbf{p}$, $\mathbf{r}$ | answers of student and teacher, which sum to 1 over $k$ | as $\mathbf{s}$, $\mathbf{t}$ | `p`, `r` |
@@ -73,8 +73,9 @@ rng = np.random.default_rng(23)
 #
 # ## Crops
 #
-# A **global** crop shows 40 % of the image or more. A **local** crop shows less and has fewer pixels. Each is flipped with
-# probability 1/2, and its colours are changed at random. So the answers cannot agree by colour or position alone.
+# A **global** crop shows a large part of the image, in the paper 40 % or more. A **local** crop shows less and has fewer pixels. Each
+# is flipped with probability 1/2, and the colours of most are changed at random. So colour or position alone does not make two answers
+# agree. The next cell shows drawn shapes, if CIFAR-10 is not on this machine.
 
 # %%
 shape = ViTConfig(image_size=32, patch_size=8, width=16, depth=2, heads=2, num_classes=0)
@@ -97,7 +98,8 @@ for axis, title in zip(axes[0], ["image", "global", "global", "local", "local", 
 plt.show()
 
 # %% [markdown]
-# In each row the student has to predict, from every crop, the teacher's answer to the other global crops.
+# From a local crop the student has to predict both of the teacher's answers. From a global crop it has to predict the answer to the
+# other one.
 #
 # Local crops have fewer patches than global ones. They use the position embedding of the global crops, resized as in notebook
 # [17](17_higher_resolution.ipynb). The rest of a ViT takes any number of tokens.
@@ -130,12 +132,14 @@ for i in range(2):
             for b in range(B):
                 loss_loops -= r[b, i] @ np.log(p[b, j]) / B
 loss_loops /= pairs
-print(f"{pairs} pairs, loss {loss_loops:.4f}; answers without information would cost log K = {np.log(K):.4f}")
+print(f"{pairs} pairs, loss {loss_loops:.4f}; equal probabilities for all outputs would cost log K = {np.log(K):.4f}")
 
 # %% [markdown]
+# The loss is above $\log K$ here, because these answers are random and often sure of the wrong output.
+#
 # ## Forward, all at once
 #
-# The inner sum over $j \ne i$ is the sum over all crops less the teacher's own. So the pairs need no loop:
+# Sum over all crops $j$, then subtract crop $i$. So the pairs need no loop:
 
 # %% tags=["yours"]
 log_p = np.log(p)
@@ -175,10 +179,10 @@ agree("ds", gradient(p, r), grad(tloss, [ts])[0])
 # ## The last layer
 #
 # The head ends in a linear layer without bias, from a few numbers $\mathbf{x}$ to $K$ outputs. Two things are unusual. First,
-# $\mathbf{x}$ is divided by its length. Second, row $k$ of the weights is a direction and a length,
+# $\mathbf{x}$ is divided by its length. Second, row $k$ of the weights is a length $g_k$ times a unit vector,
 # $\mathbf{w}_k = g_k\,\mathbf{v}_k / \lVert\mathbf{v}_k\rVert$. This is **weight normalisation**
-# ([Salimans & Kingma 2016](https://arxiv.org/abs/1602.07868)). In the published runs all $g_k$ stay 1. Then an output is the cosine of
-# two directions, between $-1$ and 1, and no output can win by long weights.
+# ([Salimans & Kingma 2016](https://arxiv.org/abs/1602.07868)). The published code can keep all $g_k$ at 1 (`norm_last_layer`). Then an
+# output is the cosine of two directions, between $-1$ and 1, and no output can win by long weights.
 #
 # With $\mathbf{u} = \mathbf{v} / \lVert\mathbf{v}\rVert$ the pullback of a row is
 #
@@ -199,7 +203,7 @@ dv = g / length * (dw - u * (u @ dw))
 tv = Tensor(v, requires_grad=True)
 tw = tv / F.sqrt((tv * tv).sum()) * g
 agree("dv", dv, grad(tw, [tv], dw)[0])
-print(f"<v, dv> = {v @ dv:.1e}")
+print(f"<v, dv> = {v @ dv:.1e}: the gradient has no part along v")
 
 # %% [markdown]
 # ## The library
@@ -209,6 +213,8 @@ print(f"<v, dv> = {v @ dv:.1e}")
 
 # %%
 show_source(DINO.loss)
+
+# %%
 show_source(DINO.after_update)
 
 # %%
@@ -222,28 +228,29 @@ agree("its entropy", entropy, -(r * np.log(r)).sum(axis=-1).mean())
 # ## Why it should collapse
 #
 # The loss asks for agreement only. Two networks that give the same answer to *every* image agree perfectly, and have learned
-# nothing. There are two such answers. Either one output always wins, and the entropy of $\mathbf{r}$ is 0. Or all outputs are equally
-# likely, and the entropy is $\log K$.
+# nothing. The two extremes of such answers are: one output always wins, and the entropy of $\mathbf{r}$ is 0; or all outputs are
+# equally likely, and the entropy is $\log K$.
 #
 # A model for pencil and paper shows the mechanism. Let the student learn perfectly in every round, $\mathbf{p} = \mathbf{r}$. Then
-# $\mathbf{s} = \frac{\tau_s}{\tau_t}(\mathbf{t} - \mathbf{c})$, up to a constant that a softmax ignores. The teacher follows. Here its
-# outputs take the place of its parameters:
+# $\mathbf{s} = \frac{\tau_s}{\tau_t}(\mathbf{t} - \mathbf{c})$, up to a constant that a softmax ignores. In this model we average the
+# outputs of student and teacher, instead of their parameters:
 #
 # $$\mathbf{t} \leftarrow m\,\mathbf{t} + (1 - m)\,\frac{\tau_s}{\tau_t}\,(\mathbf{t} - \mathbf{c}).$$
 #
-# Write $\mathbf{t} = \overline{\mathbf{t}} + \mathbf{d}$: the mean answer to all images, and the rest, which belongs to one image.
-# The centre is near $\overline{\mathbf{t}}$. Therefore
+# Write $\mathbf{t} = \overline{\mathbf{t}} + \mathbf{d}$. Here $\overline{\mathbf{t}}$ is the mean over all images, and $\mathbf{d}$
+# the deviation of one image from it. The centre is near $\overline{\mathbf{t}}$. Therefore
 #
 # - **the common part** $\overline{\mathbf{t}}$ becomes $m\,\overline{\mathbf{t}}$. Centring makes it die out. Without a centre it is
 #   multiplied by $m + (1 - m)\frac{\tau_s}{\tau_t}$, as $\mathbf{d}$ is;
 # - **the differences** $\mathbf{d}$ are multiplied by $m + (1 - m)\frac{\tau_s}{\tau_t}$. With $\tau_t < \tau_s$ (**sharpening**) they
-#   grow. With $\tau_t > \tau_s$ they die out too.
+#   grow. With $\tau_t > \tau_s$ they die out too, and with $\tau_t = \tau_s$ they stay as they are.
 #
 # Sharpening alone lets the common part grow as fast as the differences, and at the start it is larger. Centring alone makes
 # everything die out. Together, only the differences grow.
 #
-# **Predict first.** Two curves will be drawn: the entropy of an answer, and the information that answers give about the image. Which of
-# the three cases (both tricks, no centring, no sharpening) end with sure answers? Which end with informative ones?
+# **Predict first.** The left panel will show the mean entropy of an answer. The right panel will show the entropy of the mean answer
+# minus the mean entropy of an answer: the information that an answer gives about the image. There are three cases: both tricks, no
+# centring, no sharpening. Which of them end with sure answers? Which end with informative ones?
 
 # %%
 K, images, m = 16, 64, 0.9
@@ -268,27 +275,27 @@ for (name, (centring, heat)), style in zip(cases.items(), ("-", "--", ":"), stri
         t = t / max(1, np.abs(t).max())  # an output is a cosine
     for axis, values in zip(axes, zip(*curve, strict=True), strict=True):
         axis.plot(values, style, label=name)
+    print(f"{name:<14} entropy {curve[-1][0]:.2f}, information {curve[-1][1]:.2f} nats after {len(curve)} rounds")
 axes[0].axhline(np.log(K), color="gray", linewidth=0.8)
-axes[0].set(xlabel="round", ylabel="entropy of an answer (nats)", title="log K is the grey line")
-axes[1].set(
-    xlabel="round", ylabel="information about the image (nats)", title="entropy of the mean answer minus that of each"
-)
-axes[0].legend()
+axes[0].annotate("log K", (2, np.log(K)), xytext=(0, -12), textcoords="offset points", color="gray")
+axes[0].set(xlabel="round", ylabel="nats", title="mean entropy of an answer")
+axes[1].set(xlabel="round", ylabel="nats", title="information about the image")
+axes[1].legend()
 plt.show()
 
 # %% [markdown]
-# Left: without sharpening the entropy goes to $\log K$. With sharpening the answers become sure, with and without a centre. Their
-# entropy stays above 0, since an output is at most 1. Right: without a centre the sure answer is the same for all images. Only both
-# tricks together tell the images apart.
+# Left: without sharpening the entropy goes to $\log K$. With sharpening the answers become sure, with and without a centre. Right:
+# without a centre the sure answer is the same for all images. Only both tricks together tell the images apart.
 #
-# Real networks do not learn perfectly in each round. The experiment shows what they do.
+# Real networks do not learn perfectly in each round. The experiment shows them.
 #
 # ## Experiment: which parts does DINO need?
 #
-# A small ViT trains on 10,000 images of CIFAR-10 in four ways: with all of DINO, without the centre, with $\tau_t = \tau_s$, and with
-# $m = 0$. With $m = 0$ the teacher *is* the student of the step before. One more run with all of DINO is longer, 1,500 steps instead of
-# 400. The curves are read from `notebooks/results/dino.json`; the command that made them is printed. Lines are means over seeds, bands
-# one standard error.
+# A small ViT trains on 10,000 images of CIFAR-10 in four ways: with all of DINO, without the centre, with $\tau_t = \tau_s$ ("no
+# sharpening"), and with $m = 0$. With $m = 0$ the teacher copies the student after every update, so both always have the same weights.
+# One more run with all of DINO is longer, 1,500 steps instead of 400. Global crops show 50 % of the image or more, local ones 20 to
+# 50 %, and $m$ begins at 0.99. The curves are read from `notebooks/results/dino.json`; the command that made them is printed. Lines are
+# means over seeds, bands one standard error.
 #
 # **Predict first.** Where does the entropy of the teacher's answers end in each of the four: near 0, near $\log K$, or between?
 
@@ -301,17 +308,18 @@ print(f"config: {len(runs['full'])} seeds, {shipped['config']}")
 
 variants = ["full", "no centring", "no sharpening", "the student teaches"]
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-for name, style in zip(variants, ("-", "--", ":", "-."), strict=True):
+for name, style in zip([*variants, "full, longer"], ("-", "--", ":", "-.", "-"), strict=True):
     for axis, kind in zip(axes, ("entropy", "divergence"), strict=True):
         curves = np.array([run[kind] for run in runs[name]])
         steps = shipped["config"]["every"] * (0.5 + np.arange(curves.shape[1]))
         mean, error = np.array([record.mean_and_error(values) for values in curves.T]).T
-        axis.plot(steps, mean, style, label=name)
+        axis.plot(steps, mean, style, label=name, linewidth=1 if "longer" in name else 1.8)
         axis.fill_between(steps, mean - error, mean + error, alpha=0.2)
 axes[0].axhline(most, color="gray", linewidth=0.8)
-axes[0].set(xlabel="step", ylabel="entropy of the teacher's answers (nats)", title="log K is the grey line")
-axes[1].set(xlabel="step", ylabel="divergence KL(teacher, student) (nats)")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+axes[0].annotate("log K", (1450, most), xytext=(0, -12), textcoords="offset points", color="gray", ha="right")
+axes[0].set(xlabel="step", ylabel="nats", title="entropy of the teacher's answers")
+axes[1].set(xlabel="step", ylabel="nats", title="divergence KL(teacher, student)")
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
 plt.show()
 
 # %%
@@ -325,12 +333,12 @@ for name in [*variants, "full, longer"]:
 # sharpening, at 5.501 ± 0.005. With the student as teacher it ends at 5.540 ± 0.004. With all of DINO it ends between, at
 # 4.512 ± 0.036, and in the longer run at 3.789 ± 0.014.
 #
-# Without the centre one output wins within a hundred steps, and the student agrees. With $\tau_t = \tau_s$ they agree again: the other
-# collapse. With $m = 0$ they do not agree, because the teacher jumps with every step.
+# In our small model, $\tau_t = \tau_s$ leaves the differences as they are. In the real network the entropy rises to $\log K$: the
+# student learns imperfectly, and errors even out the answers. With the student as teacher both tricks are in place, and the answers
+# still become equally likely. So the slow teacher is a third part that this DINO needs.
 #
-# With all of DINO the entropy rises first, since the student has to give up the common answer. It stops short of $\log K$ and then
-# falls: the answers begin to differ. The loss does not show this. It is the sum of both curves, and it is *smaller* without the
-# centre, where nothing is learned.
+# With all of DINO the entropy stays below $\log K$, and in the longer run it falls. The loss does not show this. It is the sum of both
+# curves, and it is *smallest* without the centre.
 #
 # ## Experiment: what are the features worth?
 #
@@ -353,8 +361,10 @@ axis.bar(
     yerr=[100 * error for _, error in found.values()],
     capsize=4,
 )
+for place, (mean, _) in enumerate(found.values()):
+    axis.annotate(f"{100 * mean:.1f}", (place, 100 * mean), xytext=(0, 8), textcoords="offset points", ha="center")
 axis.set_xticks(range(len(found)), labels=[name.replace(" ", "\n") for name in found])
-axis.set(ylabel="accuracy of 20 neighbours in %", ylim=(0, 60))
+axis.set(ylabel="accuracy of 20 neighbours in %", ylim=(0, 45))
 axis.axhline(10, color="gray", linewidth=0.8)
 plt.show()
 for name, (mean, error) in found.items():
@@ -365,13 +375,13 @@ for control in ("pixels", "untrained"):
     print(f"full, longer minus {control:<11} {mean:+5.1f} ± {error:.1f} points")
 
 # %% [markdown]
-# **In the stored run** the encoder of the longer run has 34.2 ± 0.4 %. That is +5.9 ± 0.7 points above the untrained encoder, and
-# -2.4 ± 0.4 points below the pixels. After 400 steps all of DINO (30.0 ± 0.7 %), no centring (30.0 ± 0.1 %) and no sharpening
+# **In the stored run** the encoder of the longer run has 34.2 ± 0.4 %. That is 5.9 ± 0.7 points above the untrained encoder, and
+# 2.4 ± 0.4 points below the pixels. After as few steps as the others, all of DINO (30.0 ± 0.7 %), no centring (30.0 ± 0.1 %) and no sharpening
 # (29.6 ± 0.6 %) cannot be told apart.
 #
-# So after 400 steps the neighbours do not separate learning from collapse. Only the student that teaches itself has spoilt its
-# features. The longer run saw each of 10,000 images about ten times, and is still below the pixels. Colour may be a reason: pixels
-# depend on it, and DINO learns to ignore it. All of them are above chance, the grey line at 10 %; this means little.
+# So after 400 steps the neighbours do not separate all of DINO from the runs whose entropy ends near 0 or $\log K$. Only the student
+# that teaches itself is below the untrained encoder. The longer run saw each of 10,000 images about ten times, and is still below the
+# pixels. Colour may be a reason: pixels depend on it, and DINO learns to ignore it. All of them are above chance, the grey line at 10 %; this means little.
 #
 # The published models were trained much longer: ViT-S/16 reaches 74.5 % of ImageNet by 20 neighbours after 800 epochs, and 77.0 % with
 # a linear layer on the frozen features (the code's README).
@@ -380,12 +390,12 @@ for control in ("pixels", "untrained"):
 #
 # - **A gradient into the teacher.** Then both move towards each other, and a constant answer is easy to reach.
 # - **The same crop on both sides.** With $i = j$ nothing has to be recognised: student and teacher see the same pixels.
-# - **The centre updated before it is used.** Then it contains the batch from which it is subtracted.
+# - **The centre updated before it is used.** Then each batch changes the centre that is subtracted from it.
 # - **Only the encoder averaged.** The teacher's head must follow too, since the student imitates its outputs.
-# - **Drop path in the teacher.** It belongs to the student alone.
-# - **A falling loss taken for success.** It falls in both collapses. Look at the entropy and at neighbours.
-# - **Positions of local crops resized by another rule.** The published code samples with the scale (cells + 0.1) / grid, which gives
-#   another table.
+# - **Stochastic depth in the teacher.** It belongs to the student alone (notebook [14](14_augmentation.ipynb)).
+# - **A falling loss taken for success.** It falls without the centre, too. Look at the entropy and at neighbours.
+# - **Positions of local crops resized by another rule.** The published code adds 0.1 to the number of cells before it computes the
+#   scale, so its table differs a little from a plain resize.
 #
 # ## Exercises
 #
@@ -404,7 +414,7 @@ check("23.1", pairs_of)
 
 # %% [markdown]
 # **23.2 (half an hour).** Write the loss and its gradient with respect to the student's outputs, in NumPy, as means over the $B$
-# images. The first two of the student's crops are the teacher's two.
+# images and over the pairs. The first two of the student's crops are the teacher's two.
 
 
 # %%
@@ -416,7 +426,8 @@ def dino_loss(s, t, c, tau_s, tau_t):
 check("23.2", dino_loss)
 
 # %% [markdown]
-# **23.3 (half an hour).** Write the pullback of weight normalisation, $\mathbf{w}_k = g_k\,\mathbf{v}_k / \lVert\mathbf{v}_k\rVert$, for all rows, in NumPy.
+# **23.3 (half an hour).** Write the pullback of weight normalisation, $\mathbf{w}_k = g_k\,\mathbf{v}_k / \lVert\mathbf{v}_k\rVert$, for all
+# $K$ rows of length $D$, in NumPy.
 
 
 # %%

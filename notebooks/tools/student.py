@@ -23,7 +23,7 @@ NOTE = (
     "The complete notebook has the answers."
 )
 IMPORT = "from minivit.lessons import filled  # raises an error while a line is still ..."
-ASKED = "**What came out?** Answer in one to three sentences, with numbers and their errors."
+ASKED = "**What came out?** Say it in one to three sentences, with the numbers that the cells have printed."
 TOLD = re.compile(r"^\*\*In the stored run\*\*(?:.+\n?)+", flags=re.M)  # a paragraph that tells what came out
 CHECK = re.compile(r'^check\("([\w.]+)", .*\)$', flags=re.M)
 BESIDE = ("experiments", "results", "matplotlibrc")  # what cells look for in their folder
@@ -52,9 +52,7 @@ def edition(path: Path, *, answers: bool = False) -> NotebookNode:
     notebook.cells[0].source = f"{title}\n\n{NOTE}\n{rest}"
     code = pairs.code_cells(notebook)
     if any(is_blank(cell) for cell in code):
-        code[0].source = (
-            "from minivit.lessons import filled  # raises an error while a line is still ...\n" + code[0].source
-        )
+        code[0].source = f"{IMPORT}\n{code[0].source}"
     for cell in notebook.cells:
         if is_blank(cell):
             cell.source = blanked(cell.source, answers=answers)

@@ -73,7 +73,7 @@ def test_one_that_is_not_seen_is_named_once_in_one_line(built_with, caplog, monk
                 assert workers.map(abs, [-1, -2]) == [1, 2]
             assert not blas.limitable()
     (line,) = [record.getMessage() for record in caplog.records]
-    assert "scipy-openblas is not seen by threadpoolctl 3.2.0" in line
+    assert "scipy-openblas is unknown to threadpoolctl 3.2.0" in line
     assert "pip install --upgrade threadpoolctl" in line
     assert "\n" not in line
 
@@ -104,7 +104,7 @@ def test_numpy_without_a_library_has_no_threads(built_with):
 def test_a_numpy_that_says_nothing_of_it(built_with, monkeypatch):
     built_with("mkl")
     monkeypatch.setattr(np, "show_config", lambda mode: {})
-    assert blas.trouble().startswith("the matrix library is not seen by threadpoolctl")
+    assert blas.trouble().startswith("the matrix library is unknown to threadpoolctl")
 
 
 def test_accelerate_is_told_in_each_worker(accelerate):

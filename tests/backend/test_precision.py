@@ -37,7 +37,7 @@ def test_bfloat16_is_there_where_the_gpu_has_it(capability):
                     continue
                 with pytest.raises(BackendError) as caught:
                     use()
-                assert f"compute capability 8.0, and this one has {capability[0]}.{capability[1]}" in str(caught.value)
+                assert f"compute capability 8.0, but this one has {capability[0]}.{capability[1]}" in str(caught.value)
                 assert "--precision float32" in str(caught.value)
 
 

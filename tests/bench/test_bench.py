@@ -123,7 +123,7 @@ def test_the_engine_of_a_gpu_runs_in_every_precision(precision, training):
 def test_a_gpu_without_a_precision_is_not_measured_in_another(precision):
     with (
         standin_cupy.installed(capabilities=((7, 5),)),
-        pytest.raises(BackendError, match=rf"precision {precision} .* 8.0, and this one has 7.5"),
+        pytest.raises(BackendError, match=rf"precision {precision} .* 8.0, but this one has 7.5"),
     ):
         gpu_engines.Minivit(TINY, True, precision)
 
@@ -190,9 +190,9 @@ def test_every_command_prints_what_it_measured(quick, capsys, monkeypatch, tmp_p
         (["cifar-xl"], "cifar-ti, cifar-s6"),
         (["--against", "tensorflow"], 'unknown engine "tensorflow"; expected one of torch'),
         (["cifar-ti", "--model", "Ti/4"], "not both"),
-        (["--image-size", "32"], "goes with --model"),
+        (["--image-size", "32"], "needs --model"),
         (["--model", "X/3"], "X/3"),
-        (["--model", "R50+B/16"], "hybrids are not measured here"),
+        (["--model", "R50+B/16"], "hybrids cannot be measured"),
         (["--against", "minivit"], 'unknown engine "minivit"'),
         (["--profile", "--recompute"], "ordinary step"),
         (["--roofline", "x.xyz"], ".png"),

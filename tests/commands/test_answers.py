@@ -146,12 +146,12 @@ def test_doctor_says_who_limits_the_cores_and_whether_blas_is_seen(monkeypatch):
     monkeypatch.setattr(doctor, "usable_cores", lambda: (2, "container quota 1.5"))
     found = dict(doctor.processor())
     assert found["cores"] == "2 of 64: container quota 1.5"
-    assert "not seen" not in found["blas"]
+    assert "unknown to" not in found["blas"]
     monkeypatch.setattr(doctor, "usable_cores", lambda: (64, ""))
     monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: [])
     found = dict(doctor.processor())
     assert found["cores"] == "64 of 64"
-    assert "not seen by threadpoolctl" in found["blas"]
+    assert "unknown to threadpoolctl" in found["blas"]
     monkeypatch.setattr("minivit.backend.blas.trouble", lambda: "")
     assert "one thread in each worker" in dict(doctor.processor())["blas"]
 

@@ -87,7 +87,7 @@ REFUSED = {
     # files and folders
     "--preset imagefolder": "preset imagefolder needs --data folder:PATH",
     "--data folder:nowhere": "nowhere: there is no such folder",
-    "--data .": '"." is a folder: to use its images call it "folder:."',
+    "--data .": '"." is a folder: to use its images write "folder:."',
     "--config nowhere.json": "nowhere.json does not exist",
     "--config .": ". is not a configuration",
     "--config a.json --preset digits": "--config and --preset",
@@ -95,8 +95,8 @@ REFUSED = {
     "--out /dev/null/run": "cannot create the run folder /dev/null/run: ",
     f"--out {'x' * 300}": f"error: {'x' * 300}: ",
     "--resume nowhere": "nowhere: there is no such run folder or file",
-    "--resume . --lr 1": "--resume takes no other options",
-    "--resume . --out b": "--resume takes no other options",
+    "--resume . --lr 1": "--resume accepts only",
+    "--resume . --out b": "--resume accepts only",
 }
 
 
@@ -110,7 +110,7 @@ def test_train_refuses(options, command):
     ("argv", "expected"),
     [
         (["evaluate"], "required: run"),
-        (["evaluate", "nowhere"], "nowhere: there is no such run folder or file; by name there are Ti/16"),
+        (["evaluate", "nowhere"], "nowhere: there is no such run folder or file; published weights: Ti/16"),
         (["evaluate", "finished", "--batch-size", 0], '--batch-size: "0", expected a whole number of at least 1'),
         (["evaluate", "finished", "--workers", -1], '--workers: "-1", expected a whole number'),
         (["evaluate", "finished", "--split", "val"], "choose from"),
@@ -420,7 +420,7 @@ def test_a_run_that_becomes_nan_keeps_its_last_checkpoint(train_tiny, command, m
     monkeypatch.setattr(Trainer, "update", update)
     text = train_tiny("--out", "a").complaint
     assert "step 8: NaN or infinity, first in parameter model.blocks.1.norm1.scale (8,)" in text
-    assert "the checkpoint in a is from before" in text
+    assert "the checkpoint in a is from an earlier step" in text
     states, meta = run_folder.read_checkpoint(Path("a/checkpoint.npz"))
     assert meta["step"] == 6
     assert all(np.isfinite(array).all() for state in states.values() for array in state.values())
@@ -449,7 +449,7 @@ def test_a_full_disk_loses_nothing(file, tiny_run, stopped_run, command, same_bi
     if file == "checkpoint.npz":
         assert len(warnings) == 2  # after steps 6 and 9
         assert all(line.endswith("the file that was there before is unharmed; training goes on") for line in warnings)
-        assert "what was saved last is from before" in complaint
+        assert "the last save is older" in complaint
         assert complaint.endswith("go on with --resume stopped")
     if file != "curves.png":
         assert checkpoint.read_bytes() == before
@@ -517,7 +517,7 @@ def test_predict_goes_on_after_a_bad_image(tiny_run, pets, command, spoil):
     assert result.status == 2
     *errors, last = result.err.splitlines()
     assert all(line.startswith(f"error: {path}: ") for line, path in zip(errors, bad, strict=True))
-    assert last == "2 images answered; could not be read: 2, named above"
+    assert last == "2 images classified; 2 could not be read, see above"
     assert [line for line in result.out.splitlines() if not line.startswith("  ")] == [str(path) for path in good]
 
 

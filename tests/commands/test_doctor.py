@@ -32,7 +32,7 @@ def test_each_kind_of_work_is_tried_and_said_in_a_line(capability):
             assert found[precision] == "a product is right"
         else:
             needs = f"precision {precision} on a GPU needs compute capability 8.0"
-            assert found[precision].startswith(f"DOES NOT WORK: {needs}, and this one has 7.5")
+            assert found[precision].startswith(f"DOES NOT WORK: {needs}, but this one has 7.5")
             assert "--precision float32" in found[precision]
 
 

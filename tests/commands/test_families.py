@@ -71,7 +71,7 @@ def test_what_does_not_fit_is_refused_in_one_line(command, options, complaint):
     assert complaint in command("train", *options).complaint
 
 
-NO_FILTERS = "the model does not cut its patches from the image, so there are no filters to look at"
+NO_FILTERS = "the model does not cut its patches from the image, so it has no filters to show"
 
 
 @pytest.fixture

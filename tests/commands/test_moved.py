@@ -52,11 +52,11 @@ def test_data_that_has_moved(run, pets, command):
     pets.rename(pets.parent / "moved pets")
     for argv in (("train", "--resume", "a"), ("evaluate", "a"), ("visualize", "a", "--figures", "confusion")):
         text = command(*argv).complaint
-        assert f"{pets}: there is no such folder, and a was trained on it" in text
+        assert f"{pets}: there is no such folder, but a was trained on it" in text
         assert "--data folder:PATH" in text
     for option, source in (("--init-from", "a"), ("--config", "a/config.json")):
         text = command("train", option, source, "--out", "b").complaint
-        assert f"{pets}: there is no such folder, and " in text
+        assert f"{pets}: there is no such folder, but " in text
         assert "a was trained on it; if the data has moved, say where it is now: --data folder:PATH" in text
         assert not Path("b").exists()
     options = ("--data", "folder:../moved pets")

@@ -104,4 +104,4 @@ def test_what_arrives_is_told_and_a_changed_file_refused(known, wnids, command, 
     assert checked == "model.safetensors: no checksum is stated; config.json: no checksum is stated"
     assert "garbage truck" in result.out
     export(ViT(dataclasses.replace(CONFIG, depth=2)), known, "timm")
-    assert "model.safetensors is not the file that was first used" in command("predict", "Ti/16", image).complaint
+    assert "model.safetensors has changed since its first use" in command("predict", "Ti/16", image).complaint

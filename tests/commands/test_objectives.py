@@ -59,7 +59,7 @@ def test_it_goes_on_exactly_where_it_stopped(painted, command):
         (["--objective", "paint", "--set", "share=x"], '--set share: "x", expected float'),
         (["--objective", "paint", "--set", "share"], '"share", expected FIELD=VALUE'),
         (["--objective", "paint", "--set", "share=7"], "share is 7, expected more than 0 and less than 1"),
-        (["--objective", "paint", "--mixup", "0.2"], "mixup belongs to classification, and the objective is paint"),
+        (["--objective", "paint", "--mixup", "0.2"], "mixup belongs to classification, but the objective is paint"),
         (["--set", "share=1"], "name it with --objective"),
         (["--preset", "digits-pain"], 'unknown preset "digits-pain"; did you mean "digits-paint"?'),
     ],
@@ -97,7 +97,7 @@ def test_evaluate_can_do_what_the_file_of_the_objective_can(painted, command):
 
 
 def test_how_is_for_other_objectives(tiny_run, command):
-    assert "--how is for runs of other objectives" in command("evaluate", tiny_run, "--how", "brightness").complaint
+    assert "--how is for other objectives" in command("evaluate", tiny_run, "--how", "brightness").complaint
 
 
 def test_predict_says_that_there_are_no_classes(painted, command):

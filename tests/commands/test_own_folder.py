@@ -47,7 +47,7 @@ def test_the_refusal_names_the_option_that_helps(mine, command):
         "expected more than 0 and less than 1"
         in command("train", "--data", f"folder:{mine}", "--val-share", 2).complaint
     )
-    assert "digits has test images of its own" in command("train", "--val-share", 0.2).complaint
+    assert "digits has its own test images" in command("train", "--val-share", 0.2).complaint
 
 
 def test_the_share_is_recorded_and_every_command_divides_the_same(mine, command, monkeypatch):
@@ -61,10 +61,10 @@ def test_the_share_is_recorded_and_every_command_divides_the_same(mine, command,
     assert (recipe.val_share, recipe.val_seed) == (0.3, 5)
     out = command("evaluate", "run").out
     assert re.search(r" val: 9 images, accuracy ", out)
-    assert "these are the 30% of each class that the run holds out" in out
+    assert "measured on the 30% of each class that the run held out" in out
     out = command("evaluate", "run", "--split", "train").out
     assert " train: 21 images, " in out
-    assert "holds out" not in out
+    assert "held out" not in out
     assert command("train", "--resume", "run").status == 0
     again = ("--config", "run/config.json", "--seed", 6, "--out", "again")
     assert command("train", *again).status == 0
@@ -85,7 +85,7 @@ def test_the_start_is_not_praised_as_the_best(trained, command):
     """An update so small changes nothing, and of equal evaluations the first is the best."""
     again = ("--init-from", trained, "--keep-head", "--steps", 2, "--lr", 1e-30)
     out = command("train", *again, "--out", "same").out
-    assert "no evaluation was better than that before the first step" in out
+    assert "no evaluation beat the one before the first step" in out
     assert "--best" not in out
 
 
@@ -94,7 +94,7 @@ def test_other_data_with_a_val_of_its_own_is_measured_whole(mine, trained, comma
         shutil.copytree(mine, tmp_path / "other" / split)
     out = command("evaluate", trained, "--data", f"folder:{tmp_path / 'other'}").out
     assert " val: 30 images, " in out
-    assert "holds out" not in out
+    assert "held out" not in out
 
 
 def spoilt(mine, *names):
@@ -193,7 +193,7 @@ def test_of_many_classes_the_worst_are_shown(command, tiny_run, monkeypatch):
     monkeypatch.setattr("minivit.evaluate.WORST", 3)
     short, whole = (command("evaluate", "finished", *more).out.splitlines() for more in ((), ("--per-class",)))
     assert (len(short), len(whole)) == (1 + 3 + 1 + 1, 1 + 10 + 1)
-    assert short[4] == "and 7 classes more, which --per-class prints"
+    assert short[4] == "and 7 more classes; --per-class prints all"
     assert short[:4] == whole[:4]
     assert short[-1].startswith("digits test: 359 images")
 
@@ -205,7 +205,7 @@ def test_the_best_weights_and_an_early_end(command, tiny_options):
     best = max(lines, key=lambda line: (line["test_accuracy"], -line["test_loss"]))
     assert lines[-2] is best
     assert f"stopped early, after step {lines[-1]['step']} of 60: no better for 1 evaluation" in result.out
-    assert f"{best['test_accuracy']:.2%}: its weights are in best.npz" in result.out
+    assert f"{best['test_accuracy']:.2%}; its weights are in best.npz" in result.out
     expected = f"accuracy {best['test_accuracy']:.2%}, loss {best['test_loss']:.4f}"
     for argv in (("run", "--best"), ("run/best.npz",)):
         assert expected in command("evaluate", *argv).out
@@ -224,7 +224,7 @@ def test_a_finished_run_is_trained_longer(tiny_run, command):
     )
     result = command("train", "--resume", tiny_run, "--epochs", 2)
     assert result.status == 0
-    assert "16 steps in all: from here on the learning rate follows the schedule of so many" in result.out
+    assert "16 steps in all: the learning rate now follows the schedule for this length" in result.out
     assert "continuing after step 12" in result.out
     assert (run_folder.read_recipe(tiny_run).epochs, run_folder.read_recipe(tiny_run).steps) == (2, None)
     assert "complete: all 16 steps" in command("train", "--resume", tiny_run).out

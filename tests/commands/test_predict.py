@@ -62,7 +62,7 @@ def test_bad_files_are_named_and_the_others_answered(tiny_run, album, command, t
     assert result.out.splitlines()[::2] == [name for name in names(album) if "25.png" not in name]
     missing, empty, left_out, bad, last = result.err.splitlines()
     assert "left out" in left_out
-    assert last == "39 images answered; could not be read: 3, named above"
+    assert last == "39 images classified; 3 could not be read, see above"
     assert missing.startswith(f"error: {tmp_path / 'none.png'}: there is no such file")
     assert empty.startswith(f"error: {tmp_path / 'empty'}: there are no images in it")
     assert bad.startswith(f"error: {album / 'a' / '25.png'}: not an image")
@@ -166,7 +166,7 @@ def test_the_best_weights(tiny_run, command, album):
     assert out.splitlines()[1] == f"  {score:7.2%}  {name}"
     (tiny_run / "best.npz").unlink()
     assert (
-        "has no best.npz, since it has not been evaluated yet"
+        "has no best.npz, because it has not been evaluated yet"
         in command("predict", tiny_run, image, "--best").complaint
     )
 

@@ -167,10 +167,10 @@ PHOTOS = ["--data", "folder:photos", "--classes"]
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["evaluate", "model.npz"], "published weights have no data set of their own: name one, --data folder:PATH"),
+        (["evaluate", "model.npz"], "published weights come without a data set: give one with --data folder:PATH"),
         (["evaluate", "model.npz", "--data", "folder:nowhere", "--classes", "names.txt"], "there is no such folder"),
-        (["evaluate", "model.npz", *PHOTOS, "nowhere"], "nowhere is no file of class names"),
-        (["evaluate", "model.npz", *PHOTOS, "model.npz"], "is no file of class names"),
+        (["evaluate", "model.npz", *PHOTOS, "nowhere"], "nowhere is not a file of class names"),
+        (["evaluate", "model.npz", *PHOTOS, "model.npz"], "is not a file of class names"),
         (["evaluate", "model.npz", *PHOTOS, "few.txt"], "few.txt names 3 classes, the model has 4"),
         (["evaluate", "model.npz", *PHOTOS, "twice.txt"], "twice.txt names ant twice"),
         (["evaluate", "model.npz", *PHOTOS, "other.txt"], "photos/val/bee: the model has no class of this name"),
@@ -187,13 +187,16 @@ PHOTOS = ["--data", "folder:photos", "--classes"]
         (["predict", "model.npz", "x.png", "--set", "norm_eps=NaN"], "argument --set: invalid field value"),
         (["predict", "model.npz", "x.png", "--set", "norm_eps=2"], "norm_eps is 2, expected 0 < norm_eps < 1"),
         (["predict", "model.npz", "x.png", "--set", "gelu=relu"], 'gelu is "relu", expected one of tanh, erf'),
-        (["evaluate", "model.npz", *PHOTOS, "/dev/zero"], "/dev/zero is no file of class names: more than 16,777,216"),
-        (["predict", "four.npz", "x.png"], "four.npz is a model of images with 4 channels, not grey or in colour"),
+        (
+            ["evaluate", "model.npz", *PHOTOS, "/dev/zero"],
+            "/dev/zero is not a file of class names: more than 16,777,216",
+        ),
+        (["predict", "four.npz", "x.png"], "four.npz reads images with 4 channels, expected 1 (grey) or 3 (colour)"),
         (["predict", "model.npz", "x.png", "--image-size", "9"], "patch size 4x4 does not divide"),
         (["predict", "model.npz", "x.png", "--heads", "4"], "wrong shape: Transformer/encoderblock_0"),
         (["predict", "headless.npz", "x.png"], "headless.npz has no classification head"),
         (["predict", "names.txt", "x.png"], "names.txt is a text, not weights"),
-        (["predict", "bare.safetensors", "x.png"], "does not say how many heads its 8 features are for"),
+        (["predict", "bare.safetensors", "x.png"], "does not say how many heads share its 8 features"),
         (["predict", "nowhere.npz", "x.png"], "nowhere.npz: there is no such run folder or file"),
     ],
 )
@@ -262,7 +265,7 @@ def test_a_folder_of_hugging_face_is_taken_by_every_command(model, pictures, com
 def test_an_address_is_echoed_as_it_was_written(argv, command):
     url = "https://example.org/model.npz"
     told = command(*(url if word == "URL" else word for word in argv)).complaint
-    assert told == f"error: {url} is an address: download the file first, and name it here\n"
+    assert told == f"error: {url} is an internet address: download the file first and give its path\n"
 
 
 def test_several_models_in_one_file(model, pictures, command):

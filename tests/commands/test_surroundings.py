@@ -118,7 +118,7 @@ def test_a_user_without_name_and_home():
         program = [sys.executable, "-c", NOBODY, f"minivit.{argv[0]}", *argv[1:]]
         done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=280)
         assert (done.returncode, done.stderr) == (0, ""), argv
-    assert "set MINIVIT_DATA to a folder" in done.stdout
+    assert "set MINIVIT_DATA to a writable folder" in done.stdout
     assert "1438 training images" in done.stdout
 
 
@@ -232,7 +232,8 @@ def test_a_run_has_one_writer_and_one_that_was_killed_is_none():
         wait_for("a/checkpoint.npz", process)
         status, _, err = run("train", "--resume", "a")
         assert status == 2
-        assert re.fullmatch(rf"error: a is in use: process {process.pid} on \S+ since [-: \d]+ trains it; .*\n", err)
+        said = rf"error: a is in use: process {process.pid} on \S+ since [-: \d]+ is training it; .*\n"
+        assert re.fullmatch(said, err)
         assert run("evaluate", "a")[0] == 0  # who only reads may
     finally:
         process.kill()

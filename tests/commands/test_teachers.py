@@ -61,7 +61,7 @@ def test_without_a_teacher_there_is_no_second_token(command):
         ([], "--teacher RUN"),
         (["--teacher", "nobody"], "nobody"),
         (["--teacher", "teacher", "--set", "distillation=none"], "a teacher is named"),
-        (["--teacher", "teacher", "--mean", "0.4"], "trained with mean 0.5, and this run has 0.4"),
+        (["--teacher", "teacher", "--mean", "0.4"], "trained with mean 0.5, but this run has 0.4"),
         (["--teacher", "teacher", "--data", "shapes", "--classifier", "token"], "knows the classes 0, 1, 2"),
         (["--teacher", "teacher", "--image-size", "12"], "image_size is (8, 8) of the teacher and (12, 12)"),
     ],

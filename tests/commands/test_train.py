@@ -362,7 +362,7 @@ def test_run_command_has_one_line_for_every_expected_end(capsys):
     for kind, text in OF_A_GPU:
         status, said = end(kind(text))
         assert (status, said.count("\n")) == (2, 1)
-        assert ("--batch-size" if "OUT_OF" in text else "minivit.doctor` tells more; or use --backend numpy") in said
+        assert ("--batch-size" if "OUT_OF" in text else "minivit.doctor`, or use --backend numpy") in said
     with pytest.raises(ZeroDivisionError):  # an unexpected one keeps its traceback
         end(ZeroDivisionError())
 

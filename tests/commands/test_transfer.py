@@ -172,12 +172,15 @@ def test_on_the_stand_in_of_a_gpu(tiny_run, command):
         ("--init-from finished --width 16", "finished does not fit the model: wrong shape: class_token (1, 1, 8)"),
         ("--init-from finished --position none", "unexpected: position_embedding"),
         ("--init-from finished --resize-positions cubic", 'resize_positions is "cubic", expected one of align_corners'),
-        ("--resize-positions bicubic", "resize_positions and keep_head are about the weights of init_from"),
-        ("--keep-head", "resize_positions and keep_head are about the weights of init_from"),
+        ("--resize-positions bicubic", "resize_positions and keep_head need weights to start from: give init_from"),
+        ("--keep-head", "resize_positions and keep_head need weights to start from: give init_from"),
         ("--freeze head", "freeze is head, expected backbone or a number of blocks from 1 to 4"),
         ("--freeze 0", "freeze is 0, expected backbone or a number of blocks from 1 to 4"),
         ("--init-from finished --freeze 3", "freeze is 3, expected backbone or a number of blocks from 1 to 2"),
-        ("--init-from finished --resize-positions fresh --freeze 1", "which resize_positions fresh draws at random"),
+        (
+            "--init-from finished --resize-positions fresh --freeze 1",
+            "freeze would fix the random positions of resize_positions fresh",
+        ),
         (
             "--init-from finished --keep-head --data folder:PETS",
             "10 classes (0, 1, 2, ...), and none of them is cat, dog",

@@ -151,13 +151,13 @@ def test_published_weights_without_images_are_shown_as_far_as_they_go(published,
         "curves",
         "confusion",
     ]
-    assert "name image files, or a data set with --data" in left_out[0]
+    assert "give image files, or a data set with --data" in left_out[0]
 
 
 def test_what_was_asked_for_by_name_is_not_left_out(published, command):
     result = command("visualize", published, "--figures", "graph,attention")
     assert result.out.splitlines()[1:] == ["pictures/graph.svg"]
-    assert "name image files" in result.complaint
+    assert "give image files" in result.complaint
     assert "no record of their training" in command("visualize", published, "--figures", "curves").complaint
 
 
@@ -297,7 +297,7 @@ def test_data_of_other_classes_have_no_confusion_matrix(tiny_run, command, monke
     out = command("visualize", tiny_run, "--data", "parity").out
     assert "attention_distance" in shown
     assert "confusion_matrix" not in shown
-    assert "left out confusion: parity has other classes than the model" in out
+    assert "left out confusion: the classes of parity are not the model's" in out
 
 
 def test_data_of_other_channels_are_refused(tiny_run, command, pets):

@@ -109,10 +109,10 @@ def test_what_is_done_is_not_done_again_and_what_has_changed_is(course, capsys):
     assert main(words(course)) == 0
     assert graded()[0] == {"bob"}
     assert rows(course)[1]["total"] == "100"
-    assert "have changed: 1\n2 of 3 are done already" in capsys.readouterr().out
+    assert "changed: 1\n2 of 3 are done already" in capsys.readouterr().out
     (course / "key").write_bytes(bytes(range(1, 33)))
     assert main(words(course)) == 0
-    assert "have changed: 3\n" in capsys.readouterr().out
+    assert "changed: 3\n" in capsys.readouterr().out
     assert graded()[0] == {"alice", "bob", "carl"}
     assert main(words(course, "--again", "bbo")) == 2
     assert 'no student "bbo"; did you mean "bob"?' in capsys.readouterr().err
@@ -144,7 +144,7 @@ def test_stopped_in_the_middle_it_goes_on(course, number):
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert told.count("\n") == 1
-        assert "of 7 are graded; the same command goes on" in told
+        assert "of 7 are graded; the same command continues" in told
     assert not (course / "out/grades.csv").exists()
     done = {path: path.stat().st_mtime_ns for path in (course / "out/results").glob("*.json")}
     assert 3 <= len(done) < 7
@@ -252,7 +252,7 @@ def test_a_program_that_does_not_import_is_remarked(course):
         ("student,w1\nalice,11\n", "line 2: w1: 11 points, where 0 to 10 can be given"),
         ("student,w1\nalice,-1\n", "line 2: w1: -1 points"),
         ("student,w1\nalice,nan\n", "line 2: w1: nan points"),
-        ("student,w1\nalice,good\n", "line 2: w1: 'good' is no number of points"),
+        ("student,w1\nalice,good\n", "line 2: w1: 'good' is not a number of points"),
         ("student,w1\nalicia,1\n", "line 2: there is no student 'alicia'; did you mean \"alice\"?"),
         ("student,w1\nalice,1\nalice,2\n", "line 3: alice is there twice"),
         ("student,w2\nalice,1\n", "the first line has to be student,w1"),

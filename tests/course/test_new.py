@@ -54,7 +54,7 @@ def test_names_that_are_taken_or_none_are_refused(tmp_path, monkeypatch):
         with pytest.raises(CourseError, match="there is an assignment b1 already"):
             new(name, "", tmp_path)
     for name in ("B2", "../b2", "2b", "b 2", "b2-x", ""):
-        with pytest.raises(CourseError, match="is no name of an assignment"):
+        with pytest.raises(CourseError, match="is not a name for an assignment"):
             new(name, "", tmp_path)
     (tmp_path / "file").touch()
     for root in (tmp_path / "file", ROOT):

@@ -116,7 +116,7 @@ def test_a_students_own_adapter_may_be_an_argument():
         ("return None", "returns None"),
         ("return undefined", "raises NameError: name 'undefined' is not defined, in adapters.py line 3"),
         ("return {1.5: 2}", "keys that are not text"),
-        ("return np.array(['a'])", "where numbers are asked"),
+        ("return np.array(['a'])", "expected numbers"),
         ("return (i for i in ())", "object of type generator"),
         ("return np.ones(3 << 20)", "more than 16 MiB"),
         ("import ctypes", "importing ctypes is not allowed"),

@@ -124,7 +124,7 @@ def test_the_list_says_the_name_of_a_check_without_words(folder):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("import os; os._exit(3)", "Python ended in the middle of it, with status 3"),
+        ("import os; os._exit(3)", "Python ended unexpectedly, with status 3"),
         ("import os; os._exit(0)", "Python ended"),
         (
             "raise SystemExit('bye')",
@@ -237,9 +237,7 @@ def test_what_cannot_be_imported_is_told_once(folder):
     assert said.count("weights.py line 1") == 1
     assert "0 of 2 questions right" in said
     unpacked({}, folder, weights="import os; os._exit(3)\n")
-    assert (
-        check(folder)[1].count("adapters.py cannot be imported: Python ended in the middle of it, with status 3") == 1
-    )
+    assert check(folder)[1].count("adapters.py cannot be imported: Python ended unexpectedly, with status 3") == 1
 
 
 @pytest.mark.parametrize("name", ["expected.npz", "assignment.json", "visible.py", "trial.py", "check.py", ""])
@@ -416,7 +414,7 @@ def unpaid(tmp_path_factory) -> dict[str, bytes]:
         ),
         ("return True", "return 2 * x", "says nothing", "v_small: says nothing: your own softmax is not right here"),
         ("return False", "raise NotImplementedError", "says nothing", "your own softmax is not right here"),
-        ("return 1", "", "wrong", "weighted_mean returned 1 (an int): True or False is asked"),
+        ("return 1", "", "wrong", "weighted_mean returned 1 (an int), expected True or False"),
         ("return [run([[1.0]]) for _ in range(4)] and False", "", "wrong", "calls the function more than 3 times"),
         ("return 1 / 0", "", "wrong", "weighted_mean raises ZeroDivisionError"),
     ],

@@ -37,10 +37,10 @@ def test_what_is_close(got, want):
         (None, X, "it is None"),
         ("x", X, "it is a str"),
         (np.full(2, 1e-20), np.zeros(2), "should be 0"),
-        ([1.0], [1.0, 2.0], "the result: 2 results are asked, 1 came"),
-        (3.0, [1.0, 2.0], "2 results are asked, a float came"),
+        ([1.0], [1.0, 2.0], "the result: expected 2 results, got 1"),
+        (3.0, [1.0, 2.0], "expected 2 results, got a float"),
         ({"a": 1}, {"a": 1, "b": 2}, "the result lacks 'b'"),
-        ({"a": 1, "b": 2}, {"a": 1}, "has 'b': exactly these names are asked: 'a'"),
+        ({"a": 1, "b": 2}, {"a": 1}, "has 'b'; expected exactly these names: 'a'"),
         (1, True, "should not be 1"),
     ],
 )
@@ -135,8 +135,8 @@ ONES = np.ones(3)
 @pytest.mark.parametrize(
     ("got", "want", "what", "said"),
     [
-        ((ONES, X), (ONES, X, X), "(dq, dk, dv)", "(dq, dk, dv): 3 results are asked, 2 came"),
-        (np.ones((2, 4)), (ONES, X, X), "(dq, dk, dv)", "one array of shape (2, 4) came"),
+        ((ONES, X), (ONES, X, X), "(dq, dk, dv)", "(dq, dk, dv): expected 3 results, got 2"),
+        (np.ones((2, 4)), (ONES, X, X), "(dq, dk, dv)", "got one array of shape (2, 4)"),
         ((X, ONES, X), (ONES, ONES, X), "(dq, dk, dv)", "dq has shape (2,), it should be (3,)"),
         ((X, None, X), (X, X, X), "(dq, dk, dv) of 2 heads", "dk of 2 heads should be numbers, it is None"),
         (([1], [X, X]), ([1], [ONES, X]), "mul of (2, 3), (3,): (values, grads)", "mul of (2, 3), (3,): grads[0] has"),
@@ -145,7 +145,7 @@ ONES = np.ones(3)
         ((1, {"a": X}), (1, {"a": ONES}), "(dx, gradients)", "gradients['a'] has shape"),
         ((X, X), (X, ONES), "a pair", "a pair[1] has shape"),
         ((X, X, X), (X, ONES, X), "(a, b)", "(a, b)[1] has shape"),
-        ([], [1.0], "grads", "grads: 1 result is asked, 0 came"),
+        ([], [1.0], "grads", "grads: expected 1 result, got 0"),
         (None, {"a": 1}, "the state", "the state should be a dict, it is None"),
     ],
 )
@@ -227,7 +227,7 @@ def test_a_function_may_be_called_so_often_and_no_more():
         (lambda run: False, True, (True, "no false alarm on your own functions; this says nothing about what it")),
         (lambda run: True, False, (False, "says nothing: your own f is not right here")),
         (lambda run: True, True, "find says that your own f is wrong"),
-        (lambda run: 1, True, r"find returned 1 \(an int\): True or False is asked"),
+        (lambda run: 1, True, r"find returned 1 \(an int\), expected True or False"),
         (lambda run: run(1)[0], True, "find raises TypeError"),
         (lambda run: deeper(), True, "find reaches what is not answered yet: q6"),
     ],
@@ -247,7 +247,7 @@ def test_what_an_own_function_proves_of_find_bugs(find, right, said):
 
 def test_missing_results_names_and_shapes_are_told():
     t = trial({})
-    with pytest.raises(Wrong, match=r"^attention_backward: 3 results are asked, 2 came$"):
+    with pytest.raises(Wrong, match=r"^attention_backward: expected 3 results, got 2$"):
         t.parts((X, X), 3, "attention_backward")
     with pytest.raises(Wrong, match=r"^gradients lacks 'out.bias'$"):
         t.entries({"a": X}, ["a", "out.bias"], "gradients")

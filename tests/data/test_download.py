@@ -233,6 +233,6 @@ def test_what_is_not_the_file_is_deleted(target, server, refused, tmp_path):
         assert path.read_bytes() == CONTENT
         raise CheckpointError(f"{path} is a web page, not weights")
 
-    with refused(f"{server.url}file.bin: what came is not the file", "(it is a web page, not weights)"):
+    with refused(f"{server.url}file.bin: the server sent a different file", "(it is a web page, not weights)"):
         download(server.url + "file.bin", target, check=check)
     assert files_in(tmp_path) == []

@@ -57,7 +57,7 @@ def test_what_is_not_clear_stays(image):
 def test_an_empty_image_is_said_to_be_empty():
     image = np.full((30, 30, 1), 200, np.uint8)
     found, words = as_the_digits(image)
-    assert (found is image, words) == (True, ["nothing is drawn on it: it is of one colour"])
+    assert (found is image, words) == (True, ["nothing is drawn on it: it has a single colour"])
 
 
 def test_two_groups_are_found_between_them():

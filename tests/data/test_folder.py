@@ -203,7 +203,7 @@ def test_constructor_arguments_may_be_generators_and_are_checked(root, refused):
         FolderDataset(paths, [0], ["cat"], "pets")
     with refused('bad_images is "Skip"'):
         FolderDataset(paths, [0, 0], ["cat"], "pets", bad_images="Skip")
-    with refused("pets: a mask is no list of indices"):
+    with refused("pets: a mask is not a list of indices"):
         dataset.subset(dataset.labels == 1)
 
 

@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_refused(refused):
     with refused('"a red disc" takes 5 numbers', "more than the length 4"):
         encode("a red disc", 4)
     for wrong in (40, -1):
-        with refused(f"{wrong} is the number of no word", "0 to 39"):
+        with refused(f"{wrong} is not the number of a word", "0 to 39"):
             decode([1, wrong])
 
 

@@ -38,7 +38,7 @@ def test_results_that_are_right_are_named_with_those_that_are_not():
 
 def test_the_right_arrays_in_another_order():
     said = judged(THREE, lambda *args: right(*args)[::-1]).text
-    assert "it returns (c, b, a), asked is (a, b, c)" in said
+    assert "it returns (c, b, a), expected (a, b, c)" in said
     unnamed = Exercise("7.1", function_like(right, cases))
     assert "returns (result 3, result 2, result 1)" in judged(unnamed, lambda *args: right(*args)[::-1]).text
     said = judged(THREE, lambda *args: (lambda a, b, c: (a, c, c))(*right(*args))).text
@@ -48,7 +48,7 @@ def test_the_right_arrays_in_another_order():
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda x, g, t: x * g / t * len(x), "multiplied by the length of axis 0 of x: a sum where a mean is asked?"),
+        (lambda x, g, t: x * g / t * len(x), "multiplied by the length of axis 0 of x: a sum instead of a mean?"),
         (lambda x, g, t: -x * g / t / len(g), "is -1 times the right one divided by the length of axis 1 of x"),
         (lambda x, g, t: x * g, "is the right one multiplied by tau"),
         (

@@ -148,7 +148,7 @@ def test_number():
 
 def test_rounded_numbers_are_recognised():
     exercise = Exercise("7.1", number(2 / 3, {4 / 3: "Halve it.", 40: "Too many."}))
-    assert judged(exercise, 0.6667).text == "Nearly. Give more digits: a relative accuracy of 1e-06 is asked."
+    assert judged(exercise, 0.6667).text == "Nearly. Give more digits: the relative accuracy must be 1e-06."
     assert judged(exercise, 1.333).text == "Halve it."
     assert judged(exercise, 0.6665).text == "It is not 0.6665."  # as close, but no rounding of it
     assert judged(exercise, 0.67).text == "It is not 0.67."  # too coarse to say what was meant

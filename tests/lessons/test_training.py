@@ -112,7 +112,7 @@ def test_photographs_are_drawn_from_cifar(monkeypatch):
     assert np.array_equal(again.images, train.images)
     other, _ = photographs(10, 5, seed=1)
     assert not np.array_equal(other.images, train.images)
-    with pytest.raises(ValueError, match="16 images are asked for, cifar10 has 15"):
+    with pytest.raises(ValueError, match="16 images requested, but cifar10 has 15"):
         photographs(10, 16)
 
 

@@ -225,7 +225,7 @@ def test_as_many_parameters_as_the_published_models(name):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"classifier": "gap"}, "knows no classifier"),
+        ({"classifier": "gap"}, "has no classifier"),
         ({"register_tokens": 1}, "register_tokens"),
         ({"position": "sincos2d"}, "position"),
         ({"layer_scale": 1e-5}, "layer_scale"),
@@ -239,7 +239,7 @@ def test_options_that_the_image_tower_has_not_are_refused(fields, message):
 
 
 def test_other_models_are_refused():
-    with pytest.raises(ConfigError, match="a ViT alone"):
+    with pytest.raises(ConfigError, match="CLIP needs a ViT"):
         CLIP.build(CLIPConfig(), Given(ResNetConfig((1, 1)), [], 5))
 
 

@@ -120,7 +120,7 @@ def test_crops_are_of_their_shares_of_the_image():
 
 
 def test_other_augmentations_are_refused():
-    with pytest.raises(ConfigError, match="flip alone"):
+    with pytest.raises(ConfigError, match="flip is the only augmentation"):
         small().prepare(
             {"images": np.zeros((2, 8, 8, 1), np.uint8)}, Augment((8, 8), erasing=0.5), np.random.default_rng(0)
         )
@@ -171,7 +171,7 @@ def test_an_encoder_that_only_follows_another_network_can_learn_once_it_is_loade
         ({"teacher_temperature": 0.0}, "teacher_temperature is 0"),
         ({"momentum": 1.5}, "momentum is 1.5"),
         ({"local_scale": (0.5, 0.2)}, "local_scale"),
-        ({"local_size": 5}, "no multiple of the patch"),
+        ({"local_size": 5}, "not a multiple of the patch"),
     ],
 )
 def test_a_configuration_that_makes_no_sense(fields, said):

@@ -173,7 +173,7 @@ def test_as_many_patches_stay_as_in_the_published_code():
         ({"register_tokens": 1}, "no others"),
         ({"position": "sincos2d"}, "position table"),
         ({"width": 6}, "multiple of 4"),
-        ({"patch_size": 1}, "normalise must be false"),
+        ({"patch_size": 1}, "set normalise=false"),
     ],
 )
 def test_what_mae_cannot_be_made_of_is_refused(fields, message):
@@ -183,7 +183,7 @@ def test_what_mae_cannot_be_made_of_is_refused(fields, message):
 
 def test_another_network_is_refused():
     resnet = ResNet(ResNetConfig(image_size=8, units=(1,), channels=1, num_classes=0), None)
-    with pytest.raises(ConfigError, match="needs a ViT, and the model is a ResNet"):
+    with pytest.raises(ConfigError, match="needs a ViT, but the model is a ResNet"):
         MAE(MAEConfig(), resnet, None)
 
 

@@ -47,7 +47,7 @@ def test_classification_is_the_objective_without_a_name():
         ({"name": "paint", "share": 2.0}, "share is 2.0, expected more than 0 and less than 1"),
         ({"share": 0.5}, "it needs a name"),
         ({"name": 5}, "it needs a name"),
-        ({"name": "classification", "mixup": 0.5}, "the fields of classification stand beside it"),
+        ({"name": "classification", "mixup": 0.5}, "the fields of classification belong to the recipe itself"),
         ("paint", "expected"),
         (5, "expected"),
     ],
@@ -61,7 +61,7 @@ def test_what_is_no_objective_is_refused_in_one_line(objective, message):
 
 @pytest.mark.parametrize("wrong", [{"mixup": 0.1}, {"cutmix": 1.0}, {"loss": "sigmoid"}, {"label_smoothing": 0.1}])
 def test_what_belongs_to_classification_is_refused_elsewhere(wrong):
-    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} belongs to classification, and the objective is paint"):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} belongs to classification, but the objective is paint"):
         Recipe(objective={"name": "paint"}, **wrong)
 
 

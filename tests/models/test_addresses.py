@@ -92,7 +92,7 @@ def test_other_names_are_not_known(written):
 def test_the_name_that_was_meant():
     assert suggestion("vit_base_patch16_244") == "; did you mean timm/vit_base_patch16_224.augreg2_in21k_ft_in1k?"
     assert suggestion("timm/vit_tiny_patch16_224.augreg_in21k_ft_in1") == f"; did you mean {TINY}?"
-    assert suggestion("nowhere").startswith("; by name there are Ti/16, S/16")
+    assert suggestion("nowhere").startswith("; published weights: Ti/16, S/16")
     for path in ("runs/nowhere", "nowhere.npz", "./digits"):
         assert suggestion(path) == ""
 

@@ -255,5 +255,5 @@ def test_pickles_are_never_opened(tmp_path):
 @pytest.mark.parametrize("read", [read_arrays, read_npz])
 def test_a_pipe_is_not_waited_for(read, tmp_path):
     os.mkfifo(tmp_path / "checkpoint.npz")
-    with pytest.raises(CheckpointError, match="is no file"):
+    with pytest.raises(CheckpointError, match="is not a file"):
         read(tmp_path / "checkpoint.npz")

@@ -179,7 +179,7 @@ def test_json_round_trip():
         ({"norm_eps": 0.0}, "norm_eps is 0.0, expected 0 < norm_eps < 1"),
         ({"norm_eps": float("nan")}, "norm_eps is nan, expected 0 < norm_eps < 1"),
         ({"image_size": (8, 2**15)}, "image_size is 8x32768, expected at most 16384x16384"),
-        ({"class_token": False}, 'classifier "token" reads the [class] token, which class_token=False leaves out'),
+        ({"class_token": False}, 'classifier "token" reads the [class] token, which class_token=False removes'),
         (
             {"distillation_token": True, "classifier": "gap"},
             "a distillation_token does not go together with classifier='gap'",

@@ -114,9 +114,13 @@ def test_a_wrong_checksum_deletes_the_file(hub, folder):
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
-        ("cdn", b"<!DOCTYPE html><html><body>Sign in to this network</body></html>", "not the file that was wanted"),
-        ("cdn", None, "not the file that was wanted"),
-        (f"{FOLDER}/config.json", b"<html>", "not the file that was wanted"),
+        (
+            "cdn",
+            b"<!DOCTYPE html><html><body>Sign in to this network</body></html>",
+            "the server sent a different file",
+        ),
+        ("cdn", None, "the server sent a different file"),
+        (f"{FOLDER}/config.json", b"<html>", "the server sent a different file"),
     ],
 )
 def test_what_is_no_file_of_weights_is_not_kept(hub, folder, file, content, reason):
@@ -188,7 +192,7 @@ def test_files_put_there_by_hand_are_taken_and_remembered(hub, folder):
 def test_a_file_that_has_changed_since_is_refused(hub, folder):
     path = fetch(find("Ti/16"))
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
-    with pytest.raises(CheckpointError, match=r"is not the file that was first used.*delete it, to download it again"):
+    with pytest.raises(CheckpointError, match=r"has changed since its first use.*delete it to download it again"):
         fetch(find("Ti/16"))
     path.unlink()
     assert fetch(find("Ti/16")).read_bytes() == hub.files["cdn"]

@@ -353,7 +353,7 @@ def test_two_heads_are_too_many_for_hugging_face(tmp_path, tiny):
 
 def test_another_models_config_is_not_overwritten(tmp_path, tiny):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"config\.json is there already and is another model's"):
+    with pytest.raises(CheckpointError, match=r"config\.json already exists and belongs to another model"):
         export(ViT(tiny()), tmp_path / "model.safetensors", "hf")
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
 
@@ -375,7 +375,7 @@ def test_the_four_lists(tmp_path, recorded):
 
 
 def test_the_number_of_heads_must_come_from_somewhere(recorded):
-    with pytest.raises(CheckpointError, match="does not say how many heads its 8 features are for; pass heads"):
+    with pytest.raises(CheckpointError, match="does not say how many heads share its 8 features; pass heads"):
         load_pretrained(recorded("timm_token")[0])
 
 

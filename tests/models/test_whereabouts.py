@@ -50,7 +50,7 @@ def test_a_folder_without_weights_that_can_be_read_says_what_it_has(folder):
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"metadata": {}, "weight_map": {}}), encoding="utf-8")
     assert "is the index of weights in several files, which are not read" in refused(folder)
-    assert refused(folder.parent) == f"{folder.parent} is no file"
+    assert refused(folder.parent) == f"{folder.parent} is not a file"
 
 
 def test_a_run_stays_a_run(folder):
@@ -60,8 +60,8 @@ def test_a_run_stays_a_run(folder):
 
 @pytest.mark.parametrize("address", ["https://example.org/a//b.npz", "gs://vit_models/a.npz", "hf-hub:timm/vit"])
 def test_an_address_is_echoed_as_it_was_written(address):
-    assert refused(address) == f"{address} is an address: download the file first, and name it here"
-    assert refused(Path(address)).endswith("is an address: download the file first, and name it here")
+    assert refused(address) == f"{address} is an internet address: download the file first and give its path"
+    assert refused(Path(address)).endswith("is an internet address: download the file first and give its path")
     assert refused(Path(address)).startswith(address[:9])
 
 

@@ -106,7 +106,7 @@ def test_a_parameter_owns_writeable_contiguous_memory_of_its_dtype():
 @pytest.mark.parametrize("value", [0.0, 2.5])
 def test_a_learned_number_has_an_axis(value):
     """Of a number without axes `g += more` makes another one: the gradient of all pieces but the last would be lost."""
-    with pytest.raises(ValueError, match=r"^parameter: the shape is \(\), .* a learned number has the shape \(1,\)$"):
+    with pytest.raises(ValueError, match=r"^parameter: the shape is \(\), .* use \(1,\) for a single number$"):
         init.parameter(init.constant(value, ()))
     number = init.parameter(init.constant(value, (1,)))
     assert number.shape == (1,)

@@ -6,10 +6,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 from experiments import (
+    answers,
+    augmentation,
     captions,
     crossing,
     data_scale,
     distillation,
+    higher_resolution,
+    hybrid,
     masked_autoencoders,
     norm_depth,
     positions,
@@ -19,16 +23,19 @@ from experiments import (
     small_checkpoint,
 )
 
-from minivit.data import load
+from minivit.data import ArrayDataset, load
 from minivit.models import ViT, ViTConfig, load_pretrained
 from minivit.models.archive import read_arrays
 from minivit.runs.recipes import Recipe
 
 EXPERIMENTS = (
+    augmentation,
     captions,
     crossing,
     data_scale,
     distillation,
+    higher_resolution,
+    hybrid,
     masked_autoencoders,
     norm_depth,
     positions,
@@ -133,6 +140,30 @@ def lists(results):
         yield from lists(found) if isinstance(found, dict) else [found]
 
 
+def test_a_run_of_the_augmentations_has_all_parts():
+    shipped = record.read("augmentation")
+    assert {len(runs) for runs in shipped["train_accuracy"].values()} == {augmentation.SEEDS}
+    assert {len(run) for runs in shipped["results"].values() for run in runs} == {augmentation.PARTS}
+
+
+@pytest.mark.parametrize("experiment", [higher_resolution, hybrid], ids=lambda module: module.__name__)
+def test_runs_that_are_compared_by_image_have_the_chosen_rate_and_all_test_images(experiment):
+    stored = record.read(experiment.__name__.rpartition(".")[2])
+    assert {len(runs) for runs in stored["results"].values()} == {experiment.SEEDS}
+    for name, tried in stored["rates_tried"].items():
+        assert list(map(float, tried)) == list(experiment.RATES)
+        assert stored["rates"][name] == float(max(tried, key=tried.get))
+        for run in stored["results"][name]:
+            right = answers.unpacked(run["right"])
+            assert right.shape == (10_000,)
+            assert run["after"] == pytest.approx(right.mean(), abs=1e-4)
+
+
+def test_the_hybrid_and_the_vit_have_about_the_same_size_of_sequence():
+    for name in hybrid.MODELS:
+        assert hybrid.config_of(name).num_tokens == 17
+
+
 def test_the_models_compared_give_logits_of_ten_classes():
     images, _ = load("shapes", split="test").fetch(range(3))
     for make in data_scale.MODELS.values():
@@ -205,6 +236,33 @@ def test_a_study_of_shapes_changes_what_it_says():
     assert (wide.width, wide.mlp_width) == (96, 192)
     assert (wide_inside.width, wide_inside.mlp_width) == (48, 768)
     assert shape_scaling.changed("patch_size", 4).grid == (8, 8)
+
+
+def test_right_answers_are_read_as_they_were_written():
+    right = np.random.default_rng(0).random(4_000) < 0.3
+    assert len(answers.packed(right)) < 700
+    assert np.array_equal(answers.unpacked(answers.packed(right)), right)
+    images, labels = load("digits", split="test").fetch(range(24))
+    some = ArrayDataset(images, labels, [str(i) for i in range(10)], "some")
+    config = ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, num_classes=10, channels=1)
+    model = ViT(config)
+    model.head.bias.data[3] = 1.0
+    assert np.array_equal(answers.answers(model, some), labels == 3)
+
+
+def test_position_embeddings_for_larger_images_of_three_kinds():
+    """Copied [class] row; rows of equal numbers remain so if interpolated; fresh ones depend on the seed."""
+    old = np.random.default_rng(0).standard_normal((1, 1 + 2 * 3, 4)).astype(np.float32)
+    tables = {way: higher_resolution.table_for(way, old, (2, 3), (4, 5), 0) for way in higher_resolution.WAYS[:3]}
+    for table in tables.values():
+        assert table.shape == (1, 21, 4)
+        assert table.dtype == np.float32
+        np.testing.assert_array_equal(table[:, 0], old[:, 0])
+    corners = np.array([1, 5, 16, 20])  # of the new grid
+    np.testing.assert_allclose(tables["2-D interpolation"][0, corners], old[0, [1, 3, 4, 6]], rtol=1e-6)
+    np.testing.assert_allclose(tables["1-D interpolation"][0, [1, 20]], old[0, [1, 6]], rtol=1e-6)
+    assert not np.allclose(tables["1-D interpolation"][0, 5], old[0, 3])
+    assert not np.array_equal(tables["fresh"], higher_resolution.table_for("fresh", old, (2, 3), (4, 5), 1))
 
 
 def test_the_small_checkpoint_holds_the_model_in_float16(results, monkeypatch, capsys):

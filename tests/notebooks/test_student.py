@@ -3,14 +3,13 @@
 import subprocess
 import sys
 
-import nbformat
 import pytest
 from tiny_notebooks import notebook
 
 from minivit.lessons import filled
 from minivit.lessons.cells import NotFilled
 
-pairs, run, student = map(pytest.importorskip, ("tools.pairs", "run", "tools.student"))
+nbformat, pairs, run, student = map(pytest.importorskip, ("nbformat", "tools.pairs", "run", "tools.student"))
 
 CELL = '''\
 # the scores

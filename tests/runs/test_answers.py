@@ -136,11 +136,11 @@ def test_grey_and_transparent_images_and_mixed_sizes(model):
         (np.zeros((1, 1, 8, 8, 3), np.uint8), ("(1, 1, 8, 8, 3)",)),
         ("missing.png", ("missing.png", "no such file")),
         (["missing.png"], ("missing.png", "no such file")),
-        (b"bytes", ("bytes", "no image")),
-        ({"a.png": 1}, ("dict", "no image")),
-        (3, ("int", "no image")),
-        (None, ("NoneType", "no image")),
-        (minivit.Tensor(np.zeros((8, 8, 3))), ("Tensor", "no image")),
+        (b"bytes", ("bytes", "not an image")),
+        ({"a.png": 1}, ("dict", "not an image")),
+        (3, ("int", "not an image")),
+        (None, ("NoneType", "not an image")),
+        (minivit.Tensor(np.zeros((8, 8, 3))), ("Tensor", "not an image")),
     ],
 )
 def test_what_is_no_image_is_refused(images, words, model):
@@ -154,7 +154,7 @@ def test_a_model_that_cannot_answer_says_so(model):
         classify(ViT(ViTConfig(**{**vars(CONFIG), "num_classes": 0})), painted(1)[0])
     with pytest.raises(ConfigError, match=r"minivit\.load_pretrained"):
         classify(ViT(CONFIG), painted(1)[0])
-    with pytest.raises(ConfigError, match=r"str is no model.*minivit\.load_pretrained"):
+    with pytest.raises(ConfigError, match=r"str is not a model.*minivit\.load_pretrained"):
         classify("runs/digits", painted(1)[0])
     for top in (0, -1):
         with pytest.raises(ConfigError, match=f"top is {top}"):

@@ -63,7 +63,7 @@ def test_a_teacher_without_weights_teaches_nobody():
     student = dataclasses.replace(shape, distillation_token=True)
     recipe = Recipe(model=student, objective=objective, teacher=shape, steps=1, batch_size=4)
     images = ArrayDataset(np.zeros((4, 8, 8, 3), np.uint8), [0, 1] * 2, ["ant", "bee"], "photos")
-    with pytest.raises(ConfigError, match="the run has a teacher, whose weights are not here"):
+    with pytest.raises(ConfigError, match="the run needs its teacher's weights"):
         list(Trainer(recipe, images, None, None).run())
     assert len(list(Trainer(recipe, images, None, None, teacher=ViT(shape)).run())) == 1
 
@@ -89,7 +89,7 @@ def test_data_fit_the_model_if_it_is_to_answer_also_in_their_classes(objective, 
 
 def test_layers_that_cannot_be_counted_are_refused():
     shape = ResNetConfig(image_size=8, units=(1,), width=4, groups=2, root="3x3", num_classes=3)
-    with pytest.raises(ConfigError, match="layer_decay is for Vision Transformers, and the encoder is a ResNet"):
+    with pytest.raises(ConfigError, match="layer_decay is for Vision Transformers, but the encoder is a ResNet"):
         make_optimizer(Recipe(model=shape, layer_decay=0.5), Classification(ResNet(shape)), 10)
 
 

@@ -87,7 +87,7 @@ def test_a_config_keeps_its_objective(tmp_path):
         ({"objective": "paint", "set": [("share", "none")]}, '--set share: "none", expected float'),
         ({"objective": "paint", "set": [("sizes", "a,b")]}, '--set sizes: "a,b", expected tuple'),
         ({"objective": "paint", "set": [("share", "5")]}, "share is 5, expected more than 0"),
-        ({"objective": "paint", "mixup": 0.5}, "mixup belongs to classification, and the objective is paint"),
+        ({"objective": "paint", "mixup": 0.5}, "mixup belongs to classification, but the objective is paint"),
         ({"objective": "paint", "loss": "sigmoid"}, "loss belongs to classification"),
         ({"config": "a", "preset": "b"}, "give one of them"),
         ({"preset": "finetune"}, "needs --init-from FILE"),
@@ -106,7 +106,9 @@ def test_what_an_objective_has_no_use_for_is_not_taken_of_a_preset_and_refused_i
     given = {"objective": "paint", "data": "folder:x", "patch_size": 4, "batch_size": 10}
     recipe = planned(**given).recipe
     assert (recipe.resized_crop, recipe.randaugment, recipe.flip) == (None, None, True)
-    with pytest.raises(ConfigError, match=r"^randaugment is not for the objective paint, which changes images in its "):
+    with pytest.raises(
+        ConfigError, match=r"^randaugment does not apply to the objective paint, which augments images itself"
+    ):
         planned(**given, randaugment=(1, 5))
     assert planned(**{**given, "objective": "classification"}).recipe.randaugment == (2, 10)
 
@@ -132,9 +134,9 @@ def test_a_teacher_without_classes_is_refused():
 def test_data_without_what_the_objective_reads_are_refused(monkeypatch):
     monkeypatch.setattr("painting.Paint.columns", ("images", "captions"))
     assert planned(Pictures, objective="paint", patch_size=4)
-    with pytest.raises(DataError, match=r"^photos has no captions, which the objective paint reads$"):
+    with pytest.raises(DataError, match=r"^photos has no captions, which the objective paint needs$"):
         planned(objective="paint", patch_size=4)
-    with pytest.raises(DataError, match=r"^photos has no labels, which the objective classification reads$"):
+    with pytest.raises(DataError, match=r"^photos has no labels, which the objective classification needs$"):
         planned(Pictures, patch_size=4)
 
 

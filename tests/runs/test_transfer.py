@@ -145,7 +145,7 @@ def test_fixed_positions_have_no_table(tmp_path):
     found, recipe = begin(tmp_path / "run", model={"image_size": 16})
     assert (found.resized, recipe.model.grid) == ([], (4, 4))
     with pytest.raises(
-        ConfigError, match=r"^position sincos2d has no table: --resize-positions bicubic means nothing$"
+        ConfigError, match=r"^position sincos2d has no table: --resize-positions bicubic does not apply$"
     ):
         begin(tmp_path / "run", model={"image_size": 16}, resize_positions="bicubic")
 
@@ -161,7 +161,7 @@ def test_the_averaged_weights_of_a_run_are_taken(tmp_path):
 def test_a_kept_head_gives_the_same_logits(weights):
     path, _, _ = weights
     if path.name.startswith("model."):  # published weights without names of classes beside them
-        with pytest.raises(DataError, match="does not tell what classes its head is for"):
+        with pytest.raises(DataError, match="does not name the classes of its head"):
             begin(path, keep_head=True)
         return
     found, recipe = begin(path, keep_head=True)
@@ -237,7 +237,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     model = random_model()
     model.blocks[1].mlp.out.weight.data[0, 0] = np.nan
     export(model, tmp_path / "a.npz")
-    with pytest.raises(CheckpointError, match=r"a.npz is no model that works: .* holds NaN or infinity$"):
+    with pytest.raises(CheckpointError, match=r"a.npz is not a working model: .* holds NaN or infinity$"):
         begin(tmp_path / "a.npz")
 
 
@@ -438,7 +438,7 @@ def test_the_evaluations_of_a_run_are_scaled_to_the_data(tmp_path):
     ("choices", "message"),
     [
         ({"resize_positions": "cubic", "image_size": 16}, 'resize_positions is "cubic", expected one of'),
-        ({"model": "R50x1"}, "starts Vision Transformers, and a ResNet was chosen"),
+        ({"model": "R50x1"}, "is for Vision Transformers, but a ResNet was chosen"),
     ],
 )
 def test_choices_that_make_no_sense_are_refused_in_one_line(tmp_path, choices, message):

@@ -36,7 +36,7 @@ def test_numbers_of_an_example_do_not_depend_on_the_cut():
     ],
 )
 def test_a_batch_that_makes_no_sense(batch, found):
-    with pytest.raises(ValueError, match=f"^a batch of {found}, expected as many of each, and at least one$"):
+    with pytest.raises(ValueError, match=f"^a batch of {found}, expected equally many of each, and at least one$"):
         size(batch)
 
 

@@ -583,7 +583,7 @@ def test_how_many_blocks_run_at_a_time_is_asked_of_each_device(monkeypatch):
 def test_a_gpu_without_a_precision_is_told_before_anything_is_written(precision, tmp_path):
     with standin_cupy.installed(capabilities=((7, 5),)):
         recipe = dataclasses.replace(RECIPE, backend="cupy", precision=precision)
-        with pytest.raises(BackendError, match=r"8.0, and this one has 7.5: .* --precision float32"):
+        with pytest.raises(BackendError, match=r"8.0, but this one has 7.5: .* --precision float32"):
             Trainer(recipe, dataset(), None, tmp_path / "run")
         assert not (tmp_path / "run").exists()
         metrics, _ = train(dataclasses.replace(recipe, precision="float32", steps=4))

@@ -1,4 +1,4 @@
-"""Launching the kernels of cuda/augment.cu and cuda/mix.cu, whose comments say what each array holds."""
+"""Launches the kernels of cuda/augment.cu and cuda/mix.cu, whose comments describe each array."""
 
 from enum import IntEnum
 from typing import NamedTuple
@@ -13,7 +13,7 @@ MAX_SHARED_MEMORY = 40 << 10  # bytes; with the kernel's own tables still within
 
 
 class Kind(IntEnum):
-    """What a RandAugment operation is for the kernel."""
+    """The kernel's code for a RandAugment operation."""
 
     MOVE = 0
     LOOK_UP = 1
@@ -30,7 +30,7 @@ CHANGE = ("original", "top", "left", "flipped", "noise", "erased_top", "erased_l
 
 
 class Tables(NamedTuple):
-    """Arrays of the same library that are the same for every batch; the first three are for RandAugment alone.
+    """Arrays of the same library, shared by all batches; the first three are for RandAugment alone.
 
     maps: (maps, height * width) int32.   values: (tables, 256) uint8.   blends: (256, 256) uint8.
     normalised: (256, C) float32.   cutout_half: pixels.

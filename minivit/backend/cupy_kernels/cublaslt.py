@@ -1,6 +1,6 @@
 """cuBLASLt through ctypes: D = alpha op(A) op(B) + beta D (+ bias), all matrices column-major, on a given stream.
 
-Everything unsafe about it (addresses, C types, descriptors) is in this file; `product` decides what is computed. CuPy
+All its unsafe parts (addresses, C types, descriptors) are in this file; `product` decides what to compute. CuPy
 wraps only the older cuBLAS, and refuses to call even that while a CUDA graph is being captured. These calls may be
 captured: after the first call of a problem on a stream nothing is allocated.
 """
@@ -109,7 +109,7 @@ class CublasLt:
         return self._workspaces[device, stream].data.ptr
 
     def release(self, device: int, stream: int) -> None:
-        """Let go of the scratch memory of a stream that computes no more."""
+        """Free the scratch memory of a stream that is no longer used."""
         self._workspaces.pop((device, stream), None)
 
     def prepare(self, problem: Problem, device: int) -> "Matmul | None":
@@ -211,7 +211,7 @@ class Matmul:
 
 @functools.cache
 def library() -> CublasLt | None:
-    """cuBLASLt, loaded once; None where it cannot be (which is warned of) or MINIVIT_CUBLASLT=0 is set."""
+    """cuBLASLt, loaded once; None if it cannot be loaded (with a warning) or MINIVIT_CUBLASLT=0 is set."""
     if os.environ.get("MINIVIT_CUBLASLT") == "0":
         return None
     functions = _load()

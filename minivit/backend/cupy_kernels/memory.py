@@ -1,7 +1,7 @@
-"""The GPU's memory: when it has run out, and how what nobody uses is given back.
+"""The GPU's memory: detects when it has run out, and frees unused parts.
 
-CuPy keeps freed memory in pools, for the stream that it was used on. Pools exchange nothing: where one cannot get
-memory, another may hold plenty that nobody uses. And a pool that is dropped keeps what it holds.
+CuPy keeps freed memory in pools, one for each stream that used it. Pools do not share: one may fail to get memory while
+another holds plenty that nobody uses. A dropped pool keeps its memory.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ FULL = re.compile(r"out.of.memory|MemoryAllocation|ALLOC(ATION)?_FAILED", re.IGN
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that there was too little memory, whichever library has met it."""
+    """Whether an error means that memory ran out, in any of the libraries."""
     return isinstance(error, MemoryError) or FULL.search(str(error)) is not None
 
 
 def with_room(work: Callable[[], Result], free: Callable[[], None]) -> Result:
-    """work(), a second time after `free()` if the memory was too small for the first."""
+    """work(), repeated after `free()` if memory ran out the first time."""
     try:
         return work()
     except Exception as error:
@@ -33,9 +33,9 @@ def with_room(work: Callable[[], Result], free: Callable[[], None]) -> Result:
 
 
 class StreamMemory:
-    """Memory for what one stream computes again and again, such as a recorded step: nobody else gets it.
+    """Memory for the repeated work of one stream, such as a recorded step; nothing else uses it.
 
-    pool: CuPy's. Whoever drops this calls `close` before.
+    pool: CuPy's. Call `close` before dropping this.
     """
 
     def __init__(self, xp: Any, stream: Any):
@@ -43,20 +43,20 @@ class StreamMemory:
         self.pool = xp.cuda.MemoryPool()
 
     def allocating(self) -> contextlib.AbstractContextManager:
-        """Within this context new arrays are in this memory."""
+        """In this context new arrays are allocated in this memory."""
         return self.xp.cuda.using_allocator(self.pool.malloc)
 
     def free_shared(self) -> None:
-        """Give the GPU back what nobody uses of the memory that everybody shares."""
+        """Free the unused part of the shared memory."""
         self.xp.get_default_memory_pool().free_all_blocks()
 
     def free(self) -> None:
-        """Give the GPU back what nobody uses, here too; not while there is a graph, which uses what seems free."""
+        """Free the unused memory here too, except while a graph exists, which uses memory that seems free."""
         self.pool.free_all_blocks()
         self.free_shared()
 
     def close(self) -> None:
-        """Give back everything, the scratch memory of the stream's products included."""
+        """Free everything, including the scratch memory of the stream's products."""
         self.stream.synchronize()
         if library := cublaslt.library():
             library.release(self.device, self.stream.ptr)

@@ -1,4 +1,4 @@
-"""How a library for column-major matrices can address strided arrays: leading dimensions, batches, loops."""
+"""How to address strided arrays in a library for column-major matrices: leading dimensions, batches, loops."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ class Axis(NamedTuple):
 
 
 def layout(x: Array) -> Layout | None:
-    """How the matrices in the last two axes lie; None where neither axis is contiguous, or where one runs backwards."""
+    """The layout of the matrices in the last two axes; None if neither axis is contiguous, or one runs backwards."""
     # The stride of an axis of size 1 says nothing: CuPy and NumPy put anything there.
     if any(size > 1 and stride < 0 for size, stride in zip(x.shape, x.strides, strict=True)):
         return None

@@ -1,4 +1,4 @@
-"""The kernels of this package, before it is known that CuPy is there to register them for."""
+"""Collects the kernels of this package before CuPy is known to be present."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,8 @@
-"""Choosing among cuBLASLt's algorithms by timing them, instead of trusting the first.
+"""Chooses among cuBLASLt's algorithms by timing them, instead of trusting the first.
 
-Off by default, as it makes the rounding of a run depend on what was fastest when it started; MINIVIT_CUBLASLT_TUNE=1
-turns it on. Every problem is timed once, at its first product, unless that is captured in a graph.
+Off by default, because the rounding of a run would then depend on which was fastest at its start;
+MINIVIT_CUBLASLT_TUNE=1 turns it on. Every problem is timed once, at its first product, unless that is captured in a
+graph.
 """
 
 import math
@@ -16,7 +17,7 @@ ROUNDS = 10  # products per timing
 
 
 def wanted(stream: Any) -> bool:
-    """Whether to time algorithms now; never while the stream is captured, when nothing can be waited for."""
+    """Whether to time algorithms now; never while the stream is captured, when nothing may wait."""
     return os.environ.get("MINIVIT_CUBLASLT_TUNE") == "1" and not stream.is_capturing()
 
 

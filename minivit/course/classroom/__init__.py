@@ -1,1 +1,1 @@
-"""A class: what it sent, how it is graded, the pages and tables that come of it."""
+"""A class: its submissions, their grading, and the resulting pages and tables."""

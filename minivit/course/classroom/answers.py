@@ -1,4 +1,4 @@
-"""What students have written: the files of each, and a page that holds all answers to one question side by side."""
+"""The students' written answers: files for each student, and a page with all answers to a question side by side."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ __all__ = ["page_of", "parts", "save_files"]
 
 
 def save_files(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
-    """answers.md as NAME.md, other files in a folder NAME. Code is not among them."""
+    """Save answers.md as NAME.md and other files in a folder NAME, without code."""
     for file, data in files.items():
         if not file.endswith(".py"):
             path = folder / f"{name}.md" if file == "answers.md" else folder / name / file
@@ -23,7 +23,7 @@ def save_files(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
 
 
 def parts(answers: str, names: Sequence[str]) -> dict[str, str]:
-    """The answer to each question, by the headings of answers.md. What stands elsewhere is under the name ""."""
+    """The answer to each question, by the headings of answers.md. Text elsewhere has the name ""."""
     found = dict.fromkeys(names, "")
     found[""], now = "", ""
     for line in re.sub(r"(?s)<!--.*?-->", "", answers).splitlines():  # comments of the template
@@ -38,7 +38,8 @@ def parts(answers: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def page_of(title: str, written: Sequence[Mapping[str, Any]], answers: Sequence[tuple[str, str]]) -> bytes:
-    """The page of all answers.   written: the questions.   answers: of each student, the name and their answers.md."""
+    """The page of all answers.   written: the questions.   answers: for each student, the name and the text of
+    answers.md."""
     names = [question["id"] for question in written]
     split = [(student, parts(answer, names)) for student, answer in answers]
     body = [f"<h1>{text(title)}: written answers</h1>"]

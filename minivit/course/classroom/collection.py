@@ -1,4 +1,4 @@
-"""The folder that a grading fills: results, feedback, answers, grades.csv, written.csv, overview.html."""
+"""The output folder of grading: results, feedback, answers, grades.csv, written.csv, overview.html."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ __all__ = ["Outcome", "finish", "place"]
 
 @dataclass
 class Outcome:
-    """A class and its results so far.   of: points of written questions.   marks: those given, by student."""
+    """A class and its results so far.   of: points of written questions.   marks: points already given, by student."""
 
     folder: Path
     jobs: Sequence[Job]
@@ -37,21 +37,21 @@ class Outcome:
 
 @contextlib.contextmanager
 def place(folder: Path) -> Iterator[None]:
-    """In this context the folder is there and nobody else grades into it. Raises CourseError if that cannot be."""
+    """In this context the folder exists and nobody else grades into it. Raises CourseError if that is impossible."""
     with contextlib.ExitStack() as stack:
         try:
             for name in ("results", "feedback"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
             stack.enter_context(locks.lock(folder / "lock"))
         except locks.HeldError as error:
-            raise CourseError(f"{folder} is in use: {error} grades into it; wait, or stop it first") from None
+            raise CourseError(f"{folder} is in use: {error} is grading into it; wait, or stop it first") from None
         except OSError as error:
             raise CourseError(f"cannot write into {folder}: {error.strerror or error}") from None
         yield
 
 
 def finish(outcome: Outcome, marking: Marking) -> None:
-    """Write all that follows from the results."""
+    """Write everything that follows from the results."""
     ordered = []
     for job in outcome.jobs:
         name, one = job.submission.name, job.submission

@@ -1,4 +1,4 @@
-"""The page that a student reads: points, what was right, what is wrong in words, and what to do next."""
+"""The feedback page of a student: points, right answers, faults in words, and next steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ RULES = (
 
 
 def is_open(words: str) -> bool:
-    """Whether a check says that its question is not answered."""
+    """Whether a check reports that its question is not answered."""
     return any(sign in words for sign in ("not answered", "adapters.py has no ", " returns None: "))
 
 
@@ -79,7 +79,8 @@ def _question(question: Question, row: Mapping[str, Any]) -> list[str]:
 
 
 def next_steps(result: Mapping[str, Any], assignment: Assignment) -> list[str]:
-    """What helps most, in order, as HTML: what others build on, what hidden checks see, what is open, what waits."""
+    """The most useful next steps, in order, as HTML: questions that others build on, failed hidden checks, open
+    questions."""
     if alone := _nothing_ran(result):
         return [alone]
     lost: dict[str, str] = {}

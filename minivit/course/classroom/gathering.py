@@ -1,4 +1,4 @@
-"""The files of one submission that go to the grader, and what there is to say about the others."""
+"""Selects the files of a submission for the grader, and remarks on the others."""
 
 import ast
 import contextlib
@@ -24,7 +24,7 @@ MOST_REMARKS = 30
 
 @dataclass(frozen=True)
 class Wanted:
-    """What may be submitted.   patterns: of files.   adapters: names of functions.   words: of the assignment, "a3"."""
+    """The accepted files.   patterns: of files.   adapters: names of functions.   words: of the assignment, "a3"."""
 
     patterns: Sequence[str]
     adapters: Collection[str]
@@ -33,7 +33,7 @@ class Wanted:
 
 
 def gather(entries: list[Entry], wanted: Wanted) -> tuple[dict[str, bytes], list[str]]:
-    """The files of one submission that may be submitted, from where its adapters.py lies, and what there is to say."""
+    """The accepted files of one submission, from the folder of its adapters.py, and remarks."""
     remarks: list[str] = []
     entries = [entry for entry in entries if entry.name != METADATA]
     if not any(_is_adapters(entry.path) for entry in entries):
@@ -226,7 +226,7 @@ def _nothing(entries: list[Entry]) -> str:
 
 
 def defined(source: bytes) -> set[str]:
-    """The names that a Python source defines as functions, values or imports; none if it cannot be parsed."""
+    """The functions, values and imports that a Python source defines; none if it cannot be parsed."""
     names: set[str] = set()
     for node in ast.walk(parsed(source.removeprefix(b"\xef\xbb\xbf") if len(source) <= MOST_SOURCE else b"")):
         if isinstance(node, ast.FunctionDef):

@@ -1,4 +1,4 @@
-"""Tables of a class: grades.csv, and the points of written questions that people give in a written.csv."""
+"""Tables of a class: grades.csv, and the points for written questions that graders enter into written.csv."""
 
 import contextlib
 import csv
@@ -20,12 +20,12 @@ Person = tuple[str, str]  # student, id
 
 
 def harmless(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
+    """A cell that no spreadsheet reads as a formula."""
     return f"'{cell}" if cell.lstrip()[:1] in ("=", "+", "-", "@") or cell[:1] in ("\t", "\r") else cell
 
 
 def table(rows: Sequence[Sequence[str]]) -> bytes:
-    """A table as CSV. Where it is more than ASCII it begins with a mark, by which Excel knows UTF-8."""
+    """A table as CSV. If it is not pure ASCII, it begins with a mark by which Excel recognises UTF-8."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([harmless(" ".join(cell.split())) for cell in row] for row in rows)
     written = text.getvalue()
@@ -39,7 +39,7 @@ def save(path: Path, data: bytes) -> None:
 
 
 def save_if_other(path: Path, data: bytes) -> None:
-    """The same, where the file is not so already."""
+    """The same, if the file's content differs."""
     with contextlib.suppress(OSError):
         if path.read_bytes() == data:
             return
@@ -60,7 +60,7 @@ def grades(results: Sequence[Mapping[str, Any]], written: Collection[str], varia
 
 
 def template(people: Sequence[Person], written: Collection[str], marks: Mapping[Person, Mapping[str, float]]) -> bytes:
-    """written.csv, to be filled in, with the points that are given already."""
+    """written.csv, ready to be filled in, with the points given so far."""
     given = [[number(marks[one][name]) if name in marks.get(one, {}) else "" for name in written] for one in people]
     return table([["student", "id", *written], *([*one, *cells] for one, cells in zip(people, given, strict=True))])
 
@@ -75,10 +75,10 @@ def merged(result: Mapping[str, Any], given: Mapping[str, float], of: Mapping[st
 
 
 def read_written(path: Path, people: Collection[Person], of: Mapping[str, float]) -> dict[Person, dict[str, float]]:
-    """The points in a written.csv: (student, id) -> question -> points. An empty cell is a question not marked yet.
+    """The points in a written.csv: (student, id) -> question -> points. An empty cell means not marked yet.
 
-    Takes what spreadsheets write: commas, semicolons or tabs, decimal commas, UTF-8, UTF-16 or cp1252. Raises
-    CourseError for a student or a question that is not there, and for points that cannot be.
+    Accepts the output of spreadsheets: commas, semicolons or tabs, decimal commas, UTF-8, UTF-16 or cp1252. Raises
+    CourseError for an unknown student or question, and for impossible points.
     """
     if not of:
         raise CourseError(f"{path}: the assignment has no written questions")
@@ -103,7 +103,7 @@ def read_written(path: Path, people: Collection[Person], of: Mapping[str, float]
 
 
 def begun(path: Path, of: Collection[str]) -> bool:
-    """Whether somebody has given points in a written.csv."""
+    """Whether a written.csv has any points yet."""
     if not path.exists():
         return False
     head, *rows = rows_of(path) or [[]]
@@ -112,7 +112,7 @@ def begun(path: Path, of: Collection[str]) -> bool:
 
 
 def rows_of(path: Path) -> list[list[str]]:
-    """The lines of a table as a spreadsheet has written it. CourseError if it cannot be read."""
+    """The rows of a table written by a spreadsheet. Raises CourseError if it cannot be read."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -151,7 +151,7 @@ def _points(cell: str, most: float, where: str) -> float:
     try:
         points = float(cell.replace(",", "."))
     except ValueError:
-        raise CourseError(f"{where}: {shown(cell)!r} is no number of points") from None
+        raise CourseError(f"{where}: {shown(cell)!r} is not a number of points") from None
     if not (math.isfinite(points) and 0 <= points <= most):
         raise CourseError(f"{where}: {shown(cell)} points, where 0 to {number(most)} can be given")
     return points

@@ -1,4 +1,4 @@
-"""The page that an instructor reads: how the class did, by question, and which misconceptions it met."""
+"""The instructor's page: results of the class by question, and the misconceptions found."""
 
 import statistics
 from collections import Counter
@@ -70,7 +70,7 @@ def _questions(results: Sequence[Mapping[str, Any]], assignment: Assignment) -> 
 
 
 def misconceptions(results: Sequence[Mapping[str, Any]], assignment: Assignment) -> Counter[str]:
-    """Wrong solutions that were recognised, by name -> in how many submissions."""
+    """Recognised wrong solutions, by name -> number of submissions."""
     found = [{name for names in result.get("mistakes", {}).values() for name in names} for result in results]
     return Counter(name for names in found for name in sorted(names & set(assignment.wrongs)))
 
@@ -80,7 +80,7 @@ def _mistakes(results: Sequence[Mapping[str, Any]], assignment: Assignment) -> l
     if not found:
         return ["<h2>Misconceptions</h2>", "<p>None of the known ones was recognised.</p>"]
     lines = ["<h2>Misconceptions</h2>", "<table><caption>Each was recognised by its results.</caption><thead><tr>"]
-    lines.append('<th class="n">met</th><th>question</th><th>what was thought, and the hint</th></tr></thead><tbody>')
+    lines.append('<th class="n">met</th><th>question</th><th>the misconception, and the hint</th></tr></thead><tbody>')
     for name, count in found.most_common():
         wrong = assignment.wrongs[name]
         told = f'{text(wrong.misconception)}<br><span class="soft">{text(wrong.hint)}</span>'

@@ -1,4 +1,4 @@
-"""What the pages of a grading share: one self-contained file each, light and dark, without a script."""
+"""Shared by the pages of a grading: each is one self-contained file, light and dark, without a script."""
 
 from collections.abc import Sequence
 from html import escape
@@ -61,7 +61,7 @@ def bar(share: float, label: str) -> str:
 
 
 def columns(values: Sequence[float], labels: Sequence[str], tops: Sequence[str], most: float, label: str) -> str:
-    """A chart of columns.   most: the value of the highest that can be.   tops: what stands above each."""
+    """A chart of columns.   most: the maximum of the scale.   tops: the labels above the columns."""
     high, wide, step = 150, 640, 640 / max(len(values), 1)
     parts = [f'<svg viewBox="0 0 {wide} {high + 40}" role="img" aria-label="{text(label)}">']
     for place, (value, below, above) in enumerate(zip(values, labels, tops, strict=True)):

@@ -1,4 +1,4 @@
-"""Whose a submission is: what the names say that learning systems give to what they collect.
+"""Finds the owner of a submission from the names that learning systems give to collected files.
 
 Moodle       First Last_123456_assignsubmission_file_/...   or the same before the name of a file
 Canvas       lastfirst_12345_678901_submission-a3.zip       also ..._LATE_..., and -1, -2 for further attempts
@@ -26,7 +26,7 @@ RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt"
 
 @dataclass(frozen=True)
 class Sent:
-    """What the name of a file or folder says.   rest: the name that the student gave it.   order: of attempts."""
+    """The information in the name of a file or folder.   rest: the student's own name for it.   order: of attempts."""
 
     student: str
     id: str = ""
@@ -43,7 +43,8 @@ def split(name: str) -> tuple[str, str]:
 
 
 def sent(name: str, loose: bool, blackboard: Mapping[str, str]) -> Sent:
-    """Whose the file (loose) or folder `name` is.   blackboard: what `users_of_blackboard` found for the class."""
+    """The owner of the file (loose) or folder `name`.   blackboard: the result of `users_of_blackboard` for the
+    class."""
     name = unicodedata.normalize("NFC", name)
     if match := MOODLE.fullmatch(name):
         kind = match["kind"]
@@ -73,7 +74,7 @@ def _tidy(name: str) -> str:
 
 
 def users_of_blackboard(names: Iterable[str]) -> dict[str, str]:
-    """What stands before _attempt_ in the names of a class -> the user: what they do not share."""
+    """The text before _attempt_ in the names of a class -> the user, which is the part that differs between them."""
     before = sorted(
         {unicodedata.normalize("NFC", name).rpartition("_attempt_")[0] for name in names if BLACKBOARD.match(name)}
     )
@@ -85,7 +86,7 @@ def users_of_blackboard(names: Iterable[str]) -> dict[str, str]:
 
 
 def metadata(text: str) -> dict[str, list[tuple[str, str, str]]]:
-    """Gradescope's submission_metadata.yml: folder -> (name, id, time) of each who handed it in."""
+    """Gradescope's submission_metadata.yml: folder -> (name, id, time) of each author."""
     found: dict[str, list[tuple[str, str, str]]] = {}
     for block in re.split(r"^(?=submission_\d+:)", text, flags=re.M):
         folder = block.partition(":")[0]
@@ -105,7 +106,7 @@ def metadata(text: str) -> dict[str, list[tuple[str, str, str]]]:
 
 
 def file_names(people: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """(student, id) -> the name of their files, fit for every file system, and no two alike whatever the case."""
+    """(student, id) -> the name of their files, valid on every file system, and distinct even if case is ignored."""
     plain = {person: _file_name(person[0]) for person in sorted(set(people))}
     times = Counter(name.casefold() for name in plain.values())
     taken = {name for name, count in times.items() if count == 1}

@@ -1,4 +1,4 @@
-"""A class is graded in processes: each result is written as it comes, and what is done is not done again."""
+"""Grades a class in several processes. Each result is written at once, and finished ones are not graded again."""
 
 import contextlib
 import hashlib
@@ -28,7 +28,7 @@ MOST_TRIES = 2  # processes that a submission may bring down before it is left t
 
 @dataclass(frozen=True)
 class Marking:
-    """What all submissions of a class have in common.   variants: by id; most assignments have one."""
+    """Shared by all submissions of a class.   variants: by id; most assignments have one."""
 
     variants: Mapping[str, Assignment]
     key: bytes
@@ -36,7 +36,7 @@ class Marking:
 
     @cached_property
     def sources(self) -> dict[str, str]:
-        """A word for all files of an assignment, and of those before it, that its checks may depend on; by id."""
+        """A hash of all files of an assignment, and of earlier ones, on which its checks may depend; by id."""
         found = {}
         for name, chosen in self.variants.items():
             folders = [one.folder for one in (chosen, *chosen.earlier())]
@@ -50,7 +50,7 @@ class Marking:
 
 @dataclass(frozen=True)
 class Job:
-    """A submission and the assignment that it is graded as.   mark: what its result depends on."""
+    """A submission and the assignment by which it is graded.   mark: hash of everything that its result depends on."""
 
     submission: Submission
     assignment: str
@@ -58,7 +58,8 @@ class Job:
 
 
 def fingerprint(marking: Marking, assignment: str, submission: Submission) -> str:
-    """A word for all that a result depends on: submission, assignment, key and version. It does not tell the key."""
+    """A hash of everything that a result depends on: submission, assignment, key and version. It does not reveal the
+    key."""
     about = (minivit.__version__, marking.base, marking.sources[assignment], submission.key, *submission.remarks)
     files = [part for name, data in submission.files.items() for part in (name.encode("utf-8", "surrogatepass"), data)]
     return _digest(marking.key, *(word.encode("utf-8", "surrogatepass") for word in about), *files)
@@ -72,7 +73,7 @@ def _digest(key: bytes, *parts: bytes) -> str:
 
 
 def saved(path: Path, job: Job) -> dict[str, Any] | None:
-    """The result of this very job as an earlier run has written it, or None."""
+    """The result of exactly this job from an earlier run, or None."""
     try:
         result = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -82,7 +83,7 @@ def saved(path: Path, job: Job) -> dict[str, Any] | None:
 
 
 def described(result: Mapping[str, Any], job: Job) -> dict[str, Any]:
-    """What a result's file says: the grader's words, and whose they are."""
+    """The text of a result's file: the grader's words, and the student's name."""
     one = job.submission
     stopped = [f"No check could run: {result['unloaded']}."] if result.get("unloaded") else []
     about = {"student": one.student, "id": one.id, "remarks": [*one.remarks, *stopped], "fingerprint": job.mark}
@@ -90,7 +91,7 @@ def described(result: Mapping[str, Any], job: Job) -> dict[str, Any]:
 
 
 def failed(job: Job, reason: str) -> dict[str, Any]:
-    """Stands for a result that the grader could not make; it is not written, so that the next run tries again."""
+    """Replaces a result that the grader failed to make; it is not written, so the next run tries again."""
     result: dict[str, Any] = {"assignment": job.assignment, "total": None, "questions": {}}
     remark = f"NOT GRADED, the grader failed ({reason}): grade it by hand."
     shown = described(result, job)
@@ -98,7 +99,7 @@ def failed(job: Job, reason: str) -> dict[str, Any]:
 
 
 def unread(job: Job, marking: Marking) -> dict[str, Any]:
-    """The result of a submission without an adapters.py, which no grader need see."""
+    """The result of a submission without an adapters.py, which needs no grader."""
     chosen = marking.variants[job.assignment]
     questions = {
         question.id: {
@@ -112,7 +113,7 @@ def unread(job: Job, marking: Marking) -> dict[str, Any]:
 
 
 def graded(jobs: Sequence[Job], marking: Marking, processes: int) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """The jobs with their results, as they come. The processes end with this one, however it ends."""
+    """The jobs with their results, as they finish. The processes end with this one, however it ends."""
     todo = [(job, 1) for job in reversed(jobs)]
     # way to a process -> the process, what it grades, how often that was tried
     busy: dict[Any, tuple[Any, Job, int]] = {}

@@ -1,6 +1,6 @@
-"""What a class has sent: a folder or a zip of folders, zips and single files, named as learning systems name them.
+"""The submissions of a class: a folder or a zip of folders, zips and single files, named as in learning systems.
 
-Whatever is wrong with one of them becomes a sentence of its remarks, and never an error of all.
+A fault in one of them becomes one of its remarks, and never stops the rest.
 """
 
 import unicodedata
@@ -20,7 +20,8 @@ __all__ = ["Submission", "collect"]
 
 @dataclass(frozen=True)
 class Submission:
-    """One student's.   name: of the files about it.   files: for the grader.   remarks: sentences for the student."""
+    """One student's submission.   name: of its result files.   files: for the grader.   remarks: sentences for the
+    student."""
 
     student: str
     id: str
@@ -30,7 +31,7 @@ class Submission:
 
     @property
     def key(self) -> str:
-        """What the student's own cases are drawn from."""
+        """The seed of the student's own cases."""
         return f"{self.student} {self.id}".strip()
 
 
@@ -46,7 +47,7 @@ class _Attempt:
 
 
 def collect(source: Path, wanted: Wanted) -> tuple[list[Submission], list[str]]:
-    """The submissions by student, and the names of what was left aside. Raises CourseError if there are none."""
+    """The submissions by student, and the names of ignored files. Raises CourseError if there are none."""
     entries = _all(source, wanted)
     named, aside = _attempts(source, entries, wanted)
     by_student: dict[tuple[str, str], list[_Attempt]] = {}

@@ -1,4 +1,4 @@
-"""What is in a folder or zip that somebody sent: nothing is unpacked to the disk, no link is followed."""
+"""Reads a submitted folder or zip: nothing is unpacked to disk, and no link is followed."""
 
 import io
 import os
@@ -25,12 +25,13 @@ JUNK = re.compile(
 
 
 class Unreadable(Exception):
-    """A file that cannot be taken; the message says why, to the student."""
+    """A file cannot be accepted; the message tells the student why."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file.   path: with /, from where one looked.   time: text that sorts.   fault: what is wrong, if any."""
+    """A file.   path: with /, relative to the start.   time: sortable text.   fault: the reason why it is refused, if
+    any."""
 
     path: str
     size: int
@@ -47,7 +48,7 @@ class Entry:
         return self.path.rpartition("/")[0]
 
     def read(self, most: int = MOST_BYTES) -> bytes:
-        """Its bytes. Unreadable if there is a fault or there are more of them than `most`."""
+        """Its bytes. Raises Unreadable if it has a fault or is longer than `most`."""
         if self.fault:
             raise Unreadable(f"{self.path} {self.fault}")
         try:
@@ -60,12 +61,12 @@ class Entry:
 
 
 def is_junk(path: str) -> bool:
-    """Whether a part of a path is what systems leave behind: __MACOSX, .DS_Store, caches, environments."""
+    """Whether a part of a path is left behind by a system: __MACOSX, .DS_Store, caches, environments."""
     return any(JUNK.fullmatch(part) for part in path.split("/"))
 
 
 def in_folder(root: Path) -> Iterator[Entry]:
-    """The files below a folder. Links, pipes and devices have a fault; what cannot be listed has one too."""
+    """The files below a folder. Links, pipes, devices and unreadable folders get a fault."""
     todo = [root]
     while todo:
         folder = todo.pop()
@@ -89,7 +90,7 @@ def in_folder(root: Path) -> Iterator[Entry]:
 
 
 def on_disk(file: Path, path: str) -> Entry:
-    """A file, under the path that it is known by."""
+    """A file, under its known path."""
     about = file.lstat()
     if not stat.S_ISREG(about.st_mode):
         return Entry(path, 0, "", lambda _: b"", "is a pipe or a device, not a file")
@@ -105,7 +106,7 @@ def on_disk(file: Path, path: str) -> Entry:
 
 
 def in_zip(source: Path | bytes, name: str) -> list[Entry]:
-    """The files of a zip. Unreadable if it is none, or damaged, or absurd."""
+    """The files of a zip. Raises Unreadable if it is not a zip, damaged, or absurdly large."""
     if not (source if isinstance(source, bytes) else source.stat().st_size):
         raise Unreadable(f"{name} is an empty file")
     try:

@@ -1,1 +1,1 @@
-"""An assignment as it is handed out, and what is proven of it before."""
+"""Builds the files to hand out, and tests them first."""

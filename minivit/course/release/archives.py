@@ -1,4 +1,4 @@
-"""Zips that are the same bytes every time, and the key of a course."""
+"""Zips with the same bytes every time, and the key of a course."""
 
 import io
 import os
@@ -18,7 +18,7 @@ SHORTEST = 16  # bytes of a key
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
-    """A zip of path -> content, sorted, with nothing of this machine in it. Files that begin with #! may be run."""
+    """A zip of path -> content, sorted, without traces of this machine. Files that begin with #! are executable."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in sorted(files.items()):
@@ -32,8 +32,8 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
 def course_key(path: str | os.PathLike[str], apart: Iterable[Path] = (), make: bool = False) -> tuple[bytes, bool]:
     """The key of a course from its file, and whether it was made just now.
 
-    apart: folders that are handed out or written to; a key in one of them is refused.
-    Raises CourseError if it is missing (and make is False), too short, or cannot be read or made.
+    apart: folders that are handed out or written to; a key in one of them is refused. Raises CourseError if it is
+    missing (and make is False), too short, or cannot be read or made.
     """
     file = expanded(path, CourseError)
     where = file.resolve()
@@ -52,5 +52,7 @@ def course_key(path: str | os.PathLike[str], apart: Iterable[Path] = (), make: b
     except OSError as error:
         raise CourseError(f"the key {quoted(file)}: {error.strerror}") from None
     if len(key.strip()) < SHORTEST:
-        raise CourseError(f"the key {quoted(file)} has {len(key.strip())} bytes; {SHORTEST} random ones are the least")
+        raise CourseError(
+            f"the key {quoted(file)} has {len(key.strip())} bytes; expected {SHORTEST} random ones or more"
+        )
     return key, False

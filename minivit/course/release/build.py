@@ -1,8 +1,8 @@
-"""An assignment as it is handed out: zips for students, for staff and for Gradescope, and a folder for nbgrader.
+"""Builds an assignment to hand out: zips for students, for staff and for Gradescope, and a folder for nbgrader.
 
-What students get is made from a whitelist, is looked through for answers (`leaks`), and is tried before it is
-written: its visible checks are collected, its stub reaches nothing, the reference reaches all. If anything is amiss,
-CourseError says so and nothing is written.
+The student files come from a whitelist, are searched for answers (`leaks`), and are tested before they are written: the
+visible checks are collected, the stub gets no points, the reference gets all. On any fault CourseError is raised and
+nothing is written.
 """
 
 import ast
@@ -101,7 +101,7 @@ def _about(assignment: Assignment, base: str, released: Collection[str], templat
 
 
 def student_files(assignment: Assignment, base: str = "reference") -> dict[str, bytes]:
-    """What a student gets: path -> content."""
+    """The files for a student: path -> content."""
     policy = assignment.folder.parent / "ai_policy.md"
     if hiding := {"given.py", "check.py", "test_visible.py"} & set(assignment.stub):
         raise CourseError(f"{assignment.id}: master/{min(hiding)} would hide the file of that name in the release")
@@ -131,7 +131,7 @@ def student_files(assignment: Assignment, base: str = "reference") -> dict[str, 
 
 
 def instructor_files(assignment: Assignment, student: Mapping[str, bytes]) -> dict[str, bytes]:
-    """What staff get: everything but the key."""
+    """The files for staff: everything but the key."""
     files = {f"student/{name}": content for name, content in student.items()}
     files["GRADING.md"] = handouts.grading_notes(assignment).encode()
     files.update(assignment_files(assignment))
@@ -231,8 +231,7 @@ def release(
 ) -> list[str]:
     """Write ID-student.zip, ID-instructor.zip, ID-gradescope.zip and nbgrader/source/ID into `out`.
 
-    Returns sentences that say what was made.
-
+    Returns sentences that list the results.
     key_file: the key of the course, made if it is missing.   only: some of KINDS.
     """
     if unknown := set(only) - set(KINDS):
@@ -254,7 +253,7 @@ def release(
         products[f"{assignment.id}-instructor.zip"] = zipped(instructor_files(assignment, student))
     if "gradescope" in kinds:
         products[f"{assignment.id}-gradescope.zip"] = zipped(gradescope.autograder_files(assignment, key, base))
-        said.append(f"{assignment.id}-gradescope.zip holds the key and the answers: for staff alone")
+        said.append(f"{assignment.id}-gradescope.zip holds the key and the answers: for staff only")
     if "nbgrader" in kinds:
         source, public = nbgrader.source_files(assignment, student, base)
         _clean(assignment, public, base, key, "notebook")

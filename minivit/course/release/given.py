@@ -66,7 +66,7 @@ def __getattr__(name):
 
 
 def exported(assignment: Assignment) -> dict[str, str]:
-    """adapter -> the earlier assignment that it is of. The latest counts if two have one name."""
+    """adapter -> its earlier assignment. If two have one name, the latest counts."""
     return {
         name: earlier.id
         for earlier in assignment.earlier()
@@ -113,7 +113,7 @@ def _imports(text: str) -> Iterator[ast.Import | ast.ImportFrom]:
 
 
 def masters(assignment: Assignment) -> dict[str, Assignment]:
-    """The assignments whose files are needed, with those that these were given."""
+    """The assignments whose files are needed, including those given to them."""
     found: dict[str, Assignment] = {}
     for earlier in assignment.earlier():
         found.update({**masters(earlier), earlier.id: earlier})

@@ -1,9 +1,9 @@
-"""An autograder for Gradescope: the zip that it asks for, and what runs in its container.
+"""An autograder for Gradescope: the zip to upload, and the program that runs in its container.
 
-`python -m minivit.course.release.gradescope` grades /autograder/submission and writes
-/autograder/results/results.json. It writes after the last process of the student has ended, and over whatever lies
-there. The zip holds the key and the answers: it is for staff. If the reference does not reach all points in the
-container, there are no results, and Gradescope says that the autograder failed, instead of giving a zero.
+`python -m minivit.course.release.gradescope` grades /autograder/submission and writes /autograder/results/results.json.
+It writes after the last process of the student has ended, and replaces whatever lies there. The zip holds the key and
+the answers: it is for staff. If the reference does not reach all points in the container, there are no results, and
+Gradescope reports a failure of the autograder instead of giving a zero.
 """
 
 import json
@@ -96,8 +96,8 @@ def autograder_files(
 
 
 def submitted(assignment: Assignment, folder: Path, base: str) -> dict[str, bytes]:
-    """What is graded of a submission: files that match `submit`, with folders of modules that
-    they import, beside the adapters.py nearest to the top."""
+    """The graded part of a submission: files that match `submit`, with folders of modules that they import, beside the
+    topmost adapters.py."""
     found = sorted(folder.rglob("adapters.py"), key=lambda path: (len(path.parts), path))
     top = found[0].parent if found else folder
     patterns = [*assignment.about["submit"], *(["earlier/*/*.py"] if base == "own" else [])]
@@ -107,7 +107,7 @@ def submitted(assignment: Assignment, folder: Path, base: str) -> dict[str, byte
 
 
 def results(assignment: Assignment, graded: Mapping[str, Any], hidden: str) -> dict[str, Any]:
-    """What `grade` says, as Gradescope wants it: one test for each check that counts."""
+    """The result of `grade` in Gradescope's form: one test for each check that counts."""
     tests = []
     for question in assignment.questions.values():
         row = graded["questions"][question.id]
@@ -143,7 +143,7 @@ def _student(root: Path) -> str:
 
 
 def main() -> int:
-    """Grade what lies in $MINIVIT_AUTOGRADER/submission; 0 if there are results."""
+    """Grade $MINIVIT_AUTOGRADER/submission; 0 if there are results."""
     root = Path(os.environ.get("MINIVIT_AUTOGRADER", "/autograder"))
     source, target = root / "source", root / "results" / "results.json"
     try:

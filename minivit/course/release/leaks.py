@@ -1,7 +1,7 @@
-"""Looks through what is about to be handed to students, for answers and for traces of staff.
+"""Searches the files for students for answers and for traces of staff.
 
-Code is compared as tokens, without spaces, quotes, markup and comments, so that a line is found in prose, in HTML, in
-a notebook or in the strings of an .npz too. What is renamed or rewritten by hand is not found.
+Code is compared as tokens, without spaces, quotes, markup and comments. So a line is also found in prose, in HTML, in a
+notebook or in the strings of an .npz. Renamed or rewritten code is not found.
 """
 
 import base64
@@ -62,12 +62,12 @@ def tokens(text: str) -> list[str]:
 
 
 def joined(words: Iterable[str]) -> str:
-    """Tokens as one text in which any run of them can be looked for."""
+    """Tokens as one text in which any run of them can be searched for."""
     return "\0" + "\0".join(words) + "\0"
 
 
 def without_comments(code: str) -> tuple[str, list[str]]:
-    """Code, and its comments. Text that is no Python loses nothing."""
+    """Code, and its comments. Text that is not Python stays whole."""
     lines, comments = code.splitlines(), []
     try:
         for token in tokenize.generate_tokens(io.StringIO(code).readline):
@@ -81,12 +81,12 @@ def without_comments(code: str) -> tuple[str, list[str]]:
 
 
 def telling(words: list[str]) -> int:
-    """How many of these tokens tell one line from another."""
+    """The number of tokens that distinguish one line from another."""
     return sum(word not in TRIVIAL for word in words)
 
 
 def passages(code: str) -> Iterator[tuple[str, list[str]]]:
-    """What must not be found of a piece of code: long lines, and three lines in a row. (as it is shown, tokens)"""
+    """The parts of a piece of code that must not be found: long lines, and three lines in a row, as (text, tokens)."""
     bare = without_comments(code)[0]
     lines = [(line.strip(), tokens(line)) for line in bare.splitlines() if tokens(line)]
     for shown, words in lines:
@@ -127,7 +127,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def texts_of(name: str, content: bytes) -> list[str]:
-    """The texts in a file: as it is, without markup, of a notebook's cells, of arrays."""
+    """The texts in a file: as it is, without markup, from a notebook's cells, from arrays."""
     if name.endswith(".npz"):
         found: list[str] = []
         for label, array in _arrays(content):
@@ -260,9 +260,9 @@ def _key_leak(content: bytes, texts: list[str], key: bytes) -> bool:
 def leaks(
     files: Mapping[str, bytes], assignment: Assignment, key: bytes = b"", allowed: Iterable[str] = ()
 ) -> list[str]:
-    """What must not go out with these files, as sentences; none if they are clean.
+    """Forbidden contents of these files, as sentences; empty if they are clean.
 
-    files: path -> content.   allowed: texts whose lines are no secret, such as what is given of earlier assignments.
+    files: path -> content.   allowed: texts whose lines are not secret, such as those given of earlier assignments.
     """
     texts = {name: texts_of(name, content) for name, content in files.items()}
     found = [f"{name} must not go out" for name in files if PRIVATE.search(name)]

@@ -150,7 +150,7 @@ def _part(assignment: Assignment, question: str) -> Assignment:
 def points(
     assignment: Assignment, question: str, kind: str, folder: Path, key: bytes, base: str
 ) -> tuple[list[str], float]:
-    """Sentences about the visible or hidden checks of a question, and the points for them, by the files of a folder."""
+    """Sentences about the visible or hidden checks of a question, and their points, for the files of a folder."""
     part = _part(assignment, question)
     patterns = [*assignment.about["submit"], *(["earlier/*/*.py"] if base == "own" else [])]
     paths = chosen(folder, {"submit": patterns, "released": ["given.py"]})
@@ -171,7 +171,7 @@ def main(words: list[str]) -> int:
         if name not in found or len(rest) not in (0, 3):
             raise CourseError(f"there is no assignment {name} in {root}; $MINIVIT_COURSE_ASSIGNMENTS names the folder")
         if "MINIVIT_COURSE_KEY" not in os.environ:
-            raise CourseError("$MINIVIT_COURSE_KEY has to name the file with the key of the course")
+            raise CourseError("set $MINIVIT_COURSE_KEY to the file with the key of the course")
         key, _ = course_key(os.environ["MINIVIT_COURSE_KEY"])
         if not rest:
             check_environment(found[name])

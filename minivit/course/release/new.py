@@ -1,6 +1,6 @@
-"""A skeleton of an assignment: one question that works, a check of each kind, a wrong solution.
+"""A skeleton of an assignment: one working question, a check of each kind, a wrong solution.
 
-The gate is green at once.
+It passes the gate at once.
 """
 
 import re
@@ -152,12 +152,14 @@ def centred(x):
 
 
 def new(name: str, title: str = "", root: Path = ROOT) -> Path:
-    """Make the folder `name` in `root` with a small assignment in it; the folder.
+    """Make the folder `name` in `root` with a small assignment in it, and return it.
 
-    A root that is not there is made, but that of the clone. Raises CourseError for a name that is taken or no name.
+    A missing root is made, unless it is the clone's. Raises CourseError for an invalid or taken name.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
-        raise CourseError(f'"{name}" is no name of an assignment; small letters, digits and _, as in b1_rotations')
+        raise CourseError(
+            f'"{name}" is not a name for an assignment; use small letters, digits and _, as in b1_rotations'
+        )
     if not root.is_dir() and (root == ROOT or root.exists()):
         raise CourseError(
             f"there is no folder {quoted(root)}; run this in a clone of minivit, or name a folder of your own with --in"

@@ -1,4 +1,4 @@
-"""What visible checks are compared with: results of the reference, and of the wrong solutions, with their hints."""
+"""Records the results that visible checks compare with: the reference's, and those of wrong solutions, with hints."""
 
 import contextlib
 from collections.abc import Mapping
@@ -57,7 +57,8 @@ def _seen(assignment: Assignment, files: Mapping[str, str], check: Check, words:
 
 
 def expected(assignment: Assignment) -> bytes:
-    """expected.npz: question -> visible check -> its record. CourseError if the reference fails a visible check."""
+    """expected.npz: question -> visible check -> its record. Raises CourseError if the reference fails a visible
+    check."""
     records: dict[str, Any] = {question: {} for question in assignment.questions}
     for check in assignment.checks:
         if not check.hidden:

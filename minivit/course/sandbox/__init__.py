@@ -1,1 +1,1 @@
-"""Code of strangers, run in processes that may do little, and what is asked of it from outside."""
+"""Runs untrusted code in restricted processes and calls it from outside."""

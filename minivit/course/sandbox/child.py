@@ -51,7 +51,7 @@ class Line:
         return found
 
     def receive(self, special: Any) -> tuple[Any, int]:
-        """A message and how many bytes of arrays it brought."""
+        """A message and the number of bytes of its arrays."""
         skeleton, blobs = self.wire["HEAD"].unpack(self.exactly(16))
         head = bytes(self.exactly(skeleton))
         return self.wire["decode"](head, self.exactly(blobs), special), blobs
@@ -88,7 +88,7 @@ def told(name: str, error: BaseException, own: str) -> str:
 
 
 class Student:
-    """The adapters of a submission, and who calls them."""
+    """The adapters of a submission, and the code that calls them."""
 
     def __init__(self, line: Line, own: str) -> None:
         self.line, self.own = line, own
@@ -106,7 +106,7 @@ class Student:
             self.reply("broken", told("adapters.py", error, self.own))
 
     def stand_in(self, tree: list) -> Any:
-        """The function that an argument stands for: one of the student's own, or a proxy of one that is elsewhere."""
+        """The function behind an argument: one of the student's own, or a proxy of one elsewhere."""
         if tree[0] == "own":
             return getattr(self.adapters, tree[1], None)
 
@@ -161,7 +161,7 @@ class Student:
             self.reply("wrong", f"{name} changes {self.unsendable(now)}; compute on a copy")
 
     def unsendable(self, now: list) -> str:
-        """Which argument has become what cannot be sent."""
+        """The argument that can no longer be sent."""
         for place, arg in enumerate(now):
             try:
                 self.encode(arg)
@@ -195,7 +195,7 @@ def settle(job: dict[str, Any], out: int) -> None:
 
 
 def serve_student(job: dict[str, Any], data: int, out: int, parts: dict[str, Any]) -> None:
-    """What a forked process does, until it is killed or the grader hangs up."""
+    """The life of a forked process, until it is killed or the grader hangs up."""
     limits, line = parts["limits"], Line(data, parts["wire"])
     settle(job, out)
     limits.apply(job["memory_mib"], job["cpu_seconds"])
@@ -215,7 +215,7 @@ def serve_student(job: dict[str, Any], data: int, out: int, parts: dict[str, Any
 
 
 def prepared() -> dict[str, Any]:
-    """NumPy and what students import are loaded; ctypes, by which memory could be written, is taken away."""
+    """Load NumPy and the usual imports of students; remove ctypes, with which memory could be written."""
     sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != HERE]
     for name in WARM.split():
         importlib.import_module(name)
@@ -237,7 +237,7 @@ def prepared() -> dict[str, Any]:
 
 
 def server(control: socket.socket) -> None:
-    """Fork a child for each job; say how a child ended when asked."""
+    """Fork a child for each job; on request, report how a child ended."""
     import gc
     import json
 
@@ -271,7 +271,7 @@ def server(control: socket.socket) -> None:
 
 
 def ended(pid: int) -> int:
-    """Kill what is left of a child and its group; the status with which it ended."""
+    """Kill the rest of a child and its group; the status with which it ended."""
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(OSError):
             kill(pid, signal.SIGKILL)

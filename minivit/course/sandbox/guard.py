@@ -1,8 +1,8 @@
-"""What a student's process may do: read the standard library and NumPy, use its own folder, and nothing else.
+"""Restricts a student's process: it may read the standard library and NumPy, use its own folder, and nothing else.
 
-`guard` sets an audit hook, which Python cannot take off again, before the student's code is loaded. Standard library
-alone; the student's process runs this file from its path, in a namespace with builtins of its own, so that patched
-builtins do not reach it. This stops mistakes and the tricks of Python. It is no wall against somebody who corrupts
+`guard` sets an audit hook, which Python cannot remove, before the student's code is loaded. It needs the standard
+library alone. The student's process runs this file from its path, in a namespace with builtins of its own, so that
+patched builtins do not reach it. This stops mistakes and the tricks of Python. It does not stop somebody who corrupts
 the memory of the process: run the grader in a container.
 """
 
@@ -78,9 +78,9 @@ def places(own: str) -> tuple[Callable, Callable, Callable, Callable]:
     cwd, stat = os.getcwd, os.stat
 
     def place(path: Any) -> str | None:
-        """The absolute path that an event is about, or None for a descriptor.
+        """The absolute path of an event, or None for a descriptor.
 
-        No method of an argument is called: anybody can raise an event with arguments of classes of their own.
+        No method of an argument is called, since anybody can raise an event with arguments of their own classes.
         """
         kind = type(path)
         if path is None or kind is int:
@@ -106,7 +106,7 @@ def places(own: str) -> tuple[Callable, Callable, Callable, Callable]:
         return inside(path, roots) and "/site-packages/" not in path + "/" and "/dist-packages/" not in path + "/"
 
     def folder(path: str | None) -> bool:
-        """Is it a folder of others? With a descriptor of one, paths need no longer tell where they lead."""
+        """Whether it is a foreign folder. With a descriptor of one, paths would no longer show where they lead."""
         try:
             return path is not None and not inside(path, (own,)) and stat(path).st_mode & 0o170000 == 0o040000
         except OSError:
@@ -116,9 +116,9 @@ def places(own: str) -> tuple[Callable, Callable, Callable, Callable]:
 
 
 def permission(own: str, modules: frozenset[str], banned: tuple[str, ...]) -> Callable[[str, tuple], str | None]:
-    """The rule: (event, its arguments) -> what is not allowed, or None.
+    """The rule: (event, its arguments) -> the forbidden action in words, or None.
 
-    own: the student's folder.   modules: the names of its modules, which may be those of banned libraries.
+    own: the student's folder.   modules: the names of its modules, which may equal those of banned libraries.
     """
     place, inside, readable, folder = places(own)
     threads = sys.modules["_thread"]._count
@@ -130,7 +130,7 @@ def permission(own: str, modules: frozenset[str], banned: tuple[str, ...]) -> Ca
         return None
 
     def module(name: Any, file: Any) -> str | None:
-        """`file` is there for a module of machine code alone; its function is found by the last part of its name."""
+        """`file` is given only for a module of machine code; its function is found by the last part of its name."""
         parts = str.__str__(name).split(".")
         if parts[0] in banned and parts[0] not in modules:
             return f"importing {parts[0]}"
@@ -177,7 +177,7 @@ def hook(event, args, rule=rule, every=BaseException, other=PermissionError, kin
 
 
 def guard(own: str, modules: frozenset[str], banned: tuple[str, ...]) -> None:
-    """Set the hook for the rest of this process's life. Its frame shows nothing by which it could be changed."""
+    """Set the hook for the rest of the process's life. Its frame contains nothing through which it could be changed."""
     names: dict[str, Any] = {"rule": permission(own, modules, banned), "kinds": ("import", ImportError)}
     exec(compile(HOOK, "<guard>", "exec"), names)
     hook = names["hook"]

@@ -1,7 +1,7 @@
-"""Limits of a student's process that the operating system keeps: time, memory, sizes, on Linux the system calls.
+"""Limits on a student's process by the operating system: time, memory, sizes, and on Linux the system calls.
 
-Standard library alone; the student's process runs this file from its path. `Limits()` is made before the fork,
-`apply` and `filter` are called after it. Where a system lacks one of these, the others remain.
+It needs the standard library alone; the student's process runs this file from its path. `Limits()` is made before the
+fork, `apply` and `filter` are called after it. If a system lacks one of these, the others remain.
 """
 
 import os
@@ -90,7 +90,7 @@ def program(machine: str, pid: int) -> bytes:
 
 
 class Limits:
-    """What the operating system can be asked for, found out once before any student's code runs."""
+    """The limits that the operating system offers, determined once before any student's code runs."""
 
     def __init__(self) -> None:
         self.processes = processes()
@@ -108,7 +108,7 @@ class Limits:
             self.address = ctypes.addressof
 
     def apply(self, memory_mib: int, cpu_seconds: float) -> None:
-        """Bounds of memory above what is in use, of CPU time, files and processes; the process dies with its parent."""
+        """Limit memory above current use, CPU time, files and processes; the process dies with its parent."""
         import resource
 
         if self.prctl is not None:
@@ -134,7 +134,8 @@ class Limits:
                 pass
 
     def folders(self, own: str) -> bool:
-        """Leave the student's folder, and of others what programs need to read. False where that is not possible."""
+        """Restrict reading to the student's folder and the folders that programs need. False if that is not
+        possible."""
         version = self.call(CREATE_RULES, 0, 0, 1, 0) if self.prctl is not None else 0
         if version < 1 or self.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
             return False
@@ -156,7 +157,7 @@ class Limits:
         return done
 
     def filter(self) -> bool:
-        """Take away system calls. False where that is not possible."""
+        """Forbid system calls. False if that is not possible."""
         machine = os.uname().machine
         if self.prctl is None or machine not in CALLS or sys.maxsize < 2**32:
             return False
@@ -170,7 +171,7 @@ class Limits:
 
 
 def readable() -> dict[str, int]:
-    """What a student's process reads: NumPy and the standard library without other packages, and what these need."""
+    """The paths that a student's process reads: NumPy, the standard library without other packages, and their needs."""
     import sysconfig
 
     import numpy
@@ -195,7 +196,7 @@ def readable() -> dict[str, int]:
 
 
 def processes() -> int:
-    """Threads of this user that run now, which the limit of processes counts too."""
+    """The number of this user's threads now, which the limit of processes also counts."""
     count = 0
     if sys.platform == "linux":
         for name in os.listdir("/proc"):

@@ -1,4 +1,4 @@
-"""Processes of students as the grader holds them: the server that forks them, and each from its start to its end."""
+"""The grader's handles on students' processes: the server that forks them, and each from start to end."""
 
 import atexit
 import contextlib
@@ -33,7 +33,7 @@ KEPT = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # without which P
 
 
 class SandboxError(Exception):
-    """A student's process cannot be started at all; nobody's fault but the machine's."""
+    """A student's process cannot be started; the fault is the machine's."""
 
 
 class Slow(Wrong):
@@ -42,7 +42,8 @@ class Slow(Wrong):
 
 @dataclass(frozen=True)
 class Terms:
-    """What a process is given.   files: path -> bytes.   seconds: of CPU for a check; of wall time three times that."""
+    """The input of a process.   files: path -> bytes.   seconds: of CPU time for a check; the wall time is three times
+    that."""
 
     files: Mapping[str, bytes]
     seconds: float = 10.0
@@ -103,7 +104,7 @@ class _Server:
         return int.from_bytes(number, "little"), ours, output
 
     def end(self, pid: int) -> int | None:
-        """End a child with all that is left of it; how it ended, or None if the server is gone."""
+        """End a child with all its processes; how it ended, or None if the server is gone."""
         try:
             text = b"%d" % pid
             self.control.sendall(len(text).to_bytes(4, "little") + text)
@@ -188,10 +189,10 @@ class Process:
                 raise
 
     def allow(self, seconds: float) -> None:
-        """From now on: so much CPU time, three times that of waiting, and at most thirty times by the clock.
+        """From now on allow this much CPU time, three times as much waiting, and at most thirty times by the clock.
 
-        Only the time in which somebody waits for the process counts. That in which it computed or the machine was
-        busy with others is not waiting.
+        Only time during which somebody waits for the process counts. Its computing time, and time in which the machine
+        was busy with others, is not waiting.
         """
         self.seconds, self.start, self.busy = seconds, used(self.pid), busy(self.pid)
         self.waited = self.clock = self.unseen = 0.0
@@ -212,12 +213,12 @@ class Process:
             raise Wrong(f"writes more than {MOST_FILES:,} files or {MOST_WRITTEN >> 20} MiB")
 
     def clean(self, text: Any, limit: int = 600) -> str:
-        """Words of the process without what differs from run to run."""
+        """Output of the process without parts that differ from run to run."""
         text = str(text).replace(self.folder + "/", "").replace(self.folder, ".")
         return shown(re.sub(r"0x[0-9a-fA-F]{6,}", "0x...", text), limit)
 
     def drain(self) -> None:
-        """Take what was printed; keep its beginning."""
+        """Read the printed output; keep its beginning."""
         with contextlib.suppress(BlockingIOError, OSError):
             while text := os.read(self.pipe, 1 << 16):
                 self.output += text[: max(0, OUTPUT - len(self.output))]
@@ -256,7 +257,7 @@ class Process:
         return found
 
     def receive(self, limit: int) -> Any:
-        """A message; Wrong if it is none."""
+        """A message; raises Wrong for anything else."""
         skeleton, blobs = wire.frame(bytes(self.exactly(16)), limit)
         head = bytes(self.exactly(skeleton))
         return wire.decode(head, self.exactly(blobs))

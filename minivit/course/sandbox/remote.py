@@ -1,9 +1,9 @@
-"""The grader's side of a student's process: it starts one for each check, speaks with it, and ends it.
+"""The grader's side of a student's process: starts one for each check, talks to it, and ends it.
 
 A server (child.py) has NumPy loaded and forks; a `Remote` is one such process with one submission, called as
-`trial.Direct` is. What comes back are plain arrays made here of bytes whose size and dtype were tested. Protects
+`trial.Direct` is. Its results are plain arrays made here from bytes whose size and dtype were tested. It protects
 against crashes, endless loops, floods of memory and output, forged results, patched libraries, reading of files, and
-further processes. Does not protect against somebody who breaks Python or the kernel itself: run the grader in a
+further processes. It does not protect against somebody who breaks Python or the kernel itself: run the grader in a
 container, without network, as a user who owns nothing.
 """
 
@@ -23,7 +23,7 @@ __all__ = ["Remote", "SandboxError", "Terms"]
 
 
 def ending(status: int | None) -> str:
-    """How a process ended, in words."""
+    """The end of a process in words."""
     if status is None or status >= 0:
         return "ends the process (exit)"
     if -status == getattr(signal, "SIGXCPU", 0) or -status == getattr(signal, "SIGKILL", 9):
@@ -38,8 +38,8 @@ def ending(status: int | None) -> str:
 class Remote:
     """Adapters of a submission in a process of their own, called as `trial.Direct`: (name, arguments) -> result.
 
-    engines: name of a solution -> the terms of a process for it; what an `Engine` among the arguments stands for.
-    calls: how often a function of the students may call one engine.   watched: must arguments be unchanged?
+    engines: name of a solution -> the terms of its process; an `Engine` among the arguments refers to one.
+    calls: how often a student's function may call one engine.   watched: whether arguments must stay unchanged.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a student's process does while the grader waits for it: time, disk; and its folder's end."""
+"""Watches a student's process while the grader waits: its time and disk use; and deletes its folder."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ MOST_FILES, MOST_WRITTEN = 2000, 256 << 20  # that a process leaves in its folde
 
 
 def used(pid: int) -> float:
-    """CPU seconds of a process so far; 0 where that cannot be read."""
+    """CPU seconds of a process so far; 0 if unknown."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
         fields = text.rsplit(")", 1)[1].split()
@@ -22,7 +22,7 @@ def used(pid: int) -> float:
 
 
 def busy(pid: int) -> float:
-    """Seconds that the threads of a process have computed, or waited for a core; 0 where that cannot be read."""
+    """Seconds in which the threads of a process computed or waited for a core; 0 if unknown."""
     try:
         fields = [(task / "schedstat").read_bytes().split() for task in Path(f"/proc/{pid}/task").iterdir()]
         return sum(int(computed) + int(delayed) for computed, delayed, *_ in fields) / 1e9
@@ -31,7 +31,7 @@ def busy(pid: int) -> float:
 
 
 def bulky(folder: str) -> bool:
-    """Is there more in a folder than an answer has use for?"""
+    """Whether a folder holds more than any answer needs."""
     todo, count, size = [folder], 0, 0
     while todo:
         try:
@@ -49,7 +49,7 @@ def bulky(folder: str) -> bool:
 
 
 def remove(folder: str) -> None:
-    """Delete a folder, though somebody may have closed parts of it, or made it deeper than Python goes."""
+    """Delete a folder, even if parts of it were closed, or it is deeper than Python can follow."""
     with contextlib.suppress(RecursionError):
         shutil.rmtree(folder, ignore_errors=True)
     if os.path.lexists(folder):

@@ -28,7 +28,7 @@ _length: dict[type, Any] = {list: list.__len__, tuple: tuple.__len__, dict: dict
 
 
 class BadValue(Exception):
-    """A value that cannot cross, in words for the student."""
+    """A value that cannot be sent, with a message for the student."""
 
 
 class _Encoder:
@@ -53,7 +53,7 @@ class _Encoder:
         for length in shape:
             count *= length or 1  # an empty array may still have 2**40 rows
         if dtype.kind not in "biufcO":
-            raise BadValue(f"it returns an array of {str(dtype)[:40]}, where numbers are asked")
+            raise BadValue(f"it returns an array of {str(dtype)[:40]}, expected numbers")
         self.grow(count * dtype.itemsize)
         if dtype.kind == "O":
             return ["o", list(shape)]  # what it holds is never asked for
@@ -81,7 +81,7 @@ class _Encoder:
             if dtype.kind == "U":
                 return self.text(str.__str__(value))
             if dtype.kind not in "biufc":
-                raise BadValue(f"it returns {str(dtype)[:40]}, where numbers are asked")
+                raise BadValue(f"it returns {str(dtype)[:40]}, expected numbers")
             return ["n", *self.array(np.array(_item(value), dtype))[1:]]
         return self.object(value, kind, depth)
 
@@ -115,7 +115,7 @@ class _Encoder:
             return ["e"]
         if kind is slice:
             return ["s", *[self.node(part, depth + 1) for part in (value.start, value.stop, value.step)]]
-        raise BadValue(f"it returns an object of type {kind.__name__[:40]}; arrays, numbers, lists and dicts are asked")
+        raise BadValue(f"it returns an object of type {kind.__name__[:40]}, expected arrays, numbers, lists or dicts")
 
     def mapping(self, value: dict, depth: int) -> list:
         if self.nodes + _length[dict](value) > NODES:
@@ -133,7 +133,7 @@ def _nothing(value: Any) -> None:
 
 
 def arrays(value: Any) -> list[np.ndarray]:
-    """The arrays in a value that `encode` has taken, as plain views."""
+    """The arrays in a value accepted by `encode`, as plain views."""
     kind = type(value)
     if issubclass(kind, np.ndarray):
         return [_view(value, np.ndarray)]
@@ -146,12 +146,13 @@ def arrays(value: Any) -> list[np.ndarray]:
 
 
 def overlap(a: Any, b: Any) -> bool:
-    """Do any two arrays of two values lie in the same memory?"""
+    """Whether any two arrays of two values share memory."""
     return any(_may_share(x, y) for x in arrays(a) for y in arrays(b))
 
 
 def encode(value: Any, special: Callable[[Any], Any] = _nothing, limit: int = LIMIT) -> bytes:
-    """One message.   special: value -> a list that stands for it, or None.   BadValue for what cannot cross."""
+    """One message.   special: value -> a list that stands for it, or None.   Raises BadValue for a value that cannot be
+    sent."""
     coder = _Encoder(special, limit)
     try:
         tree = coder.node(value)
@@ -239,7 +240,7 @@ def _refuse(tree: list) -> Any:
 
 
 def decode(head: bytes, blobs: bytes | bytearray, special: Callable[[list], Any] = _refuse) -> Any:
-    """The value of a message, of plain new arrays. BadValue for everything that `encode` would not have written."""
+    """The value of a message, with plain new arrays. Raises BadValue for everything that `encode` would not write."""
     try:
         message = json.loads(head)
         return _Decoder(message["arrays"], memoryview(blobs), special).value(message["tree"])

@@ -1,1 +1,1 @@
-"""What travels in a student zip: Python 3.9 and NumPy alone."""
+"""The code in a student zip: Python 3.9 and NumPy only."""

@@ -28,7 +28,7 @@ SILENT = 10  # seconds, after which a question is said to be running
 
 @dataclass
 class Answer:
-    """said: check -> (kind, words) as `outcome` gives them.   slow: sentences.   fault: why adapters.py fails."""
+    """said: check -> (kind, words) as from `outcome`.   slow: sentences.   fault: why adapters.py fails."""
 
     said: dict[str, tuple[str, str]] = field(default_factory=dict)
     slow: list[str] = field(default_factory=list)
@@ -77,13 +77,13 @@ class _Watch:
             limit = min(COMPUTING * self.seconds.get(started[-1], 10), self.longest)
             self.longest = SHORT
             return _stopped(max(limit, 1), " of computing")
-        return "" if process.returncode == 0 else f"Python ended in the middle of it, with status {process.returncode}"
+        return "" if process.returncode == 0 else f"Python ended unexpectedly, with status {process.returncode}"
 
 
 def ask(question: Mapping[str, Any], tell: Callable[[str], None]) -> Answer:
-    """The visible checks of a question: those that are left go on in a new process after one that crashed.
+    """The visible checks of a question: after a crash, the remaining ones run in a new process.
 
-    tell: what to do with a sentence that it takes long.
+    tell: called with a sentence if it takes long.
     """
     seconds = {check["name"]: check["seconds"] for check in question["checks"]}
     answer, watch = Answer(), _Watch(question["id"], seconds, tell)

@@ -1,6 +1,6 @@
-"""What check.py of a student zip does: the visible checks, in words.
+"""check.py of a student zip: runs the visible checks and prints the results in words.
 
-Python 3.9 and NumPy alone: it travels with a release.
+Python 3.9 and NumPy only: it travels with a release.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ current = ""  # the question that is running
 
 
 def _word(kinds: set[str]) -> str:
-    """How a question stands, by what came of its checks."""
+    """The state of a question, from the results of its checks."""
     if kinds == {"open"}:
         return "not answered yet"
     if kinds & {"wrong", "open"}:
@@ -45,7 +45,8 @@ def _tell(sentence: str) -> None:
 
 
 def _report(question: dict[str, Any]) -> tuple[bool, float, str]:
-    """Print how a question stands: is it without fault, its visible points, and why nothing can be asked."""
+    """Print the state of a question: whether it has no fault, its visible points, and any reason why it could not be
+    checked."""
     global current
     current = question["id"]
     answer = ask(question, _tell)
@@ -84,7 +85,7 @@ def check(questions: list[dict[str, Any]]) -> int:
             break
     print(f"\n{right} of {len(paid)} questions right, {points:.1f} of {of:.1f} visible points." if paid else "")
     if fine:
-        print("The hidden checks use other shapes and values: test what these do not.")
+        print("The hidden checks use other shapes and values, so test your own cases too.")
     for sentence in packing.banned(HERE, packing.chosen(HERE, about()), about()["banned"]):
         print(f"Careful: {sentence}")
     return 0 if fine else 1

@@ -1,6 +1,6 @@
-"""What adapters return, and how it is compared: for students and for the grader alike. It travels with every release.
+"""Reads and compares the results of adapters, for students and for the grader alike. It travels with every release.
 
-Python and NumPy alone. Every comparison is made here, never in the student's code.
+Python and NumPy only. Every comparison is made here, never in the student's code.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ NAMES = re.compile(r"\(([A-Za-z_]\w*(?:, [A-Za-z_]\w*)+)\)")  # "(dq, dk, dv)"
 
 
 class Wrong(Exception):
-    """What is wrong with an answer, in words for the student who wrote it. It never gives the answer."""
+    """The fault of an answer, in words for the student who wrote it. It never gives the answer."""
 
 
 class NotAnswered(Wrong):
-    """The adapter is still as it was handed out: it raises NotImplementedError or returns None."""
+    """The adapter is unchanged: it raises NotImplementedError or returns None."""
 
 
 class Own:
@@ -39,18 +39,18 @@ class Engine:
 
 
 class Scratch(dict):
-    """A dict that is an argument and that the adapter may change."""
+    """A dict argument that the adapter may change."""
 
 
 class Apart(dict):
-    """A dict that is an argument, with whose arrays the result must share no memory."""
+    """A dict argument with whose arrays the result must share no memory."""
 
 
 def plain(value: Any) -> Any:
-    """What an adapter returned, of plain arrays, numbers, text, lists, tuples and dicts; Wrong for others."""
+    """The result of an adapter in plain arrays, numbers, text, lists, tuples and dicts; raises Wrong for others."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biufcO":
-            raise Wrong(f"it returns an array of {value.dtype}, where numbers are asked")
+            raise Wrong(f"it returns an array of {value.dtype}, expected numbers")
         return np.array(value, order="C", subok=False)
     if isinstance(value, np.generic):
         return value.item()
@@ -60,11 +60,11 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(map(plain, value)) if type(value) in (list, tuple) else list(map(plain, value))
-    raise Wrong(f"it returns an object of type {type(value).__name__}; arrays, numbers, lists and dicts are asked")
+    raise Wrong(f"it returns an object of type {type(value).__name__}, expected arrays, numbers, lists or dicts")
 
 
 def same(a: Any, b: Any) -> bool:
-    """Are two arguments equal bit for bit, in type and shape too? A Scratch may have changed."""
+    """Whether two arguments are equal bit for bit, including type and shape. A Scratch may have changed."""
     if isinstance(a, Scratch):
         return True
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
@@ -78,7 +78,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def changed(a: Any, b: Any, name: str) -> str | None:
-    """Which part of an argument is not what it was, "params['out.bias']" of "params", or None."""
+    """The changed part of an argument, "params['out.bias']" of "params", or None."""
     if same(a, b):
         return None
     if isinstance(a, Mapping) and isinstance(b, Mapping) and list(a) == list(b):
@@ -89,7 +89,7 @@ def changed(a: Any, b: Any, name: str) -> str | None:
 
 
 def _leaf(got: Any, want: np.ndarray, rtol: float, atol: float, what: str) -> str | None:
-    """What is wrong with one array or number, or None."""
+    """The fault of one array or number, or None."""
     if got is None or isinstance(got, (str, Mapping)):
         return f"{what} should be numbers, it is {_kind(got)}"
     try:
@@ -99,7 +99,7 @@ def _leaf(got: Any, want: np.ndarray, rtol: float, atol: float, what: str) -> st
     if got.shape != want.shape:
         return f"{what} has shape {got.shape}, it should be {want.shape}"
     if got.dtype.kind not in "biuf":
-        return f"{what} holds {got.dtype}, where real numbers are asked"
+        return f"{what} holds {got.dtype}, expected real numbers"
     if not np.isfinite(got).all():
         return f"{what} is not finite: it holds {'nan' if np.isnan(got).any() else 'inf'}"
     error, scale = (np.abs(array).max(initial=0.0) for array in (np.asarray(got, float) - want, want))
@@ -107,12 +107,12 @@ def _leaf(got: Any, want: np.ndarray, rtol: float, atol: float, what: str) -> st
         return None
     if not scale:
         return f"{what} should be 0"
-    single = " (is it float32? float64 is asked)" if got.dtype == np.float32 else ""
+    single = " (is it float32? expected float64)" if got.dtype == np.float32 else ""
     return f"{what} is off by up to {error / scale:.2g} of its largest entry{single}"
 
 
 def close(got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str = "the result") -> str | None:
-    """What is wrong with `got`, or None. `want`: arrays and numbers in lists, tuples (a list is as good) and dicts.
+    """The fault of `got`, or None. `want`: arrays and numbers in lists, tuples (a list is as good) and dicts.
 
     Arrays must have the same shape, be finite, and obey max|got - want| <= rtol * max|want|, or <= atol; if all of
     `want` is 0, <= rtol * 1e-12. rtol 0 asks for equality. Text and bool are compared for equality.
@@ -153,7 +153,7 @@ def _part(what: str, names: list[str], index: Any, count: int = -1) -> str:
 
 
 def keys(got: Any, want: Collection, what: str) -> str | None:
-    """What is wrong with the names in a dict, or None. Exactly those of `want` are asked."""
+    """The fault of the names in a dict, or None. They must be exactly those of `want`."""
     what = _said(what)
     if not isinstance(got, Mapping):
         return f"{what} should be a dict, it is {_kind(got)}"
@@ -161,18 +161,18 @@ def keys(got: Any, want: Collection, what: str) -> str | None:
     missing, more = (", ".join(map(repr, sorted(names, key=str))) for names in (lacking, surplus))
     if missing:
         return f"{what} lacks {missing:.200}" + (f" and has {more:.200}" if more else "")
-    return f"{what} has {more:.200}: exactly these names are asked: {', '.join(map(repr, want)):.200}" if more else None
+    return f"{what} has {more:.200}; expected exactly these names: {', '.join(map(repr, want)):.200}" if more else None
 
 
 def parts(got: Any, count: int, what: str) -> tuple[str | None, list]:
-    """What is wrong with the number of results, or None, and the results, `count` of them whatever came."""
-    what, asked = _said(what), f"{count} results are asked" if count != 1 else "1 result is asked"
+    """The fault of the number of results, or None, and the results, padded or cut to `count`."""
+    what, asked = _said(what), f"expected {count} results" if count != 1 else "expected 1 result"
     if isinstance(got, (list, tuple)) or (isinstance(got, np.ndarray) and got.ndim and len(got) == count):
-        fault = f"{what}: {asked}, {len(got)} came" if len(got) != count else None
+        fault = f"{what}: {asked}, got {len(got)}" if len(got) != count else None
     elif isinstance(got, np.ndarray):
-        fault = f"{what}: {asked}, one array of shape {got.shape} came"
+        fault = f"{what}: {asked}, got one array of shape {got.shape}"
     else:
-        fault = f"{what}: {asked}, {_kind(got)} came"
+        fault = f"{what}: {asked}, got {_kind(got)}"
     return fault, [None] * count if fault else list(got)
 
 
@@ -181,7 +181,7 @@ def _kind(got: Any) -> str:
 
 
 def alike(a: Any, b: Any, rtol: float = 1e-7) -> bool:
-    """Are two results the same but for rounding, nan and inf at the same places?"""
+    """Whether two results are the same up to rounding, with nan and inf at the same places."""
     return close(_marked(a), _marked(b), rtol, 1e-14) is None
 
 
@@ -198,7 +198,7 @@ def _marked(value: Any) -> Any:
 
 
 def shared(a: Any, b: Any) -> bool:
-    """Do any two arrays of a and b, values in dicts and lists, lie in the same memory?"""
+    """Whether any two arrays of a and b, values in dicts and lists, share memory."""
     if isinstance(a, (Mapping, list, tuple)):
         return any(shared(item, b) for item in (a.values() if isinstance(a, Mapping) else a))
     if isinstance(a, np.ndarray):

@@ -1,4 +1,4 @@
-"""One visible check in this process, and what came of it. Python 3.9 and NumPy alone: it travels with a release.
+"""Runs one visible check in this process. Python 3.9 and NumPy only: it travels with a release.
 
 Each question runs in a process of its own (`asking`), so that a crash or an endless loop costs one check. Nothing here
 is secret, and nothing here counts: the grader of the course runs its own copies, with other numbers.
@@ -32,7 +32,7 @@ OTHER = (
 
 @functools.cache
 def about() -> dict[str, Any]:
-    """What the release says of itself: title, questions with their visible checks, what is handed in."""
+    """The release's description: title, questions with their visible checks, files to hand in."""
     return json.loads((COURSE / "assignment.json").read_text(encoding="utf-8"))
 
 
@@ -42,7 +42,7 @@ def _records() -> dict[str, Any]:
 
 
 def broken() -> str:
-    """A sentence if the folder _course is not as it was handed out, else nothing."""
+    """A sentence if the folder _course has been changed, else nothing."""
     try:
         visible, records = importlib.import_module(".visible", __package__), _records()
         for question, check in names():
@@ -61,7 +61,7 @@ def names() -> list[tuple[str, str]]:
 
 @functools.cache
 def adapters() -> Any:
-    """The student's adapters, or a sentence that says why they cannot be imported."""
+    """The student's adapters, or a sentence about why they cannot be imported."""
     if str(HERE) not in sys.path:
         sys.path.insert(0, str(HERE))
     try:
@@ -79,7 +79,7 @@ def adapters() -> Any:
 
 
 def outcome(question: str, check: str, own_exception: bool = False) -> tuple[str, str]:
-    """What came of one visible check, and what is to be said.
+    """The result of one visible check, and the words for it.
 
     It is "right", "wrong", "open", "harmless" (a check that proves little found no fault) or "unsaid" (it could not
     look). own_exception: an exception of the student's code leaves this function, for a debugger.
@@ -104,7 +104,7 @@ def outcome(question: str, check: str, own_exception: bool = False) -> tuple[str
     except SystemExit as error:
         return "wrong", f"{one.asked} ends Python (SystemExit: {error}){trial.place(error)}"
     except Exception as error:  # the check took the result for what it is not
-        return "wrong", f"the result of {one.asked} does not have the form that is asked ({type(error).__name__})"
+        return "wrong", f"the result of {one.asked} does not have the required form ({type(error).__name__})"
     return ("right", "") if one.remark is None else ("harmless" if one.remark[0] else "unsaid", one.remark[1])
 
 
@@ -125,7 +125,7 @@ def _limit(seconds: float) -> None:
 def run(question: str, checks: list[str], file: str, longest: float) -> None:
     """The checks of a question: a line of JSON in `file` when one starts, and one when it ends.
 
-    longest: CPU seconds that each may take at most, whatever the grader gives it.
+    longest: the most CPU seconds that each may take, whatever the grader allows.
     """
     sys.breakpointhook = _stop
     seconds = {

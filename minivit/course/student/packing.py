@@ -22,12 +22,12 @@ STATEMENT = "AI tools"  # the heading in answers.md under which students say wha
 
 
 def ours(about: Mapping[str, Any]) -> set[str]:
-    """What a release holds that is not handed in."""
+    """The files of a release that are not handed in."""
     return {"_course", "given", "check.py", "test_visible.py", *about["released"]}
 
 
 def chosen(here: Path, about: Mapping[str, Any]) -> list[Path]:
-    """The files that may be handed in, with the folders of modules that they import, and none that is too large."""
+    """The files to hand in, with the folders of modules that they import, except files that are too large."""
     found = {path for pattern in about["submit"] for path in here.glob(pattern) if path.is_file()}
     found = {path for path in found if path.parent != here or path.name not in ours(about)}
     if "*.py" in about["submit"]:
@@ -48,7 +48,7 @@ def _imported_folders(here: Path, paths: Collection[Path]) -> set[str]:
 
 
 def imported(sources: Mapping[str, bytes]) -> set[str]:
-    """The first words of the names of all modules that these sources import, but for relative imports."""
+    """The first words of the names of all modules that these sources import, except relative imports."""
     return {name for source in sources.values() for _, name in imports(source)}
 
 
@@ -64,7 +64,7 @@ def imports(source: bytes) -> list[tuple[int, str]]:
 
 
 def parsed(source: bytes) -> ast.Module:
-    """The tree of a source, that of an empty one for what is no Python. What Python would warn of is not said."""
+    """The tree of a source; an empty tree for text that is not Python. Warnings are suppressed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -74,7 +74,7 @@ def parsed(source: bytes) -> ast.Module:
 
 
 def banned(here: Path, paths: Collection[Path], modules: Collection[str]) -> list[str]:
-    """A sentence for each import of a module that may not be used."""
+    """A sentence for each import of a forbidden module."""
     sentences, reached = [], _reached(here, paths)
     for path in paths:
         name = path.relative_to(here).as_posix()
@@ -101,7 +101,7 @@ def _reached(here: Path, paths: Collection[Path]) -> set[Path]:
 
 
 def stubs(here: Path, about: Mapping[str, Any]) -> list[str]:
-    """The questions of which every place that is to be written is as it was handed out."""
+    """The questions whose open places are all unchanged."""
     text = "\n".join(path.read_text("utf-8", "replace") for path in chosen(here, about) if path.suffix == ".py")
     left = collections.Counter(re.findall(r"""(?m)^\s*raise NotImplementedError\(["'](q\d+)["']\)""", text))
     return [row["id"] for row in about["questions"] if 0 < row.get("open", 0) <= left[row["id"]]]
@@ -183,7 +183,7 @@ def _warnings(here: Path, about: Mapping[str, Any], paths: Collection[Path]) -> 
 
 
 def pack(here: Path, about: Mapping[str, Any]) -> int:
-    """Write submission-ID.zip of the files that may be handed in, and nothing else; 0 if all is well."""
+    """Write submission-ID.zip of the files to hand in, and nothing else; 0 if all is well."""
     target, stays = here / f"submission-{about['id']}.zip", ours(about)
     paths = chosen(here, about)
     fault = _unimportable(here, paths) if here / "adapters.py" in paths else f"there is no adapters.py in {here}"

@@ -1,7 +1,7 @@
-"""What the reference gave in the visible checks, written down for students, who have no reference.
+"""Stores the reference's results in the visible checks for students, who have no reference.
 
-It travels with every release: Python 3.9 and NumPy alone. A check is replayed with the very numbers that were drawn
-when the release was made, so that no other version of NumPy and no other processor draws others.
+It travels with every release: Python 3.9 and NumPy only. A check is replayed with the same numbers that were drawn for
+the release, since another version of NumPy or another processor might draw others.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def unpack(content: bytes) -> Any:
 
 
 def crc(value: Any) -> int:
-    """A number that tells arguments apart, to the last bit."""
+    """A number that identifies arguments, to the last bit."""
     arrays: list[np.ndarray] = []
     text = json.dumps(_taken_apart(value, arrays), sort_keys=True)
     found = zlib.crc32(text.encode())
@@ -81,7 +81,7 @@ def crc(value: Any) -> int:
 
 
 class Drawing:
-    """A generator that notes all that it draws."""
+    """A generator that records all that it draws."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -98,7 +98,7 @@ class Drawing:
 
 
 class Redrawing:
-    """A generator that gives again what was noted."""
+    """A generator that replays recorded draws."""
 
     def __init__(self, drawn: list[Any]) -> None:
         self.drawn: Iterator[Any] = iter(drawn)
@@ -117,7 +117,7 @@ class Redrawing:
 
 
 class Noting:
-    """A reference whose results are noted, in the order of the calls."""
+    """A reference whose results are recorded, in the order of the calls."""
 
     def __init__(self, reference: Callable[[str, tuple], Any]) -> None:
         self.reference = reference
@@ -130,7 +130,7 @@ class Noting:
 
 
 class Recorded:
-    """Gives the noted results again.   other: whether an argument was not what it was for the release."""
+    """Replays the recorded results.   other: whether an argument differed from the release's."""
 
     def __init__(self, noted: list[Any]) -> None:
         self.noted = iter(noted)

@@ -1,6 +1,6 @@
-"""What a check of an assignment is, for students and for the grader alike. This file travels with every release.
+"""The checks of an assignment, for students and for the grader alike. This file travels with every release.
 
-Python and NumPy alone. A check is a function of a `Trial`, named after its question and itself: `q1_v_one_head` is the
+Python and NumPy only. A check is a function of a `Trial`, named after its question and itself: `q1_v_one_head` is the
 check `v_one_head` of q1. Names with v_ are visible, those with h_ hidden. It draws arguments, calls adapters, and
 compares: every comparison is made by `comparing`, never in the student's code.
 """
@@ -28,10 +28,10 @@ def _right(seen: Any) -> bool:
 
 
 class Direct:
-    """Calls adapters in this process: how students check themselves, how the staff's solutions are asked.
+    """Calls adapters in this process: for students' own checks and for the staff's solutions.
 
-    adapters: a module, or names to functions.   engines: (solution, adapter) -> what an `Engine` stands for.
-    calls: how often a function that is an argument may be called.
+    adapters: a module, or names to functions.   engines: (solution, adapter) -> the function behind an `Engine`.
+    calls: how often a function argument may be called.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Direct:
         return counted if function is not None and self.calls != float("inf") else function
 
     def __call__(self, name: str, args: tuple) -> Any:
-        """What the adapter returns, made plain. Wrong if it raises, returns None, is missing or changes arguments."""
+        """The result of the adapter, made plain. Wrong if it fails, returns None, is missing or changes arguments."""
         function = self.find(name)
         if function is None:
             raise NotAnswered(f"adapters.py has no {name}")
@@ -101,7 +101,7 @@ def _parameter(function: Callable, number: int) -> str:
 
 
 def place(error: BaseException) -> str:
-    """Where an exception arose: the deepest line of the student's own files, and its function."""
+    """The place of an exception: the deepest line of the student's own files, and its function."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = frame.filename.replace(chr(92), "/")
         if file.endswith(".py") and not file.startswith(OTHERS):
@@ -121,7 +121,7 @@ OTHERS = (COURSE, f"{GIVEN}/", f"{GIVEN}.py", _folder(os.__file__), _folder(os.p
 
 
 def raised(name: str, error: BaseException) -> str:
-    """One line about an exception in student's code: which, and in which line of which file."""
+    """One line about an exception in student's code: its kind, file and line."""
     if type(error).__name__ == "BdbQuit":
         return f"{name} stops at a breakpoint{place(error)}: use `python -m pytest -s` for breakpoint()"
     text = str(error).strip().split("\n")[0]
@@ -129,7 +129,7 @@ def raised(name: str, error: BaseException) -> str:
 
 
 def unanswered(name: str, error: BaseException) -> str:
-    """One line about a NotImplementedError: which place is still open."""
+    """One line about a NotImplementedError: the place that is still open."""
     where, text = place(error), str(error).strip().split("\n")[0][:200]
     verb = "is" if not where or where.endswith(f" ({name})") else "reaches what is"
     return f"{name} {verb} not answered yet{': ' + text if text else ''}{where}"
@@ -178,11 +178,11 @@ class Trial:
         return Apart(value)
 
     def ref(self, adapter: str, *args: Any) -> Any:
-        """The result of the same adapter of the reference."""
+        """The reference's result of the same adapter."""
         return self._reference(adapter, args)
 
     def close(self, got: Any, want: Any, rtol: float = 1e-9, atol: float = 0.0, what: str = "the result") -> None:
-        """Compare as `close`; Wrong says what is off, and which mistake is behind it if a wrong solution gives this."""
+        """Compare as `close`; Wrong states the difference, and the mistake if a wrong solution gives the same."""
         self.seen.append(got)
         fault = None if self.recording else close(got, want, rtol, atol, what)
         if fault is not None:
@@ -203,7 +203,7 @@ class Trial:
         return got
 
     def right(self, adapter: str, *args: Any, rtol: float = 1e-9, atol: float = 0.0) -> bool:
-        """Does an adapter of the student agree with the reference? Nothing is judged."""
+        """Whether an adapter of the student agrees with the reference. Nothing is judged."""
         want = self.ref(adapter, *args)
         try:
             return close(self.call(adapter, *args), want, rtol, atol) is None
@@ -211,19 +211,19 @@ class Trial:
             return False
 
     def parts(self, got: Any, count: int, what: str) -> list:
-        """Several results; Wrong if there are not so many."""
+        """Several results; raises Wrong for another number of them."""
         fault, found = comparing.parts(got, count, what)
         self.require(fault is None, fault or "")
         return found
 
     def entries(self, got: Any, names: Collection[str], what: str) -> dict[str, Any]:
-        """A dict of results; Wrong unless it has exactly these names."""
+        """A dict of results; raises Wrong unless it has exactly these names."""
         fault = comparing.keys(got, names, what)
         self.require(fault is None, fault or "")
         return dict.fromkeys(names) if fault else dict(got)
 
     def shape(self, got: Any, shape: tuple, what: str) -> None:
-        """Wrong unless it is an array of this shape."""
+        """Raise Wrong unless it is an array of this shape."""
         try:
             has = f"has shape {np.shape(got)}" if got is not None else "is None"
         except ValueError:
@@ -231,12 +231,12 @@ class Trial:
         self.require(has == f"has shape {shape}", f"{what} {has}, it should be {shape}")
 
     def innocent(self, adapter: str, *functions: str, right: bool = True) -> None:
-        """`adapter` must say False of the student's own functions. right: are they, as far as it was looked?"""
+        """`adapter` must return False for the student's own functions. right: whether they pass."""
         says = self.call(adapter, *(Own(name) for name in functions))
         kind = type(says).__name__
         self.require(
             isinstance(says, bool),
-            f"{adapter} returned {says!r:.50} ({'an' if kind[0] in 'aeiou' else 'a'} {kind}): True or False is asked",
+            f"{adapter} returned {says!r:.50} ({'an' if kind[0] in 'aeiou' else 'a'} {kind}), expected True or False",
         )
         own = f"your own {' and '.join(functions)} {'is' if len(functions) == 1 else 'are'}"
         self.require(says is False or not right, f"{adapter} says that {own} wrong; this check finds no fault there")
@@ -246,22 +246,23 @@ class Trial:
             self.remark = False, f"says nothing: {own} not right here"
 
     def require(self, holds: Any, sentence: str, seen: Any = None) -> None:
-        """Ask for a property; a student reads `sentence` if it does not hold. seen: what tells mistakes apart."""
+        """Require a property; a student reads `sentence` if it does not hold. seen: tells mistakes apart."""
         self.seen.append(bool(holds) if seen is None else seen)
         if not self.recording and not holds:
             raise Wrong(self._explained(sentence, seen) if seen is not None else sentence)
 
     def partly(self, fraction: float, sentence: str) -> None:
-        """Give a share of the check's points; the sentence says why it is not all. The last call of a check."""
+        """Give a share of the check's points; the sentence explains the missing part. The last call of a check."""
         self.seen.append(fraction)
         self.fraction = float(fraction)
         if not self.recording and fraction < 1:
             raise Wrong(sentence)
 
     def catches(self, adapter: str, *functions: str) -> None:
-        """Points by how many wrong engines the student's `adapter` returns True for; none if it does for a right one.
+        """Points by the number of wrong engines that `adapter` reports; none if it reports a right one.
 
-        functions: the adapters of each engine that it is given. An exception counts as False.
+        `adapter` is the student's and returns True for a wrong engine. functions: the adapters of each engine that it
+        is given. An exception counts as False.
         """
         caught = 0
         for index in self.rng.permutation(len(self._engines)):

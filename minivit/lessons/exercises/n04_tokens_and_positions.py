@@ -116,9 +116,7 @@ EXERCISES = [
             _relative_backward,
             _scores,
             {
-                "The offsets are counted the wrong way round: i - j, query minus key.": (
-                    partial(_relative_backward, sign=-1)
-                ),
+                "The offsets are counted the wrong way round: query minus key.": (partial(_relative_backward, sign=-1)),
                 "q has a second use, in q . r, and its gradient a second term.": (
                     partial(_relative_backward, through_r=False)
                 ),

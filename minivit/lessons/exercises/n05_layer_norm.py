@@ -158,7 +158,7 @@ EXERCISES = [
                 "These means run over the images of the batch too. Each image is normalised alone.": (
                     partial(_group_backward, axes=(0, 1, 2, 4))
                 ),
-                "The groups are made of every G-th channel. They are consecutive ones: reshape C to (G, C / G).": (
+                "The channels of a group must be neighbours: reshape D to (groups, D / groups).": (
                     partial(_group_backward, interleaved=True)
                 ),
                 "A reshape alone mixes the groups: the pixels stand between the images and the channels. See "

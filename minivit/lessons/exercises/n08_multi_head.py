@@ -134,21 +134,25 @@ EXERCISES = [
     Exercise(
         "8.1",
         function_like(
-            _merge,
-            lambda rng: [(rng.standard_normal(shape),) for shape in ((2, 3, 5, 4), (1, 2, 4, 3))],
+            lambda x: _merge(x.swapaxes(0, 1)),
+            lambda rng: [(rng.standard_normal(shape),) for shape in ((3, 2, 5, 4), (2, 1, 4, 3))],
             {
-                "The shape is right, but a reshape moves nothing: heads and tokens must change places first.": (
-                    _merge_by_reshape
+                "The shape is right, but a reshape moves nothing: the heads must become the last but one axis first.": (
+                    lambda x: x.reshape(x.shape[1], x.shape[2], -1)
+                ),
+                "The heads are in place, but heads and tokens must change places before the reshape, too.": (
+                    lambda x: _merge_by_reshape(x.swapaxes(0, 1))
                 ),
                 "The heads are interleaved: bring the axes into the order (B, N, H, Dh), so that the features of a "
-                "head stay together.": lambda x: x.transpose(0, 2, 3, 1).reshape(x.shape[0], x.shape[2], -1),
+                "head stay together.": lambda x: x.transpose(1, 2, 3, 0).reshape(x.shape[1], x.shape[2], -1),
                 "The heads must become features, not tokens: the result is (B, N, H * Dh).": (
-                    lambda x: x.reshape(x.shape[0], -1, x.shape[3])
+                    lambda x: x.swapaxes(0, 1).reshape(x.shape[1], -1, x.shape[3])
                 ),
+                "Here axis 0 counts the heads, and axis 1 the images.": _merge,
             },
             allowed=(),
         ),
-        "The inverse of the split, and therefore its pullback.",
+        "Axes first, reshape last: the order of the axes before the reshape decides which features are neighbours.",
     ),
     Exercise(
         "8.2",

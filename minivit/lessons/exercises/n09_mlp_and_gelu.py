@@ -1,6 +1,7 @@
 """Exercises of notebook 09, the MLP and GELU."""
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,22 @@ def _density(x):
 
 def _sigmoid(x):
     return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def _da(x, a, dy, reduce=np.sum):
+    s = _sigmoid(a * x)
+    return reduce(dy * x * x * s * (1 - s))
+
+
+def _sigmoid_form_backward(x, a, dy, gate=1.0, inner=True, reduce=np.sum):
+    """y = x sigmoid(a x), a one number; each of the last three arguments makes a mistake."""
+    s = _sigmoid(a * x)
+    return dy * s * (1 + gate * (a if inner else 1.0) * x * (1 - s)), _da(x, a, dy, reduce)
+
+
+def _sigmoid_form_cases(rng: np.random.Generator) -> list[tuple]:
+    shapes = ((4, 5), 1.702), ((7,), 0.6)
+    return [(2 * rng.standard_normal(shape), a, rng.standard_normal(shape)) for shape, a in shapes]
 
 
 def _lowest_point() -> float:
@@ -98,28 +115,35 @@ EXERCISES = [
     Exercise(
         "9.2",
         function_like(
-            lambda x: _sigmoid(1.702 * x) * (1 + 1.702 * x * (1 - _sigmoid(1.702 * x))),
-            _numbers,
+            _sigmoid_form_backward,
+            _sigmoid_form_cases,
             {
-                "x is used twice. This is the gate alone; the slope of the gate, times x, is missing.": (
-                    lambda x: _sigmoid(1.702 * x)
+                "dx: x is used twice. This is the way through the product; the way through the gate is missing.": (
+                    partial(_sigmoid_form_backward, gate=0.0)
                 ),
-                "The derivative of sigmoid(1.702 x) has the inner factor 1.702.": (
-                    lambda x: _sigmoid(1.702 * x) * (1 + x * (1 - _sigmoid(1.702 * x)))
+                "dx: the derivative of sigmoid(a x) with respect to x has the inner factor a.": (
+                    partial(_sigmoid_form_backward, inner=False)
                 ),
-                "This is the slope of x sigmoid(x): the 1.702 is missing, in the gate and in its slope.": (
-                    lambda x: _sigmoid(x) * (1 + x * (1 - _sigmoid(x)))
+                "dx: the slope of the gate must be multiplied by x.": (
+                    lambda x, a, dy: (dy * _sigmoid(a * x) * (1 + a * (1 - _sigmoid(a * x))), _da(x, a, dy))
                 ),
-                "This is the slope of the sigmoid alone, without the product with x.": (
-                    lambda x: 1.702 * _sigmoid(1.702 * x) * (1 - _sigmoid(1.702 * x))
+                "da: a is one number that all entries share. What does the chain rule do with their contributions?": (
+                    partial(_sigmoid_form_backward, reduce=lambda values: values)
                 ),
-                "The slope of the gate must be multiplied by x.": (
-                    lambda x: _sigmoid(1.702 * x) * (1 + 1.702 * (1 - _sigmoid(1.702 * x)))
+                "da: this is a mean. The contributions of all entries add up, without a division.": (
+                    partial(_sigmoid_form_backward, reduce=np.mean)
+                ),
+                "da: x is a factor twice, once beside the gate and once inside it.": (
+                    lambda x, a, dy: (
+                        _sigmoid_form_backward(x, a, dy)[0],
+                        np.sum(dy * x * _sigmoid(a * x) * (1 - _sigmoid(a * x))),
+                    )
                 ),
             },
             allowed=("sigmoid",),
+            results="dx da",
         ),
-        "Any gate x s(x) has the slope s + x s'. GELU, SiLU and this one differ in s only.",
+        "Any gate x s(x) has the slope s + x s'. What all entries share collects the sum of their gradients.",
     ),
     Exercise(
         "9.3",

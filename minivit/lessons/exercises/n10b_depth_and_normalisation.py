@@ -64,7 +64,7 @@ def _matrix_cases(rng: np.random.Generator) -> list[tuple]:
     ]
 
 
-def _deep_norm(z0, W, alpha, dz_L, *, alpha_back=None, forward_order=False, alpha_on="stream", eps=1e-6):
+def _deep_norm(z0, W, alpha, dz_out, *, alpha_back=None, forward_order=False, alpha_on="stream", eps=1e-6):
     stream, norms = [z0], []
     for matrix in W:
         z, branch = stream[-1], stream[-1] @ matrix
@@ -72,7 +72,7 @@ def _deep_norm(z0, W, alpha, dz_L, *, alpha_back=None, forward_order=False, alph
         stream.append(out)
         norms.append(vjp)
     back = alpha if alpha_back is None else alpha_back
-    dz, dW = dz_L, np.zeros_like(W)
+    dz, dW = dz_out, np.zeros_like(W)
     for i in range(len(W)) if forward_order else reversed(range(len(W))):
         ds = norms[i](dz)
         if alpha_on == "stream":
@@ -174,14 +174,14 @@ EXERCISES = [
                 ),
                 "alpha multiplies the stream, not the branch.": lambda *args: _deep_norm(*args, alpha_on="branch"),
                 "alpha is an argument: use the given value, not one computed from the number of layers.": (
-                    lambda z0, W, alpha, dz_L: _deep_norm(z0, W, (2 * len(W)) ** 0.25, dz_L)
+                    lambda z0, W, alpha, dz_out: _deep_norm(z0, W, (2 * len(W)) ** 0.25, dz_out)
                 ),
                 "The epsilon 1e-6 in LN is missing.": partial(_deep_norm, eps=0.0),
                 "The epsilon is 1e-6 here, not 1e-5.": partial(_deep_norm, eps=1e-5),
                 "The epsilon is 1e-6 here, not 1e-8.": partial(_deep_norm, eps=1e-8),
                 "The epsilon is 1e-6 here, not 1e-12.": partial(_deep_norm, eps=1e-12),
                 "alpha is missing altogether: this is plain post-LN.": (
-                    lambda z0, W, alpha, dz_L: _deep_norm(z0, W, 1.0, dz_L)
+                    lambda z0, W, alpha, dz_out: _deep_norm(z0, W, 1.0, dz_out)
                 ),
             },
             allowed=_NORM,

@@ -66,11 +66,12 @@ EXERCISES = [
             "hue",
             {
                 "shift": "The same lamp is lit, a little further to the side.",
-                "flip": "Mirrored left to right, the lamps keep their order from top to bottom, and their colours.",
-                "rotate": "Cameras are tilted by as much. Only far larger angles bring another lamp to the top.",
+                "flip": "A mirrored red lamp is a red lamp.",
+                "rotate": "Cameras are tilted by as much. The lamp keeps its colour.",
             },
         ),
-        "It depends on the classes. A hue shift does not change the make of a car; a flip turns a left arrow into a "
+        "Only the colour tells these classes apart. For other classes it is different: a hue shift does not change the "
+        "make of a car, and a flip turns a left arrow into a "
         "right one.",
     ),
     Exercise(
@@ -144,7 +145,7 @@ EXERCISES = [
                     lambda L, rate: L - rate * (L + 1) / 2
                 ),
                 "This is the share of the blocks; how many are they?": lambda L, rate: 1 - rate / 2,
-                "This is the probability that no block is skipped; asked is how many are passed on average.": (
+                "This is the probability that no block is skipped. How many are applied on average?": (
                     lambda L, rate: float(np.prod(1 - rate * np.arange(L) / (L - 1)))
                 ),
                 "A block's two branches count as halves, so an average of L blocks at most is passed.": (

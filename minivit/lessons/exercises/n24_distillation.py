@@ -132,7 +132,7 @@ EXERCISES = [
                 "Divided by K the second term is too small; alpha has to grow, not to shrink.": (
                     lambda alpha, K: alpha / K
                 ),
-                "This is the ratio of alpha' to 1 - alpha'; what is asked is alpha' itself.": (
+                "This is the ratio of alpha' to 1 - alpha'. Give alpha' itself.": (
                     lambda alpha, K: K * alpha / (1 - alpha)
                 ),
                 "The whole is K alpha + (1 - alpha), not K alpha + 1: the first share shrinks as well.": (

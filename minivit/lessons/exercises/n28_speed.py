@@ -16,42 +16,42 @@ def _divisors(L: int) -> list[int]:
     return [s for s in range(1, L + 1) if L % s == 0]
 
 
-def _peak(L: int, a: float, x: float, s: float) -> float:
-    return L / s * x + s * a
+def _peak(L: int, a: float, b: float, s: float) -> float:
+    return L / s * b + s * a
 
 
-def _best_segment(L: int, a: float, x: float) -> int:
-    return min(_divisors(L), key=lambda s: _peak(L, a, x, s))
+def _best_segment(L: int, a: float, b: float) -> int:
+    return min(_divisors(L), key=lambda s: _peak(L, a, b, s))
 
 
-def _best_whole_number(L: int, a: float, x: float) -> int:
-    return min(range(1, L + 1), key=lambda s: _peak(L, a, x, s))
+def _best_whole_number(L: int, a: float, b: float) -> int:
+    return min(range(1, L + 1), key=lambda s: _peak(L, a, b, s))
 
 
-def _worst_segment(L: int, a: float, x: float) -> int:
-    return max(_divisors(L), key=lambda s: _peak(L, a, x, s))
+def _worst_segment(L: int, a: float, b: float) -> int:
+    return max(_divisors(L), key=lambda s: _peak(L, a, b, s))
 
 
-def _nearest_divisor(L: int, a: float, x: float) -> int:
-    return min(_divisors(L), key=lambda s: abs(s - math.sqrt(L * x / a)))
+def _nearest_divisor(L: int, a: float, b: float) -> int:
+    return min(_divisors(L), key=lambda s: abs(s - math.sqrt(L * b / a)))
 
 
-def _divisor_below(L: int, a: float, x: float) -> int:
-    return max((s for s in _divisors(L) if s * s * a <= L * x), default=1)
+def _divisor_below(L: int, a: float, b: float) -> int:
+    return max((s for s in _divisors(L) if s * s * a <= L * b), default=1)
 
 
-def _divisor_above(L: int, a: float, x: float) -> int:
-    return min((s for s in _divisors(L) if s * s * a >= L * x), default=L)
+def _divisor_above(L: int, a: float, b: float) -> int:
+    return min((s for s in _divisors(L) if s * s * a >= L * b), default=L)
 
 
-def _among(leave_out: int, L: int, a: float, x: float) -> int:
+def _among(leave_out: int, L: int, a: float, b: float) -> int:
     """The best divisor but for 1 or L."""
     left = [s for s in _divisors(L) if s != (1 if leave_out == 1 else L)] or [1]
-    return min(left, key=lambda s: _peak(L, a, x, s))
+    return min(left, key=lambda s: _peak(L, a, b, s))
 
 
-def _root_of(quotient: Callable[[int, float, float], float], L: int, a: float, x: float) -> float:
-    return math.sqrt(quotient(L, a, x))
+def _root_of(quotient: Callable[[int, float, float], float], L: int, a: float, b: float) -> float:
+    return math.sqrt(quotient(L, a, b))
 
 
 _LAYERS = [
@@ -83,29 +83,33 @@ EXERCISES = [
     Exercise(
         "28.1",
         diagnosed(
-            lambda n: 2 * n**3 / (3 * n**2 * 4),
+            lambda side: 2 * side**3 / (3 * side**2 * 4),
             lambda rng: [(64,), (1000,), (7,), (3,)],
             {
-                "Three matrices are moved: two are read, one is written.": lambda n: n / 4,
-                "This is half of it: a multiplication and an addition for each of n**3 terms are two FLOP, and a "
-                "float32 has 4 bytes, not 8.": lambda n: n / 12,
-                "A float32 has 4 bytes; this counts numbers, not bytes.": lambda n: 2 * n / 3,
-                "A float32 has 4 bytes; this counts 2, as a float16 has.": lambda n: n / 3,
-                "A float32 has 32 bits, which are 4 bytes.": lambda n: n / 48,
-                "Three matrices are moved, two to be read and one to be written; this counts one.": lambda n: n / 2,
-                "Each matrix is moved once: the result is written, not read before that as well.": lambda n: n / 8,
-                "An entry of the result takes n multiplications and n - 1 additions, true; with the usual 2 n FLOP "
-                "it becomes a simple fraction of n.": lambda n: (2 * n - 1) / 12,
-                "This is bytes per FLOP.": lambda n: 6 / n,
-                "These are the FLOP; divide by the bytes.": lambda n: 2 * n**3,
-                "These are the bytes; how many FLOP are there for each?": lambda n: 12 * n**2,
-                "Each of the n**2 entries of the result takes n multiplications and as many additions.": (
-                    lambda n: 1 / 6
+                "Three matrices are moved: two are read, one is written.": lambda side: side / 4,
+                "This is half of it: a multiplication and an addition for each of side**3 terms are two FLOP, and a "
+                "float32 has 4 bytes, not 8.": lambda side: side / 12,
+                "A float32 has 4 bytes; this counts numbers, not bytes.": lambda side: 2 * side / 3,
+                "A float32 has 4 bytes; this counts 2, as a float16 has.": lambda side: side / 3,
+                "A float32 has 32 bits, which are 4 bytes.": lambda side: side / 48,
+                "Three matrices are moved, two to be read and one to be written; this counts one.": lambda side: (
+                    side / 2
+                ),
+                "Each matrix is moved once: the result is written, not read before that as well.": lambda side: (
+                    side / 8
+                ),
+                "An entry of the result takes side multiplications and side - 1 additions, true; with the usual 2 side "
+                "FLOP it becomes a simple fraction of side.": lambda side: (2 * side - 1) / 12,
+                "This is bytes per FLOP.": lambda side: 6 / side,
+                "These are the FLOP; divide by the bytes.": lambda side: 2 * side**3,
+                "These are the bytes; how many FLOP are there for each?": lambda side: 12 * side**2,
+                "Each of the side**2 entries of the result takes side multiplications and as many additions.": (
+                    lambda side: 1 / 6
                 ),
             },
-            terms={"n": lambda n: n, "no letter": lambda n: 1},
+            terms={"side": lambda side: side, "no letter": lambda side: 1},
         ),
-        "n/6: it grows with n, which is why large products run at the peak and small ones do not.",
+        "side/6: it grows with side, which is why large products run at the peak and small ones do not.",
     ),
     Exercise(
         "28.2",
@@ -158,42 +162,53 @@ EXERCISES = [
             _best_segment,
             lambda rng: _LAYERS,
             {
-                "This is the best real number, sqrt(L x / a). A segment is a whole number of blocks that divides L: "
-                "compare the divisors.": lambda L, a, x: math.sqrt(L * x / a),
-                "The whole number below sqrt(L x / a) need not divide L: compare the divisors.": (
-                    lambda L, a, x: min(L, max(1, int(math.sqrt(L * x / a))))
+                "This is the best real number, sqrt(L b / a). A segment is a whole number of blocks that divides L: "
+                "compare the divisors.": lambda L, a, b: math.sqrt(L * b / a),
+                "The whole number below sqrt(L b / a) need not divide L: compare the divisors.": (
+                    lambda L, a, b: min(L, max(1, int(math.sqrt(L * b / a))))
                 ),
-                "The divisor nearest to sqrt(L x / a) need not be the best: compare the peaks.": _nearest_divisor,
-                "The divisor below sqrt(L x / a) need not be the best: compare the peaks.": _divisor_below,
-                "The divisor above sqrt(L x / a) need not be the best: compare the peaks.": _divisor_above,
-                "Rounding sqrt(L x / a) need not give a divisor of L, nor does the best of all whole numbers.": (
+                "The divisor nearest to sqrt(L b / a) need not be the best: compare the peaks.": _nearest_divisor,
+                "The divisor below sqrt(L b / a) need not be the best: compare the peaks.": _divisor_below,
+                "The divisor above sqrt(L b / a) need not be the best: compare the peaks.": _divisor_above,
+                "Rounding sqrt(L b / a) need not give a divisor of L, nor does the best of all whole numbers.": (
                     _best_whole_number
                 ),
-                "This is L / s, the best number of segments, or a and x are exchanged: the larger a is, the shorter a "
-                "segment should be.": lambda L, a, x: L // _best_segment(L, a, x),
-                "This is the peak; which s gives it?": lambda L, a, x: _peak(L, a, x, _best_segment(L, a, x)),
+                "This is L / s, the best number of segments, or a and b are exchanged: the larger a is, the shorter a "
+                "segment should be.": lambda L, a, b: L // _best_segment(L, a, b),
+                "This is the peak; which s gives it?": lambda L, a, b: _peak(L, a, b, _best_segment(L, a, b)),
                 "This segment has the largest peak; the smallest is best.": _worst_segment,
                 "sqrt(L) is best only if activations and input of a block are equally large.": (
-                    lambda L, a, x: _best_segment(L, 1, 1)
+                    lambda L, a, b: _best_segment(L, 1, 1)
                 ),
-                "This is the root of x / a; the number of blocks has to come in.": (
-                    partial(_root_of, lambda L, a, x: x / a)
+                "This is the root of b / a; the number of blocks has to come in.": (
+                    partial(_root_of, lambda L, a, b: b / a)
                 ),
-                "This is the root of L; the sizes a and x have to come in.": partial(_root_of, lambda L, a, x: L),
-                "The root of L a / x gives the number of segments; how many blocks does one have?": (
-                    partial(_root_of, lambda L, a, x: L * a / x)
+                "This is the root of L; the sizes a and b have to come in.": partial(_root_of, lambda L, a, b: L),
+                "The root of L a / b gives the number of segments; how many blocks does one have?": (
+                    partial(_root_of, lambda L, a, b: L * a / b)
                 ),
                 "A segment of one block is allowed as well.": partial(_among, 1),
                 "One segment of all L blocks is allowed as well.": partial(_among, 0),
-                "One block in a segment leaves the most inputs to keep; compare the peaks.": lambda L, a, x: 1,
-                "One segment of all blocks holds the most activations; compare the peaks.": lambda L, a, x: L,
+                "One block in a segment leaves the most inputs to keep; compare the peaks.": lambda L, a, b: 1,
+                "One segment of all blocks holds the most activations; compare the peaks.": lambda L, a, b: L,
             },
-            where={"L is prime": lambda L, a, x: len(_divisors(L)) == 2},
+            where={"L is prime": lambda L, a, b: len(_divisors(L)) == 2},
         ),
-        "With a = x the best segment is near sqrt(L), and the memory grows with sqrt(L) only (Chen et al. 2016).",
+        "With a = b the best segment is near sqrt(L), and the memory grows with sqrt(L) only (Chen et al. 2016).",
     ),
     Exercise(
         "28.4",
+        diagnosed(
+            fitting.largest_batch,
+            lambda rng: fitting.TRAININGS,
+            fitting.SLIPS,
+            where={"not even the parameters with gradients and moments fit": lambda memory, n, *_: 16 * n > memory},
+        ),
+        "The fixed part is 16 bytes a parameter. The rest grows with the batch, and a large batch can be split into "
+        "pieces whose gradients are added.",
+    ),
+    Exercise(
+        "28.5",
         diagnosed(
             merged,
             _parts,
@@ -208,16 +223,5 @@ EXERCISES = [
             results="n mean ss",
         ),
         "Chan, Golub and LeVeque (1979). It merges results of any size: of tiles, of threads, of machines.",
-    ),
-    Exercise(
-        "28.5",
-        diagnosed(
-            fitting.largest_batch,
-            lambda rng: fitting.TRAININGS,
-            fitting.SLIPS,
-            where={"not even the parameters with gradients and moments fit": lambda memory, n, *_: 16 * n > memory},
-        ),
-        "The fixed part is 16 bytes a parameter. The rest grows with the batch, and a large batch can be split into "
-        "pieces whose gradients are added.",
     ),
 ]

@@ -7,9 +7,9 @@ HINTS = {
         "Two terms remain. One of them is x Phi(x), which you have already: it is y.",
     ),
     "9.2": (
-        "A product of x and a function of x: x is used twice.",
-        "The slope of the sigmoid is sigmoid(s) (1 - sigmoid(s)). The chain rule adds an inner factor.",
-        "With s = sigmoid(1.702 x) there are two terms: s itself, and x times the slope of s, which holds the 1.702.",
+        "Go backwards in two steps: the product of x and the gate, and then the gate. x is used in both, a in one.",
+        "The slope of the sigmoid is sigmoid(u) (1 - sigmoid(u)). Which inner factor belongs to x, and which to a?",
+        "dx has two terms, as for GELU. da has one term per entry of x, and a is the same number for all entries.",
     ),
     "9.3": (
         "At the lowest point the slope is zero. Its formula stands in the notebook.",
@@ -19,7 +19,7 @@ HINTS = {
     "9.4": (
         "The three steps of the notebook stay. Only two things depend on the form of GELU: G and its slope.",
         "Compute X1 again from z. You need Phi(X1) for both G and the slope.",
-        "dX1 = (dR W2^T) times (Phi(X1) + X1 phi(X1)), element by element. The gradients follow from it and from G.",
+        "Put the slope of the erf form into step 2. Steps 1 and 3 then give all five gradients. Which of them needs G?",
     ),
     "9.5": (
         "Name the parts: a = zW, v = zV, and h = silu(a) v, so that R = h W2. Go backwards from R.",

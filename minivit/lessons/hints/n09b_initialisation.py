@@ -14,7 +14,8 @@ HINTS = {
     "9b.3": (
         "Follow step 5: what share of the mean square does the activation keep?",
         "The positive half keeps all of its mean square. The negative half keeps the slope squared of it.",
-        "A layer keeps (1 + a^2) / 2. It must be made up for: fan_in s^2 times that share is 1.",
+        "Add the two halves, each with its share of the mean square. Step 1 says what the matrix does to it. Together "
+        "they must change nothing.",
     ),
     "9b.4": (
         "Split every input into its mean and the rest, which has mean 0 and variance 1.",

@@ -7,9 +7,9 @@ HINTS = {
         "The linear layers go from D to 3D, from D to D, from D to F and from F to D.",
     ),
     "11.2": (
-        "Take the two counts from the table of multiply-adds and put F = 4D.",
-        "Attention has 4 N D^2 + 2 N^2 D. The MLP has 2 N D F. Cancel what both have in common.",
-        "After division by 8 N D^2 one term is a plain number, the other is N over a multiple of D.",
+        "Take the counts from the table of multiply-adds. Which of its rows belong to attention?",
+        "Put F = 4D, and cancel what numerator and denominator have in common.",
+        "One term of the result is a plain number. The other grows with N.",
     ),
     "11.3": (
         "Follow the gradient from the loss. Which product contains the head's matrix, and which does not?",
@@ -21,7 +21,7 @@ HINTS = {
         "Reshape to (B, rows, columns, P, P, C), exchange two axes, and reshape to the image.",
     ),
     "11.5": (
-        "Begin with `vit_loops`. Three things change: no [class] token, the number of blocks, and what the head reads.",
+        "Begin with `vit_loops`, and mark the lines that assume a [class] token.",
         'Count names that end in "norm1.scale", and take the blocks in the order of their numbers, not of their names.',
         "The last LayerNorm works on every token. Only then take the mean over the tokens, and then the head.",
     ),

@@ -24,6 +24,6 @@ HINTS = {
     "12.5": (
         "Write Adam for matrices first, as in this notebook. Only v is replaced.",
         "Keep r, one number per row, and c, one per column. Correct both by 1 - b2^t before you use them.",
-        "v_hat is an outer product of the two, divided by the mean of r. Take the root, then add eps.",
+        "v_hat is an outer product of the two, divided by the mean of the corrected r. Take the root, then add eps.",
     ),
 }

@@ -1,5 +1,5 @@
-"""Pictures of the ideas, drawn before the algebra begins: one file for each subject, `sketch` draws their parts.
+"""Pictures of the ideas, shown before the algebra: one file for each subject; `sketch` draws their parts.
 
-A notebook calls them by subject: `from minivit.lessons.pictures import patches`, then `patches.to_tokens(image, 2)`.
+A notebook imports them by subject: `from minivit.lessons.pictures import patches`, then `patches.to_tokens(image, 2)`.
 They need matplotlib, which the notebooks have.
 """

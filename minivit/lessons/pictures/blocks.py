@@ -21,7 +21,7 @@ def pre_and_post_ln() -> Any:
     figure, axes = canvas(9.4, 4.5)
     label(axes, 0.15, 0.25, "pre-LN: nothing but sums on the stream", size=12, ha="left", weight="bold")
     _pre_ln(axes, 1.75)
-    label(axes, 0.15, 2.45, "post-LN: every token passes each LayerNorm", size=12, ha="left", weight="bold")
+    label(axes, 0.15, 2.45, "post-LN: LayerNorm lies on the stream", size=12, ha="left", weight="bold")
     _post_ln(axes, 3.95)
     return figure
 
@@ -48,7 +48,7 @@ def _stream(axes: Any, y: float, names: tuple[str, ...], places: tuple[float, ..
 
 
 def _branch(axes: Any, y: float, start: float, boxes: tuple[tuple[str, float, str], ...], end: float) -> None:
-    """A way off the stream at x = start, through boxes (text, width, colour), back to a sum at x = end."""
+    """A path off the stream at x = start, through boxes (text, width, colour), back to a sum at x = end."""
     high, x = y - BRANCH_ABOVE, start + 0.4
     axes.plot((start, start), (y, high), color=INK, linewidth=1.3)
     previous = start

@@ -43,11 +43,12 @@ def to_tokens(image: np.ndarray, P: int, tokens: np.ndarray) -> None:
     for n in range(count):
         sketch.label(axes, 6.55, top + (n + 0.5) * row, str(n), 8, ha="right")
     sketch.outline(axes, 6.65, top + HERE * row, per_patch * row, row)
-    sketch.arrow(axes, (7.6, middle), (8.2, middle), r"$\cdot\,\mathbf{E} + \mathbf{b}$")
+    sketch.arrow(axes, (7.6, middle), (8.2, middle), "to −1..1\nthen\n" + r"$\cdot\,\mathbf{E} + \mathbf{b}$" + "\n\n")
 
     sketch.label(axes, 9.6, 0.3, f"tokens, {count} × {tokens.shape[1]}", 12)
     sheet(axes, 8.35, top, tokens, 2.5, height)
     sketch.outline(axes, 8.35, top + HERE * row, 2.5, row)
+    sketch.label(axes, 9.6, 4.0, "red: positive, blue: negative", 9)
 
 
 def _place(n: int, columns: int, x: float, y: float, pitch: float) -> tuple[float, float]:

@@ -12,7 +12,7 @@ def equation_1(class_token: np.ndarray, patch_tokens: np.ndarray, positions: np.
     """Draw [class token; patch tokens] + positions = z_0.   (D,), (Np, D), (Np + 1, D)."""
     sequence = np.concatenate([class_token[None], patch_tokens])
     limit = float(max(np.abs(sequence).max(), np.abs(positions).max()))
-    _, axes = sketch.canvas(11, 4.2)
+    _, axes = sketch.canvas(11, 4.35)
     top, width, height = 0.62, 2.6, 3.4
     row = height / len(sequence)
     names = ["[class]", *(f"patch {n}" for n in range(len(patch_tokens)))]
@@ -25,6 +25,7 @@ def equation_1(class_token: np.ndarray, patch_tokens: np.ndarray, positions: np.
         sketch.outline(axes, left, top, width, row)
     sketch.label(axes, 3.62, top + height / 2, "+", 20)
     sketch.label(axes, 7.65, top + height / 2, "=", 20)
+    sketch.label(axes, 5.85, 4.18, "red: positive, blue: negative", 9)
 
 
 def reordered(before: np.ndarray, after: np.ndarray, moved: np.ndarray, after_moved: np.ndarray, order: list) -> None:

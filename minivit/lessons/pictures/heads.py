@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from minivit.data import normalize
-from minivit.lessons.pictures.sketch import BLUE, GREEN, INK, ORANGE, PURPLE, arrow, canvas, label, matrix, outline
+from minivit.lessons.pictures.sketch import GREEN, INK, PURPLE, arrow, canvas, label, matrix, outline
 from minivit.models import ViT
 from minivit.ops.attention import attention, attention_weights, split_heads
 from minivit.tensor import Tensor, no_grad
 
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
+COLOURS = (INK, GREEN, "#b07d12", PURPLE)  # none of them a colour of the numbers
 CELL = 0.062  # inches
 
 
@@ -32,7 +32,7 @@ def side_by_side(model: ViT, image: np.ndarray) -> Any:
     middle = 0.5 + (layer.heads - 1) * step / 2
     limit = float(np.abs(qkv.data).max()) / 2
     for (name, values), top in zip(parts.items(), (middle - 1.5, middle, middle + 1.5), strict=True):
-        matrix(axes, 0.45, top, values, CELL, cmap="RdBu", limits=(-limit, limit), title=name)
+        matrix(axes, 0.45, top, values, CELL, cmap="RdBu_r", limits=(-limit, limit), title=name)
         slices(axes, 0.45, top, wide, tall, layer.heads)
     label(axes, 0.22, middle + tall / 2, f"{tokens} tokens", rotation=90)
     label(axes, 0.45 + wide / 2, middle + 1.65 + tall, f"{width} features")
@@ -41,16 +41,17 @@ def side_by_side(model: ViT, image: np.ndarray) -> Any:
         matrix(axes, 3.65, top, weights[i], CELL, cmap="gray_r", border=colour, title=f"A of head {i}")
         arrow(axes, (3.75 + tall, top + tall / 2), (5.35, top + tall / 2), "A v", color=colour)
         mine = (weights[i] @ v[0, i]) / limit
-        matrix(axes, 5.45, top, mine, CELL, cmap="RdBu", limits=(-1, 1), border=colour)
+        matrix(axes, 5.45, top, mine, CELL, cmap="RdBu_r", limits=(-1, 1), border=colour)
         arrow(axes, (5.55 + wide / layer.heads, top + tall / 2), (7.2, middle - 0.75 + tall / 2), color=colour)
     joined = np.concatenate(list(weights @ v[0]), axis=1)
-    matrix(axes, 7.35, middle - 0.75, joined, CELL, cmap="RdBu", limits=(-limit, limit), title="side by side")
+    matrix(axes, 7.35, middle - 0.75, joined, CELL, cmap="RdBu_r", limits=(-limit, limit), title="side by side")
     slices(axes, 7.35, middle - 0.75, wide, tall, layer.heads)
     arrow(axes, (7.35 + wide / 2, middle - 0.65 + tall), (7.35 + wide / 2, middle + 0.95))
     label(axes, 7.5 + wide / 2, middle + 0.62, "times $\\mathbf{U}_{msa}$", ha="left")
     size = float(np.abs(result).max()) / 1.5
-    matrix(axes, 7.35, middle + 1.0, result, CELL, cmap="PuOr", limits=(-size, size))
+    matrix(axes, 7.35, middle + 1.0, result, CELL, cmap="RdBu_r", limits=(-size, size))
     label(axes, 7.35 + wide / 2, middle + 1.15 + tall, "result: the heads are mixed", color=INK)
+    label(axes, 7.35 + wide / 2, middle + 1.5 + tall, "red: positive, blue: negative", 9)
     return figure
 
 

@@ -22,7 +22,7 @@ def logits_to_loss(image: np.ndarray, logits: np.ndarray, label: int) -> None:
     sketch.arrow(axes, (2.1, middle), (2.6, middle))
     _bars(axes, 2.9, logits, label, "logits $z$", ".2f", float(np.abs(logits).max()))
     sketch.arrow(axes, (5.15, middle), (5.85, middle), "softmax")
-    _bars(axes, 6.05, probabilities, label, "probabilities $p$", ".4f", 1)
+    _bars(axes, 6.05, probabilities, label, "probabilities $p$", "p", 1)
     sketch.arrow(axes, (8.15, middle), (8.75, middle), "$-\\log$")
     _curve(axes, 9.1, middle, float(probabilities[label]))
 
@@ -32,7 +32,7 @@ def temperatures(logits: np.ndarray, taus: list[float]) -> None:
     _, axes = sketch.canvas(2.5 * len(taus) + 0.2, TOP + 0.2 + ROW * len(logits))
     best = int(np.argmax(logits))
     for i, tau in enumerate(taus):
-        _bars(axes, 0.35 + 2.5 * i, softmax(logits / tau), best, f"$\\tau$ = {tau:g}", ".3f", 1)
+        _bars(axes, 0.35 + 2.5 * i, softmax(logits / tau), best, f"$\\tau$ = {tau:g}", "p", 1)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -41,8 +41,18 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return e / e.sum()
 
 
+def written(value: float, form: str) -> str:
+    """A number in a format; "p" is ".4f", but in powers of ten where that would keep less than two digits."""
+    if form != "p":
+        return f"{value:{form}}"
+    return f"{value:.4f}" if value > 0.001 or value == 0 else f"{value:.0e}"
+
+
 def _bars(axes: sketch.Axes, x: float, values: np.ndarray, label: int, title: str, form: str, longest: float) -> None:
-    """A horizontal bar for each class with its number and value; `longest` is the value of a bar of 1.1 inches."""
+    """A horizontal bar for each class with its number and value.
+
+    form: a format of numbers, or "p" for probabilities.   longest: the value of a bar of 1.1 inches.
+    """
     lengths = values * 1.1 / longest
     zero = x + 0.25 + max(0.0, -float(lengths.min()))
     sketch.label(axes, x + 0.9, 0.25, title, sketch.TEXT + 2)
@@ -51,7 +61,7 @@ def _bars(axes: sketch.Axes, x: float, values: np.ndarray, label: int, title: st
         color, weight = (sketch.ORANGE, "bold") if k == label else (sketch.BLUE, "normal")
         axes.barh(y, abs(length), 0.7 * ROW, left=zero + min(length, 0), color=color)
         sketch.label(axes, x, y, str(k), sketch.TEXT + 1, weight=weight)
-        sketch.label(axes, zero + max(length, 0) + 0.06, y, f"{value:{form}}", ha="left", weight=weight)
+        sketch.label(axes, zero + max(length, 0) + 0.06, y, written(value, form), ha="left", weight=weight)
     axes.plot([zero, zero], [TOP, TOP + ROW * len(values)], color=sketch.INK, linewidth=1)
 
 

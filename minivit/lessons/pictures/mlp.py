@@ -1,4 +1,4 @@
-"""The MLP of a block: every token goes the same way, and none sees another."""
+"""The MLP of a block: every token is processed alone, and in the same way."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from minivit import ops
 from minivit.data import normalize
-from minivit.lessons.pictures.sketch import BLUE, GREEN, ORANGE, arrow, box, canvas, label, matrix, outline
+from minivit.lessons.pictures.sketch import GREEN, INK, PURPLE, arrow, box, canvas, label, matrix, outline
 from minivit.models import ViT
 from minivit.tensor import Tensor, no_grad
 
@@ -15,7 +15,7 @@ SHOWN = 9  # hidden units
 
 
 def token_by_token(model: ViT, image: np.ndarray, rows: tuple[int, ...] = (0, 6, 11)) -> Any:
-    """The MLP of block 1 of a model on an image (height, width, C): three of its tokens on their way, side by side."""
+    """The MLP of block 1 of a model on an image (height, width, C): three of its tokens side by side."""
     block: Any = model.blocks[0]
     tap: dict = {}
     with no_grad():
@@ -35,10 +35,10 @@ def token_by_token(model: ViT, image: np.ndarray, rows: tuple[int, ...] = (0, 6,
         box(axes, x, 0.35, 0.75, 2.15, text)
     limit = float(np.abs(inside[list(rows), :SHOWN]).max()) / 2
     end = x3 + 1.25
-    matrix(axes, 0.3, top, before, CELL, cmap="RdBu", limits=(-3, 3), title=f"{tokens} tokens of width {width}")
+    matrix(axes, 0.3, top, before, CELL, cmap="RdBu_r", limits=(-3, 3), title=f"{tokens} tokens of width {width}")
     size = float(np.abs(after).max()) / 1.5
-    matrix(axes, end, top, after, CELL, cmap="RdBu", limits=(-size, size), title="result")
-    for row, lane, colour in zip(rows, lanes, (BLUE, ORANGE, GREEN), strict=True):
+    matrix(axes, end, top, after, CELL, cmap="RdBu_r", limits=(-size, size), title="result")
+    for row, lane, colour in zip(rows, lanes, (INK, GREEN, PURPLE), strict=True):
         y = top + (row + 0.5) * CELL
         outline(axes, 0.3, top + row * CELL, wide, CELL, colour)
         outline(axes, end, top + row * CELL, wide, CELL, colour)
@@ -50,7 +50,7 @@ def token_by_token(model: ViT, image: np.ndarray, rows: tuple[int, ...] = (0, 6,
                 lane - LARGE / 2,
                 values[row, :SHOWN],
                 LARGE,
-                cmap="RdBu",
+                cmap="RdBu_r",
                 limits=(-limit, limit),
                 border=colour,
             )
@@ -58,5 +58,5 @@ def token_by_token(model: ViT, image: np.ndarray, rows: tuple[int, ...] = (0, 6,
             arrow(axes, (x + long + 0.02, lane), (x + long + 0.25, lane), color=colour)
         arrow(axes, (x3 + 0.75, lane), (end - 0.04, y), color=colour)
     label(axes, x1 + 1 + long / 2, 2.7, f"{SHOWN} of {inside.shape[1]} hidden units")
-    label(axes, x2 + 1 + long / 2, 2.7, "red is negative: it fades")
+    label(axes, x2 + 1 + long / 2, 2.7, "blue is negative: it fades")
     return figure

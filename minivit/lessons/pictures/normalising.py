@@ -1,4 +1,4 @@
-"""Pictures for notebook 05: one token before and after LayerNorm, and what its mean is taken over."""
+"""Pictures for notebook 05: one token before and after LayerNorm, and the numbers that share a mean."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ from minivit.lessons.pictures import sketch
 
 
 def one_token(before: np.ndarray, after: np.ndarray) -> None:
-    """Bars of the features of a token (D,) before and after LayerNorm, with their mean and standard deviation."""
+    """Bars of the features of a token (D,) before and after LayerNorm: drawn from the mean, with one deviation."""
     _, panels = sketch.plt.subplots(1, 2, figsize=(11, 3.3), layout="constrained")
     for axes, values, name, color in zip(
         panels, (before, after), ("before", "normalised"), (sketch.ORANGE, sketch.BLUE), strict=True
     ):
         mean, deviation = float(values.mean()), float(values.std())
-        axes.bar(np.arange(len(values)), values, color=color, width=0.8)
+        axes.bar(np.arange(len(values)), values - mean, bottom=mean, color=color, width=0.8)
         axes.axhline(mean, color=sketch.INK, linewidth=1.5)
         axes.axhspan(mean - deviation, mean + deviation, color=sketch.INK, alpha=0.12, linewidth=0)
         axes.set_title(
@@ -22,7 +22,8 @@ def one_token(before: np.ndarray, after: np.ndarray) -> None:
 
 
 def what_is_averaged(B: int = 3, N: int = 5, D: int = 8) -> None:
-    """B sheets of N tokens with D features, twice; marked is what shares one mean, in LayerNorm and in BatchNorm."""
+    """B sheets of N tokens with D features, twice, with the entries marked that share one mean in LayerNorm and in
+    BatchNorm."""
     _, axes = sketch.canvas(9.6, 3.2)
     for left, title, row, column, color in (
         (0.9, "LayerNorm: one token", 2, None, sketch.BLUE),

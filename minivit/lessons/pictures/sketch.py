@@ -33,7 +33,7 @@ TEXT = 10  # points
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A white figure of so many inches, without axes."""
+    """A white figure without axes, its size in inches."""
     figure = plt.figure(figsize=(width, height), layout="none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")

@@ -12,7 +12,7 @@ TOP = 0.75  # inches above the matrices, for their titles
 def overview(
     image: np.ndarray, patches: np.ndarray, before: np.ndarray, after: np.ndarray, probabilities: np.ndarray
 ) -> Any:
-    """One image on its way through a ViT, from left to right.
+    """One image passing through a ViT, from left to right.
 
     image: (height, width).   patches: (N_p, pixels).   before, after: (N, D), the tokens that enter the first block and
     that leave the last.   probabilities: (K,).
@@ -27,7 +27,10 @@ def overview(
     label(axes, x + wide / 2, TOP - 0.3, f"{len(patches)} patches\nof {patches.shape[1]} pixels")
     x = _step(axes, x + wide, middle, "Eq. 1", 0.65)
     cell = tall / len(before)
-    for tokens, name, text in ((before, r"\mathbf{z}_0", "Eq. 2, 3"), (after, r"\mathbf{z}_L", "Eq. 4")):
+    for tokens, name, text in (
+        (before, r"\mathbf{z}_0", "Eq. 2, 3"),
+        (after, r"\mathbf{z}_L", "Eq. 4,\nhead,\nsoftmax"),
+    ):
         largest = float(np.abs(tokens).max())
         wide, _ = matrix(axes, x, TOP, tokens, cell, cmap="RdBu_r", limits=(-largest, largest))
         label(axes, x + wide / 2, TOP - 0.3, f"${name}$: {tokens.shape[0]} tokens\nof {tokens.shape[1]} features")

@@ -1,1 +1,1 @@
-"""Answers to long exercises, right or with one of the slips that are made in writing them, for their judges."""
+"""Answers to long exercises, right or with a typical slip, for their judges."""

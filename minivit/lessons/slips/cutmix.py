@@ -1,4 +1,4 @@
-"""CutMix with a given box, and the slips that one makes in writing it: for the judge of exercise 14.4."""
+"""CutMix with a given box, and its typical slips: for the judge of exercise 14.4."""
 
 import math
 from collections.abc import Callable

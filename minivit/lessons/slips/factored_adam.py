@@ -1,4 +1,4 @@
-"""Adam with a factored second moment, and the slips that one makes in writing it: for the judge of exercise 12.5."""
+"""Adam with a factored second moment, and its typical slips: for the judge of exercise 12.5."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def factored_adam(theta, gradients, lr, b1, b2, eps, slip=""):
-    """theta (n, k) after the updates with gradients (steps, n, k).   slip: a key of _WORDS: what to do wrong."""
+    """theta (n, k) after the updates with gradients (steps, n, k).   slip: a key of _WORDS, the mistake to make."""
     b1, b2 = (b2, b1) if slip == "betas" else (b1, b2)
     m, r, c = np.zeros_like(theta), np.zeros(len(theta)), np.zeros(theta.shape[1])
     for t, g in enumerate(gradients, start=1):

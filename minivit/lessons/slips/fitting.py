@@ -1,4 +1,4 @@
-"""The largest batch that fits into memory: right, or with a slip that is made in counting what is held."""
+"""The largest batch that fits into memory: right, or with a typical slip in counting the memory."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def _activations(N: int, D: int, M: int, H: int) -> int:
 
 
 def _batch(each: Callable[..., float], **changed: Any) -> Callable:
-    """An answer to 28.5 that counts `each(L, N, D, M, H)` numbers per image; changed: see `_images`."""
+    """An answer to 28.4 that counts `each(L, N, D, M, H)` numbers per image; changed: see `_images`."""
     return lambda memory, n, L, N, D, M, H: _images(memory, n, each(L, N, D, M, H), **changed)
 
 

@@ -1,4 +1,4 @@
-"""What a token gets from another by the length of the vector: for the judge of exercise 18.4, with slips."""
+"""The share of each token in another, by vector length: for the judge of exercise 18.4, with slips."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Merging counts, means and sums of squared deviations, and the slips in it: for the judge of exercise 28.4."""
+"""Merging counts, means and sums of squared deviations, with typical slips: for the judge of exercise 28.5."""
 
 from collections.abc import Callable
 from functools import partial
@@ -84,7 +84,7 @@ SLIPS: dict[str, Callable] = {
         partial(_gap_weighted, lambda n1, n2: n2 * (n1 / (n1 + n2)) ** 2)
     ),
     "Deviations are squared: so is the gap between the means.": _gap_not_squared,
-    "The last one is the variance; the sum of the squares is asked.": _variances,
+    "The last one is the variance; return the sum of the squares.": _variances,
     "The sums of squares are added; it is variances whose mean is taken.": _weighted_squares,
     "Each mean is weighted by its own part's count.": _counts_exchanged,
     "This goes through sums of squares: for large means their difference loses its digits. Use the gap "

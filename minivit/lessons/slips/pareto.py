@@ -1,4 +1,4 @@
-"""The Pareto front, and the slips that one makes in finding it: for the judge of exercise 16.3."""
+"""The Pareto front, and its typical slips: for the judge of exercise 16.3."""
 
 from collections.abc import Callable
 
@@ -75,7 +75,7 @@ def some_equal(prices: np.ndarray, accuracies: np.ndarray) -> bool:
 
 
 def explained(args: tuple, results: tuple[np.ndarray, ...]) -> str:
-    """Which model is on the front and should not be, or the other way round."""
+    """Names a model that is wrongly on the front, or wrongly missing."""
     (prices, accuracies), (got,) = args, results
     right = front(prices, accuracies)
     if got.ndim != 1 or not np.isin(got, np.arange(len(prices))).all():
@@ -100,10 +100,10 @@ SLIPS: dict[str, Callable] = {
     "A model that is only as accurate as a cheaper one is not on the front.": _never_lower,
     "These are places in the sorted list. Return the indices that the models had before.": _places_in_order,
     "A model below the line between two others is on the front if none is preferable to it.": _hull,
-    "These are the prices of the right models; their indices are asked.": (
+    "These are the prices of the right models; return their indices.": (
         lambda prices, accuracies: prices[front(prices, accuracies)]
     ),
-    "These are the accuracies of the right models; their indices are asked.": (
+    "These are the accuracies of the right models; return their indices.": (
         lambda prices, accuracies: accuracies[front(prices, accuracies)]
     ),
     "This tells for each model whether it is on the front. Return the indices of those that are.": (

@@ -1,4 +1,4 @@
-"""Fitting a power law, and the slips that one makes in it: for the judge of exercise 15.3."""
+"""Fitting a power law, and its typical slips: for the judge of exercise 15.3."""
 
 from collections.abc import Callable
 from functools import partial
@@ -85,7 +85,7 @@ SLIPS: dict[str, Callable] = {
     "The line goes through the first two points and ignores the others: use least squares.": (
         partial(_fit_to, slice(2))
     ),
-    "These are the least squares of the errors themselves; those of their logarithms are asked, in which "
+    "These are the least squares of the errors themselves; use those of their logarithms, in which "
     "1 % counts the same at every n.": _errors_as_they_are,
     "This weighs the points by their sizes; all are to count the same.": _weighted_by_size,
     "This fits log n to log e. The errors scatter, so it is their distances from the line that count.": (

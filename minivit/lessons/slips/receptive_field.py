@@ -1,4 +1,4 @@
-"""The receptive field of a stack of convolutions, and the slips that one makes: for the judge of exercise 20.2."""
+"""The receptive field of a stack of convolutions, and typical slips: for the judge of exercise 20.2."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ Layers = list[tuple[int, int]]
 
 
 def receptive_field(layers: Layers, jump_at: Callable[[Layers, int], float] | None = None, first: int = 1) -> float:
-    """jump_at: how many pixels a step in layer i is, in place of the product of all strides before it."""
+    """jump_at: the number of pixels of a step in layer i, instead of the product of all strides before it."""
 
     def product(layers: Layers, i: int) -> int:
         return math.prod(s for _, s in layers[:i])

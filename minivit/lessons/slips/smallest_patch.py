@@ -1,4 +1,4 @@
-"""Judge of exercise 16.4: the smallest patch that a budget allows, and the slips that one makes in finding it."""
+"""Judge of exercise 16.4: the smallest patch that a budget allows, with typical slips."""
 
 from collections.abc import Callable
 from functools import partial
@@ -83,7 +83,7 @@ def _patch_or_minus_one(patch: Any) -> Any:
 
 
 def judge_patch(answer: Any) -> str | None:
-    """What is wrong with an answer to exercise 16.4, or None; None is an answer where no patch can be afforded."""
+    """The error in an answer to exercise 16.4, or None; an answer of None means that no patch is affordable."""
 
     def as_number(side: int, D: int, L: int, budget: float) -> Any:
         case = side, D, L, budget
@@ -151,7 +151,7 @@ _PATCHES = diagnosed(
         ),
         "A patch of one pixel is allowed as well.": partial(_smallest_patch, sides=lambda side: range(2, side + 1)),
         "Patches of odd sides are allowed as well.": partial(_smallest_patch, sides=lambda side: range(2, side + 1, 2)),
-        "This is the number of patches along the side; the side of a patch is asked.": _patches_per_side,
+        "This is the number of patches along the side; return the side of a patch.": _patches_per_side,
     },
     where={
         "there is nothing to afford": lambda *case: _smallest_patch(*case) < 0,

@@ -1,4 +1,4 @@
-"""A Vision Transformer in plain NumPy, and the slips that one makes in writing it: for the judge of exercise 11.5."""
+"""A Vision Transformer in plain NumPy, and its typical slips: for the judge of exercise 11.5."""
 
 import math
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ _EPSILONS = {"eps 1e-5": 1e-5, "eps 0": 0.0}
 def vit(images: np.ndarray, w: Weights, P: int, H: int, slip: str = "") -> np.ndarray:
     """images (B, height, width, C) -> logits (B, K) of a model that reads the mean of its tokens.
 
-    slip: a key of SLIPS: what to do wrong. Source: Dosovitskiy et al. 2020, Eq. 1 to 4 and appendix D.3.
+    slip: a key of SLIPS, the mistake to make. Source: Dosovitskiy et al. 2020, Eq. 1 to 4 and appendix D.3.
     """
     z = _linear(_patches(images, P, slip), w, "patch_embed.projection", slip)
     position = 0 if slip == "no position" else w["position_embedding"]

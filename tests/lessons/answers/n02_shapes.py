@@ -84,7 +84,7 @@ WRONG = {
         (lambda dY: dY.sum(), "expected (4,)"),
         (
             lambda dY: dY.sum(axis=(0, 1)) / len(dY),
-            "length of axis 0 of dY: a mean where a sum is asked?",
+            "length of axis 0 of dY: a mean instead of a sum?",
         ),
         (forgotten, "Your function returned None: does it end in `return`?"),
     ],

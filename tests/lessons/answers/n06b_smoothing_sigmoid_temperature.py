@@ -68,7 +68,7 @@ WRONG = {
         (lambda z, t, tau: temperature(z, t, tau, power=1), "one power of tau"),
         (lambda z, t, tau: temperature(z, t, 1.0), "differs"),
         (lambda z, t, tau: temperature(z, t, tau)[0], "tuple of 2"),
-        (lambda z, t, tau: [len(z) * part for part in temperature(z, t, tau)], "a sum where a mean is asked?"),
+        (lambda z, t, tau: [len(z) * part for part in temperature(z, t, tau)], "a sum instead of a mean?"),
     ],
 }
 

@@ -126,7 +126,7 @@ WRONG = {
         (lambda q, k, v, dY: causal_backward(q, k, v, dY, row_sum=False), "row sum"),
         (lambda q, k, v, dY: causal_backward(q, k, v, dY, scaled=False), "sqrt(D_h)"),
         (lambda q, k, v, dY: causal_backward(q, k, v, dY)[:2], "tuple of 3"),
-        (lambda *args: causal_backward(*args)[::-1], "it returns (dv, dk, dq), asked is (dq, dk, dv)"),
+        (lambda *args: causal_backward(*args)[::-1], "it returns (dv, dk, dq), expected (dq, dk, dv)"),
         (by_the_engine, "The library did this"),
     ],
     "7.4": [

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def merge(x):
-    return np.concatenate([x[:, h] for h in range(x.shape[1])], axis=2)
+    return np.concatenate(list(x), axis=2)
 
 
 def parameters(D, H):
@@ -73,9 +73,9 @@ RIGHT = {
 # number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
     "8.1": [
-        (lambda x: x.reshape(x.shape[0], x.shape[2], -1), "a reshape moves nothing"),
-        (lambda x: np.moveaxis(x, 1, 3).reshape(x.shape[0], x.shape[2], -1), "interleaved"),
-        (lambda x: merge(x[:, ::-1]), "not in their places"),
+        (lambda x: x.reshape(x.shape[1], x.shape[2], -1), "a reshape moves nothing"),
+        (lambda x: np.moveaxis(x, 0, 3).reshape(x.shape[1], x.shape[2], -1), "interleaved"),
+        (lambda x: merge(x[::-1]), "not in their places"),
     ],
     "8.2": [
         (lambda D, H: 4 * D**2, "biases"),

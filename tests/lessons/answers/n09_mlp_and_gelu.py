@@ -13,9 +13,10 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def slope_of_sigmoid_form(x, inner=1.702):
-    e = np.exp(-1.702 * x)
-    return 1 / (1 + e) + inner * x * e / (1 + e) ** 2
+def sigmoid_form_backward(x, a, dy, inner=1.0):
+    e = np.exp(-a * x)
+    slope_of_gate = e / (1 + e) ** 2
+    return dy / (1 + e) + dy * x * inner * a * slope_of_gate, float(np.sum(dy * x**2 * slope_of_gate))
 
 
 def lowest_point():
@@ -81,7 +82,7 @@ def by_a_quotient(x, y):
 # number -> answers that must pass
 RIGHT = {
     "9.1": [lambda x, y: -x + y],
-    "9.2": [slope_of_sigmoid_form],
+    "9.2": [sigmoid_form_backward],
     "9.3": [lowest_point(), -0.75179],
     "9.4": [mlp_backward, mlp_backward_with_ops_erf],
     "9.5": [swiglu],
@@ -96,10 +97,11 @@ WRONG = {
         (lambda x, y: np.maximum(-x, 0), "differs"),
     ],
     "9.2": [
-        (lambda x: slope_of_sigmoid_form(x, inner=1.0), "inner factor"),
-        (lambda x: sigmoid(1.702 * x), "gate alone"),
-        (lambda x: sigmoid(x) * (1 + x * sigmoid(-x)), "the 1.702 is missing"),
-        (lambda x: slope_of_sigmoid_form(x, inner=1.702**2), "differs"),
+        (lambda x, a, dy: sigmoid_form_backward(x, a, dy, inner=1 / a), "inner factor"),
+        (lambda x, a, dy: sigmoid_form_backward(x, a, dy, inner=0.0), "way through the gate is missing"),
+        (lambda x, a, dy: sigmoid_form_backward(x, a, dy, inner=a), "differs"),
+        (lambda x, a, dy: sigmoid_form_backward(x, a, dy)[::-1], "it returns (da, dx)"),
+        (lambda x, a, dy: (sigmoid_form_backward(x, a, dy)[0], 0.0 * a), "da is 0 in every case. dx is right."),
     ],
     "9.3": [
         (-0.7524614, "tanh form"),

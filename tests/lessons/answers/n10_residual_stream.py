@@ -77,7 +77,7 @@ WRONG = {
         (lambda z, V, W, dz_out: (parallel(z, V, 0 * W, dz_out)[0], *parallel(z, V, W, dz_out)[1:]), "g does too"),
         (lambda z, V, W, dz_out: parallel(z, W, V, dz_out), "dz"),
         (lambda *args: parallel(*args, eps=1e-5), "not 1e-5"),
-        (lambda *args: parallel(*args)[::-1], "it returns (dW, dV, dz), asked is (dz, dV, dW)"),
+        (lambda *args: parallel(*args)[::-1], "it returns (dW, dV, dz), expected (dz, dV, dW)"),
         (
             lambda z, V, W, dz_out: (parallel(z, V, W, dz_out)[0], z.T @ dz_out, parallel(z, V, W, dz_out)[2]),
             "dV",

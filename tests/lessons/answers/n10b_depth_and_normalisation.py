@@ -34,14 +34,14 @@ def res_post_norm(z, W, dz_out, skip=True):
     return db @ W.T + skip * dz_out, np.einsum("ni,nj->ij", z, db)
 
 
-def deep_norm(z0, W, alpha, dz_L, alpha_back=True):
+def deep_norm(z0, W, alpha, dz_out, alpha_back=True):
     sums, inputs, z = [], [], z0
     for matrix in W:
         inputs.append(z)
         sums.append(z @ (alpha * np.eye(z0.shape[1]) + matrix))
         z = norm(sums[-1])
     dW = []
-    dz = dz_L
+    dz = dz_out
     while sums:
         i = len(sums) - 1
         ds = norm_backward(sums.pop(), dz)
@@ -85,8 +85,11 @@ WRONG = {
         (lambda f, gamma, dz_out: (dz_out * (1 + gamma), *layer_scale(f, gamma, dz_out)[1:]), "Along the stream only"),
         (lambda f, gamma, dz_out: (dz_out + f, *layer_scale(f, gamma, dz_out)[1:]), "the right one plus f"),
         (lambda f, gamma, dz_out: layer_scale(f, gamma, dz_out)[1:], "tuple of 3"),
-        (lambda *args: layer_scale(*args)[::-1], "it returns (df, dgamma, dz), asked is (dz, dgamma, df)"),
-        (lambda f, gamma, dz_out: (dz_out, (dz_out * f).sum((0, 1)) / len(f), dz_out * gamma), "a mean where a sum"),
+        (lambda *args: layer_scale(*args)[::-1], "it returns (df, dgamma, dz), expected (dz, dgamma, df)"),
+        (
+            lambda f, gamma, dz_out: (dz_out, (dz_out * f).sum((0, 1)) / len(f), dz_out * gamma),
+            "a mean instead of a sum",
+        ),
     ],
     "10b.3": [
         (lambda z, W, dz_out: res_post_norm(z, W, dz_out, skip=False), "along the stream is missing"),
@@ -100,9 +103,9 @@ WRONG = {
     ],
     "10b.4": [
         (lambda *args: deep_norm(*args, alpha_back=False), "missing in the backward pass"),
-        (lambda z0, W, alpha, dz_L: deep_norm(z0, W, 1.0, dz_L), "altogether"),
-        (lambda z0, W, alpha, dz_L: deep_norm(z0, W, (2 * len(W)) ** 0.25, dz_L), "an argument"),
-        (lambda z0, W, alpha, dz_L: deep_norm(z0, W[::-1], alpha, dz_L), "differs"),
+        (lambda z0, W, alpha, dz_out: deep_norm(z0, W, 1.0, dz_out), "altogether"),
+        (lambda z0, W, alpha, dz_out: deep_norm(z0, W, (2 * len(W)) ** 0.25, dz_out), "an argument"),
+        (lambda z0, W, alpha, dz_out: deep_norm(z0, W[::-1], alpha, dz_out), "differs"),
     ],
 }
 

@@ -156,7 +156,7 @@ WRONG = {
         (lambda dz0, E, *sizes: image_gradient(dz0[:, ::-1], E, *sizes), "reverse order"),
         (lambda dz0, E, *sizes: image_gradient(dz0, E, *sizes).mean(axis=-1), "has shape"),
         (lambda dz0, E, *sizes: image_gradient(dz0, np.linalg.pinv(E).T, *sizes), "not its inverse"),
-        (lambda dz0, E, *sizes: image_gradient(dz0, E, *sizes) / len(dz0), "a mean where a sum is asked"),
+        (lambda dz0, E, *sizes: image_gradient(dz0, E, *sizes) / len(dz0), "a mean instead of a sum"),
     ],
     "11.5": [
         (lambda images, w, P, H: vit(images, w, P, H, last=False), "last LayerNorm"),

@@ -114,7 +114,7 @@ RIGHT = {
 
 # number -> (answer that must be rejected, a part of what it must be told)
 WRONG = {
-    "14.1": [("shift", "same lamp"), ("rotate", "tilted"), ("flip", "top to bottom"), ("crop", "Choose one of")],
+    "14.1": [("shift", "same lamp"), ("rotate", "tilted"), ("flip", "mirrored red lamp"), ("crop", "Choose one of")],
     "14.2": [
         (lambda *args: skip(*args, scaled=False), "divided by 1 - rate"),
         (lambda z, f, u, rate, dz: skip(z, f, u - 1e-9, rate, dz), "equals the rate"),

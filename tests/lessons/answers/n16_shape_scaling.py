@@ -108,7 +108,7 @@ WRONG = {
         (lambda prices, accuracies: np.array([accuracies.argmax()]), "most accurate model alone"),
         (strictly, "need not be better in both"),
         (lambda prices, accuracies: front(prices, accuracies)[::-1], "cheapest comes first"),
-        (lambda prices, accuracies: prices[front(prices, accuracies)], "indices are asked"),
+        (lambda prices, accuracies: prices[front(prices, accuracies)], "return their indices"),
         (lambda prices, accuracies: front(prices, accuracies)[1:], "leaves out model"),
         (lambda prices, accuracies: [*front(prices, accuracies)[:1], *front(prices, accuracies)], "one model twice"),
     ],

@@ -11,20 +11,20 @@ def chan(n1, m1, s1, n2, m2, s2):
     return n, mean, s1 + s2 + n1 * (m1 - mean) ** 2 + n2 * (m2 - mean) ** 2
 
 
-def best(L, a, x):
-    peaks = {s: L / s * x + s * a for s in range(1, L + 1) if L % s == 0}
+def best(L, a, b):
+    peaks = {s: L / s * b + s * a for s in range(1, L + 1) if L % s == 0}
     return next(s for s, peak in peaks.items() if peak == min(peaks.values()))
 
 
-def nearest(L, a, x):
+def nearest(L, a, b):
     divisors = [s for s in range(L, 0, -1) if L % s == 0]
-    return divisors[min(range(len(divisors)), key=lambda i: abs(divisors[i] - (L * x / a) ** 0.5))]
+    return divisors[min(range(len(divisors)), key=lambda i: abs(divisors[i] - (L * b / a) ** 0.5))]
 
 
-def divisors_as_array(L, a, x):
+def divisors_as_array(L, a, b):
     """An array of one entry."""
     s = np.array([d for d in range(1, L + 1) if not L % d])
-    return s[[np.argmin(x * L / s + a * s)]]
+    return s[[np.argmin(b * L / s + a * s)]]
 
 
 def by_gap(n1, m1, s1, n2, m2, s2):
@@ -61,8 +61,8 @@ RIGHT = {
         lambda work, traffic, peak, bandwidth: sorted([traffic / bandwidth, work / peak])[1],
     ],
     "28.3": [best, divisors_as_array],
-    "28.4": [chan, by_gap],
-    "28.5": [fitting, by_bits],
+    "28.4": [fitting, by_bits],
+    "28.5": [chan, by_gap],
 }
 
 # number -> (answer that must be rejected, a part of what it must be told)
@@ -71,7 +71,7 @@ WRONG = {
         (lambda n: n / 4, "one is written"),
         (lambda n: n / 12, "two FLOP"),
         (lambda n: 2 * n / 3, "4 bytes"),
-        (lambda n: (2 * n - 1) / 12, "n - 1 additions"),
+        (lambda n: (2 * n - 1) / 12, "side - 1 additions"),
         (lambda n: 6 / n, "bytes per FLOP"),
         (lambda n: 2 * n**3, "divide by the bytes"),
         (lambda n: 1 / 6, "as many additions"),
@@ -88,32 +88,18 @@ WRONG = {
         (lambda work, traffic, peak, bandwidth: 1e-9 * max(work / peak, traffic / bandwidth), "1e-09 times"),
     ],
     "28.3": [
-        (lambda L, a, x: math.sqrt(L * x / a), "divides L"),
-        (lambda L, a, x: best(L, 1, 1), "equally large"),
-        (lambda L, a, x: best(L, x, a), "exchanged"),
+        (lambda L, a, b: math.sqrt(L * b / a), "divides L"),
+        (lambda L, a, b: best(L, 1, 1), "equally large"),
+        (lambda L, a, b: best(L, b, a), "exchanged"),
         (nearest, "compare the peaks"),
-        (lambda L, a, x: int(min(L, max(1, (L * x / a) ** 0.5))), "below"),
-        (lambda L, a, x: L // best(L, a, x), "number of segments"),
-        (lambda L, a, x: L / best(L, a, x) * x + best(L, a, x) * a, "This is the peak"),
-        (lambda L, a, x: min(range(1, L + 1), key=lambda s: L / s * x + s * a), "best of all whole numbers"),
-        (lambda L, a, x: best(L, a, x) + 1, "too large by 1"),
-        (lambda L, a, x: 1, "One block"),
+        (lambda L, a, b: int(min(L, max(1, (L * b / a) ** 0.5))), "below"),
+        (lambda L, a, b: L // best(L, a, b), "number of segments"),
+        (lambda L, a, b: L / best(L, a, b) * b + best(L, a, b) * a, "This is the peak"),
+        (lambda L, a, b: min(range(1, L + 1), key=lambda s: L / s * b + s * a), "best of all whole numbers"),
+        (lambda L, a, b: best(L, a, b) + 1, "too large by 1"),
+        (lambda L, a, b: 1, "One block"),
     ],
     "28.4": [
-        (lambda n1, m1, s1, n2, m2, s2: (n1 + n2, (m1 + m2) / 2, chan(n1, m1, s1, n2, m2, s2)[2]), "weighted"),
-        (lambda n1, m1, s1, n2, m2, s2: (*chan(n1, m1, s1, n2, m2, s2)[:2], s1 + s2), "gap"),
-        (lambda n1, m1, s1, n2, m2, s2: chan(n1, m1, s1, n1, m2, s2), "the counts are different"),
-        (lambda n1, m1, s1, n2, m2, s2: (*chan(n1, m1, s1, n2, m2, s2)[:2], s1 + s2 + (m1 - m2) ** 2), "off"),
-        (
-            lambda n1, m1, s1, n2, m2, s2: (*chan(n2, m1, s1, n1, m2, s2)[:2], chan(n1, m1, s1, n2, m2, s2)[2]),
-            "own part",
-        ),
-        (through_squares, "its digits"),
-        (lambda *parts: (*chan(*parts)[:2], chan(*parts)[2] / (parts[0] + parts[3])), "variance"),
-        (lambda *parts: chan(*parts)[::-1], "another order"),
-        (lambda *parts: chan(*parts)[:2], "tuple of 3"),
-    ],
-    "28.5": [
         (lambda *args: by_bits(*args, numbers=3), "gradients are held"),
         (lambda *args: by_bits(*args, numbers=2), "two moments"),
         (lambda *args: by_bits(*args, numbers=0), "before there is an image"),
@@ -127,6 +113,20 @@ WRONG = {
             "and not negative",
         ),
     ],
+    "28.5": [
+        (lambda n1, m1, s1, n2, m2, s2: (n1 + n2, (m1 + m2) / 2, chan(n1, m1, s1, n2, m2, s2)[2]), "weighted"),
+        (lambda n1, m1, s1, n2, m2, s2: (*chan(n1, m1, s1, n2, m2, s2)[:2], s1 + s2), "gap"),
+        (lambda n1, m1, s1, n2, m2, s2: chan(n1, m1, s1, n1, m2, s2), "the counts are different"),
+        (lambda n1, m1, s1, n2, m2, s2: (*chan(n1, m1, s1, n2, m2, s2)[:2], s1 + s2 + (m1 - m2) ** 2), "off"),
+        (
+            lambda n1, m1, s1, n2, m2, s2: (*chan(n2, m1, s1, n1, m2, s2)[:2], chan(n1, m1, s1, n2, m2, s2)[2]),
+            "own part",
+        ),
+        (through_squares, "its digits"),
+        (lambda *parts: (*chan(*parts)[:2], chan(*parts)[2] / (parts[0] + parts[3])), "variance"),
+        (lambda *parts: chan(*parts)[::-1], "another order"),
+        (lambda *parts: chan(*parts)[:2], "tuple of 3"),
+    ],
 }
 
 # number -> a change of a right answer that leaves it right -> why
@@ -136,10 +136,10 @@ EQUIVALENT = {
         "lambda …: np.maximum(traffic / bandwidth, work / peak)": "the two stand on equal terms",
     },
     "28.3": {
-        "peaks = {s: L / s * x + s * a for s in range(1, L + 2) if L % s == 0}": "L + 1 does not divide L",
+        "peaks = {s: L / s * b + s * a for s in range(1, L + 2) if L % s == 0}": "L + 1 does not divide L",
         "s = np.array([d for d in range(1, L + 2) if not L % d])": "L + 1 does not divide L",
     },
-    "28.5": {
+    "28.4": {
         "return int(max((memory …, 0))": "the two stand on equal terms",
         "for bit in range(…, -1, -1):": "no batch here has so many bits",
     },

@@ -15,7 +15,7 @@ def words():
 
 
 def test_a_query_with_its_scores_weights_and_result(words):
-    keys = np.array([[2 * np.log(3), 0, 0, 0], [0, 1, 2, 3]])  # scores log 3 and 0
+    keys = np.array([[np.log(3), 0, 0, 0], [0, 1, 2, 3]])  # dot products log 3 and 0
     attention.one_query(np.array([1.0, 0, 0, 0]), keys, np.array([[4.0], [8.0]]), ["Ada", "Bob"])
     assert {"Ada", "Bob", "1.10", "0.00", "0.750", "0.250", "4", "8", "5.00"} <= set(words())
 

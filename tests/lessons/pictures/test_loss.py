@@ -27,4 +27,9 @@ def test_a_longer_bar_is_a_larger_probability(words):
 
 def test_each_temperature_has_its_probabilities(words):
     loss.temperatures(LOGITS, [1, 0.5])
-    assert {"0.250", "0.750", "0.100", "0.900"} <= set(words())
+    assert {"0.2500", "0.7500", "0.1000", "0.9000"} <= set(words())
+
+
+def test_a_small_probability_is_not_rounded_to_zero(words):
+    loss.temperatures(np.array([0.0, -10.0]), [1])
+    assert {"1.0000", "5e-05"} <= set(words())
