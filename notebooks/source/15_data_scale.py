@@ -469,7 +469,8 @@ plt.show()
 # %% [markdown]
 # **In the stored run** 900 instead of 300 updates lift the ViT from 34.9 to 45.1 % with 32,000 images. With 500 images
 # they do not help (30.8 and 30.6 %), and its training loss falls to 0.00. So updates are missing with many images, and
-# images with few. The CNN profits as well: its lead grows to 12.4 and 16.2 points.
+# images with few. The CNN profits as well: after 900 updates its lead is 12.4
+# points with 500 images and 16.2 with 32,000.
 #
 # So in our range the ViT does not catch up. The paper's ViT-B/32 passed seven times through 303 million images
 # (Table 3), in batches of 4,096; our longest run sees 115,200 images in all.
@@ -562,8 +563,8 @@ plt.show()
 
 # %% [markdown]
 # **In the stored run** 200 updates give the figure of the paper, also with a rate for each size: with 500 images the CNN
-# is ahead by 11.6 ± 14.8 points, with 12,800 the ViT by 20.3 ± 17.6. After 600 updates the CNN is ahead at both
-# sizes, by 8.1 ± 4.7 and 2.0 ± 1.0 points.
+# is ahead by 11.6 ± 14.8 points (not decided), with 12,800 the ViT by 20.3 ± 17.6. After 600 updates the CNN is ahead at
+# both sizes, by 8.1 ± 4.7 and 2.0 ± 1.0 points.
 #
 # The single runs tell why. After 200 updates the CNN's runs with 12,800 images end anywhere between 51 and 88 %, and after
 # 600 all five are near 100 %. It finds the rule later than the ViT, at a moment that differs from run to run, and 200
