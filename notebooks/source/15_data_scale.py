@@ -562,9 +562,9 @@ axes[2].legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
-# **In the stored run** 200 updates give the figure of the paper, also with a rate for each size: with 500 images the CNN
-# is ahead by 11.6 ± 14.8 points (not decided), with 12,800 the ViT by 20.3 ± 17.6. After 600 updates the CNN is ahead at
-# both sizes, by 8.1 ± 4.7 and 2.0 ± 1.0 points.
+# **In the stored run** the means after 200 updates give the figure of the paper, also with a rate for each size. With 500
+# images the CNN is ahead by 11.6 ± 14.8 points, which is not decided. With 12,800 the ViT is ahead by 20.3 ± 17.6. After
+# 600 updates the CNN is ahead at both sizes, by 8.1 ± 4.7 and 2.0 ± 1.0 points.
 #
 # The single runs tell why. After 200 updates the CNN's runs with 12,800 images end anywhere between 51 and 88 %, and after
 # 600 all five are near 100 %. It finds the rule later than the ViT, at a moment that differs from run to run, and 200
