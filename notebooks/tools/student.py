@@ -30,7 +30,13 @@ BESIDE = ("experiments", "results", "matplotlibrc")  # what cells look for in th
 
 
 def write(paths: list[Path], out: Path) -> None:
-    """Write the student edition of notebooks to a folder, with what their cells need beside them."""
+    """Write the student edition of notebooks to a folder, with what their cells need beside them.
+
+    Raises FileExistsError, before anything is written, if one of them is there: somebody may have worked in it.
+    """
+    there = [path.stem for path in paths if (out / f"{path.stem}.ipynb").exists()]
+    if there:
+        raise FileExistsError(f"{out} has {', '.join(there)} already, perhaps with your work: name another folder")
     out.mkdir(parents=True, exist_ok=True)
     for path in paths:
         pairs.write(edition(path), out / f"{path.stem}.ipynb")

@@ -156,6 +156,17 @@ def test_what_is_written_can_be_worked_in(tmp_path):
     assert (out / "results/a.json").exists()
 
 
+def test_a_students_work_is_not_overwritten(tmp_path, capsys):
+    tagged(tmp_path, INPUTS, "# yours\ny = 2 * x")
+    out = tmp_path / "mine"
+    assert run.main(["--student", str(out)], tmp_path) == 0
+    work = (out / "07_tiny.ipynb").read_text(encoding="utf-8") + "\n"
+    (out / "07_tiny.ipynb").write_text(work, encoding="utf-8")
+    assert run.main(["--student", str(out)], tmp_path) == 1
+    assert "has 07_tiny already" in capsys.readouterr().err
+    assert (out / "07_tiny.ipynb").read_text(encoding="utf-8") == work
+
+
 def test_the_notebooks_themselves_are_not_overwritten(capsys):
     with pytest.raises(SystemExit):
         run.main(["--student", str(run.HERE)])
