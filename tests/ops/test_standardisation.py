@@ -154,7 +154,7 @@ def test_batch_norm_says_what_does_not_fit():
     for bad in ((x, np.ones(3), one), (x, one, np.ones(3)), (x, np.ones((1, 4)), np.ones((1, 4))), (one, one, one)):
         with pytest.raises(ValueError, match=r"batch_norm: x \(.*\), scale \(.*\) and bias \(.*\) do not agree in C"):
             ops.batch_norm(*bad)
-    with pytest.raises(ValueError, match=r"batch_norm: x \(1, 1, 4\) has 1 values a channel"):
+    with pytest.raises(ValueError, match=r"batch_norm: x \(1, 1, 4\) has 1 values per channel"):
         ops.batch_norm(np.ones((1, 1, 4)), one, one)
     y, _ = ops.batch_norm(np.ones((1, 1, 4)), one, one, (one, one))
     np.testing.assert_array_equal(y, np.ones((1, 1, 4)))

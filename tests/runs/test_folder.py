@@ -240,7 +240,7 @@ def test_files_that_are_no_archives(tmp_path):
     with pytest.raises(CheckpointError, match=r"checkpoint.npz does not exist$"):
         read_npz(path)
     path.mkdir()
-    with pytest.raises(CheckpointError, match=r"checkpoint.npz is no file$"):
+    with pytest.raises(CheckpointError, match=r"checkpoint.npz is not a file$"):
         read_npz(path)
     path.rmdir()
     np.save(tmp_path / "a.npy", np.zeros(3))
