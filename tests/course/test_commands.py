@@ -35,7 +35,7 @@ def status(*words: str) -> int:
         ("grade t1 sent --key key --out out", "there are no assignments in"),
         ("grade t9 sent --key key --out out --assignments as", 'there is no assignment "t9"'),
         ("grade t1_wieghts sent --key key --out out --assignments as", 'did you mean "t1_weights"?'),
-        ("grade sent sent --key key --out out --assignments as", "sent is not an assignment: it has no assignment.toml"),
+        ("grade sent sent --key key --out out --assignments as", "sent is not an assignment: it has no"),
         ("grade t1 snt --key key --out out --assignments as", "there is no snt: give the folder or zip"),
         ("grade t1 key --key key --out out --assignments as", "key"),
         ("grade t1 sent --key none --out out --assignments as", "there is no key none"),
