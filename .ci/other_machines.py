@@ -205,7 +205,7 @@ def old_threadpoolctl(folder: Path) -> None:
     patch = "import threadpoolctl; threadpoolctl.threadpool_info = lambda: []"
     said = Machine(folder, patch, PYTHONWARNINGS="error").train()
     assert "1 worker\n" in said
-    assert said.count("is not seen by threadpoolctl") == 1, said
+    assert said.count("is unknown to threadpoolctl") == 1, said
 
 
 STAND_INS: list[Callable[[Path], None]] = [
