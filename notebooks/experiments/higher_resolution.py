@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from experiments import record
 from experiments.answers import answers, packed
+from experiments.rates import best_rate
 
 from minivit import optim
 from minivit.data import ArrayDataset, Dataset, load, resize
@@ -119,7 +120,7 @@ def run_all(results: dict[str, Any]) -> Iterator[None]:
             if str(rate) not in tried:
                 tried[str(rate)] = measure(way, rate, 0, on="held out")["after"]
                 yield
-        results["rates"][way] = float(max(tried, key=tried.__getitem__))
+        results["rates"][way] = best_rate(tried)
     for seed in range(SEEDS):  # outermost, so that all ways have as many runs, whenever this is stopped
         for way in WAYS:
             runs = results["results"].setdefault(way, [])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from experiments import record
 from experiments.answers import answers, packed
+from experiments.rates import best_rate
 
 from minivit.data import Dataset, load
 from minivit.lessons import accuracy, fit
@@ -60,7 +61,7 @@ def run_all(results: dict[str, Any], train: Dataset, test: Dataset) -> Iterator[
             if str(rate) not in tried:
                 tried[str(rate)] = measure(name, rate, 100, rest, held_out)["after"]
                 yield
-        results["rates"][name] = float(max(tried, key=tried.__getitem__))
+        results["rates"][name] = best_rate(tried)
     for seed in range(SEEDS):  # outermost, so that both have as many runs, whenever this is stopped
         for name in MODELS:
             runs = results["results"].setdefault(name, [])

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from experiments import record
+from experiments.rates import best_rate
 
 from minivit.data import Augment, Dataset, Loader, load
 from minivit.lessons import accuracy, fit
@@ -142,7 +143,7 @@ def tuned(encoder: ViT, data: Data, steps: int, tried: dict[str, float], seed: i
     for rate in RATES:
         if str(rate) not in tried:
             tried[str(rate)] = round(finetune(encoder, data.few, data.others, rate, steps, 100), 4)
-    rate = float(max(tried, key=tried.__getitem__))
+    rate = best_rate(tried)
     return finetune(encoder, data.few, data.test, rate, steps, seed)
 
 

@@ -24,16 +24,15 @@
 # **Budget:** 40 s of CPU time (fast mode 8 s).
 
 # %%
-import json
-
 import matplotlib.pyplot as plt
 import numpy as np
+from experiments import record  # notebooks/experiments: what longer runs have stored
 
 from minivit import functional as F
 from minivit import ops
 from minivit.data import normalize
 from minivit.gradcheck import check_vjp
-from minivit.lessons import agree, check, digits, fit, full_or_fast, result_file
+from minivit.lessons import agree, check, digits, fit, full_or_fast
 from minivit.lessons.pictures import blocks as pictures
 from minivit.models import ViT, ViTConfig
 from minivit.nn import EncoderBlock
@@ -453,7 +452,7 @@ for kind in ("pre-LN", "post-LN"):
 # Does warm-up cure it?
 
 # %%
-stored = json.loads(result_file("norm_depth.json").read_text(encoding="utf-8"))["results"]
+stored = record.read("norm_depth")["results"]
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
 styles = dict(zip(stored, ("C0o-", "C0o:", "C1s-", "C1s:", "C2^-", "C3D-"), strict=True))
 for axis, depth in zip(axes, ("2", "12"), strict=True):

@@ -27,10 +27,9 @@
 # **Budget:** 40 s of CPU time (fast mode 6 s).
 
 # %%
-import json
-
 import matplotlib.pyplot as plt
 import numpy as np
+from experiments import record  # notebooks/experiments: what longer runs have stored
 
 from minivit import functional as F
 from minivit import ops
@@ -38,7 +37,7 @@ from minivit.data import Augment, cutmix, mixup, one_hot, randaugment
 from minivit.data.augment import crop, draw_corners, draw_flips, flip
 from minivit.data.mixing import draw_cutmix, draw_mixup
 from minivit.gradcheck import check_vjp
-from minivit.lessons import accuracy, agree, check, fit, full_or_fast, photographs, result_file, show_source
+from minivit.lessons import accuracy, agree, check, fit, full_or_fast, photographs, show_source
 from minivit.models import ViT, ViTConfig
 from minivit.tensor import Tensor, grad, watch
 
@@ -372,9 +371,9 @@ plt.show()
 
 
 # %%
-record = json.loads(result_file("augmentation.json").read_text(encoding="utf-8"))
-on_train = {name: 100 * np.array(runs) for name, runs in record["train_accuracy"].items()}  # (seeds,)
-on_test = {name: 100 * np.array(runs) for name, runs in record["results"].items()}  # (seeds, ten parts of the images)
+stored = record.read("augmentation")
+on_train = {name: 100 * np.array(runs) for name, runs in stored["train_accuracy"].items()}  # (seeds,)
+on_test = {name: 100 * np.array(runs) for name, runs in stored["results"].items()}  # (seeds, ten parts of the images)
 
 
 def standard_error(values):

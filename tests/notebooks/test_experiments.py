@@ -1,5 +1,6 @@
 """The records of the longer experiments: kept whole, never mixed, and those that ship are what the code makes."""
 
+import importlib
 import json
 from types import ModuleType
 
@@ -8,13 +9,10 @@ import pytest
 from experiments import (
     answers,
     augmentation,
-    captions,
     crossing,
     data_scale,
-    distillation,
     higher_resolution,
     hybrid,
-    masked_autoencoders,
     norm_depth,
     positions,
     rates,
@@ -28,19 +26,7 @@ from minivit.models import ViT, ViTConfig, load_pretrained
 from minivit.models.archive import read_arrays
 from minivit.runs.recipes import Recipe
 
-EXPERIMENTS = (
-    augmentation,
-    captions,
-    crossing,
-    data_scale,
-    distillation,
-    higher_resolution,
-    hybrid,
-    masked_autoencoders,
-    norm_depth,
-    positions,
-    shape_scaling,
-)
+EXPERIMENTS = [importlib.import_module(f"experiments.{path.stem}") for path in sorted(record.RESULTS.glob("*.json"))]
 
 
 @pytest.fixture
@@ -88,9 +74,9 @@ MAY_GROW = {"SEEDS", "POSITIONS", "MODELS"}  # what is added to a record leaves 
 
 
 def constants(experiment):
-    """Names and values, without modules such as F."""
+    """Names and values, without modules such as F and classes such as DINO."""
     named = {name: value for name, value in vars(experiment).items() if name.isupper() and name not in MAY_GROW}
-    return {name: value for name, value in named.items() if not isinstance(value, ModuleType)}
+    return {name: value for name, value in named.items() if not isinstance(value, ModuleType | type)}
 
 
 def another(value):
