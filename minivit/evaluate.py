@@ -14,7 +14,8 @@ from minivit import cli, lineage
 from minivit.backend.workers import Workers
 from minivit.cli.training import in_figures
 from minivit.data import Dataset
-from minivit.data.folder import BAD_IMAGES, is_divided
+from minivit.data.encoded import BAD_IMAGES
+from minivit.data.folder import is_divided
 from minivit.data.imagenet import in_words
 from minivit.errors import ConfigError, DataError, meant, shown
 from minivit.runs import folder as run_folder

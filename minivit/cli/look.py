@@ -6,7 +6,7 @@ from minivit import terminal
 from minivit.backend.cores import available_cores
 from minivit.cli.progress import progress_bar
 from minivit.data import Dataset
-from minivit.data.folder import LEAVE_OUT, FolderDataset
+from minivit.data.encoded import LEAVE_OUT, EncodedDataset
 from minivit.data.scan import unreadable
 from minivit.errors import DataError
 
@@ -16,13 +16,13 @@ NAMED = 10  # files, of more the number is said
 def at_files(*datasets: Dataset) -> None:
     """Check every image of the folders among the data sets. Files that may be skipped are listed and never opened
     again. Raises DataError for other unreadable files, and if no image is left."""
-    folders = [data for data in datasets if isinstance(data, FolderDataset)]
+    folders = [data for data in datasets if isinstance(data, EncodedDataset)]
     if not folders:
         return
     found: dict[str, str] = {}
     with progress_bar(total=sum(map(len, folders)), unit="image", desc="looking at images", leave=False) as bar:
         for data in folders:
-            data.skipped.update(unreadable(data.paths, available_cores(), seen=bar.update))
+            data.skipped.update(unreadable(data, available_cores(), seen=bar.update))
             found |= data.skipped
     if not found:
         return

@@ -2,6 +2,7 @@
 
 from minivit.data.augment import normalize, random_crop, random_erasing, random_flip, random_resized_crop
 from minivit.data.dataset import ArrayDataset, Dataset
+from minivit.data.encoded import EncodedDataset
 from minivit.data.folder import FolderDataset
 from minivit.data.images import read_image, resize
 from minivit.data.loader import Loader, eval_batches
@@ -17,6 +18,7 @@ __all__ = [
     "Augment",
     "Clips",
     "Dataset",
+    "EncodedDataset",
     "FolderDataset",
     "Loader",
     "Scenes",

@@ -12,7 +12,7 @@ Images = np.ndarray | list[np.ndarray]  # one (B, height, width, C) array, or B 
 
 
 class Dataset:
-    """N labelled images of K classes; the base of `ArrayDataset` (in memory) and `FolderDataset` (image files).
+    """N labelled images of K classes; the base of `ArrayDataset` (in memory) and `EncodedDataset` (image files).
 
     name: str, its name in messages.   classes: K names.   labels: (N,) int64 in 0..K-1.
     image_size: (height, width), or None for mixed sizes.   channels: C of every image.
@@ -83,6 +83,11 @@ class Dataset:
         for name in names:
             if name not in self.COLUMNS:
                 raise DataError(f'{self.name}: there is no column "{name}"; choose from {", ".join(self.COLUMNS)}')
+
+    def order(self, rng: np.random.Generator) -> np.ndarray:
+        """The order of an epoch: a permutation (N,) of 0..N-1. A data set that is best read from front to back
+        overrides this."""
+        return rng.permutation(len(self))
 
     def subset(self, indices: Indices) -> Self:
         """A data set of the images with these indices, in this order."""

@@ -15,22 +15,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minivit.data.dataset import Dataset, Indices, as_indices, in_words
+from minivit.data.dataset import Indices, as_indices, in_words
+from minivit.data.encoded import EncodedDataset
 from minivit.data.imagenet import some
-from minivit.data.images import SUFFIXES, read_image
+from minivit.data.images import SUFFIXES
 from minivit.errors import DataError
 
-BAD_IMAGES = ("refuse", "skip")
 TEST_FOLDERS = ("val", "test")  # the first that there is
-LEAVE_OUT = '(to leave such images out: --bad-images skip, or bad_images="skip" in Python)'
 
 
-class FolderDataset(Dataset):
-    """Image files, decoded by the thread that fetches them.
-
-    paths: N files.   labels: (N,).   bad_images: "refuse" raises DataError for an unreadable image (see `read_image`);
-    "skip" leaves it out, notes its path and the reason in `skipped`, and never opens it again.
-    """
+class FolderDataset(EncodedDataset):
+    """Image files.   paths: N files.   The rest is as of `EncodedDataset`."""
 
     def __init__(
         self,
@@ -42,42 +37,19 @@ class FolderDataset(Dataset):
         left_out: Mapping[str, int] | None = None,
         split: str | None = None,
     ) -> None:
-        super().__init__(labels, classes, name)
+        super().__init__(labels, classes, name, bad_images, left_out, split)
         self.paths = [os.fspath(path) for path in paths]
         if len(self.paths) != len(self.labels):
             raise DataError(f"{name}: {len(self.paths)} paths with {len(self.labels)} labels; each needs one")
-        check_bad_images(bad_images)
-        self.bad_images = bad_images
-        self.left_out = dict(left_out or {})
-        self.split = split
 
-    def fetch(self, indices: Indices, min_size: tuple[int, int] | None = None) -> tuple[list[np.ndarray], np.ndarray]:
-        images, labels = [], []
-        for index in as_indices(indices, self.name):
-            path = self.paths[index]
-            if path in self.skipped:
-                continue
-            try:
-                images.append(read_image(path, min_size))
-            except DataError as error:
-                if self.bad_images == "refuse":
-                    raise DataError(f"{error} {LEAVE_OUT}") from error
-                self.skipped[path] = str(error).removeprefix(f"{path}: ")
-            else:
-                labels.append(self.labels[index])
-        return images, np.array(labels, np.int64)
+    def place(self, index: int) -> str:
+        return self.paths[index]
 
     def subset(self, indices: Indices) -> "FolderDataset":
         indices = as_indices(indices, self.name)
         paths = [self.paths[index] for index in indices]
         rest = self.bad_images, self.left_out, self.split
         return FolderDataset(paths, self.labels[indices], self.classes, self.name, *rest)
-
-
-def check_bad_images(bad_images: str) -> None:
-    """Raise DataError unless the value is in `BAD_IMAGES`."""
-    if bad_images not in BAD_IMAGES:
-        raise DataError(f'bad_images is "{bad_images}", expected "refuse" or "skip"')
 
 
 def load_folder(

@@ -1,6 +1,7 @@
 """Reads image files and resizes images: the only place that turns files into pixels."""
 
 import contextlib
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -29,17 +30,19 @@ SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 _FEW_BITS = {"1": 255, "L;2": 85, "L;4": 17}
 
 
-def read_image(path: str | os.PathLike[str], min_size: tuple[int, int] | None = None) -> np.ndarray:
+def read_image(
+    source: str | os.PathLike[str] | bytes, min_size: tuple[int, int] | None = None, name: str | None = None
+) -> np.ndarray:
     """The image file as uint8 (height, width, 3), RGB, turned upright by its EXIF orientation.
 
-    The content decides the format, whatever the file's name; of several pictures, as in an animation, the first is
+    source: its path, or its content, which decides the format. Of several pictures, as in an animation, the first is
     taken. Grayscale, palette and CMYK are converted to RGB, 16-bit values keep their upper 8 bits, transparency is laid
-    over white. min_size: (height, width); a much larger JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is
-    faster, as long as neither side falls below these numbers.
+    over white. name: for messages, by default the path. min_size: (height, width); a much larger JPEG is decoded at
+    1/2, 1/4 or 1/8 of its size, which is faster, as long as neither side falls below these numbers.
     Raises DataError, naming the file, if it is missing, not a regular file, damaged, truncated, not an image, less than
     2 pixels on a side, or has more than MAX_PIXELS pixels (checked before any is decoded).
     """
-    with _opened(path) as image:
+    with _opened(source, name) as image:
         key = _transparent_value(image)
         if min_size is not None:
             image.draft(None, (max(min_size), max(min_size)))  # square, because EXIF may turn the image
@@ -47,23 +50,28 @@ def read_image(path: str | os.PathLike[str], min_size: tuple[int, int] | None = 
         return np.array(_to_rgb(image, key))
 
 
-def check_header(path: str | os.PathLike[str]) -> None:
+def check_header(source: str | os.PathLike[str] | bytes, name: str | None = None) -> None:
     """Raise the DataError of `read_image` if the start of a file shows a wrong format or size."""
-    with _opened(path):
+    with _opened(source, name):
         pass
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[ImageFile.ImageFile]:
+def _opened(source: str | os.PathLike[str] | bytes, name: str | None) -> Iterator[ImageFile.ImageFile]:
     """The file with its header read. Any failure in this context becomes a DataError that names the file."""
+    named = name or ("an image" if isinstance(source, bytes) else os.fspath(source))
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for somebody to write into it
+        if isinstance(source, bytes):
+            file: Any = io.BytesIO(source)
+        elif stat.S_ISREG(os.stat(source).st_mode):
+            file = source
+        else:  # opening a pipe would wait for somebody to write into it
             raise DataError("cannot be read (it is a folder, a pipe or a device, not a file)")
-        with Image.open(path, formats=tuple(FORMATS)) as image:
+        with Image.open(file, formats=tuple(FORMATS)) as image:
             _check_size(image.width, image.height)
             yield image
     except Exception as error:  # on damaged files decoders raise OSError, SyntaxError, struct.error...
-        raise DataError(f"{os.fspath(path)}: {_reason(error)}") from error
+        raise DataError(f"{named}: {_reason(error)}") from error
 
 
 def of_pillow(image: Image.Image) -> np.ndarray:

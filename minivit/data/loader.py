@@ -128,7 +128,7 @@ class Loader:
         """A permutation of 0..N-1. The last is kept (N may be a million), as a tuple for thread safety."""
         known, order = self._order
         if known != epoch:
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.dataset))
+            order = self.dataset.order(np.random.default_rng((self.seed, epoch)))
             self._order = epoch, order
         return order
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from minivit.data.cifar import load_cifar
 from minivit.data.dataset import Dataset
 from minivit.data.digits import load_digits
-from minivit.data.folder import check_bad_images, load_folder
+from minivit.data.encoded import check_bad_images
+from minivit.data.folder import load_folder
 from minivit.data.scenes import load_captions, load_scenes
 from minivit.data.scenes_clips import load_clips
 from minivit.data.shapes import load_shapes

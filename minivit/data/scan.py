@@ -1,42 +1,34 @@
-"""Finds unreadable image files before they are needed."""
+"""Finds unreadable images before they are needed."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from minivit.data.ahead import ahead
-from minivit.data.images import check_header, read_image
-from minivit.errors import DataError
+from minivit.data.encoded import EncodedDataset
 
 SECONDS = 10.0  # for which files are read whole
 SIDE = 32  # pixels at which they are: a large JPEG is decoded at an eighth of its size, every byte read all the same
 
 
 def unreadable(
-    paths: Iterable[str],
+    data: EncodedDataset,
     threads: int,
     seconds: float = SECONDS,
     seen: Callable[[], object] = lambda: None,
 ) -> dict[str, str]:
-    """Path -> reason for the files that `read_image` refuses, in order.
+    """Place -> reason for the images that `read_image` refuses, in order.
 
-    Files are read whole for a limited time, and after that only their headers, which misses truncated images.
-    threads: number of reading threads.   seen: called after every file.
+    Images are read whole for a limited time, and after that only their headers, which misses truncated ones.
+    threads: number of reading threads.   seen: called after every image.
     """
     end = time.monotonic() + seconds
 
-    def look(path: str) -> tuple[str, str]:
-        try:
-            if time.monotonic() < end:
-                read_image(path, (SIDE, SIDE))
-            else:
-                check_header(path)
-        except DataError as error:
-            return path, str(error).removeprefix(f"{path}: ")
-        return path, ""
+    def look(index: int) -> str:
+        return data.fault(index, (SIDE, SIDE) if time.monotonic() < end else None)
 
     found = {}
-    for path, reason in ahead(look, paths, threads, 8 * threads):
+    for index, reason in enumerate(ahead(look, range(len(data)), threads, 8 * threads)):
         if reason:
-            found[path] = reason
+            found[data.place(index)] = reason
         seen()
     return found

@@ -145,9 +145,7 @@ def test_nothing_readable_is_refused(mine, command):
 
 def test_what_the_look_missed_is_named_at_the_end(mine, command, monkeypatch):
     (bad,) = spoilt(mine, "cat/1.png")
-    monkeypatch.setattr(
-        train.look, "unreadable", lambda paths, threads, seen: scan.unreadable(paths, threads, 0.0, seen)
-    )
+    monkeypatch.setattr(train.look, "unreadable", lambda data, threads, seen: scan.unreadable(data, threads, 0.0, seen))
     result = command("train", "--data", f"folder:{mine}", "--val-share", 0.3, "--bad-images", "skip", *RUN)
     assert result.err.count(f"skipped {bad}: ") == result.err.count("\n") == 1
 

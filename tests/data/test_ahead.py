@@ -16,14 +16,14 @@ import sys, threading
 import numpy as np
 from PIL import Image
 from minivit import cli, train
-from minivit.data import Loader, folder
+from minivit.data import Loader, encoded, folder
 
-def hang(path, min_size=None):  # as reading from a drive that has gone
+def hang(source, min_size=None, name=None):  # as reading from a drive that has gone
     sys.stderr.write("hanging\\n")
     sys.stderr.flush()
     threading.Event().wait()
 
-folder.read_image = hang
+encoded.read_image = hang
 """
 LOADER = """
 dataset = folder.FolderDataset(["a", "b"], [0, 0], ["a"], "test")

@@ -21,10 +21,14 @@ def paths(tmp_path):
     return [str(path) for path in found]
 
 
+def folder(paths):
+    return FolderDataset(paths, [0] * 6, ["a"], "six", "skip")
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_all_of_them_are_found_in_order_and_every_file_is_counted(paths, threads):
     seen = []
-    found = unreadable(paths, threads, seen=lambda: seen.append(1))
+    found = unreadable(folder(paths), threads, seen=lambda: seen.append(1))
     assert list(found) == [paths[1], paths[3], paths[4]]
     assert found[paths[1]].startswith("not an image")
     assert found[paths[4]] == "there is no such file"
@@ -32,11 +36,11 @@ def test_all_of_them_are_found_in_order_and_every_file_is_counted(paths, threads
 
 
 def test_without_time_only_headers_are_read(paths):
-    assert list(unreadable(paths, 2, seconds=0.0)) == [paths[1], paths[4]]
+    assert list(unreadable(folder(paths), 2, seconds=0.0)) == [paths[1], paths[4]]
 
 
 def test_known_ones_are_not_opened_again(paths):
-    dataset = FolderDataset(paths, [0] * 6, ["a"], "six", "skip")
+    dataset = folder(paths)
     dataset.skipped.update(dict.fromkeys(paths[:2], "said before"))  # the first of them could be read
     images, _ = dataset.fetch(range(6))
     assert len(images) == 2
