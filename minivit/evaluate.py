@@ -15,8 +15,8 @@ from minivit.backend.workers import Workers
 from minivit.cli.training import in_figures
 from minivit.data import Dataset
 from minivit.data.encoded import BAD_IMAGES
-from minivit.data.folder import is_divided
 from minivit.data.imagenet import in_words
+from minivit.data.kinds import is_divided, parted
 from minivit.errors import ConfigError, DataError, meant, shown
 from minivit.runs import folder as run_folder
 from minivit.runs.building import check_fits
@@ -65,8 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.report_skipped(data)
     rate = result["images"] / (time.perf_counter() - begin)
     print("\n".join(per_class(confusion, data.classes, None if args.per_class else WORST)))
-    kind, _, path = name.partition(":")
-    if recipe.val_share is not None and args.split == "test" and kind == "folder" and not is_divided(Path(path)):
+    if recipe.val_share is not None and args.split == "test" and not is_divided(name):
         print(f"measured on the {recipe.val_share:.0%} of each class that the run held out; the others: --split train")
     print(
         f"{name} {data.split or args.split}: {result['images']} images, accuracy {result['accuracy']:.2%}, "
@@ -151,7 +150,7 @@ def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] 
     if published and not args.data:
         raise DataError("published weights come without a data set: give one with --data folder:PATH")
     name = args.data or recipe.data
-    kind, _, path = run_folder.located(name).partition(":")
+    kind, path = parted(run_folder.located(name))
     if published and kind == "folder" and classes is not None:
         own = args.classes is not None
         data = load_labelled_folder(Path(path), args.split, classes, args.bad_images or "refuse", own)

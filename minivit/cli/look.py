@@ -1,12 +1,14 @@
 """Checks all image files of a run before its first step and lists every file that cannot be read."""
 
 import os
+from pathlib import Path
 
 from minivit import terminal
 from minivit.backend.cores import available_cores
 from minivit.cli.progress import progress_bar
 from minivit.data import Dataset
 from minivit.data.encoded import LEAVE_OUT, EncodedDataset
+from minivit.data.kinds import folder_of, parted
 from minivit.data.scan import unreadable
 from minivit.errors import DataError
 
@@ -27,7 +29,7 @@ def at_files(*datasets: Dataset) -> None:
     if not found:
         return
     if refusing := next((data for data in folders if data.bad_images == "refuse"), None):
-        raise DataError(_refusal(found, refusing.name.removeprefix("folder:")))
+        raise DataError(_refusal(found, refusing.name))
     for path, reason in list(found.items())[:NAMED]:
         terminal.say(f"skipped {path}: {reason}")
     if len(found) > NAMED:
@@ -37,8 +39,9 @@ def at_files(*datasets: Dataset) -> None:
             raise DataError(f"{data.name}: none of its {len(data)} images could be read")
 
 
-def _refusal(found: dict[str, str], folder: str) -> str:
-    """One line that names the unreadable files: the first in full, the others as seen from the folder."""
+def _refusal(found: dict[str, str], name: str) -> str:
+    """One line that names the unreadable files: the first in full, the others as seen from the data set's folder."""
+    folder = folder_of(Path(parted(name)[1]))
     (first, reason), *others = found.items()
     line = f"{first}: {reason} {LEAVE_OUT}"
     if not others:

@@ -9,11 +9,11 @@ from typing import Any
 from minivit import terminal
 from minivit.backend import get_namespace
 from minivit.cli.parser import called
-from minivit.cli.progress import download_bar
+from minivit.cli.progress import download_bar, index_bar
 from minivit.data import Dataset, load
 from minivit.data.dataset import in_words
-from minivit.data.folder import is_divided
 from minivit.data.imagenet import some
+from minivit.data.kinds import is_divided, parted
 from minivit.errors import BackendError, ConfigError, DataError, quoted
 from minivit.models import ResNet, ViT
 from minivit.models.whereabouts import weights_file
@@ -30,9 +30,10 @@ def load_data(
     val_share: float | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """A data set by name, downloaded with a progress bar if necessary."""
+    """A data set by name, downloaded or indexed with a progress bar if necessary."""
     options: dict[str, Any] = {"bad_images": bad_images, "val_share": val_share, "seed": seed}
-    with download_bar(name) as progress:
+    bar = index_bar if parted(name)[1] else download_bar
+    with bar(name) as progress:
         return load(run_folder.located(name), root, split, **options, download=True, progress=progress)
 
 
@@ -55,9 +56,7 @@ def load_data_of_run(
     if data is None:
         run_folder.check_place(recipe.data, run)
     name = run_folder.located(data or recipe.data)
-    kind, _, path = name.partition(":")
-    own = kind != "folder" or is_divided(Path(path))  # whether the data itself says what is for testing
-    share = None if own and data is not None else recipe.val_share
+    share = None if data is not None and is_divided(name) else recipe.val_share
     return load_data(name, root or recipe.data_root, split, recipe.bad_images, share, recipe.val_seed or 0)
 
 

@@ -8,7 +8,7 @@ from minivit.data.cifar import load_cifar
 from minivit.data.dataset import Dataset
 from minivit.data.digits import load_digits
 from minivit.data.encoded import check_bad_images
-from minivit.data.folder import load_folder
+from minivit.data.kinds import KINDS, Asked, Progress, one_of, parted
 from minivit.data.scenes import load_captions, load_scenes
 from minivit.data.scenes_clips import load_clips
 from minivit.data.shapes import load_shapes
@@ -22,6 +22,7 @@ DRAWN: dict[str, Callable[[str], Dataset]] = {
     "clips": load_clips,
 }
 NAMES = ("digits", *DRAWN, "cifar10", "cifar100")
+PATHS = [f"{kind}:PATH" for kind in KINDS]
 ELSEWHERE = {  # folders of images, train/ and val/
     "imagenette": "https://github.com/fastai/imagenette",
     "imagewoof": "https://github.com/fastai/imagenette",
@@ -38,7 +39,7 @@ def load(
     val_share: float | None = None,
     seed: int = 0,
     download: bool = False,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """The "train" or "test" split of the data set called `name`.
 
@@ -55,11 +56,9 @@ def load(
     if split not in ("train", "test"):
         raise DataError(f'split is "{split}", expected "train" or "test"')
     check_bad_images(bad_images)
-    kind, _, path = name.partition(":")
-    if val_share is not None and kind != "folder":
-        if name not in NAMES:
-            raise DataError(_unknown(name))
-        raise DataError(f"val_share is for folder:PATH; {name} has its own test images")
+    kind, path = parted(name)
+    if val_share is not None and name in NAMES:
+        raise DataError(f"val_share is for {one_of(PATHS)}; {name} has its own test images")
     try:
         if name == "digits":
             return load_digits(split)
@@ -67,8 +66,9 @@ def load(
             return DRAWN[name](split)
         if name in NAMES:
             return load_cifar(name, data_root(root), split, download, progress)
-        if kind == "folder" and path:
-            return load_folder(expanded(path), split, bad_images, val_share, seed)
+        if path:
+            asked = Asked(split, bad_images, val_share, seed, None, _cache(root), progress)
+            return KINDS[kind].load(expanded(path), asked)
     except OSError as error:  # a file or folder without permission to read it, a disk that fails
         raise DataError(f"{error.filename or name}: cannot be read ({error.strerror or error})") from error
     raise DataError(_unknown(name))
@@ -92,11 +92,19 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     return usual if usual.is_dir() else named or usual
 
 
+def _cache(root: str | os.PathLike[str] | None) -> Path | None:
+    """The folder for index files of large data sets, or None without a data folder."""
+    try:
+        return data_root(root) / "index"
+    except DataError:
+        return None
+
+
 def _unknown(name: str) -> str:
     if os.path.isdir(name):
         return f'"{name}" is a folder: to use its images write "folder:{name}"'
     for elsewhere, page in ELSEWHERE.items():
         if name.lower().startswith(elsewhere):
             return f'"{name}" cannot be downloaded by name: get it from {page}, unpack it, and use "folder:PATH"'
-    known = f"; choose {', '.join(NAMES)} or folder:PATH"
-    return f'there is no data set called "{name}"{meant(name.lower(), [*NAMES, "folder:PATH"], 0.4) or known}'
+    known = [*NAMES, *PATHS]
+    return f'there is no data set called "{name}"{meant(name.lower(), known, 0.4) or "; choose " + one_of(known)}'

@@ -9,6 +9,7 @@ import numpy as np
 
 from minivit import lineage
 from minivit.data import Dataset
+from minivit.data.kinds import parted
 from minivit.errors import ConfigError, DataError, meant, shown
 from minivit.files import expanded
 from minivit.files.fields import from_text, hints
@@ -210,8 +211,10 @@ def length(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def same_kind(data: str, other: str) -> bool:
-    """Whether both names mean the same data set. Two folders count as the same, since the data may have moved."""
-    return data == other or (data.startswith("folder:") and other.startswith("folder:"))
+    """Whether both names mean the same data set. Two paths of one kind count as the same, since the data may have
+    moved."""
+    (kind, path), (other_kind, other_path) = parted(data), parted(other)
+    return data == other or (kind == other_kind and bool(path and other_path))
 
 
 def _inherited(source: Source, choices: Mapping[str, Any]) -> dict[str, Any]:

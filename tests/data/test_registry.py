@@ -100,6 +100,6 @@ def test_a_file_that_the_disk_refuses_is_one_line(monkeypatch, tmp_path, refused
     def fail(*args):
         raise PermissionError(13, "Permission denied", str(tmp_path / "train"))
 
-    monkeypatch.setattr("minivit.data.registry.load_folder", fail)
+    monkeypatch.setattr("minivit.data.kinds.load_folder", fail)
     with refused(str(tmp_path / "train"), "Permission denied"):
         data.load(f"folder:{tmp_path}")

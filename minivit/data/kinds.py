@@ -1,0 +1,82 @@
+"""Kinds of data whose name has a path, such as "folder:PATH". One table says what each kind can do.
+
+`KINDS` is the only list of them: `load`, run folders and commands ask it. A new kind is one entry.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from minivit.data.dataset import Dataset
+from minivit.data.folder import is_divided as folder_is_divided
+from minivit.data.folder import load_folder
+
+Progress = Callable[[int, int | None], None]  # of the work done so far, and in all
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """How data shall be opened; see `registry.load`.
+
+    wanted: the classes to keep, or None for all.   cache: a folder for index files, which may not exist; None: keep
+    none.   progress: called while an index is built.
+    """
+
+    split: str
+    bad_images: str = "refuse"
+    val_share: float | None = None
+    seed: int = 0
+    wanted: Sequence[str] | None = None
+    cache: Path | None = None
+    progress: Progress | None = None
+
+
+class Kind(NamedTuple):
+    """One kind of data.
+
+    load: opens the data at a path. Raises DataError.   is_divided: whether the data at a path has its own test images.
+    content: a few words for the list of data sets.
+    """
+
+    load: Callable[[Path, Asked], Dataset]
+    is_divided: Callable[[Path], bool]
+    content: str
+
+
+KINDS = {
+    "folder": Kind(
+        lambda path, asked: load_folder(path, asked.split, asked.bad_images, asked.val_share, asked.seed),
+        folder_is_divided,
+        "images of your own, PATH/CLASS/*.jpg with --val-share 0.2",
+    ),
+}
+
+
+def parted(data: str) -> tuple[str, str]:
+    """The kind and the path in the name of a data set: "folder:here" gives ("folder", "here"); "digits" gives
+    ("digits", "")."""
+    kind, _, path = data.partition(":")
+    return (kind, path) if kind in KINDS else (data, "")
+
+
+def is_divided(data: str) -> bool:
+    """Whether the data set called `data`, with its full path, has its own test images."""
+    kind, path = parted(data)
+    return not path or KINDS[kind].is_divided(Path(path))
+
+
+def folder_of(path: Path) -> Path:
+    """The path up to its first part with a pattern, such as "{000..127}" or "*", unless there is something of this
+    very name: the folder in which all its files are."""
+    if path.exists():
+        return path
+    for part in reversed((path, *path.parents)):
+        if any(sign in part.name for sign in "{*?["):
+            return part.parent
+    return path
+
+
+def one_of(names: Sequence[str]) -> str:
+    """ "a, b or c"."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
