@@ -44,9 +44,14 @@ class Kind(NamedTuple):
     content: str
 
 
+def _folder(path: Path, asked: Asked) -> Dataset:
+    keeping = asked.cache, asked.progress
+    return load_folder(path, asked.split, asked.bad_images, asked.val_share, asked.seed, keeping)
+
+
 KINDS = {
     "folder": Kind(
-        lambda path, asked: load_folder(path, asked.split, asked.bad_images, asked.val_share, asked.seed),
+        _folder,
         folder_is_divided,
         "images of your own, PATH/CLASS/*.jpg with --val-share 0.2",
     ),
