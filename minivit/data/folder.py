@@ -16,13 +16,21 @@ import numpy as np
 from minivit.data.dataset import Indices, as_indices
 from minivit.data.encoded import EncodedDataset
 from minivit.data.imagenet import some
-from minivit.data.packed import Paths
+from minivit.data.paths import Paths
 from minivit.data.trees import Progress, class_folders, composed, read_classes
 from minivit.errors import DataError
 
 TEST_FOLDERS = ("val", "test")  # the first that there is
 
 Keeping = tuple[Path | None, Progress | None]  # how a large tree is remembered, as of `read_classes`
+
+
+class Files(NamedTuple):
+    """Image files and their labels (N,); see `Dataset` for `left_out`."""
+
+    paths: Paths
+    labels: np.ndarray
+    left_out: Counter[str]
 
 
 class FolderDataset(EncodedDataset):
@@ -84,7 +92,7 @@ def load_folder(
     folder = train if split == "train" or val_share is not None else _test_folder(path)
     files = _labelled_files(folder, numbers, lambda _: f"this class is not in {train}; rename or remove it", keeping)
     if val_share is not None:
-        files = _side(files, split, val_share, seed)
+        files = held_out(files, split, val_share, seed)
     side = split if split == "train" else "val" if val_share is not None else folder.name
     return FolderDataset(files.paths, files.labels, classes, name, bad_images, files.left_out, side)
 
@@ -118,7 +126,7 @@ def _check_layout(path: Path, split: str) -> None:
     )
 
 
-def _side(files: "_Files", split: str, share: float, seed: int) -> "_Files":
+def held_out(files: Files, split: str, share: float, seed: int) -> Files:
     """The training or the test images. Each class is divided in the order of a hash of seed and names, so a new or
     removed image moves hardly any other to the other side."""
     test = np.zeros(len(files.labels), bool)
@@ -173,15 +181,9 @@ def load_labelled(
     return FolderDataset(files.paths, files.labels, classes, name, bad_images, files.left_out, side)
 
 
-class _Files(NamedTuple):
-    paths: Paths
-    labels: np.ndarray
-    left_out: Counter[str]
-
-
 def _labelled_files(
     folder: Path, numbers: Mapping[str, int], refusal: Callable[[str], str], keeping: Keeping = (None, None)
-) -> _Files:
+) -> Files:
     """The images in the class folders of `folder`. refusal: the message for a class that is not in `numbers`."""
     left_out: Counter[str] = Counter()
     folders = class_folders(folder, left_out)
@@ -189,7 +191,7 @@ def _labelled_files(
         if name not in numbers:
             raise DataError(f"{class_folder}: {refusal(name)}")
     paths, counts = read_classes(folder, list(folders.values()), left_out, *keeping)
-    return _Files(paths, np.repeat([numbers[name] for name in folders], counts), left_out)
+    return Files(paths, np.repeat([numbers[name] for name in folders], counts), left_out)
 
 
 def _whole(path: Path) -> Path:

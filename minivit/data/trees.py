@@ -26,7 +26,7 @@ import numpy as np
 
 from minivit.data.dataset import in_words
 from minivit.data.images import SUFFIXES
-from minivit.data.packed import Paths, Texts
+from minivit.data.paths import Paths, Texts
 from minivit.errors import DataError
 from minivit.files import locks, parse_json
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minivit.data.packed import Paths, Texts
+from minivit.data.paths import Paths, Texts
 
 NAMES = ["tench.jpg", "", "f\u00eate/1.png", "z", "\udcff.jpg"]  # the last is no valid UTF-8
 
