@@ -47,7 +47,7 @@ def test_run_folders_know_every_kind(boxes, tmp_path, monkeypatch):
     assert folder.located("boxes:gone/train-{00..12}.tar") == f"boxes:{pattern}"
     assert folder.short_name(f"boxes:{pattern}") == "boxes:train-{00..12}.tar"
     with pytest.raises(
-        DataError, match=r"gone: there is no such folder, but run was trained on it; .* --data boxes:PATH"
+        DataError, match=r"gone: there is no such folder, but run was .* --data boxes:PATH"
     ):
         folder.check_place(f"boxes:{pattern}", Path("run"))
     pattern.parent.mkdir()
