@@ -3,33 +3,14 @@
 `KINDS` is the only list of them: `load`, run folders and commands ask it. A new kind is one entry.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from minivit.data.asked import Asked
 from minivit.data.dataset import Dataset
 from minivit.data.folder import is_divided as folder_is_divided
 from minivit.data.folder import load_folder
-
-Progress = Callable[[int, int | None], None]  # of the work done so far, and in all
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """How data shall be opened; see `registry.load`.
-
-    wanted: the classes to keep, or None for all.   cache: a folder for index files, which may not exist; None: keep
-    none.   progress: called while an index is built.
-    """
-
-    split: str
-    bad_images: str = "refuse"
-    val_share: float | None = None
-    seed: int = 0
-    wanted: Sequence[str] | None = None
-    cache: Path | None = None
-    progress: Progress | None = None
 
 
 class Kind(NamedTuple):
