@@ -1,4 +1,4 @@
-"""A choice of classes, such as the hundred of ImageNet-100: `--classes FILE` of training, `--only FILE` of evaluation."""
+"""A choice of classes, such as the hundred of ImageNet-100."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,9 @@ TWO_MEANINGS = {"crane bird": "crane", "maillot tank suit": "maillot", "cardigan
 def read_choice(path: Path) -> list[str]:
     """The classes that a file names, each once: WordNet ids, words or numbers.
 
-    One a line; empty lines and comments after # do not count. Of a line that begins with a WordNet id, "n01440764 tench"
-    or "n01440764,tench", only the id is taken. Or JSON: {id: words}, {number: [id, words]}, or a list.
+    One a line; empty lines and comments after # do not count. Of a line that begins with a WordNet id, such as
+    "n01440764 tench" or "n01440764,tench", only the id is taken. Or JSON: {id: words}, {number: [id, words]}, or a
+    list.
     Raises DataError for a file that cannot be read or names nothing.
     """
     try:

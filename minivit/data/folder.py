@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from minivit.data.dataset import Indices, as_indices
+from minivit.data.download import Progress
 from minivit.data.encoded import EncodedDataset
 from minivit.data.imagenet import some
 from minivit.data.paths import Paths
-from minivit.data.trees import Progress, class_folders, composed, read_classes
+from minivit.data.trees import class_folders, composed, read_classes
 from minivit.errors import DataError
 
 TEST_FOLDERS = ("val", "test")  # the first that there is
@@ -144,8 +145,8 @@ def held_out(files: Files, split: str, share: float, seed: int) -> Files:
 
 def _name(paths: Paths, index: int) -> str:
     """The name of an image, "cat/deeper/1.jpg", which is the same on every system."""
-    folder = os.path.basename(os.path.dirname(paths.folders[paths.numbers[index]]))
-    return composed(f"{folder}/{paths.name(index)}".replace(os.sep, "/"))
+    folder, name = paths.parts(index)
+    return composed(f"{os.path.basename(os.path.dirname(folder))}/{name}".replace(os.sep, "/"))
 
 
 def _hash(text: str) -> bytes:

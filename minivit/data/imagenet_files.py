@@ -1,12 +1,10 @@
-"""ImageNet, or a part of it, in files: images in folders of WordNet ids, and validation images with a list of labels."""
+"""ImageNet, or a part of it: opens what `imagenet_layouts` finds at a path."""
 
-import csv
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,25 +15,15 @@ from minivit.data.encoded import LEAVE_OUT
 from minivit.data.folder import Files, FolderDataset, Keeping, held_out
 from minivit.data.imagenet import imagenet_ids, in_words, some
 from minivit.data.imagenet_archives import TRAIN, VAL, load_archives
-from minivit.data.imagenet_layouts import INNER, ODD, Layout, find_layout, is_split, layout_at
+from minivit.data.imagenet_layouts import ODD, Layout, find_layout, is_split, layout_at
+from minivit.data.imagenet_lists import SOLUTION, Labels, find_labels
 from minivit.data.paths import Paths
 from minivit.data.trees import class_folders, read_class, read_classes
-from minivit.errors import DataError, shown
+from minivit.errors import DataError
 
-SOLUTION = "LOC_val_solution.csv"  # of the Kaggle download
-ANNOTATIONS = "val_annotations.txt"  # of Tiny ImageNet
-DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 VAL_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})", re.IGNORECASE)
 
 Refusal = Callable[[str], str | None]
-
-
-class Labels(NamedTuple):
-    """The WordNet id of each validation image.   ids: by the name of the image without its suffix.   source: the file
-    that says so."""
-
-    ids: Mapping[str, str]
-    source: Path
 
 
 def load_imagenet(path: Path, asked: Asked) -> Dataset:
@@ -44,24 +32,24 @@ def load_imagenet(path: Path, asked: Asked) -> Dataset:
     Classes are the sorted WordNet ids of the training folders (without any, of the validation images), or those of them
     that are wanted. Raises DataError for a layout that is not known or not complete.
     """
+    name, path = f"imagenet:{path}", path.absolute()  # which stays valid when the program changes its working folder
     layout = find_layout(path)
     _check(path, layout, asked)
     if layout.archives:
         return _of_archives(layout.root, asked)
-    name, keeping = f"imagenet:{path}", (asked.cache, asked.progress)
-    sources = layout.train or [layout.val]
-    known = {wnid for folder in sources for wnid in _class_folders(folder)} if not layout.flat or layout.train else ()
-    ids = sorted(known or set(_labels(layout, path).ids.values()))
+    known = {wnid for folder in layout.train for wnid in _class_folders(folder)}
+    ids = sorted(known or _val_ids(layout, path))
     if asked.wanted is not None:
         ids = [ids[k] for k in chosen(asked.wanted, ids, name, imagenet_ids())]
     numbers = {wnid: number for number, wnid in enumerate(ids)}
 
     def refusal(wnid: str) -> str | None:
         lacking = f"{in_words(wnid)} is not in {' or '.join(folder.name for folder in layout.train)}/"
-        return f"{lacking}; to use only some classes: --classes FILE" if known and wnid not in known else None
+        strange = known and wnid not in known and asked.wanted is None
+        return f"{lacking}; to use only some classes: --classes FILE" if strange else None
 
     if asked.split == "train" or asked.val_share is not None:
-        files = _of_folders(layout.train, numbers, refusal, keeping)
+        files = _of_folders(layout.train, numbers, refusal, (asked.cache, asked.progress))
         if asked.val_share is not None:
             files = held_out(files, asked.split, asked.val_share, asked.seed)
     else:
@@ -75,6 +63,7 @@ def load_known(path: Path, asked: Asked, numbers: Mapping[str, int], classes: Se
 
     numbers: WordNet id -> label.   classes: the names of the labels. Raises DataError for an id that is not known.
     """
+    name, path = f"imagenet:{path}", path.absolute()
     layout = find_layout(path)
     if layout.archives:
         return relabelled(_of_archives(layout.root, asked), numbers, classes)
@@ -87,7 +76,7 @@ def load_known(path: Path, asked: Asked, numbers: Mapping[str, int], classes: Se
         side = None if _is_bare(layout) else "train"
     else:
         files, side = _of_val(layout, path, numbers, refusal, asked), "val"
-    return FolderDataset(files.paths, files.labels, classes, f"imagenet:{path}", asked.bad_images, files.left_out, side)
+    return FolderDataset(files.paths, files.labels, classes, name, asked.bad_images, files.left_out, side)
 
 
 def is_divided(path: Path) -> bool:
@@ -101,6 +90,13 @@ def _of_archives(root: Path, asked: Asked) -> Dataset:
     if wanted is not None:
         wanted = [imagenet_ids()[k] for k in chosen(wanted, imagenet_ids(), f"imagenet:{root}")]
     return load_archives(root, asked.split, asked.bad_images, wanted, asked.progress, asked.cache)
+
+
+def _val_ids(layout: Layout, path: Path) -> Iterable[str]:
+    """The classes of the validation images."""
+    if layout.flat or layout.val is None:
+        return set(find_labels(layout, path).ids.values())
+    return _class_folders(layout.val)
 
 
 def _is_bare(layout: Layout) -> bool:
@@ -141,14 +137,18 @@ def _class_folders(folder: Path, left_out: Counter[str] | None = None) -> dict[s
     archives = [name for name in sorted(os.listdir(folder)) if re.fullmatch(rf"{WNID.pattern}\.tar", name)]
     if archives and not any(WNID.fullmatch(name) for name in os.listdir(folder)):
         raise DataError(
-            f"{folder} holds archives, such as {archives[0]}: unpack each into a folder of its name, or give the folder "
-            f"that holds {TRAIN}, as it was downloaded"
+            f"{folder} holds archives, such as {archives[0]}: unpack each into a folder of its name, or give the "
+            f"folder that holds {TRAIN}, as it was downloaded"
         )
-    found = {n: place for n, place in class_folders(folder, Counter() if left_out is None else left_out).items() if n not in ODD}
+    found = {
+        n: place
+        for n, place in class_folders(folder, Counter() if left_out is None else left_out).items()
+        if n not in ODD
+    }
     if odd := [name for name in found if not WNID.fullmatch(name)]:
         raise DataError(
-            f"{folder / odd[0]}: the name is not a WordNet id, such as n01440764; remove the folder, or use folder:PATH "
-            "for classes with other names"
+            f"{folder / odd[0]}: the name is not a WordNet id, such as n01440764; remove the folder, or use "
+            "folder:PATH for classes with other names"
         )
     return found
 
@@ -179,11 +179,11 @@ def _of_val(layout: Layout, path: Path, numbers: Mapping[str, int], refusal: Ref
     if layout.val is None:
         raise DataError(f"{path}: there is no val/ in it")
     if layout.flat:
-        return _of_list(layout.val, _labels(layout, path), numbers, refusal, asked.bad_images)
+        return _of_list(layout.val, find_labels(layout, path), numbers, refusal, asked.bad_images)
     if loose := sum(bool(VAL_IMAGE.match(name)) for name in os.listdir(layout.val)):
         raise DataError(
-            f"{layout.val}: {loose:,} images stand beside the class folders; move them into theirs, or all images out of "
-            f"them again, beside {SOLUTION}"
+            f"{layout.val}: {loose:,} images stand beside the class folders; move them into theirs, or all images out "
+            f"of them again, with {SOLUTION} beside them"
         )
     return _of_folders([layout.val], numbers, refusal, (asked.cache, asked.progress))
 
@@ -205,7 +205,9 @@ def _of_list(val: Path, labels: Labels, numbers: Mapping[str, int], refusal: Ref
             rows.append(row)
             given.append(numbers[labels.ids[stem]])
     if not rows:
-        raise DataError(f"{labels.source} has no label of {some(numbers)} for any of the {len(found.names):,} images in {val}")
+        raise DataError(
+            f"{labels.source} has no label of {some(numbers)} for any of the {len(found.names):,} images in {val}"
+        )
     expected = [stem for stem, wnid in labels.ids.items() if wnid in numbers]
     if missing := sorted(set(expected) - here):
         if bad_images == "refuse":
@@ -216,48 +218,3 @@ def _of_list(val: Path, labels: Labels, numbers: Mapping[str, int], refusal: Ref
         left_out["missing"] += len(missing)
     whole = Paths([os.path.join(val, "")], np.zeros(len(found.names), np.int32), found.names)
     return Files(whole.take(np.array(rows)), np.array(given, np.int64), left_out)
-
-
-def _labels(layout: Layout, path: Path) -> Labels:
-    """The labels of validation images without class folders. Raises DataError if there are none."""
-    assert layout.val is not None
-    around = layout.root.parents[:3] if layout.root.name == INNER[-1].name else ()  # the CSV is beside ILSVRC/
-    for folder in dict.fromkeys((layout.val, layout.val.parent, layout.root, *around, path)):
-        if (folder / SOLUTION).is_file():
-            return Labels(_of_solution(folder / SOLUTION), folder / SOLUTION)
-        if (folder / ANNOTATIONS).is_file():
-            return Labels(_of_annotations(folder / ANNOTATIONS), folder / ANNOTATIONS)
-    raise DataError(
-        f"{layout.val}: its images are not in class folders, and their labels are missing: put {SOLUTION} of the Kaggle "
-        f"download, or the development kit {DEVKIT}, into {layout.root}"
-    )
-
-
-def _of_solution(path: Path) -> dict[str, str]:
-    """Image -> WordNet id, from lines "ILSVRC2012_val_00048981,n03995372 85 1 499 272 "."""
-    with open(path, encoding="utf-8-sig", newline="", errors="replace") as file:
-        lines = csv.reader(file)
-        header = [name.strip() for name in next(lines, [])]
-        if not {"ImageId", "PredictionString"} <= set(header):
-            raise DataError(f"{path}: its first line is {','.join(header)}, expected ImageId,PredictionString")
-        image, answer = header.index("ImageId"), header.index("PredictionString")
-        pairs = [(row[image], row[answer]) if len(row) > max(image, answer) else ("", "") for row in lines if any(row)]
-    return _checked(path, pairs)
-
-
-def _of_annotations(path: Path) -> dict[str, str]:
-    """Image -> WordNet id, from lines "val_0.JPEG, n03444034, 0, 32, 44, 62", with tabs in place of commas."""
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        rows = [line.split() for line in file if line.strip()]
-    return _checked(path, [(row[0], row[1] if len(row) > 1 else "") for row in rows])
-
-
-def _checked(path: Path, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Name without suffix -> first word, which must be a WordNet id."""
-    found = {}
-    for image, answer in pairs:
-        wnid = (answer.split() or [""])[0]
-        if not image or not WNID.fullmatch(wnid):
-            raise DataError(f'{path}: "{shown(image)},{shown(answer)}" is not an image with its WordNet id; fetch it again')
-        found[re.sub(r"\.jpe?g$", "", image.strip(), flags=re.IGNORECASE)] = wnid
-    return found

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minivit.data.choice import WNID
+from minivit.data.imagenet_archives import has_archives
 from minivit.data.images import SUFFIXES
 from minivit.errors import DataError
 
@@ -71,6 +72,8 @@ def layout_at(path: Path) -> Layout | None:
                 return Layout(root, train, place, flat)
         if train:
             return Layout(root, train, None)
+        if has_archives(root):
+            return Layout(root, [], None, archives=True)
         if _ids(root):
             return Layout(root, [root], None)
     return None

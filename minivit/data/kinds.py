@@ -11,18 +11,21 @@ from minivit.data.asked import Asked
 from minivit.data.dataset import Dataset
 from minivit.data.folder import is_divided as folder_is_divided
 from minivit.data.folder import load_folder
+from minivit.data.imagenet_files import is_divided as imagenet_is_divided
+from minivit.data.imagenet_files import load_imagenet
 
 
 class Kind(NamedTuple):
     """One kind of data.
 
     load: opens the data at a path. Raises DataError.   is_divided: whether the data at a path has its own test images.
-    content: a few words for the list of data sets.
+    content: a few words for the list of data sets.   chooses: whether `load` itself leaves out unwanted classes.
     """
 
     load: Callable[[Path, Asked], Dataset]
     is_divided: Callable[[Path], bool]
     content: str
+    chooses: bool = False
 
 
 def _folder(path: Path, asked: Asked) -> Dataset:
@@ -35,6 +38,12 @@ KINDS = {
         _folder,
         folder_is_divided,
         "images of your own, PATH/CLASS/*.jpg with --val-share 0.2",
+    ),
+    "imagenet": Kind(
+        load_imagenet,
+        imagenet_is_divided,
+        "ImageNet or a part of it, such as Imagenette, as it was downloaded or in folders",
+        chooses=True,
     ),
 }
 

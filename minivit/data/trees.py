@@ -10,32 +10,29 @@ little, the folder is read anew at every start: if it changed just before it was
 targets may come and go.
 """
 
-import contextlib
-import hashlib
 import json
 import os
 import time
 import unicodedata
-import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from minivit.data import index
 from minivit.data.dataset import in_words
+from minivit.data.download import Progress
 from minivit.data.images import SUFFIXES
-from minivit.data.paths import Paths, Texts
+from minivit.data.packed import Names
+from minivit.data.paths import Paths
 from minivit.errors import DataError
-from minivit.files import locks, parse_json
 
 LARGE = 20_000  # images; smaller trees are read in a moment
 SETTLED = 3.0  # seconds after which a second change of a folder has another time, on every file system
 UNKNOWN = -1  # the time of a folder that is to be read anew
-FORMAT = "minivit tree 1"
-
-Progress = Callable[[int, int | None], None]
+KEY = "tree 1 of"  # to be changed with the form of the index
 
 
 class ClassFolder(NamedTuple):
@@ -45,7 +42,7 @@ class ClassFolder(NamedTuple):
     times: path within the folder -> time of modification in ns, of the folder itself ("") and those in it.
     """
 
-    names: Texts
+    names: Names
     left_out: Mapping[str, int]
     times: Mapping[str, int]
 
@@ -87,8 +84,7 @@ def read_classes(
     progress: called with the number of folders read and in all, once they have turned out to be many.
     Raises DataError for a folder without images and one that may not be read.
     """
-    place = cache and cache / f"tree-{hashlib.sha256(os.fsencode(root)).hexdigest()[:24]}.npz"
-    known = _recalled(place, str(root)) if place else {}
+    known = _recalled(cache, root) if cache else {}
     found: list[ClassFolder] = []
     listed = 0
     for number, folder in enumerate(folders):
@@ -101,11 +97,11 @@ def read_classes(
         found.append(entry)
         left_out += Counter(entry.left_out)
     counts = np.array([len(entry.names) for entry in found], np.int64)
-    if place and listed and counts.sum() > LARGE:
-        _remember(place, str(root), known | dict(zip(map(os.path.basename, folders), found, strict=True)))
+    if cache and listed and counts.sum() > LARGE:
+        _remember(cache, root, known | dict(zip(map(os.path.basename, folders), found, strict=True)))
     numbers = np.repeat(np.arange(len(folders), dtype=np.int32), counts)
     prefixes = [os.path.join(folder, "") for folder in folders]
-    return Paths(prefixes, numbers, Texts.joined([entry.names for entry in found])), counts
+    return Paths(prefixes, numbers, Names.joined([entry.names for entry in found])), counts
 
 
 def image_files(folder: str, left_out: Counter[str]) -> list[str]:
@@ -150,7 +146,7 @@ def read_class(folder: str) -> ClassFolder:
     if not found:
         seen = f" (only {in_words(others)})" if others else ""
         raise DataError(f"{folder}: there are no images in it{seen}; add some ({', '.join(SUFFIXES)}) or remove it")
-    return ClassFolder(Texts.of(path for _, path in sorted(found)), others, times)
+    return ClassFolder(Names.of(path for _, path in sorted(found)), others, times)
 
 
 def _entries(folder: str, left_out: Counter[str]) -> tuple[list[str], list[str], int]:
@@ -190,31 +186,21 @@ def _unchanged(folder: str, entry: ClassFolder) -> bool:
     )
 
 
-def _recalled(place: Path, root: str) -> dict[str, ClassFolder]:
-    """Name of each class folder -> what the index says. An index that is missing, damaged or foreign says nothing."""
-    if not place.is_file():
+def _recalled(cache: Path, root: Path) -> dict[str, ClassFolder]:
+    """Name of each class folder -> what the index says. An index that is missing or damaged says nothing."""
+    arrays = index.read(cache, f"{KEY} {root}")
+    if arrays is None:
         return {}
-    try:
-        with open(place, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            about = parse_json(file["about"].tobytes())
-            names = Texts(file["data"], file["offsets"])
-        if about["format"] != FORMAT or about["root"] != root or names.offsets[-1] != len(names.data):
-            return {}
-        found, start = {}, 0
-        for name, count, left_out, times in about["classes"]:
-            found[name] = ClassFolder(names.part(start, start + count), left_out, times)
-            start += count
-        return found if start == len(names) else {}
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, zipfile.BadZipFile, EOFError):
-        return {}
+    names, found, start = Names(arrays["text"], arrays["ends"]), {}, 0
+    for name, count, left_out, times in json.loads(arrays["classes"].tobytes()):
+        found[name] = ClassFolder(names.part(start, start + count), left_out, times)
+        start += count
+    return found
 
 
-def _remember(place: Path, root: str, entries: Mapping[str, ClassFolder]) -> None:
-    """Write the index. That it cannot be written is no error: the tree is then read anew each time."""
-    names = Texts.joined([entry.names for entry in entries.values()])
-    classes = [[name, len(entry.names), dict(entry.left_out), entry.times] for name, entry in entries.items()]
-    about = json.dumps({"format": FORMAT, "root": root, "classes": classes}).encode()
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with locks.replacing(place) as partial, open(partial, "wb") as file:
-            np.savez(file, about=np.frombuffer(about, np.uint8), data=names.data, offsets=names.offsets)
+def _remember(cache: Path, root: Path, entries: Mapping[str, ClassFolder]) -> None:
+    """Write the index."""
+    names = Names.joined(entry.names for entry in entries.values())
+    classes = [[name, len(entry.names), entry.left_out, entry.times] for name, entry in entries.items()]
+    about = np.frombuffer(json.dumps(classes).encode("ascii"), np.uint8)
+    index.write(cache, f"{KEY} {root}", {"text": names.text, "ends": names.ends, "classes": about})
