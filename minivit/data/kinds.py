@@ -11,6 +11,8 @@ from minivit.data.asked import Asked
 from minivit.data.dataset import Dataset
 from minivit.data.folder import is_divided as folder_is_divided
 from minivit.data.folder import load_folder
+from minivit.data.shard_files import is_divided as shards_are_divided
+from minivit.data.shards import load_shards
 
 
 class Kind(NamedTuple):
@@ -31,6 +33,7 @@ KINDS = {
         folder_is_divided,
         "images of your own, PATH/CLASS/*.jpg with --val-share 0.2",
     ),
+    "shards": Kind(load_shards, shards_are_divided, "WebDataset shards, such as PATH/train-{000..127}.tar"),
 }
 
 
