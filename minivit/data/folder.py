@@ -4,7 +4,6 @@
 out are counted.
 """
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +15,7 @@ import numpy as np
 from minivit.data.dataset import Indices, as_indices
 from minivit.data.download import Progress
 from minivit.data.encoded import EncodedDataset
+from minivit.data.held_out import check_share, held_out
 from minivit.data.imagenet import some
 from minivit.data.paths import Paths
 from minivit.data.trees import class_folders, composed, read_classes
@@ -93,7 +93,7 @@ def load_folder(
     folder = train if split == "train" or val_share is not None else _test_folder(path)
     files = _labelled_files(folder, numbers, lambda _: f"this class is not in {train}; rename or remove it", keeping)
     if val_share is not None:
-        files = held_out(files, split, val_share, seed)
+        files = side_of(files, split, val_share, seed)
     side = split if split == "train" else "val" if val_share is not None else folder.name
     return FolderDataset(files.paths, files.labels, classes, name, bad_images, files.left_out, side)
 
@@ -104,8 +104,7 @@ def is_divided(path: Path) -> bool:
 
 
 def _check_share(path: Path, val_share: float) -> None:
-    if not 0 < val_share < 1:
-        raise DataError(f"val_share is {val_share}, expected more than 0 and less than 1")
+    check_share(val_share)
     if is_divided(path):
         raise DataError(f"{path} has {_test_folder(path).name}/ already, so nothing is held out: leave out val_share")
 
@@ -127,18 +126,10 @@ def _check_layout(path: Path, split: str) -> None:
     )
 
 
-def held_out(files: Files, split: str, share: float, seed: int) -> Files:
-    """The training or the test images. Each class is divided in the order of a hash of seed and names, so a new or
-    removed image moves hardly any other to the other side."""
-    test = np.zeros(len(files.labels), bool)
-    by_class = np.argsort(files.labels, kind="stable")
-    for members in np.split(by_class, np.flatnonzero(np.diff(files.labels[by_class])) + 1):
-        if len(members) < 2:
-            only = files.paths[members[0]]
-            raise DataError(f"{only} is the only image of its class: add one, so that each side has some, or remove it")
-        count = min(max(1, round(share * len(members))), len(members) - 1)
-        order = sorted(members, key=lambda k: _hash(f"{seed}/{_name(files.paths, k)}"))
-        test[order[:count]] = True
+def side_of(files: Files, split: str, share: float, seed: int) -> Files:
+    """The training or the test images, where a share of each class is held out by seed and names."""
+    names = (_name(files.paths, number) for number in range(len(files.paths)))
+    test = held_out(files.labels, names, share, seed, files.paths.__getitem__)
     chosen = np.flatnonzero(test == (split != "train"))
     return files._replace(paths=files.paths.take(chosen), labels=files.labels[chosen])
 
@@ -147,10 +138,6 @@ def _name(paths: Paths, index: int) -> str:
     """The name of an image, "cat/deeper/1.jpg", which is the same on every system."""
     folder, name = paths.parts(index)
     return composed(f"{os.path.basename(os.path.dirname(folder))}/{name}".replace(os.sep, "/"))
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def load_labelled(

@@ -12,7 +12,8 @@ from minivit.data.asked import Asked
 from minivit.data.choice import WNID, chosen, relabelled
 from minivit.data.dataset import Dataset
 from minivit.data.encoded import LEAVE_OUT
-from minivit.data.folder import Files, FolderDataset, Keeping, held_out
+from minivit.data.folder import Files, FolderDataset, Keeping, side_of
+from minivit.data.held_out import check_share
 from minivit.data.imagenet import imagenet_ids, in_words, some
 from minivit.data.imagenet_archives import TRAIN, VAL, load_archives
 from minivit.data.imagenet_layouts import ODD, Layout, find_layout, is_split, layout_at
@@ -51,7 +52,7 @@ def load_imagenet(path: Path, asked: Asked) -> Dataset:
     if asked.split == "train" or asked.val_share is not None:
         files = _of_folders(layout.train, numbers, refusal, (asked.cache, asked.progress))
         if asked.val_share is not None:
-            files = held_out(files, asked.split, asked.val_share, asked.seed)
+            files = side_of(files, asked.split, asked.val_share, asked.seed)
     else:
         files = _of_val(layout, path, numbers, refusal, asked)
     side = "train" if asked.split == "train" else "val"
@@ -108,8 +109,7 @@ def _check(path: Path, layout: Layout, asked: Asked) -> None:
     """Raise DataError unless the layout has what is asked for."""
     share = asked.val_share
     if share is not None:
-        if not 0 < share < 1:
-            raise DataError(f"val_share is {share}, expected more than 0 and less than 1")
+        check_share(share)
         if layout.archives or layout.val:
             raise DataError(f"{path} has its own validation images, so nothing is held out: leave out val_share")
         return

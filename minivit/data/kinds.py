@@ -13,6 +13,8 @@ from minivit.data.folder import is_divided as folder_is_divided
 from minivit.data.folder import load_folder
 from minivit.data.imagenet_files import is_divided as imagenet_is_divided
 from minivit.data.imagenet_files import load_imagenet
+from minivit.data.shard_files import is_divided as shards_are_divided
+from minivit.data.shards import load_shards
 
 
 class Kind(NamedTuple):
@@ -45,6 +47,7 @@ KINDS = {
         "ImageNet or a part of it, such as Imagenette, as it was downloaded or in folders",
         chooses=True,
     ),
+    "shards": Kind(load_shards, shards_are_divided, "WebDataset shards, such as PATH/train-{000..127}.tar"),
 }
 
 
