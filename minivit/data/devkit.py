@@ -31,9 +31,7 @@ def validation_ids(path: Path) -> list[str]:
     found = []
     for number, line in enumerate(truth.decode("utf-8-sig", "replace").split(), 1):
         if not (line.isdecimal() and int(line) in ids):
-            raise DataError(
-                f'{GROUND_TRUTH} in {path}: line {number} is "{shown(line)}", which {META} has no class for'
-            )
+            raise DataError(f'{GROUND_TRUTH} in {path}: line {number} is "{shown(line)}", no class of {META}')
         found.append(ids[int(line)])
     return found
 
@@ -50,8 +48,8 @@ def _file(path: Path, name: str) -> bytes:
     if archive := _archive(path):
         return _of_archive(archive, name)
     raise DataError(
-        f"{path}: there is no {name} in it, which the labels of the validation images need; put {KIT}.tar.gz there, from "
-        "https://image-net.org/download-images"
+        f"{path}: there is no {name} in it, which the labels of the validation images need; put {KIT}.tar.gz there, "
+        "from https://image-net.org/download-images"
     )
 
 

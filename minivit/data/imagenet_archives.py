@@ -80,8 +80,8 @@ def _training(path: Path) -> list[Path]:
 
 
 def _fill_training(window: Window, end: int, draft: Draft, meter: Meter) -> None:
-    """Add the images of a tar of tars, or of the tar of a class, where the names of the images say which it is."""
-    faults = []
+    """Add the images of a tar of tars, or of the tar of a class, which the name of the tar says."""
+    faults, own = [], _CLASS.fullmatch(draft.path.name)
     for name, start, size in members(window, 0, end):
         if (found := _CLASS.fullmatch(name.rpartition("/")[2])) and size >= 0:
             try:
@@ -92,8 +92,7 @@ def _fill_training(window: Window, end: int, draft: Draft, meter: Meter) -> None
                 faults.append(f"has a part {found[0]} that {error}")
         else:
             meter.at(start)
-            word = re.match(r"n\d{8}(?=_)", name.rpartition("/")[2])
-            _add(draft, name, start, size, word and word[0])
+            _add(draft, name, start, size, own and own[1])
     if faults:
         raise CutError(faults[0])
 
@@ -102,11 +101,11 @@ def _fill_validation(window: Window, end: int, draft: Draft, meter: Meter) -> No
     for name, start, size in members(window, 0, end):
         meter.at(start)
         found = _NUMBER.search(name.rpartition("/")[2])
-        _add(draft, name, start, size, "", int(found[1]) if found else -1)
+        _add(draft, name, start, size, None, int(found[1]) if found else 0)
 
 
-def _add(draft: Draft, name: str, start: int, size: int, word: str | None, label: int = -1) -> None:
-    """Add a member, or count it if it is not an image that can have a label."""
+def _add(draft: Draft, name: str, start: int, size: int, word: str | None, label: int = 0) -> None:
+    """Add a member, or count it if it is not an image or has neither class nor number."""
     base = name.rpartition("/")[2]
     dot = base.rfind(".")
     suffix = base[dot:].lower() if dot > 0 else ""
@@ -114,10 +113,10 @@ def _add(draft: Draft, name: str, start: int, size: int, word: str | None, label
         draft.left_out["hidden"] += 1
     elif size < 0:
         draft.left_out["links"] += 1
-    elif suffix not in SUFFIXES or (word is None and label < 0):
+    elif suffix not in SUFFIXES or not (word or label):
         draft.left_out[suffix or "without a suffix"] += 1
     else:
-        draft.add(name, start, size, label, word or None)
+        draft.add(name, start, size, label, word)
 
 
 def _of_words(listed: Sequence[Listing], classes: Sequence[str]) -> np.ndarray:

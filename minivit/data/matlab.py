@@ -15,7 +15,7 @@ import numpy as np
 MATRIX, COMPRESSED = 14, 15
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
-CELL, STRUCT, CHAR, LAST_NUMBER = 1, 2, 4, 15  # classes of arrays; those from 6 on are numbers
+CELL, STRUCT, CHAR, NUMERIC = 1, 2, 4, range(6, 16)  # classes of arrays
 LARGEST = 2**28  # bytes of an unpacked element
 
 
@@ -80,21 +80,24 @@ def _array(content: bytes, order: str) -> tuple[str, Any]:
     if of_class == CELL:
         return name, [_array(data, order)[1] for _, data in parts[3:]]
     if of_class == STRUCT:
-        length = int(_numbers(*parts[3], order)[0])
-        keys = [
-            parts[4][1][k : k + length].partition(b"\0")[0].decode("latin-1")
-            for k in range(0, len(parts[4][1]), length)
-        ]
-        values = [_array(data, order)[1] for _, data in parts[5:]]
-        if len(values) != count * len(keys):
-            raise ValueError("it is damaged")
-        return name, [dict(zip(keys, values[k : k + len(keys)], strict=True)) for k in range(0, len(values), len(keys))]
-    if not CHAR + 2 <= of_class <= LAST_NUMBER:
+        return name, _structures(parts[3:], count, order)
+    if of_class not in NUMERIC:
         raise ValueError(f"it has an array of class {of_class}, which is not read here")
     values = _numbers(*parts[3], order)
     if len(values) != count:
         raise ValueError("it is damaged")
     return name, values.reshape(shape, order="F")
+
+
+def _structures(parts: list[tuple[int, bytes]], count: int, order: str) -> list[dict[str, Any]]:
+    """The elements of a structure array: a length, field names of this length, then the fields of one after the
+    other."""
+    length, names = int(_numbers(*parts[0], order)[0]), parts[1][1]
+    keys = [names[k : k + length].partition(b"\0")[0].decode("latin-1") for k in range(0, len(names), length)]
+    values = [_array(data, order)[1] for _, data in parts[2:]]
+    if len(values) != count * len(keys):
+        raise ValueError("it is damaged")
+    return [dict(zip(keys, values[k : k + len(keys)], strict=True)) for k in range(0, len(values), len(keys))]
 
 
 def _numbers(kind: int, data: bytes, order: str) -> np.ndarray:
