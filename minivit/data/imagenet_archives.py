@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minivit.data.archived import ArchivedDataset, Places, check_faults, keep_classes
+from minivit.data.archived import ArchivedDataset, Places, check_faults
+from minivit.data.choice import kept
 from minivit.data.dataset import Dataset
 from minivit.data.devkit import validation_ids
 from minivit.data.download import Progress
@@ -64,9 +65,9 @@ def load_archives(
     if len(labels) == without:
         raise DataError(f"{paths[0]}: there are no images of ImageNet in it; get it again")
     rest = f"imagenet:{path}", bad_images, left_out, "train" if split == "train" else "val"
-    kept = np.flatnonzero(labels >= 0)
-    dataset = ArchivedDataset(Places.of(paths, listed).take(kept), labels[kept], classes, *rest)
-    return dataset if wanted is None else keep_classes(dataset, wanted)
+    known = np.flatnonzero(labels >= 0)
+    dataset = ArchivedDataset(Places.of(paths, listed).take(known), labels[known], classes, *rest)
+    return dataset if wanted is None else kept(dataset, wanted)
 
 
 def _training(path: Path) -> list[Path]:

@@ -51,8 +51,8 @@ def indexed(cache: Path | None, key: str, stamp: Sequence[int], build: Callable[
 
 def read(cache: Path, key: str) -> dict[str, np.ndarray] | None:
     """The arrays last written under a key, or None if there are none that can be read."""
-    with contextlib.suppress(*_DAMAGED), open(_place(cache, key), "rb") as stream:
-        file = np.load(stream, allow_pickle=False)
+    # numpy would not close a damaged file that it opens itself
+    with contextlib.suppress(*_DAMAGED), open(_place(cache, key), "rb") as opened, np.load(opened) as file:
         arrays = {name: file[name] for name in file.files}
         if arrays.pop("key").tobytes() == _tag(key):
             return arrays

@@ -11,6 +11,8 @@ from minivit.data.asked import Asked
 from minivit.data.dataset import Dataset
 from minivit.data.folder import is_divided as folder_is_divided
 from minivit.data.folder import load_folder
+from minivit.data.imagenet_files import is_divided as imagenet_is_divided
+from minivit.data.imagenet_files import load_imagenet
 from minivit.data.shard_files import is_divided as shards_are_divided
 from minivit.data.shards import load_shards
 
@@ -19,19 +21,31 @@ class Kind(NamedTuple):
     """One kind of data.
 
     load: opens the data at a path. Raises DataError.   is_divided: whether the data at a path has its own test images.
-    content: a few words for the list of data sets.
+    content: a few words for the list of data sets.   chooses: whether `load` itself leaves out unwanted classes.
     """
 
     load: Callable[[Path, Asked], Dataset]
     is_divided: Callable[[Path], bool]
     content: str
+    chooses: bool = False
+
+
+def _folder(path: Path, asked: Asked) -> Dataset:
+    keeping = asked.cache, asked.progress
+    return load_folder(path, asked.split, asked.bad_images, asked.val_share, asked.seed, keeping)
 
 
 KINDS = {
     "folder": Kind(
-        lambda path, asked: load_folder(path, asked.split, asked.bad_images, asked.val_share, asked.seed),
+        _folder,
         folder_is_divided,
         "images of your own, PATH/CLASS/*.jpg with --val-share 0.2",
+    ),
+    "imagenet": Kind(
+        load_imagenet,
+        imagenet_is_divided,
+        "ImageNet or a part of it, such as Imagenette, as it was downloaded or in folders",
+        chooses=True,
     ),
     "shards": Kind(load_shards, shards_are_divided, "WebDataset shards, such as PATH/train-{000..127}.tar"),
 }
