@@ -20,7 +20,17 @@ FORMAT = 1  # to be increased whenever the arrays of any index change their mean
 
 Arrays = Mapping[str, np.ndarray]
 
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    OSError,
+    ValueError,
+    AttributeError,
+    KeyError,
+    EOFError,
+    TypeError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def indexed(cache: Path | None, key: str, stamp: Sequence[int], build: Callable[[], Arrays]) -> Arrays:
