@@ -132,5 +132,5 @@ def _of_numbers(listing: Listing, ids: Sequence[str], classes: Sequence[str]) ->
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.array([numbers.get(name, -1) for name in ids], np.int64)
     if (highest := int(listing.labels.max(initial=0))) > len(labels):
-        raise DataError(f"the ground truth has {len(labels):,} labels, but there is a validation image {highest:,}")
+        raise DataError(f"{VAL}: it has an image {highest:,}, but the ground truth has only {len(labels):,} labels")
     return labels[listing.labels - 1]
