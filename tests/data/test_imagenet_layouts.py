@@ -94,6 +94,8 @@ def test_unpacking_into_a_folder_of_the_same_name(root):
         (root / split).rename(root.parent / "moved")
         (root / split).mkdir()
         (root.parent / "moved").rename(root / split / split)
+        (root / split / "__MACOSX").mkdir()
+        (root / split / split / "__MACOSX").mkdir()
     assert seen(load(root)) == TRAINED
     assert len(load(root, "test")) == 2
 
