@@ -145,6 +145,8 @@ def _cache(root: str | os.PathLike[str] | None) -> Path | None:
 def _unknown(name: str) -> str:
     if os.path.isdir(name):
         return f'"{name}" is a folder: to use its images write "folder:{name}"'
+    if name.removesuffix(":") in KINDS:
+        return f'"{name}" lacks a path: write {name.removesuffix(":")}:PATH'
     for elsewhere, page in ELSEWHERE.items():
         if name.lower().startswith(elsewhere):
             return f'"{name}" cannot be downloaded by name: get it from {page}, unpack it, and use "imagenet:PATH"'
