@@ -82,7 +82,7 @@ def members(window: Window, start: int, end: int) -> Iterator[Member]:
         block = window.read(here, BLOCK)
         if len(block) < BLOCK or here + BLOCK > end:
             raise CutError("ends within the header of a member")
-        if not block.strip(b"\0"):
+        if block[0] == 0 and not block.strip(b"\0"):
             if end - here > SPARE:
                 raise CutError(f"has nothing in it after byte {here:,} of {end:,}")
             return
@@ -121,6 +121,8 @@ def members(window: Window, start: int, end: int) -> Iterator[Member]:
 
 def is_hidden(name: str) -> bool:
     """Whether a file is one that programs keep for themselves, such as the ._a.jpg of macOS, or in such a folder."""
+    if not name.startswith((".", "__MACOSX")) and "/." not in name and "/__MACOSX" not in name:
+        return False  # at once, since there may be millions
     return any((part.startswith(".") and part.strip(".")) or part == "__MACOSX" for part in name.split("/"))
 
 
