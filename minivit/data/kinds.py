@@ -11,6 +11,8 @@ from typing import NamedTuple
 from minivit.data.dataset import Dataset
 from minivit.data.folder import is_divided as folder_is_divided
 from minivit.data.folder import load_folder
+from minivit.data.parquet import load_parquet
+from minivit.data.parquet_files import is_divided as parquet_is_divided
 
 Progress = Callable[[int, int | None], None]  # of the work done so far, and in all
 
@@ -49,6 +51,13 @@ KINDS = {
         lambda path, asked: load_folder(path, asked.split, asked.bad_images, asked.val_share, asked.seed),
         folder_is_divided,
         "images of your own, PATH/CLASS/*.jpg with --val-share 0.2",
+    ),
+    "parquet": Kind(
+        lambda path, asked: load_parquet(
+            path, asked.split, asked.bad_images, asked.val_share, asked.seed, asked.wanted, asked.progress
+        ),
+        parquet_is_divided,
+        "Parquet files with columns image and label, as Hugging Face stores them",
     ),
 }
 

@@ -1,0 +1,244 @@
+"""Data sets of images in Parquet files, as Hugging Face stores them."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivit.data.ahead import ahead
+from minivit.data.dataset import Indices, as_indices, check_labels
+from minivit.data.dividing import held_out
+from minivit.data.encoded import LEAVE_OUT, EncodedDataset
+from minivit.data.imagenet import imagenet_classes
+from minivit.data.imagenet_numbers import numbers_of
+from minivit.data.parquet_files import Files, files_of, is_divided
+from minivit.data.parquet_groups import DamagedFileError, Part, RowGroups, arrow, read_part
+from minivit.errors import DataError, meant, shown
+
+THREADS = 8  # that read labels: on a network drive each file means waiting
+MANY = 16  # files, of more the progress is shown
+MOST_CLASSES = 100_000
+
+
+class ParquetDataset(EncodedDataset):
+    """Images in rows of Parquet files.   groups: the row groups of all files.   rows: (N,) numbers of the rows, counted
+    through all files.   damaged: file -> reason, files left out.   The rest is as of `EncodedDataset`."""
+
+    def __init__(
+        self,
+        groups: RowGroups,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        classes: Sequence[str],
+        name: str,
+        bad_images: str = "refuse",
+        left_out: dict[str, int] | None = None,
+        split: str | None = None,
+        damaged: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(labels, classes, name, bad_images, left_out, split)
+        self.groups, self.rows = groups, rows
+        self.damaged = dict(damaged or {})
+        self.skipped.update(self.damaged)
+        self._fetching = threading.local()
+        self._names: list[str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_fetching"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _fetching=threading.local())
+
+    def place(self, index: int) -> str:
+        return self.groups.place(int(self.rows[index]))
+
+    def file_name(self, index: int) -> str:
+        if self._names is None:
+            self._names = self.groups.names()
+        return self._names[self.rows[index]]
+
+    def source(self, index: int) -> bytes:
+        row = int(self.rows[index])
+        contents = getattr(self._fetching, "contents", None) or self.groups.contents(self.rows[[index]])
+        found = contents[row]
+        if isinstance(found, str):
+            raise DataError(f"{self.place(index)}: {found}")
+        return found
+
+    def fetch(self, indices: Indices, *rest: Any, **named: Any) -> tuple[list[np.ndarray], np.ndarray]:
+        indices = as_indices(indices, self.name)
+        self._fetching.contents = self.groups.contents(self.rows[indices])  # each row group once, in whatever order
+        try:
+            return super().fetch(indices, *rest, **named)
+        finally:
+            self._fetching.contents = None
+
+    def order(self, rng: np.random.Generator) -> np.ndarray:
+        """The order of an epoch: a permutation (N,) of 0..N-1 that reads each row group about once.
+
+        If all images fit into half of the memory for row groups, every permutation is equally likely. Otherwise the row
+        groups are put in random order, and then images are shuffled within a window that slides over them: an image
+        moves back by up to as many places as there are images in that half of the memory, or in a row group. So a batch
+        mixes images of only the row groups in a window. If files have their images ordered by class, these are few
+        classes.
+        """
+        groups, where, counts = np.unique(self.groups.of(self.rows), return_inverse=True, return_counts=True)
+        size = self.groups.size[groups].sum()
+        if size <= self.groups.memory // 2:
+            return rng.permutation(len(self))
+        turn = rng.permutation(len(groups))
+        order = np.argsort(turn[where], kind="stable")
+        window = max(len(self) * (self.groups.memory // 2) / size, counts.mean())
+        moved = np.arange(len(self)) + rng.uniform(0, window, len(self))
+        return order[np.argsort(moved, kind="stable")]
+
+    def subset(self, indices: Indices) -> "ParquetDataset":
+        indices = as_indices(indices, self.name)
+        rest = self.classes, self.name, self.bad_images, self.left_out, self.split, self.damaged
+        return ParquetDataset(self.groups, self.rows[indices], self.labels[indices], *rest)
+
+
+def load_parquet(
+    path: Path,
+    split: str,
+    bad_images: str = "refuse",
+    val_share: float | None = None,
+    seed: int = 0,
+    wanted: Sequence[str] | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> ParquetDataset:
+    """The images of the "train" or "test" split at `path`: a folder with Parquet files, one file, or a pattern.
+
+    Names of files and folders tell the splits apart (see `files_of`), `columns_of` finds the columns. Only labels are
+    read now. Classes have the names in the files, or else ImageNet's if there are 1,000, or else numbers; labels that
+    are texts are sorted. Rows without a label are counted in `left_out`.
+    val_share: for data without test files, this share of each class's images, at least one, forms the other split; the
+    choice depends only on `seed`, the names of the files and the numbers of the rows.   wanted: the classes to keep, by
+    name or, for ImageNet's, by WordNet id.   bad_images: "skip" also leaves out damaged and missing files.
+    progress: called with the number of files read so far, and of all.
+    Raises DataError, in one line, if files are missing, damaged, or of another layout.
+    """
+    name, path = f"parquet:{path}", path.absolute()
+    arrow()
+    if val_share is not None and is_divided(path):
+        raise DataError(f"{path} has test files already, so nothing is held out: leave out val_share")
+    files = files_of(path, split, val_share is not None)
+    if files.missing and bad_images == "refuse":
+        raise DataError(
+            f"{files.paths[0].parent}: {files.missing} of {files.missing + len(files.paths)} files are missing; "
+            "download them, or go on without: --bad-images skip"
+        )
+    parts, damaged = _parts(files, bad_images, progress)
+    labels, classes = _labels(parts, _training_parts(path, files, parts, bad_images))
+    left_out = Counter({"missing files": files.missing, "other Parquet files": files.others})
+    keep = labels >= 0
+    left_out["rows without a label"] = int((~keep).sum())
+    if not keep.any():
+        raise DataError(f"{parts[0].path}: no row has a label; labels of test images may be secret: use other images")
+    if wanted is not None:
+        new, classes = _only(classes, wanted, name)
+        labels = new[labels]  # of rows without a label it is no matter
+        keep &= labels >= 0
+    rows = np.flatnonzero(keep)
+    groups = RowGroups(parts)
+    side = files.split
+    if val_share is not None:
+        test = held_out(labels[rows], groups.short_places(rows).__getitem__, val_share, seed)
+        rows = rows[test == (split != "train")]
+        side = "train" if split == "train" else "val"
+    return ParquetDataset(groups, rows, labels[rows], classes, name, bad_images, +left_out, side, damaged)
+
+
+def _parts(
+    files: Files, bad_images: str, progress: Callable[[int, int | None], None] | None
+) -> tuple[list[Part], dict[str, str]]:
+    """What is known of each file, and file -> reason for the damaged ones."""
+    parts: list[Part] = []
+    damaged: dict[str, str] = {}
+
+    def attempt(path: Path) -> Part | DataError:
+        try:
+            return read_part(path)
+        except DataError as error:
+            return error
+
+    for number, found in enumerate(ahead(attempt, files.paths, min(THREADS, len(files.paths)), 4 * THREADS)):
+        path = str(files.paths[number])
+        if isinstance(found, Part):
+            parts.append(_alike(found, parts))
+        elif bad_images == "refuse" or not isinstance(found, DamagedFileError):
+            raise DataError(f"{found} {LEAVE_OUT}" if isinstance(found, DamagedFileError) else found)
+        else:
+            damaged[path] = str(found).removeprefix(f"{path}: ")
+        if progress and len(files.paths) > MANY:
+            progress(number + 1, len(files.paths))
+    if not parts:
+        raise DataError(f"{files.paths[0]}: {damaged[str(files.paths[0])]}; no file can be read")
+    return parts, damaged
+
+
+def _alike(part: Part, others: Sequence[Part]) -> Part:
+    """The part, with the very names of the first one. Raises DataError if its columns mean something else."""
+    if not others:
+        return part
+    first = others[0]
+    if part.columns._replace(path=None) != first.columns._replace(path=None) or part.labels.dtype != first.labels.dtype:
+        raise DataError(f"{part.path}: its columns or the names of its classes differ from those of {first.path}")
+    return part._replace(columns=part.columns._replace(names=first.columns.names))
+
+
+def _training_parts(path: Path, files: Files, parts: list[Part], bad_images: str) -> list[Part]:
+    """The files that decide on the classes, if no names are stated: those for training, if there are any."""
+    if files.split == "train" or parts[0].columns.names:
+        return parts
+    try:
+        training = files_of(path, "train")
+    except DataError:
+        return parts
+    return _parts(training, bad_images, None)[0]
+
+
+def _labels(parts: list[Part], training: list[Part]) -> tuple[np.ndarray, list[str]]:
+    """The labels of all rows, (n,) int64 with -1 where there is none, and the names of the classes."""
+    names = parts[0].columns.names
+    texts = parts[0].labels.dtype == object
+    if texts and names is None:
+        names = sorted({label for part in training for label in part.labels.tolist()} - {""})
+    if texts:
+        numbers = {"": -1} | {label: number for number, label in enumerate(names or [])}
+        for part in parts:
+            if strange := next((label for label in part.labels.tolist() if label not in numbers), None):
+                raise DataError(
+                    f'{part.path}: it has the class "{shown(strange)}", which is not among the training images'
+                )
+        parts = [part._replace(labels=np.array([numbers[label] for label in part.labels], np.int64)) for part in parts]
+    if names is None:
+        count = 1 + max(int(part.labels.max(initial=-1)) for part in training)
+        if count > MOST_CLASSES:
+            raise DataError(
+                f"{parts[0].path}: its labels are as large as {count - 1}; expected numbers of classes, from 0"
+            )
+        names = imagenet_classes() if count == 1000 else [str(number) for number in range(count)]
+    for part in parts:
+        check_labels(np.where(part.labels == -1, 0, part.labels), max(len(names), 1), part.path)
+    return np.concatenate([part.labels for part in parts]), names
+
+
+def _only(classes: Sequence[str], wanted: Sequence[str], name: str) -> tuple[np.ndarray, list[str]]:
+    """Old label -> new label, or -1 for a class that is not wanted, and the names of the wanted classes, in their old
+    order."""
+    known = {number: label for label, number in enumerate(numbers_of(classes)) if number is not None}
+    labels = {text: label for label, text in enumerate(classes)}
+    chosen = set()
+    for text, number in zip(wanted, numbers_of(wanted), strict=True):
+        label = labels.get(text, known.get(number) if number is not None else None)
+        if label is None:
+            raise DataError(f'{name}: there is no class "{shown(text)}" in it{meant(text, classes)}')
+        chosen.add(label)
+    kept = sorted(chosen)
+    new = np.full(len(classes), -1)
+    new[kept] = np.arange(len(kept))
+    return new, [classes[label] for label in kept]
