@@ -3,35 +3,18 @@
 `KINDS` is the only list of them: `load`, run folders and commands ask it. A new kind is one entry.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from minivit.data.asked import Asked
 from minivit.data.dataset import Dataset
 from minivit.data.folder import is_divided as folder_is_divided
 from minivit.data.folder import load_folder
 from minivit.data.parquet import load_parquet
 from minivit.data.parquet_files import is_divided as parquet_is_divided
-
-Progress = Callable[[int, int | None], None]  # of the work done so far, and in all
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """How data shall be opened; see `registry.load`.
-
-    wanted: the classes to keep, or None for all.   cache: a folder for index files, which may not exist; None: keep
-    none.   progress: called while an index is built.
-    """
-
-    split: str
-    bad_images: str = "refuse"
-    val_share: float | None = None
-    seed: int = 0
-    wanted: Sequence[str] | None = None
-    cache: Path | None = None
-    progress: Progress | None = None
+from minivit.data.shard_files import is_divided as shards_are_divided
+from minivit.data.shards import load_shards
 
 
 class Kind(NamedTuple):
@@ -53,12 +36,9 @@ KINDS = {
         "images of your own, PATH/CLASS/*.jpg with --val-share 0.2",
     ),
     "parquet": Kind(
-        lambda path, asked: load_parquet(
-            path, asked.split, asked.bad_images, asked.val_share, asked.seed, asked.wanted, asked.progress
-        ),
-        parquet_is_divided,
-        "Parquet files with columns image and label, as Hugging Face stores them",
+        load_parquet, parquet_is_divided, "Parquet files with columns image and label, as Hugging Face stores them"
     ),
+    "shards": Kind(load_shards, shards_are_divided, "WebDataset shards, such as PATH/train-{000..127}.tar"),
 }
 
 

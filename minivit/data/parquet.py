@@ -2,17 +2,19 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minivit.data.ahead import ahead
+from minivit.data.asked import Asked
 from minivit.data.dataset import Indices, as_indices, check_labels
-from minivit.data.dividing import held_out
+from minivit.data.download import Progress
 from minivit.data.encoded import LEAVE_OUT, EncodedDataset
-from minivit.data.imagenet import imagenet_classes
+from minivit.data.held_out import check_share, held_out
+from minivit.data.imagenet import imagenet_ids
 from minivit.data.imagenet_numbers import numbers_of
 from minivit.data.parquet_files import Files, files_of, is_divided
 from minivit.data.parquet_groups import DamagedFileError, Part, RowGroups, arrow, read_part
@@ -101,60 +103,50 @@ class ParquetDataset(EncodedDataset):
         return ParquetDataset(self.groups, self.rows[indices], self.labels[indices], *rest)
 
 
-def load_parquet(
-    path: Path,
-    split: str,
-    bad_images: str = "refuse",
-    val_share: float | None = None,
-    seed: int = 0,
-    wanted: Sequence[str] | None = None,
-    progress: Callable[[int, int | None], None] | None = None,
-) -> ParquetDataset:
+def load_parquet(path: Path, asked: Asked) -> ParquetDataset:
     """The images of the "train" or "test" split at `path`: a folder with Parquet files, one file, or a pattern.
 
     Names of files and folders tell the splits apart (see `files_of`), `columns_of` finds the columns. Only labels are
-    read now. Classes have the names in the files, or else ImageNet's if there are 1,000, or else numbers; labels that
-    are texts are sorted. Rows without a label are counted in `left_out`.
-    val_share: for data without test files, this share of each class's images, at least one, forms the other split; the
-    choice depends only on `seed`, the names of the files and the numbers of the rows.   wanted: the classes to keep, by
-    name or, for ImageNet's, by WordNet id.   bad_images: "skip" also leaves out damaged and missing files.
-    progress: called with the number of files read so far, and of all.
+    read now. Classes have the names in the files, or else the ids of ImageNet if there are 1,000, or else numbers;
+    labels that are texts are sorted. Rows without a label are counted in `left_out`.
+    asked: with a val_share, for data without test files, this share of each class's images, at least one, forms the
+    other split; the choice depends only on the seed, the names of the files and the numbers of the rows. Wanted classes
+    are named as in the files or, for ImageNet's, by WordNet id. bad_images "skip" also leaves out damaged and missing
+    files. progress is called with the number of files read so far, and of all.
     Raises DataError, in one line, if files are missing, damaged, or of another layout.
     """
     name, path = f"parquet:{path}", path.absolute()
     arrow()
-    if val_share is not None and is_divided(path):
-        raise DataError(f"{path} has test files already, so nothing is held out: leave out val_share")
-    files = files_of(path, split, val_share is not None)
-    if files.missing and bad_images == "refuse":
+    if asked.val_share is not None:
+        check_share(asked.val_share)
+        if is_divided(path):
+            raise DataError(f"{path} has test files already, so nothing is held out: leave out val_share")
+    files = files_of(path, asked.split, asked.val_share is not None)
+    if files.missing and asked.bad_images == "refuse":
         raise DataError(
             f"{files.paths[0].parent}: {files.missing} of {files.missing + len(files.paths)} files are missing; "
             "download them, or go on without: --bad-images skip"
         )
-    parts, damaged = _parts(files, bad_images, progress)
-    labels, classes = _labels(parts, _training_parts(path, files, parts, bad_images))
+    parts, damaged = _parts(files, asked.bad_images, asked.progress)
+    labels, classes = _labels(parts, _training_parts(path, files, parts, asked.bad_images))
     left_out = Counter({"missing files": files.missing, "other Parquet files": files.others})
     keep = labels >= 0
     left_out["rows without a label"] = int((~keep).sum())
     if not keep.any():
         raise DataError(f"{parts[0].path}: no row has a label; labels of test images may be secret: use other images")
-    if wanted is not None:
-        new, classes = _only(classes, wanted, name)
+    if asked.wanted is not None:
+        new, classes = _only(classes, asked.wanted, name)
         labels = new[labels]  # of rows without a label it is no matter
         keep &= labels >= 0
-    rows = np.flatnonzero(keep)
-    groups = RowGroups(parts)
-    side = files.split
-    if val_share is not None:
-        test = held_out(labels[rows], groups.short_places(rows).__getitem__, val_share, seed)
-        rows = rows[test == (split != "train")]
-        side = "train" if split == "train" else "val"
-    return ParquetDataset(groups, rows, labels[rows], classes, name, bad_images, +left_out, side, damaged)
+    rows, groups, side = np.flatnonzero(keep), RowGroups(parts), files.split
+    if asked.val_share is not None:
+        names = groups.short_places(rows)
+        test = held_out(labels[rows], names, asked.val_share, asked.seed, names.__getitem__)
+        rows, side = rows[test == (asked.split == "test")], "train" if asked.split == "train" else "val"
+    return ParquetDataset(groups, rows, labels[rows], classes, name, asked.bad_images, +left_out, side, damaged)
 
 
-def _parts(
-    files: Files, bad_images: str, progress: Callable[[int, int | None], None] | None
-) -> tuple[list[Part], dict[str, str]]:
+def _parts(files: Files, bad_images: str, progress: Progress | None) -> tuple[list[Part], dict[str, str]]:
     """What is known of each file, and file -> reason for the damaged ones."""
     parts: list[Part] = []
     damaged: dict[str, str] = {}
@@ -221,7 +213,7 @@ def _labels(parts: list[Part], training: list[Part]) -> tuple[np.ndarray, list[s
             raise DataError(
                 f"{parts[0].path}: its labels are as large as {count - 1}; expected numbers of classes, from 0"
             )
-        names = imagenet_classes() if count == 1000 else [str(number) for number in range(count)]
+        names = imagenet_ids() if count == 1000 else [str(number) for number in range(count)]
     for part in parts:
         check_labels(np.where(part.labels == -1, 0, part.labels), max(len(names), 1), part.path)
     return np.concatenate([part.labels for part in parts]), names

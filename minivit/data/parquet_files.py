@@ -5,14 +5,13 @@ The names decide, by the rules of Hugging Face's data sets: "train" or "training
 validation images are the ones to test on: of a competition, the labels of test images are often secret.
 """
 
-import glob
-import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from minivit.data.patterns import matching
 from minivit.errors import DataError
 
 SUFFIXES = (".parquet", ".parq", ".pq")
@@ -69,35 +68,6 @@ def is_divided(path: Path) -> bool:
     return True
 
 
-def matching(pattern: str) -> list[str]:
-    """The files that match a pattern, in order. "{000..127}" stands for the numbers, with their zeros, "{a,b}" for one
-    of several texts; "*", "?", "[...]" and "**" are as in a shell and find Parquet files. Raises DataError for a file
-    that the braces name and that does not exist."""
-    found = []
-    for one in expanded_braces(pattern):
-        if one != pattern and not glob.has_magic(one) and not os.path.exists(one):
-            raise DataError(f"{one}: there is no such file; the pattern {pattern} names it")
-        found += sorted(filter(_is_parquet, glob.glob(one, recursive=True))) if glob.has_magic(one) else [one]
-    return list(dict.fromkeys(name for name in found if name != pattern or os.path.exists(name)))
-
-
-def expanded_braces(pattern: str) -> Iterator[str]:
-    """All texts for which the braces of a pattern stand: "a{08..10}" gives "a08", "a09" and "a10"."""
-    parts = re.split(r"\{([^{}]*)\}", pattern)
-    yield from map(
-        "".join, itertools.product(*([part] if k % 2 == 0 else _choices(part) for k, part in enumerate(parts)))
-    )
-
-
-def _choices(inside: str) -> list[str]:
-    """What stands between braces, one by one."""
-    if numbers := re.fullmatch(r"(\d+)\.\.(\d+)", inside):
-        first, last = numbers.groups()
-        step = 1 if int(first) <= int(last) else -1
-        return [str(k).zfill(len(first)) for k in range(int(first), int(last) + step, step)]
-    return inside.split(",") if "," in inside else ["{" + inside + "}"]
-
-
 def _listed(path: Path) -> tuple[Path, list[Path], bool]:
     """The folder of the data, its Parquet files, and whether these were given one by one: as a file, a pattern, or a
     folder with a split's name."""
@@ -107,13 +77,10 @@ def _listed(path: Path) -> tuple[Path, list[Path], bool]:
             raise DataError(f"{path}: there are no Parquet files in it ({', '.join(SUFFIXES)})")
         named = any(_kind(file.relative_to(path)) for file in files)
         return (path, files, False) if named or not _is_split(path) else (path.parent, files, True)
-    if path.exists():
-        files, root = [path], path.parent
-    else:
-        files = [Path(name) for name in matching(str(path))]
-        if not files:
-            raise DataError(f"{path}: there is no such file or folder, and nothing matches it as a pattern")
-        root = Path(os.path.commonpath([file.parent for file in files]))
+    files = [file for file in matching(path) if _is_parquet(file.name) or file == path]
+    if not files:
+        raise DataError(f"{path}: there are no Parquet files among those that fit ({', '.join(SUFFIXES)})")
+    root = Path(os.path.commonpath([file.parent for file in files]))
     if _is_split(root) and not any(_kind(file.relative_to(root)) for file in files):
         root = root.parent
     return root, files, True

@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from minivit.data.asked import Asked
 from minivit.data.cifar import load_cifar
 from minivit.data.dataset import Dataset
 from minivit.data.digits import load_digits
+from minivit.data.download import Progress
 from minivit.data.encoded import check_bad_images
-from minivit.data.kinds import KINDS, Asked, Progress, one_of, parted
+from minivit.data.kinds import KINDS, one_of, parted
 from minivit.data.scenes import load_captions, load_scenes
 from minivit.data.scenes_clips import load_clips
 from minivit.data.shapes import load_shapes

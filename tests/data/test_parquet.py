@@ -13,11 +13,15 @@ pa = pytest.importorskip("pyarrow")
 from parquet_sets import IMAGE, png, write  # noqa: E402
 
 from minivit import data  # noqa: E402
-from minivit.data import Augment, Loader  # noqa: E402
-from minivit.data.imagenet import imagenet_classes, imagenet_ids  # noqa: E402
-from minivit.data.parquet import load_parquet  # noqa: E402
+from minivit.data import Augment, Loader, parquet  # noqa: E402
+from minivit.data.asked import Asked  # noqa: E402
+from minivit.data.imagenet import imagenet_ids  # noqa: E402
 
 LABELS = [0, 1, 2, 1, 0, 2, 2, 0, 1, 0, 1, 2]
+
+
+def load_parquet(path, split, *rest, **named):
+    return parquet.load_parquet(path, Asked(split, *rest, **named))
 
 
 @pytest.fixture
@@ -94,10 +98,10 @@ def test_labels_that_are_texts_are_classes_of_the_training_images(tmp_path, refu
         load_parquet(tmp_path, "test")
 
 
-def test_without_names_a_thousand_classes_are_those_of_imagenet(tmp_path, refused):
+def test_without_names_a_thousand_classes_have_the_ids_of_imagenet(tmp_path, refused):
     write(tmp_path / "train.parquet", [999, 0], names=None)
     write(tmp_path / "test.parquet", [3, 2], names=None)
-    assert load_parquet(tmp_path, "test").classes == imagenet_classes()
+    assert load_parquet(tmp_path, "test").classes == imagenet_ids()
     write(tmp_path / "train.parquet", [6, 0], names=None)
     assert load_parquet(tmp_path, "test").classes == list("0123456")
     write(tmp_path / "test.parquet", [3, 7], names=None)
@@ -279,7 +283,7 @@ def test_chosen_classes_are_kept(folder, tmp_path, refused):
         load_parquet(folder, "train", wanted=["eels"])
     write(tmp_path / "n" / "train.parquet", [999, 0, 5], names=None)
     dataset = load_parquet(tmp_path / "n", "train", wanted=[imagenet_ids()[999], "tench"])
-    assert (dataset.classes, dataset.labels.tolist()) == (["tench", imagenet_classes()[999]], [1, 0])
+    assert (dataset.classes, dataset.labels.tolist()) == ([imagenet_ids()[0], imagenet_ids()[999]], [1, 0])
 
 
 def test_without_pyarrow_one_line_says_what_to_install(folder, monkeypatch, refused):

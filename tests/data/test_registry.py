@@ -18,7 +18,7 @@ from minivit import data
         ("ImageNette2-320", 'use "folder:PATH"'),
         ("imagewoof", 'use "folder:PATH"'),
         ("imagenet1k", "get it from https://image-net.org, unpack it"),
-        ("xyzzy", "choose digits, shapes, scenes, captions, clips, cifar10, cifar100 or folder:PATH"),
+        ("xyzzy", "choose digits, shapes, scenes, captions, clips, cifar10, cifar100"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_one(refused, name, hint):
