@@ -1,14 +1,18 @@
 """Lets a file of published weights stand in for a trained run: model, recipe and class names."""
 
+import copy
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minivit.data import Dataset
 from minivit.data.folder import load_labelled
 from minivit.data.imagenet import imagenet_classes, imagenet_ids
+from minivit.data.imagenet_numbers import numbers_of
 from minivit.errors import CheckpointError, DataError
 from minivit.models import Published, ViT, open_pretrained
 from minivit.nn import Module
@@ -113,6 +117,28 @@ def load_labelled_folder(path: Path, split: str, classes: list[str], bad_images:
     two classes ("crane", the bird and the machine).
     """
     return load_labelled(path, split, class_numbers(classes, own), classes, bad_images)
+
+
+def relabelled(data: Dataset, classes: Sequence[str], published: bool) -> Dataset | None:
+    """The data set with a model's classes and their numbers, or None if it has others.
+
+    ImageNet's classes are known by whatever name; the data may lack some of them. published: with published weights
+    this holds for all classes, and if the data knows only numbers, those are the model's.
+    """
+    if data.classes == list(classes):
+        return data
+    known = {number: label for label, number in enumerate(numbers_of(classes)) if number is not None}
+    found = [known.get(number) if number is not None else None for number in numbers_of(data.classes)]
+    if published:
+        named = _unique(classes)
+        found = [named.get(name, label) for name, label in zip(data.classes, found, strict=True)]
+        if len(data.classes) == len(classes) and data.classes == [str(number) for number in range(len(classes))]:
+            found = list(range(len(classes)))
+    if None in found or len(set(found)) < len(found):
+        return None
+    data = copy.copy(data)
+    data.labels, data.classes = np.array(found, np.int64)[data.labels], list(classes)
+    return data
 
 
 def class_numbers(classes: Sequence[str], own: bool) -> dict[str, int]:
