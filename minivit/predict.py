@@ -20,8 +20,8 @@ import numpy as np
 from minivit import cli, terminal
 from minivit.data.dataset import in_words as counted
 from minivit.data.drawn_digit import as_the_digits
-from minivit.data.folder import image_files
 from minivit.data.imagenet import in_words
+from minivit.data.trees import image_files
 from minivit.errors import MAX_MESSAGE, ConfigError, DataError, shown
 from minivit.files import is_special
 from minivit.models.archive import replacing

@@ -14,7 +14,7 @@ from minivit.data.encoded import EncodedDataset
 from minivit.data.listing import Listing
 from minivit.data.packed import Names
 from minivit.data.window import runs, window_order
-from minivit.errors import DataError, meant, shown
+from minivit.errors import DataError
 
 MOST_OPEN = 64  # archives that are kept open; macOS allows a process 256 files
 
@@ -144,21 +144,3 @@ def check_faults(paths: Sequence[Path], listings: Sequence[Listing], bad_images:
         left_out[f"damaged {path.name}"] += bool(listing.fault)
         left_out.update(listing.left_out)
     return +left_out
-
-
-def keep_classes(dataset: ArchivedDataset, wanted: Sequence[str]) -> ArchivedDataset:
-    """The images of these classes, which get the numbers 0, 1, ... in the order of the data set's classes.
-
-    Raises DataError for a class that the data set does not have.
-    """
-    known = {name: number for number, name in enumerate(dataset.classes)}
-    for name in wanted:
-        if name not in known:
-            raise DataError(f"{dataset.name}: there is no class {shown(name)}{meant(name, known)}")
-    kept = sorted({known[name] for name in wanted})
-    numbers = np.full(len(known), -1)
-    numbers[kept] = np.arange(len(kept))
-    indices = np.flatnonzero(numbers[dataset.labels] >= 0)
-    classes = [dataset.classes[number] for number in kept]
-    rest = dataset.name, dataset.bad_images, dataset.left_out, dataset.split
-    return ArchivedDataset(dataset.places.take(indices), numbers[dataset.labels[indices]], classes, *rest)

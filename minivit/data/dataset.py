@@ -107,10 +107,10 @@ class Dataset:
             raise DataError(f"{self.name}: cannot be limited to {count} images; ask for at least 1")
         order = np.random.default_rng(seed).permutation(len(self))
         labels = self.labels[order]
+        by_class = np.argsort(labels, kind="stable")
+        first = np.searchsorted(labels[by_class], np.arange(len(self.classes)))  # of each class in `by_class`
         rank = np.empty(len(self), np.int64)  # how many images of its class come before each image
-        for label in range(len(self.classes)):
-            members = np.flatnonzero(labels == label)
-            rank[members] = np.arange(len(members))
+        rank[by_class] = np.arange(len(self)) - first[labels[by_class]]
         return self.subset(np.sort(order[np.argsort(rank, kind="stable")[:count]]))
 
 

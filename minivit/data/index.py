@@ -20,7 +20,17 @@ FORMAT = 1  # to be increased whenever the arrays of any index change their mean
 
 Arrays = Mapping[str, np.ndarray]
 
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    OSError,
+    ValueError,
+    AttributeError,
+    KeyError,
+    EOFError,
+    TypeError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def indexed(cache: Path | None, key: str, stamp: Sequence[int], build: Callable[[], Arrays]) -> Arrays:
@@ -41,7 +51,8 @@ def indexed(cache: Path | None, key: str, stamp: Sequence[int], build: Callable[
 
 def read(cache: Path, key: str) -> dict[str, np.ndarray] | None:
     """The arrays last written under a key, or None if there are none that can be read."""
-    with contextlib.suppress(*_DAMAGED), np.load(_place(cache, key), allow_pickle=False) as file:
+    # numpy would not close a damaged file that it opens itself
+    with contextlib.suppress(*_DAMAGED), open(_place(cache, key), "rb") as opened, np.load(opened) as file:
         arrays = {name: file[name] for name in file.files}
         if arrays.pop("key").tobytes() == _tag(key):
             return arrays

@@ -11,6 +11,8 @@ from minivit.data.asked import Asked
 from minivit.data.dataset import Dataset
 from minivit.data.folder import is_divided as folder_is_divided
 from minivit.data.folder import load_folder
+from minivit.data.imagenet_files import is_divided as imagenet_is_divided
+from minivit.data.imagenet_files import load_imagenet
 from minivit.data.parquet import load_parquet
 from minivit.data.parquet_files import is_divided as parquet_is_divided
 from minivit.data.shard_files import is_divided as shards_are_divided
@@ -21,19 +23,31 @@ class Kind(NamedTuple):
     """One kind of data.
 
     load: opens the data at a path. Raises DataError.   is_divided: whether the data at a path has its own test images.
-    content: a few words for the list of data sets.
+    content: a few words for the list of data sets.   chooses: whether `load` itself leaves out unwanted classes.
     """
 
     load: Callable[[Path, Asked], Dataset]
     is_divided: Callable[[Path], bool]
     content: str
+    chooses: bool = False
+
+
+def _folder(path: Path, asked: Asked) -> Dataset:
+    keeping = asked.cache, asked.progress
+    return load_folder(path, asked.split, asked.bad_images, asked.val_share, asked.seed, keeping)
 
 
 KINDS = {
     "folder": Kind(
-        lambda path, asked: load_folder(path, asked.split, asked.bad_images, asked.val_share, asked.seed),
+        _folder,
         folder_is_divided,
         "images of your own, PATH/CLASS/*.jpg with --val-share 0.2",
+    ),
+    "imagenet": Kind(
+        load_imagenet,
+        imagenet_is_divided,
+        "ImageNet or a part of it, such as Imagenette, as it was downloaded or in folders",
+        chooses=True,
     ),
     "parquet": Kind(
         load_parquet, parquet_is_divided, "Parquet files with columns image and label, as Hugging Face stores them"

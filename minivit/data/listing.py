@@ -64,9 +64,10 @@ class Listing:
 
 
 class Draft:
-    """A Listing that grows, in little memory."""
+    """A Listing that grows, in little memory.   path: of the archive."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.text, self.ends, self.numbers = bytearray(), array("q", [0]), array("q")
         self.words: dict[str, int] = {}
         self.left_out: Counter[str] = Counter()
@@ -122,7 +123,7 @@ def listings(
 
 
 def _built(path: Path, fill: Fill, end: int, meter: Meter) -> Arrays:
-    draft, fault = Draft(), ""
+    draft, fault = Draft(path), ""
     with open(path, "rb", buffering=0) as file:
         window = Window(file)
         check_start(path, window)

@@ -1,6 +1,6 @@
 """Many names in little memory."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Self
 
 import numpy as np
@@ -37,6 +37,11 @@ class Names:
         ends = np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]))
         return cls(np.concatenate([np.zeros(0, np.uint8), *(part.text[part.ends[0] :] for part in parts)]), ends)
 
+    def part(self, start: int, stop: int) -> "Names":
+        """The names start..stop - 1, which share the memory."""
+        first, last = self.ends[[start, stop]]
+        return Names(self.text[first:last], self.ends[start : stop + 1] - first)
+
     def __len__(self) -> int:
         return len(self.ends) - 1
 
@@ -45,6 +50,9 @@ class Names:
             raise IndexError(index)
         index %= len(self)
         return self.text[self.ends[index] : self.ends[index + 1]].tobytes().decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.__getitem__, range(len(self)))
 
     def take(self, indices: Indices) -> "Names":
         """The names with these indices (B,), in this order."""

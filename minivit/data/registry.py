@@ -1,10 +1,11 @@
 """`load`: from a data set's name to the data set."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minivit.data.asked import Asked
+from minivit.data.choice import kept
 from minivit.data.cifar import load_cifar
 from minivit.data.dataset import Dataset
 from minivit.data.digits import load_digits
@@ -25,7 +26,7 @@ DRAWN: dict[str, Callable[[str], Dataset]] = {
 }
 NAMES = ("digits", *DRAWN, "cifar10", "cifar100")
 PATHS = [f"{kind}:PATH" for kind in KINDS]
-ELSEWHERE = {  # folders of images, train/ and val/
+ELSEWHERE = {  # to be read as imagenet:PATH
     "imagenette": "https://github.com/fastai/imagenette",
     "imagewoof": "https://github.com/fastai/imagenette",
     "imagenet": "https://image-net.org",
@@ -40,18 +41,20 @@ def load(
     bad_images: str = "refuse",
     val_share: float | None = None,
     seed: int = 0,
+    classes: Sequence[str] | None = None,
     download: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
     """The "train" or "test" split of the data set called `name`.
 
     name: "digits" (comes with minivit), "shapes", "scenes", "captions", "clips" (drawn by code), "cifar10", "cifar100"
-    (looked for in `root`), or "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or
-    PATH/test/<class>/ of images (see `load_folder` and `read_image`).   root: the data folder; None: that of
-    `data_root`.
+    (looked for in `root`), "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or PATH/test/<class>/
+    of images (see `load_folder` and `read_image`), or "imagenet:PATH", ImageNet or a part of it (see `load_imagenet`).
+    root: the data folder; None: that of `data_root`.
     bad_images: how a folder treats an unreadable image: "refuse" raises, "skip" leaves it out (`dataset.skipped`).
     val_share, seed: hold out a share of each class as the test split of a folder without one (see `load_folder`). Other
     files in a folder are counted in `dataset.left_out`.
+    classes: keep these classes only, of data with a path (see `chosen`).
     download: fetch a missing CIFAR archive; progress(done_bytes, total_bytes or None) is called as it arrives.
     Raises DataError, in one line, for an unknown name or split and for missing or damaged files.
     """
@@ -61,6 +64,12 @@ def load(
     kind, path = parted(name)
     if val_share is not None and name in NAMES:
         raise DataError(f"val_share is for {one_of(PATHS)}; {name} has its own test images")
+    if classes is not None and not path:
+        raise DataError(
+            f"classes can be chosen for {one_of(PATHS)}; {name} has all its classes"
+            if name in NAMES
+            else _unknown(name)
+        )
     try:
         if name == "digits":
             return load_digits(split)
@@ -69,8 +78,10 @@ def load(
         if name in NAMES:
             return load_cifar(name, data_root(root), split, download, progress)
         if path:
-            asked = Asked(split, bad_images, val_share, seed, None, _cache(root), progress)
-            return KINDS[kind].load(expanded(path), asked)
+            wanted = classes if KINDS[kind].chooses else None
+            asked = Asked(split, bad_images, val_share, seed, wanted, _cache(root), progress)
+            data = KINDS[kind].load(expanded(path), asked)
+            return data if classes is wanted else kept(data, classes or ())
     except OSError as error:  # a file or folder without permission to read it, a disk that fails
         raise DataError(f"{error.filename or name}: cannot be read ({error.strerror or error})") from error
     raise DataError(_unknown(name))
@@ -107,6 +118,6 @@ def _unknown(name: str) -> str:
         return f'"{name}" is a folder: to use its images write "folder:{name}"'
     for elsewhere, page in ELSEWHERE.items():
         if name.lower().startswith(elsewhere):
-            return f'"{name}" cannot be downloaded by name: get it from {page}, unpack it, and use "folder:PATH"'
+            return f'"{name}" cannot be downloaded by name: get it from {page}, unpack it, and use "imagenet:PATH"'
     known = [*NAMES, *PATHS]
     return f'there is no data set called "{name}"{meant(name.lower(), known, 0.4) or "; choose " + one_of(known)}'

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minivit.data.archived import ArchivedDataset, Places, check_faults, keep_classes
+from minivit.data.archived import ArchivedDataset, Places, check_faults
 from minivit.data.asked import Asked
 from minivit.data.dataset import in_words
 from minivit.data.held_out import check_share, held_out
@@ -61,8 +61,7 @@ def load_shards(path: Path, asked: Asked) -> ArchivedDataset:
     if len(known) == 0:
         raise DataError(f"{paths[0]}: no example has both an image and a label; {_seen(paths[0])}")
     rest = name, asked.bad_images, +left_out, side
-    dataset = ArchivedDataset(places.take(known), labels[known], classes, *rest)
-    return dataset if asked.wanted is None else keep_classes(dataset, asked.wanted)
+    return ArchivedDataset(places.take(known), labels[known], classes, *rest)
 
 
 def _check_sides(path: Path, shards: Shards, asked: Asked) -> None:

@@ -67,7 +67,7 @@ def check_start(path: str | os.PathLike[str], window: Window) -> None:
     for magic, (what, how) in _PACKED.items():
         if start.startswith(magic):
             raise DataError(f"{path}: this is {what}; {how}")
-    if len(start) == BLOCK and start.strip(b"\0") and not _is_header(start):
+    if start.strip(b"\0") and not (len(start) == BLOCK and _is_header(start)):
         raise DataError(f"{path}: this is not a tar archive")
 
 

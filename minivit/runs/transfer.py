@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from minivit.data.folder import composed
 from minivit.data.imagenet import imagenet_classes, some
+from minivit.data.trees import composed
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.models import ViT, ViTConfig, open_pretrained
 from minivit.models.families import config_class

@@ -14,11 +14,11 @@ from minivit import data
         ("CIFAR100", 'did you mean "cifar100"?'),
         ("digit", 'did you mean "digits"?'),
         ("folder:", "folder:PATH"),
-        ("imagenette", 'get it from https://github.com/fastai/imagenette, unpack it, and use "folder:PATH"'),
-        ("ImageNette2-320", 'use "folder:PATH"'),
-        ("imagewoof", 'use "folder:PATH"'),
+        ("imagenette", 'get it from https://github.com/fastai/imagenette, unpack it, and use "imagenet:PATH"'),
+        ("ImageNette2-320", 'use "imagenet:PATH"'),
+        ("imagewoof", 'use "imagenet:PATH"'),
         ("imagenet1k", "get it from https://image-net.org, unpack it"),
-        ("xyzzy", "choose digits, shapes, scenes, captions, clips, cifar10, cifar100"),
+        ("xyzzy", "choose digits, shapes, scenes, captions, clips, cifar10, cifar100, folder:PATH"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_one(refused, name, hint):

@@ -1,0 +1,220 @@
+"""ImageNet, or a part of it: opens what `imagenet_layouts` finds at a path."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minivit.data.asked import Asked
+from minivit.data.choice import WNID, chosen, relabelled
+from minivit.data.dataset import Dataset
+from minivit.data.encoded import LEAVE_OUT
+from minivit.data.folder import Files, FolderDataset, Keeping, side_of
+from minivit.data.held_out import check_share
+from minivit.data.imagenet import imagenet_ids, in_words, some
+from minivit.data.imagenet_archives import TRAIN, VAL, load_archives
+from minivit.data.imagenet_layouts import ODD, Layout, find_layout, is_split, layout_at
+from minivit.data.imagenet_lists import SOLUTION, Labels, find_labels
+from minivit.data.paths import Paths
+from minivit.data.trees import class_folders, read_class, read_classes
+from minivit.errors import DataError
+
+VAL_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})", re.IGNORECASE)
+
+Refusal = Callable[[str], str | None]
+
+
+def load_imagenet(path: Path, asked: Asked) -> Dataset:
+    """The images of one split at a path (see `imagenet_layouts`).
+
+    Classes are the sorted WordNet ids of the training folders (without any, of the validation images), or those of them
+    that are wanted. Raises DataError for a layout that is not known or not complete.
+    """
+    name, path = f"imagenet:{path}", path.absolute()  # which stays valid when the program changes its working folder
+    layout = find_layout(path)
+    _check(path, layout, asked)
+    if layout.archives:
+        return _of_archives(layout.root, asked)
+    known = {wnid for folder in layout.train for wnid in _class_folders(folder)}
+    ids = sorted(known or _val_ids(layout, path))
+    if asked.wanted is not None:
+        ids = [ids[k] for k in chosen(asked.wanted, ids, name, imagenet_ids())]
+    numbers = {wnid: number for number, wnid in enumerate(ids)}
+
+    def refusal(wnid: str) -> str | None:
+        lacking = f"{in_words(wnid)} is not in {' or '.join(folder.name for folder in layout.train)}/"
+        strange = known and wnid not in known and asked.wanted is None
+        return f"{lacking}; to use only some classes: --classes FILE" if strange else None
+
+    if asked.split == "train" or asked.val_share is not None:
+        files = _of_folders(layout.train, numbers, refusal, (asked.cache, asked.progress))
+        if asked.val_share is not None:
+            files = side_of(files, asked.split, asked.val_share, asked.seed)
+    else:
+        files = _of_val(layout, path, numbers, refusal, asked)
+    side = "train" if asked.split == "train" else "val"
+    return FolderDataset(files.paths, files.labels, ids, name, asked.bad_images, files.left_out, side)
+
+
+def load_known(path: Path, asked: Asked, numbers: Mapping[str, int], classes: Sequence[str]) -> Dataset:
+    """The images of one split for a model whose classes are known. Only this split must exist, and it may lack classes.
+
+    numbers: WordNet id -> label.   classes: the names of the labels. Raises DataError for an id that is not known.
+    """
+    name, path = f"imagenet:{path}", path.absolute()
+    layout = find_layout(path)
+    if layout.archives:
+        return relabelled(_of_archives(layout.root, asked), numbers, classes)
+
+    def refusal(wnid: str) -> str | None:
+        return None if wnid in numbers else f"the model has no class {in_words(wnid)}; it has {some(classes)}"
+
+    if asked.split == "train" or _is_bare(layout):
+        files = _of_folders(layout.train, numbers, refusal, (asked.cache, asked.progress))
+        side = None if _is_bare(layout) else "train"
+    else:
+        files, side = _of_val(layout, path, numbers, refusal, asked), "val"
+    return FolderDataset(files.paths, files.labels, classes, name, asked.bad_images, files.left_out, side)
+
+
+def is_divided(path: Path) -> bool:
+    """Whether the data set at a path has its own test images. Raises DataError if there is none."""
+    layout = find_layout(path)
+    return layout.archives or layout.val is not None
+
+
+def _of_archives(root: Path, asked: Asked) -> Dataset:
+    wanted = asked.wanted
+    if wanted is not None:
+        wanted = [imagenet_ids()[k] for k in chosen(wanted, imagenet_ids(), f"imagenet:{root}")]
+    return load_archives(root, asked.split, asked.bad_images, wanted, asked.progress, asked.cache)
+
+
+def _val_ids(layout: Layout, path: Path) -> Iterable[str]:
+    """The classes of the validation images."""
+    if layout.flat or layout.val is None:
+        return set(find_labels(layout, path).ids.values())
+    return _class_folders(layout.val)
+
+
+def _is_bare(layout: Layout) -> bool:
+    """Whether there are class folders alone, without train/ and val/."""
+    return layout.val is None and layout.train == [layout.root]
+
+
+def _check(path: Path, layout: Layout, asked: Asked) -> None:
+    """Raise DataError unless the layout has what is asked for."""
+    share = asked.val_share
+    if share is not None:
+        check_share(share)
+        if layout.archives or layout.val:
+            raise DataError(f"{path} has its own validation images, so nothing is held out: leave out val_share")
+        return
+    if layout.archives:
+        return
+    if not layout.train and asked.split == "train":
+        raise DataError(f"{path}: there is no train/ in it; put the folders of the training images there")
+    if layout.val or (asked.split == "train" and not _is_bare(layout)):
+        return
+    whole = layout_at(layout.root.absolute().parent) if is_split(layout.root) else None
+    if whole and whole.root == layout.root.absolute().parent:
+        raise DataError(f"{path}: this is a part of a data set; give the whole: imagenet:{whole.root}")
+    if (layout.root / VAL).is_file():
+        raise DataError(f"{path}: there is no val/ in it; unpack {VAL} into {layout.root / 'val'}")
+    unlabelled = next((name for name in ("test",) if (layout.root / name).is_dir()), None)
+    why = f" with labels, and the images in {unlabelled}/ have none" if unlabelled else " in it"
+    raise DataError(
+        f"{path}: there is no val/{why}; add val/, or have a share of each class held out: --val-share 0.05, or "
+        "val_share=0.05 in Python"
+    )
+
+
+def _class_folders(folder: Path, left_out: Counter[str] | None = None) -> dict[str, str]:
+    """WordNet id -> path of each class folder, sorted. Raises DataError if there are none, or others beside them."""
+    archives = [name for name in sorted(os.listdir(folder)) if re.fullmatch(rf"{WNID.pattern}\.tar", name)]
+    if archives and not any(WNID.fullmatch(name) for name in os.listdir(folder)):
+        raise DataError(
+            f"{folder} holds archives, such as {archives[0]}: unpack each into a folder of its name, or give the "
+            f"folder that holds {TRAIN}, as it was downloaded"
+        )
+    found = {
+        n: place
+        for n, place in class_folders(folder, Counter() if left_out is None else left_out).items()
+        if n not in ODD
+    }
+    if odd := [name for name in found if not WNID.fullmatch(name)]:
+        raise DataError(
+            f"{folder / odd[0]}: the name is not a WordNet id, such as n01440764; remove the folder, or use "
+            "folder:PATH for classes with other names"
+        )
+    return found
+
+
+def _of_folders(folders: Sequence[Path], numbers: Mapping[str, int], refusal: Refusal, keeping: Keeping) -> Files:
+    """The images of the classes in `numbers` in folders of class folders.   refusal: why a class is an error, or
+    None."""
+    left_out: Counter[str] = Counter()
+    parts, labels = [], []
+    for folder in folders:
+        places = _class_folders(folder, left_out)
+        for wnid, place in places.items():
+            if reason := refusal(wnid):
+                raise DataError(f"{place}: {reason}")
+        places = {wnid: place for wnid, place in places.items() if wnid in numbers}
+        paths, counts = read_classes(folder, list(places.values()), left_out, *keeping)
+        parts.append(paths)
+        labels.append(np.repeat(np.array([numbers[wnid] for wnid in places], np.int64), counts))
+    merged, all_labels = Paths.joined(parts), np.concatenate(labels)
+    if not len(merged):
+        raise DataError(f"{folders[0]} has no images of {some(numbers)}")
+    order = np.argsort(all_labels, kind="stable")
+    return Files(merged.take(order) if len(parts) > 1 else merged, all_labels[order], left_out)
+
+
+def _of_val(layout: Layout, path: Path, numbers: Mapping[str, int], refusal: Refusal, asked: Asked) -> Files:
+    """The validation images of the classes in `numbers`."""
+    if layout.val is None:
+        raise DataError(f"{path}: there is no val/ in it")
+    if layout.flat:
+        return _of_list(layout.val, find_labels(layout, path), numbers, refusal, asked.bad_images)
+    if loose := sum(bool(VAL_IMAGE.match(name)) for name in os.listdir(layout.val)):
+        raise DataError(
+            f"{layout.val}: {loose:,} images stand beside the class folders; move them into theirs, or all images out "
+            f"of them again, with {SOLUTION} beside them"
+        )
+    return _of_folders([layout.val], numbers, refusal, (asked.cache, asked.progress))
+
+
+def _of_list(val: Path, labels: Labels, numbers: Mapping[str, int], refusal: Refusal, bad_images: str) -> Files:
+    """The images of a folder whose labels are in a list."""
+    for wnid in sorted(set(labels.ids.values())):
+        if reason := refusal(wnid):
+            raise DataError(f"{labels.source}: {reason}")
+    found = read_class(str(val))
+    left_out = Counter(found.left_out)
+    rows, given, here = [], [], set()
+    for row, name in enumerate(found.names):
+        stem = os.path.splitext(os.path.basename(name))[0]
+        here.add(stem)
+        if stem not in labels.ids:
+            left_out["without a label"] += 1
+        elif labels.ids[stem] in numbers:
+            rows.append(row)
+            given.append(numbers[labels.ids[stem]])
+    if not rows:
+        raise DataError(
+            f"{labels.source} has no label of {some(numbers)} for any of the {len(found.names):,} images in {val}"
+        )
+    expected = [stem for stem, wnid in labels.ids.items() if wnid in numbers]
+    if missing := sorted(set(expected) - here):
+        if bad_images == "refuse":
+            raise DataError(
+                f"{val}: {len(missing):,} of the {len(expected):,} images named in {labels.source.name} are missing, "
+                f"such as {missing[0]}; fetch them {LEAVE_OUT}"
+            )
+        left_out["missing"] += len(missing)
+    whole = Paths([os.path.join(val, "")], np.zeros(len(found.names), np.int32), found.names)
+    return Files(whole.take(np.array(rows)), np.array(given, np.int64), left_out)
