@@ -14,6 +14,7 @@ from minivit import cli, lineage
 from minivit.backend.workers import Workers
 from minivit.cli.training import in_figures
 from minivit.data import Dataset
+from minivit.data.choice import only, read_choice
 from minivit.data.encoded import BAD_IMAGES
 from minivit.data.imagenet import in_words
 from minivit.data.kinds import is_divided, parted
@@ -25,7 +26,7 @@ from minivit.runs.evaluation import TOP, evaluate, neighbours
 from minivit.runs.numerics import worker_count
 from minivit.runs.plan import check_columns
 from minivit.runs.probing import linear_probe
-from minivit.runs.published import load_labelled_folder, relabelled
+from minivit.runs.published import renamed
 from minivit.runs.recipes import Recipe
 
 WORST = 10  # classes in the table, unless all are asked for
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_file_options(p)
     p.add_argument("--data", help="data set (default: the one the run was trained on)")
     p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
+    p.add_argument("--only", type=cli.path, metavar="FILE", help="measure on the classes that FILE names, one a line")
     p.add_argument("--split", choices=("train", "test"), default="test", help="test: val/ or test/ of a folder")
     p.add_argument("--bad-images", choices=BAD_IMAGES, help="refuse or skip unreadable ones (default: as the run did)")
     p.add_argument("--best", action="store_true", help="the weights of the run's best evaluation (default: the last)")
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     args.run = cli.find_weights(args.run)
     run = run_folder.run_of(args.run)
+    if run and args.classes and not args.only and parted(args.data or run_folder.read_recipe(run).data)[1]:
+        args.only, args.classes = args.classes, None  # a run knows the names of its classes
     if run and run_folder.read_recipe(run).objective:
         return of_objective(args, run)
     if args.how:
@@ -179,19 +183,19 @@ def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] 
     if published and not args.data:
         raise DataError("published weights come without a data set: give one with --data folder:PATH")
     name = args.data or recipe.data
-    kind, path = parted(run_folder.located(name))
-    if published and kind == "folder" and classes is not None:
+    if published and parted(name)[1] and classes is not None:
         own = args.classes is not None
-        data = load_labelled_folder(Path(path), args.split, classes, args.bad_images or "refuse", own)
-        cli.report_left_out(data)
-        return data, f"{kind}:{path}"
-    recipe = dataclasses.replace(recipe, bad_images=args.bad_images or recipe.bad_images)
-    data = cli.load_data_of_run(recipe, args.split, args.run, args.data, args.data_root)
+        data = cli.load_labelled_data(name, args.split, classes, args.bad_images, own, args.data_root)
+    else:
+        recipe = dataclasses.replace(recipe, bad_images=args.bad_images or recipe.bad_images)
+        data = cli.load_data_of_run(recipe, args.split, args.run, args.data, args.data_root)
+        if classes is not None:
+            data = renamed(data, classes)
+            cli.check_classes(data, classes)
     cli.report_left_out(data)
-    if classes is not None:
-        found = relabelled(data, classes, published)
-        cli.check_classes(found or data, classes)
-        data = found or data
+    if args.only:
+        data = only(data, read_choice(args.only))
+        print(f"measured on {len(np.unique(data.labels))} of {len(data.classes)} classes")
     return data, run_folder.located(name)
 
 

@@ -1,5 +1,6 @@
 """A choice of classes, such as the hundred of ImageNet-100."""
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,15 +56,15 @@ def _of_json(value: Any) -> list[str]:
     return [str(name).strip() for name in names]
 
 
-def chosen(wanted: Sequence[str], classes: Sequence[str], where: str, order: Sequence[str] | None = None) -> list[int]:
+def chosen(wanted: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
     """The numbers, rising, of the wanted ones among `classes`.
 
     A class is wanted by its name, by its WordNet id or by its word (upper and lower case are the same), or by its
-    number in `order` (default: `classes`).   where: the data, for messages. Raises DataError for a name that fits no
-    class, or several.
+    number: of 0..999 of ImageNet if the classes are WordNet ids, however few.   where: the data, for messages. Raises
+    DataError for a name that fits no class, or several.
     """
     exact = {name: number for number, name in enumerate(classes)}
-    order = classes if order is None else order
+    order = imagenet_ids() if all(map(WNID.fullmatch, classes)) else classes
     loose: dict[str, set[int]] = {}
     for number, name in enumerate(classes):
         for other in _other_names(name):
@@ -77,7 +78,9 @@ def chosen(wanted: Sequence[str], classes: Sequence[str], where: str, order: Seq
             both = " and ".join(in_words(classes[number]) for number in sorted(fitting))
             raise DataError(f'{where}: "{shown(name)}" fits two classes, {both}: write which')
         if not fitting:
-            near = meant(name, exact) or meant(name.lower(), loose) or f"; it has {len(classes)}: {some(classes)}"
+            real = any(name in names for names in _translations())  # so it is not misspelt
+            near = "" if real else meant(name, exact) or meant(name.lower(), loose)
+            near = near or f"; it has {len(classes)}: {some(classes)}"
             raise DataError(f'{where}: there is no class "{shown(in_words(name))}"{near}')
         found |= fitting
     return sorted(found)
@@ -86,13 +89,17 @@ def chosen(wanted: Sequence[str], classes: Sequence[str], where: str, order: Seq
 def _other_names(name: str) -> set[str]:
     """The other names of a class, in lower case: the word of a WordNet id, the id of a word, "tench" for "tench, Tinca
     tinca"."""
-    words, ids = dict(zip(imagenet_ids(), imagenet_classes(), strict=True)), {}
-    for wnid, word in words.items():
-        ids[word] = wnid
+    words, ids = _translations()
     first = name.partition(",")[0].strip()
-    names = {name, first, words.get(name), ids.get(name), ids.get(first)}
-    names |= {TWO_MEANINGS.get((words.get(name) or name).lower())}
-    return {each.lower() for each in names if each}
+    names = {first, words.get(name), ids.get(name), ids.get(first), TWO_MEANINGS.get((words.get(name) or name).lower())}
+    return {each.lower() for each in (name, *names) if each}
+
+
+@functools.cache
+def _translations() -> tuple[dict[str, str], dict[str, str]]:
+    """WordNet id -> word, and word -> WordNet id."""
+    words = dict(zip(imagenet_ids(), imagenet_classes(), strict=True))
+    return words, {word: wnid for wnid, word in words.items()}
 
 
 def kept(data: Dataset, wanted: Sequence[str]) -> Dataset:
@@ -101,6 +108,14 @@ def kept(data: Dataset, wanted: Sequence[str]) -> Dataset:
     if len(numbers) == len(data.classes):
         return data
     return relabelled(data, {data.classes[k]: new for new, k in enumerate(numbers)}, [data.classes[k] for k in numbers])
+
+
+def only(data: Dataset, wanted: Sequence[str]) -> Dataset:
+    """The images of the wanted classes, with the labels that they have. Raises DataError if there are none."""
+    rows = np.flatnonzero(np.isin(data.labels, chosen(wanted, data.classes, data.name)))
+    if not len(rows):
+        raise DataError(f"{data.name} has no images of the wanted classes")
+    return data.subset(rows)
 
 
 def relabelled(data: Dataset, numbers: Mapping[str, int], classes: Sequence[str]) -> Dataset:

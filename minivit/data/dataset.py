@@ -5,6 +5,7 @@ from typing import Self
 
 import numpy as np
 
+from minivit.data.imagenet import in_words as with_word
 from minivit.errors import DataError, shown
 
 Indices = Iterable[int]  # an array, a sequence, a generator
@@ -41,7 +42,10 @@ class Dataset:
         size = "of mixed sizes" if self.image_size is None else f"of {self.image_size[0]}x{self.image_size[1]} pixels"
         counts = np.bincount(self.labels, minlength=len(self.classes))
         shares = f" with {_range(counts.tolist())} images each" if len(self.classes) else ""
-        first, more = ", ".join(shown(name, 20) for name in self.classes[:5]), ", ..." if len(self.classes) > 5 else ""
+        first, more = (
+            ", ".join(with_word(shown(name, 20)) for name in self.classes[:5]),
+            ", ..." if len(self.classes) > 5 else "",
+        )
         return (
             f"{type(self).__name__} {self.name}: {len(self):,} images, uint8 {size} in {self.channels} "
             f"channel{'s' if self.channels != 1 else ''}, {len(self.classes)} classes{shares}: {first}{more}"

@@ -41,7 +41,7 @@ def load_imagenet(path: Path, asked: Asked) -> Dataset:
     known = {wnid for folder in layout.train for wnid in _class_folders(folder)}
     ids = sorted(known or _val_ids(layout, path))
     if asked.wanted is not None:
-        ids = [ids[k] for k in chosen(asked.wanted, ids, name, imagenet_ids())]
+        ids = [ids[k] for k in chosen(asked.wanted, ids, name)]
     numbers = {wnid: number for number, wnid in enumerate(ids)}
 
     def refusal(wnid: str) -> str | None:

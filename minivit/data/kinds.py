@@ -3,16 +3,16 @@
 `KINDS` is the only list of them: `load`, run folders and commands ask it. A new kind is one entry.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from minivit.data.asked import Asked
 from minivit.data.dataset import Dataset
 from minivit.data.folder import is_divided as folder_is_divided
-from minivit.data.folder import load_folder
+from minivit.data.folder import load_folder, load_labelled
 from minivit.data.imagenet_files import is_divided as imagenet_is_divided
-from minivit.data.imagenet_files import load_imagenet
+from minivit.data.imagenet_files import load_imagenet, load_known
 from minivit.data.parquet import load_parquet
 from minivit.data.parquet_files import is_divided as parquet_is_divided
 from minivit.data.shard_files import is_divided as shards_are_divided
@@ -24,12 +24,15 @@ class Kind(NamedTuple):
 
     load: opens the data at a path. Raises DataError.   is_divided: whether the data at a path has its own test images.
     content: a few words for the list of data sets.   chooses: whether `load` itself leaves out unwanted classes.
+    load_known: opens the data with given labels, by the name of a class, and names of the labels, even if only the
+    split that is asked for exists; None: `load` does that.
     """
 
     load: Callable[[Path, Asked], Dataset]
     is_divided: Callable[[Path], bool]
     content: str
     chooses: bool = False
+    load_known: Callable[[Path, Asked, Mapping[str, int], Sequence[str]], Dataset] | None = None
 
 
 def _folder(path: Path, asked: Asked) -> Dataset:
@@ -37,17 +40,23 @@ def _folder(path: Path, asked: Asked) -> Dataset:
     return load_folder(path, asked.split, asked.bad_images, asked.val_share, asked.seed, keeping)
 
 
+def _known_folder(path: Path, asked: Asked, numbers: Mapping[str, int], classes: Sequence[str]) -> Dataset:
+    return load_labelled(path, asked.split, numbers, classes, asked.bad_images, (asked.cache, asked.progress))
+
+
 KINDS = {
     "folder": Kind(
         _folder,
         folder_is_divided,
         "images of your own, PATH/CLASS/*.jpg with --val-share 0.2",
+        load_known=_known_folder,
     ),
     "imagenet": Kind(
         load_imagenet,
         imagenet_is_divided,
         "ImageNet or a part of it, such as Imagenette, as it was downloaded or in folders",
         chooses=True,
+        load_known=load_known,
     ),
     "parquet": Kind(
         load_parquet, parquet_is_divided, "Parquet files with columns image and label, as Hugging Face stores them"

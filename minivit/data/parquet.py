@@ -15,10 +15,9 @@ from minivit.data.download import Progress
 from minivit.data.encoded import LEAVE_OUT, EncodedDataset
 from minivit.data.held_out import check_share, held_out
 from minivit.data.imagenet import imagenet_ids
-from minivit.data.imagenet_numbers import numbers_of
 from minivit.data.parquet_files import Files, files_of, is_divided
 from minivit.data.parquet_groups import DamagedFileError, Part, RowGroups, arrow, read_part
-from minivit.errors import DataError, meant, shown
+from minivit.errors import DataError, shown
 
 THREADS = 8  # that read labels: on a network drive each file means waiting
 MANY = 16  # files, of more the progress is shown
@@ -110,9 +109,8 @@ def load_parquet(path: Path, asked: Asked) -> ParquetDataset:
     read now. Classes have the names in the files, or else the ids of ImageNet if there are 1,000, or else numbers;
     labels that are texts are sorted. Rows without a label are counted in `left_out`.
     asked: with a val_share, for data without test files, this share of each class's images, at least one, forms the
-    other split; the choice depends only on the seed, the names of the files and the numbers of the rows. Wanted classes
-    are named as in the files or, for ImageNet's, by WordNet id. bad_images "skip" also leaves out damaged and missing
-    files. progress is called with the number of files read so far, and of all.
+    other split; the choice depends only on the seed, the names of the files and the numbers of the rows. bad_images
+    "skip" also leaves out damaged and missing files. progress is called with the numbers of files read and of all.
     Raises DataError, in one line, if files are missing, damaged, or of another layout.
     """
     name, path = f"parquet:{path}", path.absolute()
@@ -134,10 +132,6 @@ def load_parquet(path: Path, asked: Asked) -> ParquetDataset:
     left_out["rows without a label"] = int((~keep).sum())
     if not keep.any():
         raise DataError(f"{parts[0].path}: no row has a label; labels of test images may be secret: use other images")
-    if asked.wanted is not None:
-        new, classes = _only(classes, asked.wanted, name)
-        labels = new[labels]  # of rows without a label it is no matter
-        keep &= labels >= 0
     rows, groups, side = np.flatnonzero(keep), RowGroups(parts), files.split
     if asked.val_share is not None:
         names = groups.short_places(rows)
@@ -217,20 +211,3 @@ def _labels(parts: list[Part], training: list[Part]) -> tuple[np.ndarray, list[s
     for part in parts:
         check_labels(np.where(part.labels == -1, 0, part.labels), max(len(names), 1), part.path)
     return np.concatenate([part.labels for part in parts]), names
-
-
-def _only(classes: Sequence[str], wanted: Sequence[str], name: str) -> tuple[np.ndarray, list[str]]:
-    """Old label -> new label, or -1 for a class that is not wanted, and the names of the wanted classes, in their old
-    order."""
-    known = {number: label for label, number in enumerate(numbers_of(classes)) if number is not None}
-    labels = {text: label for label, text in enumerate(classes)}
-    chosen = set()
-    for text, number in zip(wanted, numbers_of(wanted), strict=True):
-        label = labels.get(text, known.get(number) if number is not None else None)
-        if label is None:
-            raise DataError(f'{name}: there is no class "{shown(text)}" in it{meant(text, classes)}')
-        chosen.add(label)
-    kept = sorted(chosen)
-    new = np.full(len(classes), -1)
-    new[kept] = np.arange(len(kept))
-    return new, [classes[label] for label in kept]

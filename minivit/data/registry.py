@@ -1,16 +1,18 @@
 """`load`: from a data set's name to the data set."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from minivit.data.asked import Asked
-from minivit.data.choice import kept
+from minivit.data.choice import kept, relabelled
 from minivit.data.cifar import load_cifar
 from minivit.data.dataset import Dataset
 from minivit.data.digits import load_digits
 from minivit.data.download import Progress
 from minivit.data.encoded import check_bad_images
+from minivit.data.imagenet import in_words, some
+from minivit.data.imagenet_numbers import numbers_of
 from minivit.data.kinds import KINDS, one_of, parted
 from minivit.data.scenes import load_captions, load_scenes
 from minivit.data.scenes_clips import load_clips
@@ -64,12 +66,8 @@ def load(
     kind, path = parted(name)
     if val_share is not None and name in NAMES:
         raise DataError(f"val_share is for {one_of(PATHS)}; {name} has its own test images")
-    if classes is not None and not path:
-        raise DataError(
-            f"classes can be chosen for {one_of(PATHS)}; {name} has all its classes"
-            if name in NAMES
-            else _unknown(name)
-        )
+    if classes is not None and name in NAMES:
+        raise DataError(f"classes can be chosen for {one_of(PATHS)}; {name} always has all of its own")
     try:
         if name == "digits":
             return load_digits(split)
@@ -85,6 +83,41 @@ def load(
     except OSError as error:  # a file or folder without permission to read it, a disk that fails
         raise DataError(f"{error.filename or name}: cannot be read ({error.strerror or error})") from error
     raise DataError(_unknown(name))
+
+
+def load_known(
+    name: str,
+    numbers: Mapping[str, int],
+    classes: Sequence[str],
+    root: str | os.PathLike[str] | None = None,
+    split: str = "test",
+    *,
+    bad_images: str = "refuse",
+    progress: Progress | None = None,
+) -> Dataset:
+    """The images of data with a path for a model whose classes are known; the data may lack some of them.
+
+    numbers: the labels by every name that a class may have in the data.   classes: the names of the labels. The rest is
+    as for `load`. Raises DataError, also for a class that the model does not know.
+    """
+    kind, path = parted(name)
+    if opened := KINDS[kind].load_known:
+        asked = Asked(split, bad_images, cache=_cache(root), progress=progress)
+        try:
+            return opened(expanded(path), asked, numbers, classes)
+        except OSError as error:
+            raise DataError(f"{error.filename or name}: cannot be read ({error.strerror or error})") from error
+    data = load(name, root, split, bad_images=bad_images, progress=progress)
+    if len(data.classes) == len(classes) and not set(data.classes) <= numbers.keys():
+        own = {label: number for number, label in enumerate(data.classes)}
+        if len(classes) == 1000 or list(own) == [str(number) for number in range(len(classes))]:
+            return relabelled(data, own, classes)  # in the standard order of ImageNet, or the data has only numbers
+    known = {number: label for label, number in enumerate(numbers_of(classes)) if number is not None}
+    of_imagenet = zip(data.classes, numbers_of(data.classes), strict=True)
+    numbers = {name: known[number] for name, number in of_imagenet if number in known} | dict(numbers)
+    if strange := [label for label in data.classes if label not in numbers]:
+        raise DataError(f"{name}: the model has no class {in_words(strange[0])}; it has {some(classes)}")
+    return relabelled(data, numbers, classes)
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
