@@ -38,12 +38,9 @@ class ParquetDataset(EncodedDataset):
         bad_images: str = "refuse",
         left_out: dict[str, int] | None = None,
         split: str | None = None,
-        damaged: dict[str, str] | None = None,
     ) -> None:
         super().__init__(labels, classes, name, bad_images, left_out, split)
         self.groups, self.rows = groups, rows
-        self.damaged = dict(damaged or {})
-        self.skipped.update(self.damaged)
         self._fetching = threading.local()
         self._names: list[str] | None = None
 
@@ -98,7 +95,7 @@ class ParquetDataset(EncodedDataset):
 
     def subset(self, indices: Indices) -> "ParquetDataset":
         indices = as_indices(indices, self.name)
-        rest = self.classes, self.name, self.bad_images, self.left_out, self.split, self.damaged
+        rest = self.classes, self.name, self.bad_images, self.left_out, self.split
         return ParquetDataset(self.groups, self.rows[indices], self.labels[indices], *rest)
 
 
@@ -125,9 +122,9 @@ def load_parquet(path: Path, asked: Asked) -> ParquetDataset:
             f"{files.paths[0].parent}: {files.missing} of {files.missing + len(files.paths)} files are missing; "
             "download them, or go on without: --bad-images skip"
         )
-    parts, damaged = _parts(files, asked.bad_images, asked.progress)
+    parts, damaged = _parts(files.paths, asked.bad_images, asked.progress)
     labels, classes = _labels(parts, _training_parts(path, files, parts, asked.bad_images))
-    left_out = Counter({"missing files": files.missing, "other Parquet files": files.others})
+    left_out = Counter({"missing files": files.missing, "other Parquet files": files.others, **damaged})
     keep = labels >= 0
     left_out["rows without a label"] = int((~keep).sum())
     if not keep.any():
@@ -137,13 +134,15 @@ def load_parquet(path: Path, asked: Asked) -> ParquetDataset:
         names = groups.short_places(rows)
         test = held_out(labels[rows], names, asked.val_share, asked.seed, names.__getitem__)
         rows, side = rows[test == (asked.split == "test")], "train" if asked.split == "train" else "val"
-    return ParquetDataset(groups, rows, labels[rows], classes, name, asked.bad_images, +left_out, side, damaged)
+    return ParquetDataset(groups, rows, labels[rows], classes, name, asked.bad_images, +left_out, side)
 
 
-def _parts(files: Files, bad_images: str, progress: Progress | None) -> tuple[list[Part], dict[str, str]]:
-    """What is known of each file, and file -> reason for the damaged ones."""
+def _parts(paths: Sequence[Path], bad_images: str, progress: Progress | None) -> tuple[list[Part], dict[str, int]]:
+    """What is known of each file, and "damaged NAME" -> 1 for the files that cannot be read. Raises DataError if they
+    are refused or none is left."""
     parts: list[Part] = []
-    damaged: dict[str, str] = {}
+    damaged: dict[str, int] = {}
+    last = None
 
     def attempt(path: Path) -> Part | DataError:
         try:
@@ -151,18 +150,20 @@ def _parts(files: Files, bad_images: str, progress: Progress | None) -> tuple[li
         except DataError as error:
             return error
 
-    for number, found in enumerate(ahead(attempt, files.paths, min(THREADS, len(files.paths)), 4 * THREADS)):
-        path = str(files.paths[number])
+    for number, found in enumerate(ahead(attempt, paths, min(THREADS, len(paths)), 4 * THREADS)):
         if isinstance(found, Part):
             parts.append(_alike(found, parts))
-        elif bad_images == "refuse" or not isinstance(found, DamagedFileError):
-            raise DataError(f"{found} {LEAVE_OUT}" if isinstance(found, DamagedFileError) else found)
+        elif not isinstance(found, DamagedFileError):
+            raise found
+        elif bad_images == "refuse":
+            raise DataError(f"{found} {LEAVE_OUT}") from found
         else:
-            damaged[path] = str(found).removeprefix(f"{path}: ")
-        if progress and len(files.paths) > MANY:
-            progress(number + 1, len(files.paths))
+            damaged[f"damaged {paths[number].name}"] = 1
+            last = found
+        if progress and len(paths) > MANY:
+            progress(number + 1, len(paths))
     if not parts:
-        raise DataError(f"{files.paths[0]}: {damaged[str(files.paths[0])]}; no file can be read")
+        raise DataError(f"{last}; no file can be read")
     return parts, damaged
 
 
@@ -184,7 +185,7 @@ def _training_parts(path: Path, files: Files, parts: list[Part], bad_images: str
         training = files_of(path, "train")
     except DataError:
         return parts
-    return _parts(training, bad_images, None)[0]
+    return _parts(training.paths, bad_images, None)[0]
 
 
 def _labels(parts: list[Part], training: list[Part]) -> tuple[np.ndarray, list[str]]:
