@@ -51,7 +51,8 @@ def load(
 
     name: "digits" (comes with minivit), "shapes", "scenes", "captions", "clips" (drawn by code), "cifar10", "cifar100"
     (looked for in `root`), "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or PATH/test/<class>/
-    of images (see `load_folder` and `read_image`), or "imagenet:PATH", ImageNet or a part of it (see `load_imagenet`).
+    of images (see `load_folder` and `read_image`), "imagenet:PATH", ImageNet or a part of it (see `load_imagenet`), or
+    "parquet:PATH", Parquet files (see `load_parquet`).
     root: the data folder; None: that of `data_root`.
     bad_images: how a folder treats an unreadable image: "refuse" raises, "skip" leaves it out (`dataset.skipped`).
     val_share, seed: hold out a share of each class as the test split of a folder without one (see `load_folder`). Other

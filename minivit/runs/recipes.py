@@ -40,7 +40,8 @@ class Recipe:
         "digits",
         DATA,
         "digits, shapes, scenes, captions, clips, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and "
-        "PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg; imagenet:PATH, ImageNet or a part of it",
+        "PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg; imagenet:PATH, ImageNet or a part of it; "
+        "parquet:PATH, Parquet files",
         "NAME",
     )
     data_root: str | None = option(
