@@ -155,7 +155,7 @@ def as_json(answers: Sequence[Answer]) -> str:
 
 
 def _with_words(answer: Answer) -> Answer:
-    words = in_words(answer["class"])
+    words = in_words(answer["class"]).removesuffix(f" ({answer['class']})")
     return answer if words == answer["class"] else {**answer, "words": words}
 
 

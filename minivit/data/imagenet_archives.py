@@ -18,7 +18,7 @@ from minivit.data.download import Progress
 from minivit.data.imagenet import imagenet_ids
 from minivit.data.images import SUFFIXES
 from minivit.data.listing import Draft, Listing, Meter, listings
-from minivit.data.tars import CutError, Window, members
+from minivit.data.tars import CutError, Window, is_hidden, members
 from minivit.errors import DataError
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
@@ -110,7 +110,7 @@ def _add(draft: Draft, name: str, start: int, size: int, word: str | None, label
     base = name.rpartition("/")[2]
     dot = base.rfind(".")
     suffix = base[dot:].lower() if dot > 0 else ""
-    if base.startswith("."):
+    if is_hidden(name):
         draft.left_out["hidden"] += 1
     elif size < 0:
         draft.left_out["links"] += 1

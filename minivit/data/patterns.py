@@ -46,8 +46,8 @@ def matching(pattern: Path) -> list[Path]:
         more = f", nor {len(missing) - 1:,} others" if len(missing) > 1 else ""
         raise DataError(f"{missing[0]}: there is no such file{more} of the {len(names):,} that {pattern.name} names")
     if missing:
-        what = "file that fits" if set("*?[") & set(pattern.name) else "file"
-        raise DataError(f"{pattern}: there is no such {what}")
+        fitting = " that fits" if set("*?[") & set(pattern.name) else ""
+        raise DataError(f"{pattern}: there is no such file{fitting}")
     return [Path(name) for name in found]
 
 

@@ -50,12 +50,13 @@ def is_divided(path: Path) -> bool:
 
 
 def role(path: Path) -> str:
-    """ "train", one of `TEST_NAMES`, or "" if neither the name of the archive nor that of its folder says it."""
-    for text in (path.name, path.parent.name):
-        for name, words in (("train", TRAIN_NAMES), *((name, (name,)) for name in TEST_NAMES)):
-            if any(_word(word).search(text) for word in words):
-                return name
-    return ""
+    """ "train", one of `TEST_NAMES`, or "" if nothing says it: a word in the name of the archive, or the whole name of
+    its folder, since a folder may be called "test-shards" for other reasons."""
+    for name, words in (("train", TRAIN_NAMES), *((name, (name,)) for name in TEST_NAMES)):
+        if any(_word(word).search(path.name) for word in words):
+            return name
+    whole = path.parent.name.lower()
+    return "train" if whole in TRAIN_NAMES else whole if whole in TEST_NAMES else ""
 
 
 def _word(word: str) -> re.Pattern[str]:
@@ -63,20 +64,11 @@ def _word(word: str) -> re.Pattern[str]:
 
 
 def _counterpart(path: Path, name: str) -> str:
-    """A pattern for the test shards of this name that belong to training shards."""
-    words = "|".join(TRAIN_NAMES)
-    for part in (path, path.parent):
-        changed, times = _word(f"(?:{words})").subn(name, loosened(part.name))
-        if times:
-            changed_path = part.parent / changed
-            whole = changed_path if part is path else changed_path / loosened(path.name)
-            return _escaped(whole)
-    return ""
-
-
-def _escaped(pattern: Path) -> str:
-    """The pattern, in which only "*" and "?" have a meaning."""
-    return os.fspath(pattern).replace("[", "[[]")
+    """A pattern for the test shards of this name that belong to training shards; in it only "*" and "?" have a
+    meaning."""
+    changed, times = _word(f"(?:{'|'.join(TRAIN_NAMES)})").subn(name, loosened(path.name))
+    whole = path.parent / changed if times else path.parent.with_name(name) / loosened(path.name)
+    return os.fspath(whole).replace("[", "[[]")
 
 
 def _in_folder(folder: Path) -> dict[Path, str]:

@@ -19,7 +19,7 @@ from minivit.data.held_out import check_share, held_out
 from minivit.data.imagenet import imagenet_ids
 from minivit.data.listing import Draft, Listing, Meter, listings
 from minivit.data.shard_files import Shards, find_shards
-from minivit.data.tars import CutError, Window, members
+from minivit.data.tars import CutError, Window, is_hidden, members
 from minivit.errors import DataError, shown
 from minivit.files import parse_json
 
@@ -89,7 +89,7 @@ def _fill(window: Window, end: int, draft: Draft, meter: Meter) -> None:
             folder, slash, base = name.rpartition("/")
             stem, _, suffix = base.partition(".")
             key, suffix = folder + slash + stem, suffix.lower()
-            if not stem:  # of another program, such as the ._000012.jpg of macOS
+            if is_hidden(name):
                 draft.left_out["hidden"] += 1
             elif size < 0:
                 draft.left_out["links"] += 1

@@ -117,6 +117,11 @@ def members(window: Window, start: int, end: int) -> Iterator[Member]:
         here = content + _padded(size)
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file is one that programs keep for themselves, such as the ._a.jpg of macOS, or in such a folder."""
+    return any((part.startswith(".") and part.strip(".")) or part == "__MACOSX" for part in name.split("/"))
+
+
 def _padded(size: int) -> int:
     return (size + BLOCK - 1) // BLOCK * BLOCK
 
