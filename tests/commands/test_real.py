@@ -85,7 +85,7 @@ def test_what_real_labels_are_not_for(answers, command):
     assert 'ReaL labels are for ImageNet\'s classes, but "class 0" is none of them' in text
 
 
-@pytest.mark.parametrize("names", ["words", "numbers", "some ids"])
+@pytest.mark.parametrize("names", ["words", "numbers", "some ids", "some words"])
 def test_parquet_files_of_imagenet_under_other_names(names, answers, command):
     pytest.importorskip("pyarrow")
     from parquet_sets import IMAGE, pa, write
@@ -93,9 +93,10 @@ def test_parquet_files_of_imagenet_under_other_names(names, answers, command):
     labels, classes = RIGHT, None
     if names == "words":
         classes = [f"{name}, as others say" for name in imagenet_classes()]
-    elif names == "some ids":
+    elif names.startswith("some"):
         kept = sorted(set(RIGHT))
-        labels, classes = [kept.index(label) for label in RIGHT], [imagenet_ids()[label] for label in kept]
+        labels = [kept.index(label) for label in RIGHT]
+        classes = [imagenet_ids()[k] if "ids" in names else f"{imagenet_classes()[k]}, in Latin" for k in kept]
     else:
         write(Path("data/train-0.parquet"), [999, 0], names=None)  # it shows that there are 1,000 classes
     files = [next(Path("images").rglob(f"*_{number:08d}.JPEG")) for number in range(1, 7)]

@@ -73,7 +73,7 @@ def encoded(kind):
         {"labels": pa.array(LABELS, pa.uint8())},
         {"labels": pa.array([float(k) for k in LABELS])},
         {"labels": pa.array(LABELS, pa.int32()), "group": 100},
-        {"image": "picture", "others": {"boxes": [[1, 2]] * 12, "mask": encoded(pa.binary())}},
+        {"image": "slide", "others": {"boxes": [[1, 2]] * 12, "mask": encoded(pa.binary())}},
     ],
 )
 def test_columns_have_other_names_and_types(columns, tmp_path):
@@ -163,11 +163,22 @@ def test_row_groups_larger_than_memory_are_read_about_once_too(tmp_path):
     assert dataset.groups.reads == 6
 
 
+def test_a_batch_reads_each_row_group_once_and_the_last_ones_used_are_kept(folder):
+    dataset = data.load(f"parquet:{folder}")
+    dataset.groups.memory = 1  # three row groups
+    dataset.fetch([0, 5, 10, 12, 1, 6, 11, 13])
+    assert dataset.groups.reads == 4
+    for index in (5, 10, 12, 5, 17, 5):
+        dataset.fetch([index])
+    assert dataset.groups.reads == 5
+
+
 def test_another_process_gets_the_data_set_without_what_was_read(folder):
     dataset = data.load(f"parquet:{folder}")
+    dataset.groups.memory = 12345
     dataset.fetch([0, 23])
     copy = pickle.loads(pickle.dumps(dataset))
-    assert copy.groups.reads == 0
+    assert (copy.groups.reads, copy.groups.memory) == (0, 12345)
     assert np.array_equal(copy.fetch([17])[0][0], dataset.fetch([17])[0][0])
 
 
