@@ -75,19 +75,18 @@ class ParquetDataset(EncodedDataset):
             self._fetching.contents = None
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
-        """The order of an epoch: a permutation (N,) of 0..N-1 that reads each row group about once.
+        """The order of an epoch: a permutation (N,) of 0..N-1 that reads each piece about once.
 
-        If all images fit into half of the memory for row groups, every permutation is equally likely. Otherwise the row
-        groups are put in random order, and then images are shuffled within a window that slides over them: an image
-        moves back by up to as many places as there are images in that half of the memory, or in a row group. So a batch
-        mixes images of only the row groups in a window. If files have their images ordered by class, these are few
-        classes.
+        A piece is a row group or a part of one, see `RowGroups`. If all images fit into half of the memory for pieces,
+        every permutation is equally likely. Otherwise the pieces are put in random order, and then images are shuffled
+        within a window that slides over them: an image moves back by up to as many places as there are images in that
+        half of the memory, or in a piece. So a batch mixes images of only the pieces in a window.
         """
-        groups, where, counts = np.unique(self.groups.of(self.rows), return_inverse=True, return_counts=True)
-        size = self.groups.size[groups].sum()
+        pieces, where, counts = np.unique(self.groups.of(self.rows), return_inverse=True, return_counts=True)
+        size = self.groups.size[pieces].sum()
         if size <= self.groups.memory // 2:
             return rng.permutation(len(self))
-        turn = rng.permutation(len(groups))
+        turn = rng.permutation(len(pieces))
         order = np.argsort(turn[where], kind="stable")
         window = max(len(self) * (self.groups.memory // 2) / size, counts.mean())
         moved = np.arange(len(self)) + rng.uniform(0, window, len(self))
@@ -129,12 +128,19 @@ def load_parquet(path: Path, asked: Asked) -> ParquetDataset:
     left_out["rows without a label"] = int((~keep).sum())
     if not keep.any():
         raise DataError(f"{parts[0].path}: no row has a label; labels of test images may be secret: use other images")
-    rows, groups, side = np.flatnonzero(keep), RowGroups(parts), files.split
+    rows, side = np.flatnonzero(keep), files.split
+    groups = RowGroups(parts, asked.split == "train" and _sorted_by_class(labels[rows]))
     if asked.val_share is not None:
         names = groups.short_places(rows)
         test = held_out(labels[rows], names, asked.val_share, asked.seed, names.__getitem__)
         rows, side = rows[test == (asked.split == "test")], "train" if asked.split == "train" else "val"
     return ParquetDataset(groups, rows, labels[rows], classes, name, asked.bad_images, +left_out, side)
+
+
+def _sorted_by_class(labels: np.ndarray) -> bool:
+    """Whether neighbours are far more often of one class than they would be by chance."""
+    chance = ((np.bincount(labels) / max(len(labels), 1)) ** 2).sum()
+    return len(labels) > 1 and bool(np.mean(labels[1:] == labels[:-1]) > (1 + chance) / 2)
 
 
 def _parts(paths: Sequence[Path], bad_images: str, progress: Progress | None) -> tuple[list[Part], dict[str, int]]:

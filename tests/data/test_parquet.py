@@ -13,7 +13,7 @@ pa = pytest.importorskip("pyarrow")
 from parquet_sets import IMAGE, png, write  # noqa: E402
 
 from minivit import data  # noqa: E402
-from minivit.data import Augment, Loader, parquet  # noqa: E402
+from minivit.data import Augment, Loader, parquet, parquet_groups  # noqa: E402
 from minivit.data.asked import Asked  # noqa: E402
 from minivit.data.imagenet import imagenet_ids  # noqa: E402
 
@@ -173,12 +173,44 @@ def test_a_batch_reads_each_row_group_once_and_the_last_ones_used_are_kept(folde
     assert dataset.groups.reads == 5
 
 
+def test_images_sorted_by_class_are_mixed_from_parts_of_large_row_groups(tmp_path, monkeypatch):
+    labels = np.arange(960) // 48
+    for k in range(8):
+        some = labels[120 * k : 120 * (k + 1)]
+        rows = pa.array([png(int(label)) for label in some])
+        write(tmp_path / f"train-{k}.parquet", some, rows, names=list("abcdefghijklmnopqrst"), stated=False, group=120)
+        write(tmp_path / f"test-{k}.parquet", some, rows, stated=False, group=120)
+    whole = load_parquet(tmp_path, "train").groups.size.sum()
+    monkeypatch.setattr(parquet_groups, "MEMORY", int(whole // 2))
+    mixed, reads = {}, {}
+    for sorted_by_class in (False, True):
+        monkeypatch.setattr(parquet, "_sorted_by_class", lambda _, answer=sorted_by_class: answer)
+        dataset = load_parquet(tmp_path, "train")
+        batches = dataset.order(np.random.default_rng(0)).reshape(30, 32)
+        mixed[sorted_by_class] = np.mean([len(set(dataset.labels[batch])) for batch in batches])
+        for batch in batches:
+            images, right = dataset.fetch(batch)
+            assert [image[0, 0, 0] for image in images] == right.tolist()
+        reads[sorted_by_class] = dataset.groups.reads
+    assert mixed[True] > 1.5 * mixed[False]
+    assert (reads[False], dataset.groups.pieces.tolist()) == (8, [8] * 8)
+    assert 64 <= reads[True] <= 70
+    monkeypatch.undo()
+    monkeypatch.setattr(parquet_groups, "MEMORY", int(whole // 2))
+    assert load_parquet(tmp_path, "train").groups.pieces.max() == 8  # it is seen that they are sorted
+    assert load_parquet(tmp_path, "test").groups.pieces.max() == 1  # these are read from front to back
+    shuffled = parquet._sorted_by_class(np.random.default_rng(0).permutation(labels))
+    assert not shuffled
+    assert not parquet._sorted_by_class(np.array([0]))
+
+
 def test_another_process_gets_the_data_set_without_what_was_read(folder):
     dataset = data.load(f"parquet:{folder}")
     dataset.groups.memory = 12345
+    dataset.groups.sorted_by_class = True
     dataset.fetch([0, 23])
     copy = pickle.loads(pickle.dumps(dataset))
-    assert (copy.groups.reads, copy.groups.memory) == (0, 12345)
+    assert (copy.groups.reads, copy.groups.memory, copy.groups.sorted_by_class) == (0, 12345, True)
     assert np.array_equal(copy.fetch([17])[0][0], dataset.fetch([17])[0][0])
 
 
