@@ -13,6 +13,7 @@ from minivit.data.dataset import Indices, as_indices
 from minivit.data.encoded import EncodedDataset
 from minivit.data.listing import Listing
 from minivit.data.packed import Names
+from minivit.data.readahead import ReadAhead
 from minivit.data.window import runs, window_order
 from minivit.errors import DataError
 
@@ -63,6 +64,8 @@ class ArchivedDataset(EncodedDataset):
     ) -> None:
         super().__init__(labels, classes, name, bad_images, left_out, split)
         self.places, self._files = places, Files()
+        self._runs = runs(self.labels, places.archive)
+        self._ahead = ReadAhead(self._runs, places.start, places.size)
 
     def place(self, index: int) -> str:
         return f"{self.places.archives[self.places.archive[index]]}/{self.places.names[index]}"
@@ -70,13 +73,13 @@ class ArchivedDataset(EncodedDataset):
     def source(self, index: int) -> bytes:
         places = self.places
         archive, start, size = places.archives[places.archive[index]], places.start[index], places.size[index]
-        content = self._files.read(archive, int(start), int(size))
+        content = self._files.read(archive, int(start), int(size), self._ahead(index))
         if len(content) < size:
             raise DataError(f"{self.place(index)}: the archive is shorter than it was when its images were listed")
         return content
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
-        return window_order(runs(self.labels, self.places.archive), rng)
+        return window_order(self._runs, rng)
 
     def subset(self, indices: Indices) -> "ArchivedDataset":
         indices = as_indices(indices, self.name)
@@ -91,12 +94,19 @@ class Files:
     def __init__(self) -> None:
         self._idle: dict[str, Any] = {}
 
-    def read(self, path: str, start: int, size: int) -> bytes:
-        """The bytes at a place, fewer at the end of the file. Raises DataError, which names the file."""
+    def read(self, path: str, start: int, size: int, soon: tuple[int, int] | None = None) -> bytes:
+        """The bytes at a place, fewer at the end of the file. Raises DataError, which names the file.
+
+        soon: start and number of bytes that will be wanted, too; where the system can read them in the background, it
+        is asked to.
+        """
         file = self._idle.pop(path, None)
         try:
             if file is None:
                 file = open(path, "rb", buffering=0)  # noqa: SIM115  it stays open
+            if soon and hasattr(os, "posix_fadvise"):
+                with contextlib.suppress(OSError):  # not every file system can
+                    os.posix_fadvise(file.fileno(), *soon, os.POSIX_FADV_WILLNEED)
             content = _read_at(file, start, size)
         except OSError as error:
             if file is not None:

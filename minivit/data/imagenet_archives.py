@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"_(\d{8})\.")
 
 def has_archives(path: Path) -> bool:
     """Whether the folder has one of the archives, or the tars of the classes."""
-    return bool(_training(path)) or (path / VAL).is_file()
+    return bool(training_archives(path)) or (path / VAL).is_file()
 
 
 def load_archives(
@@ -46,7 +46,7 @@ def load_archives(
     Classes are WordNet ids: those of the training images in their sorted order, or of all 1,000 without these.
     wanted: the classes to keep; None: all.   cache, progress: see `listings`. Raises DataError.
     """
-    training, validation = _training(path), path / VAL
+    training, validation = training_archives(path), path / VAL
     if split == "train" and not training:
         raise DataError(f"{path}: there is no {TRAIN} in it, only {VAL}")
     if split != "train" and not validation.is_file():
@@ -70,8 +70,8 @@ def load_archives(
     return dataset if wanted is None else kept(dataset, wanted)
 
 
-def _training(path: Path) -> list[Path]:
-    """The archive of the training images, or those of their classes; [] if there is none."""
+def training_archives(path: Path) -> list[Path]:
+    """The archive of the training images in a folder, or those of their classes; [] if there is none."""
     if (path / TRAIN).is_file():
         return [path / TRAIN]
     for folder in (path / name for name in OPENED):
@@ -132,5 +132,5 @@ def _of_numbers(listing: Listing, ids: Sequence[str], classes: Sequence[str]) ->
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.array([numbers.get(name, -1) for name in ids], np.int64)
     if (highest := int(listing.labels.max(initial=0))) > len(labels):
-        raise DataError(f"the ground truth has {len(labels):,} labels, but there is a validation image {highest:,}")
+        raise DataError(f"{VAL}: it has an image {highest:,}, but the ground truth has only {len(labels):,} labels")
     return labels[listing.labels - 1]

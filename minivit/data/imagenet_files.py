@@ -1,5 +1,6 @@
 """ImageNet, or a part of it: opens what `imagenet_layouts` finds at a path."""
 
+import dataclasses
 import os
 import re
 from collections import Counter
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from minivit.data.asked import Asked
-from minivit.data.choice import WNID, chosen, relabelled
+from minivit.data.choice import WNID, chosen, kept, relabelled
 from minivit.data.dataset import Dataset
 from minivit.data.encoded import LEAVE_OUT
 from minivit.data.folder import Files, FolderDataset, Keeping, side_of
@@ -36,23 +37,30 @@ def load_imagenet(path: Path, asked: Asked) -> Dataset:
     name, path = f"imagenet:{path}", path.absolute()  # which stays valid when the program changes its working folder
     layout = find_layout(path)
     _check(path, layout, asked)
-    if layout.archives:
-        return _of_archives(layout.root, asked)
     known = {wnid for folder in layout.train for wnid in _class_folders(folder)}
+    if layout.packed_train:
+        archived = _archived(layout, dataclasses.replace(asked, split="train"))
+        if asked.split == "train":
+            return archived if asked.wanted is None else kept(archived, asked.wanted)
+        known = set(archived.classes)
     ids = sorted(known or _val_ids(layout, path))
     if asked.wanted is not None:
         ids = [ids[k] for k in chosen(asked.wanted, ids, name)]
     numbers = {wnid: number for number, wnid in enumerate(ids)}
 
     def refusal(wnid: str) -> str | None:
-        lacking = f"{in_words(wnid)} is not in {' or '.join(folder.name for folder in layout.train)}/"
-        strange = known and wnid not in known and asked.wanted is None
-        return f"{lacking}; to use only some classes: --classes FILE" if strange else None
+        if asked.wanted is None and known and wnid not in known:
+            return f"{in_words(wnid)} is not in {_trained(layout)}; to use only some classes: --classes FILE"
+        return None
 
     if asked.split == "train" or asked.val_share is not None:
         files = _of_folders(layout.train, numbers, refusal, (asked.cache, asked.progress))
         if asked.val_share is not None:
             files = side_of(files, asked.split, asked.val_share, asked.seed)
+    elif layout.packed_val:
+        archived = _archived(layout, asked)
+        _refuse(path / VAL, archived.classes, refusal)
+        return relabelled(archived, numbers, ids)
     else:
         files = _of_val(layout, path, numbers, refusal, asked)
     side = "train" if asked.split == "train" else "val"
@@ -66,43 +74,42 @@ def load_known(path: Path, asked: Asked, numbers: Mapping[str, int], classes: Se
     """
     name, path = f"imagenet:{path}", path.absolute()
     layout = find_layout(path)
-    if layout.archives:
-        return relabelled(_of_archives(layout.root, asked), numbers, classes)
+    if layout.packed_train if asked.split == "train" else layout.packed_val:
+        return relabelled(_archived(layout, asked), numbers, classes)
 
     def refusal(wnid: str) -> str | None:
         return None if wnid in numbers else f"the model has no class {in_words(wnid)}; it has {some(classes)}"
 
-    if asked.split == "train" or _is_bare(layout):
+    if asked.split == "train" or layout.is_bare:
+        if not layout.train:
+            raise DataError(f"{path}: there is no train/ in it; put the folders of the training images there")
         files = _of_folders(layout.train, numbers, refusal, (asked.cache, asked.progress))
-        side = None if _is_bare(layout) else "train"
+        side = None if layout.is_bare else "train"
     else:
         files, side = _of_val(layout, path, numbers, refusal, asked), "val"
     return FolderDataset(files.paths, files.labels, classes, name, asked.bad_images, files.left_out, side)
 
 
 def is_divided(path: Path) -> bool:
-    """Whether the data set at a path has its own test images. Raises DataError if there is none."""
-    layout = find_layout(path)
-    return layout.archives or layout.val is not None
+    """Whether the data set at a path has its own validation images. Raises DataError if there is none."""
+    return find_layout(path).has_val
 
 
-def _of_archives(root: Path, asked: Asked) -> Dataset:
-    wanted = asked.wanted
-    if wanted is not None:
-        wanted = [imagenet_ids()[k] for k in chosen(wanted, imagenet_ids(), f"imagenet:{root}")]
-    return load_archives(root, asked.split, asked.bad_images, wanted, asked.progress, asked.cache)
+def _archived(layout: Layout, asked: Asked) -> Dataset:
+    """All images of a split in archives."""
+    return load_archives(layout.root, asked.split, asked.bad_images, None, asked.progress, asked.cache)
+
+
+def _trained(layout: Layout) -> str:
+    """Where the training images are, for messages."""
+    return " or ".join(f"{folder.name}/" for folder in layout.train) or "the training archive"
 
 
 def _val_ids(layout: Layout, path: Path) -> Iterable[str]:
     """The classes of the validation images."""
-    if layout.flat or layout.val is None:
-        return set(find_labels(layout, path).ids.values())
-    return _class_folders(layout.val)
-
-
-def _is_bare(layout: Layout) -> bool:
-    """Whether there are class folders alone, without train/ and val/."""
-    return layout.val is None and layout.train == [layout.root]
+    if layout.val is None:
+        return imagenet_ids()
+    return set(find_labels(layout, path).ids.values()) if layout.flat else _class_folders(layout.val)
 
 
 def _check(path: Path, layout: Layout, asked: Asked) -> None:
@@ -110,41 +117,35 @@ def _check(path: Path, layout: Layout, asked: Asked) -> None:
     share = asked.val_share
     if share is not None:
         check_share(share)
-        if layout.archives or layout.val:
+        if layout.has_val:
             raise DataError(f"{path} has its own validation images, so nothing is held out: leave out val_share")
-        return
-    if layout.archives:
-        return
-    if not layout.train and asked.split == "train":
+        if layout.packed_train:
+            raise DataError(f"{path}: nothing can be held out of {TRAIN}; put {VAL} beside it, or unpack it")
+    if not layout.has_train and (asked.split == "train" or share is not None):
         raise DataError(f"{path}: there is no train/ in it; put the folders of the training images there")
-    if layout.val or (asked.split == "train" and not _is_bare(layout)):
+    if layout.has_val or share is not None or (asked.split == "train" and not layout.is_bare):
         return
     whole = layout_at(layout.root.absolute().parent) if is_split(layout.root) else None
     if whole and whole.root == layout.root.absolute().parent:
         raise DataError(f"{path}: this is a part of a data set; give the whole: imagenet:{whole.root}")
-    if (layout.root / VAL).is_file():
-        raise DataError(f"{path}: there is no val/ in it; unpack {VAL} into {layout.root / 'val'}")
-    unlabelled = next((name for name in ("test",) if (layout.root / name).is_dir()), None)
-    why = f" with labels, and the images in {unlabelled}/ have none" if unlabelled else " in it"
+    why = " with labels, and the images in test/ have none" if (layout.root / "test").is_dir() else " in it"
     raise DataError(
         f"{path}: there is no val/{why}; add val/, or have a share of each class held out: --val-share 0.05, or "
         "val_share=0.05 in Python"
     )
 
 
+def _refuse(place: str | Path, ids: Iterable[str], refusal: Refusal) -> None:
+    """Raise DataError if one of the classes at a place is refused."""
+    for wnid in ids:
+        if reason := refusal(wnid):
+            raise DataError(f"{place}: {reason}")
+
+
 def _class_folders(folder: Path, left_out: Counter[str] | None = None) -> dict[str, str]:
     """WordNet id -> path of each class folder, sorted. Raises DataError if there are none, or others beside them."""
-    archives = [name for name in sorted(os.listdir(folder)) if re.fullmatch(rf"{WNID.pattern}\.tar", name)]
-    if archives and not any(WNID.fullmatch(name) for name in os.listdir(folder)):
-        raise DataError(
-            f"{folder} holds archives, such as {archives[0]}: unpack each into a folder of its name, or give the "
-            f"folder that holds {TRAIN}, as it was downloaded"
-        )
-    found = {
-        n: place
-        for n, place in class_folders(folder, Counter() if left_out is None else left_out).items()
-        if n not in ODD
-    }
+    places = class_folders(folder, Counter() if left_out is None else left_out)
+    found = {name: place for name, place in places.items() if name not in ODD}
     if odd := [name for name in found if not WNID.fullmatch(name)]:
         raise DataError(
             f"{folder / odd[0]}: the name is not a WordNet id, such as n01440764; remove the folder, or use "
@@ -161,8 +162,7 @@ def _of_folders(folders: Sequence[Path], numbers: Mapping[str, int], refusal: Re
     for folder in folders:
         places = _class_folders(folder, left_out)
         for wnid, place in places.items():
-            if reason := refusal(wnid):
-                raise DataError(f"{place}: {reason}")
+            _refuse(place, [wnid], refusal)
         places = {wnid: place for wnid, place in places.items() if wnid in numbers}
         paths, counts = read_classes(folder, list(places.values()), left_out, *keeping)
         parts.append(paths)
@@ -190,9 +190,7 @@ def _of_val(layout: Layout, path: Path, numbers: Mapping[str, int], refusal: Ref
 
 def _of_list(val: Path, labels: Labels, numbers: Mapping[str, int], refusal: Refusal, bad_images: str) -> Files:
     """The images of a folder whose labels are in a list."""
-    for wnid in sorted(set(labels.ids.values())):
-        if reason := refusal(wnid):
-            raise DataError(f"{labels.source}: {reason}")
+    _refuse(labels.source, sorted(set(labels.ids.values())), refusal)
     found = read_class(str(val))
     left_out = Counter(found.left_out)
     rows, given, here = [], [], set()

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minivit.data.choice import WNID
-from minivit.data.imagenet_archives import has_archives
+from minivit.data.imagenet_archives import VAL as VAL_ARCHIVE
+from minivit.data.imagenet_archives import training_archives
 from minivit.data.images import SUFFIXES
 from minivit.errors import DataError
 
@@ -33,14 +34,31 @@ class Layout(NamedTuple):
     """Where the images are.
 
     root: the folder of the data set.   train: folders of class folders, several if the classes are spread over them.
-    val: a folder of class folders, or of images alone (`flat`).   archives: whether `root` holds the official archives.
+    val: a folder of class folders, or of images alone (`flat`).   packed_train, packed_val: whether there are archives
+    in `root` in place of these.
     """
 
     root: Path
     train: list[Path]
-    val: Path | None
+    val: Path | None = None
     flat: bool = False
-    archives: bool = False
+    packed_train: bool = False
+    packed_val: bool = False
+
+    @property
+    def has_train(self) -> bool:
+        """Whether there are training images."""
+        return bool(self.train) or self.packed_train
+
+    @property
+    def has_val(self) -> bool:
+        """Whether there are validation images."""
+        return self.val is not None or self.packed_val
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether there are class folders alone, without train/ and val/."""
+        return not self.has_val and self.train == [self.root]
 
 
 def find_layout(path: Path) -> Layout:
@@ -64,18 +82,19 @@ def layout_at(path: Path) -> Layout | None:
         names = _folders(root)
         found = [name for name in names if TRAIN.fullmatch(name)]
         found = [name for name in found if PART.fullmatch(name)] or found[:1]
+        packed_train, packed_val = bool(training_archives(root)), (root / VAL_ARCHIVE).is_file()
         train = [_descended(root / name) for name in found]
-        if val := next((name for pattern in VAL for name in names if pattern.fullmatch(name)), None):
-            place = _descended(root / val)
-            flat = not _ids(place)
-            if not (flat and VAL[-1].fullmatch(val)):
-                return Layout(root, train, place, flat)
-        if train:
-            return Layout(root, train, None)
-        if has_archives(root):
-            return Layout(root, [], None, archives=True)
+        if packed_train and not any(map(_ids, train)):
+            train = []  # it holds archives, or nothing yet
+        val = next((name for pattern in VAL for name in names if pattern.fullmatch(name)), None)
+        place = _descended(root / val) if val else None
+        flat = place is not None and not _ids(place)
+        if flat and val and VAL[-1].fullmatch(val):
+            place = None
+        if train or place or packed_train or packed_val:
+            return Layout(root, train, place, flat, packed_train and not train, packed_val and place is None)
         if _ids(root):
-            return Layout(root, [root], None)
+            return Layout(root, [root])
     return None
 
 

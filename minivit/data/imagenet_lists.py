@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minivit.data.choice import WNID
+from minivit.data.devkit import KIT, has_kit, validation_ids
 from minivit.data.imagenet_layouts import INNER, Layout
 from minivit.errors import DataError, shown
 
 SOLUTION = "LOC_val_solution.csv"  # of the Kaggle download
 ANNOTATIONS = "val_annotations.txt"  # of Tiny ImageNet
-DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 
 
 class Labels(NamedTuple):
     """The WordNet id of each validation image.   ids: by the name of the image without its suffix.   source: the file
-    that says so."""
+    or folder that says so."""
 
     ids: Mapping[str, str]
     source: Path
@@ -32,9 +32,12 @@ def find_labels(layout: Layout, path: Path) -> Labels:
             return Labels(_of_solution(folder / SOLUTION), folder / SOLUTION)
         if (folder / ANNOTATIONS).is_file():
             return Labels(_of_annotations(folder / ANNOTATIONS), folder / ANNOTATIONS)
+        if has_kit(folder):
+            ids = enumerate(validation_ids(folder), 1)
+            return Labels({f"ILSVRC2012_val_{number:08}": wnid for number, wnid in ids}, folder)
     raise DataError(
         f"{layout.val}: its images are not in class folders, and their labels are missing: put {SOLUTION} of the "
-        f"Kaggle download, or the development kit {DEVKIT}, into {layout.root}"
+        f"Kaggle download, or the development kit {KIT}.tar.gz, into {layout.root}"
     )
 
 

@@ -74,7 +74,8 @@ def check_start(path: str | os.PathLike[str], window: Window) -> None:
 def members(window: Window, start: int, end: int) -> Iterator[Member]:
     """The files of the archive in these bytes of a file, in order; folders and devices are left out.
 
-    Raises CutError after the last complete member if the archive is cut or damaged.
+    Raises CutError after the last complete member if the archive is cut or damaged, also if only the block of zeros is
+    missing that marks its end.
     """
     here, long_name, long_size = start, "", -1
     while here < end:
@@ -115,6 +116,7 @@ def members(window: Window, start: int, end: int) -> Iterator[Member]:
         elif kind in LINK:
             yield Member(name, content, -1)
         here = content + _padded(size)
+    raise CutError("ends without the mark of its end, so that members may be missing")
 
 
 def is_hidden(name: str) -> bool:

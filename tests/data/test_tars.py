@@ -85,13 +85,15 @@ def test_a_sum_of_signed_bytes_counts_too():
     [
         (lambda content: content[:1700], 1, "ends within b.jpg"),
         (lambda content: content[:1100], 1, "ends within the header of a member"),
-        (lambda content: content[:1024], 1, ""),  # without the blocks that mark the end
+        (lambda content: content[:1024], 1, "ends without the mark of its end, so that members may be missing"),
+        (lambda content: content[:900], 1, "ends without the mark of its end, so that members may be missing"),
+        (lambda content: content[:3072], 2, ""),  # one block of zeros of many
         (lambda content: content[:1030] + b"#" + content[1031:], 1, "is damaged at byte 1,024"),
         (lambda content: content[:1024] + bytes(3 * 2**20), 1, "has nothing in it after byte 1,024 of 3,146,752"),
         (lambda content: content[:1024] + sized(content[1024:], b"00000000zz\0 "), 1, "is damaged at byte 1,024"),
         (lambda content: content[:1024] + sized(content[1024:], b"-0000000001 "), 1, "is damaged at byte 1,024"),
     ],
-    ids=["member", "header", "no end", "sum", "zeros", "size", "negative"],
+    ids=["member", "header", "no mark", "padding", "mark", "sum", "zeros", "size", "negative"],
 )
 def test_members_before_a_fault_are_found(spoil, complete, reason):
     content = spoil(tar_of([("a.jpg", b"a"), ("b.jpg", b"b" * 600)]))
