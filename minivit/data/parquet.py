@@ -16,11 +16,12 @@ from minivit.data.encoded import LEAVE_OUT, EncodedDataset
 from minivit.data.held_out import check_share, held_out
 from minivit.data.imagenet import imagenet_ids
 from minivit.data.parquet_files import Files, files_of, is_divided
-from minivit.data.parquet_groups import DamagedFileError, Part, RowGroups, arrow, read_part
+from minivit.data.parquet_groups import RowGroups
+from minivit.data.parquet_parts import DamagedFileError, Part, arrow, part_of
 from minivit.errors import DataError, shown
 
 THREADS = 8  # that read labels: on a network drive each file means waiting
-MANY = 16  # files, of more the progress is shown
+MANY = 16  # files, of more there is an index, and the progress is shown
 MOST_CLASSES = 100_000
 
 
@@ -121,8 +122,8 @@ def load_parquet(path: Path, asked: Asked) -> ParquetDataset:
             f"{files.paths[0].parent}: {files.missing} of {files.missing + len(files.paths)} files are missing; "
             "download them, or go on without: --bad-images skip"
         )
-    parts, damaged = _parts(files.paths, asked.bad_images, asked.progress)
-    labels, classes = _labels(parts, _training_parts(path, files, parts, asked.bad_images))
+    parts, damaged = _parts(files.paths, asked.bad_images, asked.cache, asked.progress)
+    labels, classes = _labels(parts, _training_parts(path, files, parts, asked))
     left_out = Counter({"missing files": files.missing, "other Parquet files": files.others, **damaged})
     keep = labels >= 0
     left_out["rows without a label"] = int((~keep).sum())
@@ -143,7 +144,9 @@ def _sorted_by_class(labels: np.ndarray) -> bool:
     return len(labels) > 1 and bool(np.mean(labels[1:] == labels[:-1]) > (1 + chance) / 2)
 
 
-def _parts(paths: Sequence[Path], bad_images: str, progress: Progress | None) -> tuple[list[Part], dict[str, int]]:
+def _parts(
+    paths: Sequence[Path], bad_images: str, cache: Path | None, progress: Progress | None
+) -> tuple[list[Part], dict[str, int]]:
     """What is known of each file, and "damaged NAME" -> 1 for the files that cannot be read. Raises DataError if they
     are refused or none is left."""
     parts: list[Part] = []
@@ -152,7 +155,7 @@ def _parts(paths: Sequence[Path], bad_images: str, progress: Progress | None) ->
 
     def attempt(path: Path) -> Part | DataError:
         try:
-            return read_part(path)
+            return part_of(path, cache if len(paths) > MANY else None)
         except DataError as error:
             return error
 
@@ -183,7 +186,7 @@ def _alike(part: Part, others: Sequence[Part]) -> Part:
     return part._replace(columns=part.columns._replace(names=first.columns.names))
 
 
-def _training_parts(path: Path, files: Files, parts: list[Part], bad_images: str) -> list[Part]:
+def _training_parts(path: Path, files: Files, parts: list[Part], asked: Asked) -> list[Part]:
     """The files that decide on the classes, if no names are stated: those for training, if there are any."""
     if files.split == "train" or parts[0].columns.names:
         return parts
@@ -191,7 +194,7 @@ def _training_parts(path: Path, files: Files, parts: list[Part], bad_images: str
         training = files_of(path, "train")
     except DataError:
         return parts
-    return _parts(training.paths, bad_images, None)[0]
+    return _parts(training.paths, asked.bad_images, asked.cache, None)[0]
 
 
 def _labels(parts: list[Part], training: list[Part]) -> tuple[np.ndarray, list[str]]:

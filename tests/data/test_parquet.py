@@ -13,7 +13,7 @@ pa = pytest.importorskip("pyarrow")
 from parquet_sets import IMAGE, png, write  # noqa: E402
 
 from minivit import data  # noqa: E402
-from minivit.data import Augment, Loader, parquet, parquet_groups  # noqa: E402
+from minivit.data import Augment, Loader, parquet, parquet_groups, parquet_parts  # noqa: E402
 from minivit.data.asked import Asked  # noqa: E402
 from minivit.data.imagenet import imagenet_ids  # noqa: E402
 
@@ -340,9 +340,28 @@ def test_pyarrow_is_imported_on_use_only():
     )
 
 
-def test_many_files_show_progress(tmp_path):
+def test_many_files_show_progress_and_have_an_index(tmp_path, monkeypatch):
     for k in range(18):
-        write(tmp_path / f"train-{k}.parquet", [0, 1])
-    seen = []
-    load_parquet(tmp_path, "train", progress=lambda done, total: seen.append((done, total)))
+        write(tmp_path / f"train-{k:02}.parquet", ["eel", None, "cat"], names=None)
+    seen, opened, read = [], [], parquet_parts.read_part
+    monkeypatch.setattr(parquet_parts, "read_part", lambda path: opened.append(path.name) or read(path))
+
+    def load():
+        opened.clear()
+        counting = {"progress": lambda done, total: seen.append((done, total)), "cache": tmp_path / "cache"}
+        dataset = load_parquet(tmp_path, "train", **counting)
+        assert (dataset.classes, dataset.left_out) == (["cat", "eel"], {"rows without a label": 18})
+        assert dataset.fetch([35])[0][0][0, 0, 0] == 2
+        return dataset.labels.tolist()
+
+    assert load() == [1, 0] * 18
     assert seen == [(k + 1, 18) for k in range(18)]
+    assert len(opened) == 18
+    assert load() == [1, 0] * 18
+    assert opened == []
+    write(tmp_path / "train-07.parquet", ["cat", None, "cat"], names=None)
+    assert load() == [1, 0] * 7 + [0, 0] + [1, 0] * 10
+    assert opened == ["train-07.parquet"]
+    few = load_parquet(tmp_path / "train-0*.parquet", "train", cache=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    assert len(few) == 20
