@@ -86,6 +86,10 @@ class Dataset:
             if name not in self.COLUMNS:
                 raise DataError(f'{self.name}: there is no column "{name}"; choose from {", ".join(self.COLUMNS)}')
 
+    def was_skipped(self, index: int) -> bool:
+        """Whether an image was left out because it cannot be read."""
+        return False
+
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """The order of an epoch: a permutation (N,) of 0..N-1. A data set that is best read from front to back
         overrides this."""
