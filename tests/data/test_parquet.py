@@ -112,6 +112,16 @@ def test_without_names_a_thousand_classes_have_the_ids_of_imagenet(tmp_path, ref
         load_parquet(tmp_path, "train")
 
 
+def test_the_classes_of_both_splits_are_the_same(tmp_path, refused):
+    write(tmp_path / "train.parquet", [0, 1, 2])
+    write(tmp_path / "test.parquet", [0, 1], names=None)
+    assert load_parquet(tmp_path, "test").classes == ["cat", "dog", "eel"]
+    for labels, names in (([0, 1], ["dog", "cat", "eel"]), (["cat", "dog"], None)):
+        write(tmp_path / "test.parquet", labels, names=names)
+        with refused(f"{tmp_path / 'test.parquet'}: its classes differ from those of {tmp_path / 'train.parquet'}"):
+            load_parquet(tmp_path, "test")
+
+
 def test_rows_without_a_label_are_left_out(tmp_path, refused):
     write(tmp_path / "train.parquet", pa.array([0, None, 2, -1, 1]))
     dataset = load_parquet(tmp_path, "train")
