@@ -76,10 +76,11 @@ def _of_boxes(folder: Path, cache: Path | None) -> dict[str, str]:
     def build() -> dict[str, np.ndarray]:
         pairs = []
         for file in sorted(folder.glob("[!.]*.xml")):
-            found = re.search(
-                rf"<name>\s*({WNID.pattern})\s*</name>", file.read_text(encoding="utf-8", errors="replace")
-            )
+            text = file.read_text(encoding="utf-8", errors="replace")
+            found = re.search(rf"<name>\s*({WNID.pattern})\s*</name>", text)
             pairs.append((file.stem, found[1] if found else ""))
+        if not pairs:
+            raise DataError(f"{folder}: there are no .xml files in it, which name the classes of the validation images")
         names, ids = (np.array(column, np.str_) for column in zip(*_checked(folder, pairs).items(), strict=True))
         return {"names": names, "ids": ids}
 
