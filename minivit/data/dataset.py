@@ -42,10 +42,8 @@ class Dataset:
         size = "of mixed sizes" if self.image_size is None else f"of {self.image_size[0]}x{self.image_size[1]} pixels"
         counts = np.bincount(self.labels, minlength=len(self.classes))
         shares = f" with {_range(counts.tolist())} images each" if len(self.classes) else ""
-        first, more = (
-            ", ".join(with_word(shown(name, 20)) for name in self.classes[:5]),
-            ", ..." if len(self.classes) > 5 else "",
-        )
+        first = ", ".join(with_word(shown(name, 20)) for name in self.classes[:5])
+        more = ", ..." if len(self.classes) > 5 else ""
         return (
             f"{type(self).__name__} {self.name}: {len(self):,} images, uint8 {size} in {self.channels} "
             f"channel{'s' if self.channels != 1 else ''}, {len(self.classes)} classes{shares}: {first}{more}"
@@ -88,6 +86,10 @@ class Dataset:
             if name not in self.COLUMNS:
                 raise DataError(f'{self.name}: there is no column "{name}"; choose from {", ".join(self.COLUMNS)}')
 
+    def was_skipped(self, index: int) -> bool:
+        """Whether an image was left out because it cannot be read."""
+        return False
+
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """The order of an epoch: a permutation (N,) of 0..N-1. A data set that is best read from front to back
         overrides this."""
@@ -107,10 +109,10 @@ class Dataset:
             raise DataError(f"{self.name}: cannot be limited to {count} images; ask for at least 1")
         order = np.random.default_rng(seed).permutation(len(self))
         labels = self.labels[order]
-        by_class = np.argsort(labels, kind="stable")
-        first = np.searchsorted(labels[by_class], np.arange(len(self.classes)))  # of each class in `by_class`
         rank = np.empty(len(self), np.int64)  # how many images of its class come before each image
-        rank[by_class] = np.arange(len(self)) - first[labels[by_class]]
+        for label in range(len(self.classes)):
+            members = np.flatnonzero(labels == label)
+            rank[members] = np.arange(len(members))
         return self.subset(np.sort(order[np.argsort(rank, kind="stable")[:count]]))
 
 

@@ -6,7 +6,7 @@ out are counted.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,16 +128,16 @@ def _check_layout(path: Path, split: str) -> None:
 
 def side_of(files: Files, split: str, share: float, seed: int) -> Files:
     """The training or the test images, where a share of each class is held out by seed and names."""
-    names = (_name(files.paths, number) for number in range(len(files.paths)))
-    test = held_out(files.labels, names, share, seed, files.paths.__getitem__)
+    test = held_out(files.labels, _names(files.paths), share, seed, files.paths.__getitem__)
     chosen = np.flatnonzero(test == (split != "train"))
     return files._replace(paths=files.paths.take(chosen), labels=files.labels[chosen])
 
 
-def _name(paths: Paths, index: int) -> str:
-    """The name of an image, "cat/deeper/1.jpg", which is the same on every system."""
-    folder, name = paths.parts(index)
-    return composed(f"{os.path.basename(os.path.dirname(folder))}/{name}".replace(os.sep, "/"))
+def _names(paths: Paths) -> Iterator[str]:
+    """The names of images, "cat/deeper/1.jpg", which are the same on every system.   paths: of class folders."""
+    folders = [os.path.basename(os.path.dirname(folder)) for folder in paths.folders]
+    for folder, name in paths.pairs():
+        yield composed(f"{folders[folder]}/{name}".replace(os.sep, "/"))
 
 
 def load_labelled(

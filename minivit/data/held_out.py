@@ -23,7 +23,10 @@ def held_out(
     image moves hardly any other to the other side.   names: N names.   place: how an image is called in messages.
     Raises DataError for a class with a single image.
     """
-    hashes = np.array([_hash(f"{seed}/{name}") for name in names], np.uint64)
+    digests = bytearray()  # of a million names it is small
+    for name in names:
+        digests += hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogatepass")).digest()[:8]
+    hashes = np.frombuffer(digests, ">u8")
     order = np.lexsort((hashes, labels))
     mask = np.zeros(len(labels), bool)
     for members in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
@@ -32,7 +35,3 @@ def held_out(
             raise DataError(f"{only} is the only image of its class: add one, so that each side has some, or remove it")
         mask[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
     return mask
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")

@@ -20,7 +20,7 @@ from minivit.data.imagenet_archives import TRAIN, VAL, load_archives
 from minivit.data.imagenet_layouts import ODD, Layout, find_layout, is_split, layout_at
 from minivit.data.imagenet_lists import SOLUTION, Labels, find_labels
 from minivit.data.paths import Paths
-from minivit.data.trees import class_folders, read_class, read_classes
+from minivit.data.trees import ClassFolder, class_folders, read_class, read_classes
 from minivit.errors import DataError
 
 VAL_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})", re.IGNORECASE)
@@ -179,7 +179,8 @@ def _of_val(layout: Layout, path: Path, numbers: Mapping[str, int], refusal: Ref
     if layout.val is None:
         raise DataError(f"{path}: there is no val/ in it")
     if layout.flat:
-        return _of_list(layout.val, find_labels(layout, path), numbers, refusal, asked.bad_images)
+        found = read_class(str(layout.val))  # an empty folder lacks more than labels
+        return _of_list(layout.val, found, find_labels(layout, path), numbers, refusal, asked.bad_images)
     if loose := sum(bool(VAL_IMAGE.match(name)) for name in os.listdir(layout.val)):
         raise DataError(
             f"{layout.val}: {loose:,} images stand beside the class folders; move them into theirs, or all images out "
@@ -188,10 +189,11 @@ def _of_val(layout: Layout, path: Path, numbers: Mapping[str, int], refusal: Ref
     return _of_folders([layout.val], numbers, refusal, (asked.cache, asked.progress))
 
 
-def _of_list(val: Path, labels: Labels, numbers: Mapping[str, int], refusal: Refusal, bad_images: str) -> Files:
-    """The images of a folder whose labels are in a list."""
+def _of_list(
+    val: Path, found: ClassFolder, labels: Labels, numbers: Mapping[str, int], refusal: Refusal, bad_images: str
+) -> Files:
+    """The images of a folder whose labels are in a list.   found: what is in the folder."""
     _refuse(labels.source, sorted(set(labels.ids.values())), refusal)
-    found = read_class(str(val))
     left_out = Counter(found.left_out)
     rows, given, here = [], [], set()
     for row, name in enumerate(found.names):

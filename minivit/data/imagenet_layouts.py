@@ -12,6 +12,7 @@ PATH may be the folder around it that came from unpacking. Classes are the sorte
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,11 +84,11 @@ def layout_at(path: Path) -> Layout | None:
         found = [name for name in names if TRAIN.fullmatch(name)]
         found = [name for name in found if PART.fullmatch(name)] or found[:1]
         packed_train, packed_val = bool(training_archives(root)), (root / VAL_ARCHIVE).is_file()
-        train = [_descended(root / name) for name in found]
+        train = [_descended(root / name, _ids) for name in found]
         if packed_train and not any(map(_ids, train)):
             train = []  # it holds archives, or nothing yet
         val = next((name for pattern in VAL for name in names if pattern.fullmatch(name)), None)
-        place = _descended(root / val) if val else None
+        place = _descended(root / val, lambda folder: _ids(folder) or _has_images(folder)) if val else None
         flat = place is not None and not _ids(place)
         if flat and val and VAL[-1].fullmatch(val):
             place = None
@@ -98,10 +99,11 @@ def layout_at(path: Path) -> Layout | None:
     return None
 
 
-def _descended(folder: Path) -> Path:
-    """The folder, or one within it if that holds everything: unpacking often makes train/train/."""
+def _descended(folder: Path, holds: Callable[[Path], object]) -> Path:
+    """The folder, or one within it if there is nothing else and that one `holds` what it should: unpacking often makes
+    train/train/."""
     here = folder
-    while not (_ids(here) or _has_images(here)):
+    while not holds(here):
         names = _folders(here)
         if len(names) != 1:
             return folder
@@ -134,7 +136,12 @@ def _no_folder(path: Path) -> str:
     if path.exists():
         if path.name.endswith(".tar"):
             return f"{path} is a file: give the folder that holds the archives, imagenet:{path.parent}"
-        return f"{path} is a file: unpack it, and give the folder that comes out of it"
+        how = (
+            "unpack it, and give the folder that comes out of it"
+            if path.name.lower().endswith(PACKED)
+            else "give a folder"
+        )
+        return f"{path} is a file: {how}"
     packed = next((name for end in PACKED if (name := path.with_name(path.name + end)).is_file()), None)
     hint = f"; unpack {packed.name}" if packed else ""
     return f"{path}: there is no such folder{'' if path.is_absolute() else f' in {Path.cwd()}'}{hint}"

@@ -13,6 +13,8 @@ from minivit.data.folder import is_divided as folder_is_divided
 from minivit.data.folder import load_folder, load_labelled
 from minivit.data.imagenet_files import is_divided as imagenet_is_divided
 from minivit.data.imagenet_files import load_imagenet, load_known
+from minivit.data.parquet import load_parquet
+from minivit.data.parquet_files import is_divided as parquet_is_divided
 from minivit.data.shard_files import is_divided as shards_are_divided
 from minivit.data.shards import load_shards
 
@@ -55,6 +57,9 @@ KINDS = {
         "ImageNet or a part of it, such as Imagenette, as it was downloaded or in folders",
         chooses=True,
         load_known=load_known,
+    ),
+    "parquet": Kind(
+        load_parquet, parquet_is_divided, "Parquet files with columns image and label, as Hugging Face stores them"
     ),
     "shards": Kind(load_shards, shards_are_divided, "WebDataset shards, such as PATH/train-{000..127}.tar"),
 }

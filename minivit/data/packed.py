@@ -1,5 +1,6 @@
 """Many names in little memory."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Self
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from minivit.data.dataset import Indices
 
-PIECE = 2**16  # names gathered at a time, so that the positions of their bytes take little memory
+PIECE = 2**16  # names that are gathered or read at a time, so that the positions of their bytes take little memory
 
 
 class Names:
@@ -54,7 +55,11 @@ class Names:
         return self.text[self.ends[index] : self.ends[index + 1]].tobytes().decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
-        return map(self.__getitem__, range(len(self)))
+        text = self.text.tobytes()
+        for start in range(0, len(self), PIECE):
+            ends = self.ends[start : start + PIECE + 1].tolist()
+            for first, last in itertools.pairwise(ends):
+                yield text[first:last].decode("utf-8", "surrogateescape")
 
     def take(self, indices: Indices) -> "Names":
         """The names with these indices (B,), in this order."""

@@ -1,6 +1,6 @@
 """A million paths in a few arrays, which take a tenth of the memory of a list of strings."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -39,12 +39,11 @@ class Paths(Sequence[str]):
         rows = indices if self.rows is None else self.rows[indices]
         return Paths(self.folders, self.numbers, self.names, rows)
 
-    def parts(self, index: int) -> tuple[str, str]:
-        """The folder of a path, and the name in it."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"number {index} of {len(self)} paths")
-        row = int(index % len(self) if self.rows is None else self.rows[index])
-        return self.folders[self.numbers[row]], self.names[row]
+    def pairs(self) -> Iterator[tuple[int, str]]:
+        """The number of the folder of each path, and the name in it."""
+        if self.rows is None:
+            return zip(self.numbers, self.names, strict=True)
+        return ((int(self.numbers[row]), self.names[row]) for row in self.rows)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -53,7 +52,10 @@ class Paths(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
-        return "".join(self.parts(index))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"number {index} of {len(self)} paths")
+        row = int(index % len(self) if self.rows is None else self.rows[index])
+        return self.folders[self.numbers[row]] + self.names[row]
 
     def __len__(self) -> int:
         return len(self.names if self.rows is None else self.rows)

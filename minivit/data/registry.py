@@ -12,6 +12,7 @@ from minivit.data.digits import load_digits
 from minivit.data.download import Progress
 from minivit.data.encoded import check_bad_images
 from minivit.data.imagenet import in_words, some
+from minivit.data.imagenet_numbers import numbers_of
 from minivit.data.kinds import KINDS, one_of, parted
 from minivit.data.scenes import load_captions, load_scenes
 from minivit.data.scenes_clips import load_clips
@@ -50,8 +51,8 @@ def load(
 
     name: "digits" (comes with minivit), "shapes", "scenes", "captions", "clips" (drawn by code), "cifar10", "cifar100"
     (looked for in `root`), "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or PATH/test/<class>/
-    of images (see `load_folder` and `read_image`), "imagenet:PATH", ImageNet or a part of it (see `load_imagenet`), or
-    "shards:PATH", WebDataset shards (see `load_shards`).
+    of images (see `load_folder` and `read_image`), "imagenet:PATH", ImageNet or a part of it (see `load_imagenet`),
+    "shards:PATH", WebDataset shards (see `load_shards`), or "parquet:PATH", Parquet files (see `load_parquet`).
     root: the data folder; None: that of `data_root`.
     bad_images: how a folder treats an unreadable image: "refuse" raises, "skip" leaves it out (`dataset.skipped`).
     val_share, seed: hold out a share of each class as the test split of a folder without one (see `load_folder`). Other
@@ -108,9 +109,13 @@ def load_known(
         except OSError as error:
             raise DataError(f"{error.filename or name}: cannot be read ({error.strerror or error})") from error
     data = load(name, root, split, bad_images=bad_images, progress=progress)
-    if len(data.classes) == len(classes) == 1000 and not set(data.classes) <= numbers.keys():
-        own = {label: number for number, label in enumerate(data.classes)}  # in the standard order of ImageNet
-        return relabelled(data, own, classes)
+    if len(data.classes) == len(classes) and not set(data.classes) <= numbers.keys():
+        own = {label: number for number, label in enumerate(data.classes)}
+        if len(classes) == 1000 or list(own) == [str(number) for number in range(len(classes))]:
+            return relabelled(data, own, classes)  # in the standard order of ImageNet, or the data has only numbers
+    known = {number: label for label, number in enumerate(numbers_of(classes)) if number is not None}
+    of_imagenet = zip(data.classes, numbers_of(data.classes), strict=True)
+    numbers = {name: known[number] for name, number in of_imagenet if number in known} | dict(numbers)
     if strange := [label for label in data.classes if label not in numbers]:
         raise DataError(f"{name}: the model has no class {in_words(strange[0])}; it has {some(classes)}")
     return relabelled(data, numbers, classes)
@@ -145,6 +150,8 @@ def _cache(root: str | os.PathLike[str] | None) -> Path | None:
 def _unknown(name: str) -> str:
     if os.path.isdir(name):
         return f'"{name}" is a folder: to use its images write "folder:{name}"'
+    if name.removesuffix(":") in KINDS:
+        return f'"{name}" lacks a path: write {name.removesuffix(":")}:PATH'
     for elsewhere, page in ELSEWHERE.items():
         if name.lower().startswith(elsewhere):
             return f'"{name}" cannot be downloaded by name: get it from {page}, unpack it, and use "imagenet:PATH"'

@@ -1,13 +1,17 @@
 """Lets a file of published weights stand in for a trained run: model, recipe and class names."""
 
+import copy
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minivit.data import Dataset
 from minivit.data.imagenet import imagenet_classes, imagenet_ids
+from minivit.data.imagenet_numbers import numbers_of
 from minivit.data.registry import load_known
 from minivit.errors import CheckpointError, DataError
 from minivit.models import Published, ViT, open_pretrained
@@ -122,6 +126,18 @@ def load_labelled_data(
     """
     numbers = class_numbers(classes, own)
     return load_known(name, numbers, classes, root, split, bad_images=bad_images, progress=progress)
+
+
+def renamed(data: Dataset, classes: Sequence[str]) -> Dataset:
+    """The data set with the classes of a model, if all of its own are ImageNet's and the model knows them by any name;
+    any other as it is."""
+    known = {number: label for label, number in enumerate(numbers_of(classes)) if number is not None}
+    found = [known.get(number, -1) if number is not None else -1 for number in numbers_of(data.classes)]
+    if data.classes == list(classes) or -1 in found or len(set(found)) < len(found):
+        return data
+    data = copy.copy(data)
+    data.labels, data.classes = np.array(found, np.int64)[data.labels], list(classes)
+    return data
 
 
 def class_numbers(classes: Sequence[str], own: bool) -> dict[str, int]:

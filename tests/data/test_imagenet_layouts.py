@@ -94,6 +94,8 @@ def test_unpacking_into_a_folder_of_the_same_name(root):
         (root / split).rename(root.parent / "moved")
         (root / split).mkdir()
         (root.parent / "moved").rename(root / split / split)
+        (root / split / "__MACOSX").mkdir()
+        (root / split / split / "__MACOSX").mkdir()
     assert seen(load(root)) == TRAINED
     assert len(load(root, "test")) == 2
 
@@ -245,11 +247,28 @@ def test_what_is_packed_is_to_be_unpacked(tmp_path, refused):
         load(tmp_path / "here" / "imagenette2")
     with refused("is a file: unpack it"):
         load(tmp_path / "here" / "imagenette2.tgz")
+    (tmp_path / "notes.txt").touch()
+    with refused("notes.txt is a file: give a folder"):
+        load(tmp_path / "notes.txt")
     (tmp_path / "ILSVRC2012_img_val.tar").touch()
     with refused(f"give the folder that holds the archives, imagenet:{tmp_path}"):
         load(tmp_path / "ILSVRC2012_img_val.tar")
     with refused('get it from https://github.com/fastai/imagenette, unpack it, and use "imagenet:PATH"'):
         data.load("imagenette2-160")
+
+
+def test_a_single_class_with_another_name(tmp_path, refused):
+    paint(tmp_path / "in" / "train" / "cat" / "1.jpg")
+    paint(tmp_path / "in" / "val" / "cat" / "1.jpg")
+    with refused(str(tmp_path / "in" / "train" / "cat"), "the name is not a WordNet id", "folder:PATH"):
+        load(tmp_path / "in")
+
+
+def test_an_empty_folder_of_validation_images(root, refused):
+    shutil.rmtree(root / "val")
+    (root / "val").mkdir()
+    with refused(str(root / "val"), "there are no images in it"):
+        load(root, "test")
 
 
 def test_half_prepared_folders(root, refused):

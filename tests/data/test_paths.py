@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minivit.data import packed
 from minivit.data.packed import Names
 from minivit.data.paths import Paths
 
@@ -30,7 +31,8 @@ def test_paths_are_folders_and_names():
     assert paths == ["a/1.jpg", "b/2/3.jpg", "a/4.jpg"]
     assert paths.take(np.array([2, 1])) == ["a/4.jpg", "b/2/3.jpg"]
     chosen = paths.take(np.array([2, 1])).take(np.array([1]))
-    assert (chosen, chosen.parts(0), len(chosen)) == (["b/2/3.jpg"], ("b/", "2/3.jpg"), 1)
+    assert (chosen, list(chosen.pairs()), len(chosen)) == (["b/2/3.jpg"], [(1, "2/3.jpg")], 1)
+    assert list(paths.pairs()) == [(0, "1.jpg"), (1, "2/3.jpg"), (0, "4.jpg")]
     assert chosen[-1] == chosen[0]
     assert Paths.joined([paths, Paths.of(["c/d.jpg"])]) == [*paths, "c/d.jpg"]
 
@@ -41,6 +43,12 @@ def test_a_selection_shares_the_memory():
     assert Paths.of(names.part(1, 4)) == NAMES[1:4]
     paths = Paths.of(NAMES)
     assert paths.take(np.array([3])).names is paths.names
+
+
+def test_names_are_read_in_pieces(monkeypatch):
+    monkeypatch.setattr(packed, "PIECE", 2)
+    assert list(Names.of(NAMES)) == NAMES
+    assert list(Names.of(NAMES).part(1, 4)) == NAMES[1:4]
 
 
 def test_parts_of_names_are_joined():

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,20 @@ def test_new_and_removed_classes(root, tmp_path, walked):
     walked.clear()
     assert found(root, tmp_path)[1:3] == ([0, 1, 1, 1], ["bee", "cat"])
     assert walked == ["bee"]
+
+
+def test_what_is_known_of_other_classes_is_kept(root, tmp_path, walked, monkeypatch):
+    """As where a run on some classes comes between two on all."""
+    monkeypatch.setattr(trees, "LARGE", 0)
+    found(root, tmp_path)
+    folder = root / "train" / "ox"
+    (folder / "2.jpg").touch()
+    settle(root)
+    os.utime(folder, (LONG_AGO + 1,) * 2)
+    trees.read_classes(root / "train", [str(folder)], Counter(), tmp_path)
+    walked.clear()
+    assert len(found(root, tmp_path)[0]) == 5
+    assert walked == []
 
 
 def test_another_folder_has_another_index(root, tmp_path, walked):
