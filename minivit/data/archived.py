@@ -34,16 +34,19 @@ class Places(NamedTuple):
     def of(cls, paths: Sequence[Path], listings: Sequence[Listing]) -> "Places":
         """The images of these archives, one archive after the other."""
         which = np.repeat(np.arange(len(paths), dtype=np.int32), [len(listing) for listing in listings])
-        start, size = (
-            np.concatenate([np.zeros(0, np.int64), *(getattr(listing, name) for listing in listings)])
-            for name in ("starts", "sizes")
-        )
+        start, size = (_joined([getattr(listing, name) for listing in listings]) for name in ("starts", "sizes"))
         return cls([os.fspath(path) for path in paths], which, start, size, Names.joined(x.names for x in listings))
 
     def take(self, indices: np.ndarray) -> "Places":
-        """The images with these indices (B,)."""
+        """The images with these indices (B,). If they are all, nothing is copied."""
+        if len(indices) == len(self.start) and np.array_equal(indices, np.arange(len(indices))):
+            return self
         rest = self.archive[indices], self.start[indices], self.size[indices], self.names.take(indices)
         return Places(self.archives, *rest)
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)  # one large part is not copied
 
 
 class ArchivedDataset(EncodedDataset):

@@ -20,6 +20,7 @@ from minivit.data.tars import CutError, Window, check_start
 from minivit.errors import DataError
 
 NUMBERS = ("starts", "sizes", "labels", "word")  # for each image
+LARGEST = 2**31 - 1  # label that is kept; larger ones are nonsense in any case
 OFTEN = 0.1  # seconds between calls of `progress`
 
 
@@ -27,8 +28,8 @@ OFTEN = 0.1  # seconds between calls of `progress`
 class Listing:
     """The images of one archive, in its order.
 
-    names: N names.   starts, sizes: (N,) int64, place and number of bytes of each.   labels: (N,) int64, -1 where the
-    archive has no number.   word: (N,) int64, which of the names in `words` is said to be the class, or -1.
+    names: N names.   starts, sizes: (N,) int64, place and number of bytes of each.   labels: (N,) int32, -1 where the
+    archive has no number.   word: (N,) int32, which of the names in `words` is said to be the class, or -1.
     left_out: what else is there, as of `Dataset`.   fault: why the rest of the archive cannot be read, or "".
     """
 
@@ -77,13 +78,14 @@ class Draft:
         self.text += name.encode("utf-8", "surrogateescape")
         self.ends.append(len(self.text))
         number = -1 if word is None else self.words.setdefault(word, len(self.words))
-        self.numbers.extend((start, size, label, number))
+        self.numbers.extend((start, size, min(label, LARGEST), number))
 
     def done(self, fault: str) -> Listing:
         """The finished Listing."""
-        names = Names(np.frombuffer(self.text, np.uint8), np.array(self.ends, np.int64))
-        starts, sizes, labels, word = np.array(self.numbers, np.int64).reshape(-1, len(NUMBERS)).T.copy()
-        return Listing(names, starts, sizes, labels, word, list(self.words), dict(self.left_out), fault)
+        names = Names(np.frombuffer(self.text, np.uint8), np.frombuffer(self.ends, np.int64))
+        starts, sizes, labels, word = np.frombuffer(self.numbers, np.int64).reshape(-1, len(NUMBERS)).T
+        labels, word = labels.astype(np.int32), word.astype(np.int32)
+        return Listing(names, starts.copy(), sizes.copy(), labels, word, list(self.words), dict(self.left_out), fault)
 
 
 class Meter:

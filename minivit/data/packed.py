@@ -34,6 +34,8 @@ class Names:
     def joined(cls, parts: Iterable["Names"]) -> Self:
         """The names of several, one after the other."""
         parts = list(parts)
+        if len(parts) == 1:
+            return cls(parts[0].text, parts[0].ends)
         sizes = [part.ends[1:] - part.ends[:-1] for part in parts]
         ends = np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]))
         return cls(np.concatenate([np.zeros(0, np.uint8), *(part.text[part.ends[0] :] for part in parts)]), ends)

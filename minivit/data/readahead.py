@@ -17,7 +17,7 @@ class ReadAhead:
 
     def __init__(self, run: np.ndarray, start: np.ndarray, size: np.ndarray) -> None:
         first = np.flatnonzero(np.diff(run, prepend=-1))
-        self._run, self._start = run.astype(np.int32), start[first]
+        self._run, self._start = run, start[first]
         self._count = np.diff(first, append=len(run))
         last = first + self._count - 1
         self._extent = start[last] + size[last] - self._start if len(run) else self._start

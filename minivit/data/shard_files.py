@@ -36,9 +36,8 @@ def find_shards(path: Path) -> Shards:
         if own in TEST_NAMES:
             return Shards([], files, own)
         for name in TEST_NAMES if own else ():
-            found = map(Path, sorted(glob.glob(_counterpart(path, name))))
-            if test := [file for file in found if role(file) == name]:
-                return Shards(files, test, name)
+            if test := sorted(glob.glob(_counterpart(path, name))):
+                return Shards(files, list(map(Path, test)), name)
         return Shards(files, [], "")
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error

@@ -8,7 +8,7 @@ RUN_OF_A_CLASS = 8  # where neighbours have the same class: about 0.9 MB of Imag
 
 
 def runs(labels: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The number of the run of each image: (N,), from 0, each of at most `RUN` neighbours at the same place.
+    """The number of the run of each image: (N,) int32, from 0, each of at most `RUN` neighbours at the same place.
 
     Where most neighbours have the same class, as in the training images of ILSVRC2012, runs are short: a window has
     images of 2,000 runs, and a batch of 256 has 215 of the 1,000 classes, of 226 in a uniform shuffle.
@@ -16,13 +16,13 @@ def runs(labels: np.ndarray, places: np.ndarray) -> np.ndarray:
     """
     count = len(labels)
     if count == 0:
-        return np.zeros(0, np.int64)
+        return np.zeros(0, np.int32)
     sorted_by_class = count > 1 and np.mean(labels[1:] == labels[:-1]) > 0.5
     length = RUN_OF_A_CLASS if sorted_by_class else RUN
     new = np.concatenate([[True], places[1:] != places[:-1]])
     starts = np.flatnonzero(new)
     rank = np.arange(count) - np.repeat(starts, np.diff([*starts, count]))  # from the first image of the place
-    return np.cumsum(rank % length == 0) - 1
+    return np.cumsum(rank % length == 0, dtype=np.int32) - 1
 
 
 def window_order(run: np.ndarray, rng: np.random.Generator, window: int = WINDOW) -> np.ndarray:

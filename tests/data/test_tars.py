@@ -106,6 +106,13 @@ def test_members_before_a_fault_are_found(spoil, complete, reason):
     assert (len(listed), fault) == (complete, reason)
 
 
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
+@pytest.mark.parametrize("end", [520, 700, 1030])
+def test_a_cut_within_a_long_name(form, end):
+    with pytest.raises(CutError, match="ends within the header of a member"):
+        found(tar_of([(LONG, b"x")], form)[:end])
+
+
 def test_broken_pax_records_are_damage():
     content = tar_of([(LONG, b"x")])
     for text in (b"999 path=x\n", b"x path=y\n", b"0 path=y\n"):
