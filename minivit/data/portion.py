@@ -29,8 +29,13 @@ class Drawn(NamedTuple):
 def makes_each_alone(loader: Any) -> bool:
     """Whether the examples of a batch can be made one by one from images, labels and draws."""
     objective = loader.objective
-    plain = getattr(objective, "prepares_plainly", False) and not {*objective.columns} - {"images", "labels"}
-    return bool(plain) and not objective.compares and type(loader.transform) is Augment
+    return prepares_plainly(objective) and not objective.compares and type(loader.transform) is Augment
+
+
+def prepares_plainly(objective: Any) -> bool:
+    """Whether an objective leaves images to the transform and mixing, and needs nothing else but labels."""
+    plain = getattr(objective, "prepares_plainly", False)
+    return bool(plain) and not {*objective.columns} - {"images", "labels"}
 
 
 def draw(loader: Any, step: int) -> Drawn:
@@ -50,9 +55,12 @@ def draw(loader: Any, step: int) -> Drawn:
 def make(loader: Any, step: int) -> dict[str, np.ndarray]:
     """The part of a batch, from its images alone."""
     rows, changes, mixing, beside = draw(loader, step)
-    columns, augment = loader.fetch(step, rows), loader.transform
+    augment = loader.transform
+    cuts = augment.cuts(changes)
+    columns = loader.fetch(step, rows, cuts)
     batch = {name: np.asarray(x) for name, x in columns.items() if name != "images"}
-    batch["images"] = augment.apply(augment.resized(columns["images"], changes), changes)
+    images = augment.resized(columns["images"], changes) if cuts is None else np.stack(columns["images"])
+    batch["images"] = augment.apply(images, changes)
     if mixing:
         dense = one_hot(batch["labels"], loader.objective.mixer.classes)
         images, labels = mix(batch["images"], dense, mixing)
