@@ -191,13 +191,14 @@ def eval_batches(
     seed: int = 0,
     threads: int = 1,
     prefetch: int = 2,
+    share: tuple[int, int] = (0, 1),
 ) -> Generator[Batch, None, None]:
     """Every example once, in the data set's order, as evaluation batches of `objective`.
 
     Without an objective, pairs of images (B, height, width, C) float32 and labels (B,) int64. An objective's draws are
     a function of (seed, number of the batch): the same at every evaluation. The last batch may be short, as may any
-    batch with skipped images; empty ones are left out. transform: called with the images alone, such as
-    `Augment(image_size)`. The rest is as for `Loader`.
+    batch with skipped images; empty ones are left out. share: (rank, ranks); gives batches rank, rank + ranks, ...
+    transform: called with the images alone, such as `Augment(image_size)`. The rest is as for `Loader`.
     """
     _check_counts(1, batch_size=batch_size, threads=threads)
     _check_counts(0, prefetch=prefetch)
@@ -209,7 +210,8 @@ def eval_batches(
         rng = np.random.default_rng((seed, 3, start // batch_size))  # the 3 keeps it apart from those of training
         return _made(objective, columns, transform, 0, rng, train=False) if count(columns) else None
 
-    batches = ahead(prepare, range(0, len(dataset), batch_size), threads, prefetch)
+    starts = range(0, len(dataset), batch_size)[share[0] :: share[1]]
+    batches = ahead(prepare, starts, threads, prefetch)
     return (batch for batch in batches if batch is not None)
 
 
