@@ -52,15 +52,20 @@ def draw(loader: Any, step: int) -> Drawn:
     return Drawn(rows, changes.of(rows), mixing, cut(beside, loader.part))
 
 
-def make(loader: Any, step: int) -> dict[str, np.ndarray]:
-    """The part of a batch, from its images alone."""
-    rows, changes, mixing, beside = draw(loader, step)
+def read(loader: Any, step: int, rows: np.ndarray, changes: Changes) -> dict[str, np.ndarray]:
+    """The columns of the examples with these numbers in a batch; the images in their final size, uint8."""
     augment = loader.transform
     cuts = augment.cuts(changes)
     columns = loader.fetch(step, rows, cuts)
-    batch = {name: np.asarray(x) for name, x in columns.items() if name != "images"}
     images = augment.resized(columns["images"], changes) if cuts is None else np.stack(columns["images"])
-    batch["images"] = augment.apply(images, changes)
+    return {**{name: np.asarray(x) for name, x in columns.items() if name != "images"}, "images": images}
+
+
+def make(loader: Any, step: int) -> dict[str, np.ndarray]:
+    """The part of a batch, from its images alone."""
+    rows, changes, mixing, beside = draw(loader, step)
+    batch = read(loader, step, rows, changes)
+    batch["images"] = loader.transform.apply(batch["images"], changes)
     if mixing:
         dense = one_hot(batch["labels"], loader.objective.mixer.classes)
         images, labels = mix(batch["images"], dense, mixing)

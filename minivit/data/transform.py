@@ -150,14 +150,18 @@ class Augment:
 
     def apply(self, x: np.ndarray, changes: Changes) -> np.ndarray:
         """(B, height, width, C) float32, normalised, from uint8 images of this size."""
+        x = normalize(self.altered(x, changes), self.mean, self.std)
+        return erase(x, changes.erasures) if changes.erasures else x
+
+    def altered(self, x: np.ndarray, changes: Changes) -> np.ndarray:
+        """The changes before normalisation: uint8 (B, height, width, C)."""
         if changes.corners is not None:
             x = crop(x, self.crop_padding, changes.corners)
         if changes.flipped is not None:
             x = flip(x, changes.flipped)
         if changes.operations is not None and self.randaugment is not None:
             x = apply_operations(x, strength_of(self.randaugment[1]), changes.operations)
-        x = normalize(x, self.mean, self.std)
-        return erase(x, changes.erasures) if changes.erasures else x
+        return x
 
     def _resize(self, images: Images) -> np.ndarray:
         """(B, height, width, C) uint8."""
