@@ -45,13 +45,16 @@ class EncodedDataset(Dataset):
         return self.place(index)
 
     def fetch(self, indices: Indices, min_size: tuple[int, int] | None = None) -> tuple[list[np.ndarray], np.ndarray]:
-        return self._readable(indices, lambda _, source, place: read_image(source, min_size, place))
+        return self.read_each(indices, lambda _, source, place: read_image(source, min_size, place))
 
     def cut(self, indices: Indices, cuts: Sequence[Cut]) -> tuple[list[np.ndarray], np.ndarray]:
-        return self._readable(indices, lambda number, source, place: read_cut(source, cuts[number], place))
+        return self.read_each(indices, lambda number, source, place: read_cut(source, cuts[number], place))
 
-    def _readable(self, indices: Indices, read: Callable[[int, Any, str], np.ndarray]) -> tuple[list, np.ndarray]:
-        """read(number among the indices, source, place) of each image that can be read, and their labels."""
+    def read_each(self, indices: Indices, read: Callable[[int, Any, str], np.ndarray]) -> tuple[list, np.ndarray]:
+        """read(number among the indices, source, place) of each image that can be read, and their labels.
+
+        A subclass that gets the sources of many images at once overrides this: everything is read through it.
+        """
         images, labels = [], []
         for number, index in enumerate(as_indices(indices, self.name)):
             place = self.place(index)
