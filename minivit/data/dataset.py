@@ -5,6 +5,7 @@ from typing import Self
 
 import numpy as np
 
+from minivit.data.imagenet import in_words as with_word
 from minivit.data.images import Cut
 from minivit.errors import DataError, shown
 
@@ -42,7 +43,8 @@ class Dataset:
         size = "of mixed sizes" if self.image_size is None else f"of {self.image_size[0]}x{self.image_size[1]} pixels"
         counts = np.bincount(self.labels, minlength=len(self.classes))
         shares = f" with {_range(counts.tolist())} images each" if len(self.classes) else ""
-        first, more = ", ".join(shown(name, 20) for name in self.classes[:5]), ", ..." if len(self.classes) > 5 else ""
+        first = ", ".join(with_word(shown(name, 20)) for name in self.classes[:5])
+        more = ", ..." if len(self.classes) > 5 else ""
         return (
             f"{type(self).__name__} {self.name}: {len(self):,} images, uint8 {size} in {self.channels} "
             f"channel{'s' if self.channels != 1 else ''}, {len(self.classes)} classes{shares}: {first}{more}"
@@ -92,6 +94,10 @@ class Dataset:
         for name in names:
             if name not in self.COLUMNS:
                 raise DataError(f'{self.name}: there is no column "{name}"; choose from {", ".join(self.COLUMNS)}')
+
+    def was_skipped(self, index: int) -> bool:
+        """Whether an image was left out because it cannot be read."""
+        return False
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """The order of an epoch: a permutation (N,) of 0..N-1. A data set that is best read from front to back

@@ -40,6 +40,13 @@ class EncodedDataset(Dataset):
         """The name of an image in messages and in `skipped`: its path, or its name in an archive."""
         raise NotImplementedError
 
+    def was_skipped(self, index: int) -> bool:
+        return bool(self.skipped) and self.place(index) in self.skipped
+
+    def file_name(self, index: int) -> str:
+        """The name of the image file, without folders; "" if it is not kept."""
+        return self.place(index).replace("\\", "/").rpartition("/")[2]
+
     def source(self, index: int) -> str | os.PathLike[str] | bytes:
         """The path of an image file, or its content. Raises DataError, which names the place."""
         return self.place(index)

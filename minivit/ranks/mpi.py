@@ -13,8 +13,8 @@ import numpy as np
 
 from minivit.backend import Array, to_numpy
 from minivit.backend.workers import Workers
-from minivit.errors import BackendError, CheckpointError, ConfigError, MinivitError, shown
-from minivit.ranks import Ranks
+from minivit.errors import BackendError, ConfigError, MinivitError, shown
+from minivit.ranks import Ranks, in_one_line
 from minivit.ranks.sums import GradientSum, added_as_they_come
 from minivit.tensor import Tensor
 
@@ -70,6 +70,8 @@ class MpiRanks(Ranks):
             result = action()
         except MinivitError as failed:
             error = failed
+        except (OSError, MemoryError) as failed:
+            error = MinivitError(in_one_line(failed))
         for other in self.gathered(error):
             if other is not None:
                 raise other
@@ -93,6 +95,8 @@ class MpiRanks(Ranks):
                 item = next(iterator, None)
             except MinivitError as failed:
                 error = failed
+            except (OSError, MemoryError) as failed:
+                error = MinivitError(in_one_line(failed))
             mine = np.array(FAILED if error else AT_THE_END if item is None else GOING_ON)
             worst = np.empty_like(mine)
             wait(self._talk.Iallreduce(mine, worst, self.mpi.MAX))
@@ -107,7 +111,7 @@ class MpiRanks(Ranks):
         found = self.gathered(digests)
         for rank, other in enumerate(found):
             if name := next((name for name in found[0] if other.get(name) != found[0][name]), None):
-                raise CheckpointError(
+                raise BackendError(
                     f"rank {rank} and rank 0 no longer hold the same {name}: this machine or its MPI library adds "
                     "wrongly; go on from the last checkpoint"
                 )

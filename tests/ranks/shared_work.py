@@ -21,7 +21,7 @@ from minivit.update.step import step
 VIT = {"patch_size": 2, "width": 16, "depth": 2, "heads": 2, "mlp_width": 24}
 RECIPE = Recipe(
     model=ViTConfig(image_size=8, channels=1, num_classes=10, dropout=0.1, drop_path=0.1, **VIT),
-    batch_size=24, steps=100, eval_every=50, crop_padding=1, mixup=0.2, cutmix=0.4, ema=0.9, workers=2, accumulate=2,
+    batch_size=12, steps=100, eval_every=100, crop_padding=1, mixup=0.2, cutmix=0.4, ema=0.9, workers=2, accumulate=2,
     lr=3e-3,
 )  # fmt: skip
 RUNS = {
@@ -31,7 +31,8 @@ RUNS = {
         dataclasses.replace(
             RECIPE,
             model=ViTConfig(image_size=32, num_classes=10, **{**VIT, "patch_size": 8}),
-            randaugment=(1, 5), erasing=0.3, mixup=0.0, cutmix=0.0, workers=1, clip_norm=0.5, optimizer="sgd", lr=0.05,
+            accumulate=1, randaugment=(1, 5), erasing=0.3, mixup=0.0,
+            cutmix=0.0, workers=1, clip_norm=0.5, optimizer="sgd", lr=0.05,
         ),
     ),
 }  # fmt: skip
@@ -93,8 +94,8 @@ def main(kinds):
             work = {
                 "steps": [(n, lambda r, n=n, w=w: one_step(n, r, w)) for n in NAMES for w in (1, 2)],
                 "evaluations": [(n, lambda r, n=n: evaluated(n, r)) for n in NAMES],
-                "float64": [(n, lambda r, n=n: run(n, r, "float64")) for n in RUNS],
-                "float32": [(n, lambda r, n=n: run(n, r, "float32")) for n in RUNS],
+                **{f"{n} float64": [(n, lambda r, n=n: run(n, r, "float64"))] for n in RUNS},
+                **{f"{n} float32": [(n, lambda r, n=n: run(n, r, "float32"))] for n in RUNS},
             }[kind]
             for name, of in work:
                 together = of(ranks)
