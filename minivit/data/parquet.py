@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,11 @@ class ParquetDataset(EncodedDataset):
             raise DataError(f"{self.place(index)}: {found}")
         return found
 
-    def fetch(self, indices: Indices, *rest: Any, **named: Any) -> tuple[list[np.ndarray], np.ndarray]:
+    def read_each(self, indices: Indices, read: Callable[[int, Any, str], np.ndarray]) -> tuple[list, np.ndarray]:
         indices = as_indices(indices, self.name)
         self._fetching.contents = self.groups.contents(self.rows[indices])  # each row group once, in whatever order
         try:
-            return super().fetch(indices, *rest, **named)
+            return super().read_each(indices, read)
         finally:
             self._fetching.contents = None
 
