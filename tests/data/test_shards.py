@@ -214,6 +214,24 @@ def test_a_half_shard(root, refused):
         load(root / "train-{000..004}.tar")
 
 
+def test_shards_that_are_nothing_at_all(root, refused):
+    (root / "train-000.tar").write_bytes(b"")
+    (root / "train-001.tar").write_bytes(b"<html>" + b" " * 2000)
+    with refused(
+        f"{root / 'train-000.tar'}: the archive is empty; get it again, or go on without it: --bad-images skip"
+    ):
+        load(root)
+    found = load(root, bad_images="skip")
+    assert greys(found) == [8, 9, 10, 11]
+    assert found.left_out == {"damaged train-000.tar": 1, "damaged train-001.tar": 1}
+    (root / "train-002.tar").write_bytes(b"")
+    with refused("train-000.tar: no example has both"):
+        load(root, bad_images="skip")
+    (root / "train-002.tar").write_bytes(b"\x1f\x8b\x08" + bytes(600))
+    with refused("train-002.tar: this is compressed", "gunzip"):
+        load(root, bad_images="skip")
+
+
 def test_a_damaged_image_is_named_or_skipped(tmp_path, refused):
     members = examples([0, 1, 0])
     members[2] = ("000001.jpg", jpeg()[:100])
