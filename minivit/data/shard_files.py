@@ -32,7 +32,11 @@ def find_shards(path: Path) -> Shards:
     try:
         if path.is_dir():
             return _sorted_out(_in_folder(path))
-        files, own = matching(path), role(path)
+        files = matching(path)
+        roles = {file: role(file) for file in files}
+        if len(set(roles.values())) > 1:
+            return _sorted_out(roles)
+        own = roles[files[0]]
         if own in TEST_NAMES:
             return Shards([], files, own)
         for name in TEST_NAMES if own else ():

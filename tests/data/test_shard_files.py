@@ -74,6 +74,12 @@ def test_a_pattern_and_its_counterpart(tmp_path):
     assert found(tmp_path / "b-val-00.tar") == ([], ["b-val-00.tar"], "val")
 
 
+def test_a_pattern_of_both_kinds(tmp_path):
+    put(tmp_path, "train-0.tar", "train-1.tar", "val-0.tar", "val-1.tar", "x.tar")
+    both = (["train-0.tar", "train-1.tar"], ["val-0.tar", "val-1.tar"], "val")
+    assert found(tmp_path / "{train,val}-{0..1}.tar") == found(tmp_path / "*-*.tar") == both
+
+
 def test_a_pattern_in_a_folder_by_split_or_with_odd_signs(tmp_path):
     put(tmp_path / "odd[1]", "train/0.tar", "train/1.tar", "validation/0.tar")
     shards = find_shards(tmp_path / "odd[1]" / "train" / "{0..1}.tar")

@@ -58,6 +58,15 @@ def test_the_second_time_only_index_files_are_read(root, monkeypatch):
     )
 
 
+def test_progress_is_told_while_archives_are_read(root, monkeypatch):
+    monkeypatch.setattr("minivit.data.listing.OFTEN", 0)
+    seen = []
+    for _ in range(2):
+        load(root, progress=lambda done, total: seen.append((done, total)))
+    assert len(seen) == 24  # members of the three archives, once
+    assert {total for _, total in seen} == {sum(path.stat().st_size for path in root.glob("train-*"))}
+
+
 def test_members_of_an_example_share_the_name_up_to_the_first_dot(tmp_path):
     members = [
         ("./a.b/1.JPG", jpeg(1)),
