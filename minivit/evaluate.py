@@ -14,7 +14,7 @@ from minivit import cli, lineage
 from minivit.backend.workers import Workers
 from minivit.cli.training import in_figures
 from minivit.data import Dataset
-from minivit.data.choice import only, read_choice
+from minivit.data.choice import WNID, only, read_choice
 from minivit.data.encoded import BAD_IMAGES
 from minivit.data.imagenet import in_words
 from minivit.data.kinds import is_divided, parted
@@ -188,6 +188,8 @@ def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] 
         data = cli.load_labelled_data(name, args.split, classes, args.bad_images, own, args.data_root)
     else:
         recipe = dataclasses.replace(recipe, bad_images=args.bad_images or recipe.bad_images)
+        if args.data and parted(name)[0] == "imagenet" and classes and all(map(WNID.fullmatch, classes)):
+            recipe = dataclasses.replace(recipe, classes=tuple(classes))  # there may be more
         data = cli.load_data_of_run(recipe, args.split, args.run, args.data, args.data_root)
         if classes is not None:
             data = renamed(data, classes)

@@ -1,12 +1,13 @@
 """Data sets of encoded images (JPEG, PNG, ...): read and decoded one by one, by the thread that fetches them."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from minivit.data.dataset import Dataset, Indices, as_indices
-from minivit.data.images import check_header, read_image
+from minivit.data.images import Cut, check_header, read_cut, read_image
 from minivit.errors import DataError
 
 BAD_IMAGES = ("refuse", "skip")
@@ -51,13 +52,23 @@ class EncodedDataset(Dataset):
         return self.place(index)
 
     def fetch(self, indices: Indices, min_size: tuple[int, int] | None = None) -> tuple[list[np.ndarray], np.ndarray]:
+        return self.read_each(indices, lambda _, source, place: read_image(source, min_size, place))
+
+    def cut(self, indices: Indices, cuts: Sequence[Cut]) -> tuple[list[np.ndarray], np.ndarray]:
+        return self.read_each(indices, lambda number, source, place: read_cut(source, cuts[number], place))
+
+    def read_each(self, indices: Indices, read: Callable[[int, Any, str], np.ndarray]) -> tuple[list, np.ndarray]:
+        """read(number among the indices, source, place) of each image that can be read, and their labels.
+
+        A subclass that gets the sources of many images at once overrides this: everything is read through it.
+        """
         images, labels = [], []
-        for index in as_indices(indices, self.name):
+        for number, index in enumerate(as_indices(indices, self.name)):
             place = self.place(index)
             if place in self.skipped:
                 continue
             try:
-                images.append(read_image(self.source(index), min_size, place))
+                images.append(read(number, self.source(index), place))
             except DataError as error:
                 if self.bad_images == "refuse":
                     raise DataError(f"{error} {LEAVE_OUT}") from error

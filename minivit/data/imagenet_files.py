@@ -44,7 +44,7 @@ def load_imagenet(path: Path, asked: Asked) -> Dataset:
         if asked.split == "train" or shared:
             return archived if asked.wanted is None else kept(archived, asked.wanted)
         known = set(archived.classes)
-    ids = sorted(known or _val_ids(layout, path))
+    ids = sorted(known or _val_ids(layout, path, asked.cache))
     if asked.wanted is not None:
         ids = [ids[k] for k in chosen(asked.wanted, ids, name)]
     numbers = {wnid: number for number, wnid in enumerate(ids)}
@@ -107,11 +107,11 @@ def _trained(layout: Layout) -> str:
     return " or ".join(f"{folder.name}/" for folder in layout.train) or "the training archive"
 
 
-def _val_ids(layout: Layout, path: Path) -> Iterable[str]:
+def _val_ids(layout: Layout, path: Path, cache: Path | None) -> Iterable[str]:
     """The classes of the validation images."""
     if layout.val is None:
         return imagenet_ids()
-    return set(find_labels(layout, path).ids.values()) if layout.flat else _class_folders(layout.val)
+    return set(find_labels(layout, path, cache).ids.values()) if layout.flat else _class_folders(layout.val)
 
 
 def _check(path: Path, layout: Layout, asked: Asked) -> None:
@@ -180,7 +180,8 @@ def _of_val(layout: Layout, path: Path, numbers: Mapping[str, int], refusal: Ref
         raise DataError(f"{path}: there is no val/ in it")
     if layout.flat:
         found = read_class(str(layout.val))  # an empty folder lacks more than labels
-        return _of_list(layout.val, found, find_labels(layout, path), numbers, refusal, asked.bad_images)
+        labels = find_labels(layout, path, asked.cache)
+        return _of_list(layout.val, found, labels, numbers, refusal, asked.bad_images)
     if loose := sum(bool(VAL_IMAGE.match(name)) for name in os.listdir(layout.val)):
         raise DataError(
             f"{layout.val}: {loose:,} images stand beside the class folders; move them into theirs, or all images out "

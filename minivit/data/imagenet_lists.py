@@ -6,13 +6,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from minivit.data.choice import WNID
 from minivit.data.devkit import KIT, has_kit, validation_ids
 from minivit.data.imagenet_layouts import INNER, Layout
+from minivit.data.index import indexed, stamp_of
 from minivit.errors import DataError, shown
 
 SOLUTION = "LOC_val_solution.csv"  # of the Kaggle download
 ANNOTATIONS = "val_annotations.txt"  # of Tiny ImageNet
+BOXES = Path("Annotations/CLS-LOC/val")  # in ILSVRC/, a file for each image
 
 
 class Labels(NamedTuple):
@@ -23,8 +27,11 @@ class Labels(NamedTuple):
     source: Path
 
 
-def find_labels(layout: Layout, path: Path) -> Labels:
-    """The labels of validation images without class folders. Raises DataError if there are none."""
+def find_labels(layout: Layout, path: Path, cache: Path | None = None) -> Labels:
+    """The labels of validation images without class folders.   cache: the folder of index files; None: none.
+
+    Raises DataError if there are none.
+    """
     assert layout.val is not None
     around = layout.root.parents[:3] if layout.root.name == INNER[-1].name else ()  # the CSV is beside ILSVRC/
     for folder in dict.fromkeys((layout.val, layout.val.parent, layout.root, *around, path)):
@@ -35,6 +42,8 @@ def find_labels(layout: Layout, path: Path) -> Labels:
         if has_kit(folder):
             ids = enumerate(validation_ids(folder), 1)
             return Labels({f"ILSVRC2012_val_{number:08}": wnid for number, wnid in ids}, folder)
+    if around and (boxes := around[1] / BOXES).is_dir():
+        return Labels(_of_boxes(boxes, cache), boxes)
     raise DataError(
         f"{layout.val}: its images are not in class folders, and their labels are missing: put {SOLUTION} of the "
         f"Kaggle download, or the development kit {KIT}.tar.gz, into {layout.root}"
@@ -58,6 +67,25 @@ def _of_annotations(path: Path) -> dict[str, str]:
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         rows = [line.split() for line in file if line.strip()]
     return _checked(path, [(row[0], row[1] if len(row) > 1 else "") for row in rows])
+
+
+def _of_boxes(folder: Path, cache: Path | None) -> dict[str, str]:
+    """Image -> WordNet id, from files ILSVRC2012_val_00000001.xml, in which <name> is the id of each object; for an
+    image all are the same."""
+
+    def build() -> dict[str, np.ndarray]:
+        pairs = []
+        for file in sorted(folder.glob("[!.]*.xml")):
+            text = file.read_text(encoding="utf-8", errors="replace")
+            found = re.search(rf"<name>\s*({WNID.pattern})\s*</name>", text)
+            pairs.append((file.stem, found[1] if found else ""))
+        if not pairs:
+            raise DataError(f"{folder}: there are no .xml files in it, which name the classes of the validation images")
+        names, ids = (np.array(column, np.str_) for column in zip(*_checked(folder, pairs).items(), strict=True))
+        return {"names": names, "ids": ids}
+
+    arrays = indexed(cache, f"boxes of {folder}", stamp_of(folder), build)
+    return dict(zip(arrays["names"].tolist(), arrays["ids"].tolist(), strict=True))
 
 
 def _checked(path: Path, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

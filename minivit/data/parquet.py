@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,11 @@ class ParquetDataset(EncodedDataset):
             raise DataError(f"{self.place(index)}: {found}")
         return found
 
-    def fetch(self, indices: Indices, *rest: Any, **named: Any) -> tuple[list[np.ndarray], np.ndarray]:
+    def read_each(self, indices: Indices, read: Callable[[int, Any, str], np.ndarray]) -> tuple[list, np.ndarray]:
         indices = as_indices(indices, self.name)
         self._fetching.contents = self.groups.contents(self.rows[indices])  # each row group once, in whatever order
         try:
-            return super().fetch(indices, *rest, **named)
+            return super().read_each(indices, read)
         finally:
             self._fetching.contents = None
 
@@ -187,19 +187,26 @@ def _alike(part: Part, others: Sequence[Part]) -> Part:
 
 
 def _training_parts(path: Path, files: Files, parts: list[Part], asked: Asked) -> list[Part]:
-    """The files that decide on the classes, if no names are stated: those for training, if there are any."""
-    if files.split == "train" or parts[0].columns.names:
+    """The files that decide on the classes: those for training, if there are any, all of them or one with the names.
+
+    Raises DataError if the files of the other split have other classes.
+    """
+    if files.split == "train":
         return parts
     try:
-        training = files_of(path, "train")
+        paths = files_of(path, "train").paths
     except DataError:
         return parts
-    return _parts(training.paths, asked.bad_images, asked.cache, None)[0]
+    training = _parts(paths[:1] if parts[0].columns.names else paths, asked.bad_images, asked.cache, None)[0]
+    stated, own = training[0].columns.names, parts[0].columns.names
+    if (own and stated and own != stated) or training[0].labels.dtype != parts[0].labels.dtype:
+        raise DataError(f"{parts[0].path}: its classes differ from those of {training[0].path}")
+    return training
 
 
 def _labels(parts: list[Part], training: list[Part]) -> tuple[np.ndarray, list[str]]:
     """The labels of all rows, (n,) int64 with -1 where there is none, and the names of the classes."""
-    names = parts[0].columns.names
+    names = parts[0].columns.names or training[0].columns.names
     texts = parts[0].labels.dtype == object
     if texts and names is None:
         names = sorted({label for part in training for label in part.labels.tolist()} - {""})

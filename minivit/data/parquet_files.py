@@ -74,7 +74,7 @@ def _listed(path: Path) -> tuple[Path, list[Path], bool]:
     if path.is_dir():
         files = list(_below(path))
         if not files:
-            raise DataError(f"{path}: there are no Parquet files in it ({', '.join(SUFFIXES)})")
+            raise DataError(f"{path}: there are no Parquet files in it ({', '.join(SUFFIXES)}){_hint(path)}")
         named = any(_kind(file.relative_to(path)) for file in files)
         return (path, files, False) if named or not _is_split(path) else (path.parent, files, True)
     files = [file for file in matching(path) if _is_parquet(file.name) or file == path]
@@ -84,6 +84,13 @@ def _listed(path: Path) -> tuple[Path, list[Path], bool]:
     if _is_split(root) and not any(_kind(file.relative_to(root)) for file in files):
         root = root.parent
     return root, files, True
+
+
+def _hint(folder: Path) -> str:
+    """What to do with the files that a folder has instead."""
+    if any(folder.rglob("*.arrow")):
+        return "; it has .arrow files of save_to_disk: open it with load_from_disk and use to_parquet"
+    return ""
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from typing import Any, NoReturn
 
 from minivit.errors import MinivitError
@@ -18,6 +18,8 @@ from minivit.ranks import Ranks, in_one_line
 COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 NUMBERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
 
+
+LOCAL = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 
 START = 60.0  # seconds that a rank waits for all others to start
 PARTING = 3.0  # seconds that a rank with an error waits for the others to come to the same end
@@ -33,10 +35,11 @@ def joined() -> Iterator[Ranks]:
     if not launched():
         yield Ranks()
         return
+    _choose_gpu()
     mpi = _started()
-    ranks = importlib.import_module("minivit.ranks.mpi").MpiRanks(mpi)
-    if ranks.rank:
+    if mpi.COMM_WORLD.rank:
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    ranks = importlib.import_module("minivit.ranks.mpi").MpiRanks(mpi)
     try:
         yield ranks
     except BaseException as error:
@@ -69,6 +72,16 @@ def _started() -> Any:
             "belong, and sees itself alone: start with the mpirun of that library"
         )
     return mpi
+
+
+def _choose_gpu(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Let this process see one GPU only, that of its number on this machine. A choice that the system has made for each
+    process stands: one visible GPU."""
+    local = next((int(environ[name]) for name in LOCAL if environ.get(name, "").isdecimal()), None)
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if local is None or (visible is not None and "," not in visible):
+        return
+    environ["CUDA_VISIBLE_DEVICES"] = (visible.split(",") + [""] * local)[local] if visible else str(local)
 
 
 @contextlib.contextmanager

@@ -89,6 +89,15 @@ def test_a_run_is_measured_on_some_of_its_classes(fish, chosen, command):
     assert 'there is no class "gold"' in command("evaluate", "run", "--only", chosen).complaint
 
 
+def test_a_run_on_a_part_is_measured_on_the_whole(fish, command):
+    shutil.copytree(fish, "part", ignore=shutil.ignore_patterns(GOLDFISH))
+    assert command("train", "--data", "imagenet:part", *RUN, "--out", "run").status == 0
+    assert "val: 4 images" in command("evaluate", "run", "--data", f"imagenet:{fish}").out
+    shutil.rmtree(fish / "train" / SHARK)
+    complaint = command("evaluate", "run", "--data", f"imagenet:{fish}").complaint
+    assert f'there is no class "great white shark ({SHARK})"' in complaint
+
+
 def test_published_weights_are_measured_on_what_there_is(fish, chosen, command):
     """A model of 1,000 classes: validation images alone, three of its classes, two of these."""
     vit = ViT(ViTConfig(image_size=8, patch_size=4, width=8, depth=1, heads=2, mlp_width=8, num_classes=1000), seed=0)

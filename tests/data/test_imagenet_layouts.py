@@ -141,6 +141,29 @@ def test_a_broken_csv_is_one_line(kaggle, refused):
         load(kaggle, "test")
 
 
+def test_the_official_tree_has_labels_in_xml(kaggle, refused, monkeypatch):
+    """As ILSVRC2017_CLS-LOC.tar.gz, which has no CSV."""
+    (kaggle / "LOC_val_solution.csv").unlink()
+    boxes = kaggle / "ILSVRC/Annotations/CLS-LOC/val"
+    boxes.mkdir(parents=True)
+    for number, wnid in enumerate((SHARK, TENCH, SHARK), 1):
+        text = "<annotation>\n<object>\n\t<name>{0}</name>\n</object>\n<object><name>{0}</name></object>\n</annotation>"
+        (boxes / f"ILSVRC2012_val_{number:08}.xml").write_text(text.format(wnid), encoding="utf-8")
+    (boxes / "._ILSVRC2012_val_00000001.xml").touch()
+    expected = [(SHARK, 101), (TENCH, 102), (SHARK, 103)]
+    assert seen(load(kaggle, "test")) == expected
+    with monkeypatch.context() as reading:  # at the next start the files are not read again
+        reading.setattr(Path, "read_text", None)
+        assert seen(load(kaggle, "test")) == expected
+    (boxes / "ILSVRC2012_val_00000004.xml").touch()
+    with refused(str(boxes), '"ILSVRC2012_val_00000004," is not an image with its WordNet id'):
+        load(kaggle, "test")
+    shutil.rmtree(boxes)
+    boxes.mkdir()
+    with refused(str(boxes), "there are no .xml files in it"):
+        load(kaggle, "test")
+
+
 def test_missing_validation_images(kaggle, refused):
     val = kaggle / "ILSVRC/Data/CLS-LOC/val"
     (val / "ILSVRC2012_val_00000002.JPEG").unlink()

@@ -16,6 +16,7 @@ from minivit import data  # noqa: E402
 from minivit.data import Augment, Loader, parquet, parquet_groups, parquet_parts  # noqa: E402
 from minivit.data.asked import Asked  # noqa: E402
 from minivit.data.imagenet import imagenet_ids  # noqa: E402
+from minivit.data.images import Cut  # noqa: E402
 
 LABELS = [0, 1, 2, 1, 0, 2, 2, 0, 1, 0, 1, 2]
 
@@ -112,6 +113,16 @@ def test_without_names_a_thousand_classes_have_the_ids_of_imagenet(tmp_path, ref
         load_parquet(tmp_path, "train")
 
 
+def test_the_classes_of_both_splits_are_the_same(tmp_path, refused):
+    write(tmp_path / "train.parquet", [0, 1, 2])
+    write(tmp_path / "test.parquet", [0, 1], names=None)
+    assert load_parquet(tmp_path, "test").classes == ["cat", "dog", "eel"]
+    for labels, names in (([0, 1], ["dog", "cat", "eel"]), (["cat", "dog"], None)):
+        write(tmp_path / "test.parquet", labels, names=names)
+        with refused(f"{tmp_path / 'test.parquet'}: its classes differ from those of {tmp_path / 'train.parquet'}"):
+            load_parquet(tmp_path, "test")
+
+
 def test_rows_without_a_label_are_left_out(tmp_path, refused):
     write(tmp_path / "train.parquet", pa.array([0, None, 2, -1, 1]))
     dataset = load_parquet(tmp_path, "train")
@@ -171,6 +182,17 @@ def test_a_batch_reads_each_row_group_once_and_the_last_ones_used_are_kept(folde
     for index in (5, 10, 12, 5, 17, 5):
         dataset.fetch([index])
     assert dataset.groups.reads == 5
+
+
+def test_parts_of_a_batch_are_cut_and_read_each_row_group_once(folder):
+    dataset, indices = data.load(f"parquet:{folder}"), [0, 5, 10, 12, 1, 6, 11, 13]
+    dataset.groups.memory = 1
+    whole = Cut(lambda height, width: (0, 0, width, height), (4, 6))
+    parts, labels = dataset.cut(indices, [whole] * 8)
+    assert dataset.groups.reads == 4
+    images, same = dataset.fetch(indices)
+    assert np.array_equal(parts, [whole.of(image) for image in images])
+    assert np.array_equal(labels, same)
 
 
 def test_images_sorted_by_class_are_mixed_from_parts_of_large_row_groups(tmp_path, monkeypatch):

@@ -86,6 +86,9 @@ def test_files_without_a_word_are_all_for_training(lay, refused):
 def test_what_is_missing_is_said(lay, refused, tmp_path):
     with refused("there are no Parquet files in it"):
         files_of(tmp_path, "train")
+    lay("train/data-00000-of-00001.arrow")
+    with refused("there are no Parquet files in it", "use to_parquet"):
+        files_of(tmp_path, "train")
     with refused("gone: there is no such file"):
         files_of(tmp_path / "gone", "train")
     data = lay("test-0.parquet")

@@ -23,6 +23,14 @@ def test_every_objective_has_the_gradients_and_measures_of_one_process(tmp_path)
         assert max(difference.values()) < 1e-12, (kind, name, difference)
 
 
+def test_gpus_add_up_by_nccl_even_in_a_recorded_step(tmp_path):
+    """On the stand-ins for CuPy and NCCL."""
+    found = differences(2, "on gpus", "by the host", cwd=tmp_path)
+    assert {kind for kind, *_ in found} == {"on gpus", "by the host"}
+    for kind, name, difference in found:
+        assert max(difference.values()) < (1e-5 if kind == "on gpus" else 1e-12), (kind, name, difference)
+
+
 @pytest.mark.parametrize(
     ("count", "kinds"),
     [(2, ["digits float64", "digits float32", "shapes float64"]), (4, ["digits float64"])],
