@@ -36,7 +36,7 @@ def test_the_role_of_a_name(name, expected, tmp_path):
 
 
 def test_a_folder_with_both_kinds(tmp_path):
-    put(tmp_path, "train-1.tar", "train-0.tar", "val-0.tar", "test-0.tar", "._train-0.tar", "README.md", "sizes.json")
+    put(tmp_path, "train-1.tar", "train-0.tar", "val-0.tar", "test-0.tar", "._train-0.tar", "README.md", "other.tar")
     assert found(tmp_path) == (["train-0.tar", "train-1.tar"], ["val-0.tar"], "val")
     assert is_divided(tmp_path)
 

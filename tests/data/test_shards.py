@@ -169,10 +169,12 @@ def test_a_share_is_held_out_by_names_alone(tmp_path, refused):
         write_tar(tmp_path / "set" / f"train-{number}.tar", examples(labels[20 * number :][:20], 20 * number))
     train, test = (load(tmp_path / "set", split, val_share=0.2, seed=1) for split in ("train", "test"))
     assert np.bincount(test.labels).tolist() == [4, 4, 4]
-    assert sorted(greys(train) + greys(test)) == list(range(60))
+    found = greys(test)
+    assert sorted(greys(train) + found) == list(range(60))
+    del train, test  # Windows renames nothing that is open
     (tmp_path / "set").rename(tmp_path / "moved")
-    assert greys(load(tmp_path / "moved", "test", val_share=0.2, seed=1)) == greys(test)
-    assert greys(load(tmp_path / "moved", "test", val_share=0.2, seed=2)) != greys(test)
+    assert greys(load(tmp_path / "moved", "test", val_share=0.2, seed=1)) == found
+    assert greys(load(tmp_path / "moved", "test", val_share=0.2, seed=2)) != found
     with refused("there are no val, validation or test shards", "--val-share 0.1"):
         load(tmp_path / "moved", "test")
     write_tar(tmp_path / "moved" / "train-3.tar", examples([7], 99))
