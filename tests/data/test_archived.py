@@ -173,6 +173,7 @@ def test_a_million_images_take_little_memory():
     tracemalloc.stop()
     assert used * 1_300_000 / count < 100e6
     assert len(data) == count
+    assert data.places.take(np.arange(count)) is data.places  # all of them are not copied
 
 
 def test_files_read_in_pieces(tmp_path, monkeypatch):
