@@ -150,9 +150,10 @@ def check_faults(paths: Sequence[Path], listings: Sequence[Listing], bad_images:
     left_out: Counter[str] = Counter()
     for path, listing in zip(paths, listings, strict=True):
         if listing.fault and bad_images == "refuse":
+            use = f"use the {len(listing):,} images before that" if len(listing) else "go on without it"
             raise DataError(
-                f"{path}: the archive {listing.fault}; it has {len(listing):,} images before that; get it again, or "
-                'use these: --bad-images skip, or bad_images="skip" in Python'
+                f"{path}: the archive {listing.fault}; get it again, or {use}: --bad-images skip, or "
+                'bad_images="skip" in Python'
             )
         left_out[f"damaged {path.name}"] += bool(listing.fault)
         left_out.update(listing.left_out)

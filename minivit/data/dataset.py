@@ -184,7 +184,7 @@ def as_indices(indices: Indices, name: str) -> np.ndarray:
 def in_words(counts: Mapping[str, int]) -> str:
     """ "3 .heic, 1 hidden": the most frequent kinds first, at most eight."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    words = [f"{number:,} {shown(kind, 30)}" for kind, number in ordered[:8]]
+    words = [f"{number:,} {shown(kind, 60)}" for kind, number in ordered[:8]]
     rest = sum(number for _, number in ordered[8:])
     return ", ".join([*words, f"{rest:,} others"] if rest else words)
 

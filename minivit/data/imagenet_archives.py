@@ -15,6 +15,7 @@ from minivit.data.choice import kept
 from minivit.data.dataset import Dataset
 from minivit.data.devkit import validation_ids
 from minivit.data.download import Progress
+from minivit.data.held_out import held_out
 from minivit.data.imagenet import imagenet_ids
 from minivit.data.images import SUFFIXES
 from minivit.data.listing import Draft, Listing, Meter, listings
@@ -40,20 +41,25 @@ def load_archives(
     wanted: Sequence[str] | None,
     progress: Progress | None,
     cache: Path | None = None,
+    val_share: float | None = None,
+    seed: int = 0,
 ) -> Dataset:
     """The "train" or "test" images of the archives in a folder.
 
     Classes are WordNet ids: those of the training images in their sorted order, or of all 1,000 without these.
-    wanted: the classes to keep; None: all.   cache, progress: see `listings`. Raises DataError.
+    wanted: the classes to keep; None: all.   cache, progress: see `listings`.   val_share, seed: hold out a share of
+    the training images as test images, the same that `load_folder` would hold out of the unpacked folders. Raises
+    DataError.
     """
     training, validation = training_archives(path), path / VAL
-    if split == "train" and not training:
+    from_training = split == "train" or val_share is not None
+    if from_training and not training:
         raise DataError(f"{path}: there is no {TRAIN} in it, only {VAL}")
-    if split != "train" and not validation.is_file():
+    if not from_training and not validation.is_file():
         raise DataError(f"{path}: there is no {VAL} in it; put it there, or give val/ with class folders in its place")
     listed = listings(training, cache, "imagenet train", _fill_training, progress)
     classes = sorted({word for listing in listed for word in listing.words}) or imagenet_ids()
-    if split == "train":
+    if from_training:
         paths, labels = training, _of_words(listed, classes)
     else:
         paths = [validation]
@@ -65,8 +71,13 @@ def load_archives(
     if len(labels) == without:
         raise DataError(f"{paths[0]}: there are no images of ImageNet in it; get it again")
     rest = f"imagenet:{path}", bad_images, left_out, "train" if split == "train" else "val"
-    known = np.flatnonzero(labels >= 0)
-    dataset = ArchivedDataset(Places.of(paths, listed).take(known), labels[known], classes, *rest)
+    known, places = np.flatnonzero(labels >= 0), Places.of(paths, listed)
+    if val_share is not None:
+        both = zip(labels, places.names, strict=True)
+        names = (f"{classes[label]}/{name.rpartition('/')[2]}" for label, name in both)
+        mask = held_out(labels, names, val_share, seed, lambda i: f"{paths[0]}/{places.names[i]}")
+        known = np.flatnonzero(mask == (split != "train"))
+    dataset = ArchivedDataset(places.take(known), labels[known], classes, *rest)
     return dataset if wanted is None else kept(dataset, wanted)
 
 

@@ -16,7 +16,7 @@ from minivit.data.encoded import LEAVE_OUT
 from minivit.data.folder import Files, FolderDataset, Keeping, side_of
 from minivit.data.held_out import check_share
 from minivit.data.imagenet import imagenet_ids, in_words, some
-from minivit.data.imagenet_archives import TRAIN, VAL, load_archives
+from minivit.data.imagenet_archives import VAL, load_archives
 from minivit.data.imagenet_layouts import ODD, Layout, find_layout, is_split, layout_at
 from minivit.data.imagenet_lists import SOLUTION, Labels, find_labels
 from minivit.data.paths import Paths
@@ -39,8 +39,9 @@ def load_imagenet(path: Path, asked: Asked) -> Dataset:
     _check(path, layout, asked)
     known = {wnid for folder in layout.train for wnid in _class_folders(folder)}
     if layout.packed_train:
-        archived = _archived(layout, dataclasses.replace(asked, split="train"))
-        if asked.split == "train":
+        shared = asked.val_share is not None
+        archived = _archived(layout, asked if shared else dataclasses.replace(asked, split="train"))
+        if asked.split == "train" or shared:
             return archived if asked.wanted is None else kept(archived, asked.wanted)
         known = set(archived.classes)
     ids = sorted(known or _val_ids(layout, path, asked.cache))
@@ -97,7 +98,8 @@ def is_divided(path: Path) -> bool:
 
 def _archived(layout: Layout, asked: Asked) -> Dataset:
     """All images of a split in archives."""
-    return load_archives(layout.root, asked.split, asked.bad_images, None, asked.progress, asked.cache)
+    share = asked.val_share, asked.seed
+    return load_archives(layout.root, asked.split, asked.bad_images, None, asked.progress, asked.cache, *share)
 
 
 def _trained(layout: Layout) -> str:
@@ -119,8 +121,6 @@ def _check(path: Path, layout: Layout, asked: Asked) -> None:
         check_share(share)
         if layout.has_val:
             raise DataError(f"{path} has its own validation images, so nothing is held out: leave out val_share")
-        if layout.packed_train:
-            raise DataError(f"{path}: nothing can be held out of {TRAIN}; put {VAL} beside it, or unpack it")
     if not layout.has_train and (asked.split == "train" or share is not None):
         raise DataError(f"{path}: there is no train/ in it; put the folders of the training images there")
     if layout.has_val or share is not None or (asked.split == "train" and not layout.is_bare):

@@ -128,8 +128,8 @@ def _built(path: Path, fill: Fill, end: int, meter: Meter) -> Arrays:
     draft, fault = Draft(path), ""
     with open(path, "rb", buffering=0) as file:
         window = Window(file)
-        check_start(path, window)
         try:
+            check_start(path, window)
             fill(window, end, draft, meter)
         except CutError as error:
             fault = str(error)

@@ -38,7 +38,7 @@ class Names:
             return cls(parts[0].text, parts[0].ends)
         sizes = [part.ends[1:] - part.ends[:-1] for part in parts]
         ends = np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]))
-        return cls(np.concatenate([np.zeros(0, np.uint8), *(part.text[part.ends[0] :] for part in parts)]), ends)
+        return cls(np.concatenate([np.zeros(0, np.uint8), *(part.text for part in parts)]), ends)
 
     def part(self, start: int, stop: int) -> "Names":
         """The names start..stop - 1, which share the memory."""

@@ -26,13 +26,18 @@ def find_shards(path: Path) -> Shards:
     """The shards in a folder, or those of a pattern and its counterpart.
 
     A word in the name of an archive, or of the sub-folder that holds it, says what it is for: train, or one of
-    `TEST_NAMES`; archives without such a word are for training. If a pattern names training shards, those beside them
-    with another word in its place are the test shards. Raises DataError if there are no shards.
+    `TEST_NAMES`. Without any for training, archives without such a word are for training. If a pattern names training
+    shards, those beside them with another word in its place are the test shards. Raises DataError if there are no
+    shards.
     """
     try:
         if path.is_dir():
             return _sorted_out(_in_folder(path))
-        files, own = matching(path), role(path)
+        files = matching(path)
+        roles = {file: role(file) for file in files}
+        if len(set(roles.values())) > 1:
+            return _sorted_out(roles)
+        own = roles[files[0]]
         if own in TEST_NAMES:
             return Shards([], files, own)
         for name in TEST_NAMES if own else ():
@@ -95,5 +100,5 @@ def _in_folder(folder: Path) -> dict[Path, str]:
 
 def _sorted_out(files: dict[Path, str]) -> Shards:
     test_name = next((name for name in TEST_NAMES if name in files.values()), "")
-    train = [file for file, name in files.items() if name in ("train", "")]
-    return Shards(train, [file for file, name in files.items() if test_name and name == test_name], test_name)
+    of = {wanted: [file for file, name in files.items() if name == wanted] for wanted in {"train", "", *files.values()}}
+    return Shards(of["train"] or of[""], of[test_name] if test_name else [], test_name)

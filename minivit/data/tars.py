@@ -60,15 +60,16 @@ class Window:
 
 
 def check_start(path: str | os.PathLike[str], window: Window) -> None:
-    """Raise a DataError that says what to do about a file that is not a plain tar archive."""
+    """Raise a DataError that says what to do about a file that is not a plain tar archive, CutError for one that may
+    have been an archive."""
     start = window.read(0, BLOCK)
     if not start:
-        raise DataError(f"{path}: the file is empty; get it again")
+        raise CutError("is empty")
     for magic, (what, how) in _PACKED.items():
         if start.startswith(magic):
             raise DataError(f"{path}: this is {what}; {how}")
     if start.strip(b"\0") and not (len(start) == BLOCK and _is_header(start)):
-        raise DataError(f"{path}: this is not a tar archive")
+        raise CutError("is damaged from its start, or is none")
 
 
 def members(window: Window, start: int, end: int) -> Iterator[Member]:

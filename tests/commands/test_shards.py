@@ -1,10 +1,14 @@
 """Commands on WebDataset shards: a run, its resumption, its evaluation; half shards and damaged images."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
 from archives import examples, jpeg, write_tar
+
+from minivit.cli import progress as cli_progress
+from minivit.cli import sources
 
 SMALL = ("--image-size", 16, "--patch-size", 8, "--width", 8, "--depth", 1, "--heads", 2, "--batch-size", 4)
 
@@ -58,3 +62,43 @@ def test_a_half_shard_and_damaged_images(command, shards):
     assert result.status == 0
     assert f"shards:{shards}: left out 1 damaged train-000.tar" in result.err
     assert "skipped " in result.err
+
+
+def test_listing_shows_its_progress_once_there_is_some(monkeypatch):
+    bars = []
+
+    class Bar:
+        def __init__(self, **options):
+            self.options, self.n, self.closed = options, 0, False
+            bars.append(self)
+
+        def update(self, more):
+            self.n += more
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr(cli_progress, "progress_bar", Bar)
+    with cli_progress.index_bar("shards:PATH"):
+        pass
+    assert not bars
+    with cli_progress.index_bar("shards:PATH") as progress:
+        progress(10, 100)
+        progress(60, 100)
+        assert not bars[0].closed
+    (bar,) = bars
+    assert (bar.options["desc"], bar.options["total"], bar.n, bar.closed) == ("listing shards:PATH", 100, 60, True)
+
+
+def test_a_command_shows_it_for_data_with_a_path(monkeypatch, shards):
+    seen = []
+
+    @contextlib.contextmanager
+    def bar(name):
+        seen.append(name)
+        yield None
+
+    monkeypatch.setattr(sources, "index_bar", bar)
+    sources.load_data(f"shards:{shards}", None, "train")
+    sources.load_data("digits", None, "train")
+    assert seen == [f"shards:{shards}"]

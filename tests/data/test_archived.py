@@ -137,7 +137,8 @@ def test_a_cut_archive_is_refused_or_used_as_far_as_it_goes(archives, tmp_path, 
     archives[1].write_bytes(content[:4000])
     for _ in range(2):  # also from the index
         with refused(
-            f"{archives[1]}: the archive ends within d/7.jpg; it has 2 images before that", "--bad-images skip"
+            f"{archives[1]}: the archive ends within d/7.jpg; get it again, or use the 2 images before that",
+            "--bad-images skip",
         ):
             dataset(archives, tmp_path / "index")
         data = dataset(archives, tmp_path / "index", "skip")
@@ -172,6 +173,7 @@ def test_a_million_images_take_little_memory():
     tracemalloc.stop()
     assert used * 1_300_000 / count < 100e6
     assert len(data) == count
+    assert data.places.take(np.arange(count)) is data.places  # all of them are not copied
 
 
 def test_files_read_in_pieces(tmp_path, monkeypatch):

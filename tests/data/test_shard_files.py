@@ -36,7 +36,7 @@ def test_the_role_of_a_name(name, expected, tmp_path):
 
 
 def test_a_folder_with_both_kinds(tmp_path):
-    put(tmp_path, "train-1.tar", "train-0.tar", "val-0.tar", "test-0.tar", "._train-0.tar", "README.md", "sizes.json")
+    put(tmp_path, "train-1.tar", "train-0.tar", "val-0.tar", "test-0.tar", "._train-0.tar", "README.md", "other.tar")
     assert found(tmp_path) == (["train-0.tar", "train-1.tar"], ["val-0.tar"], "val")
     assert is_divided(tmp_path)
 
@@ -72,6 +72,12 @@ def test_a_pattern_and_its_counterpart(tmp_path):
     assert found(tmp_path / "val-{00..01}.tar") == ([], ["val-00.tar", "val-01.tar"], "val")
     assert found(tmp_path / "train-000.tar")[1] == []  # it names one archive, and there is no val-000.tar
     assert found(tmp_path / "b-val-00.tar") == ([], ["b-val-00.tar"], "val")
+
+
+def test_a_pattern_of_both_kinds(tmp_path):
+    put(tmp_path, "train-0.tar", "train-1.tar", "val-0.tar", "val-1.tar", "x.tar")
+    both = (["train-0.tar", "train-1.tar"], ["val-0.tar", "val-1.tar"], "val")
+    assert found(tmp_path / "{train,val}-{0..1}.tar") == found(tmp_path / "*-*.tar") == both
 
 
 def test_a_pattern_in_a_folder_by_split_or_with_odd_signs(tmp_path):

@@ -133,20 +133,24 @@ def test_a_sparse_file_is_refused_by_name():
 @pytest.mark.parametrize(
     ("content", "advice"),
     [
-        (b"", "the file is empty"),
         (b"\x1f\x8b\x08" + bytes(600), "gunzip"),
         (b"BZh9" + bytes(600), "bunzip2"),
         (b"\xfd7zXZ" + bytes(600), "unxz"),
         (b"\x28\xb5\x2f\xfd" + bytes(600), "unzstd"),
         (b"PK\x03\x04" + bytes(600), "zip file"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4", "git lfs pull"),
-        (b"<!DOCTYPE html>" + b" " * 600, "this is not a tar archive"),
-        (b"short", "this is not a tar archive"),
     ],
 )
 def test_what_is_not_an_archive_is_named(content, advice, refused):
     with refused("here.tar: ", advice):
         check_start("here.tar", Window(io.BytesIO(content)))
+
+
+def test_what_may_have_been_an_archive_is_damaged():
+    for content, reason in ((b"", "is empty"), (b"<!DOCTYPE html>" + b" " * 600, "is none"), (b"short", "is none")):
+        with pytest.raises(CutError, match=reason):
+            check_start("here.tar", Window(io.BytesIO(content)))
+    check_start("here.tar", Window(io.BytesIO(bytes(10_240))))  # an archive of nothing
 
 
 def test_a_window_reads_any_place_in_any_order():
