@@ -41,6 +41,8 @@ class MpiRanks(Ranks):
             return self._by_host(*super().found(of_piece, count, parameters, workers), xp)
         threads = min(workers.count, count)
         if self._sum is None or self._sum.workers != threads or self._sum.parameters is not parameters:
+            if self._sum:
+                self._sum.close()
             self._sum = GradientSum(parameters, threads, self._add)
         shares = added_as_they_come(self._sum, of_piece, count, workers)
         sums = {name: np.asarray(sum(share.sums[name] for share in shares)) for name in shares[0].sums}
@@ -138,8 +140,13 @@ class MpiRanks(Ranks):
                     )
 
     def parted(self, seconds: float = float("inf")) -> bool:
-        """Wait until all ranks come here: whether they do, within this time."""
-        return wait(self._end.Ibarrier(), seconds)
+        """Wait until all ranks come here, and end MPI: whether they do, within this time."""
+        if not wait(self._end.Ibarrier(), seconds):
+            return False
+        if self._sum:
+            self._sum.close()
+        self.mpi.Finalize()
+        return True
 
     def _meet(self) -> None:
         wait(self._talk.Ibarrier())

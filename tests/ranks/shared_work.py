@@ -22,6 +22,7 @@ from minivit.runs.trainer import Trainer
 from minivit.update.device import DeviceStep
 from minivit.update.step import step
 
+KINDS = ("classification", "compares", "state")  # of objectives, as far as sums are concerned
 VIT = {"patch_size": 2, "width": 16, "depth": 2, "heads": 2, "mlp_width": 24}
 RECIPE = Recipe(
     model=ViTConfig(image_size=8, channels=1, num_classes=10, dropout=0.1, drop_path=0.1, **VIT),
@@ -124,8 +125,8 @@ def main(kinds):
         for kind in kinds:
             work = {
                 "steps": [(n, lambda r, n=n, w=w: one_step(n, r, w)) for n in NAMES for w in (1, 2)],
-                "by the host": [(n, lambda r, n=n: by_host(n, r)) for n in NAMES],
-                "on gpus": [(n, lambda r, n=n: on_gpus(n, r)) for n in NAMES],
+                "by the host": [(n, lambda r, n=n: by_host(n, r)) for n in KINDS],
+                "on gpus": [(n, lambda r, n=n: on_gpus(n, r)) for n in KINDS],
                 "evaluations": [(n, lambda r, n=n: evaluated(n, r)) for n in NAMES],
                 **{f"{n} float64": [(n, lambda r, n=n: run(n, r, "float64"))] for n in RUNS},
                 **{f"{n} float32": [(n, lambda r, n=n: run(n, r, "float32"))] for n in RUNS},
