@@ -46,8 +46,8 @@ def matching(pattern: Path) -> list[Path]:
         more = f", nor {len(missing) - 1:,} others" if len(missing) > 1 else ""
         raise DataError(f"{missing[0]}: there is no such file{more} of the {len(names):,} that {pattern.name} names")
     if missing:
-        fitting = " that fits" if set("*?[") & set(pattern.name) else ""
-        raise DataError(f"{pattern}: there is no such file{fitting}")
+        what = "file that fits" if set("*?[") & set(pattern.name) else "file or folder"
+        raise DataError(f"{pattern}: there is no such {what}")
     return [Path(name) for name in found]
 
 
