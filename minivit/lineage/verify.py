@@ -82,11 +82,12 @@ class Compared:
 def system_of(name: str, title: str = "") -> str:
     """The system of a recording: `mae_raw` belongs to `mae`. Otherwise the first word of its title names it, "MAE with
     raw pixels". Raises DataError if there is none."""
-    fitting = [system for system in SYSTEMS if name == system or name.startswith(f"{system}_")]
+    beginnings = {own: system for system, facts in SYSTEMS.items() for own in (system, *facts.recordings)}
+    fitting = [own for own in beginnings if name == own or name.startswith(f"{own}_")]
     word = re.split(r"\W", title.strip(), maxsplit=1)[0].lower()
     if not fitting and word not in SYSTEMS:
         raise DataError(f"{name}: no such system is here; known: {', '.join(SYSTEMS)}")
-    return max(fitting, key=len) if fitting else word
+    return beginnings[max(fitting, key=len)] if fitting else word
 
 
 def folders_in(folder: Path) -> list[Path]:
