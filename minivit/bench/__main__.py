@@ -16,7 +16,7 @@ from minivit.backend import get_namespace
 from minivit.backend.cores import available_cores
 from minivit.backend.rates import copy_rate, device_matmul_rate, matmul_rate
 from minivit.backend.workers import Workers
-from minivit.bench import loading, overhead, scaling, workload
+from minivit.bench import loading, overhead, scale_report, scaling, workload
 from minivit.bench.compare import Contestant, Timing, interleave, ratio
 from minivit.bench.engines import ENGINES
 from minivit.bench.gpu_engines import GPU_ENGINES
@@ -47,6 +47,7 @@ EXAMPLES = """examples:
   python -m minivit.bench cifar-s6 --profile --roofline roofline.png
   python -m minivit.bench cifar-s6 --scaling
   python -m minivit.bench --data --overhead
+  python -m minivit.bench --network hdr,ndr --gpu-tflops 300
   python -m minivit.bench --backend cupy --precision bf16 --model B/16 --batch 256 --training --against torch
 """
 
@@ -91,6 +92,7 @@ def parser() -> cli.Parser:
     add("--scaling", action="store_true", help="time and memory over batch, depth, width, tokens, workers")
     add("--data", action="store_true", help="images per second of loader, decoding and augmentation")
     add("--overhead", action="store_true", help="of the engine per op; import time")
+    scale_report.add_options(p)
     return p
 
 
@@ -109,11 +111,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             report_profile(load, args.roofline, options)
         if args.scaling:
             report_scaling(load, args.rounds, options)
+    modelling = scale_report.asks_for_model(args)
+    if modelling:
+        named = {load.name: load.model for load in loads if args.workloads or args.model}
+        for line in scale_report.model_lines(args, named):
+            print(line)
     if args.data:
         report_data()
     if args.overhead:
         report_overhead()
-    if args.profile or args.roofline or args.scaling or args.data or args.overhead:
+    if args.profile or args.roofline or args.scaling or args.data or args.overhead or modelling:
         return 0
     for load in loads:
         for training in (True, False):

@@ -13,6 +13,7 @@ The additions themselves are not counted.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -88,7 +89,8 @@ class Layer:
     size: float
 
 
-def layers(config: ViTConfig) -> list[Layer]:
+@functools.cache
+def layers(config: ViTConfig) -> tuple[Layer, ...]:
     """Embeddings, blocks, and the last norm with the head. The head's own products (0.01 % of ViT-L/16) count as the
     embeddings'."""
     sizes = [0.0] * (config.depth + 2)
@@ -97,7 +99,7 @@ def layers(config: ViTConfig) -> list[Layer]:
     total = multiply_adds(config)
     block = (multiply_adds(dataclasses.replace(config, depth=config.depth + 1)) - total) / total
     works = [1 - config.depth * block, *[block] * config.depth, 0.0]
-    return [Layer(work, size) for work, size in zip(works, sizes, strict=True)]
+    return tuple(Layer(work, size) for work, size in zip(works, sizes, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
