@@ -14,11 +14,13 @@ from minivit.cli.training import train
 from minivit.data import Dataset
 from minivit.errors import CheckpointError, ConfigError, quoted
 from minivit.files import expanded
+from minivit.ranks import Ranks, launch
 from minivit.runs import folder as run_folder
 from minivit.runs import transfer
 from minivit.runs.numerics import accumulation, worker_count
 from minivit.runs.plan import length, plan, same_kind, splits
 from minivit.runs.recipes import Recipe
+from minivit.runs.sameness import facts
 from minivit.runs.trainer import Trainer
 
 FEW_IMAGES = 5000  # of a folder, with which a model that starts from nothing learns little
@@ -30,29 +32,31 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    given = vars(parser().parse_args(argv))
-    out = given.pop("out", None)
-    resume = given.pop("resume", None)
-    with terminal.unheard():
-        if resume is not None:
-            return train(old_run(expanded(resume), given, out))
-        trainer = new_run(given, out)
-        try:
-            return train(trainer)
-        except BaseException:
-            if trainer.folder and not trainer.step and run_folder.version(trainer.folder) is None:
-                run_folder.remove_unused(trainer.folder)
-            raise
+    with launch.joined() as ranks:
+        given = vars(parser().parse_args(argv))
+        out = given.pop("out", None)
+        resume = given.pop("resume", None)
+        with terminal.unheard():
+            if resume is not None:
+                return train(old_run(expanded(resume), given, out, ranks))
+            trainer = ranks.in_turn(lambda: new_run(given, out, ranks))
+            try:
+                ranks.check_same(facts(trainer.recipe, trainer.train_data, trainer.test_data))
+                return train(trainer)
+            except BaseException:
+                if trainer.folder and not trainer.step and run_folder.version(trainer.folder) is None:
+                    run_folder.remove_unused(trainer.folder)
+                raise
 
 
-def old_run(folder: Path, given: dict[str, Any], out: str | None) -> Trainer:
+def old_run(folder: Path, given: dict[str, Any], out: str | None, ranks: Ranks) -> Trainer:
     """The run in a folder, ready to continue, with the few options that may change."""
     if out or not given.keys() <= {"bad_images", "data", "data_root", "epochs", "steps", "patience"}:
         raise ConfigError(
             "--resume accepts only --bad-images, --data and --data-root, or, to train longer, --epochs, "
             "--steps and --patience; all else comes from the run's config.json"
         )
-    before = run_folder.read_recipe(folder)
+    before = ranks.first(lambda: run_folder.read_recipe(folder))
     recipe = dataclasses.replace(before, **length(given))
     if not same_kind(given.get("data", recipe.data), recipe.data):
         of_a_folder = recipe.data.startswith("folder:") and Path(given["data"]).is_dir()
@@ -60,10 +64,12 @@ def old_run(folder: Path, given: dict[str, Any], out: str | None) -> Trainer:
         raise ConfigError(f"{folder} was trained on {recipe.data}: --data can only say where that has moved{hint}")
     recipe = dataclasses.replace(recipe, bad_images=given.get("bad_images", recipe.bad_images))
     place = folder, given.get("data"), given.get("data_root")
-    data = splits(lambda split: cli.load_data_of_run(recipe, split, *place), recipe.limit)
-    look_at(recipe, *data)
+    data = ranks.in_turn(lambda: splits(lambda split: cli.load_data_of_run(recipe, split, *place), recipe.limit))
+    ranks.check_same(facts(recipe, *data))
+    ranks.first(lambda: look_at(recipe, *data))
     moved = {name: given[name] for name in ("data", "data_root") if name in given}
-    trainer = Trainer(run_folder.placed(dataclasses.replace(recipe, **moved)), *data, folder)
+    recipe = run_folder.placed(dataclasses.replace(recipe, **moved))
+    trainer = Trainer(recipe, *data, None if ranks.rank else folder, ranks=ranks)
     trainer.warn = warn
     trainer.restore()
     if (recipe.epochs, recipe.steps) != (before.epochs, before.steps):
@@ -71,25 +77,29 @@ def old_run(folder: Path, given: dict[str, Any], out: str | None) -> Trainer:
     return trainer
 
 
-def new_run(given: dict[str, Any], out: str | None) -> Trainer:
-    """The run for these options, with its new folder."""
+def new_run(given: dict[str, Any], out: str | None, ranks: Ranks) -> Trainer:
+    """The run for these options, with its new folder, which is rank 0's."""
     folder = expanded(out) if out else None
-    if folder and folder.exists():
+    if folder and folder.exists() and not ranks.rank:
         raise CheckpointError(run_folder.exists(folder))
     planned = plan(given, cli.load_data, cli.find_weights, cli.resolve_backend)
     recipe, data = planned.recipe, (planned.train, planned.test)
-    look_at(recipe, *data)
+    if not ranks.rank:
+        look_at(recipe, *data)
     start = transfer.start(planned.source, recipe, planned.train.classes) if planned.source else None
     model = start.model if start else None
-    trainer = Trainer(run_folder.placed(recipe), *data, folder, model, planned.teacher)
+    trainer = Trainer(run_folder.placed(recipe), *data, None, model, planned.teacher, ranks)
     tokens = trainer.objective.tokens  # how a batch is cut is written down, because one cut otherwise rounds otherwise
     recipe = dataclasses.replace(
-        recipe, workers=worker_count(recipe, tokens=tokens), accumulate=accumulation(recipe, tokens)
+        recipe,
+        workers=worker_count(recipe, tokens=tokens, ranks=ranks.count),
+        accumulate=accumulation(recipe, tokens, ranks.count),
     )
     trainer.recipe = run_folder.placed(recipe)
-    if folder:
+    if folder and not ranks.rank:
         run_folder.create(folder, recipe)
-    else:
+        trainer.folder = folder
+    elif not ranks.rank:
         trainer.folder = run_folder.create_numbered(Path("runs") / planned.name, recipe)
     trainer.warn = warn
     if start:

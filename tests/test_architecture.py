@@ -28,7 +28,7 @@ ROOMS = """
     tape
     tensor
     functional gradcheck optim
-    nn
+    ranks nn
     models
     update plots
     lineage

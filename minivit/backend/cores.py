@@ -21,6 +21,9 @@ VARIABLES = (
     "BLIS_NUM_THREADS",
 )
 
+# The number of processes that an MPI launcher has started on this machine.
+NEIGHBOURS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
+
 
 def available_cores() -> int:
     """The number of cores that this process may use."""
@@ -31,12 +34,16 @@ def usable_cores(root: Path = Path("/"), environ: Mapping[str, str] = os.environ
     """The number of cores that this process may use, at least 1, and the limit in words ("" without one).
 
     It is the least of: the cores of the machine, those the process may be scheduled on, the quotas of its control group
-    and all groups above it (rounded up), the environment variables for numbers of threads, and the fast cores of an
-    Apple processor. A missing or invalid quota or variable is ignored. root: location of Linux's files.
+    and all groups above it (rounded up), the environment variables for numbers of threads, the fast cores of an Apple
+    processor, and its share if mpirun has started several processes on this machine. A missing or invalid quota or
+    variable is ignored. root: location of Linux's files.
     """
-    limits = [(os.cpu_count() or 1, ""), (_scheduled_cores(), "affinity of the process")]
-    limits += [(_performance_cores(), "performance cores")]
+    limits = [(os.cpu_count() or 1, ""), (_performance_cores(), "performance cores")]
     limits += [(-(-quota // period), f"container quota {quota / period:g}") for quota, period in _quotas(root)]
+    if (processes := max(_threads(environ.get(name, "")) for name in NEIGHBOURS)) > 1:
+        least = min(cores for cores, _ in limits if cores > 0)
+        limits += [(max(1, least // processes), f"{processes} processes of mpirun on this machine")]
+    limits += [(_scheduled_cores(), "affinity of the process")]
     limits += [(_threads(environ.get(name, "")), f"{name}={environ.get(name)}") for name in VARIABLES]
     return min((limit for limit in limits if limit[0] > 0), key=lambda limit: limit[0])
 

@@ -18,7 +18,12 @@ from minivit.runs.trainer import Trainer
 def train(trainer: Trainer) -> int:
     """Run with a progress bar and return the exit status; Ctrl-C saves."""
     recipe, folder = trainer.recipe, trainer.folder
-    assert folder is not None
+    if folder is None:  # of a rank that leaves all words to rank 0
+        with terminal.stoppable(trainer.stop):
+            for _ in trainer.run():
+                pass
+        collect_skipped(trainer)
+        return 0 if trainer.complete else 130
     announce(trainer)
     again = f"{called('train')} --resume {quoted(folder)}"
     early = f"no better for {recipe.patience} evaluation{'s' if recipe.patience != 1 else ''}"
@@ -36,6 +41,7 @@ def train(trainer: Trainer) -> int:
     begin = time.perf_counter()
     with terminal.stoppable(trainer.stop):
         show_progress(trainer)
+    collect_skipped(trainer)
     for data in (trainer.train_data, trainer.test_data):
         report_skipped(data, known)
     if not trainer.complete:
@@ -50,19 +56,28 @@ def train(trainer: Trainer) -> int:
     return 0
 
 
+def collect_skipped(trainer: Trainer) -> None:
+    """Note the images that any rank has skipped."""
+    for data in (trainer.train_data, trainer.test_data):
+        for skipped in trainer.ranks.gathered(data.skipped if data else {}):
+            if data is not None:
+                data.skipped.update(skipped)
+
+
 def announce(trainer: Trainer) -> None:
     """Print the run's data and model."""
     recipe, model = trainer.recipe, trainer.recipe.model
     learning = trainer.objective.num_parameters()
     frozen = sum(tensor.size for _, tensor in trainer.objective.named_tensors()) - learning
     task = f"objective {recipe.objective['name']}" if recipe.objective else f"{len(trainer.train_data.classes)} classes"
+    ranks = f" in each of {trainer.ranks.count} processes" if trainer.ranks.count > 1 else ""
     print(
         f"{shown(recipe.data, MAX_MESSAGE)}: "
         f"{readable(trainer.train_data)} training and {readable(trainer.test_data)} {split_of(trainer)} images, "
         f"{task}, {'x'.join(map(str, model.image_size))}x{model.channels}\n"
         f"{model.description}, "
         f"{learning:,} parameters{f' and {frozen:,} frozen' if frozen else ''}; {recipe.backend}, {recipe.precision}, "
-        f"{recipe.workers} worker{'s' if recipe.workers != 1 else ''}\n"
+        f"{recipe.workers} worker{'s' if recipe.workers != 1 else ''}{ranks}\n"
         f"run folder: {shown(trainer.folder, MAX_MESSAGE)}"
     )
 

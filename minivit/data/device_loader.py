@@ -13,6 +13,7 @@ import numpy as np
 from minivit.backend import Array
 from minivit.backend.cupy_kernels import augment as kernels
 from minivit.backend.cupy_kernels.pinned import PinnedCopies
+from minivit.data import portion
 from minivit.data.dataset import ArrayDataset
 from minivit.data.device_tables import encode, make_tables
 from minivit.data.loader import Loader
@@ -47,6 +48,8 @@ def _supported(loader: Loader) -> tuple[ArrayDataset, Augment] | None:
     dataset, augment = loader.dataset, loader.transform
     if not getattr(loader.objective, "prepares_plainly", False) or {*loader.objective.columns} - {"images", "labels"}:
         return None
+    if loader.ranks > 1 and loader.objective.compares:  # its whole batch goes to every process
+        return None
     if type(augment) is not Augment or not isinstance(dataset, ArrayDataset) or dataset.channels not in (1, 3):
         return None
     if augment.resized_crop is not None or dataset.image_size != augment.image_size:
@@ -56,8 +59,8 @@ def _supported(loader: Loader) -> tuple[ArrayDataset, Augment] | None:
 
 
 class _Drawn(NamedTuple):
-    """The draws for a batch: `packed`, int32, in the order of `DeviceLoader._parts`; the mixing; the objective's
-    draws."""
+    """The draws for a batch or this process's part: `packed`, int32, in the order of `DeviceLoader._parts`; the mixing;
+    the objective's draws."""
 
     packed: np.ndarray
     mixing: Mixing | None
@@ -84,7 +87,10 @@ class DeviceLoader:
         tables = make_tables(self.augment, self.dataset.channels)
         arrays = {name: xp.asarray(x) for name, x in tables._asdict().items() if isinstance(x, np.ndarray)}
         self._tables = tables._replace(**arrays)
-        batch, size = loader.batch_size, self._image_shape
+        # With one image of the part before, if images are mixed (see `portion.Drawn`).
+        self._lead = int(loader.ranks > 1 and loader.objective.mixer is not None)
+        batch, size = loader.batch_size // loader.ranks + self._lead, self._image_shape
+        self._rows = batch
         self._operations = self.augment.randaugment[0] if self.augment.randaugment else 0
         noise = batch * int(np.prod(size)) if self.augment.erasing else 0  # as much as can be
         self._sizes = batch * len(kernels.CHANGE), batch * self._operations * 3, noise
@@ -123,11 +129,8 @@ class DeviceLoader:
 
     def _draw(self, step: int) -> _Drawn:
         """Everything random of a step; runs in the loader's threads and touches no GPU."""
-        objective, rng, indices = self.loader.objective, self.loader.generator(step), self.loader.indices(step)
-        changes = self.augment.draw((self.loader.batch_size, *self._image_shape), rng)
-        mixing = objective.mixer.draw(*self.augment.image_size, rng) if objective.mixer else None
-        beside = objective.draw({"labels": self.dataset.labels[indices]}, step, rng)
-        return _Drawn(self._pack(indices, changes), mixing, beside)
+        rows, changes, mixing, beside = portion.draw(self.loader, step)
+        return _Drawn(self._pack(self.loader.indices(step)[rows], changes), mixing, beside)
 
     def _pack(self, indices: np.ndarray, changes: Changes) -> np.ndarray:
         """One array of int32: what happens to each image, the operations, the bits of the noise."""
@@ -151,7 +154,7 @@ class DeviceLoader:
     def _make(self, drawn: _Drawn) -> DeviceBatch:
         """The batch from these draws."""
         self._copies.send(drawn.packed, self._packed[: len(drawn.packed)])
-        xp, batch, mixing = self.xp, self.loader.batch_size, drawn.mixing
+        xp, batch, mixing = self.xp, self._rows, drawn.mixing
         images, labels = xp.empty((batch, *self._image_shape), xp.float32), xp.empty(batch, xp.int64)
         changes, operations, noise = self._parts()
         kernels.augment(
@@ -163,6 +166,7 @@ class DeviceLoader:
             weights = (mixing.share, 1 - mixing.share)
             kernels.mix_images(unmixed, images, mixing.box or whole, *((0.0, 1.0) if mixing.box else weights))
             kernels.mix_labels(numbers, labels, *weights)
+            images, labels = images[self._lead :], labels[self._lead :]
         made = {"images": images, "labels": labels}
         beside = {name: self._sent(name, x) for name, x in drawn.beside.items()}
         return {**{name: x for name, x in made.items() if name in self.loader.objective.columns}, **beside}
@@ -179,7 +183,7 @@ class DeviceLoader:
     def _parts(self) -> tuple[Array, Array, Array]:
         """The parts of the packed numbers in the GPU's memory: changes, operations, noise."""
         end_of_changes, end_of_operations = self._sizes[0], self._sizes[0] + self._sizes[1]
-        batch = self.loader.batch_size
+        batch = self._rows
         return (
             self._packed[:end_of_changes],
             self._packed[end_of_changes:end_of_operations].reshape(batch, self._operations, 3),

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from minivit.data import portion
 from minivit.data.ahead import ahead
 from minivit.data.dataset import Dataset
 from minivit.errors import ConfigError, DataError
@@ -28,12 +29,14 @@ class Loader:
 
     Yields the batches of `objective`: dicts of arrays by name. Without one, pairs of images (B, height, width, C)
     float32 and labels (B,) int64. An epoch is `steps_per_epoch` = N // batch_size steps over a new random order; the N
-    % batch_size examples left over are not used in it. If a data set skips unreadable images, the next ones in the
-    order take their places.
+    % batch_size examples left over are not used in it. If a data set skips an unreadable image, one of a later batch
+    takes its place.
     transform: an `Augment`, or any function of (images, rng).   objective: see `minivit.update.objective`; its columns
     are fetched, and its `prepare` and `draw` make the batch.
     threads: the number of threads, each preparing a whole batch.   prefetch: the number of batches ready or in work
     while the consumer computes.
+    share: (rank, ranks), if several processes share each batch: this one gets its part of it (see
+    `minivit.data.portion`), or the whole batch if the objective `compares` its examples.
     Leaving the loop, close(), or the end of a `with` block stops the threads. An exception in a thread is raised in
     place of its batch. Raises DataError if the batch is larger than the data set or a column is missing, ConfigError
     for other invalid numbers.
@@ -51,6 +54,7 @@ class Loader:
         start_step: int = 0,
         threads: int = 1,
         prefetch: int = 4,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         _check_counts(1, batch_size=batch_size, threads=threads)
         _check_counts(0, total_steps=total_steps, seed=seed, start_step=start_step, prefetch=prefetch)
@@ -59,6 +63,14 @@ class Loader:
                 f"{dataset.name}: a batch of {batch_size} is larger than the data set; "
                 f"use a batch size of at most {len(dataset)}, its number of images"
             )
+        rank, self.ranks = share
+        if batch_size % self.ranks:
+            raise ConfigError(
+                f"a batch of {batch_size} images cannot be divided among {self.ranks} processes: choose a --batch-size "
+                f"that is a multiple of {self.ranks}, or another number of processes"
+            )
+        each = batch_size // self.ranks
+        self.part = slice(rank * each, (rank + 1) * each)
         self.dataset, self.batch_size, self.transform = dataset, batch_size, transform
         self.seed, self.start_step, self.total_steps = seed, start_step, total_steps
         self.objective: Any = objective or Pairs()
@@ -84,7 +96,13 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """The batch of one step, prepared here and now: what iteration yields for it."""
-        return _made(self.objective, self._fetch(step), self.transform, step, self.generator(step), train=True)
+        if self.ranks > 1 and portion.makes_each_alone(self):
+            return portion.make(self, step)
+        whole = self._whole(step)
+        return whole if self.ranks == 1 or self.objective.compares else portion.cut(whole, self.part)
+
+    def _whole(self, step: int) -> Batch:
+        return _made(self.objective, self.fetch(step), self.transform, step, self.generator(step), train=True)
 
     def generator(self, step: int) -> np.random.Generator:
         """The generator for the random changes of a step: first the transform's, then the mixing, then `draw`."""
@@ -106,23 +124,30 @@ class Loader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _fetch(self, step: int) -> dict[str, Any]:
-        """The columns of a step, as many examples as the batch size even where some cannot be read."""
+    def fetch(self, step: int, rows: np.ndarray | None = None) -> dict[str, Any]:
+        """The columns of a step, or of the examples with these numbers in its batch. Another example takes the place
+        of an unreadable one: a function of (seed, step) and its own number alone."""
+        indices, names = self.indices(step), self.objective.columns
+        rows = np.arange(self.batch_size) if rows is None else rows
+        size = getattr(self.transform, "decode_size", None)
+        columns = self.dataset.columns(indices[rows], names, size)
+        if count(columns) == len(rows):
+            return columns
+        each = [self._one(step, row) for row in rows.tolist()]  # again, now one by one: a rare batch
+        return {name: [x for one in each for x in one[name]] for name in columns}
+
+    def _one(self, step: int, row: int) -> dict[str, Any]:
+        """The columns of one example, or of the one that takes its place: the first readable one at the same place of
+        the batches that follow, or, if there is none, anywhere outside this batch."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = self._epoch_order(epoch)
-        end = (position + 1) * self.batch_size
+        order = np.roll(self._epoch_order(epoch), -position * self.batch_size)
+        others = order[self.batch_size :]
         names, size = self.objective.columns, getattr(self.transform, "decode_size", None)
-        columns = self.dataset.columns(self.indices(step), names, size)
-        tried = self.batch_size
-        while (missing := self.batch_size - count(columns)) > 0:
-            if tried >= len(order):
-                name = self.dataset.name
-                raise DataError(f"{name}: too few readable images to fill a batch of {self.batch_size}")
-            following = np.arange(end, end + missing) % len(order)
-            more = self.dataset.columns(order[following], names, size)
-            columns = {name: [*x, *more[name]] for name, x in columns.items()}
-            end, tried = end + missing, tried + missing
-        return columns
+        for index in [order[row], *others[row :: self.batch_size], *others]:
+            columns = self.dataset.columns([index], names, size)
+            if count(columns):
+                return columns
+        raise DataError(f"{self.dataset.name}: too few readable images to fill a batch of {self.batch_size}")
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         """A permutation of 0..N-1. The last is kept (N may be a million), as a tuple for thread safety."""
@@ -142,13 +167,14 @@ def eval_batches(
     seed: int = 0,
     threads: int = 1,
     prefetch: int = 2,
+    share: tuple[int, int] = (0, 1),
 ) -> Generator[Batch, None, None]:
     """Every example once, in the data set's order, as evaluation batches of `objective`.
 
     Without an objective, pairs of images (B, height, width, C) float32 and labels (B,) int64. An objective's draws are
     a function of (seed, number of the batch): the same at every evaluation. The last batch may be short, as may any
-    batch with skipped images; empty ones are left out. transform: called with the images alone, such as
-    `Augment(image_size)`. The rest is as for `Loader`.
+    batch with skipped images; empty ones are left out. share: (rank, ranks); gives batches rank, rank + ranks, ...
+    transform: called with the images alone, such as `Augment(image_size)`. The rest is as for `Loader`.
     """
     _check_counts(1, batch_size=batch_size, threads=threads)
     _check_counts(0, prefetch=prefetch)
@@ -160,7 +186,8 @@ def eval_batches(
         rng = np.random.default_rng((seed, 3, start // batch_size))  # the 3 keeps it apart from those of training
         return _made(objective, columns, transform, 0, rng, train=False) if count(columns) else None
 
-    batches = ahead(prepare, range(0, len(dataset), batch_size), threads, prefetch)
+    starts = range(0, len(dataset), batch_size)[share[0] :: share[1]]
+    batches = ahead(prepare, starts, threads, prefetch)
     return (batch for batch in batches if batch is not None)
 
 

@@ -11,13 +11,13 @@ from minivit.data.augment import (
     PerChannel,
     central_box,
     crop,
+    crop_box,
     draw_corners,
     draw_erasures,
     draw_flips,
     erase,
     flip,
     normalize,
-    random_resized_crop,
 )
 from minivit.data.dataset import Images
 from minivit.data.images import resize
@@ -28,12 +28,27 @@ from minivit.files.fields import settle
 
 @dataclass(frozen=True)
 class Changes:
-    """The draws of an `Augment` for a batch of B images of their final size; None or empty for an unused change."""
+    """The draws of an `Augment` for a batch of B images; None or empty for an unused change.
 
+    They depend on no image. A resized crop needs more or fewer numbers, depending on the size of its image, so each
+    image has its own generator for them, and only its seed is drawn.
+    """
+
+    crops: np.ndarray | None  # (B,), the seed of each image's resized crop
     corners: np.ndarray | None  # (2, B), see `draw_corners`
     flipped: np.ndarray | None  # (B,), see `draw_flips`
     operations: np.ndarray | None  # (B, n, 3), see `draw_operations`
     erasures: list[Erasure]
+
+    def of(self, rows: np.ndarray) -> "Changes":
+        """The draws for the images with these numbers in the batch, (R,), in this order."""
+        crops, corners, flipped, operations = (
+            None if x is None else x[..., rows] if x is self.corners else x[rows]
+            for x in (self.crops, self.corners, self.flipped, self.operations)
+        )
+        by_image = {erasure.image: erasure for erasure in self.erasures}
+        kept = [by_image[row]._replace(image=i) for i, row in enumerate(rows.tolist()) if row in by_image]
+        return Changes(crops, corners, flipped, operations, kept)
 
 
 @dataclass(frozen=True)
@@ -101,19 +116,31 @@ class Augment:
             return normalize(self._resize(images), self.mean, self.std)
         if rng is None:
             raise ConfigError("this Augment is random and needs a generator: use its evaluation()")
-        if self.resized_crop is not None:
-            x = random_resized_crop(images, self.image_size, rng, self.resized_crop)
-        else:
-            x = self._resize(images)
-        return self.apply(x, self.draw(x.shape, rng))
+        changes = self.draw((len(images), *self.image_size, images[0].shape[-1]), rng)
+        return self.apply(self.resized(images, changes), changes)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Changes:
         """Draw the changes for a batch of this shape (B, height, width, C), after the resize or resized crop."""
         return Changes(
+            crops=None if self.resized_crop is None else rng.integers(0, 2**63, shape[0]),
             corners=draw_corners(shape[0], self.crop_padding, rng) if self.crop_padding else None,
             flipped=draw_flips(shape[0], rng) if self.flip else None,
             operations=None if self.randaugment is None else draw_operations(shape, self.randaugment[0], rng),
             erasures=draw_erasures(shape, self.erasing, rng) if self.erasing else [],
+        )
+
+    def resized(self, images: Images, changes: Changes) -> np.ndarray:
+        """(B, height, width, C) uint8 from images of any sizes: resized, or their random crops."""
+        if self.resized_crop is None or changes.crops is None:
+            return self._resize(images)
+        seeds = changes.crops.tolist()
+        boxes = [
+            crop_box(image.shape[0], image.shape[1], np.random.default_rng(seed), self.resized_crop)
+            for image, seed in zip(images, seeds, strict=True)
+        ]
+        parts = zip(images, boxes, strict=True)
+        return np.stack(
+            [resize(image[top:bottom, left:right], self.image_size) for image, (left, top, right, bottom) in parts]
         )
 
     def apply(self, x: np.ndarray, changes: Changes) -> np.ndarray:

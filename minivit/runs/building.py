@@ -12,6 +12,7 @@ from minivit.models.depths import layer_of
 from minivit.nn import Module
 from minivit.optim import EMA, SGD, AdamW, cosine, layer_rates, warmup_cosine, warmup_linear
 from minivit.optim.schedules import Schedule
+from minivit.ranks import Ranks
 from minivit.runs.numerics import accumulation
 from minivit.runs.recipes import Recipe
 from minivit.update.device import DeviceStep
@@ -53,12 +54,17 @@ def layerwise(recipe: Recipe, model: Module) -> dict[str, float] | None:
 
 
 def make_update(
-    recipe: Recipe, objective: Objective, optimizer: AdamW | SGD, ema: EMA | None, workers: Workers
+    recipe: Recipe,
+    objective: Objective,
+    optimizer: AdamW | SGD,
+    ema: EMA | None,
+    workers: Workers,
+    ranks: Ranks | None = None,
 ) -> HostStep | DeviceStep:
     """The update: on a GPU a DeviceStep; on a CPU, in float64 or with the reference kernels, `step`."""
-    accumulate = accumulation(recipe, objective.tokens)
+    accumulate = accumulation(recipe, objective.tokens, ranks.count if ranks else 1)
     if recipe.backend != "cupy" or recipe.kernels != "fused" or recipe.dtype != "float32":
-        return HostStep(objective, optimizer, recipe.clip_norm, ema, accumulate, workers)
+        return HostStep(objective, optimizer, recipe.clip_norm, ema, accumulate, workers, ranks)
     require(recipe.precision)  # here, before anything is written
     return DeviceStep(objective, optimizer, recipe.clip_norm, ema, accumulate, recipe.graph)
 

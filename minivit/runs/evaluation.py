@@ -1,6 +1,8 @@
 """Measures a trained model on a data set: by its objective, and by the nearest neighbours of its features."""
 
-from typing import Any
+import itertools
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -10,12 +12,15 @@ from minivit.data import Dataset, eval_batches
 from minivit.errors import DataError
 from minivit.models import inside
 from minivit.nn import Module
+from minivit.ranks import Ranks
 from minivit.runs.numerics import evaluation_batch, loader_threads, numerics, pieces_per_worker
 from minivit.runs.recipes import Recipe
 from minivit.tensor import no_grad
 from minivit.update.batch import Batch, cut, size
 from minivit.update.comparing import together
 from minivit.update.objective import Classification, Objective, Outputs
+
+T = TypeVar("T")
 
 NEIGHBOURS, TEMPERATURE, MOST_KNOWN = 20, 0.07, 5000
 
@@ -28,36 +33,49 @@ def evaluate(
     workers: Workers,
     batch_size: int = 256,
     confusion: np.ndarray | None = None,
+    ranks: Ranks | None = None,
 ) -> dict[str, Any]:
     """Means over a data set, in evaluation mode: {"loss", the sums of the objective, "images": their number}.
 
     objective: or a classifier, which stands for classification. The loss is that of training without label smoothing; a
     loss that compares examples is taken over batches of `batch_size`. Random draws of the objective are the same at
     every evaluation. confusion: (K, K) integers; [i, j] is increased by the number of images of class i classified as
-    j. Raises DataError if no image could be read.
+    j, on this rank. ranks: the processes that share the batches. Raises DataError if no image could be read.
     """
     if not isinstance(objective, Objective):
         training = objective.training
         objective = Classification(objective, recipe.loss)
         objective.training = training
-    totals: dict[str, float] = {}
-    count = 0
-    batches = eval_batches(
-        dataset, batch_size, recipe.augment.evaluation(), objective, seed=recipe.seed, threads=loader_threads(dataset)
-    )
+    ranks = ranks or Ranks()
+    found: list[tuple[int, dict[str, float]]] = []  # size and sums of each batch
+    transform, options = recipe.augment.evaluation(), {"seed": recipe.seed, "threads": loader_threads(dataset)}
+    batches = eval_batches(dataset, batch_size, transform, objective, **options, share=(ranks.rank, ranks.count))
     keep = confusion is not None
-    with objective.evaluating(), no_grad(), numerics(recipe):
+
+    def look() -> None:
         for batch in batches:
-            count += size(batch)
             means, outputs = judge(objective, pieces_of(objective, batch, recipe, workers), batch, workers, keep)
-            for name, mean in means.items():
-                totals[name] = totals.get(name, 0.0) + mean
+            found.append((size(batch), means))
             if confusion is not None:
                 answers = np.concatenate([to_numpy(logits.data).argmax(axis=-1) for logits, *_ in outputs])
-                confusion += inside.confusion_counts(batch["labels"], answers, len(confusion))
+                confusion[...] += inside.confusion_counts(batch["labels"], answers, len(confusion))
+
+    with objective.evaluating(), no_grad(), numerics(recipe):
+        ranks.each(look)
+    totals: dict[str, float] = {}
+    count = 0
+    for images, sums in in_turn(ranks.gathered(found)):
+        count += images
+        for name, total in sums.items():
+            totals[name] = totals.get(name, 0.0) + total
     if count == 0:
         raise DataError(f"{dataset.name}: none of its {len(dataset)} images could be read")
     return {name: total / count for name, total in totals.items()} | {"images": count}
+
+
+def in_turn(lists: Sequence[Sequence[T]]) -> list[T]:
+    """The first item of each list, then the second of each, and so on: what ranks found, in the order of one."""
+    return [item for row in itertools.zip_longest(*lists, fillvalue=None) for item in row if item is not None]
 
 
 def judge(
@@ -97,14 +115,16 @@ def like(objective: Objective, batch: Batch) -> Batch:
     return {name: xp.asarray(x) for name, x in batch.items()}
 
 
-def neighbours(objective: Objective, known: Dataset, asked: Dataset, recipe: Recipe, workers: Workers) -> float:
+def neighbours(
+    objective: Objective, known: Dataset, asked: Dataset, recipe: Recipe, workers: Workers, ranks: Ranks | None = None
+) -> float:
     """The accuracy of a vote among the 20 nearest known images.
 
     Nearest is by cosine similarity of features; a neighbour's vote weighs exp(cosine / 0.07). At most 5,000 images are
     known, equally many per class. Source: Wu et al. 2018, section 3.4, in DINO's version.
     """
-    features, labels = features_of(objective, known.limit(MOST_KNOWN, recipe.seed), recipe, workers)
-    queries, truth = features_of(objective, asked, recipe, workers)
+    features, labels = features_of(objective, known.limit(MOST_KNOWN, recipe.seed), recipe, workers, ranks)
+    queries, truth = features_of(objective, asked, recipe, workers, ranks)
     right = 0
     for start in range(0, len(queries), 512):
         cosines = queries[start : start + 512] @ features.T
@@ -116,17 +136,24 @@ def neighbours(objective: Objective, known: Dataset, asked: Dataset, recipe: Rec
     return right / len(queries)
 
 
-def features_of(objective: Objective, data: Dataset, recipe: Recipe, workers: Workers) -> tuple[Array, Array]:
+def features_of(
+    objective: Objective, data: Dataset, recipe: Recipe, workers: Workers, ranks: Ranks | None = None
+) -> tuple[Array, Array]:
     """The features (N, D) of all images, of length 1, and their labels (N,)."""
-    batches = eval_batches(data, 256, recipe.augment.evaluation(), threads=loader_threads(data))
-    found, labels = [], []
+    ranks = ranks or Ranks()
+    share = ranks.rank, ranks.count
+    batches = eval_batches(data, 256, recipe.augment.evaluation(), threads=loader_threads(data), share=share)
+    found: list[tuple[np.ndarray, np.ndarray]] = []  # of each batch
 
     def of_piece(piece: Batch) -> np.ndarray:
         return to_numpy(objective.features(like(objective, piece)["images"]).data)
 
+    def look() -> None:
+        for images, labels in batches:
+            pieces = pieces_of(objective, {"images": images}, recipe, workers)
+            found.append((np.concatenate(workers.map(of_piece, pieces)), labels))
+
     with objective.evaluating(), no_grad(), numerics(recipe):
-        for images, of_images in batches:
-            found += workers.map(of_piece, pieces_of(objective, {"images": images}, recipe, workers))
-            labels.append(of_images)
-    features = np.concatenate(found)
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12), np.concatenate(labels)
+        ranks.each(look)
+    features, labels = map(np.concatenate, zip(*in_turn(ranks.gathered(found)), strict=True))
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12), labels

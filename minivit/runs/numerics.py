@@ -22,12 +22,12 @@ def numerics(recipe: Recipe) -> Iterator[None]:
         yield
 
 
-def worker_count(recipe: Recipe, batch_size: int | None = None, tokens: int | None = None) -> int:
+def worker_count(recipe: Recipe, batch_size: int | None = None, tokens: int | None = None, ranks: int = 1) -> int:
     """The number of threads that share a batch: the recipe's, or a number that suits batch and machine; one to feed a
-    GPU.   tokens: number of tokens of an example, by default the model's."""
+    GPU.   tokens: number of tokens of an example, by default the model's; ranks: processes that share the batch."""
     if recipe.workers or recipe.backend != "numpy":
         return recipe.workers or 1
-    return default_workers(batch_size or recipe.batch_size, recipe.model, tokens)
+    return default_workers((batch_size or recipe.batch_size) // ranks, recipe.model, tokens)
 
 
 def default_workers(images: int, model: ModelConfig, tokens: int | None = None) -> int:
@@ -43,12 +43,12 @@ def pieces_per_worker(images: int, tokens: int, workers: int) -> int:
     return max(1, round(images * tokens / (workers * PIECE_TOKENS)))
 
 
-def accumulation(recipe: Recipe, tokens: int | None = None) -> int:
+def accumulation(recipe: Recipe, tokens: int | None = None, ranks: int = 1) -> int:
     """The number of pieces of each worker's share: the recipe's, or one that suits the CPU's caches."""
     if recipe.accumulate or recipe.backend != "numpy":
         return recipe.accumulate or 1
-    workers = worker_count(recipe, tokens=tokens)
-    return pieces_per_worker(recipe.batch_size, tokens or recipe.model.num_tokens, workers)
+    workers = worker_count(recipe, tokens=tokens, ranks=ranks)
+    return pieces_per_worker(recipe.batch_size // ranks, tokens or recipe.model.num_tokens, workers)
 
 
 def evaluation_batch(recipe: Recipe) -> int:

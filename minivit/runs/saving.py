@@ -13,6 +13,7 @@ from minivit.errors import CheckpointError, DataError, NonFiniteError, quoted
 from minivit.models.archive import replacing
 from minivit.nn.module import check_match
 from minivit.plots import learning_curves
+from minivit.ranks import Ranks
 from minivit.runs import folder as run_folder
 from minivit.runs import improvement
 from minivit.runs.recipes import Recipe
@@ -36,6 +37,7 @@ class SavedRun:
     metrics: list[dict[str, Any]]
     warn: Callable[[str], Any]  # of what does not end the run
     stop_requested: bool
+    ranks: Ranks
 
     def __init__(self) -> None:
         self.step, self.tally, self.metrics = 0, Tally(), []
@@ -57,6 +59,10 @@ class SavedRun:
         """The state of a run, by part: the arrays of a checkpoint."""
         return {name: part.state_dict() for name, part in self.parts.items()}
 
+    def flat_state(self) -> dict[str, Any]:
+        """The same by the names in a checkpoint, "part/name"."""
+        return {f"{part}/{name}": x for part, state in self.state().items() for name, x in state.items()}
+
     def _read(self) -> None:
         """Fetch the results of the last steps from the device."""
         raise NotImplementedError
@@ -64,16 +70,21 @@ class SavedRun:
     def save(self) -> None:
         """Write checkpoint.npz; the old one is replaced only when the new one is complete. Raises NonFiniteError
         instead of saving NaN or infinity."""
-        if self.folder is None:
+        if self.folder is None and self.ranks.count == 1:
             return
         self._read()
-        states = self.state()
-        for part, state in states.items():
-            for name, array in state.items():
-                if not is_finite(array):
-                    raise self._not_finite(f"{part}/{name} after the update", self.step)
-        run_folder.write_checkpoint(self.folder, states, self._meta())
-        self._version = run_folder.version(self.folder)
+        state = self.flat_state()
+        for name, array in state.items():
+            if not is_finite(array):
+                raise self._not_finite(f"{name} after the update", self.step)
+        self.ranks.check_equal(state)
+        self.ranks.first(self._write)
+
+    def _write(self) -> None:
+        """Write checkpoint.npz."""
+        if self.folder is not None:
+            run_folder.write_checkpoint(self.folder, self.state(), self._meta())
+            self._version = run_folder.version(self.folder)
 
     def _meta(self) -> dict[str, Any]:
         """The metadata of a checkpoint."""
@@ -88,7 +99,8 @@ class SavedRun:
             if not (self.complete or self.stop_requested):
                 self.warn(f"{error}; training goes on")
                 return
-            assert self.folder is not None
+            if self.folder is None:  # rank 0 says more
+                raise
             saved = "nothing is saved" if self._version is None else "the last save is older"
             mended = f"once that is mended, go on with --resume {quoted(self.folder)}"
             raise CheckpointError(
@@ -101,12 +113,12 @@ class SavedRun:
         try:
             yield
         except DataError as error:
-            if self.folder is None:
-                raise
             try:
                 self.save()
             except CheckpointError as failed:
                 raise DataError(f"{error}; and {failed}") from error
+            if self.folder is None:
+                raise
             again = f"go on with --resume {quoted(self.folder)}"
             again = f"{again} --bad-images skip" if self.recipe.bad_images == "refuse" else f"once mended, {again}"
             raise DataError(f"{error}; saved after step {self.step}: {again}") from error
@@ -149,31 +161,45 @@ class SavedRun:
         Updates the data's place and the run's length in config.json. Raises CheckpointError with a list of what does
         not fit, or if another process trains this run, DataError if the data has changed; then nothing is changed.
         """
-        assert self.folder is not None
-        with run_folder.one_writer(self.folder, self.warn):
-            self._restore(self.folder)
-
-    def _restore(self, folder: Path) -> None:
-        path = folder / run_folder.LAST
-        version = run_folder.version(folder)
-        if path.exists():
-            states, meta = run_folder.read_checkpoint(path)
-            check_match(
-                {f"{name}/{key}": np.shape(x) for name, state in self.state().items() for key, x in state.items()},
-                {f"{name}/{key}": array for name, state in states.items() for key, array in state.items()},
-                str(path),
-            )
-            self._check_data(meta, path)
-            if meta["step"] > self.total_steps:
-                raise CheckpointError(f"{folder} has done {meta['step']} steps, more than {self.total_steps}")
+        found = self.ranks.first(self._restorable)
+        if found:
+            states, meta = found
             for name, part in self.parts.items():
                 part.load_state_dict(states[name])
             self.step, self.tally, self.metrics = meta["step"], Tally(meta["sums"]), meta["metrics"]
-        elif self.recipe.needs_files:
-            raise CheckpointError(f"{folder} was stopped before its weights were saved: start anew with --config")
-        self._version = version
-        run_folder.write_metrics(folder, self.metrics)
-        run_folder.record_changes(folder, self.recipe)
+        self.ranks.first(self._continue)
+
+    def _restorable(self) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]] | None:
+        """State and metadata of the folder's checkpoint, after checking that they fit; None if there is none yet."""
+        assert self.folder is not None
+        with run_folder.one_writer(self.folder, self.warn):
+            path = self.folder / run_folder.LAST
+            self._version = run_folder.version(self.folder)
+            if path.exists():
+                states, meta = run_folder.read_checkpoint(path)
+            elif self.recipe.needs_files:
+                again = "start anew with --config"
+                raise CheckpointError(f"{self.folder} was stopped before its weights were saved: {again}")
+            else:
+                return None
+        check_match(
+            {name: np.shape(x) for name, x in self.flat_state().items()},
+            {f"{name}/{key}": array for name, state in states.items() for key, array in state.items()},
+            str(path),
+        )
+        self._check_data(meta, path)
+        if meta["step"] > self.total_steps:
+            raise CheckpointError(f"{self.folder} has done {meta['step']} steps, more than {self.total_steps}")
+        return states, meta
+
+    def _continue(self) -> None:
+        """Bring the run's other files to the state that was restored."""
+        assert self.folder is not None
+        with run_folder.one_writer(self.folder, self.warn):
+            if run_folder.version(self.folder) != self._version:
+                raise CheckpointError(f"{self.folder} has changed while it was read: another process trains it")
+            run_folder.write_metrics(self.folder, self.metrics)
+            run_folder.record_changes(self.folder, self.recipe)
 
     def _check_data(self, meta: dict[str, Any], path: Path) -> None:
         """Raise DataError unless the training data are the checkpoint's."""

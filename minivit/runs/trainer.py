@@ -19,6 +19,7 @@ from minivit.errors import CheckpointError, ConfigError, NonFiniteError
 from minivit.models import ViT, freeze
 from minivit.nn import Module
 from minivit.optim import EMA
+from minivit.ranks import Ranks
 from minivit.runs import folder as run_folder
 from minivit.runs.answers import Task
 from minivit.runs.building import check_fits, make_optimizer, make_update, recompute
@@ -28,7 +29,7 @@ from minivit.runs.objectives import make_objective
 from minivit.runs.recipes import Recipe
 from minivit.runs.saving import SavedRun
 from minivit.runs.tally import Tally
-from minivit.update.batch import Batch, size
+from minivit.update.batch import Batch
 from minivit.update.objective import Classification
 from minivit.update.step import StepResult
 
@@ -55,8 +56,8 @@ class Trainer(SavedRun):
     """A run: objective, data, optimiser and run folder of a recipe. `folder=None` writes nothing.
 
     The folder must already hold the run's config.json (`runs.create`). model: with the weights to start from; None
-    draws them. teacher: the objective's teacher, if it has one. Raises DataError, ConfigError, BackendError or
-    CheckpointError, each in one line.
+    draws them. teacher: the objective's teacher, if it has one. ranks: the processes that share the run; only rank 0
+    has a folder. Raises DataError, ConfigError, BackendError or CheckpointError, each in one line.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Trainer(SavedRun):
         folder: str | Path | None,
         model: ViT | None = None,
         teacher: Module | None = None,
+        ranks: Ranks | None = None,
     ):
         super().__init__()
+        self.ranks = ranks or Ranks()
         self.recipe, self.train_data, self.test_data = recipe, train_data, test_data
         self.folder = None if folder is None else Path(folder)
         check_fits(recipe, train_data)
@@ -83,6 +86,7 @@ class Trainer(SavedRun):
             seed=recipe.seed,
             total_steps=self.total_steps,
             threads=loader_threads(train_data),
+            share=(self.ranks.rank, self.ranks.count),
         )
         self.objective.to(recipe.backend).train()
         freeze(self.objective.learner, recipe.freeze)  # type: ignore[arg-type]
@@ -91,8 +95,8 @@ class Trainer(SavedRun):
             self.model.task = Task.of(recipe, train_data.classes)
         self.optimizer = make_optimizer(recipe, self.objective, self.total_steps)
         self.ema = EMA(self.objective.named_parameters(), recipe.ema) if recipe.ema else None
-        self.workers = Workers(worker_count(recipe, tokens=self.objective.tokens))
-        self.work = make_update(recipe, self.objective, self.optimizer, self.ema, self.workers)
+        self.workers = Workers(worker_count(recipe, tokens=self.objective.tokens, ranks=self.ranks.count))
+        self.work = make_update(recipe, self.objective, self.optimizer, self.ema, self.workers, self.ranks)
         parts = {"objective": self.objective, "optimizer": self.optimizer, "ema": self.ema}
         self.parts = {name: part for name, part in parts.items() if part is not None}
         self.warn = warnings.warn
@@ -116,14 +120,23 @@ class Trainer(SavedRun):
         if self._untaught and self._version is None:
             raise ConfigError("the run needs its teacher's weights: Trainer(..., teacher=teacher)")
         work = self.work.ordered(self._run())
-        if self.folder is None:
+        with contextlib.ExitStack() as stack:
+            self.ranks.first(lambda: stack.enter_context(self._writing()))
+            if self.ranks.count > 1:
+                self.ranks.check_equal(self.flat_state())
             yield from work
+            self.ranks.first(self.draw)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """In this context the run has its folder, if there is one, for itself."""
+        if self.folder is None:
+            yield
             return
         with run_folder.one_writer(self.folder, self.warn):
             if run_folder.version(self.folder) != self._version:
                 raise CheckpointError(f"{self.folder} holds weights that this run has not loaded: call restore()")
-            yield from work
-            self.draw()
+            yield
 
     def stop(self) -> None:
         """Let `run` save and end after the current step, or now if it waits for images. Safe in a signal handler."""
@@ -139,9 +152,9 @@ class Trainer(SavedRun):
         with self.workers, self.work.batches(self.loader) as batches, self._saving_on_bad_data():
             yield from self._begin(eval_every)
             begin, seen = time.perf_counter(), 0
-            for batch in self._until_stopped(batches):
+            for batch in self.ranks.in_step(self._until_stopped(batches)):
                 result = self.update(batch)
-                seen += size(batch)
+                seen += self.recipe.batch_size
                 rate = seen / (time.perf_counter() - begin)
                 metrics = None
                 if self._due(eval_every):
@@ -150,7 +163,8 @@ class Trainer(SavedRun):
                 if self._due(save_every) or (metrics and self.complete):
                     self._keep()
                 yield Progress(self.step, result.loss, result.accuracy, rate, metrics)
-            if self.stop_requested:
+            if not self.complete:
+                self.stop_requested = True  # on another rank, perhaps
                 self._keep()
 
     def _begin(self, eval_every: int) -> Iterator[Progress]:
@@ -241,9 +255,9 @@ class Trainer(SavedRun):
         assert self.test_data is not None
         with self.ema.swapped() if self.ema else contextlib.nullcontext():
             parts = self.test_data, self.recipe, self.workers
-            test = evaluate(self.objective, *parts)
+            test = evaluate(self.objective, *parts, ranks=self.ranks)
             if "accuracy" not in test and self.objective.has_features and len(self.train_data.classes) > 1:
-                test["knn"] = neighbours(self.objective, self.train_data, *parts)
+                test["knn"] = neighbours(self.objective, self.train_data, *parts, self.ranks)
         self.work.free_unused()  # which a recorded step could not have
         if not math.isfinite(test["loss"]):
             raise self._not_finite("the test loss", self.step)

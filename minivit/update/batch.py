@@ -4,9 +4,11 @@ A batch is a dict of arrays by name. The first axis counts examples, except for 
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from minivit.backend import Array
+from minivit.ranks import Ranks
 from minivit.update.draws import ImageDraws
 
 Batch = dict[str, Array]
@@ -44,16 +46,29 @@ def size(batch: Batch) -> int:
     return next(iter(lengths.values()))
 
 
-def cut(batch: Batch, count: int, seed: tuple[int, ...]) -> list[Piece]:
-    """`count` pieces of nearly equal size, or one per example if there are fewer. Arrays are views of the batch's."""
-    examples = size(batch)
-    ends = [i * (examples // count) + min(i, examples % count) for i in range(count + 1)]
-    parts = [slice(start, end) for start, end in itertools.pairwise(ends) if start < end]
+def cut(
+    batch: Batch, count: int, seed: tuple[int, ...], ranks: Ranks | None = None, whole: bool = False
+) -> list[Piece]:
+    """`count` pieces of nearly equal size, or one per example if there are fewer. Arrays are views of the batch's.
+
+    ranks: the processes that share a batch; `batch` is then the part of this one, or the `whole` batch, of which only
+    this part is cut.
+    """
+    rank, parts = (ranks.rank, ranks.count) if ranks else (0, 1)
+    own = size(batch) // parts if whole else size(batch)
+    first = rank * own if whole else 0  # of this part, in the arrays
+    ends = [i * (own // count) + min(i, own % count) for i in range(count + 1)]
     return [
         Piece(
-            {name: x[part] if x.ndim else x for name, x in batch.items()},
-            (part.stop - part.start) / examples,
-            ImageDraws(seed, part.start, part.stop - part.start, examples),
+            {name: x[first + start : first + end] if x.ndim else x for name, x in batch.items()},
+            (end - start) / (own * parts),
+            ImageDraws(seed, rank * own + start, end - start, own * parts),
         )
-        for part in parts
+        for start, end in itertools.pairwise(ends)
+        if start < end
     ]
+
+
+def examples(pieces: Sequence[Piece]) -> int:
+    """The number of examples in the batch of these pieces, on all ranks."""
+    return round(size(pieces[0].batch) / pieces[0].share)

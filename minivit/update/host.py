@@ -6,8 +6,11 @@ from typing import TypeVar
 
 from minivit.backend.workers import Workers
 from minivit.data import Loader
+from minivit.errors import NonFiniteError
 from minivit.optim import EMA, SGD, AdamW
+from minivit.ranks import Ranks
 from minivit.update.batch import Batch
+from minivit.update.not_finite import nearest
 from minivit.update.objective import Objective
 from minivit.update.step import StepResult, step
 
@@ -15,8 +18,8 @@ Item = TypeVar("Item")
 
 
 class HostStep:
-    """Updates on a CPU; on any device in float64 or with the reference kernels. workers: threads that share each
-    batch."""
+    """Updates on a CPU; on any device in float64 or with the reference kernels. workers, ranks: threads and processes
+    that share each batch."""
 
     read_every = 1
     recorded = False
@@ -29,9 +32,11 @@ class HostStep:
         ema: EMA | None = None,
         accumulate: int = 1,
         workers: Workers | None = None,
+        ranks: Ranks | None = None,
     ):
         self.objective, self.optimizer, self.ema = objective, optimizer, ema
         self.clip_norm, self.accumulate, self.workers = clip_norm, accumulate, workers
+        self.ranks = ranks or Ranks()
         self._latest: StepResult | None = None
 
     @contextlib.contextmanager
@@ -43,7 +48,10 @@ class HostStep:
     def update(self, batch: Batch, seed: Sequence[int] = (0,)) -> None:
         """One update. Raises NonFiniteError before anything is changed."""
         parts = self.objective, self.optimizer, batch, self.clip_norm, self.workers, self.accumulate
-        self._latest = step(*parts, seed=tuple(seed))
+        try:
+            self._latest = step(*parts, seed=tuple(seed), ranks=self.ranks)
+        except NonFiniteError as error:  # on all ranks alike; each has looked at its own part
+            raise NonFiniteError(nearest(self.ranks.gathered(str(error)))) from None
         if self.ema:
             self.ema.update()
 

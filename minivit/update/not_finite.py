@@ -1,12 +1,14 @@
 """Finds the source of NaN or infinity."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from minivit.backend import Array, xp_of
 from minivit.optim import SGD, AdamW
 from minivit.tensor import Tensor, watch
 from minivit.update.batch import Batch
+
+NOWHERE = "the sum of loss and gradient norm over the batch"
 
 
 def first_non_finite(optimizer: AdamW | SGD, batch: Batch, gradients: list[Array], again: Callable[[], Any]) -> str:
@@ -31,7 +33,12 @@ def first_non_finite(optimizer: AdamW | SGD, batch: Batch, gradients: list[Array
     for name, g in zip(optimizer.names, gradients, strict=True):
         if not found and not is_finite(g):
             found.append(f"the gradient of {name} {g.shape}")
-    return found[0] if found else "the sum of loss and gradient norm over the batch"
+    return found[0] if found else NOWHERE
+
+
+def nearest(found: Sequence[str]) -> str:
+    """The place nearest to the source, of those that several processes found in their parts of a batch."""
+    return min(found, key=lambda place: 2 if place == NOWHERE else int(place.startswith("the gradient of")))
 
 
 def is_finite(x: Array | int) -> bool:

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from minivit.backend import to_numpy, xp_of
+from minivit.backend import Array, to_numpy, xp_of
 from minivit.backend.arrays import asarray_like
 from minivit.backend.workers import Workers
 from minivit.errors import NonFiniteError
 from minivit.optim import SGD, AdamW, global_norm
-from minivit.optim.gradients import add_up, clip_scale, each_scale
+from minivit.optim.gradients import clip_scale, each_scale
+from minivit.ranks import Ranks
 from minivit.tensor import Tensor, grad
-from minivit.update.batch import Batch, Found, Piece, cut, size
+from minivit.update.batch import Batch, Found, Piece, cut, examples
 from minivit.update.comparing import compared
 from minivit.update.not_finite import first_non_finite
 from minivit.update.objective import Objective
@@ -44,50 +45,50 @@ def step(
     workers: Workers | None = None,
     accumulate: int = 1,
     seed: tuple[int, ...] = (0,),
+    ranks: Ranks | None = None,
 ) -> StepResult:
     """One update on one batch.
 
     The batch is cut into `accumulate` pieces per worker, whose gradients are added up: the gradient of the mean loss
     over the whole batch, in less memory. seed: of this step's dropout masks; drawn by example, so that pieces change
-    the result by rounding only. Raises ValueError for an empty batch, and NonFiniteError, before anything is changed,
-    naming the first tensor that is NaN or infinite.
+    the result by rounding only. ranks: the processes that share a batch, each with its part. Raises ValueError for an
+    empty batch, and NonFiniteError, before anything is changed, naming the first tensor that is NaN or infinite.
     """
     workers, parameters = workers or Workers(1), optimizer.parameters
     batch = {name: xp_of(parameters[0].data).asarray(x) for name, x in batch.items()}
-    cut_anew = functools.partial(cut, batch, accumulate * workers.count, seed)
+    cut_anew = functools.partial(cut, batch, accumulate * workers.count, seed, ranks, whole=objective.compares)
     pieces = cut_anew()
-    of_piece = by_piece(objective, parameters, batch, pieces, workers)
-
-    def of_worker(worker: int) -> Found:
-        return functools.reduce(Found.plus, map(of_piece, range(worker, len(pieces), workers.count)))
-
-    shares = workers.map(of_worker, range(min(workers.count, len(pieces))))
-    loss = float(sum(share.loss for share in shares))
-    gradients = add_up([share.gradients for share in shares], workers)
+    of_piece = by_piece(objective, parameters, batch, pieces, workers, ranks)
+    loss, sums, gradients = (ranks or Ranks()).found(of_piece, len(pieces), parameters, workers)
     norm = global_norm(gradients, workers)
     if not math.isfinite(loss + norm):
-        again = lambda: [*map(by_piece(objective, parameters, batch, cut_anew()), range(len(pieces)))]
+        again = lambda: [*map(by_piece(objective, parameters, batch, cut_anew(), ranks=ranks), range(len(pieces)))]
         raise NonFiniteError(first_non_finite(optimizer, batch, gradients, again))
     most = clip_norm or math.inf
     scale = each_scale(gradients, most, workers) if objective.clips_each else clip_scale(norm, most)
     optimizer.step(gradients, scale, workers)
-    means = {name: sum(share.sums[name] for share in shares) / size(batch) for name in shares[0].sums}
+    means = {name: total / examples(pieces) for name, total in sums.items()}
     objective.after_update(means, batch)
     return StepResult(loss, norm, {name: to_numpy(mean) for name, mean in means.items()})
 
 
 def by_piece(
-    objective: Objective, parameters: list[Tensor], batch: Batch, pieces: list[Piece], workers: Workers | None = None
-) -> Callable[[int], Found]:
+    objective: Objective,
+    parameters: list[Tensor],
+    batch: Batch,
+    pieces: list[Piece],
+    workers: Workers | None = None,
+    ranks: Ranks | None = None,
+) -> Callable[..., Found]:
     """What piece i adds to the update, as a function of i: its share of the mean over the batch."""
     if objective.compares:
-        return compared(objective, parameters, batch, pieces, workers or Workers(1))
+        return compared(objective, parameters, batch, pieces, workers or Workers(1), ranks)
 
-    def of_piece(i: int) -> Found:
+    def of_piece(i: int, pull: Callable[..., list[Array]] = grad) -> Found:
         part, share, rng = pieces[i]
         outputs = objective(part, rng)
         loss, sums = objective.loss(outputs, part), objective.sums(outputs, part)
         share = asarray_like(share, loss.data)
-        return Found(loss.data.astype("float64") * share, sums, grad(loss, parameters, share))
+        return Found(loss.data.astype("float64") * share, sums, pull(loss, parameters, share))
 
     return of_piece

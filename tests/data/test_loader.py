@@ -195,14 +195,25 @@ def damaged(tmp_path):
     return f"folder:{tmp_path}", [20 * i for i in range(12) if i not in (1, 4, 9)]
 
 
-def test_skipped_images_are_replaced_by_the_following_ones(damaged):
+def test_an_image_of_a_later_batch_takes_the_place_of_a_skipped_one(damaged):
     name, readable = damaged
     dataset = load(name, bad_images="skip")
-    for step, batch in enumerate(indices(Loader(dataset, 4, raw, total_steps=24))):
-        order = np.random.default_rng((0, step // 3)).permutation(12)
-        following = [20 * i for i in np.roll(order, -4 * (step % 3)) if 20 * i in readable]
-        assert batch == following[:4]
+    loader = Loader(dataset, 4, raw, total_steps=24)
+    for step, batch in enumerate(indices(loader)):
+        order = [20 * i for i in np.roll(np.random.default_rng((0, step // 3)).permutation(12), -4 * (step % 3))]
+        following = [[*order[place::4], *order[4:]] for place in range(4)]  # then any other outside the batch
+        assert batch == [next(i for i in row if i in readable) for row in following]
     assert len(dataset.skipped) == 3
+
+
+def test_what_replaces_an_image_does_not_depend_on_the_rest_of_the_batch(damaged):
+    name, _ = damaged
+    whole = Loader(load(name, bad_images="skip"), 6, raw, total_steps=6)
+    for step in range(6):
+        alone = [
+            Loader(load(name, bad_images="skip"), 6, raw, total_steps=6).fetch(step, np.array([i])) for i in range(6)
+        ]
+        assert [x["images"][0].max() for x in alone] == [x.max() for x in whole.fetch(step)["images"]]
 
 
 def test_batches_with_skipped_images_depend_on_seed_and_step_alone(damaged):
@@ -224,9 +235,9 @@ def test_a_refused_image_reaches_the_consumer(damaged, refused, data_threads):
 
 def test_too_few_readable_images_are_an_error_not_an_endless_search(damaged, refused):
     dataset = load(damaged[0], bad_images="skip")
-    assert len(Loader(dataset, 9, raw, total_steps=1).batch(0)[1]) == 9
-    with refused("folder:", "too few readable images", "batch of 10"):
-        Loader(dataset, 10, raw, total_steps=1).batch(0)
+    assert len(Loader(dataset, 10, raw, total_steps=1).batch(0)[1]) == 10
+    with refused("folder:", "too few readable images", "batch of 12"):
+        Loader(dataset, 12, raw, total_steps=1).batch(0)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

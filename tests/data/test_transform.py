@@ -47,11 +47,27 @@ def test_each_option_is_its_function():
     assert np.array_equal(Augment((8, 12), flip=True)(x, rng()), normalize(random_flip(x, rng())))
     assert np.array_equal(Augment((8, 12), crop_padding=2)(x, rng()), normalize(random_crop(x, 2, rng())))
     assert np.array_equal(Augment((8, 12), randaugment=(2, 10))(x, rng()), normalize(randaugment(x, 2, 10, rng())))
-    cropped = random_resized_crop(x, (4, 6), rng(), (0.2, 0.9))
-    assert np.array_equal(Augment((4, 6), resized_crop=(0.2, 0.9))(x, rng()), normalize(cropped))
+    seeds = rng().integers(0, 2**63, 6).tolist()  # of each image's own generator
+    cropped = [
+        random_resized_crop(x[i : i + 1], (4, 6), np.random.default_rng(seed), (0.2, 0.9))
+        for i, seed in enumerate(seeds)
+    ]
+    assert np.array_equal(Augment((4, 6), resized_crop=(0.2, 0.9))(x, rng()), normalize(np.concatenate(cropped)))
+
     erased = Augment((8, 12), erasing=1.0)(x, rng())
     assert np.abs(erased).max() > 1.5  # noise, after normalisation
     assert 0 < (erased != normalize(x)).mean() < 0.5
+
+
+def test_the_changes_of_some_images_are_theirs_in_the_whole_batch():
+    augment = Augment(
+        (8, 12), flip=True, crop_padding=2, randaugment=(2, 10), erasing=0.8, resized_crop=(0.2, 0.9), mean=0.4
+    )
+    images = [noise(1, 9 + i, 20 - i, 3)[0] for i in range(6)]
+    changes = augment.draw((6, 8, 12, 3), rng())
+    for rows in (np.array([2, 3]), np.array([5, 0, 1])):
+        some, part = [images[i] for i in rows], changes.of(rows)
+        assert np.array_equal(augment.apply(augment.resized(some, part), part), augment(images, rng())[rows])
 
 
 def test_options_combine_and_follow_the_generator():

@@ -262,7 +262,7 @@ def test_the_averages_are_evaluated_and_the_weights_come_back(tmp_path, monkeypa
     own = [p.data for p in trainer.model.parameters()]
     seen = []
 
-    def note(model, *args):
+    def note(model, *args, **options):
         seen.append(all(p.data is a for p, a in zip(model.parameters(), trainer.ema.averages, strict=True)))
         return {"loss": 1.0, "accuracy": 0.5, "images": 15}
 

@@ -1,0 +1,146 @@
+"""The ranks of a run that an MPI launcher has started.
+
+Waiting is done in Python, with a non-blocking barrier before each collective call: so Ctrl-C is heard, and a waiting
+rank leaves its core to those that still compute.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minivit.backend import Array, to_numpy
+from minivit.backend.workers import Workers
+from minivit.errors import BackendError, CheckpointError, ConfigError, MinivitError, shown
+from minivit.ranks import Ranks
+from minivit.ranks.sums import GradientSum, added_as_they_come
+from minivit.tensor import Tensor
+
+T = TypeVar("T")
+
+GOING_ON, AT_THE_END, FAILED = range(3)
+
+
+class MpiRanks(Ranks):
+    """One of several ranks.   mpi: the module mpi4py.MPI."""
+
+    def __init__(self, mpi: Any):
+        self.mpi = mpi
+        self._talk, self._end, self._adding = (mpi.COMM_WORLD.Dup() for _ in range(3))
+        self.rank, self.count = self._talk.rank, self._talk.size
+        self._sum: GradientSum | None = None
+        if mpi.Query_thread() < mpi.THREAD_SERIALIZED:
+            raise BackendError("this MPI library was started without threads, which the sum of gradients needs")
+
+    def found(
+        self, of_piece: Callable[..., Any], count: int, parameters: Sequence[Tensor], workers: Workers
+    ) -> tuple[float, dict[str, Any], list[Array]]:
+        threads = min(workers.count, count)
+        if self._sum is None or self._sum.workers != threads or self._sum.parameters is not parameters:
+            self._sum = GradientSum(parameters, threads, self._add)
+        shares = added_as_they_come(self._sum, of_piece, count, workers)
+        sums = {name: np.asarray(sum(share.sums[name] for share in shares)) for name in shares[0].sums}
+        numbers = np.concatenate([[sum(float(share.loss) for share in shares)], *map(np.ravel, sums.values())])
+        gradients = self._sum.finish()
+        self._add(numbers := numbers.astype(np.float64))
+        ends = np.cumsum([1, *(x.size for x in sums.values())])
+        parts = zip(sums.items(), ends, ends[1:], strict=False)
+        return (
+            float(numbers[0]),
+            {n: numbers[a:b].reshape(x.shape).astype(x.dtype) for (n, x), a, b in parts},
+            gradients,
+        )
+
+    def joined(self, array: np.ndarray) -> np.ndarray:
+        whole = np.empty((self.count * len(array), *array.shape[1:]), array.dtype)
+        self._meet()
+        self._talk.Allgather(np.ascontiguousarray(array), whole)
+        return whole
+
+    def _add(self, array: np.ndarray) -> None:
+        """Add over the ranks, in place. They meet before, since MPI itself waits without rest."""
+        wait(self._adding.Ibarrier())
+        self._adding.Allreduce(self.mpi.IN_PLACE, array)
+
+    def each(self, action: Callable[[], T]) -> T:
+        result, error = None, None
+        try:
+            result = action()
+        except MinivitError as failed:
+            error = failed
+        for other in self.gathered(error):
+            if other is not None:
+                raise other
+        return result  # type: ignore[return-value]
+
+    def first(self, action: Callable[[], T]) -> T:
+        result = self.each(lambda: None if self.rank else action())
+        self._meet()
+        return self._talk.bcast(result)
+
+    def gathered(self, value: T) -> list[T]:
+        self._meet()
+        return self._talk.allgather(value)
+
+    def in_step(self, items: Iterable[T]) -> Iterator[T]:
+        iterator = iter(items)
+        while True:
+            error: MinivitError | None = None
+            item = None
+            try:
+                item = next(iterator, None)
+            except MinivitError as failed:
+                error = failed
+            mine = np.array(FAILED if error else AT_THE_END if item is None else GOING_ON)
+            worst = np.empty_like(mine)
+            wait(self._talk.Iallreduce(mine, worst, self.mpi.MAX))
+            if worst == FAILED:
+                self.each(lambda failed=error: self._raise(failed))  # type: ignore[misc]
+            if worst != GOING_ON or item is None:
+                return
+            yield item
+
+    def check_equal(self, arrays: Mapping[str, Any]) -> None:
+        digests = {name: hashlib.blake2b(np.ascontiguousarray(to_numpy(x)).data).digest() for name, x in arrays.items()}
+        found = self.gathered(digests)
+        for rank, other in enumerate(found):
+            if name := next((name for name in found[0] if other.get(name) != found[0][name]), None):
+                raise CheckpointError(
+                    f"rank {rank} and rank 0 no longer hold the same {name}: this machine or its MPI library adds "
+                    "wrongly; go on from the last checkpoint"
+                )
+
+    def check_same(self, facts: Mapping[str, Any]) -> None:
+        for rank, other in enumerate(found := self.gathered(dict(facts))):
+            for name, fact in found[0].items():
+                if other[name] != fact:
+                    raise ConfigError(
+                        f"rank {rank} has {shown(name)} {shown(other[name])}, rank 0 has {shown(fact)}: start all "
+                        "ranks with the same version, options and data"
+                    )
+
+    def parted(self, seconds: float = float("inf")) -> bool:
+        """Wait until all ranks come here: whether they do, within this time."""
+        return wait(self._end.Ibarrier(), seconds)
+
+    def _meet(self) -> None:
+        wait(self._talk.Ibarrier())
+
+    @staticmethod
+    def _raise(error: MinivitError | None) -> None:
+        if error is not None:
+            raise error
+
+
+def wait(request: Any, seconds: float = float("inf")) -> bool:
+    """Wait for an MPI request: whether it was completed within this time. At first it looks without a pause."""
+    begin = time.monotonic()
+    while not request.Test():
+        waited = time.monotonic() - begin
+        if waited > seconds:
+            return False
+        if waited > 2e-4:
+            time.sleep(min(1e-3, waited / 10))
+    return True
