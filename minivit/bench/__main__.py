@@ -111,16 +111,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             report_profile(load, args.roofline, options)
         if args.scaling:
             report_scaling(load, args.rounds, options)
-    modelling = scale_report.asks_for_model(args)
-    if modelling:
-        named = {load.name: load.model for load in loads if args.workloads or args.model}
-        for line in scale_report.model_lines(args, named):
-            print(line)
+    for line in scale_report.lines(args, loads, options):
+        print(line, flush=True)
     if args.data:
         report_data()
     if args.overhead:
         report_overhead()
-    if args.profile or args.roofline or args.scaling or args.data or args.overhead or modelling:
+    if args.profile or args.roofline or args.scaling or args.data or args.overhead or scale_report.asked(args):
         return 0
     for load in loads:
         for training in (True, False):

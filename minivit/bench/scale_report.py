@@ -4,9 +4,12 @@ import argparse
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from minivit import cli
+from minivit.bench import ranks
 from minivit.bench.scale_model import WAYS, Cluster, Gpu, Link, Step, layers, training_step
+from minivit.bench.workload import Workload
 from minivit.errors import ConfigError, meant
 from minivit.models import ViTConfig
 from minivit.models.cost import multiply_adds
@@ -56,10 +59,13 @@ def add_options(p: argparse.ArgumentParser) -> None:
     """The options of the measurement on several ranks, and of the model."""
     add = p.add_argument_group("several ranks (instead)").add_argument
     add(
-        "--ranks", type=counts, metavar="N,N", help="time a step on N processes under mpirun, then model larger numbers"
+        "--ranks",
+        type=rank_counts,
+        metavar="N,N",
+        help="time a step on N processes under mpirun, then model larger numbers",
     )
     add("--network", metavar="NAMES", help=f"model only: one or more of {', '.join(NETWORKS)}, or all")
-    add("--modelled-ranks", type=counts, metavar="N,N", help="numbers of ranks in the model (default: 8 to 1024)")
+    add("--modelled-ranks", type=rank_counts, metavar="N,N", help="numbers of ranks in the model (default: 8 to 1024)")
     add("--latency", type=above_zero, metavar="US", help="microseconds for each message, instead of the network's")
     add("--bandwidth", type=above_zero, metavar="GB", help="GB/s that messages of a node get, instead of the network's")
     add("--gpu-tflops", type=above_zero, metavar="N", help="that training sustains on one GPU (default: 400)")
@@ -68,12 +74,12 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add("--all-reduce", choices=tuple(WAYS), help="pattern of the messages (default: halving)")
 
 
-def asks_for_model(args: argparse.Namespace) -> bool:
-    """Whether an option of the model was given."""
-    return any(getattr(args, name) is not None for name in OPTIONS)
+def asked(args: argparse.Namespace) -> bool:
+    """Whether an option of this page was given."""
+    return args.ranks is not None or any(getattr(args, name) is not None for name in OPTIONS)
 
 
-def counts(text: str) -> tuple[int, ...]:
+def rank_counts(text: str) -> tuple[int, ...]:
     """Numbers of ranks, "1,2,4", smallest first, for argparse."""
     values = sorted({cli.positive(part) for part in text.split(",")})
     if values[-1] > MOST_RANKS:
@@ -140,7 +146,7 @@ class Setting:
 def modelled(
     models: Mapping[str, ViTConfig],
     chosen: Mapping[str, Network],
-    ranks: Sequence[int],
+    counts: Sequence[int],
     batch: int,
     share: int,
     setting: Setting,
@@ -164,24 +170,24 @@ def modelled(
         )
         for images, what in ((None, f"{batch:,} images in a step"), (share, f"{share:,} images for each rank")):
             yield ""
-            yield from _table(f"{name}: {what}", config, chosen, ranks, batch, images, setting)
+            yield from _table(f"{name}: {what}", config, chosen, counts, batch, images, setting)
 
 
 def _table(
     title: str,
     config: ViTConfig,
     chosen: Mapping[str, Network],
-    ranks: Sequence[int],
+    counts: Sequence[int],
     batch: int,
     share: int | None,
     setting: Setting,
 ) -> Iterator[str]:
     """ms per step and efficiency: the speed of a rank, compared with a rank alone."""
-    yield f"| {title}; ranks: | " + " | ".join(f"{n:,}" for n in ranks) + " |"
-    yield "|---" * (len(ranks) + 1) + "|"
+    yield f"| {title}; ranks: | " + " | ".join(f"{n:,}" for n in counts) + " |"
+    yield "|---" * (len(counts) + 1) + "|"
     for name, network in chosen.items():
         cells = []
-        for n in ranks:
+        for n in counts:
             if network.within and n > setting.per_node:
                 cells.append("")
                 continue
@@ -192,15 +198,23 @@ def _table(
         yield f"| {name} | " + " | ".join(cells) + " |"
 
 
-def model_lines(args: argparse.Namespace, named: Mapping[str, ViTConfig]) -> Iterator[str]:
-    """The tables that the options ask for. named: the models that the options name, if any. Raises ConfigError."""
-    models = dict(named) or {name: ViTConfig.variant(name) for name in MODELS}
+def lines(args: argparse.Namespace, loads: Sequence[Workload], options: Mapping[str, Any]) -> Iterator[str]:
+    """What the options ask for: the measurement on this machine, then the model. options: of our engine. Raises
+    ConfigError before anything is measured."""
+    if not asked(args):
+        return
+    models = {load.name: load.model for load in loads if args.model or (args.workloads and not args.ranks)}
     chosen = networks(args.network, args.latency, args.bandwidth)
     setting = Setting(
         Gpu() if args.gpu_tflops is None else Gpu(1e12 * args.gpu_tflops),
         args.ranks_per_node or PER_NODE,
         BUCKET if args.bucket_mb is None else 1e6 * args.bucket_mb,
         args.all_reduce or "halving",
-        args.accumulate or 1,
+        1 if args.ranks else args.accumulate or 1,
     )
-    yield from modelled(models, chosen, args.modelled_ranks or RANKS, args.batch or BATCH, SHARE, setting)
+    batch = BATCH if args.ranks else args.batch or BATCH
+    for load in loads if args.ranks else ():
+        yield from ranks.report(load, args.ranks, args.rounds, options)
+        yield ""
+    models = models or {name: ViTConfig.variant(name) for name in MODELS}
+    yield from modelled(models, chosen, args.modelled_ranks or RANKS, batch, SHARE, setting)
