@@ -76,7 +76,19 @@ def test_what_ends_by_itself_is_left_to_do_so():
 
 
 @needs_unix
-def test_what_does_not_is_killed_with_all_it_started(monkeypatch):
+def test_what_does_not_is_told_to(monkeypatch):
+    monkeypatch.setattr(launching, "PATIENCE", 0.1)
+    process, _ = started(
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); print('ready', flush=True); "
+        "time.sleep(60)"
+    )
+    monkeypatch.setattr(launching, "_kill_group", lambda process: process.wait(30))
+    launching.end(process)
+    assert process.returncode == 5
+
+
+@needs_unix
+def test_what_does_not_listen_is_killed_with_all_it_started(monkeypatch):
     monkeypatch.setattr(launching, "PATIENCE", 0.1)
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"

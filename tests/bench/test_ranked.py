@@ -1,6 +1,7 @@
 """The engine on several ranks: its step is the project's, each rank has its part, and two real processes answer."""
 
 import io
+import os
 import subprocess
 import sys
 import time
@@ -86,6 +87,7 @@ def test_two_processes_answer_together(mpi):
         assert child.run(2) > child.ask("waited") > 0
         assert child.ask("sum 65536") > 0
         assert child.peak_memory() > 10
+        assert os.getpgid(child._process.pid) == child._process.pid
     assert child._process.returncode == 0
 
 

@@ -13,8 +13,9 @@ from minivit.bench.workload import WORKLOADS, Workload
 from minivit.errors import ConfigError
 from minivit.models import ViTConfig
 
-TINY = Workload("tiny", ViTConfig(image_size=8, patch_size=4, width=8, depth=2, heads=2, num_classes=3), 12)
-LINK = Link(1e-3, 1e5)
+SMALL = ViTConfig(image_size=8, patch_size=4, width=128, depth=4, heads=2, num_classes=3)
+TINY = Workload("tiny", SMALL, 12)
+LINK = Link(1e-3, 1e8)
 BYTES = sum(layer.size for layer in layers(TINY.model))
 
 
@@ -86,7 +87,7 @@ def test_what_takes_turns(planned, capsys):
 
 
 def test_the_figures_of_each_number_of_ranks(planned, capsys):
-    lines = printed(capsys, "--ranks", "1,2,4")
+    lines = printed(capsys, "--ranks", "2,4")  # one rank always, to compare with
     table = {line.split()[0]: line.split()[1:] for line in lines[2:5]}
     assert table["1"] == ["1200.0", "10.0", "100%", "0.0%", "0.0", "77"]
     assert table["2"] == ["710.0", "16.9", "85%", "7.0%", f"{BYTES / 1e6:.1f}", "77"]
@@ -103,15 +104,22 @@ def test_two_ranks_against_two_threads(planned, capsys):
     )
 
 
+def summed(count):
+    """Seconds to sum all gradients, of which no bucket has less than a MiB."""
+    full, rest = divmod(BYTES, 2**20)
+    return full * halving(count, 2**20, LINK) + halving(count, rest, LINK)
+
+
 def test_the_model_stands_beside_the_measurement(planned, capsys):
     text = "\n".join(printed(capsys, "--ranks", "2,4"))
-    summing = halving(2, BYTES, LINK)
-    assert f"model, 2 ranks: sums of 1000.0 us latency, 0.0 GB/s take {1e3 * summing:.1f} ms" in text
+    summing = summed(2)
+    assert f"model, 2 ranks: sums of 1000.0 us latency, 0.1 GB/s take {1e3 * summing:.1f} ms" in text
     alone = 0.6 + summing
     assert f"600.0 ms: predicted {1e3 * alone:.1f}, measured 710.0 ms ({0.71 / alone - 1:+.1%})" in text
     apart = 0.66 + summing
     assert f"660.0 ms: predicted {1e3 * apart:.1f} ms ({0.71 / apart - 1:+.1%})" in text
-    assert "300.0 ms x 2: predicted" in text  # four ranks share two cores
+    crowded = 0.6 + summed(4)  # four ranks share two cores
+    assert f"300.0 ms x 2: predicted {1e3 * crowded:.1f}, measured 380.0 ms" in text
 
 
 def test_after_the_measurement_comes_the_model_of_more_ranks(planned, capsys):
@@ -137,4 +145,6 @@ def test_sums_are_hidden_if_a_core_is_free(monkeypatch):
 def test_every_rank_needs_an_image(planned):
     with pytest.raises(ConfigError, match="--ranks 8: a batch of 12 has no equal parts"):
         bench.main(["tiny", "--ranks", "2,8"])
+    with pytest.raises(ConfigError, match="--ranks gives each rank one worker"):
+        bench.main(["tiny", "--ranks", "2", "--workers", "2"])
     assert not Planned.begun

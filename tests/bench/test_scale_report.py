@@ -81,6 +81,13 @@ def test_every_option_reaches_the_model(capsys, argv, changes):
     assert len(tables) == 2
 
 
+def test_nvlink_ends_with_the_node(capsys):
+    argv = ["--model", "B/16", "--network", "nvlink", "--ranks-per-node", "4", "--modelled-ranks", "4,8"]
+    for table in rows(capsys, *argv).values():
+        assert table["nvlink"][0]
+        assert not table["nvlink"][1]
+
+
 def test_nvlink_can_be_slower(capsys):
     table = next(iter(rows(capsys, "--model", "B/16", "--network", "nvlink", "--bandwidth", "10").values()))
     step = training_step(B16, 512, 8, Cluster(Link(3e-6, 10e9), NVLINK), Gpu(), 25e6)
