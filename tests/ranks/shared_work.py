@@ -1,0 +1,106 @@
+"""A program for several processes: each objective's steps, and whole runs, shared by all ranks; rank 0 also does the
+same alone and compares. Its output is one line of JSON for each comparison."""
+
+import dataclasses
+import json
+import sys
+
+import numpy as np
+from test_contract import BATCH, NAMES, loader, tiny
+
+from minivit.backend.workers import Workers
+from minivit.data import load
+from minivit.models import ViTConfig
+from minivit.optim import SGD
+from minivit.ranks import Ranks, launch
+from minivit.runs.evaluation import evaluate, neighbours
+from minivit.runs.recipes import Recipe
+from minivit.runs.trainer import Trainer
+from minivit.update.step import step
+
+VIT = {"patch_size": 2, "width": 16, "depth": 2, "heads": 2, "mlp_width": 24}
+RECIPE = Recipe(
+    model=ViTConfig(image_size=8, channels=1, num_classes=10, dropout=0.1, drop_path=0.1, **VIT),
+    batch_size=24, steps=100, eval_every=50, crop_padding=1, mixup=0.2, cutmix=0.4, ema=0.9, workers=2, accumulate=2,
+    lr=3e-3,
+)  # fmt: skip
+RUNS = {
+    "digits": ("digits", RECIPE),
+    "shapes": (
+        "shapes",
+        dataclasses.replace(
+            RECIPE,
+            model=ViTConfig(image_size=32, num_classes=10, **{**VIT, "patch_size": 8}),
+            randaugment=(1, 5), erasing=0.3, mixup=0.0, cutmix=0.0, workers=1, clip_norm=0.5, optimizer="sgd", lr=0.05,
+        ),
+    ),
+}  # fmt: skip
+
+
+class Recorder(SGD):
+    """An optimiser that keeps the gradients it is given and changes nothing."""
+
+    def step(self, grads=None, scale=1.0, workers=None):
+        self.seen = [g.copy() for g in grads]
+
+
+def one_step(name, ranks, workers):
+    objective, data = tiny(name, "float64")
+    batches = loader(objective, data, share=(ranks.rank, ranks.count))
+    recorder = Recorder(objective.named_parameters())
+    with Workers(workers) as pool:
+        result = step(objective, recorder, batches.batch(1), None, pool, 2, (5, 6), ranks)
+    state = np.concatenate([x.ravel() for x in objective.state_dict().values()])
+    flat = np.concatenate([g.ravel() for g in recorder.seen])
+    means = np.concatenate([np.ravel(x) for _, x in sorted(result.means.items())] or [[]])
+    return {"loss": result.loss, "norm": result.grad_norm, "gradients": flat, "means": means, "state": state}
+
+
+def evaluated(name, ranks):
+    objective, data = tiny(name, "float64")
+    recipe = Recipe(model=objective.encoder.config, precision="float64", batch_size=BATCH)
+    with Workers(1) as workers:
+        found = evaluate(objective, data, recipe, workers, 4, ranks=ranks)
+        if objective.has_features and "labels" in data.COLUMNS:
+            found["knn"] = neighbours(objective, data, data, recipe, workers, ranks)
+    return found
+
+
+def run(name, ranks, precision):
+    data, recipe = RUNS[name]
+    train, test = (load(data, split=split) for split in ("train", "test"))
+    recipe = dataclasses.replace(recipe, precision=precision)
+    trainer = Trainer(recipe, train.limit(400), test.limit(100), None, ranks=ranks)
+    losses = [progress.loss for progress in trainer.run()]
+    tests = [line["test_loss"] for line in trainer.metrics]
+    return {"losses": np.array(losses), "test": np.array(tests)}
+
+
+def difference(one, two):
+    """The largest relative difference, by name; of an array, relative to its largest element."""
+
+    def of(x, y):
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        return float(np.max(np.abs(x - y), initial=0) / (np.max(np.abs(y), initial=0) or 1))
+
+    assert one.keys() == two.keys(), (one.keys(), two.keys())
+    return {name: of(one[name], two[name]) for name in one}
+
+
+def main(kinds):
+    with launch.joined() as ranks:
+        for kind in kinds:
+            work = {
+                "steps": [(n, lambda r, n=n, w=w: one_step(n, r, w)) for n in NAMES for w in (1, 2)],
+                "evaluations": [(n, lambda r, n=n: evaluated(n, r)) for n in NAMES],
+                "float64": [(n, lambda r, n=n: run(n, r, "float64")) for n in RUNS],
+                "float32": [(n, lambda r, n=n: run(n, r, "float32")) for n in RUNS],
+            }[kind]
+            for name, of in work:
+                together = of(ranks)
+                if not ranks.rank:
+                    print(json.dumps([kind, name, difference(together, of(Ranks()))]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
