@@ -47,6 +47,7 @@ EXAMPLES = """examples:
   python -m minivit.bench cifar-s6 --profile --roofline roofline.png
   python -m minivit.bench cifar-s6 --scaling
   python -m minivit.bench --data --overhead
+  python -m minivit.bench --ranks 1,2
   python -m minivit.bench --network hdr,ndr --gpu-tflops 300
   python -m minivit.bench --backend cupy --precision bf16 --model B/16 --batch 256 --training --against torch
 """

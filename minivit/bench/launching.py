@@ -39,7 +39,7 @@ def _places() -> Iterator[str]:
         except importlib.metadata.PackageNotFoundError:
             continue
         for file in files:
-            if file.stem in NAMES and (place := shutil.which(str(file.locate()))):
+            if file.name.removesuffix(".exe") in NAMES and (place := shutil.which(str(file.locate()))):
                 yield place
 
 

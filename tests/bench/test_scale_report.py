@@ -1,6 +1,7 @@
 """The tables of the model: what the options ask for, and wrong requests."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +93,12 @@ def test_nvlink_can_be_slower(capsys):
     table = next(iter(rows(capsys, "--model", "B/16", "--network", "nvlink", "--bandwidth", "10").values()))
     step = training_step(B16, 512, 8, Cluster(Link(3e-6, 10e9), NVLINK), Gpu(), 25e6)
     assert table["nvlink*"][0].partition(",")[0] == ms(step)
+
+
+def test_the_page_shows_what_the_model_says(capsys):
+    page = Path(__file__).parents[2] / "docs/scale.md"
+    assert bench.main(["--network", "all"]) == 0
+    assert capsys.readouterr().out.strip() in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
