@@ -14,17 +14,19 @@ from minivit import cli, lineage
 from minivit.backend.workers import Workers
 from minivit.cli.training import in_figures
 from minivit.data import Dataset
+from minivit.data.choice import WNID, only, read_choice
 from minivit.data.encoded import BAD_IMAGES
-from minivit.data.folder import is_divided
 from minivit.data.imagenet import in_words
+from minivit.data.kinds import is_divided, parted
+from minivit.data.real import read_real, real_accuracy, real_labels
 from minivit.errors import ConfigError, DataError, meant, shown
 from minivit.runs import folder as run_folder
 from minivit.runs.building import check_fits
-from minivit.runs.evaluation import evaluate, neighbours
+from minivit.runs.evaluation import TOP, evaluate, neighbours
 from minivit.runs.numerics import worker_count
 from minivit.runs.plan import check_columns
 from minivit.runs.probing import linear_probe
-from minivit.runs.published import load_labelled_folder
+from minivit.runs.published import renamed
 from minivit.runs.recipes import Recipe
 
 WORST = 10  # classes in the table, unless all are asked for
@@ -37,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_file_options(p)
     p.add_argument("--data", help="data set (default: the one the run was trained on)")
     p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
+    p.add_argument("--only", type=cli.path, metavar="FILE", help="measure on the classes that FILE names, one a line")
     p.add_argument("--split", choices=("train", "test"), default="test", help="test: val/ or test/ of a folder")
     p.add_argument("--bad-images", choices=BAD_IMAGES, help="refuse or skip unreadable ones (default: as the run did)")
     p.add_argument("--best", action="store_true", help="the weights of the run's best evaluation (default: the last)")
@@ -44,11 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--batch-size", type=cli.positive, default=256, metavar="N")
     p.add_argument("--workers", type=cli.positive, metavar="N", help="threads (default: as suits cores and batch)")
     p.add_argument("--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)")
+    p.add_argument(
+        "--real", type=cli.path, metavar="FILE", help="real.json: ReaL labels of ImageNet's validation images"
+    )
     p.add_argument("--how", metavar="NAME", help="for another objective: linear-probe, or a measure of its file")
     args = p.parse_args(argv)
 
     args.run = cli.find_weights(args.run)
     run = run_folder.run_of(args.run)
+    if run and args.classes and not args.only and parted(args.data or run_folder.read_recipe(run).data)[1]:
+        args.only, args.classes = args.classes, None  # a run knows the names of its classes
     if run and run_folder.read_recipe(run).objective:
         return of_objective(args, run)
     if args.how:
@@ -58,21 +66,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     data, name = load_test_data(args, recipe, classes)
     check_fits(recipe, data)
     recipe = dataclasses.replace(recipe, backend=backend, workers=args.workers)
+    real = real_labels(data, read_real(args.real)) if args.real else None
     begin = time.perf_counter()
     confusion = np.zeros((len(data.classes),) * 2, np.int64)
+    best: list[np.ndarray] = []
     with Workers(worker_count(recipe, args.batch_size)) as workers:
-        result = evaluate(model.to(backend), data, recipe, workers, args.batch_size, confusion)
+        result = evaluate(model.to(backend), data, recipe, workers, args.batch_size, confusion, best)
     cli.report_skipped(data)
     rate = result["images"] / (time.perf_counter() - begin)
     print("\n".join(per_class(confusion, data.classes, None if args.per_class else WORST)))
-    kind, _, path = name.partition(":")
-    if recipe.val_share is not None and args.split == "test" and kind == "folder" and not is_divided(Path(path)):
+    if recipe.val_share is not None and args.split == "test" and not is_divided(name):
         print(f"measured on the {recipe.val_share:.0%} of each class that the run held out; the others: --split train")
+    read = np.array([k for k in range(len(data)) if not data.was_skipped(k)])  # in the order of the answers
+    answers = np.concatenate(best)
+    if real is not None:
+        print(of_real(answers, [real[k] for k in read], len(data.classes)))
+    more = f", top-5 accuracy {top5(answers, data.labels[read]):.2%}" if len(data.classes) > TOP else ""
     print(
         f"{name} {data.split or args.split}: {result['images']} images, accuracy {result['accuracy']:.2%}, "
-        f"loss {result['loss']:.4f}, {rate:.0f} images/s"
+        f"loss {result['loss']:.4f}{more}, {rate:.0f} images/s"
     )
     return 0
+
+
+def top5(answers: np.ndarray, labels: np.ndarray) -> float:
+    """The share of images whose class is among their five likeliest.   answers: (N, 5).   labels: (N,)."""
+    return float((answers == labels[:, None]).any(axis=1).mean())
+
+
+def of_real(answers: np.ndarray, right: Sequence[frozenset[int]], classes: int) -> str:
+    """The line about ReaL labels.   answers: (N, 5).   right: the right classes of each image."""
+    count, first, among = real_accuracy(answers, right)
+    whole = "" if classes == 1000 else f" of the {classes} classes"
+    if not count:
+        raise DataError(f"none of these {len(right)} images has a ReaL label{whole}")
+    more = f", top-5 accuracy {among:.2%}" if classes > TOP else ""
+    return (
+        f"ReaL labels: {count} images that have one{whole}, {len(right) - count} left out, accuracy {first:.2%}{more}"
+    )
 
 
 def of_objective(args: argparse.Namespace, run: Path) -> int:
@@ -80,8 +111,9 @@ def of_objective(args: argparse.Namespace, run: Path) -> int:
     objective, recipe, classes = run_folder.load_objective(run / run_folder.BEST if args.best else args.run)
     args.run = run
     name = (recipe.objective or {})["name"]
-    if args.per_class:
-        raise ConfigError(f"--per-class is for classifiers, but the objective of {run} is {name}")
+    if args.per_class or args.real:
+        option = "--per-class" if args.per_class else "--real"
+        raise ConfigError(f"{option} is for classifiers, but the objective of {run} is {name}")
     ways: dict[str, Any] = {PROBE: None} if objective.has_features else {}
     ways |= lineage.ways(name)
     if args.how and args.how not in ways:
@@ -151,17 +183,21 @@ def load_test_data(args: argparse.Namespace, recipe: Recipe, classes: list[str] 
     if published and not args.data:
         raise DataError("published weights come without a data set: give one with --data folder:PATH")
     name = args.data or recipe.data
-    kind, _, path = run_folder.located(name).partition(":")
-    if published and kind == "folder" and classes is not None:
+    if published and parted(name)[1] and classes is not None:
         own = args.classes is not None
-        data = load_labelled_folder(Path(path), args.split, classes, args.bad_images or "refuse", own)
-        cli.report_left_out(data)
-        return data, f"{kind}:{path}"
-    recipe = dataclasses.replace(recipe, bad_images=args.bad_images or recipe.bad_images)
-    data = cli.load_data_of_run(recipe, args.split, args.run, args.data, args.data_root)
+        data = cli.load_labelled_data(name, args.split, classes, args.bad_images, own, args.data_root)
+    else:
+        recipe = dataclasses.replace(recipe, bad_images=args.bad_images or recipe.bad_images)
+        if args.data and parted(name)[0] == "imagenet" and classes and all(map(WNID.fullmatch, classes)):
+            recipe = dataclasses.replace(recipe, classes=tuple(classes))  # there may be more
+        data = cli.load_data_of_run(recipe, args.split, args.run, args.data, args.data_root)
+        if classes is not None:
+            data = renamed(data, classes)
+            cli.check_classes(data, classes)
     cli.report_left_out(data)
-    if classes is not None:
-        cli.check_classes(data, classes)
+    if args.only:
+        data = only(data, read_choice(args.only))
+        print(f"measured on {len(np.unique(data.labels))} of {len(data.classes)} classes")
     return data, run_folder.located(name)
 
 

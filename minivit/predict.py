@@ -20,8 +20,8 @@ import numpy as np
 from minivit import cli, terminal
 from minivit.data.dataset import in_words as counted
 from minivit.data.drawn_digit import as_the_digits
-from minivit.data.folder import image_files
 from minivit.data.imagenet import in_words
+from minivit.data.trees import image_files
 from minivit.errors import MAX_MESSAGE, ConfigError, DataError, shown
 from minivit.files import is_special
 from minivit.models.archive import replacing
@@ -131,10 +131,13 @@ def as_text(answer: Answer) -> str:
 
 
 def as_csv(answers: Sequence[Answer]) -> str:
-    """A line for each image: its name, then classes and scores, the most likely first."""
+    """A line for each image: its name, then classes in words and scores, the most likely first."""
     most = max((len(answer["classes"]) for answer in answers), default=0)
     rows: list[list[Any]] = [["image", *(f"{name}_{k}" for k in range(1, most + 1) for name in ("class", "score"))]]
-    rows += [[answer["image"], *(x for each in answer["classes"] for x in each.values())] for answer in answers]
+    for answer in answers:
+        rows.append(
+            [answer["image"], *(x for each in answer["classes"] for x in (in_words(each["class"]), each["score"]))]
+        )
     return "".join(map(_csv_line, rows))
 
 
@@ -146,8 +149,14 @@ def _csv_line(row: Sequence[Any]) -> str:
 
 
 def as_json(answers: Sequence[Answer]) -> str:
-    """A list of {"image", "classes": [{"class", "score"}, ...]}."""
-    return json.dumps([{"image": a["image"], "classes": a["classes"]} for a in answers], indent=1) + "\n"
+    """A list of {"image", "classes": [{"class", "score"}, ...]}; a class that is a WordNet id also has its "words"."""
+    found = [{"image": a["image"], "classes": [_with_words(each) for each in a["classes"]]} for a in answers]
+    return json.dumps(found, indent=1) + "\n"
+
+
+def _with_words(answer: Answer) -> Answer:
+    words = in_words(answer["class"]).removesuffix(f" ({answer['class']})")
+    return answer if words == answer["class"] else {**answer, "words": words}
 
 
 def write(name: str, text: str) -> None:

@@ -12,6 +12,7 @@ from minivit import cli, terminal
 from minivit.cli import look, train_options
 from minivit.cli.training import train
 from minivit.data import Dataset
+from minivit.data.kinds import parted
 from minivit.errors import CheckpointError, ConfigError, quoted
 from minivit.files import expanded
 from minivit.ranks import Ranks, launch
@@ -59,8 +60,8 @@ def old_run(folder: Path, given: dict[str, Any], out: str | None, ranks: Ranks) 
     before = ranks.first(lambda: run_folder.read_recipe(folder))
     recipe = dataclasses.replace(before, **length(given))
     if not same_kind(given.get("data", recipe.data), recipe.data):
-        of_a_folder = recipe.data.startswith("folder:") and Path(given["data"]).is_dir()
-        hint = f", as folder:{given['data']}" if of_a_folder else ""
+        kind, path = parted(recipe.data)
+        hint = f", as {kind}:{given['data']}" if path and Path(given["data"]).exists() else ""
         raise ConfigError(f"{folder} was trained on {recipe.data}: --data can only say where that has moved{hint}")
     recipe = dataclasses.replace(recipe, bad_images=given.get("bad_images", recipe.bad_images))
     place = folder, given.get("data"), given.get("data_root")
@@ -120,7 +121,7 @@ def look_at(recipe: Recipe, train_data: Dataset, test_data: Dataset) -> None:
 
 def from_scratch(recipe: Recipe, images: int) -> str | None:
     """Advice for training from scratch on a small folder of images."""
-    if not recipe.data.startswith("folder:") or images >= FEW_IMAGES or recipe.objective:
+    if not parted(recipe.data)[1] or images >= FEW_IMAGES or recipe.objective:
         return None
     more = f" --val-share {recipe.val_share}" if recipe.val_share else ""
     more += " --bad-images skip" if recipe.bad_images == "skip" else ""

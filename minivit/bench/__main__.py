@@ -16,7 +16,7 @@ from minivit.backend import get_namespace
 from minivit.backend.cores import available_cores
 from minivit.backend.rates import copy_rate, device_matmul_rate, matmul_rate
 from minivit.backend.workers import Workers
-from minivit.bench import loading, overhead, scale_report, scaling, workload
+from minivit.bench import data_report, overhead, scale_report, scaling, workload
 from minivit.bench.compare import Contestant, Timing, interleave, ratio
 from minivit.bench.engines import ENGINES
 from minivit.bench.gpu_engines import GPU_ENGINES
@@ -49,6 +49,7 @@ EXAMPLES = """examples:
   python -m minivit.bench --data --overhead
   python -m minivit.bench --ranks 1,2
   python -m minivit.bench --network hdr,ndr --gpu-tflops 300
+  python -m minivit.bench --data --model B/16 --feeds 300tflops
   python -m minivit.bench --backend cupy --precision bf16 --model B/16 --batch 256 --training --against torch
 """
 
@@ -91,7 +92,7 @@ def parser() -> cli.Parser:
     add("--profile", action="store_true", help="time of each op of a training step, forward and backward")
     add("--roofline", type=Path, metavar="FILE", help="the same as a picture, under what the machine can do")
     add("--scaling", action="store_true", help="time and memory over batch, depth, width, tokens, workers")
-    add("--data", action="store_true", help="images per second of loader, decoding and augmentation")
+    data_report.add_options(add)
     add("--overhead", action="store_true", help="of the engine per op; import time")
     scale_report.add_options(p)
     return p
@@ -105,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in rivals:
         if name not in RIVALS[args.backend]:
             raise ConfigError(f'--against: unknown engine "{name}"; expected one of {", ".join(RIVALS[args.backend])}')
+    if args.data or args.feeds:
+        data_report.check(args.feeds, args.data, args.model)
     if args.profile or args.roofline:
         check_profile(args.recompute, args.roofline, len(loads))
     for load in loads:
@@ -115,7 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in scale_report.lines(args, loads, options):
         print(line, flush=True)
     if args.data:
-        report_data()
+        for line in data_report.lines(args.feeds, loads[0] if args.model else None):
+            print(line, flush=True)
     if args.overhead:
         report_overhead()
     if args.profile or args.roofline or args.scaling or args.data or args.overhead or scale_report.asked(args):
@@ -260,18 +264,6 @@ def report_scaling(base: Workload, rounds: int, options: Mapping[str, Any]) -> N
         for value, timing, work, time in sweep.rows():
             growth = "" if timing is next(iter(sweep.results.values())) else f"   {work:6.2f} {time:6.2f}"
             print(f"{value:8}{1e3 * timing.median:10.1f}{timing.peak_memory:9.0f}{growth}", flush=True)
-
-
-def report_data() -> None:
-    """Report whether the loader keeps up with training."""
-    for threads, rate in loading.jpeg_rates().items():
-        print(f"JPEG folder (500 x 375) to 224 x 224, {threads} thread{'s' * (threads > 1)}: {rate:.0f} images/s")
-    for preset in ("cifar10-10min", "cifar10"):
-        print(
-            f"32 x 32 in memory, augmentation of preset {preset}, one thread: {loading.array_rate(preset):.0f} images/s"
-        )
-    median, low, high = loading.loop_cost("cifar10-10min")  # the others take longer for a step, and prepare as fast
-    print(f"training loop over bare steps, preset cifar10-10min: {median:.3f}  (quartiles {low:.3f} .. {high:.3f})")
 
 
 def report_overhead() -> None:

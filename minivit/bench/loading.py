@@ -4,22 +4,27 @@ import dataclasses
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from minivit.backend.cores import available_cores
 from minivit.backend.workers import keep_freed_memory
-from minivit.data import ArrayDataset, Loader, load
+from minivit.data import ArrayDataset, Augment, Loader, load
 from minivit.runs import presets, recipes
 from minivit.runs.trainer import Trainer
 
+PHOTO = 500, 375  # width and height, common in ImageNet
+CROP = 0.05, 1.0  # shares of the area, as published for ViT
 
-def photographs(folder: Path, count: int = 256, size: tuple[int, int] = (500, 375)) -> None:
-    """Write `count` JPEG files of smooth random colours with some noise, of the size of common photographs (about 60
-    kB), in four classes under `folder`/train."""
+
+def photographs(folder: Path, count: int = 256, size: tuple[int, int] = PHOTO) -> None:
+    """Write `count` JPEG files of smooth random colours with some noise, by default of the size of common photographs
+    (about 50 kB), in four classes under `folder`/train."""
     rng = np.random.default_rng(0)
     for i in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
@@ -30,21 +35,64 @@ def photographs(folder: Path, count: int = 256, size: tuple[int, int] = (500, 37
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path, quality=85)
 
 
-def jpeg_rates(rounds: int = 3, batch: int = 32, steps: int = 8) -> dict[int, float]:
-    """Images per second from a folder of JPEG files at 224 pixels, with random resized crops and flips, by the number
-    of loader threads: 1, and one per core; medians of interleaved rounds."""
-    augment = dataclasses.replace(_recipe("imagefolder", image_size=224), randaugment=None, mixup=0.0).augment
+class Rate(NamedTuple):
+    """Images per second, and per second of processor time: what one core does, whoever else uses the machine."""
+
+    images: float
+    per_core: float
+
+
+def file_rates(
+    size: tuple[int, int] = (224, 224), rounds: int = 5, batch: int = 32, steps: int = 8, photo: tuple[int, int] = PHOTO
+) -> dict[tuple[str, int], Rate]:
+    """The rates of reading JPEG files from a folder, from decoding to whole pipelines with crops of (height, width)
+    `size`, by (what is done, number of threads): medians of interleaved rounds. photo: (width, height)."""
+    keep_freed_memory()
+    threads = sorted({1, available_cores()})
     with tempfile.TemporaryDirectory() as folder:
-        photographs(Path(folder))
+        photographs(Path(folder), batch * steps, photo)
         data = load(f"folder:{folder}", split="train")
-        rates: dict[int, list[float]] = {1: [], available_cores(): []}
+        part = f"crop {CROP[0]:g} to {CROP[1]:g} of the area, resize"
+        # The network is never run.
+        model = {"patch_size": size, "width": 8, "depth": 1, "heads": 1, "mlp_width": 8, "num_classes": 4}
+        plain = {"randaugment": None, "mixup": 0.0, "resized_crop": CROP}
+        pipelines = {
+            f"{part}, flip, normalise": _recipe("imagefolder", size, model=model, **plain),
+            "preset imagefolder": _recipe("imagefolder", size, model=model),
+        }
+        augment = Augment(size, resized_crop=CROP)
+        cuts = augment.cuts(augment.draw((batch, *size, 3), np.random.default_rng(0)))
+        reads: dict[str, Callable[[range], object]] = {
+            "decode in full": data.fetch,
+            "decode at half the size": lambda rows: data.fetch(rows, (min(photo) // 2, min(photo) // 2)),
+            part: lambda rows: data.cut(rows, cuts or []),
+        }
+        works = {(name, 1): partial(_read, read, batch, steps) for name, read in reads.items()}
+        for name, recipe in pipelines.items():
+            loader = Trainer(dataclasses.replace(recipe, batch_size=batch, steps=steps), data, None, None).loader
+            works |= {(name, n): partial(_exhaust, loader, n) for n in threads}
+        found: dict[tuple[str, int], list[Rate]] = {key: [] for key in works}
         for _ in range(rounds):
-            for threads, found in rates.items():
-                begin = time.perf_counter()
-                for _batch in Loader(data, batch, augment, total_steps=steps, threads=threads):
-                    pass
-                found.append(batch * steps / (time.perf_counter() - begin))
-    return {threads: statistics.median(found) for threads, found in rates.items()}
+            for key, work in works.items():
+                found[key].append(_rate(work, batch * steps))
+    return {key: Rate(*(statistics.median(x) for x in zip(*rates, strict=True))) for key, rates in found.items()}
+
+
+def _read(read: Callable[[range], object], batch: int, steps: int) -> None:
+    for step in range(steps):
+        read(range(step * batch, (step + 1) * batch))
+
+
+def _exhaust(loader: Loader, threads: int) -> None:
+    loader.threads = threads
+    for _ in loader:
+        pass
+
+
+def _rate(work: Callable[[], None], images: int) -> Rate:
+    begin, used = time.perf_counter(), time.process_time()
+    work()
+    return Rate(images / (time.perf_counter() - begin), images / (time.process_time() - used))
 
 
 def array_rate(preset: str, batches: int = 50) -> float:
@@ -61,7 +109,7 @@ def loop_cost(preset: str, rounds: int = 7, steps: int = 15, **changes: Any) -> 
     """The time of the training loop with its loader relative to bare steps on ready batches: median and quartiles of
     interleaved rounds."""
     keep_freed_memory()
-    recipe = _recipe(preset, steps=rounds * (steps + 9), eval_every=10**6, **changes)
+    recipe = _recipe(preset, steps=rounds * (2 * steps + 9), eval_every=10**6, **changes)
     trainer = Trainer(recipe, _images(), None, None)
     loop = trainer.run()
     batches = [trainer.loader.batch(i) for i in range(steps)]
@@ -84,7 +132,7 @@ def loop_cost(preset: str, rounds: int = 7, steps: int = 15, **changes: Any) -> 
     return median, low, high
 
 
-def _recipe(preset: str, image_size: int = 32, **changes: Any) -> recipes.Recipe:
+def _recipe(preset: str, image_size: int | tuple[int, int] = 32, **changes: Any) -> recipes.Recipe:
     """The recipe of a preset for images of this size and ten classes."""
     values = {**presets.preset(preset), **changes}
     model = {"image_size": image_size, "num_classes": 10, **values.get("model", {})}

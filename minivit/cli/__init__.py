@@ -19,6 +19,7 @@ from minivit.cli.sources import (
     find_weights,
     load_data,
     load_data_of_run,
+    load_labelled_data,
     load_model,
     report_left_out,
     report_skipped,
@@ -27,8 +28,8 @@ from minivit.cli.sources import (
 )
 
 __all__ = [
-    "OUT_OF_MEMORY", "Parser", "add_file_options", "called", "check_classes", "download_bar",
-    "entered_by", "field", "find_weights", "load_data", "load_data_of_run", "load_model", "load_tqdm", "numbers",
-    "part", "path", "positive", "progress_bar", "report_left_out", "report_skipped", "resolve_backend", "run_command",
-    "say_if_blank", "size",
+    "OUT_OF_MEMORY", "Parser", "add_file_options", "called", "check_classes", "download_bar", "entered_by", "field",
+    "find_weights", "load_data", "load_data_of_run", "load_labelled_data", "load_model", "load_tqdm", "numbers",
+    "part", "path", "positive", "progress_bar", "report_left_out", "report_skipped", "resolve_backend",
+    "run_command", "say_if_blank", "size",
 ]  # fmt: skip

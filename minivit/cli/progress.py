@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from minivit.data.download import Progress
+from minivit.errors import shown
 
 
 def progress_bar(**options: Any) -> Any:
@@ -27,12 +28,25 @@ def load_tqdm() -> Any:
 @contextlib.contextmanager
 def download_bar(name: str) -> Iterator[Progress]:
     """A callback for the bytes received so far; its progress bar appears with the first bytes."""
+    with _late_bar(desc=f"downloading {name}", unit="B") as progress:
+        yield progress
+
+
+@contextlib.contextmanager
+def index_bar(name: str) -> Iterator[Progress]:
+    """A callback for the part of a large data set that has been listed; its progress bar appears at the first call."""
+    with _late_bar(desc=f"listing {shown(name)}", unit="", leave=False) as progress:
+        yield progress
+
+
+@contextlib.contextmanager
+def _late_bar(**options: Any) -> Iterator[Progress]:
     bar: Any = None
 
     def progress(done: int, total: int | None) -> None:
         nonlocal bar
         if bar is None:
-            bar = progress_bar(desc=f"downloading {name}", total=total, unit="B", unit_scale=True)
+            bar = progress_bar(total=total, unit_scale=True, **options)
         bar.update(done - bar.n)
 
     try:

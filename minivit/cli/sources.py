@@ -2,22 +2,23 @@
 
 import argparse
 import os
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
 from minivit import terminal
 from minivit.backend import get_namespace
 from minivit.cli.parser import called
-from minivit.cli.progress import download_bar
+from minivit.cli.progress import download_bar, index_bar
 from minivit.data import Dataset, load
 from minivit.data.dataset import in_words
-from minivit.data.folder import is_divided
 from minivit.data.imagenet import some
+from minivit.data.kinds import is_divided, parted
 from minivit.errors import BackendError, ConfigError, DataError, quoted
 from minivit.models import ResNet, ViT
 from minivit.models.whereabouts import weights_file
 from minivit.runs import folder as run_folder
+from minivit.runs import published
 from minivit.runs.published import blank, load_published
 from minivit.runs.recipes import Recipe
 
@@ -29,11 +30,23 @@ def load_data(
     bad_images: str = "refuse",
     val_share: float | None = None,
     seed: int = 0,
+    classes: Sequence[str] | None = None,
 ) -> Dataset:
-    """A data set by name, downloaded with a progress bar if necessary."""
-    options: dict[str, Any] = {"bad_images": bad_images, "val_share": val_share, "seed": seed}
-    with download_bar(name) as progress:
+    """A data set by name, downloaded or indexed with a progress bar if necessary."""
+    options: dict[str, Any] = {"bad_images": bad_images, "val_share": val_share, "seed": seed, "classes": classes}
+    bar = index_bar if parted(name)[1] else download_bar
+    with bar(name) as progress:
         return load(run_folder.located(name), root, split, **options, download=True, progress=progress)
+
+
+def load_labelled_data(
+    name: str, split: str, classes: list[str], bad_images: str | None, own: bool = False, root: str | None = None
+) -> Dataset:
+    """Data with a path for a model whose classes are known; see `published.load_labelled_data`."""
+    with index_bar(name) as progress:
+        return published.load_labelled_data(
+            run_folder.located(name), split, classes, bad_images or "refuse", own, root, progress
+        )
 
 
 def find_weights(named: str | Path) -> Path:
@@ -55,10 +68,9 @@ def load_data_of_run(
     if data is None:
         run_folder.check_place(recipe.data, run)
     name = run_folder.located(data or recipe.data)
-    kind, _, path = name.partition(":")
-    own = kind != "folder" or is_divided(Path(path))  # whether the data itself says what is for testing
-    share = None if own and data is not None else recipe.val_share
-    return load_data(name, root or recipe.data_root, split, recipe.bad_images, share, recipe.val_seed or 0)
+    share = None if data is not None and is_divided(name) else recipe.val_share
+    classes = recipe.classes if parted(name)[1] else None
+    return load_data(name, root or recipe.data_root, split, recipe.bad_images, share, recipe.val_seed or 0, classes)
 
 
 def report_skipped(dataset: Dataset | None, known: Container[str] = ()) -> None:

@@ -88,6 +88,8 @@ def add_fields(group: argparse._ArgumentGroup) -> None:
 def reader(kind: Any) -> Any:
     """The function that parses the text of an option; None if the text is the value."""
     kinds = [option for option in typing.get_args(kind) or (kind,) if option is not type(None)]
+    if tuple[str, ...] in kinds:  # the option names a file
+        return None
     if any(typing.get_origin(option) is tuple for option in kinds):
         return numbers
     if str in kinds:

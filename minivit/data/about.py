@@ -5,6 +5,7 @@ from pathlib import Path
 
 from minivit.data.cifar import FORMATS, URL, Format
 from minivit.data.digits import load_digits
+from minivit.data.kinds import KINDS
 from minivit.data.scenes import SPLITS as SCENES
 from minivit.data.scenes import Scenes, load_captions
 from minivit.data.scenes_clips import Clips
@@ -35,7 +36,8 @@ def about(root: Path | None) -> Iterator[tuple[str, str, str]]:
         yield some.name, content, "drawn by code"
     for name, layout in FORMATS.items():
         yield name, _content(50_000, 10_000, 32, 32, "in colour", len(layout.names)), _place(layout, root)
-    yield "folder:PATH", "images of your own, PATH/CLASS/*.jpg with --val-share 0.2", "where you say"
+    for kind, what in KINDS.items():
+        yield f"{kind}:PATH", what.content, "where you say"
 
 
 def _content(train: int, test: int, height: int, width: int, kind: str, classes: int) -> str:

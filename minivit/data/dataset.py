@@ -1,10 +1,12 @@
 """A data set: labelled uint8 images, fetched by index."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Self
 
 import numpy as np
 
+from minivit.data.imagenet import in_words as with_word
+from minivit.data.images import Cut
 from minivit.errors import DataError, shown
 
 Indices = Iterable[int]  # an array, a sequence, a generator
@@ -41,7 +43,8 @@ class Dataset:
         size = "of mixed sizes" if self.image_size is None else f"of {self.image_size[0]}x{self.image_size[1]} pixels"
         counts = np.bincount(self.labels, minlength=len(self.classes))
         shares = f" with {_range(counts.tolist())} images each" if len(self.classes) else ""
-        first, more = ", ".join(shown(name, 20) for name in self.classes[:5]), ", ..." if len(self.classes) > 5 else ""
+        first = ", ".join(with_word(shown(name, 20)) for name in self.classes[:5])
+        more = ", ..." if len(self.classes) > 5 else ""
         return (
             f"{type(self).__name__} {self.name}: {len(self):,} images, uint8 {size} in {self.channels} "
             f"channel{'s' if self.channels != 1 else ''}, {len(self.classes)} classes{shares}: {first}{more}"
@@ -66,6 +69,14 @@ class Dataset:
         """
         raise NotImplementedError
 
+    def cut(self, indices: Indices, cuts: Sequence[Cut]) -> tuple[Images, np.ndarray]:
+        """A part of each image with these indices, resized: a list of uint8 (*size, C), and their labels.
+
+        cuts: one for each index. Image files decode faster this way, see `read_cut`.
+        """
+        images, labels = self.fetch(indices)
+        return [cut.of(image) for image, cut in zip(images, cuts, strict=True)], labels
+
     def columns(
         self, indices: Indices, names: Iterable[str], min_size: tuple[int, int] | None = None
     ) -> dict[str, Images]:
@@ -83,6 +94,10 @@ class Dataset:
         for name in names:
             if name not in self.COLUMNS:
                 raise DataError(f'{self.name}: there is no column "{name}"; choose from {", ".join(self.COLUMNS)}')
+
+    def was_skipped(self, index: int) -> bool:
+        """Whether an image was left out because it cannot be read."""
+        return False
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """The order of an epoch: a permutation (N,) of 0..N-1. A data set that is best read from front to back
@@ -169,7 +184,7 @@ def as_indices(indices: Indices, name: str) -> np.ndarray:
 def in_words(counts: Mapping[str, int]) -> str:
     """ "3 .heic, 1 hidden": the most frequent kinds first, at most eight."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    words = [f"{number:,} {shown(kind, 30)}" for kind, number in ordered[:8]]
+    words = [f"{number:,} {shown(kind, 60)}" for kind, number in ordered[:8]]
     rest = sum(number for _, number in ordered[8:])
     return ", ".join([*words, f"{rest:,} others"] if rest else words)
 

@@ -1,11 +1,15 @@
 """Training batches made on the GPU, equal to those of the given `Loader`.
 
-The data set's uint8 images lie in the GPU's memory. The Loader's threads draw everything random on the host, from its
-generators and in its order. Per batch only these draws are copied, and one kernel makes the images.
+The Loader's threads draw everything random on the host, from its generators and in its order, and one kernel makes the
+images. If the data set's uint8 images lie in the GPU's memory, only these draws are copied for each batch. Otherwise,
+as for image files, the batch's own images are copied too, as uint8 in their final size: a quarter of the bytes of the
+finished batch.
 """
 
 import contextlib
+import math
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -18,7 +22,7 @@ from minivit.data.dataset import ArrayDataset
 from minivit.data.device_tables import encode, make_tables
 from minivit.data.loader import Loader
 from minivit.data.mixing import Mixing
-from minivit.data.prefetcher import Prefetcher
+from minivit.data.prefetcher import Buffer, Prefetcher
 from minivit.data.transform import Augment, Changes
 from minivit.errors import ConfigError
 
@@ -26,45 +30,42 @@ DeviceBatch = dict[str, Array]  # as an objective makes it, in the GPU's memory
 
 
 def on_device(loader: Loader, xp: Any) -> "DeviceLoader | Prefetcher":
-    """The batches of `loader` as arrays of `xp` (CuPy): made on the GPU if it can and has room, otherwise copied
-    there."""
-    if (supported := _supported(loader)) is not None:
-        dataset, _ = supported
-        free_bytes, _ = xp.cuda.runtime.memGetInfo()
-        if dataset.images.nbytes < free_bytes / 2:  # the model needs some too
-            return DeviceLoader(loader, xp)
-    return Prefetcher(loader, xp)
+    """The batches of `loader` as arrays of `xp` (CuPy): made on the GPU if it can, otherwise copied there."""
+    if not supports(loader):
+        return Prefetcher(loader, xp)
+    free_bytes, _ = xp.cuda.runtime.memGetInfo()
+    return DeviceLoader(loader, xp, room=free_bytes // 2)  # the model needs some too
 
 
 def supports(loader: Loader) -> bool:
-    """Whether the GPU can make these batches: images in memory, in their final size, changed only by an `Augment`.
+    """Whether the GPU can make these batches: images and labels alone, changed only by an `Augment`."""
+    augment, objective = loader.transform, loader.objective
+    if not portion.prepares_plainly(objective) or (loader.ranks > 1 and objective.compares):
+        return False  # of one that compares, the whole batch goes to every process
+    return type(augment) is Augment and loader.dataset.channels in (1, 3)
 
-    RandAugment needs two copies of an image in a block's shared memory (82 x 82 pixels of 3 channels fit).
-    """
-    return _supported(loader) is not None
+
+def can_stay(loader: Loader) -> bool:
+    """Whether all images can stay in the GPU's memory: they are in memory now, and in their final size."""
+    augment, dataset = loader.transform, loader.dataset
+    if not isinstance(augment, Augment) or not isinstance(dataset, ArrayDataset) or augment.resized_crop is not None:
+        return False
+    return dataset.image_size == augment.image_size and _has_room(augment, dataset.channels)
 
 
-def _supported(loader: Loader) -> tuple[ArrayDataset, Augment] | None:
-    dataset, augment = loader.dataset, loader.transform
-    if not getattr(loader.objective, "prepares_plainly", False) or {*loader.objective.columns} - {"images", "labels"}:
-        return None
-    if loader.ranks > 1 and loader.objective.compares:  # its whole batch goes to every process
-        return None
-    if type(augment) is not Augment or not isinstance(dataset, ArrayDataset) or dataset.channels not in (1, 3):
-        return None
-    if augment.resized_crop is not None or dataset.image_size != augment.image_size:
-        return None
-    needed = kernels.shared_memory(*augment.image_size, dataset.channels) if augment.randaugment else 0
-    return (dataset, augment) if needed <= kernels.MAX_SHARED_MEMORY else None
+def _has_room(augment: Augment, channels: int) -> bool:
+    """Whether RandAugment's two copies of an image fit into a block's shared memory (82 x 82 pixels of 3 channels)."""
+    return not augment.randaugment or kernels.shared_memory(*augment.image_size, channels) <= kernels.MAX_SHARED_MEMORY
 
 
 class _Drawn(NamedTuple):
     """The draws for a batch or this process's part: `packed`, int32, in the order of `DeviceLoader._parts`; the mixing;
-    the objective's draws."""
+    the objective's draws; the images and labels, unless those of the data set are on the GPU."""
 
     packed: np.ndarray
     mixing: Mixing | None
     beside: dict[str, np.ndarray]
+    columns: dict[str, np.ndarray] | None = None
 
 
 class DeviceLoader:
@@ -73,25 +74,32 @@ class DeviceLoader:
     Yields arrays of `xp` by name: images (B, height, width, C) float32, labels, (B,) int64 or dense (B, K) float32, and
     the objective's draws. All work is queued on the stream that is current when a batch is requested; use the same one
     for all batches.
+    room: the bytes that the data set's images may take of the GPU's memory, if they can stay there.
     Raises ConfigError unless `supports(loader)`.
     """
 
-    def __init__(self, loader: Loader, xp: Any):
-        supported = _supported(loader)
-        if supported is None:
+    def __init__(self, loader: Loader, xp: Any, room: float = math.inf):
+        if not supports(loader):
             raise ConfigError(f"{loader.dataset.name}: the GPU cannot make these batches; use a Prefetcher")
-        self.loader, self.xp = loader, xp
-        self.dataset, self.augment = supported
-        self._originals = xp.asarray(np.ascontiguousarray(self.dataset.images))
-        self._original_labels = xp.asarray(self.dataset.labels)
-        tables = make_tables(self.augment, self.dataset.channels)
+        self.loader, self.xp, self.dataset = loader, xp, loader.dataset
+        self.augment: Augment = loader.transform  # type: ignore[assignment]
+        self._resident: dict[str, Array] | None = None
+        if can_stay(loader) and self.dataset.images.nbytes < room:  # type: ignore[attr-defined]
+            images = np.ascontiguousarray(self.dataset.images)  # type: ignore[attr-defined]
+            self._resident = {"images": xp.asarray(images), "labels": xp.asarray(self.dataset.labels)}
+        self._buffers = [Buffer(xp), Buffer(xp)]  # for the images of two batches otherwise, filled by this stream
+        self._stream = xp.cuda.Stream(non_blocking=True)
+        self._in_kernel = self.augment
+        if not _has_room(self.augment, self.dataset.channels):  # then the host makes all changes of pixels
+            self._in_kernel = replace(self.augment, flip=False, crop_padding=0, randaugment=None)
+        tables = make_tables(self._in_kernel, self.dataset.channels)
         arrays = {name: xp.asarray(x) for name, x in tables._asdict().items() if isinstance(x, np.ndarray)}
         self._tables = tables._replace(**arrays)
         # With one image of the part before, if images are mixed (see `portion.Drawn`).
         self._lead = int(loader.ranks > 1 and loader.objective.mixer is not None)
         batch, size = loader.batch_size // loader.ranks + self._lead, self._image_shape
         self._rows = batch
-        self._operations = self.augment.randaugment[0] if self.augment.randaugment else 0
+        self._operations = self._in_kernel.randaugment[0] if self._in_kernel.randaugment else 0
         noise = batch * int(np.prod(size)) if self.augment.erasing else 0  # as much as can be
         self._sizes = batch * len(kernels.CHANGE), batch * self._operations * 3, noise
         self._packed = xp.empty(sum(self._sizes), xp.int32)
@@ -124,13 +132,22 @@ class DeviceLoader:
 
     def _batches(self) -> Generator[DeviceBatch, None, None]:
         with contextlib.closing(self.loader.ahead(self._draw)) as all_drawn:
-            for drawn in all_drawn:
-                yield self._make(drawn)
+            try:
+                for drawn in all_drawn:
+                    yield self._make(drawn)
+            finally:
+                self._stream.synchronize()  # no buffer is given back while it is being copied
 
     def _draw(self, step: int) -> _Drawn:
         """Everything random of a step; runs in the loader's threads and touches no GPU."""
         rows, changes, mixing, beside = portion.draw(self.loader, step)
-        return _Drawn(self._pack(self.loader.indices(step)[rows], changes), mixing, beside)
+        if self._resident:
+            return _Drawn(self._pack(self.loader.indices(step)[rows], changes), mixing, beside)
+        columns = {"labels": np.zeros(len(rows), np.int64), **portion.read(self.loader, step, rows, changes)}
+        if self._in_kernel is not self.augment:
+            columns["images"] = self.augment.altered(columns["images"], changes)
+            changes = replace(changes, corners=None, flipped=None, operations=None)
+        return _Drawn(self._pack(np.arange(len(rows)), changes), mixing, beside, columns)
 
     def _pack(self, indices: np.ndarray, changes: Changes) -> np.ndarray:
         """One array of int32: what happens to each image, the operations, the bits of the noise."""
@@ -157,9 +174,8 @@ class DeviceLoader:
         xp, batch, mixing = self.xp, self._rows, drawn.mixing
         images, labels = xp.empty((batch, *self._image_shape), xp.float32), xp.empty(batch, xp.int64)
         changes, operations, noise = self._parts()
-        kernels.augment(
-            self._originals, self._original_labels, changes, operations, noise, self._tables, images, labels
-        )
+        with self._originals(drawn) as given:
+            kernels.augment(given["images"], given["labels"], changes, operations, noise, self._tables, images, labels)
         if mixing is not None:
             unmixed, numbers, whole = images, labels, (0, images.shape[1], 0, images.shape[2])
             images, labels = xp.empty_like(images), xp.empty((batch, len(self.dataset.classes)), xp.float32)
@@ -170,6 +186,18 @@ class DeviceLoader:
         made = {"images": images, "labels": labels}
         beside = {name: self._sent(name, x) for name, x in drawn.beside.items()}
         return {**{name: x for name, x in made.items() if name in self.loader.objective.columns}, **beside}
+
+    @contextlib.contextmanager
+    def _originals(self, drawn: _Drawn) -> Iterator[dict[str, Array]]:
+        """The images and labels that the kernel reads; work queued on the current stream in this context may do so."""
+        if self._resident:
+            yield self._resident
+            return
+        buffer, current = self._buffers[0], self.xp.cuda.get_current_stream()
+        self._buffers.reverse()
+        buffer.fill(drawn.columns or {}, self._stream)
+        yield buffer.take(current)
+        buffer.used.record(current)
 
     def _sent(self, name: str, values: np.ndarray) -> Array:
         """An array drawn on the host, copied to the GPU."""

@@ -1,12 +1,13 @@
 """Data sets of encoded images (JPEG, PNG, ...): read and decoded one by one, by the thread that fetches them."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from minivit.data.dataset import Dataset, Indices, as_indices
-from minivit.data.images import check_header, read_image
+from minivit.data.images import Cut, check_header, read_cut, read_image
 from minivit.errors import DataError
 
 BAD_IMAGES = ("refuse", "skip")
@@ -39,18 +40,35 @@ class EncodedDataset(Dataset):
         """The name of an image in messages and in `skipped`: its path, or its name in an archive."""
         raise NotImplementedError
 
+    def was_skipped(self, index: int) -> bool:
+        return bool(self.skipped) and self.place(index) in self.skipped
+
+    def file_name(self, index: int) -> str:
+        """The name of the image file, without folders; "" if it is not kept."""
+        return self.place(index).replace("\\", "/").rpartition("/")[2]
+
     def source(self, index: int) -> str | os.PathLike[str] | bytes:
         """The path of an image file, or its content. Raises DataError, which names the place."""
         return self.place(index)
 
     def fetch(self, indices: Indices, min_size: tuple[int, int] | None = None) -> tuple[list[np.ndarray], np.ndarray]:
+        return self.read_each(indices, lambda _, source, place: read_image(source, min_size, place))
+
+    def cut(self, indices: Indices, cuts: Sequence[Cut]) -> tuple[list[np.ndarray], np.ndarray]:
+        return self.read_each(indices, lambda number, source, place: read_cut(source, cuts[number], place))
+
+    def read_each(self, indices: Indices, read: Callable[[int, Any, str], np.ndarray]) -> tuple[list, np.ndarray]:
+        """read(number among the indices, source, place) of each image that can be read, and their labels.
+
+        A subclass that gets the sources of many images at once overrides this: everything is read through it.
+        """
         images, labels = [], []
-        for index in as_indices(indices, self.name):
+        for number, index in enumerate(as_indices(indices, self.name)):
             place = self.place(index)
             if place in self.skipped:
                 continue
             try:
-                images.append(read_image(self.source(index), min_size, place))
+                images.append(read(number, self.source(index), place))
             except DataError as error:
                 if self.bad_images == "refuse":
                     raise DataError(f"{error} {LEAVE_OUT}") from error

@@ -1,27 +1,37 @@
 """A folder of image files, one sub-folder per class: the layout of ImageNet and of many private collections.
 
-The suffix of a name decides whether a file counts as an image; its content decides how it is read. The images and their
-order depend on names alone, equally on every system: names are compared as composed Unicode (NFC), paths with "/"
-between their parts. Links are followed. Files that are left out are counted.
+`trees` finds the images and says what counts as one. The content of a file decides how it is read. Files that are left
+out are counted.
 """
 
-import hashlib
 import os
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from minivit.data.dataset import Indices, as_indices, in_words
+from minivit.data.dataset import Indices, as_indices
+from minivit.data.download import Progress
 from minivit.data.encoded import EncodedDataset
+from minivit.data.held_out import check_share, held_out
 from minivit.data.imagenet import some
-from minivit.data.images import SUFFIXES
+from minivit.data.paths import Paths
+from minivit.data.trees import class_folders, composed, read_classes
 from minivit.errors import DataError
 
 TEST_FOLDERS = ("val", "test")  # the first that there is
+
+Keeping = tuple[Path | None, Progress | None]  # how a large tree is remembered, as of `read_classes`
+
+
+class Files(NamedTuple):
+    """Image files and their labels (N,); see `Dataset` for `left_out`."""
+
+    paths: Paths
+    labels: np.ndarray
+    left_out: Counter[str]
 
 
 class FolderDataset(EncodedDataset):
@@ -38,7 +48,7 @@ class FolderDataset(EncodedDataset):
         split: str | None = None,
     ) -> None:
         super().__init__(labels, classes, name, bad_images, left_out, split)
-        self.paths = [os.fspath(path) for path in paths]
+        self.paths = paths if isinstance(paths, Paths) else Paths.of(os.fspath(path) for path in paths)
         if len(self.paths) != len(self.labels):
             raise DataError(f"{name}: {len(self.paths)} paths with {len(self.labels)} labels; each needs one")
 
@@ -47,13 +57,17 @@ class FolderDataset(EncodedDataset):
 
     def subset(self, indices: Indices) -> "FolderDataset":
         indices = as_indices(indices, self.name)
-        paths = [self.paths[index] for index in indices]
         rest = self.bad_images, self.left_out, self.split
-        return FolderDataset(paths, self.labels[indices], self.classes, self.name, *rest)
+        return FolderDataset(self.paths.take(indices), self.labels[indices], self.classes, self.name, *rest)
 
 
 def load_folder(
-    path: Path, split: str, bad_images: str = "refuse", val_share: float | None = None, seed: int = 0
+    path: Path,
+    split: str,
+    bad_images: str = "refuse",
+    val_share: float | None = None,
+    seed: int = 0,
+    keeping: Keeping = (None, None),
 ) -> FolderDataset:
     """The images below `path`/train/<class>/ for "train", or below `path`/val/, else `path`/test/, for "test".
 
@@ -65,6 +79,7 @@ def load_folder(
     val_share: for a folder without val/ and test/, with class folders in train/ or in `path`: this share of each
     class's images, at least one, forms the other split. The choice depends only on `seed` and the names below `path`.
     Raises DataError also for a class with a single image.
+    keeping: the folder of index files, and what is called while a large folder is listed (see `read_classes`).
     """
     name, path = f"folder:{path}", _whole(path)
     if val_share is None:
@@ -73,12 +88,12 @@ def load_folder(
     else:
         _check_share(path, val_share)
         train = path / "train" if (path / "train").is_dir() else path
-    classes = list(_class_folders(train, Counter()))
+    classes = list(class_folders(train, Counter()))
     numbers = {name: number for number, name in enumerate(classes)}
     folder = train if split == "train" or val_share is not None else _test_folder(path)
-    files = _labelled_files(folder, numbers, lambda _: f"this class is not in {train}; rename or remove it")
+    files = _labelled_files(folder, numbers, lambda _: f"this class is not in {train}; rename or remove it", keeping)
     if val_share is not None:
-        files = _side(files, train, split, val_share, seed)
+        files = side_of(files, split, val_share, seed)
     side = split if split == "train" else "val" if val_share is not None else folder.name
     return FolderDataset(files.paths, files.labels, classes, name, bad_images, files.left_out, side)
 
@@ -89,8 +104,7 @@ def is_divided(path: Path) -> bool:
 
 
 def _check_share(path: Path, val_share: float) -> None:
-    if not 0 < val_share < 1:
-        raise DataError(f"val_share is {val_share}, expected more than 0 and less than 1")
+    check_share(val_share)
     if is_divided(path):
         raise DataError(f"{path} has {_test_folder(path).name}/ already, so nothing is held out: leave out val_share")
 
@@ -112,30 +126,27 @@ def _check_layout(path: Path, split: str) -> None:
     )
 
 
-def _side(files: "_Files", folder: Path, split: str, share: float, seed: int) -> "_Files":
-    """The training or the test images. Each class is divided in the order of a hash of seed and names, so a new or
-    removed image moves hardly any other to the other side."""
-    labels = np.array(files.labels)
-    test = np.zeros(len(labels), bool)
-    names = [composed(os.path.relpath(path, folder).replace(os.sep, "/")) for path in files.paths]
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        if len(members) < 2:
-            only = files.paths[members[0]]
-            raise DataError(f"{only} is the only image of its class: add one, so that each side has some, or remove it")
-        count = min(max(1, round(share * len(members))), len(members) - 1)
-        order = sorted(members, key=lambda k: _hash(f"{seed}/{names[k]}"))
-        test[order[:count]] = True
+def side_of(files: Files, split: str, share: float, seed: int) -> Files:
+    """The training or the test images, where a share of each class is held out by seed and names."""
+    test = held_out(files.labels, _names(files.paths), share, seed, files.paths.__getitem__)
     chosen = np.flatnonzero(test == (split != "train"))
-    return files._replace(paths=[files.paths[k] for k in chosen], labels=[files.labels[k] for k in chosen])
+    return files._replace(paths=files.paths.take(chosen), labels=files.labels[chosen])
 
 
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+def _names(paths: Paths) -> Iterator[str]:
+    """The names of images, "cat/deeper/1.jpg", which are the same on every system.   paths: of class folders."""
+    folders = [os.path.basename(os.path.dirname(folder)) for folder in paths.folders]
+    for folder, name in paths.pairs():
+        yield composed(f"{folders[folder]}/{name}".replace(os.sep, "/"))
 
 
 def load_labelled(
-    path: Path, split: str, numbers: Mapping[str, int], classes: Iterable[str], bad_images: str = "refuse"
+    path: Path,
+    split: str,
+    numbers: Mapping[str, int],
+    classes: Iterable[str],
+    bad_images: str = "refuse",
+    keeping: Keeping = (None, None),
 ) -> FolderDataset:
     """The images of one split for a model whose classes are known.
 
@@ -153,32 +164,22 @@ def load_labelled(
 
     bare = not any((path / name).is_dir() for name in ("train", *TEST_FOLDERS))
     folder = path if bare else path / "train" if split == "train" else _test_folder(path)
-    files = _labelled_files(folder, known, refusal)
+    files = _labelled_files(folder, known, refusal, keeping)
     side = None if bare else folder.name
     return FolderDataset(files.paths, files.labels, classes, name, bad_images, files.left_out, side)
 
 
-def composed(name: str) -> str:
-    """The name in Unicode normal form C: "é" can also be written as e and an accent, as on old Macs."""
-    return unicodedata.normalize("NFC", name)
-
-
-class _Files(NamedTuple):
-    paths: list[str]
-    labels: list[int]
-    left_out: Counter[str]
-
-
-def _labelled_files(folder: Path, numbers: Mapping[str, int], refusal: Callable[[str], str]) -> _Files:
+def _labelled_files(
+    folder: Path, numbers: Mapping[str, int], refusal: Callable[[str], str], keeping: Keeping = (None, None)
+) -> Files:
     """The images in the class folders of `folder`. refusal: the message for a class that is not in `numbers`."""
-    paths, labels, left_out = found = _Files([], [], Counter())
-    for name, class_folder in _class_folders(folder, left_out).items():
+    left_out: Counter[str] = Counter()
+    folders = class_folders(folder, left_out)
+    for name, class_folder in folders.items():
         if name not in numbers:
             raise DataError(f"{class_folder}: {refusal(name)}")
-        files = image_files(class_folder, left_out)
-        paths += files
-        labels += [numbers[name]] * len(files)
-    return found
+    paths, counts = read_classes(folder, list(folders.values()), left_out, *keeping)
+    return Files(paths, np.repeat([numbers[name] for name in folders], counts), left_out)
 
 
 def _whole(path: Path) -> Path:
@@ -196,73 +197,3 @@ def _test_folder(path: Path) -> Path:
         if folder.is_dir():
             return folder
     raise DataError(f"{path}: there is no val/ or test/ in it; put the test images' class folders there")
-
-
-def _class_folders(folder: Path, left_out: Counter[str]) -> dict[str, str]:
-    """Composed name -> path of each class folder, sorted by name."""
-    if not folder.is_dir():
-        raise DataError(f"{folder.parent}: there is no {folder.name}/ in it; put the class folders there")
-    folders, files = _entries(str(folder), left_out)
-    if files:
-        left_out["beside the class folders"] += len(files)
-    found: dict[str, str] = {}
-    for path in folders:
-        name = composed(os.path.basename(path))
-        if name in found:
-            raise DataError(f"{folder}: two class folders are called {name}, encoded differently: rename or merge them")
-        found[name] = path
-    if not found:
-        raise DataError(f"{folder}: there are no class folders in it; put the images of each class into one")
-    return dict(sorted(found.items()))
-
-
-def image_files(folder: str, left_out: Counter[str]) -> list[str]:
-    """The images in a folder and its sub-folders, sorted by name; other files are counted by kind in `left_out`.
-
-    Raises DataError if there are no images. A folder already visited, or one that contains this one, is not entered
-    again: links can form circles.
-    """
-    around = Path(os.path.realpath(os.path.dirname(os.path.abspath(folder))))  # of "." it is ".."
-    entered = {str(path) for path in (around, *around.parents, *Path(os.path.realpath(folder)).parents)}
-    found: list[tuple[str, str]] = []  # what to sort by, path
-    others: Counter[str] = Counter()
-    waiting = [folder]
-    while waiting:
-        here = waiting.pop()
-        place = os.path.realpath(here)
-        if place in entered:
-            others["repeated folders"] += 1
-            continue
-        entered.add(place)
-        folders, files = _entries(here, others)
-        waiting += reversed(folders)
-        for path in files:
-            suffix = os.path.splitext(path)[1].lower()
-            if suffix in SUFFIXES:
-                found.append((composed(os.path.relpath(path, folder).replace(os.sep, "/")), path))
-            else:
-                others[suffix or "without a suffix"] += 1
-    if not found:
-        seen = f" (only {in_words(others)})" if others else ""
-        raise DataError(f"{folder}: there are no images in it{seen}; add some ({', '.join(SUFFIXES)}) or remove it")
-    left_out += others
-    return [path for _, path in sorted(found)]
-
-
-def _entries(folder: str, left_out: Counter[str]) -> tuple[list[str], list[str]]:
-    """The paths of the folders and of the files in a folder, including links, each sorted."""
-    folders, files = [], []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    left_out["hidden"] += 1
-                elif entry.is_symlink() and not os.path.exists(entry.path):
-                    left_out["broken links"] += 1
-                elif os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
-                    folders.append(entry.path)
-                else:
-                    files.append(entry.path)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from error
-    return sorted(folders, key=composed), sorted(files, key=composed)

@@ -6,7 +6,7 @@ number of threads affects only speed.
 """
 
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Self, TypeVar
 
@@ -14,7 +14,9 @@ import numpy as np
 
 from minivit.data import portion
 from minivit.data.ahead import ahead
-from minivit.data.dataset import Dataset
+from minivit.data.dataset import Dataset, Indices
+from minivit.data.images import Cut
+from minivit.data.transform import Augment
 from minivit.errors import ConfigError, DataError
 
 # Arrays by name, as an objective makes them; or images (B, height, width, C) float32 and labels (B,) int64.
@@ -102,7 +104,20 @@ class Loader:
         return whole if self.ranks == 1 or self.objective.compares else portion.cut(whole, self.part)
 
     def _whole(self, step: int) -> Batch:
-        return _made(self.objective, self.fetch(step), self.transform, step, self.generator(step), train=True)
+        rng, augment = self.generator(step), self._cutter
+        if augment is None:
+            return _made(self.objective, self.fetch(step), self.transform, step, rng, train=True)
+        changes = augment.draw((self.batch_size, *augment.image_size, self.dataset.channels), rng)
+        columns = self.fetch(step, cuts=augment.cuts(changes))
+        return _made(self.objective, columns, lambda x, _: augment.apply(np.stack(x), changes), step, rng, train=True)
+
+    @property
+    def _cutter(self) -> Augment | None:
+        """The transform, if its random crops can be drawn before the images are read: then files decode faster."""
+        plain = isinstance(self.objective, Pairs) or portion.prepares_plainly(self.objective)
+        augment = self.transform
+        # No subclass: its `__call__` may do other things.
+        return augment if plain and type(augment) is Augment and augment.resized_crop is not None else None
 
     def generator(self, step: int) -> np.random.Generator:
         """The generator for the random changes of a step: first the transform's, then the mixing, then `draw`."""
@@ -124,27 +139,36 @@ class Loader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def fetch(self, step: int, rows: np.ndarray | None = None) -> dict[str, Any]:
+    def fetch(self, step: int, rows: np.ndarray | None = None, cuts: Sequence[Cut] | None = None) -> dict[str, Any]:
         """The columns of a step, or of the examples with these numbers in its batch. Another example takes the place
-        of an unreadable one: a function of (seed, step) and its own number alone."""
-        indices, names = self.indices(step), self.objective.columns
+        of an unreadable one: a function of (seed, step) and its own number alone.
+
+        cuts: the parts of the images that are needed, one for each, or None for whole images.
+        """
+        indices = self.indices(step)
         rows = np.arange(self.batch_size) if rows is None else rows
-        size = getattr(self.transform, "decode_size", None)
-        columns = self.dataset.columns(indices[rows], names, size)
+        columns = self._columns(indices[rows], cuts)
         if count(columns) == len(rows):
             return columns
-        each = [self._one(step, row) for row in rows.tolist()]  # again, now one by one: a rare batch
+        # Again, now one by one: a rare batch.
+        each = [self._one(step, row, cuts and cuts[i : i + 1]) for i, row in enumerate(rows.tolist())]
         return {name: [x for one in each for x in one[name]] for name in columns}
 
-    def _one(self, step: int, row: int) -> dict[str, Any]:
+    def _columns(self, indices: Indices, cuts: Sequence[Cut] | None) -> dict[str, Any]:
+        names = self.objective.columns
+        if cuts is None:
+            return self.dataset.columns(indices, names, getattr(self.transform, "decode_size", None))
+        found = dict(zip(("images", "labels"), self.dataset.cut(indices, cuts), strict=True))
+        return {name: found[name] for name in names}
+
+    def _one(self, step: int, row: int, cuts: Sequence[Cut] | None) -> dict[str, Any]:
         """The columns of one example, or of the one that takes its place: the first readable one at the same place of
         the batches that follow, or, if there is none, anywhere outside this batch."""
         epoch, position = divmod(step, self.steps_per_epoch)
         order = np.roll(self._epoch_order(epoch), -position * self.batch_size)
         others = order[self.batch_size :]
-        names, size = self.objective.columns, getattr(self.transform, "decode_size", None)
         for index in [order[row], *others[row :: self.batch_size], *others]:
-            columns = self.dataset.columns([index], names, size)
+            columns = self._columns([index], cuts)
             if count(columns):
                 return columns
         raise DataError(f"{self.dataset.name}: too few readable images to fill a batch of {self.batch_size}")

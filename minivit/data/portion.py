@@ -29,8 +29,13 @@ class Drawn(NamedTuple):
 def makes_each_alone(loader: Any) -> bool:
     """Whether the examples of a batch can be made one by one from images, labels and draws."""
     objective = loader.objective
-    plain = getattr(objective, "prepares_plainly", False) and not {*objective.columns} - {"images", "labels"}
-    return bool(plain) and not objective.compares and type(loader.transform) is Augment
+    return prepares_plainly(objective) and not objective.compares and type(loader.transform) is Augment
+
+
+def prepares_plainly(objective: Any) -> bool:
+    """Whether an objective leaves images to the transform and mixing, and needs nothing else but labels."""
+    plain = getattr(objective, "prepares_plainly", False)
+    return bool(plain) and not {*objective.columns} - {"images", "labels"}
 
 
 def draw(loader: Any, step: int) -> Drawn:
@@ -47,12 +52,20 @@ def draw(loader: Any, step: int) -> Drawn:
     return Drawn(rows, changes.of(rows), mixing, cut(beside, loader.part))
 
 
+def read(loader: Any, step: int, rows: np.ndarray, changes: Changes) -> dict[str, np.ndarray]:
+    """The columns of the examples with these numbers in a batch; the images in their final size, uint8."""
+    augment = loader.transform
+    cuts = augment.cuts(changes)
+    columns = loader.fetch(step, rows, cuts)
+    images = augment.resized(columns["images"], changes) if cuts is None else np.stack(columns["images"])
+    return {**{name: np.asarray(x) for name, x in columns.items() if name != "images"}, "images": images}
+
+
 def make(loader: Any, step: int) -> dict[str, np.ndarray]:
     """The part of a batch, from its images alone."""
     rows, changes, mixing, beside = draw(loader, step)
-    columns, augment = loader.fetch(step, rows), loader.transform
-    batch = {name: np.asarray(x) for name, x in columns.items() if name != "images"}
-    batch["images"] = augment.apply(augment.resized(columns["images"], changes), changes)
+    batch = read(loader, step, rows, changes)
+    batch["images"] = loader.transform.apply(batch["images"], changes)
     if mixing:
         dense = one_hot(batch["labels"], loader.objective.mixer.classes)
         images, labels = mix(batch["images"], dense, mixing)

@@ -41,8 +41,8 @@ class Prefetcher:
 
     def _batches(self) -> Generator[dict[str, Array], None, None]:
         current_stream = self.xp.cuda.get_current_stream
-        buffers = _Buffer(self.xp), _Buffer(self.xp)
-        ready: _Buffer | None = None  # the one with the batch that the consumer gets next
+        buffers = Buffer(self.xp), Buffer(self.xp)
+        ready: Buffer | None = None  # the one with the batch that the consumer gets next
         try:
             with contextlib.closing(self.loader.ahead(self.loader.batch)) as batches:
                 for number, batch in enumerate(batches):
@@ -58,7 +58,7 @@ class Prefetcher:
             self._stream.synchronize()  # no buffer is given back while it is being copied
 
 
-class _Buffer:
+class Buffer:
     """Memory for a batch in pinned host memory and on the GPU. Events mark when it may be overwritten."""
 
     def __init__(self, xp: Any):

@@ -1,5 +1,6 @@
 """`Augment`: from fetched uint8 images to the float32 batch a model sees, for training and for evaluation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Self
@@ -20,7 +21,7 @@ from minivit.data.augment import (
     normalize,
 )
 from minivit.data.dataset import Images
-from minivit.data.images import resize
+from minivit.data.images import Box, Cut, resize
 from minivit.data.randaugment import apply_operations, draw_operations, strength_of
 from minivit.errors import ConfigError
 from minivit.files.fields import settle
@@ -103,7 +104,7 @@ class Augment:
     def decode_size(self) -> tuple[int, int] | None:
         """The size to which `read_image` may shrink large JPEGs, leaving room for a good resize."""
         if self.resized_crop is not None:
-            return None  # a crop may be a twentieth of the area, and then needs every pixel
+            return None  # a crop may be a twentieth of the area; only `read_cut` knows how many pixels it needs
         return 2 * self.image_size[0], 2 * self.image_size[1]
 
     def evaluation(self) -> Self:
@@ -131,28 +132,36 @@ class Augment:
 
     def resized(self, images: Images, changes: Changes) -> np.ndarray:
         """(B, height, width, C) uint8 from images of any sizes: resized, or their random crops."""
-        if self.resized_crop is None or changes.crops is None:
+        cuts = self.cuts(changes)
+        if cuts is None:
             return self._resize(images)
-        seeds = changes.crops.tolist()
-        boxes = [
-            crop_box(image.shape[0], image.shape[1], np.random.default_rng(seed), self.resized_crop)
-            for image, seed in zip(images, seeds, strict=True)
-        ]
-        parts = zip(images, boxes, strict=True)
-        return np.stack(
-            [resize(image[top:bottom, left:right], self.image_size) for image, (left, top, right, bottom) in parts]
-        )
+        return np.stack([cut.of(image) for image, cut in zip(images, cuts, strict=True)])
+
+    def cuts(self, changes: Changes) -> list[Cut] | None:
+        """The random crops, one for each image; None without them."""
+        if self.resized_crop is None or changes.crops is None:
+            return None
+        scale = self.resized_crop
+
+        def box_of(seed: int) -> Callable[[int, int], Box]:
+            return lambda height, width: crop_box(height, width, np.random.default_rng(seed), scale)
+
+        return [Cut(box_of(seed), self.image_size) for seed in changes.crops.tolist()]
 
     def apply(self, x: np.ndarray, changes: Changes) -> np.ndarray:
         """(B, height, width, C) float32, normalised, from uint8 images of this size."""
+        x = normalize(self.altered(x, changes), self.mean, self.std)
+        return erase(x, changes.erasures) if changes.erasures else x
+
+    def altered(self, x: np.ndarray, changes: Changes) -> np.ndarray:
+        """The changes before normalisation: uint8 (B, height, width, C)."""
         if changes.corners is not None:
             x = crop(x, self.crop_padding, changes.corners)
         if changes.flipped is not None:
             x = flip(x, changes.flipped)
         if changes.operations is not None and self.randaugment is not None:
             x = apply_operations(x, strength_of(self.randaugment[1]), changes.operations)
-        x = normalize(x, self.mean, self.std)
-        return erase(x, changes.erasures) if changes.erasures else x
+        return x
 
     def _resize(self, images: Images) -> np.ndarray:
         """(B, height, width, C) uint8."""

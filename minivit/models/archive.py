@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from minivit.errors import CheckpointError, shown
-from minivit.files import locks
+from minivit.files import locks, npz
 from minivit.models.foreign import refuse_file, refuse_members
 
 MAX_HEADER = 2**24  # bytes of a .safetensors header; that of the largest ViT has 60 kB
@@ -52,11 +52,8 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"write_npz: {name} is an array of Python objects, which only pickle could store")
-    # not numpy.savez, which leaves a ZipFile to the garbage collector when the disk is full
-    with replacing(path) as partial, open(partial, "wb") as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    with replacing(path) as partial:
+        npz.fill(partial, arrays)
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

@@ -65,7 +65,14 @@ class Ranks:
         return iter(items)
 
     def check_equal(self, arrays: Mapping[str, Any]) -> None:
-        """Raise CheckpointError, on every rank, unless all ranks hold the same arrays, bit for bit."""
+        """Raise BackendError, on every rank, unless all ranks hold the same arrays, bit for bit."""
 
     def check_same(self, facts: Mapping[str, Any]) -> None:
         """Raise ConfigError, on every rank, unless all ranks state the same facts, named in plain words."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error of the system in words, "" for any other."""
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    return f"{error.filename or 'reading or writing'}: {error.strerror or error}" if isinstance(error, OSError) else ""

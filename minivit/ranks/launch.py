@@ -5,19 +5,21 @@ import importlib
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, MutableMapping
 from typing import Any, NoReturn
 
 from minivit.errors import MinivitError
-from minivit.ranks import Ranks
+from minivit.ranks import Ranks, in_one_line
 
 # What launchers tell their processes: the number of processes, and the number of this one.
 COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 NUMBERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
 
+
+LOCAL = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 
 START = 60.0  # seconds that a rank waits for all others to start
 PARTING = 3.0  # seconds that a rank with an error waits for the others to come to the same end
@@ -33,10 +35,11 @@ def joined() -> Iterator[Ranks]:
     if not launched():
         yield Ranks()
         return
+    _choose_gpu()
     mpi = _started()
-    ranks = importlib.import_module("minivit.ranks.mpi").MpiRanks(mpi)
-    if ranks.rank:
+    if mpi.COMM_WORLD.rank:
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    ranks = importlib.import_module("minivit.ranks.mpi").MpiRanks(mpi)
     try:
         yield ranks
     except BaseException as error:
@@ -48,27 +51,62 @@ def joined() -> Iterator[Ranks]:
 
 def _started() -> Any:
     """mpi4py's MPI, once all ranks have started. If that fails, one of them says why, and all end."""
-    watch = threading.Timer(START, _die, [f"error: not all ranks have started within {START:.0f} s"])
-    watch.daemon = True
+    os.environ.setdefault("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1")
     try:
-        watch.start()
-        os.environ.setdefault("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1")
-        mpi = importlib.import_module("mpi4py.MPI")
-        watch.cancel()
+        with _within(
+            START, f"error: not all ranks have started within {START:.0f} s: is Python the same on all machines?"
+        ):
+            mpi = importlib.import_module("mpi4py.MPI")
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError)
         reason = "mpi4py is not installed" if missing else f"mpi4py finds no MPI library ({_in_words(error)})"
-        time.sleep(0.2 * number())  # so that the first is heard, and ends the others
         wheel = '"minivit[mpi]"' if missing else "mpich"
+        time.sleep(min(number(), 1))  # perhaps rank 0 says the same, and its end is that of all
         _die(f"error: started as one of several processes, but {reason}: python -m pip install {wheel}")
     if mpi.COMM_WORLD.size == 1:
-        name = mpi.Get_library_version().split("\n")[0].split("\t")[0].split(",")[0].strip()
-        time.sleep(0.2 * number())
+        if number():
+            os._exit(2)
+        name = " ".join(mpi.Get_library_version().split("\n")[0].split(",")[0].split())
         _die(
             f"error: started as one of several processes, but mpi4py uses {name}, to which this launcher does not "
             "belong, and sees itself alone: start with the mpirun of that library"
         )
     return mpi
+
+
+def _choose_gpu(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Let this process see one GPU only, that of its number on this machine. A choice that the system has made for each
+    process stands: one visible GPU."""
+    local = next((int(environ[name]) for name in LOCAL if environ.get(name, "").isdecimal()), None)
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if local is None or (visible is not None and "," not in visible):
+        return
+    environ["CUDA_VISIBLE_DEVICES"] = (visible.split(",") + [""] * local)[local] if visible else str(local)
+
+
+@contextlib.contextmanager
+def _within(seconds: float, line: str) -> Iterator[None]:
+    """If this context takes longer, say the line and kill this process. MPI holds Python's lock while it starts, so a
+    process of its own watches."""
+    if not hasattr(os, "fork"):
+        yield
+        return
+    parent = os.getpid()
+    with warnings.catch_warnings(action="ignore"):  # of threads of the matrix library, which the child does not use
+        child = os.fork()
+    if not child:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and os.getppid() == parent:
+            time.sleep(0.05)
+        if os.getppid() == parent:
+            os.write(2, f"{line}\n".encode())
+            os.kill(parent, signal.SIGKILL)
+        os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def launched() -> bool:
@@ -87,7 +125,7 @@ def _in_words(error: BaseException) -> str:
         return "interrupted"
     if isinstance(error, MinivitError | ImportError):
         return " ".join(str(error).split())
-    return "".join(traceback.format_exception(error))
+    return in_one_line(error) or "".join(traceback.format_exception(error))
 
 
 def _die(line: str) -> NoReturn:

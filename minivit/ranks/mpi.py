@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minivit.backend import Array, to_numpy
+from minivit.backend import Array, to_numpy, xp_of
 from minivit.backend.workers import Workers
-from minivit.errors import BackendError, CheckpointError, ConfigError, MinivitError, shown
-from minivit.ranks import Ranks
+from minivit.errors import BackendError, ConfigError, MinivitError, shown
+from minivit.ranks import Ranks, in_one_line
 from minivit.ranks.sums import GradientSum, added_as_they_come
 from minivit.tensor import Tensor
 
@@ -37,27 +37,41 @@ class MpiRanks(Ranks):
     def found(
         self, of_piece: Callable[..., Any], count: int, parameters: Sequence[Tensor], workers: Workers
     ) -> tuple[float, dict[str, Any], list[Array]]:
+        if (xp := xp_of(parameters[0].data)) is not np:
+            return self._by_host(*super().found(of_piece, count, parameters, workers), xp)
         threads = min(workers.count, count)
         if self._sum is None or self._sum.workers != threads or self._sum.parameters is not parameters:
+            if self._sum:
+                self._sum.close()
             self._sum = GradientSum(parameters, threads, self._add)
         shares = added_as_they_come(self._sum, of_piece, count, workers)
         sums = {name: np.asarray(sum(share.sums[name] for share in shares)) for name in shares[0].sums}
-        numbers = np.concatenate([[sum(float(share.loss) for share in shares)], *map(np.ravel, sums.values())])
+        loss = sum(float(share.loss) for share in shares)
         gradients = self._sum.finish()
-        self._add(numbers := numbers.astype(np.float64))
+        return *self._numbers(loss, sums), gradients
+
+    def _by_host(self, loss: float, sums: dict[str, Array], gradients: list[Array], xp: Any) -> Any:
+        """The sums of what is on a GPU, without NCCL: for float64 and for the reference kernels."""
+        host = [np.ascontiguousarray(to_numpy(g)) for g in gradients]
+        for g in host:
+            self._add(g)
+        loss, added = self._numbers(loss, {name: np.asarray(to_numpy(x)) for name, x in sums.items()})
+        return loss, {name: xp.asarray(x) for name, x in added.items()}, [xp.asarray(g) for g in host]
+
+    def _numbers(self, loss: float, sums: dict[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
+        """Loss and sums over the ranks, in one message."""
+        numbers = np.concatenate([[loss], *map(np.ravel, sums.values())]).astype(np.float64)
+        self._add(numbers)
         ends = np.cumsum([1, *(x.size for x in sums.values())])
         parts = zip(sums.items(), ends, ends[1:], strict=False)
-        return (
-            float(numbers[0]),
-            {n: numbers[a:b].reshape(x.shape).astype(x.dtype) for (n, x), a, b in parts},
-            gradients,
-        )
+        return float(numbers[0]), {n: numbers[a:b].reshape(x.shape).astype(x.dtype) for (n, x), a, b in parts}
 
-    def joined(self, array: np.ndarray) -> np.ndarray:
-        whole = np.empty((self.count * len(array), *array.shape[1:]), array.dtype)
+    def joined(self, array: Array) -> Array:
+        own = np.ascontiguousarray(to_numpy(array))
+        whole = np.empty((self.count * len(own), *own.shape[1:]), own.dtype)
         self._meet()
-        self._talk.Allgather(np.ascontiguousarray(array), whole)
-        return whole
+        self._talk.Allgather(own, whole)
+        return xp_of(array).asarray(whole)
 
     def _add(self, array: np.ndarray) -> None:
         """Add over the ranks, in place. They meet before, since MPI itself waits without rest."""
@@ -70,6 +84,8 @@ class MpiRanks(Ranks):
             result = action()
         except MinivitError as failed:
             error = failed
+        except (OSError, MemoryError) as failed:
+            error = MinivitError(in_one_line(failed))
         for other in self.gathered(error):
             if other is not None:
                 raise other
@@ -93,6 +109,8 @@ class MpiRanks(Ranks):
                 item = next(iterator, None)
             except MinivitError as failed:
                 error = failed
+            except (OSError, MemoryError) as failed:
+                error = MinivitError(in_one_line(failed))
             mine = np.array(FAILED if error else AT_THE_END if item is None else GOING_ON)
             worst = np.empty_like(mine)
             wait(self._talk.Iallreduce(mine, worst, self.mpi.MAX))
@@ -107,7 +125,7 @@ class MpiRanks(Ranks):
         found = self.gathered(digests)
         for rank, other in enumerate(found):
             if name := next((name for name in found[0] if other.get(name) != found[0][name]), None):
-                raise CheckpointError(
+                raise BackendError(
                     f"rank {rank} and rank 0 no longer hold the same {name}: this machine or its MPI library adds "
                     "wrongly; go on from the last checkpoint"
                 )
@@ -122,8 +140,13 @@ class MpiRanks(Ranks):
                     )
 
     def parted(self, seconds: float = float("inf")) -> bool:
-        """Wait until all ranks come here: whether they do, within this time."""
-        return wait(self._end.Ibarrier(), seconds)
+        """Wait until all ranks come here, and end MPI: whether they do, within this time."""
+        if not wait(self._end.Ibarrier(), seconds):
+            return False
+        if self._sum:
+            self._sum.close()
+        self.mpi.Finalize()
+        return True
 
     def _meet(self) -> None:
         wait(self._talk.Ibarrier())

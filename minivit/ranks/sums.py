@@ -48,6 +48,10 @@ class GradientSum:
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "minivit-ranks")
 
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
     def begin(self) -> None:
         """Expect every gradient once from every worker."""
         self._given: list[list[Array | None]] = [[None] * self.workers for _ in self.parameters]

@@ -66,7 +66,7 @@ def make_update(
     if recipe.backend != "cupy" or recipe.kernels != "fused" or recipe.dtype != "float32":
         return HostStep(objective, optimizer, recipe.clip_norm, ema, accumulate, workers, ranks)
     require(recipe.precision)  # here, before anything is written
-    return DeviceStep(objective, optimizer, recipe.clip_norm, ema, accumulate, recipe.graph)
+    return DeviceStep(objective, optimizer, recipe.clip_norm, ema, accumulate, recipe.graph, ranks)
 
 
 def recompute(module: Any, on: bool) -> None:

@@ -23,6 +23,7 @@ from minivit.update.objective import Classification, Objective, Outputs
 T = TypeVar("T")
 
 NEIGHBOURS, TEMPERATURE, MOST_KNOWN = 20, 0.07, 5000
+TOP = 5
 
 
 @np.errstate(all="ignore")
@@ -33,6 +34,7 @@ def evaluate(
     workers: Workers,
     batch_size: int = 256,
     confusion: np.ndarray | None = None,
+    best: list[np.ndarray] | None = None,
     ranks: Ranks | None = None,
 ) -> dict[str, Any]:
     """Means over a data set, in evaluation mode: {"loss", the sums of the objective, "images": their number}.
@@ -40,7 +42,8 @@ def evaluate(
     objective: or a classifier, which stands for classification. The loss is that of training without label smoothing; a
     loss that compares examples is taken over batches of `batch_size`. Random draws of the objective are the same at
     every evaluation. confusion: (K, K) integers; [i, j] is increased by the number of images of class i classified as
-    j, on this rank. ranks: the processes that share the batches. Raises DataError if no image could be read.
+    j. best: gets, in order, arrays (n, TOP) with the likeliest classes of n images, likeliest first. Both are of
+    the images of this rank. ranks: the processes that share the batches. Raises DataError if no image could be read.
     """
     if not isinstance(objective, Objective):
         training = objective.training
@@ -50,7 +53,7 @@ def evaluate(
     found: list[tuple[int, dict[str, float]]] = []  # size and sums of each batch
     transform, options = recipe.augment.evaluation(), {"seed": recipe.seed, "threads": loader_threads(dataset)}
     batches = eval_batches(dataset, batch_size, transform, objective, **options, share=(ranks.rank, ranks.count))
-    keep = confusion is not None
+    keep = confusion is not None or best is not None
 
     def look() -> None:
         for batch in batches:
@@ -59,6 +62,8 @@ def evaluate(
             if confusion is not None:
                 answers = np.concatenate([to_numpy(logits.data).argmax(axis=-1) for logits, *_ in outputs])
                 confusion[...] += inside.confusion_counts(batch["labels"], answers, len(confusion))
+            if best is not None:
+                best.extend(likeliest(to_numpy(logits.data)) for logits, *_ in outputs)
 
     with objective.evaluating(), no_grad(), numerics(recipe):
         ranks.each(look)
@@ -71,6 +76,11 @@ def evaluate(
     if count == 0:
         raise DataError(f"{dataset.name}: none of its {len(dataset)} images could be read")
     return {name: total / count for name, total in totals.items()} | {"images": count}
+
+
+def likeliest(logits: np.ndarray) -> np.ndarray:
+    """The `TOP` classes with the largest logits, (B, TOP), largest first; of equal ones the first.   logits: (B, K)."""
+    return np.argsort(-logits, axis=-1, kind="stable")[:, :TOP]
 
 
 def in_turn(lists: Sequence[Sequence[T]]) -> list[T]:

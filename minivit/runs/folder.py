@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from minivit.backend import to_numpy
+from minivit.data.kinds import folder_of, parted
 from minivit.errors import CheckpointError, DataError, quoted
 from minivit.files import expanded, locks, parse_json
 from minivit.models import ResNet, ViT, freeze
@@ -73,20 +74,20 @@ def remove_unused(folder: Path) -> None:
 
 
 def located(data: str) -> str:
-    """The name of a data set; a folder gets its full path, so that it can be found from anywhere."""
-    kind, _, path = data.partition(":")
-    return f"folder:{full_path(path)}" if kind == "folder" and path else data
+    """The name of a data set; a path in it becomes a full path, so that it can be found from anywhere."""
+    kind, path = parted(data)
+    return f"{kind}:{full_path(path)}" if path else data
 
 
 def check_place(data: str, run: Path) -> None:
-    """Raise DataError if the run's data set is a folder that no longer exists."""
+    """Raise DataError if the run's data set has a place that no longer exists."""
     name = located(data)
-    kind, _, path = name.partition(":")
-    if kind == "folder" and not Path(path).is_dir():
+    kind, path = parted(name)
+    if path and not (place := folder_of(Path(path))).exists():
         relative = "" if name == data else f" ({data}, seen from the working folder)"
         raise DataError(
-            f"{path}{relative}: there is no such folder, but {run} was trained on it; if the data has moved, say where "
-            "it is now: --data folder:PATH"
+            f"{place}{relative}: there is no such folder, but {run} was trained on it; if the data has moved, say "
+            f"where it is now: --data {kind}:PATH"
         )
 
 
@@ -112,9 +113,9 @@ def placed(recipe: Recipe) -> Recipe:
 
 
 def short_name(data: str) -> str:
-    """The name of a data set for a title; for a folder, the last part of its path."""
-    kind, _, path = data.partition(":")
-    return f"folder:{Path(path).name}" if path else kind
+    """The name of a data set for a title; of a path only the last part."""
+    kind, path = parted(data)
+    return f"{kind}:{Path(path).name}" if path else kind
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Turns options into a plan for a run: recipe, starting weights, teacher, data, folder name."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,9 @@ import numpy as np
 
 from minivit import lineage
 from minivit.data import Dataset
+from minivit.data.choice import read_choice
+from minivit.data.imagenet import some
+from minivit.data.kinds import parted
 from minivit.errors import ConfigError, DataError, meant, shown
 from minivit.files import expanded
 from minivit.files.fields import from_text, hints
@@ -30,7 +33,7 @@ CUT = {"batch_size", "workers", "backend", "model", "image_size", "patch_size", 
 
 OF_A_HEAD = ("num_classes", "classifier", "representation_size", "head_bias", "fc_norm")  # fields of ViTConfig
 
-OpenData = Callable[[str, str | None, str, str, float | None, int], Dataset]
+OpenData = Callable[[str, str | None, str, str, float | None, int, Sequence[str] | None], Dataset]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +59,8 @@ def plan(
 
     given: by name, fields of Recipe and of the model's configuration, and "preset", "config", "model" (a name),
     "objective" (a name), "set" (pairs of a field of the objective and text) and "teacher".
-    open_data: opens a data set by name, folder, split, bad_images, val_share and val_seed.   find_weights: finds the
-    file or run of a name.   resolve_backend: chooses the backend for "auto".
+    open_data: opens a data set by name, folder, split, bad_images, val_share, val_seed and classes.   find_weights:
+    finds the file or run of a name.   resolve_backend: chooses the backend for "auto".
     Raises ConfigError, DataError or CheckpointError, in one line.
     """
     # 1. The options go before those of a preset or a config file.
@@ -85,8 +88,12 @@ def plan(
     if choices.get("val_share") is not None and choices.get("val_seed") is None:
         choices["val_seed"] = choices.get("seed", 0)
     where, bad = (choices["data"], choices.get("data_root")), choices.get("bad_images", "refuse")
-    held_out = choices.get("val_share"), choices.get("val_seed") or 0
-    train, test = splits(lambda split: open_data(*where, split, bad, *held_out), choices.get("limit"))
+    held_out, classes = (choices.get("val_share"), choices.get("val_seed") or 0), choices.get("classes")
+    if isinstance(classes, str):
+        classes = read_choice(expanded(classes))
+    train, test = splits(lambda split: open_data(*where, split, bad, *held_out, classes), choices.get("limit"))
+    if classes is not None:
+        choices["classes"] = tuple(train.classes)  # so that the run does not need the file again
     if source:
         choices = _scaled(choices, len(train))
 
@@ -117,8 +124,8 @@ def check_teacher(task: Task, recipe: Recipe, data: Dataset) -> None:
     if not task.classes:
         raise DataError(f"the teacher {path} has no classes")
     if list(task.classes) != list(data.classes):
-        known, wanted = (", ".join(map(shown, names[:3])) for names in (task.classes, data.classes))
-        raise DataError(f"the teacher {path} knows the classes {known}, ..., but the data has {wanted}, ...")
+        known, wanted = some(task.classes), some(data.classes)
+        raise DataError(f"the teacher {path} knows the classes {known}, but the data has {wanted}")
     for name in ("mean", "std"):
         theirs, ours = getattr(task.preparation, name), getattr(recipe, name)
         if not np.allclose(theirs, ours):
@@ -210,8 +217,10 @@ def length(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def same_kind(data: str, other: str) -> bool:
-    """Whether both names mean the same data set. Two folders count as the same, since the data may have moved."""
-    return data == other or (data.startswith("folder:") and other.startswith("folder:"))
+    """Whether both names mean the same data set. Two paths of one kind count as the same, since the data may have
+    moved."""
+    (kind, path), (other_kind, other_path) = parted(data), parted(other)
+    return data == other or (kind == other_kind and bool(path and other_path))
 
 
 def _inherited(source: Source, choices: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """Lets a file of published weights stand in for a trained run: model, recipe and class names."""
 
+import copy
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minivit.data import Dataset
-from minivit.data.folder import load_labelled
 from minivit.data.imagenet import imagenet_classes, imagenet_ids
+from minivit.data.imagenet_numbers import numbers_of
+from minivit.data.registry import load_known
 from minivit.errors import CheckpointError, DataError
 from minivit.models import Published, ViT, open_pretrained
 from minivit.nn import Module
@@ -105,19 +109,40 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def load_labelled_folder(path: Path, split: str, classes: list[str], bad_images: str, own: bool = False) -> Dataset:
-    """The images of a folder whose class folders have the model's class names or, for ImageNet, WordNet ids.
+def load_labelled_data(
+    name: str,
+    split: str,
+    classes: list[str],
+    bad_images: str,
+    own: bool = False,
+    root: str | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Dataset:
+    """The images of data with a path whose classes have the names of the model's or, for ImageNet, WordNet ids.
 
     own: whether the caller gave the names; if not, a thousand classes are ImageNet's, whatever names lie beside the
     weights. Only this split must exist, and it may lack classes. Raises DataError, also for a folder whose name fits
     two classes ("crane", the bird and the machine).
     """
-    return load_labelled(path, split, class_numbers(classes, own), classes, bad_images)
+    numbers = class_numbers(classes, own)
+    return load_known(name, numbers, classes, root, split, bad_images=bad_images, progress=progress)
+
+
+def renamed(data: Dataset, classes: Sequence[str]) -> Dataset:
+    """The data set with the classes of a model, if all of its own are ImageNet's and the model knows them by any name;
+    any other as it is."""
+    known = {number: label for label, number in enumerate(numbers_of(classes)) if number is not None}
+    found = [known.get(number, -1) if number is not None else -1 for number in numbers_of(data.classes)]
+    if data.classes == list(classes) or -1 in found or len(set(found)) < len(found):
+        return data
+    data = copy.copy(data)
+    data.labels, data.classes = np.array(found, np.int64)[data.labels], list(classes)
+    return data
 
 
 def class_numbers(classes: Sequence[str], own: bool) -> dict[str, int]:
     """The number of each class by every unambiguous name: its own, for ImageNet also its WordNet id, and for classes
-    named by ids the word.   own: as for `load_labelled_folder`."""
+    named by ids the word.   own: as for `load_labelled_data`."""
     ids, words = imagenet_ids(), imagenet_classes()
     numbers = _unique(classes)
     if list(classes) == words or (len(classes) == 1000 and not own):

@@ -40,7 +40,8 @@ class Recipe:
         "digits",
         DATA,
         "digits, shapes, scenes, captions, clips, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and "
-        "PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg",
+        "PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg; imagenet:PATH, ImageNet or a part of it; "
+        "shards:PATH, WebDataset shards; parquet:PATH, Parquet files",
         "NAME",
     )
     data_root: str | None = option(
@@ -48,6 +49,9 @@ class Recipe:
     )
     val_share: float | None = option(None, DATA, "hold out a share of each class of a folder without PATH/val", "S")
     val_seed: int | None = option(None, "", "seed of that choice; None: the seed of the run")
+    classes: tuple[str, ...] | None = option(
+        None, DATA, "keep the classes that FILE names: WordNet ids, words or numbers, one a line", "FILE"
+    )
     limit: int | None = option(None, DATA, "train on N images only, spread evenly over the classes")
     bad_images: str = option(
         "refuse", DATA, "unreadable images in folders: refuse (stop) or skip (default: refuse)", "HOW"

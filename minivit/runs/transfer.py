@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from minivit.data.folder import composed
 from minivit.data.imagenet import imagenet_classes, some
+from minivit.data.trees import composed
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.models import ViT, ViTConfig, open_pretrained
 from minivit.models.families import config_class
@@ -26,7 +26,7 @@ from minivit.runs.recipes import Recipe
 from minivit.update.not_finite import is_finite
 
 NEW_WITH_THE_HEAD = ("num_classes", "representation_size", "head_bias")  # fields of ViTConfig
-DATA = ("data", "data_root", "val_share", "val_seed")  # fields of Recipe: which images, and which of them are held out
+DATA = ("data", "data_root", "val_share", "val_seed", "classes")  # fields of Recipe: which images, which are held out
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,9 +21,11 @@ from minivit.data import Loader
 from minivit.data.device_loader import on_device
 from minivit.errors import BackendError, NonFiniteError, reasons
 from minivit.optim import EMA, SGD, AdamW
+from minivit.ranks import Ranks
+from minivit.ranks.nccl import GpuRanks
 from minivit.update.batch import Batch, Found, Piece, cut, size
 from minivit.update.draws import RandomFeed
-from minivit.update.not_finite import first_non_finite
+from minivit.update.not_finite import first_non_finite, nearest
 from minivit.update.objective import Objective
 from minivit.update.room import advice
 from minivit.update.step import StepResult, by_piece
@@ -39,7 +41,8 @@ class DeviceStep(OnStream):
     The parameters, the optimiser's state and the EMA's averages are moved into flat arrays, and the Tensors become
     views of them. Everything else about objective, optimiser and ema stays unchanged. All work runs in order on one
     stream of its own. accumulate: pieces of the batch, computed one after another in less memory. graph: whether to
-    record the update; if that fails, a warning gives the reason and updates continue without it.
+    record the update; if that fails, a warning gives the reason and updates continue without it. ranks: the processes
+    that share each batch, each with a GPU of its own.
     """
 
     read_every = 20  # updates after which to `read`: each time the GPU has to be waited for
@@ -52,10 +55,13 @@ class DeviceStep(OnStream):
         ema: EMA | None = None,
         accumulate: int = 1,
         graph: bool = True,
+        ranks: Ranks | None = None,
     ):
         self.objective, self.optimizer, self.ema = objective, optimizer, ema
         self.clip_norm, self.accumulate = clip_norm or np.inf, accumulate
         super().__init__(xp := xp_of(optimizer.parameters[0].data))
+        self.ranks = GpuRanks(ranks, xp) if ranks and ranks.count > 1 else None
+        self._gathered = ranks.gathered if ranks else lambda value: [value]
         self._graph: Any = None
         self._use_graph, self._calls = graph, 0
         self._batch: Batch = {}  # the arrays that every update reads
@@ -137,7 +143,7 @@ class DeviceStep(OnStream):
 
     def _cut(self, batch: Batch, count: int, seed: Sequence[int]) -> None:
         """The pieces of an update; the arrays that a recorded update reads stay in place."""
-        pieces = cut(batch, count, tuple(seed))
+        pieces = cut(batch, count, tuple(seed), self.ranks, self.objective.compares)
         if not self._pieces:
             self._feeds = [RandomFeed(self.xp) for _ in pieces]
             shares = [self.xp.full((), piece.share, "float32") for piece in pieces]
@@ -171,11 +177,16 @@ class DeviceStep(OnStream):
             for total in (*self._totals.values(), *self._sums.values()):
                 total[...] = 0
             steps, self._steps = self._steps, 0
-            if not np.isfinite(totals["loss"] + totals["norm"]):
-                raise NonFiniteError(self._first_non_finite())
-        examples = max(1, steps) * (size(self._batch) if self._batch else 1)
+            if not np.isfinite(totals["loss"] + totals["norm"]):  # on all ranks alike
+                raise NonFiniteError(nearest(self._gathered(self._first_non_finite())))
+        examples = max(1, steps) * (self._examples if self._batch else 1)
         means = {name: totals[name] / examples for name in self._sums}
         return StepResult(totals["loss"] / max(1, steps), norm, means), steps
+
+    @property
+    def _examples(self) -> int:
+        """The number of examples of a batch, on all ranks."""
+        return size(self._batch) * (self.ranks.count if self.ranks and not self.objective.compares else 1)
 
     def free_unused(self) -> None:
         """Give all unused memory back to the GPU."""
@@ -241,12 +252,17 @@ class DeviceStep(OnStream):
     def _compute(self) -> Found:
         """Compute the results of the batch without changing lasting state."""
         found = self._backward()
-        self.flat.gather(found.gradients, float(self.clip_norm), self.objective.clips_each)
+        limits = float(self.clip_norm), self.objective.clips_each
+        self.flat.gather(found.gradients, *limits)
+        if self.ranks:
+            found = Found(found.loss.reshape(1), {name: x + 0 for name, x in found.sums.items()}, [])  # of nobody else
+            self.ranks.add([self.flat.gradients, found.loss, *(found.sums[name] for name in sorted(found.sums))])
+            self.flat.gather(self.flat.views_of(self.flat.gradients), *limits)  # again, for the norm of the sum
         return found
 
     def _apply(self, found: Found) -> None:
         """Update the parameters, then the objective's state, then the averages."""
-        examples = size(self._batch)
+        examples = self._examples
         self._sums = self._sums or {name: self.xp.zeros(1, "float64") for name, x in found.sums.items() if not x.ndim}
         self._totals["loss"] += found.loss
         self._totals["norm"] += self.flat.scalars[NORM]
@@ -264,7 +280,8 @@ class DeviceStep(OnStream):
         """The loss, the sums and the gradients of the whole batch."""
         for feed in self._feeds:
             feed.rewind()
-        of_piece = by_piece(self.objective, self.optimizer.parameters, self._batch, self._pieces)
+        parts = self.objective, self.optimizer.parameters, self._batch, self._pieces
+        of_piece = by_piece(*parts, ranks=self.ranks)
         return functools.reduce(Found.plus, map(of_piece, range(len(self._pieces))))
 
     def _first_non_finite(self) -> str:

@@ -12,10 +12,10 @@ from minivit import cli
 from minivit.data import Augment, Dataset, read_image
 from minivit.data.imagenet import in_words
 from minivit.data.images import to_channels
+from minivit.data.kinds import parted
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.models import ResNet, ViT
 from minivit.runs import folder as run_folder
-from minivit.runs.published import load_labelled_folder
 from minivit.runs.recipes import Recipe
 from minivit.tensor import no_grad
 
@@ -62,9 +62,10 @@ class Subject:
             cli.report_left_out(data)
         elif self.data is None:
             raise ConfigError("published weights come without images: give image files, or a data set with --data")
-        elif self.data.startswith("folder:") and self.classes:
-            path = run_folder.located(self.data).removeprefix("folder:")
-            data = load_labelled_folder(Path(path), "test", self.classes, "refuse")
+        elif parted(self.data)[1] and self.classes:
+            data = cli.load_labelled_data(
+                run_folder.located(self.data), "test", self.classes, None, root=self.data_root
+            )
             cli.report_left_out(data)
         else:
             data = cli.load_data(self.data, self.data_root, "test")

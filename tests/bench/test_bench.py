@@ -218,7 +218,8 @@ def test_the_rest_is_measured(monkeypatch, tmp_path):
     assert set(overhead.import_time(repeats=1)) == {"import minivit", "from minivit.models import ViT", "import numpy"}
     monkeypatch.setattr(overhead, "CHAIN", 3)
     assert all(engine > alone > 0 for engine, alone in overhead.op_overhead(repeats=3).values())
-    assert all(x > 0 for x in loading.loop_cost("cifar10", rounds=2, steps=1, batch_size=4, limit=16))
+    small = {"patch_size": 8, "width": 8, "depth": 1, "heads": 1, "mlp_width": 8}
+    assert all(x > 0 for x in loading.loop_cost("cifar10", rounds=3, steps=6, batch_size=4, limit=16, model=small))
     loading.photographs(tmp_path, count=4, size=(50, 40))
     assert len(list(tmp_path.rglob("*.jpg"))) == 4
     assert loading.array_rate("cifar10", batches=1) > 0

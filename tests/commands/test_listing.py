@@ -84,7 +84,7 @@ def test_data_sets_with_their_sizes(shown, tmp_path):
         )
         assert re.search(rf"^{name} +{words} ", text, flags=re.M)
     assert re.search(r"^folder:PATH .* PATH/CLASS/\*\.jpg with --val-share", text, flags=re.M)
-    assert [name for name, _, _ in about(None)] == [*data.registry.NAMES, "folder:PATH"]
+    assert [name for name, _, _ in about(None)] == [*data.registry.NAMES, *data.registry.PATHS]
     assert str(tmp_path) in text
 
 

@@ -145,9 +145,19 @@ def test_nothing_readable_is_refused(mine, command):
 
 def test_what_the_look_missed_is_named_at_the_end(mine, command, monkeypatch):
     (bad,) = spoilt(mine, "cat/1.png")
-    monkeypatch.setattr(train.look, "unreadable", lambda data, threads, seen: scan.unreadable(data, threads, 0.0, seen))
+    monkeypatch.setattr(
+        train.look, "unreadable", lambda data, threads, seen: scan.unreadable(data, threads, 0.0, seen=seen)
+    )
     result = command("train", "--data", f"folder:{mine}", "--val-share", 0.3, "--bad-images", "skip", *RUN)
     assert result.err.count(f"skipped {bad}: ") == result.err.count("\n") == 1
+
+
+def test_what_there_was_no_time_for_is_said(mine, command, monkeypatch):
+    monkeypatch.setattr(train.look, "unreadable", lambda data, threads, seen: scan.unreadable(data, threads, 0.0, 0.0))
+    result = command("train", "--data", f"folder:{mine}", "--val-share", 0.3, *RUN)
+    assert result.status == 0
+    told = f"folder:{mine}: checked 0 of 21 images; a damaged one among the others ends the run, which then saves"
+    assert told in result.err
 
 
 def test_from_scratch_on_few_images_is_said(mine, trained, command, monkeypatch):

@@ -176,7 +176,7 @@ def test_every_option_arrives_in_the_recipe(command):
     assert values["graph"] is False
     # and the parser has no option that this test does not know
     elsewhere = {"help", "preset", "config", "resume", "out", "data", "data_root", "model", "image_size", "patch_size"}
-    elsewhere |= {"init_from", "resize_positions", "keep_head", "val_share", "objective", "set", "teacher"}
+    elsewhere |= {"init_from", "resize_positions", "keep_head", "val_share", "classes", "objective", "set", "teacher"}
     known = {*options, *model, *elsewhere, "steps", "resized_crop", "randaugment", "flip", "recompute", "graph"}
     assert {action.dest for action in train.parser()._actions} == known
 

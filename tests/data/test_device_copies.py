@@ -255,6 +255,52 @@ def test_the_kernel_gets_what_was_drawn_for_its_step(monkeypatch, eager):
     assert len({packed.tobytes() for packed in drawn}) == 9
 
 
+def copied_and_received(monkeypatch, eager, without=""):
+    """The images of each step as they were read, and as the kernel gets them where they do not stay on the GPU."""
+    device, received = LazyDevice(eager, without), []
+    monkeypatch.setattr(kernels, "augment", lambda images, *rest: device.read(images, received))
+    batches = DeviceLoader(loader(), device, room=0)
+    for _ in batches:
+        pass
+    device.finish()
+    return [batches._draw(step).columns["images"] for step in range(9)], received
+
+
+@pytest.mark.parametrize("eager", SCHEDULES)
+def test_the_kernel_gets_the_images_of_its_step(monkeypatch, eager):
+    read, received = copied_and_received(monkeypatch, eager)
+    assert all(np.array_equal(a, b) for a, b in zip(read, received, strict=True))
+
+
+@pytest.mark.parametrize("missing", ["event.synchronize", "copy.wait_event", "compute.wait_event"])
+def test_without_waiting_it_would_get_images_of_another_step(monkeypatch, missing):
+    results = [copied_and_received(monkeypatch, eager, missing) for eager in SCHEDULES]
+    assert not all(np.array_equal(a, b) for pair in results for a, b in zip(*pair, strict=True))
+
+
+def test_the_images_of_the_next_batch_are_copied_while_the_gpu_computes(monkeypatch):
+    monkeypatch.setattr(kernels, "augment", lambda *arrays: None)
+    device = LazyDevice(("copy",))
+    loading = DeviceLoader(loader(), device, room=0)
+    batches = iter(loading)
+    for _ in range(2):
+        next(batches)
+    device.finish()
+    for _ in range(2):
+        next(batches)  # and the GPU has not begun to work on it
+    copied = [array.content for array in device.arrays if array.content.dtype == np.uint8]
+    assert [x.tolist() for x in copied] == [loading._draw(step).columns["images"].tolist() for step in (2, 3)]
+
+
+def test_leaving_the_loop_waits_for_the_images(monkeypatch):
+    monkeypatch.setattr(kernels, "augment", lambda *arrays: None)
+    device = LazyDevice(())
+    for _ in DeviceLoader(loader(), device, room=0):
+        assert device.streams[1].queue
+        break
+    assert not device.streams[1].queue
+
+
 def test_without_waiting_it_would_get_those_of_another_step(monkeypatch):
     drawn, received = drawn_and_received(monkeypatch, (), "event.synchronize")
     assert not all(np.array_equal(a, b) for a, b in zip(drawn, received, strict=True))

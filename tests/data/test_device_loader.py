@@ -6,8 +6,9 @@ import standin_cupy
 from PIL import Image
 
 from minivit.backend import get_namespace, to_numpy
+from minivit.backend.cupy_kernels import augment as kernels
 from minivit.data import ArrayDataset, Augment, Loader, load
-from minivit.data.device_loader import DeviceLoader, on_device, supports
+from minivit.data.device_loader import DeviceLoader, can_stay, on_device, supports
 from minivit.data.prefetcher import Prefetcher
 from minivit.errors import BackendError, ConfigError
 from minivit.nn import Module
@@ -48,12 +49,14 @@ class Drawing(Classification):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A data set of image files of several sizes."""
-    for i in range(8):
+    """A data set of image files of several sizes, two of them unreadable."""
+    for i in range(10):
         path = tmp_path / "train" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.random.default_rng(i).integers(0, 256, (20 + i, 30, 3), dtype=np.uint8)).save(path)
-    return load(f"folder:{tmp_path}")
+        if i > 7:
+            path.write_bytes(path.read_bytes()[:99])
+    return load(f"folder:{tmp_path}", bad_images="skip")
 
 
 def same(device_batches, batches):
@@ -86,8 +89,35 @@ def test_batches_made_on_the_gpu_are_those_of_the_loader(cupy, mixing):
 
 
 @pytest.mark.parametrize("mixing", MIXINGS, ids=str)
-def test_batches_copied_to_the_gpu_are_those_of_the_loader(cupy, folder, mixing):
-    batches = loader(folder, 3, (8, 8), resized_crop=(0.3, 1), mixing=mixing)
+@pytest.mark.parametrize("crop", [None, (0.3, 1)])
+@pytest.mark.parametrize("room", [kernels.MAX_SHARED_MEMORY, 8 * 8 * 3])  # for RandAugment: enough, or not
+def test_batches_of_files_are_finished_on_the_gpu(cupy, folder, mixing, crop, room, monkeypatch):
+    monkeypatch.setattr(kernels, "MAX_SHARED_MEMORY", room)
+    batches = loader(folder, 3, (8, 8), resized_crop=crop, erasing=0.5, mixing=mixing)
+    device = on_device(batches, cupy)
+    assert isinstance(device, DeviceLoader)
+    assert same(list(device), list(batches))
+    assert same([device.batch(4)], [batches.batch(4)])
+    assert len(folder.skipped) == 2
+
+
+def test_images_of_files_travel_as_bytes(folder, monkeypatch):
+    with standin_cupy.installed() as module:
+        batches = loader(folder, 3, (8, 8), randaugment=None)
+        batches.objective.columns = ("images",)  # as of an objective without labels
+        device, copies, copy = on_device(batches, module), [], module.ndarray.set
+        monkeypatch.setattr(
+            module.ndarray, "set", lambda self, host, stream: (copies.append(host), copy(self, host, stream))[1]
+        )
+        batch = device.batch(0)
+        assert batch.keys() == {"images", "order", "momentum"}
+        assert [(host.dtype, host.shape) for host in copies if host.ndim > 1] == [(np.uint8, (3, 8, 8, 3))]
+        assert sum(host.nbytes for host in copies) < 2 * 3 * 8 * 8 * 3
+
+
+def test_batches_copied_to_the_gpu_are_those_of_the_loader(cupy, folder):
+    batches = loader(folder, 3, (8, 8), resized_crop=(0.3, 1))
+    batches.objective = Cutting(Module())
     device = on_device(batches, cupy)
     assert isinstance(device, Prefetcher)
     assert len(device) == 9
@@ -132,19 +162,24 @@ class Cutting(Classification):
     """Which prepares images in a way of its own."""
 
     def prepare(self, columns, augment, rng):
-        return {"images": augment(columns["images"], rng)[:, ::2], "labels": columns["labels"]}
+        return {"images": augment(columns["images"], rng)[:, ::2], "labels": np.asarray(columns["labels"])}
+
+
+def test_which_images_stay_on_the_gpu(folder):
+    assert can_stay(loader())
+    assert can_stay(loader(dataset(28, 28, 1), size=(28, 28)))
+    assert can_stay(loader(dataset(300, 300), size=(300, 300), randaugment=None))
+    assert can_stay(loader(dataset(82, 82), size=(82, 82)))
+    assert not can_stay(loader(dataset(83, 83), size=(83, 83)))
+    assert not can_stay(loader(resized_crop=(0.5, 1)))
+    assert not can_stay(loader(size=(8, 16)))
+    assert not can_stay(loader(folder))
 
 
 def test_what_the_gpu_can_make(folder):
-    assert supports(loader())
-    assert supports(loader(dataset(28, 28, 1), size=(28, 28)))
-    assert supports(loader(dataset(300, 300), size=(300, 300), randaugment=None))
-    assert supports(loader(dataset(82, 82), size=(82, 82)))
-    assert not supports(loader(dataset(83, 83), size=(83, 83)))
-    assert not supports(loader(resized_crop=(0.5, 1)))
-    assert not supports(loader(size=(8, 16)))
+    for batches in (loader(), loader(resized_crop=(0.5, 1)), loader(size=(8, 16)), loader(folder)):
+        assert supports(batches)
     assert not supports(loader(dataset(channels=4), randaugment=None))
-    assert not supports(loader(folder))
     for name in ("columns", "objective"):  # of images and labels alone, and prepared as they are
         other = loader()
         other.objective = Cutting(Module()) if name == "objective" else other.objective
@@ -158,13 +193,16 @@ def test_what_the_gpu_can_make(folder):
 
 def test_batches_that_the_gpu_cannot_make_are_refused(cupy):
     with pytest.raises(ConfigError, match="noise: the GPU cannot make these batches"):
-        DeviceLoader(loader(resized_crop=(0.5, 1)), cupy)
+        DeviceLoader(loader(dataset(channels=4), randaugment=None), cupy)
 
 
 def test_images_that_do_not_fit_into_memory_are_copied_batch_by_batch(monkeypatch):
     with standin_cupy.installed() as module:
-        needed = dataset().images.nbytes
-        monkeypatch.setattr(module.cuda.runtime, "memGetInfo", lambda: (2 * needed, 10 * needed))
-        assert isinstance(on_device(loader(), module), Prefetcher)
-        monkeypatch.setattr(module.cuda.runtime, "memGetInfo", lambda: (2 * needed + 2, 10 * needed))
-        assert isinstance(on_device(loader(), module), DeviceLoader)
+        needed, shapes = dataset().images.nbytes, []
+        asarray = module.asarray
+        monkeypatch.setattr(module, "asarray", lambda x: shapes.append(x.shape) or asarray(x))
+        for free in (2 * needed, 2 * needed + 2):
+            monkeypatch.setattr(module.cuda.runtime, "memGetInfo", lambda free=free: (free, 10 * needed))
+            batches = loader()
+            assert same(list(on_device(batches, module)), list(batches))
+            assert ((23, 12, 16, 3) in shapes) == (free > 2 * needed)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from png_files import png
 
-from minivit.data.images import read_image
+from minivit.data.images import Cut, read_cut, read_image
 
 WHITE = [255, 255, 255]
 PALETTE = bytes([10, 20, 30, 40, 50, 60, 70, 80, 90, 1, 2, 3])
@@ -60,6 +60,9 @@ def test_pngs_of_every_depth_and_transparency(tmp_path, case):
     (tmp_path / "image").write_bytes(content)
     colours = [value if isinstance(value, list) else [value] * 3 for value in expected]
     assert read_image(tmp_path / "image").tolist() == [colours] * 2
+    for i, colour in enumerate(colours):
+        alone = Cut(lambda height, width, i=i: (i, 1, i + 1, 2), (1, 1))
+        assert read_cut(tmp_path / "image", alone).tolist() == [[colour]]
 
 
 def test_rotation_and_transparency_of_16_bit_grey_together(tmp_path):

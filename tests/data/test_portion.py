@@ -114,7 +114,9 @@ def test_a_gpu_makes_its_part(mixing):
     with standin_cupy.installed() as cupy:
         for rank in range(3):
             part = loader(arrays(), (rank, 3), mixing=mixing)
-            assert all(equal(one, two) for one, two in zip(DeviceLoader(part, cupy), part, strict=True))
+            for room in (10**9, 0):  # the images stay on the GPU, or come with their batch
+                device = DeviceLoader(part, cupy, room)
+                assert all(equal(one, two) for one, two in zip(device, part, strict=True))
         assert not supports(loader(arrays(), (0, 2), Comparing))
 
 

@@ -13,12 +13,13 @@ from minivit import data
         ("cifar-10", 'did you mean "cifar10"?'),
         ("CIFAR100", 'did you mean "cifar100"?'),
         ("digit", 'did you mean "digits"?'),
-        ("folder:", "folder:PATH"),
-        ("imagenette", 'get it from https://github.com/fastai/imagenette, unpack it, and use "folder:PATH"'),
-        ("ImageNette2-320", 'use "folder:PATH"'),
-        ("imagewoof", 'use "folder:PATH"'),
+        ("folder:", "lacks a path: write folder:PATH"),
+        ("imagenet:", "lacks a path: write imagenet:PATH"),
+        ("imagenette", 'get it from https://github.com/fastai/imagenette, unpack it, and use "imagenet:PATH"'),
+        ("ImageNette2-320", 'use "imagenet:PATH"'),
+        ("imagewoof", 'use "imagenet:PATH"'),
         ("imagenet1k", "get it from https://image-net.org, unpack it"),
-        ("xyzzy", "choose digits, shapes, scenes, captions, clips, cifar10, cifar100 or folder:PATH"),
+        ("xyzzy", "choose digits, shapes, scenes, captions, clips, cifar10, cifar100, folder:PATH"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_one(refused, name, hint):
@@ -100,6 +101,6 @@ def test_a_file_that_the_disk_refuses_is_one_line(monkeypatch, tmp_path, refused
     def fail(*args):
         raise PermissionError(13, "Permission denied", str(tmp_path / "train"))
 
-    monkeypatch.setattr("minivit.data.registry.load_folder", fail)
+    monkeypatch.setattr("minivit.data.kinds.load_folder", fail)
     with refused(str(tmp_path / "train"), "Permission denied"):
         data.load(f"folder:{tmp_path}")

@@ -64,7 +64,7 @@ def test_what_cannot_be_divided_is_refused(root, refused):
     for share in (0.0, 1.0, -0.2, float("nan")):
         with refused(f"val_share is {share}, expected more than 0 and less than 1"):
             sides(root, share)
-    with refused("val_share is for folder:PATH; digits has its own test images"):
+    with refused("digits has its own test images"):
         data.load("digits", val_share=0.2)
     (root / "eel").mkdir()
     only = root / "eel" / "1.jpg"

@@ -35,7 +35,7 @@ def start(count, *commands, cwd, environ=None, **options):
     return subprocess.Popen([*launcher(), *parts], cwd=cwd, env=environ, start_new_session=True, **pipes, **options)
 
 
-def run(count, *commands, cwd, environ=None, seconds=200):
+def run(count, *commands, cwd, environ=None, seconds=90):
     """The exit status and the lines of standard output and error, without those of the launcher itself."""
     with start(count, *commands, cwd=cwd, environ=environ) as process:
         try:

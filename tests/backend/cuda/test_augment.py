@@ -76,7 +76,7 @@ def check_operation(name, shape=(32, 32, 3), magnitudes=(9,), reverse=False, bug
     elif name in ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"):
         operations[:, 0, 1] = np.resize([1, -1, -1], 43)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Augment, "draw", lambda self, shape, rng: Changes(None, None, operations, []))
+        patch.setattr(Augment, "draw", lambda self, shape, rng: Changes(None, None, None, operations, []))
         for magnitude in magnitudes:
             check(loader(shape, batch=43, randaugment=(1, magnitude)), (0,), reverse, bug)
 
@@ -120,6 +120,10 @@ def test_images_of_other_sizes(shape):
 
 def test_large_images_need_no_shared_memory_without_operations():
     check(loader((150, 160, 3), batch=4, flip=True, crop_padding=9, erasing=0.5, cutmix=1.0))
+
+
+def test_images_that_come_with_their_batch():
+    check(loader(**EVERYTHING, resized_crop=(0.3, 1), cutmix=1.0))
 
 
 def test_a_batch_of_one_is_mixed_with_itself():

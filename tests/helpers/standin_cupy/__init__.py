@@ -30,7 +30,7 @@ from fake_cublaslt import FakeCublasLt
 from minivit.backend.arrays import _NAMESPACES
 from minivit.backend.cupy_kernels import cublaslt
 from minivit.backend.kernels import _TABLE
-from standin_cupy import device
+from standin_cupy import device, nccl
 from standin_cupy.device import forbid_synchronisation
 from standin_cupy.functions import cupy
 from standin_cupy.machine import choose, machine
@@ -43,6 +43,7 @@ MODULES = {
     "cupy": cupy,
     "cupy.cuda": cupy.cuda,
     "cupy.cuda.memory": cupy.cuda.memory,
+    "cupy.cuda.nccl": nccl,
     "cupy.cuda.runtime": cupy.cuda.runtime,
     "cupyx": cupyx,
 }
