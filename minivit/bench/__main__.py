@@ -138,7 +138,7 @@ def engine_options(args: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError("--precision needs --backend cupy; NumPy's products are float32")
         return {name: getattr(args, name) for name in ("workers", "accumulate", "recompute", "kernels")}
     get_namespace("cupy")
-    only_cpu = ("profile", "roofline", "scaling", "data", "overhead", "workers")
+    only_cpu = ("profile", "roofline", "scaling", "data", "overhead", "workers", "ranks")
     if given := [name for name in only_cpu if getattr(args, name)]:
         raise ConfigError(f"--{given[0]} measures NumPy: give it without --backend cupy")
     if args.kernels != "fused":

@@ -14,6 +14,7 @@ from minivit.ranks.sums import BUCKETS, LEAST
 from minivit.runs.numerics import pieces_per_worker
 
 SIZES = tuple(4**i for i in range(1, 13))  # bytes of sums: 4 to 16 MB
+CROWD = 4  # ranks on a core, at most
 AIM = 1.1  # two ranks with one worker each, at most so many times the time of one process with two workers
 
 
@@ -39,6 +40,11 @@ def measure(load: Workload, counts: Sequence[int], rounds: int, options: Mapping
     if uneven := [n for n in counts if load.batch % n]:
         raise ConfigError(
             f"--ranks {uneven[0]}: a batch of {load.batch} has no equal parts for them; give another --batch"
+        )
+    if counts[-1] > CROWD * available_cores():
+        raise ConfigError(
+            f"--ranks {counts[-1]}: this machine has {available_cores()} cores, and more than {CROWD} ranks on each "
+            "say nothing; --modelled-ranks models larger numbers"
         )
     if options["workers"]:
         raise ConfigError("--ranks gives each rank one worker: leave out --workers")

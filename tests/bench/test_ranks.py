@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import standin_cupy
 
 from minivit.bench import __main__ as bench
 from minivit.bench import compare, ranks
@@ -142,9 +143,13 @@ def test_sums_are_hidden_if_a_core_is_free(monkeypatch):
     assert predicted(load, row, 0.5, 3).waiting < wanted.summing
 
 
-def test_every_rank_needs_an_image(planned):
+def test_what_cannot_be_measured_is_refused(planned):
     with pytest.raises(ConfigError, match="--ranks 8: a batch of 12 has no equal parts"):
         bench.main(["tiny", "--ranks", "2,8"])
+    with pytest.raises(ConfigError, match="this machine has 2 cores, and more than 4 ranks on each"):
+        bench.main(["tiny", "--ranks", "12"])
     with pytest.raises(ConfigError, match="--ranks gives each rank one worker"):
         bench.main(["tiny", "--ranks", "2", "--workers", "2"])
+    with standin_cupy.installed(), pytest.raises(ConfigError, match="--ranks measures NumPy"):
+        bench.main(["tiny", "--ranks", "2", "--backend", "cupy"])
     assert not Planned.begun
