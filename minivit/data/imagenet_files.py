@@ -99,7 +99,7 @@ def is_divided(path: Path) -> bool:
 def _archived(layout: Layout, asked: Asked) -> Dataset:
     """All images of a split in archives."""
     share = asked.val_share, asked.seed
-    return load_archives(layout.root, asked.split, asked.bad_images, None, asked.progress, asked.cache, *share)
+    return load_archives(layout.root, asked.split, asked.bad_images, asked.progress, asked.cache, *share)
 
 
 def _trained(layout: Layout) -> str:

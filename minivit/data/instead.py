@@ -16,7 +16,12 @@ SIGNS = {  # the names that each kind has, in lower case; the first that fits
 def kind_at(path: Path) -> str | None:
     """ "imagenet", "shards" or "parquet" if names at a path, or in its folders, are of this kind, else None."""
     here = _names(path) if path.is_dir() else [path.name]
-    names = {*here, *(inner for name in here[:10] for inner in _names(path / name))}
+    names = {*here}
+    while len(here) == 1 and (path / here[0]).is_dir():  # as unpacking makes them
+        path /= here[0]
+        here = _names(path)
+        names |= {*here}
+    names |= {inner for name in here[:10] for inner in _names(path / name)}
     for kind, sign in SIGNS.items():
         if any(sign.fullmatch(name.lower()) for name in names):
             return kind
@@ -33,6 +38,7 @@ def _names(folder: Path) -> list[str]:
     """The visible names in a folder; none if it is no folder."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in itertools.islice(entries, MOST) if not entry.name.startswith("."))
+            names = [entry.name for entry in itertools.islice(entries, MOST)]
     except OSError:
         return []
+    return sorted(name for name in names if not name.startswith((".", "__MACOSX")))

@@ -56,6 +56,12 @@ def is_divided(path: Path) -> bool:
     return bool(find_shards(path).test)
 
 
+def is_part(folder: Path) -> bool:
+    """Whether a folder is called as training shards are, and another one beside it as test shards."""
+    roles = {role(place / "0.tar") for place in folder.absolute().parent.iterdir() if place.is_dir()}
+    return role(folder.absolute() / "0.tar") == "train" and bool(roles & {*TEST_NAMES})
+
+
 def missing(files: Sequence[Path]) -> int:
     """How many shards are missing, by their numbers, between the first and the last of those in one folder that are
     called alike; 0 if more are missing than there, since then the numbers mean something else."""

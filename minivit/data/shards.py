@@ -19,7 +19,7 @@ from minivit.data.held_out import check_share, held_out
 from minivit.data.imagenet import imagenet_ids
 from minivit.data.instead import instead
 from minivit.data.listing import Draft, Listing, Meter, listings
-from minivit.data.shard_files import Shards, find_shards, missing
+from minivit.data.shard_files import Shards, find_shards, is_part, missing
 from minivit.data.tars import CutError, Window, is_hidden, members
 from minivit.errors import DataError, shown
 from minivit.files import parse_json
@@ -75,6 +75,8 @@ def _check_sides(path: Path, shards: Shards, asked: Asked) -> None:
             name = shards.test_name
             raise DataError(f"{path} has {name} shards already, so nothing is held out: leave out val_share")
     elif asked.split == "test" and not shards.test:
+        if path.is_dir() and is_part(path):
+            raise DataError(f"{path}: this is a part of a data set; give the whole: shards:{path.parent}")
         raise DataError(
             f"{path}: there are no val, validation or test shards; add some, such as val-000000.tar, or have a share "
             "of each class held out: --val-share 0.1, or val_share=0.1 in Python"

@@ -123,7 +123,7 @@ def test_a_misspelt_kind_keeps_its_path(refused, name, meant):
 
 def test_a_path_alone_gets_the_kind_that_is_there(refused, tmp_path):
     for folder, file, kind in (
-        ("a", "train/n01440764/1.JPEG", "imagenet"),
+        ("a", "imagenette2/train/n01440764/1.JPEG", "imagenet"),
         ("b", "train-0.tar", "shards"),
         ("c", "data/train-0.parquet", "parquet"),
     ):

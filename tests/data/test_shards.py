@@ -260,3 +260,11 @@ def test_a_damaged_image_is_named_or_skipped(tmp_path, refused):
     found = one(tmp_path, members, bad_images="skip")
     assert len(found.fetch(range(3))[1]) == 2
     assert list(found.skipped) == [f"{tmp_path / '00000.tar'}/000001.jpg"]
+
+
+def test_the_folder_of_training_shards_is_a_part(tmp_path, refused):
+    for split in ("train", "validation"):
+        write_tar(tmp_path / "set" / split / "0.tar", examples([0, 1]))
+    with refused(f"give the whole: shards:{tmp_path / 'set'}"):
+        load(tmp_path / "set" / "train", "test")
+    assert load(tmp_path / "set", "test").split == "validation"
