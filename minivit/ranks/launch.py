@@ -36,10 +36,13 @@ def joined() -> Iterator[Ranks]:
         yield Ranks()
         return
     _choose_gpu()
-    mpi = _started()
-    if mpi.COMM_WORLD.rank:
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    ranks = importlib.import_module("minivit.ranks.mpi").MpiRanks(mpi)
+    try:
+        mpi = _started()
+        if mpi.COMM_WORLD.rank:
+            sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        ranks = importlib.import_module("minivit.ranks.mpi").MpiRanks(mpi)
+    except KeyboardInterrupt:  # perhaps the others are in MPI and cannot hear
+        _die("error: interrupted")
     try:
         yield ranks
     except BaseException as error:
@@ -64,7 +67,6 @@ def _started() -> Any:
         why = next(iter(str(error).splitlines()), "")
         reason = "mpi4py is not installed" if missing else f"mpi4py finds no MPI library ({why})"
         wheel = '"minivit[mpi]"' if missing else "mpich"
-        time.sleep(min(number(), 1))  # perhaps rank 0 says the same, and its end is that of all
         _die(f"error: started as one of several processes, but {reason}: python -m pip install {wheel}")
     if mpi.COMM_WORLD.size == 1:
         if number():
@@ -138,7 +140,8 @@ def _in_words(error: BaseException) -> str:
 
 def _die(line: str) -> NoReturn:
     """Say a line and end this process. If it left before MPI has begun, the others would wait for it; but if it is
-    killed, the launcher ends them."""
+    killed, the launcher ends them. Rank 0 goes first: perhaps it says the same, and its end is that of all."""
+    time.sleep(min(number(), 1))
     with contextlib.suppress(OSError):
         os.write(2, f"{line}\n".encode(errors="backslashreplace"))
     if "mpi4py.MPI" in sys.modules and sys.modules["mpi4py.MPI"].Is_initialized():

@@ -138,11 +138,9 @@ class MpiRanks(Ranks):
         most = np.empty_like(mine)
         if not wait(self._end.Iallreduce(mine, most, self.mpi.MAX), seconds):
             return False
-        if most:
-            time.sleep(min(self.rank, 1))  # rank 0 says the same, and its end is that of all
-            return False
-        self.mpi.Finalize()
-        return True
+        if not most:
+            self.mpi.Finalize()
+        return not most
 
     def _meet(self) -> None:
         self._wait(self._talk.Ibarrier())

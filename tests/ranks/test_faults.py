@@ -245,6 +245,15 @@ def test_a_rank_that_cannot_start_ends_the_others(tmp_path):
     assert "not all ranks have started within 2 s" in line
 
 
+def test_ctrl_c_of_a_rank_that_has_not_started_ends_those_that_wait_for_it(tmp_path):
+    change = """
+def interrupted():
+    raise KeyboardInterrupt
+launch._started = interrupted if RANK else launch._started
+"""
+    assert refused(2, train(*OPTIONS, change=change), cwd=tmp_path) == "error: interrupted"
+
+
 def test_ctrl_c_saves_once(tmp_path):
     program = train(*OPTIONS, "--steps", "100000", "--batch-size", "256")
     with mpirun.start(2, program, cwd=tmp_path) as process:
