@@ -20,8 +20,6 @@ from minivit.tensor import Tensor
 
 T = TypeVar("T")
 
-GOING_ON, AT_THE_END, FAILED = range(3)
-
 
 class MpiRanks(Ranks):
     """One of several ranks.   mpi: the module mpi4py.MPI."""
@@ -82,7 +80,7 @@ class MpiRanks(Ranks):
 
     def each(self, action: Callable[[], T]) -> T:
         result, error = tried(action)
-        self._raise_any(error)
+        self._found(error)
         return result  # type: ignore[return-value]
 
     def first(self, action: Callable[[], T]) -> T:
@@ -101,14 +99,9 @@ class MpiRanks(Ranks):
         iterator = iter(items)
         while True:
             item, error = tried(lambda: next(iterator, None))
-            mine = np.array(FAILED if error else AT_THE_END if item is None else GOING_ON)
-            worst = np.empty_like(mine)
-            self._wait(self._talk.Iallreduce(mine, worst, self.mpi.MAX))
-            if worst == FAILED:
-                self._raise_any(error)
-            if worst != GOING_ON or item is None:
+            if any(self._found(error or item is None)):
                 return
-            yield item
+            yield item  # type: ignore[misc]  # none is None here
 
     def check_equal(self, arrays: Mapping[str, Any]) -> None:
         digests = {name: hashlib.blake2b(np.ascontiguousarray(to_numpy(x)).data).digest() for name, x in arrays.items()}
@@ -153,11 +146,13 @@ class MpiRanks(Ranks):
                 raise BackendError("this process ends before the others have answered")
         self._open.remove(request)
 
-    def _raise_any(self, error: MinivitError | None) -> None:
-        """Raise the first error of any rank, on all."""
-        for other in self.gathered(error):
-            if other is not None:
-                raise other
+    def _found(self, value: Any) -> list[Any]:
+        """The values of all ranks. If one of them is an error, all ranks raise the first."""
+        found = self.gathered(value)
+        for error in found:
+            if isinstance(error, MinivitError):
+                raise error
+        return found
 
 
 def tried(action: Callable[[], T]) -> tuple[T | None, MinivitError | None]:
