@@ -69,6 +69,28 @@ SYSTEMS: dict[str, System] = {
         "predict the pixels of three patches of four from the fourth",
         "22_masked_autoencoders",
     ),
+    # parts of the modern ViT, relative positions
+    "modern": System(
+        2023,
+        "Fang et al., EVA-02: A Visual Representation for Neon Genesis, arXiv 2303.11331; with RoPE-ViT, DINOv3, BEiT",
+        "rotary positions, RMSNorm, QK-norm, SwiGLU, registers, LayerScale: parts that later models exchange",
+        recordings=(
+            "eva02",
+            "rope_vit",
+            "dinov3",
+            "vit_modern",
+            "vit_qknorm",
+            "beit_relpos",
+            "beit_shared_relpos",
+            "vit_relpos",
+        ),
+    ),
+    "relative": System(
+        2020,
+        "Dosovitskiy et al., An Image is Worth 16x16 Words, appendix D.4, arXiv 2010.11929; ALiBi, arXiv 2108.12409",
+        "scores of attention that know how far apart two tokens are",
+        recordings=("vit_rel1d", "alibi2d"),
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
