@@ -28,7 +28,8 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array
-from minivit.lineage.modern_config import ModernConfig, fields
+from minivit.lineage.modern_config import NAMES, ModernConfig, fields
+from minivit.models.families import Family
 from minivit.models.head import Head
 from minivit.models.relative import RelativeMLP, RelativeTable
 from minivit.models.rope import Rope
@@ -40,7 +41,6 @@ from minivit.nn.recompute import recompute
 from minivit.ops.attend import by_head, weights_between
 from minivit.tensor import Tensor
 
-__all__ = ["Modern", "ModernConfig", "fields"]
 PARITY = "EVA-02, RoPE-ViT, DINOv3, BEiT and a ViT of modern parts in timm: outputs, gradients, tables of positions"
 
 
@@ -258,3 +258,6 @@ class Modern(Module):
         if tap is not None:
             tap.update(encoded=encoded, features=features)
         return self.head(features) if config.num_classes else features
+
+
+FAMILY = Family(ModernConfig, Modern, NAMES, fields)

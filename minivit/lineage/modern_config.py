@@ -141,7 +141,7 @@ _LEARNED = {"position": "patches"}
 KINDS: dict[str, dict[str, Any]] = {
     "modern": {
         "rope": "axial", "rope_base": 100.0, "norm": "rms", "qk_norm": True, "qkv_bias": "none", "mlp": "swiglu",
-        "register_tokens": 4, "layer_scale": 1e-5,
+        "register_tokens": 4, "layer_scale": 0.1,
     },
     "eva02": {
         "class_token": True, "position": "learned", "rope": "axial", "rope_grid": (16, 16), "qkv_bias": "qv",
