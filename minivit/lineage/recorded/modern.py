@@ -12,7 +12,7 @@ from minivit import functional as F
 from minivit.files import expanded
 from minivit.lineage.modern import Modern, ModernConfig
 from minivit.lineage.published import Arrays, fill
-from minivit.lineage.recorded.modern_shapes import canonical, official_name, shape_of
+from minivit.lineage.recorded.modern_shapes import canonical, official_name, shape_of, stated
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
 from minivit.models.relative import log_offsets, relative_index
@@ -45,6 +45,7 @@ _OTHERS = (  # the same arrays by timm's other names
     (r"\.v_bias$", ".v_proj.bias"),
     (r"(?<=attn\.)(?=relative_position_bias_table)", "rel_pos."),
     (r"^rel_pos_bias\.", "shared_rel_pos."),
+    (r"gamma_([12])$", r"ls\1.gamma"),
 )
 
 
@@ -99,11 +100,12 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
     """The network of a file of published weights (.safetensors): EVA-02, RoPE-ViT, DINOv3, BEiT, timm's vit_relpos, by
     timm's names, the official ones or those of Hugging Face.
 
-    fields: as in timm's models, such as img_size=448; what the arrays do not tell is as in published models. Raises
-    CheckpointError and ConfigError.
+    A config.json beside it, timm's or Hugging Face's, is believed. fields: options of timm's models, such as
+    img_size=448 or use_rot_pos_emb=True. What nobody tells is as in the published models. Raises CheckpointError and
+    ConfigError.
     """
     path = expanded(path)
-    return build(fields, read_arrays(path)[0], dtype, str(path))
+    return build({**stated(path), **fields}, read_arrays(path)[0], dtype, str(path))
 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:

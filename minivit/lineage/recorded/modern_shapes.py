@@ -3,13 +3,15 @@
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minivit.errors import CheckpointError
-from minivit.lineage.modern_config import ModernConfig
+from minivit.lineage.modern_config import ModernConfig, fields
 from minivit.lineage.published import Arrays, pair
+from minivit.models.beside_weights import read_json
 from minivit.models.layouts import HEADS, Shapes
 
 _OFFICIAL = (  # names of the official code and of Hugging Face -> timm's, in this order
@@ -47,6 +49,7 @@ _LEFT_OUT = (
     r"relative_position_index$|mask_token$|periods$|bias_mask$|^rope\.(?!freqs$)|freqs_(cos|sin|t_x|t_y)$|inv_freq$"
 )
 _LEFT_OUT += r"|^lm_head\.|^local_cls_norm"
+_NAMED = ("rope", "rope_base", "rope_x_first", "rope_halves", "rope_grid", "norm_eps")  # by the name of a model
 _STATED = {"num_attention_heads": "num_heads", "image_size": "img_size", "rope_theta": "rope_temperature"}
 
 
@@ -72,6 +75,24 @@ def canonical(arrays: Arrays, source: str) -> dict[str, np.ndarray]:
             q, _, v = np.split(found.pop(name), 3)
             found |= {name.replace("qkv.bias", "q_bias"): q, name.replace("qkv.bias", "v_bias"): v}
     return found
+
+
+def stated(path: Path) -> dict[str, Any]:
+    """What a config.json beside a file tells: timm's has the name of the model, Hugging Face's its `model_type`. Raises
+    CheckpointError for one of another kind of model."""
+    place = path.with_name("config.json")
+    found = read_json(place) if place.is_file() else {}
+    kind = found.get("model_type")
+    if kind not in (None, "beit", "dinov3_vit"):
+        raise CheckpointError(f"{place}: expected the configuration of timm, of a beit or of a dinov3_vit")
+    if kind is None:
+        told = {name: found[name] for name in ("architecture", "global_pool") if name in found}
+        return {**told, **found.get("model_args", {})}
+    usual = {"beit": {"layer_norm_eps": 1e-12, "use_mean_pooling": True}, "dinov3_vit": {"layer_norm_eps": 1e-5}}
+    found = {**usual[kind], **found}
+    pool = "avg" if found.get("use_mean_pooling") else "token"
+    names = ("num_attention_heads", "layer_norm_eps", "image_size", "rope_theta")
+    return {"global_pool": pool, **{name: found[name] for name in names if name in found}}
 
 
 def shape_of(config: Mapping[str, Any], arrays: Arrays, source: str) -> ModernConfig:
@@ -108,6 +129,9 @@ def shape_of(config: Mapping[str, Any], arrays: Arrays, source: str) -> ModernCo
     found |= relative(config, shapes) | rope(config, arrays, gated)
     pool = config.get("global_pool", "token" if found["class_token"] and not averages(config, found) else "avg")
     found["classifier"] = {"token": "token", "avg": "gap"}.get(pool, pool)
+    if config.get("architecture"):
+        named = fields(config["architecture"])
+        found |= {name: named[name] for name in _NAMED if name in named}
     found["image_size"] = image_size(config, arrays, found, patch)
     if "pos_embed" in shapes:
         cells = math.prod(side // p for side, p in zip(pair_of(found["image_size"]), patch, strict=True))
