@@ -13,7 +13,7 @@ from minivit.lineage import modern, verify
 from minivit.lineage.modern import Modern, ModernConfig
 from minivit.lineage.modern_config import fields
 from minivit.lineage.recorded import modern as recorded
-from minivit.models import kept, relative, rope
+from minivit.models import relative, rope
 from minivit.models.families import build, config_of, named_fields
 from minivit.nn import RMSNorm
 from minivit.tensor import Tensor, grad
@@ -91,14 +91,6 @@ def test_other_configurations_agree_with_the_slow_implementation(tmp_path, chang
     moved = [{**given, "image": given["image"] + s * way} for s in (e, -e)]
     difference = np.subtract(*(ByHand(config, weights, **of).loss for of in moved)) / (2 * e)
     assert (again["grad_input/image"] * way).sum() == pytest.approx(difference, rel=1e-6)
-
-
-@pytest.fixture
-def no_tables_kept():
-    """Tables that are made anew, before and after the test."""
-    kept._kept.cache_clear()
-    yield
-    kept._kept.cache_clear()
 
 
 real_forward, real_attend = rope.Rope.forward, F.attend

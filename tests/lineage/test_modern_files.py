@@ -67,8 +67,9 @@ def split(weights):
 def hub_dinov3(weights):
     return renamed(
         split(weights), (r"^cls_token", "embeddings.cls_token"), (r"^reg_token", "embeddings.register_tokens"),
-        (r"^patch_embed\.proj", "embeddings.patch_embeddings"), (r"^blocks", "layer"), (r"attn\.proj", "attention.o_proj"),
-        (r"\.attn\.", ".attention."), (r"gamma_([12])", r"layer_scale\1.lambda1"), (r"fc1_g", "gate_proj"),
+        (r"^patch_embed\.proj", "embeddings.patch_embeddings"), (r"^blocks", "layer"),
+        (r"attn\.proj", "attention.o_proj"), (r"\.attn\.", ".attention."),
+        (r"gamma_([12])", r"layer_scale\1.lambda1"), (r"fc1_g", "gate_proj"),
         (r"fc1_x|fc1", "up_proj"), (r"fc2", "down_proj"),
     )  # fmt: skip
 
@@ -138,13 +139,8 @@ def agrees(model, config, weights):
 @pytest.mark.parametrize(("config", "dialect"), FILES.values(), ids=FILES)
 def test_a_file_is_read_under_all_its_names(tmp_path, config, dialect):
     path, weights = written(tmp_path, {**BASE, **config}, dialect)
-    told = (
-        {"num_heads": 2, "img_size": [12, 12]}
-        if "rel_pos_type" in config or "RoPE" in str(dialect)
-        else {"num_heads": 2}
-    )
-    if "positions" not in config and not config.get("use_rel_pos_bias") and not config.get("use_shared_rel_pos_bias"):
-        told["img_size"] = config["img_size"]
+    has_table = config.get("positions") or "use_rel_pos_bias" in config  # which tells the grid, if it is a square
+    told = {"num_heads": 2} if has_table else {"num_heads": 2, "img_size": config["img_size"]}
     model = open_pretrained(path, "float64", **told)
     assert agrees(model, config, weights)
     again = views({name: tensor.data for name, tensor in model.named_tensors()}, model.config, weights)
