@@ -16,6 +16,7 @@ import math
 import numpy as np
 
 from minivit import functional as F
+from minivit.models.head import Head
 from minivit.models.kept import kept
 from minivit.models.rope import Grid, places
 from minivit.nn import Linear, Module
@@ -84,7 +85,7 @@ class RelativeMLP(Module):
     ):
         self.grid, self.before, self.swin = grid, before, swin
         self.hidden = Linear(2, hidden, rng, dtype)
-        self.out = Linear(hidden, heads, rng, dtype, bias=not swin)
+        self.out = Head(hidden, heads, rng, dtype, bias=not swin)  # in full precision, as all scores
 
     def forward(self) -> Tensor:
         offsets = self.like(kept(log_offsets, self.grid, self.swin, like=self.hidden.weight.data))
