@@ -170,11 +170,13 @@ def gate_of_gelu(self, x, rng=None):
 
 
 def mean_over_all(self, x, tap=None):
-    return self.head(self.norm(x.mean(axis=1)))
+    tap["features"] = self.norm(x.mean(axis=1))
+    return self.head(tap["features"])
 
 
 def norm_before_mean(self, x, tap=None):
-    return self.head(self.norm(x)[:, self.config.before :].mean(axis=1))
+    tap["features"] = self.norm(x)[:, self.config.before :].mean(axis=1)
+    return self.head(tap["features"])
 
 
 def keys_ask(grid, class_token=False):

@@ -110,7 +110,11 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that modern ViTs define, by its name there."""
-    model = build({**case.config, "notes": case.meta.get("notes", [])}, case.weights, source=case.name).eval()
+    notes = " ".join(map(str, case.meta.get("notes", [])))
+    model = build({**case.config, "notes": notes}, case.weights, source=case.name).eval()
+    noted = re.search(r"q_norm ([0-9.e-]+)", notes)
+    for attention in (block.attention for block in model.blocks if noted and block.attention.q_norm is not None):
+        attention.q_norm.eps = attention.k_norm.eps = float(noted[1])  # type: ignore[index]
     found = tables(model, model.config.grid)
     for name in list(case.arrays):
         if re.fullmatch(r"([^/]+/)?image", name):
@@ -134,8 +138,9 @@ def as_known(name: str) -> str:
 def of_images(case: Case, model: Modern, group: str) -> dict[str, np.ndarray]:
     """Output, loss, gradients and what is inside, for the images of one group of arrays."""
     images = Tensor(case.images(f"{group}image"), requires_grad=True)
+    tap: dict[str, Any] = {}
     with outputs_inside(model) as inside:
-        output = model(images)
+        output = model(images, tap)
     if f"{group}labels" in case.arrays:
         loss = F.cross_entropy(output, case.input(f"{group}labels"))
     else:
@@ -144,14 +149,23 @@ def of_images(case: Case, model: Modern, group: str) -> dict[str, np.ndarray]:
     for name, x in gradients.items():
         for option in options(name, x, model.config):
             found |= {f"grad/{theirs}": g for theirs, g in option.items()}
-    last, features = f"blocks.{model.config.depth - 1}", output.data
-    taps = {timm_name(path, model.config): x for path, x in inside.items()}
-    if model.config.num_classes == 0:
-        taps["head"] = features
-    taps.setdefault("norm", taps[last])
-    found |= {f"tap/{name}": x for name, x in taps.items()} | {"output": output.data, "loss": loss.data}
-    grid = tuple(side // patch for side, patch in zip(images.shape[1:3], model.config.patch_size, strict=True))
-    return found | tables(model, grid)
+    grid = images.shape[1] // model.config.patch_size[0], images.shape[2] // model.config.patch_size[1]
+    embedded, features = model.embed(images, grid).data, tap["features"].data
+    found |= {f"tap/{name}": x for name, x in as_timm(inside, model.config).items()}
+    for name, x in tap.items():
+        if name.endswith("attention_weights"):
+            found[f"tap/blocks.{name[5:].partition('/')[0]}.attn.attn_drop"] = x
+    # modules that do nothing in such a model
+    for name, x in {"pos_drop": embedded, "norm_pre": embedded, "fc_norm": features, "head_drop": features}.items():
+        found.setdefault(f"tap/{name}", x)
+    return found | tables(model, grid) | {"output": output.data, "loss": loss.data}
+
+
+def as_timm(inside: Mapping[str, np.ndarray], config: ModernConfig) -> dict[str, np.ndarray]:
+    """The outputs of our modules by the names of timm's."""
+    found = {timm_name(path, config): x for path, x in inside.items()}
+    found.setdefault("norm", found[f"blocks.{config.depth - 1}"])  # with fc_norm there is none
+    return found | {name.removesuffix(".fc2"): x for name, x in found.items() if name.endswith("rel_pos.mlp.fc2")}
 
 
 def tables(model: Modern, grid: Any) -> dict[str, np.ndarray]:

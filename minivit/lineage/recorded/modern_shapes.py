@@ -152,7 +152,7 @@ def norms(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
     stated = re.search(r"eps[ =:]*([0-9.e-]+)", text)
     bare = "embed_dim" not in config and "reg_token" in shapes and "pos_embed" not in shapes  # DINOv3
     usual = 1e-5 if "torch.nn" in text or bare else 1e-6
-    noted = re.search(r"eps: norm1 ([0-9.e-]+)", " ".join(map(str, config.get("notes", []))))
+    noted = re.search(r"eps: norm1 ([0-9.e-]+)", config.get("notes", ""))
     eps = float(stated[1]) if stated else float(noted[1]) if noted else usual
     kind = (
         "layer" if "blocks.0.norm1.bias" in shapes else "rms" if not text or "rms" in text.lower() else "layer-no-bias"
@@ -172,12 +172,12 @@ def activation(config: Mapping[str, Any], gated: bool, source: str) -> str:
 
 def relative(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
     """The kind of relative positions."""
-    swin = "swin-" if "swin" in str(config.get("rel_pos_type", "")) else ""
     for shared, prefixes in {"": ("blocks.0.attn.", "blocks.0.attn.rel_pos."), "shared": _SHARED}.items():
         for prefix in prefixes:
             if f"{prefix}relative_position_bias_table" in shapes:
                 return {"relative": shared or "table"}
             if f"{prefix}mlp.fc1.weight" in shapes:
+                swin = "swin-" if f"{prefix}mlp.fc2.bias" not in shapes else ""
                 kind = f"{shared}-{swin}mlp" if shared else f"{swin}mlp"
                 return {"relative": kind, "relative_width": shapes(f"{prefix}mlp.fc1.weight", 2)[0]}
     return {"relative": "none"}
