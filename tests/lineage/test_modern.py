@@ -15,11 +15,14 @@ from minivit.lineage.modern_config import fields
 from minivit.lineage.recorded import modern as recorded
 from minivit.models import relative, rope
 from minivit.models.families import build, config_of, named_fields
-from minivit.nn import RMSNorm
+from minivit.nn import LayerNorm, RMSNorm
 from minivit.tensor import Tensor, grad
 
 CASES = Path(__file__).resolve().parents[1] / "data" / "lineage"
-RECORDED = {"rope_vit_axial": 12, "dinov3": 13, "vit_modern": 14, "beit_relpos": 14}
+RECORDED = {
+    "eva02_base": 13, "rope_vit_axial": 12, "rope_vit_mixed": 15, "dinov3": 13, "vit_modern": 14, "vit_qknorm_ln": 12,
+    "beit_relpos": 14, "beit_shared_relpos": 15, "vit_relpos_mlp": 14,
+}  # fmt: skip
 EVA = {"use_rot_pos_emb": True, "positions": "all", "qkv": "qv", "fc_norm": True}
 MIXED = {"use_rot_pos_emb": True, "rope_type": "mixed", "global_pool": "token", "gammas": ("gamma_1", "gamma_2")}
 OTHERS = {
@@ -189,7 +192,40 @@ def no_rows_for_the_class(grid, class_token=False):
     return index
 
 
-real_index = relative.relative_index
+def grid_as_it_is(grid, width, base=10_000.0, x_first=False, trained=None, first=0.0):
+    return real_axial(grid, width, base, x_first, None, first)
+
+
+def no_inner_norm(self, x, rng=None):
+    h = self.hidden(x)
+    inner = h.shape[-1] // 2
+    return self.out(F.swiglu(h[..., :inner], h[..., inner:]))
+
+
+def first_block_for_all(self, grid, block, like):
+    return real_angles(self, grid, 0, like)
+
+
+def rows_first(grid, x_first=True):
+    return real_places(grid, not x_first)
+
+
+def one_head_for_all(self):
+    bias = real_table(self)
+    return F.broadcast_to(bias[:1], bias.shape)
+
+
+def without_signs(grid, swin=False):
+    return np.abs(real_logs(grid, swin))
+
+
+def not_normalised(self, x):
+    return x if x.ndim == 4 else real_layer_norm(self, x)
+
+
+real_index, real_axial, real_angles = relative.relative_index, rope.axial_angles, rope.Rope.angles
+real_places, real_logs, real_table = rope.mixed_places, relative.log_offsets, relative.RelativeTable.forward
+real_layer_norm = LayerNorm.forward
 WRONG = [
     ("rope_vit_axial", rope.Rope, "forward", keys_stay),
     ("rope_vit_axial", F, "attend", values_turn),
@@ -211,6 +247,13 @@ WRONG = [
     ("beit_relpos", relative, "relative_index", keys_ask),
     ("beit_relpos", relative, "relative_index", no_rows_for_the_class),
     ("beit_relpos", F, "attend", bias_is_scaled_too),
+    ("eva02_base", rope, "axial_angles", grid_as_it_is),
+    ("eva02_base", modern.ModernMLP, "forward", no_inner_norm),
+    ("rope_vit_mixed", rope.Rope, "angles", first_block_for_all),
+    ("rope_vit_mixed", rope, "mixed_places", rows_first),
+    ("vit_qknorm_ln", LayerNorm, "forward", not_normalised),
+    ("beit_shared_relpos", relative.RelativeTable, "forward", one_head_for_all),
+    ("vit_relpos_mlp", relative, "log_offsets", without_signs),
 ]
 
 

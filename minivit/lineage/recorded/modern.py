@@ -38,6 +38,7 @@ _NAMES = (  # ours -> timm's
     (r"(?<=\d\.mlp\.)hidden", "fc1"),
     (r"(?<=\d\.mlp\.)out", "fc2"),
     (r"scale([12])\.gamma", r"gamma_\1"),
+    (r"(?<=\d\.)scale([12])$", r"ls\1"),
     (r"\.scale$", ".weight"),
 )
 _OTHERS = (  # the same arrays by timm's other names
@@ -155,8 +156,8 @@ def of_images(case: Case, model: Modern, group: str) -> dict[str, np.ndarray]:
     for name, x in tap.items():
         if name.endswith("attention_weights"):
             found[f"tap/blocks.{name[5:].partition('/')[0]}.attn.attn_drop"] = x
-    # modules that do nothing in such a model
-    for name, x in {"pos_drop": embedded, "norm_pre": embedded, "fc_norm": features, "head_drop": features}.items():
+    nothing = dict.fromkeys(("fc_norm", "head_drop", "head"), features)  # modules that may do nothing in such a model
+    for name, x in (dict.fromkeys(("pos_drop", "patch_drop", "norm_pre"), embedded) | nothing).items():
         found.setdefault(f"tap/{name}", x)
     return found | tables(model, grid) | {"output": output.data, "loss": loss.data}
 
@@ -165,6 +166,7 @@ def as_timm(inside: Mapping[str, np.ndarray], config: ModernConfig) -> dict[str,
     """The outputs of our modules by the names of timm's."""
     found = {timm_name(path, config): x for path, x in inside.items()}
     found.setdefault("norm", found[f"blocks.{config.depth - 1}"])  # with fc_norm there is none
+    found["patch_embed.proj"] = found["patch_embed.proj"].swapaxes(1, 2)
     return found | {name.removesuffix(".fc2"): x for name, x in found.items() if name.endswith("rel_pos.mlp.fc2")}
 
 
