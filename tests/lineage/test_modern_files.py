@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 from modern_by_hand import BASE, ByHand, arrays
+from recordings import write_case, wrong_arrays
 
 from minivit.errors import CheckpointError
-from minivit.lineage.recorded.modern import open_pretrained, views
+from minivit.lineage.recorded.modern import open_pretrained, recompute, views
 from minivit.models.archive import write_safetensors
 
 GAMMAS = {"gammas": ("gamma_1", "gamma_2")}
@@ -145,6 +146,25 @@ def test_a_file_is_read_under_all_its_names(tmp_path, config, dialect):
     assert agrees(model, config, weights)
     again = views({name: tensor.data for name, tensor in model.named_tensors()}, model.config, weights)
     assert all(np.array_equal(again[name], x) for name, x in weights.items())
+
+
+@pytest.mark.parametrize("name", ["official, EVA-02 CLIP", "hub, DINOv3", "hub, DINOv3 Plus", "hub, BEiT"])
+def test_a_recording_may_have_the_names_of_its_publisher(tmp_path, name):
+    config, dialect = {**BASE, **FILES[name][0]}, FILES[name][1]
+    rng = np.random.default_rng(0)
+    weights = arrays(config, rng)
+    shape = 2, config["in_chans"], *config["img_size"]
+    given = {"image": rng.normal(size=shape), "cotangent": rng.normal(size=(2, config["num_classes"] or 16))}
+    stored = {key: x for key, x in config.items() if key not in ("inner", "eps")}
+    found = recompute(write_case(tmp_path, "modern", {**stored, "norm_layer": f"eps={config['eps']}"}, weights, given))
+    gradients = dialect({key: found[f"grad/{key}"] for key in weights})
+    learned = {f"grad/{k}": x for k, x in gradients.items() if not re.search("freqs_|index$|mask_token$", k)}
+    hub = {"hidden_size": 16, "num_attention_heads": 2, "layer_norm_eps": config["eps"], "image_size": shape[2]}
+    taps = {"tap/layer.0.attention" if "DINO" in name else "tap/blocks.0.attn": found["tap/blocks.0.attn"]}
+    told = hub if name.startswith("hub") else {"num_heads": 2}
+    case = write_case(tmp_path, "modern", told, dialect(weights), {**given, **learned, **taps, "loss": found["loss"]})
+    assert len(case.arrays) > 30
+    assert wrong_arrays(case) == []
 
 
 def test_a_config_beside_the_file_is_believed(tmp_path):

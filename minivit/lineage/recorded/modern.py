@@ -123,6 +123,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
             found |= {group + key: x for key, x in of_images(case, model, group).items()}
     for name, x in case.arrays.items():
         known = as_known(name)
+        known = known if known in found else known.replace("fc1_x", "fc1")  # up_proj of an MLP without gate
         if name not in found and known in found:
             found[name] = found[known]
         if name in found and found[name].size == x.size:
