@@ -28,6 +28,7 @@ import math
 from minivit import functional as F
 from minivit.errors import ConfigError
 from minivit.models.kept import kept
+from minivit.models.placed_attention import diagonals
 from minivit.models.relative import alibi_bias
 from minivit.nn import Linear, Module
 from minivit.nn import initialisers as init
@@ -89,15 +90,6 @@ class RelativeAttention(Module):
         r = self.relative[::-1]  # of growing j - i
         r = r.transpose(1, 2, 0) if self.config.per_head else r.transpose(1, 0)
         return diagonals(F.matmul(q, r))
-
-
-def diagonals(x: Tensor) -> Tensor:
-    """(B, H, N, 2 N - 1) -> (B, H, N, N): y[i, j] = x[i, j - i + N - 1]."""
-    batch, heads, n, columns = x.shape
-    if n == 1:
-        return x
-    flat = x.reshape(batch, heads, n * columns)[:, :, n - 1 : n - 1 + n * (columns - 1)]
-    return flat.reshape(batch, heads, n, columns - 1)[..., :n]
 
 
 class AlibiAttention(Module):
