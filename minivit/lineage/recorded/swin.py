@@ -186,9 +186,9 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     for i, stage in enumerate(model.stages):
         for j, block in enumerate(stage.blocks):
             name, window = f"layers.{i}.blocks.{j}", block.attention.window
-            constant[f"index/{name}.attn"] = relative_index(window)
+            constant[f"index/{name}.attn"] = relative_index(window, np)
             rows, columns = (-(-n // w) * w for n, w in zip(config.grids[i], block.window, strict=True))
-            constant[f"mask/{name}"] = regions_apart((rows, columns), block.window, block.shift) * -100.0
+            constant[f"mask/{name}"] = regions_apart((rows, columns), block.window, block.shift, np) * -100.0
     for name in case.arrays:
         kind, _, place = name.partition("/")
         if kind in ("index", "mask") and (place := f"{kind}/{official(place)}") in constant:
