@@ -110,8 +110,8 @@ class HieraConfig:
             rows, wanted = (n + 2 * pad - self.patch_kernel) // self.patch_size + 1, n // self.patch_size
             if rows != wanted or not rows or rows % by ** (stages - 1) or (self.unit_positions and rows % unit):
                 raise ConfigError(
-                    f"image_size {n} gives {rows} tokens on an axis: expected {wanted}, and a multiple of "
-                    f"{by ** (stages - 1)}, since every change of stage divides the map by {by}"
+                    f"image_size {n} is {wanted} patches, and the convolution gives {rows} tokens: both must be the "
+                    f"same multiple of {by ** (stages - 1)}, since every change of stage divides the map by {by}"
                 )
         tokens = self.num_tokens
         for stage, first in enumerate(self.merges):
