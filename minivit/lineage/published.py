@@ -56,6 +56,14 @@ def beside(path: Path, kind: str) -> dict[str, Any]:
     return fields
 
 
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a config.json; those that timm nests stand beside the others, the size of images as img_size."""
+    arguments, source = (config.get(name) for name in ("model_args", "pretrained_cfg"))
+    found = dict(config) | (arguments if isinstance(arguments, dict) else {})
+    size = source.get("input_size") if isinstance(source, dict) else None
+    return {"img_size": size[1:], **found} if isinstance(size, list) and len(size) == 3 else found
+
+
 def pair(size: Any) -> Any:
     """One side or two, as in JSON."""
     return tuple(size) if isinstance(size, list) else size

@@ -332,6 +332,17 @@ def test_files_of_published_weights(tmp_path):
         assert np.allclose(model(np.moveaxis(images, 1, -1)).data, expected, rtol=0, atol=1e-12)
 
 
+def test_files_of_transformers_need_no_configuration(tmp_path):
+    _, w, _ = given({})
+    write_safetensors(tmp_path / "a.safetensors", in_hub_names(w, (2, 1, 2)), {})
+    told = {"image_size": (16, 24), "pools": 2, "unit": 4, "patch_padding": (2, 2), "patch_size": 2}
+    assert recorded.load(tmp_path / "a.safetensors", **told).config.depths == (2, 1, 2)
+    both = {**w, "head.fc.bias": w["head.projection.bias"]}
+    write_safetensors(tmp_path / "b.safetensors", both, {})
+    with pytest.raises(CheckpointError, match="two arrays for one place"):
+        recorded.load(tmp_path / "b.safetensors", **told)
+
+
 def test_a_published_file_needs_no_configuration(tmp_path):
     model = Hiera(HieraConfig(depths=(1, 1, 1, 1), width=8, num_classes=2, image_size=64), 3)
     named = recorded.views({name: x.data for name, x in model.named_tensors()}, model.config)

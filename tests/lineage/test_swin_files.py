@@ -94,6 +94,11 @@ def test_a_config_of_another_model_is_refused(tmp_path):
         recorded.load(written(tmp_path, in_hub_names(weights(), 5), {**HUB, "model_type": "vit"}))
 
 
+def test_timm_may_leave_its_nested_fields_empty(tmp_path):
+    path = written(tmp_path, in_timm_names(weights()), {**TIMM, "model_args": None, "pretrained_cfg": None})
+    assert recorded.load(path, window=4, image_size=(20, 28)).config.window == (4, 4)
+
+
 def test_swin_is_a_family_of_models():
     fields = named_fields("swin-mini")
     config = config_of({**fields, "image_size": 32, "num_classes": 10}, "test")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minivit import functional as F
+from minivit.errors import CheckpointError
 from minivit.lineage.published import Arrays
 from minivit.lineage.verify import Case
 from minivit.nn import MLP, Module
@@ -108,9 +109,12 @@ def laid_out(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return x.reshape(shape) if x.size == np.prod(shape) else x
 
 
-def official_arrays(arrays: Arrays, official: Callable[[str], str]) -> dict[str, np.ndarray]:
-    """The arrays of a file under official names, queries, keys and values packed."""
+def official_arrays(arrays: Arrays, official: Callable[[str], str], source: str) -> dict[str, np.ndarray]:
+    """The arrays of a file under official names, queries, keys and values packed. Raises CheckpointError for two of
+    one name."""
     found = {official(name): x for name, x in arrays.items()}
+    if len(found) < len(arrays):
+        raise CheckpointError(f"{source} holds two arrays for one place in the model")
     for name in [name for name in found if (part := PART.search(name)) and part[1] == "0"]:
         parts = [PART.sub(f".attn.{i}", name) for i in range(3)]
         if all(part in found for part in parts):

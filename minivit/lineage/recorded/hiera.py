@@ -10,7 +10,7 @@ import numpy as np
 
 from minivit.files import expanded
 from minivit.lineage.hiera import VARIANTS, Hiera, HieraConfig
-from minivit.lineage.published import Arrays, beside, fill, gelu, pair, renamed
+from minivit.lineage.published import Arrays, beside, fill, flat, gelu, pair, renamed
 from minivit.lineage.recorded import classifier
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
@@ -42,7 +42,7 @@ _THEIRS = (  # of the official code, and of transformers -> timm's
     (r"^(classifier|head\.projection)\b", "head.fc"),
 )
 _STATED = (  # fields of HieraConfig -> their names in timm, the official code and transformers
-    ("image_size", "img_size input_size image_size"),
+    ("image_size", "image_size img_size input_size"),
     ("depths", "stages depths"),
     ("pools", "q_pool num_query_pool"),
     ("pool", "q_stride query_stride"),
@@ -57,6 +57,15 @@ _STATED = (  # fields of HieraConfig -> their names in timm, the official code a
 
 
 _HEADS = {fields["width"]: fields.get("heads", 1) for fields in VARIANTS.values() if "width" in fields}
+
+
+def hub_depths(arrays: Arrays) -> tuple[int, ...]:
+    """Blocks per stage in the names of transformers, () in those of others."""
+    places = {
+        match.groups() for name in arrays if (match := re.search(r"encoder\.stages\.(\d+)\.layers\.(\d+)\.", name))
+    }
+    stages = [int(stage) for stage, _ in places]
+    return tuple(stages.count(i) for i in range(len(set(stages))))
 
 
 def timm_name(name: str, depths: tuple[int, ...]) -> str:
@@ -86,16 +95,13 @@ def views(state: Arrays, config: HieraConfig) -> dict[str, np.ndarray]:
 
 def stated(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The fields of HieraConfig in a configuration of any of the codes."""
-    arguments = {**config, **config.get("model_args", {})}
-    found: dict[str, Any] = {}
-    if "input_size" in config.get("pretrained_cfg", {}):
-        found["image_size"] = tuple(config["pretrained_cfg"]["input_size"][1:])
+    arguments, found = flat(config), dict[str, Any]()
     for ours, names in _STATED:
         if given := [arguments[theirs] for theirs in names.split() if arguments.get(theirs) is not None]:
             found[ours] = pair(given[0])
     heads = arguments.get("num_heads")
-    if isinstance(heads, list):  # transformers states those of every stage
-        found |= {"heads": heads[0], "more_heads": heads[1] / heads[0] if len(heads) > 1 else 2.0}
+    if isinstance(heads, list) and heads:  # transformers states those of every stage
+        found |= {"heads": heads[0], "more_heads": heads[1] / max(1, heads[0]) if len(heads) > 1 else 2.0}
     elif heads is not None:
         found["heads"] = heads
     if "hidden_act" in arguments:
@@ -136,10 +142,10 @@ def build(
 ) -> Hiera:
     """The model of these weights, in any layout.   config: as published code has it; fields: of HieraConfig, which
     prevail. Raises CheckpointError and ConfigError."""
-    known = stated(config, source)
-    weights = {timm_name(name, known.get("depths", ())): x for name, x in arrays.items()}
+    known, depths = stated(config, source), hub_depths(arrays)
+    weights = classifier.official_arrays(arrays, lambda name: timm_name(name, depths), source)
     steps = config.get("patch_stride", 4)
-    step = steps if isinstance(steps, int) else steps[0]
+    step = steps[0] if isinstance(steps, list) and steps else steps
     told = told_by(weights, source)
     if "image_size" in told and step != 4:
         told["image_size"] = told["image_size"] // 4 * step

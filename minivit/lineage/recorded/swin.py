@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minivit.files import expanded
-from minivit.lineage.published import Arrays, beside, fill, gelu, pair, renamed
+from minivit.lineage.published import Arrays, beside, fill, flat, gelu, pair, renamed
 from minivit.lineage.recorded import classifier
 from minivit.lineage.swin import Swin, SwinConfig
 from minivit.lineage.verify import Case
@@ -41,9 +41,9 @@ _HUB = (  # names of transformers, versions 4 and 5 -> official ones
     (r"layernorm_before", "norm1"),
     (r"layernorm_after", "norm2"),
     (r"\.attention\.(output(\.dense)?|o_proj)", ".attn.proj"),
-    (r"\.attention\.(self\.)?(query|q_proj)", ".attn.0"),
-    (r"\.attention\.(self\.)?(key|k_proj)", ".attn.1"),
-    (r"\.attention\.(self\.)?(value|v_proj)", ".attn.2"),
+    (r"\.attention\.((self|attention)\.)?(query|q_proj)", ".attn.0"),
+    (r"\.attention\.((self|attention)\.)?(key|k_proj)", ".attn.1"),
+    (r"\.attention\.((self|attention)\.)?(value|v_proj)", ".attn.2"),
     (r"\.attention\.(self\.|relative_position_bias\.)?relative_position", ".attn.relative_position"),
     (r"\.attention", ".attn"),
     (r"\.intermediate\.dense", ".mlp.fc1"),
@@ -81,10 +81,10 @@ def official_name(layout: str) -> Callable[[str], str]:
     return rename
 
 
-def canonical(arrays: Arrays, layout: str) -> dict[str, np.ndarray]:
+def canonical(arrays: Arrays, layout: str, source: str = "the file") -> dict[str, np.ndarray]:
     """The arrays of a file under the official names, without constants."""
     learned = {name: x for name, x in arrays.items() if not _CONSTANT.search(name)}
-    return classifier.official_arrays(learned, official_name(layout))
+    return classifier.official_arrays(learned, official_name(layout), source)
 
 
 def views(state: Arrays, config: SwinConfig) -> dict[str, np.ndarray]:
@@ -124,11 +124,7 @@ def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
 
 def stated(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The fields of SwinConfig in a configuration of any of the codes: those that shapes do not tell for sure."""
-    arguments = {**config, **config.get("model_args", {})}
-    pretrained = config.get("pretrained_cfg", {})
-    found: dict[str, Any] = {}
-    if "input_size" in pretrained:
-        found["image_size"] = tuple(pretrained["input_size"][1:])
+    arguments, found = flat(config), dict[str, Any]()
     for theirs, ours in (("img_size", "image_size"), ("image_size", "image_size"), ("mlp_ratio", "mlp_ratio"),
                          ("layer_norm_eps", "norm_eps"), ("always_partition", "always_partition")):  # fmt: skip
         if arguments.get(theirs) is not None:
@@ -149,7 +145,7 @@ def build(
     """The model of these weights, in any layout.   config: as published code has it; fields: of SwinConfig, which
     prevail. Raises CheckpointError and ConfigError."""
     layout = layout_of(arrays)
-    weights = canonical(arrays, layout)
+    weights = canonical(arrays, layout, source)
     told = told_by(weights, source)
     known = {"padding": layout, **told, **stated(config, source), **fields}
     model = Swin(SwinConfig(**known), None, dtype)
