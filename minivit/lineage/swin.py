@@ -65,9 +65,10 @@ class SwinConfig:
     """The shape of a Swin Transformer. Raises ConfigError, in one line, for parts that do not fit.
 
     depths, heads: per stage; all stages but the first halve the map and double the width. width: of the first stage.
-    window: (rows, columns); windows: squares of these sides instead, one per stage. mlp_ratio: width of the MLP over
-    that of the stage. absolute: whether positions are also added to the tokens. always_partition: windows keep their
-    size and move on any grid. drop_path: stochastic depth, rising linearly to this rate at the last block.
+    head_width: of every head, None for the width divided by the heads. window: (rows, columns); windows: squares of
+    these sides instead, one per stage. mlp_ratio: width of the MLP over that of the stage. absolute: whether positions
+    are also added to the tokens. always_partition: windows keep their size and move on any grid. drop_path: stochastic
+    depth, rising linearly to this rate at the last block.
     """
 
     image_size: Size = Size(224)
@@ -75,6 +76,7 @@ class SwinConfig:
     width: int = 96
     depths: tuple[int, ...] = (2, 2, 6, 2)
     heads: tuple[int, ...] = (3, 6, 12, 24)
+    head_width: int | None = None
     window: Size = Size(7)
     windows: tuple[int, ...] = ()
     mlp_ratio: float = 4.0
@@ -93,9 +95,9 @@ class SwinConfig:
         stages = len(self.depths)
         if not stages or len(self.heads) != stages or len(self.windows) not in (0, stages):
             raise ConfigError(f"depths is {self.depths}, heads {self.heads}: both need a number for each stage")
-        if min(*self.depths, *self.heads, *self.windows, self.width, self.channels) < 1:
-            raise ConfigError("depths, heads, windows, width and channels must be at least 1")
-        if any(self.width * 2**i % heads for i, heads in enumerate(self.heads)):
+        if min(*self.depths, *self.heads, *self.windows, self.width, self.channels, self.head_width or 1) < 1:
+            raise ConfigError("depths, heads, windows, width, channels and head_width must be at least 1")
+        if not self.head_width and any(self.width * 2**i % heads for i, heads in enumerate(self.heads)):
             raise ConfigError(f"heads {self.heads} do not divide the widths of their stages, from {self.width} on")
         for name, options in (("padding", ("official", "timm", "hf")), ("gelu", ("erf", "tanh"))):
             if getattr(self, name) not in options:
@@ -153,7 +155,9 @@ class SwinBlock(Module):
         self.window, self.shift = config.fitted(stage, self.moved, config.grids[stage])
         of_table = config.full_window(stage) if config.padding == "hf" else self.window
         self.norm1 = LayerNorm(width, config.norm_eps, dtype)
-        self.attention = WindowAttention(width, config.heads[stage], of_table, rng, dtype, config.qkv_bias)
+        self.attention = WindowAttention(
+            width, config.heads[stage], of_table, rng, dtype, config.qkv_bias, config.head_width
+        )
         self.norm2 = LayerNorm(width, config.norm_eps, dtype)
         self.mlp = MLP(width, int(width * config.mlp_ratio), rng, dtype, gelu=config.gelu)
         self.drop_path = DropPath(drop_path)

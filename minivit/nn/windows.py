@@ -17,21 +17,32 @@ Pair = tuple[int, int]
 
 
 class WindowAttention(Module):
-    """Attention inside windows, with a bias per distance.   x: (B nW, M, D) -> the same shape."""
+    """Attention inside windows, with a bias per distance.   x: (B nW, M, D) -> the same shape.
+
+    head_width: features of a head, D / heads unless it is given.
+    """
 
     def __init__(
-        self, width: int, heads: int, window: Pair, rng: init.Rng, dtype: str = "float32", qkv_bias: bool = True
+        self,
+        width: int,
+        heads: int,
+        window: Pair,
+        rng: init.Rng,
+        dtype: str = "float32",
+        qkv_bias: bool = True,
+        head_width: int | None = None,
     ):
         self.heads, self.window = heads, window
-        self.qkv = Linear(width, 3 * width, rng, dtype, weight=init.three_xavier, bias=qkv_bias)
+        inner = heads * (head_width or width // heads)
+        self.qkv = Linear(width, 3 * inner, rng, dtype, weight=init.three_xavier, bias=qkv_bias)
         distances = (2 * window[0] - 1) * (2 * window[1] - 1)
         self.relative_bias = init.parameter(init.normal(rng, (distances, heads), 0.02), dtype)
-        self.out = Linear(width, width, rng, dtype)
+        self.out = Linear(inner, width, rng, dtype)
 
     def forward(self, x: Tensor, apart: Array | None = None) -> Tensor:
         """apart: (nW, M, M), where two places of a window must not see each other; None: nowhere."""
-        qkv = self.qkv(x)
-        q, k, v = (qkv[..., i * x.shape[-1] : (i + 1) * x.shape[-1]] for i in range(3))
+        qkv, inner = self.qkv(x), self.out.weight.shape[0]
+        q, k, v = (qkv[..., i * inner : (i + 1) * inner] for i in range(3))
         bias = self.relative_bias[relative_index(self.window, xp_of(x.data))].transpose(2, 0, 1)  # (H, M, M)
         if apart is not None:
             against = apart[:, None].astype(x.dtype) * -100

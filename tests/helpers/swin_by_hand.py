@@ -25,9 +25,10 @@ def arrays(config, rng, tables, positions=None):
             at, F = f"layers.{i}.blocks.{j}", int(D * ratio)
             norms |= {f"{at}.norm1": D, f"{at}.norm2": D}
             shapes[f"{at}.attn.relative_position_bias_table"] = ((2 * high - 1) * (2 * wide - 1), heads)
+            inner = heads * config.get("head_dim", D // heads)
             for name, rows, columns in (
-                ("attn.qkv", 3 * D, D),
-                ("attn.proj", D, D),
+                ("attn.qkv", 3 * inner, D),
+                ("attn.proj", D, inner),
                 ("mlp.fc1", F, D),
                 ("mlp.fc2", D, F),
             ):

@@ -33,6 +33,7 @@ OTHERS = {
     "hf, one side in a window": ("hf", {"image_size": [14, 28]}, SQUARE[4]),
     "official, always": ("official", {"image_size": [6, 28], "always_partition": True}, SQUARE[4]),
     "timm, always": ("timm", {"image_size": [6, 28], "always_partition": True}, SQUARE[4]),
+    "timm, heads of 3": ("timm", {"head_dim": 3}, SQUARE[4]),
     "timm, windows of 4 x 3": ("timm", {"window_size": [4, 3]}, [(4, 3), (4, 3)]),
     "timm, three windows": (
         "timm", {"window_size": [4, 2, 3], "depths": [1, 2, 2], "num_heads": [1, 2, 2]}, [(4, 4), (2, 2), (2, 3)]
@@ -329,6 +330,7 @@ def test_the_tap_sees_every_map():
         ({"windows": (4,)}, "both need a number for each stage"),
         ({"heads": (3, 4)}, "do not divide the widths"),
         ({"width": 0}, "at least 1"),
+        ({"head_width": -1}, "at least 1"),
         ({"padding": "torch"}, 'padding is "torch", expected one of official, timm, hf'),
         ({"gelu": "quick"}, "gelu"),
         ({"window": (4, 3)}, "windows of padding official are square"),

@@ -106,6 +106,8 @@ def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
     stages = shapes.depth(r"layers\.(\d+)\.blocks\.")
     tables = [shapes(f"layers.{i}.blocks.0.attn.relative_position_bias_table", 2) for i in range(stages)]
     hidden = shapes("layers.0.blocks.0.mlp.fc1.weight", 2)[0]
+    inner = [shapes(f"layers.{i}.blocks.0.attn.proj.weight", 2)[1] for i in range(stages)]  # features of all heads
+    usual = all(size == width * 2**i for i, size in enumerate(inner))
     ratio = hidden / width
     sides = tuple((math.isqrt(distances) + 1) // 2 for distances, _ in tables)
     return {
@@ -114,6 +116,7 @@ def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
         "channels": channels,
         "depths": tuple(shapes.depth(rf"layers\.{i}\.blocks\.(\d+)\.") for i in range(stages)),
         "heads": tuple(heads for _, heads in tables),
+        "head_width": None if usual else inner[0] // max(1, tables[0][1]),
         **({"window": sides[0]} if len(set(sides)) == 1 else {"windows": sides}),
         "mlp_ratio": ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf),
         "num_classes": shapes("head.weight", 2)[0] if "head.weight" in arrays else 0,
