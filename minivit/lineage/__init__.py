@@ -93,6 +93,17 @@ SYSTEMS: dict[str, System] = {
         "scores of attention that know how far apart two tokens are",
         recordings=("vit_rel1d", "alibi2d"),
     ),
+    # windows
+    "swin": System(
+        2021,
+        "Liu et al., Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, arXiv 2103.14030",
+        "attention inside windows, which move in every second block, and maps that shrink",
+    ),
+    "hiera": System(
+        2023,
+        "Ryali et al., Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles, arXiv 2306.00989",
+        "a hierarchy of plain blocks: queries are pooled, and windows are runs of a sequence in another order",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -105,6 +116,9 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
 NETWORKS: dict[str, tuple[str, str]] = {
     # parts of the modern ViT
     "modern": ("modern:FAMILY", r"(eva02|beit|modern|vit_relpos)_.*|vit_.*(rope|dinov3).*"),
+    # windows
+    "swin": ("swin:FAMILY", r"swin-.*"),
+    "hiera": ("hiera:FAMILY", r"hiera-.*"),
 }
 
 
