@@ -69,6 +69,13 @@ SYSTEMS: dict[str, System] = {
         "predict the pixels of three patches of four from the fourth",
         "22_masked_autoencoders",
     ),
+    # convolutions
+    "convnext": System(
+        2022,
+        "Liu et al., A ConvNet for the 2020s, arXiv 2201.03545; V2: Woo et al. 2023, arXiv 2301.00808",
+        "a convolutional network with a Transformer's block: large depthwise windows instead of attention",
+        recordings=("convnextv2",),
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
