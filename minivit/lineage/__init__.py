@@ -76,6 +76,12 @@ SYSTEMS: dict[str, System] = {
         "a convolutional network with a Transformer's block: large depthwise windows instead of attention",
         recordings=("convnextv2",),
     ),
+    "efficientnet": System(
+        2019,
+        "Tan & Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, arXiv 1905.11946",
+        "depth, width and image size grow together; blocks that are wide inside and weigh their channels",
+        recordings=("mbconv",),
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",

@@ -40,6 +40,7 @@ from minivit.models.head import Head
 from minivit.nn import Conv, DropPath, LayerNorm, Linear, Module
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
+from minivit.nn.sequence import Sequence
 from minivit.tensor import Tensor
 
 PARITY = "logits, maps inside and gradients of the published code, both versions"
@@ -47,9 +48,10 @@ NARROW, DEEP = (3, 3, 9, 3), (3, 3, 27, 3)
 SHAPES: dict[str, tuple[tuple[int, ...], int]] = {  # name: blocks per stage, channels of the first; each stage doubles
     "convnext-t": (NARROW, 96), "convnext-s": (DEEP, 96), "convnext-b": (DEEP, 128), "convnext-l": (DEEP, 192),
     "convnext-xl": (DEEP, 256),
-    "convnextv2-atto": ((2, 2, 6, 2), 40), "convnextv2-femto": ((2, 2, 6, 2), 48), "convnextv2-pico": ((2, 2, 6, 2), 64),
-    "convnextv2-nano": ((2, 2, 8, 2), 80), "convnextv2-tiny": (NARROW, 96), "convnextv2-base": (DEEP, 128),
-    "convnextv2-large": (DEEP, 192), "convnextv2-huge": (DEEP, 352),
+    "convnextv2-atto": ((2, 2, 6, 2), 40), "convnextv2-femto": ((2, 2, 6, 2), 48),
+    "convnextv2-pico": ((2, 2, 6, 2), 64), "convnextv2-nano": ((2, 2, 8, 2), 80),
+    "convnextv2-tiny": (NARROW, 96), "convnextv2-base": (DEEP, 128), "convnextv2-large": (DEEP, 192),
+    "convnextv2-huge": (DEEP, 352),
 }  # fmt: skip
 SMALL = {"depths": (1, 1, 2), "dims": (32, 64, 128), "strides": (1, 2, 2), "patch_size": 2}  # for images of 32 pixels
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -166,18 +168,6 @@ class Block(Module):
     def forward(self, x: Tensor, rng: Rng = None) -> Tensor:
         branch = self.mlp(self.norm(self.conv_dw(x)))
         return x + self.drop_path(branch if self.gamma is None else branch * self.gamma, rng)
-
-
-class Sequence(Module):
-    """One module after the other."""
-
-    def __init__(self, *modules: Module):
-        self.inside = list(modules)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for module in self.inside:
-            x = module(x)
-        return x
 
 
 class Stage(Module):
