@@ -82,6 +82,11 @@ SYSTEMS: dict[str, System] = {
         "depth, width and image size grow together; blocks that are wide inside and weigh their channels",
         recordings=("mbconv",),
     ),
+    "coatnet": System(
+        2021,
+        "Dai et al., CoAtNet: Marrying Convolution and Attention for All Data Sizes, arXiv 2106.04803",
+        "stages of convolutions, then of attention with a learned weight for every difference of places",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",

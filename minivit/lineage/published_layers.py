@@ -35,10 +35,11 @@ def views(module: Module, arrays: Arrays | None = None, names: Names = str) -> d
 
 def load(module: Module, arrays: Arrays, source: str, names: Names = str) -> None:
     """Copy published arrays into the module. A matrix may be stored as a kernel of one pixel, (out, in, 1, 1), a vector
-    with axes of one element before it. Counts of batches are left out. Raises CheckpointError, with lists, unless all
-    fit."""
+    with axes of one element before it. Counts of batches and constant indices are left out. Raises CheckpointError,
+    with lists, unless all fit."""
     own = views(module, names=names)
-    kept = {name: x for name, x in arrays.items() if not name.endswith("num_batches_tracked")}
+    constant = ("num_batches_tracked", "relative_position_index")
+    kept = {name: x for name, x in arrays.items() if not name.endswith(constant)}
     fill(own, {name: _fitted(x, own[name].shape if name in own else x.shape) for name, x in kept.items()}, source)
 
 
