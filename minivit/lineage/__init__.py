@@ -18,11 +18,13 @@ Each file of an objective has `tiny(dtype="float32") -> tuple[Objective, Dataset
 share (tests/lineage/test_contract.py): the objective in small, in training mode, with parameters of that dtype and
 dropout or drop path above 0, and a data set of at least 12 examples that has its `columns`. Everything in both comes
 from fixed seeds, so two calls give equal ones; the objective is built for 6 steps in all, and has its `config`.
+
+A network for images that can be trained like a ViT is a family of models, see `NETWORKS`.
 """
 
 import dataclasses
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -87,6 +89,11 @@ SYSTEMS: dict[str, System] = {
         "Dai et al., CoAtNet: Marrying Convolution and Attention for All Data Sizes, arXiv 2106.04803",
         "stages of convolutions, then of attention with a learned weight for every difference of places",
     ),
+    "botnet": System(
+        2021,
+        "Srinivas et al., Bottleneck Transformers for Visual Recognition, arXiv 2101.11605",
+        "a ResNet whose last stage attends over the map, to relative rows and columns",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -94,6 +101,46 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "dino": "dino:DINO",
     "mae": "mae:MAE",
 }
+
+# A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
+# Its file is imported when it is used.
+NETWORKS: dict[str, tuple[str, str]] = {
+    # convolutions
+    "convnext": ("convnext:FAMILY", r"convnext(v2)?-.*"),
+    "efficientnet": ("efficientnet:FAMILY", r"efficientnet-.*"),
+    "coatnet": ("coatnet:FAMILY", r"coatnet-.*"),
+    "botnet": ("botnet:FAMILY", r"botnet-.*"),
+}
+
+
+class LaterFamily(families.Family):
+    """A family of `NETWORKS`. In place of its class stands a function that imports the file and gives the Family."""
+
+    @property
+    def config(self) -> Any:
+        return self[0]().config
+
+    @property
+    def network(self) -> Any:
+        return self[0]().network
+
+
+def later(place: str, names: str) -> LaterFamily:
+    """The family that stands at `place`, not yet imported."""
+
+    def there() -> families.Family:
+        file, _, name = place.partition(":")
+        found: families.Family = getattr(importlib.import_module(f"minivit.lineage.{file}"), name)
+        return found
+
+    def fields(name: str) -> dict[str, Any]:
+        family: Callable[[str], dict[str, Any]] | None = there().fields
+        return family(name) if family else {}
+
+    return LaterFamily(there, lambda *given: there().network(*given), names, fields)  # type: ignore[arg-type]
+
+
+families.FAMILIES.update({name: later(*where) for name, where in NETWORKS.items()})
 
 
 def module_of(name: str) -> ModuleType:

@@ -20,6 +20,7 @@ B batch, h x w places, N = h w, C channels before a block and E after, Dh width 
 """
 
 import dataclasses
+import functools
 import math
 import re
 from typing import Any
@@ -30,7 +31,9 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
 from minivit.files.fields import settle
+from minivit.lineage.published import variant
 from minivit.models.config import Size
+from minivit.models.families import Family
 from minivit.models.head import Head
 from minivit.nn import MLP, BatchNorm, Conv, DropPath, LayerNorm, Linear, Module
 from minivit.nn import initialisers as init
@@ -42,14 +45,12 @@ from minivit.tensor import Tensor
 
 PARITY = "logits, maps inside and gradients of timm's code"
 _SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {  # blocks and channels of each stage, of the stem
-    "coatnet-0": ((2, 3, 5, 2), (96, 192, 384, 768), 64),
-    "coatnet-1": ((2, 6, 14, 2), (96, 192, 384, 768), 64),
-    "coatnet-2": ((2, 6, 14, 2), (128, 256, 512, 1024), 128),
-    "coatnet-3": ((2, 6, 14, 2), (192, 384, 768, 1536), 192),
+    "coatnet-0": ((2, 3, 5, 2), (96, 192, 384, 768), 64), "coatnet-1": ((2, 6, 14, 2), (96, 192, 384, 768), 64),
+    "coatnet-2": ((2, 6, 14, 2), (128, 256, 512, 1024), 128), "coatnet-3": ((2, 6, 14, 2), (192, 384, 768, 1536), 192),
     "coatnet-4": ((2, 12, 28, 2), (192, 384, 768, 1536), 192),
-}
+}  # fmt: skip
 VARIANTS: dict[str, dict[str, Any]] = {
-    **{name: {"depths": d, "widths": w, "stem": (stem, stem), "hidden": w[-1]} for name, (d, w, stem) in _SHAPES.items()},
+    **{name: {"depths": d, "widths": w, "stem": (s, s), "hidden": w[-1]} for name, (d, w, s) in _SHAPES.items()},
     "coatnet-small32": {  # for images of 32 pixels
         "depths": (1, 1, 2, 1), "widths": (32, 48, 96, 128), "stem": (24, 24), "hidden": 128, "stem_stride": 1,
         "head_width": 16,
@@ -60,11 +61,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @dataclasses.dataclass(frozen=True)
 class CoAtNetConfig:
     """The shape of a CoAtNet; the defaults are CoAtNet-0's. Raises ConfigError for parts that do not fit.
-
     depths, widths, kinds: blocks, channels and kinds of each stage, "C" or "T", or "CT" for C first and then T.
     stem: channels of both first convolutions. stem_stride: of the first. head_width: Dh. hidden: of the classifier,
     None for none. drop_path: rate at the last block, falling linearly to 0.
-
     Of C: act; kernel; expansion, of the output's channels or without `of_output` the input's; squeeze: channels in SE,
     a share of the output's or else of the expanded ones; squeeze_act; squeeze_early: SE before the second norm;
     pre_act: activation after the first norm; conv_bias: of the last 1 x 1 and the shortcut; pool_first: a mean shrinks
@@ -108,8 +107,8 @@ class CoAtNetConfig:
             raise ConfigError("depths, widths and kinds: expected one each to a stage; stem: two numbers")
         if not all(re.fullmatch("[CT]+", kinds) for kinds in self.kinds):
             raise ConfigError(f"kinds is {self.kinds}, expected letters C and T for each stage")
-        least = min(*self.depths, *self.widths, *self.stem, self.channels, self.head_width, self.stem_stride)
-        if least < 1 or self.num_classes < 0 or self.kernel % 2 == 0:
+        sizes = (*self.depths, *self.widths, *self.stem, self.channels, self.head_width, self.stem_stride)
+        if min(sizes) < 1 or self.num_classes < 0 or self.kernel % 2 == 0:
             raise ConfigError("expected sizes of at least 1, at least 0 classes, and an odd kernel")
         if not {self.act, self.squeeze_act} <= ACTIVATIONS.keys():
             raise ConfigError(f"act and squeeze_act: expected two of {', '.join(ACTIVATIONS)}")
@@ -128,21 +127,19 @@ class CoAtNetConfig:
 
     @property
     def num_tokens(self) -> int:
-        """The places of the second map: what the trainer cuts a batch by."""
-        return math.prod(self.grid(1 if len(self.depths) > 1 else 0))
+        """The places of the first map: batches are cut by it."""
+        return math.prod(self.grid(0))
 
     @property
     def description(self) -> str:
         """The model in a few words."""
-        blocks = "+".join(f"{count}{kinds}" for count, kinds in zip(self.depths, self.kinds, strict=True))
-        return f"CoAtNet: blocks {blocks}, {self.widths[0]} to {self.width} channels"
+        return f"CoAtNet: {self.depths} blocks {'-'.join(self.kinds)}, {self.widths[0]} to {self.width} channels"
 
 
 def relative_index(grid: tuple[int, ...]) -> np.ndarray:
     """(N, N): the row of the table for each query i and key j, of i - j, rows before columns."""
     y, x = np.mgrid[: grid[0], : grid[1]].reshape(2, -1)
-    rows, columns = y[:, None] - y + grid[0] - 1, x[:, None] - x + grid[1] - 1
-    return rows * (2 * grid[1] - 1) + columns
+    return (y[:, None] - y + grid[0] - 1) * (2 * grid[1] - 1) + x[:, None] - x + grid[1] - 1
 
 
 class Mean(Module):
@@ -195,7 +192,7 @@ class Attention(Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, height, width, _ = x.shape
         if (height, width) != self.grid:
-            raise ConfigError(f"CoAtNet: a map of {height}x{width} places, expected {self.grid[0]}x{self.grid[1]}")
+            raise ValueError(f"CoAtNet: a map of {(height, width)} places, expected {self.grid}")
         parts = self.qkv(x).reshape(batch, height * width, self.heads, 3, -1)  # head by head
         q, k, v = (parts[:, :, :, i].reshape(batch, height * width, -1) for i in range(3))
         bias = F.embedding(self.table, self.index).transpose(2, 0, 1)  # (heads, N, N)
@@ -244,10 +241,8 @@ class Classifier(Module):
         self.fc = Head(hidden or width, config.num_classes, None, dtype) if config.num_classes else None
 
     def forward(self, x: Tensor, tap: Tap = None) -> Tensor:
-        if self.pre_logits:
-            features = F.tanh(self.pre_logits(self.norm(x.mean(axis=(1, 2)))))
-        else:
-            features = self.norm(x).mean(axis=(1, 2))
+        features = self.norm(x.mean(axis=(1, 2))) if self.pre_logits else self.norm(x).mean(axis=(1, 2))
+        features = F.tanh(self.pre_logits(features)) if self.pre_logits else features
         if tap is not None:
             tap["features"] = features
         return self.fc(features) if self.fc else features
@@ -300,3 +295,6 @@ class CoAtNet(Module):
             if tap is not None:
                 tap[f"stage{i}"] = x
         return self.head(x, tap)
+
+
+FAMILY = Family(CoAtNetConfig, CoAtNet, "coatnet-.*", functools.partial(variant, VARIANTS))

@@ -26,6 +26,7 @@ B batch, h x w places of a map, C its channels, K width of the window.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -35,7 +36,9 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
 from minivit.files.fields import settle
+from minivit.lineage.published import variant
 from minivit.models.config import Size
+from minivit.models.families import Family
 from minivit.models.head import Head
 from minivit.nn import Conv, DropPath, LayerNorm, Linear, Module
 from minivit.nn import initialisers as init
@@ -54,13 +57,18 @@ SHAPES: dict[str, tuple[tuple[int, ...], int]] = {  # name: blocks per stage, ch
     "convnextv2-huge": (DEEP, 352),
 }  # fmt: skip
 SMALL = {"depths": (1, 1, 2), "dims": (32, 64, 128), "strides": (1, 2, 2), "patch_size": 2}  # for images of 32 pixels
+
+
+def _version(name: str) -> dict[str, Any]:
+    return {"grn": True, "layer_scale": None} if name.startswith("convnextv2") else {}
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     **{
-        name: {"depths": depths, "dims": tuple(first * 2**i for i in range(4)), "strides": (1, 2, 2, 2)}
+        name: {"depths": depths, "dims": tuple(first * 2**i for i in range(4)), **_version(name)}
         for name, (depths, first) in SHAPES.items()
     },
-    "convnext-small32": SMALL,
-    "convnextv2-small32": SMALL,
+    **{name: {**SMALL, **_version(name)} for name in ("convnext-small32", "convnextv2-small32")},
 }
 
 
@@ -119,12 +127,6 @@ class ConvNeXtConfig:
         """The model in a few words."""
         blocks = "+".join(map(str, self.depths))
         return f"ConvNeXt{' V2' if self.grn else ''}: {blocks} blocks, {self.dims[0]} to {self.width} channels"
-
-
-def variant(name: str) -> dict[str, Any]:
-    """The fields that the name of a variant stands for, such as "convnext-t"."""
-    second = name.startswith("convnextv2")
-    return {**VARIANTS[name], "grn": second, "layer_scale": None if second else 1e-6}
 
 
 class GRN(Module):
@@ -239,3 +241,6 @@ class ConvNeXt(Module):
             if tap is not None:
                 tap[f"stage{i}"] = x
         return self.head(self.norm_pre(x), tap)
+
+
+FAMILY = Family(ConvNeXtConfig, ConvNeXt, "convnext(v2)?-.*", functools.partial(variant, VARIANTS))

@@ -22,6 +22,7 @@ B batch, h x w places, C channels, e expansion, k width of the window.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -30,7 +31,9 @@ import numpy as np
 from minivit.backend import Array
 from minivit.errors import ConfigError
 from minivit.files.fields import settle
+from minivit.lineage.published import variant
 from minivit.models.config import Size
+from minivit.models.families import Family
 from minivit.models.head import Head
 from minivit.nn import Conv, Dropout, DropPath, Linear, Module
 from minivit.nn.layers import Rng, Tap
@@ -44,7 +47,6 @@ SCALES: dict[str, tuple[float, float, int, float]] = {  # name: factors of width
     "b4": (1.4, 1.8, 380, 0.4), "b5": (1.6, 2.2, 456, 0.4), "b6": (1.8, 2.6, 528, 0.5), "b7": (2.0, 3.1, 600, 0.5),
     "l2": (4.3, 5.3, 800, 0.5),
 }  # fmt: skip
-VARIANTS = (*(f"efficientnet-{name}" for name in SCALES), "efficientnet-small32")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,12 +114,8 @@ def rounded(channels: float) -> int:
     return nearest if nearest >= 0.9 * channels else nearest + 8
 
 
-def variant(name: str) -> dict[str, Any]:
-    """The fields that the name of a variant stands for: "efficientnet-b0" to b7 and l2, or a small one."""
-    if name == "efficientnet-small32":  # for images of 32 pixels
-        shape = {"expansions": (1, 4, 4), "widths": (16, 24, 48), "repeats": (1, 2, 2), "strides": (1, 2, 2)}
-        return {**shape, "kernels": (3, 3, 5), "stem": 16, "features": 192, "stem_stride": 1}
-    wider, deeper, side, dropout = SCALES[name.removeprefix("efficientnet-")]
+def scaled(wider: float, deeper: float, side: int, dropout: float) -> dict[str, Any]:
+    """The fields of B0 grown by these factors, for images of this side."""
     base = EfficientNetConfig()
     return {
         "widths": tuple(rounded(wider * width) for width in base.widths),
@@ -128,6 +126,15 @@ def variant(name: str) -> dict[str, Any]:
         "dropout": dropout,
         "drop_path": 0.2,
     }
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{f"efficientnet-{name}": scaled(*scale) for name, scale in SCALES.items()},
+    "efficientnet-small32": {  # for images of 32 pixels
+        "expansions": (1, 4, 4), "widths": (16, 24, 48), "repeats": (1, 2, 2), "strides": (1, 2, 2),
+        "kernels": (3, 3, 5), "stem": 16, "features": 192, "stem_stride": 1,
+    },
+}  # fmt: skip
 
 
 class Separable(Module):
@@ -235,3 +242,6 @@ class EfficientNet(Module):
         if tap is not None:
             tap["features"] = features
         return self.classifier(self.dropout(features, rng)) if self.config.num_classes else features
+
+
+FAMILY = Family(EfficientNetConfig, EfficientNet, "efficientnet-.*", functools.partial(variant, VARIANTS))

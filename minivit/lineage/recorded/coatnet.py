@@ -46,7 +46,7 @@ _CONV = {  # fields of timm's configuration -> ours
     "attn_ratio": "squeeze",
 }
 _TRANSFORMER = {"dim_head": "head_width", "expand_ratio": "mlp_ratio", "expand_first": "wide", "norm_eps": "norm_eps"}
-_ONLY = {  # what timm's code can do and ours cannot: the only values here
+_ONLY: dict[str, dict[str, Any]] = {  # what timm's code can do and ours cannot: the only values here
     "conv_cfg": {"block_type": "mbconv", "group_size": 1, "pool_type": "avg2", "padding": "", "attn_layer": "se"},
     "transformer_cfg": {"pool_type": "avg2", "rel_pos_type": "bias", "act_layer": "gelu"},
 }
