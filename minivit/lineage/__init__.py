@@ -32,6 +32,7 @@ from minivit.errors import ConfigError, meant, shown
 from minivit.files.fields import from_json, settle
 from minivit.models import families
 from minivit.nn import Module
+from minivit.update.batch_normed import BatchNormedClassification, has_batch_norm
 from minivit.update.objective import Classification, Objective
 
 
@@ -72,6 +73,11 @@ SYSTEMS: dict[str, System] = {
         "22_masked_autoencoders",
     ),
     # convolutions
+    "noisystudent": System(
+        2019,
+        "Xie et al., Self-training with Noisy Student improves ImageNet classification, arXiv 1911.04252",
+        "a network labels images, a noised one of at least its size learns from them, and labels in its turn",
+    ),
     "convnext": System(
         2022,
         "Liu et al., A ConvNet for the 2020s, arXiv 2201.03545; V2: Woo et al. 2023, arXiv 2301.00808",
@@ -235,8 +241,10 @@ class Given:
 def build(recipe: Any, given: Given) -> Objective:
     """The objective of a run, from its Recipe."""
     if recipe.objective is None:
-        return Classification(given.encoder(), recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
+        encoder = given.encoder()
+        kind = BatchNormedClassification if has_batch_norm(encoder) else Classification
+        return kind(encoder, recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
     fields = dict(recipe.objective)
-    kind = objective_class(fields.pop("name"))
-    built: Objective = kind.build(kind.Config(**fields), given)
+    named = objective_class(fields.pop("name"))
+    built: Objective = named.build(named.Config(**fields), given)
     return built
