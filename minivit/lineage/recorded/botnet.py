@@ -12,7 +12,7 @@ TO_TIMM = renamed({r"^(height|width)$": r"pos_embed.\1_rel"})
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that the attention defines, by its name there."""
-    shapes = Shapes(case.weights, case.name, "BoTNet's")
+    shapes = Shapes(case.weights, case.name, "timm BoTNet")
     (rows, head_width), (columns, _) = shapes("pos_embed.height_rel", 2), shapes("pos_embed.width_rel", 2)
     heads = case.config.get("num_heads", 4)
     width, channels, *_ = shapes("qkv.weight", 4)

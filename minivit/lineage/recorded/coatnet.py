@@ -63,7 +63,7 @@ TRAINED: dict[str, dict[str, Any]] = {  # what the arrays of timm's trained weig
 
 def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
     """The fields of CoAtNetConfig that arrays with timm's names tell. Raises CheckpointError."""
-    shapes = Shapes(arrays, source, "CoAtNet's")
+    shapes = Shapes(arrays, source, "timm CoAtNet")
     depths, widths, kinds = [], [], []
     for i in range(shapes.depth(r"stages\.(\d+)\.")):
         depths.append(shapes.depth(rf"stages\.{i}\.blocks\.(\d+)\."))

@@ -48,7 +48,7 @@ CHANNELS_LAST = r"blocks\.\d+\.(norm|mlp)\b"
 
 def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
     """The fields of ConvNeXtConfig that arrays with timm's names tell. Raises CheckpointError."""
-    shapes = Shapes(arrays, source, "ConvNeXt's")
+    shapes = Shapes(arrays, source, "ConvNeXt")
     first, channels, patch, _ = shapes("stem.0.weight", 4)
     dims, depths, strides = [], [], []
     for i in range(shapes.depth(r"stages\.(\d+)\.")):

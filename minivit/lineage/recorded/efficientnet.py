@@ -25,7 +25,7 @@ STRIDES = (1, 2, 2, 2, 1, 2, 1)
 
 def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
     """The fields of EfficientNetConfig that arrays with timm's names tell, all but strides. Raises CheckpointError."""
-    shapes = Shapes(arrays, source, "EfficientNet's")
+    shapes = Shapes(arrays, source, "timm EfficientNet")
     stem, channels, *_ = shapes("conv_stem.weight", 4)
     found: dict[str, list[int]] = {"expansions": [], "widths": [], "repeats": [], "kernels": []}
     width, squeeze = stem, 0.0
@@ -104,7 +104,7 @@ def of_network(case: Case) -> EfficientNet:
 
 def of_block(case: Case) -> Module:
     """One block: "InvertedResidual(8,8,k3,s1,exp 3)", of which only the stride is not in the weights."""
-    shapes = Shapes(case.weights, case.name, "MBConv's")
+    shapes = Shapes(case.weights, case.name, "timm EfficientNet")
     stride = re.search(r"\bs(?:tride)?\W{0,3}(\d)", str(case.config))
     wide, _, kernel, _ = shapes("conv_dw.weight", 4)
     expands = "conv_pwl.weight" in case.weights
