@@ -88,7 +88,7 @@ def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
         "shortcut_bias": any(
             f"{name.removesuffix('attn.qkv.weight')}shortcut.expand.bias" in arrays for name in arrays
         ),
-        "batch_norm": has(r"\.attn\.") and has(r"\.norm1\.norm\.running_mean|^norm\.running_mean"),
+        "batch_norm": has(r"\.attn\.") and has(r"\.norm\.running_mean"),
         "layer_scale": 1e-6 if has(r"\.ls1\.gamma") else None,
     }
 
@@ -97,6 +97,7 @@ def build(fields: Mapping[str, Any], arrays: Arrays, source: str, dtype: str = "
     """The network of these arrays, with `fields` of CoAtNetConfig that they do not tell."""
     if any(".rel_pos.mlp" in name or ".conv_dw." in name for name in arrays):
         raise CheckpointError(f"{source}: only CoAtNets of MBConv and of a table of relative positions")
+    arrays = {TO_TIMM(name): x for name, x in arrays.items()}
     network = CoAtNet(CoAtNetConfig(**{**told_by(arrays, source), **fields}), None, dtype)
     load(network, arrays, source, TO_TIMM)
     return network
