@@ -100,6 +100,17 @@ SYSTEMS: dict[str, System] = {
         "Srinivas et al., Bottleneck Transformers for Visual Recognition, arXiv 2101.11605",
         "a ResNet whose last stage attends over the map, to relative rows and columns",
     ),
+    # windows
+    "swin": System(
+        2021,
+        "Liu et al., Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, arXiv 2103.14030",
+        "attention inside windows, which move in every second block, and maps that shrink",
+    ),
+    "hiera": System(
+        2023,
+        "Ryali et al., Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles, arXiv 2306.00989",
+        "a hierarchy of plain blocks: queries are pooled, and windows are runs of a sequence in another order",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -107,10 +118,12 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "dino": "dino:DINO",
     "mae": "mae:MAE",
 }
-
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.
 NETWORKS: dict[str, tuple[str, str]] = {
+    # windows
+    "swin": ("swin:FAMILY", r"swin-.*"),
+    "hiera": ("hiera:FAMILY", r"hiera-.*"),
     # convolutions
     "convnext": ("convnext:FAMILY", r"convnext(v2)?-.*"),
     "efficientnet": ("efficientnet:FAMILY", r"efficientnet-.*"),
