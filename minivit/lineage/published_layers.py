@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -111,17 +111,6 @@ def outputs_inside(network: Module) -> Iterator[dict[str, np.ndarray]]:
     finally:
         for _, module in modules:
             del module.forward
-
-
-def renamed(rules: Mapping[str, str]) -> Names:
-    """A function that applies regular expressions, one after the other, to a name."""
-
-    def rename(name: str) -> str:
-        for pattern, new in rules.items():
-            name = re.sub(pattern, new, name)
-        return name
-
-    return rename
 
 
 def _modules(module: Module, path: str = "") -> Iterator[tuple[str, Module]]:

@@ -1,5 +1,6 @@
 """CoAtNet as timm has it: names and shapes of its arrays, and what was recorded of it."""
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,31 +11,30 @@ import numpy as np
 from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage.coatnet import CoAtNet, CoAtNetConfig
-from minivit.lineage.published import Arrays
-from minivit.lineage.published_layers import load, recompute_network, renamed
+from minivit.lineage.published import Arrays, renamed
+from minivit.lineage.published_layers import load, recompute_network
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
 from minivit.models.beside_weights import read_json
 from minivit.models.layouts import Shapes
 
-TO_TIMM = renamed(
-    {
-        r"^stem\.inside\.0\b": "stem.conv1",
-        r"^stem\.inside\.1\b": "stem.norm1",
-        r"^stem\.inside\.2\b": "stem.conv2",
-        r"^(stages\.\d+)\.inside\.": r"\1.blocks.",
-        r"\bshortcut\.inside\.\d\b": "shortcut.expand",
-        r"\bnorm1\.inside\.0\b": "norm1.norm",
-        r"\bnorm1\.inside\.1\b": "norm1.down",
-        r"\b(se|se_early)\.reduce\b": r"\1.fc1",
-        r"\b(se|se_early)\.expand\b": r"\1.fc2",
-        r"\bmlp\.hidden\b": "mlp.fc1",
-        r"\bmlp\.out\b": "mlp.fc2",
-        r"\battn\.table$": "attn.rel_pos.relative_position_bias_table",
-        r"\bpre_logits\.(?!fc)": "pre_logits.fc.",
-        r"^norm\.": "head.norm.",  # before the mean
-    }
-)
+_NAMES = {
+    r"^stem\.inside\.0\b": "stem.conv1",
+    r"^stem\.inside\.1\b": "stem.norm1",
+    r"^stem\.inside\.2\b": "stem.conv2",
+    r"^(stages\.\d+)\.inside\.": r"\1.blocks.",
+    r"\bshortcut\.inside\.\d\b": "shortcut.expand",
+    r"\bnorm1\.inside\.0\b": "norm1.norm",
+    r"\bnorm1\.inside\.1\b": "norm1.down",
+    r"\b(se|se_early)\.reduce\b": r"\1.fc1",
+    r"\b(se|se_early)\.expand\b": r"\1.fc2",
+    r"\bmlp\.hidden\b": "mlp.fc1",
+    r"\bmlp\.out\b": "mlp.fc2",
+    r"\battn\.table$": "attn.rel_pos.relative_position_bias_table",
+    r"\bpre_logits\.(?!fc)": "pre_logits.fc.",
+    r"^norm\.": "head.norm.",  # before the mean
+}
+TO_TIMM = functools.partial(renamed, rules=_NAMES.items())
 _CONV = {  # fields of timm's configuration -> ours
     "expand_ratio": "expansion",
     "expand_output": "of_output",
