@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array
+from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
@@ -41,6 +41,7 @@ from minivit.nn.layer_scale import LayerScale
 from minivit.nn.layers import Rng, Tap
 from minivit.nn.sequence import Sequence
 from minivit.nn.squeeze_excite import ACTIVATIONS, NormAct, SqueezeExcite
+from minivit.nn.windows import relative_index
 from minivit.tensor import Tensor
 
 PARITY = "logits, maps inside and gradients of timm's code"
@@ -121,9 +122,10 @@ class CoAtNetConfig:
         """The channels of the last map."""
         return self.widths[-1]
 
-    def grid(self, stage: int) -> tuple[int, ...]:
+    def grid(self, stage: int) -> tuple[int, int]:
         """The rows and columns of the map of a stage."""
-        return tuple(side // (self.stem_stride * 2 ** (stage + 1)) for side in self.image_size)
+        height, width = (side // (self.stem_stride * 2 ** (stage + 1)) for side in self.image_size)
+        return height, width
 
     @property
     def num_tokens(self) -> int:
@@ -134,12 +136,6 @@ class CoAtNetConfig:
     def description(self) -> str:
         """The model in a few words."""
         return f"CoAtNet: {self.depths} blocks {'-'.join(self.kinds)}, {self.widths[0]} to {self.width} channels"
-
-
-def relative_index(grid: tuple[int, ...]) -> np.ndarray:
-    """(N, N): the row of the table for each query i and key j, of i - j, rows before columns."""
-    y, x = np.mgrid[: grid[0], : grid[1]].reshape(2, -1)
-    return (y[:, None] - y + grid[0] - 1) * (2 * grid[1] - 1) + x[:, None] - x + grid[1] - 1
 
 
 class Mean(Module):
@@ -180,13 +176,13 @@ class ConvBlock(Module):
 class Attention(Module):
     """(B, h, w, C) -> (B, h, w, E).   table: w, ((2 h - 1)(2 w - 1), heads)."""
 
-    def __init__(self, ends: tuple[int, int], grid: tuple[int, ...], config: CoAtNetConfig, dtype: str):
+    def __init__(self, ends: tuple[int, int], grid: tuple[int, int], config: CoAtNetConfig, dtype: str):
         inside = ends[1] if config.wide else ends[0]
         if inside % config.head_width:
             raise ConfigError(f"head_width {config.head_width} does not divide {inside} channels")
-        self.grid, self.heads, self.index = grid, inside // config.head_width, relative_index(grid)
+        self.grid, self.heads = grid, inside // config.head_width
         self.qkv = Linear(ends[0], 3 * inside, None, dtype)
-        self.table = init.parameter(init.constant(0, (int(self.index.max()) + 1, self.heads)), dtype)
+        self.table = init.parameter(init.constant(0, ((2 * grid[0] - 1) * (2 * grid[1] - 1), self.heads)), dtype)
         self.proj = Linear(inside, ends[1], None, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -195,7 +191,7 @@ class Attention(Module):
             raise ValueError(f"CoAtNet: a map of {(height, width)} places, expected {self.grid}")
         parts = self.qkv(x).reshape(batch, height * width, self.heads, 3, -1)  # head by head
         q, k, v = (parts[:, :, :, i].reshape(batch, height * width, -1) for i in range(3))
-        bias = F.embedding(self.table, self.index).transpose(2, 0, 1)  # (heads, N, N)
+        bias = self.table[relative_index(self.grid, xp_of(x.data))].transpose(2, 0, 1)  # (heads, N, N)
         y = F.attend(q, k, v, bias, heads=self.heads)
         return self.proj(y.reshape(batch, height, width, -1))
 

@@ -78,7 +78,7 @@ def part_by_part(self, x):
     batch, height, width, _ = x.shape
     parts = self.qkv(x).reshape(batch, height * width, 3, self.heads, -1)
     q, k, v = (parts[:, :, i].reshape(batch, height * width, -1) for i in range(3))
-    bias = F.embedding(self.table, self.index).transpose(2, 0, 1)
+    bias = self.table[coatnet.relative_index(self.grid, np)].transpose(2, 0, 1)
     return self.proj(F.attend(q, k, v, bias, heads=self.heads).reshape(batch, height, width, -1))
 
 
@@ -89,11 +89,11 @@ def without_positions(self, x):
     return self.proj(F.attend(q, k, v, heads=self.heads).reshape(batch, height, width, -1))
 
 
-def key_minus_query(grid):
-    return real_index(grid).T
+def key_minus_query(grid, xp):
+    return real_index(grid, xp).T
 
 
-def columns_before_rows(grid):
+def columns_before_rows(grid, xp):
     y, x = np.mgrid[: grid[0], : grid[1]].reshape(2, -1)
     return (x[:, None] - x + grid[1] - 1) * (2 * grid[0] - 1) + y[:, None] - y + grid[0] - 1
 
