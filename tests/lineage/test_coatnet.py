@@ -30,6 +30,7 @@ OTHERS = {
     },
     "trained, 3": {**RW, "pre_act": True, "layer_scale": 0.5, "conv_bias": False},
     "batch norm everywhere": {"batch_norm": True, "hidden": None},
+    "other biases": {"stem_bias": True, "attention_bias": False},
     "both kinds in a stage": {"depths": (2, 3), "kinds": ("CT", "TC"), "widths": (8, 8), "image_size": (16, 8)},
 }  # fmt: skip
 
@@ -146,6 +147,10 @@ def test_what_only_timms_code_can_do_is_refused(tmp_path):
     case = compared(tmp_path)
     case.config["transformer_cfg"]["rel_pos_type"] = "mlp"
     with pytest.raises(CheckpointError, match="rel_pos_type is mlp, expected bias"):
+        recorded.recompute(case)
+    case.config["transformer_cfg"]["rel_pos_type"] = "bias"
+    case.config["conv_cfg"]["stride_mode"] = "1x1"
+    with pytest.raises(CheckpointError, match="stride_mode is 1x1, expected dw or pool"):
         recorded.recompute(case)
     with pytest.raises(CheckpointError, match="only CoAtNets of MBConv"):
         recorded.build({}, {**weights_of(), "stages.1.blocks.0.attn.rel_pos.mlp.fc1.weight": np.zeros(1)}, "test")
