@@ -66,6 +66,14 @@ def test_names_lead_to_families_and_unknown_ones_are_named():
         assert 50_000 < build(shape, seed=None).num_parameters() < 1_000_000
 
 
+@pytest.mark.parametrize("objective", ["dino", "mae", "clip", "deit"])
+def test_objectives_that_need_a_vit_say_so(objective):
+    shape = config_of({**mapping(config("convnext")), "num_classes": 0}, "test")
+    recipe = Recipe(model=shape, objective={"name": objective})
+    with pytest.raises(ConfigError, match="needs a ViT|name one with --teacher"):
+        lineage.build(recipe, lineage.Given(shape, [], 10))
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_it_learns(name):
     objective, data = objective_of(name)
