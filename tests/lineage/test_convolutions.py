@@ -70,7 +70,7 @@ def test_names_lead_to_families_and_unknown_ones_are_named():
 def test_objectives_that_need_a_vit_say_so(objective):
     shape = config_of({**mapping(config("convnext")), "num_classes": 0}, "test")
     recipe = Recipe(model=shape, objective={"name": objective})
-    with pytest.raises(ConfigError, match="needs a ViT|name one with --teacher"):
+    with pytest.raises(ConfigError, match=r"needs a ViT|name one with --teacher"):
         lineage.build(recipe, lineage.Given(shape, [], 10))
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from convolutions_by_hand import as_kernels, random_weights, sigmoid
 from convolutions_by_hand import efficientnet as by_hand
+from convolutions_by_hand import mbconv as by_hand_block
 from networks_by_hand import agree
 from recordings import write_case, wrong_arrays
 
 from minivit import functional as F
 from minivit.errors import CheckpointError, ConfigError
 from minivit.lineage import efficientnet, published_layers, verify
-from minivit.lineage.efficientnet import SCALES, EfficientNet, EfficientNetConfig, MBConv, rounded
+from minivit.lineage.efficientnet import SCALES, EfficientNet, EfficientNetConfig, MBConv, Separable, rounded
 from minivit.lineage.recorded import efficientnet as recorded
 from minivit.models.archive import write_safetensors
 from minivit.models.families import build, config_of, named_fields
@@ -146,6 +147,31 @@ def test_training_agrees_with_the_slow_implementation(tmp_path, padding):
     case = write_case(tmp_path, "efficientnet", text_of(config), weights, found)
     assert wrong_arrays(case) == []
     assert sum("after/" in name for name in case.arrays) == 2 * 10
+
+
+@pytest.mark.parametrize(
+    ("config", "ends", "expansion", "stride", "padding"),
+    [
+        ("InvertedResidual(4,8,k5,s2,exp 2)", (4, 8), 2, 2, "symmetric"),
+        ("ir_r1_k5_s1_e2_c4_se0.25, pad_type=same", (4, 4), 2, 1, "same"),
+        ("DepthwiseSeparableConv(4,4,k5,stride=2), pad_type=same", (4, 4), 1, 2, "same"),
+    ],
+)
+def test_one_block_agrees_with_the_slow_implementation(tmp_path, config, ends, expansion, stride, padding):
+    shape = EfficientNetConfig(squeeze=0.5)
+    block = (
+        MBConv(ends, ends[0] * expansion, 3, 5, stride, shape, 0.0, "float64")
+        if expansion > 1
+        else Separable(ends, 5, stride, shape, 0.0, "float64")
+    )
+    views = published_layers.views(block, names=recorded.TO_TIMM)
+    weights = random_weights({name: x.shape for name, x in views.items()}, np.random.default_rng(0))
+
+    def slow(images, weights):
+        return by_hand_block(images, weights, "", stride, padding, 1e-5), {}
+
+    images = np.random.default_rng(1).normal(size=(2, 4, 6, 7))
+    agree(tmp_path, "mbconv", config, as_kernels(weights), slow, images, recorded.recompute)
 
 
 COUNTS = {

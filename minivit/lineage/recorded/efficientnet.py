@@ -107,7 +107,7 @@ def of_network(case: Case) -> EfficientNet:
 def of_block(case: Case) -> Module:
     """One block: "InvertedResidual(8,8,k3,s1,exp 3)", of which only the stride is not in the weights."""
     shapes = Shapes(case.weights, case.name, "timm EfficientNet")
-    stride = re.search(r"\bs(?:tride)?\W{0,3}(\d)", str(case.config))
+    stride = re.search(r"(?:\b|_)s(?:tride)?\W{0,3}(\d)", str(case.config))
     wide, _, kernel, _ = shapes("conv_dw.weight", 4)
     expands = "conv_pwl.weight" in case.weights
     filters = shapes("conv_pwl.weight" if expands else "conv_pw.weight", 4)[0]
