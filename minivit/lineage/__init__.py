@@ -32,6 +32,7 @@ from minivit.errors import ConfigError, meant, shown
 from minivit.files.fields import from_json, settle
 from minivit.models import families
 from minivit.nn import Module
+from minivit.update.batch_normed import BatchNormedClassification, has_batch_norm
 from minivit.update.objective import Classification, Objective
 
 
@@ -93,6 +94,34 @@ SYSTEMS: dict[str, System] = {
         "scores of attention that know how far apart two tokens are",
         recordings=("vit_rel1d", "alibi2d"),
     ),
+    # convolutions
+    "noisystudent": System(
+        2019,
+        "Xie et al., Self-training with Noisy Student improves ImageNet classification, arXiv 1911.04252",
+        "a network labels images, a noised one of at least its size learns from them, and labels in its turn",
+    ),
+    "convnext": System(
+        2022,
+        "Liu et al., A ConvNet for the 2020s, arXiv 2201.03545; V2: Woo et al. 2023, arXiv 2301.00808",
+        "a convolutional network with a Transformer's block: large depthwise windows instead of attention",
+        recordings=("convnextv2",),
+    ),
+    "efficientnet": System(
+        2019,
+        "Tan & Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, arXiv 1905.11946",
+        "depth, width and image size grow together; blocks that are wide inside and weigh their channels",
+        recordings=("mbconv",),
+    ),
+    "coatnet": System(
+        2021,
+        "Dai et al., CoAtNet: Marrying Convolution and Attention for All Data Sizes, arXiv 2106.04803",
+        "stages of convolutions, then of attention with a learned weight for every difference of places",
+    ),
+    "botnet": System(
+        2021,
+        "Srinivas et al., Bottleneck Transformers for Visual Recognition, arXiv 2101.11605",
+        "a ResNet whose last stage attends over the map, to relative rows and columns",
+    ),
     # windows
     "swin": System(
         2021,
@@ -119,6 +148,11 @@ NETWORKS: dict[str, tuple[str, str]] = {
     # windows
     "swin": ("swin:FAMILY", r"swin-.*"),
     "hiera": ("hiera:FAMILY", r"hiera-.*"),
+    # convolutions
+    "convnext": ("convnext:FAMILY", r"convnext(v2)?-.*"),
+    "efficientnet": ("efficientnet:FAMILY", r"efficientnet-.*"),
+    "coatnet": ("coatnet:FAMILY", r"coatnet-.*"),
+    "botnet": ("botnet:FAMILY", r"botnet-.*"),
 }
 
 
@@ -244,8 +278,10 @@ class Given:
 def build(recipe: Any, given: Given) -> Objective:
     """The objective of a run, from its Recipe."""
     if recipe.objective is None:
-        return Classification(given.encoder(), recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
+        encoder = given.encoder()
+        kind = BatchNormedClassification if has_batch_norm(encoder) else Classification
+        return kind(encoder, recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
     fields = dict(recipe.objective)
-    kind = objective_class(fields.pop("name"))
-    built: Objective = kind.build(kind.Config(**fields), given)
+    named = objective_class(fields.pop("name"))
+    built: Objective = named.build(named.Config(**fields), given)
     return built
