@@ -1,0 +1,47 @@
+"""A Visual Transformer module as it was recorded, and a recurrent tokeniser on its result."""
+
+import numpy as np
+
+from minivit.lineage.verify import Case
+from minivit.lineage.visual_transformer import Projector, Tokeniser, TokenTransformer
+from minivit.optim import global_norm
+from minivit.tensor import Tensor, grad
+
+
+def recompute(case: Case) -> dict[str, np.ndarray]:
+    """Every array of the recording, by its name there."""
+    weights = {name: Tensor(x.copy(), requires_grad=True) for name, x in case.weights.items()}
+    (channels, tokens), (width, attention) = weights["W_A"].shape, weights["K"].shape
+    first, again = (Tokeniser(channels, width, tokens, None, "float64", recurrent) for recurrent in (False, True))
+    transformer = TokenTransformer(width, attention, weights["F1"].shape[1], None, "float64")
+    projector = Projector(channels, width, weights["proj_Q"].shape[1], None, "float64")
+    for layer, name in (
+        (first.groups, "W_A"), (first.values, "W_V"), (again.groups, "W_TR"), (again.values, "W_V"),
+        (transformer.key, "K"), (transformer.query, "Q"), (transformer.hidden, "F1"), (transformer.out, "F2"),
+        (projector.query, "proj_Q"), (projector.key, "proj_K"), (projector.values, "proj_V"),
+    ):  # fmt: skip
+        layer.weight = weights[name]  # the tokenisers share theirs
+    x, tap, later = Tensor(case.input("x"), requires_grad=True), {}, {}
+    drawn = first(x, tap=tap)
+    out = transformer(drawn, tap=tap)
+    features = projector(x, out)
+    recurrent = again(features, out, tap=later)
+    loss = (features * case.input("cotangent")).sum() + (recurrent * case.input("cotangent_tokens")).sum()
+    in_x, *gradients = grad(loss, [x, *weights.values()])
+    found = {
+        "token_maps": tap["token_maps"],
+        "tokens": drawn,
+        "tokens_after_attention": tap["tokens_after_attention"],
+        "tokens_out": out,
+        "features_out": features,
+        "output": features,
+        "recurrent_maps": later["token_maps"],
+        "recurrent_tokens": recurrent,
+        "loss": loss,
+    }
+    return {
+        **{name: y.data for name, y in found.items()},
+        "grad_input/x": in_x,
+        "grad_norm": np.array(global_norm(gradients)),
+        **{f"grad/{name}": g for name, g in zip(weights, gradients, strict=True)},
+    }
