@@ -1,5 +1,5 @@
-"""Axial attention: along the columns of an image, then along its rows (Ho et al. 2019, arXiv 1912.12180; Wang et al. 2020,
-"Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation", arXiv 2003.07853).
+"""Axial attention: along the columns of an image, then along its rows (Ho et al. 2019, arXiv 1912.12180; Wang et al.
+2020, "Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation", arXiv 2003.07853).
 
 Before ViT. Attention of all N pixels to each other costs N^2. Along one axis it costs N sqrt(N), and after two layers,
 height and width, every pixel has seen every other. The layer is position-sensitive: with o the place of a query and p
@@ -21,7 +21,6 @@ B batch, H heads, G = E / H width of a head's values, L length of the axis, C an
 
 import dataclasses
 import math
-import re
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,12 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
-from minivit.files.fields import settle
-from minivit.models.config import Size
-from minivit.models.head import Head
-from minivit.nn import BatchNorm, Conv, Linear, Module
+from minivit.lineage.residual import ResidualConfig, ResidualNetwork
+from minivit.models.families import Family
+from minivit.nn import BatchNorm, Linear, Module
 from minivit.nn import initialisers as init
-from minivit.nn.layers import Rng, Tap
+from minivit.nn.bottleneck import Root
+from minivit.nn.layers import Tap
 from minivit.tensor import Tensor
 
 PARITY = "a layer with running and batch statistics and without any, outputs and gradients"
@@ -43,8 +42,8 @@ PARITY = "a layer with running and batch statistics and without any, outputs and
 class AxialAttention(Module):
     """Every pixel attends to those in its column, or in its row.
 
-    x: (B, height, width, C) -> (B, height / stride, width / stride, E). relative: (2 G, 2 span - 1), embeddings of places
-    for queries (G / 2), keys (G / 2) and values (G); the axis may be shorter than the span, not longer.
+    x: (B, height, width, C) -> (B, height / stride, width / stride, E). relative: (2 G, 2 span - 1), embeddings of
+    places for queries (G / 2), keys (G / 2) and values (G); the axis may be shorter than the span, not longer.
     """
 
     def __init__(
@@ -114,3 +113,48 @@ def by_place(x: Tensor, table: Tensor) -> Tensor:
 
 def normalised(norm: BatchNorm | None, x: Tensor) -> Tensor:
     return x if norm is None else norm(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class AxialConfig(ResidualConfig):
+    """The shape of an Axial-ResNet. Raises ConfigError for parts that do not fit.
+
+    heads: of every axial layer; those of the first stage have 2 width channels. The model takes images of image_size
+    and smaller ones.
+    """
+
+    width: int = 32
+    heads: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.heads:
+            raise ConfigError(f"width is {self.width}, expected a multiple of the {self.heads} heads")
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "axial-26s": {"units": (1, 2, 4, 1)},
+    "axial-50s": {},
+    "axial-50m": {"width": 48},
+    "axial-50l": {"width": 64},
+    "axial-small32": {"units": (1, 1, 1), "width": 8, "heads": 4, "image_size": 32, "root": "3x3"},
+}
+
+
+class AxialResNet(ResidualNetwork):
+    """The model of `config`, initialised from `seed`; None draws nothing."""
+
+    def __init__(self, config: AxialConfig, seed: int | None = 0, dtype: str = "float32"):
+        rng = None if seed is None else np.random.default_rng(seed)
+
+        def middle(channels: int, stage: int, stride: int) -> list[Module]:
+            height, width = config.map_size(stage - (stride > 1))
+            columns = AxialAttention(channels, channels, config.heads, height, rng, dtype, "height")
+            return [columns, AxialAttention(channels, channels, config.heads, width, rng, dtype, "width", stride)]
+
+        root = Root(config.root, config.channels, config.width, rng, dtype)
+        super().__init__(config, root, middle, 2 * config.width, rng, dtype)
+        self.finish(config.map_channels, rng, dtype)
+
+
+FAMILY = Family(AxialConfig, AxialResNet, "|".join(VARIANTS), VARIANTS.__getitem__)

@@ -22,8 +22,7 @@ B batch, H heads, Dh width of a head, C and E channels, W pixels of a window, M 
 """
 
 import dataclasses
-import re
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,15 +30,16 @@ from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.backend.windows import add_border, window_offsets
 from minivit.errors import ConfigError
-from minivit.files.fields import settle
-from minivit.models.config import Size
-from minivit.models.head import Head
-from minivit.nn import BatchNorm, Conv, Linear, Module
+from minivit.lineage.residual import ResidualConfig, ResidualNetwork
+from minivit.models.families import Family
+from minivit.nn import BatchNorm, Linear, Module, patchify
 from minivit.nn import initialisers as init
-from minivit.nn.layers import Rng, Tap
+from minivit.nn.bottleneck import SHRINKS, Root
+from minivit.nn.layers import Tap
 from minivit.ops.attend import by_head, weights_between
 from minivit.tensor import Tensor
 
+BORDERS = ("zeros", "masked")
 PARITY = "a layer with both borders and a stem, outputs and gradients of an independent reference"
 
 
@@ -62,7 +62,7 @@ def inside(size: tuple[int, int], window: int) -> np.ndarray:
 
 
 class LocalAttention(Module):
-    """Every pixel attends to the window around it.   x: (B, height, width, C) -> (B, height / stride, width / stride, E).
+    """Every pixel attends to the window around it.   (B, height, width, C) -> (B, height / stride, width / stride, E).
 
     row_relative, column_relative: (H, Dh / 2, window), the halves of r; index 0 is the top row, the leftmost column.
     """
@@ -89,7 +89,8 @@ class LocalAttention(Module):
         self.heads, self.window, self.stride, self.border = heads, window, stride, border
 
     def forward(self, x: Tensor, tap: Tap = None) -> Tensor:
-        q, k, v = self.query(x), windows(self.key(x), self.window), windows(self.value(x), self.window)
+        q, places = self.query(x), self.window**2
+        k, v = (windows(layer(x), self.window).reshape(-1, places, q.shape[-1]) for layer in (self.key, self.value))
         mask = None if self.border == "zeros" else self.mask(x)
         y = attend(q, k, v, self.relative(q), self.heads, mask, tap)
         return y if self.stride == 1 else F.avg_pool2d(y, self.stride, self.stride)
@@ -111,20 +112,21 @@ class LocalAttention(Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, heads: int, mask: Array | None, tap: Tap) -> Tensor:
-    """Each pixel with its own keys and values.   q: (B, height, width, E), k, v: (B, height, width, W, E) -> as q."""
-    rows, places, width = q.size // q.shape[-1], *k.shape[3:]
-    query, key, value = q.reshape(rows, 1, width), k.reshape(rows, places, width), v.reshape(rows, places, width)
+    """Each pixel with its own keys and values.   q: (B, height, width, E), k, v: (B height width, W, E) -> as q."""
+    query = q.reshape(len(k.data), 1, -1)
     if tap is not None:
-        split = by_head(query.data, heads), by_head(key.data, heads)
+        split = by_head(query.data, heads), by_head(k.data, heads)
         weights = weights_between(*split, None if bias is None else bias.data, mask, 1.0)  # (rows, H, 1, W)
-        tap["attention_weights"] = weights.reshape(*q.shape[:3], heads, places)
-    return F.attend(query, key, value, bias, heads=heads, mask=mask, scale=1.0).reshape(*q.shape)
+        tap["attention_weights"] = weights.reshape(*q.shape[:3], heads, -1)
+    return F.attend(query, k, v, bias, heads=heads, mask=mask, scale=1.0).reshape(*q.shape)
 
 
 class AttentionStem(Module):
     """Attention whose values depend on the place in the window.   x: (B, height, width, C) -> (B, height, width, E).
 
     value: (M, C, E), the mixtures; row, column: (window, R), embeddings of the places in a window; mix: (M, R), nu.
+    blocks: the windows tile the image, and the pixels of each attend to each other, as in the paper's network; then
+    the sides of the image are multiples of the window. Without it every pixel has a window around it.
     """
 
     def __init__(
@@ -137,6 +139,7 @@ class AttentionStem(Module):
         window: int = 4,
         mixtures: int = 4,
         rank: int | None = None,
+        blocks: bool = False,
     ):
         rank = filters // heads if rank is None else rank
         self.query, self.key = (
@@ -146,19 +149,91 @@ class AttentionStem(Module):
         self.value = init.parameter(np.stack(drawn) if rng else init.constant(0, (mixtures, channels, filters)), dtype)
         self.row, self.column = (init.parameter(init.normal(rng, (window, rank), 1.0), dtype) for _ in range(2))
         self.mix = init.parameter(init.normal(rng, (mixtures, rank), 1.0), dtype)
-        self.heads, self.window = heads, window
+        self.heads, self.window, self.blocks = heads, window, blocks
 
     def forward(self, x: Tensor, tap: Tap = None) -> Tensor:
         batch, height, width, channels = x.shape
-        mixture, places, filters = self.mixture(), self.window**2, self.value.shape[-1]
+        places, side = self.window**2, self.window
+        if not self.blocks:
+            seen = windows(x, side).reshape(-1, places, channels)
+            y = attend(self.query(x), self.key(seen), self.values(seen, tap), None, self.heads, None, tap)
+            return y.reshape(batch, height, width, -1)
+        seen = patchify(x, (side, side)).reshape(-1, places, channels)
+        y = F.attend(self.query(seen), self.key(seen), self.values(seen, tap), heads=self.heads, scale=1.0)
+        grid = y.reshape(batch, height // side, width // side, side, side, -1)
+        return grid.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height, width, -1)
+
+    def values(self, seen: Tensor, tap: Tap = None) -> Tensor:
+        """Every pixel of a window multiplied by the matrix of its place: (rows, W, C) -> (rows, W, E)."""
+        mixture, (mixtures, channels, filters) = self.mixture(), self.value.shape
         if tap is not None:
-            tap["mixture"] = mixture.reshape(self.window, self.window, -1)
-        at_place = (mixture @ self.value.reshape(len(self.value.data), -1)).reshape(places, channels, filters)
-        seen = windows(x, self.window).reshape(-1, places, channels).transpose(1, 0, 2)  # (W, rows, C)
-        v = (seen @ at_place).transpose(1, 0, 2).reshape(batch, height, width, places, filters)
-        return attend(self.query(x), windows(self.key(x), self.window), v, None, self.heads, None, tap)
+            tap["mixture"] = mixture.reshape(self.window, self.window, mixtures)
+        matrices = (mixture @ self.value.reshape(mixtures, -1)).reshape(-1, channels, filters)
+        return (seen.transpose(1, 0, 2) @ matrices).transpose(1, 0, 2)
 
     def mixture(self) -> Tensor:
         """p: the share of each of the M value matrices at every place of the window, (W, M)."""
         places = (self.row[:, None] + self.column[None]).reshape(self.window**2, -1)
         return F.softmax(places @ self.mix.transpose())
+
+
+@dataclasses.dataclass(frozen=True)
+class SASAConfig(ResidualConfig):
+    """The shape of a ResNet with attention. Raises ConfigError for parts that do not fit.
+
+    heads, window, border: of every attention layer. root: also "attention", in blocks of 4x4, and a max-pool of 4x4.
+    """
+
+    shrinks: ClassVar[dict[str, int]] = {**SHRINKS, "attention": 4}
+
+    heads: int = 8
+    window: int = 7
+    border: str = "zeros"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % (2 * self.heads):
+            raise ConfigError(f"width is {self.width}, expected a multiple of twice the {self.heads} heads")
+        if self.border not in BORDERS:
+            raise ConfigError(f'border is "{self.border}", expected one of {", ".join(BORDERS)}')
+
+
+UNITS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3)}
+SMALL = {"units": (1, 1, 1), "width": 16, "heads": 4, "window": 3, "image_size": 32, "root": "attention"}
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{f"sasa-r{layers}": {"units": units, "root": "attention"} for layers, units in UNITS.items()},
+    **{f"sasa-r{layers}-conv-stem": {"units": units} for layers, units in UNITS.items()},
+    "sasa-small32": SMALL,
+}
+
+
+class SASA(ResidualNetwork):
+    """The model of `config`, initialised from `seed`; None draws nothing."""
+
+    def __init__(self, config: SASAConfig, seed: int | None = 0, dtype: str = "float32"):
+        rng = None if seed is None else np.random.default_rng(seed)
+
+        def middle(channels: int, stage: int, stride: int) -> list[Module]:
+            shape = (channels, channels, config.heads, rng, dtype, config.window, stride, config.border)
+            return [LocalAttention(*shape), BatchNorm(channels, dtype)]
+
+        if config.root == "attention":
+            root: Module = AttentionRoot(config, rng, dtype)
+        else:
+            root = Root(config.root, config.channels, config.width, rng, dtype)
+        super().__init__(config, root, middle, config.width, rng, dtype)
+        self.finish(config.map_channels, rng, dtype)
+
+
+class AttentionRoot(Module):
+    """The stem of the network of attention alone.   (B, height, width, C) -> (B, height / 4, width / 4, E)."""
+
+    def __init__(self, config: SASAConfig, rng: init.Rng, dtype: str):
+        self.stem = AttentionStem(config.channels, config.width, config.heads, rng, dtype, blocks=True)
+        self.norm = BatchNorm(config.width, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(self.norm(self.stem(x)), 4, 4, "valid")
+
+
+FAMILY = Family(SASAConfig, SASA, "|".join(VARIANTS), VARIANTS.__getitem__)

@@ -52,7 +52,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     for kind in sorted({name.partition("/")[0] for name in case.arrays if "/" in name}):
         module = layer(case, not kind.startswith("paper")).train(kind.startswith("train"))
         name = f"{kind}/x" if f"{kind}/x" in case.arrays else "x"
-        x, tap = Tensor(case.images(name), requires_grad=True), {}
+        x, tap = Tensor(case.images(name), requires_grad=True), dict[str, Any]()
         y = module(x, tap=tap)
         loss = (y * case.images(f"{kind}/cotangent")).sum()
         names, learning = zip(*module.named_parameters(), strict=True)

@@ -51,7 +51,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
 def outcome(case: Case, kind: str, module: Layer) -> dict[str, np.ndarray]:
     """What a layer makes of its input, and the gradients of the sum of its output with the recorded cotangent."""
     name = f"{kind}/x" if f"{kind}/x" in case.arrays else "x"
-    x, tap = Tensor(case.images(name), requires_grad=True), {}
+    x, tap = Tensor(case.images(name), requires_grad=True), dict[str, Any]()
     y = module(x, tap=tap)
     loss = (y * case.images(f"{kind}/cotangent")).sum()
     names, learning = zip(*module.named_parameters(), strict=True)

@@ -1,9 +1,12 @@
 """A Visual Transformer module as it was recorded, and a recurrent tokeniser on its result."""
 
+from typing import Any
+
 import numpy as np
 
 from minivit.lineage.verify import Case
 from minivit.lineage.visual_transformer import Projector, Tokeniser, TokenTransformer
+from minivit.nn import Linear
 from minivit.optim import global_norm
 from minivit.tensor import Tensor, grad
 
@@ -15,13 +18,16 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     first, again = (Tokeniser(channels, width, tokens, None, "float64", recurrent) for recurrent in (False, True))
     transformer = TokenTransformer(width, attention, weights["F1"].shape[1], None, "float64")
     projector = Projector(channels, width, weights["proj_Q"].shape[1], None, "float64")
+    first.values = again.values = linear("W_V", weights)
+    projector.values = linear("proj_V", weights)
     for layer, name in (
-        (first.groups, "W_A"), (first.values, "W_V"), (again.groups, "W_TR"), (again.values, "W_V"),
-        (transformer.key, "K"), (transformer.query, "Q"), (transformer.hidden, "F1"), (transformer.out, "F2"),
-        (projector.query, "proj_Q"), (projector.key, "proj_K"), (projector.values, "proj_V"),
+        (first.groups, "W_A"), (again.groups, "W_TR"), (transformer.key, "K"), (transformer.query, "Q"),
+        (transformer.hidden, "F1"), (transformer.out, "F2"), (projector.query, "proj_Q"), (projector.key, "proj_K"),
     ):  # fmt: skip
-        layer.weight = weights[name]  # the tokenisers share theirs
-    x, tap, later = Tensor(case.input("x"), requires_grad=True), {}, {}
+        layer.weight = weights[name]
+    x = Tensor(case.input("x"), requires_grad=True)
+    tap: dict[str, Any] = {}
+    later: dict[str, Any] = {}
     drawn = first(x, tap=tap)
     out = transformer(drawn, tap=tap)
     features = projector(x, out)
@@ -45,3 +51,13 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         "grad_norm": np.array(global_norm(gradients)),
         **{f"grad/{name}": g for name, g in zip(weights, gradients, strict=True)},
     }
+
+
+def linear(name: str, weights: dict[str, Tensor]) -> Linear | None:
+    """A map between the widths of pixels and tokens; none where the recording has none."""
+    if name not in weights:
+        return None
+    fan_in, fan_out = weights[name].shape
+    layer = Linear(fan_in, fan_out, None, "float64", bias=False)
+    layer.weight = weights[name]
+    return layer
