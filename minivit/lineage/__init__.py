@@ -18,11 +18,13 @@ Each file of an objective has `tiny(dtype="float32") -> tuple[Objective, Dataset
 share (tests/lineage/test_contract.py): the objective in small, in training mode, with parameters of that dtype and
 dropout or drop path above 0, and a data set of at least 12 examples that has its `columns`. Everything in both comes
 from fixed seeds, so two calls give equal ones; the objective is built for 6 steps in all, and has its `config`.
+
+A network for images that can be trained like a ViT is a family of models, see `NETWORKS`.
 """
 
 import dataclasses
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +32,7 @@ from minivit.errors import ConfigError, meant, shown
 from minivit.files.fields import from_json, settle
 from minivit.models import families
 from minivit.nn import Module
+from minivit.update.normalised import NormalisedClassification, has_batch_norm
 from minivit.update.objective import Classification, Objective
 
 
@@ -69,6 +72,17 @@ SYSTEMS: dict[str, System] = {
         "predict the pixels of three patches of four from the fourth",
         "22_masked_autoencoders",
     ),
+    # windows
+    "swin": System(
+        2021,
+        "Liu et al., Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, arXiv 2103.14030",
+        "attention inside windows, which move in every second block, and maps that shrink",
+    ),
+    "hiera": System(
+        2023,
+        "Ryali et al., Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles, arXiv 2306.00989",
+        "a hierarchy of plain blocks: queries are pooled, and windows are runs of a sequence in another order",
+    ),
     # attention in place of convolution
     "sasa": System(
         2019,
@@ -97,6 +111,48 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "dino": "dino:DINO",
     "mae": "mae:MAE",
 }
+# A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
+# Its file is imported when it is used.
+NETWORKS: dict[str, tuple[str, str]] = {
+    # windows
+    "swin": ("swin:FAMILY", r"swin-.*"),
+    "hiera": ("hiera:FAMILY", r"hiera-.*"),
+    # attention in place of convolution
+    "sasa": ("sasa:FAMILY", r"sasa-.*"),
+    "cordonnier": ("cordonnier:FAMILY", r"attention-cnn.*"),
+    "axial": ("axial:FAMILY", r"axial-.*"),
+    "visual_transformer": ("visual_transformer:FAMILY", r"vt-.*"),
+}
+
+
+class LaterFamily(families.Family):
+    """A family of `NETWORKS`. In place of its class stands a function that imports the file and gives the Family."""
+
+    @property
+    def config(self) -> Any:
+        return self[0]().config
+
+    @property
+    def network(self) -> Any:
+        return self[0]().network
+
+
+def later(place: str, names: str) -> LaterFamily:
+    """The family that stands at `place`, not yet imported."""
+
+    def there() -> families.Family:
+        file, _, name = place.partition(":")
+        found: families.Family = getattr(importlib.import_module(f"minivit.lineage.{file}"), name)
+        return found
+
+    def fields(name: str) -> dict[str, Any]:
+        family: Callable[[str], dict[str, Any]] | None = there().fields
+        return family(name) if family else {}
+
+    return LaterFamily(there, lambda *given: there().network(*given), names, fields)  # type: ignore[arg-type]
+
+
+families.FAMILIES.update({name: later(*where) for name, where in NETWORKS.items()})
 
 
 def module_of(name: str) -> ModuleType:
@@ -191,7 +247,9 @@ class Given:
 def build(recipe: Any, given: Given) -> Objective:
     """The objective of a run, from its Recipe."""
     if recipe.objective is None:
-        return Classification(given.encoder(), recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
+        network = given.encoder()
+        classification = NormalisedClassification if has_batch_norm(network) else Classification
+        return classification(network, recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
     fields = dict(recipe.objective)
     kind = objective_class(fields.pop("name"))
     built: Objective = kind.build(kind.Config(**fields), given)

@@ -20,6 +20,7 @@ B batch, H heads, G = E / H width of a head's values, L length of the axis, C an
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -28,6 +29,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
+from minivit.lineage.published import variant
 from minivit.lineage.residual import ResidualConfig, ResidualNetwork
 from minivit.models.families import Family
 from minivit.nn import BatchNorm, Linear, Module
@@ -157,4 +159,4 @@ class AxialResNet(ResidualNetwork):
         self.finish(config.map_channels, rng, dtype)
 
 
-FAMILY = Family(AxialConfig, AxialResNet, "|".join(VARIANTS), VARIANTS.__getitem__)
+FAMILY = Family(AxialConfig, AxialResNet, "axial-.*", functools.partial(variant, VARIANTS))

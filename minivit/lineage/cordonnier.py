@@ -30,6 +30,7 @@ B batch, N places of an image, H heads, C and E channels, D width.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -40,6 +41,7 @@ from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
 from minivit.files.fields import settle
+from minivit.lineage.published import variant
 from minivit.models.config import Size
 from minivit.models.families import Family
 from minivit.models.head import Head
@@ -199,4 +201,4 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "attention-cnn": {},
     "attention-cnn-small": {"patch": 4, "width": 48, "depth": 2, "mlp_width": 96},
 }
-FAMILY = Family(CordonnierConfig, Cordonnier, "|".join(VARIANTS), VARIANTS.__getitem__)
+FAMILY = Family(CordonnierConfig, Cordonnier, "attention-cnn.*", functools.partial(variant, VARIANTS))

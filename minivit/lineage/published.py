@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minivit.errors import CheckpointError, shown
+from minivit.errors import CheckpointError, ConfigError, meant, shown
 from minivit.models.beside_weights import read_json
 from minivit.models.stated import GELU
 from minivit.nn.module import check_match
@@ -20,6 +20,13 @@ def fill(views: Arrays, arrays: Arrays, source: str) -> None:
     check_match({name: view.shape for name, view in views.items()}, arrays, source)
     for name, view in views.items():
         view[...] = arrays[name]
+
+
+def variant(variants: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """The fields for which the name of a model stands. Raises ConfigError for an unknown name."""
+    if name not in variants:
+        raise ConfigError(f'unknown model "{shown(name)}"{meant(name, variants)}; known: {", ".join(variants)}')
+    return dict(variants[name])
 
 
 def gelu(act: Any, source: str) -> str:

@@ -22,6 +22,7 @@ B batch, H heads, Dh width of a head, C and E channels, W pixels of a window, M 
 """
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,6 +31,7 @@ from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.backend.windows import add_border, window_offsets
 from minivit.errors import ConfigError
+from minivit.lineage.published import variant
 from minivit.lineage.residual import ResidualConfig, ResidualNetwork
 from minivit.models.families import Family
 from minivit.nn import BatchNorm, Linear, Module, patchify
@@ -236,4 +238,4 @@ class AttentionRoot(Module):
         return F.max_pool2d(self.norm(self.stem(x)), 4, 4, "valid")
 
 
-FAMILY = Family(SASAConfig, SASA, "|".join(VARIANTS), VARIANTS.__getitem__)
+FAMILY = Family(SASAConfig, SASA, "sasa-.*", functools.partial(variant, VARIANTS))

@@ -22,11 +22,13 @@ B batch, HW pixels of the map, L tokens, C channels of the map, D of the tokens,
 """
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
 
 from minivit import functional as F
+from minivit.lineage.published import variant
 from minivit.lineage.residual import ResidualConfig, ResidualNetwork
 from minivit.models.families import Family
 from minivit.nn import Linear, Module
@@ -164,4 +166,4 @@ class VisualTransformer(ResidualNetwork):
         return tokens.mean(axis=1)  # type: ignore[union-attr]
 
 
-FAMILY = Family(VisualTransformerConfig, VisualTransformer, "|".join(VARIANTS), VARIANTS.__getitem__)
+FAMILY = Family(VisualTransformerConfig, VisualTransformer, "vt-.*", functools.partial(variant, VARIANTS))

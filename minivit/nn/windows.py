@@ -1,0 +1,50 @@
+"""Maps cut into windows, and where two places of a window lie to each other (Swin, Liu et al. 2021).
+
+B batch, R x C places of a map, M places of a window, nW windows of a map, D features. A window is (rows, columns).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minivit.backend import Array
+from minivit.tensor import Tensor
+
+Pair = tuple[int, int]
+
+
+def windows(x: Tensor, window: Pair) -> Tensor:
+    """(B, R, C, D) -> (B nW, M, D): the windows of an image one after another, row by row, as their places."""
+    (batch, rows, columns, width), (high, wide) = x.shape, window
+    x = x.reshape(batch, rows // high, high, columns // wide, wide, width).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(batch * (rows // high) * (columns // wide), high * wide, width)
+
+
+def whole(x: Tensor, window: Pair, size: Pair) -> Tensor:
+    """(B nW, M, D) -> (B, R, C, D), the inverse of `windows` for a map of R x C places."""
+    (rows, columns), (high, wide) = size, window
+    x = x.reshape(-1, rows // high, columns // wide, high, wide, x.shape[-1])
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, rows, columns, x.shape[-1])
+
+
+def relative_index(window: Pair, xp: Any = np) -> Array:
+    """(M, M): the row of the table of relative biases for each pair of places, the asking one first."""
+    place = xp.arange(window[0] * window[1])
+    y, x = place // window[1], place % window[1]
+    down, across = y[:, None] - y[None], x[:, None] - x[None]
+    return (down + window[0] - 1) * (2 * window[1] - 1) + across + window[1] - 1
+
+
+def regions_apart(size: Pair, window: Pair, shift: Pair, xp: Any = np) -> Array:
+    """(nW, M, M): whether two places of a window lie in different regions of a map that was rolled by `shift`.
+
+    An axis has three regions if it was rolled: all but its last window, that window's part that stayed, and the part
+    that came round.
+    """
+    rows, columns = (
+        (xp.arange(n) >= n - w).astype(int) + (xp.arange(n) >= n - s) if s else xp.zeros(n, int)
+        for n, w, s in zip(size, window, shift, strict=True)
+    )
+    grid = size[0] // window[0], window[0], size[1] // window[1], window[1]
+    region = (3 * rows[:, None] + columns[None]).reshape(grid).transpose(0, 2, 1, 3).reshape(-1, window[0] * window[1])
+    return region[:, :, None] != region[:, None]
