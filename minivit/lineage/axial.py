@@ -139,7 +139,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "axial-50s": {},
     "axial-50m": {"width": 48},
     "axial-50l": {"width": 64},
-    "axial-small32": {"units": (1, 1, 1), "width": 8, "heads": 4, "image_size": 32, "root": "3x3"},
+    "axial-small32": {"units": (1, 1, 1), "width": 8, "heads": 4, "image_size": 32},
 }
 
 
