@@ -1,6 +1,7 @@
 """Published weights of systems: arrays copied into views of ours, and the config.json beside a file."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ def fill(views: Arrays, arrays: Arrays, source: str) -> None:
     check_match({name: view.shape for name, view in views.items()}, arrays, source)
     for name, view in views.items():
         view[...] = arrays[name]
+
+
+def renamed(name: str, rules: Iterable[tuple[str, str]]) -> str:
+    """A name after all rules, (pattern, replacement), one after another."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def variant(variants: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:

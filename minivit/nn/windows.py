@@ -1,11 +1,10 @@
 """Maps cut into windows, and where two places of a window lie to each other (Swin, Liu et al. 2021).
 
-B batch, R x C places of a map, M places of a window, nW windows of a map, D features. A window is (rows, columns).
+B batch, R x C places of a map, M places of a window, nW windows of a map, D features. A window is (rows, columns); xp is
+the array library, numpy or cupy.
 """
 
 from typing import Any
-
-import numpy as np
 
 from minivit.backend import Array
 from minivit.tensor import Tensor
@@ -27,7 +26,7 @@ def whole(x: Tensor, window: Pair, size: Pair) -> Tensor:
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, rows, columns, x.shape[-1])
 
 
-def relative_index(window: Pair, xp: Any = np) -> Array:
+def relative_index(window: Pair, xp: Any) -> Array:
     """(M, M): the row of the table of relative biases for each pair of places, the asking one first."""
     place = xp.arange(window[0] * window[1])
     y, x = place // window[1], place % window[1]
@@ -35,7 +34,7 @@ def relative_index(window: Pair, xp: Any = np) -> Array:
     return (down + window[0] - 1) * (2 * window[1] - 1) + across + window[1] - 1
 
 
-def regions_apart(size: Pair, window: Pair, shift: Pair, xp: Any = np) -> Array:
+def regions_apart(size: Pair, window: Pair, shift: Pair, xp: Any) -> Array:
     """(nW, M, M): whether two places of a window lie in different regions of a map that was rolled by `shift`.
 
     An axis has three regions if it was rolled: all but its last window, that window's part that stayed, and the part

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minivit.files import expanded
-from minivit.lineage.published import Arrays, beside, fill, gelu, pair
+from minivit.lineage.published import Arrays, beside, fill, gelu, pair, renamed
 from minivit.lineage.recorded import classifier
 from minivit.lineage.swin import Swin, SwinConfig
 from minivit.lineage.verify import Case
@@ -54,12 +54,6 @@ _HUB = (  # names of transformers, versions 4 and 5 -> official ones
 _CONSTANT = re.compile(r"relative_position_index$|attn_mask$")  # stored beside the weights
 
 
-def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for theirs, ours in rules:
-        name = re.sub(theirs, ours, name)
-    return name
-
-
 def layout_of(arrays: Arrays) -> str:
     """Whose names these are: "official", "timm" or "hf", as the paddings are called."""
     if any("patch_embeddings.projection" in name for name in arrays):
@@ -77,7 +71,7 @@ def official_name(layout: str) -> Callable[[str], str]:
     def rename(name: str) -> str:
         name = name.removeprefix("model.")
         if layout == "hf":
-            return _renamed(name, _HUB)
+            return renamed(name, _HUB)
         if layout == "timm":  # where the merging stands at the beginning of a stage
             name = re.sub(r"^layers\.(\d+)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name)
             return re.sub(r"^head\.fc\b", "head", name)
@@ -100,7 +94,7 @@ def views(state: Arrays, config: SwinConfig) -> dict[str, np.ndarray]:
             x = x.reshape(*config.patch_size, config.channels, config.width).transpose(3, 2, 0, 1)
         elif name.endswith(".weight"):
             x = x.T
-        found[_renamed(name, _OURS)] = x
+        found[renamed(name, _OURS)] = x
     return found
 
 
@@ -179,7 +173,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     config = model.config
 
     def inside(own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = {_renamed(name, _OURS): x for name, x in own.items()}
+        found = {renamed(name, _OURS): x for name, x in own.items()}
         found["patch_embed"] = found["patch_embed.norm"]
         for i, depth in enumerate(config.depths):
             after = f"layers.{i}.downsample"
@@ -192,9 +186,9 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     for i, stage in enumerate(model.stages):
         for j, block in enumerate(stage.blocks):
             name, window = f"layers.{i}.blocks.{j}", block.attention.window
-            constant[f"index/{name}.attn"] = relative_index(window)
+            constant[f"index/{name}.attn"] = relative_index(window, np)
             rows, columns = (-(-n // w) * w for n, w in zip(config.grids[i], block.window, strict=True))
-            constant[f"mask/{name}"] = regions_apart((rows, columns), block.window, block.shift) * -100.0
+            constant[f"mask/{name}"] = regions_apart((rows, columns), block.window, block.shift, np) * -100.0
     for name in case.arrays:
         kind, _, place = name.partition("/")
         if kind in ("index", "mask") and (place := f"{kind}/{official(place)}") in constant:
