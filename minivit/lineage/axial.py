@@ -114,6 +114,7 @@ def by_place(x: Tensor, table: Tensor) -> Tensor:
 
 
 def normalised(norm: BatchNorm | None, x: Tensor) -> Tensor:
+    """x as it is, where there is no normalisation."""
     return x if norm is None else norm(x)
 
 
