@@ -70,16 +70,18 @@ class QuadraticAttention(Module):
         weights = self.weights(height, width)
         if tap is not None:
             tap["attention_weights"] = weights
-        seen = weights @ x.reshape(batch, 1, height * width, channels)  # (B, H, N, C)
-        return self.values(seen.transpose(0, 2, 1, 3).reshape(batch, height, width, -1))
+        places = height * width
+        by_place = x.reshape(batch, places, channels).transpose(1, 0, 2).reshape(places, -1)
+        seen = weights.reshape(-1, places) @ by_place  # one product for all heads and images: (H N, B C)
+        by_image = seen.reshape(-1, places, batch, channels).transpose(2, 1, 0, 3)
+        return self.values(by_image.reshape(batch, height, width, -1))
 
     def weights(self, height: int, width: int) -> Tensor:
         """A: (H, N, N), the same for all images."""
-        places = height * width
-        r = self.like(encoding(height, width, xp_of(self.spread.data))).reshape(-1, 3)
+        r = self.like(encoding(height, width, xp_of(self.spread.data)))  # (N, N, 3)
         sharpness = self.spread[:, None] * self.spread[:, None] * 0.5
         v = F.concat(-sharpness, self.centres * sharpness * 2.0, axis=1)  # (H, 3)
-        scores = (r @ v.transpose()).transpose().reshape(-1, places, places)
+        scores = (v[:, None, None] * r).sum(axis=-1)  # no matrix product: bfloat16 has too few digits for |d|^2
         return F.softmax(scores)  # which subtracts the largest of a row: they may be in the thousands
 
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array, xp_of
-from minivit.backend.windows import add_border, window_offsets
+from minivit.backend.windows import window_offsets
 from minivit.errors import ConfigError
 from minivit.lineage.published import variant
 from minivit.lineage.residual import ResidualConfig, ResidualNetwork
@@ -56,11 +56,12 @@ def windows(x: Tensor, window: int) -> Tensor:
     return F.concat(*(padded[place][:, :, :, None] for place in places), axis=3)
 
 
-def inside(size: tuple[int, int], window: int) -> np.ndarray:
-    """Which pixels of the windows lie in an image of this size: (height, width, W)."""
-    bordered, _, count = add_border(np.ones((1, *size, 1)), (window, window), 1, "same")
-    places = window_offsets((window, window), 1, count).values()
-    return np.concatenate([bordered[place] for place in places], axis=3)[0] > 0
+def inside(height: int, width: int, window: int, xp: Any = np) -> Array:
+    """Which pixels of the windows lie in the image: (height, width, W), booleans."""
+    from_start = xp.arange(window) - (window - 1) // 2
+    rows, columns = (xp.arange(side)[:, None] + from_start for side in (height, width))
+    in_rows, in_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    return (in_rows[:, None, :, None] & in_columns[None, :, None, :]).reshape(height, width, window**2)
 
 
 class LocalAttention(Module):
@@ -107,9 +108,9 @@ class LocalAttention(Module):
 
     def mask(self, x: Tensor) -> Array:
         """True where a place of a window lies in the image: (B height width, 1, 1, W)."""
-        batch, *size, _ = x.shape
+        batch, height, width, _ = x.shape
         xp = xp_of(x.data)
-        within = xp.asarray(inside((size[0], size[1]), self.window)).reshape(-1, 1, 1, self.window**2)
+        within = inside(height, width, self.window, xp).reshape(-1, 1, 1, self.window**2)
         return xp.tile(within, (batch, 1, 1, 1))
 
 
