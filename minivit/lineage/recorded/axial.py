@@ -88,14 +88,17 @@ def open_pretrained(path: str | Path, dtype: str = "float32") -> AxialResNet:
     return network
 
 
-def layer(case: Case, normalise: bool) -> AxialAttention:
-    """The layer of recorded weights."""
-    config, weights = case.config, case.weights
-    both, channels = weights["qkv_transform.weight"].shape[:2]
-    span, axis = (weights["relative"].shape[1] + 1) // 2, config.get("axis", "height")
-    stride = config.get("stride", 1)
-    found = AxialAttention(channels, both // 2, config["groups"], span, None, "float64", axis, stride, normalise)
-    load(weights if normalise else {x: weights[x] for x in ("qkv_transform.weight", "relative")}, found, case.name)
+def layer(case: Case, normalise: bool, stride: int) -> AxialAttention:
+    """The layer of recorded weights. Its axis is the `axis` of the configuration, or else the one that the title of the
+    recording names."""
+    both, channels = case.weights["qkv_transform.weight"].shape[:2]
+    span = (case.weights["relative"].shape[1] + 1) // 2
+    words = str(case.config.get("axis", case.meta.get("system", "")))
+    axis = "width" if re.search(r"\bwidth\b", words) else "height"
+    groups = case.config["groups"]
+    found = AxialAttention(channels, both // 2, groups, span, None, "float64", axis, stride, normalise)
+    names = case.weights if normalise else ("qkv_transform.weight", "relative")
+    load({name: case.weights[name] for name in names}, found, case.name)
     return found
 
 
@@ -104,12 +107,14 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     batch (train/, and after/ the running ones after it), and without normalisation (paper/)."""
     found: dict[str, np.ndarray] = {}
     for kind in sorted({name.partition("/")[0] for name in case.arrays if "/" in name} - {"after"}):
-        module = layer(case, not kind.startswith("paper")).train(kind.startswith("train"))
         name = f"{kind}/x" if f"{kind}/x" in case.arrays else "x"
-        x, tap = Tensor(case.images(name), requires_grad=True), dict[str, Any]()
+        x, cotangent = Tensor(case.images(name), requires_grad=True), case.images(f"{kind}/cotangent")
+        module = layer(case, not kind.startswith("paper"), x.shape[1] // cotangent.shape[1])
+        module.train(kind.startswith("train"))
+        tap: dict[str, Any] = {}
         with batch_statistics() as seen:
             y = module(x, tap=tap)
-        loss = (y * case.images(f"{kind}/cotangent")).sum()
+        loss = (y * cotangent).sum()
         names, learning = zip(*module.named_parameters(), strict=True)
         in_x, *gradients = grad(loss, [x, *learning])
         part = {

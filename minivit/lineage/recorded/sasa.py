@@ -34,26 +34,28 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording, by its name there. The part of a name before its first slash is a case: the layer
     with one of its borders, or the stem."""
     found: dict[str, np.ndarray] = {}
-    heads, stride = case.config["heads"], case.config.get("stride", 1)
+    heads = case.config["heads"]
     for kind in sorted({name.partition("/")[0] for name in case.arrays if "/" in name}):
+        x = Tensor(case.images(f"{kind}/x" if f"{kind}/x" in case.arrays else "x"), requires_grad=True)
+        cotangent = case.images(f"{kind}/cotangent")
         if kind.startswith("stem"):
-            weights = {name.removeprefix("stem."): x for name, x in case.weights.items() if name.startswith("stem.")}
+            weights = {name.removeprefix("stem."): w for name, w in case.weights.items() if name.startswith("stem.")}
             module: Layer = stem(weights, heads)
         else:
-            weights = {name: x for name, x in case.weights.items() if not name.startswith("stem.")}
-            module = layer(weights, heads, stride, "masked" if kind.startswith("masked") else "zeros")
+            weights = {name: w for name, w in case.weights.items() if not name.startswith("stem.")}
+            border = "masked" if kind.startswith("masked") else "zeros"
+            module = layer(weights, heads, x.shape[1] // cotangent.shape[1], border)
         for name, tensor in views(dict(module.named_tensors())).items():
             tensor.data[...] = weights[name]
-        found |= {f"{kind}/{name}": x for name, x in outcome(case, kind, module).items()}
+        found |= {f"{kind}/{name}": y for name, y in outcome(case, module, x, cotangent).items()}
     return found
 
 
-def outcome(case: Case, kind: str, module: Layer) -> dict[str, np.ndarray]:
+def outcome(case: Case, module: Layer, x: Tensor, cotangent: np.ndarray) -> dict[str, np.ndarray]:
     """What a layer makes of its input, and the gradients of the sum of its output with the recorded cotangent."""
-    name = f"{kind}/x" if f"{kind}/x" in case.arrays else "x"
-    x, tap = Tensor(case.images(name), requires_grad=True), dict[str, Any]()
+    tap: dict[str, Any] = {}
     y = module(x, tap=tap)
-    loss = (y * case.images(f"{kind}/cotangent")).sum()
+    loss = (y * cotangent).sum()
     names, learning = zip(*module.named_parameters(), strict=True)
     in_x, *gradients = grad(loss, [x, *learning])
     return {

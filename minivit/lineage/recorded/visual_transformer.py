@@ -21,32 +21,27 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     first.values = again.values = linear("W_V", weights)
     projector.values = linear("proj_V", weights)
     for layer, name in (
-        (first.groups, "W_A"), (again.groups, "W_TR"), (transformer.key, "K"), (transformer.query, "Q"),
-        (transformer.hidden, "F1"), (transformer.out, "F2"), (projector.query, "proj_Q"), (projector.key, "proj_K"),
+        (first.groups, "W_A"), (transformer.key, "K"), (transformer.query, "Q"), (transformer.hidden, "F1"),
+        (transformer.out, "F2"), (projector.query, "proj_Q"), (projector.key, "proj_K"),
     ):  # fmt: skip
         layer.weight = weights[name]
     x = Tensor(case.input("x"), requires_grad=True)
     tap: dict[str, Any] = {}
-    later: dict[str, Any] = {}
     drawn = first(x, tap=tap)
     out = transformer(drawn, tap=tap)
     features = projector(x, out)
-    recurrent = again(features, out, tap=later)
-    loss = (features * case.input("cotangent")).sum() + (recurrent * case.input("cotangent_tokens")).sum()
+    loss = (features * case.input("cotangent")).sum()
+    found = {**tap, "tokens": drawn, "tokens_out": out, "features_out": features, "output": features}
+    if "W_TR" in weights:  # a second tokeniser reads the features, guided by the tokens
+        later: dict[str, Any] = {}
+        again.groups.weight = weights["W_TR"]
+        found["recurrent_tokens"] = again(features, out, tap=later)
+        found["recurrent_maps"] = later["token_maps"]
+        loss = loss + (found["recurrent_tokens"] * case.input("cotangent_tokens")).sum()
     in_x, *gradients = grad(loss, [x, *weights.values()])
-    found = {
-        "token_maps": tap["token_maps"],
-        "tokens": drawn,
-        "tokens_after_attention": tap["tokens_after_attention"],
-        "tokens_out": out,
-        "features_out": features,
-        "output": features,
-        "recurrent_maps": later["token_maps"],
-        "recurrent_tokens": recurrent,
-        "loss": loss,
-    }
     return {
         **{name: y.data for name, y in found.items()},
+        "loss": loss.data,
         "grad_input/x": in_x,
         "grad_norm": np.array(global_norm(gradients)),
         **{f"grad/{name}": g for name, g in zip(weights, gradients, strict=True)},
