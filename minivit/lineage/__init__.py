@@ -32,7 +32,7 @@ from minivit.errors import ConfigError, meant, shown
 from minivit.files.fields import from_json, settle
 from minivit.models import families
 from minivit.nn import Module
-from minivit.update.normalised import NormalisedClassification, has_batch_norm
+from minivit.update.batch_normed import BatchNormedClassification, has_batch_norm
 from minivit.update.objective import Classification, Objective
 
 
@@ -104,6 +104,34 @@ SYSTEMS: dict[str, System] = {
         "Wu et al., Visual Transformers: Token-based Image Representation and Processing, arXiv 2006.03677",
         "a few tokens gather pixels by content, and attend to each other in place of the last convolutions",
     ),
+    # convolutions
+    "noisystudent": System(
+        2019,
+        "Xie et al., Self-training with Noisy Student improves ImageNet classification, arXiv 1911.04252",
+        "a network labels images, a noised one of at least its size learns from them, and labels in its turn",
+    ),
+    "convnext": System(
+        2022,
+        "Liu et al., A ConvNet for the 2020s, arXiv 2201.03545; V2: Woo et al. 2023, arXiv 2301.00808",
+        "a convolutional network with a Transformer's block: large depthwise windows instead of attention",
+        recordings=("convnextv2",),
+    ),
+    "efficientnet": System(
+        2019,
+        "Tan & Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, arXiv 1905.11946",
+        "depth, width and image size grow together; blocks that are wide inside and weigh their channels",
+        recordings=("mbconv",),
+    ),
+    "coatnet": System(
+        2021,
+        "Dai et al., CoAtNet: Marrying Convolution and Attention for All Data Sizes, arXiv 2106.04803",
+        "stages of convolutions, then of attention with a learned weight for every difference of places",
+    ),
+    "botnet": System(
+        2021,
+        "Srinivas et al., Bottleneck Transformers for Visual Recognition, arXiv 2101.11605",
+        "a ResNet whose last stage attends over the map, to relative rows and columns",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -117,6 +145,11 @@ NETWORKS: dict[str, tuple[str, str]] = {
     # windows
     "swin": ("swin:FAMILY", r"swin-.*"),
     "hiera": ("hiera:FAMILY", r"hiera-.*"),
+    # convolutions
+    "convnext": ("convnext:FAMILY", r"convnext(v2)?-.*"),
+    "efficientnet": ("efficientnet:FAMILY", r"efficientnet-.*"),
+    "coatnet": ("coatnet:FAMILY", r"coatnet-.*"),
+    "botnet": ("botnet:FAMILY", r"botnet-.*"),
     # attention in place of convolution
     "sasa": ("sasa:FAMILY", r"sasa-.*"),
     "cordonnier": ("cordonnier:FAMILY", r"attention-cnn.*"),
@@ -247,10 +280,10 @@ class Given:
 def build(recipe: Any, given: Given) -> Objective:
     """The objective of a run, from its Recipe."""
     if recipe.objective is None:
-        network = given.encoder()
-        classification = NormalisedClassification if has_batch_norm(network) else Classification
-        return classification(network, recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
+        encoder = given.encoder()
+        kind = BatchNormedClassification if has_batch_norm(encoder) else Classification
+        return kind(encoder, recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
     fields = dict(recipe.objective)
-    kind = objective_class(fields.pop("name"))
-    built: Objective = kind.build(kind.Config(**fields), given)
+    named = objective_class(fields.pop("name"))
+    built: Objective = named.build(named.Config(**fields), given)
     return built

@@ -1,17 +1,13 @@
-"""Classification by a network with batch normalisation: pieces, running statistics, what evaluation sees."""
+"""Whole updates of a network with batch normalisation: pieces, threads, what evaluation sees."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minivit import lineage
 from minivit.backend.workers import Workers
-from minivit.models import ViTConfig
 from minivit.nn import BatchNorm, Linear, Module
 from minivit.optim import SGD
-from minivit.runs.recipes import Recipe
-from minivit.update.normalised import NormalisedClassification, has_batch_norm
-from minivit.update.objective import Classification
+from minivit.update.batch_normed import BatchNormedClassification
 from minivit.update.step import step
 
 
@@ -33,7 +29,7 @@ def batch(size=8):
 
 
 def updated(accumulate=1, workers=1, rate=0.0):
-    objective = NormalisedClassification(Network())
+    objective = BatchNormedClassification(Network())
     with Workers(workers) as pool:
         result = step(
             objective, SGD(objective.named_parameters(), lr=rate), batch(), workers=pool, accumulate=accumulate
@@ -72,19 +68,3 @@ def test_evaluation_uses_them_and_changes_nothing():
     assert objective.loss(outputs, batch()).item() > 0
     for name, x in objective.state_dict().items():
         assert_array_equal(x, before[name], err_msg=name)
-
-
-@pytest.mark.parametrize("name", ["axial-small32", "attention-cnn-small", "B/16"])
-def test_a_run_chooses_it_for_such_a_network_only(name):
-    from minivit.models import families
-
-    fields = families.named_fields(name) | {"num_classes": 3}
-    if name == "B/16":
-        fields = {"name": "vit", "image_size": 8, "patch_size": 4, "width": 8, "depth": 1, "heads": 2, "num_classes": 3}
-    config = families.config_of(fields, "test")
-    recipe = Recipe(model=config, label_smoothing=0.1, mixup=0.2)
-    built = lineage.build(recipe, lineage.Given(config, ["a", "b", "c"], 10))
-    assert type(built) is (NormalisedClassification if name == "axial-small32" else Classification)
-    assert (built.label_smoothing, built.mixer is not None) == (0.1, True)
-    assert has_batch_norm(built) == (name == "axial-small32")
-    assert isinstance(config, ViTConfig) == (name == "B/16")

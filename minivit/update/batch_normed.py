@@ -1,4 +1,4 @@
-"""Classification by a network with batch normalisation, whose running statistics follow the batches."""
+"""Classification by a network with batch normalisation, whose running statistics change after every update."""
 
 from collections.abc import Mapping
 
@@ -11,14 +11,11 @@ from minivit.update.batch import Batch
 from minivit.update.objective import Classification, Outputs
 
 
-def has_batch_norm(module: Module) -> bool:
-    """Whether a module or a part of it is a BatchNorm."""
-    return isinstance(module, BatchNorm) or any(has_batch_norm(child) for _, child in module.named_children())
+class BatchNormedClassification(Classification):
+    """As `Classification`. In training there is a second output, the statistics that the layers saw, (B, S).
 
-
-class NormalisedClassification(Classification):
-    """Classification that also moves the running means and variances. In training the outputs are the logits and, in
-    a row for each example, what the BatchNorms of its piece saw."""
+    Every piece of a batch is normalised by its own statistics, so here results depend on how a batch is cut.
+    """
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
         if not self.training:
@@ -31,10 +28,13 @@ class NormalisedClassification(Classification):
         return super().loss(outputs[:1], batch)
 
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
-        found = super().sums(outputs[:1], batch)
-        if len(outputs) > 1:
-            found["statistics"] = outputs[1].data.sum(axis=0)
-        return found
+        found = super().sums(outputs, batch)
+        return {**found, "statistics": outputs[1].data.sum(axis=0)} if len(outputs) > 1 else found
 
     def after_update(self, means: Mapping[str, Array], batch: Batch) -> None:
         update_running(self.model, means["statistics"])
+
+
+def has_batch_norm(module: Module) -> bool:
+    """Whether a BatchNorm is inside."""
+    return isinstance(module, BatchNorm) or any(has_batch_norm(child) for _, child in module.named_children())
