@@ -47,6 +47,8 @@ class ResidualConfig:
         shrink = self.shrinks[self.root] * 2 ** (len(self.units) - 1)
         if self.halves and (self.image_size[0] % shrink or self.image_size[1] % shrink):
             raise ConfigError(f"image_size is {self.image_size}, expected multiples of {shrink}")
+        if self.map_size(len(self.units) - 1) == (1, 1):  # batch normalisation of a single image needs two places
+            raise ConfigError(f"image_size is {self.image_size}: {len(self.units)} stages leave a map of one place")
 
     @property
     def map_channels(self) -> int:

@@ -150,6 +150,9 @@ def test_one_pair_of_layers_sees_every_pixel_and_one_layer_its_column():
 def test_the_published_number_of_parameters():
     network = AxialResNet(AxialConfig(**VARIANTS["axial-26s"]), None)
     assert round(network.num_parameters() / 1e6, 1) == 5.9
+    w = slow.network_arrays(np.random.default_rng(0), (1, 2, 4, 1), 32, 8, (224, 224), 1000)
+    state = ("running_mean", "running_var", "num_batches_tracked", "flatten_index")
+    assert network.num_parameters() == sum(x.size for name, x in w.items() if not name.endswith(state)) == 5_944_936
 
 
 def test_published_weights_are_read(tmp_path):

@@ -213,6 +213,7 @@ def test_parameters_by_hand():
         ({"border": "edge"}, "expected one of zeros, masked"),
         ({"root": "5x5"}, "expected one of 7x7, 3x3, attention"),
         ({"image_size": 36}, "multiples of 32"),
+        ({"image_size": 32}, "4 stages leave a map of one place"),
         ({"window": 0}, "window is 0"),
         ({"units": ()}, "at least one stage"),
     ],
