@@ -10,6 +10,7 @@ from minivit import functional as F
 from minivit.errors import ConfigError
 from minivit.lineage import cordonnier, verify
 from minivit.lineage.cordonnier import Cordonnier, CordonnierConfig, QuadraticAttention, as_convolution, bound
+from minivit.optim import AdamW
 from minivit.tensor import Tensor, grad
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "lineage" / "cordonnier"
@@ -127,6 +128,24 @@ def test_gradients_along_one_direction():
         losses.append((by_hand(layer, x) * g).sum())
     along = sum((d * w).sum() for d, w in zip(gradients, way, strict=True))
     assert along == pytest.approx((losses[0] - losses[1]) / (2 * e), rel=1e-6)
+
+
+def test_a_head_learns_where_to_look():
+    """The target is the pixel below: from a centre between places the head finds it, and sharpens."""
+    rng = np.random.default_rng(0)
+    layer = QuadraticAttention(2, 2, 1, None, "float64")
+    layer.centres.data[...] = (0.4, 0.3)
+    layer.spread.data[...] = 1.2
+    layer.values.weight.data[...] = np.eye(2)
+    optimizer = AdamW([("centres", layer.centres), ("spread", layer.spread)], lr=0.05)
+    x = rng.normal(size=(4, 6, 6, 2))
+    below = np.concatenate([x[:, 1:], x[:, -1:]], axis=1)
+    for _ in range(150):
+        error = layer(Tensor(x)) - below
+        optimizer.step(grad((error * error).mean(), optimizer.parameters))
+    assert np.abs(layer.centres.data - (1, 0)).max() < 0.05
+    assert layer.spread.data[0] > 2
+    assert np.square(layer(Tensor(x)).data - below).mean() < 0.01
 
 
 real = as_convolution
