@@ -53,6 +53,14 @@ def test_other_configurations_agree_with_the_slow_implementation(tmp_path, confi
         check_gradients(case, mode, w, rest)
 
 
+def test_the_kernel_may_be_that_of_a_conv1d():
+    case = verify.open_case(CASE)
+    for arrays in (case.weights, case.arrays):
+        for name in [name for name in arrays if name.endswith("qkv_transform.weight")]:
+            arrays[name] = arrays[name][:, :, None]
+    assert wrong_arrays(case) == []
+
+
 def check_gradients(case, mode, w, rest):
     """Along one direction through all parameters and the image, against differences."""
     found, rng, e = recorded.recompute(case), np.random.default_rng(1), 1e-5

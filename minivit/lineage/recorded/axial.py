@@ -132,4 +132,5 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
             part |= after
             found |= after
         found |= {f"{kind}/{name}": x for name, x in part.items()}
-    return found
+    kernels = [name for name in found if name.endswith("grad/qkv_transform.weight") and name in case.arrays]
+    return found | {name: found[name].reshape(case.arrays[name].shape) for name in kernels}  # perhaps of a Conv1d
