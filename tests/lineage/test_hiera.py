@@ -81,6 +81,24 @@ def test_the_names_of_other_codes(tmp_path, names):
     assert wrong_arrays(own_case(tmp_path, {}, names)) == []
 
 
+def test_a_recording_may_hide_units(tmp_path):
+    config, w, images = given({})
+    last = maps(w, config, images)[-1].reshape(2, 6, -1)  # pooled as often as unrolled: in rows again
+    pull = np.random.default_rng(1).standard_normal(last.shape)
+    found = {"a/image": images, "a/mask": np.ones((2, 6), bool), "a/cotangent": pull, "a/output": last}
+    case = write_case(tmp_path, "hiera", config, w, found | {"a/loss": np.array((last * pull).sum())})
+    assert wrong_arrays(case) == []
+    case.arrays["a/mask"] = np.tile([True, False, False, True, True, False], (2, 1))
+    case.arrays["a/cotangent"] = pull[:, :3]
+    case.arrays["a/image"] = images * np.kron(case.arrays["a/mask"][0].reshape(2, 3), np.ones((8, 8)))
+    model = recorded.build(config, w)
+    shown = np.array([[0, 3, 4]] * 2)
+    hidden = model.encode(Tensor(np.moveaxis(case.arrays["a/image"], 1, -1)), shown=shown).data
+    case.arrays |= {"a/output": hidden, "a/loss": np.array((hidden * pull[:, :3]).sum())}
+    case.arrays["a/image"] = images
+    assert wrong_arrays(case) == []
+
+
 @pytest.mark.parametrize("number", range(5))
 def test_every_block_gives_the_map_that_it_should(number):
     config, w, images = given({})

@@ -88,6 +88,22 @@ def test_positions_may_be_added_and_names_be_of_version_4(tmp_path):
     assert recorded.build(case.config, case.weights).config.absolute
 
 
+def test_constants_are_those_of_the_map_at_hand(tmp_path):
+    case = own_case(tmp_path, "hf", {"image_size": [18, 22]}, SQUARE[4])
+    case.config["image_size"] = [64, 64]
+    label = np.zeros((12, 12))  # of a map of 9 x 11 places
+    parts = (slice(0, -4), slice(-4, -2), slice(-2, None))
+    for i, j in np.ndindex(3, 3):
+        label[parts[i], parts[j]] = 3 * i + j
+    cut = windows(Tensor(label[None, :, :, None]), (4, 4)).data[:, :, 0]
+    mask = np.where(cut[:, None] == cut[:, :, None], 0, -100.0)
+    at = "swin.encoder.layers.0.blocks"
+    case.arrays |= {f"a/mask/{at}.1": mask, f"index/{at}.0.attention": relative_index((4, 4), np).reshape(-1)}
+    assert wrong_arrays(case) == []
+    case.arrays[f"a/mask/{at}.1"] = -mask
+    assert wrong_arrays(case) == [f"a/mask/{at}.1"]
+
+
 def test_transformers_fits_windows_to_the_map_at_hand(tmp_path):
     case = own_case(tmp_path, "hf", {"image_size": [14, 28]}, SQUARE[4])
     case.config["image_size"] = [64, 64]
