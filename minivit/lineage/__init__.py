@@ -72,6 +72,34 @@ SYSTEMS: dict[str, System] = {
         "predict the pixels of three patches of four from the fourth",
         "22_masked_autoencoders",
     ),
+    # convolutions
+    "noisystudent": System(
+        2019,
+        "Xie et al., Self-training with Noisy Student improves ImageNet classification, arXiv 1911.04252",
+        "a network labels images, a noised one of at least its size learns from them, and labels in its turn",
+    ),
+    "convnext": System(
+        2022,
+        "Liu et al., A ConvNet for the 2020s, arXiv 2201.03545; V2: Woo et al. 2023, arXiv 2301.00808",
+        "a convolutional network with a Transformer's block: large depthwise windows instead of attention",
+        recordings=("convnextv2",),
+    ),
+    "efficientnet": System(
+        2019,
+        "Tan & Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, arXiv 1905.11946",
+        "depth, width and image size grow together; blocks that are wide inside and weigh their channels",
+        recordings=("mbconv",),
+    ),
+    "coatnet": System(
+        2021,
+        "Dai et al., CoAtNet: Marrying Convolution and Attention for All Data Sizes, arXiv 2106.04803",
+        "stages of convolutions, then of attention with a learned weight for every difference of places",
+    ),
+    "botnet": System(
+        2021,
+        "Srinivas et al., Bottleneck Transformers for Visual Recognition, arXiv 2101.11605",
+        "a ResNet whose last stage attends over the map, to relative rows and columns",
+    ),
     # windows
     "swin": System(
         2021,
@@ -103,34 +131,6 @@ SYSTEMS: dict[str, System] = {
         2020,
         "Wu et al., Visual Transformers: Token-based Image Representation and Processing, arXiv 2006.03677",
         "a few tokens gather pixels by content, and attend to each other in place of the last convolutions",
-    ),
-    # convolutions
-    "noisystudent": System(
-        2019,
-        "Xie et al., Self-training with Noisy Student improves ImageNet classification, arXiv 1911.04252",
-        "a network labels images, a noised one of at least its size learns from them, and labels in its turn",
-    ),
-    "convnext": System(
-        2022,
-        "Liu et al., A ConvNet for the 2020s, arXiv 2201.03545; V2: Woo et al. 2023, arXiv 2301.00808",
-        "a convolutional network with a Transformer's block: large depthwise windows instead of attention",
-        recordings=("convnextv2",),
-    ),
-    "efficientnet": System(
-        2019,
-        "Tan & Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, arXiv 1905.11946",
-        "depth, width and image size grow together; blocks that are wide inside and weigh their channels",
-        recordings=("mbconv",),
-    ),
-    "coatnet": System(
-        2021,
-        "Dai et al., CoAtNet: Marrying Convolution and Attention for All Data Sizes, arXiv 2106.04803",
-        "stages of convolutions, then of attention with a learned weight for every difference of places",
-    ),
-    "botnet": System(
-        2021,
-        "Srinivas et al., Bottleneck Transformers for Visual Recognition, arXiv 2101.11605",
-        "a ResNet whose last stage attends over the map, to relative rows and columns",
     ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array
+from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
@@ -102,9 +102,9 @@ class BoTNetConfig:
         return f"BoTNet: {'+'.join(map(str, self.depths))} blocks, {self.heads} heads in the last, root {self.root}"
 
 
-def towards(size: int) -> np.ndarray:
+def towards(size: int, xp: Any) -> Array:
     """(size, size): the row of a table for each query i and key j along one axis, of j - i."""
-    places = np.arange(size)
+    places = xp.arange(size)
     return places - places[:, None] + size - 1
 
 
@@ -135,15 +135,15 @@ class RelativeAttention(Module):
 
     def positions(self, q: Tensor) -> Tensor:
         """The part of the scores that depends on places: (B, N, H Dh) -> (B, H, N, N)."""
-        batch, (height, width) = len(q.data), self.grid
-        by_head = q.reshape(batch, height, width, self.heads, -1).transpose(0, 3, 1, 2, 4)
-        rows = F.embedding(self.height, towards(height)).transpose(0, 2, 1)  # (y, Dh, y')
-        columns = F.embedding(self.width, towards(width)).transpose(0, 2, 1)
-        of_rows = by_head @ rows  # (B, H, y, x, y')
-        of_columns = (by_head.transpose(0, 1, 3, 2, 4) @ columns).transpose(0, 1, 3, 2, 4)  # (B, H, y, x, x')
-        places = (batch, self.heads, height * width)
-        scores = of_rows.reshape(*places, height, 1) + of_columns.reshape(*places, 1, width)
-        scores = scores.reshape(*places, height * width)
+        batch, (height, width), xp = len(q.data), self.grid, xp_of(q.data)
+        by_place = q.reshape(batch, height, width, self.heads, -1)
+        rows = self.height[towards(height, xp)].transpose(0, 2, 1)  # (y, Dh, y')
+        columns = self.width[towards(width, xp)].transpose(0, 2, 1)  # (x, Dh, x')
+        of_rows = by_place.transpose(1, 0, 3, 2, 4).reshape(height, batch * self.heads * width, -1) @ rows
+        of_rows = of_rows.reshape(height, batch, self.heads, width, height, 1).transpose(1, 2, 0, 3, 4, 5)
+        of_columns = by_place.transpose(2, 0, 3, 1, 4).reshape(width, batch * self.heads * height, -1) @ columns
+        of_columns = of_columns.reshape(width, batch, self.heads, height, 1, width).transpose(1, 2, 3, 0, 4, 5)
+        scores = (of_rows + of_columns).reshape(batch, self.heads, height * width, height * width)
         return scores * (self.inside // self.heads) ** -0.5 if self.scaled else scores
 
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array
+from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
@@ -41,6 +41,7 @@ from minivit.nn.layer_scale import LayerScale
 from minivit.nn.layers import Rng, Tap
 from minivit.nn.sequence import Sequence
 from minivit.nn.squeeze_excite import ACTIVATIONS, NormAct, SqueezeExcite
+from minivit.nn.windows import relative_index
 from minivit.tensor import Tensor
 
 PARITY = "logits, maps inside and gradients of timm's code"
@@ -51,10 +52,8 @@ _SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {  # blocks a
 }  # fmt: skip
 VARIANTS: dict[str, dict[str, Any]] = {
     **{name: {"depths": d, "widths": w, "stem": (s, s), "hidden": w[-1]} for name, (d, w, s) in _SHAPES.items()},
-    "coatnet-small32": {  # for images of 32 pixels
-        "depths": (1, 1, 2, 1), "widths": (32, 48, 96, 128), "stem": (24, 24), "hidden": 128, "stem_stride": 1,
-        "head_width": 16,
-    },
+    "coatnet-small32": {"depths": (1, 1, 2, 1), "widths": (32, 48, 96, 128), "stem": (24, 24), "hidden": 128,
+                        "stem_stride": 1, "head_width": 16},  # for images of 32 pixels
 }  # fmt: skip
 
 
@@ -68,7 +67,7 @@ class CoAtNetConfig:
     a share of the output's or else of the expanded ones; squeeze_act; squeeze_early: SE before the second norm;
     pre_act: activation after the first norm; conv_bias: of the last 1 x 1 and the shortcut; pool_first: a mean shrinks
     the map, not the depthwise convolution; conv_eps. Of T: mlp_ratio; wide: queries, keys and values have as many
-    channels as the output, else as the input; shortcut_bias; batch_norm: BN for LN; norm_eps;
+    channels as the output, else as the input; attention_bias; shortcut_bias; batch_norm: BN for LN; norm_eps;
     layer_scale.
     """
 
@@ -82,6 +81,7 @@ class CoAtNetConfig:
     hidden: int | None = 768
     head_width: int = 32
     stem_stride: int = 2
+    stem_bias: bool = False
     drop_path: float = 0.0
     act: str = "gelu"
     kernel: int = 3
@@ -96,6 +96,7 @@ class CoAtNetConfig:
     conv_eps: float = 1e-5
     mlp_ratio: float = 4.0
     wide: bool = True
+    attention_bias: bool = True
     shortcut_bias: bool = True
     batch_norm: bool = False
     norm_eps: float = 1e-6
@@ -107,8 +108,8 @@ class CoAtNetConfig:
             raise ConfigError("depths, widths and kinds: expected one each to a stage; stem: two numbers")
         if not all(re.fullmatch("[CT]+", kinds) for kinds in self.kinds):
             raise ConfigError(f"kinds is {self.kinds}, expected letters C and T for each stage")
-        sizes = (*self.depths, *self.widths, *self.stem, self.channels, self.head_width, self.stem_stride)
-        if min(sizes) < 1 or self.num_classes < 0 or self.kernel % 2 == 0:
+        least = min(*self.depths, *self.widths, *self.stem, self.channels, self.head_width, self.stem_stride)
+        if least < 1 or self.num_classes < 0 or self.kernel % 2 == 0:
             raise ConfigError("expected sizes of at least 1, at least 0 classes, and an odd kernel")
         if not {self.act, self.squeeze_act} <= ACTIVATIONS.keys():
             raise ConfigError(f"act and squeeze_act: expected two of {', '.join(ACTIVATIONS)}")
@@ -121,9 +122,10 @@ class CoAtNetConfig:
         """The channels of the last map."""
         return self.widths[-1]
 
-    def grid(self, stage: int) -> tuple[int, ...]:
+    def grid(self, stage: int) -> tuple[int, int]:
         """The rows and columns of the map of a stage."""
-        return tuple(side // (self.stem_stride * 2 ** (stage + 1)) for side in self.image_size)
+        shrink = self.stem_stride * 2 ** (stage + 1)
+        return self.image_size[0] // shrink, self.image_size[1] // shrink
 
     @property
     def num_tokens(self) -> int:
@@ -134,12 +136,6 @@ class CoAtNetConfig:
     def description(self) -> str:
         """The model in a few words."""
         return f"CoAtNet: {self.depths} blocks {'-'.join(self.kinds)}, {self.widths[0]} to {self.width} channels"
-
-
-def relative_index(grid: tuple[int, ...]) -> np.ndarray:
-    """(N, N): the row of the table for each query i and key j, of i - j, rows before columns."""
-    y, x = np.mgrid[: grid[0], : grid[1]].reshape(2, -1)
-    return (y[:, None] - y + grid[0] - 1) * (2 * grid[1] - 1) + x[:, None] - x + grid[1] - 1
 
 
 class Mean(Module):
@@ -180,14 +176,14 @@ class ConvBlock(Module):
 class Attention(Module):
     """(B, h, w, C) -> (B, h, w, E).   table: w, ((2 h - 1)(2 w - 1), heads)."""
 
-    def __init__(self, ends: tuple[int, int], grid: tuple[int, ...], config: CoAtNetConfig, dtype: str):
+    def __init__(self, ends: tuple[int, int], grid: tuple[int, int], config: CoAtNetConfig, dtype: str):
         inside = ends[1] if config.wide else ends[0]
         if inside % config.head_width:
             raise ConfigError(f"head_width {config.head_width} does not divide {inside} channels")
-        self.grid, self.heads, self.index = grid, inside // config.head_width, relative_index(grid)
-        self.qkv = Linear(ends[0], 3 * inside, None, dtype)
-        self.table = init.parameter(init.constant(0, (int(self.index.max()) + 1, self.heads)), dtype)
-        self.proj = Linear(inside, ends[1], None, dtype)
+        self.grid, self.heads = grid, inside // config.head_width
+        self.qkv = Linear(ends[0], 3 * inside, None, dtype, bias=config.attention_bias)
+        self.table = init.parameter(init.constant(0, ((2 * grid[0] - 1) * (2 * grid[1] - 1), self.heads)), dtype)
+        self.proj = Linear(inside, ends[1], None, dtype, bias=config.attention_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, height, width, _ = x.shape
@@ -195,7 +191,7 @@ class Attention(Module):
             raise ValueError(f"CoAtNet: a map of {(height, width)} places, expected {self.grid}")
         parts = self.qkv(x).reshape(batch, height * width, self.heads, 3, -1)  # head by head
         q, k, v = (parts[:, :, :, i].reshape(batch, height * width, -1) for i in range(3))
-        bias = F.embedding(self.table, self.index).transpose(2, 0, 1)  # (heads, N, N)
+        bias = self.table[relative_index(self.grid, xp_of(x.data))].transpose(2, 0, 1)  # (heads, N, N)
         y = F.attend(q, k, v, bias, heads=self.heads)
         return self.proj(y.reshape(batch, height, width, -1))
 
@@ -226,9 +222,14 @@ def shortcut(ends: tuple[int, int], stride: int, bias: bool, dtype: str) -> Sequ
 
 def block_norm(channels: int, config: CoAtNetConfig, dtype: str) -> Module:
     """The normalisation of T and of the classifier."""
-    if config.batch_norm:
-        return BatchNorm(channels, dtype, eps=config.norm_eps)
-    return LayerNorm(channels, config.norm_eps, dtype)
+    return (BatchNorm if config.batch_norm else LayerNorm)(channels, eps=config.norm_eps, dtype=dtype)
+
+
+class Hidden(Linear):
+    """A matrix, then tanh."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.tanh(super().forward(x))
 
 
 class Classifier(Module):
@@ -237,12 +238,12 @@ class Classifier(Module):
     def __init__(self, config: CoAtNetConfig, dtype: str):
         width, hidden = config.width, config.hidden
         self.norm = block_norm(width, config, dtype)
-        self.pre_logits = Linear(width, hidden, None, dtype) if hidden else None
+        self.pre_logits = Hidden(width, hidden, None, dtype) if hidden else None
         self.fc = Head(hidden or width, config.num_classes, None, dtype) if config.num_classes else None
 
     def forward(self, x: Tensor, tap: Tap = None) -> Tensor:
-        features = self.norm(x.mean(axis=(1, 2))) if self.pre_logits else self.norm(x).mean(axis=(1, 2))
-        features = F.tanh(self.pre_logits(features)) if self.pre_logits else features
+        hidden = self.pre_logits
+        features = hidden(self.norm(x.mean(axis=(1, 2)))) if hidden else self.norm(x).mean(axis=(1, 2))
         if tap is not None:
             tap["features"] = features
         return self.fc(features) if self.fc else features
@@ -255,9 +256,9 @@ class CoAtNet(Module):
         self.config = config
         first, second = config.stem
         self.stem = Sequence(
-            Conv(3, config.channels, first, None, dtype, config.stem_stride, 1, bias=False),
+            Conv(3, config.channels, first, None, dtype, config.stem_stride, 1, bias=config.stem_bias),
             NormAct(first, config.act, dtype, eps=config.conv_eps),
-            Conv(3, first, second, None, dtype, 1, 1, bias=False),
+            Conv(3, first, second, None, dtype, 1, 1, bias=config.stem_bias),
         )
         ends = np.cumsum(config.depths)
         rates = np.split(np.linspace(0, config.drop_path, ends[-1]), ends[:-1])

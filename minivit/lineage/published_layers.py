@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -54,12 +54,12 @@ def recompute_network(
     the modules whose outputs are recorded so.
     """
     found: dict[str, np.ndarray] = {}
-    network.train(any(name.startswith("after/") for name in case.arrays))
+    network.train(any(re.match("(.*/)?after/", name) for name in case.arrays))
     for name in [name for name in case.arrays if re.fullmatch("(.*/)?image", name) and "grad_input/" not in name]:
         group = name[: -len("image")]
         computed = _one_image(case, network, group, names, re.compile(channels_last))
-        found |= {f"{group}{key}": x for key, x in computed.items()}
-    found |= {f"after/{name}": x for name, x in views(network, names=names).items() if "running" in name}
+        after = {f"after/{name}": x.copy() for name, x in views(network, names=names).items() if "running" in name}
+        found |= {f"{group}{key}": x for key, x in {**computed, **after}.items()} | after
     for name, x in case.arrays.items():
         known = name if name in found else "/".join([*name.split("/")[:-1], _known(name.split("/")[-1], names)])
         if known in found:
@@ -111,17 +111,6 @@ def outputs_inside(network: Module) -> Iterator[dict[str, np.ndarray]]:
     finally:
         for _, module in modules:
             del module.forward
-
-
-def renamed(rules: Mapping[str, str]) -> Names:
-    """A function that applies regular expressions, one after the other, to a name."""
-
-    def rename(name: str) -> str:
-        for pattern, new in rules.items():
-            name = re.sub(pattern, new, name)
-        return name
-
-    return rename
 
 
 def _modules(module: Module, path: str = "") -> Iterator[tuple[str, Module]]:

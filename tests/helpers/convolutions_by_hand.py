@@ -213,8 +213,9 @@ def coatnet_t(x, w, name, stride, config):
 def coatnet(x, w, config):
     """Logits (B, K) and maps inside."""
     inside, i = {}, 0
-    x = conv(x, w["stem.conv1.weight"], None, 2, 1)
-    x = conv(ACTS[config["act"]](batch_norm(x, w, "stem.norm1", 1e-5)), w["stem.conv2.weight"], None, 1, 1)
+    x = conv(x, w["stem.conv1.weight"], w.get("stem.conv1.bias"), 2, 1)
+    x = ACTS[config["act"]](batch_norm(x, w, "stem.norm1", 1e-5))
+    x = conv(x, w["stem.conv2.weight"], w.get("stem.conv2.bias"), 1, 1)
     while any(name.startswith(f"stages.{i}.") for name in w):
         j = 0
         while any(name.startswith(f"stages.{i}.blocks.{j}.") for name in w):

@@ -27,8 +27,8 @@ def test_the_recording_of_timms_code():
     assert len(case.arrays) - len(case.given) == 7
 
 
-def query_minus_key(size):
-    return real_towards(size).T
+def query_minus_key(size, xp):
+    return real_towards(size, xp).T
 
 
 def positions_without_content(self, q):

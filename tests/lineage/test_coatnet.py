@@ -30,6 +30,7 @@ OTHERS = {
     },
     "trained, 3": {**RW, "pre_act": True, "layer_scale": 0.5, "conv_bias": False},
     "batch norm everywhere": {"batch_norm": True, "hidden": None},
+    "other biases": {"stem_bias": True, "attention_bias": False},
     "both kinds in a stage": {"depths": (2, 3), "kinds": ("CT", "TC"), "widths": (8, 8), "image_size": (16, 8)},
 }  # fmt: skip
 
@@ -78,7 +79,7 @@ def part_by_part(self, x):
     batch, height, width, _ = x.shape
     parts = self.qkv(x).reshape(batch, height * width, 3, self.heads, -1)
     q, k, v = (parts[:, :, i].reshape(batch, height * width, -1) for i in range(3))
-    bias = F.embedding(self.table, self.index).transpose(2, 0, 1)
+    bias = self.table[coatnet.relative_index(self.grid, np)].transpose(2, 0, 1)
     return self.proj(F.attend(q, k, v, bias, heads=self.heads).reshape(batch, height, width, -1))
 
 
@@ -89,11 +90,11 @@ def without_positions(self, x):
     return self.proj(F.attend(q, k, v, heads=self.heads).reshape(batch, height, width, -1))
 
 
-def key_minus_query(grid):
-    return real_index(grid).T
+def key_minus_query(grid, xp):
+    return real_index(grid, xp).T
 
 
-def columns_before_rows(grid):
+def columns_before_rows(grid, xp):
     y, x = np.mgrid[: grid[0], : grid[1]].reshape(2, -1)
     return (x[:, None] - x + grid[1] - 1) * (2 * grid[0] - 1) + y[:, None] - y + grid[0] - 1
 
@@ -146,6 +147,10 @@ def test_what_only_timms_code_can_do_is_refused(tmp_path):
     case = compared(tmp_path)
     case.config["transformer_cfg"]["rel_pos_type"] = "mlp"
     with pytest.raises(CheckpointError, match="rel_pos_type is mlp, expected bias"):
+        recorded.recompute(case)
+    case.config["transformer_cfg"]["rel_pos_type"] = "bias"
+    case.config["conv_cfg"]["stride_mode"] = "1x1"
+    with pytest.raises(CheckpointError, match="stride_mode is 1x1, expected dw or pool"):
         recorded.recompute(case)
     with pytest.raises(CheckpointError, match="only CoAtNets of MBConv"):
         recorded.build({}, {**weights_of(), "stages.1.blocks.0.attn.rel_pos.mlp.fc1.weight": np.zeros(1)}, "test")

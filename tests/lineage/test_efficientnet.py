@@ -141,10 +141,11 @@ def test_training_agrees_with_the_slow_implementation(tmp_path, padding):
     how = {"strides": config.strides, "padding": padding, "eps": 1e-5, "seen": seen}
     output, inside = by_hand(images, weights, how)
     found = {"a/image": images, "a/labels": np.array([0, 2, 1]), "a/output": output}
-    found |= {f"a/tap/{name}": x for name, x in inside.items()} | {f"after/{name}": x for name, x in seen.items()}
+    after = "a/after" if padding == "same" else "after"
+    found |= {f"a/tap/{name}": x for name, x in inside.items()} | {f"{after}/{name}": x for name, x in seen.items()}
     case = write_case(tmp_path, "efficientnet", text_of(config), weights, found)
     assert wrong_arrays(case) == []
-    assert sum(name.startswith("after/") for name in case.arrays) == 2 * 10
+    assert sum("after/" in name for name in case.arrays) == 2 * 10
 
 
 COUNTS = {

@@ -1,13 +1,17 @@
 """BoTNet's attention as timm has it: names and shapes of its arrays, and what was recorded of it."""
 
+import functools
+
 import numpy as np
 
 from minivit.lineage.botnet import RelativeAttention
-from minivit.lineage.published_layers import load, recompute_network, renamed
+from minivit.lineage.published import renamed
+from minivit.lineage.published_layers import load, recompute_network
 from minivit.lineage.verify import Case
 from minivit.models.layouts import Shapes
 
-TO_TIMM = renamed({r"^(height|width)$": r"pos_embed.\1_rel"})
+_NAMES = {r"^(height|width)$": r"pos_embed.\1_rel"}
+TO_TIMM = functools.partial(renamed, rules=_NAMES.items())
 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:

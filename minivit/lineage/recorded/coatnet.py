@@ -1,5 +1,6 @@
 """CoAtNet as timm has it: names and shapes of its arrays, and what was recorded of it."""
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,31 +11,30 @@ import numpy as np
 from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage.coatnet import CoAtNet, CoAtNetConfig
-from minivit.lineage.published import Arrays
-from minivit.lineage.published_layers import load, recompute_network, renamed
+from minivit.lineage.published import Arrays, renamed
+from minivit.lineage.published_layers import load, recompute_network
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
 from minivit.models.beside_weights import read_json
 from minivit.models.layouts import Shapes
 
-TO_TIMM = renamed(
-    {
-        r"^stem\.inside\.0\b": "stem.conv1",
-        r"^stem\.inside\.1\b": "stem.norm1",
-        r"^stem\.inside\.2\b": "stem.conv2",
-        r"^(stages\.\d+)\.inside\.": r"\1.blocks.",
-        r"\bshortcut\.inside\.\d\b": "shortcut.expand",
-        r"\bnorm1\.inside\.0\b": "norm1.norm",
-        r"\bnorm1\.inside\.1\b": "norm1.down",
-        r"\b(se|se_early)\.reduce\b": r"\1.fc1",
-        r"\b(se|se_early)\.expand\b": r"\1.fc2",
-        r"\bmlp\.hidden\b": "mlp.fc1",
-        r"\bmlp\.out\b": "mlp.fc2",
-        r"\battn\.table$": "attn.rel_pos.relative_position_bias_table",
-        r"\bpre_logits\.(?!fc)": "pre_logits.fc.",
-        r"^norm\.": "head.norm.",  # before the mean
-    }
-)
+_NAMES = {
+    r"^stem\.inside\.0\b": "stem.conv1",
+    r"^stem\.inside\.1\b": "stem.norm1",
+    r"^stem\.inside\.2\b": "stem.conv2",
+    r"^(stages\.\d+)\.inside\.": r"\1.blocks.",
+    r"\bshortcut\.inside\.\d\b": "shortcut.expand",
+    r"\bnorm1\.inside\.0\b": "norm1.norm",
+    r"\bnorm1\.inside\.1\b": "norm1.down",
+    r"\b(se|se_early)\.reduce\b": r"\1.fc1",
+    r"\b(se|se_early)\.expand\b": r"\1.fc2",
+    r"\bmlp\.hidden\b": "mlp.fc1",
+    r"\bmlp\.out\b": "mlp.fc2",
+    r"\battn\.table$": "attn.rel_pos.relative_position_bias_table",
+    r"\bpre_logits\.(?!fc)": "pre_logits.fc.",
+    r"^norm\.": "head.norm.",  # before the mean
+}
+TO_TIMM = functools.partial(renamed, rules=_NAMES.items())
 _CONV = {  # fields of timm's configuration -> ours
     "expand_ratio": "expansion",
     "expand_output": "of_output",
@@ -79,11 +79,13 @@ def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
         "widths": tuple(widths),
         "kinds": tuple(kinds),
         "stem": (shapes("stem.conv1.weight", 4)[0], shapes("stem.conv2.weight", 4)[0]),
+        "stem_bias": has(r"^stem\.conv1\.bias"),
         "channels": shapes("stem.conv1.weight", 4)[1],
         "num_classes": shapes("head.fc.weight", 2)[0] if "head.fc.weight" in arrays else 0,
         "hidden": shapes("head.pre_logits.fc.weight", 2)[0] if has(r"pre_logits") else None,
         "kernel": next((x.shape[2] for name, x in arrays.items() if name.endswith("conv2_kxk.weight")), 3),
         "conv_bias": has(r"conv3_1x1\.bias"),
+        "attention_bias": has(r"\.qkv\.bias") or not has(r"\.qkv\."),
         "squeeze_early": has(r"\.se_early\."),
         "shortcut_bias": any(
             f"{name.removesuffix('attn.qkv.weight')}shortcut.expand.bias" in arrays for name in arrays
@@ -125,10 +127,12 @@ def said_by(case: Case) -> dict[str, Any]:
         for field, value in only.items():
             if parts[name].get(field, value) != value:
                 raise CheckpointError(f"{case.name}: {field} is {parts[name][field]}, expected {value}")
+    if (mode := parts["conv_cfg"].get("stride_mode", "dw")) not in ("dw", "pool"):
+        raise CheckpointError(f"{case.name}: stride_mode is {mode}, expected dw or pool")
     conv, transformer = parts.values()
-    found = {ours: conv[name] for name, ours in _CONV.items() if name in conv}
-    found |= {ours: transformer[name] for name, ours in _TRANSFORMER.items() if name in transformer}
-    return {**found, "pool_first": conv.get("stride_mode") == "pool"}
+    found = {ours: conv[name] for name, ours in _CONV.items() if conv.get(name) is not None}
+    found |= {ours: transformer[name] for name, ours in _TRANSFORMER.items() if transformer.get(name) is not None}
+    return {**found, "pool_first": mode == "pool"}
 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """ConvNeXt as published code has it: names and shapes of its arrays, and what was recorded of it."""
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,39 +11,38 @@ import numpy as np
 from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage.convnext import ConvNeXt, ConvNeXtConfig
-from minivit.lineage.published import Arrays
-from minivit.lineage.published_layers import load, recompute_network, renamed
+from minivit.lineage.published import Arrays, renamed
+from minivit.lineage.published_layers import load, recompute_network
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
 from minivit.models.beside_weights import read_json
 from minivit.models.layouts import Shapes
 
-TO_TIMM = renamed(
-    {
-        r"\.inside\.": ".",  # ours
-        r"^(module|model)\.": "",
-        r"^convnext(v2)?\.": "",  # Hugging Face's
-        r"^embeddings\.patch_embeddings\.": "stem.0.",
-        r"^embeddings\.layernorm\.": "stem.1.",
-        r"^encoder\.": "",
-        r"\.layers\.(\d+)\.": r".blocks.\1.",
-        r"\.downsampling_layer\.": ".downsample.",
-        r"(?<=\d\.)layernorm\.": "norm.",
-        r"\.layer_scale_parameter$": ".gamma",
-        r"^layernorm\.": "head.norm.",
-        r"^classifier\.": "head.fc.",
-        r"^downsample_layers\.0\.": "stem.",  # the official code's
-        r"^downsample_layers\.(\d+)\.": r"stages.\1.downsample.",
-        r"^(stages\.\d+)\.(\d+)\.": r"\1.blocks.\2.",
-        r"\.dwconv\b": ".conv_dw",
-        r"\.pwconv([12])\b": r".mlp.fc\1",
-        r"(?<=\d)\.grn\b": ".mlp.grn",
-        r"\.grn\.gamma$": ".grn.weight",
-        r"\.grn\.beta$": ".grn.bias",
-        r"^norm\.": "head.norm.",
-        r"^head\.(weight|bias)$": r"head.fc.\1",
-    }
-)
+_NAMES = {
+    r"\.inside\.": ".",  # ours
+    r"^(module|model)\.": "",
+    r"^convnext(v2)?\.": "",  # Hugging Face's
+    r"^embeddings\.patch_embeddings\.": "stem.0.",
+    r"^embeddings\.layernorm\.": "stem.1.",
+    r"^encoder\.": "",
+    r"\.layers\.(\d+)\.": r".blocks.\1.",
+    r"\.downsampling_layer\.": ".downsample.",
+    r"(?<=\d\.)layernorm\.": "norm.",
+    r"\.layer_scale_parameter$": ".gamma",
+    r"^layernorm\.": "head.norm.",
+    r"^classifier\.": "head.fc.",
+    r"^downsample_layers\.0\.": "stem.",  # the official code's
+    r"^downsample_layers\.(\d+)\.": r"stages.\1.downsample.",
+    r"^(stages\.\d+)\.(\d+)\.": r"\1.blocks.\2.",
+    r"\.dwconv\b": ".conv_dw",
+    r"\.pwconv([12])\b": r".mlp.fc\1",
+    r"(?<=\d)\.grn\b": ".mlp.grn",
+    r"\.grn\.gamma$": ".grn.weight",
+    r"\.grn\.beta$": ".grn.bias",
+    r"^norm\.": "head.norm.",
+    r"^head\.(weight|bias)$": r"head.fc.\1",
+}
+TO_TIMM = functools.partial(renamed, rules=_NAMES.items())
 CHANNELS_LAST = r"blocks\.\d+\.(norm|mlp)\b"
 
 

@@ -1,5 +1,6 @@
 """EfficientNet as timm has it: names and shapes of its arrays, and what was recorded of it and of one block."""
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +11,16 @@ import numpy as np
 from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage.efficientnet import EfficientNet, EfficientNetConfig, MBConv, Separable
-from minivit.lineage.published import Arrays
-from minivit.lineage.published_layers import load, recompute_network, renamed
+from minivit.lineage.published import Arrays, renamed
+from minivit.lineage.published_layers import load, recompute_network
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
 from minivit.models.beside_weights import read_json
 from minivit.models.layouts import Shapes
 from minivit.nn import Module
 
-TO_TIMM = renamed({r"\.inside\.": ".", r"\bse\.(reduce|expand)\b": r"se.conv_\1"})
+_NAMES = {r"\.inside\.": ".", r"\bse\.(reduce|expand)\b": r"se.conv_\1"}
+TO_TIMM = functools.partial(renamed, rules=_NAMES.items())
 TENSORFLOW = {"padding": "same", "norm_eps": 1e-3, "momentum": 0.01}  # of the weights called tf_
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 
