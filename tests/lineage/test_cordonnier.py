@@ -7,6 +7,8 @@ import pytest
 from recordings import write_case, wrong_arrays
 
 from minivit import functional as F
+from minivit.backend.kernels import kernels
+from minivit.backend.precision import precision
 from minivit.errors import ConfigError
 from minivit.lineage import cordonnier, verify
 from minivit.lineage.cordonnier import Cordonnier, CordonnierConfig, QuadraticAttention, as_convolution, bound
@@ -113,6 +115,13 @@ def test_large_scores_stay_finite_in_float32_and_then_nothing_is_learned_about_s
         assert y.data.dtype == np.float32
         assert np.isfinite(y.data).all()
         assert (np.abs(of_spread).max() > 1e-3) == learns
+
+
+def test_scores_keep_their_digits_in_mixed_precision():
+    layer = QuadraticAttention(2, 2, 5, np.random.default_rng(0))
+    exact = layer.weights(12, 12).data
+    with kernels("fused"), precision("bf16"):
+        assert np.allclose(layer.weights(12, 12).data, exact, rtol=0, atol=1e-6)
 
 
 def test_gradients_along_one_direction():
