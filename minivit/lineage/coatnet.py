@@ -287,8 +287,7 @@ class CoAtNet(Module):
     def forward(self, images: Tensor | Array, tap: Tap = None, rng: Rng = None) -> Tensor:
         """Logits (B, num_classes), or features (B, C) if the model has no head.
 
-        images: (B, height, width, channels) of the config's size. tap: a dict that collects "stage0", ... (B, h, w, C)
-        and "features".
+        images: (B, height, width, channels) of the config's size. tap: a dict for "stage0", ... and "features".
         """
         x = self.stem(self.tensor(images))
         for i, stage in enumerate(self.stages):

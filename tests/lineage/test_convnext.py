@@ -229,6 +229,12 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(tmp_path):
             recorded.open_pretrained(path)
 
 
+@pytest.mark.parametrize("act", ["gelu_new", "relu"])
+def test_another_activation_is_refused(act):
+    with pytest.raises(CheckpointError, match=f"hidden_act is {act}, expected"):
+        recorded.build({"hidden_act": act}, weights_of(), "test")
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -11,7 +11,7 @@ import numpy as np
 from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage.convnext import ConvNeXt, ConvNeXtConfig
-from minivit.lineage.published import Arrays, renamed
+from minivit.lineage.published import Arrays, gelu, renamed
 from minivit.lineage.published_layers import load, recompute_network
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
@@ -81,6 +81,8 @@ def build(config: Mapping[str, Any], arrays: Arrays, source: str, dtype: str = "
         raise CheckpointError(f"{source} holds two arrays for one place in the model")
     if getattr(known.get("stem.1.weight"), "ndim", 1) > 1 or "head.pre_logits.fc.weight" in known:
         raise CheckpointError(f"{source}: only ConvNeXts whose stem is one convolution, and whose head one matrix")
+    if gelu(config.get("hidden_act", "gelu"), source) != "erf":
+        raise CheckpointError(f"{source}: hidden_act is {config['hidden_act']}, expected gelu")
     hub = any(re.search(r"(^|\.)(embeddings|encoder)\.", name) for name in arrays)
     eps = config.get("norm_eps") or 1e-6
     last = config.get("layer_norm_eps", 1e-12) if hub else eps
