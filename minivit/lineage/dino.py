@@ -179,6 +179,8 @@ class DINO(Objective):
     def __init__(
         self, config: DINOConfig, encoder: ViT, total_steps: int, seed: int | None = 0, dtype: str = "float32"
     ):
+        if not isinstance(encoder, ViT):
+            raise ConfigError(f"DINO needs a ViT, but the model is a {type(encoder).__name__}")
         shape = encoder.config
         plain = shape.position == "learned" and not shape.no_embed_class and not shape.stem
         if list(shape.prefix_tokens) != ["class_token"] or not plain or shape.num_classes or shape.fc_norm:

@@ -45,10 +45,10 @@ from minivit.nn import MLP, DropPath, LayerNorm, Linear, Module, PatchEmbed
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
 from minivit.nn.recompute import recompute
-from minivit.nn.windows import Pair, regions_apart, relative_index, whole, windows
+from minivit.nn.windows import Pair, WindowAttention, regions_apart, whole, windows
 from minivit.tensor import Tensor
 
-PARITY = "logits, loss and gradients of three published codes, also where windows do not divide the grid"
+PARITY = "logits, loss, maps and gradients of timm's code; three paddings against a second implementation"
 VARIANTS: dict[str, dict[str, Any]] = {
     "swin-t": {"width": 96, "depths": (2, 2, 6, 2), "heads": (3, 6, 12, 24)},
     "swin-s": {"width": 96, "depths": (2, 2, 18, 2), "heads": (3, 6, 12, 24)},
@@ -144,27 +144,6 @@ class SwinConfig:
         return f"Swin: {'+'.join(map(str, self.depths))} blocks, width {self.width}, windows {windows}"
 
 
-class WindowAttention(Module):
-    """Attention inside windows, with a bias per distance.   x: (B nW, M, D) -> the same shape."""
-
-    def __init__(self, width: int, heads: int, window: Pair, config: SwinConfig, rng: init.Rng, dtype: str):
-        self.heads, self.window = heads, window
-        self.qkv = Linear(width, 3 * width, rng, dtype, weight=init.three_xavier, bias=config.qkv_bias)
-        distances = (2 * window[0] - 1) * (2 * window[1] - 1)
-        self.relative_bias = init.parameter(init.normal(rng, (distances, heads), 0.02), dtype)
-        self.out = Linear(width, width, rng, dtype)
-
-    def forward(self, x: Tensor, apart: Array | None = None) -> Tensor:
-        """apart: (nW, M, M), where two places of a window must not see each other; None: nowhere."""
-        qkv = self.qkv(x)
-        q, k, v = (qkv[..., i * x.shape[-1] : (i + 1) * x.shape[-1]] for i in range(3))
-        bias = self.relative_bias[relative_index(self.window, xp_of(x.data))].transpose(2, 0, 1)  # (H, M, M)
-        if apart is not None:
-            against = apart[:, None].astype(x.dtype) * -100
-            bias = bias + xp_of(x.data).tile(against, (len(x.data) // len(apart), 1, 1, 1))
-        return self.out(F.attend(q, k, v, bias, heads=self.heads))
-
-
 class SwinBlock(Module):
     """One Transformer layer whose attention stays in windows.   x: (B, R, C, D) -> the same shape."""
 
@@ -174,7 +153,7 @@ class SwinBlock(Module):
         self.window, self.shift = config.fitted(stage, self.moved, config.grids[stage])
         of_table = config.full_window(stage) if config.padding == "hf" else self.window
         self.norm1 = LayerNorm(width, config.norm_eps, dtype)
-        self.attention = WindowAttention(width, config.heads[stage], of_table, config, rng, dtype)
+        self.attention = WindowAttention(width, config.heads[stage], of_table, rng, dtype, config.qkv_bias)
         self.norm2 = LayerNorm(width, config.norm_eps, dtype)
         self.mlp = MLP(width, int(width * config.mlp_ratio), rng, dtype, gelu=config.gelu)
         self.drop_path = DropPath(drop_path)

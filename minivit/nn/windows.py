@@ -1,4 +1,4 @@
-"""Maps cut into windows, and where two places of a window lie to each other (Swin, Liu et al. 2021).
+"""Maps cut into windows, and attention inside them by content and by place (Swin, Liu et al. 2021).
 
 B batch, R x C places of a map, M places of a window, nW windows of a map, D features. A window is (rows, columns).
 xp: the array library, numpy or cupy.
@@ -6,10 +6,37 @@ xp: the array library, numpy or cupy.
 
 from typing import Any
 
-from minivit.backend import Array
+from minivit import functional as F
+from minivit.backend import Array, xp_of
+from minivit.nn import initialisers as init
+from minivit.nn.layers import Linear
+from minivit.nn.module import Module
 from minivit.tensor import Tensor
 
 Pair = tuple[int, int]
+
+
+class WindowAttention(Module):
+    """Attention inside windows, with a bias per distance.   x: (B nW, M, D) -> the same shape."""
+
+    def __init__(
+        self, width: int, heads: int, window: Pair, rng: init.Rng, dtype: str = "float32", qkv_bias: bool = True
+    ):
+        self.heads, self.window = heads, window
+        self.qkv = Linear(width, 3 * width, rng, dtype, weight=init.three_xavier, bias=qkv_bias)
+        distances = (2 * window[0] - 1) * (2 * window[1] - 1)
+        self.relative_bias = init.parameter(init.normal(rng, (distances, heads), 0.02), dtype)
+        self.out = Linear(width, width, rng, dtype)
+
+    def forward(self, x: Tensor, apart: Array | None = None) -> Tensor:
+        """apart: (nW, M, M), where two places of a window must not see each other; None: nowhere."""
+        qkv = self.qkv(x)
+        q, k, v = (qkv[..., i * x.shape[-1] : (i + 1) * x.shape[-1]] for i in range(3))
+        bias = self.relative_bias[relative_index(self.window, xp_of(x.data))].transpose(2, 0, 1)  # (H, M, M)
+        if apart is not None:
+            against = apart[:, None].astype(x.dtype) * -100
+            bias = bias + xp_of(x.data).tile(against, (len(x.data) // len(apart), 1, 1, 1))
+        return self.out(F.attend(q, k, v, bias, heads=self.heads))
 
 
 def windows(x: Tensor, window: Pair) -> Tensor:

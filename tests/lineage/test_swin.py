@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from recordings import write_case, wrong_arrays
-from swin_by_hand import SIZES, arrays, in_hub_names, in_timm_names, logits
+from swin_by_hand import SIZES, arrays, in_hub_names, in_timm_names, logits, norm
 
 from minivit import functional as F
 from minivit.errors import ConfigError
 from minivit.lineage import swin, verify
 from minivit.lineage.recorded import swin as recorded
-from minivit.lineage.swin import VARIANTS, PatchMerging, Swin, SwinBlock, SwinConfig, WindowAttention
-from minivit.nn.windows import relative_index, whole, windows
+from minivit.lineage.swin import VARIANTS, PatchMerging, Swin, SwinBlock, SwinConfig
+from minivit.nn import windows as in_windows
+from minivit.nn.windows import WindowAttention, relative_index, windows
 from minivit.tensor import Tensor, grad
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "lineage" / "swin"
@@ -86,6 +87,24 @@ def test_positions_may_be_added_and_names_be_of_version_4(tmp_path):
     case = own_case(tmp_path, "hf", {}, SQUARE[4], version=4, positions=140)
     assert wrong_arrays(case) == []
     assert recorded.build(case.config, case.weights).config.absolute
+
+
+@pytest.mark.parametrize("code", ["timm", "hf"])
+def test_outputs_of_modules_are_found_by_their_names(tmp_path, code):
+    case = own_case(tmp_path, code, {}, SQUARE[4])
+    w, images = recorded.canonical(case.weights, code), case.arrays["a/image"]
+    tiles = images.reshape(2, 2, 10, 2, 14, 2)
+    patches = (
+        np.einsum("bcrpkq,dcpq->bdrk", tiles, w["patch_embed.proj.weight"]) + w["patch_embed.proj.bias"][:, None, None]
+    )
+    output, normed = case.arrays["a/output"], norm(w, "patch_embed.norm", np.moveaxis(patches, 1, -1))
+    found = {"head": output, "head.fc": output, "patch_embed.proj": patches, "patch_embed": normed}
+    if code == "hf":
+        rows = np.moveaxis(patches, 1, -1).reshape(2, 140, 4)
+        found = {"classifier": output, "swin.embeddings.patch_embeddings": rows}
+        found["swin.embeddings"] = normed.reshape(2, 140, 4)
+    case.arrays |= {f"a/tap/{name}": x for name, x in found.items()}
+    assert wrong_arrays(case) == []
 
 
 def test_constants_are_those_of_the_map_at_hand(tmp_path):
@@ -164,7 +183,7 @@ WRONG = [
     (F, "roll", rolled_back_the_wrong_way),
     (swin, "regions_apart", no_regions),
     (swin, "regions_apart", two_regions),
-    (swin, "relative_index", key_before_query),
+    (in_windows, "relative_index", key_before_query),
     (F, "attend", one_head_for_all),
     (F, "attend", bias_before_scaling),
     (F, "attend", unscaled),
@@ -229,22 +248,6 @@ def test_another_codes_padding_is_seen(tmp_path, code, other):
 
 
 # parts
-
-
-def test_windows_are_put_back():
-    x = Tensor(np.random.default_rng(0).standard_normal((2, 6, 8, 3)))
-    cut = windows(x, (3, 4))
-    assert cut.shape == (8, 12, 3)
-    assert np.array_equal(cut.data[1].reshape(3, 4, 3), x.data[0, :3, 4:])
-    assert np.array_equal(whole(cut, (3, 4), (6, 8)).data, x.data)
-
-
-def test_the_index_is_that_of_differences():
-    for rows, columns in ((2, 3), (4, 1)):
-        index = relative_index((rows, columns), np)
-        for i, j in np.ndindex(index.shape):
-            down, across = i // columns - j // columns, i % columns - j % columns
-            assert index[i, j] == (down + rows - 1) * (2 * columns - 1) + across + columns - 1
 
 
 @pytest.mark.parametrize(("moved", "seen"), [(False, (0, 4, 0, 4)), (True, (2, 6, 2, 6))])

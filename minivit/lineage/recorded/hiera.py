@@ -165,8 +165,9 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
 
     def inside(own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         found = {renamed(name, _OURS): x for name, x in own.items()}
-        maps = found["patch_embed.proj"]
-        return found | {"patch_embed": maps.reshape(len(maps), -1, maps.shape[-1])}
+        maps, last = found["patch_embed.proj"], own[f"blocks.{len(model.blocks) - 1}"]
+        found |= {"patch_embed": maps.reshape(len(maps), -1, maps.shape[-1]), "head.global_pool": last.mean(axis=1)}
+        return found | {"head": found["head.fc"]} if "head.fc" in found else found
 
     def call(images: Tensor, before: str) -> Tensor:
         if f"{before}mask" not in case.arrays:

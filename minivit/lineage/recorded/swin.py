@@ -33,7 +33,7 @@ _OURS = (  # paths in our model -> official ones
 )
 _HUB = (  # names of transformers, versions 4 and 5 -> official ones
     (r"^swin\.", ""),
-    (r"^embeddings\.patch_embeddings\.projection", "patch_embed.proj"),
+    (r"^embeddings\.patch_embeddings(\.projection)?", "patch_embed.proj"),
     (r"^embeddings\.norm", "patch_embed.norm"),
     (r"^embeddings\.position_embeddings", "absolute_pos_embed"),
     (r"^embeddings$", "patch_embed"),
@@ -175,7 +175,11 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
 
     def inside(own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         found = {renamed(name, _OURS): x for name, x in own.items()}
-        found["patch_embed"] = found["patch_embed.norm"]
+        map_shape = own["stages.0.blocks.0"].shape
+        found["patch_embed.proj"] = found["patch_embed.proj"].reshape(map_shape)
+        found["patch_embed"] = found["patch_embed.norm"].reshape(map_shape)
+        features = found["norm"].mean(axis=(1, 2))
+        found |= dict.fromkeys(("pooler", "head.global_pool", "avgpool"), features)
         for i, depth in enumerate(config.depths):
             after = f"layers.{i}.downsample"
             ends = after if layout != "timm" and after in found else f"layers.{i}.blocks.{depth - 1}"
