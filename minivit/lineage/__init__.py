@@ -133,6 +133,27 @@ SYSTEMS: dict[str, System] = {
         "Ryali et al., Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles, arXiv 2306.00989",
         "a hierarchy of plain blocks: queries are pooled, and windows are runs of a sequence in another order",
     ),
+    # attention in place of convolution
+    "sasa": System(
+        2019,
+        "Ramachandran et al., Stand-Alone Self-Attention in Vision Models, arXiv 1906.05909",
+        "every pixel attends to a window around it, in place of a 3x3 convolution",
+    ),
+    "cordonnier": System(
+        2019,
+        "Cordonnier et al., On the Relationship between Self-Attention and Convolutional Layers, arXiv 1911.03584",
+        "attention by place alone, one head for each place of a kernel, is a convolution",
+    ),
+    "axial": System(
+        2020,
+        "Wang et al., Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation, arXiv 2003.07853",
+        "attention along columns, then along rows, with places in queries, keys and values",
+    ),
+    "visual_transformer": System(
+        2020,
+        "Wu et al., Visual Transformers: Token-based Image Representation and Processing, arXiv 2006.03677",
+        "a few tokens gather pixels by content, and attend to each other in place of the last convolutions",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -153,6 +174,11 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "efficientnet": ("efficientnet:FAMILY", r"efficientnet-.*"),
     "coatnet": ("coatnet:FAMILY", r"coatnet-.*"),
     "botnet": ("botnet:FAMILY", r"botnet-.*"),
+    # attention in place of convolution
+    "sasa": ("sasa:FAMILY", r"sasa-.*"),
+    "cordonnier": ("cordonnier:FAMILY", r"attention-cnn.*"),
+    "axial": ("axial:FAMILY", r"axial-.*"),
+    "visual_transformer": ("visual_transformer:FAMILY", r"vt-.*"),
 }
 
 
