@@ -1,5 +1,6 @@
 """Modern ViTs: held to recordings of published code, and to a slow second implementation."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from minivit.lineage.modern import Modern, ModernConfig
 from minivit.lineage.modern_config import fields
 from minivit.lineage.recorded import modern as recorded
 from minivit.models import relative, rope
-from minivit.models.families import build, config_of, named_fields
+from minivit.models.families import build, config_of, mapping, named_fields
 from minivit.nn import LayerNorm, RMSNorm
 from minivit.tensor import Tensor, grad
 
@@ -320,12 +321,22 @@ def test_names_tell_size_patch_and_image():
         ({"drop_path": 1.0}, "drop_path is 1.0, expected 0 <= rate < 1"),
         ({"layer_scale": 0.0}, "layer_scale is 0.0, expected a positive number"),
         ({"depth": 0}, "depth is 0, expected at least 1"),
+        ({"norm_eps": 0.0}, "norm_eps is 0.0"),
+        ({"rope_base": -1.0}, "rope_base is -1.0, expected a positive number"),
         ({"num_classes": -1}, "num_classes is -1"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         ModernConfig(**changes)
+
+
+def test_a_configuration_survives_json_and_says_what_it_is():
+    for name in ("eva02_base_patch14_448", "vit_7b_patch16_dinov3", "modern_nano_patch4", "beit_base_patch16"):
+        config = ModernConfig(**fields(name))
+        assert config_of(json.loads(json.dumps(mapping(config))), "test") == config
+    config = ModernConfig(**{**fields("modern_nano_patch4"), "image_size": 8})
+    assert config.description == ("Modern: RoPE axial, swiglu, QK-norm, RMSNorm, width 96, depth 6, 3 heads, 8 tokens")
 
 
 def tiny(name, dtype="float64", **changes):
