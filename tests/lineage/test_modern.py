@@ -383,6 +383,40 @@ def test_dropout_and_drop_path_act_in_training_only():
     assert np.array_equal(model.eval()(images).data, model(images).data)
 
 
+def test_dropout_stands_where_a_vit_has_it_and_drop_path_rises(monkeypatch):
+    rates, real = [], F.dropout
+
+    def counted(x, rate, rng):
+        rates.append((rate, x.shape[-1]))
+        return real(x, rate, rng)
+
+    monkeypatch.setattr(F, "dropout", counted)
+    model = tiny("modern_nano_patch4", dropout=0.3, drop_path=0.2, depth=3)
+    model(np.zeros((1, 8, 8, 1)), rng=np.random.default_rng(0))
+    assert rates == [(0.3, 16), (0.3, 12), (0.3, 16)] * 3  # after attention, in the MLP, after it
+    assert [block.drop_path.rate for block in model.blocks] == [0, 0.1, 0.2]
+
+
+def test_initial_values():
+    model = Modern(ModernConfig(**{**fields("eva02_tiny_patch4"), "image_size": 64, "depth": 1, "channels": 1}), 0)
+    assert model.class_token.data.std() == pytest.approx(0.02, rel=0.3)
+    assert model.position_embedding.data.std() == pytest.approx(0.02, rel=0.05)
+    weight = model.blocks[0].mlp.hidden.weight.data
+    for half in np.split(weight, 2, axis=1):  # each drawn for itself
+        assert half.std() == pytest.approx((2 / (192 + 512)) ** 0.5, rel=0.02)
+    assert not model.blocks[0].attention.q_bias.data.any()
+    for seed in (None, 0):
+        empty = Modern(ModernConfig(**fields("beit_nano_patch16")), seed)
+        assert not empty.blocks[0].attention.relative.table.data.any()
+
+
+def test_qk_norm_may_have_an_epsilon_of_its_own():
+    case = verify.open_case(CASES / "vit_qknorm_ln")
+    for eps, fine in (("1e-06", True), ("0.1", False)):
+        case.meta["notes"] = ["first", f"eps: norm1 1e-06, q_norm {eps}"]
+        assert (wrong_arrays(case) == []) == fine
+
+
 def test_other_image_sizes_need_a_model_without_tables():
     images = np.zeros((1, 12, 8, 1))
     assert tiny("vit_nano_patch4_dinov3")(images).shape == (1, 3)
