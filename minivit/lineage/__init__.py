@@ -29,6 +29,7 @@ from typing import Any
 from minivit.errors import ConfigError, meant, shown
 from minivit.files.fields import from_json, settle
 from minivit.models import families
+from minivit.models.families import Family
 from minivit.nn import Module
 from minivit.update.objective import Classification, Objective
 
@@ -108,6 +109,31 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "dino": "dino:DINO",
     "mae": "mae:MAE",
 }
+NETWORKS = {  # systems whose file has a FAMILY of classifiers, and the names of their models
+    # ancestors, cheaper attention, muP
+    "transformer2017": r"transformer2017-.+",
+    "flash": r"flash-.+",
+    "linformer": r"linformer-.+",
+    "performer": r"performer-.+",
+    "mup": r"mup-.+",
+}
+
+
+class _Later(Family):
+    """The FAMILY of a system, whose file is imported when it is needed."""
+
+    @property
+    def config(self) -> type[Any]:
+        found: type[Any] = self[0]().config
+        return found
+
+
+def _later(system: str, names: str) -> Family:
+    def part(name: str) -> Any:
+        return lambda *given: getattr(module_of(system).FAMILY, name)(*given)
+
+    family: Any = lambda: module_of(system).FAMILY
+    return _Later(family, part("network"), names, part("fields"))
 
 
 def module_of(name: str) -> ModuleType:
@@ -115,6 +141,9 @@ def module_of(name: str) -> ModuleType:
     if name not in SYSTEMS:
         raise ConfigError(f'there is no system "{name}"{meant(name, SYSTEMS)}; known: {", ".join(SYSTEMS)}')
     return importlib.import_module(f"minivit.lineage.{name}")
+
+
+families.FAMILIES |= {system: _later(system, names) for system, names in NETWORKS.items()}
 
 
 def objective_class(name: str) -> Any:

@@ -5,17 +5,17 @@ The encoder is that of the Transformer of 2017, LayerNorm after each branch, wit
 
     z_0 = LN(word + position + type),   z' = LN(z + MSA(z)),   z'' = LN(z' + MLP(z')).
 
-New: it is trained without labels, and then tuned. Of all words 15 % are chosen. Of these, 80 % become [MASK], 10 % a
-random word, and 10 % stay as they are, so that every word may have to be predicted; the loss is the mean cross entropy
-over the chosen words. The logits are LN(GELU(W z)) times the table of words, transposed, plus a bias. The first token is
-[CLS]. It stands for the whole, as in the ViT: tanh of a dense layer (the pooler) reads it, and in training says whether
-the second sentence follows the first. Types tell the sentences apart. The ViT took [CLS] and GELU from here, and with
-them the learned positions; MAE and BEiT hide patches as BERT hides words.
+New: it is trained without labels, and then tuned. 15 % of the words are chosen. Of these, 80 % become [MASK], 10 %
+become a random word, and 10 % stay as they are, so every word may have to be predicted. The loss is the mean cross
+entropy over the chosen words. The logits are LN(GELU(W z)) times the table of words, transposed, plus a bias. The first
+token is [CLS]. It stands for the whole, as in the ViT: tanh of a dense layer (the pooler) reads it, and in training it
+says whether the second sentence follows the first. Types tell the sentences apart. The ViT took [CLS], GELU and learned
+positions from here. MAE and BEiT hide patches as BERT hides words.
 
 Source: google-research/bert, modeling.py. Its optimiser is Adam without the bias correction, and weight decay spares
-biases and LayerNorms. Epsilon of LayerNorm is 1e-12 and GELU is the exact one; modeling.py itself computes the tanh form
-in later versions ("gelu" there), which Hugging Face calls gelu_new. Here a chosen word is chosen independently of the
-others; the published data were made beforehand, with a fixed number in each sentence.
+biases and LayerNorms. Epsilon of LayerNorm is 1e-12. GELU is the exact one in Hugging Face's "gelu" and the tanh form
+in modeling.py, which Hugging Face calls "gelu_new". Here each word is chosen independently of the others. The published
+code makes its data beforehand, with a fixed share of each text.
 
 B batch, N tokens, D width, H heads, F MLP width, V words.
 """
@@ -35,7 +35,9 @@ from minivit.nn.layers import Rng, Tap
 from minivit.nn.post_norm import MaskedAttention, PostNormBlock
 from minivit.tensor import Tensor
 
-PARITY = "logits, loss, gradients and inner values of Hugging Face's model, with padding; published numbers of parameters"
+PARITY = (
+    "logits, loss, gradients and inner values of Hugging Face's model, with padding; published numbers of parameters"
+)
 IGNORED = -100  # the label of a word that is not to be predicted
 
 

@@ -30,11 +30,12 @@ import numpy as np
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
 from minivit.models import ViT, ViTConfig
+from minivit.models.config import variant_fields
+from minivit.models.families import Family
 from minivit.nn import HeadwiseAttention
 from minivit.tensor import Tensor, lift
 
 PARITY = "values, gradients and the state after every tile of a slow reference in another library"
-VARIANTS = r"flash-.+"  # names of models: "flash-Ti/16" is Ti/16 with this attention
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,3 +178,11 @@ def weights(q: np.ndarray, k: np.ndarray, scale: float, causal: bool = False) ->
     (s,) = list(scores(q, k, slice(0, q.shape[2]), slice(0, k.shape[2]), scale, causal)) or [np.full((1,), -math.inf)]
     e = np.exp(s - finite(s.max(axis=-1, keepdims=True)))
     return e / np.maximum(e.sum(axis=-1, keepdims=True), 1)
+
+
+def fields(name: str) -> dict[str, Any]:
+    """The fields for "flash-Ti/16": those of the ViT of that name."""
+    return variant_fields(name.partition("-")[2])
+
+
+FAMILY = Family(FlashConfig, Flash, r"flash-.+", fields)

@@ -16,13 +16,16 @@ what comes before with what comes after. E mixes keys, before the softmax; mixin
 them. `sharing` says who has the same matrices: "headwise", the heads of a block; "key-value", also keys and values, so
 E = F; "layerwise", all blocks as well; "none", nobody: (H, R, N) each. The paper finds little difference.
 
-Source: the paper; there is no official code for general use. The matrices are drawn with variance 1 / N, so E k has
-the size of a mean of N keys times sqrt(N), as the random projections of the paper's proof have.
+Source: the paper, and facebookresearch/fairseq, examples/linformer. There the tokens are mixed before they are
+projected to keys and values. That is the same but for the biases: each mixture gets one, here a mixture of N of them. A
+text shorter than N uses the first columns of E and F there; images have one size. E and F begin Xavier uniform times
+1 / sqrt(2) there; here they are normal with variance 1 / N, so E k has the size of k.
 
 B batch, H heads, M queries, N keys, Dh width of a head, R projected keys.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -30,13 +33,14 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
 from minivit.models import ViT, ViTConfig
+from minivit.models.config import variant_fields
+from minivit.models.families import Family
 from minivit.nn import HeadwiseAttention
 from minivit.nn import initialisers as init
 from minivit.ops.attention import attention_weights
 from minivit.tensor import Tensor
 
 PARITY = "values, weights and gradients of a slow reference in another library"
-VARIANTS = r"linformer-.+"  # names of models: "linformer-Ti/16" is Ti/16 with this attention
 SHARING = ("none", "headwise", "key-value", "layerwise")
 
 
@@ -90,9 +94,8 @@ class LinformerAttention(HeadwiseAttention):
             raise ValueError(f"Linformer: its projections are for {self.key_mix.shape[-1]} tokens, not {k.shape[2]}")
         return attend(q, k, v, self.key_mix, self.value_mix)
 
-    def weights(self, q: Array, k: Array) -> Array:
-        """The weights of the mixtures (B, H, M, R)."""
-        return attention_weights(q, self.key_mix.data @ k)
+    def shown(self, q: Array, k: Array) -> dict[str, Array]:
+        return {"attention_weights": attention_weights(q, self.key_mix.data @ k)}  # of the mixtures: (B, H, M, R)
 
 
 class Linformer(ViT):
@@ -118,3 +121,11 @@ def mixture(rng: init.Rng, shape: tuple[int, ...], dtype: str, name: str) -> Ten
     tensor = init.parameter(init.normal(rng, shape, shape[-1] ** -0.5), dtype)
     tensor.name = name
     return tensor
+
+
+def fields(name: str) -> dict[str, Any]:
+    """The fields for "linformer-Ti/16": those of the ViT of that name."""
+    return variant_fields(name.partition("-")[2])
+
+
+FAMILY = Family(LinformerConfig, Linformer, r"linformer-.+", fields)

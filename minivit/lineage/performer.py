@@ -27,6 +27,7 @@ B batch, H heads, M queries, N keys, Dh width of a head, R features.
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -34,11 +35,12 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
 from minivit.models import ViT, ViTConfig
+from minivit.models.config import variant_fields
+from minivit.models.families import Family
 from minivit.nn import HeadwiseAttention
 from minivit.tensor import Tensor, no_grad
 
 PARITY = "features, values and gradients of a slow reference in another library"
-VARIANTS = r"performer-.+"  # names of models: "performer-Ti/16" is Ti/16 with this attention
 KINDS = ("positive", "trigonometric")
 
 
@@ -136,11 +138,11 @@ class PerformerAttention(HeadwiseAttention):
         """phi(q) and phi(k): (B, H, M, R) and (B, H, N, R)."""
         return both_features(q, k, self.directions.data, self.kind, self.stabilise, self.epsilon)
 
-    def weights(self, q: Array, k: Array) -> Array:
+    def shown(self, q: Array, k: Array) -> dict[str, Array]:
         with no_grad():
             phi_q, phi_k = self.features(Tensor(q), Tensor(k))
         a = phi_q.data @ phi_k.data.swapaxes(-1, -2)
-        return a / a.sum(axis=-1, keepdims=True)
+        return {"attention_weights": a / a.sum(axis=-1, keepdims=True)}
 
 
 class Performer(ViT):
@@ -150,6 +152,18 @@ class Performer(ViT):
         super().__init__(config, seed, dtype)
         rng, width = None if seed is None else np.random.default_rng((seed, 1)), config.width // config.heads
         for block in self.blocks:
-            w = directions(rng, config.features, width, config.orthogonal) if rng else np.zeros((config.features, width))
+            w = (
+                directions(rng, config.features, width, config.orthogonal)
+                if rng
+                else np.zeros((config.features, width))
+            )
             how = {"kind": config.kind, "stabilise": config.stabilise, "epsilon": config.epsilon}
             block.attention = PerformerAttention.instead_of(block.attention, directions=Tensor(w.astype(dtype)), **how)
+
+
+def fields(name: str) -> dict[str, Any]:
+    """The fields for "performer-Ti/16": those of the ViT of that name."""
+    return variant_fields(name.partition("-")[2])
+
+
+FAMILY = Family(PerformerConfig, Performer, r"performer-.+", fields)

@@ -4,6 +4,7 @@ from typing import Any, Self
 
 from minivit.backend import Array
 from minivit.nn.layers import MultiHeadAttention, Rng, Tap
+from minivit.nn.module import Module
 from minivit.ops.attention import attention_weights
 from minivit.tensor import Tensor
 
@@ -16,8 +17,8 @@ class HeadwiseAttention(MultiHeadAttention):
     """
 
     @classmethod
-    def instead_of(cls, given: MultiHeadAttention, **fields: Any) -> Self:
-        """A layer of this kind with the projections of `given`, and with these attributes."""
+    def instead_of(cls, given: Module, **fields: Any) -> Self:
+        """A layer of this kind with the projections of `given`, a MultiHeadAttention, and with these attributes."""
         layer = cls.__new__(cls)
         vars(layer).update(vars(given), **fields)
         return layer
@@ -29,7 +30,7 @@ class HeadwiseAttention(MultiHeadAttention):
         q, k, v = qkv[0], qkv[1], qkv[2]
         q = q if queries is None else q[:, :, :queries]
         if tap is not None:
-            tap["attention_weights"] = self.weights(q.data, k.data)
+            tap.update(self.shown(q.data, k.data))
         y = self.attend(q, k, v)
         return self.out(y.transpose(0, 2, 1, 3).reshape(batch, -1, width))
 
@@ -37,6 +38,6 @@ class HeadwiseAttention(MultiHeadAttention):
         """q: (B, H, M, Dh), k, v: (B, H, N, Dh) -> (B, H, M, Dh)."""
         raise NotImplementedError
 
-    def weights(self, q: Array, k: Array) -> Array:
-        """What `tap` shows, computed beside: by default the exact weights (B, H, M, N)."""
-        return attention_weights(q, k)
+    def shown(self, q: Array, k: Array) -> dict[str, Array]:
+        """What a tap gets, computed beside: by default "attention_weights", the exact ones (B, H, M, N)."""
+        return {"attention_weights": attention_weights(q, k)}

@@ -12,9 +12,7 @@ from minivit.tensor import Tensor
 class MaskedAttention(MultiHeadAttention):
     """MultiHeadAttention to the tokens that a mask shows.   x: (B, N, D) -> (B, N, D)."""
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, rng: Rng = None, tap: Tap = None, mask: Array | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None, mask: Array | None = None) -> Tensor:
         """mask: booleans that broadcast to (B, H, N, N), True where a query may look; (B, 1, 1, N) for padding."""
         width = x.shape[-1]
         qkv = self.qkv(x)

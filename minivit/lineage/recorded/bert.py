@@ -55,7 +55,7 @@ _TIED = {
 
 def views(state: Arrays) -> dict[str, np.ndarray]:
     """Our arrays, or their gradients, as views under Hugging Face's names and in its shapes."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name, x in state.items():
         theirs = name
         for own, other in _NAMES:
@@ -114,7 +114,9 @@ def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", sou
     CheckpointError."""
     fields = told_by(arrays, source)
     if config.get("position_embedding_type", "absolute") != "absolute" or config.get("is_decoder", False):
-        raise CheckpointError(f"{source}: this BERT has relative positions or is a decoder, which minivit does not have")
+        raise CheckpointError(
+            f"{source}: this BERT has relative positions or is a decoder, which minivit does not have"
+        )
     renamed = {"num_attention_heads": "heads", "layer_norm_eps": "norm_eps", "hidden_dropout_prob": "dropout"}
     renamed["attention_probs_dropout_prob"] = "attention_dropout"
     fields |= {ours: config[theirs] for theirs, ours in renamed.items() if theirs in config}
@@ -125,7 +127,7 @@ def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", sou
 
 
 def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> Bert:
-    """The model of a file of published weights (.safetensors of Hugging Face, or .npz with the names of google-research),
+    """The model of a file of published weights, .safetensors of Hugging Face or .npz with the names of google-research,
     with the parts that the file has.   fields: as in config.json, which is read where it lies beside the file; without
     it heads have 64 features. Raises CheckpointError and ConfigError."""
     path = expanded(path)
@@ -176,7 +178,7 @@ def gradients(model: Bert, loss: Tensor, case: Case) -> dict[str, np.ndarray]:
     return {"grad_norm": np.array(global_norm(found))} | {f"grad/{name}": g for name, g in named.items()}
 
 
-def inside(model: Bert, tap: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def inside(model: Any, tap: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """What stands between the parts of the encoder, under the names of Hugging Face's modules."""
     found = {"bert.embeddings": tap["embedded"]}
     for i, block in enumerate(model.blocks):

@@ -82,7 +82,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     config = told_by(case.weights, case.config, str(case.meta.get("system", "")), case.name)
     encoder = Encoder(config, None, "float64")
     load(encoder, case.weights, case.name)
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name in [name for name in case.arrays if re.fullmatch(r"(\w+/)?image", name)]:
         before = name.removesuffix("image")
         found |= {f"{before}{key}": x for key, x in of_one(encoder.eval(), case, before).items()}
@@ -98,7 +98,8 @@ def of_one(encoder: Encoder, case: Case, before: str) -> dict[str, np.ndarray]:
         place = next((place for place in (f"{before}{name}", name) if place in case.arrays), None)
         return None if place is None else case.input(place)
 
-    embedding, padding, tap = given("embedding"), given("key_padding"), {}
+    tap: dict[str, Any] = {}
+    embedding, padding = given("embedding"), given("key_padding")
     if embedding is None:
         image = case.input(f"{before}image")
     else:
