@@ -53,8 +53,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class MupConfig(ViTConfig):
-    """A ViT's, and: base_width: the width of the base model; base_heads: its number of heads, 0 for the same;
-    zero_head, zero_query: whether the head and the queries begin as zero; multipliers: see above."""
+    """A ViT's, and: base_width: the width of the base model; base_heads: its number of heads, if heads grow with the
+    width; 0 if their number grows. zero_head, zero_query: whether the head and the queries begin as zero; multipliers:
+    see above."""
 
     base_width: int = 64
     base_heads: int = 0
@@ -64,9 +65,8 @@ class MupConfig(ViTConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.base_width < 1 or self.base_heads < 0 or self.base_width % (self.base_heads or self.heads):
-            heads = self.base_heads or self.heads
-            raise ConfigError(f"base_width is {self.base_width}, expected a multiple of the base model's {heads} heads")
+        if self.base_width < 1 or self.base_heads < 0 or self.base_width % (self.base_heads or 1):
+            raise ConfigError(f"base_width is {self.base_width}, expected a multiple of base_heads {self.base_heads}")
         for name, wanted in (("representation_size", None), ("stem", None), ("distillation_token", False)):
             if getattr(self, name) != wanted:
                 raise ConfigError(f"muP is for a ViT without {name}")
@@ -81,8 +81,8 @@ class MupConfig(ViTConfig):
     @property
     def score_scale(self) -> float:
         """The factor on q k^T: 1 / sqrt(Dh) in the base model, and falling as 1 / Dh."""
-        base = self.base_width // (self.base_heads or self.heads)
-        return math.sqrt(base) * self.heads / self.width
+        own = self.width // self.heads
+        return math.sqrt(self.base_width // self.base_heads if self.base_heads else own) / own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,7 +267,7 @@ def slope(values: Mapping[int, float]) -> float:
 
 
 def fields(name: str) -> dict[str, Any]:
-    """The fields for "mup-S/16": a ViT-S/16 whose base has the width 64 and as many heads."""
+    """The fields for "mup-S/16": a ViT-S/16 whose base has the width 64, and heads of the same width."""
     return variant_fields(name.partition("-")[2])
 
 

@@ -75,7 +75,7 @@ def checked(kind: str, width: int, base: int, setup: str) -> dict[str, dict[str,
     config = MupConfig(
         image_size=16, patch_size=4, width=width, depth=int(_number(setup, r"(\d+) pre-LN blocks", 2)), heads=heads,
         num_classes=int(_number(setup, r"(\d+) classes", 10)), classifier="gap", position="none", gelu="erf",
-        norm_eps=1e-5, zero_head=False, base_width=base if kind == "mup" else width,
+        norm_eps=1e-5, zero_head=False, base_width=base if kind == "mup" else width, base_heads=heads,
     )  # fmt: skip
     runs = []
     for seed in range(int(_number(setup, r"(\d+) seeds", 3))):

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from minivit import functional as F
+from minivit.lineage import transformer2017
 from minivit.lineage.published import Arrays, fill
-from minivit.lineage.transformer2017 import Encoder, Transformer2017Config, sinusoids
+from minivit.lineage.transformer2017 import Encoder, Transformer2017Config
 from minivit.lineage.verify import Case
 from minivit.models.layouts import Shapes
 from minivit.nn import Module
@@ -87,7 +88,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         before = name.removesuffix("image")
         found |= {f"{before}{key}": x for key, x in of_one(encoder.eval(), case, before).items()}
     for name in [name for name in case.arrays if name.rpartition("/")[2] == "sinusoid"]:
-        found[name] = sinusoids(*case.arrays[name].shape)
+        found[name] = transformer2017.sinusoids(*case.arrays[name].shape)
     return found
 
 
@@ -103,7 +104,7 @@ def of_one(encoder: Encoder, case: Case, before: str) -> dict[str, np.ndarray]:
     if embedding is None:
         image = case.input(f"{before}image")
     else:
-        image = embedding + sinusoids(*embedding.shape[1:])
+        image = embedding + transformer2017.sinusoids(*embedding.shape[1:])
     x = Tensor(image, requires_grad=True)
     y = encoder(x, tap=tap, padding=None if padding is None else padding.astype(bool))
     found = {"image": image, "output": y.data}
