@@ -37,10 +37,10 @@ WRONG = [
     (Bert, "embed", "self.positions.table[:length]", "self.positions.table[1 : length + 1]", "tap/bert.embeddings"),
     (Bert, "transformed", "F.gelu(self.transform(encoded), self.config.gelu)", "self.transform(encoded)", "logits"),
     (Bert, "transformed", "self.transform_norm(", "(", "logits"),
-    (Bert, "logits", "self.words.table.T", "self.words.table.detach().T", "grad/bert.embeddings.word_embeddings.weight"),
+    (Bert, "logits", "words.table.T", "words.table.detach().T", "grad/bert.embeddings.word_embeddings.weight"),
     (Bert, "logits", " + self.words_bias", "", "logits"),
     (bert, "loss", "labels != IGNORED", "labels == labels", "loss"),
-    (post_norm.PostNormBlock, "forward", "self.norm2(x + self.dropout(self.mlp(x, ", "x + self.norm2(self.dropout(self.mlp(x, ", "logits"),
+    (post_norm.PostNormBlock, "forward", "self.norm2(x + self.", "x + self.norm2(self.", "logits"),
 ]  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def in_google_names(w):
         kernel = name.endswith(("dense.weight", "query.weight", "key.weight", "value.weight"))
         for hub, theirs in (
             (r"_embeddings\.weight$", "_embeddings"), (r"LayerNorm\.weight$", "LayerNorm.gamma"),
-            (r"LayerNorm\.bias$", "LayerNorm.beta"), (r"seq_relationship\.(weight|bias)$", r"seq_relationship.output_\1"),
+            (r"LayerNorm\.bias$", "LayerNorm.beta"), (r"relationship\.(weight|bias)$", r"relationship.output_\1"),
             (r"output_weight$", "output_weights"), (r"predictions\.bias$", "predictions.output_bias"),
             (r"\.weight$", ".kernel"), (r"layer\.(\d)", r"layer_\1"), (r"\.", "/"),
         ):  # fmt: skip

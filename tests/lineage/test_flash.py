@@ -108,7 +108,8 @@ def test_another_recording_with_other_tiles_and_a_case_of_its_own(tmp_path):
     other, other_lse = by_hand(q, 2 * k, v, True, 0.25)
     found = {
         "q": q, "k": k, "v": v, "cotangent": g, "output": y, "lse": lse, "loss": np.asarray((y * g).sum()),
-        "causal/k": 2 * k, "causal/output": other, "causal/lse": other_lse, "causal/loss": np.asarray((other * g).sum()),
+        "causal/k": 2 * k, "causal/output": other, "causal/lse": other_lse,
+        "causal/loss": np.asarray((other * g).sum()),
     }  # fmt: skip
     case = write_case(tmp_path, "flash", {"Br": 5, "Bc": 3, "scale": 0.25}, {"unused": np.zeros(1)}, found)
     assert wrong_arrays(case) == []
@@ -125,10 +126,8 @@ def test_another_recording_with_other_tiles_and_a_case_of_its_own(tmp_path):
 @pytest.mark.parametrize("classifier", ["token", "gap"])
 def test_a_vit_in_tiles_is_the_vit(classifier):
     fields = {**SHAPE, "classifier": classifier}
-    plain, tiled = (
-        ViT(ViTConfig(**fields), 3, "float64"),
-        Flash(FlashConfig(**fields, tile_rows=5, tile_columns=4), 3, "float64"),
-    )
+    plain = ViT(ViTConfig(**fields), 3, "float64")
+    tiled = Flash(FlashConfig(**fields, tile_rows=5, tile_columns=4), 3, "float64")
     plain.head.weight.data[...] = tiled.head.weight.data[...] = np.random.default_rng(0).normal(size=(12, 4))
     images = np.random.default_rng(1).normal(size=(2, 8, 8, 3))
     taps = {}, {}

@@ -62,7 +62,8 @@ def by_hand(q, k, v, e, f):
     for b, h, m in np.ndindex(*q.shape[:3]):
         of_head = [x[h] if x.ndim == 3 else x for x in (e, f)]
         keys, values = (
-            [sum(row[n] * x[b, h, n] for n in range(len(row))) for row in mix] for mix, x in zip(of_head, (k, v))
+            [sum(row[n] * x[b, h, n] for n in range(len(row))) for row in mix]
+            for mix, x in zip(of_head, (k, v), strict=True)
         )
         s = np.array([q[b, h, m] @ key / 2 for key in keys])
         a = np.exp(s) / np.exp(s).sum()

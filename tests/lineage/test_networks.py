@@ -7,16 +7,20 @@ import sys
 
 import numpy as np
 import pytest
+from devices import placed, to_device, to_host
 
+from minivit import functional as F
 from minivit import lineage
 from minivit.data import load
 from minivit.errors import ConfigError
-from minivit.models import families
+from minivit.lineage.published import from_vit
+from minivit.models import ViT, ViTConfig, families
 from minivit.models.families import ModelConfig
 from minivit.runs import folder as run_folders
 from minivit.runs.answers import load_pretrained
 from minivit.runs.recipes import complete
 from minivit.runs.trainer import Trainer
+from minivit.tensor import grad
 
 SMALL = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 16, "image_size": 8, "channels": 1, "num_classes": 3}
 
@@ -76,3 +80,35 @@ def test_a_run_trains_it(name, tmp_path):
     model = load_pretrained(run)
     assert families.name_of(model.config) == name
     assert model(np.zeros((2, 8, 8, 1))).shape == (2, 10)
+
+
+@pytest.mark.parametrize(("name", "fields"), [("flash", {}), ("performer", {"features": 6000}), ("linformer", {})])
+def test_a_trained_vit_gets_another_attention(name, fields):
+    sizes = {key: x for key, x in SMALL.items() if key != "num_classes"}
+    trained, rng = ViT(ViTConfig(patch_size=4, num_classes=3, **sizes), 0, "float64"), np.random.default_rng(0)
+    for tensor in trained.parameters():
+        tensor.data += 0.1 * rng.normal(size=tensor.shape)
+    model = from_vit(trained, families.FAMILIES[name], **fields)
+    if name == "linformer":  # as many mixtures as tokens, each of one token
+        model = from_vit(trained, families.FAMILIES[name], projected=5, sharing="key-value")
+        model.blocks[0].attention.key_mix.data[...] = np.eye(5)
+    images = rng.normal(size=(4, 8, 8, 1))
+    wanted, found = trained(images).data, model(images).data
+    assert np.abs(found - wanted).mean() < (0.04 if name == "performer" else 1e-13)
+    assert np.array_equal(model.blocks[0].mlp.out.weight.data, trained.blocks[0].mlp.out.weight.data)
+    assert not np.shares_memory(model.blocks[0].mlp.out.weight.data, trained.blocks[0].mlp.out.weight.data)
+
+
+@pytest.mark.parametrize("name", lineage.NETWORKS)
+def test_on_a_gpu_it_computes_the_same(name, device):
+    config = families.config_of({**families.named_fields(f"{name}-Ti/4"), **SMALL}, "test")
+    rng = np.random.default_rng(0)
+    images, labels, head = rng.normal(size=(2, 8, 8, 1)), np.array([2, 0]), rng.normal(size=(16, 3))
+    found = []
+    for place in (lambda x: x, placed):
+        model = families.build(config, 0).eval()
+        model.head.weight.data[...] = head
+        loss = F.cross_entropy(place(model)(images), to_device(labels) if place is placed else labels)
+        found.append([loss.data, *grad(loss, model.parameters())])
+    for mine, theirs in zip(*found, strict=True):
+        assert np.abs(mine - to_host(theirs)).max() <= 1e-5 * max(1, np.abs(mine).max())
