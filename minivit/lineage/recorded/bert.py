@@ -151,6 +151,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         outputs["logits"] = outputs["prediction_logits"] = model.logits(encoded)
     if model.config.next_head:
         outputs["seq_relationship_logits"] = model.follows(encoded)
+    outputs["output"] = outputs.get("logits", encoded)
     found = {name: x.data for name, x in outputs.items()} | inside(model, tap)
     losses = []
     if (labels := given("labels")) is not None:
@@ -158,7 +159,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     if (follows := given("next_sentence_label")) is not None:
         losses.append(F.cross_entropy(outputs["seq_relationship_logits"], follows.reshape(-1)))
     if (cotangent := given("cotangent")) is not None:
-        losses.append((outputs.get("logits", encoded) * cotangent).sum())
+        losses.append((outputs["output"] * cotangent).sum())
     if losses:
         loss = losses[0] + losses[1] if len(losses) == 2 else losses[0]
         found |= {"loss": loss.data} | gradients(model, loss, case)
@@ -173,7 +174,7 @@ def gradients(model: Bert, loss: Tensor, case: Case) -> dict[str, np.ndarray]:
     named |= {name: named[original] for name, original in _TIED.items() if original in named}
     asked = [name.removeprefix("grad/") for name in case.arrays if name.startswith("grad/")]
     for name in asked:
-        if name not in named and hub_name(name) in named:
+        if name not in named and hub_name(name) in named:  # official, or of a model without heads
             named[name] = named[hub_name(name)].T if name.endswith("/kernel") else named[hub_name(name)]
     return {"grad_norm": np.array(global_norm(found))} | {f"grad/{name}": g for name, g in named.items()}
 
@@ -187,4 +188,5 @@ def inside(model: Any, tap: Mapping[str, Any]) -> dict[str, np.ndarray]:
         found |= {f"{place}.attention.self": tap[f"block{i}/attended"], f"{place}.intermediate": hidden}
         found |= dict.fromkeys((f"{place}.attention", f"{place}.attention.output"), middle)
         found |= dict.fromkeys((place, f"{place}.output"), tap[f"block{i}/output"])
+    found |= {name.removeprefix("bert."): x for name, x in found.items()}  # as in a model without heads
     return {f"tap/{name}": x.data for name, x in found.items()}
