@@ -14,6 +14,10 @@ What a run can minimise beside classification is named in `OBJECTIVES`. The clas
 Its file may have PRESETS, name -> fields of Recipe, and HOW, name -> function(objective, data, recipe) -> lines of
 text, which `evaluate RUN --how NAME` prints.
 
+A file whose network classifies images has FAMILY, a `models.families.Family`, and its system is named in `NETWORKS`;
+then `train --model NAME` trains it. Its configuration answers `models.families.ModelConfig`, its network is called with
+(images, tap, rng).
+
 Each file of an objective has `tiny(dtype="float32") -> tuple[Objective, Dataset]` for the tests that all objectives
 share (tests/lineage/test_contract.py): the objective in small, in training mode, with parameters of that dtype and
 dropout or drop path above 0, and a data set of at least 12 examples that has its `columns`. Everything in both comes

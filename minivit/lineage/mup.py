@@ -236,7 +236,8 @@ def coordinate_check(
     model: ViT, images: np.ndarray, labels: np.ndarray, optimizer: AdamW, steps: tuple[int, ...] = (1, 5)
 ) -> dict[str, dict[str, float]]:
     """How large the values inside a model are at the start, "init", and how far they have moved after some updates on
-    one batch, "change1", "change5": means of absolute values. In muP the second does not depend on the width."""
+    one batch, "change1", "change5": means of absolute values. In muP the second does not depend on the width. With a
+    head of zero the first update moves only the head, so look at later ones."""
     start, found = coordinates(model, images), {}
     found["init"] = {name: float(np.abs(x).mean()) for name, x in start.items()}
     for step in range(1, max(steps) + 1):

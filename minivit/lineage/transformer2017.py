@@ -217,6 +217,7 @@ class PatchTransformer(Module):
         rng = None if seed is None else np.random.default_rng(seed)
         self.config = config
         self.patch_embed = PatchEmbed(config.patch_size, config.channels, config.width, rng, dtype)
+        self.positions = Tensor(sinusoids(config.num_tokens, config.width).astype(dtype))
         self.dropout = Dropout(config.dropout)
         self.encoder = Encoder(config, rng, dtype)
         if config.num_classes:
@@ -226,8 +227,7 @@ class PatchTransformer(Module):
 
     def forward(self, images: Tensor | Array, tap: Tap = None, rng: Rng = None) -> Tensor:
         """tap: collects "embedded", "layer0/..." of each layer, "encoded" and "features"."""
-        x = self.patch_embed(self.tensor(images))
-        x = self.dropout(x + self.like(sinusoids(x.shape[1], x.shape[2])), rng)
+        x = self.dropout(self.patch_embed(self.tensor(images)) + self.positions, rng)
         encoded = self.encoder(x, rng, tap)
         features = encoded.mean(axis=1)
         if tap is not None:

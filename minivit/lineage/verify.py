@@ -105,6 +105,8 @@ def open_case(folder: str | Path) -> Case:
     folder = folders_in(Path(folder))[0]
     if tables := _tables(folder):
         meta, *others = map(_read_json, tables)
+        if not isinstance(meta.get("results"), dict):
+            raise DataError(f"{tables[0]}: it has no results, and {tables[0].stem}.io.npz is not beside it")
         arrays = _numbers(meta["results"])
         for table, content in zip(tables[1:], others, strict=True):
             arrays |= _numbers(content, f"{table.stem.removeprefix(f'{tables[0].stem}_')}/")
@@ -121,7 +123,7 @@ def open_case(folder: str | Path) -> Case:
 def _tables(folder: Path) -> list[Path]:
     """The files of a recording of single numbers, [] for another."""
     first = folder.resolve() / f"{folder.resolve().name}.json"
-    if any(folder.glob("*.io.npz")) or not first.is_file() or not isinstance(_read_json(first).get("results"), dict):
+    if any(folder.glob("*.io.npz")) or not first.is_file():
         return []
     return [first, *sorted(first.parent.glob(f"{first.stem}_*.json"))]
 

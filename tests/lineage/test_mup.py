@@ -110,6 +110,14 @@ def test_without_a_part_of_it_changes_depend_on_the_width(monkeypatch):
         assert changes("mup")["output"] > 0.4
 
 
+def test_with_a_head_of_zero_the_first_update_moves_the_head_alone():
+    model, rng = Mup(MupConfig(**SHAPE, width=64, base_width=16), 0), np.random.default_rng(0)
+    images, labels = rng.standard_normal((4, 8, 8, 1)).astype(np.float32), np.array([0, 1, 2, 1])
+    found = mup.coordinate_check(model, images, labels, AdamW(model.named_parameters(), 0.01), (1, 2))
+    assert found["change1"]["block1"] == 0 < found["change1"]["output"]
+    assert found["change2"]["block1"] > 0
+
+
 def test_a_model_of_the_base_width_is_the_usual_one():
     model = Mup(MupConfig(**SHAPE, width=16, base_width=16, base_heads=2), 3, "float64")
     plain, rng = ViT(ViTConfig(**SHAPE, width=16), 3, "float64"), np.random.default_rng(0)
@@ -230,4 +238,8 @@ def test_a_recording_of_numbers_is_found_and_a_damaged_one_is_named(tmp_path):
     assert {name: float(x) for name, x in verify.open_case(place).arrays.items()} == {"sp/64": 1.5, "more/a/b": 2.0}
     (place / "mup_more.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"mup_more\.json"):
+        verify.open_case(place)
+    (place / "mup_more.json").unlink()
+    (place / "mup.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError, match=r"no results, and mup\.io\.npz is not beside it"):
         verify.open_case(place)

@@ -108,6 +108,14 @@ def test_subtracting_the_largest_exponent_changes_nothing_but_with_epsilon_it_do
     assert all(np.isfinite(phi.data).all() for phi in far)
 
 
+def test_another_number_for_each_key_would_change_the_result(monkeypatch):
+    q, k, v, w = (Tensor(x) if x.ndim == 4 else x for x in drawn())
+    right = performer.linear_attention(*performer.both_features(q, k, w, stabilise=True), v).data
+    make_mistake(monkeypatch, performer, "both_features", "(-2, -1)", "(-1,)")
+    wrong = performer.linear_attention(*performer.both_features(q, k, w, stabilise=True), v).data
+    assert np.abs(wrong - right).max() > 1e-3
+
+
 @pytest.mark.parametrize("kind", performer.KINDS)
 def test_the_products_of_features_are_right_on_average_with_the_known_error(kind):
     rng = np.random.default_rng(3)

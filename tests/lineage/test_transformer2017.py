@@ -38,7 +38,7 @@ WRONG = [  # place, function, right, wrong, what sees it
     (Encoder, "forward", "padding[:, None, None, :]", "padding[:, None, :, None]", "a/output"),  # of queries
     (Encoder, "forward", "~padding", "padding", "a/output"),
     (Encoder, "forward", "mask = None if padding is None else", "mask = None and", "a/output"),
-    (Encoder, "forward", "self.norm(x) if self.norm else x", "(x - x.mean(axis=-1, keepdims=True))", "a/output"),
+    (Encoder, "forward", "self.norm(x) if self.norm else x", "LayerNorm(16, 1e-5, 'float64')(x)", "a/output"),
     (transformer2017.FeedForward, "forward", 'self.act == "relu"', "False", "a/output"),
     (post_norm.PostNormBlock, "forward", "self.norm1(x + self.", "x + self.norm1(self.", "a/output"),
 ]  # fmt: skip
