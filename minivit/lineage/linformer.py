@@ -14,7 +14,7 @@ attention is exact.
 E and F belong to one number of tokens: another image size needs other ones. There is no causal form, because E k mixes
 what comes before with what comes after. E mixes keys, before the softmax; mixing the weights after it would need all of
 them. `sharing` says who has the same matrices: "headwise", the heads of a block; "key-value", also keys and values, so
-E = F; "layerwise", all blocks as well; "none", nobody: (H, R, N) each. The paper finds little difference.
+E = F; "layerwise", all blocks as well; "none", nobody: (H, R, N) each.
 
 Source: the paper, and facebookresearch/fairseq, examples/linformer. There the tokens are mixed before they are
 projected to keys and values. That is the same but for the biases: each mixture gets one, here a mixture of N of them. A

@@ -217,7 +217,8 @@ class Mup(ViT):
                     (block.mlp, "out"),
                 ):
                     setattr(layer, name, _as(ScaledLinear, getattr(layer, name), factor=1 / m))
-                    getattr(layer, name).weight.data *= m
+                    if seed is not None:  # zeros take no memory until they are written
+                        getattr(layer, name).weight.data *= m
         if config.num_classes:
             self.head = _as(Readout, self.head, factor=1 / m)
         if config.num_classes and not config.zero_head and seed is not None:

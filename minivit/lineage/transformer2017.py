@@ -14,7 +14,8 @@ One table embeds both languages and, transposed, makes the logits.
 Source: tensorflow/tensor2tensor and torch.nn.Transformer. They differ: tensor2tensor has epsilon 1e-6, sines in the
 first half of the features and cosines in the second, and normalises before the branches in later versions; torch has
 epsilon 1e-5 and a LayerNorm at the end of both stacks by default, which the paper does not mention. `norm_eps` and
-`final_norm` are fields. Dropout is 0.1 on branches and sums of embeddings, as in the paper.
+`final_norm` are fields. Dropout is on branches and on sums of embeddings, as in the paper; torch also drops attention
+weights and hidden features.
 
 For images, `PatchTransformer` takes patches for words: a mean over the encoder's tokens and a linear head classify.
 
@@ -23,6 +24,7 @@ B batch, M and N tokens, D width, H heads, F MLP width, V words, C channels, P p
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -109,12 +111,11 @@ class FeedForward(Module):
     def __init__(self, config: Transformer2017Config, rng: init.Rng, dtype: str):
         self.hidden = Linear(config.width, config.mlp_width, rng, dtype)
         self.out = Linear(config.mlp_width, config.width, rng, dtype)
-        self.dropout = Dropout(config.dropout)
         self.act = config.act
 
     def forward(self, x: Tensor, rng: Rng = None) -> Tensor:
         x = self.hidden(x)
-        return self.out(self.dropout(F.relu(x) if self.act == "relu" else F.gelu(x, "erf"), rng))
+        return self.out(F.relu(x) if self.act == "relu" else F.gelu(x, "erf"))
 
 
 class PreNormBlock(PostNormBlock):
@@ -149,7 +150,7 @@ class Encoder(Module):
 
 def layer(config: Transformer2017Config, rng: init.Rng, dtype: str) -> PostNormBlock:
     """One layer of the encoder."""
-    attention = MaskedAttention(config.width, config.heads, rng, dtype, config.dropout)
+    attention = MaskedAttention(config.width, config.heads, rng, dtype)
     kind = PostNormBlock if config.norm == "post" else PreNormBlock
     mlp = FeedForward(config, rng, dtype)
     return kind(attention, mlp, config.width, dtype, config.dropout, config.norm_eps)
@@ -161,9 +162,9 @@ class DecoderLayer(Module):
 
     def __init__(self, config: Transformer2017Config, rng: init.Rng, dtype: str = "float32"):
         width = config.width
-        self.attention = MaskedAttention(width, config.heads, rng, dtype, config.dropout)
+        self.attention = MaskedAttention(width, config.heads, rng, dtype)
         self.norm1 = LayerNorm(width, config.norm_eps, dtype)
-        self.cross = CrossAttention(width, config.heads, width, rng, dtype, config.dropout)
+        self.cross = CrossAttention(width, config.heads, width, rng, dtype)
         self.norm2 = LayerNorm(width, config.norm_eps, dtype)
         self.mlp = FeedForward(config, rng, dtype)
         self.norm3 = LayerNorm(width, config.norm_eps, dtype)
@@ -177,7 +178,7 @@ class DecoderLayer(Module):
         x = self._add(self.norm2, x, lambda y: self.cross(y, memory, rng, mask=seen), rng)
         return self._add(self.norm3, x, lambda y: self.mlp(y, rng), rng)
 
-    def _add(self, norm, x, branch, rng):
+    def _add(self, norm: LayerNorm, x: Tensor, branch: Callable[[Tensor], Tensor], rng: Rng) -> Tensor:
         if self.first:
             return x + self.dropout(branch(norm(x)), rng)
         return norm(x + self.dropout(branch(x), rng))

@@ -162,13 +162,15 @@ def error_of(found: np.ndarray, recorded: np.ndarray, name: str = "") -> float:
     """The largest difference, relative to the largest recorded value; infinite for another shape.
 
     Recorded gradients of a whole size below 1e-12, such as those of key biases, are rounding of 0: they count
-    absolutely.
+    absolutely. Equal infinities, such as scores behind a mask, do not differ, and give no size.
     """
     if found.shape != recorded.shape:
         return float("inf")
     if not recorded.size:
         return 0.0
-    difference, scale = np.abs(found - recorded).max(), np.abs(recorded).max()
+    same = found == recorded
+    difference = np.abs(np.where(same, 0, found) - np.where(same, 0, recorded)).max()
+    scale = np.abs(recorded[np.isfinite(recorded)]).max(initial=0)
     if "grad" in name and scale < 1e-12:
         return float(difference)
     return float(difference / scale) if scale else float(difference)
