@@ -16,7 +16,7 @@ from minivit.backend import get_namespace
 from minivit.backend.cores import available_cores
 from minivit.backend.rates import copy_rate, device_matmul_rate, matmul_rate
 from minivit.backend.workers import Workers
-from minivit.bench import data_report, overhead, scaling, workload
+from minivit.bench import data_report, overhead, scale_report, scaling, workload
 from minivit.bench.compare import Contestant, Timing, interleave, ratio
 from minivit.bench.engines import ENGINES
 from minivit.bench.gpu_engines import GPU_ENGINES
@@ -47,6 +47,8 @@ EXAMPLES = """examples:
   python -m minivit.bench cifar-s6 --profile --roofline roofline.png
   python -m minivit.bench cifar-s6 --scaling
   python -m minivit.bench --data --overhead
+  python -m minivit.bench --ranks 1,2
+  python -m minivit.bench --network hdr,ndr --gpu-tflops 300
   python -m minivit.bench --data --model B/16 --feeds 300tflops
   python -m minivit.bench --backend cupy --precision bf16 --model B/16 --batch 256 --training --against torch
 """
@@ -92,6 +94,7 @@ def parser() -> cli.Parser:
     add("--scaling", action="store_true", help="time and memory over batch, depth, width, tokens, workers")
     data_report.add_options(add)
     add("--overhead", action="store_true", help="of the engine per op; import time")
+    scale_report.add_options(p)
     return p
 
 
@@ -112,12 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             report_profile(load, args.roofline, options)
         if args.scaling:
             report_scaling(load, args.rounds, options)
+    for line in scale_report.lines(args, loads, options):
+        print(line, flush=True)
     if args.data:
         for line in data_report.lines(args.feeds, loads[0] if args.model else None):
             print(line, flush=True)
     if args.overhead:
         report_overhead()
-    if args.profile or args.roofline or args.scaling or args.data or args.overhead:
+    if args.profile or args.roofline or args.scaling or args.data or args.overhead or scale_report.asked(args):
         return 0
     for load in loads:
         for training in (True, False):
@@ -133,7 +138,7 @@ def engine_options(args: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError("--precision needs --backend cupy; NumPy's products are float32")
         return {name: getattr(args, name) for name in ("workers", "accumulate", "recompute", "kernels")}
     get_namespace("cupy")
-    only_cpu = ("profile", "roofline", "scaling", "data", "overhead", "workers")
+    only_cpu = ("profile", "roofline", "scaling", "data", "overhead", "workers", "ranks")
     if given := [name for name in only_cpu if getattr(args, name)]:
         raise ConfigError(f"--{given[0]} measures NumPy: give it without --backend cupy")
     if args.kernels != "fused":

@@ -17,21 +17,28 @@ BLOCK = 0.5  # seconds: shorter steps are timed several at a time
 @dataclasses.dataclass(frozen=True)
 class Contestant:
     """An entrant: an engine's name in `engines.ENGINES`, or in `gpu_engines.GPU_ENGINES` for the backend "cupy", its
-    work, and its options."""
+    work, and its options. ranks: run under mpirun, as so many processes; 0: without it."""
 
     engine: str
     load: Workload
     training: bool
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     backend: str = "numpy"
+    ranks: int = 0
+
+    def start(self) -> EngineProcess:
+        """Start its process."""
+        under = {"ranks": self.ranks} if self.ranks else {}
+        return EngineProcess(self.engine, self.load, self.training, self.options, self.backend, **under)
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """The measurements: seconds per step in each round, peak memory in MB."""
+    """The measurements: seconds per step in each round, peak memory in MB, seconds per step spent waiting for sums."""
 
     seconds: list[float]
     peak_memory: float
+    waited: float = 0.0
 
     @property
     def median(self) -> float:
@@ -42,10 +49,7 @@ class Timing:
 def interleave(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Timing]:
     """Time each contestant `rounds` times, in turns. Raises MinivitError if one fails."""
     with contextlib.ExitStack() as stack:
-        children = {
-            name: stack.enter_context(EngineProcess(c.engine, c.load, c.training, c.options, c.backend))
-            for name, c in contestants.items()
-        }
+        children = {name: stack.enter_context(contestant.start()) for name, contestant in contestants.items()}
         steps = {}
         for name, child in children.items():
             child.run()  # the first step compiles, allocates, touches memory
@@ -55,7 +59,8 @@ def interleave(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, 
             for name in [*children][i % len(children) :] + [*children][: i % len(children)]:  # another first each round
                 time.sleep(PAUSE)
                 seconds[name].append(children[name].run(steps[name]))
-        return {name: Timing(seconds[name], child.peak_memory()) for name, child in children.items()}
+        waited = {name: child.ask("waited") if contestants[name].ranks else 0.0 for name, child in children.items()}
+        return {name: Timing(seconds[name], child.peak_memory(), waited[name]) for name, child in children.items()}
 
 
 def ratio(ours: Timing, theirs: Timing) -> tuple[float, float, float]:

@@ -139,7 +139,9 @@ def say_if_blank(model: ViT | ResNet, headless: bool) -> None:
 def check_classes(data: Dataset, classes: list[str]) -> None:
     """Raise DataError unless the data set has the classes on which the model was trained."""
     if data.classes != classes:
+        bare = parted(data.name)[0] == "shards" and all(map(str.isdecimal, data.classes))
+        how = "; write the names of its classes, one a line, into classnames.txt beside the shards" if bare else ""
         raise DataError(
             f"{data.name} has {len(data.classes)} classes ({some(data.classes)}), "
-            f"the model was trained on {len(classes)} ({some(classes)})"
+            f"the model was trained on {len(classes)} ({some(classes)}){how}"
         )

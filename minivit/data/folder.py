@@ -17,6 +17,7 @@ from minivit.data.download import Progress
 from minivit.data.encoded import EncodedDataset
 from minivit.data.held_out import check_share, held_out
 from minivit.data.imagenet import some
+from minivit.data.instead import instead
 from minivit.data.paths import Paths
 from minivit.data.trees import class_folders, composed, read_classes
 from minivit.errors import DataError
@@ -122,7 +123,7 @@ def _check_layout(path: Path, split: str) -> None:
     place = "there" if trained else "into both"
     raise DataError(
         f"{path}: there is {missing} in it{rename}; put class folders {place}, or have a share of each class held "
-        "out: --val-share 0.2, or val_share=0.2 in Python"
+        f"out: --val-share 0.2, or val_share=0.2 in Python{instead(path, 'folder')}"
     )
 
 

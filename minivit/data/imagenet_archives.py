@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from minivit.data.archived import ArchivedDataset, Places, check_faults
-from minivit.data.choice import kept
 from minivit.data.dataset import Dataset
 from minivit.data.devkit import validation_ids
 from minivit.data.download import Progress
@@ -29,16 +28,10 @@ _CLASS = re.compile(r"(n\d{8})\.tar")
 _NUMBER = re.compile(r"_(\d{8})\.")
 
 
-def has_archives(path: Path) -> bool:
-    """Whether the folder has one of the archives, or the tars of the classes."""
-    return bool(training_archives(path)) or (path / VAL).is_file()
-
-
 def load_archives(
     path: Path,
     split: str,
     bad_images: str,
-    wanted: Sequence[str] | None,
     progress: Progress | None,
     cache: Path | None = None,
     val_share: float | None = None,
@@ -47,7 +40,7 @@ def load_archives(
     """The "train" or "test" images of the archives in a folder.
 
     Classes are WordNet ids: those of the training images in their sorted order, or of all 1,000 without these.
-    wanted: the classes to keep; None: all.   cache, progress: see `listings`.   val_share, seed: hold out a share of
+    cache, progress: see `listings`.   val_share, seed: hold out a share of
     the training images as test images, the same that `load_folder` would hold out of the unpacked folders. Raises
     DataError.
     """
@@ -77,8 +70,7 @@ def load_archives(
         names = (f"{classes[label]}/{name.rpartition('/')[2]}" for label, name in both)
         mask = held_out(labels, names, val_share, seed, lambda i: f"{paths[0]}/{places.names[i]}")
         known = np.flatnonzero(mask == (split != "train"))
-    dataset = ArchivedDataset(places.take(known), labels[known], classes, *rest)
-    return dataset if wanted is None else kept(dataset, wanted)
+    return ArchivedDataset(places.take(known), labels[known], classes, *rest)
 
 
 def training_archives(path: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from minivit.data.encoded import LEAVE_OUT
 from minivit.data.folder import Files, FolderDataset, Keeping, side_of
 from minivit.data.held_out import check_share
 from minivit.data.imagenet import imagenet_ids, in_words, some
-from minivit.data.imagenet_archives import VAL, load_archives
+from minivit.data.imagenet_archives import TRAIN, VAL, load_archives
 from minivit.data.imagenet_layouts import ODD, Layout, find_layout, is_split, layout_at
 from minivit.data.imagenet_lists import SOLUTION, Labels, find_labels
 from minivit.data.paths import Paths
@@ -83,7 +83,7 @@ def load_known(path: Path, asked: Asked, numbers: Mapping[str, int], classes: Se
 
     if asked.split == "train" or layout.is_bare:
         if not layout.train:
-            raise DataError(f"{path}: there is no train/ in it; put the folders of the training images there")
+            raise DataError(f"{path}: there is no train/ in it; put it there, or {TRAIN}")
         files = _of_folders(layout.train, numbers, refusal, (asked.cache, asked.progress))
         side = None if layout.is_bare else "train"
     else:
@@ -99,7 +99,7 @@ def is_divided(path: Path) -> bool:
 def _archived(layout: Layout, asked: Asked) -> Dataset:
     """All images of a split in archives."""
     share = asked.val_share, asked.seed
-    return load_archives(layout.root, asked.split, asked.bad_images, None, asked.progress, asked.cache, *share)
+    return load_archives(layout.root, asked.split, asked.bad_images, asked.progress, asked.cache, *share)
 
 
 def _trained(layout: Layout) -> str:
@@ -122,7 +122,7 @@ def _check(path: Path, layout: Layout, asked: Asked) -> None:
         if layout.has_val:
             raise DataError(f"{path} has its own validation images, so nothing is held out: leave out val_share")
     if not layout.has_train and (asked.split == "train" or share is not None):
-        raise DataError(f"{path}: there is no train/ in it; put the folders of the training images there")
+        raise DataError(f"{path}: there is no train/ in it; put it there, or {TRAIN}")
     if layout.has_val or share is not None or (asked.split == "train" and not layout.is_bare):
         return
     whole = layout_at(layout.root.absolute().parent) if is_split(layout.root) else None
@@ -130,8 +130,8 @@ def _check(path: Path, layout: Layout, asked: Asked) -> None:
         raise DataError(f"{path}: this is a part of a data set; give the whole: imagenet:{whole.root}")
     why = " with labels, and the images in test/ have none" if (layout.root / "test").is_dir() else " in it"
     raise DataError(
-        f"{path}: there is no val/{why}; add val/, or have a share of each class held out: --val-share 0.05, or "
-        "val_share=0.05 in Python"
+        f"{path}: there is no val/{why}; add val/ or {VAL}, or have a share of each class held out: "
+        "--val-share 0.05, or val_share=0.05 in Python"
     )
 
 

@@ -20,6 +20,7 @@ from minivit.data.choice import WNID
 from minivit.data.imagenet_archives import VAL as VAL_ARCHIVE
 from minivit.data.imagenet_archives import training_archives
 from minivit.data.images import SUFFIXES
+from minivit.data.instead import kind_at
 from minivit.errors import DataError
 
 PART = re.compile(r"train\.X\d*", re.IGNORECASE)  # several of them make up the training images
@@ -155,6 +156,8 @@ def _advice(path: Path) -> str:
         return f"this is the folder of one class; give the whole data set: imagenet:{whole}"
     if is_split(path) and layout_at(path.parent):
         return f"this is a part of a data set; give the whole: imagenet:{path.parent}"
+    if (other := kind_at(path)) not in (None, "imagenet"):
+        return f"it holds no layout of ImageNet; for what is there write {other}:{path}"
     names = sorted(entry.name for entry in path.iterdir())
     if packed := next((name for name in names if name.lower().endswith(PACKED)), None):
         return f"unpack {packed}, and give the folder that comes out of it"

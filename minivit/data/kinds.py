@@ -3,20 +3,15 @@
 `KINDS` is the only list of them: `load`, run folders and commands ask it. A new kind is one entry.
 """
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minivit.data.asked import Asked
 from minivit.data.dataset import Dataset
 from minivit.data.folder import is_divided as folder_is_divided
 from minivit.data.folder import load_folder, load_labelled
-from minivit.data.imagenet_files import is_divided as imagenet_is_divided
-from minivit.data.imagenet_files import load_imagenet, load_known
-from minivit.data.parquet import load_parquet
-from minivit.data.parquet_files import is_divided as parquet_is_divided
-from minivit.data.shard_files import is_divided as shards_are_divided
-from minivit.data.shards import load_shards
 
 
 class Kind(NamedTuple):
@@ -44,6 +39,16 @@ def _known_folder(path: Path, asked: Asked, numbers: Mapping[str, int], classes:
     return load_labelled(path, asked.split, numbers, classes, asked.bad_images, (asked.cache, asked.progress))
 
 
+def _of(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module of this package, which is imported once the function is called: each format has several
+    modules."""
+
+    def call(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(f"minivit.data.{module}"), name)(*arguments)
+
+    return call
+
+
 KINDS = {
     "folder": Kind(
         _folder,
@@ -52,16 +57,22 @@ KINDS = {
         load_known=_known_folder,
     ),
     "imagenet": Kind(
-        load_imagenet,
-        imagenet_is_divided,
+        _of("imagenet_files", "load_imagenet"),
+        _of("imagenet_files", "is_divided"),
         "ImageNet or a part of it, such as Imagenette, as it was downloaded or in folders",
         chooses=True,
-        load_known=load_known,
+        load_known=_of("imagenet_files", "load_known"),
     ),
     "parquet": Kind(
-        load_parquet, parquet_is_divided, "Parquet files with columns image and label, as Hugging Face stores them"
+        _of("parquet", "load_parquet"),
+        _of("parquet_files", "is_divided"),
+        "Parquet files with columns image and label, as Hugging Face stores them",
     ),
-    "shards": Kind(load_shards, shards_are_divided, "WebDataset shards, such as PATH/train-{000..127}.tar"),
+    "shards": Kind(
+        _of("shards", "load_shards"),
+        _of("shard_files", "is_divided"),
+        "WebDataset shards, such as PATH/train-{000..127}.tar",
+    ),
 }
 
 

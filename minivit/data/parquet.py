@@ -118,13 +118,14 @@ def load_parquet(path: Path, asked: Asked) -> ParquetDataset:
             raise DataError(f"{path} has test files already, so nothing is held out: leave out val_share")
     files = files_of(path, asked.split, asked.val_share is not None)
     if files.missing and asked.bad_images == "refuse":
+        count = len(files.missing)
         raise DataError(
-            f"{files.paths[0].parent}: {files.missing} of {files.missing + len(files.paths)} files are missing; "
-            "download them, or go on without: --bad-images skip"
+            f"{files.paths[0].parent}: {count} of {count + len(files.paths)} files are missing, such as "
+            f"{files.missing[0]}; download them, or go on without: --bad-images skip"
         )
     parts, damaged = _parts(files.paths, asked.bad_images, asked.cache, asked.progress)
     labels, classes = _labels(parts, _training_parts(path, files, parts, asked))
-    left_out = Counter({"missing files": files.missing, "other Parquet files": files.others, **damaged})
+    left_out = Counter({"missing files": len(files.missing), "other Parquet files": files.others, **damaged})
     keep = labels >= 0
     left_out["rows without a label"] = int((~keep).sum())
     if not keep.any():

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from minivit.data.instead import instead
 from minivit.data.patterns import matching
 from minivit.errors import DataError
 
@@ -27,12 +28,12 @@ _WORD = {kind: re.compile(rf"(?<![a-z])({'|'.join(words)})(?![a-z])", re.IGNOREC
 
 
 class Files(NamedTuple):
-    """The files of one split.   missing: the number of files that their names promise beyond them.   others: files of
-    no split.   whole: no name says for what a file is, so there is only one split."""
+    """The files of one split.   missing: names that theirs promise beyond them, without suffix.   others: files of no
+    split.   whole: no name says for what a file is, so there is only one split."""
 
     paths: list[Path]
     split: str
-    missing: int = 0
+    missing: Sequence[str] = ()
     others: int = 0
     whole: bool = False
 
@@ -55,7 +56,7 @@ def files_of(path: Path, split: str, held_out: bool = False) -> Files:
     if kind is None:
         raise DataError(_lacking(path, split, parts))
     chosen = _of_one(path, parts[kind])
-    missing = 0 if given else _missing(chosen)
+    missing = [] if given else _missing(chosen)
     return Files(chosen, kind or "train", missing, 0 if whole else len(parts.get("", {}).get("", [])), whole)
 
 
@@ -90,7 +91,7 @@ def _hint(folder: Path) -> str:
     """What to do with the files that a folder has instead."""
     if any(folder.rglob("*.arrow")):
         return "; it has .arrow files of save_to_disk: open it with load_from_disk and use to_parquet"
-    return ""
+    return instead(folder, "parquet")
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -149,10 +150,10 @@ def _of_one(path: Path, sets: dict[str, list[Path]]) -> list[Path]:
     return next(iter(sets.values()))
 
 
-def _missing(files: Sequence[Path]) -> int:
-    """How many files are missing from "train-00000-of-00294" to "train-00293-of-00294". Raises DataError if two files
-    have one number, or different totals."""
-    missing = 0
+def _missing(files: Sequence[Path]) -> list[str]:
+    """The names, without suffix, that are missing from "train-00000-of-00294" to "train-00293-of-00294". Raises
+    DataError if two files have one number, or different totals."""
+    missing: list[str] = []
     named: list[tuple[str, int, int]] = []
     for file in files:
         if found := _NUMBERED.search(file.name):
@@ -165,7 +166,8 @@ def _missing(files: Sequence[Path]) -> int:
                 f"{files[0].parent}: there are files of several versions of one data set, {begin}-... of "
                 f"{' and of '.join(map(str, totals))}; remove the old ones, or give a pattern for the right ones"
             )
-        missing += totals[0] - len(numbers)
+        absent = sorted({*range(totals[0])} - {*numbers})
+        missing += [f"{begin}-{number:05}-of-{totals[0]:05}" for number in absent]
     return missing
 
 

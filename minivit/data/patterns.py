@@ -42,6 +42,8 @@ def matching(pattern: Path) -> list[Path]:
         files = [name] if os.path.exists(name) else sorted(glob.glob(name))
         found += files
         missing += [] if files else [name]
+    if missing and os.path.exists(f"{missing[0]}.gz"):
+        raise DataError(f"{missing[0]}.gz: this is compressed; unpack it once, with gunzip, and others like it")
     if missing and len(names) > 1:
         more = f", nor {len(missing) - 1:,} others" if len(missing) > 1 else ""
         raise DataError(f"{missing[0]}: there is no such file{more} of the {len(names):,} that {pattern.name} names")

@@ -1,5 +1,6 @@
 """`load`: from a data set's name to the data set."""
 
+import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from minivit.data.download import Progress
 from minivit.data.encoded import check_bad_images
 from minivit.data.imagenet import in_words, some
 from minivit.data.imagenet_numbers import numbers_of
+from minivit.data.instead import kind_at
 from minivit.data.kinds import KINDS, one_of, parted
 from minivit.data.scenes import load_captions, load_scenes
 from minivit.data.scenes_clips import load_clips
@@ -32,6 +34,16 @@ ELSEWHERE = {  # to be read as imagenet:PATH
     "imagenette": "https://github.com/fastai/imagenette",
     "imagewoof": "https://github.com/fastai/imagenette",
     "imagenet": "https://image-net.org",
+}
+ALSO = {  # other names of kinds
+    "imagenette": "imagenet",
+    "imagewoof": "imagenet",
+    "imagefolder": "folder",
+    "tar": "shards",
+    "wds": "shards",
+    "webdataset": "shards",
+    "hf": "parquet",
+    "huggingface": "parquet",
 }
 
 
@@ -148,10 +160,14 @@ def _cache(root: str | os.PathLike[str] | None) -> Path | None:
 
 
 def _unknown(name: str) -> str:
-    if os.path.isdir(name):
-        return f'"{name}" is a folder: to use its images write "folder:{name}"'
     if name.removesuffix(":") in KINDS:
         return f'"{name}" lacks a path: write {name.removesuffix(":")}:PATH'
+    kind, _, path = name.partition(":")
+    if path and (near := difflib.get_close_matches(kind.lower(), [*KINDS, *ALSO], 1)):
+        return f'there is no data set called "{name}"; did you mean "{ALSO.get(near[0], near[0])}:{path}"?'
+    other = kind_at(expanded(name))
+    if other or os.path.isdir(name):
+        return f'"{name}" is a path: to use its images write "{other or "folder"}:{name}"'
     for elsewhere, page in ELSEWHERE.items():
         if name.lower().startswith(elsewhere):
             return f'"{name}" cannot be downloaded by name: get it from {page}, unpack it, and use "imagenet:PATH"'

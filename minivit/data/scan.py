@@ -9,10 +9,10 @@ import numpy as np
 from minivit.data.ahead import ahead
 from minivit.data.encoded import EncodedDataset
 
-SECONDS = 10.0  # for which files are read whole
-HEADERS = 20.0  # seconds after that in which only their headers are
+WHOLE, HEADERS = 10.0, 20.0  # seconds for which files are read whole, and after that in which only their headers are
 SIDE = 32  # pixels at which they are: a large JPEG is decoded at an eighth of its size, every byte read all the same
-MANY = 20_000  # images, of which perhaps not all are reached
+MANY = 20_000  # images, of which not all are reached
+OF_MANY = 4.0, 2.0  # the same seconds for so many, since a start must not take long
 RUN = 64  # neighbours that are read one after another, as disks and archives want it
 
 
@@ -27,21 +27,24 @@ class Looked(NamedTuple):
 def unreadable(
     data: EncodedDataset,
     threads: int,
-    seconds: float = SECONDS,
-    headers: float = HEADERS,
+    seconds: float | None = None,
+    headers: float | None = None,
     seen: Callable[[], object] = lambda: None,
 ) -> Looked:
     """The images that `read_image` refuses.
 
     Images are read whole for a limited time, and after that only their headers, which misses truncated ones, for a
     limited time too. Of many images short runs from all over the data set are read, so that all classes have some.
-    threads: number of reading threads.   seen: called after every image.
+    threads: number of reading threads.   seconds, headers: these times, by default `WHOLE` and `HEADERS`, or `OF_MANY`
+    for more than `MANY` images.   seen: called after every image.
     """
-    end = time.monotonic() + seconds
+    usual = (WHOLE, HEADERS) if len(data) <= MANY else OF_MANY
+    end = time.monotonic() + (usual[0] if seconds is None else seconds)
+    last = end + (usual[1] if headers is None else headers)
 
     def in_time() -> Iterator[int]:
         for index in _visits(len(data)):
-            if time.monotonic() >= end + headers:
+            if time.monotonic() >= last:
                 return
             yield index
 

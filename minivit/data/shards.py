@@ -17,8 +17,9 @@ from minivit.data.asked import Asked
 from minivit.data.dataset import in_words
 from minivit.data.held_out import check_share, held_out
 from minivit.data.imagenet import imagenet_ids
+from minivit.data.instead import instead
 from minivit.data.listing import Draft, Listing, Meter, listings
-from minivit.data.shard_files import Shards, find_shards
+from minivit.data.shard_files import Shards, find_shards, is_part, missing
 from minivit.data.tars import CutError, Window, is_hidden, members
 from minivit.errors import DataError, shown
 from minivit.files import parse_json
@@ -52,6 +53,7 @@ def load_shards(path: Path, asked: Asked) -> ArchivedDataset:
     places = Places.of(paths, listed)
     labels = _labels(listed, classes, numbered)
     left_out = check_faults(paths, listed, asked.bad_images)
+    left_out["missing shards"] += missing(paths) if path.is_dir() else 0
     left_out["examples without a label"] += int(np.sum(labels < 0))
     known = np.flatnonzero(labels >= 0)
     if asked.val_share is not None:
@@ -59,7 +61,9 @@ def load_shards(path: Path, asked: Asked) -> ArchivedDataset:
         mask = held_out(labels[known], names, asked.val_share, asked.seed, lambda i: f"{name}: {names[i]}")
         known, side = known[mask == (asked.split == "test")], "train" if asked.split == "train" else "val"
     if len(known) == 0:
-        raise DataError(f"{paths[0]}: no example has both an image and a label; {_seen(paths[0])}")
+        raise DataError(
+            f"{paths[0]}: no example has both an image and a label; {_seen(paths[0])}{instead(path, 'shards')}"
+        )
     rest = name, asked.bad_images, +left_out, side
     return ArchivedDataset(places.take(known), labels[known], classes, *rest)
 
@@ -71,6 +75,8 @@ def _check_sides(path: Path, shards: Shards, asked: Asked) -> None:
             name = shards.test_name
             raise DataError(f"{path} has {name} shards already, so nothing is held out: leave out val_share")
     elif asked.split == "test" and not shards.test:
+        if path.is_dir() and is_part(path):
+            raise DataError(f"{path}: this is a part of a data set; give the whole: shards:{path.parent}")
         raise DataError(
             f"{path}: there are no val, validation or test shards; add some, such as val-000000.tar, or have a share "
             "of each class held out: --val-share 0.1, or val_share=0.1 in Python"
@@ -184,7 +190,10 @@ def _beside(path: Path) -> list[str] | None:
     folder = path if path.is_dir() else path.parent
     for file in (place / name for place in (folder, folder.parent) for name in CLASS_NAMES):
         if file.is_file():
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
+            try:
+                lines = file.read_text(encoding="utf-8-sig").splitlines()
+            except UnicodeDecodeError as error:
+                raise DataError(f"{file}: the names of the classes must be text in UTF-8 ({error.reason})") from error
             names = [line.strip() for line in lines]
             while names and not names[-1]:
                 names.pop()
@@ -206,4 +215,5 @@ def _seen(path: Path) -> str:
                     record = parse_json(window.read(start, size))
                     keys = record if isinstance(record, dict) else {}
     of_json = f", and its .json have {', '.join(map(shown, list(keys)[:8]))}" if keys else ""
-    return f"it has {in_words(suffixes) or 'nothing'}{of_json}; labels are looked for in .cls and in label of .json"
+    where = "labels are looked for in .cls and in label of .json; the name of an example ends at its first dot"
+    return f"it has {in_words(suffixes) or 'nothing'}{of_json}; {where}"

@@ -25,6 +25,7 @@ from minivit.data import index
 from minivit.data.dataset import in_words
 from minivit.data.download import Progress
 from minivit.data.images import SUFFIXES
+from minivit.data.instead import instead
 from minivit.data.packed import Names
 from minivit.data.paths import Paths
 from minivit.errors import DataError
@@ -67,7 +68,8 @@ def class_folders(folder: Path, left_out: Counter[str]) -> dict[str, str]:
             raise DataError(f"{folder}: two class folders are called {name}, encoded differently: rename or merge them")
         found[name] = os.path.join(folder, own)
     if not found:
-        raise DataError(f"{folder}: there are no class folders in it; put the images of each class into one")
+        other = instead(folder, "folder")
+        raise DataError(f"{folder}: there are no class folders in it; put the images of each class into one{other}")
     return dict(sorted(found.items()))
 
 

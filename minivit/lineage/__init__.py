@@ -22,18 +22,19 @@ Each file of an objective has `tiny(dtype="float32") -> tuple[Objective, Dataset
 share (tests/lineage/test_contract.py): the objective in small, in training mode, with parameters of that dtype and
 dropout or drop path above 0, and a data set of at least 12 examples that has its `columns`. Everything in both comes
 from fixed seeds, so two calls give equal ones; the objective is built for 6 steps in all, and has its `config`.
+
+A network for images that can be trained like a ViT is a family of models, see `NETWORKS`.
 """
 
 import dataclasses
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from minivit.errors import ConfigError, meant, shown
 from minivit.files.fields import from_json, settle
 from minivit.models import families
-from minivit.models.families import Family
 from minivit.nn import Module
 from minivit.update.objective import Classification, Objective
 
@@ -74,6 +75,28 @@ SYSTEMS: dict[str, System] = {
         "predict the pixels of three patches of four from the fourth",
         "22_masked_autoencoders",
     ),
+    # parts of the modern ViT, relative positions
+    "modern": System(
+        2023,
+        "Fang et al., EVA-02: A Visual Representation for Neon Genesis, arXiv 2303.11331; with RoPE-ViT, DINOv3, BEiT",
+        "rotary positions, RMSNorm, QK-norm, SwiGLU, registers, LayerScale: parts that later models exchange",
+        recordings=(
+            "eva02",
+            "rope_vit",
+            "dinov3",
+            "vit_modern",
+            "vit_qknorm",
+            "beit_relpos",
+            "beit_shared_relpos",
+            "vit_relpos",
+        ),
+    ),
+    "relative": System(
+        2020,
+        "Dosovitskiy et al., An Image is Worth 16x16 Words, appendix D.4, arXiv 2010.11929; ALiBi, arXiv 2108.12409",
+        "scores of attention that know how far apart two tokens are",
+        recordings=("vit_rel1d", "alibi2d"),
+    ),
     # ancestors, cheaper attention, muP
     "transformer2017": System(
         2017,
@@ -113,31 +136,48 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "dino": "dino:DINO",
     "mae": "mae:MAE",
 }
-NETWORKS = {  # systems whose file has a FAMILY of classifiers, and the names of their models
+# A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
+# Its file is imported when it is used.
+NETWORKS: dict[str, tuple[str, str]] = {
+    # parts of the modern ViT
+    "modern": ("modern:FAMILY", r"(eva02|beit|modern|vit_relpos)_.*|vit_.*(rope|dinov3).*"),
     # ancestors, cheaper attention, muP
-    "transformer2017": r"transformer2017-.+",
-    "flash": r"flash-.+",
-    "linformer": r"linformer-.+",
-    "performer": r"performer-.+",
-    "mup": r"mup-.+",
+    "transformer2017": ("transformer2017:FAMILY", r"transformer2017-.+"),
+    "flash": ("flash:FAMILY", r"flash-.+"),
+    "linformer": ("linformer:FAMILY", r"linformer-.+"),
+    "performer": ("performer:FAMILY", r"performer-.+"),
+    "mup": ("mup:FAMILY", r"mup-.+"),
 }
 
 
-class _Later(Family):
-    """The FAMILY of a system, whose file is imported when it is needed."""
+class LaterFamily(families.Family):
+    """A family of `NETWORKS`. In place of its class stands a function that imports the file and gives the Family."""
 
     @property
-    def config(self) -> type[Any]:
-        found: type[Any] = self[0]().config
+    def config(self) -> Any:
+        return self[0]().config
+
+    @property
+    def network(self) -> Any:
+        return self[0]().network
+
+
+def later(place: str, names: str) -> LaterFamily:
+    """The family that stands at `place`, not yet imported."""
+
+    def there() -> families.Family:
+        file, _, name = place.partition(":")
+        found: families.Family = getattr(importlib.import_module(f"minivit.lineage.{file}"), name)
         return found
 
+    def fields(name: str) -> dict[str, Any]:
+        family: Callable[[str], dict[str, Any]] | None = there().fields
+        return family(name) if family else {}
 
-def _later(system: str, names: str) -> Family:
-    def part(name: str) -> Any:
-        return lambda *given: getattr(module_of(system).FAMILY, name)(*given)
+    return LaterFamily(there, lambda *given: there().network(*given), names, fields)  # type: ignore[arg-type]
 
-    family: Any = lambda: module_of(system).FAMILY
-    return _Later(family, part("network"), names, part("fields"))
+
+families.FAMILIES.update({name: later(*where) for name, where in NETWORKS.items()})
 
 
 def module_of(name: str) -> ModuleType:
@@ -145,9 +185,6 @@ def module_of(name: str) -> ModuleType:
     if name not in SYSTEMS:
         raise ConfigError(f'there is no system "{name}"{meant(name, SYSTEMS)}; known: {", ".join(SYSTEMS)}')
     return importlib.import_module(f"minivit.lineage.{name}")
-
-
-families.FAMILIES |= {system: _later(system, names) for system, names in NETWORKS.items()}
 
 
 def objective_class(name: str) -> Any:

@@ -63,7 +63,8 @@ class ViTConfig:
     attention_dropout: on the attention weights; drop_path: stochastic depth, rising linearly to this rate at the last
     block. gelu: "tanh" (published code) or "erf" (timm, Hugging Face). norm_eps: of every LayerNorm.
     position: "learned" (1-D, the default), "learned2d" (one table for rows and one for columns, half the width each),
-    "sincos2d" (fixed) or "none": the ablation of the paper's appendix D.4.
+    "sincos2d" (fixed), "relative" (1-D) or "none": the ablation of the paper's appendix D.4; or "rope" (rotary). Both
+    "relative" and "rope" are parts of the attention (`minivit.models.placed_attention`).
     head_bias: initial bias of the head (-10 in the published multi-label pre-training).
     stem: None, patches are cut from the image; or, for a hybrid model, units per stage of a ResNet (`ResNetStem`):
     patches are cut from its feature map, and patch_size counts the map's places. stem_width: channels of its root.
@@ -123,12 +124,17 @@ class ViTConfig:
         for name, choices in (
             ("classifier", ("token", "gap")),
             ("gelu", ("tanh", "erf")),
-            ("position", ("learned", "learned2d", "sincos2d", "none")),
+            ("position", ("learned", "learned2d", "sincos2d", "relative", "rope", "none")),
         ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f'{name} is "{shown(getattr(self, name))}", expected one of {", ".join(choices)}')
         if self.position in ("learned2d", "sincos2d") and self.width % (4 if self.position == "sincos2d" else 2):
             raise ConfigError(f"position {self.position} cannot split width {self.width} evenly between its axes")
+        if self.position == "rope" and self.width // self.heads % 4:
+            raise ConfigError(
+                f"position rope turns pairs for rows and columns: heads of width {self.width // self.heads} "
+                "cannot be divided by 4"
+            )
         for name in ("dropout", "attention_dropout", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")

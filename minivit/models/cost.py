@@ -22,6 +22,8 @@ def multiply_adds(config: ViTConfig | ResNetConfig, class_row_only: bool = False
     for read in [tokens] * (config.depth - 1) + [last]:  # rows of the block that are read
         projections = 3 * tokens * width**2 + read * width**2
         work += projections + 2 * read * tokens * width + 2 * read * width * config.mlp_width
+        if config.position == "relative":
+            work += read * (2 * tokens - 1) * width
     features = config.representation_size or width
     heads = 1 + config.distillation_token
     return work + width * (config.representation_size or 0) + heads * features * config.num_classes

@@ -12,8 +12,9 @@ from minivit.backend import Array
 from minivit.models.config import ViTConfig
 from minivit.models.head import Head
 from minivit.models.hybrid import ResNetStem
+from minivit.models.placed_attention import attention_layer
 from minivit.models.positions import patch_positions, position_tables
-from minivit.nn import MLP, Dropout, EncoderBlock, LayerNorm, Linear, Module, MultiHeadAttention, PatchEmbed
+from minivit.nn import MLP, Dropout, EncoderBlock, LayerNorm, Linear, Module, PatchEmbed
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
 from minivit.nn.recompute import recompute
@@ -125,7 +126,7 @@ class ViT(Module):
 
 def encoder_block(config: ViTConfig, i: int, rng: init.Rng, dtype: str) -> EncoderBlock:
     """Block i of the model of `config`."""
-    attention = MultiHeadAttention(config.width, config.heads, rng, dtype, config.attention_dropout, config.qkv_bias)
+    attention = attention_layer(config, rng, dtype)
     mlp = MLP(config.width, config.mlp_width, rng, dtype, config.dropout, config.gelu)
     drop_path = config.drop_path * i / max(1, config.depth - 1)  # 0 at the first block, drop_path at the last
     return EncoderBlock(

@@ -24,6 +24,7 @@ import matplotlib.backends.backend_agg
 import matplotlib.figure  # noqa: F401  the children draw, and should not each import this
 
 from minivit import cli, train
+from minivit.files import npz
 from minivit.models import archive
 from minivit.runs import folder as run_folder
 
@@ -104,7 +105,7 @@ def die_in_save(moment, count):
             if moment == "first":
                 die()
             if moment == "middle":
-                archive.open = lambda path, mode: DiesHalfway(path, mode)
+                npz.open = lambda path, mode: DiesHalfway(path, mode)
             if moment == "unsynced":
                 os.fsync = die
             if moment == "unnamed":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from archives import examples, write_tar
 from PIL import Image
 
 from minivit.data import data_root
@@ -66,6 +67,9 @@ def test_classes_called_by_wordnet_numbers_are_shown_in_words(wnids, pets, comma
     ]
     told = command("evaluate", "run", "--data", f"folder:{pets}").complaint
     assert "2 classes (cat, dog), the model was trained on 2 (tench (n01440764), garbage truck (n03417042))" in told
+    write_tar(pets / "val-0.tar", examples([0, 1]))
+    told = command("evaluate", "run", "--data", f"shards:{pets}/val-0.tar").complaint
+    assert "write the names of its classes, one a line, into classnames.txt" in told
     told = command("train", "--init-from", "run", "--keep-head", "--data", f"folder:{pets}").complaint
     assert "is for 2 classes (tench (n01440764), garbage truck (n03417042)), and none of them is cat, dog" in told
 

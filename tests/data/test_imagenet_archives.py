@@ -13,7 +13,7 @@ from matlab_files import matlab_file, synsets
 from minivit import data
 from minivit.data.devkit import GROUND_TRUTH, KIT, META, has_kit, validation_ids
 from minivit.data.imagenet import imagenet_ids
-from minivit.data.imagenet_archives import TRAIN, VAL, has_archives, load_archives
+from minivit.data.imagenet_archives import TRAIN, VAL, load_archives
 from minivit.data.window import WINDOW
 
 TENCH, GOLDFISH, FOX = "n01440764", "n01443537", "n02119789"
@@ -49,8 +49,8 @@ def root(tmp_path):
     return folder
 
 
-def load(root, split="train", bad_images="refuse", wanted=None):
-    return load_archives(root, split, bad_images, wanted, None, root.parent / "index")
+def load(root, split="train", bad_images="refuse"):
+    return load_archives(root, split, bad_images, None, root.parent / "index")
 
 
 def seen(dataset) -> list[tuple[int, str]]:
@@ -83,7 +83,7 @@ def test_by_its_name_with_a_choice_of_classes(root):
     found = data.load(f"imagenet:{root}", root.parent, "test", classes=[GOLDFISH, "tench"])
     assert found.classes == [TENCH, GOLDFISH]
     assert seen(found) == [each for each in IN_VALIDATION if each[1] != FOX]
-    assert seen(load(root, wanted=[FOX])) == IN_TRAINING[-3:]
+    assert seen(data.load(f"imagenet:{root}", root.parent, classes=[FOX])) == IN_TRAINING[-3:]
 
 
 def test_a_share_is_held_out_as_of_unpacked_folders(root, tmp_path):
@@ -122,16 +122,6 @@ def test_the_tars_of_the_classes_unpacked_once(root):
         del found  # Windows removes nothing that is open
         for name, _ in training():
             (folder / name).unlink()
-
-
-def test_which_folders_have_archives(root):
-    assert has_archives(root)
-    (root / TRAIN).unlink()
-    assert has_archives(root)
-    (root / VAL).unlink()
-    assert not has_archives(root)
-    (root / f"{TENCH}.tar").touch()
-    assert has_archives(root)
 
 
 @pytest.mark.parametrize("place", ["", "data", KIT, f"{KIT}/data", f"{KIT}/{KIT}/data", "devkit/data"])

@@ -253,7 +253,7 @@ def test_damaged_files_are_named_or_left_out(folder, refused):
         assert len(dataset) == 12
         assert dataset.limit(20).left_out == {f"damaged {path.name}": 1}
     path.unlink()
-    with refused("1 of 2 files are missing", "--bad-images skip"):
+    with refused("1 of 2 files are missing, such as train-00000-of-00002;", "--bad-images skip"):
         load_parquet(folder, "train")
     assert load_parquet(folder, "train", "skip").left_out == {"missing files": 1}
     (folder / "data" / "train-00001-of-00002-a09b.parquet").write_bytes(b"PAR1")

@@ -104,3 +104,32 @@ def test_a_file_that_the_disk_refuses_is_one_line(monkeypatch, tmp_path, refused
     monkeypatch.setattr("minivit.data.kinds.load_folder", fail)
     with refused(str(tmp_path / "train"), "Permission denied"):
         data.load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("shard:x/train.tar", "shards:x/train.tar"),
+        ("parquets:here", "parquet:here"),
+        ("IMAGENET:here", "imagenet:here"),
+        ("imagenette:here", "imagenet:here"),
+        ("wds:here", "shards:here"),
+    ],
+)
+def test_a_misspelt_kind_keeps_its_path(refused, name, meant):
+    with refused(f'did you mean "{meant}"?'):
+        data.load(name)
+
+
+def test_a_path_alone_gets_the_kind_that_is_there(refused, tmp_path):
+    for folder, file, kind in (
+        ("a", "imagenette2/train/n01440764/1.JPEG", "imagenet"),
+        ("b", "train-0.tar", "shards"),
+        ("c", "data/train-0.parquet", "parquet"),
+    ):
+        (tmp_path / folder / file).parent.mkdir(parents=True)
+        (tmp_path / folder / file).touch()
+        with refused(f'write "{kind}:{tmp_path / folder}"'):
+            data.load(str(tmp_path / folder))
+    with refused('write "shards:x/train-{0..7}.tar"'):
+        data.load("x/train-{0..7}.tar")

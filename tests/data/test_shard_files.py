@@ -2,7 +2,7 @@
 
 import pytest
 
-from minivit.data.shard_files import find_shards, is_divided, role
+from minivit.data.shard_files import find_shards, is_divided, missing, role
 
 
 def put(folder, *names):
@@ -99,3 +99,27 @@ def test_no_shards(tmp_path, refused):
     put(tmp_path, "train-0.tar.gz", "a/x", "b/x")
     with refused(f"{tmp_path / 'train-0.tar.gz'}: this is compressed", "gunzip"):
         find_shards(tmp_path)
+
+
+def test_shards_in_several_sub_folders(tmp_path, refused):
+    put(tmp_path, "a/train-0.tar", "a/._train-0.tar", "b/train-1.tar", "b/notes.txt", "val-0.tar")
+    assert found(tmp_path) == (["train-0.tar", "train-1.tar"], ["val-0.tar"], "val")
+    put(tmp_path, "b/train-0.tar")
+    with refused("holds several data sets: a, b", f"shards:{tmp_path / 'a'}"):
+        find_shards(tmp_path)
+
+
+def test_missing_numbers_are_counted(tmp_path):
+    def count(*names):
+        return missing([tmp_path / name for name in names])
+
+    assert count("train-000.tar", "train-001.tar", "train-004.tar", "more/train-009.tar") == 2
+    assert count("00008.tar", "00010.tar") == 1
+    assert count("a-0.tar", "b-7.tar", "notes.tar") == 0
+    assert count("20230101.tar", "20240101.tar") == 0
+
+
+def test_a_compressed_shard_of_a_range(tmp_path, refused):
+    put(tmp_path, "train-0.tar", "train-1.tar.gz")
+    with refused(f"{tmp_path / 'train-1.tar.gz'}: this is compressed", "gunzip"):
+        find_shards(tmp_path / "train-{0..1}.tar")

@@ -151,6 +151,15 @@ def test_names_of_classes_beside_the_shards(tmp_path, place, refused):
     (tmp_path / place).write_text("cat\n", encoding="utf-8")
     with refused("there are 1 class names, but labels up to 1"):
         load(tmp_path / "set")
+    (tmp_path / place).write_bytes("dög\n".encode("latin-1"))
+    with refused(f"{tmp_path / place}: the names of the classes must be text in UTF-8"):
+        load(tmp_path / "set")
+
+
+def test_a_gap_in_a_folder_is_said(root):
+    (root / "train-001.tar").unlink()
+    assert load(root).left_out == {"missing shards": 1}
+    assert not load(root / "train-{000,002}.tar").left_out  # these very shards were asked for
 
 
 def test_a_thousand_labels_are_those_of_imagenet(tmp_path):
@@ -251,3 +260,11 @@ def test_a_damaged_image_is_named_or_skipped(tmp_path, refused):
     found = one(tmp_path, members, bad_images="skip")
     assert len(found.fetch(range(3))[1]) == 2
     assert list(found.skipped) == [f"{tmp_path / '00000.tar'}/000001.jpg"]
+
+
+def test_the_folder_of_training_shards_is_a_part(tmp_path, refused):
+    for split in ("train", "validation"):
+        write_tar(tmp_path / "set" / split / "0.tar", examples([0, 1]))
+    with refused(f"give the whole: shards:{tmp_path / 'set'}"):
+        load(tmp_path / "set" / "train", "test")
+    assert load(tmp_path / "set", "test").split == "validation"
