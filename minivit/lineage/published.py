@@ -1,6 +1,5 @@
 """Published weights of systems: arrays copied into views of ours, and the config.json beside a file."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from minivit.errors import CheckpointError, shown
-from minivit.models import ViT
 from minivit.models.beside_weights import read_json
-from minivit.models.families import Family
 from minivit.models.stated import GELU
 from minivit.nn.module import check_match
 
@@ -23,16 +20,6 @@ def fill(views: Arrays, arrays: Arrays, source: str) -> None:
     check_match({name: view.shape for name, view in views.items()}, arrays, source)
     for name, view in views.items():
         view[...] = arrays[name]
-
-
-def from_vit(model: ViT, family: Family, seed: int = 0, **fields: Any) -> Any:
-    """A network of `family` whose configuration is a ViT's with more `fields`, with the weights of a trained ViT. What
-    the ViT does not have, such as random directions, is drawn from the seed."""
-    made = family.network(
-        family.config(**dataclasses.asdict(model.config), **fields), seed, str(model.first_array().dtype)
-    )
-    made.load_state_dict(made.state_dict() | model.state_dict())
-    return made
 
 
 def gelu(act: Any, source: str) -> str:

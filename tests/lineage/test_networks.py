@@ -12,7 +12,7 @@ from devices import placed, to_device, to_host
 from minivit import functional as F
 from minivit.data import load
 from minivit.errors import ConfigError
-from minivit.lineage.published import from_vit
+from minivit.lineage.exchanged import from_vit
 from minivit.models import ViT, ViTConfig, families
 from minivit.models.families import ModelConfig
 from minivit.runs import folder as run_folders
