@@ -32,7 +32,7 @@ from minivit.files.fields import settle
 from minivit.nn import MLP, Dropout, Embedding, LayerNorm, Linear, Module
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
-from minivit.nn.post_norm import MaskedAttention, PostNormBlock
+from minivit.nn.post_norm import PaddedAttention, PostNormBlock
 from minivit.tensor import Tensor
 
 PARITY = (
@@ -96,7 +96,7 @@ class Bert(Module):
         self.dropout = Dropout(config.dropout)
         self.blocks = []
         for _ in range(config.depth):
-            attention = MaskedAttention(width, config.heads, rng, dtype, config.attention_dropout)
+            attention = PaddedAttention(width, config.heads, rng, dtype, config.attention_dropout)
             mlp = MLP(width, config.mlp_width, rng, dtype, gelu=config.gelu)
             self.blocks.append(PostNormBlock(attention, mlp, width, dtype, config.dropout, config.norm_eps))
         if config.pooler:

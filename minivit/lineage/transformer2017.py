@@ -38,7 +38,7 @@ from minivit.models.head import Head
 from minivit.nn import CrossAttention, Dropout, Embedding, LayerNorm, Linear, Module, PatchEmbed
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
-from minivit.nn.post_norm import MaskedAttention, PostNormBlock
+from minivit.nn.post_norm import PaddedAttention, PostNormBlock
 from minivit.tensor import Tensor
 
 PARITY = "values and gradients of torch.nn's encoder, with padding"
@@ -150,7 +150,7 @@ class Encoder(Module):
 
 def layer(config: Transformer2017Config, rng: init.Rng, dtype: str) -> PostNormBlock:
     """One layer of the encoder."""
-    attention = MaskedAttention(config.width, config.heads, rng, dtype)
+    attention = PaddedAttention(config.width, config.heads, rng, dtype)
     kind = PostNormBlock if config.norm == "post" else PreNormBlock
     mlp = FeedForward(config, rng, dtype)
     return kind(attention, mlp, config.width, dtype, config.dropout, config.norm_eps)
@@ -162,7 +162,7 @@ class DecoderLayer(Module):
 
     def __init__(self, config: Transformer2017Config, rng: init.Rng, dtype: str = "float32"):
         width = config.width
-        self.attention = MaskedAttention(width, config.heads, rng, dtype)
+        self.attention = PaddedAttention(width, config.heads, rng, dtype)
         self.norm1 = LayerNorm(width, config.norm_eps, dtype)
         self.cross = CrossAttention(width, config.heads, width, rng, dtype)
         self.norm2 = LayerNorm(width, config.norm_eps, dtype)

@@ -9,7 +9,7 @@ from minivit.ops.attend import by_head, weights_between
 from minivit.tensor import Tensor
 
 
-class MaskedAttention(MultiHeadAttention):
+class PaddedAttention(MultiHeadAttention):
     """MultiHeadAttention to the tokens that a mask shows.   x: (B, N, D) -> (B, N, D)."""
 
     def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None, mask: Array | None = None) -> Tensor:
@@ -17,7 +17,8 @@ class MaskedAttention(MultiHeadAttention):
         width = x.shape[-1]
         qkv = self.qkv(x)
         q, k, v = (qkv[..., i * width : (i + 1) * width] for i in range(3))
-        y = F.attend(q, k, v, heads=self.heads, mask=mask, keep=factors(self, q, k, rng))
+        keep = factors(self, q, k, rng)
+        y = F.attend(q, k, v, heads=self.heads, mask=mask, keep=keep)
         if tap is not None:
             qh, kh = by_head(q.data, self.heads), by_head(k.data, self.heads)
             tap["attention_weights"] = weights_between(qh, kh, None, mask, qh.shape[-1] ** -0.5)  # (B, H, N, N)
