@@ -1,10 +1,19 @@
-"""A trained ViT with another attention, for comparisons of both on the same weights."""
+"""ViTs with another attention: what it cannot keep of a ViT's, and a trained ViT that gets it."""
 
 import dataclasses
 from typing import Any
 
-from minivit.models import ViT
+from minivit.errors import ConfigError
+from minivit.models import ViT, ViTConfig
 from minivit.models.families import Family
+
+
+def only_plain(config: ViTConfig, name: str) -> None:
+    """Raise ConfigError for a ViT whose attention has a part that the attention called `name` does not have."""
+    if config.attention_dropout:
+        raise ConfigError(f"attention_dropout: the attention of {name} has no dropout of weights; set it to 0")
+    if config.position in ("relative", "rope"):
+        raise ConfigError(f"position {config.position} is a part of the usual attention, which {name} replaces")
 
 
 def from_vit(model: ViT, family: Family, seed: int = 0, **fields: Any) -> Any:

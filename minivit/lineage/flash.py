@@ -29,6 +29,7 @@ import numpy as np
 
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
+from minivit.lineage.exchanged import only_plain
 from minivit.models import ViT, ViTConfig
 from minivit.models.config import variant_fields
 from minivit.models.families import Family
@@ -50,8 +51,7 @@ class FlashConfig(ViTConfig):
         for name in ("tile_rows", "tile_columns"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.attention_dropout:
-            raise ConfigError("attention_dropout: attention in tiles has none here")
+        only_plain(self, "FlashAttention")
 
 
 def tiles(length: int, size: int) -> list[slice]:

@@ -32,6 +32,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
+from minivit.lineage.exchanged import only_plain
 from minivit.models import ViT, ViTConfig
 from minivit.models.config import variant_fields
 from minivit.models.families import Family
@@ -57,8 +58,7 @@ class LinformerConfig(ViTConfig):
             raise ConfigError(f"projected is {self.projected}, expected at least 1")
         if self.sharing not in SHARING:
             raise ConfigError(f'sharing is "{self.sharing}", expected one of {", ".join(SHARING)}')
-        if self.attention_dropout:
-            raise ConfigError("attention_dropout: a Linformer has no weights of single tokens to leave out")
+        only_plain(self, "a Linformer")
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, key_mix: Tensor, value_mix: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
+from minivit.lineage.exchanged import only_plain
 from minivit.models import ViT, ViTConfig
 from minivit.models.config import variant_fields
 from minivit.models.families import Family
@@ -70,8 +71,7 @@ class MupConfig(ViTConfig):
         for name, wanted in (("representation_size", None), ("stem", None), ("distillation_token", False)):
             if getattr(self, name) != wanted:
                 raise ConfigError(f"muP is for a ViT without {name}")
-        if self.attention_dropout:
-            raise ConfigError("attention_dropout: attention with the scale of muP has none here")
+        only_plain(self, "muP")
 
     @property
     def growth(self) -> float:

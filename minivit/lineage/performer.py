@@ -34,6 +34,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
+from minivit.lineage.exchanged import only_plain
 from minivit.models import ViT, ViTConfig
 from minivit.models.config import variant_fields
 from minivit.models.families import Family
@@ -63,8 +64,7 @@ class PerformerConfig(ViTConfig):
             raise ConfigError(f'kind is "{self.kind}", expected one of {", ".join(KINDS)}')
         if not 0 <= self.epsilon < math.inf:
             raise ConfigError(f"epsilon is {self.epsilon}, expected a number of 0 or more")
-        if self.attention_dropout:
-            raise ConfigError("attention_dropout: a Performer has no weights to leave out")
+        only_plain(self, "a Performer")
 
 
 def directions(rng: np.random.Generator, count: int, width: int, orthogonal: bool = True) -> np.ndarray:

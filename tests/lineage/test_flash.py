@@ -139,7 +139,16 @@ def test_a_vit_in_tiles_is_the_vit(classifier):
     assert all(np.allclose(a, b, rtol=0, atol=1e-13) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("wrong", [{"tile_rows": 0}, {"tile_columns": -1}, {"attention_dropout": 0.1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tile_rows": 0},
+        {"tile_columns": -1},
+        {"attention_dropout": 0.1},
+        {"position": "relative"},
+        {"position": "rope"},
+    ],
+)
 def test_wrong_fields_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         dataclasses.replace(FlashConfig(**SHAPE), **wrong)

@@ -140,7 +140,10 @@ def test_products_grow_with_the_number_of_tokens_not_its_square():
     assert linformer.products(50, 50, 8, 6) == 4 * 50 * 6 * 8
 
 
-@pytest.mark.parametrize("wrong", [{"projected": 0}, {"sharing": "all"}, {"attention_dropout": 0.1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"projected": 0}, {"sharing": "all"}, {"attention_dropout": 0.1}, {"position": "relative"}, {"position": "rope"}],
+)
 def test_wrong_fields_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         dataclasses.replace(LinformerConfig(**SHAPE), **wrong)

@@ -219,7 +219,14 @@ def test_first_values():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"base_width": 0}, {"base_width": 15, "base_heads": 2}, {"representation_size": 4}, {"attention_dropout": 0.1}],
+    [
+        {"base_width": 0},
+        {"base_width": 15, "base_heads": 2},
+        {"representation_size": 4},
+        {"attention_dropout": 0.1},
+        {"position": "relative"},
+        {"position": "rope"},
+    ],
 )
 def test_wrong_fields_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):

@@ -194,7 +194,16 @@ def test_the_model_learns_all_but_the_directions_and_counts_as_it_says():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"features": 0}, {"kind": "square"}, {"epsilon": -1.0}, {"epsilon": math.inf}, {"attention_dropout": 0.1}]
+    "wrong",
+    [
+        {"features": 0},
+        {"kind": "square"},
+        {"epsilon": -1.0},
+        {"epsilon": math.inf},
+        {"attention_dropout": 0.1},
+        {"position": "relative"},
+        {"position": "rope"},
+    ],
 )
 def test_wrong_fields_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
