@@ -14,6 +14,10 @@ What a run can minimise beside classification is named in `OBJECTIVES`. The clas
 Its file may have PRESETS, name -> fields of Recipe, and HOW, name -> function(objective, data, recipe) -> lines of
 text, which `evaluate RUN --how NAME` prints.
 
+A file whose network classifies images has FAMILY, a `models.families.Family`, and its system is named in `NETWORKS`;
+then `train --model NAME` trains it. Its configuration answers `models.families.ModelConfig`, its network is called with
+(images, tap, rng).
+
 Each file of an objective has `tiny(dtype="float32") -> tuple[Objective, Dataset]` for the tests that all objectives
 share (tests/lineage/test_contract.py): the objective in small, in training mode, with parameters of that dtype and
 dropout or drop path above 0, and a data set of at least 12 examples that has its `columns`. Everything in both comes
@@ -154,6 +158,38 @@ SYSTEMS: dict[str, System] = {
         "Wu et al., Visual Transformers: Token-based Image Representation and Processing, arXiv 2006.03677",
         "a few tokens gather pixels by content, and attend to each other in place of the last convolutions",
     ),
+    # ancestors, cheaper attention, muP
+    "transformer2017": System(
+        2017,
+        "Vaswani et al., Attention Is All You Need, arXiv 1706.03762",
+        "attention alone, without recurrence or convolution",
+    ),
+    "bert": System(
+        2018,
+        "Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers, arXiv 1810.04805",
+        "an encoder learns from words that are hidden from it, and begins with a token for the whole: [CLS]",
+    ),
+    "linformer": System(
+        2020,
+        "Wang et al., Linformer: Self-Attention with Linear Complexity, arXiv 2006.04768",
+        "keys and values of N tokens are projected to a fixed number",
+    ),
+    "performer": System(
+        2020,
+        "Choromanski et al., Rethinking Attention with Performers, arXiv 2009.14794",
+        "random features whose products are, on average, the exponentials of attention",
+    ),
+    "flash": System(
+        2023,
+        "Dao, FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning, arXiv 2307.08691",
+        "exact attention in tiles, without the matrix of weights",
+    ),
+    "mup": System(
+        2022,
+        "Yang et al., Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer, "
+        "arXiv 2203.03466",
+        "the best learning rate stays the same when the width grows",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -179,6 +215,12 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "cordonnier": ("cordonnier:FAMILY", r"attention-cnn.*"),
     "axial": ("axial:FAMILY", r"axial-.*"),
     "visual_transformer": ("visual_transformer:FAMILY", r"vt-.*"),
+    # ancestors, cheaper attention, muP
+    "transformer2017": ("transformer2017:FAMILY", r"transformer2017-.+"),
+    "flash": ("flash:FAMILY", r"flash-.+"),
+    "linformer": ("linformer:FAMILY", r"linformer-.+"),
+    "performer": ("performer:FAMILY", r"performer-.+"),
+    "mup": ("mup:FAMILY", r"mup-.+"),
 }
 
 

@@ -1,8 +1,9 @@
 """Recomputes recorded outputs of published code: values, losses and gradients, in float64.
 
 A folder holds NAME.safetensors (weights under their published names), NAME.io.npz (inputs and outputs) and NAME.json
-(the configuration). For a system `x`, `minivit/lineage/recorded/x.py` has `recompute(case)`, which returns every array
-that the system defines, by its name in the io file.
+(the configuration). A recording of single numbers is a folder NAME with NAME.json, whose `results` they are. It may
+have more tables of numbers, NAME_TABLE.json. For a system `x`, `minivit/lineage/recorded/x.py` has `recompute(case)`,
+which returns every array that the system defines, by its name in the io file.
 """
 
 import dataclasses
@@ -93,7 +94,7 @@ def system_of(name: str, title: str = "") -> str:
 def folders_in(folder: Path) -> list[Path]:
     """The recordings in a folder, or the folder itself. Raises DataError if there are none."""
     folder = expanded(folder)
-    found = [inner for inner in (folder, *sorted(folder.glob("*/"))) if any(inner.glob("*.io.npz"))]
+    found = [inner for inner in (folder, *sorted(folder.glob("*/"))) if any(inner.glob("*.io.npz")) or _tables(inner)]
     if not found:
         raise DataError(f"{folder}: expected a folder with NAME.safetensors, NAME.io.npz and NAME.json")
     return found
@@ -102,16 +103,48 @@ def folders_in(folder: Path) -> list[Path]:
 def open_case(folder: str | Path) -> Case:
     """The recording in a folder. Raises DataError if a file is missing or damaged."""
     folder = folders_in(Path(folder))[0]
+    if tables := _tables(folder):
+        meta, *others = map(_read_json, tables)
+        if not isinstance(meta.get("results"), dict):
+            raise DataError(f"{tables[0]}: it has no results, and {tables[0].stem}.io.npz is not beside it")
+        arrays = _numbers(meta["results"])
+        for table, content in zip(tables[1:], others, strict=True):
+            arrays |= _numbers(content, f"{table.stem.removeprefix(f'{tables[0].stem}_')}/")
+        return Case(tables[0].stem, {}, meta, {}, arrays)
     path = min(folder.glob("*.io.npz"))
     name = path.name.removesuffix(".io.npz")
-    try:
-        meta = parse_json((folder / f"{name}.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / name}.json: {getattr(error, 'strerror', None) or error}") from error
+    meta = _read_json(folder / f"{name}.json")
     weights = folder / f"{name}.safetensors"
     arrays = read_arrays(weights)[0] if weights.exists() else {}
     wide = {key: np.asarray(x, np.float64) for key, x in arrays.items()}
     return Case(name, meta.get("config", {}), meta, wide, read_npz(path))
+
+
+def _tables(folder: Path) -> list[Path]:
+    """The files of a recording of single numbers, [] for another."""
+    first = folder.resolve() / f"{folder.resolve().name}.json"
+    if any(folder.glob("*.io.npz")) or not first.is_file():
+        return []
+    return [first, *sorted(first.parent.glob(f"{first.stem}_*.json"))]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _numbers(table: dict[str, Any], before: str = "") -> dict[str, np.ndarray]:
+    """The numbers of a nested table by their place: {"a": {"b": 1}} -> {"a/b": 1}."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in table.items():
+        if isinstance(value, dict):
+            found |= _numbers(value, f"{before}{name}/")
+        elif isinstance(value, int | float):
+            found[f"{before}{name}"] = np.asarray(float(value))
+    return found
 
 
 def compare(case: Case) -> Iterator[Compared]:
@@ -129,13 +162,15 @@ def error_of(found: np.ndarray, recorded: np.ndarray, name: str = "") -> float:
     """The largest difference, relative to the largest recorded value; infinite for another shape.
 
     Recorded gradients of a whole size below 1e-12, such as those of key biases, are rounding of 0: they count
-    absolutely.
+    absolutely. Equal infinities, such as scores behind a mask, do not differ, and give no size.
     """
     if found.shape != recorded.shape:
         return float("inf")
     if not recorded.size:
         return 0.0
-    difference, scale = np.abs(found - recorded).max(), np.abs(recorded).max()
+    same = found == recorded
+    difference = np.abs(np.where(same, 0, found) - np.where(same, 0, recorded)).max()
+    scale = np.abs(recorded[np.isfinite(recorded)]).max(initial=0)
     if "grad" in name and scale < 1e-12:
         return float(difference)
     return float(difference / scale) if scale else float(difference)

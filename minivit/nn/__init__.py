@@ -4,6 +4,7 @@ from minivit.nn.attention import CausalAttention, CrossAttention
 from minivit.nn.batch_norm import BatchNorm
 from minivit.nn.convolution import Conv
 from minivit.nn.embedding import Embedding
+from minivit.nn.headwise import HeadwiseAttention
 from minivit.nn.layers import (
     MLP,
     Dropout,
@@ -21,6 +22,6 @@ from minivit.nn.swiglu import SwiGLU
 
 __all__ = [
     "MLP", "BatchNorm", "CausalAttention", "Conv", "CrossAttention", "DropPath", "Dropout", "Embedding",
-    "EncoderBlock", "LayerNorm", "Linear", "Module", "MultiHeadAttention", "PatchEmbed", "RMSNorm", "SwiGLU",
-    "patchify",
+    "EncoderBlock", "HeadwiseAttention", "LayerNorm", "Linear", "Module", "MultiHeadAttention", "PatchEmbed", "RMSNorm",
+    "SwiGLU", "patchify",
 ]  # fmt: skip

@@ -64,7 +64,7 @@ class CrossAttention(Module):
         return self.out(F.attend(q, k, v, bias, heads=self.heads, mask=mask, keep=keep))
 
 
-def factors(layer: "CausalAttention | CrossAttention", q: Tensor, k: Tensor, rng: Rng) -> Array | None:
+def factors(layer: MultiHeadAttention | CrossAttention, q: Tensor, k: Tensor, rng: Rng) -> Array | None:
     """Dropout of the layer's attention weights, None without dropout.   q: (B, M, D), k: (B, N, D)."""
     if not layer.training or layer.dropout == 0:
         return None

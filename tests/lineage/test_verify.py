@@ -78,6 +78,11 @@ def test_errors_are_relative_to_the_largest_value_and_gradients_of_nothing_absol
     assert error_of(np.array([1.0, 2.0]), np.array([1.0, 4.0])) == 0.5
     assert error_of(np.array([3e-17]), np.array([1e-17]), "grad/k.bias") == pytest.approx(2e-17)
     assert error_of(np.ones(2), np.ones(3)) == np.inf
+    assert error_of(np.array([-np.inf, 1.0]), np.array([-np.inf, 2.0])) == 0.5
+    assert error_of(np.array([-np.inf, 2.0]), np.array([0.0, 2.0])) == np.inf
+    assert error_of(np.array([0.0, 2.0]), np.array([-np.inf, 2.0])) == np.inf
+    assert not error_of(np.array([np.nan, 2.0]), np.array([np.nan, 2.0])) <= 1
+    assert error_of(np.array([True, False]), np.array([True, True])) == 1.0
 
 
 def test_the_list_names_every_system(capsys):

@@ -163,7 +163,10 @@ def test_json_round_trip():
         ),
         ({"classifier": "mean"}, 'classifier is "mean", expected one of token, gap'),
         ({"gelu": "exact"}, 'gelu is "exact", expected one of tanh, erf'),
-        ({"position": "spiral"}, 'position is "spiral", expected one of learned, learned2d, sincos2d, relative, rope, none'),
+        (
+            {"position": "spiral"},
+            'position is "spiral", expected one of learned, learned2d, sincos2d, relative, rope, none',
+        ),
         (
             {"position": "sincos2d", "width": 6, "heads": 1},
             "position sincos2d cannot split width 6 evenly between its axes",
