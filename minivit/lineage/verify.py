@@ -135,6 +135,8 @@ def error_of(found: np.ndarray, recorded: np.ndarray, name: str = "") -> float:
         return float("inf")
     if not recorded.size:
         return 0.0
+    if recorded.dtype == bool:
+        found, recorded = found.astype(int), recorded.astype(int)
     difference, scale = np.abs(found - recorded).max(), np.abs(recorded).max()
     if "grad" in name and scale < 1e-12:
         return float(difference)
