@@ -50,9 +50,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hiera-b+": {"depths": (2, 3, 16, 3), "width": 112, "heads": 2},
     "hiera-l": {"depths": (2, 6, 36, 4), "width": 144, "heads": 2},
     "hiera-h": {"depths": (2, 6, 36, 4), "width": 256, "heads": 4},
-    "hiera-mini": {  # for 32 x 32
-        "depths": (1, 2, 3), "width": 48, "pools": 2, "unit": 4, "patch_kernel": 3, "patch_size": 2, "patch_padding": 1
-    },
+    "hiera-mini": {"depths": (1, 2, 3), "width": 48, "pools": 2, "unit": 4, "patch_kernel": 2, "patch_size": 2,
+                   "patch_padding": (0, 0)},  # for 32 x 32
 }  # fmt: skip
 
 
@@ -81,7 +80,7 @@ class HieraConfig:
     pool: Size = Size(2)
     patch_kernel: int = 7
     patch_size: int = 4
-    patch_padding: Size = Size(3)
+    patch_padding: tuple[int, int] = (3, 3)
     num_classes: int = 1000
     channels: int = 3
     gelu: str = "erf"
@@ -99,19 +98,18 @@ class HieraConfig:
             raise ConfigError(f"depths {self.depths} need as many entries of local, and fewer pools than stages")
         if min(*self.depths, self.width, self.heads, self.channels, self.patch_kernel, self.patch_size) < 1:
             raise ConfigError("depths, width, heads, channels, patch_kernel and patch_size must be at least 1")
-        for (width, heads), (before, _) in zip(self.shapes[1:], self.shapes, strict=False):
-            if width % heads or width <= before:
-                raise ConfigError(f"a stage of width {width} with {heads} heads does not follow one of width {before}")
-        if self.width % self.heads or self.gelu not in ("erf", "tanh"):
-            raise ConfigError(f"heads {self.heads} must divide width {self.width}, and gelu be erf or tanh")
-        if not 0 <= self.drop_path < 1 or self.num_classes < 0:
-            raise ConfigError("drop_path must be in [0, 1), num_classes at least 0")
+        for i, (width, heads) in enumerate(self.shapes):
+            if heads < 1 or width % heads or (i and width <= self.shapes[i - 1][0]):
+                raise ConfigError(f"stage {i + 1} has {heads} heads and width {width}: it must be wider than the last")
+        if self.gelu not in ("erf", "tanh") or not 0 <= self.drop_path < 1 or self.num_classes < 0:
+            raise ConfigError("gelu must be erf or tanh, drop_path in [0, 1), num_classes at least 0")
         for n, pad, by, unit in zip(self.image_size, self.patch_padding, self.pool, self.unit, strict=True):
             rows, wanted = (n + 2 * pad - self.patch_kernel) // self.patch_size + 1, n // self.patch_size
-            if rows != wanted or not rows or rows % by ** (stages - 1) or (self.unit_positions and rows % unit):
+            times = math.lcm(by ** (stages - 1), unit if self.unit_positions else 1)
+            if min(pad, rows - 1) < 0 or rows != wanted or rows % times:
                 raise ConfigError(
-                    f"image_size {n} gives {rows} tokens on an axis: expected {wanted}, and a multiple of "
-                    f"{by ** (stages - 1)}, since every change of stage divides the map by {by}"
+                    f"image_size {n} is {wanted} patches, and the convolution gives {rows} tokens: both must be the "
+                    f"same multiple of {times}, since every change of stage divides the map by {by}"
                 )
         tokens = self.num_tokens
         for stage, first in enumerate(self.merges):

@@ -170,7 +170,7 @@ class SwinBlock(Module):
 
     def __init__(self, config: SwinConfig, stage: int, number: int, rng: init.Rng, dtype: str, drop_path: float):
         width = config.width * 2**stage
-        self.config, self.stage, self.moved = config, stage, number % 2 == 1
+        self.shape, self.stage, self.moved = config, stage, number % 2 == 1
         self.window, self.shift = config.fitted(stage, self.moved, config.grids[stage])
         of_table = config.full_window(stage) if config.padding == "hf" else self.window
         self.norm1 = LayerNorm(width, config.norm_eps, dtype)
@@ -183,16 +183,20 @@ class SwinBlock(Module):
         x = x + self.drop_path(self.within(self.norm1(x)), rng)
         return x + self.drop_path(self.mlp(self.norm2(x)), rng)
 
+    def window_on(self, grid: Pair) -> tuple[Pair, Pair]:
+        """The window, and by how much it moves: fixed, or in transformers' code fitted to the map at hand."""
+        fixed = self.window, self.shift
+        return self.shape.fitted(self.stage, self.moved, grid) if self.shape.padding == "hf" else fixed
+
     def within(self, x: Tensor) -> Tensor:
         """The attention of a map: moved, padded, cut into windows, and all that undone."""
-        (rows, columns), window, shift = x.shape[1:3], self.window, self.shift
-        if self.config.padding == "hf":
-            window, shift = self.config.fitted(self.stage, self.moved, (rows, columns))
-            if window != self.attention.window:
-                raise ConfigError(
-                    f"padding hf has no table for windows of {window[0]} places on a map of {rows}x{columns}: "
-                    "choose a smaller window, larger images, or padding official"
-                )
+        rows, columns = x.shape[1:3]
+        window, shift = self.window_on((rows, columns))
+        if window != self.attention.window:
+            raise ConfigError(
+                f"padding hf has no table for windows of {window[0]} places on a map of {rows}x{columns}: "
+                "choose a smaller window, larger images, or padding official"
+            )
         below, right = -rows % window[0], -columns % window[1]
 
         def rolled(x: Tensor, way: int) -> Tensor:
@@ -201,7 +205,7 @@ class SwinBlock(Module):
         def cropped(x: Tensor) -> Tensor:
             return x[:, :rows, :columns] if below or right else x
 
-        rolls_first = self.config.padding == "timm"
+        rolls_first = self.shape.padding == "timm"
         x = filled(rolled(x, -1), below, right) if rolls_first else rolled(filled(x, below, right), -1)
         size = x.shape[1], x.shape[2]
         apart = regions_apart(size, window, shift, xp_of(x.data)) if any(shift) else None

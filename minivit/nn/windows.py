@@ -1,7 +1,7 @@
 """Maps cut into windows, and where two places of a window lie to each other (Swin, Liu et al. 2021).
 
-B batch, R x C places of a map, M places of a window, nW windows of a map, D features. A window is (rows, columns); xp is
-the array library, numpy or cupy.
+B batch, R x C places of a map, M places of a window, nW windows of a map, D features. A window is (rows, columns).
+xp: the array library, numpy or cupy.
 """
 
 from typing import Any

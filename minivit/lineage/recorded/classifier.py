@@ -58,12 +58,13 @@ def recompute(
     official: Callable[[str], str],
     views: Callable[[Arrays], dict[str, np.ndarray]],
     inside: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]],
+    call: Callable[[Tensor, str], Tensor] | None = None,
 ) -> dict[str, np.ndarray]:
     """The arrays of every case in a recording: "a/image" and its like.
 
     official: a recorded name of a module or array -> its official name, where queries, keys and values that stand apart
     are attn.0, attn.1 and attn.2.   views: our arrays or gradients -> under official names.   inside: outputs by our
-    paths -> by official names.
+    paths -> by official names.   call: images and the beginning of a case's names -> output, None for the model's own.
     """
     found: dict[str, np.ndarray] = {}
     beginnings = [name.removesuffix("image") for name in case.arrays if re.fullmatch(r"([^/]+/)?image", name)]
@@ -71,7 +72,7 @@ def recompute(
         wanted = {name.removeprefix(before): x for name, x in case.arrays.items() if name.startswith(before)}
         images = Tensor(case.images(f"{before}image"), requires_grad=True)
         with outputs(model) as own:
-            output = model(images)
+            output = call(images, before) if call else model(images)
         if "labels" in wanted:
             loss = F.cross_entropy(output, case.input(f"{before}labels"))
         else:

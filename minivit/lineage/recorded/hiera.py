@@ -15,6 +15,7 @@ from minivit.lineage.recorded import classifier
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
 from minivit.models.layouts import Shapes
+from minivit.tensor import Tensor
 
 _OURS = (  # paths in our model -> timm's
     (r"^patch_embed\b", "patch_embed.proj"),
@@ -167,6 +168,18 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         maps = found["patch_embed.proj"]
         return found | {"patch_embed": maps.reshape(len(maps), -1, maps.shape[-1])}
 
-    return classifier.recompute(
-        case, model, lambda name: timm_name(name, model.config.depths), lambda x: views(x, model.config), inside
-    )
+    def call(images: Tensor, before: str) -> Tensor:
+        if f"{before}mask" not in case.arrays:
+            return model(images)
+        seen = case.input(f"{before}mask").reshape(images.shape[0], -1).astype(bool)  # of a unit: whether it is shown
+        units = [n // unit for n, unit in zip(model.config.grid, model.config.unit, strict=True)]
+        pixels = seen.reshape(-1, *units)
+        for axis in (1, 2):
+            pixels = pixels.repeat(images.shape[axis] // units[axis - 1], axis=axis)
+        shown = np.stack([np.flatnonzero(row) for row in seen])
+        return model.encode(images * pixels[..., None].astype(float), shown=shown)
+
+    def official(name: str) -> str:
+        return timm_name(name, model.config.depths)
+
+    return classifier.recompute(case, model, official, lambda x: views(x, model.config), inside, call)

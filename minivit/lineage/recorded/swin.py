@@ -1,5 +1,6 @@
 """Swin as published code has it: names and shapes of its arrays in three layouts, and what was recorded of it."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -182,15 +183,23 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         return found
 
     found = classifier.recompute(case, model, official, lambda state: views(state, config), inside)
-    constant = {}
+    for name in case.arrays:  # such as index/layers.0.blocks.1.attn or a/mask/layers.0.blocks.1
+        if match := re.fullmatch(r"(.*?/)?(index|mask)/(.+)", name):
+            image = f"{match[1] or ''}image"
+            height, width = case.images(image).shape[1:3] if image in case.arrays else config.image_size
+            constant = constants(model, (height, width)).get(f"{match[2]}/{official(match[3])}")
+            if constant is not None:
+                found[name] = classifier.laid_out(constant, case.arrays[name].shape)
+    return found
+
+
+def constants(model: Swin, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """What published code computes beforehand for images of a size: tables of indices, and what is added to scores."""
+    found, grids = {}, dataclasses.replace(model.config, image_size=size).grids
     for i, stage in enumerate(model.stages):
         for j, block in enumerate(stage.blocks):
-            name, window = f"layers.{i}.blocks.{j}", block.attention.window
-            constant[f"index/{name}.attn"] = relative_index(window, np)
-            rows, columns = (-(-n // w) * w for n, w in zip(config.grids[i], block.window, strict=True))
-            constant[f"mask/{name}"] = regions_apart((rows, columns), block.window, block.shift, np) * -100.0
-    for name in case.arrays:
-        kind, _, place = name.partition("/")
-        if kind in ("index", "mask") and (place := f"{kind}/{official(place)}") in constant:
-            found[name] = classifier.laid_out(constant[place], case.arrays[name].shape)
+            window, shift = block.window_on(grids[i])
+            rows, columns = (-(-n // w) * w for n, w in zip(grids[i], window, strict=True))
+            found[f"index/layers.{i}.blocks.{j}.attn"] = relative_index(block.attention.window, np)
+            found[f"mask/layers.{i}.blocks.{j}"] = regions_apart((rows, columns), window, shift, np) * -100.0
     return found
