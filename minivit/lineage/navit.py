@@ -10,9 +10,9 @@ o_i the number of the image of token i, (y_i, x_i) its place there, and p_i its 
 and every image is pooled for itself. So a packed image gives the logits that it gets alone, to rounding. In training,
 some tokens of an image are dropped before it is packed: then more images fit.
 
-Source: the paper; its code was not published whole. LayerNorms have no shift, queries and keys an RMSNorm, and there are
-no biases but those of the patches, the pooling and the head. Padding has the number -1 and sees itself, so no row of
-the softmax is empty. `pool` is "map", attention pooling as in the paper, or "gap", the mean over an image's tokens.
+Source: the paper; its code was not published whole. LayerNorms have no shift, queries and keys an RMSNorm, and the only
+biases are those of the patches, the pooling and the head. Padding has the number -1 and sees itself, so no row of the
+softmax is empty. `pool` is "map", attention pooling as in the paper, or "gap", the mean over an image's tokens.
 Positions are absolute and factorised; the paper's fractional ones (y_i over the number of rows) are not here, nor its
 contrastive loss in chunks. Kernels are drawn as a ViT's.
 

@@ -79,16 +79,6 @@ def test_a_slow_implementation_agrees(gelu, pool_heads, pool_hidden):
         assert (found[array] * way).sum() == pytest.approx(slope, rel=1e-6, abs=1e-7), array
 
 
-def test_parts_are_pooled_each_for_itself():
-    rng = np.random.default_rng(0)
-    pool, x = AttentionPool(8, 2, 12, rng, "float64"), rng.normal(size=(1, 5, 8))
-    pool.norm.bias.data[:] = rng.normal(size=8)
-    mask = np.array([[True, False, True, False, False], [False, True, False, False, True]])[None, None]
-    found = pool(F.add(x, 0.0), mask, 2).data[0]
-    for row, chosen in zip(found, mask[0, 0], strict=True):
-        assert np.allclose(row, pool(F.add(x[:, chosen], 0.0)).data[0, 0], rtol=0, atol=1e-13)
-
-
 # mistakes
 
 

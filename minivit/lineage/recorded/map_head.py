@@ -64,7 +64,8 @@ def build(arrays: Arrays, dtype: str = "float64", source: str = "the file", **fi
 def load(path: str | Path, dtype: str = "float32", **fields: Any) -> MapHead:
     """The model of a file of published weights: big_vision's (.npz) or timm's (.safetensors).
 
-    fields: of MapHeadConfig; `heads` where timm's file has an unusual width, `gelu="tanh"` for SigLIP in timm's layout.
+    fields: of MapHeadConfig, such as `heads` and `gelu`, which arrays of timm's do not tell: it has the erf form unless
+    the model is said to have "gelu_tanh".
     Raises CheckpointError and ConfigError.
     """
     path = expanded(path)

@@ -133,8 +133,11 @@ def load(path: str | Path, dtype: str = "float32", **fields: Any) -> NaFlexViT:
     """
     path = expanded(path)
     config = beside(path, "naflexvit")
-    if "_par" in str(config.get("architecture", "")):
+    name = str(config.get("architecture", ""))
+    if "_par" in name:
         fields = {"aspect": True, **fields}
+    if "siglip" in name:
+        fields = {"gelu": "tanh", "resize": "bilinear_antialias", **fields}
     return build(config, read_arrays(path)[0], dtype, str(path), **fields)
 
 

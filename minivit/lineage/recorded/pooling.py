@@ -58,7 +58,7 @@ def split_kv(arrays: Arrays) -> dict[str, np.ndarray]:
     """timm's arrays, with keys and values of the pool apart."""
     found = dict(arrays)
     for leaf in ("weight", "bias"):
-        if f"attn_pool.kv.{leaf}" in found:
+        if f"attn_pool.kv.{leaf}" in found and len(found[f"attn_pool.kv.{leaf}"]) % 2 == 0:
             halves = np.split(found.pop(f"attn_pool.kv.{leaf}"), 2)
             found |= {f"attn_pool.{part}.{leaf}": half for part, half in zip("kv", halves, strict=True)}
     return found
