@@ -40,7 +40,7 @@ from minivit.nn import MLP, Dropout, LayerNorm, Linear, Module, patchify
 from minivit.nn import initialisers as init
 from minivit.nn.attention_pool import AttentionPool
 from minivit.nn.layers import Rng, Tap
-from minivit.nn.masked import MaskedAttention, MaskedBlock
+from minivit.nn.masked import MaskedAttention, MaskedBlock, through
 from minivit.tensor import Tensor
 
 PARITY = "padded and alone, positions learned and factorised, in timm: outputs, gradients, matrices"
@@ -154,7 +154,9 @@ def filled(images: Sequence[Array], patch: tuple[int, int], length: int = 0) -> 
 
 
 class NaFlexViT(Module):
-    """The model of `config`; the head begins at zero. seed, dtype: as in `ViT`."""
+    """The model of `config`; the head begins at zero. seed, dtype, recompute_blocks: as in `ViT`."""
+
+    recompute_blocks = False
 
     def __init__(self, config: NaFlexViTConfig, seed: int | None = 0, dtype: str = "float32"):
         rng = None if seed is None else np.random.default_rng(seed)
@@ -242,17 +244,15 @@ class NaFlexViT(Module):
         before = [F.broadcast_to(token, (batch, *token.shape[1:])) for token in tokens]
         x = F.concat(*before, x, axis=1) if before else x
         xp = xp_of(x.data)
-        everyone = None if real is None else xp.concatenate([xp.ones((batch, config.before), bool), real], axis=1)
+        everyone = None
+        if real is not None:
+            everyone = xp.concatenate([xp.ones((batch, config.before), bool), xp.asarray(real)], axis=1)
         bias = None if everyone is None else hiding(everyone, config.key_mask, x.data)
         x = self.dropout(x, rng)
         x = self.pre_norm(x) if self.pre_norm else x
         if tap is not None:
             tap["embedded"] = x
-        for i, block in enumerate(self.blocks):
-            inner: Tap = None if tap is None else {}
-            x = block(x, rng, inner, bias)
-            for name, value in (inner or {}).items():
-                tap[f"block{i}/{name}"] = value  # type: ignore[index]
+        x = through(self.blocks, x, rng, tap, self.recompute_blocks, bias)
         encoded = self.norm(x) if self.norm else x
         features = self._pooled(encoded, everyone)
         features = self.fc_norm(features) if self.fc_norm else features

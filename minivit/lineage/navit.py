@@ -39,7 +39,7 @@ from minivit.nn import Dropout, Linear, Module, RMSNorm, patchify
 from minivit.nn import initialisers as init
 from minivit.nn.attention_pool import AttentionPool
 from minivit.nn.layers import Rng, Tap
-from minivit.nn.masked import BiasFreeMLP, MaskedAttention, MaskedBlock
+from minivit.nn.masked import BiasFreeMLP, MaskedAttention, MaskedBlock, through
 from minivit.tensor import Tensor
 
 PARITY = "an independent implementation of the paper: three images in a pack, and each alone; outputs and gradients"
@@ -170,7 +170,9 @@ class ScaleNorm(Module):
 
 
 class NaViT(Module):
-    """The model of `config`; the head begins at zero. seed, dtype: as in `ViT`."""
+    """The model of `config`; the head begins at zero. seed, dtype, recompute_blocks: as in `ViT`."""
+
+    recompute_blocks = False
 
     def __init__(self, config: NaViTConfig, seed: int | None = 0, dtype: str = "float32"):
         rng = None if seed is None else np.random.default_rng(seed)
@@ -204,6 +206,10 @@ class NaViT(Module):
         patches divide: each is a sequence of its own. tap: as in `packed`."""
         images, (down, across) = self.tensor(images), self.config.patch_size
         rows, columns = images.shape[1] // down, images.shape[2] // across
+        if rows > self.config.table[0] or columns > self.config.table[1]:
+            raise ValueError(
+                f"NaViT: {rows}x{columns} patches exceed the places that have positions, {self.config.table}"
+            )
         positions = self.row_embedding[:rows].reshape(rows, 1, -1) + self.column_embedding[:columns]
         x = self.patch_embed(patchify(images, (down, across))) + positions.reshape(rows * columns, -1)
         encoded = self._encode(x, None, tap, rng)
@@ -213,30 +219,25 @@ class NaViT(Module):
     def packed(self, given: Pack, tap: Tap = None, rng: Rng = None) -> Tensor:
         """Logits (I, K), or features (I, D), of packed images in the order in which they were given. tap: a dict that
         collects "embedded", "block0/output", ..., "encoded", (S, N, D), and "features"."""
-        patches, owners = self.tensor(given.patches), given.owners
-        y = F.embedding(self.row_embedding, given.places[..., 0])
-        x = F.embedding(self.column_embedding, given.places[..., 1])
+        patches, xp = self.tensor(given.patches), xp_of(self.first_array())
+        places, owners, sequence, number = (xp.asarray(x) for x in given[1:])
+        y = F.embedding(self.row_embedding, places[..., 0])
+        x = F.embedding(self.column_embedding, places[..., 1])
         encoded = self._encode(self.patch_embed(patches) + y + x, together(owners), tap, rng)
-        xp = xp_of(encoded.data)
-        numbers = xp.arange(int(given.number.max()) + 1)
+        numbers = xp.arange(int(number.max()) + 1)
         inside = owners[:, None, :] == numbers[:, None]  # (S, M, N)
         if self.pool:
             pooled = self.pool(encoded, inside[:, None], len(numbers))
         else:
             weights = inside / xp.maximum(inside.sum(axis=-1, keepdims=True), 1)
             pooled = Tensor(weights.astype(encoded.dtype)) @ encoded
-        return self._answer(pooled[given.sequence, given.number], tap)
+        return self._answer(pooled[sequence, number], tap)
 
     def _encode(self, x: Tensor, mask: Array | None, tap: Tap, rng: Rng) -> Tensor:
         x = self.dropout(x, rng)
         if tap is not None:
             tap["embedded"] = x
-        for i, block in enumerate(self.blocks):
-            inner: Tap = None if tap is None else {}
-            x = block(x, rng, inner, mask=mask)
-            for name, value in (inner or {}).items():
-                tap[f"block{i}/{name}"] = value  # type: ignore[index]
-        encoded = self.norm(x)
+        encoded = self.norm(through(self.blocks, x, rng, tap, self.recompute_blocks, mask=mask))
         if tap is not None:
             tap["encoded"] = encoded
         return encoded

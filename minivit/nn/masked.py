@@ -1,11 +1,15 @@
 """A Transformer block whose tokens do not all see each other: for images of several sizes in one batch."""
 
+import functools
+from collections.abc import Sequence
+
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.nn import initialisers as init
 from minivit.nn.attention import factors
 from minivit.nn.layers import EncoderBlock, Linear, MultiHeadAttention, Rng, Tap
 from minivit.nn.module import Module
+from minivit.nn.recompute import recompute
 from minivit.ops.attend import by_head, weights_between
 from minivit.tensor import Tensor
 
@@ -60,6 +64,23 @@ class MaskedBlock(EncoderBlock):
         if tap is not None:
             tap["output"] = x
         return x
+
+
+def through(
+    blocks: Sequence[MaskedBlock], x: Tensor, rng: Rng, tap: Tap, again: bool, bias: Tensor | None = None,
+    mask: Array | None = None,
+) -> Tensor:  # fmt: skip
+    """x after all blocks.   tap: gets "block0/output" and so on. again: each block keeps only its input for the
+    backward pass and is computed again there, unless there is a tap. bias, mask: as in `ops.attend`."""
+    for i, block in enumerate(blocks):
+        if again and tap is None:
+            x = recompute(functools.partial(block, bias=bias, mask=mask), x, block.parameters(), rng)
+            continue
+        inner: Tap = None if tap is None else {}
+        x = block(x, rng, inner, bias, mask)
+        for name, value in (inner or {}).items():
+            tap[f"block{i}/{name}"] = value  # type: ignore[index]
+    return x
 
 
 class BiasFreeMLP(Module):

@@ -8,13 +8,18 @@ import sys
 import numpy as np
 import pytest
 
+from minivit.backend import to_numpy
 from minivit.data import ArrayDataset
 from minivit.errors import ConfigError
+from minivit.lineage.naflexvit import filled
+from minivit.lineage.navit import pack
 from minivit.models import families
 from minivit.models.families import ModelConfig
 from minivit.runs import recipes
+from minivit.runs.building import recompute
 from minivit.runs.recipes import Recipe
 from minivit.runs.trainer import Trainer
+from minivit.tensor import grad
 
 NAMES = {"map_head": "map-b16", "flexivit": "flexivit-b", "navit": "navit-b16", "naflexvit": "naflexvit-b16-gap"}
 MINI = {"map_head": "map-mini", "flexivit": "flexivit-mini", "navit": "navit-mini", "naflexvit": "naflexvit-mini"}
@@ -97,11 +102,52 @@ def test_noise_is_drawn_in_training_only(family):
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("family", SMALL)
 def test_a_run_on_a_gpu_has_the_same_metrics(family):
-    found, trainer = train(family, "cupy")
+    found, trainer = train(family, "cupy", recompute=True)
     assert trainer.work.recorded
     expected, _ = train(family, "numpy")
     for figure in ("train_loss", "test_loss"):
         assert found[figure] == pytest.approx(expected[figure], rel=1e-4), figure
+
+
+@pytest.mark.parametrize("device", ["standin", "cupy"], indirect=True)
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("family", SMALL)
+def test_mixed_precision_is_what_numpy_emulates(family):
+    found, expected = (train(family, backend, precision="bf16", steps=3)[0] for backend in ("cupy", "numpy"))
+    assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=2**-8)
+
+
+@pytest.mark.parametrize("device", ["standin", "cupy"], indirect=True)
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("fields", [{}, {"pool": "gap"}, {"classifier": "map"}, {"classifier": "max"}], ids=str)
+def test_images_of_several_sizes_in_a_batch_on_a_gpu(fields):
+    """Arrays from the host may be given: the model brings them to its device."""
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(*size, 1)).astype("float32") for size in ((8, 4), (4, 4), (12, 8))]
+    family = "naflexvit" if "classifier" in fields else "navit"
+    model = families.build(config(family, num_classes=0, **fields)).eval()
+    found = []
+    for backend in ("numpy", "cupy"):
+        model.to(backend)
+        if family == "navit":
+            answers = model.packed(pack(images, (4, 4), 7))
+        else:
+            answers = model.padded(*filled(images, (4, 4)))
+        found.append(to_numpy(answers.data))
+        assert all(np.isfinite(to_numpy(g)).all() for g in grad((answers * answers).sum(), model.parameters()))
+    assert np.allclose(*found, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_blocks_that_are_computed_again_give_the_same_gradients(family):
+    model, found = families.build(config(family, dropout=0.2, drop_path=0.2, num_classes=0), dtype="float64"), []
+    images = np.random.default_rng(0).normal(size=(3, 8, 8, 1))
+    for again in (False, True):
+        recompute(model, again)
+        y = model(images, rng=np.random.default_rng(1))
+        found.append(grad((y * y).sum(), model.parameters()))
+    assert all(np.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(*found, strict=True))
+    assert any(getattr(part, "recompute_blocks", False) for part in (model, getattr(model, "network", None)))
 
 
 def test_their_files_are_imported_on_use():

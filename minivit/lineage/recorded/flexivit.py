@@ -83,7 +83,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
 
 def kernels(case: Case) -> dict[str, np.ndarray]:
     """Resized kernels (O, I, h, w), in both codes' ways, and tokens of patches that grew with them."""
-    base = case.input("kernel8" if "kernel8" in case.arrays else f"kernel{case.config['base']}")
+    base = case.input(next(name for name in case.arrays if re.fullmatch(r"kernel[\dx]*", name)))
     old = base.shape[2:]
     kernel = Tensor(base.transpose(2, 3, 1, 0).copy(), requires_grad=True)  # ours is (h, w, C, D)
     patches = next((name for name in case.arrays if name.startswith("patches")), None)
@@ -109,8 +109,8 @@ def kernels(case: Case) -> dict[str, np.ndarray]:
         images = Tensor(np.moveaxis(case.input(patches), 1, -1))
         found[patches.replace("patches", "tokens")] = tokens(images, kernel)
         for name in case.arrays:
-            if grown := re.fullmatch(r"(pi|bilinear_noaa)/tokens(\d+)", name):
-                new = int(grown[2]), int(grown[2])
+            if grown := re.fullmatch(r"(pi|bilinear_noaa)/tokens(\d+)(?:x(\d+))?", name):
+                new = int(grown[2]), int(grown[3] or grown[2])
                 method = "bilinear" if grown[1] == "bilinear_noaa" else "bicubic_antialias"
                 found[name] = tokens(F.resize(images, new, method), resized_kernel(kernel, new, method))
     return found

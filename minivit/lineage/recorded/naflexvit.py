@@ -170,16 +170,17 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
 
 
 def matrices(case: Case, config: NaFlexViTConfig) -> dict[str, np.ndarray]:
-    """Recorded matrices that resize position tables: of a grid, "3x5", or of one axis, "y3"."""
+    """Recorded matrices that resize position tables: of a grid, "3x5", or of one axis, (new, old)."""
+    method, places = "bilinear" if config.positions == "factorised" else config.resize, np.prod(config.base_grid)
     found = {}
-    for name in case.arrays:
+    for name, x in case.arrays.items():
         kind, _, size = name.partition("/")
-        if kind != "resize_matrix":
+        grid = [int(side) for side in re.findall(r"\d+", size)]
+        if "matrix" not in kind or x.ndim != 2:
             continue
-        if grid := re.fullmatch(r"(\d+)x(\d+)", size):
-            axes = zip(config.base_grid, map(int, grid.groups()), strict=True)
-            found[name] = np.kron(*(resize_matrix(old, new, config.resize) for old, new in axes))
-        elif axis := re.fullmatch(r"([yx])/?(\d+)", size):
-            old = config.base_grid["yx".index(axis[1])]
-            found[name] = resize_matrix(old, int(axis[2]), "bilinear")
+        if len(grid) == 2 and x.shape == (grid[0] * grid[1], places):
+            axes = zip(config.base_grid, grid, strict=True)
+            found[name] = np.kron(*(resize_matrix(old, new, method) for old, new in axes))
+        elif x.shape[1] in config.base_grid:
+            found[name] = resize_matrix(x.shape[1], len(x), method)
     return found
