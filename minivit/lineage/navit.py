@@ -207,9 +207,7 @@ class NaViT(Module):
         images, (down, across) = self.tensor(images), self.config.patch_size
         rows, columns = images.shape[1] // down, images.shape[2] // across
         if rows > self.config.table[0] or columns > self.config.table[1]:
-            raise ValueError(
-                f"NaViT: {rows}x{columns} patches exceed the places that have positions, {self.config.table}"
-            )
+            raise ValueError(f"NaViT: of {rows}x{columns} patches, only {self.config.table} have positions")
         positions = self.row_embedding[:rows].reshape(rows, 1, -1) + self.column_embedding[:columns]
         x = self.patch_embed(patchify(images, (down, across))) + positions.reshape(rows * columns, -1)
         encoded = self._encode(x, None, tap, rng)

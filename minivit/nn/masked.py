@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 from minivit import functional as F
 from minivit.backend import Array
@@ -52,6 +53,9 @@ class MaskedAttention(MultiHeadAttention):
 
 class MaskedBlock(EncoderBlock):
     """An encoder block with a `MaskedAttention`.   x: (B, N, D) -> (B, N, D)."""
+
+    scale1: Any
+    scale2: Any
 
     def forward(  # type: ignore[override]
         self, x: Tensor, rng: Rng = None, tap: Tap = None, bias: Tensor | None = None, mask: Array | None = None

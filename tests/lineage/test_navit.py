@@ -232,3 +232,5 @@ def test_places_beyond_the_table_are_refused():
     given = pack(IMAGES, (2, 2), 16)
     with pytest.raises(ValueError, match="embedding"):
         model.packed(Pack(*given[:1], given.places + 5, *given[2:]))
+    with pytest.raises(ValueError, match=r"of 6x2 patches, only \(5, 4\) have positions"):
+        model(np.zeros((1, 12, 4, 2)))
