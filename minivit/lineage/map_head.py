@@ -47,7 +47,8 @@ VARIANTS["map-mini"] = {"image_size": 32, "patch_size": 4, "width": 96, "depth":
 class MapHeadConfig:
     """The shape of a ViT with attention pooling: fields as in ViTConfig. Raises ConfigError for parts that do not fit.
 
-    pool_heads, pool_mlp_width: of the pooling; 0 for those of a block.
+    pool_heads, pool_mlp_width: of the pooling; 0 for those of a block. Tokens before the patches, where there are any,
+    are read with them.
     """
 
     image_size: Size = Size(224)
@@ -62,6 +63,11 @@ class MapHeadConfig:
     norm_eps: float = 1e-6
     dropout: float = 0.0
     drop_path: float = 0.0
+    class_token: bool = False
+    register_tokens: int = 0
+    no_embed_class: bool = False
+    layer_scale: float | None = None
+    qkv_bias: bool = True
     pool_heads: int = 0
     pool_mlp_width: int = 0
 
@@ -88,9 +94,8 @@ class MapHeadConfig:
 
 
 def _shared(config: MapHeadConfig) -> dict[str, Any]:
-    names = ("image_size", "patch_size", "width", "depth", "heads", "mlp_width", "channels", "gelu", "norm_eps")
-    fields = {name: getattr(config, name) for name in (*names, "dropout", "drop_path")}
-    return {**fields, "num_classes": 0, "classifier": "gap"}
+    own = ("pool_heads", "pool_mlp_width")
+    return {**{name: x for name, x in vars(config).items() if name not in own}, "num_classes": 0, "classifier": "gap"}
 
 
 class MapHead(Module):

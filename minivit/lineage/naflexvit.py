@@ -62,8 +62,9 @@ class NaFlexViTConfig:
 
     image_size: of `model(images)`; `padded` takes any. base_grid: of the position table. positions: "learned",
     "factorised" or "none". resize: of the learned table, of `backend.resizing`; "bicubic" is what timm calls
-    grid_sample. classifier: "gap", "token", "map" (attention pooling) or "max". pool_prefix: whether tokens before the
-    patches are pooled with them. pre_norm: a norm before the blocks, and a patch projection without bias. key_mask:
+    grid_sample. classifier: "gap", "token", "map" (attention pooling), "max" or "gapmax", the mean of both.
+    pool_prefix: whether tokens before the patches are pooled with them. pool_heads, pool_mlp_width: of attention
+    pooling; 0 for those of a block. pre_norm: a norm before the blocks, and a patch projection without bias. key_mask:
     padding is hidden only as a key, and attends itself.
     """
 
@@ -83,6 +84,8 @@ class NaFlexViTConfig:
     register_tokens: int = 0
     classifier: str = "gap"
     pool_prefix: bool = False
+    pool_heads: int = 0
+    pool_mlp_width: int = 0
     norm: bool = False
     fc_norm: bool = True
     pre_norm: bool = False
@@ -103,7 +106,7 @@ class NaFlexViTConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
         for name, known in (
             ("positions", ("learned", "factorised", "none")),
-            ("classifier", ("gap", "token", "map", "max")),
+            ("classifier", ("gap", "token", "map", "max", "gapmax")),
             ("gelu", ("tanh", "erf")),
             ("resize", METHODS),
         ):
@@ -112,8 +115,9 @@ class NaFlexViTConfig:
         (height, width), (down, across) = self.image_size, self.patch_size
         if height % down or width % across:
             raise ConfigError(f"patch size {down}x{across} does not divide image size {height}x{width}")
-        if self.width % self.heads:
-            raise ConfigError(f"{self.heads} heads do not divide width {self.width}")
+        for heads in (self.heads, self.pool_heads or 1):
+            if self.width % heads:
+                raise ConfigError(f"{heads} heads do not divide width {self.width}")
         if self.classifier == "token" and not self.class_token:
             raise ConfigError('classifier "token" needs class_token')
         for name in ("dropout", "drop_path"):
@@ -177,8 +181,9 @@ class NaFlexViT(Module):
         self.pre_norm = LayerNorm(width, eps, dtype) if config.pre_norm else None
         self.blocks = [self._block(i, rng, dtype) for i in range(config.depth)]
         self.norm = LayerNorm(width, eps, dtype) if config.norm else None
-        pool = (width, config.heads, config.mlp_width, rng, dtype, config.gelu, eps)
-        self.pool = AttentionPool(*pool) if config.classifier == "map" else None
+        pool = config.pool_heads or config.heads, config.pool_mlp_width or config.mlp_width
+        with_pool = config.classifier == "map"
+        self.pool = AttentionPool(width, *pool, rng, dtype, config.gelu, eps) if with_pool else None
         self.fc_norm = LayerNorm(width, eps, dtype) if config.fc_norm else None
         if config.num_classes:
             self.head = Head(width, config.num_classes, rng, dtype, weight=init.zeros)
@@ -268,13 +273,14 @@ class NaFlexViT(Module):
         x, real = x[:, start:] if start else x, real if real is None else real[:, start:]
         if self.pool:
             return self.pool(x, None if real is None else real[:, None, None])[:, 0]
-        if self.config.classifier == "max":
-            lowest = xp_of(x.data).finfo(x.dtype).min
-            return F.max(x if real is None else F.where(real[:, :, None], x, lowest), axis=1)
-        if real is None:
-            return x.mean(axis=1)
-        weights = real / xp_of(real).maximum(real.sum(axis=1, keepdims=True), 1)
-        return (x * weights.astype(x.dtype)[:, :, None]).sum(axis=1)
+        xp = xp_of(x.data)
+        real = xp.ones(x.shape[:2], bool) if real is None else real
+        weights = (real / xp.maximum(real.sum(axis=1, keepdims=True), 1)).astype(x.dtype)
+        mean = (x * weights[:, :, None]).sum(axis=1)
+        if self.config.classifier == "gap":
+            return mean
+        largest = F.max(F.where(real[:, :, None], x, xp.finfo(x.dtype).min), axis=1)
+        return largest if self.config.classifier == "max" else (mean + largest) * 0.5
 
 
 def hiding(real: Array, key_mask: bool, like: Array) -> Tensor:

@@ -30,23 +30,24 @@ from minivit.tensor import grad
 CASE = Path(__file__).resolve().parents[1] / "data" / "lineage" / "vit_map_head"
 
 
-def arrays(width=8, hidden=12, pool_hidden=12, grid=4, patch=(2, 3)):
+def arrays(width=8, hidden=12, pool_hidden=12, grid=4, patch=(2, 3), before=(), scales=False, qkv_bias=True):
     shapes = {"patch_embed.proj.weight": (width, 2, *patch), "patch_embed.proj.bias": (width,)}
-    shapes |= {"pos_embed": (1, grid, width), "norm.weight": (width,), "norm.bias": (width,)}
+    shapes |= {"pos_embed": (1, grid, width), **dict(before), "norm.weight": (width,), "norm.bias": (width,)}
     shapes |= {"head.weight": (3, width), "head.bias": (3,), **pool_shapes(width, pool_hidden)}
     for i in range(2):
-        shapes |= block_shapes(f"blocks.{i}", width, hidden)
+        shapes |= block_shapes(f"blocks.{i}", width, hidden, qkv_bias, scales=scales)
     return drawn(shapes)
 
 
 def by_hand(w, image, gelu, pool_heads=2):
     kernel = w["patch_embed.proj.weight"].transpose(2, 3, 1, 0)
     cut = patches_of(image, kernel.shape[:2])
-    x = (
-        cut.reshape(-1, cut.shape[-1]) @ kernel.reshape(cut.shape[-1], -1)
-        + w["patch_embed.proj.bias"]
-        + w["pos_embed"][0]
-    )
+    x = cut.reshape(-1, cut.shape[-1]) @ kernel.reshape(cut.shape[-1], -1)
+    x, table = x + w["patch_embed.proj.bias"], w["pos_embed"][0]
+    before = [w[name][0] for name in ("cls_token", "reg_token") if name in w]
+    x = x + table if len(table) == len(x) else x
+    x = np.concatenate([*before, x])
+    x = x + table if len(table) == len(x) and before else x
     for i in range(2):
         x = block(x, w, f"blocks.{i}", 2, gelu)
     return dense(map_pool(norm(x, w["norm.weight"], w["norm.bias"]), w, pool_heads, gelu), w, "head")
@@ -77,6 +78,23 @@ def test_a_slow_implementation_agrees(gelu, pool_heads, pool_hidden):
 
     for array, way, slope in slopes(loss, w, [name for name in w if "attn_pool" in name]):
         assert (found[array] * way).sum() == pytest.approx(slope, rel=1e-6, abs=1e-7), array
+
+
+@pytest.mark.parametrize(
+    ("before", "rows", "size"),
+    [
+        ({"cls_token": (1, 1, 8)}, 5, None),
+        ({"cls_token": (1, 1, 8), "reg_token": (1, 2, 8)}, 4, None),
+        ({"reg_token": (1, 3, 8)}, 9, (4, 9)),
+        ({"reg_token": (1, 3, 8)}, 6, (4, 9)),
+    ],
+    ids=str,
+)
+def test_tokens_before_the_patches_are_pooled_too(before, rows, size):
+    w = arrays(grid=rows, before=before, scales=True, qkv_bias=False)
+    model = recorded.build(w, heads=2, **({"image_size": size} if size else {})).eval()
+    images = np.random.default_rng(1).normal(size=(2, *(size or (4, 6)), 2))
+    assert np.allclose(model(images).data, [by_hand(w, image, "erf") for image in images], rtol=0, atol=1e-12)
 
 
 # mistakes

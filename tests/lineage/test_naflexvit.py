@@ -42,7 +42,15 @@ OTHERS = {
     "mean with all tokens": {"class_token": True, "pool_include_prefix": True},
     "attention pooling": {"global_pool": "map", "norm": True, "fc_norm": False, "reg_tokens": 1},
     "attention pooling of all": {"global_pool": "map", "norm": True, "fc_norm": True, "pool_include_prefix": True},
+    "attention pooling of its own size": {
+        "global_pool": "map",
+        "norm": True,
+        "fc_norm": False,
+        "attn_pool_num_heads": 4,
+        "pool_hidden": 20,
+    },
     "maximum": {"global_pool": "max"},
+    "mean and maximum": {"global_pool": "avgmax", "class_token": True},
     "both norms": {"norm": True, "fc_norm": True},
     "padding hidden as a key": {"use_key_only_attn_mask": True},
     "LayerScale, QK-norm, no biases": {"scales": True, "qk_norm": True, "qkv_bias": False},
@@ -71,7 +79,7 @@ def arrays(c, width=8, hidden=12, channels=3, classes=3):
     for i in range(c["depth"]):
         qk = width // c["num_heads"] if c.get("qk_norm") else 0
         shapes |= block_shapes(f"blocks.{i}", width, hidden, c.get("qkv_bias", True), qk, c.get("scales", False))
-    shapes |= pool_shapes(width, hidden) if c["global_pool"] == "map" else {}
+    shapes |= pool_shapes(width, c.get("pool_hidden", hidden)) if c["global_pool"] == "map" else {}
     return drawn(shapes)
 
 
@@ -98,9 +106,10 @@ def by_hand(w, c, image):
     patches = x if c.get("pool_include_prefix") else x[sum(map(len, before)) :]
     pool = c["global_pool"]
     if pool == "map":
-        y = map_pool(patches, w, c["num_heads"], "erf")
+        y = map_pool(patches, w, c.get("attn_pool_num_heads", c["num_heads"]), "erf")
     else:
-        y = {"avg": patches.mean(axis=0), "max": patches.max(axis=0), "token": x[0]}[pool]
+        mean, largest = patches.mean(axis=0), patches.max(axis=0)
+        y = {"avg": mean, "max": largest, "avgmax": (mean + largest) / 2, "token": x[0]}[pool]
     y = norm(y, w["fc_norm.weight"], w["fc_norm.bias"]) if "fc_norm.weight" in w else y
     return dense(y, w, "head")
 
@@ -265,6 +274,7 @@ def test_a_batch_without_padding_needs_no_mask():
         ({"classifier": "token"}, 'classifier "token" needs class_token'),
         ({"resize": "cubic"}, 'resize is "cubic", expected one of'),
         ({"heads": 5}, "5 heads do not divide width 768"),
+        ({"pool_heads": 7}, "7 heads do not divide width 768"),
         ({"patch_size": 15}, "patch size 15x15 does not divide image size 384x384"),
         ({"width": 0}, "width is 0, expected at least 1"),
     ],

@@ -18,8 +18,9 @@ from minivit.models.layouts import HEADS, Shapes
 from minivit.tensor import Tensor
 
 
-def told_by(arrays: Arrays, official: bool, source: str) -> dict[str, Any]:
-    """The fields of MapHeadConfig that canonical arrays tell, and the usual for the rest."""
+def told_by(arrays: Arrays, official: bool, source: str, size: Any = None) -> dict[str, Any]:
+    """The fields of MapHeadConfig that canonical arrays tell, and the usual for the rest.   size: of the image, one
+    side or two, if it is known; else the grid is a square."""
     shapes = Shapes(arrays, source, "ViT's with attention pooling")
     if official:
         down, across, channels, width = shapes("embedding/kernel", 4)
@@ -35,9 +36,12 @@ def told_by(arrays: Arrays, official: bool, source: str) -> dict[str, Any]:
         mlp_width, pool_heads = shapes("blocks.0.mlp.fc1.weight", 2)[0], 0
         pool_mlp = shapes("attn_pool.mlp.fc1.weight", 2)[0]
         position, bias = "pos_embed", "head.bias"
-    side = math.isqrt(shapes(position, 3)[1])
+    before = int("cls_token" in shapes) + (shapes("reg_token", 3)[1] if "reg_token" in shapes else 0)
+    rows, (height, wide) = shapes(position, 3)[1], size if isinstance(size, tuple) else (size, size)
+    for_all = rows == before + (height // down) * (wide // across) if size else math.isqrt(rows) ** 2 != rows
+    side = math.isqrt(max(1, rows - before * for_all))
     return {
-        "image_size": (side * down, side * across),
+        "image_size": size or (side * down, side * across),
         "patch_size": (down, across),
         "width": width,
         "depth": depth,
@@ -47,6 +51,11 @@ def told_by(arrays: Arrays, official: bool, source: str) -> dict[str, Any]:
         "pool_mlp_width": pool_mlp if pool_mlp != mlp_width else 0,
         "num_classes": shapes(bias, 1)[0] if bias in shapes else 0,
         "channels": channels,
+        "class_token": "cls_token" in shapes,
+        "register_tokens": before - ("cls_token" in shapes),
+        "no_embed_class": before > 0 and not for_all,
+        "layer_scale": 1e-5 if "blocks.0.ls1.gamma" in shapes else None,
+        "qkv_bias": official or "blocks.0.attn.qkv.bias" in shapes,
         "gelu": "tanh" if official else "erf",
     }
 
@@ -55,7 +64,7 @@ def build(arrays: Arrays, dtype: str = "float64", source: str = "the file", **fi
     """The model of the arrays of a file, in either layout.   fields: of MapHeadConfig, which prevail. Raises
     CheckpointError and ConfigError."""
     weights, official = pooling.read(arrays, source)
-    config = MapHeadConfig(**{**told_by(weights, official, source), **fields})
+    config = MapHeadConfig(**{**told_by(weights, official, source, fields.get("image_size")), **fields})
     model = MapHead(config, None, dtype)
     pooling.load(model, weights, config.base, official, source)
     return model

@@ -36,8 +36,9 @@ _OURS = (  # paths in our model -> timm's
 _STATED = {  # timm's arguments -> our fields
     "patch_size": "patch_size", "num_heads": "heads", "pos_embed_ar_preserving": "aspect",
     "pool_include_prefix": "pool_prefix", "use_key_only_attn_mask": "key_mask", "img_size": "image_size",
+    "attn_pool_num_heads": "pool_heads",
 }  # fmt: skip
-_POOLS = {"avg": "gap", "token": "token", "map": "map", "max": "max"}
+_POOLS = {"avg": "gap", "token": "token", "map": "map", "max": "max", "avgmax": "gapmax"}
 
 
 def views(state: Arrays) -> dict[str, np.ndarray]:
@@ -88,6 +89,8 @@ def told_by(arrays: Arrays, source: str, channels: int = 3) -> dict[str, Any]:
         "layer_scale": 1e-5 if "blocks.0.ls1.gamma" in shapes else None,
     }
     fields["classifier"] = "map" if "attn_pool.latent" in shapes else "gap"
+    pool_mlp = shapes("attn_pool.mlp.fc1.weight", 2)[0] if "attn_pool.latent" in shapes else 0
+    fields["pool_mlp_width"] = 0 if pool_mlp == fields["mlp_width"] else pool_mlp
     if fields["class_token"] and not fields["fc_norm"] and fields["classifier"] == "gap":
         fields["classifier"] = "token"
     if "embeds.pos_embed" in shapes:
