@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recordings import wrong_arrays
+from recordings import write_case, wrong_arrays
 from sizes_by_hand import (
     block,
     block_shapes,
@@ -95,6 +95,21 @@ def test_tokens_before_the_patches_are_pooled_too(before, rows, size):
     model = recorded.build(w, heads=2, **({"image_size": size} if size else {})).eval()
     images = np.random.default_rng(1).normal(size=(2, *(size or (4, 6)), 2))
     assert np.allclose(model(images).data, [by_hand(w, image, "erf") for image in images], rtol=0, atol=1e-12)
+
+
+def test_a_recording_may_have_the_names_of_big_vision(tmp_path):
+    case = verify.open_case(CASE)
+    model = recorded.build(case.weights, image_size=12, heads=2)
+    found, config = recorded.recompute(case), {"img_size": 12, "num_heads": 2, "gelu": "erf"}
+    weights = pooling.views({name: x.data for name, x in model.named_tensors()}, model.config.base, official=True)
+    arrays = {"image": np.moveaxis(case.arrays["image"], 1, -1), "labels": case.arrays["labels"]}
+    arrays |= {"output": found["output"], "grad_input/image": np.moveaxis(found["grad_input/image"], 1, -1)}
+    arrays["grad/MAPHead_0/probe"] = found["grad/attn_pool.latent"]
+    arrays["grad/MAPHead_0/MlpBlock_0/Dense_0/kernel"] = found["grad/attn_pool.mlp.fc1.weight"].T
+    arrays["grad/params/Transformer/encoderblock_1/MlpBlock_0/Dense_1/bias"] = found["grad/blocks.1.mlp.fc2.bias"]
+    arrays["grad/Transformer/encoderblock_1/LayerNorm_1/scale"] = found["grad/blocks.1.norm2.weight"]
+    named = {name: np.ascontiguousarray(x) for name, x in weights.items()}
+    assert wrong_arrays(write_case(tmp_path, "map_head", config, named, arrays, "NHWC")) == []
 
 
 # mistakes

@@ -163,33 +163,30 @@ def whole(case: Case) -> dict[str, np.ndarray]:
                 model.network.position_embedding, (high, wide), (rows, columns), model.config.table_method
             ).data,
         }
-        here |= {f"grad/{name}": g for name, g in recorded_views(named, model.config).items()}
         label = f"grid{grid}" if isinstance(grid, int) else f"grid{rows}x{columns}"
+        here |= recorded_gradients(case, named, model.config, label)
         found |= {f"{label}/{name}": x for name, x in here.items()}
     return found
 
 
 def recorded_model(case: Case) -> FlexiViT:
-    """The model of a recording, whose names are timm's inside the blocks and big_vision's outside."""
+    """The model of a recording, whose names are timm's inside the blocks and big_vision's outside, or big_vision's."""
     config: Mapping[str, Any] = case.config
     arrays = {_RECORDED.get(name, name): x for name, x in case.weights.items()}
-    arrays["patch_embed.proj.weight"] = arrays.pop("embedding.kernel").transpose(3, 2, 0, 1)
-    width = arrays["patch_embed.proj.weight"].shape[0]
-    return build(
-        arrays,
-        source=case.name,
-        image_size=pair(config["image"]),
-        patch_size=pair(config["image"]),
-        base_grid=pair(config["position_grid"]),
-        heads=config.get("heads", config.get("num_heads", max(1, width // 8))),
-        norm_eps=config.get("norm_eps", 1e-6),
-        **{**_OFFICIAL, "gelu": config.get("gelu", "tanh")},
-    )
+    fields = {"norm_eps": config.get("norm_eps", 1e-6), **_OFFICIAL, "gelu": config.get("gelu", "tanh")}
+    if "embedding.kernel" in arrays:
+        arrays["patch_embed.proj.weight"] = arrays.pop("embedding.kernel").transpose(3, 2, 0, 1)
+        width = arrays["patch_embed.proj.weight"].shape[0]
+        fields["heads"] = config.get("heads", config.get("num_heads", max(1, width // 8)))
+    image, table = pair(config["image"]), pair(config["position_grid"])
+    return build(arrays, source=case.name, image_size=image, patch_size=image, base_grid=table, **fields)
 
 
-def recorded_views(named: Arrays, config: FlexiViTConfig) -> dict[str, np.ndarray]:
-    """Gradients under the names of a recording."""
-    found = pooling.with_kv(pooling.views(named, config.base))
-    theirs = {ours: name for name, ours in _RECORDED.items()}
-    found["embedding.kernel"] = found.pop("patch_embed.proj.weight").transpose(2, 3, 1, 0)
-    return {theirs.get(name, name): x for name, x in found.items()}
+def recorded_gradients(case: Case, named: Arrays, config: FlexiViTConfig, label: str) -> dict[str, np.ndarray]:
+    """Gradients at one grid under the names of a recording."""
+    wanted = [name.removeprefix(f"{label}/") for name in case.arrays if name.startswith(f"{label}/grad/")]
+    found = pooling.gradients(named, config.base, wanted)
+    found["grad/embedding.kernel"] = found["grad/patch_embed.proj.weight"].transpose(2, 3, 1, 0)
+    return found | {
+        f"grad/{name}": found[f"grad/{ours}"] for name, ours in _RECORDED.items() if f"grad/{ours}" in found
+    }

@@ -95,8 +95,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     logits = model(images, tap)
     loss = F.cross_entropy(logits, case.input("labels"))
     named, found = case.differentiated(loss, images, model)
-    gradients = pooling.with_kv(pooling.views(named, model.config.base))
-    found |= {f"grad/{name}": g for name, g in gradients.items()}
+    found |= pooling.gradients(named, model.config.base, case.arrays)
     found |= {f"tap/blocks.{i}": tap[f"block{i}/output"].data for i in range(model.config.depth)}
     pooled, encoded = tap["features"].data, tap["encoded"].data
     found |= {"tap/norm": encoded, "tap/map": pooled, "tap/attn_pool": pooled, "tap/embedded": tap["embedded"].data}

@@ -1,6 +1,6 @@
 """Attention pooling and heads as published code has them, around a ViT: big_vision's layout (.npz) and timm's."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,18 @@ def views(state: Arrays, base: ViTConfig, official: bool = False) -> dict[str, n
     if official:
         return to_official(network, base) | official_views(rest, base.heads)
     return to_timm(network, base) | timm_views(rest)
+
+
+def gradients(named: Arrays, base: ViTConfig, recorded: Iterable[str]) -> dict[str, np.ndarray]:
+    """Gradients by our names -> "grad/NAME" under timm's names and those of `recorded` that are big_vision's."""
+    found = {f"grad/{name}": x for name, x in with_kv(views(named, base)).items()}
+    official = views(named, base, official=True)
+    for name in recorded:
+        inner = name.removeprefix("grad/")
+        if "/" in inner and inner != name:
+            (released,) = canonical({inner.removeprefix("params/"): np.zeros(1)}, name)
+            found |= {name: official[released]} if released in official else {}
+    return found
 
 
 def load(model: Any, arrays: Arrays, base: ViTConfig, official: bool, source: str) -> None:
