@@ -48,7 +48,6 @@ VARIANTS: dict[str, dict[str, Any]] = {f"navit-{name.lower()}16": fields for nam
 VARIANTS["navit-mini"] = {  # for 32 x 32
     "image_size": 32, "patch_size": 4, "table": 16, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192,
 }  # fmt: skip
-EPS = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +69,7 @@ class NaViTConfig:
     channels: int = 3
     pool: str = "map"
     gelu: str = "tanh"
+    norm_eps: float = 1e-6
     dropout: float = 0.0
     drop_path: float = 0.0
 
@@ -162,11 +162,12 @@ def together(owners: Array) -> Array:
 class ScaleNorm(Module):
     """LayerNorm without a shift.   x: (..., D) -> (..., D)."""
 
-    def __init__(self, width: int, dtype: str = "float32"):
+    def __init__(self, width: int, eps: float = 1e-6, dtype: str = "float32"):
         self.scale = init.parameter(init.constant(1, (width,)), dtype)
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.scale, Tensor(0 * self.scale.data), EPS)
+        return F.layer_norm(x, self.scale, Tensor(0 * self.scale.data), self.eps)
 
 
 class NaViT(Module):
@@ -182,10 +183,10 @@ class NaViT(Module):
         self.column_embedding = init.parameter(init.normal(rng, (config.table[1], width), 0.02), dtype)
         self.dropout = Dropout(config.dropout)
         self.blocks = [self._block(i, rng, dtype) for i in range(config.depth)]
-        self.norm = ScaleNorm(width, dtype)
+        self.norm = ScaleNorm(width, config.norm_eps, dtype)
         self.pool = None
         if config.pool == "map":
-            self.pool = AttentionPool(width, config.heads, config.mlp_width, rng, dtype, config.gelu, EPS)
+            self.pool = AttentionPool(width, config.heads, config.mlp_width, rng, dtype, config.gelu, config.norm_eps)
         if config.num_classes:
             self.head = Head(width, config.num_classes, rng, dtype, weight=init.zeros)
         for name, tensor in self.named_parameters():
@@ -193,12 +194,13 @@ class NaViT(Module):
 
     def _block(self, i: int, rng: init.Rng, dtype: str) -> MaskedBlock:
         c = self.config
-        q, k = (RMSNorm(c.width // c.heads, EPS, dtype) for _ in range(2))
+        q, k = (RMSNorm(c.width // c.heads, c.norm_eps, dtype) for _ in range(2))
         attention = MaskedAttention(c.width, c.heads, rng, dtype, qkv_bias=False, out_bias=False, q_norm=q, k_norm=k)
         mlp = BiasFreeMLP(c.width, c.mlp_width, rng, dtype, c.gelu)
         rate = c.drop_path * i / max(1, c.depth - 1)
         block = MaskedBlock(attention, mlp, c.width, dtype, c.dropout, rate)
-        block.norm1, block.norm2 = ScaleNorm(c.width, dtype), ScaleNorm(c.width, dtype)  # type: ignore[assignment]
+        norms = [ScaleNorm(c.width, c.norm_eps, dtype) for _ in range(2)]
+        block.norm1, block.norm2 = norms  # type: ignore[assignment]
         return block
 
     def forward(self, images: Tensor | Array, tap: Tap = None, rng: Rng = None) -> Tensor:

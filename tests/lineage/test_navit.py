@@ -191,7 +191,6 @@ WRONG = [
     (MaskedAttention, "_normed", over_the_whole_width, "output"),
     (MaskedAttention, "_normed", not_normed, "output"),
     (F, "rms_norm", with_a_mean, "output"),
-    (navit, "EPS", 1e-5, "output"),
 ]
 
 
@@ -203,6 +202,15 @@ WRONG = [
 def test_mistakes_are_seen(monkeypatch, place, name, mistake, seen):
     monkeypatch.setattr(place, name, mistake)
     assert seen in wrong_arrays(verify.open_case(CASE))
+
+
+@pytest.mark.parametrize("change", [{"norm_eps": 1e-5}, {"heads": 3}])
+def test_a_wrong_configuration_is_seen(change):
+    case = verify.open_case(CASE)
+    case.config |= change
+    if "heads" in change:
+        case.weights |= {f"block{i}.{part}_norm": np.ones(4) for i in (0, 1) for part in "qk"}
+    assert "output" in wrong_arrays(case)
 
 
 def test_a_sequence_without_padding_and_one_with_much_are_the_same():

@@ -58,6 +58,7 @@ def build(config: Mapping[str, Any], arrays: Arrays, source: str = "the file") -
         "mlp_width": shapes("block0.fc1", 2)[1],
         "num_classes": shapes("head.bias", 1)[0],
         "pool": "gap",
+        "norm_eps": config.get("norm_eps", 1e-6),
     }
     model = NaViT(NaViTConfig(**fields), None, "float64")
     fill(views({name: tensor.data for name, tensor in model.named_tensors()}), arrays, source)
