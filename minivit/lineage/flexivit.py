@@ -91,7 +91,9 @@ class FlexiViTConfig:
         if not self.grids or min(self.grids) < 1:
             raise ConfigError(f"grids is {self.grids}, expected numbers of patches per side, each at least 1")
         self.base  # noqa: B018  raises for parts that do not fit
-        self.at((self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]))
+        (height, width), (down, across) = self.image_size, self.patch_size
+        if height % down or width % across:
+            raise ConfigError(f"patch size {down}x{across} does not divide image size {height}x{width}")
 
     @property
     def base(self) -> ViTConfig:
@@ -106,13 +108,6 @@ class FlexiViTConfig:
             no_embed_class=True,
             **{name: getattr(self, name) for name in fields},
         )
-
-    def at(self, grid: tuple[int, int]) -> tuple[int, int]:
-        """The patch size at which an image has this grid. Raises ConfigError if it is not of whole pixels."""
-        (height, width), (rows, columns) = self.image_size, grid
-        if min(grid) < 1 or height % rows or width % columns:
-            raise ConfigError(f"images of {height}x{width} cannot be cut into {rows}x{columns} equal patches")
-        return height // rows, width // columns
 
     @property
     def num_tokens(self) -> int:
@@ -183,6 +178,8 @@ class FlexiViT(Module):
         rows, columns = grid or (height // down, width // across)
         if min(rows, columns) < 1 or height % rows or width % columns:
             raise ValueError(f"FlexiViT: images {images.shape} cannot be cut into {rows}x{columns} equal patches")
+        if grid is None and (height % down or width % across):
+            raise ValueError(f"FlexiViT: patches {down}x{across} do not tile images of {height}x{width}")
         x = self.network.dropout(self.embed(images, (rows, columns), tap), rng)
         if tap is not None:
             tap["embedded"] = x

@@ -73,7 +73,8 @@ def by_hand(w, image, grid, kernel_method="bilinear", table_method="", gelu="tan
 
 
 def small(w, image=(12, 12), **fields):
-    return recorded.build(w, image_size=image, patch_size=1, heads=2, **{**LINEAR, "gelu": "tanh", **fields}).eval()
+    shape = {"image_size": image, "patch_size": 1, "heads": 2, "gelu": "tanh"}
+    return recorded.build(w, **{**shape, **LINEAR, **fields}).eval()
 
 
 @pytest.mark.parametrize(("name", "arrays"), [("flexivit", 9), ("flexivit_bv", 22)])
@@ -246,8 +247,8 @@ def test_one_model_learns_at_all_sizes():
         ({"kernel_method": "linear"}, 'kernel_method is "linear", expected one of'),
         ({"grids": ()}, "grids is"),
         ({"heads": 5}, "5 heads do not divide width 768"),
-        ({"image_size": 8}, "images of 8x8 cannot be cut into 0x0 equal patches"),
-        ({"image_size": 250}, "images of 250x250 cannot be cut into 15x15 equal patches"),
+        ({"image_size": 8}, "patch size 16x16 does not divide image size 8x8"),
+        ({"image_size": 24, "patch_size": 5}, "patch size 5x5 does not divide image size 24x24"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(fields, message):
@@ -259,3 +260,5 @@ def test_what_does_not_fit_is_refused_in_one_line(fields, message):
 def test_images_that_a_grid_does_not_divide_are_refused():
     with pytest.raises(ValueError, match="cannot be cut into 5x5 equal patches"):
         small(arrays())(np.zeros((1, 12, 12, 3)), grid=5)
+    with pytest.raises(ValueError, match="patches 5x5 do not tile images of 24x24"):
+        small(arrays(), (10, 10), patch_size=5)(np.zeros((1, 24, 24, 3)))
