@@ -190,6 +190,29 @@ SYSTEMS: dict[str, System] = {
         "arXiv 2203.03466",
         "the best learning rate stays the same when the width grows",
     ),
+    # sizes
+    "map_head": System(
+        2021,
+        "Zhai et al., Scaling Vision Transformers, arXiv 2106.04560",
+        "a learned query reads all patches by attention, in place of a [class] token",
+        recordings=("vit_map_head",),
+    ),
+    "flexivit": System(
+        2022,
+        "Beyer et al., FlexiViT: One Model for All Patch Sizes, arXiv 2212.08013",
+        "the patch size is drawn in every step; kernels are resized by a pseudo-inverse",
+    ),
+    "navit": System(
+        2023,
+        "Dehghani et al., Patch n' Pack: NaViT, a Vision Transformer for any Aspect Ratio and Resolution, "
+        "arXiv 2307.06304",
+        "images of all sizes are packed into one sequence",
+    ),
+    "naflexvit": System(
+        2025,
+        "Tschannen et al., SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
+        "images keep their shape: positions are resized to each grid, and short sequences are filled up",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -221,6 +244,11 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "linformer": ("linformer:FAMILY", r"linformer-.+"),
     "performer": ("performer:FAMILY", r"performer-.+"),
     "mup": ("mup:FAMILY", r"mup-.+"),
+    # sizes
+    "map_head": ("map_head:FAMILY", r"map-.*"),
+    "flexivit": ("flexivit:FAMILY", r"flexivit-.*"),
+    "navit": ("navit:FAMILY", r"navit-.*"),
+    "naflexvit": ("naflexvit:FAMILY", r"naflexvit-.*"),
 }
 
 
