@@ -291,8 +291,8 @@ AGREES = (
     Claim(
         "1-D, 2-D and relative positions are equal",
         "within 0.003 (Table 8)",
-        "in small: learned 2-D {positions|learned2d|minus learned (1-D)}, fixed sines "
-        "{positions|sincos2d|minus learned (1-D)} points",
+        "in small, minus learned 1-D: learned 2-D {positions|learned2d|minus learned (1-D)}, fixed sines "
+        "{positions|sincos2d|minus learned (1-D)}",
     ),
     Claim(
         "depth helps most, width least; smaller patches help",
@@ -306,7 +306,7 @@ AGREES = (
         "4.6",
         "{differences|self-supervised B/16 minus from scratch|value} and "
         "{differences|self-supervised B/16 minus supervised on I21k|value}; in small, with MAE: "
-        "{masked|scratch|75 % minus this} above scratch, {masked|scratch, longer|75 % minus this} for equal time",
+        "{masked|scratch|75 % minus this} above scratch; for equal time {masked|scratch, longer|75 % minus this}",
     ),
     Claim(
         "from ImageNet-21k, Large is about as good as Base",

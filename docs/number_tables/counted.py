@@ -162,6 +162,7 @@ def conventions(rows: dict[str, list[str]]) -> str:
     vits = [abs(x) for name, x in off.items() if not name.startswith("R") and name != "B/32"]
     resnets = [x for name, x in off.items() if name.startswith("R") and "+" not in name]
     others = [abs(x) for name, x in inside.items() if name != odd]
+    nearer = [name for name, x in inside.items() if abs(off[name]) < abs(x) and name != odd]
     no_token = {
         name: 6 * multiply_adds(ViTConfig.variant(name, classifier="gap")) * JFT * 7 / 1e18 for name in ("B/32", "L/32")
     }
@@ -172,8 +173,8 @@ def conventions(rows: dict[str, list[str]]) -> str:
         f"[class] token it would be {no_token['B/32']:.1f}, but then L/32 would be {no_token['L/32']:.1f}, far from "
         f"{rows['L/32'][1]}.\n"
         f"- ResNets are {min(resnets):.1f} to {max(resnets):.1f} % above the paper's. Without the products with the "
-        f"border they and the hybrids are within {max(others):.1f} % ({odd} with 7 epochs apart). So the paper "
-        "probably left these products out; it does not say.\n"
+        f"border they and the hybrids are within {max(others):.1f} % ({odd} with 7 epochs apart). So the paper may have "
+        f"left these products out; it does not say. Only {' and '.join(nearer)} are nearer with them.\n"
         f"- {odd} contradicts itself in the paper: 14 epochs are {rows[f'{odd} (14 epochs)'][1]}, so 7 epochs are "
         f"{half:.0f}, and the paper prints {rows[odd][1]}."
     )
