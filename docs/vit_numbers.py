@@ -9,6 +9,7 @@ import functools
 import sys
 from pathlib import Path
 
+from equation_map import slug
 from number_tables.claims import ABSENT, AGREES, CONTRADICTED, DISAGREES, Claim
 from number_tables.counted import counted
 from number_tables.paper import PAPER
@@ -62,7 +63,7 @@ def where_from(claim: Claim) -> str:
     """How the figures of a claim are known, with the names of computed ones."""
     kinds = {"computed": [], "small": []}
     for table, row in rows_of(claim.here):
-        kinds[tables()[table].kind].append(f"`{table}: {row}`")
+        kinds[tables()[table].kind].append(f"[`{table}: {row}`](#{slug(heading(tables()[table]))})")
     found = [claim.source]
     found += [f"{'in small' if kind == 'small' else kind} {', '.join(names)}" for kind, names in kinds.items() if names]
     return "; ".join(found)
@@ -77,11 +78,15 @@ def claims(group: tuple[Claim, ...]) -> str:
     return "\n".join(lines)
 
 
+def heading(table: Table) -> str:
+    """The words above a table."""
+    return table.title if table.kind == "quoted" else f"{table.title}: `{table.name}`"
+
+
 def section(table: Table) -> str:
     """A table with its heading."""
-    name = f": `{table.name}`" if table.kind != "quoted" else ""
     command = f"Computed by `{table.command}`." if table.command else ""
-    parts = (f"### {table.title}{name}", table.about, table.markdown(), table.after, command)
+    parts = (f"### {heading(table)}", table.about, table.markdown(), table.after, command)
     return "\n\n".join(part for part in parts if part)
 
 

@@ -173,8 +173,8 @@ def conventions(rows: dict[str, list[str]]) -> str:
         f"[class] token it would be {no_token['B/32']:.1f}, but then L/32 would be {no_token['L/32']:.1f}, far from "
         f"{rows['L/32'][1]}.\n"
         f"- ResNets are {min(resnets):.1f} to {max(resnets):.1f} % above the paper's. Without the products with the "
-        f"border they and the hybrids are within {max(others):.1f} % ({odd} with 7 epochs apart). So the paper may have "
-        f"left these products out; it does not say. Only {' and '.join(nearer)} are nearer with them.\n"
+        f"border they and the hybrids are within {max(others):.1f} % ({odd} with 7 epochs apart). So the paper may "
+        f"have left these products out; it does not say. Only {' and '.join(nearer)} are nearer with them.\n"
         f"- {odd} contradicts itself in the paper: 14 epochs are {rows[f'{odd} (14 epochs)'][1]}, so 7 epochs are "
         f"{half:.0f}, and the paper prints {rows[odd][1]}."
     )
