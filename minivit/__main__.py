@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         cli.entered_by(door)
         command = getattr(importlib.import_module(f"minivit.{place}"), function)
-        cli.run_command(lambda _: command(rest))
+        cli.run_command(lambda _: command(rest), shared=first == "train")
     terminal.open_streams()
     if first in ("help", "--help", "-h"):
         print(usage(door))

@@ -1,5 +1,6 @@
 """Errors with a one-line message for the user. The commands print the line and exit with status 2."""
 
+import copyreg
 import difflib
 import os
 import shlex
@@ -49,6 +50,10 @@ class MinivitError(Exception):
     def __init__(self, message: Any):
         lines = [line.strip() for line in str(message).splitlines()]
         super().__init__(shown(" ".join(line for line in lines if line), MAX_MESSAGE))
+
+    def __reduce__(self) -> Any:
+        """Other processes get the message as it is, whatever the arguments from which a subclass has made it."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class BackendError(MinivitError):

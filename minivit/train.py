@@ -4,7 +4,7 @@ Ctrl-C saves the run and prints how to continue; a second Ctrl-C stops at once a
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminal.unheard():
             if resume is not None:
                 return train(old_run(expanded(resume), given, out, ranks))
-            trainer = ranks.in_turn(lambda: new_run(given, out, ranks))
+            trainer, make_folder = ranks.in_turn(lambda: new_run(given, out, ranks))
+            ranks.check_same(facts(trainer.recipe, trainer.train_data, trainer.test_data))
+            folder = ranks.first(make_folder)
+            trainer.folder = None if ranks.rank else folder
             try:
-                ranks.check_same(facts(trainer.recipe, trainer.train_data, trainer.test_data))
                 return train(trainer)
             except BaseException:
-                if trainer.folder and not trainer.step and run_folder.version(trainer.folder) is None:
-                    run_folder.remove_unused(trainer.folder)
+                if not ranks.rank and not trainer.step and run_folder.version(folder) is None:
+                    run_folder.remove_unused(folder)
                 raise
 
 
@@ -78,8 +80,8 @@ def old_run(folder: Path, given: dict[str, Any], out: str | None, ranks: Ranks) 
     return trainer
 
 
-def new_run(given: dict[str, Any], out: str | None, ranks: Ranks) -> Trainer:
-    """The run for these options, with its new folder, which is rank 0's."""
+def new_run(given: dict[str, Any], out: str | None, ranks: Ranks) -> tuple[Trainer, Callable[[], Path]]:
+    """The run for these options, and what makes its folder once all ranks agree about it."""
     folder = expanded(out) if out else None
     if folder and folder.exists() and not ranks.rank:
         raise CheckpointError(run_folder.exists(folder))
@@ -97,17 +99,19 @@ def new_run(given: dict[str, Any], out: str | None, ranks: Ranks) -> Trainer:
         accumulate=accumulation(recipe, tokens, ranks.count),
     )
     trainer.recipe = run_folder.placed(recipe)
-    if folder and not ranks.rank:
-        run_folder.create(folder, recipe)
-        trainer.folder = folder
-    elif not ranks.rank:
-        trainer.folder = run_folder.create_numbered(Path("runs") / planned.name, recipe)
     trainer.warn = warn
     if start:
         print(f"starting from {recipe.init_from}\n{start}")
     elif advice := from_scratch(recipe, len(planned.train)):
         print(advice)
-    return trainer
+
+    def make_folder() -> Path:
+        if folder is None:
+            return run_folder.create_numbered(Path("runs") / planned.name, recipe)
+        run_folder.create(folder, recipe)
+        return folder
+
+    return trainer, make_folder
 
 
 def look_at(recipe: Recipe, train_data: Dataset, test_data: Dataset) -> None:
@@ -137,4 +141,4 @@ def warn(text: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    cli.run_command(main, shared=True)

@@ -1,11 +1,14 @@
 """Messages quote files and options, so what these hold must not reach a terminal as it is."""
 
 import os
+import pickle
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from minivit.data.download import UnreachableError
 from minivit.errors import MAX_MESSAGE, CheckpointError, ConfigError, quoted, shown
 from minivit.nn.module import check_match
 
@@ -46,3 +49,10 @@ def test_a_path_in_a_command_can_be_pasted(path, monkeypatch):
         assert shlex.split(quoted(path)) == expected
     monkeypatch.setattr(os, "name", "nt")
     assert quoted(path) == subprocess.list2cmdline(expected)
+
+
+def test_every_error_can_be_sent_to_another_process():
+    """An error whose class takes other arguments than a message."""
+    error = UnreachableError("http://a/b.gz", Path("cache/b.gz"), "no network")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.reason) == (UnreachableError, str(error), "no network")

@@ -10,13 +10,20 @@ from minivit.backend.arrays import first_line, is_of_gpu
 from minivit.backend.cores import available_cores
 from minivit.backend.cupy_kernels.memory import is_full
 from minivit.errors import MAX_MESSAGE, MinivitError, shown
+from minivit.ranks import launch
 
 OUT_OF_MEMORY = "out of memory: try a smaller --image-size or --batch-size, or a larger --accumulate"
 
 
-def run_command(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
-    """Run a command's main; an expected error prints one line on standard error and exits with status 2."""
+def run_command(main: Callable[[Sequence[str] | None], int | None], shared: bool = False) -> NoReturn:
+    """Run a command's main; an expected error prints one line on standard error and exits with status 2.
+
+    shared: whether several processes of an MPI launcher do this command together.
+    """
     terminal.open_streams()
+    if launch.launched() and not shared:
+        only = "only train is shared by several processes: start this command without mpirun"
+        terminal.leave(_fail(only, 2) if launch.number() == 0 else 0)
     terminal.leave(_status(main))
 
 

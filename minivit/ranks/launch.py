@@ -36,15 +36,20 @@ def joined() -> Iterator[Ranks]:
         yield Ranks()
         return
     _choose_gpu()
-    mpi = _started()
-    if mpi.COMM_WORLD.rank:
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    ranks = importlib.import_module("minivit.ranks.mpi").MpiRanks(mpi)
+    try:
+        mpi = _started()
+        if mpi.COMM_WORLD.rank:
+            sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        ranks = importlib.import_module("minivit.ranks.mpi").MpiRanks(mpi)
+    except KeyboardInterrupt:  # perhaps the others are in MPI and cannot hear
+        _die("error: interrupted")
     try:
         yield ranks
     except BaseException as error:
         if not ranks.parted(PARTING):
             _die(f"error: rank {ranks.rank}: {_in_words(error)}")
+        if ranks.rank:  # in peace, since a launcher that hears of a failure ends rank 0 before it has spoken
+            raise SystemExit(0) from error
         raise
     ranks.parted()
 
@@ -57,11 +62,11 @@ def _started() -> Any:
             START, f"error: not all ranks have started within {START:.0f} s: is Python the same on all machines?"
         ):
             mpi = importlib.import_module("mpi4py.MPI")
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the second of a mpi4py that looks for libraries
         missing = isinstance(error, ModuleNotFoundError)
-        reason = "mpi4py is not installed" if missing else f"mpi4py finds no MPI library ({_in_words(error)})"
+        why = next(iter(str(error).splitlines()), "")
+        reason = "mpi4py is not installed" if missing else f"mpi4py finds no MPI library ({why})"
         wheel = '"minivit[mpi]"' if missing else "mpich"
-        time.sleep(min(number(), 1))  # perhaps rank 0 says the same, and its end is that of all
         _die(f"error: started as one of several processes, but {reason}: python -m pip install {wheel}")
     if mpi.COMM_WORLD.size == 1:
         if number():
@@ -95,13 +100,15 @@ def _within(seconds: float, line: str) -> Iterator[None]:
     with warnings.catch_warnings(action="ignore"):  # of threads of the matrix library, which the child does not use
         child = os.fork()
     if not child:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and os.getppid() == parent:
-            time.sleep(0.05)
-        if os.getppid() == parent:
-            os.write(2, f"{line}\n".encode())
-            os.kill(parent, signal.SIGKILL)
-        os._exit(0)
+        try:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end and os.getppid() == parent:
+                time.sleep(0.05)
+            if os.getppid() == parent:
+                os.write(2, f"{line}\n".encode())
+                os.kill(parent, signal.SIGKILL)
+        finally:  # also at Ctrl-C, which the launcher sends to it, too
+            os._exit(0)
     try:
         yield
     finally:
@@ -112,7 +119,8 @@ def _within(seconds: float, line: str) -> Iterator[None]:
 def launched() -> bool:
     """Whether a launcher such as mpirun has started this process as one of several."""
     counts = [os.environ[name] for name in COUNTS if name in os.environ]
-    return any(count != "1" for count in counts) or (not counts and "PMIX_RANK" in os.environ)
+    alone = os.environ.get("SLURM_STEP_NUM_TASKS") == "1"  # as in an interactive shell of Slurm
+    return any(count != "1" for count in counts) or (not counts and "PMIX_RANK" in os.environ and not alone)
 
 
 def number() -> int:
@@ -123,14 +131,17 @@ def number() -> int:
 def _in_words(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    if isinstance(error, MinivitError | ImportError):
+    if isinstance(error, SystemExit):  # of a parser, whose words only rank 0 prints
+        return "it has ended by itself: start all ranks with the same options"
+    if isinstance(error, MinivitError):
         return " ".join(str(error).split())
     return in_one_line(error) or "".join(traceback.format_exception(error))
 
 
 def _die(line: str) -> NoReturn:
     """Say a line and end this process. If it left before MPI has begun, the others would wait for it; but if it is
-    killed, the launcher ends them."""
+    killed, the launcher ends them. Rank 0 goes first: perhaps it says the same, and its end is that of all."""
+    time.sleep(min(number(), 1))
     with contextlib.suppress(OSError):
         os.write(2, f"{line}\n".encode(errors="backslashreplace"))
     if "mpi4py.MPI" in sys.modules and sys.modules["mpi4py.MPI"].Is_initialized():

@@ -20,8 +20,6 @@ from minivit.tensor import Tensor
 
 T = TypeVar("T")
 
-GOING_ON, AT_THE_END, FAILED = range(3)
-
 
 class MpiRanks(Ranks):
     """One of several ranks.   mpi: the module mpi4py.MPI."""
@@ -30,6 +28,8 @@ class MpiRanks(Ranks):
         self.mpi = mpi
         self._talk, self._end, self._adding = (mpi.COMM_WORLD.Dup() for _ in range(3))
         self.rank, self.count = self._talk.rank, self._talk.size
+        self._open: list[Any] = []  # requests that are waited for
+        self._leaving = False
         self._sum: GradientSum | None = None
         if mpi.Query_thread() < mpi.THREAD_SERIALIZED:
             raise BackendError("this MPI library was started without threads, which the sum of gradients needs")
@@ -75,26 +75,21 @@ class MpiRanks(Ranks):
 
     def _add(self, array: np.ndarray) -> None:
         """Add over the ranks, in place. They meet before, since MPI itself waits without rest."""
-        wait(self._adding.Ibarrier())
+        self._wait(self._adding.Ibarrier())
         self._adding.Allreduce(self.mpi.IN_PLACE, array)
 
     def each(self, action: Callable[[], T]) -> T:
-        result, error = None, None
-        try:
-            result = action()
-        except MinivitError as failed:
-            error = failed
-        except (OSError, MemoryError) as failed:
-            error = MinivitError(in_one_line(failed))
-        for other in self.gathered(error):
-            if other is not None:
-                raise other
+        result, error = tried(action)
+        self._found(error)
         return result  # type: ignore[return-value]
 
     def first(self, action: Callable[[], T]) -> T:
-        result = self.each(lambda: None if self.rank else action())
+        own = None if self.rank else tried(action)
         self._meet()
-        return self._talk.bcast(result)
+        result, error = self._talk.bcast(own)
+        if error:
+            raise error
+        return result
 
     def gathered(self, value: T) -> list[T]:
         self._meet()
@@ -103,22 +98,10 @@ class MpiRanks(Ranks):
     def in_step(self, items: Iterable[T]) -> Iterator[T]:
         iterator = iter(items)
         while True:
-            error: MinivitError | None = None
-            item = None
-            try:
-                item = next(iterator, None)
-            except MinivitError as failed:
-                error = failed
-            except (OSError, MemoryError) as failed:
-                error = MinivitError(in_one_line(failed))
-            mine = np.array(FAILED if error else AT_THE_END if item is None else GOING_ON)
-            worst = np.empty_like(mine)
-            wait(self._talk.Iallreduce(mine, worst, self.mpi.MAX))
-            if worst == FAILED:
-                self.each(lambda failed=error: self._raise(failed))  # type: ignore[misc]
-            if worst != GOING_ON or item is None:
+            item, error = tried(lambda: next(iterator, None))
+            if any(self._found(error or item is None)):
                 return
-            yield item
+            yield item  # type: ignore[misc]  # none is None here
 
     def check_equal(self, arrays: Mapping[str, Any]) -> None:
         digests = {name: hashlib.blake2b(np.ascontiguousarray(to_numpy(x)).data).digest() for name, x in arrays.items()}
@@ -140,21 +123,46 @@ class MpiRanks(Ranks):
                     )
 
     def parted(self, seconds: float = float("inf")) -> bool:
-        """Wait until all ranks come here, and end MPI: whether they do, within this time."""
-        if not wait(self._end.Ibarrier(), seconds):
-            return False
+        """Wait until all ranks come here, and end MPI: whether they do, within this time, and it can be ended."""
+        self._leaving = True
         if self._sum:
             self._sum.close()
-        self.mpi.Finalize()
-        return True
+        mine = np.array(len(self._open))  # left by an error: some ranks will never answer
+        most = np.empty_like(mine)
+        if not wait(self._end.Iallreduce(mine, most, self.mpi.MAX), seconds):
+            return False
+        if not most:
+            self.mpi.Finalize()
+        return not most
 
     def _meet(self) -> None:
-        wait(self._talk.Ibarrier())
+        self._wait(self._talk.Ibarrier())
 
-    @staticmethod
-    def _raise(error: MinivitError | None) -> None:
-        if error is not None:
-            raise error
+    def _wait(self, request: Any) -> None:
+        """Wait for an MPI request; a thread does so until this rank ends."""
+        self._open.append(request)
+        while not wait(request, 0.1):
+            if self._leaving:
+                raise BackendError("this process ends before the others have answered")
+        self._open.remove(request)
+
+    def _found(self, value: Any) -> list[Any]:
+        """The values of all ranks. If one of them is an error, all ranks raise the first."""
+        found = self.gathered(value)
+        for error in found:
+            if isinstance(error, MinivitError):
+                raise error
+        return found
+
+
+def tried(action: Callable[[], T]) -> tuple[T | None, MinivitError | None]:
+    """The result of action(), or its expected error."""
+    try:
+        return action(), None
+    except MinivitError as error:
+        return None, error
+    except (OSError, MemoryError) as error:
+        return None, MinivitError(in_one_line(error))
 
 
 def wait(request: Any, seconds: float = float("inf")) -> bool:

@@ -1,7 +1,7 @@
 """Sums over ranks of arrays that lie on GPUs, one GPU for each rank, by NVIDIA's NCCL."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from minivit.backend import Array
@@ -15,17 +15,9 @@ class GpuRanks(Ranks):
 
     def __init__(self, ranks: Ranks, xp: Any):
         self.rank, self.count, self._xp = ranks.rank, ranks.count, xp
-        self._nccl = ranks.each(self._library)
-        self._comm = self._nccl.NcclCommunicator(self.count, ranks.first(self._nccl.get_unique_id), self.rank)
-
-    @staticmethod
-    def _library() -> Any:
-        try:
-            nccl = importlib.import_module("cupy.cuda.nccl")
-            nccl.get_version()
-        except Exception as error:  # CuPy reports a missing library in its own ways
-            raise BackendError(f"several GPUs need NCCL, which CuPy cannot load ({reasons(error)})") from error
-        return nccl
+        self._nccl = ranks.each(lambda: usable(lambda: importlib.import_module("cupy.cuda.nccl")))
+        key = ranks.first(lambda: usable(self._nccl.get_unique_id))
+        self._comm = ranks.each(lambda: usable(lambda: self._nccl.NcclCommunicator(self.count, key, self.rank)))
 
     def add(self, arrays: Sequence[Array]) -> None:
         """Add each array over the ranks, in place."""
@@ -44,3 +36,11 @@ class GpuRanks(Ranks):
 
     def _type(self, x: Array) -> int:
         return getattr(self._nccl, f"NCCL_{x.dtype.name.upper()}")
+
+
+def usable(action: Callable[[], Any]) -> Any:
+    """action(). Raises BackendError if CuPy lacks NCCL, or NCCL fails, as for two processes with the same GPU."""
+    try:
+        return action()
+    except Exception as error:  # CuPy reports a missing library in its own ways
+        raise BackendError(f"several processes need NCCL and a GPU each, but NCCL fails ({reasons(error)})") from error

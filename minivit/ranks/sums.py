@@ -49,8 +49,8 @@ class GradientSum:
         self._thread = ThreadPoolExecutor(1, "minivit-ranks")
 
     def close(self) -> None:
-        """End the thread."""
-        self._thread.shutdown()
+        """End the thread, after the sum that it has begun."""
+        self._thread.shutdown(cancel_futures=True)
 
     def begin(self) -> None:
         """Expect every gradient once from every worker."""
@@ -70,6 +70,7 @@ class GradientSum:
         view[...] = given[0]
         for other in given[1:]:
             view += other
+        given[:] = [view] * len(given)  # the gradients are free
         with self._lock:
             self._missing[self._of[i]] -= 1
             while self._next < len(self._missing) and not self._missing[self._next]:  # on all ranks in this order

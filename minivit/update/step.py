@@ -60,12 +60,16 @@ def step(
     pieces = cut_anew()
     of_piece = by_piece(objective, parameters, batch, pieces, workers, ranks)
     loss, sums, gradients = (ranks or Ranks()).found(of_piece, len(pieces), parameters, workers)
-    norm = global_norm(gradients, workers)
+    most = clip_norm or math.inf
+
+    def limits() -> tuple[float, float | list[float]]:
+        norm = global_norm(gradients, workers)
+        return norm, each_scale(gradients, most, workers) if objective.clips_each else clip_scale(norm, most)
+
+    norm, scale = (ranks or Ranks()).first(limits)  # of one rank, since another kind of CPU may round otherwise
     if not math.isfinite(loss + norm):
         again = lambda: [*map(by_piece(objective, parameters, batch, cut_anew(), ranks=ranks), range(len(pieces)))]
         raise NonFiniteError(first_non_finite(optimizer, batch, gradients, again))
-    most = clip_norm or math.inf
-    scale = each_scale(gradients, most, workers) if objective.clips_each else clip_scale(norm, most)
     optimizer.step(gradients, scale, workers)
     means = {name: total / examples(pieces) for name, total in sums.items()}
     objective.after_update(means, batch)

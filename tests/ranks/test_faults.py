@@ -17,7 +17,7 @@ from minivit import cli, train
 from minivit.ranks import launch
 RANK = launch.number()
 {}
-cli.run_command(train.main)
+cli.run_command(train.main, shared=True)
 """
 SMALL = ["--depth", "1", "--width", "16", "--mlp-width", "16", "--heads", "2", "--batch-size", "16", "--workers", "1"]
 OPTIONS = [*SMALL, "--steps", "30", "--checkpoint-every", "10", "--eval-every", "15", "--out", "run"]
@@ -66,7 +66,7 @@ WEIGHTS = "import numpy; drawn = numpy.random.default_rng; numpy.random.default_
     [
         (train(*OPTIONS), train(*OPTIONS, "--seed", "1"), "rank 1 has option seed 1, rank 0 has 0"),
         (train(*OPTIONS), train(*OPTIONS, change=VERSION), "rank 1 has minivit 0.0, rank 0 has"),
-        (train(*OPTIONS), train(*OPTIONS, "--lr", "0.5"), "rank 1 has option lr 0.5"),
+        (train(*OPTIONS), train(*OPTIONS, "--ler", "0.5"), "rank 1: it has ended by itself: start all ranks with"),
         (
             train(*OPTIONS),
             train(*OPTIONS, change=WEIGHTS),
@@ -151,6 +151,17 @@ def update(self, batch):
     return result
 Trainer.update = update
 """
+BOTH = """
+from minivit.ranks import sums
+sums.LEAST = 1  # so that there are several sums in a step
+real = sums.GradientSum.give
+def give(self, worker, i, gradient):
+    self.count = getattr(self, "count", 0) + 1
+    if self.count > 60 + 6 * RANK:
+        raise MemoryError
+    real(self, worker, i, gradient)
+sums.GradientSum.give = give
+"""
 DIE = """
 import os
 from minivit.runs.trainer import Trainer
@@ -169,8 +180,9 @@ Trainer.update = update
         (POISON, "step 4: NaN or infinity, first in the input images"),
         (DRIFT, "rank 1 and rank 0 no longer hold the same objective/model"),
         (DIE.format("raise MemoryError"), "error: rank 1: out of memory"),
+        (BOTH, "error: rank 0: out of memory"),
     ],
-    ids=["NaN", "drift", "an error of one rank alone"],
+    ids=["NaN", "drift", "an error of one rank alone", "errors of all in the middle of a sum"],
 )  # fmt: skip
 def test_faults_on_the_way_end_in_one_line(tmp_path, change, words):
     assert words in refused(2, train(*OPTIONS, change=change), cwd=tmp_path)
@@ -199,6 +211,14 @@ def test_when_a_rank_dies_all_end_and_the_run_goes_on_as_if_nothing_had_happened
     assert same(tmp_path / "run", tmp_path / "whole")
 
 
+NO_LIBRARY = """
+def found(name, *rest):
+    if name == "mpi4py.MPI":
+        raise RuntimeError("cannot load it\\nlibmpi.so: cannot open shared object file")
+sys.meta_path.insert(0, type("Finder", (), {"find_spec": staticmethod(found)}))
+"""
+
+
 def same(one, two):
     """Whether two runs have the same state, bit for bit."""
     (first, meta), (second, other) = (read_checkpoint(folder / "checkpoint.npz") for folder in (one, two))
@@ -210,9 +230,10 @@ def same(one, two):
     ("change", "words"),
     [
         ("sys.modules['mpi4py'] = None", 'but mpi4py is not installed: python -m pip install "minivit[mpi]"'),
+        (NO_LIBRARY, "mpi4py finds no MPI library (cannot load it): python -m pip install mpich"),
         ("import os; del os.environ['PMI_FD']", "sees itself alone"),
     ],
-    ids=["no mpi4py", "another launcher"],
+    ids=["no mpi4py", "no library", "another launcher"],
 )  # fmt: skip
 def test_without_the_library_of_the_launcher_all_end(tmp_path, change, words):
     assert words in refused(2, train(*OPTIONS, change=change), cwd=tmp_path)
@@ -222,6 +243,15 @@ def test_a_rank_that_cannot_start_ends_the_others(tmp_path):
     late = train(*OPTIONS, change="launch.START = 2.0")
     line = refused(2, late, ["-c", "import time; time.sleep(60)"], cwd=tmp_path)
     assert "not all ranks have started within 2 s" in line
+
+
+def test_ctrl_c_of_a_rank_that_has_not_started_ends_those_that_wait_for_it(tmp_path):
+    change = """
+def interrupted():
+    raise KeyboardInterrupt
+launch._started = interrupted if RANK else launch._started
+"""
+    assert refused(2, train(*OPTIONS, change=change), cwd=tmp_path) == "error: interrupted"
 
 
 def test_ctrl_c_saves_once(tmp_path):

@@ -111,3 +111,14 @@ def test_an_error_of_the_allreduce_is_raised(objective, batch):
     added_as_they_come(total, of_piece, 1, Workers(1))
     with pytest.raises(ZeroDivisionError):
         total.finish()
+
+
+def test_gradients_that_are_in_the_sum_are_not_kept(objective, batch):
+    total = GradientSum(objective.parameters(), 2, lambda array: None)
+    for worker in (0, 1):
+        total.begin() if not worker else None
+        for i, parameter in enumerate(objective.parameters()):
+            total.give(worker, i, np.ones_like(parameter.data))
+    assert all(np.shares_memory(x, total.flat) for given in total._given for x in given)
+    assert all((x == 2).all() for x in total.finish())
+    total.close()

@@ -8,6 +8,7 @@ from toy_objectives import CONFIG, TOYS, images
 
 from minivit.backend.workers import Workers
 from minivit.data import ArrayDataset
+from minivit.ranks import Ranks
 from minivit.runs import evaluation
 from minivit.runs.evaluation import evaluate, neighbours
 from minivit.runs.recipes import Recipe
@@ -85,3 +86,13 @@ def test_scalars_that_are_summed_up_are_measured_and_arrays_are_not():
     with Workers(1) as one:
         assert evaluate(objective, data, RECIPE, one).keys() == {"loss", "painted", "images"}
     assert images().COLUMNS == ("images", "labels")
+
+
+def test_the_vote_is_of_one_rank():
+    class Second(Ranks):
+        def first(self, action):
+            return 0.25
+
+    objective, _ = TOYS["weights"].tiny("float64")
+    with Workers(1) as pool:
+        assert neighbours(objective, clusters(20, 0), clusters(10, 1), RECIPE, pool, Second()) == 0.25

@@ -12,6 +12,7 @@ from minivit.errors import NonFiniteError
 from minivit.models import ViT
 from minivit.nn import Linear, Module
 from minivit.optim import SGD, AdamW
+from minivit.ranks import Ranks
 from minivit.tensor import Tensor, grad
 from minivit.update.draws import ImageDraws
 from minivit.update.objective import Classification
@@ -273,6 +274,23 @@ def test_each_gradient_can_be_clipped_by_its_own_norm(most):
     assert optimizer.scale == pytest.approx(expected, rel=1e-12)
     assert len(set(expected)) == 1 if most is None else len(set(expected)) > 3
     assert result.grad_norm == pytest.approx(math.hypot(*norms))
+
+
+def test_all_ranks_clip_by_the_norm_of_the_first():
+    class Second(Ranks):
+        def first(self, action):
+            norm, scale = action()
+            return 2 * norm, scale / 2
+
+    model, (images, labels) = perturbed(), batch()
+    given = {"images": images, "labels": labels}
+    found = []
+    for ranks in (None, Second()):
+        recorder = Recorder(model.named_parameters())
+        found.append((update(Classification(model), recorder, given, 0.1, ranks=ranks).grad_norm, recorder.seen))
+    (norm, one), (double, half) = found
+    assert double == 2 * norm
+    assert all(np.array_equal(x / 2, y) for x, y in zip(one, half, strict=True))
 
 
 # loss and gradient norm of five updates, before there were objectives
