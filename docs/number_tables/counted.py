@@ -51,7 +51,7 @@ def parameters(config: ViTConfig | ResNetConfig, classes: int) -> int:
 def sizes() -> Table:
     names = [f"{letter}/{patch}" for letter, patch in zip(VARIANTS, (16, 16, 16, 16, 14), strict=True)]
     names += ["S/32", "B/32", "L/32", *LARGER, "R50+B/32", "R50+B/16", "R50+L/32", "R50+L/16"]
-    names += ["R50x1", "R50x2", "R101x1", "R152x1", "R152x2", "R152x4", "R200x3"]
+    names += ["R50x1", "R50x2", "R50x3", "R101x1", "R101x3", "R152x1", "R152x2", "R152x4", "R200x3"]
     rows = {}
     for name in names:
         config = config_of(name)
