@@ -1,6 +1,7 @@
-"""Position embeddings compared: none, learned (1-D), learned for rows and columns (2-D), fixed sines and cosines (2-D).
+"""Positions compared: none, learned (1-D), learned for rows and columns (2-D), fixed sines and cosines (2-D), relative
+(1-D) and rotary.
 
-Appendix D.4 and Table 8 of the paper, in small, without its relative positions. From the folder notebooks/:
+Appendix D.4 and Table 8 of the paper, in small, with two kinds more. From the folder notebooks/:
 
     OPENBLAS_NUM_THREADS=1 python -m experiments.positions
 
@@ -14,7 +15,7 @@ from experiments import record
 from minivit.lessons import accuracy, digits, fit
 from minivit.models import ViT, ViTConfig
 
-POSITIONS = ("none", "learned", "learned2d", "sincos2d")
+POSITIONS = ("none", "learned", "learned2d", "sincos2d", "relative", "rope")
 SEEDS = 10
 STEPS = 600
 BATCH = 128  # images
