@@ -41,7 +41,7 @@ extensions = [
     "table_heads",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_extensions", "_templates", "equation_tables"]
+exclude_patterns = ["_extensions", "_templates", "equation_tables", "number_tables"]
 nitpicky = True
 smartquotes = False  # quotation marks stand for those of the code
 

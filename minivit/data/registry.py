@@ -167,7 +167,8 @@ def _unknown(name: str) -> str:
         return f'there is no data set called "{name}"; did you mean "{ALSO.get(near[0], near[0])}:{path}"?'
     other = kind_at(expanded(name))
     if other or os.path.isdir(name):
-        return f'"{name}" is a path: to use its images write "{other or "folder"}:{name}"'
+        what = "folder" if os.path.isdir(name) else "path"
+        return f'"{name}" is a {what}: to use its images write "{other or "folder"}:{name}"'
     for elsewhere, page in ELSEWHERE.items():
         if name.lower().startswith(elsewhere):
             return f'"{name}" cannot be downloaded by name: get it from {page}, unpack it, and use "imagenet:PATH"'

@@ -36,6 +36,7 @@ from minivit.errors import ConfigError, meant, shown
 from minivit.files.fields import from_json, settle
 from minivit.models import families
 from minivit.nn import Module
+from minivit.update.batch_normed import BatchNormedClassification, has_batch_norm
 from minivit.update.objective import Classification, Objective
 
 
@@ -97,6 +98,66 @@ SYSTEMS: dict[str, System] = {
         "scores of attention that know how far apart two tokens are",
         recordings=("vit_rel1d", "alibi2d"),
     ),
+    # convolutions
+    "noisystudent": System(
+        2019,
+        "Xie et al., Self-training with Noisy Student improves ImageNet classification, arXiv 1911.04252",
+        "a network labels images, a noised one of at least its size learns from them, and labels in its turn",
+    ),
+    "convnext": System(
+        2022,
+        "Liu et al., A ConvNet for the 2020s, arXiv 2201.03545; V2: Woo et al. 2023, arXiv 2301.00808",
+        "a convolutional network with a Transformer's block: large depthwise windows instead of attention",
+        recordings=("convnextv2",),
+    ),
+    "efficientnet": System(
+        2019,
+        "Tan & Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, arXiv 1905.11946",
+        "depth, width and image size grow together; blocks that are wide inside and weigh their channels",
+        recordings=("mbconv",),
+    ),
+    "coatnet": System(
+        2021,
+        "Dai et al., CoAtNet: Marrying Convolution and Attention for All Data Sizes, arXiv 2106.04803",
+        "stages of convolutions, then of attention with a learned weight for every difference of places",
+    ),
+    "botnet": System(
+        2021,
+        "Srinivas et al., Bottleneck Transformers for Visual Recognition, arXiv 2101.11605",
+        "a ResNet whose last stage attends over the map, to relative rows and columns",
+    ),
+    # windows
+    "swin": System(
+        2021,
+        "Liu et al., Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, arXiv 2103.14030",
+        "attention inside windows, which move in every second block, and maps that shrink",
+    ),
+    "hiera": System(
+        2023,
+        "Ryali et al., Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles, arXiv 2306.00989",
+        "a hierarchy of plain blocks: queries are pooled, and windows are runs of a sequence in another order",
+    ),
+    # attention in place of convolution
+    "sasa": System(
+        2019,
+        "Ramachandran et al., Stand-Alone Self-Attention in Vision Models, arXiv 1906.05909",
+        "every pixel attends to a window around it, in place of a 3x3 convolution",
+    ),
+    "cordonnier": System(
+        2019,
+        "Cordonnier et al., On the Relationship between Self-Attention and Convolutional Layers, arXiv 1911.03584",
+        "attention by place alone, one head for each place of a kernel, is a convolution",
+    ),
+    "axial": System(
+        2020,
+        "Wang et al., Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation, arXiv 2003.07853",
+        "attention along columns, then along rows, with places in queries, keys and values",
+    ),
+    "visual_transformer": System(
+        2020,
+        "Wu et al., Visual Transformers: Token-based Image Representation and Processing, arXiv 2006.03677",
+        "a few tokens gather pixels by content, and attend to each other in place of the last convolutions",
+    ),
     # ancestors, cheaper attention, muP
     "transformer2017": System(
         2017,
@@ -129,6 +190,29 @@ SYSTEMS: dict[str, System] = {
         "arXiv 2203.03466",
         "the best learning rate stays the same when the width grows",
     ),
+    # sizes
+    "map_head": System(
+        2021,
+        "Zhai et al., Scaling Vision Transformers, arXiv 2106.04560",
+        "a learned query reads all patches by attention, in place of a [class] token",
+        recordings=("vit_map_head",),
+    ),
+    "flexivit": System(
+        2022,
+        "Beyer et al., FlexiViT: One Model for All Patch Sizes, arXiv 2212.08013",
+        "the patch size is drawn in every step; kernels are resized by a pseudo-inverse",
+    ),
+    "navit": System(
+        2023,
+        "Dehghani et al., Patch n' Pack: NaViT, a Vision Transformer for any Aspect Ratio and Resolution, "
+        "arXiv 2307.06304",
+        "images of all sizes are packed into one sequence",
+    ),
+    "naflexvit": System(
+        2025,
+        "Tschannen et al., SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
+        "images keep their shape: positions are resized to each grid, and short sequences are filled up",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -141,12 +225,30 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
 NETWORKS: dict[str, tuple[str, str]] = {
     # parts of the modern ViT
     "modern": ("modern:FAMILY", r"(eva02|beit|modern|vit_relpos)_.*|vit_.*(rope|dinov3).*"),
+    # windows
+    "swin": ("swin:FAMILY", r"swin-.*"),
+    "hiera": ("hiera:FAMILY", r"hiera-.*"),
+    # convolutions
+    "convnext": ("convnext:FAMILY", r"convnext(v2)?-.*"),
+    "efficientnet": ("efficientnet:FAMILY", r"efficientnet-.*"),
+    "coatnet": ("coatnet:FAMILY", r"coatnet-.*"),
+    "botnet": ("botnet:FAMILY", r"botnet-.*"),
+    # attention in place of convolution
+    "sasa": ("sasa:FAMILY", r"sasa-.*"),
+    "cordonnier": ("cordonnier:FAMILY", r"attention-cnn.*"),
+    "axial": ("axial:FAMILY", r"axial-.*"),
+    "visual_transformer": ("visual_transformer:FAMILY", r"vt-.*"),
     # ancestors, cheaper attention, muP
     "transformer2017": ("transformer2017:FAMILY", r"transformer2017-.+"),
     "flash": ("flash:FAMILY", r"flash-.+"),
     "linformer": ("linformer:FAMILY", r"linformer-.+"),
     "performer": ("performer:FAMILY", r"performer-.+"),
     "mup": ("mup:FAMILY", r"mup-.+"),
+    # sizes
+    "map_head": ("map_head:FAMILY", r"map-.*"),
+    "flexivit": ("flexivit:FAMILY", r"flexivit-.*"),
+    "navit": ("navit:FAMILY", r"navit-.*"),
+    "naflexvit": ("naflexvit:FAMILY", r"naflexvit-.*"),
 }
 
 
@@ -272,8 +374,10 @@ class Given:
 def build(recipe: Any, given: Given) -> Objective:
     """The objective of a run, from its Recipe."""
     if recipe.objective is None:
-        return Classification(given.encoder(), recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
+        encoder = given.encoder()
+        kind = BatchNormedClassification if has_batch_norm(encoder) else Classification
+        return kind(encoder, recipe.loss, recipe.label_smoothing, recipe.mixup, recipe.cutmix)
     fields = dict(recipe.objective)
-    kind = objective_class(fields.pop("name"))
-    built: Objective = kind.build(kind.Config(**fields), given)
+    named = objective_class(fields.pop("name"))
+    built: Objective = named.build(named.Config(**fields), given)
     return built

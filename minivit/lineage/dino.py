@@ -179,9 +179,11 @@ class DINO(Objective):
     def __init__(
         self, config: DINOConfig, encoder: ViT, total_steps: int, seed: int | None = 0, dtype: str = "float32"
     ):
+        if not isinstance(encoder, ViT):
+            raise ConfigError(f"DINO needs a ViT, but the model is a {type(encoder).__name__}")
         shape = encoder.config
-        plain = shape.position == "learned" and not shape.no_embed_class and not shape.stem
-        if list(shape.prefix_tokens) != ["class_token"] or not plain or shape.num_classes or shape.fc_norm:
+        plain = isinstance(encoder, ViT) and shape.position == "learned" and not shape.no_embed_class and not shape.stem
+        if not plain or list(shape.prefix_tokens) != ["class_token"] or shape.num_classes or shape.fc_norm:
             raise ConfigError("DINO needs a ViT with a [class] token and one position table, no stem and no head")
         if any(crop % patch for crop, patch in zip(config.local_size, shape.patch_size, strict=True)):
             raise ConfigError(f"local_size {config.local_size} is not a multiple of the patch size {shape.patch_size}")

@@ -92,9 +92,13 @@ class ModernConfig:
             raise ConfigError("a table of relative positions has no rows for register_tokens")
         if self.classifier == "token" and not self.class_token:
             raise ConfigError('classifier "token" reads the [class] token: set class_token')
-        for name, low, high in (("dropout", 0, 1), ("drop_path", 0, 1)):
-            if not low <= getattr(self, name) < high:
+        for name in ("dropout", "drop_path"):
+            if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")
+        if not 0 < self.norm_eps < 1:
+            raise ConfigError(f"norm_eps is {self.norm_eps}, expected 0 < norm_eps < 1")
+        if self.rope_base is not None and not 0 < self.rope_base < math.inf:
+            raise ConfigError(f"rope_base is {self.rope_base}, expected a positive number, or None for the usual one")
         if self.layer_scale is not None and not 0 < self.layer_scale < math.inf:
             raise ConfigError(f"layer_scale is {self.layer_scale}, expected a positive number, or None for none")
 

@@ -168,6 +168,8 @@ def error_of(found: np.ndarray, recorded: np.ndarray, name: str = "") -> float:
         return float("inf")
     if not recorded.size:
         return 0.0
+    if recorded.dtype == bool:
+        found, recorded = found.astype(int), recorded.astype(int)
     same = found == recorded
     difference = np.abs(np.where(same, 0, found) - np.where(same, 0, recorded)).max()
     scale = np.abs(recorded[np.isfinite(recorded)]).max(initial=0)

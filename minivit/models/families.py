@@ -56,7 +56,8 @@ def family_of(fields: Mapping[str, Any]) -> str:
     if isinstance(name, str) and name in FAMILIES:
         return name
     known = ", ".join(FAMILIES)
-    raise ConfigError(f"unknown model {shown(json.dumps(name))}, expected one of {known}{meant(str(name), FAMILIES)}")
+    likely = meant(name, FAMILIES) if isinstance(name, str) else ""
+    raise ConfigError(f"unknown model {shown(json.dumps(name))}, expected one of {known}{likely}")
 
 
 def config_class(fields: Mapping[str, Any]) -> type[Any]:

@@ -122,10 +122,9 @@ class Rope(Module):
     def forward(self, x: Tensor, angles: Array | Tensor) -> Tensor:
         """Queries or keys (B, M + N, H, Dh), of which the last N are turned, those of patches."""
         before = x.shape[1] - angles.shape[0]
-        patches = x[:, before:] if before else x
         rotate = turn if isinstance(angles, Tensor) else F.rotate
-        turned = rotate(patches, angles, self.halves)
-        return F.concat(x[:, :before], turned, axis=1) if before else turned
+        turned = rotate(x[:, before:], angles, self.halves)
+        return F.concat(x[:, :before], turned, axis=1)
 
 
 def turn(x: Tensor, angles: Tensor, halves: bool = False) -> Tensor:

@@ -18,7 +18,9 @@ from minivit.data.images import of_pillow, to_channels
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.functional import sigmoid, softmax
 from minivit.models import ResNet, ViT, open_pretrained
+from minivit.models.families import ModelConfig
 from minivit.models.whereabouts import weights_file
+from minivit.nn import Module
 from minivit.runs import folder as run_folder
 from minivit.runs.published import recipe_of
 from minivit.runs.recipes import Recipe
@@ -89,7 +91,7 @@ def classify(
     task: what the model was trained for; None: `model.task`, which `load_pretrained` and the trainer set.
     Raises DataError for anything that is not an image, ConfigError for a model without classes or a task.
     """
-    if not isinstance(model, ViT | ResNet):
+    if not isinstance(model, Module) or not isinstance(getattr(model, "config", None), ModelConfig):
         raise ConfigError(f"classify: a {type(model).__name__} is not a model: load one with minivit.load_pretrained")
     if top is not None and not (isinstance(top, Integral) and top >= 1):
         raise ConfigError(f"classify: top is {top}, expected at least 1, or None for all classes")

@@ -9,7 +9,7 @@ from minivit.data import ArrayDataset, Augment
 from minivit.errors import ConfigError
 from minivit.lineage import Given, build
 from minivit.lineage.dino import DINO, DINOConfig
-from minivit.models import ViT, ViTConfig
+from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig
 from minivit.optim import AdamW
 from minivit.runs import folder as run_folder
 from minivit.runs.presets import preset
@@ -186,6 +186,12 @@ def test_a_vit_that_does_not_fit(fields):
     )
     with pytest.raises(ConfigError, match="needs a ViT with"):
         DINO(DINOConfig(outputs=6, local_size=4), ViT(shape, 0), 1)
+
+
+def test_a_model_that_is_no_vit():
+    shape = ResNetConfig((1,), image_size=8, width=32, num_classes=0, root="3x3")
+    with pytest.raises(ConfigError, match="DINO needs a ViT, but the model is a ResNet"):
+        DINO(DINOConfig(outputs=6, local_size=4), ResNet(shape, 0), 1)
 
 
 def taught(steps, moments, **fields):

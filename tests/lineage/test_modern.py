@@ -1,5 +1,6 @@
 """Modern ViTs: held to recordings of published code, and to a slow second implementation."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from minivit.lineage.modern import Modern, ModernConfig
 from minivit.lineage.modern_config import fields
 from minivit.lineage.recorded import modern as recorded
 from minivit.models import relative, rope
-from minivit.models.families import build, config_of, named_fields
+from minivit.models.families import build, config_of, mapping, named_fields
 from minivit.nn import LayerNorm, RMSNorm
 from minivit.tensor import Tensor, grad
 
@@ -320,12 +321,22 @@ def test_names_tell_size_patch_and_image():
         ({"drop_path": 1.0}, "drop_path is 1.0, expected 0 <= rate < 1"),
         ({"layer_scale": 0.0}, "layer_scale is 0.0, expected a positive number"),
         ({"depth": 0}, "depth is 0, expected at least 1"),
+        ({"norm_eps": 0.0}, "norm_eps is 0.0"),
+        ({"rope_base": -1.0}, "rope_base is -1.0, expected a positive number"),
         ({"num_classes": -1}, "num_classes is -1"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         ModernConfig(**changes)
+
+
+def test_a_configuration_survives_json_and_says_what_it_is():
+    for name in ("eva02_base_patch14_448", "vit_7b_patch16_dinov3", "modern_nano_patch4", "beit_base_patch16"):
+        config = ModernConfig(**fields(name))
+        assert config_of(json.loads(json.dumps(mapping(config))), "test") == config
+    config = ModernConfig(**{**fields("modern_nano_patch4"), "image_size": 8})
+    assert config.description == ("Modern: RoPE axial, swiglu, QK-norm, RMSNorm, width 96, depth 6, 3 heads, 8 tokens")
 
 
 def tiny(name, dtype="float64", **changes):
@@ -370,6 +381,40 @@ def test_dropout_and_drop_path_act_in_training_only():
     with pytest.raises(ValueError, match="pass rng"):
         model(images)
     assert np.array_equal(model.eval()(images).data, model(images).data)
+
+
+def test_dropout_stands_where_a_vit_has_it_and_drop_path_rises(monkeypatch):
+    rates, real = [], F.dropout
+
+    def counted(x, rate, rng):
+        rates.append((rate, x.shape[-1]))
+        return real(x, rate, rng)
+
+    monkeypatch.setattr(F, "dropout", counted)
+    model = tiny("modern_nano_patch4", dropout=0.3, drop_path=0.2, depth=3)
+    model(np.zeros((1, 8, 8, 1)), rng=np.random.default_rng(0))
+    assert rates == [(0.3, 16), (0.3, 12), (0.3, 16)] * 3  # after attention, in the MLP, after it
+    assert [block.drop_path.rate for block in model.blocks] == [0, 0.1, 0.2]
+
+
+def test_initial_values():
+    model = Modern(ModernConfig(**{**fields("eva02_tiny_patch4"), "image_size": 64, "depth": 1, "channels": 1}), 0)
+    assert model.class_token.data.std() == pytest.approx(0.02, rel=0.3)
+    assert model.position_embedding.data.std() == pytest.approx(0.02, rel=0.05)
+    weight = model.blocks[0].mlp.hidden.weight.data
+    for half in np.split(weight, 2, axis=1):  # each drawn for itself
+        assert half.std() == pytest.approx((2 / (192 + 512)) ** 0.5, rel=0.02)
+    assert not model.blocks[0].attention.q_bias.data.any()
+    for seed in (None, 0):
+        empty = Modern(ModernConfig(**fields("beit_nano_patch16")), seed)
+        assert not empty.blocks[0].attention.relative.table.data.any()
+
+
+def test_qk_norm_may_have_an_epsilon_of_its_own():
+    case = verify.open_case(CASES / "vit_qknorm_ln")
+    for eps, fine in (("1e-06", True), ("0.1", False)):
+        case.meta["notes"] = ["first", f"eps: norm1 1e-06, q_norm {eps}"]
+        assert (wrong_arrays(case) == []) == fine
 
 
 def test_other_image_sizes_need_a_model_without_tables():

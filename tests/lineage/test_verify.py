@@ -61,6 +61,8 @@ def test_a_folder_of_recordings_is_all_of_them_and_one_of_no_system_stops_none(c
 def test_a_recording_by_another_name_is_known_by_its_title(copy, capsys):
     assert command.main(["verify", str(copy("second"))]) == 0
     assert [system_of("mae_raw"), system_of("x", "DINO"), system_of("x", "DeiT: two heads")] == ["mae", "dino", "deit"]
+    others = ["convnextv2", "mbconv_train", "botnet_attn_scaled", "efficientnet_b0"]
+    assert [system_of(name) for name in others] == ["convnext", "efficientnet", "botnet", "efficientnet"]
     with pytest.raises(DataError, match="no such system"):
         system_of("dinov2", "DINOv2 backbone")
 

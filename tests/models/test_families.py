@@ -76,6 +76,9 @@ def test_fields_with_and_without_a_name(fields, config):
     assert isinstance(build(config, seed=None), ViT if again["name"] == "vit" else ResNet)
 
 
+KNOWN = ", ".join(families.FAMILIES)  # vit, resnet, and those of the lineage
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

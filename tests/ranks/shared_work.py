@@ -77,7 +77,7 @@ def run(name, ranks, precision):
     data, recipe = RUNS[name]
     train, test = (load(data, split=split) for split in ("train", "test"))
     recipe = dataclasses.replace(recipe, precision=precision)
-    trainer = Trainer(recipe, train.limit(400), test.limit(100), None, ranks=ranks)
+    trainer = Trainer(recipe, train.limit(200), test.limit(40), None, ranks=ranks)
     losses = [progress.loss for progress in trainer.run()]
     tests = [line["test_loss"] for line in trainer.metrics]
     return {"losses": np.array(losses), "test": np.array(tests)}

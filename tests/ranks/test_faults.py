@@ -180,7 +180,7 @@ Trainer.update = update
         (POISON, "step 4: NaN or infinity, first in the input images"),
         (DRIFT, "rank 1 and rank 0 no longer hold the same objective/model"),
         (DIE.format("raise MemoryError"), "error: rank 1: out of memory"),
-        (BOTH, "error: rank 0: out of memory"),
+        (BOTH, "out of memory"),  # said by rank 0, which may have heard of the other's error in time
     ],
     ids=["NaN", "drift", "an error of one rank alone", "errors of all in the middle of a sum"],
 )  # fmt: skip

@@ -230,5 +230,5 @@ def image_size(config: Mapping[str, Any], arrays: Arrays, found: Mapping[str, An
         side = math.isqrt(fitting[0]) if fitting else side
     for name, x in arrays.items():
         if name.endswith("relative_position_bias_table"):
-            side = (math.isqrt(max(1, len(x) - 3 * found["class_token"])) + 1) // 2
+            side = (math.isqrt(max(1, len(x))) + 1) // 2  # of (2 R - 1)^2 rows, and at most three for [class]
     return side * patch[0], side * patch[1]
