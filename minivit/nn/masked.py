@@ -41,7 +41,7 @@ class MaskedAttention(MultiHeadAttention):
             qh, kh = by_head(q.data, self.heads), by_head(k.data, self.heads)
             added = None if bias is None else bias.data
             tap["attention_weights"] = weights_between(qh, kh, added, mask, qh.shape[-1] ** -0.5)  # (B, H, N, N)
-        keep = factors(self, q, k, rng)  # type: ignore[arg-type]
+        keep = factors(self, q, k, rng)
         return self.out(F.attend(q, k, v, bias, heads=self.heads, mask=mask, keep=keep))
 
     def _normed(self, x: Tensor, norm: Module | None) -> Tensor:

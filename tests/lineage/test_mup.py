@@ -36,6 +36,17 @@ def test_the_groups_of_the_published_library():
     assert len(case.arrays) == 4 * 20 * 4
 
 
+def test_deeper_models_of_other_widths_have_groups_too(tmp_path):
+    group = {"ninf": 2, "lr": 0.01 / 1.5, "wd": 0.3}
+    names = {"norm.weight": {"ninf": 1, "lr": 0.01, "wd": 0.2}, "blocks.2.mlp.fc2.weight": group}
+    (tmp_path / "mup").mkdir()
+    for name, table in (("mup", {"results": {}}), ("mup_library_groups", {"96": names})):
+        (tmp_path / "mup" / f"{name}.json").write_text(json.dumps(table), encoding="utf-8")
+    case = verify.open_case(tmp_path / "mup")
+    assert len(case.arrays) == 6
+    assert wrong_arrays(case) == []
+
+
 def test_the_recorded_coordinate_check():
     case = case_of("sp/64/", seeds=1)
     assert wrong_arrays(case) == []

@@ -29,10 +29,11 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     base = int(_number(setup, r"base width (\d+)", 64))
     places = {name: name.split("/") for name in case.arrays}
     found: dict[str, float] = {}
-    widths = {int(place[1]) for place in places.values() if place[0] == _TABLE}
-    for width in sorted(widths):
-        rates = {key: float(case.arrays[f"{_TABLE}/{base}/cls_token/{key}"]) for key in ("lr", "wd")}
-        for name, group in library_groups(width, base, rates["lr"], rates["wd"]).items():
+    depth = max([1, *(1 + int(number) for number in re.findall(r"/blocks\.(\d+)\.", " ".join(places)))])
+    for width in sorted({int(place[1]) for place in places.values() if place[0] == _TABLE}):
+        vector = f"{_TABLE}/{width}/norm.weight"  # what does not grow twice has the rate and decay that were asked for
+        rates = float(case.arrays[f"{vector}/lr"]), float(case.arrays[f"{vector}/wd"])
+        for name, group in library_groups(width, base, *rates, depth=depth).items():
             own = {"ninf": group.infinite, "lr": group.lr, "wd": group.weight_decay, "std": started(name)}
             found |= {f"{_TABLE}/{width}/{name}/{key}": x for key, x in own.items()}
     for kind, width in {(place[0], int(place[1])) for place in places.values() if place[0] in ("sp", "mup")}:
@@ -48,15 +49,15 @@ def as_recorded(name: str, own: float, recorded: np.ndarray | None) -> np.ndarra
     return recorded if recorded is not None and drawn and near else np.asarray(own, float)
 
 
-def library_groups(width: int, base: int, lr: float, weight_decay: float) -> dict[str, mup.Group]:
+def library_groups(width: int, base: int, lr: float, weight_decay: float, depth: int = 1) -> dict[str, mup.Group]:
     """The groups of a ViT of timm's, by its names. Dense layers are (out, in) there."""
-    own, known, wider = (timm_shapes(size) for size in (width, base, 2 * base))
+    own, known, wider = (timm_shapes(size, depth) for size in (width, base, 2 * base))
     return mup.groups(own, known, wider, lr, weight_decay, fan_in=-1)
 
 
-def timm_shapes(width: int) -> dict[str, tuple[int, ...]]:
-    """Shapes by timm's names of a ViT of one block."""
-    config = ViTConfig(image_size=16, patch_size=4, width=width, depth=1, heads=4, num_classes=10)
+def timm_shapes(width: int, depth: int) -> dict[str, tuple[int, ...]]:
+    """Shapes by timm's names of a ViT. Those of heads, patches and classes do not matter."""
+    config = ViTConfig(image_size=16, patch_size=4, width=width, depth=depth, heads=1, num_classes=10)
     state = {name: tensor.data for name, tensor in ViT(config, None).named_tensors()}
     return {name: x.shape for name, x in to_timm(state, config).items()}
 
