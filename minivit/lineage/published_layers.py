@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.lineage.published import Arrays, fill
 from minivit.lineage.verify import Case
+from minivit.models.beside_weights import read_json
 from minivit.nn import Conv, Linear, Module
 from minivit.nn.batch_norm import batch_statistics, statistics_rows, update_running
 from minivit.tensor import Tensor
@@ -41,6 +43,17 @@ def load(module: Module, arrays: Arrays, source: str, names: Names = str) -> Non
     constant = ("num_batches_tracked", "relative_position_index")
     kept = {name: x for name, x in arrays.items() if not name.endswith(constant)}
     fill(own, {name: _fitted(x, own[name].shape if name in own else x.shape) for name, x in kept.items()}, source)
+
+
+def beside(path: Path) -> tuple[dict[str, Any], tuple[int, int]]:
+    """What the config.json beside a file of weights states, {} if there is none, and timm's size of images in it, else
+    224. Raises CheckpointError."""
+    place = path.with_name("config.json")
+    stated = read_json(place) if place.is_file() else {}
+    of_images = stated.get("pretrained_cfg")
+    size = of_images.get("input_size") if isinstance(of_images, dict) else None
+    known = isinstance(size, list) and len(size) == 3 and all(type(side) is int and side > 0 for side in size)
+    return stated, (size[1], size[2]) if known else (224, 224)  # type: ignore[index]
 
 
 def recompute_network(
