@@ -23,6 +23,7 @@ _NAMES = {
     r"^convnext(v2)?\.": "",  # Hugging Face's
     r"^embeddings\.patch_embeddings\.": "stem.0.",
     r"^embeddings\.layernorm\.": "stem.1.",
+    r"^embeddings\.$": "stem.",
     r"^encoder\.": "",
     r"\.layers\.(\d+)\.": r".blocks.\1.",
     r"\.downsampling_layer\.": ".downsample.",
