@@ -74,8 +74,8 @@ def recompute_network(
         after = {f"after/{name}": x.copy() for name, x in views(network, names=names).items() if "running" in name}
         found |= {f"{group}{key}": x for key, x in {**computed, **after}.items()} | after
     for name, x in case.arrays.items():
-        known = name if name in found else "/".join([*name.split("/")[:-1], _known(name.split("/")[-1], names)])
-        if known in found:
+        known = next((ours for ours in _known(name, names) if ours in found), None)
+        if known:
             found[name] = _fitted(found[known], x.shape)
     return found
 
@@ -132,10 +132,10 @@ def _modules(module: Module, path: str = "") -> Iterator[tuple[str, Module]]:
         yield from _modules(child, f"{path}{name}.")
 
 
-def _known(name: str, names: Names) -> str:
-    """The name by which we know an array or a module of a recording."""
-    found = names(name)
-    return found if found != name else names(f"{name}.").removesuffix(".")
+def _known(name: str, names: Names) -> list[str]:
+    """Names by which we may know an array or a module of a recording."""
+    group, slash, last = name.rpartition("/")
+    return [name, *(f"{group}{slash}{ours}" for ours in (names(last), names(f"{last}.").removesuffix(".")))]
 
 
 def _fitted(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
