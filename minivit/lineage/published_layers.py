@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.lineage.published import Arrays, fill
 from minivit.lineage.verify import Case
+from minivit.models.beside_weights import read_json
 from minivit.nn import Conv, Linear, Module
 from minivit.nn.batch_norm import batch_statistics, statistics_rows, update_running
 from minivit.tensor import Tensor
@@ -43,6 +45,17 @@ def load(module: Module, arrays: Arrays, source: str, names: Names = str) -> Non
     fill(own, {name: _fitted(x, own[name].shape if name in own else x.shape) for name, x in kept.items()}, source)
 
 
+def beside(path: Path) -> tuple[dict[str, Any], tuple[int, int]]:
+    """What the config.json beside a file of weights states, {} if there is none, and timm's size of images in it, else
+    224. Raises CheckpointError."""
+    place = path.with_name("config.json")
+    stated = read_json(place) if place.is_file() else {}
+    of_images = stated.get("pretrained_cfg")
+    size = of_images.get("input_size") if isinstance(of_images, dict) else None
+    known = isinstance(size, list) and len(size) == 3 and all(type(side) is int and side > 0 for side in size)
+    return stated, (size[1], size[2]) if known else (224, 224)  # type: ignore[index]
+
+
 def recompute_network(
     case: Case, network: Module, names: Names = str, channels_last: str = "$^"
 ) -> dict[str, np.ndarray]:
@@ -61,8 +74,8 @@ def recompute_network(
         after = {f"after/{name}": x.copy() for name, x in views(network, names=names).items() if "running" in name}
         found |= {f"{group}{key}": x for key, x in {**computed, **after}.items()} | after
     for name, x in case.arrays.items():
-        known = name if name in found else "/".join([*name.split("/")[:-1], _known(name.split("/")[-1], names)])
-        if known in found:
+        known = next((ours for ours in _known(name, names) if ours in found), None)
+        if known:
             found[name] = _fitted(found[known], x.shape)
     return found
 
@@ -119,10 +132,10 @@ def _modules(module: Module, path: str = "") -> Iterator[tuple[str, Module]]:
         yield from _modules(child, f"{path}{name}.")
 
 
-def _known(name: str, names: Names) -> str:
-    """The name by which we know an array or a module of a recording."""
-    found = names(name)
-    return found if found != name else names(f"{name}.").removesuffix(".")
+def _known(name: str, names: Names) -> list[str]:
+    """Names by which we may know an array or a module of a recording."""
+    group, slash, last = name.rpartition("/")
+    return [name, *(f"{group}{slash}{ours}" for ours in (names(last), names(f"{last}.").removesuffix(".")))]
 
 
 def _fitted(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -12,7 +12,7 @@ from networks_by_hand import agree
 from minivit import functional as F
 from minivit.errors import CheckpointError, ConfigError
 from minivit.lineage import coatnet, published_layers
-from minivit.lineage.coatnet import VARIANTS, Attention, CoAtNet, CoAtNetConfig, ConvBlock
+from minivit.lineage.coatnet import VARIANTS, Attention, CoAtNet, CoAtNetConfig, ConvBlock, TransformerBlock
 from minivit.lineage.recorded import coatnet as recorded
 from minivit.models.archive import write_safetensors
 from minivit.models.families import build, config_of, named_fields
@@ -167,9 +167,42 @@ def test_published_numbers_of_parameters():
     assert VARIANTS.keys() - COUNTS == {"coatnet-small32"}
 
 
+TRAINED = {  # name: blocks, channels, stem, fields that its arrays tell, millions of parameters as timm states them
+    "coatnet_nano_rw": ((3, 4, 6, 3), (64, 128, 256, 512), (32, 64), {}, 15.14),
+    "coatnet_0_rw": (
+        (2, 3, 7, 2), (96, 192, 384, 768), (32, 64),
+        {"squeeze_early": True, "conv_bias": False, "shortcut_bias": False}, 27.44,
+    ),
+    "coatnet_1_rw": (
+        (2, 6, 14, 2), (96, 192, 384, 768), (32, 64),
+        {"squeeze_early": True, "conv_bias": False, "shortcut_bias": False}, 41.72,
+    ),
+    "coatnet_2_rw": ((2, 6, 14, 2), (128, 256, 512, 1024), (64, 128), {"conv_bias": False}, 73.87),
+    "coatnet_bn_0_rw": (
+        (2, 3, 7, 2), (96, 192, 384, 768), (32, 64),
+        {"squeeze_early": True, "conv_bias": False, "shortcut_bias": False, "batch_norm": True}, 27.44,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_trained_weights_have_as_many_parameters_as_timm_states(name):
+    depths, widths, stem, told, millions = TRAINED[name]
+    config = CoAtNetConfig(depths, widths, stem=stem, hidden=None, **told, **recorded.TRAINED[name])
+    assert round(CoAtNet(config, None).num_parameters() / 1e6, 2) == millions
+
+
+def test_a_stage_may_have_both_kinds():
+    config = CoAtNetConfig(**{**SMALL, "depths": (3, 3), "kinds": ("CT", "TC")})
+    kinds = [[type(block) for block in stage.inside] for stage in CoAtNet(config, None).stages]
+    assert kinds == [[ConvBlock, TransformerBlock, TransformerBlock], [TransformerBlock, ConvBlock, ConvBlock]]
+
+
 def test_the_first_values():
     network = CoAtNet(CoAtNetConfig(**{**SMALL, "stem": (64, 64)}), 3)
     assert network.stem.inside[2].weight.data.std() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.1)
+    of_window = CoAtNet(CoAtNetConfig(**{**SMALL, "widths": (64, 64)}), 3).stages[0].inside[0].conv2_kxk
+    assert of_window.weight.data.std() == pytest.approx((2 / 9) ** 0.5, rel=0.1)
     block = network.stages[1].inside[1]
     limit = (6 / (12 + 24)) ** 0.5 if block.mlp.hidden.weight.shape == (12, 24) else (6 / (12 + 48)) ** 0.5
     assert np.abs(block.mlp.hidden.weight.data).max() == pytest.approx(limit, rel=0.05)

@@ -160,6 +160,20 @@ def test_other_names_of_the_same_arrays(tmp_path, rename, last, version):
     agree(tmp_path, "convnext", config, weights, without_maps, images, recorded.recompute, names)
 
 
+def test_modules_by_other_names():
+    names = {
+        "downsample_layers.0": "stem", "downsample_layers.1": "stages.1.downsample", "stages.1.1": "stages.1.blocks.1",
+        "stages.1.1.pwconv1": "stages.1.blocks.1.mlp.fc1", "norm": "head.norm", "head": "head",
+        "convnext.embeddings": "stem", "convnext.encoder.stages.1.layers.0": "stages.1.blocks.0",
+        "convnextv2.layernorm": "head.norm",
+        "convnext.encoder.stages.0.layers.0.layernorm": "stages.0.blocks.0.norm", "classifier": "head.fc",
+    }  # fmt: skip
+    case = verify.open_case(CASE)
+    case.arrays |= {f"a/tap/{name}": np.zeros(0) for name in names}
+    found = recorded.recompute(case)
+    assert [name for name in names if found[f"a/tap/{name}"] is not found[f"a/tap/{names[name]}"]] == []
+
+
 def test_channels_may_come_last(tmp_path):
     weights, images = weights_of(), np.random.default_rng(1).normal(size=(2, 8, 12, 3))
 

@@ -1,17 +1,21 @@
 """What holds for every convolutional network of the lineage: names, training, and a recorded step on a GPU."""
 
+import importlib
 import json
 
 import numpy as np
 import pytest
 import standin_cupy
+from convolutions_by_hand import as_kernels
 from lineage.test_contract import loader, parts_of
 
 from minivit import lineage
 from minivit.backend import get_namespace, to_numpy
 from minivit.data import ArrayDataset
-from minivit.errors import ConfigError
+from minivit.errors import CheckpointError, ConfigError
+from minivit.lineage import published_layers
 from minivit.models import families
+from minivit.models.archive import write_safetensors
 from minivit.models.families import build, config_of, mapping, named_fields
 from minivit.optim import AdamW
 from minivit.runs.recipes import Recipe
@@ -64,6 +68,26 @@ def test_names_lead_to_families_and_unknown_ones_are_named():
     for name in ("convnext-small32", "convnextv2-small32", "efficientnet-small32", "coatnet-small32", "botnet-small32"):
         shape = config_of({**named_fields(name), "image_size": 32, "num_classes": 10}, name)
         assert 50_000 < build(shape, seed=None).num_parameters() < 1_000_000
+
+
+@pytest.mark.parametrize("name", ["convnext", "efficientnet", "coatnet"])
+def test_damaged_files_and_strange_facts_beside_them_are_named_in_one_line(tmp_path, name):
+    recorded = importlib.import_module(f"minivit.lineage.recorded.{name}")
+    network = build(config(name), 0)
+    arrays = published_layers.views(network, names=recorded.TO_TIMM)
+    arrays = arrays if name == "convnext" else as_kernels(arrays, "head.fc", "pre_logits", "table", "classifier")
+    path, facts = tmp_path / "model.safetensors", {"image_size": (8, 16)}
+    facts |= {"strides": (1, 2)} if name == "efficientnet" else {"head_width": 4} if name == "coatnet" else {}
+    for size in ("big", [3, 8], {}, [3, 0, 8]):
+        (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"input_size": size}}), encoding="utf-8")
+        write_safetensors(path, arrays, {})
+        recorded.open_pretrained(path, **facts)
+        assert published_layers.beside(path)[1] == (224, 224)
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": [], "hidden_act": []}), encoding="utf-8")
+    for key in arrays:
+        write_safetensors(path, {**arrays, key: np.zeros((0, 0, 0, 0))}, {})
+        with pytest.raises((CheckpointError, ConfigError)):
+            recorded.open_pretrained(path, **facts)
 
 
 @pytest.mark.parametrize("objective", ["dino", "mae", "clip", "deit"])

@@ -87,6 +87,8 @@ def test_images_are_chosen_by_hand():
     assert choose(p, 0.5, 9).tolist() == [0, 3, 1, 4, 0, 3, 1, 4, 0, 5, 2, 5, 2, 5, 2, 5, 2, 5]
     assert choose(p, 0.95, 3).tolist() == []
     assert hardened(p)[4].tolist() == [1, 0, 0]
+    alike = np.where(np.arange(100) % 3, 0.9, 0.8)[:, None]  # equally sure: in their order
+    assert choose(alike, 0.5, 100).tolist() == [*(i for i in range(100) if i % 3), *range(0, 100, 3)]
 
 
 class Net(Module):

@@ -12,10 +12,9 @@ from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage.coatnet import CoAtNet, CoAtNetConfig
 from minivit.lineage.published import Arrays, renamed
-from minivit.lineage.published_layers import load, recompute_network
+from minivit.lineage.published_layers import beside, load, recompute_network
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
-from minivit.models.beside_weights import read_json
 from minivit.models.layouts import Shapes
 
 _NAMES = {
@@ -83,7 +82,7 @@ def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
         "channels": shapes("stem.conv1.weight", 4)[1],
         "num_classes": shapes("head.fc.weight", 2)[0] if "head.fc.weight" in arrays else 0,
         "hidden": shapes("head.pre_logits.fc.weight", 2)[0] if has(r"pre_logits") else None,
-        "kernel": next((x.shape[2] for name, x in arrays.items() if name.endswith("conv2_kxk.weight")), 3),
+        "kernel": next((shapes(name, 4)[2] for name in arrays if name.endswith("conv2_kxk.weight")), 3),
         "conv_bias": has(r"conv3_1x1\.bias"),
         "attention_bias": has(r"\.qkv\.bias") or not has(r"\.qkv\."),
         "squeeze_early": has(r"\.se_early\."),
@@ -112,11 +111,9 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
     else it is taken to be as in the paper. fields: of CoAtNetConfig, instead. Raises CheckpointError and ConfigError.
     """
     path = expanded(path)
-    place = path.with_name("config.json")
-    stated = read_json(place) if place.is_file() else {}
+    stated, size = beside(path)
     named = re.sub(r"_\d+(\..*)?$", "", str(stated.get("architecture", path.parent.name)))
-    size = stated.get("pretrained_cfg", {}).get("input_size", [3, 224, 224])[1:]
-    given = {"image_size": tuple(size), **TRAINED.get(named, {}), **fields}
+    given = {"image_size": size, **TRAINED.get(named, {}), **fields}
     return build(given, read_arrays(path)[0], str(path), dtype)
 
 

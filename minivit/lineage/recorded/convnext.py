@@ -12,10 +12,9 @@ from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage.convnext import ConvNeXt, ConvNeXtConfig
 from minivit.lineage.published import Arrays, gelu, renamed
-from minivit.lineage.published_layers import load, recompute_network
+from minivit.lineage.published_layers import beside, load, recompute_network
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
-from minivit.models.beside_weights import read_json
 from minivit.models.layouts import Shapes
 
 _NAMES = {
@@ -24,6 +23,7 @@ _NAMES = {
     r"^convnext(v2)?\.": "",  # Hugging Face's
     r"^embeddings\.patch_embeddings\.": "stem.0.",
     r"^embeddings\.layernorm\.": "stem.1.",
+    r"^embeddings\.$": "stem.",
     r"^encoder\.": "",
     r"\.layers\.(\d+)\.": r".blocks.\1.",
     r"\.downsampling_layer\.": ".downsample.",
@@ -81,7 +81,7 @@ def build(config: Mapping[str, Any], arrays: Arrays, source: str, dtype: str = "
         raise CheckpointError(f"{source} holds two arrays for one place in the model")
     if getattr(known.get("stem.1.weight"), "ndim", 1) > 1 or "head.pre_logits.fc.weight" in known:
         raise CheckpointError(f"{source}: only ConvNeXts whose stem is one convolution, and whose head one matrix")
-    if gelu(config.get("hidden_act", "gelu"), source) != "erf":
+    if gelu(str(config.get("hidden_act", "gelu")), source) != "erf":
         raise CheckpointError(f"{source}: hidden_act is {config['hidden_act']}, expected gelu")
     hub = any(re.search(r"(^|\.)(embeddings|encoder)\.", name) for name in arrays)
     eps = config.get("norm_eps") or 1e-6
@@ -99,10 +99,8 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
     ConfigError.
     """
     path = expanded(path)
-    place = path.with_name("config.json")
-    stated = read_json(place) if place.is_file() else {}
-    size = stated.get("pretrained_cfg", {}).get("input_size", [3, 224, 224])[1:]
-    return build(stated, read_arrays(path)[0], str(path), dtype, **{"image_size": tuple(size), **fields})
+    stated, size = beside(path)
+    return build(stated, read_arrays(path)[0], str(path), dtype, **{"image_size": size, **fields})
 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:

@@ -12,10 +12,9 @@ from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage.efficientnet import EfficientNet, EfficientNetConfig, MBConv, Separable
 from minivit.lineage.published import Arrays, renamed
-from minivit.lineage.published_layers import load, recompute_network
+from minivit.lineage.published_layers import beside, load, recompute_network
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
-from minivit.models.beside_weights import read_json
 from minivit.models.layouts import Shapes
 from minivit.nn import Module
 
@@ -30,7 +29,7 @@ def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
     shapes = Shapes(arrays, source, "timm EfficientNet")
     stem, channels, *_ = shapes("conv_stem.weight", 4)
     found: dict[str, list[int]] = {"expansions": [], "widths": [], "repeats": [], "kernels": []}
-    width, squeeze = stem, 0.0
+    width, squeeze = max(1, stem), 0.0
     for i in range(shapes.depth(r"blocks\.(\d+)\.")):
         first = f"blocks.{i}.0."
         wide, _, kernel, _ = shapes(f"{first}conv_dw.weight", 4)
@@ -40,7 +39,7 @@ def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
         found["expansions"].append(wide // width)
         found["kernels"].append(kernel)
         found["repeats"].append(shapes.depth(rf"blocks\.{i}\.(\d+)\."))
-        width = shapes(f"{first}{'conv_pwl' if expands else 'conv_pw'}.weight", 4)[0]
+        width = max(1, shapes(f"{first}{'conv_pwl' if expands else 'conv_pw'}.weight", 4)[0])
         found["widths"].append(width)
     return {
         **{name: tuple(numbers) for name, numbers in found.items()},
@@ -60,13 +59,11 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
     EfficientNetConfig, instead. Raises CheckpointError and ConfigError.
     """
     path = expanded(path)
-    place = path.with_name("config.json")
-    stated = read_json(place) if place.is_file() else {}
+    stated, size = beside(path)
     named = str(stated.get("architecture", path.parent.name))
     arrays = read_arrays(path)[0]
     shape = told_by(arrays, str(path))
-    size = stated.get("pretrained_cfg", {}).get("input_size", [3, 224, 224])[1:]
-    given = {"image_size": tuple(size), "strides": STRIDES, **(TENSORFLOW if named.startswith("tf_") else {}), **fields}
+    given = {"image_size": size, "strides": STRIDES, **(TENSORFLOW if named.startswith("tf_") else {}), **fields}
     if len(given["strides"]) != len(shape["widths"]):
         raise CheckpointError(f"{path} has {len(shape['widths'])} stages: pass strides, one for each")
     network = EfficientNet(EfficientNetConfig(**{**shape, **given}), None, dtype)
