@@ -109,10 +109,11 @@ class Rope(Module):
             self.frequencies = init.parameter(mixed_frequencies(rng, depth, heads, width, self.base), dtype)
 
     def angles(self, grid: Grid, block: int, like: Array) -> Array | Tensor:
-        """The angles of a block: (N, 1, Dh/2) for all heads alike, or (N, H, Dh/2), a Tensor, if they are learned."""
+        """The angles of a block: (N, 1, Dh/2) for all heads alike, or (N, H, Dh/2), a Tensor, if they are learned.
+        like: an array of the device."""
         if self.kind == "mixed":
             f, g = self.frequencies[0, block], self.frequencies[1, block]
-            x, y = kept(mixed_places, grid, self.x_first, like=like).astype(like.dtype, copy=False)
+            x, y = self.like(kept(mixed_places, grid, self.x_first, like=like))
             return f * Tensor(x) + g * Tensor(y)
         if self.kind == "dinov3":
             return kept(dinov3_angles, grid, self.width, self.base, like=like)

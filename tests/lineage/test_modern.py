@@ -1,6 +1,8 @@
 """Modern ViTs: held to recordings of published code, and to a slow second implementation."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +292,19 @@ def test_the_published_models_have_as_many_parameters(name, classes, count):
     config = config_of({**named_fields(name), "num_classes": classes}, name)
     assert isinstance(config, ModernConfig)
     assert build(config, None).num_parameters() == count
+
+
+def test_its_file_is_imported_when_it_is_used():
+    code = """
+import sys
+import minivit.lineage
+from minivit.models.families import named_fields
+for name in ("B/16", "R50x1", "modern_nano_patch4"):
+    assert "minivit.lineage.modern" not in sys.modules, name
+    named_fields(name)
+assert "minivit.lineage.modern" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_names_tell_size_patch_and_image():

@@ -36,7 +36,7 @@ def train(recipe, backend):
     return trainer.metrics[-1], trainer
 
 
-@pytest.mark.parametrize(("name", "recompute"), zip(MODELS, (False, True, True), strict=True))
+@pytest.mark.parametrize(("name", "recompute"), list(zip(MODELS, (False, True, True), strict=True)))
 def test_a_run_has_the_same_metrics_as_on_numpy(name, recompute):
     recipe = dataclasses.replace(RECIPE, model=ModernConfig(**SHAPE, **MODELS[name]), recompute=recompute)
     found, trainer = train(recipe, "cupy")

@@ -90,7 +90,9 @@ def test_alibi_on_other_grids_agrees_with_loops(tmp_path, grid, heads):
     layer.qkv.weight.data[...], layer.out.weight.data[...] = weights["qkv"], weights["out"]
     tap = {}
     assert np.allclose(layer(Tensor(x), tap).data, output)
-    case = write_case(tmp_path, "alibi2d", config, weights, {**found, "weights": tap["attention_weights"]})
+    found |= {"weights": tap["attention_weights"], "distance/1x3": np.array([[0.0, 1, 2], [1, 0, 1], [2, 1, 0]])}
+    found["bias/1x3"] = -slopes[:, None, None] * found["distance/1x3"]
+    case = write_case(tmp_path, "alibi2d", config, weights, found)
     assert wrong_arrays(case) == []
     del case.config["grids"][1]
     with pytest.raises(DataError, match=f"none of the grids .* has {len(places)} patches"):

@@ -157,9 +157,11 @@ def of_images(case: Case, model: Modern, group: str) -> dict[str, np.ndarray]:
     for name, x in tap.items():
         if name.endswith("attention_weights"):
             found[f"tap/blocks.{name[5:].partition('/')[0]}.attn.attn_drop"] = x
-    nothing = dict.fromkeys(("fc_norm", "head_drop", "head"), features)  # modules that may do nothing in such a model
-    for name, x in (dict.fromkeys(("pos_drop", "patch_drop", "norm_pre"), embedded) | nothing).items():
-        found.setdefault(f"tap/{name}", x)
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("fc_norm", "head_drop", "head"), features
+    )  # modules that may do nothing in such a model
+    nothing |= dict.fromkeys(("pos_drop", "patch_drop", "norm_pre"), embedded)
+    found = {f"tap/{name}": x for name, x in nothing.items()} | found
     return found | tables(model, grid) | {"output": output.data, "loss": loss.data}
 
 
@@ -167,6 +169,8 @@ def as_timm(inside: Mapping[str, np.ndarray], config: ModernConfig) -> dict[str,
     """The outputs of our modules by the names of timm's."""
     found = {timm_name(path, config): x for path, x in inside.items()}
     found.setdefault("norm", found[f"blocks.{config.depth - 1}"])  # with fc_norm there is none
+    for name in [name for name in found if re.search(r"\d\.mlp\.fc1$", name)]:  # of a gated MLP, in one matrix or two
+        found[f"{name}_g"], found[f"{name}_x"] = np.split(found[name], 2, axis=-1)
     found["patch_embed.proj"] = found["patch_embed.proj"].swapaxes(1, 2)
     return found | {name.removesuffix(".fc2"): x for name, x in found.items() if name.endswith("rel_pos.mlp.fc2")}
 

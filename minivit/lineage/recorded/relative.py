@@ -30,6 +30,9 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     for name in case.arrays:
         if match := re.fullmatch(r"(?:.*/)?slopes/(\d+)", name):
             found[name] = alibi_slopes(int(match[1]))
+        if match := re.fullmatch(r"(distance|bias)/(\d+)x(\d+)", name):  # of a grid
+            grid = int(match[2]), int(match[3])
+            found[name] = distances(grid) if match[1] == "distance" else alibi_bias(grid, len(case.arrays[name]))
     return found
 
 
