@@ -52,7 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "naflexvit-b16-map": {"layer_scale": 1e-5, "register_tokens": 1, "classifier": "map", "norm": True,
                           "fc_norm": False},
     "naflexvit-mini": {"image_size": 32, "patch_size": 4, "base_grid": 8, "width": 96, "depth": 6, "heads": 3,
-                       "mlp_width": 192},
+                       "mlp_width": 192, "gelu": "tanh"},
 }  # fmt: skip
 
 

@@ -34,6 +34,8 @@ class MaskedAttention(MultiHeadAttention):
         self, x: Tensor, rng: Rng = None, tap: Tap = None, bias: Tensor | None = None, mask: Array | None = None
     ) -> Tensor:
         """bias, mask: as in `ops.attend`."""
+        if bias is None and mask is None and self.q_norm is None and self.k_norm is None:
+            return super().forward(x, rng, tap)
         width, qkv = x.shape[-1], self.qkv(x)
         q, k, v = (qkv[..., i * width : (i + 1) * width] for i in range(3))
         q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)

@@ -11,6 +11,7 @@ from minivit import functional as F
 from minivit.errors import ConfigError
 from minivit.lineage import navit, verify
 from minivit.lineage.navit import NaViT, NaViTConfig, Pack, pack
+from minivit.lineage.recorded import navit as recorded
 from minivit.nn import RMSNorm
 from minivit.nn.masked import MaskedAttention
 from minivit.tensor import Tensor, grad
@@ -116,6 +117,8 @@ def test_dropped_tokens_leave_room_and_the_others_keep_their_places():
     counts = [(found.owners[s] == m).sum() for s, m in zip(found.sequence, found.number, strict=True)]
     assert counts == [3, 2, 4, 1, 2]
     assert tokens(found, 2) < tokens(pack(IMAGES, (2, 2), 40), 2)
+    order = found.places[found.sequence[2]][found.owners[found.sequence[2]] == found.number[2]].tolist()
+    assert order == sorted(order)
     again = pack(IMAGES, (2, 2), 11, drop=0.5, rng=np.random.default_rng(4))
     assert not np.array_equal(found.patches, again.patches)
 
@@ -185,6 +188,7 @@ WRONG = [
     (navit, "together", everyone_sees_everyone, "output"),
     (navit, "together", padding_is_seen, "output"),
     (navit, "together", padding_sees_nobody, "tap/block0"),
+    (recorded, "together", everyone_sees_everyone, "mask"),
     (NaViT, "packed", with_places(swapped), "output"),
     (NaViT, "packed", with_places(counted_in_the_sequence), "output"),
     (NaViT, "packed", mean_of_the_sequence, "output"),

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from minivit import functional as F
 from minivit.backend import to_numpy
 from minivit.data import ArrayDataset
 from minivit.errors import ConfigError
@@ -139,15 +140,18 @@ def test_images_of_several_sizes_in_a_batch_on_a_gpu(fields):
 
 
 @pytest.mark.parametrize("family", SMALL)
-def test_blocks_that_are_computed_again_give_the_same_gradients(family):
+def test_blocks_that_are_computed_again_give_the_same_gradients(family, monkeypatch):
     model, found = families.build(config(family, dropout=0.2, drop_path=0.2, num_classes=0), dtype="float64"), []
-    images = np.random.default_rng(0).normal(size=(3, 8, 8, 1))
+    images, calls, norm = np.random.default_rng(0).normal(size=(3, 8, 8, 1)), [], F.layer_norm
+    monkeypatch.setattr(F, "layer_norm", lambda *given: calls.append(1) or norm(*given))
     for again in (False, True):
         recompute(model, again)
         y = model(images, rng=np.random.default_rng(1))
         found.append(grad((y * y).sum(), model.parameters()))
+        calls.append(0)
     assert all(np.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(*found, strict=True))
-    assert any(getattr(part, "recompute_blocks", False) for part in (model, getattr(model, "network", None)))
+    first = calls.index(0)
+    assert sum(calls[first:]) == first + 4  # two norms of two blocks
 
 
 def test_their_files_are_imported_on_use():
