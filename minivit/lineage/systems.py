@@ -1,0 +1,215 @@
+"""The systems of the family, the objectives that they add to a run, and the networks that they add to `train --model`."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """One line of the list.   year, paper: of its publication; new: its addition to earlier work; notebook: its file in
+    notebooks/, "" if it has none; recordings: how names of its recordings begin, beside its own name."""
+
+    year: int
+    paper: str
+    new: str
+    notebook: str = ""
+    recordings: tuple[str, ...] = ()
+
+
+SYSTEMS: dict[str, System] = {
+    "deit": System(
+        2020,
+        "Touvron et al., Training data-efficient image transformers & distillation through attention, arXiv 2012.12877",
+        "a second token whose head learns the answers of a teacher",
+        "24_distillation",
+    ),
+    "clip": System(
+        2021,
+        "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, arXiv 2103.00020",
+        "images and sentences in one space, so that a sentence is a classifier",
+    ),
+    "dino": System(
+        2021,
+        "Caron et al., Emerging Properties in Self-Supervised Vision Transformers, arXiv 2104.14294",
+        "a student matches, from one crop of an image, the answer of its slower copy to another crop",
+        "23_dino",
+    ),
+    "mae": System(
+        2021,
+        "He et al., Masked Autoencoders Are Scalable Vision Learners, arXiv 2111.06377",
+        "predict the pixels of three patches of four from the fourth",
+        "22_masked_autoencoders",
+    ),
+    # parts of the modern ViT, relative positions
+    "modern": System(
+        2023,
+        "Fang et al., EVA-02: A Visual Representation for Neon Genesis, arXiv 2303.11331; with RoPE-ViT, DINOv3, BEiT",
+        "rotary positions, RMSNorm, QK-norm, SwiGLU, registers, LayerScale: parts that later models exchange",
+        recordings=(
+            "eva02",
+            "rope_vit",
+            "dinov3",
+            "vit_modern",
+            "vit_qknorm",
+            "beit_relpos",
+            "beit_shared_relpos",
+            "vit_relpos",
+        ),
+    ),
+    "relative": System(
+        2020,
+        "Dosovitskiy et al., An Image is Worth 16x16 Words, appendix D.4, arXiv 2010.11929; ALiBi, arXiv 2108.12409",
+        "scores of attention that know how far apart two tokens are",
+        recordings=("vit_rel1d", "alibi2d"),
+    ),
+    # convolutions
+    "noisystudent": System(
+        2019,
+        "Xie et al., Self-training with Noisy Student improves ImageNet classification, arXiv 1911.04252",
+        "a network labels images, a noised one of at least its size learns from them, and labels in its turn",
+    ),
+    "convnext": System(
+        2022,
+        "Liu et al., A ConvNet for the 2020s, arXiv 2201.03545; V2: Woo et al. 2023, arXiv 2301.00808",
+        "a convolutional network with a Transformer's block: large depthwise windows instead of attention",
+        recordings=("convnextv2",),
+    ),
+    "efficientnet": System(
+        2019,
+        "Tan & Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, arXiv 1905.11946",
+        "depth, width and image size grow together; blocks that are wide inside and weigh their channels",
+        recordings=("mbconv",),
+    ),
+    "coatnet": System(
+        2021,
+        "Dai et al., CoAtNet: Marrying Convolution and Attention for All Data Sizes, arXiv 2106.04803",
+        "stages of convolutions, then of attention with a learned weight for every difference of places",
+    ),
+    "botnet": System(
+        2021,
+        "Srinivas et al., Bottleneck Transformers for Visual Recognition, arXiv 2101.11605",
+        "a ResNet whose last stage attends over the map, to relative rows and columns",
+    ),
+    # windows
+    "swin": System(
+        2021,
+        "Liu et al., Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, arXiv 2103.14030",
+        "attention inside windows, which move in every second block, and maps that shrink",
+    ),
+    "hiera": System(
+        2023,
+        "Ryali et al., Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles, arXiv 2306.00989",
+        "a hierarchy of plain blocks: queries are pooled, and windows are runs of a sequence in another order",
+    ),
+    # attention in place of convolution
+    "sasa": System(
+        2019,
+        "Ramachandran et al., Stand-Alone Self-Attention in Vision Models, arXiv 1906.05909",
+        "every pixel attends to a window around it, in place of a 3x3 convolution",
+    ),
+    "cordonnier": System(
+        2019,
+        "Cordonnier et al., On the Relationship between Self-Attention and Convolutional Layers, arXiv 1911.03584",
+        "attention by place alone, one head for each place of a kernel, is a convolution",
+    ),
+    "axial": System(
+        2020,
+        "Wang et al., Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation, arXiv 2003.07853",
+        "attention along columns, then along rows, with places in queries, keys and values",
+    ),
+    "visual_transformer": System(
+        2020,
+        "Wu et al., Visual Transformers: Token-based Image Representation and Processing, arXiv 2006.03677",
+        "a few tokens gather pixels by content, and attend to each other in place of the last convolutions",
+    ),
+    # ancestors, cheaper attention, muP
+    "transformer2017": System(
+        2017,
+        "Vaswani et al., Attention Is All You Need, arXiv 1706.03762",
+        "attention alone, without recurrence or convolution",
+    ),
+    "bert": System(
+        2018,
+        "Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers, arXiv 1810.04805",
+        "an encoder learns from words that are hidden from it, and begins with a token for the whole: [CLS]",
+    ),
+    "linformer": System(
+        2020,
+        "Wang et al., Linformer: Self-Attention with Linear Complexity, arXiv 2006.04768",
+        "keys and values of N tokens are projected to a fixed number",
+    ),
+    "performer": System(
+        2020,
+        "Choromanski et al., Rethinking Attention with Performers, arXiv 2009.14794",
+        "random features whose products are, on average, the exponentials of attention",
+    ),
+    "flash": System(
+        2023,
+        "Dao, FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning, arXiv 2307.08691",
+        "exact attention in tiles, without the matrix of weights",
+    ),
+    "mup": System(
+        2022,
+        "Yang et al., Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer, "
+        "arXiv 2203.03466",
+        "the best learning rate stays the same when the width grows",
+    ),
+    # sizes
+    "map_head": System(
+        2021,
+        "Zhai et al., Scaling Vision Transformers, arXiv 2106.04560",
+        "a learned query reads all patches by attention, in place of a [class] token",
+        recordings=("vit_map_head",),
+    ),
+    "flexivit": System(
+        2022,
+        "Beyer et al., FlexiViT: One Model for All Patch Sizes, arXiv 2212.08013",
+        "the patch size is drawn in every step; kernels are resized by a pseudo-inverse",
+    ),
+    "navit": System(
+        2023,
+        "Dehghani et al., Patch n' Pack: NaViT, a Vision Transformer for any Aspect Ratio and Resolution, "
+        "arXiv 2307.06304",
+        "images of all sizes are packed into one sequence",
+    ),
+    "naflexvit": System(
+        2025,
+        "Tschannen et al., SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
+        "images keep their shape: positions are resized to each grid, and short sequences are filled up",
+    ),
+}
+OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
+    "deit": "deit:DeiT",
+    "clip": "clip:CLIP",
+    "dino": "dino:DINO",
+    "mae": "mae:MAE",
+}
+# A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
+# Its file is imported when it is used.
+NETWORKS: dict[str, tuple[str, str]] = {
+    # parts of the modern ViT
+    "modern": ("modern:FAMILY", r"(eva02|beit|modern|vit_relpos)_.*|vit_.*(rope|dinov3).*"),
+    # windows
+    "swin": ("swin:FAMILY", r"swin-.*"),
+    "hiera": ("hiera:FAMILY", r"hiera-.*"),
+    # convolutions
+    "convnext": ("convnext:FAMILY", r"convnext(v2)?-.*"),
+    "efficientnet": ("efficientnet:FAMILY", r"efficientnet-.*"),
+    "coatnet": ("coatnet:FAMILY", r"coatnet-.*"),
+    "botnet": ("botnet:FAMILY", r"botnet-.*"),
+    # attention in place of convolution
+    "sasa": ("sasa:FAMILY", r"sasa-.*"),
+    "cordonnier": ("cordonnier:FAMILY", r"attention-cnn.*"),
+    "axial": ("axial:FAMILY", r"axial-.*"),
+    "visual_transformer": ("visual_transformer:FAMILY", r"vt-.*"),
+    # ancestors, cheaper attention, muP
+    "transformer2017": ("transformer2017:FAMILY", r"transformer2017-.+"),
+    "flash": ("flash:FAMILY", r"flash-.+"),
+    "linformer": ("linformer:FAMILY", r"linformer-.+"),
+    "performer": ("performer:FAMILY", r"performer-.+"),
+    "mup": ("mup:FAMILY", r"mup-.+"),
+    # sizes
+    "map_head": ("map_head:FAMILY", r"map-.*"),
+    "flexivit": ("flexivit:FAMILY", r"flexivit-.*"),
+    "navit": ("navit:FAMILY", r"navit-.*"),
+    "naflexvit": ("naflexvit:FAMILY", r"naflexvit-.*"),
+}
