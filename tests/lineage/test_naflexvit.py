@@ -265,6 +265,10 @@ def test_a_batch_without_padding_needs_no_mask():
     wanted = model(images).data
     assert np.allclose(model.padded(patches, places).data, wanted, rtol=0, atol=1e-13)
     assert np.allclose(model.padded(patches, places, real).data, wanted, rtol=0, atol=1e-13)
+    whole, part = {}, {}
+    model.padded(patches, places, real, whole)
+    model.padded(patches[:, :5], places[:, :5], real[:, :5], part)  # as in timm, where the last patches are missing
+    assert np.array_equal(part["embedded"].data, whole["embedded"].data[:, :5])
 
 
 @pytest.mark.parametrize(

@@ -89,12 +89,14 @@ def test_it_learns(family):
     assert found["test_accuracy"] > 0.9
 
 
+@pytest.mark.parametrize("rate", ["dropout", "drop_path"])
 @pytest.mark.parametrize("family", SMALL)
-def test_noise_is_drawn_in_training_only(family):
-    model = families.build(config(family, dropout=0.2, drop_path=0.2, num_classes=0))
-    images = np.ones((2, 8, 8, 1), np.float32)
-    first, second = (model(images, rng=np.random.default_rng(seed)).data for seed in (1, 2))
-    assert not np.allclose(first, second)
+def test_noise_is_drawn_in_training_only(family, rate):
+    model = families.build(config(family, **{rate: 0.4}, num_classes=0))
+    images, tap = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype("float32"), {}
+    first = model(images, tap, np.random.default_rng(1)).data
+    assert not np.allclose(first, model(images, rng=np.random.default_rng(2)).data)
+    assert (tap["embedded"].data[:, 1:] == 0).any() == (rate == "dropout")  # a [class] token begins at zero
     model.eval()
     assert np.array_equal(model(images).data, model(images).data)
 
