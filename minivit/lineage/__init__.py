@@ -34,7 +34,7 @@ from typing import Any
 
 from minivit.errors import ConfigError, meant, shown
 from minivit.files.fields import from_json, settle
-from minivit.lineage.systems import NETWORKS, OBJECTIVES, SYSTEMS, System
+from minivit.lineage.systems import NETWORKS, OBJECTIVES, SYSTEMS
 from minivit.models import families
 from minivit.nn import Module
 from minivit.update.batch_normed import BatchNormedClassification, has_batch_norm

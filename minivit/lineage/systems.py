@@ -1,4 +1,4 @@
-"""The systems of the family, the objectives that they add to a run, and the networks that they add to `train --model`."""
+"""The systems of the family, and the objectives and networks that they add to a run."""
 
 import dataclasses
 

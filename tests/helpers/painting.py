@@ -78,5 +78,5 @@ def painting(monkeypatch):
         for name in list(known):
             monkeypatch.delitem(known, name)
     monkeypatch.setitem(lineage.OBJECTIVES, "paint", "paint:Paint")
-    monkeypatch.setitem(lineage.SYSTEMS, "paint", lineage.System(2026, "a test", "paints"))
+    monkeypatch.setitem(lineage.SYSTEMS, "paint", lineage.systems.System(2026, "a test", "paints"))
     monkeypatch.setitem(sys.modules, "minivit.lineage.paint", sys.modules[__name__])
