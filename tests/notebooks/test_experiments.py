@@ -45,7 +45,7 @@ def test_an_experiment_goes_on_where_it_stopped(results, monkeypatch):
     tried = []
 
     def measure(position, seed):
-        if len(tried) == 6:
+        if len(tried) == 8:
             raise KeyboardInterrupt
         tried.append((position, seed))
         return 0.5
@@ -55,10 +55,10 @@ def test_an_experiment_goes_on_where_it_stopped(results, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         positions.main()
     begun = record.read("positions")["results"]
-    assert [len(runs) for runs in begun.values()] == [2, 2, 1, 1]
+    assert [len(runs) for runs in begun.values()] == [2, 2, 1, 1, 1, 1]
     monkeypatch.setattr(positions, "measure", lambda position, seed: tried.append((position, seed)) or 0.25)
     positions.main()
-    assert len(tried) == len(set(tried)) == 8
+    assert len(tried) == len(set(tried)) == 12
     assert record.read("positions")["results"]["sincos2d"] == [0.5, 0.25]
     assert [path.name for path in results.iterdir()] == ["positions.json"]
 
