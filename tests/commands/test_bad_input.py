@@ -38,7 +38,7 @@ REFUSED = {
     "--loss mse": "expected one of softmax, sigmoid",
     "--precision float16": "expected one of float32, float64",
     "--classifier max": "expected one of token, gap",
-    "--position 3d": "expected one of learned, learned2d, sincos2d, none",
+    "--position 3d": "expected one of learned, learned2d, sincos2d, relative, rope, none",
     "--gelu relu": "expected one of tanh, erf",
     "--bad-images keep": '"keep", expected "refuse" or "skip"',
     "--model B16": 'unknown variant "B16": expected one of Ti, S, B, L, H and a patch size, as B/16',
