@@ -30,14 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def show() -> int:
     """Print the systems in the order of their years."""
+    width = max(map(len, SYSTEMS))
     for name, system in sorted(SYSTEMS.items(), key=lambda item: item[1].year):
         module = module_of(name)
         lines = inspect.getsource(module).count("\n")
         presets = ", ".join(getattr(module, "PRESETS", {})) or "none"
         kind = "objective" if name in OBJECTIVES else "network"
-        print(f"{name:10} {system.year}  {system.paper}\n{'':10} new: {system.new}")
+        print(f"{name:{width}} {system.year}  {system.paper}\n{'':{width}} new: {system.new}")
         print(
-            f"{'':10} {kind}, {lines} lines; parity: {module.PARITY}; preset: {presets}; "
+            f"{'':{width}} {kind}, {lines} lines; parity: {module.PARITY}; preset: {presets}; "
             f"notebook: {system.notebook or 'none'}"
         )
     return 0
