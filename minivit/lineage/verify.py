@@ -29,7 +29,8 @@ TOLERANCE = 1e-9  # of the largest difference, relative to the largest recorded 
 @dataclasses.dataclass
 class Case:
     """The recording of a system.   config: its configuration in the published code's names; notes: of the recording;
-    weights: float64, by published name; arrays: of the io file. `given` collects the names of those read as inputs."""
+    weights: float64, by published name; arrays: of the io file. `given` collects the names of those read as inputs,
+    `drawn` the relative errors that are allowed where the published code drew numbers that nobody can repeat."""
 
     name: str
     config: dict[str, Any]
@@ -37,6 +38,7 @@ class Case:
     weights: dict[str, np.ndarray]
     arrays: dict[str, np.ndarray]
     given: set[str] = dataclasses.field(default_factory=set)
+    drawn: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def input(self, name: str) -> np.ndarray:
         """An array that is an input of the system, not computed by it."""
@@ -70,14 +72,15 @@ class Case:
 @dataclasses.dataclass
 class Compared:
     """One recorded array.   error: relative to its largest value, or absolute for a gradient of 0; None if the system
-    does not know the array."""
+    does not know the array.   allowed: the largest error that is fine, above TOLERANCE only for random numbers."""
 
     name: str
     error: float | None
+    allowed: float = TOLERANCE
 
     @property
     def fine(self) -> bool:
-        return self.error is not None and self.error <= TOLERANCE
+        return self.error is not None and self.error <= self.allowed
 
 
 def system_of(name: str, title: str = "") -> str:
@@ -155,7 +158,18 @@ def compare(case: Case) -> Iterator[Compared]:
     except KeyError as error:
         raise DataError(f"{case.name}: the recording has no {error}") from error
     for name in sorted(case.arrays.keys() - case.given):
+        if name in found and name in case.drawn:
+            near = error_of_each(np.asarray(found[name]), case.arrays[name])
+            yield Compared(name, near, case.drawn[name])
+            continue
         yield Compared(name, error_of(np.asarray(found[name]), case.arrays[name], name) if name in found else None)
+
+
+def error_of_each(found: np.ndarray, recorded: np.ndarray) -> float:
+    """The largest difference of random numbers, each relative to the recorded one; infinite for another shape."""
+    if found.shape != recorded.shape:
+        return float("inf")
+    return float((np.abs(found - recorded) / np.maximum(np.abs(recorded), 1e-300)).max(initial=0))
 
 
 def error_of(found: np.ndarray, recorded: np.ndarray, name: str = "") -> float:

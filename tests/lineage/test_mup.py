@@ -78,7 +78,7 @@ def random_numbers_of_another_size(case):
     return case
 
 
-def test_random_numbers_are_only_taken_where_they_are_near():
+def test_random_numbers_must_be_near_the_recorded_ones():
     assert len(wrong_arrays(random_numbers_of_another_size(case_of("mup/64/init", seeds=1)))) == 7
     wrong = wrong_arrays(random_numbers_of_another_size(case_of("library_groups/64/")))
     assert "library_groups/64/blocks.0.mlp.fc1.weight/std" in wrong
