@@ -28,6 +28,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
+from minivit.files.checks import at_least, heads_divide, rates
 from minivit.files.fields import settle
 from minivit.nn import MLP, Dropout, Embedding, LayerNorm, Linear, Module
 from minivit.nn import initialisers as init
@@ -63,14 +64,9 @@ class BertConfig:
 
     def __post_init__(self) -> None:
         settle(self)
-        for name in ("vocabulary", "positions", "types", "width", "depth", "heads", "mlp_width"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.width % self.heads:
-            raise ConfigError(f"{self.heads} heads do not divide width {self.width}")
-        for name in ("dropout", "attention_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")
+        at_least(self, 1, "vocabulary", "positions", "types", "width", "depth", "heads", "mlp_width")
+        heads_divide(self.width, self.heads)
+        rates(self, "dropout", "attention_dropout")
         if self.next_head and not self.pooler:
             raise ConfigError("next_head reads the pooler, so pooler cannot be false")
 

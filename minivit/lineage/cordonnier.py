@@ -40,6 +40,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
+from minivit.files.checks import at_least
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -133,11 +134,8 @@ class CordonnierConfig:
 
     def __post_init__(self) -> None:
         settle(self)
-        for name in ("patch", "width", "depth", "heads", "mlp_width", "channels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.num_classes < 0:
-            raise ConfigError(f"num_classes is {self.num_classes}, expected at least 0")
+        at_least(self, 1, "patch", "width", "depth", "heads", "mlp_width", "channels")
+        at_least(self, 0, "num_classes")
         if self.image_size[0] % self.patch or self.image_size[1] % self.patch:
             raise ConfigError(f"image_size is {self.image_size}, expected multiples of the patch {self.patch}")
 

@@ -32,7 +32,8 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.data import ArrayDataset, Dataset
 from minivit.data.mixing import one_hot
-from minivit.errors import ConfigError, shown
+from minivit.errors import ConfigError
+from minivit.files.checks import one_of
 from minivit.models import ViT, ViTConfig
 from minivit.nn import Module
 from minivit.nn.layers import Rng, Tap
@@ -78,9 +79,7 @@ class DeiTConfig:
     cutmix: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, choices in (("distillation", ("hard", "soft", "none")), ("loss", ("softmax", "sigmoid"))):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f'{name} is "{shown(getattr(self, name))}", expected one of {", ".join(choices)}')
+        one_of(self, distillation=("hard", "soft", "none"), loss=("softmax", "sigmoid"))
         for name in ("alpha", "label_smoothing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected a share, 0 to 1")

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from minivit.backend import Array, xp_of
-from minivit.errors import ConfigError
+from minivit.files.checks import at_least
 from minivit.lineage.exchanged import only_plain
 from minivit.models import ViT, ViTConfig
 from minivit.models.config import variant_fields
@@ -48,9 +48,7 @@ class FlashConfig(ViTConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("tile_rows", "tile_columns"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+        at_least(self, 1, "tile_rows", "tile_columns")
         only_plain(self, "FlashAttention")
 
 

@@ -29,6 +29,7 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.backend.resizing import METHODS
 from minivit.errors import ConfigError
+from minivit.files.checks import one_of, patches_tile
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models import ViT, ViTConfig
@@ -83,17 +84,11 @@ class FlexiViTConfig:
     def __post_init__(self) -> None:
         settle(self)
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
-        if self.classifier not in ("token", "gap", "map"):
-            raise ConfigError(f'classifier is "{self.classifier}", expected one of token, gap, map')
-        for name in ("kernel_method", "table_method"):
-            if getattr(self, name) not in METHODS:
-                raise ConfigError(f'{name} is "{getattr(self, name)}", expected one of {", ".join(METHODS)}')
+        one_of(self, classifier=("token", "gap", "map"), kernel_method=METHODS, table_method=METHODS)
         if not self.grids or min(self.grids) < 1:
             raise ConfigError(f"grids is {self.grids}, expected numbers of patches per side, each at least 1")
         self.base  # noqa: B018  raises for parts that do not fit
-        (height, width), (down, across) = self.image_size, self.patch_size
-        if height % down or width % across:
-            raise ConfigError(f"patch size {down}x{across} does not divide image size {height}x{width}")
+        patches_tile(self.image_size, self.patch_size)
 
     @property
     def base(self) -> ViTConfig:

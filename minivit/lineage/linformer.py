@@ -31,7 +31,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array
-from minivit.errors import ConfigError
+from minivit.files.checks import at_least, one_of
 from minivit.lineage.exchanged import only_plain
 from minivit.models import ViT, ViTConfig
 from minivit.models.config import variant_fields
@@ -54,10 +54,8 @@ class LinformerConfig(ViTConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.projected < 1:
-            raise ConfigError(f"projected is {self.projected}, expected at least 1")
-        if self.sharing not in SHARING:
-            raise ConfigError(f'sharing is "{self.sharing}", expected one of {", ".join(SHARING)}')
+        at_least(self, 1, "projected")
+        one_of(self, sharing=SHARING)
         only_plain(self, "a Linformer")
 
 

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from minivit.errors import ConfigError, shown
+from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
 from minivit.models.config import Size
 
@@ -72,29 +73,18 @@ class ModernConfig:
         settle(self)
         usual = 4 * self.width if self.mlp == "gelu" else 8 * self.width // 3
         object.__setattr__(self, "mlp_width", self.mlp_width or usual)
-        for name in ("width", "depth", "heads", "mlp_width", "channels", "relative_width"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("num_classes", "register_tokens"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 (for none) or more")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f'{name} is "{getattr(self, name)}", expected one of {", ".join(choices)}')
-        (height, width), (patch_h, patch_w) = self.image_size, self.patch_size
-        if height % patch_h or width % patch_w:
-            raise ConfigError(f"patch size {patch_h}x{patch_w} does not divide image size {height}x{width}")
-        if self.width % self.heads:
-            raise ConfigError(f"{self.heads} heads do not divide width {self.width}")
+        at_least(self, 1, "width", "depth", "heads", "mlp_width", "channels", "relative_width")
+        at_least(self, 0, "num_classes", "register_tokens")
+        one_of(self, **CHOICES)
+        patches_tile(self.image_size, self.patch_size)
+        heads_divide(self.width, self.heads)
         if self.rope != "none" and self.width // self.heads % 4:
             raise ConfigError(f"rope needs heads whose width is a multiple of 4, not {self.width // self.heads}")
         if self.relative in ("table", "shared") and self.register_tokens:
             raise ConfigError("a table of relative positions has no rows for register_tokens")
         if self.classifier == "token" and not self.class_token:
             raise ConfigError('classifier "token" reads the [class] token: set class_token')
-        for name in ("dropout", "drop_path"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")
+        rates(self, "dropout", "drop_path")
         if not 0 < self.norm_eps < 1:
             raise ConfigError(f"norm_eps is {self.norm_eps}, expected 0 < norm_eps < 1")
         if self.rope_base is not None and not 0 < self.rope_base < math.inf:

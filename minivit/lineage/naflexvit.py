@@ -31,6 +31,7 @@ from minivit import functional as F
 from minivit.backend import Array, to_numpy, xp_of
 from minivit.backend.resizing import METHODS
 from minivit.errors import ConfigError
+from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -101,30 +102,21 @@ class NaFlexViTConfig:
     def __post_init__(self) -> None:
         settle(self)
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
-        for name in ("width", "depth", "heads", "mlp_width", "channels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name, known in (
-            ("positions", ("learned", "factorised", "none")),
-            ("classifier", ("gap", "token", "map", "max", "gapmax")),
-            ("gelu", ("tanh", "erf")),
-            ("resize", METHODS),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(f'{name} is "{getattr(self, name)}", expected one of {", ".join(known)}')
-        (height, width), (down, across) = self.image_size, self.patch_size
-        if height % down or width % across:
-            raise ConfigError(f"patch size {down}x{across} does not divide image size {height}x{width}")
+        at_least(self, 1, "width", "depth", "heads", "mlp_width", "channels")
+        one_of(
+            self,
+            positions=("learned", "factorised", "none"),
+            classifier=("gap", "token", "map", "max", "gapmax"),
+            gelu=("tanh", "erf"),
+            resize=METHODS,
+        )
+        patches_tile(self.image_size, self.patch_size)
         for heads in (self.heads, self.pool_heads or 1):
-            if self.width % heads:
-                raise ConfigError(f"{heads} heads do not divide width {self.width}")
+            heads_divide(self.width, heads)
         if self.classifier == "token" and not self.class_token:
             raise ConfigError('classifier "token" needs class_token')
-        for name in ("dropout", "drop_path"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")
-        if min(self.register_tokens, self.num_classes) < 0:
-            raise ConfigError("register_tokens and num_classes are 0 or more")
+        rates(self, "dropout", "drop_path")
+        at_least(self, 0, "num_classes", "register_tokens")
 
     @property
     def before(self) -> int:

@@ -29,6 +29,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
+from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import VARIANTS as SIZES
@@ -76,22 +77,13 @@ class NaViTConfig:
     def __post_init__(self) -> None:
         settle(self)
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
-        for name in ("width", "depth", "heads", "mlp_width", "channels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.num_classes < 0:
-            raise ConfigError(f"num_classes is {self.num_classes}, expected 0 (for none) or more")
-        if self.width % self.heads:
-            raise ConfigError(f"{self.heads} heads do not divide width {self.width}")
-        for name, known in (("pool", ("map", "gap")), ("gelu", ("tanh", "erf"))):
-            if getattr(self, name) not in known:
-                raise ConfigError(f'{name} is "{getattr(self, name)}", expected one of {", ".join(known)}')
-        for name in ("dropout", "drop_path"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")
+        at_least(self, 1, "width", "depth", "heads", "mlp_width", "channels")
+        at_least(self, 0, "num_classes")
+        heads_divide(self.width, self.heads)
+        one_of(self, pool=("map", "gap"), gelu=("tanh", "erf"))
+        rates(self, "dropout", "drop_path")
+        patches_tile(self.image_size, self.patch_size)
         (height, width), (down, across) = self.image_size, self.patch_size
-        if height % down or width % across:
-            raise ConfigError(f"patch size {down}x{across} does not divide image size {height}x{width}")
         if height // down > self.table[0] or width // across > self.table[1]:
             raise ConfigError(
                 f"images of {height // down}x{width // across} patches exceed the {self.table[0]}x{self.table[1]} "

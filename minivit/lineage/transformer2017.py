@@ -31,6 +31,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
+from minivit.files.checks import at_least, heads_divide, one_of, rates
 from minivit.files.fields import settle
 from minivit.models.config import Size, variant_fields
 from minivit.models.families import Family
@@ -69,16 +70,10 @@ class Transformer2017Config:
 
     def __post_init__(self) -> None:
         settle(self)
-        for name, choices in (("norm", ("post", "pre")), ("act", ("relu", "gelu"))):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f'{name} is "{getattr(self, name)}", expected one of {", ".join(choices)}')
-        for name in ("width", "depth", "heads", "mlp_width", "channels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.width % self.heads:
-            raise ConfigError(f"{self.heads} heads do not divide width {self.width}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout is {self.dropout}, expected 0 <= rate < 1")
+        one_of(self, norm=("post", "pre"), act=("relu", "gelu"))
+        at_least(self, 1, "width", "depth", "heads", "mlp_width", "channels")
+        heads_divide(self.width, self.heads)
+        rates(self, "dropout")
         if any(side % patch for side, patch in zip(self.image_size, self.patch_size, strict=True)):
             raise ConfigError(f"patch size {self.patch_size} does not divide image size {self.image_size}")
 

@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any
 
 from minivit.errors import ConfigError, shown
+from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
 
 # name: width, depth, heads, MLP width. Ti and S: Steiner et al. 2021; B, L, H: Dosovitskiy et al. 2020, Table 1.
@@ -112,22 +113,16 @@ class ViTConfig:
     def __post_init__(self) -> None:
         settle(self)
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
-        for name in ("width", "depth", "heads", "mlp_width", "channels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("num_classes", "representation_size", "register_tokens"):
-            if (getattr(self, name) or 0) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 (for none) or more")
+        at_least(self, 1, "width", "depth", "heads", "mlp_width", "channels")
+        at_least(self, 0, "num_classes", "representation_size", "register_tokens")
         self._check_patches()
-        if self.width % self.heads:
-            raise ConfigError(f"{self.heads} heads do not divide width {self.width}")
-        for name, choices in (
-            ("classifier", ("token", "gap")),
-            ("gelu", ("tanh", "erf")),
-            ("position", ("learned", "learned2d", "sincos2d", "relative", "rope", "none")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f'{name} is "{shown(getattr(self, name))}", expected one of {", ".join(choices)}')
+        heads_divide(self.width, self.heads)
+        one_of(
+            self,
+            classifier=("token", "gap"),
+            gelu=("tanh", "erf"),
+            position=("learned", "learned2d", "sincos2d", "relative", "rope", "none"),
+        )
         if self.position in ("learned2d", "sincos2d") and self.width % (4 if self.position == "sincos2d" else 2):
             raise ConfigError(f"position {self.position} cannot split width {self.width} evenly between its axes")
         if self.position == "rope" and self.width // self.heads % 4:
@@ -135,9 +130,7 @@ class ViTConfig:
                 f"position rope turns pairs for rows and columns: heads of width {self.width // self.heads} "
                 "cannot be divided by 4"
             )
-        for name in ("dropout", "attention_dropout", "drop_path"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= rate < 1")
+        rates(self, "dropout", "attention_dropout", "drop_path")
         if not abs(self.head_bias) < math.inf:
             raise ConfigError(f"head_bias is {self.head_bias}, expected a finite number")
         if not 0 < self.norm_eps < 1:
@@ -154,13 +147,8 @@ class ViTConfig:
                 raise ConfigError(f"stem is {self.stem}, expected at least 1 unit in each stage")
             if self.stem_width < 32 or self.stem_width % 32:
                 raise ConfigError(f"stem_width is {self.stem_width}, expected a multiple of 32 (groups)")
-        (height, width), (patch_h, patch_w) = self.map_size, self.patch_size
-        if height % patch_h or width % patch_w:
-            what, times = ("image size" if self.stem is None else "the stem's feature map"), self.stem_reduction
-            raise ConfigError(
-                f"patch size {patch_h}x{patch_w} does not divide {what} {height}x{width}; the nearest image size that "
-                f"fits is {times * _nearest(height, patch_h)}x{times * _nearest(width, patch_w)}"
-            )
+        what = "image size" if self.stem is None else "the stem's feature map"
+        patches_tile(self.map_size, self.patch_size, what, self.stem_reduction)
 
     def _check_tokens(self) -> None:
         if self.layer_scale is not None and not 0 < self.layer_scale < MAX_LAYER_SCALE:
@@ -280,7 +268,3 @@ def size_pair(size: Any, name: str) -> tuple[int, int]:
     if max(height, width) > MAX_SIDE:
         raise ConfigError(f"{name} is {shown(f'{height}x{width}')}, expected at most {MAX_SIDE}x{MAX_SIDE}")
     return height, width
-
-
-def _nearest(size: int, patch: int) -> int:
-    return max(patch, round(size / patch) * patch)

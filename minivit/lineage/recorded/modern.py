@@ -1,8 +1,7 @@
 """Modern ViTs as published code has them: names and shapes of their arrays, and what was recorded of them."""
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ from minivit import functional as F
 from minivit.files import expanded
 from minivit.lineage.modern import Modern, ModernConfig
 from minivit.lineage.published import Arrays, fill
+from minivit.lineage.published_layers import outputs_inside
 from minivit.lineage.recorded.modern_shapes import canonical, official_name, shape_of, stated
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
 from minivit.models.relative import log_offsets, relative_index
-from minivit.nn import Module
 from minivit.tensor import Tensor
 
 _NAMES = (  # ours -> timm's
@@ -143,6 +142,8 @@ def of_images(case: Case, model: Modern, group: str) -> dict[str, np.ndarray]:
     tap: dict[str, Any] = {}
     with outputs_inside(model) as inside:
         output = model(images, tap)
+    for name in [name for name in inside if re.search(r"[qk]_norm$", name)]:
+        inside[name] = inside[name].transpose(0, 2, 1, 3)  # heads stand before tokens there
     if f"{group}labels" in case.arrays:
         loss = F.cross_entropy(output, case.input(f"{group}labels"))
     else:
@@ -194,33 +195,3 @@ def tables(model: Modern, grid: Any) -> dict[str, np.ndarray]:
         bias = module().data
         found |= dict.fromkeys(("rel_pos_bias", "relative_position_bias", "bias"), bias)
     return found
-
-
-@contextlib.contextmanager
-def outputs_inside(model: Module) -> Iterator[dict[str, np.ndarray]]:
-    """In this context, the output of every module in the model is noted under its path; heads stand before tokens."""
-    noted: dict[str, np.ndarray] = {}
-
-    def listening(path: str, forward: Callable) -> Callable:
-        def listened(*args: Any, **kwargs: Any) -> Any:
-            y = forward(*args, **kwargs)
-            noted[path] = y.data.transpose(0, 2, 1, 3) if re.search(r"[qk]_norm$", path) else y.data
-            return y
-
-        return listened
-
-    modules = list(inside_of(model))
-    for path, module in modules:
-        module.forward = listening(path, module.forward)  # type: ignore[method-assign]
-    try:
-        yield noted
-    finally:
-        for _, module in modules:
-            del module.forward
-
-
-def inside_of(module: Module, path: str = "") -> Iterator[tuple[str, Module]]:
-    """Every module inside, by its path."""
-    for name, child in module.named_children():
-        yield f"{path}{name}", child
-        yield from inside_of(child, f"{path}{name}.")

@@ -1,0 +1,50 @@
+"""Checks that several configurations of models share. Each raises ConfigError, in one line."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from minivit.errors import ConfigError, shown
+
+
+def at_least(record: Any, least: int, *names: str) -> None:
+    """Fields that are numbers of this size or larger; with `least` 0 None is fine, too."""
+    for name in names:
+        value = getattr(record, name)
+        if (value or 0) < least:
+            raise ConfigError(f"{name} is {value}, expected {f'at least {least}' if least else '0 (for none) or more'}")
+
+
+def one_of(record: Any, **choices: Iterable[str]) -> None:
+    """Fields with one of a few values, such as gelu=("tanh", "erf")."""
+    for name, known in choices.items():
+        if getattr(record, name) not in known:
+            raise ConfigError(f'{name} is "{shown(getattr(record, name))}", expected one of {", ".join(known)}')
+
+
+def rates(record: Any, *names: str) -> None:
+    """Fields that are shares below 1, as of dropout."""
+    for name in names:
+        if not 0 <= getattr(record, name) < 1:
+            raise ConfigError(f"{name} is {getattr(record, name)}, expected 0 <= rate < 1")
+
+
+def heads_divide(width: int, heads: int) -> None:
+    """Heads of equal width."""
+    if width % heads:
+        raise ConfigError(f"{heads} heads do not divide width {width}")
+
+
+def patches_tile(
+    image_size: tuple[int, int], patch_size: tuple[int, int], what: str = "image size", times: int = 1
+) -> None:
+    """Patches that tile an image, or a map that is `times` smaller than its image."""
+    (height, width), (down, across) = image_size, patch_size
+    if height % down or width % across:
+        raise ConfigError(
+            f"patch size {down}x{across} does not divide {what} {height}x{width}; the nearest image size that "
+            f"fits is {times * _nearest(height, down)}x{times * _nearest(width, across)}"
+        )
+
+
+def _nearest(size: int, patch: int) -> int:
+    return max(patch, round(size / patch) * patch)
