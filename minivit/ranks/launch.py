@@ -14,11 +14,9 @@ from typing import Any, NoReturn
 from minivit.errors import MinivitError
 from minivit.ranks import Ranks, in_one_line
 
-# What launchers tell their processes: the number of processes, and the number of this one.
+# What launchers tell their processes: the number of processes, the number of this one, and that on its machine.
 COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 NUMBERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
-
-
 LOCAL = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 
 START = 60.0  # seconds that a rank waits for all others to start

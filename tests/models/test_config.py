@@ -158,6 +158,10 @@ def test_json_round_trip():
             "patch size 16x16 does not divide image size 230x32; the nearest image size that fits is 224x32",
         ),
         (
+            {"image_size": (32, 230)},
+            "patch size 16x16 does not divide image size 32x230; the nearest image size that fits is 32x224",
+        ),
+        (
             {"image_size": 5, "patch_size": 16},
             "patch size 16x16 does not divide image size 5x5; the nearest image size that fits is 16x16",
         ),
