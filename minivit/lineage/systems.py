@@ -136,16 +136,19 @@ SYSTEMS: dict[str, System] = {
         2020,
         "Wang et al., Linformer: Self-Attention with Linear Complexity, arXiv 2006.04768",
         "keys and values of N tokens are projected to a fixed number",
+        "31_attention_cheaper",
     ),
     "performer": System(
         2020,
         "Choromanski et al., Rethinking Attention with Performers, arXiv 2009.14794",
         "random features whose products are, on average, the exponentials of attention",
+        "31_attention_cheaper",
     ),
     "flash": System(
         2023,
         "Dao, FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning, arXiv 2307.08691",
         "exact attention in tiles, without the matrix of weights",
+        "31_attention_cheaper",
     ),
     "mup": System(
         2022,
