@@ -668,7 +668,8 @@ print("mean of the values: {:.3f} +- {:.3f}".format(*uniform))
 # The same heads, now with $R$ mixed keys and values, for three kinds of mixtures. *Random* matrices have independent
 # normal entries of variance $1/N$: the library's Linformer starts with these. *Means* average runs of neighbouring
 # tokens, the same for keys and values. *Learned* matrices, two for each head, start near the means. They are trained in
-# 1,000 updates on the heads of 256 training images to make the squared error small. The *floor* is (8) for each result $\mathbf{y}$. The
+# 1,000 updates on the heads of 256 training images to make the squared error small. Their learning rate was chosen by a few
+# trials on the images of the first seed. The *floor* is (8) for each result $\mathbf{y}$. The
 # control sets all scores to 0.
 #
 # **Predict first.** Which mixtures are better than the mean of the values? How far is the best from the floor?
