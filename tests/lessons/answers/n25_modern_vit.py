@@ -6,9 +6,8 @@ import numpy as np
 def rope_by_complex_numbers(q, k, v, row, column, base):
     Dh = q.shape[1]
     f = [base ** (-4 * i / Dh) for i in range(Dh // 4)]
-    places = zip([0.0, *row], [0.0, *column], strict=True)
-    angle = np.array([[r * g for g in f] + [c * g for g in f] for r, c in places])
-    turn = np.exp(1j * angle)
+    angle = np.outer(np.append(0, row), f), np.outer(np.append(0, column), f)
+    turn = np.exp(1j * np.hstack(angle))
     zq, zk = ((x[:, ::2] + 1j * x[:, 1::2]) * turn for x in (q, k))
     scores = (zq @ zk.conj().T).real / np.sqrt(Dh)
     weights = np.exp(scores)
@@ -19,7 +18,7 @@ def rope_by_offsets(q, k, v, row, column, base):
     """Each score from the offset of the two places; [class] against a patch is turned by the place of the patch."""
     N, Dh = q.shape
     y, quarter = np.zeros_like(v), Dh // 4
-    places = np.array([(0.0, 0.0), *zip(row, column, strict=True)])
+    places = np.array([[0, *row], [0, *column]]).T
     for i in range(N):
         scores = np.zeros(N)
         for j in range(N):
