@@ -44,6 +44,7 @@ SYSTEMS: dict[str, System] = {
         2023,
         "Fang et al., EVA-02: A Visual Representation for Neon Genesis, arXiv 2303.11331; with RoPE-ViT, DINOv3, BEiT",
         "rotary positions, RMSNorm, QK-norm, SwiGLU, registers, LayerScale: parts that later models exchange",
+        "25_modern_vit",
         recordings=(
             "eva02",
             "rope_vit",
