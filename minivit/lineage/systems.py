@@ -106,16 +106,19 @@ SYSTEMS: dict[str, System] = {
         2019,
         "Ramachandran et al., Stand-Alone Self-Attention in Vision Models, arXiv 1906.05909",
         "every pixel attends to a window around it, in place of a 3x3 convolution",
+        "29_what_attention_can_express",
     ),
     "cordonnier": System(
         2019,
         "Cordonnier et al., On the Relationship between Self-Attention and Convolutional Layers, arXiv 1911.03584",
         "attention by place alone, one head for each place of a kernel, is a convolution",
+        "29_what_attention_can_express",
     ),
     "axial": System(
         2020,
         "Wang et al., Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation, arXiv 2003.07853",
         "attention along columns, then along rows, with places in queries, keys and values",
+        "29_what_attention_can_express",
     ),
     "visual_transformer": System(
         2020,
