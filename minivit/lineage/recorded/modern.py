@@ -117,7 +117,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         attention.q_norm.eps = attention.k_norm.eps = float(noted[1])  # type: ignore[index]
     found = tables(model, model.config.grid)
     for name in list(case.arrays):
-        if re.fullmatch(r"([^/]+/)?image", name):
+        if re.fullmatch(r"((?!grad_input/)[^/]+/)?image", name):
             group = name.removesuffix("image")
             found |= {group + key: x for key, x in of_images(case, model, group).items()}
     for name, x in case.arrays.items():
