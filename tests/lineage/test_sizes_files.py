@@ -139,6 +139,16 @@ def test_a_config_beside_the_file_is_believed(tmp_path, beside, fields):
     assert {name: getattr(found, name) for name in fields} == fields
 
 
+def test_a_naflexvit_with_rope_is_refused(tmp_path):
+    write_safetensors(tmp_path / "model.safetensors", plain(naflexvit.views(state(NaFlexViT(NAFLEX, None)))), {})
+    for kind in ("none", "axial"):
+        (tmp_path / "config.json").write_text(json.dumps({"model_args": {"rope_type": kind}}), encoding="utf-8")
+        if kind == "none":
+            naflexvit.load(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="has rope_type axial, which is not here"):
+        naflexvit.load(tmp_path / "model.safetensors")
+
+
 def vit_arrays():
     shapes = {"patch_embed.proj.weight": (8, 3, 4, 4), "patch_embed.proj.bias": (8,), "pos_embed": (1, 9, 8)}
     shapes |= {"norm.weight": (8,), "norm.bias": (8,), **block_shapes("blocks.0", 8, 12), **pool_shapes(8, 12)}

@@ -93,7 +93,7 @@ def stated(path: Path) -> dict[str, Any]:
 
 
 def in_timms_words(config: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
-    """What a configuration tells beside arrays: timm's as it is, Hugging Face's with the values that are usual there."""
+    """What a configuration tells beside arrays: timm's as it is, Hugging Face's with its usual values."""
     if "hidden_size" not in config and "model_type" not in config:
         return dict(config)
     dino = "reg_token" in arrays or "num_register_tokens" in config
@@ -149,7 +149,7 @@ def shape_of(config: Mapping[str, Any], arrays: Arrays, source: str) -> ModernCo
 
 
 def named(config: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """What the name of a published model tells beside its arrays. Raises CheckpointError for parts that are not here."""
+    """What the name of a published model tells beside its arrays. Raises CheckpointError for unknown parts."""
     name = config.get("architecture", "")
     if unknown := [option for option in _UNKNOWN if config.get(option)]:
         raise CheckpointError(f"{source}: {', '.join(unknown)}: not known here")
