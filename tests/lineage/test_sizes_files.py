@@ -139,13 +139,17 @@ def test_a_config_beside_the_file_is_believed(tmp_path, beside, fields):
     assert {name: getattr(found, name) for name in fields} == fields
 
 
-def test_a_naflexvit_with_rope_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("beside", "message"),
+    [
+        ({"model_args": {"rope_type": "axial"}}, "has rope_type axial, which is not here"),
+        ({"architecture": "naflexvit_base_patch16_radio_v3"}, "has pos_embed_align_corners True, which is not here"),
+    ],
+)
+def test_a_naflexvit_with_other_positions_is_refused(tmp_path, beside, message):
     write_safetensors(tmp_path / "model.safetensors", plain(naflexvit.views(state(NaFlexViT(NAFLEX, None)))), {})
-    for kind in ("none", "axial"):
-        (tmp_path / "config.json").write_text(json.dumps({"model_args": {"rope_type": kind}}), encoding="utf-8")
-        if kind == "none":
-            naflexvit.load(tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match="has rope_type axial, which is not here"):
+    (tmp_path / "config.json").write_text(json.dumps(beside), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=message):
         naflexvit.load(tmp_path / "model.safetensors")
 
 

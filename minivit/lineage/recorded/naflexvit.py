@@ -102,11 +102,14 @@ def told_by(arrays: Arrays, source: str, channels: int = 3) -> dict[str, Any]:
 
 
 def stated(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of NaFlexViTConfig in timm's configuration that shapes do not tell. Raises CheckpointError for
-    RoPE."""
-    arguments = {**config, **config.get("model_args", {})}
-    if arguments.get("rope_type", "none") not in (None, "", "none"):
-        raise CheckpointError(f"this NaFlexViT has rope_type {shown(str(arguments['rope_type']))}, which is not here")
+    """The fields of NaFlexViTConfig in timm's configuration that shapes do not tell. Raises CheckpointError for parts
+    that are not here."""
+    arguments = {"rope_type": "none", **config, **config.get("model_args", {})}
+    if "_radio_" in str(config.get("architecture", "")):
+        arguments["pos_embed_align_corners"] = True
+    for name, known in (("rope_type", (None, "", "none")), ("pos_embed_align_corners", (None, False))):
+        if arguments.get(name) not in known:
+            raise CheckpointError(f"this NaFlexViT has {name} {shown(str(arguments[name]))}, which is not here")
     found = {ours: pair(arguments[theirs]) for theirs, ours in _STATED.items() if arguments.get(theirs) is not None}
     if arguments.get("global_pool") in _POOLS:
         found["classifier"] = _POOLS[arguments["global_pool"]]
