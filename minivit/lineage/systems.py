@@ -183,6 +183,13 @@ SYSTEMS: dict[str, System] = {
         "Tschannen et al., SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
         "images keep their shape: positions are resized to each grid, and short sequences are filled up",
     ),
+    # self-supervision: DINOv2
+    "dinov2": System(
+        2023,
+        "Oquab et al., DINOv2: Learning Robust Visual Features without Supervision, arXiv 2304.07193; registers: "
+        "Darcet et al., arXiv 2309.16588",
+        "DINO that also answers for masked patches, spreads its features, and learns from tokens beside the image",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -219,4 +226,6 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "flexivit": ("flexivit:FAMILY", r"flexivit-.*"),
     "navit": ("navit:FAMILY", r"navit-.*"),
     "naflexvit": ("naflexvit:FAMILY", r"naflexvit-.*"),
+    # self-supervision: DINOv2
+    "dinov2": ("dinov2:FAMILY", r"dinov2[-_].*"),
 }
