@@ -12,8 +12,8 @@ one learned token, before positions. The table of positions is resized to the gr
 
 Source: facebookresearch/dinov2, models/vision_transformer.py and layers/; transformers, Dinov2 and
 Dinov2WithRegisters. They resize the table differently, see `METHODS`. Against the published code: kernels begin as in a
-ViT, the mask token at zero as there; drop path draws for every image, there it takes a subset of the batch. A classifier
-reads the [class] token and the mean over patches, side by side, as the published linear classifiers do.
+ViT, the mask token at zero as there; drop path draws for every image, there it takes a subset of the batch. A
+classifier reads the [class] token and the mean over patches, side by side, as the published linear classifiers do.
 
 B batch, N tokens, D width, F width of the MLP, K classes.
 """
@@ -41,7 +41,7 @@ from minivit.nn.recompute import recompute
 from minivit.nn.swiglu import SwiGLU
 from minivit.tensor import Tensor
 
-PARITY = "transformers with and without registers: tokens, gradients; training by a reference of the published code"
+PARITY = "tokens, losses and gradients of transformers; with registers, a slow implementation"
 METHODS = {  # of resizing the table -> method of `F.resize`, and whether the scale is DINO's, (cells + 0.1) / grid
     "offset": ("bicubic", True),  # the published code without registers
     "size": ("bicubic", False),  # transformers without registers

@@ -1,7 +1,6 @@
 """DINOv2's encoder as published code has it: names and shapes of its arrays, and what was recorded of it."""
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
