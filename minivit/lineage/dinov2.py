@@ -1,5 +1,6 @@
 """The encoder of DINOv2 (Oquab et al. 2023, "DINOv2: Learning Robust Visual Features without Supervision", arXiv
-2304.07193), with registers (Darcet et al. 2023, "Vision Transformers Need Registers", arXiv 2309.16588).
+2304.07193), with registers (Darcet et al. 2023, "Vision Transformers Need Registers", arXiv 2309.16588). Its training
+is in `dinov2_objective`.
 
 New against ViT, with s1 and s2 learned factors per feature, which begin at 1e-5:
 
@@ -41,7 +42,24 @@ from minivit.nn.recompute import recompute
 from minivit.nn.swiglu import SwiGLU
 from minivit.tensor import Tensor
 
-PARITY = "tokens, losses and gradients of transformers; with registers, a slow implementation"
+PARITY = "tokens and gradients of transformers; losses, gradients and centres of a reference of the published training"
+PRESETS: dict[str, dict[str, Any]] = {
+    "cifar10-dinov2": {
+        "data": "cifar10",
+        "objective": {
+            "name": "dinov2", "outputs": 1024, "hidden": 256, "bottleneck": 64, "separate_heads": True,
+            "patch_outputs": 256, "patch_bottleneck": 64, "local_crops": 4, "local_size": 16,
+            "global_scale": (0.5, 1.0), "local_scale": (0.2, 0.5), "momentum": 0.99, "freeze_last": 0.05,
+            "teacher_temperature": 0.04, "patch_rate": 1.0,
+        },
+        "model": {
+            "name": "dinov2", "patch_size": 4, "width": 64, "depth": 4, "heads": 4, "mlp_width": 128,
+            "layer_scale": 1.0,
+        },
+        "batch_size": 128, "epochs": 1, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.04, "final_weight_decay": 0.2,
+        "clip_norm": 3.0, "flip": True, "eval_every": 390, "mean": (0.49, 0.48, 0.45), "std": 0.25,
+    },
+}  # fmt: skip
 METHODS = {  # of resizing the table -> method of `F.resize`, and whether the scale is DINO's, (cells + 0.1) / grid
     "offset": ("bicubic", True),  # the published code without registers
     "size": ("bicubic", False),  # transformers without registers

@@ -196,6 +196,8 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "clip": "clip:CLIP",
     "dino": "dino:DINO",
     "mae": "mae:MAE",
+    # self-supervision: DINOv2
+    "dinov2": "dinov2_objective:DINOv2",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.

@@ -1,5 +1,6 @@
 """DINOv2's encoder as published code has it: names and shapes of its arrays, and what was recorded of it."""
 
+import importlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -146,7 +147,11 @@ def _kind(place: Path) -> str:
 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
-    """Every array of the recording that DINOv2 defines, by its name there."""
+    """Every array of the recording that DINOv2 defines, by its name there: of its encoder, or of its training."""
+    if any(name.startswith("student.") for name in case.weights):
+        training = importlib.import_module("minivit.lineage.recorded.dinov2_objective")
+        of_training: dict[str, np.ndarray] = training.recompute(case)
+        return of_training
     network = build(case.config, case.weights, source=case.name).eval()
     tap: dict[str, Any] = {}
     found: dict[str, np.ndarray] = {}
