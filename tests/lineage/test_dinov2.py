@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dinov2_by_hand import WIDTH, arrays, by_hand, hub
 from recordings import write_case, wrong_arrays
-from sizes_by_hand import GELU, attend, block_shapes, dense, drawn, norm, patches_of, slopes, weights_1d
+from sizes_by_hand import slopes
 
 from minivit import functional as F
 from minivit.errors import CheckpointError, ConfigError
@@ -24,93 +25,6 @@ COUNTS = {
     "vits14": 22_056_576, "vits14_reg": 22_058_112, "vitb14": 86_580_480, "vitb14_reg": 86_583_552,
     "vitl14": 304_368_640, "vitl14_reg": 304_372_736, "vitg14": 1_136_480_768, "vitg14_reg": 1_136_486_912,
 }  # fmt: skip
-WIDTH, PATCH = 12, (2, 3)
-
-
-def arrays(registers=0, gated=False, grid=(2, 2), mask=True, classes=0):
-    """Weights by the official names."""
-    shapes = {"cls_token": (1, 1, WIDTH), "pos_embed": (1, 1 + grid[0] * grid[1], WIDTH), "norm.weight": (WIDTH,)}
-    shapes |= {"norm.bias": (WIDTH,), "patch_embed.proj.weight": (WIDTH, 2, *PATCH), "patch_embed.proj.bias": (WIDTH,)}
-    shapes |= {"register_tokens": (1, registers, WIDTH)} if registers else {}
-    shapes |= {"mask_token": (1, WIDTH)} if mask else {}
-    shapes |= {"head.weight": (classes, 2 * WIDTH), "head.bias": (classes,)} if classes else {}
-    for i in range(2):
-        shapes |= block_shapes(f"blocks.{i}", WIDTH, 8, scales=True)
-        if gated:
-            shapes = {name: shape for name, shape in shapes.items() if f"blocks.{i}.mlp" not in name}
-            shapes |= {f"blocks.{i}.mlp.w12.weight": (16, WIDTH), f"blocks.{i}.mlp.w12.bias": (16,)}
-            shapes |= {f"blocks.{i}.mlp.w3.weight": (WIDTH, 8), f"blocks.{i}.mlp.w3.bias": (WIDTH,)}
-    return drawn(shapes)
-
-
-def cubic(old, new, scale):
-    """Row i: what new place i takes of every old one, if places are 1 / scale apart."""
-    found = np.zeros((new, old))
-    for i in range(new):
-        centre = (i + 0.5) / scale - 0.5
-        for j in range(int(centre) - 3, int(centre) + 5):
-            d = abs(j - centre)
-            one = 1.25 * d**3 - 2.25 * d**2 + 1 if d < 1 else -0.75 * (d**3 - 5 * d**2 + 8 * d - 4)
-            found[i, min(max(j, 0), old - 1)] += one if d < 2 else 0.0
-    return found
-
-
-def axis_matrix(old, new, resize):
-    if resize == "offset":
-        return cubic(old, new, (new + 0.1) / old)
-    return weights_1d(old, new, "cubic", resize == "antialias")
-
-
-def by_hand(w, image, grid, resize, mask=None, gelu="erf"):
-    """One image -> tokens (N, D)."""
-    kernel = w["patch_embed.proj.weight"].transpose(2, 3, 1, 0)
-    cut = patches_of(image, PATCH)
-    new = cut.shape[:2]
-    x = cut.reshape(-1, cut.shape[-1]) @ kernel.reshape(cut.shape[-1], -1) + w["patch_embed.proj.bias"]
-    for i in range(len(x)):
-        if mask is not None and mask[i]:
-            x[i] = w["mask_token"][0]
-    table = w["pos_embed"][0, 1:].reshape(*grid, -1)
-    if new != grid:
-        down, across = (axis_matrix(o, n, resize) for o, n in zip(grid, new, strict=True))
-        table = np.einsum("ih,jw,hwd->ijd", down, across, table)
-    x = x + table.reshape(len(x), -1)
-    first = w["cls_token"][0] + w["pos_embed"][0, :1]
-    x = np.concatenate([first, w.get("register_tokens", np.zeros((1, 0, WIDTH)))[0], x])
-    for i in range(2):
-        name = f"blocks.{i}"
-        y = norm(x, w[f"{name}.norm1.weight"], w[f"{name}.norm1.bias"])
-        y = attend(*np.split(dense(y, w, f"{name}.attn.qkv"), 3, axis=1), 2)
-        x = x + w[f"{name}.ls1.gamma"] * dense(y, w, f"{name}.attn.proj")
-        y = norm(x, w[f"{name}.norm2.weight"], w[f"{name}.norm2.bias"])
-        if f"{name}.mlp.w12.weight" in w:
-            gate, value = np.split(dense(y, w, f"{name}.mlp.w12"), 2, axis=1)
-            y = dense(gate / (1 + np.exp(-gate)) * value, w, f"{name}.mlp.w3")
-        else:
-            y = dense(GELU[gelu](dense(y, w, f"{name}.mlp.fc1")), w, f"{name}.mlp.fc2")
-        x = x + w[f"{name}.ls2.gamma"] * y
-    return norm(x, w["norm.weight"], w["norm.bias"])
-
-
-def hub(weights):
-    """Weights by Hugging Face's names, as facebook/dinov2-* have them."""
-    found = {}
-    for name, x in weights.items():
-        name = re.sub(r"^(cls_token|mask_token|register_tokens)", r"embeddings.\1", name)
-        name = re.sub(r"^pos_embed", "embeddings.position_embeddings", name)
-        name = re.sub(r"^patch_embed\.proj", "embeddings.patch_embeddings.projection", name)
-        name = re.sub(r"^blocks\.", "encoder.layer.", name)
-        name = re.sub(r"^norm\.", "layernorm.", name)
-        name = re.sub(r"attn\.proj", "attention.output.dense", name)
-        name = re.sub(r"ls([12])\.gamma", r"layer_scale\1.lambda1", name)
-        name = name.replace("mlp.w12", "mlp.weights_in").replace("mlp.w3", "mlp.weights_out")
-        name = name.replace("head.", "classifier.")
-        if ".attn.qkv." in name:
-            parts = zip(("query", "key", "value"), np.split(x, 3), strict=True)
-            found |= {name.replace("attn.qkv", f"attention.attention.{part}"): third for part, third in parts}
-        else:
-            found[name] = x
-    return found
 
 
 def test_the_recording_of_the_published_code():
