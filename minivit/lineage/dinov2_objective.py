@@ -14,8 +14,8 @@ equally often: Q = exp(t / T), then three times: Q_rk / sum_r Q_rk / K, Q_rk / s
 
 Source: facebookresearch/dinov2: train/ssl_meta_arch.py, loss/, data/masking.py. One head may answer for both, as in its
 default configuration, or each has its own, as in the published runs. Against it: the largest t is subtracted from all,
-which changes nothing but spares overflow; crops are resized bilinearly; gradients are clipped by one norm for all, there
-by one for the encoder and one for each head.
+which changes nothing but spares overflow; crops are resized bilinearly; gradients are clipped by one norm for all,
+there by one for the encoder and one for each head.
 
 B batch, V small crops, N patches, M the most that are hidden in a crop, D width, K outputs.
 """

@@ -9,7 +9,7 @@ import numpy as np
 from minivit.lineage.dinov2_objective import Answering, DINOv2, TrainingConfig
 from minivit.lineage.dinov2_parts import hidden, nearest
 from minivit.lineage.published import Arrays, fill, pair
-from minivit.lineage.recorded import dinov2
+from minivit.lineage.recorded import dinov2_layout
 from minivit.lineage.verify import Case
 from minivit.optim import global_norm
 from minivit.tensor import Tensor, grad
@@ -19,7 +19,7 @@ def views(state: Arrays, network: Answering) -> dict[str, np.ndarray]:
     """The arrays of a teacher or student, or their gradients, as views under the official names and in the official
     shapes, but gate and value of SwiGLU apart."""
     encoder = {name.removeprefix("encoder."): x for name, x in state.items() if name.startswith("encoder.")}
-    arrays = {f"backbone.{name}": x for name, x in dinov2.views(encoder, network.encoder.config).items()}
+    arrays = {f"backbone.{name}": x for name, x in dinov2_layout.views(encoder, network.encoder.config).items()}
     for name, x in state.items():
         if name.startswith(("head.", "patch_head.")):
             ours, kind, *rest = name.split(".")
@@ -39,7 +39,7 @@ def load(arrays: Arrays, objective: DINOv2, source: str = "the file") -> None:
     for who in ("student", "teacher"):
         inside = {name.removeprefix(f"{who}."): x for name, x in arrays.items() if name.startswith(f"{who}.")}
         encoder = {name.removeprefix("backbone."): x for name, x in inside.items() if name.startswith("backbone.")}
-        found = {f"backbone.{name}": x for name, x in dinov2.canonical(encoder, source).items()}
+        found = {f"backbone.{name}": x for name, x in dinov2_layout.canonical(encoder, source).items()}
         found |= {name: x for name, x in inside.items() if not name.startswith("backbone.")}
         if not objective.config.separate_heads:
             found = {name: x for name, x in found.items() if not name.startswith("ibot_head.")}
@@ -59,7 +59,7 @@ def build(config: Mapping[str, Any], arrays: Arrays, **fields: Any) -> DINOv2:
     TrainingConfig, which prevail."""
     inside = {name.removeprefix("student.backbone."): x for name, x in arrays.items() if "student.backbone." in name}
     stated = {"image_size": pair(config["image_global"]), "num_attention_heads": config["heads"]}
-    encoder = dinov2.build({**stated, "layer_norm_eps": config.get("norm_eps", 1e-6)}, inside)
+    encoder = dinov2_layout.build({**stated, "layer_norm_eps": config.get("norm_eps", 1e-6)}, inside)
     layers = sum(bool(re.match(r"student\.dino_head\.mlp\.(\d+\.)?weight", name)) for name in arrays)
     last = {who: arrays.get(f"student.{who}_head.last_layer.weight_v") for who in ("dino", "ibot")}
     patch = (
@@ -145,7 +145,7 @@ def of_case(case: Case, group: str, batch: dict[str, Any]) -> dict[str, np.ndarr
     crops = {name: batch[f"{name}_crops"] for name in ("global", "local") if f"{name}_crops" in batch}
     gradients = grad(loss, [*learning, *crops.values()])
     found["grad_norm"] = np.array(global_norm(gradients[: len(learning)]))
-    named = dinov2.packed(views(dict(zip(names, gradients, strict=False)), objective.student))
+    named = dinov2_layout.packed(views(dict(zip(names, gradients, strict=False)), objective.student))
     found |= {f"grad/{name}": x for name, x in named.items()}
     for name, x in zip(crops, gradients[len(learning) :], strict=True):
         found[f"grad_input/{name}"] = case.laid_out(rows(x))
@@ -159,6 +159,7 @@ def of_case(case: Case, group: str, batch: dict[str, Any]) -> dict[str, np.ndarr
 
 
 def unit_rows(x: np.ndarray) -> np.ndarray:
+    """x / max(|x|, 1e-8)."""
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-8)
 
 
