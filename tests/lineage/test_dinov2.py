@@ -188,6 +188,10 @@ def test_published_files_are_read(tmp_path):
     layouts = {
         "official": w,
         "chunks": chunks,
+        "teacher": {
+            **{f"teacher.backbone.{name}": x for name, x in w.items()},
+            "teacher.dino_head.mlp.0.bias": w["head.bias"],
+        },
         "hub": {name if "classifier" in name else f"dinov2_with_registers.{name}": x for name, x in hub(w).items()},
     }
     stated = {"model_type": "dinov2_with_registers", "image_size": 4, "num_attention_heads": 2}

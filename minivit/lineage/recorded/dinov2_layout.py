@@ -49,9 +49,10 @@ def official_name(name: str) -> str:
 
 
 def canonical(arrays: Arrays, source: str = "the file") -> dict[str, np.ndarray]:
-    """The arrays of a file under the official names, but gate and value of SwiGLU apart, as w1 and w2. Raises
-    CheckpointError."""
+    """The arrays of a file under the official names, but gate and value of SwiGLU apart, as w1 and w2. The heads of a
+    training checkpoint's teacher are left out. Raises CheckpointError."""
     found = classifier.official_arrays(arrays, official_name, source)
+    found = {name: x for name, x in found.items() if not name.startswith(("dino_head.", "ibot_head."))}
     for name in [name for name in found if ".mlp.w12." in name]:
         x = found.pop(name)
         if len(x) % 2:
