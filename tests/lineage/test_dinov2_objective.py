@@ -16,6 +16,7 @@ from minivit.lineage.dinov2_objective import Answering, DINOv2, TrainingConfig, 
 from minivit.lineage.dinov2_parts import blocks, hidden, koleo, sinkhorn
 from minivit.lineage.recorded import dinov2_objective as recorded
 from minivit.models import ViT, ViTConfig
+from minivit.runs.presets import of_objective
 from minivit.runs.recipes import from_mapping
 from minivit.tensor import Tensor, grad
 
@@ -219,6 +220,7 @@ def test_the_preset_is_a_recipe():
     recipe = from_mapping(PRESETS["cifar10-dinov2"], "test")
     assert recipe.objective["targets"] == "centring"
     assert isinstance(recipe.model, DINOv2Config)
+    assert of_objective("dinov2", "cifar10") == "cifar10-dinov2"
 
 
 def test_what_does_not_fit_is_refused_in_one_line():
