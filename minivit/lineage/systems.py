@@ -152,6 +152,7 @@ SYSTEMS: dict[str, System] = {
         "Yang et al., Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer, "
         "arXiv 2203.03466",
         "the best learning rate stays the same when the width grows",
+        "32_widths_and_learning_rates",
     ),
     # sizes
     "map_head": System(
