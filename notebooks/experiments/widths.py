@@ -62,7 +62,7 @@ def measure(form: str, width: int, depth: int, rate: float, seed: int) -> float:
     adam = partial(AdamW, eps=EPS)
     with np.errstate(all="ignore"):  # a rate may be far too large
         model = build(form, width, depth, seed)
-        history = fit(model, digits()[0], STEPS, lr=rate, optimizer=adam, seed=seed, **FIT)  # type: ignore[arg-type]
+        history = fit(model, digits()[0], STEPS, lr=rate, optimizer=adam, seed=seed, **FIT)
     return float(np.mean([result.loss for result in history[-LAST:]]))
 
 

@@ -57,15 +57,8 @@ def _tokens(rng: np.random.Generator) -> list[tuple]:
 
 def _matrices(rng: np.random.Generator) -> list[tuple]:
     """A matrix of a block, three that grow along one side or none, one whose sides grow differently, a narrower one."""
-    sizes = (
-        (256, 768, 64, 192),
-        (48, 256, 48, 64),
-        (384, 10, 64, 10),
-        (12, 7, 12, 7),
-        (96, 640, 32, 64),
-        (32, 24, 64, 96),
-    )
-    sizes += (96, 64, 64, 32), (64, 128, 32, 64)  # a side is as long as the other one in the base model
+    sizes = [(256, 768, 64, 192), (48, 256, 48, 64), (384, 10, 64, 10), (12, 7, 12, 7), (96, 640, 32, 64)]
+    sizes += [(32, 24, 64, 96), (96, 64, 64, 32), (64, 128, 32, 64)]  # the last two: base sides as long as own ones
     return [(*size, 0.001 * (i + 1), 0.1 / (i + 1)) for i, size in enumerate(sizes)]
 
 
