@@ -33,7 +33,7 @@ from minivit.models.families import Family
 from minivit.models.head import Head
 from minivit.models.relative import RelativeMLP, RelativeTable
 from minivit.models.rope import Rope
-from minivit.nn import Dropout, DropPath, LayerNorm, Linear, Module, PatchEmbed, RMSNorm
+from minivit.nn import Dropout, DropPath, LayerNorm, Linear, Module, PatchEmbed, RMSNorm, ScaleNorm
 from minivit.nn import initialisers as init
 from minivit.nn.layer_scale import LayerScale
 from minivit.nn.layers import Rng, Tap
@@ -44,20 +44,9 @@ from minivit.tensor import Tensor
 PARITY = "EVA-02, RoPE-ViT, DINOv3, BEiT and a ViT of modern parts in timm: outputs, gradients, tables of positions"
 
 
-class LayerNormNoBias(LayerNorm):
-    """LayerNorm without a shift, as in ViT-22B."""
-
-    def __init__(self, width: int, eps: float = 1e-6, dtype: str = "float32"):
-        super().__init__(width, eps, dtype)
-        self.bias = None  # type: ignore[assignment]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.scale, Tensor(self.scale.data * 0), self.eps)
-
-
 def norm(config: ModernConfig, width: int, dtype: str) -> Module:
     """The norm of a configuration."""
-    kind = {"layer": LayerNorm, "layer-no-bias": LayerNormNoBias, "rms": RMSNorm}[config.norm]
+    kind = {"layer": LayerNorm, "layer-no-bias": ScaleNorm, "rms": RMSNorm}[config.norm]
     return kind(width, config.norm_eps, dtype)
 
 

@@ -246,9 +246,9 @@ class NaFlexViT(Module):
             everyone = xp.concatenate([xp.ones((batch, config.before), bool), xp.asarray(real)], axis=1)
         bias = None if everyone is None else hiding(everyone, config.key_mask, x.data)
         x = self.dropout(x, rng)
-        x = self.pre_norm(x) if self.pre_norm else x
         if tap is not None:
             tap["embedded"] = x
+        x = self.pre_norm(x) if self.pre_norm else x
         x = through(self.blocks, x, rng, tap, self.recompute_blocks, bias)
         encoded = self.norm(x) if self.norm else x
         features = self._pooled(encoded, everyone)

@@ -36,7 +36,7 @@ from minivit.models.config import VARIANTS as SIZES
 from minivit.models.config import Size
 from minivit.models.families import Family
 from minivit.models.head import Head
-from minivit.nn import Dropout, Linear, Module, RMSNorm, patchify
+from minivit.nn import Dropout, Linear, Module, RMSNorm, ScaleNorm, patchify
 from minivit.nn import initialisers as init
 from minivit.nn.attention_pool import AttentionPool
 from minivit.nn.layers import Rng, Tap
@@ -149,17 +149,6 @@ def pack(images: Sequence[Array], patch: tuple[int, int], length: int, drop: flo
 def together(owners: Array) -> Array:
     """Which tokens see each other: those of one image, and padding itself.   (S, N) -> (S, 1, N, N)."""
     return owners[:, None, :, None] == owners[:, None, None, :]
-
-
-class ScaleNorm(Module):
-    """LayerNorm without a shift.   x: (..., D) -> (..., D)."""
-
-    def __init__(self, width: int, eps: float = 1e-6, dtype: str = "float32"):
-        self.scale = init.parameter(init.constant(1, (width,)), dtype)
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.scale, Tensor(0 * self.scale.data), self.eps)
 
 
 class NaViT(Module):

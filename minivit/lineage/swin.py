@@ -111,11 +111,11 @@ class SwinConfig:
 
     @property
     def grids(self) -> list[Pair]:
-        """Rows and columns of the map of each stage, halves rounded up; in timm's account of them down."""
+        """Rows and columns of the map of each stage, halves rounded up."""
         (height, width), (down, across) = self.image_size, self.patch_size
-        grids, up = [(-(-height // down), -(-width // across))], int(self.padding != "timm")
+        grids = [(-(-height // down), -(-width // across))]
         for _ in self.depths[1:]:
-            grids.append(((grids[-1][0] + up) // 2, (grids[-1][1] + up) // 2))
+            grids.append(((grids[-1][0] + 1) // 2, (grids[-1][1] + 1) // 2))
         return grids
 
     def full_window(self, stage: int) -> Pair:

@@ -44,6 +44,7 @@ SYSTEMS: dict[str, System] = {
         2023,
         "Fang et al., EVA-02: A Visual Representation for Neon Genesis, arXiv 2303.11331; with RoPE-ViT, DINOv3, BEiT",
         "rotary positions, RMSNorm, QK-norm, SwiGLU, registers, LayerScale: parts that later models exchange",
+        "25_modern_vit",
         recordings=(
             "eva02",
             "rope_vit",
@@ -105,16 +106,19 @@ SYSTEMS: dict[str, System] = {
         2019,
         "Ramachandran et al., Stand-Alone Self-Attention in Vision Models, arXiv 1906.05909",
         "every pixel attends to a window around it, in place of a 3x3 convolution",
+        "29_what_attention_can_express",
     ),
     "cordonnier": System(
         2019,
         "Cordonnier et al., On the Relationship between Self-Attention and Convolutional Layers, arXiv 1911.03584",
         "attention by place alone, one head for each place of a kernel, is a convolution",
+        "29_what_attention_can_express",
     ),
     "axial": System(
         2020,
         "Wang et al., Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation, arXiv 2003.07853",
         "attention along columns, then along rows, with places in queries, keys and values",
+        "29_what_attention_can_express",
     ),
     "visual_transformer": System(
         2020,
@@ -136,16 +140,19 @@ SYSTEMS: dict[str, System] = {
         2020,
         "Wang et al., Linformer: Self-Attention with Linear Complexity, arXiv 2006.04768",
         "keys and values of N tokens are projected to a fixed number",
+        "31_attention_cheaper",
     ),
     "performer": System(
         2020,
         "Choromanski et al., Rethinking Attention with Performers, arXiv 2009.14794",
         "random features whose products are, on average, the exponentials of attention",
+        "31_attention_cheaper",
     ),
     "flash": System(
         2023,
         "Dao, FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning, arXiv 2307.08691",
         "exact attention in tiles, without the matrix of weights",
+        "31_attention_cheaper",
     ),
     "mup": System(
         2022,

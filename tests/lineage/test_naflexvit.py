@@ -59,6 +59,10 @@ OTHERS = {
     "sampled": {"pos_embed_use_grid_sample": True},
 }
 SIZES = [(6, 10), (8, 4), (2, 2)]
+TINY = {
+    "image_size": 8, "patch_size": 4, "base_grid": 3, "width": 8, "depth": 1, "heads": 2, "mlp_width": 8,
+    "num_classes": 0, "channels": 1,
+}  # fmt: skip
 
 
 def arrays(c, width=8, hidden=12, channels=3, classes=3):
@@ -256,9 +260,7 @@ def test_images_are_filled_up_to_the_longest():
 
 
 def test_a_batch_without_padding_needs_no_mask():
-    config = NaFlexViTConfig(
-        image_size=8, patch_size=4, base_grid=3, width=8, depth=1, heads=2, mlp_width=8, num_classes=0, channels=1
-    )
+    config = NaFlexViTConfig(**TINY)
     model = NaFlexViT(config, 0, "float64")
     images = np.random.default_rng(0).normal(size=(2, 12, 8, 1))
     patches, places, real = filled(list(images), (4, 4))
@@ -269,6 +271,14 @@ def test_a_batch_without_padding_needs_no_mask():
     model.padded(patches, places, real, whole)
     model.padded(patches[:, :5], places[:, :5], real[:, :5], part)  # as in timm, where the last patches are missing
     assert np.array_equal(part["embedded"].data, whole["embedded"].data[:, :5])
+
+
+def test_the_tap_shows_patches_before_the_first_norm():
+    model = NaFlexViT(NaFlexViTConfig(**{**TINY, "pre_norm": True, "positions": "none"}), 0, "float64").eval()
+    patches, places, real = filled([np.random.default_rng(0).normal(size=(8, 4, 1))], (4, 4))
+    tap = {}
+    model.padded(patches, places, real, tap)
+    assert np.allclose(tap["embedded"].data, patches @ model.patch_embed.weight.data, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,19 @@ def test_conv2d(inputs):
     check(ops.conv2d, x, weight, stride=stride, padding=padding)
 
 
+@pytest.mark.parametrize(
+    "lay", [lambda x: x[..., 0][..., None], lambda x: np.moveaxis(np.moveaxis(x, -1, 1).copy(), 1, -1)]
+)
+def test_a_single_channel_may_have_any_stride_in_memory(lay):
+    """NumPy calls such an array contiguous, whatever the stride of an axis of one element is."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 6, 5, 1)), rng.standard_normal((3, 3, 1, 2))
+    y, vjp = ops.conv2d(x, weight)
+    laid, laid_vjp = ops.conv2d(lay(x), weight)
+    assert_close(laid, y)
+    assert_close(laid_vjp(y), vjp(y))
+
+
 @given(inputs=convolutions())
 def test_conv2d_is_a_linear_layer_on_windows_side_by_side(inputs):
     x, weight, stride, padding = inputs
