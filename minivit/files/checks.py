@@ -14,6 +14,19 @@ def at_least(record: Any, least: int, *names: str) -> None:
             raise ConfigError(f"{name} is {value}, expected {f'at least {least}' if least else '0 (for none) or more'}")
 
 
+def above_zero(record: Any, *names: str) -> None:
+    """Fields that are numbers above 0, such as the epsilon of a normalisation."""
+    for name in names:
+        if not getattr(record, name) > 0:
+            raise ConfigError(f"{name} is {getattr(record, name)}, expected a number above 0")
+
+
+def leaves_width(ratio: float, width: int) -> None:
+    """An MLP that is `ratio` times as wide as its input."""
+    if ratio * width < 1:
+        raise ConfigError(f"mlp_ratio {ratio} leaves no width for an MLP on {width} features")
+
+
 def one_of(record: Any, **choices: Iterable[str]) -> None:
     """Fields with one of a few values, such as gelu=("tanh", "erf")."""
     for name, known in choices.items():
