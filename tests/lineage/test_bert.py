@@ -300,7 +300,8 @@ def test_dropout_draws_in_training():
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("wrong", [{"heads": 5}, {"types": 0}, {"dropout": 1.0}, {"pooler": False, "next_head": True}])
+@pytest.mark.parametrize("wrong", [{"heads": 5}, {"types": 0}, {"dropout": 1.0}, {"pooler": False, "next_head": True},
+                                   {"gelu": "relu"}, {"norm_eps": 0.0}])  # fmt: skip
 def test_wrong_fields_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         small(**wrong)
