@@ -176,12 +176,20 @@ SYSTEMS: dict[str, System] = {
         "Tschannen et al., SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
         "images keep their shape: positions are resized to each grid, and short sequences are filled up",
     ),
+    # generation
+    "dit": System(
+        2022,
+        "Peebles & Xie, Scalable Diffusion Models with Transformers, arXiv 2212.09748",
+        "the network predicts the noise in a picture; time and class steer its norms",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
     "clip": "clip:CLIP",
     "dino": "dino:DINO",
     "mae": "mae:MAE",
+    # generation
+    "dit": "dit:Denoising",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.
