@@ -182,6 +182,11 @@ SYSTEMS: dict[str, System] = {
         "Peebles & Xie, Scalable Diffusion Models with Transformers, arXiv 2212.09748",
         "the network predicts the noise in a picture; time and class steer its norms",
     ),
+    "mmdit": System(
+        2024,
+        "Esser et al., Scaling Rectified Flow Transformers for High-Resolution Image Synthesis, arXiv 2403.03206",
+        "text and image are two streams with weights of their own and one attention; images flow along straight lines",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -190,6 +195,7 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "mae": "mae:MAE",
     # generation
     "dit": "dit:Denoising",
+    "mmdit": "mmdit:TextFlow",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.
