@@ -37,6 +37,7 @@ from minivit.data import ArrayDataset, Dataset
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least, one_of
 from minivit.lineage import diffusion
+from minivit.lineage.flowing import plain_shape
 from minivit.lineage.modulated import Condition, DiTBlock, Modulation, modulated, places, unpatchify
 from minivit.models import ViTConfig
 from minivit.nn import Linear, Module, patchify
@@ -146,11 +147,7 @@ class Denoising(Objective):
     @classmethod
     def build(cls, config: DiTConfig, given: Any) -> Self:
         """The objective of a run.   given: a `lineage.Given`."""
-        shape = given.model
-        if not isinstance(shape, ViTConfig) or shape.stem or shape.drop_path or shape.layer_scale:
-            raise ConfigError("dit needs the shape of a plain ViT, without a stem, drop_path and layer_scale")
-        if given.start is not None:
-            raise ConfigError("dit begins with weights of its own: leave out --init-from")
+        shape = plain_shape(given, "dit")
         return cls(config, DiT(shape, config.outputs, config.drop > 0, given.seed, given.dtype))
 
     @staticmethod

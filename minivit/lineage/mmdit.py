@@ -24,19 +24,19 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array, to_numpy, xp_of
+from minivit.backend import Array
 from minivit.data import Dataset, Scenes
-from minivit.data.scenes_words import CAPTION, WORDS
+from minivit.data.scenes_words import CAPTION, PAD, WORDS, encode
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least
-from minivit.lineage import diffusion
+from minivit.lineage.flowing import Flow, plain_shape
 from minivit.lineage.modulated import FEATURES, Embedder, Modulation, modulated, places, time_features, unpatchify
 from minivit.models import ViTConfig
 from minivit.nn import MLP, Embedding, Linear, Module, RMSNorm, patchify
 from minivit.nn.layers import Rng, Tap
-from minivit.tensor import Tensor, no_grad
-from minivit.update.batch import Batch, size
-from minivit.update.objective import Objective, Outputs
+from minivit.tensor import Tensor
+from minivit.update.batch import Batch
+from minivit.update.objective import Outputs
 
 PARITY = "values in both streams, output and gradients of diffusers' network"
 PRESETS: dict[str, dict[str, Any]] = {
@@ -48,6 +48,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "eval_every": 250,
     },
 }  # fmt: skip
+SHOWN = ("a red disc in the top left", "a green square in the top right", "a blue ring in the bottom left")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,16 +183,11 @@ class MMDiT(Module):
         return self.positions[top : top + rows, left : left + columns].reshape(rows * columns, width)
 
 
-class TextFlow(Objective):
-    """Predicts the direction of a flow from images to noise, told by a text.
-
-    batch: images (B, height, width, C) in -1..1; caption (B, T), words; noise, of the shape of the images; time (B,) in
-    0..1; dropped (B,), whether training hides the text.
-    """
+class TextFlow(Flow):
+    """A flow that is told a text.   batch: as in `Flow`, and caption (B, T), words."""
 
     Config: ClassVar[type] = MMDiTConfig
     columns = ("images", "caption")
-    has_features = False
 
     def __init__(self, config: MMDiTConfig, network: MMDiT, seed: int | None = 0, dtype: str = "float32"):
         self.config, self.network = config, network
@@ -202,18 +198,13 @@ class TextFlow(Objective):
     @classmethod
     def build(cls, config: MMDiTConfig, given: Any) -> Self:
         """The objective of a run.   given: a `lineage.Given`."""
-        shape, width = given.model, config.text_width
-        if not isinstance(shape, ViTConfig) or shape.stem or shape.drop_path or shape.layer_scale:
-            raise ConfigError("mmdit needs the shape of a plain ViT, without a stem, drop_path and layer_scale")
-        if given.start is not None:
-            raise ConfigError("mmdit begins with weights of its own: leave out --init-from")
+        shape, width = plain_shape(given, "mmdit"), config.text_width
         if 0 < config.table < max(shape.grid):
             raise ConfigError(
                 f"table is {config.table}, expected 0 or at least the {max(shape.grid)} patches of a side"
             )
-        network = MMDiT(
-            shape, width, width, shape.channels, config.qk_norm, config.table, 0, given.seed, given.dtype
-        )  # fmt: skip
+        table = config.table
+        network = MMDiT(shape, width, width, shape.channels, config.qk_norm, table, 0, given.seed, given.dtype)
         return cls(config, network, given.seed, given.dtype)
 
     @staticmethod
@@ -222,52 +213,26 @@ class TextFlow(Objective):
         return {"classifier": "gap", "position": "sincos2d"}
 
     @property
-    def encoder(self) -> MMDiT:
-        return self.network
-
-    def features(self, images: Array) -> Tensor:
-        raise NotImplementedError("a denoising network has no features of an image without noise")
-
-    def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        count = size(batch)
-        time = 1 / (1 + np.exp(-rng.standard_normal(count)))
-        noise = rng.standard_normal((count, *self.shape), np.float32)
-        return {"noise": noise, "time": time, "dropped": rng.random(count) < self.config.drop}
+    def tokens(self) -> int:
+        return self.network.config.num_tokens + self.config.context
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
         words = batch["caption"]
         if self.training:
             words = words * ~batch["dropped"][:, None]
-        t = self.network.like(batch["time"])[:, None, None, None]
-        noised = self.tensor(batch["images"]) * (1 - t) + self.tensor(batch["noise"]) * t
-        return (self.told(noised, words, batch["time"], rng),)
+        return (self.told(self.noised(batch), words, batch["time"], rng),)
 
-    def told(self, x: Tensor | Array, words: Array, time: Array, rng: Rng = None) -> Tensor:
-        """The prediction for texts of words (B, T). Pooled is the mean over all places."""
-        text = self.words(words)
+    def told(self, x: Tensor | Array, condition: Array, time: Array, rng: Rng = None) -> Tensor:
+        """condition: words (B, T). The pooled text is the mean over all places."""
+        text = self.words(condition)
         return self.network(x, text, text.mean(axis=1), time * 1000, rng)
 
-    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        error = outputs[0] - (self.tensor(batch["noise"]) - self.tensor(batch["images"]))
-        return (error * error).mean()
-
-    def sample(self, captions: np.ndarray, rng: np.random.Generator, guidance: float | None = None) -> np.ndarray:
-        """New images (B, height, width, C) for these captions (B, T), in float64."""
-        guidance = self.config.guidance if guidance is None else guidance
-        both = np.concatenate([captions, np.zeros_like(captions)])
-
-        def predict(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-            with no_grad(), self.evaluating():
-                xp = xp_of(self.network.first_array())
-                return to_numpy(self.told(xp.asarray(x), xp.asarray(both), xp.asarray(t)).data).astype(float)
-
-        x = rng.standard_normal((len(captions), *self.shape))
-        walk = diffusion.euler(
-            diffusion.with_guidance(predict, guidance, self.shape[-1]), np.concatenate([x, x]),
-            diffusion.times(self.config.walk),
-        )  # fmt: skip
-        *_, last = walk
-        return last[: len(captions)]
+    def pictures(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Samples for five captions of one shape."""
+        if self.config.vocabulary != len(WORDS):
+            return {}
+        captions = [encode(text, self.config.context) for text in SHOWN]
+        return {"\n".join(SHOWN): self.sample(np.array(captions), PAD, rng)}
 
 
 def tiny(dtype: str = "float32") -> tuple[TextFlow, Dataset]:

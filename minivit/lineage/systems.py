@@ -187,6 +187,11 @@ SYSTEMS: dict[str, System] = {
         "Esser et al., Scaling Rectified Flow Transformers for High-Resolution Image Synthesis, arXiv 2403.03206",
         "text and image are two streams with weights of their own and one attention; images flow along straight lines",
     ),
+    "spacetime": System(
+        2024,
+        "OpenAI, Video generation models as world simulators (a report, without code)",
+        "clips are cut into patches of space and time, the tokens of a diffusion Transformer: a demonstration",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -196,6 +201,7 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     # generation
     "dit": "dit:Denoising",
     "mmdit": "mmdit:TextFlow",
+    "spacetime": "spacetime:ClipFlow",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.
