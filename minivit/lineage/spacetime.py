@@ -3,7 +3,8 @@
 The report on Sora (OpenAI, February 2024, "Video generation models as world simulators") says that videos are cut into
 patches of space and time, which are the tokens of a diffusion Transformer. It gives no sizes, equations or code, and
 this file is no copy of that system. It joins parts that are published: the blocks of DiT (arXiv 2212.09748), the
-tubelets of ViViT (arXiv 2103.15691) and rectified flow (arXiv 2403.03206).
+tubelets of ViViT (arXiv 2103.15691) and rectified flow (arXiv 2403.03206). Latte (arXiv 2401.03048) is a published
+system of this kind; its layers are not these.
 
 New against DiT: a token is a tubelet of t frames times P x P pixels. Positions are fixed sines and cosines, half of the
 features for the time, a quarter for the column and a quarter for the row. They have no end, so that a trained network

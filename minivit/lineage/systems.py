@@ -189,7 +189,8 @@ SYSTEMS: dict[str, System] = {
     ),
     "spacetime": System(
         2024,
-        "OpenAI, Video generation models as world simulators (a report, without code)",
+        "after OpenAI, Video generation models as world simulators, which has no code; compare Ma et al., Latte, "
+        "arXiv 2401.03048",
         "clips are cut into patches of space and time, the tokens of a diffusion Transformer: a demonstration",
     ),
 }

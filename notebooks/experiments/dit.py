@@ -68,7 +68,7 @@ def header() -> dict[str, Any]:
     return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.dit",
         "data": "digits: 1,438 training and 359 test images of 8x8 pixels",
-        "config": {"preset": "digits-dit", **CHOICES, "samples": SAMPLES},
+        "config": {"preset": "digits-dit", **CHOICES, "samples": SAMPLES, "scales": SCALES, "settings": SETTINGS},
     }
 
 
