@@ -95,6 +95,9 @@ NODES = (
     Node("hiera", "Hiera", "Ryali", 2023, "2306.00989", AFTER, 4, ("mae",)),
     Node("navit", "NaViT", "Dehghani", 2023, "2307.06304", AFTER, 6, ("vit",)),
     Node("flash", "FlashAttention-2", "Dao", 2023, "2307.08691", BESIDE, 0, ("transformer2017",)),
+    Node("dit", "DiT", "Peebles, Xie", 2022, "2212.09748", AFTER, 2, ("vit",)),
+    Node("spacetime", "Spacetime patches", "Ma", 2024, "2401.03048", AFTER, 2, ("dit",)),
+    Node("mmdit", "MM-DiT", "Esser", 2024, "2403.03206", AFTER, 1, ("dit",)),
     Node("naflexvit", "NaFlexViT", "Tschannen", 2025, "2502.14786", AFTER, 7, ("flexivit", "navit")),
 )  # fmt: skip
 BY_KEY = {node.key: node for node in NODES}

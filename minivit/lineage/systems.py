@@ -184,12 +184,33 @@ SYSTEMS: dict[str, System] = {
         "Tschannen et al., SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
         "images keep their shape: positions are resized to each grid, and short sequences are filled up",
     ),
+    # generation
+    "dit": System(
+        2022,
+        "Peebles & Xie, Scalable Diffusion Models with Transformers, arXiv 2212.09748",
+        "the network predicts the noise in a picture; time and class steer its norms",
+    ),
+    "mmdit": System(
+        2024,
+        "Esser et al., Scaling Rectified Flow Transformers for High-Resolution Image Synthesis, arXiv 2403.03206",
+        "text and image are two streams with weights of their own and one attention; images flow along straight lines",
+    ),
+    "spacetime": System(
+        2024,
+        "after OpenAI, Video generation models as world simulators, which has no code; compare Ma et al., Latte, "
+        "arXiv 2401.03048",
+        "clips are cut into patches of space and time, the tokens of a diffusion Transformer: a demonstration",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
     "clip": "clip:CLIP",
     "dino": "dino:DINO",
     "mae": "mae:MAE",
+    # generation
+    "dit": "dit:Denoising",
+    "mmdit": "mmdit:TextFlow",
+    "spacetime": "spacetime:ClipFlow",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.

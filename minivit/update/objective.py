@@ -82,6 +82,11 @@ class Objective(Module):
         """Further options for the optimiser beside the recipe, such as `rates` or `decay`, see `minivit.optim`."""
         return {}
 
+    def pictures(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Images that the objective makes, (B, height, width, C) normalised as in training, equally many under each
+        name: a row of samples.png, which every evaluation draws anew. `rng` is the same every time."""
+        return {}
+
     @property
     def encoder(self) -> Module:
         """The network to be trained, from which a later run can start."""
