@@ -183,12 +183,20 @@ SYSTEMS: dict[str, System] = {
         "Tschannen et al., SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
         "images keep their shape: positions are resized to each grid, and short sequences are filled up",
     ),
+    # dense labels
+    "segmenter": System(
+        2021,
+        "Strudel et al., Segmenter: Transformer for Semantic Segmentation, arXiv 2105.05633",
+        "a class for every pixel: patches and learned class tokens agree by the cosine of their vectors",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
     "clip": "clip:CLIP",
     "dino": "dino:DINO",
     "mae": "mae:MAE",
+    # dense labels
+    "segmenter": "segmenter:Segmenter",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.
