@@ -50,7 +50,7 @@ class DenseObjective(Objective):
         if wrong.size:
             raise DataError(f"a label is {wrong.max()}, expected 0 to {self.classes - 1}, or {IGNORED} for none")
         counted = max(1, int((labels != IGNORED).sum()))
-        return {"weight": np.full(len(labels), labels.size / counted, np.float32)}
+        return {"weight": np.full(len(labels), labels.size / counted)}
 
     def logits(self, outputs: Outputs, batch: Batch) -> Tensor:
         """The logits of every labelled pixel: (B, height, width, K)."""

@@ -1,5 +1,6 @@
 """Segmenter as published code has it: names and shapes of its arrays, and what was recorded of it."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -83,6 +84,8 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that Segmenter defines, by its name there."""
     objective = build({**case.meta, **case.config}, case.weights, source=case.name).eval()
     found: dict[str, np.ndarray] = {}
+    layout = str(case.meta.get("image_layout", "NCHW"))[:4]  # more words may follow
+    case = dataclasses.replace(case, meta={**case.meta, "image_layout": layout})
     for name in [name for name in case.arrays if re.fullmatch("(.*/)?image", name) and "grad_input/" not in name]:
         group = name.removesuffix("image")
         found |= {f"{group}{key}": x for key, x in of_image(case, objective, group).items()}
@@ -96,7 +99,7 @@ def of_image(case: Case, objective: Segmenter, group: str) -> dict[str, np.ndarr
     if f"{group}labels" in case.arrays:
         batch = {"mask": case.input(f"{group}labels")}
         drawn = objective.draw(batch, 0, np.random.default_rng(0))
-        loss = objective.loss((logits,), {**batch, "weight": drawn["weight"].astype(np.float64)})
+        loss = objective.loss((logits,), batch | drawn)
     else:
         loss = (logits * Tensor(case.images(f"{group}cotangent"))).sum()
     gradients, found = case.differentiated(loss, images, objective)
