@@ -61,7 +61,7 @@ def mean_iou(answers, labels, classes):
     return (matrix.diagonal()[either > 0] / either[either > 0]).mean()
 
 
-def slope(loss, weights, rng, e=1e-5):
+def slope(loss, weights, rng, e=1e-6):
     """A direction through all weights, and the slope of the loss along it, from differences."""
     along = {name: rng.normal(size=x.shape) for name, x in weights.items()}
     up, down = ({name: x + s * along[name] for name, x in weights.items()} for s in (e, -e))
