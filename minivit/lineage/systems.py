@@ -201,6 +201,12 @@ SYSTEMS: dict[str, System] = {
         "arXiv 2401.03048",
         "clips are cut into patches of space and time, the tokens of a diffusion Transformer: a demonstration",
     ),
+    # dense labels
+    "segmenter": System(
+        2021,
+        "Strudel et al., Segmenter: Transformer for Semantic Segmentation, arXiv 2105.05633",
+        "a class for every pixel: patches and learned class tokens agree by the cosine of their vectors",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -211,6 +217,8 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "dit": "dit:Denoising",
     "mmdit": "mmdit:TextFlow",
     "spacetime": "spacetime:ClipFlow",
+    # dense labels
+    "segmenter": "segmenter:Segmenter",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.

@@ -72,6 +72,10 @@ class Objective(Module):
         """Other numbers about a batch, such as right answers: arrays, summed over the examples."""
         return {}
 
+    def concluded(self, means: Mapping[str, float]) -> dict[str, float]:
+        """The numbers of an evaluation, from the loss and `sums` per example of the whole data set: here the same."""
+        return dict(means)
+
     def after_update(self, means: Mapping[str, Array], batch: Batch) -> None:
         """Change the state, in place, once the parameters have been updated.
 
