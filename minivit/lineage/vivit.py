@@ -116,6 +116,11 @@ class ViViTConfig:
                 f"{max(1, self.channels // 3)}"
             )
         patches_tile(self.image_size, self.tubelet[1:])
+        second = {"temporal_depth": 4, "temporal_heads": 0, "temporal_mlp_width": 0}
+        for name, usual in second.items():  # configurations of the same model are equal
+            own = getattr(self, name.removeprefix("temporal_"))
+            if self.attention != "factorised" or (usual == 0 and getattr(self, name) == own):
+                object.__setattr__(self, name, usual)
         heads_divide(self.width, self.heads)
         heads_divide(self.width, self.temporal_heads or self.heads)
 

@@ -45,7 +45,7 @@ def recompute(
     found: dict[str, np.ndarray] = {}
     for name in [name for name in case.arrays if re.fullmatch(r"([^/]+/)?video", name) and "grad_input/" not in name]:
         group = name.removesuffix("video")
-        clips = Tensor(case.input(name).transpose(order), requires_grad=True)
+        clips = Tensor(case.input(name).astype(np.float64).transpose(order), requires_grad=True)
         tap: dict[str, Any] = {}
         whole = (slice(side // part * part) for side, part in zip(clips.shape[1:4], size, strict=True))
         logits = network(clips[:, *whole], tap)
