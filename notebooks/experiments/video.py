@@ -1,5 +1,5 @@
-"""Video: what motion asks of a model. ViViT and TimeSformer on drawn clips whose label is a direction of motion, which no
-single frame shows, or the kind of the moving shape. The frames are in order, or, as a control, shuffled in every clip.
+"""Video: what motion asks of a model. ViViT and TimeSformer on drawn clips whose label is a direction of motion, which
+no single frame shows, or the kind of the moving shape. Frames are in order, or, as a control, shuffled in every clip.
 
 From the folder notebooks/:
 
