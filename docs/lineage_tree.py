@@ -88,6 +88,8 @@ NODES = (
     Node("segmenter", "Segmenter", "Strudel", 2021, "2105.05633", AFTER, 11, ("vit",)),
     Node("coatnet", "CoAtNet", "Dai", 2021, "2106.04803", BESIDE, 9, ("vit", "efficientnet")),
     Node("map_head", "Attention pooling", "Zhai", 2021, "2106.04560", AFTER, 2, ("vit",)),
+    Node("timesformer", "TimeSformer", "Bertasius", 2021, "2102.05095", AFTER, 13, ("vit",)),
+    Node("vivit", "ViViT", "Arnab", 2021, "2103.15691", AFTER, 14, ("vit",)),
     Node("mae", "MAE", "He", 2021, "2111.06377", AFTER, 4, ("vit", "bert")),
     Node("convnext", "ConvNeXt", "Liu", 2022, "2201.03545", BESIDE, 10, ("resnet", "swin")),
     Node("mup", "µP", "Yang", 2022, "2203.03466", BESIDE, 1, ("transformer2017",)),

@@ -207,6 +207,17 @@ SYSTEMS: dict[str, System] = {
         "Strudel et al., Segmenter: Transformer for Semantic Segmentation, arXiv 2105.05633",
         "a class for every pixel: patches and learned class tokens agree by the cosine of their vectors",
     ),
+    # video
+    "vivit": System(
+        2021,
+        "Arnab et al., ViViT: A Video Vision Transformer, arXiv 2103.15691",
+        "tokens are blocks of pixels in space and time; one encoder for space and a second for time",
+    ),
+    "timesformer": System(
+        2021,
+        "Bertasius et al., Is Space-Time Attention All You Need for Video Understanding?, arXiv 2102.05095",
+        "attention is divided: first along time at each place, then within each frame",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -249,4 +260,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "flexivit": ("flexivit:FAMILY", r"flexivit-.*"),
     "navit": ("navit:FAMILY", r"navit-.*"),
     "naflexvit": ("naflexvit:FAMILY", r"naflexvit-.*"),
+    # video
+    "vivit": ("vivit:FAMILY", r"vivit-.*"),
+    "timesformer": ("timesformer:FAMILY", r"timesformer.*"),
 }
