@@ -183,12 +183,34 @@ SYSTEMS: dict[str, System] = {
         "Tschannen et al., SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
         "images keep their shape: positions are resized to each grid, and short sequences are filled up",
     ),
+    # self-supervision: masked tokens
+    "beit": System(
+        2021,
+        "Bao et al., BEiT: BERT Pre-Training of Image Transformers, arXiv 2106.08254",
+        "predict the visual tokens of masked blocks of patches",
+        recordings=("beit_mim",),
+    ),
+    "masked_patch": System(
+        2020,
+        "Dosovitskiy et al., An Image is Worth 16x16 Words, appendix B.1.2, arXiv 2010.11929",
+        "predict the mean colours of corrupted patches",
+        recordings=("vit_masked_patch",),
+    ),
+    "simmim": System(
+        2021,
+        "Xie et al., SimMIM: A Simple Framework for Masked Image Modeling, arXiv 2111.09886",
+        "predict the pixels of large masked squares by one matrix, all tokens in the encoder",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
     "clip": "clip:CLIP",
     "dino": "dino:DINO",
     "mae": "mae:MAE",
+    # self-supervision: masked tokens
+    "beit": "beit:BEiT",
+    "masked_patch": "masked_patch:MaskedPatch",
+    "simmim": "simmim:SimMIM",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.
