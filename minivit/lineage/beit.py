@@ -24,7 +24,7 @@ B batch, N patches, D width, K tokens, P patch size, C channels.
 
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -94,17 +94,20 @@ class BEiT(MaskedTokens):
         super().__init__(config, encoder, seed, dtype)
         shape = encoder.config
         self.hidden_patches = round(config.masked * self.patches)
-        if not 0 < self.hidden_patches < self.patches:
-            raise ConfigError(f"masked is {config.masked}: that is {self.hidden_patches} of {self.patches} patches")
-        if config.block > self.hidden_patches or min(self.grid) < 2:
-            rows, columns = self.grid
-            raise ConfigError(
-                f"block is {config.block}, expected at most {self.hidden_patches}, the patches to hide of {rows}x"
-                f"{columns}, and a grid of at least 2x2"
-            )
         self.head = Linear(shape.width, config.vocabulary, self.rng, dtype)
         pixels = shape.patch_size[0] * shape.patch_size[1] * shape.channels
         self.centres = Tensor(init.constant(0, (config.vocabulary, pixels)).astype(dtype))
+
+    @classmethod
+    def build(cls, config: BEiTConfig, given: Any) -> Self:
+        """The objective of a run. Raises ConfigError for masks that cannot be drawn.   given: a `lineage.Given`."""
+        objective = super().build(config, given)
+        (rows, columns), hidden = objective.grid, objective.hidden_patches
+        if not 0 < hidden < rows * columns or min(rows, columns) < 2:
+            raise ConfigError(f"masked is {config.masked}: no blocks hide {hidden} of {rows}x{columns} patches")
+        if config.block > hidden:
+            raise ConfigError(f"block is {config.block}, expected at most {hidden}, the patches to hide")
+        return objective
 
     def begin(self, data: Dataset, transform: Any, seed: int) -> None:
         """Choose the typical patches, by k-means on patches of random images."""

@@ -38,10 +38,7 @@ def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", sou
     if "lm_head.bias" not in beside or "mask_token" not in beside:
         raise CheckpointError(f"{source}: expected mask_token and lm_head of a BEiT in pre-training")
     encoder = modern.build(config, arrays, dtype, source)
-    grid, defaults = encoder.config.grid, BEiTConfig()
-    hidden = round(defaults.masked * grid[0] * grid[1])
-    own = BEiTConfig(len(beside["lm_head.bias"]), block=max(1, min(defaults.block, hidden)))
-    objective = BEiT(own, encoder, None, dtype)
+    objective = BEiT(BEiTConfig(len(beside["lm_head.bias"])), encoder, None, dtype)
     fill(own_views({name: tensor.data for name, tensor in objective.named_tensors()}), beside, source)
     return objective
 
