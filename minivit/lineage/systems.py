@@ -218,6 +218,24 @@ SYSTEMS: dict[str, System] = {
         "Bertasius et al., Is Space-Time Attention All You Need for Video Understanding?, arXiv 2102.05095",
         "attention is divided: first along time at each place, then within each frame",
     ),
+    # self-supervision: masked tokens
+    "beit": System(
+        2021,
+        "Bao et al., BEiT: BERT Pre-Training of Image Transformers, arXiv 2106.08254",
+        "predict the visual tokens of masked blocks of patches",
+        recordings=("beit_mim",),
+    ),
+    "masked_patch": System(
+        2020,
+        "Dosovitskiy et al., An Image is Worth 16x16 Words, appendix B.1.2, arXiv 2010.11929",
+        "predict the mean colours of corrupted patches",
+        recordings=("vit_masked_patch",),
+    ),
+    "simmim": System(
+        2021,
+        "Xie et al., SimMIM: A Simple Framework for Masked Image Modeling, arXiv 2111.09886",
+        "predict the pixels of large masked squares by one matrix, all tokens in the encoder",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -230,6 +248,10 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "spacetime": "spacetime:ClipFlow",
     # dense labels
     "segmenter": "segmenter:Segmenter",
+    # self-supervision: masked tokens
+    "beit": "beit:BEiT",
+    "masked_patch": "masked_patch:MaskedPatch",
+    "simmim": "simmim:SimMIM",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.

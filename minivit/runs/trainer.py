@@ -78,6 +78,7 @@ class Trainer(SavedRun):
         self.steps_per_epoch = len(train_data) // recipe.batch_size or 1
         self.total_steps = recipe.total_steps(len(train_data))
         self.objective = make_objective(recipe, train_data.classes, len(train_data), model, teacher)
+        self.objective.begin(train_data, recipe.augment.evaluation(), recipe.seed)
         self.loader = Loader(
             train_data,
             recipe.batch_size,

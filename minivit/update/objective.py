@@ -35,6 +35,12 @@ class Objective(Module):
     has_features: ClassVar[bool] = True  # whether `features` gives any
     mixer: Mixer | None = None  # of training images and their labels
 
+    def begin(self, data: Any, transform: Any, seed: int) -> None:
+        """Look at the training data once, before the first step, and set state by it, such as a vocabulary.
+
+        data: a Dataset; transform: an `Augment` without chance. A run that is resumed loads the state afterwards.
+        """
+
     def prepare(self, columns: Mapping[str, Any], augment: Any, rng: np.random.Generator | None) -> Batch:
         """The data of a batch: the columns of some examples, their images changed at random and mixed.
 
