@@ -85,8 +85,11 @@ NODES = (
     Node("clip", "CLIP", "Radford", 2021, "2103.00020", AFTER, 3, ("vit",)),
     Node("swin", "Swin", "Liu", 2021, "2103.14030", AFTER, 7, ("vit",)),
     Node("dino", "DINO", "Caron", 2021, "2104.14294", AFTER, 5, ("vit",)),
+    Node("segmenter", "Segmenter", "Strudel", 2021, "2105.05633", AFTER, 11, ("vit",)),
     Node("coatnet", "CoAtNet", "Dai", 2021, "2106.04803", BESIDE, 9, ("vit", "efficientnet")),
     Node("map_head", "Attention pooling", "Zhai", 2021, "2106.04560", AFTER, 2, ("vit",)),
+    Node("timesformer", "TimeSformer", "Bertasius", 2021, "2102.05095", AFTER, 13, ("vit",)),
+    Node("vivit", "ViViT", "Arnab", 2021, "2103.15691", AFTER, 14, ("vit",)),
     Node("mae", "MAE", "He", 2021, "2111.06377", AFTER, 4, ("vit", "bert")),
     Node("convnext", "ConvNeXt", "Liu", 2022, "2201.03545", BESIDE, 10, ("resnet", "swin")),
     Node("mup", "µP", "Yang", 2022, "2203.03466", BESIDE, 1, ("transformer2017",)),
@@ -95,6 +98,9 @@ NODES = (
     Node("hiera", "Hiera", "Ryali", 2023, "2306.00989", AFTER, 4, ("mae",)),
     Node("navit", "NaViT", "Dehghani", 2023, "2307.06304", AFTER, 6, ("vit",)),
     Node("flash", "FlashAttention-2", "Dao", 2023, "2307.08691", BESIDE, 0, ("transformer2017",)),
+    Node("dit", "DiT", "Peebles, Xie", 2022, "2212.09748", AFTER, 2, ("vit",)),
+    Node("spacetime", "Spacetime patches", "Ma", 2024, "2401.03048", AFTER, 2, ("dit",)),
+    Node("mmdit", "MM-DiT", "Esser", 2024, "2403.03206", AFTER, 1, ("dit",)),
     Node("naflexvit", "NaFlexViT", "Tschannen", 2025, "2502.14786", AFTER, 7, ("flexivit", "navit")),
 )  # fmt: skip
 BY_KEY = {node.key: node for node in NODES}
