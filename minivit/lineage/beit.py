@@ -17,7 +17,8 @@ positions but one of relative ones that all blocks share, LayerScale, and keys w
 
 Where the paper's tokens are those of DALL-E's image tokeniser, which were learned from 250 million images, a token here
 is the number of the nearest of K typical patches: the centres of k-means on patches of the training images. A batch
-with an array "tokens" (B, N) uses those. Kernels begin as a ViT's; the [mask] token decays.
+with an array "tokens" (B, N) uses those. Kernels begin as a ViT's, and the [mask] token, which
+decays there, does not decay.
 
 B batch, N patches, D width, K tokens, P patch size, C channels.
 """
