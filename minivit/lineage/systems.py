@@ -189,6 +189,12 @@ SYSTEMS: dict[str, System] = {
         "Strudel et al., Segmenter: Transformer for Semantic Segmentation, arXiv 2105.05633",
         "a class for every pixel: patches and learned class tokens agree by the cosine of their vectors",
     ),
+    "segformer": System(
+        2021,
+        "Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, "
+        "arXiv 2105.15203",
+        "a hierarchy without positions, whose maps a head mixes pixel by pixel",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -197,6 +203,7 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "mae": "mae:MAE",
     # dense labels
     "segmenter": "segmenter:Segmenter",
+    "segformer": "segformer:SegFormer",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.
@@ -227,4 +234,6 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "flexivit": ("flexivit:FAMILY", r"flexivit-.*"),
     "navit": ("navit:FAMILY", r"navit-.*"),
     "naflexvit": ("naflexvit:FAMILY", r"naflexvit-.*"),
+    # dense labels
+    "segformer": ("mit:FAMILY", r"mit-.*"),
 }
