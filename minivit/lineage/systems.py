@@ -236,6 +236,12 @@ SYSTEMS: dict[str, System] = {
         "Xie et al., SimMIM: A Simple Framework for Masked Image Modeling, arXiv 2111.09886",
         "predict the pixels of large masked squares by one matrix, all tokens in the encoder",
     ),
+    "segformer": System(
+        2021,
+        "Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, "
+        "arXiv 2105.15203",
+        "a hierarchy without positions, whose maps a head mixes pixel by pixel",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -252,6 +258,7 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "beit": "beit:BEiT",
     "masked_patch": "masked_patch:MaskedPatch",
     "simmim": "simmim:SimMIM",
+    "segformer": "segformer:SegFormer",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.
@@ -285,4 +292,6 @@ NETWORKS: dict[str, tuple[str, str]] = {
     # video
     "vivit": ("vivit:FAMILY", r"vivit-.*"),
     "timesformer": ("timesformer:FAMILY", r"timesformer.*"),
+    # dense labels
+    "segformer": ("mit:FAMILY", r"mit-.*"),
 }
