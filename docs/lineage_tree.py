@@ -91,7 +91,6 @@ NODES = (
     Node("map_head", "Attention pooling", "Zhai", 2021, "2106.04560", AFTER, 2, ("vit",)),
     Node("timesformer", "TimeSformer", "Bertasius", 2021, "2102.05095", AFTER, 13, ("vit",)),
     Node("vivit", "ViViT", "Arnab", 2021, "2103.15691", AFTER, 14, ("vit",)),
-    Node("mae", "MAE", "He", 2021, "2111.06377", AFTER, 4, ("vit", "bert")),
     Node("mae", "MAE", "He", 2021, "2111.06377", AFTER, 4, ("vit", "masked_patch")),
     Node("beit", "BEiT", "Bao", 2021, "2106.08254", AFTER, 11, ("vit", "masked_patch")),
     Node("simmim", "SimMIM", "Xie", 2021, "2111.09886", AFTER, 12, ("beit",)),
