@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from experiments import record
+from experiments.rates import best_rate, next_rate
 
 from minivit.data import Augment, Dataset, load
 from minivit.data.dataset import ArrayDataset
@@ -32,7 +33,8 @@ from minivit.tensor import no_grad
 
 SIZES = (1_000, 10_000)  # training images
 ORDERS = ("in place", "permuted")  # of the pixels
-RATES = (1e-3, 3e-3, 9e-3)  # to choose from
+LADDER = (3e-4, 1e-3, 3e-3, 9e-3, 2.7e-2)  # learning rates to choose from
+START = 3e-3  # the one that is tried first
 SEEDS = 4
 STEPS = 300
 HELD_OUT = 3_000  # training images on which the rates are chosen
@@ -90,16 +92,14 @@ def run_all(results: dict[str, Any], train: Dataset, test: Dataset) -> Iterator[
     held_out, rest = train.subset(shuffled[:HELD_OUT]), train.subset(shuffled[HELD_OUT:])
     cells = [(name, order, size) for size in SIZES for order in ORDERS for name in MODELS]
     tried = results.setdefault("rates_tried", {})
-    for rate in RATES:
-        for name, order, size in cells:
-            of_cell = tried.setdefault(order, {}).setdefault(str(size), {}).setdefault(name, {})
-            if str(rate) not in of_cell:
-                of_cell[str(rate)] = measure(name, order, rest.limit(size, seed=100), held_out, rate, seed=100)
-                yield
+    for name, order, size in cells:
+        of_cell = tried.setdefault(order, {}).setdefault(str(size), {}).setdefault(name, {})
+        while (rate := next_rate(LADDER, of_cell, START)) is not None:
+            of_cell[str(rate)] = measure(name, order, rest.limit(size, seed=100), held_out, rate, seed=100)
+            yield
     for seed in range(SEEDS):
         for name, order, size in cells:
-            of_cell = tried[order][str(size)][name]
-            rate = float(max(of_cell, key=of_cell.__getitem__))
+            rate = best_rate(tried[order][str(size)][name])
             found = results["results"].setdefault(order, {}).setdefault(str(size), {}).setdefault(name, [])
             if len(found) == seed:
                 found.append(measure(name, order, rest.limit(size, seed), test, rate, seed))
@@ -108,12 +108,13 @@ def run_all(results: dict[str, Any], train: Dataset, test: Dataset) -> Iterator[
 
 def header() -> dict[str, Any]:
     """What the results depend on, but for their seeds."""
-    shapes = {"ViT": VIT, "Swin": SWIN, "Hiera": HIERA, "ConvNeXt": CONVNEXT, "CoAtNet": COATNET}
-    config = {"sizes": SIZES, "orders": ORDERS, "rates": RATES, "steps": STEPS, **FIT, "held_out": HELD_OUT}
+    shapes = {"all": ALL, "ViT": VIT, "Swin": SWIN, "Hiera": HIERA, "ConvNeXt": CONVNEXT, "CoAtNet": COATNET}
+    config = {"sizes": SIZES, "orders": ORDERS, "steps": STEPS, **FIT, "test": TEST, "shapes": shapes}
+    rates = {"ladder": LADDER, "start": START, "held_out": HELD_OUT}
     return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.locality",
         "data": f"CIFAR-10, the same {TEST:,} test images in every run",
-        "config": {**config, "test": TEST, "shapes": shapes},
+        "config": {**config, **rates},
     }
 
 
