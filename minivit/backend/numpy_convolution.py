@@ -139,9 +139,9 @@ def windows_of(bordered: np.ndarray, window: tuple[int, int], stride: int, count
     A row of a window is contiguous in memory. Windows overlap: writing to several at once needs care.
     """
     batch, _, _, channels = bordered.shape
-    image, row, column, channel = bordered.strides
+    image, row, column, _ = bordered.strides  # that of a single channel may be anything
     shape = (batch, *count, window[0], window[1] * channels)
-    return as_strided(bordered, shape, (image, stride * row, stride * column, row, channel))
+    return as_strided(bordered, shape, (image, stride * row, stride * column, row, bordered.itemsize))
 
 
 def _window_tiles(batch: int, rows: int, columns: int, width: int) -> Iterator[tuple[slice, slice]]:

@@ -30,7 +30,7 @@ OF_THE_MODEL: dict[str, tuple[Any, str, str]] = {
     "mlp_width": (int, "N", "hidden width of the MLP"),
     "representation_size": (int, "N", "width of a tanh layer before the head"),
     "classifier": (None, "NAME", "token ([class] token) or gap (global average pooling)"),
-    "position": (None, "NAME", "position embedding: learned, learned2d, sincos2d or none"),
+    "position": (None, "NAME", "positions: learned, learned2d, sincos2d, relative, rope or none"),
     "gelu": (None, "NAME", "tanh or erf"),
     "dropout": (float, "RATE", "dropout rate while training"),
     "attention_dropout": (float, "RATE", "attention dropout rate while training"),

@@ -14,7 +14,7 @@ Source: the papers and csrhddlam/axial-deeplab, lib/models/axialnet.py. What the
 normalisation of q, k and v; of the three parts of the scores, each head's for itself, before they are summed; of the
 two parts of the result before they are summed. Heads are called groups there. A table of embeddings has the number
 query - key + span - 1 for r^q and r^v, and key - query + span - 1 for r^k. A stride is an average at the end.
-Paper and code differ: the paper's S has an axial stem, the code's a convolution.
+Paper and code differ: the paper's S has an axial stem, the code's a convolution. Widths and names are the code's.
 
 B batch, H heads, G = E / H width of a head's values, L length of the axis, C and E channels.
 """

@@ -28,7 +28,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
-from minivit.files.checks import at_least, heads_divide, rates
+from minivit.files.checks import at_least, epsilon, heads_divide, one_of, rates
 from minivit.files.fields import settle
 from minivit.nn import MLP, Dropout, Embedding, LayerNorm, Linear, Module
 from minivit.nn import initialisers as init
@@ -67,6 +67,8 @@ class BertConfig:
         at_least(self, 1, "vocabulary", "positions", "types", "width", "depth", "heads", "mlp_width")
         heads_divide(self.width, self.heads)
         rates(self, "dropout", "attention_dropout")
+        epsilon(self)
+        one_of(self, gelu=("erf", "tanh"))
         if self.next_head and not self.pooler:
             raise ConfigError("next_head reads the pooler, so pooler cannot be false")
 

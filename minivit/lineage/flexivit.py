@@ -13,8 +13,9 @@ would change the length of the token by the ratio of the areas.
 Source: google-research/big_vision, models/proj/flexi/vit.py. Two different ways to resize meet in it: kernels by
 TensorFlow's bilinear without antialiasing, as images were, tables by JAX's linear with antialiasing. timm takes bicubic
 with antialiasing for both: the fields `kernel_method` and `table_method`. The [class] token comes after positions are
-added and has none. A step that is recorded on a GPU cannot change shapes, so `train` keeps to `patch_size`; in a loop
-of your own `drawn_grid` draws, and `model(images, grid=...)` takes any. Kernels are drawn as a ViT's.
+added and has none. Kernels are drawn as a ViT's. The grid of a training step is a function of the step's seed, so all
+pieces of a batch have the same, and a resumed run draws what an uninterrupted one would. Its shapes change, so on a
+GPU the step is not recorded as a graph.
 
 B batch, N patches, D width, K classes, P patch size, C channels.
 """
@@ -29,7 +30,7 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.backend.resizing import METHODS
 from minivit.errors import ConfigError
-from minivit.files.checks import one_of, patches_tile
+from minivit.files.checks import at_least, one_of, patches_tile
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models import ViT, ViTConfig
@@ -42,6 +43,7 @@ from minivit.nn import initialisers as init
 from minivit.nn.attention_pool import AttentionPool
 from minivit.nn.layers import Rng, Tap
 from minivit.tensor import Tensor
+from minivit.update.draws import shared_number
 
 PARITY = "kernels in both codes' ways to resize; logits, losses and gradients at four grids of one model"
 _SHAPES = {name: dict(zip(("width", "depth", "heads", "mlp_width"), SIZES[name], strict=True)) for name in "SBL"}
@@ -56,8 +58,9 @@ VARIANTS["flexivit-mini"] = {  # for 32 x 32
 class FlexiViTConfig:
     """The shape of a FlexiViT. Raises ConfigError, in one line, for parts that do not fit.
 
-    patch_size: that of `model(images)`. base_patch, base_grid: of the parameters, the kernel and the position table.
-    grids: patches per side, of which training draws one in each step. classifier: "token", "gap" (mean over patches) or
+    patch_size: that of `model(images)` in evaluation. base_patch, base_grid: of the parameters, the kernel and the
+    position table. grids: patches per side, of which training draws one in each step, each equally likely: those that
+    divide the images, and always the grid of patch_size. classifier: "token", "gap" (mean over patches) or
     "map" (attention pooling). kernel_method, table_method: of `backend.resizing`. The rest as in ViTConfig. The
     defaults are those of the distillation on ImageNet-1k; the code's own default is a kernel of 32 x 32.
     """
@@ -84,6 +87,7 @@ class FlexiViTConfig:
     def __post_init__(self) -> None:
         settle(self)
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
+        at_least(self, 0, "num_classes")
         one_of(self, classifier=("token", "gap", "map"), kernel_method=METHODS, table_method=METHODS)
         if not self.grids or min(self.grids) < 1:
             raise ConfigError(f"grids is {self.grids}, expected numbers of patches per side, each at least 1")
@@ -134,9 +138,11 @@ def resized_table(table: Tensor, old: tuple[int, int], new: tuple[int, int], met
     return F.resize(table.reshape(1, *old, width), new, method).reshape(1, new[0] * new[1], width)
 
 
-def drawn_grid(config: FlexiViTConfig, step: int, seed: int = 0) -> int:
-    """The patches per side of a training step, each of `config.grids` equally likely."""
-    return int(np.random.default_rng((seed, step)).choice(config.grids))
+def training_grids(config: FlexiViTConfig, image: tuple[int, int] | None = None) -> list[tuple[int, int]]:
+    """Rows and columns of which training draws, for images of this size (default: the configuration's)."""
+    (height, width), (down, across) = image or config.image_size, config.patch_size
+    own = {(height // down, width // across)} if height % down == width % across == 0 else set()
+    return sorted(own | {(n, n) for n in config.grids if height % n == width % n == 0})
 
 
 def distillation(logits: Tensor, teacher: Array) -> Tensor:
@@ -160,16 +166,29 @@ class FlexiViT(Module):
         for name, tensor in self.named_parameters():
             tensor.name = name
 
+    @property
+    def varies(self) -> bool:
+        return self.training and len(training_grids(self.config)) > 1
+
+    def drawn_grid(self, image: tuple[int, int], rng: Rng) -> tuple[int, int] | None:
+        """The grid of a training step for images of this size; None in evaluation.   rng: as in `forward`."""
+        choices = training_grids(self.config, image) if self.training else []
+        if len(choices) < 2:
+            return choices[0] if choices else None
+        if rng is None:
+            raise ValueError("FlexiViT: in training mode it draws a patch size; pass rng=..., grid=..., or eval()")
+        return choices[int(shared_number(rng) * len(choices))]
+
     def forward(
         self, images: Tensor | Array, tap: Tap = None, rng: Rng = None, grid: int | tuple[int, int] | None = None
     ) -> Tensor:
         """Logits (B, K), or features (B, D) without a head.   images: (B, height, width, C), of any size that the grid
-        divides. grid: patches per side, or (rows, columns); None: patches of the configuration's size. tap: as in
-        `ViT`, and "stem", the patches before positions, (B, N, D)."""
+        divides. grid: patches per side, or (rows, columns); None: in training one drawn from rng, in evaluation patches
+        of the configuration's size. tap: as in `ViT`, and "stem", the patches before positions, (B, N, D)."""
         images = self.tensor(images)
         _, height, width, _ = images.shape
         down, across = self.config.patch_size
-        grid = (grid, grid) if isinstance(grid, int) else grid
+        grid = (grid, grid) if isinstance(grid, int) else grid or self.drawn_grid((height, width), rng)
         rows, columns = grid or (height // down, width // across)
         if min(rows, columns) < 1 or height % rows or width % columns:
             raise ValueError(f"FlexiViT: images {images.shape} cannot be cut into {rows}x{columns} equal patches")

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from minivit.backend import Array
+from minivit.files.checks import at_least
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models import ViT, ViTConfig
@@ -47,7 +48,7 @@ VARIANTS["map-mini"] = {"image_size": 32, "patch_size": 4, "width": 96, "depth":
 class MapHeadConfig:
     """The shape of a ViT with attention pooling: fields as in ViTConfig. Raises ConfigError for parts that do not fit.
 
-    pool_heads, pool_mlp_width: of the pooling; 0 for those of a block. Tokens before the patches, where there are any,
+    pool_heads, pool_mlp_width: of the pooling; 0 for those of a block. pool_prefix: whether tokens before the patches
     are read with them.
     """
 
@@ -70,10 +71,12 @@ class MapHeadConfig:
     qkv_bias: bool = True
     pool_heads: int = 0
     pool_mlp_width: int = 0
+    pool_prefix: bool = False
 
     def __post_init__(self) -> None:
         settle(self)
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
+        at_least(self, 0, "num_classes", "pool_heads", "pool_mlp_width")
         ViTConfig(**{**_shared(self), "heads": self.pool_heads or self.heads})  # checks both numbers of heads
         self.base  # noqa: B018  raises for parts that do not fit
 
@@ -94,7 +97,7 @@ class MapHeadConfig:
 
 
 def _shared(config: MapHeadConfig) -> dict[str, Any]:
-    own = ("pool_heads", "pool_mlp_width")
+    own = ("pool_heads", "pool_mlp_width", "pool_prefix")
     return {**{name: x for name, x in vars(config).items() if name not in own}, "num_classes": 0, "classifier": "gap"}
 
 
@@ -118,7 +121,8 @@ class MapHead(Module):
         inner: Tap = None if tap is None else {}
         x = self.network.dropout(self.network.embed(self.network.tensor(images)), rng)
         encoded = self.network.encode(x, rng, inner)
-        features = self.pool(encoded)[:, 0]
+        before = 0 if self.config.pool_prefix else self.config.class_token + self.config.register_tokens
+        features = self.pool(encoded[:, before:] if before else encoded)[:, 0]
         if tap is not None:
             tap.update(inner or {}, embedded=x, encoded=encoded, features=features)
         return self.head(features) if self.config.num_classes else features

@@ -33,7 +33,7 @@ from minivit.models.families import Family
 from minivit.models.head import Head
 from minivit.models.relative import RelativeMLP, RelativeTable
 from minivit.models.rope import Rope
-from minivit.nn import Dropout, DropPath, LayerNorm, Linear, Module, PatchEmbed, RMSNorm
+from minivit.nn import Dropout, DropPath, LayerNorm, Linear, Module, PatchEmbed, RMSNorm, ScaleNorm
 from minivit.nn import initialisers as init
 from minivit.nn.layer_scale import LayerScale
 from minivit.nn.layers import Rng, Tap
@@ -44,20 +44,9 @@ from minivit.tensor import Tensor
 PARITY = "EVA-02, RoPE-ViT, DINOv3, BEiT and a ViT of modern parts in timm: outputs, gradients, tables of positions"
 
 
-class LayerNormNoBias(LayerNorm):
-    """LayerNorm without a shift, as in ViT-22B."""
-
-    def __init__(self, width: int, eps: float = 1e-6, dtype: str = "float32"):
-        super().__init__(width, eps, dtype)
-        self.bias = None  # type: ignore[assignment]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.scale, Tensor(self.scale.data * 0), self.eps)
-
-
 def norm(config: ModernConfig, width: int, dtype: str) -> Module:
     """The norm of a configuration."""
-    kind = {"layer": LayerNorm, "layer-no-bias": LayerNormNoBias, "rms": RMSNorm}[config.norm]
+    kind = {"layer": LayerNorm, "layer-no-bias": ScaleNorm, "rms": RMSNorm}[config.norm]
     return kind(width, config.norm_eps, dtype)
 
 
@@ -217,17 +206,7 @@ class Modern(Module):
         sizes than the configuration's, unless there are tables for its grid. tap: as in `ViT`."""
         images = self.tensor(images)
         grid = images.shape[1] // self.config.patch_size[0], images.shape[2] // self.config.patch_size[1]
-        x = self.embed(images, grid)
-        again = self.recompute_blocks and tap is None
-        bias = None if self.relative is None or again else self.relative()
-        shared = [p for part in (self.rope, self.relative) if part for p in part.parameters()]
-        for i, block in enumerate(self.blocks):
-            inner: Tap = None if tap is None else {}
-            run = functools.partial(self.block, i, grid, bias=bias, tap=inner)
-            x = recompute(run, x, [*block.parameters(), *shared], rng) if again else run(x, rng)
-            for name, value in (inner or {}).items():
-                tap[f"block{i}/{name}"] = value  # type: ignore[index]
-        return self.classify(x, tap)
+        return self.classify(self.encode(self.embed(images, grid), grid, rng, tap), tap)
 
     def embed(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patches, positions and the tokens before the patches.   (B, height, width, C) -> (B, N, D)."""
@@ -240,6 +219,19 @@ class Modern(Module):
         before = [F.broadcast_to(token, (len(images.data), *token.shape[1:])) for token in tokens]
         x = F.concat(*before, x, axis=1) if before else x
         return x + self.position_embedding if config.position == "learned" else x
+
+    def encode(self, x: Tensor, grid: tuple[int, int], rng: Rng = None, tap: Tap = None) -> Tensor:
+        """All blocks, without the last norm.   x: (B, N, D) -> (B, N, D)."""
+        again = self.recompute_blocks and tap is None
+        bias = None if self.relative is None or again else self.relative()
+        shared = [p for part in (self.rope, self.relative) if part for p in part.parameters()]
+        for i, block in enumerate(self.blocks):
+            inner: Tap = None if tap is None else {}
+            run = functools.partial(self.block, i, grid, bias=bias, tap=inner)
+            x = recompute(run, x, [*block.parameters(), *shared], rng) if again else run(x, rng)
+            for name, value in (inner or {}).items():
+                tap[f"block{i}/{name}"] = value  # type: ignore[index]
+        return x
 
     def block(
         self, i: int, grid: tuple[int, int], x: Tensor, rng: Rng = None, bias: Tensor | None = None, tap: Tap = None

@@ -29,14 +29,14 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
-from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
+from minivit.files.checks import at_least, epsilon, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import VARIANTS as SIZES
 from minivit.models.config import Size
 from minivit.models.families import Family
 from minivit.models.head import Head
-from minivit.nn import Dropout, Linear, Module, RMSNorm, patchify
+from minivit.nn import Dropout, Linear, Module, RMSNorm, ScaleNorm, patchify
 from minivit.nn import initialisers as init
 from minivit.nn.attention_pool import AttentionPool
 from minivit.nn.layers import Rng, Tap
@@ -82,6 +82,7 @@ class NaViTConfig:
         heads_divide(self.width, self.heads)
         one_of(self, pool=("map", "gap"), gelu=("tanh", "erf"))
         rates(self, "dropout", "drop_path")
+        epsilon(self)
         patches_tile(self.image_size, self.patch_size)
         (height, width), (down, across) = self.image_size, self.patch_size
         if height // down > self.table[0] or width // across > self.table[1]:
@@ -149,17 +150,6 @@ def pack(images: Sequence[Array], patch: tuple[int, int], length: int, drop: flo
 def together(owners: Array) -> Array:
     """Which tokens see each other: those of one image, and padding itself.   (S, N) -> (S, 1, N, N)."""
     return owners[:, None, :, None] == owners[:, None, None, :]
-
-
-class ScaleNorm(Module):
-    """LayerNorm without a shift.   x: (..., D) -> (..., D)."""
-
-    def __init__(self, width: int, eps: float = 1e-6, dtype: str = "float32"):
-        self.scale = init.parameter(init.constant(1, (width,)), dtype)
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.scale, Tensor(0 * self.scale.data), self.eps)
 
 
 class NaViT(Module):

@@ -7,8 +7,8 @@ pixels with matrices without bias, and r the learned embedding of a relative pla
     y_ij = sum over (a, b) in the window  softmax_ab(q_ij k_ab + q_ij r_{a-i, b-j}) v_ab.
 
 The first half of r is that of the row a - i, the second that of the column b - j. A stride is attention, then an
-average over 2x2 pixels. In the first layer, the stem, pixels are only colours, so the values depend
-on the place in the window: v_ab = sum_m p(a, b, m) x_ab V_m with p(a, b, m) = softmax_m((row_a + column_b) nu_m).
+average over 2x2 pixels. In the first layer, the stem, pixels are only colours, so the values depend on the place in the
+window: v_ab = sum_m p(a, b, m) x_ab V_m with p(a, b, m) = softmax_m((row_a + column_b) nu_m).
 
 New against ResNet: weights from content; windows of 7x7 with a third of the parameters of a 3x3 convolution. Against
 ViT: a window in place of the whole image, relative places in place of absolute ones, no 1 / sqrt(Dh).

@@ -44,6 +44,7 @@ SYSTEMS: dict[str, System] = {
         2023,
         "Fang et al., EVA-02: A Visual Representation for Neon Genesis, arXiv 2303.11331; with RoPE-ViT, DINOv3, BEiT",
         "rotary positions, RMSNorm, QK-norm, SwiGLU, registers, LayerScale: parts that later models exchange",
+        "25_modern_vit",
         recordings=(
             "eva02",
             "rope_vit",
@@ -109,16 +110,19 @@ SYSTEMS: dict[str, System] = {
         2019,
         "Ramachandran et al., Stand-Alone Self-Attention in Vision Models, arXiv 1906.05909",
         "every pixel attends to a window around it, in place of a 3x3 convolution",
+        "29_what_attention_can_express",
     ),
     "cordonnier": System(
         2019,
         "Cordonnier et al., On the Relationship between Self-Attention and Convolutional Layers, arXiv 1911.03584",
         "attention by place alone, one head for each place of a kernel, is a convolution",
+        "29_what_attention_can_express",
     ),
     "axial": System(
         2020,
         "Wang et al., Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation, arXiv 2003.07853",
         "attention along columns, then along rows, with places in queries, keys and values",
+        "29_what_attention_can_express",
     ),
     "visual_transformer": System(
         2020,
@@ -140,22 +144,26 @@ SYSTEMS: dict[str, System] = {
         2020,
         "Wang et al., Linformer: Self-Attention with Linear Complexity, arXiv 2006.04768",
         "keys and values of N tokens are projected to a fixed number",
+        "31_attention_cheaper",
     ),
     "performer": System(
         2020,
         "Choromanski et al., Rethinking Attention with Performers, arXiv 2009.14794",
         "random features whose products are, on average, the exponentials of attention",
+        "31_attention_cheaper",
     ),
     "flash": System(
         2023,
         "Dao, FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning, arXiv 2307.08691",
         "exact attention in tiles, without the matrix of weights",
+        "31_attention_cheaper",
     ),
     "mup": System(
         2022,
         "Yang et al., Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer, "
         "arXiv 2203.03466",
         "the best learning rate stays the same when the width grows",
+        "32_widths_and_learning_rates",
     ),
     # sizes
     "map_head": System(
@@ -180,12 +188,81 @@ SYSTEMS: dict[str, System] = {
         "Tschannen et al., SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
         "images keep their shape: positions are resized to each grid, and short sequences are filled up",
     ),
+    # generation
+    "dit": System(
+        2022,
+        "Peebles & Xie, Scalable Diffusion Models with Transformers, arXiv 2212.09748",
+        "the network predicts the noise in a picture; time and class steer its norms",
+    ),
+    "mmdit": System(
+        2024,
+        "Esser et al., Scaling Rectified Flow Transformers for High-Resolution Image Synthesis, arXiv 2403.03206",
+        "text and image are two streams with weights of their own and one attention; images flow along straight lines",
+    ),
+    "spacetime": System(
+        2024,
+        "after OpenAI, Video generation models as world simulators, which has no code; compare Ma et al., Latte, "
+        "arXiv 2401.03048",
+        "clips are cut into patches of space and time, the tokens of a diffusion Transformer: a demonstration",
+    ),
+    # dense labels
+    "segmenter": System(
+        2021,
+        "Strudel et al., Segmenter: Transformer for Semantic Segmentation, arXiv 2105.05633",
+        "a class for every pixel: patches and learned class tokens agree by the cosine of their vectors",
+    ),
+    # video
+    "vivit": System(
+        2021,
+        "Arnab et al., ViViT: A Video Vision Transformer, arXiv 2103.15691",
+        "tokens are blocks of pixels in space and time; one encoder for space and a second for time",
+    ),
+    "timesformer": System(
+        2021,
+        "Bertasius et al., Is Space-Time Attention All You Need for Video Understanding?, arXiv 2102.05095",
+        "attention is divided: first along time at each place, then within each frame",
+    ),
+    # self-supervision: masked tokens
+    "beit": System(
+        2021,
+        "Bao et al., BEiT: BERT Pre-Training of Image Transformers, arXiv 2106.08254",
+        "predict the visual tokens of masked blocks of patches",
+        recordings=("beit_mim",),
+    ),
+    "masked_patch": System(
+        2020,
+        "Dosovitskiy et al., An Image is Worth 16x16 Words, appendix B.1.2, arXiv 2010.11929",
+        "predict the mean colours of corrupted patches",
+        recordings=("vit_masked_patch",),
+    ),
+    "simmim": System(
+        2021,
+        "Xie et al., SimMIM: A Simple Framework for Masked Image Modeling, arXiv 2111.09886",
+        "predict the pixels of large masked squares by one matrix, all tokens in the encoder",
+    ),
+    "segformer": System(
+        2021,
+        "Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, "
+        "arXiv 2105.15203",
+        "a hierarchy without positions, whose maps a head mixes pixel by pixel",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
     "clip": "clip:CLIP",
     "dino": "dino:DINO",
     "mae": "mae:MAE",
+    # generation
+    "dit": "dit:Denoising",
+    "mmdit": "mmdit:TextFlow",
+    "spacetime": "spacetime:ClipFlow",
+    # dense labels
+    "segmenter": "segmenter:Segmenter",
+    # self-supervision: masked tokens
+    "beit": "beit:BEiT",
+    "masked_patch": "masked_patch:MaskedPatch",
+    "simmim": "simmim:SimMIM",
+    "segformer": "segformer:SegFormer",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.
@@ -216,4 +293,9 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "flexivit": ("flexivit:FAMILY", r"flexivit-.*"),
     "navit": ("navit:FAMILY", r"navit-.*"),
     "naflexvit": ("naflexvit:FAMILY", r"naflexvit-.*"),
+    # video
+    "vivit": ("vivit:FAMILY", r"vivit-.*"),
+    "timesformer": ("timesformer:FAMILY", r"timesformer.*"),
+    # dense labels
+    "segformer": ("mit:FAMILY", r"mit-.*"),
 }

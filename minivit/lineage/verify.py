@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from minivit import functional as F
 from minivit.errors import DataError
 from minivit.files import expanded, parse_json
 from minivit.lineage import SYSTEMS
@@ -56,6 +57,12 @@ class Case:
         """Images (B, height, width, C), or their gradient, with the channels at the recording's place."""
         return np.moveaxis(images, -1, 1) if self._channels_first else images
 
+    def loss(self, output: Tensor, group: str = "") -> Tensor:
+        """The mean cross entropy of logits with recorded labels, or else the sum of output times recorded cotangent."""
+        if f"{group}labels" in self.arrays:
+            return F.cross_entropy(output, self.input(f"{group}labels"))
+        return (output * Tensor(self.input(f"{group}cotangent"))).sum()
+
     def differentiated(self, loss: Tensor, images: Tensor, module: Module) -> tuple[dict, dict[str, np.ndarray]]:
         """The gradients of all trainable Tensors, by our names; and, by their names in recordings, the images' gradient
         and the joint norm of the others."""
@@ -66,7 +73,7 @@ class Case:
 
     @property
     def _channels_first(self) -> bool:
-        return self.meta.get("image_layout", "NCHW") == "NCHW"
+        return str(self.meta.get("image_layout", "NCHW")).startswith("NCHW")  # more words may follow
 
 
 @dataclasses.dataclass

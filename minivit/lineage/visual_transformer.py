@@ -15,8 +15,9 @@ are not places, and the network before them is convolutional.
 
 Source: the paper, equations 1 to 5; its code was never published. V and W_P, between C channels of pixels and D of
 tokens, are not in the equations, which have one width for all; they are here where C and D differ. The paper replaces
-the last 2, 3, 3 and 3 units of ResNet-18, 34, 50 and 101 by as many modules. The widths inside stand in its appendix,
-which was not at hand. Here they are those of the equations, so the numbers of parameters are not the published ones.
+the last 2, 3, 3 and 3 units of ResNet-18, 34, 50 and 101 by as many modules. The widths inside cannot be known: the
+appendix has pseudo-code, as public copies repeat it, of another network than the equations', whose size is not the
+published one either. Here they are those of the equations, so numbers of parameters are not the published ones.
 
 B batch, HW pixels of the map, L tokens, C channels of the map, D of the tokens, E of queries and keys.
 """

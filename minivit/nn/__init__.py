@@ -17,11 +17,11 @@ from minivit.nn.layers import (
     patchify,
 )
 from minivit.nn.module import Module
-from minivit.nn.rms_norm import RMSNorm
+from minivit.nn.rms_norm import RMSNorm, ScaleNorm
 from minivit.nn.swiglu import SwiGLU
 
 __all__ = [
     "MLP", "BatchNorm", "CausalAttention", "Conv", "CrossAttention", "DropPath", "Dropout", "Embedding",
     "EncoderBlock", "HeadwiseAttention", "LayerNorm", "Linear", "Module", "MultiHeadAttention", "PatchEmbed", "RMSNorm",
-    "SwiGLU", "patchify",
+    "ScaleNorm", "SwiGLU", "patchify",
 ]  # fmt: skip

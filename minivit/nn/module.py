@@ -75,6 +75,11 @@ class Module:
             child.train(mode)
         return self
 
+    @property
+    def varies(self) -> bool:
+        """Whether the shapes of a training step change from one step to the next, so that none can be recorded."""
+        return any(child.varies for _, child in self.named_children())
+
     def eval(self) -> Self:
         """Switch dropout and stochastic depth off."""
         return self.train(False)

@@ -43,11 +43,15 @@ class WindowAttention(Module):
         """apart: (nW, M, M), where two places of a window must not see each other; None: nowhere."""
         qkv, inner = self.qkv(x), self.out.weight.shape[0]
         q, k, v = (qkv[..., i * inner : (i + 1) * inner] for i in range(3))
-        bias = self.relative_bias[relative_index(self.window, xp_of(x.data))].transpose(2, 0, 1)  # (H, M, M)
+        bias = self.position_bias(xp_of(x.data))
         if apart is not None:
             against = apart[:, None].astype(x.dtype) * -100
             bias = bias + xp_of(x.data).tile(against, (len(x.data) // len(apart), 1, 1, 1))
         return self.out(F.attend(q, k, v, bias, heads=self.heads))
+
+    def position_bias(self, xp: Any) -> Tensor:
+        """The number for every pair of places of a window: (H, M, M)."""
+        return self.relative_bias[relative_index(self.window, xp)].transpose(2, 0, 1)
 
 
 def windows(x: Tensor, window: Pair) -> Tensor:

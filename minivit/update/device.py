@@ -41,7 +41,8 @@ class DeviceStep(OnStream):
     The parameters, the optimiser's state and the EMA's averages are moved into flat arrays, and the Tensors become
     views of them. Everything else about objective, optimiser and ema stays unchanged. All work runs in order on one
     stream of its own. accumulate: pieces of the batch, computed one after another in less memory. graph: whether to
-    record the update; if that fails, a warning gives the reason and updates continue without it. ranks: the processes
+    record the update; an objective that `varies` is never recorded, and if recording fails, a warning gives the reason
+    and updates continue without it. ranks: the processes
     that share each batch, each with a GPU of its own.
     """
 
@@ -63,7 +64,7 @@ class DeviceStep(OnStream):
         self.ranks = GpuRanks(ranks, xp) if ranks and ranks.count > 1 else None
         self._gathered = ranks.gathered if ranks else lambda value: [value]
         self._graph: Any = None
-        self._use_graph, self._calls = graph, 0
+        self._use_graph, self._calls = graph and not objective.varies, 0
         self._batch: Batch = {}  # the arrays that every update reads
         self._feeds: list[RandomFeed] = []
         self._pieces: list[Piece] = []
@@ -144,7 +145,7 @@ class DeviceStep(OnStream):
     def _cut(self, batch: Batch, count: int, seed: Sequence[int]) -> None:
         """The pieces of an update; the arrays that a recorded update reads stay in place."""
         pieces = cut(batch, count, tuple(seed), self.ranks, self.objective.compares)
-        if not self._pieces:
+        if not self._pieces or self.objective.varies:
             self._feeds = [RandomFeed(self.xp) for _ in pieces]
             shares = [self.xp.full((), piece.share, "float32") for piece in pieces]
             parts = zip(pieces, shares, self._feeds, strict=True)

@@ -9,6 +9,8 @@ import numpy as np
 from minivit.backend import Array
 from minivit.backend.cupy_kernels.pinned import PinnedCopies
 
+SHARED = 4  # keeps what all images share apart from their masks, and from the loader's 1 to 3
+
 
 class ImageDraws:
     """The uniform numbers of `count` images of a batch of `batch`, from image number `first` on.
@@ -22,6 +24,7 @@ class ImageDraws:
         self._bits = np.random.PCG64(tuple(seed))
         self._generator = np.random.Generator(self._bits)
         self._before, self._count, self._after = first, count, batch - first - count
+        self._seed = tuple(seed)
 
     def random(self, size: Sequence[int], dtype: str = "float32") -> np.ndarray:
         """The next float32 numbers in [0, 1).   size: its first axis goes over the images (or over parts of each).
@@ -34,6 +37,11 @@ class ImageDraws:
         numbers = self._generator.random((self._count, 2 * words), np.float32)
         self._bits.advance(self._after * words)
         return numbers[:, :each].reshape(size)
+
+    def shared(self) -> float:
+        """A uniform number in [0, 1) for the whole step: the same for all images, pieces and ranks, and at every
+        call."""
+        return float(np.random.default_rng((*self._seed, SHARED)).random())
 
 
 class RandomFeed:
@@ -65,6 +73,11 @@ class RandomFeed:
             numbers = [draws.random(array.shape).ravel() for array in self._arrays]
             self._copies.send(np.concatenate(numbers), self._flat)
 
+    def shared(self) -> float:
+        """As in `ImageDraws`, on the host. A recorded step would keep its first one: see `Module.varies`."""
+        assert self._draws is not None
+        return self._draws.shared()
+
     def rewind(self) -> None:
         """Start again at the first array."""
         self._position = 0
@@ -88,3 +101,8 @@ class RandomFeed:
         again._arrays, again._flat, again._position = self._arrays, self._flat, self._position
         again._draws = self._draws
         return again
+
+
+def shared_number(rng: Any) -> float:
+    """A number in [0, 1) that is the same for all images of a step; of a NumPy generator it is the next one."""
+    return rng.shared() if hasattr(rng, "shared") else float(rng.random())

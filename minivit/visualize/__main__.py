@@ -10,8 +10,10 @@ from pathlib import Path
 
 from minivit import cli, terminal
 from minivit.errors import ConfigError, MinivitError
+from minivit.files.locks import replacing
 from minivit.visualize.figures import FIGURES
-from minivit.visualize.subject import load_subject
+from minivit.visualize.page import how_many, page
+from minivit.visualize.subject import Subject, load_subject
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     p.add_argument("images", type=cli.path, nargs="*", metavar="image", help="of any size (default: test images)")
     p.add_argument("--out", type=cli.path, default=Path("pictures"), metavar="DIR", help="(default: pictures)")
-    p.add_argument("--index", type=indices, metavar="I,J,...", help="which test images (default: 0,1,2,3)")
+    p.add_argument(
+        "--page", type=cli.path, metavar="FILE.html", help="write one page to look with in a browser instead"
+    )
+    p.add_argument("--index", type=indices, metavar="I,J,...", help="which test images (default: the first ones)")
     p.add_argument("--figures", type=figures, metavar="NAME,...", help=f"some of: {', '.join(FIGURES)}")
     p.add_argument("--data", help="data set of the test images (default: the one the run was trained on)")
     p.add_argument("--data-root", metavar="DIR", help="where data sets lie")
@@ -32,12 +37,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
 
     with terminal.unheard():  # the pictures are what is wanted
-        return draw(args)
+        subject = load_subject(args)
+        if args.page:
+            write_page(args, subject)
+            if not args.figures:
+                return 0
+        return draw(args, subject)
 
 
-def draw(args: argparse.Namespace) -> int:
+def write_page(args: argparse.Namespace, subject: Subject) -> None:
+    """Write the page that the options ask for, whole or not at all, and say how large it is."""
+    if not args.images and not args.index:
+        subject.index = range(min(how_many(subject), len(subject.test_data)))
+    text = page(subject)
+    args.page.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(args.page) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+    print(f"{args.page} ({args.page.stat().st_size / 1e6:.1f} MB)")
+
+
+def draw(args: argparse.Namespace, subject: Subject) -> int:
     """Write the pictures that the options ask for, and list them."""
-    subject = load_subject(args)
     # who brings images may have no data set at hand
     for name in args.figures or [name for name in FIGURES if not (args.images and name == "confusion")]:
         try:

@@ -619,13 +619,14 @@ for order, by_size in shipped["rates_tried"].items():
 #
 # With pixels in place, neither Swin nor Hiera has a lead that is decided.
 #
-# CoAtNet's lead comes from neighbours, since the control takes all of it. It is also the lead that shrinks with more images. ConvNeXt's lead
-# has another source, since it survives the control. One difference between the two: CoAtNet's first convolutions mix
-# neighbouring pixels; ConvNeXt mixes neighbouring patches, and each patch is read by one matrix. Whether this is the reason, the experiment does
-# not tell.
+# CoAtNet's lead comes from neighbours, since the control takes all of it. This is also the lead that shrinks with more images. Most of
+# ConvNeXt's lead has another source, since it survives the control. The two differ in one point: CoAtNet's first convolutions mix
+# neighbouring pixels, and ConvNeXt mixes neighbouring patches, each read by one matrix. The experiment does not tell whether this is the
+# reason.
 #
-# All networks are far from their best. They had 300 updates, about two passes through 10,000 images. Rates were chosen with
-# one seed; for Swin on 1,000 permuted images the best rate was the lowest that was tried. And of 28 comparisons at 95 %, one or two are "decided" by chance.
+# All networks are far from their best. They had 300 updates, about two passes through 10,000 images. Rates were chosen with one seed.
+# For Swin on 1,000 permuted images the best rate was the lowest that was tried. And of 28 comparisons at 95 %, one or two are "decided" by
+# chance.
 #
 # ## Exercises
 #

@@ -10,6 +10,8 @@ import minivit
 from minivit import __main__ as door
 from minivit import cli
 from minivit.cli import train_options
+from minivit.errors import ConfigError
+from minivit.models import ViTConfig
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +146,11 @@ def test_python_minus_m_ends_with_the_status_of_the_command():
         result = subprocess.run([sys.executable, "-m", "minivit", *argv], capture_output=True, text=True, check=False)
         assert result.returncode == status
         assert "Traceback" not in result.stderr
+
+
+def test_the_help_names_every_kind_of_positions():
+    with pytest.raises(ConfigError) as caught:
+        ViTConfig(position="spiral")
+    kinds = str(caught.value).partition("one of ")[2].split(", ")
+    assert "rope" in kinds
+    assert all(kind in train_options.OF_THE_MODEL["position"][2] for kind in kinds)

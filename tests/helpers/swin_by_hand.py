@@ -147,12 +147,11 @@ def logits(w, config, images, code, eps=1e-5):
     x = norm(w, "patch_embed.norm", x)
     if "absolute_pos_embed" in w:
         x = x + w["absolute_pos_embed"].reshape(1, *x.shape[1:])
-    grid = tuple(x.shape[1:3])
     for i, (depth, heads) in enumerate(zip(config["depths"], config["num_heads"], strict=True)):
         full = config["window_size"]
         full = full if isinstance(full, int) else full[i] if len(full) != 2 else tuple(full)
         full = (full, full) if isinstance(full, int) else full
-        window, moves = fitted(full, grid, code, config.get("always_partition", False))
+        window, moves = fitted(full, tuple(x.shape[1:3]), code, config.get("always_partition", False))
         for j in range(depth):
             at = f"layers.{i}.blocks.{j}"
             shift = tuple(n // 2 if m and j % 2 else 0 for n, m in zip(full, moves, strict=True))
@@ -164,5 +163,4 @@ def logits(w, config, images, code, eps=1e-5):
             four = [x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]]
             at = f"layers.{i}.downsample"
             x = linear(w, f"{at}.reduction", norm(w, f"{at}.norm", np.concatenate(four, axis=-1)))
-            grid = tuple(n // 2 for n in grid) if code == "timm" else tuple(x.shape[1:3])
     return linear(w, "head", norm(w, "norm", x, eps).mean(axis=(1, 2)))

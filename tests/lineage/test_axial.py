@@ -163,6 +163,13 @@ def test_the_published_number_of_parameters():
     assert network.num_parameters() == sum(x.size for name, x in w.items() if not name.endswith(state)) == 5_944_936
 
 
+@pytest.mark.parametrize(
+    ("name", "count"), [("axial-50s", 11_586_216), ("axial-50m", 25_179_400), ("axial-50l", 43_973_480)]
+)
+def test_as_many_parameters_as_the_published_code_counts(name, count):
+    assert AxialResNet(AxialConfig(**VARIANTS[name]), None).num_parameters() == count
+
+
 def test_published_weights_are_read(tmp_path):
     units, rng = (1, 2), np.random.default_rng(0)
     w = slow.network_arrays(rng, units, 4, 2, (16, 8), 3)

@@ -141,7 +141,9 @@ def test_other_configurations_agree_with_the_slow_implementation(tmp_path, chang
     w, inputs, config = arrays(rng), given(rng), {**SIZES, **changes}
     named = in_google_names if names == "official" else dict
     asked = {f"grad/{name}": np.zeros(0) for name in named(w)}
-    case = write_case(tmp_path, "bert", config, named(w), {**inputs, **expected(w, config, inputs)})
+    wanted = expected(w, config, inputs)
+    pooled = {"tap/bert.pooler": wanted["pooler_output"]}
+    case = write_case(tmp_path, "bert", config, named(w), {**inputs, **wanted, **pooled})
     assert wrong_arrays(case) == []
     case.arrays |= asked
     found, e = recorded.recompute(case), 1e-5
@@ -298,7 +300,8 @@ def test_dropout_draws_in_training():
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("wrong", [{"heads": 5}, {"types": 0}, {"dropout": 1.0}, {"pooler": False, "next_head": True}])
+@pytest.mark.parametrize("wrong", [{"heads": 5}, {"types": 0}, {"dropout": 1.0}, {"pooler": False, "next_head": True},
+                                   {"gelu": "relu"}, {"norm_eps": 0.0}])  # fmt: skip
 def test_wrong_fields_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         small(**wrong)

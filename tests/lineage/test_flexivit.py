@@ -1,6 +1,7 @@
 """FlexiViT: held to recordings of both published codes and to a slow implementation; each likely mistake is seen."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,12 +23,22 @@ from sizes_by_hand import (
 
 from minivit import functional as F
 from minivit.backend.resizing import resize_matrix
+from minivit.backend.workers import Workers
+from minivit.data import ArrayDataset
 from minivit.errors import ConfigError
 from minivit.lineage import flexivit, verify
-from minivit.lineage.flexivit import VARIANTS, FlexiViT, FlexiViTConfig, drawn_grid, resized_kernel
+from minivit.lineage.flexivit import VARIANTS, FlexiViT, FlexiViTConfig, resized_kernel, training_grids
 from minivit.lineage.recorded import flexivit as recorded
 from minivit.lineage.recorded import pooling
+from minivit.optim import SGD, AdamW
+from minivit.runs import folder as run_folders
+from minivit.runs.recipes import Recipe
+from minivit.runs.trainer import Trainer
 from minivit.tensor import Tensor, grad
+from minivit.update.batch import cut
+from minivit.update.draws import ImageDraws
+from minivit.update.objective import Classification
+from minivit.update.step import step
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "lineage"
 LINEAR = {"kernel_method": "bilinear", "table_method": "bilinear_antialias"}
@@ -211,32 +222,155 @@ def test_the_published_models_have_as_many_parameters(name, count):
     assert FlexiViT(config, None).num_parameters() == count
 
 
-def test_a_step_draws_one_of_the_grids():
-    config = FlexiViTConfig(grids=(5, 6, 8))
-    drawn_ones = [drawn_grid(config, step, seed=1) for step in range(300)]
-    assert drawn_ones == [drawn_grid(config, step, seed=1) for step in range(300)]
-    assert min(drawn_ones.count(grid) for grid in config.grids) > 70
-    assert drawn_ones != [drawn_grid(config, step, seed=2) for step in range(300)]
+# the patch size of a training step
+
+DRAWING = {
+    "image_size": 12, "patch_size": 4, "base_patch": 4, "base_grid": 3, "grids": (2, 4, 5), "width": 8, "depth": 1,
+    "heads": 2, "mlp_width": 16, "num_classes": 2, "channels": 1,
+}  # fmt: skip
+
+
+def halves(count=32):
+    """Images whose upper or lower half is bright, and which of them."""
+    rng, labels = np.random.default_rng(0), np.arange(count) % 2
+    half = np.arange(12) // 6 == labels[:, None]
+    return rng.normal(0, 0.3, size=(count, 12, 12, 1)) + half[:, :, None, None], labels
+
+
+def seen_grids(monkeypatch):
+    """A list to which every forward pass in training mode adds its grid from now on."""
+    seen, embed = [], FlexiViT.embed
+
+    def watched(self, images, grid, tap=None):
+        seen.extend([grid] if self.training else [])
+        return embed(self, images, grid, tap)
+
+    monkeypatch.setattr(FlexiViT, "embed", watched)
+    return seen
+
+
+def test_training_draws_of_the_grids_that_divide_the_images_and_of_the_own():
+    config = FlexiViTConfig(**DRAWING)
+    assert training_grids(config) == [(2, 2), (3, 3), (4, 4)]  # 5 does not divide 12
+    assert training_grids(config, (24, 12)) == [(2, 2), (4, 4), (6, 3)]
+    assert training_grids(config, (10, 10)) == [(2, 2), (5, 5)]  # patches of 4 do not tile 10
+    assert training_grids(FlexiViTConfig(**VARIANTS["flexivit-mini"])) == [(4, 4), (8, 8), (16, 16)]
+
+
+def test_each_grid_is_drawn_equally_often():
+    model, image = FlexiViT(FlexiViTConfig(**DRAWING)), (12, 12)
+    drawn_ones = [model.drawn_grid(image, ImageDraws((0, step, 2), 0, 4, 4)) for step in range(600)]
+    assert {drawn_ones.count(grid) > 160 for grid in training_grids(model.config)} == {True}
+    assert drawn_ones != [model.drawn_grid(image, ImageDraws((1, step, 2), 0, 4, 4)) for step in range(600)]
+    assert len({model.drawn_grid(image, np.random.default_rng(step)) for step in range(30)}) == 3
+
+
+def test_a_training_step_computes_with_the_drawn_grid_and_evaluation_with_the_own():
+    model, images = FlexiViT(FlexiViTConfig(**{**DRAWING, "num_classes": 0}), 0, "float64"), halves(4)[0]
+    assert model.varies
+    for seed in range(6):
+        draws = ImageDraws((0, seed), 0, 4, 4)
+        expected = model(images, grid=model.drawn_grid((12, 12), draws)).data
+        assert np.array_equal(model(images, rng=draws).data, expected)
+    with pytest.raises(ValueError, match="in training mode it draws a patch size; pass rng="):
+        model(images)
+    model.eval()
+    assert not model.varies
+    assert np.array_equal(model(images, rng=draws).data, model(images, grid=3).data)
+
+
+def test_a_model_of_one_grid_draws_nothing(monkeypatch):
+    seen = seen_grids(monkeypatch)
+    model = FlexiViT(FlexiViTConfig(**{**DRAWING, "grids": (3,)}))
+    model(halves(2)[0])
+    assert not model.varies
+    assert seen == [(3, 3)]
+
+
+@pytest.mark.parametrize(("count", "pieces"), [(1, 3), (2, 1), (3, 2)])
+def test_all_pieces_of_a_batch_have_the_same_grid(count, pieces, monkeypatch):
+    images, labels = halves(12)
+    found, seen = [], seen_grids(monkeypatch)
+    for workers, accumulate in ((1, 1), (count, pieces)):
+        model = FlexiViT(FlexiViTConfig(**DRAWING, dropout=0.2, drop_path=0.2), 0, "float64")
+        optimizer = SGD(model.named_parameters(), lr=1e-2)
+        for i in range(4):
+            seen.clear()
+            given = {"images": images, "labels": labels}
+            with Workers(workers) as threads:
+                step(Classification(model), optimizer, given, 1.0, threads, accumulate, seed=(0, i, 2))
+            assert len(seen) == workers * accumulate
+            assert len(set(seen)) == 1
+        found.append(model.state_dict())
+    for name, array in found[0].items():
+        assert np.allclose(array, found[1][name], rtol=0, atol=1e-12), name
+
+
+def test_all_ranks_have_the_same_grid():
+    model, batch = FlexiViT(FlexiViTConfig(**DRAWING)), {"images": halves(4)[0]}
+    for seed in range(5):
+        ranks = [SimpleNamespace(rank=rank, count=3) for rank in range(3)]
+        pieces = [piece for rank in ranks for piece in cut(batch, 2, (seed, 7, 2), rank)]
+        assert len({model.drawn_grid((12, 12), piece.rng) for piece in pieces}) == 1
+
+
+def recipe_and_data(**changes):
+    images, labels = halves()
+    images = np.clip(60 + 100 * images, 0, 255).astype("uint8")
+    recipe = {"model": FlexiViTConfig(**DRAWING), "batch_size": 8, "steps": 9, "eval_every": 3, "workers": 1}
+    recipe |= {"accumulate": 2, "backend": "numpy", "lr": 1e-2}
+    return Recipe(**{**recipe, **changes}), ArrayDataset(images, labels, ["upper", "lower"], "halves")
+
+
+def test_a_resumed_run_draws_what_an_uninterrupted_one_draws(tmp_path, monkeypatch):
+    recipe, data = recipe_and_data(precision="float64")
+    found, grids, seen = {}, {}, seen_grids(monkeypatch)
+    for name, stops in (("whole", ()), ("resumed", (2, 6))):
+        run = tmp_path / name
+        seen.clear()
+        run_folders.create(run, recipe)
+        for stop in (*stops, None):
+            trainer = Trainer(recipe, data, None, run)
+            if (run / "checkpoint.npz").exists():
+                trainer.restore()
+            for progress in trainer.run():
+                if progress.step == stop:
+                    trainer.stop()
+        found[name], grids[name] = trainer.model.state_dict(), [*seen]
+    assert grids["whole"] == grids["resumed"]
+    assert len(grids["whole"]) == 2 * recipe.steps
+    assert len(set(grids["whole"])) == 3
+    for name, array in found["whole"].items():
+        assert np.array_equal(array, found["resumed"][name]), name
+
+
+@pytest.mark.parametrize("device", ["standin", "cupy"], indirect=True)
+@pytest.mark.usefixtures("device")
+def test_on_a_gpu_the_grid_changes_too(monkeypatch):
+    """A recorded step would repeat its first grid, and masks of another size would not fit."""
+    found, grids, seen = {}, {}, seen_grids(monkeypatch)
+    for backend in ("numpy", "cupy"):
+        seen.clear()
+        model = FlexiViTConfig(**DRAWING, dropout=0.1, drop_path=0.1)
+        recipe, data = recipe_and_data(model=model, backend=backend, optimizer="sgd", lr=0.05)
+        trainer = Trainer(recipe, data, data, None)
+        for _ in trainer.run():
+            pass
+        assert not trainer.work.recorded
+        found[backend], grids[backend] = trainer.metrics[-1], [*seen]
+    assert grids["numpy"] == grids["cupy"]
+    for figure in ("train_loss", "test_loss"):
+        assert found["cupy"][figure] == pytest.approx(found["numpy"][figure], rel=1e-4), figure
 
 
 def test_one_model_learns_at_all_sizes():
-    """Whether the upper or the lower half is bright, with the patch size drawn in every step."""
-    from minivit.optim import AdamW
-
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, 32)
-    half = np.arange(12) // 6 == labels[:, None]
-    images = rng.normal(0, 0.3, size=(32, 12, 12, 1)) + half[:, :, None, None]
-    config = FlexiViTConfig(
-        image_size=12, patch_size=4, base_patch=4, base_grid=3, grids=(2, 3, 4), width=8, depth=1, heads=2,
-        mlp_width=16, num_classes=2, channels=1,
-    )  # fmt: skip
-    model = FlexiViT(config, 0, "float64")
+    images, labels = halves()
+    model = FlexiViT(FlexiViTConfig(**DRAWING), 0, "float64")
     optimizer = AdamW(model.named_parameters(), lr=2e-2)
-    for step in range(40):
-        loss = F.cross_entropy(model(images, grid=drawn_grid(config, step)), labels)
-        optimizer.step(grad(loss, model.parameters()))
-    for grid in config.grids:
+    for i in range(40):
+        step(Classification(model), optimizer, {"images": images, "labels": labels}, seed=(0, i))
+    model.eval()
+    for grid in training_grids(model.config):
         assert (model(images, grid=grid).data.argmax(axis=1) == labels).mean() == 1
 
 
@@ -247,6 +381,7 @@ def test_one_model_learns_at_all_sizes():
         ({"kernel_method": "linear"}, 'kernel_method is "linear", expected one of'),
         ({"grids": ()}, "grids is"),
         ({"heads": 5}, "5 heads do not divide width 768"),
+        ({"num_classes": -1}, "num_classes is -1"),
         ({"image_size": 8}, "patch size 16x16 does not divide image size 8x8"),
         ({"image_size": 24, "patch_size": 5}, "patch size 5x5 does not divide image size 24x24"),
     ],

@@ -39,7 +39,7 @@ def arrays(width=8, hidden=12, pool_hidden=12, grid=4, patch=(2, 3), before=(), 
     return drawn(shapes)
 
 
-def by_hand(w, image, gelu, pool_heads=2):
+def by_hand(w, image, gelu, pool_heads=2, skipped=0):
     kernel = w["patch_embed.proj.weight"].transpose(2, 3, 1, 0)
     cut = patches_of(image, kernel.shape[:2])
     x = cut.reshape(-1, cut.shape[-1]) @ kernel.reshape(cut.shape[-1], -1)
@@ -50,7 +50,7 @@ def by_hand(w, image, gelu, pool_heads=2):
     x = x + table if len(table) == len(x) and before else x
     for i in range(2):
         x = block(x, w, f"blocks.{i}", 2, gelu)
-    return dense(map_pool(norm(x, w["norm.weight"], w["norm.bias"]), w, pool_heads, gelu), w, "head")
+    return dense(map_pool(norm(x, w["norm.weight"], w["norm.bias"])[skipped:], w, pool_heads, gelu), w, "head")
 
 
 def test_the_recording_of_the_published_code():
@@ -90,11 +90,20 @@ def test_a_slow_implementation_agrees(gelu, pool_heads, pool_hidden):
     ],
     ids=str,
 )
-def test_tokens_before_the_patches_are_pooled_too(before, rows, size):
+@pytest.mark.parametrize("pooled", [True, False])
+def test_tokens_before_the_patches_are_pooled_if_asked(tmp_path, before, rows, size, pooled):
     w = arrays(grid=rows, before=before, scales=True, qkv_bias=False)
-    model = recorded.build(w, heads=2, **({"image_size": size} if size else {})).eval()
     images = np.random.default_rng(1).normal(size=(2, *(size or (4, 6)), 2))
-    assert np.allclose(model(images).data, [by_hand(w, image, "erf") for image in images], rtol=0, atol=1e-12)
+    skipped = 0 if pooled else sum(shape[1] for shape in before.values())
+    expected = np.array([by_hand(w, image, "erf", skipped=skipped) for image in images])
+    config = {
+        "num_heads": 2,
+        **({"pool_include_prefix": True} if pooled else {}),
+        **({"img_size": size} if size else {}),
+    }
+    found = {"image": np.moveaxis(images, -1, 1), "output": expected, "cotangent": np.ones((2, 3))}
+    case = write_case(tmp_path, "vit_map_head", config, w, found)
+    assert wrong_arrays(case) == []
 
 
 def test_a_recording_may_have_the_names_of_big_vision(tmp_path):
@@ -179,6 +188,8 @@ def test_a_wrong_configuration_is_seen(change):
     [
         ({"pool_heads": 5}, "5 heads do not divide width 768"),
         ({"heads": 7}, "7 heads do not divide width 768"),
+        ({"num_classes": -1}, "num_classes is -1"),
+        ({"pool_mlp_width": -5}, "pool_mlp_width is -5"),
         ({"patch_size": 15}, "patch size 15x15 does not divide image size 224x224"),
     ],
 )

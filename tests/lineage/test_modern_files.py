@@ -90,6 +90,15 @@ def hub_beit(weights):
     return {**found, index: np.zeros((10, 10)), "beit.embeddings.mask_token": np.zeros((1, 1, 16))}
 
 
+def hub_beit_of_version_5(weights):
+    return renamed(
+        hub_beit(weights), (r"attention\.attention\.(query|key|value)", r"attention.\1"), (r"query", "q_proj"),
+        (r"key", "k_proj"), (r"value", "v_proj"), (r"attention\.output\.dense", "attention.o_proj"),
+        (r"attention\.attention\.(?=relative)", ""), (r"encoder\.relative", "shared"), (r"encoder\.layer", "layers"),
+        (r"intermediate\.dense", "mlp.fc1"), (r"output\.dense", "mlp.fc2"),
+    )  # fmt: skip
+
+
 def official_beit(weights):
     return {**weights, "blocks.0.attn.relative_position_index": np.zeros((10, 10))}
 
@@ -116,6 +125,14 @@ FILES = {
     "official, BEiT": (BEIT, official_beit),
     "hub, BEiT": (BEIT, hub_beit),
     "hub, BEiT, one table": ({**BEIT, "use_rel_pos_bias": False, "use_shared_rel_pos_bias": True}, hub_beit),
+    "hub 5, BEiT": (BEIT, hub_beit_of_version_5),
+    "hub 5, BEiT, one table": (
+        {**BEIT, "use_rel_pos_bias": False, "use_shared_rel_pos_bias": True}, hub_beit_of_version_5,
+    ),
+    "timm, axial RoPE with registers, no [class]": (
+        {"use_rot_pos_emb": True, "ref_feat_shape": [16, 16], **GAMMAS, "class_token": False, "num_reg_tokens": 1,
+         "fc_norm": True, "img_size": [12, 12]}, dict,
+    ),
     "timm, RoPE-ViT": ({**ROPE_VIT, "rope_grid_indexing": "xy", "rope_temperature": 100.0}, dict),
     "timm, RoPE-ViT mixed": (MIXED, dict),
     "official, RoPE-ViT mixed": (MIXED, official_mixed),
@@ -148,7 +165,9 @@ def test_a_file_is_read_under_all_its_names(tmp_path, config, dialect):
     assert all(np.array_equal(again[name], x) for name, x in weights.items())
 
 
-@pytest.mark.parametrize("name", ["official, EVA-02 CLIP", "hub, DINOv3", "hub, DINOv3 Plus", "hub, BEiT"])
+@pytest.mark.parametrize("name", [
+    "official, EVA-02 CLIP", "hub, DINOv3", "hub, DINOv3 Plus", "hub, BEiT", "hub 5, BEiT",
+])  # fmt: skip
 def test_a_recording_may_have_the_names_of_its_publisher(tmp_path, name):
     config, dialect = {**BASE, **FILES[name][0]}, FILES[name][1]
     rng = np.random.default_rng(0)
@@ -162,7 +181,8 @@ def test_a_recording_may_have_the_names_of_its_publisher(tmp_path, name):
     hub = {"hidden_size": 16, "num_attention_heads": 2, "layer_norm_eps": config["eps"], "image_size": shape[2]}
     taps = {"tap/layer.0.attention" if "DINO" in name else "tap/blocks.0.attn": found["tap/blocks.0.attn"]}
     told = hub if name.startswith("hub") else {"num_heads": 2}
-    case = write_case(tmp_path, "modern", told, dialect(weights), {**given, **learned, **taps, "loss": found["loss"]})
+    others = {key: found[key] for key in ("loss", "grad_input/image")}
+    case = write_case(tmp_path, "modern", told, dialect(weights), {**given, **learned, **taps, **others})
     assert len(case.arrays) > 30
     assert wrong_arrays(case) == []
 
@@ -187,6 +207,16 @@ def test_a_config_beside_the_file_is_believed(tmp_path):
     model = open_pretrained(path, "float64")
     assert (model.config.norm_eps, model.config.classifier) == (1e-12, "gap")
     assert agrees(model, {**BEIT, "eps": 1e-12}, weights)
+
+    path, weights = written(tmp_path, {**BASE, **BEIT}, dict)
+    for name in ("beitv2_base_patch16_224", "beit_base_patch16_224"):  # any name, if the arrays tell the rest
+        told = {"architecture": name, "model_args": {"num_heads": 2, "img_size": 12}}
+        (tmp_path / "config.json").write_text(json.dumps(told), encoding="utf-8")
+        assert agrees(open_pretrained(path, "float64"), BEIT, weights)
+    for told in ({"architecture": "vit_relpos_base_patch16_rpn_224"}, {"model_args": {"use_post_norm": True}}):
+        (tmp_path / "config.json").write_text(json.dumps(told), encoding="utf-8")
+        with pytest.raises(CheckpointError, match="not known here"):
+            open_pretrained(path)
 
     (tmp_path / "config.json").write_text('{"model_type": "swin"}', encoding="utf-8")
     with pytest.raises(CheckpointError, match="expected the configuration of timm, of a beit or of a dinov3_vit"):

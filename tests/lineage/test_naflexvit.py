@@ -59,6 +59,10 @@ OTHERS = {
     "sampled": {"pos_embed_use_grid_sample": True},
 }
 SIZES = [(6, 10), (8, 4), (2, 2)]
+TINY = {
+    "image_size": 8, "patch_size": 4, "base_grid": 3, "width": 8, "depth": 1, "heads": 2, "mlp_width": 8,
+    "num_classes": 0, "channels": 1,
+}  # fmt: skip
 
 
 def arrays(c, width=8, hidden=12, channels=3, classes=3):
@@ -256,9 +260,7 @@ def test_images_are_filled_up_to_the_longest():
 
 
 def test_a_batch_without_padding_needs_no_mask():
-    config = NaFlexViTConfig(
-        image_size=8, patch_size=4, base_grid=3, width=8, depth=1, heads=2, mlp_width=8, num_classes=0, channels=1
-    )
+    config = NaFlexViTConfig(**TINY)
     model = NaFlexViT(config, 0, "float64")
     images = np.random.default_rng(0).normal(size=(2, 12, 8, 1))
     patches, places, real = filled(list(images), (4, 4))
@@ -271,6 +273,14 @@ def test_a_batch_without_padding_needs_no_mask():
     assert np.array_equal(part["embedded"].data, whole["embedded"].data[:, :5])
 
 
+def test_the_tap_shows_patches_before_the_first_norm():
+    model = NaFlexViT(NaFlexViTConfig(**{**TINY, "pre_norm": True, "positions": "none"}), 0, "float64").eval()
+    patches, places, real = filled([np.random.default_rng(0).normal(size=(8, 4, 1))], (4, 4))
+    tap = {}
+    model.padded(patches, places, real, tap)
+    assert np.allclose(tap["embedded"].data, patches @ model.patch_embed.weight.data, rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -281,6 +291,9 @@ def test_a_batch_without_padding_needs_no_mask():
         ({"pool_heads": 7}, "7 heads do not divide width 768"),
         ({"patch_size": 15}, "patch size 15x15 does not divide image size 384x384"),
         ({"width": 0}, "width is 0, expected at least 1"),
+        ({"norm_eps": -1.0}, "norm_eps is -1.0, expected 0 < norm_eps < 1"),
+        ({"layer_scale": float("nan")}, "layer_scale is nan, expected a positive number, or None for none"),
+        ({"pool_mlp_width": -5}, "pool_mlp_width is -5"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(fields, message):

@@ -139,6 +139,20 @@ def test_a_config_beside_the_file_is_believed(tmp_path, beside, fields):
     assert {name: getattr(found, name) for name in fields} == fields
 
 
+@pytest.mark.parametrize(
+    ("beside", "message"),
+    [
+        ({"model_args": {"rope_type": "axial"}}, "has rope_type axial, which is not here"),
+        ({"architecture": "naflexvit_base_patch16_radio_v3"}, "has pos_embed_align_corners True, which is not here"),
+    ],
+)
+def test_a_naflexvit_with_other_positions_is_refused(tmp_path, beside, message):
+    write_safetensors(tmp_path / "model.safetensors", plain(naflexvit.views(state(NaFlexViT(NAFLEX, None)))), {})
+    (tmp_path / "config.json").write_text(json.dumps(beside), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=message):
+        naflexvit.load(tmp_path / "model.safetensors")
+
+
 def vit_arrays():
     shapes = {"patch_embed.proj.weight": (8, 3, 4, 4), "patch_embed.proj.bias": (8,), "pos_embed": (1, 9, 8)}
     shapes |= {"norm.weight": (8,), "norm.bias": (8,), **block_shapes("blocks.0", 8, 12), **pool_shapes(8, 12)}

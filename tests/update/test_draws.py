@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from minivit.update.draws import ImageDraws
+from minivit.update.draws import ImageDraws, RandomFeed, shared_number
 
 SIZES = [(3, 5), (1,), (4, 2, 2), (1, 1), (7,)]  # of one image; odd and even
 
@@ -50,6 +50,35 @@ def test_a_copy_draws_the_same_again():
     draws.random((2, 3))
     again = copy.deepcopy(draws)
     np.testing.assert_array_equal(draws.random((2, 4)), again.random((2, 4)))
+
+
+def test_the_shared_number_is_one_for_all_images_and_calls():
+    drawn_ones = {ImageDraws((0, 5), first, count, 6).shared() for first, count in ((0, 6), (0, 2), (2, 4), (5, 1))}
+    assert len(drawn_ones) == 1
+    draws = ImageDraws((0, 5), 0, 6, 6)
+    before = draws.random((6, 3))
+    assert {draws.shared(), draws.shared(), copy.deepcopy(draws).shared()} == drawn_ones
+    untouched = ImageDraws((0, 5), 0, 6, 6)
+    assert np.array_equal(before, untouched.random((6, 3)))
+    assert np.array_equal(draws.random((6, 4)), untouched.random((6, 4)))
+
+
+def test_shared_numbers_are_uniform_and_differ_by_step_and_seed():
+    numbers = np.array([[ImageDraws((seed, i, 2), 0, 1, 1).shared() for i in range(300)] for seed in range(2)])
+    assert len(np.unique(numbers)) == 600
+    assert 0 <= numbers.min() < 0.02
+    assert 0.98 < numbers.max() < 1
+    assert abs(np.corrcoef(numbers)[0, 1]) < 0.2
+    assert abs(numbers.mean() - 0.5) < 4 / np.sqrt(12 * 600)
+    masks = [ImageDraws((0, i, 2), 0, 1, 1).random((1, 1))[0, 0] for i in range(300)]
+    assert abs(np.corrcoef(numbers[0], masks)[0, 1]) < 0.2
+
+
+def test_feeds_and_generators_have_a_shared_number():
+    draws, feed = ImageDraws((3, 1), 0, 2, 2), RandomFeed(np)
+    feed.refill(draws)
+    assert shared_number(feed) == shared_number(draws) == draws.shared()
+    assert shared_number(np.random.default_rng(0)) == np.random.default_rng(0).random()
 
 
 @pytest.mark.parametrize(("size", "dtype"), [((3, 2), "float32"), ((), "float32"), ((2, 2), "float64")])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from minivit.lessons.pictures.sketch import BLUE, GREEN, INK, ORANGE, arrow, box, canvas, label
+from minivit.lessons.pictures.sketch import BLUE, GREEN, INK, ORANGE, PURPLE, arrow, box, canvas, label
 
 STREAM = 4  # points: the width of the stream's line
 BRANCH_ABOVE = 0.95  # inches between the stream and the middle of a branch
@@ -23,6 +23,21 @@ def pre_and_post_ln() -> Any:
     _pre_ln(axes, 1.75)
     label(axes, 0.15, 2.45, "post-LN: LayerNorm lies on the stream", size=12, ha="left", weight="bold")
     _post_ln(axes, 3.95)
+    return figure
+
+
+def of_2020_and_later() -> Any:
+    """One block of the ViT of 2020 above, one of later models below: what has changed has another name."""
+    figure, axes = canvas(12.2, 4.5)
+    label(axes, 0.15, 0.25, "2020", size=12, ha="left", weight="bold")
+    label(axes, 0.15, 2.45, "later", size=12, ha="left", weight="bold")
+    names = r"$\mathbf{z}_{\ell-1}$", r"$\mathbf{z}'_\ell$", r"$\mathbf{z}_\ell$"
+    for y in (1.75, 3.95):
+        _stream(axes, y, names, (0.85, 6.05, 11.25), 11.8)
+    _branch(axes, 1.75, 1.15, (("LN", 0.7, ORANGE), ("MSA", 1.9, BLUE)), 5.65)
+    _branch(axes, 1.75, 6.4, (("LN", 0.7, ORANGE), ("MLP", 1.9, GREEN)), 10.9)
+    for start, text, color in ((1.15, "QK-norm, RoPE", BLUE), (6.4, "SwiGLU", GREEN)):
+        _branch(axes, 3.95, start, (("RMS", 0.7, ORANGE), (text, 1.9, color), ("s", 0.4, PURPLE)), start + 4.5)
     return figure
 
 

@@ -145,7 +145,8 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     encoded = model(case.input("input_ids"), given("token_type_ids"), given("attention_mask"), tap=tap)
     outputs = {"last_hidden_state": encoded}
     if model.config.pooler:
-        outputs["pooler_output"] = model.pooled(encoded)
+        pooled = model.pooled(encoded)
+        outputs |= dict.fromkeys(("pooler_output", "tap/bert.pooler", "tap/pooler"), pooled)
     if model.config.words_head:
         outputs["tap/cls.predictions.transform"] = model.transformed(encoded)
         outputs["logits"] = outputs["prediction_logits"] = model.logits(encoded)

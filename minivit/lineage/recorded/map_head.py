@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from minivit import functional as F
 from minivit.files import expanded
 from minivit.lineage.map_head import MapHead, MapHeadConfig
 from minivit.lineage.published import Arrays, pair
@@ -85,6 +84,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that the model defines, by its name there."""
     config: Mapping[str, Any] = case.config
     stated = {"img_size": "image_size", "image_size": "image_size", "num_heads": "heads", "heads": "heads"}
+    stated["pool_include_prefix"] = "pool_prefix"
     fields = {ours: pair(config[theirs]) for theirs, ours in stated.items() if theirs in config}
     acts = {"gelu_tanh": "tanh", "gelu_pytorch_tanh": "tanh", "tanh": "tanh", "gelu": "erf", "erf": "erf"}
     act = config.get("act_layer", config.get("gelu"))
@@ -93,7 +93,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     images = Tensor(case.images("image"), requires_grad=True)
     tap: dict[str, Any] = {}
     logits = model(images, tap)
-    loss = F.cross_entropy(logits, case.input("labels"))
+    loss = case.loss(logits)
     named, found = case.differentiated(loss, images, model)
     found |= pooling.gradients(named, model.config.base, case.arrays)
     found |= {f"tap/blocks.{i}": tap[f"block{i}/output"].data for i in range(model.config.depth)}

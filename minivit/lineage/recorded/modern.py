@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from minivit import functional as F
 from minivit.files import expanded
 from minivit.lineage.modern import Modern, ModernConfig
 from minivit.lineage.published import Arrays, fill
@@ -117,7 +116,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         attention.q_norm.eps = attention.k_norm.eps = float(noted[1])  # type: ignore[index]
     found = tables(model, model.config.grid)
     for name in list(case.arrays):
-        if re.fullmatch(r"([^/]+/)?image", name):
+        if re.fullmatch(r"((?!grad_input/)[^/]+/)?image", name):
             group = name.removesuffix("image")
             found |= {group + key: x for key, x in of_images(case, model, group).items()}
     for name, x in case.arrays.items():
@@ -144,11 +143,7 @@ def of_images(case: Case, model: Modern, group: str) -> dict[str, np.ndarray]:
         output = model(images, tap)
     for name in [name for name in inside if re.search(r"[qk]_norm$", name)]:
         inside[name] = inside[name].transpose(0, 2, 1, 3)  # heads stand before tokens there
-    if f"{group}labels" in case.arrays:
-        loss = F.cross_entropy(output, case.input(f"{group}labels"))
-    else:
-        loss = (output * Tensor(case.input(f"{group}cotangent"))).sum()
-    gradients, found = case.differentiated(loss, images, model)
+    gradients, found = case.differentiated(case.loss(output, group), images, model)
     for name, x in gradients.items():
         for option in options(name, x, model.config):
             found |= {f"grad/{theirs}": g for theirs, g in option.items()}
@@ -163,7 +158,7 @@ def of_images(case: Case, model: Modern, group: str) -> dict[str, np.ndarray]:
     )  # modules that may do nothing in such a model
     nothing |= dict.fromkeys(("pos_drop", "patch_drop", "norm_pre"), embedded)
     found = {f"tap/{name}": x for name, x in nothing.items()} | found
-    return found | tables(model, grid) | {"output": output.data, "loss": loss.data}
+    return found | tables(model, grid) | {"output": output.data, "loss": case.loss(output, group).data}
 
 
 def as_timm(inside: Mapping[str, np.ndarray], config: ModernConfig) -> dict[str, np.ndarray]:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from minivit.errors import CheckpointError
-from minivit.lineage.modern_config import ModernConfig, fields
+from minivit.lineage.modern_config import NAMES, ModernConfig, fields
 from minivit.lineage.published import Arrays, pair
 from minivit.models.beside_weights import read_json
 from minivit.models.layouts import HEADS, Shapes
 
 _OFFICIAL = (  # names of the official code and of Hugging Face -> timm's, in this order
     (r"^(module\.|model\.|backbone\.|beit\.|dinov3_vit\.|vit\.)+", ""),
-    (r"^(model\.)?layer\.(?=\d)", "blocks."),
+    (r"^(model\.)?layers?\.(?=\d)", "blocks."),
     (r"^encoder\.layer\.", "blocks."),
     (r"^embeddings\.cls_token", "cls_token"),
     (r"^embeddings\.(register_tokens)", "reg_token"),
@@ -24,14 +24,14 @@ _OFFICIAL = (  # names of the official code and of Hugging Face -> timm's, in th
     (r"^embeddings\.patch_embeddings\.(projection\.)?", "patch_embed.proj."),
     (r"^storage_tokens", "reg_token"),
     (r"^freqs$", "rope.freqs"),
-    (r"^encoder\.relative_position_bias\.", "rel_pos_bias."),
+    (r"^(encoder\.relative|shared)_position_bias\.", "rel_pos_bias."),
     (r"^pooler\.layernorm", "fc_norm"),
     (r"^layernorm", "norm"),
     (r"^classifier", "head"),
     (r"(?<=\d\.)layernorm_before", "norm1"),
     (r"(?<=\d\.)layernorm_after", "norm2"),
     (r"(?<=\d\.)attention\.output\.dense|(?<=\d\.)attention\.o_proj", "attn.proj"),
-    (r"(?<=\d\.)attention\.attention\.relative_position_bias\.", "attn."),
+    (r"(?<=\d\.)(attention\.attention\.)?relative_position_bias\.", "attn."),
     (r"(?<=\d\.)attention\.(attention\.)?([qkv])(uery|ey|alue|_proj)(?=\.)", r"attn.\2_proj"),
     (r"(?<=\d\.)intermediate\.dense", "mlp.fc1"),
     (r"(?<=\d\.)output\.dense", "mlp.fc2"),
@@ -50,7 +50,8 @@ _LEFT_OUT = (
 )
 _LEFT_OUT += r"|^lm_head\.|^local_cls_norm"
 _NAMED = ("rope", "rope_base", "rope_x_first", "rope_halves", "rope_grid", "norm_eps")  # by the name of a model
-_STATED = {"num_attention_heads": "num_heads", "image_size": "img_size", "rope_theta": "rope_temperature"}
+_HUB = {"num_attention_heads": "num_heads", "image_size": "img_size", "rope_theta": "rope_temperature"}
+_UNKNOWN = ("use_post_norm", "num_kv_heads", "rope_mrope_section")  # options of timm's that change what arrays mean
 
 
 def official_name(name: str) -> str:
@@ -85,20 +86,30 @@ def stated(path: Path) -> dict[str, Any]:
     kind = found.get("model_type")
     if kind not in (None, "beit", "dinov3_vit"):
         raise CheckpointError(f"{place}: expected the configuration of timm, of a beit or of a dinov3_vit")
-    if kind is None:
-        told = {name: found[name] for name in ("architecture", "global_pool") if name in found}
-        return {**told, **found.get("model_args", {})}
-    usual = {"beit": {"layer_norm_eps": 1e-12, "use_mean_pooling": True}, "dinov3_vit": {"layer_norm_eps": 1e-5}}
-    found = {**usual[kind], **found}
-    pool = "avg" if found.get("use_mean_pooling") else "token"
-    names = ("num_attention_heads", "layer_norm_eps", "image_size", "rope_theta")
-    return {"global_pool": pool, **{name: found[name] for name in names if name in found}}
+    if kind:
+        return found
+    told = {name: found[name] for name in ("architecture", "global_pool") if name in found}
+    return {**told, **found.get("model_args", {})}
+
+
+def in_timms_words(config: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
+    """What a configuration tells beside arrays: timm's as it is, Hugging Face's with its usual values."""
+    if "hidden_size" not in config and "model_type" not in config:
+        return dict(config)
+    dino = "reg_token" in arrays or "num_register_tokens" in config
+    return {
+        "norm_layer": f"eps {config.get('layer_norm_eps', 1e-5 if dino else 1e-12)}",
+        "global_pool": "avg" if config.get("use_mean_pooling", not dino) else "token",
+        "use_rot_pos_emb": dino,
+        **({"rope_type": "dinov3", "rope_rotate_half": True} if dino else {}),
+        **{timm: config[name] for name, timm in _HUB.items() if name in config},
+    }
 
 
 def shape_of(config: Mapping[str, Any], arrays: Arrays, source: str) -> ModernConfig:
     """The configuration of arrays under timm's names.   config: what is known of it, in timm's or Hugging Face's words.
     Raises CheckpointError."""
-    config = {_STATED.get(name, name): x for name, x in config.items()}
+    config = in_timms_words(config, arrays)
     shapes = Shapes(arrays, source, "modern ViT's")
     width, channels, *patch = shapes("patch_embed.proj.weight", 4)
     first = "blocks.0."
@@ -121,7 +132,7 @@ def shape_of(config: Mapping[str, Any], arrays: Arrays, source: str) -> ModernCo
         "attention_norm": f"{first}attn.norm.weight" in shapes,
         "mlp_norm": f"{first}mlp.norm.weight" in shapes,
         "layer_scale": 1e-5 if f"{first}gamma_1" in shapes else None,
-        **norms(config, shapes),
+        **norms(config, arrays),
         "mlp": activation(config, gated, source),
     }
     biases = {name for name in ("qkv.bias", "q_bias", "q_proj.bias", "k_proj.bias") if f"{first}attn.{name}" in shapes}
@@ -129,14 +140,23 @@ def shape_of(config: Mapping[str, Any], arrays: Arrays, source: str) -> ModernCo
     found |= relative(config, shapes) | rope(config, arrays, gated)
     pool = config.get("global_pool", "token" if found["class_token"] and not averages(config, found) else "avg")
     found["classifier"] = {"token": "token", "avg": "gap"}.get(pool, pool)
-    if config.get("architecture"):
-        named = fields(config["architecture"])
-        found |= {name: named[name] for name in _NAMED if name in named}
+    found |= named(config, source)
     found["image_size"] = image_size(config, arrays, found, patch)
     if "pos_embed" in shapes:
         cells = math.prod(side // p for side, p in zip(pair_of(found["image_size"]), patch, strict=True))
         found["position"] = "patches" if shapes("pos_embed", 3)[1] == cells else "learned"
     return ModernConfig(**found)
+
+
+def named(config: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """What the name of a published model tells beside its arrays. Raises CheckpointError for unknown parts."""
+    name = config.get("architecture", "")
+    if unknown := [option for option in _UNKNOWN if config.get(option)]:
+        raise CheckpointError(f"{source}: {', '.join(unknown)}: not known here")
+    if "_rpn_" in name:
+        raise CheckpointError(f"{source}: {name} normalises after its branches, which is not known here")
+    told = fields(name) if re.fullmatch(NAMES, name) else {}
+    return {field: told[field] for field in _NAMED if field in told}
 
 
 def averages(config: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
@@ -146,18 +166,28 @@ def averages(config: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
     return bool(found["fc_norm"]) or stated
 
 
-def norms(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+def norms(config: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
     """Kind and epsilon of the norms."""
     text = str(config.get("norm_layer", ""))
     stated = re.search(r"eps[ =:]*([0-9.e-]+)", text)
-    bare = "embed_dim" not in config and "reg_token" in shapes and "pos_embed" not in shapes  # DINOv3
+    bare = "embed_dim" not in config and is_dinov3(arrays)
     usual = 1e-5 if "torch.nn" in text or bare else 1e-6
     noted = re.search(r"eps: norm1 ([0-9.e-]+)", config.get("notes", ""))
     eps = float(stated[1]) if stated else float(noted[1]) if noted else usual
     kind = (
-        "layer" if "blocks.0.norm1.bias" in shapes else "rms" if not text or "rms" in text.lower() else "layer-no-bias"
+        "layer" if "blocks.0.norm1.bias" in arrays else "rms" if not text or "rms" in text.lower() else "layer-no-bias"
     )
-    return {"norm": kind, "norm_eps": config.get("layer_norm_eps", eps)}
+    return {"norm": kind, "norm_eps": eps}
+
+
+def is_dinov3(arrays: Arrays) -> bool:
+    """Whether these are the arrays of a DINOv3, whose positions are not learned."""
+    return {"cls_token", "reg_token"} <= arrays.keys() and not has_tables(arrays)
+
+
+def has_tables(arrays: Arrays) -> bool:
+    """Whether there are tables of positions."""
+    return any(re.search(r"^pos_embed|relative|rel_pos|^rope\.freqs", name) for name in arrays)
 
 
 def activation(config: Mapping[str, Any], gated: bool, source: str) -> str:
@@ -190,11 +220,10 @@ def rope(config: Mapping[str, Any], arrays: Arrays, gated: bool) -> dict[str, An
     """The form of rotary positions; without a configuration, that of the published models with such arrays."""
     said = "use_rot_pos_emb" in config
     kind = str(config.get("rope_type", ""))
-    tables = any("relative" in name or "rel_pos" in name for name in arrays) or "pos_embed" in arrays
     if "rope.freqs" in arrays:
         return {"rope": "mixed", "rope_x_first": config.get("rope_grid_indexing", "ij" if said else "xy") == "xy"}
     base = config.get("rope_temperature")
-    if kind == "dinov3" or (not said and "reg_token" in arrays and not tables):
+    if kind == "dinov3" or (not said and is_dinov3(arrays)):
         return {"rope": "dinov3", "rope_base": base, "rope_halves": config.get("rope_rotate_half", not said)}
     if said:
         if not config["use_rot_pos_emb"]:
@@ -207,9 +236,10 @@ def rope(config: Mapping[str, Any], arrays: Arrays, gated: bool) -> dict[str, An
             "rope_grid": None if grid is None else pair_of(pair(grid)),
             "rope_first": config.get("rope_grid_offset", 0.0),
         }
-    if gated and "pos_embed" in arrays and "blocks.0.norm1.bias" in arrays:
-        return {"rope": "axial", "rope_base": base, "rope_grid": (16, 16)}  # EVA-02
-    if "blocks.0.gamma_1" in arrays and not tables:
+    free = not has_tables(arrays)
+    if (gated and "pos_embed" in arrays and "blocks.0.norm1.bias" in arrays) or (free and "reg_token" in arrays):
+        return {"rope": "axial", "rope_base": base, "rope_grid": (16, 16)}  # EVA-02, or timm's with registers
+    if free and "blocks.0.gamma_1" in arrays:
         return {"rope": "axial", "rope_base": base or 100.0, "rope_x_first": True}  # RoPE-ViT
     return {}
 

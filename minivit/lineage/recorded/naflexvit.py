@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from minivit import functional as F
 from minivit.backend.resizing import resize_matrix
+from minivit.errors import CheckpointError, shown
 from minivit.files import expanded
 from minivit.lineage.naflexvit import NaFlexViT, NaFlexViTConfig, filled
 from minivit.lineage.published import Arrays, beside, fill, pair, renamed
@@ -102,8 +102,14 @@ def told_by(arrays: Arrays, source: str, channels: int = 3) -> dict[str, Any]:
 
 
 def stated(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of NaFlexViTConfig in timm's configuration that shapes do not tell."""
-    arguments = {**config, **config.get("model_args", {})}
+    """The fields of NaFlexViTConfig in timm's configuration that shapes do not tell. Raises CheckpointError for parts
+    that are not here."""
+    arguments = {"rope_type": "none", **config, **config.get("model_args", {})}
+    if "_radio_" in str(config.get("architecture", "")):
+        arguments["pos_embed_align_corners"] = True
+    for name, known in (("rope_type", (None, "", "none")), ("pos_embed_align_corners", (None, False))):
+        if arguments.get(name) not in known:
+            raise CheckpointError(f"this NaFlexViT has {name} {shown(str(arguments[name]))}, which is not here")
     found = {ours: pair(arguments[theirs]) for theirs, ours in _STATED.items() if arguments.get(theirs) is not None}
     if arguments.get("global_pool") in _POOLS:
         found["classifier"] = _POOLS[arguments["global_pool"]]
@@ -159,7 +165,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     patches = Tensor(parts[0], requires_grad=True)
     tap: dict[str, Any] = {}
     output = model.padded(patches, parts[1], parts[2], tap)
-    loss = F.cross_entropy(output, case.input("labels"))
+    loss = case.loss(output)
     names, learning = zip(*model.named_parameters(), strict=True)
     in_patches, *gradients = grad(loss, [patches, *learning])
     named = pooling.with_kv(views(dict(zip(names, gradients, strict=True))))

@@ -1,5 +1,6 @@
 """Attention pooling and heads as published code has them, around a ViT: big_vision's layout (.npz) and timm's."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -103,12 +104,11 @@ def views(state: Arrays, base: ViTConfig, official: bool = False) -> dict[str, n
 def gradients(named: Arrays, base: ViTConfig, recorded: Iterable[str]) -> dict[str, np.ndarray]:
     """Gradients by our names -> "grad/NAME" under timm's names and those of `recorded` that are big_vision's."""
     found = {f"grad/{name}": x for name, x in with_kv(views(named, base)).items()}
-    official = views(named, base, official=True)
-    for name in recorded:
-        inner = name.removeprefix("grad/")
-        if "/" in inner and inner != name:
-            (released,) = canonical({inner.removeprefix("params/"): np.zeros(1)}, name)
-            found |= {name: official[released]} if released in official else {}
+    asked = [name for name in recorded if re.match("grad/.*/", name)]
+    official = views(named, base, official=True) if asked else {}  # big_vision has no place for some parts
+    for name in asked:
+        (released,) = canonical({name.removeprefix("grad/").removeprefix("params/"): np.zeros(1)}, name)
+        found |= {name: official[released]} if released in official else {}
     return found
 
 

@@ -176,11 +176,15 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         found = {renamed(name, _OURS): x for name, x in own.items()}
         map_shape = own["stages.0.blocks.0"].shape
         found["patch_embed.proj"] = found["patch_embed.proj"].reshape(map_shape)
-        found["patch_embed"] = found["patch_embed.norm"].reshape(map_shape)
+        positions = model.position_embedding.data if config.absolute else 0
+        found["patch_embed"] = (found["patch_embed.norm"] + positions).reshape(map_shape)
         features = found["norm"].mean(axis=(1, 2))
         found |= dict.fromkeys(("pooler", "head.global_pool", "avgpool"), features)
         for i, depth in enumerate(config.depths):
             after = f"layers.{i}.downsample"
+            for j, block in enumerate(model.stages[i].blocks):
+                bias = block.attention.position_bias(np).data
+                found[f"layers.{i}.blocks.{j}.attn.relative_position_bias"] = bias[None]
             ends = after if layout != "timm" and after in found else f"layers.{i}.blocks.{depth - 1}"
             found[f"layers.{i}"] = found[ends]
         return found

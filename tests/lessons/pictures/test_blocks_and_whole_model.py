@@ -30,6 +30,13 @@ def test_one_block_has_two_branches_and_two_sums():
     assert [found.count(text) for text in ("LN", "MSA", "MLP", "+")] == [2, 1, 1, 2]
 
 
+def test_a_later_block_has_other_parts_in_the_same_places():
+    found = texts(blocks.of_2020_and_later())
+    before, after = ([text for text, y in found if low < y < low + 1.6] for low in (0.3, 2.5))
+    assert [before.count(text) for text in ("LN", "MSA", "MLP", "+")] == [2, 1, 1, 2]
+    assert [after.count(text) for text in ("RMS", "QK-norm, RoPE", "SwiGLU", "s", "+", "LN")] == [2, 1, 1, 2, 2, 0]
+
+
 def test_the_whole_model_names_the_sizes_it_is_given():
     rng = np.random.default_rng(0)
     figure = whole_model.overview(
