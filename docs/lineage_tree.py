@@ -87,6 +87,8 @@ NODES = (
     Node("swin", "Swin", "Liu", 2021, "2103.14030", AFTER, 7, ("vit",)),
     Node("dino", "DINO", "Caron", 2021, "2104.14294", AFTER, 5, ("vit",)),
     Node("segmenter", "Segmenter", "Strudel", 2021, "2105.05633", AFTER, 16, ("vit",)),
+    Node("segmenter", "Segmenter", "Strudel", 2021, "2105.05633", AFTER, 11, ("vit",)),
+    Node("segformer", "SegFormer", "Xie", 2021, "2105.15203", AFTER, 12, ("vit",)),
     Node("coatnet", "CoAtNet", "Dai", 2021, "2106.04803", BESIDE, 9, ("vit", "efficientnet")),
     Node("map_head", "Attention pooling", "Zhai", 2021, "2106.04560", AFTER, 2, ("vit",)),
     Node("timesformer", "TimeSformer", "Bertasius", 2021, "2102.05095", AFTER, 14, ("vit",)),

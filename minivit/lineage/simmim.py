@@ -44,9 +44,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar10-simmim": {
         "data": "cifar10",
         "objective": {"name": "simmim", "unit": 8},
-        "model": {"patch_size": 4, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192, "gelu": "erf"},
+        "model": {"patch_size": 4, "width": 96, "depth": 4, "heads": 3, "mlp_width": 192, "gelu": "erf"},
         "batch_size": 256,
-        "epochs": 5,
+        "epochs": 3,
         "lr": 1e-3,
         "flip": True,
         "eval_every": 390,

@@ -21,7 +21,7 @@
 #
 # You need notebooks [06](06_softmax_and_loss.ipynb), [07](07_attention.ipynb), [08](08_multi_head.ipynb) and [20](20_hybrid.ipynb).
 #
-# **Budget:** 8 s of CPU time (fast mode 5 s).
+# **Budget:** 8 s of CPU time (fast mode 6 s).
 
 # %%
 import matplotlib.pyplot as plt
@@ -421,7 +421,7 @@ for name, other in (("8 heads", "9 heads"), ("9 heads", "16 heads"), *((name, "9
 # two errors seed by seed. A ratio is *decided* if its 95 % interval leaves out 1.
 #
 # **In the stored run** four heads leave over 0.12, near their floor of 0.091. Nine heads leave over 0.00075 in the geometric mean. But single
-# runs lie between 3.5e-06 and 2.9e-02: gradient descent often stops before it reaches what the theorem promises. Sixteen heads leave over
+# runs lie between 3.5e-06 and 2.9e-02: gradient descent often ends before it reaches what the theorem promises. Sixteen heads leave over
 # 1.4e-05, and this gain is decided; that of nine over eight heads is not. The lead of nine heads over the three controls is decided: 0.28
 # frozen, 0.086 absolute, 0.64 content.
 #
