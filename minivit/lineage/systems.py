@@ -85,7 +85,6 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Dai et al., CoAtNet: Marrying Convolution and Attention for All Data Sizes, arXiv 2106.04803",
         "stages of convolutions, then of attention with a learned weight for every difference of places",
-        "30_windows_hierarchies_convolutions",
     ),
     "botnet": System(
         2021,
