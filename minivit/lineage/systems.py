@@ -72,6 +72,7 @@ SYSTEMS: dict[str, System] = {
         2022,
         "Liu et al., A ConvNet for the 2020s, arXiv 2201.03545; V2: Woo et al. 2023, arXiv 2301.00808",
         "a convolutional network with a Transformer's block: large depthwise windows instead of attention",
+        "30_windows_hierarchies_convolutions",
         recordings=("convnextv2",),
     ),
     "efficientnet": System(
@@ -95,11 +96,13 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Liu et al., Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, arXiv 2103.14030",
         "attention inside windows, which move in every second block, and maps that shrink",
+        "30_windows_hierarchies_convolutions",
     ),
     "hiera": System(
         2023,
         "Ryali et al., Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles, arXiv 2306.00989",
         "a hierarchy of plain blocks: queries are pooled, and windows are runs of a sequence in another order",
+        "30_windows_hierarchies_convolutions",
     ),
     # attention in place of convolution
     "sasa": System(
