@@ -236,6 +236,13 @@ SYSTEMS: dict[str, System] = {
         "Xie et al., SimMIM: A Simple Framework for Masked Image Modeling, arXiv 2111.09886",
         "predict the pixels of large masked squares by one matrix, all tokens in the encoder",
     ),
+    # language
+    "blip2": System(
+        2023,
+        "Li et al., BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders and Large Language "
+        "Models, arXiv 2301.12597",
+        "a few learned queries read a frozen ViT; they are trained to match, to tell apart and to write captions",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -252,6 +259,8 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "beit": "beit:BEiT",
     "masked_patch": "masked_patch:MaskedPatch",
     "simmim": "simmim:SimMIM",
+    # language
+    "blip2": "blip2:BLIP2",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.
