@@ -85,7 +85,7 @@ class BLIP2Config(QFormerConfig):
 
 class BLIP2(Objective):
     """Stage 1.   batch: images (B, height, width, C); caption (B, T), token ids; seen (B, T), 0 for padding; lots
-    (B, 2), uniform integers below LOTS, by which a wrong image is drawn for each text, and a wrong text for each image."""
+    (B, 2), uniform integers below LOTS, which choose a wrong image for each text and a wrong text for each image."""
 
     Config: ClassVar[type] = BLIP2Config
     compares = True
@@ -230,10 +230,11 @@ class BLIP2(Objective):
         return xp_of(ids).where(ids == self.config.pad, words.IGNORED, ids)
 
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
-        """retrieval: the images that find their own sentence among those of the batch."""
-        ids = batch["caption"]
-        nearest = self.similarity(outputs).data.argmax(axis=1)
-        return {"retrieval": (ids[nearest] == ids).all(axis=1).sum()}
+        """retrieval: the images that find their own sentence among those of the batch; repeated: the pairs whose
+        sentence another pair has as well, which the losses count as a wrong one."""
+        ids, nearest = batch["caption"], self.similarity(outputs).data.argmax(axis=1)
+        times = (ids[:, None] == ids).all(axis=2).sum(axis=1)
+        return {"retrieval": (ids[nearest] == ids).all(axis=1).sum(), "repeated": (times > 1).sum()}
 
 
 def direction(x: Tensor) -> Tensor:

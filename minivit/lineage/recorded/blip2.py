@@ -206,7 +206,8 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     seen = case.input("attention_mask") if "attention_mask" in case.arrays else (ids != own.pad).astype(np.int64)
     batch: dict[str, Any] = {"images": images, "caption": ids, "seen": seen}
     outputs = objective(batch)
-    alone, joint = ({} for _ in range(2))
+    alone: dict[str, Any] = {}
+    joint: dict[str, Any] = {}
     patches, former = outputs[0], objective.qformer
     queries, text = former(patches, tap=alone), former(None, ids, seen)
     former(patches, objective.begun(ids), seen, causal=True, tap=joint)
