@@ -19,8 +19,8 @@ Stage 2 is a dense layer: it turns the rows of the queries into a prefix for a l
 Source: salesforce/LAVIS, blip2_qformer.py and Qformer.py. There, ITG reads keys and values that the pass of ITC kept.
 Queries never look at words in ITG, so one pass over queries and words gives both here. In ITG, the first word becomes
 [DEC]. Wrong pairs are drawn without a gradient, from softmax(S) + 1e-4 with 0 for the right pair. Against the published
-code: ITM is computed without dropout, and the encoder is a plain ViT with a [class] token, whose last LayerNorm is
-LAVIS's ln_vision. LAVIS freezes all of the encoder but this LayerNorm, and so does this file.
+code: ITM is computed without dropout; the Q-Former is drawn, not started from BERT; the encoder is a plain ViT with a
+[class] token, whose last LayerNorm is LAVIS's ln_vision. That LayerNorm still learns, in LAVIS and here.
 
 B batch, N tokens of the encoder, C their width, M queries, T words of a text, D width of the Q-Former, V words, E of
 the shared space.

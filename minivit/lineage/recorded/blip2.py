@@ -195,7 +195,11 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
     """The objective of a file of stage 1 (.safetensors), with LAVIS's names or Hugging Face's.   fields: as in Hugging
     Face's config.json, which is read where it lies beside the file. Raises CheckpointError and ConfigError."""
     path = expanded(path)
-    return build({**beside(path, "blip-2"), **fields}, canonical(read_arrays(path)[0], str(path)), dtype, str(path))
+    arrays, stated = read_arrays(path)[0], {**beside(path, "blip-2"), **fields}
+    objective = build(stated, canonical(arrays, str(path)), dtype, str(path))
+    if "ln_vision.weight" in arrays and not stated:
+        objective.vision.norm.eps = 1e-5  # in LAVIS of this LayerNorm alone
+    return objective
 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
