@@ -17,7 +17,8 @@ positions but one of relative ones that all blocks share, LayerScale, and keys w
 
 Where the paper's tokens are those of DALL-E's image tokeniser, which were learned from 250 million images, a token here
 is the number of the nearest of K typical patches: the centres of k-means on patches of the training images. A batch
-with an array "tokens" (B, N) uses those. Kernels begin as a ViT's; the [mask] token decays.
+with an array "tokens" (B, N) uses those. Kernels begin as a ViT's, and the [mask] token, which
+decays there, does not decay.
 
 B batch, N patches, D width, K tokens, P patch size, C channels.
 """
@@ -42,14 +43,14 @@ from minivit.update.batch import Batch, size
 from minivit.update.objective import Outputs
 
 PARITY = "logits, loss and gradients of transformers' BeitForMaskedImageModeling"
-ENCODER = {"width": 96, "depth": 6, "heads": 3, "mlp_width": 192, "class_token": True, "relative": "shared"}
+ENCODER = {"width": 96, "depth": 4, "heads": 3, "mlp_width": 192, "class_token": True, "relative": "shared"}
 PRESETS: dict[str, dict[str, Any]] = {
     "cifar10-beit": {
         "data": "cifar10",
         "objective": {"name": "beit", "vocabulary": 64, "block": 4},
         "model": {"name": "modern", "patch_size": 4, **ENCODER, "qkv_bias": "qv", "fc_norm": True, "layer_scale": 0.1},
         "batch_size": 256,
-        "epochs": 5,
+        "epochs": 3,
         "lr": 1.5e-3,
         "beta2": 0.98,
         "weight_decay": 0.05,
@@ -175,8 +176,7 @@ def k_means(points: np.ndarray, count: int, rng: np.random.Generator, rounds: in
     for _ in range(rounds):
         owner = np.concatenate([nearest(points[i : i + at_once], centres) for i in range(0, len(points), at_once)])
         sizes = np.bincount(owner, minlength=count)
-        total = np.zeros_like(centres)
-        np.add.at(total, owner, points)
+        total = np.stack([np.bincount(owner, x, count) for x in points.T], axis=1)
         centres = np.where(sizes[:, None] > 0, total / np.maximum(sizes, 1)[:, None], centres)
     return centres
 

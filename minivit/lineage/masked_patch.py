@@ -43,9 +43,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar10-masked-patch": {
         "data": "cifar10",
         "objective": {"name": "masked_patch"},
-        "model": {"patch_size": 4, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192},
+        "model": {"patch_size": 4, "width": 96, "depth": 4, "heads": 3, "mlp_width": 192},
         "batch_size": 256,
-        "epochs": 5,
+        "epochs": 3,
         "lr": 1e-3,
         "flip": True,
         "eval_every": 390,

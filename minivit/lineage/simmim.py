@@ -13,7 +13,7 @@ PixelShuffle, number c P^2 + i P + j for row i, column j and channel c.
 Source: microsoft/SimMIM, models/simmim.py and data/data_simmim.py. Its ViT is BEiT's encoder (relative positions that
 all blocks share, no table of absolute ones); here it is that, as the model `modern`, or a ViT. Its Swin is not here.
 The code averages over the masked pixels of the batch, and hides ceil(masked * squares) squares of each image. Kernels
-begin as a ViT's; the [mask] token decays.
+begin as a ViT's, and the [mask] token, which decays there, does not decay.
 
 B batch, N patches, D width, P patch size, C channels.
 """
@@ -44,9 +44,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar10-simmim": {
         "data": "cifar10",
         "objective": {"name": "simmim", "unit": 8},
-        "model": {"patch_size": 4, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192, "gelu": "erf"},
+        "model": {"patch_size": 4, "width": 96, "depth": 4, "heads": 3, "mlp_width": 192, "gelu": "erf"},
         "batch_size": 256,
-        "epochs": 5,
+        "epochs": 3,
         "lr": 1e-3,
         "flip": True,
         "eval_every": 390,

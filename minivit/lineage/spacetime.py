@@ -45,9 +45,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "clips-spacetime": {
         "data": "clips",
         "objective": {"name": "spacetime"},
-        "model": {"patch_size": 8, "width": 96, "depth": 3, "heads": 3, "mlp_width": 192},
-        "batch_size": 32, "steps": 1000, "lr": 1e-3, "warmup": 0.05, "weight_decay": 0.0, "ema": 0.99,
-        "eval_every": 250,
+        "model": {"patch_size": 4, "width": 96, "depth": 3, "heads": 3, "mlp_width": 192},
+        "batch_size": 16, "steps": 1500, "lr": 2e-3, "warmup": 0.05, "weight_decay": 0.0, "ema": 0.99,
+        "eval_every": 500,
     },
 }  # fmt: skip
 

@@ -72,6 +72,7 @@ SYSTEMS: dict[str, System] = {
         2022,
         "Liu et al., A ConvNet for the 2020s, arXiv 2201.03545; V2: Woo et al. 2023, arXiv 2301.00808",
         "a convolutional network with a Transformer's block: large depthwise windows instead of attention",
+        "30_windows_hierarchies_convolutions",
         recordings=("convnextv2",),
     ),
     "efficientnet": System(
@@ -95,11 +96,13 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Liu et al., Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, arXiv 2103.14030",
         "attention inside windows, which move in every second block, and maps that shrink",
+        "30_windows_hierarchies_convolutions",
     ),
     "hiera": System(
         2023,
         "Ryali et al., Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles, arXiv 2306.00989",
         "a hierarchy of plain blocks: queries are pooled, and windows are runs of a sequence in another order",
+        "30_windows_hierarchies_convolutions",
     ),
     # attention in place of convolution
     "sasa": System(
@@ -160,6 +163,13 @@ SYSTEMS: dict[str, System] = {
         "arXiv 2203.03466",
         "the best learning rate stays the same when the width grows",
         "32_widths_and_learning_rates",
+    ),
+    # language
+    "blip2": System(
+        2023,
+        "Li et al., BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders and Large Language "
+        "Models, arXiv 2301.12597",
+        "a few learned queries read a frozen ViT; they are trained to match, to tell apart and to write captions",
     ),
     # sizes
     "map_head": System(
@@ -236,17 +246,17 @@ SYSTEMS: dict[str, System] = {
         "Xie et al., SimMIM: A Simple Framework for Masked Image Modeling, arXiv 2111.09886",
         "predict the pixels of large masked squares by one matrix, all tokens in the encoder",
     ),
-    # language
-    "blip2": System(
-        2023,
-        "Li et al., BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders and Large Language "
-        "Models, arXiv 2301.12597",
-        "a few learned queries read a frozen ViT; they are trained to match, to tell apart and to write captions",
+    "segformer": System(
+        2021,
+        "Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, "
+        "arXiv 2105.15203",
+        "a hierarchy without positions, whose maps a head mixes pixel by pixel",
     ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
     "clip": "clip:CLIP",
+    "blip2": "blip2:BLIP2",  # language
     "dino": "dino:DINO",
     "mae": "mae:MAE",
     # generation
@@ -259,8 +269,7 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "beit": "beit:BEiT",
     "masked_patch": "masked_patch:MaskedPatch",
     "simmim": "simmim:SimMIM",
-    # language
-    "blip2": "blip2:BLIP2",
+    "segformer": "segformer:SegFormer",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.
@@ -294,4 +303,6 @@ NETWORKS: dict[str, tuple[str, str]] = {
     # video
     "vivit": ("vivit:FAMILY", r"vivit-.*"),
     "timesformer": ("timesformer:FAMILY", r"timesformer.*"),
+    # dense labels
+    "segformer": ("mit:FAMILY", r"mit-.*"),
 }

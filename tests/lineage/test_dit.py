@@ -1,5 +1,6 @@
 """Diffusion Transformers: held to a slow second implementation, which the recorded published code agrees with, too."""
 
+import itertools
 import math
 
 import dit_by_hand as slow
@@ -337,6 +338,15 @@ def test_diffusers_port_by_its_own_equations(monkeypatch, tmp_path):
     one = slow.one(w, config, np.moveaxis(x[0], -1, 0), 700, 1)
     found = network.eval()(x, np.array([700]), np.array([1])).data[0]
     assert np.allclose(np.moveaxis(found, -1, 0), one, rtol=0, atol=1e-11)
+    given = {"x": np.moveaxis(x, -1, 1), "t": np.array([700]), "y": np.array([1]), "cotangent": one[None] * 0 + 1}
+    theirs = {"sample_size": 4, "num_attention_heads": 2, "num_embeds_ada_norm": 3}
+    arrays = slow.in_diffusers_names(w, config)
+    case = write_case(tmp_path, "dit", theirs, arrays, {**given, "output": one[None], "loss": np.array(one.sum())})
+    case.arrays |= {f"grad/{name}": np.zeros(0) for name in arrays}  # what is asked for
+    names = recorded.recompute(case)
+    assert {f"grad/{name}" for name in arrays} <= names.keys()
+    case.arrays = {name: x for name, x in case.arrays.items() if not name.startswith("grad/")}
+    assert wrong_arrays(case) == []
 
 
 @pytest.mark.parametrize(
@@ -376,3 +386,24 @@ def test_it_learns_one_picture_for_each_class_and_draws_it(path):
     made = objective.sample(np.array([0, 1, 0, 1]), np.random.default_rng(1))
     assert np.abs(made - known[[0, 1, 0, 1]]).mean() < 0.3
     assert np.array_equal(made, objective.sample(np.array([0, 1, 0, 1]), np.random.default_rng(1)))
+
+
+@pytest.mark.parametrize("before", ["euler/", "flow/euler_"])
+def test_a_recorded_flow_is_walked_again(tmp_path, before):
+    config, rng = {**slow.SIZES, "learn_sigma": False, "depth": 1}, np.random.default_rng(3)
+    w = slow.weights_of(config, rng)
+    x0, noise, x = rng.normal(size=(3, 2, 2, 4, 4))
+    t, y, path = np.array([0.25, 0.9]), np.array([0, 3]), []
+    cut = t[:, None, None, None]
+    noised = (1 - cut) * x0 + cut * noise
+    velocity = slow.network(w, config, noised, 1000 * t, y)
+    loss = np.square(velocity - (noise - x0)).mean(axis=(1, 2, 3))
+    found = {"flow/x0": x0, "flow/noise": noise, "flow/t": t, "flow/y": y, "flow/x_t": noised}
+    found |= {"flow/loss": loss.mean(), "flow/loss_per_sample": loss, f"{before}start": x, f"{before}y": y}
+    at = np.array([1, 2 / 3, 1 / 3, 0])
+    for now, later in itertools.pairwise(at):
+        x = x + (later - now) * slow.network(w, config, x, [1000 * now] * 2, y)
+        path.append(x)
+    found |= {f"{before}times": at, f"{before}trajectory": np.array(path), f"{before}final": x}
+    case = write_case(tmp_path, "dit", config, w, {name: np.asarray(value) for name, value in found.items()})
+    assert wrong_arrays(case) == []

@@ -64,4 +64,4 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     named, found = case.differentiated(loss, images, objective)
     found |= {"logits": outputs[0].data, "loss": loss.data, **masked_tokens.taps_of(objective, tap)}
     found["relative_position_index"] = relative_index(objective.grid, True)
-    return found | masked_tokens.gradients_of(case, named, objective, own_views(named))
+    return {**found, **masked_tokens.gradients_of(case, named, objective, own_views(named))}

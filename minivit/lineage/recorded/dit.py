@@ -56,6 +56,7 @@ _WIDE = {1152: 16}  # heads of XL; the smaller ones are ViT's
 
 
 def of_diffusers(names: Any) -> bool:
+    """Whether these names of arrays are those of diffusers' port."""
     return "proj_out_1.weight" in names
 
 

@@ -63,4 +63,4 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         if name in case.arrays and found[name].size == case.arrays[name].size:
             found[name] = found[name].reshape(case.arrays[name].shape)
     found |= masked_tokens.taps_of(objective, tap)
-    return found | masked_tokens.gradients_of(case, named, objective, own_views(named), "")
+    return {**found, **masked_tokens.gradients_of(case, named, objective, own_views(named), "")}

@@ -71,4 +71,4 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     painted = unpatchify(objective.in_rows(outputs[0].data), objective.encoder.config)
     found |= {"reconstruction": case.laid_out(painted), "loss": loss.data}
     found |= masked_tokens.taps_of(objective, tap)
-    return found | masked_tokens.gradients_of(case, named, objective, own_views(named), "encoder.")
+    return {**found, **masked_tokens.gradients_of(case, named, objective, own_views(named), "encoder.")}

@@ -91,27 +91,40 @@ def _whole(case: Case, objective: Any) -> dict[str, np.ndarray]:
     return {f"sample/{name}": x for name, x in found.items()}
 
 
+STARTS = ("start", "x1", "z1", "x_start", "noise")
+TIMES = ("times", "timesteps", "sigmas", "t")
+
+
 def flow_walks(case: Case, objective: Any) -> dict[str, np.ndarray]:
-    """Euler's way along a flow: parts `euler/`, `flow_sample/` and the like, with a start and their times."""
+    """Euler's way along a flow: parts `euler/`, `flow_sample/` and the like, or names that begin with `flow/euler_`,
+    with a start, classes, and the end or every step."""
     found: dict[str, np.ndarray] = {}
-    for part in sorted({name.rpartition("/")[0] for name in case.arrays}):
-        names = {name.removeprefix(f"{part}/") for name in case.arrays if name.startswith(f"{part}/")}
-        if "noises" in names or not names & {"start", "x1", "z1", "x_start"} or "y" not in names:
-            continue
-        start = case.images(f"{part}/{(names & {'start', 'x1', 'z1', 'x_start'}).pop()}")
-        shift = float(case.input(f"{part}/shift")) if "shift" in names else 1.0
-        times = next((case.arrays[f"{part}/{n}"] for n in ("times", "timesteps", "sigmas", "t") if n in names), None)
-        steps = 1 if times is None else len(times) - 1
-        if "trajectory" in names:
-            steps = len(case.arrays[f"{part}/trajectory"])
-        at = diffusion.times(steps, shift)
-        predict = objective.predictor(case.input(f"{part}/y"))
-        if scale := names & {"cfg_scale", "scale"}:
-            predict = diffusion.with_guidance(predict, float(case.input(f"{part}/{scale.pop()}")), objective.shape[-1])
-        path = [case.laid_out(x) for x in diffusion.euler(predict, start, at)]
-        here = {"times": at, "sigmas": at, "timesteps": at, "t": at, "trajectory": np.stack(path)}
-        here |= dict.fromkeys(("final", "sample", "output", "end"), path[-1])
-        if times is not None and len(times) == steps:
-            here |= dict.fromkeys(("times", "sigmas", "timesteps", "t"), at[:-1])
-        found |= {f"{part}/{name}": x for name, x in here.items()}
+    for part in sorted({name.rpartition("/")[0] + "/" for name in case.arrays if "grad" not in name}):
+        for before in (part, f"{part}euler_", f"{part}sample_"):
+            names = {name.removeprefix(before) for name in case.arrays if name.startswith(before)}
+            starts = [name for name in STARTS if name in names]
+            if starts and "y" in names and not names & {"noises", "x0", "eps", "x_t"}:
+                found |= {f"{before}{name}": x for name, x in _along(case, objective, before, starts[0], names).items()}
+        if f"{part}shift" in case.arrays and f"{part}t" in case.arrays:
+            moved = diffusion.shifted(case.input(f"{part}t"), float(case.input(f"{part}shift")))
+            found |= {f"{part}t_shifted": moved, f"{part}shifted_t": moved}
     return found
+
+
+def _along(case: Case, objective: Any, before: str, start: str, names: set[str]) -> dict[str, np.ndarray]:
+    """One walk, by its names behind `before`."""
+    shift = float(case.input(f"{before}shift")) if "shift" in names else 1.0
+    recorded = next((case.arrays[before + name] for name in TIMES if name in names), None)
+    steps = 1 if recorded is None else len(recorded) - 1
+    if "trajectory" in names:
+        steps = len(case.arrays[f"{before}trajectory"])
+    at = diffusion.times(steps, shift)
+    predict, scales = objective.predictor(case.input(f"{before}y")), names & {"cfg_scale", "scale"}
+    x = case.images(before + start)
+    if scales:
+        predict = diffusion.with_guidance(predict, float(case.input(before + scales.pop())), objective.shape[-1])
+        x = x if len(x) == len(case.arrays[f"{before}y"]) else np.concatenate([x, x])
+    path = [case.laid_out(step) for step in diffusion.euler(predict, x, at)]
+    whole = at if recorded is None or len(recorded) > steps else at[:-1]
+    found = dict.fromkeys(TIMES, whole) | {"trajectory": np.stack(path)}
+    return found | dict.fromkeys(("final", "sample", "output", "end"), path[-1])
