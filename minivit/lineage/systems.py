@@ -164,6 +164,13 @@ SYSTEMS: dict[str, System] = {
         "the best learning rate stays the same when the width grows",
         "32_widths_and_learning_rates",
     ),
+    # language
+    "blip2": System(
+        2023,
+        "Li et al., BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders and Large Language "
+        "Models, arXiv 2301.12597",
+        "a few learned queries read a frozen ViT; they are trained to match, to tell apart and to write captions",
+    ),
     # sizes
     "map_head": System(
         2021,
@@ -256,6 +263,7 @@ SYSTEMS: dict[str, System] = {
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
     "clip": "clip:CLIP",
+    "blip2": "blip2:BLIP2",  # language
     "dino": "dino:DINO",
     "mae": "mae:MAE",
     # generation
