@@ -51,6 +51,7 @@ def train(trainer: Trainer) -> int:
         print(f"stopped early, after step {trainer.step} of {trainer.total_steps}: {early}")
     seconds = time.perf_counter() - begin
     made = "config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png"
+    made += ", samples.png" if (folder / "samples.png").exists() else ""
     print(f"trained in {seconds:.0f} s; {shown(folder, MAX_MESSAGE)}: {made}")
     praise(trainer)
     return 0

@@ -1,5 +1,6 @@
 """Checks that several configurations of models share. Each raises ConfigError, in one line."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,19 @@ def at_least(record: Any, least: int, *names: str) -> None:
             raise ConfigError(f"{name} is {value}, expected {f'at least {least}' if least else '0 (for none) or more'}")
 
 
+def above_zero(record: Any, *names: str) -> None:
+    """Fields that are numbers above 0, such as the epsilon of a normalisation."""
+    for name in names:
+        if not getattr(record, name) > 0:
+            raise ConfigError(f"{name} is {getattr(record, name)}, expected a number above 0")
+
+
+def leaves_width(ratio: float, width: int) -> None:
+    """An MLP that is `ratio` times as wide as its input."""
+    if ratio * width < 1:
+        raise ConfigError(f"mlp_ratio {ratio} leaves no width for an MLP on {width} features")
+
+
 def one_of(record: Any, **choices: Iterable[str]) -> None:
     """Fields with one of a few values, such as gelu=("tanh", "erf")."""
     for name, known in choices.items():
@@ -26,6 +40,20 @@ def rates(record: Any, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(record, name) < 1:
             raise ConfigError(f"{name} is {getattr(record, name)}, expected 0 <= rate < 1")
+
+
+def epsilon(record: Any) -> None:
+    """norm_eps, which LayerNorms add to a variance."""
+    if not 0 < record.norm_eps < 1:
+        raise ConfigError(f"norm_eps is {record.norm_eps}, expected 0 < norm_eps < 1")
+
+
+def positive(record: Any, **otherwise: str) -> None:
+    """Fields that are positive, or None.   otherwise: what None stands for, such as layer_scale="none"."""
+    for name, meaning in otherwise.items():
+        value = getattr(record, name)
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"{name} is {value}, expected a positive number, or None for {meaning}")
 
 
 def heads_divide(width: int, heads: int) -> None:

@@ -94,6 +94,9 @@ def is_a(value: Any, kind: Any) -> bool:
 
 def in_words(kind: Any) -> str:
     """An annotated type as text for a message."""
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)
+        return f"a list of {in_words(inner[0])}" if inner[-1] is Ellipsis else f"{len(inner)} of {in_words(inner[0])}"
     return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
 
 

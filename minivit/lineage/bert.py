@@ -28,8 +28,9 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
-from minivit.files.checks import at_least, heads_divide, rates
+from minivit.files.checks import at_least, epsilon, heads_divide, one_of, rates
 from minivit.files.fields import settle
+from minivit.lineage.words import IGNORED, draw
 from minivit.nn import MLP, Dropout, Embedding, LayerNorm, Linear, Module
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
@@ -39,7 +40,6 @@ from minivit.tensor import Tensor
 PARITY = (
     "logits, loss, gradients and inner values of Hugging Face's model, with padding; published numbers of parameters"
 )
-IGNORED = -100  # the label of a word that is not to be predicted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +67,8 @@ class BertConfig:
         at_least(self, 1, "vocabulary", "positions", "types", "width", "depth", "heads", "mlp_width")
         heads_divide(self.width, self.heads)
         rates(self, "dropout", "attention_dropout")
+        epsilon(self)
+        one_of(self, gelu=("erf", "tanh"))
         if self.next_head and not self.pooler:
             raise ConfigError("next_head reads the pooler, so pooler cannot be false")
 
@@ -156,16 +158,6 @@ class Bert(Module):
         return self.next(self.pooled(encoded))
 
 
-def loss(logits: Tensor, labels: Array) -> Tensor:
-    """The mean cross entropy over the labels that are not IGNORED.   (B, N, V), (B, N). Raises ValueError if there are
-    none."""
-    labels = labels.reshape(-1)
-    (chosen,) = (labels != IGNORED).nonzero()
-    if not len(chosen):
-        raise ValueError("loss: no word is to be predicted")
-    return F.cross_entropy(logits.reshape(-1, logits.shape[-1])[chosen], labels[chosen])
-
-
 def hide(
     ids: np.ndarray, rng: np.random.Generator, mask: int, vocabulary: int, never: Any = (), share: float = 0.15
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -175,16 +167,6 @@ def hide(
     lot = rng.random(ids.shape)
     other = np.where(lot < 0.8, mask, np.where(lot < 0.9, rng.integers(0, vocabulary, ids.shape), ids))
     return np.where(chosen, other, ids), np.where(chosen, ids, IGNORED)
-
-
-def draw(module: Bert, rng: np.random.Generator, deviation: float = 0.02) -> None:
-    """Draw all matrices and tables from a normal distribution that is cut off at two deviations."""
-    for _, tensor in module.named_parameters():
-        if tensor.ndim == 2:
-            values = rng.standard_normal(tensor.shape)
-            while (outside := abs(values) > 2).any():
-                values[outside] = rng.standard_normal(int(outside.sum()))
-            tensor.data[...] = values * deviation
 
 
 def decays(name: str, parameter: Tensor) -> bool:

@@ -30,6 +30,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
+from minivit.files.checks import above_zero, at_least, leaves_width, one_of, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -66,9 +67,8 @@ class CoAtNetConfig:
     Of C: act; kernel; expansion, of the output's channels or without `of_output` the input's; squeeze: channels in SE,
     a share of the output's or else of the expanded ones; squeeze_act; squeeze_early: SE before the second norm;
     pre_act: activation after the first norm; conv_bias: of the last 1 x 1 and the shortcut; pool_first: a mean shrinks
-    the map, not the depthwise convolution; conv_eps. Of T: mlp_ratio; wide: queries, keys and values have as many
-    channels as the output, else as the input; attention_bias; shortcut_bias; batch_norm: BN for LN; norm_eps;
-    layer_scale.
+    the map, not the depthwise convolution; conv_eps. Of T: mlp_ratio; wide: queries, keys and values are as wide
+    as the output, else as the input; attention_bias; shortcut_bias; batch_norm: BN for LN; norm_eps; layer_scale.
     """
 
     depths: tuple[int, ...] = (2, 3, 5, 2)
@@ -108,11 +108,14 @@ class CoAtNetConfig:
             raise ConfigError("depths, widths and kinds: expected one each to a stage; stem: two numbers")
         if not all(re.fullmatch("[CT]+", kinds) for kinds in self.kinds):
             raise ConfigError(f"kinds is {self.kinds}, expected letters C and T for each stage")
-        least = min(*self.depths, *self.widths, *self.stem, self.channels, self.head_width, self.stem_stride)
-        if least < 1 or self.num_classes < 0 or self.kernel % 2 == 0:
-            raise ConfigError("expected sizes of at least 1, at least 0 classes, and an odd kernel")
-        if not {self.act, self.squeeze_act} <= ACTIVATIONS.keys():
-            raise ConfigError(f"act and squeeze_act: expected two of {', '.join(ACTIVATIONS)}")
+        if min(*self.depths, *self.widths, *self.stem) < 1 or self.kernel % 2 == 0:
+            raise ConfigError("expected depths, widths and a stem of at least 1, and an odd kernel")
+        at_least(self, 1, "channels", "head_width", "stem_stride")
+        at_least(self, 0, "num_classes", "squeeze", "hidden")
+        above_zero(self, "expansion", "conv_eps", "norm_eps")
+        leaves_width(self.mlp_ratio, min(self.widths))
+        rates(self, "drop_path")
+        one_of(self, act=ACTIVATIONS, squeeze_act=ACTIVATIONS)
         shrink = self.stem_stride * 2 ** len(self.depths)
         if any(side % shrink or not side for side in self.image_size):
             raise ConfigError(f"image_size is {self.image_size}, expected multiples of {shrink}")
@@ -260,8 +263,7 @@ class CoAtNet(Module):
             NormAct(first, config.act, dtype, eps=config.conv_eps),
             Conv(3, first, second, None, dtype, 1, 1, bias=config.stem_bias),
         )
-        ends = np.cumsum(config.depths)
-        rates = np.split(np.linspace(0, config.drop_path, ends[-1]), ends[:-1])
+        rates = np.split(np.linspace(0, config.drop_path, sum(config.depths)), np.cumsum(config.depths)[:-1])
         before, self.stages = config.stem[1], []
         for i, after in enumerate(config.widths):
             blocks: list[Module] = []
@@ -274,14 +276,12 @@ class CoAtNet(Module):
         rng = None if seed is None else np.random.default_rng(seed)
         for name, tensor in self.named_parameters():
             tensor.name, shape = name, tensor.shape
-            if rng is None:
-                continue
-            if name.endswith("attn.table"):
+            if rng and name.endswith("attn.table"):
                 tensor.data[...] = rng.normal(0, 0.02, shape)
-            elif name.endswith("weight") and (name.startswith("stem") or re.search(r"conv|\.se|expand", name)):
+            elif rng and name.endswith("weight") and (name.startswith("stem") or re.search(r"conv|\.se|expand", name)):
                 fan_out = math.prod(shape[:-2]) * (1 if "kxk" in name else shape[-1])
                 tensor.data[...] = rng.normal(0, math.sqrt(2 / fan_out), shape)
-            elif name.endswith("weight") and not name.startswith("head.fc"):
+            elif rng and name.endswith("weight") and not name.startswith("head.fc"):
                 tensor.data[...] = init.xavier_uniform(rng, *shape)
 
     def forward(self, images: Tensor | Array, tap: Tap = None, rng: Rng = None) -> Tensor:

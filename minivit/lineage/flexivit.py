@@ -30,7 +30,7 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.backend.resizing import METHODS
 from minivit.errors import ConfigError
-from minivit.files.checks import one_of, patches_tile
+from minivit.files.checks import at_least, one_of, patches_tile
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models import ViT, ViTConfig
@@ -87,6 +87,7 @@ class FlexiViTConfig:
     def __post_init__(self) -> None:
         settle(self)
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
+        at_least(self, 0, "num_classes")
         one_of(self, classifier=("token", "gap", "map"), kernel_method=METHODS, table_method=METHODS)
         if not self.grids or min(self.grids) < 1:
             raise ConfigError(f"grids is {self.grids}, expected numbers of patches per side, each at least 1")

@@ -30,6 +30,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
+from minivit.files.checks import above_zero, at_least, leaves_width, one_of, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -63,8 +64,7 @@ class HieraConfig:
     times the heads. patch_kernel, patch_size, patch_padding: of the first convolution; patch_size is its stride.
     local: the stages that attend inside mask units. unit: rows and columns of a mask unit, in tokens. pools: how many
     changes of stage pool, pool: what becomes one token there. layer_scale, unit_positions, project: see above.
-    image_positions: the grid of the positions of the image, if there are unit_positions; they are resized to the map.
-    drop_path: stochastic depth, rising linearly to this rate at the last block.
+    image_positions: the grid of the image's positions beside unit_positions. drop_path: of the last block.
     """
 
     image_size: Size = Size(224)
@@ -94,15 +94,17 @@ class HieraConfig:
     def __post_init__(self) -> None:
         settle(self)
         stages = len(self.depths)
-        if not stages or len(self.local) < stages or not 0 <= self.pools < max(stages, 1):
+        at_least(self, 1, "width", "heads", "channels", "patch_kernel", "patch_size")
+        if min(self.depths, default=0) < 1 or len(self.local) < stages or not 0 <= self.pools < stages:
             raise ConfigError(f"depths {self.depths} need as many entries of local, and fewer pools than stages")
-        if min(*self.depths, self.width, self.heads, self.channels, self.patch_kernel, self.patch_size) < 1:
-            raise ConfigError("depths, width, heads, channels, patch_kernel and patch_size must be at least 1")
         for i, (width, heads) in enumerate(self.shapes):
             if heads < 1 or width % heads or (i and width <= self.shapes[i - 1][0]):
                 raise ConfigError(f"stage {i + 1} has {heads} heads and width {width}: it must be wider than the last")
-        if self.gelu not in ("erf", "tanh") or not 0 <= self.drop_path < 1 or self.num_classes < 0:
-            raise ConfigError("gelu must be erf or tanh, drop_path in [0, 1), num_classes at least 0")
+        at_least(self, 0, "num_classes")
+        above_zero(self, "norm_eps")
+        leaves_width(self.mlp_ratio, self.width)
+        rates(self, "drop_path")
+        one_of(self, gelu=("erf", "tanh"))
         for n, pad, by, unit in zip(self.image_size, self.patch_padding, self.pool, self.unit, strict=True):
             rows, wanted = (n + 2 * pad - self.patch_kernel) // self.patch_size + 1, n // self.patch_size
             times = math.lcm(by ** (stages - 1), unit if self.unit_positions else 1)

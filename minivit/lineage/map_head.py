@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from minivit.backend import Array
+from minivit.files.checks import at_least
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models import ViT, ViTConfig
@@ -75,6 +76,7 @@ class MapHeadConfig:
     def __post_init__(self) -> None:
         settle(self)
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
+        at_least(self, 0, "num_classes", "pool_heads", "pool_mlp_width")
         ViTConfig(**{**_shared(self), "heads": self.pool_heads or self.heads})  # checks both numbers of heads
         self.base  # noqa: B018  raises for parts that do not fit
 

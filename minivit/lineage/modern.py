@@ -206,17 +206,7 @@ class Modern(Module):
         sizes than the configuration's, unless there are tables for its grid. tap: as in `ViT`."""
         images = self.tensor(images)
         grid = images.shape[1] // self.config.patch_size[0], images.shape[2] // self.config.patch_size[1]
-        x = self.embed(images, grid)
-        again = self.recompute_blocks and tap is None
-        bias = None if self.relative is None or again else self.relative()
-        shared = [p for part in (self.rope, self.relative) if part for p in part.parameters()]
-        for i, block in enumerate(self.blocks):
-            inner: Tap = None if tap is None else {}
-            run = functools.partial(self.block, i, grid, bias=bias, tap=inner)
-            x = recompute(run, x, [*block.parameters(), *shared], rng) if again else run(x, rng)
-            for name, value in (inner or {}).items():
-                tap[f"block{i}/{name}"] = value  # type: ignore[index]
-        return self.classify(x, tap)
+        return self.classify(self.encode(self.embed(images, grid), grid, rng, tap), tap)
 
     def embed(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patches, positions and the tokens before the patches.   (B, height, width, C) -> (B, N, D)."""
@@ -229,6 +219,19 @@ class Modern(Module):
         before = [F.broadcast_to(token, (len(images.data), *token.shape[1:])) for token in tokens]
         x = F.concat(*before, x, axis=1) if before else x
         return x + self.position_embedding if config.position == "learned" else x
+
+    def encode(self, x: Tensor, grid: tuple[int, int], rng: Rng = None, tap: Tap = None) -> Tensor:
+        """All blocks, without the last norm.   x: (B, N, D) -> (B, N, D)."""
+        again = self.recompute_blocks and tap is None
+        bias = None if self.relative is None or again else self.relative()
+        shared = [p for part in (self.rope, self.relative) if part for p in part.parameters()]
+        for i, block in enumerate(self.blocks):
+            inner: Tap = None if tap is None else {}
+            run = functools.partial(self.block, i, grid, bias=bias, tap=inner)
+            x = recompute(run, x, [*block.parameters(), *shared], rng) if again else run(x, rng)
+            for name, value in (inner or {}).items():
+                tap[f"block{i}/{name}"] = value  # type: ignore[index]
+        return x
 
     def block(
         self, i: int, grid: tuple[int, int], x: Tensor, rng: Rng = None, bias: Tensor | None = None, tap: Tap = None

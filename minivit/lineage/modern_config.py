@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from minivit.errors import ConfigError, shown
-from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
+from minivit.files.checks import at_least, epsilon, heads_divide, one_of, patches_tile, positive, rates
 from minivit.files.fields import settle
 from minivit.models.config import Size
 
@@ -85,12 +85,10 @@ class ModernConfig:
         if self.classifier == "token" and not self.class_token:
             raise ConfigError('classifier "token" reads the [class] token: set class_token')
         rates(self, "dropout", "drop_path")
-        if not 0 < self.norm_eps < 1:
-            raise ConfigError(f"norm_eps is {self.norm_eps}, expected 0 < norm_eps < 1")
-        if self.rope_base is not None and not 0 < self.rope_base < math.inf:
-            raise ConfigError(f"rope_base is {self.rope_base}, expected a positive number, or None for the usual one")
-        if self.layer_scale is not None and not 0 < self.layer_scale < math.inf:
-            raise ConfigError(f"layer_scale is {self.layer_scale}, expected a positive number, or None for none")
+        epsilon(self)
+        positive(self, rope_base="the usual one", layer_scale="none")
+        if not math.isfinite(self.rope_first):
+            raise ConfigError(f"rope_first is {self.rope_first}, expected a finite number")
 
     @property
     def grid(self) -> tuple[int, int]:

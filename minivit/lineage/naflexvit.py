@@ -31,7 +31,7 @@ from minivit import functional as F
 from minivit.backend import Array, to_numpy, xp_of
 from minivit.backend.resizing import METHODS
 from minivit.errors import ConfigError
-from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
+from minivit.files.checks import at_least, epsilon, heads_divide, one_of, patches_tile, positive, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -116,7 +116,9 @@ class NaFlexViTConfig:
         if self.classifier == "token" and not self.class_token:
             raise ConfigError('classifier "token" needs class_token')
         rates(self, "dropout", "drop_path")
-        at_least(self, 0, "num_classes", "register_tokens")
+        at_least(self, 0, "num_classes", "register_tokens", "pool_heads", "pool_mlp_width")
+        epsilon(self)
+        positive(self, layer_scale="none")
 
     @property
     def before(self) -> int:

@@ -29,7 +29,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
-from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
+from minivit.files.checks import at_least, epsilon, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import VARIANTS as SIZES
@@ -82,6 +82,7 @@ class NaViTConfig:
         heads_divide(self.width, self.heads)
         one_of(self, pool=("map", "gap"), gelu=("tanh", "erf"))
         rates(self, "dropout", "drop_path")
+        epsilon(self)
         patches_tile(self.image_size, self.patch_size)
         (height, width), (down, across) = self.image_size, self.patch_size
         if height // down > self.table[0] or width // across > self.table[1]:

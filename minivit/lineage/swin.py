@@ -36,6 +36,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
+from minivit.files.checks import above_zero, at_least, leaves_width, one_of, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -99,11 +100,11 @@ class SwinConfig:
             raise ConfigError("depths, heads, windows, width, channels and head_width must be at least 1")
         if not self.head_width and any(self.width * 2**i % heads for i, heads in enumerate(self.heads)):
             raise ConfigError(f"heads {self.heads} do not divide the widths of their stages, from {self.width} on")
-        for name, options in (("padding", ("official", "timm", "hf")), ("gelu", ("erf", "tanh"))):
-            if getattr(self, name) not in options:
-                raise ConfigError(f'{name} is "{getattr(self, name)}", expected one of {", ".join(options)}')
-        if self.mlp_ratio * self.width < 1 or not 0 <= self.drop_path < 1 or self.norm_eps <= 0 or self.num_classes < 0:
-            raise ConfigError("mlp_ratio and norm_eps must be above 0, drop_path in [0, 1), num_classes at least 0")
+        one_of(self, padding=("official", "timm", "hf"), gelu=("erf", "tanh"))
+        at_least(self, 0, "num_classes")
+        above_zero(self, "norm_eps")
+        rates(self, "drop_path")
+        leaves_width(self.mlp_ratio, self.width)
         if self.padding != "timm" and self.window[0] != self.window[1]:
             raise ConfigError(f"windows of padding {self.padding} are square, but window is {self.window}")
         if self.padding == "timm" and any(n % p for n, p in zip(self.image_size, self.patch_size, strict=True)):

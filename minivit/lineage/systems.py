@@ -72,6 +72,7 @@ SYSTEMS: dict[str, System] = {
         2022,
         "Liu et al., A ConvNet for the 2020s, arXiv 2201.03545; V2: Woo et al. 2023, arXiv 2301.00808",
         "a convolutional network with a Transformer's block: large depthwise windows instead of attention",
+        "30_windows_hierarchies_convolutions",
         recordings=("convnextv2",),
     ),
     "efficientnet": System(
@@ -95,11 +96,13 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Liu et al., Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, arXiv 2103.14030",
         "attention inside windows, which move in every second block, and maps that shrink",
+        "30_windows_hierarchies_convolutions",
     ),
     "hiera": System(
         2023,
         "Ryali et al., Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles, arXiv 2306.00989",
         "a hierarchy of plain blocks: queries are pooled, and windows are runs of a sequence in another order",
+        "30_windows_hierarchies_convolutions",
     ),
     # attention in place of convolution
     "sasa": System(
@@ -159,6 +162,14 @@ SYSTEMS: dict[str, System] = {
         "Yang et al., Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer, "
         "arXiv 2203.03466",
         "the best learning rate stays the same when the width grows",
+        "32_widths_and_learning_rates",
+    ),
+    # language
+    "blip2": System(
+        2023,
+        "Li et al., BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders and Large Language "
+        "Models, arXiv 2301.12597",
+        "a few learned queries read a frozen ViT; they are trained to match, to tell apart and to write captions",
     ),
     # sizes
     "map_head": System(
@@ -183,6 +194,64 @@ SYSTEMS: dict[str, System] = {
         "Tschannen et al., SigLIP 2: Multilingual Vision-Language Encoders, arXiv 2502.14786",
         "images keep their shape: positions are resized to each grid, and short sequences are filled up",
     ),
+    # generation
+    "dit": System(
+        2022,
+        "Peebles & Xie, Scalable Diffusion Models with Transformers, arXiv 2212.09748",
+        "the network predicts the noise in a picture; time and class steer its norms",
+    ),
+    "mmdit": System(
+        2024,
+        "Esser et al., Scaling Rectified Flow Transformers for High-Resolution Image Synthesis, arXiv 2403.03206",
+        "text and image are two streams with weights of their own and one attention; images flow along straight lines",
+    ),
+    "spacetime": System(
+        2024,
+        "after OpenAI, Video generation models as world simulators, which has no code; compare Ma et al., Latte, "
+        "arXiv 2401.03048",
+        "clips are cut into patches of space and time, the tokens of a diffusion Transformer: a demonstration",
+    ),
+    # dense labels
+    "segmenter": System(
+        2021,
+        "Strudel et al., Segmenter: Transformer for Semantic Segmentation, arXiv 2105.05633",
+        "a class for every pixel: patches and learned class tokens agree by the cosine of their vectors",
+    ),
+    # video
+    "vivit": System(
+        2021,
+        "Arnab et al., ViViT: A Video Vision Transformer, arXiv 2103.15691",
+        "tokens are blocks of pixels in space and time; one encoder for space and a second for time",
+    ),
+    "timesformer": System(
+        2021,
+        "Bertasius et al., Is Space-Time Attention All You Need for Video Understanding?, arXiv 2102.05095",
+        "attention is divided: first along time at each place, then within each frame",
+    ),
+    # self-supervision: masked tokens
+    "beit": System(
+        2021,
+        "Bao et al., BEiT: BERT Pre-Training of Image Transformers, arXiv 2106.08254",
+        "predict the visual tokens of masked blocks of patches",
+        recordings=("beit_mim",),
+    ),
+    "masked_patch": System(
+        2020,
+        "Dosovitskiy et al., An Image is Worth 16x16 Words, appendix B.1.2, arXiv 2010.11929",
+        "predict the mean colours of corrupted patches",
+        recordings=("vit_masked_patch",),
+    ),
+    "simmim": System(
+        2021,
+        "Xie et al., SimMIM: A Simple Framework for Masked Image Modeling, arXiv 2111.09886",
+        "predict the pixels of large masked squares by one matrix, all tokens in the encoder",
+    ),
+    "segformer": System(
+        2021,
+        "Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, "
+        "arXiv 2105.15203",
+        "a hierarchy without positions, whose maps a head mixes pixel by pixel",
+    ),
     # self-supervision: DINOv2
     "dinov2": System(
         2023,
@@ -194,8 +263,20 @@ SYSTEMS: dict[str, System] = {
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
     "clip": "clip:CLIP",
+    "blip2": "blip2:BLIP2",  # language
     "dino": "dino:DINO",
     "mae": "mae:MAE",
+    # generation
+    "dit": "dit:Denoising",
+    "mmdit": "mmdit:TextFlow",
+    "spacetime": "spacetime:ClipFlow",
+    # dense labels
+    "segmenter": "segmenter:Segmenter",
+    # self-supervision: masked tokens
+    "beit": "beit:BEiT",
+    "masked_patch": "masked_patch:MaskedPatch",
+    "simmim": "simmim:SimMIM",
+    "segformer": "segformer:SegFormer",
     # self-supervision: DINOv2
     "dinov2": "dinov2_objective:DINOv2",
 }
@@ -228,6 +309,11 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "flexivit": ("flexivit:FAMILY", r"flexivit-.*"),
     "navit": ("navit:FAMILY", r"navit-.*"),
     "naflexvit": ("naflexvit:FAMILY", r"naflexvit-.*"),
+    # video
+    "vivit": ("vivit:FAMILY", r"vivit-.*"),
+    "timesformer": ("timesformer:FAMILY", r"timesformer.*"),
+    # dense labels
+    "segformer": ("mit:FAMILY", r"mit-.*"),
     # self-supervision: DINOv2
     "dinov2": ("dinov2:FAMILY", r"dinov2[-_].*"),
 }

@@ -30,8 +30,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array, xp_of
-from minivit.errors import ConfigError
-from minivit.files.checks import at_least, heads_divide, one_of, rates
+from minivit.files.checks import at_least, epsilon, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
 from minivit.models.config import Size, variant_fields
 from minivit.models.families import Family
@@ -72,10 +71,11 @@ class Transformer2017Config:
         settle(self)
         one_of(self, norm=("post", "pre"), act=("relu", "gelu"))
         at_least(self, 1, "width", "depth", "heads", "mlp_width", "channels")
+        at_least(self, 0, "num_classes", "vocabulary")
+        epsilon(self)
         heads_divide(self.width, self.heads)
         rates(self, "dropout")
-        if any(side % patch for side, patch in zip(self.image_size, self.patch_size, strict=True)):
-            raise ConfigError(f"patch size {self.patch_size} does not divide image size {self.image_size}")
+        patches_tile(self.image_size, self.patch_size)
 
     @property
     def num_tokens(self) -> int:

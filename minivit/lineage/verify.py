@@ -73,7 +73,7 @@ class Case:
 
     @property
     def _channels_first(self) -> bool:
-        return self.meta.get("image_layout", "NCHW") == "NCHW"
+        return str(self.meta.get("image_layout", "NCHW")).startswith("NCHW")  # more words may follow
 
 
 @dataclasses.dataclass

@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any
 
 from minivit.errors import ConfigError, shown
-from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
+from minivit.files.checks import at_least, epsilon, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
 
 # name: width, depth, heads, MLP width. Ti and S: Steiner et al. 2021; B, L, H: Dosovitskiy et al. 2020, Table 1.
@@ -133,8 +133,7 @@ class ViTConfig:
         rates(self, "dropout", "attention_dropout", "drop_path")
         if not abs(self.head_bias) < math.inf:
             raise ConfigError(f"head_bias is {self.head_bias}, expected a finite number")
-        if not 0 < self.norm_eps < 1:
-            raise ConfigError(f"norm_eps is {self.norm_eps}, expected 0 < norm_eps < 1")
+        epsilon(self)
         if self.class_token == (self.classifier == "token"):
             object.__setattr__(self, "class_token", None)
         if self.position != "learned" or not self.num_prefix_tokens:

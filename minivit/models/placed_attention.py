@@ -1,9 +1,9 @@
 """Attention that knows where tokens are by itself: the relative positions of the paper's appendix D.4, and RoPE.
 
-Both take the place of a position embedding, in every block. Sources: Dosovitskiy et al. 2020, appendix D.4: "we
-consider the relative distance between patches"; no code was published, and the paper leaves open how the second term
-is scaled and shared. Here it is scaled like the first, and each block has its own vectors, shared by its heads.
-Rotary positions: RoPE-ViT, "axial" (see `minivit.models.rope`).
+Both take the place of a position embedding, in every block. Sources: Dosovitskiy et al. 2020, appendix D.4, relative
+positions; no code was published, and the paper leaves open how the second term is scaled and shared. Here it is scaled
+like the first, and each block has its own vectors, shared by its heads. Rotary positions: RoPE-ViT, "axial" (see
+`minivit.models.rope`).
 """
 
 from minivit import functional as F

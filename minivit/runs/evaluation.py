@@ -75,7 +75,7 @@ def evaluate(
             totals[name] = totals.get(name, 0.0) + total
     if count == 0:
         raise DataError(f"{dataset.name}: none of its {len(dataset)} images could be read")
-    return {name: total / count for name, total in totals.items()} | {"images": count}
+    return objective.concluded({name: total / count for name, total in totals.items()}) | {"images": count}
 
 
 def likeliest(logits: np.ndarray) -> np.ndarray:

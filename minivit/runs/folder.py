@@ -1,4 +1,4 @@
-"""Run folders: config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png.
+"""Run folders: config.json, metrics.jsonl, checkpoint.npz, best.npz, curves.png; samples.png if the objective draws.
 
 Checkpoints hold arrays only, no pickles: checkpoint.npz has everything needed to continue, best.npz the weights of the
 best evaluation.

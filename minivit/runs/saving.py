@@ -12,13 +12,16 @@ from minivit.data.imagenet import some
 from minivit.errors import CheckpointError, DataError, NonFiniteError, quoted
 from minivit.models.archive import replacing
 from minivit.nn.module import check_match
-from minivit.plots import learning_curves
+from minivit.plots import image_rows, learning_curves
 from minivit.ranks import Ranks
 from minivit.runs import folder as run_folder
 from minivit.runs import improvement
+from minivit.runs.numerics import numerics
 from minivit.runs.recipes import Recipe
 from minivit.runs.tally import Tally
+from minivit.tensor import no_grad
 from minivit.update.not_finite import is_finite
+from minivit.update.objective import Objective
 
 
 class SavedRun:
@@ -29,6 +32,7 @@ class SavedRun:
 
     recipe: Recipe
     train_data: Dataset
+    objective: Objective
     folder: Path | None
     total_steps: int
     parts: dict[str, Any]
@@ -135,6 +139,23 @@ class SavedRun:
         if self.folder and improvement.best(self.metrics) is self.metrics[-1]:
             best = {name: state for name, state in self.state().items() if name != "optimizer"}
             run_folder.write_checkpoint(self.folder, best, self._meta(), run_folder.BEST)
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        """In this context the weights are the averaged ones, if there are any."""
+        raise NotImplementedError
+
+    def _write_samples(self) -> None:
+        """Draw samples.png, if there is a folder and the objective makes pictures."""
+        if self.folder is None:
+            return
+        with self._averaged(), self.objective.evaluating(), no_grad(), numerics(self.recipe):
+            rows = self.objective.pictures(np.random.default_rng((self.recipe.seed, 4)))
+        if not rows:
+            return
+        mean, std = np.asarray(self.recipe.mean), np.asarray(self.recipe.std)
+        with replacing(self.folder / "samples.png") as path:
+            title = f"{run_folder.short_name(self.recipe.data)}, step {self.step}"
+            image_rows({name: images * std + mean for name, images in rows.items()}, title, path)
 
     def _not_finite(self, where: str, step: int) -> NonFiniteError:
         """The error that ends the run."""

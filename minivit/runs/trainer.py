@@ -78,6 +78,7 @@ class Trainer(SavedRun):
         self.steps_per_epoch = len(train_data) // recipe.batch_size or 1
         self.total_steps = recipe.total_steps(len(train_data))
         self.objective = make_objective(recipe, train_data.classes, len(train_data), model, teacher)
+        self.objective.begin(train_data, recipe.augment.evaluation(), recipe.seed)
         self.loader = Loader(
             train_data,
             recipe.batch_size,
@@ -243,22 +244,28 @@ class Trainer(SavedRun):
         }
         self.tally = Tally()
         self.metrics.append(line)
-        for write in (self._write_metrics, self._write_best):  # the second also if the first fails
+        for write in (self._write_metrics, self._write_best, self._write_samples):  # each also if one before it fails
             try:
                 write()
             except CheckpointError as error:
                 self.warn(f"{error}; training goes on")
         return line
 
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """In this context the weights are the averaged ones, if there are any."""
+        with self.ema.swapped() if self.ema else contextlib.nullcontext():
+            yield
+        self.work.free_unused()  # which a recorded step could not have
+
     def _measured(self) -> dict[str, Any]:
         """The measures of the averaged weights, or of the model without any, on the test data."""
         assert self.test_data is not None
-        with self.ema.swapped() if self.ema else contextlib.nullcontext():
+        with self._averaged():
             parts = self.test_data, self.recipe, self.workers
             test = evaluate(self.objective, *parts, ranks=self.ranks)
             if "accuracy" not in test and self.objective.has_features and len(self.train_data.classes) > 1:
                 test["knn"] = neighbours(self.objective, self.train_data, *parts, self.ranks)
-        self.work.free_unused()  # which a recorded step could not have
         if not math.isfinite(test["loss"]):
             raise self._not_finite("the test loss", self.step)
         return test

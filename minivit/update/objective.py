@@ -35,6 +35,12 @@ class Objective(Module):
     has_features: ClassVar[bool] = True  # whether `features` gives any
     mixer: Mixer | None = None  # of training images and their labels
 
+    def begin(self, data: Any, transform: Any, seed: int) -> None:
+        """Look at the training data once, before the first step, and set state by it, such as a vocabulary.
+
+        data: a Dataset; transform: an `Augment` without chance. A run that is resumed loads the state afterwards.
+        """
+
     def prepare(self, columns: Mapping[str, Any], augment: Any, rng: np.random.Generator | None) -> Batch:
         """The data of a batch: the columns of some examples, their images changed at random and mixed.
 
@@ -72,6 +78,10 @@ class Objective(Module):
         """Other numbers about a batch, such as right answers: arrays, summed over the examples."""
         return {}
 
+    def concluded(self, means: Mapping[str, float]) -> dict[str, float]:
+        """The numbers of an evaluation, from the loss and `sums` per example of the whole data set: here the same."""
+        return dict(means)
+
     def after_update(self, means: Mapping[str, Array], batch: Batch) -> None:
         """Change the state, in place, once the parameters have been updated.
 
@@ -80,6 +90,11 @@ class Objective(Module):
 
     def optimizer_options(self, total_steps: int) -> dict[str, Any]:
         """Further options for the optimiser beside the recipe, such as `rates` or `decay`, see `minivit.optim`."""
+        return {}
+
+    def pictures(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Images that the objective makes, (B, height, width, C) normalised as in training, equally many under each
+        name: a row of samples.png, which every evaluation draws anew. `rng` is the same every time."""
         return {}
 
     @property

@@ -11,7 +11,7 @@ from mistakes import make_mistake
 from recordings import write_case, wrong_arrays
 
 from minivit.errors import CheckpointError, ConfigError
-from minivit.lineage import bert, verify
+from minivit.lineage import bert, verify, words
 from minivit.lineage.bert import IGNORED, Bert, BertConfig
 from minivit.lineage.recorded import bert as recorded
 from minivit.models.archive import write_npz, write_safetensors
@@ -39,7 +39,7 @@ WRONG = [
     (Bert, "transformed", "self.transform_norm(", "(", "logits"),
     (Bert, "logits", "words.table.T", "words.table.detach().T", "grad/bert.embeddings.word_embeddings.weight"),
     (Bert, "logits", " + self.words_bias", "", "logits"),
-    (bert, "loss", "labels != IGNORED", "labels == labels", "loss"),
+    (words, "loss", "labels != IGNORED", "labels == labels", "loss"),
     (post_norm.PostNormBlock, "forward", "self.norm2(x + self.", "x + self.norm2(self.", "logits"),
 ]  # fmt: skip
 
@@ -290,7 +290,7 @@ def test_texts_that_are_too_long_and_losses_of_nothing_are_refused():
     with pytest.raises(ValueError, match="9 words, the table of positions 8"):
         model(np.zeros((1, 9), int))
     with pytest.raises(ValueError, match="no word is to be predicted"):
-        bert.loss(Tensor(np.zeros((1, 2, 30))), np.full((1, 2), IGNORED))
+        words.loss(Tensor(np.zeros((1, 2, 30))), np.full((1, 2), IGNORED))
 
 
 def test_dropout_draws_in_training():
@@ -300,7 +300,8 @@ def test_dropout_draws_in_training():
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("wrong", [{"heads": 5}, {"types": 0}, {"dropout": 1.0}, {"pooler": False, "next_head": True}])
+@pytest.mark.parametrize("wrong", [{"heads": 5}, {"types": 0}, {"dropout": 1.0}, {"pooler": False, "next_head": True},
+                                   {"gelu": "relu"}, {"norm_eps": 0.0}])  # fmt: skip
 def test_wrong_fields_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         small(**wrong)

@@ -229,7 +229,7 @@ def test_parameters_by_hand():
     assert network.num_parameters() == 13 * 400 + 6 * block + 401 * 10 == 12_086_844
 
 
-@pytest.mark.parametrize("wrong", [{"heads": 0}, {"num_classes": -1}, {"image_size": 33}])
+@pytest.mark.parametrize("wrong", [{"heads": 0}, {"num_classes": -1}, {"image_size": 33}, {"norm_eps": 0.0}])
 def test_wrong_fields_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         CordonnierConfig(**wrong)

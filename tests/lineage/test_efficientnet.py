@@ -237,7 +237,12 @@ def test_published_weights_load_with_the_padding_of_their_code(tmp_path):
         ({"widths": (8,)}, "one number each to a stage"),
         ({"strides": (0, 1)}, "at least 1"),
         ({"kernels": (3, 4)}, "odd"),
-        ({"padding": "valid"}, "expected symmetric or same"),
+        ({"squeeze": -1.0}, "squeeze"),
+        ({"momentum": 1.5}, "momentum"),
+        ({"norm_eps": 0.0}, "norm_eps"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"drop_path": -0.1}, "drop_path"),
+        ({"padding": "valid"}, "expected one of symmetric, same"),
     ],
 )
 def test_wrong_fields_are_refused(fields, message):

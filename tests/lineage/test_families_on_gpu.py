@@ -22,6 +22,11 @@ FAMILIES = {
         "name": "hiera", "image_size": [8, 16], "depths": [1, 2, 1], "width": 8, "pools": 2, "unit": 4,
         "patch_kernel": 3, "patch_size": 2, "patch_padding": [1, 1],
     },
+    "vivit": {
+        "name": "vivit", "frames": 1, "tubelet": [1, 5, 4], "attention": "factorised", "width": 8, "depth": 1,
+        "heads": 2, "temporal_depth": 1,
+    },
+    "timesformer": {"name": "timesformer", "frames": 1, "patch_size": [5, 4], "width": 8, "depth": 2, "heads": 2},
 }  # fmt: skip
 
 

@@ -381,6 +381,7 @@ def test_one_model_learns_at_all_sizes():
         ({"kernel_method": "linear"}, 'kernel_method is "linear", expected one of'),
         ({"grids": ()}, "grids is"),
         ({"heads": 5}, "5 heads do not divide width 768"),
+        ({"num_classes": -1}, "num_classes is -1"),
         ({"image_size": 8}, "patch size 16x16 does not divide image size 8x8"),
         ({"image_size": 24, "patch_size": 5}, "patch size 5x5 does not divide image size 24x24"),
     ],

@@ -384,6 +384,8 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(change, message):
         ({"width": 0}, "at least 1"),
         ({"gelu": "quick"}, "gelu"),
         ({"drop_path": 1.0}, "drop_path"),
+        ({"norm_eps": 0.0}, "norm_eps"),
+        ({"mlp_ratio": 0.1}, "mlp_ratio 0.1 leaves no width"),
     ],
 )
 def test_what_is_no_hiera_is_refused_in_one_line(wrong, message):

@@ -188,6 +188,8 @@ def test_a_wrong_configuration_is_seen(change):
     [
         ({"pool_heads": 5}, "5 heads do not divide width 768"),
         ({"heads": 7}, "7 heads do not divide width 768"),
+        ({"num_classes": -1}, "num_classes is -1"),
+        ({"pool_mlp_width": -5}, "pool_mlp_width is -5"),
         ({"patch_size": 15}, "patch size 15x15 does not divide image size 224x224"),
     ],
 )

@@ -339,6 +339,7 @@ def test_names_tell_size_patch_and_image():
         ({"norm_eps": 0.0}, "norm_eps is 0.0"),
         ({"rope_base": -1.0}, "rope_base is -1.0, expected a positive number"),
         ({"num_classes": -1}, "num_classes is -1"),
+        ({"rope_first": float("inf")}, "rope_first is inf, expected a finite number"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, message):

@@ -291,6 +291,9 @@ def test_the_tap_shows_patches_before_the_first_norm():
         ({"pool_heads": 7}, "7 heads do not divide width 768"),
         ({"patch_size": 15}, "patch size 15x15 does not divide image size 384x384"),
         ({"width": 0}, "width is 0, expected at least 1"),
+        ({"norm_eps": -1.0}, "norm_eps is -1.0, expected 0 < norm_eps < 1"),
+        ({"layer_scale": float("nan")}, "layer_scale is nan, expected a positive number, or None for none"),
+        ({"pool_mlp_width": -5}, "pool_mlp_width is -5"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(fields, message):

@@ -231,6 +231,7 @@ def test_a_sequence_without_padding_and_one_with_much_are_the_same():
         ({"patch_size": 15}, "patch size 15x15 does not divide image size 224x224"),
         ({"table": 8}, "images of 14x14 patches exceed the 8x8 places that have positions"),
         ({"depth": 0}, "depth is 0, expected at least 1"),
+        ({"norm_eps": float("nan")}, "norm_eps is nan, expected 0 < norm_eps < 1"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(fields, message):

@@ -343,7 +343,7 @@ def test_the_tap_sees_every_map():
         ({"window": (4, 3)}, "windows of padding official are square"),
         ({"image_size": 15, "padding": "timm"}, "whole patches"),
         ({"drop_path": 1.0}, "drop_path"),
-        ({"depths": "2,2"}, "depths is '2,2', expected"),
+        ({"depths": "2,2"}, "depths is '2,2', expected a list of int"),
     ],
 )
 def test_what_is_no_swin_is_refused_in_one_line(wrong, message):

@@ -177,7 +177,16 @@ def test_it_classifies_images_and_needs_its_order(norm):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"norm": "none"}, {"act": "tanh"}, {"heads": 5}, {"depth": 0}, {"dropout": 1.0}, {"patch_size": 5}],
+    [
+        {"norm": "none"},
+        {"act": "tanh"},
+        {"heads": 5},
+        {"depth": 0},
+        {"dropout": 1.0},
+        {"patch_size": 5},
+        {"num_classes": -1},
+        {"norm_eps": 0.0},
+    ],
 )
 def test_wrong_fields_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong)).partition("_")[0]):

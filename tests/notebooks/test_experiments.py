@@ -14,14 +14,16 @@ from experiments import (
     higher_resolution,
     hybrid,
     norm_depth,
+    patch_sizes,
     positions,
     rates,
     record,
+    resolution_positions,
     shape_scaling,
     small_checkpoint,
 )
 
-from minivit.data import ArrayDataset, load
+from minivit.data import ArrayDataset, Scenes, load
 from minivit.models import ViT, ViTConfig, load_pretrained
 from minivit.models.archive import read_arrays
 from minivit.runs.recipes import Recipe
@@ -222,6 +224,69 @@ def test_a_study_of_shapes_changes_what_it_says():
     assert (wide.width, wide.mlp_width) == (96, 192)
     assert (wide_inside.width, wide_inside.mlp_width) == (48, 768)
     assert shape_scaling.changed("patch_size", 4).grid == (8, 8)
+
+
+def with_noise(model):
+    """The model with its head of zeros, and all else, moved at random."""
+    rng = np.random.default_rng(0)
+    for tensor in model.parameters():
+        tensor.data += (0.2 * rng.standard_normal(tensor.shape)).astype("float32")
+    return model.eval()
+
+
+def test_models_of_patch_sizes_get_equal_work():
+    sizes, updates = patch_sizes.SIZES, patch_sizes.UPDATES
+    fixed = [updates[f"fixed {size}"] * patch_sizes.cost(size) for size in sizes]
+    drawn = updates["FlexiViT"] * sum(map(patch_sizes.cost, sizes)) / 3
+    assert fixed == pytest.approx([drawn] * 3, rel=3e-3)
+    assert 3 * drawn == pytest.approx(sum(fixed), rel=3e-3)
+    assert updates["FlexiViT, 3 times"] == 3 * updates["FlexiViT"]
+    assert patch_sizes.cost(2) > 0.8 * sum(map(patch_sizes.cost, sizes))  # docs/lineage/sizes.md says so
+    assert max(updates.values()) * patch_sizes.FIT["batch_size"] < 4 * 50_000
+    assert patch_sizes.config_of("FlexiViT").grids == (16, 8, 4)
+    assert [patch_sizes.config_of(f"fixed {size}").grids for size in sizes] == [(16,), (8,), (4,)]
+
+
+def test_a_model_at_another_patch_size_is_the_same_with_another_kernel():
+    images = np.random.default_rng(1).standard_normal((2, 32, 32, 3)).astype("float32")
+    for name in ("FlexiViT", "fixed 4"):
+        model = with_noise(patch_sizes.FlexiViT(patch_sizes.config_of(name)))
+        base, *_ = model.config.base_patch
+        for size in patch_sizes.TESTED:
+            exact, like = (patch_sizes.at_size(model, size, kernels)(images).data for kernels in patch_sizes.KERNELS)
+            assert np.allclose(exact, model(images, grid=32 // size).data, atol=1e-4)
+            assert np.allclose(exact, like, atol=1e-4) == (size == base)
+
+
+def test_the_class_is_the_colour_of_the_left_shape_at_every_size():
+    for size in (24, 64):
+        data = resolution_positions.scenes(60, 5, size)
+        drawn = Scenes(60, 5, size, shapes=(2, 2), label="colour")
+        columns = drawn.columns(range(60), ("images", "boxes", "colours"))
+        middles = columns["boxes"][..., [0, 2]].sum(axis=2) / 2 / size
+        used = (np.diff(columns["colours"])[:, 0] != 0) & (np.abs(np.diff(middles)[:, 0]) >= 0.25)
+        wanted = columns["colours"][np.arange(60), middles.argmin(axis=1)]
+        found = {image.tobytes(): label for image, label in zip(data.images, data.labels, strict=True)}
+        assert used.sum() > 15
+        for image, label in zip(columns["images"][used], wanted[used], strict=True):
+            assert found[image.tobytes()] == label
+        assert len(data) < 45
+        assert data.classes == drawn.classes
+
+
+def test_weights_for_another_resolution_are_the_same_at_the_old_one():
+    images = np.random.default_rng(1).standard_normal((2, 32, 32, 3)).astype("float32")
+    large = np.random.default_rng(1).standard_normal((2, 64, 64, 3)).astype("float32")
+    for kind in resolution_positions.KINDS:
+        config = ViTConfig(image_size=32, num_classes=4, position=kind, **resolution_positions.VIT)
+        model = with_noise(ViT(config))
+        stretches = (False, True) if kind == "rope" else (False,)
+        for stretched in stretches:
+            again = resolution_positions.at_size(model, 32, stretched)
+            assert np.allclose(again(images).data, model(images).data, atol=1e-5)
+        wide = [resolution_positions.at_size(model, 64, stretched)(large).data for stretched in stretches]
+        assert all(x.shape == (2, 4) for x in wide)
+        assert kind != "rope" or not np.allclose(*wide, atol=1e-3)
 
 
 def test_right_answers_are_read_as_they_were_written():

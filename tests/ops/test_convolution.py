@@ -11,7 +11,10 @@ from hypothesis import given
 from strategies import arrays, assert_close, assert_same, check, distinct
 
 from minivit import functional as F
+from minivit.backend import kernels
 from minivit.backend.windows import window_span
+from minivit.ops.convolution import conv2d
+from minivit.tensor import Tensor, grad
 
 PIXELS = st.integers(0, 3)
 PADDINGS = st.one_of(st.sampled_from(["same", "valid"]), PIXELS, st.tuples(PIXELS, PIXELS))
@@ -83,11 +86,14 @@ def test_conv2d(inputs):
 def test_a_single_channel_may_have_any_stride_in_memory(lay):
     """NumPy calls such an array contiguous, whatever the stride of an axis of one element is."""
     rng = np.random.default_rng(0)
-    x, weight = rng.standard_normal((2, 6, 5, 1)), rng.standard_normal((3, 3, 1, 2))
-    y, vjp = ops.conv2d(x, weight)
-    laid, laid_vjp = ops.conv2d(lay(x), weight)
-    assert_close(laid, y)
-    assert_close(laid_vjp(y), vjp(y))
+    x, weight, g = (rng.standard_normal(shape) for shape in ((2, 6, 5, 1), (3, 3, 1, 2), (2, 4, 3, 2)))
+    y, vjp = conv2d(x, weight, 1, "valid")
+    laid = Tensor(lay(x), requires_grad=True), Tensor(weight, requires_grad=True)
+    with kernels("fused"):
+        found = F.conv2d(*laid, 1, "valid")
+        gradients = grad((found * Tensor(g)).sum(), laid)
+    assert_close(found.data, y)
+    assert_close(gradients, vjp(g))
 
 
 @given(inputs=convolutions())

@@ -10,7 +10,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.errors import CheckpointError
 from minivit.files import expanded
-from minivit.lineage import bert
+from minivit.lineage import words
 from minivit.lineage.bert import Bert, BertConfig
 from minivit.lineage.published import Arrays, beside, fill, gelu
 from minivit.lineage.verify import Case
@@ -156,7 +156,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     found = {name: x.data for name, x in outputs.items()} | inside(model, tap)
     losses = []
     if (labels := given("labels")) is not None:
-        losses.append(bert.loss(outputs["logits"], labels))
+        losses.append(words.loss(outputs["logits"], labels))
     if (follows := given("next_sentence_label")) is not None:
         losses.append(F.cross_entropy(outputs["seq_relationship_logits"], follows.reshape(-1)))
     if (cotangent := given("cotangent")) is not None:
