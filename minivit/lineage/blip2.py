@@ -19,14 +19,15 @@ Stage 2 is a dense layer: it turns the rows of the queries into a prefix for a l
 Source: salesforce/LAVIS, blip2_qformer.py and Qformer.py. There, ITG reads keys and values that the pass of ITC kept.
 Queries never look at words in ITG, so one pass over queries and words gives both here. In ITG, the first word becomes
 [DEC]. Wrong pairs are drawn without a gradient, from softmax(S) + 1e-4 with 0 for the right pair. Against the published
-code: ITM is computed without dropout; the Q-Former is drawn, not started from BERT; the encoder is a plain ViT with a
-[class] token, whose last LayerNorm is LAVIS's ln_vision. That LayerNorm still learns, in LAVIS and here.
+code: tau stays at 0.01 or above; ITM is computed without dropout; the Q-Former is drawn, not started from BERT; the
+encoder is a plain ViT with a [class] token, whose last LayerNorm is LAVIS's ln_vision and learns, as there.
 
 B batch, N tokens of the encoder, C their width, M queries, T words of a text, D width of the Q-Former, V words, E of
 the shared space.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -49,6 +50,7 @@ from minivit.update.batch import Batch
 from minivit.update.objective import Objective, Outputs
 
 PARITY = "values of all three passes, similarities, the three losses and their gradients, both layouts of weights"
+LEAST_TEMPERATURE = 0.01  # as in CLIP
 LOTS = 2**53  # of equal chance: integers, since float32 would round them
 
 
@@ -105,7 +107,7 @@ class BLIP2(Objective):
         self.temperature = init.parameter(init.constant(config.temperature, (1,)), dtype)
         if seed is not None:
             for i, layer in enumerate((self.image_projection, self.text_projection, self.match, self.transform)):
-                words.draw(layer, np.random.default_rng((seed, 3, i)))
+                words.draw(layer, np.random.default_rng((seed, 3, i)), config.deviation)
         if config.frozen:
             vision.freeze()
             for _, tensor in vision.norm.named_tensors():
@@ -166,13 +168,13 @@ class BLIP2(Objective):
     def logits(self, encoded: Tensor) -> Tensor:
         """Of the word that follows each: (B, T, D) -> (B, T, V). The table of words is that of the Q-Former."""
         hidden = self.transform_norm(F.gelu(self.transform(encoded), self.config.gelu))
-        return hidden @ self.qformer.words.table.T + self.words_bias
+        return F.linear(hidden, self.qformer.words.table.T, self.words_bias)
 
     def by_query(self, outputs: Outputs) -> Tensor:
         """Products of unit vectors, (B, B, M): a row for each image, a column for each text. In full precision."""
         _, images, texts, _ = outputs
         with precision("float32"):
-            return (images @ texts.T).transpose(0, 2, 1)
+            return F.linear(images, texts.T).transpose(0, 2, 1)
 
     def similarity(self, outputs: Outputs) -> Tensor:
         """S (B, B): a row for each image, a column for each text."""
@@ -222,12 +224,17 @@ class BLIP2(Objective):
 
     def itg(self, outputs: Outputs, batch: Batch, similar: Tensor) -> Tensor:
         """Generation: each word from the image and the words before it."""
-        return words.loss(outputs[3][:, :-1], self.labels(batch["caption"])[:, 1:], self.config.smoothing)
+        labels = self.labels(batch["caption"])[:, 1:]
+        return words.smoothed_loss(outputs[3][:, :-1], labels, self.config.smoothing)
 
     def labels(self, ids: Array) -> Array:
         """The words to predict, (B, T). Padding is not."""
         ids = self.begun(ids)
         return xp_of(ids).where(ids == self.config.pad, words.IGNORED, ids)
+
+    def after_update(self, means: Mapping[str, Array], batch: Batch) -> None:
+        tau = self.temperature.data
+        xp_of(tau).maximum(tau, LEAST_TEMPERATURE, out=tau)
 
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         """retrieval: the images that find their own sentence among those of the batch; repeated: the pairs whose

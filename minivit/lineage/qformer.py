@@ -14,7 +14,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array, xp_of
-from minivit.files.checks import at_least, epsilon, heads_divide, one_of, rates
+from minivit.files.checks import above_zero, at_least, epsilon, heads_divide, one_of, rates
 from minivit.files.fields import settle
 from minivit.lineage import words
 from minivit.nn import MLP, CrossAttention, Dropout, Embedding, LayerNorm, Linear, Module
@@ -27,7 +27,8 @@ from minivit.tensor import Tensor
 @dataclasses.dataclass(frozen=True)
 class QFormerConfig:
     """queries: M. cross_every: layers 0, cross_every, 2 cross_every ... attend to the image. text: whether words have
-    MLPs and tables; in stage 2 they do not. vocabulary, positions: of words. The defaults are the paper's."""
+    MLPs and tables; in stage 2 they do not. vocabulary, positions: of words. deviation: of the first
+    values; small widths need a larger one. The defaults are the paper's."""
 
     queries: int = 32
     width: int = 768
@@ -42,6 +43,7 @@ class QFormerConfig:
     attention_dropout: float = 0.1
     gelu: str = "erf"
     norm_eps: float = 1e-12
+    deviation: float = 0.02
 
     def __post_init__(self) -> None:
         settle(self)
@@ -50,6 +52,7 @@ class QFormerConfig:
         heads_divide(self.width, self.heads)
         rates(self, "dropout", "attention_dropout")
         epsilon(self)
+        above_zero(self, "deviation")
         one_of(self, gelu=("erf", "tanh"))
 
 
@@ -100,7 +103,7 @@ class QFormer(Module):
         every = config.cross_every
         self.layers = [Layer(config, i % every == 0, context_width, dtype) for i in range(config.depth)]
         if seed is not None:
-            words.draw(self, np.random.default_rng((seed, 2)))
+            words.draw(self, np.random.default_rng((seed, 2)), config.deviation)
 
     def forward(
         self,

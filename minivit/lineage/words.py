@@ -6,21 +6,30 @@ B batch, N tokens, V words.
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array
+from minivit.backend import Array, xp_of
 from minivit.nn import Module
 from minivit.tensor import Tensor
 
 IGNORED = -100  # the label of a word that is not to be predicted
 
 
-def loss(logits: Tensor, labels: Array, smoothing: float = 0.0) -> Tensor:
+def loss(logits: Tensor, labels: Array) -> Tensor:
     """The mean cross entropy over the labels that are not IGNORED.   (B, N, V), (B, N). Raises ValueError if there are
     none."""
     labels = labels.reshape(-1)
     (chosen,) = (labels != IGNORED).nonzero()
     if not len(chosen):
         raise ValueError("loss: no word is to be predicted")
-    return F.cross_entropy(logits.reshape(-1, logits.shape[-1])[chosen], labels[chosen], smoothing)
+    return F.cross_entropy(logits.reshape(-1, logits.shape[-1])[chosen], labels[chosen])
+
+
+def smoothed_loss(logits: Tensor, labels: Array, smoothing: float) -> Tensor:
+    """The same with smoothed labels. Where a word counts is not looked up, so that a GPU can record the step."""
+    xp, known = xp_of(logits.data), logits.shape[-1]
+    counts = labels != IGNORED
+    targets = (1 - smoothing) * (labels[..., None] == xp.arange(known)) + smoothing / known
+    share = counts * (counts.size / counts.sum())
+    return F.cross_entropy(logits, (targets * share[..., None]).astype(logits.dtype))
 
 
 def draw(module: Module, rng: np.random.Generator, deviation: float = 0.02) -> None:

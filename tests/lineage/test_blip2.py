@@ -94,7 +94,7 @@ WRONG = [
     (BLIP2, "matches", "joint[:, : self.config.queries]", "joint[:, :1]", "itm/logits"),
     (BLIP2, "matches", "seen)", "seen, causal=True)", "itm/logits"),
     (BLIP2, "itg", "outputs[3][:, :-1]", "outputs[3][:, 1:]", "itg/loss"),
-    (BLIP2, "itg", ", self.config.smoothing", "", "itg/loss"),
+    (BLIP2, "itg", "self.config.smoothing", "0.0", "itg/loss"),
     (BLIP2, "labels", "ids == self.config.pad", "ids == -1", "itg/labels"),
     (BLIP2, "begun", "ids[:, 0] = self.config.start", "pass", "itg/decoder_input_ids"),
     (BLIP2, "logits", "words.table.T", "words.table.detach().T", "grad/model.embeddings.word_embeddings.weight"),
@@ -145,6 +145,21 @@ def check_gradients(config, weights, inputs, case):
     images = [{**inputs, "image": inputs["image"] + s * way} for s in (e, -e)]
     difference = np.subtract(*(ByHand(config, weights, x).found["loss"] for x in images)) / (2 * e)
     assert (found["grad_input/image"] * way).sum() == pytest.approx(difference, rel=1e-5)
+
+
+def test_gradients_have_the_names_of_the_layout_of_the_recording():
+    case, official = the_case(), the_case()
+    hub = {name.removeprefix("model."): x for name, x in case.weights.items()}
+    for name in [name for name in hub if name.endswith("qkv.bias")]:
+        hub[name] = np.concatenate([np.split(hub[name], 3)[0], np.zeros(20), np.split(hub[name], 3)[2]])
+    case.weights, official.weights = hub, in_lavis_names(hub)
+    case.arrays |= {f"grad/{name}": x for name, x in hub.items()}
+    official.arrays |= {f"grad/{name}": x for name, x in in_lavis_names(hub).items() if "position_ids" not in name}
+    one, other = ({k: x for k, x in recorded.recompute(c).items() if k in c.arrays} for c in (case, official))
+    assert other.keys() == official.arrays.keys() - official.given
+    renamed = in_lavis_names({k.removeprefix("grad/"): x for k, x in one.items() if k[:5] == "grad/" and k[5:] in hub})
+    for name in renamed.keys() - {"Qformer.bert.embeddings.position_ids"}:
+        assert np.allclose(other[f"grad/{name}"], renamed[name], rtol=0, atol=1e-12), name
 
 
 def test_the_published_sizes_have_as_many_parameters():
@@ -267,17 +282,18 @@ def test_sums_count_own_sentences_and_repeated_ones():
 
 def test_it_learns_to_find_and_to_write_captions():
     """Of four scenes."""
-    plain = {"dropout": 0.0, "attention_dropout": 0.0, "smoothing": 0.0, "itm": 0.0, "frozen": False}
+    plain = {"dropout": 0.0, "attention_dropout": 0.0, "smoothing": 0.0, "itm": 0.0, "frozen": False, "deviation": 0.25}
     objective = small(dtype="float32", width=16, shared=16, depth=1, **plain)
     batch = pairs(objective, 4)
     batch["images"] = batch["images"].astype(np.float32)
-    optimizer = AdamW(objective.named_parameters(), lr=3e-3)
+    optimizer = AdamW(objective.named_parameters(), lr=2e-3)
     for _ in range(100):
         optimizer.step(grad(objective.loss(objective(batch), batch), optimizer.parameters))
+        objective.after_update({}, batch)
     outputs = objective.eval()(batch)
     assert objective.sums(outputs, batch)["retrieval"] == 4
     following = outputs[3].data.argmax(axis=-1)[:, :-1]
-    assert (following == batch["caption"][:, 1:])[batch["seen"][:, 1:] == 1].mean() > 0.8
+    assert (following == batch["caption"][:, 1:])[batch["seen"][:, 1:] == 1].mean() > 0.75
 
 
 def test_captions_are_written_word_by_word():
@@ -288,6 +304,24 @@ def test_captions_are_written_word_by_word():
     assert (written[:, 0] == objective.config.start).all()
     again = objective({**batch, "caption": written, "seen": np.ones_like(written)})[3].data.argmax(axis=-1)
     assert np.array_equal(again[:, :-1], written[:, 1:])
+
+
+def test_first_values_have_the_deviation_of_the_configuration():
+    objective = small(width=32, mlp_width=64, deviation=0.1)
+    cut = 0.8796  # the deviation of a standard normal number between -2 and 2
+    for name in ("qformer.words.table", "qformer.layers.0.mlp.hidden.weight", "transform.weight"):
+        x = dict(objective.named_tensors())[name].data
+        assert x.std() == pytest.approx(0.1 * cut, rel=0.1), name
+        assert np.abs(x).max() <= 0.2
+    assert not dict(objective.named_tensors())["qformer.layers.0.mlp.hidden.bias"].data.any()
+
+
+def test_the_temperature_does_not_reach_zero():
+    objective = small()
+    for value, expected in ((-0.1, 0.01), (0.005, 0.01), (0.5, 0.5)):
+        objective.temperature.data[...] = value
+        objective.after_update({}, {})
+        assert objective.temperature.data[0] == expected
 
 
 def test_stage_two_gives_a_prefix_for_a_language_model():
@@ -305,6 +339,7 @@ def test_stage_two_gives_a_prefix_for_a_language_model():
     "wrong",
     [
         {"queries": 0}, {"heads": 5}, {"dropout": 1.0}, {"gelu": "swift"}, {"norm_eps": 0.0}, {"temperature": 0.0},
+        {"deviation": 0.0},
         {"smoothing": 1.0}, {"pad": -1}, {"start": 30_523}, {"itc": 0.0, "itm": 0.0, "itg": 0.0}, {"text": False},
     ],
 )  # fmt: skip

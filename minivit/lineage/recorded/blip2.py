@@ -250,6 +250,9 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         }
     gradients = views(named, objective.vision.config)
     gradients |= {name: gradients[original] for name, original in _TIED.items()}
+    for name in [name for name in gradients if name.endswith(".qkv.bias")]:  # LAVIS has no biases of keys
+        queries, _, values = np.split(gradients[name], 3)
+        gradients |= {name.replace("qkv.bias", "q_bias"): queries, name.replace("qkv.bias", "v_bias"): values}
     for name in (name.removeprefix("grad/") for name in case.arrays if name.startswith("grad/")):
         if hub_name(name) in gradients:
             found[f"grad/{name}"] = gradients[hub_name(name)]
