@@ -34,7 +34,8 @@ from typing import Any
 
 from minivit.errors import ConfigError, meant, shown
 from minivit.files.fields import from_json, settle
-from minivit.lineage.systems import NETWORKS, OBJECTIVES, SYSTEMS
+from minivit.lineage.names import NETWORKS, OBJECTIVES
+from minivit.lineage.systems import SYSTEMS
 from minivit.models import families
 from minivit.nn import Module
 from minivit.update.batch_normed import BatchNormedClassification, has_batch_norm

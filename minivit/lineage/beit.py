@@ -29,7 +29,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from minivit import functional as F
 from minivit.backend import Array
+from minivit.backend.precision import precision
 from minivit.data import ArrayDataset, Dataset
 from minivit.errors import ConfigError, DataError
 from minivit.files.checks import at_least
@@ -38,7 +40,7 @@ from minivit.models import families
 from minivit.nn import Linear, patchify
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng
-from minivit.tensor import Tensor
+from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Outputs
 
@@ -169,7 +171,9 @@ def blocks(grid: tuple[int, int], count: int, smallest: int, aspect: float, rng:
 
 def nearest(points: Array, centres: Array) -> Array:
     """The number of the nearest centre.   points: (..., d), centres: (K, d) -> (...)."""
-    return (points @ centres.T * 2 - (centres * centres).sum(axis=1)).argmax(axis=-1)
+    with no_grad(), precision("float32"):
+        alike = F.linear(Tensor(points), Tensor(centres.T)).data
+    return (alike * 2 - (centres * centres).sum(axis=1)).argmax(axis=-1)
 
 
 def k_means(points: np.ndarray, count: int, rng: np.random.Generator, rounds: int = 20) -> np.ndarray:

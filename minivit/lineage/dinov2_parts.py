@@ -6,7 +6,8 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array, xp_of
-from minivit.tensor import Tensor
+from minivit.backend.precision import precision
+from minivit.tensor import Tensor, no_grad
 
 
 def sinkhorn(t: Tensor, steps: int, counts: Tensor | None = None) -> Tensor:
@@ -34,7 +35,8 @@ def koleo(x: Tensor) -> Tensor:
 
 def nearest(x: Array) -> Array:
     """For each of x (B, D) the number of the other with the largest product: (B,)."""
-    alike = x @ x.T
+    with no_grad(), precision("float32"):
+        alike = F.matmul(Tensor(x), Tensor(x.T)).data
     own = xp_of(x).eye(len(x), dtype=x.dtype)
     return (alike * (1 - own) - own).argmax(axis=1)
 

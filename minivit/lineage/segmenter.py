@@ -124,7 +124,7 @@ class MaskDecoder(Module):
             for name, value in (inner or {}).items():
                 tap[f"decoder/block{i}/{name}"] = value  # type: ignore[index]
         patch, kind = self.parted(self.norm(x), patches)
-        return self.mask_norm(cosines(patch @ self.patch_matrix, kind @ self.class_matrix))
+        return self.mask_norm(cosines(F.linear(patch, self.patch_matrix), F.linear(kind, self.class_matrix)))
 
     def joined(self, patches: Tensor, classes: Tensor) -> Tensor:
         return F.concat(patches, classes, axis=1)

@@ -1,4 +1,4 @@
-"""The systems of the family, and the objectives and networks that they add to a run."""
+"""The systems of the family."""
 
 from minivit.lineage.system import System
 
@@ -246,61 +246,4 @@ SYSTEMS: dict[str, System] = {
         "Darcet et al., arXiv 2309.16588",
         "DINO that also answers for masked patches, spreads its features, and learns from tokens beside the image",
     ),
-}
-OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
-    "deit": "deit:DeiT",
-    "clip": "clip:CLIP",
-    "blip2": "blip2:BLIP2",  # language
-    "dino": "dino:DINO",
-    "mae": "mae:MAE",
-    # generation
-    "dit": "dit:Denoising",
-    "mmdit": "mmdit:TextFlow",
-    "spacetime": "spacetime:ClipFlow",
-    # dense labels
-    "segmenter": "segmenter:Segmenter",
-    # self-supervision: masked tokens
-    "beit": "beit:BEiT",
-    "masked_patch": "masked_patch:MaskedPatch",
-    "simmim": "simmim:SimMIM",
-    "segformer": "segformer:SegFormer",
-    # self-supervision: DINOv2
-    "dinov2": "dinov2_objective:DINOv2",
-}
-# A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
-# Its file is imported when it is used.
-NETWORKS: dict[str, tuple[str, str]] = {
-    # parts of the modern ViT
-    "modern": ("modern:FAMILY", r"(eva02|beit|modern|vit_relpos)_.*|vit_.*(rope|dinov3).*"),
-    # windows
-    "swin": ("swin:FAMILY", r"swin-.*"),
-    "hiera": ("hiera:FAMILY", r"hiera-.*"),
-    # convolutions
-    "convnext": ("convnext:FAMILY", r"convnext(v2)?-.*"),
-    "efficientnet": ("efficientnet:FAMILY", r"efficientnet-.*"),
-    "coatnet": ("coatnet:FAMILY", r"coatnet-.*"),
-    "botnet": ("botnet:FAMILY", r"botnet-.*"),
-    # attention in place of convolution
-    "sasa": ("sasa:FAMILY", r"sasa-.*"),
-    "cordonnier": ("cordonnier:FAMILY", r"attention-cnn.*"),
-    "axial": ("axial:FAMILY", r"axial-.*"),
-    "visual_transformer": ("visual_transformer:FAMILY", r"vt-.*"),
-    # ancestors, cheaper attention, muP
-    "transformer2017": ("transformer2017:FAMILY", r"transformer2017-.+"),
-    "flash": ("flash:FAMILY", r"flash-.+"),
-    "linformer": ("linformer:FAMILY", r"linformer-.+"),
-    "performer": ("performer:FAMILY", r"performer-.+"),
-    "mup": ("mup:FAMILY", r"mup-.+"),
-    # sizes
-    "map_head": ("map_head:FAMILY", r"map-.*"),
-    "flexivit": ("flexivit:FAMILY", r"flexivit-.*"),
-    "navit": ("navit:FAMILY", r"navit-.*"),
-    "naflexvit": ("naflexvit:FAMILY", r"naflexvit-.*"),
-    # video
-    "vivit": ("vivit:FAMILY", r"vivit-.*"),
-    "timesformer": ("timesformer:FAMILY", r"timesformer.*"),
-    # dense labels
-    "segformer": ("mit:FAMILY", r"mit-.*"),
-    # self-supervision: DINOv2
-    "dinov2": ("dinov2:FAMILY", r"dinov2[-_].*"),
 }

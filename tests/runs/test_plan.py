@@ -85,7 +85,7 @@ def test_a_config_keeps_its_objective(tmp_path):
         ({"objective": "paint", "set": [("share", "much")]}, '--set share: "much", expected float'),
         ({"objective": "paint", "set": [("share", "inf")]}, '--set share: "inf", expected float'),
         ({"objective": "paint", "set": [("share", "none")]}, '--set share: "none", expected float'),
-        ({"objective": "paint", "set": [("sizes", "a,b")]}, '--set sizes: "a,b", expected tuple'),
+        ({"objective": "paint", "set": [("sizes", "a,b")]}, '--set sizes: "a,b", expected a list of int'),
         ({"objective": "paint", "set": [("share", "5")]}, "share is 5, expected more than 0"),
         ({"objective": "paint", "mixup": 0.5}, "mixup belongs to classification, but the objective is paint"),
         ({"objective": "paint", "loss": "sigmoid"}, "loss belongs to classification"),
