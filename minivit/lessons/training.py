@@ -12,8 +12,13 @@ from minivit.errors import MissingDataError
 from minivit.nn import Module
 from minivit.optim import SGD, AdamW, warmup_cosine
 from minivit.tensor import no_grad
+from minivit.update.batch_normed import BatchNormedClassification, has_batch_norm
 from minivit.update.step import StepResult, step
 from minivit.update.supervised import LossFunction, WithLoss
+
+
+class BatchNormedWithLoss(BatchNormedClassification, WithLoss):
+    """`WithLoss` for a network with batch normalisation."""
 
 
 def digits() -> tuple[Dataset, Dataset]:
@@ -72,7 +77,8 @@ def fit(
     augment = augment or Augment(train.image_size)  # type: ignore[arg-type]
     history: list[StepResult] = []
     model.train()
-    objective = WithLoss(model, loss_function, mixup=mixup, cutmix=cutmix, classes=len(train.classes))
+    kind = BatchNormedWithLoss if has_batch_norm(model) else WithLoss
+    objective = kind(model, loss_function, mixup=mixup, cutmix=cutmix, classes=len(train.classes))
     with Loader(train, batch_size, augment, objective, total_steps=steps, seed=seed) as batches:
         for i, batch in enumerate(batches):
             history.append(step(objective, updates, batch, clip_norm, seed=(seed, i)))

@@ -43,12 +43,19 @@ from minivit.update.batch import Batch, size
 from minivit.update.objective import Outputs
 
 PARITY = "logits, loss and gradients of transformers' BeitForMaskedImageModeling"
-ENCODER = {"width": 96, "depth": 4, "heads": 3, "mlp_width": 192, "class_token": True, "relative": "shared"}
 PRESETS: dict[str, dict[str, Any]] = {
     "cifar10-beit": {
         "data": "cifar10",
         "objective": {"name": "beit", "vocabulary": 64, "block": 4},
-        "model": {"name": "modern", "patch_size": 4, **ENCODER, "qkv_bias": "qv", "fc_norm": True, "layer_scale": 0.1},
+        "model": {
+            "patch_size": 4,
+            "width": 96,
+            "depth": 4,
+            "heads": 3,
+            "mlp_width": 192,
+            "gelu": "erf",
+            "layer_scale": 0.1,
+        },
         "batch_size": 256,
         "epochs": 3,
         "lr": 1.5e-3,

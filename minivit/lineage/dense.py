@@ -16,6 +16,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array, xp_of
+from minivit.data import Dataset
 from minivit.data.augment import draw_flips, flip
 from minivit.errors import DataError
 from minivit.tensor import Tensor, no_grad
@@ -36,6 +37,7 @@ class DenseObjective(Objective):
     columns = ("images", "mask")
     unheeded = ("crop_padding", "resized_crop", "randaugment", "erasing")
     classes: int
+    cell: tuple[int, int]  # pixels for which the encoder has one token, in its finest map
 
     def prepare(self, columns: Mapping[str, Any], augment: Any, rng: np.random.Generator | None) -> Batch:
         batch = super().prepare(columns, augment.evaluation(), None)
@@ -81,3 +83,31 @@ class DenseObjective(Objective):
         """The class of every pixel: (B, height, width)."""
         with no_grad(), self.evaluating():
             return self.logits(self(batch), batch).data.argmax(axis=-1)
+
+
+def references(objective: Any, data: Dataset, recipe: Any) -> list[str]:
+    """The mean IoU of two answers without a network: the commonest class everywhere, and the true labels at the
+    resolution of the objective's tokens, the commonest of each cell in all of its pixels."""
+    labels = np.asarray(data.columns(range(len(data)), ("mask",))["mask"])
+    counts = np.stack([labels == k for k in range(objective.classes)], axis=-1)
+    common = np.full_like(labels, counts.sum(axis=(0, 1, 2)).argmax())
+    (rows, columns), (count, height, width) = objective.cell, labels.shape
+    tiles = counts[:, : height // rows * rows, : width // columns * columns]
+    cells = tiles.reshape(count, height // rows, rows, width // columns, columns, -1).sum(axis=(2, 4)).argmax(axis=-1)
+    coarse = cells.repeat(rows, axis=1).repeat(columns, axis=2)
+    inside = labels[:, : coarse.shape[1], : coarse.shape[2]]
+    return [
+        f"one class everywhere: iou {mean_iou(common, labels, objective.classes):.4f}",
+        f"true labels in cells of {rows}x{columns}: iou {mean_iou(coarse, inside, objective.classes):.4f}",
+    ]
+
+
+def mean_iou(answers: np.ndarray, labels: np.ndarray, classes: int) -> float:
+    """Of all pixels together.   answers, labels: of equal shape."""
+    counted = labels != IGNORED
+    said = [(answers == k) & counted for k in range(classes)]
+    pairs = [((one & (labels == k)).sum(), (one | (labels == k)).sum()) for k, one in enumerate(said)]
+    return float(np.mean([both / either for both, either in pairs if either]))
+
+
+HOW = {"references": references}

@@ -23,7 +23,6 @@ B batch, V crops of one size, D width of the encoder, K outputs, C channels.
 
 import copy
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
@@ -32,15 +31,12 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array
-from minivit.backend.precision import wide_results
 from minivit.data import ArrayDataset, Augment, Dataset
-from minivit.data.augment import normalize, random_flip, random_resized_crop
-from minivit.data.recolour import recolour
 from minivit.errors import ConfigError
+from minivit.lineage.self_distillation import Head, multi_crop
 from minivit.models import ViT, ViTConfig
 from minivit.models.config import Size
-from minivit.nn import Linear, Module
-from minivit.nn import initialisers as init
+from minivit.nn import Module
 from minivit.nn.layers import Rng
 from minivit.optim.rates import is_matrix
 from minivit.optim.schedules import cosine
@@ -68,7 +64,6 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("temperature_warmup momentum last_momentum centre_momentum freeze_last", lambda x: 0 <= x <= 1, "0 to 1"),
     ("global_scale local_scale", lambda x: 0 < x[0] <= x[1] <= 1, "0 < smallest share <= largest <= 1"),
 )
-BLUR_AND_SOLARISE = ((1.0, 0.0), (0.1, 0.2))  # probabilities, of the two global crops; (0.5, 0) of a local one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,35 +111,6 @@ def positions(encoder: ViT, grid: tuple[int, int]) -> Tensor:
     scale = (grid[0] + 0.1) / old[0], (grid[1] + 0.1) / old[1]
     patches = F.resize(table[:, 1:].reshape(1, *old, -1), grid, "bicubic", scale)
     return F.concat(table[:, :1], patches.reshape(1, grid[0] * grid[1], -1), axis=1)
-
-
-def unit(x: Tensor, axis: int = -1) -> Tensor:
-    """x / max(|x|, 1e-12), the length taken along an axis."""
-    return x / F.sqrt(F.maximum((x * x).sum(axis=axis, keepdims=True), 1e-24))
-
-
-class Head(Module):
-    """Features -> logits: an MLP to a small width, length 1, then a linear layer whose weights have a length of their
-    own, W = g v / |v|.   (..., D) -> (..., K)."""
-
-    def __init__(self, config: DINOConfig, width: int, rng: init.Rng, dtype: str = "float32", gelu: str = "erf"):
-        def small(rng: init.Rng, fan_in: int, fan_out: int) -> np.ndarray:
-            return init.normal(rng, (fan_in, fan_out), 0.02)
-
-        widths = [width, *[config.hidden] * (config.layers - 1), config.bottleneck]
-        self.layers = [Linear(*sizes, rng, dtype, weight=small) for sizes in itertools.pairwise(widths)]
-        shape = config.bottleneck, config.outputs
-        directions = rng.uniform(-1, 1, shape) / math.sqrt(shape[0]) if rng else init.constant(0, shape)
-        self.directions = init.parameter(directions, dtype)
-        self.lengths = init.parameter(init.constant(1, shape[1:]), dtype)
-        self.lengths.requires_grad = not config.norm_last_layer
-        self.gelu = gelu
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
-            x = F.linear_gelu(x, layer.weight, layer.bias, self.gelu)
-        with wide_results():
-            return F.linear(unit(self.layers[-1](x)), unit(self.directions, axis=0) * self.lengths)
 
 
 class Network(Module):
@@ -224,19 +190,7 @@ class DINO(Objective):
         if dataclasses.replace(augment, flip=False).is_random:
             raise ConfigError("DINO makes its own crops: flip is the only augmentation that it takes")
         rng = np.random.default_rng(0) if rng is None else rng
-        config, size = self.config, augment.image_size
-        radius = 0.1 * size[0] / 224, 2 * size[0] / 224  # in proportion: the published pixels are of 224 x 224
-
-        def crop(size: tuple[int, int], scale: tuple[float, float], blur: float, solarise: float) -> np.ndarray:
-            x = random_resized_crop(columns["images"], size, rng, scale)
-            x = random_flip(x, rng) if augment.flip else x
-            x = recolour(x, rng, blur, solarise, radius) if config.colours else x
-            return normalize(x, augment.mean, augment.std)
-
-        large = [crop(size, config.global_scale, *chances) for chances in BLUR_AND_SOLARISE]
-        small = [crop(config.local_size, config.local_scale, 0.5, 0.0) for _ in range(config.local_crops)]
-        batch = {"global_crops": np.stack(large, axis=1)}
-        return {**batch, "local_crops": np.stack(small, axis=1)} if small else batch
+        return multi_crop(columns["images"], augment, self.config, rng)
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         config, done = self.config, step / self.total_steps

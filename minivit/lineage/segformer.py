@@ -31,7 +31,7 @@ from minivit.backend import Array
 from minivit.data import Dataset
 from minivit.data.scenes import load_scenes
 from minivit.errors import ConfigError
-from minivit.lineage.dense import DenseObjective
+from minivit.lineage.dense import HOW, DenseObjective
 from minivit.lineage.mit import VARIANTS, MiT, MiTConfig, draw_kernels
 from minivit.nn import BatchNorm, Linear, Module
 from minivit.nn import initialisers as init
@@ -41,6 +41,8 @@ from minivit.ops.dropping import keep_mask
 from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch
 from minivit.update.objective import Outputs
+
+__all__ = ["HOW", "PRESETS", "SegFormer", "SegFormerConfig"]
 
 PARITY = "logits, maps, loss and gradients, also with batch norm in training, odd sizes and the epsilon of transformers"
 PRESETS: dict[str, dict[str, Any]] = {
@@ -107,6 +109,7 @@ class SegFormer(DenseObjective):
         if not isinstance(encoder, MiT):
             raise ConfigError(f"SegFormer needs a MiT, such as --model mit-mini, not a {type(encoder).__name__}")
         self.config, self.network, self.classes = config, encoder, config.classes
+        self.cell = encoder.config.strides[0], encoder.config.strides[0]
         rng = None if seed is None else np.random.default_rng((seed, 1))
         self.decoder = MixHead(config, encoder.config.widths, rng, dtype)
 

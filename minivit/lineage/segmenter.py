@@ -28,7 +28,7 @@ from minivit.backend import Array, to_numpy
 from minivit.data import Dataset
 from minivit.data.scenes import load_scenes
 from minivit.errors import ConfigError
-from minivit.lineage.dense import DenseObjective
+from minivit.lineage.dense import HOW, DenseObjective
 from minivit.models import ViT, ViTConfig
 from minivit.nn import MLP, EncoderBlock, LayerNorm, Linear, Module, MultiHeadAttention
 from minivit.nn import initialisers as init
@@ -36,6 +36,8 @@ from minivit.nn.layers import Rng, Tap
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch
 from minivit.update.objective import Outputs
+
+__all__ = ["HOW", "PRESETS", "Segmenter", "SegmenterConfig"]
 
 PARITY = "logits, encoded tokens, attention, loss and gradients of the published code, also of odd sizes"
 PRESETS: dict[str, dict[str, Any]] = {
@@ -156,6 +158,7 @@ class Segmenter(DenseObjective):
                 "LayerNorm comes before any mean over patches"
             )
         self.config, self.network, self.classes = config, encoder, config.classes
+        self.cell = shape.patch_size
         rng = None if seed is None else np.random.default_rng((seed, 1))
         kind = MaskDecoder if config.decoder == "mask" else LinearDecoder
         self.decoder = kind(config, shape.width, rng, dtype)

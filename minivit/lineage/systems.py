@@ -239,6 +239,13 @@ SYSTEMS: dict[str, System] = {
         "arXiv 2105.15203",
         "a hierarchy without positions, whose maps a head mixes pixel by pixel",
     ),
+    # self-supervision: DINOv2
+    "dinov2": System(
+        2023,
+        "Oquab et al., DINOv2: Learning Robust Visual Features without Supervision, arXiv 2304.07193; registers: "
+        "Darcet et al., arXiv 2309.16588",
+        "DINO that also answers for masked patches, spreads its features, and learns from tokens beside the image",
+    ),
 }
 OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can minimise beside classification
     "deit": "deit:DeiT",
@@ -257,6 +264,8 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "masked_patch": "masked_patch:MaskedPatch",
     "simmim": "simmim:SimMIM",
     "segformer": "segformer:SegFormer",
+    # self-supervision: DINOv2
+    "dinov2": "dinov2_objective:DINOv2",
 }
 # A family of models by its name: where its `Family` stands, "file:NAME", and a pattern of the names of its variants.
 # Its file is imported when it is used.
@@ -292,4 +301,6 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "timesformer": ("timesformer:FAMILY", r"timesformer.*"),
     # dense labels
     "segformer": ("mit:FAMILY", r"mit-.*"),
+    # self-supervision: DINOv2
+    "dinov2": ("dinov2:FAMILY", r"dinov2[-_].*"),
 }

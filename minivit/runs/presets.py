@@ -96,10 +96,10 @@ def preset_for(data: str) -> str:
 
 
 def of_objective(name: str, data: str | None) -> str | None:
-    """The first preset in the file of an objective, for this data set if one is given; None without one. Raises
-    ConfigError for an unknown objective."""
+    """The first preset in the file of an objective's system, for this data set if one is given; None without one.
+    Raises ConfigError for an unknown objective."""
     lineage.objective_class(name)
-    own = lineage.presets([lineage.OBJECTIVES[name].partition(":")[0]])
+    own = lineage.presets([name if name in lineage.SYSTEMS else lineage.OBJECTIVES[name].partition(":")[0]])
     fitting = (key for key, fields in own.items() if fields["objective"]["name"] == name)
     return next((key for key in fitting if data in (None, own[key].get("data"))), None)
 

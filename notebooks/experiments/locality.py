@@ -67,7 +67,7 @@ def permuted(images: Dataset, seed: int) -> Dataset:
 
 
 def settle_batch_norm(model: Module, train: Dataset) -> None:
-    """Give every BatchNorm the mean and variance of its channels on 1,000 training images; `fit` tracks none."""
+    """Give every BatchNorm the mean and variance of its channels on 1,000 training images, under the final weights."""
     model.train()
     with no_grad(), batch_statistics() as seen:
         model(Augment((32, 32))(train.fetch(np.arange(min(1_000, len(train))))[0]))

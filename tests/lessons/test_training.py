@@ -9,9 +9,11 @@ from minivit.data import ArrayDataset, Augment
 from minivit.errors import DataError
 from minivit.lessons import accuracy, digits, fit, photographs, training
 from minivit.models import ViT, ViTConfig
+from minivit.nn import BatchNorm, Linear, Module
 from minivit.optim import SGD
 from minivit.runs.recipes import Recipe
 from minivit.runs.trainer import Trainer
+from minivit.tensor import Tensor
 
 CONFIG = ViTConfig(image_size=8, patch_size=4, width=16, depth=1, heads=2, num_classes=10, channels=1)
 
@@ -42,6 +44,28 @@ def test_fit_learns_and_accuracy_sees_it():
 def test_fit_is_the_trainer_of_the_same_recipe(options):
     """Bit for bit, so that no choice is lost on the way; without dropout, whose masks the two seed differently."""
     same_as_the_trainer(options, options)
+
+
+class Normalised(Module):
+    """Pixels, batch normalisation, one layer to the classes."""
+
+    def __init__(self):
+        self.norm = BatchNorm(1)
+        self.head = Linear(64, 10, np.random.default_rng(0))
+
+    def forward(self, images, rng=None):
+        return self.head(self.norm(Tensor(images)).reshape(len(images), 64))
+
+
+def test_fit_keeps_the_running_statistics_of_batch_normalisation():
+    """With those of the start a trained network would be evaluated as another one."""
+    train, test = digits()
+    model = Normalised()
+    history = fit(model, train, 200, lr=1e-2)
+    assert accuracy(model, test) > history[-1].accuracy - 0.1 > 0.7
+    images = Augment((8, 8))(train.fetch(np.arange(len(train)))[0])
+    assert model.norm.running_mean.data == pytest.approx(images.mean(), abs=0.01)
+    assert model.norm.running_variance.data == pytest.approx(images.var(), rel=0.02)
 
 
 def test_fit_updates_by_sgd_too():

@@ -9,7 +9,7 @@ from dino_by_hand import SIZES, ByHand, arrays, pair
 from recordings import write_case, wrong_arrays
 
 from minivit import functional as F
-from minivit.lineage import dino, verify
+from minivit.lineage import dino, self_distillation, verify
 from minivit.lineage.dino import DINO, DINOConfig, Head, Network
 from minivit.lineage.recorded import dino as recorded
 from minivit.models import ViT, ViTConfig
@@ -93,7 +93,7 @@ WRONG = [
     (DINO, {"after_update": encoder_only}, "ema/head.last_layer.weight_g"),
     (DINO, {"after_update": centre_of_the_first_view}, "new_center"),
     (dino, {"positions": size_based}, "student_out"),
-    (dino, {"unit": lambda x, axis=-1: x}, "student_out"),
+    (self_distillation, {"unit": lambda x, axis=-1: x}, "student_out"),
 ]
 
 

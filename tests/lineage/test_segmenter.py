@@ -208,6 +208,21 @@ def test_ignored_pixels_count_nowhere():
     assert np.isfinite(objective.draw(nothing, 0, rng)["weight"]).all()
 
 
+def test_references_need_no_network():
+    data = load_scenes("test", 8, size=20)
+    labels = data.columns(range(8), ("mask",))["mask"]
+    coarse = labels.copy()
+    for i, y, x in np.ndindex(8, 2, 2):  # 20 pixels hold two cells of 8
+        cell = slice(8 * y, 8 * y + 8), slice(8 * x, 8 * x + 8)
+        coarse[(i, *cell)] = np.bincount(labels[(i, *cell)].ravel()).argmax()
+    expected = by_hand.mean_iou(coarse[:, :16, :16], labels[:, :16, :16], 6)
+    objective, _ = segmenter.tiny()
+    assert segmenter.HOW["references"](objective, data, None) == [
+        f"one class everywhere: iou {by_hand.mean_iou(np.zeros_like(labels), labels, 6):.4f}",
+        f"true labels in cells of 8x8: iou {expected:.4f}",
+    ]
+
+
 def test_a_label_that_is_no_class_is_named():
     with pytest.raises(DataError, match="a label is 3, expected 0 to 2, or 255 for none"):
         small().draw({"mask": np.full((1, 2, 2), 3)}, 0, np.random.default_rng(0))

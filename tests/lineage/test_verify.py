@@ -64,7 +64,7 @@ def test_a_recording_by_another_name_is_known_by_its_title(copy, capsys):
     others = ["convnextv2", "mbconv_train", "botnet_attn_scaled", "efficientnet_b0"]
     assert [system_of(name) for name in others] == ["convnext", "efficientnet", "botnet", "efficientnet"]
     with pytest.raises(DataError, match="no such system"):
-        system_of("dinov2", "DINOv2 backbone")
+        system_of("unheard", "Unheard of: a backbone")
 
 
 def test_what_is_missing_is_named(copy, capsys, tmp_path):

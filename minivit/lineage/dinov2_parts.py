@@ -1,0 +1,68 @@
+"""Parts of DINOv2's training: balanced answers, distances between images, hidden patches. See `dinov2_objective`."""
+
+import math
+
+import numpy as np
+
+from minivit import functional as F
+from minivit.backend import Array, xp_of
+from minivit.tensor import Tensor
+
+
+def sinkhorn(t: Tensor, steps: int, counts: Tensor | None = None) -> Tensor:
+    """Answers (R, K) whose outputs win about equally often.   counts: (R, 1), 0 for rows that do not count, which are 0
+    in the result, else 1."""
+    q = F.exp(t - t.max())
+    q = q if counts is None else q * counts
+    rows, outputs = (float(t.shape[0]) if counts is None else F.maximum(counts.sum(), 1.0)), t.shape[1]
+    q = q / q.sum()
+    for _ in range(steps):
+        q = q / (F.maximum(q.sum(axis=0, keepdims=True), 1e-30) * outputs)
+        q = q / (F.maximum(q.sum(axis=1, keepdims=True), 1e-30) * rows)
+    return q * rows
+
+
+def koleo(x: Tensor) -> Tensor:
+    """-mean log of the distance of each of x (B, D), divided by its length, to its nearest other; 0 if there is one."""
+    count = x.shape[0]
+    if count < 2:
+        return (x * 0.0).sum()
+    x = x / F.maximum(F.sqrt((x * x).sum(axis=-1, keepdims=True)), 1e-8)
+    to_other = x - x[nearest(x.data)] + 1e-8
+    return -F.log(F.sqrt((to_other * to_other).sum(axis=-1)) + 1e-8).mean()
+
+
+def nearest(x: Array) -> Array:
+    """For each of x (B, D) the number of the other with the largest product: (B,)."""
+    alike = x @ x.T
+    own = xp_of(x).eye(len(x), dtype=x.dtype)
+    return (alike * (1 - own) - own).argmax(axis=1)
+
+
+def hidden(mask: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of a batch that say which patches are hidden.   mask: (B, 2, N), True for those."""
+    counts = mask.sum(axis=-1, keepdims=True)
+    places = np.argsort(~mask, axis=-1, kind="stable")[..., : max(1, counts.max())]
+    weights = np.take_along_axis(mask, places, axis=-1) / np.maximum(counts, 1)
+    return {"mask": mask.astype(np.int8), "places": places, "patch_weights": weights}
+
+
+def blocks(grid: tuple[int, int], count: int, rng: np.random.Generator) -> np.ndarray:
+    """At most `count` patches in random rectangles, of four patches or more where there is room: (rows, columns), True
+    where they are. Source: BEiT's generator, with which DINOv2 hides patches."""
+    rows, columns = grid
+    mask, limit = np.zeros(grid, bool), rows * columns / 2
+    while (left := min(count - mask.sum(), limit)) > 0:
+        for _ in range(10):
+            area, ratio = 4 + rng.random() * (left - 4), math.exp(rng.uniform(math.log(0.3), -math.log(0.3)))
+            high, wide = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if high >= rows or wide >= columns:
+                continue
+            top, first = rng.integers(rows - high + 1), rng.integers(columns - wide + 1)
+            block = mask[top : top + high, first : first + wide]
+            if 0 < block.size - block.sum() <= left:
+                block[...] = True
+                break
+        else:
+            break
+    return mask
