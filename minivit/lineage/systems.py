@@ -1,6 +1,6 @@
 """The systems of the family."""
 
-from minivit.lineage.system import System
+from minivit.lineage.system import ANCESTORS, System
 
 SYSTEMS: dict[str, System] = {
     "deit": System(
@@ -115,42 +115,7 @@ SYSTEMS: dict[str, System] = {
         "Wu et al., Visual Transformers: Token-based Image Representation and Processing, arXiv 2006.03677",
         "a few tokens gather pixels by content, and attend to each other in place of the last convolutions",
     ),
-    # ancestors, cheaper attention, muP
-    "transformer2017": System(
-        2017,
-        "Vaswani et al., Attention Is All You Need, arXiv 1706.03762",
-        "attention alone, without recurrence or convolution",
-    ),
-    "bert": System(
-        2018,
-        "Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers, arXiv 1810.04805",
-        "an encoder learns from words that are hidden from it, and begins with a token for the whole: [CLS]",
-    ),
-    "linformer": System(
-        2020,
-        "Wang et al., Linformer: Self-Attention with Linear Complexity, arXiv 2006.04768",
-        "keys and values of N tokens are projected to a fixed number",
-        "31_attention_cheaper",
-    ),
-    "performer": System(
-        2020,
-        "Choromanski et al., Rethinking Attention with Performers, arXiv 2009.14794",
-        "random features whose products are, on average, the exponentials of attention",
-        "31_attention_cheaper",
-    ),
-    "flash": System(
-        2023,
-        "Dao, FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning, arXiv 2307.08691",
-        "exact attention in tiles, without the matrix of weights",
-        "31_attention_cheaper",
-    ),
-    "mup": System(
-        2022,
-        "Yang et al., Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer, "
-        "arXiv 2203.03466",
-        "the best learning rate stays the same when the width grows",
-        "32_widths_and_learning_rates",
-    ),
+    **ANCESTORS,
     # language
     "blip2": System(
         2023,
