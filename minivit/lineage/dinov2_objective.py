@@ -290,7 +290,7 @@ def tiny(dtype: str = "float32") -> tuple[DINOv2, Dataset]:
         drop_path=0.1, layer_scale=0.5, register_tokens=1, resize="antialias",
     )  # fmt: skip
     config = TrainingConfig(
-        outputs=12, hidden=16, bottleneck=8, separate_heads=True, patch_outputs=10, patch_bottleneck=8, local_crops=2,
+        outputs=24, hidden=16, bottleneck=8, separate_heads=True, patch_outputs=10, patch_bottleneck=8, local_crops=2,
         local_size=4, freeze_last=0.2,
     )  # fmt: skip
     images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 1), np.uint8)

@@ -6,6 +6,7 @@ from minivit.backend.arrays import xp_of
 from minivit.backend.cupy_kernels.launch import contiguous, fits
 from minivit.backend.cupy_kernels.product import product
 from minivit.backend.cupy_kernels.table import register
+from minivit.backend.precision import widened
 from minivit.backend.windows import add_border, in_groups, is_padding, window_offsets
 
 
@@ -15,8 +16,9 @@ def conv2d(x, weight, stride=1, padding="same", groups=1):
         return NotImplemented
     if stride < 1 or groups < 1 or weight.shape[3] % groups or not is_padding(padding):
         return NotImplemented
-    if not x.dtype == weight.dtype == "float32":
+    if weight.dtype != "float32":
         return NotImplemented
+    x = widened(x)  # convolutions compute in full precision, also from a bf16 value
     if groups > 1 and groups == weight.shape[3] == x.shape[3]:
         return _depthwise(x, weight[:, :, 0], stride, padding)
     if groups > 1:
