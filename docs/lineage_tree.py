@@ -35,8 +35,8 @@ class Node:
     """One system.
 
     key: its name in minivit.lineage, or an own one.   row: its place from above; its column follows from the year.
-    arxiv: of the paper.   parents: keys of systems whose parts or ideas it takes.   file: for what is no file of the
-    lineage.
+    arxiv: of the paper, or, with a `url`, the place of its publication.   parents: keys of systems whose parts or ideas
+    it takes.   file: for what is no file of the lineage.
     """
 
     key: str
@@ -48,6 +48,16 @@ class Node:
     row: int
     parents: tuple[str, ...] = ()
     file: str = ""
+    url: str = ""
+
+    @property
+    def link(self) -> str:
+        return self.url or f"https://arxiv.org/abs/{self.arxiv}"
+
+    @property
+    def source(self) -> str:
+        """As `System.paper` names it."""
+        return self.arxiv if self.url else f"arXiv {self.arxiv}"
 
     @property
     def column(self) -> int:
@@ -80,6 +90,10 @@ NODES = (
         ("transformer2017", "bert", "cordonnier", "resnet"), "minivit/models/vit.py",
     ),
     Node("relative", "Relative positions", "Dosovitskiy", 2020, "2010.11929", AFTER, 5, ("vit",)),
+    Node(
+        "igpt", "iGPT", "Chen", 2020, "ICML 2020", BEFORE, 12, ("transformer2017", "bert"),
+        url="https://proceedings.mlr.press/v119/chen20s.html",
+    ),
     Node("masked_patch", "Masked patches", "Dosovitskiy", 2020, "2010.11929", AFTER, 4, ("bert",)),
     Node("deit", "DeiT", "Touvron", 2020, "2012.12877", AFTER, 7, ("vit",)),
     Node("botnet", "BoTNet", "Srinivas", 2021, "2101.11605", BESIDE, 8, ("resnet",)),
@@ -105,6 +119,7 @@ NODES = (
     Node("navit", "NaViT", "Dehghani", 2023, "2307.06304", AFTER, 6, ("vit",)),
     Node("flash", "FlashAttention-2", "Dao", 2023, "2307.08691", BESIDE, 0, ("transformer2017",)),
     Node("dit", "DiT", "Peebles, Xie", 2022, "2212.09748", AFTER, 2, ("vit",)),
+    Node("siglip", "SigLIP", "Zhai", 2023, "2303.15343", AFTER, 9, ("clip",)),
     Node("spacetime", "Spacetime patches", "Ma", 2024, "2401.03048", AFTER, 2, ("dit",)),
     Node("mmdit", "MM-DiT", "Esser", 2024, "2403.03206", AFTER, 1, ("dit",)),
     Node("naflexvit", "NaFlexViT", "Tschannen", 2025, "2502.14786", AFTER, 7, ("flexivit", "navit")),
@@ -174,7 +189,7 @@ def box(node: Node) -> str:
     colour, center = COLOURS[node.kind], node.key == "vit"
     broken = "" if node.here else ' stroke-dasharray="5 3"'
     parts = [
-        f'<a href="https://arxiv.org/abs/{node.arxiv}"><rect x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="5" '
+        f'<a href="{node.link}"><rect x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="5" '
         f'fill="{colour if center else "#ffffff"}" stroke="{colour}" stroke-width="1.6"{broken}/>',
         text(x + WIDE / 2, y + 15, node.name, size, "#ffffff" if center else colour, "bold"),
         text(x + WIDE / 2, y + 28, f"{node.authors} {node.year}", 10, "#ffffff" if center else GREY),
@@ -214,7 +229,7 @@ def table(page: str) -> str:
         name = f"[{node.name}](#{slug(node.name)})" if node.name in headings else node.name
         here = f"[`{Path(node.here).name}`](../{node.here})" if node.here else "not yet"
         takes = ", ".join(BY_KEY[parent].name for parent in node.parents)
-        paper = f"[{node.authors}, {node.arxiv}](https://arxiv.org/abs/{node.arxiv})"
+        paper = f"[{node.authors}, {node.arxiv}]({node.link})"
         lines.append(f"| {name} | {node.year} | {paper} | {takes} | {here} |")
     return "\n".join(lines) + "\n"
 

@@ -29,18 +29,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from minivit import functional as F
 from minivit.backend import Array
-from minivit.backend.precision import precision
 from minivit.data import ArrayDataset, Dataset
-from minivit.errors import ConfigError, DataError
+from minivit.errors import ConfigError
 from minivit.files.checks import at_least
 from minivit.lineage.masked_tokens import MaskedTokens, weighted_cross_entropy, weights
+from minivit.lineage.typical import k_means, nearest
 from minivit.models import families
 from minivit.nn import Linear, patchify
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng
-from minivit.tensor import Tensor, no_grad
+from minivit.tensor import Tensor
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Outputs
 
@@ -125,7 +124,7 @@ class BEiT(MaskedTokens):
         images = min(len(data), max(512, -(-16 * count // self.patches)))
         chosen = transform(data.fetch(np.sort(rng.permutation(len(data))[:images]))[0], None)
         points = patchify(Tensor(chosen.astype(float)), self.network.config.patch_size).data
-        self.centres.data[...] = k_means(np.concatenate(points), count, rng)
+        self.centres.data[...] = k_means(np.concatenate(points), count, rng, "patches")
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         given = self.grid, self.hidden_patches, self.config.block, self.config.aspect
@@ -167,29 +166,6 @@ def blocks(grid: tuple[int, int], count: int, smallest: int, aspect: float, rng:
                 block[...] = True
                 left, tries = left - more, 0
     return mask
-
-
-def nearest(points: Array, centres: Array) -> Array:
-    """The number of the nearest centre.   points: (..., d), centres: (K, d) -> (...)."""
-    with no_grad(), precision("float32"):
-        alike = F.linear(Tensor(points), Tensor(centres.T)).data
-    return (alike * 2 - (centres * centres).sum(axis=1)).argmax(axis=-1)
-
-
-def k_means(points: np.ndarray, count: int, rng: np.random.Generator, rounds: int = 20) -> np.ndarray:
-    """Centres (count, d) of points (M, d) by Lloyd's iteration, from randomly chosen points. A centre that has lost all
-    its points stays. Raises DataError for fewer different points than centres."""
-    different = np.unique(points, axis=0)
-    if len(different) < count:
-        raise DataError(f"there are {len(different)} different patches for a vocabulary of {count}; make it smaller")
-    centres = different[rng.permutation(len(different))[:count]]
-    at_once = max(1, 2**22 // count)
-    for _ in range(rounds):
-        owner = np.concatenate([nearest(points[i : i + at_once], centres) for i in range(0, len(points), at_once)])
-        sizes = np.bincount(owner, minlength=count)
-        total = np.stack([np.bincount(owner, x, count) for x in points.T], axis=1)
-        centres = np.where(sizes[:, None] > 0, total / np.maximum(sizes, 1)[:, None], centres)
-    return centres
 
 
 def tiny(dtype: str = "float32") -> tuple[BEiT, Dataset]:

@@ -25,18 +25,19 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array, to_numpy, xp_of
+from minivit.backend import Array, xp_of
 from minivit.backend.precision import precision
 from minivit.data import Dataset, Scenes
-from minivit.data.scenes_words import CAPTION, END, WORDS, about_one
+from minivit.data.scenes_words import CAPTION, END, WORDS
 from minivit.errors import ConfigError
+from minivit.lineage.matching import Matching, check_plain, direction, zero_shot
 from minivit.models import ViT, ViTConfig
 from minivit.nn import MLP, CausalAttention, Embedding, EncoderBlock, LayerNorm, Linear, Module
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
-from minivit.tensor import Tensor, no_grad
+from minivit.tensor import Tensor
 from minivit.update.batch import Batch
-from minivit.update.objective import Objective, Outputs
+from minivit.update.objective import Outputs
 
 LARGEST_SCALE = 100
 PARITY = "embeddings, similarities, loss and gradients of the published code, both layouts of its weights"
@@ -155,19 +156,14 @@ class TextTower(Module):
         return found["encoded"]
 
 
-class CLIP(Objective):
-    """Matches images with their texts.
-
-    batch: images (B, height, width, C); caption (B, T), token ids up to <end>, with anything behind it; sentence (B,),
-    a number shared by pairs with equal captions. Such pairs still count as wrong answers to each other.
-    """
+class CLIP(Matching):
+    """Matches images with their texts. A text ends with <end>; anything may stand behind it."""
 
     Config: ClassVar[type] = CLIPConfig
-    compares = True
-    columns = ("images", "caption")
+    image_tower: ImageTower
 
     def __init__(self, config: CLIPConfig, model: ViTConfig, seed: int | None = 0, dtype: str = "float32"):
-        check_plain(model)
+        check_plain(model, "CLIP")
         rng = None if seed is None else np.random.default_rng((seed, 2))
         self.config = config
         self.image_tower = ImageTower(model, config, seed, dtype)
@@ -184,27 +180,6 @@ class CLIP(Objective):
         if given.start:
             objective.image_tower.take(given.start)
         return objective
-
-    @property
-    def encoder(self) -> ImageTower:
-        return self.image_tower
-
-    @property
-    def tokens(self) -> int:
-        shape, text = self.image_tower.config, self.config
-        return shape.num_tokens + text.context * text.width * text.depth // (shape.width * shape.depth)
-
-    def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        ids, context, known = batch["caption"], self.config.context, self.config.vocabulary
-        if ids.shape[1] > context or ids.min() < 0 or ids.max() >= known:
-            raise ConfigError(
-                f"captions have {ids.shape[1]} ids from {ids.min()} to {ids.max()}, but CLIP was made for at most "
-                f"{context} (context), below {known} (vocabulary)"
-            )
-        return {"sentence": np.unique(ids, axis=0, return_inverse=True)[1].reshape(-1)}
-
-    def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
-        return self.image(batch["images"], rng), self.text(batch["caption"], rng)
 
     def image(self, images: Array | Tensor, rng: Rng = None, tap: Tap = None) -> Tensor:
         """(B, height, width, C) -> (B, E), of length 1."""
@@ -227,59 +202,14 @@ class CLIP(Objective):
         own = xp_of(similar.data).arange(len(similar))
         return (F.cross_entropy(similar, own) + F.cross_entropy(similar.T, own)) * 0.5
 
-    def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
-        """retrieval: the images that find their own sentence among those of the batch; repeated: the pairs whose
-        sentence another pair has as well."""
-        nearest, sentence = self.similarity(outputs).data.argmax(axis=1), batch["sentence"]
-        times = (sentence[:, None] == sentence).sum(axis=1)
-        return {"retrieval": (sentence[nearest] == sentence).sum(), "repeated": (times > 1).sum()}
-
     def after_update(self, means: Mapping[str, Array], batch: Batch) -> None:
         scale = self.log_scale.data
         xp_of(scale).minimum(scale, math.log(LARGEST_SCALE), out=scale)
 
 
-def check_plain(model: Any) -> None:
-    """Raise ConfigError for a model that CLIP's image tower cannot be, or with options that it would ignore."""
-    if not isinstance(model, ViTConfig):
-        raise ConfigError("CLIP needs a ViT here: give a --model such as Ti/16")
-    heeded = "image_size patch_size width depth heads mlp_width channels dropout attention_dropout drop_path"
-    elsewhere = "gelu norm_eps num_classes head_bias"  # said by CLIPConfig, or of a head
-    for field in dataclasses.fields(ViTConfig):
-        if field.name not in f"{heeded} {elsewhere}".split() and getattr(model, field.name) != field.default:
-            raise ConfigError(f"CLIP's image tower has no {field.name}: leave it out")
-
-
-def direction(x: Tensor) -> Tensor:
-    """x / |x|.   (..., E) -> (..., E)."""
-    return x / F.sqrt((x * x).sum(axis=-1, keepdims=True))
-
-
 def by_width(rng: init.Rng, fan_in: int, fan_out: int) -> np.ndarray:
     """(fan_in, fan_out): normal with standard deviation fan_in^(-1/2)."""
     return init.normal(rng, (fan_in, fan_out), fan_in**-0.5)
-
-
-def share_found(objective: CLIP, pairs: Batch, known: np.ndarray) -> float:
-    """The share of images whose own caption is the nearest of the known ones (K, T)."""
-    images, on_device = pairs["images"], xp_of(objective.log_scale.data).asarray
-    with objective.evaluating(), no_grad():
-        texts = objective.text(on_device(known)).T
-        near = [(objective.image(images[i : i + 250]) @ texts).data.argmax(axis=1) for i in range(0, len(images), 250)]
-    return float((known[np.concatenate([to_numpy(x) for x in near])] == pairs["caption"]).all(axis=1).mean())
-
-
-def zero_shot(objective: CLIP, data: Scenes, recipe: Any) -> list[str]:
-    """The share of images that find their sentence among those of the data set and, for captions of one drawn shape,
-    among all 80."""
-    pairs = objective.prepare(data.columns(range(len(data)), objective.columns), recipe.augment.evaluation(), None)
-    own, every = np.unique(pairs["caption"], axis=0), about_one()
-    about_others = len(np.unique(np.concatenate([own, every]), axis=0)) > len(every)
-    return [
-        f"zero-shot: {share_found(objective, pairs, known):.1%} of {len(data):,} images find their sentence among "
-        f"{len(known)} (by chance {1 / len(known):.1%})"
-        for known in ([own] if about_others else [own, every])
-    ]
 
 
 HOW = {"zero-shot": zero_shot}

@@ -16,6 +16,9 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "beit": "beit:BEiT",
     "masked_patch": "masked_patch:MaskedPatch",
     "simmim": "simmim:SimMIM",
+    # self-supervision: pixels as a text, a sigmoid for every pair
+    "igpt": "igpt:IGPT",
+    "siglip": "siglip:SigLIP",
     "segformer": "segformer:SegFormer",
     # self-supervision: DINOv2
     "dinov2": "dinov2_objective:DINOv2",

@@ -198,6 +198,17 @@ SYSTEMS: dict[str, System] = {
         "Xie et al., SimMIM: A Simple Framework for Masked Image Modeling, arXiv 2111.09886",
         "predict the pixels of large masked squares by one matrix, all tokens in the encoder",
     ),
+    # self-supervision: pixels as a text, a sigmoid for every pair
+    "igpt": System(
+        2020,
+        "Chen et al., Generative Pretraining from Pixels, ICML 2020",
+        "an image is a text of pixels, and each is predicted from those before it",
+    ),
+    "siglip": System(
+        2023,
+        "Zhai et al., Sigmoid Loss for Language Image Pre-Training, arXiv 2303.15343",
+        "every pair of an image and a text is a question of its own: do they belong together?",
+    ),
     "segformer": System(
         2021,
         "Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, "

@@ -19,6 +19,7 @@ from experiments import record
 from minivit.data import Augment, Scenes
 from minivit.data import scenes_words as words
 from minivit.lineage import clip
+from minivit.lineage.matching import share_found
 from minivit.models import ViTConfig
 from minivit.optim import AdamW, warmup_cosine
 from minivit.update.batch import Batch
@@ -49,9 +50,9 @@ def tested(objective: clip.CLIP, seen: Batch, held_out: Batch) -> dict[str, floa
     """The shares of images that find their sentence."""
     every = words.about_one()[:, :TOKENS]
     return {
-        "held out, of 16": clip.share_found(objective, held_out, np.unique(held_out["caption"], axis=0)),
-        "held out, of 80": clip.share_found(objective, held_out, every),
-        "seen, of 64": clip.share_found(objective, seen, np.unique(seen["caption"], axis=0)),
+        "held out, of 16": share_found(objective, held_out, np.unique(held_out["caption"], axis=0)),
+        "held out, of 80": share_found(objective, held_out, every),
+        "seen, of 64": share_found(objective, seen, np.unique(seen["caption"], axis=0)),
     }
 
 
