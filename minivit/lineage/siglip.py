@@ -178,8 +178,7 @@ class SigLIP(Matching):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         similar = self.similarity(outputs)
-        own = xp_of(similar.data).arange(len(similar))
-        return F.sigmoid_cross_entropy(similar, own)
+        return F.sigmoid_cross_entropy(similar, xp_of(similar.data).eye(len(similar), dtype=similar.dtype))
 
 
 HOW = {"zero-shot": zero_shot}
