@@ -146,7 +146,7 @@ class SavedRun:
 
     def _write_samples(self) -> None:
         """Draw samples.png, if there is a folder and the objective makes pictures."""
-        if self.folder is None:
+        if self.folder is None or type(self.objective).pictures is Objective.pictures:
             return
         with self._averaged(), self.objective.evaluating(), no_grad(), numerics(self.recipe):
             rows = self.objective.pictures(np.random.default_rng((self.recipe.seed, 4)))

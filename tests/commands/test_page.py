@@ -142,8 +142,14 @@ def test_what_cannot_be_written_is_one_line(tiny_run, command):
 
 def test_an_old_page_stays_whole_until_the_new_one_is(tiny_run, command, monkeypatch):
     Path("page.html").write_text("old", encoding="utf-8")
-    monkeypatch.setattr(page.inside, "rollout", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        command("visualize", tiny_run, "--page", "page.html")
+    write = Path.write_text
+
+    def fail(path, text, **options):
+        write(path, text[:100], **options)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    result = command("visualize", tiny_run, "--page", "page.html")
+    assert (result.status, result.err.count("\n")) == (2, 1)
     assert Path("page.html").read_text(encoding="utf-8") == "old"
     assert len(list(Path().glob("page.html*"))) == 1
