@@ -214,7 +214,8 @@ def picture() -> str:
     )  # fmt: skip
     for x, (kind, words) in zip((100, 270, 480), legend, strict=True):
         parts.append(text(x, 26, words, 13, COLOURS[kind], "bold"))
-    parts.append(text(780, 26, "broken border: not here yet", 13, GREY))
+    if not all(node.here for node in NODES):
+        parts.append(text(780, 26, "broken border: not here yet", 13, GREY))
     for column, years in enumerate(COLUMNS):
         parts.append(text(LEFT + ACROSS * column + WIDE / 2, 60, years, 13, INK))
     parts += [line(BY_KEY[parent], node) for node in NODES for parent in node.parents]

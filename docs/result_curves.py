@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
-from number_tables.small import difference, points, stored, with_error
+from number_tables.small import difference, points, standard_error, stored, with_error
 from number_tables.table import Table, filled
 from vit_picture import BLUE, GREEN, GREY, INK, ORANGE
 
@@ -86,7 +86,7 @@ def panel(it: Panel, left: float) -> list[str]:
         path = " L".join(f"{x:.1f},{down(mean(runs)):.1f}" for x, runs in dots)
         parts.append(stroke(f"M{path}", line.colour, 2, line.dashed))
         for x, runs in dots:
-            error = stdev(runs) / len(runs) ** 0.5
+            error = standard_error(runs)
             parts.append(stroke(f"M{x:.1f},{down(mean(runs) - error):.1f} V{down(mean(runs) + error):.1f}", INK, 1.4))
             parts.append(mark(x, down(mean(runs)), line))
     return parts

@@ -20,15 +20,20 @@ def stored(name: str) -> dict[str, Any]:
     return record
 
 
+def standard_error(values: Sequence[float]) -> float:
+    """That of the mean of several runs."""
+    return stdev(values) / math.sqrt(len(values))
+
+
 def with_error(values: Sequence[float], digits: int = 1) -> str:
     """The mean of several runs and its standard error."""
-    return f"{mean(values):.{digits}f} ± {stdev(values) / math.sqrt(len(values)):.{digits}f}"
+    return f"{mean(values):.{digits}f} ± {standard_error(values):.{digits}f}"
 
 
 def difference(first: Sequence[float], second: Sequence[float], digits: int = 1) -> str:
     """The mean of first - second, run by run, and its standard error; with "?" if the 95 % interval contains 0."""
     apart = [a - b for a, b in zip(first, second, strict=True)]
-    middle, error = mean(apart), stdev(apart) / math.sqrt(len(apart))
+    middle, error = mean(apart), standard_error(apart)
     doubt = "" if abs(middle) > T_95[len(apart)] * error else " ?"
     return f"{middle:+.{digits}f} ± {error:.{digits}f}{doubt}"
 

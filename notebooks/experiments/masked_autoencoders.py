@@ -27,6 +27,7 @@ from minivit.lineage import mae
 from minivit.models import ViT, ViTConfig
 from minivit.optim import AdamW, warmup_cosine
 from minivit.tensor import no_grad
+from minivit.update.objective import Objective
 from minivit.update.step import step
 
 SEEDS = 3
@@ -51,11 +52,12 @@ def autoencoder(masked: float, seed: int) -> mae.MAE:
     return mae.MAE(mae.MAEConfig(masked, **DECODER), ViT(ViTConfig(**VIT, num_classes=0), seed), seed)
 
 
-def pretrain(objective: mae.MAE, images: Dataset, steps: int, seed: int) -> list[float]:
-    """Train in place; the loss of every step."""
-    optimizer = AdamW(
-        objective.named_parameters(), warmup_cosine(RATE, steps, steps // 10), betas=(0.9, 0.95), weight_decay=0.05
-    )
+def pretrain(
+    objective: Objective, images: Dataset, steps: int, seed: int, rate: float = RATE, beta: float = 0.95
+) -> list[float]:
+    """Train in place; the loss of every step.   beta: Adam's second."""
+    rates = warmup_cosine(rate, steps, steps // 10)
+    optimizer = AdamW(objective.named_parameters(), rates, betas=(0.9, beta), weight_decay=0.05)
     losses = []
     with Loader(images, 128, Augment(images.image_size, flip=True), objective, total_steps=steps, seed=seed) as batches:
         for i, batch in enumerate(batches):

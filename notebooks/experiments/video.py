@@ -78,12 +78,8 @@ def header() -> dict[str, Any]:
     return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.video",
         "data": f"{TRAIN:,} drawn training clips and {TEST:,} test clips of {FRAMES} frames, {SIZE}x{SIZE} pixels",
-        "config": {
-            "models": {name: {**fields, "tubelet": list(fields["tubelet"])} if "tubelet" in fields else fields
-                       for name, fields in MODELS.items()},
-            "steps": STEPS, "batch_size": BATCH, "lr": RATE,
-        },
-    }  # fmt: skip
+        "config": {"models": MODELS, "steps": STEPS, "batch_size": BATCH, "lr": RATE},
+    }
 
 
 def main() -> None:

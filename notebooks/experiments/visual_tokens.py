@@ -17,16 +17,13 @@ from typing import Any
 
 import numpy as np
 from experiments import record
-from experiments.masked_autoencoders import Data, features, finetune, probe
+from experiments.masked_autoencoders import Data, features, finetune, pretrain, probe
 
-from minivit.data import Augment, Dataset, Loader, load
+from minivit.data import Augment, Dataset, load
 from minivit.lineage.beit import BEiT, BEiTConfig
 from minivit.lineage.masked_patch import MaskedPatch, MaskedPatchConfig
-from minivit.lineage.masked_tokens import MaskedTokens
 from minivit.lineage.simmim import SimMIM, SimMIMConfig
 from minivit.models import ViT, ViTConfig
-from minivit.optim import AdamW, warmup_cosine
-from minivit.update.step import step
 
 SEEDS = 3
 STEPS = 120  # of pre-training, with 128 images
@@ -43,18 +40,6 @@ SYSTEMS: dict[str, Any] = {
     "pixels, squares of 16": (SimMIM, SimMIMConfig(unit=16)),
 }
 RUNS = ("scratch", *SYSTEMS)
-
-
-def pretrain(objective: MaskedTokens, images: Dataset, seed: int) -> list[float]:
-    """Train in place; the loss of every step."""
-    augment = Augment(images.image_size, flip=True)
-    objective.begin(images, augment.evaluation(), seed)
-    rates = warmup_cosine(RATE, STEPS, STEPS // 10)
-    optimizer, losses = AdamW(objective.named_parameters(), rates, betas=(0.9, 0.98), weight_decay=0.05), []
-    with Loader(images, 128, augment, objective, total_steps=STEPS, seed=seed) as batches:
-        for i, batch in enumerate(batches):
-            losses.append(step(objective.train(), optimizer, batch, 1.0, accumulate=4, seed=(seed, i)).loss)
-    return losses
 
 
 def by_neighbours(objective: BEiT, images: Dataset) -> dict[str, float]:
@@ -77,7 +62,8 @@ def measure(name: str, data: Data, seed: int) -> dict[str, float]:
     if name in SYSTEMS:
         kind, config = SYSTEMS[name]
         objective = kind(config, encoder, seed)
-        found["loss"] = float(np.mean(pretrain(objective, data.images, seed)[-25:]))
+        objective.begin(data.images, Augment(data.images.image_size), seed)
+        found["loss"] = float(np.mean(pretrain(objective, data.images, STEPS, seed, RATE, beta=0.98)[-25:]))
         if isinstance(objective, BEiT):
             found |= by_neighbours(objective, data.test)
     found["probe"] = probe(features(encoder), data.images.limit(3_000, seed), data.test)

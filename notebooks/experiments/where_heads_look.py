@@ -8,17 +8,16 @@ Several minutes of one core. Writes results/where_heads_look.json after every ru
 was. In the control the centres and the sharpness of the heads stay where they were drawn, and all else learns.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from experiments import record
 
-from minivit.data import Augment, Dataset, Loader, load
-from minivit.lessons import accuracy
+from minivit.data import Augment, Dataset, load
+from minivit.lessons import accuracy, fit
 from minivit.lineage.cordonnier import Cordonnier, CordonnierConfig
-from minivit.optim import AdamW, warmup_cosine
-from minivit.update.step import step
-from minivit.update.supervised import WithLoss
+from minivit.optim import AdamW
 
 SEEDS = 5
 KINDS = ("learned", "frozen")
@@ -46,18 +45,10 @@ def measure(kind: str, seed: int, train: Dataset, test: Dataset) -> dict[str, An
     model = Cordonnier(CordonnierConfig(**SHAPE), seed)
     images = train.subset(np.random.default_rng(seed).permutation(len(train))[:IMAGES])
     factor = FASTER if kind == "learned" else 0.0
-    optimizer = AdamW(
-        model.named_parameters(),
-        warmup_cosine(RATE, STEPS, STEPS // 10),
-        weight_decay=0.05,
-        rates=lambda name: factor if is_place(name) else 1.0,
-    )
-    objective, found = WithLoss(model), {"before": places(model)}
-    with Loader(
-        images, BATCH, Augment(images.image_size, flip=True), objective, total_steps=STEPS, seed=seed
-    ) as batches:
-        for i, batch in enumerate(batches):
-            step(objective, optimizer, batch, 1.0, seed=(seed, i))
+    adam = partial(AdamW, rates=lambda name: factor if is_place(name) else 1.0)
+    found = {"before": places(model)}
+    augment = Augment(images.image_size, flip=True)
+    fit(model, images, STEPS, batch_size=BATCH, lr=RATE, augment=augment, optimizer=adam, seed=seed)
     return found | {"after": places(model), "accuracy": round(accuracy(model, test), 4)}
 
 

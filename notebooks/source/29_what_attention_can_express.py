@@ -685,3 +685,6 @@ def by_absolute_place(places, centre, alpha):
 
 
 check("29.4", by_absolute_place)
+
+# %% [markdown]
+# Next: [30, windows, hierarchies and convolutions](30_windows_hierarchies_convolutions.ipynb).

@@ -574,8 +574,8 @@ for order in locality.ORDERS:
 
 
 # %% [markdown]
-# Now the leads over the ViT. Runs with the same seed had the same images, so differences are taken seed by seed. With four seeds a 95 %
-# interval is ± 3.2 standard errors. A difference is *decided* if it is larger than that.
+# Now the leads over the ViT, seed by seed: runs of one seed had the same images. With four seeds a 95 % interval is ± 3.2 standard
+# errors. A difference is *decided* if it is larger than that.
 
 
 # %%
@@ -630,7 +630,7 @@ for order, by_size in shipped["rates_tried"].items():
 #
 # ## Exercises
 #
-# `hint("30.2")` gives up to three hints for an exercise, one per call.
+# `hint("30.2")` gives up to three hints for an exercise, one per call; import it from `minivit.lessons`.
 #
 # **30.1** A map has 32 × 32 places, the width is $D = 64$, and windows have 4 × 4 places. How many times as many multiply-adds does global
 # attention need as attention in windows? Count queries, keys, values and output as well.
@@ -689,3 +689,6 @@ check("30.4", dilated_backward)
 # %%
 blocks_apart = None
 check("30.5", blocks_apart)
+
+# %% [markdown]
+# Next: [31, attention, cheaper](31_attention_cheaper.ipynb).

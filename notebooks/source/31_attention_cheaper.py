@@ -849,3 +849,6 @@ def weights_of_tokens(q, k, Gk, Gv):
 
 
 check("31.5", weights_of_tokens)
+
+# %% [markdown]
+# Next: [32, widths and learning rates](32_widths_and_learning_rates.ipynb).

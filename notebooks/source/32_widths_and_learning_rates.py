@@ -454,7 +454,7 @@ curve = np.polyfit([-1, 0, 1], [0.9, 0.4, 0.6], 2)
 agree("lowest place", lowest_place(0.9, 0.4, 0.6), -curve[1] / (2 * curve[0]))
 
 # %% [markdown]
-# All runs take half an hour. To repeat them, call `python -m experiments.widths` in the folder `notebooks`.
+# All runs take half an hour. The command printed above makes them, too.
 #
 # **Predict first.** From 32 to 256 the width doubles three times. By how many doublings does the best rate fall in the
 # usual form, and in muP? Does it stay when the depth grows from 2 to 8 blocks?

@@ -124,8 +124,7 @@ def _features_mixed(x: np.ndarray, W: np.ndarray, dy: np.ndarray) -> tuple:
 
 def _forward_again(x: np.ndarray, W: np.ndarray, dy: np.ndarray) -> tuple:
     """dy is convolved as x was: with the filter as it is, from the place onwards."""
-    padded = np.pad(dy, ((0, 2 * len(W) - 2), (0, 0)))
-    padded = np.pad(padded, ((0, len(x)), (0, 0)))
+    padded = np.pad(dy, ((0, len(x) + 2 * len(W) - 2), (0, 0)))
     dx = sum(padded[2 * a : 2 * a + len(x)] * W[a] for a in range(len(W)))
     return dx, _dilated(x, W, dy)[1]
 

@@ -130,7 +130,7 @@ def _heads(rng: np.random.Generator) -> list[tuple]:
     return [(*rng.standard_normal((3, n, width)), rng.standard_normal((r, width))) for n, width, r in sizes]
 
 
-TOKENS, LIMIT = 1500, 1500 * 1500 // 2  # bytes: a quarter of a matrix of truth values
+TOKENS, LIMIT = 1500, 1500 * 1500 // 2  # bytes: half of a matrix of truth values
 
 
 def _without_a_matrix(answer: Any) -> str | None:

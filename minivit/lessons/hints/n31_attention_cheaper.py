@@ -12,7 +12,7 @@ HINTS = {
         "`np.logaddexp` adds in logarithms. Where it is -inf, subtract 0 in its place.",
     ),
     "31.3": (
-        "S now reaches the loss on two ways, through y and through lse. Their gradients add.",
+        "S now reaches the loss in two ways, through y and through lse. Their gradients add.",
         "Write lse as log sum e^S and differentiate it with respect to one score. You know the result by another name.",
         "The new term stands in the bracket beside delta, with the other sign.",
     ),

@@ -2,7 +2,7 @@
 
 HINTS = {
     "32.1": (
-        "Write the change of one output as a sum over the inputs. How many terms has it?",
+        "Write the change of one output as a sum over the inputs. How many terms does it have?",
         "Look at the signs of the terms: do they cancel? Then divide the sums at the two widths.",
     ),
     "32.2": (
