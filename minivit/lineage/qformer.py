@@ -14,7 +14,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array, xp_of
-from minivit.files.checks import above_zero, at_least, epsilon, heads_divide, one_of, rates
+from minivit.files.checks import at_least, epsilon, heads_divide, one_of, positive, rates
 from minivit.files.fields import settle
 from minivit.lineage import words
 from minivit.nn import MLP, CrossAttention, Dropout, Embedding, LayerNorm, Linear, Module
@@ -52,7 +52,7 @@ class QFormerConfig:
         heads_divide(self.width, self.heads)
         rates(self, "dropout", "attention_dropout")
         epsilon(self)
-        above_zero(self, "deviation")
+        positive(self, "deviation")
         one_of(self, gelu=("erf", "tanh"))
 
 

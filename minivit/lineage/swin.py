@@ -36,7 +36,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
-from minivit.files.checks import above_zero, at_least, leaves_width, one_of, rates
+from minivit.files.checks import at_least, epsilon, leaves_width, one_of, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -102,7 +102,7 @@ class SwinConfig:
             raise ConfigError(f"heads {self.heads} do not divide the widths of their stages, from {self.width} on")
         one_of(self, padding=("official", "timm", "hf"), gelu=("erf", "tanh"))
         at_least(self, 0, "num_classes")
-        above_zero(self, "norm_eps")
+        epsilon(self)
         rates(self, "drop_path")
         leaves_width(self.mlp_ratio, self.width)
         if self.padding != "timm" and self.window[0] != self.window[1]:
