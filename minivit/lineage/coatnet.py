@@ -257,8 +257,7 @@ class CoAtNet(Module):
     """The model of `config`. seed=None draws nothing: arrays of zeros, to be counted or filled."""
 
     def __init__(self, config: CoAtNetConfig, seed: int | None = 0, dtype: str = "float32"):
-        self.config = config
-        first, second = config.stem
+        self.config, (first, second) = config, config.stem
         self.stem = Sequence(
             Conv(3, config.channels, first, None, dtype, config.stem_stride, 1, bias=config.stem_bias),
             NormAct(first, config.act, dtype, eps=config.conv_eps),

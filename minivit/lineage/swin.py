@@ -8,7 +8,7 @@ distance between two places of a window. With q, k, v of the tokens of a window 
     A = softmax(q k^T / sqrt(Dh) + b),   b[i, j] = T[(y_i - y_j + M - 1) (2M - 1) + x_i - x_j + M - 1].
 
 The windows move by rolling the map. A window at its edge then holds places from opposite ends, which must not see each
-other: where two places belong to different of the 3 x 3 regions that the roll has brought together, -100 is added.
+other: where one of two places came round an edge and the other did not, -100 is added.
 
 Source: microsoft/Swin-Transformer, models/swin_transformer.py. It asks for grids that the windows divide. Published
 code differs where they do not, hence the field `padding`:
