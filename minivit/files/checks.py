@@ -15,13 +15,6 @@ def at_least(record: Any, least: int, *names: str) -> None:
             raise ConfigError(f"{name} is {value}, expected {f'at least {least}' if least else '0 (for none) or more'}")
 
 
-def above_zero(record: Any, *names: str) -> None:
-    """Fields that are numbers above 0, such as the epsilon of a normalisation."""
-    for name in names:
-        if not getattr(record, name) > 0:
-            raise ConfigError(f"{name} is {getattr(record, name)}, expected a number above 0")
-
-
 def leaves_width(ratio: float, width: int) -> None:
     """An MLP that is `ratio` times as wide as its input."""
     if ratio * width < 1:
@@ -42,18 +35,20 @@ def rates(record: Any, *names: str) -> None:
             raise ConfigError(f"{name} is {getattr(record, name)}, expected 0 <= rate < 1")
 
 
-def epsilon(record: Any) -> None:
-    """norm_eps, which LayerNorms add to a variance."""
-    if not 0 < record.norm_eps < 1:
-        raise ConfigError(f"norm_eps is {record.norm_eps}, expected 0 < norm_eps < 1")
+def epsilon(record: Any, *names: str) -> None:
+    """Fields that norms add to a variance; norm_eps if none is named."""
+    for name in names or ("norm_eps",):
+        if not 0 < getattr(record, name) < 1:
+            raise ConfigError(f"{name} is {getattr(record, name)}, expected 0 < {name} < 1")
 
 
-def positive(record: Any, **otherwise: str) -> None:
-    """Fields that are positive, or None.   otherwise: what None stands for, such as layer_scale="none"."""
-    for name, meaning in otherwise.items():
-        value = getattr(record, name)
+def positive(record: Any, *names: str, **otherwise: str) -> None:
+    """Fields that are positive, or None where their type allows it.   otherwise: what None stands for, such as
+    layer_scale="none"."""
+    for name in (*names, *otherwise):
+        value, also = getattr(record, name), f", or None for {otherwise[name]}" if name in otherwise else ""
         if value is not None and not 0 < value < math.inf:
-            raise ConfigError(f"{name} is {value}, expected a positive number, or None for {meaning}")
+            raise ConfigError(f"{name} is {value}, expected a positive number{also}")
 
 
 def heads_divide(width: int, heads: int) -> None:

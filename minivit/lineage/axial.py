@@ -29,6 +29,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
+from minivit.files.checks import heads_divide
 from minivit.lineage.published import variant
 from minivit.lineage.residual import ResidualConfig, ResidualNetwork
 from minivit.models.families import Family
@@ -131,8 +132,7 @@ class AxialConfig(ResidualConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width % self.heads:
-            raise ConfigError(f"width is {self.width}, expected a multiple of the {self.heads} heads")
+        heads_divide(self.width, self.heads)
 
 
 VARIANTS: dict[str, dict[str, Any]] = {

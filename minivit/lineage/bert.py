@@ -34,7 +34,8 @@ from minivit.lineage.words import IGNORED, draw
 from minivit.nn import MLP, Dropout, Embedding, LayerNorm, Linear, Module
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
-from minivit.nn.post_norm import PaddedAttention, PostNormBlock
+from minivit.nn.masked import MaskedAttention
+from minivit.nn.post_norm import PostNormBlock
 from minivit.tensor import Tensor
 
 PARITY = (
@@ -94,7 +95,7 @@ class Bert(Module):
         self.dropout = Dropout(config.dropout)
         self.blocks = []
         for _ in range(config.depth):
-            attention = PaddedAttention(width, config.heads, rng, dtype, config.attention_dropout)
+            attention = MaskedAttention(width, config.heads, rng, dtype, config.attention_dropout)
             mlp = MLP(width, config.mlp_width, rng, dtype, gelu=config.gelu)
             self.blocks.append(PostNormBlock(attention, mlp, width, dtype, config.dropout, config.norm_eps))
         if config.pooler:

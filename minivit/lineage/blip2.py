@@ -38,7 +38,7 @@ from minivit.backend.precision import precision
 from minivit.data import Dataset, Scenes
 from minivit.data.scenes_words import CAPTION, PAD, WORDS
 from minivit.errors import ConfigError
-from minivit.files.checks import above_zero, at_least, rates
+from minivit.files.checks import at_least, positive, rates
 from minivit.lineage import words
 from minivit.lineage.qformer import QFormer, QFormerConfig
 from minivit.models import ViT, ViTConfig
@@ -74,7 +74,7 @@ class BLIP2Config(QFormerConfig):
         super().__post_init__()
         at_least(self, 1, "shared")
         at_least(self, 0, "itc", "itm", "itg")
-        above_zero(self, "temperature")
+        positive(self, "temperature")
         rates(self, "smoothing")
         for name in ("pad", "start"):
             if not 0 <= getattr(self, name) < self.vocabulary:

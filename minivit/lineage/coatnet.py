@@ -30,7 +30,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
-from minivit.files.checks import above_zero, at_least, leaves_width, one_of, rates
+from minivit.files.checks import at_least, epsilon, leaves_width, one_of, positive, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -112,7 +112,8 @@ class CoAtNetConfig:
             raise ConfigError("expected depths, widths and a stem of at least 1, and an odd kernel")
         at_least(self, 1, "channels", "head_width", "stem_stride")
         at_least(self, 0, "num_classes", "squeeze", "hidden")
-        above_zero(self, "expansion", "conv_eps", "norm_eps")
+        positive(self, "expansion", layer_scale="none")
+        epsilon(self, "conv_eps", "norm_eps")
         leaves_width(self.mlp_ratio, min(self.widths))
         rates(self, "drop_path")
         one_of(self, act=ACTIVATIONS, squeeze_act=ACTIVATIONS)
@@ -256,8 +257,7 @@ class CoAtNet(Module):
     """The model of `config`. seed=None draws nothing: arrays of zeros, to be counted or filled."""
 
     def __init__(self, config: CoAtNetConfig, seed: int | None = 0, dtype: str = "float32"):
-        self.config = config
-        first, second = config.stem
+        self.config, (first, second) = config, config.stem
         self.stem = Sequence(
             Conv(3, config.channels, first, None, dtype, config.stem_stride, 1, bias=config.stem_bias),
             NormAct(first, config.act, dtype, eps=config.conv_eps),

@@ -35,7 +35,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
-from minivit.files.checks import above_zero, at_least, rates
+from minivit.files.checks import at_least, epsilon, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -105,7 +105,7 @@ class ConvNeXtConfig:
             raise ConfigError(f"depths {self.depths}, dims {self.dims}, strides {self.strides}: one each to a stage")
         at_least(self, 1, "patch_size", "channels", "kernel")
         at_least(self, 0, "num_classes")
-        above_zero(self, "norm_eps", "head_eps")
+        epsilon(self, "norm_eps", "head_eps")
         rates(self, "drop_path")
         if min(*self.depths, *self.dims, *self.strides) < 1 or self.kernel % 2 == 0:
             raise ConfigError("depths, dims and strides are at least 1, and kernel is odd")

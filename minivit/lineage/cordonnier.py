@@ -40,7 +40,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
-from minivit.files.checks import above_zero, at_least
+from minivit.files.checks import at_least, epsilon
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -136,7 +136,7 @@ class CordonnierConfig:
         settle(self)
         at_least(self, 1, "patch", "width", "depth", "heads", "mlp_width", "channels")
         at_least(self, 0, "num_classes")
-        above_zero(self, "norm_eps")
+        epsilon(self)
         if self.image_size[0] % self.patch or self.image_size[1] % self.patch:
             raise ConfigError(f"image_size is {self.image_size}, expected multiples of the patch {self.patch}")
 

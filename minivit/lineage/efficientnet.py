@@ -30,7 +30,7 @@ import numpy as np
 
 from minivit.backend import Array
 from minivit.errors import ConfigError
-from minivit.files.checks import above_zero, at_least, one_of, rates
+from minivit.files.checks import at_least, epsilon, one_of, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -86,12 +86,12 @@ class EfficientNetConfig:
         for of_stages in (*stages, (self.stem, self.features, self.channels, self.stem_stride)):
             if min(of_stages) < 1:
                 raise ConfigError(f"{of_stages}: expected numbers of at least 1")
-        if self.num_classes < 0 or any(kernel % 2 == 0 for kernel in self.kernels):
-            raise ConfigError("expected kernels that are odd, and at least 0 classes")
-        at_least(self, 0, "squeeze")
+        if any(kernel % 2 == 0 for kernel in self.kernels):
+            raise ConfigError(f"kernels is {self.kernels}, expected odd numbers")
+        at_least(self, 0, "num_classes", "squeeze")
         if not 0 <= self.momentum <= 1:
             raise ConfigError(f"momentum is {self.momentum}, expected a share, 0 to 1")
-        above_zero(self, "norm_eps")
+        epsilon(self)
         rates(self, "dropout", "drop_path")
         one_of(self, padding=("symmetric", "same"))
 

@@ -34,8 +34,7 @@ from minivit.files.checks import at_least, one_of, patches_tile
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models import ViT, ViTConfig
-from minivit.models.config import VARIANTS as SIZES
-from minivit.models.config import Size
+from minivit.models.config import Size, variant_fields
 from minivit.models.families import Family
 from minivit.models.head import Head
 from minivit.nn import Module, patchify
@@ -46,8 +45,7 @@ from minivit.tensor import Tensor
 from minivit.update.draws import shared_number
 
 PARITY = "kernels in both codes' ways to resize; logits, losses and gradients at four grids of one model"
-_SHAPES = {name: dict(zip(("width", "depth", "heads", "mlp_width"), SIZES[name], strict=True)) for name in "SBL"}
-VARIANTS: dict[str, dict[str, Any]] = {f"flexivit-{name.lower()}": fields for name, fields in _SHAPES.items()}
+VARIANTS: dict[str, dict[str, Any]] = {f"flexivit-{name.lower()}": variant_fields(f"{name}/16") for name in "SBL"}
 VARIANTS["flexivit-mini"] = {  # for 32 x 32
     "image_size": 32, "patch_size": 4, "base_patch": 4, "base_grid": 8, "grids": (4, 8, 16), "width": 96, "depth": 6,
     "heads": 3, "mlp_width": 192,

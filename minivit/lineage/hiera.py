@@ -30,7 +30,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
-from minivit.files.checks import above_zero, at_least, leaves_width, one_of, rates
+from minivit.files.checks import at_least, epsilon, leaves_width, one_of, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -101,7 +101,7 @@ class HieraConfig:
             if heads < 1 or width % heads or (i and width <= self.shapes[i - 1][0]):
                 raise ConfigError(f"stage {i + 1} has {heads} heads and width {width}: it must be wider than the last")
         at_least(self, 0, "num_classes")
-        above_zero(self, "norm_eps")
+        epsilon(self)
         leaves_width(self.mlp_ratio, self.width)
         rates(self, "drop_path")
         one_of(self, gelu=("erf", "tanh"))

@@ -25,7 +25,7 @@ from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models import ViT, ViTConfig
 from minivit.models.config import VARIANTS as SIZES
-from minivit.models.config import Size
+from minivit.models.config import Size, variant_fields
 from minivit.models.families import Family
 from minivit.models.head import Head
 from minivit.nn import Module
@@ -35,11 +35,8 @@ from minivit.nn.layers import Rng, Tap
 from minivit.tensor import Tensor
 
 PARITY = "logits, loss and gradients of timm's ViT with attention pooling"
-_SHAPES = {name: dict(zip(("width", "depth", "heads", "mlp_width"), SIZES[name], strict=True)) for name in SIZES}
 VARIANTS: dict[str, dict[str, Any]] = {
-    f"map-{name.lower()}{patch}": {**fields, "patch_size": patch}
-    for name, fields in _SHAPES.items()
-    for patch in (16, 14, 32)
+    f"map-{name.lower()}{patch}": variant_fields(f"{name}/{patch}") for name in SIZES for patch in (16, 14, 32)
 }
 VARIANTS["map-mini"] = {"image_size": 32, "patch_size": 4, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192}
 

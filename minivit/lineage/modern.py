@@ -35,10 +35,10 @@ from minivit.models.relative import RelativeMLP, RelativeTable
 from minivit.models.rope import Rope
 from minivit.nn import Dropout, DropPath, LayerNorm, Linear, Module, PatchEmbed, RMSNorm, ScaleNorm
 from minivit.nn import initialisers as init
+from minivit.nn.attention import note_weights
 from minivit.nn.layer_scale import LayerScale
 from minivit.nn.layers import Rng, Tap
 from minivit.nn.recompute import recompute
-from minivit.ops.attend import by_head, weights_between
 from minivit.tensor import Tensor
 
 PARITY = "EVA-02, RoPE-ViT, DINOv3, BEiT and a ViT of modern parts in timm: outputs, gradients, tables of positions"
@@ -99,10 +99,7 @@ class Attention(Module):
             q, k = rope(q, angles), rope(k, angles)
         q, k = (part.reshape(batch, tokens, width) for part in (q, k))
         bias = bias if self.relative is None else self.relative()
-        if tap is not None:
-            qh, kh = by_head(q.data, self.heads), by_head(k.data, self.heads)
-            added = None if bias is None else bias.data
-            tap["attention_weights"] = weights_between(qh, kh, added, None, qh.shape[-1] ** -0.5)  # (B, H, N, N)
+        note_weights(tap, q, k, self.heads, bias)
         y = F.attend(q, k, v, bias, heads=self.heads)
         return self.out(y if self.norm is None else self.norm(y))
 

@@ -32,8 +32,7 @@ from minivit.errors import ConfigError
 from minivit.files.checks import at_least, epsilon, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
-from minivit.models.config import VARIANTS as SIZES
-from minivit.models.config import Size
+from minivit.models.config import Size, variant_fields
 from minivit.models.families import Family
 from minivit.models.head import Head
 from minivit.nn import Dropout, Linear, Module, RMSNorm, ScaleNorm, patchify
@@ -44,8 +43,7 @@ from minivit.nn.masked import BiasFreeMLP, MaskedAttention, MaskedBlock, through
 from minivit.tensor import Tensor
 
 PARITY = "an independent implementation of the paper: three images in a pack, and each alone; outputs and gradients"
-_SHAPES = {name: dict(zip(("width", "depth", "heads", "mlp_width"), SIZES[name], strict=True)) for name in "SBL"}
-VARIANTS: dict[str, dict[str, Any]] = {f"navit-{name.lower()}16": fields for name, fields in _SHAPES.items()}
+VARIANTS: dict[str, dict[str, Any]] = {f"navit-{name.lower()}16": variant_fields(f"{name}/16") for name in "SBL"}
 VARIANTS["navit-mini"] = {  # for 32 x 32
     "image_size": 32, "patch_size": 4, "table": 16, "width": 96, "depth": 6, "heads": 3, "mlp_width": 192,
 }  # fmt: skip

@@ -34,6 +34,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
+from minivit.files.checks import at_least, one_of
 from minivit.lineage.exchanged import only_plain
 from minivit.models import ViT, ViTConfig
 from minivit.models.config import variant_fields
@@ -58,10 +59,8 @@ class PerformerConfig(ViTConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.features < 1:
-            raise ConfigError(f"features is {self.features}, expected at least 1")
-        if self.kind not in KINDS:
-            raise ConfigError(f'kind is "{self.kind}", expected one of {", ".join(KINDS)}')
+        at_least(self, 1, "features")
+        one_of(self, kind=KINDS)
         if not 0 <= self.epsilon < math.inf:
             raise ConfigError(f"epsilon is {self.epsilon}, expected a number of 0 or more")
         only_plain(self, "a Performer")

@@ -14,13 +14,13 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import Array, xp_of
-from minivit.files.checks import above_zero, at_least, epsilon, heads_divide, one_of, rates
+from minivit.files.checks import at_least, epsilon, heads_divide, one_of, positive, rates
 from minivit.files.fields import settle
 from minivit.lineage import words
 from minivit.nn import MLP, CrossAttention, Dropout, Embedding, LayerNorm, Linear, Module
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
-from minivit.nn.post_norm import PaddedAttention
+from minivit.nn.masked import MaskedAttention
 from minivit.tensor import Tensor
 
 
@@ -52,7 +52,7 @@ class QFormerConfig:
         heads_divide(self.width, self.heads)
         rates(self, "dropout", "attention_dropout")
         epsilon(self)
-        above_zero(self, "deviation")
+        positive(self, "deviation")
         one_of(self, gelu=("erf", "tanh"))
 
 
@@ -61,7 +61,7 @@ class Layer(Module):
 
     def __init__(self, config: QFormerConfig, crosses: bool, context_width: int, dtype: str):
         width, heads, drop, eps = config.width, config.heads, config.attention_dropout, config.norm_eps
-        self.attention = PaddedAttention(width, heads, None, dtype, drop)
+        self.attention = MaskedAttention(width, heads, None, dtype, drop)
         self.norm1 = LayerNorm(width, eps, dtype)
         self.cross: Any = CrossAttention(width, heads, context_width, None, dtype, drop) if crosses else None
         self.cross_norm: Any = LayerNorm(width, eps, dtype) if crosses else None
@@ -72,12 +72,12 @@ class Layer(Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, queries: int, context: Tensor | None, mask: Array | None, rng: Rng = None) -> Tensor:
-        """queries: how many of the tokens are queries, the first ones. mask: as of `PaddedAttention`."""
+        """queries: how many of the tokens are queries, the first ones. mask: as of `MaskedAttention`."""
 
         def branch(y: Tensor, of: Tensor, norm: Module) -> Tensor:
             return norm(y + self.dropout(of, rng))
 
-        x = branch(x, self.attention(x, rng, None, mask), self.norm1)
+        x = branch(x, self.attention(x, rng, mask=mask), self.norm1)
         asking, text = x[:, :queries], x[:, queries:]
         if queries and self.cross is not None:
             asking = branch(asking, self.cross(asking, context, rng), self.cross_norm)

@@ -26,14 +26,11 @@ import dataclasses
 import math
 
 from minivit import functional as F
-from minivit.errors import ConfigError
+from minivit.files.checks import at_least, heads_divide
 from minivit.models.kept import kept
-from minivit.models.placed_attention import diagonals
+from minivit.models.placed_attention import PlacedAttention, diagonals
 from minivit.models.relative import alibi_bias
-from minivit.nn import Linear, Module
 from minivit.nn import initialisers as init
-from minivit.nn.layers import Tap
-from minivit.ops.attend import by_head, weights_between
 from minivit.tensor import Tensor
 
 PARITY = "slow references from the papers: scores, outputs, gradients, three readings of D.4"
@@ -53,66 +50,49 @@ class RelativeConfig:
     out_bias: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.width, self.heads, self.tokens) < 1 or self.width % self.heads:
-            raise ConfigError(f"{self.heads} heads do not divide width {self.width}, or there are no tokens")
+        at_least(self, 1, "width", "heads", "tokens")
+        heads_divide(self.width, self.heads)
 
 
-class RelativeAttention(Module):
+class RelativeAttention(PlacedAttention):
     """Attention with relative positions in one dimension.   x: (B, N, D) -> (B, N, D).
 
     relative: (2 N - 1, Dh), or (2 N - 1, H, Dh) per head; row i - j + N - 1 is the vector of offset i - j.
     """
 
     def __init__(self, config: RelativeConfig, rng: init.Rng, dtype: str = "float32"):
-        width, heads = config.width, config.heads
+        super().__init__(config.width, config.heads, rng, dtype, qkv_bias=config.qkv_bias)
         self.config = config
-        self.qkv = Linear(width, 3 * width, rng, dtype, weight=init.three_xavier, bias=config.qkv_bias)
-        shape = (2 * config.tokens - 1, *([heads] if config.per_head else []), width // heads)
+        shape = (2 * config.tokens - 1, *([config.heads] if config.per_head else []), config.width // config.heads)
         self.relative = init.parameter(init.normal(rng, shape, 0.02), dtype)
-        self.out = Linear(width, width, rng, dtype, bias=config.out_bias)
+        if not config.out_bias:
+            self.out.bias = None
 
-    def forward(self, x: Tensor, tap: Tap = None) -> Tensor:
-        config, width = self.config, x.shape[-1]
-        if x.shape[1] != config.tokens:
-            raise ValueError(f"RelativeAttention: x is {x.shape}, expected {config.tokens} tokens")
-        qkv = self.qkv(x)
-        q, k, v = (qkv[..., i * width : (i + 1) * width] for i in range(3))
-        scale = 1 / math.sqrt(width // config.heads)
-        bias = self.by_offset(q) * (scale if config.scaled else 1.0)
-        note_weights(tap, q, k, bias, config.heads)
-        return self.out(F.attend(q, k, v, bias, heads=config.heads))
+    def bias(self, q: Tensor) -> Tensor:
+        if q.shape[1] != self.config.tokens:
+            raise ValueError(f"RelativeAttention: queries are {q.shape}, expected {self.config.tokens} tokens")
+        scale = 1 / math.sqrt(self.config.width // self.heads)
+        return self.by_offset(q) * (scale if self.config.scaled else 1.0)
 
     def by_offset(self, q: Tensor) -> Tensor:
         """q_i . r_{i - j} for all i and j: (B, H, N, N)."""
         batch, tokens, width = q.shape
-        heads = self.config.heads
-        q = q.reshape(batch, tokens, heads, width // heads).transpose(0, 2, 1, 3)
+        q = q.reshape(batch, tokens, self.heads, width // self.heads).transpose(0, 2, 1, 3)
         r = self.relative[::-1]  # of growing j - i
         r = r.transpose(1, 2, 0) if self.config.per_head else r.transpose(1, 0)
         return diagonals(F.matmul(q, r))
 
 
-class AlibiAttention(Module):
+class AlibiAttention(PlacedAttention):
     """Attention whose scores sink with the distance of two patches.   x: (B, N, D) -> (B, N, D), N rows * columns."""
 
     def __init__(
         self, grid: tuple[int, int], width: int, heads: int, rng: init.Rng, dtype: str = "float32", bias: bool = True
     ):
-        self.grid, self.heads = grid, heads
-        self.qkv = Linear(width, 3 * width, rng, dtype, weight=init.three_xavier, bias=bias)
-        self.out = Linear(width, width, rng, dtype, bias=bias)
+        super().__init__(width, heads, rng, dtype, qkv_bias=bias)
+        self.grid = grid
+        if not bias:
+            self.out.bias = None
 
-    def forward(self, x: Tensor, tap: Tap = None) -> Tensor:
-        width = x.shape[-1]
-        qkv = self.qkv(x)
-        q, k, v = (qkv[..., i * width : (i + 1) * width] for i in range(3))
-        bias = Tensor(self.like(kept(alibi_bias, self.grid, self.heads, like=x.data)))
-        note_weights(tap, q, k, bias, self.heads)
-        return self.out(F.attend(q, k, v, bias, heads=self.heads))
-
-
-def note_weights(tap: Tap, q: Tensor, k: Tensor, bias: Tensor, heads: int) -> None:
-    """Put the attention weights, (B, H, N, N), into a tap."""
-    if tap is not None:
-        qh, kh = by_head(q.data, heads), by_head(k.data, heads)
-        tap["attention_weights"] = weights_between(qh, kh, bias.data, None, qh.shape[-1] ** -0.5)
+    def bias(self, q: Tensor) -> Tensor:
+        return Tensor(self.like(kept(alibi_bias, self.grid, self.heads, like=q.data)))

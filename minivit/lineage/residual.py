@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from minivit.backend import Array
 from minivit.errors import ConfigError
+from minivit.files.checks import at_least, one_of
 from minivit.files.fields import settle
 from minivit.models.config import Size
 from minivit.models.head import Head
@@ -38,12 +39,10 @@ class ResidualConfig:
         settle(self)
         if not self.units or min(self.units) < 1:
             raise ConfigError(f"units is {self.units}, expected at least 1 in each of at least one stage")
-        for field in dataclasses.fields(self):
-            value, least = getattr(self, field.name), 0 if field.name == "num_classes" else 1
-            if isinstance(value, int) and value < least:
-                raise ConfigError(f"{field.name} is {value}, expected at least {least}")
-        if self.root not in self.shrinks:
-            raise ConfigError(f'root is "{self.root}", expected one of {", ".join(self.shrinks)}')
+        numbers = {field.name for field in dataclasses.fields(self) if isinstance(getattr(self, field.name), int)}
+        at_least(self, 1, *sorted(numbers - {"num_classes"}))
+        at_least(self, 0, "num_classes")
+        one_of(self, root=self.shrinks)
         shrink = self.shrinks[self.root] * 2 ** (len(self.units) - 1)
         if self.halves and (self.image_size[0] % shrink or self.image_size[1] % shrink):
             raise ConfigError(f"image_size is {self.image_size}, expected multiples of {shrink}")

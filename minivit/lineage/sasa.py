@@ -31,6 +31,7 @@ from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.backend.windows import window_offsets
 from minivit.errors import ConfigError
+from minivit.files.checks import one_of
 from minivit.lineage.published import variant
 from minivit.lineage.residual import ResidualConfig, ResidualNetwork
 from minivit.models.families import Family
@@ -197,8 +198,7 @@ class SASAConfig(ResidualConfig):
         super().__post_init__()
         if self.width % (2 * self.heads):
             raise ConfigError(f"width is {self.width}, expected a multiple of twice the {self.heads} heads")
-        if self.border not in BORDERS:
-            raise ConfigError(f'border is "{self.border}", expected one of {", ".join(BORDERS)}')
+        one_of(self, border=BORDERS)
 
 
 UNITS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3)}

@@ -8,7 +8,7 @@ distance between two places of a window. With q, k, v of the tokens of a window 
     A = softmax(q k^T / sqrt(Dh) + b),   b[i, j] = T[(y_i - y_j + M - 1) (2M - 1) + x_i - x_j + M - 1].
 
 The windows move by rolling the map. A window at its edge then holds places from opposite ends, which must not see each
-other: where two places belong to different of the 3 x 3 regions that the roll has brought together, -100 is added.
+other: where one of two places came round an edge and the other did not, -100 is added.
 
 Source: microsoft/Swin-Transformer, models/swin_transformer.py. It asks for grids that the windows divide. Published
 code differs where they do not, hence the field `padding`:
@@ -36,7 +36,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
-from minivit.files.checks import above_zero, at_least, leaves_width, one_of, rates
+from minivit.files.checks import at_least, epsilon, leaves_width, one_of, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -102,7 +102,7 @@ class SwinConfig:
             raise ConfigError(f"heads {self.heads} do not divide the widths of their stages, from {self.width} on")
         one_of(self, padding=("official", "timm", "hf"), gelu=("erf", "tanh"))
         at_least(self, 0, "num_classes")
-        above_zero(self, "norm_eps")
+        epsilon(self)
         rates(self, "drop_path")
         leaves_width(self.mlp_ratio, self.width)
         if self.padding != "timm" and self.window[0] != self.window[1]:

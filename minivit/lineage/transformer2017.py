@@ -38,7 +38,8 @@ from minivit.models.head import Head
 from minivit.nn import CrossAttention, Dropout, Embedding, LayerNorm, Linear, Module, PatchEmbed
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
-from minivit.nn.post_norm import PaddedAttention, PostNormBlock
+from minivit.nn.masked import MaskedAttention
+from minivit.nn.post_norm import PostNormBlock
 from minivit.tensor import Tensor
 
 PARITY = "values and gradients of torch.nn's encoder, with padding"
@@ -117,7 +118,7 @@ class PreNormBlock(PostNormBlock):
     """The parameters of PostNormBlock, normalising before each branch: z' = z + MSA(LN(z)), z'' = z' + MLP(LN(z'))."""
 
     def forward(self, x: Tensor, rng: Rng = None, tap: Tap = None, mask: Array | None = None) -> Tensor:
-        x = x + self.dropout(self.attention(self.norm1(x), rng, tap, mask), rng)
+        x = x + self.dropout(self.attention(self.norm1(x), rng, tap, mask=mask), rng)
         x = x + self.dropout(self.mlp(self.norm2(x), rng), rng)
         if tap is not None:
             tap["output"] = x
@@ -145,7 +146,7 @@ class Encoder(Module):
 
 def layer(config: Transformer2017Config, rng: init.Rng, dtype: str) -> PostNormBlock:
     """One layer of the encoder."""
-    attention = PaddedAttention(config.width, config.heads, rng, dtype)
+    attention = MaskedAttention(config.width, config.heads, rng, dtype)
     kind = PostNormBlock if config.norm == "post" else PreNormBlock
     mlp = FeedForward(config, rng, dtype)
     return kind(attention, mlp, config.width, dtype, config.dropout, config.norm_eps)
@@ -157,7 +158,7 @@ class DecoderLayer(Module):
 
     def __init__(self, config: Transformer2017Config, rng: init.Rng, dtype: str = "float32"):
         width = config.width
-        self.attention = PaddedAttention(width, config.heads, rng, dtype)
+        self.attention = MaskedAttention(width, config.heads, rng, dtype)
         self.norm1 = LayerNorm(width, config.norm_eps, dtype)
         self.cross = CrossAttention(width, config.heads, width, rng, dtype)
         self.norm2 = LayerNorm(width, config.norm_eps, dtype)

@@ -11,9 +11,8 @@ from minivit.models.config import ViTConfig
 from minivit.models.rope import Rope
 from minivit.nn import Module, MultiHeadAttention
 from minivit.nn import initialisers as init
-from minivit.nn.attention import factors
+from minivit.nn.attention import factors, note_weights
 from minivit.nn.layers import Rng, Tap
-from minivit.ops.attend import by_head, weights_between
 from minivit.tensor import Tensor
 
 ROPE_BASE = 100.0  # of RoPE-ViT: made for grids, which are much shorter than texts
@@ -39,10 +38,7 @@ class PlacedAttention(MultiHeadAttention):
         q, k = self.placed(q), self.placed(k)
         q = q if queries is None else q[:, :queries]
         bias = self.bias(q)
-        if tap is not None:
-            qh, kh = by_head(q.data, self.heads), by_head(k.data, self.heads)
-            added = None if bias is None else bias.data
-            tap["attention_weights"] = weights_between(qh, kh, added, None, qh.shape[-1] ** -0.5)  # (B, H, N, N)
+        note_weights(tap, q, k, self.heads, bias)
         return self.out(F.attend(q, k, v, bias, heads=self.heads, keep=factors(self, q, k, rng)))
 
 

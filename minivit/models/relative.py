@@ -19,16 +19,14 @@ from minivit import functional as F
 from minivit.models.head import Head
 from minivit.models.kept import kept
 from minivit.models.rope import Grid, places
-from minivit.nn import Linear, Module
+from minivit.nn import Linear, Module, windows
 from minivit.nn import initialisers as init
 from minivit.tensor import Tensor
 
 
 def relative_index(grid: Grid, class_token: bool = False) -> np.ndarray:
     """(N, N): the row of the table for every pair of tokens, the one that asks first."""
-    rows, columns = grid
-    y, x = (place.astype(int) for place in places(grid))
-    index = (y[:, None] - y + rows - 1) * (2 * columns - 1) + x[:, None] - x + columns - 1
+    index = windows.relative_index(grid, np)
     if not class_token:
         return index
     offsets = table_rows(grid)

@@ -20,9 +20,7 @@ class CausalAttention(MultiHeadAttention):
         q, k, v = (qkv[..., i * width : (i + 1) * width] for i in range(3))
         q = q if queries is None else q[:, :queries]
         before = xp_of(x.data).tri(q.shape[1], tokens, dtype=bool)
-        if tap is not None:
-            qh, kh = by_head(q.data, self.heads), by_head(k.data, self.heads)
-            tap["attention_weights"] = weights_between(qh, kh, None, before, qh.shape[-1] ** -0.5)  # (B, H, N, N)
+        note_weights(tap, q, k, self.heads, mask=before)
         keep = factors(self, q, k, rng)
         return self.out(F.attend(q, k, v, heads=self.heads, mask=before, keep=keep))
 
@@ -62,6 +60,17 @@ class CrossAttention(Module):
         q, k, v = self.query(x), self.key(context), self.value(context if values is None else values)
         keep = factors(self, q, k, rng)
         return self.out(F.attend(q, k, v, bias, heads=self.heads, mask=mask, keep=keep))
+
+
+def note_weights(
+    tap: Tap, q: Tensor, k: Tensor, heads: int, bias: Tensor | None = None, mask: Array | None = None
+) -> None:
+    """Put the attention weights, (B, H, M, N), into a tap.   q: (B, M, D), k: (B, N, D). bias, mask: as in
+    `ops.attend`."""
+    if tap is not None:
+        qh, kh = by_head(q.data, heads), by_head(k.data, heads)
+        added = None if bias is None else bias.data
+        tap["attention_weights"] = weights_between(qh, kh, added, mask, qh.shape[-1] ** -0.5)
 
 
 def factors(layer: MultiHeadAttention | CrossAttention, q: Tensor, k: Tensor, rng: Rng) -> Array | None:

@@ -1,4 +1,4 @@
-"""A Transformer block whose tokens do not all see each other: for images of several sizes in one batch."""
+"""Attention with a mask, a bias or normalised queries and keys, and a Transformer block around it."""
 
 import functools
 from collections.abc import Sequence
@@ -7,11 +7,10 @@ from typing import Any
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.nn import initialisers as init
-from minivit.nn.attention import factors
+from minivit.nn.attention import factors, note_weights
 from minivit.nn.layers import EncoderBlock, Linear, MultiHeadAttention, Rng, Tap
 from minivit.nn.module import Module
 from minivit.nn.recompute import recompute
-from minivit.ops.attend import by_head, weights_between
 from minivit.tensor import Tensor
 
 
@@ -33,18 +32,17 @@ class MaskedAttention(MultiHeadAttention):
     def forward(  # type: ignore[override]
         self, x: Tensor, rng: Rng = None, tap: Tap = None, bias: Tensor | None = None, mask: Array | None = None
     ) -> Tensor:
-        """bias, mask: as in `ops.attend`."""
-        if bias is None and mask is None and self.q_norm is None and self.k_norm is None:
-            return super().forward(x, rng, tap)
+        """bias, mask: as in `ops.attend`. tap: also collects "attended", (B, N, D), before the last projection."""
+        if tap is None and bias is None and mask is None and self.q_norm is None and self.k_norm is None:
+            return super().forward(x, rng)
         width, qkv = x.shape[-1], self.qkv(x)
         q, k, v = (qkv[..., i * width : (i + 1) * width] for i in range(3))
         q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
+        note_weights(tap, q, k, self.heads, bias, mask)
+        y = F.attend(q, k, v, bias, heads=self.heads, mask=mask, keep=factors(self, q, k, rng))
         if tap is not None:
-            qh, kh = by_head(q.data, self.heads), by_head(k.data, self.heads)
-            added = None if bias is None else bias.data
-            tap["attention_weights"] = weights_between(qh, kh, added, mask, qh.shape[-1] ** -0.5)  # (B, H, N, N)
-        keep = factors(self, q, k, rng)
-        return self.out(F.attend(q, k, v, bias, heads=self.heads, mask=mask, keep=keep))
+            tap["attended"] = y
+        return self.out(y)
 
     def _normed(self, x: Tensor, norm: Module | None) -> Tensor:
         if norm is None:

@@ -77,15 +77,9 @@ def relative_index(window: Pair, xp: Any) -> Array:
 
 
 def regions_apart(size: Pair, window: Pair, shift: Pair, xp: Any) -> Array:
-    """(nW, M, M): whether two places of a window lie in different regions of a map that was rolled by `shift`.
-
-    An axis has three regions if it was rolled: all but its last window, that window's part that stayed, and the part
-    that came round.
-    """
-    rows, columns = (
-        (xp.arange(n) >= n - w).astype(int) + (xp.arange(n) >= n - s) if s else xp.zeros(n, int)
-        for n, w, s in zip(size, window, shift, strict=True)
-    )
+    """(nW, M, M): whether one of two places of a window came round an edge of a map that was rolled by `shift`, and the
+    other did not."""
+    rows, columns = (xp.arange(n) >= n - s for n, s in zip(size, shift, strict=True))  # the last s came round
     grid = size[0] // window[0], window[0], size[1] // window[1], window[1]
-    region = (3 * rows[:, None] + columns[None]).reshape(grid).transpose(0, 2, 1, 3).reshape(-1, window[0] * window[1])
+    region = (2 * rows[:, None] + columns[None]).reshape(grid).transpose(0, 2, 1, 3).reshape(-1, window[0] * window[1])
     return region[:, :, None] != region[:, None]

@@ -60,6 +60,15 @@ def test_features_are_what_a_model_without_a_head_returns(family):
     assert with_head.num_parameters() == families.build(with_head.config, None).num_parameters()
 
 
+def test_a_stage_of_convolutions_takes_a_map_of_odd_sides():
+    shape, tap = config("visual_transformer", image_size=(7, 9)), {}
+    families.build(shape).eval()(np.zeros((1, 7, 9, 2), np.float32), tap=tap)
+    assert tap["unit1"].shape[1:3] == shape.map_size(1) == (4, 5)
+    assert shape.num_tokens == 20
+    with pytest.raises(ConfigError, match="expected multiples of 2"):
+        config("axial", image_size=(7, 9))
+
+
 @pytest.mark.parametrize("family", SMALL)
 def test_it_learns_by_the_objective_of_a_run(family):
     """Where the brighter half of an image is."""

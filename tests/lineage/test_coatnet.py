@@ -238,7 +238,7 @@ def test_published_weights_load(tmp_path, name):
         ({"act": "sin"}, 'act is "sin", expected one of none, relu'),
         ({"squeeze": -0.1}, "squeeze is"),
         ({"hidden": -1}, "hidden is"),
-        ({"expansion": 0.0}, "expansion is 0.0, expected a number above 0"),
+        ({"expansion": 0.0}, "expansion is 0.0, expected a positive number"),
         ({"mlp_ratio": 0.01}, "mlp_ratio 0.01 leaves no width"),
         ({"conv_eps": -1.0}, "conv_eps"),
         ({"drop_path": 1.0}, "drop_path"),

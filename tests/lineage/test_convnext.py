@@ -256,7 +256,7 @@ def test_another_activation_is_refused(act):
         ({"kernel": 4}, "odd"),
         ({"image_size": 2}, "too small"),
         ({"patch_size": 0}, "patch_size is 0"),
-        ({"head_eps": 0.0}, "head_eps is 0.0, expected a number above 0"),
+        ({"head_eps": 0.0}, "head_eps is 0.0, expected 0 < head_eps < 1"),
         ({"drop_path": 1.0}, "drop_path is 1.0"),
     ],
 )

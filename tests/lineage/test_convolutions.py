@@ -1,16 +1,14 @@
-"""What holds for every convolutional network of the lineage: names, training, and a recorded step on a GPU."""
+"""What holds for every convolutional network of the lineage: names and training."""
 
 import importlib
 import json
 
 import numpy as np
 import pytest
-import standin_cupy
 from convolutions_by_hand import as_kernels
-from lineage.test_contract import loader, parts_of
+from lineage.test_contract import loader
 
 from minivit import lineage
-from minivit.backend import get_namespace, to_numpy
 from minivit.data import ArrayDataset
 from minivit.errors import CheckpointError, ConfigError
 from minivit.lineage import published_layers
@@ -20,7 +18,6 @@ from minivit.models.families import build, config_of, mapping, named_fields
 from minivit.optim import AdamW
 from minivit.runs.recipes import Recipe
 from minivit.tensor import grad
-from minivit.update.device import DeviceStep
 from minivit.update.step import step
 
 SHAPE = {"image_size": (8, 16), "channels": 1, "num_classes": 3}
@@ -125,27 +122,3 @@ def test_every_parameter_learns_and_features_come_without_a_head(name):
     assert silent == []
     without = build(config_of({**mapping(config(name)), "num_classes": 0}, "test")).eval()
     assert without(images).shape == (4, getattr(without.config, "hidden", None) or without.config.width)
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_a_recorded_step_does_what_step_does(name):
-    found = {}
-    with standin_cupy.installed() as cupy:
-        get_namespace("cupy")
-        for device in ("numpy", "cupy"):
-            objective, data = objective_of(name)
-            optimizer, ema = parts_of(objective, device)
-            work, losses = DeviceStep(objective, optimizer, 1.0, ema, 2) if device == "cupy" else None, []
-            for i in range(3):
-                batch = loader(objective, data).batch(i)
-                if work:
-                    with work.active():
-                        work.update({key: cupy.asarray(x) for key, x in batch.items()}, seed=(3, i, 2))
-                        losses.append(work.read()[0].loss)
-                else:
-                    losses.append(step(objective, optimizer, batch, 1.0, None, 2, seed=(3, i, 2)).loss)
-            assert not work or work.recorded
-            found[device] = losses, {key: to_numpy(x) for key, x in objective.state_dict().items()}
-    assert found["numpy"][0] == pytest.approx(found["cupy"][0], rel=1e-4)
-    for key, array in found["numpy"][1].items():
-        np.testing.assert_allclose(found["cupy"][1][key], array, rtol=1e-3, atol=2e-4, err_msg=key)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import standin_cupy
 from lineage.test_contract import loader, parts_of
+from lineage.test_convolutions import SHAPE as SIDES
+from lineage.test_convolutions import SMALL
 
 from minivit.backend import get_namespace, to_numpy
 from minivit.data import ArrayDataset
@@ -28,6 +30,8 @@ FAMILIES = {
     },
     "timesformer": {"name": "timesformer", "frames": 1, "patch_size": [5, 4], "width": 8, "depth": 2, "heads": 2},
 }  # fmt: skip
+FAMILIES = {name: {**SHAPE, **fields} for name, fields in FAMILIES.items()}
+FAMILIES |= {name: {"name": name, **SIDES, **fields} for name, fields in SMALL.items()}
 
 
 @pytest.fixture
@@ -39,8 +43,7 @@ def cupy():
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_recorded_step_does_what_step_does(name, cupy):
-    fields = {**SHAPE, **FAMILIES[name]}
-    rng, config = np.random.default_rng(0), config_of(fields, "test")
+    rng, config = np.random.default_rng(0), config_of(FAMILIES[name], "test")
     images = rng.integers(0, 256, (12, *config.image_size, 1), np.uint8)
     data, found = ArrayDataset(images, [0, 1, 2] * 4, ["a", "b", "c"], "noise"), {}
     for device in ("numpy", "cupy"):

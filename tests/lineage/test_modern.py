@@ -338,6 +338,7 @@ def test_names_tell_size_patch_and_image():
         ({"depth": 0}, "depth is 0, expected at least 1"),
         ({"norm_eps": 0.0}, "norm_eps is 0.0"),
         ({"rope_base": -1.0}, "rope_base is -1.0, expected a positive number"),
+        ({"rope_base": float("inf")}, "rope_base is inf, expected a positive number"),
         ({"num_classes": -1}, "num_classes is -1"),
         ({"rope_first": float("inf")}, "rope_first is inf, expected a finite number"),
     ],

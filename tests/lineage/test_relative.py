@@ -89,7 +89,7 @@ def test_alibi_on_other_grids_agrees_with_loops(tmp_path, grid, heads):
     layer = AlibiAttention(grid, width, heads, None, "float64", bias=False)
     layer.qkv.weight.data[...], layer.out.weight.data[...] = weights["qkv"], weights["out"]
     tap = {}
-    assert np.allclose(layer(Tensor(x), tap).data, output)
+    assert np.allclose(layer(Tensor(x), tap=tap).data, output)
     found |= {"weights": tap["attention_weights"], "distance/1x3": np.array([[0.0, 1, 2], [1, 0, 1], [2, 1, 0]])}
     found["bias/1x3"] = -slopes[:, None, None] * found["distance/1x3"]
     case = write_case(tmp_path, "alibi2d", config, weights, found)
@@ -179,9 +179,16 @@ def test_the_offset_across_the_end_of_a_row_is_that_of_neighbours():
     assert found[3, 2] == found[1, 0] == found[5, 4]
 
 
-@pytest.mark.parametrize("wrong", [{"heads": 3}, {"tokens": 0}, {"width": 0}])
-def test_what_does_not_fit_is_refused(wrong):
-    with pytest.raises(ConfigError, match="heads do not divide width"):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"heads": 3}, "3 heads do not divide width 8"),
+        ({"tokens": 0}, "tokens is 0, expected at least 1"),
+        ({"width": 0}, "width is 0, expected at least 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(wrong, message):
+    with pytest.raises(ConfigError, match=message):
         RelativeConfig(**{"width": 8, "heads": 2, "tokens": 4, **wrong})
     layer = RelativeAttention(RelativeConfig(8, 2, 4), np.random.default_rng(0), "float64")
     with pytest.raises(ValueError, match="expected 4 tokens"):

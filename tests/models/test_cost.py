@@ -7,7 +7,7 @@ from minivit.models import ResNetConfig, ViTConfig
 from minivit.models.cost import multiply_adds
 from minivit.models.families import build
 from minivit.nn import layers
-from minivit.tensor import no_grad
+from minivit.tensor import Tensor, no_grad
 
 
 def test_the_published_figures():
@@ -23,6 +23,8 @@ CONFIGS = [
     ViTConfig(**SMALL, patch_size=8, classifier="gap", representation_size=20),
     ViTConfig(**SMALL, patch_size=8, distillation_token=True),
     ViTConfig(**SMALL, patch_size=8, register_tokens=3, channels=1),
+    ViTConfig(**SMALL, patch_size=8, position="relative"),
+    ViTConfig(**SMALL, patch_size=8, position="rope"),
     ViTConfig(**{**SMALL, "num_classes": 0}, patch_size=(16, 8)),
     ViTConfig(**SMALL, patch_size=2, stem=(), stem_width=32),
     ViTConfig(**SMALL, patch_size=1, stem=(2, 1, 2), stem_width=32),
@@ -31,7 +33,9 @@ CONFIGS = [
 ]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.description)
+@pytest.mark.parametrize(
+    "config", CONFIGS, ids=lambda config: f"{config.description} {getattr(config, 'position', '')}"
+)
 def test_it_is_the_work_of_the_products_that_are_done(config, monkeypatch):
     done = []
 
@@ -49,6 +53,10 @@ def test_it_is_the_work_of_the_products_that_are_done(config, monkeypatch):
     monkeypatch.setattr(functional, "linear_gelu", count(functional.linear_gelu, linear))
     attention = count(functional.attention, lambda y, qkv, *_: 2 * np.prod(y) * qkv.shape[1])
     monkeypatch.setattr(functional, "attention", attention)
+    attend = count(functional.attend, lambda y, q, k, *_: 2 * np.prod(y) * k.shape[1])
+    monkeypatch.setattr(functional, "attend", attend)
+    by_offset = count(Tensor.__matmul__, lambda y, a, b: np.prod(y) * a.shape[-1])
+    monkeypatch.setattr(Tensor, "__matmul__", by_offset)
     convolution = count(functional.conv2d, lambda y, x, weight, *_: np.prod(y) * np.prod(weight.shape[:3]))
     monkeypatch.setattr(functional, "conv2d", convolution)
     model = build(config).eval()

@@ -5,13 +5,14 @@ import pytest
 from transformer_by_hand import attention, gelu, norm
 
 from minivit.nn import MLP
-from minivit.nn.post_norm import PaddedAttention, PostNormBlock
+from minivit.nn.masked import MaskedAttention
+from minivit.nn.post_norm import PostNormBlock
 from minivit.tensor import Tensor, grad
 
 
 def block(dropout=0.0, attention_dropout=0.0):
     rng = np.random.default_rng(0)
-    inner = PaddedAttention(6, 2, rng, "float64", attention_dropout)
+    inner = MaskedAttention(6, 2, rng, "float64", attention_dropout)
     made = PostNormBlock(inner, MLP(6, 10, rng, "float64", gelu="erf"), 6, "float64", dropout, norm_eps=1e-3)
     for parameter in made.parameters():
         parameter.data += 0.3 * rng.standard_normal(parameter.shape)

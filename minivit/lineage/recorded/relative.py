@@ -79,7 +79,7 @@ def filled(case: Case, layer: Any) -> Any:
 def differentiated(case: Case, group: str, layer: Any, x: Tensor) -> dict[str, np.ndarray]:
     """Output, loss, weights and gradients of a layer."""
     tap: dict[str, Any] = {}
-    y = layer(x, tap)
+    y = layer(x, tap=tap)
     loss = (y * Tensor(case.input(f"{group}cotangent"))).sum()
     names, learning = zip(*layer.named_parameters(), strict=True)
     in_x, *gradients = grad(loss, [x, *learning])
