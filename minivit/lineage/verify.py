@@ -49,13 +49,13 @@ class Case:
         return self.arrays[name]
 
     def images(self, name: str) -> np.ndarray:
-        """An input of images, channels last: (B, height, width, C)."""
+        """An input of images (B, height, width, C), of clips (B, T, height, width, C), or of stacks of images."""
         images = self.input(name)
-        return np.moveaxis(images, 1, -1) if self._channels_first else images
+        return images.transpose(self._places(images.ndim))
 
     def laid_out(self, images: np.ndarray) -> np.ndarray:
-        """Images (B, height, width, C), or their gradient, with the channels at the recording's place."""
-        return np.moveaxis(images, -1, 1) if self._channels_first else images
+        """Images, clips or their gradient, with every axis at the recording's place."""
+        return images.transpose(np.argsort(self._places(images.ndim)))
 
     def loss(self, output: Tensor, group: str = "") -> Tensor:
         """The mean cross entropy of logits with recorded labels, or else the sum of output times recorded cotangent."""
@@ -71,9 +71,15 @@ class Case:
         found = {"grad_input/image": self.laid_out(in_images), "grad_norm": np.array(global_norm(gradients))}
         return dict(zip(names, gradients, strict=True)), found
 
-    @property
-    def _channels_first(self) -> bool:
-        return str(self.meta.get("image_layout", "NCHW")).startswith("NCHW")  # more words may follow
+    def _places(self, axes: int) -> list[int]:
+        """Where the recording has each axis of images or clips."""
+        layout, same = str(self.meta.get("image_layout", "NCHW")), [*range(axes)]
+        for told in re.findall(r"\(([BTCHW, ]+)\)", layout):  # of clips
+            letters = re.sub("[, ]", "", told)
+            if axes == 5 and sorted(letters) == sorted("BTHWC"):
+                return [letters.index(letter) for letter in "BTHWC"]
+        channels_first = layout.startswith("NCHW")  # more words may follow
+        return [*same[:-3], *same[-2:], same[-3]] if channels_first else same
 
 
 @dataclasses.dataclass
