@@ -26,12 +26,14 @@ def small(seed=0, **own):
 def test_a_tubelet_holds_its_frames_rows_columns_and_channels_in_this_order():
     network, x = small(), np.random.default_rng(0).normal(size=(2, 4, 6, 8))
     clip = x.reshape(2, 4, 6, 4, 2)  # frames are stacked as channels, frame after frame
-    tokens = network.tubelets(Tensor(x)).data
+    pixels, grid = network.tubelets(Tensor(x))
+    tokens = pixels.data
+    assert grid == (2, 2, 3)
     assert tokens.shape == (2, 2 * 2 * 3, 16)
     for n, (time, row, column) in enumerate(np.ndindex(2, 2, 3)):
         piece = clip[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2, 2 * time : 2 * time + 2]
         assert np.array_equal(tokens[:, n], piece.transpose(0, 3, 1, 2, 4).reshape(2, -1))
-    assert np.array_equal(network.clips(Tensor(tokens), network.grid(Tensor(x))).data, x)
+    assert np.array_equal(network.clips(pixels, grid).data, x)
 
 
 def test_positions_differ_in_time_row_and_column_and_continue():
