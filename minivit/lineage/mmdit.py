@@ -207,11 +207,6 @@ class TextFlow(Flow):
         network = MMDiT(shape, width, width, shape.channels, config.qk_norm, table, 0, given.seed, given.dtype)
         return cls(config, network, given.seed, given.dtype)
 
-    @staticmethod
-    def needs(config: MMDiTConfig) -> dict[str, Any]:
-        """Fields of ViTConfig: no [class] token, fixed positions."""
-        return {"classifier": "gap", "position": "sincos2d"}
-
     @property
     def tokens(self) -> int:
         return self.network.config.num_tokens + self.config.context

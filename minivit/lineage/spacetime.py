@@ -151,21 +151,13 @@ class ClipFlow(Flow):
         """The objective of a run.   given: a `lineage.Given`."""
         return cls(config, SpacetimeDiT(plain_shape(given, "spacetime"), config, given.seed, given.dtype))
 
-    @staticmethod
-    def needs(config: SpacetimeConfig) -> dict[str, Any]:
-        """Fields of ViTConfig: no [class] token, fixed positions."""
-        return {"classifier": "gap", "position": "sincos2d"}
-
     @property
     def tokens(self) -> int:
         found: int = self.network.config.num_tokens * self.config.frames // self.config.tubelet
         return found
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
-        labels = batch["labels"]
-        if self.training:
-            labels = labels + batch["dropped"] * (self.network.config.num_classes - labels)
-        return (self.told(self.noised(batch), labels, batch["time"], rng),)
+        return (self.told(self.noised(batch), self.labels(batch), batch["time"], rng),)
 
     def told(self, x: Tensor | Array, condition: Array, time: Array, rng: Rng = None) -> Tensor:
         found: Tensor = self.network(x, time * 1000, condition, rng)
