@@ -333,11 +333,11 @@ def test_kernels_begin_as_published():
     ("make", "message"),
     [
         (lambda: MiTConfig(heads=(1, 2, 5)), "heads is .*, expected 4 numbers of at least 1"),
-        (lambda: MiTConfig(heads=(3, 2, 5, 8)), "width 32 of a stage is not a multiple of its 3 heads"),
+        (lambda: MiTConfig(heads=(3, 2, 5, 8)), "3 heads do not divide width 32"),
         (lambda: MiTConfig(image_size=16), r"map \(4, 4\) shrinks by 8"),
-        (lambda: MiTConfig(drop_path=1.0), "drop_path below 1"),
+        (lambda: MiTConfig(drop_path=1.0), "drop_path is 1.0, expected 0 <= rate < 1"),
         (lambda: SegFormerConfig(classes=256), "classes is 256, expected 2 to 255"),
-        (lambda: SegFormerConfig(dropout=1.0), "dropout 1.0, expected"),
+        (lambda: SegFormerConfig(dropout=1.0), "dropout is 1.0, expected"),
         (lambda: SegFormer(SegFormerConfig(), ViT(ViTConfig(), None), None), "needs a MiT, such as --model mit-mini"),
     ],
 )
