@@ -369,6 +369,15 @@ def test_what_it_cannot_be_made_of_is_refused():
         Denoising.build(DiTConfig(), Given(ViTConfig(8, 2, 8, 1, 2, 16, 3, 1), "abc", 6, start=object()))
 
 
+@pytest.mark.parametrize("clip", [True, False])
+def test_clipped_samples_stay_in_range(clip):
+    """Of a network that sees no noise anywhere, so that x_0 is far too large at first."""
+    shape = ViTConfig(4, 2, 8, 1, 2, 16, 3, 1, classifier="gap", position="sincos2d")
+    objective = Denoising(DiTConfig(learned_variance=False, walk=5, guidance=1.0, clip=clip), DiT(shape))
+    made = objective.sample(np.array([0, 2]), np.random.default_rng(0))
+    assert bool(np.abs(made).max() <= 1) is clip
+
+
 @pytest.mark.parametrize("path", ["diffusion", "flow"])
 def test_it_learns_one_picture_for_each_class_and_draws_it(path):
     rng = np.random.default_rng(0)

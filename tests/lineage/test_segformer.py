@@ -303,6 +303,18 @@ def test_running_statistics_follow_the_whole_batch():
     assert all(np.allclose(x, found[1][name], rtol=0, atol=1e-9) for name, x in found[0].items())
 
 
+def test_dropout_hides_whole_channels_of_an_image_in_training_only():
+    objective, rng = small(), np.random.default_rng(0)
+    objective.config = SegFormerConfig(classes=3, width=5, dropout=0.4)
+    batch = {"images": rng.normal(size=(6, 12, 12, 3)), "mask": rng.integers(0, 3, (6, 12, 12))}
+    assert len(objective.eval()(batch, rng)) == 1
+    fused, keep = objective.train()(batch, rng)
+    assert keep.shape == (6, 1, 1, 5)
+    assert {*np.unique(keep.data)} == {0, 1 / 0.6}
+    hidden = F.relu(objective.decoder.norm(fused)) * keep.data
+    assert np.allclose(objective.decoder(fused, keep).data, objective.decoder.classifier(hidden).data, atol=1e-12)
+
+
 def test_without_depthwise_convolutions_a_stage_does_not_know_places():
     """Turned round before and after, the blocks of a stage whose keys are not shrunk give the same."""
     x = np.random.default_rng(0).normal(size=(1, 4, 6, 6))
