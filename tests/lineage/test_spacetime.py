@@ -97,6 +97,17 @@ def test_a_longer_and_a_wider_clip_can_be_sampled():
     }
 
 
+def test_a_sample_goes_beyond_the_class_by_the_guidance(monkeypatch):
+    """Of a network that sees the velocity 1 for class 0, 3 for class 1 and 10 for none."""
+    objective, _ = spacetime.tiny()
+    velocity = np.array([1.0, 3.0, 0.0, 10.0])
+    monkeypatch.setattr(ClipFlow, "told", lambda self, x, y, t: Tensor(x * 0 + velocity[y][:, None, None, None]))
+    made = objective.sample(np.array([0, 1]), 3, np.random.default_rng(0))
+    start = np.random.default_rng(0).standard_normal(made.shape)
+    assert objective.config.guidance == 2
+    assert np.allclose(start - made, np.array([10 + 2 * (1 - 10), 10 + 2 * (3 - 10)])[:, None, None, None], atol=1e-12)
+
+
 def test_it_learns_that_frames_belong_together():
     """Every clip is black or white in all its frames; without attention between times the frames disagree."""
     known = np.array([-1.0, 1.0])[:, None, None, None] * np.ones((1, 2, 2, 4))
