@@ -223,7 +223,7 @@ class TextFlow(Flow):
         return self.network(x, text, text.mean(axis=1), time * 1000, rng)
 
     def pictures(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Samples for five captions of one shape."""
+        """Samples for captions of one shape each; none of a vocabulary that is not that of the captions."""
         if self.config.vocabulary != len(WORDS):
             return {}
         captions = [encode(text, self.config.context) for text in SHOWN]

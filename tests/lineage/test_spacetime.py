@@ -108,6 +108,13 @@ def test_a_sample_goes_beyond_the_class_by_the_guidance(monkeypatch):
     assert np.allclose(start - made, np.array([10 + 2 * (1 - 10), 10 + 2 * (3 - 10)])[:, None, None, None], atol=1e-12)
 
 
+def test_the_network_is_told_1000_times_the_time():
+    objective, _ = spacetime.tiny("float64")
+    x, y, t = np.random.default_rng(0).normal(size=(1, 4, 4, 4)), np.array([1]), np.array([0.25])
+    objective.eval()
+    assert np.array_equal(objective.told(x, y, t).data, objective.network(x, 1000 * t, y).data)
+
+
 def test_it_learns_that_frames_belong_together():
     """Every clip is black or white in all its frames; without attention between times the frames disagree."""
     known = np.array([-1.0, 1.0])[:, None, None, None] * np.ones((1, 2, 2, 4))
