@@ -63,12 +63,18 @@ class Case:
             return F.cross_entropy(output, self.input(f"{group}labels"))
         return (output * Tensor(self.input(f"{group}cotangent"))).sum()
 
-    def differentiated(self, loss: Tensor, images: Tensor, module: Module) -> tuple[dict, dict[str, np.ndarray]]:
-        """The gradients of all trainable Tensors, by our names; and, by their names in recordings, the images' gradient
-        and the joint norm of the others."""
+    def differentiated(
+        self, loss: Tensor, inputs: Tensor | dict[str, Tensor], module: Module
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """The gradients of all trainable Tensors, by our names; and, by their names in recordings, the inputs'
+        gradients and the joint norm of the others.   inputs: images, or several Tensors by name."""
+        inputs = {"image": inputs} if isinstance(inputs, Tensor) else inputs
         names, learning = zip(*module.named_parameters(), strict=True)
-        in_images, *gradients = grad(loss, [images, *learning])
-        found = {"grad_input/image": self.laid_out(in_images), "grad_norm": np.array(global_norm(gradients))}
+        both = grad(loss, [*inputs.values(), *learning])
+        in_inputs, gradients = both[: len(inputs)], both[len(inputs) :]
+        found = {"grad_norm": np.array(global_norm(gradients))}
+        for name, g in zip(inputs, in_inputs, strict=True):
+            found[f"grad_input/{name}"] = self.laid_out(g) if g.ndim > 3 else g
         return dict(zip(names, gradients, strict=True)), found
 
     def _places(self, axes: int) -> list[int]:

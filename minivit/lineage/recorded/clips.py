@@ -42,13 +42,8 @@ def recompute(
         whole = (slice(side // part * part) for side, part in zip(clips.shape[1:4], size, strict=True))
         logits = network(clips[:, *whole], tap)
         loss = case.loss(logits, group)
-        named, new = case.differentiated(loss, clips, network)
-        new |= {
-            "grad_input/video": new.pop("grad_input/image"),
-            "logits": logits.data,
-            "loss": loss.data,
-            **inside(tap),
-        }
+        named, new = case.differentiated(loss, {"video": clips}, network)
+        new |= {"logits": logits.data, "loss": loss.data, **inside(tap)}
         by_name = gradients(named)
         for asked in (key.removeprefix(f"{group}grad/") for key in case.arrays if key.startswith(f"{group}grad/")):
             if official(asked) in by_name:
