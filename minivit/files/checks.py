@@ -69,5 +69,13 @@ def patches_tile(
         )
 
 
+def frames_share(channels: int, frames: int) -> None:
+    """Images whose channels are those of all frames of a clip."""
+    if channels % frames:
+        raise ConfigError(
+            f"images of {channels} channels are not {frames} frames; in colour, set frames to {max(1, channels // 3)}"
+        )
+
+
 def _nearest(size: int, patch: int) -> int:
     return max(patch, round(size / patch) * patch)

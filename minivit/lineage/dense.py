@@ -18,12 +18,18 @@ from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.data import Dataset
 from minivit.data.augment import draw_flips, flip
-from minivit.errors import DataError
+from minivit.errors import ConfigError, DataError
 from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Objective, Outputs
 
 IGNORED = 255  # the label of pixels that count nowhere
+
+
+def labelled(classes: int) -> None:
+    """Raises ConfigError for a number of classes that labels of a byte cannot tell apart."""
+    if not 2 <= classes <= IGNORED:
+        raise ConfigError(f"classes is {classes}, expected 2 to {IGNORED}, since the label {IGNORED} stands for none")
 
 
 class DenseObjective(Objective):

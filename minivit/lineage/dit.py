@@ -32,20 +32,20 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array, to_numpy, xp_of
+from minivit.backend import Array
 from minivit.data import ArrayDataset, Dataset
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least, one_of
 from minivit.lineage import diffusion
-from minivit.lineage.flowing import plain_shape
+from minivit.lineage.flowing import Denoiser, plain_shape
 from minivit.lineage.modulated import Condition, DiTBlock, Modulation, modulated, places, unpatchify
 from minivit.models import ViTConfig
 from minivit.nn import Linear, Module, patchify
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
-from minivit.tensor import Tensor, no_grad
-from minivit.update.batch import Batch, size
-from minivit.update.objective import Objective, Outputs
+from minivit.tensor import Tensor
+from minivit.update.batch import Batch
+from minivit.update.objective import Outputs
 
 PARITY = "noise, velocities, both losses, gradients and samples (DDPM, DDIM, guided) of the published code"
 _SMALL = {"patch_size": 2, "width": 64, "depth": 3, "heads": 4, "mlp_width": 256}
@@ -128,15 +128,13 @@ class DiT(Module):
         return unpatchify(x, self.config.grid, self.config.patch_size)
 
 
-class Denoising(Objective):
+class Denoising(Denoiser):
     """Predicts the noise in images, or the direction of their flow.
 
-    batch: images (B, height, width, C) in -1..1; labels (B,); noise, of the shape of the images; time (B,); dropped
-    (B,), whether training hides the label; and for each example, (B, 8), numbers of its time, see `at`.
+    batch: as in `Denoiser`, with labels (B,) and, for each example, (B, 8) numbers of its time, see `at`.
     """
 
     Config: ClassVar[type] = DiTConfig
-    has_features = False
 
     def __init__(self, config: DiTConfig, network: DiT):
         self.config, self.network = config, network
@@ -150,24 +148,14 @@ class Denoising(Objective):
         shape = plain_shape(given, "dit")
         return cls(config, DiT(shape, config.outputs, config.drop > 0, given.seed, given.dtype))
 
-    @staticmethod
-    def needs(config: DiTConfig) -> dict[str, Any]:
-        """Fields of ViTConfig: no [class] token, fixed positions."""
-        return {"classifier": "gap", "position": "sincos2d"}
-
-    @property
-    def encoder(self) -> DiT:
-        return self.network
-
-    def features(self, images: Array) -> Tensor:
-        raise NotImplementedError("a denoising network has no features of an image without noise")
-
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        count = size(batch)
-        flow = self.config.path == "flow"
-        time = 1 / (1 + np.exp(-rng.standard_normal(count))) if flow else rng.integers(0, self.config.steps, count)
-        noise = rng.standard_normal((count, *self.shape), np.float32)
-        return {"noise": noise, "time": time, "dropped": rng.random(count) < self.config.drop, "at": self.at(time)}
+        drawn = super().draw(batch, step, rng)
+        return {**drawn, "at": self.at(drawn["time"])}
+
+    def draw_times(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        if self.config.path == "flow":
+            return super().draw_times(count, rng)
+        return rng.integers(0, self.config.steps, count)
 
     def at(self, time: np.ndarray) -> np.ndarray:
         """(B, 8): x_t = [0] x_0 + [1] eps. Of a diffusion also x_0 = [2] x_t - [3] eps, the posterior's mean [4] x_0 +
@@ -180,11 +168,10 @@ class Denoising(Objective):
         return np.stack([column[time] for column in columns], axis=1)
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
-        labels = batch["labels"]
-        if self.training:
-            labels = labels + batch["dropped"] * (self.network.config.num_classes - labels)
-        time = batch["time"] * 1000 if self.config.path == "flow" else batch["time"]
-        return (self.network(self.noised(batch), time, labels, rng),)
+        return (self.told(self.noised(batch), self.labels(batch), batch["time"], rng),)
+
+    def told(self, x: Tensor | Array, condition: Array, time: Array, rng: Rng = None) -> Tensor:
+        return self.network(x, time * 1000 if self.config.path == "flow" else time, condition, rng)
 
     def noised(self, batch: Batch) -> Tensor:
         """x_t, (B, height, width, C)."""
@@ -239,18 +226,6 @@ class Denoising(Objective):
             walk = diffusion.walk(kept, predict, x, noises, self.config.clip)
         *_, last = walk
         return last[: len(labels)]
-
-    def predictor(self, labels: np.ndarray) -> diffusion.Predict:
-        """The network for these labels, as a function of arrays x and t on the host."""
-        scale = 1000 if self.config.path == "flow" else 1
-
-        def predict(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-            with no_grad(), self.evaluating():
-                xp = xp_of(self.network.first_array())
-                found = self.network(xp.asarray(x), xp.asarray(t * scale), xp.asarray(labels))
-            return to_numpy(found.data).astype(float)
-
-        return predict
 
     def pictures(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """One sample of each of the first ten classes, without guidance and with it."""

@@ -12,6 +12,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
+from minivit.files.checks import at_least, heads_divide, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models.config import Size
@@ -68,13 +69,13 @@ class MiTConfig:
             if field.name != "image_size" and isinstance(value, tuple) and (len(value) != stages or min(value) < 1):
                 raise ConfigError(f"{field.name} is {value}, expected {stages} numbers of at least 1")
         for width, heads in zip(self.widths, self.heads, strict=True):
-            if width % heads:
-                raise ConfigError(f"width {width} of a stage is not a multiple of its {heads} heads")
+            heads_divide(width, heads)
         for i, reduction in enumerate(self.reductions):
             if min(self.map_size(i)) < reduction:
                 raise ConfigError(f"image_size is {self.image_size}: map {self.map_size(i)} shrinks by {reduction}")
-        if self.num_classes < 0 or self.channels < 1 or not 0 <= self.drop_path < 1:
-            raise ConfigError("expected num_classes of at least 0, channels of at least 1, drop_path below 1")
+        at_least(self, 0, "num_classes")
+        at_least(self, 1, "channels")
+        rates(self, "drop_path")
 
     def map_size(self, stage: int) -> tuple[int, int]:
         """Rows and columns of the map of a stage, counted from 0."""

@@ -207,11 +207,6 @@ class TextFlow(Flow):
         network = MMDiT(shape, width, width, shape.channels, config.qk_norm, table, 0, given.seed, given.dtype)
         return cls(config, network, given.seed, given.dtype)
 
-    @staticmethod
-    def needs(config: MMDiTConfig) -> dict[str, Any]:
-        """Fields of ViTConfig: no [class] token, fixed positions."""
-        return {"classifier": "gap", "position": "sincos2d"}
-
     @property
     def tokens(self) -> int:
         return self.network.config.num_tokens + self.config.context
@@ -228,7 +223,7 @@ class TextFlow(Flow):
         return self.network(x, text, text.mean(axis=1), time * 1000, rng)
 
     def pictures(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Samples for five captions of one shape."""
+        """Samples for captions of one shape each; none of a vocabulary that is not that of the captions."""
         if self.config.vocabulary != len(WORDS):
             return {}
         captions = [encode(text, self.config.context) for text in SHOWN]

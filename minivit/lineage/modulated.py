@@ -14,6 +14,7 @@ from minivit.models import ViTConfig
 from minivit.nn import MLP, Embedding, Linear, Module, MultiHeadAttention
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng
+from minivit.nn.windows import whole
 from minivit.tensor import Tensor
 
 FEATURES = 256  # of a time
@@ -102,8 +103,7 @@ def unpatchify(tokens: Any, grid: tuple[int, int], patch: tuple[int, int]) -> An
     """(B, N, P_h P_w C) -> (B, height, width, C), the inverse of `nn.patchify`, of Tensors or arrays."""
     (rows, columns), (height, width) = grid, patch
     channels = tokens.shape[-1] // (height * width)
-    tiles = tokens.reshape(-1, rows, columns, height, width, channels).transpose(0, 1, 3, 2, 4, 5)
-    return tiles.reshape(-1, rows * height, columns * width, channels)
+    return whole(tokens.reshape(-1, height * width, channels), patch, (rows * height, columns * width))
 
 
 def sines(places: np.ndarray, width: int) -> np.ndarray:

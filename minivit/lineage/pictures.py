@@ -1,5 +1,6 @@
 """Draws the output of a system into a file: `python -m minivit.evaluate RUN --how NAME`."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from minivit.backend import Array, to_numpy
 from minivit.data import Dataset
 from minivit.models import ViTConfig
+from minivit.nn.windows import whole
 from minivit.plots import image_rows
 
 FOLDER = Path("pictures")  # where `minivit.visualize` draws, too
@@ -16,9 +18,8 @@ IMAGES = 8
 
 def unpatchify(patches: Array, config: ViTConfig) -> Array:
     """(B, N, P_h P_w C) -> (B, height, width, C), the inverse of `nn.patchify`."""
-    (rows, columns), (height, width) = config.grid, config.patch_size
-    tiles = patches.reshape(-1, rows, columns, height, width, config.channels)
-    return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(-1, *config.image_size, config.channels)
+    pixels = patches.reshape(-1, math.prod(config.patch_size), config.channels)
+    return whole(pixels, config.patch_size, config.image_size)
 
 
 def reconstructions(objective: Any, data: Dataset, recipe: Any) -> list[str]:

@@ -39,6 +39,7 @@ from minivit.nn import BatchNorm, Linear, Module, patchify
 from minivit.nn import initialisers as init
 from minivit.nn.bottleneck import SHRINKS, Root
 from minivit.nn.layers import Tap
+from minivit.nn.windows import whole
 from minivit.ops.attend import by_head, weights_between
 from minivit.tensor import Tensor
 
@@ -164,8 +165,7 @@ class AttentionStem(Module):
             return y.reshape(batch, height, width, -1)
         seen = patchify(x, (side, side)).reshape(-1, places, channels)
         y = F.attend(self.query(seen), self.key(seen), self.values(seen, tap), heads=self.heads, scale=1.0)
-        grid = y.reshape(batch, height // side, width // side, side, side, -1)
-        return grid.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height, width, -1)
+        return whole(y, (side, side), (height, width))
 
     def values(self, seen: Tensor, tap: Tap = None) -> Tensor:
         """Every pixel of a window multiplied by the matrix of its place: (rows, W, C) -> (rows, W, E)."""

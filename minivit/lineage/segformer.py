@@ -31,7 +31,8 @@ from minivit.backend import Array
 from minivit.data import Dataset
 from minivit.data.scenes import load_scenes
 from minivit.errors import ConfigError
-from minivit.lineage.dense import HOW, DenseObjective
+from minivit.files.checks import at_least, rates
+from minivit.lineage.dense import HOW, DenseObjective, labelled
 from minivit.lineage.mit import VARIANTS, MiT, MiTConfig, draw_kernels
 from minivit.nn import BatchNorm, Linear, Module
 from minivit.nn import initialisers as init
@@ -68,10 +69,9 @@ class SegFormerConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 2 <= self.classes <= 255:
-            raise ConfigError(f"classes is {self.classes}, expected 2 to 255, since the label 255 stands for none")
-        if self.width < 1 or not 0 <= self.dropout < 1:
-            raise ConfigError(f"width is {self.width}, dropout {self.dropout}, expected at least 1, and 0 to below 1")
+        labelled(self.classes)
+        at_least(self, 1, "width")
+        rates(self, "dropout")
 
 
 class MixHead(Module):

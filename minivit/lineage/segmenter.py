@@ -28,7 +28,8 @@ from minivit.backend import Array, to_numpy
 from minivit.data import Dataset
 from minivit.data.scenes import load_scenes
 from minivit.errors import ConfigError
-from minivit.lineage.dense import HOW, DenseObjective
+from minivit.files.checks import at_least, heads_divide, one_of, rates
+from minivit.lineage.dense import HOW, DenseObjective, labelled
 from minivit.models import ViT, ViTConfig
 from minivit.nn import MLP, EncoderBlock, LayerNorm, Linear, Module, MultiHeadAttention
 from minivit.nn import initialisers as init
@@ -71,18 +72,11 @@ class SegmenterConfig:
     drop_path: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.decoder not in ("mask", "linear"):
-            raise ConfigError(f'decoder is "{self.decoder}", expected mask or linear')
-        for name, least in {"classes": 2, "depth": 1, "width": 1, "heads": 1, "mlp_width": 1}.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least {least}")
-        if self.classes > 255:
-            raise ConfigError(f"classes is {self.classes}, expected at most 255, since the label 255 stands for none")
-        if self.width % self.heads:
-            raise ConfigError(f"width {self.width} of the decoder is not a multiple of its {self.heads} heads")
-        for name in ("dropout", "drop_path"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more and less than 1")
+        labelled(self.classes)
+        one_of(self, decoder=("mask", "linear"))
+        at_least(self, 1, "depth", "width", "heads", "mlp_width")
+        rates(self, "dropout", "drop_path")
+        heads_divide(self.width, self.heads)
 
 
 class LinearDecoder(Module):

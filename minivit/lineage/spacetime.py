@@ -21,6 +21,7 @@ classes.
 """
 
 import dataclasses
+import math
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -36,6 +37,7 @@ from minivit.models import ViTConfig
 from minivit.nn import Linear, Module
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng
+from minivit.nn.tubelets import frames_of, tubelets
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch
 from minivit.update.objective import Outputs
@@ -94,9 +96,8 @@ class SpacetimeDiT(Module):
         self.pixels = Linear(width, pixels, None, dtype, weight=init.zeros)
 
     def forward(self, x: Tensor | Array, t: Array, y: Array, rng: Rng = None) -> Tensor:
-        x = self.tensor(x)
-        grid = self.grid(x)
-        tokens = self.embed(self.tubelets(x)) + self.positions(grid)
+        pixels, grid = self.tubelets(self.tensor(x))
+        tokens = self.embed(pixels) + self.positions(grid)
         c = self.condition(t, y)
         batch, count, width = tokens.shape
         if not self.own.joint:  # every time is an example of its own
@@ -104,23 +105,15 @@ class SpacetimeDiT(Module):
             c = F.broadcast_to(c[:, None], (batch, grid[0], width)).reshape(batch * grid[0], width)
         for block in self.blocks:
             tokens = block(tokens, c, rng)
-        y_pixels = self.pixels(modulated(tokens, *self.modulation(c)))
-        return self.clips(y_pixels.reshape(batch, count, -1), grid)
+        return self.clips(self.pixels(modulated(tokens, *self.modulation(c))), grid)
 
-    def grid(self, x: Tensor) -> tuple[int, int, int]:
-        """(times, rows, columns) of tubelets. Raises ValueError if they do not tile the clip."""
-        _, height, width, stacked = x.shape
-        sizes = (self.own.tubelet * self.channels, *self.config.patch_size)
-        if any(side % size for side, size in zip((stacked, height, width), sizes, strict=True)):
-            raise ValueError(f"spacetime: tubelets do not tile a clip of {x.shape}")
-        times, rows, columns = (side // size for side, size in zip((stacked, height, width), sizes, strict=True))
-        return times, rows, columns
-
-    def tubelets(self, x: Tensor) -> Tensor:
-        """(B, height, width, T C) -> (B, N, t P P C): by time, row, column; inside by frame, row, column, channel."""
-        (times, rows, columns), (height, width) = self.grid(x), self.config.patch_size
-        cut = x.reshape(-1, rows, height, columns, width, times, self.own.tubelet, self.channels)
-        return cut.transpose(0, 5, 1, 3, 6, 2, 4, 7).reshape(len(x.data), times * rows * columns, -1)
+    def tubelets(self, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """(B, height, width, T C) -> (B, N, t P P C), by time, row, column; and how many of each. Raises ValueError if
+        tubelets do not tile the clip."""
+        height, width = self.config.patch_size
+        cut = tubelets(frames_of(x, x.shape[3] // self.channels), (self.own.tubelet, height, width))
+        grid = cut.shape[1], x.shape[1] // height, x.shape[2] // width
+        return cut.reshape(x.shape[0], math.prod(grid), cut.shape[3]), grid
 
     def clips(self, tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """The inverse of `tubelets`."""
@@ -158,21 +151,13 @@ class ClipFlow(Flow):
         """The objective of a run.   given: a `lineage.Given`."""
         return cls(config, SpacetimeDiT(plain_shape(given, "spacetime"), config, given.seed, given.dtype))
 
-    @staticmethod
-    def needs(config: SpacetimeConfig) -> dict[str, Any]:
-        """Fields of ViTConfig: no [class] token, fixed positions."""
-        return {"classifier": "gap", "position": "sincos2d"}
-
     @property
     def tokens(self) -> int:
         found: int = self.network.config.num_tokens * self.config.frames // self.config.tubelet
         return found
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
-        labels = batch["labels"]
-        if self.training:
-            labels = labels + batch["dropped"] * (self.network.config.num_classes - labels)
-        return (self.told(self.noised(batch), labels, batch["time"], rng),)
+        return (self.told(self.noised(batch), self.labels(batch), batch["time"], rng),)
 
     def told(self, x: Tensor | Array, condition: Array, time: Array, rng: Rng = None) -> Tensor:
         found: Tensor = self.network(x, time * 1000, condition, rng)

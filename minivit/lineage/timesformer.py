@@ -33,7 +33,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, to_numpy
 from minivit.errors import ConfigError
-from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
+from minivit.files.checks import at_least, epsilon, frames_share, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models import ViT
@@ -101,13 +101,8 @@ class TimeSformerConfig:
         at_least(self, 0, "num_classes")
         one_of(self, attention=("divided", "joint", "space"), gelu=("tanh", "erf"))
         rates(self, "dropout", "drop_path")
-        if not 0 < self.norm_eps < 1:
-            raise ConfigError(f"norm_eps is {self.norm_eps}, expected 0 < norm_eps < 1")
-        if self.channels % self.frames:
-            raise ConfigError(
-                f"images of {self.channels} channels are not {self.frames} frames; in colour, set frames to "
-                f"{max(1, self.channels // 3)}"
-            )
+        epsilon(self)
+        frames_share(self.channels, self.frames)
         patches_tile(self.image_size, self.patch_size)
         heads_divide(self.width, self.heads)
 

@@ -49,13 +49,13 @@ class Case:
         return self.arrays[name]
 
     def images(self, name: str) -> np.ndarray:
-        """An input of images, channels last: (B, height, width, C)."""
+        """An input of images (B, height, width, C), of clips (B, T, height, width, C), or of stacks of images."""
         images = self.input(name)
-        return np.moveaxis(images, 1, -1) if self._channels_first else images
+        return images.transpose(self._places(images.ndim))
 
     def laid_out(self, images: np.ndarray) -> np.ndarray:
-        """Images (B, height, width, C), or their gradient, with the channels at the recording's place."""
-        return np.moveaxis(images, -1, 1) if self._channels_first else images
+        """Images, clips or their gradient, with every axis at the recording's place."""
+        return images.transpose(np.argsort(self._places(images.ndim)))
 
     def loss(self, output: Tensor, group: str = "") -> Tensor:
         """The mean cross entropy of logits with recorded labels, or else the sum of output times recorded cotangent."""
@@ -63,17 +63,29 @@ class Case:
             return F.cross_entropy(output, self.input(f"{group}labels"))
         return (output * Tensor(self.input(f"{group}cotangent"))).sum()
 
-    def differentiated(self, loss: Tensor, images: Tensor, module: Module) -> tuple[dict, dict[str, np.ndarray]]:
-        """The gradients of all trainable Tensors, by our names; and, by their names in recordings, the images' gradient
-        and the joint norm of the others."""
+    def differentiated(
+        self, loss: Tensor, inputs: Tensor | dict[str, Tensor], module: Module
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """The gradients of all trainable Tensors, by our names; and, by their names in recordings, the inputs'
+        gradients and the joint norm of the others.   inputs: images, or several Tensors by name."""
+        inputs = {"image": inputs} if isinstance(inputs, Tensor) else inputs
         names, learning = zip(*module.named_parameters(), strict=True)
-        in_images, *gradients = grad(loss, [images, *learning])
-        found = {"grad_input/image": self.laid_out(in_images), "grad_norm": np.array(global_norm(gradients))}
+        both = grad(loss, [*inputs.values(), *learning])
+        in_inputs, gradients = both[: len(inputs)], both[len(inputs) :]
+        found = {"grad_norm": np.array(global_norm(gradients))}
+        for name, g in zip(inputs, in_inputs, strict=True):
+            found[f"grad_input/{name}"] = self.laid_out(g) if g.ndim > 3 else g
         return dict(zip(names, gradients, strict=True)), found
 
-    @property
-    def _channels_first(self) -> bool:
-        return str(self.meta.get("image_layout", "NCHW")).startswith("NCHW")  # more words may follow
+    def _places(self, axes: int) -> list[int]:
+        """Where the recording has each axis of images or clips."""
+        layout, same = str(self.meta.get("image_layout", "NCHW")), [*range(axes)]
+        for told in re.findall(r"\(([BTCHW, ]+)\)", layout):  # of clips
+            letters = re.sub("[, ]", "", told)
+            if axes == 5 and sorted(letters) == sorted("BTHWC"):
+                return [letters.index(letter) for letter in "BTHWC"]
+        channels_first = layout.startswith("NCHW")  # more words may follow
+        return [*same[:-3], *same[-2:], same[-3]] if channels_first else same
 
 
 @dataclasses.dataclass

@@ -33,7 +33,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, to_numpy
 from minivit.errors import ConfigError
-from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
+from minivit.files.checks import at_least, epsilon, frames_share, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models import ViT
@@ -106,15 +106,10 @@ class ViViTConfig:
         at_least(self, 0, "num_classes", "temporal_heads", "temporal_mlp_width")
         one_of(self, attention=("joint", "factorised", "frames"), classifier=("token", "gap"), gelu=("tanh", "erf"))
         rates(self, "dropout", "drop_path")
-        if not 0 < self.norm_eps < 1:
-            raise ConfigError(f"norm_eps is {self.norm_eps}, expected 0 < norm_eps < 1")
+        epsilon(self)
         if min(self.tubelet) < 1 or self.frames % self.tubelet[0]:
             raise ConfigError(f"tubelets of {self.tubelet[0]} frames do not divide {self.frames} frames")
-        if self.channels % self.frames:
-            raise ConfigError(
-                f"images of {self.channels} channels are not {self.frames} frames; in colour, set frames to "
-                f"{max(1, self.channels // 3)}"
-            )
+        frames_share(self.channels, self.frames)
         patches_tile(self.image_size, self.tubelet[1:])
         second = {"temporal_depth": 4, "temporal_heads": 0, "temporal_mlp_width": 0}
         for name, usual in second.items():  # configurations of the same model are equal

@@ -369,6 +369,40 @@ def test_what_it_cannot_be_made_of_is_refused():
         Denoising.build(DiTConfig(), Given(ViTConfig(8, 2, 8, 1, 2, 16, 3, 1), "abc", 6, start=object()))
 
 
+@pytest.mark.parametrize("clip", [True, False])
+def test_clipped_samples_stay_in_range(clip):
+    """Of a network that sees no noise anywhere, so that x_0 is far too large at first."""
+    shape = ViTConfig(4, 2, 8, 1, 2, 16, 3, 1, classifier="gap", position="sincos2d")
+    objective = Denoising(DiTConfig(learned_variance=False, walk=5, guidance=1.0, clip=clip), DiT(shape))
+    made = objective.sample(np.array([0, 2]), np.random.default_rng(0))
+    assert bool(np.abs(made).max() <= 1) is clip
+
+
+def test_a_sample_goes_beyond_the_class_by_the_guidance(monkeypatch):
+    """Of a network that sees the velocity 1 for class 0, 3 for class 1 and 10 for none."""
+    objective, _ = dit.tiny()
+    objective.config = DiTConfig("flow", walk=3)
+    velocity = np.array([1.0, 3.0, 0.0, 10.0])
+    monkeypatch.setattr(Denoising, "told", lambda self, x, y, t: Tensor(x * 0 + velocity[y][:, None, None, None]))
+    rng = np.random.default_rng
+    for scale in (1.0, 4.0):
+        made = objective.sample(np.array([0, 1]), rng(0), scale)
+        expected = np.array([10 + scale * (1 - 10), 10 + scale * (3 - 10)])[:, None, None, None]
+        assert np.allclose(rng(0).standard_normal(made.shape) - made, expected, rtol=0, atol=1e-12)
+    rows = objective.pictures(rng(0))
+    assert {name: x.shape for name, x in rows.items()} == {"guidance 1": (3, 4, 4, 1), "guidance 4": (3, 4, 4, 1)}
+
+
+def test_the_network_of_a_flow_is_told_1000_times_the_time(monkeypatch):
+    objective, _ = dit.tiny("float64")
+    x, y, t, seen = np.zeros((1, 4, 4, 1)), np.array([1]), np.array([0.25]), []
+    monkeypatch.setattr(DiT, "forward", lambda self, x, t, *rest: seen.append(float(t[0])))
+    for path in ("diffusion", "flow"):
+        objective.config = DiTConfig(path)
+        objective.told(x, y, t)
+    assert seen == [0.25, 250]
+
+
 @pytest.mark.parametrize("path", ["diffusion", "flow"])
 def test_it_learns_one_picture_for_each_class_and_draws_it(path):
     rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from minivit.models import ViTConfig
 from minivit.models.archive import write_safetensors
 from minivit.nn import RMSNorm
 from minivit.optim import AdamW
-from minivit.tensor import grad
+from minivit.tensor import Tensor, grad
 
 OTHERS = {
     "norms of queries and keys": {},
@@ -157,6 +157,25 @@ def test_the_loss_by_hand_and_texts_hidden_in_training_only():
     assert np.array_equal(objective.train()(batch)[0].data, seen[False])
     batch["dropped"] = np.array([True] * 2)
     assert not np.array_equal(objective(batch)[0].data, seen[False])
+
+
+def test_the_network_is_told_1000_times_the_time_and_the_mean_of_the_words():
+    objective, data = mmdit.tiny("float64")
+    columns = data.columns(range(1), ("images", "caption"))
+    x, words, t = np.asarray(columns["images"]) / 127.5 - 1, np.asarray(columns["caption"]), np.array([0.25])
+    text = objective.eval().words(words)
+    expected = objective.network(x, text, Tensor(text.data.mean(axis=1)), 1000 * t).data
+    assert np.allclose(objective.told(x, words, t).data, expected, rtol=0, atol=1e-12)
+
+
+def test_pictures_are_of_known_captions():
+    objective, _ = mmdit.tiny()
+    ((names, images),) = objective.pictures(np.random.default_rng(0)).items()
+    assert names.split("\n") == [*mmdit.SHOWN]
+    assert images.shape == (len(mmdit.SHOWN), 16, 16, 3)
+    other = MMDiTConfig(vocabulary=3, context=1, text_width=4)
+    own = TextFlow(other, objective.network, 0)
+    assert own.pictures(np.random.default_rng(0)) == {}, "of a language that it does not know"
 
 
 def test_it_learns_which_picture_a_word_means():

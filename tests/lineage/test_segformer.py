@@ -303,6 +303,18 @@ def test_running_statistics_follow_the_whole_batch():
     assert all(np.allclose(x, found[1][name], rtol=0, atol=1e-9) for name, x in found[0].items())
 
 
+def test_dropout_hides_whole_channels_of_an_image_in_training_only():
+    objective, rng = small(), np.random.default_rng(0)
+    objective.config = SegFormerConfig(classes=3, width=5, dropout=0.4)
+    batch = {"images": rng.normal(size=(6, 12, 12, 3)), "mask": rng.integers(0, 3, (6, 12, 12))}
+    assert len(objective.eval()(batch, rng)) == 1
+    fused, keep = objective.train()(batch, rng)
+    assert keep.shape == (6, 1, 1, 5)
+    assert {*np.unique(keep.data)} == {0, 1 / 0.6}
+    hidden = F.relu(objective.decoder.norm(fused)) * keep.data
+    assert np.allclose(objective.decoder(fused, keep).data, objective.decoder.classifier(hidden).data, atol=1e-12)
+
+
 def test_without_depthwise_convolutions_a_stage_does_not_know_places():
     """Turned round before and after, the blocks of a stage whose keys are not shrunk give the same."""
     x = np.random.default_rng(0).normal(size=(1, 4, 6, 6))
@@ -333,11 +345,11 @@ def test_kernels_begin_as_published():
     ("make", "message"),
     [
         (lambda: MiTConfig(heads=(1, 2, 5)), "heads is .*, expected 4 numbers of at least 1"),
-        (lambda: MiTConfig(heads=(3, 2, 5, 8)), "width 32 of a stage is not a multiple of its 3 heads"),
+        (lambda: MiTConfig(heads=(3, 2, 5, 8)), "3 heads do not divide width 32"),
         (lambda: MiTConfig(image_size=16), r"map \(4, 4\) shrinks by 8"),
-        (lambda: MiTConfig(drop_path=1.0), "drop_path below 1"),
+        (lambda: MiTConfig(drop_path=1.0), "drop_path is 1.0, expected 0 <= rate < 1"),
         (lambda: SegFormerConfig(classes=256), "classes is 256, expected 2 to 255"),
-        (lambda: SegFormerConfig(dropout=1.0), "dropout 1.0, expected"),
+        (lambda: SegFormerConfig(dropout=1.0), "dropout is 1.0, expected"),
         (lambda: SegFormer(SegFormerConfig(), ViT(ViTConfig(), None), None), "needs a MiT, such as --model mit-mini"),
     ],
 )

@@ -265,11 +265,11 @@ def test_windows_that_overlap_are_averaged():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"decoder": "masks"}, 'decoder is "masks", expected mask or linear'),
-        ({"classes": 1}, "classes is 1, expected at least 2"),
-        ({"classes": 256}, "classes is 256, expected at most 255"),
-        ({"width": 10, "heads": 3}, "width 10 of the decoder is not a multiple of its 3 heads"),
-        ({"dropout": 1.0}, "dropout is 1.0, expected 0 or more"),
+        ({"decoder": "masks"}, 'decoder is "masks", expected one of mask, linear'),
+        ({"classes": 1}, "classes is 1, expected 2 to 255"),
+        ({"classes": 256}, "classes is 256, expected 2 to 255"),
+        ({"width": 10, "heads": 3}, "3 heads do not divide width 10"),
+        ({"dropout": 1.0}, "dropout is 1.0, expected 0 <= rate < 1"),
         ({"depth": 0}, "depth is 0, expected at least 1"),
     ],
     ids=str,

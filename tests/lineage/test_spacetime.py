@@ -26,12 +26,14 @@ def small(seed=0, **own):
 def test_a_tubelet_holds_its_frames_rows_columns_and_channels_in_this_order():
     network, x = small(), np.random.default_rng(0).normal(size=(2, 4, 6, 8))
     clip = x.reshape(2, 4, 6, 4, 2)  # frames are stacked as channels, frame after frame
-    tokens = network.tubelets(Tensor(x)).data
+    pixels, grid = network.tubelets(Tensor(x))
+    tokens = pixels.data
+    assert grid == (2, 2, 3)
     assert tokens.shape == (2, 2 * 2 * 3, 16)
     for n, (time, row, column) in enumerate(np.ndindex(2, 2, 3)):
         piece = clip[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2, 2 * time : 2 * time + 2]
         assert np.array_equal(tokens[:, n], piece.transpose(0, 3, 1, 2, 4).reshape(2, -1))
-    assert np.array_equal(network.clips(Tensor(tokens), network.grid(Tensor(x))).data, x)
+    assert np.array_equal(network.clips(pixels, grid).data, x)
 
 
 def test_positions_differ_in_time_row_and_column_and_continue():
@@ -93,6 +95,24 @@ def test_a_longer_and_a_wider_clip_can_be_sampled():
     assert {name: x.shape for name, x in objective.pictures(np.random.default_rng(0)).items()} == {
         f"class {label}": (4, 4, 4, 1) for label in range(3)
     }
+
+
+def test_a_sample_goes_beyond_the_class_by_the_guidance(monkeypatch):
+    """Of a network that sees the velocity 1 for class 0, 3 for class 1 and 10 for none."""
+    objective, _ = spacetime.tiny()
+    velocity = np.array([1.0, 3.0, 0.0, 10.0])
+    monkeypatch.setattr(ClipFlow, "told", lambda self, x, y, t: Tensor(x * 0 + velocity[y][:, None, None, None]))
+    made = objective.sample(np.array([0, 1]), 3, np.random.default_rng(0))
+    start = np.random.default_rng(0).standard_normal(made.shape)
+    assert objective.config.guidance == 2
+    assert np.allclose(start - made, np.array([10 + 2 * (1 - 10), 10 + 2 * (3 - 10)])[:, None, None, None], atol=1e-12)
+
+
+def test_the_network_is_told_1000_times_the_time():
+    objective, _ = spacetime.tiny("float64")
+    x, y, t = np.random.default_rng(0).normal(size=(1, 4, 4, 4)), np.array([1]), np.array([0.25])
+    objective.eval()
+    assert np.array_equal(objective.told(x, y, t).data, objective.network(x, 1000 * t, y).data)
 
 
 def test_it_learns_that_frames_belong_together():

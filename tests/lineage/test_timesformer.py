@@ -104,6 +104,13 @@ def test_mistakes_are_seen(monkeypatch, place, name, mistake, seen):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_its_number_of_tokens_is_that_before_the_first_block(kind):
+    model, tap = random_model(attention=kind), {}
+    model(clips_of(count=1), tap)
+    assert model.config.num_tokens == tap["embedded"].shape[0] * tap["embedded"].shape[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("frames", "size"), [(3, (4, 4)), (5, (6, 4))], ids=["own size", "stretched"])
 def test_a_slow_implementation_agrees(kind, frames, size):
     gelu = {"hidden_act": "gelu_new"} if kind == "joint" else {}

@@ -10,7 +10,7 @@ from recordings import write_case, wrong_arrays
 
 from minivit.errors import DataError
 from minivit.lineage import __main__ as command
-from minivit.lineage.verify import error_of, open_case, system_of
+from minivit.lineage.verify import Case, error_of, open_case, system_of
 
 RECORDED = Path(__file__).parents[1] / "data" / "lineage"
 
@@ -102,3 +102,22 @@ def test_a_recording_may_have_channels_last(tmp_path, system):
     assert sum(map(is_of_images, last)) >= 2
     again = write_case(tmp_path, system, case.config, case.weights, last, "NHWC")
     assert wrong_arrays(again) == []
+
+
+@pytest.mark.parametrize(
+    ("layout", "recorded"),
+    [
+        ("NCHW; labels (B, H, W), 255 = ignore", (2, 5, 3, 4)),
+        ("NHWC (this one only)", (2, 3, 4, 5)),
+        ("video (B, T, C, H, W)", (2, 6, 5, 3, 4)),
+        ("video (B, C, T, H, W); loss mean cross entropy", (2, 5, 6, 3, 4)),
+        ("video (B, T, H, W, C) (as scenic has it)", (2, 6, 3, 4, 5)),
+        (None, (2, 6, 5, 3, 4)),
+    ],
+)
+def test_images_and_clips_come_channels_last_and_go_back(layout, recorded):
+    meta = {} if layout is None else {"image_layout": layout}
+    case = Case("own", {}, meta, {}, {"x": np.random.default_rng(0).normal(size=recorded)})
+    images = case.images("x")
+    assert images.shape == ((2, 6, 3, 4, 5) if len(recorded) == 5 else (2, 3, 4, 5))
+    assert np.array_equal(case.laid_out(images), case.arrays["x"])

@@ -111,6 +111,13 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("fields", OTHERS.values(), ids=OTHERS)
+def test_its_number_of_tokens_is_that_of_the_first_encoder(fields):
+    model, tap = random_model(**fields), {}
+    model(clips_of(model.config, 1), tap)
+    assert model.config.num_tokens == tap["embedded"].shape[0] * tap["embedded"].shape[1]
+
+
+@pytest.mark.parametrize("fields", OTHERS.values(), ids=OTHERS)
 def test_a_slow_implementation_agrees(fields):
     given = random_model(**fields)
     weights, clips, labels = scenics(given), clips_of(given.config), np.array([2, 0])

@@ -1,4 +1,4 @@
-"""samples.png: pictures that an objective makes, drawn into the run folder at every evaluation."""
+"""samples.png: pictures that an objective makes, drawn into the run folder at every evaluation; and `begin`."""
 
 import dataclasses
 
@@ -8,6 +8,7 @@ import pytest
 from minivit.data import load
 from minivit.lineage.dit import Denoising
 from minivit.runs import folder as run_folder
+from minivit.runs import saving
 from minivit.runs.presets import preset
 from minivit.runs.recipes import Recipe, complete
 from minivit.runs.trainer import Trainer
@@ -58,7 +59,12 @@ def test_drawing_changes_nothing_and_uses_the_averages(tmp_path, data, monkeypat
         seen.append((self.training, self.network.embed.weight.data.copy(), rng.random()))
         return {"grey": np.zeros((1, 2, 2, 1))}
 
+    def image_rows(rows, title, path):
+        assert np.array_equal(rows["grey"], np.full((1, 2, 2, 1), 0.5)), "normalised pictures have mean 0"
+        path.write_bytes(b"drawn")
+
     monkeypatch.setattr(Denoising, "pictures", pictures)
+    monkeypatch.setattr(saving, "image_rows", image_rows)
     _, state = trained(tmp_path / "grey", data)
     monkeypatch.setattr(Denoising, "pictures", lambda self, rng: {})
     recipe = recipe_of(data[0])
@@ -72,3 +78,13 @@ def test_drawing_changes_nothing_and_uses_the_averages(tmp_path, data, monkeypat
     assert trainer.ema is not None
     assert np.array_equal(weight, trainer.ema.averages[trainer.ema.names.index("network.embed.weight")])
     assert number == seen[0][2], "from the seed alone"
+
+
+def test_an_objective_looks_at_the_training_data_before_the_first_step(data, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Denoising, "begin", lambda self, *given: seen.append(given))
+    recipe = dataclasses.replace(recipe_of(data[0]), seed=3)
+    Trainer(recipe, *data, None)
+    ((known, transform, seed),) = seen
+    assert (known, seed) == (data[0], 3)
+    assert transform == recipe.augment.evaluation()

@@ -1,4 +1,4 @@
-"""What recordings of networks for clips have in common: the layout of a video, groups of arrays, PyTorch's shapes."""
+"""What recordings of networks for clips have in common: groups of arrays, PyTorch's shapes."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from minivit.errors import DataError
 from minivit.lineage.published import Arrays
 from minivit.lineage.verify import Case
 from minivit.nn import Module
 from minivit.tensor import Tensor
-
-LETTERS = "BTHWC"
 
 
 def torch_view(name: str, x: np.ndarray, kernel: tuple[int, ...]) -> np.ndarray:
@@ -37,22 +34,16 @@ def recompute(
     inside: what `tap` collected -> by recorded names.   size: of a tubelet; published convolutions leave out what fills
     none at the end of a clip.
     """
-    layout = re.search(r"\(B, *([A-Z, ]+)\)", str(case.meta.get("image_layout", "(B, T, C, H, W)")))
-    letters = "B" + re.sub("[, ]", "", layout[1]) if layout else ""
-    if sorted(letters) != sorted(LETTERS):
-        raise DataError(f"{case.name}: image_layout tells no order of B, T, C, H and W")
-    order = [letters.index(letter) for letter in LETTERS]
     found: dict[str, np.ndarray] = {}
     for name in [name for name in case.arrays if re.fullmatch(r"([^/]+/)?video", name) and "grad_input/" not in name]:
         group = name.removesuffix("video")
-        clips = Tensor(case.input(name).astype(np.float64).transpose(order), requires_grad=True)
+        clips = Tensor(case.images(name).astype(np.float64), requires_grad=True)
         tap: dict[str, Any] = {}
         whole = (slice(side // part * part) for side, part in zip(clips.shape[1:4], size, strict=True))
         logits = network(clips[:, *whole], tap)
         loss = case.loss(logits, group)
-        named, new = case.differentiated(loss, clips, network)
-        in_clips = new.pop("grad_input/image").transpose(np.argsort(order))
-        new |= {"grad_input/video": in_clips, "logits": logits.data, "loss": loss.data, **inside(tap)}
+        named, new = case.differentiated(loss, {"video": clips}, network)
+        new |= {"logits": logits.data, "loss": loss.data, **inside(tap)}
         by_name = gradients(named)
         for asked in (key.removeprefix(f"{group}grad/") for key in case.arrays if key.startswith(f"{group}grad/")):
             if official(asked) in by_name:

@@ -134,6 +134,5 @@ def said_by(case: Case) -> dict[str, Any]:
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that CoAtNet defines, by its name there."""
-    size = next(x.shape for name, x in case.arrays.items() if re.fullmatch("(.*/)?image", name))
-    sides = size[2:] if case.meta.get("image_layout", "NCHW") == "NCHW" else size[1:3]
+    sides = next(case.images(name).shape[1:3] for name in case.arrays if re.fullmatch("(.*/)?image", name))
     return recompute_network(case, build({**said_by(case), "image_size": sides}, case.weights, case.name), TO_TIMM)

@@ -105,8 +105,7 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that ConvNeXt defines, by its name there."""
-    size = next(x.shape for name, x in case.arrays.items() if re.fullmatch("(.*/)?image", name))
-    sides = size[2:] if case.meta.get("image_layout", "NCHW") == "NCHW" else size[1:3]
+    sides = next(case.images(name).shape[1:3] for name in case.arrays if re.fullmatch("(.*/)?image", name))
     network = build(case.config, case.weights, case.name, image_size=sides)
     matrices = any(name.endswith("mlp.fc1.weight") and x.ndim == 2 for name, x in case.weights.items())
     official = not any(".blocks." in name for name in case.weights)

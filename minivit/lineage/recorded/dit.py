@@ -18,8 +18,7 @@ from minivit.lineage.verify import Case
 from minivit.models import ViTConfig
 from minivit.models.archive import read_arrays
 from minivit.models.layouts import HEADS, Shapes
-from minivit.optim import global_norm
-from minivit.tensor import Tensor, grad
+from minivit.tensor import Tensor
 
 _OFFICIAL = (  # ours -> facebookresearch/DiT's
     (r"^embed\.", "x_embedder.proj."),
@@ -163,14 +162,10 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
 
 def differentiated(case: Case, inside: str, loss: Tensor, inputs: dict[str, Tensor], network: DiT) -> dict[str, Any]:
     """Loss and gradients by their names in the recording, those of parameters in the layout of its weights."""
-    names, learning = zip(*network.named_parameters(), strict=True)
-    gradients = grad(loss, [*inputs.values(), *learning])
-    named = dict(zip(names, gradients[len(inputs) :], strict=True))
-    found = {f"{inside}loss": loss.data, f"{inside}grad_norm": np.array(global_norm([*named.values()]))}
-    for name, g in zip(inputs, gradients, strict=False):
-        found[f"{inside}grad_input/{name}"] = case.laid_out(g)
+    named, found = case.differentiated(loss, inputs, network)
     layout = views(named, network.config, of_diffusers(case.weights))
-    return found | {f"{inside}grad/{name}": g for name, g in layout.items()}
+    found |= {"loss": loss.data, **{f"grad/{name}": g for name, g in layout.items()}}
+    return {f"{inside}{name}": x for name, x in found.items()}
 
 
 def _forward(case: Case, inside: str) -> dict[str, np.ndarray]:

@@ -14,8 +14,7 @@ from minivit.lineage.verify import Case
 from minivit.models import ViTConfig
 from minivit.models.archive import read_arrays
 from minivit.models.layouts import Shapes
-from minivit.optim import global_norm
-from minivit.tensor import Tensor, grad
+from minivit.tensor import Tensor
 
 _NAMES = (  # ours -> diffusers'
     (r"^embed\.", "pos_embed.proj."),
@@ -109,12 +108,7 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     leaves = {name: Tensor(x, requires_grad=True) for name, x in inputs.items()}
     output = network(*leaves.values(), case.input("t"), tap=tap)
     loss = (output * case.images("cotangent")).sum()
-    names, learning = zip(*network.named_parameters(), strict=True)
-    gradients = grad(loss, [*leaves.values(), *learning])
-    named = dict(zip(names, gradients[3:], strict=True))
-    found = {name: x.data for name, x in tap.items()}
+    named, found = case.differentiated(loss, leaves, network)
+    found |= {name: x.data for name, x in tap.items()}
     found |= {"output": case.laid_out(output.data), "loss": loss.data, "proj_out": tap["pixels"].data}
-    found["grad_norm"] = np.array(global_norm([*named.values()]))
-    for name, g in zip(inputs, gradients, strict=False):
-        found[f"grad_input/{name}"] = case.laid_out(g) if name == "x" else g
     return found | {f"grad/{name}": g for name, g in views(named, network.config).items()}

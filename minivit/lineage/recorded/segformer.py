@@ -137,8 +137,6 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that SegFormer defines, by its name there."""
-    layout = str(case.meta.get("image_layout", "NCHW"))[:4]  # more words may follow
-    case = dataclasses.replace(case, meta={**case.meta, "image_layout": layout})
     quiet = {**case.config, "classifier_dropout_prob": 0.0, "drop_path_rate": 0.0}
     found: dict[str, np.ndarray] = {}
     for name in [name for name in case.arrays if re.fullmatch("(.*/)?image", name) and "grad_input/" not in name]:

@@ -1,6 +1,5 @@
 """Segmenter as published code has it: names and shapes of its arrays, and what was recorded of it."""
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -84,8 +83,6 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that Segmenter defines, by its name there."""
     objective = build({**case.meta, **case.config}, case.weights, source=case.name).eval()
     found: dict[str, np.ndarray] = {}
-    layout = str(case.meta.get("image_layout", "NCHW"))[:4]  # more words may follow
-    case = dataclasses.replace(case, meta={**case.meta, "image_layout": layout})
     for name in [name for name in case.arrays if re.fullmatch("(.*/)?image", name) and "grad_input/" not in name]:
         group = name.removesuffix("image")
         found |= {f"{group}{key}": x for key, x in of_image(case, objective, group).items()}

@@ -75,8 +75,7 @@ def _whole(case: Case, objective: Any) -> dict[str, np.ndarray]:
         channels = min(3, objective.shape[-1])
         predict = diffusion.with_guidance(predict, float(case.input("sample/cfg_scale")), channels)
     x = start if len(start) == len(labels) else np.concatenate([start, start])
-    noises = case.input("sample/noises")
-    noises = np.moveaxis(noises, 2, -1) if case.meta.get("image_layout", "NCHW").startswith("NCHW") else noises
+    noises = case.images("sample/noises")
     steps = len(noises)
     kept = objective.schedule.respaced(diffusion.spaced(objective.config.steps, [steps]))
     path = [case.laid_out(step) for step in diffusion.walk(kept, predict, x, noises)]
