@@ -1,4 +1,4 @@
-"""What systems that match images with texts share (CLIP, SigLIP): their batch, their numbers, zero-shot answers.
+"""What systems that match images with texts share: CLIP and SigLIP most, BLIP-2 its checks and numbers.
 
 B pairs in a batch, T tokens of a text, E width of the shared space.
 """
@@ -56,23 +56,33 @@ class Matching(Objective):
         raise NotImplementedError
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        ids, context, known = batch["caption"], self.config.context, self.config.vocabulary
-        if ids.shape[1] > context or ids.min() < 0 or ids.max() >= known:
-            raise ConfigError(
-                f"captions have {ids.shape[1]} ids from {ids.min()} to {ids.max()}, but {type(self).__name__} was made "
-                f"for at most {context} (context), below {known} (vocabulary)"
-            )
+        ids = batch["caption"]
+        check_captions(ids, type(self).__name__, self.config.vocabulary, context=self.config.context)
         return {"sentence": np.unique(ids, axis=0, return_inverse=True)[1].reshape(-1)}
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
         return self.image(batch["images"], rng), self.text(batch["caption"], rng)
 
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
-        """retrieval: the images that find their own sentence among those of the batch; repeated: the pairs whose
-        sentence another pair has as well."""
-        nearest, sentence = self.similarity(outputs).data.argmax(axis=1), batch["sentence"]
-        times = (sentence[:, None] == sentence).sum(axis=1)
-        return {"retrieval": (sentence[nearest] == sentence).sum(), "repeated": (times > 1).sum()}
+        return retrieval(self.similarity(outputs).data, batch["sentence"])
+
+
+def retrieval(similar: Array, sentence: Array) -> dict[str, Array]:
+    """retrieval: the images that find their own sentence among those of the batch; repeated: the pairs whose sentence
+    another pair has as well.   similar: (B, B), a row for each image; sentence: (B,), equal for equal captions."""
+    times = (sentence[:, None] == sentence).sum(axis=1)
+    return {"retrieval": (sentence[similar.argmax(axis=1)] == sentence).sum(), "repeated": (times > 1).sum()}
+
+
+def check_captions(ids: np.ndarray, system: str, vocabulary: int, **longest: int) -> None:
+    """Raise ConfigError for token ids (B, T) that the system does not know, or too many.   longest: the most of a text,
+    by the name of the field that says so."""
+    ((name, most),) = longest.items()
+    if ids.shape[1] > most or ids.min() < 0 or ids.max() >= vocabulary:
+        raise ConfigError(
+            f"captions have {ids.shape[1]} ids from {ids.min()} to {ids.max()}, but {system} was made for at most "
+            f"{most} ({name}), below {vocabulary} (vocabulary)"
+        )
 
 
 def check_plain(model: Any, system: str, *further: str) -> None:
