@@ -34,7 +34,8 @@ from minivit.data import ArrayDataset, Augment, Dataset
 from minivit.errors import ConfigError
 from minivit.files.checks import one_of
 from minivit.lineage.dinov2 import DINOv2Config, DINOv2Network
-from minivit.lineage.dinov2_parts import blocks, hidden, koleo, sinkhorn
+from minivit.lineage.dinov2_parts import hidden, koleo, sinkhorn
+from minivit.lineage.masked_tokens import blocks
 from minivit.lineage.self_distillation import Head, check_crops, check_fields, multi_crop, numbers
 from minivit.models.config import Size
 from minivit.nn import Module
@@ -44,6 +45,8 @@ from minivit.optim.rates import is_matrix
 from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Objective, Outputs
+
+BLOCKS = 4, 0.3  # patches of the smallest, height by width of the widest; BEiT's generator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +200,8 @@ class DINOv2(Objective):
         patches, chosen = grid[0] * grid[1], rng.permutation(crops)[: int(crops * config.hidden_crops)]
         mask, shares = np.zeros((crops, patches), bool), np.linspace(*config.hidden_share, len(chosen) + 1)
         for i, crop in enumerate(chosen):
-            mask[crop] = blocks(grid, int(patches * rng.uniform(shares[i], shares[i + 1])), rng).ravel()
+            count = int(patches * rng.uniform(shares[i], shares[i + 1]))
+            mask[crop] = blocks(grid, count, *BLOCKS, rng, patches / 2).ravel()
         return {**hidden(mask.reshape(-1, 2, patches)), **numbers(config, step, self.total_steps)}
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:

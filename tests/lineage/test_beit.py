@@ -10,7 +10,7 @@ from recordings import write_case, wrong_arrays
 
 from minivit.data import ArrayDataset
 from minivit.errors import CheckpointError, ConfigError, DataError
-from minivit.lineage import Given, beit, masked_tokens, verify
+from minivit.lineage import Given, masked_tokens, verify
 from minivit.lineage.beit import BEiT, BEiTConfig
 from minivit.lineage.recorded import beit as recorded
 from minivit.lineage.recorded import modern as recorded_modern
@@ -131,7 +131,7 @@ def test_published_files_are_read(tmp_path, names):
 
 def test_masks_are_blocks_of_the_published_sizes():
     rng = np.random.default_rng(0)
-    masks = np.stack([beit.blocks((14, 14), 75, 16, 0.3, rng) for _ in range(200)])
+    masks = np.stack([masked_tokens.blocks((14, 14), 75, 16, 0.3, rng) for _ in range(200)])
     counts = masks.sum(axis=(1, 2))
     assert counts.max() == 75
     assert counts.min() < 75  # ten tries may fail

@@ -12,8 +12,9 @@ from minivit import functional as F
 from minivit.errors import ConfigError
 from minivit.lineage import dinov2_objective, verify
 from minivit.lineage.dinov2 import PRESETS, DINOv2Config, DINOv2Network
-from minivit.lineage.dinov2_objective import Answering, DINOv2, TrainingConfig, tiny
-from minivit.lineage.dinov2_parts import blocks, hidden, koleo, sinkhorn
+from minivit.lineage.dinov2_objective import BLOCKS, Answering, DINOv2, TrainingConfig, tiny
+from minivit.lineage.dinov2_parts import hidden, koleo, sinkhorn
+from minivit.lineage.masked_tokens import blocks
 from minivit.lineage.recorded import dinov2_objective as recorded
 from minivit.models import ViT, ViTConfig
 from minivit.runs.presets import of_objective
@@ -160,7 +161,7 @@ def test_large_logits_do_not_overflow_sinkhorn():
 
 def test_patches_are_hidden_in_blocks_up_to_the_share_asked():
     rng = np.random.default_rng(0)
-    masks = [blocks((8, 8), count, rng) for count in (0, 7, 20, 32) for _ in range(20)]
+    masks = [blocks((8, 8), count, *BLOCKS, rng, 32) for count in (0, 7, 20, 32) for _ in range(20)]
     counts = np.array([mask.sum() for mask in masks]).reshape(4, 20)
     assert counts[0].max() == 0
     assert (counts[1:].max(axis=1) <= [7, 20, 32]).all()
