@@ -88,11 +88,11 @@ def blocks(
     """A mask (rows, columns) of `count` patches or fewer, made of blocks of `smallest` to `largest` patches, smaller
     ones where fewer are missing. aspect: of the widest block, height by width."""
     mask, left, (rows, columns) = np.zeros(grid, bool), count, grid
-    tries = 0
+    tries, widest = 0, abs(math.log(aspect))
     while left and tries < 10:
-        most, stretch = min(left, largest), math.log(aspect)
+        most = min(left, largest)
         area = rng.uniform(min(smallest, most), max(smallest, most))
-        stretch = math.exp(rng.uniform(stretch, -stretch))
+        stretch = math.exp(rng.uniform(-widest, widest))
         height, width = round(math.sqrt(area * stretch)), round(math.sqrt(area / stretch))
         tries += 1
         if height < rows and width < columns:

@@ -141,6 +141,14 @@ def test_masks_are_blocks_of_the_published_sizes():
     assert masks.any(axis=0).all()
 
 
+def test_blocks_may_all_be_squares():
+    mask = BEiT(BEiTConfig(5, block=4, aspect=1.0), vit(), 0).draw(
+        {"images": np.zeros((9, 1))}, 0, np.random.default_rng(0)
+    )["mask"]
+    assert (mask.sum(axis=1) >= 4).all()
+    assert (mask.reshape(9, 4, 4)[:, :-1] & mask.reshape(9, 4, 4)[:, 1:]).any(axis=(1, 2)).all()
+
+
 def test_every_image_has_its_own_mask_and_the_weights_have_mean_one():
     objective = BEiT(BEiTConfig(5, block=2), vit(), 0, "float64")
     found = objective.draw({"images": np.zeros((50, 1))}, 0, np.random.default_rng(0))

@@ -17,6 +17,7 @@ from minivit.lineage.dinov2_parts import hidden, koleo, sinkhorn
 from minivit.lineage.masked_tokens import blocks
 from minivit.lineage.recorded import dinov2_objective as recorded
 from minivit.models import ViT, ViTConfig
+from minivit.optim.rates import is_matrix
 from minivit.runs.presets import of_objective
 from minivit.runs.recipes import from_mapping
 from minivit.tensor import Tensor, grad
@@ -170,6 +171,21 @@ def test_patches_are_hidden_in_blocks_up_to_the_share_asked():
     assert neighbours > 0.6  # of places drawn one by one, about 0.35
 
 
+def test_no_block_is_larger_than_the_largest():
+    rng = np.random.default_rng(0)
+    masks = [blocks((8, 8), 16, 1, 1.0, rng, largest=1) for _ in range(50)]  # single patches
+    assert np.mean([(mask[:, 1:] & mask[:, :-1]).sum() / mask.sum() for mask in masks]) < 0.35
+
+
+def test_where_nothing_is_hidden_the_centre_stays_and_one_image_has_no_neighbour():
+    objective, _ = tiny("float64")
+    objective.patch_centre.data[...] = before = np.arange(10.0)
+    means = {"output": np.zeros(24), "patch_output": np.zeros(10), "hidden": np.array(0.0)}
+    objective.after_update(means, {"teacher_momentum": np.array(1.0)})
+    assert np.array_equal(objective.patch_centre.data, before)
+    assert koleo(Tensor(np.ones((1, 3)))).item() == 0
+
+
 def test_places_name_what_is_hidden():
     mask = np.random.default_rng(0).random((3, 2, 9)) < 0.4
     mask[1, 0] = False
@@ -196,7 +212,9 @@ def test_half_of_the_crops_hide_patches_and_numbers_rise():
 def test_every_layer_has_its_rate():
     objective, _ = tiny()
     objective.config = TrainingConfig(layer_decay=0.5, patch_rate=0.2, freeze_last=0.5)
-    rates = objective.optimizer_options(10)["rates"]
+    options = objective.optimizer_options(10)
+    assert options["decay"] is is_matrix
+    rates = options["rates"]
     assert rates["student.encoder.patch_embed.projection.weight"] == pytest.approx(0.5**3 * 0.2)
     assert rates["student.encoder.register_tokens"] == 0.5**3
     assert rates["student.encoder.blocks.1.norm1.scale"] == 0.5
