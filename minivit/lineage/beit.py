@@ -24,7 +24,6 @@ B batch, N patches, D width, K tokens, P patch size, C channels.
 """
 
 import dataclasses
-import math
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -33,7 +32,7 @@ from minivit.backend import Array
 from minivit.data import ArrayDataset, Dataset
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least
-from minivit.lineage.masked_tokens import MaskedTokens, weighted_cross_entropy, weights
+from minivit.lineage.masked_tokens import MaskedTokens, blocks, weighted_cross_entropy, weights
 from minivit.lineage.typical import k_means, nearest
 from minivit.models import families
 from minivit.nn import Linear, patchify
@@ -147,25 +146,6 @@ class BEiT(MaskedTokens):
         if "tokens" in batch:
             return batch["tokens"]
         return nearest(patchify(self.tensor(batch["images"]), self.network.config.patch_size).data, self.centres.data)
-
-
-def blocks(grid: tuple[int, int], count: int, smallest: int, aspect: float, rng: np.random.Generator) -> np.ndarray:
-    """A mask (rows, columns) of `count` patches or fewer, made of blocks."""
-    mask, left, (rows, columns) = np.zeros(grid, bool), count, grid
-    tries = 0
-    while left and tries < 10:
-        area, stretch = rng.uniform(min(smallest, left), max(smallest, left)), math.log(aspect)
-        stretch = math.exp(rng.uniform(stretch, -stretch))
-        height, width = round(math.sqrt(area * stretch)), round(math.sqrt(area / stretch))
-        tries += 1
-        if height < rows and width < columns:
-            top, side = rng.integers(0, rows - height + 1), rng.integers(0, columns - width + 1)
-            block = mask[top : top + height, side : side + width]
-            more = block.size - int(block.sum())
-            if 0 < more <= left:
-                block[...] = True
-                left, tries = left - more, 0
-    return mask
 
 
 def tiny(dtype: str = "float32") -> tuple[BEiT, Dataset]:

@@ -40,6 +40,7 @@ from minivit.data.scenes_words import CAPTION, PAD, WORDS
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least, positive, rates
 from minivit.lineage import words
+from minivit.lineage.matching import check_captions, direction, retrieval
 from minivit.lineage.qformer import QFormer, QFormerConfig
 from minivit.models import ViT, ViTConfig
 from minivit.nn import LayerNorm, Linear
@@ -129,12 +130,8 @@ class BLIP2(Objective):
         return shape.num_tokens + joint // (shape.width * shape.depth)
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        ids, most, known = batch["caption"], self.config.positions, self.config.vocabulary
-        if ids.shape[1] > most or ids.min() < 0 or ids.max() >= known:
-            raise ConfigError(
-                f"captions have {ids.shape[1]} ids from {ids.min()} to {ids.max()}, but BLIP-2 was made for at most "
-                f"{most} (positions), below {known} (vocabulary)"
-            )
+        ids = batch["caption"]
+        check_captions(ids, "BLIP-2", self.config.vocabulary, positions=self.config.positions)
         return {"seen": (ids != self.config.pad).astype(np.int64), "lots": rng.integers(0, LOTS, (len(ids), 2))}
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
@@ -237,16 +234,10 @@ class BLIP2(Objective):
         xp_of(tau).maximum(tau, LEAST_TEMPERATURE, out=tau)
 
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
-        """retrieval: the images that find their own sentence among those of the batch; repeated: the pairs whose
-        sentence another pair has as well, which the losses count as a wrong one."""
-        ids, nearest = batch["caption"], self.similarity(outputs).data.argmax(axis=1)
-        times = (ids[:, None] == ids).all(axis=2).sum(axis=1)
-        return {"retrieval": (ids[nearest] == ids).all(axis=1).sum(), "repeated": (times > 1).sum()}
-
-
-def direction(x: Tensor) -> Tensor:
-    """x / |x|.   (..., E) -> (..., E)."""
-    return x / F.sqrt((x * x).sum(axis=-1, keepdims=True))
+        """Of `retrieval`. A repeated sentence counts as a wrong one in the losses."""
+        ids = batch["caption"]
+        first = (ids[:, None] == ids).all(axis=2).argmax(axis=1)  # the first pair with this sentence
+        return retrieval(self.similarity(outputs).data, first)
 
 
 def chances(similar: Array) -> Array:

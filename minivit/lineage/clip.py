@@ -20,7 +20,7 @@ B batch, N tokens of an image, T of a text, D width of the image tower, W of the
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,10 +29,10 @@ from minivit.backend import Array, xp_of
 from minivit.backend.precision import precision
 from minivit.data import Dataset, Scenes
 from minivit.data.scenes_words import CAPTION, END, WORDS
-from minivit.errors import ConfigError
-from minivit.lineage.matching import Matching, check_plain, direction, zero_shot
+from minivit.lineage import matching
+from minivit.lineage.matching import Matching, check_fields, check_plain, direction, zero_shot
 from minivit.models import ViT, ViTConfig
-from minivit.nn import MLP, CausalAttention, Embedding, EncoderBlock, LayerNorm, Linear, Module
+from minivit.nn import CausalAttention, LayerNorm, Linear
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
 from minivit.tensor import Tensor
@@ -82,17 +82,13 @@ class CLIPConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
-        counts = ("width", "depth", "mlp_width", "vocabulary", "context", "shared")
-        for name, fits, expected in (
-            *((name, getattr(self, name) >= 1, "at least 1") for name in counts),
-            ("heads", self.heads >= 1 and self.width % self.heads == 0, f"a divisor of width {self.width}"),
+        check_fields(
+            self,
+            "CLIP",
+            "width depth mlp_width vocabulary context shared",
             ("end", self.end is None or 0 <= self.end < self.vocabulary, f"0 to {self.vocabulary - 1}, or None"),
             ("scale", 0 < self.scale <= LARGEST_SCALE, f"a number above 0, at most {LARGEST_SCALE}"),
-            ("gelu", self.gelu in ("quick", "erf", "tanh"), "quick, erf or tanh"),
-            ("norm_eps", 0 < self.norm_eps < 1, "a number above 0 and below 1"),
-        ):
-            if not fits:
-                raise ConfigError(f"{name} of CLIP is {getattr(self, name)}, expected {expected}")
+        )
 
 
 class ImageTower(ViT):
@@ -122,38 +118,16 @@ class ImageTower(ViT):
         self.position_embedding.data[:, 1:] += start.patch_embed.projection.bias.data
 
 
-class TextTower(Module):
-    """Token ids -> a row for each token.   (B, T) -> (B, T, W)."""
+class TextTower(matching.TextTower):
+    """With causal attention, and the first values of the published code."""
 
     def __init__(self, config: CLIPConfig, rng: init.Rng, dtype: str):
-        width, eps = config.width, config.norm_eps
-        self.words = Embedding(config.vocabulary, width, rng, dtype, std=0.02)
-        self.positions = init.parameter(init.normal(rng, (config.context, width), 0.01), dtype)
-        self.blocks = [
-            EncoderBlock(
-                CausalAttention(width, config.heads, None, dtype),
-                MLP(width, config.mlp_width, None, dtype, gelu=config.gelu),
-                width,
-                dtype,
-                norm_eps=eps,
-            )
-            for _ in range(config.depth)
-        ]
-        self.norm = LayerNorm(width, eps, dtype)
+        super().__init__(config, CausalAttention, (0.02, 0.01), rng, None, dtype)
+        width = config.width
         variances = {"qkv": 1 / width, "hidden": 1 / (2 * width), "out": 1 / (2 * width * config.depth)}
         for name, tensor in self.named_parameters() if rng else []:
             if name.endswith("weight"):
                 tensor.data[...] = init.normal(rng, tensor.shape, variances[name.split(".")[-2]] ** 0.5)
-
-    def forward(self, ids: Array, rng: Rng = None, tap: Tap = None) -> Tensor:
-        x = self.words(ids) + self.positions[: ids.shape[1]]
-        found: dict[str, Any] = {"embedded": x}
-        for i, block in enumerate(self.blocks):
-            x = found[f"block{i}/output"] = block(x, rng)
-        found["encoded"] = self.norm(x)
-        if tap is not None:
-            tap.update(found)
-        return found["encoded"]
 
 
 class CLIP(Matching):
@@ -172,14 +146,6 @@ class CLIP(Matching):
         self.text_projection = Linear(config.width, config.shared, rng, dtype, weight=by_width, bias=False)
         self.log_scale = init.parameter(init.constant(math.log(config.scale), (1,)), dtype)
         self.log_scale.requires_grad = config.learn_scale
-
-    @classmethod
-    def build(cls, config: CLIPConfig, given: Any) -> Self:
-        """The objective of a run.   given: a `lineage.Given`."""
-        objective = cls(config, given.model, given.seed, given.dtype)
-        if given.start:
-            objective.image_tower.take(given.start)
-        return objective
 
     def image(self, images: Array | Tensor, rng: Rng = None, tap: Tap = None) -> Tensor:
         """(B, height, width, C) -> (B, E), of length 1."""

@@ -23,8 +23,7 @@ B batch, V crops of one size, D width of the encoder, K outputs, C channels.
 
 import copy
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -33,13 +32,12 @@ from minivit import functional as F
 from minivit.backend import Array
 from minivit.data import ArrayDataset, Augment, Dataset
 from minivit.errors import ConfigError
-from minivit.lineage.self_distillation import Head, multi_crop
+from minivit.lineage.self_distillation import Head, check_crops, check_fields, multi_crop, numbers
 from minivit.models import ViT, ViTConfig
 from minivit.models.config import Size
 from minivit.nn import Module
 from minivit.nn.layers import Rng
 from minivit.optim.rates import is_matrix
-from minivit.optim.schedules import cosine
 from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch
 from minivit.update.objective import Objective, Outputs
@@ -57,13 +55,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "clip_norm": 3.0, "flip": True, "eval_every": 390, "mean": (0.49, 0.48, 0.45), "std": 0.25,
     },
 }  # fmt: skip
-RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("outputs layers hidden bottleneck", lambda x: x >= 1, "at least 1"),
-    ("local_crops", lambda x: x >= 0, "0 or more"),
-    ("student_temperature teacher_temperature first_temperature", lambda x: 0 < x < math.inf, "a number above 0"),
-    ("temperature_warmup momentum last_momentum centre_momentum freeze_last", lambda x: 0 <= x <= 1, "0 to 1"),
-    ("global_scale local_scale", lambda x: 0 < x[0] <= x[1] <= 1, "0 < smallest share <= largest <= 1"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +88,7 @@ class DINOConfig:
     freeze_last: float = 0.01
 
     def __post_init__(self) -> None:
-        for names, fits, expected in RANGES:
-            for name in names.split():
-                if not fits(getattr(self, name)):
-                    raise ConfigError(f"{name} is {getattr(self, name)}, expected {expected}")
+        check_fields(self)
 
 
 def positions(encoder: ViT, grid: tuple[int, int]) -> Tensor:
@@ -151,8 +139,7 @@ class DINO(Objective):
         plain = isinstance(encoder, ViT) and shape.position == "learned" and not shape.no_embed_class and not shape.stem
         if not plain or list(shape.prefix_tokens) != ["class_token"] or shape.num_classes or shape.fc_norm:
             raise ConfigError("DINO needs a ViT with a [class] token and one position table, no stem and no head")
-        if any(crop % patch for crop, patch in zip(config.local_size, shape.patch_size, strict=True)):
-            raise ConfigError(f"local_size {config.local_size} is not a multiple of the patch size {shape.patch_size}")
+        check_crops(config, shape.patch_size)
         self.config, self.total_steps = config, total_steps
         rng = None if seed is None else np.random.default_rng((seed, 1))
         self.student = Network(encoder, Head(config, shape.width, rng, dtype, shape.gelu))
@@ -193,13 +180,7 @@ class DINO(Objective):
         return multi_crop(columns["images"], augment, self.config, rng)
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        config, done = self.config, step / self.total_steps
-        risen = min(1.0, done / config.temperature_warmup) if config.temperature_warmup else 1.0
-        temperature = config.first_temperature + risen * (config.teacher_temperature - config.first_temperature)
-        return {
-            "teacher_momentum": np.array(cosine(config.momentum, config.last_momentum, self.total_steps)(step)),
-            "teacher_temperature": np.array(temperature),
-        }
+        return numbers(self.config, step, self.total_steps)
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
         """The student's outputs for all crops (B, 2 + V, K), and the teacher's for the global ones (B, 2, K)."""

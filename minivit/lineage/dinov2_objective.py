@@ -22,7 +22,6 @@ B batch, V small crops, N patches, M the most that are hidden in a crop, D width
 
 import copy
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -33,19 +32,21 @@ from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.data import ArrayDataset, Augment, Dataset
 from minivit.errors import ConfigError
-from minivit.files.checks import at_least, one_of
+from minivit.files.checks import one_of
 from minivit.lineage.dinov2 import DINOv2Config, DINOv2Network
-from minivit.lineage.dinov2_parts import blocks, hidden, koleo, sinkhorn
-from minivit.lineage.self_distillation import Head, multi_crop
+from minivit.lineage.dinov2_parts import hidden, koleo, sinkhorn
+from minivit.lineage.masked_tokens import blocks
+from minivit.lineage.self_distillation import Head, check_crops, check_fields, multi_crop, numbers
 from minivit.models.config import Size
 from minivit.nn import Module
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng
 from minivit.optim.rates import is_matrix
-from minivit.optim.schedules import cosine
 from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Objective, Outputs
+
+BLOCKS = 4, 0.3  # patches of the smallest, height by width of the widest; BEiT's generator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,20 +90,15 @@ class TrainingConfig:
     layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "outputs", "layers", "hidden", "bottleneck", "patch_outputs", "patch_bottleneck")
-        at_least(self, 1, "sinkhorn_steps")
-        at_least(self, 0, "local_crops", "koleo_weight", "patch_weight")
         one_of(self, targets=("centring", "sinkhorn"))
-        shares = "hidden_crops temperature_warmup momentum last_momentum centre_momentum freeze_last"
-        for name in shares.split():
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 to 1")
-        for name in ("student_temperature", "teacher_temperature", "first_temperature", "patch_rate", "layer_decay"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected a number above 0")
-        for name in ("global_scale", "local_scale", "hidden_share"):
-            if not 0 < getattr(self, name)[0] <= getattr(self, name)[1] <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 < smallest share <= largest <= 1")
+        check_fields(
+            self,
+            positive="patch_outputs patch_bottleneck sinkhorn_steps",
+            none="koleo_weight patch_weight",
+            above="patch_rate layer_decay",
+            shares="hidden_crops",
+            ranges="hidden_share",
+        )
 
 
 class Answering(Module):
@@ -152,8 +148,7 @@ class DINOv2(Objective):
         shape = encoder.config
         if shape.num_classes or not shape.mask_token:
             raise ConfigError("DINOv2 needs an encoder with a mask token and without a head: num_classes 0")
-        if any(crop % patch for crop, patch in zip(config.local_size, shape.patch_size, strict=True)):
-            raise ConfigError(f"local_size {config.local_size} is not a multiple of the patch size {shape.patch_size}")
+        check_crops(config, shape.patch_size)
         self.config, self.total_steps = config, total_steps
         rng = None if seed is None else np.random.default_rng((seed, 1))
         self.student = Answering(encoder, config, rng, dtype)
@@ -205,12 +200,9 @@ class DINOv2(Objective):
         patches, chosen = grid[0] * grid[1], rng.permutation(crops)[: int(crops * config.hidden_crops)]
         mask, shares = np.zeros((crops, patches), bool), np.linspace(*config.hidden_share, len(chosen) + 1)
         for i, crop in enumerate(chosen):
-            mask[crop] = blocks(grid, int(patches * rng.uniform(shares[i], shares[i + 1])), rng).ravel()
-        risen = min(1.0, step / self.total_steps / config.temperature_warmup) if config.temperature_warmup else 1.0
-        temperature = config.first_temperature + risen * (config.teacher_temperature - config.first_temperature)
-        momentum = cosine(config.momentum, config.last_momentum, self.total_steps)(step)
-        numbers = {"teacher_momentum": np.array(momentum), "teacher_temperature": np.array(temperature)}
-        return {**hidden(mask.reshape(-1, 2, patches)), **numbers}
+            count = int(patches * rng.uniform(shares[i], shares[i + 1]))
+            mask[crop] = blocks(grid, count, *BLOCKS, rng, patches / 2).ravel()
+        return {**hidden(mask.reshape(-1, 2, patches)), **numbers(config, step, self.total_steps)}
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
         """The student's answers for all crops (B, 2 + V, K), its class tokens of the large ones (B, 2, D), its answers

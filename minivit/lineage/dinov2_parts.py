@@ -1,6 +1,4 @@
-"""Parts of DINOv2's training: balanced answers, distances between images, hidden patches. See `dinov2_objective`."""
-
-import math
+"""Parts of DINOv2's training: balanced answers, distances between images, what is hidden. See `dinov2_objective`."""
 
 import numpy as np
 
@@ -47,24 +45,3 @@ def hidden(mask: np.ndarray) -> dict[str, np.ndarray]:
     places = np.argsort(~mask, axis=-1, kind="stable")[..., : max(1, counts.max())]
     weights = np.take_along_axis(mask, places, axis=-1) / np.maximum(counts, 1)
     return {"mask": mask.astype(np.int8), "places": places, "patch_weights": weights}
-
-
-def blocks(grid: tuple[int, int], count: int, rng: np.random.Generator) -> np.ndarray:
-    """At most `count` patches in random rectangles, of four patches or more where there is room: (rows, columns), True
-    where they are. Source: BEiT's generator, with which DINOv2 hides patches."""
-    rows, columns = grid
-    mask, limit = np.zeros(grid, bool), rows * columns / 2
-    while (left := min(count - mask.sum(), limit)) > 0:
-        for _ in range(10):
-            area, ratio = 4 + rng.random() * (left - 4), math.exp(rng.uniform(math.log(0.3), -math.log(0.3)))
-            high, wide = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if high >= rows or wide >= columns:
-                continue
-            top, first = rng.integers(rows - high + 1), rng.integers(columns - wide + 1)
-            block = mask[top : top + high, first : first + wide]
-            if 0 < block.size - block.sum() <= left:
-                block[...] = True
-                break
-        else:
-            break
-    return mask

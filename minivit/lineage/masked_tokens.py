@@ -1,5 +1,5 @@
 """An encoder that sees a learned token in the place of some patches: the common part of BEiT, SimMIM and the masked
-patch prediction of the ViT paper.
+patch prediction of the ViT paper; and the blocks of patches that BEiT and DINOv2 hide.
 
 Patches are changed after their projection, before positions are added and other tokens are put in front. All tokens go
 through the encoder. The encoder is a ViT, or a `modern` one, such as BEiT's with relative positions.
@@ -8,6 +8,7 @@ B batch, N patches, D width.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -74,6 +75,34 @@ class MaskedTokens(Objective):
             tap.update(embedded=x, encoded=encoded)
         before = encoded.shape[1] - self.patches
         return encoded[:, before:] if before else encoded
+
+
+def blocks(
+    grid: tuple[int, int],
+    count: int,
+    smallest: int,
+    aspect: float,
+    rng: np.random.Generator,
+    largest: float = math.inf,
+) -> np.ndarray:
+    """A mask (rows, columns) of `count` patches or fewer, made of blocks of `smallest` to `largest` patches, smaller
+    ones where fewer are missing. aspect: of the widest block, height by width."""
+    mask, left, (rows, columns) = np.zeros(grid, bool), count, grid
+    tries, widest = 0, abs(math.log(aspect))
+    while left and tries < 10:
+        most = min(left, largest)
+        area = rng.uniform(min(smallest, most), max(smallest, most))
+        stretch = math.exp(rng.uniform(-widest, widest))
+        height, width = round(math.sqrt(area * stretch)), round(math.sqrt(area / stretch))
+        tries += 1
+        if height < rows and width < columns:
+            top, side = rng.integers(0, rows - height + 1), rng.integers(0, columns - width + 1)
+            block = mask[top : top + height, side : side + width]
+            more = block.size - int(block.sum())
+            if 0 < more <= most:
+                block[...] = True
+                left, tries = left - more, 0
+    return mask
 
 
 def weights(mask: np.ndarray, counted: float = 0.0) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""What systems that match images with texts share (CLIP, SigLIP): their batch, their numbers, zero-shot answers.
+"""What systems that match images with texts share: CLIP and SigLIP most, BLIP-2 its checks and numbers.
 
 B pairs in a batch, T tokens of a text, E width of the shared space.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,15 +14,58 @@ from minivit.data import Scenes
 from minivit.data.scenes_words import about_one
 from minivit.errors import ConfigError
 from minivit.models import ViT, ViTConfig
+from minivit.nn import MLP, Embedding, EncoderBlock, LayerNorm, Module, MultiHeadAttention
+from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
 from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch
 from minivit.update.objective import Objective, Outputs
 
 
+class TextTower(Module):
+    """Token ids -> a row for each token.   (B, T) -> (B, T, W).
+
+    deviations: of words and of positions, at first. rng: of these; of_blocks: of the blocks, None draws nothing.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        attention: type[MultiHeadAttention],
+        deviations: tuple[float, float],
+        rng: init.Rng,
+        of_blocks: init.Rng,
+        dtype: str,
+    ):
+        width, eps = config.width, config.norm_eps
+        self.words = Embedding(config.vocabulary, width, rng, dtype, std=deviations[0])
+        self.positions = init.parameter(init.normal(rng, (config.context, width), deviations[1]), dtype)
+        self.blocks = [
+            EncoderBlock(
+                attention(width, config.heads, of_blocks, dtype),
+                MLP(width, config.mlp_width, of_blocks, dtype, gelu=config.gelu),
+                width,
+                dtype,
+                norm_eps=eps,
+            )
+            for _ in range(config.depth)
+        ]
+        self.norm = LayerNorm(width, eps, dtype)
+
+    def forward(self, ids: Array, rng: Rng = None, tap: Tap = None) -> Tensor:
+        x = self.words(ids) + self.positions[: ids.shape[1]]
+        found: dict[str, Any] = {"embedded": x}
+        for i, block in enumerate(self.blocks):
+            x = found[f"block{i}/output"] = block(x, rng)
+        found["encoded"] = self.norm(x)
+        if tap is not None:
+            tap.update(found)
+        return found["encoded"]
+
+
 class Matching(Objective):
-    """Matches images with their texts. A subclass has `config`, `image_tower` and `log_scale`, and defines `image`,
-    `text`, `similarity` and `loss`.
+    """Matches images with their texts. A subclass has `config`, `image_tower`, which can `take` the weights of a ViT,
+    and `log_scale`, and defines `image`, `text`, `similarity` and `loss`.
 
     batch: images (B, height, width, C); caption (B, T), token ids; sentence (B,), a number shared by pairs with equal
     captions. Such pairs still count as wrong answers to each other.
@@ -31,8 +74,16 @@ class Matching(Objective):
     compares = True
     columns = ("images", "caption")
     config: Any
-    image_tower: ViT
+    image_tower: Any
     log_scale: Tensor
+
+    @classmethod
+    def build(cls, config: Any, given: Any) -> Self:
+        """The objective of a run.   given: a `lineage.Given`."""
+        objective = cls(config, given.model, given.seed, given.dtype)  # type: ignore[call-arg]
+        if given.start:
+            objective.image_tower.take(given.start)
+        return objective
 
     @property
     def encoder(self) -> ViT:
@@ -56,23 +107,47 @@ class Matching(Objective):
         raise NotImplementedError
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        ids, context, known = batch["caption"], self.config.context, self.config.vocabulary
-        if ids.shape[1] > context or ids.min() < 0 or ids.max() >= known:
-            raise ConfigError(
-                f"captions have {ids.shape[1]} ids from {ids.min()} to {ids.max()}, but {type(self).__name__} was made "
-                f"for at most {context} (context), below {known} (vocabulary)"
-            )
+        ids = batch["caption"]
+        check_captions(ids, type(self).__name__, self.config.vocabulary, context=self.config.context)
         return {"sentence": np.unique(ids, axis=0, return_inverse=True)[1].reshape(-1)}
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
         return self.image(batch["images"], rng), self.text(batch["caption"], rng)
 
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
-        """retrieval: the images that find their own sentence among those of the batch; repeated: the pairs whose
-        sentence another pair has as well."""
-        nearest, sentence = self.similarity(outputs).data.argmax(axis=1), batch["sentence"]
-        times = (sentence[:, None] == sentence).sum(axis=1)
-        return {"retrieval": (sentence[nearest] == sentence).sum(), "repeated": (times > 1).sum()}
+        return retrieval(self.similarity(outputs).data, batch["sentence"])
+
+
+def retrieval(similar: Array, sentence: Array) -> dict[str, Array]:
+    """retrieval: the images that find their own sentence among those of the batch; repeated: the pairs whose sentence
+    another pair has as well.   similar: (B, B), a row for each image; sentence: (B,), equal for equal captions."""
+    times = (sentence[:, None] == sentence).sum(axis=1)
+    return {"retrieval": (sentence[similar.argmax(axis=1)] == sentence).sum(), "repeated": (times > 1).sum()}
+
+
+def check_captions(ids: np.ndarray, system: str, vocabulary: int, **longest: int) -> None:
+    """Raise ConfigError for token ids (B, T) that the system does not know, or too many.   longest: the most of a text,
+    by the name of the field that says so."""
+    ((name, most),) = longest.items()
+    if ids.shape[1] > most or ids.min() < 0 or ids.max() >= vocabulary:
+        raise ConfigError(
+            f"captions have {ids.shape[1]} ids from {ids.min()} to {ids.max()}, but {system} was made for at most "
+            f"{most} ({name}), below {vocabulary} (vocabulary)"
+        )
+
+
+def check_fields(config: Any, system: str, counts: str, *further: tuple[str, bool, str]) -> None:
+    """Raise ConfigError for fields that do not fit.   counts: fields of 1 or more; further: a field, whether it fits,
+    and what is expected."""
+    for name, fits, expected in (
+        *((name, getattr(config, name) >= 1, "at least 1") for name in counts.split()),
+        ("heads", config.heads >= 1 and config.width % config.heads == 0, f"a divisor of width {config.width}"),
+        ("gelu", config.gelu in ("quick", "erf", "tanh"), "quick, erf or tanh"),
+        ("norm_eps", 0 < config.norm_eps < 1, "a number above 0 and below 1"),
+        *further,
+    ):
+        if not fits:
+            raise ConfigError(f"{name} of {system} is {getattr(config, name)}, expected {expected}")
 
 
 def check_plain(model: Any, system: str, *further: str) -> None:

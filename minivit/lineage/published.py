@@ -13,6 +13,7 @@ from minivit.models.stated import GELU
 from minivit.nn.module import check_match
 
 Arrays = Mapping[str, np.ndarray]
+GELUS = {"quick_gelu": "quick", **GELU}  # of networks that have this form, too
 
 
 def fill(views: Arrays, arrays: Arrays, source: str) -> None:

@@ -1,4 +1,4 @@
-"""What DINO and DINOv2 share: the head of student and teacher, and the crops of an image.
+"""What DINO and DINOv2 share: the head of student and teacher, the crops of an image, the numbers of a step.
 
 B batch, V crops of one size, D width of the encoder, K outputs.
 """
@@ -14,12 +14,59 @@ from minivit.backend.precision import wide_results
 from minivit.data import Augment
 from minivit.data.augment import normalize, random_flip, random_resized_crop
 from minivit.data.recolour import recolour
+from minivit.errors import ConfigError
 from minivit.nn import Linear, Module
 from minivit.nn import initialisers as init
+from minivit.optim.schedules import cosine
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch
 
 BLUR_AND_SOLARISE = ((1.0, 0.0), (0.1, 0.2))  # probabilities, of the two global crops; (0.5, 0) of a local one
+
+
+def check_fields(
+    config: Any, positive: str = "", none: str = "", above: str = "", shares: str = "", ranges: str = ""
+) -> None:
+    """Raise ConfigError for fields of both configurations that do not fit, and for further ones: counts of 1 or more,
+    numbers that may be 0, or may not, shares, and pairs of shares."""
+    for names, fits, expected in (
+        (f"outputs layers hidden bottleneck {positive}", lambda x: x >= 1, "at least 1"),
+        (f"local_crops {none}", lambda x: x >= 0, "0 or more"),
+        (
+            f"student_temperature teacher_temperature first_temperature {above}",
+            lambda x: 0 < x < math.inf,
+            "a number above 0",
+        ),
+        (
+            f"temperature_warmup momentum last_momentum centre_momentum freeze_last {shares}",
+            lambda x: 0 <= x <= 1,
+            "0 to 1",
+        ),
+        (
+            f"global_scale local_scale {ranges}",
+            lambda x: 0 < x[0] <= x[1] <= 1,
+            "0 < smallest share <= largest <= 1",
+        ),
+    ):
+        for name in names.split():
+            if not fits(getattr(config, name)):
+                raise ConfigError(f"{name} is {getattr(config, name)}, expected {expected}")
+
+
+def check_crops(config: Any, patch_size: tuple[int, int]) -> None:
+    """Raise ConfigError for small crops that patches do not tile."""
+    if any(crop % patch for crop, patch in zip(config.local_size, patch_size, strict=True)):
+        raise ConfigError(f"local_size {config.local_size} is not a multiple of the patch size {patch_size}")
+
+
+def numbers(config: Any, step: int, total: int) -> dict[str, np.ndarray]:
+    """teacher_momentum and teacher_temperature of a step."""
+    risen = min(1.0, step / total / config.temperature_warmup) if config.temperature_warmup else 1.0
+    temperature = config.first_temperature + risen * (config.teacher_temperature - config.first_temperature)
+    return {
+        "teacher_momentum": np.array(cosine(config.momentum, config.last_momentum, total)(step)),
+        "teacher_temperature": np.array(temperature),
+    }
 
 
 def unit(x: Tensor, axis: int = -1) -> Tensor:

@@ -21,7 +21,7 @@ tower.
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,10 +30,9 @@ from minivit.backend import Array, xp_of
 from minivit.backend.precision import precision
 from minivit.data import Dataset, Scenes
 from minivit.data.scenes_words import CAPTION, WORDS
-from minivit.errors import ConfigError
-from minivit.lineage.matching import Matching, check_plain, direction, zero_shot
+from minivit.lineage.matching import Matching, TextTower, check_fields, check_plain, direction, zero_shot
 from minivit.models import ViT, ViTConfig
-from minivit.nn import MLP, Embedding, EncoderBlock, LayerNorm, Linear, Module, MultiHeadAttention
+from minivit.nn import Linear, MultiHeadAttention
 from minivit.nn import initialisers as init
 from minivit.nn.attention_pool import AttentionPool
 from minivit.nn.layers import Rng, Tap
@@ -65,17 +64,13 @@ class SigLIPConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
-        counts = ("width", "depth", "mlp_width", "vocabulary", "context")
-        for name, fits, expected in (
-            *((name, getattr(self, name) >= 1, "at least 1") for name in counts),
-            ("heads", self.heads >= 1 and self.width % self.heads == 0, f"a divisor of width {self.width}"),
+        check_fields(
+            self,
+            "SigLIP",
+            "width depth mlp_width vocabulary context",
             ("scale", 0 < self.scale < math.inf, "a number above 0"),
             ("bias", math.isfinite(self.bias), "a finite number"),
-            ("gelu", self.gelu in ("quick", "erf", "tanh"), "quick, erf or tanh"),
-            ("norm_eps", 0 < self.norm_eps < 1, "a number above 0 and below 1"),
-        ):
-            if not fits:
-                raise ConfigError(f"{name} of SigLIP is {getattr(self, name)}, expected {expected}")
+        )
 
 
 class ImageTower(ViT):
@@ -103,36 +98,6 @@ class ImageTower(ViT):
                 own[name].data[...] = tensor.data[:, -self.config.num_tokens :] if "position" in name else tensor.data
 
 
-class TextTower(Module):
-    """Token ids -> a row for each token.   (B, T) -> (B, T, W)."""
-
-    def __init__(self, config: SigLIPConfig, rng: init.Rng, dtype: str):
-        width, eps = config.width, config.norm_eps
-        self.words = Embedding(config.vocabulary, width, rng, dtype, std=width**-0.5)
-        self.positions = init.parameter(init.normal(rng, (config.context, width), width**-0.5), dtype)
-        self.blocks = [
-            EncoderBlock(
-                MultiHeadAttention(width, config.heads, rng, dtype),
-                MLP(width, config.mlp_width, rng, dtype, gelu=config.gelu),
-                width,
-                dtype,
-                norm_eps=eps,
-            )
-            for _ in range(config.depth)
-        ]
-        self.norm = LayerNorm(width, eps, dtype)
-
-    def forward(self, ids: Array, rng: Rng = None, tap: Tap = None) -> Tensor:
-        x = self.words(ids) + self.positions[: ids.shape[1]]
-        found: dict[str, Any] = {"embedded": x}
-        for i, block in enumerate(self.blocks):
-            x = found[f"block{i}/output"] = block(x, rng)
-        found["encoded"] = self.norm(x)
-        if tap is not None:
-            tap.update(found)
-        return found["encoded"]
-
-
 class SigLIP(Matching):
     """Matches images with their texts, which are padded to one length."""
 
@@ -144,7 +109,7 @@ class SigLIP(Matching):
         rng = None if seed is None else np.random.default_rng((seed, 2))
         self.config = config
         self.image_tower = ImageTower(model, config, seed, dtype)
-        self.text_tower = TextTower(config, rng, dtype)
+        self.text_tower = TextTower(config, MultiHeadAttention, (config.width**-0.5,) * 2, rng, rng, dtype)
         self.text_head = Linear(config.width, model.width, rng, dtype, weight=init.lecun_normal)
         self.log_scale = init.parameter(init.constant(math.log(config.scale), (1,)), dtype)
         self.bias = init.parameter(init.constant(config.bias, (1,)), dtype)
@@ -153,14 +118,6 @@ class SigLIP(Matching):
     def needs(config: SigLIPConfig) -> dict[str, Any]:
         """Fields of ViTConfig: no [class] token, learned positions."""
         return {"classifier": "gap", "position": "learned"}
-
-    @classmethod
-    def build(cls, config: SigLIPConfig, given: Any) -> Self:
-        """The objective of a run.   given: a `lineage.Given`."""
-        objective = cls(config, given.model, given.seed, given.dtype)
-        if given.start:
-            objective.image_tower.take(given.start)
-        return objective
 
     def image(self, images: Array | Tensor, rng: Rng = None, tap: Tap = None) -> Tensor:
         """(B, height, width, C) -> (B, D), of length 1."""

@@ -10,7 +10,7 @@ from recordings import write_case, wrong_arrays
 
 from minivit.data import ArrayDataset
 from minivit.errors import CheckpointError, ConfigError, DataError
-from minivit.lineage import Given, beit, masked_tokens, verify
+from minivit.lineage import Given, masked_tokens, verify
 from minivit.lineage.beit import BEiT, BEiTConfig
 from minivit.lineage.recorded import beit as recorded
 from minivit.lineage.recorded import modern as recorded_modern
@@ -131,7 +131,7 @@ def test_published_files_are_read(tmp_path, names):
 
 def test_masks_are_blocks_of_the_published_sizes():
     rng = np.random.default_rng(0)
-    masks = np.stack([beit.blocks((14, 14), 75, 16, 0.3, rng) for _ in range(200)])
+    masks = np.stack([masked_tokens.blocks((14, 14), 75, 16, 0.3, rng) for _ in range(200)])
     counts = masks.sum(axis=(1, 2))
     assert counts.max() == 75
     assert counts.min() < 75  # ten tries may fail
@@ -139,6 +139,14 @@ def test_masks_are_blocks_of_the_published_sizes():
     together = (masks[:, 1:] & masks[:, :-1]).sum() / masks[:, 1:].sum()
     assert together > 0.7  # a masked patch has a masked one above it; by chance 0.38
     assert masks.any(axis=0).all()
+
+
+def test_blocks_may_all_be_squares():
+    mask = BEiT(BEiTConfig(5, block=4, aspect=1.0), vit(), 0).draw(
+        {"images": np.zeros((9, 1))}, 0, np.random.default_rng(0)
+    )["mask"]
+    assert (mask.sum(axis=1) >= 4).all()
+    assert (mask.reshape(9, 4, 4)[:, :-1] & mask.reshape(9, 4, 4)[:, 1:]).any(axis=(1, 2)).all()
 
 
 def test_every_image_has_its_own_mask_and_the_weights_have_mean_one():

@@ -182,6 +182,11 @@ def test_a_classifier_reads_the_class_token_and_the_mean_over_patches():
     assert np.array_equal(network.train()(images, rng=np.random.default_rng(0)).data, logits)
 
 
+def test_all_blocks_are_dropped_alike():
+    network = DINOv2Network(DINOv2Config(depth=3, width=8, heads=2, drop_path=0.2), None)
+    assert [block.drop_path.rate for block in network.blocks] == [0.2, 0.2, 0.2]
+
+
 def test_published_files_are_read(tmp_path):
     w, images = arrays(3, True, classes=3), np.random.default_rng(0).normal(size=(2, 4, 6, 2)).astype("float32")
     chunks = {re.sub(r"^blocks\.(\d)", r"blocks.0.\1", name): x for name, x in w.items()}

@@ -12,10 +12,12 @@ from minivit import functional as F
 from minivit.errors import ConfigError
 from minivit.lineage import dinov2_objective, verify
 from minivit.lineage.dinov2 import PRESETS, DINOv2Config, DINOv2Network
-from minivit.lineage.dinov2_objective import Answering, DINOv2, TrainingConfig, tiny
-from minivit.lineage.dinov2_parts import blocks, hidden, koleo, sinkhorn
+from minivit.lineage.dinov2_objective import BLOCKS, Answering, DINOv2, TrainingConfig, tiny
+from minivit.lineage.dinov2_parts import hidden, koleo, sinkhorn
+from minivit.lineage.masked_tokens import blocks
 from minivit.lineage.recorded import dinov2_objective as recorded
 from minivit.models import ViT, ViTConfig
+from minivit.optim.rates import is_matrix
 from minivit.runs.presets import of_objective
 from minivit.runs.recipes import from_mapping
 from minivit.tensor import Tensor, grad
@@ -160,13 +162,28 @@ def test_large_logits_do_not_overflow_sinkhorn():
 
 def test_patches_are_hidden_in_blocks_up_to_the_share_asked():
     rng = np.random.default_rng(0)
-    masks = [blocks((8, 8), count, rng) for count in (0, 7, 20, 32) for _ in range(20)]
+    masks = [blocks((8, 8), count, *BLOCKS, rng, 32) for count in (0, 7, 20, 32) for _ in range(20)]
     counts = np.array([mask.sum() for mask in masks]).reshape(4, 20)
     assert counts[0].max() == 0
     assert (counts[1:].max(axis=1) <= [7, 20, 32]).all()
     assert (counts[1:].mean(axis=1) > [4, 16, 26]).all()
     neighbours = np.mean([(mask[:, 1:] & mask[:, :-1]).sum() / mask.sum() for mask in masks[40:]])
     assert neighbours > 0.6  # of places drawn one by one, about 0.35
+
+
+def test_no_block_is_larger_than_the_largest():
+    rng = np.random.default_rng(0)
+    masks = [blocks((8, 8), 16, 1, 1.0, rng, largest=1) for _ in range(50)]  # single patches
+    assert np.mean([(mask[:, 1:] & mask[:, :-1]).sum() / mask.sum() for mask in masks]) < 0.35
+
+
+def test_where_nothing_is_hidden_the_centre_stays_and_one_image_has_no_neighbour():
+    objective, _ = tiny("float64")
+    objective.patch_centre.data[...] = before = np.arange(10.0)
+    means = {"output": np.zeros(24), "patch_output": np.zeros(10), "hidden": np.array(0.0)}
+    objective.after_update(means, {"teacher_momentum": np.array(1.0)})
+    assert np.array_equal(objective.patch_centre.data, before)
+    assert koleo(Tensor(np.ones((1, 3)))).item() == 0
 
 
 def test_places_name_what_is_hidden():
@@ -195,7 +212,9 @@ def test_half_of_the_crops_hide_patches_and_numbers_rise():
 def test_every_layer_has_its_rate():
     objective, _ = tiny()
     objective.config = TrainingConfig(layer_decay=0.5, patch_rate=0.2, freeze_last=0.5)
-    rates = objective.optimizer_options(10)["rates"]
+    options = objective.optimizer_options(10)
+    assert options["decay"] is is_matrix
+    rates = options["rates"]
     assert rates["student.encoder.patch_embed.projection.weight"] == pytest.approx(0.5**3 * 0.2)
     assert rates["student.encoder.register_tokens"] == 0.5**3
     assert rates["student.encoder.blocks.1.norm1.scale"] == 0.5

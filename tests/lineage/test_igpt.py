@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from recordings import write_case, wrong_arrays
 
 from minivit import evaluate, train
 from minivit import functional as F
-from minivit.data import Augment, load
+from minivit.data import ArrayDataset, Augment, load
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.lineage import Given, igpt, verify
 from minivit.lineage.igpt import IGPT, IGPTConfig, ImageGPT, ImageGPTConfig
 from minivit.lineage.recorded import igpt as recorded
+from minivit.lineage.typical import k_means
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import write_safetensors
 from minivit.nn import CausalAttention, MultiHeadAttention
@@ -233,6 +235,30 @@ def test_typical_colours_are_those_of_the_images():
     assert np.allclose(objective.painted(objective.ids(images)), images)
     with pytest.raises(DataError, match="17 different colours for a vocabulary of 18"):
         IGPT(IGPTConfig(18), shape(image_size=8)).begin(data, lambda images, rng: images / 255.0, 0)
+
+
+def test_k_means_moves_its_centres_to_the_middle_of_their_points():
+    points = np.array([[0.0], [0.1], [0.2], [10.0], [10.1], [10.2]])
+    for seed in range(5):
+        centres = k_means(points, 2, np.random.default_rng(seed), "points")
+        assert np.sort(centres[:, 0]) == pytest.approx([0.1, 10.1])
+
+
+def test_a_probe_of_a_layer_finds_what_is_in_the_mean_over_pixels():
+    rng = np.random.default_rng(0)
+    objective, labels = small(colours=2), rng.integers(0, 2, 40)
+    objective.centres.data[...] = [[0], [1]]
+    images = np.broadcast_to(255 * labels[:, None, None, None], (40, 4, 4, 1)).astype(np.uint8)
+    recipe = SimpleNamespace(augment=SimpleNamespace(evaluation=lambda: lambda images, rng: images / 255.0))
+    lines = igpt.by_layer(objective, ArrayDataset(images, labels, ["dark", "light"], "grey"), recipe)
+    assert lines == [f"layer {i}: 100.0% of 20 images by a linear probe" for i in range(3)]
+    lines = igpt.by_layer(objective, ArrayDataset(images, rng.permutation(labels), ["a", "b"], "grey"), recipe)
+    assert not any("100.0%" in line for line in lines)
+
+
+def test_later_blocks_are_dropped_more_often():
+    network = ImageGPT(ImageGPTConfig(6, 16, 8, 3, 2, drop_path=0.2), None)
+    assert [block.drop_path.rate for block in network.blocks] == pytest.approx([0, 0.1, 0.2])
 
 
 def test_samples_have_the_probabilities_of_the_network():

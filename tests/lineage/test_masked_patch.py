@@ -140,6 +140,15 @@ def test_half_of_the_patches_are_chosen_and_eight_of_ten_masked():
     assert ((found["weight"] > 0) == (kind > 0)).all()  # also of those that are kept
 
 
+def test_only_chosen_patches_count_as_right():
+    objective, colour = small(), np.random.default_rng(0).integers(0, 512, (3, 16, 1))
+    drawn = objective.draw({"images": np.zeros((3, 1))}, 0, np.random.default_rng(0))
+    logits = objective.tensor(np.eye(512)[colour])
+    assert objective.sums((logits,), {**drawn, "colour": colour})["colour_accuracy"] == pytest.approx(3)
+    other = np.where(drawn["kind"][..., None] > 0, colour, (colour + 1) % 512)
+    assert objective.sums((logits,), {**drawn, "colour": other})["colour_accuracy"] == pytest.approx(3)
+
+
 def test_colours_are_those_of_the_changed_image():
     """In spite of its normalisation: means at the border of two levels, and images that are mirrored."""
     objective, rng = small(), np.random.default_rng(0)

@@ -12,7 +12,7 @@ from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage import words
 from minivit.lineage.bert import Bert, BertConfig
-from minivit.lineage.published import Arrays, beside, fill, gelu
+from minivit.lineage.published import Arrays, beside, fill, gelu, renamed
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
 from minivit.models.layouts import Shapes
@@ -57,9 +57,7 @@ def views(state: Arrays) -> dict[str, np.ndarray]:
     """Our arrays, or their gradients, as views under Hugging Face's names and in its shapes."""
     found: dict[str, np.ndarray] = {}
     for name, x in state.items():
-        theirs = name
-        for own, other in _NAMES:
-            theirs = re.sub(own, other, theirs)
+        theirs = renamed(name, _NAMES)
         x = x.T if name.endswith(".weight") else x
         parts = {theirs: x}
         if ".qkv." in name:
@@ -72,9 +70,7 @@ def views(state: Arrays) -> dict[str, np.ndarray]:
 
 def hub_name(name: str) -> str:
     """A name of any dialect as Hugging Face has it."""
-    for theirs, hub in _DIALECTS:
-        name = re.sub(theirs, hub, name)
-    return name
+    return renamed(name, _DIALECTS)
 
 
 def canonical(arrays: Arrays, source: str = "the file") -> dict[str, np.ndarray]:
@@ -117,9 +113,9 @@ def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", sou
         raise CheckpointError(
             f"{source}: this BERT has relative positions or is a decoder, which minivit does not have"
         )
-    renamed = {"num_attention_heads": "heads", "layer_norm_eps": "norm_eps", "hidden_dropout_prob": "dropout"}
-    renamed["attention_probs_dropout_prob"] = "attention_dropout"
-    fields |= {ours: config[theirs] for theirs, ours in renamed.items() if theirs in config}
+    theirs = {"num_attention_heads": "heads", "layer_norm_eps": "norm_eps", "hidden_dropout_prob": "dropout"}
+    theirs["attention_probs_dropout_prob"] = "attention_dropout"
+    fields |= {ours: config[name] for name, ours in theirs.items() if name in config}
     fields["gelu"] = gelu(config.get("hidden_act", "gelu"), source)
     model = Bert(BertConfig(**fields), None, dtype)
     fill(views({name: tensor.data for name, tensor in model.named_tensors()}), arrays, source)

@@ -10,15 +10,14 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.backend import xp_of
-from minivit.errors import CheckpointError, shown
 from minivit.files import expanded
 from minivit.lineage.clip import CLIP, CLIPConfig
-from minivit.lineage.published import Arrays, beside, fill, pair
+from minivit.lineage.published import Arrays, beside, fill
+from minivit.lineage.recorded import towers
 from minivit.lineage.verify import Case
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import read_arrays
 from minivit.models.layouts import Shapes
-from minivit.models.stated import GELU
 from minivit.nn import CausalAttention, Module
 from minivit.nn.layers import Rng, Tap
 from minivit.tensor import Tensor
@@ -49,8 +48,6 @@ _LAYERS = {
     "mlp.hidden": ("mlp.c_fc", "mlp.fc1"),
     "mlp.out": ("mlp.c_proj", "mlp.fc2"),
 }
-_SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-_GELUS = {"quick_gelu": "quick", **GELU}
 _LEFT_OUT = ("position_ids", "input_resolution", "context_length", "vocab_size")  # numbers that files have beside
 
 
@@ -99,33 +96,12 @@ def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", sou
     """The objective with these weights. What they tell of its shape need not stand in the configuration, which is
     Hugging Face's; without one, heads are of 64 features, and the largest id of a text is its <end>."""
     told = told_by(arrays, source)
-    vision, text = ({**told[name], **config.get(f"{name}_config", {}), **config.get(name, {})} for name in told)
-    act, eps = (
-        {config.get(key, tower.get(key, usual)) for tower in (vision, text)}
-        for key, usual in (("hidden_act", "quick_gelu"), ("layer_norm_eps", 1e-5))
-    )
-    if len(act) > 1 or len(eps) > 1 or not act <= _GELUS.keys():
-        raise CheckpointError(
-            f"{source}: hidden_act {shown(str(act))}, layer_norm_eps {shown(str(eps))}: expected one of each for both "
-            f"towers, hidden_act one of {', '.join(_GELUS)}"
-        )
-    shape = dict(zip(("width", "depth", "heads", "mlp_width"), _SHAPE, strict=True))
-    image = ViTConfig(
-        image_size=pair(vision["image_size"]),
-        patch_size=pair(vision["patch_size"]),
-        channels=vision["num_channels"],
-        num_classes=0,
-        **{ours: vision[theirs] for ours, theirs in shape.items()},
-    )
+    image, fields, text = towers.of_both(config, told, "quick_gelu", 1e-5, source)
     end = text.get("eos_token_id", 2)
     own = CLIPConfig(
-        **{ours: text[theirs] for ours, theirs in shape.items()},
-        vocabulary=text["vocab_size"],
-        context=text["max_position_embeddings"],
+        **fields,
         end=None if end == 2 else end,  # 2 stands in old files, whose <end> is the largest id
         shared=config.get("projection_dim", text["projection"]),
-        gelu=_GELUS[act.pop()],
-        norm_eps=eps.pop(),
     )
     objective = CLIP(own, image, None, dtype)
     load(arrays, objective, source)
@@ -151,7 +127,7 @@ def told_by(arrays: Arrays, source: str) -> dict[str, dict[str, Any]]:
         prefix = _PARTS[blocks][hub]
         hidden = shapes(f"{prefix}.0.{_LAYERS['mlp.hidden'][hub]}.weight", 2)[0]
         depth = shapes.depth(rf"{re.escape(prefix)}\.(\d+)\.")
-        found[tower] |= dict(zip(_SHAPE, (wide, depth, max(1, wide // 64), hidden), strict=True))
+        found[tower] |= dict(zip(towers.SHAPE.values(), (wide, depth, max(1, wide // 64), hidden), strict=True))
     return found
 
 
@@ -185,38 +161,22 @@ class Padded(CausalAttention):
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that CLIP defines, by its name there: of each part that has a loss."""
-    parts = [name.removesuffix("loss") for name in case.arrays if name.rpartition("/")[2] == "loss"]
-    return {part + name: x for part in parts for name, x in _recompute(case, part).items()}
+    return {part + name: x for part in towers.parts(case) for name, x in _recompute(case, part).items()}
 
 
 def _recompute(case: Case, part: str) -> dict[str, np.ndarray]:
     objective = build(case.config, case.weights, source=case.name).eval()
-    ids, images = case.input("input_ids"), Tensor(case.images("image"), requires_grad=True)
+    images = Tensor(case.images("image"), requires_grad=True)
     if f"{part}attention_mask" in case.arrays:
         present = case.input(f"{part}attention_mask").astype(bool)
         for block in objective.text_tower.blocks:
             block.attention = Padded(block.attention, present)
-    image_tap: dict[str, Any] = {}
-    text_tap: dict[str, Any] = {}
-    outputs = objective.image(images, tap=image_tap), objective.text(ids, tap=text_tap)
-    similar, loss = objective.similarity(outputs), objective.loss(outputs, {})
-    named, differentiated = case.differentiated(loss, images, objective)
-    found = {
-        "logits_per_image": similar.data,
-        "logits_per_text": similar.data.T,
-        "image_embeds": outputs[0].data,
-        "text_embeds": outputs[1].data,
-        "loss": loss.data,
-        **differentiated,
+    found, named, tap = towers.recompute(case, objective, images)
+    found |= {
         "tap/vision_embeddings": ViT.embed(objective.image_tower, images).data,
-        "tap/vision_pre_layernorm": image_tap["embedded"].data,
-        "tap/vision_post_layernorm": image_tap["features"].data,
-        "tap/text_embeddings": text_tap["embedded"].data,
-        "tap/text_final_layer_norm": text_tap["encoded"].data,
+        "tap/vision_pre_layernorm": tap["embedded"].data,
+        "tap/vision_post_layernorm": tap["features"].data,
     }
-    for tower, tap in (("vision", image_tap), ("text", text_tap)):
-        for i in range(sum(name.endswith("/output") for name in tap)):
-            found[f"tap/{tower}_block{i}"] = tap[f"block{i}/output"].data
     for hub in (False, True):
         published = views(named, objective.encoder.config, hub)
         found |= {f"grad/{name}": g for name, g in published.items()}

@@ -13,6 +13,7 @@ from minivit.lineage.published import Arrays, fill, pair
 from minivit.lineage.verify import Case
 from minivit.models import ViT, ViTConfig
 from minivit.models.convert_timm import to_timm
+from minivit.nn import Module
 from minivit.optim import cosine, global_norm
 from minivit.optim.gradients import each_scale
 from minivit.tensor import Tensor, grad
@@ -28,14 +29,18 @@ def views(state: Arrays, network: Network) -> dict[str, np.ndarray]:
     arrays = {f"backbone.{name}": x for name, x in to_timm(encoder, network.encoder.config).items()}
     only = len(network.head.layers) == 1  # then it is no list
     for name, x in state.items():
-        if name.startswith("head.layers."):
-            _, _, i, leaf = name.split(".")
-            arrays[f"head.mlp.{leaf}" if only else f"head.mlp.{2 * int(i)}.{leaf}"] = x.T
-        elif name == "head.directions":
-            arrays["head.last_layer.weight_v"] = x.T
-        elif name == "head.lengths":
-            arrays["head.last_layer.weight_g"] = x[:, None]
+        if name.startswith("head."):
+            theirs, view = of_head(name.removeprefix("head."), x, only)
+            arrays[f"head.{theirs}"] = view
     return arrays
+
+
+def of_head(name: str, x: np.ndarray, only: bool) -> tuple[str, np.ndarray]:
+    """The official name and a view of an array of a head, "layers.0.weight".   only: whether its MLP is one layer."""
+    if name.startswith("layers."):
+        _, i, leaf = name.split(".")
+        return (f"mlp.{leaf}" if only else f"mlp.{2 * int(i)}.{leaf}"), x.T
+    return ("last_layer.weight_v", x.T) if name == "directions" else ("last_layer.weight_g", x[:, None])
 
 
 def load(arrays: Arrays, objective: DINO, source: str = "the file") -> None:
@@ -56,7 +61,7 @@ def load(arrays: Arrays, objective: DINO, source: str = "the file") -> None:
         objective.centre.data[...] = centre.reshape(-1)
 
 
-def data(network: Network) -> dict[str, np.ndarray]:
+def data(network: Module) -> dict[str, np.ndarray]:
     """Its arrays by name, no copies."""
     return {name: tensor.data for name, tensor in network.named_tensors()}
 

@@ -10,6 +10,7 @@ from minivit.lineage.dinov2_objective import Answering, DINOv2, TrainingConfig
 from minivit.lineage.dinov2_parts import hidden, nearest
 from minivit.lineage.published import Arrays, fill, pair
 from minivit.lineage.recorded import dinov2_layout
+from minivit.lineage.recorded.dino import data, of_head, rows
 from minivit.lineage.verify import Case
 from minivit.optim import global_norm
 from minivit.tensor import Tensor, grad
@@ -22,13 +23,9 @@ def views(state: Arrays, network: Answering) -> dict[str, np.ndarray]:
     arrays = {f"backbone.{name}": x for name, x in dinov2_layout.views(encoder, network.encoder.config).items()}
     for name, x in state.items():
         if name.startswith(("head.", "patch_head.")):
-            ours, kind, *rest = name.split(".")
-            theirs, only = "ibot_head" if ours == "patch_head" else "dino_head", len(getattr(network, ours).layers) == 1
-            if kind == "layers":
-                arrays[f"{theirs}.mlp.{rest[1]}" if only else f"{theirs}.mlp.{2 * int(rest[0])}.{rest[1]}"] = x.T
-            else:
-                lengths = kind == "lengths"
-                arrays[f"{theirs}.last_layer.weight_{'g' if lengths else 'v'}"] = x[:, None] if lengths else x.T
+            ours, _, rest = name.partition(".")
+            theirs, view = of_head(rest, x, len(getattr(network, ours).layers) == 1)
+            arrays[f"{'ibot_head' if ours == 'patch_head' else 'dino_head'}.{theirs}"] = view
     return arrays
 
 
@@ -47,11 +44,6 @@ def load(arrays: Arrays, objective: DINOv2, source: str = "the file") -> None:
     named = {"student": objective.student, "teacher": objective.teacher}
     own = {f"{who}.{name}": x for who, network in named.items() for name, x in views(data(network), network).items()}
     fill(own, given, source)
-
-
-def data(network: Answering) -> dict[str, np.ndarray]:
-    """Its arrays by name, no copies."""
-    return {name: tensor.data for name, tensor in network.named_tensors()}
 
 
 def build(config: Mapping[str, Any], arrays: Arrays, **fields: Any) -> DINOv2:
@@ -163,11 +155,6 @@ def unit_rows(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-8)
 
 
-def rows(x: np.ndarray) -> np.ndarray:
-    """(B, V, ...) as published code has it, all images of the first crop, then of the next: (V B, ...)."""
-    return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
-
-
 def by_image(x: np.ndarray, count: int) -> np.ndarray:
-    """The inverse, for `count` images: (V B, ...) -> (B, V, ...)."""
+    """The inverse of `rows`, for `count` images: (V B, ...) -> (B, V, ...)."""
     return np.ascontiguousarray(x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1))

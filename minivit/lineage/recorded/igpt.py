@@ -11,12 +11,11 @@ from minivit import functional as F
 from minivit.errors import CheckpointError, shown
 from minivit.files import expanded
 from minivit.lineage.igpt import ImageGPT, ImageGPTConfig
-from minivit.lineage.published import Arrays, beside, fill, renamed
+from minivit.lineage.published import GELUS, Arrays, beside, fill, renamed
 from minivit.lineage.typical import nearest
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
 from minivit.models.layouts import Shapes
-from minivit.models.stated import GELU
 
 _RULES = (  # ours -> Hugging Face's
     (r"^words\.table$", "transformer.wte.weight"),
@@ -30,7 +29,6 @@ _RULES = (  # ours -> Hugging Face's
     (r"\.mlp\.hidden\.", ".mlp.c_fc."),
     (r"\.mlp\.out\.", ".mlp.c_proj."),
 )
-_GELUS = {"quick_gelu": "quick", **GELU}
 _MASKS = re.compile(r"\.attn\.(bias|masked_bias)$")  # constants that old files have beside the weights
 
 
@@ -46,10 +44,8 @@ def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", sou
     shapes = Shapes(arrays, source, "iGPT")
     words, width = shapes("transformer.wte.weight", 2)
     act = config.get("activation_function", config.get("activation", "quick_gelu"))
-    if act not in _GELUS:
-        raise CheckpointError(
-            f"{source}: activation_function is {shown(str(act))}, expected one of {', '.join(_GELUS)}"
-        )
+    if act not in GELUS:
+        raise CheckpointError(f"{source}: activation_function is {shown(str(act))}, expected one of {', '.join(GELUS)}")
     if not config.get("scale_attn_weights", True) or config.get("scale_attn_by_inverse_layer_idx"):
         raise CheckpointError(
             f"{source}: scores of attention are scaled in another way, expected by the root of a head's width"
@@ -61,7 +57,7 @@ def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", sou
         depth=shapes.depth(r"transformer\.h\.(\d+)\."),
         heads=config.get("n_head", max(1, width // 64)),
         mlp_width=shapes("transformer.h.0.mlp.c_fc.weight", 2)[1],
-        gelu=_GELUS[act],
+        gelu=GELUS[act],
         norm_eps=config.get("layer_norm_epsilon", 1e-5),
     )
     network = ImageGPT(own, None, dtype)

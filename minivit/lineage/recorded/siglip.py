@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from minivit.errors import CheckpointError, shown
 from minivit.files import expanded
-from minivit.lineage.published import Arrays, beside, fill, gelu, pair
+from minivit.lineage.published import Arrays, beside, fill
+from minivit.lineage.recorded import towers
 from minivit.lineage.siglip import SigLIP, SigLIPConfig
 from minivit.lineage.verify import Case
 from minivit.models import ViTConfig
@@ -45,7 +45,6 @@ _LAYERS = {
     "mlp.hidden": "mlp.fc1",
     "mlp.out": "mlp.fc2",
 }
-_SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 _POOL = "vision_model.head.attention.in_proj_"  # query, key and value in one array
 _POOLED = ("query", "key", "value")
 
@@ -110,33 +109,8 @@ def load(arrays: Arrays, objective: SigLIP, source: str = "the file") -> None:
 def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", source: str = "the file") -> SigLIP:
     """The objective with these weights. What they tell of its shape need not stand in the configuration, which is
     Hugging Face's. Without one, heads are of 64 features, or as in the published sizes."""
-    told = told_by(arrays, source)
-    vision, text = ({**told[name], **config.get(f"{name}_config", {}), **config.get(name, {})} for name in told)
-    act, eps = (
-        {config.get(key, tower.get(key, usual)) for tower in (vision, text)}
-        for key, usual in (("hidden_act", "gelu_pytorch_tanh"), ("layer_norm_eps", 1e-6))
-    )
-    if len(act) > 1 or len(eps) > 1:
-        raise CheckpointError(
-            f"{source}: hidden_act {shown(str(act))}, layer_norm_eps {shown(str(eps))}: expected one of each for both "
-            "towers"
-        )
-    shape = dict(zip(("width", "depth", "heads", "mlp_width"), _SHAPE, strict=True))
-    image = ViTConfig(
-        image_size=pair(vision["image_size"]),
-        patch_size=pair(vision["patch_size"]),
-        channels=vision["num_channels"],
-        num_classes=0,
-        **{ours: vision[theirs] for ours, theirs in shape.items()},
-    )
-    own = SigLIPConfig(
-        **{ours: text[theirs] for ours, theirs in shape.items()},
-        vocabulary=text["vocab_size"],
-        context=text["max_position_embeddings"],
-        gelu=gelu(act.pop(), source),
-        norm_eps=eps.pop(),
-    )
-    objective = SigLIP(own, image, None, dtype)
+    image, fields, _ = towers.of_both(config, told_by(arrays, source), "gelu_pytorch_tanh", 1e-6, source)
+    objective = SigLIP(SigLIPConfig(**fields), image, None, dtype)
     load(arrays, objective, source)
     return objective
 
@@ -156,7 +130,7 @@ def told_by(arrays: Arrays, source: str) -> dict[str, dict[str, Any]]:
         prefix = _PARTS[f"{'image' if tower == 'vision' else 'text'}_tower.blocks"]
         hidden = shapes(f"{prefix}.0.mlp.fc1.weight", 2)[0]
         depth, heads = shapes.depth(rf"{re.escape(prefix)}\.(\d+)\."), HEADS.get(wide, max(1, wide // 64))
-        found[tower] |= dict(zip(_SHAPE, (wide, depth, heads, hidden), strict=True))
+        found[tower] |= dict(zip(towers.SHAPE.values(), (wide, depth, heads, hidden), strict=True))
     return found
 
 
@@ -172,34 +146,13 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that SigLIP defines, by its name there: of each part that has a loss."""
-    parts = [name.removesuffix("loss") for name in case.arrays if name.rpartition("/")[2] == "loss"]
-    found = _recompute(case)
-    return {part + name: x for part in parts for name, x in found.items()}
-
-
-def _recompute(case: Case) -> dict[str, np.ndarray]:
     objective = build(case.config, case.weights, source=case.name).eval()
-    ids, images = case.input("input_ids"), Tensor(case.images("image"), requires_grad=True)
-    image_tap: dict[str, Any] = {}
-    text_tap: dict[str, Any] = {}
-    outputs = objective.image(images, tap=image_tap), objective.text(ids, tap=text_tap)
-    similar, loss = objective.similarity(outputs), objective.loss(outputs, {})
-    named, differentiated = case.differentiated(loss, images, objective)
-    found = {
-        "logits_per_image": similar.data,
-        "logits_per_text": similar.data.T,
-        "image_embeds": outputs[0].data,
-        "text_embeds": outputs[1].data,
-        "loss": loss.data,
-        **differentiated,
-        "tap/vision_embeddings": image_tap["embedded"].data,
-        "tap/vision_post_layernorm": image_tap["encoded"].data,
-        "tap/map_head": image_tap["features"].data,
-        "tap/text_embeddings": text_tap["embedded"].data,
-        "tap/text_final_layer_norm": text_tap["encoded"].data,
+    found, named, tap = towers.recompute(case, objective, Tensor(case.images("image"), requires_grad=True))
+    found |= {
+        "tap/vision_embeddings": tap["embedded"].data,
+        "tap/vision_post_layernorm": tap["encoded"].data,
+        "tap/map_head": tap["features"].data,
     }
-    for tower, tap in (("vision", image_tap), ("text", text_tap)):
-        for i in range(sum(name.endswith("/output") for name in tap)):
-            found[f"tap/{tower}_block{i}"] = tap[f"block{i}/output"].data
     gradients = joined(views(named, objective.encoder.config))
-    return found | {f"grad/{name}": g for name, g in gradients.items()}
+    found |= {f"grad/{name}": g for name, g in gradients.items()}
+    return {part + name: x for part in towers.parts(case) for name, x in found.items()}
