@@ -202,7 +202,8 @@ class DINOv2(Objective):
         for i, crop in enumerate(chosen):
             count = int(patches * rng.uniform(shares[i], shares[i + 1]))
             mask[crop] = blocks(grid, count, *BLOCKS, rng, patches / 2).ravel()
-        return {**hidden(mask.reshape(-1, 2, patches)), **numbers(config, step, self.total_steps)}
+        most = int(patches * config.hidden_share[1])
+        return {**hidden(mask.reshape(-1, 2, patches), most), **numbers(config, step, self.total_steps)}
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
         """The student's answers for all crops (B, 2 + V, K), its class tokens of the large ones (B, 2, D), its answers

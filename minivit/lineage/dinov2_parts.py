@@ -39,9 +39,10 @@ def nearest(x: Array) -> Array:
     return (alike * (1 - own) - own).argmax(axis=1)
 
 
-def hidden(mask: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays of a batch that say which patches are hidden.   mask: (B, 2, N), True for those."""
+def hidden(mask: np.ndarray, most: int = 0) -> dict[str, np.ndarray]:
+    """The arrays of a batch that say which patches are hidden.   mask: (B, 2, N), True for those. most: M, at least as
+    many as are hidden in a crop; a GPU needs the same for every batch. 0: as many as in the crop with most of them."""
     counts = mask.sum(axis=-1, keepdims=True)
-    places = np.argsort(~mask, axis=-1, kind="stable")[..., : max(1, counts.max())]
+    places = np.argsort(~mask, axis=-1, kind="stable")[..., : max(1, most or counts.max())]
     weights = np.take_along_axis(mask, places, axis=-1) / np.maximum(counts, 1)
     return {"mask": mask.astype(np.int8), "places": places, "patch_weights": weights}

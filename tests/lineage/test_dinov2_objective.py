@@ -209,6 +209,16 @@ def test_half_of_the_crops_hide_patches_and_numbers_rise():
     assert last["teacher_momentum"] == 1
 
 
+def test_all_batches_have_the_same_shapes_as_a_recorded_step_needs():
+    objective, _ = tiny()
+    images = {"global_crops": np.zeros((2, 2, 8, 8, 1))}
+    drawn = [objective.draw(images, 0, np.random.default_rng(seed)) for seed in range(20)]
+    assert {x["places"].shape for x in drawn} == {x["patch_weights"].shape for x in drawn} == {(2, 2, 8)}
+    assert len({x["mask"].sum(axis=-1).max() for x in drawn}) > 1
+    for x in drawn:
+        assert ((x["patch_weights"] > 0).sum(axis=-1) == x["mask"].sum(axis=-1)).all()
+
+
 def test_every_layer_has_its_rate():
     objective, _ = tiny()
     objective.config = TrainingConfig(layer_decay=0.5, patch_rate=0.2, freeze_last=0.5)
