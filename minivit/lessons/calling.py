@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def run(answer: Any, *args: Any, allowed: Collection[str] | None = None) -> Any:
     """As `call`, with the arguments themselves, which may be changed."""
     if not callable(answer):
         raise Wrong(f"The answer should be a function, this is {kind(answer)}.")
-    with _without_library(allowed) as refused:
+    with _without_library(allowed) as refused, _unset_shows():
         try:
             result = answer(*args)
             if isinstance(result, Iterator):
@@ -207,6 +208,26 @@ def _without_library(allowed: Collection[str] | None) -> Iterator[list[str]]:
         yield refused
     finally:
         sys.setprofile(before)
+
+
+@contextlib.contextmanager
+def _unset_shows() -> Iterator[None]:
+    """Fills new arrays of np.empty with NaN, those of integers with 99.
+
+    Otherwise old memory may hold the right values by chance, and an answer that forgets a part would sometimes pass.
+    """
+
+    def filled(make: Callable) -> Callable:
+        def new(*args: Any, **kwargs: Any) -> np.ndarray:
+            array = make(*args, **kwargs)
+            if array.dtype.kind in "fciub":
+                array.fill(np.nan if array.dtype.kind in "fc" else 99)
+            return array
+
+        return new
+
+    with mock.patch.object(np, "empty", filled(np.empty)), mock.patch.object(np, "empty_like", filled(np.empty_like)):
+        yield
 
 
 def _refusal(name: str) -> str:

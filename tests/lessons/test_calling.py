@@ -169,6 +169,21 @@ def test_gradients_may_be_a_list_or_stacked_or_for_one_argument_alone():
         pulled_back(op(lambda g: ...), X, X, g=X)
 
 
+@pytest.mark.parametrize("make", [np.empty, np.empty_like])
+def test_what_an_answer_leaves_unset_is_never_right_by_chance(make):
+    def forgets_the_last(x):
+        y = np.empty(x.shape) if make is np.empty else np.empty_like(x)
+        y[:-1] = x[:-1]
+        return y
+
+    assert np.array_equal(call(forgets_the_last, X), [0, 1, np.nan], equal_nan=True)
+    assert np.array_equal(call(lambda n: np.empty(n, int), 2), [99, 99])
+    assert call(lambda n: np.empty(n, object), 2)[0] is None
+    with pytest.raises(Wrong, match="ZeroDivisionError"):
+        call(lambda x: 1 / 0, X)
+    assert make is getattr(np, make.__name__)
+
+
 @pytest.mark.parametrize("already", [False, True])
 def test_the_peak_is_what_was_held_at_once(already):
     if already:
