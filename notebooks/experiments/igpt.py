@@ -6,7 +6,7 @@ folder notebooks/:
 
     OPENBLAS_NUM_THREADS=1 python -m experiments.igpt
 
-A few minutes of one core. Writes results/igpt.json after every run; started again, it goes on where it was. Surprise is
+Two minutes of one core. Writes results/igpt.json after every run; started again, it goes on where it was. Surprise is
 in nats per pixel. A table says of a pixel the share of its level among the training images, by the context that it
 names; PRIOR is added to every count. "upper" is the pixel above; outside the image is a level of its own.
 """
