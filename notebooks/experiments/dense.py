@@ -20,7 +20,7 @@ from minivit.backend.workers import Workers
 from minivit.data.scenes import load_scenes
 from minivit.runs.evaluation import evaluate
 from minivit.runs.presets import preset
-from minivit.runs.recipes import complete
+from minivit.runs.recipes import Recipe, complete
 from minivit.runs.trainer import Trainer
 
 SEEDS = 3
@@ -36,13 +36,18 @@ MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # preset, cha
 }
 
 
+def recipe_of(name: str, seed: int) -> Recipe:
+    """The choices of a run."""
+    which, objective, model = MODELS[name]
+    fields = preset(which)
+    changed = {part: {**fields[part], **more} for part, more in (("objective", objective), ("model", model))}
+    return complete({**fields, **CHOICES, **changed, "seed": seed}, load_scenes("train", 1))
+
+
 def measure(name: str, seed: int) -> dict[str, float]:
     """Train, and return the mean IoU on test scenes of every size."""
-    which, objective, model = MODELS[name]
-    fields, train = preset(which), load_scenes("train")
-    changed = {part: {**fields[part], **more} for part, more in (("objective", objective), ("model", model))}
-    recipe = complete({**fields, **CHOICES, **changed, "seed": seed}, train)
-    trainer = Trainer(recipe, train, None, None)
+    recipe = recipe_of(name, seed)
+    trainer = Trainer(recipe, load_scenes("train"), None, None)
     losses = [progress.loss for progress in trainer.run()]
     found = {"loss": float(np.mean(losses[-100:]))}
     with Workers(1) as workers:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from experiments import record
 
-from minivit.data.scenes_clips import DIRECTIONS, Clips
+from minivit.data import scenes_clips
+from minivit.data.scenes_clips import Clips
 from minivit.runs.presets import preset
 from minivit.runs.recipes import complete
 from minivit.runs.trainer import Trainer
@@ -44,10 +45,10 @@ def measure(setting: str, seed: int) -> dict[str, float]:
     trainer = Trainer(complete({**fields, **CHOICES, "objective": objective, "seed": seed}, train), train, test, None)
     for _ in trainer.run():
         pass
-    asked = np.arange(SAMPLES) % len(DIRECTIONS)
+    asked = np.arange(SAMPLES) % len(scenes_clips.DIRECTIONS)
     assert trainer.ema is not None
     with trainer.ema.swapped():
-        made = trainer.objective.sample(asked, len(DIRECTIONS), np.random.default_rng((seed, 7)))
+        made = trainer.objective.sample(asked, len(scenes_clips.DIRECTIONS), np.random.default_rng((seed, 7)))
     tubelet = fields["objective"].get("tubelet", 2)
     return {"loss": trainer.metrics[-1]["test_loss"], **looked_at(made, asked, tubelet)}
 
@@ -59,7 +60,7 @@ def looked_at(stacked: np.ndarray, directions: np.ndarray, tubelet: int = 2) -> 
     changes = np.abs(np.diff(frames, axis=1)).mean(axis=(0, 2, 3, 4))
     inside = np.arange(1, FRAMES) % tubelet > 0
     velocity = velocities(frames)
-    ways = np.array([*DIRECTIONS.values()])  # x and y
+    ways = np.array([*scenes_clips.DIRECTIONS.values()])  # x and y
     went = (velocity.mean(axis=1) @ ways.T).argmax(axis=1)
     return {
         "in a tubelet": float(changes[inside].mean()),
@@ -83,7 +84,8 @@ def header() -> dict[str, Any]:
     config = {"preset": preset("clips-spacetime"), **CHOICES, "samples": SAMPLES, "settings": SETTINGS}
     return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.spacetime",
-        "data": f"{TRAIN:,} drawn training clips and {TEST} test clips of {FRAMES} frames, {SIZE}x{SIZE} pixels, one shape",
+        "data": f"{TRAIN:,} drawn training clips and {TEST} test clips of {FRAMES} frames, {SIZE}x{SIZE} pixels, "
+        "one shape",
         "config": {**config, "coloured": COLOURED},
     }
 
