@@ -59,4 +59,6 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "segformer": ("mit:FAMILY", r"mit-.*"),
     # self-supervision: DINOv2
     "dinov2": ("dinov2:FAMILY", r"dinov2[-_].*"),
+    # dense labels: plain backbones
+    "vitdet": ("vitdet:FAMILY", r"vitdet-.*"),
 }
