@@ -111,6 +111,7 @@ NODES = (
     Node("simmim", "SimMIM", "Xie", 2021, "2111.09886", AFTER, 13, ("beit",)),
     Node("convnext", "ConvNeXt", "Liu", 2022, "2201.03545", BESIDE, 10, ("resnet", "swin")),
     Node("mup", "µP", "Yang", 2022, "2203.03466", BESIDE, 1, ("transformer2017",)),
+    Node("vitdet", "ViTDet", "Li", 2022, "2203.16527", AFTER, 11, ("vit",)),
     Node("flexivit", "FlexiViT", "Beyer", 2022, "2212.08013", AFTER, 7, ("vit",)),
     Node("modern", "EVA-02, RoPE", "Fang", 2023, "2303.11331", AFTER, 5, ("vit",)),
     Node("dinov2", "DINOv2", "Oquab", 2023, "2304.07193", AFTER, 3, ("dino",)),

@@ -39,16 +39,17 @@ class MapAttention(Module):
         self.heads = heads
         self.qkv = Linear(width, 3 * width, rng, dtype, weight=small, bias=qkv_bias)
         self.out = Linear(width, width, rng, dtype, weight=small)
-        self.rows, self.columns = (
-            init.parameter(init.constant(0, (2 * side - 1, width // heads)), dtype) if grid else None
-            for side in grid or (0, 0)
-        )
+        if grid:
+            self.rows, self.columns = (
+                init.parameter(init.constant(0, (2 * side - 1, width // heads)), dtype) for side in grid
+            )
+        self.relative = grid is not None
 
     def forward(self, x: Tensor) -> Tensor:
         batch, rows, columns, width = x.shape
         qkv = self.qkv(x.reshape(batch, rows * columns, width))
         q, k, v = (qkv[..., i * width : (i + 1) * width] for i in range(3))
-        bias = None if self.rows is None else self.bias(q, (rows, columns))
+        bias = self.bias(q, (rows, columns)) if self.relative else None
         return self.out(F.attend(q, k, v, bias, heads=self.heads)).reshape(batch, rows, columns, width)
 
     def bias(self, q: Tensor, size: Pair) -> Tensor:

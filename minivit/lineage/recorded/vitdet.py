@@ -147,8 +147,10 @@ def of_image(case: Case, network: ViTDet, group: str) -> dict[str, np.ndarray]:
         for name in outputs
         if f"{group}cotangent_{name}" in case.arrays
     ]
+    found = {name: case.laid_out(x.data) for name, x in outputs.items()}
+    if not terms:
+        return found
     loss = sum(terms[1:], terms[0])
-    gradients, found = case.differentiated(loss, images, network)
-    found |= {name: case.laid_out(x.data) for name, x in outputs.items()} | {"loss": loss.data}
-    found |= {f"grad/{name}": x for name, x in views(network, gradients, names(network.config)).items()}
-    return found
+    gradients, new = case.differentiated(loss, images, network)
+    found |= new | {"loss": loss.data}
+    return found | {f"grad/{name}": x for name, x in views(network, gradients, names(network.config)).items()}
