@@ -115,6 +115,7 @@ NODES = (
     Node("flexivit", "FlexiViT", "Beyer", 2022, "2212.08013", AFTER, 7, ("vit",)),
     Node("modern", "EVA-02, RoPE", "Fang", 2023, "2303.11331", AFTER, 5, ("vit",)),
     Node("dinov2", "DINOv2", "Oquab", 2023, "2304.07193", AFTER, 3, ("dino",)),
+    Node("sam", "SAM", "Kirillov", 2023, "2304.02643", AFTER, 11, ("vitdet",)),
     Node("blip2", "BLIP-2", "Li", 2023, "2301.12597", AFTER, 8, ("clip",)),
     Node("hiera", "Hiera", "Ryali", 2023, "2306.00989", AFTER, 4, ("mae",)),
     Node("navit", "NaViT", "Dehghani", 2023, "2307.06304", AFTER, 6, ("vit",)),
