@@ -46,7 +46,7 @@ class PromptEncoder(Module):
         whose vector is 0.   Returns (B, P, T, E)."""
         height, width = image_size
         xp = xp_of(self.kinds.data)
-        size = xp.asarray([width, height], dtype=self.kinds.dtype)
+        size = self.like(xp.arange(2) * (height - width) + width)  # (width, height), made on the device
         code = self.code(Tensor((self.like(points) + 0.5) / size))
         known, none = (self.like(x[..., None]) for x in (kinds >= 0, kinds == NOT_A_POINT))
         one_hot = self.like(kinds[..., None] == xp.arange(KINDS))
@@ -139,8 +139,8 @@ class MaskDecoder(Module):
         self.enlarge1 = Enlarge(width, width // 4, rng, dtype)
         self.enlarge_norm = LayerNorm(width // 4, 1e-6, dtype)
         self.enlarge2 = Enlarge(width // 4, width // 8, rng, dtype)
-        self.masks = [Perceptron(width, width, width // 8, 3, rng, dtype) for _ in range(self.count)]
         self.iou = Perceptron(width, config.iou_width, self.count, config.iou_depth, rng, dtype)
+        self.masks = [Perceptron(width, width, width // 8, 3, rng, dtype) for _ in range(self.count)]
 
     def forward(self, image: Tensor, prompts: Tensor, grid: Tensor, tap: Tap = None) -> tuple[Tensor, Tensor]:
         """image: (B, P, R, C, E), with masks; prompts: (B, P, T, E); grid: (1, N, E).
@@ -162,9 +162,8 @@ class MaskDecoder(Module):
         y = F.gelu(y, form="erf").reshape(batch * count, 16 * rows * columns, width // 8)
         kernels = [own(tokens[:, 1 + i : 2 + i]) for i, own in enumerate(self.masks)]
         masks = F.concat(*kernels, axis=1) @ y.transpose(0, 2, 1)
-        return masks.reshape(batch, count, self.count, 4 * rows, 4 * columns), self.iou(tokens[:, 0]).reshape(
-            batch, count, self.count
-        )
+        scores = self.iou(tokens[:, 0]).reshape(batch, count, self.count)
+        return masks.reshape(batch, count, self.count, 4 * rows, 4 * columns), scores
 
 
 def prompts(points: Array | None, labels: Array | None, boxes: Array | None) -> tuple[Any, Any]:
