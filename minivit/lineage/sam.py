@@ -41,13 +41,25 @@ from minivit.errors import ConfigError
 from minivit.files.checks import at_least, epsilon
 from minivit.files.fields import settle
 from minivit.lineage.sam_decoder import MaskDecoder, PromptEncoder, prompts
-from minivit.lineage.sam_encoder import ImageEncoder, SAMEncoderConfig
+from minivit.lineage.sam_encoder import VARIANTS, ImageEncoder, SAMEncoderConfig
 from minivit.nn.layers import Rng, Tap
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Objective, Outputs
 
 PARITY = "masks, scores, prompts, loss and gradients of published code, with points, boxes and masks as prompts"
+PRESETS: dict[str, dict[str, Any]] = {
+    "scenes-sam": {
+        "data": "scenes",
+        "objective": {"name": "sam", "heads": 4, "mlp_width": 96, "iou_width": 48, "whole": True},
+        "model": {"name": "sam", **VARIANTS["sam-mini"]},
+        "batch_size": 32,
+        "steps": 1500,
+        "lr": 1e-3,
+        "flip": True,
+        "eval_every": 500,
+    },
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -338,7 +338,7 @@ def in_official_names(weights):
             (r"image_encoder\.layers", "image_encoder.blocks"), ("patch_embed.projection", "patch_embed.proj"),
             (r"neck\.conv1", "neck.0"), (r"neck\.layer_norm1", "neck.1"), (r"neck\.conv2", "neck.2"),
             (r"neck\.layer_norm2", "neck.3"),
-            (r"^shared_image_embedding\.positional_emb.*", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+            (r"^shared_image_embedding\..*", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
             (r"(?<=encoder\.)point_embed\.", "point_embeddings."), (r"mask_embed\.conv1", "mask_downscaling.0"),
             (r"mask_embed\.layer_norm1", "mask_downscaling.1"), (r"mask_embed\.conv2", "mask_downscaling.3"),
             (r"mask_embed\.layer_norm2", "mask_downscaling.4"), (r"mask_embed\.conv3", "mask_downscaling.6"),
