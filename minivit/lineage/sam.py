@@ -26,7 +26,6 @@ a prompt, no rounds of corrections, and no dropout.
 B batch, P prompts of an image, T tokens of a prompt, R x C map, E channels, M masks.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -38,14 +37,14 @@ from minivit.data import Dataset
 from minivit.data.augment import draw_flips, flip
 from minivit.data.scenes import load_scenes
 from minivit.errors import ConfigError
-from minivit.files.checks import at_least, epsilon
-from minivit.files.fields import settle
-from minivit.lineage.sam_decoder import MaskDecoder, PromptEncoder, prompts
+from minivit.lineage.sam_decoder import MaskDecoder, PromptEncoder, SAMConfig, prompts
 from minivit.lineage.sam_encoder import VARIANTS, ImageEncoder, SAMEncoderConfig
 from minivit.nn.layers import Rng, Tap
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Objective, Outputs
+
+__all__ = ["PRESETS", "SAM", "SAMConfig"]
 
 PARITY = "masks, scores, prompts, loss and gradients of published code, with points, boxes and masks as prompts"
 PRESETS: dict[str, dict[str, Any]] = {
@@ -60,35 +59,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "eval_every": 500,
     },
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class SAMConfig:
-    """depth, heads, mlp_width: of the decoder; narrowing: by which its attention to and from images is narrower inside.
-    iou_width, iou_depth: of the network that gives scores. mask_channels: of the network that reads a mask. masks: M.
-    prompts: P in training. whole: whether a shape counts with its covered parts, which makes clicks ambiguous.
-    single: train the first mask alone. blind: prompts are not seen; the last two are controls.
-    """
-
-    depth: int = 2
-    heads: int = 8
-    mlp_width: int = 2048
-    narrowing: int = 2
-    iou_width: int = 256
-    iou_depth: int = 3
-    mask_channels: int = 16
-    masks: int = 3
-    prompts: int = 2
-    whole: bool = False
-    single: bool = False
-    blind: bool = False
-    norm_eps: float = 1e-5
-
-    def __post_init__(self) -> None:
-        settle(self)
-        at_least(self, 1, "depth", "heads", "mlp_width", "narrowing", "iou_width", "iou_depth", "masks", "prompts")
-        at_least(self, 4, "mask_channels")
-        epsilon(self)
 
 
 class SAM(Objective):

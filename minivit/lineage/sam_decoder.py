@@ -3,28 +3,57 @@
 B images, P prompts of an image, T tokens, R x C map, N = R C places, E channels, M masks.
 """
 
+import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minivit import functional as F
 from minivit.backend import Array, xp_of
+from minivit.files.checks import at_least, epsilon
+from minivit.files.fields import settle
 from minivit.lineage.windowed import Enlarge
 from minivit.nn import Conv, LayerNorm, Linear, Module
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Tap
 from minivit.tensor import Tensor
 
-if TYPE_CHECKING:
-    from minivit.lineage.sam import SAMConfig
-
 KINDS = 4  # of places: background, foreground, the upper left and the lower right corner of a box
 NOT_A_POINT = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class SAMConfig:
+    """depth, heads, mlp_width: of the decoder; narrowing: by which its attention to and from images is narrower inside.
+    iou_width, iou_depth: of the network that gives scores. mask_channels: of the network that reads a mask. masks: M.
+    prompts: P in training. whole: whether a shape counts with its covered parts, which makes clicks ambiguous.
+    single: train the first mask alone. blind: prompts are not seen; the last two are controls.
+    """
+
+    depth: int = 2
+    heads: int = 8
+    mlp_width: int = 2048
+    narrowing: int = 2
+    iou_width: int = 256
+    iou_depth: int = 3
+    mask_channels: int = 16
+    masks: int = 3
+    prompts: int = 2
+    whole: bool = False
+    single: bool = False
+    blind: bool = False
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        settle(self)
+        at_least(self, 1, "depth", "heads", "mlp_width", "narrowing", "iou_width", "iou_depth", "masks", "prompts")
+        at_least(self, 4, "mask_channels")
+        epsilon(self)
 
 
 class PromptEncoder(Module):
     """Places in an image, and masks, as vectors."""
 
-    def __init__(self, config: "SAMConfig", width: int, rng: init.Rng, dtype: str):
+    def __init__(self, config: SAMConfig, width: int, rng: init.Rng, dtype: str):
         self.gaussian = Tensor(init.normal(rng, (2, width // 2), 1.0).astype(dtype))
         self.kinds = init.parameter(init.normal(rng, (KINDS, width), 1.0), dtype)
         self.not_a_point = init.parameter(init.normal(rng, (1, width), 1.0), dtype)
@@ -88,7 +117,7 @@ class TwoWayBlock(Module):
     shortcut.
     """
 
-    def __init__(self, config: "SAMConfig", width: int, first: bool, rng: init.Rng, dtype: str):
+    def __init__(self, config: SAMConfig, width: int, first: bool, rng: init.Rng, dtype: str):
         self.first, inner = first, width // config.narrowing
         self.own = Attention(width, width, config.heads, rng, dtype)
         self.norm1 = LayerNorm(width, config.norm_eps, dtype)
@@ -129,7 +158,7 @@ class Perceptron(Module):
 class MaskDecoder(Module):
     """An image and the tokens of prompts -> masks, and how good each is."""
 
-    def __init__(self, config: "SAMConfig", width: int, rng: init.Rng, dtype: str):
+    def __init__(self, config: SAMConfig, width: int, rng: init.Rng, dtype: str):
         self.count = config.masks + 1
         self.iou_token = init.parameter(init.normal(rng, (1, width), 1.0), dtype)
         self.mask_tokens = init.parameter(init.normal(rng, (self.count, width), 1.0), dtype)
