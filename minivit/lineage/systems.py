@@ -222,4 +222,15 @@ SYSTEMS: dict[str, System] = {
         "Darcet et al., arXiv 2309.16588",
         "DINO that also answers for masked patches, spreads its features, and learns from tokens beside the image",
     ),
+    # dense labels: plain backbones, prompts
+    "vitdet": System(
+        2022,
+        "Li et al., Exploring Plain Vision Transformer Backbones for Object Detection, arXiv 2203.16527",
+        "a plain ViT reads large maps by windows and a few whole-map blocks; its last map alone makes a pyramid",
+    ),
+    "sam": System(
+        2023,
+        "Kirillov et al., Segment Anything, arXiv 2304.02643",
+        "masks of what a click or a box points at: three, since a click may mean several things, each with a score",
+    ),
 }
