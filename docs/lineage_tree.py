@@ -115,6 +115,7 @@ NODES = (
     Node("modern", "EVA-02, RoPE", "Fang", 2023, "2303.11331", AFTER, 5, ("vit",)),
     Node("dinov2", "DINOv2", "Oquab", 2023, "2304.07193", AFTER, 3, ("dino",)),
     Node("blip2", "BLIP-2", "Li", 2023, "2301.12597", AFTER, 8, ("clip",)),
+    Node("llava", "LLaVA", "Liu", 2023, "2304.08485", AFTER, 10, ("clip",)),
     Node("hiera", "Hiera", "Ryali", 2023, "2306.00989", AFTER, 4, ("mae",)),
     Node("navit", "NaViT", "Dehghani", 2023, "2307.06304", AFTER, 6, ("vit",)),
     Node("flash", "FlashAttention-2", "Dao", 2023, "2307.08691", BESIDE, 0, ("transformer2017",)),
