@@ -184,7 +184,7 @@ class Tower(ViT):
             block.mlp.gelu = gelu  # type: ignore[attr-defined]
 
     def embed(self, images: Tensor) -> Tensor:
-        return self.before(super().embed(images))
+        return self.before(ViT.embed(self, images))
 
 
 def answered(question: np.ndarray, answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
