@@ -25,11 +25,12 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, to_numpy, xp_of
 from minivit.data import Dataset, Scenes
-from minivit.data.scenes_words import CAPTION, END, PAD, WORDS
+from minivit.data.scenes_words import CAPTION, WORDS
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least, one_of
 from minivit.lineage import llama
-from minivit.lineage.llama import IGNORED, Llama, LlamaConfig, shares
+from minivit.lineage.answers import COLUMNS, texts
+from minivit.lineage.llama import Llama, LlamaConfig
 from minivit.models import ViT, ViTConfig
 from minivit.nn import LayerNorm, Linear, Module
 from minivit.nn.layers import Rng, Tap
@@ -82,7 +83,7 @@ class LLaVA(Objective):
     (B, N - 1), from `llama.shares`. `draw` makes them of the data's questions or captions, with one image each."""
 
     Config: ClassVar[type] = LLaVAConfig
-    columns = ("images", "caption", "question", "answer")
+    columns = COLUMNS
 
     def __init__(self, config: LLaVAConfig, vision: ViT, seed: int | None = 0, dtype: str = "float32"):
         if not isinstance(vision, ViT):
@@ -124,20 +125,8 @@ class LLaVA(Objective):
         return shape.num_tokens + words // (shape.width * shape.depth)
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        known = self.config.vocabulary
-        if known < len(WORDS) or self.config.image < len(WORDS):
-            raise ConfigError(
-                f"vocabulary is {known} and image {self.config.image}, but the data have {len(WORDS)} words: give a "
-                f"vocabulary of {len(WORDS) + 1} and {len(WORDS)} as image"
-            )
-        if self.config.text == "caption":
-            text, spoken = batch["caption"], batch["caption"] != PAD
-            spoken[:, 0] = False
-        else:
-            text, spoken = answered(batch["question"], batch["answer"])
-        ids = with_image(text, self.config.image, self.image_tokens)
-        labels = np.where(with_image(spoken, 0, self.image_tokens), ids, IGNORED)
-        return {"ids": ids, "labels": labels, "seen": (ids != PAD).astype(np.int64), "weight": shares(labels)}
+        own = self.config
+        return texts(batch, own.text, own.vocabulary, own.image, self.image_tokens)
 
     def forward(self, batch: Batch, rng: Rng = None, tap: Tap = None) -> Outputs:
         """Logits (B, N, V).   tap: "features" (I, P or P + 1, C), "projected" (I, P, W), and as of `Llama`."""
@@ -185,22 +174,6 @@ class Tower(ViT):
 
     def embed(self, images: Tensor) -> Tensor:
         return self.before(ViT.embed(self, images))
-
-
-def answered(question: np.ndarray, answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """<start> question answer <end>, and whether a word is one of the last two.   (B, T), (B,) -> (B, T + 1) each."""
-    text = np.concatenate([question, np.full((len(question), 1), PAD)], axis=1)
-    rows, end = np.arange(len(question)), (question == END).argmax(axis=1)
-    spoken = np.zeros(text.shape, bool)
-    for shift, word in ((0, answer), (1, END)):
-        text[rows, end + shift], spoken[rows, end + shift] = word, True
-    return text, spoken
-
-
-def with_image(text: np.ndarray, value: int, count: int) -> np.ndarray:
-    """`value`, `count` times, after the first column.   (B, T) -> (B, T + count)."""
-    between = np.full((len(text), count), value, text.dtype)
-    return np.concatenate([text[:, :1], between, text[:, 1:]], axis=1)
 
 
 def greedy(objective: LLaVA, images: Array, ids: Array, length: int) -> np.ndarray:

@@ -14,8 +14,9 @@ from minivit.data import Scenes
 from minivit.data.scenes_words import END, PAD, START, WORDS, decode, encode
 from minivit.errors import CheckpointError, ConfigError
 from minivit.lineage import llama, verify
+from minivit.lineage.answers import answered
 from minivit.lineage.llama import Llama, LlamaConfig, shares
-from minivit.lineage.llava import LLaVA, LLaVAConfig, Projector, Tower, answered, greedy
+from minivit.lineage.llava import LLaVA, LLaVAConfig, Projector, Tower, greedy
 from minivit.lineage.recorded import llava as recorded
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import write_safetensors
