@@ -32,7 +32,7 @@ from minivit.backend import Array, xp_of
 from minivit.data import Dataset, Scenes
 from minivit.data.scenes_words import CAPTION, WORDS
 from minivit.errors import ConfigError
-from minivit.files.checks import at_least, one_of
+from minivit.files.checks import above_zero, at_least, one_of
 from minivit.lineage import llama
 from minivit.lineage.answers import COLUMNS, texts
 from minivit.lineage.llama import Llama, LlamaConfig
@@ -50,21 +50,23 @@ NORM_EPS = 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class FlamingoConfig(LlamaConfig):
-    """image: the id of <image>. latents: R. resampler_depth, resampler_heads; cross_heads; head_features: of a head of
-    these. frames, media: how many frames and images have a vector of their own, 0 for none. mlp_ratio: of FFWs. every:
-    n. all_media: whether earlier images are seen, too. activation: "gelu" or "squared_relu". gate: a and b at first.
-    learn: "bridge", resampler and gated blocks, or "all". text: "question" or "caption". The other defaults are those
-    of open_flamingo."""
+    """image: the id of <image>. latents: R. resampler_depth; resampler_heads and their resampler_features each,
+    resampler_ratio of FFWs; the same with cross_ for gated blocks. frames, media: how many frames and images have a
+    vector of their own, 0 for none. every: n. all_media: whether earlier images are seen, too. activation: "gelu" or
+    "squared_relu". gate: a and b at first. learn: "bridge", resampler and gated blocks, or "all". text: "question" or
+    "caption". The other defaults are those of open_flamingo."""
 
     image: int = 31_999
     latents: int = 64
     resampler_depth: int = 6
     resampler_heads: int = 8
+    resampler_features: int = 64
+    resampler_ratio: float = 4.0
     cross_heads: int = 8
-    head_features: int = 64
+    cross_features: int = 64
+    cross_ratio: float = 4.0
     frames: int = 0
     media: int = 0
-    mlp_ratio: int = 4
     every: int = 1
     all_media: bool = False
     activation: str = "gelu"
@@ -74,7 +76,8 @@ class FlamingoConfig(LlamaConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "latents", "resampler_heads", "cross_heads", "head_features", "mlp_ratio", "every")
+        at_least(self, 1, "latents", "resampler_heads", "resampler_features", "cross_heads", "cross_features", "every")
+        above_zero(self, "resampler_ratio", "cross_ratio")
         at_least(self, 0, "resampler_depth", "frames", "media")
         one_of(self, activation=("gelu", "squared_relu"), learn=("bridge", "all"), text=("question", "caption"))
         if not 0 <= self.image < self.vocabulary:
@@ -106,11 +109,11 @@ class Reading(Module):
 class FeedForward(Module):
     """LayerNorm and two dense layers without biases.   (..., D) -> (..., D)."""
 
-    def __init__(self, width: int, config: FlamingoConfig, dtype: str):
-        self.activation = config.activation
+    def __init__(self, width: int, ratio: float, activation: str, dtype: str):
+        self.activation, hidden = activation, max(1, round(ratio * width))
         self.norm = LayerNorm(width, NORM_EPS, dtype)
-        self.hidden = Linear(width, config.mlp_ratio * width, None, dtype, bias=False)
-        self.out = Linear(config.mlp_ratio * width, width, None, dtype, bias=False)
+        self.hidden = Linear(width, hidden, None, dtype, bias=False)
+        self.out = Linear(hidden, width, None, dtype, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.hidden(self.norm(x))
@@ -126,8 +129,8 @@ class ResamplerLayer(Module):
     def __init__(self, width: int, config: FlamingoConfig, dtype: str):
         self.media_norm = LayerNorm(width, NORM_EPS, dtype)
         self.norm = LayerNorm(width, NORM_EPS, dtype)
-        self.attention = Reading(width, width, config.resampler_heads, config.head_features, dtype)
-        self.mlp = FeedForward(width, config, dtype)
+        self.attention = Reading(width, width, config.resampler_heads, config.resampler_features, dtype)
+        self.mlp = FeedForward(width, config.resampler_ratio, config.activation, dtype)
 
     def forward(self, latents: Tensor, features: Tensor) -> Tensor:
         asking = self.norm(latents)
@@ -167,9 +170,9 @@ class GatedBlock(Module):
 
     def __init__(self, config: FlamingoConfig, context_width: int, dtype: str):
         self.norm = LayerNorm(config.width, NORM_EPS, dtype)
-        self.attention = Reading(config.width, context_width, config.cross_heads, config.head_features, dtype)
+        self.attention = Reading(config.width, context_width, config.cross_heads, config.cross_features, dtype)
         self.gate = init.parameter(init.constant(config.gate, (1,)), dtype)
-        self.mlp = FeedForward(config.width, config, dtype)
+        self.mlp = FeedForward(config.width, config.cross_ratio, config.activation, dtype)
         self.mlp_gate = init.parameter(init.constant(config.gate, (1,)), dtype)
 
     def forward(self, x: Tensor, latents: Tensor, mask: Array, evenly: Array, tap: Tap = None) -> Tensor:
@@ -285,7 +288,8 @@ def tiny(dtype: str = "float32") -> tuple[Flamingo, Dataset]:
     shape = ViTConfig(image_size=16, patch_size=8, width=8, depth=1, heads=2, mlp_width=12, num_classes=0, dropout=0.1)
     own = FlamingoConfig(
         vocabulary=len(WORDS) + 1, image=len(WORDS), width=8, mlp_width=12, depth=2, heads=2, kv_heads=1, latents=3,
-        resampler_depth=1, resampler_heads=2, cross_heads=2, head_features=4, mlp_ratio=1, every=2, frames=1,
+        resampler_depth=1, resampler_heads=2, resampler_features=4, cross_heads=2, cross_features=4, every=2, frames=1,
+        resampler_ratio=1.0, cross_ratio=1.0,
         gate=0.5, deviation=0.2, learn="all", text="caption",
     )  # fmt: skip
     return Flamingo(own, ViT(shape, 0, dtype), 0, dtype), Scenes(16, 0, 16, shapes=(1, 3))

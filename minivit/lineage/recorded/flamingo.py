@@ -8,7 +8,7 @@ import numpy as np
 
 from minivit.errors import CheckpointError
 from minivit.lineage.flamingo import FlamingoConfig, SeeingLlama
-from minivit.lineage.llama import next_token_loss, shares
+from minivit.lineage.llama import IGNORED, next_token_loss, shares
 from minivit.lineage.published import Arrays, fill, renamed
 from minivit.lineage.recorded import llama
 from minivit.lineage.verify import Case
@@ -75,25 +75,26 @@ def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", sou
     gated = sorted({int(match[1]) for match in (re.match(_GATED, name) for name in arrays) if match})
     if not gated or gated != list(range(gated[0], own["depth"], gated[0] + 1)):
         raise CheckpointError(f"{source}: gated blocks stand before layers {gated}, expected every n-th")
-    features = cross.get("dim_head", 64)
     latents, width = shapes("perceiver.latents", 2)
-    inner = shapes(f"{_LANGUAGE}layers.{gated[0]}.gated_cross_attn_layer.attn.to_q.weight", 2)[0]
-    depth = shapes.depth(r"perceiver\.layers\.(\d+)\.")
-    reading = shapes("perceiver.layers.0.0.to_q.weight", 2)[0] if depth else features
-    if resampler.get("dim_head", features) != features:
-        raise CheckpointError(f"{source}: dim_head of the resampler is not that of the gated blocks, {features}")
+    block = f"{_LANGUAGE}layers.{gated[0]}.gated_cross_attn_layer."
+    parts: dict[str, Any] = {}
+    for part, given, query, hidden, wide in (
+        ("resampler", resampler, "perceiver.layers.0.0.to_q.weight", "perceiver.layers.0.1.1.weight", width),
+        ("cross", cross, f"{block}attn.to_q.weight", f"{block}ff.1.weight", own["width"]),
+    ):
+        features = given.get("dim_head", 64)
+        parts[f"{part}_features"] = features
+        parts[f"{part}_heads"] = max(1, shapes(query, 2)[0] // features)
+        parts[f"{part}_ratio"] = shapes(hidden, 2)[0] / wide
     image = config.get("media_token", config.get("image_token", config.get("media_token_id")))
     shape = FlamingoConfig(
         **own,
         image=own["vocabulary"] - 1 if image is None else image,
         latents=latents,
-        resampler_depth=depth,
-        resampler_heads=reading // features,
-        cross_heads=inner // features,
-        head_features=features,
+        resampler_depth=shapes.depth(r"perceiver\.layers\.(\d+)\."),
+        **parts,
         frames=len(arrays.get("perceiver.frame_embs", ())),
         media=len(arrays.get("perceiver.media_time_embs", ())),
-        mlp_ratio=cross.get("ff_mult", 4),
         every=gated[0] + 1,
         all_media=not cross.get("only_attend_immediate_media", True),
         learn="all",
@@ -107,9 +108,12 @@ def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", sou
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording, by its name there."""
     config, ids = {**case.meta, **case.config}, case.input("input_ids")
-    model = build(config, canonical(case.weights), source=case.name).eval()
     features, labels = Tensor(case.input("features"), requires_grad=True), case.input("labels")
-    seen = case.input("attention_mask") if "attention_mask" in case.arrays else None
+    seen = case.input("attention_mask") if "attention_mask" in case.arrays else np.ones_like(ids)
+    silent = np.unique(ids[(labels == IGNORED) & (seen != 0)])  # where nobody speaks stands an <image>
+    if len(silent) == 1:
+        config.setdefault("media_token", int(silent[0]))
+    model = build(config, canonical(case.weights), source=case.name).eval()
     tap: dict[str, Any] = {}
     logits = model(features, ids, seen, tap)
     loss = next_token_loss(logits, labels, shares(labels))
