@@ -153,6 +153,17 @@ def test_other_configurations_agree_with_the_slow_implementation(tmp_path, chang
         check_gradients(config, weights, inputs, case)
 
 
+def test_a_recording_may_state_theta_by_its_angles_alone(tmp_path):
+    config, rng = merged({"text": {"rope_theta": 5e5}}), np.random.default_rng(1)
+    weights, inputs = arrays(config, rng), given(config, rng)
+    turn = np.arange(7)[:, None] * 5e5 ** (-np.arange(3) / 3)
+    q, twice = rng.normal(size=(1, 2, 7, 6)), np.concatenate([turn, turn], axis=1)[None]
+    slow = by_hand(config, weights, inputs) | {"rope/q": q, "rope/sin": np.sin(twice), "rope/cos": np.cos(twice)}
+    slow["rope/rotated"] = q * np.cos(twice) + np.concatenate([-q[..., 3:], q[..., :3]], axis=-1) * np.sin(twice)
+    del config["text"]["rope_theta"]
+    assert wrong_arrays(write_case(tmp_path, "llava", config, weights, {**inputs, **slow})) == []
+
+
 def check_gradients(config, weights, inputs, case):
     """Along one direction through all parameters and the images, against a difference."""
     rng, e = np.random.default_rng(2), 1e-5

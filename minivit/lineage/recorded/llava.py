@@ -143,6 +143,9 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording, by its name there."""
     config, ids = {**case.meta, **case.config}, case.input("input_ids")
+    stated = config.get("text", {}).keys() | config.keys()
+    if "rope/sin" in case.arrays and not stated & {"rope_theta", "rope_parameters", "rope_scaling"}:
+        config["rope_theta"] = theta_of(case.arrays["rope/sin"], case.arrays["rope/cos"])
     objective = build(config, canonical(case.weights, case.name), source=case.name).eval()
     images, labels = Tensor(case.images("images"), requires_grad=True), case.input("labels")
     seen = case.input("attention_mask") if "attention_mask" in case.arrays else np.ones_like(ids)
@@ -176,6 +179,12 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     if "rope/q" in case.arrays:
         found |= rotated(case.input("rope/q"), objective.config.theta)
     return found
+
+
+def theta_of(sines: np.ndarray, cosines: np.ndarray) -> float:
+    """The base of the angles, which a recording may state by them alone.   (1, N, d): of position 1, feature 1."""
+    angle = np.arctan2(sines[0, 1, 1], cosines[0, 1, 1])
+    return round(float(angle ** (-sines.shape[-1] / 2)), 4)
 
 
 def rotated(q: np.ndarray, theta: float) -> dict[str, np.ndarray]:
