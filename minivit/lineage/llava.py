@@ -25,16 +25,16 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, to_numpy, xp_of
 from minivit.data import Dataset, Scenes
-from minivit.data.scenes_words import CAPTION, WORDS
+from minivit.data.scenes_words import CAPTION, END, WORDS
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least, one_of
 from minivit.lineage import llama
 from minivit.lineage.answers import COLUMNS, texts
-from minivit.lineage.llama import Llama, LlamaConfig
+from minivit.lineage.llama import IGNORED, Llama, LlamaConfig
 from minivit.models import ViT, ViTConfig
 from minivit.nn import LayerNorm, Linear, Module
 from minivit.nn.layers import Rng, Tap
-from minivit.tensor import Tensor
+from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch
 from minivit.update.objective import Objective, Outputs
 
@@ -184,6 +184,30 @@ def greedy(objective: LLaVA, images: Array, ids: Array, length: int) -> np.ndarr
         found.append(to_numpy(following))
         x = F.concat(x, objective.language.words(following), axis=1)
     return np.concatenate(found, axis=1)
+
+
+def controls(objective: LLaVA, data: Dataset, recipe: Any) -> list[str]:
+    """The share of right words, <end> left out: with the image, with the next one of the data set in its place, and
+    with the mean of its tokens in the place of each."""
+    batch = objective.prepare(data.columns(range(len(data)), objective.columns), recipe.augment.evaluation(), None)
+    batch |= objective.draw(batch, 0, np.random.default_rng(recipe.seed))
+    counted = (batch["labels"] != IGNORED) & (batch["labels"] != END)
+    on_device = xp_of(objective.first_array()).asarray
+    right = {"its own image": 0, "another image": 0, "the mean of its tokens": 0}
+    with objective.evaluating(), no_grad():
+        for start in range(0, len(counted), 250):
+            at = np.arange(start, min(start + 250, len(counted)))
+            own, other = (objective.project(batch["images"][i]) for i in (at, (at + 1) % len(counted)))
+            mean = F.broadcast_to(own.mean(axis=1, keepdims=True), own.shape)
+            ids, seen = on_device(batch["ids"][at]), on_device(batch["seen"][at])
+            for kind, rows in zip(right, (own, other, mean), strict=True):
+                words = to_numpy(objective.language(objective.inserted(ids, rows), seen).data.argmax(axis=-1))
+                hit = words[:, :-1] == batch["labels"][at, 1:]
+                right[kind] += int((hit & counted[at, 1:]).sum())
+    return [f"words: {found / max(1, counted.sum()):.1%} right with {kind}" for kind, found in right.items()]
+
+
+HOW = {"controls": controls}
 
 
 def tiny(dtype: str = "float32") -> tuple[LLaVA, Dataset]:

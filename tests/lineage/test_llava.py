@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,12 +17,12 @@ from minivit.errors import CheckpointError, ConfigError
 from minivit.lineage import llama, verify
 from minivit.lineage.answers import answered
 from minivit.lineage.llama import Llama, LlamaConfig, shares
-from minivit.lineage.llava import LLaVA, LLaVAConfig, Projector, Tower, greedy
+from minivit.lineage.llava import HOW, LLaVA, LLaVAConfig, Projector, Tower, greedy
 from minivit.lineage.recorded import llava as recorded
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import write_safetensors
 from minivit.optim import AdamW
-from minivit.tensor import grad
+from minivit.tensor import Tensor, grad
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "lineage" / "llava"
 CONFIG = {
@@ -296,6 +297,29 @@ def test_it_learns_to_answer_and_another_picture_misleads_it():
     first = int((batch["labels"][0] != -100).argmax())
     words = greedy(objective, batch["images"][:1], batch["ids"][:1, :first], 2)
     assert words.tolist() == [[columns["answer"][0], END]]
+
+
+def test_the_controls_exchange_the_image_and_leave_one_token_of_it(monkeypatch):
+    """With answers that tell a picture apart by its sum over the tokens, or by their order."""
+    objective, data = small(), Scenes(3, 0, 16)
+    rows = np.array([[[1.0], [0], [0], [0]], [[0], [2], [0], [0]], [[0], [0], [3], [0]]]) * np.ones(16)
+    monkeypatch.setattr(objective, "prepare", lambda columns, augment, rng: {**columns, "images": np.arange(3)})
+    monkeypatch.setattr(objective, "project", lambda images: Tensor(rows[images]))
+    asked = data.columns(range(3), ("answer",))["answer"]
+    monkeypatch.setattr(objective, "inserted", lambda ids, rows: rows)
+
+    def says(read, seen):
+        image = [int(x.max()) - 1 if x.max() >= 1 else 0 for x in read.data]
+        words = np.zeros((len(seen), seen.shape[1], 41))
+        for n, i in enumerate(image):
+            words[n, :, asked[i]] = 1
+        return Tensor(words)
+
+    monkeypatch.setattr(objective, "language", says)
+    recipe = SimpleNamespace(seed=0, augment=SimpleNamespace(evaluation=lambda: None))
+    shown = [float(line.split()[1].rstrip("%")) for line in HOW["controls"](objective, data, recipe)]
+    expected = [100.0, 100 * (asked == np.roll(asked, -1)).mean(), 100 * (asked == asked[0]).mean()]
+    assert shown == pytest.approx(expected, abs=0.06)
 
 
 def test_greedy_words_follow_the_most_probable_word_of_each_whole_text():
