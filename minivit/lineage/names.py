@@ -4,6 +4,8 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "deit": "deit:DeiT",
     "clip": "clip:CLIP",
     "blip2": "blip2:BLIP2",  # language
+    "llava": "llava:LLaVA",
+    "flamingo": "flamingo:Flamingo",
     "dino": "dino:DINO",
     "mae": "mae:MAE",
     # generation
