@@ -32,7 +32,7 @@ from minivit.backend import Array, xp_of
 from minivit.data import Dataset, Scenes
 from minivit.data.scenes_words import CAPTION, WORDS
 from minivit.errors import ConfigError
-from minivit.files.checks import above_zero, at_least, one_of
+from minivit.files.checks import at_least, one_of, positive
 from minivit.lineage import llama
 from minivit.lineage.answers import COLUMNS, texts
 from minivit.lineage.llama import Llama, LlamaConfig
@@ -77,7 +77,7 @@ class FlamingoConfig(LlamaConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "latents", "resampler_heads", "resampler_features", "cross_heads", "cross_features", "every")
-        above_zero(self, "resampler_ratio", "cross_ratio")
+        positive(self, "resampler_ratio", "cross_ratio")
         at_least(self, 0, "resampler_depth", "frames", "media")
         one_of(self, activation=("gelu", "squared_relu"), learn=("bridge", "all"), text=("question", "caption"))
         if not 0 <= self.image < self.vocabulary:

@@ -22,7 +22,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, xp_of
 from minivit.errors import ConfigError
-from minivit.files.checks import above_zero, at_least, epsilon, heads_divide
+from minivit.files.checks import at_least, epsilon, heads_divide, positive
 from minivit.lineage.masked_tokens import weighted_cross_entropy
 from minivit.nn import Embedding, Linear, Module, SwiGLU
 from minivit.nn import initialisers as init
@@ -55,7 +55,7 @@ class LlamaConfig:
     def __post_init__(self) -> None:
         at_least(self, 1, "vocabulary", "width", "mlp_width", "depth", "heads")
         at_least(self, 0, "kv_heads", "head_width", "deviation")
-        above_zero(self, "theta")
+        positive(self, "theta")
         epsilon(self)
         if not self.head_width:
             heads_divide(self.width, self.heads)
