@@ -123,6 +123,16 @@ SYSTEMS: dict[str, System] = {
         "Models, arXiv 2301.12597",
         "a few learned queries read a frozen ViT; they are trained to match, to tell apart and to write captions",
     ),
+    "flamingo": System(
+        2022,
+        "Alayrac et al., Flamingo: a Visual Language Model for Few-Shot Learning, arXiv 2204.14198",
+        "between the layers of a frozen language model, words read a few vectors of an image through gates",
+    ),
+    "llava": System(
+        2023,
+        "Liu et al., Visual Instruction Tuning, arXiv 2304.08485; version 1.5: arXiv 2310.03744",
+        "projected tokens of a frozen ViT are the first words of a language model, which answers questions",
+    ),
     # sizes
     "map_head": System(
         2021,
@@ -221,5 +231,16 @@ SYSTEMS: dict[str, System] = {
         "Oquab et al., DINOv2: Learning Robust Visual Features without Supervision, arXiv 2304.07193; registers: "
         "Darcet et al., arXiv 2309.16588",
         "DINO that also answers for masked patches, spreads its features, and learns from tokens beside the image",
+    ),
+    # dense labels: plain backbones, prompts
+    "vitdet": System(
+        2022,
+        "Li et al., Exploring Plain Vision Transformer Backbones for Object Detection, arXiv 2203.16527",
+        "a plain ViT reads large maps by windows and a few whole-map blocks; its last map alone makes a pyramid",
+    ),
+    "sam": System(
+        2023,
+        "Kirillov et al., Segment Anything, arXiv 2304.02643",
+        "masks of what a click or a box points at: three, since a click may mean several things, each with a score",
     ),
 }
