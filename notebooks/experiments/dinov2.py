@@ -4,7 +4,7 @@ Oquab et al. 2023 (arXiv 2304.07193) in small, the preset cifar10-dinov2 on CIFA
 
     OPENBLAS_NUM_THREADS=1 python -m experiments.dinov2
 
-A quarter of an hour of one core. Writes results/dinov2.json after every run; started again, it goes on where it was.
+Several minutes of one core. Writes results/dinov2.json after every run; started again, it goes on where it was.
 "class" and "patches" are accuracies of a vote of the nearest neighbours, by the teacher's [class] tokens and by the
 means of its patches. "distance" is the mean distance of a test image's [class] token to the nearest other, both of
 length 1.
