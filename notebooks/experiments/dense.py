@@ -24,7 +24,7 @@ from minivit.runs.recipes import Recipe, complete
 from minivit.runs.trainer import Trainer
 
 SEEDS = 3
-CHOICES = {"steps": 600, "eval_every": 600, "workers": 1}
+CHOICES = {"steps": 400, "eval_every": 400, "workers": 1}
 SIZES = {32: 2_000, 48: 500, 64: 500}  # pixels of a side -> test scenes
 MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # preset, changes of objective and of model
     "Segmenter, mask, patches of 4": ("scenes-segmenter", {"decoder": "mask"}, {}),
