@@ -33,12 +33,13 @@ from minivit.data import ArrayDataset, Dataset
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least
 from minivit.lineage.masked_tokens import MaskedTokens, blocks, weighted_cross_entropy, weights
+from minivit.lineage.pictures import completed
 from minivit.lineage.typical import k_means, nearest
 from minivit.models import families
 from minivit.nn import Linear, patchify
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng
-from minivit.tensor import Tensor
+from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Outputs
 
@@ -146,6 +147,17 @@ class BEiT(MaskedTokens):
         if "tokens" in batch:
             return batch["tokens"]
         return nearest(patchify(self.tensor(batch["images"]), self.network.config.patch_size).data, self.centres.data)
+
+    shown = completed
+
+    def paint(self, batch: Batch) -> tuple[Array, Array]:
+        """Patches (B, N, P P C) of the images, with the masked ones 0, and with typical patches of the predicted tokens
+        in their place."""
+        with no_grad(), self.evaluating():
+            tokens = self(batch)[0].data.argmax(axis=-1)
+        true = patchify(self.tensor(batch["images"]), self.network.config.patch_size).data
+        hidden = batch["mask"][:, :, None]
+        return true * ~hidden, true * ~hidden + self.centres.data[tokens] * hidden
 
 
 def tiny(dtype: str = "float32") -> tuple[BEiT, Dataset]:

@@ -32,7 +32,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array, xp_of
+from minivit.backend import Array, to_numpy, xp_of
 from minivit.data import Dataset
 from minivit.data.augment import draw_flips, flip
 from minivit.data.scenes import load_scenes
@@ -40,7 +40,7 @@ from minivit.errors import ConfigError
 from minivit.lineage.sam_decoder import MaskDecoder, PromptEncoder, SAMConfig, prompts
 from minivit.lineage.sam_encoder import VARIANTS, ImageEncoder, SAMEncoderConfig
 from minivit.nn.layers import Rng, Tap
-from minivit.tensor import Tensor
+from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Objective, Outputs
 
@@ -59,6 +59,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "eval_every": 500,
     },
 }
+CLICKS = 64  # decoded at once
+WHITE = 100.0  # as a normalised pixel: outside of every range, and so clipped
 
 
 class SAM(Objective):
@@ -112,17 +114,23 @@ class SAM(Objective):
         lots = chosen * (0.5 + rng.random(chosen.shape))
         place = lots.reshape(images, count, -1).argmax(axis=2)
         clicks = np.stack([place % width, place // width], axis=-1)[:, :, None].astype(np.float32)
-        points, kinds = prompts(clicks, np.ones((images, count, 1), np.int64), None)
-        if self.config.blind:
-            points, kinds = points * 0, kinds * 0 - 1
+        points, kinds = self.asked(clicks)
         side = int(cell)
         tiles = chosen.reshape(images, count, height // side, side, width // side, side)
         return {"points": points, "kinds": kinds, "target": tiles.mean(axis=(3, 5)) >= 0.5}
 
+    def asked(self, clicks: Array) -> tuple[Any, Any]:
+        """Clicks (B, P, n, 2) as places and their kinds, see `prompts`."""
+        points, kinds = prompts(clicks, np.ones(clicks.shape[:-1], np.int64), None)
+        return (points * 0, kinds * 0 - 1) if self.config.blind else (points, kinds)
+
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
-        masks, scores = self.answer(self.tensor(batch["images"]), batch["points"], batch["kinds"], rng=rng)
+        return self.trained(self.answer(self.tensor(batch["images"]), batch["points"], batch["kinds"], rng=rng))
+
+    def trained(self, answers: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """The masks that are trained, and their scores, among all."""
         own = slice(0, 1) if self.config.single else slice(1, None)
-        return masks[:, :, own], scores[:, :, own]
+        return answers[0][:, :, own], answers[1][:, :, own]
 
     def answer(
         self, images: Tensor, points: Array, kinds: Array, prior: Tensor | None = None, rng: Rng = None, tap: Tap = None
@@ -131,9 +139,15 @@ class SAM(Objective):
 
         prior: logits of masks from before, (B, Q, 4R, 4C), one for every prompt or, with Q = 1, for all of an image.
         """
-        image = self.network.encode(images, tap, rng)
+        return self.decode(self.network.encode(images, tap, rng), points, kinds, prior, tap)
+
+    def decode(
+        self, image: Tensor, points: Array, kinds: Array, prior: Tensor | None = None, tap: Tap = None
+    ) -> tuple[Tensor, Tensor]:
+        """`answer` from a map (B, R, C, E)."""
         batch, rows, columns, width = image.shape
-        found = self.prompt.places(points, kinds, (images.shape[1], images.shape[2]))
+        patch = self.network.config.patch_size
+        found = self.prompt.places(points, kinds, (rows * patch, columns * patch))
         none = F.broadcast_to(self.prompt.no_mask.reshape(1, 1, 1, 1, width), (batch, 1, rows, columns, width))
         dense = none if prior is None else self.prompt.masks(prior)
         mixed = image.reshape(batch, 1, rows, columns, width) + dense
@@ -157,6 +171,39 @@ class SAM(Objective):
         found = overlaps(masks, batch["target"])
         first = scores.argmax(axis=-1)[..., None] == xp_of(found).arange(found.shape[-1])
         return {"iou": (found * first).sum(axis=-1).mean(axis=1).sum(), "oracle": found.max(axis=-1).mean(axis=1).sum()}
+
+    def clicked(self, images: Array, points: Array) -> tuple[np.ndarray, np.ndarray]:
+        found = []
+        with no_grad(), self.evaluating():
+            image = self.network.encode(self.tensor(images))
+            for start in range(0, points.shape[1], CLICKS):
+                asked = self.asked(points[:, start : start + CLICKS, None])
+                found.append([to_numpy(x.data) for x in self.trained(self.decode(image, *asked))])
+        masks, scores = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+        order = np.argsort(-scores, axis=2, kind="stable")
+        masks = np.take_along_axis(masks > 0, order[..., None, None], axis=2)
+        return masks, np.take_along_axis(scores, order, axis=2)
+
+    def shown(self, batch: Batch, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """A click in each image, in the middle if no shapes are known, the mask that is meant, and those that answer,
+        the one with the best score first."""
+        images, true = batch["images"], {}
+        points = np.full((len(images), 1, 2), [images.shape[2] // 2, images.shape[1] // 2], np.float32)
+        if "shapes" in batch:
+            drawn = self.draw(batch, 0, rng)
+            points, true = drawn["points"][:, :1, 0], {"true mask": drawn["target"][:, 0]}
+        masks = self.clicked(images, points)[0][:, 0]
+        answers = {f"mask {i + 1}": masks[:, i] for i in range(masks.shape[1])}
+        return {"click": marked(images, points[:, 0]), **true, **answers}
+
+
+def marked(images: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Images with a white dot in a black square at points (B, 2)."""
+    images, dot = images.copy(), max(1, images.shape[1] // 64)
+    for image, (x, y) in zip(images, points.astype(int), strict=True):
+        for side, value in ((2 * dot, -WHITE), (dot, WHITE)):
+            image[max(0, y - side + 1) : y + side, max(0, x - side + 1) : x + side] = value
+    return images
 
 
 def errors(masks: Tensor, target: Array) -> tuple[Tensor, Tensor]:
