@@ -32,7 +32,7 @@ from minivit.errors import ConfigError
 from minivit.files.checks import at_least, one_of
 from minivit.lineage.masked_tokens import weighted_cross_entropy
 from minivit.lineage.matching import check_plain
-from minivit.lineage.typical import k_means, nearest
+from minivit.lineage.typical import nearest, of_images
 from minivit.models import ViTConfig
 from minivit.nn import MLP, CausalAttention, Dropout, Embedding, EncoderBlock, Linear, Module, MultiHeadAttention
 from minivit.nn import initialisers as init
@@ -188,10 +188,13 @@ class IGPT(Objective):
 
     def begin(self, data: Dataset, transform: Any, seed: int) -> None:
         """Choose the typical colours, by k-means on random images."""
-        rng, count = np.random.default_rng((seed, 4)), self.config.colours
-        images = min(len(data), max(64, -(-64 * count // self.network.own.positions)))
-        chosen = transform(data.fetch(np.sort(rng.permutation(len(data))[:images]))[0], None)
-        self.centres.data[...] = k_means(chosen.reshape(-1, chosen.shape[-1]).astype(float), count, rng, "colours")
+        count = self.config.colours
+        images = max(64, -(-64 * count // self.network.own.positions))
+
+        def points(chosen: np.ndarray) -> np.ndarray:
+            return chosen.reshape(-1, chosen.shape[-1])
+
+        self.centres.data[...] = of_images(data, transform, seed, images, points, count, "colours")
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         if self.config.target == "next":

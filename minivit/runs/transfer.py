@@ -114,9 +114,11 @@ def _open_run(run: Path, changes: Mapping[str, Any], method: str | None, chosen:
         article = "an" if kind[0] in "AEIOU" else "a"
         raise CheckpointError(f"{run} is the run of {article} {kind}: a Vision Transformer cannot start from it")
     if chosen and chosen is not type(old):
-        raise CheckpointError(f"{run} is the run of {_a(type(old))}: {_a(chosen)} cannot start from it")
-    shape = config_of({**mapping(old), **changes}, "options")
-    model = build(shape, None, recipe.dtype)
+        raise ConfigError(f"{run} is the run of {_a(type(old))}: {_a(chosen)} cannot start from it")
+    base = mapping(old)
+    if chosen and chosen is not ViTConfig:  # the name of a model stands for all of its fields
+        base = {name: base[name] for name in ("name", "image_size", "channels", "num_classes")}
+    model = build(config_of({**base, **changes}, "options"), None, recipe.dtype)
     state, resized = trained.state_dict(), []
     for name in ("position_embedding", "row_embedding", "column_embedding"):
         if isinstance(trained, ViT) and name in state and old.grid != model.config.grid:

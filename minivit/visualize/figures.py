@@ -112,6 +112,8 @@ def draw_curves(subject: Subject) -> Iterator[Drawing]:
 
 def draw_confusion(subject: Subject) -> Iterator[Drawing]:
     """True against predicted classes over the whole test data."""
+    if not subject.takes_images:
+        raise ConfigError(f"the network of the objective {subject.recipe.minimised} names no classes of images")
     if not subject.model.config.num_classes:
         raise ConfigError("the model is an encoder without a head, so it has no classes")
     if not subject.classes:
@@ -130,8 +132,8 @@ def draw_confusion(subject: Subject) -> Iterator[Drawing]:
 def draw_graph(subject: Subject) -> Iterator[Drawing]:
     """The computation graph of a training step. Values do not matter, so the images are black."""
     model, config = subject.model, subject.model.config
-    if subject.recipe.objective and not subject.objective.has_features:
-        raise ConfigError(f"the network of the objective {subject.recipe.minimised} takes more than images")
+    if not subject.takes_images:
+        raise ConfigError(f"the network of the objective {subject.recipe.minimised} does not take images as they are")
     images = np.zeros((GRAPH_IMAGES, *config.image_size, config.channels), np.float32)
     output = model.train()(images, rng=np.random.default_rng(0))
     model.eval()

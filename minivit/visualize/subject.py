@@ -50,7 +50,8 @@ class Subject:
         """The model, if it is a ViT. Raises ConfigError for any other."""
         if not isinstance(self.model, ViT):
             kind = type(self.model).__name__
-            raise ConfigError(f"the model is a {kind}: it has no patches, positions or attention of a ViT")
+            article = "an" if kind[0] in "AEIOU" else "a"
+            raise ConfigError(f"the model is {article} {kind}: it has no patches, positions or attention of a ViT")
         return self.model
 
     @functools.cached_property
@@ -64,6 +65,11 @@ class Subject:
     def answers_clicks(self) -> bool:
         """Whether the objective of the run has masks for clicks."""
         return self.recipe.objective is not None and type(self.objective).clicked is not Objective.clicked
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the model is called with images, unlike one that sees a time, too, or colours by number."""
+        return self.recipe.objective is None or type(self.objective).features is Objective.features
 
     def made(self) -> dict[str, np.ndarray]:
         """What the objective makes of the images, see `Objective.shown`."""
@@ -131,7 +137,7 @@ class Subject:
             truth = [
                 f"image {i}: {in_words(self.test_data.classes[k])}" for i, k in zip(self.index, labels, strict=True)
             ]
-        if not self.model.config.num_classes:
+        if not self.model.config.num_classes or not self.takes_images:
             return truth
         guesses = [predicted(self.model, image[None])[0] for image in self.images]
         names = self.classes or [f"class {k}" for k in range(self.model.config.num_classes)]

@@ -128,7 +128,7 @@ def test_names_are_text_and_no_part_of_the_page(tmp_path):
 )
 def test_a_page_shows_as_many_images_as_keep_it_small(size, patch, depth, heads, count):
     config = ViTConfig(image_size=size, patch_size=patch, width=12, depth=depth, heads=heads, num_classes=2)
-    assert page.how_many(SimpleNamespace(vit=SimpleNamespace(config=config))) == count
+    assert page.how_many(SimpleNamespace(vit=SimpleNamespace(config=config), answers_clicks=False)) == count
 
 
 def test_a_cifar_model_s_page_is_under_two_megabytes():
@@ -136,7 +136,7 @@ def test_a_cifar_model_s_page_is_under_two_megabytes():
     noise = np.random.default_rng(0).random((8, 6, 3, 65, 65))
     rows = [page.weights(image) for image in noise] + [page.weights(image[:, 0]) for image in noise]
     pictures = [page.picture(image) for image in np.random.default_rng(1).random((8, 32, 32, 3))]
-    assert page.how_many(SimpleNamespace(vit=SimpleNamespace(config=config))) == 8
+    assert page.how_many(SimpleNamespace(vit=SimpleNamespace(config=config), answers_clicks=False)) == 8
     assert len(json.dumps([rows, pictures])) < 1_900_000
 
 

@@ -173,7 +173,7 @@ def test_it_tells_and_shows_what_the_model_answers_to_a_click(clicks):
         f"answer 1 by {one}, answer 3 by {three}."
     )
     shown = re.search(r"<title>(.*?)</title>", text)[1].split()
-    assert shown == ["".join("01"[bit] for bit in mask.ravel()) for mask in masks[0, 0]]
+    assert shown == ["".join("01"[int(bit)] for bit in mask.ravel()) for mask in masks[0, 0]]
     assert 'data-for="points">' in text
     assert 'data-for="patches" hidden' in text
 

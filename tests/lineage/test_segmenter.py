@@ -42,12 +42,12 @@ def test_the_recording_of_the_published_code():
 real_resize, real_padded = F.resize, segmenter.padded
 
 
-def with_corners(x, size, method="bilinear"):
+def with_corners(x, size, method="bilinear", scale=None):
     return real_resize(x, size, "align_corners")
 
 
 def cubic(self, grid):
-    real, segmenter.F.resize = segmenter.F.resize, lambda x, size, method: real_resize(x, size, "bicubic")
+    real, segmenter.F.resize = segmenter.F.resize, lambda x, size, method, scale: real_resize(x, size, "bicubic")
     try:
         return real_positions(self, grid)
     finally:

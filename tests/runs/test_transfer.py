@@ -376,7 +376,7 @@ def run_of(folder, name, classes=CLASSES, **fields):
     model = build(config, 3)
     for _, tensor in model.named_tensors():
         tensor.data = tensor.data + np.float32(0.01)
-    run_folder.create(folder, dataclasses.replace(RECIPE, model=config))
+    run_folder.create(folder, dataclasses.replace(RECIPE, model=config, mean=0.4))
     meta = {"step": 3, "sums": {"steps": 0}, "metrics": [], "classes": classes, "images": 9}
     state = {f"model.{name}": array for name, array in model.state_dict().items()}
     run_folder.write_checkpoint(folder, {"objective": state}, meta)
@@ -508,7 +508,7 @@ def test_the_evaluations_of_a_run_are_scaled_to_the_data(tmp_path):
     ("choices", "message"),
     [
         ({"resize_positions": "cubic", "image_size": 16}, 'resize_positions is "cubic", expected one of'),
-        ({"model": "R50x1"}, "is for Vision Transformers, but a ResNet was chosen"),
+        ({"model": "R50x1"}, "is the run of a ViT: a ResNet cannot start from it"),
     ],
 )
 def test_choices_that_make_no_sense_are_refused_in_one_line(tmp_path, choices, message):
