@@ -54,11 +54,11 @@ PRESETS: dict[str, dict[str, Any]] = {
             "teacher_temperature": 0.04, "patch_rate": 1.0,
         },
         "model": {
-            "name": "dinov2", "image_size": 32, "patch_size": 4, "width": 64, "depth": 4, "heads": 4, "mlp_width": 128,
+            "name": "dinov2", "image_size": 32, "patch_size": 8, "width": 64, "depth": 4, "heads": 4, "mlp_width": 128,
             "layer_scale": 1.0,
         },
-        "batch_size": 128, "epochs": 1, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.04, "final_weight_decay": 0.2,
-        "clip_norm": 3.0, "flip": True, "eval_every": 390, "mean": (0.49, 0.48, 0.45), "std": 0.25,
+        "batch_size": 32, "steps": 300, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.04, "final_weight_decay": 0.2,
+        "clip_norm": 3.0, "flip": True, "eval_every": 300, "mean": (0.49, 0.48, 0.45), "std": 0.25,
     },
 }  # fmt: skip
 METHODS = {  # of resizing the table -> method of `F.resize`, and whether the scale is DINO's, (cells + 0.1) / grid

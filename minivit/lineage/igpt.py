@@ -43,6 +43,13 @@ from minivit.update.batch import Batch, size
 from minivit.update.objective import Objective, Outputs
 
 PARITY = "logits, loss, inner values and gradients of Hugging Face's model, numbers of colours, published counts"
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits-igpt": {
+        "data": "digits", "objective": {"name": "igpt", "colours": 17},
+        "model": {"width": 48, "depth": 4, "heads": 4, "mlp_width": 192},
+        "batch_size": 64, "epochs": 20, "lr": 3e-3, "beta2": 0.95, "eval_every": 110,
+    },
+}  # fmt: skip
 LONGEST = 256  # pixels of an image that every evaluation samples
 
 
@@ -223,9 +230,7 @@ class IGPT(Objective):
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         """The share of predicted pixels whose colour is the most probable one."""
         right = outputs[0].data.argmax(axis=-1) == self.ids(batch["images"])
-        if self.config.target == "next":
-            return {"pixel_accuracy": right.mean(axis=1).sum()}
-        return {"pixel_accuracy": (right * batch["weight"]).sum()}
+        return {"pixel_accuracy": (right * batch.get("weight", 1 / right.shape[1])).sum()}
 
     def inner(self, images: Tensor | Array) -> list[Tensor]:
         """The mean over pixels before the first block and after each: arrays (B, D)."""
@@ -242,10 +247,8 @@ class IGPT(Objective):
         """Pixel after pixel from the predicted probabilities: (count, N) numbers of colours.   start: (count, n), the
         first n pixels."""
         pixels, xp = self.network.own.positions, xp_of(self.centres.data)
-        ids, begun = np.zeros((count, pixels), np.int64), 0
-        if start is not None:
-            begun = start.shape[1]
-            ids[:, :begun] = start
+        ids, begun = np.zeros((count, pixels), np.int64), 0 if start is None else start.shape[1]
+        ids[:, :begun] = 0 if start is None else start
         with self.evaluating(), no_grad():
             for n in range(begun, pixels):
                 logits = self.network(self.network.after_sos(xp.asarray(ids[:, : n + 1])))[:, n]
@@ -259,26 +262,32 @@ class IGPT(Objective):
 
     def pictures(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Ten samples, if images are small and pixels are predicted one after another."""
-        if self.config.target != "next" or self.network.own.positions > LONGEST:
-            return {}
-        return {"samples": self.painted(self.sample(10, rng))}
+        drawn = self.config.target == "next" and self.network.own.positions <= LONGEST
+        return {"samples": self.painted(self.sample(10, rng))} if drawn else {}
+
+
+def probes(objective: IGPT, data: Dataset, transform: Any) -> list[float]:
+    """The accuracy of a linear probe before the first block and after each."""
+    pixels = transform(data.fetch(range(len(data)))[0], None)
+    with objective.evaluating(), no_grad():
+        parts = [objective.inner(pixels[i : i + 100]) for i in range(0, len(pixels), 100)]
+    layers = zip(*parts, strict=True)
+    return [probe(np.concatenate([to_numpy(x.data) for x in layer]).astype(float), data.labels) for layer in layers]
+
+
+def probe(x: np.ndarray, labels: np.ndarray) -> float:
+    """Ridge regression on the first half of the rows of x, asked about the others."""
+    half, hot = len(x) // 2, np.eye(labels.max() + 1)[labels]
+    x = (x - x[:half].mean(axis=0)) / (x[:half].std(axis=0) + 1e-6)
+    x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    weight = np.linalg.solve(x[:half].T @ x[:half] + np.eye(x.shape[1]), x[:half].T @ hot[:half])
+    return float(((x[half:] @ weight).argmax(axis=1) == labels[half:]).mean())
 
 
 def by_layer(objective: IGPT, data: Dataset, recipe: Any) -> list[str]:
-    """A linear probe of every layer: ridge regression on half of the images, asked about the others."""
-    pixels = recipe.augment.evaluation()(data.fetch(range(len(data)))[0], None)
-    with objective.evaluating(), no_grad():
-        parts = [objective.inner(pixels[i : i + 100]) for i in range(0, len(pixels), 100)]
-    half, lines = len(data) // 2, []
-    hot = np.eye(len(data.classes))[data.labels]
-    for layer in range(objective.network.own.depth + 1):
-        x = np.concatenate([to_numpy(part[layer].data) for part in parts]).astype(float)
-        x = (x - x[:half].mean(axis=0)) / (x[:half].std(axis=0) + 1e-6)
-        x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
-        weight = np.linalg.solve(x[:half].T @ x[:half] + np.eye(x.shape[1]), x[:half].T @ hot[:half])
-        right = (x[half:] @ weight).argmax(axis=1) == data.labels[half:]
-        lines.append(f"layer {layer}: {right.mean():.1%} of {len(right):,} images by a linear probe")
-    return lines
+    """A linear probe of every layer."""
+    found, asked = probes(objective, data, recipe.augment.evaluation()), len(data) - len(data) // 2
+    return [f"layer {i}: {right:.1%} of {asked:,} images by a linear probe" for i, right in enumerate(found)]
 
 
 HOW = {"layers": by_layer}

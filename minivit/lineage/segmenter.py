@@ -45,12 +45,13 @@ PARITY = "logits, encoded tokens, attention, loss and gradients of the published
 PRESETS: dict[str, dict[str, Any]] = {
     "scenes-segmenter": {
         "data": "scenes",
-        "objective": {"name": "segmenter", "width": 64, "heads": 2, "mlp_width": 128, "dropout": 0.0},
+        "objective": {"name": "segmenter", "decoder": "linear", "width": 64, "heads": 2, "mlp_width": 128,
+                      "dropout": 0.0},
         "model": {"patch_size": 4, "width": 64, "depth": 4, "heads": 2, "mlp_width": 128, "gelu": "erf",
                   "norm_eps": 1e-5},
-        "batch_size": 64,
+        "batch_size": 32,
         "steps": 1500,
-        "lr": 1e-3,
+        "lr": 3e-3,
         "flip": True,
         "eval_every": 500,
     },
