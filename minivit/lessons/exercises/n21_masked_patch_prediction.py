@@ -38,8 +38,10 @@ def _levels(patch: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _coloured(rng: np.random.Generator) -> list[tuple]:
+    """The last patch is of one colour, with the largest level of red."""
     sizes = ((4, 3), (2, 2), (8, 4), (3, 1), (5, 3), (4, 5))
-    return [(rng.integers(0, 200, 3) + rng.integers(0, 56, (p, p, 3)), bits) for p, bits in sizes]
+    cases = [(rng.integers(0, 200, 3) + rng.integers(0, 56, (p, p, 3)), bits) for p, bits in sizes]
+    return [*cases, (np.tile([255, 100, 20], (4, 4, 1)), 3)]
 
 
 def _chosen(rng: np.random.Generator) -> list[tuple]:
@@ -117,6 +119,7 @@ def _masks(rng: np.random.Generator) -> list[tuple]:
         (some, 1, 2, 2, 3, 5),
         (some, 1, 2, 2, 3, 3),
         (some, 1, 2, 2, 3, 2),
+        (some, 1, 3, 1, 2, 4),
         (full, 2, 1, 3, 2, 9),
         (full, 1, 1, 3, 2, 4),
         (empty, 0, 4, 3, 2, 6),

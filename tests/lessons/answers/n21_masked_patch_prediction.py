@@ -181,4 +181,24 @@ WRONG = {
 }
 
 # number -> a change of a right answer that leaves it right -> why
-EQUIVALENT: dict = {}
+EQUIVALENT = {
+    "21.1": {"return [4 ** bits, 2 ** bits, 1] @ levels": "an inner product has no order"},
+    "21.3": {
+        "return (after, count) if 0 <= count <= missing else (mask, 0)": "a block that hides nothing new changes nothing",
+        "if count > missing or count == -1:": "a block that hides nothing new changes nothing",
+    },
+    "21.4": {
+        "t = image.reshape(rows, P, columns, P, -2).transpose(0, 2, 4, 1, 3).reshape(y.shape)": (
+            "NumPy takes any negative length as the unknown one"
+        ),
+        "dy[hidden] = np.where(error >= 0, 1, -1) / error.size": "no error is exactly 0",
+    },
+    "21.5": {
+        "patches = [(r, c) for r in range(1, side, P) for c in range(0, side, P)]": (
+            "a patch is in the square of any of its pixels"
+        ),
+        "patches = [(r, c) for r in range(0, side, P) for c in range(1, side, P)]": (
+            "a patch is in the square of any of its pixels"
+        ),
+    },
+}
