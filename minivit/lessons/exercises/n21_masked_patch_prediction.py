@@ -167,6 +167,19 @@ def _sizes(rng: np.random.Generator) -> list[tuple]:
     return [(224, 16, 32, 0.6), (32, 4, 8, 0.7), (192, 8, 48, 0.55), (96, 16, 32, 0.35), (32, 2, 16, 0.8)]
 
 
+TOKEN_SLIPS: dict[str, Callable] = {
+    "A part of a square cannot be hidden: the number of squares is rounded up.": partial(_tokens, whole=math.floor),
+    "The number of squares is rounded up, not to the nearest.": partial(_tokens, whole=round),
+    "The hidden squares are counted. How many patches are in each?": partial(_tokens, in_patches=False),
+    "Patches are hidden one by one here. SimMIM hides whole squares.": _patch_by_patch,
+    "SimMIM's encoder also gets the hidden patches, as [mask] tokens.": partial(_tokens, left_out=True),
+    "Both encoders have a [class] token, too.": partial(_tokens, cls=(0, 0)),
+    "MAE's encoder has a [class] token, too.": partial(_tokens, cls=(1, 0)),
+    "SimMIM's encoder has a [class] token, too.": partial(_tokens, cls=(0, 1)),
+    "MAE's encoder gets the visible patches; these are the hidden ones.": _hidden_in_mae,
+}
+
+
 EXERCISES = [
     Exercise(
         "21.1",
@@ -239,19 +252,7 @@ EXERCISES = [
         diagnosed(
             _tokens,
             _sizes,
-            {
-                "A part of a square cannot be hidden: the number of squares is rounded up.": partial(
-                    _tokens, whole=math.floor
-                ),
-                "The number of squares is rounded up, not to the nearest.": partial(_tokens, whole=round),
-                "The hidden squares are counted. How many patches are in each?": partial(_tokens, in_patches=False),
-                "Patches are hidden one by one here. SimMIM hides whole squares.": _patch_by_patch,
-                "SimMIM's encoder also gets the hidden patches, as [mask] tokens.": partial(_tokens, left_out=True),
-                "Both encoders have a [class] token, too.": partial(_tokens, cls=(0, 0)),
-                "MAE's encoder has a [class] token, too.": partial(_tokens, cls=(1, 0)),
-                "SimMIM's encoder has a [class] token, too.": partial(_tokens, cls=(0, 1)),
-                "MAE's encoder gets the visible patches; these are the hidden ones.": _hidden_in_mae,
-            },
+            TOKEN_SLIPS,
             allowed=(),
             results="hidden simmim mae",
         ),

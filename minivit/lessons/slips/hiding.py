@@ -35,7 +35,7 @@ def _part(of_loss: Callable, of_dz: Callable, z: np.ndarray, classes: np.ndarray
     return of_loss(z, classes, kind)[0], of_dz(z, classes, kind)[1]
 
 
-LOSS_SLIPS = {
+LOSS_SLIPS: dict[str, Callable] = {
     "The loss counts all patches. A patch that was not chosen can be read off its own token.": (
         partial(loss_of_chosen, counted="all")
     ),
@@ -120,7 +120,7 @@ def _dy_everywhere(y: np.ndarray, image: np.ndarray, hidden: np.ndarray, side: i
     return loss, np.sign(y - _targets(image, side, "crk")) / (hidden.sum() * y.shape[1])
 
 
-PIXEL_SLIPS = {
+PIXEL_SLIPS: dict[str, Callable] = {
     "The pixels of a patch stand in the order of `patchify` here. Which index moves slowest in y?": (
         partial(pixel_loss, order="rkc")
     ),
