@@ -56,6 +56,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "mlp_width": 192,
             "gelu": "erf",
             "layer_scale": 0.1,
+            "position": "rope",
         },
         "batch_size": 256,
         "epochs": 3,

@@ -44,7 +44,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar10-simmim": {
         "data": "cifar10",
         "objective": {"name": "simmim", "unit": 8},
-        "model": {"patch_size": 4, "width": 96, "depth": 4, "heads": 3, "mlp_width": 192, "gelu": "erf"},
+        "model": {
+            "patch_size": 4,
+            "width": 96,
+            "depth": 4,
+            "heads": 3,
+            "mlp_width": 192,
+            "gelu": "erf",
+            "position": "rope",
+        },
         "batch_size": 256,
         "epochs": 3,
         "lr": 1e-3,

@@ -195,18 +195,21 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Bao et al., BEiT: BERT Pre-Training of Image Transformers, arXiv 2106.08254",
         "predict the visual tokens of masked blocks of patches",
+        "21_masked_patch_prediction",
         recordings=("beit_mim",),
     ),
     "masked_patch": System(
         2020,
         "Dosovitskiy et al., An Image is Worth 16x16 Words, appendix B.1.2, arXiv 2010.11929",
         "predict the mean colours of corrupted patches",
+        "21_masked_patch_prediction",
         recordings=("vit_masked_patch",),
     ),
     "simmim": System(
         2021,
         "Xie et al., SimMIM: A Simple Framework for Masked Image Modeling, arXiv 2111.09886",
         "predict the pixels of large masked squares by one matrix, all tokens in the encoder",
+        "21_masked_patch_prediction",
     ),
     # self-supervision: pixels as a text, a sigmoid for every pair
     "igpt": System(
