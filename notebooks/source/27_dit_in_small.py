@@ -22,7 +22,7 @@
 #
 # You need notebooks [05](05_layer_norm.ipynb), [07](07_attention.ipynb) and [11](11_vit.ipynb).
 #
-# **Budget:** 12 s of CPU time (fast mode 6 s).
+# **Budget:** 15 s of CPU time (fast mode 8 s).
 
 # %%
 import dataclasses
@@ -599,7 +599,7 @@ print("real test digits: right {right:.2f}, spread {spread:.2f}, nearest {neares
 #
 # **In the stored run** the flow is right more often with $g = 1$, 0.95 ± 0.02. With $g = 2$ its samples are nearly as
 # near to the training pictures as real digits are, 2.15 ± 0.01 and 2.12. With $g = 8$ they are farther again, 3.12 ±
-# 0.01. They are no copies on average: a copy would be at 0.
+# 0.01. Copies would be at 0.
 #
 # So guidance gives up variety for the class, and too much of it makes strange pictures: strokes become too strong.
 # The two presets have the same network and the same number of updates. They differ in the path, in what the network
