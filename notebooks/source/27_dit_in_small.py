@@ -72,8 +72,8 @@ _ = drawing.there_and_back(stages)
 # | $\mathbf{e}$, $\hat{\mathbf{e}}$ | the noise, independent normal numbers of variance 1; the network's estimate of it | $(n,)$ | `e` |
 # | $t$ | time: a step from 1 to $J$; in a flow a number from 0 to 1 | number | `t` |
 # | $J$ | steps of the diffusion, 1000 | number | |
-# | $\beta_t$ | share of new noise in step $t$ | $(J,)$ | `betas` |
-# | $\bar\alpha_t$ | share of the picture that is left after step $t$ | $(J,)$ | `abar` |
+# | $\beta_t$ | share of the new noise in the variance after step $t$ | $(J,)$ | `betas` |
+# | $\bar\alpha_t$ | share of the picture in the variance after step $t$ | $(J,)$ | `abar` |
 # | $q$ | a probability density | | |
 # | $\mathbf{a}_i$, $m$ | a training picture; their number | $(n,)$, number | `pictures` |
 # | $y$ | the class | number | `labels` |
@@ -130,14 +130,14 @@ for t in range(1, 501):
 # %% [markdown]
 # ## What the loss asks for
 #
-# A step $t$ is drawn, then noise. The network $\hat{\mathbf{e}}$ sees $\mathbf{x}_t$, $t$ and the class, and is to
+# A step $t$ is drawn, then noise. The network $\hat{\mathbf{e}}$ sees $\mathbf{x}_t$, $t$ and the class, and must
 # name the noise:
 #
 # $$\mathcal{L} = \tfrac{1}{n}\,\lVert \mathbf{e} - \hat{\mathbf{e}}(\mathbf{x}_t, t, y) \rVert^2 \quad \text{on average over pictures, } t \text{ and } \mathbf{e}. \tag{3}$$
 #
 # Many pictures and noises lead to the same $\mathbf{x}_t$, so the network cannot be right each time. The best single
-# answer to a squared error is the mean: $\hat{\mathbf{e}} = \mathbb{E}(\mathbf{e} \mid \mathbf{x}_t)$. By (2) noise
-# and picture determine each other, also on average:
+# answer to a squared error is the mean: $\hat{\mathbf{e}} = \mathbb{E}(\mathbf{e} \mid \mathbf{x}_t)$. Equation (2) turns
+# noise into picture and back. It is linear, so it holds for the means too:
 #
 # $$\hat{\mathbf{x}}_0 = \mathbb{E}(\mathbf{x}_0 \mid \mathbf{x}_t) = \frac{\mathbf{x}_t - \sqrt{1-\bar\alpha_t}\,\hat{\mathbf{e}}}{\sqrt{\bar\alpha_t}}. \tag{4}$$
 #
@@ -148,7 +148,7 @@ for t in range(1, 501):
 # $$\hat{\mathbf{x}}_0 = \sum_i A_i\,\mathbf{a}_i, \qquad A = \mathrm{softmax}\Bigl(-\frac{\lVert \mathbf{x}_t - \sqrt{\bar\alpha_t}\,\mathbf{a}_i \rVert^2}{2(1-\bar\alpha_t)}\Bigr). \tag{5}$$
 #
 # This is attention. The noisy picture is the query, the training pictures are keys and values, and $A_i$ is the
-# probability that $\mathbf{x}_t$ came from picture $i$.
+# probability that $\mathbf{x}_t$ came from picture $i$. If the class is told, only its pictures are in the sum.
 #
 # **The noise points away from the data.** The density of $\mathbf{x}_t$ is
 # $q(\mathbf{x}) = \frac1m \sum_i q(\mathbf{x} \mid \mathbf{a}_i)$. Differentiate its logarithm. Each term brings
@@ -282,15 +282,14 @@ places = rng.integers(0, len(pictures), 64)
 x0, e, t = pictures[places].reshape(64, 8, 8, 1), rng.standard_normal((64, 8, 8, 1)), rng.integers(0, 1000, 64)
 x = noised(x0, e, abar[t][:, None, None, None])
 parts = {
-    "last Linear": "pixels", "its modulation": "modulation", "gates and the like": "blocks.0.modulation",
-    "attention and MLP": "blocks.0.attention", "time and class": "conditions", "patch embedding": "embed",
+    "last Linear": ("pixels.",), "its modulation": ("modulation.",), "gates and the like": ("blocks.0.modulation.",),
+    "attention and MLP": ("blocks.0.attention.", "blocks.0.mlp."), "time and class": ("conditions.",),
+    "patch embedding": ("embed.",),
 }  # fmt: skip
 for update in range(1, 4):
     loss = ((network(x, t, labels[places]) - e) ** 2).mean()
     gradients = dict(zip(named, grad(loss, list(named.values())), strict=True))
-    moving = [
-        part for part, begin in parts.items() if any(np.any(gradients[n]) for n in named if n.startswith(begin + "."))
-    ]
+    moving = [part for part, begin in parts.items() if any(np.any(gradients[n]) for n in named if n.startswith(begin))]
     print(f"update {update}: loss {loss.data:.4f}; gradient in: {', '.join(moving)}")
     for name, parameter in named.items():
         parameter.data -= 0.1 * gradients[name]
@@ -312,8 +311,7 @@ for update in range(1, 4):
 #
 # Let $\beta = 1 - \bar\alpha_t/\bar\alpha_s$, the share of noise that was added between $s$ and $t$. The first
 # density says $\mathbf{x}_s \approx \mathbf{x}_t/\sqrt{1-\beta}$ with the precision $(1-\beta)/\beta$. The second
-# says
-# $\mathbf{x}_s \approx \sqrt{\bar\alpha_s}\,\mathbf{x}_0$ with the precision $1/(1-\bar\alpha_s)$. A precision is one
+# says $\mathbf{x}_s \approx \sqrt{\bar\alpha_s}\,\mathbf{x}_0$ with the precision $1/(1-\bar\alpha_s)$. A precision is one
 # over a variance. In a product precisions add, and the mean is the mean of both, weighted by their precisions. The
 # sum of the precisions is $(1-\bar\alpha_t)/(\beta(1-\bar\alpha_s))$, and so
 #
@@ -414,8 +412,8 @@ agree("guided", guided(e, fresh, 4.0), both[:4])
 # $$\mathbf{x}_t = (1-t)\,\mathbf{x}_0 + t\,\mathbf{e}, \qquad \dot{\mathbf{x}} = \frac{\mathrm{d}\mathbf{x}_t}{\mathrm{d}t} = \mathbf{e} - \mathbf{x}_0. \tag{11}$$
 #
 # The network is trained on the velocity, by a squared error. Its best answer is the mean of
-# $\mathbf{e} - \mathbf{x}_0$, given $\mathbf{x}_t$. Many lines cross in a place, and the mean is none of them. From (11)
-# $\mathbf{e} = (\mathbf{x}_t - (1-t)\mathbf{x}_0)/t$, so
+# $\mathbf{e} - \mathbf{x}_0$, given $\mathbf{x}_t$. Many lines pass through one place, in different
+# directions, and this is the mean of their velocities. From (11) $\mathbf{e} = (\mathbf{x}_t - (1-t)\mathbf{x}_0)/t$, so
 #
 # $$\mathbb{E}(\dot{\mathbf{x}} \mid \mathbf{x}_t) = \frac{\mathbf{x}_t - \hat{\mathbf{x}}_0}{t}, \qquad \hat{\mathbf{x}}_0 = \mathbf{x}_t - t\,\mathbb{E}(\dot{\mathbf{x}} \mid \mathbf{x}_t). \tag{12}$$
 #
@@ -516,7 +514,7 @@ agree("samples", x, theirs, rtol=1e-4)
 #
 # For each of three seeds three networks are trained for 2,400 updates on the 1,438 training digits: the presets
 # `digits-dit` and `digits-flow`, and a **control** that is `digits-dit` with every label hidden. Each draws 100
-# digits, ten of each class, in 50 steps, with the averaged weights. DDPM keeps $\hat{\mathbf{x}}_0$ within −1 and 1.
+# digits, ten of each class, in 50 steps, with the averaged weights. DDPM and DDIM keep $\hat{\mathbf{x}}_0$ within −1 and 1.
 # Three numbers judge the samples:
 #
 # - **right**: how often the nearest training picture is of the asked class. Chance is 0.1.
