@@ -16,14 +16,15 @@ def ddim_walk(
     told: Callable[[np.ndarray, int], int] = lambda kept, i: kept[i],
     share: Callable[[np.ndarray, np.ndarray, int], float] = lambda kept, abar, i: abar[kept[i]],
     before: Callable[[np.ndarray, np.ndarray, int], float] = lambda kept, abar, i: abar[kept[i - 1]],
-    end: float | None = 1.0,
+    end: float = 1.0,
+    whole: bool = True,
     forwards: bool = False,
 ) -> np.ndarray:
-    """told: the number for the network; share, before: those of steps i and i - 1; end: that after the last step, None
-    if there is no such step."""
+    """told: the number for the network; share, before: those of steps i and i - 1; end: that after the last step;
+    whole: whether there is a step at i = 0."""
     order = range(len(kept)) if forwards else reversed(range(len(kept)))
     for i in order:
-        if i == 0 and end is None:
+        if i == 0 and not whole:
             continue
         now, later = share(kept, abar, i), end if i == 0 else before(kept, abar, i)
         e = predict(x, int(told(kept, i)))
@@ -62,7 +63,7 @@ SLIPS: dict[str, Callable] = {
         partial(ddim_walk, before=lambda kept, abar, i: abar[kept[i] - 1])
     ),
     "The last step is missing: at the first visited step there is still noise in the picture.": (
-        partial(ddim_walk, end=None)
+        partial(ddim_walk, whole=False)
     ),
     "The last step does not end at a clean picture.": partial(ddim_walk, end=0.99),
     "The walk begins with the most noise: the last entry of `kept` comes first.": (partial(ddim_walk, forwards=True)),
