@@ -444,13 +444,26 @@ def euler(velocity, x, times):
 x0, e = pictures[:4], rng.standard_normal((4, 64))
 early, middle, late = ((1 - t) * x0[:1] + t * e[:1] for t in (0.3 - 1e-6, 0.3, 0.3 + 1e-6))
 agree("one picture", ideal_velocity(middle, x0[:1], 0.3), (late - early) / 2e-6, rtol=1e-6)
+
+
+def log_flow(x, t):
+    """Logarithm of the density of (11), up to a constant.   x: (B, n)."""
+    S = -np.square(x[:, None] - (1 - t) * pictures).sum(axis=-1) / (2 * t**2)
+    return S.max(axis=1) + np.log(np.exp(S - S.max(axis=1, keepdims=True)).sum(axis=1))
+
+
+x, way, t, small = 0.6 * pictures[:4] + 0.4 * e, rng.standard_normal((4, 64)), 0.4, 1e-4
+rise = (log_flow(x + small * way, t) - log_flow(x - small * way, t)) / (2 * small)
+noise = x + (1 - t) * ideal_velocity(x, pictures, t)  # as (11) says
+agree("score", -(noise * way).sum(axis=1) / t, rise, rtol=1e-6)
 times = diffusion.times(20)
 mine = euler(lambda x, t: ideal_velocity(x, pictures, t), e, times)
 *_, theirs = diffusion.euler(lambda x, t: ideal_velocity(x, pictures, t[0]), e, times)
 agree("walk", mine, theirs)
 
 # %% [markdown]
-# The first line says: with a single picture the best velocity is that of the line itself.
+# The first line says: with a single picture the best velocity is that of the line itself. The second compares with
+# the score again, which is $-\hat{\mathbf{e}}/t$ here.
 #
 # ## The ideal network copies
 #
