@@ -161,6 +161,7 @@ SYSTEMS: dict[str, System] = {
         2022,
         "Peebles & Xie, Scalable Diffusion Models with Transformers, arXiv 2212.09748",
         "the network predicts the noise in a picture; time and class steer its norms",
+        "27_dit_in_small",
     ),
     "mmdit": System(
         2024,
