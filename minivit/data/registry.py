@@ -63,9 +63,10 @@ def load(
     """The "train" or "test" split of the data set called `name`.
 
     name: "digits" (comes with minivit), "shapes", "scenes", "nested", "captions", "clips" (drawn by code), "cifar10",
-    "cifar100" (looked for in `root`), "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or PATH/test/<class>/
-    of images (see `load_folder` and `read_image`), "imagenet:PATH", ImageNet or a part of it (see `load_imagenet`),
-    "shards:PATH", WebDataset shards (see `load_shards`), or "parquet:PATH", Parquet files (see `load_parquet`).
+    "cifar100" (looked for in `root`), "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or
+    PATH/test/<class>/ of images (see `load_folder` and `read_image`), "imagenet:PATH", ImageNet or a part of it (see
+    `load_imagenet`), "shards:PATH", WebDataset shards (see `load_shards`), or "parquet:PATH", Parquet files (see
+    `load_parquet`).
     root: the data folder; None: that of `data_root`.
     bad_images: how a folder treats an unreadable image: "refuse" raises, "skip" leaves it out (`dataset.skipped`).
     val_share, seed: hold out a share of each class as the test split of a folder without one (see `load_folder`). Other

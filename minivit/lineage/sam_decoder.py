@@ -47,7 +47,9 @@ class SAMConfig:
 
     def __post_init__(self) -> None:
         settle(self)
-        at_least(self, 1, "depth", "heads", "mlp_width", "narrowing", "iou_width", "iou_depth", "masks", "prompts", "clicks")
+        at_least(
+            self, 1, "depth", "heads", "mlp_width", "narrowing", "iou_width", "iou_depth", "masks", "prompts", "clicks"
+        )
         at_least(self, 4, "mask_channels")
         epsilon(self)
 

@@ -67,7 +67,8 @@ def answers(sam: SAM, images: np.ndarray, clicks: np.ndarray, kinds: np.ndarray)
     with no_grad():
         for start in range(0, len(images), 50):
             some = slice(start, start + 50)
-            found.append([to_numpy(x.data[:, :, own]) for x in sam.answer(sam.network.tensor(images[some]), points[some], kinds[some])])
+            both = sam.answer(sam.network.tensor(images[some]), points[some], kinds[some])
+            found.append([to_numpy(x.data[:, :, own]) for x in both])
     masks, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return masks, scores
 
@@ -109,12 +110,26 @@ def tested(sam: SAM, asked: dict[str, np.ndarray]) -> dict[str, Any]:
             for i, kind in enumerate(MEANT)
         }
         if n == 1:
-            bins = {kind: calibrated(score[:, own], chosen[:, own]) for kind, own in (("clear", [0]), ("ambiguous", [1, 2]))}
+            sorts = {"clear": [0], "ambiguous": [1, 2]}
+            bins = {sort: calibrated(score[:, own], chosen[:, own]) for sort, own in sorts.items()}
         said = np.take_along_axis(masks, best[..., None, None], axis=2)[:, :, 0] > 0
         place, kind = worst_place(said, target)
         clicks = np.concatenate([clicks, place[:, :, None]], axis=2)
         kinds = np.concatenate([kinds, kind[..., None]], axis=2)
     return {"clicks": found, "calibration": bins}
+
+
+def pictures(sam: SAM, asked: dict[str, np.ndarray], count: int = 4) -> dict[str, Any]:
+    """What an ambiguous click finds in the first scenes: masks as hexadecimal digits, a bit for a pixel, and scores."""
+    clicks = asked["clicks"][:count, 2:, None]
+    masks, scores = answers(sam, asked["images"][:count], clicks, np.ones(clicks.shape[:3], np.int64))
+    said = [[np.packbits(mask > 0).tobytes().hex() for mask in scene] for scene in masks[:, 0]]
+    return {"masks": said, "scores": scores[:, 0].tolist()}
+
+
+def unpacked(digits: str, side: int = 32) -> np.ndarray:
+    """A mask from its hexadecimal digits, as `pictures` writes them: (side, side) booleans."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8)).reshape(side, side).astype(bool)
 
 
 def calibrated(score: np.ndarray, iou: np.ndarray) -> list[list[float]]:
@@ -146,11 +161,19 @@ def rounded(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
+def tests(seed: int) -> Scenes:
+    """The scenes on which the runs of a seed are tested."""
+    return load_nested("test", TESTED, 200 + seed)
+
+
 def measure(name: str, seed: int) -> dict[str, Any]:
     """Train one of `RUNS` and test it: see `tested`. Also what the evaluations of the run found, by their step."""
     sam, metrics = trained(name, seed)
     kept = ("step", "train_loss", "test_loss", "test_iou", "test_oracle")
-    found = tested(sam, examples(load_nested("test", TESTED, 200 + seed), seed))
+    asked = examples(tests(seed), seed)
+    found = tested(sam, asked)
+    if seed == 0:
+        found["pictures"] = pictures(sam, asked)
     return rounded({**found, "training": [{key: row[key] for key in kept} for row in metrics]})
 
 
