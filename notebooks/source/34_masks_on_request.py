@@ -448,7 +448,9 @@ for axis, sort in zip(axes, ("clear", "ambiguous"), strict=True):
         for what, marker, shift in (("iou", "o", -0.1), ("oracle", "^", 0.1)):
             mean, error = record.mean_and_error(of(run, sort, what))
             label = {"iou": "answer", "oracle": "oracle"}[what] if place == 0 else None
-            axis.errorbar(place + shift, mean, error, fmt=marker, color="C0" if what == "iou" else "C1", capsize=4, label=label)
+            axis.errorbar(
+                place + shift, mean, error, fmt=marker, color="C0" if what == "iou" else "C1", capsize=4, label=label
+            )
             print(f"{sort:<9} {NAMES[run]:<26} {what:<6} {mean:.3f} +- {error:.3f}")
     axis.set(title=f"{sort} clicks", ylim=(0, 1))
     axis.set_xticks(range(len(NAMES)), ["three", "one", "hidden", "windows"])
@@ -502,7 +504,9 @@ for i, (run, kinds) in enumerate(curves.items()):
     for what in kinds:
         mean, error = np.transpose([record.mean_and_error(of(run, "ambiguous", what, n)) for n in clicks])
         name = NAMES[run] + (", oracle" if what == "oracle" else "")
-        axis.errorbar(clicks, mean, error, fmt="os"[i] + ("--" if what == "oracle" else "-"), color=f"C{i}", capsize=4, label=name)
+        axis.errorbar(
+            clicks, mean, error, fmt="os"[i] + ("--" if what == "oracle" else "-"), color=f"C{i}", capsize=4, label=name
+        )
         print(f"{name:<20}", "  ".join(f"{n}: {m:.3f} +- {e:.3f}" for n, m, e in zip(clicks, mean, error, strict=True)))
 axis.set(xlabel="clicks", ylabel="IoU, ambiguous first click", xticks=clicks)
 axis.legend()
@@ -541,7 +545,10 @@ axes[0].set_ylabel("mean IoU of these answers")
 axes[0].legend()
 plt.show()
 for sort in ("clear", "ambiguous"):
-    print(f"{sort}: the score names the best of three masks in " + "{:.0%} +- {:.0%}".format(*record.mean_and_error(of("three", sort, "first"))))
+    print(
+        f"{sort}: the score names the best of three masks in "
+        + "{:.0%} +- {:.0%}".format(*record.mean_and_error(of("three", sort, "first")))
+    )
 
 # %% [markdown]
 # **In the stored run** TODO3
