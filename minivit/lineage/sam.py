@@ -50,15 +50,16 @@ PARITY = "masks, scores, prompts, loss and gradients of published code, with poi
 PRESETS: dict[str, dict[str, Any]] = {
     "scenes-sam": {
         "data": "nested",
-        "objective": {"name": "sam", "heads": 4, "mlp_width": 96, "iou_width": 48, "whole": True, "clicks": 3},
-        "model": {"name": "sam", **VARIANTS["sam-mini"]},
+        "objective": {"name": "sam", "heads": 4, "mlp_width": 96, "iou_width": 48, "whole": True, "prompts": 4,
+                      "clicks": 3},
+        "model": {"name": "sam", **VARIANTS["sam-mini"], "patch_size": 8, "window": 2},
         "batch_size": 32,
-        "steps": 1500,
-        "lr": 1e-3,
+        "steps": 800,
+        "lr": 3e-3,
         "flip": True,
-        "eval_every": 500,
+        "eval_every": 400,
     },
-}
+}  # fmt: skip
 
 
 class SAM(Objective):

@@ -35,6 +35,7 @@ RUNS: dict[str, dict[str, Any]] = {
 SEEDS = 3
 SCENES, TESTED = 10_000, 500  # of training, and of the test
 CLICKS = 3
+SIDE = 16  # of an answer
 EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 2.0)  # between which predicted scores are collected
 MEANT = ("clear", "outer", "inner")  # what a click is about: a shape with no other at the click, or one of two
 
@@ -42,7 +43,7 @@ MEANT = ("clear", "outer", "inner")  # what a click is about: a shape with no ot
 def examples(scenes: Scenes, seed: int) -> dict[str, np.ndarray]:
     """Of every scene a clear click, and one in the inner shape that means first the outer, then the inner one.
 
-    images (B, 32, 32, 3); clicks (B, 3, 2) as (x, y) pixels; target (B, 3, 32, 32) booleans."""
+    images (B, 32, 32, 3); clicks (B, 3, 2) as (x, y) pixels; target (B, 3, 16, 16) booleans, as large as answers."""
     columns, rng = scenes.columns(range(len(scenes)), ("images", "whole")), np.random.default_rng((seed, 34))
     whole, each = columns["whole"], np.arange(len(scenes))[:, None]
     alone = whole & (whole.sum(axis=1, keepdims=True) == 1)
@@ -53,6 +54,7 @@ def examples(scenes: Scenes, seed: int) -> dict[str, np.ndarray]:
     assert both.any(axis=(2, 3)).all()
     place = somewhere(np.concatenate([alone[each, clear], both], axis=1), rng)[:, [0, 1, 1]]
     target = np.concatenate([whole[each, clear], whole[:, :2]], axis=1)
+    target = target.reshape(len(scenes), 3, SIDE, scenes.size // SIDE, SIDE, -1).mean(axis=(3, 5)) >= 0.5
     clicks = np.stack([place % scenes.size, place // scenes.size], axis=-1).astype(np.float32)
     return {"images": Augment((scenes.size,) * 2)(columns["images"]), "clicks": clicks, "target": target}
 
@@ -74,10 +76,10 @@ def answers(sam: SAM, images: np.ndarray, clicks: np.ndarray, kinds: np.ndarray)
 
 
 def worst_place(said: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The wrong pixel with the most wrong pixels within two of it, and whether it belongs to the target.
+    """The wrong place with the most wrong places within two of it, and whether it belongs to the target.
 
-    said, target: (B, P, h, w) booleans -> clicks (B, P, 2) as (x, y), kinds (B, P). Without an error: where the target
-    is."""
+    said, target: (B, P, h, w) booleans -> clicks (B, P, 2) as (x, y) of the image, kinds (B, P). Without an error: in
+    the target."""
     wrong = said != target
     wrong = np.where(wrong.any(axis=(2, 3), keepdims=True), wrong, target)
     height, width = wrong.shape[2:]
@@ -85,7 +87,8 @@ def worst_place(said: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.nd
     near = sum(framed[:, :, y : y + height, x : x + width] for y in range(5) for x in range(5))
     place = np.where(wrong, near, -1).reshape(*wrong.shape[:2], -1).argmax(axis=2)
     kinds = np.take_along_axis(target.reshape(*wrong.shape[:2], -1), place[..., None], axis=2)[..., 0]
-    return np.stack([place % width, place // width], axis=-1).astype(np.float32), kinds.astype(np.int64)
+    pixels = (np.stack([place % width, place // width], axis=-1) + 0.5) * (32 / SIDE) - 0.5
+    return pixels.astype(np.float32), kinds.astype(np.int64)
 
 
 def tested(sam: SAM, asked: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def pictures(sam: SAM, asked: dict[str, np.ndarray], count: int = 4) -> dict[str
     return {"masks": said, "scores": scores[:, 0].tolist()}
 
 
-def unpacked(digits: str, side: int = 32) -> np.ndarray:
+def unpacked(digits: str, side: int = SIDE) -> np.ndarray:
     """A mask from its hexadecimal digits, as `pictures` writes them: (side, side) booleans."""
     return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8)).reshape(side, side).astype(bool)
 

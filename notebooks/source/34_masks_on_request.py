@@ -345,9 +345,9 @@ def dice(z, t):
 tensor = Tensor(z.reshape(1, 1, 1, 5, 6), requires_grad=True)
 theirs = sam.errors(tensor, t.reshape(1, 1, 5, 6))
 for name, function, their in zip(("focal", "dice"), (focal, dice), theirs, strict=True):
-    value, vjp = function(z, t)
+    (value, vjp), d = function(z, t), rng.standard_normal()
     agree(name, value, their.data[0, 0, 0])
-    agree(f"gradient of {name}", vjp(1.0)[0], grad(their, [tensor], np.ones((1, 1, 1)))[0].ravel())
+    agree(f"gradient of {name}", vjp(d)[0], grad(their, [tensor], np.full((1, 1, 1), d))[0].ravel())
     worst = check_vjp(lambda z, function=function: function(z, t), z, dtypes="float64")
     print(f"{name} against differences: {worst:.1e}")
 
@@ -375,8 +375,7 @@ for name, function, their in zip(("focal", "dice"), (focal, dice), theirs, stric
 # **The score** of the best mask learns its true IoU, which counts as a constant. The other scores do not learn either.
 
 # %%
-masks, target = rng.standard_normal((3, 30)), rng.random(30) < 0.4
-d_loss = 1.0
+masks, target, d_loss = rng.standard_normal((3, 30)), rng.random(30) < 0.4, rng.standard_normal()
 
 # %% tags=["yours"]
 totals = np.array([20 * focal(m, target)[0] + dice(m, target)[0] for m in masks])
@@ -399,8 +398,9 @@ print("largest gradient of each mask:", abs(dmasks).max(axis=1).round(3))
 #
 # Scenes have 32 × 32 pixels. Each has a shape inside another one, and up to two more beside them. A click in the inner
 # shape is **ambiguous**: it means the inner or the outer shape. The others are **clear**. The network is the preset
-# `scenes-sam`, with patches of 4 pixels, an encoder of four blocks and a decoder of two. In training a prompt has one to
-# three clicks. The further ones lie inside the target (foreground) or in another shape (background).
+# `scenes-sam`, with patches of 8 pixels, an encoder of four blocks and a decoder of two. The map has 4 × 4 places, and
+# an answer has 16 × 16. In training every image gets four prompts of one to three clicks. The first click lies in the
+# target. The further ones lie in it, too (foreground), or in another shape (background).
 #
 # There are three controls. **One mask** is trained alone, with the same decoder. A **hidden** click tells the network
 # nothing; only the image is left. **Windows alone** is an encoder without any block that sees the whole map.

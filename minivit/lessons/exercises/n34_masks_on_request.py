@@ -102,7 +102,7 @@ def _background_too(z: np.ndarray, t: np.ndarray) -> float:
 
 
 def _masks(rng: np.random.Generator) -> list[tuple]:
-    """Logits near 0, some between 0 and 1/2. The last but one has one pixel, the last is empty, and so is its target."""
+    """Logits near 0, some between 0 and 1/2. The last but one has one pixel; the last is empty, as its target is."""
     cases = [(rng.standard_normal((h, w)), rng.random((h, w)) < share) for h, w, share in _SIZES]
     height, width = 4, 6
     one = np.zeros((1, 5), bool)
