@@ -37,7 +37,7 @@ from minivit.data import Dataset
 from minivit.data.augment import draw_flips, flip
 from minivit.data.scenes import load_scenes
 from minivit.errors import ConfigError
-from minivit.lineage.sam_decoder import MaskDecoder, PromptEncoder, SAMConfig, prompts
+from minivit.lineage.sam_decoder import NOT_A_POINT, MaskDecoder, PromptEncoder, SAMConfig, prompts
 from minivit.lineage.sam_encoder import VARIANTS, ImageEncoder, SAMEncoderConfig
 from minivit.nn.layers import Rng, Tap
 from minivit.tensor import Tensor, no_grad
@@ -49,18 +49,20 @@ __all__ = ["PRESETS", "SAM", "SAMConfig"]
 PARITY = "masks, scores, prompts, loss and gradients of published code, with points, boxes and masks as prompts"
 PRESETS: dict[str, dict[str, Any]] = {
     "scenes-sam": {
-        "data": "scenes",
-        "objective": {"name": "sam", "heads": 4, "mlp_width": 96, "iou_width": 48, "whole": True},
-        "model": {"name": "sam", **VARIANTS["sam-mini"]},
+        "data": "nested",
+        "objective": {"name": "sam", "heads": 4, "mlp_width": 96, "iou_width": 48, "whole": True, "prompts": 4,
+                      "clicks": 3},
+        "model": {"name": "sam", **VARIANTS["sam-mini"], "patch_size": 8, "window": 2},
         "batch_size": 32,
-        "steps": 1500,
-        "lr": 1e-3,
+        "steps": 800,
+        "lr": 3e-3,
         "flip": True,
-        "eval_every": 500,
+        "eval_every": 400,
     },
 }
 CLICKS = 64  # decoded at once
 WHITE = 100.0  # as a normalised pixel: outside of every range, and so clipped
+}  # fmt: skip
 
 
 class SAM(Objective):
@@ -104,20 +106,37 @@ class SAM(Objective):
         return batch
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """P times a shape that is seen, a click in it, and its mask at the resolution of the answers."""
+        """P times a click in a shape that is seen, one of the shapes there, and its mask at the resolution of the
+        answers. Further clicks lie inside it or in other shapes; a token that is no point stands for a missing one."""
         shapes, count, cell = batch["shapes"], self.config.prompts, self.network.config.patch_size / 4
         if cell % 1:
             raise ConfigError(f"patch_size is {self.network.config.patch_size}, expected a multiple of 4")
         images, number, height, width = shapes.shape
+        each = np.arange(images)[:, None]
         seen = shapes.any(axis=(2, 3))[:, None] * (0.5 + rng.random((images, count, number)))
         chosen = shapes[np.arange(images)[:, None], seen.argmax(axis=2)]
         lots = chosen * (0.5 + rng.random(chosen.shape))
         place = lots.reshape(images, count, -1).argmax(axis=2)
         clicks = np.stack([place % width, place // width], axis=-1)[:, :, None].astype(np.float32)
         points, kinds = self.asked(clicks)
+        places = [somewhere(shapes[each, seen.argmax(axis=2)], rng)]
+        there = np.moveaxis(shapes, 1, -1)[each, places[0] // width, places[0] % width]
+        chosen = shapes[each, (there * (0.5 + rng.random(there.shape))).argmax(axis=2)]
+        others, kinds = shapes.any(axis=1)[:, None] & ~chosen, [np.ones((images, count), np.int64)]
+        asked = rng.integers(1, self.config.clicks + 1, (images, count))
+        for i in range(1, self.config.clicks):
+            inside = rng.random((images, count)) < 0.5
+            elsewhere = np.where(others.any(axis=(2, 3), keepdims=True), others, ~chosen)
+            places.append(somewhere(np.where(inside[:, :, None, None], chosen, elsewhere), rng))
+            kinds.append(np.where(i < asked, inside, NOT_A_POINT))
+        place = np.stack(places, axis=-1)
+        clicks = np.stack([place % width, place // width], axis=-1).astype(np.float32)
+        points, labels = prompts(clicks, np.stack(kinds, axis=-1), None)
+        if self.config.blind:
+            points, labels = points * 0, labels * 0 - 1
         side = int(cell)
         tiles = chosen.reshape(images, count, height // side, side, width // side, side)
-        return {"points": points, "kinds": kinds, "target": tiles.mean(axis=(3, 5)) >= 0.5}
+        return {"points": points, "kinds": labels, "target": tiles.mean(axis=(3, 5)) >= 0.5}
 
     def asked(self, clicks: Array) -> tuple[Any, Any]:
         """Clicks (B, P, n, 2) as places and their kinds, see `prompts`."""
@@ -204,6 +223,12 @@ def marked(images: np.ndarray, points: np.ndarray) -> np.ndarray:
         for side, value in ((2 * dot, -WHITE), (dot, WHITE)):
             image[max(0, y - side + 1) : y + side, max(0, x - side + 1) : x + side] = value
     return images
+
+
+def somewhere(regions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The number of a pixel of every region, each as likely.   (B, P, height, width) booleans -> (B, P) int64."""
+    lots = regions * (0.5 + rng.random(regions.shape))
+    return lots.reshape(*regions.shape[:2], -1).argmax(axis=2)
 
 
 def errors(masks: Tensor, target: Array) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,8 @@ NOT_A_POINT = -1
 class SAMConfig:
     """depth, heads, mlp_width: of the decoder; narrowing: by which its attention to and from images is narrower inside.
     iou_width, iou_depth: of the network that gives scores. mask_channels: of the network that reads a mask. masks: M.
-    prompts: P in training. whole: whether a shape counts with its covered parts, which makes clicks ambiguous.
+    prompts: P in training. clicks: the most of a prompt there. whole: whether a shape counts with its covered parts,
+    which makes clicks ambiguous.
     single: train the first mask alone. blind: prompts are not seen; the last two are controls.
     """
 
@@ -38,6 +39,7 @@ class SAMConfig:
     mask_channels: int = 16
     masks: int = 3
     prompts: int = 2
+    clicks: int = 1
     whole: bool = False
     single: bool = False
     blind: bool = False
@@ -45,7 +47,9 @@ class SAMConfig:
 
     def __post_init__(self) -> None:
         settle(self)
-        at_least(self, 1, "depth", "heads", "mlp_width", "narrowing", "iou_width", "iou_depth", "masks", "prompts")
+        at_least(
+            self, 1, "depth", "heads", "mlp_width", "narrowing", "iou_width", "iou_depth", "masks", "prompts", "clicks"
+        )
         at_least(self, 4, "mask_channels")
         epsilon(self)
 

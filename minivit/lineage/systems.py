@@ -241,10 +241,12 @@ SYSTEMS: dict[str, System] = {
         2022,
         "Li et al., Exploring Plain Vision Transformer Backbones for Object Detection, arXiv 2203.16527",
         "a plain ViT reads large maps by windows and a few whole-map blocks; its last map alone makes a pyramid",
+        "34_masks_on_request",
     ),
     "sam": System(
         2023,
         "Kirillov et al., Segment Anything, arXiv 2304.02643",
         "masks of what a click or a box points at: three, since a click may mean several things, each with a score",
+        "34_masks_on_request",
     ),
 }
