@@ -28,7 +28,7 @@ def _frames_needed(
 
 def _lengths(rng: np.random.Generator) -> list[tuple]:
     """In the last case four frames reach the factor exactly."""
-    return [(16, 2.0), (196, 5.0), (9, 3.5), (4, 1.5), (49, 20.0), (5, 1.96875)]
+    return [(16, 2.0), (196, 5.0), (9, 3.5), (4, 1.5), (49, 20.0), (4, 0.5), (5, 1.96875)]
 
 
 def _clip_of(
