@@ -185,11 +185,13 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Arnab et al., ViViT: A Video Vision Transformer, arXiv 2103.15691",
         "tokens are blocks of pixels in space and time; one encoder for space and a second for time",
+        "35_time",
     ),
     "timesformer": System(
         2021,
         "Bertasius et al., Is Space-Time Attention All You Need for Video Understanding?, arXiv 2102.05095",
         "attention is divided: first along time at each place, then within each frame",
+        "35_time",
     ),
     # self-supervision: masked tokens
     "beit": System(

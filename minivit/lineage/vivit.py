@@ -57,7 +57,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "vivit-l16x2-fe": {**_SHAPES["L"], **_LONG, "attention": "factorised", "temporal_depth": 4},
     "vivit-small32": _SMALL,
     "vivit-small32-fe": {**_SMALL, "attention": "factorised", "depth": 2, "temporal_depth": 1},
-    "vivit-small32-frames": {**_SMALL, "attention": "frames"},
+    "vivit-small32-frames": {**_SMALL, "tubelet": (1, 8, 8), "attention": "frames"},  # two frames would show motion
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "clips-vivit": {
