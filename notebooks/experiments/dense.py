@@ -5,7 +5,7 @@ and without its depthwise convolutions, which are all that tells it places. From
 
     OPENBLAS_NUM_THREADS=1 python -m experiments.dense
 
-Ten minutes of one core. Writes results/dense.json after every run; started again, it goes on where it was. All are
+Five minutes of one core. Writes results/dense.json after every run; started again, it goes on where it was. All are
 trained on scenes of 32 pixels; they are also asked about others, drawn at 48 and 64 pixels. The mean IoU of background
 everywhere, and of the true labels in cells of 4 and of 8 pixels, is on the page docs/lineage/dense.md.
 """
@@ -24,8 +24,8 @@ from minivit.runs.recipes import Recipe, complete
 from minivit.runs.trainer import Trainer
 
 SEEDS = 3
-CHOICES = {"steps": 400, "eval_every": 400, "workers": 1}
-SIZES = {32: 2_000, 48: 500, 64: 500}  # pixels of a side -> test scenes
+CHOICES = {"steps": 250, "eval_every": 250, "workers": 1}
+SIZES = {32: 2_000, 48: 300, 64: 300}  # pixels of a side -> test scenes
 MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # preset, changes of objective and of model
     "Segmenter, mask, patches of 4": ("scenes-segmenter", {"decoder": "mask"}, {}),
     "Segmenter, linear, patches of 4": ("scenes-segmenter", {}, {}),
