@@ -8,7 +8,7 @@ HINTS = {
     "26.2": (
         "With the cosine 1 the image and its text are the same vector. So there are B vectors, with one common cosine.",
         "The sum of the B vectors has a squared length. Write it with the common cosine. It cannot be negative.",
-        "All rows and columns have the same loss. Write it for one row: a logit for the own text, another for the rest.",
+        "All rows and columns have the same loss. Write it for one row: a logit for the own text, another for others.",
     ),
     "26.3": (
         "`sentence[:, None] == sentence` has True where the captions are equal. Divide each row by its sum.",

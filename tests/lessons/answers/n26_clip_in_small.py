@@ -105,3 +105,14 @@ WRONG = {
         (lambda sentence: 1.0, "differs"),
     ],
 }
+
+# number -> a change of a right answer that leaves it right -> why
+EQUIVALENT = {
+    "26.2": {
+        "return math.log(np.exp(z[…] - z[0, 0]).sum())": "every row has the same entries",
+        "z = corners.T @ (math.exp(s) * corners)": "the matrix of corners is symmetric",
+        "z = math.exp(s) * corners @ corners": "the matrix of corners is symmetric",
+        "corners = corners / np.linalg.norm(corners, axis=0)[:, None]": "the matrix of corners is symmetric",
+    },
+    "26.3": {"t = same / same.sum(…)": "equal sentences form blocks with equal sums"},
+}
