@@ -41,6 +41,20 @@ from minivit.update.batch import Batch
 from minivit.update.objective import Outputs
 
 PARITY = "embeddings, similarities, loss and gradients of Hugging Face's SiglipModel"
+PRESETS: dict[str, dict[str, Any]] = {
+    "captions-siglip": {
+        "data": "captions",
+        "objective": {
+            "name": "siglip", "width": 64, "depth": 2, "heads": 2, "vocabulary": len(WORDS), "context": CAPTION,
+        },
+        "model": {"patch_size": 8, "width": 64, "depth": 3, "heads": 2, "mlp_width": 128},
+        "batch_size": 128,
+        "epochs": 15,
+        "lr": 2e-3,
+        "beta2": 0.98,
+        "eval_every": 234,
+    },
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

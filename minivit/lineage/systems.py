@@ -13,6 +13,7 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, arXiv 2103.00020",
         "images and sentences in one space, so that a sentence is a classifier",
+        "26_clip_in_small",
     ),
     "dino": System(
         2021,
@@ -138,6 +139,7 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Zhai et al., Scaling Vision Transformers, arXiv 2106.04560",
         "a learned query reads all patches by attention, in place of a [class] token",
+        "26_clip_in_small",
         recordings=("vit_map_head",),
     ),
     "flexivit": System(
@@ -224,6 +226,7 @@ SYSTEMS: dict[str, System] = {
         2023,
         "Zhai et al., Sigmoid Loss for Language Image Pre-Training, arXiv 2303.15343",
         "every pair of an image and a text is a question of its own: do they belong together?",
+        "26_clip_in_small",
     ),
     "segformer": System(
         2021,
