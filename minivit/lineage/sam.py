@@ -59,10 +59,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "flip": True,
         "eval_every": 400,
     },
-}
+}  # fmt: skip
 CLICKS = 64  # decoded at once
 WHITE = 100.0  # as a normalised pixel: outside of every range, and so clipped
-}  # fmt: skip
 
 
 class SAM(Objective):
@@ -114,11 +113,6 @@ class SAM(Objective):
         images, number, height, width = shapes.shape
         each = np.arange(images)[:, None]
         seen = shapes.any(axis=(2, 3))[:, None] * (0.5 + rng.random((images, count, number)))
-        chosen = shapes[np.arange(images)[:, None], seen.argmax(axis=2)]
-        lots = chosen * (0.5 + rng.random(chosen.shape))
-        place = lots.reshape(images, count, -1).argmax(axis=2)
-        clicks = np.stack([place % width, place // width], axis=-1)[:, :, None].astype(np.float32)
-        points, kinds = self.asked(clicks)
         places = [somewhere(shapes[each, seen.argmax(axis=2)], rng)]
         there = np.moveaxis(shapes, 1, -1)[each, places[0] // width, places[0] % width]
         chosen = shapes[each, (there * (0.5 + rng.random(there.shape))).argmax(axis=2)]
@@ -131,16 +125,14 @@ class SAM(Objective):
             kinds.append(np.where(i < asked, inside, NOT_A_POINT))
         place = np.stack(places, axis=-1)
         clicks = np.stack([place % width, place // width], axis=-1).astype(np.float32)
-        points, labels = prompts(clicks, np.stack(kinds, axis=-1), None)
-        if self.config.blind:
-            points, labels = points * 0, labels * 0 - 1
+        points, labels = self.asked(clicks, np.stack(kinds, axis=-1))
         side = int(cell)
         tiles = chosen.reshape(images, count, height // side, side, width // side, side)
         return {"points": points, "kinds": labels, "target": tiles.mean(axis=(3, 5)) >= 0.5}
 
-    def asked(self, clicks: Array) -> tuple[Any, Any]:
-        """Clicks (B, P, n, 2) as places and their kinds, see `prompts`."""
-        points, kinds = prompts(clicks, np.ones(clicks.shape[:-1], np.int64), None)
+    def asked(self, clicks: Array, kinds: Array) -> tuple[Any, Any]:
+        """Clicks (B, P, n, 2) of some kinds (B, P, n) as the decoder reads them, see `prompts`."""
+        points, kinds = prompts(clicks, kinds, None)
         return (points * 0, kinds * 0 - 1) if self.config.blind else (points, kinds)
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
@@ -196,7 +188,8 @@ class SAM(Objective):
         with no_grad(), self.evaluating():
             image = self.network.encode(self.tensor(images))
             for start in range(0, points.shape[1], CLICKS):
-                asked = self.asked(points[:, start : start + CLICKS, None])
+                clicks = points[:, start : start + CLICKS, None]
+                asked = self.asked(clicks, np.ones(clicks.shape[:-1], np.int64))
                 found.append([to_numpy(x.data) for x in self.trained(self.decode(image, *asked))])
         masks, scores = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
         order = np.argsort(-scores, axis=2, kind="stable")

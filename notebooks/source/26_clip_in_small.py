@@ -267,7 +267,9 @@ UPDATES, PAIRS = full_or_fast(120, 6), full_or_fast(2_000, 100)
 config = clip.CLIPConfig(**small.TEXT, vocabulary=len(words.WORDS), context=words.CAPTION, end=words.END)
 model = clip.CLIP(config, ViTConfig(**small.VIT, num_classes=0), seed=0)
 train, held_out = small.pairs(PAIRS, 0, "train"), small.pairs(full_or_fast(500, 80), 1, "held-out")
-optimizer = AdamW(model.named_parameters(), warmup_cosine(2e-3, UPDATES, UPDATES // 10), betas=(0.9, 0.98), weight_decay=0.1)
+optimizer = AdamW(
+    model.named_parameters(), warmup_cosine(2e-3, UPDATES, UPDATES // 10), betas=(0.9, 0.98), weight_decay=0.1
+)
 losses, scales = [], []
 for i in range(UPDATES):
     some = rng.permutation(PAIRS)[:64]

@@ -75,7 +75,7 @@ def test_a_page_of_clicks_holds_the_masks_that_the_model_answers(clicking, comma
     found = held("page.html")
     assert (found["grid"], found["masks"], found["tokens"]) == ([16, 16], {"answers": 3, "size": [16, 16]}, [])
     assert "layers" not in found
-    pixels = data.load("scenes", split="test").fetch([3, 8])[0]
+    pixels = data.load("nested", split="test").fetch([3, 8])[0]
     for query in (0, 77, 255):  # rows of 16 points in squares of 2x2 pixels: their middles lie between pixels
         x, y = 2 * (query % 16) + 0.5, 2 * (query // 16) + 0.5
         points, kinds = np.tile(np.array([[[x, y], [0, 0]]], np.float32), (2, 1, 1, 1)), np.array([[[1, -1]]] * 2)

@@ -162,7 +162,7 @@ def test_keys_clicks_and_buttons(file, view, deeds):
 
 def test_it_tells_and_shows_what_the_model_answers_to_a_click(clicks):
     page, objective = clicks
-    pixels = data.load("scenes", split="test").fetch([8])[0] / np.float32(127.5) - 1
+    pixels = data.load("nested", split="test").fetch([8])[0] / np.float32(127.5) - 1
     masks, scores = objective.clicked(pixels, np.array([[[2 * 5 + 0.5, 2 * 3 + 0.5]]], np.float32))
     count = "document.title = [0, 1, 2].map(i => view().tones(53, i).join('')).join(' ')"
     text = dumped(probed(page, f"addEventListener('load', () => {{ {count}; }});"), "image=1&query=53&layer=1")

@@ -24,7 +24,7 @@ def needed_by_counting(Np, factor):
 
 
 def clip_by_transpose(tokens, grid, t, P):
-    B, G, Np, size = tokens.shape
+    B, G, _, size = tokens.shape
     rows, columns = grid
     C = size // (t * P * P)
     split = tokens.reshape(B, G, rows, columns, t, P, P, C)
