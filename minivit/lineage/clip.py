@@ -30,11 +30,12 @@ from minivit.backend.precision import precision
 from minivit.data import Dataset, Scenes
 from minivit.data.scenes_words import CAPTION, END, WORDS
 from minivit.lineage import matching
-from minivit.lineage.matching import Matching, check_fields, check_plain, direction, zero_shot
+from minivit.lineage.matching import Matching, check_fields, check_plain, zero_shot
 from minivit.models import ViT, ViTConfig
 from minivit.nn import CausalAttention, LayerNorm, Linear
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
+from minivit.nn.lengths import unit
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch
 from minivit.update.objective import Outputs
@@ -149,13 +150,13 @@ class CLIP(Matching):
 
     def image(self, images: Array | Tensor, rng: Rng = None, tap: Tap = None) -> Tensor:
         """(B, height, width, C) -> (B, E), of length 1."""
-        return direction(self.image_projection(self.image_tower(images, tap, rng)))
+        return unit(self.image_projection(self.image_tower(images, tap, rng)))
 
     def text(self, ids: Array, rng: Rng = None, tap: Tap = None) -> Tensor:
         """(B, T) -> (B, E), of length 1. Tokens behind the first <end> are ignored."""
         encoded = self.text_tower(ids, rng, tap)
         end = (ids if self.config.end is None else ids == self.config.end).argmax(axis=1)
-        return direction(self.text_projection(F.select(encoded, end[:, None])[:, 0]))
+        return unit(self.text_projection(F.select(encoded, end[:, None])[:, 0]))
 
     def similarity(self, outputs: Outputs) -> Tensor:
         """S (B, B): a row for each image, a column for each text. In full precision: e^s makes errors large."""

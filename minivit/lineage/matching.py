@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from minivit import functional as F
 from minivit.backend import Array, to_numpy, xp_of
 from minivit.data import Scenes
 from minivit.data.scenes_words import about_one
@@ -161,11 +160,6 @@ def check_plain(model: Any, system: str, *further: str) -> None:
         known = field.name in (*heeded.split(), *elsewhere.split(), *further)
         if not known and getattr(model, field.name) != field.default:
             raise ConfigError(f"{system} has no {field.name}: leave it out")
-
-
-def direction(x: Tensor) -> Tensor:
-    """x / |x|.   (..., E) -> (..., E)."""
-    return x / F.sqrt((x * x).sum(axis=-1, keepdims=True))
 
 
 def share_found(objective: Matching, pairs: Batch, known: np.ndarray) -> float:

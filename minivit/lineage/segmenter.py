@@ -35,6 +35,7 @@ from minivit.models.positions import resized
 from minivit.nn import MLP, EncoderBlock, LayerNorm, Linear, Module, MultiHeadAttention
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
+from minivit.nn.lengths import unit
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch
 from minivit.update.objective import Outputs
@@ -132,11 +133,6 @@ class MaskDecoder(Module):
 def cosines(x: Tensor, y: Tensor) -> Tensor:
     """The cosine of every vector of x with every one of y.   (B, N, E), (B, K, E) -> (B, N, K)."""
     return unit(x) @ unit(y).transpose(0, 2, 1)
-
-
-def unit(x: Tensor) -> Tensor:
-    """Every vector divided by its length."""
-    return x / F.sqrt((x * x).sum(axis=-1, keepdims=True))
 
 
 class Segmenter(DenseObjective):
