@@ -562,18 +562,31 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", 
 plt.show()
 
 for name in classed:
-    for control in ("nearest", "smooth"):
-        verdict(f"{name} against {control}", 100 * (of(name, "network") - of(name, control)))
+    print(
+        f"{name}: "
+        + ", ".join(f"{kind} {100 * of(name, kind).mean():.1f} %" for kind in ("network", "nearest", "smooth"))
+    )
+for name in [*filled, "pixels, loss on all"]:
+    print(f"{name}: " + ", ".join(f"{kind} {of(name, kind).mean():.1f}" for kind in ("network", "nearest", "smooth")))
+for name in classed:
+    verdict(f"{name}, network against nearest", 100 * (of(name, "network") - of(name, "nearest")))
 for name in filled:
-    for control in ("nearest", "smooth"):
-        verdict(f"error, {name} against {control}", of(name, "network") - of(name, control), "of 255")
-verdict(
-    "tokens against tokens, learned positions",
-    100 * (of("tokens", "network") - of("tokens, learned positions", "network")),
-)
+    verdict(f"error, {name}, network against smooth", of(name, "network") - of(name, "smooth"), "of 255")
+rotary, learned = (of(name, "network") for name in ("tokens", "tokens, learned positions"))
+verdict("tokens, rotary against learned positions", 100 * (rotary - learned))
+masked, every = (of(name, "network") for name in ("pixels, squares of 8", "pixels, loss on all"))
+verdict("error, squares of 8, loss on hidden against on all", masked - every, "of 255")
 
 # %% [markdown]
-# RESULT-A
+# **In the stored run** every network with rotary positions beats its better control, and all these differences are decided. Tokens are
+# named 2.7 ± 0.4 points more often than by the copy of the nearest patch, colours 7.5 ± 0.2 points. The errors of pixels are below those of the smooth fill, also with
+# squares of 16. With learned positions the network is 7.0 ± 0.2 points *behind* the copy; rotary ones are 9.7 ± 0.5 points better.
+#
+# A [mask] token carries nothing but its position. A learned table begins with random vectors, so attention first has to learn which places are
+# neighbours. Relative positions offer "the patch to the left" from the start.
+#
+# Small squares have the smaller error: 26.5 with 4 pixels, 33.5 with 8, 44.0 with 16. But their controls are better, too. Losses of
+# different masks say nothing about which task teaches more. Counting all patches in the loss changed the error of the hidden ones by less than the three seeds can decide.
 #
 # **What is it worth?** There are two measures, as in notebook [22](22_masked_autoencoders.ipynb). The *probe* is a linear classifier on the
 # mean of the patches' features, fitted with 3,000 labels while the encoder stays fixed. *Fine-tuning* trains everything on 1,000 labels,
@@ -612,7 +625,13 @@ for one, other in (
     verdict(f"probe, {one} against {other.removeprefix('pixels, ')}", 100 * (of(one, "probe") - of(other, "probe")))
 
 # %% [markdown]
-# RESULT-B
+# **In the stored run** the probe gains 3.3 ± 0.3 points over the untrained encoder with pixels in squares of 4, 2.4 ± 0.1 with squares of 8, and 2.3 ± 0.5 with the loss
+# on all patches: decided. Tokens (3.9 ± 1.0), colours (3.6 ± 1.4) and squares of 16 (1.4 ± 1.0) are not decided, and no task is decidedly better than another. In
+# fine-tuning no task helps: tokens bring 0.7 ± 0.7 points and colours 0.6 ± 0.3, not decided. After squares of 4 the classifier is 2.1 ± 0.4
+# points *worse* than from scratch: decided.
+#
+# So a network can beat every control in its own task and still be no better start for a classifier. Here it has seen 9,600 images. In notebook
+# [22](22_masked_autoencoders.ipynb) a masked autoencoder saw 64,000, and then fine-tuning gained.
 #
 # The published runs are far longer, and there pre-training helps. After masked patch prediction the ViT paper's B/16 reaches 79.9 % on
 # ImageNet. That is 2 points more than from scratch, and 4 points less than after pre-training with labels. BEiT reports 83.2 % for a ViT-B
