@@ -39,6 +39,7 @@ def _seen(x: np.ndarray, index: int | np.ndarray) -> np.ndarray:
 
 
 def walks(rng: np.random.Generator) -> list[tuple]:
+    """Arguments for the judge: networks, noisy pictures, steps that are visited, shares."""
     cases = []
     for steps, kept, shape in (
         (30, [0, 7, 12, 29], (3, 4)),
