@@ -25,9 +25,9 @@ BLOCKS: dict[str, dict[str, Any]] = {
     "windows, last block whole": {"global_blocks": (1,)},
     "windows alone": {"global_blocks": ()},
 }
-SEEDS = 5
-IMAGES, TESTED = 6_000, 1_000
-STEPS, BATCH, RATE = 500, 64, 3e-3
+SEEDS = 3
+IMAGES, TESTED = 4_000, 1_000
+STEPS, BATCH, RATE = 300, 64, 5e-3
 SHAPE = {
     "image_size": 32, "pretrain_size": 32, "patch_size": 8, "width": 32, "depth": 2, "heads": 2, "mlp_width": 64,
     "window": 2, "num_classes": 2, "global_blocks": (),
@@ -63,7 +63,7 @@ def header() -> dict[str, Any]:
     config = {"shape": SHAPE, "blocks": BLOCKS, "steps": STEPS, "batch_size": BATCH, "lr": RATE}
     return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.far_question",
-        "data": "drawn pairs of squares: 6,000 training and 1,000 test images of 32x32 pixels",
+        "data": "drawn pairs of squares: 4,000 training and 1,000 test images of 32x32 pixels",
         "config": config,
     }
 
