@@ -42,8 +42,8 @@ def load_captions(split: str, count: int | None = None, seed: int = 0) -> "Scene
 
 
 def load_nested(split: str, count: int | None = None, seed: int = 0) -> "Scenes":
-    """Scenes of a shape in another, and of up to two more: a point in the inner one may mean either."""
-    scenes = load_scenes(split, count, seed, shapes=(2, MOST), nested=1.0)
+    """Scenes of a shape in another, and of one or two more: a point in the inner one may mean either."""
+    scenes = load_scenes(split, count, seed, shapes=(3, MOST), nested=1.0)
     scenes.name = "nested"
     return scenes
 

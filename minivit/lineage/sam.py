@@ -50,14 +50,14 @@ PARITY = "masks, scores, prompts, loss and gradients of published code, with poi
 PRESETS: dict[str, dict[str, Any]] = {
     "scenes-sam": {
         "data": "nested",
-        "objective": {"name": "sam", "heads": 4, "mlp_width": 96, "iou_width": 48, "whole": True, "prompts": 4,
-                      "clicks": 3},
+        "objective": {"name": "sam", "heads": 4, "mlp_width": 96, "iou_width": 48, "whole": True, "clicks": 3,
+                      "spread": 0.25, "scored": "all"},
         "model": {"name": "sam", **VARIANTS["sam-mini"], "patch_size": 8, "window": 2},
         "batch_size": 32,
-        "steps": 800,
+        "steps": 600,
         "lr": 3e-3,
         "flip": True,
-        "eval_every": 400,
+        "eval_every": 300,
     },
 }  # fmt: skip
 CLICKS = 64  # decoded at once
@@ -174,6 +174,8 @@ class SAM(Objective):
         xp = xp_of(masks.data)
         best = total.data.argmin(axis=-1)[..., None] == xp.arange(masks.shape[2])
         apart = scores - Tensor(self.like(overlaps(masks.data, batch["target"])))
+        if self.config.scored == "all":
+            return (total * Tensor(self.like(best))).sum(axis=-1).mean() + (apart * apart).mean()
         return ((total + apart * apart) * Tensor(self.like(best))).sum(axis=-1).mean()
 
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:

@@ -480,6 +480,25 @@ def test_only_the_best_mask_learns_its_shape():
     assert in_scores.tolist() == [[[0, -2, 0]]]  # the true overlap of the best is 1
 
 
+def test_scores_of_all_masks_learn_if_asked():
+    """Of two masks one is right, and one is wrong everywhere."""
+    target = np.array([[[[True, False], [False, False]]]])
+    logits = np.where(target[0, 0], 5.0, -5.0)
+    masks, scores = Tensor(np.stack([logits, -logits])[None, None], requires_grad=True), np.full((1, 1, 2), 0.5)
+    scores = Tensor(scores, requires_grad=True)
+    loss = small(decoding={"scored": "all"}).loss((masks, scores), {"target": target})
+    in_masks, in_scores = grad(loss, [masks, scores])
+    assert np.allclose(in_scores, [[[-0.5, 0.5]]])  # 2 (0.5 - 1) / 2, 2 (0.5 - 0) / 2
+    assert not in_masks[0, 0, 1].any()
+    best = small().loss((masks, scores), {"target": target})
+    assert loss.data - best.data == pytest.approx((0.25 + 0.25) / 2 - 0.25)
+
+
+def test_codes_of_a_smaller_spread_are_more_alike():
+    wide, narrow = (small(decoding={"spread": spread}).prompt for spread in (1.0, 0.25))
+    assert np.allclose(narrow.gaussian.data, wide.gaussian.data / 4)
+
+
 def test_overlaps_of_nothing_are_none():
     target = np.zeros((1, 2, 2, 2), bool)
     target[0, 1] = True
@@ -508,6 +527,8 @@ def test_it_classifies_by_the_mean_of_its_map():
         (lambda: SAMEncoderConfig(global_blocks=(12,)), "global_blocks is .12,., expected numbers from 0 to 11"),
         (lambda: SAMConfig(masks=0), "masks is 0, expected at least 1"),
         (lambda: SAMConfig(mask_channels=2), "mask_channels is 2, expected at least 4"),
+        (lambda: SAMConfig(scored="some"), "scored"),
+        (lambda: SAMConfig(spread=0), "spread is 0.*, expected a number above 0"),
         (lambda: small(filters=12), "filters is 12, expected a multiple of 8"),
         (lambda: small(decoding={"heads": 3}), "and of 3 heads"),
         (lambda: SAM(SAMConfig(), ViT(ViTConfig(), None), None), "SAM needs its encoder, such as --model sam-mini"),

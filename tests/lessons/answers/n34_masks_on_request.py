@@ -58,6 +58,11 @@ def single_by_majority(inner, outer, chance):
     return outer, chance * share + (1 - chance)
 
 
+def single_of_mean_size(inner, outer, chance):
+    size = (inner + outer) / 2
+    return size, chance * inner / size + (1 - chance) * size / outer
+
+
 def iou_by_logic(z, t):
     said = z > 0
     union = np.logical_or(said, t).sum()
@@ -108,7 +113,7 @@ WRONG = {
     "34.4": [
         (lambda inner, outer, chance: (single_by_ends(inner, outer, chance)[0], 1.0), "Three answers"),
         (lambda inner, outer, chance: (outer, chance * inner / outer + 1 - chance), "outer shape is not always"),
-        (lambda inner, outer, chance: ((inner + outer) / 2, 0.5), "A mask between"),
+        (single_of_mean_size, "A mask between"),
         (lambda inner, outer, chance: single_by_ends(inner, outer, 1 - chance), "worse"),
         (lambda inner, outer, chance: single_by_ends(inner, outer, chance)[1], "tuple of 2"),
     ],
