@@ -163,6 +163,10 @@ def _attention(config: TimeSformerConfig, rng: init.Rng, dtype: str) -> MultiHea
     return MultiHeadAttention(config.width, config.heads, rng, dtype, qkv_bias=config.qkv_bias)
 
 
+def _drawn(rng: init.Rng, fan_in: int, fan_out: int) -> np.ndarray:
+    return init.normal(rng, (fan_in, fan_out), 0.02)
+
+
 def _mlp(config: TimeSformerConfig, rng: init.Rng, dtype: str) -> MLP:
     return MLP(config.width, config.mlp_width, rng, dtype, config.dropout, config.gelu)
 
@@ -191,7 +195,7 @@ class TimeSformer(Module):
                 self.blocks.append(EncoderBlock(*parts, width, dtype, **options))
         self.norm = LayerNorm(width, config.norm_eps, dtype)
         if config.num_classes:
-            self.head = Head(width, config.num_classes, rng, dtype, weight=init.zeros)
+            self.head = Head(width, config.num_classes, rng, dtype, weight=_drawn)
         for name, tensor in self.named_parameters():
             tensor.name = name
 
