@@ -25,7 +25,7 @@
 # You need notebooks [06](06_softmax_and_loss.ipynb), [06b](06b_smoothing_sigmoid_temperature.ipynb) and
 # [07](07_attention.ipynb).
 #
-# **Budget:** 20 s of CPU time (fast mode 5 s).
+# **Budget:** 20 s of CPU time (fast mode 6 s).
 
 # %%
 import math
@@ -54,8 +54,8 @@ rng = np.random.default_rng(26)
 # %% [markdown]
 # ## Pairs in place of classes
 #
-# A batch has $B$ pairs of an image and its text. The image encoder is a ViT, the text encoder a Transformer. Each ends
-# with a projection to the same width $R$. The vectors are scaled to length 1, so their inner products are cosines. The
+# A batch has $B$ pairs of an image and its text. The image encoder is a ViT, the text encoder a Transformer. Both give
+# vectors of the same width $R$. The vectors are scaled to length 1, so their inner products are cosines. The
 # table of all cosines is all that the loss sees. Pairs that belong together stand on the diagonal.
 
 # %%
@@ -193,9 +193,8 @@ print(f"against differences, largest relative error: {worst:.1e}")
 #
 # A mean is at most the largest value. If every pair has the largest logit of its row and of its column, no bracket is
 # positive: $s$ grows, whatever its value. Therefore the published code clips the scale $e^s$ at 100 after each update.
-# If the pairs are wrong, $\mathrm{d}s$ is positive and the scale falls.
 #
-# What is learned is $s$, not $e^s$. An update of $s$ multiplies the scale, so it can never become negative.
+# The parameter is $s$, not $e^s$. An update of $s$ multiplies the scale, which stays positive.
 
 # %%
 s_now = np.array([4.604])
@@ -256,7 +255,7 @@ for each in draws:
 #
 # One class may have several sentences, called prompts. Scale each prompt to length 1, take the mean of the prompts of a
 # class, and scale the mean again. The mean of unit vectors is shorter than 1, most of all where the prompts disagree.
-# Without the second scaling such a class would get smaller logits than the others.
+# Without the second scaling the cosines of such a class would be too near to 0.
 #
 # We train a small CLIP now. The pictures are [drawn scenes](../docs/drawn-world.md) of one shape: five kinds, four
 # colours, four places. Training shows 64 of the 80 combinations. Every kind, colour and place occurs in it. The sixteen
@@ -332,7 +331,7 @@ for name, some in (("four prompts", texts), ("one prompt, top left", texts[:, :1
     print(f"{name}: {(classify(images, some) == label).mean():.1%} in the right class of 20, by chance 5.0%")
 
 # %% [markdown]
-# STORED_LIVE
+# Here one prompt does nearly as well as four. It names the same place for all classes, so it favours none.
 #
 # ## Experiment 1: combinations that were never seen
 #
@@ -444,7 +443,7 @@ print(f"against differences, largest relative error: {worst:.1e}")
 # With $a = 0$ the loss is $B\log 2$, and each of the $B - 1$ wrong texts pushes its image away with the weight
 # $\sigma(0) = 1/2$. The whole gradient says no. With $a = -10$ this weight is $\sigma(-10)$, and the right text pulls
 # with nearly 1. $\mathrm{d}a$ is zero where $\sigma(a) = 1/B$. That is $a = -\log(B - 1)$, which is −10.4 for 32,768
-# pairs and −4.8 for 128.
+# pairs and −4.8 for 128. The scale $e^s$ begins at 10, so no logit is above 0 at the start.
 
 
 # %% tags=["yours"]
@@ -501,9 +500,9 @@ agree("MAP head", y + pool.mlp(pool.norm(y)), pool(Tensor(x[None])))
 # %% [markdown]
 # ## Experiment 2: batches, biases, a frozen tower
 #
-# Shorter runs, 4 epochs each with three seeds. All see the same number of images, so a small batch means more updates.
-# The learning rate is that of the presets for all. Two runs with batches of 64 change one thing more: SigLIP's bias
-# begins at 0, or CLIP's image tower stays as it was drawn and only its projection learns.
+# Shorter runs, 4 epochs each with three seeds. All see the same number of images: 2,500 updates with 16 pairs, 624 with
+# 64 and 156 with 256. The learning rate is that of the presets for all. Two runs with batches of 64 change one thing
+# more. SigLIP's bias begins at 0. CLIP's image tower stays as it was drawn, and only the projection behind it learns.
 #
 # **Predict first.** With more pairs in a batch each image has more wrong texts to be told from. Here there are only 64
 # different sentences. Is a batch of 256 better than one of 64?
@@ -511,13 +510,12 @@ agree("MAP head", y + pool.mlp(pool.norm(y)), pool(Tensor(x[None])))
 # %%
 tests = ("held out, of 16", "held out, of 80", "trained, of 80")
 short = [name for name in stored.RUNS if "batch" in name]
+print(f"{'':<37}" + "  ".join(f"{test:<15}" for test in tests) + "  first loss")
 for name in short:
-    row = [
-        "{:5.1f} +- {:.1f}".format(*record.mean_and_error([100 * run[test] for run in results[name]])) for test in tests
-    ]
+    shares = [record.mean_and_error([100 * run[test] for run in results[name]]) for test in tests]
     first = record.mean_and_error([run["epochs"][0]["first"] for run in results[name]])[0]
-    print(f"{name:<35}" + "   ".join(row) + f"   first loss {first:5.1f}")
-print(" " * 37 + "      ".join(tests) + ", %")
+    row = "  ".join(f"{mean:5.1f} +- {error:.1f} %  " for mean, error in shares)
+    print(f"{name:<37}{row}  {first:5.1f}")
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", sharey=True)
 for axis, test in zip(axes, tests[1:], strict=True):
@@ -594,9 +592,9 @@ def shared_targets(z, sentence):
 check("26.3", shared_targets)
 
 # %% [markdown]
-# **26.4 (ten minutes).** Captions repeat as before, and SigLIP has learned all that can be learned: its logits are equal
-# for all pairs of an image and a text with the same sentence, and as good as possible. How small is its loss (6)? Other
-# pairs cost nothing. A sentence that occurs once costs nothing, too.
+# **26.4 (ten minutes).** Captions repeat. SigLIP's logits are equal for all pairs of an image and a text with the same
+# sentence. How small can its loss (6) be? Assume that other pairs cost nothing, and neither does a sentence that occurs
+# once.
 
 
 # %%
