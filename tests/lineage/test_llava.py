@@ -299,7 +299,7 @@ def test_it_learns_to_answer_and_another_picture_misleads_it():
     assert words.tolist() == [[columns["answer"][0], END]]
 
 
-def test_the_controls_exchange_the_image_and_leave_one_token_of_it(monkeypatch):
+def test_the_controls_exchange_the_image_leave_one_token_of_it_and_mix_its_tokens(monkeypatch):
     """With answers that tell a picture apart by its sum over the tokens, or by their order."""
     objective, data = small(), Scenes(3, 0, 16)
     rows = np.array([[[1.0], [0], [0], [0]], [[0], [2], [0], [0]], [[0], [0], [3], [0]]]) * np.ones(16)
@@ -318,7 +318,7 @@ def test_the_controls_exchange_the_image_and_leave_one_token_of_it(monkeypatch):
     monkeypatch.setattr(objective, "language", says)
     recipe = SimpleNamespace(seed=0, augment=SimpleNamespace(evaluation=lambda: None))
     shown = [float(line.split()[1].rstrip("%")) for line in HOW["controls"](objective, data, recipe)]
-    expected = [100.0, 100 * (asked == np.roll(asked, -1)).mean(), 100 * (asked == asked[0]).mean()]
+    expected = [100.0, 100 * (asked == np.roll(asked, -1)).mean(), 100 * (asked == asked[0]).mean(), 100.0]
     assert shown == pytest.approx(expected, abs=0.06)
 
 
