@@ -308,7 +308,7 @@ def test_the_controls_exchange_the_image_leave_one_token_of_it_and_mix_its_token
     asked = data.columns(range(3), ("answer",))["answer"]
     monkeypatch.setattr(objective, "inserted", lambda ids, rows: rows)
 
-    def says(read, seen):
+    def says(read, seen, tap):
         image = [int(x.max()) - 1 if x.max() >= 1 else 0 for x in read.data]
         words = np.zeros((len(seen), seen.shape[1], 41))
         for n, i in enumerate(image):
