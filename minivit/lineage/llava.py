@@ -32,7 +32,7 @@ from minivit.lineage import llama
 from minivit.lineage.answers import COLUMNS, controls, texts
 from minivit.lineage.llama import Llama, LlamaConfig
 from minivit.models import ViT, ViTConfig
-from minivit.nn import LayerNorm, Linear, Module
+from minivit.nn import Linear, Module
 from minivit.nn.layers import Rng, Tap
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch
@@ -179,20 +179,6 @@ class LLaVA(Objective):
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         """word_accuracy: the share of the predicted words that are the most probable ones."""
         return {"word_accuracy": llama.right(outputs[0], batch["labels"], batch["weight"])}
-
-
-class Tower(ViT):
-    """CLIP's image tower: a LayerNorm before the blocks, and no bias in the patch projection."""
-
-    def __init__(self, config: ViTConfig, gelu: str, seed: int | None = 0, dtype: str = "float32"):
-        super().__init__(config, seed, dtype)
-        self.patch_embed.projection.bias = None
-        self.before = LayerNorm(config.width, config.norm_eps, dtype)
-        for block in self.blocks:
-            block.mlp.gelu = gelu  # type: ignore[attr-defined]
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.before(ViT.embed(self, images))
 
 
 def greedy(objective: LLaVA, images: Array, ids: Array, length: int) -> np.ndarray:

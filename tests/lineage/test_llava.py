@@ -17,7 +17,8 @@ from minivit.errors import CheckpointError, ConfigError
 from minivit.lineage import llama, verify
 from minivit.lineage.answers import answered
 from minivit.lineage.llama import Llama, LlamaConfig, shares
-from minivit.lineage.llava import HOW, LLaVA, LLaVAConfig, Projector, Tower, greedy
+from minivit.lineage.llava import HOW, LLaVA, LLaVAConfig, Projector, greedy
+from minivit.lineage.matching import Tower
 from minivit.lineage.recorded import llava as recorded
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import write_safetensors
