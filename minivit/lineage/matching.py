@@ -62,6 +62,20 @@ class TextTower(Module):
         return found["encoded"]
 
 
+class Tower(ViT):
+    """CLIP's image tower, also of LLaVA: a LayerNorm before the blocks, and no bias in the patch projection."""
+
+    def __init__(self, config: ViTConfig, gelu: str, seed: int | None = 0, dtype: str = "float32"):
+        super().__init__(config, seed, dtype)
+        self.patch_embed.projection.bias = None
+        self.before = LayerNorm(config.width, config.norm_eps, dtype)
+        for block in self.blocks:
+            block.mlp.gelu = gelu  # type: ignore[attr-defined]
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.before(ViT.embed(self, images))
+
+
 class Matching(Objective):
     """Matches images with their texts. A subclass has `config`, `image_tower`, which can `take` the weights of a ViT,
     and `log_scale`, and defines `image`, `text`, `similarity` and `loss`.
