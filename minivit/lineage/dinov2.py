@@ -32,6 +32,7 @@ from minivit.backend import Array
 from minivit.errors import ConfigError, meant, shown
 from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
+from minivit.models import positions
 from minivit.models.config import Size
 from minivit.models.families import Family
 from minivit.models.head import Head
@@ -134,12 +135,9 @@ class DINOv2Config:
 def resized(table: Tensor, old: tuple[int, int], new: tuple[int, int], method: str) -> Tensor:
     """A table of positions (1, 1 + N, D) for another grid (rows, columns); the row of [class] stays.   method: of
     `METHODS`."""
-    if old == new:
-        return table
     kind, offset = METHODS[method]
     scale = ((new[0] + 0.1) / old[0], (new[1] + 0.1) / old[1]) if offset else None
-    patches = F.resize(table[:, 1:].reshape(1, *old, -1), new, kind, scale)
-    return F.concat(table[:, :1], patches.reshape(1, new[0] * new[1], -1), axis=1)
+    return positions.resized(table, old, new, kind, 1, scale)
 
 
 class DINOv2Network(Module):

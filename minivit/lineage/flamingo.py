@@ -34,10 +34,11 @@ from minivit.data.scenes_words import CAPTION, WORDS
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least, one_of, positive
 from minivit.lineage import llama
-from minivit.lineage.answers import COLUMNS, texts
+from minivit.lineage.answers import COLUMNS, controls, texts
 from minivit.lineage.llama import Llama, LlamaConfig
+from minivit.lineage.reading import NORM_EPS, FeedForward, Reading
 from minivit.models import ViT, ViTConfig
-from minivit.nn import LayerNorm, Linear, Module
+from minivit.nn import LayerNorm, Module
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
 from minivit.tensor import Tensor
@@ -45,7 +46,24 @@ from minivit.update.batch import Batch
 from minivit.update.objective import Objective, Outputs
 
 PARITY = "resampled features, gated blocks, logits, loss and gradients of the open reference, with both masks"
-NORM_EPS = 1e-5
+PRESETS: dict[str, dict[str, Any]] = {
+    "scenes-flamingo": {
+        "data": "scenes",
+        "objective": {
+            "name": "flamingo", "learn": "all", "vocabulary": len(WORDS) + 1, "image": len(WORDS), "width": 64,
+            "mlp_width": 128, "depth": 2, "heads": 4, "kv_heads": 2, "deviation": 0.1, "latents": 8,
+            "resampler_depth": 1, "resampler_heads": 2, "resampler_features": 32, "cross_heads": 2,
+            "cross_features": 32,
+        },
+        "model": {"patch_size": 8, "width": 64, "depth": 3, "heads": 2, "mlp_width": 128},
+        "batch_size": 64,
+        "steps": 2000,
+        "lr": 2e-3,
+        "beta2": 0.98,
+        "crop_padding": 2,
+        "eval_every": 500,
+    },
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,43 +102,6 @@ class FlamingoConfig(LlamaConfig):
             raise ConfigError(f"image is {self.image}, expected 0 to {self.vocabulary - 1}")
         if self.every > self.depth:
             raise ConfigError(f"every is {self.every}, but the language model has {self.depth} layers")
-
-
-class Reading(Module):
-    """Tokens ask others, without biases.   x (B, N, D), context (B, M, C) -> (B, N, D)."""
-
-    def __init__(self, width: int, context_width: int, heads: int, head_width: int, dtype: str):
-        self.heads, inner = heads, heads * head_width
-        self.query = Linear(width, inner, None, dtype, bias=False)
-        self.key_value = Linear(context_width, 2 * inner, None, dtype, bias=False)
-        self.out = Linear(inner, width, None, dtype, bias=False)
-
-    def forward(self, x: Tensor, context: Tensor, mask: Array | None = None, evenly: Array | None = None) -> Tensor:
-        """mask: (B, N, M), what is seen; a token that sees nothing gets 0. evenly: (B, N), tokens that read the mean of
-        all values."""
-        q, pairs = self.query(x), self.key_value(context)
-        inner = q.shape[-1]
-        if evenly is not None and mask is not None:
-            q, mask = F.where(evenly[..., None], Tensor(0 * q.data), q), mask | evenly[..., None]
-        mask = None if mask is None else mask[:, None]
-        return self.out(F.attend(q, pairs[..., :inner], pairs[..., inner:], heads=self.heads, mask=mask))
-
-
-class FeedForward(Module):
-    """LayerNorm and two dense layers without biases.   (..., D) -> (..., D)."""
-
-    def __init__(self, width: int, ratio: float, activation: str, dtype: str):
-        self.activation, hidden = activation, max(1, round(ratio * width))
-        self.norm = LayerNorm(width, NORM_EPS, dtype)
-        self.hidden = Linear(width, hidden, None, dtype, bias=False)
-        self.out = Linear(hidden, width, None, dtype, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.hidden(self.norm(x))
-        if self.activation == "gelu":
-            return self.out(F.gelu(x, "erf"))
-        positive = F.relu(x)
-        return self.out(positive * positive)
 
 
 class ResamplerLayer(Module):
@@ -265,9 +246,13 @@ class Flamingo(Objective):
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
         """Logits (B, N, V)."""
-        return (self.reader(self.features_of(batch["images"], rng), batch["ids"], batch["seen"]),)
+        return (self.read(self.project(batch["images"], rng), batch["ids"], batch["seen"]),)
 
-    def features_of(self, images: Tensor | Array, rng: Rng = None) -> Tensor:
+    def read(self, features: Tensor, ids: Array, seen: Array | None = None) -> Tensor:
+        """Logits (B, N, V) of texts (B, N) with the features (B, T, F, v, C) of their images."""
+        return self.reader(features, ids, seen)
+
+    def project(self, images: Tensor | Array, rng: Rng = None) -> Tensor:
         """One image of one frame for each text: (B, height, width, C) -> (B, 1, 1, v, C), without [class]."""
         vision = self.vision
         x = vision.encode(vision.dropout(vision.embed(self.tensor(images)), rng), rng)
@@ -281,6 +266,9 @@ class Flamingo(Objective):
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         """word_accuracy: the share of the predicted words that are the most probable ones."""
         return {"word_accuracy": llama.right(outputs[0], batch["labels"], batch["weight"])}
+
+
+HOW = {"controls": controls}
 
 
 def tiny(dtype: str = "float32") -> tuple[Flamingo, Dataset]:

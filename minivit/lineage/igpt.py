@@ -15,8 +15,6 @@ sigmoid(1.702 x). W, which begins at zero, is not the table of the colours. The 
 of Hugging Face have, and so do these; they are zero at first. Typical colours are the centres of k-means, here of the
 training images at hand.
 
-In the middle of the network, not at its end, the mean over pixels is said to be the best feature: `layer`.
-
 B batch, N pixels, D width, K colours, C channels.
 """
 
@@ -32,7 +30,7 @@ from minivit.errors import ConfigError
 from minivit.files.checks import at_least, one_of
 from minivit.lineage.masked_tokens import weighted_cross_entropy
 from minivit.lineage.matching import check_plain
-from minivit.lineage.typical import k_means, nearest
+from minivit.lineage.typical import nearest, of_images
 from minivit.models import ViTConfig
 from minivit.nn import MLP, CausalAttention, Dropout, Embedding, EncoderBlock, Linear, Module, MultiHeadAttention
 from minivit.nn import initialisers as init
@@ -43,13 +41,11 @@ from minivit.update.batch import Batch, size
 from minivit.update.objective import Objective, Outputs
 
 PARITY = "logits, loss, inner values and gradients of Hugging Face's model, numbers of colours, published counts"
-PRESETS: dict[str, dict[str, Any]] = {
-    "digits-igpt": {
-        "data": "digits", "objective": {"name": "igpt", "colours": 17},
-        "model": {"width": 48, "depth": 4, "heads": 4, "mlp_width": 192},
-        "batch_size": 64, "epochs": 20, "lr": 3e-3, "beta2": 0.95, "eval_every": 110,
-    },
-}  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {"digits-igpt": {
+    "data": "digits", "objective": {"name": "igpt", "colours": 17},
+    "model": {"width": 48, "depth": 4, "heads": 4, "mlp_width": 192},
+    "batch_size": 64, "epochs": 20, "lr": 3e-3, "beta2": 0.95, "eval_every": 110,
+}}  # fmt: skip
 LONGEST = 256  # pixels of an image that every evaluation samples
 
 
@@ -195,10 +191,13 @@ class IGPT(Objective):
 
     def begin(self, data: Dataset, transform: Any, seed: int) -> None:
         """Choose the typical colours, by k-means on random images."""
-        rng, count = np.random.default_rng((seed, 4)), self.config.colours
-        images = min(len(data), max(64, -(-64 * count // self.network.own.positions)))
-        chosen = transform(data.fetch(np.sort(rng.permutation(len(data))[:images]))[0], None)
-        self.centres.data[...] = k_means(chosen.reshape(-1, chosen.shape[-1]).astype(float), count, rng, "colours")
+        count = self.config.colours
+        images = max(64, -(-64 * count // self.network.own.positions))
+
+        def points(chosen: np.ndarray) -> np.ndarray:
+            return chosen.reshape(-1, chosen.shape[-1])
+
+        self.centres.data[...] = of_images(data, transform, seed, images, points, count, "colours")
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         if self.config.target == "next":
@@ -284,7 +283,7 @@ def probe(x: np.ndarray, labels: np.ndarray) -> float:
 def by_layer(objective: IGPT, data: Dataset, recipe: Any) -> list[str]:
     """A linear probe of every layer."""
     found, asked = probes(objective, data, recipe.augment.evaluation()), len(data) - len(data) // 2
-    return [f"layer {i}: {right:.1%} of {asked:,} images by a linear probe" for i, right in enumerate(found)]
+    return [f"layer {i}: {share:.1%} of {asked:,} images by a linear probe" for i, share in enumerate(found)]
 
 
 HOW = {"layers": by_layer}

@@ -25,20 +25,36 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array, to_numpy, xp_of
 from minivit.data import Dataset, Scenes
-from minivit.data.scenes_words import CAPTION, END, WORDS
+from minivit.data.scenes_words import CAPTION, WORDS
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least, one_of
 from minivit.lineage import llama
-from minivit.lineage.answers import COLUMNS, texts
-from minivit.lineage.llama import IGNORED, Llama, LlamaConfig
+from minivit.lineage.answers import COLUMNS, controls, texts
+from minivit.lineage.llama import Llama, LlamaConfig
 from minivit.models import ViT, ViTConfig
-from minivit.nn import LayerNorm, Linear, Module
+from minivit.nn import Linear, Module
 from minivit.nn.layers import Rng, Tap
-from minivit.tensor import Tensor, no_grad
+from minivit.tensor import Tensor
 from minivit.update.batch import Batch
 from minivit.update.objective import Objective, Outputs
 
 PARITY = "image features, projection, logits, loss and gradients of the published code, and its greedy words"
+PRESETS: dict[str, dict[str, Any]] = {
+    "scenes-llava": {
+        "data": "scenes",
+        "objective": {
+            "name": "llava", "learn": "all", "layer": -1, "vocabulary": len(WORDS) + 1, "image": len(WORDS),
+            "width": 64, "mlp_width": 128, "depth": 2, "heads": 4, "kv_heads": 2, "deviation": 0.1,
+        },
+        "model": {"patch_size": 8, "width": 64, "depth": 3, "heads": 2, "mlp_width": 128},
+        "batch_size": 64,
+        "steps": 2000,
+        "lr": 2e-3,
+        "beta2": 0.98,
+        "crop_padding": 2,
+        "eval_every": 500,
+    },
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +146,11 @@ class LLaVA(Objective):
 
     def forward(self, batch: Batch, rng: Rng = None, tap: Tap = None) -> Outputs:
         """Logits (B, N, V).   tap: "features" (I, P or P + 1, C), "projected" (I, P, W), and as of `Llama`."""
-        rows = self.project(batch["images"], rng, tap)
-        return (self.language(self.inserted(batch["ids"], rows), batch["seen"], tap),)
+        return (self.read(self.project(batch["images"], rng, tap), batch["ids"], batch["seen"], tap),)
+
+    def read(self, rows: Tensor, ids: Array, seen: Array | None = None, tap: Tap = None) -> Tensor:
+        """Logits (B, N, V) of texts (B, N) with the rows (I, P, W) in the places of <image>."""
+        return self.language(self.inserted(ids, rows), seen, tap)
 
     def project(self, images: Tensor | Array, rng: Rng = None, tap: Tap = None) -> Tensor:
         """(I, height, width, C) -> (I, P, W)."""
@@ -162,20 +181,6 @@ class LLaVA(Objective):
         return {"word_accuracy": llama.right(outputs[0], batch["labels"], batch["weight"])}
 
 
-class Tower(ViT):
-    """CLIP's image tower: a LayerNorm before the blocks, and no bias in the patch projection."""
-
-    def __init__(self, config: ViTConfig, gelu: str, seed: int | None = 0, dtype: str = "float32"):
-        super().__init__(config, seed, dtype)
-        self.patch_embed.projection.bias = None
-        self.before = LayerNorm(config.width, config.norm_eps, dtype)
-        for block in self.blocks:
-            block.mlp.gelu = gelu  # type: ignore[attr-defined]
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.before(ViT.embed(self, images))
-
-
 def greedy(objective: LLaVA, images: Array, ids: Array, length: int) -> np.ndarray:
     """The `length` most probable words, one by one, after texts without padding: (B, N) -> (B, length) ids."""
     x, found = objective.inserted(ids, objective.project(images)), []
@@ -184,27 +189,6 @@ def greedy(objective: LLaVA, images: Array, ids: Array, length: int) -> np.ndarr
         found.append(to_numpy(following))
         x = F.concat(x, objective.language.words(following), axis=1)
     return np.concatenate(found, axis=1)
-
-
-def controls(objective: LLaVA, data: Dataset, recipe: Any) -> list[str]:
-    """The share of right words, <end> left out: with the image, with the next one of the data set in its place, and
-    with the mean of its tokens in the place of each."""
-    batch = objective.prepare(data.columns(range(len(data)), objective.columns), recipe.augment.evaluation(), None)
-    batch |= objective.draw(batch, 0, np.random.default_rng(recipe.seed))
-    counted = (batch["labels"] != IGNORED) & (batch["labels"] != END)
-    on_device = xp_of(objective.first_array()).asarray
-    right = {"its own image": 0, "another image": 0, "the mean of its tokens": 0}
-    with objective.evaluating(), no_grad():
-        for start in range(0, len(counted), 250):
-            at = np.arange(start, min(start + 250, len(counted)))
-            own, other = (objective.project(batch["images"][i]) for i in (at, (at + 1) % len(counted)))
-            mean = F.broadcast_to(own.mean(axis=1, keepdims=True), own.shape)
-            ids, seen = on_device(batch["ids"][at]), on_device(batch["seen"][at])
-            for kind, rows in zip(right, (own, other, mean), strict=True):
-                words = to_numpy(objective.language(objective.inserted(ids, rows), seen).data.argmax(axis=-1))
-                hit = words[:, :-1] == batch["labels"][at, 1:]
-                right[kind] += int((hit & counted[at, 1:]).sum())
-    return [f"words: {found / max(1, counted.sum()):.1%} right with {kind}" for kind, found in right.items()]
 
 
 HOW = {"controls": controls}

@@ -43,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar10-masked-patch": {
         "data": "cifar10",
         "objective": {"name": "masked_patch"},
-        "model": {"patch_size": 4, "width": 96, "depth": 4, "heads": 3, "mlp_width": 192},
+        "model": {"patch_size": 4, "width": 96, "depth": 4, "heads": 3, "mlp_width": 192, "position": "rope"},
         "batch_size": 256,
         "epochs": 3,
         "lr": 1e-3,

@@ -32,15 +32,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array, xp_of
+from minivit.backend import Array, to_numpy, xp_of
 from minivit.data import Dataset
 from minivit.data.augment import draw_flips, flip
 from minivit.data.scenes import load_scenes
 from minivit.errors import ConfigError
-from minivit.lineage.sam_decoder import MaskDecoder, PromptEncoder, SAMConfig, prompts
+from minivit.lineage.sam_decoder import NOT_A_POINT, MaskDecoder, PromptEncoder, SAMConfig, prompts
 from minivit.lineage.sam_encoder import VARIANTS, ImageEncoder, SAMEncoderConfig
 from minivit.nn.layers import Rng, Tap
-from minivit.tensor import Tensor
+from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Objective, Outputs
 
@@ -49,16 +49,19 @@ __all__ = ["PRESETS", "SAM", "SAMConfig"]
 PARITY = "masks, scores, prompts, loss and gradients of published code, with points, boxes and masks as prompts"
 PRESETS: dict[str, dict[str, Any]] = {
     "scenes-sam": {
-        "data": "scenes",
-        "objective": {"name": "sam", "heads": 4, "mlp_width": 96, "iou_width": 48, "whole": True},
-        "model": {"name": "sam", **VARIANTS["sam-mini"]},
+        "data": "nested",
+        "objective": {"name": "sam", "heads": 4, "mlp_width": 96, "iou_width": 48, "whole": True, "clicks": 3,
+                      "spread": 0.25, "scored": "all"},
+        "model": {"name": "sam", **VARIANTS["sam-mini"], "patch_size": 8, "window": 2},
         "batch_size": 32,
-        "steps": 1500,
-        "lr": 1e-3,
+        "steps": 600,
+        "lr": 3e-3,
         "flip": True,
-        "eval_every": 500,
+        "eval_every": 300,
     },
-}
+}  # fmt: skip
+CLICKS = 64  # decoded at once
+WHITE = 100.0  # as a normalised pixel: outside of every range, and so clipped
 
 
 class SAM(Objective):
@@ -102,27 +105,43 @@ class SAM(Objective):
         return batch
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """P times a shape that is seen, a click in it, and its mask at the resolution of the answers."""
+        """P times a click in a shape that is seen, one of the shapes there, and its mask at the resolution of the
+        answers. Further clicks lie inside it or in other shapes; a token that is no point stands for a missing one."""
         shapes, count, cell = batch["shapes"], self.config.prompts, self.network.config.patch_size / 4
         if cell % 1:
             raise ConfigError(f"patch_size is {self.network.config.patch_size}, expected a multiple of 4")
         images, number, height, width = shapes.shape
+        each = np.arange(images)[:, None]
         seen = shapes.any(axis=(2, 3))[:, None] * (0.5 + rng.random((images, count, number)))
-        chosen = shapes[np.arange(images)[:, None], seen.argmax(axis=2)]
-        lots = chosen * (0.5 + rng.random(chosen.shape))
-        place = lots.reshape(images, count, -1).argmax(axis=2)
-        clicks = np.stack([place % width, place // width], axis=-1)[:, :, None].astype(np.float32)
-        points, kinds = prompts(clicks, np.ones((images, count, 1), np.int64), None)
-        if self.config.blind:
-            points, kinds = points * 0, kinds * 0 - 1
+        places = [somewhere(shapes[each, seen.argmax(axis=2)], rng)]
+        there = np.moveaxis(shapes, 1, -1)[each, places[0] // width, places[0] % width]
+        chosen = shapes[each, (there * (0.5 + rng.random(there.shape))).argmax(axis=2)]
+        others, kinds = shapes.any(axis=1)[:, None] & ~chosen, [np.ones((images, count), np.int64)]
+        asked = rng.integers(1, self.config.clicks + 1, (images, count))
+        for i in range(1, self.config.clicks):
+            inside = rng.random((images, count)) < 0.5
+            elsewhere = np.where(others.any(axis=(2, 3), keepdims=True), others, ~chosen)
+            places.append(somewhere(np.where(inside[:, :, None, None], chosen, elsewhere), rng))
+            kinds.append(np.where(i < asked, inside, NOT_A_POINT))
+        place = np.stack(places, axis=-1)
+        clicks = np.stack([place % width, place // width], axis=-1).astype(np.float32)
+        points, labels = self.asked(clicks, np.stack(kinds, axis=-1))
         side = int(cell)
         tiles = chosen.reshape(images, count, height // side, side, width // side, side)
-        return {"points": points, "kinds": kinds, "target": tiles.mean(axis=(3, 5)) >= 0.5}
+        return {"points": points, "kinds": labels, "target": tiles.mean(axis=(3, 5)) >= 0.5}
+
+    def asked(self, clicks: Array, kinds: Array) -> tuple[Any, Any]:
+        """Clicks (B, P, n, 2) of some kinds (B, P, n) as the decoder reads them, see `prompts`."""
+        points, kinds = prompts(clicks, kinds, None)
+        return (points * 0, kinds * 0 - 1) if self.config.blind else (points, kinds)
 
     def forward(self, batch: Batch, rng: Rng = None) -> Outputs:
-        masks, scores = self.answer(self.tensor(batch["images"]), batch["points"], batch["kinds"], rng=rng)
+        return self.trained(self.answer(self.tensor(batch["images"]), batch["points"], batch["kinds"], rng=rng))
+
+    def trained(self, answers: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """The masks that are trained, and their scores, among all."""
         own = slice(0, 1) if self.config.single else slice(1, None)
-        return masks[:, :, own], scores[:, :, own]
+        return answers[0][:, :, own], answers[1][:, :, own]
 
     def answer(
         self, images: Tensor, points: Array, kinds: Array, prior: Tensor | None = None, rng: Rng = None, tap: Tap = None
@@ -131,9 +150,15 @@ class SAM(Objective):
 
         prior: logits of masks from before, (B, Q, 4R, 4C), one for every prompt or, with Q = 1, for all of an image.
         """
-        image = self.network.encode(images, tap, rng)
+        return self.decode(self.network.encode(images, tap, rng), points, kinds, prior, tap)
+
+    def decode(
+        self, image: Tensor, points: Array, kinds: Array, prior: Tensor | None = None, tap: Tap = None
+    ) -> tuple[Tensor, Tensor]:
+        """`answer` from a map (B, R, C, E)."""
         batch, rows, columns, width = image.shape
-        found = self.prompt.places(points, kinds, (images.shape[1], images.shape[2]))
+        patch = self.network.config.patch_size
+        found = self.prompt.places(points, kinds, (rows * patch, columns * patch))
         none = F.broadcast_to(self.prompt.no_mask.reshape(1, 1, 1, 1, width), (batch, 1, rows, columns, width))
         dense = none if prior is None else self.prompt.masks(prior)
         mixed = image.reshape(batch, 1, rows, columns, width) + dense
@@ -149,6 +174,8 @@ class SAM(Objective):
         xp = xp_of(masks.data)
         best = total.data.argmin(axis=-1)[..., None] == xp.arange(masks.shape[2])
         apart = scores - Tensor(self.like(overlaps(masks.data, batch["target"])))
+        if self.config.scored == "all":
+            return (total * Tensor(self.like(best))).sum(axis=-1).mean() + (apart * apart).mean()
         return ((total + apart * apart) * Tensor(self.like(best))).sum(axis=-1).mean()
 
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
@@ -157,6 +184,46 @@ class SAM(Objective):
         found = overlaps(masks, batch["target"])
         first = scores.argmax(axis=-1)[..., None] == xp_of(found).arange(found.shape[-1])
         return {"iou": (found * first).sum(axis=-1).mean(axis=1).sum(), "oracle": found.max(axis=-1).mean(axis=1).sum()}
+
+    def clicked(self, images: Array, points: Array) -> tuple[np.ndarray, np.ndarray]:
+        found = []
+        with no_grad(), self.evaluating():
+            image = self.network.encode(self.tensor(images))
+            for start in range(0, points.shape[1], CLICKS):
+                clicks = points[:, start : start + CLICKS, None]
+                asked = self.asked(clicks, np.ones(clicks.shape[:-1], np.int64))
+                found.append([to_numpy(x.data) for x in self.trained(self.decode(image, *asked))])
+        masks, scores = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+        order = np.argsort(-scores, axis=2, kind="stable")
+        masks = np.take_along_axis(masks > 0, order[..., None, None], axis=2)
+        return masks, np.take_along_axis(scores, order, axis=2)
+
+    def shown(self, batch: Batch, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """A click in each image, in the middle if no shapes are known, the mask that is meant, and those that answer,
+        the one with the best score first."""
+        images, true = batch["images"], {}
+        points = np.full((len(images), 1, 2), [images.shape[2] // 2, images.shape[1] // 2], np.float32)
+        if "shapes" in batch:
+            drawn = self.draw(batch, 0, rng)
+            points, true = drawn["points"][:, :1, 0], {"true mask": drawn["target"][:, 0]}
+        masks = self.clicked(images, points)[0][:, 0]
+        answers = {f"mask {i + 1}": masks[:, i] for i in range(masks.shape[1])}
+        return {"click": marked(images, points[:, 0]), **true, **answers}
+
+
+def marked(images: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Images with a white dot in a black square at points (B, 2)."""
+    images, dot = images.copy(), max(1, images.shape[1] // 64)
+    for image, (x, y) in zip(images, points.astype(int), strict=True):
+        for side, value in ((2 * dot, -WHITE), (dot, WHITE)):
+            image[max(0, y - side + 1) : y + side, max(0, x - side + 1) : x + side] = value
+    return images
+
+
+def somewhere(regions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The number of a pixel of every region, each as likely.   (B, P, height, width) booleans -> (B, P) int64."""
+    lots = regions * (0.5 + rng.random(regions.shape))
+    return lots.reshape(*regions.shape[:2], -1).argmax(axis=2)
 
 
 def errors(masks: Tensor, target: Array) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from minivit import functional as F
 from minivit.backend import Array, xp_of
-from minivit.files.checks import at_least, epsilon
+from minivit.errors import ConfigError
+from minivit.files.checks import at_least, epsilon, one_of
 from minivit.files.fields import settle
 from minivit.lineage.windowed import Enlarge
 from minivit.nn import Conv, LayerNorm, Linear, Module
@@ -25,8 +26,11 @@ NOT_A_POINT = -1
 class SAMConfig:
     """depth, heads, mlp_width: of the decoder; narrowing: by which its attention to and from images is narrower inside.
     iou_width, iou_depth: of the network that gives scores. mask_channels: of the network that reads a mask. masks: M.
-    prompts: P in training. whole: whether a shape counts with its covered parts, which makes clicks ambiguous.
-    single: train the first mask alone. blind: prompts are not seen; the last two are controls.
+    prompts: P in training. clicks: the most of a prompt there. whole: whether a shape counts with its covered parts,
+    which makes clicks ambiguous.
+    single: train the first mask alone. blind: prompts are not seen; the last two are controls. spread: the deviation of
+    the numbers of G; smaller maps want a smaller one. scored: whose scores learn, "best", the mask's that learns, or
+    "all".
     """
 
     depth: int = 2
@@ -38,15 +42,23 @@ class SAMConfig:
     mask_channels: int = 16
     masks: int = 3
     prompts: int = 2
+    clicks: int = 1
     whole: bool = False
     single: bool = False
     blind: bool = False
+    spread: float = 1.0
+    scored: str = "best"
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
         settle(self)
-        at_least(self, 1, "depth", "heads", "mlp_width", "narrowing", "iou_width", "iou_depth", "masks", "prompts")
+        at_least(
+            self, 1, "depth", "heads", "mlp_width", "narrowing", "iou_width", "iou_depth", "masks", "prompts", "clicks"
+        )
         at_least(self, 4, "mask_channels")
+        one_of(self, scored=("best", "all"))
+        if not self.spread > 0:
+            raise ConfigError(f"spread is {self.spread}, expected a number above 0")
         epsilon(self)
 
 
@@ -54,7 +66,7 @@ class PromptEncoder(Module):
     """Places in an image, and masks, as vectors."""
 
     def __init__(self, config: SAMConfig, width: int, rng: init.Rng, dtype: str):
-        self.gaussian = Tensor(init.normal(rng, (2, width // 2), 1.0).astype(dtype))
+        self.gaussian = Tensor(init.normal(rng, (2, width // 2), config.spread).astype(dtype))
         self.kinds = init.parameter(init.normal(rng, (KINDS, width), 1.0), dtype)
         self.not_a_point = init.parameter(init.normal(rng, (1, width), 1.0), dtype)
         self.no_mask = init.parameter(init.normal(rng, (1, width), 1.0), dtype)

@@ -13,6 +13,7 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, arXiv 2103.00020",
         "images and sentences in one space, so that a sentence is a classifier",
+        "26_clip_in_small",
     ),
     "dino": System(
         2021,
@@ -138,6 +139,7 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Zhai et al., Scaling Vision Transformers, arXiv 2106.04560",
         "a learned query reads all patches by attention, in place of a [class] token",
+        "26_clip_in_small",
         recordings=("vit_map_head",),
     ),
     "flexivit": System(
@@ -161,6 +163,7 @@ SYSTEMS: dict[str, System] = {
         2022,
         "Peebles & Xie, Scalable Diffusion Models with Transformers, arXiv 2212.09748",
         "the network predicts the noise in a picture; time and class steer its norms",
+        "27_dit_in_small",
     ),
     "mmdit": System(
         2024,
@@ -184,29 +187,34 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Arnab et al., ViViT: A Video Vision Transformer, arXiv 2103.15691",
         "tokens are blocks of pixels in space and time; one encoder for space and a second for time",
+        "35_time",
     ),
     "timesformer": System(
         2021,
         "Bertasius et al., Is Space-Time Attention All You Need for Video Understanding?, arXiv 2102.05095",
         "attention is divided: first along time at each place, then within each frame",
+        "35_time",
     ),
     # self-supervision: masked tokens
     "beit": System(
         2021,
         "Bao et al., BEiT: BERT Pre-Training of Image Transformers, arXiv 2106.08254",
         "predict the visual tokens of masked blocks of patches",
+        "21_masked_patch_prediction",
         recordings=("beit_mim",),
     ),
     "masked_patch": System(
         2020,
         "Dosovitskiy et al., An Image is Worth 16x16 Words, appendix B.1.2, arXiv 2010.11929",
         "predict the mean colours of corrupted patches",
+        "21_masked_patch_prediction",
         recordings=("vit_masked_patch",),
     ),
     "simmim": System(
         2021,
         "Xie et al., SimMIM: A Simple Framework for Masked Image Modeling, arXiv 2111.09886",
         "predict the pixels of large masked squares by one matrix, all tokens in the encoder",
+        "21_masked_patch_prediction",
     ),
     # self-supervision: pixels as a text, a sigmoid for every pair
     "igpt": System(
@@ -218,6 +226,7 @@ SYSTEMS: dict[str, System] = {
         2023,
         "Zhai et al., Sigmoid Loss for Language Image Pre-Training, arXiv 2303.15343",
         "every pair of an image and a text is a question of its own: do they belong together?",
+        "26_clip_in_small",
     ),
     "segformer": System(
         2021,
@@ -237,10 +246,12 @@ SYSTEMS: dict[str, System] = {
         2022,
         "Li et al., Exploring Plain Vision Transformer Backbones for Object Detection, arXiv 2203.16527",
         "a plain ViT reads large maps by windows and a few whole-map blocks; its last map alone makes a pyramid",
+        "34_masks_on_request",
     ),
     "sam": System(
         2023,
         "Kirillov et al., Segment Anything, arXiv 2304.02643",
         "masks of what a click or a box points at: three, since a click may mean several things, each with a score",
+        "34_masks_on_request",
     ),
 }

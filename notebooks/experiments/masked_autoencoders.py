@@ -13,6 +13,7 @@ of the pixels. Fine-tuning and training from scratch see the same few labels; th
 much time as pre-training and fine-tuning together. The learning rates are chosen on other training images.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -53,13 +54,19 @@ def autoencoder(masked: float, seed: int) -> mae.MAE:
 
 
 def pretrain(
-    objective: Objective, images: Dataset, steps: int, seed: int, rate: float = RATE, beta: float = 0.95
+    objective: Objective,
+    images: Dataset,
+    steps: int,
+    seed: int,
+    rate: float = RATE,
+    beta: float = 0.95,
+    size: int = 128,
 ) -> list[float]:
-    """Train in place; the loss of every step.   beta: Adam's second."""
+    """Train in place; the loss of every step.   beta: Adam's second; size: of a batch."""
     rates = warmup_cosine(rate, steps, steps // 10)
     optimizer = AdamW(objective.named_parameters(), rates, betas=(0.9, beta), weight_decay=0.05)
-    losses = []
-    with Loader(images, 128, Augment(images.image_size, flip=True), objective, total_steps=steps, seed=seed) as batches:
+    losses, augment = [], Augment(images.image_size, flip=True)
+    with Loader(images, size, augment, objective, total_steps=steps, seed=seed) as batches:
         for i, batch in enumerate(batches):
             losses.append(step(objective.train(), optimizer, batch, 1.0, accumulate=4, seed=(seed, i)).loss)
     return losses
@@ -113,7 +120,8 @@ def probe(of: ToFeatures, known: Dataset, test: Dataset) -> float:
 
 def classifier(encoder: ViT) -> ViT:
     """A classifier of the mean over patches that starts from an encoder; its last LayerNorm is new, as published."""
-    model = ViT(ViTConfig(**VIT, num_classes=10, classifier="gap", class_token=True, fc_norm=True), 0)
+    more = {"num_classes": 10, "classifier": "gap", "class_token": True, "fc_norm": True}
+    model = ViT(dataclasses.replace(encoder.config, **more), 0)
     old = encoder.state_dict()
     given = {name: x for name, x in old.items() if not name.startswith("norm.")}
     model.load_state_dict({**model.state_dict(), **given})

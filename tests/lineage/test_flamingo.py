@@ -1,6 +1,7 @@
 """Flamingo: held to recorded outputs of the open reference, and to a slow second implementation; mistakes are seen."""
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from minivit.lineage.flamingo import (
 )
 from minivit.lineage.recorded import flamingo as recorded
 from minivit.models import ViT, ViTConfig
+from minivit.models.archive import write_safetensors
 from minivit.optim import AdamW
 from minivit.tensor import Tensor, grad
 
@@ -176,6 +178,50 @@ def test_published_files_have_their_gated_blocks_beside_the_language_model():
     del other.weights[f"{beside}.ff.1.weight"]
     with pytest.raises(CheckpointError, match=r"ff\.1\.weight"):
         recorded.build(other.meta, recorded.canonical(other.weights))
+
+
+def published(name):
+    """The file that has an array, and its name there."""
+    if "gated_cross_attn_layer" in name or name.startswith("perceiver."):
+        number = name.partition("layers.")[2].partition(".")[0]
+        inside = f"lang_encoder.model.layers.{number}.gated_cross_attn_layer."
+        return "trained", f"module.{name.replace(inside, f'lang_encoder.gated_cross_attn_layers.{number}.')}"
+    return "language", name.removeprefix("lang_encoder.").replace(".decoder_layer", "")
+
+
+def test_what_was_trained_and_its_language_model_open_from_two_files(tmp_path):
+    config, rng = merged({}), np.random.default_rng(0)
+    weights = {name: x.astype(np.float32) for name, x in arrays(config, rng).items()}
+    files = {
+        "trained": {"vision_encoder.proj": np.zeros(2)},
+        "language": {"model.layers.0.rotary.inv_freq": np.ones(2)},
+    }
+    for name, x in weights.items():
+        file, there = published(name)
+        files[file][there] = x
+    assert sorted(name.partition(".")[0] for name in files["language"])[:2] == ["lm_head", "model"]
+    for file, found in files.items():
+        (tmp_path / file).mkdir()
+        write_safetensors(tmp_path / file / "model.safetensors", found, {})
+    stated = {"model_type": "llama", **config["text"]}
+    (tmp_path / "language" / "config.json").write_text(json.dumps(stated), encoding="utf-8")
+    paths = [tmp_path / file / "model.safetensors" for file in ("trained", "language")]
+    chosen = {name: config[name] for name in ("resampler", "cross", "media_token")}
+    inputs = given(config, rng)
+    slow = by_hand(config, {name: x.astype(float) for name, x in weights.items()}, inputs)
+    model = recorded.open_pretrained(*paths, "float64", **chosen).eval()
+    logits = model(Tensor(inputs["features"]), inputs["input_ids"], inputs["attention_mask"])
+    assert np.allclose(logits.data, slow["logits"], rtol=0, atol=1e-10)
+
+    table = weights["lang_encoder.model.embed_tokens.weight"] + 1  # one that was trained as well
+    learned = {**files["trained"], "module.lang_encoder.model.embed_tokens.weight": table}
+    write_safetensors(paths[0], learned, {})
+    words = recorded.open_pretrained(*paths, "float64", **chosen).language.words.table.data
+    assert np.array_equal(words, table)
+    del learned["module.perceiver.latents"]
+    write_safetensors(paths[0], learned, {})
+    with pytest.raises(CheckpointError, match="perceiver"):
+        recorded.open_pretrained(*paths, **chosen)
 
 
 def small(seed=0, dtype="float32", **fields):

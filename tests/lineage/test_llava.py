@@ -17,7 +17,8 @@ from minivit.errors import CheckpointError, ConfigError
 from minivit.lineage import llama, verify
 from minivit.lineage.answers import answered
 from minivit.lineage.llama import Llama, LlamaConfig, shares
-from minivit.lineage.llava import HOW, LLaVA, LLaVAConfig, Projector, Tower, greedy
+from minivit.lineage.llava import HOW, LLaVA, LLaVAConfig, Projector, greedy
+from minivit.lineage.matching import Tower
 from minivit.lineage.recorded import llava as recorded
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import write_safetensors
@@ -299,7 +300,7 @@ def test_it_learns_to_answer_and_another_picture_misleads_it():
     assert words.tolist() == [[columns["answer"][0], END]]
 
 
-def test_the_controls_exchange_the_image_and_leave_one_token_of_it(monkeypatch):
+def test_the_controls_exchange_the_image_leave_one_token_of_it_and_mix_its_tokens(monkeypatch):
     """With answers that tell a picture apart by its sum over the tokens, or by their order."""
     objective, data = small(), Scenes(3, 0, 16)
     rows = np.array([[[1.0], [0], [0], [0]], [[0], [2], [0], [0]], [[0], [0], [3], [0]]]) * np.ones(16)
@@ -308,7 +309,7 @@ def test_the_controls_exchange_the_image_and_leave_one_token_of_it(monkeypatch):
     asked = data.columns(range(3), ("answer",))["answer"]
     monkeypatch.setattr(objective, "inserted", lambda ids, rows: rows)
 
-    def says(read, seen):
+    def says(read, seen, tap):
         image = [int(x.max()) - 1 if x.max() >= 1 else 0 for x in read.data]
         words = np.zeros((len(seen), seen.shape[1], 41))
         for n, i in enumerate(image):
@@ -318,7 +319,7 @@ def test_the_controls_exchange_the_image_and_leave_one_token_of_it(monkeypatch):
     monkeypatch.setattr(objective, "language", says)
     recipe = SimpleNamespace(seed=0, augment=SimpleNamespace(evaluation=lambda: None))
     shown = [float(line.split()[1].rstrip("%")) for line in HOW["controls"](objective, data, recipe)]
-    expected = [100.0, 100 * (asked == np.roll(asked, -1)).mean(), 100 * (asked == asked[0]).mean()]
+    expected = [100.0, 100 * (asked == np.roll(asked, -1)).mean(), 100 * (asked == asked[0]).mean(), 100.0]
     assert shown == pytest.approx(expected, abs=0.06)
 
 

@@ -414,6 +414,34 @@ def test_clicks_lie_in_their_shapes(monkeypatch):
         assert np.abs(image[shape].std(axis=0)).max() < image.reshape(-1, 3).std(axis=0).max()
 
 
+def test_a_click_means_any_shape_under_it_and_further_clicks_say_which():
+    """Shape 1 lies in shape 0, shape 2 beside them."""
+    objective = small(decoding={"prompts": 400, "whole": True, "clicks": 3}, image_size=16)
+    shapes = np.zeros((1, 3, 16, 16), bool)
+    shapes[0, 0, :10, :10] = shapes[0, 1, 2:5, 2:5] = shapes[0, 2, 12:, 12:] = True
+    found = objective.draw({"shapes": shapes}, 0, np.random.default_rng(0))
+    target, kinds = found["target"][0], found["kinds"][0]
+    x, y = np.moveaxis(found["points"][0].astype(int), -1, 0)
+    here = np.stack([target[i, y[i], x[i]] for i in range(400)])  # (400, 4): whether each place is in its target
+    assert here[:, 0].all()
+    assert set(kinds[:, 0]) == {1}
+    assert set(kinds[:, 3]) == {-1}
+    inside = shapes[0, 1, y[:, 0], x[:, 0]]
+    outer = (target & shapes[0, 0]).sum(axis=(1, 2)) == 100
+    assert 0.4 < outer[inside].mean() < 0.6  # the inner shape is as likely as the outer one
+    for i in (1, 2):
+        given = kinds[:, i] >= 0
+        assert (kinds[given, i] == here[given, i]).all()
+        assert shapes[0].any(axis=0)[y[given, i], x[given, i]].all()  # in some shape
+        assert 0.4 < kinds[given, i].mean() < 0.6
+        assert abs(given.mean() - (3 - i) / 3) < 0.1
+    alone = objective.draw({"shapes": shapes[:, :1]}, 0, np.random.default_rng(0))
+    x, y = np.moveaxis(alone["points"][0].astype(int), -1, 0)
+    background = alone["kinds"][0] == 0
+    assert background.any()  # without another shape they lie on the ground
+    assert not shapes[0, 0][y, x][background].any()
+
+
 def test_targets_have_the_resolution_of_the_answers():
     objective = small(patch_size=8, image_size=32)
     shapes = np.zeros((1, 2, 32, 32), bool)
@@ -452,6 +480,25 @@ def test_only_the_best_mask_learns_its_shape():
     assert in_scores.tolist() == [[[0, -2, 0]]]  # the true overlap of the best is 1
 
 
+def test_scores_of_all_masks_learn_if_asked():
+    """Of two masks one is right, and one is wrong everywhere."""
+    target = np.array([[[[True, False], [False, False]]]])
+    logits = np.where(target[0, 0], 5.0, -5.0)
+    masks, scores = Tensor(np.stack([logits, -logits])[None, None], requires_grad=True), np.full((1, 1, 2), 0.5)
+    scores = Tensor(scores, requires_grad=True)
+    loss = small(decoding={"scored": "all"}).loss((masks, scores), {"target": target})
+    in_masks, in_scores = grad(loss, [masks, scores])
+    assert np.allclose(in_scores, [[[-0.5, 0.5]]])  # 2 (0.5 - 1) / 2, 2 (0.5 - 0) / 2
+    assert not in_masks[0, 0, 1].any()
+    best = small().loss((masks, scores), {"target": target})
+    assert loss.data - best.data == pytest.approx((0.25 + 0.25) / 2 - 0.25)
+
+
+def test_codes_of_a_smaller_spread_are_more_alike():
+    wide, narrow = (small(decoding={"spread": spread}).prompt for spread in (1.0, 0.25))
+    assert np.allclose(narrow.gaussian.data, wide.gaussian.data / 4)
+
+
 def test_overlaps_of_nothing_are_none():
     target = np.zeros((1, 2, 2, 2), bool)
     target[0, 1] = True
@@ -480,6 +527,8 @@ def test_it_classifies_by_the_mean_of_its_map():
         (lambda: SAMEncoderConfig(global_blocks=(12,)), "global_blocks is .12,., expected numbers from 0 to 11"),
         (lambda: SAMConfig(masks=0), "masks is 0, expected at least 1"),
         (lambda: SAMConfig(mask_channels=2), "mask_channels is 2, expected at least 4"),
+        (lambda: SAMConfig(scored="some"), "scored"),
+        (lambda: SAMConfig(spread=0), "spread is 0.*, expected a number above 0"),
         (lambda: small(filters=12), "filters is 12, expected a multiple of 8"),
         (lambda: small(decoding={"heads": 3}), "and of 3 heads"),
         (lambda: SAM(SAMConfig(), ViT(ViTConfig(), None), None), "SAM needs its encoder, such as --model sam-mini"),

@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minivit.errors import CheckpointError
+from minivit.files import expanded
 from minivit.lineage.flamingo import FlamingoConfig, SeeingLlama
 from minivit.lineage.llama import IGNORED, next_token_loss, shares
-from minivit.lineage.published import Arrays, fill, renamed
+from minivit.lineage.published import Arrays, beside, fill, renamed
 from minivit.lineage.recorded import llama
 from minivit.lineage.verify import Case
+from minivit.models.archive import read_arrays
 from minivit.models.layouts import Shapes
 from minivit.tensor import Tensor, no_grad
 
@@ -44,6 +47,12 @@ _NAMES = (  # ours -> theirs
     (r"^language\.", _LANGUAGE),
     (r"\.scale$", ".weight"),
 )
+_ALONE = (  # those of a language model's own file -> inside open_flamingo's
+    (r"^model\.layers\.(\d+)\.", rf"{_LANGUAGE}layers.\1.decoder_layer."),
+    (r"^model\.", _LANGUAGE),
+    (r"^lm_head\.", "lang_encoder.lm_head."),
+)
+_DROPPED = re.compile(r"(^|\.)(inv_freq|old_decoder_blocks\..*)$|^vision_encoder\.")  # numbers and copies beside
 _OTHERS = ((r"^lang_encoder\.gated_cross_attn_layers\.(\d+)\.", rf"{_LANGUAGE}layers.\1.gated_cross_attn_layer."),)
 
 
@@ -103,6 +112,18 @@ def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", sou
     state = {name: tensor.data for name, tensor in model.named_tensors()}
     fill(views(state, shape.every), arrays, source)
     return model
+
+
+def open_pretrained(path: str | Path, language: str | Path, dtype: str = "float32", **fields: Any) -> SeeingLlama:
+    """The model of two files (.safetensors), without an encoder: `path` has what was trained, resampler and gated
+    blocks, in open_flamingo's layout, and `language` the Llama in that of transformers, with its config.json beside it.
+    What both have is taken from the first.   fields: as in the configuration of `build`, such as media_token, the id of
+    <image>. Raises CheckpointError and ConfigError."""
+    trained, frozen = expanded(path), expanded(language)
+    arrays = {renamed(name, _ALONE): x for name, x in read_arrays(frozen)[0].items()}
+    arrays |= canonical({re.sub(r"^module\.", "", name): x for name, x in read_arrays(trained)[0].items()})
+    arrays = {name: x for name, x in arrays.items() if not _DROPPED.search(name)}
+    return build({"text": beside(frozen, "llama"), **fields}, arrays, dtype, f"{trained} with {frozen}")
 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:

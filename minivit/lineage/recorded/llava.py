@@ -12,7 +12,8 @@ from minivit import functional as F
 from minivit.errors import CheckpointError, shown
 from minivit.files import expanded
 from minivit.lineage.llama import angles, shares
-from minivit.lineage.llava import LLaVA, LLaVAConfig, Tower, greedy
+from minivit.lineage.llava import LLaVA, LLaVAConfig, greedy
+from minivit.lineage.matching import Tower
 from minivit.lineage.published import Arrays, beside, fill, pair, renamed
 from minivit.lineage.recorded import llama
 from minivit.lineage.verify import Case
