@@ -23,7 +23,7 @@
 #
 # You need notebooks [03](03_patches.ipynb), [04](04_tokens_and_positions.ipynb), [06](06_softmax_and_loss.ipynb) and [13](13_training.ipynb).
 #
-# **Budget:** 30 s of CPU time (fast mode 6 s).
+# **Budget:** 30 s of CPU time (fast mode 8 s).
 
 # %%
 import matplotlib.pyplot as plt
