@@ -184,7 +184,9 @@ WRONG = {
 EQUIVALENT = {
     "21.1": {"return [4 ** bits, 2 ** bits, 1] @ levels": "an inner product has no order"},
     "21.3": {
-        "return (after, count) if 0 <= count <= missing else (mask, 0)": "a block that hides nothing new changes nothing",
+        "return (after, count) if 0 <= count <= missing else (mask, 0)": (
+            "a block that hides nothing new changes nothing"
+        ),
         "if count > missing or count == -1:": "a block that hides nothing new changes nothing",
     },
     "21.4": {
