@@ -151,6 +151,16 @@ theirs = weighted_cross_entropy(tz, classes, weights(hidden))
 agree("loss", loss, theirs)
 agree("dz", dz, grad(theirs, [tz])[0])
 
+
+def slope(loss_at, x, seed=0):
+    """The derivative of a loss along a random direction, by differences, and the direction."""
+    along = np.random.default_rng(seed).standard_normal(x.shape)
+    return (loss_at(x + 1e-6 * along)[0] - loss_at(x - 1e-6 * along)[0]) / 2e-6, along
+
+
+measured, along = slope(lambda z: loss_of_hidden(z, classes, hidden), z)
+agree("slope", (dz * along).sum(), measured, rtol=1e-7)
+
 # %% [markdown]
 # ## Mean colours
 #
@@ -452,6 +462,8 @@ ty = Tensor(simmim.shuffled(Tensor(y)).data, requires_grad=True)  # in the order
 theirs = simmim.loss((ty,), batch)
 agree("loss", loss, theirs)
 agree("dy", dy, simmim.in_rows(grad(theirs, [ty])[0]))
+measured, along = slope(lambda y: pixel_loss(y, t, hidden), y)
+agree("slope", (dy * along).sum(), measured, rtol=1e-7)
 
 # %% [markdown]
 # ## Experiment, live: colours behind the mask
