@@ -595,7 +595,7 @@ masked, every = (of(name, "network") for name in ("pixels, squares of 8", "pixel
 verdict("error, squares of 8, loss on hidden against on all", masked - every, "of 255")
 
 # %% [markdown]
-# **In the stored run** every network with rotary positions beats its better control, and all these differences are decided. Tokens are
+# **In the stored run** every network of the figure with rotary positions beats its better control: decided. Tokens are
 # named 2.7 ± 0.4 points more often than by the copy of the nearest patch, colours 7.5 ± 0.2 points. The error of pixels is smaller than
 # that of the smooth fill, also with squares of 16. With learned positions the network is 7.0 ± 0.2 points *behind* the copy; rotary ones
 # are 9.7 ± 0.5 points better.
