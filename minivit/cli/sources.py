@@ -16,6 +16,7 @@ from minivit.data.imagenet import some
 from minivit.data.kinds import is_divided, parted
 from minivit.errors import BackendError, ConfigError, DataError, quoted
 from minivit.models import ResNet, ViT
+from minivit.models.families import build
 from minivit.models.whereabouts import weights_file
 from minivit.runs import folder as run_folder
 from minivit.runs import published
@@ -126,7 +127,8 @@ def load_model(args: argparse.Namespace, headless: bool = False) -> tuple[ViT | 
 def without_classes(run: Path, model: ViT | ResNet, recipe: Recipe) -> str:
     """The error line for a run that has no classes, with advice."""
     kind = recipe.objective["name"] if recipe.objective else "classification"
-    how = f"; to get a classifier from it: {called('train')} --init-from {quoted(run)}" if type(model) is ViT else ""
+    how = f"; to get a classifier from it: {called('train')} --init-from {quoted(run)}"
+    how = how if type(model) is type(build(recipe.model, None)) else ""  # not with layers of its own
     return f"{run} has no classes: its objective is {kind}{how}"
 
 

@@ -16,7 +16,7 @@ from minivit.data.imagenet import in_words, some
 from minivit.data.imagenet_numbers import numbers_of
 from minivit.data.instead import kind_at
 from minivit.data.kinds import KINDS, one_of, parted
-from minivit.data.scenes import load_captions, load_scenes
+from minivit.data.scenes import load_captions, load_nested, load_scenes
 from minivit.data.scenes_clips import load_clips
 from minivit.data.shapes import load_shapes
 from minivit.errors import DataError, meant
@@ -25,6 +25,7 @@ from minivit.files import expanded
 DRAWN: dict[str, Callable[[str], Dataset]] = {
     "shapes": load_shapes,
     "scenes": load_scenes,
+    "nested": load_nested,
     "captions": load_captions,
     "clips": load_clips,
 }
@@ -61,10 +62,11 @@ def load(
 ) -> Dataset:
     """The "train" or "test" split of the data set called `name`.
 
-    name: "digits" (comes with minivit), "shapes", "scenes", "captions", "clips" (drawn by code), "cifar10", "cifar100"
-    (looked for in `root`), "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or PATH/test/<class>/
-    of images (see `load_folder` and `read_image`), "imagenet:PATH", ImageNet or a part of it (see `load_imagenet`),
-    "shards:PATH", WebDataset shards (see `load_shards`), or "parquet:PATH", Parquet files (see `load_parquet`).
+    name: "digits" (comes with minivit), "shapes", "scenes", "nested", "captions", "clips" (drawn by code), "cifar10",
+    "cifar100" (looked for in `root`), "folder:PATH", a folder with PATH/train/<class>/ and PATH/val/<class>/ or
+    PATH/test/<class>/ of images (see `load_folder` and `read_image`), "imagenet:PATH", ImageNet or a part of it (see
+    `load_imagenet`), "shards:PATH", WebDataset shards (see `load_shards`), or "parquet:PATH", Parquet files (see
+    `load_parquet`).
     root: the data folder; None: that of `data_root`.
     bad_images: how a folder treats an unreadable image: "refuse" raises, "skip" leaves it out (`dataset.skipped`).
     val_share, seed: hold out a share of each class as the test split of a folder without one (see `load_folder`). Other

@@ -41,6 +41,13 @@ def load_captions(split: str, count: int | None = None, seed: int = 0) -> "Scene
     return scenes
 
 
+def load_nested(split: str, count: int | None = None, seed: int = 0) -> "Scenes":
+    """Scenes of a shape in another, and of one or two more: a point in the inner one may mean either."""
+    scenes = load_scenes(split, count, seed, shapes=(3, MOST), nested=1.0)
+    scenes.name = "nested"
+    return scenes
+
+
 class Drawn(Dataset):
     """Shared by `Scenes` and `Clips`: items drawn on request, in columns by name.
 

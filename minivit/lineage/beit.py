@@ -33,12 +33,13 @@ from minivit.data import ArrayDataset, Dataset
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least
 from minivit.lineage.masked_tokens import MaskedTokens, blocks, weighted_cross_entropy, weights
-from minivit.lineage.typical import k_means, nearest
+from minivit.lineage.pictures import completed
+from minivit.lineage.typical import nearest, of_images
 from minivit.models import families
 from minivit.nn import Linear, patchify
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng
-from minivit.tensor import Tensor
+from minivit.tensor import Tensor, no_grad
 from minivit.update.batch import Batch, size
 from minivit.update.objective import Outputs
 
@@ -120,11 +121,13 @@ class BEiT(MaskedTokens):
 
     def begin(self, data: Dataset, transform: Any, seed: int) -> None:
         """Choose the typical patches, by k-means on patches of random images."""
-        rng, count = np.random.default_rng((seed, 4)), self.config.vocabulary
-        images = min(len(data), max(512, -(-16 * count // self.patches)))
-        chosen = transform(data.fetch(np.sort(rng.permutation(len(data))[:images]))[0], None)
-        points = patchify(Tensor(chosen.astype(float)), self.network.config.patch_size).data
-        self.centres.data[...] = k_means(np.concatenate(points), count, rng, "patches")
+        count, patch = self.config.vocabulary, self.network.config.patch_size
+        images = max(512, -(-16 * count // self.patches))
+
+        def points(chosen: np.ndarray) -> np.ndarray:
+            return np.concatenate(patchify(Tensor(chosen), patch).data)
+
+        self.centres.data[...] = of_images(data, transform, seed, images, points, count, "patches")
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         given = self.grid, self.hidden_patches, self.config.block, self.config.aspect
@@ -147,6 +150,17 @@ class BEiT(MaskedTokens):
         if "tokens" in batch:
             return batch["tokens"]
         return nearest(patchify(self.tensor(batch["images"]), self.network.config.patch_size).data, self.centres.data)
+
+    shown = completed
+
+    def paint(self, batch: Batch) -> tuple[Array, Array]:
+        """Patches (B, N, P P C) of the images, with the masked ones 0, and with typical patches of the predicted tokens
+        in their place."""
+        with no_grad(), self.evaluating():
+            tokens = self(batch)[0].data.argmax(axis=-1)
+        true = patchify(self.tensor(batch["images"]), self.network.config.patch_size).data
+        hidden = batch["mask"][:, :, None]
+        return true * ~hidden, true * ~hidden + self.centres.data[tokens] * hidden
 
 
 def tiny(dtype: str = "float32") -> tuple[BEiT, Dataset]:

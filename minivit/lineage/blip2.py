@@ -40,12 +40,13 @@ from minivit.data.scenes_words import CAPTION, PAD, WORDS
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least, positive, rates
 from minivit.lineage import words
-from minivit.lineage.matching import check_captions, direction, retrieval
+from minivit.lineage.matching import check_captions, retrieval
 from minivit.lineage.qformer import QFormer, QFormerConfig
 from minivit.models import ViT, ViTConfig
 from minivit.nn import LayerNorm, Linear
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng
+from minivit.nn.lengths import unit
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch
 from minivit.update.objective import Objective, Outputs
@@ -156,11 +157,11 @@ class BLIP2(Objective):
 
     def image(self, queries: Tensor) -> Tensor:
         """Rows of the queries -> (B, M, E), each of length 1."""
-        return direction(self.image_projection(queries))
+        return unit(self.image_projection(queries))
 
     def text(self, encoded: Tensor) -> Tensor:
         """Rows of the words -> (B, E), of length 1."""
-        return direction(self.text_projection(encoded[:, 0]))
+        return unit(self.text_projection(encoded[:, 0]))
 
     def logits(self, encoded: Tensor) -> Tensor:
         """Of the word that follows each: (B, T, D) -> (B, T, V). The table of words is that of the Q-Former."""

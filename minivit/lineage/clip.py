@@ -30,11 +30,12 @@ from minivit.backend.precision import precision
 from minivit.data import Dataset, Scenes
 from minivit.data.scenes_words import CAPTION, END, WORDS
 from minivit.lineage import matching
-from minivit.lineage.matching import Matching, check_fields, check_plain, direction, zero_shot
+from minivit.lineage.matching import Matching, check_fields, check_plain, zero_shot
 from minivit.models import ViT, ViTConfig
-from minivit.nn import CausalAttention, LayerNorm, Linear
+from minivit.nn import CausalAttention, Linear
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
+from minivit.nn.lengths import unit
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch
 from minivit.update.objective import Outputs
@@ -91,23 +92,16 @@ class CLIPConfig:
         )
 
 
-class ImageTower(ViT):
-    """A ViT with a LayerNorm before the blocks and no bias in its patch projection.   (B, height, width, C) -> (B,
-    D)."""
+class ImageTower(matching.Tower):
+    """With the first values of the published code.   (B, height, width, C) -> (B, D)."""
 
     def __init__(self, model: ViTConfig, config: CLIPConfig, seed: int | None, dtype: str):
-        super().__init__(dataclasses.replace(model, num_classes=0, norm_eps=config.norm_eps), seed, dtype)
+        shape = dataclasses.replace(model, num_classes=0, norm_eps=config.norm_eps)
+        super().__init__(shape, config.gelu, seed, dtype)
         rng = None if seed is None else np.random.default_rng((seed, 1))
-        self.patch_embed.projection.bias = None
         self.class_token = init.parameter(init.normal(rng, (1, 1, model.width), model.width**-0.5), dtype)
         table = 1, self.config.num_tokens, model.width
         self.position_embedding = init.parameter(init.normal(rng, table, model.width**-0.5), dtype)
-        self.before = LayerNorm(model.width, config.norm_eps, dtype)
-        for block in self.blocks:
-            block.mlp.gelu = config.gelu  # type: ignore[attr-defined]
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.before(super().embed(images))
 
     def take(self, start: ViT) -> None:
         """Start from the weights of a ViT. The bias of its patch projection is added to the positions."""
@@ -149,13 +143,13 @@ class CLIP(Matching):
 
     def image(self, images: Array | Tensor, rng: Rng = None, tap: Tap = None) -> Tensor:
         """(B, height, width, C) -> (B, E), of length 1."""
-        return direction(self.image_projection(self.image_tower(images, tap, rng)))
+        return unit(self.image_projection(self.image_tower(images, tap, rng)))
 
     def text(self, ids: Array, rng: Rng = None, tap: Tap = None) -> Tensor:
         """(B, T) -> (B, E), of length 1. Tokens behind the first <end> are ignored."""
         encoded = self.text_tower(ids, rng, tap)
         end = (ids if self.config.end is None else ids == self.config.end).argmax(axis=1)
-        return direction(self.text_projection(F.select(encoded, end[:, None])[:, 0]))
+        return unit(self.text_projection(F.select(encoded, end[:, None])[:, 0]))
 
     def similarity(self, outputs: Outputs) -> Tensor:
         """S (B, B): a row for each image, a column for each text. In full precision: e^s makes errors large."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import Array, xp_of
+from minivit.backend import Array, to_numpy, xp_of
 from minivit.data import Dataset
 from minivit.data.augment import draw_flips, flip
 from minivit.errors import ConfigError, DataError
@@ -89,6 +89,12 @@ class DenseObjective(Objective):
         """The class of every pixel: (B, height, width)."""
         with no_grad(), self.evaluating():
             return self.logits(self(batch), batch).data.argmax(axis=-1)
+
+    def shown(self, batch: Batch, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        images, labels = batch["images"], batch.get("mask")
+        answers = self.predict({"images": images, "mask": images[..., 0] if labels is None else labels})
+        true = {} if labels is None else {"true": labels}
+        return {"image": images, **true, "predicted": to_numpy(answers)}
 
 
 def references(objective: Any, data: Dataset, recipe: Any) -> list[str]:

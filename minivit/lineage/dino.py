@@ -35,6 +35,7 @@ from minivit.errors import ConfigError
 from minivit.lineage.self_distillation import Head, check_crops, check_fields, multi_crop, numbers
 from minivit.models import ViT, ViTConfig
 from minivit.models.config import Size
+from minivit.models.positions import resized
 from minivit.nn import Module
 from minivit.nn.layers import Rng
 from minivit.optim.rates import is_matrix
@@ -93,12 +94,9 @@ class DINOConfig:
 
 def positions(encoder: ViT, grid: tuple[int, int]) -> Tensor:
     """The position table of the encoder for a grid of patches (rows, columns): (1, 1 + N, D)."""
-    table, old = encoder.position_embedding, encoder.config.grid
-    if grid == old:
-        return table
+    old = encoder.config.grid
     scale = (grid[0] + 0.1) / old[0], (grid[1] + 0.1) / old[1]
-    patches = F.resize(table[:, 1:].reshape(1, *old, -1), grid, "bicubic", scale)
-    return F.concat(table[:, :1], patches.reshape(1, grid[0] * grid[1], -1), axis=1)
+    return resized(encoder.position_embedding, old, grid, "bicubic", 1, scale)
 
 
 class Network(Module):

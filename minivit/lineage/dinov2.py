@@ -32,6 +32,7 @@ from minivit.backend import Array
 from minivit.errors import ConfigError, meant, shown
 from minivit.files.checks import at_least, heads_divide, one_of, patches_tile, rates
 from minivit.files.fields import settle
+from minivit.models import positions
 from minivit.models.config import Size
 from minivit.models.families import Family
 from minivit.models.head import Head
@@ -53,11 +54,11 @@ PRESETS: dict[str, dict[str, Any]] = {
             "teacher_temperature": 0.04, "patch_rate": 1.0,
         },
         "model": {
-            "name": "dinov2", "image_size": 32, "patch_size": 4, "width": 64, "depth": 4, "heads": 4, "mlp_width": 128,
+            "name": "dinov2", "image_size": 32, "patch_size": 8, "width": 64, "depth": 4, "heads": 4, "mlp_width": 128,
             "layer_scale": 1.0,
         },
-        "batch_size": 128, "epochs": 1, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.04, "final_weight_decay": 0.2,
-        "clip_norm": 3.0, "flip": True, "eval_every": 390, "mean": (0.49, 0.48, 0.45), "std": 0.25,
+        "batch_size": 32, "steps": 300, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.04, "final_weight_decay": 0.2,
+        "clip_norm": 3.0, "flip": True, "eval_every": 300, "mean": (0.49, 0.48, 0.45), "std": 0.25,
     },
 }  # fmt: skip
 METHODS = {  # of resizing the table -> method of `F.resize`, and whether the scale is DINO's, (cells + 0.1) / grid
@@ -134,12 +135,9 @@ class DINOv2Config:
 def resized(table: Tensor, old: tuple[int, int], new: tuple[int, int], method: str) -> Tensor:
     """A table of positions (1, 1 + N, D) for another grid (rows, columns); the row of [class] stays.   method: of
     `METHODS`."""
-    if old == new:
-        return table
     kind, offset = METHODS[method]
     scale = ((new[0] + 0.1) / old[0], (new[1] + 0.1) / old[1]) if offset else None
-    patches = F.resize(table[:, 1:].reshape(1, *old, -1), new, kind, scale)
-    return F.concat(table[:, :1], patches.reshape(1, new[0] * new[1], -1), axis=1)
+    return positions.resized(table, old, new, kind, 1, scale)
 
 
 class DINOv2Network(Module):

@@ -57,8 +57,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "digits-dit": {**_DIGITS, "objective": {"name": "dit", "learned_variance": False}},
     "digits-flow": {**_DIGITS, "objective": {"name": "dit", "path": "flow"}},
     "shapes-dit": {
-        **_DIGITS, "data": "shapes", "objective": {"name": "dit", "learned_variance": False},
-        "model": {**_SMALL, "patch_size": 4}, "batch_size": 64,
+        **_DIGITS, "data": "shapes", "objective": {"name": "dit", "path": "flow", "walk": 25},
+        "model": {**_SMALL, "patch_size": 4}, "batch_size": 64, "steps": 1800, "lr": 2e-3, "ema": 0.995,
+        "eval_every": 450,
     },
 }  # fmt: skip
 

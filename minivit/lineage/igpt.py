@@ -15,8 +15,6 @@ sigmoid(1.702 x). W, which begins at zero, is not the table of the colours. The 
 of Hugging Face have, and so do these; they are zero at first. Typical colours are the centres of k-means, here of the
 training images at hand.
 
-In the middle of the network, not at its end, the mean over pixels is said to be the best feature: `layer`.
-
 B batch, N pixels, D width, K colours, C channels.
 """
 
@@ -32,7 +30,7 @@ from minivit.errors import ConfigError
 from minivit.files.checks import at_least, one_of
 from minivit.lineage.masked_tokens import weighted_cross_entropy
 from minivit.lineage.matching import check_plain
-from minivit.lineage.typical import k_means, nearest
+from minivit.lineage.typical import nearest, of_images
 from minivit.models import ViTConfig
 from minivit.nn import MLP, CausalAttention, Dropout, Embedding, EncoderBlock, Linear, Module, MultiHeadAttention
 from minivit.nn import initialisers as init
@@ -43,6 +41,11 @@ from minivit.update.batch import Batch, size
 from minivit.update.objective import Objective, Outputs
 
 PARITY = "logits, loss, inner values and gradients of Hugging Face's model, numbers of colours, published counts"
+PRESETS: dict[str, dict[str, Any]] = {"digits-igpt": {
+    "data": "digits", "objective": {"name": "igpt", "colours": 17},
+    "model": {"width": 48, "depth": 4, "heads": 4, "mlp_width": 192},
+    "batch_size": 64, "epochs": 20, "lr": 3e-3, "beta2": 0.95, "eval_every": 110,
+}}  # fmt: skip
 LONGEST = 256  # pixels of an image that every evaluation samples
 
 
@@ -188,10 +191,13 @@ class IGPT(Objective):
 
     def begin(self, data: Dataset, transform: Any, seed: int) -> None:
         """Choose the typical colours, by k-means on random images."""
-        rng, count = np.random.default_rng((seed, 4)), self.config.colours
-        images = min(len(data), max(64, -(-64 * count // self.network.own.positions)))
-        chosen = transform(data.fetch(np.sort(rng.permutation(len(data))[:images]))[0], None)
-        self.centres.data[...] = k_means(chosen.reshape(-1, chosen.shape[-1]).astype(float), count, rng, "colours")
+        count = self.config.colours
+        images = max(64, -(-64 * count // self.network.own.positions))
+
+        def points(chosen: np.ndarray) -> np.ndarray:
+            return chosen.reshape(-1, chosen.shape[-1])
+
+        self.centres.data[...] = of_images(data, transform, seed, images, points, count, "colours")
 
     def draw(self, batch: Batch, step: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         if self.config.target == "next":
@@ -220,9 +226,7 @@ class IGPT(Objective):
     def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         """The share of predicted pixels whose colour is the most probable one."""
         right = outputs[0].data.argmax(axis=-1) == self.ids(batch["images"])
-        if self.config.target == "next":
-            return {"pixel_accuracy": right.mean(axis=1).sum()}
-        return {"pixel_accuracy": (right * batch["weight"]).sum()}
+        return {"pixel_accuracy": (right * batch.get("weight", 1 / right.shape[1])).sum()}
 
     def inner(self, images: Tensor | Array) -> list[Tensor]:
         """The mean over pixels before the first block and after each: arrays (B, D)."""
@@ -239,10 +243,8 @@ class IGPT(Objective):
         """Pixel after pixel from the predicted probabilities: (count, N) numbers of colours.   start: (count, n), the
         first n pixels."""
         pixels, xp = self.network.own.positions, xp_of(self.centres.data)
-        ids, begun = np.zeros((count, pixels), np.int64), 0
-        if start is not None:
-            begun = start.shape[1]
-            ids[:, :begun] = start
+        ids, begun = np.zeros((count, pixels), np.int64), 0 if start is None else start.shape[1]
+        ids[:, :begun] = 0 if start is None else start
         with self.evaluating(), no_grad():
             for n in range(begun, pixels):
                 logits = self.network(self.network.after_sos(xp.asarray(ids[:, : n + 1])))[:, n]
@@ -256,26 +258,32 @@ class IGPT(Objective):
 
     def pictures(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Ten samples, if images are small and pixels are predicted one after another."""
-        if self.config.target != "next" or self.network.own.positions > LONGEST:
-            return {}
-        return {"samples": self.painted(self.sample(10, rng))}
+        drawn = self.config.target == "next" and self.network.own.positions <= LONGEST
+        return {"samples": self.painted(self.sample(10, rng))} if drawn else {}
+
+
+def probes(objective: IGPT, data: Dataset, transform: Any) -> list[float]:
+    """The accuracy of a linear probe before the first block and after each."""
+    pixels = transform(data.fetch(range(len(data)))[0], None)
+    with objective.evaluating(), no_grad():
+        parts = [objective.inner(pixels[i : i + 100]) for i in range(0, len(pixels), 100)]
+    layers = zip(*parts, strict=True)
+    return [probe(np.concatenate([to_numpy(x.data) for x in layer]).astype(float), data.labels) for layer in layers]
+
+
+def probe(x: np.ndarray, labels: np.ndarray) -> float:
+    """Ridge regression on the first half of the rows of x, asked about the others."""
+    half, hot = len(x) // 2, np.eye(labels.max() + 1)[labels]
+    x = (x - x[:half].mean(axis=0)) / (x[:half].std(axis=0) + 1e-6)
+    x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    weight = np.linalg.solve(x[:half].T @ x[:half] + np.eye(x.shape[1]), x[:half].T @ hot[:half])
+    return float(((x[half:] @ weight).argmax(axis=1) == labels[half:]).mean())
 
 
 def by_layer(objective: IGPT, data: Dataset, recipe: Any) -> list[str]:
-    """A linear probe of every layer: ridge regression on half of the images, asked about the others."""
-    pixels = recipe.augment.evaluation()(data.fetch(range(len(data)))[0], None)
-    with objective.evaluating(), no_grad():
-        parts = [objective.inner(pixels[i : i + 100]) for i in range(0, len(pixels), 100)]
-    half, lines = len(data) // 2, []
-    hot = np.eye(len(data.classes))[data.labels]
-    for layer in range(objective.network.own.depth + 1):
-        x = np.concatenate([to_numpy(part[layer].data) for part in parts]).astype(float)
-        x = (x - x[:half].mean(axis=0)) / (x[:half].std(axis=0) + 1e-6)
-        x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
-        weight = np.linalg.solve(x[:half].T @ x[:half] + np.eye(x.shape[1]), x[:half].T @ hot[:half])
-        right = (x[half:] @ weight).argmax(axis=1) == data.labels[half:]
-        lines.append(f"layer {layer}: {right.mean():.1%} of {len(right):,} images by a linear probe")
-    return lines
+    """A linear probe of every layer."""
+    found, asked = probes(objective, data, recipe.augment.evaluation()), len(data) - len(data) // 2
+    return [f"layer {i}: {share:.1%} of {asked:,} images by a linear probe" for i, share in enumerate(found)]
 
 
 HOW = {"layers": by_layer}

@@ -25,7 +25,7 @@ from minivit import functional as F
 from minivit.backend import Array, to_numpy
 from minivit.data import ArrayDataset, Dataset
 from minivit.errors import ConfigError
-from minivit.lineage.pictures import reconstructions
+from minivit.lineage.pictures import completed, reconstructions
 from minivit.models import ViT, ViTConfig
 from minivit.nn import MLP, EncoderBlock, LayerNorm, Linear, Module, MultiHeadAttention, patchify
 from minivit.nn import initialisers as init
@@ -190,6 +190,8 @@ class MAE(Objective):
             return pixels
         mean, deviation = statistics(pixels)
         return (pixels - mean) / deviation
+
+    shown = completed
 
     def paint(self, batch: Batch) -> tuple[Array, Array]:
         """Patches (B, N, P P C) of the images, with the missing ones 0, and with the predictions in their place.

@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from minivit import functional as F
 from minivit.backend import Array, to_numpy, xp_of
 from minivit.data import Scenes
 from minivit.data.scenes_words import about_one
@@ -61,6 +60,20 @@ class TextTower(Module):
         if tap is not None:
             tap.update(found)
         return found["encoded"]
+
+
+class Tower(ViT):
+    """CLIP's image tower, also of LLaVA: a LayerNorm before the blocks, and no bias in the patch projection."""
+
+    def __init__(self, config: ViTConfig, gelu: str, seed: int | None = 0, dtype: str = "float32"):
+        super().__init__(config, seed, dtype)
+        self.patch_embed.projection.bias = None
+        self.before = LayerNorm(config.width, config.norm_eps, dtype)
+        for block in self.blocks:
+            block.mlp.gelu = gelu  # type: ignore[attr-defined]
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.before(ViT.embed(self, images))
 
 
 class Matching(Objective):
@@ -161,11 +174,6 @@ def check_plain(model: Any, system: str, *further: str) -> None:
         known = field.name in (*heeded.split(), *elsewhere.split(), *further)
         if not known and getattr(model, field.name) != field.default:
             raise ConfigError(f"{system} has no {field.name}: leave it out")
-
-
-def direction(x: Tensor) -> Tensor:
-    """x / |x|.   (..., E) -> (..., E)."""
-    return x / F.sqrt((x * x).sum(axis=-1, keepdims=True))
 
 
 def share_found(objective: Matching, pairs: Batch, known: np.ndarray) -> float:

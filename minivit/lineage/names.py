@@ -4,6 +4,8 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "deit": "deit:DeiT",
     "clip": "clip:CLIP",
     "blip2": "blip2:BLIP2",  # language
+    "llava": "llava:LLaVA",
+    "flamingo": "flamingo:Flamingo",
     "dino": "dino:DINO",
     "mae": "mae:MAE",
     # generation
@@ -20,6 +22,8 @@ OBJECTIVES: dict[str, str] = {  # name -> "module:class", of what a run can mini
     "igpt": "igpt:IGPT",
     "siglip": "siglip:SigLIP",
     "segformer": "segformer:SegFormer",
+    # dense labels: prompts
+    "sam": "sam:SAM",
     # self-supervision: DINOv2
     "dinov2": "dinov2_objective:DINOv2",
 }
@@ -59,4 +63,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "segformer": ("mit:FAMILY", r"mit-.*"),
     # self-supervision: DINOv2
     "dinov2": ("dinov2:FAMILY", r"dinov2[-_].*"),
+    # dense labels: plain backbones
+    "vitdet": ("vitdet:FAMILY", r"vitdet-.*"),
+    "sam": ("sam_encoder:FAMILY", r"sam-.*"),
 }

@@ -11,6 +11,7 @@ import numpy as np
 from minivit import functional as F
 from minivit.lineage.published import Arrays, fill
 from minivit.lineage.verify import Case
+from minivit.lineage.windowed import Enlarge
 from minivit.models.beside_weights import read_json
 from minivit.nn import Conv, Linear, Module
 from minivit.nn.batch_norm import batch_statistics, statistics_rows, update_running
@@ -22,7 +23,8 @@ _LEAVES = {"scale": "weight", "running_variance": "running_var"}
 
 def views(module: Module, arrays: Arrays | None = None, names: Names = str) -> dict[str, np.ndarray]:
     """Our arrays, or those of `arrays` by our paths, such as gradients, as views with PyTorch's names and shapes.
-    Kernels are (E, C / groups, rows, columns) there, matrices (out, in)."""
+    Kernels are (E, C / groups, rows, columns) there, those of transposed convolutions (C, E, rows, columns), matrices
+    (out, in)."""
     data = arrays or {name: tensor.data for name, tensor in module.named_tensors()}
     found = {}
     for path, owner in _modules(module):
@@ -31,6 +33,7 @@ def views(module: Module, arrays: Arrays | None = None, names: Names = str) -> d
                 x = data[f"{path}{leaf}"]
                 if leaf == "weight" and isinstance(owner, Conv | Linear):
                     x = x.transpose(3, 2, 0, 1) if isinstance(owner, Conv) else x.T
+                x = x.transpose(0, 3, 1, 2) if leaf == "weight" and isinstance(owner, Enlarge) else x
                 found[names(f"{path}{_LEAVES.get(leaf, leaf)}")] = x
     return found
 

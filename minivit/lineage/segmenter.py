@@ -31,9 +31,11 @@ from minivit.errors import ConfigError
 from minivit.files.checks import at_least, heads_divide, one_of, rates
 from minivit.lineage.dense import HOW, DenseObjective, labelled
 from minivit.models import ViT, ViTConfig
+from minivit.models.positions import resized
 from minivit.nn import MLP, EncoderBlock, LayerNorm, Linear, Module, MultiHeadAttention
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
+from minivit.nn.lengths import unit
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch
 from minivit.update.objective import Outputs
@@ -44,12 +46,13 @@ PARITY = "logits, encoded tokens, attention, loss and gradients of the published
 PRESETS: dict[str, dict[str, Any]] = {
     "scenes-segmenter": {
         "data": "scenes",
-        "objective": {"name": "segmenter", "width": 64, "heads": 2, "mlp_width": 128, "dropout": 0.0},
+        "objective": {"name": "segmenter", "decoder": "linear", "width": 64, "heads": 2, "mlp_width": 128,
+                      "dropout": 0.0},
         "model": {"patch_size": 4, "width": 64, "depth": 4, "heads": 2, "mlp_width": 128, "gelu": "erf",
                   "norm_eps": 1e-5},
-        "batch_size": 64,
+        "batch_size": 32,
         "steps": 1500,
-        "lr": 1e-3,
+        "lr": 3e-3,
         "flip": True,
         "eval_every": 500,
     },
@@ -132,11 +135,6 @@ def cosines(x: Tensor, y: Tensor) -> Tensor:
     return unit(x) @ unit(y).transpose(0, 2, 1)
 
 
-def unit(x: Tensor) -> Tensor:
-    """Every vector divided by its length."""
-    return x / F.sqrt((x * x).sum(axis=-1, keepdims=True))
-
-
 class Segmenter(DenseObjective):
     """Names the class of every pixel.   batch: see `DenseObjective`; images may have any size."""
 
@@ -192,13 +190,8 @@ class Segmenter(DenseObjective):
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
         """The encoder's table, its patches resized to a grid: (1, N, D)."""
-        table, shape = self.network.position_embedding, self.network.config
-        if grid == shape.grid:
-            return table
-        before, width = shape.num_prefix_tokens, shape.width
-        patches = F.resize(table[:, before:].reshape(1, *shape.grid, width), grid, "bilinear")
-        patches = patches.reshape(1, grid[0] * grid[1], width)
-        return F.concat(table[:, :before], patches, axis=1) if before else patches
+        shape = self.network.config
+        return resized(self.network.position_embedding, shape.grid, grid, "bilinear", shape.num_prefix_tokens)
 
 
 def padded(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -17,6 +17,7 @@ from minivit.data.recolour import recolour
 from minivit.errors import ConfigError
 from minivit.nn import Linear, Module
 from minivit.nn import initialisers as init
+from minivit.nn.lengths import unit
 from minivit.optim.schedules import cosine
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch
@@ -67,11 +68,6 @@ def numbers(config: Any, step: int, total: int) -> dict[str, np.ndarray]:
         "teacher_momentum": np.array(cosine(config.momentum, config.last_momentum, total)(step)),
         "teacher_temperature": np.array(temperature),
     }
-
-
-def unit(x: Tensor, axis: int = -1) -> Tensor:
-    """x / max(|x|, 1e-12), the length taken along an axis."""
-    return x / F.sqrt(F.maximum((x * x).sum(axis=axis, keepdims=True), 1e-24))
 
 
 class Head(Module):

@@ -30,17 +30,32 @@ from minivit.backend import Array, xp_of
 from minivit.backend.precision import precision
 from minivit.data import Dataset, Scenes
 from minivit.data.scenes_words import CAPTION, WORDS
-from minivit.lineage.matching import Matching, TextTower, check_fields, check_plain, direction, zero_shot
+from minivit.lineage.matching import Matching, TextTower, check_fields, check_plain, zero_shot
 from minivit.models import ViT, ViTConfig
 from minivit.nn import Linear, MultiHeadAttention
 from minivit.nn import initialisers as init
 from minivit.nn.attention_pool import AttentionPool
 from minivit.nn.layers import Rng, Tap
+from minivit.nn.lengths import unit
 from minivit.tensor import Tensor
 from minivit.update.batch import Batch
 from minivit.update.objective import Outputs
 
 PARITY = "embeddings, similarities, loss and gradients of Hugging Face's SiglipModel"
+PRESETS: dict[str, dict[str, Any]] = {
+    "captions-siglip": {
+        "data": "captions",
+        "objective": {
+            "name": "siglip", "width": 64, "depth": 2, "heads": 2, "vocabulary": len(WORDS), "context": CAPTION,
+        },
+        "model": {"patch_size": 8, "width": 64, "depth": 3, "heads": 2, "mlp_width": 128},
+        "batch_size": 128,
+        "epochs": 15,
+        "lr": 2e-3,
+        "beta2": 0.98,
+        "eval_every": 234,
+    },
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,11 +136,11 @@ class SigLIP(Matching):
 
     def image(self, images: Array | Tensor, rng: Rng = None, tap: Tap = None) -> Tensor:
         """(B, height, width, C) -> (B, D), of length 1."""
-        return direction(self.image_tower(images, tap, rng))
+        return unit(self.image_tower(images, tap, rng))
 
     def text(self, ids: Array, rng: Rng = None, tap: Tap = None) -> Tensor:
         """(B, T) -> (B, D), of length 1. The last token, <end> or padding, stands for the text."""
-        return direction(self.text_head(self.text_tower(ids, rng, tap)[:, -1]))
+        return unit(self.text_head(self.text_tower(ids, rng, tap)[:, -1]))
 
     def similarity(self, outputs: Outputs) -> Tensor:
         """S (B, B): a row for each image, a column for each text. In full precision: e^s makes errors large."""

@@ -30,7 +30,7 @@ from minivit.data import ArrayDataset, Dataset
 from minivit.errors import ConfigError
 from minivit.files.checks import at_least
 from minivit.lineage.masked_tokens import MaskedTokens, weights
-from minivit.lineage.pictures import reconstructions
+from minivit.lineage.pictures import completed, reconstructions
 from minivit.models import ViT, ViTConfig
 from minivit.nn import Linear, patchify
 from minivit.nn.layers import Rng
@@ -134,6 +134,8 @@ class SimMIM(MaskedTokens):
         batch, count, pixels = outputs.shape
         channels = self.network.config.channels
         return outputs.reshape(batch, count, channels, -1).transpose(0, 1, 3, 2).reshape(batch, count, pixels)
+
+    shown = completed
 
     def paint(self, batch: Batch) -> tuple[Array, Array]:
         """Patches (B, N, P P C) of the images, with the masked ones 0, and with the predictions in their place."""

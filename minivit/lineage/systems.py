@@ -13,6 +13,7 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, arXiv 2103.00020",
         "images and sentences in one space, so that a sentence is a classifier",
+        "26_clip_in_small",
     ),
     "dino": System(
         2021,
@@ -123,11 +124,22 @@ SYSTEMS: dict[str, System] = {
         "Models, arXiv 2301.12597",
         "a few learned queries read a frozen ViT; they are trained to match, to tell apart and to write captions",
     ),
+    "flamingo": System(
+        2022,
+        "Alayrac et al., Flamingo: a Visual Language Model for Few-Shot Learning, arXiv 2204.14198",
+        "between the layers of a frozen language model, words read a few vectors of an image through gates",
+    ),
+    "llava": System(
+        2023,
+        "Liu et al., Visual Instruction Tuning, arXiv 2304.08485; version 1.5: arXiv 2310.03744",
+        "projected tokens of a frozen ViT are the first words of a language model, which answers questions",
+    ),
     # sizes
     "map_head": System(
         2021,
         "Zhai et al., Scaling Vision Transformers, arXiv 2106.04560",
         "a learned query reads all patches by attention, in place of a [class] token",
+        "26_clip_in_small",
         recordings=("vit_map_head",),
     ),
     "flexivit": System(
@@ -151,6 +163,7 @@ SYSTEMS: dict[str, System] = {
         2022,
         "Peebles & Xie, Scalable Diffusion Models with Transformers, arXiv 2212.09748",
         "the network predicts the noise in a picture; time and class steer its norms",
+        "27_dit_in_small",
     ),
     "mmdit": System(
         2024,
@@ -174,11 +187,13 @@ SYSTEMS: dict[str, System] = {
         2021,
         "Arnab et al., ViViT: A Video Vision Transformer, arXiv 2103.15691",
         "tokens are blocks of pixels in space and time; one encoder for space and a second for time",
+        "35_time",
     ),
     "timesformer": System(
         2021,
         "Bertasius et al., Is Space-Time Attention All You Need for Video Understanding?, arXiv 2102.05095",
         "attention is divided: first along time at each place, then within each frame",
+        "35_time",
     ),
     # self-supervision: masked tokens
     "beit": System(
@@ -211,6 +226,7 @@ SYSTEMS: dict[str, System] = {
         2023,
         "Zhai et al., Sigmoid Loss for Language Image Pre-Training, arXiv 2303.15343",
         "every pair of an image and a text is a question of its own: do they belong together?",
+        "26_clip_in_small",
     ),
     "segformer": System(
         2021,
@@ -224,5 +240,18 @@ SYSTEMS: dict[str, System] = {
         "Oquab et al., DINOv2: Learning Robust Visual Features without Supervision, arXiv 2304.07193; registers: "
         "Darcet et al., arXiv 2309.16588",
         "DINO that also answers for masked patches, spreads its features, and learns from tokens beside the image",
+    ),
+    # dense labels: plain backbones, prompts
+    "vitdet": System(
+        2022,
+        "Li et al., Exploring Plain Vision Transformer Backbones for Object Detection, arXiv 2203.16527",
+        "a plain ViT reads large maps by windows and a few whole-map blocks; its last map alone makes a pyramid",
+        "34_masks_on_request",
+    ),
+    "sam": System(
+        2023,
+        "Kirillov et al., Segment Anything, arXiv 2304.02643",
+        "masks of what a click or a box points at: three, since a click may mean several things, each with a score",
+        "34_masks_on_request",
     ),
 }

@@ -16,10 +16,11 @@ times to patches only. `attention` may also be
     space    frames know nothing of each other; the mean over frames is taken before the last LayerNorm
 
 Source: facebookresearch/TimeSformer, timesformer/models/vit.py. Patches are in the order (place, time), time fastest. W
-begins at zero in all blocks but the first, the table of times at zero. The code starts from an ImageNet ViT, and there
-MSA_time and its LN are copies of those in space (`from_vit`). Its other matrices begin with standard deviation 0.02,
-ours as a ViT's. Drop path leaves out single places of a clip in time, single frames in space. In time it stands before
-W, so b survives. For other sizes the tables are stretched by the nearest neighbour.
+begins at zero in all blocks but the first, and so does the table of times. Without it a clip and its reverse look the
+same; `time_std` draws it. The code starts from an ImageNet ViT, and there MSA_time and its LN are copies of those in
+space (`from_vit`). Its other matrices begin with standard deviation 0.02, ours as a ViT's. Drop path leaves out single
+places of a clip in time, single frames in space. In time it stands before W, so b survives. For other sizes the tables
+are stretched by the nearest neighbour.
 
 B batch, T frames, N places of a frame, D width, C channels of a frame.
 """
@@ -48,7 +49,8 @@ from minivit.tensor import Tensor
 
 PARITY = "logits, blocks and gradients of the published code, also with stretched tables"
 _BASE = {"width": 768, "depth": 12, "heads": 12, "frames": 8, "channels": 24, "num_classes": 400}
-_SMALL = {"image_size": 32, "patch_size": 8, "width": 64, "depth": 2, "heads": 4, "mlp_width": 128, "frames": 8}
+_SHAPE = {"image_size": 32, "patch_size": 8, "width": 64, "depth": 2, "heads": 4, "mlp_width": 128, "frames": 8}
+_SMALL = {**_SHAPE, "time_std": 0.3}
 VARIANTS: dict[str, dict[str, Any]] = {
     "timesformer": _BASE,
     "timesformer-joint": {**_BASE, "attention": "joint"},
@@ -75,7 +77,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 class TimeSformerConfig:
     """The shape of a TimeSformer. Raises ConfigError for parts that do not fit.
 
-    frames: T; channels: of all frames together, T C. The rest: as in ViTConfig.
+    frames: T; channels: of all frames together, T C. time_std: standard deviation of the table of times at the start, 0
+    in published code. The rest: as in ViTConfig.
     """
 
     image_size: Size = Size(224)
@@ -88,6 +91,7 @@ class TimeSformerConfig:
     mlp_width: int = 0
     num_classes: int = 1000
     channels: int = 24
+    time_std: float = 0.0
     gelu: str = "erf"
     norm_eps: float = 1e-6
     qkv_bias: bool = True
@@ -98,7 +102,7 @@ class TimeSformerConfig:
         settle(self)
         object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
         at_least(self, 1, "frames", "width", "depth", "heads", "mlp_width", "channels")
-        at_least(self, 0, "num_classes")
+        at_least(self, 0, "num_classes", "time_std")
         one_of(self, attention=("divided", "joint", "space"), gelu=("tanh", "erf"))
         rates(self, "dropout", "drop_path")
         epsilon(self)
@@ -159,6 +163,10 @@ def _attention(config: TimeSformerConfig, rng: init.Rng, dtype: str) -> MultiHea
     return MultiHeadAttention(config.width, config.heads, rng, dtype, qkv_bias=config.qkv_bias)
 
 
+def _drawn(rng: init.Rng, fan_in: int, fan_out: int) -> np.ndarray:
+    return init.normal(rng, (fan_in, fan_out), 0.02)
+
+
 def _mlp(config: TimeSformerConfig, rng: init.Rng, dtype: str) -> MLP:
     return MLP(config.width, config.mlp_width, rng, dtype, config.dropout, config.gelu)
 
@@ -174,7 +182,7 @@ class TimeSformer(Module):
         self.class_token = init.parameter(init.normal(rng, (1, 1, width), 0.02), dtype)
         self.position_embedding = init.parameter(init.normal(rng, (1, 1 + places, width), 0.02), dtype)
         if config.attention != "space":
-            self.time_embedding = init.parameter(init.constant(0, (1, config.frames, width)), dtype)
+            self.time_embedding = init.parameter(init.normal(rng, (1, config.frames, width), config.time_std), dtype)
         self.dropout = Dropout(config.dropout)
         self.blocks: list[Any] = []
         for i in range(config.depth):
@@ -187,7 +195,7 @@ class TimeSformer(Module):
                 self.blocks.append(EncoderBlock(*parts, width, dtype, **options))
         self.norm = LayerNorm(width, config.norm_eps, dtype)
         if config.num_classes:
-            self.head = Head(width, config.num_classes, rng, dtype, weight=init.zeros)
+            self.head = Head(width, config.num_classes, rng, dtype, weight=_drawn)
         for name, tensor in self.named_parameters():
             tensor.name = name
 

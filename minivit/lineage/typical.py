@@ -1,5 +1,8 @@
 """Typical points: centres of k-means, and the nearest of them. Visual tokens of BEiT and colours of iGPT are such."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from minivit import functional as F
@@ -14,6 +17,16 @@ def nearest(points: Array, centres: Array) -> Array:
     with no_grad(), precision("float32"):
         alike = F.linear(Tensor(points), Tensor(centres.T)).data
     return (alike * 2 - (centres * centres).sum(axis=1)).argmax(axis=-1)
+
+
+def of_images(
+    data: Any, transform: Any, seed: int, images: int, points: Callable[[np.ndarray], np.ndarray], count: int, kind: str
+) -> np.ndarray:
+    """Centres (count, d) of the points of random images.   data, transform, seed: as of `Objective.begin`; images: how
+    many, if there are as many; points: of images, (M, d). Raises DataError as `k_means`."""
+    rng = np.random.default_rng((seed, 4))
+    chosen = transform(data.fetch(np.sort(rng.permutation(len(data))[:images]))[0], None)
+    return k_means(points(chosen.astype(float)), count, rng, kind)
 
 
 def k_means(points: np.ndarray, count: int, rng: np.random.Generator, kind: str, rounds: int = 20) -> np.ndarray:

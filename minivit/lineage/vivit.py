@@ -37,8 +37,7 @@ from minivit.files.checks import at_least, epsilon, frames_share, heads_divide, 
 from minivit.files.fields import settle
 from minivit.lineage.published import variant
 from minivit.models import ViT
-from minivit.models.config import VARIANTS as SIZES
-from minivit.models.config import Size
+from minivit.models.config import Size, variant_fields
 from minivit.models.families import Family
 from minivit.models.head import Head
 from minivit.nn import MLP, Dropout, EncoderBlock, LayerNorm, Module, MultiHeadAttention
@@ -48,16 +47,16 @@ from minivit.nn.tubelets import TubeletEmbed, frames_of
 from minivit.tensor import Tensor
 
 PARITY = "Hugging Face's model 1; model 2 against a second implementation of scenic's: features, logits, gradients"
-_SHAPES = {name: dict(zip(("width", "depth", "heads", "mlp_width"), SIZES[name], strict=True)) for name in ("B", "L")}
+_B, _L = ({name: x for name, x in variant_fields(f"{size}/16").items() if name != "patch_size"} for size in "BL")
 _LONG = {"frames": 32, "channels": 96, "num_classes": 400}
 _SMALL = {"image_size": 32, "tubelet": (2, 8, 8), "width": 64, "depth": 3, "heads": 4, "mlp_width": 128, "frames": 8}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "vivit-b16x2": {**_SHAPES["B"], **_LONG},
-    "vivit-b16x2-fe": {**_SHAPES["B"], **_LONG, "attention": "factorised", "temporal_depth": 4},
-    "vivit-l16x2-fe": {**_SHAPES["L"], **_LONG, "attention": "factorised", "temporal_depth": 4},
+    "vivit-b16x2": {**_B, **_LONG},
+    "vivit-b16x2-fe": {**_B, **_LONG, "attention": "factorised", "temporal_depth": 4},
+    "vivit-l16x2-fe": {**_L, **_LONG, "attention": "factorised", "temporal_depth": 4},
     "vivit-small32": _SMALL,
     "vivit-small32-fe": {**_SMALL, "attention": "factorised", "depth": 2, "temporal_depth": 1},
-    "vivit-small32-frames": {**_SMALL, "attention": "frames"},
+    "vivit-small32-frames": {**_SMALL, "tubelet": (1, 8, 8), "attention": "frames"},  # two frames would show motion
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "clips-vivit": {

@@ -24,6 +24,23 @@ def position_tables(config: ViTConfig, rng: init.Rng, dtype: str) -> dict[str, T
     return {name: init.parameter(init.normal(rng, shape, std=0.02), dtype) for name, shape in shapes.items()}
 
 
+def resized(
+    table: Tensor,
+    old: tuple[int, int],
+    new: tuple[int, int],
+    method: str,
+    prefix: int = 0,
+    scale: tuple[float, float] | None = None,
+) -> Tensor:
+    """A position table (1, prefix + N, D) of a grid for another grid, differentiably; the first rows stay.   method,
+    scale: as of `F.resize`."""
+    if tuple(old) == tuple(new):
+        return table
+    patches = (table[:, prefix:] if prefix else table).reshape(1, *old, -1)
+    patches = F.resize(patches, new, method, scale).reshape(1, new[0] * new[1], -1)
+    return F.concat(table[:, :prefix], patches, axis=1) if prefix else patches
+
+
 def patch_positions(model: Any) -> Tensor | None:
     """What is added to the patches before other tokens are prepended: (..., rows * columns, D), or None.
 

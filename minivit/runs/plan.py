@@ -227,7 +227,7 @@ def _inherited(source: Source, choices: Mapping[str, Any]) -> dict[str, Any]:
     """The choices, with the source's values where nothing is chosen."""
     own = {n: v for n, v in source.choices.items() if "data" not in choices or n not in transfer.DATA}
     shape = mapping(source.model.config)
-    if not choices.get("keep_head"):
+    if not choices.get("keep_head") and isinstance(source.model, ViT):
         shape |= {"representation_size": None, "head_bias": 0.0}
     del shape["num_classes"]  # of the data
     return {**own, **choices, "model": {**shape, **choices.get("model", {})}}

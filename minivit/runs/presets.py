@@ -91,7 +91,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset_for(data: str) -> str:
     """The default preset for a data set."""
-    small = dict.fromkeys(("shapes", "scenes", "captions", "cifar10", "cifar100"), "cifar10-10min")  # 32x32 pixels
+    small = dict.fromkeys(
+        ("shapes", "scenes", "nested", "captions", "cifar10", "cifar100"), "cifar10-10min"
+    )  # 32x32 pixels
     return {"digits": "digits", "clips": "digits", **small}.get(data, "imagefolder")
 
 

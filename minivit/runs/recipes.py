@@ -39,9 +39,9 @@ class Recipe:
     data: str = option(
         "digits",
         DATA,
-        "digits, shapes, scenes, captions, clips, cifar10, cifar100, or folder:PATH, with PATH/train/CLASS/*.jpg and "
-        "PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg; imagenet:PATH, ImageNet or a part of it; "
-        "shards:PATH, WebDataset shards; parquet:PATH, Parquet files",
+        "digits, shapes, scenes, nested, captions, clips, cifar10, cifar100, or folder:PATH, with "
+        "PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg, or with --val-share PATH/CLASS/*.jpg; imagenet:PATH, "
+        "ImageNet or a part of it; shards:PATH, WebDataset shards; parquet:PATH, Parquet files",
         "NAME",
     )
     data_root: str | None = option(

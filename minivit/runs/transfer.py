@@ -1,7 +1,8 @@
 """Fine-tuning: the weights of one model as the start of another's training (Dosovitskiy et al. 2020, section 3.2).
 
 Positions are resized to the new image size. The head is replaced by zeros, with one output per class of the data. The
-layer before it (pre-logits) is dropped. Images are normalised as for the source's weights.
+layer before it (pre-logits) is dropped. Images are normalised as for the source's weights. A model of another family
+starts from a run of the same family, all of whose arrays must fit, except the head.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from minivit.data.imagenet import imagenet_classes, some
 from minivit.data.trees import composed
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.models import ViT, ViTConfig, open_pretrained
-from minivit.models.families import config_class
+from minivit.models.families import build, config_class, config_of, mapping
 from minivit.models.freezing import HEAD
 from minivit.models.posemb import METHODS, resize_matrix, resize_posemb
 from minivit.models.whereabouts import weights_file
@@ -31,14 +32,14 @@ DATA = ("data", "data_root", "val_share", "val_seed", "classes")  # fields of Re
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Weights to start from: a model with its own head, already at the new image size.
+    """Weights to start from: a model with its own head, a ViT already at the new image size.
 
     resized: a line for each resized array.   classes: names, or None if unknown.   choices: fields of Recipe that come
     with the weights: mean, std and resize, and for a run its data set.   run: whether it is a run.
     """
 
     path: str
-    model: ViT
+    model: Any
     resized: list[str]
     classes: list[str] | None
     choices: dict[str, Any]
@@ -56,20 +57,20 @@ def open_source(
     path, method = weights_file(path), resize_positions
     if method not in (None, "fresh", *METHODS):
         raise ConfigError(f'resize_positions is "{method}", expected one of {", ".join(METHODS)} or fresh')
-    chosen = config_class(model)
-    if chosen is not ViTConfig:
-        kind = chosen.__name__.removesuffix("Config")
-        raise ConfigError(f"--init-from is for Vision Transformers, but a {kind} was chosen")
     changes = {name: v for name, v in model.items() if name not in (*NEW_WITH_THE_HEAD, "name")}
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such run folder or file")
     if run_folder.run_of(path):
-        source = _open_run(path, changes, method)
+        source = _open_run(path, changes, method, config_class(model) if "name" in model else None)
+    elif (chosen := config_class(model)) is not ViTConfig:
+        raise ConfigError(f"--init-from reads files of Vision Transformers, but {_a(chosen)} was chosen: give a run")
     else:
         found = open_pretrained(path, resize_method=None if method == "fresh" else method, **changes)
         names = found.classes or (imagenet_classes() if found.model.config.num_classes == 1000 else None)
         source = Source(str(path), found.model, found.resized, names, default_preparation(found))
     config = source.model.config
+    if method is not None and not isinstance(config, ViTConfig):
+        raise ConfigError("--resize-positions is for Vision Transformers")
     if method is not None and config.position not in ("learned", "learned2d"):
         raise ConfigError(f"position {config.position} has no table: --resize-positions {method} does not apply")
     if keep_head:
@@ -91,25 +92,36 @@ def _check_kept_head(source: Source, model: Mapping[str, Any]) -> None:
         raise DataError(
             f"keep_head: {source.path} names {len(source.classes)} classes, its head has {config.num_classes} outputs"
         )
-    size = model.get("representation_size", config.representation_size)
-    if size != config.representation_size:
-        raise ConfigError(
-            f"keep_head keeps the layer before it: representation_size is {config.representation_size}, not {size}"
-        )
+    before = getattr(config, "representation_size", None)
+    size = model.get("representation_size", before)
+    if size != before:
+        raise ConfigError(f"keep_head keeps the layer before it: representation_size is {before}, not {size}")
 
 
-def _open_run(run: Path, changes: Mapping[str, Any], method: str | None) -> Source:
-    """The model of a run; `method` resizes its position tables if `changes` change the grid."""
+def _a(config: type[Any]) -> str:
+    """ "a ResNet", by the class of a configuration."""
+    kind = config.__name__.removesuffix("Config")
+    return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
+
+
+def _open_run(run: Path, changes: Mapping[str, Any], method: str | None, chosen: type[Any] | None) -> Source:
+    """The model of a run; `method` resizes its position tables if `changes` change the grid. chosen: the class of the
+    configuration to start from it, None for the same."""
     trained, recipe, classes = run_folder.load_trained(run)
-    if type(trained) is not ViT:  # such as a tower of CLIP, which has layers more
+    old: Any = trained.config
+    if type(trained) is not type(build(recipe.model, None)):  # such as a tower of CLIP, which has layers more
         kind = type(trained).__name__
         article = "an" if kind[0] in "AEIOU" else "a"
         raise CheckpointError(f"{run} is the run of {article} {kind}: a Vision Transformer cannot start from it")
-    old = trained.config
-    model = ViT(dataclasses.replace(old, **changes), seed=None, dtype=recipe.dtype)
+    if chosen and chosen is not type(old):
+        raise ConfigError(f"{run} is the run of {_a(type(old))}: {_a(chosen)} cannot start from it")
+    base = mapping(old)
+    if chosen and chosen is not ViTConfig:  # the name of a model stands for all of its fields
+        base = {name: base[name] for name in ("name", "image_size", "channels", "num_classes")}
+    model = build(config_of({**base, **changes}, "options"), None, recipe.dtype)
     state, resized = trained.state_dict(), []
     for name in ("position_embedding", "row_embedding", "column_embedding"):
-        if name in state and old.grid != model.config.grid:
+        if isinstance(trained, ViT) and name in state and old.grid != model.config.grid:
             method = "align_corners" if method in (None, "fresh") else method  # as the published code
             state[name] = _resized(name, state[name], trained, model.config.grid, method)
             (rows, columns), (new_rows, new_columns) = old.grid, model.config.grid
@@ -136,7 +148,7 @@ def _resized(name: str, table: np.ndarray, model: ViT, grid: tuple[int, int], me
 class Start:
     """A model with the weights of a source, and what happened to each array of both, by name."""
 
-    model: ViT
+    model: Any
     loaded: list[str]
     resized: list[str]
     replaced: list[str]
@@ -159,25 +171,24 @@ class Start:
 def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
     """The model of a recipe with the weights of its source.   classes: of the data, for `keep_head`.
 
-    Only parts without source weights are drawn, from the recipe's seed; the head begins at zero. Raises DataError if a
-    kept head has other classes.
+    Only parts without source weights are drawn, from the recipe's seed; the head of a ViT begins at zero. Raises
+    DataError if a kept head has other classes.
     """
-    assert isinstance(recipe.model, ViTConfig)  # the fields of the source are
     given, resized = source.model.state_dict(), []
-    anew = set() if recipe.keep_head else {name for name in given if name.partition(".")[0] in HEAD}
+    anew = set() if recipe.keep_head else _head(source.model)
     if recipe.keep_head:
         rows = _rows(source, classes)
         if rows != list(range(source.model.config.num_classes)):
-            heads = [name for name in given if name.partition(".")[0] in ("head", "distillation_head")]
+            heads = _head(source.model) - {"pre_logits.weight", "pre_logits.bias"}
             given |= {name: given[name][..., rows] for name in heads}  # (D, K) and (K,)
             resized.append(f"head from {source.model.config.num_classes} classes to {len(rows)} of them")
     if recipe.resize_positions == "fresh":
         anew |= {name for name in given if name.endswith(("position_embedding", "row_embedding", "column_embedding"))}
-    model = ViT(recipe.model, seed=None, dtype=recipe.dtype)
+    model = build(recipe.model, None, recipe.dtype)
     own = dict(model.named_tensors())
     loaded = [name for name in own if name in given and name not in anew]
     if set(own) - set(loaded) - {"head.weight", "head.bias"}:
-        model = ViT(recipe.model, seed=recipe.seed, dtype=recipe.dtype)
+        model = build(recipe.model, recipe.seed, recipe.dtype)
         own = dict(model.named_tensors())
     check_match({name: own[name].shape for name in loaded}, {name: given[name] for name in loaded}, source.path)
     for name in loaded:
@@ -191,6 +202,16 @@ def start(source: Source, recipe: Recipe, classes: Sequence[str]) -> Start:
         [name for name in own if name not in given],
         [name for name in given if name not in own],
     )
+
+
+def _head(model: Any) -> set[str]:
+    """The arrays that belong to the head: by name in a ViT, elsewhere those whose shape depends on the classes."""
+    shapes = {name: tensor.shape for name, tensor in model.named_tensors()}
+    if isinstance(model, ViT):
+        return {name for name in shapes if name.partition(".")[0] in HEAD}
+    more = build(dataclasses.replace(model.config, num_classes=model.config.num_classes + 1), None)
+    others = {name: tensor.shape for name, tensor in more.named_tensors()}
+    return {name for name, shape in shapes.items() if others.get(name) != shape}
 
 
 def _rows(source: Source, classes: Sequence[str]) -> list[int]:

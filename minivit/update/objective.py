@@ -97,6 +97,16 @@ class Objective(Module):
         name: a row of samples.png, which every evaluation draws anew. `rng` is the same every time."""
         return {}
 
+    def shown(self, batch: Batch, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """What the objective makes of examples, for `minivit.visualize`: rows as of `pictures`, or maps (B, height,
+        width) of classes as integers, or of masks as booleans.   batch: from `prepare`, or of images alone."""
+        return self.pictures(rng)
+
+    def clicked(self, images: Array, points: Array) -> tuple[np.ndarray, np.ndarray] | None:
+        """Masks (B, P, M, h, w), booleans, of what is at points (B, P, 2) as (x, y) in pixels, and how good each may be
+        (B, P, M), the best first. None if clicks mean nothing to the objective."""
+        return None
+
     @property
     def encoder(self) -> Module:
         """The network to be trained, from which a later run can start."""

@@ -58,8 +58,10 @@ def write_page(args: argparse.Namespace, subject: Subject) -> None:
 
 def draw(args: argparse.Namespace, subject: Subject) -> int:
     """Write the pictures that the options ask for, and list them."""
-    # who brings images may have no data set at hand
-    for name in args.figures or [name for name in FIGURES if not (args.images and name == "confusion")]:
+    # who brings images may have no data set at hand; a classifier makes no pictures
+    vain = {"confusion"} if args.images else set()
+    vain |= set() if subject.recipe.objective else {"examples"}
+    for name in args.figures or [name for name in FIGURES if name not in vain]:
         try:
             for file, write in FIGURES[name](subject):
                 args.out.mkdir(parents=True, exist_ok=True)

@@ -112,6 +112,8 @@ def draw_curves(subject: Subject) -> Iterator[Drawing]:
 
 def draw_confusion(subject: Subject) -> Iterator[Drawing]:
     """True against predicted classes over the whole test data."""
+    if not subject.takes_images:
+        raise ConfigError(f"the network of the objective {subject.recipe.minimised} names no classes of images")
     if not subject.model.config.num_classes:
         raise ConfigError("the model is an encoder without a head, so it has no classes")
     if not subject.classes:
@@ -130,6 +132,8 @@ def draw_confusion(subject: Subject) -> Iterator[Drawing]:
 def draw_graph(subject: Subject) -> Iterator[Drawing]:
     """The computation graph of a training step. Values do not matter, so the images are black."""
     model, config = subject.model, subject.model.config
+    if not subject.takes_images:
+        raise ConfigError(f"the network of the objective {subject.recipe.minimised} does not take images as they are")
     images = np.zeros((GRAPH_IMAGES, *config.image_size, config.channels), np.float32)
     output = model.train()(images, rng=np.random.default_rng(0))
     model.eval()
@@ -142,7 +146,17 @@ def draw_graph(subject: Subject) -> Iterator[Drawing]:
     yield "graph.svg", partial(plots.computation_graph, loss, title)
 
 
+def draw_examples(subject: Subject) -> Iterator[Drawing]:
+    """What the objective of a run makes of the images, such as masks, or pictures of its own."""
+    rows = subject.made()
+    if not rows:
+        raise ConfigError(f"the objective {subject.recipe.minimised} makes no pictures")
+    seen = {name: x if x.ndim == 3 else subject.as_seen(x) for name, x in rows.items()}
+    yield "examples.png", partial(plots.image_rows, seen, f"{subject.name}: {subject.recipe.minimised}")
+
+
 FIGURES: dict[str, Callable[[Subject], Iterator[Drawing]]] = {
+    "examples": draw_examples,
     "attention": draw_attention,
     "rollout": draw_rollout,
     "distance": draw_distance,

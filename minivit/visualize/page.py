@@ -3,7 +3,7 @@
 The file holds everything that it shows and asks for nothing from the network. `page.html` is its template: the layout,
 the style and the script. Here is the data for it.
 
-L layers, H heads, N tokens, P patches, B images.
+L layers, H heads, N tokens, P patches, B images; for clicks, Q points and M masks of h x w for each.
 """
 
 import base64
@@ -11,6 +11,7 @@ import hashlib
 import html
 import io
 import json
+import math
 import re
 from collections.abc import Iterable
 from importlib import resources
@@ -28,24 +29,29 @@ from minivit.visualize.subject import Subject
 
 MOST_IMAGES = 8  # that a page shows unless others are asked for
 MOST_BYTES = 1_500_000  # that they take, if one alone does not take more
+MOST_POINTS = 16  # in a row, for which a page has masks
 GUESSES = 5  # classes whose probability a page tells
 
 NAMES = {"class_token": "[class]", "distillation_token": "[distillation]", "register_tokens": "register"}
 
 
 def page(subject: Subject) -> str:
-    """The text of the page. Raises ConfigError for a model that attends to no patches."""
+    """The text of the page: masks, if the model answers clicks. Raises ConfigError for one that does not and attends to
+    no patches."""
+    height, width = subject.model.config.image_size
+    sees = f"It sees images of {height}×{width} pixels"
+    inner = of_clicks(subject, sees) if subject.answers_clicks else of_attention(subject, sees)
+    return filled({"name": subject.name, **inner})
+
+
+def of_attention(subject: Subject, sees: str) -> dict[str, Any]:
+    """The data of a page about attention."""
     config = subject.vit.config
     names = [(NAMES[name], count) for name, count in config.prefix_tokens.items()]
     rows, columns = config.grid
-    height, width = config.image_size
-    facts = (
-        f"A Vision Transformer of {config.depth} layers, {config.heads} heads and {config.width} features. "
-        f"It sees images of {height}×{width} pixels as {rows * columns} patches."
-    )
-    data = {
-        "name": subject.name,
-        "facts": facts,
+    return {
+        "facts": f"A Vision Transformer of {config.depth} layers, {config.heads} heads and {config.width} features. "
+        f"{sees} as {rows * columns} patches.",
         "grid": config.grid,
         "tokens": [f"{name} {i + 1}" if count > 1 else name for name, count in names for i in range(count)],
         "layers": config.depth,
@@ -53,7 +59,51 @@ def page(subject: Subject) -> str:
         "positions": positions(subject),
         "images": list(images(subject)),
     }
-    return filled(data)
+
+
+def of_clicks(subject: Subject, sees: str) -> dict[str, Any]:
+    """The data of a page about masks: those of every point of a grid."""
+    side, size = click_grid(subject)[0], (0, 0, 0)
+    shown: list[dict[str, Any]] = []
+    for image, caption in zip(subject.images, subject.captions(), strict=True):
+        masks, scores = clicked(subject, image, side)
+        seen, size = subject.as_seen(image), masks.shape[1:]
+        shown.append(
+            {
+                "picture": picture(seen),
+                "size": seen.shape[:2],
+                "caption": caption.partition("\n")[0],
+                "guesses": [],
+                "masks": {"bits": text_of(np.packbits(masks)), "scores": text_of(scores.astype("<f4"))},
+            }
+        )
+    return {
+        "facts": f"{subject.model.config.description}. {sees}. Here are its answers to clicks at {side}×{side} points.",
+        "grid": (side, side),
+        "tokens": [],
+        "masks": {"answers": size[0], "size": size[1:]},
+        "images": shown,
+    }
+
+
+def clicked(subject: Subject, image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The masks (Q, M, h, w) and scores (Q, M) of points in the middle of side x side cells of an image."""
+    height, width = image.shape[:2]
+    x, y = ((np.arange(side) + 0.5) / side * length - 0.5 for length in (width, height))
+    points = np.stack([np.tile(x, side), np.repeat(y, side)], axis=-1)[None].astype(np.float32)
+    found = subject.objective.clicked(image[None], points)
+    assert found is not None  # only then there is such a page
+    return found[0][0], found[1][0]
+
+
+def click_grid(subject: Subject) -> tuple[int, int]:
+    """The points in a row of the grid, as many as keep the page small, and the bytes of an image with their masks."""
+    config, side = subject.model.config, MOST_POINTS
+    (_, *shape), _ = (x.shape for x in clicked(subject, np.zeros((*config.image_size, config.channels), np.float32), 1))
+    each = -(-math.prod(shape) // 8) * 4 // 3  # base64 has 4 letters for 3 bytes
+    while side > 4 and side**2 * each > MOST_BYTES:
+        side //= 2
+    return side, side**2 * each
 
 
 def images(subject: Subject) -> Iterable[dict[str, Any]]:
@@ -74,8 +124,11 @@ def images(subject: Subject) -> Iterable[dict[str, Any]]:
 
 def how_many(subject: Subject) -> int:
     """The number of images for a page, if nobody has asked for any: as many as keep it small, at least one."""
-    config = subject.vit.config
-    each = config.depth * (config.heads + 1) * config.num_tokens**2 * 4 // 3  # base64 has 4 letters for 3 bytes
+    if subject.answers_clicks:
+        each = click_grid(subject)[1]
+    else:
+        config = subject.vit.config
+        each = config.depth * (config.heads + 1) * config.num_tokens**2 * 4 // 3  # base64 has 4 letters for 3 bytes
     return max(1, min(MOST_IMAGES, MOST_BYTES // each))
 
 

@@ -95,13 +95,7 @@ def header() -> dict[str, Any]:
 
 
 def main() -> None:
-    results = record.begin("captions", header())
-    for seed in range(SEEDS):
-        for name in RUNS:
-            by_seed = results["results"].setdefault(name, [])
-            if len(by_seed) == seed:
-                by_seed.append(measure(name, seed))
-                record.write("captions", results)
+    record.complete("captions", header(), SEEDS, RUNS, measure)
 
 
 if __name__ == "__main__":

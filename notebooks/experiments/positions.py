@@ -41,13 +41,7 @@ def header() -> dict[str, Any]:
 
 
 def main() -> None:
-    results = record.begin("positions", header())
-    for seed in range(SEEDS):
-        for position in POSITIONS:
-            by_seed = results["results"].setdefault(position, [])
-            if len(by_seed) <= seed:
-                by_seed.append(round(measure(position, seed), 4))
-                record.write("positions", results)
+    record.complete("positions", header(), SEEDS, POSITIONS, measure)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,29 @@ def begin(name: str, header: dict[str, Any]) -> dict[str, Any]:
     if any(record.get(key) != value for key, value in header.items() if record):
         raise ValueError(f"results/{name}.json is of another configuration: move it away to start anew")
     return record or {**header, "versions": versions(), "results": {}}
+
+
+def complete(
+    name: str, header: dict[str, Any], seeds: int, settings: Iterable[str], measure: Callable[[str, int], Any]
+) -> None:
+    """Measure every setting with every seed that the record lacks, and write after each run. Seeds are outermost, so
+    that all settings have as many runs, whenever this is stopped."""
+    results, settings = begin(name, header), list(settings)
+    for seed in range(seeds):
+        for setting in settings:
+            runs = results["results"].setdefault(setting, [])
+            if len(runs) <= seed:
+                runs.append(rounded(measure(setting, seed)))
+                write(name, results)
+
+
+def rounded(value: Any) -> Any:
+    """Floats to four digits after the point, also those in lists and dictionaries."""
+    if isinstance(value, dict):
+        return {name: rounded(x) for name, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(x) for x in value]
+    return round(float(value), 4) if isinstance(value, float | np.floating) else value
 
 
 def versions() -> dict[str, str]:

@@ -65,14 +65,8 @@ def header() -> dict[str, Any]:
 
 
 def main() -> None:
-    results = record.begin("where_heads_look", header())
-    train, test = load("cifar10", split="train"), load("cifar10", split="test")
-    for seed in range(SEEDS):  # outermost, so that both have as many runs, whenever this is stopped
-        for kind in KINDS:
-            by_seed = results["results"].setdefault(kind, [])
-            if len(by_seed) == seed:
-                by_seed.append(measure(kind, seed, train, test))
-                record.write("where_heads_look", results)
+    images = load("cifar10", split="train"), load("cifar10", split="test")
+    record.complete("where_heads_look", header(), SEEDS, KINDS, lambda kind, seed: measure(kind, seed, *images))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from untrained import SAM, untrained
 
 from minivit import cli, evaluate, predict, train
 from minivit.lineage import __main__ as lineage
 from minivit.models.archive import read_npz
 from minivit.runs.trainer import Trainer
+from minivit.update.objective import Objective
 from minivit.visualize import __main__ as visualize
 
 MAINS = {
@@ -120,6 +122,12 @@ def stopped_run(train_tiny: Callable[..., Result], monkeypatch: pytest.MonkeyPat
         return Path("stopped")
 
     return run
+
+
+@pytest.fixture
+def clicking() -> Objective:
+    """The objective of a run of SAM in the folder "clicks", without training."""
+    return untrained(Path("clicks"), "scenes-sam", **SAM)
 
 
 def lines(folder: Path) -> list[dict]:

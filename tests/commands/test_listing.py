@@ -76,7 +76,7 @@ def test_models_that_do_not_fit_the_image_are_left_out(shown):
 
 def test_data_sets_with_their_sizes(shown, tmp_path):
     text = shown(listing.datasets, "--data-root", str(tmp_path))
-    for name in ("digits", "shapes", "scenes", "captions", "clips"):
+    for name in ("digits", "shapes", "scenes", "nested", "captions", "clips"):
         train, test = data.load(name), data.load(name, split="test")
         height, width = train.image_size
         words = (

@@ -69,6 +69,38 @@ def test_a_page_holds_the_model_s_numbers(tiny_run, model, command):
     assert abs(decoded - cosines).max() <= 0.5 / 127 + 1e-6
 
 
+def test_a_page_of_clicks_holds_the_masks_that_the_model_answers(clicking, command):
+    result = command("visualize", "clicks", "--index", "3,8", "--page", "page.html")
+    assert (result.status, result.err) == (0, "")
+    found = held("page.html")
+    assert (found["grid"], found["masks"], found["tokens"]) == ([16, 16], {"answers": 3, "size": [16, 16]}, [])
+    assert "layers" not in found
+    pixels = data.load("nested", split="test").fetch([3, 8])[0]
+    for query in (0, 77, 255):  # rows of 16 points in squares of 2x2 pixels: their middles lie between pixels
+        x, y = 2 * (query % 16) + 0.5, 2 * (query // 16) + 0.5
+        points, kinds = np.tile(np.array([[[x, y], [0, 0]]], np.float32), (2, 1, 1, 1)), np.array([[[1, -1]]] * 2)
+        with no_grad():
+            images = clicking.tensor(pixels / np.float32(127.5) - 1)
+            masks, scores = (part.data[:, 0, 1:] for part in clicking.answer(images, points, kinds))
+        for image, shown in enumerate(found["images"]):
+            bits = np.unpackbits(np.frombuffer(base64.b64decode(shown["masks"]["bits"]), np.uint8))
+            kept = np.frombuffer(base64.b64decode(shown["masks"]["scores"]), "<f4").reshape(256, 3)[query]
+            order = (-scores[image]).argsort(kind="stable")
+            assert kept == pytest.approx(scores[image][order], rel=1e-4)
+            near = abs(masks[image][order]) < 1e-4  # of other batches, so rounded otherwise
+            assert (near | (bits.reshape(256, 3, 16, 16)[query] == (masks[image][order] > 0))).all()
+            assert shown["caption"].startswith("image ")
+
+
+def test_a_page_of_clicks_stays_small(clicking, monkeypatch):
+    subject = SimpleNamespace(model=clicking.encoder, objective=clicking, answers_clicks=True)
+    assert page.click_grid(subject) == (16, 16 * 16 * 3 * 16 * 16 // 8 * 4 // 3)
+    assert page.how_many(subject) == 8
+    monkeypatch.setattr(page, "MOST_BYTES", 20_000)
+    assert page.click_grid(subject)[0] == 16 // 2
+    assert page.how_many(subject) == 2
+
+
 def test_it_runs_its_own_script_and_style_and_asks_for_nothing(tiny_run, command):
     command("visualize", tiny_run, "--index", "5", "--page", "page.html")
     text = Path("page.html").read_text(encoding="utf-8")
@@ -96,7 +128,7 @@ def test_names_are_text_and_no_part_of_the_page(tmp_path):
 )
 def test_a_page_shows_as_many_images_as_keep_it_small(size, patch, depth, heads, count):
     config = ViTConfig(image_size=size, patch_size=patch, width=12, depth=depth, heads=heads, num_classes=2)
-    assert page.how_many(SimpleNamespace(vit=SimpleNamespace(config=config))) == count
+    assert page.how_many(SimpleNamespace(vit=SimpleNamespace(config=config), answers_clicks=False)) == count
 
 
 def test_a_cifar_model_s_page_is_under_two_megabytes():
@@ -104,7 +136,7 @@ def test_a_cifar_model_s_page_is_under_two_megabytes():
     noise = np.random.default_rng(0).random((8, 6, 3, 65, 65))
     rows = [page.weights(image) for image in noise] + [page.weights(image[:, 0]) for image in noise]
     pictures = [page.picture(image) for image in np.random.default_rng(1).random((8, 32, 32, 3))]
-    assert page.how_many(SimpleNamespace(vit=SimpleNamespace(config=config))) == 8
+    assert page.how_many(SimpleNamespace(vit=SimpleNamespace(config=config), answers_clicks=False)) == 8
     assert len(json.dumps([rows, pictures])) < 1_900_000
 
 

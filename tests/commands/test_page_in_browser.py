@@ -7,7 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from untrained import SAM, untrained
 
 from minivit import data
 from minivit.models import ViT, ViTConfig, export, inside
@@ -62,6 +64,22 @@ DEEDS = {
     "choose({image: 99, layer: -3, head: NaN, query: 1e9})": {"image": 1, "query": 16},
 }
 
+# the same of masks: 16x16 points, three answers, which the address calls layers
+CLICKS = {
+    "press('ArrowRight'); press('ArrowDown')": {"query": 17},
+    "press('a')": {"layer": 1},
+    "press('a'); press('a'); press('a')": {"layer": 2},
+    "press('a'); press('A', {shiftKey: true})": {},
+    "press('a'); press('ArrowRight')": {"query": 1},
+    "press('a'); click('map', .99, .99)": {"query": 255},
+    "click('image', .99, .01)": {"query": 15},
+    "click('overview', .9, .5)": {"layer": 2},
+    "press('l'); press('h'); press('v'); press('c')": {},
+    "document.querySelectorAll('#steps button')[1].click()": {"layer": 1},
+    "press('a'); press('n')": {"image": 1, "layer": 1},
+    "choose({image: 99, layer: 7, query: 1e9})": {"image": 1, "layer": 2, "query": 255},
+}
+
 
 def dumped(path: Path, fragment: str = "", width: int = 1280) -> str:
     """The page after its script has run."""
@@ -82,10 +100,27 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def file(weights):
+def attention(weights):
     path = weights.with_name("page.html")
     assert main([str(weights), "--data", "digits", "--index", "5,7", "--page", str(path)]) == 0
     return path
+
+
+@pytest.fixture(scope="module")
+def clicks(tmp_path_factory):
+    """A page of masks, and the objective that gave them."""
+    folder = tmp_path_factory.mktemp("clicks")
+    objective, path = untrained(folder / "run", "scenes-sam", **SAM), folder / "page.html"
+    assert main([str(folder / "run"), "--index", "5,8", "--page", str(path)]) == 0
+    return path, objective
+
+
+@pytest.fixture
+def file(request):
+    """The page that a test names, otherwise that of attention."""
+    if getattr(request, "param", "attention") == "masks":
+        return request.getfixturevalue("clicks")[0]
+    return request.getfixturevalue("attention")
 
 
 def probed(file: Path, script: str) -> Path:
@@ -113,15 +148,39 @@ def test_an_address_that_means_nothing_is_the_start(file):
     assert "Query: [class]." in dumped(file, "image=x&layer=99999&view=nonsense&query=-5&__proto__=1")
 
 
-def test_keys_clicks_and_buttons(file):
-    deeds = "{" + ",\n".join(f"{json.dumps(deed)}: () => {{ {deed}; }}" for deed in DEEDS) + "}"
-    title = re.search(r"<title>(.*?)</title>", dumped(probed(file, PROBE.replace("DEEDS", deeds))), re.DOTALL)[1]
-    start = {"image": 0, "view": "attention", "layer": 0, "head": 0, "query": 0}
-    expected = {name: "&".join(f"{k}={v}" for k, v in {**start, **change}.items()) for name, change in DEEDS.items()}
+@pytest.mark.parametrize(
+    ("file", "view", "deeds"), [("attention", "attention", DEEDS), ("masks", "masks", CLICKS)], indirect=["file"]
+)
+def test_keys_clicks_and_buttons(file, view, deeds):
+    script = "{" + ",\n".join(f"{json.dumps(deed)}: () => {{ {deed}; }}" for deed in deeds) + "}"
+    title = re.search(r"<title>(.*?)</title>", dumped(probed(file, PROBE.replace("DEEDS", script))), re.DOTALL)[1]
+    view = "masks" if deeds is CLICKS else "attention"
+    start = {"image": 0, "view": view, "layer": 0, "head": 0, "query": 0}
+    expected = {name: "&".join(f"{k}={v}" for k, v in {**start, **change}.items()) for name, change in deeds.items()}
     assert json.loads(html.unescape(title)) == {name: f"#{fragment}" for name, fragment in expected.items()}
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+def test_it_tells_and_shows_what_the_model_answers_to_a_click(clicks):
+    page, objective = clicks
+    pixels = data.load("nested", split="test").fetch([8])[0] / np.float32(127.5) - 1
+    masks, scores = objective.clicked(pixels, np.array([[[2 * 5 + 0.5, 2 * 3 + 0.5]]], np.float32))
+    count = "document.title = [0, 1, 2].map(i => view().tones(53, i).join('')).join(' ')"
+    text = dumped(probed(page, f"addEventListener('load', () => {{ {count}; }});"), "image=1&query=53&layer=1")
+    told = re.search(r'id="told"[^>]*>(.*?)<', text)[1]
+    one, two, three = (f"{score:.2f}" for score in scores[0, 0])
+    assert told == (
+        f"Point in row 4, column 6. The model expects that answer 2 overlaps with the right one by {two} (IoU), "
+        f"answer 1 by {one}, answer 3 by {three}."
+    )
+    shown = re.search(r"<title>(.*?)</title>", text)[1].split()
+    assert shown == ["".join("01"[int(bit)] for bit in mask.ravel()) for mask in masks[0, 0]]
+    assert 'data-for="points">' in text
+    assert 'data-for="patches" hidden' in text
+
+
+@pytest.mark.parametrize(
+    ("file", "width"), [("attention", 390), ("attention", 1280), ("masks", 390)], indirect=["file"]
+)
 def test_nothing_is_wider_than_the_screen(file, width):
     measure = "parent.document.title = `${document.documentElement.scrollWidth} ${innerWidth} ${$('map').width > 50}`"
     script = f"addEventListener('load', () => {{ {measure}; }});"

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import standin_cupy
+from untrained import untrained
 
 from minivit.models import ViT, ViTConfig, export, load_pretrained, resize_posemb
 from minivit.models.archive import read_npz
+from minivit.models.families import named_fields
 from minivit.runs import folder as run_folder
 from minivit.runs.presets import PRESETS
 from minivit.runs.trainer import Trainer
@@ -191,3 +193,35 @@ def test_bad_input_is_refused(argv, expected, tiny_run, colour, pets, command):
     before = sorted(Path().rglob("*"))
     assert expected in command("train", *argv.replace("PETS", str(pets)).split()).complaint
     assert sorted(Path().rglob("*")) == before
+
+
+SMALL = {"image_size": 8, "patch_size": 4, "width": 8, "depth": 1, "heads": 2, "mlp_width": 8}
+CROPS = {"local_crops": 1, "local_size": 4, "outputs": 8, "hidden": 8, "bottleneck": 4}
+ENCODERS = {  # preset -> model and objective of a run on digits, in small
+    "cifar10-dinov2": ({"name": "dinov2", **SMALL}, {"name": "dinov2", **CROPS}),
+    "cifar10-beit": (named_fields("beit_nano_patch4") | SMALL, {"name": "beit", "vocabulary": 4, "block": 1}),
+    "cifar10-simmim": (SMALL, {"name": "simmim", "unit": 4}),
+    "cifar10-masked-patch": (SMALL, {"name": "masked_patch"}),
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_classifier_starts_from_an_encoder_that_saw_no_labels(name, command):
+    model, objective = ENCODERS[name]
+    untrained(Path("encoder"), name, data="digits", model=model, objective=objective, mean=0.5, std=0.5)
+    result = command("train", "--init-from", "encoder", *FEW, "--out", "tuned")
+    assert (result.status, result.err) == (0, "")
+    assert "\n  new: head.weight, head.bias\n" in result.out
+    recipe = run_folder.read_recipe(Path("tuned"))
+    assert (recipe.objective, recipe.model.num_classes) == (None, 10)
+    before = run_folder.load_trained("encoder")[0]
+    assert type(run_folder.load_trained("tuned")[0]) is type(before)
+    result = command("train", "--init-from", "tuned", *FEW, "--keep-head", "--out", "again")
+    assert (result.status, "replaced" in result.out) == (0, False)
+
+
+def test_predict_says_how_to_get_a_classifier_from_any_encoder(command):
+    model, objective = ENCODERS["cifar10-dinov2"]
+    untrained(Path("encoder"), "cifar10-dinov2", data="digits", model=model, objective=objective, mean=0.5, std=0.5)
+    Path("a.png").write_bytes(b"")
+    assert "--init-from encoder" in command("predict", "encoder", "a.png").complaint

@@ -19,7 +19,7 @@ from minivit import data
         ("ImageNette2-320", 'use "imagenet:PATH"'),
         ("imagewoof", 'use "imagenet:PATH"'),
         ("imagenet1k", "get it from https://image-net.org, unpack it"),
-        ("xyzzy", "choose digits, shapes, scenes, captions, clips, cifar10, cifar100, folder:PATH"),
+        ("xyzzy", "choose digits, shapes, scenes, nested, captions, clips, cifar10, cifar100, folder:PATH"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_one(refused, name, hint):

@@ -7,7 +7,7 @@ import pytest
 from scene_witness import KINDS, witnessed
 
 from minivit import data
-from minivit.data.scenes import LABELS, Scenes, load_captions, load_scenes
+from minivit.data.scenes import LABELS, Scenes, load_captions, load_nested, load_scenes
 from minivit.data.scenes_words import WORDS, about_one, decode
 from minivit.errors import ConfigError
 
@@ -162,6 +162,17 @@ def test_unknown_columns_and_options_are_refused(scenes, refused):
         with pytest.raises(ConfigError) as caught:
             Scenes(**{"count": 3, **options})
         assert words in str(caught.value)
+
+
+def test_nested_scenes_have_a_shape_in_another_and_one_or_two_more():
+    for split in ("train", "test"):
+        nested = load_nested(split, 200)
+        assert len(load_nested(split)) == len(load_scenes(split))
+        whole = nested.columns(range(200), ("whole",))["whole"]
+        assert not (whole[:, 1] & ~whole[:, 0]).any()
+        assert whole[:, :2].any(axis=(2, 3)).all()
+        assert set(whole.any(axis=(2, 3)).sum(axis=1)) == {3, 4}
+    assert nested.name == data.load("nested").name == "nested"
 
 
 def test_captions_of_training_and_test_have_no_sentence_in_common():

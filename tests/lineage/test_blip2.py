@@ -98,7 +98,7 @@ WRONG = [
     (BLIP2, "labels", "ids == self.config.pad", "ids == -1", "itg/labels"),
     (BLIP2, "begun", "ids[:, 0] = self.config.start", "pass", "itg/decoder_input_ids"),
     (BLIP2, "logits", "words.table.T", "words.table.detach().T", "grad/model.embeddings.word_embeddings.weight"),
-    (blip2, "direction", "x / F", "x * F", "itc/text_features"),
+    (blip2, "unit", "x / F", "x * F", "itc/text_features"),
     (recorded, "recompute", "chances(similar.data)", "chances(similar.data.T)", "itm/weights_i2t"),
 ]  # fmt: skip
 

@@ -91,12 +91,12 @@ def not_exponentiated(self, outputs):
 
 
 def at_the_last_position(self, ids, rng=None, tap=None):
-    return clip.direction(self.text_projection(self.text_tower(ids, rng, tap)[:, -1]))
+    return clip.unit(self.text_projection(self.text_tower(ids, rng, tap)[:, -1]))
 
 
 def at_the_last_end(self, ids, rng=None, tap=None):
     last = ids.shape[1] - 1 - (ids == self.config.end)[:, ::-1].argmax(axis=1)
-    return clip.direction(self.text_projection(F.select(self.text_tower(ids, rng, tap), last[:, None])[:, 0]))
+    return clip.unit(self.text_projection(F.select(self.text_tower(ids, rng, tap), last[:, None])[:, 0]))
 
 
 def build_with(**changes):
@@ -110,7 +110,7 @@ WRONG = [
     (CLIP, "text", at_the_last_position, "full/text_embeds"),
     (CLIP, "text", at_the_last_end, "full/text_embeds"),
     (CausalAttention, "forward", MultiHeadAttention.forward, "full/tap/text_block0"),
-    (clip, "direction", lambda x: x, "full/image_embeds"),
+    (clip, "unit", lambda x: x, "full/image_embeds"),
     (ImageTower, "embed", ViT.embed, "full/tap/vision_pre_layernorm"),
     (CLIPConfig, "__init__", build_with(gelu="erf"), "full/tap/vision_block0"),
     (CLIPConfig, "__init__", build_with(norm_eps=1e-6), "full/tap/text_block0"),

@@ -29,6 +29,10 @@ FAMILIES = {
         "heads": 2, "temporal_depth": 1,
     },
     "timesformer": {"name": "timesformer", "frames": 1, "patch_size": [5, 4], "width": 8, "depth": 2, "heads": 2},
+    "vitdet": {
+        "name": "vitdet", "patch_size": 2, "pretrain_size": 6, "width": 8, "depth": 2, "heads": 2, "mlp_width": 8,
+        "window": 4, "global_blocks": [1], "residual_blocks": [1],
+    },
 }  # fmt: skip
 FAMILIES = {name: {**SHAPE, **fields} for name, fields in FAMILIES.items()}
 FAMILIES |= {name: {"name": name, **SIDES, **fields} for name, fields in SMALL.items()}

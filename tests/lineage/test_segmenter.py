@@ -11,15 +11,17 @@ from minivit import functional as F
 from minivit.backend.workers import Workers
 from minivit.data import Augment
 from minivit.data.scenes import load_scenes
-from minivit.errors import ConfigError, DataError
+from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.lineage import segmenter, verify
 from minivit.lineage.dense import DenseObjective
 from minivit.lineage.recorded import segmenter as recorded
 from minivit.lineage.segmenter import MaskDecoder, Segmenter, SegmenterConfig
 from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig
+from minivit.models.archive import write_safetensors
 from minivit.optim import AdamW
 from minivit.runs.evaluation import evaluate
 from minivit.runs.recipes import Recipe
+from minivit.tensor import Tensor
 from minivit.update.step import step
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "lineage" / "segmenter"
@@ -40,12 +42,12 @@ def test_the_recording_of_the_published_code():
 real_resize, real_padded = F.resize, segmenter.padded
 
 
-def with_corners(x, size, method="bilinear"):
+def with_corners(x, size, method="bilinear", scale=None):
     return real_resize(x, size, "align_corners")
 
 
 def cubic(self, grid):
-    real, segmenter.F.resize = segmenter.F.resize, lambda x, size, method: real_resize(x, size, "bicubic")
+    real, segmenter.F.resize = segmenter.F.resize, lambda x, size, method, scale: real_resize(x, size, "bicubic")
     try:
         return real_positions(self, grid)
     finally:
@@ -160,6 +162,41 @@ def test_other_configurations_agree_with_the_slow_implementation(tmp_path, size,
     assert wrong_arrays(case) == []
     computed = recorded.recompute(case)
     assert sum((computed[f"grad/{name}"] * x).sum() for name, x in along.items()) == pytest.approx(slope, rel=1e-6)
+
+
+@pytest.mark.parametrize("own", [{"decoder": "mask", "depth": 1}, {"decoder": "linear", "distilled": True}], ids=str)
+def test_files_with_the_official_names(tmp_path, own):
+    objective, rng = small(**own).eval(), np.random.default_rng(0)
+    weights = {}
+    for name, x in recorded.views(
+        {name: tensor.data for name, tensor in objective.named_tensors()}, objective.encoder.config
+    ).items():
+        weights[name] = x[...] = rng.normal(0, 0.4, x.shape)
+    path, unused = tmp_path / "segmenter.safetensors", {"encoder.head.weight": np.ones((3, 8))}
+    write_safetensors(path, {name: np.ascontiguousarray(x) for name, x in (weights | unused).items()}, {})
+    told = {"image_size": [8, 12], "n_heads": 2, "decoder": {"n_heads": 2, "dropout": 0.1}}
+    found = recorded.open_pretrained(path, "float64", **told).eval()
+    images = Tensor(rng.normal(size=(2, 7, 9, 3)))
+    assert np.allclose(found.segment(images).data, objective.segment(images).data, rtol=0, atol=1e-12)
+    assert found.config.dropout == (0.1 if own["decoder"] == "mask" else SegmenterConfig().dropout)
+    with pytest.raises(CheckpointError, match=r"segmenter\.safetensors"):
+        recorded.open_pretrained(path)  # no square grid
+
+
+def test_what_a_published_file_does_not_tell_is_the_usual():
+    def shapes(width, before=1):
+        return {
+            "encoder.patch_embed.proj.weight": np.empty((width, 3, 16, 16)),
+            "encoder.pos_embed": np.empty((1, 32 * 32 + before, width)),
+            "decoder.cls_emb": np.empty((1, 150, width)),
+        }
+
+    tiny = recorded.told_by(shapes(192), "T-Mask/16")
+    assert tiny == {"encoder": {"image_size": [512, 512], "n_heads": 3}, "decoder": {"n_heads": 3}}
+    assert recorded.told_by(shapes(768, 2) | {"encoder.dist_token": np.empty((1, 1, 768))}, "DeiT")["encoder"] == {
+        "image_size": [512, 512],
+        "n_heads": 12,
+    }
 
 
 @pytest.mark.parametrize("decoder", ["mask", "linear"])

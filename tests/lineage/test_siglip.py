@@ -80,7 +80,7 @@ def not_exponentiated(self, outputs):
 
 
 def at_the_first_position(self, ids, rng=None, tap=None):
-    return siglip.direction(self.text_head(self.text_tower(ids, rng, tap)[:, 0]))
+    return siglip.unit(self.text_head(self.text_tower(ids, rng, tap)[:, 0]))
 
 
 def with_the_probe_added(self, x, mask=None, parts=1):
@@ -101,7 +101,7 @@ WRONG = [
     (MultiHeadAttention, "forward", CausalAttention.forward, "full/tap/text_block0"),
     (AttentionPool, "forward", with_the_probe_added, "full/tap/map_head"),
     (ImageTower, "classify", ViT.classify, "full/image_embeds"),
-    (siglip, "direction", lambda x: x, "full/image_embeds"),
+    (siglip, "unit", lambda x: x, "full/image_embeds"),
     (SigLIPConfig, "__init__", build_with(gelu="erf"), "full/tap/vision_block0"),
     (SigLIPConfig, "__init__", build_with(norm_eps=1e-5), "full/tap/text_block0"),
 ]

@@ -176,7 +176,17 @@ def test_first_values():
     model = TimeSformer(TimeSformerConfig(**{**SMALL, "depth": 3}), 0, "float64")
     assert [bool(block.temporal_out.weight.data.any()) for block in model.blocks] == [True, False, False]
     assert not model.time_embedding.data.any()
-    assert not model.head.weight.data.any()
+    assert model.head.weight.data.std() == pytest.approx(0.02, rel=0.5)
+    drawn = TimeSformer(TimeSformerConfig(**{**SMALL, "frames": 200, "channels": 200, "time_std": 0.3}), 0, "float64")
+    assert drawn.time_embedding.data.std() == pytest.approx(0.3, rel=0.1)
+
+
+def test_the_order_of_frames_is_known_by_the_table_of_times_alone():
+    clips = clips_of()
+    for time_std, seen in ((0.0, False), (0.3, True)):
+        model = TimeSformer(TimeSformerConfig(**SMALL, time_std=time_std), 0, "float64").eval()
+        model.head.weight.data[...] = np.random.default_rng(2).normal(size=model.head.weight.shape)
+        assert (abs(model(clips).data - model(clips[:, ::-1]).data).max() > 1e-6) == seen
 
 
 def test_the_bias_behind_drop_path_survives():
@@ -281,6 +291,7 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line():
         ({"attention": "both"}, "expected one of divided, joint, space"),
         ({"patch_size": 3}, "does not divide image size"),
         ({"heads": 3}, "do not divide width"),
+        ({"time_std": -0.1}, "time_std is -0.1, expected 0"),
     ],
 )
 def test_wrong_fields_are_refused(fields, message):

@@ -10,6 +10,7 @@ from minivit.data import ArrayDataset
 from minivit.data.imagenet import imagenet_ids
 from minivit.errors import CheckpointError, ConfigError, DataError
 from minivit.models import ResNet, ResNetConfig, ViT, ViTConfig, export, freeze, resize_posemb
+from minivit.models.families import build, config_of, named_fields
 from minivit.runs import folder as run_folder
 from minivit.runs import transfer
 from minivit.runs.plan import plan
@@ -358,6 +359,75 @@ def test_the_run_of_a_resnet_is_refused(tmp_path, monkeypatch):
         transfer.open_source(tmp_path, {})
 
 
+OTHERS = {  # name of a model -> the arrays of its head
+    "mit-mini": {"head.weight", "head.bias"},
+    "swin-mini": {"head.weight", "head.bias"},
+    "dinov2-mini": {"head.weight", "head.bias"},
+    "beit_nano_patch4": {"head.weight", "head.bias"},
+    "convnextv2-atto": {"head.fc.weight", "head.fc.bias"},
+    "vivit-small32": {"head.weight", "head.bias"},
+    "R26x1": {"head.weight", "head.bias"},
+}
+
+
+def run_of(folder, name, classes=CLASSES, **fields):
+    """A run folder of another family with drawn weights, which are returned."""
+    config = config_of({**named_fields(name), "num_classes": len(classes), **fields}, name)
+    model = build(config, 3)
+    for _, tensor in model.named_tensors():
+        tensor.data = tensor.data + np.float32(0.01)
+    run_folder.create(folder, dataclasses.replace(RECIPE, model=config, mean=0.4))
+    meta = {"step": 3, "sums": {"steps": 0}, "metrics": [], "classes": classes, "images": 9}
+    state = {f"model.{name}": array for name, array in model.state_dict().items()}
+    run_folder.write_checkpoint(folder, {"objective": state}, meta)
+    return model.state_dict()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_families_start_from_runs_of_their_own(tmp_path, name):
+    state = run_of(tmp_path / "run", name)
+    found, recipe = begin(tmp_path / "run", classes=["a", "b", "c", "d"])
+    assert set(found.replaced) == OTHERS[name]
+    assert set(found.loaded) == set(state) - OTHERS[name]
+    assert (found.new, found.left_out, found.resized) == ([], [], [])
+    assert recipe.model.num_classes == 4
+    own = found.model.state_dict()
+    assert all(np.array_equal(own[name], state[name]) for name in found.loaded)
+    assert {own[name].shape[-1] for name in OTHERS[name]} == {4}
+
+
+def test_another_family_keeps_its_head_and_starts_from_an_encoder_without_one(tmp_path):
+    state = run_of(tmp_path / "run", "mit-mini")
+    found, _ = begin(tmp_path / "run", classes=["cat", "ant"], keep_head=True)
+    assert np.array_equal(found.model.head.weight.data, state["head.weight"][:, [2, 0]])
+    run_of(tmp_path / "bare", "mit-mini", num_classes=0)
+    found, _ = begin(tmp_path / "bare")
+    assert (found.replaced, found.new) == ([], ["head.weight", "head.bias"])
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"model": "swin-mini"}, "run is the run of a MiT: a Swin cannot start from it"),
+        ({"model": "Ti/16"}, "run is the run of a MiT: a ViT cannot start from it"),
+        ({"model": "mit-b0"}, r"does not fit the model: missing: stages\.\d.*; wrong shape: stages\.\d"),
+        ({"resize_positions": "bicubic"}, "--resize-positions is for Vision Transformers"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_a_run_of_another_family_is_one_line(tmp_path, choices, message):
+    run_of(tmp_path / "run", "mit-mini")
+    with pytest.raises((CheckpointError, ConfigError), match=message) as caught:
+        planned(tmp_path / "run", **choices)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_for_a_vit(tmp_path):
+    export(random_model(), tmp_path / "model.npz")
+    with pytest.raises(ConfigError, match="reads files of Vision Transformers, but a Swin was chosen: give a run"):
+        planned(tmp_path / "model.npz", model="swin-mini")
+
+
 def test_the_head_of_a_resnet_can_learn_alone():
     model = ResNet(ResNetConfig(image_size=8, units=(1,), width=4, groups=2, root="3x3", num_classes=3))
     freeze(model, "backbone")
@@ -438,7 +508,7 @@ def test_the_evaluations_of_a_run_are_scaled_to_the_data(tmp_path):
     ("choices", "message"),
     [
         ({"resize_positions": "cubic", "image_size": 16}, 'resize_positions is "cubic", expected one of'),
-        ({"model": "R50x1"}, "is for Vision Transformers, but a ResNet was chosen"),
+        ({"model": "R50x1"}, "is the run of a ViT: a ResNet cannot start from it"),
     ],
 )
 def test_choices_that_make_no_sense_are_refused_in_one_line(tmp_path, choices, message):

@@ -1,17 +1,21 @@
 """Segmenter as published code has it: names and shapes of its arrays, and what was recorded of it."""
 
+import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minivit.files import expanded
 from minivit.lineage.published import Arrays, fill, pair
 from minivit.lineage.segmenter import EPS, Segmenter, SegmenterConfig
 from minivit.lineage.verify import Case
 from minivit.models import ViT, ViTConfig
+from minivit.models.archive import read_arrays
 from minivit.models.convert_timm import to_timm
-from minivit.models.layouts import Shapes
+from minivit.models.layouts import HEADS, Shapes
 from minivit.tensor import Tensor
 
 _DECODER = {  # ours -> theirs
@@ -77,6 +81,37 @@ def build(config: Mapping[str, Any], arrays: Arrays, dtype: str = "float64", sou
     named = views({name: tensor.data for name, tensor in objective.named_tensors()}, encoder)
     fill(named, {name: x for name, x in arrays.items() if not _UNUSED.match(name)}, source)
     return objective
+
+
+def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
+    """What the shapes of the arrays tell of a configuration, and the usual for the rest: a square grid, heads of 64
+    features."""
+    shapes = Shapes(arrays, source, "Segmenter's")
+    width, _, *patch = shapes("encoder.patch_embed.proj.weight", 4)
+    patches = shapes("encoder.pos_embed", 3)[1] - 1 - ("encoder.dist_token" in arrays)
+    own = width if "decoder.head.weight" in arrays else shapes("decoder.cls_emb", 3)[2]
+    return {
+        "encoder": {"image_size": [math.isqrt(max(1, patches)) * side for side in patch], "n_heads": heads_of(width)},
+        "decoder": {"n_heads": heads_of(own)},
+    }
+
+
+def heads_of(width: int) -> int:
+    """The number of heads of the published networks."""
+    return HEADS.get(width, max(1, width // 64))
+
+
+def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> Segmenter:
+    """The objective of a file of published weights (.safetensors), with either decoder, by the official names.
+
+    fields: as of `net_kwargs` in the official variant.yml, those of the decoder under "decoder": what the shapes do not
+    tell, see `told_by`, and rates. Raises CheckpointError and ConfigError.
+    """
+    path = expanded(path)
+    arrays = read_arrays(path)[0]
+    told, own = told_by(arrays, str(path)), fields.pop("decoder", {})
+    config = {"encoder": {**told["encoder"], **fields}, "decoder": {**told["decoder"], **own}}
+    return build(config, arrays, dtype, str(path))
 
 
 def recompute(case: Case) -> dict[str, np.ndarray]:

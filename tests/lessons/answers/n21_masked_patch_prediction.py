@@ -184,10 +184,8 @@ WRONG = {
 EQUIVALENT = {
     "21.1": {"return [4 ** bits, 2 ** bits, 1] @ levels": "an inner product has no order"},
     "21.3": {
-        "return (after, count) if 0 <= count <= missing else (mask, 0)": (
-            "a block that hides nothing new changes nothing"
-        ),
-        "if count > missing or count == -1:": "a block that hides nothing new changes nothing",
+        "return (after, count) if 0 <= count <= missing else (mask, 0)": "such a block hides nothing new",
+        "if count > missing or count == -1:": "such a block hides nothing new",
     },
     "21.4": {
         "t = image.reshape(rows, P, columns, P, -2).transpose(0, 2, 4, 1, 3).reshape(y.shape)": (
