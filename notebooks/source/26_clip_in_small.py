@@ -327,11 +327,12 @@ def classify(images, prompts):
 # %%
 label = (held_out["caption"][:, None, 2:4] == colour_and_kind).all(axis=2).argmax(axis=1)
 agree("one prompt", classify(images, texts[:, :1]), (images @ texts[:, 0].T).argmax(axis=1))
-for name, some in (("four prompts", texts), ("one prompt, top left", texts[:, :1])):
-    print(f"{name}: {(classify(images, some) == label).mean():.1%} in the right class of 20, by chance 5.0%")
+for i, place in enumerate(words.PLACES):
+    print(f"one prompt, {place:<12} {(classify(images, texts[:, i : i + 1]) == label).mean():.1%} in the right class of 20")
+print(f"four prompts             {(classify(images, texts) == label).mean():.1%}, by chance 5.0%")
 
 # %% [markdown]
-# Here one prompt does nearly as well as four. It names the same place for all classes, so it favours none.
+# Each prompt alone names one place for all classes. The shape is there in a quarter of the pictures.
 #
 # ## Experiment 1: combinations that were never seen
 #
@@ -390,13 +391,13 @@ for name in ("CLIP", "SigLIP"):
 # SigLIP asks another question: do image $i$ and text $j$ belong together? Each cell of the table is a classifier with
 # two answers, and its logit has a bias $a$:
 #
-# $$z_{ij} = e^s c_{ij} + a, \qquad \mathcal{L} = -\frac1B\sum_{ij} \log \sigma(m_{ij}\,z_{ij}), \qquad
-# m_{ij} = \begin{cases} 1 & i = j \\ -1 & i \ne j. \end{cases} \tag{6}$$
+# $$z_{ij} = e^s c_{ij} + a, \qquad \mathcal{L} = -\frac1B\sum_{ij} \log \mathrm{sigmoid}(r_{ij}\,z_{ij}), \qquad
+# r_{ij} = \begin{cases} 1 & i = j \\ -1 & i \ne j. \end{cases} \tag{6}$$
 #
-# Here $\sigma$ is the sigmoid, as in notebook 06b. The sum has $B^2$ terms and is divided by $B$. It is a mean over the
-# images and a sum over the texts. With $1 - \sigma(z) = \sigma(-z)$, the derivative is again answer minus target:
+# Here $\mathrm{sigmoid}(x) = 1/(1 + e^{-x})$, the sigmoid of notebook 06b. The sum has $B^2$ terms and is divided by $B$. It is a mean over the
+# images and a sum over the texts. With $1 - \mathrm{sigmoid}(z) = \mathrm{sigmoid}(-z)$, the derivative is again answer minus target:
 #
-# $$\mathrm{d}z = \frac{\sigma(z) - I}{B}, \qquad \mathrm{d}a = \sum_{ij}\mathrm{d}z_{ij}, \qquad \mathrm{d}s = \sum_{ij}\mathrm{d}z_{ij}\,(z_{ij} - a). \tag{7}$$
+# $$\mathrm{d}z = \frac{\mathrm{sigmoid}(z) - I}{B}, \qquad \mathrm{d}a = \sum_{ij}\mathrm{d}z_{ij}, \qquad \mathrm{d}s = \sum_{ij}\mathrm{d}z_{ij}\,(z_{ij} - a). \tag{7}$$
 #
 # No row is divided by a sum over the others. So the sum can be computed block by block: each machine can keep its
 # images, and the texts of the others come by in turn. CLIP's softmax needs all logits of a row.
@@ -438,11 +439,11 @@ print(f"against differences, largest relative error: {worst:.1e}")
 # **Why −10?** At the start the features know nothing. Let all cosines be 0. Then every logit is $a$. Of the $B$
 # questions about an image, $B - 1$ have the answer no:
 #
-# $$\mathcal{L} = (B - 1)\log(1 + e^{a}) + \log(1 + e^{-a}), \qquad \mathrm{d}a = (B - 1)\,\sigma(a) - \sigma(-a). \tag{8}$$
+# $$\mathcal{L} = (B - 1)\log(1 + e^{a}) + \log(1 + e^{-a}), \qquad \mathrm{d}a = (B - 1)\,\mathrm{sigmoid}(a) - \mathrm{sigmoid}(-a). \tag{8}$$
 #
 # With $a = 0$ the loss is $B\log 2$, and each of the $B - 1$ wrong texts pushes its image away with the weight
-# $\sigma(0) = 1/2$. The whole gradient says no. With $a = -10$ this weight is $\sigma(-10)$, and the right text pulls
-# with nearly 1. $\mathrm{d}a$ is zero where $\sigma(a) = 1/B$. That is $a = -\log(B - 1)$, which is −10.4 for 32,768
+# $\mathrm{sigmoid}(0) = 1/2$. Nearly all of the gradient says no. With $a = -10$ this weight is $\mathrm{sigmoid}(-10)$, and the right text pulls
+# with nearly 1. $\mathrm{d}a$ is zero where $\mathrm{sigmoid}(a) = 1/B$. That is $a = -\log(B - 1)$, which is −10.4 for 32,768
 # pairs and −4.8 for 128. The scale $e^s$ begins at 10, so no logit is above 0 at the start.
 
 
