@@ -384,7 +384,18 @@ for name in ("CLIP", "SigLIP"):
     print("        last epoch: loss {:.2f} +- {:.2f}, scale {:.1f} +- {:.1f}".format(*last, *scale))
 
 # %% [markdown]
-# STORED_ONE
+# **In the stored run** CLIP finds the sentence of 99.9 ± 0.0 % of the held-out images among 16, SigLIP that of
+# 99.5 ± 0.2 %; after shuffled captions it is 8.0 ± 2.0 % and 9.2 ± 1.9 %. Among all 80 sentences CLIP finds
+# 79.3 ± 0.3 % and SigLIP 57.4 ± 6.1 %, which is 16.9 ± 0.4 and 25.7 ± 2.1 points less than for new images of
+# trained combinations. The sentence that CLIP takes names the right kind in 79.5 ± 0.3 % of them, the right colour in
+# 100.0 ± 0.0 % and the right place in 99.9 ± 0.0 %.
+#
+# Both recognise combinations that they have never seen, far above the control. But when the sentences of training
+# compete, new combinations are recognised less often than trained ones. What CLIP gets wrong is the kind. Its loss ends
+# at 1.00 ± 0.00, near the bound (5) for 128 pairs, and its scale at 27.6 ± 0.4.
+#
+# Both systems had the same rate and the same number of updates, tuned for neither. So their difference does not tell
+# which loss is better.
 #
 # ## A question for every pair
 #
@@ -535,7 +546,15 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 # %% [markdown]
-# STORED_TWO
+# **In the stored run** CLIP finds 96.4 ± 3.4, 99.8 ± 0.1 and 75.2 ± 14.0 % of the held-out images among 16 with 16, 64
+# and 256 pairs, SigLIP 84.3 ± 5.4, 62.5 ± 1.0 and 31.8 ± 2.1 %. With the bias 0 SigLIP's first loss is 24.9 in
+# place of 10.8, and it finds 49.7 ± 13.5 %. With a frozen image tower CLIP finds 73.8 ± 1.4 %.
+#
+# Here large batches do not help. A batch of 256 has a quarter of the updates of 64 pairs, and most of its pairs are
+# repeated. The runs do not tell which of the two matters more. Published runs have far more sentences than pairs in a
+# batch. Four epochs are also too few for SigLIP at this rate: its preset, 15 epochs with 128 pairs, finds nearly all.
+#
+# (8) said 10.0 and 44.4 for the first losses with 64 pairs. The cosines of the start are not exactly 0.
 #
 # ## Where this goes wrong in practice
 #
