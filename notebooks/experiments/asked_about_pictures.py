@@ -4,13 +4,14 @@ From the folder notebooks/:
 
     OPENBLAS_NUM_THREADS=1 python -m experiments.asked_about_pictures
 
-About half an hour of one core. Writes results/asked_about_pictures.json after every seed; started again, it goes on
+About twenty minutes of one core. Writes results/asked_about_pictures.json after every seed; started again, it goes on
 where it was.
 
-Every seed first trains the two presets, scenes-llava and scenes-flamingo. In them everything learns. Then a language
-model learns the questions and answers without images. Two bridges put it together with the encoder of the first run,
-and both stay frozen: a projector whose rows are words (LLaVA's stage 1), and a resampler with gated blocks. The
-controls exchange the image of a trained model. `words_alone` is the best guess of all that sees the question only.
+Every seed first trains the two presets, scenes-llava and scenes-flamingo, and the second one with closed gates. In them
+everything learns. Then a language model learns the questions and answers without images. Two bridges put it together
+with the encoder of the first run, and both stay frozen: a projector whose rows are words (LLaVA's stage 1), and a
+resampler with gated blocks, closed at first. The controls exchange the image of a trained model. "words alone" is the
+best guess of all that sees the question only.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ import numpy as np
 from experiments import record
 
 from minivit.data import Augment, Dataset, load
-from minivit.data.scenes_words import PAD, WORDS
+from minivit.data import scenes_words as words
 from minivit.lineage import answers, llama
 from minivit.lineage.flamingo import Flamingo, FlamingoConfig
 from minivit.lineage.llama import Llama, LlamaConfig
@@ -36,10 +37,15 @@ from minivit.update.batch import Batch
 from minivit.update.objective import Objective
 from minivit.update.step import step
 
-SEEDS = 5
+SEEDS = 3
 CHOICES: dict[str, Any] = {"workers": 1, "eval_every": 2000}
 TEXT_STEPS, BRIDGE_STEPS = 600, 600
 BATCH, RATE = 64, 2e-3
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> preset, and what is changed in its objective
+    "scenes-llava": ("scenes-llava", {}),
+    "scenes-flamingo": ("scenes-flamingo", {}),
+    "closed gates": ("scenes-flamingo", {"gate": 0.0}),
+}
 BRIDGES = ("projector", "gated blocks")
 GATES = (0, 25, 50, 100, 200, 400, 600)  # steps after which gates are recorded
 
@@ -82,8 +88,12 @@ def keys_of(batch: Batch) -> list[tuple[tuple[int, ...], int]]:
 
 
 def preset_run(name: str, seed: int, train: Dataset, **changes: Any) -> tuple[Any, list[float]]:
-    """The trained objective of a preset, and its losses.   changes: of the recipe."""
-    recipe = complete({**preset(name), **CHOICES, "seed": seed, **changes}, train)
+    """The trained objective of one of `RUNS`, and its losses.   changes: of the recipe."""
+    base, own = RUNS[name]
+    choices = preset(base)
+    recipe = complete(
+        {**choices, **CHOICES, "seed": seed, "objective": {**choices["objective"], **own}, **changes}, train
+    )
     trainer = Trainer(recipe, train, None, None)
     losses = [progress.loss for progress in trainer.run()]
     return trainer.objective, losses
@@ -106,7 +116,7 @@ def text_model(config: LlamaConfig, texts: Batch, seed: int) -> tuple[Llama, flo
     <image>, as Flamingo reads them, but there is no image."""
     model, rng = Llama(config, seed), np.random.default_rng((seed, 9))
     ids = texts["ids"]
-    labels = np.where((ids == PAD) | (ids == len(WORDS)), llama.IGNORED, ids)
+    labels = np.where((ids == words.PAD) | (ids == len(words.WORDS)), llama.IGNORED, ids)
     optimizer = AdamW(model.named_parameters(), warmup_cosine(RATE, TEXT_STEPS, TEXT_STEPS // 10), weight_decay=0.1)
     losses = []
     for _ in range(TEXT_STEPS):
@@ -118,7 +128,7 @@ def text_model(config: LlamaConfig, texts: Batch, seed: int) -> tuple[Llama, flo
 
 
 def text_loss(model: Llama, ids: np.ndarray, labels: np.ndarray) -> Tensor:
-    logits = model(model.words(ids), (ids != PAD).astype(np.int64))
+    logits = model(model.words(ids), (ids != words.PAD).astype(np.int64))
     return llama.next_token_loss(logits, labels, llama.shares(labels))
 
 
@@ -127,7 +137,7 @@ def bridge(kind: str, vision: ViT, language: Llama, seed: int) -> Any:
     if kind == "projector":
         fields = {**preset("scenes-llava")["objective"], "learn": "projector"}
         return adopt(LLaVA(LLaVAConfig(**without_name(fields)), vision, seed), "language", language)
-    fields = {**preset("scenes-flamingo")["objective"], "learn": "bridge"}
+    fields = {**preset("scenes-flamingo")["objective"], "learn": "bridge", "gate": 0.0}
     objective = Flamingo(FlamingoConfig(**without_name(fields)), vision, seed)
     adopt(objective.reader, "language", language)
     return objective
@@ -173,9 +183,9 @@ def gates_of(objective: Any) -> list[float]:
 def guessing(language: Llama, test: Batch) -> list[float]:
     """The answers of the language model that saw no image."""
     with no_grad():
-        words = language(language.words(test["ids"]), test["seen"]).data.argmax(axis=-1)
+        said = language(language.words(test["ids"]), test["seen"]).data.argmax(axis=-1)
     before = (test["labels"] != llama.IGNORED).argmax(axis=1) - 1
-    return by_sort(words[np.arange(len(words)), before] == test["answer"], answers.sort_of(test["question"]))
+    return by_sort(said[np.arange(len(said)), before] == test["answer"], answers.sort_of(test["question"]))
 
 
 def header() -> dict[str, Any]:
@@ -186,7 +196,7 @@ def header() -> dict[str, Any]:
         "config": {
             **CHOICES, "presets": {name: preset(name) for name in ("scenes-llava", "scenes-flamingo")},
             "text_steps": TEXT_STEPS, "bridge_steps": BRIDGE_STEPS, "batch": BATCH, "rate": RATE, "gates": GATES,
-            "sorts": answers.SORTS,
+            "runs": RUNS, "bridges": BRIDGES, "sorts": answers.SORTS,
         },
     }  # fmt: skip
 
@@ -194,7 +204,7 @@ def header() -> dict[str, Any]:
 def measure(seed: int, train: Dataset, test: Dataset) -> dict[str, Any]:
     """All runs of a seed."""
     found, objectives = {}, []
-    for name in ("scenes-llava", "scenes-flamingo"):
+    for name in RUNS:
         objective, losses = preset_run(name, seed, train)
         found[name] = {"loss": last(losses, 100), "right": tested(objective, asked(test, objective))}
         objectives.append(objective)
@@ -213,9 +223,11 @@ def measure(seed: int, train: Dataset, test: Dataset) -> dict[str, Any]:
 
 def main() -> None:
     results = record.begin("asked_about_pictures", header())
+    found = results["results"]
     train, test = load("scenes"), load("scenes", split="test")
-    for seed in range(len(results["results"]), SEEDS):
-        results["results"][str(seed)] = measure(seed, train, test)
+    for seed in range(min((len(by_seed) for by_seed in found.values()), default=0), SEEDS):
+        for name, result in measure(seed, train, test).items():
+            found.setdefault(name, []).append(result)
         record.write("asked_about_pictures", results)
 
 
