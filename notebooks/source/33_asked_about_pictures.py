@@ -509,10 +509,10 @@ for name in experiment.RUNS:
 # %% [markdown]
 # **In the stored run** LLaVA is right on 59.2 ± 1.1 % of the questions with their own image, and on 37.6 ± 0.2 % with
 # another image. Flamingo has 54.1 ± 1.9 % and 38.7 ± 0.4 %. So both look. LLaVA gains most on colours, 69.5 ± 1.9 %
-# against 24.9 ± 0.7 %. Neither has learned where things are: on places they have 45.4 ± 0.4 % and 44.7 ± 1.2 %, and
-# the words alone give 47.3 %. With closed gates Flamingo has, seed by seed, 48.1 % against 37.7 %, 39.1 % against 39.1
-# %, 39.6 % against 39.6 %. Two of the three runs are right equally often with every image: they do not look. Another
-# order of the tokens changes nothing for Flamingo, and little for LLaVA: 59.1 ± 1.1 %.
+# against 24.9 ± 0.7 %. On places neither is better than the words alone: 45.4 ± 0.4 % and 44.7 ± 1.2 %, against 47.3
+# %. With closed gates Flamingo has, seed by seed, 48.1 % against 37.7 %, 39.1 % against 39.1 %, 39.6 % against 39.6 %.
+# Two of the three runs are right equally often with every image: they do not look. Another order of the tokens changes
+# nothing for Flamingo, and little for LLaVA: 59.1 ± 1.1 %.
 #
 # With another image the models do worse than a guess from the words, and that is no fault: they answer about the image
 # that they see. The resampler cannot notice another order of the tokens, as derived. LLaVA could, but the encoder has
