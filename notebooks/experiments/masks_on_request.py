@@ -185,7 +185,8 @@ def measure(name: str, seed: int) -> dict[str, Any]:
 
 def header() -> dict[str, Any]:
     """What the results depend on, but for their seeds."""
-    config = {"preset": "scenes-sam", **preset("scenes-sam"), "scenes": SCENES, "tested": TESTED, "edges": EDGES}
+    config = {"preset": "scenes-sam", **preset("scenes-sam"), "scenes": SCENES, "tested": TESTED}
+    config |= {"edges": EDGES, "clicks": CLICKS, "side": SIDE, "meant": MEANT}
     return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.masks_on_request",
         "data": "drawn scenes of 32x32 pixels: a shape in another, and one or two more",

@@ -97,8 +97,8 @@ agree("maps", maps, theirs.T.reshape(K, h, w))
 side, window, depth, whole = 64, 14, 12, 4  # SAM's smallest encoder: 1024 pixels, patches of 16
 
 # %% tags=["yours"]
-filled = math.ceil(side / window) * window
-in_windows = (filled // window) ** 2 * window**4
+padded = math.ceil(side / window) * window
+in_windows = (padded // window) ** 2 * window**4
 everywhere = side**4
 
 # %%
@@ -611,7 +611,7 @@ gap(
 )
 
 # %% [markdown]
-# **In the stored run** the scores of (8) are too high: by 0.346 ± 0.005 for ambiguous clicks and by 0.123 ± 0.007 for clear
+# **In the stored run** the scores of the best masks alone are too high: by 0.346 ± 0.005 for ambiguous clicks and by 0.123 ± 0.007 for clear
 # ones. If all scores learn, those of ambiguous clicks are still too high, by 0.128 ± 0.011, and those of clear clicks too
 # low, by 0.062 ± 0.006. On clear clicks they choose better masks: the answer's IoU is 0.065 ± 0.007 higher.
 #
