@@ -123,8 +123,7 @@ print(f"{depth} blocks: {depth * everywhere / 1e6:.0f} million over the whole ma
 # agree. The share of right answers is at most $\frac{1}{2} + \frac{1}{2}\bigl(\frac{j}{4} - \frac{j(j-1)}{24}\bigr)$. This is
 # 75 % for $j$ = 3 and $j$ = 4, and less for fewer.
 #
-# **Predict first.** Does the network with windows alone come near 75 %? How much does one block cost that sees the whole
-# map, if it is the only one?
+# **Predict first.** Does the network with windows alone come near 75 %? Is one block that sees the whole map enough?
 
 # %%
 far = record.read("far_question")
@@ -180,9 +179,9 @@ agree("codes and kinds", code(points, G, height, width) + encoder.kinds.data[kin
 
 # %% [markdown]
 # **What does the product of two codes measure?** By $\sin a \sin b + \cos a \cos b = \cos(a - b)$ it is a sum of
-# $D/2$ cosines. Let $\delta$ be the difference of the two places in sides of the image. Column $\mathbf{g}$ of $G$ has
-# the cosine $\cos(4\pi\,\delta \cdot \mathbf{g})$. The number $4\pi\,\delta \cdot \mathbf{g}$ is normal with the
-# variance $(4\pi|\delta|)^2$, and the mean of the cosine of a normal number is $e^{-\text{variance}/2}$. So
+# $D/2$ cosines. Let $\delta$ be the difference of the two places in sides of the image. Column $G_j$ has the cosine
+# $\cos(4\pi\,\delta \cdot G_j)$. The number $4\pi\,\delta \cdot G_j$ is normal with the variance
+# $(4\pi|\delta|)^2$, and the mean of the cosine of a normal number is $e^{-\text{variance}/2}$. So
 #
 # $$\frac{2}{D}\,\mathrm{code}(x, y) \cdot \mathrm{code}(x', y') \approx e^{-8\pi^2 |\delta|^2}. \tag{3}$$
 #
@@ -334,7 +333,7 @@ print(f"against differences, largest relative error: {check_vjp(masks_of, kernel
 #
 # The cross-entropy would have $-v_i$ in the bracket. If $v$ is small, (5) is of order $v^3$.
 #
-# **Dice error.** It compares areas, so the size of the shape cancels:
+# **Dice error.** It compares areas, so a small shape counts as much as a large one:
 #
 # $$\mathrm{dice} = 1 - \frac{2\sum_i p_i t_i + 1}{\sum_i p_i + \sum_i t_i + 1} = 1 - \frac{a}{b}, \qquad
 # \frac{\partial\,\mathrm{dice}}{\partial p_i} = \frac{a - 2 t_i b}{b^2}. \tag{6}$$
@@ -572,8 +571,8 @@ for n in (2, 3):
 # oracle of three, at 0.752 ± 0.019, is still ahead of one mask by 0.130 ± 0.013.
 #
 # More answers and more clicks are two ways to resolve the same doubt. Three masks have both shapes after one click, so a
-# second click would have to change the scores. After 600 updates they hardly listen to it. SAM's fourth mask is meant for
-# this case: it would be trained on prompts of several clicks.
+# second click would have to change the scores. After 600 updates the scores hardly heed it. SAM's fourth mask is meant
+# for prompts of several clicks.
 #
 # ## Experiment 4: is the score right?
 #
@@ -611,8 +610,8 @@ gap(
 )
 
 # %% [markdown]
-# **In the stored run** the scores of the best masks alone are too high: by 0.346 ± 0.005 for ambiguous clicks and by 0.123 ± 0.007 for clear
-# ones. If all scores learn, those of ambiguous clicks are still too high, by 0.128 ± 0.011, and those of clear clicks too
+# **In the stored run** the scores are too high if that of the best mask alone learns: by 0.346 ± 0.005 for ambiguous
+# clicks and by 0.123 ± 0.007 for clear ones. If all scores learn, those of ambiguous clicks are still too high, by 0.128 ± 0.011, and those of clear clicks too
 # low, by 0.062 ± 0.006. On clear clicks they choose better masks: the answer's IoU is 0.065 ± 0.007 higher.
 #
 # Under (8) a score answers another question: how good is this mask, if it is the best one? That is no prediction of the
@@ -622,7 +621,7 @@ gap(
 # ## Where this goes wrong in practice
 #
 # - **x and y exchanged.** Clicks are (x, y), arrays are indexed by (row, column). On square images nothing complains.
-# - **All masks learn.** The mean of three losses makes three equal masks. The minimum has to be taken for each prompt,
+# - **All masks learn.** The mean of three losses trains three masks to the same answer. The minimum has to be taken for each prompt,
 #   not over the mean of a batch.
 # - **IoU of probabilities.** The threshold comes first: a logit above 0. An empty union needs a convention.
 # - **A score that is read as a probability.** It is a predicted IoU at best, and under (8) not even that.
