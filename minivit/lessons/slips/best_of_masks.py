@@ -46,6 +46,7 @@ def _mean_and_best(z: np.ndarray, t: np.ndarray) -> tuple:
 
 
 SLIPS: dict[str, Callable] = {
+SLIPS: dict[str, Callable[..., tuple]] = {
     "The loss is the smallest of the errors, not their mean, and one mask alone has a gradient.": partial(
         best_of, learns="all"
     ),
