@@ -445,7 +445,7 @@ print(f"{shipped['data']}, batches of {config['batch_size']} clips, {stored.SEED
 def compare(system):
     """Draw and print the accuracy of all models of a system."""
     names = [name for name in config["models"] if name.startswith(system)]
-    tasks = [[task for task in stored.TASKS if f"{name}: {task}" in found] for name in names]
+    tasks = [[task for task in stored.TASKS if len(found.get(f"{name}: {task}", [])) == stored.SEEDS] for name in names]
     rows = [
         {task: record.mean_and_error(100 * np.array(found[f"{name}: {task}"])) for task in known}
         for name, known in zip(names, tasks, strict=True)
