@@ -409,7 +409,10 @@ for axis, label in zip(axes, ("scores of a head", "CPU time of a block in ms"), 
 plt.show()
 
 # %% [markdown]
-# **In the stored run** TIMES
+# **In the stored run** joint attention is faster up to 8 frames. With 16 it takes 4.4 ms and divided attention 2.5 ms, with 64 it is
+# 36.0 ms against 16.4 ms. With the last doubling of the frames the scores grow by factors of 4.0, 3.3 and 2.2.
+#
+# The crossing comes later than (4) says, because divided attention has two more matrices, and more calls of NumPy.
 
 # %% [markdown]
 # ## Experiment 1: where motion becomes visible
