@@ -79,7 +79,7 @@ def measure(name: str, task: str, seed: int) -> float:
     system = name.split()[0]
     train, test = (clips(task, n, 2 * seed + i, MODELS[name]["frames"]) for i, n in enumerate((TRAIN, TEST)))
     model = model_of(name, len(train.classes), seed)
-    options = {"batch_size": BATCH, "lr": RATE, "warmup": WARMUP, "seed": seed}
+    options: dict[str, Any] = {"batch_size": BATCH, "lr": RATE, "warmup": WARMUP, "seed": seed}
     fit(model, train, STEPS[system], augment=Augment((SIZE, SIZE)), **options)
     return accuracy(model, test)
 
