@@ -389,8 +389,8 @@ for name in ("CLIP", "SigLIP"):
 # **In the stored run** CLIP finds the sentence of 99.9 ± 0.0 % of the held-out images among 16, SigLIP that of
 # 99.5 ± 0.2 %; after shuffled captions it is 8.0 ± 2.0 % and 9.2 ± 1.9 %. Among all 80 sentences CLIP finds
 # 79.3 ± 0.3 % and SigLIP 57.4 ± 6.1 %, which is 16.9 ± 0.4 and 25.7 ± 2.1 points less than for new images of
-# trained combinations. The sentence that CLIP takes names the right kind in 79.5 ± 0.3 % of them, the right colour in
-# 100.0 ± 0.0 % and the right place in 99.9 ± 0.0 %.
+# trained combinations. CLIP's nearest sentence names the right kind for 79.5 ± 0.3 % of the held-out images, the right
+# colour for 100.0 ± 0.0 % and the right place for 99.9 ± 0.0 %.
 #
 # Both recognise combinations that they have never seen, far above the control. But when the sentences of training
 # compete, new combinations are recognised less often than trained ones. What CLIP gets wrong is the kind. Its loss ends
