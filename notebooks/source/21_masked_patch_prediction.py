@@ -370,7 +370,7 @@ agree("the last", mine, blocks((8, 8), 25, 4, 0.3, np.random.default_rng(49)))
 # %% [markdown]
 # **Squares.** SimMIM cuts the image into squares of `unit` pixels, a multiple of $P$, and hides 60 % of them, rounded up.
 #
-# **Predict first.** A patch has neighbours to the left, to the right, above and below. Which share of the hidden patches has no visible
+# **Predict first.** A patch has neighbours to the left, to the right, above and below. What share of the hidden patches has no visible
 # neighbour: with half of the patches hidden at random, with BEiT's blocks, with squares of 4, 8 and 16 pixels?
 
 
@@ -400,8 +400,8 @@ for axis, (name, masks) in zip(axes, kinds.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# **In the stored run** 8.8 % of the hidden patches have no visible neighbour if half are hidden at random. BEiT's blocks hide fewer, and
-# 31.9 % have none. With squares of 4, 8 and 16 pixels the share is 17.5, 48.1 and 83.3 %.
+# **In the stored run** 8.8 % of the hidden patches have no visible neighbour if half are hidden at random. With
+# BEiT's blocks it is 31.9 %, although they hide fewer. With squares of 4, 8 and 16 pixels it is 17.5, 48.1 and 83.3 %.
 #
 # A patch with a visible neighbour can often be guessed by continuing that neighbour. Blocks and large squares make this harder.
 #
