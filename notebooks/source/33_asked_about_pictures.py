@@ -349,7 +349,7 @@ print(sight(two_images[0] == IMAGE, 1).astype(int))
 # \mathrm{d}a = \bigl(1 - \tanh^2 a\bigr) \sum \mathrm{d}\mathbf{x}' \circ \mathbf{y}. \tag{3}$$
 #
 # At first $a = 0$. Then $\mathbf{x}' = \mathbf{x}$: the language model says exactly what it said before. Also
-# $\mathrm{d}\mathbf{y} = 0$. So in the first update no weight of a branch gets a gradient, and none of the resampler. But
+# $\mathrm{d}\mathbf{y} = 0$. So the weights of the branch and of the resampler have the gradient 0 in the first update. But
 # $\mathrm{d}a = \sum \mathrm{d}\mathbf{x}' \circ \mathbf{y}$ is not 0, and the gate opens.
 
 
@@ -385,7 +385,7 @@ names, parameters = zip(
     *((n, p) for n, p in seeing.named_parameters() if "gated" in n or "resampler" in n), strict=True
 )
 found = grad(seeing.loss((z,), asked), list(parameters))
-print(len(names), "parameters between image and words; these have a gradient:")
+print(len(names), "arrays of parameters between image and words; these have a gradient:")
 print([name.removeprefix("reader.") for name, g in zip(names, found, strict=True) if np.abs(g).max() > 0])
 
 # %% [markdown]
@@ -634,8 +634,8 @@ def prefix_mask(patches, words):
 check("33.1", prefix_mask)
 
 # %% [markdown]
-# **33.2 (fifteen minutes).** Write the loss alone, without loops over words if you like: the mean over all words of the
-# batch that are to be predicted.
+# **33.2 (fifteen minutes).** Write the loss of equation 2 alone, as a mean over all words of the batch that are to be
+# predicted. Loops are allowed.
 
 
 # %%

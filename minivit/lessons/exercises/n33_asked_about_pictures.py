@@ -248,8 +248,8 @@ EXERCISES = [
                 "A token reads its own key, too.": _without_own_key,
                 "The mask hides later tokens: a token of the text reads only the keys up to itself.": _all_pairs,
                 "The text itself must be read once, before the first word is written.": _prompt_forgotten,
-                "This is the last token of the text alone. Each token that is read asks for keys: with a cache the text "
-                "at first, without one all of it every time.": _last_token_alone,
+                "This is the last token of the text alone. Each token that is read asks for keys: with a cache the "
+                "text at first, without one all of it every time.": _last_token_alone,
                 "The patches are tokens as well.": _image_forgotten,
                 "The two numbers are exchanged.": lambda patches, words, new: _keys_read(patches, words, new)[::-1],
             },
