@@ -111,7 +111,7 @@ print(" ".join("<image>" if word == IMAGE else WORDS[word] for word in ids[0]))
 # into rows of width $D$. This is the projector. In the text the words are looked up in a table, and the rows take the
 # places of `<image>`, one after another:
 #
-# $$\mathbf{x}_n = \begin{cases} \text{the next row of } \mathbf{r} & \text{if word } n \text{ is } \texttt{<image>}, \\ \text{row of the table for word } n & \text{else.} \end{cases} \tag{1}$$
+# $$\mathbf{x}_n = \begin{cases} \text{the next row of } \mathbf{r} & \text{if word } n \text{ is an image token}, \\ \text{row of the table for word } n & \text{else.} \end{cases} \tag{1}$$
 #
 # Backwards, $\mathrm{d}\mathbf{x}$ is divided in the same way. A word that occurs several times gets the sum of its
 # gradients. The table's row of `<image>` gets none.
