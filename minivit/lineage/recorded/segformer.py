@@ -13,6 +13,7 @@ from minivit.files import expanded
 from minivit.lineage.mit import MiT, MiTConfig
 from minivit.lineage.published import Arrays, beside, pair, renamed
 from minivit.lineage.published_layers import load, outputs_inside, views
+from minivit.lineage.recorded import modules
 from minivit.lineage.segformer import SegFormer, SegFormerConfig
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
@@ -171,10 +172,14 @@ def of_image(case: Case, objective: SegFormer, group: str) -> dict[str, np.ndarr
     for name, x in views(objective, gradients, theirs).items():
         matrix = name in ("decode_head.linear_fuse.weight", "decode_head.classifier.weight")
         found[f"grad/{name}"] = x[:, :, None, None] if matrix else x
-    return found | {
+    found |= {
         "logits": case.laid_out(logits.data),
         "loss": loss.data,
         "running_mean_after": norm.running_mean.data,
         "running_var_after": norm.running_variance.data,
         "batch_norm_running_mean_after": norm.running_mean.data,
     }
+    for name in [name for name in inside if name.endswith(".depthwise")]:
+        inside[f"{name.removesuffix('.depthwise')}.dwconv"] = inside[name]
+    of_modules = modules.under(case, group, inside, theirs)
+    return {name.removeprefix(group): x for name, x in of_modules.items()} | found
