@@ -85,7 +85,7 @@ def _areas(rng: np.random.Generator) -> list[tuple]:
 def _iou(
     z: np.ndarray, t: np.ndarray, *, cut: float = 0.0, empty: float = 0.0, below: str = "union", smooth: float = 0.0
 ) -> float:
-    """cut: a pixel belongs to the mask above it; below: what the overlap is divided by; smooth: added above and below."""
+    """cut: a pixel belongs to the mask above it; below: what the overlap is divided by; smooth: added to both."""
     said, t = z > cut, t.astype(bool)
     both, sums = (said & t).sum(), said.sum() + t.sum()
     area = {"union": (said | t).sum(), "sum": sums, "target": t.sum(), "said": said.sum(), "pixels": z.size}[below]

@@ -21,8 +21,8 @@ def best_of(
     """Loss and gradient.   z: (masks, n) logits, t: (n,) booleans.
 
     learns: "best", "all", "sum", "worst" or "first"; by: "dice", "hard" (of masks), "overlap" or "sum", by which a mask
-    is the best; constant: whether the denominator counts as one; doubled: the numerator is twice the overlap; smooth: added above and below; through: "sigmoid", "nothing" or "p", the
-    derivative that follows the ratio's.
+    is the best; constant: whether the denominator counts as one; doubled: whether the numerator is twice the overlap;
+    smooth: added above and below; through: "sigmoid", "nothing" or "p", the derivative that follows the ratio's.
     """
     p, t = 1 / (1 + np.exp(-z)), t.astype(float)
     above, below = (1 + doubled) * (p * t).sum(axis=1) + smooth, p.sum(axis=1) + t.sum() + smooth
