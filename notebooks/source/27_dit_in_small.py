@@ -682,8 +682,8 @@ print(
 # **In the stored run** DDIM and DDPM do not differ clearly with 50 steps: they are at 2.84 ± 0.07 and 2.79 ± 0.01 from
 # training pictures. The mistake leaves 0.19 ± 0.01 of the samples right, at a distance of 5.54 ± 0.07.
 #
-# A likely reason: DDPM adds fresh noise in every step but the last, and with few steps that is much noise to remove
-# again. Euler follows a curve by straight pieces. If the curve were straight, one step would do.
+# Why is DDPM so far away with few steps? Probably because it adds much fresh noise in each of them, and has few left to
+# remove it. Euler follows a curve by straight pieces. If the curve were straight, one step would do.
 #
 # ## Experiment 3: which times have the loss
 #
