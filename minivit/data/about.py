@@ -7,7 +7,7 @@ from minivit.data.cifar import FORMATS, URL, Format
 from minivit.data.digits import load_digits
 from minivit.data.kinds import KINDS
 from minivit.data.scenes import SPLITS as SCENES
-from minivit.data.scenes import Scenes, load_captions
+from minivit.data.scenes import Scenes, load_captions, load_nested
 from minivit.data.scenes_clips import Clips
 from minivit.data.shapes import SHAPES, SIZE, SPLITS
 
@@ -29,6 +29,7 @@ def about(root: Path | None) -> Iterator[tuple[str, str, str]]:
     clips = Clips(0)
     for some, kind in (
         (Scenes(0), "in colour"),
+        (load_nested("train", 0), "in colour"),
         (load_captions("train", 0), "in colour"),
         (clips, f"in colour, {clips.frames} frames"),
     ):

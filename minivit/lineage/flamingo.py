@@ -53,7 +53,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "name": "flamingo", "learn": "all", "vocabulary": len(WORDS) + 1, "image": len(WORDS), "width": 64,
             "mlp_width": 128, "depth": 2, "heads": 4, "kv_heads": 2, "deviation": 0.1, "latents": 8,
             "resampler_depth": 1, "resampler_heads": 2, "resampler_features": 32, "cross_heads": 2,
-            "cross_features": 32,
+            "cross_features": 32, "gate": 0.5,
         },
         "model": {"patch_size": 8, "width": 64, "depth": 3, "heads": 2, "mlp_width": 128},
         "batch_size": 64,

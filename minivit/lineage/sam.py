@@ -20,8 +20,8 @@ The fourth mask, the first in order, is for prompts that leave no doubt.
 
 Source: facebookresearch/segment-anything, modeling/. No training code was published: the loss is read from the paper
 (focal with alpha 0.25 and gamma 2, a mean over pixels; dice with + 1 above and below; no gradient for the true IoU).
-Norms of the decoder's blocks have epsilon 1e-5; transformers computes with 1e-6 there. Against the paper: one click for
-a prompt, no rounds of corrections, and no dropout.
+Norms of the decoder's blocks have epsilon 1e-5; transformers computes with 1e-6 there. Against the paper: the further
+clicks of a prompt are drawn, no round corrects an answer, and there is no dropout.
 
 B batch, P prompts of an image, T tokens of a prompt, R x C map, E channels, M masks.
 """

@@ -123,16 +123,19 @@ SYSTEMS: dict[str, System] = {
         "Li et al., BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders and Large Language "
         "Models, arXiv 2301.12597",
         "a few learned queries read a frozen ViT; they are trained to match, to tell apart and to write captions",
+        "33_asked_about_pictures",
     ),
     "flamingo": System(
         2022,
         "Alayrac et al., Flamingo: a Visual Language Model for Few-Shot Learning, arXiv 2204.14198",
         "between the layers of a frozen language model, words read a few vectors of an image through gates",
+        "33_asked_about_pictures",
     ),
     "llava": System(
         2023,
         "Liu et al., Visual Instruction Tuning, arXiv 2304.08485; version 1.5: arXiv 2310.03744",
         "projected tokens of a frozen ViT are the first words of a language model, which answers questions",
+        "33_asked_about_pictures",
     ),
     # sizes
     "map_head": System(

@@ -39,7 +39,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "SigLIP, batch 64, bias 0": {"batch_size": 64, "objective": {"bias": 0.0}},
     "CLIP, batch 64, image tower frozen": {"batch_size": 64, "freeze": "backbone"},
 }
-COLOUR, KIND, PLACE = (2,), (3,), (6, 7)  # where a sentence about one shape says them
+SAID = {"colour": [2], "kind": [3], "place": [6, 7]}  # where in a sentence about one shape
 
 
 class Drawn(Scenes):
@@ -93,7 +93,7 @@ def tested(objective: Matching) -> dict[str, float]:
         known = np.unique(own, axis=0)
         near = {len(k): k[likeness(objective, images, k).argmax(axis=1)] for k in (known, every)}
         found |= {f"{name}, of {n}": float((told == own).all(axis=1).mean()) for n, told in near.items()}
-        for word, where in (("colour", COLOUR), ("kind", KIND), ("place", PLACE)):
+        for word, where in SAID.items():
             right = (near[len(every)] == own)[:, where].all(axis=1)
             found[f"{name}, {word}"] = float(right.mean())
     return {name: round(share, 4) for name, share in found.items()}
@@ -134,6 +134,8 @@ def header() -> dict[str, Any]:
             "presets": {name: preset(f"captions-{name.lower()}") for name in SYSTEMS},
             "short": SHORT,
             "tested": TESTED,
+            "batches": BATCHES,
+            "said": SAID,
             "runs": RUNS,
         },
     }

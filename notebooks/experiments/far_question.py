@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from experiments import record
 
-from minivit.data import ArrayDataset
-from minivit.data.scenes_layout import COLOURS
+from minivit.data import ArrayDataset, scenes_layout
 from minivit.lessons import accuracy, fit
 from minivit.lineage.vitdet import ViTDet, ViTDetConfig
 
@@ -38,11 +37,11 @@ def pairs(count: int, seed: int) -> ArrayDataset:
     """Images of 32 x 32 pixels with two squares of 8 x 8, in two different quarters; label 1 if their colours agree."""
     rng = np.random.default_rng((seed, 35))
     images = rng.uniform(0.4, 0.6, (count, 32, 32, 3))
-    same, first = rng.integers(0, 2, count), rng.integers(0, len(COLOURS), count)
-    second = (first + (1 - same) * rng.integers(1, len(COLOURS), count)) % len(COLOURS)
+    palette = np.array(list(scenes_layout.COLOURS.values()))
+    same, first = rng.integers(0, 2, count), rng.integers(0, len(palette), count)
+    second = (first + (1 - same) * rng.integers(1, len(palette), count)) % len(palette)
     quarters = rng.random((count, 4)).argsort(axis=1)[:, :2]
     corners = 16 * np.stack([quarters // 2, quarters % 2], axis=2) + 8 * rng.integers(0, 2, (count, 2, 2))
-    palette = np.array(list(COLOURS.values()))
     for image, colours, places in zip(images, np.stack([first, second], axis=1), corners, strict=True):
         for colour, (row, column) in zip(colours, places, strict=True):
             image[row : row + 8, column : column + 8] = palette[colour] + rng.normal(0, 0.03, (8, 8, 3))
@@ -63,7 +62,7 @@ def header() -> dict[str, Any]:
     config = {"shape": SHAPE, "blocks": BLOCKS, "steps": STEPS, "batch_size": BATCH, "lr": RATE}
     return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.far_question",
-        "data": "drawn pairs of squares: 4,000 training and 1,000 test images of 32x32 pixels",
+        "data": f"drawn pairs of squares: {IMAGES:,} training and {TESTED:,} test images of 32x32 pixels",
         "config": config,
     }
 

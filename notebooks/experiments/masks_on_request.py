@@ -46,7 +46,7 @@ def examples(scenes: Scenes, seed: int) -> dict[str, np.ndarray]:
     """Of every scene a clear click, and one in the inner shape that means first the outer, then the inner one.
 
     images (B, 32, 32, 3); clicks (B, 3, 2) as (x, y) pixels; target (B, 3, 16, 16) booleans, as large as answers."""
-    columns, rng = scenes.columns(range(len(scenes)), ("images", "whole")), np.random.default_rng((seed, 34))
+    columns, rng = scenes.arrays(range(len(scenes)), ("images", "whole")), np.random.default_rng((seed, 34))
     whole, each = columns["whole"], np.arange(len(scenes))[:, None]
     alone = whole & (whole.sum(axis=1, keepdims=True) == 1)
     exists = alone.any(axis=(2, 3)) * (0.5 + rng.random(whole.shape[:2]))
@@ -155,6 +155,7 @@ def trained(name: str, seed: int, steps: int | None = None) -> tuple[SAM, list[d
     trainer = Trainer(complete(chosen, train), train, test, None)
     for _ in trainer.run():
         pass
+    assert isinstance(trainer.objective, SAM)
     return trainer.objective, trainer.metrics
 
 
@@ -185,7 +186,8 @@ def measure(name: str, seed: int) -> dict[str, Any]:
 
 def header() -> dict[str, Any]:
     """What the results depend on, but for their seeds."""
-    config = {"preset": "scenes-sam", **preset("scenes-sam"), "scenes": SCENES, "tested": TESTED, "edges": EDGES}
+    config = {"preset": "scenes-sam", **preset("scenes-sam"), "scenes": SCENES, "tested": TESTED}
+    config |= {"edges": EDGES, "clicks": CLICKS, "side": SIDE, "meant": MEANT}
     return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.masks_on_request",
         "data": "drawn scenes of 32x32 pixels: a shape in another, and one or two more",

@@ -22,8 +22,8 @@ from experiments import record
 from experiments.masked_autoencoders import Data, features, finetune, pixels, pretrain, probe
 
 from minivit.data import Augment, Dataset, load
+from minivit.lineage import masked_patch
 from minivit.lineage.beit import BEiT, BEiTConfig
-from minivit.lineage.masked_patch import MASK, MaskedPatch, MaskedPatchConfig
 from minivit.lineage.masked_tokens import MaskedTokens
 from minivit.lineage.pictures import unpatchify
 from minivit.lineage.simmim import SimMIM, SimMIMConfig
@@ -52,7 +52,7 @@ class EveryPatch(SimMIM):
 
 SYSTEMS: dict[str, Any] = {
     "tokens": (BEiT, BEiTConfig(vocabulary=64, block=4), "rope"),
-    "colours": (MaskedPatch, MaskedPatchConfig(), "rope"),
+    "colours": (masked_patch.MaskedPatch, masked_patch.MaskedPatchConfig(), "rope"),
     "pixels, squares of 4": (SimMIM, SimMIMConfig(unit=4), "rope"),
     "pixels, squares of 8": (SimMIM, SimMIMConfig(unit=8), "rope"),
     "pixels, squares of 16": (SimMIM, SimMIMConfig(unit=16), "rope"),
@@ -70,7 +70,7 @@ def objective_of(name: str, seed: int) -> MaskedTokens:
 def hidden(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     """Patches that are scored, and those that show the image, (B, N) each."""
     if "kind" in batch:
-        return batch["kind"] == MASK, batch["kind"] == 0
+        return batch["kind"] == masked_patch.MASK, batch["kind"] == 0
     return batch["mask"], ~batch["mask"]
 
 
@@ -114,7 +114,7 @@ def score(objective: MaskedTokens, batch: Batch, guess: np.ndarray | None = None
 
 def answers(objective: MaskedTokens, images: np.ndarray) -> np.ndarray:
     """The token or the colour of every patch, (B, N)."""
-    if isinstance(objective, MaskedPatch):
+    if isinstance(objective, masked_patch.MaskedPatch):
         return objective.colours(np.rint(127.5 * (images + 1)).clip(0, 255))[..., 0]
     return objective.tokens_of({"images": images})
 

@@ -45,7 +45,7 @@ def _mean_and_best(z: np.ndarray, t: np.ndarray) -> tuple:
     return best_of(z, t, learns="all")[0], best_of(z, t)[1]
 
 
-SLIPS: dict[str, Callable] = {
+SLIPS: dict[str, Callable[..., tuple]] = {
     "The loss is the smallest of the errors, not their mean, and one mask alone has a gradient.": partial(
         best_of, learns="all"
     ),

@@ -74,4 +74,5 @@ def tables(rng: np.random.Generator) -> list[tuple]:
 
 
 def of_thousands(z: np.ndarray, sentence: np.ndarray) -> bool:
+    """Whether numbers are so large that exp of them overflows."""
     return bool(abs(z).max() > 500)
