@@ -108,14 +108,18 @@ def taps(case: Case, group: str, found: Arrays, parts: Mapping[str, str] | None 
     return known
 
 
-def under(case: Case, group: str, own: Arrays, theirs: Callable[[str], str]) -> dict[str, np.ndarray]:
-    """As `taps`, where one function tells the recorded names of arrays.   own: by the paths of our modules."""
+def under(
+    case: Case, group: str, own: Arrays, theirs: Callable[[str], str], maps: bool = False
+) -> dict[str, np.ndarray]:
+    """As `taps`, where one function tells the recorded names of arrays.   own: by the paths of our modules. maps:
+    whether recorded outputs of four axes are laid out as images are."""
     found = {theirs(f"{path}.").removesuffix("."): x for path, x in own.items()}
     known = {}
     for name in (name for name in case.arrays if name.startswith(group)):
         bare = name.removeprefix(group).removeprefix("tap/")
         if bare in found:
-            known[name] = fitted(found[bare], case.arrays[name].shape)
+            x, shape = found[bare], case.arrays[name].shape
+            known[name] = case.laid_out(x) if maps and x.ndim == len(shape) == 4 else fitted(x, shape)
     return known
 
 

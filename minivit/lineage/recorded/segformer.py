@@ -163,9 +163,6 @@ def of_image(case: Case, objective: SegFormer, group: str) -> dict[str, np.ndarr
     update_running(objective.decoder, statistics_rows(objective.decoder, seen, 1).data[0])
     norm = objective.decoder.norm
     for name, x in inside.items():
-        if x.ndim == 4:  # a sequence in the encoder, a map in the head
-            head = name.startswith("decoder")
-            found[theirs(name)] = case.laid_out(x) if head else x.reshape(len(x), -1, x.shape[-1])
         stage = re.fullmatch(r"network\.stages\.(\d+)", name)
         if stage:
             found[f"stage{stage[1]}"] = case.laid_out(x)
@@ -179,7 +176,14 @@ def of_image(case: Case, objective: SegFormer, group: str) -> dict[str, np.ndarr
         "running_var_after": norm.running_variance.data,
         "batch_norm_running_mean_after": norm.running_mean.data,
     }
-    for name in [name for name in inside if name.endswith(".depthwise")]:
-        inside[f"{name.removesuffix('.depthwise')}.dwconv"] = inside[name]
-    of_modules = modules.under(case, group, inside, theirs)
-    return {name.removeprefix(group): x for name, x in of_modules.items()} | found
+    for name, x in list(inside.items()):
+        if name.endswith(".depthwise"):
+            inside[f"{name.removesuffix('.depthwise')}.dwconv"] = x
+        if name.endswith(".shrink"):
+            inside[f"{name.removesuffix('.shrink')}.attention.sequence_reduction"] = x
+        if name.startswith("decoder.project."):
+            inside[f"decode_head.linear_projections.{name.rpartition('.')[2]}"] = x
+        if name.endswith(".mlp"):
+            inside[f"{name}.dropout"] = x
+    of_modules = modules.under(case, group, inside, theirs, maps=True)
+    return found | {name.removeprefix(group): x for name, x in of_modules.items()}
