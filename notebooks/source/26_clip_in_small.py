@@ -44,8 +44,8 @@ from minivit.lessons.pictures import pairs as pictures
 from minivit.lineage import clip, siglip
 from minivit.lineage.matching import share_found
 from minivit.models import ViTConfig
+from minivit.nn import lengths
 from minivit.nn.attention_pool import AttentionPool
-from minivit.nn.lengths import unit
 from minivit.optim import AdamW, warmup_cosine
 from minivit.tensor import Tensor, grad
 from minivit.update.step import step
@@ -177,7 +177,7 @@ def clip_loss(f, g, s):
 objective = clip.tiny("float64")[0]
 objective.log_scale.data[...] = s
 tf, tg = Tensor(f, requires_grad=True), Tensor(g, requires_grad=True)
-theirs = objective.loss((unit(tf), unit(tg)), {})
+theirs = objective.loss((lengths.unit(tf), lengths.unit(tg)), {})
 loss, vjp = clip_loss(f, g, s)
 agree("loss", loss, theirs)
 for name, mine, engine in zip(
@@ -446,7 +446,7 @@ def siglip_loss(f, g, s, a):
 
 # %%
 objective = siglip.tiny("float64")[0]
-theirs = objective.loss((unit(tf), unit(tg)), {})
+theirs = objective.loss((lengths.unit(tf), lengths.unit(tg)), {})
 loss, vjp = siglip_loss(f, g, s, a)
 agree("loss", loss, theirs)
 wanted = grad(theirs, [tf, tg, objective.log_scale, objective.bias], np.array(0.6))
