@@ -503,8 +503,7 @@ compare("timesformer")
 #
 # With a table of zeros training stops below 1/2, the ceiling of frames without their order: the line of the motion is found, its
 # direction is not. With a drawn table the order is there from the first update. Joint attention would be able to learn this; 700
-# updates were not enough. These learning rates are near a limit. In single trials with a shorter warm-up divided attention, too,
-# answered the same class for all clips.
+# updates were not enough. In single trials with a shorter warm-up divided attention was at chance, too.
 
 # %% [markdown]
 # ## Where this goes wrong in practice

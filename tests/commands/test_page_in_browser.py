@@ -76,7 +76,6 @@ CLICKS = {
     "click('overview', .9, .5)": {"layer": 2},
     "press('l'); press('h'); press('v'); press('c')": {},
     "document.querySelectorAll('#steps button')[1].click()": {"layer": 1},
-    "press('a'); press('n')": {"image": 1, "layer": 1},
     "choose({image: 99, layer: 7, query: 1e9})": {"image": 1, "layer": 2, "query": 255},
 }
 
@@ -176,6 +175,21 @@ def test_it_tells_and_shows_what_the_model_answers_to_a_click(clicks):
     assert shown == ["".join("01"[int(bit)] for bit in mask.ravel()) for mask in masks[0, 0]]
     assert 'data-for="points">' in text
     assert 'data-for="patches" hidden' in text
+
+
+def test_an_image_begins_at_the_best_of_the_points_that_lie_in_their_mask(clicks):
+    page, objective = clicks
+    rows, columns = np.divmod(np.arange(256), 16)
+    points = np.stack([2 * columns + 0.5, 2 * rows + 0.5], axis=1)[None].astype(np.float32)
+    wanted = []
+    for image in data.load("nested", split="test").fetch([5, 8])[0]:
+        masks, scores = objective.clicked(image[None] / np.float32(127.5) - 1, points)
+        has_it = masks[0, np.arange(256), 0, rows, columns]  # an answer has 16x16 pixels, too
+        wanted.append(int(np.where(has_it, scores[0, :, 0], scores[0, :, 0] - 9).argmax()))
+    note = "const seen = [state.query]; choose({layer: 1}); choose({image: 1}); seen.push(state.query, state.layer)"
+    script = f"addEventListener('load', () => {{ {note}; document.title = seen.join(' '); }});"
+    title = re.search(r"<title>(.*?)</title>", dumped(probed(page, script)))[1]
+    assert title == f"{wanted[0]} {wanted[1]} 0"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ def _code(
     parts: str = "sin cos",
 ) -> np.ndarray:
     """half: added to a pixel; order: -1 for (y, x); sides: what (x, y) are divided by."""
-    size = {"xy": (width, height), "yx": (height, width), "one": (max(height, width),) * 2}[sides]
+    one, less = (max(height, width),) * 2, (width - 1, height - 1)
+    size = {"xy": (width, height), "yx": (height, width), "one": one, "less": less}[sides]
     shares = ((points + half) / np.array(size))[:, ::order]
     angles = turn * ((2 * shares - 1 if centred else shares) @ gaussian)
     both = {"sin": np.sin(angles), "cos": np.cos(angles)}
@@ -58,14 +59,21 @@ def _best_single(inner: float, outer: float, chance: float, by: str = "best") ->
     likely, other = (inner, outer) if chance > 0.5 else (outer, inner)
     mean = chance * inner + (1 - chance) * outer
     middle = (inner + outer) / 2
-    size = {"best": likely, "worse": other, "inner": inner, "outer": outer, "mean": middle, "expected": mean}[by]
+    flat = math.sqrt(inner * outer * chance / (1 - chance))
+    size = {
+        "best": likely, "worse": other, "inner": inner, "outer": outer, "mean": middle, "expected": mean, "flat": flat,
+        "flat between": min(outer, max(inner, flat)), "geometric": math.sqrt(inner * outer),
+    }[by]  # fmt: skip
     return size, _expected(size, inner, outer, chance)
 
 
 def _of_the_likely(by: str, inner: float, outer: float, chance: float) -> tuple[float, float]:
     """The right size with another value."""
     size, small = _best_single(inner, outer, chance)[0], inner / outer
-    values = {"oracle": 1.0, "chance": max(chance, 1 - chance), "other": min(chance, 1 - chance) * (1 - small) + small}
+    values = {
+        "oracle": 1.0, "chance": max(chance, 1 - chance), "other": min(chance, 1 - chance) * (1 - small) + small,
+        "half": (1 + small) / 2,
+    }  # fmt: skip
     return size, values[by]
 
 
@@ -74,12 +82,14 @@ def _areas(rng: np.random.Generator) -> list[tuple]:
     return [*fixed, *((float(a), float(a + b), float(c)) for a, b, c in rng.uniform((5, 5, 0.55), (50, 90, 1), (4, 3)))]
 
 
-def _iou(z: np.ndarray, t: np.ndarray, *, cut: float = 0.0, empty: float = 0.0, below: str = "union") -> float:
-    """cut: a pixel belongs to the mask above it; below: what the overlap is divided by."""
+def _iou(
+    z: np.ndarray, t: np.ndarray, *, cut: float = 0.0, empty: float = 0.0, below: str = "union", smooth: float = 0.0
+) -> float:
+    """cut: a pixel belongs to the mask above it; below: what the overlap is divided by; smooth: added to both."""
     said, t = z > cut, t.astype(bool)
     both, sums = (said & t).sum(), said.sum() + t.sum()
     area = {"union": (said | t).sum(), "sum": sums, "target": t.sum(), "said": said.sum(), "pixels": z.size}[below]
-    return float(both / area) if area else empty
+    return float((both + smooth) / (area + smooth)) if area + smooth else empty
 
 
 def _soft_iou(z: np.ndarray, t: np.ndarray) -> float:
@@ -115,15 +125,18 @@ _SIZES = ((3, 5, 0.5), (6, 4, 0.3), (5, 8, 0.6), (7, 3, 0.4))
 
 
 def _answers(rng: np.random.Generator) -> list[tuple]:
-    """Masks of which now the first, now another is the best."""
+    """Masks of which now the first, now another is the best. In the last case it has a wrong pixel, the other none."""
     cases = []
     for masks, n, best in ((3, 7, 1), (2, 9, 0), (4, 6, 2), (3, 8, 2), (5, 10, 3)):
         t = np.arange(n) < n // 2
         z = rng.standard_normal((masks, n))
-        z[best] += 1.5 * (2 * t - 1)
+        z[best] += 0.9 * (2 * t - 1)
         z[(best + 1) % masks] += 2.0  # covers most of the target, and most of the rest
         cases.append((z, t))
-    return cases
+    t = np.arange(8) < 4
+    timid, bold = 0.1 * (2 * t - 1), 4.0 * (2 * t - 1) + rng.uniform(-0.5, 0.5, 8)  # all pixels right, all but one
+    bold[0] *= -1
+    return [*cases, (np.stack([timid, bold]), t)]
 
 
 EXERCISES = [
@@ -139,7 +152,11 @@ EXERCISES = [
                 "A click is (x, y), and the first row of G belongs to x: the two are exchanged.": partial(
                     _code, order=-1
                 ),
+                "Points are (x, y), not (row, column): x and y are exchanged.": partial(_code, sides="yx", order=-1),
                 "A pixel's place is its middle.": partial(_code, half=0.0),
+                "The last pixel ends at the edge of the image: divide by the side, not by one less.": partial(
+                    _code, half=0.0, sides="less"
+                ),
                 "The middle of pixel 0 lies at half a pixel, not at a whole one.": partial(_code, half=1.0),
                 "The shares run from 0 to 1. The code takes them from -1 to 1.": partial(_code, centred=False),
                 "The factor 2 pi is missing.": partial(_code, turn=1.0),
@@ -165,9 +182,12 @@ EXERCISES = [
                 _focal_share(0.1): "p is the probability of the right answer, 0.9.",
                 1 / _focal_share(0.9): "This is the inverse.",
                 0.25 * _focal_share(0.9): "Without alpha.",
+                3 * 0.1**2: "This is what it tends to for p near 1. At 0.9 the third digit differs.",
+                -_focal_share(0.9): "Both gradients have the same sign.",
+                1 - _focal_share(0.9): "This is the part that is lost, not the ratio.",
                 0.1 * _focal_share(0.9): "This is the gradient itself. Divide by that of the cross-entropy.",
             },
-            rtol=1e-3,
+            rtol=2e-3,
         ),
         "A pixel that is nearly right has about 3 % of its weight in the cross-entropy.",
     ),
@@ -191,6 +211,16 @@ EXERCISES = [
                 "The expected size is a mask between the two, and never better than both.": partial(
                     _best_single, by="expected"
                 ),
+                "There the expected IoU is smallest: it is convex in the size.": partial(_best_single, by="flat"),
+                "Between the shapes, there the expected IoU is smallest: it is convex in the size.": partial(
+                    _best_single, by="flat between"
+                ),
+                "The geometric mean is a mask between the two, and never better than both.": partial(
+                    _best_single, by="geometric"
+                ),
+                "The size is right. The inner shape is meant with the probability `chance`, not 1/2.": partial(
+                    _of_the_likely, "half"
+                ),
                 "The size is right. Three answers reach this IoU; one is given before the target is known.": partial(
                     _of_the_likely, "oracle"
                 ),
@@ -211,6 +241,10 @@ EXERCISES = [
             _masks,
             {
                 "Logits are compared with 0: a probability of 1/2.": partial(_iou, cut=0.5),
+                "Every pixel is in this mask: probabilities are always above 0, logits are not.": partial(
+                    _iou, cut=-math.inf
+                ),
+                "Nothing is added above and below.": partial(_iou, smooth=1.0),
                 "The threshold comes first. This is the overlap of probabilities.": _soft_iou,
                 "This is the dice overlap, twice the intersection over the sum of the areas.": _dice,
                 "The union is smaller than the sum of the areas.": partial(_iou, below="sum"),

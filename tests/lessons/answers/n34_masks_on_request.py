@@ -43,6 +43,15 @@ def best_by_mask(z, t):
     return errors.min(), chosen[:, None] * dp * p * (1 - p)
 
 
+def best_of_pixels(z, t):
+    said = z > 0
+    i = np.argmax((said & t).sum(axis=1) / (said.sum(axis=1) + t.sum()))
+    loss, row = best_by_mask(z[i : i + 1], t)
+    dz = np.zeros(z.shape)
+    dz[i] = row[0]
+    return loss, dz
+
+
 def single_by_ends(inner, outer, chance):
     found = []
     for size in (inner, outer):
@@ -56,6 +65,11 @@ def single_by_majority(inner, outer, chance):
     if chance > 1 / 2:
         return inner, chance + (1 - chance) * share
     return outer, chance * share + (1 - chance)
+
+
+def single_where_flat(inner, outer, chance):
+    size = min(outer, max(inner, math.sqrt(chance * inner * outer / (1 - chance))))
+    return size, chance * inner / size + (1 - chance) * size / outer
 
 
 def single_of_mean_size(inner, outer, chance):
@@ -77,7 +91,7 @@ def iou_by_sets(z, t):
 # number -> answers that must pass
 RIGHT = {
     "34.1": [code_by_point, code_at_once],
-    "34.2": [0.01 - 0.18 * math.log(0.9), 0.02896],
+    "34.2": [0.01 - 0.18 * math.log(0.9), 0.02896, 0.029],
     "34.3": [best_by_loop, best_by_mask],
     "34.4": [single_by_ends, single_by_majority],
     "34.5": [iou_by_logic, iou_by_sets],
@@ -88,6 +102,8 @@ WRONG = {
     "34.1": [
         (lambda points, G, height, width: code_at_once(points, G, width, height), "sides are exchanged"),
         (lambda points, G, height, width: code_at_once(points, G[::-1], height, width), "the two are exchanged"),
+        (lambda points, G, height, width: code_at_once(points[:, ::-1], G, width, height), "the two are exchanged"),
+        (lambda points, G, height, width: code_at_once(points[:, ::-1], G, height, width), "(row, column)"),
         (lambda points, G, height, width: code_at_once(points - 0.5, G, height, width), "its middle"),
         (lambda points, G, height, width: code_at_once(points, G / 2 / np.pi, height, width), "2 pi is missing"),
         (lambda points, G, height, width: code_at_once(points, 3 * G, height, width), "differs"),
@@ -96,6 +112,8 @@ WRONG = {
         (0.01, "ratio of the errors"),
         (0.0090000001, "not"),
         (0.002896, "gradient itself"),
+        (0.03, "tends to"),
+        (-0.028965, "same sign"),
         ("0.03", "one number"),
     ],
     "34.3": [
@@ -108,17 +126,21 @@ WRONG = {
         ),
         (lambda z, t: best_by_mask(-z, t), "differs"),
         (lambda z, t: best_by_mask(z, t)[0], "tuple of 2"),
+        (best_of_pixels, "of probabilities"),
         (lambda z, t: (best_by_mask(z, t)[0], -best_by_mask(z, t)[1]), "sign"),
     ],
     "34.4": [
         (lambda inner, outer, chance: (single_by_ends(inner, outer, chance)[0], 1.0), "Three answers"),
         (lambda inner, outer, chance: (outer, chance * inner / outer + 1 - chance), "outer shape is not always"),
         (single_of_mean_size, "A mask between"),
+        (single_where_flat, "smallest"),
+        (lambda inner, outer, chance: (single_by_ends(inner, outer, chance)[0], (1 + inner / outer) / 2), "not 1/2"),
         (lambda inner, outer, chance: single_by_ends(inner, outer, 1 - chance), "worse"),
         (lambda inner, outer, chance: single_by_ends(inner, outer, chance)[1], "tuple of 2"),
     ],
     "34.5": [
-        (lambda z, t: iou_by_logic(1 / (1 + np.exp(-z)), t), "differs"),
+        (lambda z, t: iou_by_logic(1 / (1 + np.exp(-z)), t), "always above 0"),
+        (lambda z, t: (((z > 0) & t).sum() + 1) / (((z > 0) | t).sum() + 1), "Nothing is added"),
         (lambda z, t: iou_by_logic(z - 0.5, t), "compared with 0"),
         (lambda z, t: iou_by_logic(z, t) if t.any() else 1.0, "both are empty"),
         (lambda z, t: ((z > 0) == t).mean(), "outside both"),
