@@ -102,7 +102,7 @@ class DiT(Module):
 
     def __init__(
         self, config: ViTConfig, outputs: int = 1, null: bool = True, seed: int | None = 0, dtype: str = "float32",
-        diffusers: bool = False,
+        diffusers: bool = False, mlp_eps: float = 1e-5,
     ):  # fmt: skip
         width, (rows, columns) = config.width, config.patch_size
         if width % 4:
@@ -113,7 +113,7 @@ class DiT(Module):
         self.positions = Tensor(places(config.grid, width).reshape(1, -1, width).astype(dtype))
         count, shift = (config.depth, 1) if diffusers else (1, 0)  # of conditions
         self.conditions = [Condition(width, config.num_classes, null, rng, dtype, shift) for _ in range(count)]
-        self.blocks = [DiTBlock(config, rng, dtype, 1e-5 if diffusers else None) for _ in range(config.depth)]
+        self.blocks = [DiTBlock(config, rng, dtype, mlp_eps if diffusers else None) for _ in range(config.depth)]
         self.modulation = Modulation(width, 2, dtype)
         self.pixels = Linear(width, outputs * pixels, None, dtype, weight=init.zeros)
 

@@ -49,8 +49,6 @@ from minivit.tensor import Tensor
 
 PARITY = "logits, blocks and gradients of the published code, also with stretched tables"
 _BASE = {"width": 768, "depth": 12, "heads": 12, "frames": 8, "channels": 24, "num_classes": 400}
-_SHAPE = {"image_size": 32, "patch_size": 8, "width": 64, "depth": 2, "heads": 4, "mlp_width": 128, "frames": 8}
-_SMALL = {**_SHAPE, "time_std": 0.3}
 _SMALL: dict[str, Any] = {
     "image_size": 32, "patch_size": 8, "width": 64, "depth": 2, "heads": 4, "mlp_width": 128, "frames": 8,
     "time_std": 0.3,

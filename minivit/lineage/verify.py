@@ -9,7 +9,7 @@ which returns every array that the system defines, by its name in the io file.
 import dataclasses
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,12 @@ from minivit.nn import Module
 from minivit.optim import global_norm
 from minivit.tensor import Tensor, grad
 
+_WORDS = (  # transformers' names of inputs and outputs -> those of most recordings
+    (r"(?<![^/])pixel_values$", "image"),
+    (r"(?<![^/])bool_masked_pos$", "mask"),
+    (r"(?<![^/])last_hidden_state$", "output"),
+    (r"(?<![^/])pooler_output$", "pooled"),
+)
 TOLERANCE = 1e-9  # of the largest difference, relative to the largest recorded value
 
 
@@ -172,16 +178,34 @@ def _numbers(table: dict[str, Any], before: str = "") -> dict[str, np.ndarray]:
 def compare(case: Case) -> Iterator[Compared]:
     """Recompute and compare every array of the case except its inputs. Raises DataError if something is missing."""
     system = system_of(case.name, str(case.meta.get("system", "")))
+    module = importlib.import_module(f"minivit.lineage.recorded.{system}")
+    inner, theirs = reworded(case, getattr(module, "WORDS", ()))
     try:
-        found = importlib.import_module(f"minivit.lineage.recorded.{system}").recompute(case)
+        found = module.recompute(inner)
     except KeyError as error:
         raise DataError(f"{case.name}: the recording has no {error}") from error
+    found = {theirs.get(name, name): x for name, x in found.items()}
+    case.given |= {theirs.get(name, name) for name in inner.given}
     for name in sorted(case.arrays.keys() - case.given):
         if name in found and name in case.drawn:
             near = error_of_each(np.asarray(found[name]), case.arrays[name])
             yield Compared(name, near, case.drawn[name])
             continue
         yield Compared(name, error_of(np.asarray(found[name]), case.arrays[name], name) if name in found else None)
+
+
+def reworded(case: Case, words: Iterable[tuple[str, str]]) -> tuple[Case, dict[str, str]]:
+    """A recording whose arrays have other names: the same by the names that the system reads, and from those to the
+    recorded ones.   words: (pattern, replacement), of which the first that fits counts."""
+    theirs = {}
+    for name in case.arrays:
+        fitting = (re.sub(pattern, new, name) for pattern, new in (*words, *_WORDS) if re.search(pattern, name))
+        ours = next(fitting, name)
+        if ours not in case.arrays and ours not in theirs:
+            theirs[ours] = name
+    others = case.arrays.keys() - set(theirs.values())
+    arrays = {ours: case.arrays[name] for ours, name in theirs.items()} | {name: case.arrays[name] for name in others}
+    return dataclasses.replace(case, arrays=arrays), theirs
 
 
 def error_of_each(found: np.ndarray, recorded: np.ndarray) -> float:

@@ -10,8 +10,8 @@ where it was.
 Every seed first trains the two presets, scenes-llava and scenes-flamingo, and the second one with closed gates. In them
 everything learns. Then a language model learns the questions and answers without images. Two bridges put it together
 with the encoder of the first run, and both stay frozen: a projector whose rows are words (LLaVA's stage 1), and a
-resampler with gated blocks, closed at first. The controls exchange the image of a trained model. "words alone" is the
-best guess of all that sees the question only.
+resampler with gated blocks, closed at first. The controls exchange the image of a trained model. "words alone" is a
+guess from the question only.
 """
 
 import dataclasses

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from experiments import record
 
-from minivit.data import ArrayDataset, Augment
+from minivit.data import ArrayDataset, Augment, scenes_layout
 from minivit.data.scenes_clips import Clips
-from minivit.data.scenes_layout import COLOURS
 from minivit.lessons import accuracy, fit
 from minivit.lineage.timesformer import TimeSformer, TimeSformerConfig
 from minivit.lineage.vivit import ViViT, ViViTConfig
@@ -25,26 +24,29 @@ from minivit.nn import Module
 
 SEEDS = 3
 STEPS = {"vivit": 400, "timesformer": 700}
-WARMUP = 0.35  # of the updates; with a tenth some models predict the same class for all clips
+WARMUP = 0.35  # of the updates; with a tenth divided attention was at chance
 BATCH = 32  # clips
 RATE = 2e-3
 SIZE, EVERY = 16, 3  # every third of the drawn frames
-FRAMES = {"vivit": 4, "timesformer": 3}
 TRAIN, TEST = 8000, 1000
-SHAPE = {"image_size": SIZE, "width": 32, "heads": 4, "mlp_width": 96}
-VIVIT = {**SHAPE, "frames": FRAMES["vivit"], "channels": 3 * FRAMES["vivit"]}
-KINDS: dict[str, dict[str, Any]] = {  # with two blocks in all
-    "joint": {"attention": "joint", "depth": 2},
-    "factorised": {"attention": "factorised", "depth": 1, "temporal_depth": 1},
-    "frames": {"attention": "frames", "depth": 2},
-}
-MODELS: dict[str, dict[str, Any]] = {
-    f"vivit {kind}, {t}": {**VIVIT, **fields, "tubelet": (t, 4, 4)} for t in (2, 1) for kind, fields in KINDS.items()
-}
-TIMESFORMER = {**SHAPE, "frames": FRAMES["timesformer"], "channels": 3 * FRAMES["timesformer"], "patch_size": 4}
-TIMESFORMER |= {"depth": 2, "time_std": 0.3}
-MODELS |= {f"timesformer {kind}": {**TIMESFORMER, "attention": kind} for kind in ("divided", "joint", "space")}
-MODELS["timesformer divided, zero"] = {**TIMESFORMER, "attention": "divided", "time_std": 0.0}
+
+
+def models() -> dict[str, dict[str, Any]]:
+    """Name -> fields; each has two blocks in all."""
+    shape = {"image_size": SIZE, "width": 32, "heads": 4, "mlp_width": 96}
+    four = {**shape, "frames": 4, "channels": 12}
+    three = {**shape, "frames": 3, "channels": 9, "patch_size": 4, "depth": 2, "time_std": 0.3}
+    kinds: dict[str, dict[str, Any]] = {
+        "joint": {"attention": "joint", "depth": 2},
+        "factorised": {"attention": "factorised", "depth": 1, "temporal_depth": 1},
+        "frames": {"attention": "frames", "depth": 2},
+    }
+    found = {f"vivit {kind}, {t}": {**four, **own, "tubelet": (t, 4, 4)} for t in (2, 1) for kind, own in kinds.items()}
+    found |= {f"timesformer {kind}": {**three, "attention": kind} for kind in ("divided", "joint", "space")}
+    return {**found, "timesformer divided, zero": {**three, "attention": "divided", "time_std": 0.0}}
+
+
+MODELS = models()
 TASKS = ("motion", "motion, shuffled", "colour")
 MORE = {"vivit joint, 2": TASKS, "timesformer divided": TASKS[:2]}  # the others have the first task alone
 
@@ -54,7 +56,9 @@ def clips(task: str, count: int, seed: int, frames: int) -> ArrayDataset:
     data = Clips(count, seed, SIZE, (1, 1), frames=EVERY * frames)
     arrays = data.arrays(range(count), ("clip", "labels", "colours"))
     kept = arrays["clip"][:, ::EVERY]
-    labels, classes = (arrays["colours"][:, 0], COLOURS) if task == "colour" else (arrays["labels"], data.classes)
+    labels, classes = (
+        (arrays["colours"][:, 0], scenes_layout.COLOURS) if task == "colour" else (arrays["labels"], data.classes)
+    )
     if task.endswith("shuffled"):
         order = np.random.default_rng(seed).random(kept.shape[:2]).argsort(axis=1)
         kept = np.take_along_axis(kept, order[:, :, None, None, None], axis=1)
@@ -73,9 +77,9 @@ def model_of(name: str, classes: int, seed: int) -> Module:
 def measure(name: str, task: str, seed: int) -> float:
     """Train on clips of a task and return the accuracy on new ones."""
     system = name.split()[0]
-    train, test = (clips(task, n, 2 * seed + i, FRAMES[system]) for i, n in enumerate((TRAIN, TEST)))
+    train, test = (clips(task, n, 2 * seed + i, MODELS[name]["frames"]) for i, n in enumerate((TRAIN, TEST)))
     model = model_of(name, len(train.classes), seed)
-    options = {"batch_size": BATCH, "lr": RATE, "warmup": WARMUP, "seed": seed}
+    options: dict[str, Any] = {"batch_size": BATCH, "lr": RATE, "warmup": WARMUP, "seed": seed}
     fit(model, train, STEPS[system], augment=Augment((SIZE, SIZE)), **options)
     return accuracy(model, test)
 
@@ -85,7 +89,15 @@ def header() -> dict[str, Any]:
     return {
         "command": "cd notebooks && OPENBLAS_NUM_THREADS=1 python -m experiments.video",
         "data": f"{TRAIN:,} drawn training clips and {TEST:,} test clips, {SIZE}x{SIZE} pixels, {EVERY} steps apart",
-        "config": {"models": MODELS, "steps": STEPS, "batch_size": BATCH, "lr": RATE, "warmup": WARMUP},
+        "config": {
+            "models": MODELS,
+            "steps": STEPS,
+            "batch_size": BATCH,
+            "lr": RATE,
+            "warmup": WARMUP,
+            "tasks": TASKS,
+            "more": MORE,
+        },
     }
 
 

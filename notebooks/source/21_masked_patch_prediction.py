@@ -13,12 +13,12 @@
 #
 # Hide some patches of an image, and let a network say what stood there. This needs no labels. The ViT paper did it with mean colours
 # ([Dosovitskiy et al. 2020](https://arxiv.org/abs/2010.11929), appendix B.1.2). **BEiT** ([Bao et al. 2021](https://arxiv.org/abs/2106.08254))
-# predicts *visual tokens*, which are numbers of typical patches. **SimMIM** ([Xie et al. 2021](https://arxiv.org/abs/2111.09886)) predicts
-# the pixels. At the end you will be able to
+# predicts *visual tokens*: a vocabulary has one number for each kind of patch. **SimMIM** ([Xie et al. 2021](https://arxiv.org/abs/2111.09886))
+# predicts the pixels. At the end you will be able to
 #
 # - put [mask] tokens in the place of patches, and derive the backward pass,
 # - compute the colour and the visual token of a patch, and draw the masks of all three systems,
-# - say which loss a network reaches that has learned nothing,
+# - compute the loss of the best constant answer,
 # - judge on measurements what such a task teaches.
 #
 # You need notebooks [03](03_patches.ipynb), [04](04_tokens_and_positions.ipynb), [06](06_softmax_and_loss.ipynb) and [13](13_training.ipynb).
@@ -124,7 +124,7 @@ for name, mine, right in zip(("de", "dm"), hide_gradients(de_new, hidden), (de, 
 # %% [markdown]
 # ## Score what was hidden
 #
-# A visible patch could be read off its own token. Only hidden patches teach to look at *others*, so only they count:
+# A visible patch could be read off its own token. Only hidden patches teach the network to look at *others*, so only they count:
 #
 # $$\mathcal{L} = -\frac{1}{|M|} \sum_{i \in M} \log p_{i c_i}, \qquad
 # \mathrm{d}z_i = \begin{cases} (p_i - \text{one-hot}(c_i))\,/\,|M| & i \in M \\ 0 & i \notin M. \end{cases} \tag{2}$$
@@ -188,11 +188,11 @@ agree("colours", colours(pixels, P), classes_of(mean_colours(pixels.astype(float
 # %% [markdown]
 # **What is hidden.** Half of the patches are *chosen*. Of the chosen ones 80 % become a [mask] token, 10 % become another patch, and
 # 10 % stay. The last two kinds have orange frames in the picture. In (1) the set $M$ holds the [mask] tokens, in (2) all chosen patches.
-# Why not [mask] tokens alone? Later, in fine-tuning, there are none. So the network should also learn to judge patches that look as usual.
+# Why not [mask] tokens alone? There are none in fine-tuning. So the network should also learn to judge patches that look as usual.
 #
 # The library draws a random number for each patch and chooses the patches with the smallest ones. A second number $u$ decides
-# the kind. The other patch is `shift` places further, and after the last place comes the first. A `shift` from 1 to $N_p - 1$ never is the
-# patch itself.
+# the kind. The other patch is `shift` places further; the first place follows the last. A `shift` from 1 to $N_p - 1$ never leads
+# back to the patch itself.
 
 # %%
 Np, draws = 16, np.random.default_rng(3)
@@ -254,7 +254,7 @@ for name, mine, right in zip(("de", "dm"), corrupt_gradients(de_new, kind, sourc
     agree(name, mine, right)
 
 # %% [markdown]
-# ## What a network says that has learned nothing
+# ## The best constant answer
 #
 # Some colours are common. A network that ignores the image can still learn how common each is. Let $s_k$ be the share of class $k$ among
 # the targets. The constant probabilities $p$ have the loss $-\sum_k s_k \log p_k$. Compare with $p = s$:
@@ -262,8 +262,9 @@ for name, mine, right in zip(("de", "dm"), corrupt_gradients(de_new, kind, sourc
 # $$-\sum_k s_k \log p_k = \underbrace{-\sum_k s_k \log s_k}_{\text{entropy}} + \sum_k s_k \log\frac{s_k}{p_k}, \qquad
 # \sum_k s_k \log\frac{s_k}{p_k} \ge \sum_k s_k \Bigl(1 - \frac{p_k}{s_k}\Bigr) \ge 0, \tag{5}$$
 #
-# because $\log x \ge 1 - 1/x$. So the best constant is $p = s$, and its loss is the **entropy** of the classes. A loss below the entropy
-# shows that the network uses the image. A loss above it shows nothing.
+# because $\log x \ge 1 - 1/x$. The sums are over the classes that occur. So the best constant is $p = s$, and its loss is the **entropy** of the
+# classes. A network with a lower loss is better than every constant. That alone does not show that it uses the image: some colours may be
+# more frequent at the top.
 
 
 # %% tags=["yours"]
@@ -369,8 +370,8 @@ agree("the last", mine, blocks((8, 8), 25, 4, 0.3, np.random.default_rng(49)))
 # %% [markdown]
 # **Squares.** SimMIM cuts the image into squares of `unit` pixels, a multiple of $P$, and hides 60 % of them, rounded up.
 #
-# **Predict first.** A patch has neighbours to the left, to the right, above and below. How many hidden patches have no visible neighbour: with
-# half of the patches hidden at random, with BEiT's blocks, with squares of 4, 8 and 16 pixels?
+# **Predict first.** A patch has neighbours to the left, to the right, above and below. What share of the hidden patches has no visible
+# neighbour: with half of the patches hidden at random, with BEiT's blocks, with squares of 4, 8 and 16 pixels?
 
 
 # %% tags=["yours"]
@@ -392,20 +393,21 @@ figure, axes = plt.subplots(1, 5, figsize=(9, 2.1))
 for axis, (name, masks) in zip(axes, kinds.items(), strict=True):
     masks = masks.reshape(-1, 8, 8)
     axis.imshow(masks[0], cmap="gray_r", vmin=0, vmax=1.6)
+    axis.spines[:].set_visible(True)
     axis.set(xticks=[], yticks=[], title=name)
     axis.title.set_fontsize(9)
     print(f"{name:<21} hidden {masks.mean():.1%}, of these without a visible neighbour {enclosed(masks):.1%}")
 plt.show()
 
 # %% [markdown]
-# **In the stored run** 8.8 % have no visible neighbour if half of the patches are hidden at random, 31.9 % with BEiT's blocks, which hide
-# fewer. With squares of 4, 8 and 16 pixels it is 17.5, 48.1 and 83.3 %.
+# **In the stored run** 8.8 % of the hidden patches have no visible neighbour if half are hidden at random. With
+# BEiT's blocks it is 31.9 %, although they hide fewer. With squares of 4, 8 and 16 pixels it is 17.5, 48.1 and 83.3 %.
 #
 # A patch with a visible neighbour can often be guessed by continuing that neighbour. Blocks and large squares make this harder.
 #
-# **Relative positions.** BEiT's encoder has no table of positions. A learned number for each offset of two patches is added to the
-# scores, as in the windows of notebook [30](30_windows_hierarchies_convolutions.ipynb). All blocks share one table. Take the row and the
-# column of the patch that asks, and subtract those of the patch that is looked at. With these differences $\Delta_r$ and $\Delta_c$, the
+# **Relative positions.** BEiT's encoder has no table of absolute positions. Each head has a learned number for each offset of two patches, which
+# is added to the scores, as in the windows of notebook [30](30_windows_hierarchies_convolutions.ipynb). All blocks share one table in
+# pre-training. Take the row and the column of the patch that asks, and subtract those of the patch that is looked at. With these differences $\Delta_r$ and $\Delta_c$, the
 # pair uses row $(\Delta_r + h - 1)(2w - 1) + \Delta_c + w - 1$ of the table, on a grid of $h \times w$. Three more rows are for the [class]
 # token: it asks, it is looked at, it looks at itself.
 
@@ -436,8 +438,8 @@ agree("index", relative_index(3, 5), library_index((3, 5), class_token=True))
 # outputs also differs from `patchify`: all of the first channel come first. Output $\gamma P^2 + P\rho + \kappa$ is channel $\gamma$ of row $\rho$ and
 # column $\kappa$. In `patchify` this is number $C(P\rho + \kappa) + \gamma$. Here both arrays have the order of `patchify`.
 #
-# **The best constant.** Equation 7 has the derivative $\#\{t < y\} - \#\{t > y\}$ for one constant $y$, up to a factor. It is zero where as many pixels
-# are below as above. So the best constant is the median of the pixels, not their mean.
+# **The best constant.** If all predictions are one number $y$, the derivative of (7) is $\#\{t < y\} - \#\{t > y\}$, up to a factor. It grows with
+# $y$ and is zero where as many pixels are below as above. So the best constant is the median of the pixels, not their mean.
 
 # %%
 unit, grid = 8, ViTConfig(image_size=16, patch_size=4, width=4, depth=1, heads=1, mlp_width=4, num_classes=0)
@@ -468,7 +470,7 @@ agree("slope", (dy * along).sum(), measured, rtol=1e-7)
 # %% [markdown]
 # ## Experiment, live: colours behind the mask
 #
-# A ViT with 4 blocks of width 96 learns mean colours. Its positions are rotary (notebook [25](25_modern_vit.ipynb)), which are relative ones, too.
+# A ViT with 4 blocks of width 96 learns mean colours. Its positions are rotary (notebook [25](25_modern_vit.ipynb)). They are relative, too.
 #
 # **Predict first.** Half of the patches are chosen, so most hidden ones have a visible neighbour. The first rival copies the
 # nearest visible patch. The second makes a smooth fill: each pixel is a mean of the visible ones, weighted by 1/distance². After 200
@@ -552,16 +554,18 @@ def of(name, kind):
     return np.array([by_seed[kind] for by_seed in found[name]])
 
 
-def verdict(name, difference, unit="points"):
+def verdict(name, difference, unit="points", digits=1):
     """Print a mean of paired differences, its standard error, and whether the 95 % interval leaves out 0."""
     mean, error = record.mean_and_error(difference)
-    print(f"{name:<52} {mean:+6.1f} +- {error:.1f} {unit}: {'decided' if abs(mean) > 4.3 * error else 'not decided'}")
+    said = "decided" if abs(mean) > 4.3 * error else "not decided"
+    print(f"{name:<52} {mean:+6.{digits}f} +- {error:.{digits}f} {unit}: {said}")
 
 
 # %% [markdown]
 # Runs with one seed have the same images, so differences are taken seed by seed. With three seeds a 95 % interval is ± 4.3 standard
-# errors, and a difference is *decided* if it is larger. A control is the same for all networks: the same patches of 500 test images are
-# hidden. "Smooth" for tokens and colours is the token or the colour of the smooth fill.
+# errors, and a difference is *decided* if it is larger. Three seeds are few. Their errors also say nothing about other test images: these
+# are the same for all seeds. A network and its controls are asked about the same patches of 500 images. "Smooth" for tokens and colours is
+# the token or the colour of the smooth fill.
 
 # %%
 classed = {"tokens": "tokens", "tokens, learned positions": "tokens, learned\npositions", "colours": "colours"}
@@ -588,29 +592,29 @@ for name in [*filled, "pixels, loss on all"]:
 for name in classed:
     verdict(f"{name}, network against nearest", 100 * (of(name, "network") - of(name, "nearest")))
 for name in filled:
-    verdict(f"error, {name}, network against smooth", of(name, "network") - of(name, "smooth"), "of 255")
+    verdict(f"error, {name}, network against smooth", of(name, "network") - of(name, "smooth"), "of 255", 2)
 rotary, learned = (of(name, "network") for name in ("tokens", "tokens, learned positions"))
 verdict("tokens, rotary against learned positions", 100 * (rotary - learned))
 masked, every = (of(name, "network") for name in ("pixels, squares of 8", "pixels, loss on all"))
-verdict("error, squares of 8, loss on hidden against on all", masked - every, "of 255")
+verdict("error, squares of 8, loss on hidden against on all", masked - every, "of 255", 2)
 
 # %% [markdown]
-# **In the stored run** every network of the figure with rotary positions beats its better control: decided. Tokens are
-# named 2.7 ± 0.4 points more often than by the copy of the nearest patch, colours 7.5 ± 0.2 points. The error of pixels is smaller than
-# that of the smooth fill, also with squares of 16. With learned positions the network is 7.0 ± 0.2 points *behind* the copy; rotary ones
-# are 9.7 ± 0.5 points better.
+# **In the stored run** every network with rotary positions beats all its controls: decided. It names tokens 2.7 ± 0.4 points more often than
+# the copy of the nearest patch does, and colours 7.5 ± 0.2 points more often. Its error of pixels is smaller than that of the smooth
+# fill, also with squares of 16. The network with learned positions is 7.0 ± 0.2 points *behind* the copy, and 9.7 ± 0.5 points behind the
+# one with rotary positions.
 #
 # Why do positions matter so much? A [mask] token carries nothing but its position. A learned table begins with random vectors, so attention
 # would first have to learn which places are neighbours. Relative positions offer "the patch to the left" from the start. The experiment
 # does not test this explanation.
 #
-# The error with squares of 4, 8 and 16 pixels is 26.5, 33.5 and 44.0. The controls become worse in the same order. So losses of different
-# masks do not say which task teaches more. It is not decided whether a loss on all patches changes the error of the hidden ones.
+# The error with squares of 4, 8 and 16 pixels is 26.5, 33.5 and 44.0. The copy and the smooth fill become worse in the same order. So
+# losses of different masks do not say which task teaches more. It is not decided whether a loss on all patches changes the error of the hidden ones.
 #
 # **What is it worth?** There are two measures, as in notebook [22](22_masked_autoencoders.ipynb). The *probe* is a linear classifier on the
 # mean of the patches' features, fitted with 3,000 labels while the encoder stays fixed. *Fine-tuning* trains everything on 1,000 labels,
 # with 100 updates. The controls are the probe of the encoder before training and of the pixels, and training from scratch with as many
-# updates. No learning rate was tuned: it is 0.002 everywhere.
+# updates. No learning rate was tuned: it is 0.002 everywhere. All accuracies are of the same 2,000 test images.
 
 # %%
 tasks = [name for name in found if name not in ("scratch", "tokens, learned positions")]
@@ -651,7 +655,7 @@ for one, other in (
 # squares of 4 the classifier is 2.1 ± 0.4 points *worse* than from scratch: decided.
 #
 # So a network can beat every control in its own task and still be no better start for a classifier. Here it has seen 9,600 images. In
-# notebook [22](22_masked_autoencoders.ipynb) a masked autoencoder has seen 64,000, and fine-tuning gained.
+# notebook [22](22_masked_autoencoders.ipynb) a masked autoencoder has seen 64,000, and is ahead after equally many updates with labels.
 #
 # The published runs are far longer, and there pre-training helps. After masked patch prediction the ViT paper's B/16 reaches 79.9 % on
 # ImageNet. That is 2 points more than from scratch, and 4 points less than after pre-training with labels. BEiT reports 83.2 % for a ViT-B
@@ -712,7 +716,7 @@ check("21.2", loss_of_chosen)
 # %% [markdown]
 # **21.3 (ten minutes).** One block. `mask` (rows, columns) is True where a patch is hidden. The block has `height` rows from row `top` on,
 # and `width` columns from column `left` on. `missing` patches are still to be hidden. Return the new mask and the number of newly hidden
-# patches. If the block hides nothing new, or more than `missing`, return the mask as it was, and 0.
+# patches. If that number is 0 or larger than `missing`, return the mask as it was, and 0.
 
 
 # %%

@@ -13,8 +13,8 @@
 #
 # A classifier knows the classes of its training data. **CLIP**
 # ([Radford et al. 2021](https://arxiv.org/abs/2103.00020)) learns from images with captions. Two encoders turn an image
-# and a text into vectors of one space. A sentence about a class is then a classifier, also for classes that were not in
-# the training data. **SigLIP** ([Zhai et al. 2023](https://arxiv.org/abs/2303.15343)) has another loss and another head.
+# and a text into vectors of one space. Then sentences about classes are a classifier, and no labels of these classes
+# are needed. **SigLIP** ([Zhai et al. 2023](https://arxiv.org/abs/2303.15343)) has another loss and another head.
 # At the end you will be able to
 #
 # - derive the contrastive loss and its gradient, down to the features and the temperature,
@@ -42,8 +42,9 @@ from minivit.gradcheck import check_vjp
 from minivit.lessons import agree, check, full_or_fast
 from minivit.lessons.pictures import pairs as pictures
 from minivit.lineage import clip, siglip
-from minivit.lineage.matching import direction, share_found
+from minivit.lineage.matching import share_found
 from minivit.models import ViTConfig
+from minivit.nn import lengths
 from minivit.nn.attention_pool import AttentionPool
 from minivit.optim import AdamW, warmup_cosine
 from minivit.tensor import Tensor, grad
@@ -55,8 +56,8 @@ rng = np.random.default_rng(26)
 # ## Pairs in place of classes
 #
 # A batch has $B$ pairs of an image and its text. The image encoder is a ViT, the text encoder a Transformer. Both give
-# vectors of the same width $R$. The vectors are scaled to length 1, so their inner products are cosines. The
-# table of all cosines is all that the loss sees. Pairs that belong together stand on the diagonal.
+# vectors of the same width $R$. The vectors are scaled to length 1, so their inner products are cosines. The loss sees
+# the two batches only through the table of all cosines. Pairs that belong together stand on the diagonal.
 
 # %%
 _ = pictures.two_encoders()
@@ -77,7 +78,7 @@ _ = pictures.two_encoders()
 # | $\mathcal{L}$ | the loss | number | `loss` |
 # | $\mathrm{d}X$ | gradient of the loss with respect to $X$ | that of $X$ | `dz`, ... |
 # | $m_i$ | pairs of the batch with the same text as pair $i$, itself included | number | `times` |
-# | $N_p$, $D$ | patches; width of the model | numbers | |
+# | $D$ | width of the model | number | `D` |
 #
 # ## The loss and its gradient
 #
@@ -85,7 +86,8 @@ _ = pictures.two_encoders()
 #
 # $$z_{ij} = e^s c_{ij} = c_{ij}/\tau.$$
 #
-# Which image belongs to text $j$? Column $j$ has the logits. The loss is the mean of both cross-entropies:
+# Which image belongs to text $j$? Now the $B$ images are the classes, and column $j$ has the logits. The loss is the mean
+# of both cross-entropies:
 #
 # $$\mathcal{L} = \frac12\Bigl[-\frac1B\sum_i \log p_{ii} - \frac1B\sum_j \log p'_{jj}\Bigr], \qquad
 # p_{ij} = \frac{e^{z_{ij}}}{\sum_k e^{z_{ik}}}, \quad p'_{ij} = \frac{e^{z_{ij}}}{\sum_k e^{z_{kj}}}. \tag{1}$$
@@ -175,7 +177,7 @@ def clip_loss(f, g, s):
 objective = clip.tiny("float64")[0]
 objective.log_scale.data[...] = s
 tf, tg = Tensor(f, requires_grad=True), Tensor(g, requires_grad=True)
-theirs = objective.loss((direction(tf), direction(tg)), {})
+theirs = objective.loss((lengths.unit(tf), lengths.unit(tg)), {})
 loss, vjp = clip_loss(f, g, s)
 agree("loss", loss, theirs)
 for name, mine, engine in zip(
@@ -191,8 +193,9 @@ print(f"against differences, largest relative error: {worst:.1e}")
 #
 # $$\mathrm{d}s = \frac{1}{2B}\sum_i \Bigl[\Bigl(\sum_j p_{ij} z_{ij} - z_{ii}\Bigr) + \Bigl(\sum_j p'_{ji} z_{ji} - z_{ii}\Bigr)\Bigr].$$
 #
-# A mean is at most the largest value. If every pair has the largest logit of its row and of its column, no bracket is
-# positive: $s$ grows, whatever its value. Therefore the published code clips the scale $e^s$ at 100 after each update.
+# A mean is at most the largest value. Suppose that every pair has the largest logit of its row and of its column. Then no
+# bracket is positive, and no step of gradient descent makes $s$ smaller, however large $s$ is. CLIP sets the scale
+# $e^s$ back to 100 when an update makes it larger.
 #
 # The parameter is $s$, not $e^s$. An update of $s$ multiplies the scale, which stays positive.
 
@@ -217,9 +220,9 @@ print(f"ds, all pairs wrong: {clip_loss(np.eye(B), wrong, s)[1](1.0)[2][0]:+.1e}
 # for image 1. The loss counts it as a wrong one: a **false negative**.
 #
 # **How small can the loss be?** Equal texts have equal vectors. Text $i$ occurs $m_i$ times, so
-# its $m_i$ copies have the same logit, and $p_{ii} \le 1/m_i$. The best rows give $1/m_i$ to each copy. For the columns,
-# take all images whose text is the same as text $i$. There are $m_i$ of them. Their equal columns have probabilities
-# that sum to at most 1 over the images, and the mean of $-\log$ is smallest if all are $1/m_i$. Together
+# its $m_i$ copies have the same logit in each row, and $p_{ii} \le 1/m_i$. For the columns, take the $m_i$ images whose
+# text equals text $i$. Their columns are equal. The probabilities of these images in such a column sum to at most 1,
+# and the mean of $-\log$ is smallest if all are $1/m_i$. Together
 #
 # $$\mathcal{L} \ge \frac1B\sum_i \log m_i. \tag{5}$$
 
@@ -254,12 +257,13 @@ for each in draws:
 # training for these classes: **zero-shot** classification. The class of an image is the nearest sentence.
 #
 # One class may have several sentences, called prompts. Scale each prompt to length 1, take the mean of the prompts of a
-# class, and scale the mean again. The mean of unit vectors is shorter than 1, most of all where the prompts disagree.
-# Without the second scaling the cosines of such a class would be too near to 0.
+# class, and scale the mean again. The mean of different unit vectors is shorter than 1, and the more the prompts
+# disagree, the shorter it is. Without the second scaling such a class would have cosines too near to 0.
 #
 # We train a small CLIP now. The pictures are [drawn scenes](../docs/drawn-world.md) of one shape: five kinds, four
 # colours, four places. Training shows 64 of the 80 combinations. Every kind, colour and place occurs in it. The sixteen
-# other combinations are held out.
+# other combinations are held out: for each colour in each place, one kind. So colour and place are enough to choose
+# among these sixteen sentences. A choice among all 80 needs the kind as well.
 
 # %%
 UPDATES, PAIRS = full_or_fast(200, 6), full_or_fast(3_000, 100)
@@ -285,8 +289,8 @@ print(f"scale: first {scales[0]:.1f}, last {scales[-1]:.1f}")
 print(f"{share:.1%} of the held-out images find their sentence among 16")
 
 # %% [markdown]
-# The table below has the mean cosine of the images of each held-out combination with each of the sixteen sentences. A
-# letter stands for the kind, (d)isc, (s)quare, (t)riangle, (c)ross or (r)ing. Both axes have the same order.
+# Each cell below is the mean cosine between the images of one held-out combination and one sentence. A letter stands
+# for the kind: (d)isc, (s)quare, (t)riangle, (c)ross or (r)ing. Both axes have the same order.
 
 # %%
 where = (held_out["caption"][:, None] == known).all(axis=2).argmax(axis=1)
@@ -303,7 +307,7 @@ figure.colorbar(shown, label="mean cosine")
 plt.show()
 
 # %% [markdown]
-# **Classes of several prompts.** The class shall be kind and colour, whatever the place: 20 classes. Each has four
+# **Classes of several prompts.** Now a class is a kind and a colour, in any place. There are 20 classes. Each has four
 # prompts, one for each place.
 
 # %%
@@ -334,15 +338,17 @@ for i, place in enumerate(words.PLACES):
 print(f"four prompts             {(classify(images, texts) == label).mean():.1%}, by chance 5.0%")
 
 # %% [markdown]
-# Each prompt alone names one place for all classes. The shape is there in a quarter of the pictures.
+# Each prompt alone names one place for all classes, and only about a quarter of the pictures have the shape there. This
+# is one model with 500 images, so each share has a standard error of about 2 points. The run does not decide whether
+# four prompts are better than the best one.
 #
 # ## Experiment 1: combinations that were never seen
 #
 # Both presets were trained to their end, 15 epochs of 10,000 images with three seeds. The **control** is the same
 # training after the captions were shuffled among the images: sentences and pictures stay, only their connection is gone.
-# An image is classified by the nearest sentence. There are 2,000 new images of the sixteen held-out combinations. They
-# are compared with the sixteen sentences about these, and with all 80. There are 2,000 new images of trained
-# combinations, too.
+# An image is classified by the nearest sentence. There are two tests with 2,000 new images of held-out combinations: the
+# nearest of the sixteen sentences about these, and the nearest of all 80. A third test has 2,000 new images of
+# trained combinations, and all 80 sentences.
 #
 # **Predict first.** A held-out image chooses among the 80 sentences. The model never saw its sentence, but it saw the 64
 # others. Will such an image be right as often as a new image of a trained combination?
@@ -389,15 +395,15 @@ for name in ("CLIP", "SigLIP"):
 # **In the stored run** CLIP finds the sentence of 99.9 ± 0.0 % of the held-out images among 16, SigLIP that of
 # 99.5 ± 0.2 %; after shuffled captions it is 8.0 ± 2.0 % and 9.2 ± 1.9 %. Among all 80 sentences CLIP finds
 # 79.3 ± 0.3 % and SigLIP 57.4 ± 6.1 %, which is 16.9 ± 0.4 and 25.7 ± 2.1 points less than for new images of
-# trained combinations. The sentence that CLIP takes names the right kind in 79.5 ± 0.3 % of them, the right colour in
-# 100.0 ± 0.0 % and the right place in 99.9 ± 0.0 %.
+# trained combinations. CLIP's nearest sentence names the right kind for 79.5 ± 0.3 % of the held-out images, the right
+# colour for 100.0 ± 0.0 % and the right place for 99.9 ± 0.0 %.
 #
-# Both recognise combinations that they have never seen, far above the control. But when the sentences of training
-# compete, new combinations are recognised less often than trained ones. What CLIP gets wrong is the kind. Its loss ends
-# at 1.00 ± 0.00, near the bound (5) for 128 pairs, and its scale at 27.6 ± 0.4.
+# Both recognise combinations that they have never seen, far above the control, also among all 80. There the sentences of
+# training compete, and new combinations are recognised less often than trained ones. CLIP's errors are nearly all in
+# the kind. Its loss ends at 1.00 ± 0.00, near the bound (5) for 128 pairs, and its scale at 27.6 ± 0.4.
 #
-# Both systems had the same rate and the same number of updates, tuned for neither. So their difference does not tell
-# which loss is better.
+# Both systems had the same learning rate and the same number of updates. Neither was tuned, and three seeds are few. So
+# their difference does not tell which loss is better.
 #
 # ## A question for every pair
 #
@@ -408,12 +414,13 @@ for name in ("CLIP", "SigLIP"):
 # r_{ij} = \begin{cases} 1 & i = j \\ -1 & i \ne j. \end{cases} \tag{6}$$
 #
 # Here $\mathrm{sigmoid}(x) = 1/(1 + e^{-x})$, the sigmoid of notebook 06b. The sum has $B^2$ terms and is divided by $B$. It is a mean over the
-# images and a sum over the texts. With $1 - \mathrm{sigmoid}(z) = \mathrm{sigmoid}(-z)$, the derivative is again answer minus target:
+# images and a sum over the texts. With $1 - \mathrm{sigmoid}(z) = \mathrm{sigmoid}(-z)$, the derivative is again probability minus target:
 #
 # $$\mathrm{d}z = \frac{\mathrm{sigmoid}(z) - I}{B}, \qquad \mathrm{d}a = \sum_{ij}\mathrm{d}z_{ij}, \qquad \mathrm{d}s = \sum_{ij}\mathrm{d}z_{ij}\,(z_{ij} - a). \tag{7}$$
 #
-# No row is divided by a sum over the others. So the sum can be computed block by block: each machine can keep its
-# images, and the texts of the others come by in turn. CLIP's softmax needs all logits of a row.
+# No term needs the other logits of its row. So the sum can be computed block by block: each machine keeps its images,
+# and the texts of the other machines visit it in turn. CLIP's softmax needs a sum over the whole row, and one over the
+# whole column, before it knows any probability.
 
 # %%
 a = np.array([-10.0])
@@ -439,7 +446,7 @@ def siglip_loss(f, g, s, a):
 
 # %%
 objective = siglip.tiny("float64")[0]
-theirs = objective.loss((direction(tf), direction(tg)), {})
+theirs = objective.loss((lengths.unit(tf), lengths.unit(tg)), {})
 loss, vjp = siglip_loss(f, g, s, a)
 agree("loss", loss, theirs)
 wanted = grad(theirs, [tf, tg, objective.log_scale, objective.bias], np.array(0.6))
@@ -482,8 +489,8 @@ print(f"da is 0 for a = {-math.log(32_767):.1f} with 32,768 pairs, {-math.log(12
 #
 # $$\mathbf{y} = \mathrm{MHA}(\text{probe};\, \mathbf{x}), \qquad \mathbf{f} = \mathbf{y} + \mathrm{MLP}(\mathrm{LN}(\mathbf{y})).$$
 #
-# MHA is attention with one query: keys and values come from the patches. This is not a block. The probe is *not* added
-# to $\mathbf{y}$. It is called MAP, multi-head attention pooling. The function below has one head.
+# MHA is attention with one query: keys and values come from the patches. This head is called MAP, multi-head attention
+# pooling. Unlike a block, it does *not* add the probe to $\mathbf{y}$. The function below has one head.
 
 # %%
 D = 6
@@ -514,12 +521,13 @@ agree("MAP head", y + pool.mlp(pool.norm(y)), pool(Tensor(x[None])))
 # %% [markdown]
 # ## Experiment 2: batches, biases, a frozen tower
 #
-# Shorter runs, 4 epochs each with three seeds. All see the same number of images: 2,500 updates with 16 pairs, 624 with
-# 64 and 156 with 256. The learning rate is that of the presets for all. Two runs with batches of 64 change one thing
-# more. SigLIP's bias begins at 0. CLIP's image tower stays as it was drawn, and only the projection behind it learns.
+# These runs are shorter: 4 epochs, three seeds. All see nearly the same number of images: 2,500 updates with 16 pairs,
+# 624 with 64 and 156 with 256. All have the learning rate of the presets. Two more runs have batches of 64 and one
+# change each. In one, SigLIP's bias begins at 0. In the other, CLIP's image tower stays as it was drawn; the text tower
+# and both projections learn.
 #
-# **Predict first.** With more pairs in a batch each image has more wrong texts to be told from. Here there are only 64
-# different sentences. Is a batch of 256 better than one of 64?
+# **Predict first.** In a larger batch each image is compared with more wrong texts. But there are only 64 different
+# sentences here. Is a batch of 256 better than one of 64?
 
 # %%
 tests = ("held out, of 16", "held out, of 80", "trained, of 80")
@@ -558,15 +566,15 @@ plt.show()
 
 # %% [markdown]
 # **In the stored run** CLIP finds 44.3 ± 6.9, 62.1 ± 3.0 and 25.6 ± 7.1 % of the held-out images among 80 with 16, 64
-# and 256 pairs, SigLIP 22.5 ± 4.9, 24.0 ± 5.6 and 6.8 ± 4.2 %. The lead of 64 pairs over 256 is 36.5 ± 9.8 points
-# for CLIP. SigLIP's start at −10 is 15.1 ± 5.2 points better than the start at 0, and a trained image tower 18.4 ± 4.8 better
-# than a frozen one.
+# and 256 pairs, SigLIP 22.5 ± 4.9, 24.0 ± 5.6 and 6.8 ± 4.2 %. CLIP is 36.5 ± 9.8 points better with 64 pairs than with
+# 256. SigLIP is 15.1 ± 5.2 points better with a bias that starts at −10 than at 0. CLIP is 18.4 ± 4.8 points better with
+# a trained image tower than with a frozen one. Each difference is above two standard errors, but three seeds are few.
 #
-# A batch of 256 has a quarter of the updates of 64 pairs, and most of its pairs are repeated. The runs do not tell which
-# of the two matters more. Published runs have far more sentences than pairs in a batch. Four epochs are too few for
-# SigLIP at this rate: its preset, 15 epochs with 128 pairs, comes much further.
+# Batches of 256 leave a quarter of the updates of batches of 64, and nearly all of their pairs are repeated. The runs do
+# not tell which of the two matters more. Published runs have far more sentences than pairs in a batch. SigLIP's preset, 15 epochs
+# with 128 pairs, comes much further than these short runs.
 #
-# The first losses differ from (8), because at the start the cosines are not exactly 0.
+# The first losses of SigLIP differ from (8), because at the start the cosines are not 0.
 #
 # ## Where this goes wrong in practice
 #
@@ -574,7 +582,7 @@ plt.show()
 # - **$s$ used as the scale.** The parameter is a logarithm: the logits are $e^s c$.
 # - **The last position read.** A text ends with `<end>`, padding may follow. CLIP reads the first `<end>`. SigLIP reads
 #   the last position, and its texts are padded to one length for that.
-# - **SigLIP's loss divided by $B^2$.** Then its gradient is $B$ times too small, and it depends on the batch differently.
+# - **SigLIP's loss divided by $B^2$.** Then its gradient is $B$ times too small.
 # - **A causal mask in SigLIP's text tower.** CLIP has one, SigLIP has none.
 # - **The probe added to the result.** There is no sum around the attention of the MAP head.
 # - **Mirrored images.** A mirrored picture with "left" in its caption is a wrong pair.
@@ -597,8 +605,8 @@ check("26.1", repeated)
 
 # %% [markdown]
 # **26.2 (twenty minutes).** All captions differ. Every pair has the cosine 1, and all other cosines are equal. How small
-# can the loss (1) be if the parameter $s$ stays as it is? The width is as large as you like. Mind that $B$ vectors cannot
-# all be opposite to each other.
+# can the loss (1) be if the parameter $s$ stays as it is? The width is as large as you like. Mind that two vectors can be
+# opposite to each other, but three cannot.
 
 
 # %%
@@ -610,9 +618,9 @@ def smallest_loss(B, s):
 check("26.2", smallest_loss)
 
 # %% [markdown]
-# **26.3 (twenty minutes).** Repair the false negatives. Image $i$ has $m_i$ right texts, and each of them gets the target
-# $1/m_i$ in row $i$ and in column $i$. Return the loss, the mean of both cross-entropies with these targets, and its
-# gradient. Logits may be in the thousands.
+# **26.3 (twenty minutes).** Repair the false negatives. Row $i$ gets the target $1/m_i$ at each of the $m_i$ right texts
+# of image $i$. Column $i$ gets $1/m_i$ at each of the $m_i$ right images of text $i$. Return
+# the loss, the mean of both cross-entropies with these targets, and its gradient. Logits may be in the thousands.
 
 
 # %%
@@ -624,9 +632,9 @@ def shared_targets(z, sentence):
 check("26.3", shared_targets)
 
 # %% [markdown]
-# **26.4 (ten minutes).** Captions repeat. SigLIP's logits are equal for all pairs of an image and a text with the same
-# sentence. How small can its loss (6) be? Assume that other pairs cost nothing, and neither does a sentence that occurs
-# once.
+# **26.4 (ten minutes).** Captions repeat. If a sentence occurs $m$ times, its $m$ images and its $m$ texts make $m^2$
+# pairs. Let all of these have one and the same logit. How small can SigLIP's loss (6) be? Pairs of different sentences
+# cost nothing, and neither does a sentence that occurs once.
 
 
 # %%

@@ -15,7 +15,7 @@
 # step, until a new picture is there. A diffusion Transformer, DiT, does this with the blocks of a ViT. At the end you
 # will be able to
 #
-# - derive how a picture becomes noise, and what the best answer to "which noise is in it?" is,
+# - derive how a picture becomes noise, and the best estimate of the noise in it,
 # - write the steps back: DDPM, DDIM, and Euler's steps of a rectified flow,
 # - steer a Transformer by time and class, forwards and backwards,
 # - say what guidance gains and what it costs, by an experiment with a control.
@@ -85,8 +85,8 @@ _ = drawing.there_and_back(stages)
 #
 # ## From picture to noise
 #
-# **Step 1: one step.** A step shrinks the picture a little and adds a little noise. Variances add up to what they
-# were: if a pixel has variance 1, it keeps it.
+# **Step 1: one step.** A step shrinks the picture a little and adds a little noise. A pixel of variance 1 keeps its
+# variance, since $1-\beta_t$ and $\beta_t$ add up to 1.
 #
 # $$\mathbf{x}_t = \sqrt{1-\beta_t}\,\mathbf{x}_{t-1} + \sqrt{\beta_t}\,\mathbf{e}', \qquad \mathbf{e}' \text{ new in each step}. \tag{1}$$
 #
@@ -147,8 +147,9 @@ for t in range(1, 501):
 #
 # $$\hat{\mathbf{x}}_0 = \sum_i A_i\,\mathbf{a}_i, \qquad A = \mathrm{softmax}\Bigl(-\frac{\lVert \mathbf{x}_t - \sqrt{\bar\alpha_t}\,\mathbf{a}_i \rVert^2}{2(1-\bar\alpha_t)}\Bigr). \tag{5}$$
 #
-# This is attention. The noisy picture is the query, the training pictures are keys and values, and $A_i$ is the
-# probability that $\mathbf{x}_t$ came from picture $i$. If the class is told, only its pictures are in the sum.
+# $A_i$ is the probability that $\mathbf{x}_t$ came from picture $i$. If the class is told, only its pictures are in
+# the sum. Expand the square: $\lVert\mathbf{x}_t\rVert^2$ is the same for all $i$ and cancels. So this is attention with
+# a bias for each key. The noisy picture is the query, and the training pictures are keys and values.
 #
 # **The noise points away from the data.** The density of $\mathbf{x}_t$ is
 # $q(\mathbf{x}) = \frac1m \sum_i q(\mathbf{x} \mid \mathbf{a}_i)$. Differentiate its logarithm. Each term brings
@@ -156,8 +157,8 @@ for t in range(1, 501):
 #
 # $$\nabla \log q(\mathbf{x}_t) = -\frac{\mathbf{x}_t - \sqrt{\bar\alpha_t}\,\hat{\mathbf{x}}_0}{1-\bar\alpha_t} = -\frac{\hat{\mathbf{e}}}{\sqrt{1-\bar\alpha_t}}. \tag{6}$$
 #
-# The left side is called the **score** of the density. Whoever knows the noise knows the way uphill, to likelier
-# pictures.
+# The left side is called the **score** of the density. It points uphill, to likelier $\mathbf{x}_t$. The noise points
+# the other way.
 
 
 # %% tags=["yours"]
@@ -188,8 +189,8 @@ for t in (300, 600):
     agree("noise again", noised(best, e, abar[t - 1]), x)
 
 # %% [markdown]
-# **Predict first.** The best answer (5) sees a training picture at little noise, at more noise, and in pure noise.
-# Which picture $\hat{\mathbf{x}}_0$ does it mean each time?
+# **Predict first.** Put a training picture in (5) with little noise, with more, and with nothing but noise. How does
+# $\hat{\mathbf{x}}_0$ look each time?
 
 # %%
 times = (100, 250, 400, 550, 700, 1000)
@@ -210,23 +211,23 @@ for place, name in zip(axes[:, 0], ("$\\mathbf{x}_t$", "$\\hat{\\mathbf{x}}_0$")
 plt.show()
 
 # %% [markdown]
-# **In the stored run** it is the training picture itself at $t = 100$, at a distance of 0.003. At $t = 1000$ it is
-# the mean of all pictures, 0.021 away. In between it is a mean of those that are still likely.
+# **In the stored run** it is nearly the training picture at $t = 100$, at a distance of 0.003. At $t = 1000$ it is
+# nearly the mean of all pictures, 0.021 away. In between, the likelier pictures have the larger weights.
 #
 # ## Time and class steer the network
 #
-# The network is a ViT without [class] token and head. Its last layer gives one number for each pixel of a patch. Time
-# and class become one vector,
+# The network is a ViT without [class] token and head. Its last Linear turns each token into the noise of its patch.
+# Time and class become one vector,
 #
 # $$\mathbf{c} = \mathrm{MLP}(\text{sines and cosines of } t) + \text{row } y \text{ of a table}.$$
 #
-# LayerNorm has no parameters here. Six vectors take their place, from one Linear of $\mathrm{silu}(\mathbf{c})$:
+# LayerNorm has no parameters here. Instead, a Linear of $\mathrm{silu}(\mathbf{c})$ gives each block six vectors:
 # shift, scale and gate for attention, and the same for the MLP (**adaLN**). For one of the two branches
 #
 # $$\mathbf{y} = \mathbf{x} + \mathrm{gate} \circ f\bigl(\mathrm{LN}(\mathbf{x}) \circ (1 + \mathrm{scale}) + \mathrm{shift}\bigr). \tag{7}$$
 #
-# Backwards: a vector that is used by all $N$ tokens collects a sum over them. Let $\mathbf{m}$ be the argument of $f$
-# and $\mathbf{f}$ its value. To keep the cell short, $f$ is a product with a matrix $W$.
+# Backwards: all $N$ tokens use these vectors, so the gradient of each vector is a sum over the tokens. Let
+# $\mathbf{m}$ be the argument of $f$ and $\mathbf{f}$ its value. To keep the cell short, $f$ multiplies by a matrix $W$.
 #
 # $$\mathrm{d}\,\mathrm{gate} = \sum_\text{tokens} \mathrm{d}\mathbf{y} \circ \mathbf{f}, \quad \mathrm{d}\mathbf{f} = \mathrm{gate} \circ \mathrm{d}\mathbf{y}, \quad
 # \mathrm{d}\,\mathrm{scale} = \sum_\text{tokens} \mathrm{d}\mathbf{m} \circ \mathrm{LN}(\mathbf{x}), \quad
@@ -265,10 +266,10 @@ for name, mine, other in zip(("dx", "dshift", "dscale", "dgate", "dW"), vjp(dy),
 print(f"against differences, largest relative error: {check_vjp(steered, x, shift, scale, gate, W):.1e}")
 
 # %% [markdown]
-# **Zero.** The Linear that makes the six vectors begins at zero, weights and biases (**adaLN-Zero**). So does the
+# **Zero.** Each Linear that makes these vectors begins at zero, weights and biases (**adaLN-Zero**). So does the
 # last Linear, which makes the pixels. Then shift, scale and gate are 0. Every block passes its tokens on unchanged,
 # and the network predicts no noise at all. By the formulas above $\mathrm{d}W$ is 0 where the gate is 0, but
-# $\mathrm{d}\,\mathrm{gate}$ is not.
+# $\mathrm{d}\,\mathrm{gate}$ need not be.
 #
 # **Predict first.** Which parts of a whole DiT have a gradient other than 0 in the first update, the second, the
 # third? What is the first loss?
@@ -295,17 +296,17 @@ for update in range(1, 4):
         parameter.data -= 0.1 * gradients[name]
 
 # %% [markdown]
-# **In the stored run** the first loss is 1.0125, since the noise has variance 1. In the first update only the last
-# Linear has a gradient. In the second its modulation, the modulations of the blocks and the patch embedding follow.
-# In the third, with gates that are no longer 0, attention and MLP do, and time and class.
+# **In the stored run** the first loss is 1.0125: the network predicts 0, and the noise has variance 1. In the first
+# update only the last Linear has a gradient. In the second, all modulations and the patch embedding have one too. Then
+# the gates are no longer 0, and in the third update attention, MLP, time and class follow.
 #
-# A run begins with the simplest network that there is. Whether the zeros matter at this size was not measured here.
+# Whether the zeros matter at this size was not measured here.
 #
 # ## Steps back: DDPM
 #
-# **Step 3: where the picture was before.** From $\mathbf{x}_t$ we want an earlier $\mathbf{x}_s$, $s < t$. If
-# $\mathbf{x}_0$ were known, the rule of Bayes would give its density: a product of two normal densities, both in
-# $\mathbf{x}_s$,
+# **Step 3: where the picture was before.** From $\mathbf{x}_t$ we want an earlier $\mathbf{x}_s$, $s < t$. Suppose
+# that $\mathbf{x}_0$ is known. The noise after step $s$ does not depend on it. So the rule of Bayes gives a product of
+# two densities. As functions of $\mathbf{x}_s$, both have the form of a normal density:
 #
 # $$q(\mathbf{x}_s \mid \mathbf{x}_t, \mathbf{x}_0) \propto q(\mathbf{x}_t \mid \mathbf{x}_s)\; q(\mathbf{x}_s \mid \mathbf{x}_0).$$
 #
@@ -364,7 +365,7 @@ print("steps that are visited, as the network is told:", *kept.told)
 # %% [markdown]
 # ## Steps back: DDIM
 #
-# DDIM adds no fresh noise. It uses the noise that the network sees, less of it:
+# DDIM adds no fresh noise. It puts back a part of the noise that the network sees:
 #
 # $$\mathbf{x}_s = \sqrt{\bar\alpha_s}\,\hat{\mathbf{x}}_0 + \sqrt{1-\bar\alpha_s}\,\hat{\mathbf{e}}. \tag{9}$$
 #
@@ -373,18 +374,18 @@ print("steps that are visited, as the network is told:", *kept.told)
 #
 # ## Guidance
 #
-# In training the class of every tenth picture is replaced by "none". So one network knows two estimates, with the
-# class and without: $\hat{\mathbf{e}}(y)$ and $\hat{\mathbf{e}}(\text{none})$. By the rule of Bayes
+# In training the class of a picture is replaced by "none" with probability 0.1. So one network makes two estimates,
+# with the class and without: $\hat{\mathbf{e}}(y)$ and $\hat{\mathbf{e}}(\text{none})$. By the rule of Bayes
 # $\log q(\mathbf{x} \mid y) = \log p(y \mid \mathbf{x}) + \log q(\mathbf{x}) + \text{const}$. With (6), the class adds
 # the gradient of $\log p(y \mid \mathbf{x})$ to the score: the way to pictures that look more like their class. Count
 # this part $g$ times:
 #
 # $$\hat{\mathbf{e}} = \hat{\mathbf{e}}(\text{none}) + g\,\bigl(\hat{\mathbf{e}}(y) - \hat{\mathbf{e}}(\text{none})\bigr). \tag{10}$$
 #
-# With $g = 0$ the class is not heard. With $g = 1$ the network is taken at its word. With $g > 1$ the score at each
-# time is that of $q(\mathbf{x}_t \mid y)^g\, q(\mathbf{x}_t)^{1-g}$: clear members of a class are preferred. Each
-# step needs two estimates. (The densities at different times no longer belong to one noisy process. Samples are only
-# roughly those of $q(\mathbf{x}_0 \mid y)^g q(\mathbf{x}_0)^{1-g}$.)
+# With $g = 0$ the class has no effect. With $g = 1$ this is the estimate with the class. The score at each time is
+# that of $q(\mathbf{x}_t \mid y)^g\, q(\mathbf{x}_t)^{1-g}$. With $g > 1$ clear members of a class are preferred.
+# Each step then needs two estimates. The densities at different times no longer belong to one noisy process, so
+# samples do not follow $q(\mathbf{x}_0 \mid y)^g q(\mathbf{x}_0)^{1-g}$ exactly.
 
 
 # %% tags=["yours"]
@@ -412,8 +413,8 @@ agree("guided", guided(e, fresh, 4.0), both[:4])
 # $$\mathbf{x}_t = (1-t)\,\mathbf{x}_0 + t\,\mathbf{e}, \qquad \dot{\mathbf{x}} = \frac{\mathrm{d}\mathbf{x}_t}{\mathrm{d}t} = \mathbf{e} - \mathbf{x}_0. \tag{11}$$
 #
 # The network is trained on the velocity, by a squared error. Its best answer is the mean of
-# $\mathbf{e} - \mathbf{x}_0$, given $\mathbf{x}_t$. Many lines pass through one place, in different
-# directions, and this is the mean of their velocities. From (11) $\mathbf{e} = (\mathbf{x}_t - (1-t)\mathbf{x}_0)/t$, so
+# $\mathbf{e} - \mathbf{x}_0$, given $\mathbf{x}_t$. Many lines pass through one place in different directions. The best
+# answer is the mean of their velocities. From (11) $\mathbf{e} = (\mathbf{x}_t - (1-t)\mathbf{x}_0)/t$, so
 #
 # $$\mathbb{E}(\dot{\mathbf{x}} \mid \mathbf{x}_t) = \frac{\mathbf{x}_t - \hat{\mathbf{x}}_0}{t}, \qquad \hat{\mathbf{x}}_0 = \mathbf{x}_t - t\,\mathbb{E}(\dot{\mathbf{x}} \mid \mathbf{x}_t). \tag{12}$$
 #
@@ -421,8 +422,8 @@ agree("guided", guided(e, fresh, 4.0), both[:4])
 # $\mathbf{x}_s = \mathbf{x}_t + (s - t)\,\dot{\mathbf{x}}$.
 #
 # **Both ways show the same pictures.** Let $r = \sqrt{(1-t)^2 + t^2}$. Divide (11) by $r$. This is (2) with
-# $\bar\alpha = (1-t)^2/r^2$. A flow differs from a diffusion in size and clock, in what the network names, and in how
-# often each time is trained. So (5) gives the best velocity as well.
+# $\bar\alpha = (1-t)^2/r^2$. A flow differs from a diffusion in size and clock, in the target of the network, and in
+# how often each time is trained. So (5) gives the best velocity as well.
 
 
 # %% tags=["yours"]
@@ -468,7 +469,7 @@ agree("walk", mine, theirs)
 # ## The ideal network copies
 #
 # No network is needed to try the walks. The best answers for the training pictures are (5) and (12). **Predict
-# first.** What do the walks draw with them, in one step, and in many?
+# first.** What do the walks draw with these answers in one step? What in many?
 
 
 # %%
@@ -492,10 +493,11 @@ for steps in (1, 5, 20, 50):
 
 # %% [markdown]
 # **In the stored run** one step of Euler ends at the mean picture, 0.000 from it. With 20 steps both walks end at
-# training pictures: the distance is 0.000. Real digits that nobody has trained on are at 2.134.
+# training pictures: the distance is 0.000. Real digits that nobody has trained on, a quarter of the test digits, are
+# at 2.134.
 #
-# So the least loss on the training pictures is no goal. A network with that loss would be a copying machine. What is
-# new in a sample is due to what the network does *not* learn by heart.
+# So the least loss on the training pictures is no goal. A network with that loss only copies. A sample is new because
+# the network has *not* learned everything by heart.
 #
 # ## A short training
 #
@@ -531,8 +533,11 @@ agree("samples", x, theirs, rtol=1e-4)
 # Three numbers judge the samples:
 #
 # - **right**: how often the nearest training picture is of the asked class. Chance is 0.1.
-# - **spread**: the mean distance between two samples of a class.
+# - **spread**: the mean distance between two samples that were asked for the same class. Noise counts as spread too.
 # - **nearest**: the mean distance to the nearest training picture. It is large for a grainy sample, and 0 for a copy.
+#
+# Errors are standard errors over three seeds. Three seeds are few. A difference below two standard errors is not
+# decided.
 #
 # **Predict first.** Which of the three grow with the scale $g$, which fall? What does the control do?
 
@@ -589,7 +594,7 @@ for i, (run, name) in enumerate(names.items()):
     axes[1].errorbar(range(len(scales)), near[0], near[1], **style)
     for j, scale in enumerate(scales):
         if run != "no labels":
-            above = (-3, 7) if run == "flow" else (2, -14)
+            above = ({3: -8, 4: 3}.get(j, -3), 7) if run == "flow" else (-13, -13)
             axes[0].annotate(scale, (spread[0][j], right[0][j]), above, textcoords="offset points", color=f"C{i}")
         row = "  ".join(f"{m:.2f} +- {e:.2f}" for m, e in (right[:, j], spread[:, j], near[:, j]))
         print(f"{name:<19} g = {scale}: right, spread, nearest  {row}")
@@ -604,23 +609,24 @@ plt.show()
 print("real test digits: right {right:.2f}, spread {spread:.2f}, nearest {nearest:.2f}".format(**real))
 
 # %% [markdown]
-# **In the stored run** DiT draws the asked class more often with a larger scale: 0.08 ± 0.00 without a class, 0.69 ±
-# 0.03 with $g = 1$, 0.94 ± 0.02 with 2 and 0.98 ± 0.01 with 4. The spread falls from 5.36 ± 0.03 to 3.45 ± 0.06; it
-# is 4.54 for real digits. The control stays between 0.07 ± 0.01 and 0.09 ± 0.01.
+# **In the stored run** DiT draws the asked class more often with a larger scale: 0.08 ± 0.00 with $g = 0$, 0.69 ± 0.03
+# with 1, 0.94 ± 0.02 with 2 and 1.00 ± 0.00 with 8. The control stays between 0.07 ± 0.01 and 0.09 ± 0.01. With $g = 0$
+# the samples of one column are any digits. From $g = 1$ to $g = 4$ the spread of DiT falls from 4.67 ± 0.01 to 3.45 ±
+# 0.06, that of the flow from 4.29 ± 0.05 to 3.28 ± 0.05. It is 4.54 for real digits.
 #
-# **In the stored run** the flow is right more often with $g = 1$, 0.95 ± 0.02. With $g = 2$ its samples are nearly as
-# near to the training pictures as real digits are, 2.15 ± 0.01 and 2.12. With $g = 8$ they are farther again, 3.12 ±
-# 0.01. Copies would be at 0.
+# **In the stored run** the flow is right more often than DiT with $g = 1$, 0.95 ± 0.02. With $g = 2$ its samples are
+# nearly as near to the training pictures as real digits are, 2.15 ± 0.01 and 2.12. With $g = 8$ they are farther again,
+# 3.12 ± 0.01.
 #
-# So guidance gives up variety for the class, and too much of it makes strange pictures: strokes become too strong.
-# The two presets have the same network and the same number of updates. They differ in the path, in what the network
-# names and in how often each time is trained. The experiment does not say which of these makes the flow better here.
+# So guidance gives up variety for the class. Too much of it leads away from real pictures: with $g = 8$ strokes are
+# too dark. The two presets have the same network and the same number of updates. They differ in the path, in the target
+# and in how often each time is trained. The experiment does not say which of these makes the flow better here.
 #
 # ## Experiment 2: how many steps
 #
-# The same networks with $g = 2$, and fewer steps. DDPM and DDIM visit steps evenly from the first to the last, Euler
-# has equal steps in $t$. One more walk has a planted mistake: DDPM in 50 steps that tells the network the number of
-# the step in the walk, 0 to 49, instead of its index in the schedule, 0 to 999.
+# The same networks walk with $g = 2$ and fewer steps. DDPM and DDIM visit steps evenly from the first to the last.
+# Euler has equal steps in $t$. One more walk, DDPM in 50 steps, has a planted mistake: the network is told the number
+# of the step in the walk, 0 to 49, instead of its index in the schedule, 0 to 999.
 #
 # **Predict first.** Which sampler needs the fewest steps? What does the mistake do?
 
@@ -668,19 +674,22 @@ print(
 )
 
 # %% [markdown]
-# **In the stored run** Euler is right with 2 steps already, 1.00 ± 0.00. But these samples have a spread of 2.41 ±
-# 0.07, against 3.64 ± 0.06 with 50 steps: they are too much alike. DDIM gets by with 5 steps, where its samples are
-# at 2.43 ± 0.05 from training pictures and those of DDPM at 4.51 ± 0.02. With 50 steps the two do not differ clearly,
-# 2.84 ± 0.07 and 2.79 ± 0.01. The mistake leaves 0.19 ± 0.01 of the samples right, at a distance of 5.54 ± 0.07.
+# **In the stored run** Euler is right with 2 steps already, 1.00 ± 0.00. But these samples are too much alike: their
+# spread is 2.41 ± 0.07, against 3.64 ± 0.06 with 50 steps. With 5 steps DDIM has 0.97 ± 0.02 right and is at 2.43 ± 0.05
+# from training pictures, DDPM only at 4.51 ± 0.02. DDIM's samples are then too much alike as well: their spread is 2.84
+# ± 0.13, against 4.14 ± 0.13 with 50 steps.
 #
-# Fresh noise must be removed again, and DDPM has too few steps left for that. DDIM and Euler walk along a curve. If
-# it were straight, one step would do.
+# **In the stored run** DDIM and DDPM do not differ clearly with 50 steps: they are at 2.84 ± 0.07 and 2.79 ± 0.01 from
+# training pictures. The mistake leaves 0.19 ± 0.01 of the samples right, at a distance of 5.54 ± 0.07.
+#
+# Why is DDPM so far away with few steps? Probably because it adds much fresh noise in each of them, and has few left to
+# remove it. Euler follows a curve by straight pieces. If the curve were straight, one step would do.
 #
 # ## Experiment 3: which times have the loss
 #
-# The loss of the trained networks is measured in each tenth of the times, on the test digits, with their labels and
-# without, and on as many training digits. The right panel follows both presets through training: after 150 to 2,400
-# updates, the mean test loss over all times, and how many samples are right ($g = 2$).
+# The loss of the trained networks is measured in each tenth of the times: on the test digits with labels, on the test
+# digits without, and on as many training digits. The right panel follows both presets through training. It compares
+# the mean test loss over all times with the share of right samples, $g = 2$, after 150 to 2,400 updates.
 #
 # **Predict first.** Noise that is hardly there is harder to name than strong noise. Which share of the mean loss
 # comes from the first tenth of the times? Where does the label help most?
@@ -729,20 +738,19 @@ print("share of the first tenth: {:.2f} +- {:.2f}".format(*record.mean_and_error
 #
 # **In the stored run** DiT's loss falls from 0.144 ± 0.001 after 150 updates to 0.122 ± 0.001 after 600, and samples
 # stay at chance, 0.10 ± 0.02. From 1200 to 2400 updates the loss falls from 0.109 ± 0.000 to 0.085 ± 0.000, and the
-# samples go from 0.28 ± 0.04 to 0.94 ± 0.02 right.
+# share of right samples grows from 0.28 ± 0.04 to 0.94 ± 0.02.
 #
-# At little noise the network would have to know each pixel exactly to name the noise, and no training makes that
-# possible. So the mean loss is mostly that of times at which the picture is already there. The label says what is
-# drawn, and it helps most at other times. Two networks cannot be ranked by it, and losses of noise and of velocity
-# cannot be compared at all.
+# At little noise the network can name the noise only if it knows each pixel exactly. It cannot, so the loss is large
+# there. Yet the picture is already visible at these times. The label says what is drawn, and it helps most at later
+# times. So a small difference of mean losses says little about samples. Losses of noise and of velocity have
+# different targets and cannot be compared at all.
 #
 # ## Where this goes wrong in practice
 #
-# - **Pixels from 0 to 1.** They have a mean far from 0 and half the contrast. Less of a picture is left than the
-#   schedule says.
+# - **Pixels from 0 to 1.** They have half the contrast, so noise hides more of the picture than the schedule says.
 # - **The number of the step in the walk.** A walk of 50 steps visits 50 of 1,000. The network must be told which.
-# - **Noise in the last step.** Then samples stay grainy.
-# - **A mean loss as a measure of quality.** Experiment 3 shows why not.
+# - **A walk without its last step.** The noise of the first visited step stays in the picture.
+# - **A mean loss as a measure of quality.** In experiment 3 it falls for a long time before samples improve.
 # - **Guidance without training for it.** A network that never saw "none" has no estimate without a class.
 #
 # ## Exercises
@@ -763,9 +771,9 @@ check("27.1", noisy)
 
 # %% [markdown]
 # **27.2 (twenty minutes).** Walk with DDIM through some of the steps. `abar[index]` is the share of the picture at
-# the step that the network knows as `index`, from 0 on. `kept` are the indices that are visited, in growing order.
+# the step that the network knows as `index`, from 0 on. `kept` holds the indices that are visited, in growing order.
 # `x` is the noisy picture at the last of them. `predict(x, index)` returns the noise that the network sees. Return
-# the clean picture.
+# the picture after the last step, at $\bar\alpha = 1$.
 
 
 # %%
@@ -793,8 +801,8 @@ check("27.3", guided_normal)
 
 # %% [markdown]
 # **27.4 (fifteen minutes).** A network was trained as a diffusion: `predict(x, abar)` returns the noise in a picture
-# of (2) whose share is `abar`. Use it for a flow: return the velocity at `x`, a picture of (11) at the time $0 < t <
-# 1$.
+# of (2) whose share is `abar`. Use it for a flow: `x` is a picture of (11) at the time `t`, $0 < t < 1$. Return the
+# velocity there.
 
 
 # %%
@@ -807,7 +815,7 @@ check("27.4", velocity_of)
 
 # %% [markdown]
 # **27.5 (fifteen minutes).** The pixels are independent and normal with mean 0 and standard deviation `s`. Find the
-# least possible loss (3) at each step. Return the share that the first tenth of the steps has in the sum over all.
+# least possible loss (3) at each step. Add up the losses of all steps. Return the share of the first tenth of the steps.
 
 
 # %%

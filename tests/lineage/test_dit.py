@@ -319,18 +319,21 @@ def test_published_files_are_read(tmp_path, library):
         recorded.open_pretrained(path, **fields)
 
 
-def test_diffusers_port_by_its_own_equations(monkeypatch, tmp_path):
-    """Frequencies by 1/127, epsilon 1e-5 before the MLP."""
+@pytest.mark.parametrize("stated", [{}, {"norm_eps": 1e-3}], ids=str)
+def test_diffusers_port_by_its_own_equations(monkeypatch, tmp_path, stated):
+    """Frequencies by 1/127, epsilon 1e-5 before the MLP, or what is stated."""
     config = {**slow.SIZES, "depth": 1}
     w = slow.weights_of(config, np.random.default_rng(0))
     write_safetensors(tmp_path / "dit.safetensors", slow.in_diffusers_names(w, config), {})
-    network = recorded.open_pretrained(tmp_path / "dit.safetensors", "float64", sample_size=4, num_attention_heads=2)
+    network = recorded.open_pretrained(
+        tmp_path / "dit.safetensors", "float64", sample_size=4, num_attention_heads=2, **stated
+    )
     x, calls = np.random.default_rng(1).normal(size=(1, 4, 4, 2)), []
     plain = slow.norm
 
     def norm(row):  # four tokens before the attention, four before the MLP, four before the pixels
         calls.append(0)
-        return plain(row, 1e-5 if 4 < len(calls) <= 8 else 1e-6)
+        return plain(row, stated.get("norm_eps", 1e-5) if 4 < len(calls) <= 8 else 1e-6)
 
     features = slow.features
     monkeypatch.setattr(slow, "features", lambda t: features(t, 1))
@@ -339,7 +342,7 @@ def test_diffusers_port_by_its_own_equations(monkeypatch, tmp_path):
     found = network.eval()(x, np.array([700]), np.array([1])).data[0]
     assert np.allclose(np.moveaxis(found, -1, 0), one, rtol=0, atol=1e-11)
     given = {"x": np.moveaxis(x, -1, 1), "t": np.array([700]), "y": np.array([1]), "cotangent": one[None] * 0 + 1}
-    theirs = {"sample_size": 4, "num_attention_heads": 2, "num_embeds_ada_norm": 3}
+    theirs = {"sample_size": 4, "num_attention_heads": 2, "num_embeds_ada_norm": 3, **stated}
     arrays = slow.in_diffusers_names(w, config)
     case = write_case(tmp_path, "dit", theirs, arrays, {**given, "output": one[None], "loss": np.array(one.sum())})
     case.arrays |= {f"grad/{name}": np.zeros(0) for name in arrays}  # what is asked for

@@ -34,6 +34,25 @@ def test_the_recording_of_the_published_code():
     assert len(case.arrays) - len(case.given) == 23
 
 
+def test_the_last_attention_may_be_wider():
+    """Each head padded with zeros, and queries larger, since their products are divided by the root of more numbers."""
+    case = verify.open_case(CASE)
+    name, heads = "mask_decoder.transformer.final_attn_token_to_image", 2
+
+    def padded(x):
+        parts = x.reshape(heads, -1, *x.shape[1:])
+        return np.concatenate([parts, np.zeros_like(parts)], axis=1).reshape(-1, *x.shape[1:])
+
+    for letter in "qkv":
+        for kind in ("weight", "bias"):
+            x = case.weights[f"{name}.{letter}_proj.{kind}"]
+            case.weights[f"{name}.{letter}_proj.{kind}"] = padded(x) * (math.sqrt(2) if letter == "q" else 1)
+    case.weights[f"{name}.out_proj.weight"] = padded(case.weights[f"{name}.out_proj.weight"].T).T
+    wrong = set(wrong_arrays(case))
+    assert wrong
+    assert all("grad" in name for name in wrong)
+
+
 real_places, real_prompts, real_block, real_errors, real_grid = (
     PromptEncoder.places,
     prompts,

@@ -74,6 +74,21 @@ def test_what_is_missing_is_named(copy, capsys, tmp_path):
         command.main(["verify", str(tmp_path / "nowhere")])
 
 
+def test_inputs_and_outputs_may_have_the_names_of_transformers():
+    case = open_case(Path(__file__).resolve().parents[1] / "data" / "lineage" / "dinov2")
+    theirs = {"image": "pixel_values", "output": "last_hidden_state", "pooled": "pooler_output"}
+    groups = [name.removesuffix("image") for name in case.arrays if name.endswith("/image") and "grad" not in name]
+    for group in groups:
+        for ours, other in theirs.items():
+            if f"{group}{ours}" in case.arrays:
+                case.arrays[f"{group}{other}"] = case.arrays.pop(f"{group}{ours}")
+    assert groups
+    assert wrong_arrays(case) == []
+    assert {f"{group}pixel_values" for group in groups} <= case.given
+    case.arrays[f"{groups[0]}last_hidden_state"] += 1e-3
+    assert wrong_arrays(case) == [f"{groups[0]}last_hidden_state"]
+
+
 def test_errors_are_relative_to_the_largest_value_and_gradients_of_nothing_absolute():
     assert error_of(np.array([1.0, 2.0]), np.array([1.0, 4.0])) == 0.5
     assert error_of(np.array([3e-17]), np.array([1e-17]), "grad/k.bias") == pytest.approx(2e-17)

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from experiments import dense, dinov2, igpt, record, spacetime
+from experiments import captions_mmdit, dense, dinov2, igpt, record, spacetime
 
-from minivit.data import ArrayDataset
+from minivit.data import ArrayDataset, load
+from minivit.data.scenes_layout import COLOURS, KINDS, PLACES
+from minivit.data.scenes_words import about_one, decode
 from minivit.lessons import digits
 from minivit.lineage import dinov2_objective
 from minivit.lineage.dinov2_parts import nearest
@@ -110,3 +112,19 @@ def test_features_of_patches_are_their_means():
     tokens = network.tokens(images.astype("float32")).data  # [class], a register, 16 patches
     means = dinov2.PatchMeans(network).features(images.astype("float32")).data
     assert np.allclose(means, tokens[:, 2:].mean(axis=1), atol=1e-6)
+
+
+def test_colour_and_place_of_drawn_shapes_are_seen():
+    columns = load("captions", split="test").columns(np.arange(40), ("images", "colours", "boxes"))
+    colours, places = captions_mmdit.seen(columns["images"] / 127.5 - 1)
+    assert np.array_equal(colours, columns["colours"][:, 0])
+    middles = columns["boxes"][:, 0, :2] + columns["boxes"][:, 0, 2:] >= 32  # twice the middle, in 32 pixels
+    assert np.array_equal(places, middles @ [1, 2])
+
+
+def test_captions_are_numbered_as_they_are_asked():
+    colours, kinds, places = captions_mmdit.asked()
+    names = [[*COLOURS], [*KINDS], PLACES]
+    for number in (0, 7, 33, 79):
+        colour, kind, place = (of[i[number]] for of, i in zip(names, (colours, kinds, places), strict=True))
+        assert decode(about_one()[number]) == f"a {colour} {kind} in the {place}"

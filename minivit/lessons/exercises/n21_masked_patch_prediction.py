@@ -19,14 +19,22 @@ def _colour(
     first_bits: bool = False,
     below: int | None = None,
     base: int | None = None,
-) -> int:
+) -> float:
     """order: -1 for blue first; first_bits: of every pixel, then their mean; below, base: bits that are cut off, and
     the size of a digit in bits, if not the right ones."""
     step = 2 ** (8 - bits if below is None else below)
     pixels = patch.reshape(-1, patch.shape[-1]).astype(float)
     levels = whole(whole(pixels / step).mean(axis=0) if first_bits else pixels.mean(axis=0) / step)
     digits = (2 ** (bits if base is None else base)) ** np.arange(len(levels))[::-1]
-    return int((levels[::order] * digits).sum())
+    return float((levels[::order] * digits).sum())
+
+
+def _as_it_is(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+def _share_of_255(patch: np.ndarray, bits: int) -> float:
+    return _colour(patch * (256 / 255), bits)
 
 
 def _grey(patch: np.ndarray, bits: int) -> int:
@@ -163,8 +171,16 @@ def _hidden_in_mae(side: int, patch: int, unit: int, share: float) -> tuple:
     return hidden, simmim, 1 + int((side // patch) ** 2 * share)
 
 
+def _rounded_in_mae(side: int, patch: int, unit: int, share: float) -> tuple:
+    return (*_tokens(side, patch, unit, share)[:2], 1 + round((side // patch) ** 2 * (1 - share)))
+
+
+def _class_token_hidden(side: int, patch: int, unit: int, share: float) -> tuple:
+    return (*_tokens(side, patch, unit, share)[:2], int((1 + (side // patch) ** 2) * (1 - share)))
+
+
 def _sizes(rng: np.random.Generator) -> list[tuple]:
-    return [(224, 16, 32, 0.6), (32, 4, 8, 0.7), (192, 8, 48, 0.55), (96, 16, 32, 0.35), (32, 2, 16, 0.8)]
+    return [(224, 16, 32, 0.6), (32, 4, 8, 0.7), (192, 8, 48, 0.55), (96, 16, 32, 0.4), (32, 2, 16, 0.8)]
 
 
 TOKEN_SLIPS: dict[str, Callable] = {
@@ -177,6 +193,8 @@ TOKEN_SLIPS: dict[str, Callable] = {
     "MAE's encoder has a [class] token, too.": partial(_tokens, cls=(1, 0)),
     "SimMIM's encoder has a [class] token, too.": partial(_tokens, cls=(0, 1)),
     "MAE's encoder gets the visible patches; these are the hidden ones.": _hidden_in_mae,
+    "Of the patches of MAE `int(patches * (1 - share))` stay. `int` cuts off, it does not round.": _rounded_in_mae,
+    "MAE never hides the [class] token: count it after the share is taken.": _class_token_hidden,
 }
 
 
@@ -193,6 +211,8 @@ EXERCISES = [
                 "A level keeps the first bits of a channel, not the last: by what is 0..255 divided to leave this "
                 "many?": lambda patch, bits: _colour(patch, bits, below=bits),
                 "The factors 64, 8, 1 belong to 3 bits.": partial(_colour, base=3),
+                "A level is a whole number. What do the brackets in (3) do?": partial(_colour, whole=_as_it_is),
+                "There are 256 numbers from 0 to 255: a level is not a share of 255.": _share_of_255,
                 "One number for all channels is the level of grey. Each channel has its own level.": _grey,
                 "These are the three levels. One number is asked.": _levels,
             },

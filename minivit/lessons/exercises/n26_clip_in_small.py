@@ -93,6 +93,9 @@ EXERCISES = [
                 "Nearly: the smallest common cosine of B vectors is not -1/B. How long is their sum?": (
                     lambda B, s: _smallest_loss(B, s, cosine=-1 / B)
                 ),
+                "The loss is the mean of the two cross-entropies, not their sum.": lambda B, s: (
+                    2 * _smallest_loss(B, s)
+                ),
                 "The softmax divides by the sum over all texts, the own one included.": (
                     partial(_smallest_loss, own=0.0)
                 ),
@@ -102,7 +105,7 @@ EXERCISES = [
             where={"there are more than two pairs": lambda B, s: B > 2},
             allowed=(),
         ),
-        "With scale 1 and 64 pairs it is 3.16, and log 64 is 4.16: the scale has to grow.",
+        "With scale 1 and 64 pairs it is 3.17, and log 64 is 4.16: the scale has to grow.",
     ),
     Exercise(
         "26.3",
@@ -126,6 +129,7 @@ EXERCISES = [
                     partial(_siglip_floor, no=0.0)
                 ),
                 "The questions with the answer yes are missing.": partial(_siglip_floor, yes=0.0),
+                "Image i with text j and image j with text i are two questions.": partial(_siglip_floor, no=0.5),
                 "The sum over all pairs is divided by the number of images, not by that of pairs.": (
                     lambda sentence: _siglip_floor(sentence, images=len(sentence) ** 2)
                 ),

@@ -106,8 +106,17 @@ EXERCISES = [
             _noisy,
             _batches,
             {
-                "These pixels go from 0 to 1. The noise has mean 0, and the pixels must go from -1 to 1.": (
+                "These pixels go from 0 to 1: half the contrast. They must go from -1 to 1.": (
                     partial(_noisy, pixels=lambda images: images / 255)
+                ),
+                "These pixels go from -0.5 to 0.5: half the contrast.": (
+                    partial(_noisy, pixels=lambda images: images / 255 - 0.5)
+                ),
+                "Picture and noise have exchanged their shares.": (
+                    partial(_noisy, shares=lambda betas, t: 1 - np.cumprod(1 - betas)[t - 1])
+                ),
+                "A step leaves 1 - beta of the picture, not beta.": (
+                    partial(_noisy, shares=lambda betas, t: np.cumprod(betas)[t - 1])
                 ),
                 "The pixels are still 0 to 255.": partial(_noisy, pixels=lambda images: images.astype(float)),
                 "Whole numbers of 8 bits have no room above 255: make them floating-point numbers first.": (
@@ -139,7 +148,7 @@ EXERCISES = [
             },
             allowed=(),
         ),
-        "Pixels from 0 to 1 would not be centred as the noise is, and at equal shares less of them would be seen.",
+        "Pixels from 0 to 1 have half the contrast: at equal shares, less of the picture would be seen.",
     ),
     Exercise(
         "27.2",
@@ -167,7 +176,7 @@ EXERCISES = [
                 ),
                 "These are a line through the two densities' means and deviations. Their logarithms are combined, not "
                 "these.": partial(_changed, lambda a, b, m, s, r, g: g * m, lambda a, b, m, s, r, g: r + g * (s - r)),
-                "These are mean and deviation of the class itself: guidance with g = 1.": (
+                "This is the class itself: guidance with g = 1.": (
                     partial(_changed, lambda a, b, m, s, r, g: m, lambda a, b, m, s, r, g: s)
                 ),
                 "The density of all pictures is left out.": partial(_guided_normal, without=lambda g: 0.0),
@@ -264,7 +273,7 @@ EXERCISES = [
             },
             allowed=(),
         ),
-        "The least mean loss is mostly that of nearly clean pictures. It says little about the steps that decide what "
-        "is drawn, so samples of two networks cannot be ranked by it.",
+        "Of the digits' schedule, too, the nearly clean pictures have the largest losses. The mean loss says little "
+        "about the steps that decide what is drawn.",
     ),
 ]

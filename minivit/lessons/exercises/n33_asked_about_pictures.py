@@ -27,6 +27,16 @@ def _strict(patches: int, words: int) -> np.ndarray:
     return mask
 
 
+def _later_words(patches: int, words: int) -> np.ndarray:
+    mask = _prefix_mask(patches, words)
+    mask[patches:] = True
+    return mask
+
+
+def _not_itself(patches: int, words: int) -> np.ndarray:
+    return _prefix_mask(patches, words) & ~np.eye(patches + words, dtype=bool)
+
+
 def _words_apart(patches: int, words: int) -> np.ndarray:
     mask = _prefix_mask(patches, words)
     mask[patches:, :patches] = False
@@ -54,6 +64,12 @@ def _answer_loss(
 def _row_of_the_word(z: np.ndarray, ids: np.ndarray, spoken: np.ndarray) -> float:
     """The mask is not shifted with the words."""
     return _answer_loss(z, ids, np.roll(spoken, 1, axis=1))
+
+
+def _without_logarithm(z: np.ndarray, ids: np.ndarray, spoken: np.ndarray) -> float:
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    chances = np.take_along_axis((e / e.sum(axis=-1, keepdims=True))[:, :-1], ids[:, 1:, None], axis=-1)[..., 0]
+    return float(-chances[spoken[:, 1:]].mean())
 
 
 def _texts(rng: np.random.Generator) -> list[tuple]:
@@ -102,6 +118,10 @@ def _all_pairs(patches: int, words: int, new: int) -> tuple:
 def _prompt_forgotten(patches: int, words: int, new: int) -> tuple:
     prompt = patches + words
     return sum(range(prompt + 1, prompt + new)), _keys_read(patches, words, new)[1]
+
+
+def _last_token_alone(patches: int, words: int, new: int) -> tuple:
+    return (sum(range(patches + words, patches + words + new)),) * 2
 
 
 def _image_forgotten(patches: int, words: int, new: int) -> tuple:
@@ -164,6 +184,11 @@ EXERCISES = [
                     _prefix_sees_all
                 ),
                 "A word sees itself, too: it is the next one that it must not see.": _strict,
+                "A token sees itself, too.": _not_itself,
+                "No token sees itself here, and patches do not see later patches.": (
+                    lambda patches, words: np.tri(patches + words, k=-1, dtype=bool)
+                ),
+                "Words see later words here, not only earlier ones.": _later_words,
                 "Words do not see the image here.": _words_apart,
                 "Rows look and columns are looked at: this mask is transposed.": (
                     lambda patches, words: _prefix_mask(patches, words).T
@@ -194,6 +219,7 @@ EXERCISES = [
                 "This is a sum. Divide by the number of words that count.": partial(_answer_loss, mean="none"),
                 "Divide by the number of words that count, not of texts.": partial(_answer_loss, mean="texts in all"),
                 "Divide by the number of words that count, not of all words.": partial(_answer_loss, mean="all"),
+                "The loss has the logarithm of the probabilities.": _without_logarithm,
                 "The sign is wrong.": lambda z, ids, spoken: -_answer_loss(z, ids, spoken),
             },
             allowed=(),
@@ -222,6 +248,8 @@ EXERCISES = [
                 "A token reads its own key, too.": _without_own_key,
                 "The mask hides later tokens: a token of the text reads only the keys up to itself.": _all_pairs,
                 "The text itself must be read once, before the first word is written.": _prompt_forgotten,
+                "This is the last token of the text alone. Each token that is read asks for keys: with a cache the "
+                "text at first, without one all of it every time.": _last_token_alone,
                 "The patches are tokens as well.": _image_forgotten,
                 "The two numbers are exchanged.": lambda patches, words, new: _keys_read(patches, words, new)[::-1],
             },
@@ -251,6 +279,9 @@ EXERCISES = [
                     )
                 ),
                 "Counting begins one too late: the first image is number 1.": partial(_sight, all_before=True, first=2),
+                "Tokens see the next image already: the first image is number 1, not 0.": (
+                    partial(_sight, all_before=True, first=0)
+                ),
             },
             allowed=(),
         ),

@@ -30,7 +30,7 @@ def masks() -> Any:
         ("flamingo", "Flamingo", "words read latents", _names(0, ""), [(LATENTS, "latents", BLUE)]),
         ("itc", "Q-Former: ITC", "apart", _names(QUERIES, "query"), _names(QUERIES, "query")),
         ("itm", "ITM", "all to all", _names(QUERIES, "query"), _names(QUERIES, "query")),
-        ("itg", "ITG", "words read on", _names(QUERIES, "query"), _names(QUERIES, "query")),
+        ("itg", "ITG", "words in order", _names(QUERIES, "query"), _names(QUERIES, "query")),
     ):
         seen = allowed(kind)
         high, wide = len(seen) * CELL, seen.shape[1] * CELL

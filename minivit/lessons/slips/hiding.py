@@ -57,6 +57,9 @@ LOSS_SLIPS: dict[str, Callable] = {
     "The loss is right. Patches that were not chosen are in no term of it. What is their gradient?": (
         partial(loss_of_chosen, zeroed=False)
     ),
+    "The loss is right. dz is that of a mean over all patches, also those that were not chosen.": (
+        partial(_part, loss_of_chosen, partial(loss_of_chosen, counted="all"))
+    ),
     "The loss is right. dz belongs to the sum over the patches, not to their mean.": (
         partial(_part, loss_of_chosen, partial(loss_of_chosen, divided="one"))
     ),
@@ -89,15 +92,17 @@ def pixel_loss(
     *,
     order: str = "crk",
     normalised: bool = False,
+    ddof: int = 1,
     counted: str = "hidden",
     divided: str = "",
     squared: bool = False,
     of_dy: float = 1.0,
 ) -> tuple:
-    """The loss and dy.   counted: "hidden", "visible" or "all"; divided: by the pixels of "patches", "all" or "one"."""
+    """The loss and dy.   ddof: of the variance of a normalised patch; counted: "hidden", "visible" or "all"; divided:
+    by the pixels of "patches", "all" or "one"."""
     t = _targets(image, side, order)
     if normalised:
-        t = (t - t.mean(axis=1, keepdims=True)) / np.sqrt(t.var(axis=1, keepdims=True, ddof=1) + 1e-6)
+        t = (t - t.mean(axis=1, keepdims=True)) / np.sqrt(t.var(axis=1, keepdims=True, ddof=ddof) + 1e-6)
     counts = {"hidden": hidden, "visible": ~hidden, "all": hidden | True}[counted]
     size = {"": counts.sum() * y.shape[1], "patches": counts.sum(), "all": y.size, "one": 1}[divided]
     error = (y - t) * counts[:, None]
@@ -128,8 +133,14 @@ PIXEL_SLIPS: dict[str, Callable] = {
     "The targets are normalised by patch. SimMIM predicts the pixels as they are.": (
         partial(pixel_loss, normalised=True)
     ),
+    "The targets are normalised by patch. SimMIM's are not: the pixels stay as they are.": (
+        partial(pixel_loss, normalised=True, ddof=0)
+    ),
     "The targets are normalised by patch, and stand in the order of `patchify`: both is MAE's way.": (
         partial(pixel_loss, normalised=True, order="rkc")
+    ),
+    "The targets are normalised by patch, as in MAE, and stand in the order of `patchify`.": (
+        partial(pixel_loss, normalised=True, ddof=0, order="rkc")
     ),
     "The loss counts all patches. Visible ones could be copied.": partial(pixel_loss, counted="all"),
     "Visible and hidden patches are exchanged.": partial(pixel_loss, counted="visible"),

@@ -43,6 +43,12 @@ def _probability_of_all(z: np.ndarray, sentence: np.ndarray) -> tuple:
     return loss, dz
 
 
+def _without_copies(z: np.ndarray, sentence: np.ndarray) -> tuple:
+    """The copies of a pair are left out of its row and column."""
+    copies = (sentence[:, None] == sentence) & ~np.eye(len(z), dtype=bool)
+    return shared_targets(np.where(copies, -1e9, z), sentence, shared=False)
+
+
 def _overflowing(z: np.ndarray, sentence: np.ndarray) -> tuple:
     e = np.exp(z)
     p, q = e / e.sum(axis=1, keepdims=True), e / e.sum(axis=0)
@@ -60,6 +66,7 @@ SLIPS: dict[str, Callable] = {
     "The targets of a row must sum to 1.": partial(shared_targets, divided=False),
     "Each cross-entropy is a mean over the B pairs.": partial(shared_targets, mean=False),
     "This rewards any right text. The targets ask for 1/m of each.": _probability_of_all,
+    "The copies are left out of the sums. They are right answers, and each has the target 1/m.": _without_copies,
     "Large logits overflow: subtract the maximum before `exp`.": _overflowing,
 }
 
@@ -74,4 +81,5 @@ def tables(rng: np.random.Generator) -> list[tuple]:
 
 
 def of_thousands(z: np.ndarray, sentence: np.ndarray) -> bool:
+    """Whether numbers are so large that exp of them overflows."""
     return bool(abs(z).max() > 500)

@@ -7,6 +7,15 @@ from functools import partial
 import numpy as np
 
 
+def _ddim(x: np.ndarray, e: np.ndarray, now: float, later: float) -> np.ndarray:
+    return math.sqrt(later) * (x - math.sqrt(1 - now) * e) / math.sqrt(now) + math.sqrt(1 - later) * e
+
+
+def _ddpm(x: np.ndarray, e: np.ndarray, now: float, later: float) -> np.ndarray:
+    """The mean of a step of DDPM, without its fresh noise."""
+    return (x - (1 - now / later) / math.sqrt(1 - now) * e) * math.sqrt(later / now)
+
+
 def ddim_walk(
     predict: Callable,
     x: np.ndarray,
@@ -16,19 +25,20 @@ def ddim_walk(
     told: Callable[[np.ndarray, int], int] = lambda kept, i: kept[i],
     share: Callable[[np.ndarray, np.ndarray, int], float] = lambda kept, abar, i: abar[kept[i]],
     before: Callable[[np.ndarray, np.ndarray, int], float] = lambda kept, abar, i: abar[kept[i - 1]],
-    end: float = 1.0,
+    end: float | None = 1.0,
+    step: Callable[[np.ndarray, np.ndarray, float, float], np.ndarray] = _ddim,
     whole: bool = True,
     forwards: bool = False,
 ) -> np.ndarray:
-    """told: the number for the network; share, before: those of steps i and i - 1; end: that after the last step;
-    whole: whether there is a step at i = 0."""
+    """told: the number for the network; share, before: those of steps i and i - 1; end: that after the last step,
+    None for what `before` finds there; step: from x, its noise and both shares; whole: whether there is one at i = 0.
+    """
     order = range(len(kept)) if forwards else reversed(range(len(kept)))
     for i in order:
         if i == 0 and not whole:
             continue
-        now, later = share(kept, abar, i), end if i == 0 else before(kept, abar, i)
-        e = predict(x, int(told(kept, i)))
-        x = math.sqrt(later) * (x - math.sqrt(1 - now) * e) / math.sqrt(now) + math.sqrt(1 - later) * e
+        now, later = share(kept, abar, i), before(kept, abar, i) if i or end is None else end
+        x = step(x, predict(x, int(told(kept, i))), now, later)
     return x
 
 
@@ -67,5 +77,10 @@ SLIPS: dict[str, Callable] = {
         partial(ddim_walk, whole=False)
     ),
     "The last step does not end at a clean picture.": partial(ddim_walk, end=0.99),
+    "At i = 0, kept[i - 1] is the last entry. The last step ends at a clean picture.": partial(ddim_walk, end=None),
+    "These are the means of DDPM's steps, equation 8. DDIM puts the noise back that the network sees.": (
+        partial(ddim_walk, step=_ddpm)
+    ),
+    "Each step ends at a clean picture. Only the last one does.": partial(ddim_walk, before=lambda kept, abar, i: 1.0),
     "The walk begins with the most noise: the last entry of `kept` comes first.": (partial(ddim_walk, forwards=True)),
 }

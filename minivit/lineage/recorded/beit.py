@@ -11,7 +11,7 @@ from minivit.files import expanded
 from minivit.lineage.beit import BEiT, BEiTConfig
 from minivit.lineage.masked_tokens import weights
 from minivit.lineage.published import Arrays, fill
-from minivit.lineage.recorded import masked_tokens, modern
+from minivit.lineage.recorded import masked_tokens, modern, modules
 from minivit.lineage.recorded.modern_shapes import stated
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
@@ -58,10 +58,19 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     batch: dict[str, Any] = {"images": images, "mask": mask, "weight": weights(mask)}
     batch["tokens"] = case.input("tokens").reshape(mask.shape)
     tap: dict[str, Any] = {}
-    encoded = objective.encode(images, lambda x: objective.masked(x, mask), tap=tap)
-    outputs = (objective.head(encoded),)
+    with modules.noted(objective) as inner:
+        encoded = objective.encode(images, lambda x: objective.masked(x, mask), tap=tap)
+        outputs = (objective.head(encoded),)
+    inner["network.embedded"] = tap["embedded"].data
+    last = tap[f"block{objective.encoder.config.depth - 1}/output"]
+    inner["network.norm"] = objective.encoder.norm(last).data
+    for i, attention in enumerate(block.attention for block in objective.encoder.blocks):
+        if attention.q_bias is not None:
+            bias = (attention.q_bias.data, 0 * attention.q_bias.data, attention.v_bias.data)
+            inner[f"network.blocks.{i}.attn.qkv"] += np.concatenate(bias)
     loss = objective.loss(outputs, batch)
     named, found = case.differentiated(loss, images, objective)
     found |= {"logits": outputs[0].data, "loss": loss.data, **masked_tokens.taps_of(objective, tap)}
+    found |= modules.taps(case, "", inner, {r"beit\.": "network.", r"(?!lm_head)": "network."})
     found["relative_position_index"] = relative_index(objective.grid, True)
     return {**found, **masked_tokens.gradients_of(case, named, objective, own_views(named))}

@@ -9,6 +9,7 @@ import numpy as np
 
 from minivit import functional as F
 from minivit.errors import CheckpointError
+from minivit.lineage.modern import ModernMLP
 from minivit.lineage.published import Arrays
 from minivit.lineage.verify import Case
 from minivit.nn import MLP, Module
@@ -26,13 +27,14 @@ def outputs(model: Module) -> Iterator[dict[str, np.ndarray]]:
     def watch(name: str, module: Module) -> Callable[..., Any]:
         inner = module.forward
 
-        def forward(x: Any, *args: Any, **named: Any) -> Any:
-            y = inner(x, *args, **named)
-            if isinstance(module, MLP):  # it fuses its first layer and the activation
-                hidden = F.linear(x, module.hidden.weight, module.hidden.bias)
+        def forward(*args: Any, **named: Any) -> Any:
+            y = inner(*args, **named)
+            if form := form_of(module):  # it fuses its first layer and the activation
+                hidden = module.hidden(args[0])  # type: ignore[attr-defined]
                 found[f"{name}.hidden"] = hidden.data
-                found[f"{name}.act"] = F.gelu(hidden, module.gelu).data
-            found[name] = y.data
+                found[f"{name}.act"] = F.gelu(hidden, form).data
+            if isinstance(y, Tensor):
+                found[name] = y.data
             return y
 
         return forward
@@ -44,6 +46,13 @@ def outputs(model: Module) -> Iterator[dict[str, np.ndarray]]:
     finally:
         for module in watched.values():
             del module.forward
+
+
+def form_of(module: Module) -> str | None:
+    """The form of gelu in a network of two layers without a gate, None for other modules."""
+    if isinstance(module, MLP):
+        return module.gelu
+    return "erf" if isinstance(module, ModernMLP) and module.kind == "gelu" else None
 
 
 def modules(module: Module, path: str = "") -> Iterator[tuple[str, Module]]:

@@ -177,6 +177,8 @@ def _recompute(case: Case, part: str) -> dict[str, np.ndarray]:
         "tap/vision_pre_layernorm": tap["embedded"].data,
         "tap/vision_post_layernorm": tap["features"].data,
     }
+    for name, hub_name in (("embeddings", "embeddings"), ("pre_layernorm", "pre_layrnorm"), ("post_layernorm",) * 2):
+        found[f"tap/vision_model.{hub_name}"] = found[f"tap/vision_{name}"]
     for hub in (False, True):
         published = views(named, objective.encoder.config, hub)
         found |= {f"grad/{name}": g for name, g in published.items()}

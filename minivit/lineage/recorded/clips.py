@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minivit.lineage.published import Arrays
+from minivit.lineage.recorded import modules
 from minivit.lineage.verify import Case
 from minivit.nn import Module
 from minivit.tensor import Tensor
@@ -40,10 +41,15 @@ def recompute(
         clips = Tensor(case.images(name).astype(np.float64), requires_grad=True)
         tap: dict[str, Any] = {}
         whole = (slice(side // part * part) for side, part in zip(clips.shape[1:4], size, strict=True))
-        logits = network(clips[:, *whole], tap)
+        with modules.noted(network) as inner:
+            logits = network(clips[:, *whole], tap)
         loss = case.loss(logits, group)
         named, new = case.differentiated(loss, {"video": clips}, network)
         new |= {"logits": logits.data, "loss": loss.data, **inside(tap)}
+        inner = {re.sub(r"^encoder\.(?=blocks|norm)", "", name): x for name, x in inner.items()}
+        inner |= {"embedded": tap["embedded"].data, "norm": tap["encoded"].data} if "encoded" in tap else {}
+        parts = {r"(vivit|timesformer)\.": ""}
+        found |= modules.taps(case, group, inner, parts)
         by_name = gradients(named)
         for asked in (key.removeprefix(f"{group}grad/") for key in case.arrays if key.startswith(f"{group}grad/")):
             if official(asked) in by_name:

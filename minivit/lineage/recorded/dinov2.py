@@ -1,5 +1,6 @@
 """DINOv2: files of its encoder, and what was recorded of published code."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from minivit.files import expanded
 from minivit.lineage.dinov2 import DINOv2Network
 from minivit.lineage.published import Arrays, beside
-from minivit.lineage.recorded import classifier, dinov2_objective
+from minivit.lineage.recorded import classifier, dinov2_objective, modules
 from minivit.lineage.recorded.dinov2_layout import build, official_name, packed, views
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
@@ -41,16 +42,24 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     network = build(case.config, case.weights, source=case.name).eval()
     tap: dict[str, Any] = {}
     found: dict[str, np.ndarray] = {}
+    groups: list[str] = []
 
     def call(images: Tensor, before: str) -> Tensor:
         mask = case.input(f"{before}mask") if f"{before}mask" in case.arrays else None
         tap.clear()
+        groups.append(before)
         tokens = network.tokens(images, mask, tap)
         found[f"{before}pooled"] = tokens.data[:, 0]
         found[f"{before}patches"] = network.patches(tokens).data
         return tokens
 
     def inside(own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        inner = modules.common(own) | {"embedded": tap["embedded"].data, "norm": tap["encoded"].data}
+        for gate, act in ((f"blocks.{i}.mlp.gate", f"blocks.{i}.mlp.act") for i in range(network.config.depth)):
+            if gate in inner:
+                inner[act] = inner[gate] / (1 + np.exp(-inner[gate]))
+        inner |= {_in_gates(name): x for name, x in inner.items()}
+        found.update(modules.taps(case, groups[-1], inner))
         blocks = {name: tap[f"block{i}/output"].data for i in range(network.config.depth) for name in _of_block(i)}
         last = tap["encoded"].data
         return {"embeddings": tap["embedded"].data, "norm": last, "encoded": last, **blocks}
@@ -59,6 +68,13 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         return packed(views(named, network.config))
 
     return classifier.recompute(case, network, official_name, official_views, inside, call) | found
+
+
+def _in_gates(name: str) -> str:
+    """The name of a module of SwiGLU in transformers 5."""
+    for own, theirs in (("gate", "gate_proj"), ("value", "up_proj"), ("fc2", "down_proj")):
+        name = re.sub(rf"(?<=mlp\.){own}$", theirs, name)
+    return name
 
 
 def _of_block(i: int) -> tuple[str, str]:

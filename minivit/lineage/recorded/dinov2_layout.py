@@ -29,6 +29,9 @@ _HUB = (  # of Hugging Face, in files and (version 5) in memory, and others -> t
     (r"layer_scale([12])\.lambda1", r"ls\1.gamma"),
     (r"mlp\.weights_in", "mlp.w12"),
     (r"mlp\.weights_out", "mlp.w3"),
+    (r"mlp\.gate_proj", "mlp.w1"),  # in memory of version 5
+    (r"mlp\.up_proj", "mlp.w2"),
+    (r"mlp\.down_proj", "mlp.w3"),
 )
 _OWN = (  # ours -> the official code
     (r"^class_token", "cls_token"),

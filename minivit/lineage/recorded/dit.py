@@ -13,6 +13,7 @@ from minivit.lineage import diffusion
 from minivit.lineage.dit import Denoising, DiT, DiTConfig
 from minivit.lineage.modulated import time_features
 from minivit.lineage.published import Arrays, beside, fill, renamed
+from minivit.lineage.recorded import modules
 from minivit.lineage.recorded.walks import flow_walks, schedules, walks
 from minivit.lineage.verify import Case
 from minivit.models import ViTConfig
@@ -51,6 +52,28 @@ _DIFFUSERS = (  # ours -> diffusers'
     (r"^modulation\.linear", "proj_out_1"),
     (r"^pixels", "proj_out_2"),
 )
+WORDS = (  # diffusers' names of inputs and outputs -> those of the recordings
+    (r"^(forward/|)(grad_input/|)(hidden_states|latents)$", r"\1\2x"),
+    (r"^(forward/|)timestep$", r"\1t"),
+    (r"^(forward/|)class_labels$", r"\1y"),
+    (r"^(forward/|)sample$", r"\1output"),
+)
+_MODULES = {  # what names of modules begin with, diffusers' and the official ones -> the common form
+    r"transformer_blocks\.(\d+)\.norm1\.emb\.timestep_embedder\.linear_1$": r"conditions.\1.time.hidden",
+    r"transformer_blocks\.(\d+)\.norm1\.emb\.timestep_embedder\.linear_2$": r"conditions.\1.time.out",
+    r"transformer_blocks\.(\d+)\.norm1\.emb\.timestep_embedder$": r"conditions.\1.time",
+    r"transformer_blocks\.(\d+)\.norm1\.emb\.class_embedder(\.embedding_table)?$": r"conditions.\1.classes",
+    r"transformer_blocks\.(\d+)\.norm1\.emb$": r"conditions.\1",
+    r"transformer_blocks\.(\d+)\.norm1\.linear$": r"blocks.\1.modulation.linear",
+    r"(blocks\.\d+)\.adaLN_modulation(\.1)?$": r"\1.modulation.linear",
+    r"final_layer\.adaLN_modulation(\.1)?$|proj_out_1$": "modulation.linear",
+    r"final_layer(\.linear)?$|proj_out_2$": "head",
+    r"pos_embed\.proj$|x_embedder(\.proj)?$": "patch_embed.proj",
+    r"pos_embed$": "embedded",
+    r"t_embedder\.mlp\.0$": "conditions.0.time.hidden",
+    r"t_embedder(\.mlp(\.2)?)?$": "conditions.0.time",
+    r"y_embedder(\.embedding_table)?$": "conditions.0.classes",
+}
 _WIDE = {1152: 16}  # heads of XL; the smaller ones are ViT's
 
 
@@ -114,7 +137,7 @@ def build(arrays: Arrays, config: Mapping[str, Any], dtype: str = "float64", sou
     fields = told_by(arrays, config, source)
     outputs, null, diffusers = (fields.pop(name) for name in ("outputs", "null", "diffusers"))
     shape = ViTConfig(**fields, classifier="gap", position="sincos2d")
-    network = DiT(shape, outputs, null, None, dtype, diffusers)
+    network = DiT(shape, outputs, null, None, dtype, diffusers, config.get("norm_eps", 1e-5))
     own = views({name: tensor.data for name, tensor in network.named_tensors()}, shape, diffusers)
     if diffusers and "pos_embed.pos_embed" not in arrays:  # it computes the table, and may not store it
         del own["pos_embed.pos_embed"]
@@ -172,7 +195,9 @@ def _forward(case: Case, inside: str) -> dict[str, np.ndarray]:
     """The network alone; the loss is the sum of output times cotangent."""
     network, tap = build(case.weights, case.config, source=case.name).eval(), dict[str, Any]()
     x, t = Tensor(case.images(f"{inside}x"), requires_grad=True), case.input(f"{inside}t")
-    output = network(x, t, case.input(f"{inside}y"), tap=tap)
+    with modules.noted(network) as inner:
+        output = network(x, t, case.input(f"{inside}y"), tap=tap)
+    inner |= {"patch_embed.proj": inner["patch_embed"], "embedded": tap["embedded"].data, "head": tap["pixels"].data}
     loss = (output * case.images(f"{inside}cotangent")).sum()
     found = {"output": case.laid_out(output.data), "patch_embedded": (tap["embedded"] - network.positions).data}
     found |= {"embedded": tap["embedded"].data, "final_layer": tap["pixels"].data, "proj_out": tap["pixels"].data}
@@ -185,7 +210,7 @@ def _forward(case: Case, inside: str) -> dict[str, np.ndarray]:
         here = {"t_frequency_features": features, "t_embedding": condition.of_time(t).data}
         found |= {f"block{i}_{name}": value for name, value in here.items()}
         found |= {} if i else here
-    found = {f"{inside}{name}": value for name, value in found.items()}
+    found = {f"{inside}{name}": value for name, value in found.items()} | modules.taps(case, inside, inner, _MODULES)
     return found | differentiated(case, inside, loss, {"x": x}, network)
 
 

@@ -12,6 +12,7 @@ from minivit.errors import CheckpointError, shown
 from minivit.files import expanded
 from minivit.lineage.igpt import ImageGPT, ImageGPTConfig
 from minivit.lineage.published import GELUS, Arrays, beside, fill, renamed
+from minivit.lineage.recorded import modules
 from minivit.lineage.typical import nearest
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
@@ -82,10 +83,12 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     ids = case.input("input_ids")
     embedded = network.embed(ids)
     tap: dict[str, Any] = {}
-    logits = network.head(network.encode(embedded, tap=tap))
+    with modules.noted(network) as inner:
+        logits = network.head(network.encode(embedded, tap=tap))
     loss = F.cross_entropy(logits[:, :-1], ids[:, 1:])
     named, differentiated = case.differentiated(loss, embedded, network)
     found = {"logits": logits.data, "loss": loss.data, "pixels": ids[:, 1:], "tap/embedded": embedded.data}
+    found |= modules.taps(case, "", inner, {r"transformer\.": ""})
     found["grad_input/embedded"] = differentiated.pop("grad_input/image")
     x = embedded
     for i, block in enumerate(network.blocks):

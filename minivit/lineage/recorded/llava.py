@@ -15,7 +15,8 @@ from minivit.lineage.llama import angles, shares
 from minivit.lineage.llava import LLaVA, LLaVAConfig, greedy
 from minivit.lineage.matching import Tower
 from minivit.lineage.published import Arrays, beside, fill, pair, renamed
-from minivit.lineage.recorded import llama
+from minivit.lineage.recorded import llama, modules
+from minivit.lineage.recorded.classifier import outputs as noted_outputs
 from minivit.lineage.verify import Case
 from minivit.models import ViTConfig
 from minivit.models.archive import read_arrays
@@ -44,6 +45,11 @@ _NAMES = (  # ours -> those of transformers 5
     (r"^language\.", _LANGUAGE),
     *llama.LAYERS,
 )
+_WHOLE = (  # of modules that hold others
+    (r"^projector\.", _PROJECTOR),
+    (r"(?<=\d)\.attention\.$", ".self_attn."),
+    (r"^vision\.blocks\.", f"{_VISION}encoder.layers."),
+)
 _OTHERS = (  # those of transformers 4 and of haotian-liu/LLaVA -> those of transformers 5
     (r"^language_model\.model\.", _LANGUAGE),
     (r"^language_model\.lm_head\.", "lm_head."),
@@ -55,6 +61,8 @@ _OTHERS = (  # those of transformers 4 and of haotian-liu/LLaVA -> those of tran
 )
 _DROPPED = re.compile(r"(^|\.)(position_ids|inv_freq)$")  # numbers that files have beside
 _GELUS = {"quick_gelu": "quick", **GELU}
+
+WORDS = ((r"(?<![^/])pixel_values$", "images"),)  # transformers' names -> those of recordings
 
 
 def canonical(arrays: Arrays, source: str = "the file") -> dict[str, np.ndarray]:
@@ -152,7 +160,8 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     seen = case.input("attention_mask") if "attention_mask" in case.arrays else np.ones_like(ids)
     batch = {"images": images, "ids": ids, "labels": labels, "seen": seen, "weight": shares(labels)}
     tap: dict[str, Any] = {}
-    outputs = objective.forward(batch, tap=tap)
+    with noted_outputs(objective) as inner:
+        outputs = objective.forward(batch, tap=tap)
     loss = objective.loss(outputs, batch)
     named, differentiated = case.differentiated(loss, images, objective)
     found = {
@@ -164,6 +173,9 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         "grad_norm": differentiated["grad_norm"],
         "grad_input/images": differentiated["grad_input/image"],
     }
+    found |= {f"vision_layer{mark}{objective.config.layer}": tap["features"].data for mark in ("", "_")}
+    found |= modules.under(case, "", inner, lambda path: renamed(path, (*_NAMES, *_WHOLE)))
+    found["model.language_model"] = tap["encoded"].data
     for i in range(objective.config.depth):
         found[f"attention{i}"] = tap[f"layer{i}/attention"].data
         found[f"decoder_layer{i}"] = tap[f"layer{i}/output"].data

@@ -12,6 +12,7 @@ from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage.mae import MAE, MAEConfig
 from minivit.lineage.published import Arrays, beside, fill, gelu, pair
+from minivit.lineage.recorded import modules
 from minivit.lineage.verify import Case
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import read_arrays
@@ -29,6 +30,14 @@ _DECODER_SHAPE = {
 }
 _ENCODER = {**_DECODER_SHAPE, "channels": "num_channels"}
 _DECODER = {"embed": "decoder_embed", "norm": "decoder_norm", "pixels": "decoder_pred"}  # ours -> theirs
+_MODULES = {  # what names of modules begin with -> the same for ours
+    r"vit\.": "network.",
+    r"decoder\.decoder_(layers|encoder\.layer)\.": "decoder.blocks.",
+    r"decoder_blocks\.": "decoder.blocks.",
+    r"decoder\.": "decoder.",
+    r"(?=decoder_)": "decoder.",
+    "": "network.",
+}
 _HUB = (  # of Hugging Face, in files and (version 5) in memory -> models_mae.py
     (r"^vit\.(?=embeddings|encoder|layers|layernorm)", ""),
     (r"^embeddings\.cls_token", "cls_token"),
@@ -157,7 +166,8 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     objective = build({**told_by(weights, case.name), **case.config}, weights, source=case.name).eval()
     images, order = Tensor(case.images("image"), requires_grad=True), case.input("noise").argsort(axis=1)
     batch: dict[str, Any] = {"images": images, "order": order, "back": order.argsort(axis=1)}
-    outputs = objective(batch)
+    with modules.noted(objective) as inner:
+        outputs = objective(batch)
     pixels, targets = outputs[0].data, objective.targets(images).data
     loss = objective.loss(outputs, batch)
     named, differentiated = case.differentiated(loss, images, objective)
@@ -173,7 +183,12 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     }
     official = in_both_layouts(views(named, objective.encoder.config), case)
     found |= {f"grad/{name}": g for name, g in official.items()}
-    return found | {f"tap/{name}": x for name, x in inside(objective, batch).items()}
+    taps = inside(objective, batch)
+    inner |= {"network.embedded": taps["embeddings"], "network.norm": taps["latent"]}
+    inner |= {"decoder.decoder_embed": taps["decoder_embed"], "decoder.decoder_norm": taps["decoder_norm"]}
+    inner |= {"decoder.decoder_pred": inner["decoder.pixels"]}
+    found |= modules.taps(case, "", inner, _MODULES)
+    return found | {f"tap/{name}": x for name, x in taps.items()}
 
 
 def inside(objective: MAE, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:

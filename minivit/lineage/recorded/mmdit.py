@@ -10,6 +10,8 @@ import numpy as np
 from minivit.files import expanded
 from minivit.lineage.mmdit import MMDiT
 from minivit.lineage.published import Arrays, beside, fill, renamed
+from minivit.lineage.recorded import modules
+from minivit.lineage.recorded.classifier import outputs
 from minivit.lineage.verify import Case
 from minivit.models import ViTConfig
 from minivit.models.archive import read_arrays
@@ -39,6 +41,13 @@ _NAMES = (  # ours -> diffusers'
     (r"text\.mlp", "ff_context"),
     (r"(ff\w*)\.hidden", r"\1.net.0.proj"),
     (r"(ff\w*)\.out", r"\1.net.2"),
+)
+WORDS = (  # diffusers' names of inputs and outputs -> those of the recordings
+    (r"^(grad_input/|)hidden_states$", r"\1x"),
+    (r"^(grad_input/|)encoder_hidden_states$", r"\1text"),
+    (r"^(grad_input/|)pooled_projections$", r"\1pooled"),
+    (r"^timestep$", "t"),
+    (r"^sample$", "output"),
 )
 
 
@@ -106,9 +115,11 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     network, tap = build(case.weights, case.config, source=case.name).eval(), dict[str, Any]()
     inputs = {"x": case.images("x"), "text": case.input("text"), "pooled": case.input("pooled")}
     leaves = {name: Tensor(x, requires_grad=True) for name, x in inputs.items()}
-    output = network(*leaves.values(), case.input("t"), tap=tap)
+    with outputs(network) as inner:
+        output = network(*leaves.values(), case.input("t"), tap=tap)
     loss = (output * case.images("cotangent")).sum()
     named, found = case.differentiated(loss, leaves, network)
+    found |= modules.under(case, "", inner, lambda path: renamed(path, _NAMES))
     found |= {name: x.data for name, x in tap.items()}
     found |= {"output": case.laid_out(output.data), "loss": loss.data, "proj_out": tap["pixels"].data}
     return found | {f"grad/{name}": g for name, g in views(named, network.config).items()}

@@ -12,8 +12,9 @@ from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage import published_layers
 from minivit.lineage.published import Arrays, beside, fill, pair, renamed
+from minivit.lineage.recorded import modules
 from minivit.lineage.sam import SAM, SAMConfig, errors, overlaps
-from minivit.lineage.sam_decoder import KINDS, prompts
+from minivit.lineage.sam_decoder import KINDS, Attention, prompts
 from minivit.lineage.sam_encoder import VARIANTS, ImageEncoder, SAMEncoderConfig
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
@@ -54,6 +55,11 @@ _OURS: tuple[tuple[str, Any], ...] = (  # -> transformers
     (r"^decoder\.masks\.", "mask_decoder.output_hypernetworks_mlps."),
     (r"^decoder\.iou\.", "mask_decoder.iou_prediction_head."),
 )
+_WHOLE = (  # of modules that hold others
+    (r"^network\.patch_embed\.$", "vision_encoder.patch_embed."),
+    (r"\.attention\.$", ".attn."),
+    (r"\.own\.$", ".self_attn."),
+)
 _THEIRS: tuple[tuple[str, Any], ...] = (  # of the official code -> transformers
     (r"^image_encoder\.blocks\.(\d+)\.norm", r"vision_encoder.layers.\1.layer_norm"),
     (r"^image_encoder\.blocks\.", "vision_encoder.layers."),
@@ -71,6 +77,14 @@ _THEIRS: tuple[tuple[str, Any], ...] = (  # of the official code -> transformers
     (r"^mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_conv1."),
     (r"^mask_decoder\.output_upscaling\.1\.", "mask_decoder.upscale_layer_norm."),
     (r"^mask_decoder\.output_upscaling\.3\.", "mask_decoder.upscale_conv2."),
+)
+WORDS = (  # transformers' names of inputs and outputs -> those of the recordings
+    (r"(?<![^/])input_points$", "points"),
+    (r"(?<![^/])input_labels$", "point_labels"),
+    (r"(?<![^/])input_boxes$", "boxes"),
+    (r"(?<![^/])input_masks$", "mask_input"),
+    (r"(?<![^/])pred_masks$", "masks"),
+    (r"(?<![^/])iou_scores$", "iou"),
 )
 _PERCEPTRON = re.compile(r"(.*(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.(\d+)\.(.*)")
 _AGAIN = "prompt_encoder.shared_embedding.positional_embedding"  # the matrix of places once more
@@ -157,6 +171,9 @@ def build(
         "masks": shapes("mask_decoder.mask_tokens.weight", 2)[0] - 1,
     }
     objective = SAM(SAMConfig(**{**fields, **changes}), ImageEncoder(encoder, None, dtype), None, dtype)
+    last = shapes("mask_decoder.transformer.final_attn_token_to_image.q_proj.weight", 2)
+    if last[0] != outer[0]:  # transformers narrows only this one by its attention_downsample_rate
+        objective.decoder.last = Attention(last[1], last[0], objective.decoder.last.heads, None, dtype)
     fill(views(objective), arrays, source)
     return objective
 
@@ -206,7 +223,8 @@ def of_group(case: Case, objective: SAM, group: str) -> dict[str, np.ndarray]:
     places, kinds = prompts(points, labels, boxes)
     prior = Tensor(case.input("mask_input")) if "mask" in words else None
     images = Tensor(case.images("image"), requires_grad=True)
-    masks, scores = objective.answer(images, places, kinds, prior, tap=tap)
+    with modules.outputs(objective) as inner:
+        masks, scores = objective.answer(images, places, kinds, prior, tap=tap)
     own = slice(0, 1) if "single" in words else slice(1, None)
     masks, scores = masks[:, :, own], scores[:, :, own]
     dense = tap["dense"].data[:, 0]
@@ -233,5 +251,10 @@ def of_group(case: Case, objective: SAM, group: str) -> dict[str, np.ndarray]:
         gradients, new = case.differentiated(loss, images, objective)
         found |= new | {"loss": loss.data} | {f"grad/{name}": x for name, x in views(objective, gradients).items()}
     found = {f"{group}/{name}": x for name, x in found.items()}
+    theirs = {f"{path}.": renamed(f"{path}.", (*_OURS, *_WHOLE)) for path in inner}
+    counted = in_transformers([f"{name}weight" for name in theirs.values()])
+    paths = {path: counted[f"{name}weight"].removesuffix("weight") for path, name in theirs.items()}
+    for before in (f"{group}/", "vision/"):
+        found = modules.under(case, before, inner, lambda path: paths.get(path, path)) | found
     found |= {"vision/patch_embedded": tap["embedded"].data, "vision/neck_output": case.laid_out(tap["encoded"].data)}
     return found | {f"vision/{k.replace('block', 'layer')}": x.data for k, x in tap.items() if k.startswith("block")}

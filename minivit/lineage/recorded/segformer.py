@@ -13,6 +13,7 @@ from minivit.files import expanded
 from minivit.lineage.mit import MiT, MiTConfig
 from minivit.lineage.published import Arrays, beside, pair, renamed
 from minivit.lineage.published_layers import load, outputs_inside, views
+from minivit.lineage.recorded import modules
 from minivit.lineage.segformer import SegFormer, SegFormerConfig
 from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
@@ -162,19 +163,27 @@ def of_image(case: Case, objective: SegFormer, group: str) -> dict[str, np.ndarr
     update_running(objective.decoder, statistics_rows(objective.decoder, seen, 1).data[0])
     norm = objective.decoder.norm
     for name, x in inside.items():
-        if x.ndim == 4:  # a sequence in the encoder, a map in the head
-            head = name.startswith("decoder")
-            found[theirs(name)] = case.laid_out(x) if head else x.reshape(len(x), -1, x.shape[-1])
         stage = re.fullmatch(r"network\.stages\.(\d+)", name)
         if stage:
             found[f"stage{stage[1]}"] = case.laid_out(x)
     for name, x in views(objective, gradients, theirs).items():
         matrix = name in ("decode_head.linear_fuse.weight", "decode_head.classifier.weight")
         found[f"grad/{name}"] = x[:, :, None, None] if matrix else x
-    return found | {
+    found |= {
         "logits": case.laid_out(logits.data),
         "loss": loss.data,
         "running_mean_after": norm.running_mean.data,
         "running_var_after": norm.running_variance.data,
         "batch_norm_running_mean_after": norm.running_mean.data,
     }
+    for name, x in list(inside.items()):
+        if name.endswith(".depthwise"):
+            inside[f"{name.removesuffix('.depthwise')}.dwconv"] = x
+        if name.endswith(".shrink"):
+            inside[f"{name.removesuffix('.shrink')}.attention.sequence_reduction"] = x
+        if name.startswith("decoder.project."):
+            inside[f"decode_head.linear_projections.{name.rpartition('.')[2]}"] = x
+        if name.endswith(".mlp"):
+            inside[f"{name}.dropout"] = x
+    of_modules = modules.under(case, group, inside, theirs, maps=True)
+    return found | {name.removeprefix(group): x for name, x in of_modules.items()}

@@ -17,6 +17,7 @@ from minivit.lineage.verify import Case
 from minivit.models.archive import read_arrays
 from minivit.models.layouts import HEADS, Shapes
 
+WORDS = ((r"(?<![^/])pixel_values$", "video"),)  # transformers' names -> those of recordings
 _KINDS = {"divided_space_time": "divided", "joint_space_time": "joint", "space_only": "space"}
 _OURS = {  # ours -> the official code's
     r"^embed\.projection": "patch_embed.proj",

@@ -8,10 +8,19 @@ import numpy as np
 from minivit.errors import CheckpointError, shown
 from minivit.lineage.matching import Matching
 from minivit.lineage.published import GELUS, pair
+from minivit.lineage.recorded import modules
 from minivit.lineage.verify import Case
 from minivit.models import ViTConfig
 from minivit.tensor import Tensor
 
+_PARTS = {  # what recorded names of modules begin with -> the same for ours
+    r"vision_model\.head(?=\.|$)": "image_tower.pool",
+    r"text_model\.head$": "text_head",
+    r"text_model$": "text_tower.norm",
+    r"vision_model\.": "image_tower.",
+    r"text_model\.": "text_tower.",
+    r"visual_projection$": "image_projection",
+}
 SHAPE = {  # ours -> Hugging Face's
     "width": "hidden_size",
     "depth": "num_hidden_layers",
@@ -59,7 +68,10 @@ def recompute(
     """The arrays of a part that have the same names in both systems; all gradients by our names; and the image tower's
     tap."""
     taps: dict[str, dict[str, Any]] = {"vision": {}, "text": {}}
-    outputs = objective.image(images, tap=taps["vision"]), objective.text(case.input("input_ids"), tap=taps["text"])
+    with modules.noted(objective) as inner:
+        outputs = objective.image(images, tap=taps["vision"]), objective.text(case.input("input_ids"), tap=taps["text"])
+    for tower, ours in (("vision", "image"), ("text", "text")):
+        inner[f"{ours}_tower.embedded"] = taps[tower]["embedded"].data
     similar, loss = objective.similarity(outputs), objective.loss(outputs, {})
     named, differentiated = case.differentiated(loss, images, objective)
     found = {
@@ -72,6 +84,9 @@ def recompute(
         "tap/text_embeddings": taps["text"]["embedded"].data,
         "tap/text_final_layer_norm": taps["text"]["encoded"].data,
     }
+    for part in parts(case):
+        names = modules.taps(case, part, inner, _PARTS)
+        found |= {name.removeprefix(part): x for name, x in names.items()}
     for tower, tap in taps.items():
         for i in range(sum(name.endswith("/output") for name in tap)):
             found[f"tap/{tower}_block{i}"] = tap[f"block{i}/output"].data

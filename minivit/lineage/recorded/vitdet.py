@@ -12,6 +12,7 @@ from minivit.errors import CheckpointError
 from minivit.files import expanded
 from minivit.lineage.published import Arrays, beside, pair, renamed
 from minivit.lineage.published_layers import Names, load, views
+from minivit.lineage.recorded import modules
 from minivit.lineage.verify import Case
 from minivit.lineage.vitdet import VARIANTS, ViTDet, ViTDetConfig
 from minivit.models.archive import read_arrays
@@ -137,10 +138,11 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
 def of_image(case: Case, network: ViTDet, group: str) -> dict[str, np.ndarray]:
     """The arrays of one group, such as "rect/". The loss is the sum of all outputs times their cotangents."""
     images, tap = Tensor(case.images(f"{group}image"), requires_grad=True), dict[str, Any]()
-    if network.levels:
-        outputs = network.pyramid(images, tap)
-    else:
-        outputs = {"output": network.encode(images, tap)}
+    with modules.noted(network) as inner:
+        if network.levels:
+            outputs = network.pyramid(images, tap)
+        else:
+            outputs = {"output": network.encode(images, tap)}
     outputs |= tap
     terms = [
         (outputs[name] * Tensor(case.images(f"{group}cotangent_{name}"))).sum()
@@ -148,6 +150,13 @@ def of_image(case: Case, network: ViTDet, group: str) -> dict[str, np.ndarray]:
         if f"{group}cotangent_{name}" in case.arrays
     ]
     found = {name: case.laid_out(x.data) for name, x in outputs.items()}
+    theirs = names(network.config)
+    inner |= {theirs(f"{key}.").removesuffix("."): x for key, x in inner.items() if not key.endswith("conv")}
+    for i, level in enumerate(network.config.levels if network.levels else ()):
+        inner[f"fpn.simfp_{level}"] = inner[f"levels.{i}"]
+    inner["patch_embed.proj"] = inner["patch_embed"]
+    named = modules.taps(case, group, inner, {r"net\.": ""})
+    found = {name.removeprefix(group): x for name, x in named.items()} | found
     if not terms:
         return found
     loss = sum(terms[1:], terms[0])

@@ -60,6 +60,7 @@ _TO_FLAX = {  # ours -> scenic's
     r"^cls_temporal": "cls_TemporalTransformer",
     r"^temporal/": "TemporalTransformer/",
 }
+WORDS = ((r"(?<![^/])pixel_values$", "video"),)  # transformers' names -> those of recordings
 _QKV = ("query", "key", "value")
 hub_name = functools.partial(renamed, rules=_HUB.items())
 

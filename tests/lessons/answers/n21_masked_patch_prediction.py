@@ -86,6 +86,15 @@ def in_rows(y, image, hidden, P):
     return np.abs(error).sum() / error[hidden].size, np.sign(error) / error[hidden].size
 
 
+def normalised(y, image, hidden, P):
+    out = image.copy()
+    for row in range(0, image.shape[0], P):
+        for column in range(0, image.shape[1], P):
+            patch = image[row : row + P, column : column + P]
+            out[row : row + P, column : column + P] = (patch - patch.mean()) / patch.std()
+    return pixels_by_axes(y, out, hidden, P)
+
+
 def tokens_by_formula(side, P, unit, share):
     squares = -int(-((side / unit) ** 2) * share // 1)
     patches = side * side // P**2
@@ -117,6 +126,8 @@ WRONG = {
         (lambda patch, bits: colour_by_loop(patch + 2 ** (7 - bits), bits), "rounds down"),
         (lambda patch, bits: colour_at_once(patch, 3), "not 3 bits"),
         (lambda patch, bits: [int(x) >> 8 - bits for x in patch.mean(axis=(0, 1))], "One number is asked"),
+        (lambda patch, bits: patch.mean(axis=(0, 1)) / 2 ** (8 - bits) @ [4**bits, 2**bits, 1], "whole number"),
+        (lambda patch, bits: (patch.mean(axis=(0, 1)) / 255 * 2**bits).astype(int) @ [4**bits, 2**bits, 1], "256"),
         (lambda patch, bits: colour_by_loop(patch, bits) + 1, "is"),
     ],
     "21.2": [
@@ -130,6 +141,13 @@ WRONG = {
                 loss_by_index(z, classes, kind)[1],
             ),
             "dz is right",
+        ),
+        (
+            lambda z, classes, kind: (
+                loss_by_index(z, classes, kind)[0],
+                loss_by_index(z, classes, np.ones_like(kind))[1],
+            ),
+            "not chosen",
         ),
         (lambda z, classes, kind: loss_by_index(z, classes, kind)[0], "tuple of 2"),
         (lambda z, classes, kind: loss_by_index(2 * z, classes, kind), "differs"),
@@ -160,6 +178,7 @@ WRONG = {
         (in_rows, "order of `patchify`"),
         (lambda y, image, hidden, P: pixels_by_axes(y, image, ~hidden, P), "exchanged"),
         (lambda y, image, hidden, P: pixels_by_axes(y, image, hidden | True, P), "all patches"),
+        (normalised, "normalised by patch"),
         (lambda y, image, hidden, P: pixels_by_axes(y, image.swapaxes(0, 1), hidden, P), "sign"),
         (lambda y, image, hidden, P: pixels_by_axes(y, image / 2, hidden, P), "loss is not right either"),
         (lambda y, image, hidden, P: pixels_by_axes(y, image, hidden, P)[0], "tuple of 2"),
@@ -175,6 +194,20 @@ WRONG = {
             "as [mask] tokens",
         ),
         (lambda side, P, unit, share: np.subtract(tokens_by_formula(side, P, unit, share), [0, 1, 1]), "[class]"),
+        (
+            lambda side, P, unit, share: (
+                *tokens_by_formula(side, P, unit, share)[:2],
+                round((side / P) ** 2 * (1 - share)) + 1,
+            ),
+            "does not round",
+        ),
+        (
+            lambda side, P, unit, share: (
+                *tokens_by_formula(side, P, unit, share)[:2],
+                int(((side / P) ** 2 + 1) * (1 - share)),
+            ),
+            "never hides the [class] token",
+        ),
         (lambda side, P, unit, share: tokens_by_formula(side, P, unit, share)[:2], "tuple of 3"),
         (lambda side, P, unit, share: (120, 197, 79), "is"),
     ],

@@ -48,6 +48,12 @@ def shared_by_loop(z, sentence):
     return loss, dz
 
 
+def without_copies(z, sentence):
+    z = z.copy()
+    z[(sentence[:, None] == sentence) & ~np.eye(len(z), dtype=bool)] = -np.inf
+    return shared_by_loop(z, np.arange(len(z)))
+
+
 def floor_by_counts(sentence):
     total = 0.0
     for m in np.unique(sentence, return_counts=True)[1]:
@@ -67,6 +73,10 @@ def floor_by_pairs(sentence):
             elif sentence[i] == sentence[j]:
                 total -= math.log(1 - 1 / m)
     return total / len(sentence)
+
+
+def floor_by_clip(sentence):
+    return np.log((sentence[:, None] == sentence).sum(axis=1)).mean()
 
 
 # number -> answers that must pass
@@ -91,17 +101,20 @@ WRONG = {
         (lambda B, s: smallest_by_formula(B, math.log(s) if s > 0 else -math.inf), "differs"),
         (lambda B, s: math.log(1 + (B - 1) * math.exp(-s * B / (B - 1))), "logarithm of the scale"),
         (lambda B, s: 0, "finite scale"),
+        (lambda B, s: 2 * smallest_by_formula(B, s), "not their sum"),
     ],
     "26.3": [
         (lambda z, sentence: shared_by_loop(z, np.arange(len(z))), "still count as wrong"),
         (lambda z, sentence: tuple(2 * x for x in shared_by_loop(z, sentence)), "not their sum"),
         (lambda z, sentence: (shared_by_loop(z, sentence)[0], shared_by_loop(z, sentence)[1].T), "transposed"),
+        (without_copies, "left out of the sums"),
         (lambda z, sentence: shared_by_loop(z, sentence)[0], "tuple of 2"),
     ],
     "26.4": [
-        (lambda sentence: np.log((sentence[:, None] == sentence).sum(axis=1)).mean(), "CLIP's bound"),
+        (floor_by_clip, "CLIP's bound"),
         (lambda sentence: floor_by_counts(sentence) / len(sentence), "not by that of pairs"),
         (lambda sentence: floor_by_counts(sentence) * len(sentence), "sum over all images"),
+        (lambda sentence: (floor_by_counts(sentence) + floor_by_clip(sentence)) / 2, "two questions"),
         (lambda sentence: 1.0, "differs"),
     ],
 }

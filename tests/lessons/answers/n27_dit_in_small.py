@@ -56,6 +56,25 @@ def walk_told(told, predict, x, kept, abar):
     return x
 
 
+def walk_to_the_noise(predict, x, kept, abar):
+    """At the first visited step kept[i - 1] is the last one."""
+    for i in range(len(kept) - 1, -1, -1):
+        now, later = abar[kept[i]], abar[kept[i - 1]]
+        e = predict(x, kept[i])
+        x = np.sqrt(later) * (x - np.sqrt(1 - now) * e) / np.sqrt(now) + np.sqrt(1 - later) * e
+    return x
+
+
+def walk_of_ddpm(predict, x, kept, abar):
+    shares = [1.0, *abar[kept]]
+    for i in range(len(kept), 0, -1):
+        now, later = shares[i], shares[i - 1]
+        x0 = (x - np.sqrt(1 - now) * predict(x, kept[i - 1])) / np.sqrt(now)
+        beta = 1 - now / later
+        x = (beta * np.sqrt(later) * x0 + (1 - later) * np.sqrt(1 - beta) * x) / (1 - now)
+    return x
+
+
 def walk_to_the_first(predict, x, kept, abar):
     for now, later in zip(kept[:0:-1], kept[-2::-1], strict=True):
         e = predict(x, now)
@@ -114,6 +133,8 @@ WRONG = {
     "27.1": [
         (lambda *args: noisy_of(lambda images: images / 255, *args), "from 0 to 1"),
         (lambda *args: noisy_of(lambda images: images, *args), "0 to 255"),
+        (lambda *args: noisy_of(lambda images: images / 255 - 0.5, *args), "-0.5 to 0.5"),
+        (lambda images, noise, betas, t: noisy_at_once(images, noise, 1 - betas, t), "not beta"),
         (lambda *args: noisy_of(lambda images: 2 * images / 255 - 1, *args), "8 bits"),
         (noisy_off_by_one, "begins at 0"),
         (lambda images, noise, betas, t: noisy_at_once(images, noise, betas, np.full_like(t, t[0])), "of its own"),
@@ -123,6 +144,8 @@ WRONG = {
         (lambda *args: walk_told(lambda kept, i: i, *args), "within the walk"),
         (lambda *args: walk_told(lambda kept, i: kept[i] + 1, *args), "one more"),
         (walk_to_the_first, "last step is missing"),
+        (walk_to_the_noise, "is the last entry"),
+        (walk_of_ddpm, "DDPM"),
         (lambda predict, x, kept, abar: walk_by_index(predict, x, kept[::-1], abar), "differs"),
         (lambda predict, x, kept, abar: [*walk_by_index(predict, x, kept, abar)][:1], "shape"),
     ],
@@ -135,6 +158,7 @@ WRONG = {
         (lambda m, s, r, g: (g * m, g * s + (1 - g) * r), "line"),
         (lambda m, s, r, g: (m, s / g**0.5), "left out"),
         (lambda m, s, r, g: guided_by_precisions(m, s, r, 1.0), "class itself"),
+        (lambda m, s, r, g: (guided_by_precisions(m, s, r, g)[0], s), "mean is right"),
     ],
     "27.4": [
         (lambda predict, x, t: (predict(x, (1 - t) ** 2) - x) / (1 - t), "find its share"),

@@ -45,6 +45,12 @@ def mean_of_means(z, ids, spoken):
     return np.mean([loss_by_loop(z[b : b + 1], ids[b : b + 1], spoken[b : b + 1]) for b in range(len(z))])
 
 
+def probabilities(z, ids, spoken):
+    e = np.exp(z)
+    p = (e / e.sum(axis=-1, keepdims=True))[:, :-1]
+    return -(p * np.eye(z.shape[-1])[ids[:, 1:]]).sum(axis=-1)[spoken[:, 1:]].mean()
+
+
 def keys_by_formula(patches, words, new):
     n = patches + words
     cached = n * (n + 1) // 2 + (new - 1) * n + new * (new - 1) // 2
@@ -100,6 +106,12 @@ WRONG = {
             "gives itself away",
         ),
         (lambda patches, words: prefix_by_blocks(words, patches), "differs"),
+        (lambda patches, words: prefix_by_blocks(patches, words) & ~np.eye(patches + words, dtype=bool), "itself"),
+        (lambda patches, words: np.tri(patches + words, k=-1) > 0, "later patches"),
+        (
+            lambda patches, words: prefix_by_blocks(patches, words) | (np.arange(patches + words) >= patches)[:, None],
+            "not only earlier",
+        ),
         (lambda patches, words: prefix_by_blocks(patches, words).T, "transposed"),
     ],
     "33.2": [
@@ -109,6 +121,7 @@ WRONG = {
         (lambda z, ids, spoken: loss_at_once(np.roll(z, -1, axis=1), ids, spoken), "this very token"),
         (lambda z, ids, spoken: loss_at_once(z, ids, spoken) * spoken.sum(), "a sum"),
         (lambda z, ids, spoken: loss_at_once(2 * z, ids, spoken), "differs"),
+        (probabilities, "logarithm"),
     ],
     "33.3": [("a", "dy in (3)"), ("b", "da for a = 0"), ("d", "same closed gate"), ("all", "Choose one")],
     "33.4": [
@@ -116,6 +129,13 @@ WRONG = {
         (lambda patches, words, new: keys_by_loop(patches, words, new)[::-1], "exchanged"),
         (lambda patches, words, new: keys_by_loop(0, words, new), "patches are tokens"),
         (lambda patches, words, new: (patches + words + new, new), "differs"),
+        (
+            lambda patches, words, new: (
+                keys_by_loop(patches, words, new)[0],
+                sum(patches + words + i for i in range(new)),
+            ),
+            "last token of the text alone",
+        ),
     ],
     "33.5": [
         (
@@ -126,6 +146,12 @@ WRONG = {
         ),
         (lambda is_image, latents: np.ones((len(is_image), sum(is_image) * latents), bool), "same number"),
         (lambda is_image, latents: ~earlier_by_places(is_image, latents), "differs"),
+        (
+            lambda is_image, latents: np.repeat(
+                np.cumsum(is_image)[:, None] >= np.arange(sum(is_image)), latents, axis=1
+            ),
+            "next image already",
+        ),
         (lambda is_image, latents: earlier_by_places(is_image, 1).repeat(latents, axis=0), "shape"),
     ],
 }
