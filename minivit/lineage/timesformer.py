@@ -67,10 +67,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "clips-timesformer": {
         "data": "clips",
         "model": {"name": "timesformer", **_SMALL},
-        "batch_size": 64,
-        "epochs": 8,
-        "lr": 1e-3,
-        "eval_every": 156,
+        "batch_size": 32,
+        "steps": 1500,
+        "lr": 2e-3,
+        "warmup": 0.35,
+        "eval_every": 500,
     },
 }
 
@@ -174,7 +175,7 @@ def _mlp(config: TimeSformerConfig, rng: init.Rng, dtype: str) -> MLP:
 
 
 class TimeSformer(Module):
-    """The model of `config`; the head begins at zero. seed=None draws nothing."""
+    """The model of `config`; the head is drawn. seed=None draws nothing."""
 
     def __init__(self, config: TimeSformerConfig, seed: int | None = 0, dtype: str = "float32"):
         rng = None if seed is None else np.random.default_rng(seed)

@@ -62,10 +62,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "clips-vivit": {
         "data": "clips",
         "model": {"name": "vivit", **VARIANTS["vivit-small32-fe"]},
-        "batch_size": 64,
-        "epochs": 10,
-        "lr": 1e-3,
-        "eval_every": 156,
+        "batch_size": 32,
+        "steps": 1500,
+        "lr": 2e-3,
+        "warmup": 0.35,
+        "eval_every": 500,
     },
 }
 

@@ -24,7 +24,7 @@ from minivit.nn import Module
 
 SEEDS = 3
 STEPS = {"vivit": 400, "timesformer": 700}
-WARMUP = 0.35  # of the updates; with a tenth divided attention was at chance
+WARMUP = 0.35  # of the updates; a shorter one was not compared with this
 BATCH = 32  # clips
 RATE = 2e-3
 SIZE, EVERY = 16, 3  # every third of the drawn frames

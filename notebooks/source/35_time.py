@@ -24,7 +24,7 @@
 #
 # You need notebooks [03](03_patches.ipynb), [07](07_attention.ipynb) and [13](13_training.ipynb).
 #
-# **Budget:** 30 s of CPU time (fast mode 8 s).
+# **Budget:** 8 s of CPU time (fast mode 4 s).
 
 # %%
 import math
@@ -50,7 +50,8 @@ from minivit.tensor import Tensor, grad, no_grad
 rng = np.random.default_rng(35)
 
 # %% [markdown]
-# The picture shows a clip of three frames with nine patches each. The orange token attends to the blue ones.
+# The picture shows a clip of three frames with nine patches each. The orange token attends to itself and to
+# the blue ones.
 
 # %%
 _ = pictures.who_sees_whom()
@@ -75,7 +76,7 @@ _ = pictures.who_sees_whom()
 # Our clips show one shape that moves left, right, up or down with constant speed. A shape that leaves on one side
 # comes back on the other, and it starts anywhere. Which share of the directions can the best possible reader tell?
 #
-# **One frame: 1/4.** Every position is equally likely, whatever the direction. So a frame says nothing.
+# **One frame: 1/4.** Every position is equally likely, whatever the direction. So a frame says nothing about it.
 #
 # **All frames, without their order: 1/2.** The shape visits a row or a column of positions, so the line of the motion
 # is known. But play a clip backwards: it shows the same set of frames, it is as likely as the clip itself, and it has the
@@ -130,10 +131,10 @@ print("quarters of the picture, in order:", ceiling(worlds_of(4, 3), quarters))
 # the other and back. So a grid of $2 \times 2$ patches shows the direction only by what happens inside a patch. The
 # models below have $4 \times 4$ patches.
 #
-# **A model that cannot know the order.** ViViT's baseline reads every frame with the same ViT and takes the mean of the
-# results. TimeSformer's variant "space" does nearly the same. The mean does not change when frames are exchanged. So
-# neither can be right more often than 1/2, however long it learns. The same limit holds for every model on clips
-# whose frames have been **shuffled**: this is our control.
+# **A model that cannot know the order.** A simple baseline reads every frame with the same ViT and takes the mean of the
+# results. TimeSformer's variant "space" does this. The mean does not change when frames are exchanged. So neither can
+# expect more than 1/2, however long it learns. The same limit holds for every model on clips whose frames have been
+# **shuffled**: this is our control.
 #
 # ## From a clip to tokens
 #
@@ -199,7 +200,7 @@ print(f"against differences, largest relative error: {check_vjp(embed, clips, E,
 # $$\text{central: } \mathbf{E}_{\lfloor t/2 \rfloor} = \mathbf{K}, \text{ all others } 0; \qquad \text{inflated: } \mathbf{E}_i = \mathbf{K}/t \text{ for all } i. \tag{2}$$
 #
 # If the clip stands still, all frames are equal, and both give the token of the image, because the kernels sum to
-# $\mathbf{K}$. Neither sees motion at the start: one knows a single frame, the other the mean of $t$ frames.
+# $\mathbf{K}$. At the start neither kernel sees motion: one knows a single frame, the other the mean of $t$ frames.
 
 
 # %% tags=["yours"]
@@ -225,8 +226,8 @@ print(f"{G} slices; on the moving clip its largest entry is {np.abs(embed(clips,
 # ## Who sees whom
 #
 # From here on a token is one patch of one frame. Attention works on the last two axes of its arrays: tokens and
-# features. All axes before them are separate problems. So the same function is joint attention or attention in time or
-# in space. Only the arrangement differs:
+# features. All axes before them are separate problems. So one function does for all three kinds: joint, in time, in
+# space. Only the arrangement differs:
 #
 # | | arrangement | scores |
 # |---|---|---|
@@ -290,11 +291,11 @@ print(f"against differences, largest relative error: {check_vjp(in_time, q, k, v
 print("time, then space: every token reaches every other:", bool((same_frame.astype(int) @ same_place).all()))
 
 # %% [markdown]
-# The last line says why **divided** attention is enough. In time, token $(j', p')$ reaches $(j, p')$. In space this one reaches
-# $(j, p)$. So one block with both connects every pair, in two steps.
+# The last line says that **divided** attention connects every pair of tokens. Attention in time carries token $(j', p')$, frame $j'$
+# and place $p'$, to $(j, p')$. Attention in space carries it on to $(j, p)$.
 #
-# TimeSformer's block is this, with a [class] token. It does not take part in time. In space it enters the attention of
-# every frame, and the mean of its $J$ results is kept:
+# TimeSformer's block has both, and a [class] token, which takes no part in time. In space [class] enters the attention of
+# every frame, and the mean of its $J$ results is added to it:
 #
 # $$\mathbf{x}' = \mathbf{x} + \mathrm{MSA}_\mathrm{time}(\mathrm{LN}(\mathbf{x}))\,\mathbf{W} + \mathbf{b}, \qquad
 # \mathbf{x}'' = \mathbf{x}' + \mathrm{MSA}_\mathrm{space}(\mathrm{LN}(\mathbf{x}_\mathrm{class}; \mathbf{x}')), \qquad \text{then the MLP.} \tag{3}$$
@@ -328,10 +329,11 @@ def divided(block, x, J):
 agree("divided block", divided(block, x, 3), block(Tensor(x), frames=3).data)
 
 # %% [markdown]
-# **When does TimeSformer learn about order?** Attention in time is a function of a set: it does not know which frame is
-# which. Only the table of times, added to the patches at the start, tells them apart. TimeSformer's table begins at
-# zero. Then a clip and the same clip backwards have the same logits, so no first step can tell left from right. We
-# check this, and that a table that is drawn at random ends it.
+# **When does TimeSformer learn about order?** Attention in time does not know which frame comes first. If frames are exchanged,
+# its results are exchanged in the same way. Only the table of times, which is added to the patches before the first
+# block, tells frames apart. TimeSformer's table begins at zero. With it a clip and the same clip backwards have the same
+# logits, so the model cannot tell left from right until the table has changed. With a table that is drawn at random
+# the logits differ:
 
 # %%
 model = TimeSformer(TimeSformerConfig(**shape, mlp_width=12, num_classes=4), seed=0, dtype="float64").eval()
@@ -353,8 +355,8 @@ for table in (np.zeros(model.time_embedding.shape), rng.standard_normal(model.ti
 # \text{factorised: } G (1 + N_p)^2 + (1 + G)^2. \tag{4}$$
 #
 # The last one counts one block of the first model and one of the second. With twice the frames joint attention has four times the
-# scores. Divided attention has a part that grows by four, too, but with one factor $N_p$ in place of two. Factorised attention
-# nearly doubles.
+# scores. Divided attention has a part that grows by four, too, but with one factor $N_p$ in place of two. The scores of factorised
+# attention a little more than double.
 #
 # We measure one block of TimeSformer with 16 patches for each frame, forwards.
 #
@@ -409,18 +411,19 @@ for axis, label in zip(axes, ("scores of a head", "CPU time of a block in ms"), 
 plt.show()
 
 # %% [markdown]
-# **In the stored run** joint attention is faster up to 8 frames. With 16 it takes 4.4 ms and divided attention 2.5 ms, with 64 it is
-# 36.0 ms against 16.4 ms. With the last doubling of the frames the scores grow by factors of 4.0, 3.3 and 2.2.
+# **In the stored run** joint attention is faster up to 8 frames. With 16 it takes 4.3 ms and divided attention 2.5 ms, with 64 it is
+# 38.4 ms against 16.7 ms. With the last doubling of the frames the scores grow by factors of 4.0, 3.3 and 2.2.
 #
-# The crossing comes later than (4) says, because divided attention has two more matrices, and more calls of NumPy.
+# The crossing comes later than (4) says. (4) counts scores only: it leaves out the second attention layer's matrices of divided
+# attention, $\mathbf{W}$, and the larger number of calls of NumPy.
 
 # %% [markdown]
 # ## Experiment 1: where motion becomes visible
 #
 # Clips of four frames with 16 × 16 pixels. From frame to frame the shape moves by 0.12 to 0.3 of a side. ViViT has
 # 4 × 4 patches in a frame, width 32 and two blocks in all: joint, factorised, or "frames", which takes the mean over
-# slices. Each has tubelets of **two** frames or of **one**. So two parts that could see motion are switched separately: the
-# kernel of the tubelets and attention.
+# slices. Each has tubelets of **two** frames or of **one**. Two parts could see motion, the kernel of the tubelets and attention
+# between slices. The six models have both, one of them, or none.
 #
 # The task is the direction of **motion**. Joint attention with tubelets of two frames also gets the two other tasks: the direction
 # with **shuffled** frames, which is the control, and the **colour** of the shape, which one frame shows. Each has four classes,
@@ -434,8 +437,6 @@ history = fit(model, train, full_or_fast(300, 4), batch_size=32, lr=stored.RATE,
 print(f"loss {history[0].loss:.2f} -> {history[-1].loss:.2f}; accuracy on new clips {accuracy(model, test):.1%}")
 
 # %% [markdown]
-# The longer run is printed below.
-#
 # **Predict first.** Which of the six models tell more than half of the directions? What remains with shuffled frames?
 
 # %%
@@ -447,7 +448,7 @@ print(f"{shipped['data']}, batches of {config['batch_size']} clips, {stored.SEED
 
 def compare(system):
     """Draw and print the accuracy of all models of a system."""
-    names = [name for name in config["models"] if name.startswith(system)]
+    names = [name for name in config["models"] if name.startswith(system.lower())]
     tasks = [[task for task in stored.TASKS if len(found.get(f"{name}: {task}", [])) == stored.SEEDS] for name in names]
     rows = [
         {task: record.mean_and_error(100 * np.array(found[f"{name}: {task}"])) for task in known}
@@ -459,12 +460,12 @@ def compare(system):
         if not places:
             continue
         mean, error = np.transpose([rows[j][task] for j in places])
-        axis.errorbar(mean, np.array(places) + 0.2 * (i - 1), xerr=error, fmt="os^"[i], capsize=3, label=task)
+        axis.errorbar(mean, np.array(places) + (0, 0.22, -0.22)[i], xerr=error, fmt="os^"[i], capsize=3, label=task)
     for share in (25, 50):
         axis.axvline(share, color="grey", linewidth=1, linestyle=":")
-    axis.set_yticks(range(len(names)), [name.removeprefix(system + " ") for name in names])
-    axis.set(xlabel="accuracy on new clips in %", xlim=(15, 103), title=system)
-    axis.invert_yaxis()
+    axis.set_yticks(range(len(names)), [name.removeprefix(system.lower() + " ") for name in names])
+    axis.set(xlabel="accuracy on new clips in % (dotted: 1/4 and 1/2)", xlim=(15, 103), title=system)
+    axis.set_ylim(len(names) - 0.5, -0.5)
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     plt.show()
     for name, row in zip(names, rows, strict=True):
@@ -473,7 +474,7 @@ def compare(system):
         )
 
 
-compare("vivit")
+compare("ViViT")
 
 # %% [markdown]
 # **In the stored run** the three models with tubelets of two frames tell 91.3 ± 1.2, 81.2 ± 6.5 and 90.2 ± 1.3 % of the
@@ -481,29 +482,29 @@ compare("vivit")
 # and it tells every colour.
 #
 # The model "frames" takes a mean and cannot know the order of its slices. It tells the direction nonetheless, because each
-# slice has two frames. So here the kernel of the tubelets sees the motion, and attention is not needed for it. With one frame
+# slice has two frames. So here the kernel of the tubelets sees the motion, and attention between slices is not needed for it. With one frame
 # the joint and the factorised model could learn the direction by attention; 400 updates were not enough.
 #
 # ## Experiment 2: attention alone
 #
 # TimeSformer's patches have one frame, so only attention can compare frames. Clips have three frames here. Divided
 # attention begins with a table of times that is drawn, with standard deviation 0.3, or with a table of zeros, as published.
-# (The published model starts from a ViT and learns for much longer.) "Space" reads each frame alone and takes the mean.
-# Joint attention and "space" are trained on the motion alone.
+# The published model starts from a ViT and learns for much longer. "Space" reads each frame alone and takes the mean.
+# Only divided attention with the drawn table also gets the shuffled frames.
 #
-# **Predict first.** By the derivation above, a table of zeros has to be left before the order matters. Does training
-# find the way out?
+# **Predict first.** With a table of zeros the order counts only after training has changed the table. Are 700 updates
+# enough for this?
 
 # %%
-compare("timesformer")
+compare("TimeSformer")
 
 # %% [markdown]
 # **In the stored run** divided attention tells 91.6 ± 0.7 % of the directions with the drawn table, and 48.2 ± 0.4 % with the
 # table of zeros. With shuffled frames the drawn one tells 45.9 ± 0.6 %. Joint attention has 25.0 ± 0.6 % and "space" 26.0 ± 0.8 %.
 #
-# With a table of zeros training stops below 1/2, the ceiling of frames without their order: the line of the motion is found, its
-# direction is not. With a drawn table the order is there from the first update. Joint attention would be able to learn this; 700
-# updates were not enough. In single trials with a shorter warm-up divided attention was at chance, too.
+# With a table of zeros the accuracy stays below 1/2, the ceiling of frames without their order. A model that finds the line of the
+# motion and not its direction would do so. With a drawn table the order is there from the first update. Joint attention
+# could learn the direction, too; 700 updates were not enough.
 
 # %% [markdown]
 # ## Where this goes wrong in practice

@@ -16,12 +16,14 @@ def _frames_needed(
     time: bool = True,
     space: bool = True,
     reached: Callable[[float, float], bool] = np.greater_equal,
+    second: int = 0,
 ) -> int:
-    """tokens: [class] in joint and in divided attention; time, space: which parts of divided attention count."""
+    """tokens: [class] in joint and in divided attention; time, space: which parts of divided attention count; second:
+    1 to count the second model of factorised attention."""
     for frames in range(1, 10_000):
         joint = (tokens[0] + frames * patches) ** 2
         divided = time * patches * frames**2 + space * frames * (tokens[1] + patches) ** 2
-        if reached(joint, factor * divided):
+        if reached(joint, factor * (divided + second * (1 + frames) ** 2)):
             return frames
     return 0
 
@@ -37,15 +39,18 @@ def _clip_of(
     t: int,
     side: int,
     order: tuple[int, ...] = (0, 1, 4, 2, 5, 3, 6, 7),
-    split: str = "btp",
+    split: str = "tpc",
 ) -> np.ndarray:
-    """order: of the axes batch, slice, row, column, frame, row and column of a pixel, channel.   split: "pt" if the
-    pixels of a token are taken in the order row, column, frame."""
+    """order: of the axes batch, slice, row, column, frame, row and column of a pixel, channel.   split: "ptc" if the
+    pixels of a token are taken in the order row, column, frame, channel, and "ctp" in the order channel, frame, row,
+    column."""
     batch, slices = tokens.shape[:2]
-    inner = (side, side, t) if split == "pt" else (t, side, side)
-    x = tokens.reshape(batch, slices, *grid, *inner, -1)
-    if split == "pt":
-        x = x.transpose(0, 1, 2, 3, 6, 4, 5, 7)
+    if split == "ctp":
+        x = np.moveaxis(tokens.reshape(batch, slices, *grid, -1, t, side, side), 4, -1)
+    elif split == "ptc":
+        x = np.moveaxis(tokens.reshape(batch, slices, *grid, side, side, t, -1), 6, 4)
+    else:
+        x = tokens.reshape(batch, slices, *grid, t, side, side, -1)
     return x.transpose(order).reshape(batch, slices * t, grid[0] * side, grid[1] * side, -1)
 
 
@@ -53,6 +58,18 @@ def _mixed(tokens: np.ndarray, grid: tuple[int, int], t: int, side: int) -> np.n
     """Slices of different clips change places."""
     batch, slices = tokens.shape[:2]
     return _clip_of(tokens.swapaxes(0, 1).reshape(batch, slices, *tokens.shape[2:]), grid, t, side)
+
+
+def _slices_first(tokens: np.ndarray, grid: tuple[int, int], t: int, side: int) -> np.ndarray:
+    """The first two axes read as slices and clips."""
+    batch, slices = tokens.shape[:2]
+    return _clip_of(tokens.reshape(slices, batch, *tokens.shape[2:]).swapaxes(0, 1), grid, t, side)
+
+
+def _columns_first(tokens: np.ndarray, grid: tuple[int, int], t: int, side: int) -> np.ndarray:
+    """The tubelets of a slice read column by column."""
+    order = np.arange(tokens.shape[2]).reshape(grid[::-1]).T.reshape(-1)
+    return _clip_of(tokens[:, :, order], grid, t, side)
 
 
 def _cut_clips(rng: np.random.Generator) -> list[tuple]:
@@ -114,6 +131,16 @@ def _labels(
     return labels
 
 
+def _overwritten(labels: np.ndarray, mirrored: bool, upside_down: bool, backwards: bool) -> np.ndarray:
+    """One label after the other is replaced in the same array."""
+    labels = labels.copy()
+    for asked, pairs in ((mirrored, [(0, 1)]), (upside_down, [(2, 3)]), (backwards, [(0, 1), (2, 3)])):
+        for first, second in pairs if asked else []:
+            labels[labels == first] = second
+            labels[labels == second] = first
+    return labels
+
+
 def _changes(rng: np.random.Generator) -> list[tuple]:
     flags = [(a, b, c) for a in (False, True) for b in (False, True) for c in (False, True)]
     return [(np.concatenate([SAME, rng.integers(0, 4, 5)]), *some) for some in flags]
@@ -133,6 +160,9 @@ EXERCISES = [
                 "[class] is missing in both counts.": partial(_frames_needed, tokens=(0, 0)),
                 "The scores in time are missing in divided attention.": partial(_frames_needed, time=False),
                 "The scores in space are missing in divided attention.": partial(_frames_needed, space=False),
+                "This compares joint attention with factorised attention.": (
+                    partial(_frames_needed, time=False, second=1)
+                ),
                 "Exactly `factor` times as many is enough.": partial(_frames_needed, reached=np.greater),
                 "This is one frame more than needed.": lambda patches, factor: _frames_needed(patches, factor) + 1,
                 "With one frame fewer, joint attention would have to have `factor` times as many already.": (
@@ -141,7 +171,7 @@ EXERCISES = [
             },
             allowed=(),
         ),
-        "The ratio grows with the frames towards the number of patches, and never reaches it by much.",
+        "The ratio grows with the frames towards the number of patches, and stays below it.",
     ),
     Exercise(
         "35.2",
@@ -150,6 +180,9 @@ EXERCISES = [
             _cut_clips,
             {
                 "Slices of different clips have changed places. The axis of the clips comes first.": (_mixed),
+                "The first two axes are clips, then slices. Here they are read the other way round.": _slices_first,
+                "The tubelets of a slice go row by row, not column by column.": _columns_first,
+                "In a token the channel counts fastest.": partial(_clip_of, split="ctp"),
                 "The frames of a clip are in another order: all first frames of the slices, then all second ones.": (
                     partial(_clip_of, order=(0, 4, 1, 2, 5, 3, 6, 7))
                 ),
@@ -160,7 +193,7 @@ EXERCISES = [
                     partial(_clip_of, order=(0, 1, 2, 3, 4, 5, 6, 7))
                 ),
                 "The pixels of a tubelet are in the order frame, row, column, channel: the frame comes first.": (
-                    partial(_clip_of, split="pt")
+                    partial(_clip_of, split="ptc")
                 ),
                 "Rows and columns inside a patch have changed places: each patch is transposed.": (
                     partial(_clip_of, order=(0, 1, 4, 2, 6, 3, 5, 7))
@@ -214,6 +247,10 @@ EXERCISES = [
                     partial(_labels, tables=(OPPOSITE, DOWN, OPPOSITE))
                 ),
                 "Upside down, left and right stay.": partial(_labels, tables=(ACROSS, OPPOSITE, OPPOSITE)),
+                "A mirror exchanges left and right alone, upside down exchanges up and down alone.": (
+                    partial(_labels, tables=(OPPOSITE, OPPOSITE, OPPOSITE))
+                ),
+                "Left becomes right and then left again. Read both from the labels before the change.": _overwritten,
                 "Mirrored and upside down are exchanged.": partial(_labels, tables=(DOWN, ACROSS, OPPOSITE)),
                 "Only one of several changes is applied.": partial(_labels, once=True),
             },

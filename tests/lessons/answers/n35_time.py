@@ -68,6 +68,37 @@ def labels_by_arrows(labels, mirrored, upside_down, backwards):
     return found
 
 
+def labels_overwritten(labels, mirrored, upside_down, backwards):
+    labels = np.array(labels)
+    for asked, first in ((mirrored, 0), (upside_down, 2), (backwards, 0), (backwards, 2)):
+        if asked:
+            labels[labels == first] = first + 1
+            labels[labels == first + 1] = first
+    return labels
+
+
+def clip_with_slices_first(tokens, grid, t, P):
+    B, G = tokens.shape[:2]
+    return clip_by_loop(tokens.reshape(G, B, *tokens.shape[2:]).swapaxes(0, 1), grid, t, P)
+
+
+def clip_by_columns(tokens, grid, t, P):
+    B, G = tokens.shape[:2]
+    split = tokens.reshape(B, G, grid[1], grid[0], t, P, P, -1)
+    return split.transpose(0, 1, 4, 3, 5, 2, 6, 7).reshape(B, G * t, grid[0] * P, grid[1] * P, -1)
+
+
+def clip_with_channels_first(tokens, grid, t, P):
+    B, G = tokens.shape[:2]
+    split = tokens.reshape(B, G, *grid, -1, t, P, P)
+    return split.transpose(0, 1, 5, 2, 6, 3, 7, 4).reshape(B, G * t, grid[0] * P, grid[1] * P, -1)
+
+
+def needed_against_factorised(Np, factor):
+    J = np.arange(1, 1000)
+    return int(J[(1 + J * Np) ** 2 >= factor * (J * (1 + Np) ** 2 + (1 + J) ** 2)][0])
+
+
 # number -> answers that must pass
 RIGHT = {
     "35.1": [needed_by_search, needed_by_array],
@@ -82,12 +113,16 @@ WRONG = {
         (lambda Np, factor: needed_by_search(Np, factor) + 1, "one frame more"),
         (lambda Np, factor: math.ceil(factor), "differs"),
         (lambda Np, factor: 4, "is"),
+        (needed_against_factorised, "factorised"),
     ],
     "35.2": [
         (lambda tokens, grid, t, P: tokens.reshape(len(tokens), -1, grid[0] * P, grid[1] * P, 1), "shape"),
         (lambda tokens, grid, t, P: clip_by_transpose(tokens[::-1], grid, t, P), "reversed"),
         (lambda tokens, grid, t, P: clip_by_transpose(tokens, grid[::-1], t, P), "shape"),
         (lambda tokens, grid, t, P: clip_by_transpose(tokens, grid, t, P)[:, ::-1], "axis 1"),
+        (clip_with_slices_first, "clips, then slices"),
+        (clip_by_columns, "row by row"),
+        (clip_with_channels_first, "channel counts fastest"),
     ],
     "35.3": [
         (lambda places, times: tables_by_loop(places, times)[::-1], "exchanged"),
@@ -107,6 +142,8 @@ WRONG = {
             lambda labels, mirrored, upside_down, backwards: labels_by_table(labels, upside_down, mirrored, backwards),
             "exch",
         ),
+        (lambda labels, mirrored, upside_down, backwards: labels ^ (mirrored ^ upside_down ^ backwards), "alone"),
+        (labels_overwritten, "left again"),
     ],
 }
 
