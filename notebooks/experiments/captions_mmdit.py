@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 from experiments import record
 
-from minivit.data import load
-from minivit.data.scenes_layout import COLOURS, HELD_OUT, KINDS, PLACES
-from minivit.data.scenes_words import PAD, about_one
+from minivit.data import load, scenes_layout, scenes_words
 from minivit.runs.presets import preset
 from minivit.runs.recipes import complete
 from minivit.runs.trainer import Trainer
@@ -31,7 +29,7 @@ CHOICES = {"workers": 1, "eval_every": 1000}
 
 def seen(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The colour of each picture (n, h, w, 3) of -1..1 and its quarter: numbers in COLOURS and in PLACES."""
-    names = np.array([*COLOURS.values()])
+    names = np.array([*scenes_layout.COLOURS.values()])
     names = names - names.mean(axis=1, keepdims=True)
     names /= np.linalg.norm(names, axis=1, keepdims=True)
     tints = images - images.mean(axis=3, keepdims=True)  # 0 in a grey pixel
@@ -50,7 +48,9 @@ def judged(images: np.ndarray, colours: np.ndarray, places: np.ndarray) -> dict[
 
 def asked() -> tuple[np.ndarray, ...]:
     """Colour, kind and place of the captions of `about_one`: numbers."""
-    return np.unravel_index(np.arange(80), (len(COLOURS), len(KINDS), len(PLACES)))
+    return np.unravel_index(
+        np.arange(80), (len(scenes_layout.COLOURS), len(scenes_layout.KINDS), len(scenes_layout.PLACES))
+    )
 
 
 def measure(seed: int) -> dict[str, Any]:
@@ -62,13 +62,15 @@ def measure(seed: int) -> dict[str, Any]:
         pass
     objective: Any = trainer.objective
     colours, kinds, places = (np.tile(numbers, SAMPLES) for numbers in asked())
-    new = HELD_OUT[places, kinds, colours]
+    new = scenes_layout.HELD_OUT[places, kinds, colours]
     found: dict[str, Any] = {"loss": round(trainer.metrics[-1]["test_loss"], 4)}
     assert trainer.ema is not None
     with trainer.ema.swapped():
         for scale in SCALES:
             objective.config = dataclasses.replace(objective.config, guidance=scale)
-            made = objective.sample(np.tile(about_one(), (SAMPLES, 1)), PAD, np.random.default_rng((seed, 7)))
+            made = objective.sample(
+                np.tile(scenes_words.about_one(), (SAMPLES, 1)), scenes_words.PAD, np.random.default_rng((seed, 7))
+            )
             for what, right in judged(made, colours, places).items():
                 found[f"{scale:g}, {what}"] = round(float(right.mean()), 4)
                 found[f"{scale:g}, {what}, held out"] = round(float(right[new].mean()), 4)
@@ -88,7 +90,7 @@ def main() -> None:
     results = record.begin("captions_mmdit", header())
     if "real" not in results:
         columns = load("captions", split="train").columns(np.arange(REAL), ("images", "colours", "caption"))
-        order = {tuple(words): number for number, words in enumerate(about_one().tolist())}
+        order = {tuple(words): number for number, words in enumerate(scenes_words.about_one().tolist())}
         numbers = np.array([order[tuple(words)] for words in columns["caption"].tolist()])
         colours, _, places = (of[numbers] for of in asked())
         right = judged(columns["images"] / 127.5 - 1, colours, places)

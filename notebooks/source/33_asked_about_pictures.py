@@ -538,8 +538,8 @@ for name in experiment.RUNS:
 # seed by seed, 48.1 % against 37.7 %, 39.1 % against 39.1 %, 39.6 % against 39.6 %. Two of the three runs are right
 # equally often with every image: they do not look.
 #
-# With another image the models do worse than a guess from the words. That is no fault: they answer about the image that
-# they see. The resampler cannot notice another order of the tokens, as derived. LLaVA could, through RoPE. There are two
+# With another image the models do a little worse than a guess from the words. That is no fault: they are shown the wrong
+# image. The resampler cannot notice another order of the tokens, as derived. LLaVA could, through RoPE. There are two
 # possible reasons why it hardly does: the encoder has written its place into every token, or the answers do not depend
 # on places. We have not tested them.
 #
@@ -602,8 +602,8 @@ for i, name in enumerate(names):
 # %. The gates before layer 1 open to 0.10 and 0.10, those before layer 0 only to 0.01 and 0.01.
 #
 # So gates that begin closed can open. In experiment 1 the model with closed gates learned to look in one run of three.
-# There encoder and language model began untrained, too, and a closed gate lets no gradient through to the encoder. This
-# may explain the difference, but we have not tested it.
+# There encoder and language model began untrained, too, and a gate near 0 lets hardly any gradient through to the
+# encoder. This may explain the difference, but we have not tested it.
 #
 # ## Where this goes wrong in practice
 #

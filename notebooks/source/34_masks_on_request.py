@@ -515,7 +515,7 @@ for sort in ("clear", "ambiguous"):
 # answer of three masks stays below the bound, and the oracle passes it. Nobody knows the best mask without the target,
 # but a person who sees three masks can pick one.
 #
-# The first scenes of the test, with an ambiguous click each. The masks are those of the first seed.
+# Here are the first scenes of the test, each with an ambiguous click. The masks are those of the first seed.
 
 # %%
 drawn = stored.examples(stored.tests(0).subset(np.arange(4)), 0)

@@ -357,3 +357,14 @@ def test_captions_that_do_not_fit_are_refused(ids):
 def test_another_encoder_is_refused():
     with pytest.raises(ConfigError, match="needs a ViT"):
         BLIP2(small().config, Linear(2, 2, None))
+
+
+def test_gradients_of_each_loss_add_up_to_those_of_all():
+    case = the_case()
+    names = [name for name in case.arrays if name.startswith("grad/")]
+    parts = ("itc", "itm", "itg")
+    case.arrays |= {f"{part}/{name}": np.zeros(()) for part in parts for name in names}
+    found = recorded.recompute(case)
+    for name in names:
+        total = sum(found[f"{part}/{name}"] for part in parts)
+        np.testing.assert_allclose(total, case.arrays[name], atol=1e-12)

@@ -67,3 +67,13 @@ def test_an_output_takes_the_shape_of_the_recording() -> None:
     assert (modules.fitted(x, (8, 3)) == x.reshape(8, 3)).all()
     assert (modules.fitted(x[:, None], (2, 4, 3)) == x).all()
     assert modules.fitted(x, (2, 5)).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("timesformer_divided", "image_layout"), ("vivit_factorised", "image_layout"), ("beit_mim", "hidden_size")],
+)
+def test_what_a_recording_does_not_say_is_as_usual(name: str, key: str) -> None:
+    case = verify.open_case(DATA / name)
+    (case.meta if key in case.meta else case.config).pop(key)
+    assert all(result.fine for result in verify.compare(case))

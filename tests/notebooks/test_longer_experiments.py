@@ -99,9 +99,9 @@ def test_both_forms_are_one_model_at_the_base_width_and_begin_alike_at_others():
 
 
 def test_a_shuffled_clip_has_its_frames_and_its_label():
-    ordered, shuffled = (video.clips(task, 12, 3) for task in ("motion", "motion, shuffled"))
+    ordered, shuffled = (video.clips(task, 12, 3, 4) for task in ("motion", "motion, shuffled"))
     frames = [
-        data.images.reshape(12, 16, 16, 8, 3).transpose(0, 3, 1, 2, 4).reshape(12, 8, -1)
+        data.images.reshape(12, 16, 16, 4, 3).transpose(0, 3, 1, 2, 4).reshape(12, 4, -1)
         for data in (ordered, shuffled)
     ]
     assert np.array_equal(ordered.labels, shuffled.labels)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from minivit.lineage.verify import Case
 from minivit.models import ViT, ViTConfig
 from minivit.models.archive import read_arrays
 from minivit.models.layouts import Shapes
-from minivit.optim import global_norm
-from minivit.tensor import Tensor, grad
+from minivit.tensor import Tensor
 
 _NAMES = (  # ours -> Hugging Face's, of which parts are called as in `views`
     (r"^vision\.class_token$", "vision_model.embeddings.class_embedding"),
@@ -221,7 +220,6 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
     losses = {name: loss_of(objective, batch, wrong, (name,)) for name in ("itc", "itm", "itg")}
     total = loss_of(objective, batch, wrong, tuple(losses))
     allowed = former.mask(ids, seen, count, True)[:, 0]
-    named, differentiated = case.differentiated(total, images, objective)
     found = {
         **{f"queries/{name}": x.data for name, x in alone.items()},
         **{f"joint/{name}": x.data for name, x in joint.items()},
@@ -240,20 +238,25 @@ def recompute(case: Case) -> dict[str, np.ndarray]:
         "itg/labels": objective.labels(ids),
         "itg/allowed": np.broadcast_to(allowed, (len(ids), *allowed.shape[1:])),
         "itg/logits": outputs[3].data,
-        "loss": total.data,
-        **differentiated,
     }
-    for name, loss in losses.items():
-        found |= {
-            f"{name}/loss": loss.data,
-            f"{name}/grad_norm": np.array(global_norm(grad(loss, objective.parameters()))),
-        }
-    gradients = views(named, objective.vision.config)
+    for before, loss in {"": total, **{f"{name}/": loss for name, loss in losses.items()}}.items():
+        asked = {name.removeprefix(before) for name in case.arrays if name.startswith(f"{before}grad")}
+        if not asked and f"{before}loss" not in case.arrays:
+            continue
+        named, new = case.differentiated(loss, images, objective)
+        new |= {"loss": loss.data, **gradients_of(named, objective.vision.config, asked)}
+        found |= {f"{before}{name}": x for name, x in new.items()}
+    return found
+
+
+def gradients_of(named: Arrays, vision: ViTConfig, asked: Iterable[str]) -> dict[str, np.ndarray]:
+    """Gradients by our names -> those of which a recording has the names, in either layout."""
+    gradients, found = views(named, vision), {}
     gradients |= {name: gradients[original] for name, original in _TIED.items()}
     for name in [name for name in gradients if name.endswith(".qkv.bias")]:  # LAVIS has no biases of keys
         queries, _, values = np.split(gradients[name], 3)
         gradients |= {name.replace("qkv.bias", "q_bias"): queries, name.replace("qkv.bias", "v_bias"): values}
-    for name in (name.removeprefix("grad/") for name in case.arrays if name.startswith("grad/")):
+    for name in (name.removeprefix("grad/") for name in asked if name.startswith("grad/")):
         if hub_name(name) in gradients:
             found[f"grad/{name}"] = gradients[hub_name(name)]
     return found

@@ -115,6 +115,7 @@ def told_by(arrays: Arrays, config: Mapping[str, Any], source: str) -> dict[str,
     if side is None:
         side = math.isqrt(shapes(table, 3)[1]) * patch[0] if table in arrays else 32
     heads = config.get("num_attention_heads" if hub else "num_heads")
+    heads = heads or (width // config["attention_head_dim"] if config.get("attention_head_dim") else 0)
     heads = heads or _WIDE.get(width) or HEADS.get(width, max(1, width // 64))
     pixels = shapes("proj_out_2.weight" if hub else "final_layer.linear.weight", 2)[0]
     return {
@@ -164,6 +165,9 @@ def objective(case: Case, **fields: Any) -> Denoising:
 
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that DiT defines, by its name there: of `forward/`, `train/` and so on."""
+    if of_diffusers(case.weights):  # its files have no table of positions, which would tell the size
+        size = next((x.shape[-1] for name, x in case.arrays.items() if name.rpartition("/")[2] == "x"), 32)
+        case.config = {"sample_size": size, **case.config}
     found: dict[str, np.ndarray] = {}
     for part in sorted({name.partition("/")[0] if "/" in name else "" for name in case.arrays}):
         if part in ("grad", "grad_input", "tap"):

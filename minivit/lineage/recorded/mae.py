@@ -30,6 +30,7 @@ _DECODER_SHAPE = {
 }
 _ENCODER = {**_DECODER_SHAPE, "channels": "num_channels"}
 _DECODER = {"embed": "decoder_embed", "norm": "decoder_norm", "pixels": "decoder_pred"}  # ours -> theirs
+_USUAL = {"layer_norm_eps": 1e-12, "norm_pix_loss": False}  # where Hugging Face's configuration does not say
 _MODULES = {  # what names of modules begin with -> the same for ours
     r"vit\.": "network.",
     r"decoder\.decoder_(layers|encoder\.layer)\.": "decoder.blocks.",
@@ -132,7 +133,7 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
     path = expanded(path)
     arrays = canonical(read_arrays(path)[0], str(path))
     stated = beside(path, "vit_mae")
-    theirs = {"layer_norm_eps": 1e-12, "norm_pix_loss": False} if stated else {}  # defaults of Hugging Face's code
+    theirs = _USUAL if stated else {}
     config = {**told_by(arrays, str(path)), **theirs, **stated, **fields}
     return build(config, arrays, dtype, str(path))
 
@@ -163,7 +164,8 @@ def told_by(arrays: Arrays, source: str) -> dict[str, Any]:
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that MAE defines, by its name there."""
     weights = canonical(case.weights, case.name)
-    objective = build({**told_by(weights, case.name), **case.config}, weights, source=case.name).eval()
+    told = told_by(weights, case.name) | (_USUAL if case.config else {})
+    objective = build({**told, **case.config}, weights, source=case.name).eval()
     images, order = Tensor(case.images("image"), requires_grad=True), case.input("noise").argsort(axis=1)
     batch: dict[str, Any] = {"images": images, "order": order, "back": order.argsort(axis=1)}
     with modules.noted(objective) as inner:

@@ -94,7 +94,7 @@ def stated(path: Path) -> dict[str, Any]:
 
 def in_timms_words(config: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
     """What a configuration tells beside arrays: timm's as it is, Hugging Face's with its usual values."""
-    if "hidden_size" not in config and "model_type" not in config:
+    if not {"hidden_size", "num_hidden_layers", "num_attention_heads", "model_type"} & config.keys():
         return dict(config)
     dino = "reg_token" in arrays or "num_register_tokens" in config
     return {

@@ -145,5 +145,7 @@ def of_image(case: Case, objective: Segmenter, group: str) -> dict[str, np.ndarr
     for name, x in tap.items():
         part = re.fullmatch(r"(decoder/)?block(\d+)/attention_weights", name)
         if part:
-            found[f"attention_{'decoder' if part[1] else 'encoder'}_block{part[2]}"] = getattr(x, "data", x)
+            weights = getattr(x, "data", x)
+            found[f"attention_{'decoder' if part[1] else 'encoder'}_block{part[2]}"] = weights
+            found |= {} if part[1] else {f"attention_block{part[2]}": weights}
     return found

@@ -207,6 +207,8 @@ def open_pretrained(path: str | Path, dtype: str = "float32", **fields: Any) -> 
 def recompute(case: Case) -> dict[str, np.ndarray]:
     """Every array of the recording that ViViT defines, by its name there."""
     flax = any("/" in name for name in case.weights)
+    if flax:
+        case.meta.setdefault("image_layout", "NHWC")
     network = build(case.weights, case.config, case.name).eval()
     layout = flax_views if flax else hub_views
 
