@@ -124,7 +124,7 @@ def violations(source: str, recorded: dict[str, Any], arrays: bool = True) -> It
         keywords = keywords_of.get(id(node), [])
         if head in libraries or gives_library(start):
             yield from missing_from_module(names, keywords, recorded)
-        elif arrays and hasattr(np.ndarray, names[-1]) and head not in ("np", "math", "os", "itertools"):
+        elif arrays and hasattr(np.ndarray, names[-1]) and head not in ("F", "np", "math", "os", "itertools"):
             yield from missing_from_arrays(names[-1], keywords, recorded)
         elif arrays and len(names) > 1 and names[-2] == "flags" and names[-1] not in ("c_contiguous", "f_contiguous"):
             yield f"array.flags.{names[-1]}"

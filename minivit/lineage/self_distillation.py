@@ -94,7 +94,8 @@ class Head(Module):
         for layer in self.layers[:-1]:
             x = F.linear_gelu(x, layer.weight, layer.bias, self.gelu)
         with wide_results():
-            return F.linear(unit(self.layers[-1](x)), unit(self.directions, axis=0) * self.lengths)
+            directions = unit(self.directions, axis=0, least=1e-12)
+            return F.linear(unit(self.layers[-1](x), least=1e-12), directions * self.lengths)
 
 
 def multi_crop(images: Any, augment: Augment, config: Any, rng: np.random.Generator) -> Batch:

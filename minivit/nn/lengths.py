@@ -4,6 +4,7 @@ from minivit import functional as F
 from minivit.tensor import Tensor
 
 
-def unit(x: Tensor, axis: int = -1) -> Tensor:
-    """x / max(|x|, 1e-12), the length taken along an axis."""
-    return x / F.sqrt(F.maximum((x * x).sum(axis=axis, keepdims=True), 1e-24))
+def unit(x: Tensor, axis: int = -1, least: float = 0.0) -> Tensor:
+    """x / max(|x|, least), the length taken along an axis."""
+    squares = (x * x).sum(axis=axis, keepdims=True)
+    return x / F.sqrt(F.maximum(squares, least**2) if least else squares)

@@ -138,7 +138,7 @@ def test_evaluate_and_predict_refuse(argv, expected, tiny_run, command):
         (["finished", "--index", "-1"], '"-1", expected numbers of test images'),
         (["finished", "--index", "1,,2"], '"1,,2", expected numbers of test images, such as 3,14,15'),
         (["finished", "--index", "0,359"], "digits has 359 test images, there is no 359"),
-        (["finished", "--figures", "curve"], 'there is no figure "curve", choose from attention, rollout, distance'),
+        (["finished", "--figures", "curve"], 'there is no figure "curve", choose from examples, attention, rollout'),
         (["finished", "--data", "digit"], 'did you mean "digits"?'),
         (["finished", "--data", "cifar10"], "put cifar-10-binary.tar.gz into"),
         (["finished", "--out", "/dev/null/pictures"], "/dev/null/pictures: "),

@@ -93,7 +93,7 @@ WRONG = [
     (DINO, {"after_update": encoder_only}, "ema/head.last_layer.weight_g"),
     (DINO, {"after_update": centre_of_the_first_view}, "new_center"),
     (dino, {"positions": size_based}, "student_out"),
-    (self_distillation, {"unit": lambda x, axis=-1: x}, "student_out"),
+    (self_distillation, {"unit": lambda x, axis=-1, least=0.0: x}, "student_out"),
 ]
 
 

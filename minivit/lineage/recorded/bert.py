@@ -46,6 +46,7 @@ _DIALECTS = (  # of google-research, of older files and of parts of the model ->
     (r"\.(beta|output_bias)$", ".bias"),
     (r"^(?=(embeddings|encoder|pooler)\.)", "bert."),
 )
+WORDS = ((r"(?<![^/])(last_hidden_state|pooler_output)$", r"\1"),)  # outputs keep their names
 _DROPPED = re.compile(r"(^|[./])(position_ids|global_step|adam_[mv]|step)$")
 _TIED = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
