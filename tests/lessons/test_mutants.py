@@ -12,6 +12,7 @@ from lessons.mutators import edits
 PAGE = Path(__file__).parents[2] / "docs" / "judges.md"
 
 
+@pytest.mark.planted
 @pytest.mark.parametrize("module", mutants.MODULES)
 def test_a_changed_answer_is_rejected_or_named_as_right(module):
     """And at least half of those that return something wrong are told more than that they differ."""
