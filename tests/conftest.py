@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if blas.cries_wolf():
         config.addinivalue_line("filterwarnings", f"ignore:{blas.FALSE_ALARM}:RuntimeWarning")
     config.addinivalue_line("markers", "gpu: this test needs a GPU that CuPy can use")
-    config.addinivalue_line("markers", "planted: errors are planted in a kernel or a right answer and must be found; slow")
+    config.addinivalue_line("markers", "planted: errors are planted in a kernel or a right answer and must be found")
     config.addinivalue_line(
         "markers", "gradient_check(*ops): this test checks the gradients of these ops of minivit.ops with check_vjp"
     )
