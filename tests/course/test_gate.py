@@ -13,6 +13,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="grading needs a
 FOUND = sorted(assignments(ROOT))
 
 
+@pytest.mark.planted
 @pytest.mark.parametrize("name", FOUND)
 def test_every_wrong_solution_loses_its_question(name):
     assignment = assignments(ROOT)[name]
