@@ -18,6 +18,11 @@ def shown(text: Any, limit: int = 80) -> str:
     return line if len(line) <= limit else line[:limit] + "..."
 
 
+def with_article(name: str) -> str:
+    """ "a ResNet", "an int"."""
+    return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
+
+
 def quoted(path: str | os.PathLike[str]) -> str:
     """A path that can be pasted into a command, even with spaces."""
     text = os.fspath(path)

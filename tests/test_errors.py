@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minivit.data.download import UnreachableError
-from minivit.errors import MAX_MESSAGE, CheckpointError, ConfigError, quoted, shown
+from minivit.errors import MAX_MESSAGE, CheckpointError, ConfigError, quoted, shown, with_article
 from minivit.nn.module import check_match
 
 
@@ -56,3 +56,10 @@ def test_every_error_can_be_sent_to_another_process():
     error = UnreachableError("http://a/b.gz", Path("cache/b.gz"), "no network")
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.reason) == (UnreachableError, str(error), "no network")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("ResNet", "a ResNet"), ("int", "an int"), ("Axial", "an Axial"), ("ufunc", "a ufunc")]
+)
+def test_the_article_fits_the_name(name, said):
+    assert with_article(name) == said

@@ -195,7 +195,7 @@ def _reason(error: Exception) -> str:
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The image resampled bilinearly to `size` = (height, width).   image: uint8 (h, w, C), C = 1 or 3.
+    """The image resampled bilinearly to `size` = (height, width).   image: uint8 (h, w, C), such as C = 3.
 
     The filter is Pillow's. It equals tf.image.resize of the published code when enlarging; when shrinking it averages
     over all pixels (antialias), while the published code samples. An image of the right size is returned as is.
@@ -203,6 +203,8 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     if image.shape[:2] == size:
         return image
+    if image.shape[2] not in (1, 3):  # such as the frames of a clip: Pillow has no such image
+        return np.concatenate([resize(channel, size) for channel in np.split(image, image.shape[2], axis=2)], axis=2)
     source = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     resized = np.asarray(source.resize((width, height), Image.Resampling.BILINEAR))
     return resized.reshape(height, width, image.shape[2])

@@ -13,6 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from minivit.errors import ConfigError
+
 # What an operation may need drawn: a sign, or a column and a row. Most ignore it.
 Drawn = tuple[int, int]
 Operation = Callable[[Image.Image, float, Drawn], Image.Image]
@@ -67,7 +69,9 @@ def apply_operations(images: np.ndarray, strength: float, operations: np.ndarray
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:
-    """Pixels (height, width, C) uint8, C = 1 or 3, as a Pillow image."""
+    """Pixels (height, width, C) uint8, C = 1 or 3, as a Pillow image. Raises ConfigError for another C."""
+    if pixels.shape[2] not in (1, 3):
+        raise ConfigError(f"RandAugment is for images of 1 or 3 channels, not of {pixels.shape[2]}")
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 

@@ -18,6 +18,7 @@ from unittest import mock
 import numpy as np
 
 import minivit
+from minivit.errors import with_article
 from minivit.lessons.exercise import Unanswered, Wrong
 from minivit.tensor import Tensor
 
@@ -131,8 +132,7 @@ def kind(answer: Any) -> str:
     if inspect.isfunction(answer):
         name = _name(answer)
         return f"a function ({name})" if name else "a function"
-    name = type(answer).__name__
-    return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
+    return with_article(type(answer).__name__)
 
 
 def _given(args: Sequence[Any]) -> str:

@@ -35,14 +35,12 @@ import numpy as np
 from minivit import functional as F
 from minivit.backend import Array
 from minivit.errors import ConfigError
-from minivit.files.checks import at_least, epsilon, heads_divide, rates
-from minivit.files.fields import settle
+from minivit.files.checks import at_least
 from minivit.lineage.published import variant
-from minivit.lineage.windowed import Enlarge, NormedConv, WindowBlock
-from minivit.models.config import Size
+from minivit.lineage.windowed import Enlarge, NormedConv, WindowedConfig, WindowedEncoder
+from minivit.models import positions
 from minivit.models.families import Family
-from minivit.models.head import Head
-from minivit.nn import Conv, LayerNorm, Module
+from minivit.nn import LayerNorm, Module
 from minivit.nn import initialisers as init
 from minivit.nn.layers import Rng, Tap
 from minivit.tensor import Tensor
@@ -59,66 +57,33 @@ LEVELS = (2, 3, 4, 5)  # of the pyramid, by the logarithm of their stride with p
 
 
 @dataclasses.dataclass(frozen=True)
-class ViTDetConfig:
-    """The shape of a backbone. Raises ConfigError, in one line, for parts that do not fit.
+class ViTDetConfig(WindowedConfig):
+    """The shape of a backbone.
 
-    image_size: for which blocks that see the whole map have relative positions. pretrain_size: the side of the images
-    for which the position table was made. window: side in places, 0 for none. global_blocks: the numbers of blocks
-    that see the whole map. residual_blocks: the numbers of blocks with a convolutional branch. absolute: whether
-    positions are added to the patches; class_row: whether their table has a row that is not used. relative: whether
-    scores know relative positions. pyramid: E, 0 for none. levels: of the pyramid.
+    pretrain_size: the side of the images for which the position table was made; class_row: whether it has a row that
+    is not used. residual_blocks: the numbers of blocks with a convolutional branch. pyramid: E, 0 for none. levels: of
+    the pyramid.
     """
 
-    image_size: Size = Size(1024)
-    patch_size: int = 16
     pretrain_size: int = 224
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    window: int = 14
-    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
-    residual_blocks: tuple[int, ...] = ()
-    absolute: bool = True
     class_row: bool = True
-    relative: bool = True
-    qkv_bias: bool = True
-    drop_path: float = 0.0
-    norm_eps: float = 1e-6
+    residual_blocks: tuple[int, ...] = ()
     pyramid: int = 0
     levels: tuple[int, ...] = LEVELS
     num_classes: int = 1000
-    channels: int = 3
 
     def __post_init__(self) -> None:
-        settle(self)
-        at_least(self, 1, "patch_size", "width", "depth", "heads", "mlp_width", "channels")
-        at_least(self, 0, "window", "pyramid", "num_classes")
-        rates(self, "drop_path")
-        epsilon(self)
-        heads_divide(self.width, self.heads)
-        if min(*self.image_size, self.pretrain_size) < self.patch_size:
+        super().__post_init__()
+        at_least(self, 0, "pyramid")
+        self.check_blocks("residual_blocks")
+        if min(self.grid) < 1 or self.pretrain_size < self.patch_size:
             raise ConfigError(f"image_size {self.image_size} or pretrain_size is smaller than a patch")
-        for name in ("global_blocks", "residual_blocks"):
-            if not set(getattr(self, name)) <= set(range(self.depth)):
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected numbers from 0 to {self.depth - 1}")
         if self.pyramid and self.num_classes:
             raise ConfigError("a classifier reads the last map: with a pyramid num_classes is 0")
         if not self.levels or not set(self.levels) <= set(LEVELS):
             raise ConfigError(f"levels is {self.levels}, expected some of {LEVELS}")
         if self.pyramid and self.width % (4 if 2 in self.levels else 2):
             raise ConfigError(f"width {self.width} cannot be halved for the finer levels of the pyramid")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the map."""
-        height, width = self.image_size
-        return height // self.patch_size, width // self.patch_size
-
-    @property
-    def num_tokens(self) -> int:
-        """The places of the map: the trainer cuts a batch by it."""
-        return math.prod(self.grid)
 
     @property
     def description(self) -> str:
@@ -163,38 +128,18 @@ class Level(Module):
         return self.mix(self.narrow(x))
 
 
-class ViTDet(Module):
+class ViTDet(WindowedEncoder):
     """The backbone of `config`; with classes, a classifier by the mean over its last map. seed=None draws nothing."""
 
+    config: ViTDetConfig
+
     def __init__(self, config: ViTDetConfig, seed: int | None = 0, dtype: str = "float32"):
-        self.config = config
         rng = None if seed is None else np.random.default_rng(seed)
-        width, patch = config.width, config.patch_size
-        self.patch_embed = Conv(patch, config.channels, width, rng, dtype, patch, 0)
-        if config.absolute:
-            rows = (config.pretrain_size // patch) ** 2 + config.class_row
-            self.positions = init.parameter(init.normal(rng, (1, rows, width), 0.02), dtype)
-        rates, grid = np.linspace(0, config.drop_path, config.depth), config.grid if config.relative else None
-        self.blocks = [
-            WindowBlock(
-                width, config.heads, config.mlp_width, 0 if i in config.global_blocks else config.window, grid, rng,
-                dtype, config.qkv_bias, float(rates[i]), config.norm_eps,
-            )
-            for i in range(config.depth)
-        ]  # fmt: skip
+        width, rows = config.width, (config.pretrain_size // config.patch_size) ** 2 + config.class_row
+        super().__init__(config, (rows,), rng, dtype)
         self.branches = [Branch(width, rng, dtype) for _ in sorted(config.residual_blocks)]
         self.levels = [Level(k, width, config.pyramid, rng, dtype) for k in config.levels if config.pyramid]
-        self.head = Head(width, config.num_classes, rng, dtype, init.zeros) if config.num_classes else None
-        for name, tensor in self.named_parameters():
-            tensor.name = name
-
-    def forward(self, images: Tensor | Array, tap: Tap = None, rng: Rng = None) -> Tensor:
-        """Logits (B, num_classes), or features (B, D) without a head.   images: (B, height, width, channels), of any
-        size. tap: a dict that collects "block0", ..., (B, R, C, D), and "features"."""
-        features = self.encode(self.tensor(images), tap, rng).mean(axis=(1, 2))
-        if tap is not None:
-            tap["features"] = features
-        return self.head(features) if self.head else features
+        self.finish(width, rng, dtype)
 
     def encode(self, images: Tensor, tap: Tap = None, rng: Rng = None) -> Tensor:
         """The last map: (B, R, C, D)."""
@@ -221,8 +166,7 @@ class ViTDet(Module):
 def resized(table: Tensor, size: tuple[int, int]) -> Tensor:
     """The positions of a square map, (1, N, D), for one of another size: (1, R, C, D)."""
     side = math.isqrt(table.shape[1])
-    table = table.reshape(1, side, side, -1)
-    return table if size == (side, side) else F.resize(table, size, "bicubic")
+    return positions.resized(table, (side, side), size, "bicubic").reshape(1, *size, -1)
 
 
 FAMILY = Family(ViTDetConfig, ViTDet, "vitdet-.*", functools.partial(variant, VARIANTS))

@@ -11,17 +11,112 @@ of another size they are resized linearly.
 B batch, R x C places of a map, D width, H heads, Dh width of a head.
 """
 
+import dataclasses
 import math
 
 import numpy as np
 
 from minivit import functional as F
-from minivit.backend import xp_of
+from minivit.backend import Array, xp_of
+from minivit.errors import ConfigError
+from minivit.files.checks import at_least, epsilon, heads_divide, rates
+from minivit.files.fields import settle
+from minivit.models.config import Size
+from minivit.models.head import Head
 from minivit.nn import MLP, Conv, DropPath, LayerNorm, Linear, Module
 from minivit.nn import initialisers as init
-from minivit.nn.layers import Rng
+from minivit.nn.layers import Rng, Tap
 from minivit.nn.windows import Pair, whole, windows
 from minivit.tensor import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowedConfig:
+    """The shape of an encoder. Raises ConfigError, in one line, for parts that do not fit.
+
+    image_size: for which blocks that see the whole map have relative positions. window: side in places, 0 for none.
+    global_blocks: the numbers of blocks that see the whole map. absolute: whether positions are added to the patches;
+    relative: whether scores know relative positions.
+    """
+
+    image_size: Size = Size(1024)
+    patch_size: int = 16
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    window: int = 14
+    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    absolute: bool = True
+    relative: bool = True
+    qkv_bias: bool = True
+    drop_path: float = 0.0
+    norm_eps: float = 1e-6
+    num_classes: int = 0
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        settle(self)
+        at_least(self, 1, "patch_size", "width", "depth", "heads", "mlp_width", "channels")
+        at_least(self, 0, "window", "num_classes")
+        rates(self, "drop_path")
+        epsilon(self)
+        heads_divide(self.width, self.heads)
+        self.check_blocks("global_blocks")
+
+    def check_blocks(self, name: str) -> None:
+        """A field with numbers of blocks."""
+        if not set(getattr(self, name)) <= set(range(self.depth)):
+            raise ConfigError(f"{name} is {getattr(self, name)}, expected numbers from 0 to {self.depth - 1}")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the map."""
+        height, width = self.image_size
+        return height // self.patch_size, width // self.patch_size
+
+    @property
+    def num_tokens(self) -> int:
+        """The places of the map: the trainer cuts a batch by it."""
+        return math.prod(self.grid)
+
+
+class WindowedEncoder(Module):
+    """Patches and blocks of `config`; a subclass has `encode`, and with classes a head on the mean of its map."""
+
+    def __init__(self, config: WindowedConfig, table: tuple[int, ...], rng: init.Rng, dtype: str):
+        """table: the shape of positions before the width."""
+        self.config, patch, width = config, config.patch_size, config.width
+        self.patch_embed = Conv(patch, config.channels, width, rng, dtype, patch, 0)
+        if config.absolute:
+            self.positions = init.parameter(init.normal(rng, (1, *table, width), 0.02), dtype)
+        rates, grid = np.linspace(0, config.drop_path, config.depth), config.grid if config.relative else None
+        self.blocks = [
+            WindowBlock(
+                width, config.heads, config.mlp_width, 0 if i in config.global_blocks else config.window, grid, rng,
+                dtype, config.qkv_bias, float(rates[i]), config.norm_eps,
+            )
+            for i in range(config.depth)
+        ]  # fmt: skip
+
+    def finish(self, width: int, rng: init.Rng, dtype: str) -> None:
+        """The head, and the names of all arrays.   width: of the last map."""
+        classes = self.config.num_classes
+        self.head = Head(width, classes, rng, dtype, init.zeros) if classes else None
+        for name, tensor in self.named_parameters():
+            tensor.name = name
+
+    def forward(self, images: Tensor | Array, tap: Tap = None, rng: Rng = None) -> Tensor:
+        """Logits (B, num_classes), or features, the mean of the last map, without a head.   images: (B, height, width,
+        channels). tap: a dict that collects "block0", ..., (B, R, C, D), and "features"."""
+        features = self.encode(self.tensor(images), tap, rng).mean(axis=(1, 2))
+        if tap is not None:
+            tap["features"] = features
+        return self.head(features) if self.head else features
+
+    def encode(self, images: Tensor, tap: Tap = None, rng: Rng = None) -> Tensor:
+        """The last map."""
+        raise NotImplementedError
 
 
 def small(rng: init.Rng, fan_in: int, fan_out: int) -> np.ndarray:

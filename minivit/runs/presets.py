@@ -91,9 +91,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset_for(data: str) -> str:
     """The default preset for a data set."""
-    small = dict.fromkeys(
-        ("shapes", "scenes", "nested", "captions", "cifar10", "cifar100"), "cifar10-10min"
-    )  # 32x32 pixels
+    drawn = "shapes", "scenes", "nested", "captions"  # of 32x32 pixels, as those of CIFAR
+    small = dict.fromkeys((*drawn, "cifar10", "cifar100"), "cifar10-10min")
     return {"digits": "digits", "clips": "digits", **small}.get(data, "imagefolder")
 
 

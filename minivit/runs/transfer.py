@@ -14,7 +14,7 @@ import numpy as np
 
 from minivit.data.imagenet import imagenet_classes, some
 from minivit.data.trees import composed
-from minivit.errors import CheckpointError, ConfigError, DataError
+from minivit.errors import CheckpointError, ConfigError, DataError, with_article
 from minivit.models import ViT, ViTConfig, open_pretrained
 from minivit.models.families import build, config_class, config_of, mapping
 from minivit.models.freezing import HEAD
@@ -100,8 +100,7 @@ def _check_kept_head(source: Source, model: Mapping[str, Any]) -> None:
 
 def _a(config: type[Any]) -> str:
     """ "a ResNet", by the class of a configuration."""
-    kind = config.__name__.removesuffix("Config")
-    return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
+    return with_article(config.__name__.removesuffix("Config"))
 
 
 def _open_run(run: Path, changes: Mapping[str, Any], method: str | None, chosen: type[Any] | None) -> Source:
@@ -110,9 +109,8 @@ def _open_run(run: Path, changes: Mapping[str, Any], method: str | None, chosen:
     trained, recipe, classes = run_folder.load_trained(run)
     old: Any = trained.config
     if type(trained) is not type(build(recipe.model, None)):  # such as a tower of CLIP, which has layers more
-        kind = type(trained).__name__
-        article = "an" if kind[0] in "AEIOU" else "a"
-        raise CheckpointError(f"{run} is the run of {article} {kind}: a Vision Transformer cannot start from it")
+        kind = with_article(type(trained).__name__)
+        raise CheckpointError(f"{run} is the run of {kind}: a Vision Transformer cannot start from it")
     if chosen and chosen is not type(old):
         raise ConfigError(f"{run} is the run of {_a(type(old))}: {_a(chosen)} cannot start from it")
     base = mapping(old)

@@ -13,7 +13,7 @@ from minivit.data import Augment, Dataset, read_image
 from minivit.data.imagenet import in_words
 from minivit.data.images import to_channels
 from minivit.data.kinds import parted
-from minivit.errors import CheckpointError, ConfigError, DataError
+from minivit.errors import CheckpointError, ConfigError, DataError, with_article
 from minivit.models import ResNet, ViT
 from minivit.runs import folder as run_folder
 from minivit.runs.numerics import numerics
@@ -49,9 +49,8 @@ class Subject:
     def vit(self) -> ViT:
         """The model, if it is a ViT. Raises ConfigError for any other."""
         if not isinstance(self.model, ViT):
-            kind = type(self.model).__name__
-            article = "an" if kind[0] in "AEIOU" else "a"
-            raise ConfigError(f"the model is {article} {kind}: it has no patches, positions or attention of a ViT")
+            kind = with_article(type(self.model).__name__)
+            raise ConfigError(f"the model is {kind}: it has no patches, positions or attention of a ViT")
         return self.model
 
     @functools.cached_property

@@ -6,6 +6,7 @@ from PIL import Image
 
 from minivit.data import randaugment
 from minivit.data.randaugment import OPERATIONS, draw_operations, to_image
+from minivit.errors import ConfigError
 
 V = np.arange(256)
 
@@ -202,3 +203,8 @@ def test_signs_and_places_cover_all_they_can():
             assert abs(values[:, 0].mean()) < 0.2
         else:
             assert not values.any()
+
+
+def test_frames_of_a_clip_are_refused_in_one_line():
+    with pytest.raises(ConfigError, match=r"^RandAugment is for images of 1 or 3 channels, not of 24$"):
+        to_image(np.zeros((4, 4, 24), np.uint8))
